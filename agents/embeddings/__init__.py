@@ -1,0 +1,59 @@
+"""Embeddings of text: the port, and the local MiniLM that serves it by default.
+
+One embedding per request serves the guardrail, the cache and retrieval. Adapters: `minilm` (local) and
+`agents.providers.openai_embeddings` (OpenAI's `/v1/embeddings`); `recent` remembers the last few.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from streams.errors import EmbeddingUnavailable
+
+Vectors: TypeAlias = npt.NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """Turns texts into unit vectors, so that a dot product is the cosine.
+
+    Attributes:
+        name: identifies model, precision and version. Vectors of different names must never be
+            compared, so it belongs in the key of every index.
+        dimensions: length of each vector.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return the vectors of `texts`, in order: `(len(texts), dimensions)` float32, L2-normalised.
+
+        Raises:
+            EmbeddingError: the model or the service failed.
+        """
+        ...
+
+
+class EmbeddingError(EmbeddingUnavailable):
+    """An embedder failed; nothing is known about the texts it was given.
+
+    Attributes:
+        embedder: name of the embedder that failed.
+        retryable: whether the same call may succeed later.
+        retry_after_s: how long to wait before it, in seconds.
+    """
+
+    def __init__(
+        self, message: str, *, embedder: str, retryable: bool = False, retry_after_s: float = 1.0
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.embedder = embedder
+        self.retryable = retryable
+
+
+__all__ = ["Embedder", "EmbeddingError", "Vectors"]

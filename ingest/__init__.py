@@ -1,0 +1,1 @@
+"""FastAPI: authenticate, publish to Kafka, wait for the reply or stream it."""

@@ -1,0 +1,111 @@
+"""Events to bytes and back. Nothing else in Headrace encodes or decodes a record.
+
+Values are JSON, so that any language can join in. The headers say which event it is and in which version
+of the schema (CloudEvents binary mode); records without them, as a plain producer writes
+them, are taken as version 1 of the event that the topic carries.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import TypeVar
+
+import msgspec
+
+from streams.errors import UndecodableRecord
+from streams.events import Event
+
+SCHEMA_VERSION = 1
+
+Headers = Sequence[tuple[str, bytes]]
+E = TypeVar("E", bound=Event)
+
+_encoder = msgspec.json.Encoder(decimal_format="string")
+
+
+@cache
+def _decoder(event: type[E]) -> msgspec.json.Decoder[E]:
+    return msgspec.json.Decoder(event)
+
+
+def encode(event: Event) -> bytes:
+    """Return the JSON bytes of `event`."""
+    return _encoder.encode(event)
+
+
+def decode(data: bytes | None, event: type[E], headers: Headers = ()) -> E:
+    """Return the event in `data`.
+
+    Raises:
+        UndecodableRecord: no bytes, not JSON, not this event, or a newer schema than this reader's.
+            The message says where in the record, and what was expected there.
+    """
+    if data is None:
+        raise UndecodableRecord(f"the record has no value; expected {event.__name__} as JSON")
+    version = schema_version(headers)
+    if version > SCHEMA_VERSION:
+        raise UndecodableRecord(
+            f"schema version {version} is newer than this reader's {SCHEMA_VERSION}: upgrade Headrace",
+            code="unsupported_schema_version",
+        )
+    try:
+        decoder: msgspec.json.Decoder[E] = _decoder(event)
+        return decoder.decode(data)
+    except msgspec.ValidationError as fault:
+        message, _, path = str(fault).partition(" - at `")
+        param = path.rstrip("`").removeprefix("$.") or None
+        raise UndecodableRecord(message, code="invalid_request", param=param) from fault
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        raise UndecodableRecord(f"not valid JSON: {fault}", code="invalid_json") from fault
+
+
+def event_type(event: type[Event]) -> str:
+    """Return the CloudEvents type of an event class, e.g. ``headrace.CacheMissed``."""
+    return f"headrace.{event.__name__}"
+
+
+def event_headers(
+    event: Event, *, event_id: str, source: str, at: datetime | None = None, traceparent: str | None = None
+) -> list[tuple[str, bytes]]:
+    """Return the CloudEvents binary-mode headers of a record."""
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", event_type(type(event)).encode()),
+        ("ce_time", (at or datetime.now(UTC)).isoformat().encode()),
+        ("ce_dataschema", f"urn:headrace:{type(event).__name__}:{SCHEMA_VERSION}".encode()),
+        ("content-type", b"application/json"),
+    ]
+    if traceparent:
+        headers.append(("traceparent", traceparent.encode()))
+    return headers
+
+
+def schema_version(headers: Headers) -> int:
+    """Return the schema version that the headers name; 1 where they name none."""
+    schema = header(headers, "ce_dataschema")
+    if schema is None:
+        return SCHEMA_VERSION
+    tail = schema.rpartition(b":")[2]
+    return int(tail) if tail.isdigit() else SCHEMA_VERSION
+
+
+def header(headers: Iterable[tuple[str, bytes]], name: str) -> bytes | None:
+    """Return the last value of the header `name`, or None."""
+    found = None
+    for key, value in headers:
+        if key == name:
+            found = value
+    return found
+
+
+def header_text(headers: Iterable[tuple[str, bytes]], name: str) -> str | None:
+    """Return the last value of the header `name` as text; None where it is absent or not UTF-8."""
+    value = header(headers, name)
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None

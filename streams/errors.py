@@ -1,0 +1,85 @@
+"""The exceptions of Headrace, as one tree.
+
+    HeadraceError
+    ├── ConfigurationError      a setting is missing or wrong: the process does not start
+    ├── InputError              the sender's mistake: tell the sender, never retry
+    │   ├── UndecodableRecord   bytes on a topic that are not the event they should be
+    │   └── InvalidRequest      a request that is well-formed and still cannot be served
+    ├── Conflict                the same request id with another body
+    └── TransientFault          somebody else's outage: wait and retry inside the deadline
+        ├── KafkaUnavailable
+        ├── StoreUnavailable    Redis
+        ├── ClickHouseUnavailable
+        └── EmbeddingUnavailable
+
+Faults of LLM providers have their own small tree in `agents/providers/faults.py`: the rest of the
+system never sees them, it sees a completion, a fallback or a degraded answer.
+"""
+
+
+class HeadraceError(Exception):
+    """Base of every exception that Headrace raises on purpose."""
+
+
+class ConfigurationError(HeadraceError):
+    """A setting is missing or wrong. The message names the variable and what it must be."""
+
+
+class InputError(HeadraceError):
+    """The sender's mistake.
+
+    Attributes:
+        message: what is wrong and what to change, for the sender to read.
+        code: a stable machine-readable code, e.g. ``context_length_exceeded``.
+        param: the path of the offending field, e.g. ``messages[0].content``, if there is one.
+    """
+
+    def __init__(self, message: str, *, code: str = "invalid_request", param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.param = param
+
+
+class UndecodableRecord(InputError):
+    """The bytes of a record are not the event that its topic carries."""
+
+
+class InvalidRequest(InputError):
+    """A well-formed request that cannot be served as it stands."""
+
+
+class Conflict(HeadraceError):
+    """The same request id was used with another body."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"request id {request_id!r} was already used with a different body")
+        self.request_id = request_id
+
+
+class TransientFault(HeadraceError):
+    """A dependency did not answer. Retrying later may succeed.
+
+    Attributes:
+        retry_after_s: how long to wait before the next try, in seconds.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class KafkaUnavailable(TransientFault):
+    """The broker did not acknowledge in time."""
+
+
+class StoreUnavailable(TransientFault):
+    """Redis did not answer in time."""
+
+
+class ClickHouseUnavailable(TransientFault):
+    """ClickHouse did not answer in time."""
+
+
+class EmbeddingUnavailable(TransientFault):
+    """The embedding model or service did not answer in time."""

@@ -1,0 +1,396 @@
+"""The events that travel between the stages.
+
+A request enters as `ChatRequested`. The guardrail puts it into an `Envelope`, and the envelope travels
+with it to the end: each stage adds its own section and hands it on. `OutcomeReached` is the last
+event of every request; from it the cost stage makes the one `Reply` and the one `RequestLog`.
+
+Times are UTC-aware. Durations carry their unit in the name. Money is `Decimal` US dollars and travels
+as a JSON string. Unknown fields are ignored, so that an older reader understands a newer writer.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+MAX_MESSAGES = 100
+MAX_CONTENT_CHARS = 32_000
+
+RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+Content = Annotated[str, Meta(max_length=MAX_CONTENT_CHARS)]
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of everything that is encoded on a topic."""
+
+
+# ── what a sender asks ────────────────────────────────────────────────────────────────────────────
+
+
+class TextPart(Event, frozen=True, kw_only=True, tag_field="type", tag="text"):
+    """A text part of a message. Images and audio are not supported, and refused by name."""
+
+    text: Content
+
+
+class Message(Event, frozen=True, kw_only=True):
+    """One chat message in OpenAI's wire shape."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Content | tuple[TextPart, ...] | None = None
+    name: str | None = None
+    tool_calls: tuple[dict[str, Any], ...] | None = None
+    tool_call_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of the message, its parts joined by line breaks."""
+        if isinstance(self.content, tuple):
+            return "\n".join(part.text for part in self.content)
+        return self.content or ""
+
+    def with_text(self, text: str) -> "Message":
+        """Return the same message saying `text` instead."""
+        return msgspec.structs.replace(self, content=text)
+
+
+class ChatRequested(Event, frozen=True, kw_only=True):
+    """A chat request, from ingest or from any Kafka producer.
+
+    Either `query` (with a prompt `template` and its `variables`) or `messages`. `request_id` may come
+    from the `ce_id` header instead; `accepted_at` is the record's timestamp where it is not given.
+    """
+
+    user_id: Name
+    request_id: RequestId | None = None
+    tenant: Name | None = None
+    tier: Name | None = None
+    session_id: Name | None = None
+    query: Content | None = None
+    messages: Annotated[tuple[Message, ...], Meta(min_length=1, max_length=MAX_MESSAGES)] | None = None
+    template: Name | None = None
+    variables: dict[str, Content] | None = None
+    model: Name | None = None
+    temperature: Annotated[float, Meta(ge=0.0, le=2.0)] | None = None
+    top_p: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    stop: tuple[str, ...] | None = None
+    seed: int | None = None
+    response_format: dict[str, Any] | None = None
+    tools: tuple[dict[str, Any], ...] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    stream: bool = False
+    deadline_ms: Annotated[int, Meta(ge=1, le=600_000)] | None = None
+    accepted_at: datetime | None = None
+    metadata: dict[str, Any] | None = None
+
+
+# ── what the envelope gathers on its way ──────────────────────────────────────────────────────────
+
+
+class ReplyAddress(Event, frozen=True, kw_only=True):
+    """Where the reply goes: the request–reply headers of Spring's `ReplyingKafkaTemplate`."""
+
+    topic: str
+    partition: int | None = None
+    correlation_id: bytes | None = None
+
+
+class Timing(Event, frozen=True, kw_only=True):
+    """One execution of a stage: how long the event waited for it, and how long it worked."""
+
+    stage: str
+    started_at: datetime
+    queue_us: int
+    work_us: int
+    outcome: str
+
+
+class InputVerdict(Event, frozen=True, kw_only=True):
+    """What the guardrail found in the request."""
+
+    passed: bool
+    rule: str | None = None
+    reason: str | None = None
+    pii_types: tuple[str, ...] = ()
+    input_tokens: int = 0
+
+
+class PromptRef(Event, frozen=True, kw_only=True):
+    """The prompt version that was rendered, and the experiment arm that chose it."""
+
+    name: str
+    version: str
+    experiment: str | None = None
+    arm: str | None = None
+
+
+class CacheKind(StrEnum):
+    """How the cache was consulted."""
+
+    EXACT = "exact"
+    SEMANTIC = "semantic"
+    MISS = "miss"
+    BYPASS = "bypass"
+
+
+class CacheLookup(Event, frozen=True, kw_only=True):
+    """What the cache said. `similarity` is a cosine."""
+
+    kind: CacheKind
+    similarity: float | None = None
+    source_request_id: str | None = None
+
+    @property
+    def hit(self) -> bool:
+        """Whether the answer came from the cache."""
+        return self.kind in (CacheKind.EXACT, CacheKind.SEMANTIC)
+
+
+class Usage(Event, frozen=True, kw_only=True, omit_defaults=False):
+    """Tokens of a call. `input_tokens` includes `cached_tokens`; `output_tokens` the reasoning."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class LlmCall(Event, frozen=True, kw_only=True):
+    """One attempt at a provider, whatever came of it.
+
+    `orphaned`: the provider was asked and the answer was lost with its worker; the spend is an
+    estimate from what is known. `error` is the fault's type, e.g. ``rate_limited``.
+    """
+
+    call_id: str
+    attempt: int
+    provider: str
+    request_model: str
+    started_at: datetime
+    duration_us: int
+    usage: Usage
+    cost_usd: Decimal
+    price_version: str
+    response_model: str | None = None
+    time_to_first_token_us: int | None = None
+    finish_reason: str | None = None
+    error: str | None = None
+    shadow: bool = False
+    orphaned: bool = False
+
+
+class OutputVerdict(Event, frozen=True, kw_only=True):
+    """What the output check found in the answer."""
+
+    passed: bool
+    rule: str | None = None
+    reason: str | None = None
+    redacted_types: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+class ErrorInfo(Event, frozen=True, kw_only=True):
+    """A failure as its sender should read it, in the terms of OpenAI's error object."""
+
+    type: str
+    code: str
+    message: str
+    param: str | None = None
+
+
+class Envelope(Event, frozen=True, kw_only=True):
+    """Everything that is known of one request so far."""
+
+    request_id: str
+    tenant: str
+    user_id: str
+    tier: str
+    accepted_at: datetime
+    deadline_at: datetime
+    request: ChatRequested
+    reply_to: ReplyAddress
+    session_id: str | None = None
+    traceparent: str | None = None
+    timings: tuple[Timing, ...] = ()
+    input_verdict: InputVerdict | None = None
+    prompt: PromptRef | None = None
+    cache: CacheLookup | None = None
+    calls: tuple[LlmCall, ...] = ()
+    output_verdict: OutputVerdict | None = None
+
+
+# ── from stage to stage ───────────────────────────────────────────────────────────────────────────
+
+
+class RequestGuarded(Event, frozen=True, kw_only=True):
+    """The request passed the input guardrails; personal data in it is redacted."""
+
+    envelope: Envelope
+
+
+class CacheSlot(Event, frozen=True, kw_only=True):
+    """Where the answer to this request will be cached once it is checked.
+
+    `scope` isolates tenant, model route, prompt version and conversation; `vector` is the query's
+    embedding as little-endian float32 bytes, absent where only an exact match makes sense.
+    """
+
+    scope: str
+    exact_key: str
+    text: str
+    vector: bytes | None = None
+
+
+class CacheMissed(Event, frozen=True, kw_only=True):
+    """No cached answer: `messages` is the rendered prompt that the model will see."""
+
+    envelope: Envelope
+    messages: tuple[Message, ...]
+    default_model: str
+    max_output_tokens: int
+    cache_slot: CacheSlot | None = None
+
+
+class Completion(Event, frozen=True, kw_only=True):
+    """An answer of a model, or the degraded answer when no model could be had."""
+
+    content: str
+    model: str
+    finish_reason: str
+    usage: Usage
+    attempt: int = 1
+    provider: str | None = None
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    tools_used: tuple[str, ...] = ()
+    degraded: bool = False
+    error: ErrorInfo | None = None
+
+
+class Completed(Event, frozen=True, kw_only=True):
+    """A model answered; nobody has checked the answer yet."""
+
+    envelope: Envelope
+    messages: tuple[Message, ...]
+    completion: Completion
+    cache_slot: CacheSlot | None = None
+
+
+class Status(StrEnum):
+    """How a request ended."""
+
+    ANSWERED = "answered"
+    CACHED = "cached"
+    DEGRADED = "degraded"
+    BLOCKED = "blocked"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class OutcomeReached(Event, frozen=True, kw_only=True):
+    """The request is decided; only the accounting is left."""
+
+    envelope: Envelope
+    status: Status
+    completion: Completion | None = None
+    error: ErrorInfo | None = None
+
+
+# ── what leaves the pipeline ──────────────────────────────────────────────────────────────────────
+
+
+class Delta(Event, frozen=True, kw_only=True):
+    """A checked piece of an answer on its way. A higher `attempt` replaces all lower ones."""
+
+    request_id: str
+    attempt: int
+    seq: int
+    text: str
+
+
+class Reply(Event, frozen=True, kw_only=True):
+    """The one terminal reply of a request."""
+
+    request_id: str
+    status: Status
+    content: str = ""
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: Usage = Usage()
+    cost_usd: Decimal = Decimal(0)
+    cache_hit: bool = False
+    prompt: PromptRef | None = None
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    tools_used: tuple[str, ...] = ()
+    timings: tuple[Timing, ...] = ()
+    accepted_at: datetime | None = None
+    attempt: int = 1
+    error: ErrorInfo | None = None
+    repeat: bool = False
+
+
+class Payload(Event, frozen=True, kw_only=True):
+    """The texts of a request: kept apart, and only where the tenant allows storing them."""
+
+    request_text: str
+    reply_text: str
+
+
+class RequestLog(Event, frozen=True, kw_only=True):
+    """The one complete record of a request, for analysts. Field names are ClickHouse's columns."""
+
+    request_id: str
+    tenant: str
+    user_id: str
+    tier: str
+    accepted_at: datetime
+    finished_at: datetime
+    status: Status
+    latency_ms: float
+    prompt_template: str = ""
+    prompt_version: str = ""
+    experiment: str = ""
+    arm: str = ""
+    session_id: str = ""
+    model: str = ""
+    provider: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    price_version: str = ""
+    cache_hit: bool = False
+    cache_kind: str = ""
+    cache_similarity: float | None = None
+    guardrail_input_pass: bool = True
+    guardrail_input_rule: str = ""
+    guardrail_output_pass: bool = True
+    guardrail_output_rule: str = ""
+    pii_types: tuple[str, ...] = ()
+    output_flags: tuple[str, ...] = ()
+    tools_used: tuple[str, ...] = ()
+    finish_reason: str = ""
+    fallback: bool = False
+    stream: bool = False
+    error: str | None = None
+    error_code: str = ""
+    timings: tuple[Timing, ...] = ()
+    calls: tuple[LlmCall, ...] = ()
+    payload: Payload | None = None
+
+
+class LedgerEntry(Event, frozen=True, kw_only=True):
+    """One booking. `entry_id` is derived from the request, so that a repeat is recognised."""
+
+    entry_id: str
+    request_id: str
+    tenant: str
+    user_id: str
+    kind: Literal["reserve", "settle", "release"]
+    amount_usd: Decimal
+    booked_at: datetime

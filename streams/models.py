@@ -1,0 +1,100 @@
+"""The catalogue of models: provider, limits and the versioned price table.
+
+Prices are US dollars per million tokens, as the providers publish them. A change of price is a new
+`PRICE_VERSION`; every booked call keeps the version it was priced with.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+PRICE_VERSION = "2026-11-01"
+
+_TOKENS_PER_PRICE = Decimal(1_000_000)
+_NANO_USD = Decimal("0.000000001")
+
+
+class ProviderName(StrEnum):
+    """Who serves a model."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """One model: where it is served, what it can take, what it costs."""
+
+    name: str
+    provider: ProviderName
+    context_window_tokens: int
+    max_output_tokens: int
+    input_usd_per_million: Decimal
+    cached_input_usd_per_million: Decimal
+    output_usd_per_million: Decimal
+
+    def cost_usd(self, *, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> Decimal:
+        """Price one call, exact to the nano-dollar.
+
+        `input_tokens` includes `cached_tokens`, as OpenAI reports usage.
+        """
+        total = (
+            (input_tokens - cached_tokens) * self.input_usd_per_million
+            + cached_tokens * self.cached_input_usd_per_million
+            + output_tokens * self.output_usd_per_million
+        )
+        return (total / _TOKENS_PER_PRICE).quantize(_NANO_USD)
+
+
+def _model(
+    name: str,
+    provider: ProviderName,
+    *,
+    context: int,
+    output: int,
+    usd: tuple[str, str, str],
+) -> Model:
+    input_usd, cached_usd, output_usd = usd
+    return Model(
+        name=name,
+        provider=provider,
+        context_window_tokens=context,
+        max_output_tokens=output,
+        input_usd_per_million=Decimal(input_usd),
+        cached_input_usd_per_million=Decimal(cached_usd),
+        output_usd_per_million=Decimal(output_usd),
+    )
+
+
+_CATALOGUE = (
+    _model("gpt-4o", ProviderName.OPENAI, context=128_000, output=16_384, usd=("2.50", "1.25", "10.00")),
+    _model("gpt-4o-mini", ProviderName.OPENAI, context=128_000, output=16_384, usd=("0.15", "0.075", "0.60")),
+    _model(
+        "claude-sonnet-4-20250514",
+        ProviderName.ANTHROPIC,
+        context=200_000,
+        output=64_000,
+        usd=("3.00", "0.30", "15.00"),
+    ),
+    _model(
+        "claude-3-5-sonnet",
+        ProviderName.ANTHROPIC,
+        context=200_000,
+        output=8_192,
+        usd=("3.00", "0.30", "15.00"),
+    ),
+    _model(
+        "claude-3-opus",
+        ProviderName.ANTHROPIC,
+        context=200_000,
+        output=4_096,
+        usd=("15.00", "1.50", "75.00"),
+    ),
+)
+
+MODELS: dict[str, Model] = {model.name: model for model in _CATALOGUE}
+
+EMBEDDING_USD_PER_MILLION: dict[str, Decimal] = {
+    "text-embedding-3-small": Decimal("0.02"),
+    "text-embedding-3-large": Decimal("0.13"),
+}

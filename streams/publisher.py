@@ -1,0 +1,150 @@
+"""The way onto a topic: every send is acknowledged by the broker before it counts."""
+
+import asyncio
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from streams.codec import encode
+from streams.errors import KafkaUnavailable
+from streams.events import Event
+from streams.topics import Topic
+
+MAX_RECORD_BYTES = 8 * 1024 * 1024
+
+log = structlog.get_logger(__name__)
+
+
+class Emit(msgspec.Struct, frozen=True, kw_only=True):
+    """One record to send. `value` is an event, or bytes that are passed on as they came."""
+
+    topic: str
+    key: str | bytes | None
+    value: Event | bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
+    timestamp_ms: int | None = None
+
+    @classmethod
+    def to(
+        cls,
+        topic: Topic,
+        event: Event,
+        *,
+        key: str,
+        headers: Iterable[tuple[str, bytes]] = (),
+        partition: int | None = None,
+    ) -> Self:
+        """Return the record that carries `event` on `topic`."""
+        return cls(topic=topic.name, key=key, value=event, headers=tuple(headers), partition=partition)
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where a record was written."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Publisher:
+    """An idempotent Kafka producer whose sends return once the broker has acknowledged them.
+
+    Args:
+        bootstrap: host:port of the brokers, separated by commas.
+        client_id: the name that the broker's logs and metrics show.
+        timeout_s: how long one send may take, retries by the client included.
+    """
+
+    def __init__(self, bootstrap: str, *, client_id: str, timeout_s: float = 15.0) -> None:
+        self._bootstrap = bootstrap
+        self._client_id = client_id
+        self._timeout_s = timeout_s
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            KafkaUnavailable: no broker answered.
+        """
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap.split(","),
+            client_id=self._client_id,
+            acks="all",
+            enable_idempotence=True,
+            compression_type="lz4",
+            linger_ms=0,
+            max_request_size=MAX_RECORD_BYTES,
+            request_timeout_ms=int(self._timeout_s * 1000),
+        )
+        try:
+            await asyncio.wait_for(producer.start(), self._timeout_s)
+        except (KafkaError, TimeoutError, OSError) as fault:
+            await producer.stop()
+            raise KafkaUnavailable(f"no Kafka broker answered at {self._bootstrap}: {fault!r}") from fault
+        self._producer = producer
+
+    async def stop(self) -> None:
+        """Send what is pending and disconnect, within the timeout."""
+        if self._producer is None:
+            return
+        producer, self._producer = self._producer, None
+        try:
+            await asyncio.wait_for(producer.stop(), self._timeout_s)
+        except (KafkaError, TimeoutError) as fault:
+            log.warning("publisher.stop_failed", error=repr(fault))
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect."""
+        await self.stop()
+
+    async def publish(self, emit: Emit) -> Position:
+        """Send one record and wait until the broker has it.
+
+        Raises:
+            KafkaUnavailable: not acknowledged in time. The record may still have been written: what
+                reads it must recognise a repeat.
+        """
+        if self._producer is None:
+            raise KafkaUnavailable("the publisher is not started")
+        key = emit.key.encode() if isinstance(emit.key, str) else emit.key
+        value = encode(emit.value) if isinstance(emit.value, Event) else emit.value
+        try:
+            sent = await asyncio.wait_for(
+                self._producer.send_and_wait(
+                    emit.topic,
+                    value=value,
+                    key=key,
+                    partition=emit.partition,
+                    timestamp_ms=emit.timestamp_ms,
+                    headers=list(emit.headers),
+                ),
+                self._timeout_s,
+            )
+        except (KafkaError, TimeoutError, OSError) as fault:
+            raise KafkaUnavailable(f"{emit.topic} was not acknowledged: {fault!r}") from fault
+        return Position(sent.topic, sent.partition, sent.offset)
+
+    async def publish_all(self, emits: Iterable[Emit]) -> None:
+        """Send several records side by side and wait until the broker has them all.
+
+        Raises:
+            KafkaUnavailable: at least one was not acknowledged in time.
+        """
+        results = await asyncio.gather(*(self.publish(emit) for emit in emits), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result

@@ -1,0 +1,159 @@
+"""Settings, read from the environment (or `.env`) once, at the start of a process.
+
+Every variable is `HEADRACE_…`, but for the providers' own (`OPENAI_API_KEY` and the like), which keep
+the names their SDKs use. `.env.example` lists them all.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from streams.errors import ConfigurationError
+from streams.models import MODELS, ProviderName
+
+_PREFIX = "HEADRACE_"
+
+
+class ApiKey(BaseModel):
+    """Whose key it is."""
+
+    tenant: str = "default"
+    tier: str = "standard"
+
+
+class Settings(BaseSettings):
+    """Everything that differs between one installation and the next."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    # Where the parts are
+    kafka_bootstrap: str = Field(description="host:port of a Kafka broker; several separated by commas")
+    redis_url: str = Field(description="redis://host:port/db")
+    clickhouse_url: str = Field(description="http://user:password@host:port")
+    clickhouse_database: str = "headrace"
+
+    # Keys of our own API
+    api_key: SecretStr | None = Field(None, description="one API key, for the tenant 'default'")
+    api_keys: dict[str, ApiKey] = Field(
+        default_factory=dict, description='JSON: {"key": {"tenant": "acme", "tier": "enterprise"}}'
+    )
+    admin_key: SecretStr | None = Field(None, description="the key for the admin routes")
+    cors_origins: tuple[str, ...] = Field(
+        (), description='JSON list of origins, e.g. ["https://app.example"]'
+    )
+
+    # Providers
+    openai_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("OPENAI_API_KEY"))
+    openai_base_url: str | None = Field(None, validation_alias=AliasChoices("OPENAI_BASE_URL"))
+    anthropic_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("ANTHROPIC_API_KEY"))
+    anthropic_base_url: str | None = Field(None, validation_alias=AliasChoices("ANTHROPIC_BASE_URL"))
+    default_model: str = "gpt-4o"
+    fallback_models: tuple[str, ...] = ("claude-sonnet-4-20250514", "gpt-4o", "gpt-4o-mini")
+    provider_connect_timeout_s: float = Field(5.0, gt=0)
+    provider_timeout_s: float = Field(30.0, gt=0, description="until the first token, and between two tokens")
+    provider_tries: int = Field(3, ge=1, le=10, description="tries per model before the next one")
+    breaker_threshold: int = Field(5, ge=1, description="faults in a row that open a model's circuit")
+    breaker_reset_s: float = Field(15.0, gt=0, description="how long an open circuit stays open")
+
+    # Limits of a request
+    max_tokens_per_request: int = Field(4096, ge=1, description="the most output tokens a request may ask")
+    max_input_tokens: int = Field(100_000, ge=1)
+    default_max_tokens: int = Field(1024, ge=1)
+    default_temperature: float = Field(0.7, ge=0, le=2)
+    default_deadline_ms: int = Field(60_000, ge=1, le=600_000)
+    max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024)
+
+    # Cache
+    embeddings: Literal["minilm", "openai", "off"] = "minilm"
+    cache_threshold: float = Field(0.92, ge=0, le=1, description="cosine from which a paraphrase is a hit")
+    cache_ttl_s: int = Field(3600, ge=1)
+    cache_max_entries: int = Field(10_000, ge=1, description="entries kept per cache scope")
+
+    # Topics and delivery
+    topic_partitions: int = Field(4, ge=1)
+    topic_replication: int = Field(1, ge=1)
+    reply_topics: tuple[str, ...] = Field(
+        (), description="JSON list of topics that senders may name in kafka_replyTopic"
+    )
+    instance_id: str = Field("worker-0", min_length=1, description="stable name of this replica")
+    guardrail_in_flight: int = Field(64, ge=1)
+    llm_in_flight: int = Field(256, ge=1)
+    stage_in_flight: int = Field(128, ge=1, description="events in flight in each of the other stages")
+    drain_timeout_s: float = Field(40.0, gt=0, description="what a stage may take to drain; below 60")
+    kafka_timeout_s: float = Field(15.0, gt=0)
+    redis_timeout_s: float = Field(2.0, gt=0)
+    registry_ttl_s: int = Field(24 * 3600, ge=60, description="how long a reply can be fetched again")
+
+    # Ingest
+    ingest_host: str = "127.0.0.1"
+    ingest_port: int = Field(8000, ge=0, le=65535)
+    ingest_replica: Annotated[int, Field(ge=0)] = 0
+    ingest_replicas: Annotated[int, Field(ge=1)] = 1
+    max_concurrent_requests: int = Field(2_000, ge=1, description="requests that one ingest holds open")
+
+    # Analytics
+    analytics_host: str = "127.0.0.1"
+    analytics_port: int = Field(8100, ge=0, le=65535)
+    store_text: bool = Field(
+        default=True, description="whether texts of requests and replies go to ClickHouse"
+    )
+    sink_batch_rows: int = Field(10_000, ge=1)
+    sink_batch_seconds: float = Field(0.5, gt=0)
+    clickhouse_timeout_s: float = Field(30.0, gt=0)
+
+    # Logs
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in (self.default_model, *self.fallback_models):
+            if name not in MODELS:
+                raise ValueError(f"unknown model {name!r}; known models: {', '.join(sorted(MODELS))}")
+        if self.ingest_replica >= self.ingest_replicas:
+            raise ValueError(
+                "HEADRACE_INGEST_REPLICA must be below HEADRACE_INGEST_REPLICAS (it counts from 0)"
+            )
+        return self
+
+    @property
+    def keys(self) -> dict[str, ApiKey]:
+        """Every accepted API key and whose it is."""
+        keys = dict(self.api_keys)
+        if self.api_key is not None:
+            keys.setdefault(self.api_key.get_secret_value(), ApiKey())
+        return keys
+
+    def provider_key(self, provider: ProviderName) -> str | None:
+        """Return the API key for `provider`, or None where it is not configured."""
+        secret = {ProviderName.OPENAI: self.openai_api_key, ProviderName.ANTHROPIC: self.anthropic_api_key}[
+            provider
+        ]
+        return secret.get_secret_value() if secret else None
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read and check the settings.
+
+    Raises:
+        ConfigurationError: one line per wrong or missing variable, each with what it must be.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as fault:
+        lines = [_explain(error["loc"], error["msg"], error["type"]) for error in fault.errors()]
+        raise ConfigurationError("wrong settings:\n  " + "\n  ".join(lines)) from fault
+
+
+def _explain(location: tuple[int | str, ...], message: str, kind: str) -> str:
+    if not location:
+        return message.removeprefix("Value error, ")
+    field = str(location[0])
+    variable = field if field.isupper() else _PREFIX + field.upper()
+    if kind == "missing":
+        info = Settings.model_fields.get(field)
+        return f"{variable} is not set ({info.description if info else 'required'})"
+    return f"{variable}: {message}"

@@ -1,0 +1,44 @@
+"""Redis: how every process connects to it, and how its faults are named."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from streams.errors import StoreUnavailable
+
+_MAX_CONNECTIONS = 64
+
+
+def connect(url: str, *, timeout_s: float = 2.0) -> Redis:
+    """Return a client for the Redis at `url`; it connects at its first command.
+
+    Every command, and every wait for a free connection, ends within about `timeout_s` seconds. The
+    client retries nothing by itself: its caller knows the request's deadline, the client does not.
+    """
+    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=_MAX_CONNECTIONS,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=15,
+    )
+    return Redis.from_pool(pool)
+
+
+@contextmanager
+def store_faults(what: str) -> Iterator[None]:
+    """Turn Redis's exceptions inside the block into one of ours.
+
+    Raises:
+        StoreUnavailable: Redis did not answer in time, or answered with an error.
+    """
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as fault:
+        raise StoreUnavailable(f"Redis: {what} failed: {fault!r}") from fault

@@ -1,0 +1,72 @@
+"""Create the topics: an explicit step that can be repeated; brokers never create them by themselves."""
+
+import asyncio
+from collections.abc import Sequence
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from streams.errors import ConfigurationError, KafkaUnavailable
+from streams.publisher import MAX_RECORD_BYTES
+from streams.topics import ALL_TOPICS, Topic
+
+_TIMEOUT_S = 30.0
+
+
+async def create_topics(
+    bootstrap: str,
+    *,
+    partitions: int,
+    replication: int,
+    topics: Sequence[Topic] = ALL_TOPICS,
+    extra: Sequence[str] = (),
+) -> list[str]:
+    """Create the topics that do not exist yet and return their names.
+
+    Args:
+        bootstrap: host:port of the brokers, separated by commas.
+        partitions: of each new topic. All stage topics must have the same number, because a
+            request keeps its partition on its way.
+        replication: the replication factor of each new topic.
+        topics: which of Headrace's topics.
+        extra: reply topics of upstream services, to be created as `llm.replies.v1` is.
+
+    Raises:
+        KafkaUnavailable: no broker answered.
+        ConfigurationError: the broker refuses a topic, e.g. for its replication factor.
+    """
+    wanted = [_new_topic(topic, partitions, replication) for topic in topics]
+    wanted += [_new_topic(Topic(name=name, event=None), partitions, replication) for name in extra]
+    try:
+        return await asyncio.wait_for(_create(bootstrap, wanted), _TIMEOUT_S)
+    except (KafkaError, TimeoutError, OSError) as fault:
+        raise KafkaUnavailable(f"cannot create topics at {bootstrap}: {fault!r}") from fault
+
+
+def _new_topic(topic: Topic, partitions: int, replication: int) -> NewTopic:
+    configs = {"retention.ms": str(topic.retention_ms), "max.message.bytes": str(MAX_RECORD_BYTES)}
+    if topic.compacted:
+        configs |= {"cleanup.policy": "compact", "retention.ms": "-1"}
+    return NewTopic(topic.name, partitions, replication, topic_configs=configs)
+
+
+async def _create(bootstrap: str, wanted: Sequence[NewTopic]) -> list[str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap.split(","))
+    await admin.start()
+    try:
+        existing = set(await admin.list_topics())
+        missing = [topic for topic in wanted if topic.name not in existing]
+        if not missing:
+            return []
+        answer = await admin.create_topics(missing)
+        return [name for name, code, message in answer.topic_errors if _created(name, code, message)]
+    finally:
+        await admin.close()
+
+
+def _created(name: str, code: int, message: str | None) -> bool:
+    if code == 0:
+        return True
+    if code == TopicAlreadyExistsError.errno:
+        return False  # another process was quicker
+    raise ConfigurationError(f"the broker refuses topic {name}: {message or for_code(code).__name__}")

@@ -1,0 +1,41 @@
+"""The topics: what each carries, who is meant to read it, how long it is kept."""
+
+import msgspec
+
+from streams import events
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic and the event it carries. `event` is None where the bytes are kept as they came."""
+
+    name: str
+    event: type[events.Event] | None
+    retention_ms: int = 7 * DAY_MS
+    compacted: bool = False
+
+
+REQUESTS = Topic(name="llm.requests.v1", event=events.ChatRequested)
+GUARDED = Topic(name="llm.guarded.v1", event=events.RequestGuarded)
+MISSES = Topic(name="llm.misses.v1", event=events.CacheMissed)
+COMPLETIONS = Topic(name="llm.completions.v1", event=events.Completed)
+OUTCOMES = Topic(name="llm.outcomes.v1", event=events.OutcomeReached)
+DELTAS = Topic(name="llm.deltas.v1", event=events.Delta, retention_ms=DAY_MS)
+REPLIES = Topic(name="llm.replies.v1", event=events.Reply)
+LOGS = Topic(name="llm.logs.v1", event=events.RequestLog, retention_ms=30 * DAY_MS)
+LEDGER = Topic(name="llm.ledger.v1", event=events.LedgerEntry, retention_ms=30 * DAY_MS)
+DEAD_LETTERS = Topic(name="llm.dead-letters.v1", event=None, retention_ms=30 * DAY_MS)
+
+ALL_TOPICS: tuple[Topic, ...] = (
+    REQUESTS,
+    GUARDED,
+    MISSES,
+    COMPLETIONS,
+    OUTCOMES,
+    DELTAS,
+    REPLIES,
+    LOGS,
+    LEDGER,
+    DEAD_LETTERS,
+)
