@@ -5,7 +5,7 @@
     ├── InputError              the sender's mistake: tell the sender, never retry
     │   ├── UndecodableRecord   bytes on a topic that are not the event they should be
     │   └── InvalidRequest      a request that is well-formed and still cannot be served
-    ├── Conflict                the same request id with another body
+    ├── RecordTooLarge          a record that no broker of ours would take
     └── TransientFault          somebody else's outage: wait and retry inside the deadline
         ├── KafkaUnavailable
         ├── StoreUnavailable    Redis
@@ -49,12 +49,8 @@ class InvalidRequest(InputError):
     """A well-formed request that cannot be served as it stands."""
 
 
-class Conflict(HeadraceError):
-    """The same request id was used with another body."""
-
-    def __init__(self, request_id: str) -> None:
-        super().__init__(f"request id {request_id!r} was already used with a different body")
-        self.request_id = request_id
+class RecordTooLarge(HeadraceError):
+    """A record is larger than the topics allow, so that no retry can help."""
 
 
 class TransientFault(HeadraceError):

@@ -8,10 +8,10 @@ from typing import Self
 import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from streams.codec import encode
-from streams.errors import KafkaUnavailable
+from streams.errors import KafkaUnavailable, RecordTooLarge
 from streams.events import Event
 from streams.topics import Topic
 
@@ -117,6 +117,7 @@ class Publisher:
         Raises:
             KafkaUnavailable: not acknowledged in time. The record may still have been written: what
                 reads it must recognise a repeat.
+            RecordTooLarge: the record exceeds `MAX_RECORD_BYTES`.
         """
         if self._producer is None:
             raise KafkaUnavailable("the publisher is not started")
@@ -134,6 +135,10 @@ class Publisher:
                 ),
                 self._timeout_s,
             )
+        except MessageSizeTooLargeError as fault:
+            raise RecordTooLarge(
+                f"a record of {len(value or b'')} bytes for {emit.topic}: {fault}"
+            ) from fault
         except (KafkaError, TimeoutError, OSError) as fault:
             raise KafkaUnavailable(f"{emit.topic} was not acknowledged: {fault!r}") from fault
         return Position(sent.topic, sent.partition, sent.offset)

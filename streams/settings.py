@@ -64,10 +64,12 @@ class Settings(BaseSettings):
     default_max_tokens: int = Field(1024, ge=1)
     default_temperature: float = Field(0.7, ge=0, le=2)
     default_deadline_ms: int = Field(60_000, ge=1, le=600_000)
-    max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024)
+    max_body_bytes: int = Field(
+        2 * 1024 * 1024, ge=1024, description="of a request; records of later stages hold it twice"
+    )
 
     # Cache
-    embeddings: Literal["minilm", "openai", "off"] = "minilm"
+    embeddings: Literal["minilm", "off"] = "minilm"
     cache_threshold: float = Field(0.92, ge=0, le=1, description="cosine from which a paraphrase is a hit")
     cache_ttl_s: int = Field(3600, ge=1)
     cache_max_entries: int = Field(10_000, ge=1, description="entries kept per cache scope")

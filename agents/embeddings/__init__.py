@@ -1,7 +1,6 @@
 """Embeddings of text: the port, and the local MiniLM that serves it by default.
 
-One embedding per request serves the guardrail, the cache and retrieval. Adapters: `minilm` (local) and
-`agents.providers.openai_embeddings` (OpenAI's `/v1/embeddings`); `recent` remembers the last few.
+One embedding per request serves the guardrail, the cache and retrieval: `recent` remembers the last few.
 """
 
 from collections.abc import Sequence
@@ -16,19 +15,24 @@ Vectors: TypeAlias = npt.NDArray[np.float32]
 
 
 class Embedder(Protocol):
-    """Turns texts into unit vectors, so that a dot product is the cosine.
-
-    Attributes:
-        name: identifies model, precision and version. Vectors of different names must never be
-            compared, so it belongs in the key of every index.
-        dimensions: length of each vector.
-    """
+    """Turns texts into unit vectors, so that a dot product is the cosine."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Model, precision and version.
+
+        Vectors of different names must never be compared: it belongs in the key of every index.
+        """
+        ...
 
     @property
-    def dimensions(self) -> int: ...
+    def dimensions(self) -> int:
+        """Length of each vector."""
+        ...
+
+    def covers(self, text: str) -> bool:
+        """Whether the vector of `text` would reflect all of it, and not only its beginning."""
+        ...
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Return the vectors of `texts`, in order: `(len(texts), dimensions)` float32, L2-normalised.

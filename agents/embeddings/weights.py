@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file
 
 from streams.errors import ConfigurationError
 
@@ -89,7 +88,9 @@ class WeightFiles:
         config: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
         found = (config["model_type"], config["hidden_act"], config["position_embedding_type"])
         if found != ("bert", "gelu", "absolute"):
-            raise ConfigurationError(f"{self.config} describes {found}, not a BERT with gelu: {INSTALL_WEIGHTS}")
+            raise ConfigurationError(
+                f"{self.config} describes {found}, not a BERT with gelu: {INSTALL_WEIGHTS}"
+            )
         return BertShape(
             layers=config["num_hidden_layers"],
             heads=config["num_attention_heads"],
@@ -99,6 +100,9 @@ class WeightFiles:
 
     def load(self) -> Tensors:
         """Read every tensor into memory, by its name in the checkpoint."""
+        # Needed once a machine, to build the model: a worker that finds it built does without.
+        from safetensors.numpy import load_file  # noqa: PLC0415
+
         tensors: dict[str, npt.NDArray[np.float32]] = load_file(self.tensors)
         return tensors
 

@@ -1,0 +1,113 @@
+"""From a record on the requests topic to an envelope: who asks, where the reply goes, how long there is."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from agents.stage import Record
+from streams.codec import header, header_text
+from streams.errors import InvalidRequest
+from streams.events import ChatRequested, Envelope, Reply, ReplyAddress
+from streams.publisher import Emit
+from streams.topics import REPLIES
+
+DEFAULT_TENANT = "default"
+DEFAULT_TIER = "standard"
+
+_ID = msgspec.json.Decoder(type=dict[str, object])
+
+
+def request_id_of(record: Record, request: ChatRequested | None = None) -> str | None:
+    """Return the id of a request: from its body, its `ce_id` header, its key, or its place in the log.
+
+    A record whose body could not be decoded has an id only where one can still be read from it.
+    """
+    named = (
+        (request.request_id if request else _id_in_broken_body(record.value))
+        or header_text(record.headers, "ce_id")
+        or _key_text(record.key)
+    )
+    if named or request is None:
+        return named
+    # The same record always gets the same id, however often it is delivered.
+    return record.address.replace(":", "-")
+
+
+def reply_address(record: Record, allowed_topics: frozenset[str]) -> ReplyAddress:
+    """Return where the reply goes, from the headers that Spring's `ReplyingKafkaTemplate` writes.
+
+    Raises:
+        InvalidRequest: the headers name a topic that is not on the allow-list.
+    """
+    topic = header_text(record.headers, "kafka_replyTopic") or REPLIES.name
+    if topic != REPLIES.name and topic not in allowed_topics:
+        raise InvalidRequest(
+            f"replies to topic {topic!r} are not allowed; add it to HEADRACE_REPLY_TOPICS",
+            code="reply_topic_not_allowed",
+            param="kafka_replyTopic",
+        )
+    partition = header(record.headers, "kafka_replyPartition")
+    return ReplyAddress(
+        topic=topic,
+        partition=int.from_bytes(partition, "big") if partition and len(partition) == 4 else None,
+        correlation_id=header(record.headers, "kafka_correlationId"),
+    )
+
+
+def fallback_address(record: Record) -> ReplyAddress:
+    """Return the address on our own reply topic, for a sender whose own choice was refused."""
+    return ReplyAddress(topic=REPLIES.name, correlation_id=header(record.headers, "kafka_correlationId"))
+
+
+def reply_emit(reply: Reply, address: ReplyAddress) -> Emit:
+    """Return the record that carries a reply to where its sender waits for it."""
+    headers = [("kafka_correlationId", address.correlation_id)] if address.correlation_id else []
+    return Emit(
+        topic=address.topic,
+        key=reply.request_id,
+        value=reply,
+        headers=tuple(headers),
+        partition=address.partition,
+    )
+
+
+def submission_origin(record: Record, reply_to: ReplyAddress) -> str:
+    """Name this submission: its correlation id, or its place in the log where it has none."""
+    if reply_to.correlation_id:
+        return "correlation:" + reply_to.correlation_id.hex()
+    return "record:" + record.address
+
+
+def open_envelope(
+    record: Record, request: ChatRequested, *, reply_to: ReplyAddress, default_deadline_ms: int
+) -> Envelope:
+    """Return the envelope that the request travels in."""
+    accepted_at = request.accepted_at or datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+    deadline_ms = request.deadline_ms or default_deadline_ms
+    return Envelope(
+        request_id=request_id_of(record, request) or record.address,
+        tenant=request.tenant or DEFAULT_TENANT,
+        user_id=request.user_id,
+        tier=request.tier or DEFAULT_TIER,
+        session_id=request.session_id,
+        accepted_at=accepted_at,
+        deadline_at=accepted_at + timedelta(milliseconds=deadline_ms),
+        request=request,
+        reply_to=reply_to,
+        traceparent=header_text(record.headers, "traceparent"),
+    )
+
+
+def _id_in_broken_body(value: bytes | None) -> str | None:
+    try:
+        found = _ID.decode(value or b"").get("request_id")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return found if isinstance(found, str) and 0 < len(found) <= 128 else None
+
+
+def _key_text(key: bytes | None) -> str | None:
+    try:
+        return (key or b"").decode() or None
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,68 @@
+"""Where an answer belongs in the cache: which requests may share it, and by what text they match."""
+
+import hashlib
+
+import msgspec
+
+from streams.codec import encode
+from streams.events import CacheSlot, Envelope, Message, PromptRef
+
+
+def cache_slot(
+    envelope: Envelope, messages: tuple[Message, ...], prompt: PromptRef | None
+) -> CacheSlot | None:
+    """Return the slot of a request, or None where its answer must not be shared.
+
+    The scope is a hash of everything that must be equal for an answer to be given again: tenant,
+    model, prompt version, parameters, the other variables, and the whole conversation before the
+    last message. So another tenant's or another conversation's answer cannot be found at all.
+    Requests in which personal data was redacted share answers only within one user.
+    """
+    request = envelope.request
+    if request.tools or request.tool_choice or messages[-1].role != "user":
+        return None
+    verdict = envelope.input_verdict
+    private = bool(verdict and verdict.pii_types) or request.session_id is not None
+    asked = request.query if request.messages is None else messages[-1].text
+    text = " ".join((asked or "").split())
+    if not text:
+        return None
+    scope = [
+        envelope.tenant,
+        envelope.user_id if private else "",
+        request.session_id or "",
+        request.model or "",
+        prompt.name if prompt else "",
+        prompt.version if prompt else "",
+        _parameters(envelope),
+        encode_messages(messages[:-1]) if request.messages is not None else "",
+        _other_variables(envelope),
+    ]
+    return CacheSlot(scope=_hash("\x1f".join(scope)), exact_key=_hash(text), text=text)
+
+
+def encode_messages(messages: tuple[Message, ...]) -> str:
+    """Return a canonical text of a conversation."""
+    return "\x1e".join(encode(message).decode() for message in messages)
+
+
+def _parameters(envelope: Envelope) -> str:
+    request = envelope.request
+    parameters = [
+        request.temperature,
+        request.top_p,
+        request.max_tokens,
+        request.stop,
+        request.seed,
+        request.response_format,
+    ]
+    return msgspec.json.encode(parameters, order="deterministic").decode()
+
+
+def _other_variables(envelope: Envelope) -> str:
+    others = {name: value for name, value in (envelope.request.variables or {}).items() if name != "query"}
+    return msgspec.json.encode(others, order="deterministic").decode()
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

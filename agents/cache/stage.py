@@ -1,0 +1,182 @@
+"""The cache stage: choose the prompt, render it, and look for an answer that may be given again."""
+
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from agents.cache.slot import cache_slot
+from agents.cache.veto import veto
+from agents.embeddings import Embedder
+from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
+from agents.stage import Delivery
+from agents.stores.answer_cache import AnswerCache, CachedAnswer
+from streams.errors import InvalidRequest, TransientFault
+from streams.events import (
+    CacheKind,
+    CacheLookup,
+    CacheMissed,
+    CacheSlot,
+    Completion,
+    Envelope,
+    ErrorInfo,
+    Message,
+    OutcomeReached,
+    PromptRef,
+    RequestGuarded,
+    Status,
+    Usage,
+)
+from streams.models import MODELS
+from streams.publisher import Emit
+from streams.topics import GUARDED, MISSES, OUTCOMES
+
+log = structlog.get_logger(__name__)
+
+
+class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the stage needs to know of its installation."""
+
+    threshold: float
+    default_model: str
+    default_max_tokens: int
+
+
+class _Rendered(msgspec.Struct, frozen=True, kw_only=True):
+    messages: tuple[Message, ...]
+    model: str
+    max_output_tokens: int
+    prompt: PromptRef | None = None
+
+
+class CacheStage:
+    """Renders the prompt and answers from the cache where an earlier answer is right.
+
+    Args:
+        settings: threshold and defaults.
+        prompts: the prompt templates.
+        cache: the stored answers.
+        embedder: makes the vectors by which similar queries are found; None for exact matches only.
+    """
+
+    name = "cache"
+    source = GUARDED
+
+    def __init__(
+        self,
+        settings: CacheSettings,
+        prompts: PromptCatalogue,
+        cache: AnswerCache,
+        embedder: Embedder | None,
+    ) -> None:
+        self._settings = settings
+        self._prompts = prompts
+        self._cache = cache
+        self._embedder = embedder
+
+    async def handle(self, delivery: Delivery[RequestGuarded]) -> Sequence[Emit]:
+        """Return the cached answer, or the rendered prompt for the model."""
+        envelope = delivery.event.envelope
+        try:
+            rendered = self._render(envelope)
+        except InvalidRequest as fault:
+            return _fail(envelope, fault)
+        envelope = msgspec.structs.replace(envelope, prompt=rendered.prompt)
+        slot = cache_slot(envelope, rendered.messages, rendered.prompt)
+        if slot is None:
+            return _miss(envelope, rendered, None, CacheLookup(kind=CacheKind.BYPASS))
+        slot, lookup, answer = await self._look_up(slot)
+        if answer is not None:
+            return _hit(envelope, lookup, answer)
+        return _miss(envelope, rendered, slot, lookup)
+
+    async def delivered(self, delivery: Delivery[RequestGuarded]) -> None:
+        """Nothing to note: looking up twice does no harm."""
+
+    def _render(self, envelope: Envelope) -> _Rendered:
+        request = envelope.request
+        if request.messages is not None:
+            model = request.model or self._settings.default_model
+            wanted = request.max_tokens or self._settings.default_max_tokens
+            return _Rendered(messages=request.messages, model=model, max_output_tokens=_within(model, wanted))
+        template, prompt = self._prompts.resolve(request.template or DEFAULT_TEMPLATE, envelope.user_id)
+        text = template.render({**(request.variables or {}), "query": request.query or ""})
+        model = request.model or template.model
+        wanted = request.max_tokens or template.max_output_tokens
+        return _Rendered(
+            messages=(Message(role="user", content=text),),
+            model=model,
+            max_output_tokens=_within(model, wanted),
+            prompt=prompt,
+        )
+
+    async def _look_up(self, slot: CacheSlot) -> tuple[CacheSlot, CacheLookup, CachedAnswer | None]:
+        """Look for an answer. Without Redis or embeddings the cache is a miss: it only ever saves work."""
+        missed = CacheLookup(kind=CacheKind.MISS)
+        try:
+            exact = await self._cache.exact(slot)
+            if exact is not None:
+                found = CacheLookup(kind=CacheKind.EXACT, similarity=1.0, source_request_id=exact.request_id)
+                return slot, found, exact
+            slot = await self._with_vector(slot)
+            candidates = await self._cache.similar(slot)
+        except TransientFault as fault:
+            log.warning("cache.unavailable", error=str(fault))
+            return slot, missed, None
+        for candidate in candidates:
+            if candidate.similarity < self._settings.threshold:
+                break
+            if veto(slot.text, candidate.answer.text) is None:
+                found = CacheLookup(
+                    kind=CacheKind.SEMANTIC,
+                    similarity=round(candidate.similarity, 6),
+                    source_request_id=candidate.answer.request_id,
+                )
+                return slot, found, candidate.answer
+        best = round(candidates[0].similarity, 6) if candidates else None
+        return slot, msgspec.structs.replace(missed, similarity=best), None
+
+    async def _with_vector(self, slot: CacheSlot) -> CacheSlot:
+        if self._embedder is None or not self._embedder.covers(slot.text):
+            return slot  # texts that are equal up to where the model stops reading must not match
+        vectors = await self._embedder.embed([slot.text])
+        return msgspec.structs.replace(slot, vector=vectors[0].astype("<f4").tobytes())
+
+
+def _within(model: str, wanted: int) -> int:
+    return min(wanted, MODELS[model].max_output_tokens)
+
+
+def _hit(envelope: Envelope, lookup: CacheLookup, answer: CachedAnswer) -> Sequence[Emit]:
+    completion = Completion(
+        content=answer.content,
+        model=answer.model,
+        provider=answer.provider,
+        finish_reason=answer.finish_reason,
+        usage=Usage(),
+    )
+    outcome = OutcomeReached(
+        envelope=msgspec.structs.replace(envelope, cache=lookup),
+        status=Status.CACHED,
+        completion=completion,
+    )
+    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
+
+
+def _miss(
+    envelope: Envelope, rendered: _Rendered, slot: CacheSlot | None, lookup: CacheLookup
+) -> Sequence[Emit]:
+    event = CacheMissed(
+        envelope=msgspec.structs.replace(envelope, cache=lookup),
+        messages=rendered.messages,
+        default_model=rendered.model,
+        max_output_tokens=rendered.max_output_tokens,
+        cache_slot=slot,
+    )
+    return (Emit.to(MISSES, event, key=envelope.request_id),)
+
+
+def _fail(envelope: Envelope, fault: InvalidRequest) -> Sequence[Emit]:
+    error = ErrorInfo(type="invalid_request_error", code=fault.code, message=fault.message, param=fault.param)
+    outcome = OutcomeReached(envelope=envelope, status=Status.FAILED, error=error)
+    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)

@@ -1,0 +1,1 @@
+"""The cost stage: the one place that settles, replies and logs."""

@@ -1,0 +1,98 @@
+"""The cost stage: where every request ends. It settles the spend, replies once and logs once."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import msgspec
+import structlog
+
+from agents import admission
+from agents.cost.records import ledger_entry, request_log, terminal_reply
+from agents.stage import Delivery
+from streams.errors import StoreUnavailable
+from streams.events import Envelope, OutcomeReached, Timing
+from streams.publisher import Emit
+from streams.registry import RequestRegistry, Settlement
+from streams.topics import LEDGER, LOGS, OUTCOMES
+
+log = structlog.get_logger(__name__)
+
+
+class CostStage:
+    """Books the spend and sends what leaves the pipeline.
+
+    Args:
+        registry: knows who waits for a reply, and which requests are settled.
+        store_text: whether the texts of requests and replies go into the log record.
+        clock: the time, UTC-aware.
+    """
+
+    name = "cost"
+    source = OUTCOMES
+
+    def __init__(
+        self,
+        registry: RequestRegistry,
+        *,
+        store_text: bool,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._registry = registry
+        self._store_text = store_text
+        self._clock = clock
+
+    async def handle(self, delivery: Delivery[OutcomeReached]) -> Sequence[Emit]:
+        """Return the replies, the log record and the ledger entry; nothing for a settled request."""
+        started_at = self._clock()
+        event = delivery.event
+        settlement = await self._settle(event)
+        if settlement.done:
+            return ()
+        finished_at = self._clock()
+        envelope = _with_timing(event, delivery.record.timestamp_ms, started_at, finished_at)
+        event = msgspec.structs.replace(event, envelope=envelope)
+        reply = msgspec.structs.replace(settlement.reply, timings=envelope.timings)
+        record = request_log(event, reply, finished_at=finished_at, store_text=self._store_text)
+        emits = [admission.reply_emit(reply, envelope.reply_to)]
+        emits += [
+            admission.reply_emit(msgspec.structs.replace(reply, repeat=True), waiter)
+            for waiter in settlement.waiters
+        ]
+        emits.append(Emit.to(LOGS, record, key=envelope.request_id))
+        if reply.cost_usd > Decimal(0):
+            entry = ledger_entry(envelope, reply.cost_usd, finished_at)
+            emits.append(Emit.to(LEDGER, entry, key=f"{envelope.tenant}:{envelope.user_id}"))
+        return emits
+
+    async def delivered(self, delivery: Delivery[OutcomeReached]) -> None:
+        """Note that the replies are out: from now on a repeat of this event is dropped."""
+        await self._registry.finish_settle(delivery.event.envelope.request_id)
+
+    async def _settle(self, event: OutcomeReached) -> Settlement:
+        envelope = event.envelope
+        reply = terminal_reply(event)
+        try:
+            return await self._registry.begin_settle(reply, tenant=envelope.tenant)
+        except StoreUnavailable:
+            if self._clock() < envelope.deadline_at:
+                raise
+            # Redis stays away and the sender waits: the reply matters more than recognising repeats.
+            log.warning("cost.unregistered_reply", request_id=envelope.request_id)
+            return Settlement(done=False, reply=reply, waiters=())
+
+
+def _with_timing(
+    event: OutcomeReached, written_ms: int, started_at: datetime, finished_at: datetime
+) -> Envelope:
+    """Add this stage's own timing: what it sends must already hold it."""
+    envelope = event.envelope
+    queued = started_at - datetime.fromtimestamp(written_ms / 1000, UTC)
+    timing = Timing(
+        stage=CostStage.name,
+        started_at=started_at,
+        queue_us=max(0, queued // timedelta(microseconds=1)),
+        work_us=(finished_at - started_at) // timedelta(microseconds=1),
+        outcome=event.status.value,
+    )
+    return msgspec.structs.replace(envelope, timings=(*envelope.timings, timing))

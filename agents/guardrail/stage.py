@@ -1,0 +1,198 @@
+"""The guardrail stage: who asks, has it been asked before, can it be served, is it safe."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from agents import admission
+from agents.guardrail.validation import Limits, validate
+from agents.stage import Delivery
+from streams.errors import InputError
+from streams.events import (
+    ChatRequested,
+    Envelope,
+    ErrorInfo,
+    InputVerdict,
+    Message,
+    OutcomeReached,
+    Reply,
+    ReplyAddress,
+    RequestGuarded,
+    Status,
+)
+from streams.publisher import Emit
+from streams.registry import Registration, RequestRegistry, Standing, fingerprint
+from streams.topics import GUARDED, OUTCOMES, REQUESTS
+
+#: Roles whose text comes from outside the calling application.
+_UNTRUSTED_ROLES = frozenset({"user", "tool"})
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a text is blocked: the rule's stable name, and what its sender is told."""
+
+    rule: str
+    reason: str
+
+
+class Redacted(msgspec.Struct, frozen=True, kw_only=True):
+    """A text without personal data, and the types that were in it."""
+
+    text: str
+    types: tuple[str, ...]
+
+
+class GuardrailSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the stage needs to know of its installation."""
+
+    limits: Limits
+    default_deadline_ms: int
+    reply_topics: frozenset[str]
+
+
+class GuardrailStage:
+    """Admits a request or turns it away; redacts personal data from what goes on.
+
+    Args:
+        settings: limits and defaults.
+        registry: knows the requests that were seen before.
+        scan: finds a reason to block a text, or None.
+        redact: replaces personal data in a text.
+        clock: the time, UTC-aware.
+    """
+
+    name = "guardrail"
+    source = REQUESTS
+
+    def __init__(
+        self,
+        settings: GuardrailSettings,
+        registry: RequestRegistry,
+        *,
+        scan: Callable[[str], Finding | None],
+        redact: Callable[[str], Redacted],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._scan = scan
+        self._redact = redact
+        self._clock = clock
+
+    async def handle(self, delivery: Delivery[ChatRequested]) -> Sequence[Emit]:
+        """Return the guarded request, its refusal, or the stored reply of a repeat."""
+        record, request = delivery.record, delivery.event
+        refusal: InputError | None = None
+        try:
+            reply_to = admission.reply_address(record, self._settings.reply_topics)
+        except InputError as fault:
+            reply_to, refusal = admission.fallback_address(record), fault
+        envelope = admission.open_envelope(
+            record, request, reply_to=reply_to, default_deadline_ms=self._settings.default_deadline_ms
+        )
+        registration = await self._registry.register(
+            envelope.request_id,
+            tenant=envelope.tenant,
+            body=fingerprint(request, envelope.tenant),
+            origin=admission.submission_origin(record, reply_to),
+            running=True,
+            reply_to=reply_to,
+        )
+        if registration.standing not in (Standing.NEW, Standing.SAME):
+            return _answer_repeat(envelope.request_id, registration, reply_to)
+        if refusal is not None:
+            return _refuse(envelope, refusal)
+        return self._examine(envelope)
+
+    async def delivered(self, delivery: Delivery[ChatRequested]) -> None:
+        """Nothing to note: the registry already knows the request."""
+
+    def _examine(self, envelope: Envelope) -> Sequence[Emit]:
+        if self._clock() >= envelope.deadline_at:
+            return _fail(envelope, "timeout_error", "deadline_exceeded", "the deadline passed in the queue")
+        try:
+            tokens = validate(envelope.request, self._settings.limits)
+        except InputError as fault:
+            return _refuse(envelope, fault)
+        for text in _untrusted_texts(envelope.request):
+            finding = self._scan(text)
+            if finding is not None:
+                return _block(envelope, finding, tokens)
+        request, types = self._redact_request(envelope.request)
+        verdict = InputVerdict(passed=True, pii_types=types, input_tokens=tokens)
+        guarded = msgspec.structs.replace(envelope, request=request, input_verdict=verdict)
+        return (Emit.to(GUARDED, RequestGuarded(envelope=guarded), key=envelope.request_id),)
+
+    def _redact_request(self, request: ChatRequested) -> tuple[ChatRequested, tuple[str, ...]]:
+        types: dict[str, None] = {}
+
+        def clean(text: str) -> str:
+            redacted = self._redact(text)
+            types.update(dict.fromkeys(redacted.types))
+            return redacted.text
+
+        changed = msgspec.structs.replace(
+            request,
+            query=clean(request.query) if request.query is not None else None,
+            variables={name: clean(value) for name, value in request.variables.items()}
+            if request.variables
+            else request.variables,
+            messages=tuple(_clean_message(message, clean) for message in request.messages)
+            if request.messages
+            else request.messages,
+        )
+        return changed, tuple(types)
+
+
+def _clean_message(message: Message, clean: Callable[[str], str]) -> Message:
+    if message.role not in _UNTRUSTED_ROLES or not message.text:
+        return message
+    return message.with_text(clean(message.text))
+
+
+def _untrusted_texts(request: ChatRequested) -> list[str]:
+    texts = [request.query or "", *(request.variables or {}).values()]
+    texts += [message.text for message in request.messages or () if message.role in _UNTRUSTED_ROLES]
+    return [text for text in texts if text.strip()]
+
+
+def _answer_repeat(request_id: str, registration: Registration, reply_to: ReplyAddress) -> Sequence[Emit]:
+    """Return what a request gets whose id was seen before: nothing new is done for it."""
+    if registration.standing is Standing.SETTLED and registration.reply is not None:
+        repeat = msgspec.structs.replace(registration.reply, repeat=True)
+        return (admission.reply_emit(repeat, reply_to),)
+    if registration.standing is Standing.CONFLICT:
+        conflict = Reply(request_id=request_id, status=Status.FAILED, error=conflict_error(request_id))
+        return (admission.reply_emit(conflict, reply_to),)
+    return ()  # joined the one that runs, or this very submission is done
+
+
+def conflict_error(request_id: str) -> ErrorInfo:
+    """Return the error for an id that was used before with another body."""
+    return ErrorInfo(
+        type="invalid_request_error",
+        code="idempotency_conflict",
+        message=f"request id {request_id!r} was already used with a different body; use a new id",
+        param="request_id",
+    )
+
+
+def _block(envelope: Envelope, finding: Finding, tokens: int) -> Sequence[Emit]:
+    verdict = InputVerdict(passed=False, rule=finding.rule, reason=finding.reason, input_tokens=tokens)
+    outcome = OutcomeReached(
+        envelope=msgspec.structs.replace(envelope, input_verdict=verdict),
+        status=Status.BLOCKED,
+        error=ErrorInfo(type="content_policy_error", code=finding.rule, message=finding.reason),
+    )
+    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
+
+
+def _refuse(envelope: Envelope, fault: InputError) -> Sequence[Emit]:
+    return _fail(envelope, "invalid_request_error", fault.code, fault.message, fault.param)
+
+
+def _fail(envelope: Envelope, kind: str, code: str, message: str, param: str | None = None) -> Sequence[Emit]:
+    error = ErrorInfo(type=kind, code=code, message=message, param=param)
+    outcome = OutcomeReached(envelope=envelope, status=Status.FAILED, error=error)
+    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)

@@ -1,0 +1,1 @@
+"""The LLM stage: from a rendered prompt to a model's answer."""

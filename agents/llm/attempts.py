@@ -1,0 +1,225 @@
+"""From a prompt to an answer: retries on one model, then the next model."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+
+import msgspec
+import structlog
+
+from agents.llm.calling import Called, Caller
+from agents.llm.circuits import Circuits
+from agents.llm.policy import LlmPolicy
+from agents.llm.ports import CallJournal, Clock
+from agents.llm.prompt import provider_call
+from agents.llm.retry import Action, RetryDecision, decide
+from agents.llm.routing import Route
+from agents.providers.faults import AuthenticationFault, ProviderFault, QuotaExhausted, Refused
+from agents.providers.port import Answer, Provider
+from agents.stores.journal import BegunCall, Hold
+from streams.errors import StoreUnavailable
+from streams.events import CacheMissed, LlmCall
+from streams.models import ProviderName
+
+log = structlog.get_logger(__name__)
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """A model answered, in call number `attempt`."""
+
+    answer: Answer
+    provider: ProviderName
+    attempt: int
+
+
+class RequestRefused(msgspec.Struct, frozen=True):
+    """The provider says that the request is wrong; another try would not help."""
+
+    fault: Refused
+
+
+class OutOfTime(msgspec.Struct, frozen=True):
+    """The deadline passed."""
+
+
+class Exhausted(msgspec.Struct, frozen=True):
+    """No model answered."""
+
+
+Ending = Answered | RequestRefused | OutOfTime | Exhausted
+
+
+class Work:
+    """One request while it is worked on.
+
+    Args:
+        event: the request with its prompt.
+        hold: its claim in the journal.
+        input_tokens: the size of the prompt.
+        calls: the calls of former attempts.
+    """
+
+    def __init__(
+        self, event: CacheMissed, hold: Hold, *, input_tokens: int, calls: Iterable[LlmCall] = ()
+    ) -> None:
+        self.event = event
+        self.hold = hold
+        self.input_tokens = input_tokens
+        self.calls = list(calls)
+        self.faults: list[ProviderFault] = []
+
+    @property
+    def last_number(self) -> int:
+        """The highest number among the calls so far."""
+        return max((call.attempt for call in self.calls), default=0)
+
+    def remaining_s(self, now: datetime) -> float:
+        """The time until the deadline, in seconds."""
+        return (self.event.envelope.deadline_at - now).total_seconds()
+
+
+class Attempts:
+    """Asks one model after another until one answers.
+
+    Args:
+        providers: the providers there are keys for.
+        caller: makes single calls.
+        circuits: what is known of the models' health.
+        journal: where each call is noted before it is made.
+        clock: the time.
+        new_call_id: mints ids of calls.
+        random: returns numbers from 0 to 1, for jitter.
+        policy: the stage's settings.
+    """
+
+    def __init__(
+        self,
+        *,
+        providers: Mapping[ProviderName, Provider],
+        caller: Caller,
+        circuits: Circuits,
+        journal: CallJournal,
+        clock: Clock,
+        new_call_id: Callable[[], str],
+        random: Callable[[], float],
+        policy: LlmPolicy,
+    ) -> None:
+        self._providers = providers
+        self._caller = caller
+        self._circuits = circuits
+        self._journal = journal
+        self._clock = clock
+        self._new_call_id = new_call_id
+        self._random = random
+        self._policy = policy
+
+    async def run(self, work: Work, routes: Iterable[Route]) -> Ending:
+        """Return how the request ends; every call made is in `work.calls` then.
+
+        Raises:
+            Fenced: another attempt took over.
+            StoreUnavailable: the journal does not answer, so no call may be made.
+        """
+        left = list(routes)
+        while left:
+            route = left.pop(0)
+            ending = await self._try_model(work, route, has_next=bool(left))
+            if isinstance(ending, Answered | RequestRefused | OutOfTime):
+                return ending
+            if ending is Action.NEXT_PROVIDER:
+                left = [other for other in left if other.model.provider != route.model.provider]
+        if work.remaining_s(self._clock.now()) <= 0:
+            return OutOfTime()
+        refusals = [fault for fault in work.faults if isinstance(fault, Refused)]
+        if refusals and len(refusals) == len(work.faults):
+            return RequestRefused(refusals[0])
+        return Exhausted()
+
+    async def _try_model(self, work: Work, route: Route, *, has_next: bool) -> Ending | Action:
+        for try_number in range(1, self._policy.tries_per_model + 1):
+            if work.remaining_s(self._clock.now()) <= 0:
+                return OutOfTime()
+            called = await self._call_if_healthy(work, route)
+            if called is None:
+                return Action.NEXT_MODEL
+            if called.answer is not None:
+                provider = route.model.provider
+                return Answered(answer=called.answer, provider=provider, attempt=called.booked.attempt)
+            decision = self._decide(work, route, called, try_number=try_number, has_next=has_next)
+            if decision.action is Action.GIVE_UP and isinstance(called.fault, Refused):
+                return RequestRefused(called.fault)
+            if decision.action is not Action.WAIT:
+                return decision.action
+            await self._clock.sleep(decision.wait_s)
+        return Action.NEXT_MODEL
+
+    async def _call_if_healthy(self, work: Work, route: Route) -> Called | None:
+        permit = await self._circuits.permit(route.name)
+        if permit is None:
+            log.info("llm.circuit_open", request_id=work.hold.request_id, circuit=route.name)
+            return None
+        try:
+            called = await self._call(work, route)
+            permit.settle(called.fault)
+        finally:
+            permit.release()
+        return called
+
+    async def _call(self, work: Work, route: Route) -> Called:
+        now, call_id = self._clock.now(), self._new_call_id()
+        call = provider_call(
+            work.event,
+            route,
+            call_id=call_id,
+            input_tokens=work.input_tokens,
+            remaining_s=work.remaining_s(now),
+            policy=self._policy,
+        )
+        begun = BegunCall(
+            call_id=call_id,
+            provider=route.model.provider,
+            model=route.model.name,
+            started_at=now,
+            input_tokens=work.input_tokens,
+        )
+        number = await self._journal.begin_call(work.hold, begun, after=work.last_number)
+        provider = self._providers[route.model.provider]
+        called = await self._caller.call(
+            provider, route, call, event=work.event, hold=work.hold, number=number
+        )
+        work.calls.append(called.booked)
+        if called.fault is not None:
+            work.faults.append(called.fault)
+            await self._note_end(work, called.booked)
+        return called
+
+    async def _note_end(self, work: Work, booked: LlmCall) -> None:
+        try:
+            await self._journal.end_call(work.hold, booked)
+        except StoreUnavailable as fault:  # should this worker die now, the call will count as lost
+            log.warning("llm.end_not_noted", request_id=work.hold.request_id, reason=str(fault))
+
+    def _decide(
+        self, work: Work, route: Route, called: Called, *, try_number: int, has_next: bool
+    ) -> RetryDecision:
+        fault = work.faults[-1]
+        decision = decide(
+            fault,
+            try_number=try_number,
+            tries=self._policy.tries_per_model,
+            remaining_s=work.remaining_s(self._clock.now()),
+            has_next=has_next,
+            jitter=self._random(),
+        )
+        report = log.error if isinstance(fault, AuthenticationFault | QuotaExhausted) else log.warning
+        report(
+            "llm.call_failed",
+            request_id=work.hold.request_id,
+            call_id=called.booked.call_id,
+            model=route.name,
+            fault=fault.error,
+            message=fault.message,
+            try_number=try_number,
+            next=decision.action.value,
+            wait_s=round(decision.wait_s, 3),
+        )
+        return decision

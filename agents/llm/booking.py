@@ -1,0 +1,104 @@
+"""What each call cost, as it is booked."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+from agents.llm.routing import Route
+from agents.providers.faults import ProviderFault
+from agents.providers.port import Answer
+from agents.stores.journal import LostCall
+from streams.events import LlmCall, Usage
+from streams.models import MODELS, PRICE_VERSION, Model
+
+
+class CallTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """When a call began, and how long it took. `first_token_us` is there where the answer streamed."""
+
+    started_at: datetime
+    duration_us: int
+    first_token_us: int | None = None
+
+
+def price(
+    usage: Usage,
+    *,
+    request_model: str,
+    response_model: str | None = None,
+    models: Mapping[str, Model] = MODELS,
+) -> Decimal:
+    """Return the cost in US dollars.
+
+    The model that answered sets the price where the table knows it. A dated snapshot such as
+    ``gpt-4o-2024-08-06`` is not in the table: the model asked for sets its price.
+    """
+    model = models.get(response_model or "") or models.get(request_model)
+    if model is None:
+        return Decimal(0)
+    return model.cost_usd(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_tokens=usage.cached_tokens,
+    )
+
+
+def answered(route: Route, answer: Answer, *, call_id: str, number: int, times: CallTimes) -> LlmCall:
+    """Return the entry for a call that was answered."""
+    return LlmCall(
+        call_id=call_id,
+        attempt=number,
+        provider=route.model.provider,
+        request_model=route.model.name,
+        response_model=answer.model,
+        started_at=times.started_at,
+        duration_us=times.duration_us,
+        time_to_first_token_us=times.first_token_us,
+        usage=answer.usage,
+        cost_usd=price(answer.usage, request_model=route.model.name, response_model=answer.model),
+        price_version=PRICE_VERSION,
+        finish_reason=answer.finish_reason,
+    )
+
+
+def failed(route: Route, fault: ProviderFault, *, call_id: str, number: int, times: CallTimes) -> LlmCall:
+    """Return the entry for a call that failed: it costs what is known, or estimated, to be spent."""
+    usage = fault.billed_usage or Usage()
+    return LlmCall(
+        call_id=call_id,
+        attempt=number,
+        provider=route.model.provider,
+        request_model=route.model.name,
+        response_model=fault.response_model,
+        started_at=times.started_at,
+        duration_us=times.duration_us,
+        time_to_first_token_us=times.first_token_us,
+        usage=usage,
+        cost_usd=price(usage, request_model=route.model.name, response_model=fault.response_model),
+        price_version=PRICE_VERSION,
+        error=fault.error,
+    )
+
+
+def orphaned(lost: LostCall) -> LlmCall:
+    """Return the entry for a call whose answer was lost with its worker.
+
+    What it cost is an estimate, and a lower bound where the provider did answer: the input is what we
+    counted before the call, the output is not known and counts as none.
+    """
+    call = lost.call
+    usage = Usage(input_tokens=call.input_tokens)
+    return LlmCall(
+        call_id=call.call_id,
+        attempt=lost.number,
+        provider=call.provider,
+        request_model=call.model,
+        started_at=call.started_at,
+        duration_us=0,
+        usage=usage,
+        cost_usd=price(usage, request_model=call.model),
+        price_version=PRICE_VERSION,
+        error="orphaned",
+        orphaned=True,
+    )

@@ -1,0 +1,66 @@
+"""A circuit breaker for each model of each provider: what fails again and again is left alone for a while."""
+
+import structlog
+from purgatory import AsyncCircuitBreakerFactory
+from purgatory.domain.model import HALF_OPENED, Context, OpenedState
+
+from agents.providers.faults import ProviderFault, RateLimited, Refused
+
+# Faults that only a provider in good health has.
+_ALIVE = (RateLimited, Refused)
+
+log = structlog.get_logger(__name__)
+
+
+class Permit:
+    """Leave to call a model. It ends with `settle` or, where nothing was learnt, with `release`."""
+
+    def __init__(self, circuits: "Circuits", context: Context) -> None:
+        self._circuits = circuits
+        self._context = context
+
+    def settle(self, fault: ProviderFault | None) -> None:
+        """Note how the call went."""
+        before = self._context.state
+        if fault is None or isinstance(fault, _ALIVE):
+            self._context.handle_end_request()
+        else:
+            self._context.handle_exception(fault)
+        self.release()
+        if self._context.state != before:
+            log.warning("llm.circuit_changed", circuit=self._context.name, state=self._context.state)
+
+    def release(self) -> None:
+        """Give the permit back without a word on how the call went."""
+        self._circuits.release(self._context)
+
+
+class Circuits:
+    """The circuits of one process.
+
+    A circuit opens after `threshold` faults in a row, and stays open for `reset_s` seconds. Then one
+    call at a time may try: success closes the circuit, failure opens it again.
+    """
+
+    def __init__(self, *, threshold: int, reset_s: float) -> None:
+        self._factory = AsyncCircuitBreakerFactory(default_threshold=threshold, default_ttl=reset_s)
+        self._probing: set[str] = set()
+
+    async def permit(self, name: str) -> Permit | None:
+        """Return leave to call, or None while the circuit is open."""
+        context = (await self._factory.get_breaker(name)).context
+        try:
+            context.handle_new_request()
+        except OpenedState as opened:
+            opened.__traceback__ = None  # one exception object for every caller: it would grow
+            return None
+        if context.state == HALF_OPENED:
+            if name in self._probing:
+                return None
+            self._probing.add(name)
+        return Permit(self, context)
+
+    def release(self, context: Context) -> None:
+        """Let the next one try."""
+        self._probing.discard(context.name)
+        context.messages.clear()  # they are for repositories outside the process

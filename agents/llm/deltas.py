@@ -1,0 +1,144 @@
+"""Pieces of an answer on their way to whoever watches it being written."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from agents.llm.ports import DeltaSink
+from streams.codec import event_headers
+from streams.errors import TransientFault
+from streams.events import Delta, Envelope
+from streams.publisher import Emit
+from streams.topics import DELTAS, REPLIES
+
+_SOURCE = "headrace/llm"
+_MAX_WAITING_CHARS = 256_000
+_CLOSE_TIMEOUT_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class DeltaStream:
+    """Publishes the text of one attempt, in order, without making the provider wait.
+
+    The first text goes out at once; what comes within `interval_s` of the last record is gathered into the
+    next one. One record is on its way at a time, so a slow broker means longer deltas, not more
+    memory. Where publishing fails the stream ends quietly: the reply carries the whole answer.
+
+    Args:
+        sink: where the records go.
+        envelope: the request; its reply partition is where its watcher reads.
+        attempt: the number of the call. Watchers drop the text of lower attempts.
+        interval_s: the shortest time between two records, in seconds.
+        max_chars: a record goes out earlier when it would grow beyond this.
+        sleep: waits for a number of seconds.
+    """
+
+    def __init__(
+        self,
+        sink: DeltaSink,
+        *,
+        envelope: Envelope,
+        attempt: int,
+        interval_s: float,
+        max_chars: int,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._sink = sink
+        self._envelope = envelope
+        self._partition = _partition(envelope)
+        self._attempt = attempt
+        self._interval_s = interval_s
+        self._max_chars = max_chars
+        self._sleep = sleep
+        self._waiting = ""
+        self._seq = 0
+        self._failed = False
+        self._ending = False
+        self._news = asyncio.Event()
+        self._full = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+
+    def feed(self, text: str) -> None:
+        """Take the next piece of checked text."""
+        if not text or self._failed:
+            return
+        self._waiting += text
+        if len(self._waiting) > _MAX_WAITING_CHARS:
+            self._give_up("the broker is too slow")
+            return
+        self._news.set()
+        if len(self._waiting) >= self._max_chars:
+            self._full.set()
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+
+    async def close(self) -> None:
+        """Publish what waits, and return when the broker has it, or after a few seconds."""
+        self._ending = True
+        self._news.set()
+        self._full.set()
+        if self._worker is not None:
+            await asyncio.wait([self._worker], timeout=_CLOSE_TIMEOUT_S)
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """Publish nothing more."""
+        self._failed, self._waiting = True, ""
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.wait([self._worker])
+            self._worker = None
+
+    async def _work(self) -> None:
+        while not self._failed:
+            await self._news.wait()
+            self._news.clear()
+            await self._publish_waiting()
+            if self._ending and not self._waiting:
+                return
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait for the interval to pass, or for enough text."""
+        pause = asyncio.ensure_future(self._sleep(self._interval_s))
+        full = asyncio.ensure_future(self._full.wait())
+        try:
+            await asyncio.wait([pause, full], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pause.cancel()
+            full.cancel()
+
+    async def _publish_waiting(self) -> None:
+        text, self._waiting = self._waiting, ""
+        if not self._ending:
+            self._full.clear()
+        if not text:
+            return
+        emit, self._seq = self._emit(text), self._seq + 1
+        try:
+            await self._sink.publish(emit)
+        except TransientFault as fault:
+            self._give_up(str(fault))
+
+    def _emit(self, text: str) -> Emit:
+        request_id = self._envelope.request_id
+        delta = Delta(request_id=request_id, attempt=self._attempt, seq=self._seq, text=text)
+        headers = event_headers(
+            delta,
+            event_id=f"{request_id}:{self._attempt}:{self._seq}",
+            source=_SOURCE,
+            traceparent=self._envelope.traceparent,
+        )
+        return Emit.to(DELTAS, delta, key=request_id, headers=headers, partition=self._partition)
+
+    def _give_up(self, why: str) -> None:
+        self._failed, self._waiting = True, ""
+        log.warning("llm.deltas_stopped", request_id=self._envelope.request_id, reason=why)
+
+
+def _partition(envelope: Envelope) -> int | None:
+    """Return the partition that the replica of ingest reads which asked; None where nobody did."""
+    reply_to = envelope.reply_to
+    return reply_to.partition if reply_to.topic == REPLIES.name else None

@@ -1,0 +1,62 @@
+"""From an event to the call that a provider gets."""
+
+import hashlib
+
+from agents.llm.policy import LlmPolicy
+from agents.llm.routing import Route
+from agents.providers.port import ProviderCall
+from streams.events import CacheMissed, ChatRequested, Envelope
+
+_JSON_FORMATS = frozenset({"json_object", "json_schema"})
+_USER_HASH_CHARS = 32
+
+
+def provider_call(
+    event: CacheMissed,
+    route: Route,
+    *,
+    call_id: str,
+    input_tokens: int,
+    remaining_s: float,
+    policy: LlmPolicy,
+) -> ProviderCall:
+    """Return the call to make."""
+    request = event.envelope.request
+    return ProviderCall(
+        call_id=call_id,
+        model=route.model.name,
+        messages=event.messages,
+        max_output_tokens=route.max_output_tokens,
+        timeouts=policy.timeouts(remaining_s=remaining_s, stream=request.stream),
+        input_tokens=input_tokens,
+        temperature=_temperature(request, policy),
+        top_p=request.top_p,
+        stop=request.stop or (),
+        seed=request.seed,
+        response_format=request.response_format,
+        tools=request.tools or (),
+        tool_choice=request.tool_choice,
+        user=hashed_user(event.envelope),
+    )
+
+
+def _temperature(request: ChatRequested, policy: LlmPolicy) -> float | None:
+    """Return the temperature; None leaves it to the provider, where the sender chose `top_p` instead."""
+    if request.temperature is not None or request.top_p is not None:
+        return request.temperature
+    return policy.default_temperature
+
+
+def hashed_user(envelope: Envelope) -> str:
+    """Return a stable name for the user that tells a provider nothing about who it is."""
+    who = f"{envelope.tenant}\x00{envelope.user_id}".encode()
+    return hashlib.sha256(who).hexdigest()[:_USER_HASH_CHARS]
+
+
+def publishes_deltas(request: ChatRequested) -> bool:
+    """Tell whether the answer is published while it is written.
+
+    Structured answers and answers with tools are checked whole first.
+    """
+    structured = (request.response_format or {}).get("type") in _JSON_FORMATS
+    return request.stream and not structured and not request.tools

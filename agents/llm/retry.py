@@ -1,0 +1,79 @@
+"""What to do after a failed call: wait and try again, go to the next model, or give up."""
+
+from enum import StrEnum
+
+import msgspec
+
+from agents.providers.faults import (
+    AuthenticationFault,
+    ContextTooLong,
+    ModelUnavailable,
+    ProviderFault,
+    ProviderTimeout,
+    QuotaExhausted,
+    Refused,
+)
+
+MAX_WAIT_S = 10.0
+
+
+class Action(StrEnum):
+    """What comes next."""
+
+    WAIT = "wait"
+    NEXT_MODEL = "next_model"
+    NEXT_PROVIDER = "next_provider"
+    GIVE_UP = "give_up"
+
+
+class RetryDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """An action, and how long to wait before the next try where it is to wait."""
+
+    action: Action
+    wait_s: float = 0.0
+
+
+def decide(
+    fault: ProviderFault,
+    *,
+    try_number: int,
+    tries: int,
+    remaining_s: float,
+    has_next: bool,
+    jitter: float,
+) -> RetryDecision:
+    """Decide what comes after `fault`.
+
+    A model is tried at most `tries` times; each model has its turn once, so that retries never multiply.
+    After a timeout the next model has its turn at once, where there is one: a second silence would use
+    up the deadline.
+
+    Args:
+        fault: what went wrong.
+        try_number: which try of this model that was, counting from 1.
+        tries: how many tries a model has.
+        remaining_s: the time until the request's deadline.
+        has_next: whether another model could be asked.
+        jitter: a random number from 0 to 1, so that clients do not come back all at once.
+    """
+    if isinstance(fault, Refused):
+        elsewhere = isinstance(fault, ContextTooLong | ModelUnavailable)
+        return RetryDecision(action=Action.NEXT_MODEL if elsewhere else Action.GIVE_UP)
+    if isinstance(fault, AuthenticationFault | QuotaExhausted):
+        return RetryDecision(action=Action.NEXT_PROVIDER)
+    if try_number >= tries or (isinstance(fault, ProviderTimeout) and has_next):
+        return RetryDecision(action=Action.NEXT_MODEL)
+    wait_s = wait_before_retry_s(fault, try_number=try_number, jitter=jitter)
+    if wait_s >= remaining_s or (has_next and wait_s > MAX_WAIT_S):
+        return RetryDecision(action=Action.NEXT_MODEL)
+    return RetryDecision(action=Action.WAIT, wait_s=wait_s)
+
+
+def wait_before_retry_s(fault: ProviderFault, *, try_number: int, jitter: float) -> float:
+    """Return `min(2^n + jitter, 10)` seconds, n counting from 0; or what the provider asks for.
+
+    To `Retry-After` up to a quarter, and at most a second, is added: everybody was told the same time.
+    """
+    if fault.retry_after_s is not None:
+        return fault.retry_after_s + jitter * min(1.0, fault.retry_after_s / 4)
+    return min(2.0 ** (try_number - 1) + jitter, MAX_WAIT_S)

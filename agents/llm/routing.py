@@ -1,0 +1,58 @@
+"""Which models are asked, in which order."""
+
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+
+from streams.models import MODELS, Model, ProviderName
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A model to ask, and how much it may write."""
+
+    model: Model
+    max_output_tokens: int
+
+    @property
+    def name(self) -> str:
+        """Provider and model, e.g. ``openai/gpt-4o``."""
+        return f"{self.model.provider}/{self.model.name}"
+
+
+class Routing(msgspec.Struct, frozen=True, kw_only=True):
+    """The models to ask in turn. `too_small` are those left out because the prompt does not fit."""
+
+    routes: tuple[Route, ...]
+    too_small: tuple[Model, ...] = ()
+
+
+def route(
+    *,
+    wanted: str,
+    fallbacks: Iterable[str],
+    providers: Collection[ProviderName],
+    input_tokens: int,
+    max_output_tokens: int,
+    models: Mapping[str, Model] = MODELS,
+) -> Routing:
+    """Return the models to ask: the wanted one, then the fallbacks, each once.
+
+    Left out are models that are not in the catalogue, models whose provider has no key, and models whose
+    context window is too small for prompt and answer.
+
+    Args:
+        wanted: the model the request asks for, or its template's.
+        fallbacks: the installation's fallback models, in order.
+        providers: the providers there are keys for.
+        input_tokens: the size of the prompt.
+        max_output_tokens: the longest answer asked for; a model that cannot write as much writes less.
+        models: the catalogue.
+    """
+    known = [models[name] for name in dict.fromkeys((wanted, *fallbacks)) if name in models]
+    served = [model for model in known if model.provider in providers]
+    routes = [
+        Route(model=model, max_output_tokens=min(max_output_tokens, model.max_output_tokens))
+        for model in served
+    ]
+    fitting = [r for r in routes if input_tokens + r.max_output_tokens <= r.model.context_window_tokens]
+    return Routing(routes=tuple(fitting), too_small=tuple(r.model for r in routes if r not in fitting))

@@ -1,0 +1,1 @@
+"""The output stage: content rules, PII and prompt leaks, format validation before any user sees an answer."""

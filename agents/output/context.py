@@ -1,0 +1,37 @@
+"""What an answer is checked against: the instructions it must not give away, and the user's own words."""
+
+import msgspec
+
+from agents.output.prompt_leak import ProtectedPrompt
+from agents.output.streaming_guard import StreamingGuard
+from agents.prompts.catalogue import PromptCatalogue
+from streams.events import Envelope, Message
+
+_INSTRUCTING_ROLES = frozenset({"system", "developer"})
+
+
+class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):
+    """`instructions` must not be repeated by an answer; what the user wrote in `user_text` may be."""
+
+    instructions: str
+    user_text: str
+
+    def streaming_guard(self) -> StreamingGuard:
+        """Return a guard for one answer while it is being written."""
+        prompt = ProtectedPrompt(self.instructions, quotable=self.user_text)
+        return StreamingGuard(prompt=prompt, user_text=self.user_text)
+
+
+def answer_context(
+    envelope: Envelope, messages: tuple[Message, ...], prompts: PromptCatalogue
+) -> AnswerContext:
+    """Return what the answer to a request is checked against, streamed or whole."""
+    template = prompts.version(envelope.prompt) if envelope.prompt else None
+    instructions = [template.instructions] if template else []
+    instructions += [message.text for message in messages if message.role in _INSTRUCTING_ROLES]
+    request = envelope.request
+    if request.messages is None:
+        said = [request.query or "", *(request.variables or {}).values()]
+    else:
+        said = [message.text for message in messages if message.role not in _INSTRUCTING_ROLES]
+    return AnswerContext(instructions="\n".join(instructions), user_text="\n".join(said))

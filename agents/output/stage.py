@@ -1,0 +1,163 @@
+"""The output check: nothing a model wrote reaches anybody before it has passed here."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+
+from agents.output.context import answer_context
+from agents.output.rules import OutputVerdict, check_output
+from agents.output.structured import FormatVerdict, validate_format
+from agents.prompts.catalogue import PromptCatalogue
+from agents.stage import Delivery
+from agents.stores.answer_cache import AnswerCache, CachedAnswer
+from streams import events
+from streams.errors import TransientFault
+from streams.events import CacheSlot, Completed, Completion, Envelope, ErrorInfo, OutcomeReached, Status
+from streams.publisher import Emit
+from streams.topics import COMPLETIONS, OUTCOMES
+
+#: What the user reads instead of an answer that was blocked.
+BLOCKED_ANSWER = "I cannot provide that response as it was flagged by our safety system."
+
+log = structlog.get_logger(__name__)
+
+
+class OutputStage:
+    """Checks a model's answer, and keeps it for the cache where it may be given again.
+
+    Args:
+        prompts: the templates whose instructions must not leak.
+        cache: where checked answers are kept.
+        clock: the time, UTC-aware.
+    """
+
+    name = "output"
+    source = COMPLETIONS
+
+    def __init__(
+        self,
+        prompts: PromptCatalogue,
+        cache: AnswerCache,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._prompts = prompts
+        self._cache = cache
+        self._clock = clock
+
+    async def handle(self, delivery: Delivery[Completed]) -> Sequence[Emit]:
+        """Return the outcome: answered, blocked, or failed for its format."""
+        event = delivery.event
+        context = answer_context(event.envelope, event.messages, self._prompts)
+        found = check_output(
+            event.completion.content,
+            system_prompt=context.instructions,
+            user_text=context.user_text,
+            finish_reason=event.completion.finish_reason,
+        )
+        envelope = msgspec.structs.replace(event.envelope, output_verdict=_verdict(found))
+        if not found.passed:
+            return _blocked(envelope, event.completion, found)
+        for arguments in _tool_arguments(event.completion):
+            in_call = check_output(arguments, system_prompt=context.instructions, user_text=context.user_text)
+            if not in_call.passed:
+                return _blocked(envelope, event.completion, in_call)
+        completion = msgspec.structs.replace(event.completion, content=found.text)
+        form = _check_format(envelope, completion)
+        if not form.valid:
+            return _malformed(envelope, completion, form)
+        if event.cache_slot is not None and _may_be_given_again(completion, found):
+            await self._remember(event.cache_slot, envelope, completion)
+        return _answered(envelope, completion)
+
+    async def delivered(self, delivery: Delivery[Completed]) -> None:
+        """Nothing to note: checking twice gives the same verdict."""
+
+    async def _remember(self, slot: CacheSlot, envelope: Envelope, completion: Completion) -> None:
+        answer = CachedAnswer(
+            request_id=envelope.request_id,
+            text=slot.text,
+            content=completion.content,
+            model=completion.model,
+            provider=completion.provider,
+            finish_reason=completion.finish_reason,
+            cached_at=self._clock(),
+        )
+        try:
+            await self._cache.put(slot, answer, tenant=envelope.tenant)
+        except TransientFault as fault:
+            log.warning("cache.not_written", request_id=envelope.request_id, error=str(fault))
+
+
+def _tool_arguments(completion: Completion) -> list[str]:
+    """Return what the model wrote into its tool calls: text that leaves us as an answer does."""
+    functions = [call.get("function") or {} for call in completion.tool_calls]
+    return [str(function.get("arguments") or "") for function in functions]
+
+
+def _verdict(found: OutputVerdict) -> events.OutputVerdict:
+    return events.OutputVerdict(
+        passed=found.passed,
+        rule=found.rule,
+        reason=f"the answer matched rule {found.rule}" if found.rule else None,
+        redacted_types=tuple(dict.fromkeys(span.type for span in found.redactions)),
+        flags=found.flags,
+    )
+
+
+def _check_format(envelope: Envelope, completion: Completion) -> FormatVerdict:
+    """Check the answer against the format that was asked for; a tool call has none."""
+    wanted = envelope.request.response_format
+    if wanted is None or completion.tool_calls:
+        return FormatVerdict(valid=True)
+    return validate_format(completion.content, wanted)
+
+
+def _may_be_given_again(completion: Completion, found: OutputVerdict) -> bool:
+    return (
+        completion.finish_reason == "stop"
+        and not completion.tool_calls
+        and not found.redactions
+        and not found.flags
+    )
+
+
+def _answered(envelope: Envelope, completion: Completion) -> Sequence[Emit]:
+    outcome = OutcomeReached(envelope=envelope, status=Status.ANSWERED, completion=completion)
+    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
+
+
+def _blocked(envelope: Envelope, completion: Completion, found: OutputVerdict) -> Sequence[Emit]:
+    shown = msgspec.structs.replace(
+        completion, content=BLOCKED_ANSWER, finish_reason="content_filter", tool_calls=()
+    )
+    error = ErrorInfo(
+        type="content_policy_error",
+        code=found.rule or "blocked",
+        message=f"the answer was withheld by output rule {found.rule}",
+    )
+    outcome = OutcomeReached(envelope=envelope, status=Status.BLOCKED, completion=shown, error=error)
+    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
+
+
+def _malformed(envelope: Envelope, completion: Completion, form: FormatVerdict) -> Sequence[Emit]:
+    error = ErrorInfo(
+        type="api_error",
+        code="invalid_output_format",
+        message=f"the model's answer does not have the requested response_format: {form.error}",
+        param="response_format",
+    )
+    verdict = envelope.output_verdict
+    if verdict is not None:
+        verdict = msgspec.structs.replace(
+            verdict, passed=False, rule="invalid_output_format", reason=form.error
+        )
+    outcome = OutcomeReached(
+        envelope=msgspec.structs.replace(envelope, output_verdict=verdict),
+        status=Status.FAILED,
+        completion=msgspec.structs.replace(completion, content=""),
+        error=error,
+    )
+    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)

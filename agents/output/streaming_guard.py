@@ -1,0 +1,191 @@
+"""The output check over a stream: what is safe to publish now, and a verdict that chunking cannot change.
+
+Everything is decided from left to right, and a place is decided only when no text to come could change
+it. Each check says from where it cannot decide yet: the banned phrases and personal data by a partial
+match of their patterns against the end of the text, the prompt leak by the runs it follows. What stands
+before the first such place is final and goes out.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import regex
+
+from agents.guardrail import pii
+from agents.guardrail.pii import PiiSpan
+from agents.guardrail.pii_patterns import CONTEXT_CHARS, HOLD
+from agents.output.prompt_leak import LeakTracker, ProtectedPrompt
+from agents.output.verdict import (
+    DEFAULT_POLICY,
+    REFUSAL_CHARS,
+    BannedRule,
+    OutputPolicy,
+    OutputVerdict,
+    flags_of,
+)
+
+_KEEP_LEFT = 2 * CONTEXT_CHARS
+_PII_SIGNS = regex.compile(r"[\d@:]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    at: int
+    rule: str
+
+
+class StreamingGuard:
+    """Checks one answer as it is written.
+
+    Feed it chunks and publish what it returns; call `finish` at the end. All offsets inside are
+    characters from the start of the answer; the buffer holds what is unpublished and some left context.
+
+    Args:
+        policy: What blocks and what is redacted.
+        prompt: The system prompt to protect, if any.
+        secrets: Literal strings that must not appear (access codes, canary tokens).
+        user_text: The user's own message: personal data in it may be repeated.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: OutputPolicy = DEFAULT_POLICY,
+        prompt: ProtectedPrompt | None = None,
+        secrets: Sequence[str] = (),
+        user_text: str = "",
+    ) -> None:
+        self._policy = policy
+        self._banned = (*policy.banned, *_secret_rules(secrets))
+        self._leak = LeakTracker(prompt) if prompt is not None else None
+        self._own = frozenset(pii.canonical(user_text[s.start : s.end]) for s in pii.find(user_text))
+        self._text = ""  # as the model wrote it, from self._base on
+        self._masked = ""  # the same with what was recognised masked: the context of later numbers
+        self._base = 0
+        self._published = 0
+        self._pii_from = 0
+        self._beginning = ""
+        self._parts: list[str] = []
+        self._redactions: list[PiiSpan] = []
+        self._block: _Block | None = None
+
+    @property
+    def blocked_by(self) -> str | None:
+        """The rule that blocked the answer, as soon as there is one: nothing more will be released."""
+        return self._block.rule if self._block else None
+
+    def feed(self, chunk: str) -> str:
+        """Take the next chunk and return the text that is safe to publish now (often a few letters less)."""
+        self._append(chunk)
+        return self._advance(final=False)
+
+    def finish(self, last: str = "", *, finish_reason: str | None = None) -> tuple[str, OutputVerdict]:
+        """Take the end of the answer; return the rest to publish and the verdict on the whole."""
+        self._append(last)
+        if self._leak is not None and self._block is None:
+            self._leak.finish()
+        rest = self._advance(final=True)
+        text = "".join(self._parts)
+        flags = flags_of(self._beginning, empty=not self._beginning.strip(), finish_reason=finish_reason)
+        return rest, OutputVerdict(
+            passed=self._block is None,
+            rule=self.blocked_by,
+            text=text,
+            redactions=tuple(self._redactions),
+            flags=flags,
+        )
+
+    def _append(self, chunk: str) -> None:
+        if len(self._beginning) < REFUSAL_CHARS:
+            self._beginning = (self._beginning + chunk)[:REFUSAL_CHARS]
+        if self._block is not None:
+            return
+        self._text += chunk
+        self._masked += chunk
+        if self._leak is not None:
+            self._leak.feed(chunk)
+
+    def _advance(self, *, final: bool) -> str:
+        released: list[str] = []
+        while self._block is None:
+            before = self._published, self._pii_from
+            released.append(self._step(final=final))
+            if (self._published, self._pii_from) == before:
+                break
+        self._trim()
+        self._parts += released
+        return "".join(released)
+
+    def _step(self, *, final: bool) -> str:
+        limit = self._undecided_from(final=final)
+        spans = [span for span in self._spans() if span.start < limit]
+        block = min(self._blocks(spans, limit), key=lambda b: b.at, default=None)
+        end = block.at if block else limit
+        spans = [span for span in spans if span.start < end]
+        crossing = next((span for span in spans if span.end > end), None)
+        if crossing is not None:
+            end = crossing.start
+        self._block = block
+        return self._publish(end, [span for span in spans if span.end <= end])
+
+    def _undecided_from(self, *, final: bool) -> int:
+        """Return the first place about which text to come could still decide."""
+        end = self._base + len(self._text)
+        if final:
+            return end
+        holds = [self._partial(rule.hold, self._published) for rule in self._banned]
+        holds.append(self._partial(HOLD, self._pii_from))
+        if self._leak is not None:
+            holds.append(self._leak.hold_from())
+        return min((hold for hold in holds if hold is not None), default=end)
+
+    def _partial(self, hold: "regex.Pattern[str]", start: int) -> int | None:
+        match = hold.search(self._text, start - self._base, partial=True)
+        return self._base + match.start() if match else None
+
+    def _spans(self) -> list[PiiSpan]:
+        """Return the personal data after what is decided; offsets from the start of the answer."""
+        start = self._pii_from - self._base
+        if not _PII_SIGNS.search(self._text, start):
+            return []
+        found = pii.select(self._masked, pii.candidates(self._text, start), start=start)
+        return [PiiSpan(span.type, span.start + self._base, span.end + self._base) for span in found]
+
+    def _blocks(self, spans: Iterable[PiiSpan], limit: int) -> Iterable[_Block]:
+        """Yield what blocks before `limit`, the strictest kind first (the first of equals wins)."""
+        for rule in self._banned:
+            match = rule.compiled.search(self._text, self._published - self._base)
+            if match and match.start() + self._base < limit:
+                yield _Block(match.start() + self._base, rule.id)
+        if self._leak is not None and self._leak.leak_at is not None and self._leak.leak_at < limit:
+            yield _Block(self._leak.leak_at, "prompt_leak")
+        for span in spans:
+            if span.type in self._policy.block_pii and not self._users_own(span):
+                yield _Block(span.start, f"pii.{span.type}")
+
+    def _users_own(self, span: PiiSpan) -> bool:
+        return pii.canonical(self._text[span.start - self._base : span.end - self._base]) in self._own
+
+    def _publish(self, end: int, spans: Sequence[PiiSpan]) -> str:
+        """Release up to `end`, with `spans` (all before it) redacted where the policy says so."""
+        local = [PiiSpan(s.type, s.start - self._base, s.end - self._base) for s in spans]
+        hidden = [s for s in spans if s.type in self._policy.redact_pii and not self._users_own(s)]
+        start = self._published - self._base
+        shifted = [PiiSpan(s.type, s.start - self._published, s.end - self._published) for s in hidden]
+        released = pii.replace(self._text[start : end - self._base], shifted)
+        self._masked = pii.mask(self._masked, local)
+        self._redactions += hidden
+        self._published = end
+        self._pii_from = max(self._pii_from, end)
+        return released
+
+    def _trim(self) -> None:
+        surplus = self._published - self._base - _KEEP_LEFT
+        if surplus > 0:
+            self._text, self._masked = self._text[surplus:], self._masked[surplus:]
+            self._base += surplus
+
+
+def _secret_rules(secrets: Sequence[str]) -> list[BannedRule]:
+    kept = (secret.strip() for secret in secrets)
+    return [BannedRule(id="secret_leak", pattern=regex.escape(secret)) for secret in kept if secret]

@@ -1,0 +1,12 @@
+"""The stages, in the order in which a request meets them.
+
+    requests → [guardrail] → guarded → [cache] → misses → [llm] → completions → [output] ┐
+                    │                     │                  │                            ▼
+                    └──── blocked ────────┴──── cached ──────┴── failed, degraded ──► outcomes → [cost]
+
+Every stage may also decide a request by itself: its outcome then goes straight to *cost*. To add a
+stage: write its class in a package of its own in the shape of `agents.stage.Stage`, give it a source topic in
+`streams.topics`, build it in `agents.bootstrap`, and name it here.
+"""
+
+STAGES: tuple[str, ...] = ("guardrail", "cache", "llm", "output", "cost")

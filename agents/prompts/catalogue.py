@@ -1,0 +1,103 @@
+"""The prompt templates that ship with Headrace, and the experiments on them."""
+
+from collections.abc import Mapping, Sequence
+
+from agents.prompts.experiments import Experiment
+from agents.prompts.templates import PromptTemplate
+from streams.errors import InvalidRequest
+from streams.events import PromptRef
+
+DEFAULT_TEMPLATE = "general_chat"
+_DEFAULT_VERSION = "v1"
+
+_TEMPLATES = (
+    PromptTemplate(
+        name="general_chat",
+        version="v1",
+        text=(
+            "You are a helpful AI assistant. Answer the user's question clearly and concisely.\n\n"
+            "User question: {query}"
+        ),
+    ),
+    PromptTemplate(
+        name="general_chat",
+        version="v2",
+        text=(
+            "You are an AI assistant that gives precise, actionable answers. "
+            "If you are unsure, say so. Never fabricate information.\n\n"
+            "Question: {query}\n\nAnswer:"
+        ),
+    ),
+    PromptTemplate(
+        name="rag_answer",
+        version="v1",
+        text=(
+            "Answer the question using ONLY the provided context. "
+            "If the context does not contain the answer, say 'I don't have enough information.'\n\n"
+            "Context:\n{context}\n\nQuestion: {query}\n\nAnswer:"
+        ),
+        max_output_tokens=512,
+    ),
+    PromptTemplate(
+        name="code_review",
+        version="v1",
+        text=(
+            "You are a senior software engineer performing a code review. "
+            "Identify bugs, security issues, and performance problems. "
+            "Be specific. Reference line numbers.\n\n"
+            "Code:\n```\n{code}\n```\n\nReview:"
+        ),
+        model="claude-sonnet-4-20250514",
+        max_output_tokens=2048,
+    ),
+)
+
+_EXPERIMENTS = (
+    Experiment(
+        name="general_chat_v2_test", template="general_chat", control="v1", variant="v2", traffic_pct=10
+    ),
+)
+
+
+class PromptCatalogue:
+    """Chooses the version of a prompt for a user.
+
+    Args:
+        templates: every version of every template.
+        experiments: the running experiments; at most one a template.
+    """
+
+    def __init__(
+        self,
+        templates: Sequence[PromptTemplate] = _TEMPLATES,
+        experiments: Sequence[Experiment] = _EXPERIMENTS,
+    ) -> None:
+        self._versions: dict[str, dict[str, PromptTemplate]] = {}
+        for template in templates:
+            self._versions.setdefault(template.name, {})[template.version] = template
+        self._experiments: Mapping[str, Experiment] = {each.template: each for each in experiments}
+
+    def resolve(self, name: str, user_id: str) -> tuple[PromptTemplate, PromptRef]:
+        """Return the template version for this user, and how it was chosen.
+
+        Raises:
+            InvalidRequest: there is no template of that name.
+        """
+        versions = self._versions.get(name)
+        if versions is None:
+            known = ", ".join(sorted(self._versions))
+            raise InvalidRequest(
+                f"unknown template {name!r}; known templates: {known}",
+                code="template_not_found",
+                param="template",
+            )
+        experiment = self._experiments.get(name)
+        if experiment is None:
+            template = versions[_DEFAULT_VERSION]
+            return template, PromptRef(name=name, version=template.version)
+        arm, version = experiment.assign(user_id)
+        return versions[version], PromptRef(name=name, version=version, experiment=experiment.name, arm=arm)
+
+    def version(self, prompt: PromptRef) -> PromptTemplate | None:
+        """Return the template that a request was rendered with, or None if it is gone."""
+        return self._versions.get(prompt.name, {}).get(prompt.version)

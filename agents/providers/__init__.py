@@ -1,0 +1,1 @@
+"""Providers of LLM answers: OpenAI (and everything compatible with it) and Anthropic."""

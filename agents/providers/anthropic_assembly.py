@@ -1,0 +1,155 @@
+"""Anthropic Messages answers, whole or as events, as our `Answer`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from anthropic.types import Message, RawMessageStreamEvent
+from anthropic.types import Usage as AnthropicUsage
+
+from agents.providers.faults import ConnectionLost, Malformed
+from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
+from agents.providers.usage import estimate
+from streams.events import Usage
+
+_FINISH = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+def finish_reason(stop_reason: str) -> str:
+    """Return OpenAI's word for why the model stopped."""
+    return _FINISH.get(stop_reason, stop_reason)
+
+
+def read_usage(usage: AnthropicUsage) -> Usage:
+    """Return the usage in our terms.
+
+    Anthropic's `input_tokens` are those that neither came from the cache nor went into it; ours are all.
+    """
+    cached = usage.cache_read_input_tokens or 0
+    return Usage(
+        input_tokens=usage.input_tokens + cached + (usage.cache_creation_input_tokens or 0),
+        output_tokens=usage.output_tokens,
+        cached_tokens=cached,
+    )
+
+
+def read_answer(message: object) -> Answer:
+    """Return a whole answer.
+
+    Raises:
+        Malformed: it is not a message.
+    """
+    if not isinstance(message, Message) or not message.stop_reason:
+        raise Malformed("the answer is not a message with a stop_reason")
+    tools = [
+        _tool_call(block.id, block.name, msgspec.json.encode(block.input).decode())
+        for block in message.content
+        if block.type == "tool_use"
+    ]
+    return Answer(
+        text="".join(block.text for block in message.content if block.type == "text"),
+        model=message.model,
+        finish_reason=finish_reason(message.stop_reason),
+        usage=read_usage(message.usage),
+        tool_calls=tuple(tools),
+    )
+
+
+class AnthropicAssembly:
+    """Puts the events of one streamed answer together.
+
+    Attributes:
+        model: the model that answers, as the provider names it.
+        chunks: how many events came.
+        opened: whether the provider has taken the call: from then on it bills the prompt.
+    """
+
+    def __init__(self, call: ProviderCall) -> None:
+        self._call = call
+        self._text: list[str] = []
+        self._tools: dict[int, dict[str, Any]] = {}
+        self._usage: Usage | None = None
+        self._finish: str | None = None
+        self.model: str | None = None
+        self.chunks = 0
+        self.opened = False
+
+    def feed(self, event: RawMessageStreamEvent) -> Iterator[ProviderEvent]:
+        """Take the next event, and yield what it brings."""
+        self.chunks += 1
+        match event.type:
+            case "message_start":
+                self.model, self._usage = event.message.model, read_usage(event.message.usage)
+                yield UsageKnown(self._usage, self.model)
+            case "content_block_start":
+                block = event.content_block
+                if block.type == "tool_use":
+                    self._tools[event.index] = _tool_call(block.id, block.name, "")
+                elif block.type == "text" and block.text:
+                    yield self._said(block.text)
+            case "content_block_delta":
+                delta = event.delta
+                if delta.type == "text_delta" and delta.text:
+                    yield self._said(delta.text)
+                elif delta.type == "input_json_delta":
+                    self._tools[event.index]["function"]["arguments"] += delta.partial_json
+            case "message_delta":
+                yield self._ended(event.delta.stop_reason, event.usage.output_tokens)
+
+    def _said(self, text: str) -> TextDelta:
+        self._text.append(text)
+        return TextDelta(text)
+
+    def _ended(self, stop_reason: str | None, output_tokens: int) -> UsageKnown:
+        self._finish = stop_reason or self._finish
+        # The count is cumulative; the input was reported at the start.
+        self._usage = msgspec.structs.replace(
+            self._usage or Usage(input_tokens=self._call.input_tokens), output_tokens=output_tokens
+        )
+        return UsageKnown(self._usage, self.model or self._call.model)
+
+    def answer(self) -> Answer:
+        """Return the whole answer, after the last event.
+
+        Raises:
+            ConnectionLost: the stream ended before the answer did.
+        """
+        if self._finish is None:
+            raise ConnectionLost("the stream ended before the answer did", after_chunks=self.chunks)
+        return Answer(
+            text="".join(self._text),
+            model=self.model or self._call.model,
+            finish_reason=finish_reason(self._finish),
+            usage=self._usage or self._estimate(),
+            tool_calls=tuple(_with_arguments(self._tools[index]) for index in sorted(self._tools)),
+        )
+
+    def billed(self) -> Usage | None:
+        """Return what a break at this point has cost; None where the provider had not taken the call."""
+        return self._estimate() if self.opened else None
+
+    def _estimate(self) -> Usage:
+        return estimate(
+            input_tokens=self._call.input_tokens,
+            text="".join(self._text),
+            tool_calls=self._tools.values(),
+            reported=self._usage,
+        )
+
+
+def _tool_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _with_arguments(tool: dict[str, Any]) -> dict[str, Any]:
+    """Return the tool call with ``{}`` for arguments that never came: a call without any streams none."""
+    function = tool["function"]
+    return tool if function["arguments"] else _tool_call(tool["id"], function["name"], "{}")

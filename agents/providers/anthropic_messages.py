@@ -1,0 +1,136 @@
+"""Anthropic Messages."""
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anthropic
+import httpx2
+from anthropic import AsyncAnthropic, AsyncStream
+from anthropic.types import Message, RawMessageStreamEvent
+
+from agents.providers.anthropic_assembly import AnthropicAssembly, read_answer
+from agents.providers.anthropic_prompt import request_body
+from agents.providers.faults import ProviderFault
+from agents.providers.http_faults import (
+    PARSE_ERRORS,
+    answer_was_begun,
+    connection_fault,
+    http_timeout,
+    malformed,
+    status_fault,
+    timeout_fault,
+)
+from agents.providers.pace import Pace
+from agents.providers.port import CALL_ID_HEADER, Answer, ProviderCall, ProviderEvent
+from streams.events import Usage
+from streams.models import ProviderName
+
+_PATH = "/v1/messages"
+
+
+class AnthropicMessages:
+    """Anthropic through its official client, which retries nothing by itself.
+
+    Args:
+        api_key: the key.
+        base_url: the API's address; Anthropic's own where it is None.
+    """
+
+    name = ProviderName.ANTHROPIC
+
+    def __init__(self, *, api_key: str, base_url: str | None = None) -> None:
+        self._client = AsyncAnthropic(api_key=api_key, base_url=base_url, max_retries=0)
+
+    async def complete(self, call: ProviderCall) -> Answer:
+        """Return the whole answer.
+
+        Raises:
+            ProviderFault: there is none.
+        """
+        with _faults(call):
+            body = request_body(call)
+            return read_answer(await Pace(call.timeouts).whole(self._post(call, body)))
+
+    async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
+        """Yield the answer piece by piece, and last the whole `Answer`.
+
+        Raises:
+            ProviderFault: the answer does not come, or breaks off.
+        """
+        pace, assembly = Pace(call.timeouts), AnthropicAssembly(call)
+        with _faults(call, assembly):
+            events = await pace.until_first_token(self._open(call, request_body(call)))
+            assembly.opened = True
+            try:
+                async for event in pace.each(aiter(events)):
+                    for piece in assembly.feed(event):
+                        yield piece
+                yield assembly.answer()
+            finally:
+                await events.close()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    # The client's `post` rather than its `messages.create`: that one no longer takes a temperature, which
+    # the models in our catalogue do, and warns at every call to a model that is to be retired.
+
+    async def _post(self, call: ProviderCall, body: dict[str, Any]) -> Message:
+        return await self._client.post(_PATH, cast_to=Message, body=body, options=_options(call))
+
+    async def _open(self, call: ProviderCall, body: dict[str, Any]) -> AsyncStream[RawMessageStreamEvent]:
+        return await self._client.post(
+            _PATH,
+            cast_to=Message,
+            body={**body, "stream": True},
+            options=_options(call),
+            stream=True,
+            stream_cls=AsyncStream[RawMessageStreamEvent],
+        )
+
+
+def _options(call: ProviderCall) -> Any:
+    return {"headers": {CALL_ID_HEADER: call.call_id}, "timeout": http_timeout(call.timeouts)}
+
+
+@contextmanager
+def _faults(call: ProviderCall, assembly: AnthropicAssembly | None = None) -> Iterator[None]:
+    """Turn the client's exceptions into faults that know what was spent."""
+    try:
+        yield
+    except (ProviderFault, anthropic.AnthropicError, httpx2.HTTPError, *PARSE_ERRORS) as error:
+        chunks = assembly.chunks if assembly else 0
+        fault = error if isinstance(error, ProviderFault) else _fault(error, call, chunks)
+        if assembly is not None:
+            fault.billed_usage, fault.response_model = assembly.billed(), assembly.model
+        elif answer_was_begun(error):
+            fault.billed_usage = Usage(input_tokens=call.input_tokens)
+        if fault is error:
+            raise
+        raise fault from error
+
+
+def _fault(error: Exception, call: ProviderCall, chunks: int) -> ProviderFault:
+    match error:
+        case anthropic.APITimeoutError():
+            return timeout_fault(error.__cause__, call.timeouts)
+        case anthropic.APIConnectionError():
+            return connection_fault(error.__cause__ or error, chunks)
+        case anthropic.APIStatusError():
+            return _spoken_fault(error)
+        case httpx2.HTTPError():  # within a stream the client does not wrap them
+            return connection_fault(error, chunks)
+        case _:
+            return malformed(error)
+
+
+def _spoken_fault(error: anthropic.APIStatusError) -> ProviderFault:
+    """Return the fault that the provider told of, by a status or by an event within the stream."""
+    return status_fault(
+        error.status_code,
+        error.api_message or error.message,
+        kind=error.type,
+        headers=error.response.headers,
+    )

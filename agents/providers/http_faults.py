@@ -1,0 +1,148 @@
+"""From an HTTP error of a provider to the fault that it is.
+
+Status codes and error types are those that OpenAI (platform.openai.com/docs/guides/error-codes) and
+Anthropic (docs.anthropic.com/en/api/errors) document; both use the same ones for the same things.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx2
+
+from agents.providers.faults import (
+    AuthenticationFault,
+    ConnectionLost,
+    ContextTooLong,
+    Malformed,
+    ModelUnavailable,
+    Overloaded,
+    ProviderFault,
+    ProviderTimeout,
+    QuotaExhausted,
+    RateLimited,
+    Refused,
+    ServerFault,
+)
+from agents.providers.port import Timeouts
+
+#: What parsing raises on JSON that is broken, or is not of the documented shape.
+PARSE_ERRORS = (ValueError, TypeError, AttributeError, LookupError)
+
+_QUOTA = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached"})
+_OVERLOADED = frozenset({"overloaded_error", "overloaded"})
+_RATE_LIMITED = frozenset({"rate_limit_error", "rate_limit_exceeded", "requests", "tokens"})
+_NO_SUCH_MODEL = frozenset({"model_not_found", "not_found_error"})
+_INVALID = "invalid_request_error"
+_STREAMING = 200
+# Anthropic has no code for it, only words.
+_TOO_LONG = ("prompt is too long", "exceed context limit", "maximum context length")
+
+
+def status_fault(
+    status: int,
+    message: str,
+    *,
+    kind: str | None = None,
+    code: str | None = None,
+    param: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    now: datetime | None = None,
+) -> ProviderFault:
+    """Return the fault that an error response is.
+
+    Args:
+        status: the HTTP status; 200 for an error event within a stream.
+        message: the provider's words.
+        kind: the `type` of the error object.
+        code: the `code` of the error object (OpenAI).
+        param: the `param` of the error object (OpenAI).
+        headers: the response's headers, for `Retry-After`.
+        now: the time from which a `Retry-After` date counts; the current time where it is None.
+    """
+    names = {name for name in (kind, code) if name}
+    wait_s = retry_after_s(headers or {}, now or datetime.now(UTC))
+    if status == 402 or names & _QUOTA:
+        return QuotaExhausted(message)
+    if status == 429 or names & _RATE_LIMITED:
+        return RateLimited(message, retry_after_s=wait_s)
+    if status in {503, 529} or names & _OVERLOADED:
+        return Overloaded(message, retry_after_s=wait_s)
+    if _is_server_fault(status, names):
+        return ServerFault(message, retry_after_s=wait_s)
+    return _refusal(status, message, names, code=code or kind or "invalid_request", param=param)
+
+
+def _is_server_fault(status: int, names: set[str]) -> bool:
+    if status >= 500 or status in {408, 409}:
+        return True
+    return status == _STREAMING and _INVALID not in names
+
+
+def _refusal(status: int, message: str, names: set[str], *, code: str, param: str | None) -> ProviderFault:
+    if names & _NO_SUCH_MODEL or status == 404:
+        return ModelUnavailable(message, code="model_not_found", param="model")
+    if status in {401, 403}:
+        return AuthenticationFault(message)
+    if "context_length_exceeded" in names or status == 413 or any(x in message.lower() for x in _TOO_LONG):
+        return ContextTooLong(message, code="context_length_exceeded", param=param or "messages")
+    return Refused(message, code=code, param=param)
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Return how many seconds `retry-after-ms` or `Retry-After` ask to wait; None where neither does."""
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    if seconds is not None or value is None:
+        return seconds
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value) if value is not None else None
+    except ValueError:
+        return None
+    return number if number is not None and 0 <= number < float("inf") else None
+
+
+def timeout_fault(cause: BaseException | None, timeouts: Timeouts) -> ProviderTimeout:
+    """Return the fault for a timeout that the HTTP client noticed before we did."""
+    if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        return ProviderTimeout("connect", after_s=timeouts.connect_s)
+    return ProviderTimeout("total", after_s=timeouts.total_s)
+
+
+def connection_fault(cause: BaseException, after_chunks: int) -> ConnectionLost:
+    """Return the fault for a connection that failed."""
+    what = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+    return ConnectionLost(what, after_chunks=after_chunks)
+
+
+def malformed(cause: BaseException) -> Malformed:
+    """Return the fault for an answer that could not be read."""
+    return Malformed(f"the answer could not be read: {type(cause).__name__}: {cause}")
+
+
+def answer_was_begun(error: BaseException) -> bool:
+    """Tell whether a whole answer broke off, or was garbled, on its way: generated, so billed.
+
+    Its output cannot be counted any more.
+    """
+    cause = error.__cause__ or error
+    if isinstance(cause, httpx2.TransportError):
+        # The HTTP client has one exception for both; no response at all says "without sending a response".
+        return isinstance(cause, httpx2.RemoteProtocolError) and "message body" in str(cause)
+    return isinstance(error, Malformed | ValueError | TypeError | AttributeError | LookupError)
+
+
+def http_timeout(timeouts: Timeouts) -> httpx2.Timeout:
+    """Return what the HTTP client is told. Reading ends with the whole call: `Pace` times the phases."""
+    return httpx2.Timeout(timeouts.total_s, connect=timeouts.connect_s, pool=timeouts.connect_s)

@@ -1,0 +1,126 @@
+"""Chat Completions answers, whole or in chunks, as our `Answer`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
+
+from agents.providers.faults import ConnectionLost, Malformed
+from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
+from agents.providers.usage import estimate
+from streams.events import Usage
+
+# The deprecated function calls end with a reason of their own.
+_FINISH = {"function_call": "tool_calls"}
+
+
+def read_usage(usage: CompletionUsage | None) -> Usage | None:
+    """Return the usage as the provider reports it."""
+    if usage is None or usage.prompt_tokens is None:
+        return None
+    prompt, output = usage.prompt_tokens_details, usage.completion_tokens_details
+    return Usage(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens or 0,
+        cached_tokens=(prompt.cached_tokens or 0) if prompt else 0,
+        reasoning_tokens=(output.reasoning_tokens or 0) if output else 0,
+    )
+
+
+def read_answer(completion: object, call: ProviderCall) -> Answer:
+    """Return a whole answer.
+
+    Raises:
+        Malformed: it is not a chat completion.
+    """
+    if not isinstance(completion, ChatCompletion) or not completion.choices:
+        raise Malformed("the answer is not a chat completion with a choice")
+    choice = completion.choices[0]
+    text = choice.message.content or choice.message.refusal or ""
+    tools = tuple(tool.to_dict() for tool in choice.message.tool_calls or ())
+    if not choice.finish_reason:
+        raise Malformed("the answer has no finish_reason")
+    return Answer(
+        text=text,
+        model=completion.model or call.model,
+        finish_reason=_FINISH.get(choice.finish_reason, choice.finish_reason),
+        usage=read_usage(completion.usage)
+        or estimate(input_tokens=call.input_tokens, text=text, tool_calls=tools),
+        tool_calls=tools,
+    )
+
+
+class OpenAIAssembly:
+    """Puts the chunks of one streamed answer together.
+
+    Attributes:
+        model: the model that answers, as the provider names it.
+        chunks: how many chunks came.
+        opened: whether the provider has taken the call: from then on it bills the prompt.
+    """
+
+    def __init__(self, call: ProviderCall) -> None:
+        self._call = call
+        self._text: list[str] = []
+        self._tools: dict[int, dict[str, Any]] = {}
+        self._usage: Usage | None = None
+        self._finish: str | None = None
+        self.model: str | None = None
+        self.chunks = 0
+        self.opened = False
+
+    def feed(self, chunk: ChatCompletionChunk) -> Iterator[ProviderEvent]:
+        """Take the next chunk, and yield what it brings."""
+        self.chunks += 1
+        self.model = chunk.model or self.model
+        for choice in chunk.choices[:1]:
+            self._finish = choice.finish_reason or self._finish
+            for tool in choice.delta.tool_calls or ():
+                self._add_tool(tool)
+            text = choice.delta.content or choice.delta.refusal
+            if text:
+                self._text.append(text)
+                yield TextDelta(text)
+        usage = read_usage(chunk.usage)
+        if usage is not None:
+            self._usage = usage
+            yield UsageKnown(usage, self.model or self._call.model)
+
+    def _add_tool(self, piece: ChoiceDeltaToolCall) -> None:
+        tool = self._tools.setdefault(
+            piece.index, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+        )
+        tool["id"] = piece.id or tool["id"]
+        if piece.function is not None:
+            tool["function"]["name"] += piece.function.name or ""
+            tool["function"]["arguments"] += piece.function.arguments or ""
+
+    def answer(self) -> Answer:
+        """Return the whole answer, after the last chunk.
+
+        Raises:
+            ConnectionLost: the stream ended before the answer did.
+        """
+        if self._finish is None:
+            raise ConnectionLost("the stream ended before the answer did", after_chunks=self.chunks)
+        return Answer(
+            text="".join(self._text),
+            model=self.model or self._call.model,
+            finish_reason=_FINISH.get(self._finish, self._finish),
+            usage=self._usage or self._estimate(),
+            tool_calls=tuple(self._tools[index] for index in sorted(self._tools)),
+        )
+
+    def billed(self) -> Usage | None:
+        """Return what a break at this point has cost; None where the provider had not taken the call."""
+        return self._estimate() if self.opened else None
+
+    def _estimate(self) -> Usage:
+        return estimate(
+            input_tokens=self._call.input_tokens,
+            text="".join(self._text),
+            tool_calls=self._tools.values(),
+            reported=self._usage,
+        )

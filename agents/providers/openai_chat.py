@@ -1,0 +1,148 @@
+"""OpenAI Chat Completions, or whatever speaks it (vLLM, Azure, the simulator)."""
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import msgspec
+import openai
+from openai import AsyncOpenAI
+
+from agents.providers.faults import ProviderFault
+from agents.providers.http_faults import (
+    PARSE_ERRORS,
+    answer_was_begun,
+    connection_fault,
+    http_timeout,
+    malformed,
+    status_fault,
+    timeout_fault,
+)
+from agents.providers.openai_assembly import OpenAIAssembly, read_answer
+from agents.providers.pace import Pace
+from agents.providers.port import CALL_ID_HEADER, Answer, ProviderCall, ProviderEvent
+from streams.events import Usage
+from streams.models import ProviderName
+
+_ERROR_EVENT = 200  # the status of a stream in which an error is an event
+
+
+class OpenAIChat:
+    """OpenAI through its official client, which retries nothing by itself.
+
+    Args:
+        api_key: the key.
+        base_url: the API's address; OpenAI's own where it is None.
+    """
+
+    name = ProviderName.OPENAI
+
+    def __init__(self, *, api_key: str, base_url: str | None = None) -> None:
+        self._client = AsyncOpenAI(api_key=api_key, base_url=base_url, max_retries=0)
+
+    async def complete(self, call: ProviderCall) -> Answer:
+        """Return the whole answer.
+
+        Raises:
+            ProviderFault: there is none.
+        """
+        with _faults(call):
+            return read_answer(await Pace(call.timeouts).whole(self._create(call, stream=False)), call)
+
+    async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
+        """Yield the answer piece by piece, and last the whole `Answer`.
+
+        Raises:
+            ProviderFault: the answer does not come, or breaks off.
+        """
+        pace, assembly = Pace(call.timeouts), OpenAIAssembly(call)
+        with _faults(call, assembly):
+            chunks = await pace.until_first_token(self._create(call, stream=True))
+            assembly.opened = True
+            try:
+                async for chunk in pace.each(aiter(chunks)):
+                    for event in assembly.feed(chunk):
+                        yield event
+                yield assembly.answer()
+            finally:
+                await chunks.close()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _create(self, call: ProviderCall, *, stream: bool) -> Any:
+        create: Any = self._client.chat.completions.create  # too many overloads to spread a dict into
+        return await create(
+            **_parameters(call),
+            **({"stream": True, "stream_options": {"include_usage": True}} if stream else {}),
+            extra_headers={CALL_ID_HEADER: call.call_id},
+            timeout=http_timeout(call.timeouts),
+        )
+
+
+def _parameters(call: ProviderCall) -> dict[str, Any]:
+    given = {
+        "temperature": call.temperature,
+        "top_p": call.top_p,
+        "stop": list(call.stop) or None,
+        "seed": call.seed,
+        "response_format": call.response_format,
+        "tools": list(call.tools) or None,
+        "tool_choice": call.tool_choice if call.tools else None,
+        "user": call.user,
+    }
+    return {
+        "model": call.model,
+        "messages": msgspec.to_builtins(call.messages),
+        "max_completion_tokens": call.max_output_tokens,
+        **{name: value for name, value in given.items() if value is not None},
+    }
+
+
+@contextmanager
+def _faults(call: ProviderCall, assembly: OpenAIAssembly | None = None) -> Iterator[None]:
+    """Turn the client's exceptions into faults that know what was spent."""
+    try:
+        yield
+    except (ProviderFault, openai.OpenAIError, httpx2.HTTPError, *PARSE_ERRORS) as error:
+        chunks = assembly.chunks if assembly else 0
+        fault = error if isinstance(error, ProviderFault) else _fault(error, call, chunks)
+        if assembly is not None:
+            fault.billed_usage, fault.response_model = assembly.billed(), assembly.model
+        elif answer_was_begun(error):
+            fault.billed_usage = Usage(input_tokens=call.input_tokens)
+        if fault is error:
+            raise
+        raise fault from error
+
+
+def _fault(error: Exception, call: ProviderCall, chunks: int) -> ProviderFault:
+    match error:
+        case openai.APITimeoutError():
+            return timeout_fault(error.__cause__, call.timeouts)
+        case openai.APIConnectionError():
+            return connection_fault(error.__cause__ or error, chunks)
+        case openai.APIError():
+            return _spoken_fault(error)
+        case httpx2.HTTPError():
+            return connection_fault(error, chunks)
+        case _:
+            return malformed(error)
+
+
+def _spoken_fault(error: openai.APIError) -> ProviderFault:
+    """Return the fault that the provider told of, by a status or by an event within the stream."""
+    status, headers = _ERROR_EVENT, None
+    if isinstance(error, openai.APIStatusError):
+        status, headers = error.status_code, error.response.headers
+    return status_fault(
+        status, _words(error), kind=error.type, code=error.code, param=error.param, headers=headers
+    )
+
+
+def _words(error: openai.APIError) -> str:
+    """Return the provider's own words, without the status line that the client puts before them."""
+    message = error.body.get("message") if isinstance(error.body, dict) else None
+    return message if isinstance(message, str) else error.message

@@ -1,0 +1,108 @@
+"""What a provider is to the rest of Headrace: one call in, an answer out, whole or piece by piece."""
+
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
+
+import msgspec
+
+from streams.events import Message, Usage
+
+CALL_ID_HEADER = "X-Headrace-Call-Id"
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """How long each phase of a call may take, in seconds. `total_s` bounds them all."""
+
+    connect_s: float
+    first_token_s: float
+    between_tokens_s: float
+    total_s: float
+
+    def within(self, remaining_s: float) -> "Timeouts":
+        """Return the same timeouts, each cut to the time that is left."""
+        return Timeouts(
+            connect_s=min(self.connect_s, remaining_s),
+            first_token_s=min(self.first_token_s, remaining_s),
+            between_tokens_s=min(self.between_tokens_s, remaining_s),
+            total_s=min(self.total_s, remaining_s),
+        )
+
+
+class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One call, in OpenAI's terms.
+
+    `input_tokens` is our own count, for estimates where the provider reports no usage. `user` is a
+    hash: providers never learn who asks.
+    """
+
+    call_id: str
+    model: str
+    messages: tuple[Message, ...]
+    max_output_tokens: int
+    timeouts: Timeouts
+    input_tokens: int = 0
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    response_format: dict[str, Any] | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    tool_choice: str | dict[str, Any] | None = None
+    user: str | None = None
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer. `finish_reason` is one of OpenAI's; `tool_calls` have OpenAI's shape."""
+
+    text: str
+    model: str
+    finish_reason: str
+    usage: Usage
+    tool_calls: tuple[dict[str, Any], ...] = ()
+
+
+class TextDelta(msgspec.Struct, frozen=True):
+    """The next piece of the answer's text."""
+
+    text: str
+
+
+class UsageKnown(msgspec.Struct, frozen=True):
+    """What the provider has reported so far of what the call spends."""
+
+    usage: Usage
+    model: str
+
+
+ProviderEvent = TextDelta | UsageKnown | Answer
+
+
+class Provider(Protocol):
+    """A service that answers chat prompts. It tries once: retries are the stage's."""
+
+    @property
+    def name(self) -> str:
+        """The provider's name, as the model catalogue has it."""
+        ...
+
+    async def complete(self, call: ProviderCall) -> Answer:
+        """Return the whole answer.
+
+        Raises:
+            ProviderFault: there is none.
+        """
+        ...
+
+    def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
+        """Yield the answer piece by piece, and last the whole `Answer`.
+
+        Closing the generator ends the call at the provider.
+
+        Raises:
+            ProviderFault: the answer does not come, or breaks off.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...

@@ -1,0 +1,106 @@
+"""What becomes of a record that cannot be worked on: its bytes are kept, and its sender is told."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from agents import admission
+from agents.stage import Record
+from streams.errors import InputError
+from streams.events import (
+    ChatRequested,
+    Envelope,
+    ErrorInfo,
+    Event,
+    OutcomeReached,
+    Reply,
+    ReplyAddress,
+    Status,
+)
+from streams.publisher import Emit
+from streams.topics import DEAD_LETTERS, OUTCOMES, REQUESTS
+
+_MAX_MESSAGE_CHARS = 2_000
+
+
+class DeadLetters:
+    """Turns a failed record into a dead letter and, where its sender is known, a terminal error.
+
+    Args:
+        reply_topics: the topics that senders may name for their replies.
+        default_deadline_ms: as in the settings, for requests that never got an envelope.
+    """
+
+    def __init__(self, *, reply_topics: frozenset[str], default_deadline_ms: int) -> None:
+        self._reply_topics = reply_topics
+        self._default_deadline_ms = default_deadline_ms
+
+    def bury(
+        self, record: Record, event: Event | None, *, stage: str, fault: BaseException
+    ) -> Sequence[Emit]:
+        """Return the dead letter, and what tells the sender."""
+        return (dead_letter(record, stage=stage, fault=fault), *self.tell(record, event, error_info(fault)))
+
+    def tell(self, record: Record, event: Event | None, error: ErrorInfo) -> Sequence[Emit]:
+        """Return what tells the sender of a failure: nothing where no request id can be read.
+
+        A request that was never understood was never accepted: it gets a reply, but neither a
+        registration nor a log record, which might belong to a good request with the same id.
+        """
+        request_id = admission.request_id_of(record, event if isinstance(event, ChatRequested) else None)
+        if request_id is None:
+            return ()
+        if event is None and record.topic == REQUESTS.name:
+            reply_to = self._reply_address(record)
+            reply = Reply(request_id=request_id, status=Status.FAILED, error=error)
+            return (admission.reply_emit(reply, reply_to),)
+        envelope = getattr(event, "envelope", None) or self._stand_in(record, event, request_id)
+        outcome = OutcomeReached(envelope=envelope, status=Status.FAILED, error=error)
+        return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
+
+    def _stand_in(self, record: Record, event: Event | None, request_id: str) -> Envelope:
+        request = event if isinstance(event, ChatRequested) else ChatRequested(user_id="unknown")
+        envelope = admission.open_envelope(
+            record,
+            request,
+            reply_to=self._reply_address(record),
+            default_deadline_ms=self._default_deadline_ms,
+        )
+        return msgspec.structs.replace(envelope, request_id=request_id)
+
+    def _reply_address(self, record: Record) -> ReplyAddress:
+        try:
+            return admission.reply_address(record, self._reply_topics)
+        except InputError:
+            return admission.fallback_address(record)
+
+
+def dead_letter(record: Record, *, stage: str, fault: BaseException) -> Emit:
+    """Return the record as it came, with headers that say what went wrong where."""
+    errors = {
+        "exception": type(fault).__name__,
+        "message": str(fault)[:_MAX_MESSAGE_CHARS],
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "stage": stage,
+    }
+    return Emit(
+        topic=DEAD_LETTERS.name,
+        key=record.key,
+        value=record.value,
+        headers=(*record.headers, *((f"__streams.errors.{k}", v.encode()) for k, v in errors.items())),
+    )
+
+
+def error_info(fault: BaseException) -> ErrorInfo:
+    """Return what the sender is told: its own mistakes in full, our bugs without the internals."""
+    if isinstance(fault, InputError):
+        return ErrorInfo(
+            type="invalid_request_error", code=fault.code, message=fault.message, param=fault.param
+        )
+    return ErrorInfo(
+        type="api_error",
+        code="internal_error",
+        message="Headrace failed to process this request; it is kept as a dead letter",
+    )

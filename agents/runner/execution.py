@@ -1,0 +1,238 @@
+"""The life of one record in a stage, from its delivery to its acknowledgement. Knows nothing of Faust.
+
+Whatever happens, a record ends in exactly one durable outcome: the broker has acknowledged what the
+stage made of it, or its dead letter. Only then may its offset be committed.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import structlog
+
+from agents.runner.dead_letters import DeadLetters
+from agents.stage import Delivery, Record, Stage
+from streams import codec
+from streams.errors import InputError, RecordTooLarge, TransientFault
+from streams.events import ErrorInfo, Event, OutcomeReached, Timing
+from streams.publisher import Emit, Publisher
+
+_MAX_BACKOFF_S = 2.0
+_TRIES_TO_NOTE_DELIVERY = 5
+
+log = structlog.get_logger(__name__)
+
+
+class StageRunner:
+    """Runs one stage's records to their outcome.
+
+    Args:
+        stage: what to do with an event.
+        publisher: where its records go.
+        dead_letters: what to do when it fails.
+        default_deadline_ms: for events that carry no deadline yet.
+        clock: the time, UTC-aware.
+        sleep: how to wait between two tries.
+    """
+
+    def __init__(
+        self,
+        stage: Stage[Any],
+        publisher: Publisher,
+        dead_letters: DeadLetters,
+        *,
+        default_deadline_ms: int,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.stage = stage
+        self._publisher = publisher
+        self._dead_letters = dead_letters
+        self._default_deadline = timedelta(milliseconds=default_deadline_ms)
+        self._clock = clock
+        self._sleep = sleep
+
+    async def run(self, record: Record) -> None:
+        """Bring a record to its durable outcome. Returns only then."""
+        started_at = self._clock()
+        event, emits = await self._decide(record)
+        timing = self._timing(record, started_at, emits)
+        stamped = [self._stamp(emit, timing) for emit in emits]
+        try:
+            await self._send(stamped)
+        except RecordTooLarge as fault:
+            await self._send(self._bury(record, event, fault))
+        if event is not None:
+            await self._note_delivery(Delivery(event=event, record=record))
+
+    async def _decide(self, record: Record) -> tuple[Event | None, Sequence[Emit]]:
+        """Return the event and what is to be sent; never raises for a fault of the record or the stage."""
+        event_class = self.stage.source.event
+        assert event_class is not None  # noqa: S101  # stages read topics that carry events
+        try:
+            event = codec.decode(record.value, event_class, record.headers)
+        except InputError as fault:
+            log.warning("record.undecodable", stage=self.stage.name, at=record.address, error=fault.message)
+            return None, self._bury(record, None, fault)
+        try:
+            return event, await self._handle_in_time(Delivery(event=event, record=record))
+        except InputError as fault:
+            log.warning("record.refused", stage=self.stage.name, at=record.address, error=fault.message)
+            return event, self._bury(record, event, fault)
+        except Exception as fault:
+            # The one place that catches everything: a bug must not lose the record or stop the stage.
+            log.exception("stage.failed", stage=self.stage.name, at=record.address)
+            return event, self._bury(record, event, fault)
+
+    async def _handle_in_time(self, delivery: Delivery[Any]) -> Sequence[Emit]:
+        """Handle the event, waiting out transient faults for as long as its deadline allows."""
+        deadline_at = self._deadline(delivery)
+        tries = 0
+        while True:
+            try:
+                return await self.stage.handle(delivery)
+            except TransientFault as fault:
+                tries += 1
+                wait_s = self._backoff_s(tries, fault)
+                if self._clock() + timedelta(seconds=wait_s) > deadline_at:
+                    log.warning("stage.gave_up", stage=self.stage.name, tries=tries, error=str(fault))
+                    return self._dead_letters.tell(delivery.record, delivery.event, _unavailable(fault))
+            await self._sleep(wait_s)
+
+    async def _send(self, emits: Sequence[Emit]) -> None:
+        """Send until the broker has acknowledged; an unacknowledged record must not be committed."""
+        tries = 0
+        while emits:
+            try:
+                await self._publisher.publish_all(emits)
+            except TransientFault as fault:
+                tries += 1
+                log.warning("stage.send_failed", stage=self.stage.name, tries=tries, error=str(fault))
+                await self._sleep(self._backoff_s(tries, fault))
+            else:
+                return
+
+    async def _note_delivery(self, delivery: Delivery[Any]) -> None:
+        for tries in range(1, _TRIES_TO_NOTE_DELIVERY + 1):
+            try:
+                await self.stage.delivered(delivery)
+            except TransientFault as fault:
+                log.warning("stage.note_failed", stage=self.stage.name, tries=tries, error=str(fault))
+                await self._sleep(self._backoff_s(tries, fault))
+            else:
+                return
+
+    def _bury(self, record: Record, event: Event | None, fault: BaseException) -> Sequence[Emit]:
+        return self._dead_letters.bury(record, event, stage=self.stage.name, fault=fault)
+
+    def _deadline(self, delivery: Delivery[Any]) -> datetime:
+        envelope = getattr(delivery.event, "envelope", None)
+        if envelope is not None:
+            deadline: datetime = envelope.deadline_at
+            return deadline
+        return _record_time(delivery.record) + self._default_deadline
+
+    def _timing(self, record: Record, started_at: datetime, emits: Sequence[Emit]) -> Timing:
+        return Timing(
+            stage=self.stage.name,
+            started_at=started_at,
+            queue_us=max(0, _micros(started_at - _record_time(record))),
+            work_us=_micros(self._clock() - started_at),
+            outcome=_outcome(emits),
+        )
+
+    def _stamp(self, emit: Emit, timing: Timing) -> Emit:
+        """Add the stage's timing to the envelope, and the CloudEvents headers to the record."""
+        if not isinstance(emit.value, Event):
+            return emit
+        event = emit.value
+        envelope = getattr(event, "envelope", None)
+        if envelope is not None:
+            event = msgspec.structs.replace(
+                event, envelope=msgspec.structs.replace(envelope, timings=(*envelope.timings, timing))
+            )
+        headers = codec.event_headers(
+            event,
+            event_id=str(emit.key),
+            source=f"headrace/{self.stage.name}",
+            traceparent=envelope.traceparent if envelope is not None else None,
+        )
+        return msgspec.structs.replace(emit, value=event, headers=(*headers, *emit.headers))
+
+    @staticmethod
+    def _backoff_s(tries: int, fault: TransientFault) -> float:
+        exponential: float = min(0.05 * 2.0**tries, _MAX_BACKOFF_S)
+        return min(max(exponential, fault.retry_after_s * 0.1), _MAX_BACKOFF_S) * random.uniform(0.75, 1.25)
+
+
+class KeyedTasks:
+    """At most `limit` records in flight, and those with one key strictly after each other.
+
+    Args:
+        limit: how many records are worked on at once.
+        on_fault: called when work raises, which only a bug can make it do: the record stays
+            unacknowledged, so whoever owns the tasks should stop and let it be delivered again.
+    """
+
+    def __init__(self, limit: int, on_fault: Callable[[BaseException], None]) -> None:
+        self._on_fault = on_fault
+        self._slots = asyncio.Semaphore(limit)
+        self._last: dict[bytes, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many records are being worked on."""
+        return len(self._tasks)
+
+    async def submit(self, key: bytes | None, work: Callable[[], Awaitable[None]]) -> None:
+        """Start `work` once a slot is free, and after all earlier work with the same key."""
+        await self._slots.acquire()
+        before = self._last.get(key) if key is not None else None
+        task = asyncio.ensure_future(self._run(before, work))
+        self._tasks.add(task)
+        if key is not None:
+            self._last[key] = task
+        task.add_done_callback(lambda done: self._done(key, done))
+
+    async def _run(self, before: asyncio.Task[None] | None, work: Callable[[], Awaitable[None]]) -> None:
+        if before is not None:
+            with suppress(Exception, asyncio.CancelledError):
+                await asyncio.shield(before)
+        await work()
+
+    def _done(self, key: bytes | None, task: asyncio.Task[None]) -> None:
+        self._slots.release()
+        self._tasks.discard(task)
+        if key is not None and self._last.get(key) is task:
+            del self._last[key]
+        if not task.cancelled() and (fault := task.exception()):
+            log.error("record.abandoned", error=repr(fault))
+            self._on_fault(fault)
+
+
+def _outcome(emits: Sequence[Emit]) -> str:
+    for emit in emits:
+        if isinstance(emit.value, OutcomeReached):
+            return emit.value.status.value
+    return "passed" if emits else "dropped"
+
+
+def _unavailable(fault: TransientFault) -> ErrorInfo:
+    return ErrorInfo(
+        type="unavailable_error",
+        code="dependency_unavailable",
+        message=f"a dependency did not answer before the deadline ({type(fault).__name__}); try again",
+    )
+
+
+def _record_time(record: Record) -> datetime:
+    return datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+
+
+def _micros(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)

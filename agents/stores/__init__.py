@@ -1,0 +1,1 @@
+"""What the stages keep in Redis."""

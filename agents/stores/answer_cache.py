@@ -1,0 +1,160 @@
+"""Answers that may be given again, in Redis: exact by key, semantic by vector set.
+
+One vector set per scope; the scope isolates whatever must not be mixed (tenant, model route, prompt
+version, conversation). An entry is the answer under its own key with a time to live, its vector, and
+its place in the tenant's index, by which the size of the cache is bounded.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from streams.events import CacheSlot
+from streams.store import store_faults
+
+_PREFIX = "headrace:cache:"
+_CANDIDATES = 3
+_EVICT_AT_ONCE = 64
+
+
+class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer and where it came from. `text` is the query that it answered."""
+
+    request_id: str
+    text: str
+    content: str
+    model: str
+    provider: str | None
+    finish_reason: str
+    cached_at: datetime
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored answer to a similar query. `similarity` is the cosine of the two queries."""
+
+    answer: CachedAnswer
+    similarity: float
+
+
+class AnswerCache:
+    """The cache's store. Every method raises `StoreUnavailable` where Redis does not answer.
+
+    Args:
+        redis: the client.
+        ttl_s: how long an answer may be given again, in seconds.
+        max_entries: how many answers are kept per tenant; the oldest leave first.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, redis: Redis, *, ttl_s: int, max_entries: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._redis: Any = redis  # its stubs know neither vector sets nor bytes from strings
+        self._ttl_s = ttl_s
+        self._max_entries = max_entries
+        self._clock = clock
+
+    async def exact(self, slot: CacheSlot) -> CachedAnswer | None:
+        """Return the answer to exactly this query, or None."""
+        with store_faults("reading the cache"):
+            data = await self._redis.get(_answer_key(slot.scope, slot.exact_key))
+        return _decode(data)
+
+    async def similar(self, slot: CacheSlot) -> list[Candidate]:
+        """Return the answers to the most similar queries of the scope, most similar first."""
+        if slot.vector is None:
+            return []
+        with store_faults("searching the cache"):
+            found = await self._redis.execute_command(
+                "VSIM", _vectors_key(slot.scope), "FP32", slot.vector, "WITHSCORES", "COUNT", _CANDIDATES
+            )
+            scores = _scores(found)
+            if not scores:
+                return []
+            names = list(scores)
+            answers = await self._redis.mget([_answer_key(slot.scope, name) for name in names])
+            gone = [name for name, data in zip(names, answers, strict=True) if data is None]
+            if gone:
+                await self._forget(slot.scope, gone)
+        return [
+            # A vector set scores (cosine + 1) / 2.
+            Candidate(answer=answer, similarity=2 * scores[name] - 1)
+            for name, data in zip(names, answers, strict=True)
+            if (answer := _decode(data)) is not None
+        ]
+
+    async def put(self, slot: CacheSlot, answer: CachedAnswer, *, tenant: str) -> None:
+        """Keep an answer. An earlier one to the same query is replaced."""
+        now = self._clock()
+        with store_faults("writing the cache"):
+            async with self._redis.pipeline(transaction=True) as pipe:
+                key = _answer_key(slot.scope, slot.exact_key)
+                pipe.set(key, msgspec.json.encode(answer), ex=self._ttl_s)
+                pipe.zadd(_index_key(tenant), {f"{slot.scope} {slot.exact_key}": now + self._ttl_s})
+                if slot.vector is not None:
+                    vectors = _vectors_key(slot.scope)
+                    pipe.execute_command("VADD", vectors, "FP32", slot.vector, slot.exact_key)
+                    pipe.expire(vectors, self._ttl_s)
+                await pipe.execute()
+            await self._make_room(tenant, now)
+
+    async def entries(self, tenant: str) -> int:
+        """Return how many answers of a tenant can be given again."""
+        with store_faults("counting the cache"):
+            return int(await self._redis.zcount(_index_key(tenant), self._clock(), "+inf"))
+
+    async def _make_room(self, tenant: str, now: float) -> None:
+        index = _index_key(tenant)
+        leaving = list(await self._redis.zrangebyscore(index, "-inf", now, start=0, num=_EVICT_AT_ONCE))
+        surplus = int(await self._redis.zcard(index)) - len(leaving) - self._max_entries
+        if surplus > 0:
+            oldest = await self._redis.zrange(index, len(leaving), len(leaving) + surplus - 1)
+            leaving += oldest[:_EVICT_AT_ONCE]
+        if not leaving:
+            return
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for member in leaving:
+                scope, _, name = member.decode().partition(" ")
+                pipe.execute_command("VREM", _vectors_key(scope), name)
+                pipe.delete(_answer_key(scope, name))
+            pipe.zrem(index, *leaving)
+            await pipe.execute()
+
+    async def _forget(self, scope: str, names: list[str]) -> None:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.execute_command("VREM", _vectors_key(scope), name)
+            await pipe.execute()
+
+
+def _scores(found: object) -> dict[str, float]:
+    """Return the elements of a VSIM answer: a flat list in RESP2, a map in RESP3."""
+    if isinstance(found, dict):
+        return {_text(name): float(score) for name, score in found.items()}
+    if isinstance(found, list):
+        return {_text(name): float(score) for name, score in zip(found[::2], found[1::2], strict=True)}
+    return {}
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _decode(data: bytes | str | None) -> CachedAnswer | None:
+    return msgspec.json.decode(data, type=CachedAnswer) if data is not None else None
+
+
+def _answer_key(scope: str, name: str) -> str:
+    return f"{_PREFIX}answer:{scope}:{name}"
+
+
+def _vectors_key(scope: str) -> str:
+    return f"{_PREFIX}vectors:{scope}"
+
+
+def _index_key(tenant: str) -> str:
+    return f"{_PREFIX}entries:{tenant}"

@@ -1,0 +1,180 @@
+"""The one way to ClickHouse: a client that connects when it is needed, and faults with our names.
+
+The client library is synchronous here and runs in threads of its own, so that encoding a large insert
+does not hold up the event loop, whose heartbeats keep the sink in its consumer group.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from threading import Lock
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import clickhouse_connect
+from clickhouse_connect.datatypes.base import ClickHouseType
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Error
+
+from streams.errors import ClickHouseUnavailable, InputError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_CONNECT_TIMEOUT_S = 5.0
+
+#: Error codes that blame the inserted data, from ClickHouse's `src/Common/ErrorCodes.cpp`. Every other
+#: code is taken as a fault that passes (or that an operator ends), because giving up on rows for a
+#: missing table or a full disk would lose them.
+_DATA_ERRORS = frozenset(
+    {
+        6,  # CANNOT_PARSE_TEXT
+        27,  # CANNOT_PARSE_INPUT_ASSERTION_FAILED
+        33,  # CANNOT_READ_ALL_DATA
+        38,  # CANNOT_PARSE_DATE
+        41,  # CANNOT_PARSE_DATETIME
+        53,  # TYPE_MISMATCH
+        69,  # ARGUMENT_OUT_OF_BOUND
+        70,  # CANNOT_CONVERT_TYPE
+        72,  # CANNOT_PARSE_NUMBER
+        117,  # INCORRECT_DATA
+        131,  # TOO_LARGE_STRING_SIZE
+        190,  # SIZES_OF_ARRAYS_DONT_MATCH
+        321,  # VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+        349,  # CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+        407,  # DECIMAL_OVERFLOW
+        469,  # VIOLATED_CONSTRAINT
+        691,  # UNKNOWN_ELEMENT_OF_ENUM
+    }
+)
+
+#: Inserts must be synchronous: `async_insert` has been on by default since ClickHouse 26, and it answers
+#: to its own deduplication.
+_INSERT_SETTINGS: Mapping[str, object] = {"async_insert": 0, "insert_deduplicate": 1}
+
+
+class RowsRefused(InputError):
+    """ClickHouse, or its client's encoder, refuses at least one of the rows: trying again will not help."""
+
+
+class ClickHouse:
+    """A connection to one database of a ClickHouse server.
+
+    Every method raises `ClickHouseUnavailable` where the server does not answer in time, or answers with
+    an error that is not the data's.
+
+    Args:
+        url: ``http://user:password@host:port``.
+        database: the database that unqualified names mean; None for the user's default.
+        timeout_s: how long one statement may take.
+        threads: how many statements may run at once.
+    """
+
+    def __init__(self, url: str, *, database: str | None, timeout_s: float, threads: int = 4) -> None:
+        self._url = url
+        self._database = database
+        self._timeout_s = timeout_s
+        self._client: Client | None = None
+        self._connecting = Lock()
+        self._layouts: dict[tuple[str, Sequence[str]], Sequence[ClickHouseType]] = {}
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="clickhouse")
+
+    async def execute(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement that returns nothing."""
+        await self._run(_execute, statement, parameters)
+
+    async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Run a query and return its rows, each by column name."""
+        return await self._run(_query, sql, parameters)
+
+    async def insert(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, token: str
+    ) -> None:
+        """Insert rows; a second insert with the same `token` changes nothing.
+
+        `columns` must be the same object, or equal, on every call for a table: their types are asked for
+        once.
+
+        Raises:
+            RowsRefused: at least one row does not fit.
+        """
+        await self._run(self._insert, table, columns, rows, token)
+
+    async def close(self) -> None:
+        """Give the connections back. Statements that still run are not waited for."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        if self._client is not None:
+            self._client.close()
+
+    async def _run(self, call: Callable[Concatenate[Client, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor, partial(self._call, call, *args, **kwargs)
+        )
+
+    def _call(self, call: Callable[Concatenate[Client, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with _faults(self._url):
+            return call(self._connected(), *args, **kwargs)
+
+    def _connected(self) -> Client:
+        with self._connecting:
+            if self._client is None:
+                self._client = clickhouse_connect.get_client(
+                    dsn=self._url,
+                    database=self._database,
+                    compress="lz4",
+                    connect_timeout=int(_CONNECT_TIMEOUT_S),
+                    send_receive_timeout=int(self._timeout_s),
+                    autogenerate_session_id=False,  # sessions allow one statement at a time
+                )
+            return self._client
+
+    def _insert(
+        self, client: Client, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], token: str
+    ) -> None:
+        try:
+            client.insert(
+                table,
+                rows,
+                column_names=columns,
+                column_types=self._types(client, table, columns),
+                settings={**_INSERT_SETTINGS, "insert_deduplication_token": token},
+            )
+        except (ArithmeticError, TypeError, ValueError, AttributeError) as fault:  # the encoder's
+            raise RowsRefused(f"{table}: a value does not fit its column: {fault}") from fault
+        except ClickHouseError as fault:
+            if _blames_data(fault):
+                raise RowsRefused(f"{table}: {fault}") from fault
+            self._layouts.pop((table, tuple(columns)), None)  # the table may have changed
+            raise
+
+    def _types(self, client: Client, table: str, columns: Sequence[str]) -> Sequence[ClickHouseType]:
+        layout = (table, tuple(columns))
+        types = self._layouts.get(layout)
+        if types is None:
+            types = client.create_insert_context(table, list(columns)).column_types
+            self._layouts[layout] = types
+        return types
+
+
+def _execute(client: Client, statement: str, parameters: Mapping[str, Any] | None) -> None:
+    client.command(statement, parameters=dict(parameters or {}))
+
+
+def _query(client: Client, sql: str, parameters: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    return list(client.query(sql, parameters=dict(parameters or {})).named_results())
+
+
+def _blames_data(fault: ClickHouseError) -> bool:
+    if isinstance(fault, DataError):  # the encoder's
+        return True
+    return isinstance(fault, Error) and fault.code in _DATA_ERRORS
+
+
+@contextmanager
+def _faults(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (ClickHouseError, OSError) as fault:
+        where = url.rpartition("@")[2]  # without the password
+        raise ClickHouseUnavailable(f"ClickHouse at {where}: {fault}") from fault

@@ -1,0 +1,60 @@
+"""Waiting out somebody else's outage."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from analytics.status import SinkStatus
+from streams.errors import TransientFault
+
+T = TypeVar("T")
+
+_FIRST_S = 0.2
+_LONGEST_S = 5.0
+
+
+def delay_s(attempt: int, luck: float) -> float:
+    """Return how long to wait after the failed try number `attempt` (from 0), in seconds.
+
+    It doubles up to five seconds, and is spread over its upper half by `luck` (0 to 1).
+    """
+    longest = min(_FIRST_S * 2.0 ** min(attempt, 10), _LONGEST_S)
+    return longest * (0.5 + luck / 2)
+
+
+async def patiently(call: Callable[[], Awaitable[T]], *, dependency: str, status: SinkStatus) -> T:
+    """Return what `call` returns, after as many tries as it takes.
+
+    There is no last try: giving up would lose what is to be stored. `status` says meanwhile what is away.
+    Everything but a `TransientFault` is raised.
+    """
+    attempt = 0
+    while True:
+        try:
+            answer = await call()
+        except TransientFault as fault:
+            status.failed(dependency, str(fault))
+            await asyncio.sleep(delay_s(attempt, random.random()))
+            attempt += 1
+        else:
+            status.recovered(dependency)
+            return answer
+
+
+async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
+    """Run `work`, and cancel it when `stop` is set. Return whether it was finished."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+            return True
+        return False
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((task,))

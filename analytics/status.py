@@ -1,0 +1,119 @@
+"""What the sink says about itself, for `/health` and `/ready`."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+log = structlog.get_logger(__name__)
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """Return the time, with its zone."""
+    return datetime.now(UTC)
+
+
+class Outage(msgspec.Struct, frozen=True, kw_only=True):
+    """A dependency that does not answer, since when, and what it said last."""
+
+    since: datetime
+    error: str
+
+
+class SinkStatus:
+    """Counters and states of one sink. Used from one event loop only.
+
+    Args:
+        clock: the time.
+    """
+
+    def __init__(self, clock: Clock = utc_now) -> None:
+        self._clock = clock
+        self.records = 0
+        self.rows = 0
+        self.batches = 0
+        self.replayed_batches = 0
+        self.dead_letters = 0
+        self.partitions = 0
+        self.lag_records = 0
+        self.last_insert_ms: float | None = None
+        self.last_commit_at: datetime | None = None
+        self.last_error: str | None = None
+        self.last_error_at: datetime | None = None
+        self.schema_ready = False
+        self.joined = False
+        self.polled_at = clock()
+        self.oldest_waiting_at: datetime | None = None
+        self.outages: dict[str, Outage] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether records are being stored: the schema is there, the group joined, nothing is away."""
+        return self.schema_ready and self.joined and not self.outages
+
+    @property
+    def behind_s(self) -> float:
+        """The age of the oldest record that was read and is not stored yet, in seconds."""
+        if self.oldest_waiting_at is None:
+            return 0.0
+        return max((self._clock() - self.oldest_waiting_at).total_seconds(), 0.0)
+
+    @property
+    def idle_s(self) -> float:
+        """How long ago the sink last asked for records, in seconds."""
+        return (self._clock() - self.polled_at).total_seconds()
+
+    def polled(self) -> None:
+        """Note that the sink's loop is alive."""
+        self.polled_at = self._clock()
+
+    def failed(self, dependency: str, error: str) -> None:
+        """Note that a dependency did not answer. Logged when it begins, not at each try."""
+        now = self._clock()
+        self.last_error, self.last_error_at = error, now
+        known = self.outages.get(dependency)
+        if known is None:
+            log.warning("sink.outage", dependency=dependency, error=error)
+        self.outages[dependency] = Outage(since=known.since if known else now, error=error)
+
+    def recovered(self, dependency: str) -> None:
+        """Note that a dependency answered."""
+        outage = self.outages.pop(dependency, None)
+        if outage is not None:
+            lasted = (self._clock() - outage.since).total_seconds()
+            log.info("sink.recovered", dependency=dependency, outage_s=round(lasted, 1))
+
+    def inserted(self, rows: int, seconds: float) -> None:
+        """Note an insert that ClickHouse confirmed."""
+        self.rows += rows
+        self.last_insert_ms = round(seconds * 1000, 1)
+
+    def stored(self, records: int, *, replayed: bool) -> None:
+        """Note a batch whose offsets are committed."""
+        self.records += records
+        self.batches += 1
+        self.replayed_batches += replayed
+        self.last_commit_at = self._clock()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, as `/health` shows it."""
+        return {
+            "joined": self.joined,
+            "schema_ready": self.schema_ready,
+            "partitions": self.partitions,
+            "records": self.records,
+            "rows": self.rows,
+            "batches": self.batches,
+            "replayed_batches": self.replayed_batches,
+            "dead_letters": self.dead_letters,
+            "lag_records": self.lag_records,
+            "behind_s": round(self.behind_s, 3),
+            "last_insert_ms": self.last_insert_ms,
+            "last_commit_at": self.last_commit_at,
+            "last_error": self.last_error,
+            "last_error_at": self.last_error_at,
+        }

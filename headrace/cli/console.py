@@ -1,0 +1,19 @@
+"""What commands print: colours only on a terminal, machine-readable output only on stdout."""
+
+from rich.console import Console
+
+#: Results. Rich drops colours by itself where stdout is not a terminal, or NO_COLOR is set.
+out = Console(highlight=False, soft_wrap=True)
+#: Progress and errors.
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def progress(message: str) -> None:
+    """Say what is going on."""
+    err.print(message, style="dim", markup=False)
+
+
+def fail(message: str) -> None:
+    """Say what went wrong and what to change."""
+    err.print("error:", style="bold red", end=" ")
+    err.print(message, markup=False)

@@ -1,0 +1,67 @@
+"""`headrace ingest`, `headrace worker`, `headrace analytics`: one process each, in a cluster or under `up`."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agents.pipeline import STAGES
+from streams.settings import load_settings
+from streams.telemetry import configure_logging
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(ingest)
+    app.command()(worker)
+    app.command()(analytics)
+
+
+def ingest() -> None:
+    """Run the HTTP API: authenticate, publish to Kafka, wait for the reply or stream it.
+
+    Settings come from HEADRACE_… variables; .env.example lists them.
+    """
+    from ingest.main import serve  # noqa: PLC0415  # each process loads only what it runs
+
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    serve(settings)
+
+
+def worker(
+    stages: Annotated[
+        list[str] | None, typer.Argument(help=f"Which stages: {', '.join(STAGES)}. Default: all.")
+    ] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="A file to create once every stage has its partitions.")
+    ] = None,
+) -> None:
+    """Run stages of the pipeline as Faust agents, one consumer group per stage.
+
+    Any mix of workers may run side by side: `headrace worker llm` scales the model calls alone. Give
+    each replica its own stable HEADRACE_INSTANCE_ID.
+    """
+    from agents.bootstrap import run_worker  # noqa: PLC0415  # as above
+
+    unknown = sorted(set(stages or ()) - set(STAGES))
+    if unknown:
+        raise typer.BadParameter(f"unknown stage {unknown[0]!r}; known stages: {', '.join(STAGES)}")
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    asyncio.run(run_worker(settings, stages or STAGES, on_ready=lambda: _touch(ready_file)))
+
+
+def analytics() -> None:
+    """Run the ClickHouse sink, after applying the schema's migrations."""
+    from analytics.main import serve  # noqa: PLC0415  # as above
+
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    serve(settings)
+
+
+def _touch(path: Path | None) -> None:
+    if path is not None:
+        path.touch()

@@ -1,0 +1,117 @@
+"""`headrace send`: one request to a running Headrace."""
+
+import sys
+from typing import Annotated, Any
+
+import httpx
+import msgspec
+import typer
+
+from headrace.cli.console import fail, out
+from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
+from headrace.up.home import Home
+from streams.errors import HeadraceError
+
+_CONNECT_TIMEOUT_S = 5.0
+_TIMEOUT_S = 120.0
+
+
+class SendFailed(HeadraceError):
+    """The request was not answered."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(send)
+
+
+def send(
+    query: Annotated[str, typer.Argument(help="The question.")],
+    stream: Annotated[bool, typer.Option("--stream", help="Print the answer as it is written.")] = False,
+    user: Annotated[str, typer.Option(help="The user id to ask as.")] = "cli",
+    template: Annotated[str, typer.Option(help="The prompt template.")] = "general_chat",
+    model: Annotated[str | None, typer.Option(help="The model; default: the template's.")] = None,
+    url: Annotated[
+        str | None, typer.Option(envvar="HEADRACE_URL", help="The API; default: the running `headrace up`.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(envvar="HEADRACE_API_KEY", help="The API key; default: the running `headrace up`'s."),
+    ] = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Send one question and print the answer, its stages and its cost."""
+    if url is None or key is None:
+        endpoints = Home(data_dir).endpoints()
+        url, key = url or endpoints.ingest, key or endpoints.api_key
+    body = {"query": query, "user_id": user, "template": template, "model": model, "stream": stream}
+    timeout = httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
+    with httpx.Client(base_url=url, timeout=timeout, headers={"Authorization": f"Bearer {key}"}) as client:
+        try:
+            if stream:
+                _print_stream(client, {name: value for name, value in body.items() if value is not None})
+                return
+            response = client.post("/v1/chat", json={n: v for n, v in body.items() if v is not None})
+        except httpx.HTTPError as fault:
+            raise SendFailed(
+                f"no answer from {url}: {fault!r}; does `headrace status` show it running?"
+            ) from fault
+    if response.status_code != httpx.codes.OK:
+        _fail(response.text)
+    if as_json:
+        sys.stdout.write(response.text + "\n")
+    else:
+        print_reply(response.json())
+
+
+def print_reply(reply: dict[str, Any]) -> None:
+    """Print an answer with its stages and its cost."""
+    if reply.get("blocked"):
+        out.print(f"blocked: {reply.get('reason')}", style="yellow", markup=False)
+    else:
+        out.print(str(reply.get("response", "")), markup=False)
+    out.print()
+    for timing in reply.get("timings", ()):
+        queue_ms, work_ms = timing["queue_us"] / 1000, timing["work_us"] / 1000
+        out.print(
+            f"  {timing['stage']:<10} {timing['outcome']:<9} "
+            f"waited {queue_ms:8.1f} ms   worked {work_ms:8.1f} ms",
+            style="dim",
+            markup=False,
+        )
+    facts = [
+        str(reply.get("status", "")),
+        str(reply.get("model") or ""),
+        "from the cache" if reply.get("cache_hit") else "",
+        f"{reply.get('latency_ms', 0):.0f} ms",
+        f"${reply.get('cost_usd', 0)}",
+        str(reply.get("request_id", "")),
+    ]
+    out.print("  " + " · ".join(fact for fact in facts if fact), style="dim", markup=False)
+
+
+def _print_stream(client: httpx.Client, body: dict[str, Any]) -> None:
+    with client.stream("POST", "/v1/chat", json=body) as response:
+        if response.status_code != httpx.codes.OK:
+            response.read()
+            _fail(response.text)
+        for line in response.iter_lines():
+            if not line.startswith("data: ") or line == "data: [DONE]":
+                continue
+            event = msgspec.json.decode(line.removeprefix("data: "))
+            if "error" in event:
+                sys.stdout.write("\n")
+                fail(event["error"]["message"])
+                raise typer.Exit(1)
+            sys.stdout.write(event.get("token", ""))
+            sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def _fail(text: str) -> None:
+    try:
+        message = msgspec.json.decode(text)["error"]["message"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        message = text[:500]
+    raise SendFailed(message)

@@ -1,0 +1,108 @@
+"""`headrace status` and `headrace down`."""
+
+import signal
+import sys
+from typing import Annotated, Any
+
+import msgspec
+import psutil
+import typer
+from rich.table import Table
+
+from headrace.cli.console import fail, out, progress
+from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
+from headrace.up.home import Home, NotRunning, ProcessStatus
+
+_DOWN_TIMEOUT_S = 90.0
+_COLOURS = {"running": "green", "external": "blue", "failed": "red", "stopped": "red"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(status)
+    app.command()(down)
+
+
+def status(data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
+    """Show every process of a running `headrace up`: role, pid, port, state, memory.
+
+    Exit code 0 when everything runs, 3 when nothing runs, 4 when something is not (yet) right.
+    """
+    try:
+        state = Home(data_dir).status()
+    except NotRunning as fault:
+        if as_json:
+            sys.stdout.write('{"running": false, "ready": false, "processes": []}\n')
+        else:
+            fail(str(fault))
+        raise typer.Exit(3) from fault
+    rows = [_row(process) for process in state.processes]
+    if as_json:
+        document = {
+            "running": True,
+            "ready": state.ready,
+            "supervisor_pid": state.supervisor_pid,
+            "processes": rows,
+        }
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+    else:
+        out.print(_table(rows))
+    healthy = state.ready and all(row["state"] in ("running", "external") for row in rows)
+    raise typer.Exit(0 if healthy else 4)
+
+
+def down(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", help="Seconds that a clean stop may take.")
+    ] = _DOWN_TIMEOUT_S,
+) -> None:
+    """Stop a running `headrace up` in good order. Data stays in the data folder."""
+    try:
+        state = Home(data_dir).status()
+    except NotRunning as fault:
+        progress(str(fault))
+        return
+    supervisor = psutil.Process(state.supervisor_pid)
+    progress("stopping …")
+    supervisor.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs([supervisor], timeout=timeout_s)
+    if alive:
+        fail(f"pid {state.supervisor_pid} has not stopped within {timeout_s:.0f} s; see {data_dir}/log")
+        raise typer.Exit(1)
+    progress("stopped")
+
+
+def _row(process: ProcessStatus) -> dict[str, Any]:
+    row = msgspec.to_builtins(process)
+    row["rss_bytes"] = _rss_bytes(process.pid)
+    return dict(row)
+
+
+def _rss_bytes(pid: int | None) -> int | None:
+    if pid is None:
+        return None
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return None
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("role", "state", "pid", "port", "memory", "restarts"):
+        table.add_column(
+            column, justify="right" if column in ("pid", "port", "memory", "restarts") else "left"
+        )
+    for row in rows:
+        memory = f"{row['rss_bytes'] / 2**20:.0f} MB" if row["rss_bytes"] else ""
+        colour = _COLOURS.get(row["state"], "yellow")
+        table.add_row(
+            row["role"],
+            f"[{colour}]{row['state']}[/{colour}]",
+            str(row["pid"] or ""),
+            str(row["port"] or ""),
+            memory,
+            str(row["restarts"]),
+        )
+    return table

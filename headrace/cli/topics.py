@@ -1,0 +1,39 @@
+"""`headrace topics …`."""
+
+import asyncio
+import sys
+
+import msgspec
+import typer
+
+from headrace.cli.console import out
+from headrace.cli.options import AsJson
+from streams.settings import load_settings
+from streams.topic_admin import create_topics
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    topics = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
+    topics.callback()(lambda: None)  # keeps `create` a subcommand although it is the only one
+    topics.command()(create)
+    app.add_typer(topics, name="topics")
+
+
+def create(as_json: AsJson = False) -> None:
+    """Create the topics that do not exist yet, on HEADRACE_KAFKA_BOOTSTRAP. Safe to repeat."""
+    settings = load_settings()
+    created = asyncio.run(
+        create_topics(
+            settings.kafka_bootstrap,
+            partitions=settings.topic_partitions,
+            replication=settings.topic_replication,
+            extra=settings.reply_topics,
+        )
+    )
+    if as_json:
+        sys.stdout.write(msgspec.json.encode({"created": created}).decode() + "\n")
+    elif created:
+        out.print("created " + ", ".join(created))
+    else:
+        out.print("every topic exists already")

@@ -1,0 +1,186 @@
+"""`headrace up`: run everything on this machine."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Annotated
+
+import typer
+from dotenv import dotenv_values
+
+from headrace.cli.console import out, progress
+from headrace.cli.options import DEFAULT_DATA_DIR, DataDir
+from headrace.cli.send import print_reply
+from headrace.up.demo import Demo, run_demo
+from headrace.up.home import Endpoints, Home, UpStatus
+from headrace.up.stack import Options, Stack
+from streams.telemetry import configure_logging
+
+_DETACH_POLL_S = 0.1
+_ROW_COLUMNS = """
+    request_id user_id timestamp prompt_template prompt_version model input_tokens output_tokens latency_ms
+    cache_hit guardrail_input_pass guardrail_output_pass cost_usd error
+""".split()
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(up)
+
+
+def up(
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", "-d", help="Return once everything is ready; it goes on in the background."),
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="How many worker processes.")] = 1,
+    ingest_port: Annotated[
+        int | None, typer.Option(help="Port of the HTTP API. Default: a free one.")
+    ] = None,
+    analytics_port: Annotated[
+        int | None, typer.Option(help="Port of analytics. Default: a free one.")
+    ] = None,
+    simulator_port: Annotated[
+        int | None, typer.Option(help="Port of the provider simulator. Default: a free one.")
+    ] = None,
+    demo: Annotated[bool, typer.Option(help="Send a demo request once everything is ready.")] = True,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Run Kafka, Redis, ClickHouse and all of Headrace on this machine until Ctrl-C.
+
+    A part is left out where its address is set: HEADRACE_KAFKA_BOOTSTRAP, HEADRACE_REDIS_URL,
+    HEADRACE_CLICKHOUSE_URL; providers are simulated where neither OPENAI_API_KEY nor ANTHROPIC_API_KEY is
+    set. Once everything is ready, endpoints and keys are in DATA_DIR/endpoints.json.
+    """
+    home = Home(data_dir)
+    options = Options(
+        workers=workers,
+        ingest_port=ingest_port,
+        analytics_port=analytics_port,
+        simulator_port=simulator_port,
+    )
+    if detach:
+        _detach(home)
+    else:
+        _run(home, options, demo=demo)
+
+
+def _run(home: Home, options: Options, *, demo: bool) -> None:
+    home.lock()
+    configure_logging("WARNING", "console")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    started_at, ready = time.time(), False
+
+    def note() -> None:
+        status = UpStatus(
+            supervisor_pid=os.getpid(), started_at=started_at, ready=ready, processes=stack.processes()
+        )
+        with noting:
+            home.write_status(status)
+
+    noting = threading.Lock()
+    environ = {name: value for name, value in dotenv_values(".env").items() if value is not None} | os.environ
+    stack = Stack(home, options, environ, on_progress=progress, on_change=note)
+    try:
+        endpoints = _start(stack, stop)
+        if endpoints is None:
+            return
+        ready = True
+        home.write_endpoints(endpoints)
+        note()
+        progress(f"ready after {time.time() - started_at:.1f} s")
+        if demo:
+            _show_demo(run_demo(endpoints), simulated=stack.simulated)
+        _show_endpoints(endpoints, home)
+        stop.wait()
+    finally:
+        progress("stopping …")
+        stack.stop()
+        home.clear_status()
+
+
+def _start(stack: Stack, stop: threading.Event) -> Endpoints | None:
+    """Start the stack in a thread of its own, so that Ctrl-C is heard meanwhile; None if it was."""
+    result: list[Endpoints | BaseException] = []
+
+    def start() -> None:
+        try:
+            result.append(stack.start())
+        except BaseException as fault:  # noqa: BLE001  # handed to the main thread as it is
+            result.append(fault)
+
+    thread = threading.Thread(target=start, name="stack-start", daemon=True)
+    thread.start()
+    while thread.is_alive() and not stop.is_set():
+        thread.join(_DETACH_POLL_S)
+    if not result:
+        return None
+    if isinstance(result[0], BaseException):
+        raise result[0]
+    return result[0]
+
+
+def _detach(home: Home) -> None:
+    """Run the same command in the background, and show what it says until it is ready."""
+    home.logs.mkdir(parents=True, exist_ok=True)
+    arguments = [argument for argument in sys.argv[1:] if argument not in ("--detach", "-d")]
+    with home.up_log.open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603  # our own command line again
+            [sys.executable, "-m", "headrace", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _follow(home, process, until="ready ·")
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGTERM)
+        raise
+
+
+def _follow(home: Home, process: subprocess.Popen[bytes], *, until: str) -> None:
+    with home.up_log.open(encoding="utf-8", errors="replace") as log:
+        while True:
+            line = log.readline()
+            if line:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+                if line.startswith(until):
+                    return
+            elif process.poll() is not None:
+                sys.stdout.write(log.read())
+                raise typer.Exit(process.returncode or 1)
+            else:
+                time.sleep(_DETACH_POLL_S)
+
+
+def _show_demo(demo: Demo, *, simulated: bool) -> None:
+    out.print()
+    out.print(f"demo request: {demo.question}", style="bold", markup=False)
+    print_reply(demo.reply)
+    if simulated:
+        out.print("  (no provider key is set: the answer is simulated)", style="dim")
+    out.print()
+    out.print(
+        f"its row in ClickHouse, {demo.row_after_ms:.0f} ms after the reply:", style="bold", markup=False
+    )
+    for column in _ROW_COLUMNS:
+        out.print(f"  {column:<22} {demo.row.get(column)}", style="dim", markup=False)
+    out.print()
+
+
+def _show_endpoints(endpoints: Endpoints, home: Home) -> None:
+    out.print(f"  API         {endpoints.ingest}  (key: {endpoints.api_key})", markup=False)
+    out.print(f"  Kafka       {endpoints.kafka}", markup=False)
+    out.print(f"  ClickHouse  {endpoints.clickhouse}", markup=False)
+    out.print(f"  Redis       {endpoints.redis}", markup=False)
+    out.print(f"  analytics   {endpoints.analytics}", markup=False)
+    if endpoints.simulator:
+        out.print(f"  providers   simulated at {endpoints.simulator}", markup=False)
+    out.print(f"ready · stop it with Ctrl-C or `headrace down` · logs in {home.logs}", markup=False)

@@ -1,0 +1,290 @@
+"""chDB behind a few plain calls: connections, settings that do not leak, statements, inserts.
+
+Everything here blocks and is called from worker threads. One engine serves a process; each connection
+to it (0.4 ms to make) has its own settings, database and temporary tables, and connections run in
+parallel, so a request without a session gets a connection of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+from chdb.state.sqlitelike import Connection as ChdbConnection
+
+from headrace.embedded.clickhouse.faults import QueryFailed
+from headrace.embedded.clickhouse.statement import Insert, read_input_from
+from headrace.embedded.data_dir import DataDirLock
+from headrace.embedded.errors import DataCorrupt
+
+INLINE_INSERT_BYTES = 128 << 10
+"""Up to here an INSERT is one call with its data in it; beyond, its data is fed in pieces.
+
+The engine reads no further than max_query_size (256 KiB) in a statement, data included.
+"""
+
+_FEED_BYTES = 1 << 20
+_SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+_CODE_UNKNOWN_SETTING = 115
+# What differs from a server because chDB is built on clickhouse-local.
+_AS_SERVER = "SET implicit_select = 0, allow_introspection_functions = 0"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statistics:
+    """What a statement did, for X-ClickHouse-Summary."""
+
+    read_rows: int = 0
+    read_bytes: int = 0
+    written_rows: int = 0
+    written_bytes: int = 0
+    result_rows: int = 0
+    result_bytes: int = 0
+    elapsed_ns: int = 0
+
+    @classmethod
+    def of(cls, result: Any, result_bytes: int) -> Self:
+        """Read them off a chDB result."""
+        return cls(
+            read_rows=result.storage_rows_read(),
+            read_bytes=result.storage_bytes_read(),
+            written_rows=result.rows_written(),
+            written_bytes=result.bytes_written(),
+            result_rows=result.rows_read(),
+            result_bytes=result_bytes,
+            elapsed_ns=int(result.elapsed() * 1e9),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scope:
+    """What holds for one request only.
+
+    Attributes:
+        settings: Setting → value, as text.
+        database: The current database; empty to leave it.
+        query_id: What KILL QUERY and system.processes know the query by (as log_comment).
+    """
+
+    settings: Mapping[str, str]
+    database: str
+    query_id: str
+
+    @property
+    def assignments(self) -> dict[str, str]:
+        """All settings; `readonly` last, because it forbids setting others."""
+        values = {name: value for name, value in self.settings.items() if name != "readonly"}
+        values["log_comment"] = self.query_id
+        if "readonly" in self.settings:
+            values["readonly"] = self.settings["readonly"]
+        return values
+
+
+class Connection:
+    """One connection to the engine. Not for two threads at once."""
+
+    def __init__(self, path: str) -> None:
+        self._chdb = ChdbConnection(path)
+        self.run(_AS_SERVER.encode(), "Null", {})
+
+    def close(self) -> None:
+        """Give it back; its temporary tables go with it."""
+        self._chdb.close()
+
+    def run(self, sql: bytes, output_format: str, parameters: Mapping[str, str]) -> tuple[bytes, Statistics]:
+        """Run one statement and return its whole output.
+
+        Raises:
+            QueryFailed: The engine refused it.
+        """
+        try:
+            # It is declared for text and takes bytes as well: inline data need not be UTF-8.
+            result = self._chdb.query(
+                sql,  # type: ignore[arg-type]
+                output_format,
+                params=dict(parameters),
+            )
+        except RuntimeError as error:
+            raise QueryFailed.parse(str(error)) from error
+        output: bytes = result.bytes()
+        return output, Statistics.of(result, len(output))
+
+    def insert(
+        self, insert: Insert, text: bytes, data: IO[bytes], parameters: Mapping[str, str]
+    ) -> Statistics:
+        """Run an INSERT.
+
+        Args:
+            insert: Its parts.
+            text: The SQL and as much of the data as came with it.
+            data: The rest of the data.
+            parameters: Values for ``{name:Type}``.
+
+        Raises:
+            QueryFailed: The engine refused the statement or its data.
+        """
+        if insert.selects:
+            return self._insert_select(insert, text, data, parameters)
+        rest = data.read(INLINE_INSERT_BYTES)
+        if len(text) + len(rest) <= INLINE_INSERT_BYTES:
+            return self.run(text + rest, "Null", parameters)[1]
+        for name, value in parameters.items():
+            self.run(f"SET {_setting_name('param_' + name)} = {_quoted(value)}".encode(), "Null", {})
+        try:
+            with self._chdb.send_insert(insert.sql.decode(), insert.input_format) as stream:
+                stream.append(text[insert.data_offset :] + rest)
+                while chunk := data.read(_FEED_BYTES):
+                    stream.append(chunk)
+                result = stream.finish()
+        except RuntimeError as error:
+            raise QueryFailed.parse(_own_words(str(error))) from error
+        return Statistics(
+            read_rows=result.rows_written,
+            read_bytes=result.bytes_written,
+            written_rows=result.rows_written,
+            written_bytes=result.bytes_written,
+            elapsed_ns=int(result.elapsed * 1e9),
+        )
+
+    def _insert_select(
+        self, insert: Insert, text: bytes, data: IO[bytes], parameters: Mapping[str, str]
+    ) -> Statistics:
+        """INSERT … SELECT … FROM input(…): the library knows no input(), and would insert nothing."""
+        with tempfile.NamedTemporaryFile(prefix="headrace-input-") as file:
+            file.write(text[insert.data_offset :])
+            shutil.copyfileobj(data, file)
+            file.flush()
+            return self.run(read_input_from(insert, file.name), "Null", parameters)[1]
+
+    def classify(self, sql: bytes) -> tuple[str, int]:
+        """What the statement would do, and how many statements it is.
+
+        Returns:
+            READ_ONLY, MUTATING, MUTATING_GLOBAL, CONTROL, or UNKNOWN with 0 if it does not parse.
+        """
+        # Connection has no public method for it; the engine's parser is the only right one.
+        verdict = self._chdb._conn.classify_query(sql)  # noqa: SLF001
+        return verdict["query_class"].name, verdict["statement_count"]
+
+    def enter(self, scope: Scope) -> None:
+        """Apply a request's settings and database.
+
+        Raises:
+            QueryFailed: A setting or the database does not exist, or its value is wrong.
+        """
+        if scope.database:
+            self.use(scope.database)
+        pairs = [f"{_setting_name(name)} = {_quoted(value)}" for name, value in scope.assignments.items()]
+        self.run(f"SET {', '.join(pairs)}".encode(), "Null", {})
+
+    def use(self, database: str) -> None:
+        """Change the current database."""
+        escaped = database.replace("\\", "\\\\").replace("`", "\\`")
+        self.run(f"USE `{escaped}`".encode(), "Null", {})
+
+    def database(self) -> str:
+        """The current database."""
+        return self.run(b"SELECT currentDatabase()", "TSVRaw", {})[0].decode().removesuffix("\n")
+
+    def changed_settings(self) -> dict[str, str]:
+        """The settings that differ from the defaults."""
+        sql = b"SELECT name || '=' || base64Encode(value) FROM system.settings WHERE changed"
+        return _decoded_pairs(self.run(sql, "TSVRaw", {})[0])
+
+    def leave(self, scope: Scope, before: Mapping[str, str]) -> None:
+        """Undo `enter` on a connection that lives on.
+
+        Args:
+            scope: What was entered.
+            before: `changed_settings` before that.
+        """
+        pairs = [
+            f"{name} = {_quoted(before[name]) if name in before else 'DEFAULT'}" for name in scope.assignments
+        ]
+        self.run(f"SET {', '.join(pairs)}".encode(), "Null", {})
+
+
+class Engine:
+    """The engine on a data folder: open it once in a process.
+
+    Args:
+        data_dir: Where its databases are; created if need be.
+
+    Raises:
+        DataDirInUse: Another process has it open.
+        DataCorrupt: The engine does not start on it.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = str(data_dir.absolute())
+        self._lock = DataDirLock("clickhouse", data_dir)
+        self._lock.acquire()
+        try:
+            self._root = Connection(self._path)
+        except RuntimeError as error:
+            self._lock.release()
+            raise DataCorrupt(
+                "clickhouse",
+                data_dir,
+                str(error),
+                "Copy the folder elsewhere and start with an empty one; request logs still in Kafka are "
+                "loaded again.",
+            ) from error
+        self.version = self._ask("SELECT version()")
+        self.timezone = self._ask("SELECT serverTimezone()")
+        self.host = self._ask("SELECT hostName()")
+
+    def connect(self) -> Connection:
+        """A new connection with the defaults."""
+        return Connection(self._path)
+
+    def classify(self, sql: bytes) -> tuple[str, int]:
+        """`Connection.classify` without a connection of one's own: it only parses (30 µs)."""
+        return self._root.classify(sql)
+
+    def kill_all(self) -> None:
+        """Cancel whatever runs, before the end."""
+        with contextlib.closing(self.connect()) as connection:
+            connection.run(b"KILL QUERY WHERE 1 ASYNC", "Null", {})
+
+    def kill(self, query_id: str) -> None:
+        """Cancel a query if it still runs; it fails with QUERY_WAS_CANCELLED."""
+        with contextlib.closing(self.connect()) as connection:
+            sql = f"KILL QUERY WHERE Settings['log_comment'] = {_quoted(query_id)} ASYNC"
+            connection.run(sql.encode(), "Null", {})
+
+    def close(self) -> None:
+        """Shut the engine down; all other connections must be closed before."""
+        self._root.close()
+        self._lock.release()
+
+    def _ask(self, sql: str) -> str:
+        return self._root.run(sql.encode(), "TSVRaw", {})[0].decode().strip()
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _setting_name(name: str) -> str:
+    if not _SETTING_NAME.fullmatch(name):
+        raise QueryFailed.of(_CODE_UNKNOWN_SETTING, "UNKNOWN_SETTING", f"Unknown setting {name!r}")
+    return name
+
+
+def _own_words(text: str) -> str:
+    """The engine's text without what chDB's inserter puts before it."""
+    return text[text.index("Code: ") :] if "Code: " in text else text
+
+
+def _decoded_pairs(lines: bytes) -> dict[str, str]:
+    pairs = (line.partition("=") for line in lines.decode().splitlines())
+    return {name: base64.b64decode(value).decode() for name, _, value in pairs}

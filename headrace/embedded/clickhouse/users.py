@@ -1,0 +1,96 @@
+"""Who asks, and what they may do."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headrace.embedded.clickhouse.faults import QueryFailed
+
+OWNER = "default"
+READER = "reader"
+
+READER_LIMITS: Mapping[str, int] = {
+    "max_execution_time": 60,
+    "max_memory_usage": 2 << 30,
+    "max_result_bytes": 1 << 30,
+    "max_bytes_to_read": 100 << 30,
+}
+"""Seconds and bytes. A reader may ask for less, not for more."""
+
+_CODE_REQUIRED_PASSWORD = 194
+_CODE_SETTING_CONSTRAINT_VIOLATION = 452
+_CODE_AUTHENTICATION_FAILED = 516
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passwords:
+    """The users that there are.
+
+    Attributes:
+        owner: Password of ``default``, who may do everything; None: no password needed.
+        reader: Password of ``reader``, who may only read tables; None: there is no such user.
+    """
+
+    owner: str | None = field(default=None, repr=False)
+    reader: str | None = field(default=None, repr=False)
+
+    def authenticate(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str:
+        """Check the credentials of a request.
+
+        Returns:
+            `OWNER` or `READER`.
+
+        Raises:
+            QueryFailed: They are missing or wrong.
+        """
+        given = _credentials(headers, query)
+        user, password = given or (OWNER, "")
+        wanted = {OWNER: self.owner or "", READER: self.reader}.get(user)
+        if wanted is not None and hmac.compare_digest(wanted.encode(), password.encode()):
+            return user
+        if given is None:
+            raise QueryFailed.of(
+                _CODE_REQUIRED_PASSWORD, "REQUIRED_PASSWORD", f"{user}: a password is required"
+            )
+        raise QueryFailed.of(
+            _CODE_AUTHENTICATION_FAILED,
+            "AUTHENTICATION_FAILED",
+            f"{user}: Authentication failed: password is incorrect, or there is no user with such name",
+        )
+
+
+def reader_settings(asked: Mapping[str, str]) -> dict[str, str]:
+    """A reader's settings: those asked for, within the limits, and nothing can be written.
+
+    Raises:
+        QueryFailed: One is above its limit.
+    """
+    for name, limit in READER_LIMITS.items():
+        value = asked.get(name)
+        if value is not None and not (value.isdecimal() and 0 < int(value) <= limit):
+            raise QueryFailed.of(
+                _CODE_SETTING_CONSTRAINT_VIOLATION,
+                "SETTING_CONSTRAINT_VIOLATION",
+                f"Setting {name} shouldn't be greater than {limit}",
+            )
+    limits = {name: str(limit) for name, limit in READER_LIMITS.items()}
+    return {**limits, **asked, "readonly": "1"}
+
+
+def _credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[str, str] | None:
+    if "x-clickhouse-user" in headers or "x-clickhouse-key" in headers:
+        return headers.get("x-clickhouse-user", OWNER), headers.get("x-clickhouse-key", "")
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return "", ""
+        return user, password
+    if "user" in query or "password" in query:
+        return query.get("user", OWNER), query.get("password", "")
+    return None

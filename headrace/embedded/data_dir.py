@@ -1,0 +1,74 @@
+"""One process per data folder: a lock that lives exactly as long as those who hold it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from headrace.embedded.errors import DataDirInUse
+
+_POLL_S = 0.1
+
+
+class DataDirLock:
+    """An exclusive lock on a data folder, made to be inherited by the child that works in it.
+
+    The kernel drops it when the last process that holds the descriptor ends. A child that was given
+    `fd` therefore keeps the folder locked for as long as it runs, even when its parent was killed.
+    """
+
+    def __init__(self, part: str, data_dir: Path) -> None:
+        self._part = part
+        self._data_dir = data_dir
+        self.fd: int | None = None
+
+    def acquire(self, wait_s: float = 6.0, on_progress: Callable[[str], None] | None = None) -> int:
+        """Create the folder if need be, lock it, and return the descriptor to pass on.
+
+        Args:
+            wait_s: How long to wait for the holder to leave. A child whose parent was just killed
+                needs a few seconds to end (`process.ORPHAN_GRACE_S`).
+            on_progress: Told, once, that it waits.
+
+        Raises:
+            DataDirInUse: Another process still holds the lock.
+        """
+        deadline = time.monotonic() + wait_s
+        while (fd := self._try()) is None:
+            if time.monotonic() >= deadline:
+                raise DataDirInUse(self._part, self._data_dir)
+            if on_progress is not None:
+                on_progress(f"waiting for the {self._part} that still runs on {self._data_dir} to end")
+                on_progress = None
+            time.sleep(_POLL_S)
+        self.fd = fd
+        return fd
+
+    def _try(self) -> int | None:
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self._data_dir / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return fd
+
+    def release(self) -> None:
+        """Give up this process's hold; a child that inherited the lock keeps its own."""
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock file while the block runs; wait for whoever holds it now."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

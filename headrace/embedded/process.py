@@ -1,0 +1,215 @@
+"""A child process that never outlives us, with readiness, a bounded log and an orderly stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from headrace.embedded import guard
+from headrace.embedded.errors import EmbeddedError, ProcessExited, StartTimeout
+
+ORPHAN_GRACE_S = 3.0
+"""How long a child has to end by itself once its parent is gone. Kafka takes 0.3 s, Redis less."""
+
+LOG_BYTES = 10_000_000
+"""Size of a child's log file; one older file of the same size is kept."""
+
+_PROBE_INTERVAL_S = 0.05
+_KILL_WAIT_S = 5.0
+_TAIL_BYTES = 16_000
+
+Probe = Callable[[], bool]
+
+
+class ChildProcess:
+    """One program run under a guard (see `headrace.embedded.guard`).
+
+    All methods block and may be called from any thread; from an event loop use `asyncio.to_thread`.
+    The child is in a session of its own: Ctrl-C on the terminal reaches only us, and we decide the
+    order in which things stop. After it ended it can be started again.
+
+    Args:
+        role: What it is to the user, such as "kafka"; in error messages.
+        argv: Program and arguments.
+        log_path: File for its standard output and error.
+        probe: Answers whether it is ready; called every 50 ms while starting. It must have a timeout of
+            its own and may raise an `EmbeddedError` to give up. None: ready as soon as it runs.
+        env: Its whole environment. None: ours.
+        cwd: Its working directory. None: ours.
+        start_timeout_s: Seconds until `wait_ready` gives up.
+        pass_fds: Descriptors it inherits.
+        orphan_grace_s: Seconds between SIGTERM and SIGKILL when we are gone.
+        log_bytes: Size at which the log file is set aside.
+    """
+
+    def __init__(
+        self,
+        *,
+        role: str,
+        argv: Sequence[str],
+        log_path: Path,
+        probe: Probe | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        start_timeout_s: float = 30.0,
+        pass_fds: Sequence[int] = (),
+        orphan_grace_s: float = ORPHAN_GRACE_S,
+        log_bytes: int = LOG_BYTES,
+    ) -> None:
+        self.role = role
+        self.log_path = log_path
+        self._argv = list(argv)
+        self._probe = probe
+        self._env = None if env is None else dict(env)
+        self._cwd = cwd
+        self._start_timeout_s = start_timeout_s
+        self._pass_fds = tuple(pass_fds)
+        self._orphan_grace_s = orphan_grace_s
+        self._log_bytes = log_bytes
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._control_fd: int | None = None
+        self._pid: int | None = None
+        self._log_start = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The child's own process id (not its guard's); None when it does not run."""
+        return self._pid if self.poll() is None else None
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._guard is not None and self.poll() is None
+
+    def start(self) -> None:
+        """Start it, without waiting until it is ready.
+
+        Raises:
+            EmbeddedError: It runs already, or its program does not exist.
+        """
+        if self.running:
+            raise EmbeddedError(f"{self.role} runs already (pid {self._pid}): stop it first")
+        self._release()
+        program = shutil.which(self._argv[0])
+        if program is None:
+            raise EmbeddedError(f"{self.role} cannot start: there is no program {self._argv[0]}")
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as log:  # fails here, with its reason, rather than in the guard
+            self._log_start = log.tell()
+        control_read, control_write = os.pipe()
+        status_read, status_write = os.pipe()
+        try:
+            self._guard = self._spawn_guard(program, control_read, status_write)
+        except OSError:
+            os.close(control_write)
+            os.close(status_read)
+            raise
+        finally:
+            os.close(control_read)
+            os.close(status_write)
+        self._control_fd = control_write
+        self._pid = self._read_pid(status_read)
+
+    def wait_ready(self) -> None:
+        """Block until the probe says yes.
+
+        Raises:
+            ProcessExited: It ended instead.
+            StartTimeout: It did neither in time. It is still running then; call `stop`.
+        """
+        deadline = time.monotonic() + self._start_timeout_s
+        while True:
+            returncode = self.poll()
+            if returncode is not None:
+                raise ProcessExited(self.role, returncode, self.log_path, self.log_tail())
+            if self._probe is None or self._probe():
+                return
+            if time.monotonic() >= deadline:
+                raise StartTimeout(self.role, self._start_timeout_s, self.log_path, self.log_tail())
+            time.sleep(_PROBE_INTERVAL_S)
+
+    def poll(self) -> int | None:
+        """Its exit status once it has ended (128 + n after signal n), None while it runs or before."""
+        if self._guard is None:
+            return None
+        returncode = self._guard.poll()
+        if returncode is None or returncode >= 0:
+            return returncode
+        return 128 - returncode  # the guard itself was killed, and took the child along
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Block until it has ended, at most so long; its exit status, or None if it still runs."""
+        if self._guard is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._guard.wait(timeout_s)
+        return self.poll()
+
+    def stop(self, grace_s: float = 10.0) -> int | None:
+        """Ask it to end (SIGTERM), kill it with its process group after the grace period, and reap it.
+
+        Returns:
+            Its exit status, or None if it was never started. Stopping twice is fine.
+        """
+        if self._guard is None:
+            return None
+        self._order(b"T")
+        if self.wait(grace_s) is None:
+            self._order(b"K")
+        if self.wait(_KILL_WAIT_S) is None:
+            self._guard.kill()
+            self._guard.wait(_KILL_WAIT_S)
+        returncode = self.poll()
+        self._release()
+        return returncode
+
+    def log_tail(self, max_bytes: int = _TAIL_BYTES) -> str:
+        """The end of what it wrote since its last start."""
+        try:
+            with self.log_path.open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                start = self._log_start if self._log_start <= size else 0  # rotated meanwhile
+                log.seek(max(start, size - max_bytes))
+                return log.read(max_bytes).decode(errors="replace").strip()
+        except FileNotFoundError:
+            return ""
+
+    def _spawn_guard(self, program: str, control_fd: int, status_fd: int) -> subprocess.Popen[bytes]:
+        # -I -S: neither the user's PYTHON* variables nor site-packages matter to the guard.
+        command = [sys.executable, "-I", "-S", guard.__file__, "--parent", str(os.getpid())]
+        command += ["--control", str(control_fd), "--status", str(status_fd)]
+        command += ["--grace", str(self._orphan_grace_s)]
+        command += ["--log", str(self.log_path.absolute()), "--log-bytes", str(self._log_bytes)]
+        return subprocess.Popen(
+            [*command, "--", program, *self._argv[1:]],
+            env=self._env,
+            cwd=self._cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(control_fd, status_fd, *self._pass_fds),
+            start_new_session=True,
+        )
+
+    def _read_pid(self, status_fd: int) -> int:
+        with os.fdopen(status_fd, "rb") as status:
+            line = status.readline()
+        if not line:
+            raise EmbeddedError(f"the guard of {self.role} did not start; is {sys.executable} intact?")
+        return int(line)
+
+    def _order(self, order: bytes) -> None:
+        if self._control_fd is not None:
+            with contextlib.suppress(BrokenPipeError):  # the guard is gone, and so is the child
+                os.write(self._control_fd, order)
+
+    def _release(self) -> None:
+        if self._control_fd is not None:
+            os.close(self._control_fd)
+            self._control_fd = None
+        self._pid = None

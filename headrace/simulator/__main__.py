@@ -1,0 +1,50 @@
+"""`python -m headrace.simulator`: runs the provider simulator until it is stopped."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from headrace.simulator.app import create_app
+from headrace.simulator.invoice_file import InvoiceFileError
+from headrace.simulator.server import PortInUse, build_server, listen
+
+
+def main() -> int:
+    """Run the simulator; print one JSON line with its address when it listens."""
+    options = _parser().parse_args()
+    try:
+        app = create_app(seed=options.seed, data_dir=options.data_dir, api_keys=options.api_key)
+        listener = listen(options.host, options.port)
+    except (InvoiceFileError, PortInUse) as error:
+        print(f"headrace simulator: {error}", file=sys.stderr)  # noqa: T201  (a command line's output)
+        return 1
+    host, port = listener.getsockname()[:2]
+    print(json.dumps({"simulator": f"http://{host}:{port}"}), flush=True)  # noqa: T201
+    build_server(app).run(sockets=[listener])
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m headrace.simulator",
+        description="Answers like the OpenAI and Anthropic APIs; every answer says that it is simulated.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of answers and faults (default: %(default)s)"
+    )
+    parser.add_argument("--data-dir", type=Path, help="folder that keeps the invoice across restarts")
+    parser.add_argument(
+        "--api-key",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="a key to take (default: any `sk-…`); repeatable",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

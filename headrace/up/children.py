@@ -1,0 +1,128 @@
+"""The children of the supervisor: the embedded parts, and our own processes."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import httpx
+
+from headrace.embedded.part import EmbeddedPart
+from headrace.embedded.process import ChildProcess
+
+_PROBE_TIMEOUT_S = 2.0
+_START_TIMEOUT_S = 60.0
+
+
+class PartChild:
+    """An embedded part as a child of the supervisor."""
+
+    def __init__(self, part: EmbeddedPart) -> None:
+        self.part = part
+        self.role = part.role
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self.part.pid
+
+    @property
+    def port(self) -> int | None:
+        """The port that clients connect to."""
+        return self.part.ports.get("client")
+
+    @property
+    def log(self) -> str:
+        """The path of its log."""
+        return str(self.part.log_path)
+
+    def start(self, on_progress: Callable[[str], None]) -> None:
+        """Start it and return when it serves."""
+        self.part.start(on_progress)
+
+    def poll(self) -> int | None:
+        """Return its exit status once it has ended."""
+        return self.part.poll()
+
+    def stop(self) -> None:
+        """Stop it in good order."""
+        self.part.stop()
+
+
+class ServiceChild:
+    """One of Headrace's own processes as a child of the supervisor.
+
+    Args:
+        role: its name in `headrace status`.
+        arguments: of `python -m …`, e.g. ``("headrace", "ingest")``.
+        environ: its whole environment.
+        log_dir: where its log goes.
+        probe: answers whether it is ready.
+        port: what it serves, if anything.
+        stop_grace_s: what it may take to finish what it has in hand.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        arguments: Sequence[str],
+        *,
+        environ: Mapping[str, str],
+        log_dir: Path,
+        probe: Callable[[], bool],
+        port: int | None = None,
+        before_start: Callable[[], None] = lambda: None,
+        stop_grace_s: float = 20.0,
+    ) -> None:
+        self.role = role
+        self.port = port
+        self._before_start = before_start
+        self._stop_grace_s = stop_grace_s
+        self._process = ChildProcess(
+            role=role,
+            argv=[sys.executable, "-m", *arguments],
+            env=environ,
+            log_path=log_dir / f"{role}.log",
+            probe=probe,
+            start_timeout_s=_START_TIMEOUT_S,
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """The path of its log."""
+        return str(self._process.log_path)
+
+    def start(self, on_progress: Callable[[str], None]) -> None:
+        """Start it and return when it is ready."""
+        on_progress(f"starting {self.role}" + (f" on port {self.port}" if self.port else ""))
+        self._before_start()
+        try:
+            self._process.start()
+            self._process.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def poll(self) -> int | None:
+        """Return its exit status once it has ended."""
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """Ask it to finish, and end it after the grace period."""
+        self._process.stop(self._stop_grace_s)
+
+
+def answers(url: str) -> Callable[[], bool]:
+    """Return a probe that says yes once a GET of `url` is answered with 200."""
+
+    def probe() -> bool:
+        try:
+            return httpx.get(url, timeout=_PROBE_TIMEOUT_S).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    return probe

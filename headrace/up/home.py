@@ -1,0 +1,190 @@
+"""The folder `.headrace`: data, logs, keys, and what other commands need to know of a running `up`."""
+
+import fcntl
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import psutil
+
+from streams.errors import HeadraceError
+
+_KEY_BYTES = 24
+
+
+class AlreadyRunning(HeadraceError):
+    """Another `headrace up` holds this folder."""
+
+
+class NotRunning(HeadraceError):
+    """No `headrace up` runs on this folder."""
+
+
+class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
+    """Where everything is; written to `endpoints.json` once everything is ready."""
+
+    kafka: str
+    redis: str
+    clickhouse: str
+    ingest: str
+    analytics: str
+    simulator: str | None
+    api_key: str
+    admin_key: str
+
+
+ProcessState = Literal["starting", "running", "restarting", "failed", "stopped", "external"]
+
+
+class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One process, as `headrace status` shows it."""
+
+    role: str
+    state: ProcessState
+    pid: int | None = None
+    port: int | None = None
+    restarts: int = 0
+    log: str | None = None
+    error: str | None = None
+
+
+class UpStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of a running `headrace up`."""
+
+    supervisor_pid: int
+    started_at: float
+    ready: bool
+    processes: tuple[ProcessStatus, ...]
+
+
+class Keys(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys that `headrace up` made for itself; they stay the same over restarts."""
+
+    api_key: str
+    admin_key: str
+
+
+class Home:
+    """Reads and writes the folder.
+
+    Args:
+        path: the folder; it is created where it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock_fd: int | None = None
+
+    @property
+    def logs(self) -> Path:
+        """Where each process writes its log."""
+        return self.path / "log"
+
+    @property
+    def up_log(self) -> Path:
+        """What a detached `headrace up` says."""
+        return self.logs / "up.log"
+
+    def data(self, part: str) -> Path:
+        """Return the data folder of a part."""
+        return self.path / "data" / part
+
+    def lock(self) -> None:
+        """Claim the folder for this process, for as long as it lives.
+
+        Raises:
+            AlreadyRunning: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            os.close(descriptor)
+            raise AlreadyRunning(
+                f"headrace up already runs on {self.path}: see `headrace status`, stop it with "
+                "`headrace down`, or use another --data-dir"
+            ) from fault
+        self._lock_fd = descriptor
+
+    def keys(self) -> Keys:
+        """Return the keys of this folder; they are made at the first call."""
+        path = self.path / "keys.json"
+        if path.exists():
+            return msgspec.json.decode(path.read_bytes(), type=Keys)
+        keys = Keys(
+            api_key="hr-" + secrets.token_urlsafe(_KEY_BYTES),
+            admin_key="hr-admin-" + secrets.token_urlsafe(_KEY_BYTES),
+        )
+        self._write("keys.json", keys)
+        return keys
+
+    def write_status(self, status: UpStatus) -> None:
+        """Write what `headrace status` shows."""
+        self._write("status.json", status)
+
+    def write_endpoints(self, endpoints: Endpoints) -> None:
+        """Write where everything is."""
+        self._write("endpoints.json", endpoints)
+
+    def write_ports(self, ports: dict[str, int]) -> None:
+        """Remember the ports, so that the next start takes the same ones where they are free."""
+        self._write("ports.json", ports)
+
+    def ports(self) -> dict[str, int]:
+        """Return the ports of the last start."""
+        try:
+            return msgspec.json.decode((self.path / "ports.json").read_bytes(), type=dict[str, int])
+        except (OSError, msgspec.DecodeError):
+            return {}
+
+    def endpoints(self) -> Endpoints:
+        """Return where everything is.
+
+        Raises:
+            NotRunning: nothing runs on this folder, or it is not ready yet.
+        """
+        status = self.status()
+        if not status.ready:
+            raise NotRunning("headrace up is still starting; `headrace status` shows how far it is")
+        return msgspec.json.decode((self.path / "endpoints.json").read_bytes(), type=Endpoints)
+
+    def status(self) -> UpStatus:
+        """Return what runs.
+
+        Raises:
+            NotRunning: nothing runs on this folder.
+        """
+        path = self.path / "status.json"
+        if path.exists():
+            status = msgspec.json.decode(path.read_bytes(), type=UpStatus)
+            if is_supervisor(status):
+                return status
+        raise NotRunning(f"nothing runs on {self.path}; start it with `headrace up`")
+
+    def clear_status(self) -> None:
+        """Forget the running processes: they have ended."""
+        for name in ("status.json", "endpoints.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def _write(self, name: str, content: Any) -> None:
+        """Write a file that only its owner can read, whole or not at all."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        partial = self.path / f"{name}.{os.getpid()}.partial"
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(msgspec.to_builtins(content), file, indent=2)
+            file.write("\n")
+        partial.replace(self.path / name)
+
+
+def is_supervisor(status: UpStatus) -> bool:
+    """Whether the supervisor that wrote the status still lives, and its pid was not given to another."""
+    try:
+        process = psutil.Process(status.supervisor_pid)
+        return process.is_running() and process.create_time() <= status.started_at + 1.0
+    except psutil.Error:
+        return False

@@ -1,0 +1,166 @@
+"""Keeps processes running: starts them, notices when one ends, starts it again."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import structlog
+
+from headrace.up.home import ProcessState, ProcessStatus
+from streams.errors import HeadraceError
+
+_POLL_S = 0.1
+_FIRST_DELAY_S = 0.2
+_MAX_DELAY_S = 10.0
+#: A process that ran this long before it ended is restarted without delay.
+_STABLE_S = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class Child(Protocol):
+    """A process that can be started, watched and stopped. `start` returns once it is ready."""
+
+    role: str
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+
+    @property
+    def port(self) -> int | None:
+        """The port it serves, if it serves one."""
+
+    @property
+    def log(self) -> str:
+        """The path of its log."""
+        ...
+
+    def start(self, on_progress: Callable[[str], None]) -> None:
+        """Start it and return when it is ready; raise a `HeadraceError` when it cannot be."""
+
+    def poll(self) -> int | None:
+        """Return its exit status once it has ended, None while it runs."""
+
+    def stop(self) -> None:
+        """Stop it in good order; stopping twice is fine."""
+
+
+class _Watched:
+    """A child and what happened to it."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self.state: ProcessState = "stopped"
+        self.restarts = 0
+        self.error: str | None = None
+        self.ends: deque[float] = deque(maxlen=16)
+
+    def status(self) -> ProcessStatus:
+        return ProcessStatus(
+            role=self.child.role,
+            state=self.state,
+            pid=self.child.pid,
+            port=self.child.port,
+            restarts=self.restarts,
+            log=self.child.log,
+            error=self.error,
+        )
+
+
+class Supervisor:
+    """Starts children and keeps them running until `stop`.
+
+    Args:
+        on_progress: told what is going on where it takes a while.
+        on_change: called after every change of a child's state.
+    """
+
+    def __init__(self, on_progress: Callable[[str], None], on_change: Callable[[], None]) -> None:
+        self._on_progress = on_progress
+        self._on_change = on_change
+        self._watched: list[_Watched] = []
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def processes(self) -> tuple[ProcessStatus, ...]:
+        """Return the state of every child, in the order of their start."""
+        return tuple(watched.status() for watched in self._watched)
+
+    def start(self, children: Sequence[Child]) -> None:
+        """Start several children side by side; returns once all are ready.
+
+        Raises:
+            HeadraceError: the first one that could not be started, with what to change.
+        """
+        added = [_Watched(child) for child in children]
+        self._watched += added
+        with ThreadPoolExecutor(max_workers=len(added) or 1, thread_name_prefix="start") as pool:
+            for future in [pool.submit(self._start, watched) for watched in added]:
+                future.result()
+        for watched in added:
+            thread = threading.Thread(
+                target=self._watch, args=(watched,), name=f"watch-{watched.child.role}", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Stop every child, the last started first."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(timeout=_MAX_DELAY_S)
+        for watched in reversed(self._watched):
+            watched.child.stop()
+            self._set(watched, "stopped")
+
+    def _start(self, watched: _Watched) -> None:
+        self._set(watched, "starting" if not watched.restarts else "restarting")
+        try:
+            watched.child.start(self._on_progress)
+        except HeadraceError as fault:
+            watched.error = str(fault)
+            self._set(watched, "failed")
+            raise
+        watched.error = None
+        self._set(watched, "running")
+
+    def _watch(self, watched: _Watched) -> None:
+        while not self._stopping.wait(_POLL_S):
+            returncode = watched.child.poll()
+            if returncode is None:
+                continue
+            self._on_progress(f"{watched.child.role} ended with status {returncode}; starting it again")
+            watched.restarts += 1
+            watched.ends.append(time.monotonic())
+            self._restart(watched)
+
+    def _restart(self, watched: _Watched) -> None:
+        """Start a child again, and again with growing delays, until it runs or we stop."""
+        while not self._stopping.wait(restart_delay_s(watched.ends, time.monotonic())):
+            try:
+                self._start(watched)
+            except HeadraceError as fault:
+                log.warning("process.restart_failed", role=watched.child.role, error=str(fault))
+                watched.ends.append(time.monotonic())
+            else:
+                return
+
+    def _set(self, watched: _Watched, state: ProcessState) -> None:
+        watched.state = state
+        self._on_change()
+
+
+def restart_delay_s(ends: Sequence[float], now: float) -> float:
+    """Return how long to wait before the next start, given when the process ended before.
+
+    The first end in a minute costs nothing; each further one doubles the delay, up to 10 s.
+    """
+    recent = sum(1 for end in ends if now - end < _STABLE_S)
+    if recent <= 1:
+        return 0.0
+    exponential: float = _FIRST_DELAY_S * 2.0 ** (recent - 2)
+    return min(exponential, _MAX_DELAY_S)

@@ -1,0 +1,141 @@
+"""What the three ways of asking have in common: from headers to a submission, from a reply to a response."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import Request
+from starlette.responses import Response
+
+from ingest.checks import check_request
+from ingest.errors import ApiError, invalid
+from ingest.json_response import JsonResponse
+from ingest.keys import Caller
+from ingest.outcomes import api_error, error_of
+from ingest.replies import Listener
+from ingest.services import Services
+from ingest.sse import EventStream, StreamShape, frames
+from ingest.submission import Ask, request_id_for
+from ingest.tracing import traceparent_of
+from ingest.waiting import Stopwatch, timeout_of, wait_for_first_word, wait_for_reply
+from streams.events import ChatRequested, Reply
+
+MAX_IDEMPOTENCY_KEY_CHARS = 255
+
+Render = Callable[[Reply, float], dict[str, Any]]
+
+
+def ask_of(request: Request, caller: Caller, body: ChatRequested, services: Services) -> Ask:
+    """Return the checked request with its id; the response's `X-Request-ID` becomes the same.
+
+    Raises:
+        ApiError: 400 or 404, the body cannot be served.
+    """
+    check_request(body, max_tokens_per_request=services.settings.max_tokens_per_request)
+    ask = Ask(
+        request=body,
+        caller=caller,
+        request_id=request_id_for(caller.tenant, _idempotency_key(request)),
+        deadline_ms=body.deadline_ms or services.settings.default_deadline_ms,
+        traceparent=traceparent_of(request.headers.get("traceparent")),
+    )
+    request.state.request_id = ask.request_id
+    return ask
+
+
+async def answer_json(request: Request, ask: Ask, services: Services, render: Render) -> Response:
+    """Submit, wait, and answer in one piece.
+
+    Raises:
+        ApiError: what `submit_and_listen` and `wait_for_reply` raise, or what the reply says.
+    """
+    watch = Stopwatch.start(ask.deadline_ms)
+    _, listener = await services.submissions.submit_and_listen(ask)
+    with listener:
+        reply = await wait_for_reply(listener, request, ask, watch, services.registry)
+    if reply is None:
+        return Response(status_code=499)  # the client is gone; the request goes on
+    return JsonResponse(render(reply, watch.elapsed_ms))
+
+
+async def answer_stream(ask: Ask, services: Services, shape: StreamShape, render: Render) -> Response:
+    """Submit, and answer as it comes.
+
+    What is decided before the first word gets its real status, as JSON.
+
+    Raises:
+        ApiError: as `answer_json`.
+    """
+    watch = Stopwatch.start(ask.deadline_ms)
+    _, listener = await services.submissions.submit_and_listen(ask)
+    try:
+        await wait_for_first_word(listener, watch)
+        early = _early_response(listener, render, watch)
+    except BaseException:
+        listener.close()
+        raise
+    if early is not None:
+        listener.close()
+        return early
+    events = frames(listener, shape, give_up_at=watch.give_up_at, on_timeout=lambda: timeout_of(ask))
+    return EventStream(events, listener)
+
+
+def raise_for(reply: Reply) -> None:
+    """Raise the error that a reply without an answer stands for.
+
+    Raises:
+        ApiError: with the status that belongs to the error.
+    """
+    error = error_of(reply)
+    if error is not None:
+        raise api_error(error)
+
+
+def _early_response(listener: Listener, render: Render, watch: Stopwatch) -> Response | None:
+    reply = listener.reply
+    if reply is None or error_of(reply) is None:
+        return None
+    return JsonResponse(render(reply, watch.elapsed_ms))
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS:
+        raise invalid(
+            f"Idempotency-Key must have 1 to {MAX_IDEMPOTENCY_KEY_CHARS} characters", param="Idempotency-Key"
+        )
+    return key
+
+
+def deadline_header(request: Request) -> int | None:
+    """Return the deadline from `X-Headrace-Deadline-Ms`, in milliseconds.
+
+    Raises:
+        ApiError: 400, it is not a number from 1 to 600,000.
+    """
+    name = "X-Headrace-Deadline-Ms"
+    text = request.headers.get(name)
+    if text is None:
+        return None
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0
+    if not 1 <= value <= 600_000:
+        raise _bad_deadline(name)
+    return value
+
+
+def user_header(request: Request) -> str | None:
+    """Return the user id from `X-Headrace-User`.
+
+    Raises:
+        ApiError: 400, it is longer than 256 characters.
+    """
+    user = request.headers.get("x-headrace-user")
+    if user and len(user) > 256:
+        raise invalid("X-Headrace-User must have at most 256 characters", param="X-Headrace-User")
+    return user or None
+
+
+def _bad_deadline(name: str) -> ApiError:
+    return invalid(f"{name} must be a whole number of milliseconds from 1 to 600000", param=name)

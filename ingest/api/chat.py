@@ -1,0 +1,35 @@
+"""`POST /v1/chat`: the service's own chat route, as JSON or as a stream of tokens."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ingest.api.asking import answer_json, answer_stream, ask_of, raise_for
+from ingest.auth import CallerDep
+from ingest.body import decode_body, read_body
+from ingest.chat_shape import ChatStream, chat_answer
+from ingest.openapi import body_of
+from ingest.outcomes import is_blocked_input
+from ingest.schemas import ChatBody, native_request
+from ingest.services import ServicesDep
+from streams.events import Reply
+
+router = APIRouter(tags=["chat"])
+
+
+@router.post("/v1/chat", openapi_extra=body_of(ChatBody))
+async def chat(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+    """Answer a query (with a prompt template) or a conversation."""
+    data = await read_body(request, max_bytes=services.settings.max_body_bytes)
+    ask = ask_of(request, caller, native_request(decode_body(data, ChatBody)), services)
+    if ask.request.stream:
+        return await answer_stream(ask, services, ChatStream(ask.request_id), _render)
+    return await answer_json(request, ask, services, _render)
+
+
+def _render(reply: Reply, latency_ms: float) -> dict[str, Any]:
+    # A blocked query is an answer on this route, not an error: the lesson's clients read `blocked`.
+    if not is_blocked_input(reply):
+        raise_for(reply)
+    return chat_answer(reply, latency_ms=latency_ms)

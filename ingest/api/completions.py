@@ -1,0 +1,66 @@
+"""`POST /v1/chat/completions`: OpenAI's Chat Completions, for its official clients as they are."""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ingest.api.asking import answer_json, answer_stream, ask_of, deadline_header, raise_for, user_header
+from ingest.auth import CallerDep
+from ingest.body import decode_body, read_body
+from ingest.keys import Caller
+from ingest.openai_schemas import CompletionBody, completion_request
+from ingest.openai_shape import CompletionStream, completion, with_flat_fields
+from ingest.openapi import body_of
+from ingest.services import Services, ServicesDep
+from streams.events import Reply
+
+router = APIRouter(tags=["OpenAI-compatible"])
+
+_BODY = body_of(CompletionBody)
+
+
+@router.post("/v1/chat/completions", openapi_extra=_BODY)
+async def chat_completions(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+    """Answer a conversation, in OpenAI's words."""
+    return await _complete(request, caller, services)
+
+
+@router.post("/api/v1/chat/completions", openapi_extra=_BODY)
+async def course_completions(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+    """Do the same, and add the flat fields `content` and `latency_ms`."""
+    return await _complete(request, caller, services, flat=True)
+
+
+@router.post("/api/v1/chat/completions/stream", openapi_extra=_BODY)
+async def course_completions_stream(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+    """Stream the answer, whatever the body says about `stream`."""
+    return await _complete(request, caller, services, stream=True)
+
+
+async def _complete(
+    request: Request, caller: Caller, services: Services, *, flat: bool = False, stream: bool = False
+) -> Response:
+    data = await read_body(request, max_bytes=services.settings.max_body_bytes)
+    body = decode_body(data, CompletionBody)
+    wanted = completion_request(
+        body,
+        user_header=user_header(request),
+        stream=stream or bool(body.stream),
+        deadline_ms=deadline_header(request),
+    )
+    ask = ask_of(request, caller, wanted, services)
+    created = int(time.time())
+    model = body.model or services.settings.default_model
+
+    def render(reply: Reply, latency_ms: float) -> dict[str, Any]:
+        raise_for(reply)
+        answer = completion(reply, created=created, fallback_model=model, latency_ms=latency_ms)
+        return with_flat_fields(answer, reply, latency_ms=latency_ms) if flat else answer
+
+    if not wanted.stream:
+        return await answer_json(request, ask, services, render)
+    include_usage = bool(body.stream_options and body.stream_options.include_usage)
+    shape = CompletionStream(ask.request_id, model=model, created=created, include_usage=include_usage)
+    return await answer_stream(ask, services, shape, render)

@@ -1,0 +1,119 @@
+"""`/v1/requests`: submit now, fetch or follow later."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ingest.api.asking import ask_of
+from ingest.auth import CallerDep
+from ingest.body import decode_body, read_body
+from ingest.chat_shape import RequestEvents, reply_view
+from ingest.errors import not_found, outage, timed_out
+from ingest.json_response import JsonResponse
+from ingest.keys import Caller
+from ingest.openapi import body_of
+from ingest.ports import Registry
+from ingest.replies import Listener
+from ingest.schemas import ChatBody, native_request
+from ingest.services import Services, ServicesDep
+from ingest.sse import EventStream, frames
+from ingest.submission import Submitted
+from ingest.waiting import GRACE_S, stored_reply
+from streams.errors import StoreUnavailable
+from streams.registry import RequestState, Standing
+
+router = APIRouter(tags=["requests"])
+
+#: No request runs longer: it is the largest deadline that a body may name.
+_MAX_DEADLINE_MS = 600_000
+#: Replies to requests that came in elsewhere do not pass this replica: the registry is asked.
+_POLL_S = 1.0
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+
+
+@router.post("/v1/requests", status_code=202, openapi_extra=body_of(ChatBody))
+async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+    """Accept a request and answer at once; one that was answered before gets its reply."""
+    data = await read_body(request, max_bytes=services.settings.max_body_bytes)
+    ask = ask_of(request, caller, native_request(decode_body(data, ChatBody)), services)
+    submitted = await services.submissions.submit(ask)
+    if submitted.reply is not None:
+        return JsonResponse(reply_view(submitted.reply))
+    return _accepted(submitted)
+
+
+@router.get("/v1/requests/{request_id}")
+async def fetch(request: Request, request_id: str, caller: CallerDep, services: ServicesDep) -> Response:
+    """Return the reply, or how far the request is."""
+    state = await _state_of(request_id, caller, services)
+    request.state.request_id = request_id
+    if state.reply is not None:
+        return JsonResponse(reply_view(state.reply))
+    return JsonResponse(
+        {"request_id": request_id, "status": state.state, "registered_at": state.registered_at}
+    )
+
+
+@router.get("/v1/requests/{request_id}/events")
+async def follow(request: Request, request_id: str, caller: CallerDep, services: ServicesDep) -> Response:
+    """Stream the answer as events `delta`, `reset`, `error` and `done`; a finished one at once."""
+    state = await _state_of(request_id, caller, services)
+    request.state.request_id = request_id
+    listener = services.hub.listen(request_id)
+    if state.reply is not None:
+        listener.settle(state.reply)
+    return EventStream(_events(listener, request_id, services.registry), listener)
+
+
+async def _events(listener: Listener, request_id: str, registry: Registry) -> AsyncGenerator[bytes, None]:
+    watcher = asyncio.create_task(_watch_registry(listener, request_id, registry))
+    events = frames(
+        listener,
+        RequestEvents(request_id),
+        give_up_at=time.monotonic() + _MAX_DEADLINE_MS / 1000 + GRACE_S,
+        on_timeout=lambda: timed_out(request_id, _MAX_DEADLINE_MS),
+    )
+    try:
+        async with aclosing(events):
+            async for frame in events:
+                yield frame
+    finally:
+        watcher.cancel()
+
+
+async def _watch_registry(listener: Listener, request_id: str, registry: Registry) -> None:
+    while listener.reply is None:
+        reply = await stored_reply(registry, request_id)
+        if reply is not None:
+            listener.settle(reply)
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+async def _state_of(request_id: str, caller: Caller, services: Services) -> RequestState:
+    try:
+        known = bool(_REQUEST_ID.match(request_id))
+        state = await services.registry.find(request_id) if known else None
+    except StoreUnavailable as fault:
+        raise outage(fault, "the request registry") from fault
+    if state is None or state.tenant != caller.tenant:
+        # The same words for both: whether another tenant has such a request is not the caller's business.
+        raise not_found(
+            "no such request: it was never accepted, or its reply is no longer kept",
+            code="request_not_found",
+            param="request_id",
+        )
+    return state
+
+
+def _accepted(submitted: Submitted) -> Response:
+    request_id = submitted.ask.request_id
+    path = f"/v1/requests/{request_id}"
+    status = "running" if submitted.standing is Standing.JOINED else "pending"
+    body = {"request_id": request_id, "status": status, "url": path, "events_url": f"{path}/events"}
+    return JsonResponse(body, status_code=202, headers={"Location": path})

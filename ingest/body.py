@@ -1,0 +1,110 @@
+"""Reading a request's body: bounded, decoded, and every mistake named with its place."""
+
+import re
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from ingest.errors import ApiError, invalid
+
+B = TypeVar("B", bound=msgspec.Struct)
+
+MAX_JSON_DEPTH = 64
+
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING_FIELD = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+_CONTENT_PART = re.compile(r"content\[\d+\]\.type$")
+_SERVER_OWNED = {
+    "tenant": "the tenant comes from the API key",
+    "tier": "the tier comes from the API key",
+    "accepted_at": "the time of acceptance is taken here",
+    "request_id": "send your own id in the header Idempotency-Key",
+}
+
+
+async def read_body(request: Request, *, max_bytes: int) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        ApiError: 413, the body is longer than `max_bytes`, whatever its headers say.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > max_bytes:
+        raise _too_large(max_bytes)
+    read = bytearray()
+    async for chunk in request.stream():
+        read += chunk
+        if len(read) > max_bytes:
+            raise _too_large(max_bytes)
+    return bytes(read)
+
+
+def decode_body(data: bytes, kind: type[B]) -> B:
+    """Return the body as `kind`.
+
+    Raises:
+        ApiError: 400, not JSON, or not what is expected; `param` says where.
+    """
+    try:
+        decoder: msgspec.json.Decoder[B] = _decoder(kind)
+        return decoder.decode(data)
+    except msgspec.ValidationError as fault:
+        raise _explain(str(fault)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        raise invalid(f"the body is not valid JSON: {fault}", code="invalid_json") from None
+    except RecursionError:
+        raise too_deep() from None
+
+
+def too_deep(param: str | None = None) -> ApiError:
+    """Return the error for JSON that is nested deeper than anyone downstream should have to follow."""
+    where = f"{param} is" if param else "the body is"
+    return invalid(f"{where} nested deeper than {MAX_JSON_DEPTH} levels", code="invalid_json", param=param)
+
+
+def depth_exceeds(value: Any, limit: int) -> bool:
+    """Whether lists and objects in `value` are nested deeper than `limit`; without recursion."""
+    level = [value]
+    for _ in range(limit + 1):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list | tuple)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True
+
+
+@cache
+def _decoder(kind: type[B]) -> msgspec.json.Decoder[B]:
+    return msgspec.json.Decoder(kind)
+
+
+def _too_large(max_bytes: int) -> ApiError:
+    error = invalid(f"the body is longer than {max_bytes} bytes", code="request_too_large", status=413)
+    error.headers["Connection"] = "close"  # the rest of the body is not read
+    return error
+
+
+def _explain(fault: str) -> ApiError:
+    message, _, path = fault.partition(" - at `")
+    path = path.rstrip("`").removeprefix("$").removeprefix(".")
+    if found := _UNKNOWN_FIELD.match(message):
+        name = found[1][:128]
+        hint = _SERVER_OWNED.get(name, "it is not known here")
+        return invalid(f"unknown field {name!r}: {hint}", param=_join(path, name), code="unknown_parameter")
+    if found := _MISSING_FIELD.match(message):
+        param = _join(path, found[1])
+        return invalid(f"{param} is required", param=param, code="missing_required_parameter")
+    if _CONTENT_PART.search(path):
+        return invalid(f"{path}: only text parts are supported ({message.lower()})", param=path)
+    where = path or "the body"
+    return invalid(f"{where}: {message[:1].lower()}{message[1:]}", param=path or None)
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,78 @@
+"""Connects everything behind the routes; the only place that knows which port has which adapter."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from redis.asyncio import Redis
+
+from ingest.health import Check, HealthMonitor
+from ingest.keys import Keyring
+from ingest.replies import ReplyHub
+from ingest.reply_consumer import ReplyConsumer
+from ingest.services import Services
+from ingest.spend import ClickHouseSpend
+from ingest.submission import Submissions
+from streams import store
+from streams.publisher import Publisher
+from streams.registry import RequestRegistry
+from streams.settings import Settings
+
+_DASHBOARD_TIMEOUT_S = 10.0
+
+
+@asynccontextmanager
+async def connected_services(settings: Settings) -> AsyncIterator[Services]:
+    """Connect, yield the services, and disconnect.
+
+    Raises:
+        ConfigurationError: no API key, or topics that do not fit.
+        KafkaUnavailable: no broker answered.
+    """
+    keyring = Keyring(settings.keys)
+    name = f"headrace-ingest-{settings.ingest_replica}"
+    hub = ReplyHub(max_listeners=settings.max_concurrent_requests)
+    async with AsyncExitStack() as stack:
+        redis = store.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
+        stack.push_async_callback(redis.aclose)
+        spend = ClickHouseSpend(
+            settings.clickhouse_url,
+            database=settings.clickhouse_database,
+            timeout_s=min(settings.clickhouse_timeout_s, _DASHBOARD_TIMEOUT_S),
+        )
+        stack.push_async_callback(spend.close)
+        publisher = await stack.enter_async_context(
+            Publisher(settings.kafka_bootstrap, client_id=name, timeout_s=settings.kafka_timeout_s)
+        )
+        replies = ReplyConsumer(
+            settings.kafka_bootstrap,
+            hub,
+            replica=settings.ingest_replica,
+            replicas=settings.ingest_replicas,
+            client_id=name,
+            timeout_s=settings.kafka_timeout_s,
+        )
+        stack.push_async_callback(replies.stop)
+        await replies.start()
+        registry = RequestRegistry(redis, ttl_s=settings.registry_ttl_s)
+        yield Services(
+            settings=settings,
+            keyring=keyring,
+            submissions=Submissions(
+                registry, publisher, hub, partitions=replies.partitions, source=f"/{name}"
+            ),
+            hub=hub,
+            registry=registry,
+            spend=spend,
+            health=HealthMonitor(
+                {"kafka": replies.ping, "redis": _redis_check(redis), "clickhouse": spend.ping}
+            ),
+            reply_loop=replies,
+        )
+
+
+def _redis_check(redis: Redis) -> Check:
+    async def check() -> None:
+        with store.store_faults("a ping"):
+            await redis.ping()
+
+    return check

@@ -1,0 +1,105 @@
+"""How `POST /v1/chat` words an answer: the fields and the stream of the capstone lesson."""
+
+from typing import Any
+
+from ingest.errors import error_body
+from ingest.json_response import plain
+from ingest.outcomes import is_blocked_input, is_blocked_output
+from ingest.sse import DONE, sse_event
+from ingest.transcript import pieces
+from streams.events import ErrorInfo, Reply
+
+
+def chat_answer(reply: Reply, *, latency_ms: float) -> dict[str, Any]:
+    """Return the JSON answer of a request that was answered, or blocked by the input guardrails."""
+    if is_blocked_input(reply):
+        return {
+            "request_id": reply.request_id,
+            "blocked": True,
+            "reason": reply.error.message if reply.error else "blocked by a guardrail",
+            "code": reply.error.code if reply.error else None,
+            "status": reply.status,
+            "latency_ms": latency_ms,
+            "cost_usd": plain(reply.cost_usd),
+            "repeat": reply.repeat,
+        }
+    return {
+        "request_id": reply.request_id,
+        "response": reply.content,
+        "model": reply.model,
+        "cache_hit": reply.cache_hit,
+        "input_tokens": reply.usage.input_tokens,
+        "output_tokens": reply.usage.output_tokens,
+        "latency_ms": latency_ms,
+        "cost_usd": plain(reply.cost_usd),
+        "guardrail_output_pass": not is_blocked_output(reply),
+        "status": reply.status,
+        "finish_reason": reply.finish_reason,
+        "prompt": reply.prompt,
+        "tools_used": reply.tools_used,
+        "tool_calls": reply.tool_calls,
+        "timings": reply.timings,
+        "error": reply.error,
+        "repeat": reply.repeat,
+    }
+
+
+def reply_view(reply: Reply) -> dict[str, Any]:
+    """Return the whole reply, every field of it, for `/v1/requests`."""
+    view = {name: getattr(reply, name) for name in reply.__struct_fields__}
+    return view | {"cost_usd": plain(reply.cost_usd)}
+
+
+class ChatStream:
+    """`data: {"token": …}` … `data: [DONE]`."""
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+
+    def begin(self) -> bytes:
+        """Nothing comes before the answer."""
+        return b""
+
+    def text(self, text: str) -> bytes:
+        """Return the tokens, several where there is much text at once."""
+        return b"".join(sse_event({"token": piece}) for piece in pieces(text))
+
+    def restart(self) -> bytes | None:
+        """Tell the client to drop what it has; the whole answer follows."""
+        return sse_event({}, name="reset")
+
+    def finish(self, reply: Reply) -> bytes:  # noqa: ARG002  # the shape of all streams
+        """Return the lesson's end mark."""
+        return DONE
+
+    def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:  # noqa: ARG002  # the shape of all streams
+        """Return the error; there is no end mark, because the answer is not complete."""
+        return sse_event(error_body(error, self._request_id))
+
+
+class RequestEvents:
+    """Named events: `delta`, `reset`, `error`, and `done` with the reply."""
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+
+    def begin(self) -> bytes:
+        """Nothing comes before the answer."""
+        return b""
+
+    def text(self, text: str) -> bytes:
+        """Return the deltas."""
+        return b"".join(sse_event({"token": piece}, name="delta") for piece in pieces(text))
+
+    def restart(self) -> bytes | None:
+        """Tell the client to drop what it has; the whole answer follows."""
+        return sse_event({}, name="reset")
+
+    def finish(self, reply: Reply) -> bytes:
+        """Return the reply."""
+        return sse_event(reply_view(reply), name="done")
+
+    def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:
+        """Return the error, and the reply if there is one."""
+        failed = sse_event(error_body(error, self._request_id), name="error")
+        return failed + (self.finish(reply) if reply else b"")

@@ -1,0 +1,83 @@
+"""The process `headrace ingest`."""
+
+import asyncio
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+import uvloop
+
+from ingest.app import create_app
+from ingest.bootstrap import connected_services
+from ingest.keys import Keyring
+from streams.errors import ConfigurationError
+from streams.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_BACKLOG = 2048
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what waits, within the drain timeout.
+
+    Raises:
+        ConfigurationError: no API key is configured, the topics do not fit, or the port is taken.
+        KafkaUnavailable: no broker answered.
+    """
+    Keyring(settings.keys)  # before anything is connected
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve_async(settings))
+
+
+async def serve_async(settings: Settings) -> None:
+    """Do what `serve` does, in the running event loop."""
+    async with connected_services(settings) as services:
+        config = uvicorn.Config(
+            create_app(services),
+            host=settings.ingest_host,
+            port=settings.ingest_port,
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s)),
+        )
+        server = _Server(config)
+        try:
+            await server.serve()
+        except SystemExit as fault:  # how uvicorn says that it cannot bind
+            raise ConfigurationError(
+                f"cannot listen at {settings.ingest_host}:{settings.ingest_port}: is the port taken? Set "
+                "HEADRACE_INGEST_HOST and HEADRACE_INGEST_PORT"
+            ) from fault
+    log.info("ingest.stopped")
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the process to its caller: connections are closed after it, in order.
+
+    Uvicorn's own signal handling raises the signal again at its end, which kills the process at once.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Ask the server to exit on a signal; a second one does not wait for open requests."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        log.info("ingest.stopping", signal=number.name, again=self.should_exit)
+        self.force_exit = self.should_exit
+        self.should_exit = True

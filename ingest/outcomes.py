@@ -1,0 +1,62 @@
+"""How a reply of the pipeline reads over HTTP, as one table."""
+
+import msgspec
+
+from ingest.errors import NO_RETRY, ApiError
+from streams.events import ErrorInfo, Reply, Status
+
+_STATUS_OF_CODE = {"model_not_found": 404, "idempotency_conflict": 409}
+_STATUS_OF_TYPE = {
+    "invalid_request_error": 400,
+    "timeout_error": 504,
+    "unavailable_error": 503,
+    "rate_limit_error": 429,
+}
+_RETRY_AFTER_S = {503: 2, 429: 10}
+_NO_ERROR = ErrorInfo(type="api_error", code="internal_error", message="the request failed")
+
+
+def is_blocked_input(reply: Reply) -> bool:
+    """Whether the input guardrails stopped the request, so that there is no answer at all."""
+    return reply.status is Status.BLOCKED and not reply.content
+
+
+def is_blocked_output(reply: Reply) -> bool:
+    """Whether the output check replaced the answer."""
+    return reply.finish_reason == "content_filter" and bool(reply.content)
+
+
+def error_of(reply: Reply) -> ErrorInfo | None:
+    """Return the error that the reply stands for; None where it has an answer."""
+    if is_blocked_input(reply):
+        reason = reply.error.message if reply.error else "the request was blocked by a guardrail"
+        param = reply.error.param if reply.error else None
+        return ErrorInfo(type="invalid_request_error", code="content_filter", message=reason, param=param)
+    if reply.status is Status.FAILED:
+        return reply.error or _NO_ERROR
+    if reply.status is Status.CANCELLED:
+        return ErrorInfo(
+            type="invalid_request_error", code="request_cancelled", message="the request was cancelled"
+        )
+    return None
+
+
+def status_of(error: ErrorInfo) -> int:
+    """Return the HTTP status of an error that the pipeline reports."""
+    if error.type == "invalid_request_error" and error.code in _STATUS_OF_CODE:
+        return _STATUS_OF_CODE[error.code]
+    return _STATUS_OF_TYPE.get(error.type, 500)
+
+
+def api_error(error: ErrorInfo) -> ApiError:
+    """Return the HTTP error for an error that the pipeline reports."""
+    status = status_of(error)
+    headers = dict(NO_RETRY) if status in (409, 504) else {}
+    if status in _RETRY_AFTER_S:
+        headers["Retry-After"] = str(_RETRY_AFTER_S[status])
+    return ApiError(status, error, headers=headers)
+
+
+def as_repeat(reply: Reply) -> Reply:
+    """Return the stored reply, marked as one that was given before."""
+    return msgspec.structs.replace(reply, repeat=True)

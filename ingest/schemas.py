@@ -1,0 +1,62 @@
+"""The body of the native routes. Whose request it is never comes from the body."""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from ingest.errors import invalid
+from streams.events import MAX_MESSAGES, ChatRequested, Content, Message, Name
+
+Temperature = Annotated[float, Meta(ge=0.0, le=2.0)]
+TopP = Annotated[float, Meta(ge=0.0, le=1.0)]
+DeadlineMs = Annotated[int, Meta(ge=1, le=600_000, description="how long the answer may take, in ms")]
+Messages = Annotated[tuple[Message, ...], Meta(min_length=1, max_length=MAX_MESSAGES)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+StopSequence = Annotated[str, Meta(min_length=1, max_length=256)]
+MAX_STOP_SEQUENCES = 4
+DEFAULT_USER = "anonymous"
+
+
+class ChatBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `POST /v1/chat` and `POST /v1/requests` take: either `query` or `messages`."""
+
+    query: Content | None = None
+    user_id: Name = DEFAULT_USER
+    template: Name | None = None
+    variables: dict[str, Content] | None = None
+    messages: Messages | None = None
+    stream: bool = False
+    session_id: Name | None = None
+    model: Name | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    max_tokens: int | None = None
+    stop: tuple[StopSequence, ...] | None = None
+    seed: Seed | None = None
+    response_format: dict[str, Any] | None = None
+    tools: tuple[dict[str, Any], ...] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    deadline_ms: DeadlineMs | None = None
+    metadata: dict[str, Any] | None = None
+
+
+def native_request(body: ChatBody) -> ChatRequested:
+    """Return the event for a native body.
+
+    Raises:
+        ApiError: 400, neither or both of `query` and `messages`, or fields that do not go together.
+    """
+    if body.query is not None and body.messages is not None:
+        raise invalid("give either query or messages, not both", param="query")
+    if body.messages is None and not (body.query and body.query.strip()):
+        raise invalid(
+            "query is required: what to answer, as text", param="query", code="missing_required_parameter"
+        )
+    if body.messages is not None and (body.template or body.variables):
+        raise invalid("a template goes with query, not with messages", param="template")
+    return ChatRequested(
+        **{name: getattr(body, name) for name in body.__struct_fields__ if name in _EVENT_FIELDS}
+    )
+
+
+_EVENT_FIELDS = frozenset(ChatRequested.__struct_fields__)

@@ -1,0 +1,36 @@
+"""What the routes work with, put together in `ingest.bootstrap` and found through the request."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ingest.health import HealthMonitor
+from ingest.keys import Keyring
+from ingest.ports import Registry, ReplyLoop, Spend
+from ingest.replies import ReplyHub
+from ingest.submission import Submissions
+from streams.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything behind the routes."""
+
+    settings: Settings
+    keyring: Keyring
+    submissions: Submissions
+    hub: ReplyHub
+    registry: Registry
+    spend: Spend
+    health: HealthMonitor
+    reply_loop: ReplyLoop
+
+
+def services_of(request: Request) -> Services:
+    """Return the services of the application that serves this request."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]

@@ -1,0 +1,171 @@
+"""Server-sent events: their framing, and the loop that turns a running request into them.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
+
+import structlog
+from starlette.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from ingest.errors import ApiError
+from ingest.json_response import to_json
+from ingest.outcomes import error_of
+from ingest.replies import Listener
+from ingest.transcript import Finish, Replace, Say, Wait, next_step
+from streams.events import ErrorInfo, Reply
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_S = 15.0
+STALLED_S = 30.0
+HEARTBEAT = b": keep-alive\n\n"
+DONE = b"data: [DONE]\n\n"
+# Without these, proxies collect the events and hand them on all at once.
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+ANSWER_REPLACED = ErrorInfo(
+    type="api_error",
+    code="answer_replaced",
+    message="the answer was replaced after part of it had been sent; fetch the whole answer at "
+    "GET /v1/requests/{id} with the id of this request",
+)
+ANSWER_WITHDRAWN = ErrorInfo(
+    type="invalid_request_error",
+    code="content_filter",
+    message="the answer was withdrawn by the output check after part of it had been sent",
+)
+
+
+def sse_event(data: object, *, name: str | None = None) -> bytes:
+    """Return one event with JSON data, which never has a line break in it."""
+    prefix = f"event: {name}\n".encode() if name else b""
+    return prefix + b"data: " + to_json(data) + b"\n\n"
+
+
+class StreamShape(Protocol):
+    """How one route words its stream. Every method returns whole events."""
+
+    def begin(self) -> bytes:
+        """Return what comes before the answer."""
+        ...
+
+    def text(self, text: str) -> bytes:
+        """Return the next piece of the answer."""
+        ...
+
+    def restart(self) -> bytes | None:
+        """Return what takes the text so far back; None where the format has no word for it."""
+        ...
+
+    def finish(self, reply: Reply) -> bytes:
+        """Return the end of a stream whose answer was sent in full."""
+        ...
+
+    def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:
+        """Return the end of a stream that has no (whole) answer."""
+        ...
+
+
+async def frames(
+    listener: Listener,
+    shape: StreamShape,
+    *,
+    give_up_at: float,
+    on_timeout: Callable[[], ApiError],
+    heartbeat_s: float = HEARTBEAT_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> AsyncGenerator[bytes, None]:
+    """Yield the events of a running (or finished) request until its end.
+
+    Args:
+        listener: the ear for the request.
+        shape: the route's wording.
+        give_up_at: when to end without a reply, on the scale of `clock`.
+        on_timeout: returns the error to end with then.
+        heartbeat_s: the longest silence, in seconds; comments keep the connection open.
+        clock: a monotonic clock, in seconds.
+    """
+    sent = ""
+    yield shape.begin()
+    while True:
+        reply = listener.reply
+        error = error_of(reply) if reply else None
+        if error is not None:
+            yield shape.fail(error, reply)
+            return
+        match next_step(sent, listener.text, reply.content if reply else None):
+            case Say(text):
+                sent += text
+                yield shape.text(text)
+            case Replace():
+                restart = shape.restart()
+                if restart is None:
+                    yield shape.fail(_replaced(reply), reply)
+                    return
+                sent = ""
+                yield restart
+            case Finish() if reply is not None:
+                yield shape.finish(reply)
+                return
+            case Wait() | Finish():
+                left_s = give_up_at - clock()
+                if left_s <= 0:
+                    yield shape.fail(on_timeout().error, None)
+                    return
+                if not await listener.news(min(left_s, heartbeat_s)):
+                    yield HEARTBEAT
+
+
+def _replaced(reply: Reply | None) -> ErrorInfo:
+    withdrawn = reply is not None and reply.finish_reason == "content_filter"
+    return ANSWER_WITHDRAWN if withdrawn else ANSWER_REPLACED
+
+
+class EventStream(StreamingResponse):
+    """A stream of events that closes its listener, however it ends.
+
+    What a slow client has not read yet stays in the request's transcript, and is sent in bigger pieces
+    when it reads on. A client that reads nothing at all for `STALLED_S` is cut off.
+
+    Args:
+        events: the events.
+        listener: closed when the stream ends or the client leaves, or even if it never starts.
+        stalled_s: how long one write may take, in seconds.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, events: AsyncGenerator[bytes, None], listener: Listener, *, stalled_s: float = STALLED_S
+    ) -> None:
+        super().__init__(events, headers=_HEADERS)
+        self._events = events
+        self._listener = listener
+        self._stalled_s = stalled_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+
+        async def impatient_send(message: Message) -> None:
+            try:
+                async with asyncio.timeout(self._stalled_s):
+                    await send(message)
+            except TimeoutError as fault:
+                raise _Stalled from fault
+
+        try:
+            await super().__call__(scope, receive, impatient_send)
+        except _Stalled:
+            log.info("sse.client_stalled", stalled_s=self._stalled_s)
+        finally:
+            self._listener.close()
+            await self._events.aclose()
+
+
+class _Stalled(Exception):
+    """The client does not read."""

@@ -1,0 +1,207 @@
+"""From an accepted body to a record on the requests topic: registered first, then published."""
+
+import os
+import uuid
+import zlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+
+from ingest.errors import conflict, outage
+from ingest.keys import Caller
+from ingest.outcomes import as_repeat
+from ingest.ports import Publishing, Registry
+from ingest.replies import Listener, ReplyHub
+from streams.codec import event_headers
+from streams.errors import KafkaUnavailable, StoreUnavailable
+from streams.events import ChatRequested, Reply, ReplyAddress
+from streams.publisher import Emit
+from streams.registry import Registration, Standing, fingerprint
+from streams.topics import REPLIES, REQUESTS
+
+log = structlog.get_logger(__name__)
+
+#: Names request ids that come from idempotency keys (RFC 9562, version 5). Never change it: the same
+#: key must give the same id after every upgrade.
+_NAMESPACE = uuid.UUID("6f9f1c0e-6c3b-5d1e-9d1a-4a1d2f0c7b55")
+_CORRELATION_BYTES = 16
+_PUBLISH = (Standing.NEW, Standing.PENDING)
+_FINISHED = (Standing.SETTLED, Standing.DONE)
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked request, and whose it is.
+
+    Attributes:
+        request: the body; tenant, tier, accepted_at and request_id are filled in on submission.
+        request_id: the id under which the pipeline will know it.
+        deadline_ms: how long the answer may take.
+        traceparent: W3C trace context, the client's or our own.
+    """
+
+    request: ChatRequested
+    caller: Caller
+    request_id: str
+    deadline_ms: int
+    traceparent: str
+
+
+class Submitted(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted request. `reply` is there where it was answered before."""
+
+    ask: Ask
+    standing: Standing
+    reply: Reply | None = None
+
+
+class Submissions:
+    """Registers and publishes requests.
+
+    Args:
+        registry: where each request stands.
+        publisher: the way to Kafka.
+        hub: those who wait for replies.
+        partitions: the reply partitions that this replica reads.
+        source: names this replica in the records' headers.
+        clock: returns the time, UTC-aware.
+        random_bytes: returns that many random bytes.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        publisher: Publishing,
+        hub: ReplyHub,
+        *,
+        partitions: Sequence[int],
+        source: str,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._registry = registry
+        self._publisher = publisher
+        self._hub = hub
+        self._partitions = tuple(partitions)
+        self._source = source
+        self._clock = clock
+        self._random_bytes = random_bytes
+
+    async def submit(self, ask: Ask) -> Submitted:
+        """Accept a request that nobody waits for.
+
+        Raises:
+            ApiError: 409, the id stands for another body; 503, Kafka or Redis does not answer.
+        """
+        self._hub.track(ask.request_id)
+        return await self._submit(ask, self._address(ask.request_id))
+
+    async def submit_and_listen(self, ask: Ask) -> tuple[Submitted, Listener]:
+        """Accept a request and return the ear for its reply, which the caller closes.
+
+        Raises:
+            ApiError: as `submit`; 503 too where too many requests wait.
+        """
+        address = self._address(ask.request_id)
+        listener = self._hub.listen(ask.request_id, correlation_id=address.correlation_id)
+        try:
+            submitted = await self._submit(ask, address)
+        except BaseException:
+            listener.close()
+            raise
+        if submitted.reply is not None:
+            listener.settle(submitted.reply)
+        return submitted, listener
+
+    def _address(self, request_id: str) -> ReplyAddress:
+        index = zlib.crc32(request_id.encode()) % len(self._partitions)
+        return ReplyAddress(
+            topic=REPLIES.name,
+            partition=self._partitions[index],
+            correlation_id=self._random_bytes(_CORRELATION_BYTES),
+        )
+
+    async def _submit(self, ask: Ask, address: ReplyAddress) -> Submitted:
+        request = msgspec.structs.replace(
+            ask.request,
+            request_id=ask.request_id,
+            tenant=ask.caller.tenant,
+            tier=ask.caller.tier,
+            accepted_at=self._clock(),
+            deadline_ms=ask.deadline_ms,
+        )
+        origin = origin_of(address)
+        found = await self._register(request, ask, origin, address)
+        if found.standing is Standing.CONFLICT:
+            raise conflict(
+                "this Idempotency-Key was used for another body: use a new key for a new request",
+                param="Idempotency-Key",
+            )
+        if found.standing in _PUBLISH:
+            await self._publish(request, ask, origin, address)
+        reply = as_repeat(found.reply) if found.standing in _FINISHED and found.reply else None
+        return Submitted(ask=ask, standing=found.standing, reply=reply)
+
+    async def _register(
+        self, request: ChatRequested, ask: Ask, origin: str, address: ReplyAddress
+    ) -> Registration:
+        try:
+            return await self._registry.register(
+                ask.request_id,
+                tenant=ask.caller.tenant,
+                body=fingerprint(request, ask.caller.tenant),
+                origin=origin,
+                running=False,
+                reply_to=address,
+            )
+        except StoreUnavailable as fault:
+            log.warning("submission.registry_unavailable", request_id=ask.request_id, error=str(fault))
+            raise outage(fault, "the request registry") from fault
+
+    async def _publish(self, request: ChatRequested, ask: Ask, origin: str, address: ReplyAddress) -> None:
+        headers = event_headers(
+            request,
+            event_id=ask.request_id,
+            source=self._source,
+            at=request.accepted_at,
+            traceparent=ask.traceparent,
+        )
+        headers += reply_headers(address)
+        try:
+            await self._publisher.publish(Emit.to(REQUESTS, request, key=ask.request_id, headers=headers))
+        except KafkaUnavailable as fault:
+            log.warning("submission.publish_failed", request_id=ask.request_id, error=str(fault))
+            await self._abandon(ask.request_id, origin)
+            raise outage(fault, "Kafka") from fault
+
+    async def _abandon(self, request_id: str, origin: str) -> None:
+        try:
+            await self._registry.abandon(request_id, origin=origin)
+        except StoreUnavailable as fault:
+            # The entry stays pending: the same request, sent again, is published again.
+            log.warning("submission.abandon_failed", request_id=request_id, error=str(fault))
+
+
+def request_id_for(tenant: str, idempotency_key: str | None) -> str:
+    """Return the id of a request: the same for the same key of the same tenant, else a new one."""
+    if idempotency_key is None:
+        return str(uuid.uuid4())
+    return str(uuid.uuid5(_NAMESPACE, f"{len(tenant)}:{tenant}:{idempotency_key}"))
+
+
+def origin_of(address: ReplyAddress) -> str:
+    """Name a submission by its correlation id, in the same words as the guardrail does.
+
+    The guardrail then recognises the submission that ingest registered as this very one.
+    """
+    return "correlation:" + (address.correlation_id or b"").hex()
+
+
+def reply_headers(address: ReplyAddress) -> list[tuple[str, bytes]]:
+    """Return the request–reply headers as Spring's `ReplyingKafkaTemplate` writes them."""
+    return [
+        ("kafka_correlationId", address.correlation_id or b""),
+        ("kafka_replyTopic", address.topic.encode()),
+        ("kafka_replyPartition", (address.partition or 0).to_bytes(4, "big")),
+    ]

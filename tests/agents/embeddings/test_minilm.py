@@ -1,0 +1,156 @@
+"""The local embedder."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.embeddings import Embedder, EmbeddingError
+from agents.embeddings.minilm import MiniLmEmbedder, MiniLmSettings
+from agents.embeddings.model_file import find_or_build
+from agents.embeddings.weights import WeightFiles
+from streams.errors import ConfigurationError
+from tests.agents.embeddings.texts import ASSORTED, PARAPHRASES
+
+
+async def test_vectors_are_unit_float32_rows(embedder: MiniLmEmbedder) -> None:
+    """Whatever the text, even none, its vector has length one."""
+    port: Embedder = embedder
+    vectors = await port.embed(ASSORTED)
+    assert vectors.shape == (len(ASSORTED), 384)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+
+
+async def test_no_texts_give_no_vectors(embedder: MiniLmEmbedder) -> None:
+    """An empty list is answered with an empty matrix of the right width."""
+    assert (await embedder.embed([])).shape == (0, embedder.dimensions)
+
+
+async def test_paraphrases_are_closer_than_anything_else(embedder: MiniLmEmbedder) -> None:
+    """The nearest of five other questions is always the one that means the same."""
+    questions = await embedder.embed([first for first, _ in PARAPHRASES])
+    rephrased = await embedder.embed([second for _, second in PARAPHRASES])
+    assert (questions @ rephrased.T).argmax(axis=1).tolist() == list(range(len(PARAPHRASES)))
+
+
+async def test_a_vector_does_not_depend_on_its_batch(embedder: MiniLmEmbedder) -> None:
+    """Alone, in a list, in reverse, or among other callers: the bits are the same."""
+    together = await embedder.embed(ASSORTED)
+    alone = [await embedder.embed([text]) for text in ASSORTED]
+    reverse = await embedder.embed(ASSORTED[::-1])
+    at_once = await asyncio.gather(*(embedder.embed([text]) for text in ASSORTED))
+    np.testing.assert_array_equal(np.concatenate(alone), together)
+    np.testing.assert_array_equal(reverse[::-1], together)
+    np.testing.assert_array_equal(np.concatenate(at_once), together)
+
+
+async def test_threads_do_not_change_a_vector(embedder: MiniLmEmbedder, cache_dir: Path) -> None:
+    """Two threads and two texts at a time compute what one does."""
+    settings = MiniLmSettings(cache_dir=cache_dir, intra_op_threads=2, concurrency=2, texts_per_turn=3)
+    parallel = MiniLmEmbedder.load(settings)
+    try:
+        first, second = await asyncio.gather(parallel.embed(ASSORTED), parallel.embed(ASSORTED))
+    finally:
+        parallel.close()
+    expected = await embedder.embed(ASSORTED)
+    np.testing.assert_allclose(first, expected, atol=1e-6)
+    np.testing.assert_array_equal(first, second)
+    assert parallel.name == embedder.name
+
+
+async def test_the_event_loop_runs_on(embedder: MiniLmEmbedder) -> None:
+    """Other tasks get their turn while texts are embedded."""
+    embedding = asyncio.create_task(embedder.embed(ASSORTED))
+    turns = 0
+    while not embedding.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 100
+
+
+async def test_a_long_list_lets_others_in(cache_dir: Path) -> None:
+    """A short request that comes after a long list of documents is answered before its end."""
+    single = MiniLmEmbedder.load(MiniLmSettings(cache_dir=cache_dir, texts_per_turn=1))
+    try:
+        documents = asyncio.create_task(single.embed(["a document"] * 200))
+        await asyncio.sleep(0)
+        await single.embed(["a question"])
+        assert not documents.done()
+        await documents
+    finally:
+        single.close()
+
+
+async def test_only_the_first_256_tokens_count(embedder: MiniLmEmbedder) -> None:
+    """Text beyond the cut changes nothing, text before it does; `covers` tells them apart."""
+    whole = "token " * 254
+    cut, same, other = await embedder.embed([whole, whole + "ignored", "other " + whole])
+    np.testing.assert_array_equal(cut, same)
+    assert cut @ other < 0.9999
+    assert embedder.covers(whole)
+    assert not embedder.covers(whole + "ignored")
+
+
+async def test_a_megabyte_of_text_is_clipped_before_the_tokenizer(embedder: MiniLmEmbedder) -> None:
+    """Beyond 64 characters for each token that counts, text is not even read."""
+    start = " " * (256 * 64)
+    blank, beyond = await embedder.embed(["", start + "beyond the clip " * 60_000])
+    np.testing.assert_array_equal(blank, beyond)
+    assert not embedder.covers(start + "beyond")
+
+
+async def test_half_a_surrogate_pair_is_embedded(embedder: MiniLmEmbedder) -> None:
+    """Invalid Unicode, which JSON can carry, does not fail the request; a valid pair is one character."""
+    broken, plain, pair, emoji = await embedder.embed(["a \ud800 b", "a \ufffd b", "\ud83d\ude00", "😀"])
+    np.testing.assert_array_equal(broken, plain)
+    np.testing.assert_array_equal(pair, emoji)
+
+
+async def test_closed_means_closed(cache_dir: Path) -> None:
+    """After `close` the embedder refuses with its own error."""
+    closed = MiniLmEmbedder.load(MiniLmSettings(cache_dir=cache_dir))
+    closed.close()
+    with pytest.raises(EmbeddingError, match="closed"):
+        await closed.embed(["late"])
+
+
+def test_name_tells_the_cut_and_the_version(embedder: MiniLmEmbedder, cache_dir: Path) -> None:
+    """Vectors cut elsewhere have another name, so they are never compared."""
+    shorter = MiniLmEmbedder.load(MiniLmSettings(cache_dir=cache_dir, max_tokens=128))
+    shorter.close()
+    assert embedder.name.startswith("all-MiniLM-L6-v2-int8-")
+    assert shorter.name != embedder.name
+
+
+@pytest.mark.parametrize("module", ["onnxruntime", "tokenizers"])
+def test_a_missing_extra_says_what_to_install(
+    module: str, monkeypatch: pytest.MonkeyPatch, cache_dir: Path
+) -> None:
+    """Without the extra the error is a command to run."""
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigurationError, match=rf"{module}: run `pip install 'headrace\[embeddings\]'"):
+        MiniLmEmbedder.load(MiniLmSettings(cache_dir=cache_dir))
+
+
+@pytest.mark.parametrize("module", ["onnx", "safetensors.numpy"])
+def test_a_missing_builder_says_what_to_install(
+    module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where the model is still to be built, so does a missing onnx or safetensors."""
+    monkeypatch.delitem(sys.modules, "agents.embeddings.graph")
+    monkeypatch.delitem(sys.modules, "agents.embeddings.emitter")
+    monkeypatch.delitem(sys.modules, "agents.embeddings.int8")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigurationError, match=rf"{module}: run `pip install 'headrace\[embeddings\]'"):
+        MiniLmEmbedder.load(MiniLmSettings(cache_dir=tmp_path))
+
+
+def test_a_damaged_model_says_what_to_delete(weight_files: WeightFiles, tmp_path: Path) -> None:
+    """A file that is no model is named, with the way out."""
+    path = find_or_build(weight_files, tmp_path).path
+    path.write_bytes(path.read_bytes()[:1_000_000])
+    with pytest.raises(ConfigurationError, match=rf"{path.name}.*delete it"):
+        MiniLmEmbedder.load(MiniLmSettings(cache_dir=tmp_path))

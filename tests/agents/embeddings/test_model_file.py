@@ -1,0 +1,100 @@
+"""The model in the user's cache folder."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agents.embeddings.model_file import default_cache_dir, find_or_build, model_version
+from agents.embeddings.weights import WeightFiles
+from streams.errors import ConfigurationError
+
+BUILD = (
+    "import sys; from pathlib import Path\n"
+    "from agents.embeddings.model_file import find_or_build\n"
+    "from agents.embeddings.weights import WeightFiles\n"
+    "sys.stdin.readline()\n"
+    "print(find_or_build(WeightFiles.find(), Path(sys.argv[1])).path)"
+)
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"XDG_CACHE_HOME": "/var/cache/me"}, Path("/var/cache/me/headrace/models")),
+        ({"XDG_CACHE_HOME": "relative"}, Path.home() / ".cache/headrace/models"),
+        ({"XDG_CACHE_HOME": ""}, Path.home() / ".cache/headrace/models"),
+        ({}, Path.home() / ".cache/headrace/models"),
+    ],
+)
+def test_default_folder_follows_xdg(environ: dict[str, str], expected: Path) -> None:
+    """The folder is XDG_CACHE_HOME's where that is absolute, else ~/.cache."""
+    assert default_cache_dir(environ) == expected
+
+
+def test_a_built_model_is_used_again(weight_files: WeightFiles, tmp_path: Path) -> None:
+    """The second call finds the file of the first and does not write."""
+    first = find_or_build(weight_files, tmp_path / "new" / "folder")
+    written = first.path.stat()
+    second = find_or_build(weight_files, tmp_path / "new" / "folder")
+    assert second == first
+    assert (second.path.stat().st_ino, second.path.stat().st_mtime_ns) == (
+        written.st_ino,
+        written.st_mtime_ns,
+    )
+
+
+def test_version_depends_on_tokenizer_and_weights(weight_files: WeightFiles, tmp_path: Path) -> None:
+    """Any other file of the model is another version, so old vectors are never compared with new ones."""
+    (tmp_path / "model").mkdir()
+    copy = WeightFiles(folder=tmp_path / "model")
+    for path in (weight_files.config, weight_files.tokenizer, weight_files.tensors):
+        shutil.copy(path, copy.folder)
+    assert model_version(copy) == model_version(weight_files)
+    for path in (copy.tokenizer, copy.tensors):
+        before = model_version(copy)
+        with path.open("ab") as stream:
+            stream.write(b" ")
+        assert model_version(copy) != before
+
+
+def test_two_processes_may_build_at_once(cache_dir: Path, embedder: object, tmp_path: Path) -> None:
+    """Both succeed, one whole file is left, equal to any other build, and nothing else."""
+    builders = [
+        subprocess.Popen(
+            [sys.executable, "-c", BUILD, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for builder in builders:
+        assert builder.stdin is not None
+        builder.stdin.write("go\n")
+        builder.stdin.flush()
+    outputs = [builder.communicate(timeout=60)[0].strip() for builder in builders]
+    assert [builder.returncode for builder in builders] == [0, 0]
+    (built,) = tmp_path.iterdir()
+    assert outputs == [str(built)] * 2
+    (reference,) = cache_dir.iterdir()
+    assert built.name == reference.name
+    assert built.read_bytes() == reference.read_bytes()
+
+
+def test_an_unusable_folder_says_what_to_set(weight_files: WeightFiles, tmp_path: Path) -> None:
+    """A cache that cannot be a folder is a configuration error that names the variable."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="XDG_CACHE_HOME"):
+        find_or_build(weight_files, tmp_path / "file" / "models")
+
+
+def test_a_failed_write_leaves_nothing_behind(weight_files: WeightFiles, tmp_path: Path) -> None:
+    """When the file cannot be put in its place, the temporary one goes too."""
+    name = find_or_build(weight_files, tmp_path / "good").path.name
+    (tmp_path / "bad" / name).mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match="cannot be cached"):
+        find_or_build(weight_files, tmp_path / "bad")
+    assert [path.name for path in (tmp_path / "bad").iterdir()] == [name]

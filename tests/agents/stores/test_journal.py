@@ -1,0 +1,209 @@
+"""The journal's rules, on a real Redis."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from agents.stores.journal import (
+    AlreadySent,
+    BegunCall,
+    Claim,
+    Claimed,
+    Fenced,
+    Finished,
+    HeldElsewhere,
+    Journal,
+)
+from streams import store
+from streams.errors import StoreUnavailable
+from streams.events import LlmCall, Usage
+
+pytestmark = pytest.mark.integration
+
+NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+DEADLINE = NOW + timedelta(seconds=60)
+A, B = "llm.misses.v1:0:7", "llm.misses.v1:0:9"
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = store.connect(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def journal(redis: Redis) -> Journal:
+    return Journal(redis, ttl_s=3600)
+
+
+@pytest.fixture
+def request_id() -> str:
+    return uuid4().hex
+
+
+async def claim(
+    journal: Journal, request_id: str, record: str = A, *, instance: str = "worker-0", at: datetime = NOW
+) -> Claim:
+    return await journal.claim(request_id, record=record, instance=instance, deadline_at=DEADLINE, now=at)
+
+
+async def claimed(journal: Journal, request_id: str, record: str = A, *, at: datetime = NOW) -> Claimed:
+    answer = await claim(journal, request_id, record, at=at)
+    assert isinstance(answer, Claimed)
+    return answer
+
+
+def call(number: int = 1) -> BegunCall:
+    return BegunCall(
+        call_id=f"call-{number}", provider="openai", model="gpt-4o", started_at=NOW, input_tokens=42
+    )
+
+
+def booked(number: int) -> LlmCall:
+    return LlmCall(
+        call_id=f"call-{number}",
+        attempt=number,
+        provider="openai",
+        request_model="gpt-4o",
+        started_at=NOW,
+        duration_us=5,
+        usage=Usage(input_tokens=1),
+        cost_usd=Decimal("0.000000123"),
+        price_version="v",
+        error="server_error",
+    )
+
+
+async def test_the_first_claim_is_attempt_one(journal: Journal, request_id: str) -> None:
+    """Nobody had it: nothing is lost, nothing known."""
+    first = await claimed(journal, request_id)
+    assert (first.hold.attempt, first.lost_calls, first.known_calls) == (1, (), ())
+
+
+async def test_another_record_is_held_off(journal: Journal, request_id: str) -> None:
+    """A repeat at another offset learns who has the request."""
+    await claimed(journal, request_id)
+    assert await claim(journal, request_id, B) == HeldElsewhere(A)
+
+
+async def test_the_same_record_takes_over_at_once_with_the_lost_calls(
+    journal: Journal, request_id: str
+) -> None:
+    """Ended calls are handed over as booked, the others as lost; numbers go on."""
+    first = await claimed(journal, request_id)
+    assert await journal.begin_call(first.hold, call(1)) == 1
+    await journal.end_call(first.hold, booked(1))
+    assert await journal.begin_call(first.hold, call(2)) == 2
+    second = await claimed(journal, request_id)
+    assert second.hold.attempt == 2
+    assert second.known_calls == (booked(1),)
+    assert [(lost.number, lost.call) for lost in second.lost_calls] == [(2, call(2))]
+    assert await journal.begin_call(second.hold, call(3)) == 3
+
+
+async def test_calls_lost_by_two_workers_are_both_handed_over(journal: Journal, request_id: str) -> None:
+    """A second crash does not make the first one's spend disappear."""
+    for number in (1, 2):
+        taken = await claimed(journal, request_id)
+        await journal.begin_call(taken.hold, call(number))
+    third = await claimed(journal, request_id)
+    assert [lost.call.call_id for lost in third.lost_calls] == ["call-1", "call-2"]
+
+
+async def test_a_zombie_is_fenced_at_every_step(journal: Journal, request_id: str) -> None:
+    """After a take-over the former holder can neither call nor store nor close."""
+    zombie = await claimed(journal, request_id)
+    holder = await claimed(journal, request_id)
+    with pytest.raises(Fenced):
+        await journal.begin_call(zombie.hold, call())
+    assert not await journal.holds(zombie.hold)
+    assert not await journal.finish(zombie.hold, b"stale")
+    assert await journal.holds(holder.hold)
+    assert await journal.finish(holder.hold, b"result")
+    await journal.sent(zombie.hold)
+    assert isinstance(await claim(journal, request_id), Finished)
+
+
+async def test_a_result_not_sent_is_handed_to_whoever_comes(journal: Journal, request_id: str) -> None:
+    """The same record and another one get it alike; nobody calls again."""
+    first = await claimed(journal, request_id)
+    assert await journal.finish(first.hold, b"result")
+    for record in (A, B, A):
+        answer = await claim(journal, request_id, record)
+        assert isinstance(answer, Finished)
+        assert answer.result == b"result"
+
+
+async def test_a_sent_result_is_forgotten_and_its_repeats_are_dropped(
+    journal: Journal, redis: Redis, request_id: str
+) -> None:
+    """What is left is a mark of some bytes, which expires."""
+    first = await claimed(journal, request_id)
+    await journal.begin_call(first.hold, call())
+    await journal.finish(first.hold, b"result" * 1000)
+    await journal.sent(first.hold)
+    assert await claim(journal, request_id, A) == AlreadySent()
+    assert await claim(journal, request_id, B) == AlreadySent()
+    left = await redis.hgetall(f"headrace:journal:{request_id}")
+    assert set(left) == {b"record", b"attempt", b"sent"}
+    assert 0 < await redis.ttl(f"headrace:journal:{request_id}") <= 3600
+
+
+async def test_whoever_sends_a_result_again_closes_the_entry(journal: Journal, request_id: str) -> None:
+    """A replay at another offset that sent the result has the right to say so."""
+    first = await claimed(journal, request_id)
+    await journal.finish(first.hold, b"result")
+    replay = await claim(journal, request_id, B)
+    assert isinstance(replay, Finished)
+    await journal.sent(replay.hold)
+    assert await claim(journal, request_id, A) == AlreadySent()
+
+
+async def test_after_the_deadline_another_record_may_take_over(journal: Journal, request_id: str) -> None:
+    """The holder can do nothing any more, and its record may be gone: the request must not hang on it."""
+    first = await claimed(journal, request_id)
+    await journal.begin_call(first.hold, call())
+    later = await claimed(journal, request_id, B, at=DEADLINE)
+    assert later.hold.attempt == 2
+    assert len(later.lost_calls) == 1
+    assert not await journal.finish(first.hold, b"late")
+
+
+async def test_a_worker_goes_on_where_redis_lost_its_data(
+    journal: Journal, redis: Redis, request_id: str
+) -> None:
+    """An entry that is missing counts as one's own; numbers of calls still rise."""
+    first = await claimed(journal, request_id)
+    await journal.begin_call(first.hold, call(1))
+    await redis.delete(f"headrace:journal:{request_id}")
+    assert await journal.begin_call(first.hold, call(2), after=1) == 2
+    assert await claim(journal, request_id, B) == HeldElsewhere(A)
+    await redis.delete(f"headrace:journal:{request_id}")
+    await journal.end_call(first.hold, booked(2))
+    assert await journal.holds(first.hold)
+    assert await journal.finish(first.hold, b"result")
+    assert isinstance(await claim(journal, request_id), Finished)
+
+
+async def test_entries_expire(redis: Redis, request_id: str) -> None:
+    """Every step sets the entry's time to live anew."""
+    journal = Journal(redis, ttl_s=100)
+    first = await claimed(journal, request_id)
+    key = f"headrace:journal:{request_id}"
+    for step in (journal.begin_call(first.hold, call()), journal.finish(first.hold, b"x")):
+        await redis.persist(key)
+        await step
+        assert 0 < await redis.ttl(key) <= 100
+
+
+async def test_a_redis_that_does_not_answer_is_named(request_id: str) -> None:
+    """The fault says what failed, and that it may pass."""
+    client = store.connect("redis://127.0.0.1:1/0", timeout_s=0.2)
+    with pytest.raises(StoreUnavailable, match="claiming a request in the journal failed"):
+        await claim(Journal(client, ttl_s=60), request_id)
+    await client.aclose()

@@ -1,0 +1,34 @@
+"""Fixtures that all layers share: the real parts, started once a run where a test asks for them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import parts
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Kafka broker, for the whole run."""
+    with parts.kafka(tmp_path_factory.mktemp("kafka")) as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis server, for the whole run."""
+    with parts.redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def clickhouse_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A ClickHouse server, for the whole run."""
+    with parts.clickhouse(tmp_path_factory.mktemp("clickhouse")) as url:
+        yield url
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the integration tests ran on."""
+    kind, why = parts.source()
+    terminalreporter.write_line(f"integration tests: {kind} Kafka, Redis and ClickHouse ({why})")

@@ -1,0 +1,198 @@
+"""The official client, clickhouse-connect, works as against a server."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from decimal import Decimal
+from ipaddress import IPv4Address
+
+import clickhouse_connect
+import pandas as pd
+import pyarrow as pa
+import pytest
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
+from clickhouse_connect.driver.external import ExternalData
+
+from headrace.embedded.clickhouse import EmbeddedClickHouse
+
+pytestmark = pytest.mark.integration
+
+TYPES = {
+    "id": ("UInt64", [1, 2]),
+    "cost": ("Decimal(18, 9)", [Decimal("0.000000001"), Decimal("-123456789.987654321")]),
+    "at": (
+        "DateTime64(6, 'UTC')",
+        [dt.datetime(2026, 1, 2, 3, 4, 5, 678901, dt.UTC), dt.datetime(1970, 1, 1, tzinfo=dt.UTC)],
+    ),
+    "day": ("Date", [dt.date(2026, 1, 2), dt.date(1970, 1, 1)]),
+    "model": ("LowCardinality(String)", ["gpt", "it's \\ \t\n\0 ü 漢"]),
+    "score": ("Nullable(Float64)", [None, 0.25]),
+    "calls": ("Array(Tuple(String, UInt32))", [[("a", 1), ("b", 2)], []]),
+    "labels": ("Map(String, String)", [{"k": "v"}, {}]),
+    "request": ("UUID", [uuid.UUID(int=1), uuid.UUID(int=2**128 - 1)]),
+    "state": ("Enum8('ok' = 1, 'failed' = 2)", ["ok", "failed"]),
+    "ip": ("IPv4", [IPv4Address("10.0.0.1"), IPv4Address("0.0.0.0")]),  # noqa: S104 - a value
+    "tags": ("Array(LowCardinality(Nullable(String)))", [["x", None], []]),
+    "big": ("UInt256", [2**255, 0]),
+    "flag": ("Bool", [True, False]),
+    "doc": ("JSON", [{"a": 1, "b": ["x"]}, {}]),
+}
+
+
+def test_values_of_every_type_come_back(client: Client, table: str) -> None:
+    """What is inserted is what is read, for each type that the schema may use."""
+    columns = ", ".join(f"`{name}` {kind}" for name, (kind, _) in TYPES.items())
+    client.command(f"CREATE TABLE {table} ({columns}) ENGINE = MergeTree ORDER BY id")
+    rows = list(zip(*(values for _, values in TYPES.values()), strict=True))
+    client.insert(table, rows, column_names=list(TYPES))
+    result = client.query(f"SELECT * FROM {table} ORDER BY id", tz_mode="aware")
+    assert result.result_rows == rows
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd", "gzip", False])
+def test_inserts_and_reads_with_each_compression(
+    server: EmbeddedClickHouse, table: str, compression: str | bool
+) -> None:
+    """Requests and responses may be compressed in any way that the client offers."""
+    with clickhouse_connect.get_client(host="127.0.0.1", port=server.port, compress=compression) as client:
+        client.command(f"CREATE TABLE {table} (a UInt64, s String) ENGINE = MergeTree ORDER BY a")
+        summary = client.insert(table, [[n, "x" * 50] for n in range(5000)], column_names=["a", "s"])
+        assert summary.written_rows == 5000
+        rows = client.query(f"SELECT a, s FROM {table} ORDER BY a").result_rows
+    assert rows == [(n, "x" * 50) for n in range(5000)]
+
+
+def test_data_frames_and_arrow_in_and_out(client: Client, table: str) -> None:
+    """insert_df, insert_arrow, query_df and query_arrow."""
+    client.command(f"CREATE TABLE {table} (a Int64, s String) ENGINE = MergeTree ORDER BY a")
+    client.insert_df(table, pd.DataFrame({"a": [1, 2], "s": ["x", "y"]}))
+    client.insert_arrow(table, pa.table({"a": pa.array([3], pa.int64()), "s": ["z"]}))
+    frame = client.query_df(f"SELECT * FROM {table} ORDER BY a")
+    assert frame["a"].tolist() == [1, 2, 3]
+    assert frame["s"].tolist() == ["x", "y", "z"]
+    arrow = client.query_arrow(f"SELECT a FROM {table} ORDER BY a")
+    assert arrow.column("a").to_pylist() == [1, 2, 3]
+
+
+def test_streams_of_blocks_rows_and_frames(client: Client) -> None:
+    """The streaming reads deliver every row once."""
+    sql = "SELECT number AS n, toString(number) AS s FROM numbers(300000)"
+    with client.query_row_block_stream(sql) as blocks:
+        counts = [len(block) for block in blocks]
+    assert sum(counts) == 300_000
+    assert len(counts) > 1
+    with client.query_df_stream(sql) as frames:
+        assert sum(int(frame["n"].sum()) for frame in frames) == 300_000 * 299_999 // 2
+    with client.query_arrow_stream(sql) as tables:
+        assert sum(part.num_rows for part in tables) == 300_000
+
+
+def test_raw_query_raw_stream_and_raw_insert(client: Client, table: str) -> None:
+    """Bytes of any format go through unchanged."""
+    client.command(f"CREATE TABLE {table} (a Int64, s String) ENGINE = MergeTree ORDER BY a")
+    client.raw_insert(table, column_names=["a", "s"], insert_block=b"1,one\n2,two\n", fmt="CSV")
+    assert client.raw_query(f"SELECT * FROM {table} ORDER BY a", fmt="TSV") == b"1\tone\n2\ttwo\n"
+    with client.raw_stream(f"SELECT a FROM {table} ORDER BY a", fmt="JSONEachRow") as stream:
+        assert stream.read() == b'{"a":1}\n{"a":2}\n'
+
+
+def test_server_side_parameters(client: Client) -> None:
+    """``{name:Type}`` binds on the server, so values cannot become SQL."""
+    hostile = "x'; DROP TABLE t; --\\\t\n"
+    at = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    result = client.query(
+        "SELECT {n:UInt64} + 1, {s:String}, {xs:Array(String)}, {d:DateTime('UTC')}, {m:Nullable(String)}",
+        parameters={"n": 41, "s": hostile, "xs": ["a", "b'"], "d": at, "m": None},
+        tz_mode="aware",
+    )
+    assert result.result_rows == [(42, hostile, ["a", "b'"], at, None)]
+
+
+def test_sessions_keep_temporary_tables_and_settings(client: Client, server: EmbeddedClickHouse) -> None:
+    """SET and temporary tables live in the session, and only there."""
+    client.command("CREATE TEMPORARY TABLE mine (a Int8)")
+    client.insert("mine", [[1], [2]], column_names=["a"])
+    client.command("SET max_block_size = 77")
+    assert client.command("SELECT sum(a) FROM mine") == 3
+    assert client.command("SELECT getSetting('max_block_size')") == 77
+    with clickhouse_connect.get_client(host="127.0.0.1", port=server.port) as other:
+        assert other.command("SELECT getSetting('max_block_size')") != 77
+        with pytest.raises(DatabaseError, match="UNKNOWN_TABLE"):
+            other.command("SELECT sum(a) FROM mine")
+
+
+def test_settings_of_a_query_end_with_it(client: Client) -> None:
+    """Settings given with one query do not stay in the session; those set in it come back."""
+    read = "SELECT getSetting('max_block_size')"
+    client.command("SET max_block_size = 55")
+    assert client.command(read, settings={"max_block_size": 11}) == 11
+    assert client.command(read) == 55
+    with pytest.raises(DatabaseError, match="TOO_MANY_ROWS_OR_BYTES"):
+        client.query("SELECT * FROM numbers(10)", settings={"max_result_rows": 3})
+    assert len(client.query("SELECT * FROM numbers(10)").result_rows) == 10
+
+
+def test_several_databases(client: Client, server: EmbeddedClickHouse, table: str) -> None:
+    """The client's database is where unqualified names are looked up."""
+    client.command(f"CREATE DATABASE {table}")
+    client.command(f"CREATE TABLE {table}.here (a Int8) ENGINE = MergeTree ORDER BY a")
+    with clickhouse_connect.get_client(host="127.0.0.1", port=server.port, database=table) as inside:
+        inside.insert("here", [[5]], column_names=["a"])
+        assert inside.command("SELECT a FROM here") == 5
+        assert inside.command("SELECT currentDatabase()") == table
+    assert client.command("SELECT currentDatabase()") == "default"
+    client.command(f"DROP DATABASE {table}")
+
+
+def test_external_data(client: Client) -> None:
+    """A table sent along with the query is there for that query."""
+    external = ExternalData(
+        file_name="people.csv",
+        data=b"1,Ann\n2,Bob\n",
+        fmt="CSV",
+        structure=["id Int32", "name String"],
+    )
+    result = client.query("SELECT name FROM people ORDER BY id", external_data=external)
+    assert result.result_rows == [("Ann",), ("Bob",)]
+    with pytest.raises(DatabaseError, match="UNKNOWN_TABLE"):
+        client.query("SELECT name FROM people")
+
+
+def test_ping_and_summary(client: Client, table: str) -> None:
+    """Ping answers, and the summary has the figures of the query."""
+    assert client.ping()
+    client.command(f"CREATE TABLE {table} (a UInt64) ENGINE = MergeTree ORDER BY a")
+    client.command(f"INSERT INTO {table} SELECT number FROM numbers(1234)")
+    result = client.query(f"SELECT sum(a) FROM {table} WHERE NOT ignore(a)")
+    assert int(result.summary["read_rows"]) == 1234
+    assert int(result.summary["elapsed_ns"]) > 0
+
+
+def test_an_error_carries_its_code(client: Client) -> None:
+    """Errors are the engine's, with code and name; the session goes on."""
+    with pytest.raises(DatabaseError, match=r"Code: 60\..*UNKNOWN_TABLE"):
+        client.query("SELECT * FROM no_such_table")
+    assert client.command("SELECT 1") == 1
+
+
+def test_an_error_in_mid_stream_is_raised(client: Client) -> None:
+    """A failure after the first megabytes is an exception, not a short result."""
+    sql = "SELECT throwIf(number = 3000000, 'stop') AS x, toString(number) FROM numbers(4000000)"
+    with pytest.raises(Exception, match="stop"), client.query_row_block_stream(sql) as blocks:
+        for _ in blocks:
+            pass
+    assert client.command("SELECT 1") == 1
+
+
+async def test_the_asynchronous_client(server: EmbeddedClickHouse, table: str) -> None:
+    """The async client inserts, reads and streams."""
+    client = await clickhouse_connect.get_async_client(host="127.0.0.1", port=server.port)
+    async with client:
+        await client.command(f"CREATE TABLE {table} (a UInt64) ENGINE = MergeTree ORDER BY a")
+        await client.insert(table, [[n] for n in range(1000)], column_names=["a"])
+        result = await client.query(f"SELECT count(), sum(a) FROM {table}")
+        assert result.result_rows == [(1000, 499_500)]
+        async with await client.query_row_block_stream("SELECT number FROM numbers(200000)") as blocks:
+            assert sum([len(block) async for block in blocks]) == 200_000

@@ -1,0 +1,88 @@
+"""Where an insert's data begins and where a result's format stands."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace.embedded.clickhouse.faults import QueryFailed
+from headrace.embedded.clickhouse.statement import address_kill, find_insert, split_output
+
+
+@pytest.mark.parametrize(
+    ("text", "input_format", "data"),
+    [
+        (b"INSERT INTO t FORMAT Native\n\x01\x02'", "Native", b"\x01\x02'"),
+        (b"insert into t (a, b) format CSV\r\n1,2", "CSV", b"1,2"),
+        (b"INSERT INTO t FORMAT JSONEachRow {}", "JSONEachRow", b"{}"),
+        (b"INSERT INTO t FORMAT TSV\n\n", "TSV", b"\n"),
+        (b"INSERT INTO t SETTINGS async_insert = 0 FORMAT CSV\n1", "CSV", b"1"),
+        (b"/* FORMAT x */ INSERT INTO `FORMAT CSV` (`values`) VALUES (1)", "Values", b" (1)"),
+        (b"INSERT INTO FUNCTION file('VALUES', 'FORMAT CSV') FORMAT TSV\n1", "TSV", b"1"),
+        (b"INSERT INTO t SELECT a FROM input('a Int8') FORMAT CSV\n1", "CSV", b"1"),
+    ],
+)
+def test_the_data_of_an_insert(text: bytes, input_format: str, data: bytes) -> None:
+    """Clauses count, their look-alikes in strings, names and comments do not."""
+    insert = find_insert(text)
+    assert insert is not None
+    assert insert.input_format == input_format
+    assert text[insert.data_offset :] == data
+    assert insert.selects == (b"input(" in text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"SELECT 1 FORMAT CSV",
+        b"INSERT INTO t SELECT 1",
+        b"WITH 1 AS x SELECT x FORMAT CSV",
+        b"CREATE TABLE t AS SELECT * FROM VALUES('a Int8', 1)",
+        b"",
+    ],
+)
+def test_other_statements_have_no_data(text: bytes) -> None:
+    """Only an INSERT that is not fed by a query waits for data."""
+    assert find_insert(text) is None
+
+
+@pytest.mark.parametrize(
+    ("sql", "name", "rewritten"),
+    [
+        (b"SELECT 1", None, b"SELECT 1\nINTO OUTFILE '/p' APPEND FORMAT TSV "),
+        (b"SELECT 1 ; -- FORMAT X", None, b"SELECT 1\nINTO OUTFILE '/p' APPEND FORMAT TSV "),
+        (b"SELECT 1 FORMAT JSON", "JSON", b"SELECT 1 \nINTO OUTFILE '/p' APPEND FORMAT JSON "),
+        (
+            b"SELECT 'FORMAT x' AS format FORMAT CSV SETTINGS a = 1;",
+            "CSV",
+            b"SELECT 'FORMAT x' AS format \nINTO OUTFILE '/p' APPEND FORMAT CSV  SETTINGS a = 1",
+        ),
+        (b"SELECT format FROM t", None, b"SELECT format FROM t\nINTO OUTFILE '/p' APPEND FORMAT TSV "),
+    ],
+)
+def test_the_output_clause(sql: bytes, name: str | None, rewritten: bytes) -> None:
+    """The output goes to the given path in the statement's own format or in the default one."""
+    output = split_output(sql)
+    assert output.format == name
+    assert output.into("/p", "TSV") == rewritten
+
+
+def test_kill_query_finds_the_clients_ids() -> None:
+    """query_id means the id that the client chose; other statements are left alone."""
+    assert address_kill(b"KILL QUERY WHERE query_id = 'query_id'") == (
+        b"KILL QUERY WHERE Settings['log_comment'] = 'query_id'"
+    )
+    assert address_kill(b"SELECT query_id") == b"SELECT query_id"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "name", "status"),
+    [
+        ("Code: 60. DB::Exception: Unknown (x) table. (UNKNOWN_TABLE)", 60, "UNKNOWN_TABLE", 404),
+        ("Code: 73. DB::Exception: No. (UNKNOWN_FORMAT) (version 26.9.2.1).", 73, "UNKNOWN_FORMAT", 404),
+        ("something else", 1002, "UNKNOWN_EXCEPTION", 500),
+    ],
+)
+def test_reading_the_engines_errors(text: str, code: int, name: str, status: int) -> None:
+    """Code, name and status come out of the engine's text."""
+    error = QueryFailed.parse(text)
+    assert (error.code, error.name, error.status) == (code, name, status)

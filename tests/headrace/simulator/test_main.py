@@ -1,0 +1,106 @@
+"""The process: `python -m headrace.simulator`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from headrace.simulator.server import listen
+
+_COMMAND = [sys.executable, "-m", "headrace.simulator"]
+
+
+@contextmanager
+def _running(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    process = subprocess.Popen(
+        [*_COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        yield process, json.loads(line)["simulator"]
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+def _ask(address: str, **more: Any) -> Any:
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="sk-1", max_retries=0, timeout=5) as client:
+        prompt: Any = [{"role": "user", "content": "Tell me about turbines"}]
+        return client.chat.completions.create(**{"model": "gpt-4o", "messages": prompt, **more})
+
+
+def test_invoice_and_answers_survive_kill_9(tmp_path: Path) -> None:
+    """What was billed before a kill is on the invoice after it, and the seed gives the same answer."""
+    options = ("--data-dir", str(tmp_path), "--seed", "5")
+    with _running(*options) as (process, address):
+        first = _ask(address).choices[0].message.content
+        billed = httpx.get(f"{address}/invoice", timeout=5).json()
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=10)
+    with _running(*options) as (_, address):
+        assert httpx.get(f"{address}/invoice", timeout=5).json() == billed
+        assert _ask(address).choices[0].message.content == first
+    assert billed["calls"] == 1
+
+
+def test_stop_bills_streams_under_way(tmp_path: Path) -> None:
+    """SIGTERM ends the process in time, cleanly and in silence; an open stream is billed as dropped."""
+    with _running("--data-dir", str(tmp_path)) as (process, address):
+        behaviour = {"faults": [{"kind": "hang", "rate": 1, "after_chunks": 2}]}
+        httpx.put(f"{address}/behaviour", json=behaviour, timeout=5).raise_for_status()
+        body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+        headers = {"authorization": "Bearer sk-1"}
+        url = f"{address}/v1/chat/completions"
+        with httpx.stream("POST", url, json=body, headers=headers, timeout=10) as response:
+            received = response.iter_bytes()  # held, because its end would close the connection
+            next(received)
+            process.terminate()
+            _, errors = process.communicate(timeout=10)
+            del received
+    assert process.returncode in {0, -signal.SIGTERM}
+    items = [json.loads(line) for line in (tmp_path / "invoice.jsonl").read_text().splitlines()]
+    assert [(item["status"], item["output_tokens"]) for item in items] == [("dropped", 2)]
+    assert "Traceback" not in errors
+
+
+def test_given_keys_are_the_only_ones() -> None:
+    """With `--api-key` no other key is taken."""
+    with _running("--api-key", "EMPTY") as (_, address):
+        with pytest.raises(openai.AuthenticationError):
+            _ask(address)
+        with openai.OpenAI(base_url=f"{address}/v1", api_key="EMPTY", max_retries=0) as client:
+            assert client.models.list().data
+
+
+def test_port_in_use() -> None:
+    """A port that is taken is said so, with what to do."""
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [*_COMMAND, "--port", str(port)], capture_output=True, text=True, timeout=20, check=False
+        )
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "choose another --port" in done.stderr
+
+
+def test_a_dropped_call_is_no_error_of_the_simulator() -> None:
+    """The fault `drop` does not fill the log with complaints about itself."""
+    with _running() as (process, address):
+        behaviour = {"faults": [{"kind": "drop", "rate": 1}]}
+        httpx.put(f"{address}/behaviour", json=behaviour, timeout=5).raise_for_status()
+        with pytest.raises(openai.APIConnectionError):
+            _ask(address)
+        os.kill(process.pid, signal.SIGTERM)
+        _, errors = process.communicate(timeout=10)
+    assert errors == ""

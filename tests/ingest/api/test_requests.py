@@ -1,0 +1,146 @@
+"""`/v1/requests`: submit, fetch, follow."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from ingest.api import requests
+from streams.events import Delta
+from tests.ingest.fakes import OTHER_KEY, Entry, Rig, answered, failed
+from tests.ingest.sse_reader import events
+
+QUESTION = {"query": "capital of France?"}
+
+
+async def test_submit_answers_at_once(wired: Rig, client: httpx.AsyncClient) -> None:
+    """202 with where the reply will be; nobody waits."""
+    response = await client.post("/v1/requests", json=QUESTION)
+    request_id = wired.pipeline.sent[0].key
+    assert response.status_code == 202
+    assert response.headers["location"] == f"/v1/requests/{request_id}"
+    assert response.headers["x-request-id"] == request_id
+    assert response.json() == {
+        "request_id": request_id,
+        "status": "pending",
+        "url": f"/v1/requests/{request_id}",
+        "events_url": f"/v1/requests/{request_id}/events",
+    }
+    assert wired.services.hub.in_flight == 0
+
+
+async def test_submit_again_after_the_reply(wired: Rig, client: httpx.AsyncClient) -> None:
+    """The stored reply, marked as a repeat."""
+    headers = {"Idempotency-Key": "order-7"}
+    first = (await client.post("/v1/requests", json=QUESTION, headers=headers)).json()
+    wired.registry.settle(answered(first["request_id"]))
+    second = await client.post("/v1/requests", json=QUESTION, headers=headers)
+    assert (second.status_code, second.json()["repeat"]) == (200, True)
+
+
+async def test_submit_while_it_runs(wired: Rig, client: httpx.AsyncClient) -> None:
+    """202 that says so; it is not published again."""
+    headers = {"Idempotency-Key": "order-7"}
+    first = (await client.post("/v1/requests", json=QUESTION, headers=headers)).json()
+    wired.registry.entries[first["request_id"]].state = "running"
+    second = await client.post("/v1/requests", json=QUESTION, headers=headers)
+    assert (second.status_code, second.json()["status"]) == (202, "running")
+    assert len(wired.pipeline.sent) == 1
+
+
+async def test_fetch_a_running_request(wired: Rig, client: httpx.AsyncClient) -> None:
+    """How far it is."""
+    wired.registry.entries["r-1"] = Entry("acme", "", "", "running")
+    body = (await client.get("/v1/requests/r-1")).json()
+    assert (body["request_id"], body["status"]) == ("r-1", "running")
+
+
+async def test_fetch_a_finished_request(wired: Rig, client: httpx.AsyncClient) -> None:
+    """Every field of the reply, also those that have their default."""
+    wired.registry.settle(answered("r-1"))
+    response = await client.get("/v1/requests/r-1")
+    body = response.json()
+    assert response.status_code == 200
+    assert (body["status"], body["content"], body["cost_usd"]) == (
+        "answered",
+        "Paris is the capital.",
+        0.0000048,
+    )
+    assert (body["cache_hit"], body["repeat"], body["error"], body["timings"]) == (False, False, None, [])
+    assert body["usage"]["output_tokens"] == 5
+
+
+async def test_fetch_a_failed_request(wired: Rig, client: httpx.AsyncClient) -> None:
+    """Fetching it works; the reply says what failed."""
+    wired.registry.settle(failed("api_error", "internal_error"))
+    response = await client.get("/v1/requests/r-1")
+    assert (response.status_code, response.json()["error"]["code"]) == (200, "internal_error")
+
+
+@pytest.mark.parametrize("path", ["/v1/requests/r-1", "/v1/requests/r-1/events"])
+async def test_only_its_tenant_may_read(wired: Rig, client: httpx.AsyncClient, path: str) -> None:
+    """Another tenant gets the very answer that it would get for an id that never was."""
+    wired.registry.settle(answered("r-1"))
+    theirs = await client.get(path, headers={"Authorization": f"Bearer {OTHER_KEY}"})
+    unknown = await client.get(path.replace("r-1", "r-2"))
+    assert theirs.status_code == unknown.status_code == 404
+    assert theirs.json()["error"]["message"] == unknown.json()["error"]["message"]
+    assert wired.services.hub.in_flight == 0
+
+
+async def test_an_impossible_id_is_not_looked_up(wired: Rig, client: httpx.AsyncClient) -> None:
+    """404, though the registry would not answer."""
+    wired.registry.broken = True
+    assert (await client.get("/v1/requests/a%20b")).status_code == 404
+
+
+async def test_fetch_without_redis(wired: Rig, client: httpx.AsyncClient) -> None:
+    """503, not 404: the reply may well be there."""
+    wired.registry.broken = True
+    response = await client.get("/v1/requests/r-1")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+
+
+async def test_follow_a_finished_request(wired: Rig, client: httpx.AsyncClient) -> None:
+    """Its content as deltas, then the reply."""
+    wired.registry.settle(answered("r-1"))
+    read = events((await client.get("/v1/requests/r-1/events")).text)
+    assert "".join(data["token"] for name, data in read if name == "delta") == "Paris is the capital."
+    assert (read[-1][0], read[-1][1]["content"]) == ("done", "Paris is the capital.")
+
+
+async def test_follow_a_failed_request(wired: Rig, client: httpx.AsyncClient) -> None:
+    """The error, then the reply that has it."""
+    wired.registry.settle(failed("api_error", "internal_error"))
+    read = events((await client.get("/v1/requests/r-1/events")).text)
+    assert [name for name, _ in read] == ["error", "done"]
+    assert read[0][1]["error"]["code"] == read[1][1]["error"]["code"] == "internal_error"
+
+
+async def test_follow_a_running_request_from_its_start(wired: Rig, client: httpx.AsyncClient) -> None:
+    """Who comes late gets the deltas that came before."""
+    request_id = (await client.post("/v1/requests", json=QUESTION | {"stream": True})).json()["request_id"]
+    sent, hub = wired.pipeline.sent[0], wired.services.hub
+    hub.on_delta(Delta(request_id=request_id, attempt=1, seq=0, text="Paris"))
+    following = asyncio.create_task(client.get(f"/v1/requests/{request_id}/events"))
+    while not hub.in_flight:
+        await asyncio.sleep(0)
+    hub.on_delta(Delta(request_id=request_id, attempt=1, seq=1, text=" is"))
+    hub.on_reply(answered(request_id), sent.correlation_id)
+    read = events((await following).text)
+    assert "".join(data["token"] for name, data in read if name == "delta") == "Paris is the capital."
+    assert read[-1][0] == "done"
+    assert hub.in_flight == 0
+
+
+async def test_follow_a_request_of_another_replica(
+    wired: Rig, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reply never passes here: the registry is asked."""
+    monkeypatch.setattr(requests, "_POLL_S", 0.0)
+    wired.registry.entries["r-1"] = Entry("acme", "", "", "running")
+    following = asyncio.create_task(client.get("/v1/requests/r-1/events"))
+    while not wired.services.hub.in_flight:
+        await asyncio.sleep(0)
+    wired.registry.settle(answered("r-1"))
+    assert events((await following).text)[-1][0] == "done"

@@ -1,0 +1,247 @@
+"""Ports of ingest in memory, and a pipeline that answers as it is told."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from ingest.health import HealthMonitor
+from ingest.keys import Keyring
+from ingest.replies import ReplyHub
+from ingest.services import Services
+from ingest.submission import Submissions
+from streams.codec import decode, encode, header
+from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreUnavailable
+from streams.events import ChatRequested, Delta, ErrorInfo, PromptRef, Reply, ReplyAddress, Status, Usage
+from streams.publisher import Emit, Position
+from streams.registry import Registration, RequestState, Standing
+from streams.settings import ApiKey, Settings
+
+KEY = "key-of-acme"
+OTHER_KEY = "key-of-zeta"
+MODEL = "gpt-4o-mini"
+
+
+def answered(request_id: str = "r-1", content: str = "Paris is the capital.", **fields: Any) -> Reply:
+    """A reply with an answer."""
+    given: dict[str, Any] = {
+        "status": Status.ANSWERED,
+        "content": content,
+        "model": MODEL,
+        "finish_reason": "stop",
+        "usage": Usage(input_tokens=12, output_tokens=5, cached_tokens=2),
+        "cost_usd": Decimal("0.000004800"),
+        "prompt": PromptRef(name="general_chat", version="v1"),
+    }
+    return Reply(request_id=request_id, **(given | fields))
+
+
+def failed(kind: str, code: str, request_id: str = "r-1", **fields: Any) -> Reply:
+    """A reply that says what went wrong."""
+    error = ErrorInfo(type=kind, code=code, message=f"because of {code}", param=fields.pop("param", None))
+    return Reply(request_id=request_id, status=Status.FAILED, error=error, **fields)
+
+
+def blocked(request_id: str = "r-1") -> Reply:
+    """A reply to a request that the input guardrails stopped."""
+    error = ErrorInfo(
+        type="content_policy_error", code="ignore_instructions", message="Potential prompt injection detected"
+    )
+    return Reply(request_id=request_id, status=Status.BLOCKED, error=error)
+
+
+@dataclass
+class Sent:
+    """A record on the requests topic, read back from its bytes."""
+
+    request: ChatRequested
+    headers: Sequence[tuple[str, bytes]]
+    key: str
+
+    @property
+    def correlation_id(self) -> bytes:
+        value = header(self.headers, "kafka_correlationId")
+        assert value is not None
+        return value
+
+
+Script = Callable[[Sent, ReplyHub], None]
+
+
+@dataclass
+class ScriptedPipeline:
+    """A publisher behind which the whole pipeline is one function. None: nothing answers."""
+
+    hub: ReplyHub
+    script: Script | None = None
+    broken: bool = False
+    sent: list[Sent] = field(default_factory=list)
+
+    async def publish(self, emit: Emit) -> Position:
+        if self.broken:
+            raise KafkaUnavailable("not acknowledged")
+        assert isinstance(emit.value, ChatRequested)
+        assert isinstance(emit.key, str)
+        sent = Sent(decode(encode(emit.value), ChatRequested), emit.headers, emit.key)
+        self.sent.append(sent)
+        if self.script:
+            self.script(sent, self.hub)
+        return Position(emit.topic, 0, len(self.sent) - 1)
+
+    def replies_with(self, reply: Reply, *deltas: tuple[int, int, str]) -> None:
+        """Answer each request with these deltas (attempt, seq, text) and this reply."""
+
+        def script(sent: Sent, hub: ReplyHub) -> None:
+            for attempt, seq, text in deltas:
+                hub.on_delta(Delta(request_id=sent.key, attempt=attempt, seq=seq, text=text))
+            mine = msgspec.structs.replace(reply, request_id=sent.key)
+            hub.on_reply(mine, sent.correlation_id)
+
+        self.script = script
+
+
+@dataclass
+class Entry:
+    tenant: str
+    body: str
+    origin: str
+    state: str
+    reply: Reply | None = None
+
+
+@dataclass
+class MemoryRegistry:
+    """The registry's rules in a dict."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    waiters: list[ReplyAddress] = field(default_factory=list)
+    broken: bool = False
+
+    async def register(
+        self,
+        request_id: str,
+        *,
+        tenant: str,
+        body: str,
+        origin: str,
+        running: bool,
+        reply_to: ReplyAddress,
+    ) -> Registration:
+        self._check()
+        assert not running, "ingest only queues requests"
+        found = self.entries.get(request_id)
+        if found is None:
+            self.entries[request_id] = Entry(tenant, body, origin, "pending")
+            return Registration(Standing.NEW)
+        if found.body != body:
+            return Registration(Standing.CONFLICT)
+        if found.state == "settled":
+            return Registration(Standing.SETTLED, found.reply)
+        if found.state == "pending":
+            return Registration(Standing.PENDING)
+        self.waiters.append(reply_to)
+        return Registration(Standing.JOINED)
+
+    async def abandon(self, request_id: str, *, origin: str) -> None:
+        self._check()
+        found = self.entries.get(request_id)
+        if found and found.origin == origin and found.state == "pending":
+            del self.entries[request_id]
+
+    async def find(self, request_id: str) -> RequestState | None:
+        self._check()
+        found = self.entries.get(request_id)
+        if found is None:
+            return None
+        return RequestState(
+            tenant=found.tenant, state=found.state, registered_at=datetime.now(UTC), reply=found.reply
+        )
+
+    def settle(self, reply: Reply, *, tenant: str = "acme") -> None:
+        """Store a reply, as the cost stage does."""
+        entry = self.entries.setdefault(reply.request_id, Entry(tenant, "", "", "running"))
+        entry.state, entry.reply = "settled", reply
+
+    def _check(self) -> None:
+        if self.broken:
+            raise StoreUnavailable("Redis: connection refused at 10.0.0.1")
+
+
+@dataclass
+class FixedSpend:
+    """A summary a tenant; None: ClickHouse is down."""
+
+    summaries: Mapping[str, Mapping[str, Any]] | None
+
+    async def costs(self, tenant: str) -> Mapping[str, Any]:
+        return self._of(tenant)
+
+    async def cache_stats(self, tenant: str) -> Mapping[str, Any]:
+        return self._of(tenant)
+
+    def _of(self, tenant: str) -> Mapping[str, Any]:
+        if self.summaries is None:
+            raise ClickHouseUnavailable("connection refused at 10.0.0.2")
+        return self.summaries[tenant]
+
+
+@dataclass
+class LoopState:
+    alive: bool = True
+    connected: bool = True
+
+
+@dataclass
+class Rig:
+    """The services of an application under test, and what they stand on."""
+
+    services: Services
+    pipeline: ScriptedPipeline
+    registry: MemoryRegistry
+    loop: LoopState
+    down: set[str]
+
+
+def settings(**overrides: Any) -> Settings:
+    """Settings with two tenants."""
+    given: dict[str, Any] = {
+        "kafka_bootstrap": "unused:1",
+        "redis_url": "redis://unused:1",
+        "clickhouse_url": "http://unused:1",
+        "api_keys": {
+            KEY: ApiKey(tenant="acme", tier="enterprise"),
+            OTHER_KEY: ApiKey(tenant="zeta", tier="free"),
+        },
+        "max_concurrent_requests": 8,
+        "max_body_bytes": 200_000,
+    }
+    return Settings(_env_file=None, **(given | overrides))  # type: ignore[call-arg]  # pydantic-settings' own
+
+
+def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: Any) -> Rig:
+    """Services on fakes."""
+    chosen = settings(**overrides)
+    hub = ReplyHub(max_listeners=chosen.max_concurrent_requests)
+    pipeline, registry, loop, down = ScriptedPipeline(hub), MemoryRegistry(), LoopState(), set[str]()
+
+    def check(name: str) -> Callable[[], Any]:
+        async def run() -> None:
+            if name in down:
+                raise KafkaUnavailable(f"{name} refused at 10.0.0.3")
+
+        return run
+
+    services = Services(
+        settings=chosen,
+        keyring=Keyring(chosen.keys),
+        submissions=Submissions(registry, pipeline, hub, partitions=(1, 3), source="/ingest-1"),
+        hub=hub,
+        registry=registry,
+        spend=FixedSpend(spend),
+        health=HealthMonitor({name: check(name) for name in ("kafka", "redis", "clickhouse")}, fresh_for_s=0),
+        reply_loop=loop,
+    )
+    return Rig(services, pipeline, registry, loop, down)

@@ -1,0 +1,90 @@
+"""How a reply reads over HTTP."""
+
+import pytest
+
+from ingest.outcomes import api_error, as_repeat, error_of, is_blocked_output, status_of
+from streams.events import ErrorInfo, Reply, Status
+from tests.ingest.fakes import answered, blocked, failed
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "status"),
+    [
+        ("invalid_request_error", "context_length_exceeded", 400),
+        ("invalid_request_error", "content_filter", 400),
+        ("invalid_request_error", "model_not_found", 404),
+        ("invalid_request_error", "idempotency_conflict", 409),
+        ("timeout_error", "deadline_exceeded", 504),
+        ("unavailable_error", "dependency_unavailable", 503),
+        ("rate_limit_error", "rate_limit_exceeded", 429),
+        ("api_error", "internal_error", 500),
+        ("api_error", "model_not_found", 500),
+        ("something_new", "x", 500),
+    ],
+)
+def test_status_of(kind: str, code: str, status: int) -> None:
+    """Each error type has its status; a type that is not known is our fault, not the client's."""
+    assert status_of(ErrorInfo(type=kind, code=code, message="m")) == status
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        answered(),
+        answered(status=Status.CACHED, cache_hit=True),
+        answered(status=Status.DEGRADED, error=ErrorInfo(type="api_error", code="x", message="m")),
+        answered(status=Status.BLOCKED, finish_reason="content_filter"),
+    ],
+)
+def test_replies_with_an_answer_are_no_errors(reply: Reply) -> None:
+    """Answered, cached, degraded, and an answer that the output check replaced."""
+    assert error_of(reply) is None
+
+
+def test_a_blocked_request_is_the_clients_error() -> None:
+    """It says why, under the code that OpenAI has for it."""
+    error = error_of(blocked())
+    assert error == ErrorInfo(
+        type="invalid_request_error", code="content_filter", message="Potential prompt injection detected"
+    )
+
+
+def test_a_failed_reply_without_an_error_still_has_one() -> None:
+    """A pipeline that says no more than that it failed is answered with a 500."""
+    error = error_of(Reply(request_id="r", status=Status.FAILED))
+    assert error is not None
+    assert status_of(error) == 500
+
+
+def test_a_cancelled_request_is_an_error() -> None:
+    """There is no answer, and the client reads why."""
+    error = error_of(Reply(request_id="r", status=Status.CANCELLED))
+    assert error is not None
+    assert error.code == "request_cancelled"
+
+
+def test_blocked_output_is_recognised_by_its_replacement() -> None:
+    """A content filter with text is an answer that was replaced; without text there is no answer."""
+    assert is_blocked_output(answered(finish_reason="content_filter"))
+    assert not is_blocked_output(answered(content="", finish_reason="content_filter"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "header", "present"),
+    [
+        ("unavailable_error", "Retry-After", True),
+        ("rate_limit_error", "Retry-After", True),
+        ("timeout_error", "x-should-retry", True),
+        ("api_error", "Retry-After", False),
+        ("invalid_request_error", "Retry-After", False),
+    ],
+)
+def test_headers_tell_clients_whether_to_retry(kind: str, header: str, present: bool) -> None:
+    """Where a retry helps it says when; where it would ask twice it says not to."""
+    fault = api_error(failed(kind, "x").error or ErrorInfo(type="", code="", message=""))
+    assert (header in fault.headers) is present
+
+
+def test_a_stored_reply_is_marked() -> None:
+    """Nothing else of it changes."""
+    assert as_repeat(answered()) == answered(repeat=True)

@@ -1,0 +1,87 @@
+"""Kafka, Redis and ClickHouse for tests: official images where Docker answers, the embedded parts elsewhere.
+
+The same tests run on either; the summary of the run says which. HEADRACE_TEST_PARTS=embedded or
+=containers chooses by hand.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+
+from headrace.embedded.clickhouse import EmbeddedClickHouse
+from headrace.embedded.kafka import EmbeddedKafka
+from headrace.embedded.redis import EmbeddedRedis
+
+KAFKA_IMAGE = "apache/kafka:4.3.0"
+REDIS_IMAGE = "redis:8.2"
+_DOCKER_SOCKET = Path("/var/run/docker.sock")
+CLICKHOUSE_IMAGE = "clickhouse/clickhouse-server:latest"
+
+
+@cache
+def source() -> tuple[str, str]:
+    """Return ``containers`` or ``embedded``, and why."""
+    chosen = os.environ.get("HEADRACE_TEST_PARTS")
+    if chosen:
+        return chosen, "chosen by HEADRACE_TEST_PARTS"
+    if not os.environ.get("DOCKER_HOST") and not _DOCKER_SOCKET.exists():
+        return "embedded", f"there is no Docker daemon: {_DOCKER_SOCKET} does not exist"
+    try:
+        import docker  # noqa: PLC0415  # only where somebody asks
+
+        client = docker.from_env(timeout=3)
+        client.ping()
+        client.close()
+    except Exception as fault:  # noqa: BLE001  # whatever keeps Docker from answering
+        return "embedded", f"no Docker daemon answers ({type(fault).__name__})"
+    return "containers", "a Docker daemon answers"
+
+
+@contextmanager
+def kafka(data_dir: Path) -> Iterator[str]:
+    """Run Kafka and yield its bootstrap server."""
+    if source()[0] == "containers":
+        from testcontainers.kafka import KafkaContainer  # noqa: PLC0415
+
+        with KafkaContainer(KAFKA_IMAGE).with_kraft() as container:
+            yield container.get_bootstrap_server()
+        return
+    with _running(EmbeddedKafka(data_dir)) as part:
+        yield part.endpoint
+
+
+@contextmanager
+def redis(data_dir: Path) -> Iterator[str]:
+    """Run Redis and yield its URL."""
+    if source()[0] == "containers":
+        from testcontainers.redis import RedisContainer  # noqa: PLC0415
+
+        with RedisContainer(REDIS_IMAGE) as container:
+            yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
+        return
+    with _running(EmbeddedRedis(data_dir)) as part:
+        yield part.endpoint
+
+
+@contextmanager
+def clickhouse(data_dir: Path) -> Iterator[str]:
+    """Run ClickHouse and yield its HTTP URL."""
+    if source()[0] == "containers":
+        from testcontainers.clickhouse import ClickHouseContainer  # noqa: PLC0415
+
+        with ClickHouseContainer(CLICKHOUSE_IMAGE, port=8123) as container:
+            host, port = container.get_container_host_ip(), container.get_exposed_port(8123)
+            yield f"http://{container.username}:{container.password}@{host}:{port}"
+        return
+    with _running(EmbeddedClickHouse(data_dir)) as part:
+        yield part.endpoint
+
+
+@contextmanager
+def _running(part: EmbeddedKafka | EmbeddedRedis | EmbeddedClickHouse) -> Iterator:
+    with ExitStack() as stack:
+        stack.callback(part.stop)
+        part.start()
+        yield part
