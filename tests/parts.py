@@ -29,7 +29,7 @@ def source() -> tuple[str, str]:
     if not os.environ.get("DOCKER_HOST") and not _DOCKER_SOCKET.exists():
         return "embedded", f"there is no Docker daemon: {_DOCKER_SOCKET} does not exist"
     try:
-        import docker  # noqa: PLC0415  # only where somebody asks
+        import docker  # only where somebody asks
 
         client = docker.from_env(timeout=3)
         client.ping()
@@ -43,7 +43,7 @@ def source() -> tuple[str, str]:
 def kafka(data_dir: Path) -> Iterator[str]:
     """Run Kafka and yield its bootstrap server."""
     if source()[0] == "containers":
-        from testcontainers.kafka import KafkaContainer  # noqa: PLC0415
+        from testcontainers.kafka import KafkaContainer
 
         with KafkaContainer(KAFKA_IMAGE).with_kraft() as container:
             yield container.get_bootstrap_server()
@@ -56,7 +56,7 @@ def kafka(data_dir: Path) -> Iterator[str]:
 def redis(data_dir: Path) -> Iterator[str]:
     """Run Redis and yield its URL."""
     if source()[0] == "containers":
-        from testcontainers.redis import RedisContainer  # noqa: PLC0415
+        from testcontainers.redis import RedisContainer
 
         with RedisContainer(REDIS_IMAGE) as container:
             yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
@@ -69,7 +69,7 @@ def redis(data_dir: Path) -> Iterator[str]:
 def clickhouse(data_dir: Path) -> Iterator[str]:
     """Run ClickHouse and yield its HTTP URL."""
     if source()[0] == "containers":
-        from testcontainers.clickhouse import ClickHouseContainer  # noqa: PLC0415
+        from testcontainers.clickhouse import ClickHouseContainer
 
         with ClickHouseContainer(CLICKHOUSE_IMAGE, port=8123) as container:
             host, port = container.get_container_host_ip(), container.get_exposed_port(8123)

@@ -87,7 +87,10 @@ class AnthropicAssembly:
         self.chunks += 1
         match event.type:
             case "message_start":
-                self.model, self._usage = event.message.model, read_usage(event.message.usage)
+                # Its output count is a placeholder: nothing is written yet.
+                started = read_usage(event.message.usage)
+                self.model = event.message.model
+                self._usage = msgspec.structs.replace(started, output_tokens=0)
                 yield UsageKnown(self._usage, self.model)
             case "content_block_start":
                 block = event.content_block

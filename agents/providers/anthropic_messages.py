@@ -27,6 +27,9 @@ from streams.events import Usage
 from streams.models import ProviderName
 
 _PATH = "/v1/messages"
+# The client's own default, 2026-10-21, refuses temperature and top_p, which senders may set and the models
+# in our catalogue take.
+_API_VERSION = "2023-06-01"
 
 
 class AnthropicMessages:
@@ -74,8 +77,8 @@ class AnthropicMessages:
         """Close the connections."""
         await self._client.close()
 
-    # The client's `post` rather than its `messages.create`: that one no longer takes a temperature, which
-    # the models in our catalogue do, and warns at every call to a model that is to be retired.
+    # The client's `post` rather than its `messages.create`: that one takes no temperature, and warns at every
+    # call to a model that is to be retired.
 
     async def _post(self, call: ProviderCall, body: dict[str, Any]) -> Message:
         return await self._client.post(_PATH, cast_to=Message, body=body, options=_options(call))
@@ -92,7 +95,8 @@ class AnthropicMessages:
 
 
 def _options(call: ProviderCall) -> Any:
-    return {"headers": {CALL_ID_HEADER: call.call_id}, "timeout": http_timeout(call.timeouts)}
+    headers = {CALL_ID_HEADER: call.call_id, "anthropic-version": _API_VERSION}
+    return {"headers": headers, "timeout": http_timeout(call.timeouts)}
 
 
 @contextmanager

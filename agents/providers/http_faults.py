@@ -30,7 +30,7 @@ from agents.providers.port import Timeouts
 PARSE_ERRORS = (ValueError, TypeError, AttributeError, LookupError)
 
 _QUOTA = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached"})
-_OVERLOADED = frozenset({"overloaded_error", "overloaded"})
+_OVERLOADED = frozenset({"overloaded_error", "service_unavailable_error"})
 _RATE_LIMITED = frozenset({"rate_limit_error", "rate_limit_exceeded", "requests", "tokens"})
 _NO_SUCH_MODEL = frozenset({"model_not_found", "not_found_error"})
 _INVALID = "invalid_request_error"

@@ -33,8 +33,8 @@ def estimate(
 ) -> Usage:
     """Return what an answer that broke off has spent.
 
-    What the provider `reported` before the break is taken as it is; the output is counted where the count is
-    higher than the report, which may be of the first token only.
+    What the provider `reported` before the break is taken as it is, but for the output where more came than
+    was reported: providers report it in full only at the end.
 
     Args:
         input_tokens: our own count, used where the provider reported none.

@@ -59,18 +59,21 @@ class StageRunner:
     async def run(self, record: Record) -> None:
         """Bring a record to its durable outcome. Returns only then."""
         started_at = self._clock()
-        event, emits = await self._decide(record)
+        delivery, emits = await self._decide(record)
         timing = self._timing(record, started_at, emits)
         stamped = [self._stamp(emit, timing) for emit in emits]
         try:
             await self._send(stamped)
         except RecordTooLarge as fault:
-            await self._send(self._bury(record, event, fault))
-        if event is not None:
-            await self._note_delivery(Delivery(event=event, record=record))
+            await self._send(self._bury(record, delivery.event if delivery else None, fault))
+        if delivery is not None:
+            await self._note_delivery(delivery)
 
-    async def _decide(self, record: Record) -> tuple[Event | None, Sequence[Emit]]:
-        """Return the event and what is to be sent; never raises for a fault of the record or the stage."""
+    async def _decide(self, record: Record) -> tuple[Delivery[Any] | None, Sequence[Emit]]:
+        """Return the event and what is to be sent; never raises for a fault of the record or the stage.
+
+        `handle` and `delivered` are given the very same delivery.
+        """
         event_class = self.stage.source.event
         assert event_class is not None  # noqa: S101  # stages read topics that carry events
         try:
@@ -78,15 +81,16 @@ class StageRunner:
         except InputError as fault:
             log.warning("record.undecodable", stage=self.stage.name, at=record.address, error=fault.message)
             return None, self._bury(record, None, fault)
+        delivery: Delivery[Any] = Delivery(event=event, record=record)
         try:
-            return event, await self._handle_in_time(Delivery(event=event, record=record))
+            return delivery, await self._handle_in_time(delivery)
         except InputError as fault:
             log.warning("record.refused", stage=self.stage.name, at=record.address, error=fault.message)
-            return event, self._bury(record, event, fault)
+            return delivery, self._bury(record, event, fault)
         except Exception as fault:
             # The one place that catches everything: a bug must not lose the record or stop the stage.
             log.exception("stage.failed", stage=self.stage.name, at=record.address)
-            return event, self._bury(record, event, fault)
+            return delivery, self._bury(record, event, fault)
 
     async def _handle_in_time(self, delivery: Delivery[Any]) -> Sequence[Emit]:
         """Handle the event, waiting out transient faults for as long as its deadline allows."""

@@ -8,103 +8,14 @@ import msgspec
 from headrace.simulator import shapes
 from headrace.simulator.asking import Ask, Choosing, OutputForm, OutputKind, Tool, ToolUse
 from headrace.simulator.openai_conversation import check_conversation, text_of
+from headrace.simulator.openai_fields import check_fields
 from headrace.simulator.openai_schema import check_strict
 from headrace.simulator.refusals import Refusal
 from headrace.simulator.schema_values import UnsupportedSchema, check_schema
-from headrace.simulator.shapes import Misfit, Path
+from headrace.simulator.shapes import Misfit
 from streams.models import Model, ProviderName
 from streams.tokens import count_messages, count_text
 
-_MAX_STOPS = 4
-_MAX_METADATA = 16
-
-
-def _metadata(value: Any, path: Path) -> None:
-    shapes.mapping(value, path)
-    if len(value) > _MAX_METADATA:
-        raise Misfit(path, "long", expected=str(_MAX_METADATA), got=str(len(value)))
-    for key, entry in value.items():
-        shapes.text(512)(entry, (*path, key))
-
-
-_function = shapes.record(
-    {
-        "name": shapes.named(64),
-        "description": shapes.text(),
-        "parameters": shapes.mapping,
-        "strict": shapes.boolean,
-    },
-    required=("name",),
-)
-_tool = shapes.record(
-    {"type": shapes.choice("function"), "function": _function}, required=("type", "function")
-)
-_chosen = shapes.record(
-    {
-        "type": shapes.choice("function"),
-        "function": shapes.record({"name": shapes.text()}, required=("name",)),
-    },
-    required=("type", "function"),
-)
-_json_schema = shapes.record(
-    {
-        "name": shapes.named(64),
-        "description": shapes.text(),
-        "schema": shapes.mapping,
-        "strict": shapes.boolean,
-    },
-    required=("name",),
-)
-_stop = shapes.text(empty=False)
-
-_FIELDS: Mapping[str, shapes.Check] = {
-    "model": shapes.text(),
-    "messages": shapes.array(shapes.mapping, low=1),
-    "audio": shapes.mapping,
-    "frequency_penalty": shapes.number(-2, 2),
-    "logit_bias": shapes.mapping,
-    "logprobs": shapes.boolean,
-    "max_completion_tokens": shapes.integer(1),
-    "max_tokens": shapes.integer(1),
-    "metadata": _metadata,
-    "modalities": shapes.array(shapes.choice("text", "audio")),
-    "moderation": shapes.mapping,
-    "n": shapes.integer(1, 128),
-    "parallel_tool_calls": shapes.boolean,
-    "prediction": shapes.mapping,
-    "presence_penalty": shapes.number(-2, 2),
-    "prompt_cache_key": shapes.text(),
-    "prompt_cache_options": shapes.mapping,
-    "prompt_cache_retention": shapes.choice("in_memory", "24h"),
-    "reasoning_effort": shapes.text(),
-    "response_format": shapes.record(
-        {"type": shapes.choice("json_object", "json_schema", "text"), "json_schema": _json_schema},
-        required=("type",),
-    ),
-    "safety_identifier": shapes.text(),
-    "seed": shapes.integer(-(2**63), 2**63 - 1),
-    "service_tier": shapes.choice("auto", "default", "flex", "scale", "priority", "fast"),
-    "stop": shapes.either(
-        "a string or an array", str=_stop, list=shapes.array(_stop, low=1, high=_MAX_STOPS)
-    ),
-    "store": shapes.boolean,
-    "stream": shapes.boolean,
-    "stream_options": shapes.record({"include_usage": shapes.boolean, "include_obfuscation": shapes.boolean}),
-    "temperature": shapes.number(0, 2),
-    "tool_choice": shapes.either(
-        "a string or an object", str=shapes.choice("none", "auto", "required"), dict=_chosen
-    ),
-    "tools": shapes.array(_tool, low=1, high=128),
-    "top_logprobs": shapes.integer(0, 20),
-    "top_p": shapes.number(0, 1),
-    "user": shapes.text(),
-    "verbosity": shapes.choice("low", "medium", "high"),
-    "web_search_options": shapes.mapping,
-    # Deprecated but still documented; refused below, because nothing here needs them.
-    "function_call": shapes.anything,
-    "functions": shapes.anything,
-}
-_check = shapes.record(_FIELDS, required=("messages",))
 _UNSUPPORTED = ("audio", "functions", "function_call", "logprobs", "top_logprobs", "web_search_options")
 
 
@@ -117,7 +28,7 @@ def read_request(body: Any, models: Mapping[str, Model]) -> Ask:
             simulator does not cover.
     """
     model = _model(model_name(body), models)
-    _check(body, ())
+    check_fields(body, ())
     _refuse_unsupported(body)
     messages: list[dict[str, Any]] = body["messages"]
     check_conversation(messages)

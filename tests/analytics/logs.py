@@ -94,6 +94,8 @@ def request_logs(draw: st.DrawFn, request_id: str) -> RequestLog:
     """Return an arbitrary log record within three days, some with payloads, retries and repeated stages."""
     at = draw(instants)
     calls = draw(st.integers(min_value=0, max_value=3))
+    payloads = st.builds(Payload, request_text=st.text(max_size=9), reply_text=st.just("a"))
+    faults = st.none() | st.just("timeout")
     return make_log(
         request_id,
         accepted_at=at,

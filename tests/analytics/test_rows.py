@@ -59,7 +59,7 @@ def test_a_full_record_fills_all_tables() -> None:
 
 
 def test_a_record_with_required_fields_only_has_one_row() -> None:
-    """A blocked request has no call, perhaps no stage, no text and no error: every optional may be missing."""
+    """A blocked request has no call, no text and no error: every optional may be missing."""
     log = RequestLog(
         request_id="r",
         tenant="t",

@@ -31,7 +31,7 @@ async def tables(clickhouse: ClickHouse) -> set[str]:
 
 
 def test_statements_end_with_a_semicolon_at_the_end_of_a_line() -> None:
-    """Semicolons inside a line belong to the statement; a file's last one may do without; comments are none."""
+    """A semicolon inside a line belongs to the statement; a comment is no statement."""
     assert len(TWO.statements) == 2
     assert TWO.statements[1] == "INSERT INTO two SELECT length('a;b')"
     assert Migration(version=1, name="x", sql="SELECT 1\n-- the end\n;\n-- nothing here\n").statements == [
@@ -106,7 +106,8 @@ async def test_raw_tables_and_views_have_the_columns_of_the_rows(clickhouse: Cli
     for table in TABLES:
         for name in (table.name, table.name.removesuffix("_raw")):
             found = await clickhouse.query(
-                "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {name:String}",
+                "SELECT name FROM system.columns "
+                "WHERE database = currentDatabase() AND table = {name:String}",
                 {"name": name},
             )
             assert {row["name"] for row in found} - {"timestamp"} == set(table.columns), name

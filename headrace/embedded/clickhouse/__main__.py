@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import uvicorn
+from chdb._chdb import set_signal_handlers_enabled
 
 from headrace.embedded.clickhouse.engine import Engine
 from headrace.embedded.clickhouse.server import MAX_RUNNING, ClickHouseHttp
@@ -33,6 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
         0 after an orderly end, 2 if it cannot start; standard error says why.
     """
     options = _parser().parse_args(arguments)
+    # chDB's own handlers leave a crashed process standing that refuses every query. Ours end it, with
+    # the stack in the log, so that it is started again.
+    set_signal_handlers_enabled(0)
+    faulthandler.enable()
     try:
         listener = _bind(options.host, options.port)
         engine = Engine(options.data_dir)

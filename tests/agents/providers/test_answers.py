@@ -12,7 +12,7 @@ TOOL = {
     "type": "function",
     "function": {
         "name": "turbine_speed",
-        "description": "The speed of a turbine",
+        "description": "The speed of turbines",
         "parameters": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
     },
 }

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -75,7 +75,7 @@ async def committed(app: StageApp) -> int | None:
     return await thread.call_thread(thread._consumer.committed, TopicPartition(REQUESTS.name, 0))
 
 
-async def wait_for(condition, timeout_s: float = 20.0) -> None:  # noqa: ASYNC109
+async def wait_for(condition: Callable[[], Awaitable[bool]], timeout_s: float = 20.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not await condition():
             await asyncio.sleep(0.05)

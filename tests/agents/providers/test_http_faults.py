@@ -1,0 +1,94 @@
+"""From error responses to faults, as a table."""
+
+from datetime import UTC, datetime
+
+import httpx2
+import pytest
+
+from agents.providers.faults import (
+    AuthenticationFault,
+    ContextTooLong,
+    Malformed,
+    ModelUnavailable,
+    Overloaded,
+    ProviderFault,
+    QuotaExhausted,
+    RateLimited,
+    Refused,
+    ServerFault,
+)
+from agents.providers.http_faults import answer_was_begun, retry_after_s, status_fault, timeout_fault
+from agents.providers.port import Timeouts
+
+NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind", "code", "fault"),
+    [
+        (400, "bad", "invalid_request_error", "invalid_value", Refused),
+        (400, "bad", "invalid_request_error", "context_length_exceeded", ContextTooLong),
+        (400, "prompt is too long: 9 tokens > 8 maximum", "invalid_request_error", None, ContextTooLong),
+        (401, "key", "authentication_error", None, AuthenticationFault),
+        (402, "pay", "billing_error", None, QuotaExhausted),
+        (403, "no", "permission_error", None, AuthenticationFault),
+        (403, "no access to model", None, "model_not_found", ModelUnavailable),
+        (404, "model: x", "not_found_error", None, ModelUnavailable),
+        (408, "slow", None, None, ServerFault),
+        (413, "large", "request_too_large", None, ContextTooLong),
+        (422, "what", None, None, Refused),
+        (429, "slow down", "rate_limit_error", None, RateLimited),
+        (429, "pay", "insufficient_quota", "insufficient_quota", QuotaExhausted),
+        (500, "boom", "api_error", None, ServerFault),
+        (503, "busy", None, None, Overloaded),
+        (504, "late", None, None, ServerFault),
+        (529, "busy", "overloaded_error", None, Overloaded),
+        (200, "busy", "overloaded_error", None, Overloaded),
+        (200, "boom", "api_error", None, ServerFault),
+        (200, "boom", None, None, ServerFault),
+        (200, "bad", "invalid_request_error", None, Refused),
+    ],
+)
+def test_each_error_is_one_fault(
+    status: int, message: str, kind: str | None, code: str | None, fault: type[ProviderFault]
+) -> None:
+    """Status, type and code decide; 200 is an error event within a stream."""
+    assert type(status_fault(status, message, kind=kind, code=code)) is fault
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.25"}, 0.25),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after": "Fri, 20 Nov 2026 09:00:30 GMT"}, 30.0),
+        ({"retry-after": "Fri, 20 Nov 2026 08:00:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "nan"}, None),
+    ],
+)
+def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
+    """Seconds, milliseconds, dates; nonsense is as good as nothing."""
+    assert retry_after_s(headers, NOW) == seconds
+
+
+def test_a_timeout_while_connecting_says_so() -> None:
+    """So does waiting for a free connection."""
+    timeouts = Timeouts(connect_s=1, first_token_s=2, between_tokens_s=2, total_s=9)
+    for cause in (httpx2.ConnectTimeout("x"), httpx2.PoolTimeout("x")):
+        assert timeout_fault(cause, timeouts).error == "timeout_connect"
+    assert timeout_fault(httpx2.ReadTimeout("x"), timeouts).error == "timeout_total"
+
+
+def test_only_an_answer_that_had_begun_was_generated() -> None:
+    """A connection that ended before any response cost nothing that is known."""
+    cut = httpx2.RemoteProtocolError("peer closed connection without sending complete message body")
+    assert answer_was_begun(cut)
+    assert answer_was_begun(Malformed("not JSON"))
+    assert not answer_was_begun(httpx2.RemoteProtocolError("Server disconnected without sending a response."))
+    assert not answer_was_begun(httpx2.ConnectError("refused"))
+    assert not answer_was_begun(ServerFault("500"))
