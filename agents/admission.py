@@ -1,6 +1,8 @@
 """From a record on the requests topic to an envelope: who asks, where the reply goes, how long there is."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 
 import msgspec
 
@@ -9,11 +11,12 @@ from streams.codec import header, header_text
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested, Envelope, Reply, ReplyAddress
 from streams.publisher import Emit
-from streams.topics import REPLIES
+from streams.topics import ALL_TOPICS, REPLIES
 
 DEFAULT_TENANT = "default"
 DEFAULT_TIER = "standard"
 
+_OUR_TOPICS = frozenset(topic.name for topic in ALL_TOPICS)
 _ID = msgspec.json.Decoder(type=dict[str, object])
 
 
@@ -33,14 +36,19 @@ def request_id_of(record: Record, request: ChatRequested | None = None) -> str |
     return record.address.replace(":", "-")
 
 
-def reply_address(record: Record, allowed_topics: frozenset[str]) -> ReplyAddress:
+def reply_address(record: Record, allowed_topics: Sequence[str]) -> ReplyAddress:
     """Return where the reply goes, from the headers that Spring's `ReplyingKafkaTemplate` writes.
+
+    Args:
+        record: the request's record.
+        allowed_topics: names or shell patterns of topics that may be named. Headrace's own topics may
+            not, but for `llm.replies.v1`, which always may.
 
     Raises:
         InvalidRequest: the headers name a topic that is not on the allow-list.
     """
     topic = header_text(record.headers, "kafka_replyTopic") or REPLIES.name
-    if topic != REPLIES.name and topic not in allowed_topics:
+    if topic != REPLIES.name and not _is_allowed(topic, allowed_topics):
         raise InvalidRequest(
             f"replies to topic {topic!r} are not allowed; add it to HEADRACE_REPLY_TOPICS",
             code="reply_topic_not_allowed",
@@ -57,6 +65,10 @@ def reply_address(record: Record, allowed_topics: frozenset[str]) -> ReplyAddres
 def fallback_address(record: Record) -> ReplyAddress:
     """Return the address on our own reply topic, for a sender whose own choice was refused."""
     return ReplyAddress(topic=REPLIES.name, correlation_id=header(record.headers, "kafka_correlationId"))
+
+
+def _is_allowed(topic: str, allowed_topics: Sequence[str]) -> bool:
+    return topic not in _OUR_TOPICS and any(fnmatchcase(topic, pattern) for pattern in allowed_topics)
 
 
 def reply_emit(reply: Reply, address: ReplyAddress) -> Emit:

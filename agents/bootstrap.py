@@ -94,7 +94,7 @@ async def _ports(settings: Settings) -> AsyncIterator[Ports]:
 def _runner(stage: Stage[Any], ports: Ports) -> StageRunner:
     settings = ports.settings
     dead_letters = DeadLetters(
-        reply_topics=frozenset(settings.reply_topics), default_deadline_ms=settings.default_deadline_ms
+        reply_topics=settings.reply_topics, default_deadline_ms=settings.default_deadline_ms
     )
     return StageRunner(stage, ports.publisher, dead_letters, default_deadline_ms=settings.default_deadline_ms)
 
@@ -116,9 +116,10 @@ async def _guardrail(ports: Ports, resources: AsyncExitStack) -> GuardrailStage:
                 max_request_bytes=settings.max_body_bytes,
             ),
             default_deadline_ms=settings.default_deadline_ms,
-            reply_topics=frozenset(settings.reply_topics),
+            reply_topics=settings.reply_topics,
         ),
         ports.registry,
+        has_topic=ports.publisher.has,
         scan=scan,
         redact=redact,
     )

@@ -1,6 +1,7 @@
 """The process `headrace analytics`: the schema, the sink and a small HTTP app."""
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Iterator
@@ -39,6 +40,8 @@ def serve(settings: Settings) -> None:
     Raises:
         ConfigurationError: the port is taken, or the schema is not what the migrations say.
     """
+    # It logs a traceback for each value that it cannot encode; we say which record it was, and why.
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     asyncio.run(run(settings))
 
 

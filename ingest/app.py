@@ -42,7 +42,6 @@ def create_app(services: Services) -> FastAPI:
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_wrong_parameters)
-    app.add_middleware(RequestFrame)
     if services.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -51,6 +50,7 @@ def create_app(services: Services) -> FastAPI:
             allow_headers=_ALLOWED_HEADERS,
             expose_headers=("X-Request-ID", "Retry-After", "Location"),
         )
+    app.add_middleware(RequestFrame)  # the last one added is the outermost: it sees preflights too
     describe_bodies(app)
     return app
 

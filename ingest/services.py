@@ -33,4 +33,8 @@ def services_of(request: Request) -> Services:
     return services
 
 
-ServicesDep = Annotated[Services, Depends(services_of)]
+async def _services(request: Request) -> Services:
+    return services_of(request)  # async, because FastAPI runs plain functions in a thread of their own
+
+
+ServicesDep = Annotated[Services, Depends(_services)]

@@ -5,7 +5,9 @@
     ├── InputError              the sender's mistake: tell the sender, never retry
     │   ├── UndecodableRecord   bytes on a topic that are not the event they should be
     │   └── InvalidRequest      a request that is well-formed and still cannot be served
-    ├── RecordTooLarge          a record that no broker of ours would take
+    ├── Undeliverable           a record that no retry can bring onto its topic
+    │   ├── RecordTooLarge      it is larger than the topics allow
+    │   └── UnknownTopic        its topic or partition does not exist
     └── TransientFault          somebody else's outage: wait and retry inside the deadline
         ├── KafkaUnavailable
         ├── StoreUnavailable    Redis
@@ -49,8 +51,16 @@ class InvalidRequest(InputError):
     """A well-formed request that cannot be served as it stands."""
 
 
-class RecordTooLarge(HeadraceError):
-    """A record is larger than the topics allow, so that no retry can help."""
+class Undeliverable(HeadraceError):
+    """A record cannot be brought onto its topic, however often it is tried."""
+
+
+class RecordTooLarge(Undeliverable):
+    """A record is larger than the topics allow."""
+
+
+class UnknownTopic(Undeliverable):
+    """A record's topic or partition does not exist; somebody else's topic, for ours are created."""
 
 
 class TransientFault(HeadraceError):

@@ -8,14 +8,17 @@ from typing import Self
 import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 
 from streams.codec import encode
-from streams.errors import KafkaUnavailable, RecordTooLarge
+from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
 from streams.events import Event
-from streams.topics import Topic
+from streams.topics import ALL_TOPICS, Topic
 
 MAX_RECORD_BYTES = 8 * 1024 * 1024
+
+_OUR_TOPICS = frozenset(topic.name for topic in ALL_TOPICS)
 
 log = structlog.get_logger(__name__)
 
@@ -118,9 +121,12 @@ class Publisher:
             KafkaUnavailable: not acknowledged in time. The record may still have been written: what
                 reads it must recognise a repeat.
             RecordTooLarge: the record exceeds `MAX_RECORD_BYTES`.
+            UnknownTopic: the topic (not one of ours) or its partition does not exist.
         """
         if self._producer is None:
             raise KafkaUnavailable("the publisher is not started")
+        if emit.topic not in _OUR_TOPICS and not await self.has(emit.topic, emit.partition):
+            raise UnknownTopic(f"there is no topic {emit.topic} with partition {emit.partition}")
         key = emit.key.encode() if isinstance(emit.key, str) else emit.key
         value = encode(emit.value) if isinstance(emit.value, Event) else emit.value
         try:
@@ -143,13 +149,28 @@ class Publisher:
             raise KafkaUnavailable(f"{emit.topic} was not acknowledged: {fault!r}") from fault
         return Position(sent.topic, sent.partition, sent.offset)
 
-    async def publish_all(self, emits: Iterable[Emit]) -> None:
-        """Send several records side by side and wait until the broker has them all.
+    async def has(self, topic: str, partition: int | None = None) -> bool:
+        """Whether a topic exists, and has the partition where one is named.
 
         Raises:
-            KafkaUnavailable: at least one was not acknowledged in time.
+            KafkaUnavailable: no broker said so in time.
         """
-        results = await asyncio.gather(*(self.publish(emit) for emit in emits), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        if self._producer is None:
+            raise KafkaUnavailable("the publisher is not started")
+        client = self._producer.client
+        found = client.cluster.partitions_for_topic(topic)
+        if found is None:
+            try:
+                found = await asyncio.wait_for(self._look_up(client, topic), self._timeout_s)
+            except (KafkaError, TimeoutError, OSError) as fault:
+                raise KafkaUnavailable(f"looking up topic {topic}: {fault!r}") from fault
+        return bool(found) and (partition is None or partition in found)
+
+    @staticmethod
+    async def _look_up(client: AIOKafkaClient, topic: str) -> set[int] | None:
+        """Ask a broker for the topic's partitions. aiokafka's own way asks for a whole time-out long."""
+        await client.add_topic(topic)
+        if not await client.force_metadata_update():
+            raise KafkaConnectionError("no broker answered")
+        partitions: set[int] | None = client.cluster.partitions_for_topic(topic)
+        return partitions

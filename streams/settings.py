@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     topic_partitions: int = Field(4, ge=1)
     topic_replication: int = Field(1, ge=1)
     reply_topics: tuple[str, ...] = Field(
-        (), description="JSON list of topics that senders may name in kafka_replyTopic"
+        (), description='JSON list of topics that senders may name in kafka_replyTopic, e.g. ["*.replies"]'
     )
     instance_id: str = Field("worker-0", min_length=1, description="stable name of this replica")
     guardrail_in_flight: int = Field(64, ge=1)

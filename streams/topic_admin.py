@@ -11,6 +11,7 @@ from streams.publisher import MAX_RECORD_BYTES
 from streams.topics import ALL_TOPICS, Topic
 
 _TIMEOUT_S = 30.0
+_WILD = frozenset("*?[")
 
 
 async def create_topics(
@@ -29,14 +30,18 @@ async def create_topics(
             request keeps its partition on its way.
         replication: the replication factor of each new topic.
         topics: which of Headrace's topics.
-        extra: reply topics of upstream services, to be created as `llm.replies.v1` is.
+        extra: reply topics of upstream services, to be created too; patterns among them are not.
 
     Raises:
         KafkaUnavailable: no broker answered.
         ConfigurationError: the broker refuses a topic, e.g. for its replication factor.
     """
     wanted = [_new_topic(topic, partitions, replication) for topic in topics]
-    wanted += [_new_topic(Topic(name=name, event=None), partitions, replication) for name in extra]
+    wanted += [
+        _new_topic(Topic(name=name, event=None), partitions, replication)
+        for name in extra
+        if not _WILD & set(name)
+    ]
     try:
         return await asyncio.wait_for(_create(bootstrap, wanted), _TIMEOUT_S)
     except (KafkaError, TimeoutError, OSError) as fault:

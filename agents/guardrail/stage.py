@@ -1,14 +1,14 @@
 """The guardrail stage: who asks, has it been asked before, can it be served, is it safe."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from agents import admission
 from agents.guardrail.validation import Limits, validate
-from agents.stage import Delivery
-from streams.errors import InputError
+from agents.stage import Delivery, Record
+from streams.errors import InputError, InvalidRequest
 from streams.events import (
     ChatRequested,
     Envelope,
@@ -48,7 +48,7 @@ class GuardrailSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     limits: Limits
     default_deadline_ms: int
-    reply_topics: frozenset[str]
+    reply_topics: tuple[str, ...]
 
 
 class GuardrailStage:
@@ -57,6 +57,7 @@ class GuardrailStage:
     Args:
         settings: limits and defaults.
         registry: knows the requests that were seen before.
+        has_topic: tells whether a topic, and its partition where one is named, exists.
         scan: finds a reason to block a text, or None.
         redact: replaces personal data in a text.
         clock: the time, UTC-aware.
@@ -70,12 +71,14 @@ class GuardrailStage:
         settings: GuardrailSettings,
         registry: RequestRegistry,
         *,
+        has_topic: Callable[[str, int | None], Awaitable[bool]],
         scan: Callable[[str], Finding | None],
         redact: Callable[[str], Redacted],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
         self._registry = registry
+        self._has_topic = has_topic
         self._scan = scan
         self._redact = redact
         self._clock = clock
@@ -83,11 +86,7 @@ class GuardrailStage:
     async def handle(self, delivery: Delivery[ChatRequested]) -> Sequence[Emit]:
         """Return the guarded request, its refusal, or the stored reply of a repeat."""
         record, request = delivery.record, delivery.event
-        refusal: InputError | None = None
-        try:
-            reply_to = admission.reply_address(record, self._settings.reply_topics)
-        except InputError as fault:
-            reply_to, refusal = admission.fallback_address(record), fault
+        reply_to, refusal = await self._reply_address(record)
         envelope = admission.open_envelope(
             record, request, reply_to=reply_to, default_deadline_ms=self._settings.default_deadline_ms
         )
@@ -107,6 +106,22 @@ class GuardrailStage:
 
     async def delivered(self, delivery: Delivery[ChatRequested]) -> None:
         """Nothing to note: the registry already knows the request."""
+
+    async def _reply_address(self, record: Record) -> tuple[ReplyAddress, InputError | None]:
+        """Return where the reply goes, and why the sender's own choice was refused if it was."""
+        try:
+            wanted = admission.reply_address(record, self._settings.reply_topics)
+        except InputError as fault:
+            return admission.fallback_address(record), fault
+        if await self._has_topic(wanted.topic, wanted.partition):
+            return wanted, None
+        where = wanted.topic if wanted.partition is None else f"{wanted.topic}-{wanted.partition}"
+        missing = InvalidRequest(
+            f"the reply topic {where} does not exist; create it first",
+            code="reply_topic_not_found",
+            param="kafka_replyTopic",
+        )
+        return admission.fallback_address(record), missing
 
     def _examine(self, envelope: Envelope) -> Sequence[Emit]:
         if self._clock() >= envelope.deadline_at:

@@ -1,6 +1,6 @@
 """From a prompt to an answer: retries on one model, then the next model."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 
 import msgspec
@@ -8,6 +8,7 @@ import structlog
 
 from agents.llm.calling import Called, Caller
 from agents.llm.circuits import Circuits
+from agents.llm.patience import patiently
 from agents.llm.policy import LlmPolicy
 from agents.llm.ports import CallJournal, Clock
 from agents.llm.prompt import provider_call
@@ -117,9 +118,17 @@ class Attempts:
 
         Raises:
             Fenced: another attempt took over.
-            StoreUnavailable: the journal does not answer, so no call may be made.
+            StoreUnavailable: the journal does not answer, so no call may be made, and none was: the whole
+                may be tried again. Later, when there is spend to book, the journal is waited for.
         """
-        left = list(routes)
+        try:
+            return await self._run(work, list(routes))
+        except StoreUnavailable:
+            if not work.calls:
+                raise
+            return OutOfTime()
+
+    async def _run(self, work: Work, left: list[Route]) -> Ending:
         while left:
             route = left.pop(0)
             ending = await self._try_model(work, route, has_next=bool(left))
@@ -181,7 +190,7 @@ class Attempts:
             started_at=now,
             input_tokens=work.input_tokens,
         )
-        number = await self._journal.begin_call(work.hold, begun, after=work.last_number)
+        number = await self._begin(work, begun)
         provider = self._providers[route.model.provider]
         called = await self._caller.call(
             provider, route, call, event=work.event, hold=work.hold, number=number
@@ -191,6 +200,19 @@ class Attempts:
             work.faults.append(called.fault)
             await self._note_end(work, called.booked)
         return called
+
+    async def _begin(self, work: Work, begun: BegunCall) -> int:
+        def step() -> Awaitable[int]:
+            return self._journal.begin_call(work.hold, begun, after=work.last_number)
+
+        if not work.calls:
+            return await step()
+        return await patiently(
+            step,
+            remaining_s=lambda: work.remaining_s(self._clock.now()),
+            clock=self._clock,
+            request_id=work.hold.request_id,
+        )
 
     async def _note_end(self, work: Work, booked: LlmCall) -> None:
         try:

@@ -13,6 +13,7 @@ from agents.llm.booking import orphaned
 from agents.llm.calling import Caller
 from agents.llm.circuits import Circuits
 from agents.llm.degraded import degraded_completion
+from agents.llm.patience import patiently
 from agents.llm.policy import LlmPolicy
 from agents.llm.ports import CallJournal, Clock, DeltaSink, GuardFactory, SystemClock
 from agents.llm.result import Outcome, emit, pack, unpack
@@ -36,7 +37,6 @@ from streams.publisher import Emit
 from streams.topics import MISSES
 
 _MAX_UNSENT = 10_000
-_STORE_RETRY_S = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -160,24 +160,26 @@ class LlmStage:
         return _conclude(work, await self._attempts.run(work, routing.routes))
 
     async def _store(self, work: Work, result: bytes) -> None:
-        """Store the result. It was paid for, so Redis is given until the deadline to come back.
+        """Store the result; it was paid for, so Redis is given until the deadline to come back.
+
+        If it does not, the result is sent all the same: an answer that is sent twice is recognised further
+        down, whereas the spend of one that is thrown away would be in no book.
 
         Raises:
             Fenced: another attempt took over.
-            StoreUnavailable: Redis did not come back.
         """
-        while True:
-            try:
-                stored = await self._journal.finish(work.hold, result)
-            except StoreUnavailable as fault:
-                if work.remaining_s(self._clock.now()) <= _STORE_RETRY_S:
-                    raise
-                log.warning("llm.result_not_stored", request_id=work.hold.request_id, reason=str(fault))
-                await self._clock.sleep(_STORE_RETRY_S)
-                continue
-            if not stored:
-                raise Fenced(work.hold)
+        try:
+            stored = await patiently(
+                lambda: self._journal.finish(work.hold, result),
+                remaining_s=lambda: work.remaining_s(self._clock.now()),
+                clock=self._clock,
+                request_id=work.hold.request_id,
+            )
+        except StoreUnavailable as fault:
+            log.error("llm.result_not_stored", request_id=work.hold.request_id, reason=str(fault))  # noqa: TRY400  # the stack says nothing more
             return
+        if not stored:
+            raise Fenced(work.hold)
 
     def _to_send(self, delivery: Delivery[CacheMissed], hold: Hold, outcome: Outcome) -> Sequence[Emit]:
         self._unsent[id(delivery)] = delivery, hold

@@ -27,11 +27,11 @@ class DeadLetters:
     """Turns a failed record into a dead letter and, where its sender is known, a terminal error.
 
     Args:
-        reply_topics: the topics that senders may name for their replies.
+        reply_topics: names or patterns of topics that senders may name for their replies.
         default_deadline_ms: as in the settings, for requests that never got an envelope.
     """
 
-    def __init__(self, *, reply_topics: frozenset[str], default_deadline_ms: int) -> None:
+    def __init__(self, *, reply_topics: Sequence[str], default_deadline_ms: int) -> None:
         self._reply_topics = reply_topics
         self._default_deadline_ms = default_deadline_ms
 

@@ -17,7 +17,7 @@ import structlog
 from agents.runner.dead_letters import DeadLetters
 from agents.stage import Delivery, Record, Stage
 from streams import codec
-from streams.errors import InputError, RecordTooLarge, TransientFault
+from streams.errors import InputError, TransientFault, Undeliverable
 from streams.events import ErrorInfo, Event, OutcomeReached, Timing
 from streams.publisher import Emit, Publisher
 
@@ -61,11 +61,10 @@ class StageRunner:
         started_at = self._clock()
         delivery, emits = await self._decide(record)
         timing = self._timing(record, started_at, emits)
-        stamped = [self._stamp(emit, timing) for emit in emits]
-        try:
-            await self._send(stamped)
-        except RecordTooLarge as fault:
-            await self._send(self._bury(record, delivery.event if delivery else None, fault))
+        undeliverable = await self._send([self._stamp(emit, timing) for emit in emits])
+        if undeliverable:
+            event = delivery.event if delivery else None
+            await self._send(self._bury(record, event, undeliverable[0]))
         if delivery is not None:
             await self._note_delivery(delivery)
 
@@ -107,18 +106,30 @@ class StageRunner:
                     return self._dead_letters.tell(delivery.record, delivery.event, _unavailable(fault))
             await self._sleep(wait_s)
 
-    async def _send(self, emits: Sequence[Emit]) -> None:
-        """Send until the broker has acknowledged; an unacknowledged record must not be committed."""
-        tries = 0
-        while emits:
-            try:
-                await self._publisher.publish_all(emits)
-            except TransientFault as fault:
+    async def _send(self, emits: Sequence[Emit]) -> list[Undeliverable]:
+        """Send until the broker has acknowledged each; what is not acknowledged must not be committed.
+
+        Returns the faults of those that no retry can help.
+        """
+        waiting, undeliverable, tries = list(emits), list[Undeliverable](), 0
+        while waiting:
+            results = await asyncio.gather(
+                *(self._publisher.publish(emit) for emit in waiting), return_exceptions=True
+            )
+            faults = [each for each in results if isinstance(each, BaseException)]
+            unexpected = [each for each in faults if not isinstance(each, (TransientFault, Undeliverable))]
+            if unexpected:
+                raise unexpected[0]
+            undeliverable += [each for each in faults if isinstance(each, Undeliverable)]
+            waiting = [
+                emit for emit, each in zip(waiting, results, strict=True) if isinstance(each, TransientFault)
+            ]
+            transient = [each for each in faults if isinstance(each, TransientFault)]
+            if transient:
                 tries += 1
-                log.warning("stage.send_failed", stage=self.stage.name, tries=tries, error=str(fault))
-                await self._sleep(self._backoff_s(tries, fault))
-            else:
-                return
+                log.warning("stage.send_failed", stage=self.stage.name, tries=tries, error=str(transient[0]))
+                await self._sleep(self._backoff_s(tries, transient[0]))
+        return undeliverable
 
     async def _note_delivery(self, delivery: Delivery[Any]) -> None:
         for tries in range(1, _TRIES_TO_NOTE_DELIVERY + 1):

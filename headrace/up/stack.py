@@ -163,6 +163,7 @@ class Stack:
             "HEADRACE_INGEST_PORT": str(ingest),
             "HEADRACE_ANALYTICS_PORT": str(analytics),
         }
+        environ.setdefault("HEADRACE_REPLY_TOPICS", '["*"]')  # on one machine, everybody is ourselves
         environ.setdefault("HEADRACE_API_KEY", keys.api_key)
         environ.setdefault("HEADRACE_ADMIN_KEY", keys.admin_key)
         if simulator is not None:

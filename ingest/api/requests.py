@@ -33,7 +33,7 @@ router = APIRouter(tags=["requests"])
 _MAX_DEADLINE_MS = 600_000
 #: Replies to requests that came in elsewhere do not pass this replica: the registry is asked.
 _POLL_S = 1.0
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 @router.post("/v1/requests", status_code=202, openapi_extra=body_of(ChatBody))
@@ -97,7 +97,7 @@ async def _watch_registry(listener: Listener, request_id: str, registry: Registr
 
 async def _state_of(request_id: str, caller: Caller, services: Services) -> RequestState:
     try:
-        known = bool(_REQUEST_ID.match(request_id))
+        known = bool(_REQUEST_ID.fullmatch(request_id))
         state = await services.registry.find(request_id) if known else None
     except StoreUnavailable as fault:
         raise outage(fault, "the request registry") from fault

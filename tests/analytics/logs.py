@@ -107,15 +107,8 @@ def request_logs(draw: st.DrawFn, request_id: str) -> RequestLog:
         pii_types=tuple(draw(st.lists(st.sampled_from(("email", "phone")), max_size=2))),
         timings=tuple(make_timing(stage, at, work_us=place) for place, stage in enumerate(draw(stages))),
         calls=tuple(
-            make_call(
-                f"{request_id}-c{number}",
-                at,
-                cost_usd=draw(costs),
-                error=draw(st.none() | st.just("timeout")),
-            )
+            make_call(f"{request_id}-c{number}", at, cost_usd=draw(costs), error=draw(faults))
             for number in range(calls)
         ),
-        payload=draw(
-            st.none() | st.builds(Payload, request_text=st.text(max_size=9), reply_text=st.just("a"))
-        ),
+        payload=draw(st.none() | payloads),
     )

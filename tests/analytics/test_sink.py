@@ -1,17 +1,14 @@
 """The sink on a real broker and a real engine: nothing lost, nothing twice, whatever happens."""
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.batches import Batch, Limits
@@ -31,45 +28,83 @@ pytestmark = pytest.mark.integration
 
 PARTITIONS = 4
 COST = Decimal("0.000700001")
+HEADERS = [("ce_id", b"e-7"), ("ce_id", b"e-8")]
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A topic of its own, the database, and all that a sink between them needs."""
+
+    bootstrap: str
+    topic: str
+    producer: AIOKafkaProducer
+    publisher: Publisher
+    clickhouse: ClickHouse
+
+    def config(self, *, instance_id: str = "sink-0", rows: int = 10_000) -> SinkConfig:
+        return SinkConfig(
+            bootstrap=self.bootstrap,
+            topic=self.topic,
+            instance_id=instance_id,
+            group=f"group.{self.topic}",
+            batch=Limits(rows=rows, bytes=16_000_000, seconds=0.1),
+        )
+
+    def writer(self, status: SinkStatus) -> BatchWriter:
+        return BatchWriter(self.clickhouse, self.publisher, status)
+
+    async def produce(self, names: Iterable[str], *, partition: int | None = None) -> None:
+        sends = [
+            await self.producer.send(
+                self.topic, encode(make_log(name, cost_usd=COST)), key=name.encode(), partition=partition
+            )
+            for name in names
+        ]
+        await asyncio.gather(*sends)
+
+    async def committed(self) -> list[OffsetAndMetadata]:
+        offsets = CommittedOffsets(self.bootstrap, group=f"group.{self.topic}", timeout_s=10)
+        try:
+            found = await offsets.read([TopicPartition(self.topic, number) for number in range(PARTITIONS)])
+        finally:
+            await offsets.close()
+        return [commit for commit in found.values() if commit.offset >= 0]
+
+    async def dead_letters(self, count: int) -> list[ConsumerRecord]:
+        """The dead letters of this topic's records."""
+        consumer = AIOKafkaConsumer(
+            DEAD_LETTERS.name, bootstrap_servers=self.bootstrap, auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        found: list[ConsumerRecord] = []
+        try:
+            async with asyncio.timeout(30):
+                while len(found) < count:
+                    letter = await consumer.getone()
+                    if dict(letter.headers)["__streams.errors.topic"] == self.topic.encode():
+                        found.append(letter)
+        finally:
+            await consumer.stop()
+        return found
 
 
 @pytest.fixture
-async def topic(kafka_bootstrap: str) -> str:
-    """A topic of its own for each test; the dead-letter topic is there too."""
-    name = f"logs-{uuid4().hex[:8]}"
+async def stand(kafka_bootstrap: str, clickhouse: ClickHouse) -> AsyncIterator[Stand]:
+    """Kafka and ClickHouse with what the test needs in them."""
+    topic = f"logs-{uuid4().hex[:8]}"
     await create_topics(
         kafka_bootstrap,
         partitions=PARTITIONS,
         replication=1,
-        topics=[Topic(name=name, event=None), DEAD_LETTERS],
+        topics=[Topic(name=topic, event=None), DEAD_LETTERS],
     )
-    return name
-
-
-@pytest.fixture
-async def publisher(kafka_bootstrap: str) -> AsyncIterator[Publisher]:
-    """For the dead letters."""
-    async with Publisher(kafka_bootstrap, client_id="test") as connected:
-        yield connected
-
-
-@pytest.fixture
-async def producer(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
-    """For the log records."""
-    connected = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, linger_ms=5)
-    await connected.start()
-    yield connected
-    await connected.stop()
-
-
-def config(bootstrap: str, topic: str, instance_id: str = "sink-0", rows: int = 10_000) -> SinkConfig:
-    return SinkConfig(
-        bootstrap=bootstrap,
-        topic=topic,
-        instance_id=instance_id,
-        group=f"group.{topic}",
-        batch=Limits(rows=rows, bytes=16_000_000, seconds=0.1),
-    )
+    producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, linger_ms=5)
+    await producer.start()
+    try:
+        async with Publisher(kafka_bootstrap, client_id="test") as publisher:
+            yield Stand(kafka_bootstrap, topic, producer, publisher, clickhouse)
+    finally:
+        await producer.stop()
 
 
 @asynccontextmanager
@@ -87,25 +122,16 @@ async def running(sink: Sink) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def until(condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
+    async def asked() -> bool:
+        return condition()
+
+    await until_async(asked, timeout_s=timeout_s)
+
+
+async def until_async(condition: Callable[[], Awaitable[bool]], *, timeout_s: float = 60.0) -> None:
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not await condition():
             await asyncio.sleep(0.02)
-
-
-async def produce(producer: AIOKafkaProducer, topic: str, names: Iterable[str]) -> None:
-    sends = [
-        await producer.send(topic, encode(make_log(name, cost_usd=COST)), key=name.encode()) for name in names
-    ]
-    await asyncio.gather(*sends)
-
-
-async def committed(bootstrap: str, topic: str) -> list[OffsetAndMetadata]:
-    offsets = CommittedOffsets(bootstrap, group=f"group.{topic}", timeout_s=10)
-    try:
-        found = await offsets.read([TopicPartition(topic, number) for number in range(PARTITIONS)])
-    finally:
-        await offsets.close()
-    return [commit for commit in found.values() if commit.offset >= 0]
 
 
 async def sums(clickhouse: ClickHouse, *, raw: bool = False) -> dict[str, object]:
@@ -123,23 +149,17 @@ def once(requests: int) -> dict[str, object]:
     return {"requests": requests, "usd": COST * requests, "stages": 5 * requests, "calls": requests}
 
 
-async def test_records_become_rows_and_offsets_are_committed_after_them(
-    kafka_bootstrap: str,
-    topic: str,
-    producer: AIOKafkaProducer,
-    publisher: Publisher,
-    clickhouse: ClickHouse,
-) -> None:
+async def test_records_become_rows_and_offsets_are_committed_after_them(stand: Stand) -> None:
     """From all partitions; at the end the commits say that nothing is announced or open."""
     status = SinkStatus()
-    sink = Sink(config(kafka_bootstrap, topic), BatchWriter(clickhouse, publisher, status), status)
-    await produce(producer, topic, (f"r-{number}" for number in range(500)))
+    sink = Sink(stand.config(), stand.writer(status), status)
+    await stand.produce(f"r-{number}" for number in range(500))
     async with running(sink):
         await until(lambda: status.records == 500)
-        await produce(producer, topic, ["later"])
+        await stand.produce(["later"])
         await until(lambda: status.records == 501 and status.lag_records == 0)
-    assert await sums(clickhouse) == once(501)
-    commits = await committed(kafka_bootstrap, topic)
+    assert await sums(stand.clickhouse) == once(501)
+    commits = await stand.committed()
     assert sum(commit.offset for commit in commits) == 501
     assert {commit.metadata for commit in commits} == {""}
     assert status.partitions == PARTITIONS
@@ -157,55 +177,33 @@ class DiesAfterTheInsert(BatchWriter):
         await asyncio.Event().wait()
 
 
-async def test_a_batch_that_was_inserted_but_not_committed_is_repeated_exactly(
-    kafka_bootstrap: str,
-    topic: str,
-    producer: AIOKafkaProducer,
-    publisher: Publisher,
-    clickhouse: ClickHouse,
-) -> None:
+async def test_a_batch_that_was_inserted_but_not_committed_is_repeated_exactly(stand: Stand) -> None:
     """The successor has other limits and finds more records, and still writes the announced range first.
 
     Its inserts are recognised: not even the raw tables have a row twice.
     """
-    await asyncio.gather(
-        *[
-            await producer.send(topic, encode(make_log(f"r-{number}", cost_usd=COST)), partition=1)
-            for number in range(300)
-        ]
-    )
+    await stand.produce((f"r-{number}" for number in range(300)), partition=1)
     status = SinkStatus()
-    dying = DiesAfterTheInsert(clickhouse, publisher, status)
-    async with running(Sink(config(kafka_bootstrap, topic, rows=120), dying, status)) as task:
+    dying = DiesAfterTheInsert(stand.clickhouse, stand.publisher, status)
+    async with running(Sink(stand.config(rows=120), dying, status)) as task:
         await until(lambda: dying.inserted is not None)
         task.cancel()
     assert dying.inserted is not None
     announced = str(dying.inserted.range)
-    assert await committed(kafka_bootstrap, topic) == [OffsetAndMetadata(0, announced)]
-    assert await sums(clickhouse, raw=True) == once(len(dying.inserted.records))
+    assert await stand.committed() == [OffsetAndMetadata(0, announced)]
+    assert await sums(stand.clickhouse, raw=True) == once(len(dying.inserted.records))
 
-    await asyncio.gather(
-        *[
-            await producer.send(topic, encode(make_log(f"s-{number}", cost_usd=COST)), partition=1)
-            for number in range(50)
-        ]
-    )
+    await stand.produce((f"s-{number}" for number in range(50)), partition=1)
     status = SinkStatus()
-    writer = BatchWriter(clickhouse, publisher, status)
-    async with running(Sink(config(kafka_bootstrap, topic, rows=1_000), writer, status)):
+    writer = stand.writer(status)
+    async with running(Sink(stand.config(rows=1_000), writer, status)):
         await until(lambda: status.records == 350)
     assert status.replayed_batches == 1
-    assert await sums(clickhouse, raw=True) == once(350)
-    assert await sums(clickhouse) == once(350)
+    assert await sums(stand.clickhouse, raw=True) == once(350)
+    assert await sums(stand.clickhouse) == once(350)
 
 
-async def test_bad_records_go_to_the_dead_letters_and_the_others_go_on(
-    kafka_bootstrap: str,
-    topic: str,
-    producer: AIOKafkaProducer,
-    publisher: Publisher,
-    clickhouse: ClickHouse,
-) -> None:
+async def test_bad_records_go_to_the_dead_letters_and_the_others_go_on(stand: Stand) -> None:
     """No JSON, no log record, a value that does not fit, and a row that the server refuses: each with why."""
     bad = {
         b"no-json": b"\xff{",
@@ -213,24 +211,24 @@ async def test_bad_records_go_to_the_dead_letters_and_the_others_go_on(
         b"no-fit": encode(make_log("no-fit", output_tokens=2**40)),
         b"refused": encode(make_log("")),
     }
-    await produce(producer, topic, (f"before-{number}" for number in range(40)))
+    await stand.produce(f"before-{number}" for number in range(40))
     for key, value in bad.items():
-        await producer.send_and_wait(topic, value, key=key, headers=[("ce_id", b"e-7"), ("ce_id", b"e-8")])
-    await produce(producer, topic, (f"after-{number}" for number in range(40)))
+        await stand.producer.send_and_wait(stand.topic, value, key=key, headers=HEADERS)
+    await stand.produce(f"after-{number}" for number in range(40))
     status = SinkStatus()
-    sink = Sink(config(kafka_bootstrap, topic), BatchWriter(clickhouse, publisher, status), status)
+    sink = Sink(stand.config(), stand.writer(status), status)
     async with running(sink):
         await until(lambda: status.records == 84)
     assert status.dead_letters == 4
-    [row] = await clickhouse.query("SELECT count() AS n, sum(cost_usd) AS usd FROM requests")
+    [row] = await stand.clickhouse.query("SELECT count() AS n, sum(cost_usd) AS usd FROM requests")
     assert (row["n"], row["usd"]) == (80, 80 * COST)
 
-    letters = await dead_letters(kafka_bootstrap, topic, len(bad))
+    letters = await stand.dead_letters(len(bad))
     assert {letter.key: letter.value for letter in letters} == bad
     for letter in letters:
-        assert list(letter.headers[:2]) == [("ce_id", b"e-7"), ("ce_id", b"e-8")]
+        assert list(letter.headers[:2]) == HEADERS
         reason = dict(letter.headers[2:])
-        assert reason["__streams.errors.topic"] == topic.encode()
+        assert reason["__streams.errors.topic"] == stand.topic.encode()
         assert reason["__streams.errors.stage"] == b"analytics"
         assert int(reason["__streams.errors.offset"]) >= 0
         assert 0 <= int(reason["__streams.errors.partition"]) < PARTITIONS
@@ -241,45 +239,22 @@ async def test_bad_records_go_to_the_dead_letters_and_the_others_go_on(
     assert "request_id_is_given" in reasons[b"refused"]
 
 
-async def dead_letters(bootstrap: str, topic: str, count: int) -> list:
-    """The dead letters that came from `topic`."""
-    consumer = AIOKafkaConsumer(DEAD_LETTERS.name, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
-    await consumer.start()
-    found = []
-    try:
-        async with asyncio.timeout(30):
-            async for letter in consumer:
-                if dict(letter.headers)["__streams.errors.topic"] == topic.encode():
-                    found.append(letter)
-                if len(found) == count:
-                    return found
-    finally:
-        await consumer.stop()
-    return found
-
-
 async def test_an_outage_of_clickhouse_is_waited_out(
-    kafka_bootstrap: str,
-    topic: str,
-    producer: AIOKafkaProducer,
-    publisher: Publisher,
-    clickhouse: ClickHouse,
-    clickhouse_url: str,
-    database: str,
+    stand: Stand, clickhouse_url: str, database: str
 ) -> None:
     """Health says it, the sink stays in its group with bounded memory, and catches up afterwards."""
     status = SinkStatus()
-    limits = config(kafka_bootstrap, topic, rows=100)
+    limits = stand.config(rows=100)
     async with Proxy(clickhouse_url) as proxy:
         connection = ClickHouse(proxy.url, database=database, timeout_s=5)
-        sink = Sink(limits, BatchWriter(connection, publisher, status), status)
+        sink = Sink(limits, BatchWriter(connection, stand.publisher, status), status)
         async with running(sink):
             status.schema_ready = True
-            await produce(producer, topic, (f"before-{number}" for number in range(100)))
+            await stand.produce(f"before-{number}" for number in range(100))
             await until(lambda: status.records == 100)
             assert status.ready
             await proxy.cut()
-            await produce(producer, topic, (f"during-{number}" for number in range(5_000)))
+            await stand.produce(f"during-{number}" for number in range(5_000))
             await until(lambda: "clickhouse" in status.outages)
             assert not status.ready
             assert status.behind_s > 0
@@ -292,54 +267,31 @@ async def test_an_outage_of_clickhouse_is_waited_out(
             assert status.partitions == partitions
             await until(lambda: status.ready and status.lag_records == 0)
         await connection.close()
-    assert await sums(clickhouse) == once(5_100)
+    assert await sums(stand.clickhouse) == once(5_100)
 
 
-async def test_partitions_that_move_between_sinks_lose_and_repeat_nothing(
-    kafka_bootstrap: str,
-    topic: str,
-    producer: AIOKafkaProducer,
-    publisher: Publisher,
-    clickhouse: ClickHouse,
-) -> None:
+async def test_partitions_that_move_between_sinks_lose_and_repeat_nothing(stand: Stand) -> None:
     """A second replica joins in the middle of the work and leaves again."""
     statuses = [SinkStatus(), SinkStatus()]
     sinks = [
         Sink(
-            config(kafka_bootstrap, topic, instance_id=f"sink-{number}", rows=50),
-            BatchWriter(clickhouse, publisher, status),
+            stand.config(instance_id=f"sink-{number}", rows=50),
+            stand.writer(status),
             status,
         )
         for number, status in enumerate(statuses)
     ]
     async with running(sinks[0]):
-        await produce(producer, topic, (f"a-{number}" for number in range(1_000)))
+        await stand.produce(f"a-{number}" for number in range(1_000))
         await until(lambda: statuses[0].records > 0)
         async with running(sinks[1]):
             await until(lambda: statuses[1].partitions > 0)
-            await produce(producer, topic, (f"b-{number}" for number in range(1_000)))
+            await stand.produce(f"b-{number}" for number in range(1_000))
             await until(lambda: statuses[1].records > 0)
-        await produce(producer, topic, (f"c-{number}" for number in range(1_000)))
-        async with asyncio.timeout(60):
-            while (await sums(clickhouse))["requests"] != 3_000:
-                await asyncio.sleep(0.2)
-    assert await sums(clickhouse) == once(3_000)
+        await stand.produce(f"c-{number}" for number in range(1_000))
 
+        async def complete() -> bool:
+            return (await sums(stand.clickhouse))["requests"] == 3_000
 
-SERVE = "from analytics.main import serve; from streams.settings import load_settings; serve(load_settings())"
-
-
-def start_process(bootstrap: str, clickhouse_url: str, database: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", SERVE],
-        env=os.environ
-        | {
-            "HEADRACE_KAFKA_BOOTSTRAP": bootstrap,
-            "HEADRACE_REDIS_URL": "redis://127.0.0.1:1/0",
-            "HEADRACE_CLICKHOUSE_URL": clickhouse_url,
-            "HEADRACE_CLICKHOUSE_DATABASE": database,
-            "HEADRACE_ANALYTICS_PORT": "0",
-            "HEADRACE_SINK_BATCH_ROWS": "200",
-            "HEADRACE_SINK_BATCH_SECONDS": "0.1",
-        },
-    )
+        await until_async(complete)
+    assert await sums(stand.clickhouse) == once(3_000)

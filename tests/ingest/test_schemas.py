@@ -25,7 +25,12 @@ def _completion(stream: bool = False, user_header: str | None = None, **fields: 
 def test_a_native_body_becomes_the_event() -> None:
     """Every field that the client may set arrives under its own name."""
     body = ChatBody(
-        query="why?", user_id="ada", template="general_chat", variables={"a": "b"}, session_id="s", stop=("x",)
+        query="why?",
+        user_id="ada",
+        template="general_chat",
+        variables={"a": "b"},
+        session_id="s",
+        stop=("x",),
     )
     event = native_request(body)
     assert (event.query, event.user_id, event.template) == ("why?", "ada", "general_chat")

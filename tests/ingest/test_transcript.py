@@ -66,9 +66,7 @@ def test_next_step(sent: str, text: str, content: str | None, step: Step) -> Non
     assert next_step(sent, text, content) == step
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4), st.text(max_size=3)), max_size=20), st.text()
-)
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4), st.text(max_size=3)), max_size=20), st.text())
 def test_a_client_ends_with_exactly_the_reply(deltas: list[tuple[int, int, str]], content: str) -> None:
     """Whatever deltas came, in whatever order: what a client keeps after the resets is the reply."""
     progress, kept = Progress(), ""

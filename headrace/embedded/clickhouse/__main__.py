@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from chdb._chdb import set_signal_handlers_enabled
+from chdb import _chdb
 
 from headrace.embedded.clickhouse.engine import Engine
 from headrace.embedded.clickhouse.server import MAX_RUNNING, ClickHouseHttp
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # chDB's own handlers leave a crashed process standing that refuses every query. Ours end it, with
     # the stack in the log, so that it is started again.
-    set_signal_handlers_enabled(0)
+    _chdb.set_signal_handlers_enabled(0)  # type: ignore[attr-defined]  # missing in its stubs
     faulthandler.enable()
     try:
         listener = _bind(options.host, options.port)

@@ -29,6 +29,9 @@ _RESERVED = frozenset({
     "query", "database", "default_format", "user", "password", "quota_key", "role", "query_id",
     "session_id", "session_timeout", "session_check", "close_session", "compress", "decompress",
     "stacktrace", "wait_end_of_query", "buffer_size", "client_protocol_version",
+    # Settings that only the HTTP side looks at: kept from the engine, which would have to undo them.
+    "enable_http_compression", "send_progress_in_http_headers", "http_headers_progress_interval_ms",
+    "cancel_http_readonly_queries_on_client_close",
 })  # fmt: skip
 
 
@@ -110,7 +113,7 @@ def _call(
         settings, session_id = reader_settings(settings), ""
     elif readonly and not session_id and settings.get("readonly", "0") == "0":
         settings["readonly"] = "2"
-    compressible = settings.get("enable_http_compression", "1") not in ("0", "false")
+    compressible = query.get("enable_http_compression", "1") not in ("0", "false")
     return Call(
         user=user,
         content=content,

@@ -24,12 +24,6 @@ from headrace.embedded.clickhouse.statement import Insert, read_input_from
 from headrace.embedded.data_dir import DataDirLock
 from headrace.embedded.errors import DataCorrupt
 
-INLINE_INSERT_BYTES = 128 << 10
-"""Up to here an INSERT is one call with its data in it; beyond, its data is fed in pieces.
-
-The engine reads no further than max_query_size (256 KiB) in a statement, data included.
-"""
-
 _FEED_BYTES = 1 << 20
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _CODE_UNKNOWN_SETTING = 115
@@ -121,6 +115,9 @@ class Connection:
     ) -> Statistics:
         """Run an INSERT.
 
+        Its data is always fed apart from its SQL: within a statement the engine takes two line feeds, even
+        of binary data, for the data's end.
+
         Args:
             insert: Its parts.
             text: The SQL and as much of the data as came with it.
@@ -132,14 +129,11 @@ class Connection:
         """
         if insert.selects:
             return self._insert_select(insert, text, data, parameters)
-        rest = data.read(INLINE_INSERT_BYTES)
-        if len(text) + len(rest) <= INLINE_INSERT_BYTES:
-            return self.run(text + rest, "Null", parameters)[1]
         for name, value in parameters.items():
             self.run(f"SET {_setting_name('param_' + name)} = {_quoted(value)}".encode(), "Null", {})
         try:
             with self._chdb.send_insert(insert.sql.decode(), insert.input_format) as stream:
-                stream.append(text[insert.data_offset :] + rest)
+                stream.append(text[insert.data_offset :])
                 while chunk := data.read(_FEED_BYTES):
                     stream.append(chunk)
                 result = stream.finish()
@@ -205,10 +199,10 @@ class Connection:
             scope: What was entered.
             before: `changed_settings` before that.
         """
-        pairs = [
-            f"{name} = {_quoted(before[name]) if name in before else 'DEFAULT'}" for name in scope.assignments
-        ]
-        self.run(f"SET {', '.join(pairs)}".encode(), "Null", {})
+        for name in scope.settings:  # not log_comment: every request sets it anew
+            value = _quoted(before[name]) if name in before else "DEFAULT"
+            with contextlib.suppress(QueryFailed):  # there is no such setting, and `enter` said so
+                self.run(f"SET {_setting_name(name)} = {value}".encode(), "Null", {})
 
 
 class Engine:

@@ -131,13 +131,14 @@ def run_plan(engine: Engine, session: Connection | None, call: Call, plan: Plan,
 
 
 def _in_session(session: Connection, call: Call, plan: Plan, pipe_fd: int) -> Outcome:
-    database = session.database()
-    before = session.changed_settings()
+    # Reading them costs milliseconds, and most requests change neither.
+    database = session.database() if call.scope.database else ""
+    before = session.changed_settings() if call.scope.settings else {}
     try:
         return _run(session, call, plan, pipe_fd)
     finally:
         session.leave(call.scope, before)
-        if call.scope.database and session.database() == call.scope.database:
+        if database and session.database() == call.scope.database:
             session.use(database)
         for table in call.external:
             table.drop(session)

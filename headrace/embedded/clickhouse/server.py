@@ -18,7 +18,7 @@ from headrace.embedded.clickhouse.admission import Admission
 from headrace.embedded.clickhouse.call import SPOOL_BYTES, Call, read_call
 from headrace.embedded.clickhouse.engine import Connection, Engine
 from headrace.embedded.clickhouse.faults import QueryFailed
-from headrace.embedded.clickhouse.pipe import PIECE_BYTES, open_pipe
+from headrace.embedded.clickhouse.pipe import PIECE_BYTES, PipeReader, open_pipe
 from headrace.embedded.clickhouse.plan import Outcome, Plan, make_plan, run_plan
 from headrace.embedded.clickhouse.reply import Identity, Reply
 from headrace.embedded.clickhouse.sessions import Sessions
@@ -105,7 +105,7 @@ class ClickHouseHttp:
     async def _answer(
         self, request: Request, call: Call, plan: Plan, session: Connection | None, reply: Reply
     ) -> Finish:
-        async with open_pipe() as (reader, write_fd):
+        with open_pipe() as (reader, write_fd):
             loop = asyncio.get_running_loop()
             job = loop.run_in_executor(self._threads, run_plan, self._engine, session, call, plan, write_fd)
             watch = asyncio.create_task(self._cancel_on_disconnect(request, call, plan))
@@ -115,9 +115,7 @@ class ClickHouseHttp:
                 watch.cancel()
                 await self._settle(reader, job, call.scope.query_id)
 
-    async def _settle(
-        self, reader: asyncio.StreamReader, job: asyncio.Future[Outcome], query_id: str
-    ) -> None:
+    async def _settle(self, reader: PipeReader, job: asyncio.Future[Outcome], query_id: str) -> None:
         """Wait until the engine is done: only then are the slot and the session free.
 
         It is done already unless sending failed; then nobody wants the rest.
@@ -143,13 +141,13 @@ class ClickHouseHttp:
             await asyncio.to_thread(self._engine.kill, query_id)
 
 
-async def _drain(reader: asyncio.StreamReader) -> None:
-    while await reader.read(PIECE_BYTES):
+async def _drain(reader: PipeReader) -> None:
+    while await reader.read():
         pass
 
 
 async def _send_result(
-    reader: asyncio.StreamReader, job: asyncio.Future[Outcome], reply: Reply, *, whole: bool
+    reader: PipeReader, job: asyncio.Future[Outcome], reply: Reply, *, whole: bool
 ) -> Finish:
     """Send a result as it comes, all but its end; a small one is sent by what this returns."""
     with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as held:
@@ -162,15 +160,15 @@ async def _send_result(
         await reply.begin(outcome.statistics if outcome else None)
         while piece := held.read(PIECE_BYTES):
             await reply.piece(piece)
-    while piece := await reader.read(PIECE_BYTES):
+    while piece := await reader.read():
         await reply.piece(piece)
     await job
     return reply.end
 
 
-async def _hold(reader: asyncio.StreamReader, held: IO[bytes], limit: int | None) -> bool:
+async def _hold(reader: PipeReader, held: IO[bytes], limit: int | None) -> bool:
     """Keep the beginning of a result; whether that is all of it."""
-    while piece := await reader.read(PIECE_BYTES):
+    while piece := await reader.read():
         held.write(piece)
         if limit is not None and held.tell() > limit:
             return False

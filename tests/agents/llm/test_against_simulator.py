@@ -66,7 +66,7 @@ async def stage(address: str, operator: Operator, redis: Redis) -> AsyncIterator
         deltas=FakeSink(),
         guards=lambda _event: StreamingGuard(),
         policy=LlmPolicy(
-            fallback_models=(CLAUDE, "gpt-4o-mini"), breaker_threshold=1000, provider_timeout_s=0.5
+            fallback_models=(CLAUDE, "gpt-4o-mini"), breaker_threshold=1000, provider_timeout_s=1.5
         ),
         clock=ImpatientClock(),
         jitter=lambda: 0.0,
@@ -88,7 +88,7 @@ async def run(stage: LlmStage, **request: object) -> Completed | OutcomeReached:
 
 
 async def test_the_books_equal_the_invoice_whatever_goes_wrong(stage: LlmStage, operator: Operator) -> None:
-    """60 requests, streamed and whole, to two providers that refuse, fail, hang and break off at random.
+    """40 requests, streamed and whole, to two providers that refuse, fail, hang and break off at random.
 
     The sum of the costs in the envelopes is the invoice, to the nano-dollar; so is each call.
     """
@@ -105,7 +105,7 @@ async def test_the_books_equal_the_invoice_whatever_goes_wrong(stage: LlmStage, 
     outcomes = await asyncio.gather(
         *(
             run(stage, stream=n % 2 == 0, text=f"Turbine {n}, {'streamed' if n % 2 == 0 else 'whole'}")
-            for n in range(60)
+            for n in range(40)
         )
     )
     calls = [call for outcome in outcomes for call in outcome.envelope.calls]

@@ -466,14 +466,40 @@ async def test_an_answer_in_hand_waits_for_redis_to_come_back() -> None:
     assert bench.clock.slept == [1.5, 0.5, 0.5, 0.5]
 
 
-async def test_an_answer_is_given_up_when_redis_stays_away() -> None:
-    """At the deadline the fault goes to the runner, which fails the request closed."""
+async def test_an_answer_is_sent_unstored_when_redis_stays_away() -> None:
+    """At the deadline the answer goes out with its spend, rather than vanish with it."""
     journal = FakeJournal()
     journal.away_for = {"finish": 1000}
     bench = Bench([answer()], journal=journal)
-    with pytest.raises(StoreUnavailable):
-        await bench.stage.handle(delivery(missed(deadline_s=3)))
-    assert bench.clock.elapsed_s <= 3
+    event = await completed(bench, missed(deadline_s=3))
+    assert event.envelope.calls[0].cost_usd > 0
+    assert 2 <= bench.clock.elapsed_s <= 3
+
+
+async def test_spend_is_booked_where_redis_goes_away_between_two_calls() -> None:
+    """The retry waits for the journal; at the deadline the request fails with its first call in the books."""
+    broken = ConnectionLost("reset", after_chunks=1)
+    broken.billed_usage = Usage(input_tokens=100, output_tokens=4)
+    journal = FakeJournal()
+    provider = FakeProvider(
+        "openai", [broken], before=lambda: journal.away_for.update(begin_call=1000, end_call=1, finish=1000)
+    )
+    event = await outcome(Bench(provider, journal=journal))
+    assert event.error is not None
+    assert event.error.code == "deadline_exceeded"
+    assert [call.cost_usd for call in event.envelope.calls] == [Decimal("0.00029")]
+
+
+async def test_a_retry_goes_on_when_redis_is_back() -> None:
+    """Two seconds away, then the second call answers."""
+    journal = FakeJournal()
+    provider = FakeProvider(
+        "openai",
+        [ServerFault("boom"), answer()],
+        before=lambda: journal.away_for.setdefault("begin_call", 4),
+    )
+    event = await completed(Bench(provider, journal=journal))
+    assert len(event.envelope.calls) == 2
 
 
 async def test_redis_away_while_delivered_is_no_fault() -> None:

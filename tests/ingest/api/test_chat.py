@@ -182,7 +182,9 @@ async def test_a_stream_that_fails_midway_ends_with_the_error(wired: Rig, client
     assert len(read) == 2
 
 
-async def test_no_reply_in_time(wired: Rig, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_reply_in_time(
+    wired: Rig, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """504, which says where the reply will be, and tells SDKs not to ask twice."""
     monkeypatch.setattr(waiting, "GRACE_S", 0.0)
     response = await client.post("/v1/chat", json=QUESTION | {"deadline_ms": 1})
@@ -232,7 +234,8 @@ async def test_a_running_request_is_joined(wired: Rig, client: httpx.AsyncClient
     sent = await _submitted(wired)
     wired.registry.entries[sent.key].state = "running"
     second = asyncio.create_task(client.post("/v1/chat", json=QUESTION, headers=headers))
-    await _turns()
+    while not wired.registry.waiters:
+        await asyncio.sleep(0)
     joined = wired.registry.waiters[0].correlation_id
     wired.services.hub.on_reply(answered(sent.key), sent.correlation_id)
     wired.services.hub.on_reply(answered(sent.key, repeat=True), joined)

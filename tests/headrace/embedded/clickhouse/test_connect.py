@@ -51,6 +51,16 @@ def test_values_of_every_type_come_back(client: Client, table: str) -> None:
     assert result.result_rows == rows
 
 
+def test_small_inserts_of_any_bytes_come_back(client: Client, table: str) -> None:
+    """Two line feeds within small data, as ten rows of ten make them, do not end the data."""
+    client.command(f"CREATE TABLE {table} (a UInt8, s String) ENGINE = MergeTree ORDER BY tuple()")
+    inserted = [(10, text) for text in ("\n\n", "a\n\nb", "\r\n\r\n", "", ";\n\n;", "\n" * 10)]
+    for count in range(1, 13):
+        client.insert(table, inserted * count, column_names=["a", "s"])
+    read = client.query(f"SELECT a, s FROM {table}").result_rows
+    assert sorted(read) == sorted(inserted * sum(range(1, 13)))
+
+
 @pytest.mark.parametrize("compression", ["lz4", "zstd", "gzip", False])
 def test_inserts_and_reads_with_each_compression(
     server: EmbeddedClickHouse, table: str, compression: str | bool

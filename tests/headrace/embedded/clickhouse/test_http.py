@@ -154,6 +154,17 @@ def test_url_parameters_are_settings_of_this_query(http: httpx.Client) -> None:
     assert quoted.text == '{"x":"12345678901234567890"}\n'
 
 
+def test_a_refused_setting_leaves_nothing_behind_in_a_session(http: httpx.Client, table: str) -> None:
+    """Where one of a request's settings is wrong, the others do not stay in the session either."""
+    read = "SELECT getSetting('max_block_size')"
+    before = ask(http, read, session_id=table).text
+    refused = ask(http, read, session_id=table, max_block_size="7", no_such_setting="1")
+    assert refused.headers["x-clickhouse-exception-code"] == "115"
+    assert ask(http, read, session_id=table).text == before
+    assert ask(http, read, session_id=table, max_block_size="9").text == "9\n"
+    assert ask(http, read, session_id=table).text == before
+
+
 def test_parameters_and_database_in_the_url(http: httpx.Client) -> None:
     """param_x binds ``{x:Type}``; database is where names are looked up."""
     response = ask(http, "SELECT {s:String}, {n:UInt8}", param_s="it's", param_n="3")

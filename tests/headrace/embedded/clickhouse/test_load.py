@@ -60,27 +60,28 @@ async def test_fast_queries_pass_a_slow_one(server: EmbeddedClickHouse, http: ht
         assert (await slow).headers["x-clickhouse-exception-code"] == "394"
 
 
-def test_a_client_that_leaves_ends_its_query(http: httpx.Client, server: EmbeddedClickHouse) -> None:
-    """The rows of a client that is gone are not computed: before its first byte or after it."""
-    for sql, query_id in ((ENDLESS, "left-early"), ("SELECT number FROM numbers(100000000000)", "left-late")):
-        sock = httpx.Client(base_url=server.endpoint, timeout=60)
-        sender = threading.Thread(target=_start, args=(sock, sql, query_id))
-        sender.start()
-        until(partial(running, http, query_id))
-        sender.join()
-        until(partial(stopped, http, query_id))
+def test_a_client_that_leaves_before_the_first_row_ends_its_query(
+    http: httpx.Client, server: EmbeddedClickHouse
+) -> None:
+    """Nobody waits for the result: it is not computed any further."""
+    with httpx.Client(base_url=server.endpoint) as leaver, pytest.raises(httpx.ReadTimeout):
+        leaver.post("/", content=ENDLESS, params={"query_id": "left-early"}, timeout=1)
+    until(partial(stopped, http, "left-early"))
 
 
-def _start(client: httpx.Client, sql: str, query_id: str) -> None:
-    """Ask, read a little if there is something, and hang up."""
-    with client:
-        try:
-            with client.stream(
-                "POST", "/", content=sql, params={"query_id": query_id}, timeout=1
-            ) as response:
-                next(response.iter_raw(1000))
-        except httpx.ReadTimeout:
-            pass
+def test_a_client_that_leaves_in_mid_stream_ends_its_query(
+    http: httpx.Client, server: EmbeddedClickHouse
+) -> None:
+    """A query that waits for its reader ends with it."""
+    sql = "SELECT number FROM numbers(100000000000)"
+    with (
+        httpx.Client(base_url=server.endpoint, timeout=60) as leaver,
+        leaver.stream("POST", "/", content=sql, params={"query_id": "left-late"}) as response,
+    ):
+        pieces = response.iter_raw(1000)  # kept: once collected, it would close the response
+        assert next(pieces)
+        assert running(http, "left-late")
+    until(partial(stopped, http, "left-late"))
 
 
 def test_a_large_result_streams_in_flat_memory(server: EmbeddedClickHouse, http: httpx.Client) -> None:
@@ -112,17 +113,17 @@ def test_a_million_rows_through_the_client(server: EmbeddedClickHouse) -> None:
 def test_a_large_insert_is_taken_in_flat_memory(
     server: EmbeddedClickHouse, http: httpx.Client, table: str
 ) -> None:
-    """A body of 400 MB waits on disk and is fed in pieces, in blocks of the size that was asked for."""
+    """A body of 800 MB waits on disk and is fed in pieces, in blocks of the size that was asked for."""
     assert server.pid is not None
     process = psutil.Process(server.pid)
     http.post("/", content=f"CREATE TABLE {table} (s String) ENGINE = Null")
     before = process.memory_info().rss
     block = b"x" * 99 + b"\n"
-    body = (block * 10_000 for _ in range(400))
+    body = (block * 10_000 for _ in range(800))
     params = {"query": f"INSERT INTO {table} FORMAT TSV", "min_insert_block_size_bytes": str(16 * MIB)}
     response = http.post("/", params=params, content=body)
-    assert '"written_rows": "4000000"' in response.headers["x-clickhouse-summary"]
-    assert process.memory_info().rss - before < 250 * MIB
+    assert '"written_rows": "8000000"' in response.headers["x-clickhouse-summary"]
+    assert process.memory_info().rss - before < 400 * MIB
 
 
 def test_wait_end_of_query_turns_late_errors_into_a_status(http: httpx.Client) -> None:

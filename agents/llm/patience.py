@@ -1,0 +1,39 @@
+"""Waiting for Redis where something was already paid for."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from agents.llm.ports import Clock
+from streams.errors import StoreUnavailable
+
+RETRY_S = 0.5
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+async def patiently(
+    step: Callable[[], Awaitable[T]], *, remaining_s: Callable[[], float], clock: Clock, request_id: str
+) -> T:
+    """Return what `step` returns, trying again until the deadline while Redis is away.
+
+    Args:
+        step: one step of the journal; doing it twice must do no harm.
+        remaining_s: the time until the deadline, in seconds.
+        clock: waits.
+        request_id: for the log.
+
+    Raises:
+        StoreUnavailable: Redis did not come back in time.
+    """
+    while True:
+        try:
+            return await step()
+        except StoreUnavailable as fault:
+            if remaining_s() <= RETRY_S:
+                raise
+            log.warning("llm.journal_away", request_id=request_id, reason=str(fault))
+            await clock.sleep(RETRY_S)

@@ -1,0 +1,149 @@
+"""The whole system, started once for the acceptance tests as an operator starts it: `headrace up --detach`."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from headrace.up.home import Endpoints, Home
+from tests import parts
+
+_START_TIMEOUT_S = 150
+_ROW_TIMEOUT_S = 20.0
+
+
+def headrace(*arguments: str, data_dir: Path, environ: dict[str, str] | None = None) -> str:
+    """Run a headrace command and return what it prints."""
+    result = subprocess.run(
+        [sys.executable, "-m", "headrace", *arguments, "--data-dir", str(data_dir)],
+        env=clean_environ() | (environ or {}),
+        cwd=data_dir.parent,
+        capture_output=True,
+        text=True,
+        timeout=_START_TIMEOUT_S,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def clean_environ() -> dict[str, str]:
+    """The environment without whatever the developer has set for a Headrace of their own."""
+    foreign = ("HEADRACE_", "OPENAI_", "ANTHROPIC_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+
+
+class System:
+    """A running Headrace, and the questions that tests ask of it."""
+
+    def __init__(self, endpoints: Endpoints, data_dir: Path) -> None:
+        self.endpoints = endpoints
+        self.data_dir = data_dir
+        self.http = httpx.Client(
+            base_url=endpoints.ingest,
+            headers={"Authorization": f"Bearer {endpoints.api_key}"},
+            timeout=60,
+        )
+
+    def chat(self, query: str, **fields: Any) -> httpx.Response:
+        """Send a native chat request."""
+        body = {"query": query, "user_id": "acceptance", **fields}
+        return self.http.post("/v1/chat", json=body)
+
+    def sql(self, query: str, **parameters: str) -> list[dict[str, Any]]:
+        """Ask ClickHouse; money comes back as text, exact."""
+        response = httpx.post(
+            self.endpoints.clickhouse,
+            params={
+                "database": "headrace",
+                "default_format": "JSONEachRow",
+                "output_format_json_quote_decimals": "1",
+                **{f"param_{name}": value for name, value in parameters.items()},
+            },
+            content=query,
+            timeout=60,
+        )
+        assert response.status_code == 200, response.text
+        return [json.loads(line) for line in response.text.splitlines()]
+
+    def row(self, request_id: str) -> dict[str, Any]:
+        """Return the request's row, waiting for it."""
+        query = "SELECT * FROM requests WHERE request_id = {id:String}"
+        rows = wait_for(lambda: self.sql(query, id=request_id), _ROW_TIMEOUT_S)
+        assert len(rows) == 1
+        return rows[0]
+
+    def behave(self, **behaviour: Any) -> None:
+        """Set the providers' behaviour: latency, faults, answers."""
+        response = httpx.put(f"{self.simulator}/behaviour", json=behaviour, timeout=10)
+        assert response.status_code == 200, response.text
+
+    def behave_well(self) -> None:
+        """Take every fault back."""
+        httpx.delete(f"{self.simulator}/behaviour", timeout=10).raise_for_status()
+
+    def invoice(self) -> dict[str, Any]:
+        """Return what the providers billed."""
+        return dict(httpx.get(f"{self.simulator}/invoice", timeout=10).json())
+
+    def billed_usd(self) -> Decimal:
+        """Return the sum of the invoice."""
+        return Decimal(self.invoice()["total_usd"])
+
+    @property
+    def simulator(self) -> str:
+        """The simulator's address."""
+        assert self.endpoints.simulator is not None
+        return self.endpoints.simulator
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float) -> Any:
+    """Return the first truthy value of `condition`."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value or time.monotonic() > deadline:
+            return value
+        time.sleep(0.05)
+
+
+def unique(text: str) -> str:
+    """Return a question that no cache has seen."""
+    return f"{text} ({uuid.uuid4().hex})"
+
+
+@pytest.fixture(scope="session")
+def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A running Headrace for the whole run."""
+    environ = {}
+    if parts.source()[0] == "containers":
+        environ = {
+            "HEADRACE_KAFKA_BOOTSTRAP": request.getfixturevalue("kafka_bootstrap"),
+            "HEADRACE_REDIS_URL": request.getfixturevalue("redis_url"),
+            "HEADRACE_CLICKHOUSE_URL": request.getfixturevalue("clickhouse_url"),
+        }
+    data_dir = tmp_path_factory.mktemp("system") / "home"
+    # A breaker that opens for seconds would carry one test's faults into the next.
+    environ["HEADRACE_BREAKER_THRESHOLD"] = "1000"
+    headrace("up", "--detach", data_dir=data_dir, environ=environ)
+    try:
+        yield System(Home(data_dir).endpoints(), data_dir)
+    finally:
+        headrace("down", data_dir=data_dir)
+
+
+@pytest.fixture
+def healthy(system: System) -> Iterator[System]:
+    """The running system, with providers that behave before and after the test."""
+    system.behave_well()
+    yield system
+    system.behave_well()

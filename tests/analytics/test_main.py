@@ -1,0 +1,210 @@
+"""The process: killed in the middle of its work, stopped in good order, and asked how it is."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from analytics.clickhouse import ClickHouse
+from analytics.main import run
+from streams.codec import encode
+from streams.errors import ConfigurationError
+from streams.settings import Settings
+from streams.topic_admin import create_topics
+from streams.topics import LOGS
+from tests.analytics.logs import make_log
+
+COST = Decimal("0.000700001")
+SERVE = "from analytics.main import serve; from streams.settings import load_settings; serve(load_settings())"
+
+
+def settings(**fields: Any) -> Settings:
+    nowhere = {
+        "kafka_bootstrap": "127.0.0.1:1",
+        "redis_url": "redis://127.0.0.1:1/0",
+        "clickhouse_url": "http://127.0.0.1:1",
+        "analytics_port": 0,
+    }
+    return Settings(_env_file=None, **(nowhere | fields))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+async def get(port: int, path: str) -> httpx.Response:
+    async with httpx.AsyncClient(timeout=5) as client:
+        return await client.get(f"http://127.0.0.1:{port}{path}")
+
+
+async def test_a_port_in_use_is_named() -> None:
+    """The message says which setting to change."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = listener.getsockname()[1]
+        with pytest.raises(ConfigurationError, match="HEADRACE_ANALYTICS_PORT"):
+            await run(settings(analytics_port=taken), stop=asyncio.Event())
+
+
+@pytest.mark.integration
+async def test_it_waits_for_its_dependencies_and_says_so() -> None:
+    """With nothing there it is alive, not ready, and ends when it is told to."""
+    port, stop = free_port(), asyncio.Event()
+    process = asyncio.create_task(run(settings(analytics_port=port), stop=stop))
+    async with asyncio.timeout(30):
+        health: dict[str, Any] = {}
+        while health.get("status") != "degraded":
+            with suppress(httpx.TransportError):
+                health = (await get(port, "/health")).json()
+            await asyncio.sleep(0.05)
+        assert health["dependencies"]["clickhouse"]["status"] == "down"
+        assert health["sink"]["schema_ready"] is False
+        assert (await get(port, "/live")).status_code == 200
+        assert (await get(port, "/ready")).status_code == 503
+        stop.set()
+        await process
+
+
+class Replica:
+    """The process as the command line starts it."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self._environment = os.environ | environment
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", SERVE],
+                env=self._environment | {"HEADRACE_ANALYTICS_PORT": str(self.port)},
+                stdout=log,
+                stderr=log,
+            )
+
+    async def end(self, number: int) -> int:
+        assert self._process is not None
+        self._process.send_signal(number)
+        return await asyncio.to_thread(self._process.wait, 30)
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)
+
+
+@pytest.fixture
+async def producer(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    """For log records on the real topic."""
+    await create_topics(kafka_bootstrap, partitions=4, replication=1)
+    connected = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, linger_ms=5)
+    await connected.start()
+    yield connected
+    await connected.stop()
+
+
+@pytest.fixture
+async def replica(
+    kafka_bootstrap: str, clickhouse_url: str, database: str, tmp_path: Path
+) -> AsyncIterator[Replica]:
+    """A replica that is not started yet; killed at the end if it still runs."""
+    replica = Replica(
+        {
+            "HEADRACE_KAFKA_BOOTSTRAP": kafka_bootstrap,
+            "HEADRACE_REDIS_URL": "redis://127.0.0.1:1/0",
+            "HEADRACE_CLICKHOUSE_URL": clickhouse_url,
+            "HEADRACE_CLICKHOUSE_DATABASE": database,
+            "HEADRACE_SINK_BATCH_ROWS": "200",
+            "HEADRACE_SINK_BATCH_SECONDS": "0.05",
+        },
+        tmp_path / "analytics.log",
+    )
+    yield replica
+    replica.kill()
+
+
+async def produce(producer: AIOKafkaProducer, run_id: str, count: int) -> None:
+    """Send `count` records of one run, some hundred a second."""
+    for number in range(count):
+        log = make_log(f"{run_id}-{number}", cost_usd=COST)
+        await producer.send(LOGS.name, encode(log), key=log.request_id.encode())
+        if number % 20 == 0:
+            await asyncio.sleep(0.02)
+    await producer.flush()
+
+
+@asynccontextmanager
+async def producing(producer: AIOKafkaProducer, run_id: str, count: int) -> AsyncIterator[None]:
+    """Produce in the background, and until it is done at the end."""
+    task = asyncio.create_task(produce(producer, run_id, count))
+    yield
+    await task
+
+
+async def arrived(clickhouse: ClickHouse, run_id: str) -> int:
+    try:
+        [row] = await clickhouse.query(
+            "SELECT count() AS n FROM requests WHERE startsWith(request_id, {run:String})", {"run": run_id}
+        )
+    except Exception as fault:  # noqa: BLE001 - the schema may not be there yet
+        return -len(str(fault))
+    return int(row["n"])
+
+
+async def wait_for(clickhouse: ClickHouse, run_id: str, count: int) -> None:
+    async with asyncio.timeout(90):
+        while await arrived(clickhouse, run_id) < count:
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.integration
+async def test_kills_at_any_moment_lose_and_repeat_nothing(
+    producer: AIOKafkaProducer, replica: Replica, empty: ClickHouse
+) -> None:
+    """Kill -9 three times under load, each time wherever it happens to be: every view is exact."""
+    run_id, count = uuid4().hex, 3_000
+    async with producing(producer, run_id, count):
+        for threshold in (1, 700, 1_500):
+            replica.start()
+            await wait_for(empty, run_id, threshold)
+            assert await replica.end(signal.SIGKILL) == -signal.SIGKILL
+    replica.start()
+    await wait_for(empty, run_id, count)
+    assert await replica.end(signal.SIGTERM) == 0
+    [row] = await empty.query(
+        "SELECT (SELECT count() FROM requests) AS requests, (SELECT sum(cost_usd) FROM requests) AS usd, "
+        "(SELECT count() FROM stages) AS stages, (SELECT count() FROM llm_calls) AS calls "
+    )
+    assert row == {"requests": count, "usd": count * COST, "stages": 5 * count, "calls": count}
+
+
+@pytest.mark.integration
+async def test_a_running_process_is_ready_and_ends_cleanly(
+    producer: AIOKafkaProducer, replica: Replica, empty: ClickHouse
+) -> None:
+    """Once a record is stored it says so; SIGTERM stores what is in hand and exits with 0."""
+    run_id = uuid4().hex
+    replica.start()
+    await produce(producer, run_id, 1)
+    await wait_for(empty, run_id, 1)
+    ready = await get(replica.port, "/ready")
+    assert ready.status_code == 200, ready.text
+    assert ready.json()["sink"]["records"] >= 1
+    await produce(producer, run_id, 300)
+    assert await replica.end(signal.SIGTERM) == 0
+    replica.start()
+    await wait_for(empty, run_id, 300)

@@ -1,0 +1,99 @@
+"""Which partitions a replica reads, and what it does with their records."""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaConnectionError
+
+from ingest import reply_consumer
+from ingest.replies import ReplyHub
+from ingest.reply_consumer import ReplyConsumer, dispatch, own_partitions
+from streams.codec import encode
+from streams.errors import ConfigurationError
+from streams.events import Delta, Event
+from tests.ingest.fakes import answered
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3, 4])
+def test_every_partition_has_one_reader(replicas: int) -> None:
+    """None is left out, none is read twice."""
+    owned = [own_partitions(7, replica=replica, replicas=replicas) for replica in range(replicas)]
+    assert sorted(partition for own in owned for partition in own) == list(range(7))
+
+
+def test_more_replicas_than_partitions() -> None:
+    """The message names what to change."""
+    with pytest.raises(ConfigurationError, match="HEADRACE_INGEST_REPLICAS"):
+        own_partitions(2, replica=2, replicas=3)
+
+
+def _record(topic: str, value: Event | bytes | None, correlation_id: bytes | None = None) -> ConsumerRecord:
+    data = encode(value) if isinstance(value, Event) else value
+    headers = (("kafka_correlationId", correlation_id),) if correlation_id else ()
+    return ConsumerRecord(topic, 0, 0, 0, 0, b"r-1", data, 0, 0, len(data or b""), headers)
+
+
+def test_replies_and_deltas_reach_the_hub() -> None:
+    """Each by its own id."""
+    hub = ReplyHub(max_listeners=1)
+    with hub.listen("r-1", correlation_id=b"1") as listener:
+        dispatch(_record("llm.deltas.v1", Delta(request_id="r-1", attempt=1, seq=0, text="Par")), hub)
+        assert listener.text == "Par"
+        dispatch(_record("llm.replies.v1", answered("r-1"), b"1"), hub)
+        assert listener.reply == answered("r-1")
+
+
+@pytest.mark.parametrize("value", [b"{", b"null", None, msgspec.json.encode({"request_id": 5})])
+def test_a_broken_record_is_left_out(value: bytes | None) -> None:
+    """The loop goes on, whoever wrote it."""
+    hub = ReplyHub(max_listeners=1)
+    with hub.listen("r-1", correlation_id=b"1") as listener:
+        for topic in ("llm.deltas.v1", "llm.replies.v1"):
+            dispatch(_record(topic, value, b"1"), hub)
+        assert (listener.reply, listener.text) == (None, "")
+
+
+class _Consumer:
+    """Gives what it was given: batches, or faults to raise; then nothing more."""
+
+    def __init__(self, *turns: Sequence[ConsumerRecord] | Exception) -> None:
+        self._turns = list(turns)
+
+    async def getmany(self, timeout_ms: int) -> dict[TopicPartition, Sequence[ConsumerRecord]]:
+        if not self._turns:
+            await asyncio.Event().wait()
+        turn = self._turns.pop(0)
+        if isinstance(turn, Exception):
+            raise turn
+        return {TopicPartition("llm.replies.v1", 0): turn}
+
+    async def stop(self) -> None:
+        return
+
+
+@pytest.mark.parametrize("fault", [KafkaConnectionError(), OSError(), TimeoutError(), ValueError("a bug")])
+async def test_the_loop_outlives_every_fault(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker's faults and our own: it connects again, and the reply behind them arrives."""
+    monkeypatch.setattr(reply_consumer, "_BACKOFF_S", (0.0,))
+    hub = ReplyHub(max_listeners=1)
+    loop = ReplyConsumer("unused:1", hub, replica=0, replicas=1, client_id="c", timeout_s=1)
+    found = [_record("llm.replies.v1", answered("r-1"), b"1")]
+    consumers = [_Consumer(fault, found), _Consumer(OSError("still away")), _Consumer(found)]
+
+    async def connect() -> _Consumer:
+        return consumers.pop(0)
+
+    monkeypatch.setattr(loop, "_connect", connect)
+    task = asyncio.create_task(loop._run())
+    loop._task = task
+    with hub.listen("r-1", correlation_id=b"1") as listener:
+        async with asyncio.timeout(5):
+            assert await listener.until_reply() == answered("r-1")
+    assert loop.alive
+    assert loop.connected
+    await loop.stop()
+    assert task.cancelled()
+    assert not loop.alive

@@ -1,0 +1,124 @@
+"""The loop that turns a running request into events, and the response that carries them."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+from starlette.types import Message
+
+from ingest.chat_shape import ChatStream, RequestEvents
+from ingest.errors import timed_out
+from ingest.openai_shape import CompletionStream
+from ingest.replies import Listener, ReplyHub
+from ingest.sse import HEARTBEAT, EventStream, StreamShape, frames, sse_event
+from streams.events import Delta, Status
+from tests.ingest.fakes import answered, blocked
+from tests.ingest.sse_reader import events
+
+
+def _listener() -> Listener:
+    return ReplyHub(max_listeners=1).listen("r-1")
+
+
+def _openai() -> CompletionStream:
+    return CompletionStream("r-1", model="gpt-4o", created=1, include_usage=False)
+
+
+async def _read(listener: Listener, shape: StreamShape, *, give_up_at: float = 60.0) -> str:
+    stream = frames(
+        listener, shape, give_up_at=give_up_at, on_timeout=lambda: timed_out("r-1", 5), clock=lambda: 0.0
+    )
+    return b"".join([frame async for frame in stream]).decode()
+
+
+def test_an_event_is_one_line_of_json() -> None:
+    """Line breaks in the text stay inside the JSON string."""
+    assert sse_event({"token": "a\n\nb"}) == b'data: {"token":"a\\n\\nb"}\n\n'
+    assert sse_event({}, name="reset") == b"event: reset\ndata: {}\n\n"
+
+
+async def test_a_silent_request_gets_heartbeats_until_it_is_given_up() -> None:
+    """Comments first, which clients skip; then the error, and no end mark."""
+    times = iter([0.0, 0.0, 0.0, 99.0])
+    stream = frames(
+        _listener(),
+        ChatStream("r-1"),
+        give_up_at=60.0,
+        on_timeout=lambda: timed_out("r-1", 5),
+        heartbeat_s=0.0,
+        clock=lambda: next(times),
+    )
+    sent = [frame async for frame in stream if frame]
+    assert sent[:3] == [HEARTBEAT] * 3
+    assert events(sent[3].decode())[0][1]["error"]["code"] == "deadline_exceeded"
+    assert len(sent) == 4
+
+
+@pytest.mark.parametrize("shape", [ChatStream("r-1"), RequestEvents("r-1"), _openai()])
+async def test_a_block_after_the_headers_is_an_error_event(shape: StreamShape) -> None:
+    """Where the status was already sent."""
+    listener = _listener()
+    listener.settle(blocked())
+    errors = [data for _, data in events(await _read(listener, shape)) if data.get("error")]
+    assert errors[0]["error"]["code"] == "content_filter"
+
+
+async def test_an_answer_withdrawn_midway_says_why() -> None:
+    """An OpenAI stream cannot take text back, so it ends with the content filter's error."""
+    hub = ReplyHub(max_listeners=1)
+    listener = hub.listen("r-1")
+    hub.on_delta(Delta(request_id="r-1", attempt=1, seq=0, text="rm -rf"))
+    stream = frames(
+        listener, _openai(), give_up_at=1.0, on_timeout=lambda: timed_out("r", 1), clock=lambda: 0
+    )
+    got = [await anext(stream), await anext(stream)]
+    listener.settle(answered(content="Withheld.", status=Status.BLOCKED, finish_reason="content_filter"))
+    got += [frame async for frame in stream]
+    read = events(b"".join(got).decode())
+    assert read[-1][1]["error"]["code"] == "content_filter"
+    assert "Withheld" not in str(read)
+
+
+async def _serve(response: EventStream, send: object) -> None:
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
+    await response(scope, receive, send)  # type: ignore[arg-type]
+
+
+async def _endless(closed: list[bool]) -> AsyncGenerator[bytes, None]:
+    try:
+        while True:
+            yield b": x\n\n"
+            await asyncio.sleep(0)
+    finally:
+        closed.append(True)
+
+
+async def test_a_client_that_reads_nothing_is_cut_off() -> None:
+    """And its place is free again."""
+    hub, closed = ReplyHub(max_listeners=1), list[bool]()
+
+    async def stuck(_message: Message) -> None:
+        await asyncio.Event().wait()
+
+    await _serve(EventStream(_endless(closed), hub.listen("r"), stalled_s=0.01), stuck)
+    assert hub.in_flight == 0
+
+
+async def test_a_stream_that_breaks_frees_its_place() -> None:
+    """Whatever broke it: the events end, the listener is closed."""
+    hub, closed = ReplyHub(max_listeners=1), list[bool]()
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if len(sent) == 5:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await _serve(EventStream(_endless(closed), hub.listen("r")), send)
+    assert closed == [True]
+    assert hub.in_flight == 0
