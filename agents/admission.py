@@ -1,7 +1,7 @@
 """From a record on the requests topic to an envelope: who asks, where the reply goes, how long there is."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -11,6 +11,7 @@ from streams.codec import header, header_text
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested, Envelope, Reply, ReplyAddress
 from streams.publisher import Emit
+from streams.registry import correlation_origin
 from streams.topics import ALL_TOPICS, REPLIES
 
 DEFAULT_TENANT = "default"
@@ -67,6 +68,11 @@ def fallback_address(record: Record) -> ReplyAddress:
     return ReplyAddress(topic=REPLIES.name, correlation_id=header(record.headers, "kafka_correlationId"))
 
 
+def to_own_topic(reply: Emit) -> Emit:
+    """Return a reply readdressed to our own reply topic: its sender's has gone."""
+    return msgspec.structs.replace(reply, topic=REPLIES.name, partition=None)
+
+
 def _is_allowed(topic: str, allowed_topics: Sequence[str]) -> bool:
     return topic not in _OUR_TOPICS and any(fnmatchcase(topic, pattern) for pattern in allowed_topics)
 
@@ -86,7 +92,7 @@ def reply_emit(reply: Reply, address: ReplyAddress) -> Emit:
 def submission_origin(record: Record, reply_to: ReplyAddress) -> str:
     """Name this submission: its correlation id, or its place in the log where it has none."""
     if reply_to.correlation_id:
-        return "correlation:" + reply_to.correlation_id.hex()
+        return correlation_origin(reply_to.correlation_id)
     return "record:" + record.address
 
 
@@ -94,7 +100,9 @@ def open_envelope(
     record: Record, request: ChatRequested, *, reply_to: ReplyAddress, default_deadline_ms: int
 ) -> Envelope:
     """Return the envelope that the request travels in."""
-    accepted_at = request.accepted_at or datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+    # Nobody can have accepted a request after its record was written: a deadline never lies further off.
+    written_at = record.written_at
+    accepted_at = min(request.accepted_at or written_at, written_at)
     deadline_ms = request.deadline_ms or default_deadline_ms
     return Envelope(
         request_id=request_id_of(record, request) or record.address,

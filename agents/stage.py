@@ -1,6 +1,7 @@
 """The one shape that every stage has."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -10,6 +11,8 @@ from streams.publisher import Emit
 from streams.topics import Topic
 
 E = TypeVar("E", bound=Event)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +30,17 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def address(self) -> str:
         """The record's place in the log: ``topic:partition:offset``."""
         return f"{self.topic}:{self.partition}:{self.offset}"
+
+    @property
+    def written_at(self) -> datetime:
+        """When the record was written, by its producer's or the broker's clock.
+
+        A timestamp that is no date at all (producers choose it) counts as the epoch.
+        """
+        try:
+            return _EPOCH + timedelta(milliseconds=self.timestamp_ms)
+        except OverflowError:
+            return _EPOCH
 
 
 class Delivery(msgspec.Struct, Generic[E], frozen=True, kw_only=True):

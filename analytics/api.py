@@ -31,7 +31,8 @@ def create_app(status: SinkStatus, ping: Ping) -> FastAPI:
     @app.get("/live")
     async def live(response: Response) -> dict[str, Any]:
         """Answer 200 while the sink's loop turns, 503 where only a restart will help."""
-        hung = status.joined and status.idle_s > _HUNG_AFTER_S
+        # While something is away it may wait inside a turn, and no restart would end that.
+        hung = status.joined and not status.outages and status.idle_s > _HUNG_AFTER_S
         response.status_code = 503 if hung else 200
         return {"status": "hung" if hung else "ok", "idle_s": round(status.idle_s, 1)}
 
@@ -50,6 +51,9 @@ async def _health(status: SinkStatus, ping: Ping) -> dict[str, Any]:
         name: {"status": "down", "since": outage.since, "error": outage.error}
         for name, outage in status.outages.items()
     }
+    if "kafka_fetch" in dependencies:  # the same broker, noticed by reading
+        fetching = dependencies.pop("kafka_fetch")
+        dependencies.setdefault("kafka", fetching)
     if "clickhouse" not in dependencies:
         try:
             await ping()

@@ -18,7 +18,7 @@ from analytics.rows import TABLES, RequestRows, Row, Table
 _RANGE = re.compile(r"(\d{1,19})-(\d{1,19})")
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record as it came from the topic."""
 
     topic: str

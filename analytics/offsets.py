@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -42,7 +43,8 @@ class CommittedOffsets:
         """Disconnect."""
         if self._admin is not None:
             admin, self._admin = self._admin, None
-            await admin.close()
+            with suppress(KafkaError, TimeoutError, OSError):  # it is being given up anyway
+                await asyncio.wait_for(admin.close(), self._timeout_s)
 
     async def _read(self, partitions: list[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
         if self._admin is None:

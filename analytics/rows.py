@@ -25,7 +25,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...]
 
 
-class RequestRows(msgspec.Struct, frozen=True, kw_only=True):
+class RequestRows(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """All rows of one request. They belong to the day on which it was accepted (UTC)."""
 
     day: date

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from analytics.batches import Batch, Limits, OffsetRange, PartitionBuffer, Record
+from analytics.batches import Batch, OffsetRange, PartitionBuffer, Record
+from analytics.consumer import FETCH_WAIT_MS, SinkConfig, silence_s, start_consumer, stop_consumer
 from analytics.offsets import CommittedOffsets
 from analytics.patience import patiently, unless_stopped
 from analytics.status import SinkStatus
@@ -29,32 +29,10 @@ from streams.errors import KafkaUnavailable
 
 log = structlog.get_logger(__name__)
 
-GROUP = "headrace.analytics"
-
-_POLL_MS = 50
 _POLL_RECORDS = 2_000
-_FETCH_BYTES_PER_PARTITION = 4 * 1024 * 1024
 _WRITES_AT_ONCE = 2  # one is encoded while ClickHouse works on the other
-_SESSION_TIMEOUT_MS = 6_000  # a replica that died is replaced after this; one that restarts rejoins at once
-_HEARTBEAT_MS = 1_000
-_REBALANCE_TIMEOUT_MS = 30_000
+_SILENT_AFTER_S = 10.0  # a broker answers each fetch within FETCH_WAIT_MS
 _HANDOVER_S = 5.0  # for batches in hand at a rebalance or at the end; what is not done is written again
-
-
-class SinkConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How the sink reads.
-
-    `buffer_bytes` bounds the records that wait in memory, over all partitions; `batch` when they are
-    written. `instance_id` is the replica's stable name in the group.
-    """
-
-    bootstrap: str
-    topic: str
-    instance_id: str
-    batch: Limits
-    group: str = GROUP
-    buffer_bytes: int = 64 * 1024 * 1024
-    kafka_timeout_s: float = 15.0
 
 
 class _Partition:
@@ -95,19 +73,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         self._committed = CommittedOffsets(
             config.bootstrap, group=config.group, timeout_s=config.kafka_timeout_s
         )
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=config.bootstrap.split(","),
-            client_id=f"{config.group}.{config.instance_id}",
-            group_id=config.group,
-            group_instance_id=config.instance_id,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            session_timeout_ms=_SESSION_TIMEOUT_MS,
-            heartbeat_interval_ms=_HEARTBEAT_MS,
-            rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
-            max_partition_fetch_bytes=_FETCH_BYTES_PER_PARTITION,
-            fetch_max_wait_ms=_POLL_MS,
-        )
+        self._consumer: AIOKafkaConsumer = None  # until it is started
 
     async def run(self, stop: asyncio.Event) -> None:
         """Join the group and move records until `stop` is set; then write and commit what is in hand."""
@@ -117,31 +83,29 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
                 return
             self._consumer.subscribe([self._config.topic], listener=self)
             async with asyncio.TaskGroup() as writes:
-                while not stop.is_set():
-                    await self._poll(writes)
+                await unless_stopped(stop, self._poll_forever(writes))
                 await self._hand_over(self._partitions, writes)
         finally:
             await self._stop()
 
     async def _start(self) -> None:
-        try:
-            await asyncio.wait_for(self._consumer.start(), self._config.kafka_timeout_s)
-        except (KafkaError, TimeoutError, OSError) as fault:
-            raise KafkaUnavailable(f"no Kafka broker at {self._config.bootstrap}: {fault!r}") from fault
+        self._consumer = await start_consumer(self._config)
 
     async def _stop(self) -> None:
         await self._committed.close()
-        try:
-            await asyncio.wait_for(self._consumer.stop(), self._config.kafka_timeout_s)
-        except (KafkaError, TimeoutError) as fault:
-            log.warning("sink.stop_failed", error=repr(fault))
+        if self._consumer is not None:
+            await stop_consumer(self._consumer, timeout_s=self._config.kafka_timeout_s)
         log.info("sink.stopped", records=self._status.records)
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────
 
+    async def _poll_forever(self, writes: asyncio.TaskGroup) -> None:
+        while True:
+            await self._poll(writes)
+
     async def _poll(self, writes: asyncio.TaskGroup) -> None:
         try:
-            fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
+            fetched = await self._consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=_POLL_RECORDS)
         except KafkaError as fault:
             self._status.failed("kafka", repr(fault))
             await asyncio.sleep(1)
@@ -202,7 +166,15 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
             max((self._consumer.highwater(where) or 0) - partition.next_offset, 0)
             for where, partition in self._partitions.items()
         )
+        self._watch_broker()
         self._status.polled()
+
+    def _watch_broker(self) -> None:
+        silent_s = silence_s(self._consumer)
+        if silent_s > _SILENT_AFTER_S:
+            self._status.failed("kafka_fetch", f"no broker has answered for {silent_s:.0f} s")
+        else:
+            self._status.recovered("kafka_fetch")
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────
 

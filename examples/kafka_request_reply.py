@@ -20,16 +20,13 @@ REPLIES = "example.replies"  # ours: it must exist, and match HEADRACE_REPLY_TOP
 TIMEOUT_S = 60
 
 
-async def main(question: str) -> None:
-    endpoints = json.loads(Path(".headrace/endpoints.json").read_text(encoding="utf-8"))
-    await create_reply_topic(endpoints["kafka"])
+async def main(bootstrap: str, question: str) -> None:
+    await create_reply_topic(bootstrap)
     correlation_id = uuid.uuid4().bytes
     request_id = str(uuid.uuid4())
     async with (
-        AIOKafkaProducer(
-            bootstrap_servers=endpoints["kafka"], acks="all", enable_idempotence=True
-        ) as producer,
-        AIOKafkaConsumer(REPLIES, bootstrap_servers=endpoints["kafka"]) as consumer,
+        AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True) as producer,
+        AIOKafkaConsumer(REPLIES, bootstrap_servers=bootstrap) as consumer,
     ):
         await consumer.seek_to_end()
         await producer.send_and_wait(
@@ -68,4 +65,5 @@ async def create_reply_topic(bootstrap: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(" ".join(sys.argv[1:]) or "What is a headrace?"))
+    endpoints = json.loads(Path(".headrace/endpoints.json").read_text(encoding="utf-8"))
+    asyncio.run(main(endpoints["kafka"], " ".join(sys.argv[1:]) or "What is a headrace?"))

@@ -21,7 +21,7 @@ class ChatBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `POST /v1/chat` and `POST /v1/requests` take: either `query` or `messages`."""
 
     query: Content | None = None
-    user_id: Name = DEFAULT_USER
+    user_id: Name
     template: Name | None = None
     variables: dict[str, Content] | None = None
     messages: Messages | None = None

@@ -18,7 +18,7 @@ from streams.codec import event_headers
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.events import ChatRequested, Reply, ReplyAddress
 from streams.publisher import Emit
-from streams.registry import Registration, Standing, fingerprint
+from streams.registry import Registration, Standing, correlation_origin, fingerprint
 from streams.topics import REPLIES, REQUESTS
 
 log = structlog.get_logger(__name__)
@@ -131,7 +131,7 @@ class Submissions:
             accepted_at=self._clock(),
             deadline_ms=ask.deadline_ms,
         )
-        origin = origin_of(address)
+        origin = correlation_origin(address.correlation_id or b"")
         found = await self._register(request, ask, origin, address)
         if found.standing is Standing.CONFLICT:
             raise conflict(
@@ -188,14 +188,6 @@ def request_id_for(tenant: str, idempotency_key: str | None) -> str:
     if idempotency_key is None:
         return str(uuid.uuid4())
     return str(uuid.uuid5(_NAMESPACE, f"{len(tenant)}:{tenant}:{idempotency_key}"))
-
-
-def origin_of(address: ReplyAddress) -> str:
-    """Name a submission by its correlation id, in the same words as the guardrail does.
-
-    The guardrail then recognises the submission that ingest registered as this very one.
-    """
-    return "correlation:" + (address.correlation_id or b"").hex()
 
 
 def reply_headers(address: ReplyAddress) -> list[tuple[str, bytes]]:

@@ -57,6 +57,8 @@ def decode(data: bytes | None, event: type[E], headers: Headers = ()) -> E:
         raise UndecodableRecord(message, code="invalid_request", param=param) from fault
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise UndecodableRecord(f"not valid JSON: {fault}", code="invalid_json") from fault
+    except RecursionError as fault:
+        raise UndecodableRecord("the JSON is nested too deeply", code="invalid_json") from fault
 
 
 def event_type(event: type[Event]) -> str:

@@ -85,7 +85,7 @@ class ChatRequested(Event, frozen=True, kw_only=True):
     tool_choice: str | dict[str, Any] | None = None
     stream: bool = False
     deadline_ms: Annotated[int, Meta(ge=1, le=600_000)] | None = None
-    accepted_at: datetime | None = None
+    accepted_at: Annotated[datetime, Meta(tz=True)] | None = None
     metadata: dict[str, Any] | None = None
 
 

@@ -121,11 +121,12 @@ class Publisher:
             KafkaUnavailable: not acknowledged in time. The record may still have been written: what
                 reads it must recognise a repeat.
             RecordTooLarge: the record exceeds `MAX_RECORD_BYTES`.
-            UnknownTopic: the topic (not one of ours) or its partition does not exist.
+            UnknownTopic: the topic (if it is not one of ours) or the partition does not exist.
         """
         if self._producer is None:
             raise KafkaUnavailable("the publisher is not started")
-        if emit.topic not in _OUR_TOPICS and not await self.has(emit.topic, emit.partition):
+        known = emit.topic in _OUR_TOPICS and emit.partition is None
+        if not known and not await self.has(emit.topic, emit.partition):
             raise UnknownTopic(f"there is no topic {emit.topic} with partition {emit.partition}")
         key = emit.key.encode() if isinstance(emit.key, str) else emit.key
         value = encode(emit.value) if isinstance(emit.value, Event) else emit.value

@@ -63,14 +63,15 @@ _REGISTER = """
 local key, waiters = KEYS[1], KEYS[2]
 local tenant, print, origin, state, waiter, at, ttl =
     ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local found = redis.call('HMGET', key, 'fingerprint', 'origin', 'state', 'reply')
+local found = redis.call('HMGET', key, 'fingerprint', 'origin', 'state', 'reply', 'tenant')
 if not found[3] then
   redis.call('HSET', key, 'tenant', tenant, 'fingerprint', print, 'origin', origin, 'state', state,
              'registered_at', at)
   redis.call('EXPIRE', key, ttl)
   return {'new', false}
 end
-if found[1] and found[1] ~= print then return {'conflict', false} end
+if found[5] ~= tenant or (found[1] and found[1] ~= print) then return {'conflict', false} end
+redis.call('EXPIRE', key, ttl)
 if found[3] == 'settled' and found[2] == origin then return {'done', found[4]} end
 if found[2] == origin then
   if found[3] == 'pending' then redis.call('HSET', key, 'state', state) end
@@ -103,12 +104,25 @@ redis.call('EXPIRE', key, ttl)
 return {found[1], found[2], redis.call('SMEMBERS', waiters)}
 """
 
+_FINISH_SETTLE = """
+local state = redis.call('HGET', KEYS[1], 'state')
+if state ~= 'settling' and state ~= 'settled' then return 0 end
+redis.call('HSET', KEYS[1], 'state', 'settled')
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return 1
+"""
+
 _ABANDON = """
 if redis.call('HGET', KEYS[1], 'origin') == ARGV[1] and redis.call('HGET', KEYS[1], 'state') == 'pending' then
   return redis.call('DEL', KEYS[1])
 end
 return 0
 """
+
+
+def correlation_origin(correlation_id: bytes) -> str:
+    """Name a submission by its correlation id: ingest and the guardrail must name it in the same words."""
+    return "correlation:" + correlation_id.hex()
 
 
 def fingerprint(request: ChatRequested, tenant: str) -> str:
@@ -134,6 +148,7 @@ class RequestRegistry:
         self._ttl_s = ttl_s
         self._register = redis.register_script(_REGISTER)
         self._begin_settle = redis.register_script(_BEGIN_SETTLE)
+        self._finish_settle = redis.register_script(_FINISH_SETTLE)
         self._abandon = redis.register_script(_ABANDON)
 
     async def register(
@@ -208,10 +223,14 @@ class RequestRegistry:
             tuple(msgspec.json.decode(waiter, type=ReplyAddress) for waiter in sorted(waiters)),
         )
 
-    async def finish_settle(self, request_id: str) -> None:
-        """Note that every reply was acknowledged by the broker."""
+    async def finish_settle(self, request_id: str) -> bool:
+        """Note that every reply was acknowledged by the broker.
+
+        Returns:
+            Whether a reply is stored: False where `begin_settle` never reached Redis.
+        """
         with store_faults("finishing a request"):
-            await self._redis.hset(_KEY + request_id, "state", "settled")
+            return bool(await self._finish_settle(keys=self._keys(request_id), args=[self._ttl_s]))
 
     def _keys(self, request_id: str) -> list[str]:
         return [_KEY + request_id, f"{_KEY}{request_id}:waiters"]

@@ -4,15 +4,17 @@ Every variable is `HEADRACE_…`, but for the providers' own (`OPENAI_API_KEY` a
 the names their SDKs use. `.env.example` lists them all.
 """
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from streams.errors import ConfigurationError
 from streams.models import MODELS, ProviderName
 
 _PREFIX = "HEADRACE_"
+_FIELD = re.compile(r'field "(\w+)"')
 
 
 class ApiKey(BaseModel):
@@ -26,7 +28,12 @@ class Settings(BaseSettings):
     """Everything that differs between one installation and the next."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+        env_prefix=_PREFIX,
+        env_file=".env",
+        env_ignore_empty=True,  # compose files hand on what is not set as an empty variable
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
     )
 
     # Where the parts are
@@ -148,6 +155,10 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as fault:
         lines = [_explain(error["loc"], error["msg"], error["type"]) for error in fault.errors()]
         raise ConfigurationError("wrong settings:\n  " + "\n  ".join(lines)) from fault
+    except SettingsError as fault:
+        field = _FIELD.search(str(fault))
+        variable = _PREFIX + field[1].upper() if field else "a variable"
+        raise ConfigurationError(f"wrong settings:\n  {variable}: must be valid JSON") from fault
 
 
 def _explain(location: tuple[int | str, ...], message: str, kind: str) -> str:

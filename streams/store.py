@@ -3,26 +3,26 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from streams.errors import StoreUnavailable
 
-_MAX_CONNECTIONS = 64
+_MAX_CONNECTIONS = 4096
 
 
 def connect(url: str, *, timeout_s: float = 2.0) -> Redis:
     """Return a client for the Redis at `url`; it connects at its first command.
 
-    Every command, and every wait for a free connection, ends within about `timeout_s` seconds. The
-    client retries nothing by itself: its caller knows the request's deadline, the client does not.
+    Every command ends within about `timeout_s` seconds. The client retries nothing by itself: its
+    caller knows the request's deadline, the client does not. There are as many connections as commands
+    at once; who uses the client bounds those, and the pool's own limit is only the last resort.
     """
-    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+    pool: ConnectionPool = ConnectionPool.from_url(
         url,
         max_connections=_MAX_CONNECTIONS,
-        timeout=timeout_s,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),

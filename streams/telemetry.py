@@ -51,10 +51,10 @@ def configure_logging(level: str = "INFO", log_format: Literal["json", "console"
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # On the handler: a filter on a logger does not see what the loggers below it write.
+    handler.addFilter(_RepeatFilter(_NOISY_LIBRARIES))
     for name in _NOISY_LIBRARIES:
-        logger = logging.getLogger(name)
-        logger.setLevel(max(logging.WARNING, logging.getLevelName(level)))
-        logger.addFilter(_RepeatFilter())
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
 class _RepeatFilter(logging.Filter):
@@ -63,12 +63,15 @@ class _RepeatFilter(logging.Filter):
     _PERIOD_S = 1.0
     _MAX_MESSAGES = 256
 
-    def __init__(self) -> None:
+    def __init__(self, libraries: tuple[str, ...]) -> None:
         super().__init__()
+        self._libraries = frozenset(libraries)
         self._last: dict[str, float] = {}
         self._suppressed = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] not in self._libraries:
+            return True
         text = str(record.msg)
         last = self._last.get(text)
         if last is not None and record.created - last < self._PERIOD_S:

@@ -9,7 +9,7 @@ from streams.events import CacheSlot, Envelope, Message, PromptRef
 
 
 def cache_slot(
-    envelope: Envelope, messages: tuple[Message, ...], prompt: PromptRef | None
+    envelope: Envelope, messages: tuple[Message, ...], prompt: PromptRef | None, *, vectors: str = ""
 ) -> CacheSlot | None:
     """Return the slot of a request, or None where its answer must not be shared.
 
@@ -17,6 +17,12 @@ def cache_slot(
     model, prompt version, parameters, the other variables, and the whole conversation before the
     last message. So another tenant's or another conversation's answer cannot be found at all.
     Requests in which personal data was redacted share answers only within one user.
+
+    Args:
+        envelope: the request.
+        messages: its rendered prompt.
+        prompt: the version that was rendered, if any.
+        vectors: which embedder makes the vectors: those of two embedders must not be compared.
     """
     request = envelope.request
     if request.tools or request.tool_choice or messages[-1].role != "user":
@@ -24,7 +30,7 @@ def cache_slot(
     verdict = envelope.input_verdict
     private = bool(verdict and verdict.pii_types) or request.session_id is not None
     asked = request.query if request.messages is None else messages[-1].text
-    text = " ".join((asked or "").split())
+    text = _normalised(asked or "")
     if not text:
         return None
     scope = [
@@ -37,13 +43,20 @@ def cache_slot(
         _parameters(envelope),
         encode_messages(messages[:-1]) if request.messages is not None else "",
         _other_variables(envelope),
+        vectors,
     ]
-    return CacheSlot(scope=_hash("\x1f".join(scope)), exact_key=_hash(text), text=text)
+    return CacheSlot(scope=_hash(msgspec.json.encode(scope).decode()), exact_key=_hash(text), text=text)
 
 
 def encode_messages(messages: tuple[Message, ...]) -> str:
     """Return a canonical text of a conversation."""
     return "\x1e".join(encode(message).decode() for message in messages)
+
+
+def _normalised(asked: str) -> str:
+    """Return the text without blanks that mean nothing; between several lines they may mean something."""
+    text = asked.strip()
+    return text if "\n" in text else " ".join(text.split())
 
 
 def _parameters(envelope: Envelope) -> str:

@@ -82,7 +82,8 @@ class CacheStage:
         except InvalidRequest as fault:
             return _fail(envelope, fault)
         envelope = msgspec.structs.replace(envelope, prompt=rendered.prompt)
-        slot = cache_slot(envelope, rendered.messages, rendered.prompt)
+        vectors = self._embedder.name if self._embedder else ""
+        slot = cache_slot(envelope, rendered.messages, rendered.prompt, vectors=vectors)
         if slot is None:
             return _miss(envelope, rendered, None, CacheLookup(kind=CacheKind.BYPASS))
         slot, lookup, answer = await self._look_up(slot)

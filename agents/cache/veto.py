@@ -5,21 +5,34 @@ such traps is served wrongly (docs/caching.md). These checks are cheap and err o
 """
 
 import re
+from collections.abc import Callable
 
 _NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
 _WORD = re.compile(r"[\w'’]+")
+_SYMBOLS = re.compile(r"!=|[<>=+*%^&|~#$€£¥]+")
+_INDENT = re.compile(r"\n([ \t]*)\S")
 _NUMBER_WORDS = frozenset(
     """
     zero one two three four five six seven eight nine ten eleven twelve twenty thirty fifty hundred
     thousand million billion first second third fourth fifth last next
+    monday tuesday wednesday thursday friday saturday sunday january february april june july august
+    september october november december today tomorrow yesterday
     """.split()
 )
 _NEGATIONS = frozenset(
     """
-    no not never none nobody nothing neither nor without cannot can't cant don't dont doesn't doesnt
-    didn't didnt isn't isnt aren't arent wasn't wasnt won't wont shouldn't shouldnt couldn't couldnt
-    wouldn't wouldnt haven't havent hasn't hasnt except unless avoid disable remove stop deny
-    exclude
+    no not never none nobody nothing neither nor without cannot cant dont doesnt didnt isnt arent wasnt
+    wont shouldnt couldnt wouldnt havent hasnt mustnt except unless avoid disable remove stop deny exclude
+    """.split()
+)
+_OPPOSITE_PREFIXES = ("un", "in", "im", "il", "ir", "dis", "non")
+#: Words that two queries may hold in any order and still ask the same.
+_FUNCTION_WORDS = frozenset(
+    """
+    a an the this that these those my your his her its our their i you he she it we they me him us them
+    is are was were be been am do does did done have has had can could will would shall should may might
+    must of in on at by for from to with about into as and or but if then than so what what's which who
+    whom whose when where why how please
     """.split()
 )
 _OPPOSITES = (
@@ -48,37 +61,97 @@ _OPPOSITES = (
 )
 
 
+class _Query:
+    """A query, taken apart once for all the checks."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.words = _words(text)
+        self.vocabulary = frozenset(self.words)
+
+
 def veto(asked: str, cached: str) -> str | None:
     """Return why the answer to `cached` must not be given to `asked`, or None.
 
-    Reasons: ``numbers``, ``negation``, ``opposites``, ``names``.
+    Reasons: ``numbers``, ``symbols``, ``layout``, ``negation``, ``opposites``, ``names``, ``order``.
     """
-    asked_words, cached_words = _words(asked), _words(cached)
-    if _numbers(asked, asked_words) != _numbers(cached, cached_words):
-        return "numbers"
-    if len(asked_words & _NEGATIONS) % 2 != len(cached_words & _NEGATIONS) % 2:
-        return "negation"
-    if _opposed(asked_words, cached_words):
-        return "opposites"
-    if _names(asked) != _names(cached) and _has_case(asked) and _has_case(cached):
-        return "names"
-    return None
+    one, other = _Query(asked), _Query(cached)
+    return next((reason for reason, differ in _CHECKS if differ(one, other)), None)
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(word.casefold().replace("’", "'") for word in _WORD.findall(text))
+def _other_numbers(one: _Query, other: _Query) -> bool:
+    return _numbers(one) != _numbers(other)
 
 
-def _numbers(text: str, words: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
-    return frozenset(_NUMBER.findall(text)), words & _NUMBER_WORDS
+def _numbers(query: _Query) -> tuple[list[str], list[str]]:
+    return _NUMBER.findall(query.text), [word for word in query.words if word in _NUMBER_WORDS]
 
 
-def _opposed(asked: frozenset[str], cached: frozenset[str]) -> bool:
-    only_asked, only_cached = asked - cached, cached - asked
+def _other_symbols(one: _Query, other: _Query) -> bool:
+    return _SYMBOLS.findall(one.text) != _SYMBOLS.findall(other.text)
+
+
+def _other_layout(one: _Query, other: _Query) -> bool:
+    return _indents(one.text) != _indents(other.text)
+
+
+def _indents(text: str) -> list[str]:
+    """Return how lines are indented, where any is: in code that is meaning."""
+    indents = _INDENT.findall(text)
+    return indents if any(indents) else []
+
+
+def _negated(one: _Query, other: _Query) -> bool:
+    return _negations(one.vocabulary) % 2 != _negations(other.vocabulary) % 2
+
+
+def _negations(words: frozenset[str]) -> int:
+    return sum(word in _NEGATIONS or word.endswith("n't") for word in words)
+
+
+def _opposed(one: _Query, other: _Query) -> bool:
+    only_one, only_other = one.vocabulary - other.vocabulary, other.vocabulary - one.vocabulary
     return any(
-        (one in only_asked and other in only_cached) or (other in only_asked and one in only_cached)
-        for one, other in _OPPOSITES
+        (left in only_one and right in only_other) or (right in only_one and left in only_other)
+        for left, right in _OPPOSITES
+    ) or any(
+        prefix + word in others
+        for words, others in ((only_one, only_other), (only_other, only_one))
+        for word in words
+        for prefix in _OPPOSITE_PREFIXES
     )
+
+
+def _other_names(one: _Query, other: _Query) -> bool:
+    return _names(one.text) != _names(other.text) and _has_case(one.text) and _has_case(other.text)
+
+
+def _reordered(one: _Query, other: _Query) -> bool:
+    """Whether both say the same words of meaning in another order: "Paris to London", "London to Paris"."""
+    mine, theirs = _orders(one.text), _orders(other.text)
+    return sorted(mine[0]) == sorted(theirs[0]) and not any(order in theirs for order in mine)
+
+
+def _orders(text: str) -> list[list[str]]:
+    """Return the words of meaning as they stand, and with a clause put in front moved to the end."""
+    front, comma, rest = text.partition(", ")
+    clauses = [text, f"{rest} {front}"] if comma else [text]
+    return [[word for word in _words(clause) if word not in _FUNCTION_WORDS] for clause in clauses]
+
+
+_CHECKS: tuple[tuple[str, Callable[[_Query, _Query], bool]], ...] = (
+    ("numbers", _other_numbers),
+    ("symbols", _other_symbols),
+    ("layout", _other_layout),
+    ("negation", _negated),
+    ("opposites", _opposed),
+    ("names", _other_names),
+    ("order", _reordered),
+)
+
+
+def _words(text: str) -> list[str]:
+    return [word.casefold().replace("’", "'") for word in _WORD.findall(text)]
 
 
 def _names(text: str) -> frozenset[str]:

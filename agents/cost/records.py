@@ -136,7 +136,7 @@ def _fell_back(envelope: Envelope, completion: Completion | None) -> bool:
 
 
 def _first_model(envelope: Envelope) -> str:
-    return envelope.calls[0].request_model
+    return next((call.request_model for call in envelope.calls if not call.shadow), "")
 
 
 def _answering_model(envelope: Envelope) -> str:

@@ -50,7 +50,7 @@ class CostStage:
         if settlement.done:
             return ()
         finished_at = self._clock()
-        envelope = _with_timing(event, delivery.record.timestamp_ms, started_at, finished_at)
+        envelope = _with_timing(event, delivery.record.written_at, started_at, finished_at)
         event = msgspec.structs.replace(event, envelope=envelope)
         reply = msgspec.structs.replace(settlement.reply, timings=envelope.timings)
         record = request_log(event, reply, finished_at=finished_at, store_text=self._store_text)
@@ -67,7 +67,12 @@ class CostStage:
 
     async def delivered(self, delivery: Delivery[OutcomeReached]) -> None:
         """Note that the replies are out: from now on a repeat of this event is dropped."""
-        await self._registry.finish_settle(delivery.event.envelope.request_id)
+        event = delivery.event
+        request_id = event.envelope.request_id
+        if not await self._registry.finish_settle(request_id):
+            # Redis was away when the reply was made: store it now, for those who ask again.
+            await self._registry.begin_settle(terminal_reply(event), tenant=event.envelope.tenant)
+            await self._registry.finish_settle(request_id)
 
     async def _settle(self, event: OutcomeReached) -> Settlement:
         envelope = event.envelope
@@ -83,11 +88,11 @@ class CostStage:
 
 
 def _with_timing(
-    event: OutcomeReached, written_ms: int, started_at: datetime, finished_at: datetime
+    event: OutcomeReached, written_at: datetime, started_at: datetime, finished_at: datetime
 ) -> Envelope:
     """Add this stage's own timing: what it sends must already hold it."""
     envelope = event.envelope
-    queued = started_at - datetime.fromtimestamp(written_ms / 1000, UTC)
+    queued = started_at - written_at
     timing = Timing(
         stage=CostStage.name,
         started_at=started_at,

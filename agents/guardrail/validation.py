@@ -79,8 +79,9 @@ def _check_model(request: ChatRequested, limits: Limits) -> None:
 
 
 def _check_formats(request: ChatRequested) -> None:
-    if request.response_format is not None:
-        check_response_format(request.response_format)
+    problem = check_response_format(request.response_format)
+    if problem is not None:
+        raise InvalidRequest(problem, code="invalid_response_format", param="response_format")
     for index, tool in enumerate(request.tools or ()):
         function = tool.get("function")
         if tool.get("type") != "function" or not isinstance(function, dict) or not function.get("name"):

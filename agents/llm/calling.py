@@ -1,6 +1,8 @@
 """One call to a provider, from its first byte to its entry in the books."""
 
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 
@@ -80,6 +82,9 @@ class Caller:
                 reading.answer = await provider.complete(call)
         except ProviderFault as error:
             fault = error
+        if reading.blocked and reading.answer is None:
+            reading.stop()
+            fault = None
         first = reading.first_text_at
         times = CallTimes(
             started_at=started_at,
@@ -132,7 +137,7 @@ class Caller:
         publication: "_Publication | None",
     ) -> None:
         checked_at = self._clock.monotonic()
-        async with aclosing(provider.stream(call)) as stream:
+        async with _stoppable() as limit, aclosing(provider.stream(call)) as stream:
             async for event in stream:
                 now = self._clock.monotonic()
                 if now - checked_at >= _FENCE_CHECK_INTERVAL_S:
@@ -141,9 +146,11 @@ class Caller:
                 match event:
                     case TextDelta(text):
                         reading.take_text(text, now)
-                        if publication is not None and not publication.take(text):
-                            reading.stop()
-                            return
+                        if publication is not None and not reading.blocked and not publication.take(text):
+                            # Nothing more is published, but what the provider has on its way is billed:
+                            # read on for a moment, to book what it says rather than an estimate.
+                            reading.blocked = True
+                            limit.reschedule(asyncio.get_running_loop().time() + self._policy.read_on_s)
                     case UsageKnown(usage, model):
                         reading.usage, reading.model = usage, model
                     case Answer():
@@ -156,6 +163,17 @@ class Caller:
         except StoreUnavailable:
             return  # not known: the result's own fence decides
         raise Fenced(hold)
+
+
+@asynccontextmanager
+async def _stoppable() -> AsyncIterator[asyncio.Timeout]:
+    """A bound on what is read, for after a block: the call is stopped where it is reached."""
+    try:
+        async with asyncio.timeout(None) as limit:
+            yield limit
+    except TimeoutError:
+        if not limit.expired():
+            raise
 
 
 class _Publication:
@@ -188,6 +206,7 @@ class _Reading:
         self.usage: Usage | None = None
         self.model = call.model
         self.answer: Answer | None = None
+        self.blocked = False
 
     def take_text(self, text: str, now: float) -> None:
         """Take the next piece."""

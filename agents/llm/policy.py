@@ -12,7 +12,7 @@ class LlmPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How the LLM stage behaves. Times are in seconds.
 
     `provider_timeout_s` is the longest silence: until the first token, between two tokens, and until the
-    answer where it comes whole.
+    answer where it comes whole. `read_on_s` is how long a stream is read on whose answer was blocked.
     """
 
     instance: str = "worker-0"
@@ -25,6 +25,7 @@ class LlmPolicy(msgspec.Struct, frozen=True, kw_only=True):
     breaker_reset_s: float = 15.0
     delta_interval_s: float = 0.03
     delta_max_chars: int = 2_000
+    read_on_s: float = 1.0
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:

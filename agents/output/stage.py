@@ -63,6 +63,7 @@ class OutputStage:
         for arguments in _tool_arguments(event.completion):
             in_call = check_output(arguments, system_prompt=context.instructions, user_text=context.user_text)
             if not in_call.passed:
+                envelope = msgspec.structs.replace(envelope, output_verdict=_verdict(in_call))
                 return _blocked(envelope, event.completion, in_call)
         completion = msgspec.structs.replace(event.completion, content=found.text)
         form = _check_format(envelope, completion)

@@ -45,8 +45,12 @@ class DeadLetters:
         """Return what tells the sender of a failure: nothing where no request id can be read.
 
         A request that was never understood was never accepted: it gets a reply, but neither a
-        registration nor a log record, which might belong to a good request with the same id.
+        registration nor a log record, which might belong to a good request with the same id. Nor may
+        what failed in *cost* come to *cost* again: its sender gets the reply straight away.
         """
+        if isinstance(event, OutcomeReached):
+            reply = Reply(request_id=event.envelope.request_id, status=Status.FAILED, error=error)
+            return (admission.reply_emit(reply, event.envelope.reply_to),)
         request_id = admission.request_id_of(record, event if isinstance(event, ChatRequested) else None)
         if request_id is None:
             return ()

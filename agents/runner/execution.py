@@ -7,24 +7,38 @@ stage made of it, or its dead letter. Only then may its offset be committed.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import structlog
 
-from agents.runner.dead_letters import DeadLetters
+from agents import admission
+from agents.runner.dead_letters import DeadLetters, dead_letter
 from agents.stage import Delivery, Record, Stage
 from streams import codec
-from streams.errors import InputError, TransientFault, Undeliverable
-from streams.events import ErrorInfo, Event, OutcomeReached, Timing
+from streams.errors import InputError, TransientFault, Undeliverable, UnknownTopic
+from streams.events import ErrorInfo, Event, OutcomeReached, Reply, Timing
 from streams.publisher import Emit, Publisher
 
 _MAX_BACKOFF_S = 2.0
 _TRIES_TO_NOTE_DELIVERY = 5
 
 log = structlog.get_logger(__name__)
+
+
+class _Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a record. `delivery` is there where the stage itself said so."""
+
+    emits: Sequence[Emit]
+    event: Event | None = None
+    delivery: Delivery[Any] | None = None
+    buried: bool = False
+
+
+class _Lost(msgspec.Struct, frozen=True):
+    emit: Emit
+    fault: Undeliverable
 
 
 class StageRunner:
@@ -59,17 +73,17 @@ class StageRunner:
     async def run(self, record: Record) -> None:
         """Bring a record to its durable outcome. Returns only then."""
         started_at = self._clock()
-        delivery, emits = await self._decide(record)
-        timing = self._timing(record, started_at, emits)
-        undeliverable = await self._send([self._stamp(emit, timing) for emit in emits])
-        if undeliverable:
-            event = delivery.event if delivery else None
-            await self._send(self._bury(record, event, undeliverable[0]))
-        if delivery is not None:
-            await self._note_delivery(delivery)
+        decision = await self._decide(record)
+        timing = self._timing(record, started_at, decision.emits)
+        emits = [self._stamp(emit, timing) for emit in decision.emits]
+        lost = await self._send(emits)
+        if lost:
+            await self._make_good(record, decision, emits, lost)
+        if decision.delivery is not None:
+            await self._note_delivery(decision.delivery)
 
-    async def _decide(self, record: Record) -> tuple[Delivery[Any] | None, Sequence[Emit]]:
-        """Return the event and what is to be sent; never raises for a fault of the record or the stage.
+    async def _decide(self, record: Record) -> _Decision:
+        """Return what is to be sent; never raises for a fault of the record or the stage.
 
         `handle` and `delivered` are given the very same delivery.
         """
@@ -79,39 +93,66 @@ class StageRunner:
             event = codec.decode(record.value, event_class, record.headers)
         except InputError as fault:
             log.warning("record.undecodable", stage=self.stage.name, at=record.address, error=fault.message)
-            return None, self._bury(record, None, fault)
+            return self._bury(record, None, fault)
         delivery: Delivery[Any] = Delivery(event=event, record=record)
         try:
-            return delivery, await self._handle_in_time(delivery)
+            return await self._handle_in_time(delivery)
         except InputError as fault:
             log.warning("record.refused", stage=self.stage.name, at=record.address, error=fault.message)
-            return delivery, self._bury(record, event, fault)
+            return self._bury(record, event, fault)
         except Exception as fault:
             # The one place that catches everything: a bug must not lose the record or stop the stage.
             log.exception("stage.failed", stage=self.stage.name, at=record.address)
-            return delivery, self._bury(record, event, fault)
+            return self._bury(record, event, fault)
 
-    async def _handle_in_time(self, delivery: Delivery[Any]) -> Sequence[Emit]:
-        """Handle the event, waiting out transient faults for as long as its deadline allows."""
+    async def _handle_in_time(self, delivery: Delivery[Any]) -> _Decision:
+        """Handle the event, waiting out transient faults until its deadline: the last try is made at it."""
         deadline_at = self._deadline(delivery)
         tries = 0
         while True:
             try:
-                return await self.stage.handle(delivery)
+                emits = await self.stage.handle(delivery)
+                return _Decision(emits=emits, event=delivery.event, delivery=delivery)
             except TransientFault as fault:
                 tries += 1
-                wait_s = self._backoff_s(tries, fault)
-                if self._clock() + timedelta(seconds=wait_s) > deadline_at:
+                left_s = (deadline_at - self._clock()).total_seconds()
+                if left_s <= 0:
                     log.warning("stage.gave_up", stage=self.stage.name, tries=tries, error=str(fault))
-                    return self._dead_letters.tell(delivery.record, delivery.event, _unavailable(fault))
+                    told = self._dead_letters.tell(delivery.record, delivery.event, _unavailable(fault))
+                    return _Decision(emits=told, event=delivery.event)
+                wait_s = min(self._backoff_s(tries, fault), left_s)
             await self._sleep(wait_s)
 
-    async def _send(self, emits: Sequence[Emit]) -> list[Undeliverable]:
+    async def _make_good(
+        self, record: Record, decision: _Decision, emits: Sequence[Emit], lost: Sequence[_Lost]
+    ) -> None:
+        """Bring what no retry can deliver to another durable end.
+
+        A reply whose topic is gone comes to our own reply topic. Anything else makes the record a dead
+        letter; its sender is told, but for one that has its reply already.
+        """
+        homeless = [each for each in lost if _is_homeless(each)]
+        more = [admission.to_own_topic(each.emit) for each in homeless]
+        others = [each for each in lost if not _is_homeless(each)]
+        if others and not decision.buried:
+            gone = {id(each.emit) for each in others}
+            replied = any(isinstance(emit.value, Reply) and id(emit) not in gone for emit in emits)
+            more += (
+                [dead_letter(record, stage=self.stage.name, fault=others[0].fault)]
+                if replied
+                else self._bury(record, decision.event, others[0].fault).emits
+            )
+        for each in (*others, *await self._send(more)):
+            log.error(
+                "record.undeliverable", stage=self.stage.name, topic=each.emit.topic, error=str(each.fault)
+            )
+
+    async def _send(self, emits: Sequence[Emit]) -> list[_Lost]:
         """Send until the broker has acknowledged each; what is not acknowledged must not be committed.
 
-        Returns the faults of those that no retry can help.
+        Returns those that no retry can help.
         """
-        waiting, undeliverable, tries = list(emits), list[Undeliverable](), 0
+        waiting, lost, tries = list(emits), list[_Lost](), 0
         while waiting:
             results = await asyncio.gather(
                 *(self._publisher.publish(emit) for emit in waiting), return_exceptions=True
@@ -120,7 +161,11 @@ class StageRunner:
             unexpected = [each for each in faults if not isinstance(each, (TransientFault, Undeliverable))]
             if unexpected:
                 raise unexpected[0]
-            undeliverable += [each for each in faults if isinstance(each, Undeliverable)]
+            lost += [
+                _Lost(emit, each)
+                for emit, each in zip(waiting, results, strict=True)
+                if isinstance(each, Undeliverable)
+            ]
             waiting = [
                 emit for emit, each in zip(waiting, results, strict=True) if isinstance(each, TransientFault)
             ]
@@ -129,7 +174,7 @@ class StageRunner:
                 tries += 1
                 log.warning("stage.send_failed", stage=self.stage.name, tries=tries, error=str(transient[0]))
                 await self._sleep(self._backoff_s(tries, transient[0]))
-        return undeliverable
+        return lost
 
     async def _note_delivery(self, delivery: Delivery[Any]) -> None:
         for tries in range(1, _TRIES_TO_NOTE_DELIVERY + 1):
@@ -141,21 +186,22 @@ class StageRunner:
             else:
                 return
 
-    def _bury(self, record: Record, event: Event | None, fault: BaseException) -> Sequence[Emit]:
-        return self._dead_letters.bury(record, event, stage=self.stage.name, fault=fault)
+    def _bury(self, record: Record, event: Event | None, fault: BaseException) -> _Decision:
+        emits = self._dead_letters.bury(record, event, stage=self.stage.name, fault=fault)
+        return _Decision(emits=emits, event=event, buried=True)
 
     def _deadline(self, delivery: Delivery[Any]) -> datetime:
         envelope = getattr(delivery.event, "envelope", None)
         if envelope is not None:
             deadline: datetime = envelope.deadline_at
             return deadline
-        return _record_time(delivery.record) + self._default_deadline
+        return delivery.record.written_at + self._default_deadline
 
     def _timing(self, record: Record, started_at: datetime, emits: Sequence[Emit]) -> Timing:
         return Timing(
             stage=self.stage.name,
             started_at=started_at,
-            queue_us=max(0, _micros(started_at - _record_time(record))),
+            queue_us=max(0, _micros(started_at - record.written_at)),
             work_us=_micros(self._clock() - started_at),
             outcome=_outcome(emits),
         )
@@ -216,8 +262,7 @@ class KeyedTasks:
 
     async def _run(self, before: asyncio.Task[None] | None, work: Callable[[], Awaitable[None]]) -> None:
         if before is not None:
-            with suppress(Exception, asyncio.CancelledError):
-                await asyncio.shield(before)
+            await asyncio.wait([before])  # whatever came of it; cancelling us does not cancel it
         await work()
 
     def _done(self, key: bytes | None, task: asyncio.Task[None]) -> None:
@@ -228,6 +273,10 @@ class KeyedTasks:
         if not task.cancelled() and (fault := task.exception()):
             log.error("record.abandoned", error=repr(fault))
             self._on_fault(fault)
+
+
+def _is_homeless(lost: _Lost) -> bool:
+    return isinstance(lost.emit.value, Reply) and isinstance(lost.fault, UnknownTopic)
 
 
 def _outcome(emits: Sequence[Emit]) -> str:
@@ -243,10 +292,6 @@ def _unavailable(fault: TransientFault) -> ErrorInfo:
         code="dependency_unavailable",
         message=f"a dependency did not answer before the deadline ({type(fault).__name__}); try again",
     )
-
-
-def _record_time(record: Record) -> datetime:
-    return datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
 
 
 def _micros(duration: timedelta) -> int:

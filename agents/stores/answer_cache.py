@@ -99,21 +99,22 @@ class AnswerCache:
                     vectors = _vectors_key(slot.scope)
                     pipe.execute_command("VADD", vectors, "FP32", slot.vector, slot.exact_key)
                     pipe.expire(vectors, self._ttl_s)
-                await pipe.execute()
-            await self._make_room(tenant, now)
+                pipe.zcount(_index_key(tenant), "-inf", now)
+                pipe.zcard(_index_key(tenant))
+                *_, expired, entries = await pipe.execute()
+            surplus = max(expired, entries - self._max_entries)
+            if surplus > 0:
+                await self._make_room(tenant, min(surplus, _EVICT_AT_ONCE))
 
     async def entries(self, tenant: str) -> int:
         """Return how many answers of a tenant can be given again."""
         with store_faults("counting the cache"):
             return int(await self._redis.zcount(_index_key(tenant), self._clock(), "+inf"))
 
-    async def _make_room(self, tenant: str, now: float) -> None:
+    async def _make_room(self, tenant: str, count: int) -> None:
+        """Remove the entries that expire, or expired, first."""
         index = _index_key(tenant)
-        leaving = list(await self._redis.zrangebyscore(index, "-inf", now, start=0, num=_EVICT_AT_ONCE))
-        surplus = int(await self._redis.zcard(index)) - len(leaving) - self._max_entries
-        if surplus > 0:
-            oldest = await self._redis.zrange(index, len(leaving), len(leaving) + surplus - 1)
-            leaving += oldest[:_EVICT_AT_ONCE]
+        leaving = await self._redis.zrange(index, 0, count - 1)
         if not leaving:
             return
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -145,7 +146,10 @@ def _text(value: bytes | str) -> str:
 
 
 def _decode(data: bytes | str | None) -> CachedAnswer | None:
-    return msgspec.json.decode(data, type=CachedAnswer) if data is not None else None
+    try:
+        return msgspec.json.decode(data, type=CachedAnswer) if data is not None else None
+    except msgspec.DecodeError:
+        return None  # another version of Headrace wrote it
 
 
 def _answer_key(scope: str, name: str) -> str:

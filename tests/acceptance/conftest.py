@@ -1,4 +1,4 @@
-"""The whole system, started once for the acceptance tests as an operator starts it: `headrace up --detach`."""
+"""The whole system, started once for the run as an operator starts it: `headrace up --detach`."""
 
 import json
 import os
@@ -136,7 +136,9 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     environ["HEADRACE_BREAKER_THRESHOLD"] = "1000"
     headrace("up", "--detach", data_dir=data_dir, environ=environ)
     try:
-        yield System(Home(data_dir).endpoints(), data_dir)
+        running = System(Home(data_dir).endpoints(), data_dir)
+        with running.http:
+            yield running
     finally:
         headrace("down", data_dir=data_dir)
 

@@ -53,7 +53,15 @@ def test_the_sum_of_costs_is_the_providers_invoice(healthy: System) -> None:
 
 def test_the_unmodified_openai_client(healthy: System) -> None:
     """The official client chats, streams, and turns our errors into its exceptions."""
-    client = openai.OpenAI(base_url=f"{healthy.endpoints.ingest}/v1", api_key=healthy.endpoints.api_key)
+    url = f"{healthy.endpoints.ingest}/v1"
+    with (
+        openai.OpenAI(base_url=url, api_key=healthy.endpoints.api_key) as client,
+        openai.OpenAI(base_url=url, api_key="wrong") as stranger,
+    ):
+        converse(healthy, client, stranger)
+
+
+def converse(healthy: System, client: openai.OpenAI, stranger: openai.OpenAI) -> None:
     messages = [{"role": "user", "content": unique("Name three kinds of water wheels.")}]
     whole = client.chat.completions.create(model="gpt-4o-mini", messages=messages)
     assert whole.choices[0].message.content
@@ -75,7 +83,6 @@ def test_the_unmodified_openai_client(healthy: System) -> None:
         client.chat.completions.create(model="gpt-99", messages=messages)
     with pytest.raises(openai.BadRequestError):
         client.chat.completions.create(model="gpt-4o-mini", messages=[])
-    stranger = openai.OpenAI(base_url=f"{healthy.endpoints.ingest}/v1", api_key="wrong")
     with pytest.raises(openai.AuthenticationError):
         stranger.chat.completions.create(model="gpt-4o-mini", messages=messages)
 

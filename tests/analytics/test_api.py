@@ -83,14 +83,26 @@ async def test_an_outage_shows_when_there_is_nothing_to_store() -> None:
     assert "refused" in answer.json()["dependencies"]["clickhouse"]["error"]
 
 
+async def test_a_broker_that_does_not_answer_fetches_is_down() -> None:
+    """Noticed by reading or by committing: to the operator it is one Kafka."""
+    status = ready_status(Clock())
+    status.failed("kafka_fetch", "no broker has answered for 11 s")
+    found = (await get(status, "/ready")).json()["dependencies"]
+    assert set(found) == {"kafka", "clickhouse"}
+    assert found["kafka"]["status"] == "down"
+
+
 async def test_a_sink_whose_loop_hangs_is_not_alive() -> None:
     """Only then does a restart help; an outage is no reason for one."""
     clock = Clock()
     status = ready_status(clock)
-    status.failed("clickhouse", "away")
     clock.now += timedelta(seconds=59)
     assert (await get(status, "/live")).status_code == 200
     clock.now += timedelta(seconds=2)
+    assert (await get(status, "/live")).status_code == 503
+    status.failed("kafka", "away")
+    assert (await get(status, "/live")).status_code == 200
+    status.recovered("kafka")
     assert (await get(status, "/live")).status_code == 503
     status.polled()
     assert (await get(status, "/live")).status_code == 200

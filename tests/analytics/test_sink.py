@@ -13,8 +13,9 @@ from aiokafka.structs import OffsetAndMetadata
 
 from analytics.batches import Batch, Limits
 from analytics.clickhouse import ClickHouse
+from analytics.consumer import SinkConfig
 from analytics.offsets import CommittedOffsets
-from analytics.sink import Sink, SinkConfig
+from analytics.sink import Sink
 from analytics.status import SinkStatus
 from analytics.writer import BatchWriter
 from streams.codec import encode

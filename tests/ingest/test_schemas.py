@@ -46,11 +46,11 @@ def test_every_field_of_a_native_body_is_one_of_the_event() -> None:
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        (ChatBody(), "query"),
-        (ChatBody(query="  \n"), "query"),
-        (ChatBody(query="a", messages=HELLO), "query"),
-        (ChatBody(messages=HELLO, template="general_chat"), "template"),
-        (ChatBody(messages=HELLO, variables={"a": "b"}), "template"),
+        (ChatBody(user_id="u"), "query"),
+        (ChatBody(user_id="u", query="  \n"), "query"),
+        (ChatBody(user_id="u", query="a", messages=HELLO), "query"),
+        (ChatBody(user_id="u", messages=HELLO, template="general_chat"), "template"),
+        (ChatBody(user_id="u", messages=HELLO, variables={"a": "b"}), "template"),
     ],
 )
 def test_a_native_body_asks_one_thing(body: ChatBody, param: str) -> None:

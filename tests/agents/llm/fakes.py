@@ -68,6 +68,10 @@ def answer(
 Step = Answer | ProviderFault | list[ProviderEvent | ProviderFault]
 
 
+HANGS = object()
+"""In a stream: nothing more comes."""
+
+
 class FakeProvider:
     """Does the next thing of its script at each call: an answer, a fault, or a stream of events."""
 
@@ -101,6 +105,8 @@ class FakeProvider:
             for event in step if isinstance(step, list) else [step]:
                 if isinstance(event, ProviderFault):
                     raise event
+                if event is HANGS:
+                    await asyncio.Event().wait()
                 yield event
                 await asyncio.sleep(0)
         finally:

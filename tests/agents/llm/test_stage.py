@@ -21,6 +21,7 @@ from streams.errors import StoreUnavailable
 from streams.events import Completed, OutcomeReached, ReplyAddress, Status, Usage
 from streams.topics import COMPLETIONS, DELTAS, OUTCOMES
 from tests.agents.llm.fakes import (
+    HANGS,
     Bench,
     FakeGuard,
     FakeJournal,
@@ -290,24 +291,42 @@ async def test_structured_answers_are_not_published_in_pieces(asked: dict[str, o
     assert event.completion.content == '{"a": 1}'
 
 
-async def test_a_block_ends_the_call_and_nothing_of_the_span_is_published() -> None:
-    """The stream is closed, what came is billed, and the completion holds the raw text for the verdict."""
-    stream = [
-        UsageKnown(Usage(input_tokens=90), "gpt-4o"),
-        TextDelta("It is FOR"),
-        TextDelta("BIDDEN to say"),
-        TextDelta(" more"),
-        answer("never reached"),
-    ]
-    bench = Bench([stream])
+BLOCKED_STREAM = (
+    UsageKnown(Usage(input_tokens=90), "gpt-4o"),
+    TextDelta("It is FOR"),
+    TextDelta("BIDDEN to say"),
+    TextDelta(" more"),
+)
+
+
+async def test_after_a_block_nothing_is_published_and_the_providers_own_usage_is_booked() -> None:
+    """A stream that ends soon is read to its end, because what it says is what it bills."""
+    bench = Bench([[*BLOCKED_STREAM, answer("It is FORBIDDEN to say more")]])
     event = await completed(bench, missed(stream=True))
     assert bench.sink.text == "It is "
-    assert event.completion.content == "It is FORBIDDEN to say"
+    assert event.completion.content == "It is FORBIDDEN to say more"
+    assert event.completion.usage == answer("It is FORBIDDEN to say more").usage
+
+
+async def test_a_blocked_stream_that_goes_on_is_stopped_and_estimated() -> None:
+    """The provider is not paid for an answer that nobody will see; what came is billed."""
+    bench = Bench([[*BLOCKED_STREAM, HANGS]], read_on_s=0.01)
+    event = await completed(bench, missed(stream=True))
+    assert bench.sink.text == "It is "
+    assert event.completion.content == "It is FORBIDDEN to say more"
     assert event.completion.finish_reason == "content_filter"
     assert event.completion.usage.input_tokens == 90
     assert event.completion.usage.output_tokens > 0
     assert event.envelope.calls[0].cost_usd > 0
     assert bench.openai.closed_streams == 1
+
+
+async def test_a_fault_after_a_block_is_no_reason_to_ask_again() -> None:
+    """The verdict stands; another call would only cost more."""
+    bench = Bench([[*BLOCKED_STREAM, ConnectionLost("reset", after_chunks=3)]])
+    event = await completed(bench, missed(stream=True))
+    assert event.completion.finish_reason == "content_filter"
+    assert len(event.envelope.calls) == 1
 
 
 async def test_a_broken_stream_is_replaced_by_a_higher_attempt() -> None:

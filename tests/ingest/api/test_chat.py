@@ -222,7 +222,7 @@ async def test_the_same_key_with_another_body_is_refused(wired: Rig, client: htt
     wired.pipeline.replies_with(answered())
     headers = {"Idempotency-Key": "order-7"}
     await client.post("/v1/chat", json=QUESTION, headers=headers)
-    response = await client.post("/v1/chat", json={"query": "of Spain?"}, headers=headers)
+    response = await client.post("/v1/chat", json={"user_id": "ada", "query": "of Spain?"}, headers=headers)
     assert (response.status_code, response.json()["error"]["code"]) == (409, "idempotency_conflict")
     assert response.headers["x-should-retry"] == "false"
 
@@ -297,7 +297,7 @@ async def test_a_client_that_leaves_loses_nothing(wired: Rig) -> None:
     from ingest.app import create_app
     from tests.ingest.fakes import KEY
 
-    body = b'{"query": "capital of France?"}'
+    body = b'{"user_id": "ada", "query": "capital of France?"}'
     messages = [{"type": "http.request", "body": body, "more_body": False}]
     leave = asyncio.Event()
     answers: list[dict[str, object]] = []

@@ -10,7 +10,7 @@ from streams.events import Delta
 from tests.ingest.fakes import OTHER_KEY, Entry, Rig, answered, failed
 from tests.ingest.sse_reader import events
 
-QUESTION = {"query": "capital of France?"}
+QUESTION = {"user_id": "ada", "query": "capital of France?"}
 
 
 async def test_submit_answers_at_once(wired: Rig, client: httpx.AsyncClient) -> None:

@@ -12,7 +12,7 @@ from streams.errors import ConfigurationError
 from streams.settings import ApiKey
 from tests.ingest.fakes import KEY, OTHER_KEY, Rig, answered, rig
 
-QUESTION = {"query": "capital of France?"}
+QUESTION = {"user_id": "ada", "query": "capital of France?"}
 
 
 def _http(wired: Rig, **headers: str) -> httpx.AsyncClient:

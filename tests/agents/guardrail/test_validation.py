@@ -1,0 +1,109 @@
+"""Whether a request can be served at all."""
+
+from typing import Any
+
+import pytest
+
+from agents.guardrail.validation import Limits, validate
+from streams.errors import InvalidRequest
+from streams.events import Message, TextPart
+from streams.models import MODELS
+from tests.fakes.envelopes import chat, said
+
+LIMITS = Limits(max_input_tokens=1_000, max_output_tokens=10_000, max_request_bytes=20_000)
+USER = said("user", "hello")
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}
+TOOL = {"type": "function", "function": {"name": "f"}}
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({"query": "q", "messages": (USER,)}, "invalid_request", "query"),
+        ({"messages": (USER,), "template": "general_chat"}, "invalid_request", "template"),
+        ({"query": None}, "invalid_request", "query"),
+        ({"query": " \n\t "}, "invalid_request", "query"),
+        ({"messages": (said("assistant", "hi"),)}, "invalid_request", "messages[0].role"),
+        ({"messages": (said("tool", "42"),)}, "invalid_request", "messages[0].role"),
+        ({"messages": (USER, said("tool", "42"))}, "invalid_request", "messages[1].tool_call_id"),
+        ({"messages": (USER, said("user", "  "))}, "invalid_request", "messages[1].content"),
+        ({"messages": (USER, Message(role="assistant"))}, "invalid_request", "messages[1].content"),
+        ({"messages": (USER, Message(role="user", content=()))}, "invalid_request", "messages[1].content"),
+        ({"model": "gpt-9"}, "model_not_found", "model"),
+        ({"max_tokens": 10_001}, "invalid_value", "max_tokens"),
+        ({"model": "claude-3-opus", "max_tokens": 4_097}, "invalid_value", "max_tokens"),
+        ({"variables": {"a": "x" * 21_000}}, "request_too_large", None),
+        ({"response_format": {"type": "xml"}}, "invalid_response_format", "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "invalid_response_format", "response_format"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "wat"}}}},
+            "invalid_response_format",
+            "response_format",
+        ),
+        ({"tools": (TOOL, {"type": "retrieval"})}, "invalid_request", "tools[1]"),
+        ({"tools": ({"type": "function"},)}, "invalid_request", "tools[0]"),
+        ({"tools": ({"type": "function", "function": {"name": ""}},)}, "invalid_request", "tools[0]"),
+        ({"query": "word " * 1_500}, "context_length_exceeded", "query"),
+        ({"variables": {"context": "word " * 1_500}}, "context_length_exceeded", "query"),
+        ({"messages": (USER, said("user", "word " * 1_500))}, "context_length_exceeded", "messages"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(fields: dict[str, Any], code: str, param: str | None) -> None:
+    """With a stable code, and the field that is to be changed."""
+    with pytest.raises(InvalidRequest) as caught:
+        validate(chat(**fields), LIMITS)
+    assert (caught.value.code, caught.value.param) == (code, param)
+    assert caught.value.message
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"messages": (said("system", "be brief"), USER)},
+        {"messages": (said("developer", "be brief"), USER)},
+        {"messages": (Message(role="user", content=(TextPart(text="a"), TextPart(text=""))),)},
+        {
+            "messages": (
+                USER,
+                Message(role="assistant", tool_calls=(CALL,)),
+                Message(role="tool", content="42", tool_call_id="c"),
+            )
+        },
+        {"model": "claude-3-opus", "max_tokens": 4_096},
+        {"max_tokens": 10_000},
+        {"tools": (TOOL,)},
+        {"response_format": {"type": "text"}},
+        {"response_format": {"type": "json_object"}},
+        {"response_format": SCHEMA},
+        {"template": "rag_answer", "variables": {"context": "c"}},
+    ],
+)
+def test_what_can_be_served_passes(fields: dict[str, Any]) -> None:
+    """Up to the limits themselves; the estimate of its tokens is returned."""
+    assert validate(chat(**fields), LIMITS) > 0
+
+
+def test_the_messages_say_what_to_change() -> None:
+    """They are read by whoever sent the request."""
+    with pytest.raises(InvalidRequest, match=r"'gpt-9' does not exist; known models: .*gpt-4o-mini"):
+        validate(chat(model="gpt-9"), LIMITS)
+    with pytest.raises(InvalidRequest, match=r"about 1501 tokens; the limit is 1000: shorten it"):
+        validate(chat(query="word " * 1_500), LIMITS)
+
+
+def test_a_models_own_window_counts_where_it_is_the_smaller() -> None:
+    """A generous installation does not make a model larger."""
+    wide = Limits(max_input_tokens=10**9, max_output_tokens=10**9, max_request_bytes=10**9)
+    variables = {f"v{n}": "a b c d " * 3_900 for n in range(10)}
+    assert validate(chat(variables=variables), wide) > MODELS["gpt-4o"].context_window_tokens
+    with pytest.raises(InvalidRequest, match="the limit is 128000"):
+        validate(chat(variables=variables, model="gpt-4o"), wide)
+    with pytest.raises(InvalidRequest, match="max_tokens must be at most 16384"):
+        validate(chat(model="gpt-4o", max_tokens=16_385), wide)
+
+
+def test_tokens_of_variables_count() -> None:
+    """They are rendered into the prompt."""
+    assert validate(chat(variables={"a": "hello world"}), LIMITS) == validate(chat(), LIMITS) + 2

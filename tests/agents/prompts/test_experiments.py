@@ -1,0 +1,45 @@
+"""Who sees which version."""
+
+import pytest
+
+from agents.prompts.experiments import Experiment
+
+USERS = [f"user-{number}" for number in range(20_000)]
+
+
+def experiment(name: str = "e", traffic_pct: int = 10) -> Experiment:
+    return Experiment(name=name, template="t", control="v1", variant="v2", traffic_pct=traffic_pct)
+
+
+def in_variant(which: Experiment) -> set[str]:
+    return {user for user in USERS if which.assign(user) == ("variant", "v2")}
+
+
+def test_the_variant_gets_its_share() -> None:
+    """A tenth of the users; the standard error of 20,000 is 0.2 points."""
+    assert 0.09 < len(in_variant(experiment())) / len(USERS) < 0.11
+
+
+@pytest.mark.parametrize(("traffic_pct", "share"), [(0, 0.0), (100, 1.0)])
+def test_nobody_and_everybody(traffic_pct: int, share: float) -> None:
+    """The ends of the scale are exact."""
+    assert len(in_variant(experiment(traffic_pct=traffic_pct))) == share * len(USERS)
+
+
+def test_a_user_always_gets_the_same_arm() -> None:
+    """From one process, machine and day to the next: these values are part of running experiments."""
+    which = experiment("general_chat_v2_test")
+    arms = {user: which.assign(user)[0] for user in ("user_001", "user_002", "user_003", "ann", "bob", "user_026")}
+    assert arms == {user: which.assign(user)[0] for user in arms}
+    assert set(which.assign(user) for user in USERS) == {("variant", "v2"), ("control", "v1")}
+
+
+def test_more_traffic_only_adds_users() -> None:
+    """Ramping up takes nobody out of the variant again."""
+    assert in_variant(experiment(traffic_pct=10)) < in_variant(experiment(traffic_pct=30))
+
+
+def test_two_experiments_are_independent() -> None:
+    """Being in one says nothing about the other: about a tenth of a tenth is in both."""
+    both = in_variant(experiment("e")) & in_variant(experiment("f"))
+    assert 0.006 < len(both) / len(USERS) < 0.014

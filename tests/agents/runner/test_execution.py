@@ -1,0 +1,500 @@
+"""The life of one record, with a publisher and a stage that do as they are told."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from agents.runner.dead_letters import DeadLetters
+from agents.runner.execution import StageRunner
+from agents.stage import Delivery, Record
+from streams.codec import encode, header
+from streams.errors import (
+    InvalidRequest,
+    KafkaUnavailable,
+    RecordTooLarge,
+    StoreUnavailable,
+    UnknownTopic,
+)
+from streams.events import ErrorInfo, OutcomeReached, Reply, RequestGuarded, Status
+from streams.publisher import Emit, Position
+from streams.topics import DEAD_LETTERS, GUARDED, LOGS, MISSES, OUTCOMES, REPLIES, REQUESTS, Topic
+from tests.fakes.envelopes import NOW, chat, completion, envelope, record
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@dataclass
+class Clock:
+    """A clock that moves only when somebody sleeps."""
+
+    now: Any = NOW
+    slept: list[float] = field(default_factory=list)
+
+    def __call__(self) -> Any:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += timedelta(seconds=seconds)
+        await asyncio.sleep(0)
+
+
+@dataclass
+class Sends:
+    """A publisher that keeps what is sent; `refuse` says what becomes of a record."""
+
+    diary: list[str]
+    refuse: Callable[[Emit, int], Exception | None] = lambda emit, tries: None
+    sent: list[Emit] = field(default_factory=list)
+    tries: dict[str, int] = field(default_factory=dict)
+
+    async def publish(self, emit: Emit) -> Position:
+        tries = self.tries[emit.topic] = self.tries.get(emit.topic, 0) + 1
+        await asyncio.sleep(0)
+        fault = self.refuse(emit, tries)
+        if fault is not None:
+            self.diary.append(f"refused {emit.topic}")
+            raise fault
+        self.sent.append(emit)
+        self.diary.append(f"sent {emit.topic}")
+        return Position(emit.topic, 0, len(self.sent))
+
+    def on(self, topic: Topic) -> list[Emit]:
+        return [emit for emit in self.sent if emit.topic == topic.name]
+
+
+@dataclass
+class ScriptedStage:
+    """A stage whose `handle` is a function."""
+
+    do: Callable[[Delivery[Any]], Sequence[Emit]]
+    diary: list[str]
+    source: Topic = GUARDED
+    name: str = "scripted"
+    handled: list[Delivery[Any]] = field(default_factory=list)
+    noted: list[Delivery[Any]] = field(default_factory=list)
+    note_faults: int = 0
+
+    async def handle(self, delivery: Delivery[Any]) -> Sequence[Emit]:
+        self.diary.append("handle")
+        self.handled.append(delivery)
+        return self.do(delivery)
+
+    async def delivered(self, delivery: Delivery[Any]) -> None:
+        self.diary.append("delivered")
+        if self.note_faults:
+            self.note_faults -= 1
+            raise StoreUnavailable("away")
+        self.noted.append(delivery)
+
+
+class Run:
+    """A stage, its publisher and its clock, run over one record at a time."""
+
+    def __init__(
+        self,
+        do: Callable[[Delivery[Any]], Sequence[Emit]],
+        *,
+        source: Topic = GUARDED,
+        refuse: Callable[[Emit, int], Exception | None] = lambda emit, tries: None,
+        reply_topics: Sequence[str] = (),
+    ) -> None:
+        self.diary: list[str] = []
+        self.clock = Clock()
+        self.stage = ScriptedStage(do, self.diary, source=source)
+        self.sends = Sends(self.diary, refuse)
+        self.runner = StageRunner(
+            self.stage,
+            self.sends,  # type: ignore[arg-type]  # a fake of the same shape
+            DeadLetters(reply_topics=reply_topics, default_deadline_ms=30_000),
+            default_deadline_ms=30_000,
+            clock=self.clock,
+            sleep=self.clock.sleep,
+        )
+
+    async def __call__(self, given: Record) -> None:
+        await self.runner.run(given)
+
+
+def guarded(**fields: Any) -> Record:
+    event = RequestGuarded(envelope=envelope(**fields))
+    return record(event, topic=GUARDED, key=b"r-1", headers=[("x", b"1"), ("x", b"2")])
+
+
+def forward(delivery: Delivery[Any]) -> Sequence[Emit]:
+    return (Emit.to(MISSES, delivery.event, key="r-1"),)
+
+
+def failing(fault: Exception) -> Callable[[Delivery[Any]], Sequence[Emit]]:
+    def do(_: Delivery[Any]) -> Sequence[Emit]:
+        raise fault
+
+    return do
+
+
+def value(emit: Emit) -> Any:
+    return emit.value
+
+
+# ── the ordinary way ──────────────────────────────────────────────────────────────────────────────
+
+
+async def test_everything_is_sent_before_the_stage_is_told_and_before_the_run_ends() -> None:
+    """Only when `run` returns may the offset be committed."""
+    run = Run(lambda d: (*forward(d), Emit.to(LOGS, d.event, key="r-1")))
+    await run(guarded())
+    assert run.diary == ["handle", f"sent {MISSES.name}", f"sent {LOGS.name}", "delivered"]
+
+
+async def test_handle_and_delivered_are_given_the_very_same_delivery() -> None:
+    """Stages tell their own delivery from a zombie's of the same record by identity."""
+    run = Run(forward)
+    await run(guarded())
+    assert len(run.stage.noted) == 1
+    assert run.stage.noted[0] is run.stage.handled[0]
+
+
+async def test_a_dropped_record_is_noted_without_a_send() -> None:
+    """A repeat needs nothing more, and is done."""
+    run = Run(lambda _: ())
+    await run(guarded())
+    assert run.diary == ["handle", "delivered"]
+
+
+async def test_the_stage_stamps_its_timing_into_the_envelope() -> None:
+    """How long the record waited, how long the stage worked, how it went; earlier stages' stay."""
+    run = Run(forward)
+
+    def work(delivery: Delivery[Any]) -> Sequence[Emit]:
+        run.clock.now += timedelta(milliseconds=5)
+        return forward(delivery)
+
+    run.stage.do = work
+    run.clock.now = NOW + timedelta(milliseconds=40)
+    await run(guarded())
+    await run(guarded())
+    timings = value(run.sends.sent[0]).envelope.timings
+    (timing,) = timings
+    assert (timing.stage, timing.queue_us, timing.work_us, timing.outcome) == ("scripted", 40_000, 5_000, "passed")
+    assert timing.started_at == NOW + timedelta(milliseconds=40)
+
+
+async def test_a_timing_names_the_status_where_the_request_is_decided() -> None:
+    """So that analysts see where a request ended."""
+    run = Run(lambda d: (Emit.to(OUTCOMES, OutcomeReached(envelope=d.event.envelope, status=Status.BLOCKED), key="r"),))
+    await run(guarded())
+    assert value(run.sends.sent[0]).envelope.timings[-1].outcome == "blocked"
+
+
+async def test_clocks_that_disagree_give_no_negative_wait() -> None:
+    """The record was written by another machine's clock."""
+    run = Run(forward)
+    run.clock.now = NOW - timedelta(seconds=3)
+    await run(guarded())
+    assert value(run.sends.sent[0]).envelope.timings[0].queue_us == 0
+
+
+async def test_records_carry_cloudevents_headers_and_the_trace() -> None:
+    """Ours first, then the stage's own."""
+    run = Run(lambda d: (Emit.to(MISSES, d.event, key="r-1", headers=[("mine", b"1")]),))
+    await run(guarded(traceparent=TRACEPARENT))
+    headers = dict(run.sends.sent[0].headers)
+    assert headers["ce_id"] == b"r-1"
+    assert headers["ce_source"] == b"headrace/scripted"
+    assert headers["ce_type"] == b"headrace.RequestGuarded"
+    assert headers["traceparent"] == TRACEPARENT.encode()
+    assert headers["mine"] == b"1"
+
+
+async def test_bytes_are_passed_on_untouched() -> None:
+    """Neither a timing nor a header of ours."""
+    emit = Emit(topic=LOGS.name, key=b"k", value=b"raw", headers=(("x", b"1"),))
+    run = Run(lambda _: (emit,))
+    await run(guarded())
+    assert run.sends.sent == [emit]
+
+
+# ── transient faults ──────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_transient_fault_is_waited_out() -> None:
+    """The same delivery is handled again until it works."""
+    faults = [StoreUnavailable("away"), StoreUnavailable("still away")]
+
+    def do(delivery: Delivery[Any]) -> Sequence[Emit]:
+        if faults:
+            raise faults.pop()
+        return forward(delivery)
+
+    run = Run(do)
+    await run(guarded())
+    assert len(run.clock.slept) == 2
+    assert {id(each) for each in run.stage.handled} == {id(run.stage.noted[0])}
+    assert run.sends.on(MISSES)
+    assert not run.sends.on(OUTCOMES)
+
+
+async def test_waits_grow_and_are_bounded() -> None:
+    """A dependency that comes back is not met by everybody at once, nor found late."""
+    run = Run(failing(StoreUnavailable("away", retry_after_s=0)))
+    await run(guarded())
+    whole = run.clock.slept[:-1]  # the last wait ends at the deadline
+    assert 0.075 <= whole[0] <= 0.125
+    assert all(1.5 <= wait <= 2.5 for wait in whole[6:])
+
+
+async def test_the_last_try_is_at_the_deadline_and_then_the_request_fails() -> None:
+    """Its sender is told; the record is no dead letter, for nothing was wrong with it."""
+    run = Run(failing(StoreUnavailable("away")))
+    await run(guarded())
+    assert run.clock.now == NOW + timedelta(minutes=1)
+    (outcome,) = (value(emit) for emit in run.sends.on(OUTCOMES))
+    assert outcome.status is Status.FAILED
+    assert outcome.error.type == "unavailable_error"
+    assert outcome.error.code == "dependency_unavailable"
+    assert "StoreUnavailable" in outcome.error.message
+    assert outcome.envelope.request_id == "r-1"
+    assert outcome.envelope.timings[-1].outcome == "failed"
+    assert not run.sends.on(DEAD_LETTERS)
+
+
+async def test_a_stage_that_gave_nothing_is_not_told_of_a_delivery() -> None:
+    """`delivered` says that what *it* returned has arrived; the runner's own failure is not that."""
+    for fault in (StoreUnavailable("away"), ZeroDivisionError(), InvalidRequest("no")):
+        run = Run(failing(fault))
+        await run(guarded())
+        assert run.stage.noted == []
+
+
+async def test_without_an_envelope_the_deadline_counts_from_the_records_time() -> None:
+    """A request that the guardrail could not register in time."""
+    run = Run(failing(StoreUnavailable("away")), source=REQUESTS)
+    await run(record(chat(request_id="r-9")))
+    assert run.clock.now == NOW + timedelta(seconds=30)
+    (outcome,) = (value(emit) for emit in run.sends.on(OUTCOMES))
+    assert (outcome.envelope.request_id, outcome.envelope.tenant) == ("r-9", "default")
+
+
+async def test_a_send_is_repeated_until_the_broker_has_it() -> None:
+    """Past any deadline: what was decided must not be lost. What it has already is not sent again."""
+
+    def refuse(emit: Emit, tries: int) -> Exception | None:
+        return KafkaUnavailable("down") if emit.topic == MISSES.name and tries < 100 else None
+
+    run = Run(lambda d: (*forward(d), Emit.to(LOGS, d.event, key="r-1")), refuse=refuse)
+    await run(guarded())
+    assert (len(run.sends.on(MISSES)), len(run.sends.on(LOGS))) == (1, 1)
+    assert run.clock.now > NOW + timedelta(minutes=1)
+    assert run.diary[-2:] == [f"sent {MISSES.name}", "delivered"]
+
+
+async def test_a_note_that_fails_is_repeated_a_few_times_and_then_given_up() -> None:
+    """The sends are out; a note that is missing costs a repeat, not a request."""
+    run = Run(forward)
+    run.stage.note_faults = 3
+    await run(guarded())
+    assert (len(run.stage.noted), len(run.clock.slept)) == (1, 3)
+    run.stage.note_faults = 100
+    await run(guarded())
+    assert len(run.stage.noted) == 1
+
+
+async def test_a_bug_in_the_publisher_reaches_the_caller() -> None:
+    """Nothing durable happened: the record must not count as done."""
+
+    def refuse(emit: Emit, tries: int) -> Exception | None:
+        return ZeroDivisionError()
+
+    run = Run(forward, refuse=refuse)
+    with pytest.raises(ZeroDivisionError):
+        await run(guarded())
+    assert run.stage.noted == []
+
+
+# ── dead letters ──────────────────────────────────────────────────────────────────────────────────
+
+
+def assert_buried(run: Run, given: Record, exception: str) -> None:
+    (letter,) = run.sends.on(DEAD_LETTERS)
+    assert (letter.key, letter.value) == (given.key, given.value)
+    assert letter.headers[: len(given.headers)] == given.headers
+    errors = {name.removeprefix("__streams.errors."): text for name, text in letter.headers[len(given.headers) :]}
+    message = errors.pop("message")
+    assert message is not None
+    assert errors == {
+        "exception": exception.encode(),
+        "topic": given.topic.encode(),
+        "partition": b"3",
+        "offset": b"7",
+        "stage": b"scripted",
+    }
+
+
+async def test_the_senders_mistake_is_a_dead_letter_and_its_outcome() -> None:
+    """In full, for it can be mended."""
+    given = guarded()
+    run = Run(failing(InvalidRequest("too blue", code="blue", param="sky")))
+    await run(given)
+    assert_buried(run, given, "InvalidRequest")
+    (outcome,) = (value(emit) for emit in run.sends.on(OUTCOMES))
+    assert outcome.error == ErrorInfo(type="invalid_request_error", code="blue", message="too blue", param="sky")
+
+
+async def test_a_bug_is_a_dead_letter_and_its_outcome_hides_the_internals() -> None:
+    """The record is kept for us, and the sender does not wait for ever."""
+    given = guarded()
+    run = Run(failing(ZeroDivisionError("secret path")))
+    await run(given)
+    assert_buried(run, given, "ZeroDivisionError")
+    (outcome,) = (value(emit) for emit in run.sends.on(OUTCOMES))
+    assert (outcome.status, outcome.error.code) == (Status.FAILED, "internal_error")
+    assert "secret" not in encode(outcome).decode()
+
+
+async def test_an_undecodable_request_is_answered_directly() -> None:
+    """It was never accepted: a reply, and neither registration nor log that might be a good request's."""
+    headers = [("ce_id", b"r-7"), ("kafka_correlationId", b"c-1"), ("kafka_replyTopic", b"orders.replies")]
+    given = record(b'{"query": 7}', key=b"k", headers=headers)
+    run = Run(forward, source=REQUESTS, reply_topics=("orders.*",))
+    await run(given)
+    assert_buried(run, given, "UndecodableRecord")
+    (told,) = (emit for emit in run.sends.sent if emit.topic == "orders.replies")
+    reply = value(told)
+    assert isinstance(reply, Reply)
+    assert (reply.request_id, reply.status) == ("r-7", Status.FAILED)
+    assert reply.error is not None
+    assert (reply.error.code, reply.error.param) == ("invalid_request", "query")
+    assert header(told.headers, "kafka_correlationId") == b"c-1"
+    assert not run.sends.on(OUTCOMES)
+    assert run.diary[:1] != ["handle"]
+
+
+@pytest.mark.parametrize(
+    ("body", "key", "found"),
+    [
+        (b'{"request_id": "in-body", "query": 7}', b"in-key", "in-body"),
+        (b"\xff", b"in-key", "in-key"),
+        (b"[" * 20_000, b"in-key", "in-key"),
+        (b'{"request_id": 7}', b"in-key", "in-key"),
+        (b"\xff", None, None),
+        (b"\xff", b"\xff", None),
+        (None, None, None),
+    ],
+)
+async def test_whose_garbage_it_is_is_told_where_an_id_can_be_read(
+    body: bytes | None, key: bytes | None, found: str | None
+) -> None:
+    """From what is left of the body, or from the key; otherwise there is only the dead letter."""
+    run = Run(forward, source=REQUESTS)
+    await run(record(body, key=key))
+    assert len(run.sends.on(DEAD_LETTERS)) == 1
+    assert [value(emit).request_id for emit in run.sends.on(REPLIES)] == ([found] if found else [])
+
+
+async def test_garbage_on_an_inner_topic_becomes_a_failed_outcome() -> None:
+    """The request was accepted once: it must end, with its log record."""
+    given = record(b"{}", topic=GUARDED, key=b"r-1")
+    run = Run(forward)
+    await run(given)
+    assert_buried(run, given, "UndecodableRecord")
+    (outcome,) = (value(emit) for emit in run.sends.on(OUTCOMES))
+    assert outcome.envelope.request_id == "r-1"
+
+
+async def test_a_newer_schema_is_a_dead_letter() -> None:
+    """A worker that was not upgraded keeps the record and says what to do."""
+    given = msgspec.structs.replace(guarded(), headers=(("ce_dataschema", b"urn:headrace:RequestGuarded:9"),))
+    run = Run(forward)
+    await run(given)
+    assert "upgrade Headrace" in dict(run.sends.on(DEAD_LETTERS)[0].headers)["__streams.errors.message"].decode()
+
+
+async def test_a_record_that_no_date_fits_is_worked_on_all_the_same() -> None:
+    """Producers choose timestamps; one of theirs must not stop a stage."""
+    for timestamp_ms in (-1, -(2**62), 2**62):
+        run = Run(forward)
+        await run(msgspec.structs.replace(guarded(), timestamp_ms=timestamp_ms))
+        assert run.sends.on(MISSES)
+
+
+async def test_what_fails_in_cost_does_not_come_to_cost_again() -> None:
+    """Or a bug there would send one request around for ever. The sender has a reply of its own."""
+    event = OutcomeReached(envelope=envelope(), status=Status.ANSWERED, completion=completion())
+    given = record(event, topic=OUTCOMES, key=b"r-1")
+    run = Run(failing(ZeroDivisionError()), source=OUTCOMES)
+    await run(given)
+    assert_buried(run, given, "ZeroDivisionError")
+    assert not run.sends.on(OUTCOMES)
+    (told,) = run.sends.on(REPLIES)
+    assert (value(told).status, told.partition) == (Status.FAILED, 2)
+    assert header(told.headers, "kafka_correlationId") == b"corr"
+
+
+# ── records that cannot be delivered ──────────────────────────────────────────────────────────────
+
+
+def too_large(topic: Topic) -> Callable[[Emit, int], Exception | None]:
+    return lambda emit, tries: RecordTooLarge("9 MB") if emit.topic == topic.name else None
+
+
+async def test_a_record_that_became_too_large_is_a_dead_letter() -> None:
+    """The record that led to it is kept, and its sender is told."""
+    given = guarded()
+    run = Run(forward, refuse=too_large(MISSES))
+    await run(given)
+    assert_buried(run, given, "RecordTooLarge")
+    (outcome,) = (value(emit) for emit in run.sends.on(OUTCOMES))
+    assert outcome.error.code == "internal_error"
+    assert run.clock.slept == []
+
+
+async def test_a_log_that_is_too_large_does_not_take_back_the_reply() -> None:
+    """One terminal reply: the sender has its answer, and the dead letter is for us."""
+    reply = Reply(request_id="r-1", status=Status.ANSWERED)
+    run = Run(lambda d: (Emit.to(REPLIES, reply, key="r-1"), Emit.to(LOGS, d.event, key="r-1")), refuse=too_large(LOGS))
+    await run(guarded())
+    assert [value(emit).status for emit in run.sends.on(REPLIES)] == [Status.ANSWERED]
+    assert len(run.sends.on(DEAD_LETTERS)) == 1
+    assert not run.sends.on(OUTCOMES)
+
+
+async def test_a_reply_whose_topic_has_gone_comes_to_our_own() -> None:
+    """Where it can still be fetched; nothing was wrong with the record."""
+    reply = Reply(request_id="r-1", status=Status.ANSWERED, content="Paris")
+    emit = Emit(topic="orders.replies", key="r-1", value=reply, headers=(("kafka_correlationId", b"c"),), partition=9)
+
+    def refuse(sent: Emit, tries: int) -> Exception | None:
+        return UnknownTopic("gone") if sent.topic == "orders.replies" else None
+
+    run = Run(lambda _: (emit,), refuse=refuse)
+    await run(guarded())
+    (told,) = run.sends.on(REPLIES)
+    assert (value(told), told.partition, header(told.headers, "kafka_correlationId")) == (reply, None, b"c")
+    assert not run.sends.on(DEAD_LETTERS)
+    assert len(run.stage.noted) == 1
+
+
+async def test_garbage_that_names_a_reply_partition_that_is_not_there() -> None:
+    """One dead letter, one reply, and the stage goes on."""
+    headers = [("kafka_replyPartition", (99).to_bytes(4, "big"))]
+
+    def refuse(sent: Emit, tries: int) -> Exception | None:
+        return UnknownTopic("no partition 99") if sent.partition == 99 else None
+
+    run = Run(forward, source=REQUESTS, refuse=refuse)
+    await run(record(b"\xff", key=b"r-1", headers=headers))
+    assert len(run.sends.on(DEAD_LETTERS)) == 1
+    assert [emit.partition for emit in run.sends.on(REPLIES)] == [None]
+
+
+async def test_a_dead_letter_that_cannot_be_written_ends_there() -> None:
+    """The record is still where it came from; the log says which it is."""
+    run = Run(failing(ZeroDivisionError()), refuse=too_large(DEAD_LETTERS))
+    await run(guarded())
+    assert run.sends.tries[DEAD_LETTERS.name] == 1
+    assert len(run.sends.on(OUTCOMES)) == 1

@@ -1,0 +1,146 @@
+"""From a record to an envelope."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from agents import admission
+from streams.errors import InvalidRequest
+from streams.events import Reply, ReplyAddress, Status
+from streams.topics import ALL_TOPICS, REPLIES
+from tests.fakes.envelopes import NOW, chat, record
+
+HEADERS = [
+    ("kafka_replyTopic", b"orders.replies"),
+    ("kafka_replyPartition", b"\x00\x00\x01\x02"),
+    ("kafka_correlationId", b"\x00\xff"),
+]
+
+
+@pytest.mark.parametrize(
+    ("in_body", "ce_id", "key", "found"),
+    [
+        ("body", b"header", b"key", "body"),
+        (None, b"header", b"key", "header"),
+        (None, b"", b"key", "key"),
+        (None, None, b"key", "key"),
+        (None, b"\xff", b"\xff", "llm.requests.v1-3-7"),
+        (None, None, b"", "llm.requests.v1-3-7"),
+        (None, None, None, "llm.requests.v1-3-7"),
+    ],
+)
+def test_where_the_id_comes_from(
+    in_body: str | None, ce_id: bytes | None, key: bytes | None, found: str
+) -> None:
+    """From the body, the CloudEvents id, the key, or last the record's own place in the log."""
+    request = chat(request_id=in_body)
+    given = record(request, key=key, headers=[("ce_id", ce_id)] if ce_id is not None else [])
+    assert admission.request_id_of(given, request) == found
+
+
+def test_the_same_record_always_has_the_same_id_and_another_place_another() -> None:
+    """However often it is delivered, and at whatever time it was written."""
+    request = chat()
+    ids = {admission.request_id_of(record(request), request) for _ in range(3)}
+    assert ids == {admission.request_id_of(record(request, timestamp_ms=1), request)}
+    assert admission.request_id_of(record(request, offset=8), request) not in ids
+
+
+def test_springs_headers_say_where_the_reply_goes() -> None:
+    """The partition is four bytes, big-endian; the correlation id any bytes."""
+    address = admission.reply_address(record(chat(), headers=HEADERS), ("orders.replies",))
+    assert address == ReplyAddress(topic="orders.replies", partition=258, correlation_id=b"\x00\xff")
+
+
+@pytest.mark.parametrize("partition", [b"", b"\x01", b"1234567", b"12345"])
+def test_a_partition_that_is_no_integer_is_left_out(partition: bytes) -> None:
+    """Some client wrote it as text: the broker chooses one by the key."""
+    given = record(chat(), headers=[("kafka_replyPartition", partition)])
+    assert admission.reply_address(given, ()).partition is None
+
+
+def test_without_headers_the_reply_goes_to_our_own_topic() -> None:
+    """Senders find it there by its key."""
+    assert admission.reply_address(record(chat()), ()) == ReplyAddress(topic=REPLIES.name)
+
+
+@pytest.mark.parametrize(
+    ("topic", "allowed", "is_allowed"),
+    [
+        ("orders.replies", (), False),
+        ("orders.replies", ("orders.replies",), True),
+        ("orders.replies", ("*.replies",), True),
+        ("orders.replies.eu", ("*.replies",), False),
+        ("Orders.replies", ("orders.*",), False),
+        (REPLIES.name, (), True),
+        *((topic.name, ("*", topic.name), topic is REPLIES) for topic in ALL_TOPICS),
+    ],
+)
+def test_only_topics_on_the_allow_list_may_be_named(topic: str, allowed: tuple[str, ...], is_allowed: bool) -> None:
+    """Never one of our own, whatever the patterns say: a reply there would be taken for an event."""
+    given = record(chat(), headers=[("kafka_replyTopic", topic.encode())])
+    if is_allowed:
+        assert admission.reply_address(given, allowed).topic == topic
+        return
+    with pytest.raises(InvalidRequest, match="add it to HEADRACE_REPLY_TOPICS") as caught:
+        admission.reply_address(given, allowed)
+    assert (caught.value.code, caught.value.param) == ("reply_topic_not_allowed", "kafka_replyTopic")
+
+
+def test_a_reply_carries_the_correlation_id_to_the_partition() -> None:
+    """Spring's template finds its waiting future by it."""
+    reply = Reply(request_id="r-1", status=Status.ANSWERED)
+    emit = admission.reply_emit(reply, ReplyAddress(topic="t", partition=4, correlation_id=b"c"))
+    assert (emit.topic, emit.partition, emit.key) == ("t", 4, "r-1")
+    assert emit.headers == (("kafka_correlationId", b"c"),)
+    assert admission.reply_emit(reply, ReplyAddress(topic="t")).headers == ()
+    home = admission.to_own_topic(emit)
+    assert (home.topic, home.partition, home.headers) == (REPLIES.name, None, emit.headers)
+
+
+def test_two_submissions_differ_and_a_redelivery_does_not() -> None:
+    """By correlation id where there is one, or else by place."""
+    address = ReplyAddress(topic="t", correlation_id=b"\x01")
+    assert admission.submission_origin(record(offset=1), address) == "correlation:01"
+    assert admission.submission_origin(record(offset=2), address) == "correlation:01"
+    bare = ReplyAddress(topic="t")
+    assert admission.submission_origin(record(offset=1), bare) == "record:llm.requests.v1:3:1"
+
+
+def test_an_envelope_of_a_bare_request() -> None:
+    """Defaults for whose it is; the record's time as the time it was accepted."""
+    given = record(chat(), key=b"r-1", headers=[("traceparent", b"00-a-b-01")])
+    made = admission.open_envelope(
+        given, chat(), reply_to=ReplyAddress(topic="t"), default_deadline_ms=60_000
+    )
+    assert (made.request_id, made.tenant, made.tier, made.traceparent) == ("r-1", "default", "standard", "00-a-b-01")
+    assert (made.accepted_at, made.deadline_at) == (NOW, NOW + timedelta(seconds=60))
+
+
+@pytest.mark.parametrize(
+    ("accepted_at", "taken"),
+    [
+        (NOW - timedelta(seconds=2), NOW - timedelta(seconds=2)),
+        (NOW + timedelta(days=1), NOW),
+        (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), NOW),
+        (datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_request_is_accepted_before_its_record_is_written(accepted_at: datetime, taken: datetime) -> None:
+    """A sender cannot put its deadline off by dating its request into the future, nor upset the calendar."""
+    request = chat(accepted_at=accepted_at, deadline_ms=5_000)
+    made = admission.open_envelope(
+        record(request), request, reply_to=ReplyAddress(topic="t"), default_deadline_ms=60_000
+    )
+    assert (made.accepted_at, made.deadline_at) == (taken, taken + timedelta(seconds=5))
+
+
+@pytest.mark.parametrize("timestamp_ms", [-1, 2**62, -(2**62)])
+def test_a_timestamp_that_is_no_date_is_survived(timestamp_ms: int) -> None:
+    """Producers choose them; the request is late, and no stage stops."""
+    given = msgspec.structs.replace(record(chat()), timestamp_ms=timestamp_ms)
+    made = admission.open_envelope(
+        given, chat(), reply_to=ReplyAddress(topic="t"), default_deadline_ms=60_000
+    )
+    assert made.deadline_at.year <= 1970

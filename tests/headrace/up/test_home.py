@@ -1,0 +1,66 @@
+"""The folder of a running `headrace up`."""
+
+import os
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from headrace.up.home import AlreadyRunning, Home, NotRunning, ProcessStatus, UpStatus
+
+
+def status(pid: int, started_at: float) -> UpStatus:
+    return UpStatus(
+        supervisor_pid=pid,
+        started_at=started_at,
+        ready=False,
+        processes=(ProcessStatus(role="kafka", state="running", pid=1),),
+    )
+
+
+def test_the_keys_stay_and_only_their_owner_reads_them(tmp_path: Path) -> None:
+    """A restart keeps the keys; nobody else on the machine can read them."""
+    keys = Home(tmp_path).keys()
+    assert Home(tmp_path).keys() == keys
+    assert keys.api_key != keys.admin_key
+    assert stat.S_IMODE((tmp_path / "keys.json").stat().st_mode) == 0o600
+
+
+def test_two_cannot_run_on_one_folder(tmp_path: Path) -> None:
+    """The second is told what to do."""
+    Home(tmp_path).lock()
+    with pytest.raises(AlreadyRunning, match="headrace down"):
+        Home(tmp_path).lock()
+
+
+def test_a_status_of_a_dead_supervisor_does_not_count(tmp_path: Path) -> None:
+    """Neither where its pid is gone, nor where a younger process has it now."""
+    home = Home(tmp_path)
+    with pytest.raises(NotRunning, match="headrace up"):
+        home.status()
+    home.write_status(status(2**22 + 1, time.time()))
+    with pytest.raises(NotRunning):
+        home.status()
+    home.write_status(status(os.getpid(), started_at=1.0))
+    with pytest.raises(NotRunning):
+        home.status()
+    home.write_status(status(os.getpid(), time.time()))
+    assert home.status().processes[0].role == "kafka"
+
+
+def test_endpoints_are_not_given_before_everything_is_ready(tmp_path: Path) -> None:
+    """A script that waits for the endpoints waits for the whole system."""
+    home = Home(tmp_path)
+    home.write_status(status(os.getpid(), time.time()))
+    with pytest.raises(NotRunning, match="still starting"):
+        home.endpoints()
+
+
+def test_broken_ports_are_forgotten(tmp_path: Path) -> None:
+    """A damaged file costs other ports, not the start."""
+    home = Home(tmp_path)
+    home.write_ports({"kafka": 1234})
+    assert home.ports() == {"kafka": 1234}
+    (tmp_path / "ports.json").write_text("{")
+    assert home.ports() == {}

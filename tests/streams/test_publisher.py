@@ -1,0 +1,133 @@
+"""Sends that count only once a real broker has acknowledged them."""
+
+import asyncio
+import socket
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
+from streams.events import Delta
+from streams.publisher import MAX_RECORD_BYTES, Emit, Position, Publisher
+from streams.topic_admin import create_topics
+from streams.topics import DELTAS
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def publisher(kafka_bootstrap: str) -> AsyncIterator[Publisher]:
+    await create_topics(kafka_bootstrap, partitions=1, replication=1)
+    async with Publisher(kafka_bootstrap, client_id="test") as started:
+        yield started
+
+
+async def read(bootstrap: str, position: Position) -> tuple[bytes | None, bytes | None, dict[str, bytes], int]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await consumer.start()
+    try:
+        partition = TopicPartition(position.topic, position.partition)
+        consumer.assign([partition])
+        consumer.seek(partition, position.offset)
+        record = await asyncio.wait_for(consumer.getone(), 15)
+        return record.key, record.value, dict(record.headers), record.timestamp
+    finally:
+        await consumer.stop()
+
+
+def delta(text: str = "Par") -> Emit:
+    return Emit.to(DELTAS, Delta(request_id="r", attempt=1, seq=0, text=text), key="r", headers=[("x", b"1")])
+
+
+async def test_a_send_returns_where_the_record_is(publisher: Publisher, kafka_bootstrap: str) -> None:
+    """Key, value and headers as given, already readable."""
+    position = await publisher.publish(delta())
+    key, value, headers, _ = await read(kafka_bootstrap, position)
+    assert (position.topic, position.partition) == (DELTAS.name, 0)
+    assert key == b"r"
+    assert value == b'{"request_id":"r","attempt":1,"seq":0,"text":"Par"}'
+    assert headers == {"x": b"1"}
+
+
+async def test_bytes_and_timestamps_go_out_as_they_came(publisher: Publisher, kafka_bootstrap: str) -> None:
+    """For dead letters, which must be kept byte for byte."""
+    emit = Emit(topic=DELTAS.name, key=b"\xff", value=b"\xfe", timestamp_ms=1_700_000_000_123)
+    key, value, _, timestamp = await read(kafka_bootstrap, await publisher.publish(emit))
+    assert (key, value, timestamp) == (b"\xff", b"\xfe", 1_700_000_000_123)
+
+
+async def test_many_sends_at_once_are_each_acknowledged(publisher: Publisher) -> None:
+    """Every one has a place of its own."""
+    positions = await asyncio.gather(*(publisher.publish(delta(str(number))) for number in range(200)))
+    assert len({position.offset for position in positions}) == 200
+
+
+async def test_a_record_over_the_limit_is_refused_and_the_next_goes_through(publisher: Publisher) -> None:
+    """Retrying it would never help; the producer is as good as before."""
+    with pytest.raises(RecordTooLarge, match=f"{MAX_RECORD_BYTES + 1} bytes for {DELTAS.name}"):
+        await publisher.publish(Emit(topic=DELTAS.name, key="r", value=b"x" * (MAX_RECORD_BYTES + 1)))
+    await publisher.publish(delta())
+
+
+async def test_a_large_record_below_the_limit_is_taken(publisher: Publisher) -> None:
+    """The topics' own limit is the same as the producer's."""
+    await publisher.publish(Emit(topic=DELTAS.name, key="r", value=b"x" * (MAX_RECORD_BYTES - 1_000)))
+
+
+@pytest.mark.parametrize("partition", [None, 0])
+async def test_a_topic_that_is_not_there_is_unknown_at_once(publisher: Publisher, partition: int | None) -> None:
+    """Somebody's reply topic that was never created, or has gone."""
+    name = f"nobody.{uuid.uuid4().hex}"
+    async with asyncio.timeout(10):
+        with pytest.raises(UnknownTopic, match=name):
+            await publisher.publish(Emit(topic=name, key="r", value=b"x", partition=partition))
+        assert not await publisher.has(name)
+
+
+async def test_a_partition_that_is_not_there_is_unknown(publisher: Publisher) -> None:
+    """Even of our own topics: senders name partitions too."""
+    with pytest.raises(UnknownTopic, match="partition 99"):
+        await publisher.publish(Emit(topic=DELTAS.name, key="r", value=b"x", partition=99))
+    assert await publisher.has(DELTAS.name, 0)
+    assert not await publisher.has(DELTAS.name, 99)
+
+
+async def test_an_absent_broker_is_reported_within_the_timeout() -> None:
+    """Ingest answers 503 by then, instead of holding its clients."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: nothing can answer there
+        publisher = Publisher(f"127.0.0.1:{taken.getsockname()[1]}", client_id="test", timeout_s=0.5)
+        async with asyncio.timeout(5):
+            with pytest.raises(KafkaUnavailable, match="no Kafka broker answered at 127"):
+                await publisher.start()
+            await publisher.stop()
+
+
+async def test_a_silent_broker_is_reported_within_the_timeout() -> None:
+    """A connection that is accepted and never answered is as bad as none."""
+    hold = asyncio.Event()
+
+    async def mute(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hold.wait()
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    publisher = Publisher(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", client_id="test", timeout_s=0.5)
+    async with asyncio.timeout(5):
+        with pytest.raises(KafkaUnavailable):
+            await publisher.start()
+    hold.set()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_publisher_that_is_not_started_says_so() -> None:
+    """As the same fault, so that callers need only one branch."""
+    publisher = Publisher("127.0.0.1:1", client_id="test")
+    with pytest.raises(KafkaUnavailable, match="not started"):
+        await publisher.publish(delta())
+    with pytest.raises(KafkaUnavailable, match="not started"):
+        await publisher.has("x")
+    await publisher.stop()

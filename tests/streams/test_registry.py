@@ -1,0 +1,266 @@
+"""Where each request stands, on a real Redis."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from streams import store
+from streams.errors import StoreUnavailable
+from streams.events import ChatRequested, Reply, ReplyAddress, Status
+from streams.registry import Registration, RequestRegistry, Standing, fingerprint
+
+pytestmark = pytest.mark.integration
+
+TTL_S = 3600
+KEY = "headrace:request:"
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = store.connect(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def registry(redis: Redis) -> RequestRegistry:
+    return RequestRegistry(redis, ttl_s=TTL_S)
+
+
+@pytest.fixture
+def request_id() -> str:
+    return uuid4().hex
+
+
+def address(name: str = "a") -> ReplyAddress:
+    return ReplyAddress(topic="llm.replies.v1", partition=1, correlation_id=name.encode())
+
+
+async def register(registry: RequestRegistry, request_id: str, **fields: Any) -> Registration:
+    """Register as the guardrail does, as acme's submission `a`."""
+    given: dict[str, Any] = {"tenant": "acme", "body": "b1", "origin": "a", "running": True}
+    given |= fields
+    given.setdefault("reply_to", address(str(given["origin"])))
+    return await registry.register(request_id, **given)
+
+
+def reply(request_id: str, content: str = "Paris") -> Reply:
+    return Reply(request_id=request_id, status=Status.ANSWERED, content=content)
+
+
+async def ttl(redis: Redis, request_id: str) -> int:
+    return int(await redis.ttl(KEY + request_id))
+
+
+async def test_a_request_from_the_first_sight_to_its_reply(
+    registry: RequestRegistry, request_id: str
+) -> None:
+    """New, the same while it runs, done once its replies are out; a sender who asks again gets the reply."""
+    assert await register(registry, request_id) == Registration(Standing.NEW)
+    assert await register(registry, request_id) == Registration(Standing.SAME)
+    settlement = await registry.begin_settle(reply(request_id), tenant="acme")
+    assert (settlement.done, settlement.waiters) == (False, ())
+    assert (await register(registry, request_id)).standing is Standing.SAME
+    assert await registry.finish_settle(request_id)
+    assert await register(registry, request_id) == Registration(Standing.DONE, reply(request_id))
+    again = await register(registry, request_id, origin="b")
+    assert again == Registration(Standing.SETTLED, reply(request_id))
+
+
+async def test_of_many_at_once_exactly_one_is_new(registry: RequestRegistry, request_id: str) -> None:
+    """A hundred senders with one id: one is worked on, and all the others wait for its reply."""
+    found = await asyncio.gather(
+        *(register(registry, request_id, origin=f"origin-{number}") for number in range(100))
+    )
+    standings = [each.standing for each in found]
+    assert standings.count(Standing.NEW) == 1
+    assert standings.count(Standing.JOINED) == 99
+    settlement = await registry.begin_settle(reply(request_id), tenant="acme")
+    assert len(settlement.waiters) == 99
+    winner = standings.index(Standing.NEW)
+    assert f"origin-{winner}".encode() not in {waiter.correlation_id for waiter in settlement.waiters}
+
+
+async def test_a_waiter_joins_once(registry: RequestRegistry, request_id: str) -> None:
+    """Its record delivered twice, it still gets one copy, at the address it gave."""
+    await register(registry, request_id)
+    for _ in range(2):
+        assert (await register(registry, request_id, origin="b")).standing is Standing.JOINED
+    settlement = await registry.begin_settle(reply(request_id), tenant="acme")
+    assert settlement.waiters == (address("b"),)
+
+
+async def test_settling_twice_gives_the_first_reply(registry: RequestRegistry, request_id: str) -> None:
+    """A reply sent twice is the same twice; once it is out there is nothing left to do."""
+    await register(registry, request_id)
+    await registry.begin_settle(reply(request_id, "first"), tenant="acme")
+    second = await registry.begin_settle(reply(request_id, "second"), tenant="acme")
+    assert (second.done, second.reply.content) == (False, "first")
+    await registry.finish_settle(request_id)
+    third = await registry.begin_settle(reply(request_id, "third"), tenant="acme")
+    assert (third.done, third.reply.content) == (True, "first")
+
+
+async def test_nobody_joins_while_it_is_settled(registry: RequestRegistry, request_id: str) -> None:
+    """The list of waiters is closed: who comes now gets the reply at once, or nobody would send it."""
+    await register(registry, request_id)
+    await registry.begin_settle(reply(request_id), tenant="acme")
+    assert await register(registry, request_id, origin="b") == Registration(Standing.SETTLED, reply(request_id))
+
+
+async def test_settlements_and_joins_race_without_a_loss(registry: RequestRegistry) -> None:
+    """Whoever joined before the settlement is in it; whoever comes later has the reply in hand."""
+    for _ in range(10):
+        request_id = uuid4().hex
+        await register(registry, request_id)
+        joins = [register(registry, request_id, origin=f"j{number}") for number in range(20)]
+        *found, settlement = await asyncio.gather(
+            *joins, registry.begin_settle(reply(request_id), tenant="acme")
+        )
+        told = {(waiter.correlation_id or b"").decode() for waiter in settlement.waiters}
+        for number, each in enumerate(found):
+            in_hand = each.standing is Standing.SETTLED and each.reply is not None
+            assert in_hand != (f"j{number}" in told)
+
+
+@pytest.mark.parametrize("state", ["running", "pending", "settling", "settled"])
+@pytest.mark.parametrize("other", [{"body": "b2"}, {"tenant": "zeta"}], ids=["body", "tenant"])
+async def test_the_same_id_for_something_else_is_a_conflict(
+    registry: RequestRegistry, request_id: str, state: str, other: dict[str, str]
+) -> None:
+    """At every stage of its life; another tenant's reply is never handed over."""
+    await register(registry, request_id, running=state != "pending")
+    if state.startswith("settl"):
+        await registry.begin_settle(reply(request_id), tenant="acme")
+    if state == "settled":
+        await registry.finish_settle(request_id)
+    assert await register(registry, request_id, origin="b", **other) == Registration(Standing.CONFLICT)
+
+
+async def test_a_reply_without_a_registration_is_its_tenants_alone(
+    registry: RequestRegistry, request_id: str
+) -> None:
+    """Redis lost the registration: the reply is stored all the same, and not for other tenants."""
+    await registry.begin_settle(reply(request_id), tenant="acme")
+    assert (await register(registry, request_id, tenant="zeta")).standing is Standing.CONFLICT
+    assert (await register(registry, request_id, origin="b")).reply == reply(request_id)
+
+
+async def test_a_pending_request_is_taken_over_by_its_record(
+    registry: RequestRegistry, request_id: str
+) -> None:
+    """Ingest registers, the guardrail goes on with it: to the guardrail its own record is no repeat."""
+    assert (await register(registry, request_id, running=False)).standing is Standing.NEW
+    assert (await register(registry, request_id, running=False, origin="b")).standing is Standing.PENDING
+    assert (await register(registry, request_id)).standing is Standing.SAME
+    assert (await register(registry, request_id, origin="b")).standing is Standing.JOINED
+
+
+async def test_a_pending_request_is_taken_over_by_whichever_record_is_read_first(
+    registry: RequestRegistry, request_id: str
+) -> None:
+    """The first submission's record may never have been written; its waiter joins when it comes after all."""
+    await register(registry, request_id, running=False)
+    assert (await register(registry, request_id, origin="b")).standing is Standing.NEW
+    assert (await register(registry, request_id)).standing is Standing.JOINED
+    settlement = await registry.begin_settle(reply(request_id), tenant="acme")
+    assert settlement.waiters == (address("a"),)
+
+
+async def test_only_the_pending_submission_itself_can_be_abandoned(
+    registry: RequestRegistry, request_id: str
+) -> None:
+    """What another submission registered, or what runs already, stays."""
+    await register(registry, request_id, running=False)
+    await registry.abandon(request_id, origin="b")
+    assert await registry.find(request_id) is not None
+    await registry.abandon(request_id, origin="a")
+    assert await registry.find(request_id) is None
+    await register(registry, request_id)
+    await registry.abandon(request_id, origin="a")
+    assert await registry.find(request_id) is not None
+
+
+async def test_finding_a_request(registry: RequestRegistry, request_id: str) -> None:
+    """Its owner, its state, and its reply once there is one."""
+    assert await registry.find(request_id) is None
+    await register(registry, request_id, running=False)
+    found = await registry.find(request_id)
+    assert found is not None
+    assert (found.tenant, found.state, found.reply) == ("acme", "pending", None)
+    assert found.registered_at.tzinfo is not None
+    await registry.begin_settle(reply(request_id), tenant="acme")
+    settled = await registry.find(request_id)
+    assert settled is not None
+    assert (settled.state, settled.reply) == ("settling", reply(request_id))
+    assert settled.registered_at == found.registered_at
+
+
+async def test_every_write_renews_the_time_to_live(
+    registry: RequestRegistry, redis: Redis, request_id: str
+) -> None:
+    """An entry is kept for a whole period after it was last written; waiters no longer than that."""
+    await register(registry, request_id, running=False)
+    assert 0 < await ttl(redis, request_id) <= TTL_S
+    for step in (
+        register(registry, request_id),
+        register(registry, request_id, origin="b"),
+        registry.begin_settle(reply(request_id), tenant="acme"),
+        registry.finish_settle(request_id),
+    ):
+        await redis.expire(KEY + request_id, 5)
+        await step
+        assert await ttl(redis, request_id) > TTL_S - 60
+    assert 0 < await redis.ttl(f"{KEY}{request_id}:waiters") <= TTL_S
+
+
+async def test_finishing_what_has_no_reply_changes_nothing(
+    registry: RequestRegistry, redis: Redis, request_id: str
+) -> None:
+    """Or a request would count as settled without a reply, and its repeats would get none."""
+    assert not await registry.finish_settle(request_id)
+    assert not await redis.exists(KEY + request_id)
+    await register(registry, request_id)
+    assert not await registry.finish_settle(request_id)
+    assert (await register(registry, request_id)).standing is Standing.SAME
+
+
+async def test_without_redis_every_call_says_so(request_id: str) -> None:
+    """As a transient fault that callers know how to wait for."""
+    client = store.connect("redis://127.0.0.1:1/0", timeout_s=0.2)
+    registry = RequestRegistry(client, ttl_s=60)
+    for call in (
+        register(registry, request_id),
+        registry.find(request_id),
+        registry.abandon(request_id, origin="a"),
+        registry.begin_settle(reply(request_id), tenant="acme"),
+        registry.finish_settle(request_id),
+    ):
+        with pytest.raises(StoreUnavailable, match="Redis: "):
+            await call
+    await client.aclose()
+
+
+def test_a_fingerprint_is_of_what_is_asked() -> None:
+    """Who sent it when, and how they want the answer delivered, may differ from one try to the next."""
+    request = ChatRequested(user_id="u", query="q")
+    same = ChatRequested(user_id="u", query="q", request_id="r", tier="gold", stream=True, deadline_ms=5)
+    assert fingerprint(request, "acme") == fingerprint(same, "acme")
+    others = [
+        fingerprint(request, "zeta"),
+        *(
+            fingerprint(other, "acme")
+            for other in (
+                ChatRequested(user_id="v", query="q"),
+                ChatRequested(user_id="u", query="Q"),
+                ChatRequested(user_id="u", query="q", temperature=0.1),
+                ChatRequested(user_id="u", query="q", model="gpt-4o"),
+                ChatRequested(user_id="u", query="q", session_id="s"),
+            )
+        ),
+    ]
+    assert len({fingerprint(request, "acme"), *others}) == 1 + len(others)

@@ -1,0 +1,169 @@
+"""Settings: read once, every wrong variable named."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.errors import ConfigurationError
+from streams.models import ProviderName
+from streams.settings import ApiKey, Settings, load_settings
+
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
+PARTS = {
+    "HEADRACE_KAFKA_BOOTSTRAP": "127.0.0.1:9092",
+    "HEADRACE_REDIS_URL": "redis://127.0.0.1:6379/0",
+    "HEADRACE_CLICKHOUSE_URL": "http://127.0.0.1:8123",
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Nothing but where the parts are, in a folder without a `.env`."""
+    monkeypatch.chdir(tmp_path)
+    for variable in variables():
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in PARTS.items():
+        monkeypatch.setenv(variable, value)
+    return monkeypatch
+
+
+def variables() -> set[str]:
+    """Every environment variable that is read."""
+    found = set()
+    for name, field in Settings.model_fields.items():
+        alias: Any = field.validation_alias
+        found.add(alias.choices[0] if alias else f"HEADRACE_{name.upper()}")
+    return found
+
+
+def test_only_the_parts_must_be_given() -> None:
+    """Everything else has a default that is itself valid."""
+    settings = load_settings()
+    assert settings.kafka_bootstrap == "127.0.0.1:9092"
+    assert (settings.default_model, settings.cache_threshold) == ("gpt-4o", 0.92)
+    assert settings.drain_timeout_s < 60
+    assert settings.keys == {}
+
+
+def test_everything_missing_is_named_at_once(environment: pytest.MonkeyPatch) -> None:
+    """Nobody should have to start three times to learn of three variables."""
+    for variable in PARTS:
+        environment.delenv(variable)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "wrong settings:"
+    assert [line.split()[0] for line in lines[1:]] == list(PARTS)
+    assert "is not set (host:port of a Kafka broker; several separated by commas)" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("HEADRACE_INGEST_PORT", "70000", "less than or equal to 65535"),
+        ("HEADRACE_INGEST_PORT", "web", "valid integer"),
+        ("HEADRACE_CACHE_THRESHOLD", "1.5", "less than or equal to 1"),
+        ("HEADRACE_KAFKA_TIMEOUT_S", "0", "greater than 0"),
+        ("HEADRACE_PROVIDER_TRIES", "11", "less than or equal to 10"),
+        ("HEADRACE_EMBEDDINGS", "word2vec", "'minilm' or 'off'"),
+        ("HEADRACE_LOG_LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("HEADRACE_STORE_TEXT", "perhaps", "valid boolean"),
+        ("HEADRACE_REPLY_TOPICS", "orders.replies", "must be valid JSON"),
+        ("HEADRACE_REPLY_TOPICS", '{"a": 1}', "valid tuple"),
+        ("HEADRACE_API_KEYS", "secret", "must be valid JSON"),
+        ("HEADRACE_FALLBACK_MODELS", "gpt-4o", "must be valid JSON"),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    environment: pytest.MonkeyPatch, variable: str, value: str, says: str
+) -> None:
+    """By the name that stands in the environment, with what it must be."""
+    environment.setenv(variable, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert re.search(rf"^  {variable}: .*{re.escape(says)}", str(caught.value), re.MULTILINE)
+
+
+def test_wrong_and_missing_variables_are_named_together(environment: pytest.MonkeyPatch) -> None:
+    """Each on its own line."""
+    environment.setenv("HEADRACE_INGEST_PORT", "-1")
+    environment.setenv("HEADRACE_TOPIC_PARTITIONS", "0")
+    environment.delenv("HEADRACE_REDIS_URL")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    named = {line.split()[0].rstrip(":") for line in str(caught.value).splitlines()[1:]}
+    assert named == {"HEADRACE_REDIS_URL", "HEADRACE_TOPIC_PARTITIONS", "HEADRACE_INGEST_PORT"}
+
+
+def test_a_wrong_provider_variable_keeps_its_own_name(environment: pytest.MonkeyPatch) -> None:
+    """The providers' variables have no prefix of ours."""
+    with pytest.raises(ConfigurationError, match=r"^wrong settings:\n  OPENAI_API_KEY: "):
+        load_settings(OPENAI_API_KEY=7)
+
+
+@pytest.mark.parametrize("variable", ["HEADRACE_DEFAULT_MODEL", "HEADRACE_FALLBACK_MODELS"])
+def test_an_unknown_model_is_refused(environment: pytest.MonkeyPatch, variable: str) -> None:
+    """With the models that there are: a typing error would otherwise surface at the first request."""
+    environment.setenv(variable, "gpt-9" if variable.endswith("MODEL") else '["gpt-9"]')
+    with pytest.raises(ConfigurationError, match=r"unknown model 'gpt-9'; known models: .*gpt-4o"):
+        load_settings()
+
+
+def test_a_replica_number_beyond_the_replicas_is_refused(environment: pytest.MonkeyPatch) -> None:
+    """It counts from 0, as a stateful set's pods do."""
+    environment.setenv("HEADRACE_INGEST_REPLICA", "2")
+    environment.setenv("HEADRACE_INGEST_REPLICAS", "2")
+    with pytest.raises(ConfigurationError, match="HEADRACE_INGEST_REPLICA must be below"):
+        load_settings()
+
+
+def test_an_empty_variable_counts_as_unset(environment: pytest.MonkeyPatch) -> None:
+    """Compose files hand on what is not set as an empty string: no number, no key, no broker."""
+    environment.setenv("HEADRACE_INGEST_PORT", "")
+    environment.setenv("HEADRACE_API_KEY", "")
+    environment.setenv("OPENAI_API_KEY", "")
+    settings = load_settings()
+    assert (settings.ingest_port, settings.keys) == (8000, {})
+    assert settings.provider_key(ProviderName.OPENAI) is None
+    environment.setenv("HEADRACE_REDIS_URL", "")
+    with pytest.raises(ConfigurationError, match="HEADRACE_REDIS_URL is not set"):
+        load_settings()
+
+
+def test_provider_keys(environment: pytest.MonkeyPatch) -> None:
+    """Under the names that the SDKs use; never shown by accident."""
+    environment.setenv("OPENAI_API_KEY", "sk-open")
+    settings = load_settings()
+    assert settings.provider_key(ProviderName.OPENAI) == "sk-open"
+    assert settings.provider_key(ProviderName.ANTHROPIC) is None
+    assert "sk-open" not in repr(settings)
+
+
+def test_api_keys(environment: pytest.MonkeyPatch) -> None:
+    """The single key is the default tenant's; a key in the map keeps its own tenant."""
+    environment.setenv("HEADRACE_API_KEY", "one")
+    environment.setenv("HEADRACE_API_KEYS", '{"two": {"tenant": "acme", "tier": "gold"}, "one": {"tenant": "z"}}')
+    assert load_settings().keys == {"one": ApiKey(tenant="z"), "two": ApiKey(tenant="acme", tier="gold")}
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Unknown variables in it are other programs' business."""
+    (tmp_path / ".env").write_text("HEADRACE_CACHE_TTL_S=7\nHEADRACE_INGEST_PORT=1\nOTHER=x\n")
+    environment.setenv("HEADRACE_INGEST_PORT", "2")
+    settings = load_settings()
+    assert (settings.cache_ttl_s, settings.ingest_port) == (7, 2)
+
+
+def test_the_example_file_names_every_variable_and_none_that_is_not_read() -> None:
+    """What can be set can be found. Some are read by the command line and scripts alone."""
+    pattern = r"^#?\s?((?:HEADRACE|OPENAI|ANTHROPIC)_[A-Z_]+)="
+    named = set(re.findall(pattern, EXAMPLE.read_text(), re.MULTILINE))
+    assert variables() <= named
+    root = EXAMPLE.parent
+    sources = [*(root / "headrace").rglob("*.py"), *(root / "scripts").iterdir()]
+    read = " ".join(source.read_text() for source in sources if source.is_file())
+    assert all(variable in read or variable.removeprefix("HEADRACE_") in read for variable in named - variables())
