@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     embeddings: Literal["minilm", "off"] = "minilm"
     cache_threshold: float = Field(0.92, ge=0, le=1, description="cosine from which a paraphrase is a hit")
     cache_ttl_s: int = Field(3600, ge=1)
-    cache_max_entries: int = Field(10_000, ge=1, description="entries kept per cache scope")
+    cache_max_entries: int = Field(10_000, ge=1, description="answers kept per tenant")
 
     # Topics and delivery
     topic_partitions: int = Field(4, ge=1)

@@ -54,6 +54,7 @@ def terminal_reply(event: OutcomeReached) -> Reply:
         prompt=envelope.prompt,
         tool_calls=completion.tool_calls if completion else (),
         tools_used=completion.tools_used if completion else (),
+        timings=envelope.timings,
         accepted_at=envelope.accepted_at,
         attempt=completion.attempt if completion else 1,
         error=event.error,

@@ -11,7 +11,7 @@ from agents import admission
 from agents.cost.records import ledger_entry, request_log, terminal_reply
 from agents.stage import Delivery
 from streams.errors import StoreUnavailable
-from streams.events import Envelope, OutcomeReached, Timing
+from streams.events import OutcomeReached, Timing
 from streams.publisher import Emit
 from streams.registry import RequestRegistry, Settlement
 from streams.topics import LEDGER, LOGS, OUTCOMES
@@ -45,13 +45,12 @@ class CostStage:
     async def handle(self, delivery: Delivery[OutcomeReached]) -> Sequence[Emit]:
         """Return the replies, the log record and the ledger entry; nothing for a settled request."""
         started_at = self._clock()
-        event = delivery.event
-        settlement = await self._settle(event)
+        settlement = await self._settle(_timed(delivery, started_at, started_at))
         if settlement.done:
             return ()
         finished_at = self._clock()
-        envelope = _with_timing(event, delivery.record.written_at, started_at, finished_at)
-        event = msgspec.structs.replace(event, envelope=envelope)
+        event = _timed(delivery, started_at, finished_at)
+        envelope = event.envelope
         reply = msgspec.structs.replace(settlement.reply, timings=envelope.timings)
         record = request_log(event, reply, finished_at=finished_at, store_text=self._store_text)
         emits = [admission.reply_emit(reply, envelope.reply_to)]
@@ -87,12 +86,10 @@ class CostStage:
             return Settlement(done=False, reply=reply, waiters=())
 
 
-def _with_timing(
-    event: OutcomeReached, written_at: datetime, started_at: datetime, finished_at: datetime
-) -> Envelope:
-    """Add this stage's own timing: what it sends must already hold it."""
-    envelope = event.envelope
-    queued = started_at - written_at
+def _timed(delivery: Delivery[OutcomeReached], started_at: datetime, finished_at: datetime) -> OutcomeReached:
+    """Return the event with this stage's own timing: what the stage sends must already hold it."""
+    event = delivery.event
+    queued = started_at - delivery.record.written_at
     timing = Timing(
         stage=CostStage.name,
         started_at=started_at,
@@ -100,4 +97,5 @@ def _with_timing(
         work_us=(finished_at - started_at) // timedelta(microseconds=1),
         outcome=event.status.value,
     )
-    return msgspec.structs.replace(envelope, timings=(*envelope.timings, timing))
+    timings = (*event.envelope.timings, timing)
+    return msgspec.structs.replace(event, envelope=msgspec.structs.replace(event.envelope, timings=timings))

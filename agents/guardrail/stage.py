@@ -101,7 +101,7 @@ class GuardrailStage:
         if registration.standing not in (Standing.NEW, Standing.SAME):
             return _answer_repeat(envelope.request_id, registration, reply_to)
         if refusal is not None:
-            return _refuse(envelope, refusal)
+            return _refuse(admission.without_texts(envelope), refusal)
         return self._examine(envelope)
 
     async def delivered(self, delivery: Delivery[ChatRequested]) -> None:
@@ -125,18 +125,24 @@ class GuardrailStage:
 
     def _examine(self, envelope: Envelope) -> Sequence[Emit]:
         if self._clock() >= envelope.deadline_at:
-            return _fail(envelope, "timeout_error", "deadline_exceeded", "the deadline passed in the queue")
+            return _fail(
+                admission.without_texts(envelope),
+                "timeout_error",
+                "deadline_exceeded",
+                "the deadline passed in the queue",
+            )
         try:
             tokens = validate(envelope.request, self._settings.limits)
         except InputError as fault:
-            return _refuse(envelope, fault)
-        for text in _untrusted_texts(envelope.request):
-            finding = self._scan(text)
-            if finding is not None:
-                return _block(envelope, finding, tokens)
+            return _refuse(admission.without_texts(envelope), fault)
+        # Redacted before anything goes on: what is blocked is logged, too.
         request, types = self._redact_request(envelope.request)
         verdict = InputVerdict(passed=True, pii_types=types, input_tokens=tokens)
         guarded = msgspec.structs.replace(envelope, request=request, input_verdict=verdict)
+        for text in _untrusted_texts(envelope.request):
+            finding = self._scan(text)
+            if finding is not None:
+                return _block(guarded, finding, verdict)
         return (Emit.to(GUARDED, RequestGuarded(envelope=guarded), key=envelope.request_id),)
 
     def _redact_request(self, request: ChatRequested) -> tuple[ChatRequested, tuple[str, ...]]:
@@ -193,8 +199,8 @@ def conflict_error(request_id: str) -> ErrorInfo:
     )
 
 
-def _block(envelope: Envelope, finding: Finding, tokens: int) -> Sequence[Emit]:
-    verdict = InputVerdict(passed=False, rule=finding.rule, reason=finding.reason, input_tokens=tokens)
+def _block(envelope: Envelope, finding: Finding, passed: InputVerdict) -> Sequence[Emit]:
+    verdict = msgspec.structs.replace(passed, passed=False, rule=finding.rule, reason=finding.reason)
     outcome = OutcomeReached(
         envelope=msgspec.structs.replace(envelope, input_verdict=verdict),
         status=Status.BLOCKED,

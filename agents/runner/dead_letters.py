@@ -70,7 +70,7 @@ class DeadLetters:
             reply_to=self._reply_address(record),
             default_deadline_ms=self._default_deadline_ms,
         )
-        return msgspec.structs.replace(envelope, request_id=request_id)
+        return admission.without_texts(msgspec.structs.replace(envelope, request_id=request_id))
 
     def _reply_address(self, record: Record) -> ReplyAddress:
         try:

@@ -218,7 +218,7 @@ class StageRunner:
             )
         headers = codec.event_headers(
             event,
-            event_id=str(emit.key),
+            event_id=_event_id(event, emit),
             source=f"headrace/{self.stage.name}",
             traceparent=envelope.traceparent if envelope is not None else None,
         )
@@ -277,6 +277,11 @@ class KeyedTasks:
 
 def _is_homeless(lost: _Lost) -> bool:
     return isinstance(lost.emit.value, Reply) and isinstance(lost.fault, UnknownTopic)
+
+
+def _event_id(event: Event, emit: Emit) -> str:
+    """Return an id by which a repeat of the event is recognised: a booking's own, or its request's."""
+    return str(getattr(event, "entry_id", None) or getattr(event, "request_id", None) or emit.key)
 
 
 def _outcome(emits: Sequence[Emit]) -> str:

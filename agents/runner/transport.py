@@ -6,6 +6,7 @@ commit passes a slow one, and a crash loses the slow one. This consumer remember
 instead, and commits up to the lowest delivered offset that is not acked yet.
 """
 
+import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import MutableMapping
@@ -27,8 +28,14 @@ _FETCH_MAX_WAIT_MS = 50
 log = structlog.get_logger(__name__)
 
 
+#: Faust names a service's log after its module; its chatter belongs to Faust.
+_faust_log = logging.getLogger("faust.transport.headrace")
+
+
 class _ConsumerThread(AIOKafkaConsumerThread):
     """Faust's consumer thread, with a shorter fetch."""
+
+    logger = _faust_log
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -38,6 +45,8 @@ class _ConsumerThread(AIOKafkaConsumerThread):
 
 class SafeConsumer(StockConsumer):
     """A consumer whose commits are a watermark below everything in flight."""
+
+    logger = _faust_log
 
     #: How long a revoke or a stop waits for events in flight, in seconds; Faust waits for ever.
     drain_timeout_s: ClassVar[float] = 40.0

@@ -77,7 +77,9 @@ def test_without_headers_the_reply_goes_to_our_own_topic() -> None:
         *((topic.name, ("*", topic.name), topic is REPLIES) for topic in ALL_TOPICS),
     ],
 )
-def test_only_topics_on_the_allow_list_may_be_named(topic: str, allowed: tuple[str, ...], is_allowed: bool) -> None:
+def test_only_topics_on_the_allow_list_may_be_named(
+    topic: str, allowed: tuple[str, ...], is_allowed: bool
+) -> None:
     """Never one of our own, whatever the patterns say: a reply there would be taken for an event."""
     given = record(chat(), headers=[("kafka_replyTopic", topic.encode())])
     if is_allowed:
@@ -114,7 +116,12 @@ def test_an_envelope_of_a_bare_request() -> None:
     made = admission.open_envelope(
         given, chat(), reply_to=ReplyAddress(topic="t"), default_deadline_ms=60_000
     )
-    assert (made.request_id, made.tenant, made.tier, made.traceparent) == ("r-1", "default", "standard", "00-a-b-01")
+    assert (made.request_id, made.tenant, made.tier, made.traceparent) == (
+        "r-1",
+        "default",
+        "standard",
+        "00-a-b-01",
+    )
     assert (made.accepted_at, made.deadline_at) == (NOW, NOW + timedelta(seconds=60))
 
 

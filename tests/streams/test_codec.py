@@ -114,7 +114,9 @@ def test_unknown_fields_are_ignored() -> None:
 
 def test_text_parts_and_plain_text_are_both_content() -> None:
     """OpenAI's two shapes of content."""
-    message = decode(b'{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}', Message)
+    message = decode(
+        b'{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}', Message
+    )
     assert message.content == (TextPart(text="a"), TextPart(text="b"))
     assert message.text == "a\nb"
 
@@ -141,7 +143,12 @@ def test_text_parts_and_plain_text_are_both_content() -> None:
         ),
         (b'{"user_id":"u","request_id":"a b"}', "invalid_request", "request_id", "regex"),
         (b'{"user_id":"u","deadline_ms":600001}', "invalid_request", "deadline_ms", "<= 600000"),
-        (b'{"user_id":"u","accepted_at":"2026-01-01T00:00:00"}', "invalid_request", "accepted_at", "timezone"),
+        (
+            b'{"user_id":"u","accepted_at":"2026-01-01T00:00:00"}',
+            "invalid_request",
+            "accepted_at",
+            "timezone",
+        ),
         (
             b'{"user_id":"u","metadata":{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}}",
             "invalid_json",
@@ -174,7 +181,13 @@ def test_a_newer_schema_is_refused_before_its_body_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("value", "version"),
-    [(None, 1), (b"urn:headrace:X:1", 1), (b"urn:headrace:X:12", 12), (b"http://elsewhere/schema", 1), (b"", 1)],
+    [
+        (None, 1),
+        (b"urn:headrace:X:1", 1),
+        (b"urn:headrace:X:12", 12),
+        (b"http://elsewhere/schema", 1),
+        (b"", 1),
+    ],
 )
 def test_schema_versions(value: bytes | None, version: int) -> None:
     """Records of plain producers, and schemas of other people, count as version 1."""

@@ -41,7 +41,9 @@ def nano_per_token(model: Model) -> tuple[int, int, int]:
     return tuple(int(price) for price in scaled)  # type: ignore[return-value]
 
 
-@given(calls=st.lists(st.tuples(st.sampled_from(sorted(MODELS)), TOKENS, TOKENS, st.floats(0, 1)), max_size=50))
+@given(
+    calls=st.lists(st.tuples(st.sampled_from(sorted(MODELS)), TOKENS, TOKENS, st.floats(0, 1)), max_size=50)
+)
 def test_the_sum_of_many_calls_is_the_integer_arithmetic(calls: list[tuple[str, int, int, float]]) -> None:
     """No rounding in any call: what is booked call by call is what the tokens cost together."""
     booked, pico = Decimal(0), 0

@@ -24,7 +24,9 @@ async def publisher(kafka_bootstrap: str) -> AsyncIterator[Publisher]:
         yield started
 
 
-async def read(bootstrap: str, position: Position) -> tuple[bytes | None, bytes | None, dict[str, bytes], int]:
+async def read(
+    bootstrap: str, position: Position
+) -> tuple[bytes | None, bytes | None, dict[str, bytes], int]:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
     await consumer.start()
     try:
@@ -77,7 +79,9 @@ async def test_a_large_record_below_the_limit_is_taken(publisher: Publisher) -> 
 
 
 @pytest.mark.parametrize("partition", [None, 0])
-async def test_a_topic_that_is_not_there_is_unknown_at_once(publisher: Publisher, partition: int | None) -> None:
+async def test_a_topic_that_is_not_there_is_unknown_at_once(
+    publisher: Publisher, partition: int | None
+) -> None:
     """Somebody's reply topic that was never created, or has gone."""
     name = f"nobody.{uuid.uuid4().hex}"
     async with asyncio.timeout(10):

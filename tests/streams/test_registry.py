@@ -109,7 +109,9 @@ async def test_nobody_joins_while_it_is_settled(registry: RequestRegistry, reque
     """The list of waiters is closed: who comes now gets the reply at once, or nobody would send it."""
     await register(registry, request_id)
     await registry.begin_settle(reply(request_id), tenant="acme")
-    assert await register(registry, request_id, origin="b") == Registration(Standing.SETTLED, reply(request_id))
+    assert await register(registry, request_id, origin="b") == Registration(
+        Standing.SETTLED, reply(request_id)
+    )
 
 
 async def test_settlements_and_joins_race_without_a_loss(registry: RequestRegistry) -> None:

@@ -144,7 +144,9 @@ def test_provider_keys(environment: pytest.MonkeyPatch) -> None:
 def test_api_keys(environment: pytest.MonkeyPatch) -> None:
     """The single key is the default tenant's; a key in the map keeps its own tenant."""
     environment.setenv("HEADRACE_API_KEY", "one")
-    environment.setenv("HEADRACE_API_KEYS", '{"two": {"tenant": "acme", "tier": "gold"}, "one": {"tenant": "z"}}')
+    environment.setenv(
+        "HEADRACE_API_KEYS", '{"two": {"tenant": "acme", "tier": "gold"}, "one": {"tenant": "z"}}'
+    )
     assert load_settings().keys == {"one": ApiKey(tenant="z"), "two": ApiKey(tenant="acme", tier="gold")}
 
 
@@ -166,4 +168,6 @@ def test_the_example_file_names_every_variable_and_none_that_is_not_read() -> No
     root = EXAMPLE.parent
     sources = [*(root / "headrace").rglob("*.py"), *(root / "scripts").iterdir()]
     read = " ".join(source.read_text() for source in sources if source.is_file())
-    assert all(variable in read or variable.removeprefix("HEADRACE_") in read for variable in named - variables())
+    assert all(
+        variable in read or variable.removeprefix("HEADRACE_") in read for variable in named - variables()
+    )

@@ -7,7 +7,13 @@ from streams.tokens import count_messages, count_text
 
 @pytest.mark.parametrize(
     ("text", "tokens"),
-    [("", 0), ("hello world", 2), ("tiktoken is great!", 6), ("antidisestablishmentarianism", 6), ("Привет", 2)],
+    [
+        ("", 0),
+        ("hello world", 2),
+        ("tiktoken is great!", 6),
+        ("antidisestablishmentarianism", 6),
+        ("Привет", 2),
+    ],
 )
 def test_known_counts(text: str, tokens: int) -> None:
     """Of o200k_base, as OpenAI's cookbook and tokenizer page give them."""

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.integration
 
 def topics(*, compacted: bool = False) -> list[Topic]:
     prefix = uuid.uuid4().hex
-    return [Topic(name=f"{prefix}.{n}", event=None, retention_ms=5_000, compacted=compacted) for n in range(3)]
+    return [
+        Topic(name=f"{prefix}.{n}", event=None, retention_ms=5_000, compacted=compacted) for n in range(3)
+    ]
 
 
 async def describe(bootstrap: str, name: str) -> tuple[int, dict[str, Any]]:

@@ -20,11 +20,10 @@ from typing import IO, Any, Self
 from chdb.state.sqlitelike import Connection as ChdbConnection
 
 from headrace.embedded.clickhouse.faults import QueryFailed
-from headrace.embedded.clickhouse.statement import Insert, read_input_from
+from headrace.embedded.clickhouse.statement import Insert, read_data_from, read_input_from
 from headrace.embedded.data_dir import DataDirLock
 from headrace.embedded.errors import DataCorrupt
 
-_FEED_BYTES = 1 << 20
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _CODE_UNKNOWN_SETTING = 115
 # What differs from a server because chDB is built on clickhouse-local.
@@ -115,8 +114,9 @@ class Connection:
     ) -> Statistics:
         """Run an INSERT.
 
-        Its data is always fed apart from its SQL: within a statement the engine takes two line feeds, even
-        of binary data, for the data's end.
+        Its data is always fed from a file. Within a statement the engine takes two line feeds, even of
+        binary data, for the data's end; and the library's own way to feed data in pieces reports rows as
+        written that the table refused (a violated constraint, too many partitions).
 
         Args:
             insert: Its parts.
@@ -127,35 +127,13 @@ class Connection:
         Raises:
             QueryFailed: The engine refused the statement or its data.
         """
-        if insert.selects:
-            return self._insert_select(insert, text, data, parameters)
-        for name, value in parameters.items():
-            self.run(f"SET {_setting_name('param_' + name)} = {_quoted(value)}".encode(), "Null", {})
-        try:
-            with self._chdb.send_insert(insert.sql.decode(), insert.input_format) as stream:
-                stream.append(text[insert.data_offset :])
-                while chunk := data.read(_FEED_BYTES):
-                    stream.append(chunk)
-                result = stream.finish()
-        except RuntimeError as error:
-            raise QueryFailed.parse(_own_words(str(error))) from error
-        return Statistics(
-            read_rows=result.rows_written,
-            read_bytes=result.bytes_written,
-            written_rows=result.rows_written,
-            written_bytes=result.bytes_written,
-            elapsed_ns=int(result.elapsed * 1e9),
-        )
-
-    def _insert_select(
-        self, insert: Insert, text: bytes, data: IO[bytes], parameters: Mapping[str, str]
-    ) -> Statistics:
-        """INSERT … SELECT … FROM input(…): the library knows no input(), and would insert nothing."""
         with tempfile.NamedTemporaryFile(prefix="headrace-input-") as file:
             file.write(text[insert.data_offset :])
             shutil.copyfileobj(data, file)
             file.flush()
-            return self.run(read_input_from(insert, file.name), "Null", parameters)[1]
+            # INSERT … SELECT … FROM input(…): the library knows no input(), and would insert nothing.
+            read = read_input_from if insert.selects else read_data_from
+            return self.run(read(insert, file.name), "Null", parameters)[1]
 
     def classify(self, sql: bytes) -> tuple[str, int]:
         """What the statement would do, and how many statements it is.
@@ -272,11 +250,6 @@ def _setting_name(name: str) -> str:
     if not _SETTING_NAME.fullmatch(name):
         raise QueryFailed.of(_CODE_UNKNOWN_SETTING, "UNKNOWN_SETTING", f"Unknown setting {name!r}")
     return name
-
-
-def _own_words(text: str) -> str:
-    """The engine's text without what chDB's inserter puts before it."""
-    return text[text.index("Code: ") :] if "Code: " in text else text
 
 
 def _decoded_pairs(lines: bytes) -> dict[str, str]:

@@ -69,6 +69,16 @@ def _formatted(text: bytes, clause: Token, name: Token, *, selects: bool) -> Ins
     )
 
 
+def read_data_from(insert: Insert, path: str) -> bytes:
+    """An INSERT that reads its data from a file instead of what follows it."""
+    clause = f" FROM INFILE '{path}' ".encode()
+    tail = f" FORMAT {insert.input_format}".encode()
+    for token in scan(insert.sql):
+        if token.depth == 0 and token.keyword == b"SETTINGS":
+            return insert.sql[: token.start] + clause + insert.sql[token.start :] + tail
+    return insert.sql + clause + tail
+
+
 def read_input_from(insert: Insert, path: str) -> bytes:
     """An INSERT … SELECT … FROM input('structure') that reads its data from a file instead."""
     source = f"file('{path}', '{insert.input_format}', ".encode()

@@ -37,7 +37,12 @@ CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{
         ({"response_format": {"type": "xml"}}, "invalid_response_format", "response_format"),
         ({"response_format": {"type": "json_schema"}}, "invalid_response_format", "response_format"),
         (
-            {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "wat"}}}},
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "s", "schema": {"type": "wat"}},
+                }
+            },
             "invalid_response_format",
             "response_format",
         ),

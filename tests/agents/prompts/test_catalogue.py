@@ -32,7 +32,9 @@ def test_the_default_template_runs_an_experiment() -> None:
 
 def test_an_unknown_template_is_refused_with_the_known_ones() -> None:
     """By the field that names it."""
-    with pytest.raises(InvalidRequest, match="known templates: code_review, general_chat, rag_answer") as caught:
+    with pytest.raises(
+        InvalidRequest, match="known templates: code_review, general_chat, rag_answer"
+    ) as caught:
         PromptCatalogue().resolve("poem", "ann")
     assert (caught.value.code, caught.value.param) == ("template_not_found", "template")
 

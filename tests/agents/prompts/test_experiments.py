@@ -29,9 +29,10 @@ def test_nobody_and_everybody(traffic_pct: int, share: float) -> None:
 def test_a_user_always_gets_the_same_arm() -> None:
     """From one process, machine and day to the next: these values are part of running experiments."""
     which = experiment("general_chat_v2_test")
-    arms = {user: which.assign(user)[0] for user in ("user_001", "user_002", "user_003", "ann", "bob", "user_026")}
-    assert arms == {user: which.assign(user)[0] for user in arms}
-    assert set(which.assign(user) for user in USERS) == {("variant", "v2"), ("control", "v1")}
+    users = [f"user_{number:03}" for number in range(60)]
+    variant = [user for user in users if which.assign(user) == ("variant", "v2")]
+    assert variant == ["user_018", "user_019", "user_032", "user_042", "user_049"]
+    assert all(which.assign(user) == ("control", "v1") for user in set(users) - set(variant))
 
 
 def test_more_traffic_only_adds_users() -> None:

@@ -28,7 +28,19 @@ def test_a_missing_variable_is_named() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["{context}", "{query}", "{{query}}", "{0}", "{query!r}", "{query.__class__}", "%s", "\\1\\g<0>", "{", "}", ""],
+    [
+        "{context}",
+        "{query}",
+        "{{query}}",
+        "{0}",
+        "{query!r}",
+        "{query.__class__}",
+        "%s",
+        "\\1\\g<0>",
+        "{",
+        "}",
+        "",
+    ],
 )
 def test_values_are_never_interpreted(value: str) -> None:
     """Whatever a user writes is text: it neither opens another variable nor breaks the rendering."""
@@ -42,7 +54,9 @@ def test_any_two_values_stand_where_they_were_put(first: str, second: str) -> No
     assert template("<{a}|{b}>").render({"a": first, "b": second}) == f"<{first}|{second}>"
 
 
-@pytest.mark.parametrize("text", ['{"a": 1}', "{}", "{ query }", "{Query}", "{1}", "a { b } c", "{{", "f(x) { return; }"])
+@pytest.mark.parametrize(
+    "text", ['{"a": 1}', "{}", "{ query }", "{Query}", "{1}", "a { b } c", "{{", "f(x) { return; }"]
+)
 def test_other_braces_stand_for_themselves(text: str) -> None:
     """Templates hold JSON and code."""
     assert template(text).placeholders == ()

@@ -180,13 +180,22 @@ async def test_the_stage_stamps_its_timing_into_the_envelope() -> None:
     await run(guarded())
     timings = value(run.sends.sent[0]).envelope.timings
     (timing,) = timings
-    assert (timing.stage, timing.queue_us, timing.work_us, timing.outcome) == ("scripted", 40_000, 5_000, "passed")
+    assert (timing.stage, timing.queue_us, timing.work_us, timing.outcome) == (
+        "scripted",
+        40_000,
+        5_000,
+        "passed",
+    )
     assert timing.started_at == NOW + timedelta(milliseconds=40)
 
 
 async def test_a_timing_names_the_status_where_the_request_is_decided() -> None:
     """So that analysts see where a request ended."""
-    run = Run(lambda d: (Emit.to(OUTCOMES, OutcomeReached(envelope=d.event.envelope, status=Status.BLOCKED), key="r"),))
+    run = Run(
+        lambda d: (
+            Emit.to(OUTCOMES, OutcomeReached(envelope=d.event.envelope, status=Status.BLOCKED), key="r"),
+        )
+    )
     await run(guarded())
     assert value(run.sends.sent[0]).envelope.timings[-1].outcome == "blocked"
 
@@ -323,7 +332,9 @@ def assert_buried(run: Run, given: Record, exception: str) -> None:
     (letter,) = run.sends.on(DEAD_LETTERS)
     assert (letter.key, letter.value) == (given.key, given.value)
     assert letter.headers[: len(given.headers)] == given.headers
-    errors = {name.removeprefix("__streams.errors."): text for name, text in letter.headers[len(given.headers) :]}
+    errors = {
+        name.removeprefix("__streams.errors."): text for name, text in letter.headers[len(given.headers) :]
+    }
     message = errors.pop("message")
     assert message is not None
     assert errors == {
@@ -342,7 +353,9 @@ async def test_the_senders_mistake_is_a_dead_letter_and_its_outcome() -> None:
     await run(given)
     assert_buried(run, given, "InvalidRequest")
     (outcome,) = (value(emit) for emit in run.sends.on(OUTCOMES))
-    assert outcome.error == ErrorInfo(type="invalid_request_error", code="blue", message="too blue", param="sky")
+    assert outcome.error == ErrorInfo(
+        type="invalid_request_error", code="blue", message="too blue", param="sky"
+    )
 
 
 async def test_a_bug_is_a_dead_letter_and_its_outcome_hides_the_internals() -> None:
@@ -411,7 +424,9 @@ async def test_a_newer_schema_is_a_dead_letter() -> None:
     given = msgspec.structs.replace(guarded(), headers=(("ce_dataschema", b"urn:headrace:RequestGuarded:9"),))
     run = Run(forward)
     await run(given)
-    assert "upgrade Headrace" in dict(run.sends.on(DEAD_LETTERS)[0].headers)["__streams.errors.message"].decode()
+    assert (
+        "upgrade Headrace" in dict(run.sends.on(DEAD_LETTERS)[0].headers)["__streams.errors.message"].decode()
+    )
 
 
 async def test_a_record_that_no_date_fits_is_worked_on_all_the_same() -> None:
@@ -456,7 +471,10 @@ async def test_a_record_that_became_too_large_is_a_dead_letter() -> None:
 async def test_a_log_that_is_too_large_does_not_take_back_the_reply() -> None:
     """One terminal reply: the sender has its answer, and the dead letter is for us."""
     reply = Reply(request_id="r-1", status=Status.ANSWERED)
-    run = Run(lambda d: (Emit.to(REPLIES, reply, key="r-1"), Emit.to(LOGS, d.event, key="r-1")), refuse=too_large(LOGS))
+    run = Run(
+        lambda d: (Emit.to(REPLIES, reply, key="r-1"), Emit.to(LOGS, d.event, key="r-1")),
+        refuse=too_large(LOGS),
+    )
     await run(guarded())
     assert [value(emit).status for emit in run.sends.on(REPLIES)] == [Status.ANSWERED]
     assert len(run.sends.on(DEAD_LETTERS)) == 1
@@ -466,7 +484,9 @@ async def test_a_log_that_is_too_large_does_not_take_back_the_reply() -> None:
 async def test_a_reply_whose_topic_has_gone_comes_to_our_own() -> None:
     """Where it can still be fetched; nothing was wrong with the record."""
     reply = Reply(request_id="r-1", status=Status.ANSWERED, content="Paris")
-    emit = Emit(topic="orders.replies", key="r-1", value=reply, headers=(("kafka_correlationId", b"c"),), partition=9)
+    emit = Emit(
+        topic="orders.replies", key="r-1", value=reply, headers=(("kafka_correlationId", b"c"),), partition=9
+    )
 
     def refuse(sent: Emit, tries: int) -> Exception | None:
         return UnknownTopic("gone") if sent.topic == "orders.replies" else None

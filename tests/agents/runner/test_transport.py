@@ -31,15 +31,21 @@ class Bench:
     """A consumer without a broker, and the messages it was given."""
 
     def __init__(self, kind: type[StockConsumer]) -> None:
-        app = faust.App(f"bench-{kind.__name__}", broker="kafka://127.0.0.1:1", set_as_current=False, autodiscover=False)
+        app = faust.App(
+            f"bench-{kind.__name__}", broker="kafka://127.0.0.1:1", set_as_current=False, autodiscover=False
+        )
         app.topics._acking_topics.add("t")
         factory = Transport if kind is SafeConsumer else StockTransport
         self.on_revoked: Callable[[set[TP]], Awaitable[None]] | None = None
         self.committed: dict[TP, int] = {}
         self.passed_on: list[int] = []
         self.messages: dict[tuple[TP, int], ConsumerMessage] = {}
-        bare = type(kind.__name__, (kind,), {"_new_consumer_thread": lambda self: _NoThread(beacon=self.beacon)})
-        self.consumer: StockConsumer = bare(factory([URL("kafka://unused")], app), self._receive, self._revoked, self._assigned)
+        bare = type(
+            kind.__name__, (kind,), {"_new_consumer_thread": lambda self: _NoThread(beacon=self.beacon)}
+        )
+        self.consumer: StockConsumer = bare(
+            factory([URL("kafka://unused")], app), self._receive, self._revoked, self._assigned
+        )
         self.consumer.assignment = lambda: {P0, P1}  # type: ignore[method-assign]
 
     async def _receive(self, message: ConsumerMessage) -> None:

@@ -61,6 +61,22 @@ def test_small_inserts_of_any_bytes_come_back(client: Client, table: str) -> Non
     assert sorted(read) == sorted(inserted * sum(range(1, 13)))
 
 
+@pytest.mark.parametrize("settings", ["", "SETTINGS async_insert = 0"])
+def test_rows_that_the_table_refuses_are_refused_to_the_client(
+    client: Client, table: str, settings: str
+) -> None:
+    """No acknowledgement without the rows, also where the fault comes after parsing."""
+    client.command(
+        f"CREATE TABLE {table} (a Int64, CONSTRAINT positive CHECK a > 0) ENGINE = MergeTree ORDER BY a"
+    )
+    client.raw_insert(table, insert_block=b"1\n2\n", fmt="TSV")
+    with pytest.raises(DatabaseError, match="469"):
+        client.command(f"INSERT INTO {table} (a) {settings} FORMAT TSV", data="3\n-4\n")
+    with pytest.raises(DatabaseError, match="469"):
+        client.command(f"INSERT INTO {table} {settings} VALUES (5), (-6)")
+    assert client.query(f"SELECT sum(a) FROM {table}").result_rows == [(3,)]
+
+
 @pytest.mark.parametrize("compression", ["lz4", "zstd", "gzip", False])
 def test_inserts_and_reads_with_each_compression(
     server: EmbeddedClickHouse, table: str, compression: str | bool

@@ -1,0 +1,190 @@
+"""Which requests may share an answer."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.cache.slot import cache_slot
+from streams.events import CacheSlot, InputVerdict, Message, PromptRef
+from tests.fakes.envelopes import chat, envelope, said
+
+#: With the characters by which fields might be run together.
+TEXT = st.text(st.sampled_from('ab"\\,[]\x1e\x1f\n '), max_size=4)
+NAME = TEXT.filter(bool)
+
+PARTS: dict[str, st.SearchStrategy[Any]] = {
+    "tenant": NAME,
+    "user_id": NAME,
+    "session_id": st.none() | NAME,
+    "model": st.none() | NAME,
+    "prompt": st.tuples(NAME, NAME),
+    "variables": st.none() | st.dictionaries(NAME, TEXT, max_size=2),
+    "history": st.none()
+    | st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), NAME), max_size=2),
+    "temperature": st.none() | st.sampled_from([0.0, 0.5]),
+    "top_p": st.none() | st.sampled_from([0.1, 1.0]),
+    "max_tokens": st.none() | st.sampled_from([1, 2]),
+    "stop": st.none() | st.lists(NAME, max_size=2).map(tuple),
+    "seed": st.none() | st.integers(0, 1),
+    "response_format": st.none() | st.sampled_from([{"type": "text"}, {"type": "json_object"}]),
+    "pii": st.booleans(),
+    "vectors": NAME,
+}
+FIELDS = sorted(PARTS)
+CASE = st.fixed_dictionaries(PARTS)
+
+
+def slot_of(case: dict[str, Any], text: str = "the question") -> CacheSlot | None:
+    case = dict(case)
+    history, prompt, pii, vectors = (case.pop(name) for name in ("history", "prompt", "pii", "vectors"))
+    tenant = case.pop("tenant")
+    asked: dict[str, Any] = {"query": text}
+    messages: tuple[Message, ...] = (said("user", f"rendered {text}"),)
+    if history is not None:
+        messages = (*(said(role, content) for role, content in history), said("user", text))
+        asked = {"query": None, "messages": messages}
+    verdict = InputVerdict(passed=True, pii_types=("email",) if pii else ())
+    made = envelope(chat(**case, **asked), tenant=tenant, input_verdict=verdict)
+    ref = PromptRef(name=prompt[0], version=prompt[1]) if history is None else None
+    return cache_slot(made, messages, ref, vectors=vectors)
+
+
+def identity(case: dict[str, Any]) -> Any:
+    """What must be equal for two requests to share an answer, as plain data."""
+    private = case["pii"] or case["session_id"] is not None
+    return {
+        **case,
+        "user_id": case["user_id"] if private else None,
+        "prompt": case["prompt"] if case["history"] is None else None,  # messages are rendered already
+        "pii": None,
+        "session_id": case["session_id"] or "",
+        "model": case["model"] or "",
+        "variables": {name: text for name, text in (case["variables"] or {}).items() if name != "query"},
+        "private": private,
+    }
+
+
+@given(one=CASE, other=CASE, field=st.sampled_from(FIELDS))
+def test_requests_share_a_scope_exactly_where_nothing_that_matters_differs(
+    one: dict[str, Any], other: dict[str, Any], field: str
+) -> None:
+    """Two requests that differ in one field, and two that differ in all: neither by luck nor by separators."""
+    for first, second in ((one, other), (one, one | {field: other[field]})):
+        mine, theirs = slot_of(first), slot_of(second)
+        assert mine is not None
+        assert theirs is not None
+        assert (mine.scope == theirs.scope) == (identity(first) == identity(second))
+
+
+BASE: dict[str, Any] = {
+    "tenant": "acme",
+    "user_id": "ann",
+    "session_id": None,
+    "model": None,
+    "prompt": ("general_chat", "v1"),
+    "variables": {"tone": "kind"},
+    "history": None,
+    "temperature": None,
+    "top_p": None,
+    "max_tokens": None,
+    "stop": None,
+    "seed": None,
+    "response_format": None,
+    "pii": False,
+    "vectors": "minilm",
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tenant": "zeta"},
+        {"session_id": "s"},
+        {"model": "gpt-4o"},
+        {"prompt": ("general_chat", "v2")},
+        {"prompt": ("rag_answer", "v1")},
+        {"variables": {"tone": "rude"}},
+        {"history": [("system", "be brief")]},
+        {"temperature": 0.0},
+        {"max_tokens": 5},
+        {"stop": ("x",)},
+        {"seed": 1},
+        {"response_format": {"type": "json_object"}},
+        {"pii": True},
+        {"vectors": "minilm-2"},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_each_difference_keeps_answers_apart(change: dict[str, Any]) -> None:
+    """One by one, beside the property."""
+    one, other = slot_of(BASE), slot_of(BASE | change)
+    assert one is not None
+    assert other is not None
+    assert one.scope != other.scope
+    assert one.exact_key == other.exact_key
+
+
+def test_another_user_may_have_the_same_answer() -> None:
+    """A question without personal data is anybody's."""
+    assert slot_of(BASE) == slot_of(BASE | {"user_id": "bob"})
+
+
+@pytest.mark.parametrize("private", [{"pii": True}, {"session_id": "s"}], ids=["pii", "session"])
+def test_private_answers_stay_with_their_user(private: dict[str, Any]) -> None:
+    """Redacted data is gone from the text, and may show in the answer; so may a session."""
+    one, other = slot_of(BASE | private), slot_of(BASE | private | {"user_id": "bob"})
+    assert one is not None
+    assert other is not None
+    assert one.scope != other.scope
+
+
+def test_a_conversation_is_part_of_the_scope() -> None:
+    """ "And in winter?" has as many answers as there are conversations before it."""
+    paris = slot_of(
+        BASE | {"history": [("user", "weather in Paris?"), ("assistant", "mild")]}, "and in winter?"
+    )
+    oslo = slot_of(
+        BASE | {"history": [("user", "weather in Oslo?"), ("assistant", "mild")]}, "and in winter?"
+    )
+    assert paris is not None
+    assert oslo is not None
+    assert (paris.text, oslo.text) == ("and in winter?", "and in winter?")
+    assert paris.scope != oslo.scope
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": ({"type": "function", "function": {"name": "f"}},)},
+        {"tool_choice": "auto"},
+        {
+            "query": None,
+            "messages": (said("user", "q"), Message(role="tool", content="42", tool_call_id="c")),
+        },
+        {"query": None, "messages": (said("user", "q"), said("assistant", "a"))},
+    ],
+)
+def test_answers_that_act_are_not_kept(fields: dict[str, Any]) -> None:
+    """A tool's result is of its moment, and only a user's question is asked again."""
+    made = envelope(chat(**fields))
+    assert cache_slot(made, made.request.messages or (said("user", "q"),), None) is None
+
+
+def test_blanks_mean_nothing_on_one_line_and_something_on_several() -> None:
+    """How code is indented changes what it does."""
+    assert slot_of(BASE, "  what   is\tthis ") == slot_of(BASE, "what is this")
+    one, other = slot_of(BASE, "if x:\n  a()\n  b()"), slot_of(BASE, "if x:\n  a()\nb()")
+    assert one is not None
+    assert other is not None
+    assert (one.scope, one.exact_key == other.exact_key) == (other.scope, False)
+
+
+def test_a_slot_does_not_show_what_is_in_it() -> None:
+    """Scope and key are hashes: no text and no tenant in the store's keys."""
+    slot = slot_of(BASE)
+    assert slot is not None
+    assert len(slot.scope) == len(slot.exact_key) == 32
+    assert "acme" not in msgspec.json.encode(slot).decode()

@@ -1,0 +1,46 @@
+"""A deterministic embedder of words: no model, no network."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from agents.embeddings import EmbeddingError, Vectors
+
+_DIMENSIONS = 64
+
+
+class WordEmbedder:
+    """Each word turns the vector in a direction of its own: texts with most words in common are close.
+
+    Args:
+        name: as in `agents.embeddings.Embedder`.
+        covers_chars: texts longer than this are not covered.
+    """
+
+    def __init__(self, name: str = "words-1", *, covers_chars: int = 10_000) -> None:
+        self.name = name
+        self.dimensions = _DIMENSIONS
+        self.broken = False
+        self._covers_chars = covers_chars
+
+    def covers(self, text: str) -> bool:
+        """Whether all of the text is read."""
+        return len(text) <= self._covers_chars
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return one unit vector a text."""
+        if self.broken:
+            raise EmbeddingError("broken", embedder=self.name)
+        return np.stack([_vector(text) for text in texts])
+
+
+def _vector(text: str) -> Vectors:
+    total = np.zeros(_DIMENSIONS, dtype=np.float32)
+    for word in re.findall(r"\w+", text.casefold()):
+        seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
+        total += np.random.default_rng(seed).standard_normal(_DIMENSIONS).astype(np.float32)
+    norm = float(np.linalg.norm(total))
+    unit: Vectors = total / norm if norm else total
+    return unit
