@@ -127,7 +127,7 @@ def without_texts(envelope: Envelope) -> Envelope:
 def _id_in_broken_body(value: bytes | None) -> str | None:
     try:
         found = _ID.decode(value or b"").get("request_id")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return found if isinstance(found, str) and 0 < len(found) <= 128 else None
 

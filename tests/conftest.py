@@ -1,16 +1,19 @@
 """Fixtures that all layers share: the real parts, started once a run where a test asks for them."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
+from streams.topic_admin import create_topics
 from tests import parts
 
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Kafka broker, for the whole run."""
+    """A Kafka broker with Headrace's topics, for the whole run."""
     with parts.kafka(tmp_path_factory.mktemp("kafka")) as bootstrap:
+        asyncio.run(create_topics(bootstrap, partitions=parts.PARTITIONS, replication=1))
         yield bootstrap
 
 

@@ -14,6 +14,9 @@ from headrace.embedded.clickhouse import EmbeddedClickHouse
 from headrace.embedded.kafka import EmbeddedKafka
 from headrace.embedded.redis import EmbeddedRedis
 
+PARTITIONS = 4
+"""Of each topic."""
+
 KAFKA_IMAGE = "apache/kafka:4.3.0"
 REDIS_IMAGE = "redis:8.2"
 _DOCKER_SOCKET = Path("/var/run/docker.sock")

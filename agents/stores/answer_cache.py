@@ -21,6 +21,21 @@ _CANDIDATES = 3
 _EVICT_AT_ONCE = 64
 
 
+# One step, or two writers at once would each take out what the other has already made room for.
+_TAKE_OUT = """
+local index, now, most, at_once = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local leaving = redis.call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, at_once)
+local surplus = math.min(redis.call('ZCARD', index) - #leaving - most, at_once)
+if surplus > 0 then
+  for _, member in ipairs(redis.call('ZRANGE', index, #leaving, #leaving + surplus - 1)) do
+    leaving[#leaving + 1] = member
+  end
+end
+if #leaving > 0 then redis.call('ZREM', index, unpack(leaving)) end
+return leaving
+"""
+
+
 class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An answer and where it came from. `text` is the query that it answered."""
 
@@ -57,6 +72,7 @@ class AnswerCache:
         self._ttl_s = ttl_s
         self._max_entries = max_entries
         self._clock = clock
+        self._take_out = self._redis.register_script(_TAKE_OUT)
 
     async def exact(self, slot: CacheSlot) -> CachedAnswer | None:
         """Return the answer to exactly this query, or None."""
@@ -102,19 +118,19 @@ class AnswerCache:
                 pipe.zcount(_index_key(tenant), "-inf", now)
                 pipe.zcard(_index_key(tenant))
                 *_, expired, entries = await pipe.execute()
-            surplus = max(expired, entries - self._max_entries)
-            if surplus > 0:
-                await self._make_room(tenant, min(surplus, _EVICT_AT_ONCE))
+            if expired or entries > self._max_entries:
+                await self._make_room(tenant, now)
 
     async def entries(self, tenant: str) -> int:
         """Return how many answers of a tenant can be given again."""
         with store_faults("counting the cache"):
             return int(await self._redis.zcount(_index_key(tenant), self._clock(), "+inf"))
 
-    async def _make_room(self, tenant: str, count: int) -> None:
-        """Remove the entries that expire, or expired, first."""
-        index = _index_key(tenant)
-        leaving = await self._redis.zrange(index, 0, count - 1)
+    async def _make_room(self, tenant: str, now: float) -> None:
+        """Remove what expired, and of the rest what expires first."""
+        leaving = await self._take_out(
+            keys=[_index_key(tenant)], args=[now, self._max_entries, _EVICT_AT_ONCE]
+        )
         if not leaving:
             return
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -122,7 +138,6 @@ class AnswerCache:
                 scope, _, name = member.decode().partition(" ")
                 pipe.execute_command("VREM", _vectors_key(scope), name)
                 pipe.delete(_answer_key(scope, name))
-            pipe.zrem(index, *leaving)
             await pipe.execute()
 
     async def _forget(self, scope: str, names: list[str]) -> None:

@@ -115,7 +115,11 @@ async def test_each_replica_gets_its_own_replies(parts: dict[str, str]) -> None:
     second = settings(**parts, ingest_replica=1, ingest_replicas=2, max_concurrent_requests=50)
     async with _pipeline(first), _replica(first) as one, _replica(second) as two:
         answers = await asyncio.gather(
-            *(http.post("/v1/chat", json={"user_id": "ada", "query": f"{i}"}) for i in range(10) for http in (one, two))
+            *(
+                http.post("/v1/chat", json={"user_id": "ada", "query": f"{i}"})
+                for i in range(10)
+                for http in (one, two)
+            )
         )
     assert [answer.json()["response"] for answer in answers] == [
         f"You said {i}" for i in range(10) for _ in range(2)
@@ -125,7 +129,13 @@ async def test_each_replica_gets_its_own_replies(parts: dict[str, str]) -> None:
 async def test_a_stream_and_a_repeat(parts: dict[str, str]) -> None:
     """The stream is whole, and the same key again is answered without the pipeline."""
     chosen = settings(**parts)
-    body = {"user_id": "ada", "query": "hello there", "stream": True, "temperature": 1, "metadata": {"b": 1, "a": [0.5]}}
+    body = {
+        "user_id": "ada",
+        "query": "hello there",
+        "stream": True,
+        "temperature": 1,
+        "metadata": {"b": 1, "a": [0.5]},
+    }
     headers = {"Idempotency-Key": f"live-{id(body)}-{asyncio.get_running_loop().time()}"}
     async with _pipeline(chosen) as echo, _replica(chosen) as http:
         streamed = events((await http.post("/v1/chat", json=body, headers=headers)).text)

@@ -33,7 +33,7 @@ EVENTS = sorted(
 )
 
 
-def values(node: Any) -> st.SearchStrategy[Any]:
+def values(node: Any) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911  # one case a type
     """Return values of a type, as msgspec understands it: with its bounds, and with nested events."""
     match node:
         case msgspec.inspect.StructType():
@@ -158,7 +158,7 @@ def test_text_parts_and_plain_text_are_both_content() -> None:
     ],
 )
 def test_a_decode_error_says_where_and_what(data: bytes, code: str, param: str | None, says: str) -> None:
-    """The sender reads which field is wrong and what was expected there; no exception of a library escapes."""
+    """The sender reads which field is wrong and what was expected there; no library's exception escapes."""
     with pytest.raises(UndecodableRecord) as caught:
         decode(data, ChatRequested)
     assert (caught.value.code, caught.value.param) == (code, param)

@@ -119,10 +119,9 @@ async def test_settlements_and_joins_race_without_a_loss(registry: RequestRegist
     for _ in range(10):
         request_id = uuid4().hex
         await register(registry, request_id)
-        joins = [register(registry, request_id, origin=f"j{number}") for number in range(20)]
-        *found, settlement = await asyncio.gather(
-            *joins, registry.begin_settle(reply(request_id), tenant="acme")
-        )
+        joins = asyncio.gather(*(register(registry, request_id, origin=f"j{number}") for number in range(20)))
+        settlement = await registry.begin_settle(reply(request_id), tenant="acme")
+        found = await joins
         told = {(waiter.correlation_id or b"").decode() for waiter in settlement.waiters}
         for number, each in enumerate(found):
             in_hand = each.standing is Standing.SETTLED and each.reply is not None

@@ -71,7 +71,7 @@ def identity(case: dict[str, Any]) -> Any:
 def test_requests_share_a_scope_exactly_where_nothing_that_matters_differs(
     one: dict[str, Any], other: dict[str, Any], field: str
 ) -> None:
-    """Two requests that differ in one field, and two that differ in all: neither by luck nor by separators."""
+    """Two requests that differ in one field, and two that differ in all: no luck, no separators."""
     for first, second in ((one, other), (one, one | {field: other[field]})):
         mine, theirs = slot_of(first), slot_of(second)
         assert mine is not None
@@ -116,7 +116,7 @@ BASE: dict[str, Any] = {
         {"pii": True},
         {"vectors": "minilm-2"},
     ],
-    ids=lambda change: "-".join(change),
+    ids="-".join,
 )
 def test_each_difference_keeps_answers_apart(change: dict[str, Any]) -> None:
     """One by one, beside the property."""
@@ -142,7 +142,7 @@ def test_private_answers_stay_with_their_user(private: dict[str, Any]) -> None:
 
 
 def test_a_conversation_is_part_of_the_scope() -> None:
-    """ "And in winter?" has as many answers as there are conversations before it."""
+    """A question such as "and in winter?" has as many answers as there are conversations before it."""
     paris = slot_of(
         BASE | {"history": [("user", "weather in Paris?"), ("assistant", "mild")]}, "and in winter?"
     )

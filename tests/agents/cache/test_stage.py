@@ -186,7 +186,7 @@ async def test_a_vetoed_neighbour_does_not_hide_a_good_one(pipe: Pipe) -> None:
     await pipe.answer(await pipe.ask(LONG), "They hunt at dawn.")
     trap = f"{LONG} not"
     await pipe.answer(await pipe.ask(trap), "They do sleep.")
-    hit = await pipe.ask(f"{LONG} today-ish".replace("today-ish", "usually"))
+    hit = await pipe.ask(f"{LONG} usually")
     assert hit.status is Status.CACHED
     assert hit.completion.content == "They hunt at dawn."
 

@@ -114,7 +114,7 @@ async def test_a_new_request_goes_on_in_its_envelope() -> None:
 async def test_new_and_redelivered_requests_are_worked_on(standing: Standing) -> None:
     """A redelivery means that the former worker may not have sent anything."""
     registry = ScriptedRegistry(Registration(standing))
-    assert guarded(await stage(registry).handle(given()))
+    guarded(await stage(registry).handle(given()))
 
 
 @pytest.mark.parametrize("standing", [Standing.JOINED, Standing.DONE])
@@ -219,7 +219,7 @@ async def test_a_request_that_waited_past_its_deadline_fails() -> None:
         "timeout_error",
         "deadline_exceeded",
     )
-    assert guarded(await late.handle(given(deadline_ms=501)))
+    guarded(await late.handle(given(deadline_ms=501)))
 
 
 async def test_an_invalid_request_fails_with_its_code_and_field() -> None:
@@ -274,7 +274,7 @@ async def test_what_the_application_says_is_not_scanned(role: str) -> None:
         if role == "assistant"
         else (said(role, "a bomb"), said("user", "hi"))
     )
-    assert guarded(await stage().handle(given(query=None, messages=messages)))
+    guarded(await stage().handle(given(query=None, messages=messages)))
 
 
 async def test_personal_data_is_redacted_wherever_the_user_wrote() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -14,7 +15,6 @@ from agents.stage import Delivery
 from streams.events import ChatRequested, Reply, Status
 from streams.publisher import Emit, Publisher
 from streams.settings import Settings
-from streams.topic_admin import create_topics
 from streams.topics import DEAD_LETTERS, REPLIES, REQUESTS
 
 pytestmark = pytest.mark.integration
@@ -45,34 +45,32 @@ class EchoStage:
         """Nothing to note."""
 
 
-@pytest.fixture
-async def topics(kafka_bootstrap: str) -> None:
-    await create_topics(kafka_bootstrap, partitions=1, replication=1)
-
-
 def settings(bootstrap: str) -> Settings:
     return Settings(
         kafka_bootstrap=bootstrap,
         redis_url="redis://unused",
         clickhouse_url="http://unused",
         drain_timeout_s=1.0,
-        _env_file=None,
+        _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own
     )
 
 
 def stage_runner(stage: EchoStage, publisher: Publisher) -> StageRunner:
-    dead_letters = DeadLetters(reply_topics=frozenset(), default_deadline_ms=10_000)
+    dead_letters = DeadLetters(reply_topics=(), default_deadline_ms=10_000)
     return StageRunner(stage, publisher, dead_letters, default_deadline_ms=10_000)
 
 
 def request(query: str) -> Emit:
     request_id = uuid.uuid4().hex
-    return Emit.to(REQUESTS, ChatRequested(request_id=request_id, user_id="u", query=query), key=request_id)
+    event = ChatRequested(request_id=request_id, user_id="u", query=query)
+    return Emit.to(REQUESTS, event, key=request_id, partition=0)
 
 
 async def committed(app: StageApp) -> int | None:
-    thread = app.app.consumer._thread
-    return await thread.call_thread(thread._consumer.committed, TopicPartition(REQUESTS.name, 0))
+    consumer: Any = app.app.consumer
+    thread = consumer._thread
+    found: int | None = await thread.call_thread(thread._consumer.committed, TopicPartition(REQUESTS.name, 0))
+    return found
 
 
 async def wait_for(condition: Callable[[], Awaitable[bool]], timeout_s: float = 20.0) -> None:
@@ -82,10 +80,10 @@ async def wait_for(condition: Callable[[], Awaitable[bool]], timeout_s: float = 
 
 
 async def read(bootstrap: str, topic: str, keys: set[str]) -> dict[str, bytes]:
-    """Read a topic from its beginning until every key was seen."""
+    """Read all of a topic until every key was seen."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     await consumer.start()
-    consumer.assign([TopicPartition(topic, 0)])
+    consumer.assign([TopicPartition(topic, number) for number in range(4)])
     await consumer.seek_to_beginning()
     found: dict[str, bytes] = {}
     try:
@@ -98,7 +96,7 @@ async def read(bootstrap: str, topic: str, keys: set[str]) -> dict[str, bytes]:
     return found
 
 
-async def test_no_commit_passes_an_event_in_flight(kafka_bootstrap: str, topics: None) -> None:
+async def test_no_commit_passes_an_event_in_flight(kafka_bootstrap: str) -> None:
     """Fast events after a slow one are done, yet the commit stays below the slow one until it is done."""
     async with Publisher(kafka_bootstrap, client_id="test") as publisher:
         stage = EchoStage(uuid.uuid4().hex[:8])
@@ -115,7 +113,7 @@ async def test_no_commit_passes_an_event_in_flight(kafka_bootstrap: str, topics:
                 last = (await publisher.publish(emit)).offset
             await stage.slow_started.wait()
             await read(kafka_bootstrap, REPLIES.name, {str(emit.key) for emit in fast})
-            await app.app.commit(topics=None)
+            await app.app.commit(topics={REQUESTS.name})
             assert await committed(app) == slow_at
             stage.release_slow.set()
             await wait_for(lambda: at_least(app, last + 1))
@@ -127,9 +125,7 @@ async def at_least(app: StageApp, offset: int) -> bool:
     return (await committed(app) or 0) >= offset
 
 
-async def test_a_bug_and_garbage_become_dead_letters_and_the_stage_goes_on(
-    kafka_bootstrap: str, topics: None
-) -> None:
+async def test_a_bug_and_garbage_become_dead_letters_and_the_stage_goes_on(kafka_bootstrap: str) -> None:
     """Neither a handler that raises nor bytes that do not decode stop the stage or lose the record."""
     async with Publisher(kafka_bootstrap, client_id="test") as publisher:
         stage = EchoStage(uuid.uuid4().hex[:8])
@@ -150,9 +146,7 @@ async def test_a_bug_and_garbage_become_dead_letters_and_the_stage_goes_on(
             await app.stop()
 
 
-async def test_a_stuck_event_bounds_neither_the_stop_nor_its_redelivery(
-    kafka_bootstrap: str, topics: None
-) -> None:
+async def test_a_stuck_event_bounds_neither_the_stop_nor_its_redelivery(kafka_bootstrap: str) -> None:
     """A stop gives up on an event that does not finish; the next member of the group gets it again."""
     async with Publisher(kafka_bootstrap, client_id="test") as publisher:
         group = uuid.uuid4().hex[:8]
@@ -174,3 +168,33 @@ async def test_a_stuck_event_bounds_neither_the_stop_nor_its_redelivery(
         finally:
             await again.stop()
             stuck.release_slow.set()
+
+
+async def test_no_record_that_anybody_can_write_stops_a_stage(kafka_bootstrap: str) -> None:
+    """Absurd partitions, depths and dates: each its dead letter or reply, and the next record is served."""
+    async with Publisher(kafka_bootstrap, client_id="test") as publisher:
+        stage = EchoStage(uuid.uuid4().hex[:8])
+        stage.release_slow.set()
+        nowhere = (("kafka_replyPartition", (99).to_bytes(4, "big")),)
+        pills = [
+            Emit(topic=REQUESTS.name, key=uuid.uuid4().hex, value=value, headers=headers)
+            for value, headers in (
+                (b"[" * 50_000, ()),
+                (b'{"user_id":"u","metadata":{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}}", ()),
+                (b"\xff", nowhere),
+                (b'{"user_id":"u","query":"q","accepted_at":"2026-01-01T00:00:00"}', ()),
+                (None, ()),
+            )
+        ]
+        last = request("fast")
+        for emit in (*pills, last):
+            await publisher.publish(emit)
+        app = StageApp(stage_runner(stage, publisher), settings(kafka_bootstrap), in_flight=8)
+        await app.start()
+        try:
+            keys = {str(emit.key) for emit in pills}
+            await read(kafka_bootstrap, DEAD_LETTERS.name, keys)
+            replies = await read(kafka_bootstrap, REPLIES.name, {*keys, str(last.key)})
+            assert all(b'"status":"failed"' in replies[key] for key in keys)
+        finally:
+            await app.stop()

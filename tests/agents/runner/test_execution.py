@@ -393,6 +393,7 @@ async def test_an_undecodable_request_is_answered_directly() -> None:
         (b'{"request_id": "in-body", "query": 7}', b"in-key", "in-body"),
         (b"\xff", b"in-key", "in-key"),
         (b"[" * 20_000, b"in-key", "in-key"),
+        (b'{"user_id": "u", "metadata": {"a": ' + b"[" * 20_000 + b"]" * 20_000 + b"}}", b"in-key", "in-key"),
         (b'{"request_id": 7}', b"in-key", "in-key"),
         (b"\xff", None, None),
         (b"\xff", b"\xff", None),

@@ -1,0 +1,181 @@
+"""Where every request ends."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from agents.cost.stage import CostStage
+from agents.runner.dead_letters import DeadLetters
+from agents.runner.execution import StageRunner
+from agents.stage import Delivery
+from streams.codec import header
+from streams.errors import StoreUnavailable
+from streams.events import OutcomeReached, Reply, ReplyAddress, RequestLog, Status
+from streams.publisher import Emit
+from streams.topics import LEDGER, LOGS, OUTCOMES, REPLIES
+from tests.agents.cost.calls import llm_call
+from tests.fakes.envelopes import NOW, NOW_MS, completion, delivery, envelope
+from tests.fakes.registries import ScriptedRegistry
+
+
+class Clock:
+    """Five milliseconds later each time."""
+
+    def __init__(self, begin: Any = NOW) -> None:
+        self.now = begin
+
+    def __call__(self) -> Any:
+        self.now += timedelta(milliseconds=5)
+        return self.now
+
+
+def stage(registry: ScriptedRegistry, clock: Clock | None = None, *, store_text: bool = True) -> CostStage:
+    return CostStage(registry, store_text=store_text, clock=clock or Clock())  # type: ignore[arg-type]  # a fake
+
+
+def outcome(**fields: Any) -> Delivery[Any]:
+    given: dict[str, Any] = {"calls": (llm_call(),)}
+    event = OutcomeReached(
+        envelope=envelope(**(given | fields)), status=Status.ANSWERED, completion=completion()
+    )
+    return delivery(event, topic=OUTCOMES, timestamp_ms=NOW_MS - 20)
+
+
+def value(emits: Sequence[Emit], topic: str) -> Any:
+    (emit,) = (each for each in emits if each.topic == topic)
+    return emit.value
+
+
+async def test_one_reply_one_log_one_booking() -> None:
+    """To the sender's address with its correlation id; keyed so that each topic keeps its order."""
+    emits = await stage(ScriptedRegistry()).handle(outcome())
+    assert [each.topic for each in emits] == [REPLIES.name, LOGS.name, LEDGER.name]
+    assert [each.key for each in emits] == ["r-1", "r-1", "acme:ann"]
+    assert emits[0].partition == 2
+    assert header(emits[0].headers, "kafka_correlationId") == b"corr"
+    assert value(emits, LEDGER.name).amount_usd == Decimal("0.00045")
+
+
+async def test_reply_log_and_booking_agree() -> None:
+    """The same money and the same timings in all of them; the booking is dated as the log is."""
+    emits = await stage(ScriptedRegistry()).handle(outcome())
+    reply, log, entry = (each.value for each in emits)
+    assert isinstance(reply, Reply)
+    assert isinstance(log, RequestLog)
+    assert reply.cost_usd == log.cost_usd == entry.amount_usd  # type: ignore[union-attr]
+    assert reply.timings == log.timings
+    assert entry.booked_at == log.finished_at  # type: ignore[union-attr]
+
+
+async def test_its_own_timing_is_in_what_it_sends() -> None:
+    """The runner cannot add it: what leaves here has no envelope any more."""
+    emits = await stage(ScriptedRegistry()).handle(outcome())
+    timing = value(emits, LOGS.name).timings[-1]
+    assert (timing.stage, timing.outcome, timing.queue_us, timing.work_us) == (
+        "cost",
+        "answered",
+        25_000,
+        5_000,
+    )
+
+
+async def test_what_cost_nothing_is_not_booked() -> None:
+    """A blocked request, a cache hit."""
+    emits = await stage(ScriptedRegistry()).handle(outcome(calls=()))
+    assert [each.topic for each in emits] == [REPLIES.name, LOGS.name]
+
+
+async def test_everyone_who_waits_gets_a_copy() -> None:
+    """Marked as a repeat, at their own addresses; log and booking stay single."""
+    waiters = (
+        ReplyAddress(topic="orders.replies", partition=1, correlation_id=b"w1"),
+        ReplyAddress(topic=REPLIES.name, correlation_id=b"w2"),
+    )
+    emits = await stage(ScriptedRegistry(waiters=waiters)).handle(outcome())
+    replies = [each for each in emits if isinstance(each.value, Reply)]
+    assert [header(each.headers, "kafka_correlationId") for each in replies] == [b"corr", b"w1", b"w2"]
+    assert [each.value.repeat for each in replies] == [False, True, True]  # type: ignore[union-attr]
+    assert (replies[1].topic, replies[1].partition) == ("orders.replies", 1)
+    assert len([each for each in emits if each.topic in (LOGS.name, LEDGER.name)]) == 2
+
+
+async def test_a_repeat_before_the_replies_are_out_sends_the_same_again() -> None:
+    """A crash between the two: the stored reply wins over what this event would have said."""
+    registry = ScriptedRegistry()
+    await stage(registry).handle(outcome())
+    other = OutcomeReached(envelope=envelope(), status=Status.FAILED)
+    emits = await stage(registry).handle(delivery(other, topic=OUTCOMES))
+    reply, log = value(emits, REPLIES.name), value(emits, LOGS.name)
+    assert (reply.status, reply.content) == (Status.ANSWERED, completion().content)
+    assert (log.status, log.cost_usd) == (Status.ANSWERED, Decimal("0.00045"))
+
+
+async def test_a_repeat_after_the_replies_are_out_is_dropped() -> None:
+    """One terminal reply, one log, one charge."""
+    registry = ScriptedRegistry()
+    cost, given = stage(registry), outcome()
+    await cost.handle(given)
+    await cost.delivered(given)
+    assert registry.finished == {"r-1"}
+    assert await cost.handle(given) == ()
+
+
+async def test_texts_stay_out_of_the_log_where_they_are_not_to_be_stored() -> None:
+    """HEADRACE_STORE_TEXT=false."""
+    emits = await stage(ScriptedRegistry(), store_text=False).handle(outcome())
+    assert value(emits, LOGS.name).payload is None
+
+
+async def test_without_redis_the_reply_waits_until_the_deadline() -> None:
+    """The runner tries again; nothing was sent that could be sent twice."""
+    cost = stage(ScriptedRegistry(broken=1), Clock(NOW + timedelta(seconds=59)))
+    with pytest.raises(StoreUnavailable):
+        await cost.handle(outcome())
+    assert await cost.handle(outcome())
+
+
+async def test_without_redis_past_the_deadline_the_reply_goes_out() -> None:
+    """With log and booking: the sender waits, and repeats are recognised further on by their ids."""
+    cost = stage(ScriptedRegistry(broken=1), Clock(NOW + timedelta(seconds=60)))
+    emits = await cost.handle(outcome())
+    assert [each.topic for each in emits] == [REPLIES.name, LOGS.name, LEDGER.name]
+
+
+async def test_a_reply_that_could_not_be_stored_is_stored_when_redis_is_back() -> None:
+    """Whoever asks again gets it, instead of waiting for a request that runs no more."""
+    registry = ScriptedRegistry(broken=1)
+    cost, given = stage(registry, Clock(NOW + timedelta(seconds=60))), outcome()
+    await cost.handle(given)
+    assert registry.stored == {}
+    await cost.delivered(given)
+    assert registry.stored["r-1"].content == completion().content
+    assert registry.finished == {"r-1"}
+
+
+async def test_an_answer_outlives_redis_on_its_way_through_the_runner() -> None:
+    """The last try is made at the deadline: the sender gets the answer, and not "try again"."""
+    now = [NOW]
+    sent: list[Emit] = []
+
+    class Sends:
+        async def publish(self, emit: Emit) -> None:
+            sent.append(emit)
+
+    async def sleep(seconds: float) -> None:
+        now[0] += timedelta(seconds=seconds)
+
+    cost = CostStage(ScriptedRegistry(broken=10_000), store_text=True, clock=lambda: now[0])  # type: ignore[arg-type]  # a fake
+    runner = StageRunner(
+        cost,
+        Sends(),  # type: ignore[arg-type]  # a fake
+        DeadLetters(reply_topics=(), default_deadline_ms=1_000),
+        default_deadline_ms=1_000,
+        clock=lambda: now[0],
+        sleep=sleep,
+    )
+    await runner.run(outcome().record)
+    assert [each.topic for each in sent] == [REPLIES.name, LOGS.name, LEDGER.name]
+    assert value(sent, REPLIES.name).status is Status.ANSWERED
