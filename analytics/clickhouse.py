@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import clickhouse_connect
 from clickhouse_connect.datatypes.base import ClickHouseType
+from clickhouse_connect.driver import options
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Error
 
@@ -52,6 +53,16 @@ _DATA_ERRORS = frozenset(
 #: Inserts must be synchronous: `async_insert` has been on by default since ClickHouse 26, and it answers
 #: to its own deduplication.
 _INSERT_SETTINGS: Mapping[str, object] = {"async_insert": 0, "insert_deduplicate": 1}
+
+
+def load_encoders() -> None:
+    """Import what the client library looks for at its first insert.
+
+    Finding out whether it was given a data frame takes it 1.9 s (pandas, pyarrow); without this the first
+    row after a start would wait for it.
+    """
+    for name in ("np", "pd", "arrow"):
+        getattr(options, name)
 
 
 class RowsRefused(InputError):

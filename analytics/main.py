@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from analytics.api import create_app
 from analytics.batches import Limits
-from analytics.clickhouse import ClickHouse
+from analytics.clickhouse import ClickHouse, load_encoders
 from analytics.consumer import SinkConfig
 from analytics.patience import patiently, unless_stopped
 from analytics.schema import SchemaRunner, create_database, load_migrations
@@ -101,6 +101,7 @@ async def migrate(settings: Settings, status: SinkStatus) -> None:
 
 
 async def _sink(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> None:
+    await asyncio.to_thread(load_encoders)
     if not await unless_stopped(stop, migrate(settings, status)):
         return
     publisher = Publisher(

@@ -16,6 +16,7 @@ from streams.events import ChatRequested, Reply, Status
 from streams.publisher import Emit, Publisher
 from streams.settings import Settings
 from streams.topics import DEAD_LETTERS, REPLIES, REQUESTS
+from tests.parts import PARTITIONS
 
 pytestmark = pytest.mark.integration
 
@@ -83,7 +84,7 @@ async def read(bootstrap: str, topic: str, keys: set[str]) -> dict[str, bytes]:
     """Read all of a topic until every key was seen."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     await consumer.start()
-    consumer.assign([TopicPartition(topic, number) for number in range(4)])
+    consumer.assign([TopicPartition(topic, number) for number in range(PARTITIONS)])
     await consumer.seek_to_beginning()
     found: dict[str, bytes] = {}
     try:
