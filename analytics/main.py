@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from analytics.api import create_app
 from analytics.batches import Limits
-from analytics.clickhouse import ClickHouse, load_encoders
+from analytics.clickhouse import ClickHouse, leave_out_data_frames
 from analytics.consumer import SinkConfig
 from analytics.patience import patiently, unless_stopped
 from analytics.schema import SchemaRunner, create_database, load_migrations
@@ -47,6 +47,7 @@ def serve(settings: Settings) -> None:
         ConfigurationError: the port is taken, or the schema is not what the migrations say.
     """
     gc.set_threshold(*_GC_THRESHOLDS)
+    leave_out_data_frames()
     # It logs a traceback for each value that it cannot encode; we say which record it was, and why.
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     asyncio.run(run(settings))
@@ -101,7 +102,6 @@ async def migrate(settings: Settings, status: SinkStatus) -> None:
 
 
 async def _sink(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> None:
-    await asyncio.to_thread(load_encoders)
     if not await unless_stopped(stop, migrate(settings, status)):
         return
     publisher = Publisher(

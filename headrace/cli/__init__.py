@@ -2,17 +2,16 @@
 
 import sys
 
-from headrace.cli.app import app
-from headrace.cli.console import fail
+from headrace.cli.app import build_app
 from streams.errors import HeadraceError
 
 
 def main() -> None:
     """Run a command; what goes wrong on purpose is one clear message, not a traceback."""
     try:
-        app()
+        build_app(sys.argv[1:])()
     except HeadraceError as fault:
-        fail(str(fault))
+        sys.stderr.write(f"error: {fault}\n")
         sys.exit(1)
 
 

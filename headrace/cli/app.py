@@ -1,23 +1,33 @@
 """The commands, each in a module of its own."""
 
+from collections.abc import Sequence
+from importlib import import_module
+
 import typer
 
-from headrace.cli import processes, send, status, topics, up
+#: The long-running processes load no other command's module: a worker that restarts should not wait for
+#: the imports of `headrace up`.
+_PROCESSES = ("ingest", "worker", "analytics")
+_MODULES = ("up", "status", "send", "topics", "processes")
 
-app = typer.Typer(
-    name="headrace",
-    help=(
-        "An event-streaming pipeline for LLM requests on Kafka, Faust, Redis and ClickHouse.\n\n"
-        "Start with `headrace up`: it runs everything on this machine and sends a demo request. Then try "
-        '`headrace send "What is Kafka?"`, look at `headrace status`, and stop it with `headrace down`.'
-    ),
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-up.add_to(app)
-status.add_to(app)
-send.add_to(app)
-topics.add_to(app)
-processes.add_to(app)
+
+def build_app(arguments: Sequence[str]) -> typer.Typer:
+    """Return the command line, with the commands that `arguments` may mean."""
+    app = typer.Typer(
+        name="headrace",
+        help=(
+            "An event-streaming pipeline for LLM requests on Kafka, Faust, Redis and ClickHouse.\n\n"
+            "Start with `headrace up`: it runs everything on this machine and sends a demo request. Then "
+            'try `headrace send "What is Kafka?"`, look at `headrace status`, and stop it with '
+            "`headrace down`."
+        ),
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    # A lone command would become the whole program; the callback keeps it a command.
+    app.callback()(lambda: None)
+    for name in ("processes",) if arguments and arguments[0] in _PROCESSES else _MODULES:
+        import_module(f"headrace.cli.{name}").add_to(app)
+    return app
