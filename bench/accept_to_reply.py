@@ -160,9 +160,8 @@ async def check_books(session: aiohttp.ClientSession, endpoints: dict[str, Any],
     async with session.get(f"{endpoints['simulator']}/invoice") as response:
         items = (await response.json())["items"]
     ours = sum((Decimal(item["usd"]) for item in items if item["client_request_id"]), Decimal(0))
-    print(
-        f"rows {count} of {expected}; booked ${booked}, invoiced ${ours}: {'equal' if booked == ours else 'DIFFER'}"
-    )
+    verdict = "equal" if booked == ours else "DIFFER"
+    print(f"rows {count} of {expected}; booked ${booked}, invoiced ${ours}: {verdict}")
 
 
 if __name__ == "__main__":
