@@ -11,14 +11,16 @@ import structlog
 
 from analytics.batches import Batch, Block, split_by_day
 from analytics.clickhouse import ClickHouse, RowsRefused
-from analytics.dead_letters import dead_letter
 from analytics.patience import patiently
 from analytics.rows import RequestRows, rows_of
 from analytics.status import Clock, SinkStatus, utc_now
 from streams.codec import decode
+from streams.dead_letters import dead_letter
 from streams.errors import InputError
 from streams.events import RequestLog
 from streams.publisher import Publisher
+
+_STAGE = "analytics"
 
 log = structlog.get_logger(__name__)
 
@@ -112,7 +114,7 @@ class BatchWriter:
             reasons.setdefault(refusal.source, refusal.fault)
         for source, fault in reasons.items():
             record = batch.records[source]
-            emit = dead_letter(record, fault)
+            emit = dead_letter(record, stage=_STAGE, fault=fault)
             await patiently(partial(self._publisher.publish, emit), dependency="kafka", status=self._status)
             self._status.dead_letters += 1
             log.warning(

@@ -10,8 +10,11 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
+from testcontainers.core.container import DockerContainer
+
 from headrace.embedded.clickhouse import EmbeddedClickHouse
 from headrace.embedded.kafka import EmbeddedKafka
+from headrace.embedded.ports import free_port
 from headrace.embedded.redis import EmbeddedRedis
 
 PARTITIONS = 4
@@ -46,20 +49,43 @@ def source() -> tuple[str, str]:
 def kafka(data_dir: Path) -> Iterator[str]:
     """Run Kafka and yield its bootstrap server."""
     if source()[0] == "containers":
-        from testcontainers.kafka import KafkaContainer
-
-        with KafkaContainer(KAFKA_IMAGE).with_kraft() as container:
-            yield container.get_bootstrap_server()
+        port = free_port()
+        with _kafka_container(port) as container:
+            yield f"{container.get_container_host_ip()}:{port}"
         return
     with _running(EmbeddedKafka(data_dir)) as part:
         yield part.endpoint
+
+
+def _kafka_container(port: int) -> DockerContainer:
+    """Describe one KRaft node of the official image, for clients on this machine at `port`."""
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
+
+    settings = {
+        "KAFKA_NODE_ID": "1",
+        "KAFKA_PROCESS_ROLES": "broker,controller",
+        "KAFKA_LISTENERS": f"PLAINTEXT://:{port},CONTROLLER://:9093",
+        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port}",
+        "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+        "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
+        "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+        "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
+    }
+    container = DockerContainer(KAFKA_IMAGE).with_bind_ports(port, port)
+    for name, value in settings.items():
+        container = container.with_env(name, value)
+    return container.waiting_for(LogMessageWaitStrategy("Kafka Server started"))
 
 
 @contextmanager
 def redis(data_dir: Path) -> Iterator[str]:
     """Run Redis and yield its URL."""
     if source()[0] == "containers":
-        from testcontainers.redis import RedisContainer
+        from testcontainers.community.redis import RedisContainer
 
         with RedisContainer(REDIS_IMAGE) as container:
             yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
@@ -72,7 +98,7 @@ def redis(data_dir: Path) -> Iterator[str]:
 def clickhouse(data_dir: Path) -> Iterator[str]:
     """Run ClickHouse and yield its HTTP URL."""
     if source()[0] == "containers":
-        from testcontainers.clickhouse import ClickHouseContainer
+        from testcontainers.community.clickhouse import ClickHouseContainer
 
         with ClickHouseContainer(CLICKHOUSE_IMAGE, port=8123) as container:
             host, port = container.get_container_host_ip(), container.get_exposed_port(8123)

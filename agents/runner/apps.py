@@ -11,7 +11,8 @@ import faust
 import structlog
 
 from agents.runner import transport
-from agents.runner.execution import KeyedTasks, StageRunner
+from agents.runner.execution import StageRunner
+from agents.runner.keyed_tasks import KeyedTasks
 from agents.stage import Record
 from streams.settings import Settings
 

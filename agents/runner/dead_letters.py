@@ -6,6 +6,7 @@ import msgspec
 
 from agents import admission
 from agents.stage import Record
+from streams.dead_letters import dead_letter
 from streams.errors import InputError
 from streams.events import (
     ChatRequested,
@@ -18,9 +19,7 @@ from streams.events import (
     Status,
 )
 from streams.publisher import Emit
-from streams.topics import DEAD_LETTERS, OUTCOMES, REQUESTS
-
-_MAX_MESSAGE_CHARS = 2_000
+from streams.topics import OUTCOMES, REQUESTS
 
 
 class DeadLetters:
@@ -77,24 +76,6 @@ class DeadLetters:
             return admission.reply_address(record, self._reply_topics)
         except InputError:
             return admission.fallback_address(record)
-
-
-def dead_letter(record: Record, *, stage: str, fault: BaseException) -> Emit:
-    """Return the record as it came, with headers that say what went wrong where."""
-    errors = {
-        "exception": type(fault).__name__,
-        "message": str(fault)[:_MAX_MESSAGE_CHARS],
-        "topic": record.topic,
-        "partition": str(record.partition),
-        "offset": str(record.offset),
-        "stage": stage,
-    }
-    return Emit(
-        topic=DEAD_LETTERS.name,
-        key=record.key,
-        value=record.value,
-        headers=(*record.headers, *((f"__streams.errors.{k}", v.encode()) for k, v in errors.items())),
-    )
 
 
 def error_info(fault: BaseException) -> ErrorInfo:

@@ -9,6 +9,7 @@ import msgspec
 SIMULATED = "(simulated)"
 
 _WORD = re.compile(r"[^\W\d_][\w'-]{3,30}")
+_ASKED = re.compile(r"\bquestion:", re.IGNORECASE)
 _MAX_READ_CHARS = 20_000
 _MAX_KEY_WORDS = 12
 _STOP_WORDS = frozenset(
@@ -46,9 +47,13 @@ _CLOSINGS = (
 
 
 def key_words(text: str) -> tuple[str, ...]:
-    """Return the words that a text is about, in the order in which they appear."""
+    """Return the words that a text is about, in the order in which they appear.
+
+    In a prompt made of a template these are the words behind the last "Question:", not the template's.
+    """
     found: dict[str, None] = {}
-    for word in _WORD.findall(text[:_MAX_READ_CHARS]):
+    asked = _ASKED.split(text[:_MAX_READ_CHARS])[-1]
+    for word in _WORD.findall(asked if _WORD.search(asked) else text[:_MAX_READ_CHARS]):
         if word.lower() not in _STOP_WORDS:
             found.setdefault(word)
         if len(found) == _MAX_KEY_WORDS:

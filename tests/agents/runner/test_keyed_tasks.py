@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from agents.runner.execution import KeyedTasks
+from agents.runner.keyed_tasks import KeyedTasks
 
 Work = Callable[[], Awaitable[None]]
 
