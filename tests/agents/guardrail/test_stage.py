@@ -1,5 +1,6 @@
 """What the guardrail stage sends for each request."""
 
+import threading
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -323,3 +324,18 @@ async def test_with_the_real_rules() -> None:
     assert event.envelope.request.query == "My card is [REDACTED_CREDIT_CARD], why was it declined?"
     assert event.envelope.input_verdict is not None
     assert event.envelope.input_verdict.pii_types == ("credit_card",)
+
+
+async def test_a_long_request_is_examined_beside_the_event_loop() -> None:
+    """Hostile text may take long: heartbeats go on, and the verdict is the same."""
+    threads: list[int] = []
+
+    def scan(text: str) -> Finding | None:
+        threads.append(threading.get_ident())
+        return find_bomb(text)
+
+    refused = await stage(scan=scan).handle(given(query="a bomb" + " " * 10_000))
+    assert outcome(refused).status is Status.BLOCKED
+    assert outcome(await stage(scan=scan).handle(given(query="a bomb"))).status is Status.BLOCKED
+    assert threads[0] != threading.get_ident()
+    assert threads[-1] == threading.get_ident()
