@@ -8,6 +8,7 @@ import structlog
 from agents.cache.slot import cache_slot
 from agents.cache.veto import veto
 from agents.embeddings import Embedder
+from agents.outcomes import decided, senders_mistake
 from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
@@ -19,9 +20,7 @@ from streams.events import (
     CacheSlot,
     Completion,
     Envelope,
-    ErrorInfo,
     Message,
-    OutcomeReached,
     PromptRef,
     RequestGuarded,
     Status,
@@ -29,7 +28,7 @@ from streams.events import (
 )
 from streams.models import MODELS
 from streams.publisher import Emit
-from streams.topics import GUARDED, MISSES, OUTCOMES
+from streams.topics import GUARDED, MISSES
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +79,7 @@ class CacheStage:
         try:
             rendered = self._render(envelope)
         except InvalidRequest as fault:
-            return _fail(envelope, fault)
+            return decided(envelope, Status.FAILED, error=senders_mistake(fault))
         envelope = msgspec.structs.replace(envelope, prompt=rendered.prompt)
         vectors = self._embedder.name if self._embedder else ""
         slot = cache_slot(envelope, rendered.messages, rendered.prompt, vectors=vectors)
@@ -156,12 +155,7 @@ def _hit(envelope: Envelope, lookup: CacheLookup, answer: CachedAnswer) -> Seque
         finish_reason=answer.finish_reason,
         usage=Usage(),
     )
-    outcome = OutcomeReached(
-        envelope=msgspec.structs.replace(envelope, cache=lookup),
-        status=Status.CACHED,
-        completion=completion,
-    )
-    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
+    return decided(msgspec.structs.replace(envelope, cache=lookup), Status.CACHED, completion=completion)
 
 
 def _miss(
@@ -175,9 +169,3 @@ def _miss(
         cache_slot=slot,
     )
     return (Emit.to(MISSES, event, key=envelope.request_id),)
-
-
-def _fail(envelope: Envelope, fault: InvalidRequest) -> Sequence[Emit]:
-    error = ErrorInfo(type="invalid_request_error", code=fault.code, message=fault.message, param=fault.param)
-    outcome = OutcomeReached(envelope=envelope, status=Status.FAILED, error=error)
-    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)

@@ -8,6 +8,7 @@ import msgspec
 
 from agents import admission
 from agents.guardrail.validation import Limits, validate
+from agents.outcomes import decided, senders_mistake
 from agents.stage import Delivery, Record
 from streams.errors import InputError, InvalidRequest
 from streams.events import (
@@ -16,7 +17,6 @@ from streams.events import (
     ErrorInfo,
     InputVerdict,
     Message,
-    OutcomeReached,
     Reply,
     ReplyAddress,
     RequestGuarded,
@@ -24,7 +24,7 @@ from streams.events import (
 )
 from streams.publisher import Emit
 from streams.registry import Registration, RequestRegistry, Standing, fingerprint
-from streams.topics import GUARDED, OUTCOMES, REQUESTS
+from streams.topics import GUARDED, REQUESTS
 
 #: From this size on a request is examined in a thread: hostile text of 32,000 characters takes 0.4 s, and the
 #: event loop has heartbeats to send.
@@ -132,12 +132,10 @@ class GuardrailStage:
 
     def _examine(self, envelope: Envelope) -> Sequence[Emit]:
         if self._clock() >= envelope.deadline_at:
-            return _fail(
-                admission.without_texts(envelope),
-                "timeout_error",
-                "deadline_exceeded",
-                "the deadline passed in the queue",
+            error = ErrorInfo(
+                type="timeout_error", code="deadline_exceeded", message="the deadline passed in the queue"
             )
+            return decided(admission.without_texts(envelope), Status.FAILED, error=error)
         try:
             tokens = validate(envelope.request, self._settings.limits)
         except InputError as fault:
@@ -208,19 +206,12 @@ def conflict_error(request_id: str) -> ErrorInfo:
 
 def _block(envelope: Envelope, finding: Finding, passed: InputVerdict) -> Sequence[Emit]:
     verdict = msgspec.structs.replace(passed, passed=False, rule=finding.rule, reason=finding.reason)
-    outcome = OutcomeReached(
-        envelope=msgspec.structs.replace(envelope, input_verdict=verdict),
-        status=Status.BLOCKED,
+    return decided(
+        msgspec.structs.replace(envelope, input_verdict=verdict),
+        Status.BLOCKED,
         error=ErrorInfo(type="content_policy_error", code=finding.rule, message=finding.reason),
     )
-    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
 
 
 def _refuse(envelope: Envelope, fault: InputError) -> Sequence[Emit]:
-    return _fail(envelope, "invalid_request_error", fault.code, fault.message, fault.param)
-
-
-def _fail(envelope: Envelope, kind: str, code: str, message: str, param: str | None = None) -> Sequence[Emit]:
-    error = ErrorInfo(type=kind, code=code, message=message, param=param)
-    outcome = OutcomeReached(envelope=envelope, status=Status.FAILED, error=error)
-    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
+    return decided(envelope, Status.FAILED, error=senders_mistake(fault))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
+from agents.outcomes import decided
 from agents.output.context import answer_context
 from agents.output.rules import OutputVerdict, check_output
 from agents.output.structured import FormatVerdict, validate_format
@@ -14,9 +15,9 @@ from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
 from streams import events
 from streams.errors import TransientFault
-from streams.events import CacheSlot, Completed, Completion, Envelope, ErrorInfo, OutcomeReached, Status
+from streams.events import CacheSlot, Completed, Completion, Envelope, ErrorInfo, Status
 from streams.publisher import Emit
-from streams.topics import COMPLETIONS, OUTCOMES
+from streams.topics import COMPLETIONS
 
 #: What the user reads instead of an answer that was blocked.
 BLOCKED_ANSWER = "I cannot provide that response as it was flagged by our safety system."
@@ -71,7 +72,7 @@ class OutputStage:
             return _malformed(envelope, completion, form)
         if event.cache_slot is not None and _may_be_given_again(completion, found):
             await self._remember(event.cache_slot, envelope, completion)
-        return _answered(envelope, completion)
+        return decided(envelope, Status.ANSWERED, completion=completion)
 
     async def delivered(self, delivery: Delivery[Completed]) -> None:
         """Nothing to note: checking twice gives the same verdict."""
@@ -125,11 +126,6 @@ def _may_be_given_again(completion: Completion, found: OutputVerdict) -> bool:
     )
 
 
-def _answered(envelope: Envelope, completion: Completion) -> Sequence[Emit]:
-    outcome = OutcomeReached(envelope=envelope, status=Status.ANSWERED, completion=completion)
-    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
-
-
 def _blocked(envelope: Envelope, completion: Completion, found: OutputVerdict) -> Sequence[Emit]:
     shown = msgspec.structs.replace(
         completion, content=BLOCKED_ANSWER, finish_reason="content_filter", tool_calls=()
@@ -139,8 +135,7 @@ def _blocked(envelope: Envelope, completion: Completion, found: OutputVerdict) -
         code=found.rule or "blocked",
         message=f"the answer was withheld by output rule {found.rule}",
     )
-    outcome = OutcomeReached(envelope=envelope, status=Status.BLOCKED, completion=shown, error=error)
-    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
+    return decided(envelope, Status.BLOCKED, completion=shown, error=error)
 
 
 def _malformed(envelope: Envelope, completion: Completion, form: FormatVerdict) -> Sequence[Emit]:
@@ -155,10 +150,9 @@ def _malformed(envelope: Envelope, completion: Completion, form: FormatVerdict) 
         verdict = msgspec.structs.replace(
             verdict, passed=False, rule="invalid_output_format", reason=form.error
         )
-    outcome = OutcomeReached(
-        envelope=msgspec.structs.replace(envelope, output_verdict=verdict),
-        status=Status.FAILED,
+    return decided(
+        msgspec.structs.replace(envelope, output_verdict=verdict),
+        Status.FAILED,
         completion=msgspec.structs.replace(completion, content=""),
         error=error,
     )
-    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)

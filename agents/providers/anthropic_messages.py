@@ -1,7 +1,6 @@
 """Anthropic Messages."""
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anthropic
@@ -13,8 +12,6 @@ from agents.providers.anthropic_assembly import AnthropicAssembly, read_answer
 from agents.providers.anthropic_prompt import request_body
 from agents.providers.faults import ProviderFault
 from agents.providers.http_faults import (
-    PARSE_ERRORS,
-    answer_was_begun,
     connection_fault,
     http_timeout,
     malformed,
@@ -23,7 +20,7 @@ from agents.providers.http_faults import (
 )
 from agents.providers.pace import Pace
 from agents.providers.port import CALL_ID_HEADER, Answer, ProviderCall, ProviderEvent
-from streams.events import Usage
+from agents.providers.spent import spending_faults
 from streams.models import ProviderName
 
 _PATH = "/v1/messages"
@@ -51,7 +48,7 @@ class AnthropicMessages:
         Raises:
             ProviderFault: there is none.
         """
-        with _faults(call):
+        with spending_faults(anthropic.AnthropicError, _fault, call):
             body = request_body(call)
             return read_answer(await Pace(call.timeouts).whole(self._post(call, body)))
 
@@ -62,7 +59,7 @@ class AnthropicMessages:
             ProviderFault: the answer does not come, or breaks off.
         """
         pace, assembly = Pace(call.timeouts), AnthropicAssembly(call)
-        with _faults(call, assembly):
+        with spending_faults(anthropic.AnthropicError, _fault, call, assembly):
             events = await pace.until_first_token(self._open(call, request_body(call)))
             assembly.opened = True
             try:
@@ -97,23 +94,6 @@ class AnthropicMessages:
 def _options(call: ProviderCall) -> Any:
     headers = {CALL_ID_HEADER: call.call_id, "anthropic-version": _API_VERSION}
     return {"headers": headers, "timeout": http_timeout(call.timeouts)}
-
-
-@contextmanager
-def _faults(call: ProviderCall, assembly: AnthropicAssembly | None = None) -> Iterator[None]:
-    """Turn the client's exceptions into faults that know what was spent."""
-    try:
-        yield
-    except (ProviderFault, anthropic.AnthropicError, httpx2.HTTPError, *PARSE_ERRORS) as error:
-        chunks = assembly.chunks if assembly else 0
-        fault = error if isinstance(error, ProviderFault) else _fault(error, call, chunks)
-        if assembly is not None:
-            fault.billed_usage, fault.response_model = assembly.billed(), assembly.model
-        elif answer_was_begun(error):
-            fault.billed_usage = Usage(input_tokens=call.input_tokens)
-        if fault is error:
-            raise
-        raise fault from error
 
 
 def _fault(error: Exception, call: ProviderCall, chunks: int) -> ProviderFault:

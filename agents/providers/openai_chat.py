@@ -1,7 +1,6 @@
 """OpenAI Chat Completions, or whatever speaks it (vLLM, Azure, the simulator)."""
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx2
@@ -11,8 +10,6 @@ from openai import AsyncOpenAI
 
 from agents.providers.faults import ProviderFault
 from agents.providers.http_faults import (
-    PARSE_ERRORS,
-    answer_was_begun,
     connection_fault,
     http_timeout,
     malformed,
@@ -22,7 +19,7 @@ from agents.providers.http_faults import (
 from agents.providers.openai_assembly import OpenAIAssembly, read_answer
 from agents.providers.pace import Pace
 from agents.providers.port import CALL_ID_HEADER, Answer, ProviderCall, ProviderEvent
-from streams.events import Usage
+from agents.providers.spent import spending_faults
 from streams.models import ProviderName
 
 _ERROR_EVENT = 200  # the status of a stream in which an error is an event
@@ -47,7 +44,7 @@ class OpenAIChat:
         Raises:
             ProviderFault: there is none.
         """
-        with _faults(call):
+        with spending_faults(openai.OpenAIError, _fault, call):
             return read_answer(await Pace(call.timeouts).whole(self._create(call, stream=False)), call)
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
@@ -57,7 +54,7 @@ class OpenAIChat:
             ProviderFault: the answer does not come, or breaks off.
         """
         pace, assembly = Pace(call.timeouts), OpenAIAssembly(call)
-        with _faults(call, assembly):
+        with spending_faults(openai.OpenAIError, _fault, call, assembly):
             chunks = await pace.until_first_token(self._create(call, stream=True))
             assembly.opened = True
             try:
@@ -99,23 +96,6 @@ def _parameters(call: ProviderCall) -> dict[str, Any]:
         "max_completion_tokens": call.max_output_tokens,
         **{name: value for name, value in given.items() if value is not None},
     }
-
-
-@contextmanager
-def _faults(call: ProviderCall, assembly: OpenAIAssembly | None = None) -> Iterator[None]:
-    """Turn the client's exceptions into faults that know what was spent."""
-    try:
-        yield
-    except (ProviderFault, openai.OpenAIError, httpx2.HTTPError, *PARSE_ERRORS) as error:
-        chunks = assembly.chunks if assembly else 0
-        fault = error if isinstance(error, ProviderFault) else _fault(error, call, chunks)
-        if assembly is not None:
-            fault.billed_usage, fault.response_model = assembly.billed(), assembly.model
-        elif answer_was_begun(error):
-            fault.billed_usage = Usage(input_tokens=call.input_tokens)
-        if fault is error:
-            raise
-        raise fault from error
 
 
 def _fault(error: Exception, call: ProviderCall, chunks: int) -> ProviderFault:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from agents import admission
+from agents.outcomes import decided, senders_mistake
 from agents.stage import Record
 from streams.dead_letters import dead_letter
 from streams.errors import InputError
@@ -19,7 +20,7 @@ from streams.events import (
     Status,
 )
 from streams.publisher import Emit
-from streams.topics import OUTCOMES, REQUESTS
+from streams.topics import REQUESTS
 
 
 class DeadLetters:
@@ -58,8 +59,7 @@ class DeadLetters:
             reply = Reply(request_id=request_id, status=Status.FAILED, error=error)
             return (admission.reply_emit(reply, reply_to),)
         envelope = getattr(event, "envelope", None) or self._stand_in(record, event, request_id)
-        outcome = OutcomeReached(envelope=envelope, status=Status.FAILED, error=error)
-        return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
+        return decided(envelope, Status.FAILED, error=error)
 
     def _stand_in(self, record: Record, event: Event | None, request_id: str) -> Envelope:
         request = event if isinstance(event, ChatRequested) else ChatRequested(user_id="unknown")
@@ -81,9 +81,7 @@ class DeadLetters:
 def error_info(fault: BaseException) -> ErrorInfo:
     """Return what the sender is told: its own mistakes in full, our bugs without the internals."""
     if isinstance(fault, InputError):
-        return ErrorInfo(
-            type="invalid_request_error", code=fault.code, message=fault.message, param=fault.param
-        )
+        return senders_mistake(fault)
     return ErrorInfo(
         type="api_error",
         code="internal_error",

@@ -1,0 +1,55 @@
+"""The frame around a provider: its client's exceptions become faults that know what was spent."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import httpx2
+
+from agents.providers.faults import ProviderFault
+from agents.providers.http_faults import PARSE_ERRORS, answer_was_begun
+from agents.providers.port import ProviderCall
+from streams.events import Usage
+
+
+class Assembly(Protocol):
+    """What has come of a streamed answer so far."""
+
+    chunks: int
+    model: str | None
+
+    def billed(self) -> Usage | None:
+        """Return what the provider bills for it, as far as is known."""
+        ...
+
+
+@contextmanager
+def spending_faults(
+    client_error: type[Exception],
+    translate: Callable[[Exception, ProviderCall, int], ProviderFault],
+    call: ProviderCall,
+    assembly: Assembly | None = None,
+) -> Iterator[None]:
+    """Turn the client's exceptions inside the block into faults.
+
+    Args:
+        client_error: the base of the client's own exceptions.
+        translate: returns the fault for an exception, given the call and the chunks that came before it.
+        call: the call that is made.
+        assembly: of a streamed answer; None where it comes whole.
+
+    Raises:
+        ProviderFault: with what was spent, where something was.
+    """
+    try:
+        yield
+    except (ProviderFault, client_error, httpx2.HTTPError, *PARSE_ERRORS) as error:
+        chunks = assembly.chunks if assembly else 0
+        fault = error if isinstance(error, ProviderFault) else translate(error, call, chunks)
+        if assembly is not None:
+            fault.billed_usage, fault.response_model = assembly.billed(), assembly.model
+        elif answer_was_begun(error):
+            fault.billed_usage = Usage(input_tokens=call.input_tokens)
+        if fault is error:
+            raise
+        raise fault from error
