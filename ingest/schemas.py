@@ -5,11 +5,11 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from ingest.errors import invalid
-from streams.events import MAX_MESSAGES, ChatRequested, Content, Message, Name
+from streams.events import MAX_DEADLINE_MS, MAX_MESSAGES, ChatRequested, Content, Message, Name
 
 Temperature = Annotated[float, Meta(ge=0.0, le=2.0)]
 TopP = Annotated[float, Meta(ge=0.0, le=1.0)]
-DeadlineMs = Annotated[int, Meta(ge=1, le=600_000, description="how long the answer may take, in ms")]
+DeadlineMs = Annotated[int, Meta(ge=1, le=MAX_DEADLINE_MS, description="how long the answer may take, in ms")]
 Messages = Annotated[tuple[Message, ...], Meta(min_length=1, max_length=MAX_MESSAGES)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 StopSequence = Annotated[str, Meta(min_length=1, max_length=256)]

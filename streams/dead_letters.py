@@ -28,6 +28,11 @@ class DeadRecord(Protocol):
         ...
 
     @property
+    def timestamp_ms(self) -> int:
+        """When it was written, Unix ms."""
+        ...
+
+    @property
     def key(self) -> bytes | None:
         """Its key."""
         ...
@@ -51,6 +56,7 @@ def dead_letter(record: DeadRecord, *, stage: str, fault: BaseException) -> Emit
         "topic": record.topic,
         "partition": str(record.partition),
         "offset": str(record.offset),
+        "timestamp": str(record.timestamp_ms),
         "stage": stage,
     }
     return Emit(

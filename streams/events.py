@@ -18,6 +18,8 @@ from msgspec import Meta, Struct
 
 MAX_MESSAGES = 100
 MAX_CONTENT_CHARS = 32_000
+#: The longest deadline a request may name: 6 hours. Batches wait in Kafka; replies are kept longer than that.
+MAX_DEADLINE_MS = 6 * 60 * 60 * 1000
 
 RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -84,7 +86,8 @@ class ChatRequested(Event, frozen=True, kw_only=True):
     tools: tuple[dict[str, Any], ...] | None = None
     tool_choice: str | dict[str, Any] | None = None
     stream: bool = False
-    deadline_ms: Annotated[int, Meta(ge=1, le=600_000)] | None = None
+    deadline_ms: Annotated[int, Meta(ge=1, le=MAX_DEADLINE_MS)] | None = None
+    on_disconnect: Literal["continue", "cancel"] | None = None
     accepted_at: Annotated[datetime, Meta(tz=True)] | None = None
     metadata: dict[str, Any] | None = None
 
@@ -204,7 +207,10 @@ class ErrorInfo(Event, frozen=True, kw_only=True):
 
 
 class Envelope(Event, frozen=True, kw_only=True):
-    """Everything that is known of one request so far."""
+    """Everything that is known of one request so far.
+
+    `replay` counts how often an operator has replayed a dead letter of the request.
+    """
 
     request_id: str
     tenant: str
@@ -222,6 +228,7 @@ class Envelope(Event, frozen=True, kw_only=True):
     cache: CacheLookup | None = None
     calls: tuple[LlmCall, ...] = ()
     output_verdict: OutputVerdict | None = None
+    replay: int = 0
 
 
 # ── from stage to stage ───────────────────────────────────────────────────────────────────────────
@@ -313,7 +320,11 @@ class Delta(Event, frozen=True, kw_only=True):
 
 
 class Reply(Event, frozen=True, kw_only=True):
-    """The one terminal reply of a request."""
+    """The one terminal reply of a request.
+
+    `repeat`: the request was sent again, and this is the reply that it got before. `replay`: an operator has
+    replayed the request's dead letter so often; the reply with the highest number is the one that counts.
+    """
 
     request_id: str
     status: Status
@@ -331,6 +342,7 @@ class Reply(Event, frozen=True, kw_only=True):
     attempt: int = 1
     error: ErrorInfo | None = None
     repeat: bool = False
+    replay: int = 0
 
 
 class Payload(Event, frozen=True, kw_only=True):
@@ -385,7 +397,11 @@ class RequestLog(Event, frozen=True, kw_only=True):
 
 
 class LedgerEntry(Event, frozen=True, kw_only=True):
-    """One booking. `entry_id` is derived from the request, so that a repeat is recognised."""
+    """One booking. `entry_id` is derived from the request, so that a repeat is recognised.
+
+    A *settle* entry states what its request has cost in all. Where a dead letter of the request was replayed
+    there is one more with the same id and a higher `replay`: it replaces the former.
+    """
 
     entry_id: str
     request_id: str
@@ -394,3 +410,19 @@ class LedgerEntry(Event, frozen=True, kw_only=True):
     kind: Literal["reserve", "settle", "release"]
     amount_usd: Decimal
     booked_at: datetime
+    replay: int = 0
+
+
+class DeadLetterAction(Event, frozen=True, kw_only=True):
+    """What an operator did with a dead letter: the audit trail of `headrace dlq`.
+
+    `dead_letter` is its place in the dead-letter topic, ``partition:offset``.
+    """
+
+    dead_letter: str
+    action: Literal["replayed", "discarded"]
+    by: str
+    at: datetime
+    reason: str = ""
+    request_id: str | None = None
+    topic: str | None = None

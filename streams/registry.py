@@ -6,7 +6,9 @@ because its body differs. The cost stage settles the request with its reply. The
 Redis; its entries expire `ttl_s` after they were last written.
 
 A request is *pending* from ingest's registration until the guardrail reads its record, then *running*,
-then *settling* while its replies are being sent, then *settled*.
+then *settling* while its replies are being sent, then *settled*. Until it is settling it can be
+*cancelled*: the stages then end it as soon as they see that. When an operator replays a dead letter of a
+settled request, the first stage that registers or settles it under the new number opens it again.
 """
 
 import hashlib
@@ -36,10 +38,23 @@ class Standing(StrEnum):
 
 
 class Registration(msgspec.Struct, frozen=True):
-    """The answer to `RequestRegistry.register`. `reply` is there where the request is settled."""
+    """The answer to `RequestRegistry.register`.
+
+    `reply` is there where the request is settled, `cancelled` where it is to be cancelled: by what.
+    """
 
     standing: Standing
     reply: Reply | None = None
+    cancelled: str | None = None
+
+
+class CancelAnswer(StrEnum):
+    """What came of an attempt to cancel a request."""
+
+    CANCELLING = "cancelling"  # the stages will end it as soon as they see it
+    SETTLED = "settled"  # too late: it has its reply
+    SHARED = "shared"  # others have sent the same request and wait for it: it goes on
+    UNKNOWN = "unknown"  # there is no such request, or it is another tenant's
 
 
 class RequestState(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,39 +76,50 @@ class Settlement(msgspec.Struct, frozen=True):
 
 _REGISTER = """
 local key, waiters = KEYS[1], KEYS[2]
-local tenant, print, origin, state, waiter, at, ttl =
-    ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local found = redis.call('HMGET', key, 'fingerprint', 'origin', 'state', 'reply', 'tenant')
+local tenant, print, origin, state, waiter, at, ttl, replay =
+    ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
+local found = redis.call('HMGET', key, 'fingerprint', 'origin', 'state', 'reply', 'tenant', 'replay',
+                         'cancelled')
+if found[3] and found[5] == tenant and replay > tonumber(found[6] or 0) then
+  redis.call('DEL', key, waiters)
+  found = {}
+end
 if not found[3] then
   redis.call('HSET', key, 'tenant', tenant, 'fingerprint', print, 'origin', origin, 'state', state,
-             'registered_at', at)
+             'registered_at', at, 'replay', replay)
   redis.call('EXPIRE', key, ttl)
-  return {'new', false}
+  return {'new', false, false}
 end
-if found[5] ~= tenant or (found[1] and found[1] ~= print) then return {'conflict', false} end
+if found[5] ~= tenant or (found[1] and found[1] ~= print) then return {'conflict', false, false} end
 redis.call('EXPIRE', key, ttl)
-if found[3] == 'settled' and found[2] == origin then return {'done', found[4]} end
+if found[3] == 'settled' and found[2] == origin then return {'done', found[4], false} end
 if found[2] == origin then
   if found[3] == 'pending' then redis.call('HSET', key, 'state', state) end
-  return {'same', false}
+  return {'same', false, found[7]}
 end
-if found[3] == 'settling' or found[3] == 'settled' then return {'settled', found[4]} end
+redis.call('HINCRBY', key, 'others', 1)
+if found[3] == 'settling' or found[3] == 'settled' then return {'settled', found[4], false} end
 if found[3] == 'pending' then
   if state == 'running' then
     redis.call('HSET', key, 'origin', origin, 'state', state)
-    return {'new', false}
+    return {'new', false, found[7]}
   end
-  return {'pending', false}
+  return {'pending', false, false}
 end
 redis.call('SADD', waiters, waiter)
 redis.call('EXPIRE', waiters, ttl)
-return {'joined', false}
+return {'joined', false, false}
 """
 
 _BEGIN_SETTLE = """
 local key, waiters = KEYS[1], KEYS[2]
-local reply, tenant, at, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local found = redis.call('HMGET', key, 'state', 'reply')
+local reply, tenant, at, ttl, replay = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local found = redis.call('HMGET', key, 'state', 'reply', 'replay')
+if found[1] and replay > tonumber(found[3] or 0) then
+  redis.call('DEL', waiters)
+  redis.call('HSET', key, 'state', 'running', 'replay', replay)
+  found = {'running'}
+end
 if found[1] ~= 'settling' and found[1] ~= 'settled' then
   redis.call('HSET', key, 'state', 'settling', 'reply', reply)
   redis.call('HSETNX', key, 'tenant', tenant)
@@ -120,6 +146,17 @@ return 0
 """
 
 
+_CANCEL = """
+local key, tenant, reason, only_alone = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local found = redis.call('HMGET', key, 'state', 'tenant', 'others')
+if not found[1] or found[2] ~= tenant then return 'unknown' end
+if found[1] == 'settling' or found[1] == 'settled' then return 'settled' end
+if only_alone == '1' and tonumber(found[3] or 0) > 0 then return 'shared' end
+redis.call('HSETNX', key, 'cancelled', reason)
+return 'cancelling'
+"""
+
+
 def correlation_origin(correlation_id: bytes) -> str:
     """Name a submission by its correlation id: ingest and the guardrail must name it in the same words."""
     return "correlation:" + correlation_id.hex()
@@ -128,7 +165,14 @@ def correlation_origin(correlation_id: bytes) -> str:
 def fingerprint(request: ChatRequested, tenant: str) -> str:
     """Return a hash of what is asked: two requests with the same id must agree in it."""
     asked = msgspec.structs.replace(
-        request, request_id=None, tenant=tenant, tier=None, accepted_at=None, deadline_ms=None, stream=False
+        request,
+        request_id=None,
+        tenant=tenant,
+        tier=None,
+        accepted_at=None,
+        deadline_ms=None,
+        stream=False,
+        on_disconnect=None,
     )
     return hashlib.sha256(encode(asked)).hexdigest()
 
@@ -149,6 +193,7 @@ class RequestRegistry:
         self._register = redis.register_script(_REGISTER)
         self._begin_settle = redis.register_script(_BEGIN_SETTLE)
         self._finish_settle = redis.register_script(_FINISH_SETTLE)
+        self._cancel = redis.register_script(_CANCEL)
         self._abandon = redis.register_script(_ABANDON)
 
     async def register(
@@ -160,6 +205,7 @@ class RequestRegistry:
         origin: str,
         running: bool,
         reply_to: ReplyAddress,
+        replay: int = 0,
     ) -> Registration:
         """Register a submission, and say what it is to those before it.
 
@@ -171,9 +217,10 @@ class RequestRegistry:
                 request sent again by its sender has another.
             running: the caller starts the work now (the guardrail), rather than queueing it (ingest).
             reply_to: where the reply goes if the request turns out to run already.
+            replay: how often a dead letter of the request was replayed.
         """
         with store_faults("registering a request"):
-            standing, reply = await self._register(
+            standing, reply, cancelled = await self._register(
                 keys=self._keys(request_id),
                 args=[
                     tenant,
@@ -183,9 +230,29 @@ class RequestRegistry:
                     encode(reply_to),
                     datetime.now(UTC).isoformat(),
                     self._ttl_s,
+                    replay,
                 ],
             )
-        return Registration(Standing(standing.decode()), _reply(reply))
+        return Registration(
+            Standing(standing.decode()), _reply(reply), cancelled.decode() if cancelled else None
+        )
+
+    async def cancel(
+        self, request_id: str, *, tenant: str, reason: str, only_alone: bool = False
+    ) -> CancelAnswer:
+        """Ask that a request be ended.
+
+        Args:
+            request_id: the request.
+            tenant: whose it must be.
+            reason: what asks, as operators will read it, e.g. ``client_disconnected``.
+            only_alone: leave it alone where the same request was sent more than once.
+        """
+        with store_faults("cancelling a request"):
+            answer = await self._cancel(
+                keys=self._keys(request_id)[:1], args=[tenant, reason, int(only_alone)]
+            )
+        return CancelAnswer(answer.decode())
 
     async def abandon(self, request_id: str, *, origin: str) -> None:
         """Forget a registration whose record could not be published."""
@@ -215,7 +282,7 @@ class RequestRegistry:
         with store_faults("settling a request"):
             state, stored, waiters = await self._begin_settle(
                 keys=self._keys(reply.request_id),
-                args=[encode(reply), tenant, datetime.now(UTC).isoformat(), self._ttl_s],
+                args=[encode(reply), tenant, datetime.now(UTC).isoformat(), self._ttl_s, reply.replay],
             )
         return Settlement(
             state == b"settled",

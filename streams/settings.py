@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError,
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from streams.errors import ConfigurationError
+from streams.events import MAX_DEADLINE_MS
 from streams.models import MODELS, ProviderName
 
 _PREFIX = "HEADRACE_"
@@ -70,7 +71,10 @@ class Settings(BaseSettings):
     max_input_tokens: int = Field(100_000, ge=1)
     default_max_tokens: int = Field(1024, ge=1)
     default_temperature: float = Field(0.7, ge=0, le=2)
-    default_deadline_ms: int = Field(60_000, ge=1, le=600_000)
+    default_deadline_ms: int = Field(60_000, ge=1, le=MAX_DEADLINE_MS)
+    on_disconnect: Literal["continue", "cancel"] = Field(
+        "continue", description="what becomes of a request whose client has left"
+    )
     max_body_bytes: int = Field(
         2 * 1024 * 1024, ge=1024, description="of a request; records of later stages hold it twice"
     )
@@ -91,6 +95,21 @@ class Settings(BaseSettings):
     guardrail_in_flight: int = Field(64, ge=1)
     llm_in_flight: int = Field(256, ge=1)
     stage_in_flight: int = Field(128, ge=1, description="events in flight in each of the other stages")
+    retry_in_place_s: float = Field(
+        5.0, gt=0, description="how long a stage itself waits for what is away, before it puts a record aside"
+    )
+    retry_attempts: int = Field(
+        12, ge=1, description="how often a record is put aside before it becomes a dead letter"
+    )
+    retry_max_delay_s: float = Field(10.0, gt=0, le=30, description="the longest time it is put aside for")
+    max_replays: int = Field(3, ge=1, description="how often `headrace dlq` replays one dead letter")
+    worker_host: str = "127.0.0.1"
+    worker_port: int = Field(
+        0, ge=0, le=65535, description="where a worker answers /live, /ready and /metrics; 0: nowhere"
+    )
+    stall_timeout_s: float = Field(
+        120.0, gt=0, description="without progress for so long, a worker with work counts as stuck"
+    )
     drain_timeout_s: float = Field(40.0, gt=0, description="what a stage may take to drain; below 60")
     kafka_timeout_s: float = Field(15.0, gt=0)
     redis_timeout_s: float = Field(2.0, gt=0)

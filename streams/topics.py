@@ -25,7 +25,11 @@ DELTAS = Topic(name="llm.deltas.v1", event=events.Delta, retention_ms=DAY_MS)
 REPLIES = Topic(name="llm.replies.v1", event=events.Reply)
 LOGS = Topic(name="llm.logs.v1", event=events.RequestLog, retention_ms=30 * DAY_MS)
 LEDGER = Topic(name="llm.ledger.v1", event=events.LedgerEntry, retention_ms=30 * DAY_MS)
+RETRIES = Topic(name="llm.retries.v1", event=None)
 DEAD_LETTERS = Topic(name="llm.dead-letters.v1", event=None, retention_ms=30 * DAY_MS)
+DEAD_LETTER_ACTIONS = Topic(
+    name="llm.dead-letter-actions.v1", event=events.DeadLetterAction, retention_ms=30 * DAY_MS
+)
 
 ALL_TOPICS: tuple[Topic, ...] = (
     REQUESTS,
@@ -37,5 +41,7 @@ ALL_TOPICS: tuple[Topic, ...] = (
     REPLIES,
     LOGS,
     LEDGER,
+    RETRIES,
     DEAD_LETTERS,
+    DEAD_LETTER_ACTIONS,
 )

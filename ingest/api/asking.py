@@ -17,7 +17,7 @@ from ingest.sse import EventStream, StreamShape, frames
 from ingest.submission import Ask, request_id_for
 from ingest.tracing import traceparent_of
 from ingest.waiting import Stopwatch, timeout_of, wait_for_first_word, wait_for_reply
-from streams.events import ChatRequested, Reply
+from streams.events import MAX_DEADLINE_MS, ChatRequested, Reply
 
 MAX_IDEMPOTENCY_KEY_CHARS = 255
 
@@ -113,14 +113,14 @@ def deadline_header(request: Request) -> int | None:
     """Return the deadline from `X-Headrace-Deadline-Ms`, in milliseconds.
 
     Raises:
-        ApiError: 400, it is not a number from 1 to 600,000.
+        ApiError: 400, it is not a number from 1 to `MAX_DEADLINE_MS`.
     """
     name = "X-Headrace-Deadline-Ms"
     text = request.headers.get(name)
     if text is None:
         return None
-    value = int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0
-    if not 1 <= value <= 600_000:
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else 0
+    if not 1 <= value <= MAX_DEADLINE_MS:
         raise _bad_deadline(name)
     return value
 
@@ -138,4 +138,4 @@ def user_header(request: Request) -> str | None:
 
 
 def _bad_deadline(name: str) -> ApiError:
-    return invalid(f"{name} must be a whole number of milliseconds from 1 to 600000", param=name)
+    return invalid(f"{name} must be a whole number of milliseconds from 1 to {MAX_DEADLINE_MS}", param=name)

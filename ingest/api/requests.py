@@ -25,12 +25,11 @@ from ingest.sse import EventStream, frames
 from ingest.submission import Submitted
 from ingest.waiting import GRACE_S, stored_reply
 from streams.errors import StoreUnavailable
+from streams.events import MAX_DEADLINE_MS
 from streams.registry import RequestState, Standing
 
 router = APIRouter(tags=["requests"])
 
-#: No request runs longer: it is the largest deadline that a body may name.
-_MAX_DEADLINE_MS = 600_000
 #: Replies to requests that came in elsewhere do not pass this replica: the registry is asked.
 _POLL_S = 1.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -75,8 +74,8 @@ async def _events(listener: Listener, request_id: str, registry: Registry) -> As
     events = frames(
         listener,
         RequestEvents(request_id),
-        give_up_at=time.monotonic() + _MAX_DEADLINE_MS / 1000 + GRACE_S,
-        on_timeout=lambda: timed_out(request_id, _MAX_DEADLINE_MS),
+        give_up_at=time.monotonic() + MAX_DEADLINE_MS / 1000 + GRACE_S,
+        on_timeout=lambda: timed_out(request_id, MAX_DEADLINE_MS),
     )
     try:
         async with aclosing(events):

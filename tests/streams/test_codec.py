@@ -142,7 +142,7 @@ def test_text_parts_and_plain_text_are_both_content() -> None:
             "image_url",
         ),
         (b'{"user_id":"u","request_id":"a b"}', "invalid_request", "request_id", "regex"),
-        (b'{"user_id":"u","deadline_ms":600001}', "invalid_request", "deadline_ms", "<= 600000"),
+        (b'{"user_id":"u","deadline_ms":21600001}', "invalid_request", "deadline_ms", "<= 21600000"),
         (
             b'{"user_id":"u","accepted_at":"2026-01-01T00:00:00"}',
             "invalid_request",
