@@ -1,15 +1,15 @@
 """From a record on the requests topic to an envelope: who asks, where the reply goes, how long there is."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 import msgspec
 
-from agents.stage import Record
+from agents.stage import Record, instant
 from streams.codec import header, header_text
 from streams.errors import InvalidRequest
-from streams.events import ChatRequested, Envelope, Reply, ReplyAddress
+from streams.events import ChatRequested, Envelope, Event, Reply, ReplyAddress
 from streams.publisher import Emit
 from streams.registry import correlation_origin
 from streams.topics import ALL_TOPICS, REPLIES
@@ -90,20 +90,21 @@ def reply_emit(reply: Reply, address: ReplyAddress) -> Emit:
 
 
 def submission_origin(record: Record, reply_to: ReplyAddress) -> str:
-    """Name this submission: its correlation id, or its place in the log where it has none."""
-    if reply_to.correlation_id:
-        return correlation_origin(reply_to.correlation_id)
-    return "record:" + record.address
+    """Name this submission: its correlation id, or its place in the log where it has none.
+
+    A replay is a submission of its own; each copy of it is the same one.
+    """
+    name = (
+        correlation_origin(reply_to.correlation_id) if reply_to.correlation_id else "record:" + record.address
+    )
+    return f"{name}:replay:{record.again.replay}" if record.again.replay else name
 
 
 def open_envelope(
     record: Record, request: ChatRequested, *, reply_to: ReplyAddress, default_deadline_ms: int
 ) -> Envelope:
     """Return the envelope that the request travels in."""
-    # Nobody can have accepted a request after its record was written: a deadline never lies further off.
-    written_at = record.written_at
-    accepted_at = min(request.accepted_at or written_at, written_at)
-    deadline_ms = request.deadline_ms or default_deadline_ms
+    accepted_at = _accepted_at(record, request)
     return Envelope(
         request_id=request_id_of(record, request) or record.address,
         tenant=request.tenant or DEFAULT_TENANT,
@@ -111,11 +112,42 @@ def open_envelope(
         tier=request.tier or DEFAULT_TIER,
         session_id=request.session_id,
         accepted_at=accepted_at,
-        deadline_at=accepted_at + timedelta(milliseconds=deadline_ms),
+        deadline_at=deadline_of(record, request, default_deadline_ms=default_deadline_ms),
         request=request,
         reply_to=reply_to,
         traceparent=header_text(record.headers, "traceparent"),
+        replay=record.again.replay,
     )
+
+
+def deadline_of(record: Record, request: ChatRequested, *, default_deadline_ms: int) -> datetime:
+    """Return the request's deadline. A replay has the same time, counted from when it was replayed."""
+    replayed_at_ms = record.again.replayed_at_ms
+    begin = _accepted_at(record, request) if replayed_at_ms is None else instant(replayed_at_ms)
+    return begin + timedelta(milliseconds=request.deadline_ms or default_deadline_ms)
+
+
+def renewed(event: Event, record: Record, *, default_deadline_ms: int) -> Event:
+    """Return an event whose envelope knows of the replay that brought it; others as they are.
+
+    A copy of a replay that was put aside, and what followed from one, know of it already. The time there is
+    is the request's own: in an envelope that was replayed before, `deadline_at` counts from that replay.
+    """
+    envelope: Envelope | None = getattr(event, "envelope", None)
+    replayed_at_ms = record.again.replayed_at_ms
+    if envelope is None or replayed_at_ms is None or envelope.replay >= record.again.replay:
+        return event
+    budget = timedelta(milliseconds=envelope.request.deadline_ms or default_deadline_ms)
+    again = msgspec.structs.replace(
+        envelope, replay=record.again.replay, deadline_at=instant(replayed_at_ms) + budget
+    )
+    return msgspec.structs.replace(event, envelope=again)
+
+
+def _accepted_at(record: Record, request: ChatRequested) -> datetime:
+    """Nobody can have accepted a request after its record was written: no deadline lies further off."""
+    written_at = record.written_at
+    return min(request.accepted_at or written_at, written_at)
 
 
 def without_texts(envelope: Envelope) -> Envelope:

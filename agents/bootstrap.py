@@ -22,16 +22,25 @@ from agents.llm.stage import LlmStage
 from agents.output.context import answer_context
 from agents.output.stage import OutputStage
 from agents.output.streaming_guard import StreamingGuard
+from agents.pipeline import RELAY
 from agents.prompts.catalogue import PromptCatalogue
 from agents.providers.configured import configured_providers
 from agents.providers.port import Provider
-from agents.runner.apps import StageApp, run_apps
+from agents.runner import relay
+from agents.runner.apps import REBALANCE_TIMEOUT_S, StageApp
 from agents.runner.dead_letters import DeadLetters
+from agents.runner.ends import BrokerEnds
 from agents.runner.execution import StageRunner
+from agents.runner.probes import serve_probes
+from agents.runner.relay import Drain, Relay
+from agents.runner.retries import RetryPolicy
+from agents.runner.watchdog import WatchClock, Watchdog
+from agents.runner.worker import run_apps
 from agents.stage import Stage
 from agents.stores.answer_cache import AnswerCache
 from agents.stores.journal import Journal
 from streams import store
+from streams.errors import ConfigurationError
 from streams.events import CacheMissed
 from streams.models import ProviderName
 from streams.publisher import Publisher
@@ -53,22 +62,89 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def run_worker(
-    settings: Settings, stages: Sequence[str], *, on_ready: Callable[[], None] = lambda: None
+    settings: Settings, consumers: Sequence[str], *, on_ready: Callable[[], None] = lambda: None
 ) -> None:
-    """Run the named stages until SIGTERM or SIGINT.
+    """Run the named consumers until SIGTERM or SIGINT.
 
     Args:
         settings: of this installation.
-        stages: names from `agents.pipeline.STAGES`.
-        on_ready: called once every stage has its partitions.
+        consumers: names from `agents.pipeline.CONSUMERS`.
+        on_ready: called once every consumer has its partitions.
+
+    Raises:
+        ConfigurationError: settings that do not fit together, or a port that is taken.
+        WorkerStalled: a consumer made no progress; the process should be started again.
     """
+    check_budget(settings)
+    clock = WatchClock()
+    ends = BrokerEnds(settings.kafka_bootstrap, timeout_s=settings.kafka_timeout_s)
+    watchdog = Watchdog(clock, ask_ends=ends, stall_timeout_s=settings.stall_timeout_s)
     async with AsyncExitStack() as resources:
+        await resources.enter_async_context(
+            serve_probes(watchdog, host=settings.worker_host, port=settings.worker_port)
+        )
         ports = await resources.enter_async_context(_ports(settings))
-        apps = []
-        for name in stages:
-            stage = await _BUILDERS[name](ports, resources)
-            apps.append(StageApp(_runner(stage, ports), settings, in_flight=_in_flight(name, settings)))
-        await run_apps(apps, on_ready=on_ready)
+        apps = [await _app(name, ports, resources, clock) for name in consumers]
+        await run_apps(apps, watchdog=watchdog, stall_timeout_s=settings.stall_timeout_s, on_ready=on_ready)
+
+
+def check_budget(settings: Settings) -> None:
+    """Check that a drain can end by itself before the broker evicts the member.
+
+    What a stage has in hand is put aside after `retry_in_place_s`, and that send must fit into the drain.
+    Only the LLM stage may need longer, for an answer that is on its way: what it has not finished by then
+    is delivered again, and its call booked as orphaned.
+
+    Raises:
+        ConfigurationError: which settings do not fit, and how they must.
+    """
+    needed_s = settings.retry_in_place_s + settings.kafka_timeout_s
+    if not needed_s < settings.drain_timeout_s < REBALANCE_TIMEOUT_S:
+        raise ConfigurationError(
+            f"HEADRACE_DRAIN_TIMEOUT_S is {settings.drain_timeout_s:g}; it must be above "
+            f"HEADRACE_RETRY_IN_PLACE_S + HEADRACE_KAFKA_TIMEOUT_S ({needed_s:g}) and below "
+            f"{REBALANCE_TIMEOUT_S:g}"
+        )
+    if settings.stall_timeout_s <= needed_s:
+        raise ConfigurationError(
+            f"HEADRACE_STALL_TIMEOUT_S is {settings.stall_timeout_s:g}; it must be above "
+            f"HEADRACE_RETRY_IN_PLACE_S + HEADRACE_KAFKA_TIMEOUT_S ({needed_s:g})"
+        )
+
+
+async def _app(name: str, ports: Ports, resources: AsyncExitStack, clock: WatchClock) -> StageApp:
+    if name == RELAY:
+        return _relay_app(ports, clock)
+    runner = _runner(await _BUILDERS[name](ports, resources), ports)
+    return StageApp(
+        name,
+        runner.stage.source,
+        runner.run,
+        ports.settings,
+        in_flight=_in_flight(name, ports.settings),
+        now=clock,
+    )
+
+
+def _relay_app(ports: Ports, clock: WatchClock) -> StageApp:
+    settings = ports.settings
+    drain = Drain()
+    runner = Relay(
+        ports.publisher,
+        _dead_letters(settings),
+        wait=drain.wait,
+        max_delay_s=settings.retry_max_delay_s,
+    )
+    return StageApp(
+        RELAY,
+        relay.SOURCE,
+        runner.run,
+        settings,
+        in_flight=settings.stage_in_flight,
+        now=clock,
+        on_drain=drain.begin,
+        on_assigned=drain.end,
+    )
 
 
 @asynccontextmanager
@@ -93,10 +169,18 @@ async def _ports(settings: Settings) -> AsyncIterator[Ports]:
 
 def _runner(stage: Stage[Any], ports: Ports) -> StageRunner:
     settings = ports.settings
-    dead_letters = DeadLetters(
-        reply_topics=settings.reply_topics, default_deadline_ms=settings.default_deadline_ms
+    return StageRunner(
+        stage,
+        ports.publisher,
+        _dead_letters(settings),
+        retry=RetryPolicy.from_settings(settings),
+        default_deadline_ms=settings.default_deadline_ms,
+        until_deadline=stage.name == LlmStage.name,
     )
-    return StageRunner(stage, ports.publisher, dead_letters, default_deadline_ms=settings.default_deadline_ms)
+
+
+def _dead_letters(settings: Settings) -> DeadLetters:
+    return DeadLetters(reply_topics=settings.reply_topics, default_deadline_ms=settings.default_deadline_ms)
 
 
 def _in_flight(stage: str, settings: Settings) -> int:

@@ -4,9 +4,16 @@
                     │                     │                  │                            ▼
                     └──── blocked ────────┴──── cached ──────┴── failed, degraded ──► outcomes → [cost]
 
-Every stage may also decide a request by itself: its outcome then goes straight to *cost*. To add a
+Every stage may also decide a request by itself: its outcome then goes straight to *cost*. And every stage
+may put a record aside while something that it needs is away: the relay brings it back. To add a
 stage: write its class in a package of its own in the shape of `agents.stage.Stage`, give it a source topic in
 `streams.topics`, build it in `agents.bootstrap`, and name it here.
 """
 
 STAGES: tuple[str, ...] = ("guardrail", "cache", "llm", "output", "cost")
+
+#: Not a stage: brings records that were put aside back to the stages' topics.
+RELAY = "retries"
+
+#: Everything that a worker can run, each a consumer group of its own.
+CONSUMERS: tuple[str, ...] = (*STAGES, RELAY)

@@ -2,21 +2,34 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import msgspec
 
 from streams.events import Event
 from streams.publisher import Emit
+from streams.redelivery import FIRST_DELIVERY, Headers, Redelivery, redelivery
 from streams.topics import Topic
 
 E = TypeVar("E", bound=Event)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: 2200-01-01: later than that is no time of a record, and close to the calendar's end, where sums overflow.
+_LATEST_MS = 7_258_118_400_000
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """The Kafka record that carried an event, with its bytes as they came."""
+    """The Kafka record that carried an event, with its bytes as they came.
+
+    A copy of a record (one that was put aside, or replayed) stands for the first one: `address`, `written_ms`
+    and `written_at` are the first record's, so that the journal, the registry and the ids know it again.
+    Where the copy itself lies is in `topic`, `partition`, `offset` and `timestamp_ms`.
+
+    Attributes:
+        topic: where it was read; so are `partition` and `offset`.
+        timestamp_ms: when it was written, by its producer's or the broker's clock, Unix ms.
+        again: which former deliveries it stands for, as far as its headers are believed.
+    """
 
     topic: str
     partition: int
@@ -24,23 +37,65 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     timestamp_ms: int
     key: bytes | None = None
     value: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Headers = ()
+    again: Redelivery = FIRST_DELIVERY
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        topic: str,
+        partition: int,
+        offset: int,
+        timestamp_ms: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+    ) -> Self:
+        """Return a record as it was read, knowing from its headers what it stands for."""
+        return cls(
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            timestamp_ms=timestamp_ms,
+            key=key,
+            value=value,
+            headers=headers,
+            again=redelivery(headers).believed_of(topic=topic, timestamp_ms=timestamp_ms),
+        )
 
     @property
-    def address(self) -> str:
-        """The record's place in the log: ``topic:partition:offset``."""
+    def place(self) -> str:
+        """The record's own place in the log: ``topic:partition:offset``."""
         return f"{self.topic}:{self.partition}:{self.offset}"
 
     @property
+    def address(self) -> str:
+        """The place of the first record: what this one is known by."""
+        return self.again.record or self.place
+
+    @property
+    def written_ms(self) -> int:
+        """When the first record was written, Unix ms."""
+        return self.timestamp_ms if self.again.timestamp_ms is None else self.again.timestamp_ms
+
+    @property
     def written_at(self) -> datetime:
-        """When the record was written, by its producer's or the broker's clock.
+        """When the first record was written.
 
         A timestamp that is no date at all (producers choose it) counts as the epoch.
         """
-        try:
-            return _EPOCH + timedelta(milliseconds=self.timestamp_ms)
-        except OverflowError:
-            return _EPOCH
+        return instant(self.written_ms)
+
+    @property
+    def arrived_at(self) -> datetime:
+        """When this very record was written: it has waited for the stage since then."""
+        return instant(self.timestamp_ms)
+
+
+def instant(at_ms: int) -> datetime:
+    """Return the time of a Unix ms, or the epoch where it is no date that a record could have."""
+    return _EPOCH + timedelta(milliseconds=at_ms) if 0 <= at_ms <= _LATEST_MS else _EPOCH
 
 
 class Delivery(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
@@ -53,8 +108,9 @@ class Delivery(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
 class Stage(Protocol[E]):
     """A step of the pipeline: it reads one topic and says what is to be sent.
 
-    The runner owns everything around it: consumption, acknowledgement, retries of transient faults inside
-    the deadline, dead letters, the sends, and the stage's entry in the envelope's `timings`.
+    The runner owns everything around it: consumption, acknowledgement, retries of transient faults (in place,
+    and over the retry topic) inside the deadline, dead letters, the sends, and the stage's entry in the
+    envelope's `timings`.
     """
 
     name: str
@@ -64,7 +120,8 @@ class Stage(Protocol[E]):
         """Return the records that follow from the event.
 
         None means that the event needs nothing more, e.g. as a repeat. Called again for the same
-        record after a crash, it must do no harm.
+        record (after a crash, or for a copy of it from the retry topic), it must do no harm: by then
+        other records of its key may have overtaken it.
 
         Raises:
             TransientFault: try again later.
@@ -74,4 +131,18 @@ class Stage(Protocol[E]):
 
     async def delivered(self, delivery: Delivery[E]) -> None:
         """Take note that the broker has every record that `handle` returned."""
+        ...
+
+
+@runtime_checkable
+class Salvages(Protocol):
+    """A stage that spends money: when it fails, what was spent must still be booked."""
+
+    async def salvage(self, delivery: Delivery[E], fault: BaseException) -> E:
+        """Return the event of a delivery that `handle` could not bring to an end, with the calls made for it.
+
+        Args:
+            delivery: the very one that `handle` was given.
+            fault: why it could not.
+        """
         ...

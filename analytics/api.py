@@ -1,5 +1,7 @@
 """The HTTP side of the analytics process: whether it is alive, ready, and how far behind."""
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,7 +13,59 @@ from streams.errors import ClickHouseUnavailable
 #: The sink's loop turns many times a second; after so long it hangs, and a restart will help.
 _HUNG_AFTER_S = 60.0
 
+#: What a probe may take, and how long its result is given again, in seconds.
+_PROBE_TIMEOUT_S = 1.5
+_PROBE_FRESH_S = 1.0
+
 Ping = Callable[[], Awaitable[None]]
+
+
+class Probe:
+    """Asks ClickHouse whether it is there: once for all who want to know, and never for long.
+
+    A ClickHouse that hangs would otherwise hold every request for `/health` as long as a statement.
+
+    Args:
+        ping: asks; raises `ClickHouseUnavailable` where there is no answer.
+        timeout_s: what that may take; a ping that takes longer goes on, and no other is begun.
+        fresh_for_s: how long an answer is given again.
+        clock: a monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        ping: Ping,
+        *,
+        timeout_s: float = _PROBE_TIMEOUT_S,
+        fresh_for_s: float = _PROBE_FRESH_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ping = ping
+        self._timeout_s = timeout_s
+        self._fresh_for_s = fresh_for_s
+        self._clock = clock
+        self._running: asyncio.Task[str | None] | None = None
+        self._answered_at: float | None = None
+
+    async def fault(self) -> str | None:
+        """Return what is wrong, or None where ClickHouse answers."""
+        if self._running is None or (self._running.done() and not self._fresh()):
+            self._running = asyncio.create_task(self._ask())
+        running = self._running
+        await asyncio.wait((running,), timeout=self._timeout_s)
+        return running.result() if running.done() else f"no answer within {self._timeout_s:g} s"
+
+    def _fresh(self) -> bool:
+        return self._answered_at is not None and self._clock() - self._answered_at < self._fresh_for_s
+
+    async def _ask(self) -> str | None:
+        try:
+            await self._ping()
+        except ClickHouseUnavailable as fault:
+            return str(fault)
+        finally:
+            self._answered_at = self._clock()
+        return None
 
 
 def create_app(status: SinkStatus, ping: Ping) -> FastAPI:
@@ -22,11 +76,12 @@ def create_app(status: SinkStatus, ping: Ping) -> FastAPI:
         ping: asks ClickHouse for an answer; raises `ClickHouseUnavailable` where there is none.
     """
     app = FastAPI(title="Headrace analytics", docs_url=None, redoc_url=None)
+    probe = Probe(ping)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
         """Tell the state of the dependencies and of the sink, with its counters."""
-        return await _health(status, ping)
+        return await _health(status, probe)
 
     @app.get("/live")
     async def live(response: Response) -> dict[str, Any]:
@@ -39,14 +94,16 @@ def create_app(status: SinkStatus, ping: Ping) -> FastAPI:
     @app.get("/ready")
     async def ready(response: Response) -> dict[str, Any]:
         """Answer 200 where records are being stored, 503 with the reasons where not."""
-        found = await _health(status, ping)
+        found = await _health(status, probe)
         response.status_code = 200 if found["status"] == "ok" else 503
         return found
 
     return app
 
 
-async def _health(status: SinkStatus, ping: Ping) -> dict[str, Any]:
+async def _health(status: SinkStatus, probe: Probe) -> dict[str, Any]:
+    # Asked first: what the sink says about itself is then of one moment.
+    fault = None if "clickhouse" in status.outages else await probe.fault()
     dependencies: dict[str, Any] = {
         name: {"status": "down", "since": outage.since, "error": outage.error}
         for name, outage in status.outages.items()
@@ -54,11 +111,8 @@ async def _health(status: SinkStatus, ping: Ping) -> dict[str, Any]:
     if "kafka_fetch" in dependencies:  # the same broker, noticed by reading
         fetching = dependencies.pop("kafka_fetch")
         dependencies.setdefault("kafka", fetching)
-    if "clickhouse" not in dependencies:
-        try:
-            await ping()
-        except ClickHouseUnavailable as fault:
-            dependencies["clickhouse"] = {"status": "down", "error": str(fault)}
+    if fault is not None:
+        dependencies.setdefault("clickhouse", {"status": "down", "error": fault})
     overall = "degraded" if dependencies else "ok" if status.ready else "starting"
     for name in ("kafka", "clickhouse"):
         dependencies.setdefault(name, {"status": "up"})

@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 GROUP = "headrace.analytics"
 
 FETCH_WAIT_MS = 50
-_FETCH_BYTES_PER_PARTITION = 4 * 1024 * 1024
+_FETCH_BYTES_PER_PARTITION = 1024 * 1024  # a larger record still comes, alone
 _SESSION_TIMEOUT_MS = 6_000  # a replica that died is replaced after this; one that restarts rejoins at once
 _HEARTBEAT_MS = 1_000
 _REBALANCE_TIMEOUT_MS = 30_000
@@ -34,7 +34,7 @@ class SinkConfig(msgspec.Struct, frozen=True, kw_only=True):
     instance_id: str
     batch: Limits
     group: str = GROUP
-    buffer_bytes: int = 64 * 1024 * 1024
+    buffer_bytes: int = 16 * 1024 * 1024
     kafka_timeout_s: float = 15.0
 
 

@@ -30,7 +30,11 @@ from streams.topics import LOGS
 log = structlog.get_logger(__name__)
 
 #: Decoded, a batch takes about five times its bytes, and two are in hand at once.
-_BATCH_BYTES = 24 * 1024 * 1024
+_BATCH_BYTES = 8 * 1024 * 1024
+
+#: How long rows may wait for others under load, in seconds. Analysts' reports and the watcher's windows are
+#: in minutes.
+_BUSY_BATCH_S = 3.0
 
 #: A batch is some hundred thousand objects without cycles. Looking for cycles among them every 700
 #: allocations, Python's default, took over half of the sink's time.
@@ -128,7 +132,12 @@ def _sink_config(settings: Settings) -> SinkConfig:
         bootstrap=settings.kafka_bootstrap,
         topic=LOGS.name,
         instance_id=settings.instance_id,
-        batch=Limits(rows=settings.sink_batch_rows, bytes=_BATCH_BYTES, seconds=settings.sink_batch_seconds),
+        batch=Limits(
+            rows=settings.sink_batch_rows,
+            bytes=_BATCH_BYTES,
+            seconds=settings.sink_batch_seconds,
+            busy_seconds=_BUSY_BATCH_S,
+        ),
         kafka_timeout_s=settings.kafka_timeout_s,
     )
 

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from analytics.status import SinkStatus
@@ -13,6 +12,7 @@ T = TypeVar("T")
 
 _FIRST_S = 0.2
 _LONGEST_S = 5.0
+_CANCEL_AGAIN_S = 2.0
 
 
 def delay_s(attempt: int, luck: float) -> float:
@@ -55,6 +55,15 @@ async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, object])
         return False
     finally:
         for task in (working, stopping):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait((task,))
+            await ended(task)
+
+
+async def ended(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and return when it has ended.
+
+    Again and again, because Python 3.11's `asyncio.wait_for` swallows a cancellation that arrives together
+    with the result it waits for, and a loop around it would go on for ever.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=_CANCEL_AGAIN_S)

@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 _POLL_RECORDS = 2_000
 _WRITES_AT_ONCE = 2  # one is encoded while ClickHouse works on the other
-_SILENT_AFTER_S = 10.0  # a broker answers each fetch within FETCH_WAIT_MS
+_SILENT_AFTER_S = 5.0  # a broker answers each fetch within FETCH_WAIT_MS
 _HANDOVER_S = 5.0  # for batches in hand at a rebalance or at the end; what is not done is written again
 
 

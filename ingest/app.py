@@ -24,6 +24,7 @@ _ALLOWED_HEADERS = (
     "Last-Event-ID",
     "X-API-Key",
     "X-Headrace-Deadline-Ms",
+    "X-Headrace-On-Disconnect",
     "X-Headrace-User",
     "traceparent",
 )
@@ -46,7 +47,7 @@ def create_app(services: Services) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=services.settings.cors_origins,
-            allow_methods=("GET", "POST"),
+            allow_methods=("GET", "POST", "DELETE"),
             allow_headers=_ALLOWED_HEADERS,
             expose_headers=("X-Request-ID", "Retry-After", "Location"),
         )

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from redis.asyncio import Redis
 
+from ingest.abandonment import Abandonments
 from ingest.health import Check, HealthMonitor
 from ingest.keys import Keyring
 from ingest.replies import ReplyHub
@@ -15,9 +16,13 @@ from ingest.submission import Submissions
 from streams import store
 from streams.publisher import Publisher
 from streams.registry import RequestRegistry
+from streams.send_gate import SendGate
 from streams.settings import Settings
 
 _DASHBOARD_TIMEOUT_S = 10.0
+#: How much of a send's time-out the broker may be silent before further sends are refused at once: a restart,
+#: 4 to 12 s, is waited out.
+_OUTAGE_PATIENCE = 2 / 3
 
 
 @asynccontextmanager
@@ -41,7 +46,15 @@ async def connected_services(settings: Settings) -> AsyncIterator[Services]:
         )
         stack.push_async_callback(spend.close)
         publisher = await stack.enter_async_context(
-            Publisher(settings.kafka_bootstrap, client_id=name, timeout_s=settings.kafka_timeout_s)
+            Publisher(
+                settings.kafka_bootstrap,
+                client_id=name,
+                timeout_s=settings.kafka_timeout_s,
+                gate=SendGate(
+                    patience_s=_OUTAGE_PATIENCE * settings.kafka_timeout_s,
+                    max_waiting=settings.max_concurrent_requests,
+                ),
+            )
         )
         replies = ReplyConsumer(
             settings.kafka_bootstrap,
@@ -54,12 +67,15 @@ async def connected_services(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(replies.stop)
         await replies.start()
         registry = RequestRegistry(redis, ttl_s=settings.registry_ttl_s)
+        abandonments = Abandonments(registry, timeout_s=2 * settings.redis_timeout_s)
+        stack.push_async_callback(abandonments.close)
         yield Services(
             settings=settings,
             keyring=keyring,
             submissions=Submissions(
                 registry, publisher, hub, partitions=replies.partitions, source=f"/{name}"
             ),
+            abandonments=abandonments,
             hub=hub,
             registry=registry,
             spend=spend,

@@ -3,9 +3,10 @@
 import msgspec
 
 from ingest.errors import NO_RETRY, ApiError
+from streams.cancellation import cancelled_error
 from streams.events import ErrorInfo, Reply, Status
 
-_STATUS_OF_CODE = {"model_not_found": 404, "idempotency_conflict": 409}
+_STATUS_OF_CODE = {"model_not_found": 404, "idempotency_conflict": 409, "request_cancelled": 409}
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,
     "timeout_error": 504,
@@ -35,9 +36,7 @@ def error_of(reply: Reply) -> ErrorInfo | None:
     if reply.status is Status.FAILED:
         return reply.error or _NO_ERROR
     if reply.status is Status.CANCELLED:
-        return ErrorInfo(
-            type="invalid_request_error", code="request_cancelled", message="the request was cancelled"
-        )
+        return reply.error or cancelled_error()
     return None
 
 

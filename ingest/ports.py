@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from streams.events import ReplyAddress
 from streams.publisher import Emit, Position
-from streams.registry import Registration, RequestState
+from streams.registry import CancelAnswer, Registration, RequestState
 
 
 class Publishing(Protocol):
@@ -41,6 +41,12 @@ class Registry(Protocol):
 
     async def abandon(self, request_id: str, *, origin: str) -> None:
         """Forget a registration whose record could not be published."""
+        ...
+
+    async def cancel(
+        self, request_id: str, *, tenant: str, reason: str, only_alone: bool = False
+    ) -> CancelAnswer:
+        """Ask that a request be ended."""
         ...
 
     async def find(self, request_id: str) -> RequestState | None:

@@ -7,7 +7,6 @@ what it finds to the hub. The loop outlives the broker: it reconnects, and reads
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -24,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 _POLL_MS = 1_000
 _STUCK_AFTER_S = 60.0
+_CANCEL_AGAIN_S = 0.5
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _FAULTS = (KafkaError, OSError, TimeoutError)
 
@@ -94,10 +94,11 @@ class ReplyConsumer:
 
     async def stop(self) -> None:
         """Stop reading."""
-        if self._task is not None:
+        while self._task is not None and not self._task.done():
+            # Again and again: in Python 3.11 `asyncio.wait_for`, which aiokafka uses, swallows a cancellation
+            # that arrives together with the result it waits for.
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait((self._task,), timeout=_CANCEL_AGAIN_S)
         await self._disconnect()
 
     async def ping(self) -> None:
@@ -120,6 +121,7 @@ class ReplyConsumer:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="latest",
+            request_timeout_ms=int(self._timeout_s * 1000),  # a broker that vanished never says so
         )
         try:
             await consumer.start()
@@ -129,7 +131,7 @@ class ReplyConsumer:
             consumer.assign(assigned)
             await self._seek(consumer, assigned)
         except BaseException:
-            await consumer.stop()
+            await self._close(consumer)
             raise
         return consumer
 
@@ -141,13 +143,22 @@ class ReplyConsumer:
 
     async def _disconnect(self) -> None:
         consumer, self._consumer = self._consumer, None
-        if consumer is None:
-            return
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await consumer.stop()
-        except _FAULTS as fault:
-            log.warning("replies.stop_failed", error=repr(fault))
+        if consumer is not None:
+            await self._close(consumer)
+
+    async def _close(self, consumer: AIOKafkaConsumer) -> None:
+        """Disconnect, whatever state the broker is in.
+
+        In a task of its own, because aiokafka lets the cancellation of its inner tasks escape from `stop`
+        when no broker answers, which would end our loop.
+        """
+        stopping = asyncio.create_task(consumer.stop())
+        await asyncio.wait((stopping,), timeout=self._timeout_s)
+        if not stopping.done():
+            stopping.cancel()
+            log.warning("replies.stop_failed", error=f"it took more than {self._timeout_s:g} s")
+        elif stopping.cancelled() or stopping.exception() is not None:
+            log.warning("replies.stop_failed", error="no broker answered")
 
     async def _run(self) -> None:
         failures = 0

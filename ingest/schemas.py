@@ -1,6 +1,6 @@
 """The body of the native routes. Whose request it is never comes from the body."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -10,6 +10,10 @@ from streams.events import MAX_DEADLINE_MS, MAX_MESSAGES, ChatRequested, Content
 Temperature = Annotated[float, Meta(ge=0.0, le=2.0)]
 TopP = Annotated[float, Meta(ge=0.0, le=1.0)]
 DeadlineMs = Annotated[int, Meta(ge=1, le=MAX_DEADLINE_MS, description="how long the answer may take, in ms")]
+OnDisconnect = Annotated[
+    Literal["continue", "cancel"],
+    Meta(description="what becomes of the request if the client leaves before its answer is there"),
+]
 Messages = Annotated[tuple[Message, ...], Meta(min_length=1, max_length=MAX_MESSAGES)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 StopSequence = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -37,6 +41,7 @@ class ChatBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tools: tuple[dict[str, Any], ...] | None = None
     tool_choice: str | dict[str, Any] | None = None
     deadline_ms: DeadlineMs | None = None
+    on_disconnect: OnDisconnect | None = None
     metadata: dict[str, Any] | None = None
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from ingest.abandonment import Abandonments
 from ingest.health import HealthMonitor
 from ingest.keys import Keyring
 from ingest.ports import Registry, ReplyLoop, Spend
@@ -20,6 +21,7 @@ class Services:
     settings: Settings
     keyring: Keyring
     submissions: Submissions
+    abandonments: Abandonments
     hub: ReplyHub
     registry: Registry
     spend: Spend

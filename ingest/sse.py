@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -136,17 +137,25 @@ class EventStream(StreamingResponse):
         events: the events.
         listener: closed when the stream ends or the client leaves, or even if it never starts.
         stalled_s: how long one write may take, in seconds.
+        on_leave: called where the client leaves (or stalls) before the reply was there.
     """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, events: AsyncGenerator[bytes, None], listener: Listener, *, stalled_s: float = STALLED_S
+        self,
+        events: AsyncGenerator[bytes, None],
+        listener: Listener,
+        *,
+        stalled_s: float = STALLED_S,
+        on_leave: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(events, headers=_HEADERS)
+        super().__init__(self._to_the_end(events), headers=_HEADERS)
         self._events = events
         self._listener = listener
         self._stalled_s = stalled_s
+        self._on_leave = on_leave
+        self._ended = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
@@ -159,12 +168,30 @@ class EventStream(StreamingResponse):
                 raise _Stalled from fault
 
         try:
-            await super().__call__(scope, receive, impatient_send)
-        except _Stalled:
-            log.info("sse.client_stalled", stalled_s=self._stalled_s)
+            await self._serve(scope, receive, impatient_send)
         finally:
             self._listener.close()
             await self._events.aclose()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except _Stalled:
+            log.info("sse.client_stalled", stalled_s=self._stalled_s)
+        except ClientDisconnect:
+            self._note_leave()
+            raise
+        # Not where this process is stopping: then it is not the client who leaves.
+        self._note_leave()
+
+    def _note_leave(self) -> None:
+        if not self._ended and self._listener.reply is None:
+            self._on_leave()
+
+    async def _to_the_end(self, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async for event in events:
+            yield event
+        self._ended = True
 
 
 class _Stalled(Exception):

@@ -5,6 +5,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Literal
 
 import msgspec
 import structlog
@@ -39,6 +40,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
         request_id: the id under which the pipeline will know it.
         deadline_ms: how long the answer may take.
         traceparent: W3C trace context, the client's or our own.
+        on_disconnect: what becomes of the request if its client leaves before the answer is there.
     """
 
     request: ChatRequested
@@ -46,6 +48,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     deadline_ms: int
     traceparent: str
+    on_disconnect: Literal["continue", "cancel"] = "continue"
 
 
 class Submitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +133,7 @@ class Submissions:
             tier=ask.caller.tier,
             accepted_at=self._clock(),
             deadline_ms=ask.deadline_ms,
+            on_disconnect=ask.on_disconnect,
         )
         origin = correlation_origin(address.correlation_id or b"")
         found = await self._register(request, ask, origin, address)

@@ -75,13 +75,26 @@ async def wait_for_reply(
     return as_repeat(stored)
 
 
-async def wait_for_first_word(listener: Listener, watch: Stopwatch) -> None:
-    """Wait until there is text, or the reply, or `FIRST_WORD_S` have passed."""
-    until = time.monotonic() + min(FIRST_WORD_S, watch.left_s)
+async def wait_for_first_word(listener: Listener, request: Request, watch: Stopwatch) -> bool:
+    """Wait until there is text, or the reply, or `FIRST_WORD_S` have passed.
+
+    Returns:
+        False where the client left before.
+    """
+    word = asyncio.create_task(_first_word(listener))
+    gone = asyncio.create_task(_until_disconnect(request))
+    try:
+        timeout_s = min(FIRST_WORD_S, watch.left_s)
+        await asyncio.wait({word, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        return word.done() or not gone.done()
+    finally:
+        word.cancel()
+        gone.cancel()
+
+
+async def _first_word(listener: Listener) -> None:
     while not listener.text and listener.reply is None:
-        left_s = until - time.monotonic()
-        if left_s <= 0 or not await listener.news(left_s):
-            return
+        await listener.news(FIRST_WORD_S)
 
 
 async def stored_reply(registry: Registry, request_id: str) -> Reply | None:

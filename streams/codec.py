@@ -71,17 +71,25 @@ def event_headers(
 ) -> list[tuple[str, bytes]]:
     """Return the CloudEvents binary-mode headers of a record."""
     headers = [
-        ("ce_specversion", b"1.0"),
         ("ce_id", event_id.encode()),
         ("ce_source", source.encode()),
-        ("ce_type", event_type(type(event)).encode()),
         ("ce_time", (at or datetime.now(UTC)).isoformat().encode()),
-        ("ce_dataschema", f"urn:headrace:{type(event).__name__}:{SCHEMA_VERSION}".encode()),
-        ("content-type", b"application/json"),
+        *_class_headers(type(event)),
     ]
     if traceparent:
         headers.append(("traceparent", traceparent.encode()))
     return headers
+
+
+@cache
+def _class_headers(event: type[Event]) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers that all records of an event class share."""
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_type", event_type(event).encode()),
+        ("ce_dataschema", f"urn:headrace:{event.__name__}:{SCHEMA_VERSION}".encode()),
+        ("content-type", b"application/json"),
+    )
 
 
 def schema_version(headers: Headers) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLarg
 from streams.codec import encode
 from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
 from streams.events import Event
+from streams.send_gate import SendGate
 from streams.topics import ALL_TOPICS, Topic
 
 MAX_RECORD_BYTES = 8 * 1024 * 1024
@@ -62,12 +64,16 @@ class Publisher:
         bootstrap: host:port of the brokers, separated by commas.
         client_id: the name that the broker's logs and metrics show.
         timeout_s: how long one send may take, retries by the client included.
+        gate: refuses sends in a long outage; without one, each waits for as long as it may take.
     """
 
-    def __init__(self, bootstrap: str, *, client_id: str, timeout_s: float = 15.0) -> None:
+    def __init__(
+        self, bootstrap: str, *, client_id: str, timeout_s: float = 15.0, gate: SendGate | None = None
+    ) -> None:
         self._bootstrap = bootstrap
         self._client_id = client_id
         self._timeout_s = timeout_s
+        self._gate = gate
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
@@ -118,8 +124,8 @@ class Publisher:
         """Send one record and wait until the broker has it.
 
         Raises:
-            KafkaUnavailable: not acknowledged in time. The record may still have been written: what
-                reads it must recognise a repeat.
+            KafkaUnavailable: not acknowledged in time, or refused by the gate. Where it was not refused, the
+                record may still have been written: what reads it must recognise a repeat.
             RecordTooLarge: the record exceeds `MAX_RECORD_BYTES`.
             UnknownTopic: the topic (if it is not one of ours) or the partition does not exist.
         """
@@ -128,11 +134,15 @@ class Publisher:
         known = emit.topic in _OUR_TOPICS and emit.partition is None
         if not known and not await self.has(emit.topic, emit.partition):
             raise UnknownTopic(f"there is no topic {emit.topic} with partition {emit.partition}")
+        with self._gate.passing() if self._gate is not None else nullcontext():
+            return await self._send(self._producer, emit)
+
+    async def _send(self, producer: AIOKafkaProducer, emit: Emit) -> Position:
         key = emit.key.encode() if isinstance(emit.key, str) else emit.key
         value = encode(emit.value) if isinstance(emit.value, Event) else emit.value
         try:
             sent = await asyncio.wait_for(
-                self._producer.send_and_wait(
+                producer.send_and_wait(
                     emit.topic,
                     value=value,
                     key=key,
@@ -171,7 +181,12 @@ class Publisher:
     async def _look_up(client: AIOKafkaClient, topic: str) -> set[int] | None:
         """Ask a broker for the topic's partitions. aiokafka's own way asks for a whole time-out long."""
         await client.add_topic(topic)
-        if not await client.force_metadata_update():
-            raise KafkaConnectionError("no broker answered")
-        partitions: set[int] | None = client.cluster.partitions_for_topic(topic)
+        partitions: set[int] | None = None
+        # The first update may be one that was under way already, and did not ask for this topic.
+        for _ in range(2):
+            if not await client.force_metadata_update():
+                raise KafkaConnectionError("no broker answered")
+            partitions = client.cluster.partitions_for_topic(topic)
+            if partitions:
+                break
         return partitions

@@ -4,6 +4,7 @@ Such a record holds the key, value and headers of the first one, byte for byte, 
 record that was. It stands for it everywhere: it has the same address, and was written at the same time.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -20,6 +21,11 @@ _REASON = "__streams.retry.reason"
 _NUMBER = "__streams.replay.number"
 _AT = "__streams.replay.at"
 _MAX_REASON_CHARS = 500
+#: More replays than any operator asks for: a number beyond it was not written by Headrace, and would keep
+#: those that are from ever being the highest.
+_MAX_REPLAYS = 1_000
+#: A topic as Kafka allows it, and numbers that fit its own: int32 and int64.
+_PLACE = re.compile(r"([A-Za-z0-9._-]{1,249}):(\d{1,10}):(\d{1,18})", re.ASCII)
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -33,13 +39,18 @@ class FirstRecord(Protocol):
         ...
 
     @property
-    def timestamp_ms(self) -> int:
+    def written_ms(self) -> int:
         """When it was written, Unix ms."""
         ...
 
     @property
     def headers(self) -> Headers:
-        """Its headers."""
+        """Its headers, as they came."""
+        ...
+
+    @property
+    def again(self) -> "Redelivery":
+        """What of its headers is believed."""
         ...
 
 
@@ -67,10 +78,40 @@ class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
         """The topic of the first record."""
         return self.record.rsplit(":", 2)[0] if self.record else None
 
+    @property
+    def partition(self) -> int | None:
+        """The partition of the first record."""
+        return int(self.record.rsplit(":", 2)[1]) if self.record else None
+
+    def believed_of(self, *, topic: str, timestamp_ms: int) -> "Redelivery":
+        """Return what of it a reader of `topic` may believe: anybody may write headers.
+
+        Copies come back to the topic of their first record, and neither that nor their replay is younger
+        than they are. So a record cannot pass for one of another topic, nor reach into the future.
+
+        Args:
+            topic: where the record that carries the headers is.
+            timestamp_ms: when that record was written, Unix ms.
+        """
+        if self.topic != topic:
+            return FIRST_DELIVERY
+        is_replay = 0 < self.replay <= _MAX_REPLAYS and self.replayed_at_ms is not None
+        return msgspec.structs.replace(
+            self,
+            timestamp_ms=timestamp_ms if self.timestamp_ms is None else min(self.timestamp_ms, timestamp_ms),
+            replay=self.replay if is_replay else 0,
+            replayed_at_ms=min(self.replayed_at_ms or 0, timestamp_ms) if is_replay else None,
+        )
+
+
+FIRST_DELIVERY = Redelivery()
+
 
 def redelivery(headers: Iterable[tuple[str, bytes]]) -> Redelivery:
     """Return what a record's headers say; what is no number there counts as absent."""
-    known = tuple(headers)
+    known = tuple(each for each in headers if each[0].startswith(PREFIX))
+    if not known:
+        return FIRST_DELIVERY
     return Redelivery(
         record=_record(header_text(known, _RECORD)),
         timestamp_ms=_number(header_text(known, _TIMESTAMP)),
@@ -82,15 +123,20 @@ def redelivery(headers: Iterable[tuple[str, bytes]]) -> Redelivery:
 
 
 def put_aside(record: FirstRecord, *, not_before_ms: int, reason: str) -> Headers:
-    """Return the headers of the copy of `record` that waits on the retry topic."""
-    before = redelivery(record.headers)
+    """Return the headers of the copy of `record` that waits on the retry topic.
+
+    What was not believed of the record is left behind: beside the place that the copy does have, it would be.
+    """
+    again = record.again
+    number = ((_NUMBER, again.replay), (_AT, again.replayed_at_ms or 0)) if again.replay else ()
     return (
-        *_without(record.headers, _RECORD, _TIMESTAMP, _ATTEMPT, _NOT_BEFORE, _REASON),
+        *_without(record.headers, _RECORD, _TIMESTAMP, _ATTEMPT, _NOT_BEFORE, _REASON, _NUMBER, _AT),
         (_RECORD, record.address.encode()),
-        (_TIMESTAMP, str(record.timestamp_ms).encode()),
-        (_ATTEMPT, str(before.attempt + 1).encode()),
+        (_TIMESTAMP, str(record.written_ms).encode()),
+        (_ATTEMPT, str(again.attempt + 1).encode()),
         (_NOT_BEFORE, str(not_before_ms).encode()),
         (_REASON, reason[:_MAX_REASON_CHARS].encode()),
+        *((name, str(value).encode()) for name, value in number),
     )
 
 
@@ -119,8 +165,7 @@ def _without(headers: Sequence[tuple[str, bytes]], *names: str) -> Headers:
 
 def _record(text: str | None) -> str | None:
     """Return a record's place if `text` is one: anybody may write headers."""
-    parts = (text or "").rsplit(":", 2)
-    return text if len(parts) == 3 and parts[0] and parts[1].isdecimal() and parts[2].isdecimal() else None
+    return text if text and _PLACE.fullmatch(text) else None
 
 
 def _number(text: str | None) -> int | None:

@@ -18,11 +18,13 @@ from enum import StrEnum
 import msgspec
 from redis.asyncio import Redis
 
+from streams import registry_scripts as scripts
 from streams.codec import encode
 from streams.events import ChatRequested, Reply, ReplyAddress
 from streams.store import store_faults
 
 _KEY = "headrace:request:"
+_FOUND = ["tenant", "state", "registered_at", "reply", "cancelled"]
 
 
 class Standing(StrEnum):
@@ -58,12 +60,13 @@ class CancelAnswer(StrEnum):
 
 
 class RequestState(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a request stands, and whose it is."""
+    """Where a request stands, and whose it is. `cancelled`: what asked to end it, where something did."""
 
     tenant: str
     state: str
     registered_at: datetime
     reply: Reply | None = None
+    cancelled: str | None = None
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -74,87 +77,9 @@ class Settlement(msgspec.Struct, frozen=True):
     waiters: tuple[ReplyAddress, ...]
 
 
-_REGISTER = """
-local key, waiters = KEYS[1], KEYS[2]
-local tenant, print, origin, state, waiter, at, ttl, replay =
-    ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
-local found = redis.call('HMGET', key, 'fingerprint', 'origin', 'state', 'reply', 'tenant', 'replay',
-                         'cancelled')
-if found[3] and found[5] == tenant and replay > tonumber(found[6] or 0) then
-  redis.call('DEL', key, waiters)
-  found = {}
-end
-if not found[3] then
-  redis.call('HSET', key, 'tenant', tenant, 'fingerprint', print, 'origin', origin, 'state', state,
-             'registered_at', at, 'replay', replay)
-  redis.call('EXPIRE', key, ttl)
-  return {'new', false, false}
-end
-if found[5] ~= tenant or (found[1] and found[1] ~= print) then return {'conflict', false, false} end
-redis.call('EXPIRE', key, ttl)
-if found[3] == 'settled' and found[2] == origin then return {'done', found[4], false} end
-if found[2] == origin then
-  if found[3] == 'pending' then redis.call('HSET', key, 'state', state) end
-  return {'same', false, found[7]}
-end
-redis.call('HINCRBY', key, 'others', 1)
-if found[3] == 'settling' or found[3] == 'settled' then return {'settled', found[4], false} end
-if found[3] == 'pending' then
-  if state == 'running' then
-    redis.call('HSET', key, 'origin', origin, 'state', state)
-    return {'new', false, found[7]}
-  end
-  return {'pending', false, false}
-end
-redis.call('SADD', waiters, waiter)
-redis.call('EXPIRE', waiters, ttl)
-return {'joined', false, false}
-"""
-
-_BEGIN_SETTLE = """
-local key, waiters = KEYS[1], KEYS[2]
-local reply, tenant, at, ttl, replay = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local found = redis.call('HMGET', key, 'state', 'reply', 'replay')
-if found[1] and replay > tonumber(found[3] or 0) then
-  redis.call('DEL', waiters)
-  redis.call('HSET', key, 'state', 'running', 'replay', replay)
-  found = {'running'}
-end
-if found[1] ~= 'settling' and found[1] ~= 'settled' then
-  redis.call('HSET', key, 'state', 'settling', 'reply', reply)
-  redis.call('HSETNX', key, 'tenant', tenant)
-  redis.call('HSETNX', key, 'registered_at', at)
-  found = {'settling', reply}
-end
-redis.call('EXPIRE', key, ttl)
-return {found[1], found[2], redis.call('SMEMBERS', waiters)}
-"""
-
-_FINISH_SETTLE = """
-local state = redis.call('HGET', KEYS[1], 'state')
-if state ~= 'settling' and state ~= 'settled' then return 0 end
-redis.call('HSET', KEYS[1], 'state', 'settled')
-redis.call('EXPIRE', KEYS[1], ARGV[1])
-return 1
-"""
-
-_ABANDON = """
-if redis.call('HGET', KEYS[1], 'origin') == ARGV[1] and redis.call('HGET', KEYS[1], 'state') == 'pending' then
-  return redis.call('DEL', KEYS[1])
-end
-return 0
-"""
-
-
-_CANCEL = """
-local key, tenant, reason, only_alone = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local found = redis.call('HMGET', key, 'state', 'tenant', 'others')
-if not found[1] or found[2] ~= tenant then return 'unknown' end
-if found[1] == 'settling' or found[1] == 'settled' then return 'settled' end
-if only_alone == '1' and tonumber(found[3] or 0) > 0 then return 'shared' end
-redis.call('HSETNX', key, 'cancelled', reason)
-return 'cancelling'
-"""
+def request_key(request_id: str) -> str:
+    """Return the key of a request's entry, a hash: stages that work on it look there for `cancelled`."""
+    return _KEY + request_id
 
 
 def correlation_origin(correlation_id: bytes) -> str:
@@ -190,11 +115,11 @@ class RequestRegistry:
     def __init__(self, redis: Redis, *, ttl_s: int) -> None:
         self._redis = redis
         self._ttl_s = ttl_s
-        self._register = redis.register_script(_REGISTER)
-        self._begin_settle = redis.register_script(_BEGIN_SETTLE)
-        self._finish_settle = redis.register_script(_FINISH_SETTLE)
-        self._cancel = redis.register_script(_CANCEL)
-        self._abandon = redis.register_script(_ABANDON)
+        self._register = redis.register_script(scripts.REGISTER)
+        self._begin_settle = redis.register_script(scripts.BEGIN_SETTLE)
+        self._finish_settle = redis.register_script(scripts.FINISH_SETTLE)
+        self._cancel = redis.register_script(scripts.CANCEL)
+        self._abandon = redis.register_script(scripts.ABANDON)
 
     async def register(
         self,
@@ -240,7 +165,9 @@ class RequestRegistry:
     async def cancel(
         self, request_id: str, *, tenant: str, reason: str, only_alone: bool = False
     ) -> CancelAnswer:
-        """Ask that a request be ended.
+        """Ask that a request be ended; asking twice is asking once.
+
+        Where the answer is there before the stages see it, the request ends answered all the same.
 
         Args:
             request_id: the request.
@@ -262,8 +189,8 @@ class RequestRegistry:
     async def find(self, request_id: str) -> RequestState | None:
         """Return where the request stands, or None if it is unknown (or long ago)."""
         with store_faults("finding a request"):
-            fields = await self._redis.hmget(_KEY + request_id, ["tenant", "state", "registered_at", "reply"])
-        tenant, state, at, reply = (_bytes(field) for field in fields)
+            fields = await self._redis.hmget(request_key(request_id), _FOUND)
+        tenant, state, at, reply, cancelled = (_bytes(field) for field in fields)
         if state is None:
             return None
         return RequestState(
@@ -271,13 +198,14 @@ class RequestRegistry:
             state=state.decode(),
             registered_at=datetime.fromisoformat(at.decode()) if at else datetime.now(UTC),
             reply=_reply(reply),
+            cancelled=cancelled.decode() if cancelled else None,
         )
 
     async def begin_settle(self, reply: Reply, *, tenant: str) -> Settlement:
         """Store the reply and close the list of waiters.
 
         Called again for the same request it returns the reply that was stored first, so that a
-        reply sent twice is the same twice.
+        reply sent twice is the same twice. A reply of a run before the latest replay counts as done.
         """
         with store_faults("settling a request"):
             state, stored, waiters = await self._begin_settle(
@@ -290,17 +218,23 @@ class RequestRegistry:
             tuple(msgspec.json.decode(waiter, type=ReplyAddress) for waiter in sorted(waiters)),
         )
 
-    async def finish_settle(self, request_id: str) -> bool:
-        """Note that every reply was acknowledged by the broker.
+    async def finish_settle(self, request_id: str, *, replay: int = 0) -> bool:
+        """Note that every reply of a run was acknowledged by the broker.
+
+        Args:
+            request_id: the request.
+            replay: which run it was: how often a dead letter of the request had been replayed.
 
         Returns:
-            Whether a reply is stored: False where `begin_settle` never reached Redis.
+            Whether a reply of this or a later run is stored: False where `begin_settle` never reached Redis.
         """
         with store_faults("finishing a request"):
-            return bool(await self._finish_settle(keys=self._keys(request_id), args=[self._ttl_s]))
+            return bool(
+                await self._finish_settle(keys=self._keys(request_id)[:1], args=[self._ttl_s, replay])
+            )
 
     def _keys(self, request_id: str) -> list[str]:
-        return [_KEY + request_id, f"{_KEY}{request_id}:waiters"]
+        return [request_key(request_id), f"{_KEY}{request_id}:waiters"]
 
 
 def _reply(data: bytes | None) -> Reply | None:

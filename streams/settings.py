@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     fallback_models: tuple[str, ...] = ("claude-sonnet-4-20250514", "gpt-4o", "gpt-4o-mini")
     provider_connect_timeout_s: float = Field(5.0, gt=0)
     provider_timeout_s: float = Field(30.0, gt=0, description="until the first token, and between two tokens")
+    provider_total_timeout_s: float = Field(
+        600.0, gt=0, description="for a whole streamed answer; one that is not streamed has the time above"
+    )
     provider_tries: int = Field(3, ge=1, le=10, description="tries per model before the next one")
     breaker_threshold: int = Field(5, ge=1, description="faults in a row that open a model's circuit")
     breaker_reset_s: float = Field(15.0, gt=0, description="how long an open circuit stays open")
@@ -109,6 +112,9 @@ class Settings(BaseSettings):
     )
     stall_timeout_s: float = Field(
         120.0, gt=0, description="without progress for so long, a worker with work counts as stuck"
+    )
+    revoke_drain_s: float = Field(
+        3.0, gt=0, lt=60, description="what a stage may take to drain when its partitions are shared out anew"
     )
     drain_timeout_s: float = Field(40.0, gt=0, description="what a stage may take to drain; below 60")
     kafka_timeout_s: float = Field(15.0, gt=0)

@@ -42,3 +42,8 @@ def store_faults(what: str) -> Iterator[None]:
         yield
     except (RedisError, OSError, TimeoutError) as fault:
         raise StoreUnavailable(f"Redis: {what} failed: {fault!r}") from fault
+    except RuntimeError as fault:
+        # So uvloop names a connection that the other side closed just before something was written to it.
+        if "handler is closed" not in str(fault):
+            raise
+        raise StoreUnavailable(f"Redis: {what} failed: {fault!r}") from fault

@@ -12,7 +12,7 @@ from agents.outcomes import decided, senders_mistake
 from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
-from streams.errors import InvalidRequest, TransientFault
+from streams.errors import InvalidRequest, StoreUnavailable, TransientFault
 from streams.events import (
     CacheKind,
     CacheLookup,
@@ -85,13 +85,15 @@ class CacheStage:
         slot = cache_slot(envelope, rendered.messages, rendered.prompt, vectors=vectors)
         if slot is None:
             return _miss(envelope, rendered, None, CacheLookup(kind=CacheKind.BYPASS))
-        slot, lookup, answer = await self._look_up(slot)
+        asker = f"{envelope.request_id}:{envelope.replay}"
+        slot, lookup, answer = await self._look_up(slot, asker)
         if answer is not None:
             return _hit(envelope, lookup, answer)
+        await self._note_miss(asker)
         return _miss(envelope, rendered, slot, lookup)
 
     async def delivered(self, delivery: Delivery[RequestGuarded]) -> None:
-        """Nothing to note: looking up twice does no harm."""
+        """Nothing to note: a miss was noted before it was sent, and a hit twice does no harm."""
 
     def _render(self, envelope: Envelope) -> _Rendered:
         request = envelope.request
@@ -110,16 +112,23 @@ class CacheStage:
             prompt=prompt,
         )
 
-    async def _look_up(self, slot: CacheSlot) -> tuple[CacheSlot, CacheLookup, CachedAnswer | None]:
-        """Look for an answer. Without Redis or embeddings the cache is a miss: it only ever saves work."""
+    async def _look_up(
+        self, slot: CacheSlot, asker: str
+    ) -> tuple[CacheSlot, CacheLookup, CachedAnswer | None]:
+        """Look for an answer. Without Redis or embeddings the cache is a miss: it only ever saves work.
+
+        A record that is delivered again after its miss was sent is a miss again, whatever is in the cache by
+        now: a model is being asked, and what that costs must be in the books of the one outcome.
+        """
         missed = CacheLookup(kind=CacheKind.MISS)
         try:
-            exact = await self._cache.exact(slot)
-            if exact is not None:
-                found = CacheLookup(kind=CacheKind.EXACT, similarity=1.0, source_request_id=exact.request_id)
-                return slot, found, exact
+            known = await self._cache.exact(slot, asker=asker)
+            if known.answer is not None and not known.missed_before:
+                source = known.answer.request_id
+                found = CacheLookup(kind=CacheKind.EXACT, similarity=1.0, source_request_id=source)
+                return slot, found, known.answer
             slot = await self._with_vector(slot)
-            candidates = await self._cache.similar(slot)
+            candidates = [] if known.missed_before else await self._cache.similar(slot)
         except TransientFault as fault:
             log.warning("cache.unavailable", error=str(fault))
             return slot, missed, None
@@ -135,6 +144,12 @@ class CacheStage:
                 return slot, found, candidate.answer
         best = round(candidates[0].similarity, 6) if candidates else None
         return slot, msgspec.structs.replace(missed, similarity=best), None
+
+    async def _note_miss(self, asker: str) -> None:
+        try:
+            await self._cache.note_miss(asker)
+        except StoreUnavailable as fault:
+            log.warning("cache.miss_not_noted", request=asker, error=str(fault))
 
     async def _with_vector(self, slot: CacheSlot) -> CacheSlot:
         if self._embedder is None or not self._embedder.covers(slot.text):

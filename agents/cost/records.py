@@ -58,6 +58,7 @@ def terminal_reply(event: OutcomeReached) -> Reply:
         accepted_at=envelope.accepted_at,
         attempt=completion.attempt if completion else 1,
         error=event.error,
+        replay=envelope.replay,
     )
 
 
@@ -113,7 +114,10 @@ def request_log(
 
 
 def ledger_entry(envelope: Envelope, amount_usd: Decimal, booked_at: datetime) -> LedgerEntry:
-    """Return the booking of a request's spend; its id is the same however often it is sent."""
+    """Return the booking of a request's spend in all; its id is the same however often it is sent.
+
+    Where a dead letter of the request was replayed, `replay` tells the bookings apart: the last one counts.
+    """
     return LedgerEntry(
         entry_id=f"{envelope.request_id}:settle",
         request_id=envelope.request_id,
@@ -122,6 +126,7 @@ def ledger_entry(envelope: Envelope, amount_usd: Decimal, booked_at: datetime) -
         kind="settle",
         amount_usd=amount_usd,
         booked_at=booked_at,
+        replay=envelope.replay,
     )
 
 

@@ -66,12 +66,11 @@ class CostStage:
 
     async def delivered(self, delivery: Delivery[OutcomeReached]) -> None:
         """Note that the replies are out: from now on a repeat of this event is dropped."""
-        event = delivery.event
-        request_id = event.envelope.request_id
-        if not await self._registry.finish_settle(request_id):
+        event, envelope = delivery.event, delivery.event.envelope
+        if not await self._registry.finish_settle(envelope.request_id, replay=envelope.replay):
             # Redis was away when the reply was made: store it now, for those who ask again.
-            await self._registry.begin_settle(terminal_reply(event), tenant=event.envelope.tenant)
-            await self._registry.finish_settle(request_id)
+            await self._registry.begin_settle(terminal_reply(event), tenant=envelope.tenant)
+            await self._registry.finish_settle(envelope.request_id, replay=envelope.replay)
 
     async def _settle(self, event: OutcomeReached) -> Settlement:
         envelope = event.envelope
@@ -89,7 +88,7 @@ class CostStage:
 def _timed(delivery: Delivery[OutcomeReached], started_at: datetime, finished_at: datetime) -> OutcomeReached:
     """Return the event with this stage's own timing: what the stage sends must already hold it."""
     event = delivery.event
-    queued = started_at - delivery.record.written_at
+    queued = started_at - delivery.record.arrived_at
     timing = Timing(
         stage=CostStage.name,
         started_at=started_at,

@@ -110,8 +110,12 @@ class MiniLmEmbedder:
     def covers(self, text: str) -> bool:
         """Whether the vector of `text` reflects all of it, and not only its first `max_tokens` tokens.
 
-        Runs the tokenizer on the caller's thread: under 0.1 ms for a question, a few ms at the limit.
+        Runs the tokenizer on the caller's thread where the length alone does not say: a few ms at the limit.
         """
+        # A token holds at least one character; [CLS] and [SEP] hold none. Characters beyond ASCII may be
+        # taken apart first, so that there are more of them than there were.
+        if text.isascii() and len(text) <= self._settings.max_tokens - 2:
+            return True
         return len(text) <= self._max_characters and not self._encode(text).overflowing
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from agents import admission
 from agents.guardrail.validation import Limits, validate
 from agents.outcomes import decided, senders_mistake
 from agents.stage import Delivery, Record
+from streams.cancellation import cancelled_error
 from streams.errors import InputError, InvalidRequest
 from streams.events import (
     ChatRequested,
@@ -89,7 +90,7 @@ class GuardrailStage:
         self._clock = clock
 
     async def handle(self, delivery: Delivery[ChatRequested]) -> Sequence[Emit]:
-        """Return the guarded request, its refusal, or the stored reply of a repeat."""
+        """Return the guarded request, its refusal or cancellation, or the stored reply of a repeat."""
         record, request = delivery.record, delivery.event
         reply_to, refusal = await self._reply_address(record)
         envelope = admission.open_envelope(
@@ -102,9 +103,13 @@ class GuardrailStage:
             origin=admission.submission_origin(record, reply_to),
             running=True,
             reply_to=reply_to,
+            replay=envelope.replay,
         )
         if registration.standing not in (Standing.NEW, Standing.SAME):
-            return _answer_repeat(envelope.request_id, registration, reply_to)
+            return _answer_repeat(envelope, registration)
+        if registration.cancelled is not None:
+            error = cancelled_error(registration.cancelled)
+            return decided(admission.without_texts(envelope), Status.CANCELLED, error=error)
         if refusal is not None:
             return _refuse(admission.without_texts(envelope), refusal)
         if len(record.value or b"") > _LONG_BYTES:
@@ -183,13 +188,19 @@ def _untrusted_texts(request: ChatRequested) -> list[str]:
     return [text for text in texts if text.strip()]
 
 
-def _answer_repeat(request_id: str, registration: Registration, reply_to: ReplyAddress) -> Sequence[Emit]:
+def _answer_repeat(envelope: Envelope, registration: Registration) -> Sequence[Emit]:
     """Return what a request gets whose id was seen before: nothing new is done for it."""
+    request_id, reply_to = envelope.request_id, envelope.reply_to
     if registration.standing is Standing.SETTLED and registration.reply is not None:
         repeat = msgspec.structs.replace(registration.reply, repeat=True)
         return (admission.reply_emit(repeat, reply_to),)
     if registration.standing is Standing.CONFLICT:
-        conflict = Reply(request_id=request_id, status=Status.FAILED, error=conflict_error(request_id))
+        conflict = Reply(
+            request_id=request_id,
+            status=Status.FAILED,
+            error=conflict_error(request_id),
+            replay=envelope.replay,
+        )
         return (admission.reply_emit(conflict, reply_to),)
     return ()  # joined the one that runs, or this very submission is done
 

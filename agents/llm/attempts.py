@@ -12,11 +12,13 @@ from agents.llm.patience import patiently
 from agents.llm.policy import LlmPolicy
 from agents.llm.ports import CallJournal, Clock
 from agents.llm.prompt import provider_call
+from agents.llm.reading import Reading
 from agents.llm.retry import Action, RetryDecision, decide
 from agents.llm.routing import Route
+from agents.llm.watch import Pause, Watch
 from agents.providers.faults import AuthenticationFault, ProviderFault, QuotaExhausted, Refused
 from agents.providers.port import Answer, Provider
-from agents.stores.journal import BegunCall, Hold
+from agents.stores.journal import BegunCall, Cancelled, Hold
 from streams.errors import StoreUnavailable
 from streams.events import CacheMissed, LlmCall
 from streams.models import ProviderName
@@ -46,7 +48,14 @@ class Exhausted(msgspec.Struct, frozen=True):
     """No model answered."""
 
 
-Ending = Answered | RequestRefused | OutOfTime | Exhausted
+class Abandoned(msgspec.Struct, frozen=True):
+    """The request was cancelled before a model had answered. `reason`: what cancelled it."""
+
+    reason: str
+
+
+Ending = Answered | RequestRefused | OutOfTime | Exhausted | Abandoned
+_FINAL = Answered | RequestRefused | OutOfTime | Abandoned
 
 
 class Work:
@@ -67,6 +76,8 @@ class Work:
         self.input_tokens = input_tokens
         self.calls = list(calls)
         self.faults: list[ProviderFault] = []
+        #: The call that is being made: it was begun, and is in no book yet.
+        self.reading: Reading | None = None
 
     @property
     def last_number(self) -> int:
@@ -85,11 +96,12 @@ class Attempts:
         providers: the providers there are keys for.
         caller: makes single calls.
         circuits: what is known of the models' health.
-        journal: where each call is noted before it is made.
+        journal: where each call is noted before it is made, and which knows what was cancelled.
         clock: the time.
         new_call_id: mints ids of calls.
         random: returns numbers from 0 to 1, for jitter.
         policy: the stage's settings.
+        pause: waits for a number of seconds between two looks at whether a call is still wanted.
     """
 
     def __init__(
@@ -103,6 +115,7 @@ class Attempts:
         new_call_id: Callable[[], str],
         random: Callable[[], float],
         policy: LlmPolicy,
+        pause: Pause,
     ) -> None:
         self._providers = providers
         self._caller = caller
@@ -112,6 +125,7 @@ class Attempts:
         self._new_call_id = new_call_id
         self._random = random
         self._policy = policy
+        self._pause = pause
 
     async def run(self, work: Work, routes: Iterable[Route]) -> Ending:
         """Return how the request ends; every call made is in `work.calls` then.
@@ -127,12 +141,14 @@ class Attempts:
             if not work.calls:
                 raise
             return OutOfTime()
+        except Cancelled as cancelled:
+            return Abandoned(cancelled.reason)
 
     async def _run(self, work: Work, left: list[Route]) -> Ending:
         while left:
             route = left.pop(0)
             ending = await self._try_model(work, route, has_next=bool(left))
-            if isinstance(ending, Answered | RequestRefused | OutOfTime):
+            if isinstance(ending, _FINAL):
                 return ending
             if ending is Action.NEXT_PROVIDER:
                 left = [other for other in left if other.model.provider != route.model.provider]
@@ -150,16 +166,26 @@ class Attempts:
             called = await self._call_if_healthy(work, route)
             if called is None:
                 return Action.NEXT_MODEL
-            if called.answer is not None:
-                provider = route.model.provider
-                return Answered(answer=called.answer, provider=provider, attempt=called.booked.attempt)
+            ending = _ending(called, route)
+            if ending is not None:
+                return ending
             decision = self._decide(work, route, called, try_number=try_number, has_next=has_next)
             if decision.action is Action.GIVE_UP and isinstance(called.fault, Refused):
                 return RequestRefused(called.fault)
             if decision.action is not Action.WAIT:
                 return decision.action
-            await self._clock.sleep(decision.wait_s)
+            await self._rest(work, decision.wait_s)
         return Action.NEXT_MODEL
+
+    async def _rest(self, work: Work, wait_s: float) -> None:
+        watch = self._watch(work)
+        async with watch.over():
+            await self._clock.sleep(wait_s)
+        if watch.cancelled is not None:
+            raise Cancelled(work.hold, watch.cancelled)
+
+    def _watch(self, work: Work) -> Watch:
+        return Watch(self._journal, work.hold, pause=self._pause)
 
     async def _call_if_healthy(self, work: Work, route: Route) -> Called | None:
         permit = await self._circuits.permit(route.name)
@@ -168,7 +194,8 @@ class Attempts:
             return None
         try:
             called = await self._call(work, route)
-            permit.settle(called.fault)
+            if called.cancelled is None:
+                permit.settle(called.fault)
         finally:
             permit.release()
         return called
@@ -191,13 +218,20 @@ class Attempts:
             input_tokens=work.input_tokens,
         )
         number = await self._begin(work, begun)
-        provider = self._providers[route.model.provider]
+        work.reading = Reading(
+            call, route, number=number, started_at=self._clock.now(), started=self._clock.monotonic()
+        )
         called = await self._caller.call(
-            provider, route, call, event=work.event, hold=work.hold, number=number
+            self._providers[route.model.provider],
+            work.reading,
+            event=work.event,
+            watch=self._watch(work),
         )
         work.calls.append(called.booked)
+        work.reading = None
         if called.fault is not None:
             work.faults.append(called.fault)
+        if called.answer is None:
             await self._note_end(work, called.booked)
         return called
 
@@ -245,3 +279,10 @@ class Attempts:
             wait_s=round(decision.wait_s, 3),
         )
         return decision
+
+
+def _ending(called: Called, route: Route) -> Ending | None:
+    """Return how the request ends with this call, where it does whatever the fault was."""
+    if called.answer is not None:
+        return Answered(answer=called.answer, provider=route.model.provider, attempt=called.booked.attempt)
+    return None if called.cancelled is None else Abandoned(called.cancelled)

@@ -64,20 +64,41 @@ def answered(route: Route, answer: Answer, *, call_id: str, number: int, times: 
 
 def failed(route: Route, fault: ProviderFault, *, call_id: str, number: int, times: CallTimes) -> LlmCall:
     """Return the entry for a call that failed: it costs what is known, or estimated, to be spent."""
-    usage = fault.billed_usage or Usage()
+    return cut_off(
+        route,
+        fault.billed_usage or Usage(),
+        error=fault.error,
+        response_model=fault.response_model,
+        call_id=call_id,
+        number=number,
+        times=times,
+    )
+
+
+def cut_off(
+    route: Route,
+    usage: Usage,
+    *,
+    error: str,
+    response_model: str | None,
+    call_id: str,
+    number: int,
+    times: CallTimes,
+) -> LlmCall:
+    """Return the entry for a call that brought no answer and has spent `usage` all the same."""
     return LlmCall(
         call_id=call_id,
         attempt=number,
         provider=route.model.provider,
         request_model=route.model.name,
-        response_model=fault.response_model,
+        response_model=response_model,
         started_at=times.started_at,
         duration_us=times.duration_us,
         time_to_first_token_us=times.first_token_us,
         usage=usage,
-        cost_usd=price(usage, request_model=route.model.name, response_model=fault.response_model),
+        cost_usd=price(usage, request_model=route.model.name, response_model=response_model),
         price_version=PRICE_VERSION,
-        error=fault.error,
+        error=error,
     )
 
 

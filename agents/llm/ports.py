@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from agents.stores.journal import BegunCall, Claim, Hold
+from agents.stores.journal import BegunCall, Claim, Hold, Look, NotedCalls
 from streams.events import CacheMissed, LlmCall
 from streams.publisher import Emit, Position
 
@@ -47,7 +47,14 @@ class CallJournal(Protocol):
     """The journal of provider calls: see `agents.stores.journal.Journal`."""
 
     async def claim(
-        self, request_id: str, *, record: str, instance: str, deadline_at: datetime, now: datetime
+        self,
+        request_id: str,
+        *,
+        record: str,
+        instance: str,
+        deadline_at: datetime,
+        now: datetime,
+        replay: int = 0,
     ) -> Claim:
         """Claim a request, or learn why there is nothing to claim."""
         ...
@@ -60,8 +67,12 @@ class CallJournal(Protocol):
         """Note how a call ended that did not bring the result."""
         ...
 
-    async def holds(self, hold: Hold) -> bool:
-        """Tell whether the claim still stands."""
+    async def look(self, hold: Hold) -> Look:
+        """Tell whether the claim still stands and the request is still wanted."""
+        ...
+
+    async def calls(self, request_id: str, *, record: str) -> NotedCalls:
+        """Return the calls for a request that `record` holds."""
         ...
 
     async def finish(self, hold: Hold, result: bytes) -> bool:

@@ -1,42 +1,40 @@
 """The LLM stage: claims the request, asks the models, and says what came of it."""
 
+import asyncio
 import random
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 import structlog
 
-from agents.llm.attempts import Answered, Attempts, Ending, Exhausted, OutOfTime, RequestRefused, Work
+from agents.llm.attempts import Attempts, OutOfTime, Work
 from agents.llm.booking import orphaned
 from agents.llm.calling import Caller
 from agents.llm.circuits import Circuits
-from agents.llm.degraded import degraded_completion
+from agents.llm.conclusions import conclude, failed, too_long, unknown_model, with_calls
 from agents.llm.patience import patiently
 from agents.llm.policy import LlmPolicy
 from agents.llm.ports import CallJournal, Clock, DeltaSink, GuardFactory, SystemClock
 from agents.llm.result import Outcome, emit, pack, unpack
-from agents.llm.routing import Routing, route
+from agents.llm.routing import route
+from agents.llm.salvage import salvaged_calls
+from agents.llm.watch import Pause
 from agents.providers.port import Provider
 from agents.providers.usage import count_input
 from agents.stage import Delivery
 from agents.stores.journal import AlreadySent, Claimed, Fenced, Finished, HeldElsewhere, Hold
 from streams.errors import StoreUnavailable
-from streams.events import (
-    CacheMissed,
-    Completed,
-    Completion,
-    Envelope,
-    ErrorInfo,
-    OutcomeReached,
-    Status,
-)
+from streams.events import CacheMissed
 from streams.models import MODELS, ProviderName
 from streams.publisher import Emit
 from streams.topics import MISSES
 
-_MAX_UNSENT = 10_000
+_MAX_KEPT = 10_000
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +51,7 @@ class LlmStage:
         clock: the time.
         new_call_id: mints ids of provider calls.
         jitter: returns random numbers from 0 to 1.
+        pause: waits for a number of seconds between two looks at whether a call is still wanted.
     """
 
     name = "llm"
@@ -69,12 +68,13 @@ class LlmStage:
         clock: Clock | None = None,
         new_call_id: Callable[[], str] = lambda: str(uuid.uuid4()),
         jitter: Callable[[], float] = random.random,
+        pause: Pause = asyncio.sleep,
     ) -> None:
         self._providers = providers
         self._journal = journal
         self._policy = policy
         self._clock = clock or SystemClock()
-        caller = Caller(journal=journal, deltas=deltas, guards=guards, clock=self._clock, policy=policy)
+        caller = Caller(deltas=deltas, guards=guards, clock=self._clock, policy=policy)
         self._attempts = Attempts(
             providers=providers,
             caller=caller,
@@ -84,10 +84,13 @@ class LlmStage:
             new_call_id=new_call_id,
             random=jitter,
             policy=policy,
+            pause=pause,
         )
         # The deliveries whose result is on its way to the broker, by identity. Only `delivered` for the very
         # delivery that returned the result may close its entry: a zombie's, of the same record, may not.
         self._unsent: OrderedDict[int, tuple[Delivery[CacheMissed], Hold]] = OrderedDict()
+        # What is worked on, and what a bug has ended, until it is salvaged.
+        self._works: OrderedDict[int, tuple[Delivery[CacheMissed], Work]] = OrderedDict()
 
     async def handle(self, delivery: Delivery[CacheMissed]) -> Sequence[Emit]:
         """Return the answer, the degraded answer, or the failure; nothing for a repeat.
@@ -102,18 +105,20 @@ class LlmStage:
             instance=self._policy.instance,
             deadline_at=envelope.deadline_at,
             now=self._clock.now(),
+            replay=envelope.replay,
         )
         match claim:
             case HeldElsewhere() | AlreadySent():
                 log.info("llm.repeat_dropped", request_id=envelope.request_id, why=type(claim).__name__)
                 return ()
             case Finished(hold=hold, result=result):
-                return self._to_send(delivery, hold, unpack(result))
+                return self._to_send(delivery, hold, _of_this_run(unpack(result), envelope.replay))
             case Claimed():
                 return await self._work(delivery, claim)
 
     async def delivered(self, delivery: Delivery[CacheMissed]) -> None:
         """Note that the broker has the result. Where Redis is away, a repeat would be sent again: no harm."""
+        self._works.pop(id(delivery), None)
         _, hold = self._unsent.pop(id(delivery), (None, None))
         if hold is None:
             return
@@ -121,6 +126,35 @@ class LlmStage:
             await self._journal.sent(hold)
         except StoreUnavailable as fault:
             log.warning("llm.journal_not_closed", request_id=hold.request_id, reason=str(fault))
+
+    async def salvage(self, delivery: Delivery[CacheMissed], fault: BaseException) -> CacheMissed:
+        """Return the event of a delivery that came to nothing, with every call that was made for it.
+
+        To be asked for before the sender is told of the failure: what the calls have spent is then booked
+        with it. Afterwards the journal knows the calls as they were booked, so that a replay books the same.
+
+        Args:
+            delivery: the very one that `handle` was given; it raised, or what it returned cannot be sent.
+            fault: why.
+        """
+        event = delivery.event
+        _, work = self._works.pop(id(delivery), (None, None))
+        self._unsent.pop(id(delivery), None)
+        calls = await salvaged_calls(
+            event.envelope.request_id,
+            record=delivery.record.address,
+            work=work,
+            journal=self._journal,
+            now=self._clock.monotonic(),
+        )
+        if calls:
+            log.warning(
+                "llm.calls_salvaged",
+                request_id=event.envelope.request_id,
+                calls=len(calls),
+                fault=type(fault).__name__,
+            )
+        return msgspec.structs.replace(event, envelope=with_calls(event.envelope, calls))
 
     async def _work(self, delivery: Delivery[CacheMissed], claimed: Claimed) -> Sequence[Emit]:
         event = delivery.event
@@ -134,20 +168,25 @@ class LlmStage:
             log.warning(
                 "llm.calls_orphaned", request_id=claimed.hold.request_id, calls=len(claimed.lost_calls)
             )
+        _keep(self._works, delivery, work)
         try:
             outcome = await self._outcome(work)
             await self._store(work, pack(outcome))
         except Fenced as fenced:
             log.warning("llm.fenced", request_id=claimed.hold.request_id, reason=str(fenced))
+            self._works.pop(id(delivery), None)
             return ()
+        except (StoreUnavailable, asyncio.CancelledError):  # no call is in no book: see `Attempts.run`
+            self._works.pop(id(delivery), None)
+            raise
         return self._to_send(delivery, claimed.hold, outcome)
 
     async def _outcome(self, work: Work) -> Outcome:
         if work.remaining_s(self._clock.now()) <= 0:
-            return _conclude(work, OutOfTime())
+            return conclude(work, OutOfTime())
         wanted = work.event.envelope.request.model or work.event.default_model
         if wanted not in MODELS:
-            return _failed(work, _unknown_model(wanted))
+            return failed(work, unknown_model(wanted))
         routing = route(
             wanted=wanted,
             fallbacks=self._policy.fallback_models,
@@ -156,8 +195,8 @@ class LlmStage:
             max_output_tokens=work.event.max_output_tokens,
         )
         if routing.too_small and not routing.routes:
-            return _failed(work, _too_long(work, routing))
-        return _conclude(work, await self._attempts.run(work, routing.routes))
+            return failed(work, too_long(work, routing))
+        return conclude(work, await self._attempts.run(work, routing.routes))
 
     async def _store(self, work: Work, result: bytes) -> None:
         """Store the result; it was paid for, so Redis is given until the deadline to come back.
@@ -182,88 +221,18 @@ class LlmStage:
             raise Fenced(work.hold)
 
     def _to_send(self, delivery: Delivery[CacheMissed], hold: Hold, outcome: Outcome) -> Sequence[Emit]:
-        self._unsent[id(delivery)] = delivery, hold
-        while len(self._unsent) > _MAX_UNSENT:
-            self._unsent.popitem(last=False)
+        _keep(self._unsent, delivery, hold)
         return (emit(outcome),)
 
 
-def _conclude(work: Work, ending: Ending) -> Outcome:
-    match ending:
-        case Answered():
-            return _completed(work, ending)
-        case RequestRefused(fault):
-            error = ErrorInfo(
-                type="invalid_request_error", code=fault.code, message=fault.message, param=fault.param
-            )
-            return _failed(work, error)
-        case OutOfTime():
-            return _failed(work, _too_late(work))
-        case Exhausted():
-            completion = degraded_completion(work.calls, attempt=work.last_number + 1)
-            return OutcomeReached(
-                envelope=_envelope(work),
-                status=Status.DEGRADED,
-                completion=completion,
-                error=completion.error,
-            )
+def _keep(
+    kept: OrderedDict[int, tuple[Delivery[CacheMissed], T]], delivery: Delivery[CacheMissed], value: T
+) -> None:
+    kept[id(delivery)] = delivery, value
+    while len(kept) > _MAX_KEPT:
+        kept.popitem(last=False)
 
 
-def _completed(work: Work, ending: Answered) -> Completed:
-    answer = ending.answer
-    return Completed(
-        envelope=_envelope(work),
-        messages=work.event.messages,
-        completion=Completion(
-            content=answer.text,
-            model=answer.model,
-            finish_reason=answer.finish_reason,
-            usage=answer.usage,
-            attempt=ending.attempt,
-            provider=ending.provider,
-            tool_calls=answer.tool_calls,
-        ),
-        cache_slot=work.event.cache_slot,
-    )
-
-
-def _failed(work: Work, error: ErrorInfo) -> OutcomeReached:
-    return OutcomeReached(envelope=_envelope(work), status=Status.FAILED, error=error)
-
-
-def _envelope(work: Work) -> Envelope:
-    envelope = work.event.envelope
-    return msgspec.structs.replace(envelope, calls=(*envelope.calls, *work.calls))
-
-
-def _too_late(work: Work) -> ErrorInfo:
-    when = "before a model answered" if work.calls else "before a model could be asked"
-    return ErrorInfo(
-        type="timeout_error",
-        code="deadline_exceeded",
-        message=f"the request's deadline passed {when}; send it again with a longer deadline_ms",
-        param="deadline_ms",
-    )
-
-
-def _unknown_model(name: str) -> ErrorInfo:
-    known = ", ".join(sorted(MODELS))
-    return ErrorInfo(
-        type="invalid_request_error",
-        code="model_not_found",
-        message=f"unknown model {name!r}; known models: {known}",
-        param="model",
-    )
-
-
-def _too_long(work: Work, routing: Routing) -> ErrorInfo:
-    largest = max(routing.too_small, key=lambda model: model.context_window_tokens)
-    return ErrorInfo(
-        type="invalid_request_error",
-        code="context_length_exceeded",
-        message=(
-            f"the prompt has {work.input_tokens} tokens and {work.event.max_output_tokens} are asked for the "
-            f"answer; {largest.name} takes {largest.context_window_tokens} in all: shorten the messages"
-        ),
-        param="messages",
-    )
+def _of_this_run(outcome: Outcome, replay: int) -> Outcome:
+    """Return a result that a former run has stored as this run's: it is settled under its number."""
+    return msgspec.structs.replace(outcome, envelope=msgspec.structs.replace(outcome.envelope, replay=replay))

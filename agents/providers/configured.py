@@ -2,20 +2,33 @@
 
 from collections.abc import Mapping
 
-from agents.providers.anthropic_messages import AnthropicMessages
-from agents.providers.openai_chat import OpenAIChat
+from agents.providers.deferred import Deferred
 from agents.providers.port import Provider
 from streams.models import ProviderName
 from streams.settings import Settings
 
 
 def configured_providers(settings: Settings) -> Mapping[ProviderName, Provider]:
-    """Return a client for each provider whose key is set. Nothing connects before the first call."""
+    """Return a client for each provider whose key is set. Nothing connects before the first call.
+
+    Only the official clients that are needed are loaded, and in the background: Anthropic's takes 1 s and
+    38 MB of memory, OpenAI's 0.4 s and 15 MB. Needs a running event loop.
+    """
     providers: dict[ProviderName, Provider] = {}
-    if key := settings.provider_key(ProviderName.OPENAI):
-        providers[ProviderName.OPENAI] = OpenAIChat(api_key=key, base_url=settings.openai_base_url)
-    if key := settings.provider_key(ProviderName.ANTHROPIC):
-        providers[ProviderName.ANTHROPIC] = AnthropicMessages(
-            api_key=key, base_url=settings.anthropic_base_url
-        )
+    if openai_key := settings.provider_key(ProviderName.OPENAI):
+
+        def openai() -> Provider:
+            from agents.providers.openai_chat import OpenAIChat  # noqa: PLC0415  # see above
+
+            return OpenAIChat(api_key=openai_key, base_url=settings.openai_base_url)
+
+        providers[ProviderName.OPENAI] = Deferred(ProviderName.OPENAI, openai)
+    if anthropic_key := settings.provider_key(ProviderName.ANTHROPIC):
+
+        def anthropic() -> Provider:
+            from agents.providers.anthropic_messages import AnthropicMessages  # noqa: PLC0415  # see above
+
+            return AnthropicMessages(api_key=anthropic_key, base_url=settings.anthropic_base_url)
+
+        providers[ProviderName.ANTHROPIC] = Deferred(ProviderName.ANTHROPIC, anthropic)
     return providers

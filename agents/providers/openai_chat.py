@@ -6,7 +6,8 @@ from typing import Any
 import httpx2
 import msgspec
 import openai
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, AsyncStream
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from agents.providers.faults import ProviderFault
 from agents.providers.http_faults import (
@@ -22,6 +23,7 @@ from agents.providers.port import CALL_ID_HEADER, Answer, ProviderCall, Provider
 from agents.providers.spent import spending_faults
 from streams.models import ProviderName
 
+_PATH = "/chat/completions"
 _ERROR_EVENT = 200  # the status of a stream in which an error is an event
 
 
@@ -45,7 +47,7 @@ class OpenAIChat:
             ProviderFault: there is none.
         """
         with spending_faults(openai.OpenAIError, _fault, call):
-            return read_answer(await Pace(call.timeouts).whole(self._create(call, stream=False)), call)
+            return read_answer(await Pace(call.timeouts).whole(self._post(call)), call)
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
         """Yield the answer piece by piece, and last the whole `Answer`.
@@ -55,7 +57,7 @@ class OpenAIChat:
         """
         pace, assembly = Pace(call.timeouts), OpenAIAssembly(call)
         with spending_faults(openai.OpenAIError, _fault, call, assembly):
-            chunks = await pace.until_first_token(self._create(call, stream=True))
+            chunks = await pace.until_first_token(self._open(call))
             assembly.opened = True
             try:
                 async for chunk in pace.each(aiter(chunks)):
@@ -69,17 +71,34 @@ class OpenAIChat:
         """Close the connections."""
         await self._client.close()
 
-    async def _create(self, call: ProviderCall, *, stream: bool) -> Any:
-        create: Any = self._client.chat.completions.create  # too many overloads to spread a dict into
-        return await create(
-            **_parameters(call),
-            **({"stream": True, "stream_options": {"include_usage": True}} if stream else {}),
-            extra_headers={CALL_ID_HEADER: call.call_id},
-            timeout=http_timeout(call.timeouts),
+    # The client's `post` rather than its `chat.completions.create`: that one walks through the whole body in
+    # search of names to translate, and finds none: a quarter of what the client costs a call.
+
+    async def _post(self, call: ProviderCall) -> ChatCompletion:
+        return await self._client.post(
+            _PATH, cast_to=ChatCompletion, body=_body(call), options=_options(call)
+        )
+
+    async def _open(self, call: ProviderCall) -> AsyncStream[ChatCompletionChunk]:
+        return await self._client.post(
+            _PATH,
+            cast_to=ChatCompletion,
+            body={**_body(call), "stream": True, "stream_options": {"include_usage": True}},
+            options=_options(call),
+            stream=True,
+            stream_cls=AsyncStream[ChatCompletionChunk],
         )
 
 
-def _parameters(call: ProviderCall) -> dict[str, Any]:
+def _options(call: ProviderCall) -> Any:
+    return {
+        "headers": {CALL_ID_HEADER: call.call_id},
+        "timeout": http_timeout(call.timeouts),
+        "security": {"bearer_auth": True},
+    }
+
+
+def _body(call: ProviderCall) -> dict[str, Any]:
     given = {
         "temperature": call.temperature,
         "top_p": call.top_p,

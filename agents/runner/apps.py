@@ -1,52 +1,110 @@
-"""Stages as Faust apps: one app, so one consumer group, per stage; any mix of them in one process."""
+"""Consumers as Faust apps: one app, so one consumer group, per stage; any mix of them in one process."""
 
 import asyncio
-import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faust
-import structlog
+import msgspec
 
 from agents.runner import transport
-from agents.runner.execution import StageRunner
 from agents.runner.keyed_tasks import KeyedTasks
+from agents.runner.progress import Counts, Progress, Work
+from agents.runner.transport import PartitionStanding, SafeConsumer
 from agents.stage import Record
 from streams.settings import Settings
+from streams.topics import Topic
 
 #: Dead members are noticed after the session timeout; a restarted one with the same instance id takes
 #: its partitions back at once (measured: 15 ms instead of 60 s).
 _SESSION_TIMEOUT_S = 6.0
 _HEARTBEAT_S = 1.0
-_REBALANCE_TIMEOUT_S = 60.0
+REBALANCE_TIMEOUT_S = 60.0
 _COMMIT_INTERVAL_S = 0.5
-#: What leaving the groups may take after the drain.
-_LEAVE_TIMEOUT_S = 10.0
 
-log = structlog.get_logger(__name__)
+#: What is done with a record. True: its durable outcome is there, acknowledge it. False: nothing was done,
+#: because the partition is being taken away; it will be delivered again.
+Run = Callable[[Record, Work], Awaitable[bool]]
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """What an app is doing at one moment.
+
+    Attributes:
+        name: of its stage.
+        limit: how many records it works on at most.
+        held: how many it holds; some may wait for one of the same key.
+        in_flight: those that are being worked on, the oldest first.
+        partitions: what is assigned to it.
+        joined: whether it ever had an assignment, be it an empty one.
+        rebalancing: whether its group is being rebalanced.
+        rebalances: how often it was.
+        polls: how often it has asked for records.
+        last_begin_at: when it last began with a record, in seconds of the watch's clock.
+        last_ack_at: when it last acknowledged one.
+        counts: what became of its records.
+    """
+
+    name: str
+    limit: int
+    held: int
+    in_flight: tuple[Work, ...]
+    partitions: tuple[PartitionStanding, ...]
+    joined: bool
+    rebalancing: bool
+    rebalances: int
+    polls: int
+    last_begin_at: float
+    last_ack_at: float | None
+    counts: Counts
+
+    @property
+    def lag(self) -> int:
+        """How many records of its partitions are not committed."""
+        return sum(each.lag for each in self.partitions)
 
 
 class StageApp:
-    """One stage as a Faust app with one agent.
+    """A Faust app with one agent, which runs a function over the records of a topic.
 
     Args:
-        runner: brings each record to its outcome.
+        name: of the stage; the consumer group is named after it.
+        topic: what it reads.
+        run: brings each record to its outcome.
         settings: brokers, names and time-outs.
-        in_flight: how many records the stage works on at once; the rest waits in Kafka.
+        in_flight: how many records are worked on at once; the rest waits in Kafka.
+        now: the watch's clock, in seconds.
+        on_drain: called when a rebalance or a stop begins to wait for what is in flight.
+        on_assigned: called when there is a new assignment, before any of its records is delivered.
     """
 
-    def __init__(self, runner: StageRunner, settings: Settings, *, in_flight: int) -> None:
-        self.name = runner.stage.name
-        self._runner = runner
+    def __init__(
+        self,
+        name: str,
+        topic: Topic,
+        run: Run,
+        settings: Settings,
+        *,
+        in_flight: int,
+        now: Callable[[], float],
+        on_drain: Callable[[], None] | None = None,
+        on_assigned: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = name
+        self._run = run
+        self._limit = in_flight
+        self._on_drain = on_drain
+        self._on_assigned = on_assigned
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._tasks = KeyedTasks(in_flight, self._fail)
         self._assigned = asyncio.Event()
+        self._progress = Progress(now)
         self.app = _faust_app(self.name, settings, in_flight)
-        topic = self.app.topic(runner.stage.source.name, key_serializer="raw", value_serializer="raw")
-        self.app.agent(topic, name=f"headrace.{self.name}")(self._consume)
-        self.app.on_partitions_assigned.connect(self._on_assigned)
+        source = self.app.topic(topic.name, key_serializer="raw", value_serializer="raw")
+        self.app.agent(source, name=f"headrace.{self.name}")(self._consume)
+        self.app.on_partitions_assigned.connect(self._assign)
 
     async def start(self) -> None:
         """Join the consumer group; returns once partitions are assigned."""
@@ -57,6 +115,24 @@ class StageApp:
     async def stop(self) -> None:
         """Stop fetching, finish what is in flight within the drain time-out, commit, leave."""
         await self.app.stop()
+
+    def view(self) -> View:
+        """Return what the app is doing. Asks nobody."""
+        joined = self._assigned.is_set()
+        return View(
+            name=self.name,
+            limit=self._limit,
+            held=self._tasks.in_flight,
+            in_flight=self._progress.in_flight,
+            partitions=self._consumer.standings() if joined else (),
+            joined=joined,
+            rebalancing=self.app.rebalancing,
+            rebalances=self.app.rebalancing_count,
+            polls=self._consumer.polls if joined else 0,
+            last_begin_at=self._progress.last_begin_at,
+            last_ack_at=self._progress.last_ack_at,
+            counts=self._progress.counts,
+        )
 
     async def wait_crashed(self) -> BaseException:
         """Return the fault that ended the app."""
@@ -70,11 +146,18 @@ class StageApp:
             return self._failed.result()
         return self.app.crash_reason or RuntimeError(f"stage {self.name} crashed")
 
+    @property
+    def _consumer(self) -> SafeConsumer:
+        consumer: Any = self.app.consumer
+        return cast("SafeConsumer", consumer)
+
     def _fail(self, fault: BaseException) -> None:
         if not self._failed.done():
             self._failed.set_result(fault)
 
-    async def _on_assigned(self, *_: object, **__: object) -> None:
+    async def _assign(self, *_: object, **__: object) -> None:
+        self._consumer.on_drain = self._on_drain
+        self._on_assigned()
         self._assigned.set()
 
     async def _consume(self, stream: Any) -> None:
@@ -84,54 +167,25 @@ class StageApp:
     def _work(self, stream: Any, event: Any) -> Callable[[], Any]:
         # The closure holds the event: Faust tracks what is in flight by weak references.
         async def work() -> None:
-            await self._runner.run(_record(event.message))
-            await stream.ack(event)
+            record = _record(event.message)
+            work = self._progress.begin(record)
+            try:
+                done = await self._run(record, work)
+                if done:
+                    await stream.ack(event)
+                else:
+                    self._consumer.hand_back(event.message)
+                self._progress.end(work, acked=done)
+            finally:
+                self._progress.abandon(work)
 
         return work
-
-
-async def run_apps(apps: Sequence[StageApp], *, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Run stage apps side by side until SIGTERM or SIGINT, or until one of them crashes.
-
-    Raises:
-        BaseException: what crashed a stage. The process should end and be restarted: the events that
-            were in flight are delivered again.
-    """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    crashes = [asyncio.ensure_future(app.wait_crashed()) for app in apps]
-    stopped = asyncio.ensure_future(stop.wait())
-    starting = asyncio.ensure_future(_start_all(apps, on_ready))
-    try:
-        await asyncio.wait([stopped, *crashes], return_when=asyncio.FIRST_COMPLETED)
-        for crash in crashes:
-            if crash.done():
-                raise crash.result()
-    finally:
-        for task in (starting, stopped, *crashes):
-            task.cancel()
-        await _stop_all(apps)
-
-
-async def _start_all(apps: Sequence[StageApp], on_ready: Callable[[], None]) -> None:
-    await asyncio.gather(*(app.start() for app in apps))
-    log.info("worker.ready", stages=[app.name for app in apps])
-    on_ready()
-
-
-async def _stop_all(apps: Sequence[StageApp]) -> None:
-    stopping = asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
-    try:
-        await asyncio.wait_for(stopping, transport.SafeConsumer.drain_timeout_s + _LEAVE_TIMEOUT_S)
-    except TimeoutError:
-        log.warning("worker.stop_timed_out", stages=[app.name for app in apps])
 
 
 def _faust_app(stage: str, settings: Settings, in_flight: int) -> faust.App:
     transport.register()
     transport.SafeConsumer.drain_timeout_s = settings.drain_timeout_s
+    transport.SafeConsumer.revoke_drain_s = settings.revoke_drain_s
     return faust.App(
         f"headrace.{stage}",
         broker=[f"{transport.SCHEME}://{host}" for host in settings.kafka_bootstrap.split(",")],
@@ -149,7 +203,7 @@ def _faust_app(stage: str, settings: Settings, in_flight: int) -> faust.App:
         consumer_group_instance_id=f"{settings.instance_id}.{stage}",
         broker_session_timeout=_SESSION_TIMEOUT_S,
         broker_heartbeat_interval=_HEARTBEAT_S,
-        broker_rebalance_timeout=_REBALANCE_TIMEOUT_S,
+        broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
         broker_commit_interval=_COMMIT_INTERVAL_S,
         # Twice what is in flight is the back-pressure: the rest of a burst waits in Kafka.
         broker_max_poll_records=2 * in_flight,
@@ -160,11 +214,11 @@ def _faust_app(stage: str, settings: Settings, in_flight: int) -> faust.App:
 
 
 def _record(message: Any) -> Record:
-    return Record(
+    return Record.read(
         topic=message.topic,
         partition=message.partition,
         offset=message.offset,
-        timestamp_ms=int((message.timestamp or 0) * 1000),
+        timestamp_ms=round((message.timestamp or 0) * 1000),
         key=message.key,
         value=message.value,
         headers=tuple((key, value or b"") for key, value in _headers(message.headers)),

@@ -8,7 +8,7 @@ from agents import admission
 from agents.outcomes import decided, senders_mistake
 from agents.stage import Record
 from streams.dead_letters import dead_letter
-from streams.errors import InputError
+from streams.errors import InputError, TransientFault
 from streams.events import (
     ChatRequested,
     Envelope,
@@ -39,25 +39,46 @@ class DeadLetters:
         self, record: Record, event: Event | None, *, stage: str, fault: BaseException
     ) -> Sequence[Emit]:
         """Return the dead letter, and what tells the sender."""
-        return (dead_letter(record, stage=stage, fault=fault), *self.tell(record, event, error_info(fault)))
+        return (dead_letter(record, stage=stage, fault=fault), *self.tell(record, event, fault))
 
-    def tell(self, record: Record, event: Event | None, error: ErrorInfo) -> Sequence[Emit]:
+    def give_up(
+        self, record: Record, event: Event | None, *, stage: str, fault: TransientFault
+    ) -> Sequence[Emit]:
+        """Return what tells the sender that the deadline came first. Nothing is wrong with the record.
+
+        A replay that was never registered is a dead letter again: what an operator sent must not vanish.
+        """
+        if _is_unregistered_replay(record, fault):
+            return self.bury(record, event, stage=stage, fault=fault)
+        return self.tell(record, event, fault)
+
+    def tell(self, record: Record, event: Event | None, fault: BaseException) -> Sequence[Emit]:
         """Return what tells the sender of a failure: nothing where no request id can be read.
 
         A request that was never understood was never accepted: it gets a reply, but neither a
-        registration nor a log record, which might belong to a good request with the same id. Nor may
-        what failed in *cost* come to *cost* again: its sender gets the reply straight away.
+        registration nor a log record, which might belong to a good request with the same id. Nor has anybody
+        looked whether a replay that could not be registered belongs to the request that it names: its outcome
+        would replace that request's. And what failed in *cost* may not come to *cost* again: its sender gets
+        the reply straight away.
         """
+        error = error_info(fault)
         if isinstance(event, OutcomeReached):
-            reply = Reply(request_id=event.envelope.request_id, status=Status.FAILED, error=error)
+            reply = Reply(
+                request_id=event.envelope.request_id,
+                status=Status.FAILED,
+                error=error,
+                replay=event.envelope.replay,
+            )
             return (admission.reply_emit(reply, event.envelope.reply_to),)
         request_id = admission.request_id_of(record, event if isinstance(event, ChatRequested) else None)
         if request_id is None:
             return ()
-        if event is None and record.topic == REQUESTS.name:
-            reply_to = self._reply_address(record)
-            reply = Reply(request_id=request_id, status=Status.FAILED, error=error)
-            return (admission.reply_emit(reply, reply_to),)
+        unknown = event is None or _is_unregistered_replay(record, fault)
+        if unknown and record.topic == REQUESTS.name:
+            reply = Reply(
+                request_id=request_id, status=Status.FAILED, error=error, replay=record.again.replay
+            )
+            return (admission.reply_emit(reply, self._reply_address(record)),)
         envelope = getattr(event, "envelope", None) or self._stand_in(record, event, request_id)
         return decided(envelope, Status.FAILED, error=error)
 
@@ -82,8 +103,22 @@ def error_info(fault: BaseException) -> ErrorInfo:
     """Return what the sender is told: its own mistakes in full, our bugs without the internals."""
     if isinstance(fault, InputError):
         return senders_mistake(fault)
+    if isinstance(fault, TransientFault):
+        return ErrorInfo(
+            type="unavailable_error",
+            code="dependency_unavailable",
+            message=f"a dependency did not answer in time ({type(fault).__name__}); try again",
+        )
     return ErrorInfo(
         type="api_error",
         code="internal_error",
         message="Headrace failed to process this request; it is kept as a dead letter",
     )
+
+
+def _is_unregistered_replay(record: Record, fault: BaseException) -> bool:
+    """Whether a replayed request failed because the registry did not answer, or may have.
+
+    What follows from a request that was registered is read from another topic.
+    """
+    return record.topic == REQUESTS.name and record.again.replay > 0 and isinstance(fault, TransientFault)

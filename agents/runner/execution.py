@@ -1,13 +1,13 @@
 """The life of one record in a stage, from its delivery to its acknowledgement. Knows nothing of Faust.
 
 Whatever happens, a record ends in exactly one durable outcome: the broker has acknowledged what the
-stage made of it, or its dead letter. Only then may its offset be committed.
+stage made of it, its copy on the retry topic, or its dead letter. Only then may its offset be committed.
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -15,14 +15,19 @@ import structlog
 
 from agents import admission
 from agents.runner.dead_letters import DeadLetters
-from agents.stage import Delivery, Record, Stage
+from agents.runner.progress import Work
+from agents.runner.retries import Bury, GiveUp, PutAside, RetryPolicy, Situation, Wait, backoff_s, decide
+from agents.runner.sending import Lost, Publishes, Sends, Sleep
+from agents.runner.stamps import stamped, timing
+from agents.stage import Delivery, Record, Salvages, Stage
 from streams import codec
 from streams.dead_letters import dead_letter
-from streams.errors import InputError, TransientFault, Undeliverable, UnknownTopic
-from streams.events import ErrorInfo, Event, OutcomeReached, Reply, Timing
-from streams.publisher import Emit, Publisher
+from streams.errors import InputError, TransientFault, UnknownTopic
+from streams.events import Event, OutcomeReached, Reply
+from streams.publisher import Emit
+from streams.redelivery import put_aside
+from streams.topics import RETRIES
 
-_MAX_BACKOFF_S = 2.0
 _TRIES_TO_NOTE_DELIVERY = 5
 
 log = structlog.get_logger(__name__)
@@ -34,12 +39,8 @@ class _Decision(msgspec.Struct, frozen=True, kw_only=True):
     emits: Sequence[Emit]
     event: Event | None = None
     delivery: Delivery[Any] | None = None
+    put_aside: bool = False
     buried: bool = False
-
-
-class _Lost(msgspec.Struct, frozen=True):
-    emit: Emit
-    fault: Undeliverable
 
 
 class StageRunner:
@@ -49,7 +50,10 @@ class StageRunner:
         stage: what to do with an event.
         publisher: where its records go.
         dead_letters: what to do when it fails.
-        default_deadline_ms: for events that carry no deadline yet.
+        retry: how transient faults are waited out.
+        default_deadline_ms: for requests that name no deadline.
+        until_deadline: whether the stage may work on a record until its request's deadline, because it waits
+            for somebody slow. The others are done within seconds, and count as stuck if they are not.
         clock: the time, UTC-aware.
         sleep: how to wait between two tries.
     """
@@ -57,33 +61,44 @@ class StageRunner:
     def __init__(
         self,
         stage: Stage[Any],
-        publisher: Publisher,
+        publisher: Publishes,
         dead_letters: DeadLetters,
         *,
+        retry: RetryPolicy,
         default_deadline_ms: int,
+        until_deadline: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.stage = stage
-        self._publisher = publisher
+        self._sends = Sends(publisher, stage=stage.name, sleep=sleep)
         self._dead_letters = dead_letters
-        self._default_deadline = timedelta(milliseconds=default_deadline_ms)
+        self._retry = retry
+        self._default_deadline_ms = default_deadline_ms
+        self._until_deadline = until_deadline
         self._clock = clock
         self._sleep = sleep
 
-    async def run(self, record: Record) -> None:
-        """Bring a record to its durable outcome. Returns only then."""
-        started_at = self._clock()
-        decision = await self._decide(record)
-        timing = self._timing(record, started_at, decision.emits)
-        emits = [self._stamp(emit, timing) for emit in decision.emits]
-        lost = await self._send(emits)
-        if lost:
-            await self._make_good(record, decision, emits, lost)
-        if decision.delivery is not None:
-            await self._note_delivery(decision.delivery)
+    async def run(self, record: Record, work: Work | None = None) -> bool:
+        """Bring a record to its durable outcome. Returns only then: always True, it may be acknowledged.
 
-    async def _decide(self, record: Record) -> _Decision:
+        Args:
+            record: as it was read.
+            work: where to note what becomes of it.
+        """
+        work = work or Work(record.place, 0.0)
+        started_at = self._clock()
+        decision = await self._decide(record, work)
+        work.put_aside, work.buried = decision.put_aside, decision.buried
+        entry = timing(self.stage.name, record, decision.emits, started_at=started_at, ended_at=self._clock())
+        emits = [stamped(emit, self.stage.name, entry) for emit in decision.emits]
+        lost = await self._sends.all(emits)
+        arrived = await self._make_good(record, decision, emits, lost) if lost else True
+        if decision.delivery is not None and arrived:
+            await self._note_delivery(decision.delivery)
+        return True
+
+    async def _decide(self, record: Record, work: Work) -> _Decision:
         """Return what is to be sent; never raises for a fault of the record or the stage.
 
         `handle` and `delivered` are given the very same delivery.
@@ -93,44 +108,91 @@ class StageRunner:
         try:
             event = codec.decode(record.value, event_class, record.headers)
         except InputError as fault:
-            log.warning("record.undecodable", stage=self.stage.name, at=record.address, error=fault.message)
+            log.warning("record.undecodable", stage=self.stage.name, at=record.place, error=fault.message)
             return self._bury(record, None, fault)
         delivery: Delivery[Any] = Delivery(event=event, record=record)
         try:
-            return await self._handle_in_time(delivery)
+            event = admission.renewed(event, record, default_deadline_ms=self._default_deadline_ms)
+            delivery = Delivery(event=event, record=record)
+            return await self._handle_in_time(delivery, work)
         except InputError as fault:
-            log.warning("record.refused", stage=self.stage.name, at=record.address, error=fault.message)
-            return self._bury(record, event, fault)
+            log.warning("record.refused", stage=self.stage.name, at=record.place, error=fault.message)
+            return self._bury(record, await self._salvaged(delivery, fault), fault)
         except Exception as fault:
             # The one place that catches everything: a bug must not lose the record or stop the stage.
-            log.exception("stage.failed", stage=self.stage.name, at=record.address)
-            return self._bury(record, event, fault)
+            log.exception("stage.failed", stage=self.stage.name, at=record.place)
+            return self._bury(record, await self._salvaged(delivery, fault), fault)
 
-    async def _handle_in_time(self, delivery: Delivery[Any]) -> _Decision:
-        """Handle the event, waiting out transient faults until its deadline: the last try is made at it."""
-        deadline_at = self._deadline(delivery)
-        tries = 0
+    async def _handle_in_time(self, delivery: Delivery[Any], work: Work) -> _Decision:
+        """Handle the event, waiting out transient faults: in place at first, then on the retry topic."""
+        record, deadline_at = delivery.record, self._deadline(delivery)
+        began_at, tries = self._clock(), 0
+        if self._until_deadline:
+            work.may_take((deadline_at - began_at).total_seconds())
         while True:
             try:
                 emits = await self.stage.handle(delivery)
                 return _Decision(emits=emits, event=delivery.event, delivery=delivery)
-            except TransientFault as fault:
-                tries += 1
-                left_s = (deadline_at - self._clock()).total_seconds()
-                if left_s <= 0:
-                    log.warning("stage.gave_up", stage=self.stage.name, tries=tries, error=str(fault))
-                    told = self._dead_letters.tell(delivery.record, delivery.event, _unavailable(fault))
-                    return _Decision(emits=told, event=delivery.event)
-                wait_s = min(self._backoff_s(tries, fault), left_s)
-            await self._sleep(wait_s)
+            except TransientFault as transient:
+                fault, tries = transient, tries + 1
+            at = Situation(
+                now=self._clock(),
+                began_at=began_at,
+                deadline_at=deadline_at,
+                tries=tries,
+                attempt=record.again.attempt,
+                terminal=isinstance(delivery.event, OutcomeReached),
+            )
+            match decide(at, fault, self._retry, jitter=random.random):
+                case Wait(seconds):
+                    await self._sleep(seconds)
+                case PutAside(not_before):
+                    return self._put_aside(delivery, fault, not_before)
+                case GiveUp():
+                    log.warning("stage.gave_up", stage=self.stage.name, at=record.place, error=str(fault))
+                    event = await self._salvaged(delivery, fault)
+                    told = self._dead_letters.give_up(record, event, stage=self.stage.name, fault=fault)
+                    return _Decision(emits=told, event=event)
+                case Bury():
+                    log.warning("stage.retries_used_up", stage=self.stage.name, at=record.place)
+                    return self._bury(record, await self._salvaged(delivery, fault), fault)
+
+    def _put_aside(self, delivery: Delivery[Any], fault: TransientFault, not_before: datetime) -> _Decision:
+        """Leave a copy of the record on the retry topic, in its place.
+
+        Records of its key that came after it may overtake it. That is safe, because no stage relies on their
+        order: those of one request are its repeats, which the registry, the journal and the settlement tell
+        apart by the address of the first record, whichever comes first; and a copy has that address. Within
+        the stage's topic it comes back to the partition it had, so that it still is never worked on at the
+        same time as they are.
+        """
+        record = delivery.record
+        log.warning(
+            "record.put_aside",
+            stage=self.stage.name,
+            at=record.place,
+            attempt=record.again.attempt + 1,
+            until=not_before.isoformat(),
+            error=str(fault),
+        )
+        headers = put_aside(
+            record,
+            not_before_ms=int(not_before.timestamp() * 1000),
+            reason=f"{type(fault).__name__}: {fault}",
+        )
+        copy = Emit(topic=RETRIES.name, key=record.key, value=record.value, headers=headers)
+        return _Decision(emits=(copy,), event=delivery.event, put_aside=True)
 
     async def _make_good(
-        self, record: Record, decision: _Decision, emits: Sequence[Emit], lost: Sequence[_Lost]
-    ) -> None:
+        self, record: Record, decision: _Decision, emits: Sequence[Emit], lost: Sequence[Lost]
+    ) -> bool:
         """Bring what no retry can deliver to another durable end.
 
         A reply whose topic is gone comes to our own reply topic. Anything else makes the record a dead
         letter; its sender is told, but for one that has its reply already.
+
+        Returns:
+            Whether what the stage made of the record has arrived: if not, a replay must find it undone.
         """
         homeless = [each for each in lost if _is_homeless(each)]
         more = [admission.to_own_topic(each.emit) for each in homeless]
@@ -138,44 +200,28 @@ class StageRunner:
         if others and not decision.buried:
             gone = {id(each.emit) for each in others}
             replied = any(isinstance(emit.value, Reply) and id(emit) not in gone for emit in emits)
-            more += (
-                [dead_letter(record, stage=self.stage.name, fault=others[0].fault)]
-                if replied
-                else self._bury(record, decision.event, others[0].fault).emits
-            )
-        for each in (*others, *await self._send(more)):
+            fault = others[0].fault
+            if replied:
+                more.append(dead_letter(record, stage=self.stage.name, fault=fault))
+            else:
+                kept = decision.delivery and await self._salvaged(decision.delivery, fault)
+                more += self._bury(record, kept or decision.event, fault).emits
+        for each in (*others, *await self._sends.all(more)):
             log.error(
                 "record.undeliverable", stage=self.stage.name, topic=each.emit.topic, error=str(each.fault)
             )
+        return not others
 
-    async def _send(self, emits: Sequence[Emit]) -> list[_Lost]:
-        """Send until the broker has acknowledged each; what is not acknowledged must not be committed.
-
-        Returns those that no retry can help.
-        """
-        waiting, lost, tries = list(emits), list[_Lost](), 0
-        while waiting:
-            results = await asyncio.gather(
-                *(self._publisher.publish(emit) for emit in waiting), return_exceptions=True
-            )
-            faults = [each for each in results if isinstance(each, BaseException)]
-            unexpected = [each for each in faults if not isinstance(each, (TransientFault, Undeliverable))]
-            if unexpected:
-                raise unexpected[0]
-            lost += [
-                _Lost(emit, each)
-                for emit, each in zip(waiting, results, strict=True)
-                if isinstance(each, Undeliverable)
-            ]
-            waiting = [
-                emit for emit, each in zip(waiting, results, strict=True) if isinstance(each, TransientFault)
-            ]
-            transient = [each for each in faults if isinstance(each, TransientFault)]
-            if transient:
-                tries += 1
-                log.warning("stage.send_failed", stage=self.stage.name, tries=tries, error=str(transient[0]))
-                await self._sleep(self._backoff_s(tries, transient[0]))
-        return lost
+    async def _salvaged(self, delivery: Delivery[Any], fault: BaseException) -> Event:
+        """Return the event as it is to be told of: with what the stage has spent on it, if anything."""
+        event: Event = delivery.event
+        if not isinstance(self.stage, Salvages):
+            return event
+        try:
+            return await self.stage.salvage(delivery, fault)
+        except Exception:
+            log.exception("stage.salvage_failed", stage=self.stage.name, at=delivery.record.place)
+            return event
 
     async def _note_delivery(self, delivery: Delivery[Any]) -> None:
         for tries in range(1, _TRIES_TO_NOTE_DELIVERY + 1):
@@ -183,7 +229,7 @@ class StageRunner:
                 await self.stage.delivered(delivery)
             except TransientFault as fault:
                 log.warning("stage.note_failed", stage=self.stage.name, tries=tries, error=str(fault))
-                await self._sleep(self._backoff_s(tries, fault))
+                await self._sleep(backoff_s(tries, jitter=random.random))
             else:
                 return
 
@@ -196,64 +242,10 @@ class StageRunner:
         if envelope is not None:
             deadline: datetime = envelope.deadline_at
             return deadline
-        return delivery.record.written_at + self._default_deadline
-
-    def _timing(self, record: Record, started_at: datetime, emits: Sequence[Emit]) -> Timing:
-        return Timing(
-            stage=self.stage.name,
-            started_at=started_at,
-            queue_us=max(0, _micros(started_at - record.written_at)),
-            work_us=_micros(self._clock() - started_at),
-            outcome=_outcome(emits),
+        return admission.deadline_of(
+            delivery.record, delivery.event, default_deadline_ms=self._default_deadline_ms
         )
 
-    def _stamp(self, emit: Emit, timing: Timing) -> Emit:
-        """Add the stage's timing to the envelope, and the CloudEvents headers to the record."""
-        if not isinstance(emit.value, Event):
-            return emit
-        event = emit.value
-        envelope = getattr(event, "envelope", None)
-        if envelope is not None:
-            event = msgspec.structs.replace(
-                event, envelope=msgspec.structs.replace(envelope, timings=(*envelope.timings, timing))
-            )
-        headers = codec.event_headers(
-            event,
-            event_id=_event_id(event, emit),
-            source=f"headrace/{self.stage.name}",
-            traceparent=envelope.traceparent if envelope is not None else None,
-        )
-        return msgspec.structs.replace(emit, value=event, headers=(*headers, *emit.headers))
 
-    @staticmethod
-    def _backoff_s(tries: int, fault: TransientFault) -> float:
-        exponential: float = min(0.05 * 2.0**tries, _MAX_BACKOFF_S)
-        return min(max(exponential, fault.retry_after_s * 0.1), _MAX_BACKOFF_S) * random.uniform(0.75, 1.25)
-
-
-def _is_homeless(lost: _Lost) -> bool:
+def _is_homeless(lost: Lost) -> bool:
     return isinstance(lost.emit.value, Reply) and isinstance(lost.fault, UnknownTopic)
-
-
-def _event_id(event: Event, emit: Emit) -> str:
-    """Return an id by which a repeat of the event is recognised: a booking's own, or its request's."""
-    return str(getattr(event, "entry_id", None) or getattr(event, "request_id", None) or emit.key)
-
-
-def _outcome(emits: Sequence[Emit]) -> str:
-    for emit in emits:
-        if isinstance(emit.value, OutcomeReached):
-            return emit.value.status.value
-    return "passed" if emits else "dropped"
-
-
-def _unavailable(fault: TransientFault) -> ErrorInfo:
-    return ErrorInfo(
-        type="unavailable_error",
-        code="dependency_unavailable",
-        message=f"a dependency did not answer before the deadline ({type(fault).__name__}); try again",
-    )
-
-
-def _micros(duration: timedelta) -> int:
-    return duration // timedelta(microseconds=1)

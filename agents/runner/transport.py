@@ -6,50 +6,72 @@ commit passes a slow one, and a crash loses the slow one. This consumer remember
 instead, and commits up to the lowest delivered offset that is not acked yet.
 """
 
-import logging
+import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from typing import Any, ClassVar
 
+import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import TRANSPORTS
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as StockConsumer
 from faust.transport.drivers.aiokafka import Transport as StockTransport
 from faust.types import TP, Message
 
-SCHEME = "headrace"
+from agents.runner.consumer_thread import ConsumerThread, Place, faust_log
 
-#: Faust asks the broker to hold an empty fetch for 1.5 s, and a commit waits behind it.
-_FETCH_MAX_WAIT_MS = 50
+SCHEME = "headrace"
 
 log = structlog.get_logger(__name__)
 
 
-#: Faust names a service's log after its module; its chatter belongs to Faust.
-_faust_log = logging.getLogger("faust.transport.headrace")
+class PartitionStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a consumer has got with one partition, as far as it knows without asking the broker.
 
+    Attributes:
+        topic: the topic.
+        partition: its number.
+        committed: the committed offset; None where nothing was committed yet.
+        committable: the offset that the next commit will commit; None where there is none yet.
+        position: the offset of the next record that will be handed to Faust.
+        highwater: the partition's end, as of the last answer to a fetch.
+        in_hand: how many records were delivered and are not acknowledged.
+        fetched_at_ms: when the last answer to a fetch came.
+    """
 
-class _ConsumerThread(AIOKafkaConsumerThread):
-    """Faust's consumer thread, with a shorter fetch."""
+    topic: str
+    partition: int
+    committed: int | None
+    committable: int | None
+    position: int | None
+    highwater: int | None
+    in_hand: int
+    fetched_at_ms: int | None
 
-    logger = _faust_log
-
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = _FETCH_MAX_WAIT_MS  # noqa: SLF001  # hard-coded in Faust, no setting
-        return consumer
+    @property
+    def lag(self) -> int:
+        """How many records are not committed yet; what is not known counts as none."""
+        begin = self.committed if self.committed is not None else self.position
+        return max(0, self.highwater - begin) if self.highwater is not None and begin is not None else 0
 
 
 class SafeConsumer(StockConsumer):
     """A consumer whose commits are a watermark below everything in flight."""
 
-    logger = _faust_log
+    logger = faust_log
 
-    #: How long a revoke or a stop waits for events in flight, in seconds; Faust waits for ever.
+    #: How long a stop waits for events in flight, in seconds; Faust waits for ever.
     drain_timeout_s: ClassVar[float] = 40.0
+    #: The same for a revoke: meanwhile nobody in the group is served. What stays in flight is worked on, and
+    #: comes again; where its partition has moved, the other member takes it over.
+    revoke_drain_s: ClassVar[float] = 3.0
+
+    #: Called when a drain begins: fetching has stopped, and the rebalance or the stop waits for us.
+    on_drain: Callable[[], None] | None = None
+
+    #: How often Faust's loop has asked for records: about every second, whether there are any or not.
+    polls: int = 0
 
     _delivered: MutableMapping[TP, deque[int]]
     _watermark: MutableMapping[TP, int]
@@ -57,18 +79,59 @@ class SafeConsumer(StockConsumer):
     def __init__(self, transport: Any, callback: Any, *args: Any, **kwargs: Any) -> None:
         self._delivered = defaultdict(deque)
         self._watermark = {}
+        self._place: Place | None = None
+        self._open, self._sought = asyncio.Event(), False
         super().__init__(transport, callback, *args, **kwargs)
+        self._read_offset = _NothingRead()
         self._pass_on = self.callback
         self.callback = self._deliver
 
-    def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109  # Faust's
+        """Yield the next records; none between a revoke and the seek that follows the assignment.
+
+        Faust drops what it has fetched when a rebalance begins and trusts a seek to bring it back. Here a
+        batch waits, and is dropped only where the reading has been set back to before it.
+        """
+        fetched: Any = (await self._wait_next_records(timeout))[0]
+        if not fetched:
+            return
+        for tp, record in self.scheduler.iterate(fetched):
+            if not self._open.is_set():
+                await self.wait_first(self._open.wait())
+            if self.should_stop or not self._follows_on(fetched.place):
+                return
+            yield tp, self._to_message(tp, record)
+
+    def _follows_on(self, place: Place) -> bool:
+        """Whether records from `place` come next; the first ones of a new place begin the tracking anew."""
+        thread: Any = self._thread
+        if not thread.place.is_same(place):
+            return False
+        if not place.is_same(self._place):
+            self._delivered.clear()
+            self._place = place
+        return True
+
+    def resume_flow(self) -> None:
+        """Go on; Faust also says so before it has gone back to what is committed, which is too early."""
+        super().resume_flow()
+        if self._sought:
+            self._open.set()
+
+    def _shut(self) -> None:
+        """Deliver and track nothing more until the reading has been set back."""
+        self._sought = False
+        self._open.clear()
+        self._place = None
 
     async def _deliver(self, message: Message) -> None:
         if self.app.topics.acks_enabled_for(message.topic):
             delivered = self._delivered[message.tp]
-            # After a seek back the same offsets come again; they are tracked from their first delivery.
-            if not delivered or message.offset > delivered[-1]:
+            # A straggler from before a revoke will be delivered again: it must not be tracked now.
+            if self._place is not None and (not delivered or message.offset > delivered[-1]):
                 delivered.append(message.offset)
         await self._pass_on(message)
 
@@ -85,6 +148,45 @@ class SafeConsumer(StockConsumer):
             self._forget_below(tp, self._watermark[tp])
         return self._watermark.get(tp)
 
+    def standings(self) -> tuple[PartitionStanding, ...]:
+        """Return how far each assigned partition is. Asks nobody."""
+        thread: Any = self._thread
+        consumer = thread and thread._consumer  # noqa: SLF001  # Faust keeps it to itself
+        subscription = consumer and consumer._subscription.subscription  # noqa: SLF001  # so does aiokafka
+        assignment = subscription and subscription.assignment
+        return tuple(self._standing(tp, assignment) for tp in assignment.tps) if assignment else ()
+
+    def _standing(self, at: Any, assignment: Any) -> PartitionStanding:
+        tp = TP(at.topic, at.partition)
+        state = assignment.state_value(at)
+        delivered, acked = self._delivered.get(tp, ()), self._acked_index.get(tp, ())
+        done = self._watermark.get(tp)
+        for offset in delivered:
+            if offset not in acked:
+                break
+            done = offset + 1
+        return PartitionStanding(
+            topic=tp.topic,
+            partition=tp.partition,
+            committed=self._committed_offset.get(tp),
+            committable=done,
+            position=state and state._position,  # noqa: SLF001  # `position` asserts that it is known
+            highwater=state and state.highwater,
+            in_hand=max(0, len(delivered) - len(acked)),
+            fetched_at_ms=state and state.timestamp,
+        )
+
+    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109  # Faust's signature
+        self.polls += 1
+        return await super()._wait_next_records(timeout)
+
+    def hand_back(self, message: Message) -> None:
+        """Let go of a record that is not done: it will be delivered again, so no drain waits for it."""
+        self._unacked_messages.discard(message)
+        waiting = self._waiting_for_ack
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
     def _forget_below(self, tp: TP, offset: int) -> None:
         """Drop acks that a commit already covers: copies of events that were delivered twice."""
         acked = self._acked[tp]
@@ -96,6 +198,7 @@ class SafeConsumer(StockConsumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Drain and commit what is in flight, and only then forget the partitions."""
+        self._shut()
         self._active_partitions.difference_update(revoked)
         self._paused_partitions.difference_update(revoked)
         await self._on_partitions_revoked(revoked)
@@ -115,10 +218,15 @@ class SafeConsumer(StockConsumer):
         for mapping in tracked:
             mapping.pop(tp, None)
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Begin with new partitions."""
+        self._shut()
+        await super().on_partitions_assigned(assigned, generation_id)
+
     async def perform_seek(self) -> None:
         """Go back to what is committed: everything after it will be delivered again."""
-        self._delivered.clear()
         await super().perform_seek()
+        self._sought = True
 
     async def seek(self, partition: TP, offset: int) -> None:
         """Go to `offset`: what was delivered of this partition may be delivered again."""
@@ -130,7 +238,10 @@ class SafeConsumer(StockConsumer):
 
         Faust's own loop swallows a cancellation, so that no timeout around it would end it.
         """
-        deadline = time.monotonic() + self.drain_timeout_s
+        stopping = self.app.should_stop or self.should_stop
+        deadline = time.monotonic() + (self.drain_timeout_s if stopping else self.revoke_drain_s)
+        if self.on_drain is not None:
+            self.on_drain()
         while not self.should_stop and self._unacked_messages:
             await self.commit()
             if not self._unacked_messages:
@@ -141,6 +252,13 @@ class SafeConsumer(StockConsumer):
             await self._wait_for_ack(timeout=1)
             self._clean_unacked_messages()
         await self.commit_and_end_transactions()
+
+
+class _NothingRead(defaultdict[TP, int | None]):
+    """What Faust has read of each partition. It would drop what comes again after a seek as read already."""
+
+    def __getitem__(self, tp: TP) -> int | None:
+        return None
 
 
 class Transport(StockTransport):

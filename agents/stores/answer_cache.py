@@ -19,16 +19,45 @@ from streams.store import store_faults
 _PREFIX = "headrace:cache:"
 _CANDIDATES = 3
 _EVICT_AT_ONCE = 64
+#: A record is not delivered again longer after its first delivery than the longest deadline, and some.
+_MISS_TTL_S = 24 * 3600
 
 
-# One step, or two writers at once would each take out what the other has already made room for.
-_TAKE_OUT = """
-local index, now, most, at_once = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+# Each operation is one script, so one round trip: a client's share of a round trip is more than Redis's.
+
+# What is found without an answer has expired: it leaves the vector set.
+_SIMILAR = """
+local vectors, vector, most, prefix = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local found, answers = redis.call('VSIM', vectors, 'FP32', vector, 'WITHSCORES', 'COUNT', most), {}
+for place = 1, #found, 2 do
+  local answer = redis.call('GET', prefix .. found[place])
+  if answer then
+    answers[#answers + 1] = found[place + 1]
+    answers[#answers + 1] = answer
+  else
+    redis.call('VREM', vectors, found[place])
+  end
+end
+return answers
+"""
+
+# Returns the entries that leave for the new one: what expired, and of the rest what expires first. In the
+# same step, or two writers at once would each take out what the other has already made room for.
+_PUT = """
+local answer, index, vectors = KEYS[1], KEYS[2], KEYS[3]
+local data, member, name, vector = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local now, ends, ttl, most, at_once = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
+redis.call('SET', answer, data, 'EX', ttl)
+redis.call('ZADD', index, ends, member)
+if vector ~= '' then
+  redis.call('VADD', vectors, 'FP32', vector, name)
+  redis.call('EXPIRE', vectors, ttl)
+end
 local leaving = redis.call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, at_once)
 local surplus = math.min(redis.call('ZCARD', index) - #leaving - most, at_once)
 if surplus > 0 then
-  for _, member in ipairs(redis.call('ZRANGE', index, #leaving, #leaving + surplus - 1)) do
-    leaving[#leaving + 1] = member
+  for _, each in ipairs(redis.call('ZRANGE', index, #leaving, #leaving + surplus - 1)) do
+    leaving[#leaving + 1] = each
   end
 end
 if #leaving > 0 then redis.call('ZREM', index, unpack(leaving)) end
@@ -46,6 +75,13 @@ class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     provider: str | None
     finish_reason: str
     cached_at: datetime
+
+
+class Exact(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of exactly this query, and whether this very request was sent to a model before."""
+
+    answer: CachedAnswer | None = None
+    missed_before: bool = False
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,92 +108,74 @@ class AnswerCache:
         self._ttl_s = ttl_s
         self._max_entries = max_entries
         self._clock = clock
-        self._take_out = self._redis.register_script(_TAKE_OUT)
+        self._similar = self._redis.register_script(_SIMILAR)
+        self._put = self._redis.register_script(_PUT)
 
-    async def exact(self, slot: CacheSlot) -> CachedAnswer | None:
-        """Return the answer to exactly this query, or None."""
+    async def exact(self, slot: CacheSlot, *, asker: str) -> Exact:
+        """Look for the answer to exactly this query.
+
+        Args:
+            slot: the query.
+            asker: names the request, so that it is known again after `note_miss`.
+        """
         with store_faults("reading the cache"):
-            data = await self._redis.get(_answer_key(slot.scope, slot.exact_key))
-        return _decode(data)
+            data, missed = await self._redis.mget(_answer_key(slot.scope, slot.exact_key), _missed_key(asker))
+        return Exact(answer=_decode(data), missed_before=missed is not None)
+
+    async def note_miss(self, asker: str) -> None:
+        """Note that a request goes to a model now: it must not be answered from the cache as well."""
+        with store_faults("noting a miss of the cache"):
+            await self._redis.set(_missed_key(asker), b"", ex=_MISS_TTL_S)
 
     async def similar(self, slot: CacheSlot) -> list[Candidate]:
         """Return the answers to the most similar queries of the scope, most similar first."""
         if slot.vector is None:
             return []
         with store_faults("searching the cache"):
-            found = await self._redis.execute_command(
-                "VSIM", _vectors_key(slot.scope), "FP32", slot.vector, "WITHSCORES", "COUNT", _CANDIDATES
+            found = await self._similar(
+                keys=[_vectors_key(slot.scope)], args=[slot.vector, _CANDIDATES, _answer_key(slot.scope, "")]
             )
-            scores = _scores(found)
-            if not scores:
-                return []
-            names = list(scores)
-            answers = await self._redis.mget([_answer_key(slot.scope, name) for name in names])
-            gone = [name for name, data in zip(names, answers, strict=True) if data is None]
-            if gone:
-                await self._forget(slot.scope, gone)
         return [
             # A vector set scores (cosine + 1) / 2.
-            Candidate(answer=answer, similarity=2 * scores[name] - 1)
-            for name, data in zip(names, answers, strict=True)
+            Candidate(answer=answer, similarity=2 * float(score) - 1)
+            for score, data in zip(found[::2], found[1::2], strict=True)
             if (answer := _decode(data)) is not None
         ]
 
     async def put(self, slot: CacheSlot, answer: CachedAnswer, *, tenant: str) -> None:
         """Keep an answer. An earlier one to the same query is replaced."""
         now = self._clock()
+        name = slot.exact_key
         with store_faults("writing the cache"):
-            async with self._redis.pipeline(transaction=True) as pipe:
-                key = _answer_key(slot.scope, slot.exact_key)
-                pipe.set(key, msgspec.json.encode(answer), ex=self._ttl_s)
-                pipe.zadd(_index_key(tenant), {f"{slot.scope} {slot.exact_key}": now + self._ttl_s})
-                if slot.vector is not None:
-                    vectors = _vectors_key(slot.scope)
-                    pipe.execute_command("VADD", vectors, "FP32", slot.vector, slot.exact_key)
-                    pipe.expire(vectors, self._ttl_s)
-                pipe.zcount(_index_key(tenant), "-inf", now)
-                pipe.zcard(_index_key(tenant))
-                *_, expired, entries = await pipe.execute()
-            if expired or entries > self._max_entries:
-                await self._make_room(tenant, now)
+            leaving = await self._put(
+                keys=[_answer_key(slot.scope, name), _index_key(tenant), _vectors_key(slot.scope)],
+                args=[
+                    msgspec.json.encode(answer),
+                    f"{slot.scope} {name}",
+                    name,
+                    slot.vector or b"",
+                    now,
+                    now + self._ttl_s,
+                    self._ttl_s,
+                    self._max_entries,
+                    _EVICT_AT_ONCE,
+                ],
+            )
+            if leaving:
+                await self._remove(leaving)
 
     async def entries(self, tenant: str) -> int:
         """Return how many answers of a tenant can be given again."""
         with store_faults("counting the cache"):
             return int(await self._redis.zcount(_index_key(tenant), self._clock(), "+inf"))
 
-    async def _make_room(self, tenant: str, now: float) -> None:
-        """Remove what expired, and of the rest what expires first."""
-        leaving = await self._take_out(
-            keys=[_index_key(tenant)], args=[now, self._max_entries, _EVICT_AT_ONCE]
-        )
-        if not leaving:
-            return
+    async def _remove(self, entries: list[bytes]) -> None:
         async with self._redis.pipeline(transaction=True) as pipe:
-            for member in leaving:
-                scope, _, name = member.decode().partition(" ")
+            for entry in entries:
+                scope, _, name = entry.decode().partition(" ")
                 pipe.execute_command("VREM", _vectors_key(scope), name)
                 pipe.delete(_answer_key(scope, name))
             await pipe.execute()
-
-    async def _forget(self, scope: str, names: list[str]) -> None:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.execute_command("VREM", _vectors_key(scope), name)
-            await pipe.execute()
-
-
-def _scores(found: object) -> dict[str, float]:
-    """Return the elements of a VSIM answer: a flat list in RESP2, a map in RESP3."""
-    if isinstance(found, dict):
-        return {_text(name): float(score) for name, score in found.items()}
-    if isinstance(found, list):
-        return {_text(name): float(score) for name, score in zip(found[::2], found[1::2], strict=True)}
-    return {}
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def _decode(data: bytes | str | None) -> CachedAnswer | None:
@@ -169,6 +187,10 @@ def _decode(data: bytes | str | None) -> CachedAnswer | None:
 
 def _answer_key(scope: str, name: str) -> str:
     return f"{_PREFIX}answer:{scope}:{name}"
+
+
+def _missed_key(asker: str) -> str:
+    return f"{_PREFIX}missed:{asker}"
 
 
 def _vectors_key(scope: str) -> str:

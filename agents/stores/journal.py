@@ -35,9 +35,39 @@ import msgspec
 from redis.asyncio import Redis
 
 from agents.stores import journal_scripts as scripts
-from streams.errors import HeadraceError
+from agents.stores.journal_entries import (
+    AlreadySent,
+    BegunCall,
+    Cancelled,
+    Claim,
+    Claimed,
+    Fenced,
+    Finished,
+    HeldElsewhere,
+    Hold,
+    Look,
+    LostCall,
+    NotedCalls,
+)
 from streams.events import LlmCall
+from streams.registry import request_key
 from streams.store import store_faults
+
+__all__ = [
+    "AlreadySent",
+    "BegunCall",
+    "Cancelled",
+    "Claim",
+    "Claimed",
+    "Fenced",
+    "Finished",
+    "HeldElsewhere",
+    "Hold",
+    "Journal",
+    "Look",
+    "LostCall",
+    "NotedCalls",
+]
 
 _KEY = "headrace:journal:"
 _BEGUN = b"begun:"
@@ -46,74 +76,6 @@ _ENDED = b"ended:"
 _Args = list[bytes | str | int]
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
-
-
-class BegunCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider call as it is known before it is made. `input_tokens` is our own count."""
-
-    call_id: str
-    provider: str
-    model: str
-    started_at: datetime
-    input_tokens: int
-
-
-class LostCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that was begun and whose end nobody noted. `number` is its place among the calls."""
-
-    number: int
-    call: BegunCall
-
-
-class Hold(msgspec.Struct, frozen=True, kw_only=True):
-    """The right to work on a request: it ends when another attempt takes over."""
-
-    request_id: str
-    record: str
-    attempt: int
-    deadline_ms: int = 0
-
-
-class Fenced(HeadraceError):
-    """A newer attempt works on the request: stop, and send nothing."""
-
-    def __init__(self, hold: Hold) -> None:
-        super().__init__(f"attempt {hold.attempt} at request {hold.request_id!r} was taken over")
-        self.hold = hold
-
-
-class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """Work on it.
-
-    Attributes:
-        hold: to be shown at every further step.
-        lost_calls: calls of former attempts that may have been billed, and whose answers are lost.
-        known_calls: calls of former attempts whose end was noted, as they were booked.
-    """
-
-    hold: Hold
-    lost_calls: tuple[LostCall, ...] = ()
-    known_calls: tuple[LlmCall, ...] = ()
-
-
-class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """The result is there, and nobody knows it to be sent: send it."""
-
-    hold: Hold
-    result: bytes
-
-
-class HeldElsewhere(msgspec.Struct, frozen=True):
-    """Another record of the same request is being worked on: drop this one."""
-
-    record: str
-
-
-class AlreadySent(msgspec.Struct, frozen=True):
-    """The broker has the result: nothing is left to do."""
-
-
-Claim = Claimed | Finished | HeldElsewhere | AlreadySent
 
 
 class Journal:
@@ -133,10 +95,18 @@ class Journal:
         self._end = redis.register_script(scripts.END)
         self._finish = redis.register_script(scripts.FINISH)
         self._sent = redis.register_script(scripts.SENT)
-        self._holds = redis.register_script(scripts.HOLDS)
+        self._look = redis.register_script(scripts.LOOK)
+        self._calls = redis.register_script(scripts.CALLS)
 
     async def claim(
-        self, request_id: str, *, record: str, instance: str, deadline_at: datetime, now: datetime
+        self,
+        request_id: str,
+        *,
+        record: str,
+        instance: str,
+        deadline_at: datetime,
+        now: datetime,
+        replay: int = 0,
     ) -> Claim:
         """Claim a request, or learn why there is nothing to claim.
 
@@ -146,14 +116,21 @@ class Journal:
             instance: who claims it, for operators to read.
             deadline_at: until when the claimant can work on it.
             now: the time.
+            replay: which run of the request it is.
         """
-        deadline_ms = _milliseconds(deadline_at)
+        hold = Hold(
+            request_id=request_id,
+            record=record,
+            attempt=0,
+            deadline_ms=_milliseconds(deadline_at),
+            replay=replay,
+        )
         with store_faults("claiming a request in the journal"):
             answer = await self._claim(
                 keys=[_KEY + request_id],
-                args=[record, instance, _milliseconds(now), deadline_ms, self._ttl_s],
+                args=[record, instance, _milliseconds(now), hold.deadline_ms, self._ttl_s],
             )
-        return _claim(request_id, record, deadline_ms, answer)
+        return _claim(hold, answer)
 
     async def begin_call(self, hold: Hold, call: BegunCall, *, after: int = 0) -> int:
         """Note a call that is about to be made.
@@ -168,13 +145,26 @@ class Journal:
 
         Raises:
             Fenced: a newer attempt works on the request; do not make the call.
+            Cancelled: the request is cancelled; do not make the call.
         """
-        args: _Args = [hold.record, hold.attempt, _encoder.encode(call), after, hold.deadline_ms, self._ttl_s]
+        args: _Args = [
+            hold.record,
+            hold.attempt,
+            hold.replay,
+            _encoder.encode(call),
+            after,
+            hold.deadline_ms,
+            self._ttl_s,
+        ]
         with store_faults("noting a call in the journal"):
-            number = await self._begin(keys=[_KEY + hold.request_id], args=args)
-        if not number:
-            raise Fenced(hold)
-        return int(number)
+            answer = await self._begin(keys=_both_keys(hold), args=args)
+        match answer:
+            case [0]:
+                raise Fenced(hold)
+            case [-1, bytes(reason)]:
+                raise Cancelled(hold, reason.decode())
+            case _:
+                return int(answer[0])
 
     async def end_call(self, hold: Hold, ended: LlmCall) -> None:
         """Note how a call ended that did not bring the result, so that nobody takes it for lost."""
@@ -182,10 +172,19 @@ class Journal:
         with store_faults("noting the end of a call in the journal"):
             await self._end(keys=[_KEY + hold.request_id], args=args)
 
-    async def holds(self, hold: Hold) -> bool:
-        """Tell whether the claim still stands."""
+    async def look(self, hold: Hold) -> Look:
+        """Tell whether the claim still stands and the request is still wanted, in one round trip."""
         with store_faults("looking up a claim in the journal"):
-            return bool(await self._holds(keys=[_KEY + hold.request_id], args=[hold.record, hold.attempt]))
+            fenced, cancelled = await self._look(
+                keys=_both_keys(hold), args=[hold.record, hold.attempt, hold.replay]
+            )
+        return Look(holds=not fenced, cancelled=cancelled.decode() if cancelled else None)
+
+    async def calls(self, request_id: str, *, record: str) -> NotedCalls:
+        """Return the calls for a request; none where another record holds it, which will book them."""
+        with store_faults("looking up calls in the journal"):
+            fields = await self._calls(keys=[_KEY + request_id], args=[record])
+        return _noted(_pairs(fields))
 
     async def finish(self, hold: Hold, result: bytes) -> bool:
         """Store the result. False means that a newer attempt works on the request: send nothing."""
@@ -203,24 +202,30 @@ class Journal:
             await self._sent(keys=[_KEY + hold.request_id], args=[hold.record, hold.attempt, self._ttl_s])
 
 
-def _claim(request_id: str, record: str, deadline_ms: int, answer: Sequence[bytes | int]) -> Claim:
-    def hold(attempt: int) -> Hold:
-        return Hold(request_id=request_id, record=record, attempt=attempt, deadline_ms=deadline_ms)
+def _both_keys(hold: Hold) -> list[str]:
+    return [_KEY + hold.request_id, request_key(hold.request_id)]
 
+
+def _claim(claimant: Hold, answer: Sequence[bytes | int]) -> Claim:
     match answer:
         case [b"sent"]:
             return AlreadySent()
         case [b"held", bytes(holder)]:
             return HeldElsewhere(holder.decode())
         case [b"finished", int(attempt), bytes(result)]:
-            return Finished(hold=hold(attempt), result=result)
+            return Finished(hold=msgspec.structs.replace(claimant, attempt=attempt), result=result)
         case [b"claimed", int(attempt), *fields]:
-            return _claimed(hold(attempt), _pairs(fields))
+            noted = _noted(_pairs(fields))
+            return Claimed(
+                hold=msgspec.structs.replace(claimant, attempt=attempt),
+                lost_calls=noted.lost_calls,
+                known_calls=noted.known_calls,
+            )
         case _:
             raise AssertionError(f"the journal's script answered {answer!r}")
 
 
-def _claimed(hold: Hold, fields: Mapping[bytes, bytes]) -> Claimed:
+def _noted(fields: Mapping[bytes, bytes]) -> NotedCalls:
     ended = dict(_numbered(fields, _ENDED))
     begun = dict(_numbered(fields, _BEGUN))
     lost = [
@@ -228,7 +233,7 @@ def _claimed(hold: Hold, fields: Mapping[bytes, bytes]) -> Claimed:
         for number in sorted(begun.keys() - ended.keys())
     ]
     known = [msgspec.json.decode(ended[number], type=LlmCall) for number in sorted(ended)]
-    return Claimed(hold=hold, lost_calls=tuple(lost), known_calls=tuple(known))
+    return NotedCalls(lost_calls=tuple(lost), known_calls=tuple(known))
 
 
 def _numbered(fields: Mapping[bytes, bytes], prefix: bytes) -> Iterator[tuple[int, bytes]]:

@@ -1,8 +1,9 @@
-"""The journal's steps as Redis scripts, each on one key.
+"""The journal's steps as Redis scripts.
 
-The key is a hash:
+The first key is a hash:
 `record`, `instance`, `attempt`, `deadline` (Unix ms): the holder. `calls`: the number of the last call.
 `begun:N`, `ended:N`: the calls. `result`: the outcome, until it is sent. `sent`: that it was.
+The second key, where there is one, is the request's entry in the registry: `cancelled`, `replay`.
 """
 
 CLAIM = """
@@ -32,16 +33,25 @@ local holder = redis.call('HMGET', key, 'record', 'attempt')
 local fenced = holder[1] and (holder[1] ~= record or holder[2] ~= attempt)
 """
 
+# Whoever cancelled the request before its latest replay did not mean this run of it.
+_CANCELLED = """
+local standing = redis.call('HMGET', KEYS[2], 'cancelled', 'replay')
+local cancelled = standing[1]
+if tonumber(ARGV[3]) > tonumber(standing[2] or 0) then cancelled = false end
+"""
+
 BEGIN = (
     _FENCE
+    + _CANCELLED
     + """
-if fenced then return 0 end
-local call, after, deadline, ttl = ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
+if fenced then return {0} end
+if cancelled then return {-1, cancelled} end
+local call, after, deadline, ttl = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
 redis.call('HSET', key, 'record', record, 'attempt', attempt, 'deadline', deadline)
 local number = math.max(tonumber(redis.call('HGET', key, 'calls') or 0), after) + 1
 redis.call('HSET', key, 'calls', number, 'begun:' .. number, call)
 redis.call('EXPIRE', key, ttl)
-return number
+return {number}
 """
 )
 
@@ -54,7 +64,14 @@ return 1
 """
 )
 
-HOLDS = _FENCE + "if fenced then return 0 end return 1"
+LOOK = _FENCE + _CANCELLED + "return {fenced and 1 or 0, cancelled}"
+
+# What a worker that has run into a bug may book: nothing once another record holds the request.
+CALLS = """
+local fields = redis.call('HGETALL', KEYS[1])
+if redis.call('HGET', KEYS[1], 'record') ~= ARGV[1] then return {} end
+return fields
+"""
 
 FINISH = (
     _FENCE

@@ -8,7 +8,7 @@ import typer
 #: The long-running processes load no other command's module: a worker that restarts should not wait for
 #: the imports of `headrace up`.
 _PROCESSES = ("ingest", "worker", "analytics")
-_MODULES = ("up", "status", "send", "topics", "processes")
+_MODULES = ("up", "status", "send", "topics", "dlq", "audit", "processes")
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:

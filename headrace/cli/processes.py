@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 import uvloop
 
-from agents.pipeline import STAGES
+from agents.pipeline import CONSUMERS
 from streams.settings import load_settings
 from streams.telemetry import configure_logging
 
@@ -37,7 +37,7 @@ def ingest() -> None:
 
 def worker(
     stages: Annotated[
-        list[str] | None, typer.Argument(help=f"Which stages: {', '.join(STAGES)}. Default: all.")
+        list[str] | None, typer.Argument(help=f"Which stages: {', '.join(CONSUMERS)}. Default: all.")
     ] = None,
     ready_file: Annotated[
         Path | None, typer.Option(help="A file to create once every stage has its partitions.")
@@ -45,18 +45,19 @@ def worker(
 ) -> None:
     """Run stages of the pipeline as Faust agents, one consumer group per stage.
 
-    Any mix of workers may run side by side: `headrace worker llm` scales the model calls alone. Give
-    each replica its own stable HEADRACE_INSTANCE_ID.
+    Any mix of workers may run side by side: `headrace worker llm` scales the model calls alone. At least one
+    of them must run `retries`, which brings back records that were put aside. Give each replica its own
+    stable HEADRACE_INSTANCE_ID, and a HEADRACE_WORKER_PORT where it is to answer /live, /ready and /metrics.
     """
     from agents.bootstrap import run_worker  # noqa: PLC0415  # as above
 
-    unknown = sorted(set(stages or ()) - set(STAGES))
+    unknown = sorted(set(stages or ()) - set(CONSUMERS))
     if unknown:
-        raise typer.BadParameter(f"unknown stage {unknown[0]!r}; known stages: {', '.join(STAGES)}")
+        raise typer.BadParameter(f"unknown stage {unknown[0]!r}; known stages: {', '.join(CONSUMERS)}")
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    uvloop.run(run_worker(settings, stages or STAGES, on_ready=lambda: _touch(ready_file)))
+    uvloop.run(run_worker(settings, stages or CONSUMERS, on_ready=lambda: _touch(ready_file)))
 
 
 def analytics() -> None:

@@ -34,11 +34,13 @@ _AOF_FAULTS = (
 
 
 class EmbeddedRedis(EmbeddedPart):
-    """Redis on one machine, durable to the second.
+    """Redis on one machine, where what was answered stays.
 
-    Every write goes to the append-only file before it is answered and is synced once a second: a killed
-    Redis loses nothing, a machine that loses power up to a second. The defaults never evict, because
-    the journal and the budgets live here; a full Redis refuses writes instead.
+    Every write is in the append-only file, and synced, before it is answered: neither a killed Redis nor a
+    machine that loses power loses any. Syncing once a second would not do even for a kill: while such a sync
+    runs, Redis answers first and writes up to two seconds later. Writes that arrive together share one sync
+    (measured: 0.2 ms more for a write alone, no fewer writes a second from 50 clients). The defaults never
+    evict, because the journal and the budgets live here; a full Redis refuses writes instead.
 
     Args:
         data_dir: Folder for the append-only file, configuration and log.
@@ -138,7 +140,7 @@ def render_config(*, port: int, data_dir: Path, maxmemory_mb: int) -> str:
         "always-show-logo": "no",
         "tcp-backlog": "128",  # the usual kernel limit: more only warns
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        "appendfsync": "always",  # see EmbeddedRedis
         "aof-load-truncated": "yes",  # a torn last write, after kill -9, is no damage
         "save": '""',  # the append-only file alone is the truth
         "maxmemory": f"{maxmemory_mb}mb",

@@ -70,12 +70,10 @@ class ServiceChild:
         log_dir: Path,
         probe: Callable[[], bool],
         port: int | None = None,
-        before_start: Callable[[], None] = lambda: None,
         stop_grace_s: float = 20.0,
     ) -> None:
         self.role = role
         self.port = port
-        self._before_start = before_start
         self._stop_grace_s = stop_grace_s
         self._process = ChildProcess(
             role=role,
@@ -99,7 +97,6 @@ class ServiceChild:
     def start(self, on_progress: Callable[[str], None]) -> None:
         """Start it and return when it is ready."""
         on_progress(f"starting {self.role}" + (f" on port {self.port}" if self.port else ""))
-        self._before_start()
         try:
             self._process.start()
             self._process.wait_ready()

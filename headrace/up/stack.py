@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import msgspec
 
@@ -198,13 +197,18 @@ class Stack:
 
     def _worker(self, number: int, environ: Mapping[str, str], settings: Settings) -> Child:
         name = f"worker-{number}"
-        ready = self._home.path / f"{name}.ready"
+        port = self._port(name, None)
         return self._service(
             name,
-            ["headrace", "worker", "--ready-file", str(ready)],
-            {**environ, "HEADRACE_INSTANCE_ID": name},
-            probe=ready.exists,
-            ready_file=ready,
+            ["headrace", "worker"],
+            {
+                **environ,
+                "HEADRACE_INSTANCE_ID": name,
+                "HEADRACE_WORKER_HOST": _LOOPBACK,
+                "HEADRACE_WORKER_PORT": str(port),
+            },
+            port=port,
+            probe=answers(f"http://{_LOOPBACK}:{port}/ready"),
             stop_grace_s=settings.drain_timeout_s + 15,
         )
 
@@ -216,7 +220,6 @@ class Stack:
         *,
         probe: Callable[[], bool],
         port: int | None = None,
-        ready_file: Path | None = None,
         stop_grace_s: float = 20.0,
     ) -> Child:
         return ServiceChild(
@@ -226,7 +229,6 @@ class Stack:
             log_dir=self._home.logs,
             probe=probe,
             port=port,
-            before_start=lambda: ready_file.unlink(missing_ok=True) if ready_file else None,
             stop_grace_s=stop_grace_s,
         )
 

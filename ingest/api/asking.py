@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
+from ingest.abandonment import OnDisconnect
 from ingest.checks import check_request
 from ingest.errors import ApiError, invalid
 from ingest.json_response import JsonResponse
@@ -20,6 +21,7 @@ from ingest.waiting import Stopwatch, timeout_of, wait_for_first_word, wait_for_
 from streams.events import MAX_DEADLINE_MS, ChatRequested, Reply
 
 MAX_IDEMPOTENCY_KEY_CHARS = 255
+_CLIENT_CLOSED_REQUEST = 499  # nginx's word for it; nobody reads it but the log
 
 Render = Callable[[Reply, float], dict[str, Any]]
 
@@ -37,6 +39,7 @@ def ask_of(request: Request, caller: Caller, body: ChatRequested, services: Serv
         request_id=request_id_for(caller.tenant, _idempotency_key(request)),
         deadline_ms=body.deadline_ms or services.settings.default_deadline_ms,
         traceparent=traceparent_of(request.headers.get("traceparent")),
+        on_disconnect=body.on_disconnect or _on_disconnect_header(request) or services.settings.on_disconnect,
     )
     request.state.request_id = ask.request_id
     return ask
@@ -53,11 +56,14 @@ async def answer_json(request: Request, ask: Ask, services: Services, render: Re
     with listener:
         reply = await wait_for_reply(listener, request, ask, watch, services.registry)
     if reply is None:
-        return Response(status_code=499)  # the client is gone; the request goes on
+        services.abandonments.client_left(ask)
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)
     return JsonResponse(render(reply, watch.elapsed_ms))
 
 
-async def answer_stream(ask: Ask, services: Services, shape: StreamShape, render: Render) -> Response:
+async def answer_stream(
+    request: Request, ask: Ask, services: Services, shape: StreamShape, render: Render
+) -> Response:
     """Submit, and answer as it comes.
 
     What is decided before the first word gets its real status, as JSON.
@@ -68,7 +74,10 @@ async def answer_stream(ask: Ask, services: Services, shape: StreamShape, render
     watch = Stopwatch.start(ask.deadline_ms)
     _, listener = await services.submissions.submit_and_listen(ask)
     try:
-        await wait_for_first_word(listener, watch)
+        if not await wait_for_first_word(listener, request, watch):
+            listener.close()
+            services.abandonments.client_left(ask)
+            return Response(status_code=_CLIENT_CLOSED_REQUEST)
         early = _early_response(listener, render, watch)
     except BaseException:
         listener.close()
@@ -77,7 +86,7 @@ async def answer_stream(ask: Ask, services: Services, shape: StreamShape, render
         listener.close()
         return early
     events = frames(listener, shape, give_up_at=watch.give_up_at, on_timeout=lambda: timeout_of(ask))
-    return EventStream(events, listener)
+    return EventStream(events, listener, on_leave=lambda: services.abandonments.client_left(ask))
 
 
 def raise_for(reply: Reply) -> None:
@@ -123,6 +132,19 @@ def deadline_header(request: Request) -> int | None:
     if not 1 <= value <= MAX_DEADLINE_MS:
         raise _bad_deadline(name)
     return value
+
+
+def _on_disconnect_header(request: Request) -> OnDisconnect | None:
+    name = "X-Headrace-On-Disconnect"
+    match request.headers.get(name):
+        case None:
+            return None
+        case "continue":
+            return "continue"
+        case "cancel":
+            return "cancel"
+        case _:
+            raise invalid(f"{name} must be continue or cancel", param=name)
 
 
 def user_header(request: Request) -> str | None:

@@ -24,7 +24,7 @@ async def chat(request: Request, caller: CallerDep, services: ServicesDep) -> Re
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
     ask = ask_of(request, caller, native_request(decode_body(data, ChatBody)), services)
     if ask.request.stream:
-        return await answer_stream(ask, services, ChatStream(ask.request_id), _render)
+        return await answer_stream(request, ask, services, ChatStream(ask.request_id), _render)
     return await answer_json(request, ask, services, _render)
 
 

@@ -63,4 +63,4 @@ async def _complete(
         return await answer_json(request, ask, services, render)
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     shape = CompletionStream(ask.request_id, model=model, created=created, include_usage=include_usage)
-    return await answer_stream(ask, services, shape, render)
+    return await answer_stream(request, ask, services, shape, render)

@@ -1,15 +1,18 @@
 """From a record to an envelope."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
 
 from agents import admission
+from agents.stage import Record
 from streams.errors import InvalidRequest
-from streams.events import Reply, ReplyAddress, Status
+from streams.events import MAX_DEADLINE_MS, ChatRequested, Reply, ReplyAddress, RequestGuarded, Status
+from streams.redelivery import Headers, replayed
 from streams.topics import ALL_TOPICS, REPLIES
-from tests.fakes.envelopes import NOW, chat, record
+from tests.fakes.envelopes import NOW, chat, envelope, record
 
 HEADERS = [
     ("kafka_replyTopic", b"orders.replies"),
@@ -151,3 +154,62 @@ def test_a_timestamp_that_is_no_date_is_survived(timestamp_ms: int) -> None:
         given, chat(), reply_to=ReplyAddress(topic="t"), default_deadline_ms=60_000
     )
     assert made.deadline_at.year <= 1970
+
+
+# ── replays ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def copy(request: ChatRequested, *, replay: int = 1, at: datetime = NOW + timedelta(days=1)) -> Record:
+    """A replay of the record at offset 7, as it is read."""
+    first = record(request)
+    at_ms = int(at.timestamp() * 1000)
+    headers: Headers = ()
+    for _ in range(replay):
+        headers = replayed(headers, record=first.address, timestamp_ms=first.timestamp_ms, at_ms=at_ms)
+    return Record.read(
+        topic=first.topic,
+        partition=0,
+        offset=99,
+        timestamp_ms=at_ms + 5,
+        key=None,
+        value=first.value,
+        headers=headers,
+    )
+
+
+def test_a_replay_is_the_same_request_with_a_fresh_deadline() -> None:
+    """Same id, accepted when it was; the same time, counted from the replay."""
+    request = chat(deadline_ms=5_000)
+    given = copy(request)
+    made = admission.open_envelope(given, request, reply_to=ReplyAddress(topic="t"), default_deadline_ms=1)
+    assert (made.request_id, made.accepted_at) == ("llm.requests.v1-3-7", NOW)
+    assert (made.replay, made.deadline_at) == (1, NOW + timedelta(days=1, seconds=5))
+
+
+def test_a_replay_is_a_submission_of_its_own() -> None:
+    """Each number once; a copy of the same number is the same submission."""
+    for address in (ReplyAddress(topic="t"), ReplyAddress(topic="t", correlation_id=b"\x01")):
+        origins = [admission.submission_origin(copy(chat(), replay=number), address) for number in (1, 1, 2)]
+        first = admission.submission_origin(record(chat()), address)
+        assert origins[0] == origins[1]
+        assert len({first, *origins}) == 3
+
+
+def test_an_envelope_learns_of_its_replay_once() -> None:
+    """What a replay was told before (a copy that was put aside) stays as it is."""
+    request = chat(deadline_ms=5_000)
+    event = RequestGuarded(envelope=envelope(request))
+    once: Any = admission.renewed(event, copy(request), default_deadline_ms=1)
+    assert (once.envelope.replay, once.envelope.deadline_at) == (1, NOW + timedelta(days=1, seconds=5))
+    assert admission.renewed(once, copy(request), default_deadline_ms=1) is once
+    assert admission.renewed(event, record(event), default_deadline_ms=1) is event
+    assert admission.renewed(request, copy(request), default_deadline_ms=1) is request
+
+
+@pytest.mark.parametrize("timestamp_ms", [253_402_300_799_999, 2**62, -1])
+def test_no_date_of_a_record_makes_a_deadline_overflow(timestamp_ms: int) -> None:
+    """The end of the calendar, and what lies beyond."""
+    request = chat(deadline_ms=MAX_DEADLINE_MS)
+    given = msgspec.structs.replace(record(request), timestamp_ms=timestamp_ms)
+    made = admission.open_envelope(given, request, reply_to=ReplyAddress(topic="t"), default_deadline_ms=1)
+    assert made.deadline_at.year == 1970

@@ -11,7 +11,7 @@ from analytics.batches import Batch, Limits, OffsetRange, PartitionBuffer, split
 from analytics.rows import rows_of
 from tests.analytics.logs import NOON, make_log, make_record
 
-LIMITS = Limits(rows=10, bytes=1_000, seconds=0.5)
+LIMITS = Limits(rows=10, bytes=1_000, seconds=0.5, busy_seconds=1.0)
 
 
 def records(first: int, last: int, size: int = 10) -> list:
@@ -46,20 +46,55 @@ def test_a_batch_is_due_at_so_many_rows() -> None:
 
 
 def test_a_batch_is_due_some_time_after_its_first_record() -> None:
-    """At low traffic a row waits half a second, however many follow it."""
+    """At low traffic a row waits half a second."""
+    buffer = PartitionBuffer(LIMITS)
+    buffer.add(records(0, 0), now=100.0)
+    assert not buffer.due(100.4, end=1)
+    assert buffer.due(100.5, end=1)
+    assert buffer.take(100.5).range == OffsetRange(0, 0)
+    buffer.add(records(1, 1), now=107.0)
+    assert not buffer.due(107.2, end=2)
+
+
+def test_records_in_company_wait_longer_but_not_for_ever() -> None:
+    """Two wait 0.71 s, four or more 1 s: the batches grow as the rate does, up to their limits."""
     buffer = PartitionBuffer(LIMITS)
     buffer.add(records(0, 0), now=100.0)
     buffer.add(records(1, 1), now=100.4)
-    assert not buffer.due(100.4, end=2)
-    assert buffer.due(100.5, end=2)
-    assert buffer.take(100.5).range == OffsetRange(0, 1)
-    buffer.add(records(2, 2), now=107.0)
-    assert not buffer.due(107.2, end=3)
+    assert not buffer.due(100.7, end=2)
+    assert buffer.due(100.71, end=2)
+    buffer.add(records(2, 8), now=100.7)
+    assert not buffer.due(100.99, end=9)
+    assert buffer.due(101.0, end=9)
+    assert buffer.due(100.7, end=9, flush=True)
+    buffer.add(records(9, 9), now=100.7)
+    assert buffer.due(100.7, end=10)  # ten rows are a batch at any age
+
+
+@pytest.mark.parametrize(
+    ("rate", "batch_s"),
+    [(0.1, 0.5), (1.0, 0.5), (2.0, 0.5), (4.0, 1.0), (8.0, 2.0), (12.0, 3.0), (500.0, 3.0)],
+)
+def test_batches_grow_in_step_with_the_rate(rate: float, batch_s: float) -> None:
+    """Up to two records a second in a partition nothing waits longer than before; from twelve on, 3 s."""
+    buffer = PartitionBuffer(Limits(rows=10_000, bytes=10_000_000, seconds=0.5, busy_seconds=3.0))
+    sent, now = 0, 0.0
+    while not buffer.due(now, end=None):
+        while sent / rate <= now:
+            buffer.add(records(sent, sent), now=now)
+            sent += 1
+        now += 0.01
+    assert now == pytest.approx(batch_s, abs=max(0.25, 0.1 * batch_s))
+
+
+def test_a_longest_wait_below_the_shortest_counts_for_nothing() -> None:
+    """Who sets HEADRACE_SINK_BATCH_SECONDS to ten means ten."""
+    assert Limits(rows=1, bytes=1, seconds=10.0, busy_seconds=3.0).patience_s(100) == 10.0
 
 
 def test_a_batch_is_cut_at_its_bytes_and_never_empty() -> None:
     """Large records make small batches, and one above the limit makes one of its own."""
-    buffer = PartitionBuffer(Limits(rows=10, bytes=100, seconds=9))
+    buffer = PartitionBuffer(Limits(rows=10, bytes=100, seconds=9, busy_seconds=9))
     buffer.add(records(0, 4, size=60) + records(5, 5, size=500), now=0)
     ranges = []
     while len(buffer):

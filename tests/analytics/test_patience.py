@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from analytics import patience
 from analytics.patience import delay_s, patiently, unless_stopped
 from analytics.status import SinkStatus
 from streams.errors import ClickHouseUnavailable, ConfigurationError
@@ -86,3 +87,24 @@ async def test_work_that_ends_first_is_finished_or_raises() -> None:
     assert await unless_stopped(asyncio.Event(), done())
     with pytest.raises(ConfigurationError):
         await unless_stopped(asyncio.Event(), broken())
+
+
+async def test_work_that_misses_its_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `asyncio.wait_for` of Python 3.11 makes it miss one: the process would never end."""
+    monkeypatch.setattr(patience, "_CANCEL_AGAIN_S", 0.0)
+    stop = asyncio.Event()
+    missed: list[int] = []
+
+    async def work() -> None:
+        while True:
+            stop.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if missed:
+                    raise
+                missed.append(1)
+
+    async with asyncio.timeout(5):
+        assert not await unless_stopped(stop, work())
+    assert missed

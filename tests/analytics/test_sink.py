@@ -48,7 +48,7 @@ class Stand:
             topic=self.topic,
             instance_id=instance_id,
             group=f"group.{self.topic}",
-            batch=Limits(rows=rows, bytes=16_000_000, seconds=0.1),
+            batch=Limits(rows=rows, bytes=16_000_000, seconds=0.1, busy_seconds=0.5),
         )
 
     def writer(self, status: SinkStatus) -> BatchWriter:

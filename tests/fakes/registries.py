@@ -21,6 +21,7 @@ class ScriptedRegistry:
     registered: list[dict[str, Any]] = field(default_factory=list)
     stored: dict[str, Reply] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
+    finished_replays: list[int] = field(default_factory=list)
 
     async def register(self, request_id: str, **given: Any) -> Registration:
         """Keep what is registered."""
@@ -34,9 +35,10 @@ class ScriptedRegistry:
         stored = self.stored.setdefault(reply.request_id, reply)
         return Settlement(reply.request_id in self.finished, stored, self.waiters)
 
-    async def finish_settle(self, request_id: str) -> bool:
+    async def finish_settle(self, request_id: str, *, replay: int = 0) -> bool:
         """Note that it is done, where there is a reply."""
         self._fail()
+        self.finished_replays.append(replay)
         if request_id in self.stored:
             self.finished.add(request_id)
         return request_id in self.stored

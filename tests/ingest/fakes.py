@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ingest.abandonment import Abandonments
 from ingest.health import HealthMonitor
 from ingest.keys import Keyring
 from ingest.replies import ReplyHub
@@ -17,7 +18,7 @@ from streams.codec import decode, encode, header
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreUnavailable
 from streams.events import ChatRequested, Delta, ErrorInfo, PromptRef, Reply, ReplyAddress, Status, Usage
 from streams.publisher import Emit, Position
-from streams.registry import Registration, RequestState, Standing
+from streams.registry import CancelAnswer, Registration, RequestState, Standing
 from streams.settings import ApiKey, Settings
 
 KEY = "key-of-acme"
@@ -110,6 +111,8 @@ class Entry:
     origin: str
     state: str
     reply: Reply | None = None
+    others: int = 0
+    cancelled: str | None = None
 
 
 @dataclass
@@ -143,6 +146,7 @@ class MemoryRegistry:
         if found.state == "pending":
             return Registration(Standing.PENDING)
         self.waiters.append(reply_to)
+        found.others += 1
         return Registration(Standing.JOINED)
 
     async def abandon(self, request_id: str, *, origin: str) -> None:
@@ -151,13 +155,31 @@ class MemoryRegistry:
         if found and found.origin == origin and found.state == "pending":
             del self.entries[request_id]
 
+    async def cancel(
+        self, request_id: str, *, tenant: str, reason: str, only_alone: bool = False
+    ) -> CancelAnswer:
+        self._check()
+        found = self.entries.get(request_id)
+        if found is None or found.tenant != tenant:
+            return CancelAnswer.UNKNOWN
+        if found.state == "settled":
+            return CancelAnswer.SETTLED
+        if only_alone and found.others:
+            return CancelAnswer.SHARED
+        found.cancelled = found.cancelled or reason
+        return CancelAnswer.CANCELLING
+
     async def find(self, request_id: str) -> RequestState | None:
         self._check()
         found = self.entries.get(request_id)
         if found is None:
             return None
         return RequestState(
-            tenant=found.tenant, state=found.state, registered_at=datetime.now(UTC), reply=found.reply
+            tenant=found.tenant,
+            state=found.state,
+            registered_at=datetime.now(UTC),
+            reply=found.reply,
+            cancelled=found.cancelled,
         )
 
     def settle(self, reply: Reply, *, tenant: str = "acme") -> None:
@@ -238,6 +260,7 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
         settings=chosen,
         keyring=Keyring(chosen.keys),
         submissions=Submissions(registry, pipeline, hub, partitions=(1, 3), source="/ingest-1"),
+        abandonments=Abandonments(registry, timeout_s=1.0),
         hub=hub,
         registry=registry,
         spend=FixedSpend(spend),

@@ -14,6 +14,7 @@ from tests.ingest.fakes import answered, blocked, failed
         ("invalid_request_error", "content_filter", 400),
         ("invalid_request_error", "model_not_found", 404),
         ("invalid_request_error", "idempotency_conflict", 409),
+        ("invalid_request_error", "request_cancelled", 409),
         ("timeout_error", "deadline_exceeded", 504),
         ("unavailable_error", "dependency_unavailable", 503),
         ("rate_limit_error", "rate_limit_exceeded", 429),

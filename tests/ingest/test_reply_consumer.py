@@ -97,3 +97,53 @@ async def test_the_loop_outlives_every_fault(fault: Exception, monkeypatch: pyte
     await loop.stop()
     assert task.cancelled()
     assert not loop.alive
+
+
+async def test_a_loop_that_misses_its_cancellation_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `asyncio.wait_for` of Python 3.11 makes it miss one: ingest would never end."""
+    monkeypatch.setattr(reply_consumer, "_CANCEL_AGAIN_S", 0.0)
+    loop = ReplyConsumer(
+        "unused:1", ReplyHub(max_listeners=1), replica=0, replicas=1, client_id="c", timeout_s=1
+    )
+    missed: list[int] = []
+
+    async def turn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if missed:
+                raise
+            missed.append(1)
+
+    monkeypatch.setattr(loop, "_turn", turn)
+    loop._task = asyncio.create_task(loop._run())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await loop.stop()
+    assert missed
+    assert not loop.alive
+
+
+class _Stuck(_Consumer):
+    """A consumer that never stops, as with a broker that hangs, or that ends with a stray cancellation."""
+
+    def __init__(self, *, stray: bool) -> None:
+        super().__init__()
+        self._stray = stray
+
+    async def stop(self) -> None:
+        if self._stray:
+            raise asyncio.CancelledError
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("stray", [True, False])
+async def test_a_consumer_that_does_not_stop_is_left_behind(stray: bool) -> None:
+    """The loop must connect anew, whatever becomes of the old connection."""
+    loop = ReplyConsumer(
+        "unused:1", ReplyHub(max_listeners=1), replica=0, replicas=1, client_id="c", timeout_s=0.01
+    )
+    loop._consumer = _Stuck(stray=stray)
+    async with asyncio.timeout(5):
+        await loop._disconnect()
+    assert loop._consumer is None

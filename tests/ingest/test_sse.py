@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 import pytest
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from ingest.chat_shape import ChatStream, RequestEvents
@@ -104,8 +106,46 @@ async def test_a_client_that_reads_nothing_is_cut_off() -> None:
     async def stuck(_message: Message) -> None:
         await asyncio.Event().wait()
 
-    await _serve(EventStream(_endless(closed), hub.listen("r"), stalled_s=0.01), stuck)
+    left: list[bool] = []
+    stream = EventStream(
+        _endless(closed), hub.listen("r"), stalled_s=0.01, on_leave=lambda: left.append(True)
+    )
+    await _serve(stream, stuck)
     assert hub.in_flight == 0
+    assert left == [True]
+
+
+@pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
+async def test_a_client_that_leaves_is_noted_once(spec_version: str) -> None:
+    """Servers say it by a message, or, since ASGI 2.4, by an exception at the next write."""
+    hub, closed, left = ReplyHub(max_listeners=1), list[bool](), list[bool]()
+    stream = EventStream(_endless(closed), hub.listen("r"), on_leave=lambda: left.append(True))
+
+    async def receive() -> Message:
+        await asyncio.sleep(0)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if spec_version == "2.4" and message["type"] == "http.response.body":
+            raise OSError
+
+    with suppress(ClientDisconnect):
+        await stream({"type": "http", "asgi": {"spec_version": spec_version}}, receive, send)
+    assert left == [True]
+    assert hub.in_flight == 0
+
+
+async def test_a_stream_that_is_ended_from_here_is_not_left() -> None:
+    """Its time was up: the client was told so, and has not gone anywhere."""
+    hub, left = ReplyHub(max_listeners=1), list[bool]()
+    listener = hub.listen("r-1")
+    timed = frames(listener, _openai(), give_up_at=0, on_timeout=lambda: timed_out("r", 1), clock=lambda: 1.0)
+
+    async def send(_message: Message) -> None:
+        await asyncio.sleep(0)
+
+    await _serve(EventStream(timed, listener, on_leave=lambda: left.append(True)), send)
+    assert left == []
 
 
 async def test_a_stream_that_breaks_frees_its_place() -> None:

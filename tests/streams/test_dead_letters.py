@@ -18,6 +18,7 @@ def test_the_record_is_kept_byte_for_byte() -> None:
         "__streams.errors.topic": b"llm.logs.v1",
         "__streams.errors.partition": b"3",
         "__streams.errors.offset": b"7",
+        "__streams.errors.timestamp": str(record.timestamp_ms).encode(),
         "__streams.errors.stage": b"analytics",
     }
 

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
 from streams.events import Delta
 from streams.publisher import MAX_RECORD_BYTES, Emit, Position, Publisher
+from streams.send_gate import SendGate
 from streams.topic_admin import create_topics
 from streams.topics import DELTAS
 
@@ -135,3 +136,17 @@ async def test_a_publisher_that_is_not_started_says_so() -> None:
     with pytest.raises(KafkaUnavailable, match="not started"):
         await publisher.has("x")
     await publisher.stop()
+
+
+async def test_a_closed_gate_refuses_before_anything_is_sent(kafka_bootstrap: str) -> None:
+    """In a long outage nobody waits; the first acknowledgement lets all through again."""
+    now = [0.0]
+    gate = SendGate(patience_s=10.0, max_waiting=5, clock=lambda: now[0])
+    async with Publisher(kafka_bootstrap, client_id="test", gate=gate) as publisher:
+        first = await publisher.publish(delta())
+        with gate.passing():  # somebody's send, without an answer
+            now[0] = 10.0
+            with pytest.raises(KafkaUnavailable, match="acknowledged nothing for 10 s"):
+                await publisher.publish(delta())
+        second = await publisher.publish(delta())
+    assert (second.partition, second.offset) == (first.partition, first.offset + 1)

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from streams import store
 from streams.errors import StoreUnavailable
 from streams.events import ChatRequested, Reply, ReplyAddress, Status
-from streams.registry import Registration, RequestRegistry, Standing, fingerprint
+from streams.registry import CancelAnswer, Registration, RequestRegistry, Standing, fingerprint
 
 pytestmark = pytest.mark.integration
 
@@ -240,10 +240,204 @@ async def test_without_redis_every_call_says_so(request_id: str) -> None:
         registry.abandon(request_id, origin="a"),
         registry.begin_settle(reply(request_id), tenant="acme"),
         registry.finish_settle(request_id),
+        cancel(registry, request_id),
     ):
         with pytest.raises(StoreUnavailable, match="Redis: "):
             await call
     await client.aclose()
+
+
+# ── replays ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def replayed_reply(request_id: str, content: str, replay: int) -> Reply:
+    return Reply(request_id=request_id, status=Status.ANSWERED, content=content, replay=replay)
+
+
+async def settle(registry: RequestRegistry, reply: Reply) -> None:
+    await registry.begin_settle(reply, tenant="acme")
+    await registry.finish_settle(reply.request_id, replay=reply.replay)
+
+
+async def test_a_replay_opens_a_settled_request_again(registry: RequestRegistry, request_id: str) -> None:
+    """It runs, is joined, and has a reply of its own; the former run's waiters had theirs."""
+    await register(registry, request_id)
+    await register(registry, request_id, origin="b")
+    await settle(registry, reply(request_id, "failed"))
+    assert await register(registry, request_id, origin="a:replay:1", replay=1) == Registration(Standing.NEW)
+    assert (await register(registry, request_id, origin="c")).standing is Standing.JOINED
+    settlement = await registry.begin_settle(replayed_reply(request_id, "Paris", 1), tenant="acme")
+    assert (settlement.done, settlement.reply.content) == (False, "Paris")
+    assert settlement.waiters == (address("c"),)
+
+
+async def test_a_replay_delivered_again_is_the_same(registry: RequestRegistry, request_id: str) -> None:
+    """It opens the request once."""
+    await register(registry, request_id)
+    await settle(registry, reply(request_id))
+    again = {"origin": "a:replay:1", "replay": 1}
+    assert (await register(registry, request_id, **again)).standing is Standing.NEW
+    assert (await register(registry, request_id, **again)).standing is Standing.SAME
+    await settle(registry, replayed_reply(request_id, "Paris", 1))
+    assert (await register(registry, request_id, **again)).standing is Standing.DONE
+
+
+async def test_a_replay_of_a_later_stage_settles_without_registering(
+    registry: RequestRegistry, request_id: str
+) -> None:
+    """Its outcome is the first that the registry sees of it."""
+    await register(registry, request_id)
+    await settle(registry, reply(request_id, "failed"))
+    for _ in range(2):
+        settlement = await registry.begin_settle(replayed_reply(request_id, "Paris", 2), tenant="acme")
+        assert (settlement.done, settlement.reply.content) == (False, "Paris")
+    assert await registry.finish_settle(request_id, replay=2)
+    assert (await registry.begin_settle(replayed_reply(request_id, "x", 2), tenant="acme")).done
+    assert (await register(registry, request_id, origin="b")).reply == replayed_reply(request_id, "Paris", 2)
+
+
+@pytest.mark.parametrize("state", ["running", "settling", "settled"])
+async def test_an_outcome_of_a_former_run_comes_too_late(
+    registry: RequestRegistry, request_id: str, state: str
+) -> None:
+    """Delivered again after the replay began, it neither replaces the replay's reply nor ends it early."""
+    await register(registry, request_id)
+    await settle(registry, reply(request_id, "failed"))
+    await register(registry, request_id, origin="a:replay:1", replay=1)
+    if state != "running":
+        await registry.begin_settle(replayed_reply(request_id, "Paris", 1), tenant="acme")
+    if state == "settled":
+        await registry.finish_settle(request_id, replay=1)
+    assert (await registry.begin_settle(reply(request_id, "failed"), tenant="acme")).done
+    assert await registry.finish_settle(request_id)
+    found = await registry.find(request_id)
+    assert found is not None
+    assert found.state == state
+    settlement = await registry.begin_settle(replayed_reply(request_id, "Paris", 1), tenant="acme")
+    assert (settlement.done, settlement.reply.content) == (state == "settled", "Paris")
+
+
+@pytest.mark.parametrize("settling", [False, True])
+async def test_those_who_joined_a_run_that_was_not_settled_wait_for_the_replay(
+    registry: RequestRegistry, request_id: str, settling: bool
+) -> None:
+    """Nobody else would send them a reply: what the former run decides comes too late from now on."""
+    await register(registry, request_id)
+    await register(registry, request_id, origin="b")
+    if settling:
+        await registry.begin_settle(reply(request_id, "failed"), tenant="acme")
+    await register(registry, request_id, origin="a:replay:1", replay=1)
+    settlement = await registry.begin_settle(replayed_reply(request_id, "Paris", 1), tenant="acme")
+    assert settlement.waiters == (address("b"),)
+
+
+async def test_a_settlement_after_redis_lost_its_data_knows_its_replay(
+    registry: RequestRegistry, request_id: str
+) -> None:
+    """Delivered again it is done, rather than taken for a newer one."""
+    await settle(registry, replayed_reply(request_id, "Paris", 1))
+    assert (await registry.begin_settle(replayed_reply(request_id, "Paris", 1), tenant="acme")).done
+
+
+async def test_a_replay_is_its_tenants_alone(registry: RequestRegistry, request_id: str) -> None:
+    """A number in a header of another tenant's record opens nothing."""
+    await register(registry, request_id)
+    await settle(registry, reply(request_id))
+    stranger = await register(registry, request_id, origin="z", tenant="zeta", replay=9)
+    assert stranger.standing is Standing.CONFLICT
+    assert (await register(registry, request_id, origin="b")).reply == reply(request_id)
+
+
+# ── cancelling ────────────────────────────────────────────────────────────────────────────────────
+
+
+async def cancel(registry: RequestRegistry, request_id: str, **fields: Any) -> CancelAnswer:
+    given: dict[str, Any] = {"tenant": "acme", "reason": "cancelled_by_sender"}
+    return await registry.cancel(request_id, **(given | fields))
+
+
+@pytest.mark.parametrize("running", [False, True])
+async def test_a_request_that_is_cancelled_says_so_to_the_stages(
+    registry: RequestRegistry, redis: Redis, request_id: str, running: bool
+) -> None:
+    """Queued or running; asked twice, the first reason stays."""
+    await register(registry, request_id, running=running)
+    assert await cancel(registry, request_id) is CancelAnswer.CANCELLING
+    assert await cancel(registry, request_id, reason="another") is CancelAnswer.CANCELLING
+    same = await register(registry, request_id)
+    assert (same.standing, same.cancelled) == (Standing.SAME, "cancelled_by_sender")
+    found = await registry.find(request_id)
+    assert found is not None
+    assert (found.state, found.cancelled) == ("running", "cancelled_by_sender")
+    assert 0 < await ttl(redis, request_id) <= TTL_S
+
+
+async def test_a_queued_request_stays_cancelled_whichever_record_is_read_first(
+    registry: RequestRegistry, request_id: str
+) -> None:
+    """Sent twice before it was read, and cancelled."""
+    await register(registry, request_id, running=False)
+    await register(registry, request_id, running=False, origin="b")
+    await cancel(registry, request_id)
+    taken = await register(registry, request_id, origin="b")
+    assert (taken.standing, taken.cancelled) == (Standing.NEW, "cancelled_by_sender")
+
+
+@pytest.mark.parametrize("finish", [False, True])
+async def test_it_is_too_late_once_there_is_a_reply(
+    registry: RequestRegistry, request_id: str, finish: bool
+) -> None:
+    """While its replies are sent, and after."""
+    await register(registry, request_id)
+    await registry.begin_settle(reply(request_id), tenant="acme")
+    if finish:
+        await registry.finish_settle(request_id)
+    assert await cancel(registry, request_id) is CancelAnswer.SETTLED
+    found = await registry.find(request_id)
+    assert found is not None
+    assert found.cancelled is None
+
+
+async def test_only_its_tenant_can_cancel_it(
+    registry: RequestRegistry, redis: Redis, request_id: str
+) -> None:
+    """To others it is unknown; an attempt leaves nothing behind."""
+    assert await cancel(registry, request_id) is CancelAnswer.UNKNOWN
+    assert not await redis.exists(KEY + request_id)
+    await register(registry, request_id)
+    assert await cancel(registry, request_id, tenant="zeta") is CancelAnswer.UNKNOWN
+    assert (await register(registry, request_id)).cancelled is None
+
+
+@pytest.mark.parametrize("running", [False, True])
+async def test_who_leaves_takes_nobody_along(
+    registry: RequestRegistry, request_id: str, running: bool
+) -> None:
+    """Alone it is cancelled; where the same request was sent again it goes on. Its sender can end it."""
+    alone = uuid4().hex
+    await register(registry, alone, running=running)
+    assert await cancel(registry, alone, only_alone=True) is CancelAnswer.CANCELLING
+    await register(registry, request_id, running=running)
+    await register(registry, request_id, running=False, origin="b")
+    assert await cancel(registry, request_id, only_alone=True) is CancelAnswer.SHARED
+    assert (await register(registry, request_id)).cancelled is None
+    assert await cancel(registry, request_id) is CancelAnswer.CANCELLING
+
+
+@pytest.mark.parametrize("registered", [False, True])
+async def test_a_replay_is_not_cancelled(
+    registry: RequestRegistry, request_id: str, registered: bool
+) -> None:
+    """What asked to end the former run did not ask it of this one."""
+    await register(registry, request_id)
+    await cancel(registry, request_id)
+    if registered:
+        opened = await register(registry, request_id, origin="a:replay:1", replay=1)
+        assert opened == Registration(Standing.NEW)
+    await registry.begin_settle(replayed_reply(request_id, "Paris", 1), tenant="acme")
+    found = await registry.find(request_id)
+    assert found is not None
+    assert found.cancelled is None
 
 
 def test_a_fingerprint_is_of_what_is_asked() -> None:

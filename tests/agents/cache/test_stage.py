@@ -47,7 +47,8 @@ class Pipe:
     async def ask(self, query: str | None = None, **fields: Any) -> Any:
         """Return the event that the stage sends."""
         tenant = fields.pop("tenant", self.tenant)
-        made = envelope(chat(query=query, **fields), tenant=tenant)
+        request_id = fields.pop("request_id", uuid4().hex)
+        made = envelope(chat(query=query, **fields), tenant=tenant, request_id=request_id)
         (emit,) = await self.stage.handle(delivery(RequestGuarded(envelope=made), topic=GUARDED))
         return sole(emit)
 
@@ -63,7 +64,8 @@ class Pipe:
 
 
 def sole(emit: Emit) -> Any:
-    assert emit.key == "r-1"
+    event: Any = emit.value
+    assert emit.key == event.envelope.request_id
     assert emit.topic == (MISSES if isinstance(emit.value, CacheMissed) else OUTCOMES).name
     return emit.value
 
@@ -149,7 +151,8 @@ async def test_a_miss_says_where_its_answer_will_be_kept(pipe: Pipe) -> None:
 
 async def test_the_same_question_is_an_exact_hit(pipe: Pipe) -> None:
     """Blanks apart. It costs no tokens, and says whose answer it was."""
-    await pipe.answer(await pipe.ask(LONG), "They hunt at dawn.")
+    missed = await pipe.ask(LONG)
+    await pipe.answer(missed, "They hunt at dawn.")
     hit: OutcomeReached = await pipe.ask(f"  {LONG.replace(' ', '  ')} ")
     assert hit.status is Status.CACHED
     assert hit.completion is not None
@@ -157,7 +160,11 @@ async def test_the_same_question_is_an_exact_hit(pipe: Pipe) -> None:
     assert hit.completion.model == "gpt-4o-2024-08-06"
     lookup = hit.envelope.cache
     assert lookup is not None
-    assert (lookup.kind, lookup.similarity, lookup.source_request_id) == (CacheKind.EXACT, 1.0, "r-1")
+    assert (lookup.kind, lookup.similarity, lookup.source_request_id) == (
+        CacheKind.EXACT,
+        1.0,
+        missed.envelope.request_id,
+    )
     assert lookup.hit
 
 
@@ -300,3 +307,17 @@ async def test_a_trap_is_not_served(redis: Redis, minilm: MiniLmEmbedder, asked:
     pipe = Pipe(redis, minilm)
     await pipe.answer(await pipe.ask(asked), "the answer")
     assert isinstance(await pipe.ask(again), CacheMissed)
+
+
+async def test_a_request_that_went_to_a_model_is_never_answered_from_the_cache(pipe: Pipe) -> None:
+    """Its record comes again after a crash, and the answer is there by now; but the call must be booked."""
+    request_id = uuid4().hex
+    first = await pipe.ask(LONG, request_id=request_id)
+    assert isinstance(first, CacheMissed)
+    await pipe.answer(first, "Because they hunt at dawn.")
+    again = await pipe.ask(LONG, request_id=request_id)
+    assert isinstance(again, CacheMissed)
+    assert again.cache_slot == first.cache_slot
+    another = await pipe.ask(LONG)
+    assert isinstance(another, OutcomeReached)
+    assert another.status is Status.CACHED

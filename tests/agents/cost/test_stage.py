@@ -10,6 +10,7 @@ import pytest
 from agents.cost.stage import CostStage
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.execution import StageRunner
+from agents.runner.retries import RetryPolicy
 from agents.stage import Delivery
 from streams.codec import header
 from streams.errors import StoreUnavailable
@@ -123,6 +124,18 @@ async def test_a_repeat_after_the_replies_are_out_is_dropped() -> None:
     assert await cost.handle(given) == ()
 
 
+async def test_a_replay_settles_under_its_number() -> None:
+    """Reply and booking carry it, the booking under the id it always has; so does the end of it."""
+    registry = ScriptedRegistry()
+    replay = outcome(replay=2)
+    emits = await stage(registry).handle(replay)
+    assert value(emits, REPLIES.name).replay == 2
+    entry = value(emits, LEDGER.name)
+    assert (entry.entry_id, entry.replay) == ("r-1:settle", 2)
+    await stage(registry).delivered(replay)
+    assert registry.finished_replays == [2]
+
+
 async def test_texts_stay_out_of_the_log_where_they_are_not_to_be_stored() -> None:
     """HEADRACE_STORE_TEXT=false."""
     emits = await stage(ScriptedRegistry(), store_text=False).handle(outcome())
@@ -172,6 +185,7 @@ async def test_an_answer_outlives_redis_on_its_way_through_the_runner() -> None:
         cost,
         Sends(),  # type: ignore[arg-type]  # a fake
         DeadLetters(reply_topics=(), default_deadline_ms=1_000),
+        retry=RetryPolicy(in_place_s=3_600, attempts=1, max_delay_s=1),
         default_deadline_ms=1_000,
         clock=lambda: now[0],
         sleep=sleep,

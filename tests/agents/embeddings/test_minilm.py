@@ -94,6 +94,21 @@ async def test_only_the_first_256_tokens_count(embedder: MiniLmEmbedder) -> None
     assert not embedder.covers(whole + "ignored")
 
 
+@pytest.mark.parametrize("text", ["a" * 254, "? " * 127, "!" * 254, "x1" * 127, "\x7f" * 254])
+async def test_a_text_covered_by_its_length_alone_is_not_cut(embedder: MiniLmEmbedder, text: str) -> None:
+    """The longest ASCII text that `covers` accepts unread is embedded whole, however it is taken apart."""
+    assert len(text) == 254
+    assert embedder.covers(text)
+    shorter, whole = await embedder.embed([text[:-1], text])
+    assert text[-1] in " a1\x7f" or (shorter != whole).any()
+
+
+async def test_a_text_of_many_tokens_a_character_is_read(embedder: MiniLmEmbedder) -> None:
+    """A character that is taken apart into several does not pass for one token."""
+    assert embedder.covers("\N{HANGUL SYLLABLE HAN}" * 40)
+    assert not embedder.covers("\N{CJK UNIFIED IDEOGRAPH-6C34}" * 255)
+
+
 async def test_a_megabyte_of_text_is_clipped_before_the_tokenizer(embedder: MiniLmEmbedder) -> None:
     """Beyond 64 characters for each token that counts, text is not even read."""
     start = " " * (256 * 64)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from agents.bootstrap import redact, scan
@@ -15,9 +16,10 @@ from streams.codec import header
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.events import Message, OutcomeReached, Reply, RequestGuarded, Status, TextPart
 from streams.publisher import Emit
+from streams.redelivery import Redelivery
 from streams.registry import Registration, Standing, fingerprint
 from streams.topics import GUARDED, OUTCOMES, REPLIES
-from tests.fakes.envelopes import NOW, chat, delivery, said
+from tests.fakes.envelopes import NOW, NOW_MS, chat, delivery, said
 from tests.fakes.registries import ScriptedRegistry
 
 SPRING = [
@@ -107,6 +109,7 @@ async def test_a_new_request_goes_on_in_its_envelope() -> None:
             "origin": "correlation:" + b"c-1".hex(),
             "running": True,
             "reply_to": envelope.reply_to,
+            "replay": 0,
         }
     ]
 
@@ -124,6 +127,40 @@ async def test_what_is_in_hand_elsewhere_needs_nothing(standing: Standing) -> No
     stored = Reply(request_id="r-1", status=Status.ANSWERED)
     registry = ScriptedRegistry(Registration(standing, stored if standing is Standing.DONE else None))
     assert await stage(registry).handle(given()) == ()
+
+
+@pytest.mark.parametrize("standing", [Standing.NEW, Standing.SAME])
+async def test_a_cancelled_request_is_not_examined(standing: Standing) -> None:
+    """It ends here, without its texts, whatever is in them."""
+    registry = ScriptedRegistry(Registration(standing, cancelled="client_disconnected"))
+    ended = outcome(await stage(registry).handle(given(query="a bomb for Ann")))
+    assert ended.status is Status.CANCELLED
+    assert ended.error is not None
+    assert (ended.error.code, "client" in ended.error.message) == ("request_cancelled", True)
+    assert ended.envelope.request.query is None
+    assert ended.envelope.calls == ()
+
+
+async def test_a_replay_is_registered_as_one() -> None:
+    """Under its number, which the envelope carries on."""
+    registry = ScriptedRegistry()
+    first = given()
+    copy = msgspec.structs.replace(
+        first.record, again=Redelivery(record=first.record.place, replay=2, replayed_at_ms=NOW_MS)
+    )
+    event = guarded(await stage(registry).handle(Delivery(event=first.event, record=copy)))
+    assert (registry.registered[0]["replay"], event.envelope.replay) == (2, 2)
+
+
+async def test_a_conflict_says_which_run_it_is_of() -> None:
+    """Readers take the reply with the highest number."""
+    first = given()
+    copy = msgspec.structs.replace(
+        first.record, again=Redelivery(record=first.record.place, replay=1, replayed_at_ms=NOW_MS)
+    )
+    registry = ScriptedRegistry(Registration(Standing.CONFLICT))
+    reply = replied(await stage(registry).handle(Delivery(event=first.event, record=copy)))
+    assert (reply.status, reply.replay) == (Status.FAILED, 1)
 
 
 async def test_a_repeat_of_a_settled_request_gets_its_reply_again() -> None:

@@ -8,20 +8,25 @@ from itertools import count
 import msgspec
 
 from agents.llm.policy import LlmPolicy
+from agents.llm.ports import GuardFactory
 from agents.llm.stage import LlmStage
+from agents.llm.watch import Pause
 from agents.providers.faults import ProviderFault
 from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta
 from agents.stage import Delivery, Record
 from agents.stores.journal import (
     AlreadySent,
     BegunCall,
+    Cancelled,
     Claim,
     Claimed,
     Fenced,
     Finished,
     HeldElsewhere,
     Hold,
+    Look,
     LostCall,
+    NotedCalls,
 )
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.events import (
@@ -69,7 +74,18 @@ Step = Answer | ProviderFault | list[ProviderEvent | ProviderFault]
 
 
 HANGS = object()
-"""In a stream: nothing more comes."""
+"""Nothing (more) comes."""
+
+
+async def never(_seconds: float) -> None:
+    """A pause that does not end: nobody looks whether a call is still wanted."""
+    await asyncio.Event().wait()
+
+
+async def at_once(_seconds: float) -> None:
+    """A pause that is over as soon as everybody else had a turn."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 class FakeProvider:
@@ -93,8 +109,13 @@ class FakeProvider:
     async def complete(self, call: ProviderCall) -> Answer:
         step = self._next(call)
         assert not isinstance(step, list), "the script has a stream where a whole answer is asked for"
-        if isinstance(step, ProviderFault):
+        if isinstance(step, BaseException):
             raise step
+        if step is HANGS:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.closed_streams += 1
         return step
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
@@ -103,7 +124,7 @@ class FakeProvider:
             step = [TextDelta(step.text), step]
         try:
             for event in step if isinstance(step, list) else [step]:
-                if isinstance(event, ProviderFault):
+                if isinstance(event, BaseException):
                     raise event
                 if event is HANGS:
                     await asyncio.Event().wait()
@@ -123,6 +144,7 @@ class FakeJournal:
         self.entries: dict[str, dict[str, object]] = {}
         self.begun: list[BegunCall] = []
         self.away_for: dict[str, int] = {}
+        self.cancelled: dict[str, str] = {}
 
     def _step(self, name: str) -> None:
         if self.away_for.get(name, 0):
@@ -135,13 +157,20 @@ class FakeJournal:
         entry["hold"] = msgspec.structs.replace(entry["hold"], attempt=entry["hold"].attempt + 1)
 
     async def claim(
-        self, request_id: str, *, record: str, instance: str, deadline_at: datetime, now: datetime
+        self,
+        request_id: str,
+        *,
+        record: str,
+        instance: str,
+        deadline_at: datetime,
+        now: datetime,
+        replay: int = 0,
     ) -> Claim:
         self._step("claim")
         entry = self.entries.setdefault(request_id, {"begun": {}, "ended": {}, "deadline": deadline_at})
         held = entry.get("hold")
         attempt = held.attempt if held else 0
-        hold = Hold(request_id=request_id, record=record, attempt=attempt)
+        hold = Hold(request_id=request_id, record=record, attempt=attempt, replay=replay)
         if entry.get("sent"):
             return AlreadySent()
         if "result" in entry:
@@ -158,6 +187,8 @@ class FakeJournal:
         entry = self.entries[hold.request_id]
         if entry["hold"] != hold:
             raise Fenced(hold)
+        if hold.request_id in self.cancelled:
+            raise Cancelled(hold, self.cancelled[hold.request_id])
         number = max([after, *entry["begun"]]) + 1
         entry["begun"][number] = call
         self.begun.append(call)
@@ -167,9 +198,20 @@ class FakeJournal:
         self._step("end_call")
         self.entries[hold.request_id]["ended"][ended.attempt] = ended
 
-    async def holds(self, hold: Hold) -> bool:
-        self._step("holds")
-        return self.entries[hold.request_id]["hold"] == hold
+    async def look(self, hold: Hold) -> Look:
+        self._step("look")
+        return Look(
+            holds=self.entries[hold.request_id]["hold"] == hold,
+            cancelled=self.cancelled.get(hold.request_id),
+        )
+
+    async def calls(self, request_id: str, *, record: str) -> NotedCalls:
+        self._step("calls")
+        entry = self.entries.get(request_id, {})
+        if "hold" not in entry or entry["hold"].record != record:
+            return NotedCalls()
+        lost = [LostCall(number=n, call=c) for n, c in entry["begun"].items() if n not in entry["ended"]]
+        return NotedCalls(lost_calls=tuple(lost), known_calls=tuple(entry["ended"].values()))
 
     async def finish(self, hold: Hold, result: bytes) -> bool:
         self._step("finish")
@@ -271,6 +313,8 @@ class Bench:
         *,
         journal: FakeJournal | None = None,
         sink: FakeSink | None = None,
+        pause: Pause = never,
+        guards: GuardFactory = lambda _event: FakeGuard(),
         **policy: object,
     ) -> None:
         self.clock = FakeClock()
@@ -288,9 +332,10 @@ class Bench:
             providers=providers,
             journal=self.journal,
             deltas=self.sink,
-            guards=lambda _event: FakeGuard(),
+            guards=guards,
             policy=LlmPolicy(**policy),
             clock=self.clock,
             new_call_id=lambda: f"call-{next(numbers)}",
             jitter=lambda: 0.5,
+            pause=pause,
         )

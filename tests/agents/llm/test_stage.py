@@ -3,6 +3,7 @@
 import asyncio
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from agents.llm.degraded import APOLOGY
@@ -28,6 +29,7 @@ from tests.agents.llm.fakes import (
     FakeProvider,
     FakeSink,
     answer,
+    at_once,
     delivery,
     missed,
 )
@@ -256,6 +258,34 @@ async def test_the_deadline_ends_retries_and_fallbacks() -> None:
     assert bench.anthropic.calls == []
 
 
+async def test_an_answer_that_comes_late_is_delivered() -> None:
+    """It was paid for, and its sender can fetch it: the deadline is for work that is not begun."""
+    bench = Bench()
+    late = FakeProvider("openai", [answer("Paris")], before=lambda: setattr(bench.clock, "elapsed_s", 61.0))
+    bench.stage._attempts._providers = {"openai": late}
+    assert (await completed(bench)).completion.content == "Paris"
+
+
+@pytest.mark.parametrize(
+    ("stream", "deadline_s", "total_s"), [(True, 21_600, 600), (True, 60, 60), (False, 21_600, 30)]
+)
+async def test_no_answer_may_take_for_ever(stream: bool, deadline_s: float, total_s: float) -> None:
+    """A stream that drips on and on ends long before a deadline of six hours does."""
+    bench = Bench([answer()])
+    await completed(bench, missed(deadline_s=deadline_s, stream=stream))
+    assert bench.openai.calls[0].timeouts.total_s == total_s
+
+
+async def test_a_stored_result_is_sent_under_the_number_of_its_replay() -> None:
+    """The worker died before it sent it, and an operator replayed its record."""
+    bench = Bench([answer()])
+    await bench.stage.handle(delivery())
+    event = missed()
+    event = msgspec.structs.replace(event, envelope=msgspec.structs.replace(event.envelope, replay=2))
+    assert (await completed(bench, event)).envelope.replay == 2
+    assert len(bench.openai.calls) == 1
+
+
 # ── streaming ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -442,23 +472,15 @@ async def test_a_fenced_worker_sends_no_result() -> None:
     assert await Bench(provider, journal=journal).stage.handle(delivery()) == ()
 
 
-async def test_a_zombie_stops_in_the_middle_of_its_stream() -> None:
-    """A worker looks every second whether it still holds the request."""
-
-    class Slow(FakeProvider):
-        async def stream(self, call: object) -> object:
-            async for event in super().stream(call):
-                bench.clock.elapsed_s += 0.4
-                if bench.clock.elapsed_s > 2:
-                    journal.take_over("r-1")
-                yield event
-
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_zombie_stops_in_the_middle_of_its_call(stream: bool) -> None:
+    """A worker looks every second whether it still holds the request, streamed or not."""
     journal = FakeJournal()
-    provider = Slow("openai", [[*(TextDelta(f"word{n} ") for n in range(40)), answer("never")]])
-    bench = Bench(provider, journal=journal)
-    assert await bench.stage.handle(delivery(missed(stream=True))) == ()
+    script = [TextDelta("word "), HANGS] if stream else HANGS
+    provider = FakeProvider("openai", [script], before=lambda: journal.take_over("r-1"))
+    bench = Bench(provider, journal=journal, pause=at_once)
+    assert await bench.stage.handle(delivery(missed(stream=stream))) == ()
     assert provider.closed_streams == 1
-    assert "word8" not in bench.sink.text
 
 
 # ── outages of Redis ──────────────────────────────────────────────────────────────────────────────

@@ -1,144 +1,27 @@
 """The life of one record, with a publisher and a stage that do as they are told."""
 
-import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from agents.runner.dead_letters import DeadLetters
-from agents.runner.execution import StageRunner
-from agents.stage import Delivery, Record
+from agents.stage import Delivery
 from streams.codec import encode, header
 from streams.errors import (
     InvalidRequest,
     KafkaUnavailable,
-    RecordTooLarge,
     StoreUnavailable,
     UnknownTopic,
 )
-from streams.events import ErrorInfo, OutcomeReached, Reply, RequestGuarded, Status
-from streams.publisher import Emit, Position
-from streams.topics import DEAD_LETTERS, GUARDED, LOGS, MISSES, OUTCOMES, REPLIES, REQUESTS, Topic
+from streams.events import ErrorInfo, OutcomeReached, Reply, Status
+from streams.publisher import Emit
+from streams.topics import DEAD_LETTERS, GUARDED, LOGS, MISSES, OUTCOMES, REPLIES, REQUESTS
+from tests.agents.runner.runs import Run, assert_buried, failing, forward, guarded, too_large, value
 from tests.fakes.envelopes import NOW, chat, completion, envelope, record
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-@dataclass
-class Clock:
-    """A clock that moves only when somebody sleeps."""
-
-    now: Any = NOW
-    slept: list[float] = field(default_factory=list)
-
-    def __call__(self) -> Any:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += timedelta(seconds=seconds)
-        await asyncio.sleep(0)
-
-
-@dataclass
-class Sends:
-    """A publisher that keeps what is sent; `refuse` says what becomes of a record."""
-
-    diary: list[str]
-    refuse: Callable[[Emit, int], Exception | None] = lambda emit, tries: None
-    sent: list[Emit] = field(default_factory=list)
-    tries: dict[str, int] = field(default_factory=dict)
-
-    async def publish(self, emit: Emit) -> Position:
-        tries = self.tries[emit.topic] = self.tries.get(emit.topic, 0) + 1
-        await asyncio.sleep(0)
-        fault = self.refuse(emit, tries)
-        if fault is not None:
-            self.diary.append(f"refused {emit.topic}")
-            raise fault
-        self.sent.append(emit)
-        self.diary.append(f"sent {emit.topic}")
-        return Position(emit.topic, 0, len(self.sent))
-
-    def on(self, topic: Topic) -> list[Emit]:
-        return [emit for emit in self.sent if emit.topic == topic.name]
-
-
-@dataclass
-class ScriptedStage:
-    """A stage whose `handle` is a function."""
-
-    do: Callable[[Delivery[Any]], Sequence[Emit]]
-    diary: list[str]
-    source: Topic = GUARDED
-    name: str = "scripted"
-    handled: list[Delivery[Any]] = field(default_factory=list)
-    noted: list[Delivery[Any]] = field(default_factory=list)
-    note_faults: int = 0
-
-    async def handle(self, delivery: Delivery[Any]) -> Sequence[Emit]:
-        self.diary.append("handle")
-        self.handled.append(delivery)
-        return self.do(delivery)
-
-    async def delivered(self, delivery: Delivery[Any]) -> None:
-        self.diary.append("delivered")
-        if self.note_faults:
-            self.note_faults -= 1
-            raise StoreUnavailable("away")
-        self.noted.append(delivery)
-
-
-class Run:
-    """A stage, its publisher and its clock, run over one record at a time."""
-
-    def __init__(
-        self,
-        do: Callable[[Delivery[Any]], Sequence[Emit]],
-        *,
-        source: Topic = GUARDED,
-        refuse: Callable[[Emit, int], Exception | None] = lambda emit, tries: None,
-        reply_topics: Sequence[str] = (),
-    ) -> None:
-        self.diary: list[str] = []
-        self.clock = Clock()
-        self.stage = ScriptedStage(do, self.diary, source=source)
-        self.sends = Sends(self.diary, refuse)
-        self.runner = StageRunner(
-            self.stage,
-            self.sends,  # type: ignore[arg-type]  # a fake of the same shape
-            DeadLetters(reply_topics=reply_topics, default_deadline_ms=30_000),
-            default_deadline_ms=30_000,
-            clock=self.clock,
-            sleep=self.clock.sleep,
-        )
-
-    async def __call__(self, given: Record) -> None:
-        await self.runner.run(given)
-
-
-def guarded(**fields: Any) -> Record:
-    event = RequestGuarded(envelope=envelope(**fields))
-    return record(event, topic=GUARDED, key=b"r-1", headers=[("x", b"1"), ("x", b"2")])
-
-
-def forward(delivery: Delivery[Any]) -> Sequence[Emit]:
-    return (Emit.to(MISSES, delivery.event, key="r-1"),)
-
-
-def failing(fault: Exception) -> Callable[[Delivery[Any]], Sequence[Emit]]:
-    def do(_: Delivery[Any]) -> Sequence[Emit]:
-        raise fault
-
-    return do
-
-
-def value(emit: Emit) -> Any:
-    return emit.value
 
 
 # ── the ordinary way ──────────────────────────────────────────────────────────────────────────────
@@ -328,24 +211,6 @@ async def test_a_bug_in_the_publisher_reaches_the_caller() -> None:
 # ── dead letters ──────────────────────────────────────────────────────────────────────────────────
 
 
-def assert_buried(run: Run, given: Record, exception: str) -> None:
-    (letter,) = run.sends.on(DEAD_LETTERS)
-    assert (letter.key, letter.value) == (given.key, given.value)
-    assert letter.headers[: len(given.headers)] == given.headers
-    errors = {
-        name.removeprefix("__streams.errors."): text for name, text in letter.headers[len(given.headers) :]
-    }
-    message = errors.pop("message")
-    assert message is not None
-    assert errors == {
-        "exception": exception.encode(),
-        "topic": given.topic.encode(),
-        "partition": b"3",
-        "offset": b"7",
-        "stage": b"scripted",
-    }
-
-
 async def test_the_senders_mistake_is_a_dead_letter_and_its_outcome() -> None:
     """In full, for it can be mended."""
     given = guarded()
@@ -452,10 +317,6 @@ async def test_what_fails_in_cost_does_not_come_to_cost_again() -> None:
 
 
 # ── records that cannot be delivered ──────────────────────────────────────────────────────────────
-
-
-def too_large(topic: Topic) -> Callable[[Emit, int], Exception | None]:
-    return lambda emit, tries: RecordTooLarge("9 MB") if emit.topic == topic.name else None
 
 
 async def test_a_record_that_became_too_large_is_a_dead_letter() -> None:

@@ -69,6 +69,10 @@ def answer(text: str = "q", content: str = "a", **fields: Any) -> CachedAnswer:
     return CachedAnswer(**(given | fields))
 
 
+async def exact(cache: AnswerCache, where: CacheSlot) -> CachedAnswer | None:
+    return (await cache.exact(where, asker=uuid4().hex)).answer
+
+
 async def slot(scope: str, text: str, *, vector: bool = True) -> CacheSlot:
     vectors = await WordEmbedder().embed([text])
     return CacheSlot(
@@ -82,9 +86,18 @@ async def slot(scope: str, text: str, *, vector: bool = True) -> CacheSlot:
 async def test_an_answer_is_found_by_its_exact_key(cache: AnswerCache, scope: str, tenant: str) -> None:
     """In its own scope only."""
     await cache.put(await slot(scope, "one two"), answer("one two"), tenant=tenant)
-    assert await cache.exact(await slot(scope, "one two")) == answer("one two")
-    assert await cache.exact(await slot(scope, "one")) is None
-    assert await cache.exact(await slot(uuid4().hex, "one two")) is None
+    assert await exact(cache, await slot(scope, "one two")) == answer("one two")
+    assert await exact(cache, await slot(scope, "one")) is None
+    assert await exact(cache, await slot(uuid4().hex, "one two")) is None
+
+
+async def test_who_was_sent_to_a_model_is_known_again(cache: AnswerCache, scope: str) -> None:
+    """By request and replay."""
+    where, asker = await slot(scope, "q"), uuid4().hex
+    assert not (await cache.exact(where, asker=f"{asker}:0")).missed_before
+    await cache.note_miss(f"{asker}:0")
+    assert (await cache.exact(where, asker=f"{asker}:0")).missed_before
+    assert not (await cache.exact(where, asker=f"{asker}:1")).missed_before
 
 
 async def test_similar_answers_come_most_similar_first(cache: AnswerCache, scope: str, tenant: str) -> None:
@@ -111,7 +124,7 @@ async def test_without_a_vector_there_is_only_the_exact_match(
     """Neither found by similarity nor asked for."""
     bare = await slot(scope, "one two", vector=False)
     await cache.put(bare, answer(), tenant=tenant)
-    assert await cache.exact(bare) == answer()
+    assert await exact(cache, bare) == answer()
     assert await cache.similar(bare) == []
     assert await cache.similar(await slot(scope, "one two")) == []
 
@@ -120,7 +133,7 @@ async def test_a_later_answer_replaces_the_earlier(cache: AnswerCache, scope: st
     """It takes no second place."""
     for content in ("old", "new"):
         await cache.put(await slot(scope, "q"), answer(content=content), tenant=tenant)
-    found = await cache.exact(await slot(scope, "q"))
+    found = await exact(cache, await slot(scope, "q"))
     assert found is not None
     assert found.content == "new"
     assert await cache.entries(tenant) == 1
@@ -143,7 +156,7 @@ async def test_an_expired_answer_is_neither_found_nor_counted(
     await cache.put(await slot(scope, "new"), answer("new"), tenant=tenant)
     await redis.delete(f"headrace:cache:answer:{scope}:old")
     assert await cache.entries(tenant) == 1
-    assert await cache.exact(await slot(scope, "old")) is None
+    assert await exact(cache, await slot(scope, "old")) is None
     found = await cache.similar(await slot(scope, "old"))
     assert [each.answer.text for each in found] == ["new"]
     assert await redis.execute_command("VCARD", f"headrace:cache:vectors:{scope}") == 1  # type: ignore[no-untyped-call]
@@ -174,7 +187,7 @@ async def test_a_tenant_keeps_its_newest_answers(
         await cache.put(await slot(where, f"q{number}"), answer(f"q{number}"), tenant=tenant)
     assert await cache.entries(tenant) == 5
     kept = [
-        number for number in range(9) if await cache.exact(await slot(f"{scope}{number % 2}", f"q{number}"))
+        number for number in range(9) if await exact(cache, await slot(f"{scope}{number % 2}", f"q{number}"))
     ]
     assert kept == [4, 5, 6, 7, 8]
     vectors = [await redis.execute_command("VCARD", f"headrace:cache:vectors:{scope}{n}") for n in (0, 1)]  # type: ignore[no-untyped-call]
@@ -187,7 +200,7 @@ async def test_many_writers_at_once_keep_the_bound(cache: AnswerCache, scope: st
     slots = [await slot(scope, f"q{number}") for number in range(60)]
     await asyncio.gather(*(cache.put(each, answer(each.text), tenant=tenant) for each in slots))
     assert await cache.entries(tenant) == 5
-    kept = [each for each in slots if await cache.exact(each)]
+    kept = [each for each in slots if await exact(cache, each)]
     assert len(kept) == 5
 
 
@@ -197,7 +210,7 @@ async def test_what_another_version_wrote_is_a_miss(
     """An upgrade must not fail the requests that meet old entries."""
     await cache.put(await slot(scope, "q"), answer("q"), tenant=tenant)
     await redis.set(f"headrace:cache:answer:{scope}:q", b'{"request_id": 7}')
-    assert await cache.exact(await slot(scope, "q")) is None
+    assert await exact(cache, await slot(scope, "q")) is None
     assert await cache.similar(await slot(scope, "q")) == []
 
 
@@ -207,7 +220,8 @@ async def test_without_redis_every_call_says_so(scope: str) -> None:
     away = AnswerCache(client, ttl_s=60, max_entries=5)
     where = await slot(scope, "q")
     for call in (
-        away.exact(where),
+        away.exact(where, asker="r-1:0"),
+        away.note_miss("r-1:0"),
         away.similar(where),
         away.put(where, answer(), tenant="t"),
         away.entries("t"),

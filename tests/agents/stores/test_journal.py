@@ -11,16 +11,20 @@ from redis.asyncio import Redis
 from agents.stores.journal import (
     AlreadySent,
     BegunCall,
+    Cancelled,
     Claim,
     Claimed,
     Fenced,
     Finished,
     HeldElsewhere,
     Journal,
+    Look,
+    NotedCalls,
 )
 from streams import store
 from streams.errors import StoreUnavailable
-from streams.events import LlmCall, Usage
+from streams.events import LlmCall, ReplyAddress, Usage
+from streams.registry import RequestRegistry
 
 pytestmark = pytest.mark.integration
 
@@ -121,9 +125,9 @@ async def test_a_zombie_is_fenced_at_every_step(journal: Journal, request_id: st
     holder = await claimed(journal, request_id)
     with pytest.raises(Fenced):
         await journal.begin_call(zombie.hold, call())
-    assert not await journal.holds(zombie.hold)
+    assert not (await journal.look(zombie.hold)).holds
     assert not await journal.finish(zombie.hold, b"stale")
-    assert await journal.holds(holder.hold)
+    assert (await journal.look(holder.hold)).go_on
     assert await journal.finish(holder.hold, b"result")
     await journal.sent(zombie.hold)
     assert isinstance(await claim(journal, request_id), Finished)
@@ -185,7 +189,7 @@ async def test_a_worker_goes_on_where_redis_lost_its_data(
     assert await claim(journal, request_id, B) == HeldElsewhere(A)
     await redis.delete(f"headrace:journal:{request_id}")
     await journal.end_call(first.hold, booked(2))
-    assert await journal.holds(first.hold)
+    assert (await journal.look(first.hold)).go_on
     assert await journal.finish(first.hold, b"result")
     assert isinstance(await claim(journal, request_id), Finished)
 
@@ -207,3 +211,86 @@ async def test_a_redis_that_does_not_answer_is_named(request_id: str) -> None:
     with pytest.raises(StoreUnavailable, match="claiming a request in the journal failed"):
         await claim(Journal(client, ttl_s=60), request_id)
     await client.aclose()
+
+
+# ── requests that are cancelled ───────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def registry(redis: Redis) -> RequestRegistry:
+    return RequestRegistry(redis, ttl_s=3600)
+
+
+async def cancelled(registry: RequestRegistry, request_id: str, *, replay: int = 0) -> None:
+    """Register the request as the guardrail does, and cancel it."""
+    await registry.register(
+        request_id,
+        tenant="acme",
+        body="b",
+        origin=f"o-{replay}",
+        running=True,
+        reply_to=ReplyAddress(topic="llm.replies.v1"),
+        replay=replay,
+    )
+    await registry.cancel(request_id, tenant="acme", reason="cancelled_by_sender")
+
+
+async def test_no_call_is_noted_for_a_cancelled_request(
+    journal: Journal, registry: RequestRegistry, request_id: str
+) -> None:
+    """Nothing is begun; a former call stays known."""
+    first = await claimed(journal, request_id)
+    assert await journal.begin_call(first.hold, call(1)) == 1
+    assert await journal.look(first.hold) == Look(holds=True)
+    await cancelled(registry, request_id)
+    with pytest.raises(Cancelled, match="cancelled_by_sender"):
+        await journal.begin_call(first.hold, call(2))
+    assert await journal.look(first.hold) == Look(holds=True, cancelled="cancelled_by_sender")
+    assert len((await journal.calls(request_id, record=A)).lost_calls) == 1
+
+
+async def test_a_zombie_is_fenced_rather_than_cancelled(
+    journal: Journal, registry: RequestRegistry, request_id: str
+) -> None:
+    """The holder ends the request; two would end it twice."""
+    zombie = await claimed(journal, request_id)
+    await claimed(journal, request_id)
+    await cancelled(registry, request_id)
+    with pytest.raises(Fenced):
+        await journal.begin_call(zombie.hold, call(1))
+    assert not (await journal.look(zombie.hold)).holds
+
+
+async def test_a_cancelled_request_can_be_stored(
+    journal: Journal, registry: RequestRegistry, request_id: str
+) -> None:
+    """The answer that is there first, or the cancelled outcome itself."""
+    first = await claimed(journal, request_id)
+    await cancelled(registry, request_id)
+    assert await journal.finish(first.hold, b"answer")
+
+
+async def test_a_replay_is_not_cancelled_by_what_cancelled_a_former_run(
+    journal: Journal, registry: RequestRegistry, request_id: str
+) -> None:
+    """An operator replays the record of a later stage: the registry still has the former run's entry."""
+    await cancelled(registry, request_id)
+    claim = await journal.claim(request_id, record=A, instance="w", deadline_at=DEADLINE, now=NOW, replay=1)
+    assert isinstance(claim, Claimed)
+    assert (await journal.look(claim.hold)).go_on
+    assert await journal.begin_call(claim.hold, call(1)) == 1
+    await cancelled(registry, request_id, replay=1)
+    assert not (await journal.look(claim.hold)).go_on
+
+
+async def test_noted_calls_are_those_of_the_holding_record(journal: Journal, request_id: str) -> None:
+    """As lost or as booked; another record has no business with them."""
+    assert await journal.calls(request_id, record=A) == NotedCalls()
+    first = await claimed(journal, request_id)
+    for number in (1, 2):
+        await journal.begin_call(first.hold, call(number))
+    await journal.end_call(first.hold, booked(1))
+    noted = await journal.calls(request_id, record=A)
+    assert noted.known_calls == (booked(1),)
+    assert [lost.number for lost in noted.lost_calls] == [2]
+    assert await journal.calls(request_id, record=B) == NotedCalls()

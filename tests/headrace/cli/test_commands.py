@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from headrace.cli.app import build_app
 
-COMMANDS = ("up", "down", "status", "ingest", "worker", "analytics", "send", "topics")
+COMMANDS = ("up", "down", "status", "ingest", "worker", "analytics", "send", "topics", "dlq", "audit")
 
 
 def run(*arguments: str) -> tuple[int, str]:

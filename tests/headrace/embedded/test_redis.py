@@ -192,7 +192,7 @@ def test_it_listens_on_the_loopback_address_and_writes_through() -> None:
     """No password, so nobody else may connect; every write goes to the append-only file."""
     lines = render_config(port=1, data_dir=Path("/d"), maxmemory_mb=64).splitlines()
     assert {"bind 127.0.0.1", "protected-mode yes", "port 1", "maxmemory 64mb"} <= set(lines)
-    assert {"appendonly yes", "appendfsync everysec", "maxmemory-policy noeviction"} <= set(lines)
+    assert {"appendonly yes", "appendfsync always", "maxmemory-policy noeviction"} <= set(lines)
     assert not [line for line in lines if line.startswith("loadmodule")]
 
 

@@ -1,12 +1,14 @@
 """`/v1/requests`: submit, fetch, follow."""
 
 import asyncio
+from decimal import Decimal
 
 import httpx
 import pytest
 
 from ingest.api import requests
-from streams.events import Delta
+from streams.cancellation import cancelled_error
+from streams.events import Delta, Reply, Status
 from tests.ingest.fakes import OTHER_KEY, Entry, Rig, answered, failed
 from tests.ingest.sse_reader import events
 
@@ -144,3 +146,62 @@ async def test_follow_a_request_of_another_replica(
         await asyncio.sleep(0)
     wired.registry.settle(answered("r-1"))
     assert events((await following).text)[-1][0] == "done"
+
+
+# ── cancelling ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("state", ["pending", "running"])
+async def test_cancel_a_request_that_has_not_ended(wired: Rig, client: httpx.AsyncClient, state: str) -> None:
+    """202, twice if asked twice; fetching it says that it is being cancelled."""
+    wired.registry.entries["r-1"] = Entry("acme", "", "", state, others=3)
+    for _ in range(2):
+        response = await client.delete("/v1/requests/r-1")
+        assert (response.status_code, response.headers["x-request-id"]) == (202, "r-1")
+        assert response.json() == {"request_id": "r-1", "status": "cancelling"}
+    assert wired.registry.entries["r-1"].cancelled == "cancelled_by_sender"
+    assert (await client.get("/v1/requests/r-1")).json()["status"] == "cancelling"
+
+
+async def test_cancel_what_is_cancelled(wired: Rig, client: httpx.AsyncClient) -> None:
+    """No error: its reply, which says what was spent."""
+    wired.registry.settle(Reply(request_id="r-1", status=Status.CANCELLED, cost_usd=Decimal("0.0001")))
+    response = await client.delete("/v1/requests/r-1")
+    assert response.status_code == 200
+    assert (response.json()["status"], response.json()["cost_usd"]) == ("cancelled", 0.0001)
+
+
+async def test_cancel_what_has_ended(wired: Rig, client: httpx.AsyncClient) -> None:
+    """409 that says how, and nothing for an SDK to try again."""
+    wired.registry.settle(answered("r-1"))
+    response = await client.delete("/v1/requests/r-1")
+    assert (response.status_code, response.headers["x-should-retry"]) == (409, "false")
+    error = response.json()["error"]
+    assert (error["code"], "answered" in error["message"]) == ("request_finished", True)
+    assert wired.registry.entries["r-1"].reply == answered("r-1")
+
+
+async def test_cancel_what_is_not_yours(wired: Rig, client: httpx.AsyncClient) -> None:
+    """The words of `GET` for what never was, and it runs on."""
+    wired.registry.entries["r-1"] = Entry("acme", "", "", "running")
+    theirs = await client.delete("/v1/requests/r-1", headers={"Authorization": f"Bearer {OTHER_KEY}"})
+    unknown, impossible = await client.delete("/v1/requests/r-2"), await client.delete("/v1/requests/a%20b")
+    fetched = await client.get("/v1/requests/r-2")
+    assert {each.status_code for each in (theirs, unknown, impossible)} == {404}
+    messages = {each.json()["error"]["message"] for each in (theirs, unknown, impossible, fetched)}
+    assert len(messages) == 1
+    assert wired.registry.entries["r-1"].cancelled is None
+
+
+async def test_cancel_without_redis(wired: Rig, client: httpx.AsyncClient) -> None:
+    """503: whether it was cancelled is not known."""
+    wired.registry.broken = True
+    assert (await client.delete("/v1/requests/r-1")).status_code == 503
+
+
+async def test_following_a_cancelled_request(wired: Rig, client: httpx.AsyncClient) -> None:
+    """The error, then the reply."""
+    wired.registry.settle(Reply(request_id="r-1", status=Status.CANCELLED, error=cancelled_error()))
+    read = events((await client.get("/v1/requests/r-1/events")).text)
+    assert [name for name, _ in read] == ["error", "done"]
+    assert read[0][1]["error"]["code"] == "request_cancelled"

@@ -1,0 +1,105 @@
+"""What the journal of provider calls is told, and what it answers."""
+
+from datetime import datetime
+
+import msgspec
+
+from streams.errors import HeadraceError
+from streams.events import LlmCall
+
+
+class BegunCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider call as it is known before it is made. `input_tokens` is our own count."""
+
+    call_id: str
+    provider: str
+    model: str
+    started_at: datetime
+    input_tokens: int
+
+
+class LostCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that was begun and whose end nobody noted. `number` is its place among the calls."""
+
+    number: int
+    call: BegunCall
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """The right to work on a request: it ends when another attempt takes over.
+
+    `replay`: which run of the request it is, as in its envelope.
+    """
+
+    request_id: str
+    record: str
+    attempt: int
+    deadline_ms: int = 0
+    replay: int = 0
+
+
+class Fenced(HeadraceError):
+    """A newer attempt works on the request: stop, and send nothing."""
+
+    def __init__(self, hold: Hold) -> None:
+        super().__init__(f"attempt {hold.attempt} at request {hold.request_id!r} was taken over")
+        self.hold = hold
+
+
+class Cancelled(HeadraceError):
+    """The request is to be ended without an answer, for `reason`; no call was noted, so make none."""
+
+    def __init__(self, hold: Hold, reason: str) -> None:
+        super().__init__(f"request {hold.request_id!r} is cancelled: {reason}")
+        self.hold = hold
+        self.reason = reason
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the claim still stands, and what has cancelled the request, where something has."""
+
+    holds: bool
+    cancelled: str | None = None
+
+    @property
+    def go_on(self) -> bool:
+        """Whether the work is still wanted."""
+        return self.holds and self.cancelled is None
+
+
+class NotedCalls(msgspec.Struct, frozen=True, kw_only=True):
+    """The calls for a request that the journal knows.
+
+    Attributes:
+        lost_calls: those whose end nobody noted: they may have been billed, and their answers are lost.
+        known_calls: those whose end was noted, as they were booked.
+    """
+
+    lost_calls: tuple[LostCall, ...] = ()
+    known_calls: tuple[LlmCall, ...] = ()
+
+
+class Claimed(NotedCalls, frozen=True, kw_only=True):
+    """Work on it, showing `hold` at every further step. The calls are those of former attempts."""
+
+    hold: Hold
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """The result is there, and nobody knows it to be sent: send it."""
+
+    hold: Hold
+    result: bytes
+
+
+class HeldElsewhere(msgspec.Struct, frozen=True):
+    """Another record of the same request is being worked on: drop this one."""
+
+    record: str
+
+
+class AlreadySent(msgspec.Struct, frozen=True):
+    """The broker has the result: nothing is left to do."""
+
+
+Claim = Claimed | Finished | HeldElsewhere | AlreadySent

@@ -1,0 +1,1 @@
+"""Benchmarks and the chaos suite; see README.md."""

@@ -1,0 +1,269 @@
+"""What each part says about the requests of a window of time: small values, one reader fills each.
+
+Only what the balance needs is kept of a record, no texts: memory grows by about 3 KB a request. Money
+is in nano-dollars (integers, exact), times are Unix milliseconds.
+"""
+
+from decimal import Decimal
+
+import msgspec
+
+_NANO_DIGITS = 9
+
+#: Stands for the correlation id of a sender that named none.
+NO_CORRELATION = b""
+
+
+def nano_usd(amount: Decimal | str) -> int:
+    """Return dollars in nano-dollars, rounded as the sink rounds what goes into its columns."""
+    return int(Decimal(amount).scaleb(_NANO_DIGITS).to_integral_value())
+
+
+def usd_text(nano: int) -> str:
+    """Return nano-dollars as dollars with nine decimals."""
+    return f"{Decimal(nano).scaleb(-_NANO_DIGITS):.9f}"
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """The time whose requests are audited. `until_ms` is None for "as far as there is anything"."""
+
+    since_ms: int
+    until_ms: int | None = None
+
+    def holds(self, at_ms: int) -> bool:
+        """Whether a time lies inside."""
+        return at_ms >= self.since_ms and (self.until_ms is None or at_ms < self.until_ms)
+
+
+# ── Kafka ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One record that submitted a request: where it is, when it was written."""
+
+    partition: int
+    offset: int
+    at_ms: int
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """An accepted request.
+
+    Attributes:
+        submissions: its records by correlation id; records with the same one are one submission.
+        deadline_ms: when it has to be answered, of its last replay where it was replayed.
+        inside: whether it was first submitted inside the window.
+        replay: how often a dead letter of it was put on the requests topic again.
+    """
+
+    submissions: dict[bytes, Submission]
+    deadline_ms: int
+    inside: bool
+    replay: int = 0
+
+    @property
+    def first(self) -> Submission:
+        """The record that was accepted."""
+        return next(iter(self.submissions.values()))
+
+
+class Malformed(msgspec.Struct, frozen=True, kw_only=True):
+    """A record on the requests topic that is no request. `request_id` is what could be read of it."""
+
+    address: str
+    request_id: str | None
+    correlation: bytes
+    submission: Submission
+    inside: bool
+
+
+class Terminal(msgspec.Struct, kw_only=True, gc=False):
+    """A terminal reply to one submission of a request.
+
+    Attributes:
+        digest: of status, content, cost and error: equal replies have equal digests.
+        at_ms: when it was first sent.
+        accepted_at_ms: what the reply says of its request; None where nobody understood the request.
+        times: how often it was sent.
+    """
+
+    correlation: bytes
+    replay: int
+    status: str
+    digest: int
+    cost_nano: int
+    at_ms: int
+    accepted_at_ms: int | None
+    times: int = 1
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The last log record of a request."""
+
+    partition: int
+    offset: int
+    accepted_at_ms: int
+    cost_nano: int
+    call_ids: tuple[str, ...]
+
+
+class Charge(msgspec.Struct, kw_only=True, gc=False):
+    """A booking of the ledger, as its entries with the highest replay number state it."""
+
+    entry_id: str
+    replay: int
+    amount_nano: int
+    times: int = 1
+    contradictory: bool = False
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter. `record` is the place of the record that died, `topic:partition:offset`."""
+
+    place: str
+    stage: str
+    record: str
+    request_id: str | None
+    inside: bool
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that was put aside, and whether a stage has taken it up again."""
+
+    request_id: str | None
+    not_before_ms: int
+    partition: int
+    offset: int
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How a topic was read. `truncated_ms`: records before this time may have been there, and are deleted."""
+
+    topic: str
+    records: int = 0
+    last_ms: int | None = None
+    truncated_ms: int | None = None
+    gone: bool = False
+
+
+class Committed(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a consumer group has come on a topic: the next offset per partition, and the ends.
+
+    `oldest_ms` is when the oldest record was written that it has not finished; None where there is none.
+    """
+
+    group: str
+    topic: str
+    offsets: dict[int, int]
+    ends: dict[int, int]
+    oldest_ms: int | None = None
+
+    @property
+    def lag(self) -> int:
+        """How many records it has still to finish."""
+        return sum(max(end - self.offsets.get(partition, 0), 0) for partition, end in self.ends.items())
+
+    def has_finished(self, partition: int, offset: int) -> bool:
+        """Whether the record at this place is done with."""
+        return offset < self.offsets.get(partition, 0)
+
+
+class KafkaBooks(msgspec.Struct, kw_only=True):
+    """What the topics say. Replies, logs and charges are by request id.
+
+    Attributes:
+        answers: the correlation ids of submissions that got a repeat, or were refused for a conflict.
+        conflicts: how many submissions were refused for a conflict.
+        repeated: when the requests were accepted, Unix ms, whose replies were sent again as repeats.
+        undecodable: records that are not what their topic carries, by topic.
+        stages, retrying: how far the stages have come on their own topics, and on the retry topic.
+    """
+
+    requests: dict[str, Request] = {}
+    malformed: dict[str, Malformed] = {}
+    terminals: dict[str, list[Terminal]] = {}
+    answers: dict[str, set[bytes]] = {}
+    repeated: dict[str, int] = {}
+    conflicts: int = 0
+    logs: dict[str, Log] = {}
+    charges: dict[str, list[Charge]] = {}
+    dead_letters: dict[str, DeadLetter] = {}
+    actions: dict[str, str] = {}
+    retries: list[Retry] = []
+    undecodable: dict[str, int] = {}
+    readings: dict[str, Reading] = {}
+    stages: tuple[Committed, ...] = ()
+    retrying: tuple[Committed, ...] = ()
+    sink: Committed | None = None
+
+
+# ── Redis ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class RegistryBooks(msgspec.Struct, kw_only=True):
+    """Where the requests without a terminal reply stand, and the calls that their journals know of."""
+
+    standings: dict[str, str] = {}
+    open_calls: set[str] = set()
+
+
+# ── ClickHouse ────────────────────────────────────────────────────────────────────────────────────
+
+
+class Row(msgspec.Struct, kw_only=True, gc=False):
+    """What the view `requests` says about a request; `rows` is 1 if all is well."""
+
+    accepted_at_ms: int
+    status: str
+    cost_nano: int
+    rows: int = 1
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A row of the view `llm_calls`."""
+
+    request_id: str
+    cost_nano: int
+    error: str | None
+    finish_reason: str
+    shadow: bool
+    orphaned: bool
+
+
+class ClickHouseBooks(msgspec.Struct, kw_only=True):
+    """What the views say: rows by request id, calls by call id; `doubled`: call ids that are there twice."""
+
+    rows: dict[str, Row] = {}
+    calls: dict[str, Call] = {}
+    doubled: set[str] = set()
+
+
+# ── the provider ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Item(msgspec.Struct, kw_only=True, gc=False):
+    """What the provider billed for a call of ours; `times` is 1 if all is well."""
+
+    cost_nano: int
+    at_ms: int
+    completed: bool
+    times: int = 1
+
+
+class InvoiceBooks(msgspec.Struct, kw_only=True):
+    """The invoice by our call ids. `foreign_nano`: billed without one, so not for a request."""
+
+    items: dict[str, Item] = {}
+    complete: bool = True
+    foreign_nano: int = 0
+
+
+class Books(msgspec.Struct, kw_only=True):
+    """Everything that the balance is made of. Without `invoice`, nobody can say what providers billed."""
+
+    window: Window
+    taken_at_ms: int
+    kafka: KafkaBooks
+    registry: RegistryBooks
+    clickhouse: ClickHouseBooks
+    invoice: InvoiceBooks | None = None

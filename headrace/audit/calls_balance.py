@@ -1,0 +1,130 @@
+"""Calls against costs and the provider's invoice: every billed call is booked, once, with its amount."""
+
+from collections import defaultdict
+
+import msgspec
+
+from headrace.audit.books import Books, Call, InvoiceBooks, Item
+from headrace.audit.findings import Code, Tally
+from headrace.audit.money_balance import Money
+from headrace.audit.replies_balance import Decided, undecided
+
+#: An answer that the guard stopped: it is billed as far as it came, and booked as an estimate.
+_STOPPED = "content_filter"
+
+
+class Pair(msgspec.Struct, kw_only=True):
+    """Calls of one kind: how many, what the books say, what the invoice says."""
+
+    calls: int = 0
+    booked_nano: int = 0
+    invoiced_nano: int = 0
+
+    def add(self, call: Call, item: Item | None) -> None:
+        """Add a call."""
+        self.calls += 1
+        self.booked_nano += call.cost_nano
+        self.invoiced_nano += item.cost_nano if item else 0
+
+
+class Calls(msgspec.Struct, kw_only=True):
+    """The calls of the window's requests.
+
+    Attributes:
+        exact: answered in full: booked = invoiced.
+        estimated: failed, or stopped while they were answered: booked as far as it is known.
+        orphaned: the answer was lost with its worker: what is booked is an estimate.
+        unbooked: billed, and in no book. Those of requests that are under way are in `under_way`.
+    """
+
+    exact: Pair = msgspec.field(default_factory=Pair)
+    estimated: Pair = msgspec.field(default_factory=Pair)
+    orphaned: Pair = msgspec.field(default_factory=Pair)
+    unbooked: Pair = msgspec.field(default_factory=Pair)
+    under_way: int = 0
+
+    @property
+    def invoiced_nano(self) -> int:
+        """What was billed for the window's requests."""
+        return sum(each.invoiced_nano for each in (self.exact, self.estimated, self.orphaned, self.unbooked))
+
+
+def count_calls(books: Books, decided: Decided, money: Money, tally: Tally) -> Calls:
+    """Compare the calls with their requests' costs, and with the invoice where there is one."""
+    calls, invoice = Calls(), books.invoice
+    for call_id, call in books.clickhouse.calls.items():
+        if call.request_id in decided.terminals:
+            item = invoice.items.get(call_id) if invoice is not None else None
+            if _count(calls, call, item) and invoice is not None:
+                _check_exact(tally, call_id, call, item, complete=invoice.complete)
+            if item is not None and item.times > 1:
+                tally.add(Code.BILLED_TWICE, call_id, times=item.times - 1)
+    tally.add_all(Code.CALL_DOUBLED, books.clickhouse.doubled)
+    _check_costs(books, money, tally)
+    if invoice is not None:
+        _check_unbooked(books, calls, invoice, tally)
+    return calls
+
+
+def unbooked(books: Books) -> list[str]:
+    """Return the billed calls of the window that are not among the calls read so far."""
+    if books.invoice is None:
+        return []
+    return [
+        call_id
+        for call_id, item in books.invoice.items.items()
+        if call_id not in books.clickhouse.calls and books.window.holds(item.at_ms)
+    ]
+
+
+def _count(calls: Calls, call: Call, item: Item | None) -> bool:
+    """Add a call to its kind, and return whether it was answered in full."""
+    if call.orphaned:
+        calls.orphaned.add(call, item)
+        return False
+    if call.error is not None or call.finish_reason == _STOPPED or (item is not None and not item.completed):
+        calls.estimated.add(call, item)
+        return False
+    calls.exact.add(call, item)
+    return True
+
+
+def _check_exact(tally: Tally, call_id: str, call: Call, item: Item | None, *, complete: bool) -> None:
+    if item is None and complete:
+        tally.add(Code.UNINVOICED, call_id)
+    elif item is not None and item.times == 1 and item.cost_nano != call.cost_nano:
+        tally.add(Code.MISPRICED, call_id)
+
+
+def _check_costs(books: Books, money: Money, tally: Tally) -> None:
+    """Note requests whose calls in ClickHouse do not add up to their cost."""
+    costs: dict[str, int] = defaultdict(int)
+    numbers: dict[str, int] = defaultdict(int)
+    for call in books.clickhouse.calls.values():
+        numbers[call.request_id] += 1
+        costs[call.request_id] += 0 if call.shadow else call.cost_nano
+    for request_id in money.whole:
+        row, log = books.clickhouse.rows[request_id], books.kafka.logs[request_id]
+        if costs[request_id] != row.cost_nano or numbers[request_id] != len(log.call_ids):
+            tally.add(Code.CALLS_DIFFER, request_id)
+
+
+def _check_unbooked(books: Books, calls: Calls, invoice: InvoiceBooks, tally: Tally) -> None:
+    """Note billed calls that no book knows, but for those of requests that are still under way.
+
+    Which request a call belongs to is written on no invoice. What the journals and the log records know is
+    under way; so is what was billed after the oldest undecided request came.
+    """
+    pending = undecided(books.kafka, since_ms=books.window.since_ms)
+    pending_ms = min((books.kafka.requests[each].first.at_ms for each in pending), default=None)
+    logged = {call_id for log in books.kafka.logs.values() for call_id in log.call_ids}
+    for call_id in unbooked(books):
+        item = invoice.items[call_id]
+        late = pending_ms is not None and item.at_ms >= pending_ms
+        if late or call_id in logged or call_id in books.registry.open_calls:
+            calls.under_way += 1
+            tally.add(Code.WAITING, call_id)
+            continue
+        calls.unbooked.calls += 1
+        calls.unbooked.invoiced_nano += item.cost_nano
+        tally.add(Code.UNBOOKED, call_id)

@@ -1,0 +1,119 @@
+"""`headrace audit`: what became of every accepted request."""
+
+import asyncio
+import re
+import sys
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from headrace.audit.auditor import Auditor
+from headrace.audit.books import Window
+from headrace.audit.render import show
+from headrace.audit.report import Report, Verdict
+from headrace.cli.connection import connection_settings
+from headrace.cli.console import fail, out, progress
+from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
+from headrace.up.home import Home
+from streams.errors import HeadraceError
+from streams.settings import Settings
+
+_EXIT_CODES = {Verdict.BALANCED: 0, Verdict.UNBALANCED: 1, Verdict.OPEN: 3}
+_UNREACHABLE = 2
+_POLL_S = 1.0
+_AGO = re.compile(r"(\d{1,9})\s*([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(audit)
+
+
+def audit(
+    since: Annotated[
+        str, typer.Option(help="From when on: 30m, 2h, 1d ago, or a time such as 2026-11-21T08:00Z.")
+    ] = "1h",
+    until: Annotated[
+        str | None, typer.Option(help="Until when, likewise. Default: as far as there is anything.")
+    ] = None,
+    wait_s: Annotated[
+        float, typer.Option("--wait", min=0, help="Seconds to wait for what is still under way.")
+    ] = 0.0,
+    invoice: Annotated[
+        str | None, typer.Option(help="The provider simulator's address; default: that of `headrace up`.")
+    ] = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: AsJson = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Say how fresh each part is, even if all is well.")
+    ] = False,
+) -> None:
+    """Account for every accepted request, from Kafka, Redis, ClickHouse and the invoice themselves.
+
+    Every accepted request has to have one terminal reply, one charge and one row; ledger, ClickHouse and
+    (where the simulator is the provider) the invoice have to agree, per request.
+
+    Exit code 0: it balances. 1: it does not. 3: nothing is wrong, but something is still under way. 2: a part
+    does not answer, or the options are wrong.
+    """
+    now = datetime.now(UTC)
+    window = _window(since, until, now)
+    try:
+        settings = connection_settings(data_dir)
+        report = asyncio.run(_audit(settings, window, invoice or _simulator(data_dir, settings), wait_s))
+    except HeadraceError as fault:
+        fail(str(fault))
+        raise typer.Exit(_UNREACHABLE) from fault
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
+    else:
+        show(report, out, details=verbose)
+    raise typer.Exit(_EXIT_CODES[report.verdict])
+
+
+async def _audit(settings: Settings, window: Window, simulator: str | None, wait_s: float) -> Report:
+    begun = time.monotonic()
+    async with Auditor(settings, window, simulator=simulator) as auditor:
+        while True:
+            report = await auditor.report()
+            left_s = begun + wait_s - time.monotonic()
+            if not report.waiting or left_s <= 0:
+                return report
+            progress(f"{report.waiting} under way; waiting up to {left_s:.0f} s")
+            await asyncio.sleep(min(max(_POLL_S, report.took_s), left_s))
+
+
+def _window(since: str, until: str | None, now: datetime) -> Window:
+    window = Window(
+        since_ms=_milliseconds(since, now, "--since"),
+        until_ms=None if until is None else _milliseconds(until, now, "--until"),
+    )
+    if window.until_ms is not None and window.until_ms <= window.since_ms:
+        raise typer.BadParameter("--until must be later than --since")
+    return window
+
+
+def _milliseconds(text: str, now: datetime, option: str) -> int:
+    ago = _AGO.fullmatch(text.strip())
+    with suppress(ValueError, OverflowError):
+        at = now - timedelta(**{_UNITS[ago[2]]: int(ago[1])}) if ago else datetime.fromisoformat(text)
+        # A time without a zone is the operator's own.
+        return max(int(at.timestamp() * 1000), 0)
+    raise typer.BadParameter(
+        f"{option} {text!r} is neither a time (2026-11-21T08:00Z) nor an age (90s, 30m, 2h, 1d)"
+    )
+
+
+def _simulator(data_dir: Path, settings: Settings) -> str | None:
+    """Return the simulator of the `headrace up` that is meant: of the one that has this Kafka."""
+    with suppress(HeadraceError, OSError, msgspec.MsgspecError):
+        endpoints = Home(data_dir).endpoints()
+        if endpoints.kafka == settings.kafka_bootstrap:
+            return endpoints.simulator
+    return None

@@ -1,0 +1,100 @@
+"""The registry's steps as Redis scripts.
+
+The key of a request is a hash:
+`tenant`, `fingerprint`, `origin`, `registered_at`: who sent what, and in which submission.
+`state`: pending, running, settling, settled. `reply`: from settling on. `replay`: how often a dead letter of
+the request was replayed. `others`: how often it was sent again. `cancelled`: what asked to end it.
+The key with ``:waiters`` is the set of those who joined it while it ran.
+
+An event of a run before the latest replay comes too late to change anything: it was delivered again.
+Those who joined a run that was not settled are waiting still, and get the reply of the replay.
+"""
+
+REGISTER = """
+local key, waiters = KEYS[1], KEYS[2]
+local tenant, print, origin, state, waiter, at, ttl, replay =
+    ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
+local found = redis.call('HMGET', key, 'fingerprint', 'origin', 'state', 'reply', 'tenant', 'replay',
+                         'cancelled')
+local mine = found[5] == tenant and (not found[1] or found[1] == print)
+if found[3] and mine and replay > tonumber(found[6] or 0) then
+  if found[3] == 'settled' then redis.call('DEL', waiters) end
+  redis.call('DEL', key)
+  found = {}
+end
+if not found[3] then
+  redis.call('HSET', key, 'tenant', tenant, 'fingerprint', print, 'origin', origin, 'state', state,
+             'registered_at', at, 'replay', replay)
+  redis.call('EXPIRE', key, ttl)
+  redis.call('EXPIRE', waiters, ttl)
+  return {'new', false, false}
+end
+if not mine then return {'conflict', false, false} end
+redis.call('EXPIRE', key, ttl)
+if found[2] == origin then
+  if found[3] == 'settled' then return {'done', found[4], false} end
+  if found[3] == 'pending' then redis.call('HSET', key, 'state', state) end
+  return {'same', false, found[7]}
+end
+redis.call('HINCRBY', key, 'others', 1)
+if found[3] == 'settling' or found[3] == 'settled' then return {'settled', found[4], false} end
+if found[3] == 'pending' then
+  if state == 'running' then
+    redis.call('HSET', key, 'origin', origin, 'state', state)
+    return {'new', false, found[7]}
+  end
+  return {'pending', false, false}
+end
+redis.call('SADD', waiters, waiter)
+redis.call('EXPIRE', waiters, ttl)
+return {'joined', false, false}
+"""
+
+BEGIN_SETTLE = """
+local key, waiters = KEYS[1], KEYS[2]
+local reply, tenant, at, ttl, replay = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local found = redis.call('HMGET', key, 'state', 'reply', 'replay')
+local stored = tonumber(found[3] or 0)
+if found[1] and replay < stored then return {'settled', false, {}} end
+if found[1] and replay > stored then
+  if found[1] == 'settled' then redis.call('DEL', waiters) end
+  redis.call('HDEL', key, 'cancelled')
+  found = {'running'}
+end
+if found[1] ~= 'settling' and found[1] ~= 'settled' then
+  redis.call('HSET', key, 'state', 'settling', 'reply', reply, 'replay', replay)
+  redis.call('HSETNX', key, 'tenant', tenant)
+  redis.call('HSETNX', key, 'registered_at', at)
+  found = {'settling', reply}
+end
+redis.call('EXPIRE', key, ttl)
+return {found[1], found[2], redis.call('SMEMBERS', waiters)}
+"""
+
+FINISH_SETTLE = """
+local ttl, replay = ARGV[1], tonumber(ARGV[2])
+local found = redis.call('HMGET', KEYS[1], 'state', 'replay')
+local stored = tonumber(found[2] or 0)
+if found[1] and replay < stored then return 1 end
+if (found[1] ~= 'settling' and found[1] ~= 'settled') or replay > stored then return 0 end
+redis.call('HSET', KEYS[1], 'state', 'settled')
+redis.call('EXPIRE', KEYS[1], ttl)
+return 1
+"""
+
+ABANDON = """
+if redis.call('HGET', KEYS[1], 'origin') == ARGV[1] and redis.call('HGET', KEYS[1], 'state') == 'pending' then
+  return redis.call('DEL', KEYS[1])
+end
+return 0
+"""
+
+CANCEL = """
+local key, tenant, reason, only_alone = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local found = redis.call('HMGET', key, 'state', 'tenant', 'others')
+if not found[1] or found[2] ~= tenant then return 'unknown' end
+if found[1] == 'settling' or found[1] == 'settled' then return 'settled' end
+if only_alone == '1' and tonumber(found[3] or 0) > 0 then return 'shared' end
+redis.call('HSETNX', key, 'cancelled', reason)
+return 'cancelling'
+"""

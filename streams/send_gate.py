@@ -1,0 +1,80 @@
+"""Who may wait for a broker that does not answer: few, and not for ever. In memory, without I/O."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from streams.errors import KafkaUnavailable
+
+_RETRY_AFTER_S = 2.0
+
+
+class SendGate:
+    """Lets sends through while the broker acknowledges, and refuses them at once in a long outage.
+
+    A short outage, such as a broker's restart, is waited out by those who send meanwhile. When nothing has
+    been acknowledged for `patience_s`, one send at a time goes on to find out whether the broker is back, and
+    all others are refused; the first acknowledgement opens the gate again.
+
+    Args:
+        patience_s: how long nothing may be acknowledged before sends are refused, in seconds.
+        max_waiting: how many sends may wait at once, whatever the broker does.
+        clock: a monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self, *, patience_s: float, max_waiting: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._patience_s = patience_s
+        self._max_waiting = max_waiting
+        self._clock = clock
+        self._waiting = 0
+        self._unanswered_since: float | None = None
+        self._failed_at: float | None = None
+
+    @property
+    def silent_s(self) -> float:
+        """How long sends have waited, or failed, without any being acknowledged, in seconds."""
+        return self._clock() - self._unanswered_since if self._unanswered_since is not None else 0.0
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Surround one send, which is acknowledged unless it raises.
+
+        `KafkaUnavailable` says that the broker did not answer; any other exception (the record is too large,
+        the sender has left) says nothing about the broker.
+
+        Raises:
+            KafkaUnavailable: it is refused; nothing may be sent.
+        """
+        self._enter()
+        try:
+            yield
+        except KafkaUnavailable:
+            self._failed_at = self._clock()
+            raise
+        else:
+            self._unanswered_since, self._failed_at = self._clock(), None
+        finally:
+            self._waiting -= 1
+            if not self._waiting and self._failed_at is None:
+                self._unanswered_since = None
+
+    def _enter(self) -> None:
+        if self._waiting >= self._max_waiting:
+            raise KafkaUnavailable(
+                f"{self._waiting} sends wait for the broker already", retry_after_s=_RETRY_AFTER_S
+            )
+        if self._waiting and self.silent_s >= self._patience_s:
+            raise KafkaUnavailable(
+                f"the broker has acknowledged nothing for {self.silent_s:.0f} s",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        if not self._waiting and self._is_long_ago(self._failed_at):
+            self._unanswered_since, self._failed_at = None, None  # that outage says nothing of today
+        self._waiting += 1
+        if self._unanswered_since is None:
+            self._unanswered_since = self._clock()
+
+    def _is_long_ago(self, at: float | None) -> bool:
+        return at is not None and self._clock() - at >= self._patience_s

@@ -1,0 +1,215 @@
+"""Requests that are cancelled, and requests whose clients leave: what is stopped, and what is booked."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+
+from ingest.submission import request_id_for
+from tests.acceptance.conftest import System, unique, wait_for
+
+pytestmark = pytest.mark.acceptance
+
+GPT_4O_INPUT_USD = Decimal("0.0000025")
+GPT_4O_OUTPUT_USD = Decimal("0.00001")
+#: What was on its way when a connection was closed is billed, and read by nobody: on a busy machine so much.
+ON_ITS_WAY_S = 1.0
+CLIENTS = 50
+
+
+def submit(system: System, **fields: Any) -> str:
+    """Send a request that nobody waits for."""
+    body = {"query": unique("Why is the sky blue?"), "user_id": "acceptance", **fields}
+    response = system.http.post("/v1/requests", json=body)
+    assert response.status_code == 202, response.text
+    return str(response.json()["request_id"])
+
+
+def reply(system: System, request_id: str, *, timeout_s: float = 20) -> dict[str, Any]:
+    """Return a request's reply, waiting for it."""
+
+    def fetch() -> dict[str, Any] | None:
+        found: dict[str, Any] = system.http.get(f"/v1/requests/{request_id}").json()
+        return found if "cost_usd" in found else None
+
+    found = wait_for(fetch, timeout_s)
+    assert found, f"{request_id} has no reply"
+    return dict(found)
+
+
+def booked(system: System, request_ids: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the calls of these requests as they were booked, by their ids, once all have their rows."""
+    names = ",".join(f"'{each}'" for each in request_ids)
+    where = f"WHERE request_id IN ({names})"
+    rows = wait_for(
+        lambda: system.sql(f"SELECT count() AS rows FROM requests {where} HAVING rows = {len(request_ids)}"),
+        20,
+    )
+    assert rows, "not every request has its row"
+    calls = system.sql(f"SELECT call_id, error, cost_usd, output_tokens FROM llm_calls {where}")
+    by_id = {str(call["call_id"]): call for call in calls}
+    assert len(by_id) == len(calls), "a call is booked twice"
+    spent = system.sql(f"SELECT sum(cost_usd) AS usd FROM requests {where}")[0]["usd"]
+    assert Decimal(spent) == sum(Decimal(call["cost_usd"]) for call in calls)
+    return by_id
+
+
+def billed(system: System) -> dict[str, dict[str, Any]]:
+    """Return the provider's items, by our ids of the calls."""
+    return {item["client_request_id"]: item for item in system.invoice()["items"]}
+
+
+def on_its_way_usd(tokens_per_second: float) -> Decimal:
+    """Return what a provider may bill of a stream that was cut off beyond what we know of."""
+    return int(tokens_per_second * ON_ITS_WAY_S) * GPT_4O_OUTPUT_USD
+
+
+def unseen_usd(item: dict[str, Any], call: dict[str, Any]) -> Decimal:
+    """Return what the provider billed of a call beyond what we know of."""
+    return Decimal(item["usd"]) - Decimal(call["cost_usd"])
+
+
+@contextmanager
+def suspended_workers(system: System) -> Iterator[None]:
+    """Stop the workers where they are; let them go on at the end."""
+    status = json.loads((system.data_dir / "status.json").read_bytes())
+    pids = [each["pid"] for each in status["processes"] if each["role"].startswith("worker")]
+    assert pids
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("begun", [True, False], ids=["answer_begun", "before_the_first_token"])
+def test_cancelling_a_request_stops_its_call_and_books_what_it_spent(
+    healthy: System, stream: bool, begun: bool
+) -> None:
+    """The provider is told at once, the reply says `cancelled`, and reply, row and invoice agree.
+
+    Of an answer that would have come whole only the prompt is known to be spent.
+    """
+    healthy.behave(latency={"first_token_ms": 500 if begun else 20_000, "tokens_per_second": 5})
+    before = billed(healthy)
+    request_id = submit(healthy, stream=stream)
+    time.sleep(2.5)
+    for _ in range(2):
+        response = healthy.http.delete(f"/v1/requests/{request_id}")
+        assert response.status_code in {200, 202}, response.text
+    ended = reply(healthy, request_id, timeout_s=5)
+    assert (ended["status"], ended["error"]["code"]) == ("cancelled", "request_cancelled")
+    (call,) = booked(healthy, [request_id]).values()
+    (item,) = wait_for(lambda: [i for key, i in billed(healthy).items() if key not in before], 2)
+    row = healthy.row(request_id)
+    assert (item["status"], item["client_request_id"]) == ("cancelled", call["call_id"])
+    assert (row["status"], row["error_code"], call["error"]) == (
+        "cancelled",
+        "request_cancelled",
+        "cancelled",
+    )
+    assert Decimal(str(ended["cost_usd"])) == Decimal(row["cost_usd"]) > 0
+    if stream or not begun:
+        assert 0 <= unseen_usd(item, call) <= on_its_way_usd(5)
+        assert (int(call["output_tokens"]) > 0) == begun
+    else:
+        assert Decimal(call["cost_usd"]) == item["input_tokens"] * GPT_4O_INPUT_USD
+    assert healthy.http.delete(f"/v1/requests/{request_id}").json()["status"] == "cancelled"
+
+
+def test_a_request_cancelled_in_the_queue_is_never_begun(healthy: System) -> None:
+    """The workers stand still while it is sent and cancelled: no call, no cost, and a reply."""
+    calls = healthy.invoice()["calls"]
+    with suspended_workers(healthy):
+        request_ids = [submit(healthy) for _ in range(5)]
+        for request_id in request_ids:
+            assert healthy.http.delete(f"/v1/requests/{request_id}").status_code == 202
+            assert healthy.http.get(f"/v1/requests/{request_id}").json()["status"] == "cancelling"
+    replies = [reply(healthy, request_id) for request_id in request_ids]
+    assert [(each["status"], each["cost_usd"]) for each in replies] == [("cancelled", 0)] * 5
+    assert healthy.invoice()["calls"] == calls
+
+
+def test_who_waits_for_a_cancelled_request_is_told(healthy: System) -> None:
+    """409: it was ended by somebody else, and trying again under its key would not help."""
+    healthy.behave(latency={"first_token_ms": 20_000})
+    key = uuid.uuid4().hex
+
+    async def wait_and_cancel() -> httpx.Response:
+        headers = dict(healthy.http.headers) | {"idempotency-key": key}
+        async with httpx.AsyncClient(base_url=healthy.endpoints.ingest, headers=headers, timeout=30) as http:
+            body = {"query": unique("Why?"), "user_id": "acceptance"}
+            waiting = asyncio.create_task(http.post("/v1/chat", json=body))
+            await asyncio.sleep(1)
+            request_id = (await http.post("/v1/requests", json=body)).json()["request_id"]
+            assert (await http.delete(f"/v1/requests/{request_id}")).status_code == 202
+            return await waiting
+
+    response = asyncio.run(wait_and_cancel())
+    assert (response.status_code, response.json()["error"]["code"]) == (409, "request_cancelled")
+
+
+@pytest.mark.parametrize("policy", ["cancel", "continue"])
+def test_clients_that_leave_at_any_moment_lose_and_double_no_charge(healthy: System, policy: str) -> None:
+    """Fifty clients, streaming or not, on both routes, leave at random; every call is booked once.
+
+    With `continue` every answer is produced, can be fetched, and costs what the provider says.
+    """
+    healthy.behave(latency={"first_token_ms": 300, "tokens_per_second": 40})
+    before = billed(healthy)
+    request_ids = asyncio.run(_leave(healthy, policy))
+    statuses = [reply(healthy, request_id, timeout_s=40)["status"] for request_id in request_ids]
+    calls = booked(healthy, request_ids)
+    invoice = {key: item for key, item in billed(healthy).items() if key not in before}
+    assert invoice.keys() <= calls.keys(), "a call was billed that is in no book"
+    assert not [call for key, call in calls.items() if key not in invoice and Decimal(call["cost_usd"])]
+    unseen = {key: unseen_usd(item, calls[key]) for key, item in invoice.items()}
+    if policy == "continue":
+        assert set(statuses) == {"answered"}
+        assert len(invoice) == CLIENTS
+        assert set(unseen.values()) == {Decimal(0)}
+    else:
+        assert statuses.count("cancelled") > CLIENTS // 2
+        assert min(unseen.values(), default=Decimal(0)) >= 0
+        streamed = [usd for key, usd in unseen.items() if invoice[key]["stream"]]
+        assert max(streamed, default=Decimal(0)) <= on_its_way_usd(40)
+
+
+async def _leave(system: System, policy: str) -> list[str]:
+    """Send requests whose clients leave after a random time; return their ids."""
+    moments = random.Random(7)
+    headers = dict(system.http.headers) | {"x-headrace-on-disconnect": policy}
+    async with httpx.AsyncClient(base_url=system.endpoints.ingest, headers=headers, timeout=60) as http:
+
+        async def ask(number: int, leaves_after_s: float) -> str:
+            text, stream = unique("Tell me about clouds"), number % 2 == 0
+            body: dict[str, Any] = {"messages": [{"role": "user", "content": text}], "stream": stream}
+            path = "/v1/chat/completions"
+            if number % 4 < 2:
+                body, path = {"query": text, "user_id": "leaver", "stream": stream}, "/v1/chat"
+            key = {"idempotency-key": text}
+            try:
+                async with (
+                    asyncio.timeout(leaves_after_s),
+                    http.stream("POST", path, json=body, headers=key) as response,
+                ):
+                    async for _ in response.aiter_bytes():
+                        pass
+            except TimeoutError:
+                pass
+            return request_id_for("default", text)  # who leaves before the first byte has not read it
+
+        return await asyncio.gather(*(ask(n, moments.uniform(0.1, 3.0)) for n in range(CLIENTS)))

@@ -1,0 +1,72 @@
+"""Which providers an installation gets."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agents.providers.configured import configured_providers
+from streams.models import ProviderName
+from streams.settings import Settings
+
+_LOADED = """
+import asyncio
+import sys
+from agents.providers.configured import configured_providers
+from streams.settings import Settings
+
+async def load():
+    settings = Settings(kafka_bootstrap="k:1", redis_url="redis://r", clickhouse_url="http://c")
+    for provider in configured_providers(settings).values():
+        await provider.aclose()
+
+asyncio.run(load())
+print(*sorted({"openai", "anthropic"} & set(sys.modules)))
+"""
+
+
+def settings(**keys: str | None) -> Settings:
+    """Return settings with those keys, whatever the environment holds."""
+    given = {"openai_api_key": None, "anthropic_api_key": None, **keys}
+    return Settings.model_validate(
+        {"kafka_bootstrap": "k:1", "redis_url": "redis://r", "clickhouse_url": "http://c", **given}
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, set()),
+        ({"openai_api_key": "sk-a"}, {ProviderName.OPENAI}),
+        ({"anthropic_api_key": "sk-b"}, {ProviderName.ANTHROPIC}),
+        (
+            {"openai_api_key": "sk-a", "anthropic_api_key": "sk-b"},
+            {ProviderName.OPENAI, ProviderName.ANTHROPIC},
+        ),
+    ],
+)
+async def test_there_is_a_client_for_each_key(keys: dict[str, str], expected: set[ProviderName]) -> None:
+    """A provider without a key is not there at all; the others bear their own name."""
+    providers = configured_providers(settings(**keys))
+    assert set(providers) == expected
+    for name, provider in providers.items():
+        assert provider.name == name
+        await provider.aclose()
+
+
+@pytest.mark.parametrize(
+    ("variable", "loaded"), [("OPENAI_API_KEY", "openai"), ("ANTHROPIC_API_KEY", "anthropic")]
+)
+def test_a_client_without_a_key_is_not_loaded(variable: str, loaded: str, tmp_path: Path) -> None:
+    """A worker that asks one provider does not carry the other's client in its memory."""
+    result = subprocess.run(
+        [sys.executable, "-c", _LOADED],
+        cwd=tmp_path,  # where no .env names more keys
+        env={variable: "sk-x", "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert result.stdout.split() == [loaded]

@@ -1,0 +1,125 @@
+"""What a worker answers over HTTP."""
+
+import msgspec
+import pytest
+from aiohttp import ClientSession, ClientTimeout
+
+from agents.runner.apps import View
+from agents.runner.judgement import Suspicion
+from agents.runner.metrics import exposition
+from agents.runner.probes import serve_probes
+from agents.runner.progress import Counts
+from agents.runner.watchdog import WatchClock, Watchdog
+from headrace.embedded.ports import free_port
+from streams.errors import ConfigurationError
+from tests.agents.runner.views import partition, view, work
+
+
+class Served:
+    """A watchdog over one consumer that is what the test says."""
+
+    def __init__(self, seen: View) -> None:
+        self.seen = seen
+        self.port = free_port()
+
+        async def nobody(_: object) -> None:
+            return None
+
+        self.dog = Watchdog(WatchClock(), ask_ends=nobody, stall_timeout_s=10)
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with (
+            ClientSession(timeout=ClientTimeout(total=10)) as session,
+            session.get(f"http://127.0.0.1:{self.port}{path}") as answer,
+        ):
+            return answer.status, await answer.text()
+
+
+async def test_a_worker_is_live_until_it_is_stuck() -> None:
+    """And then says why."""
+    served = Served(view(partition()))
+    async with serve_probes(served.dog, host="127.0.0.1", port=served.port):
+        assert (await served.get("/live"))[0] == 200
+        served.dog.stalled = Suspicion(stage="llm", what="overdue", for_s=130, detail="t:0:1 is in flight")
+        status, text = await served.get("/live")
+    assert status == 503
+    assert msgspec.json.decode(text)["what"] == "overdue"
+
+
+async def test_a_worker_is_ready_once_every_consumer_has_joined() -> None:
+    """With partitions or as an idle member; not before any is there, and not during a rebalance."""
+    served = Served(view())
+    async with serve_probes(served.dog, host="127.0.0.1", port=served.port):
+        assert (await served.get("/ready"))[0] == 503
+        served.dog.watch("guardrail", lambda: served.seen)
+        found = []
+        for seen in (view(), view(partition()), view(joined=False), view(partition(), rebalancing=True)):
+            served.seen = seen
+            found.append((await served.get("/ready"))[0])
+    assert found == [200, 200, 503, 503]
+
+
+async def test_metrics_are_served_in_prometheus_own_format() -> None:
+    """Under its content type."""
+    served = Served(view())
+    served.dog.watch("guardrail", lambda: served.seen)
+    async with serve_probes(served.dog, host="127.0.0.1", port=served.port):
+        status, text = await served.get("/metrics")
+    assert status == 200
+    assert 'headrace_worker_acked_total{stage="guardrail"} 0\n' in text
+
+
+async def test_a_port_that_is_taken_is_a_setting_to_change() -> None:
+    """With its name; and without a port nothing is served."""
+    served = Served(view())
+    async with serve_probes(served.dog, host="127.0.0.1", port=served.port):
+        with pytest.raises(ConfigurationError, match="HEADRACE_WORKER_PORT"):
+            async with serve_probes(served.dog, host="127.0.0.1", port=served.port):
+                pass
+    async with serve_probes(served.dog, host="127.0.0.1", port=0):
+        pass
+
+
+def test_every_number_of_every_stage_is_there() -> None:
+    """One sample a line; ages only where there was something."""
+    clock = WatchClock()
+
+    async def nobody(_: object) -> None:
+        return None
+
+    dog = Watchdog(clock, ask_ends=nobody, stall_timeout_s=10)
+    seen = view(
+        partition(committed=3, position=7, highwater=9),
+        name="llm",
+        in_flight=(work(0.0),),
+        counts=Counts(acked=5, put_aside=4, dead_letters=3, handed_back=2),
+        last_ack_at=1.0,
+        rebalances=6,
+    )
+    dog.watch("llm", lambda: seen)
+    dog.watch("cost", lambda: view(name="cost"))
+    clock.advance(2)
+    lines = exposition(dog.reports(), stalled=True).splitlines()
+    samples = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    llm = {
+        name.removeprefix("headrace_worker_").removesuffix('{stage="llm"}'): float(number)
+        for name, number in samples.items()
+        if "llm" in name
+    }
+    assert llm == {
+        "partitions": 1,
+        "in_flight": 1,
+        "in_flight_limit": 4,
+        "oldest_in_flight_seconds": 2,
+        "lag_records": 6,
+        "last_ack_age_seconds": 1,
+        "acked_total": 5,
+        "put_aside_total": 4,
+        "dead_letters_total": 3,
+        "handed_back_total": 2,
+        "rebalances_total": 6,
+    }
+    assert 'headrace_worker_last_ack_age_seconds{stage="cost"}' not in samples
+    assert samples["headrace_worker_stalled"] == "1"
+    kinds = {line.split()[2] for line in lines if line.startswith("# TYPE")}
+    assert {name.split("{")[0] for name in samples} <= kinds
