@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import nullcontext
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import structlog
@@ -140,18 +140,19 @@ class Publisher:
     async def _send(self, producer: AIOKafkaProducer, emit: Emit) -> Position:
         key = emit.key.encode() if isinstance(emit.key, str) else emit.key
         value = encode(emit.value) if isinstance(emit.value, Event) else emit.value
-        try:
-            sent = await asyncio.wait_for(
-                producer.send_and_wait(
-                    emit.topic,
-                    value=value,
-                    key=key,
-                    partition=emit.partition,
-                    timestamp_ms=emit.timestamp_ms,
-                    headers=list(emit.headers),
-                ),
-                self._timeout_s,
+        if key is None and value is None:
+            sending = _send_bare(producer, emit)
+        else:
+            sending = producer.send_and_wait(
+                emit.topic,
+                value=value,
+                key=key,
+                partition=emit.partition,
+                timestamp_ms=emit.timestamp_ms,
+                headers=list(emit.headers),
             )
+        try:
+            sent = await asyncio.wait_for(sending, self._timeout_s)
         except MessageSizeTooLargeError as fault:
             raise RecordTooLarge(
                 f"a record of {len(value or b'')} bytes for {emit.topic}: {fault}"
@@ -190,3 +191,14 @@ class Publisher:
             if partitions:
                 break
         return partitions
+
+
+async def _send_bare(producer: AIOKafkaProducer, emit: Emit) -> Any:
+    """Send a record without key and value: Kafka takes it, aiokafka's own `send` does not."""
+    batch = producer.create_batch()
+    batch.append(key=None, value=None, timestamp=emit.timestamp_ms, headers=list(emit.headers))
+    batch.close()
+    partition = emit.partition
+    if partition is None:  # there is no key to choose by
+        partition = min(await producer.partitions_for(emit.topic))
+    return await (await producer.send_batch(batch, emit.topic, partition=partition))

@@ -61,6 +61,16 @@ async def test_bytes_and_timestamps_go_out_as_they_came(publisher: Publisher, ka
     assert (key, value, timestamp) == (b"\xff", b"\xfe", 1_700_000_000_123)
 
 
+async def test_a_record_without_key_and_value_is_sent_too(publisher: Publisher, kafka_bootstrap: str) -> None:
+    """Kafka takes it from anybody, so its dead letter must be possible."""
+    emit = Emit(topic=DELTAS.name, key=None, value=None, headers=(("x", b"1"),))
+    for wanted in (emit, Emit(topic=DELTAS.name, key=None, value=None, partition=2)):
+        position = await publisher.publish(wanted)
+        key, value, headers, _ = await read(kafka_bootstrap, position)
+        assert (key, value, headers) == (None, None, dict(wanted.headers))
+        assert wanted.partition in (None, position.partition)
+
+
 async def test_many_sends_at_once_are_each_acknowledged(publisher: Publisher) -> None:
     """Every one has a place of its own."""
     positions = await asyncio.gather(*(publisher.publish(delta(str(number))) for number in range(200)))
