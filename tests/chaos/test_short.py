@@ -17,7 +17,7 @@ OPTIONS = Options(
     rate=10.0,
     target=200,
     latency_s=(8.0, 16.0),
-    settle_s=60.0,
+    settle_s=100.0,
     audit_s=30,
 )
 
