@@ -7,7 +7,7 @@ stage made of it, its copy on the retry topic, or its dead letter. Only then may
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -95,7 +95,7 @@ class StageRunner:
         lost = await self._sends.all(emits)
         arrived = await self._make_good(record, decision, emits, lost) if lost else True
         if decision.delivery is not None and arrived:
-            await self._note_delivery(decision.delivery)
+            await self._note_delivery(decision.delivery, work)
         return True
 
     async def _decide(self, record: Record, work: Work) -> _Decision:
@@ -223,15 +223,28 @@ class StageRunner:
             log.exception("stage.salvage_failed", stage=self.stage.name, at=delivery.record.place)
             return event
 
-    async def _note_delivery(self, delivery: Delivery[Any]) -> None:
+    async def _note_delivery(self, delivery: Delivery[Any], work: Work) -> None:
+        """Let the stage note that everything has arrived; later, if what it needs for that stays away.
+
+        The copy that is put aside for that may send the same once more. Its readers recognise a repeat; a
+        reply that nobody can fetch they would miss for ever.
+        """
+        fault: TransientFault | None = None
         for tries in range(1, _TRIES_TO_NOTE_DELIVERY + 1):
             try:
                 await self.stage.delivered(delivery)
-            except TransientFault as fault:
+            except TransientFault as transient:
+                fault = transient
                 log.warning("stage.note_failed", stage=self.stage.name, tries=tries, error=str(fault))
                 await self._sleep(backoff_s(tries, jitter=random.random))
             else:
                 return
+        if fault is None or delivery.record.again.attempt >= self._retry.attempts:
+            log.error("stage.delivery_not_noted", stage=self.stage.name, at=delivery.record.place)
+            return
+        later = self._clock() + timedelta(seconds=self._retry.max_delay_s)
+        work.put_aside = True
+        await self._sends.all(self._put_aside(delivery, fault, later).emits)
 
     def _bury(self, record: Record, event: Event | None, fault: BaseException) -> _Decision:
         emits = self._dead_letters.bury(record, event, stage=self.stage.name, fault=fault)

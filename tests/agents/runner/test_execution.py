@@ -17,7 +17,7 @@ from streams.errors import (
 )
 from streams.events import ErrorInfo, OutcomeReached, Reply, Status
 from streams.publisher import Emit
-from streams.topics import DEAD_LETTERS, GUARDED, LOGS, MISSES, OUTCOMES, REPLIES, REQUESTS
+from streams.topics import DEAD_LETTERS, GUARDED, LOGS, MISSES, OUTCOMES, REPLIES, REQUESTS, RETRIES
 from tests.agents.runner.runs import Run, assert_buried, failing, forward, guarded, too_large, value
 from tests.fakes.envelopes import NOW, chat, completion, envelope, record
 
@@ -185,15 +185,13 @@ async def test_a_send_is_repeated_until_the_broker_has_it() -> None:
     assert run.diary[-2:] == [f"sent {MISSES.name}", "delivered"]
 
 
-async def test_a_note_that_fails_is_repeated_a_few_times_and_then_given_up() -> None:
-    """The sends are out; a note that is missing costs a repeat, not a request."""
+async def test_a_note_that_fails_is_repeated_a_few_times() -> None:
+    """The sends are out; only the note is missing."""
     run = Run(forward)
     run.stage.note_faults = 3
     await run(guarded())
     assert (len(run.stage.noted), len(run.clock.slept)) == (1, 3)
-    run.stage.note_faults = 100
-    await run(guarded())
-    assert len(run.stage.noted) == 1
+    assert not run.sends.on(RETRIES)
 
 
 async def test_a_bug_in_the_publisher_reaches_the_caller() -> None:

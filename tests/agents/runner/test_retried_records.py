@@ -44,6 +44,30 @@ async def test_a_longer_outage_puts_the_record_aside() -> None:
     assert timedelta(seconds=0.7) < delay < timedelta(seconds=1.3)
 
 
+async def test_a_note_that_cannot_be_made_is_made_later() -> None:
+    """What the stage made of the record is out; its copy comes back once Redis may be there, and notes it."""
+    given = guarded()
+    run = Run(forward, retry=ASIDE)
+    run.stage.note_faults = 5
+    work = await run(given)
+    (aside,) = run.sends.on(RETRIES)
+    assert (work.put_aside, run.stage.noted) == (True, [])
+    assert redelivery(aside.headers).record == given.address
+    await run(copy_of(aside, given))
+    assert len(run.stage.noted) == 1
+
+
+async def test_a_note_is_not_put_off_for_ever() -> None:
+    """As often as any record is put aside."""
+    given = guarded()
+    run = Run(forward, retry=ASIDE)
+    run.stage.note_faults = 1_000
+    await run(given)
+    for _ in range(ASIDE.attempts):
+        await run(copy_of(run.sends.on(RETRIES)[-1], given))
+    assert len(run.sends.on(RETRIES)) == ASIDE.attempts
+
+
 async def test_a_copy_is_known_as_its_first_record_and_queues_since_it_is_back() -> None:
     """The journal sees the same address; analysts see how long this very record waited."""
     given = guarded()
