@@ -131,6 +131,7 @@ class Ledger:
         for submission in accepted:
             findings += self._check(submission)
         findings += self._contradictions()
+        findings += self._conflicts(accepted)
         records = [reply for replies in self._replies.values() for reply in replies]
         return Verdict(
             sent=len(self.submissions),
@@ -179,6 +180,22 @@ class Ledger:
             return self._responses[submission.number]
         return [reply.answer for reply in _distinct(self._by_correlation[submission.number])]
 
+    def _conflicts(self, accepted: Iterable[Submission]) -> list[Finding]:
+        """Return the ids that were given to several bodies, and not refused to all but one of them.
+
+        Which one is refused is open over Kafka: a record that is put aside is overtaken by the next.
+        """
+        refusals: dict[str, list[bool]] = defaultdict(list)
+        for submission in accepted:
+            if submission.kind is Kind.CONFLICT and submission.channel is Channel.KAFKA:
+                refused = any(_words(each) == _CONFLICT for each in self._answers_of(submission))
+                refusals[submission.request_id or ""].append(refused)
+        return [
+            Finding("other body not refused once", request_id, str(refused))
+            for request_id, refused in refusals.items()
+            if sum(refused) != len(refused) - 1
+        ]
+
     def _contradictions(self) -> list[Finding]:
         """Return the requests of which two replies say different things."""
         said: dict[str, set[Answer]] = defaultdict(set)
@@ -207,6 +224,8 @@ def _distinct(replies: Iterable[SeenReply]) -> Iterable[SeenReply]:
 
 
 def _allowed(submission: Submission) -> frozenset[str]:
+    if submission.kind is Kind.CONFLICT and submission.channel is Channel.KAFKA:
+        return _ANSWERS | {_CONFLICT}
     if submission.kind is Kind.CONFLICT and not submission.first:
         return frozenset({_CONFLICT})
     return _ALLOWED.get(submission.kind, _ANSWERS)

@@ -102,11 +102,21 @@ def test_twins_each_get_the_same_answer() -> None:
 
 @pytest.mark.parametrize("code", ["idempotency_conflict", "other"])
 def test_another_body_under_the_same_id_must_be_refused(code: str) -> None:
-    """The first one is answered, the second one gets the conflict and nothing else."""
+    """One of the two is answered, the other gets the conflict and nothing else."""
     ledger = _ledger(_submission("n1", Kind.CONFLICT), _submission("n2", Kind.CONFLICT, first=False))
     ledger.replied(_reply("t:0:0", "n1"), at=3.0)
     ledger.replied(_reply("t:0:1", "n2", Answer.of("failed", code, "")), at=3.0)
     assert ledger.verdict().balanced == (code == "idempotency_conflict")
+
+
+@pytest.mark.parametrize("refused", [("n1",), ("n2",), ("n1", "n2"), ()])
+def test_of_two_bodies_under_one_id_exactly_one_is_refused(refused: tuple[str, ...]) -> None:
+    """Over Kafka either: the first one may have been put aside, and overtaken."""
+    ledger = _ledger(_submission("n1", Kind.CONFLICT), _submission("n2", Kind.CONFLICT, first=False))
+    conflict = Answer.of("failed", "idempotency_conflict", "")
+    for place, number in enumerate(("n1", "n2")):
+        ledger.replied(_reply(f"t:0:{place}", number, conflict if number in refused else ANSWER), at=3.0)
+    assert ledger.verdict().balanced == (len(refused) == 1)
 
 
 @pytest.mark.parametrize(
