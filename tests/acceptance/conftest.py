@@ -7,7 +7,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +93,6 @@ class System:
     def invoice(self) -> dict[str, Any]:
         """Return what the providers billed."""
         return dict(httpx.get(f"{self.simulator}/invoice", timeout=10).json())
-
-    def billed_usd(self) -> Decimal:
-        """Return the sum of the invoice."""
-        return Decimal(self.invoice()["total_usd"])
 
     @property
     def simulator(self) -> str:

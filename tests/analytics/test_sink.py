@@ -82,7 +82,7 @@ class Stand:
             async with asyncio.timeout(30):
                 while len(found) < count:
                     letter = await consumer.getone()
-                    if dict(letter.headers)["__streams.errors.topic"] == self.topic.encode():
+                    if dict(letter.headers).get("__streams.errors.topic") == self.topic.encode():
                         found.append(letter)
         finally:
             await consumer.stop()
