@@ -16,7 +16,7 @@ from streams.codec import header
 from streams.errors import StoreUnavailable
 from streams.events import OutcomeReached, Reply, ReplyAddress, RequestLog, Status
 from streams.publisher import Emit
-from streams.topics import LEDGER, LOGS, OUTCOMES, REPLIES
+from streams.topics import LEDGER, LOGS, OUTCOMES, REPLIES, RETRIES
 from tests.agents.cost.calls import llm_call
 from tests.fakes.envelopes import NOW, NOW_MS, completion, delivery, envelope
 from tests.fakes.registries import ScriptedRegistry
@@ -169,7 +169,10 @@ async def test_a_reply_that_could_not_be_stored_is_stored_when_redis_is_back() -
 
 
 async def test_an_answer_outlives_redis_on_its_way_through_the_runner() -> None:
-    """The last try is made at the deadline: the sender gets the answer, and not "try again"."""
+    """The last try is made at the deadline: the sender gets the answer, and not "try again".
+
+    That it could not be noted as fetchable is left to a copy on the retry topic.
+    """
     now = [NOW]
     sent: list[Emit] = []
 
@@ -191,5 +194,5 @@ async def test_an_answer_outlives_redis_on_its_way_through_the_runner() -> None:
         sleep=sleep,
     )
     await runner.run(outcome().record)
-    assert [each.topic for each in sent] == [REPLIES.name, LOGS.name, LEDGER.name]
+    assert [each.topic for each in sent] == [REPLIES.name, LOGS.name, LEDGER.name, RETRIES.name]
     assert value(sent, REPLIES.name).status is Status.ANSWERED
