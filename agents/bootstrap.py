@@ -12,13 +12,13 @@ from redis.asyncio import Redis
 from agents.cache.stage import CacheSettings, CacheStage
 from agents.cost.stage import CostStage
 from agents.embeddings import Embedder
-from agents.embeddings.minilm import MiniLmEmbedder
 from agents.embeddings.recent import RecentEmbeddings
 from agents.guardrail import injection, pii
 from agents.guardrail.stage import Finding, GuardrailSettings, GuardrailStage, Redacted
 from agents.guardrail.validation import Limits
 from agents.llm.policy import LlmPolicy
 from agents.llm.stage import LlmStage
+from agents.loading import Loaded, embedder_of
 from agents.output.context import answer_context
 from agents.output.stage import OutputStage
 from agents.output.streaming_guard import StreamingGuard
@@ -54,6 +54,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     """What the stages of a worker share. What only one stage needs is made where that stage is."""
 
     settings: Settings
+    loaded: Loaded
     redis: Redis
     publisher: Publisher
     registry: RequestRegistry
@@ -62,13 +63,18 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def run_worker(
-    settings: Settings, consumers: Sequence[str], *, on_ready: Callable[[], None] = lambda: None
+    settings: Settings,
+    consumers: Sequence[str],
+    *,
+    loaded: Loaded | None = None,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Run the named consumers until SIGTERM or SIGINT.
 
     Args:
         settings: of this installation.
         consumers: names from `agents.pipeline.CONSUMERS`.
+        loaded: what is loaded already.
         on_ready: called once every consumer has its partitions.
 
     Raises:
@@ -83,7 +89,7 @@ async def run_worker(
         await resources.enter_async_context(
             serve_probes(watchdog, host=settings.worker_host, port=settings.worker_port)
         )
-        ports = await resources.enter_async_context(_ports(settings))
+        ports = await resources.enter_async_context(_ports(settings, loaded or Loaded()))
         apps = [await _app(name, ports, resources, clock) for name in consumers]
         await run_apps(apps, watchdog=watchdog, stall_timeout_s=settings.stall_timeout_s, on_ready=on_ready)
 
@@ -148,7 +154,7 @@ def _relay_app(ports: Ports, clock: WatchClock) -> StageApp:
 
 
 @asynccontextmanager
-async def _ports(settings: Settings) -> AsyncIterator[Ports]:
+async def _ports(settings: Settings, loaded: Loaded) -> AsyncIterator[Ports]:
     redis = store.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
     publisher = Publisher(
         settings.kafka_bootstrap, client_id=settings.instance_id, timeout_s=settings.kafka_timeout_s
@@ -157,6 +163,7 @@ async def _ports(settings: Settings) -> AsyncIterator[Ports]:
         async with publisher:
             yield Ports(
                 settings=settings,
+                loaded=loaded,
                 redis=redis,
                 publisher=publisher,
                 registry=RequestRegistry(redis, ttl_s=settings.registry_ttl_s),
@@ -233,14 +240,14 @@ async def _cache(ports: Ports, resources: AsyncExitStack) -> CacheStage:
         ),
         ports.prompts,
         ports.cache,
-        await _embedder(settings, resources),
+        await _embedder(ports, resources),
     )
 
 
-async def _embedder(settings: Settings, resources: AsyncExitStack) -> Embedder | None:
-    if settings.embeddings == "off":
+async def _embedder(ports: Ports, resources: AsyncExitStack) -> Embedder | None:
+    local = await embedder_of(ports.settings, ports.loaded)
+    if local is None:
         return None
-    local = await asyncio.to_thread(MiniLmEmbedder.load)
     resources.callback(local.close)
     return RecentEmbeddings(local)
 

@@ -137,7 +137,7 @@ def verdict(watch: Watch, load: KafkaLoad, options: argparse.Namespace) -> int:
         problems.append("the worker ended")
     if load.waiting:
         problems.append(f"{load.waiting} replies are missing after {options.max_minutes:g} minutes")
-    if set(load.statuses) - {"answered"}:
+    if set(load.statuses) - {"answered", "cached"}:
         problems.append("not every request was answered")
     if watch.most_mib > options.max_rss_mib:
         problems.append(f"the limit is {options.max_rss_mib:g} MiB")

@@ -182,7 +182,7 @@ class KafkaLoad:
 
 def question() -> str:
     """Return a short question that no cache has seen, of 20 tokens or so."""
-    number = uuid.uuid4().int % 10**9
+    number = uuid.uuid4().int % 10**12  # of 10**9 two of 50,000 were the same
     return f"What is the best use of part {number} in a water mill?"
 
 

@@ -1,5 +1,6 @@
 """The providers that an installation has keys for."""
 
+import importlib
 from collections.abc import Mapping
 
 from agents.providers.deferred import Deferred
@@ -32,3 +33,11 @@ def configured_providers(settings: Settings) -> Mapping[ProviderName, Provider]:
 
         providers[ProviderName.ANTHROPIC] = Deferred(ProviderName.ANTHROPIC, anthropic)
     return providers
+
+
+def import_clients(settings: Settings) -> None:
+    """Import the official clients that are needed, now: making them is then quick."""
+    modules = {ProviderName.OPENAI: "openai_chat", ProviderName.ANTHROPIC: "anthropic_messages"}
+    for name, module in modules.items():
+        if settings.provider_key(name):
+            importlib.import_module(f"agents.providers.{module}")

@@ -65,7 +65,7 @@ class SafeConsumer(StockConsumer):
     drain_timeout_s: ClassVar[float] = 40.0
     #: The same for a revoke: meanwhile nobody in the group is served. What stays in flight is worked on, and
     #: comes again; where its partition has moved, the other member takes it over.
-    revoke_drain_s: ClassVar[float] = 3.0
+    revoke_drain_s: ClassVar[float] = 1.5
 
     #: Called when a drain begins: fetching has stopped, and the rebalance or the stop waits for us.
     on_drain: Callable[[], None] | None = None
@@ -246,12 +246,21 @@ class SafeConsumer(StockConsumer):
             await self.commit()
             if not self._unacked_messages:
                 break
-            if time.monotonic() >= deadline:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
                 log.warning("consumer.drain_timed_out", in_flight=len(self._unacked_messages))
                 break
-            await self._wait_for_ack(timeout=1)
+            await self._wait_for_ack(timeout=min(1.0, left_s))
             self._clean_unacked_messages()
         await self.commit_and_end_transactions()
+
+    async def _wait_for_ack(self, timeout: float) -> None:  # noqa: ASYNC109  # Faust's
+        """Wait until an event is acknowledged; Faust's own waits a second, whatever it is told."""
+        self._waiting_for_ack = acknowledged = self.loop.create_future()
+        try:
+            await asyncio.wait((acknowledged,), timeout=timeout)
+        finally:
+            self._waiting_for_ack = None
 
 
 class _NothingRead(defaultdict[TP, int | None]):

@@ -42,6 +42,13 @@ def worker(
     ready_file: Annotated[
         Path | None, typer.Option(help="A file to create once every stage has its partitions.")
     ] = None,
+    standby_fd: Annotated[
+        int | None,
+        typer.Option(
+            help="Load everything, but join no group before a byte comes on this file descriptor; end where "
+            "it is closed without one. For supervisors that keep a worker in reserve."
+        ),
+    ] = None,
 ) -> None:
     """Run stages of the pipeline as Faust agents, one consumer group per stage.
 
@@ -50,6 +57,7 @@ def worker(
     stable HEADRACE_INSTANCE_ID, and a HEADRACE_WORKER_PORT where it is to answer /live, /ready and /metrics.
     """
     from agents.bootstrap import run_worker  # noqa: PLC0415  # as above
+    from agents.loading import Loaded, load_all, wait_for_word  # noqa: PLC0415  # as above
 
     unknown = sorted(set(stages or ()) - set(CONSUMERS))
     if unknown:
@@ -57,7 +65,12 @@ def worker(
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    uvloop.run(run_worker(settings, stages or CONSUMERS, on_ready=lambda: _touch(ready_file)))
+    loaded = Loaded()
+    if standby_fd is not None:
+        loaded = load_all(settings)
+        if not wait_for_word(standby_fd):
+            return
+    uvloop.run(run_worker(settings, stages or CONSUMERS, loaded=loaded, on_ready=lambda: _touch(ready_file)))
 
 
 def analytics() -> None:

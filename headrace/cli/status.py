@@ -105,4 +105,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             memory,
             str(row["restarts"]),
         )
+        if row["standby_pid"]:
+            rss = _rss_bytes(row["standby_pid"]) or 0
+            table.add_row("", "[dim]standby[/dim]", str(row["standby_pid"]), "", f"{rss / 2**20:.0f} MB", "")
     return table

@@ -37,6 +37,12 @@ def up(
         typer.Option("--detach", "-d", help="Return once everything is ready; it goes on in the background."),
     ] = False,
     workers: Annotated[int, typer.Option(min=1, max=32, help="How many worker processes.")] = 1,
+    standby: Annotated[
+        bool,
+        typer.Option(
+            help="Keep a loaded process behind each worker that takes over if it ends; about 200 MB each."
+        ),
+    ] = True,
     ingest_port: Annotated[
         int | None, typer.Option(help="Port of the HTTP API. Default: a free one.")
     ] = None,
@@ -58,6 +64,7 @@ def up(
     home = Home(data_dir)
     options = Options(
         workers=workers,
+        standby=standby,
         ingest_port=ingest_port,
         analytics_port=analytics_port,
         simulator_port=simulator_port,

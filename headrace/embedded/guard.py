@@ -39,27 +39,36 @@ _EXEC_FAILED = 127  # the shell's status for a command that could not be run
 
 
 class BoundedLog:
-    """A log file that keeps at most two generations: `path` and `path` + ".1"."""
+    """A log file that keeps at most two generations: `path` and `path` + ".1".
+
+    It is opened at the first write: until a standby has something to say, the file is its predecessor's.
+    """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._path = path
         self._max_bytes = max_bytes
-        self._file: BinaryIO = path.open("ab", buffering=0)
-        self._size = path.stat().st_size
+        self._file: BinaryIO | None = None
+        self._size = 0
 
     def write(self, chunk: bytes) -> None:
         """Append, after setting the full file aside. A full disk loses log lines, not the child."""
         with contextlib.suppress(OSError):
+            file = self._file or self._open()
             if self._size + len(chunk) > self._max_bytes and self._size:
-                self._rotate()
-            self._file.write(chunk)
+                file = self._rotate(file)
+            file.write(chunk)
             self._size += len(chunk)
 
-    def _rotate(self) -> None:
-        self._file.close()
+    def _open(self) -> BinaryIO:
+        self._file = file = self._path.open("ab", buffering=0)
+        self._size = self._path.stat().st_size
+        return file
+
+    def _rotate(self, full: BinaryIO) -> BinaryIO:
+        full.close()
+        self._file = None
         self._path.replace(self._path.with_name(self._path.name + ".1"))
-        self._file = self._path.open("ab", buffering=0)
-        self._size = 0
+        return self._open()
 
 
 class Guard:

@@ -40,11 +40,12 @@ ProcessState = Literal["starting", "running", "restarting", "failed", "stopped",
 
 
 class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One process, as `headrace status` shows it."""
+    """One process, as `headrace status` shows it, and the one that waits to take over from it."""
 
     role: str
     state: ProcessState
     pid: int | None = None
+    standby_pid: int | None = None
     port: int | None = None
     restarts: int = 0
     log: str | None = None

@@ -32,6 +32,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line chose."""
 
     workers: int = 1
+    standby: bool = True
     ingest_port: int | None = None
     analytics_port: int | None = None
     simulator_port: int | None = None
@@ -210,6 +211,7 @@ class Stack:
             port=port,
             probe=answers(f"http://{_LOOPBACK}:{port}/ready"),
             stop_grace_s=settings.drain_timeout_s + 15,
+            standby=self._options.standby,
         )
 
     def _service(
@@ -221,6 +223,7 @@ class Stack:
         probe: Callable[[], bool],
         port: int | None = None,
         stop_grace_s: float = 20.0,
+        standby: bool = False,
     ) -> Child:
         return ServiceChild(
             role,
@@ -230,6 +233,7 @@ class Stack:
             probe=probe,
             port=port,
             stop_grace_s=stop_grace_s,
+            standby=standby,
         )
 
     def _start(self, children: list[Child]) -> None:

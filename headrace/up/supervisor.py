@@ -31,6 +31,10 @@ class Child(Protocol):
         """Its process id while it runs."""
 
     @property
+    def standby_pid(self) -> int | None:
+        """The process id of the one that waits to take over, if there is one."""
+
+    @property
     def port(self) -> int | None:
         """The port it serves, if it serves one."""
 
@@ -64,6 +68,7 @@ class _Watched:
             role=self.child.role,
             state=self.state,
             pid=self.child.pid,
+            standby_pid=self.child.standby_pid,
             port=self.child.port,
             restarts=self.restarts,
             log=self.child.log,

@@ -31,7 +31,8 @@ def test_a_second_start_finds_the_data_of_the_first(tmp_path: Path) -> None:
         row = first.row(reply["request_id"])
     before = processes(data_dir)
     headrace("down", data_dir=data_dir)
-    assert not [row for row in before.values() if row["pid"] and psutil.pid_exists(row["pid"])]
+    pids = [pid for row in before.values() for pid in (row["pid"], row["standby_pid"]) if pid]
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
 
     headrace("up", "--detach", "--no-demo", data_dir=data_dir)
     try:
@@ -55,13 +56,14 @@ def test_a_killed_worker_comes_back_and_nothing_is_lost(healthy: System) -> None
         ]
         for n in range(20)
     ]
-    worker = processes(healthy.data_dir)["worker-0"]
+    worker = wait_for(lambda: with_standby(healthy.data_dir), 30)
     os.kill(worker["pid"], signal.SIGKILL)
     for request_id in ids:
         reply = wait_for(lambda request_id=request_id: answered(healthy, request_id), 45)
         assert reply, f"{request_id} was lost"
     after = wait_for(lambda: running_again(healthy.data_dir, worker["pid"]), 30)
     assert after["restarts"] >= 1
+    assert after["pid"] == worker["standby_pid"], "the standby should have taken over"
     counts = healthy.sql(
         "SELECT count() AS n, uniqExact(request_id) AS ids FROM requests "
         "WHERE has({ids:Array(String)}, request_id)",
@@ -76,7 +78,12 @@ def answered(system: System, request_id: str) -> dict[str, Any] | None:
     return body if response.status_code == 200 and body.get("status") == "answered" else None
 
 
+def with_standby(data_dir: Path) -> dict[str, Any] | None:
+    worker = processes(data_dir)["worker-0"]
+    return worker if worker["standby_pid"] else None
+
+
 def running_again(data_dir: Path, old_pid: int) -> dict[str, Any] | None:
     worker = {row.role: row for row in Home(data_dir).status().processes}["worker-0"]
     fresh = worker.state == "running" and worker.pid != old_pid
-    return {"restarts": worker.restarts} if fresh else None
+    return {"restarts": worker.restarts, "pid": worker.pid} if fresh else None

@@ -13,6 +13,7 @@ class FakeChild:
     """A child whose end and failures the test decides."""
 
     port = None
+    standby_pid = None
     log = "log"
 
     def __init__(self, role: str, stopped: list[str]) -> None:
