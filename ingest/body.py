@@ -1,5 +1,6 @@
 """Reading a request's body: bounded, decoded, and every mistake named with its place."""
 
+import asyncio
 import re
 from functools import cache
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ from ingest.errors import ApiError, invalid
 B = TypeVar("B", bound=msgspec.Struct)
 
 MAX_JSON_DEPTH = 64
+#: The longest body that is allowed takes this long at 70 kB/s.
+BODY_TIMEOUT_S = 30.0
 
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_FIELD = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
@@ -24,12 +27,21 @@ _SERVER_OWNED = {
 }
 
 
-async def read_body(request: Request, *, max_bytes: int) -> bytes:
+async def read_body(request: Request, *, max_bytes: int, timeout_s: float = BODY_TIMEOUT_S) -> bytes:
     """Return the body of a request.
 
     Raises:
-        ApiError: 413, the body is longer than `max_bytes`, whatever its headers say.
+        ApiError: 413, the body is longer than `max_bytes`, whatever its headers say; 408, it has not come
+            within `timeout_s` seconds.
     """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read(request, max_bytes)
+    except TimeoutError:
+        raise _too_slow(timeout_s) from None
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_bytes:
         raise _too_large(max_bytes)
@@ -87,6 +99,12 @@ def _decoder(kind: type[B]) -> msgspec.json.Decoder[B]:
 def _too_large(max_bytes: int) -> ApiError:
     error = invalid(f"the body is longer than {max_bytes} bytes", code="request_too_large", status=413)
     error.headers["Connection"] = "close"  # the rest of the body is not read
+    return error
+
+
+def _too_slow(timeout_s: float) -> ApiError:
+    error = invalid(f"the body did not arrive within {timeout_s:g} s", code="request_timeout", status=408)
+    error.headers["Connection"] = "close"
     return error
 
 

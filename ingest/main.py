@@ -12,6 +12,7 @@ import uvloop
 from ingest.app import create_app
 from ingest.bootstrap import connected_services
 from ingest.keys import Keyring
+from ingest.protocol import BoundedHttp
 from streams.errors import ConfigurationError
 from streams.settings import Settings
 
@@ -40,7 +41,7 @@ async def serve_async(settings: Settings) -> None:
             create_app(services),
             host=settings.ingest_host,
             port=settings.ingest_port,
-            http="httptools",
+            http=BoundedHttp,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -1,5 +1,7 @@
 """Reading bodies."""
 
+import asyncio
+
 import pytest
 from starlette.requests import Request
 from starlette.types import Message
@@ -26,6 +28,19 @@ def _request(*chunks: bytes, length: str | None = None) -> Request:
 async def test_a_body_is_read_in_chunks() -> None:
     """Up to the limit itself."""
     assert await read_body(_request(b"abc", b"de"), max_bytes=5) == b"abcde"
+
+
+async def test_a_body_that_does_not_come_is_given_up() -> None:
+    """With an error that says so, rather than a connection that is held for ever."""
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(ApiError) as caught:
+        await read_body(Request({"type": "http", "headers": []}, receive), max_bytes=5, timeout_s=0.01)
+    assert caught.value.status == 408
+    assert caught.value.error.code == "request_timeout"
 
 
 @pytest.mark.parametrize(
