@@ -45,13 +45,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def slow_recoveries(recoveries: Sequence[Recovery]) -> list[Recovery]:
-    """Return the recoveries of single kills that took longer than is promised."""
+    """Return the recoveries of single kills that took longer than is promised for a worker and the broker."""
+    limits = {"worker": WORKER_BACK_S, "kafka": BROKER_BACK_S}
     return [
         each
         for each in recoveries
         if each.alone
-        and each.worst_s > (BROKER_BACK_S if "kafka" in each.fault else WORKER_BACK_S)
-        and each.fault.startswith("kill")
+        and "kill -9" in each.fault
+        and any(role in each.fault and each.worst_s > limit_s for role, limit_s in limits.items())
     ]
 
 
