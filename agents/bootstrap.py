@@ -22,7 +22,7 @@ from agents.loading import Loaded, embedder_of
 from agents.output.context import answer_context
 from agents.output.stage import OutputStage
 from agents.output.streaming_guard import StreamingGuard
-from agents.pipeline import RELAY
+from agents.pipeline import RELAY, WEBHOOKS
 from agents.prompts.catalogue import PromptCatalogue
 from agents.providers.configured import configured_providers
 from agents.providers.port import Provider
@@ -39,6 +39,8 @@ from agents.runner.worker import run_apps
 from agents.stage import Stage
 from agents.stores.answer_cache import AnswerCache
 from agents.stores.journal import Journal
+from agents.webhooks.counts import WebhookCounts
+from agents.webhooks.wiring import webhooks_app
 from streams import store
 from streams.errors import ConfigurationError
 from streams.events import CacheMissed
@@ -60,6 +62,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     registry: RequestRegistry
     cache: AnswerCache
     prompts: PromptCatalogue
+    webhooks: WebhookCounts
 
 
 async def run_worker(
@@ -85,11 +88,12 @@ async def run_worker(
     clock = WatchClock()
     ends = BrokerEnds(settings.kafka_bootstrap, timeout_s=settings.kafka_timeout_s)
     watchdog = Watchdog(clock, ask_ends=ends, stall_timeout_s=settings.stall_timeout_s)
+    webhooks = WebhookCounts()
     async with AsyncExitStack() as resources:
         await resources.enter_async_context(
-            serve_probes(watchdog, host=settings.worker_host, port=settings.worker_port)
+            serve_probes(watchdog, host=settings.worker_host, port=settings.worker_port, more=webhooks.lines)
         )
-        ports = await resources.enter_async_context(_ports(settings, loaded or Loaded()))
+        ports = await resources.enter_async_context(_ports(settings, loaded or Loaded(), webhooks))
         apps = [await _app(name, ports, resources, clock) for name in consumers]
         await run_apps(apps, watchdog=watchdog, stall_timeout_s=settings.stall_timeout_s, on_ready=on_ready)
 
@@ -121,6 +125,15 @@ def check_budget(settings: Settings) -> None:
 async def _app(name: str, ports: Ports, resources: AsyncExitStack, clock: WatchClock) -> StageApp:
     if name == RELAY:
         return _relay_app(ports, clock)
+    if name == WEBHOOKS:
+        return await webhooks_app(
+            ports.settings,
+            redis=ports.redis,
+            publisher=ports.publisher,
+            counts=ports.webhooks,
+            resources=resources,
+            now=clock,
+        )
     runner = _runner(await _BUILDERS[name](ports, resources), ports)
     return StageApp(
         name,
@@ -154,7 +167,7 @@ def _relay_app(ports: Ports, clock: WatchClock) -> StageApp:
 
 
 @asynccontextmanager
-async def _ports(settings: Settings, loaded: Loaded) -> AsyncIterator[Ports]:
+async def _ports(settings: Settings, loaded: Loaded, webhooks: WebhookCounts) -> AsyncIterator[Ports]:
     redis = store.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
     publisher = Publisher(
         settings.kafka_bootstrap, client_id=settings.instance_id, timeout_s=settings.kafka_timeout_s
@@ -169,6 +182,7 @@ async def _ports(settings: Settings, loaded: Loaded) -> AsyncIterator[Ports]:
                 registry=RequestRegistry(redis, ttl_s=settings.registry_ttl_s),
                 cache=AnswerCache(redis, ttl_s=settings.cache_ttl_s, max_entries=settings.cache_max_entries),
                 prompts=PromptCatalogue(),
+                webhooks=webhooks,
             )
     finally:
         await redis.aclose()

@@ -9,8 +9,22 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from ingest.api import cache, chat, completions, costs, health, requests
-from ingest.errors import ApiError, error_body
+from ingest.anthropic_errors import error_body_for, speaks_anthropic
+from ingest.api import (
+    batches,
+    cache,
+    chat,
+    completions,
+    costs,
+    events,
+    health,
+    messages,
+    models,
+    requests,
+    stream_token,
+)
+from ingest.api.page import page_router
+from ingest.errors import ApiError
 from ingest.json_response import JsonResponse
 from ingest.middleware import RequestFrame
 from ingest.openapi import describe_bodies
@@ -26,7 +40,22 @@ _ALLOWED_HEADERS = (
     "X-Headrace-Deadline-Ms",
     "X-Headrace-On-Disconnect",
     "X-Headrace-User",
+    "anthropic-version",
     "traceparent",
+)
+
+_ROUTES = (
+    chat,
+    completions,
+    messages,
+    models,
+    requests,
+    batches,
+    events,
+    stream_token,
+    health,
+    costs,
+    cache,
 )
 
 
@@ -34,12 +63,14 @@ def create_app(services: Services) -> FastAPI:
     """Return the application that works with these services."""
     app = FastAPI(
         title="Headrace",
-        description="An event-streaming pipeline for LLM requests. Errors are OpenAI's error object.",
+        description="An event-streaming pipeline for LLM requests. Errors are OpenAI's error object, "
+        "and Anthropic's on the routes of its API.",
         redoc_url=None,
     )
     app.state.services = services
-    for module in (chat, completions, requests, health, costs, cache):
+    for module in _ROUTES:
         app.include_router(module.router)
+    app.include_router(page_router())
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_wrong_parameters)
@@ -84,5 +115,6 @@ async def _on_wrong_parameters(request: Request, fault: Exception) -> Response:
 
 
 def _error(request: Request, status: int, error: ErrorInfo, headers: Mapping[str, str]) -> Response:
-    body = error_body(error, request.state.request_id)
-    return JsonResponse(body, status_code=status, headers=dict(headers))
+    body = error_body_for(request, error, status)
+    own = {"request-id": request.state.request_id} if speaks_anthropic(request) else {}
+    return JsonResponse(body, status_code=status, headers={**headers, **own})

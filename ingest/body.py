@@ -24,6 +24,7 @@ _SERVER_OWNED = {
     "tier": "the tier comes from the API key",
     "accepted_at": "the time of acceptance is taken here",
     "request_id": "send your own id in the header Idempotency-Key",
+    "webhook": "it goes with POST /v1/requests, where nobody waits for the answer",
 }
 
 

@@ -6,12 +6,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from redis.asyncio import Redis
 
 from ingest.abandonment import Abandonments
+from ingest.batch_store import BatchStore
+from ingest.batches import Batches
 from ingest.health import Check, HealthMonitor
+from ingest.history import DeltaHistory
 from ingest.keys import Keyring
 from ingest.replies import ReplyHub
 from ingest.reply_consumer import ReplyConsumer
 from ingest.services import Services
 from ingest.spend import ClickHouseSpend
+from ingest.stream_tokens import StreamTokens
 from ingest.submission import Submissions
 from streams import store
 from streams.publisher import Publisher
@@ -66,15 +70,26 @@ async def connected_services(settings: Settings) -> AsyncIterator[Services]:
         )
         stack.push_async_callback(replies.stop)
         await replies.start()
+        history = DeltaHistory(
+            settings.kafka_bootstrap,
+            hub,
+            partitions=replies.delta_partitions,
+            live_position=replies.position,
+            lookback_s=settings.provider_total_timeout_s,
+            client_id=f"{name}-history",
+            timeout_s=settings.kafka_timeout_s,
+        )
+        stack.push_async_callback(history.close)
         registry = RequestRegistry(redis, ttl_s=settings.registry_ttl_s)
         abandonments = Abandonments(registry, timeout_s=2 * settings.redis_timeout_s)
         stack.push_async_callback(abandonments.close)
+        submissions = Submissions(registry, publisher, hub, partitions=replies.partitions, source=f"/{name}")
         yield Services(
             settings=settings,
             keyring=keyring,
-            submissions=Submissions(
-                registry, publisher, hub, partitions=replies.partitions, source=f"/{name}"
-            ),
+            stream_tokens=StreamTokens.of(settings),
+            submissions=submissions,
+            batches=Batches(BatchStore(redis, ttl_s=settings.registry_ttl_s), registry, submissions),
             abandonments=abandonments,
             hub=hub,
             registry=registry,
@@ -83,6 +98,7 @@ async def connected_services(settings: Settings) -> AsyncIterator[Services]:
                 {"kafka": replies.ping, "redis": _redis_check(redis), "clickhouse": spend.ping}
             ),
             reply_loop=replies,
+            history=history,
         )
 
 

@@ -3,11 +3,14 @@
 from typing import Any
 
 from ingest.errors import error_body
-from ingest.json_response import plain
 from ingest.outcomes import is_blocked_input, is_blocked_output
-from ingest.sse import DONE, sse_event
+from ingest.resume import Marker
+from ingest.sse import DONE, RETRY, sse_event
 from ingest.transcript import pieces
 from streams.events import ErrorInfo, Reply
+from streams.reply_view import plain, reply_view
+
+_RESET = sse_event({}, name="reset", event_id=Marker().event_id)
 
 
 def chat_answer(reply: Reply, *, latency_ms: float) -> dict[str, Any]:
@@ -44,14 +47,8 @@ def chat_answer(reply: Reply, *, latency_ms: float) -> dict[str, Any]:
     }
 
 
-def reply_view(reply: Reply) -> dict[str, Any]:
-    """Return the whole reply, every field of it, for `/v1/requests`."""
-    view = {name: getattr(reply, name) for name in reply.__struct_fields__}
-    return view | {"cost_usd": plain(reply.cost_usd)}
-
-
 class ChatStream:
-    """`data: {"token": …}` … `data: [DONE]`."""
+    """`data: {"token": …}` … `data: [DONE]`. Its ids resume it at `/v1/requests/{id}/events`."""
 
     def __init__(self, request_id: str) -> None:
         self._request_id = request_id
@@ -60,13 +57,13 @@ class ChatStream:
         """Nothing comes before the answer."""
         return b""
 
-    def text(self, text: str) -> bytes:
+    def text(self, text: str, marker: Marker) -> bytes:
         """Return the tokens, several where there is much text at once."""
-        return b"".join(sse_event({"token": piece}) for piece in pieces(text))
+        return _tokens(text, marker)
 
     def restart(self) -> bytes | None:
         """Tell the client to drop what it has; the whole answer follows."""
-        return sse_event({}, name="reset")
+        return _RESET
 
     def finish(self, reply: Reply) -> bytes:  # noqa: ARG002  # the shape of all streams
         """Return the lesson's end mark."""
@@ -78,28 +75,37 @@ class ChatStream:
 
 
 class RequestEvents:
-    """Named events: `delta`, `reset`, `error`, and `done` with the reply."""
+    """Named events: `delta`, `reset`, `error`, `stage`, and `done` with the reply."""
 
     def __init__(self, request_id: str) -> None:
         self._request_id = request_id
 
     def begin(self) -> bytes:
-        """Nothing comes before the answer."""
-        return b""
+        """Return how soon to connect again after a drop."""
+        return RETRY
 
-    def text(self, text: str) -> bytes:
+    def text(self, text: str, marker: Marker) -> bytes:
         """Return the deltas."""
-        return b"".join(sse_event({"token": piece}, name="delta") for piece in pieces(text))
+        return _tokens(text, marker, name="delta")
 
     def restart(self) -> bytes | None:
         """Tell the client to drop what it has; the whole answer follows."""
-        return sse_event({}, name="reset")
+        return _RESET
 
     def finish(self, reply: Reply) -> bytes:
-        """Return the reply."""
-        return sse_event(reply_view(reply), name="done")
+        """Return what the stages took, and the reply."""
+        stages = b"".join(sse_event(timing, name="stage") for timing in reply.timings)
+        return stages + sse_event(reply_view(reply), name="done")
 
     def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:
         """Return the error, and the reply if there is one."""
         failed = sse_event(error_body(error, self._request_id), name="error")
         return failed + (self.finish(reply) if reply else b"")
+
+
+def _tokens(text: str, marker: Marker, *, name: str | None = None) -> bytes:
+    found = []
+    for piece in pieces(text):
+        marker.add(piece)
+        found.append(sse_event({"token": piece}, name=name, event_id=marker.event_id))
+    return b"".join(found)

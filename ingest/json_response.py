@@ -1,6 +1,5 @@
 """JSON responses: money as exact decimal numbers, times in RFC 3339."""
 
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,12 +11,6 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 def to_json(value: object) -> bytes:
     """Return `value` as JSON; a `Decimal` becomes a number with exactly its digits."""
     return _encoder.encode(value)
-
-
-def plain(amount: Decimal) -> Decimal:
-    """Return the same amount without an exponent or trailing zeros, as people write it."""
-    text = f"{amount:f}"
-    return Decimal(text.rstrip("0").rstrip(".") or "0") if "." in text else Decimal(text)
 
 
 class JsonResponse(Response):

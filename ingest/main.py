@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import structlog
@@ -49,7 +49,7 @@ async def serve_async(settings: Settings) -> None:
             backlog=_BACKLOG,
             timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s)),
         )
-        server = _Server(config)
+        server = _Server(config, on_stop=services.hub.dismiss_followers)
         try:
             await server.serve()
         except SystemExit as fault:  # how uvicorn says that it cannot bind
@@ -64,7 +64,15 @@ class _Server(uvicorn.Server):
     """A server that leaves the process to its caller: connections are closed after it, in order.
 
     Uvicorn's own signal handling raises the signal again at its end, which kills the process at once.
+
+    Args:
+        config: uvicorn's.
+        on_stop: called when the server is asked to stop.
     """
+
+    def __init__(self, config: uvicorn.Config, *, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -82,3 +90,4 @@ class _Server(uvicorn.Server):
         log.info("ingest.stopping", signal=number.name, again=self.should_exit)
         self.force_exit = self.should_exit
         self.should_exit = True
+        self._on_stop()

@@ -6,10 +6,10 @@ from typing import Any
 
 import structlog
 from starlette.datastructures import MutableHeaders
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ingest.errors import error_body
+from ingest.anthropic_errors import error_body_for
 from ingest.json_response import JsonResponse
 from streams.events import ErrorInfo
 
@@ -66,7 +66,7 @@ class _Exchange:
         except Exception:  # the last resort: nothing that happens to one request may show its insides
             log.exception("http.fault", request_id=self._state["request_id"])
             if self._status is None:
-                body = error_body(_INTERNAL_ERROR, self._state["request_id"])
+                body = error_body_for(Request(self._scope), _INTERNAL_ERROR, 500)
                 await JsonResponse(body, status_code=500)(self._scope, receive, watched_send)
         finally:
             self._log()

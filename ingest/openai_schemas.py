@@ -6,11 +6,12 @@ that silently ignored it would be a wrong answer. Parameters that cannot change 
 
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from ingest.errors import ApiError, invalid
 from ingest.schemas import DEFAULT_USER, Messages, Seed, StopSequence, Temperature, TopP
-from streams.events import ChatRequested, Name
+from streams.events import ChatRequested, Message, Name
 
 
 class StreamOptions(Struct, frozen=True, kw_only=True):
@@ -43,6 +44,7 @@ class CompletionBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
+    prompt_cache_options: Any = None
     # Accepted at the value that means "as usual", refused otherwise.
     n: int | None = None
     logprobs: bool | None = None
@@ -56,6 +58,7 @@ class CompletionBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     audio: Any = None
     functions: Any = None
     function_call: Any = None
+    moderation: Any = None
     prediction: Any = None
     reasoning_effort: Any = None
     verbosity: Any = None
@@ -63,14 +66,15 @@ class CompletionBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 _REFUSED: dict[str, str] = {
-    "top_logprobs": "log probabilities are not supported",
+    "top_logprobs": "top_logprobs is not supported: answers come without log probabilities",
     "audio": "audio is not supported",
     "functions": "functions are not supported: use tools",
     "function_call": "function_call is not supported: use tool_choice",
-    "prediction": "predicted outputs are not supported",
+    "moderation": "moderation by OpenAI is not supported: the guardrails check input and output",
+    "prediction": "prediction is not supported: leave predicted outputs out",
     "reasoning_effort": "reasoning_effort is not supported",
     "verbosity": "verbosity is not supported",
-    "web_search_options": "web search is not supported",
+    "web_search_options": "web_search_options is not supported: models do not search the web",
 }
 
 
@@ -93,7 +97,7 @@ def completion_request(
         raise _unsupported("stream_options", "stream_options is only allowed when stream is true")
     return ChatRequested(
         user_id=user_header or body.user or DEFAULT_USER,
-        messages=body.messages,
+        messages=tuple(_as_sent_by_hand(message) for message in body.messages),
         model=body.model,
         temperature=body.temperature,
         top_p=body.top_p,
@@ -109,6 +113,24 @@ def completion_request(
     )
 
 
+def _as_sent_by_hand(message: Message) -> Message:
+    """Return the message without what OpenAI's clients add to tool calls when they put a stream together.
+
+    They hand them back so: with the `index` of the stream, and with `parsed_arguments`. OpenAI refuses both.
+    """
+    if not message.tool_calls:
+        return message
+    calls = tuple(_without_additions(call) for call in message.tool_calls)
+    return msgspec.structs.replace(message, tool_calls=calls)
+
+
+def _without_additions(call: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in call.items() if name != "index"}
+    if isinstance(function := call.get("function"), dict):
+        kept["function"] = {name: value for name, value in function.items() if name != "parsed_arguments"}
+    return kept
+
+
 def _refuse_unsupported(body: CompletionBody) -> None:
     for name, why in _REFUSED.items():
         if getattr(body, name) is not None:
@@ -120,7 +142,11 @@ def _refuse_unsupported(body: CompletionBody) -> None:
 def _as_usual(body: CompletionBody) -> list[tuple[str, str]]:
     checks: list[tuple[str, bool, str]] = [
         ("n", body.n not in (None, 1), "n must be 1: one request has one answer"),
-        ("logprobs", bool(body.logprobs), "log probabilities are not supported"),
+        (
+            "logprobs",
+            bool(body.logprobs),
+            "logprobs is not supported: answers come without log probabilities",
+        ),
         ("presence_penalty", bool(body.presence_penalty), "presence_penalty is not supported; leave it at 0"),
         (
             "frequency_penalty",
@@ -128,11 +154,16 @@ def _as_usual(body: CompletionBody) -> list[tuple[str, str]]:
             "frequency_penalty is not supported; leave it at 0",
         ),
         ("logit_bias", bool(body.logit_bias), "logit_bias is not supported"),
-        ("modalities", body.modalities not in (None, ("text",)), 'only the modality "text" is supported'),
+        ("modalities", body.modalities not in (None, ("text",)), 'modalities must be ["text"]'),
         (
             "parallel_tool_calls",
             body.parallel_tool_calls is False and bool(body.tools),
             "parallel_tool_calls cannot be switched off",
+        ),
+        (
+            "tool_choice",
+            isinstance(body.tool_choice, dict) and body.tool_choice.get("type") != "function",
+            'tool_choice must be none, auto, required, or a tool of the type "function"',
         ),
     ]
     return [(name, why) for name, wrong, why in checks if wrong]

@@ -3,10 +3,11 @@
 from typing import Any
 
 from ingest.errors import error_body
-from ingest.json_response import plain
+from ingest.resume import Marker
 from ingest.sse import DONE, sse_event
 from ingest.transcript import pieces
 from streams.events import ErrorInfo, Reply, Usage
+from streams.reply_view import plain
 
 _FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
 
@@ -92,8 +93,8 @@ class CompletionStream:
         """Return the chunk that names the role."""
         return self._chunk({"role": "assistant", "content": "", "refusal": None})
 
-    def text(self, text: str) -> bytes:
-        """Return the text in chunks."""
+    def text(self, text: str, marker: Marker) -> bytes:  # noqa: ARG002  # the shape of all streams
+        """Return the text in chunks, which have no ids: OpenAI's clients know no resuming."""
         return b"".join(self._chunk({"content": piece}) for piece in pieces(text))
 
     def restart(self) -> bytes | None:

@@ -5,11 +5,12 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
+from ingest.anthropic_schemas import MessagesBody
 from ingest.openai_schemas import CompletionBody
-from ingest.schemas import ChatBody
+from ingest.schemas import ChatBody, SubmitBody
 
 _REF = "#/components/schemas/{name}"
-_BODIES = (ChatBody, CompletionBody)
+_BODIES = (ChatBody, SubmitBody, CompletionBody, MessagesBody)
 
 
 def body_of(kind: type[msgspec.Struct]) -> dict[str, Any]:

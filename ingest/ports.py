@@ -1,11 +1,15 @@
 """What ingest needs from outside, as the shapes it is used in; tests bring their own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any, Protocol
 
+from ingest.batch_lines import LineName
+from ingest.batch_store import Batch
 from streams.events import ReplyAddress
 from streams.publisher import Emit, Position
-from streams.registry import CancelAnswer, Registration, RequestState
+from streams.registry import CancelAnswer, Glimpse, Registration, RequestState
 
 
 class Publishing(Protocol):
@@ -53,6 +57,37 @@ class Registry(Protocol):
         """Return where the request stands, or None if it is unknown."""
         ...
 
+    async def find_many(self, request_ids: Sequence[str]) -> list[RequestState | None]:
+        """Return where each request stands, with its reply."""
+        ...
+
+    async def glimpse_many(self, request_ids: Sequence[str], *, tenant: str) -> list[Glimpse | None]:
+        """Return how each request of a tenant ended, if it has, without its reply."""
+        ...
+
+
+class BatchRecords(Protocol):
+    """What is remembered of a batch: `ingest.batch_store.BatchStore`.
+
+    Every method raises `StoreUnavailable` where the store does not answer.
+    """
+
+    async def begin(self, batch_id: str, *, tenant: str, digest: str, names: tuple[LineName, ...]) -> Batch:
+        """Remember a batch before its first line is submitted; return the one that has this id."""
+        ...
+
+    async def accept(self, batch_id: str) -> Batch | None:
+        """Note that every line was accepted, and return the batch."""
+        ...
+
+    async def cancel(self, batch_id: str) -> Batch | None:
+        """Note that the batch is to be cancelled, and return it."""
+        ...
+
+    async def find(self, batch_id: str) -> Batch | None:
+        """Return a batch, or None if there is none."""
+        ...
+
 
 class Spend(Protocol):
     """What a tenant's requests cost and what the cache saved: `ingest.spend.ClickHouseSpend`.
@@ -80,4 +115,19 @@ class ReplyLoop(Protocol):
     @property
     def connected(self) -> bool:
         """Whether it reads from Kafka."""
+        ...
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """The partitions that it reads."""
+        ...
+
+
+class History(Protocol):
+    """The way to deltas that the reply loop has not seen: `ingest.history.DeltaHistory`."""
+
+    def following(
+        self, request_id: str, reply_to: ReplyAddress | None, *, since: datetime, whole: bool
+    ) -> AbstractContextManager[None]:
+        """Have the hub hear of a request's deltas, from the first one on."""
         ...

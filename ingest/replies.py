@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -14,10 +15,14 @@ MAX_TRANSCRIPT_CHARS = 262_144
 
 
 class Transcript:
-    """What is known of one running request, shared by everyone who listens to it."""
+    """What is known of one running request, shared by everyone who listens to it.
+
+    `whole`: nothing of it has passed, or will pass, this process by.
+    """
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
+        self.whole = False
         self.progress = Progress()
         self.listeners: set[Listener] = set()
 
@@ -31,20 +36,32 @@ class Listener:
     def __init__(self, hub: "ReplyHub", transcript: Transcript, correlation_id: bytes | None) -> None:
         self.correlation_id = correlation_id
         self.reply: Reply | None = None
+        self.dismissed = False
         self._hub = hub
         self._transcript = transcript
         self._news = asyncio.Event()
+        self._kept = ExitStack()
 
     @property
     def text(self) -> str:
         """The answer so far: the text of the highest attempt."""
         return self._transcript.progress.text
 
+    @property
+    def whole(self) -> bool:
+        """Whether this process hears of every delta of the request."""
+        return self._transcript.whole
+
     def settle(self, reply: Reply) -> None:
         """Take the reply; the first one counts."""
         if self.reply is None:
             self.reply = reply
             self._news.set()
+
+    def dismiss(self) -> None:
+        """Ask that the client be sent elsewhere: this process is about to end."""
+        self.dismissed = True
+        self._news.set()
 
     def notify(self) -> None:
         """Note that the transcript has grown."""
@@ -68,8 +85,13 @@ class Listener:
             self._news.clear()
         return self.reply
 
+    def keep(self, context: AbstractContextManager[None]) -> None:
+        """Enter a context that lasts for as long as this listens."""
+        self._kept.enter_context(context)
+
     def close(self) -> None:
         """Stop listening. The request goes on without."""
+        self._kept.close()
         self._hub.forget(self, self._transcript)
 
     def __enter__(self) -> Self:
@@ -96,6 +118,7 @@ class ReplyHub:
         self._listeners: set[Listener] = set()
         self._waiting: dict[bytes, Listener] = {}
         self._transcripts: OrderedDict[str, Transcript] = OrderedDict()
+        self._closing = False
 
     @property
     def in_flight(self) -> int:
@@ -122,7 +145,19 @@ class ReplyHub:
         transcript.listeners.add(listener)
         if correlation_id is not None:
             self._waiting[correlation_id] = listener
+        elif self._closing:
+            listener.dismiss()
         return listener
+
+    def dismiss_followers(self) -> None:
+        """End the streams of those who only follow: this process ends, and another can go on for them.
+
+        Those who wait for their own request's reply keep waiting.
+        """
+        self._closing = True
+        for listener in self._listeners:
+            if listener.correlation_id is None:
+                listener.dismiss()
 
     def track(self, request_id: str) -> Transcript:
         """Keep the deltas of a request from now on, so that who asks later gets them from the start."""
@@ -131,6 +166,12 @@ class ReplyHub:
             self._make_room()
             transcript = self._transcripts[request_id] = Transcript(request_id)
         return transcript
+
+    def mark_whole(self, request_id: str) -> None:
+        """Note that from here on this process hears of every delta of a request that it keeps."""
+        transcript = self._transcripts.get(request_id)
+        if transcript is not None:
+            transcript.whole = True
 
     def forget(self, listener: Listener, transcript: Transcript) -> None:
         """Drop a listener."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
+from ingest.kafka_reading import FAULTS, backoff_s, close_consumer, end_task, open_consumer
 from ingest.replies import ReplyHub
 from streams.codec import decode, header
 from streams.errors import ConfigurationError, KafkaUnavailable, UndecodableRecord
@@ -23,9 +23,6 @@ log = structlog.get_logger(__name__)
 
 _POLL_MS = 1_000
 _STUCK_AFTER_S = 60.0
-_CANCEL_AGAIN_S = 0.5
-_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-_FAULTS = (KafkaError, OSError, TimeoutError)
 
 
 class ReplyConsumer:
@@ -64,6 +61,7 @@ class ReplyConsumer:
         self._positions: dict[TopicPartition, int] = {}
         self._turned_at = clock()
         self.partitions: tuple[int, ...] = ()
+        self.delta_partitions = 0
 
     @property
     def alive(self) -> bool:
@@ -86,20 +84,21 @@ class ReplyConsumer:
         try:
             async with asyncio.timeout(self._timeout_s):
                 counts = await _partition_counts(self._bootstrap, (REPLIES.name, DELTAS.name))
+                self.delta_partitions = counts[-1]
                 self.partitions = own_partitions(min(counts), replica=self._replica, replicas=self._replicas)
                 self._consumer = await self._connect()
-        except _FAULTS as fault:
+        except FAULTS as fault:
             raise KafkaUnavailable(f"cannot read replies at {self._bootstrap}: {fault!r}") from fault
         self._task = asyncio.create_task(self._run(), name="reply-consumer")
 
     async def stop(self) -> None:
         """Stop reading."""
-        while self._task is not None and not self._task.done():
-            # Again and again: in Python 3.11 `asyncio.wait_for`, which aiokafka uses, swallows a cancellation
-            # that arrives together with the result it waits for.
-            self._task.cancel()
-            await asyncio.wait((self._task,), timeout=_CANCEL_AGAIN_S)
+        await end_task(self._task)
         await self._disconnect()
+
+    def position(self, partition: int) -> int | None:
+        """Return the offset of the next delta that is read from a partition; None where it is another's."""
+        return self._positions.get(TopicPartition(DELTAS.name, partition))
 
     async def ping(self) -> None:
         """Ask the broker for the end of one partition.
@@ -111,27 +110,19 @@ class ReplyConsumer:
             raise KafkaUnavailable("the reply consumer is not connected")
         try:
             await self._consumer.end_offsets([TopicPartition(REPLIES.name, self.partitions[0])])
-        except _FAULTS as fault:
+        except FAULTS as fault:
             raise KafkaUnavailable(f"the broker does not answer: {fault!r}") from fault
 
     async def _connect(self) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap.split(","),
-            client_id=self._client_id,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="latest",
-            request_timeout_ms=int(self._timeout_s * 1000),  # a broker that vanished never says so
-        )
+        consumer = await open_consumer(self._bootstrap, client_id=self._client_id, timeout_s=self._timeout_s)
         try:
-            await consumer.start()
             assigned = [
                 TopicPartition(topic, p) for topic in (REPLIES.name, DELTAS.name) for p in self.partitions
             ]
             consumer.assign(assigned)
             await self._seek(consumer, assigned)
         except BaseException:
-            await self._close(consumer)
+            await close_consumer(consumer, timeout_s=self._timeout_s)
             raise
         return consumer
 
@@ -144,21 +135,7 @@ class ReplyConsumer:
     async def _disconnect(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await self._close(consumer)
-
-    async def _close(self, consumer: AIOKafkaConsumer) -> None:
-        """Disconnect, whatever state the broker is in.
-
-        In a task of its own, because aiokafka lets the cancellation of its inner tasks escape from `stop`
-        when no broker answers, which would end our loop.
-        """
-        stopping = asyncio.create_task(consumer.stop())
-        await asyncio.wait((stopping,), timeout=self._timeout_s)
-        if not stopping.done():
-            stopping.cancel()
-            log.warning("replies.stop_failed", error=f"it took more than {self._timeout_s:g} s")
-        elif stopping.cancelled() or stopping.exception() is not None:
-            log.warning("replies.stop_failed", error="no broker answered")
+            await close_consumer(consumer, timeout_s=self._timeout_s)
 
     async def _run(self) -> None:
         failures = 0
@@ -167,7 +144,7 @@ class ReplyConsumer:
             try:
                 await self._turn()
                 failures = 0
-            except _FAULTS as fault:
+            except FAULTS as fault:
                 log.warning("replies.broker_fault", error=repr(fault))
                 failures += 1
                 await self._disconnect()
@@ -175,7 +152,7 @@ class ReplyConsumer:
                 log.exception("replies.fault")
                 failures += 1
             if failures:
-                await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S)) - 1])
+                await asyncio.sleep(backoff_s(failures))
 
     async def _turn(self) -> None:
         if self._consumer is None:

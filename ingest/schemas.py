@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from ingest.errors import invalid
-from streams.events import MAX_DEADLINE_MS, MAX_MESSAGES, ChatRequested, Content, Message, Name
+from streams.events import MAX_DEADLINE_MS, MAX_MESSAGES, ChatRequested, Content, Message, Name, Webhook
 
 Temperature = Annotated[float, Meta(ge=0.0, le=2.0)]
 TopP = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -22,7 +22,7 @@ DEFAULT_USER = "anonymous"
 
 
 class ChatBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `POST /v1/chat` and `POST /v1/requests` take: either `query` or `messages`."""
+    """What `POST /v1/chat` takes: either `query` or `messages`."""
 
     query: Content | None = None
     user_id: Name
@@ -43,6 +43,16 @@ class ChatBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     deadline_ms: DeadlineMs | None = None
     on_disconnect: OnDisconnect | None = None
     metadata: dict[str, Any] | None = None
+
+
+class WebhookBody(Webhook, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where to tell of the end of a request."""
+
+
+class SubmitBody(ChatBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `POST /v1/requests` takes besides: nobody waits there, so a webhook may tell."""
+
+    webhook: WebhookBody | None = None
 
 
 def native_request(body: ChatBody) -> ChatRequested:

@@ -6,10 +6,12 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from ingest.abandonment import Abandonments
+from ingest.batches import Batches
 from ingest.health import HealthMonitor
 from ingest.keys import Keyring
-from ingest.ports import Registry, ReplyLoop, Spend
+from ingest.ports import History, Registry, ReplyLoop, Spend
 from ingest.replies import ReplyHub
+from ingest.stream_tokens import StreamTokens
 from ingest.submission import Submissions
 from streams.settings import Settings
 
@@ -20,13 +22,16 @@ class Services:
 
     settings: Settings
     keyring: Keyring
+    stream_tokens: StreamTokens
     submissions: Submissions
+    batches: Batches
     abandonments: Abandonments
     hub: ReplyHub
     registry: Registry
     spend: Spend
     health: HealthMonitor
     reply_loop: ReplyLoop
+    history: History
 
 
 def services_of(request: Request) -> Services:

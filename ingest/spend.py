@@ -10,8 +10,8 @@ from clickhouse_connect.driver import create_async_client
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from ingest.json_response import plain
 from streams.errors import ClickHouseUnavailable
+from streams.reply_view import plain
 
 _CONNECT_TIMEOUT_S = 2.0
 _QUERY_NAMES = ("cost_totals", "cost_by_model", "cost_by_user", "cache_stats")

@@ -17,13 +17,18 @@ from ingest.errors import ApiError
 from ingest.json_response import to_json
 from ingest.outcomes import error_of
 from ingest.replies import Listener
-from ingest.transcript import Finish, Replace, Say, Wait, next_step
+from ingest.resume import Marker, Place
+from ingest.transcript import Finish, Reading, Replace, Say, Wait
 from streams.events import ErrorInfo, Reply
 
 log = structlog.get_logger(__name__)
 
 HEARTBEAT_S = 15.0
 STALLED_S = 30.0
+#: How long the text of a client that comes back may be ahead of what this replica has read.
+RESUME_PATIENCE_S = 10.0
+#: How soon a client is to connect again, in milliseconds.
+RETRY = b"retry: 1000\n\n"
 HEARTBEAT = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
 # Without these, proxies collect the events and hand them on all at once.
@@ -42,10 +47,11 @@ ANSWER_WITHDRAWN = ErrorInfo(
 )
 
 
-def sse_event(data: object, *, name: str | None = None) -> bytes:
+def sse_event(data: object, *, name: str | None = None, event_id: str | None = None) -> bytes:
     """Return one event with JSON data, which never has a line break in it."""
     prefix = f"event: {name}\n".encode() if name else b""
-    return prefix + b"data: " + to_json(data) + b"\n\n"
+    suffix = f"\nid: {event_id}\n\n".encode() if event_id else b"\n\n"
+    return prefix + b"data: " + to_json(data) + suffix
 
 
 class StreamShape(Protocol):
@@ -55,8 +61,8 @@ class StreamShape(Protocol):
         """Return what comes before the answer."""
         ...
 
-    def text(self, text: str) -> bytes:
-        """Return the next piece of the answer."""
+    def text(self, text: str, marker: Marker) -> bytes:
+        """Return the next piece of the answer. `marker` is where it begins, and gives the events' ids."""
         ...
 
     def restart(self) -> bytes | None:
@@ -78,37 +84,39 @@ async def frames(
     *,
     give_up_at: float,
     on_timeout: Callable[[], ApiError],
+    resume_at: Place | None = None,
     heartbeat_s: float = HEARTBEAT_S,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the events of a running (or finished) request until its end.
+    """Yield the events of a running (or finished) request until its end, or until the listener is dismissed.
 
     Args:
         listener: the ear for the request.
         shape: the route's wording.
         give_up_at: when to end without a reply, on the scale of `clock`.
         on_timeout: returns the error to end with then.
+        resume_at: what the client has already, where it comes back.
         heartbeat_s: the longest silence, in seconds; comments keep the connection open.
         clock: a monotonic clock, in seconds.
     """
-    sent = ""
+    reading = Reading(resume_at)
+    patient_until = clock() + RESUME_PATIENCE_S
     yield shape.begin()
     while True:
         reply = listener.reply
-        error = error_of(reply) if reply else None
-        if error is not None:
-            yield shape.fail(error, reply)
+        end = _end_without_answer(listener, shape)
+        if end is not None:
+            yield end
             return
-        match next_step(sent, listener.text, reply.content if reply else None):
+        patient = clock() < patient_until
+        match reading.step(listener.text, reply.content if reply else None, patient=patient):
             case Say(text):
-                sent += text
-                yield shape.text(text)
+                yield shape.text(text, reading.marker)
             case Replace():
                 restart = shape.restart()
                 if restart is None:
                     yield shape.fail(_replaced(reply), reply)
                     return
-                sent = ""
                 yield restart
             case Finish() if reply is not None:
                 yield shape.finish(reply)
@@ -122,6 +130,13 @@ async def frames(
                     yield HEARTBEAT
 
 
+def _end_without_answer(listener: Listener, shape: StreamShape) -> bytes | None:
+    if listener.reply is None:
+        return b"" if listener.dismissed else None
+    error = error_of(listener.reply)
+    return shape.fail(error, listener.reply) if error is not None else None
+
+
 def _replaced(reply: Reply | None) -> ErrorInfo:
     withdrawn = reply is not None and reply.finish_reason == "content_filter"
     return ANSWER_WITHDRAWN if withdrawn else ANSWER_REPLACED
@@ -130,8 +145,9 @@ def _replaced(reply: Reply | None) -> ErrorInfo:
 class EventStream(StreamingResponse):
     """A stream of events that closes its listener, however it ends.
 
-    What a slow client has not read yet stays in the request's transcript, and is sent in bigger pieces
-    when it reads on. A client that reads nothing at all for `STALLED_S` is cut off.
+    What a slow client has not read yet stays in the request's transcript, which all its clients share; in its
+    connection there is no more than the server's write buffer (64 KiB) and one step (`MAX_STEP_CHARS`). A
+    client that reads nothing at all for `STALLED_S` while there is more than that is cut off.
 
     Args:
         events: the events.

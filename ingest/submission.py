@@ -91,13 +91,18 @@ class Submissions:
         self._clock = clock
         self._random_bytes = random_bytes
 
-    async def submit(self, ask: Ask) -> Submitted:
+    async def submit(self, ask: Ask, *, followed: bool = True) -> Submitted:
         """Accept a request that nobody waits for.
+
+        Args:
+            ask: the request.
+            followed: whether somebody may want to follow it while it runs.
 
         Raises:
             ApiError: 409, the id stands for another body; 503, Kafka or Redis does not answer.
         """
-        self._hub.track(ask.request_id)
+        if followed:
+            self._hub.track(ask.request_id)
         return await self._submit(ask, self._address(ask.request_id))
 
     async def submit_and_listen(self, ask: Ask) -> tuple[Submitted, Listener]:
@@ -142,6 +147,8 @@ class Submissions:
                 "this Idempotency-Key was used for another body: use a new key for a new request",
                 param="Idempotency-Key",
             )
+        if found.standing is Standing.NEW:
+            self._hub.mark_whole(ask.request_id)  # it was tracked before anybody could begin to work on it
         if found.standing in _PUBLISH:
             await self._publish(request, ask, origin, address)
         reply = as_repeat(found.reply) if found.standing in _FINISHED and found.reply else None

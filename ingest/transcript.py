@@ -6,8 +6,11 @@ truth; deltas are only its beginning, sent early.
 
 import msgspec
 
+from ingest.resume import Marker, Place
 from streams.events import Delta
 
+#: The most that is put into a client's connection at once; it is some 20 kB there.
+MAX_STEP_CHARS = 4_096
 _PIECE_CHARS = 24
 
 
@@ -35,6 +38,12 @@ class Replace(msgspec.Struct, frozen=True):
 
 class Finish(msgspec.Struct, frozen=True):
     """All of the reply's content was sent."""
+
+
+class Resume(msgspec.Struct, frozen=True):
+    """The client has this much of the answer: go on after it."""
+
+    text: str
 
 
 Step = Wait | Say | Replace | Finish
@@ -71,6 +80,64 @@ def next_step(sent: str, text: str, content: str | None) -> Step:
     if content is None and sent.startswith(text):
         return Wait()  # a new attempt that says the same so far
     return Replace()
+
+
+def resume_step(place: Place, text: str, content: str | None, *, patient: bool) -> Resume | Replace | Wait:
+    """Decide where to go on for a client that comes back.
+
+    A client may be ahead of what this replica has read yet: it is waited for, but not for ever, because a new
+    attempt may be shorter and say something else.
+
+    Args:
+        place: what the client has.
+        text: the text of the highest attempt so far.
+        content: the content of the final reply, once it is there.
+        patient: whether there is time left to wait for more text.
+    """
+    known = text if content is None else content
+    if len(known) >= place.chars:
+        return Resume(known[: place.chars]) if place.is_in(known) else Replace()
+    if content is None and (patient or not text):
+        return Wait()
+    return Replace()
+
+
+class Reading:
+    """What one client has of the answer, and what it is to get next.
+
+    Args:
+        place: what it had before, where it comes back.
+        max_chars: the most that it gets in one step: more waits for it to read.
+
+    Attributes:
+        marker: names the places of the text that it gets; whoever sends the text moves it on.
+    """
+
+    def __init__(self, place: Place | None = None, *, max_chars: int = MAX_STEP_CHARS) -> None:
+        self.marker = Marker()
+        self._place = place
+        self._max_chars = max_chars
+        self._sent = ""
+
+    def step(self, text: str, content: str | None, *, patient: bool = True) -> Step:
+        """Return the next step, and take it for done. The arguments are those of `resume_step`."""
+        if self._place is not None:
+            found = resume_step(self._place, text, content, patient=patient)
+            if isinstance(found, Wait):
+                return found
+            self._go_on_after(found.text if isinstance(found, Resume) else "")
+            if isinstance(found, Replace):
+                return found
+        step = next_step(self._sent, text, content)
+        if isinstance(step, Replace):
+            self._go_on_after("")
+        elif isinstance(step, Say):
+            step = Say(step.text[: self._max_chars])
+            self._sent += step.text
+        return step
+
+    def _go_on_after(self, text: str) -> None:
+        self._place, self._sent, self.marker = None, text, Marker(text)
 
 
 def pieces(text: str, size: int = _PIECE_CHARS) -> list[str]:

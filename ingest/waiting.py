@@ -59,7 +59,7 @@ async def wait_for_reply(
         ApiError: 504, it did not come in time. The request goes on.
     """
     reply = asyncio.create_task(listener.until_reply())
-    gone = asyncio.create_task(_until_disconnect(request))
+    gone = asyncio.create_task(until_disconnect(request))
     try:
         await asyncio.wait({reply, gone}, timeout=watch.left_s, return_when=asyncio.FIRST_COMPLETED)
         if reply.done():
@@ -82,7 +82,7 @@ async def wait_for_first_word(listener: Listener, request: Request, watch: Stopw
         False where the client left before.
     """
     word = asyncio.create_task(_first_word(listener))
-    gone = asyncio.create_task(_until_disconnect(request))
+    gone = asyncio.create_task(until_disconnect(request))
     try:
         timeout_s = min(FIRST_WORD_S, watch.left_s)
         await asyncio.wait({word, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -112,6 +112,7 @@ def timeout_of(ask: Ask) -> ApiError:
     return timed_out(ask.request_id, ask.deadline_ms)
 
 
-async def _until_disconnect(request: Request) -> None:
+async def until_disconnect(request: Request) -> None:
+    """Wait until the client is gone; its body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

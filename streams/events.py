@@ -60,6 +60,12 @@ class Message(Event, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, content=text)
 
 
+class Webhook(Event, frozen=True, kw_only=True):
+    """Where the sender wants to be told of the end of the request: by a signed POST of the reply to `url`."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=2048)]
+
+
 class ChatRequested(Event, frozen=True, kw_only=True):
     """A chat request, from ingest or from any Kafka producer.
 
@@ -88,6 +94,7 @@ class ChatRequested(Event, frozen=True, kw_only=True):
     stream: bool = False
     deadline_ms: Annotated[int, Meta(ge=1, le=MAX_DEADLINE_MS)] | None = None
     on_disconnect: Literal["continue", "cancel"] | None = None
+    webhook: Webhook | None = None
     accepted_at: Annotated[datetime, Meta(tz=True)] | None = None
     metadata: dict[str, Any] | None = None
 
@@ -343,6 +350,15 @@ class Reply(Event, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
     repeat: bool = False
     replay: int = 0
+
+
+class WebhookDue(Event, frozen=True, kw_only=True):
+    """A request has ended, and `url` is to be told. The reply is the one that was stored and sent already."""
+
+    request_id: str
+    tenant: str
+    url: str
+    reply: Reply
 
 
 class Payload(Event, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ settled request, the first stage that registers or settles it under the new numb
 """
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -20,11 +21,11 @@ from redis.asyncio import Redis
 
 from streams import registry_scripts as scripts
 from streams.codec import encode
-from streams.events import ChatRequested, Reply, ReplyAddress
+from streams.events import ChatRequested, Reply, ReplyAddress, Status
 from streams.store import store_faults
 
 _KEY = "headrace:request:"
-_FOUND = ["tenant", "state", "registered_at", "reply", "cancelled"]
+_FOUND = ["tenant", "state", "registered_at", "reply", "cancelled", "reply_to"]
 
 
 class Standing(StrEnum):
@@ -60,13 +61,28 @@ class CancelAnswer(StrEnum):
 
 
 class RequestState(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a request stands, and whose it is. `cancelled`: what asked to end it, where something did."""
+    """Where a request stands, and whose it is.
+
+    `cancelled`: what asked to end it, where something did. `reply_to`: where its reply goes, and before it
+    the deltas; None where only its reply is known.
+    """
 
     tenant: str
     state: str
     registered_at: datetime
     reply: Reply | None = None
     cancelled: str | None = None
+    reply_to: ReplyAddress | None = None
+
+
+class Glimpse(msgspec.Struct, frozen=True):
+    """Where a request stands, without its reply.
+
+    `status` is there where it has its reply; `has_text`: whether there is any text in that.
+    """
+
+    status: Status | None = None
+    has_text: bool = False
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -120,6 +136,7 @@ class RequestRegistry:
         self._finish_settle = redis.register_script(scripts.FINISH_SETTLE)
         self._cancel = redis.register_script(scripts.CANCEL)
         self._abandon = redis.register_script(scripts.ABANDON)
+        self._glimpse = redis.register_script(scripts.GLIMPSE)
 
     async def register(
         self,
@@ -141,7 +158,7 @@ class RequestRegistry:
             origin: names this submission. Delivered again it has the same origin; the same
                 request sent again by its sender has another.
             running: the caller starts the work now (the guardrail), rather than queueing it (ingest).
-            reply_to: where the reply goes if the request turns out to run already.
+            reply_to: where the reply goes; also if the request turns out to run already.
             replay: how often a dead letter of the request was replayed.
         """
         with store_faults("registering a request"):
@@ -190,16 +207,28 @@ class RequestRegistry:
         """Return where the request stands, or None if it is unknown (or long ago)."""
         with store_faults("finding a request"):
             fields = await self._redis.hmget(request_key(request_id), _FOUND)
-        tenant, state, at, reply, cancelled = (_bytes(field) for field in fields)
-        if state is None:
-            return None
-        return RequestState(
-            tenant=(tenant or b"").decode(),
-            state=state.decode(),
-            registered_at=datetime.fromisoformat(at.decode()) if at else datetime.now(UTC),
-            reply=_reply(reply),
-            cancelled=cancelled.decode() if cancelled else None,
-        )
+        return _state(fields)
+
+    async def find_many(self, request_ids: Sequence[str]) -> list[RequestState | None]:
+        """Return where each request stands, in one round trip. Their replies come with them: ask for few."""
+        with store_faults("finding requests"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for request_id in request_ids:
+                    pipe.hmget(request_key(request_id), _FOUND)
+                found = await pipe.execute()
+        return [_state(fields) for fields in found]
+
+    async def glimpse_many(self, request_ids: Sequence[str], *, tenant: str) -> list[Glimpse | None]:
+        """Return how each request of a tenant ended, if it has, in one round trip and without its reply.
+
+        None stands for a request that is unknown, or another tenant's.
+        """
+        if not request_ids:
+            return []
+        keys = [request_key(request_id) for request_id in request_ids]
+        with store_faults("looking at requests"):
+            found = await self._glimpse(keys=keys, args=[tenant])
+        return [_GLIMPSES[each] for each in found]
 
     async def begin_settle(self, reply: Reply, *, tenant: str) -> Settlement:
         """Store the reply and close the list of waiters.
@@ -235,6 +264,29 @@ class RequestRegistry:
 
     def _keys(self, request_id: str) -> list[str]:
         return [request_key(request_id), f"{_KEY}{request_id}:waiters"]
+
+
+def _state(fields: Sequence[bytes | str | None]) -> RequestState | None:
+    tenant, state, at, reply, cancelled, reply_to = (_bytes(field) for field in fields)
+    if state is None:
+        return None
+    return RequestState(
+        tenant=(tenant or b"").decode(),
+        state=state.decode(),
+        registered_at=datetime.fromisoformat(at.decode()) if at else datetime.now(UTC),
+        reply=_reply(reply),
+        cancelled=cancelled.decode() if cancelled else None,
+        reply_to=msgspec.json.decode(reply_to, type=ReplyAddress) if reply_to else None,
+    )
+
+
+#: What the script says of a request, and what that means.
+_GLIMPSES: dict[bytes, Glimpse | None] = {
+    b"unknown": None,
+    b"open": Glimpse(),
+    **{status.value.encode(): Glimpse(status) for status in Status},
+    **{f"{status.value}+".encode(): Glimpse(status, has_text=True) for status in Status},
+}
 
 
 def _reply(data: bytes | None) -> Reply | None:

@@ -4,6 +4,7 @@ The key of a request is a hash:
 `tenant`, `fingerprint`, `origin`, `registered_at`: who sent what, and in which submission.
 `state`: pending, running, settling, settled. `reply`: from settling on. `replay`: how often a dead letter of
 the request was replayed. `others`: how often it was sent again. `cancelled`: what asked to end it.
+`reply_to`: where the reply to the submission that is worked on goes, and before it the deltas.
 The key with ``:waiters`` is the set of those who joined it while it ran.
 
 An event of a run before the latest replay comes too late to change anything: it was delivered again.
@@ -24,7 +25,7 @@ if found[3] and mine and replay > tonumber(found[6] or 0) then
 end
 if not found[3] then
   redis.call('HSET', key, 'tenant', tenant, 'fingerprint', print, 'origin', origin, 'state', state,
-             'registered_at', at, 'replay', replay)
+             'registered_at', at, 'replay', replay, 'reply_to', waiter)
   redis.call('EXPIRE', key, ttl)
   redis.call('EXPIRE', waiters, ttl)
   return {'new', false, false}
@@ -40,7 +41,7 @@ redis.call('HINCRBY', key, 'others', 1)
 if found[3] == 'settling' or found[3] == 'settled' then return {'settled', found[4], false} end
 if found[3] == 'pending' then
   if state == 'running' then
-    redis.call('HSET', key, 'origin', origin, 'state', state)
+    redis.call('HSET', key, 'origin', origin, 'state', state, 'reply_to', waiter)
     return {'new', false, found[7]}
   end
   return {'pending', false, false}
@@ -97,4 +98,23 @@ if found[1] == 'settling' or found[1] == 'settled' then return 'settled' end
 if only_alone == '1' and tonumber(found[3] or 0) > 0 then return 'shared' end
 redis.call('HSETNX', key, 'cancelled', reason)
 return 'cancelling'
+"""
+
+# A reply begins with its id, its status and, where there is any, its text: the codec keeps that order.
+GLIMPSE = """
+local answers = {}
+for index, key in ipairs(KEYS) do
+  local found = redis.call('HMGET', key, 'state', 'tenant', 'reply')
+  local answer = 'unknown'
+  if found[1] and found[2] == ARGV[1] then
+    answer = 'open'
+    local status, rest = string.match(found[3] or '', '^{"request_id":"[^"]*","status":"(%a+)"()')
+    if status then
+      local text = string.sub(found[3], rest, rest + 9) == ',"content"'
+      answer = text and status .. '+' or status
+    end
+  end
+  answers[index] = answer
+end
+return answers
 """

@@ -5,6 +5,7 @@ the names their SDKs use. `.env.example` lists them all.
 """
 
 import re
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, model_validator
@@ -13,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from streams.errors import ConfigurationError
 from streams.events import MAX_DEADLINE_MS
 from streams.models import MODELS, ProviderName
+from streams.webhook_signing import signing_keys
+from streams.webhook_targets import Targets
 
 _PREFIX = "HEADRACE_"
 _FIELD = re.compile(r'field "(\w+)"')
@@ -35,6 +38,7 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         populate_by_name=True,
+        hide_input_in_errors=True,  # some of it is secret
     )
 
     # Where the parts are
@@ -52,6 +56,10 @@ class Settings(BaseSettings):
     cors_origins: tuple[str, ...] = Field(
         (), description='JSON list of origins, e.g. ["https://app.example"]'
     )
+    stream_token_secret: SecretStr | None = Field(
+        None, min_length=32, description="signs stream tokens; at least 32 characters"
+    )
+    stream_token_ttl_s: int = Field(900, ge=10, le=86_400, description="how long a stream token is good")
 
     # Providers
     openai_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("OPENAI_API_KEY"))
@@ -119,6 +127,20 @@ class Settings(BaseSettings):
     drain_timeout_s: float = Field(40.0, gt=0, description="what a stage may take to drain; below 60")
     kafka_timeout_s: float = Field(15.0, gt=0)
     redis_timeout_s: float = Field(2.0, gt=0)
+    webhook_secret: SecretStr | None = Field(
+        None, description="signs webhooks: whsec_ and 24 to 64 random bytes in base64; none: no webhooks"
+    )
+    webhook_allow_http: bool = Field(default=False, description="whether a webhook's URL may be http")
+    webhook_allow_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description='JSON list of private networks that webhooks may reach, e.g. ["10.1.0.0/16"]'
+    )
+    webhook_attempts: int = Field(9, ge=1, le=20, description="tries before a webhook becomes a dead letter")
+    webhook_timeout_s: float = Field(10.0, gt=0, le=60, description="what one try may take")
+    webhook_in_flight: int = Field(64, ge=1, description="webhooks that a worker sends at once")
+    webhook_per_host: int = Field(8, ge=1, description="of these, to one host")
+    webhook_max_waiting_bytes: int = Field(
+        128 * 1024 * 1024, ge=1024, description="what may wait in Redis; of one host, a quarter of it"
+    )
     registry_ttl_s: int = Field(24 * 3600, ge=60, description="how long a reply can be fetched again")
 
     # Ingest
@@ -151,6 +173,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 "HEADRACE_INGEST_REPLICA must be below HEADRACE_INGEST_REPLICAS (it counts from 0)"
             )
+        try:
+            _ = self.webhook_keys
+        except ValueError as fault:
+            raise ValueError(f"HEADRACE_WEBHOOK_SECRET {fault}") from None
         return self
 
     @property
@@ -160,6 +186,16 @@ class Settings(BaseSettings):
         if self.api_key is not None:
             keys.setdefault(self.api_key.get_secret_value(), ApiKey())
         return keys
+
+    @property
+    def webhook_keys(self) -> tuple[bytes, ...]:
+        """The keys that webhooks are signed with; none where there are no webhooks."""
+        return signing_keys(self.webhook_secret.get_secret_value()) if self.webhook_secret else ()
+
+    @property
+    def webhook_targets(self) -> Targets:
+        """Where webhooks may be sent."""
+        return Targets(allow_http=self.webhook_allow_http, networks=self.webhook_allow_networks)
 
     def provider_key(self, provider: ProviderName) -> str | None:
         """Return the API key for `provider`, or None where it is not configured."""

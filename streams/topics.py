@@ -25,6 +25,7 @@ DELTAS = Topic(name="llm.deltas.v1", event=events.Delta, retention_ms=DAY_MS)
 REPLIES = Topic(name="llm.replies.v1", event=events.Reply)
 LOGS = Topic(name="llm.logs.v1", event=events.RequestLog, retention_ms=30 * DAY_MS)
 LEDGER = Topic(name="llm.ledger.v1", event=events.LedgerEntry, retention_ms=30 * DAY_MS)
+WEBHOOKS = Topic(name="llm.webhooks.v1", event=events.WebhookDue)
 RETRIES = Topic(name="llm.retries.v1", event=None)
 DEAD_LETTERS = Topic(name="llm.dead-letters.v1", event=None, retention_ms=30 * DAY_MS)
 DEAD_LETTER_ACTIONS = Topic(
@@ -41,6 +42,7 @@ ALL_TOPICS: tuple[Topic, ...] = (
     REPLIES,
     LOGS,
     LEDGER,
+    WEBHOOKS,
     RETRIES,
     DEAD_LETTERS,
     DEAD_LETTER_ACTIONS,

@@ -10,6 +10,7 @@ import structlog
 from agents import admission
 from agents.cost.records import ledger_entry, request_log, terminal_reply
 from agents.stage import Delivery
+from agents.webhooks.notice import notices
 from streams.errors import StoreUnavailable
 from streams.events import OutcomeReached, Timing
 from streams.publisher import Emit
@@ -43,7 +44,7 @@ class CostStage:
         self._clock = clock
 
     async def handle(self, delivery: Delivery[OutcomeReached]) -> Sequence[Emit]:
-        """Return the replies, the log record and the ledger entry; nothing for a settled request."""
+        """Return replies, log record, ledger entry and webhook; nothing for a settled request."""
         started_at = self._clock()
         settlement = await self._settle(_timed(delivery, started_at, started_at))
         if settlement.done:
@@ -58,6 +59,7 @@ class CostStage:
             admission.reply_emit(msgspec.structs.replace(reply, repeat=True), waiter)
             for waiter in settlement.waiters
         ]
+        emits += notices(settlement.reply, envelope)
         emits.append(Emit.to(LOGS, record, key=envelope.request_id))
         if reply.cost_usd > Decimal(0):
             entry = ledger_entry(envelope, reply.cost_usd, finished_at)

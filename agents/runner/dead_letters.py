@@ -7,6 +7,7 @@ import msgspec
 from agents import admission
 from agents.outcomes import decided, senders_mistake
 from agents.stage import Record
+from agents.webhooks.notice import notices
 from streams.dead_letters import dead_letter
 from streams.errors import InputError, TransientFault
 from streams.events import (
@@ -69,7 +70,10 @@ class DeadLetters:
                 error=error,
                 replay=event.envelope.replay,
             )
-            return (admission.reply_emit(reply, event.envelope.reply_to),)
+            return (
+                admission.reply_emit(reply, event.envelope.reply_to),
+                *notices(reply, event.envelope),
+            )
         request_id = admission.request_id_of(record, event if isinstance(event, ChatRequested) else None)
         if request_id is None:
             return ()

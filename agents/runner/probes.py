@@ -1,6 +1,6 @@
 """What a worker answers over HTTP: /live, /ready and /metrics."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -16,8 +16,16 @@ _BACKLOG = 32
 
 
 @asynccontextmanager
-async def serve_probes(watchdog: Watchdog, *, host: str, port: int) -> AsyncIterator[None]:
+async def serve_probes(
+    watchdog: Watchdog, *, host: str, port: int, more: Callable[[], Iterable[str]] = lambda: ()
+) -> AsyncIterator[None]:
     """Answer probes while the block runs; nothing where the port is 0.
+
+    Args:
+        watchdog: knows the consumers.
+        host: where to listen.
+        port: where to listen.
+        more: returns further lines for /metrics, in Prometheus' text format.
 
     Raises:
         ConfigurationError: the port is taken.
@@ -26,7 +34,7 @@ async def serve_probes(watchdog: Watchdog, *, host: str, port: int) -> AsyncIter
         yield
         return
     runner = web.AppRunner(
-        _app(watchdog),
+        _app(watchdog, more),
         access_log=None,
         handle_signals=False,
         keepalive_timeout=_KEEPALIVE_S,
@@ -46,7 +54,7 @@ async def serve_probes(watchdog: Watchdog, *, host: str, port: int) -> AsyncIter
         await runner.cleanup()
 
 
-def _app(watchdog: Watchdog) -> web.Application:
+def _app(watchdog: Watchdog, more: Callable[[], Iterable[str]]) -> web.Application:
     async def live(_: web.Request) -> web.Response:
         stalled = watchdog.stalled
         if stalled is None:
@@ -63,6 +71,7 @@ def _app(watchdog: Watchdog) -> web.Application:
 
     async def show_metrics(_: web.Request) -> web.Response:
         text = metrics.exposition(watchdog.reports(), stalled=watchdog.stalled is not None)
+        text += "".join(f"{line}\n" for line in more())
         return web.Response(body=text.encode(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     app = web.Application(client_max_size=1024)

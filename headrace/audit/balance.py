@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from agents.pipeline import WEBHOOKS
 from headrace.audit.books import Books, usd_text
 from headrace.audit.calls_balance import count_calls
 from headrace.audit.equations import Account, equations
@@ -72,7 +73,9 @@ def _note_dead_letters(books: Books, decided: Decided, tally: Tally) -> int:
     letters = [each for each in books.kafka.dead_letters.values() if each.inside]
     tally.add_all(Code.DEAD, (each.place for each in letters if each.place not in books.kafka.actions))
     malformed = books.kafka.malformed
-    dead = {each.request_id for each in letters if each.record not in malformed}
+    # A webhook that could not be delivered is no end of its request, which has its reply.
+    ends = [each for each in letters if each.stage != WEBHOOKS]
+    dead = {each.request_id for each in ends if each.record not in malformed}
     return len(dead & (decided.terminals.keys() | set(decided.open) | set(decided.missing)))
 
 

@@ -5,6 +5,8 @@ from importlib import import_module
 
 import typer
 
+from streams.telemetry import configure_logging
+
 #: The long-running processes load no other command's module: a worker that restarts should not wait for
 #: the imports of `headrace up`.
 _PROCESSES = ("ingest", "worker", "analytics")
@@ -26,8 +28,8 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    # A lone command would become the whole program; the callback keeps it a command.
-    app.callback()(lambda: None)
+    # Warnings go to stderr: what a command prints on stdout may be JSON for a machine.
+    app.callback()(lambda: configure_logging("WARNING", "console"))
     for name in ("processes",) if arguments and arguments[0] in _PROCESSES else _MODULES:
         import_module(f"headrace.cli.{name}").add_to(app)
     return app

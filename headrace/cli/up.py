@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 from dotenv import dotenv_values
@@ -184,6 +185,9 @@ def _show_demo(demo: Demo, *, simulated: bool) -> None:
 
 def _show_endpoints(endpoints: Endpoints, home: Home) -> None:
     out.print(f"  API         {endpoints.ingest}  (key: {endpoints.api_key})", markup=False)
+    # After the #, where browsers send it to nobody; the page takes it out of the address bar.
+    page = f"{endpoints.ingest}/#key={quote(endpoints.api_key, safe='')}"
+    out.print(f"  chat page   {page}", markup=False)
     out.print(f"  Kafka       {endpoints.kafka}", markup=False)
     out.print(f"  ClickHouse  {endpoints.clickhouse}", markup=False)
     out.print(f"  Redis       {endpoints.redis}", markup=False)

@@ -11,11 +11,22 @@ from streams import codec
 from streams.events import DeadLetterAction
 from streams.publisher import Emit
 from streams.redelivery import PREFIX, redelivery, replayed
-from streams.topics import COMPLETIONS, DEAD_LETTER_ACTIONS, GUARDED, LOGS, MISSES, OUTCOMES, REQUESTS
+from streams.topics import (
+    COMPLETIONS,
+    DEAD_LETTER_ACTIONS,
+    GUARDED,
+    LOGS,
+    MISSES,
+    OUTCOMES,
+    REQUESTS,
+    WEBHOOKS,
+)
 
 #: Topics whose reader handles what comes again. A header that names another one is not followed: anybody
 #: may write headers, and the ledger is no place for somebody's record.
-REPLAYABLE = frozenset(topic.name for topic in (REQUESTS, GUARDED, MISSES, COMPLETIONS, OUTCOMES, LOGS))
+REPLAYABLE = frozenset(
+    topic.name for topic in (REQUESTS, GUARDED, MISSES, COMPLETIONS, OUTCOMES, LOGS, WEBHOOKS)
+)
 _SOURCE = "headrace/dlq"
 
 

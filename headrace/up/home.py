@@ -1,5 +1,6 @@
 """The folder `.headrace`: data, logs, keys, and what other commands need to know of a running `up`."""
 
+import base64
 import fcntl
 import json
 import os
@@ -13,6 +14,7 @@ import psutil
 from streams.errors import HeadraceError
 
 _KEY_BYTES = 24
+_WEBHOOK_SECRET_BYTES = 32
 
 
 class AlreadyRunning(HeadraceError):
@@ -34,6 +36,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     simulator: str | None
     api_key: str
     admin_key: str
+    webhook_secret: str | None = None
 
 
 ProcessState = Literal["starting", "running", "restarting", "failed", "stopped", "external"]
@@ -66,6 +69,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
 
     api_key: str
     admin_key: str
+    webhook_secret: str = ""
 
 
 class Home:
@@ -115,11 +119,16 @@ class Home:
         """Return the keys of this folder; they are made at the first call."""
         path = self.path / "keys.json"
         if path.exists():
-            return msgspec.json.decode(path.read_bytes(), type=Keys)
-        keys = Keys(
-            api_key="hr-" + secrets.token_urlsafe(_KEY_BYTES),
-            admin_key="hr-admin-" + secrets.token_urlsafe(_KEY_BYTES),
-        )
+            keys = msgspec.json.decode(path.read_bytes(), type=Keys)
+            if keys.webhook_secret:
+                return keys
+            keys = msgspec.structs.replace(keys, webhook_secret=_webhook_secret())
+        else:
+            keys = Keys(
+                api_key="hr-" + secrets.token_urlsafe(_KEY_BYTES),
+                admin_key="hr-admin-" + secrets.token_urlsafe(_KEY_BYTES),
+                webhook_secret=_webhook_secret(),
+            )
         self._write("keys.json", keys)
         return keys
 
@@ -180,6 +189,10 @@ class Home:
             json.dump(msgspec.to_builtins(content), file, indent=2)
             file.write("\n")
         partial.replace(self.path / name)
+
+
+def _webhook_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(_WEBHOOK_SECRET_BYTES)).decode()
 
 
 def is_supervisor(status: UpStatus) -> bool:

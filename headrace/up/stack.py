@@ -19,6 +19,7 @@ from streams.settings import Settings, load_settings
 from streams.topic_admin import create_topics
 
 _LOOPBACK = "127.0.0.1"
+_LOOPBACK_NETWORKS = '["127.0.0.0/8", "::1/128"]'
 _SIMULATOR_KEY = "sk-simulated-by-headrace"
 _PART_VARIABLES = {
     "kafka": "HEADRACE_KAFKA_BOOTSTRAP",
@@ -106,6 +107,7 @@ class Stack:
             simulator=simulator,
             api_key=self._environ.get("HEADRACE_API_KEY") or keys.api_key,
             admin_key=self._environ.get("HEADRACE_ADMIN_KEY") or keys.admin_key,
+            webhook_secret=self._environ.get("HEADRACE_WEBHOOK_SECRET") or keys.webhook_secret,
         )
 
     def stop(self) -> None:
@@ -166,6 +168,9 @@ class Stack:
         environ.setdefault("HEADRACE_REPLY_TOPICS", '["*"]')  # on one machine, everybody is ourselves
         environ.setdefault("HEADRACE_API_KEY", keys.api_key)
         environ.setdefault("HEADRACE_ADMIN_KEY", keys.admin_key)
+        environ.setdefault("HEADRACE_WEBHOOK_SECRET", keys.webhook_secret)
+        environ.setdefault("HEADRACE_WEBHOOK_ALLOW_HTTP", "true")  # on one machine nobody has a certificate
+        environ.setdefault("HEADRACE_WEBHOOK_ALLOW_NETWORKS", _LOOPBACK_NETWORKS)
         if simulator is not None:
             environ |= {
                 "OPENAI_API_KEY": _SIMULATOR_KEY,

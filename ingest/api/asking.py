@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from fastapi import Request
 from starlette.responses import Response
 
@@ -18,7 +19,11 @@ from ingest.sse import EventStream, StreamShape, frames
 from ingest.submission import Ask, request_id_for
 from ingest.tracing import traceparent_of
 from ingest.waiting import Stopwatch, timeout_of, wait_for_first_word, wait_for_reply
+from streams.errors import StoreUnavailable
 from streams.events import MAX_DEADLINE_MS, ChatRequested, Reply
+from streams.registry import Standing
+
+log = structlog.get_logger(__name__)
 
 MAX_IDEMPOTENCY_KEY_CHARS = 255
 _CLIENT_CLOSED_REQUEST = 499  # nginx's word for it; nobody reads it but the log
@@ -36,7 +41,7 @@ def ask_of(request: Request, caller: Caller, body: ChatRequested, services: Serv
     ask = Ask(
         request=body,
         caller=caller,
-        request_id=request_id_for(caller.tenant, _idempotency_key(request)),
+        request_id=request_id_for(caller.tenant, idempotency_key(request)),
         deadline_ms=body.deadline_ms or services.settings.default_deadline_ms,
         traceparent=traceparent_of(request.headers.get("traceparent")),
         on_disconnect=body.on_disconnect or _on_disconnect_header(request) or services.settings.on_disconnect,
@@ -72,8 +77,10 @@ async def answer_stream(
         ApiError: as `answer_json`.
     """
     watch = Stopwatch.start(ask.deadline_ms)
-    _, listener = await services.submissions.submit_and_listen(ask)
+    submitted, listener = await services.submissions.submit_and_listen(ask)
     try:
+        if submitted.standing is Standing.JOINED:
+            await _hear_from_its_start(listener, ask.request_id, services)
         if not await wait_for_first_word(listener, request, watch):
             listener.close()
             services.abandonments.client_left(ask)
@@ -87,6 +94,21 @@ async def answer_stream(
         return early
     events = frames(listener, shape, give_up_at=watch.give_up_at, on_timeout=lambda: timeout_of(ask))
     return EventStream(events, listener, on_leave=lambda: services.abandonments.client_left(ask))
+
+
+async def _hear_from_its_start(listener: Listener, request_id: str, services: Services) -> None:
+    """Have the deltas that were written before the client joined, perhaps for another replica."""
+    try:
+        state = await services.registry.find(request_id)
+    except StoreUnavailable as fault:  # the reply brings the text
+        log.warning("asking.registry_unavailable", request_id=request_id, error=str(fault))
+        return
+    if state is not None:
+        listener.keep(
+            services.history.following(
+                request_id, state.reply_to, since=state.registered_at, whole=listener.whole
+            )
+        )
 
 
 def raise_for(reply: Reply) -> None:
@@ -107,7 +129,12 @@ def _early_response(listener: Listener, render: Render, watch: Stopwatch) -> Res
     return JsonResponse(render(reply, watch.elapsed_ms))
 
 
-def _idempotency_key(request: Request) -> str | None:
+def idempotency_key(request: Request) -> str | None:
+    """Return the `Idempotency-Key`.
+
+    Raises:
+        ApiError: 400, it is empty, or longer than `MAX_IDEMPOTENCY_KEY_CHARS`.
+    """
     key = request.headers.get("idempotency-key")
     if key is None:
         return None

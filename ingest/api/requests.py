@@ -1,64 +1,63 @@
-"""`/v1/requests`: submit now, fetch, follow or cancel later."""
+"""`/v1/requests`: submit now, fetch or cancel later. To follow one: `ingest.api.events`."""
 
-import asyncio
-import re
-import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ingest.api.asking import ask_of
+from ingest.api.lookup import REQUEST_ID, no_such_request, state_of
+from ingest.api.stream_token import stream_access
 from ingest.auth import CallerDep
 from ingest.body import decode_body, read_body
-from ingest.chat_shape import RequestEvents, reply_view
-from ingest.errors import ApiError, conflict, not_found, outage, timed_out
+from ingest.errors import conflict, outage
 from ingest.json_response import JsonResponse
 from ingest.keys import Caller
+from ingest.long_poll import WaitS, wait_for_end
 from ingest.openapi import body_of
-from ingest.ports import Registry
-from ingest.replies import Listener
-from ingest.schemas import ChatBody, native_request
+from ingest.schemas import SubmitBody, native_request
 from ingest.services import Services, ServicesDep
-from ingest.sse import EventStream, frames
 from ingest.submission import Submitted
-from ingest.waiting import GRACE_S, stored_reply
+from ingest.webhooks import check_webhook
 from streams.cancellation import BY_SENDER
 from streams.errors import StoreUnavailable
-from streams.events import MAX_DEADLINE_MS, Status
-from streams.registry import CancelAnswer, RequestState, Standing
+from streams.events import Status
+from streams.registry import CancelAnswer, Standing
+from streams.reply_view import reply_view
 
 router = APIRouter(tags=["requests"])
 
-#: Replies to requests that came in elsewhere do not pass this replica: the registry is asked.
-_POLL_S = 1.0
 _CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "It was cancelled before: its reply, with what was spent"},
     202: {"description": "It is being cancelled; `GET` has the reply once the pipeline has ended it"},
     404: {"description": "There is no such request, or it is not yours"},
     409: {"description": "It has ended otherwise: `GET` has the reply"},
 }
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
-@router.post("/v1/requests", status_code=202, openapi_extra=body_of(ChatBody))
+@router.post("/v1/requests", status_code=202, openapi_extra=body_of(SubmitBody))
 async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Accept a request and answer at once; one that was answered before gets its reply."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
-    ask = ask_of(request, caller, native_request(decode_body(data, ChatBody)), services)
+    body = native_request(decode_body(data, SubmitBody))
+    check_webhook(body.webhook, services.settings)
+    ask = ask_of(request, caller, body, services)
     submitted = await services.submissions.submit(ask)
     if submitted.reply is not None:
         return JsonResponse(reply_view(submitted.reply))
-    return _accepted(submitted)
+    return _accepted(submitted, services)
 
 
 @router.get("/v1/requests/{request_id}")
-async def fetch(request: Request, request_id: str, caller: CallerDep, services: ServicesDep) -> Response:
-    """Return the reply, or how far the request is."""
-    state = await _state_of(request_id, caller, services)
+async def fetch(
+    request: Request, request_id: str, caller: CallerDep, services: ServicesDep, wait_s: WaitS = 0.0
+) -> Response:
+    """Return the reply, or how far the request is; with `wait_s` not before that if it has no reply yet."""
+    state = await state_of(request_id, caller, services)
     request.state.request_id = request_id
+    if state.reply is None and wait_s:
+        await wait_for_end(request, request_id, wait_s, services)
+        state = await state_of(request_id, caller, services)
     if state.reply is not None:
         return JsonResponse(reply_view(state.reply))
     status = "cancelling" if state.cancelled else state.state
@@ -74,7 +73,7 @@ async def cancel(request: Request, request_id: str, caller: CallerDep, services:
     first, it ends answered: `GET` tells. Cancelling what is being cancelled, or is cancelled, is no error.
     """
     try:
-        known = bool(_REQUEST_ID.fullmatch(request_id))
+        known = bool(REQUEST_ID.fullmatch(request_id))
         answer = (
             await services.registry.cancel(request_id, tenant=caller.tenant, reason=BY_SENDER)
             if known
@@ -83,7 +82,7 @@ async def cancel(request: Request, request_id: str, caller: CallerDep, services:
     except StoreUnavailable as fault:
         raise outage(fault, "the request registry") from fault
     if answer is CancelAnswer.UNKNOWN:
-        raise _no_such_request()
+        raise no_such_request()
     request.state.request_id = request_id
     if answer is CancelAnswer.SETTLED:
         return await _cancelled_before(request_id, caller, services)
@@ -91,7 +90,7 @@ async def cancel(request: Request, request_id: str, caller: CallerDep, services:
 
 
 async def _cancelled_before(request_id: str, caller: Caller, services: Services) -> Response:
-    state = await _state_of(request_id, caller, services)
+    state = await state_of(request_id, caller, services)
     if state.reply is not None and state.reply.status is Status.CANCELLED:
         return JsonResponse(reply_view(state.reply))
     ended = state.reply.status.value if state.reply else "settled"
@@ -102,65 +101,11 @@ async def _cancelled_before(request_id: str, caller: Caller, services: Services)
     )
 
 
-@router.get("/v1/requests/{request_id}/events")
-async def follow(request: Request, request_id: str, caller: CallerDep, services: ServicesDep) -> Response:
-    """Stream the answer as events `delta`, `reset`, `error` and `done`; a finished one at once."""
-    state = await _state_of(request_id, caller, services)
-    request.state.request_id = request_id
-    listener = services.hub.listen(request_id)
-    if state.reply is not None:
-        listener.settle(state.reply)
-    return EventStream(_events(listener, request_id, services.registry), listener)
-
-
-async def _events(listener: Listener, request_id: str, registry: Registry) -> AsyncGenerator[bytes, None]:
-    watcher = asyncio.create_task(_watch_registry(listener, request_id, registry))
-    events = frames(
-        listener,
-        RequestEvents(request_id),
-        give_up_at=time.monotonic() + MAX_DEADLINE_MS / 1000 + GRACE_S,
-        on_timeout=lambda: timed_out(request_id, MAX_DEADLINE_MS),
-    )
-    try:
-        async with aclosing(events):
-            async for frame in events:
-                yield frame
-    finally:
-        watcher.cancel()
-
-
-async def _watch_registry(listener: Listener, request_id: str, registry: Registry) -> None:
-    while listener.reply is None:
-        reply = await stored_reply(registry, request_id)
-        if reply is not None:
-            listener.settle(reply)
-            return
-        await asyncio.sleep(_POLL_S)
-
-
-async def _state_of(request_id: str, caller: Caller, services: Services) -> RequestState:
-    try:
-        known = bool(_REQUEST_ID.fullmatch(request_id))
-        state = await services.registry.find(request_id) if known else None
-    except StoreUnavailable as fault:
-        raise outage(fault, "the request registry") from fault
-    if state is None or state.tenant != caller.tenant:
-        # The same words for both: whether another tenant has such a request is not the caller's business.
-        raise _no_such_request()
-    return state
-
-
-def _no_such_request() -> ApiError:
-    return not_found(
-        "no such request: it was never accepted, or its reply is no longer kept",
-        code="request_not_found",
-        param="request_id",
-    )
-
-
-def _accepted(submitted: Submitted) -> Response:
+def _accepted(submitted: Submitted, services: Services) -> Response:
     request_id = submitted.ask.request_id
     path = f"/v1/requests/{request_id}"
     status = "running" if submitted.standing is Standing.JOINED else "pending"
-    body = {"request_id": request_id, "status": status, "url": path, "events_url": f"{path}/events"}
-    return JsonResponse(body, status_code=202, headers={"Location": path})
+    access = stream_access(request_id, submitted.ask.caller.tenant, services)
+    body = {"request_id": request_id, "status": status, "url": path, **access}
+    headers = {"Location": path, "Cache-Control": "no-store"}
+    return JsonResponse(body, status_code=202, headers=headers)

@@ -10,8 +10,9 @@ from agents.cost.stage import CostStage
 from agents.guardrail.stage import GuardrailStage
 from agents.llm.stage import LlmStage
 from agents.output.stage import OutputStage
-from agents.pipeline import CONSUMERS, RELAY, STAGES
+from agents.pipeline import CONSUMERS, RELAY, STAGES, WEBHOOKS
 from agents.runner import relay
+from agents.webhooks import intake
 from streams.errors import ConfigurationError
 from streams.settings import Settings, load_settings
 from streams.topics import COMPLETIONS, GUARDED, MISSES, OUTCOMES, REQUESTS
@@ -32,12 +33,14 @@ def test_the_stages_read_their_topics_in_order() -> None:
 
 def test_no_stage_reads_a_compacted_topic() -> None:
     """Compaction would take away a request that waits behind another of the same key."""
-    assert not any(topic.compacted for topic in (*(each.source for each in CLASSES), relay.SOURCE))
+    assert not any(
+        topic.compacted for topic in (*(each.source for each in CLASSES), relay.SOURCE, intake.SOURCE)
+    )
 
 
-def test_a_worker_runs_every_stage_and_the_relay() -> None:
+def test_a_worker_runs_every_stage_the_relay_and_the_webhooks() -> None:
     """Unless it is told which; what is put aside comes back to every stage's topic, and to no other."""
-    assert (*STAGES, RELAY) == CONSUMERS
+    assert (*STAGES, RELAY, WEBHOOKS) == CONSUMERS
     assert set(relay._STAGE_INPUTS) == {each.source.name for each in CLASSES}
 
 

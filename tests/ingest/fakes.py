@@ -1,6 +1,7 @@
 """Ports of ingest in memory, and a pipeline that answers as it is told."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,16 +10,20 @@ from typing import Any
 import msgspec
 
 from ingest.abandonment import Abandonments
+from ingest.batch_lines import LineName
+from ingest.batch_store import Batch
+from ingest.batches import Batches
 from ingest.health import HealthMonitor
 from ingest.keys import Keyring
 from ingest.replies import ReplyHub
 from ingest.services import Services
+from ingest.stream_tokens import StreamTokens
 from ingest.submission import Submissions
 from streams.codec import decode, encode, header
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreUnavailable
 from streams.events import ChatRequested, Delta, ErrorInfo, PromptRef, Reply, ReplyAddress, Status, Usage
 from streams.publisher import Emit, Position
-from streams.registry import CancelAnswer, Registration, RequestState, Standing
+from streams.registry import CancelAnswer, Glimpse, Registration, RequestState, Standing
 from streams.settings import ApiKey, Settings
 
 KEY = "key-of-acme"
@@ -113,6 +118,7 @@ class Entry:
     reply: Reply | None = None
     others: int = 0
     cancelled: str | None = None
+    reply_to: ReplyAddress | None = None
 
 
 @dataclass
@@ -137,7 +143,7 @@ class MemoryRegistry:
         assert not running, "ingest only queues requests"
         found = self.entries.get(request_id)
         if found is None:
-            self.entries[request_id] = Entry(tenant, body, origin, "pending")
+            self.entries[request_id] = Entry(tenant, body, origin, "pending", reply_to=reply_to)
             return Registration(Standing.NEW)
         if found.body != body:
             return Registration(Standing.CONFLICT)
@@ -180,7 +186,15 @@ class MemoryRegistry:
             registered_at=datetime.now(UTC),
             reply=found.reply,
             cancelled=found.cancelled,
+            reply_to=found.reply_to,
         )
+
+    async def find_many(self, request_ids: Sequence[str]) -> list[RequestState | None]:
+        return [await self.find(request_id) for request_id in request_ids]
+
+    async def glimpse_many(self, request_ids: Sequence[str], *, tenant: str) -> list[Glimpse | None]:
+        found = [await self.find(request_id) for request_id in request_ids]
+        return [_glimpse(state) if state and state.tenant == tenant else None for state in found]
 
     def settle(self, reply: Reply, *, tenant: str = "acme") -> None:
         """Store a reply, as the cost stage does."""
@@ -190,6 +204,45 @@ class MemoryRegistry:
     def _check(self) -> None:
         if self.broken:
             raise StoreUnavailable("Redis: connection refused at 10.0.0.1")
+
+
+def _glimpse(state: RequestState) -> Glimpse:
+    return Glimpse(state.reply.status, has_text=bool(state.reply.content)) if state.reply else Glimpse()
+
+
+@dataclass
+class MemoryBatches:
+    """Records of batches in a dict."""
+
+    records: dict[str, Batch] = field(default_factory=dict)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    async def begin(self, batch_id: str, *, tenant: str, digest: str, names: tuple[LineName, ...]) -> Batch:
+        now = self.now()
+        found = self.records.get(batch_id)
+        if found is None:
+            found = Batch(
+                batch_id=batch_id, tenant=tenant, digest=digest, names=names, created_at=now, submitted_at=now
+            )
+        if found.digest == digest:
+            found = msgspec.structs.replace(found, submitted_at=now)
+        self.records[batch_id] = found
+        return found
+
+    async def accept(self, batch_id: str) -> Batch | None:
+        return self._note(batch_id, "accepted_at")
+
+    async def cancel(self, batch_id: str) -> Batch | None:
+        return self._note(batch_id, "cancelled_at")
+
+    async def find(self, batch_id: str) -> Batch | None:
+        return self.records.get(batch_id)
+
+    def _note(self, batch_id: str, name: str) -> Batch | None:
+        found = self.records.get(batch_id)
+        if found is not None and getattr(found, name) is None:
+            found = self.records[batch_id] = msgspec.structs.replace(found, **{name: self.now()})
+        return found
 
 
 @dataclass
@@ -214,6 +267,27 @@ class FixedSpend:
 class LoopState:
     alive: bool = True
     connected: bool = True
+    partitions: tuple[int, ...] = (1, 3)
+
+
+@dataclass
+class NotedHistory:
+    """Reads nothing; notes who follows what: (request id, partition, whether all of it was heard here)."""
+
+    followed: list[tuple[str, int | None, bool]] = field(default_factory=list)
+    open: int = 0
+
+    @contextmanager
+    def following(
+        self, request_id: str, reply_to: ReplyAddress | None, *, since: datetime, whole: bool
+    ) -> Iterator[None]:
+        assert since.tzinfo is not None
+        self.followed.append((request_id, reply_to.partition if reply_to else None, whole))
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
 
 
 @dataclass
@@ -225,6 +299,8 @@ class Rig:
     registry: MemoryRegistry
     loop: LoopState
     down: set[str]
+    history: NotedHistory
+    batches: MemoryBatches
 
 
 def settings(**overrides: Any) -> Settings:
@@ -237,6 +313,7 @@ def settings(**overrides: Any) -> Settings:
             KEY: ApiKey(tenant="acme", tier="enterprise"),
             OTHER_KEY: ApiKey(tenant="zeta", tier="free"),
         },
+        "stream_token_secret": "a secret of the tests, long enough",
         "max_concurrent_requests": 8,
         "max_body_bytes": 200_000,
     }
@@ -248,6 +325,7 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
     chosen = settings(**overrides)
     hub = ReplyHub(max_listeners=chosen.max_concurrent_requests)
     pipeline, registry, loop, down = ScriptedPipeline(hub), MemoryRegistry(), LoopState(), set[str]()
+    history = NotedHistory()
 
     def check(name: str) -> Callable[[], Any]:
         async def run() -> None:
@@ -256,15 +334,20 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
 
         return run
 
+    batches = MemoryBatches()
+    submissions = Submissions(registry, pipeline, hub, partitions=(1, 3), source="/ingest-1")
     services = Services(
         settings=chosen,
         keyring=Keyring(chosen.keys),
-        submissions=Submissions(registry, pipeline, hub, partitions=(1, 3), source="/ingest-1"),
+        stream_tokens=StreamTokens.of(chosen),
+        submissions=submissions,
+        batches=Batches(batches, registry, submissions),
         abandonments=Abandonments(registry, timeout_s=1.0),
         hub=hub,
         registry=registry,
         spend=FixedSpend(spend),
         health=HealthMonitor({name: check(name) for name in ("kafka", "redis", "clickhouse")}, fresh_for_s=0),
         reply_loop=loop,
+        history=history,
     )
-    return Rig(services, pipeline, registry, loop, down)
+    return Rig(services, pipeline, registry, loop, down, history, batches)

@@ -12,6 +12,8 @@ def events(body: str) -> list[tuple[str, Any]]:
         if not lines:
             continue
         fields = dict(line.split(": ", 1) for line in lines)
+        if "data" not in fields:
+            continue  # e.g. `retry`, which is no event
         data = fields["data"]
         found.append((fields.get("event", "message"), data if data == "[DONE]" else json.loads(data)))
     return found

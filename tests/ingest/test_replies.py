@@ -1,5 +1,8 @@
 """Who waits for what."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from ingest.errors import ApiError
@@ -117,3 +120,40 @@ async def test_news_wait_for_news() -> None:
         hub.on_delta(_delta("r", 0, "a"))
         assert await listener.news(0)
         assert not await listener.news(0)
+
+
+def test_what_a_listener_keeps_ends_with_it() -> None:
+    """Once, however often it is closed."""
+    hub, log = ReplyHub(max_listeners=1), list[str]()
+
+    @contextmanager
+    def kept() -> Iterator[None]:
+        log.append("begun")
+        yield
+        log.append("ended")
+
+    listener = hub.listen("r")
+    listener.keep(kept())
+    assert log == ["begun"]
+    listener.close()
+    listener.close()
+    assert log == ["begun", "ended"]
+
+
+def test_only_followers_are_dismissed() -> None:
+    """Those who are there, and those who come after."""
+    hub = ReplyHub(max_listeners=4)
+    with hub.listen("r", correlation_id=b"1") as asking, hub.listen("r") as early:
+        hub.dismiss_followers()
+        with hub.listen("r", correlation_id=b"2") as later, hub.listen("s") as late:
+            assert [each.dismissed for each in (asking, early, later, late)] == [False, True, False, True]
+
+
+def test_what_is_heard_from_the_start_is_known() -> None:
+    """By all who listen; a request that is not kept is not marked."""
+    hub = ReplyHub(max_listeners=4)
+    hub.mark_whole("r")
+    with hub.listen("r") as listener:
+        assert not listener.whole
+        hub.mark_whole("r")
+        assert listener.whole

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from ingest import reply_consumer
+from ingest import kafka_reading
 from ingest.replies import ReplyHub
 from ingest.reply_consumer import ReplyConsumer, dispatch, own_partitions
 from streams.codec import encode
@@ -77,7 +77,7 @@ class _Consumer:
 @pytest.mark.parametrize("fault", [KafkaConnectionError(), OSError(), TimeoutError(), ValueError("a bug")])
 async def test_the_loop_outlives_every_fault(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker's faults and our own: it connects again, and the reply behind them arrives."""
-    monkeypatch.setattr(reply_consumer, "_BACKOFF_S", (0.0,))
+    monkeypatch.setattr(kafka_reading, "BACKOFF_S", (0.0,))
     hub = ReplyHub(max_listeners=1)
     loop = ReplyConsumer("unused:1", hub, replica=0, replicas=1, client_id="c", timeout_s=1)
     found = [_record("llm.replies.v1", answered("r-1"), b"1")]
@@ -101,7 +101,7 @@ async def test_the_loop_outlives_every_fault(fault: Exception, monkeypatch: pyte
 
 async def test_a_loop_that_misses_its_cancellation_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `asyncio.wait_for` of Python 3.11 makes it miss one: ingest would never end."""
-    monkeypatch.setattr(reply_consumer, "_CANCEL_AGAIN_S", 0.0)
+    monkeypatch.setattr(kafka_reading, "_CANCEL_AGAIN_S", 0.0)
     loop = ReplyConsumer(
         "unused:1", ReplyHub(max_listeners=1), replica=0, replicas=1, client_id="c", timeout_s=1
     )

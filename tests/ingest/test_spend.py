@@ -7,10 +7,11 @@ from importlib.resources import files
 import msgspec
 import pytest
 
-from ingest.json_response import plain, to_json
+from ingest.json_response import to_json
 from ingest.spend import ClickHouseSpend, cost_summary, percentage
 from streams.errors import ClickHouseUnavailable
 from streams.events import RequestLog
+from streams.reply_view import plain
 
 
 def test_a_summary_has_the_lessons_fields() -> None:

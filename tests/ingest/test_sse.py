@@ -12,7 +12,17 @@ from ingest.chat_shape import ChatStream, RequestEvents
 from ingest.errors import timed_out
 from ingest.openai_shape import CompletionStream
 from ingest.replies import Listener, ReplyHub
-from ingest.sse import HEARTBEAT, EventStream, StreamShape, frames, sse_event
+from ingest.resume import Marker, parse_event_id
+from ingest.sse import (
+    HEARTBEAT,
+    RESUME_PATIENCE_S,
+    RETRY,
+    EventStream,
+    StreamShape,
+    frames,
+    sse_event,
+)
+from ingest.transcript import MAX_STEP_CHARS
 from streams.events import Delta, Status
 from tests.ingest.fakes import answered, blocked
 from tests.ingest.sse_reader import events
@@ -37,11 +47,12 @@ def test_an_event_is_one_line_of_json() -> None:
     """Line breaks in the text stay inside the JSON string."""
     assert sse_event({"token": "a\n\nb"}) == b'data: {"token":"a\\n\\nb"}\n\n'
     assert sse_event({}, name="reset") == b"event: reset\ndata: {}\n\n"
+    assert sse_event({}, event_id="0-0") == b"data: {}\nid: 0-0\n\n"
 
 
 async def test_a_silent_request_gets_heartbeats_until_it_is_given_up() -> None:
     """Comments first, which clients skip; then the error, and no end mark."""
-    times = iter([0.0, 0.0, 0.0, 99.0])
+    times = iter([0.0] * 7 + [99.0] * 2)  # two looks a turn, and one at the beginning
     stream = frames(
         _listener(),
         ChatStream("r-1"),
@@ -162,3 +173,47 @@ async def test_a_stream_that_breaks_frees_its_place() -> None:
         await _serve(EventStream(_endless(closed), hub.listen("r")), send)
     assert closed == [True]
     assert hub.in_flight == 0
+
+
+async def test_a_new_attempt_that_stays_shorter_is_not_waited_for_without_end() -> None:
+    """A client that comes back with more text than there is now: after a while it is told to start over."""
+    hub = ReplyHub(max_listeners=1)
+    listener = hub.listen("r-1")
+    hub.on_delta(Delta(request_id="r-1", attempt=2, seq=0, text="Paris"))
+    now = 0.0
+    stream = frames(
+        listener,
+        RequestEvents("r-1"),
+        give_up_at=1e9,
+        on_timeout=lambda: timed_out("r-1", 5),
+        resume_at=parse_event_id(Marker("Paris is the").event_id),
+        heartbeat_s=0.0,
+        clock=lambda: now,
+    )
+    assert [await anext(stream) for _ in range(3)] == [RETRY, HEARTBEAT, HEARTBEAT]
+    now = RESUME_PATIENCE_S
+    told = events((await anext(stream) + await anext(stream)).decode())
+    assert told == [("reset", {}), ("delta", {"token": "Paris"})]
+    await stream.aclose()
+
+
+async def test_much_text_at_once_comes_in_steps() -> None:
+    """A slow client has a step in its connection, not the whole answer."""
+    listener = _listener()
+    listener.settle(answered(content="x" * 10_000))
+    stream = frames(
+        listener, RequestEvents("r-1"), give_up_at=1.0, on_timeout=lambda: timed_out("r", 1), clock=lambda: 0
+    )
+    sizes = [
+        sum(len(data["token"]) for name, data in events(frame.decode()) if name == "delta")
+        async for frame in stream
+    ]
+    assert (sum(sizes), max(sizes)) == (10_000, MAX_STEP_CHARS)
+
+
+async def test_a_dismissed_listener_whose_reply_is_there_gets_it() -> None:
+    """The end is near enough."""
+    listener = _listener()
+    listener.settle(answered())
+    listener.dismiss()
+    assert "event: done" in await _read(listener, RequestEvents("r-1"))

@@ -193,12 +193,26 @@ async def test_finding_a_request(registry: RequestRegistry, request_id: str) -> 
     found = await registry.find(request_id)
     assert found is not None
     assert (found.tenant, found.state, found.reply) == ("acme", "pending", None)
+    assert found.reply_to == address("a")
     assert found.registered_at.tzinfo is not None
     await registry.begin_settle(reply(request_id), tenant="acme")
     settled = await registry.find(request_id)
     assert settled is not None
     assert (settled.state, settled.reply) == ("settling", reply(request_id))
     assert settled.registered_at == found.registered_at
+
+
+async def test_where_the_reply_goes_is_that_of_the_submission_that_is_worked_on(
+    registry: RequestRegistry, request_id: str
+) -> None:
+    """The first whose record is read; who joins it waits elsewhere, and the deltas are not written there."""
+    await register(registry, request_id, running=False)
+    await register(registry, request_id, running=False, origin="b")
+    for origin, expected in (("b", "b"), ("c", "b"), ("a", "b")):
+        await register(registry, request_id, origin=origin)
+        found = await registry.find(request_id)
+        assert found is not None
+        assert found.reply_to == address(expected)
 
 
 async def test_every_write_renews_the_time_to_live(

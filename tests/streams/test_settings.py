@@ -171,3 +171,22 @@ def test_the_example_file_names_every_variable_and_none_that_is_not_read() -> No
     assert all(
         variable in read or variable.removeprefix("HEADRACE_") in read for variable in named - variables()
     )
+
+
+def test_a_webhook_secret_that_is_none_is_named_and_not_shown(environment: pytest.MonkeyPatch) -> None:
+    """What somebody has mistyped is nearly a secret."""
+    environment.setenv("HEADRACE_WEBHOOK_SECRET", "whsec_mistyped")
+    with pytest.raises(ConfigurationError, match="HEADRACE_WEBHOOK_SECRET must be whsec_ and") as caught:
+        load_settings()
+    assert "mistyped" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_where_webhooks_may_go(environment: pytest.MonkeyPatch) -> None:
+    """Nowhere private but for the networks that are named."""
+    assert not load_settings().webhook_targets.allows("10.1.2.3")
+    environment.setenv("HEADRACE_WEBHOOK_ALLOW_NETWORKS", '["10.1.0.0/16", "fd00::/8"]')
+    targets = load_settings().webhook_targets
+    assert [targets.allows(each) for each in ("10.1.2.3", "fd00::1", "10.2.0.1")] == [True, True, False]
+    environment.setenv("HEADRACE_WEBHOOK_ALLOW_NETWORKS", '["10.1.0.0/99"]')
+    with pytest.raises(ConfigurationError, match="HEADRACE_WEBHOOK_ALLOW_NETWORKS"):
+        load_settings()

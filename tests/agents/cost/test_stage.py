@@ -14,11 +14,11 @@ from agents.runner.retries import RetryPolicy
 from agents.stage import Delivery
 from streams.codec import header
 from streams.errors import StoreUnavailable
-from streams.events import OutcomeReached, Reply, ReplyAddress, RequestLog, Status
+from streams.events import OutcomeReached, Reply, ReplyAddress, RequestLog, Status, Webhook, WebhookDue
 from streams.publisher import Emit
-from streams.topics import LEDGER, LOGS, OUTCOMES, REPLIES, RETRIES
+from streams.topics import LEDGER, LOGS, OUTCOMES, REPLIES, RETRIES, WEBHOOKS
 from tests.agents.cost.calls import llm_call
-from tests.fakes.envelopes import NOW, NOW_MS, completion, delivery, envelope
+from tests.fakes.envelopes import NOW, NOW_MS, chat, completion, delivery, envelope
 from tests.fakes.registries import ScriptedRegistry
 
 
@@ -81,6 +81,15 @@ async def test_its_own_timing_is_in_what_it_sends() -> None:
         25_000,
         5_000,
     )
+
+
+async def test_a_webhook_is_noted_once() -> None:
+    """With the reply as the registry has it, which is what `GET` gives; nothing for a settled request."""
+    hooked = outcome(request=chat(webhook=Webhook(url="https://hooks.example/")))
+    registry = ScriptedRegistry()
+    note = value(await stage(registry).handle(hooked), WEBHOOKS.name)
+    assert isinstance(note, WebhookDue)
+    assert (note.url, note.reply) == ("https://hooks.example/", registry.stored["r-1"])
 
 
 async def test_what_cost_nothing_is_not_booked() -> None:

@@ -15,9 +15,9 @@ from streams.errors import (
     StoreUnavailable,
     UnknownTopic,
 )
-from streams.events import ErrorInfo, OutcomeReached, Reply, Status
+from streams.events import ErrorInfo, OutcomeReached, Reply, Status, Webhook
 from streams.publisher import Emit
-from streams.topics import DEAD_LETTERS, GUARDED, LOGS, MISSES, OUTCOMES, REPLIES, REQUESTS, RETRIES
+from streams.topics import DEAD_LETTERS, GUARDED, LOGS, MISSES, OUTCOMES, REPLIES, REQUESTS, RETRIES, WEBHOOKS
 from tests.agents.runner.runs import Run, assert_buried, failing, forward, guarded, too_large, value
 from tests.fakes.envelopes import NOW, chat, completion, envelope, record
 
@@ -312,6 +312,16 @@ async def test_what_fails_in_cost_does_not_come_to_cost_again() -> None:
     (told,) = run.sends.on(REPLIES)
     assert (value(told).status, told.partition) == (Status.FAILED, 2)
     assert header(told.headers, "kafka_correlationId") == b"corr"
+
+
+async def test_what_fails_in_cost_is_told_to_its_webhook() -> None:
+    """With the very reply that its sender gets."""
+    hooked = envelope(chat(webhook=Webhook(url="https://hooks.example/")))
+    event = OutcomeReached(envelope=hooked, status=Status.ANSWERED, completion=completion())
+    run = Run(failing(ZeroDivisionError()), source=OUTCOMES)
+    await run(record(event, topic=OUTCOMES, key=b"r-1"))
+    (told,), (note,) = run.sends.on(REPLIES), run.sends.on(WEBHOOKS)
+    assert (value(note).url, value(note).reply) == ("https://hooks.example/", value(told))
 
 
 # ── records that cannot be delivered ──────────────────────────────────────────────────────────────

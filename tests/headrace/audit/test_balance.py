@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.audit.balance import balance
-from headrace.audit.books import Books, Charge, Item, Reading, nano_usd, usd_text
+from headrace.audit.books import Books, Charge, DeadLetter, Item, Reading, nano_usd, usd_text
 from headrace.audit.findings import MAX_IDS
 from headrace.audit.report import Verdict
 from tests.headrace.audit.good_books import (
@@ -170,3 +170,17 @@ def test_what_could_not_be_read_is_said() -> None:
     assert findings["reply_topics_gone"].ids == ("gone",)
     assert findings["undecodable"].count == 4
     assert balance(books).verdict is Verdict.BALANCED
+
+
+def test_a_webhook_that_could_not_be_delivered_is_no_end_of_its_request() -> None:
+    """The request has its reply: it does not count as dead-lettered, and nothing is out of balance."""
+    books = good_books()
+    letter = DeadLetter(
+        place="0:0", stage="webhooks", record="llm.webhooks.v1:0:1", request_id="r0", inside=True
+    )
+    books.kafka.dead_letters["0:0"] = letter
+    report = balance(books)
+    assert (report.verdict, report.figures.dead_lettered) == (Verdict.BALANCED, 0)
+    assert found(books)["dead_letters_waiting"].ids == ("0:0",)
+    books.kafka.dead_letters["0:0"] = msgspec.structs.replace(letter, stage="llm")
+    assert balance(books).figures.dead_lettered == 1

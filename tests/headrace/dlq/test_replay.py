@@ -40,6 +40,13 @@ def test_a_replay_is_the_record_as_it_came_and_says_what_it_stands_for() -> None
     assert replay.number == 1
 
 
+def test_a_webhook_can_be_sent_again() -> None:
+    """Its receiver was away for longer than the tries last."""
+    replay = plan(buried(record(topic="llm.webhooks.v1"), stage="webhooks"))
+    assert isinstance(replay, Replay)
+    assert replay.emit.topic == "llm.webhooks.v1"
+
+
 def test_a_replay_that_died_again_gets_the_next_number_and_keeps_the_first_record() -> None:
     """However often it dies, it stands for the record that was there first."""
     emit = buried()

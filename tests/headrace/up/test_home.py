@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.up.home import AlreadyRunning, Home, NotRunning, ProcessStatus, UpStatus
+from streams.webhook_signing import signing_keys
 
 
 def status(pid: int, started_at: float) -> UpStatus:
@@ -25,6 +26,15 @@ def test_the_keys_stay_and_only_their_owner_reads_them(tmp_path: Path) -> None:
     assert Home(tmp_path).keys() == keys
     assert keys.api_key != keys.admin_key
     assert stat.S_IMODE((tmp_path / "keys.json").stat().st_mode) == 0o600
+
+
+def test_a_folder_of_an_earlier_version_gets_what_it_lacks(tmp_path: Path) -> None:
+    """Its keys stay, and the secret that webhooks are signed with is made once."""
+    (tmp_path / "keys.json").write_text('{"api_key": "hr-old", "admin_key": "hr-admin-old"}')
+    keys = Home(tmp_path).keys()
+    assert (keys.api_key, keys.admin_key) == ("hr-old", "hr-admin-old")
+    assert len(signing_keys(keys.webhook_secret)) == 1
+    assert Home(tmp_path).keys() == keys
 
 
 def test_two_cannot_run_on_one_folder(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ingest import waiting
-from streams.events import Delta, ErrorInfo, Status
+from streams.events import Delta, ErrorInfo, ReplyAddress, Status
 from streams.registry import Standing
 from tests.ingest.fakes import Rig, Sent, answered, blocked, failed
 from tests.ingest.sse_reader import events
@@ -338,3 +338,19 @@ async def _submitted(wired: Rig, count: int = 1) -> Sent:
         await asyncio.sleep(0)
     await _turns()
     return wired.pipeline.sent[-1]
+
+
+async def test_who_joins_a_stream_gets_its_text_from_the_start(wired: Rig, client: httpx.AsyncClient) -> None:
+    """The same key again while it runs: what was written before is read again, for as long as it waits."""
+    headers = {"Idempotency-Key": "order-7"}
+    stream = QUESTION | {"stream": True}
+    first = (await client.post("/v1/requests", json=stream, headers=headers)).json()["request_id"]
+    entry = wired.registry.entries[first]
+    entry.state, entry.reply_to = "running", ReplyAddress(topic="llm.replies.v1", partition=2)
+    joining = asyncio.create_task(client.post("/v1/chat", json=stream, headers=headers))
+    while not wired.history.open:
+        await asyncio.sleep(0)
+    assert wired.history.followed == [(first, 2, True)]
+    wired.services.hub.on_reply(answered(first), wired.registry.waiters[0].correlation_id)
+    assert events((await joining).text)[-1] == ("message", "[DONE]")
+    assert wired.history.open == 0

@@ -9,6 +9,7 @@ import httpx2
 import openai
 import pytest
 from openai import AsyncOpenAI
+from pydantic import BaseModel
 
 from ingest.app import create_app
 from streams.events import MAX_DEADLINE_MS, Delta, ErrorInfo, Status
@@ -18,6 +19,12 @@ from tests.ingest.sse_reader import events
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Paris"}'}}
 TOOL: Any = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+
+
+class Capital(BaseModel):
+    """What an answer is to look like."""
+
+    city: str
 
 
 @pytest.fixture
@@ -230,3 +237,174 @@ async def test_the_course_stream_route_streams(wired: Rig, client: httpx.AsyncCl
         "Paris is the capital."
     )
     assert wired.pipeline.sent[0].request.stream is True
+
+
+async def test_every_parameter_that_is_kept(wired: Rig, sdk: AsyncOpenAI) -> None:
+    """Each of them reaches the pipeline as it was given."""
+    wired.pipeline.replies_with(answered())
+    schema: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+    choice: Any = {"type": "function", "function": {"name": "weather"}}
+    await sdk.chat.completions.create(
+        model=MODEL,
+        messages=HELLO,
+        temperature=1.5,
+        top_p=0.5,
+        n=1,
+        stop=["a", "b"],
+        seed=7,
+        user="ada",
+        metadata={"team": "blue"},
+        max_completion_tokens=20,
+        response_format=schema,
+        tools=[TOOL],
+        tool_choice=choice,
+        parallel_tool_calls=True,
+        logprobs=False,
+        store=False,
+        service_tier="auto",
+        prompt_cache_key="k",
+        safety_identifier="s",
+        presence_penalty=0,
+        frequency_penalty=0,
+        modalities=["text"],
+    )
+    sent = wired.pipeline.sent[0].request
+    assert (sent.temperature, sent.top_p, sent.stop, sent.seed) == (1.5, 0.5, ("a", "b"), 7)
+    assert (sent.user_id, sent.metadata, sent.max_tokens) == ("ada", {"team": "blue"}, 20)
+    assert (sent.response_format, sent.tools, sent.tool_choice) == (schema, (TOOL,), choice)
+
+
+async def test_a_stop_sequence_alone(wired: Rig, sdk: AsyncOpenAI) -> None:
+    """OpenAI takes a string for a list of one."""
+    wired.pipeline.replies_with(answered())
+    await sdk.chat.completions.create(model=MODEL, messages=HELLO, stop="END")
+    assert wired.pipeline.sent[0].request.stop == ("END",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"frequency_penalty": -1}, "frequency_penalty"),
+        ({"logit_bias": {"50256": -100}}, "logit_bias"),
+        ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"function_call": "auto"}, "function_call"),
+        ({"prediction": {"type": "content", "content": "x"}}, "prediction"),
+        ({"reasoning_effort": "low"}, "reasoning_effort"),
+        ({"verbosity": "low"}, "verbosity"),
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"moderation": {"model": "omni"}}, "moderation"),
+        ({"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+    ],
+)
+async def test_what_is_not_supported_is_refused_by_name(
+    wired: Rig, sdk: AsyncOpenAI, fields: dict[str, Any], param: str
+) -> None:
+    """The client's BadRequestError with the parameter, before anything is accepted."""
+    with pytest.raises(openai.BadRequestError, match=param) as caught:
+        await sdk.chat.completions.create(model=MODEL, messages=HELLO, extra_body=fields)
+    assert (caught.value.param, caught.value.code) == (param, "unsupported_parameter")
+    assert wired.pipeline.sent == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": "sometimes"}, "tool_choice"),
+        ({"tools": [{"type": "custom", "custom": {"name": "c"}}]}, "tools[0].type"),
+        ({"response_format": {"type": "yaml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
+        ({"max_tokens": 3, "max_completion_tokens": 4}, "max_completion_tokens"),
+        ({"max_completion_tokens": 0}, "max_tokens"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
+        ({"temperature": 2.5}, "temperature"),
+        ({"messages": []}, "messages"),
+        ({"shiny": 1}, "shiny"),
+    ],
+)
+async def test_what_is_wrong_is_named(sdk: AsyncOpenAI, fields: dict[str, Any], param: str) -> None:
+    """The client's BadRequestError, with the place on it."""
+    with pytest.raises(openai.BadRequestError) as caught:
+        await sdk.chat.completions.create(model=MODEL, messages=HELLO, extra_body=fields)
+    assert caught.value.param == param
+
+
+async def test_a_conversation_with_tool_results(wired: Rig, sdk: AsyncOpenAI) -> None:
+    """The client's own message is handed back as it is, with all of its empty fields."""
+    wired.pipeline.replies_with(answered(content="", finish_reason="tool_calls", tool_calls=(CALL,)))
+    first: Any = await sdk.chat.completions.create(model=MODEL, messages=HELLO, tools=[TOOL])
+    turns: list[Any] = [
+        *HELLO,
+        first.choices[0].message.model_dump(),
+        {"role": "tool", "tool_call_id": "call_1", "content": "sunny"},
+    ]
+    wired.pipeline.replies_with(answered(content="Sunny."))
+    second = await sdk.chat.completions.create(model=MODEL, messages=turns, tools=[TOOL])
+    assert second.choices[0].message.content == "Sunny."
+    messages = wired.pipeline.sent[1].request.messages
+    assert messages is not None
+    assert [message.role for message in messages] == ["user", "assistant", "tool"]
+    assert messages[1].tool_calls is not None
+    assert messages[1].tool_calls[0]["function"] == CALL["function"]
+
+
+async def test_a_parsed_message_goes_back_as_it_is(wired: Rig, sdk: AsyncOpenAI) -> None:
+    """What the client's stream helper adds to a call is no part of OpenAI's API."""
+    wired.pipeline.replies_with(answered(content="", finish_reason="tool_calls", tool_calls=(CALL,)))
+    async with sdk.chat.completions.stream(model=MODEL, messages=HELLO, tools=[TOOL]) as streamed:
+        first: Any = (await streamed.get_final_completion()).choices[0].message
+    turns: list[Any] = [*HELLO, first, {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}]
+    await sdk.chat.completions.create(model=MODEL, messages=turns, tools=[TOOL])
+    messages = wired.pipeline.sent[1].request.messages
+    assert messages is not None
+    assert messages[1].tool_calls == (CALL,)
+
+
+async def test_streamed_tool_calls_with_usage(wired: Rig, sdk: AsyncOpenAI) -> None:
+    """Each call has its index, its id and all of its arguments; the usage is last and alone."""
+    other = CALL | {"id": "call_2"}
+    wired.pipeline.replies_with(
+        answered(content="Well.", finish_reason="tool_calls", tool_calls=(CALL, other))
+    )
+    stream = await sdk.chat.completions.create(
+        model=MODEL, messages=HELLO, tools=[TOOL], stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+    calls = [call for chunk in chunks if chunk.choices for call in chunk.choices[0].delta.tool_calls or []]
+    assert [(call.index, call.id) for call in calls] == [(0, "call_1"), (1, "call_2")]
+    assert [call.function.arguments for call in calls if call.function] == ['{"city":"Paris"}'] * 2
+    assert chunks[-2].choices[0].finish_reason == "tool_calls"
+    assert [bool(chunk.usage) for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+
+
+async def test_the_clients_parsing(wired: Rig, sdk: AsyncOpenAI) -> None:
+    """`parse` sends a JSON Schema made of a pydantic model, and gets an instance of it."""
+    wired.pipeline.replies_with(answered(content='{"city": "Paris"}'))
+    found = await sdk.chat.completions.parse(model=MODEL, messages=HELLO, response_format=Capital)
+    assert found.choices[0].message.parsed == Capital(city="Paris")
+
+
+async def test_a_conflict(wired: Rig, sdk: AsyncOpenAI) -> None:
+    """The same key with another body is the client's ConflictError."""
+    wired.pipeline.replies_with(answered())
+    headers = {"Idempotency-Key": "k1"}
+    await sdk.chat.completions.create(model=MODEL, messages=HELLO, extra_headers=headers)
+    with pytest.raises(openai.ConflictError) as caught:
+        await sdk.chat.completions.create(model=MODEL, messages=HELLO, seed=1, extra_headers=headers)
+    assert caught.value.code == "idempotency_conflict"
+
+
+async def test_an_outage(wired: Rig, sdk: AsyncOpenAI) -> None:
+    """Nothing was accepted, and the client's InternalServerError says when to try again."""
+    wired.pipeline.broken = True
+    with pytest.raises(openai.InternalServerError) as caught:
+        await sdk.chat.completions.create(model=MODEL, messages=HELLO)
+    assert (caught.value.status_code, caught.value.response.headers["retry-after"]) == (503, "1")

@@ -1,0 +1,106 @@
+"""What a receiver's answer means, and what follows from it: decisions without any I/O."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import msgspec
+
+from agents.providers.http_faults import retry_after_s
+
+#: The waits after each failed try, in seconds; the last one repeats. They cover a night's outage, as the
+#: specification of Standard Webhooks advises: with 9 tries 10 hours.
+SCHEDULE_S = (1.0, 5.0, 30.0, 120.0, 600.0, 3_600.0, 10_800.0, 21_600.0)
+_JITTER = 0.25
+#: Statuses that mean "later", besides 5xx: Request Timeout, Too Early, Too Many Requests.
+_LATER = frozenset({408, 425, 429})
+_GONE = 410
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """The receiver has it: any 2xx."""
+
+    status: int
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """The receiver wants no more of it: 410. That is an end, not a failure."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """No later try can succeed."""
+
+    reason: str
+
+
+class TryLater(msgspec.Struct, frozen=True):
+    """The receiver did not answer, or asks to be left alone for so many seconds."""
+
+    reason: str
+    after_s: float = 0.0
+
+
+Answer = Delivered | Gone | Refused | TryLater
+
+
+def answer_of(status: int, headers: Mapping[str, str], *, now: datetime) -> Answer:
+    """Return what a response means.
+
+    Args:
+        status: its HTTP status.
+        headers: its headers, for `Retry-After`.
+        now: from when a date there counts.
+    """
+    if 200 <= status < 300:
+        return Delivered(status)
+    if status == _GONE:
+        return Gone()
+    if status in _LATER or status >= 500:
+        return TryLater(f"it answered {status}", retry_after_s(headers, now) or 0.0)
+    if 300 <= status < 400:
+        return Refused(f"it answered {status}: redirects are not followed; name the final URL")
+    return Refused(f"it answered {status}")
+
+
+class Again(msgspec.Struct, frozen=True):
+    """Try again after so many seconds."""
+
+    delay_s: float
+    reason: str
+
+
+class Done(msgspec.Struct, frozen=True):
+    """Nothing is left to do. `outcome` is how it ended, as logs and metrics name it."""
+
+    outcome: str
+
+
+class Bury(msgspec.Struct, frozen=True):
+    """It cannot be delivered: keep it as a dead letter."""
+
+    reason: str
+
+
+Decision = Again | Done | Bury
+
+
+def decide(answer: Answer, attempt: int, *, attempts: int, jitter: Callable[[], float]) -> Decision:
+    """Return what becomes of a webhook.
+
+    Args:
+        answer: what came of the try.
+        attempt: its number, from 1.
+        attempts: how many there may be.
+        jitter: returns random numbers from 0 to 1, lest all come back at once.
+    """
+    match answer:
+        case Delivered():
+            return Done("delivered")
+        case Gone():
+            return Done("gone")
+        case Refused(reason):
+            return Bury(reason)
+        case TryLater(reason, after_s):
+            if attempt >= attempts:
+                return Bury(f"{reason}; that was try {attempt} of {attempts}")
+            wait_s = SCHEDULE_S[min(attempt, len(SCHEDULE_S)) - 1] * (1 + _JITTER * (2 * jitter() - 1))
+            return Again(max(wait_s, min(after_s, SCHEDULE_S[-1])), reason)

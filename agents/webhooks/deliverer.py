@@ -1,0 +1,255 @@
+"""Sends the webhooks that are due: so many at once, so many to one host, each until it has ended."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import structlog
+
+from agents.pipeline import WEBHOOKS
+from agents.runner.retries import backoff_s
+from agents.runner.sending import Publishes
+from agents.webhooks.answers import Again, Answer, Bury, Decision, Done, Refused, TryLater, decide
+from agents.webhooks.counts import WebhookCounts
+from agents.webhooks.posting import Posts
+from agents.webhooks.queue import Claimed, WebhookQueue
+from streams import codec
+from streams.dead_letters import dead_letter
+from streams.errors import HeadraceError, StoreUnavailable, TransientFault, Undeliverable
+from streams.events import WebhookDue
+from streams.reply_view import reply_json
+from streams.webhook_signing import signature
+
+#: How soon a webhook is noticed that another worker has added, or whose time has come.
+_POLL_S = 0.5
+_STORE_AWAY_S = 1.0
+#: What taking note of an answer may take beyond the time of the request itself, before another tries again.
+_NOTE_S = 5.0
+_TRIES_TO_NOTE = 4
+#: What a stop waits for: who is asked by then and has not answered is asked again, under the same id.
+_STOP_S = 3.0
+
+#: Of so many hosts is known that their last try failed.
+_MAX_AILING = 10_000
+
+log = structlog.get_logger(__name__)
+
+
+class WebhookFailed(HeadraceError):
+    """A webhook could not be delivered, and is not tried again."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What bounds the deliverer.
+
+    Attributes:
+        in_flight: how many are sent at once.
+        per_host: how many of these to one host; to one whose last try failed, one.
+        attempts: how often each is tried.
+        timeout_s: what one try may take.
+        bury_s: what writing a dead letter may take.
+    """
+
+    in_flight: int
+    per_host: int
+    attempts: int
+    timeout_s: float
+    bury_s: float
+
+
+class Deliverer:
+    """Claims what is due, sends it, and notes what came of it.
+
+    What a worker had claimed when it died is claimed again, and sent again under the same id.
+
+    Args:
+        queue: what is due.
+        posts: sends one.
+        publisher: for dead letters.
+        keys: what the bodies are signed with.
+        limits: what bounds it.
+        counts: where outcomes are counted.
+        clock: the time, in seconds since the epoch.
+        sleep: how to wait between two tries.
+    """
+
+    def __init__(
+        self,
+        queue: WebhookQueue,
+        posts: Posts,
+        publisher: Publishes,
+        *,
+        keys: tuple[bytes, ...],
+        limits: Limits,
+        counts: WebhookCounts,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._queue = queue
+        self._posts = posts
+        self._publisher = publisher
+        self._keys = keys
+        self._limits = limits
+        self._counts = counts
+        self._clock = clock
+        self._sleep = sleep
+        self._news = asyncio.Event()
+        self._hosts = Counter[str]()
+        self._ailing: dict[str, None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def wake(self) -> None:
+        """Say that there is something new to send."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Send what is due, until cancelled."""
+        while True:
+            try:
+                while await self.begin_next():
+                    pass
+            except StoreUnavailable as fault:
+                log.warning("webhook.queue_unavailable", error=str(fault))
+                await self._sleep(_STORE_AWAY_S)
+            except Exception:
+                # What cannot be read is lent for a while, and holds up nobody else.
+                log.exception("webhook.loop_failed")
+                await self._sleep(_STORE_AWAY_S)
+            await self._wait_for_news()
+
+    async def begin_next(self) -> bool:
+        """Begin with the next webhook that is due, and say whether there was one, and room for it.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+        """
+        if len(self._tasks) >= self._limits.in_flight:
+            return False
+        busy = [host for host, number in self._hosts.items() if number >= self._share_of(host)]
+        claimed = await self._queue.claim(lend_s=self._limits.timeout_s + _NOTE_S, busy=busy)
+        if claimed is None:
+            self._counts.waiting_bytes = self._queue.waiting_bytes
+            return False
+        self._hosts[claimed.host] += 1
+        task = asyncio.create_task(self._deliver(claimed))
+        self._tasks.add(task)
+        self._counts.in_flight = len(self._tasks)
+        task.add_done_callback(lambda done: self._done(claimed.host, done))
+        return True
+
+    async def settle(self) -> None:
+        """Wait for what is being sent, for a few seconds, and break off the rest."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=_STOP_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _wait_for_news(self) -> None:
+        try:
+            async with asyncio.timeout(_POLL_S):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+        self._news.clear()
+
+    def _done(self, host: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._counts.in_flight = len(self._tasks)
+        self._hosts[host] -= 1
+        if not self._hosts[host]:
+            del self._hosts[host]
+        if not task.cancelled() and (fault := task.exception()):
+            log.error("webhook.abandoned", host=host, error=repr(fault))
+        self.wake()
+
+    def _share_of(self, host: str) -> int:
+        """Return how many may be sent to a host at once: one, to see whether it is well again."""
+        return 1 if host in self._ailing else self._limits.per_host
+
+    def _note_health(self, host: str, answer: Answer) -> None:
+        self._ailing.pop(host, None)
+        if isinstance(answer, TryLater):
+            self._ailing[host] = None
+            if len(self._ailing) > _MAX_AILING:
+                del self._ailing[next(iter(self._ailing))]
+
+    async def _deliver(self, claimed: Claimed) -> None:
+        answer = await self._send(claimed)
+        self._note_health(claimed.host, answer)
+        decision = decide(answer, claimed.attempt, attempts=self._limits.attempts, jitter=random.random)
+        try:
+            await self._note(claimed, decision)
+        except TransientFault as fault:
+            log.warning("webhook.not_noted", **_named(claimed), error=str(fault))
+
+    async def _send(self, claimed: Claimed) -> Answer:
+        """Return what came of one try. A bug ends the webhook as a dead letter, not the others."""
+        try:
+            due = codec.decode(claimed.record.value, WebhookDue, claimed.record.headers)
+            body = reply_json(due.reply)
+            now_s = int(self._clock())
+            signed = signature(self._keys, message_id=claimed.webhook_id, timestamp_s=now_s, body=body)
+            headers = {
+                "content-type": "application/json",
+                "user-agent": "headrace-webhooks",
+                "webhook-id": claimed.webhook_id,
+                "webhook-timestamp": str(now_s),
+                "webhook-signature": signed,
+            }
+            return await self._posts.post(due.url, body, headers)
+        except Exception as fault:
+            log.exception("webhook.broken", **_named(claimed))
+            return Refused(f"{type(fault).__name__}: {fault}")
+
+    async def _note(self, claimed: Claimed, decision: Decision) -> None:
+        match decision:
+            case Again(delay_s, reason):
+                await self._insist(lambda: self._queue.postpone(claimed, delay_s))
+                self._counts.count("retried")
+                log.info("webhook.retried", **_named(claimed), reason=reason, again_in_s=round(delay_s, 1))
+            case Done(outcome):
+                self._counts.count(outcome)
+                log.info("webhook.ended", **_named(claimed), outcome=outcome)
+                await self._insist(lambda: self._queue.end(claimed))
+            case Bury(reason):
+                await self._bury(claimed, reason)
+
+    async def _bury(self, claimed: Claimed, reason: str) -> None:
+        """Keep the webhook as a dead letter. Where the broker is away, it is tried again after a while."""
+        await self._insist(lambda: self._queue.postpone(claimed, self._limits.bury_s + _NOTE_S))
+        letter = dead_letter(claimed.record, stage=WEBHOOKS, fault=WebhookFailed(reason))
+        try:
+            await self._publisher.publish(letter)
+        except Undeliverable as fault:
+            log.error("webhook.undeliverable", **_named(claimed), error=str(fault))  # noqa: TRY400  # no bug
+        self._counts.count("dead_lettered")
+        log.warning("webhook.dead_lettered", **_named(claimed), reason=reason)
+        await self._insist(lambda: self._queue.end(claimed))
+
+    async def _insist(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step in Redis, several times if need be.
+
+        Raises:
+            StoreUnavailable: it stays away; the webhook comes again when its time is over.
+        """
+        for tries in range(1, _TRIES_TO_NOTE):
+            try:
+                return await step()
+            except StoreUnavailable:
+                await self._sleep(backoff_s(tries, jitter=random.random))
+        return await step()
+
+
+def _named(claimed: Claimed) -> dict[str, object]:
+    """Return what logs say of a webhook; not its URL, which may hold a secret of its receiver."""
+    key = claimed.record.key
+    return {
+        "webhook_id": claimed.webhook_id,
+        "request_id": key.decode(errors="replace") if key else None,
+        "host": claimed.host,
+        "attempt": claimed.attempt,
+    }

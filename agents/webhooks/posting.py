@@ -1,0 +1,104 @@
+"""One HTTP request to a receiver: bounded in time, in what is read, and in where it may go."""
+
+import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Protocol
+
+import aiohttp
+from yarl import URL
+
+from agents.webhooks.answers import Answer, Refused, TryLater, answer_of
+from agents.webhooks.resolution import ForbiddenTarget, GuardedResolver
+from streams.errors import InvalidRequest
+from streams.webhook_targets import Targets
+
+#: What is read of a response's body, so that its connection can be used again; of longer ones it is closed.
+_READ_BYTES = 4096
+_MAX_REASON_CHARS = 300
+
+
+class Posts(Protocol):
+    """What sends one webhook."""
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send it, and return what came of that; never raises for what a receiver does."""
+        ...
+
+
+class HttpPosts:
+    """Sends webhooks. Redirects are not followed, proxies of the environment not used, cookies not kept.
+
+    Args:
+        targets: where they may go.
+        timeout_s: what one may take in all.
+        in_flight: how many are sent at once, at most.
+        resolver: for names; by default the system's, with its answers checked.
+    """
+
+    def __init__(
+        self,
+        targets: Targets,
+        *,
+        timeout_s: float,
+        in_flight: int,
+        resolver: GuardedResolver | None = None,
+    ) -> None:
+        self._targets = targets
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                resolver=resolver or GuardedResolver(targets),
+                use_dns_cache=False,
+                limit=in_flight,
+                keepalive_timeout=10.0,
+            ),
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # nothing is done with what they answer
+            trust_env=False,
+        )
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send one webhook."""
+        try:
+            self._targets.check_url(url)
+            async with self._session.post(
+                URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
+            ) as response:
+                answer = answer_of(response.status, _lower(response.headers), now=datetime.now(UTC))
+                await _read(response)
+                return answer
+        except InvalidRequest as fault:
+            return Refused(fault.message)
+        except (ForbiddenTarget, aiohttp.InvalidURL) as fault:
+            return Refused(_words(fault))
+        except TimeoutError:
+            return TryLater("it did not answer in time")
+        except (aiohttp.ClientError, OSError, ssl.SSLError) as fault:
+            return TryLater(_words(fault))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+
+async def _read(response: aiohttp.ClientResponse) -> None:
+    """Read a short body to its end, and close the connection of a long or slow one."""
+    try:
+        left = _READ_BYTES
+        while left > 0:
+            chunk = await response.content.read(left)
+            if not chunk:
+                return
+            left -= len(chunk)
+    except (aiohttp.ClientError, OSError):
+        pass  # the status is there, and it counts
+    response.close()
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _words(fault: BaseException) -> str:
+    return f"{type(fault).__name__}: {fault}"[:_MAX_REASON_CHARS]

@@ -1,0 +1,167 @@
+"""The webhooks that are to be sent, in Redis: by host, and by when they are due.
+
+One that is claimed is lent: whoever claims it says when it ended, or when it is due again. A holder that dies
+does neither; then it is due once the time has passed for which it was lent, to any worker.
+"""
+
+import time
+from collections.abc import Callable, Collection
+from enum import StrEnum
+
+import msgspec
+from redis.asyncio import Redis
+
+from agents.stage import Record
+from agents.webhooks import queue_scripts as scripts
+from streams.redelivery import Headers
+from streams.store import store_faults
+
+_KEY = "headrace:webhooks:"
+_HOSTS = _KEY + "hosts"
+_BYTES = _KEY + "bytes"
+_DUE = _KEY + "due:"
+_ENTRY = _KEY + "entry:"
+_DONE = _KEY + "done:"
+#: How long a webhook that has ended is known: its record may come again, seconds later, rarely minutes.
+_DONE_TTL_S = 3600
+
+
+class Added(StrEnum):
+    """What came of adding a webhook."""
+
+    ADDED = "added"
+    WAITING = "waiting"  # it is there already: its record was delivered again
+    ENDED = "ended"  # it has ended already
+    FULL = "full"  # too much waits, in all or for this host
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook that is to be sent now.
+
+    Attributes:
+        webhook_id: its id.
+        host: where it goes.
+        attempt: the number of this try, from 1.
+        record: the record that asked for it.
+    """
+
+    webhook_id: str
+    host: str
+    attempt: int
+    record: Record
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    """A record as it is kept: what a dead letter needs of it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class WebhookQueue:
+    """The queue; every step is one atomic script.
+
+    Every method raises `StoreUnavailable` where Redis does not answer in time.
+
+    Args:
+        redis: the client; its timeouts bound every step.
+        max_bytes: how much may wait in all; for one host a quarter of it.
+        clock: the time, in seconds since the epoch. Workers' clocks must agree to within seconds.
+
+    Attributes:
+        waiting_bytes: how much waited in all when nothing was due for the last time.
+    """
+
+    def __init__(self, redis: Redis, *, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
+        self.waiting_bytes = 0
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._add = redis.register_script(scripts.ADD)
+        self._claim = redis.register_script(scripts.CLAIM)
+        self._postpone = redis.register_script(scripts.POSTPONE)
+        self._end = redis.register_script(scripts.END)
+
+    async def add(self, webhook_id: str, *, host: str, record: Record) -> Added:
+        """Add a webhook that is due now; adding it again changes nothing, unless an operator replays it."""
+        kept = msgspec.msgpack.encode(
+            _Kept(
+                record.topic,
+                record.partition,
+                record.offset,
+                record.timestamp_ms,
+                record.key,
+                record.value,
+                record.headers,
+            )
+        )
+        with store_faults("adding a webhook"):
+            answer = await self._add(
+                keys=[_ENTRY + webhook_id, _DONE + webhook_id, _HOSTS, _DUE + host, _BYTES],
+                args=[
+                    webhook_id,
+                    host,
+                    kept,
+                    len(kept),
+                    self._now_ms(),
+                    record.again.replay,
+                    self._max_bytes,
+                ],
+            )
+        return Added(answer.decode())
+
+    async def claim(self, *, lend_s: float, busy: Collection[str] = ()) -> Claimed | None:
+        """Take a webhook that is due, if there is one.
+
+        Args:
+            lend_s: after so many seconds it may be claimed again.
+            busy: hosts that nothing more is to be sent to at the moment.
+        """
+        now_ms = self._now_ms()
+        while True:
+            with store_faults("claiming a webhook"):
+                answer = await self._claim(
+                    keys=[_HOSTS, _BYTES], args=[_DUE, _ENTRY, now_ms, now_ms + int(lend_s * 1000), *busy]
+                )
+            if answer[0] == b"claimed":
+                _, webhook_id, host, attempt, kept = answer
+                return Claimed(
+                    webhook_id=webhook_id.decode(), host=host.decode(), attempt=attempt, record=_record(kept)
+                )
+            if answer[0] == b"none":
+                self.waiting_bytes = int(answer[1])
+                return None
+
+    async def postpone(self, claimed: Claimed, delay_s: float) -> None:
+        """Say that a webhook is due again after so many seconds."""
+        with store_faults("postponing a webhook"):
+            await self._postpone(
+                keys=[_ENTRY + claimed.webhook_id, _HOSTS, _DUE + claimed.host],
+                args=[
+                    claimed.webhook_id,
+                    claimed.host,
+                    claimed.attempt,
+                    self._now_ms() + int(delay_s * 1000),
+                ],
+            )
+
+    async def end(self, claimed: Claimed) -> None:
+        """Forget a webhook: it has arrived, or is a dead letter."""
+        webhook_id, host = claimed.webhook_id, claimed.host
+        with store_faults("ending a webhook"):
+            await self._end(
+                keys=[_ENTRY + webhook_id, _DONE + webhook_id, _HOSTS, _DUE + host, _BYTES],
+                args=[webhook_id, host, _DONE_TTL_S],
+            )
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+
+def _record(kept: bytes) -> Record:
+    found = msgspec.msgpack.decode(kept, type=_Kept)
+    return Record.read(**msgspec.structs.asdict(found))

@@ -1,0 +1,56 @@
+"""Errors as Anthropic's clients read them, and which requests come from such clients."""
+
+from starlette.requests import Request
+
+from ingest.errors import error_body
+from ingest.outcomes import status_of
+from streams.events import ErrorInfo
+
+#: https://docs.anthropic.com/en/api/errors, and `conflict_error` of their SDK.
+_TYPE_OF_STATUS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+_INVALID = range(400, 500)
+
+
+def anthropic_error_body(
+    error: ErrorInfo, request_id: str | None, *, status: int | None = None
+) -> dict[str, object]:
+    """Return Anthropic's error object; `code` and `param` are ours, which their SDK leaves alone.
+
+    Args:
+        error: what went wrong.
+        request_id: the id under which the logs know the request.
+        status: the HTTP status; None within a stream, where it is the one that it would have had.
+    """
+    status = status_of(error) if status is None else status
+    kind = _TYPE_OF_STATUS.get(status, "invalid_request_error" if status in _INVALID else "api_error")
+    inner = {"type": kind, "message": error.message, "code": error.code, "param": error.param}
+    return {"type": "error", "error": inner, "request_id": request_id}
+
+
+def speaks_anthropic(request: Request) -> bool:
+    """Whether a request is one of Anthropic's API: by its route, or by the header that all of them have.
+
+    The header alone does not decide elsewhere: only the list of models is in both APIs.
+    """
+    path = request.url.path
+    if path == "/v1/models" or path.startswith("/v1/models/"):
+        return "anthropic-version" in request.headers
+    return path == "/v1/messages" or path.startswith("/v1/messages/")
+
+
+def error_body_for(request: Request, error: ErrorInfo, status: int) -> dict[str, object]:
+    """Return the error object of the API that the request speaks."""
+    request_id: str = request.state.request_id
+    if speaks_anthropic(request):
+        return anthropic_error_body(error, request_id, status=status)
+    return error_body(error, request_id)

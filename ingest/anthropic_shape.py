@@ -1,0 +1,190 @@
+"""How `POST /v1/messages` words an answer: Anthropic's `message`, and the events of its stream."""
+
+from typing import Any
+
+import msgspec
+
+from ingest.anthropic_errors import anthropic_error_body
+from ingest.errors import ApiError
+from ingest.openai_shape import headrace_extension
+from ingest.outcomes import is_blocked_input
+from ingest.resume import Marker
+from ingest.sse import sse_event
+from ingest.transcript import pieces
+from streams.events import ErrorInfo, Reply, Usage
+
+_STOP_REASONS = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "refusal",
+}
+_PING = sse_event({"type": "ping"}, name="ping")
+
+
+def message(reply: Reply, *, fallback_model: str, latency_ms: float) -> dict[str, Any]:
+    """Return a `message` object. What is ours is under `headrace`, which the SDK leaves alone.
+
+    Raises:
+        ApiError: 500, the model called a tool with arguments that cannot be an `input`.
+    """
+    text = [_text_block(reply.content)] if reply.content else []
+    return _message(reply.request_id, reply.model or fallback_model) | {
+        "content": text + [_tool_use_block(call) | {"input": _input_of(call)} for call in reply.tool_calls],
+        **_ending(reply),
+        "usage": anthropic_usage(reply.usage),
+        "headrace": headrace_extension(reply, latency_ms=latency_ms),
+    }
+
+
+def stop_reason(reply: Reply) -> str:
+    """Return the finish reason in Anthropic's words.
+
+    A stop sequence is `end_turn`: not every provider says which one it was, or that it was one.
+    """
+    if reply.tool_calls and reply.finish_reason != "content_filter":
+        return "tool_use"
+    return _STOP_REASONS.get(reply.finish_reason or "stop", "end_turn")
+
+
+def anthropic_usage(usage: Usage) -> dict[str, Any]:
+    """Return token counts under Anthropic's names, where `input_tokens` leaves out the cached ones."""
+    return {
+        "input_tokens": usage.input_tokens - usage.cached_tokens,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "output_tokens": usage.output_tokens,
+    }
+
+
+class MessageStream:
+    """`message_start`, the content block by block, `message_delta` with the usage, `message_stop`.
+
+    Args:
+        request_id: of the request.
+        model: what the stream names: the model that was asked for, because which one answers is not known
+            when it begins.
+    """
+
+    def __init__(self, request_id: str, *, model: str) -> None:
+        self._request_id = request_id
+        self._model = model
+        self._text_is_open = False
+        self._blocks = 0
+
+    def begin(self) -> bytes:
+        """Return the message without content; its usage is not known before the end."""
+        return _event(
+            "message_start",
+            message=_message(self._request_id, self._model) | {"usage": anthropic_usage(Usage())},
+        )
+
+    def text(self, text: str, marker: Marker) -> bytes:  # noqa: ARG002  # the shape of all streams
+        """Return the text in deltas, which have no ids: Anthropic's clients know no resuming."""
+        start = b""
+        if not self._text_is_open:
+            start = _event("content_block_start", index=self._blocks, content_block=_text_block("")) + _PING
+            self._text_is_open = True
+        return start + b"".join(self._delta(type="text_delta", text=piece) for piece in pieces(text))
+
+    def restart(self) -> bytes | None:
+        """Deltas cannot be taken back."""
+        return None
+
+    def finish(self, reply: Reply) -> bytes:
+        """Return tool calls, the stop reason, the usage, and the end."""
+        try:
+            calls = [(call, msgspec.json.encode(_input_of(call)).decode()) for call in reply.tool_calls]
+        except ApiError as fault:
+            return self.fail(fault.error, reply)
+        return self._close_text() + b"".join(self._tool_use(*call) for call in calls) + self._end(reply)
+
+    def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:
+        """Return the error, which Anthropic's SDKs raise; nothing may follow.
+
+        An answer that was withdrawn is no error to them but the stop reason `refusal`, which says that the
+        text so far does not count.
+        """
+        if error.code == "content_filter" and reply is not None and not is_blocked_input(reply):
+            return self._close_text() + self._end(msgspec.structs.replace(reply, finish_reason=error.code))
+        return sse_event(anthropic_error_body(error, self._request_id), name="error")
+
+    def _tool_use(self, call: dict[str, Any], arguments: str) -> bytes:
+        start = _event("content_block_start", index=self._blocks, content_block=_tool_use_block(call))
+        return start + self._delta(type="input_json_delta", partial_json=arguments) + self._stop_block()
+
+    def _delta(self, **delta: str) -> bytes:
+        return _event("content_block_delta", index=self._blocks, delta=delta)
+
+    def _close_text(self) -> bytes:
+        if not self._text_is_open:
+            return b""
+        self._text_is_open = False
+        return self._stop_block()
+
+    def _stop_block(self) -> bytes:
+        stop = _event("content_block_stop", index=self._blocks)
+        self._blocks += 1
+        return stop
+
+    def _end(self, reply: Reply) -> bytes:
+        end = _event(
+            "message_delta",
+            delta=_ending(reply),
+            usage=anthropic_usage(reply.usage),
+            headrace=headrace_extension(reply),
+        )
+        return end + _event("message_stop")
+
+
+def _message(request_id: str, model: str) -> dict[str, Any]:
+    return {
+        "id": f"msg_{request_id}",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "stop_details": None,
+    }
+
+
+def _ending(reply: Reply) -> dict[str, Any]:
+    reason = stop_reason(reply)
+    details = None
+    if reason == "refusal":
+        why = reply.error.message if reply.error else "the output check withdrew the answer"
+        details = {"type": "refusal", "category": None, "explanation": why}
+    return {"stop_reason": reason, "stop_sequence": None, "stop_details": details}
+
+
+def _text_block(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text, "citations": None}
+
+
+def _tool_use_block(call: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "tool_use",
+        "id": call.get("id", ""),
+        "name": call.get("function", {}).get("name", ""),
+        "input": {},
+    }
+
+
+def _input_of(call: dict[str, Any]) -> dict[str, Any]:
+    function = call.get("function", {})
+    try:
+        return msgspec.json.decode(function.get("arguments") or "{}", type=dict[str, Any])
+    except msgspec.DecodeError:
+        name = function.get("name", "")
+        error = ErrorInfo(
+            type="api_error",
+            code="invalid_tool_arguments",
+            message=f"the model called the tool {name!r} with arguments that are no JSON object; ask again",
+        )
+        raise ApiError(500, error) from None
+
+
+def _event(kind: str, **fields: Any) -> bytes:
+    return sse_event({"type": kind} | fields, name=kind)

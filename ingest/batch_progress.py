@@ -1,0 +1,113 @@
+"""How far a batch is, decided from what is remembered of it and how its requests stand. Without I/O."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+
+from ingest.batch_lines import LineName
+from ingest.batch_store import Batch
+from streams.events import Status
+from streams.registry import Glimpse, RequestState
+
+#: What may take longer is cut off, and goes on when the batch is sent again: 10,000 lines take about 15 s.
+SUBMIT_TIMEOUT_S = 240.0
+
+#: Name the ids of batches that come from idempotency keys, and of lines (RFC 9562, version 5). Never change
+#: them: the same batch must have the same ids after every upgrade.
+_BATCHES = uuid.UUID("0b6f5bd4-5c0e-5a55-8a6b-6f5a3c1d7e21")
+_LINES = uuid.UUID("c3f1a0de-91a7-5f0b-b1c9-2d64a7e85f90")
+
+
+class BatchStatus(StrEnum):
+    """How far a batch is, in OpenAI's words."""
+
+    VALIDATING = "validating"  # its lines are being accepted
+    FAILED = "failed"  # that was interrupted: some of its lines may have been accepted
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"  # every line has its reply
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"  # no line is open; those that ended before have their replies
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the lines are.
+
+    Attributes:
+        total: all lines.
+        completed: those that have an answer.
+        failed: those that ended without one.
+        open: those that were accepted and have not ended. The rest was not accepted, or is not known any
+            more.
+    """
+
+    total: int
+    completed: int
+    failed: int
+    open: int
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch, and how far it is."""
+
+    batch: Batch
+    status: BatchStatus
+    counts: Counts
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it is open any more."""
+        return self.status in (BatchStatus.COMPLETED, BatchStatus.CANCELLED)
+
+
+class FoundLine(msgspec.Struct, frozen=True):
+    """A line of a batch, and where its request stands; None where that is not known."""
+
+    name: LineName
+    request_id: str
+    state: RequestState | None
+
+
+def batch_id_for(tenant: str, idempotency_key: str | None) -> str:
+    """Return the id of a batch: the same for the same key of the same tenant, else a new one."""
+    if idempotency_key is None:
+        return f"batch_{uuid.uuid4().hex}"
+    return f"batch_{uuid.uuid5(_BATCHES, f'{len(tenant)}:{tenant}:{idempotency_key}').hex}"
+
+
+def line_request_id(batch: Batch, name: LineName) -> str:
+    """Return the id of a line's request: the same whenever the batch is sent."""
+    tenant = batch.tenant
+    return str(uuid.uuid5(_LINES, f"{len(tenant)}:{tenant}:{batch.batch_id}:{name.custom_id}"))
+
+
+def counts_of(batch: Batch, seen: Iterable[Glimpse | None]) -> Counts:
+    """Count the lines by how their requests stand."""
+    known = [glimpse for glimpse in seen if glimpse is not None]
+    ended = [glimpse for glimpse in known if glimpse.status is not None]
+    failed = sum(_has_failed(glimpse) for glimpse in ended)
+    return Counts(
+        total=len(batch.names),
+        completed=len(ended) - failed,
+        failed=failed,
+        open=len(known) - len(ended),
+    )
+
+
+def status_of(batch: Batch, counts: Counts, now: datetime) -> BatchStatus:
+    """Say how far a batch is."""
+    if batch.cancelled_at is not None:
+        return BatchStatus.CANCELLING if counts.open else BatchStatus.CANCELLED
+    if batch.accepted_at is None:
+        may_be_running = now - batch.submitted_at < timedelta(seconds=SUBMIT_TIMEOUT_S)
+        return BatchStatus.VALIDATING if may_be_running else BatchStatus.FAILED
+    ended = counts.completed + counts.failed == counts.total
+    return BatchStatus.COMPLETED if ended else BatchStatus.IN_PROGRESS
+
+
+def _has_failed(seen: Glimpse) -> bool:
+    """Whether a request has ended without an answer: for what `ingest.outcomes.error_of` has an error."""
+    blocked = seen.status is Status.BLOCKED and not seen.has_text
+    return blocked or seen.status in (Status.FAILED, Status.CANCELLED)

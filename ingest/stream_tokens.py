@@ -1,0 +1,135 @@
+"""Stream tokens: a signed permission to read one request's events for a while.
+
+Browsers' `EventSource` cannot send headers, and an API key does not belong in an address. A token stands in
+for it: it opens `/v1/requests/{id}/events` of one request and nothing else. Nothing is kept for it, so every
+replica takes what any other has given.
+
+    token     = base64url(payload) "." base64url(HMAC-SHA256(secret, length of id, id, payload))
+    payload   = JSON [tenant, expiry in Unix seconds]
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Self
+
+import msgspec
+
+from streams.settings import Settings
+
+_PURPOSE = b"headrace stream token 1"
+#: Memory-hard (16 MiB, some 50 ms): who has a token could otherwise guess short API keys from it, offline.
+_SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**14, 8, 1
+_MAX_TOKEN_CHARS = 2_048
+
+
+class StreamToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that was given, and until when it opens its stream."""
+
+    token: str
+    expires_at: datetime
+
+
+class Opens(msgspec.Struct, frozen=True):
+    """The token is good: it reads for this tenant."""
+
+    tenant: str
+
+
+class Expired(msgspec.Struct, frozen=True):
+    """The token was good until then."""
+
+    expired_at: datetime
+
+
+class Wrong(msgspec.Struct, frozen=True):
+    """Not a token of ours, not for this request, or from before the keys were changed."""
+
+
+Verdict = Opens | Expired | Wrong
+
+
+class StreamTokens:
+    """Gives and checks stream tokens.
+
+    Args:
+        secret: what they are signed with; the same on every replica.
+        tenants: who has an API key. The tokens of others are refused.
+        ttl_s: how long a token opens its stream, in seconds.
+        clock: returns the time in Unix seconds.
+    """
+
+    def __init__(
+        self, secret: bytes, *, tenants: Iterable[str], ttl_s: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._key = hmac.digest(secret, _PURPOSE, "sha256")
+        self._tenants = frozenset(tenants)
+        self._ttl_s = ttl_s
+        self._clock = clock
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the tokens of this installation.
+
+        Without a secret of their own, the tokens are signed with one that is made from all API keys: a change
+        of the keys ends them all.
+        """
+        given = settings.stream_token_secret
+        secret = given.get_secret_value().encode() if given else _secret_from(settings.keys)
+        tenants = {owner.tenant for owner in settings.keys.values()}
+        return cls(secret, tenants=tenants, ttl_s=settings.stream_token_ttl_s)
+
+    def give(self, request_id: str, tenant: str) -> StreamToken:
+        """Return a token for the events of this request, which is this tenant's."""
+        expiry = int(self._clock()) + self._ttl_s
+        payload = msgspec.json.encode((tenant, expiry))
+        token = f"{_to_text(payload)}.{_to_text(self._sign(request_id, payload))}"
+        return StreamToken(token=token, expires_at=datetime.fromtimestamp(expiry, UTC))
+
+    def check(self, token: str, request_id: str) -> Verdict:
+        """Say whether `token` opens the events of this request."""
+        if len(token) > _MAX_TOKEN_CHARS:
+            return Wrong()
+        left, _, right = token.partition(".")
+        try:
+            payload, signature = _to_bytes(left), _to_bytes(right)
+        except ValueError:
+            return Wrong()
+        if not hmac.compare_digest(signature, self._sign(request_id, payload)):
+            return Wrong()
+        tenant, expiry = msgspec.json.decode(payload, type=tuple[str, int])  # signed: it is as we wrote it
+        if self._clock() >= expiry:
+            return Expired(datetime.fromtimestamp(expiry, UTC))
+        return Opens(tenant) if tenant in self._tenants else Wrong()
+
+    def _sign(self, request_id: str, payload: bytes) -> bytes:
+        name = request_id.encode("utf-8", "surrogateescape")
+        return hmac.digest(self._key, len(name).to_bytes(4, "big") + name + payload, "sha256")
+
+
+def _secret_from(keys: Iterable[str]) -> bytes:
+    material = msgspec.json.encode(sorted(keys))
+    return hashlib.scrypt(material, salt=_PURPOSE, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P)
+
+
+def _to_text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _to_bytes(text: str) -> bytes:
+    """Decode what `_to_text` made, and nothing else.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as fault:
+        raise ValueError("not base64url") from fault
+    if _to_text(data) != text:
+        raise ValueError("not the canonical form")
+    return data

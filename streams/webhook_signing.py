@@ -1,0 +1,70 @@
+"""Signatures of webhooks, as https://www.standardwebhooks.com specifies them.
+
+Signed is ``id.timestamp.body`` with HMAC-SHA256; the header holds ``v1,`` and the signature in base64.
+With several secrets there are several signatures, separated by spaces: so a secret is changed without a gap.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+_PREFIX = "whsec_"
+#: What the specification asks of a secret.
+_MIN_BYTES, _MAX_BYTES = 24, 64
+_ID_CHARS = 32
+
+
+def webhook_id(request_id: str, replay: int) -> str:
+    """Return the id of a notification: the same however often it is sent, for each outcome its own.
+
+    It is a hash, because an id of the sender's own choice may hold the dots that separate what is signed.
+
+    Args:
+        request_id: the request.
+        replay: how often a dead letter of it had been replayed.
+    """
+    named = hashlib.sha256(f"{request_id}:{replay}".encode()).hexdigest()
+    return f"msg_{named[:_ID_CHARS]}"
+
+
+def signing_keys(secrets: str) -> tuple[bytes, ...]:
+    """Return the keys that the text of a setting holds, one or several separated by spaces.
+
+    Raises:
+        ValueError: what a secret must look like.
+    """
+    keys = tuple(_key(secret) for secret in secrets.split())
+    if not keys:
+        raise ValueError(_HOW)
+    return keys
+
+
+def signature(keys: Sequence[bytes], *, message_id: str, timestamp_s: int, body: bytes) -> str:
+    """Return the value of the header ``webhook-signature``.
+
+    Args:
+        keys: from `signing_keys`; the body is signed with each.
+        message_id: the value of ``webhook-id``.
+        timestamp_s: the value of ``webhook-timestamp``: when it is sent, Unix seconds.
+        body: what is sent.
+    """
+    signed = b"%s.%d.%s" % (message_id.encode(), timestamp_s, body)
+    codes = (hmac.new(key, signed, hashlib.sha256).digest() for key in keys)
+    return " ".join("v1," + base64.b64encode(code).decode() for code in codes)
+
+
+_HOW = (
+    f"must be {_PREFIX} and {_MIN_BYTES} to {_MAX_BYTES} random bytes in base64; several separated by spaces"
+)
+
+
+def _key(secret: str) -> bytes:
+    try:
+        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except binascii.Error as fault:
+        raise ValueError(_HOW) from fault
+    if not secret.startswith(_PREFIX) or not _MIN_BYTES <= len(key) <= _MAX_BYTES:
+        raise ValueError(_HOW)
+    return key

@@ -1,0 +1,90 @@
+"""The webhooks of a worker, put together: from the queue to a receiver, without Kafka."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from agents.webhooks.counts import WebhookCounts
+from agents.webhooks.queue import WebhookQueue
+from agents.webhooks.wiring import webhooks_app
+from streams import store
+from streams.publisher import Publisher
+from streams.settings import load_settings
+from tests.agents.webhooks.due import due, due_record
+from tests.fakes.receiver import HANG, receiving
+
+pytestmark = pytest.mark.integration
+
+SECRET = "whsec_" + "QUJD" * 8
+
+
+async def wire(redis: Redis, resources: AsyncExitStack, **given: Any) -> WebhookCounts:
+    settings = load_settings(
+        kafka_bootstrap="127.0.0.1:1",
+        redis_url="unused",
+        clickhouse_url="unused",
+        _env_file=None,
+        webhook_allow_http=True,
+        webhook_allow_networks=("127.0.0.0/8",),
+        **given,
+    )
+    counts = WebhookCounts()
+    await webhooks_app(
+        settings,
+        redis=redis,
+        publisher=Publisher("127.0.0.1:1", client_id="test"),
+        counts=counts,
+        resources=resources,
+        now=lambda: 0.0,
+    )
+    return counts
+
+
+async def add(redis: Redis, url: str) -> None:
+    for key in await redis.keys("headrace:webhooks:*"):
+        await redis.delete(key)
+    await WebhookQueue(redis, max_bytes=100_000).add("m-1", host="127.0.0.1", record=due_record(due(url)))
+
+
+async def test_what_waits_is_sent_as_soon_as_a_worker_is_there(redis_url: str) -> None:
+    """Whichever worker had added it."""
+    redis = store.connect(redis_url)
+    with receiving() as receiver:
+        await add(redis, receiver.url())
+        async with AsyncExitStack() as resources, asyncio.timeout(20):
+            counts = await wire(redis, resources, webhook_secret=SECRET)
+            while not counts["delivered"]:
+                await asyncio.sleep(0.01)
+        assert [got.webhook_id for got in receiver.got] == ["m-1"]
+    await redis.aclose()
+
+
+async def test_a_worker_ends_though_a_receiver_hangs(redis_url: str) -> None:
+    """After seconds, and leaves it to another worker."""
+    redis = store.connect(redis_url)
+    with receiving() as receiver:
+        receiver.script = lambda got, before: HANG
+        await add(redis, receiver.url())
+        async with asyncio.timeout(20):
+            async with AsyncExitStack() as resources:
+                counts = await wire(redis, resources, webhook_secret=SECRET)
+                while not receiver.got:
+                    await asyncio.sleep(0.01)
+        assert (counts["delivered"], counts["retried"], counts.in_flight) == (0, 0, 0)
+    assert await redis.exists("headrace:webhooks:entry:m-1")
+    await redis.aclose()
+
+
+async def test_without_a_secret_nothing_is_sent_unsigned(redis_url: str) -> None:
+    """What waits from before goes on waiting: nobody is there to claim it."""
+    redis = store.connect(redis_url)
+    await add(redis, "http://127.0.0.1:1/")
+    before = asyncio.all_tasks()
+    async with AsyncExitStack() as resources:
+        await wire(redis, resources)
+        assert asyncio.all_tasks() == before
+    assert await redis.zscore("headrace:webhooks:hosts", "127.0.0.1")
+    await redis.aclose()
