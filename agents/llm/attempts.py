@@ -1,6 +1,6 @@
 """From a prompt to an answer: retries on one model, then the next model."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -76,6 +76,8 @@ class Work:
         self.input_tokens = input_tokens
         self.calls = list(calls)
         self.faults: list[ProviderFault] = []
+        #: The end of the time left that is kept for the degraded answer, in seconds.
+        self.reserve_s = 0.0
         #: The call that is being made: it was begun, and is in no book yet.
         self.reading: Reading | None = None
 
@@ -87,6 +89,10 @@ class Work:
     def remaining_s(self, now: datetime) -> float:
         """The time until the deadline, in seconds."""
         return (self.event.envelope.deadline_at - now).total_seconds()
+
+    def usable_s(self, now: datetime) -> float:
+        """The time that models may still take, in seconds."""
+        return self.remaining_s(now) - self.reserve_s
 
 
 class Attempts:
@@ -135,6 +141,7 @@ class Attempts:
             StoreUnavailable: the journal does not answer, so no call may be made, and none was: the whole
                 may be tried again. Later, when there is spend to book, the journal is waited for.
         """
+        work.reserve_s = self._policy.reserve_s(work.remaining_s(self._clock.now()))
         try:
             return await self._run(work, list(routes))
         except StoreUnavailable:
@@ -147,7 +154,7 @@ class Attempts:
     async def _run(self, work: Work, left: list[Route]) -> Ending:
         while left:
             route = left.pop(0)
-            ending = await self._try_model(work, route, has_next=bool(left))
+            ending = await self._try_model(work, route, left)
             if isinstance(ending, _FINAL):
                 return ending
             if ending is Action.NEXT_PROVIDER:
@@ -159,11 +166,12 @@ class Attempts:
             return RequestRefused(refusals[0])
         return Exhausted()
 
-    async def _try_model(self, work: Work, route: Route, *, has_next: bool) -> Ending | Action:
+    async def _try_model(self, work: Work, route: Route, left: Sequence[Route]) -> Ending | Action:
         for try_number in range(1, self._policy.tries_per_model + 1):
             if work.remaining_s(self._clock.now()) <= 0:
                 return OutOfTime()
-            called = await self._call_if_healthy(work, route)
+            has_next = await self._circuits.may_permit_any(other.name for other in left)
+            called = await self._call_if_healthy(work, route, has_next=has_next)
             if called is None:
                 return Action.NEXT_MODEL
             ending = _ending(called, route)
@@ -187,40 +195,44 @@ class Attempts:
     def _watch(self, work: Work) -> Watch:
         return Watch(self._journal, work.hold, pause=self._pause)
 
-    async def _call_if_healthy(self, work: Work, route: Route) -> Called | None:
+    async def _call_if_healthy(self, work: Work, route: Route, *, has_next: bool) -> Called | None:
+        if work.usable_s(self._clock.now()) <= 0:
+            return None
         permit = await self._circuits.permit(route.name)
         if permit is None:
             log.info("llm.circuit_open", request_id=work.hold.request_id, circuit=route.name)
             return None
         try:
-            called = await self._call(work, route)
-            if called.cancelled is None:
+            called = await self._call(work, route, has_next=has_next)
+            if called.telling:
                 permit.settle(called.fault)
         finally:
             permit.release()
         return called
 
-    async def _call(self, work: Work, route: Route) -> Called:
-        now, call_id = self._clock.now(), self._new_call_id()
+    async def _call(self, work: Work, route: Route, *, has_next: bool) -> Called:
+        begun = BegunCall(
+            call_id=self._new_call_id(),
+            provider=route.model.provider,
+            model=route.model.name,
+            started_at=self._clock.now(),
+            input_tokens=work.input_tokens,
+        )
+        number, now = await self._begin(work, begun), self._clock.now()  # it may have waited for the journal
         call = provider_call(
             work.event,
             route,
-            call_id=call_id,
+            call_id=begun.call_id,
             input_tokens=work.input_tokens,
-            remaining_s=work.remaining_s(now),
+            timeouts=self._policy.timeouts(
+                remaining_s=work.remaining_s(now),
+                reserve_s=work.reserve_s,
+                stream=work.event.envelope.request.stream,
+                has_next=has_next,
+            ),
             policy=self._policy,
         )
-        begun = BegunCall(
-            call_id=call_id,
-            provider=route.model.provider,
-            model=route.model.name,
-            started_at=now,
-            input_tokens=work.input_tokens,
-        )
-        number = await self._begin(work, begun)
-        work.reading = Reading(
-            call, route, number=number, started_at=self._clock.now(), started=self._clock.monotonic()
-        )
+        work.reading = Reading(call, route, number=number, started_at=now, started=self._clock.monotonic())
         called = await self._caller.call(
             self._providers[route.model.provider],
             work.reading,
@@ -243,7 +255,7 @@ class Attempts:
             return await step()
         return await patiently(
             step,
-            remaining_s=lambda: work.remaining_s(self._clock.now()),
+            remaining_s=lambda: work.usable_s(self._clock.now()),
             clock=self._clock,
             request_id=work.hold.request_id,
         )
@@ -262,7 +274,7 @@ class Attempts:
             fault,
             try_number=try_number,
             tries=self._policy.tries_per_model,
-            remaining_s=work.remaining_s(self._clock.now()),
+            remaining_s=work.usable_s(self._clock.now()),
             has_next=has_next,
             jitter=self._random(),
         )

@@ -10,21 +10,30 @@ from agents.llm.ports import Clock, DeltaSink, GuardFactory, StreamGuard
 from agents.llm.prompt import publishes_deltas
 from agents.llm.reading import Reading
 from agents.llm.watch import Watch, stoppable
-from agents.providers.faults import ConnectionLost, ProviderFault
+from agents.providers.faults import ConnectionLost, ProviderFault, ProviderTimeout
 from agents.providers.port import Answer, Provider, TextDelta
 from streams.events import CacheMissed, LlmCall
+
+#: A silence tells of its provider's health from this part of the configured patience on. It is not the whole:
+#: the default deadline is twice the patience, and what the stages before take of it would hide every hang.
+_TELLING = 0.5
 
 #: What `LlmCall.error` says of a call that was stopped because its request was cancelled.
 CANCELLED = "cancelled"
 
 
 class Called(msgspec.Struct, frozen=True, kw_only=True):
-    """How a call went: its entry in the books, and its answer, its fault, or what has cancelled it."""
+    """How a call went: its entry in the books, and its answer, its fault, or what has cancelled it.
+
+    `telling`: whether that says something of the provider's health. Where the call was cancelled, or the
+    request's own deadline has cut it short, it does not.
+    """
 
     booked: LlmCall
     answer: Answer | None = None
     fault: ProviderFault | None = None
     cancelled: str | None = None
+    telling: bool = True
 
 
 class Caller:
@@ -67,13 +76,21 @@ class Caller:
         now = self._clock.monotonic()
         if reading.answer is None and watch.cancelled is not None:
             booked = reading.failed(fault, now) if fault else reading.cut_off(CANCELLED, now)
-            return Called(booked=booked, cancelled=watch.cancelled)
+            return Called(booked=booked, cancelled=watch.cancelled, telling=False)
         if reading.blocked and reading.answer is None:
             reading.stop()
         if reading.answer is None:
             fault = fault or ConnectionLost("the provider ended the stream without an answer")
-            return Called(booked=reading.failed(fault, now), fault=fault)
+            telling = not self._cut_short(reading, fault)
+            return Called(booked=reading.failed(fault, now), fault=fault, telling=telling)
         return Called(booked=reading.answered(reading.answer, now), answer=reading.answer)
+
+    def _cut_short(self, reading: Reading, fault: ProviderFault) -> bool:
+        """Whether it was the sender's deadline that was short, and not the provider that was slow."""
+        if not isinstance(fault, ProviderTimeout):
+            return False
+        full_s = self._policy.full_s(fault.phase, begun=reading.begun)
+        return reading.call.timeouts.of(fault.phase) < _TELLING * full_s
 
     async def _stream(self, provider: Provider, reading: Reading, *, event: CacheMissed) -> None:
         if not publishes_deltas(event.envelope.request):

@@ -1,8 +1,11 @@
 """A circuit breaker for each model of each provider: what fails again and again is left alone for a while."""
 
+import time
+from collections.abc import Iterable
+
 import structlog
 from purgatory import AsyncCircuitBreakerFactory
-from purgatory.domain.model import HALF_OPENED, Context, OpenedState
+from purgatory.domain.model import HALF_OPENED, OPENED, Context, OpenedState
 
 from agents.providers.faults import ProviderFault, RateLimited, Refused
 
@@ -59,6 +62,19 @@ class Circuits:
                 return None
             self._probing.add(name)
         return Permit(self, context)
+
+    async def may_permit_any(self, names: Iterable[str]) -> bool:
+        """Tell whether `permit` would give leave for one of these now. Changes nothing."""
+        for name in names:
+            if await self._may_permit(name):
+                return True
+        return False
+
+    async def _may_permit(self, name: str) -> bool:
+        context = (await self._factory.get_breaker(name)).context
+        if context.state == OPENED:
+            return time.time() > (context.opened_at or 0.0) + context.ttl  # the library's own clock and rule
+        return context.state != HALF_OPENED or name not in self._probing
 
     def release(self, context: Context) -> None:
         """Let the next one try."""

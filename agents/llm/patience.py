@@ -1,4 +1,9 @@
-"""Waiting for Redis where something was already paid for."""
+"""Waiting for Redis where something was already paid for.
+
+Who waits keeps its place among the records that the stage works on, until the request's deadline at most.
+That costs nobody anything: without Redis nothing new can be claimed, so no other request could use the place.
+And when Redis is back, the place is free within `RETRY_S`.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar

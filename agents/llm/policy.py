@@ -7,13 +7,21 @@ import msgspec
 from agents.providers.port import Timeouts
 from streams.settings import Settings
 
+#: What is kept of the time left for the degraded answer to reach its sender, in seconds: one more stage and
+#: ingest, about 0.1 s each on a busy machine. Of a short deadline it is a part, or no model could be asked.
+_RESERVE_S = 1.0
+_RESERVE_SHARE = 0.2
+#: No limit is less, in seconds: a client may take 0 for none.
+_LEAST_S = 0.01
+
 
 class LlmPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How the LLM stage behaves. Times are in seconds.
 
     `provider_timeout_s` is the longest silence: until the first token, between two tokens, and until the
-    answer where it comes whole. `provider_total_timeout_s` is the longest a streamed answer may take, however
-    steadily it comes. `read_on_s` is how long a stream is read on whose answer was blocked.
+    answer where it comes whole. A request's deadline may allow less: see `timeouts`.
+    `provider_total_timeout_s` is the longest a streamed answer may take, however steadily it comes.
+    `read_on_s` is how long a stream is read on whose answer was blocked.
     """
 
     instance: str = "worker-0"
@@ -44,11 +52,38 @@ class LlmPolicy(msgspec.Struct, frozen=True, kw_only=True):
             breaker_reset_s=settings.breaker_reset_s,
         )
 
-    def timeouts(self, *, remaining_s: float, stream: bool) -> Timeouts:
-        """Return the timeouts of a call that must end within `remaining_s`."""
+    def reserve_s(self, remaining_s: float) -> float:
+        """Return how much of a request's time is not for models, when so much is left at its beginning."""
+        return min(_RESERVE_S, _RESERVE_SHARE * remaining_s)
+
+    def timeouts(self, *, remaining_s: float, reserve_s: float, stream: bool, has_next: bool) -> Timeouts:
+        """Return the timeouts of a call that must end within `remaining_s`.
+
+        A model that others could stand in for may be silent for half of the time left, so that a model that
+        hangs leaves time for them; the last one for all of it. A stream that goes on may take it whole.
+
+        Args:
+            remaining_s: the time until the request's deadline.
+            reserve_s: the part of it that is kept for the degraded answer.
+            stream: whether the answer comes in pieces.
+            has_next: whether another model could be asked afterwards.
+        """
+        share_s = max(remaining_s - reserve_s, _LEAST_S) / (2 if has_next else 1)
+        silence_s = min(self.provider_timeout_s, share_s)
         return Timeouts(
-            connect_s=self.connect_timeout_s,
-            first_token_s=self.provider_timeout_s,
-            between_tokens_s=self.provider_timeout_s,
-            total_s=self.provider_total_timeout_s if stream else self.provider_timeout_s,
-        ).within(remaining_s)
+            connect_s=min(self.connect_timeout_s, silence_s),
+            first_token_s=silence_s,
+            between_tokens_s=silence_s,
+            total_s=min(self.provider_total_timeout_s, max(remaining_s, silence_s)) if stream else silence_s,
+        )
+
+    def full_s(self, phase: str, *, begun: bool) -> float:
+        """Return how long a phase of a call may take where no deadline is near.
+
+        Args:
+            phase: as `ProviderTimeout` names it.
+            begun: whether the answer had begun to come.
+        """
+        if phase == "connect":
+            return self.connect_timeout_s
+        return self.provider_total_timeout_s if phase == "total" and begun else self.provider_timeout_s

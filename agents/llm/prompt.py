@@ -4,7 +4,7 @@ import hashlib
 
 from agents.llm.policy import LlmPolicy
 from agents.llm.routing import Route
-from agents.providers.port import ProviderCall
+from agents.providers.port import ProviderCall, Timeouts
 from streams.events import CacheMissed, ChatRequested, Envelope
 
 _JSON_FORMATS = frozenset({"json_object", "json_schema"})
@@ -17,7 +17,7 @@ def provider_call(
     *,
     call_id: str,
     input_tokens: int,
-    remaining_s: float,
+    timeouts: Timeouts,
     policy: LlmPolicy,
 ) -> ProviderCall:
     """Return the call to make."""
@@ -27,7 +27,7 @@ def provider_call(
         model=route.model.name,
         messages=event.messages,
         max_output_tokens=route.max_output_tokens,
-        timeouts=policy.timeouts(remaining_s=remaining_s, stream=request.stream),
+        timeouts=timeouts,
         input_tokens=input_tokens,
         temperature=_temperature(request, policy),
         top_p=request.top_p,

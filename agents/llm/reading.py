@@ -49,6 +49,11 @@ class Reading:
             case Answer():
                 self.answer = event
 
+    @property
+    def begun(self) -> bool:
+        """Whether text has come."""
+        return self._first_text_at is not None
+
     def times(self, now: float) -> CallTimes:
         """Return the times of a call that ends now."""
         first = self._first_text_at

@@ -6,6 +6,7 @@ import msgspec
 
 from agents.providers.faults import (
     AuthenticationFault,
+    ClientNotLoaded,
     ContextTooLong,
     ModelUnavailable,
     ProviderFault,
@@ -59,7 +60,7 @@ def decide(
     if isinstance(fault, Refused):
         elsewhere = isinstance(fault, ContextTooLong | ModelUnavailable)
         return RetryDecision(action=Action.NEXT_MODEL if elsewhere else Action.GIVE_UP)
-    if isinstance(fault, AuthenticationFault | QuotaExhausted):
+    if isinstance(fault, AuthenticationFault | QuotaExhausted | ClientNotLoaded):
         return RetryDecision(action=Action.NEXT_PROVIDER)
     if try_number >= tries or (isinstance(fault, ProviderTimeout) and has_next):
         return RetryDecision(action=Action.NEXT_MODEL)

@@ -1,41 +1,111 @@
 """A provider whose client is loaded while its worker already joins its consumer groups."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+import structlog
+
+from agents.providers.faults import ClientNotLoaded, ProviderTimeout
 from agents.providers.port import Answer, Provider, ProviderCall, ProviderEvent
 from streams.models import ProviderName
+
+#: After a load that failed the next one waits so long, in seconds, then twice as long, up to the most: a load
+#: costs a second of a core, and what makes it fail (a file that is being replaced, no memory) lasts.
+_FIRST_WAIT_S = 1.0
+_MAX_WAIT_S = 60.0
+
+log = structlog.get_logger(__name__)
 
 
 class Deferred:
     """Loads a provider in a thread; its first calls wait for that.
 
     The import of an official client takes a second, and a worker that was killed should serve its partitions
-    again before that.
+    again before that. A load that fails is a fault of this provider, so that others are asked; a later call
+    tries it again.
 
     Args:
         name: the provider's name.
         load: imports and makes it.
+        monotonic: a clock, in seconds, for the time between two loads.
     """
 
-    def __init__(self, name: ProviderName, load: Callable[[], Provider]) -> None:
+    def __init__(
+        self,
+        name: ProviderName,
+        load: Callable[[], Provider],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
-        self._loading = asyncio.ensure_future(asyncio.to_thread(load))
+        self._load = load
+        self._monotonic = monotonic
+        self._failures = 0
+        self._not_before = float("-inf")
+        self._loading = asyncio.ensure_future(self._loaded_or_fault())
 
     async def complete(self, call: ProviderCall) -> Answer:
-        """Return the whole answer."""
-        return await (await self._loaded()).complete(call)
+        """Return the whole answer.
+
+        Raises:
+            ProviderFault: there is none; `ClientNotLoaded` where the client cannot be loaded.
+        """
+        return await (await self._loaded(call)).complete(call)
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
-        """Yield the answer piece by piece, and last the whole `Answer`."""
-        async with aclosing((await self._loaded()).stream(call)) as events:
+        """Yield the answer piece by piece, and last the whole `Answer`.
+
+        Raises:
+            ProviderFault: it does not come; `ClientNotLoaded` where the client cannot be loaded.
+        """
+        async with aclosing((await self._loaded(call)).stream(call)) as events:
             async for event in events:
                 yield event
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        await (await self._loaded()).aclose()
+        """Close the connections, if there are any."""
+        loaded = await self._loading
+        if not isinstance(loaded, ClientNotLoaded):
+            await loaded.aclose()
 
-    async def _loaded(self) -> Provider:
-        return await asyncio.shield(self._loading)
+    async def _loaded(self, call: ProviderCall) -> Provider:
+        if self._has_failed() and self._monotonic() >= self._not_before:
+            self._loading = asyncio.ensure_future(self._loaded_or_fault())
+        limit_s = min(call.timeouts.first_token_s, call.timeouts.total_s)
+        # `wait` leaves the loading alone when the time is over, and when the call is cancelled.
+        await asyncio.wait((self._loading,), timeout=limit_s)
+        if not self._loading.done():
+            raise ProviderTimeout("first_token", after_s=limit_s)
+        loaded = self._loading.result()
+        if isinstance(loaded, ClientNotLoaded):
+            raise ClientNotLoaded(loaded.message)
+        return loaded
+
+    def _has_failed(self) -> bool:
+        return self._loading.done() and isinstance(self._loading.result(), ClientNotLoaded)
+
+    async def _loaded_or_fault(self) -> Provider | ClientNotLoaded:
+        try:
+            provider = await asyncio.to_thread(self._load)
+        except Exception as fault:  # noqa: BLE001  # whatever an import raises: others can be asked
+            return self._failed(fault)
+        if self._failures:
+            log.info("provider.loaded_after_all", provider=self.name, failures=self._failures)
+        return provider
+
+    def _failed(self, fault: Exception) -> ClientNotLoaded:
+        wait_s = min(_FIRST_WAIT_S * 2.0 ** min(self._failures, 10), _MAX_WAIT_S)
+        self._failures += 1
+        self._not_before = self._monotonic() + wait_s
+        message = f"the client of {self.name} cannot be loaded ({type(fault).__name__}: {fault})"
+        if self._failures == 1:  # once: each call that fails for it has a line of its own
+            log.error(
+                "provider.not_loaded",
+                provider=self.name,
+                message=f"{message}; other providers are asked, and loading is tried again; "
+                "if it goes on, reinstall Headrace or check the provider's settings",
+                exc_info=fault,
+            )
+        return ClientNotLoaded(message)

@@ -9,6 +9,7 @@
     ├── Malformed             an answer that is not what the API documents
     ├── AuthenticationFault   401, 403: the key is wrong, for every model of the provider
     ├── QuotaExhausted        the account has no credit left: likewise
+    ├── ClientNotLoaded       our client for the provider cannot be loaded: likewise
     └── Refused               4xx: the request itself is wrong, and would be wrong again
         ├── ContextTooLong    it may fit another model
         └── ModelUnavailable  the provider does not serve this model (any more)
@@ -123,6 +124,12 @@ class QuotaExhausted(ProviderFault):
     """The account at the provider has no credit left; waiting does not help."""
 
     kind = "quota_exhausted"
+
+
+class ClientNotLoaded(ProviderFault):
+    """The client for this provider cannot be imported or made, for any of its models; nobody was asked."""
+
+    kind = "client_not_loaded"
 
 
 class Refused(ProviderFault):

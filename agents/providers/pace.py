@@ -65,10 +65,4 @@ class Pace:
         except TimeoutError as fault:
             if not limit.expired():
                 raise
-            raise ProviderTimeout(phase, after_s=self._seconds(phase)) from fault
-
-    def _seconds(self, phase: str) -> float:
-        return {
-            "first_token": self._timeouts.first_token_s,
-            "between_tokens": self._timeouts.between_tokens_s,
-        }.get(phase, self._timeouts.total_s)
+            raise ProviderTimeout(phase, after_s=self._timeouts.of(phase)) from fault

@@ -18,14 +18,13 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     between_tokens_s: float
     total_s: float
 
-    def within(self, remaining_s: float) -> "Timeouts":
-        """Return the same timeouts, each cut to the time that is left."""
-        return Timeouts(
-            connect_s=min(self.connect_s, remaining_s),
-            first_token_s=min(self.first_token_s, remaining_s),
-            between_tokens_s=min(self.between_tokens_s, remaining_s),
-            total_s=min(self.total_s, remaining_s),
-        )
+    def of(self, phase: str) -> float:
+        """Return the limit of a phase: ``connect``, ``first_token``, ``between_tokens`` or ``total``."""
+        return {
+            "connect": self.connect_s,
+            "first_token": self.first_token_s,
+            "between_tokens": self.between_tokens_s,
+        }.get(phase, self.total_s)
 
 
 class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):

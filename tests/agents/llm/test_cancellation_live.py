@@ -193,12 +193,12 @@ async def test_a_stream_that_drips_for_ever_ends(staged: Staged, operator: Opera
 async def test_a_hanging_provider_holds_no_request_beyond_its_deadline(
     staged: Staged, operator: Operator, provider: str, stream: bool, after_chunks: int | None
 ) -> None:
-    """Silent from the start, or from the middle on: every limit is cut to the time that is left."""
+    """Silent from the start, or from the middle on: it is given up while there is time for an apology."""
     fault: dict[str, Any] = {"kind": "hang", "rate": 1}
     await operator.behave(faults=[fault | ({"after_chunks": after_chunks} if after_chunks else {})])
     async with asyncio.timeout(10):
         event, call = ending(await staged().handle(request(provider, stream=stream, deadline_s=1)))
     assert event.error is not None
-    assert (event.status, event.error.code) == (Status.FAILED, "deadline_exceeded")
+    assert (event.status, event.error.code) == (Status.DEGRADED, "all_models_failed")
     assert call.error is not None
     assert call.error.startswith("timeout_")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from agents.llm.retry import MAX_WAIT_S, Action, decide
 from agents.providers.faults import (
     AuthenticationFault,
+    ClientNotLoaded,
     ConnectionLost,
     ContextTooLong,
     Malformed,
@@ -65,6 +66,7 @@ class Case(NamedTuple):
         (Case(ModelUnavailable("gone")), Action.NEXT_MODEL, 0),
         (Case(AuthenticationFault("key")), Action.NEXT_PROVIDER, 0),
         (Case(QuotaExhausted("pay")), Action.NEXT_PROVIDER, 0),
+        (Case(ClientNotLoaded("no module")), Action.NEXT_PROVIDER, 0),
     ],
 )
 def test_each_fault_has_its_consequence(case: Case, action: Action, wait_s: float) -> None:

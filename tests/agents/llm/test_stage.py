@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from agents.llm.degraded import APOLOGY
+from agents.llm.patience import RETRY_S
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,
@@ -235,11 +236,11 @@ async def test_expired_work_is_not_begun() -> None:
 
 
 async def test_timeouts_are_cut_to_the_time_left() -> None:
-    """With 12 seconds left no phase may take more than 12; connecting may take its 5."""
+    """With 12 seconds left no phase may take more than 11, one is for the rest; connecting may take its 5."""
     bench = Bench([answer()])
     await completed(bench, missed(deadline_s=12))
     timeouts = bench.openai.calls[0].timeouts
-    assert (timeouts.connect_s, timeouts.first_token_s, timeouts.total_s) == (5, 12, 12)
+    assert (timeouts.connect_s, timeouts.first_token_s, timeouts.total_s) == (5, 11, 11)
 
 
 async def test_the_deadline_ends_retries_and_fallbacks() -> None:
@@ -541,6 +542,39 @@ async def test_a_retry_goes_on_when_redis_is_back() -> None:
     )
     event = await completed(Bench(provider, journal=journal))
     assert len(event.envelope.calls) == 2
+
+
+async def test_the_time_that_redis_was_away_is_not_the_models() -> None:
+    """Ten seconds of it: the call that waited for the journal has only what is left then."""
+    journal = FakeJournal()
+    provider = FakeProvider(
+        "openai",
+        [ServerFault("boom"), answer()],
+        before=lambda: journal.away_for.setdefault("begin_call", 20),
+    )
+    await completed(Bench(provider, journal=journal), missed(deadline_s=21.5))
+    assert provider.calls[1].timeouts.total_s == pytest.approx(21.5 - 1.5 - 10 - 1)
+
+
+async def test_who_waits_for_redis_takes_nobody_s_place() -> None:
+    """Of many with an answer in hand all go on within half a second; meanwhile no other could have begun."""
+    journal = FakeJournal()
+    bench = Bench([answer()] * 20, journal=journal)
+    journal.away_for = {"finish": 10**6}
+    held = [
+        asyncio.create_task(bench.stage.handle(delivery(missed(request_id=f"r-{n}"), offset=n)))
+        for n in range(20)
+    ]
+    while journal.away_for["finish"] > 10**6 - 60:
+        await asyncio.sleep(0)
+    journal.away_for["claim"] = 1
+    with pytest.raises(StoreUnavailable):
+        await bench.stage.handle(delivery(missed(request_id="another"), offset=99))
+    journal.away_for = {}
+    waits = len(bench.clock.slept)
+    assert all([len(await each) == 1 for each in held])
+    assert len(bench.clock.slept) == waits
+    assert set(bench.clock.slept) == {RETRY_S}
 
 
 async def test_redis_away_while_delivered_is_no_fault() -> None:

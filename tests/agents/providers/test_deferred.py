@@ -4,9 +4,12 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator
 
+import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from agents.providers.deferred import Deferred
+from agents.providers.faults import ClientNotLoaded, ProviderTimeout
 from agents.providers.port import Answer, Provider, ProviderCall, ProviderEvent, TextDelta, Timeouts
 from streams.events import Usage
 from streams.models import ProviderName
@@ -72,13 +75,82 @@ async def test_closing_the_stream_closes_the_provider_s() -> None:
     assert greeter.closed == 1
 
 
-async def test_a_fault_of_the_loading_is_every_caller_s() -> None:
-    """A wrong address, say: it is no secret until the first request."""
+class Loads:
+    """A load that fails so often, and a clock that stands until it is told."""
+
+    def __init__(self, *, failing: int) -> None:
+        self.now = 0.0
+        self.count = 0
+        self._failing = failing
+
+    def __call__(self) -> Provider:
+        self.count += 1
+        if self.count <= self._failing:
+            raise ImportError("no module named anthropic")
+        return Greeter()
+
+    def provider(self) -> Deferred:
+        """Begin with the first load."""
+        return Deferred(ProviderName.ANTHROPIC, self, monotonic=lambda: self.now)
+
+
+async def test_a_load_that_fails_is_a_fault_of_the_provider() -> None:
+    """So that another one is asked: no request is lost for it. Each caller gets a fault of its own."""
+    provider = Loads(failing=1).provider()
+    with pytest.raises(ClientNotLoaded, match=r"cannot be loaded \(ImportError: no module") as first:
+        await provider.complete(CALL)
+    with pytest.raises(ClientNotLoaded) as second:
+        await anext(provider.stream(CALL))
+    assert first.value is not second.value
+    await provider.aclose()
+
+
+async def test_a_load_that_fails_is_tried_again_by_later_calls() -> None:
+    """After a second, then after two more, and not by the calls in between; then it serves."""
+    loads = Loads(failing=2)
+    provider = loads.provider()
+    seen = []
+    for now in (0.0, 0.9, 1.0, 2.9):
+        loads.now = now
+        with pytest.raises(ClientNotLoaded):
+            await provider.complete(CALL)
+        seen.append(loads.count)
+    assert seen == [1, 1, 2, 2]
+    loads.now = 3.0
+    both = await asyncio.gather(provider.complete(CALL), provider.complete(CALL))
+    assert both == [ANSWER, ANSWER]
+    assert loads.count == 3
+
+
+async def test_a_load_that_fails_is_logged_once() -> None:
+    """With its reason and its stack; and once more when it has come right."""
+    loads = Loads(failing=3)
+    with capture_logs() as logs:
+        provider = loads.provider()
+        for now in (0.0, 1.0, 3.0):
+            loads.now = now
+            with pytest.raises(ClientNotLoaded):
+                await provider.complete(CALL)
+        loads.now = 7.0
+        await provider.complete(CALL)
+    assert [(line["event"], line["log_level"]) for line in logs] == [
+        ("provider.not_loaded", "error"),
+        ("provider.loaded_after_all", "info"),
+    ]
+    assert isinstance(logs[0]["exc_info"], ImportError)
+
+
+async def test_a_load_that_hangs_is_waited_for_no_longer_than_a_silent_provider() -> None:
+    """Others can be asked meanwhile; the load goes on, and serves later calls."""
+    go = threading.Event()
 
     def load() -> Provider:
-        raise ValueError("no such address")
+        assert go.wait(10)
+        return Greeter()
 
     provider = Deferred(ProviderName.OPENAI, load)
-    for _ in range(2):
-        with pytest.raises(ValueError, match="no such address"):
-            await provider.complete(CALL)
+    timeouts = msgspec.structs.replace(CALL.timeouts, first_token_s=0.01)
+    with pytest.raises(ProviderTimeout):
+        await provider.complete(msgspec.structs.replace(CALL, timeouts=timeouts))
+    go.set()
+    assert await provider.complete(CALL) == ANSWER
