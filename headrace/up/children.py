@@ -128,12 +128,13 @@ class ServiceChild:
         self._process.stop(self._stop_grace_s)
 
     def _begin(self) -> None:
+        self._process.stop()  # it has ended, if it ever ran: this lets go of its guard
         standby, self._standby = self._standby, None
         process = standby.call() if standby else None
         if process is None:
-            self._process.start()
-            return
-        self._process.stop()  # it has ended: this lets go of its guard
+            # A new one each time: the one before may have been a standby, whose word has been given.
+            process = self._make()
+            process.start()
         self._process = process
 
     def _make(self, *options: str, pass_fds: Sequence[int] = ()) -> ChildProcess:

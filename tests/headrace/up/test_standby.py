@@ -33,6 +33,11 @@ class Service:
     def start(self) -> None:
         self.child.start(lambda _: None)
 
+    def lose_standby(self) -> None:
+        assert self.child.standby_pid is not None
+        os.kill(self.child.standby_pid, signal.SIGKILL)
+        until(lambda: self.child.standby_pid is None)
+
     def kill(self) -> None:
         assert self.child.pid is not None
         os.kill(self.child.pid, signal.SIGKILL)
@@ -63,15 +68,23 @@ def test_the_standby_becomes_the_process_and_gets_a_standby_of_its_own(service: 
 def test_a_standby_that_has_ended_is_no_obstacle(service: Service) -> None:
     """The process is then started as if there had been none."""
     service.start()
-    waiting = service.child.standby_pid
-    assert waiting is not None
-    os.kill(waiting, signal.SIGKILL)
-    until(lambda: service.child.standby_pid is None)
+    for _ in range(2):
+        service.lose_standby()
+        service.kill()
+        service.start()
+        assert service.child.pid == service.begun()[-1]
+        assert service.child.standby_pid is not None
+
+
+def test_a_standby_that_took_over_is_replaced_like_any_other(service: Service) -> None:
+    """Where it ends and has no standby, a process is started that waits for no word."""
+    service.start()
     service.kill()
     service.start()
-    assert service.child.pid != waiting
+    service.lose_standby()
+    service.kill()
+    service.start()
     assert service.child.pid == service.begun()[-1]
-    assert service.child.standby_pid is not None
 
 
 def test_stopping_ends_the_standby_too(service: Service) -> None:
