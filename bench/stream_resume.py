@@ -6,7 +6,7 @@ Starts a Headrace of its own (`headrace up` in a temporary folder) with simulate
    back with `Last-Event-ID`; and clients that come back after the first, second, third, … character, as soon
    as that is written and again after the answer has ended;
 2. *crowd*: so many clients at once, each with an answer of its own, at so many tokens a second: time to the
-   first text, gaps between events, the memory and CPU of ingest;
+   first text, gaps between events, memory and CPU by process;
 3. *crash*: the same crowd, and `kill -9` of ingest in the middle: all clients come back at once.
 
 Every client's text must be its request's answer, to the character, without a `reset`.
@@ -43,6 +43,8 @@ _ANSWERS = 8
 _SAMPLE_S = 0.25
 _PATIENCE_S = 300.0
 _MIB = 1024 * 1024
+#: A share of a core that is worth printing.
+_TELLING = 0.005
 
 
 def main() -> None:
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=200, help="of the crowd")
     parser.add_argument("--tokens-per-second", type=float, default=20.0, help="of each stream of the crowd")
     parser.add_argument("--workers", type=int, default=1, help="worker processes of Headrace")
+    parser.add_argument("--only-crowd", action="store_true", help="leave out the drops and the crash")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
         home = Path(folder) / "home"
@@ -84,10 +87,20 @@ class Bench:
         self.texts = [_text(index, options.tokens) for index in range(_ANSWERS)]
 
     @property
+    def pids(self) -> dict[str, int]:
+        """The process ids by role, as they are now."""
+        status = json.loads((self.home / "status.json").read_text())
+        return {each["role"]: int(each["pid"]) for each in status["processes"] if each["pid"]}
+
+    @property
     def ingest_pid(self) -> int:
         """The process id of ingest, as it is now."""
-        status = json.loads((self.home / "status.json").read_text())
-        return int(next(each["pid"] for each in status["processes"] if each["role"] == "ingest"))
+        return self.pids["ingest"]
+
+    def streams_given_up(self) -> int:
+        """Return how many streams the workers have stopped publishing, as their logs say."""
+        logs = (self.home / "log").glob("worker-*.log")
+        return sum(path.read_text(errors="replace").count("llm.deltas_stopped") for path in logs)
 
     async def behave(self, session: aiohttp.ClientSession, tokens_per_second: float) -> None:
         """Have the provider write the answers at a pace, in chunks of a token."""
@@ -109,15 +122,15 @@ class Bench:
 
 @dataclass
 class Usage:
-    """What ingest needed while it was watched."""
+    """What the processes needed while they were watched."""
 
-    rss_bytes: list[int] = field(default_factory=list)
-    cpu_s: float = 0.0
+    rss_bytes: dict[str, int] = field(default_factory=dict)
+    cpu_s: dict[str, float] = field(default_factory=dict)
     elapsed_s: float = 0.0
 
     @contextlib.asynccontextmanager
     async def watch(self, bench: Bench) -> AsyncIterator[None]:
-        """Watch the process that serves, also where it is another after a crash."""
+        """Watch the processes, also where one is another after a crash."""
         sampling = asyncio.create_task(self._sample(bench))
         try:
             yield
@@ -127,19 +140,29 @@ class Usage:
     async def _sample(self, bench: Bench) -> None:
         begun, before = time.monotonic(), dict[int, float]()
         while True:
-            with contextlib.suppress(psutil.Error, ValueError, StopIteration, TypeError):
-                process = psutil.Process(bench.ingest_pid)
-                self.rss_bytes.append(process.memory_info().rss)
-                times = process.cpu_times()
-                used = times.user + times.system
-                self.cpu_s += used - before.setdefault(process.pid, used)
-                before[process.pid] = used
+            with contextlib.suppress(ValueError, KeyError):  # it is being written
+                for role, pid in bench.pids.items():
+                    with contextlib.suppress(psutil.Error):
+                        self._look(role, psutil.Process(pid), before)
             self.elapsed_s = time.monotonic() - begun
             await asyncio.sleep(_SAMPLE_S)
 
+    def _look(self, role: str, process: psutil.Process, before: dict[int, float]) -> None:
+        used = sum(process.cpu_times()[:2])
+        more = used - before.setdefault(process.pid, used)
+        self.cpu_s[role] = self.cpu_s.get(role, 0.0) + more
+        before[process.pid] = used
+        self.rss_bytes[role] = max(self.rss_bytes.get(role, 0), process.memory_info().rss)
+
     def __str__(self) -> str:
-        busy = self.cpu_s / self.elapsed_s if self.elapsed_s else 0.0
-        return f"ingest: {max(self.rss_bytes) / _MIB:.0f} MiB at most, {busy:.0%} of a core"
+        shares = {role: used / self.elapsed_s for role, used in self.cpu_s.items() if self.elapsed_s}
+        busy = ", ".join(f"{role} {share:.0%}" for role, share in shares.items() if share >= _TELLING)
+        memory = ", ".join(
+            f"{role} {self.rss_bytes[role] / _MIB:.0f} MiB"
+            for role in self.rss_bytes
+            if role == "ingest" or role.startswith("worker")
+        )
+        return f"{memory} at most; of a core: {busy}"
 
 
 async def measure(bench: Bench) -> None:
@@ -151,9 +174,11 @@ async def measure(bench: Bench) -> None:
     async with aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector) as session:
         print(f"{platform.machine()}, Python {platform.python_version()}, {os.cpu_count()} cores, "
               f"{options.workers} worker process(es), answers of {options.tokens} tokens")  # fmt: skip
-        await measure_drops(bench, session)
+        if not options.only_crowd:
+            await measure_drops(bench, session)
         await measure_crowd(bench, session, crash=False)
-        await measure_crowd(bench, session, crash=True)
+        if not options.only_crowd:
+            await measure_crowd(bench, session, crash=True)
 
 
 async def measure_drops(bench: Bench, session: aiohttp.ClientSession) -> None:
@@ -200,7 +225,7 @@ async def measure_crowd(bench: Bench, session: aiohttp.ClientSession, *, crash: 
     """Have many clients follow an answer each."""
     options = bench.options
     await bench.behave(session, options.tokens_per_second)
-    usage, seen = Usage(), Seen()
+    usage, seen, given_up = Usage(), Seen(), bench.streams_given_up()
     async with usage.watch(bench), asyncio.timeout(_PATIENCE_S):
         clients = await asyncio.gather(
             *(begin(bench, session, index, seen) for index in range(options.clients))
@@ -214,7 +239,7 @@ async def measure_crowd(bench: Bench, session: aiohttp.ClientSession, *, crash: 
     check(clients, [bench.texts[index % _ANSWERS] for index in range(len(clients))])
     name = "crash" if crash else "crowd"
     print(f"{name}: {len(clients)} clients at {options.tokens_per_second:g} tokens/s: no character missed; "
-          f"{seen}; {usage}")  # fmt: skip
+          f"{seen}; {usage}; {bench.streams_given_up() - given_up} streams given up")  # fmt: skip
 
 
 class Seen:

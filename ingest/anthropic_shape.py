@@ -109,6 +109,10 @@ class MessageStream:
             return self._close_text() + self._end(msgspec.structs.replace(reply, finish_reason=error.code))
         return sse_event(anthropic_error_body(error, self._request_id), name="error")
 
+    def heartbeat(self) -> bytes:
+        """Return a `ping`, as Anthropic does."""
+        return _PING
+
     def _tool_use(self, call: dict[str, Any], arguments: str) -> bytes:
         start = _event("content_block_start", index=self._blocks, content_block=_tool_use_block(call))
         return start + self._delta(type="input_json_delta", partial_json=arguments) + self._stop_block()

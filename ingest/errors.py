@@ -9,6 +9,10 @@ from streams.events import ErrorInfo
 #: can never succeed, a retry would only ask (and pay) twice.
 NO_RETRY = {"x-should-retry": "false"}
 
+DEADLINE_EXCEEDED = "deadline_exceeded"
+#: What every 504 names: the stages, and the clock here, notice it at different places.
+DEADLINE_PARAM = "deadline_ms"
+
 
 class ApiError(HeadraceError):
     """An error that the client should read.
@@ -76,9 +80,10 @@ def timed_out(request_id: str, deadline_ms: int) -> ApiError:
     """No reply within the deadline. The request goes on."""
     error = ErrorInfo(
         type="timeout_error",
-        code="deadline_exceeded",
+        code=DEADLINE_EXCEEDED,
         message=f"no reply within {deadline_ms} ms. The request goes on, and its reply can be fetched at "
         f"GET /v1/requests/{request_id}; sending it again would ask twice",
+        param=DEADLINE_PARAM,
     )
     return ApiError(504, error, headers=NO_RETRY)
 

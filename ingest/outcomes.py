@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ingest.errors import NO_RETRY, ApiError
+from ingest.errors import DEADLINE_EXCEEDED, DEADLINE_PARAM, NO_RETRY, ApiError
 from streams.cancellation import cancelled_error
 from streams.events import ErrorInfo, Reply, Status
 
@@ -34,10 +34,17 @@ def error_of(reply: Reply) -> ErrorInfo | None:
         param = reply.error.param if reply.error else None
         return ErrorInfo(type="invalid_request_error", code="content_filter", message=reason, param=param)
     if reply.status is Status.FAILED:
-        return reply.error or _NO_ERROR
+        return _naming_the_deadline(reply.error or _NO_ERROR)
     if reply.status is Status.CANCELLED:
         return reply.error or cancelled_error()
     return None
+
+
+def _naming_the_deadline(error: ErrorInfo) -> ErrorInfo:
+    """Return the error with the deadline as its param, whichever stage has noticed that it passed."""
+    if error.code != DEADLINE_EXCEEDED or error.param is not None:
+        return error
+    return msgspec.structs.replace(error, param=DEADLINE_PARAM)
 
 
 def status_of(error: ErrorInfo) -> int:

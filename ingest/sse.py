@@ -6,7 +6,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -78,6 +78,15 @@ class StreamShape(Protocol):
         ...
 
 
+@runtime_checkable
+class HasHeartbeat(Protocol):
+    """A shape whose format has an event of its own for silence; the others get the comment `HEARTBEAT`."""
+
+    def heartbeat(self) -> bytes:
+        """Return what keeps a silent connection open."""
+        ...
+
+
 async def frames(
     listener: Listener,
     shape: StreamShape,
@@ -96,7 +105,7 @@ async def frames(
         give_up_at: when to end without a reply, on the scale of `clock`.
         on_timeout: returns the error to end with then.
         resume_at: what the client has already, where it comes back.
-        heartbeat_s: the longest silence, in seconds; comments keep the connection open.
+        heartbeat_s: the longest silence, in seconds; then a heartbeat keeps the connection open.
         clock: a monotonic clock, in seconds.
     """
     reading = Reading(resume_at)
@@ -127,7 +136,7 @@ async def frames(
                     yield shape.fail(on_timeout().error, None)
                     return
                 if not await listener.news(min(left_s, heartbeat_s)):
-                    yield HEARTBEAT
+                    yield shape.heartbeat() if isinstance(shape, HasHeartbeat) else HEARTBEAT
 
 
 def _end_without_answer(listener: Listener, shape: StreamShape) -> bytes | None:

@@ -15,7 +15,7 @@ from agents.llm.prompt import provider_call
 from agents.llm.reading import Reading
 from agents.llm.retry import Action, RetryDecision, decide
 from agents.llm.routing import Route
-from agents.llm.watch import Pause, Watch
+from agents.llm.watch import Lookout, Pause
 from agents.providers.faults import AuthenticationFault, ProviderFault, QuotaExhausted, Refused
 from agents.providers.port import Answer, Provider
 from agents.stores.journal import BegunCall, Cancelled, Hold
@@ -131,7 +131,7 @@ class Attempts:
         self._new_call_id = new_call_id
         self._random = random
         self._policy = policy
-        self._pause = pause
+        self._lookout = Lookout(journal, pause=pause)
 
     async def run(self, work: Work, routes: Iterable[Route]) -> Ending:
         """Return how the request ends; every call made is in `work.calls` then.
@@ -186,14 +186,11 @@ class Attempts:
         return Action.NEXT_MODEL
 
     async def _rest(self, work: Work, wait_s: float) -> None:
-        watch = self._watch(work)
+        watch = self._lookout.watch(work.hold)
         async with watch.over():
             await self._clock.sleep(wait_s)
         if watch.cancelled is not None:
             raise Cancelled(work.hold, watch.cancelled)
-
-    def _watch(self, work: Work) -> Watch:
-        return Watch(self._journal, work.hold, pause=self._pause)
 
     async def _call_if_healthy(self, work: Work, route: Route, *, has_next: bool) -> Called | None:
         if work.usable_s(self._clock.now()) <= 0:
@@ -237,7 +234,7 @@ class Attempts:
             self._providers[route.model.provider],
             work.reading,
             event=work.event,
-            watch=self._watch(work),
+            watch=self._lookout.watch(work.hold),
         )
         work.calls.append(called.booked)
         work.reading = None

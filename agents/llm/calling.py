@@ -4,7 +4,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from agents.llm.deltas import DeltaStream
+from agents.llm.deltas import DeltaPace, DeltaStream
 from agents.llm.policy import LlmPolicy
 from agents.llm.ports import Clock, DeltaSink, GuardFactory, StreamGuard
 from agents.llm.prompt import publishes_deltas
@@ -51,6 +51,11 @@ class Caller:
         self._guards = guards
         self._clock = clock
         self._policy = policy
+        self._pace = DeltaPace(
+            interval_s=policy.delta_interval_s,
+            max_interval_s=policy.delta_max_interval_s,
+            records_per_s=policy.delta_records_per_s,
+        )
 
     async def call(self, provider: Provider, reading: Reading, *, event: CacheMissed, watch: Watch) -> Called:
         """Make one call. A fault of the provider is part of what is returned.
@@ -102,7 +107,7 @@ class Caller:
                 self._deltas,
                 envelope=event.envelope,
                 attempt=reading.number,
-                interval_s=self._policy.delta_interval_s,
+                pace=self._pace,
                 max_chars=self._policy.delta_max_chars,
                 sleep=self._clock.sleep,
             ),

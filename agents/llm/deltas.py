@@ -19,18 +19,51 @@ _CLOSE_TIMEOUT_S = 5.0
 log = structlog.get_logger(__name__)
 
 
+class DeltaPace:
+    """How often streams publish: the less often, the more of them one worker writes at once.
+
+    A record costs the worker, the broker and ingest together as much as several tokens do, and a reader
+    hardly sees a difference between twenty updates a second and five. So few streams may publish nearly every
+    token, and many share a number of records a second.
+
+    Args:
+        interval_s: the shortest time between two records of a stream, in seconds.
+        max_interval_s: what it grows to at most, in seconds; beyond that all streams together publish more.
+        records_per_s: how many records all streams together publish in a second.
+    """
+
+    def __init__(self, *, interval_s: float, max_interval_s: float, records_per_s: float) -> None:
+        self._least_s = interval_s
+        self._most_s = max(interval_s, max_interval_s)
+        self._records_per_s = records_per_s
+        self._writing = 0
+
+    @property
+    def interval_s(self) -> float:
+        """The time between two records of a stream, as things are now, in seconds."""
+        return min(max(self._least_s, self._writing / self._records_per_s), self._most_s)
+
+    def begin(self) -> None:
+        """One more stream has text."""
+        self._writing += 1
+
+    def end(self) -> None:
+        """One stream less."""
+        self._writing -= 1
+
+
 class DeltaStream:
     """Publishes the text of one attempt, in order, without making the provider wait.
 
-    The first text goes out at once; what comes within `interval_s` of the last record is gathered into the
-    next one. One record is on its way at a time, so a slow broker means longer deltas, not more
+    The first text goes out at once; what comes before it is time for the next record is gathered into that
+    one. One record is on its way at a time, so a slow broker means longer deltas, not more
     memory. Where publishing fails the stream ends quietly: the reply carries the whole answer.
 
     Args:
         sink: where the records go.
         envelope: the request; its reply partition is where its watcher reads.
         attempt: the number of the call. Watchers drop the text of lower attempts.
-        interval_s: the shortest time between two records, in seconds.
+        pace: tells how often records go out.
         max_chars: a record goes out earlier when it would grow beyond this.
         sleep: waits for a number of seconds.
     """
@@ -41,7 +74,7 @@ class DeltaStream:
         *,
         envelope: Envelope,
         attempt: int,
-        interval_s: float,
+        pace: DeltaPace,
         max_chars: int,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -49,7 +82,7 @@ class DeltaStream:
         self._envelope = envelope
         self._partition = _partition(envelope)
         self._attempt = attempt
-        self._interval_s = interval_s
+        self._pace = pace
         self._max_chars = max_chars
         self._sleep = sleep
         self._waiting = ""
@@ -72,6 +105,7 @@ class DeltaStream:
         if len(self._waiting) >= self._max_chars:
             self._full.set()
         if self._worker is None:
+            self._pace.begin()
             self._worker = asyncio.create_task(self._work())
 
     async def close(self) -> None:
@@ -88,8 +122,9 @@ class DeltaStream:
         self._failed, self._waiting = True, ""
         if self._worker is not None:
             self._worker.cancel()
-            await asyncio.wait([self._worker])
-            self._worker = None
+            worker, self._worker = self._worker, None
+            self._pace.end()
+            await asyncio.wait([worker])
 
     async def _work(self) -> None:
         while not self._failed:
@@ -102,7 +137,7 @@ class DeltaStream:
 
     async def _pause(self) -> None:
         """Wait for the interval to pass, or for enough text."""
-        pause = asyncio.ensure_future(self._sleep(self._interval_s))
+        pause = asyncio.ensure_future(self._sleep(self._pace.interval_s))
         full = asyncio.ensure_future(self._full.wait())
         try:
             await asyncio.wait([pause, full], return_when=asyncio.FIRST_COMPLETED)

@@ -21,6 +21,7 @@ class LlmPolicy(msgspec.Struct, frozen=True, kw_only=True):
     `provider_timeout_s` is the longest silence: until the first token, between two tokens, and until the
     answer where it comes whole. A request's deadline may allow less: see `timeouts`.
     `provider_total_timeout_s` is the longest a streamed answer may take, however steadily it comes.
+    `delta_…`: how often pieces of streamed answers are published, see `DeltaPace`.
     `read_on_s` is how long a stream is read on whose answer was blocked.
     """
 
@@ -34,6 +35,8 @@ class LlmPolicy(msgspec.Struct, frozen=True, kw_only=True):
     breaker_threshold: int = 5
     breaker_reset_s: float = 15.0
     delta_interval_s: float = 0.03
+    delta_max_interval_s: float = 1.0
+    delta_records_per_s: float = 800.0
     delta_max_chars: int = 2_000
     read_on_s: float = 1.0
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -67,8 +67,8 @@ class CallJournal(Protocol):
         """Note how a call ended that did not bring the result."""
         ...
 
-    async def look(self, hold: Hold) -> Look:
-        """Tell whether the claim still stands and the request is still wanted."""
+    async def look(self, holds: Sequence[Hold]) -> list[Look]:
+        """Tell of each claim whether it still stands and its request is still wanted."""
         ...
 
     async def calls(self, request_id: str, *, record: str) -> NotedCalls:

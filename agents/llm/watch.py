@@ -8,7 +8,7 @@ from agents.llm.ports import CallJournal
 from agents.stores.journal import Fenced, Hold, Look
 from streams.errors import StoreUnavailable
 
-#: A cancelled call costs at most this much longer; each call in flight costs Redis one look in this time.
+#: A cancelled call costs at most this much longer, in seconds.
 INTERVAL_S = 1.0
 
 Pause = Callable[[float], Awaitable[None]]
@@ -31,25 +31,88 @@ class Stop:
             self._limit.reschedule(at)
 
 
+class Lookout:
+    """Looks, once in `INTERVAL_S`, at all the requests that a worker works on, in one round trip for many.
+
+    Args:
+        journal: knows whether claims stand, and which requests were cancelled.
+        pause: waits for a number of seconds.
+    """
+
+    def __init__(self, journal: CallJournal, *, pause: Pause) -> None:
+        self._journal = journal
+        self._pause = pause
+        self._over: dict[Watch, Stop] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    def watch(self, hold: Hold) -> "Watch":
+        """Return a watch over the work under a claim; it has not begun."""
+        return Watch(self, hold)
+
+    def begin(self, watch: "Watch", stop: Stop) -> None:
+        """Look at this one, too, and stop it where it is not wanted any more."""
+        self._over[watch] = stop
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look_out())
+
+    async def end(self, watch: "Watch") -> None:
+        """Look at this one no more."""
+        self._over.pop(watch, None)
+        if self._over or self._looking is None:
+            return
+        # It may swallow its cancellation, as `asyncio.wait_for` of Python 3.11 does: it then sees that
+        # nothing is left to look at, or, where somebody has begun meanwhile, that another one looks out.
+        looking, self._looking = self._looking, None
+        looking.cancel()
+        await asyncio.wait([looking])
+
+    async def _look_out(self) -> None:
+        me = asyncio.current_task()
+        while self._over and self._looking is me:
+            await self._pause(INTERVAL_S)
+            watches = [watch for watch in self._over if watch.seen.go_on]
+            try:
+                looks = await self._journal.look([watch.hold for watch in watches]) if watches else []
+            except StoreUnavailable:
+                continue  # not known: the results' own fence decides
+            except Exception as bug:  # noqa: BLE001  # it is not ours alone: each block raises it at its end
+                for watch in watches:
+                    watch.bug = bug
+                continue
+            for watch, look in zip(watches, looks, strict=True):
+                self._saw(watch, look)
+
+    def _saw(self, watch: "Watch", look: Look) -> None:
+        stop = self._over.get(watch)
+        if stop is None:
+            return  # it has ended meanwhile
+        watch.seen = look
+        if not look.go_on:
+            stop.within(0)
+
+
 class Watch:
     """Watches over the work on one request.
 
     Args:
-        journal: knows whether the claim stands, and whether the request was cancelled.
+        lookout: looks at all of them.
         hold: the claim.
-        pause: waits for a number of seconds.
+
+    Attributes:
+        seen: what the last look has brought.
+        bug: what has gone wrong with a look, beyond Redis being away.
     """
 
-    def __init__(self, journal: CallJournal, hold: Hold, *, pause: Pause) -> None:
-        self._journal = journal
-        self._hold = hold
-        self._pause = pause
-        self._seen = Look(holds=True)
+    def __init__(self, lookout: Lookout, hold: Hold) -> None:
+        self._lookout = lookout
+        self.hold = hold
+        self.seen = Look(holds=True)
+        self.bug: Exception | None = None
 
     @property
     def cancelled(self) -> str | None:
         """What has cancelled the request, once that was seen."""
-        return self._seen.cancelled
+        return self.seen.cancelled
 
     @asynccontextmanager
     async def over(self) -> AsyncIterator[None]:
@@ -59,28 +122,15 @@ class Watch:
             Fenced: at the end of the block, another attempt took over.
         """
         async with stoppable() as stop:
-            over = asyncio.Event()
-            looking = asyncio.create_task(self._look_out(stop, over))
+            self._lookout.begin(self, stop)
             try:
                 yield
             finally:
-                over.set()  # a look may swallow its cancellation, as `asyncio.wait_for` of Python 3.11 does
-                looking.cancel()
-                (fault,) = await asyncio.gather(looking, return_exceptions=True)
-            if isinstance(fault, Exception):
-                raise fault
-        if not self._seen.holds:
-            raise Fenced(self._hold)
-
-    async def _look_out(self, stop: Stop, over: asyncio.Event) -> None:
-        while self._seen.go_on and not over.is_set():
-            await self._pause(INTERVAL_S)
-            try:
-                self._seen = await self._journal.look(self._hold)
-            except StoreUnavailable:
-                continue  # not known: the result's own fence decides
-        if not over.is_set():
-            stop.within(0)
+                await self._lookout.end(self)
+            if self.bug is not None:
+                raise self.bug
+        if not self.seen.holds:
+            raise Fenced(self.hold)
 
 
 @asynccontextmanager

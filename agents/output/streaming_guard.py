@@ -8,6 +8,7 @@ before the first such place is final and goes out.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import regex
 
@@ -56,7 +57,13 @@ class StreamingGuard:
         user_text: str = "",
     ) -> None:
         self._policy = policy
-        self._banned = (*policy.banned, *_secret_rules(secrets))
+        secret = _secret_rules(secrets)
+        self._banned = (*policy.banned, *secret)
+        # One search for all of the policy's rules: this runs for every token of every answer. Secrets are
+        # apart, because what is put together is kept, and secrets should not be.
+        held, found = _together(policy.banned) if policy.banned else ((), ())
+        self._holds = (*held, *(rule.hold for rule in secret))
+        self._finds = (*found, *(rule.compiled for rule in secret))
         self._leak = LeakTracker(prompt) if prompt is not None else None
         self._own = frozenset(pii.canonical(user_text[s.start : s.end]) for s in pii.find(user_text))
         self._text = ""  # as the model wrote it, from self._base on
@@ -107,18 +114,25 @@ class StreamingGuard:
 
     def _advance(self, *, final: bool) -> str:
         released: list[str] = []
-        while self._block is None:
+        settled = False
+        while self._block is None and not settled:
             before = self._published, self._pii_from
-            released.append(self._step(final=final))
-            if (self._published, self._pii_from) == before:
-                break
+            text, settled = self._step(final=final)
+            released.append(text)
+            settled = settled or (self._published, self._pii_from) == before
         self._trim()
         self._parts += released
         return "".join(released)
 
-    def _step(self, *, final: bool) -> str:
+    def _step(self, *, final: bool) -> tuple[str, bool]:
+        """Decide what can be decided; return what that releases, and whether another step would find nothing.
+
+        Only a span changes what is left to decide: what it covers is masked, and it may end after the limit.
+        Without one, the next step would have the same limit, and nothing before it.
+        """
         limit = self._undecided_from(final=final)
-        spans = [span for span in self._spans() if span.start < limit]
+        found = self._spans()
+        spans = [span for span in found if span.start < limit]
         block = min(self._blocks(spans, limit), key=lambda b: b.at, default=None)
         end = block.at if block else limit
         spans = [span for span in spans if span.start < end]
@@ -126,14 +140,14 @@ class StreamingGuard:
         if crossing is not None:
             end = crossing.start
         self._block = block
-        return self._publish(end, [span for span in spans if span.end <= end])
+        return self._publish(end, [span for span in spans if span.end <= end]), not found
 
     def _undecided_from(self, *, final: bool) -> int:
         """Return the first place about which text to come could still decide."""
         end = self._base + len(self._text)
         if final:
             return end
-        holds = [self._partial(rule.hold, self._published) for rule in self._banned]
+        holds = [self._partial(hold, self._published) for hold in self._holds]
         holds.append(self._partial(HOLD, self._pii_from))
         if self._leak is not None:
             holds.append(self._leak.hold_from())
@@ -153,10 +167,12 @@ class StreamingGuard:
 
     def _blocks(self, spans: Iterable[PiiSpan], limit: int) -> Iterable[_Block]:
         """Yield what blocks before `limit`, the strictest kind first (the first of equals wins)."""
-        for rule in self._banned:
-            match = rule.compiled.search(self._text, self._published - self._base)
-            if match and match.start() + self._base < limit:
-                yield _Block(match.start() + self._base, rule.id)
+        start = self._published - self._base
+        if any(find.search(self._text, start) for find in self._finds):
+            for rule in self._banned:
+                match = rule.compiled.search(self._text, start)
+                if match and match.start() + self._base < limit:
+                    yield _Block(match.start() + self._base, rule.id)
         if self._leak is not None and self._leak.leak_at is not None and self._leak.leak_at < limit:
             yield _Block(self._leak.leak_at, "prompt_leak")
         for span in spans:
@@ -189,3 +205,13 @@ class StreamingGuard:
 def _secret_rules(secrets: Sequence[str]) -> list[BannedRule]:
     kept = (secret.strip() for secret in secrets)
     return [BannedRule(id="secret_leak", pattern=regex.escape(secret)) for secret in kept if secret]
+
+
+@lru_cache(maxsize=16)
+def _together(
+    rules: tuple[BannedRule, ...],
+) -> tuple[tuple["regex.Pattern[str]"], tuple["regex.Pattern[str]"]]:
+    """Return one pattern that holds back, and one that finds, what any of the rules does."""
+    holds = "|".join(rule.hold.pattern for rule in rules)
+    finds = "|".join(f"(?:{rule.pattern})" for rule in rules)
+    return (regex.compile(holds, regex.IGNORECASE),), (regex.compile(finds, regex.IGNORECASE),)

@@ -19,7 +19,8 @@ class BannedRule:
     """A phrase that no answer may hold.
 
     `pattern` must be bounded in length and must not look ahead: the stream is released from the first
-    place where no match can begin any more.
+    place where no match can begin any more. It must not refer to groups by number: all rules of a policy are
+    searched for at once.
     """
 
     id: str

@@ -4,9 +4,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from anthropic.types import Message, RawMessageStreamEvent
-from anthropic.types import Usage as AnthropicUsage
 
+from agents.providers.anthropic_shapes import (
+    Block,
+    BlockDelta,
+    BlockStart,
+    Message,
+    MessageDelta,
+    MessageStart,
+    Piece,
+    ReportedUsage,
+    read_event,
+)
 from agents.providers.faults import ConnectionLost, Malformed
 from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
 from agents.providers.usage import estimate
@@ -28,26 +37,30 @@ def finish_reason(stop_reason: str) -> str:
     return _FINISH.get(stop_reason, stop_reason)
 
 
-def read_usage(usage: AnthropicUsage) -> Usage:
+def read_usage(usage: ReportedUsage) -> Usage:
     """Return the usage in our terms.
 
     Anthropic's `input_tokens` are those that neither came from the cache nor went into it; ours are all.
     """
     cached = usage.cache_read_input_tokens or 0
     return Usage(
-        input_tokens=usage.input_tokens + cached + (usage.cache_creation_input_tokens or 0),
-        output_tokens=usage.output_tokens,
+        input_tokens=(usage.input_tokens or 0) + cached + (usage.cache_creation_input_tokens or 0),
+        output_tokens=usage.output_tokens or 0,
         cached_tokens=cached,
     )
 
 
-def read_answer(message: object) -> Answer:
-    """Return a whole answer.
+def read_answer(data: object) -> Answer:
+    """Return a whole answer from its JSON.
 
     Raises:
         Malformed: it is not a message.
     """
-    if not isinstance(message, Message) or not message.stop_reason:
+    try:
+        message = msgspec.convert(data, Message, strict=False)
+    except msgspec.ValidationError as fault:
+        raise Malformed(f"the answer is not a message: {fault}") from fault
+    if not message.stop_reason:
         raise Malformed("the answer is not a message with a stop_reason")
     tools = [
         _tool_call(block.id, block.name, msgspec.json.encode(block.input).decode())
@@ -55,7 +68,7 @@ def read_answer(message: object) -> Answer:
         if block.type == "tool_use"
     ]
     return Answer(
-        text="".join(block.text for block in message.content if block.type == "text"),
+        text="".join(block.text or "" for block in message.content if block.type == "text"),
         model=message.model,
         finish_reason=finish_reason(message.stop_reason),
         usage=read_usage(message.usage),
@@ -82,30 +95,38 @@ class AnthropicAssembly:
         self.chunks = 0
         self.opened = False
 
-    def feed(self, event: RawMessageStreamEvent) -> Iterator[ProviderEvent]:
-        """Take the next event, and yield what it brings."""
+    def feed(self, data: object) -> Iterator[ProviderEvent]:
+        """Take the JSON of the next event, and yield what it brings.
+
+        Raises:
+            TypeError: it is no event.
+            msgspec.ValidationError: it is not of the documented shape.
+        """
         self.chunks += 1
-        match event.type:
-            case "message_start":
+        match read_event(data):
+            case BlockDelta(index=index, delta=delta):
+                yield from self._goes_on(index, delta)
+            case BlockStart(index=index, content_block=block):
+                yield from self._begins(index, block)
+            case MessageStart(message=message):
                 # Its output count is a placeholder: nothing is written yet.
-                started = read_usage(event.message.usage)
-                self.model = event.message.model
-                self._usage = msgspec.structs.replace(started, output_tokens=0)
+                self.model = message.model
+                self._usage = msgspec.structs.replace(read_usage(message.usage), output_tokens=0)
                 yield UsageKnown(self._usage, self.model)
-            case "content_block_start":
-                block = event.content_block
-                if block.type == "tool_use":
-                    self._tools[event.index] = _tool_call(block.id, block.name, "")
-                elif block.type == "text" and block.text:
-                    yield self._said(block.text)
-            case "content_block_delta":
-                delta = event.delta
-                if delta.type == "text_delta" and delta.text:
-                    yield self._said(delta.text)
-                elif delta.type == "input_json_delta":
-                    self._tools[event.index]["function"]["arguments"] += delta.partial_json
-            case "message_delta":
-                yield self._ended(event.delta.stop_reason, event.usage.output_tokens)
+            case MessageDelta(delta=ending, usage=usage):
+                yield self._ended(ending.stop_reason, usage.output_tokens or 0)
+
+    def _begins(self, index: int, block: Block) -> Iterator[ProviderEvent]:
+        if block.type == "tool_use":
+            self._tools[index] = _tool_call(block.id, block.name, "")
+        elif block.type == "text" and block.text:
+            yield self._said(block.text)
+
+    def _goes_on(self, index: int, delta: Piece) -> Iterator[ProviderEvent]:
+        if delta.type == "text_delta" and delta.text:
+            yield self._said(delta.text)
+        elif delta.type == "input_json_delta":
+            self._tools[index]["function"]["arguments"] += delta.partial_json
 
     def _said(self, text: str) -> TextDelta:
         self._text.append(text)

@@ -5,13 +5,13 @@ from typing import Any
 
 import anthropic
 import httpx2
-from anthropic import AsyncAnthropic, AsyncStream
-from anthropic.types import Message, RawMessageStreamEvent
+from anthropic import AsyncAnthropic, AsyncStream, DefaultAioHttpClient
 
 from agents.providers.anthropic_assembly import AnthropicAssembly, read_answer
 from agents.providers.anthropic_prompt import request_body
 from agents.providers.faults import ProviderFault
 from agents.providers.http_faults import (
+    CONNECTIONS,
     connection_fault,
     http_timeout,
     malformed,
@@ -40,7 +40,9 @@ class AnthropicMessages:
     name = ProviderName.ANTHROPIC
 
     def __init__(self, *, api_key: str, base_url: str | None = None) -> None:
-        self._client = AsyncAnthropic(api_key=api_key, base_url=base_url, max_retries=0)
+        # The client's own second HTTP transport: it reads an event in two thirds of the first one's time.
+        http = DefaultAioHttpClient(limits=CONNECTIONS)
+        self._client = AsyncAnthropic(api_key=api_key, base_url=base_url, max_retries=0, http_client=http)
 
     async def complete(self, call: ProviderCall) -> Answer:
         """Return the whole answer.
@@ -75,19 +77,19 @@ class AnthropicMessages:
         await self._client.close()
 
     # The client's `post` rather than its `messages.create`: that one takes no temperature, and warns at every
-    # call to a model that is to be retired.
+    # call to a model that is to be retired. And plain JSON rather than its models: see `anthropic_shapes`.
 
-    async def _post(self, call: ProviderCall, body: dict[str, Any]) -> Message:
-        return await self._client.post(_PATH, cast_to=Message, body=body, options=_options(call))
+    async def _post(self, call: ProviderCall, body: dict[str, Any]) -> object:
+        return await self._client.post(_PATH, cast_to=object, body=body, options=_options(call))
 
-    async def _open(self, call: ProviderCall, body: dict[str, Any]) -> AsyncStream[RawMessageStreamEvent]:
+    async def _open(self, call: ProviderCall, body: dict[str, Any]) -> AsyncStream[object]:
         return await self._client.post(
             _PATH,
-            cast_to=Message,
+            cast_to=object,
             body={**body, "stream": True},
             options=_options(call),
             stream=True,
-            stream_cls=AsyncStream[RawMessageStreamEvent],
+            stream_cls=AsyncStream[object],
         )
 
 
@@ -99,7 +101,7 @@ def _options(call: ProviderCall) -> Any:
 def _fault(error: Exception, call: ProviderCall, chunks: int) -> ProviderFault:
     match error:
         case anthropic.APITimeoutError():
-            return timeout_fault(error.__cause__, call.timeouts)
+            return timeout_fault(error.__cause__, call.timeouts, chunks)
         case anthropic.APIConnectionError():
             return connection_fault(error.__cause__ or error, chunks)
         case anthropic.APIStatusError():

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+import aiohttp
 import httpx2
 
 from agents.providers.faults import (
@@ -28,6 +29,10 @@ from agents.providers.port import Timeouts
 
 #: What parsing raises on JSON that is broken, or is not of the documented shape.
 PARSE_ERRORS = (ValueError, TypeError, AttributeError, LookupError)
+
+#: More than a worker ever opens: what bounds its calls is how many it has in flight. Idle connections are
+#: closed after a few seconds.
+CONNECTIONS = httpx2.Limits(max_connections=10_000)
 
 _QUOTA = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached"})
 _OVERLOADED = frozenset({"overloaded_error", "service_unavailable_error"})
@@ -113,11 +118,25 @@ def _number(value: str | None) -> float | None:
     return number if number is not None and 0 <= number < float("inf") else None
 
 
-def timeout_fault(cause: BaseException | None, timeouts: Timeouts) -> ProviderTimeout:
-    """Return the fault for a timeout that the HTTP client noticed before we did."""
+def timeout_fault(cause: BaseException | None, timeouts: Timeouts, after_chunks: int) -> ProviderFault:
+    """Return the fault for what the HTTP client calls a timeout, and noticed before we did."""
+    broken = _broken_connection(cause)
+    if broken is not None:
+        return connection_fault(broken, after_chunks)
     if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
         return ProviderTimeout("connect", after_s=timeouts.connect_s)
     return ProviderTimeout("total", after_s=timeouts.total_s)
+
+
+def _broken_connection(cause: BaseException | None) -> BaseException | None:
+    """Return why a connection failed, where that is what happened.
+
+    The clients' transport has one name, `ConnectTimeout`, for each connection that fails, late or refused.
+    """
+    first = cause.__cause__ if cause is not None else None
+    if isinstance(first, aiohttp.ClientConnectionError) and not isinstance(first, TimeoutError):
+        return first
+    return None
 
 
 def connection_fault(cause: BaseException, after_chunks: int) -> ConnectionLost:
@@ -136,10 +155,9 @@ def answer_was_begun(error: BaseException) -> bool:
 
     Its output cannot be counted any more.
     """
-    cause = error.__cause__ or error
-    if isinstance(cause, httpx2.TransportError):
-        # The HTTP client has one exception for both; no response at all says "without sending a response".
-        return isinstance(cause, httpx2.RemoteProtocolError) and "message body" in str(cause)
+    for each in (error, error.__cause__):
+        if isinstance(each, httpx2.TransportError):
+            return isinstance(each.__cause__, aiohttp.ClientPayloadError)  # the body broke off
     return isinstance(error, Malformed | ValueError | TypeError | AttributeError | LookupError)
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
+import msgspec
 
 from agents.providers.faults import ConnectionLost, Malformed
+from agents.providers.openai_shapes import Chunk, Completion, ReportedUsage, ToolPiece
 from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
 from agents.providers.usage import estimate
 from streams.events import Usage
@@ -16,7 +15,7 @@ from streams.events import Usage
 _FINISH = {"function_call": "tool_calls"}
 
 
-def read_usage(usage: CompletionUsage | None) -> Usage | None:
+def read_usage(usage: ReportedUsage | None) -> Usage | None:
     """Return the usage as the provider reports it."""
     if usage is None or usage.prompt_tokens is None:
         return None
@@ -32,21 +31,29 @@ def read_usage(usage: CompletionUsage | None) -> Usage | None:
 def read_answer(completion: object, call: ProviderCall) -> Answer:
     """Return a whole answer.
 
+    Args:
+        completion: the answer's JSON.
+        call: what it answers.
+
     Raises:
         Malformed: it is not a chat completion.
     """
-    if not isinstance(completion, ChatCompletion) or not completion.choices:
+    try:
+        whole = msgspec.convert(completion, Completion, strict=False)
+    except msgspec.ValidationError as fault:
+        raise Malformed(f"the answer is not a chat completion: {fault}") from fault
+    if not whole.choices:
         raise Malformed("the answer is not a chat completion with a choice")
-    choice = completion.choices[0]
+    choice = whole.choices[0]
     text = choice.message.content or choice.message.refusal or ""
-    tools = tuple(tool.to_dict() for tool in choice.message.tool_calls or ())
+    tools = choice.message.tool_calls or ()
     if not choice.finish_reason:
         raise Malformed("the answer has no finish_reason")
     return Answer(
         text=text,
-        model=completion.model or call.model,
+        model=whole.model or call.model,
         finish_reason=_FINISH.get(choice.finish_reason, choice.finish_reason),
-        usage=read_usage(completion.usage)
+        usage=read_usage(whole.usage)
         or estimate(input_tokens=call.input_tokens, text=text, tool_calls=tools),
         tool_calls=tools,
     )
@@ -71,15 +78,23 @@ class OpenAIAssembly:
         self.chunks = 0
         self.opened = False
 
-    def feed(self, chunk: ChatCompletionChunk) -> Iterator[ProviderEvent]:
-        """Take the next chunk, and yield what it brings."""
+    def feed(self, data: object) -> Iterator[ProviderEvent]:
+        """Take the JSON of the next chunk, and yield what it brings.
+
+        Raises:
+            msgspec.ValidationError: it is not of the documented shape.
+        """
         self.chunks += 1
+        chunk = msgspec.convert(data, Chunk, strict=False)
         self.model = chunk.model or self.model
-        for choice in chunk.choices[:1]:
+        for choice in (chunk.choices or ())[:1]:
             self._finish = choice.finish_reason or self._finish
-            for tool in choice.delta.tool_calls or ():
+            said = choice.delta
+            if said is None:
+                continue
+            for tool in said.tool_calls or ():
                 self._add_tool(tool)
-            text = choice.delta.content or choice.delta.refusal
+            text = said.content or said.refusal
             if text:
                 self._text.append(text)
                 yield TextDelta(text)
@@ -88,9 +103,9 @@ class OpenAIAssembly:
             self._usage = usage
             yield UsageKnown(usage, self.model or self._call.model)
 
-    def _add_tool(self, piece: ChoiceDeltaToolCall) -> None:
+    def _add_tool(self, piece: ToolPiece) -> None:
         tool = self._tools.setdefault(
-            piece.index, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+            piece.index or 0, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
         )
         tool["id"] = piece.id or tool["id"]
         if piece.function is not None:

@@ -27,24 +27,35 @@ return answer
 """
 
 # An entry that is missing was lost with Redis's data: it counts as the caller's, and is written again.
-_FENCE = """
-local key, record, attempt = KEYS[1], ARGV[1], ARGV[2]
-local holder = redis.call('HMGET', key, 'record', 'attempt')
-local fenced = holder[1] and (holder[1] ~= record or holder[2] ~= attempt)
+_STANDING = """
+local function standing(key, record, attempt)
+  local holder = redis.call('HMGET', key, 'record', 'attempt')
+  return holder, holder[1] and (holder[1] ~= record or holder[2] ~= attempt)
+end
 """
 
 # Whoever cancelled the request before its latest replay did not mean this run of it.
-_CANCELLED = """
-local standing = redis.call('HMGET', KEYS[2], 'cancelled', 'replay')
-local cancelled = standing[1]
-if tonumber(ARGV[3]) > tonumber(standing[2] or 0) then cancelled = false end
+_CANCELLING = """
+local function cancelling(key, replay)
+  local found = redis.call('HMGET', key, 'cancelled', 'replay')
+  return tonumber(replay) <= tonumber(found[2] or 0) and found[1]
+end
 """
+
+_FENCE = (
+    _STANDING
+    + """
+local key, record, attempt = KEYS[1], ARGV[1], ARGV[2]
+local holder, fenced = standing(key, record, attempt)
+"""
+)
 
 BEGIN = (
     _FENCE
-    + _CANCELLED
+    + _CANCELLING
     + """
 if fenced then return {0} end
+local cancelled = cancelling(KEYS[2], ARGV[3])
 if cancelled then return {-1, cancelled} end
 local call, after, deadline, ttl = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
 redis.call('HSET', key, 'record', record, 'attempt', attempt, 'deadline', deadline)
@@ -64,7 +75,19 @@ return 1
 """
 )
 
-LOOK = _FENCE + _CANCELLED + "return {fenced and 1 or 0, cancelled}"
+# Two keys and three arguments for each claim.
+LOOK = (
+    _STANDING
+    + _CANCELLING
+    + """
+local looks = {}
+for i = 1, #KEYS / 2 do
+  local _, fenced = standing(KEYS[2 * i - 1], ARGV[3 * i - 2], ARGV[3 * i - 1])
+  looks[i] = {fenced and 1 or 0, cancelling(KEYS[2 * i], ARGV[3 * i])}
+end
+return looks
+"""
+)
 
 # What a worker that has run into a bug may book: nothing once another record holds the request.
 CALLS = """

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from ingest.api.asking import answer_json, answer_stream, ask_of, deadline_header, raise_for, user_header
 from ingest.auth import CallerDep
 from ingest.body import decode_body, read_body
+from ingest.errors import invalid
 from ingest.keys import Caller
 from ingest.openai_schemas import CompletionBody, completion_request
 from ingest.openai_shape import CompletionStream, completion, with_flat_fields
@@ -19,6 +20,8 @@ from streams.events import Reply
 router = APIRouter(tags=["OpenAI-compatible"])
 
 _BODY = body_of(CompletionBody)
+#: `developer` is what OpenAI calls `system` now.
+_BEGINNERS = ("system", "developer", "user")
 
 
 @router.post("/v1/chat/completions", openapi_extra=_BODY)
@@ -30,20 +33,22 @@ async def chat_completions(request: Request, caller: CallerDep, services: Servic
 @router.post("/api/v1/chat/completions", openapi_extra=_BODY)
 async def course_completions(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Do the same, and add the flat fields `content` and `latency_ms`."""
-    return await _complete(request, caller, services, flat=True)
+    return await _complete(request, caller, services, course=True)
 
 
 @router.post("/api/v1/chat/completions/stream", openapi_extra=_BODY)
 async def course_completions_stream(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Stream the answer, whatever the body says about `stream`."""
-    return await _complete(request, caller, services, stream=True)
+    return await _complete(request, caller, services, course=True, stream=True)
 
 
 async def _complete(
-    request: Request, caller: Caller, services: Services, *, flat: bool = False, stream: bool = False
+    request: Request, caller: Caller, services: Services, *, course: bool = False, stream: bool = False
 ) -> Response:
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
     body = decode_body(data, CompletionBody)
+    if course:
+        _check_as_the_course_does(body)
     wanted = completion_request(
         body,
         user_header=user_header(request),
@@ -57,10 +62,27 @@ async def _complete(
     def render(reply: Reply, latency_ms: float) -> dict[str, Any]:
         raise_for(reply)
         answer = completion(reply, created=created, fallback_model=model, latency_ms=latency_ms)
-        return with_flat_fields(answer, reply, latency_ms=latency_ms) if flat else answer
+        return with_flat_fields(answer, reply, latency_ms=latency_ms) if course else answer
 
     if not wanted.stream:
         return await answer_json(request, ask, services, render)
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     shape = CompletionStream(ask.request_id, model=model, created=created, include_usage=include_usage)
     return await answer_stream(request, ask, services, shape, render)
+
+
+def _check_as_the_course_does(body: CompletionBody) -> None:
+    """Check what the week-1 course checks beyond OpenAI's rules.
+
+    Raises:
+        ApiError: 400, a conversation that begins with an answer, or a message without text.
+    """
+    if body.messages[0].role not in _BEGINNERS:
+        raise invalid(
+            f"the first message must be of the role system or user, not {body.messages[0].role}",
+            param="messages[0].role",
+        )
+    for index, message in enumerate(body.messages):
+        if not message.text and not message.tool_calls and message.role != "tool":
+            where = f"messages[{index}].content"
+            raise invalid(f"{where} must have at least one character", param=where)

@@ -1,11 +1,23 @@
-"""The chat page as its user sees it, through Playwright."""
+"""The chat page as its user sees it, through Playwright, and the fixtures of the tests that use it."""
 
+import shutil
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
+
+import pytest
 
 from tests.acceptance.conftest import System
 
 WAIT_MS = 20_000
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+WRITING = '.turn[data-state="streaming"]'
+STORY = " ".join(["The river drives the mill, and the mill grinds the corn."] * 6)
+#: Some eighty tokens, in three to four seconds.
+SLOWLY: dict[str, Any] = {
+    "latency": {"first_token_ms": 100, "tokens_per_second": 25},
+    "answers": [{"prompt_matches": ".", "text": STORY}],
+}
 
 
 class Chat:
@@ -59,3 +71,36 @@ class Chat:
     def streams(self) -> list[Any]:
         """Every time that the browser has opened a stream."""
         return [each for each in self.requests if "/events" in each.url]
+
+
+@pytest.fixture(scope="module", name="browser")
+def chromium(system: System) -> Iterator[Any]:
+    """A browser, for all tests here; the system first, because Playwright's loop stays open meanwhile."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on the PATH: on Debian and Ubuntu, apt-get install chromium")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="scripts/environment dev installs playwright"
+    )
+    with playwright.sync_playwright() as driver:
+        # Chromium's sandbox needs a user other than root, which CI has not; it sees only our own page.
+        launched = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(name="empty")
+def empty_page(browser: Any, healthy: System) -> Iterator[Chat]:
+    """A fresh tab that has not gone anywhere; at the end it has seen no fault and nobody else's server."""
+    context = browser.new_context()
+    chat = Chat(context.new_page(), healthy)
+    yield chat
+    context.close()
+    assert not chat.faults
+    assert {each.url.startswith(f"{healthy.endpoints.ingest}/") for each in chat.requests} == {True}
+
+
+@pytest.fixture(name="chat")
+def chat_page(empty: Chat) -> Chat:
+    """The page, with its key."""
+    empty.open(empty.system.endpoints.api_key)
+    return empty

@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import httpx
@@ -17,6 +17,7 @@ import pytest
 from bench.event_stream import Follower
 from headrace.embedded.ports import free_port
 from headrace.up.home import Home
+from ingest.resume import Marker
 from tests.acceptance.conftest import System, clean_environ, unique, wait_for
 
 pytestmark = pytest.mark.acceptance
@@ -27,6 +28,9 @@ ANSWER = " ".join(
     for number in range(1, 9)
 )
 _PACE = 40
+_AT_ONCE = 2_000
+#: So slow that a process can be stopped before the answer has ended.
+_SLOWER_PACE = 25
 #: So slow that a process can be started again before the answer has ended.
 _SLOW_PACE = 16
 _TIMEOUT_S = 60.0
@@ -75,9 +79,23 @@ async def gather(awaitables: Iterable[Awaitable[Any]]) -> list[Any]:
         return list(await asyncio.gather(*awaitables))
 
 
+class Replica(NamedTuple):
+    """A second ingest."""
+
+    base: str
+    process: subprocess.Popen[bytes]
+
+
+@pytest.fixture(scope="module")
+def replica(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+    """Another ingest, started once: it takes as long as the tests. The last of them stops it."""
+    with second_replica(system, tmp_path_factory.mktemp("replica")) as running:
+        yield running
+
+
 @contextmanager
-def second_replica(system: System, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run another ingest, which reads every other partition, and yield its address."""
+def second_replica(system: System, tmp_path: Path) -> Iterator[Replica]:
+    """Run another ingest, which reads every other partition."""
     port = free_port()
     given = {
         "KAFKA_BOOTSTRAP": system.endpoints.kafka,
@@ -96,7 +114,7 @@ def second_replica(system: System, tmp_path: Path) -> Iterator[tuple[str, subpro
         )
         try:
             assert wait_for(lambda: ready(base), 60), (tmp_path / "ingest-1.log").read_text()[-2000:]
-            yield base, process
+            yield Replica(base, process)
         finally:
             process.kill()
             process.wait(timeout=10)
@@ -139,26 +157,33 @@ async def test_one_event_a_connection(slow: System, session: aiohttp.ClientSessi
     assert client.drops >= len(client.ids) - 1 > 20
 
 
-async def test_every_place_of_an_answer_that_has_ended(slow: System, session: aiohttp.ClientSession) -> None:
-    """By header and by parameter: exactly the characters after it, then `done`; never a reset."""
-    whole = Follower(session, submit(slow))
-    await gather([whole.read_to_the_end([slow.endpoints.ingest])])
+async def test_every_place_of_an_answer_that_has_ended(
+    healthy: System, session: aiohttp.ClientSession
+) -> None:
+    """By header and by parameter: exactly the characters after it, then `done`; never a reset.
+
+    Every id that the stream had, and others in between: an id may stand after any character.
+    """
+    system = _at_pace(healthy, _AT_ONCE)
+    whole = Follower(session, submit(system))
+    await gather([whole.read_to_the_end([system.endpoints.ingest])])
     assert whole.text == ANSWER
+    places = {Marker(ANSWER[:at]).event_id for at in range(1, len(ANSWER), 5)} | set(whole.ids)
 
     async def come_back(event_id: str, *, as_parameter: bool) -> None:
         client = Follower(session, whole.request_id)
         client.last_event_id = event_id
-        assert await client.read(slow.endpoints.ingest, as_parameter=as_parameter)
+        assert await client.read(system.endpoints.ingest, as_parameter=as_parameter)
         assert client.text == ANSWER[int(event_id.partition("-")[0]) :]
         assert client.resets == 0
         assert client.reply is not None
         assert client.reply["content"] == ANSWER
 
     for as_parameter in (False, True):
-        await gather(come_back(each, as_parameter=as_parameter) for each in whole.ids)
+        await gather(come_back(each, as_parameter=as_parameter) for each in places)
     other = Follower(session, whole.request_id)
     other.last_event_id = f"{len(ANSWER) // 2}-0123456789ab"
-    assert await other.read(slow.endpoints.ingest)
+    assert await other.read(system.endpoints.ingest)
     assert (other.text, other.resets) == (ANSWER, 1)
 
 
@@ -194,12 +219,11 @@ async def test_ingest_is_killed_in_the_middle(healthy: System, session: aiohttp.
     assert all(each.drops for each in clients)
 
 
-async def test_two_replicas_in_turn(slow: System, session: aiohttp.ClientSession, tmp_path: Path) -> None:
+async def test_two_replicas_in_turn(slow: System, session: aiohttp.ClientSession, replica: Replica) -> None:
     """Requests of all partitions, each followed on one replica after the other, three events at a time."""
-    with second_replica(slow, tmp_path) as (base, _):
-        clients = [Follower(session, submit(slow)) for _ in range(12)]
-        bases = [slow.endpoints.ingest, base]
-        await gather(each.read_to_the_end(bases, events=3) for each in clients)
+    clients = [Follower(session, submit(slow)) for _ in range(12)]
+    bases = [slow.endpoints.ingest, replica.base]
+    await gather(each.read_to_the_end(bases, events=3) for each in clients)
     assert {each.text for each in clients} == {ANSWER}
     assert {each.resets for each in clients} == {0}
     # Without the deltas of the other replica's partitions all would come at the end, in one connection.
@@ -207,20 +231,19 @@ async def test_two_replicas_in_turn(slow: System, session: aiohttp.ClientSession
 
 
 async def test_a_replica_that_stops_sends_its_followers_elsewhere(
-    healthy: System, session: aiohttp.ClientSession, tmp_path: Path
+    healthy: System, session: aiohttp.ClientSession, replica: Replica
 ) -> None:
     """Their streams end cleanly at once, without `done`; the process does not wait for the answers."""
-    system = _at_pace(healthy, _SLOW_PACE)
-    with second_replica(system, tmp_path) as (base, process):
-        clients = [Follower(session, submit(system)) for _ in range(6)]
-        connections = [asyncio.create_task(each.read(base)) for each in clients]
-        async with asyncio.timeout(_TIMEOUT_S):
-            while min(len(each.text) for each in clients) < 30:
-                await asyncio.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        assert await gather(connections) == [False] * len(clients)
-        assert process.wait(timeout=15) == 0
-        assert {status(system, each.request_id) for each in clients} == {"running"}
-        await gather(each.read_to_the_end([system.endpoints.ingest]) for each in clients)
+    system = _at_pace(healthy, _SLOWER_PACE)
+    clients = [Follower(session, submit(system)) for _ in range(6)]
+    connections = [asyncio.create_task(each.read(replica.base)) for each in clients]
+    async with asyncio.timeout(_TIMEOUT_S):
+        while min(len(each.text) for each in clients) < 30:
+            await asyncio.sleep(0.05)
+    replica.process.send_signal(signal.SIGTERM)
+    assert await gather(connections) == [False] * len(clients)
+    assert replica.process.wait(timeout=15) == 0
+    assert {status(system, each.request_id) for each in clients} == {"running"}
+    await gather(each.read_to_the_end([system.endpoints.ingest]) for each in clients)
     assert {each.text for each in clients} == {ANSWER}
     assert {each.resets for each in clients} == {0}

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ingest.errors import timed_out
 from ingest.outcomes import api_error, as_repeat, error_of, is_blocked_output, status_of
 from streams.events import ErrorInfo, Reply, Status
 from tests.ingest.fakes import answered, blocked, failed
@@ -55,6 +56,14 @@ def test_a_failed_reply_without_an_error_still_has_one() -> None:
     error = error_of(Reply(request_id="r", status=Status.FAILED))
     assert error is not None
     assert status_of(error) == 500
+
+
+@pytest.mark.parametrize("param", [None, "deadline_ms"], ids=["queue", "llm_stage"])
+def test_a_deadline_that_has_passed_is_named_wherever_it_was_noticed(param: str | None) -> None:
+    """Every 504 has the same `param`: that of ingest's own clock too."""
+    error = error_of(failed("timeout_error", "deadline_exceeded", param=param))
+    assert error is not None
+    assert error.param == timed_out("r", 1).error.param == "deadline_ms"
 
 
 def test_a_cancelled_request_is_an_error() -> None:

@@ -8,6 +8,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
+from ingest.anthropic_shape import MessageStream
 from ingest.chat_shape import ChatStream, RequestEvents
 from ingest.errors import timed_out
 from ingest.openai_shape import CompletionStream
@@ -65,6 +66,27 @@ async def test_a_silent_request_gets_heartbeats_until_it_is_given_up() -> None:
     assert sent[:3] == [HEARTBEAT] * 3
     assert events(sent[3].decode())[0][1]["error"]["code"] == "deadline_exceeded"
     assert len(sent) == 4
+
+
+async def test_a_silent_messages_stream_gets_pings() -> None:
+    """Anthropic's own event for silence, after `message_start`, and before there is any block."""
+    shape = MessageStream("r-1", model="gpt-4o")
+    listener = _listener()
+    stream = frames(
+        listener,
+        shape,
+        give_up_at=60.0,
+        on_timeout=lambda: timed_out("r-1", 5),
+        heartbeat_s=0.0,
+        clock=lambda: 0.0,
+    )
+    names = [name for _ in range(3) for name, _ in events((await anext(stream)).decode())]
+    assert names == ["message_start", "ping", "ping"]
+    listener.settle(answered())
+    rest = events(b"".join([frame async for frame in stream]).decode())
+    assert "".join(data["delta"]["text"] for name, data in rest if name == "content_block_delta") == (
+        "Paris is the capital."
+    )
 
 
 @pytest.mark.parametrize("shape", [ChatStream("r-1"), RequestEvents("r-1"), _openai()])

@@ -1,7 +1,7 @@
 """A clock that does not wait, a provider with a script, and a journal, a sink and a guard in memory."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
@@ -145,6 +145,7 @@ class FakeJournal:
         self.begun: list[BegunCall] = []
         self.away_for: dict[str, int] = {}
         self.cancelled: dict[str, str] = {}
+        self.looks: list[list[str]] = []
 
     def _step(self, name: str) -> None:
         if self.away_for.get(name, 0):
@@ -198,12 +199,16 @@ class FakeJournal:
         self._step("end_call")
         self.entries[hold.request_id]["ended"][ended.attempt] = ended
 
-    async def look(self, hold: Hold) -> Look:
+    async def look(self, holds: Sequence[Hold]) -> list[Look]:
         self._step("look")
-        return Look(
-            holds=self.entries[hold.request_id]["hold"] == hold,
-            cancelled=self.cancelled.get(hold.request_id),
-        )
+        self.looks.append([hold.request_id for hold in holds])
+        return [
+            Look(
+                holds=self.entries[hold.request_id]["hold"] == hold,
+                cancelled=self.cancelled.get(hold.request_id),
+            )
+            for hold in holds
+        ]
 
     async def calls(self, request_id: str, *, record: str) -> NotedCalls:
         self._step("calls")

@@ -1,6 +1,7 @@
 """The LLM stage and requests that are cancelled: before, between and within their calls."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 
@@ -8,7 +9,7 @@ import pytest
 
 from agents.providers.faults import ConnectionLost, RateLimited, ServerFault
 from agents.providers.port import TextDelta, UsageKnown
-from agents.stores.journal import Look
+from agents.stores.journal import Hold, Look
 from streams.events import Completed, OutcomeReached, Status, Usage
 from tests.agents.llm.fakes import (
     HANGS,
@@ -159,7 +160,7 @@ async def test_a_bug_in_the_watch_is_no_silence() -> None:
     """It comes out of the stage, and is salvaged there like any other."""
     journal = FakeJournal()
 
-    async def look(hold: object) -> object:
+    async def look(holds: object) -> object:
         raise TypeError("a bug")
 
     journal.look = look  # type: ignore[method-assign]
@@ -180,12 +181,12 @@ async def test_a_look_that_swallows_its_cancellation_holds_nothing_up() -> None:
     journal = FakeJournal()
     looks = 0
 
-    async def look(hold: object) -> Look:
+    async def look(holds: Sequence[Hold]) -> list[Look]:
         nonlocal looks
         looks += 1
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        return Look(holds=True)
+        return [Look(holds=True) for _ in holds]
 
     journal.look = look  # type: ignore[assignment, method-assign]
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from agents.llm import deltas
-from agents.llm.deltas import DeltaStream
+from agents.llm.deltas import DeltaPace, DeltaStream
 from streams.codec import header
 from streams.publisher import Emit, Position
 from tests.agents.llm.fakes import FakeSink, missed
@@ -20,14 +20,22 @@ async def at_once(_seconds: float) -> None:
     await asyncio.sleep(0)
 
 
+def pace() -> DeltaPace:
+    return DeltaPace(interval_s=0.03, max_interval_s=1.0, records_per_s=100)
+
+
 def stream(
-    sink: FakeSink, *, sleep: Callable[[float], Awaitable[None]] = never, max_chars: int = 100
+    sink: FakeSink,
+    *,
+    sleep: Callable[[float], Awaitable[None]] = never,
+    max_chars: int = 100,
+    shared: DeltaPace | None = None,
 ) -> DeltaStream:
     return DeltaStream(
         sink,
         envelope=missed().envelope,
         attempt=2,
-        interval_s=0.03,
+        pace=shared or pace(),
         max_chars=max_chars,
         sleep=sleep,
     )
@@ -131,3 +139,39 @@ async def test_after_a_failure_no_later_piece_leaves_a_gap() -> None:
         await settle()
     await under_test.close()
     assert sink.text == "0 "
+
+
+@pytest.mark.parametrize(
+    ("streams", "interval_s"), [(0, 0.03), (1, 0.03), (3, 0.03), (20, 0.2), (100, 1.0), (5_000, 1.0)]
+)
+def test_many_streams_share_the_records_of_a_second(streams: int, interval_s: float) -> None:
+    """Few publish as often as they may; many so seldom that together they keep to the number, to a limit."""
+    shared = pace()
+    for _ in range(streams):
+        shared.begin()
+    assert shared.interval_s == pytest.approx(interval_s)
+
+
+async def test_a_stream_waits_for_as_long_as_its_fellows_make_it() -> None:
+    """Each stream with text counts, until it has ended, however it does."""
+    shared, sink, waited = pace(), FakeSink(), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        await never(seconds)
+
+    streams = [stream(sink, sleep=sleep, shared=shared) for _ in range(50)]
+    for each in streams:
+        each.feed("first")
+    await settle()
+    assert waited == pytest.approx([0.5] * 50)
+    assert len(sink.emits) == 50  # no first text waits
+    for each in streams[:25]:
+        each.feed(" last")
+        await each.close()
+    for each in streams[25:-1]:
+        await each.abandon()
+        await each.abandon()
+    await stream(sink, shared=shared).abandon()
+    assert shared.interval_s == 0.03
+    await streams[-1].abandon()

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agents.output.prompt_leak import ProtectedPrompt
-from agents.output.rules import OutputPolicy, OutputVerdict, check_output
+from agents.output.rules import BANNED, BannedRule, OutputPolicy, OutputVerdict, check_output
 from agents.output.streaming_guard import StreamingGuard
 
 SYSTEM_PROMPT = (
@@ -173,3 +173,19 @@ def test_a_blocked_stream_stays_silent() -> None:
     assert stream.feed(" harmless words") == ""
     rest, verdict = stream.finish(" the end")
     assert (rest, verdict.text, verdict.rule) == ("", "fine. ", "banned.exec_call")
+
+
+@pytest.mark.parametrize("banned", [(), BANNED[:1]])
+@pytest.mark.parametrize(
+    ("text", "phrase"), [("rm -rf / it", None), ("DROP TABLE it", "banned.sql_drop"), (SECRET, "secret_leak")]
+)
+def test_only_what_the_policy_bans_is_banned(
+    banned: tuple[BannedRule, ...], text: str, phrase: str | None
+) -> None:
+    """With few phrases or none, secrets and personal data are kept back all the same."""
+    stream = StreamingGuard(policy=OutputPolicy(banned=banned), secrets=(SECRET,))
+    released = "".join(stream.feed(character) for character in f"a {text}, 123-45-6789 ")
+    rest, verdict = stream.finish()
+    expected = phrase if banned or text == SECRET else None
+    assert verdict.rule == expected
+    assert released + rest == ("a " if expected else f"a {text}, [REDACTED_SSN] ")

@@ -1,9 +1,12 @@
 """Answers of both providers, through their SDKs, over HTTP, whole and streamed."""
 
+import asyncio
+from contextlib import aclosing
+
 import msgspec
 import pytest
 
-from agents.providers.port import Answer, Provider
+from agents.providers.port import Answer, Provider, TextDelta
 from streams.events import Message
 from streams.models import MODELS as CATALOGUE
 from tests.agents.providers.simulated import TEXT, Operator, call_to, read
@@ -157,3 +160,19 @@ async def test_openai_gets_the_response_format_itself(address: str, operator: Op
     answer = await provider.complete(call_to(provider, response_format=form))
     assert set(msgspec.json.decode(answer.text)) == {"city"}
     await provider.aclose()
+
+
+async def test_many_answers_are_open_at_once(provider: Provider, operator: Operator) -> None:
+    """No pool of connections is smaller than what a worker has in flight: each answer begins at once."""
+    await operator.behave(latency={"tokens_per_second": 1}, answers=[{"text": TEXT}])
+    all_begun = asyncio.Barrier(130)
+
+    async def one() -> None:
+        async with aclosing(provider.stream(call_to(provider))) as stream:
+            async for event in stream:
+                if isinstance(event, TextDelta):
+                    await all_begun.wait()
+                    return
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(one() for _ in range(all_begun.parties)))

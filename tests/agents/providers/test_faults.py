@@ -161,6 +161,8 @@ async def test_a_model_that_is_not_served_is_named(provider: Provider, stream: b
     assert (raised.value.code, raised.value.param) == ("model_not_found", "model")
 
 
+# aiohttp remarks on every body above 1 MB; it is written to the socket in one piece, within microseconds.
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 async def test_a_prompt_that_is_too_long_is_named(provider: Provider) -> None:
     """OpenAI has a code for it and Anthropic has words."""
     with pytest.raises(ContextTooLong) as raised:

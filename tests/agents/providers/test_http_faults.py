@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime
 
+import aiohttp
 import httpx2
 import pytest
 
 from agents.providers.faults import (
     AuthenticationFault,
+    ConnectionLost,
     ContextTooLong,
     Malformed,
     ModelUnavailable,
@@ -21,6 +23,7 @@ from agents.providers.http_faults import answer_was_begun, retry_after_s, status
 from agents.providers.port import Timeouts
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+TIMEOUTS = Timeouts(connect_s=1, first_token_s=2, between_tokens_s=2, total_s=9)
 
 
 @pytest.mark.parametrize(
@@ -78,17 +81,37 @@ def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: 
 
 def test_a_timeout_while_connecting_says_so() -> None:
     """So does waiting for a free connection."""
-    timeouts = Timeouts(connect_s=1, first_token_s=2, between_tokens_s=2, total_s=9)
-    for cause in (httpx2.ConnectTimeout("x"), httpx2.PoolTimeout("x")):
-        assert timeout_fault(cause, timeouts).error == "timeout_connect"
-    assert timeout_fault(httpx2.ReadTimeout("x"), timeouts).error == "timeout_total"
+    for cause in (
+        httpx2.ConnectTimeout("x"),
+        httpx2.PoolTimeout("x"),
+        caused(httpx2.ConnectTimeout("x"), aiohttp.ConnectionTimeoutError()),
+    ):
+        assert timeout_fault(cause, TIMEOUTS, 0).error == "timeout_connect"
+    for cause in (httpx2.ReadTimeout("x"), caused(httpx2.ReadTimeout("x"), aiohttp.SocketTimeoutError())):
+        assert timeout_fault(cause, TIMEOUTS, 0).error == "timeout_total"
+
+
+@pytest.mark.parametrize(
+    "first", [aiohttp.ServerDisconnectedError(), aiohttp.ClientOSError(104, "Connection reset by peer")]
+)
+def test_a_connection_that_breaks_is_no_timeout(first: aiohttp.ClientError) -> None:
+    """Its transport calls it one."""
+    fault = timeout_fault(caused(httpx2.ConnectTimeout("x"), first), TIMEOUTS, 3)
+    assert isinstance(fault, ConnectionLost)
+    assert type(first).__name__ in fault.message
+    assert fault.after_chunks == 3
 
 
 def test_only_an_answer_that_had_begun_was_generated() -> None:
     """A connection that ended before any response cost nothing that is known."""
-    cut = httpx2.RemoteProtocolError("peer closed connection without sending complete message body")
-    assert answer_was_begun(cut)
+    assert answer_was_begun(caused(httpx2.ReadError("x"), aiohttp.ClientPayloadError("not completed")))
     assert answer_was_begun(Malformed("not JSON"))
-    assert not answer_was_begun(httpx2.RemoteProtocolError("Server disconnected without sending a response."))
+    assert not answer_was_begun(caused(httpx2.ConnectTimeout("x"), aiohttp.ServerDisconnectedError()))
     assert not answer_was_begun(httpx2.ConnectError("refused"))
     assert not answer_was_begun(ServerFault("500"))
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    """The error as the clients' transport raises it."""
+    error.__cause__ = cause
+    return error

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -17,6 +18,7 @@ from agents.stores.journal import (
     Fenced,
     Finished,
     HeldElsewhere,
+    Hold,
     Journal,
     Look,
     NotedCalls,
@@ -54,6 +56,11 @@ async def claim(
     journal: Journal, request_id: str, record: str = A, *, instance: str = "worker-0", at: datetime = NOW
 ) -> Claim:
     return await journal.claim(request_id, record=record, instance=instance, deadline_at=DEADLINE, now=at)
+
+
+async def look(journal: Journal, hold: Hold) -> Look:
+    (seen,) = await journal.look([hold])
+    return seen
 
 
 async def claimed(journal: Journal, request_id: str, record: str = A, *, at: datetime = NOW) -> Claimed:
@@ -125,9 +132,9 @@ async def test_a_zombie_is_fenced_at_every_step(journal: Journal, request_id: st
     holder = await claimed(journal, request_id)
     with pytest.raises(Fenced):
         await journal.begin_call(zombie.hold, call())
-    assert not (await journal.look(zombie.hold)).holds
+    assert not (await look(journal, zombie.hold)).holds
     assert not await journal.finish(zombie.hold, b"stale")
-    assert (await journal.look(holder.hold)).go_on
+    assert (await look(journal, holder.hold)).go_on
     assert await journal.finish(holder.hold, b"result")
     await journal.sent(zombie.hold)
     assert isinstance(await claim(journal, request_id), Finished)
@@ -189,7 +196,7 @@ async def test_a_worker_goes_on_where_redis_lost_its_data(
     assert await claim(journal, request_id, B) == HeldElsewhere(A)
     await redis.delete(f"headrace:journal:{request_id}")
     await journal.end_call(first.hold, booked(2))
-    assert (await journal.look(first.hold)).go_on
+    assert (await look(journal, first.hold)).go_on
     assert await journal.finish(first.hold, b"result")
     assert isinstance(await claim(journal, request_id), Finished)
 
@@ -241,11 +248,11 @@ async def test_no_call_is_noted_for_a_cancelled_request(
     """Nothing is begun; a former call stays known."""
     first = await claimed(journal, request_id)
     assert await journal.begin_call(first.hold, call(1)) == 1
-    assert await journal.look(first.hold) == Look(holds=True)
+    assert await look(journal, first.hold) == Look(holds=True)
     await cancelled(registry, request_id)
     with pytest.raises(Cancelled, match="cancelled_by_sender"):
         await journal.begin_call(first.hold, call(2))
-    assert await journal.look(first.hold) == Look(holds=True, cancelled="cancelled_by_sender")
+    assert await look(journal, first.hold) == Look(holds=True, cancelled="cancelled_by_sender")
     assert len((await journal.calls(request_id, record=A)).lost_calls) == 1
 
 
@@ -258,7 +265,7 @@ async def test_a_zombie_is_fenced_rather_than_cancelled(
     await cancelled(registry, request_id)
     with pytest.raises(Fenced):
         await journal.begin_call(zombie.hold, call(1))
-    assert not (await journal.look(zombie.hold)).holds
+    assert not (await look(journal, zombie.hold)).holds
 
 
 async def test_a_cancelled_request_can_be_stored(
@@ -277,10 +284,31 @@ async def test_a_replay_is_not_cancelled_by_what_cancelled_a_former_run(
     await cancelled(registry, request_id)
     claim = await journal.claim(request_id, record=A, instance="w", deadline_at=DEADLINE, now=NOW, replay=1)
     assert isinstance(claim, Claimed)
-    assert (await journal.look(claim.hold)).go_on
+    assert (await look(journal, claim.hold)).go_on
     assert await journal.begin_call(claim.hold, call(1)) == 1
     await cancelled(registry, request_id, replay=1)
-    assert not (await journal.look(claim.hold)).go_on
+    assert not (await look(journal, claim.hold)).go_on
+
+
+async def test_many_claims_are_looked_up_at_once(
+    journal: Journal, registry: RequestRegistry, request_id: str
+) -> None:
+    """Each has its own answer, however many there are; one that was lost with Redis's data counts as held."""
+    standing = (await claimed(journal, request_id)).hold
+    zombie = (await claimed(journal, f"{request_id}-z")).hold
+    await claimed(journal, f"{request_id}-z")
+    stopped = (await claimed(journal, f"{request_id}-c")).hold
+    await cancelled(registry, f"{request_id}-c")
+    lost = msgspec.structs.replace(standing, request_id=f"{request_id}-unknown")
+    seen = await journal.look([standing, zombie, stopped, lost] * 120)
+    expected = [
+        Look(holds=True),
+        Look(holds=False),
+        Look(holds=True, cancelled="cancelled_by_sender"),
+        Look(holds=True),
+    ]
+    assert seen == expected * 120
+    assert await journal.look([]) == []
 
 
 async def test_noted_calls_are_those_of_the_holding_record(journal: Journal, request_id: str) -> None:
