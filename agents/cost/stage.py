@@ -12,10 +12,14 @@ from agents.cost.records import ledger_entry, request_log, terminal_reply
 from agents.stage import Delivery
 from agents.webhooks.notice import notices
 from streams.errors import StoreUnavailable
-from streams.events import OutcomeReached, Timing
+from streams.events import OutcomeReached, Status, Timing
 from streams.publisher import Emit
 from streams.registry import RequestRegistry, Settlement
 from streams.topics import LEDGER, LOGS, OUTCOMES
+
+#: How long after its deadline a failure still waits for Redis. It may be that of a record which was delivered
+#: again, and whose request has its answer: only the registry knows. Redis is back within half a minute.
+_FAILURE_WAITS = timedelta(seconds=60)
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +84,8 @@ class CostStage:
         try:
             return await self._registry.begin_settle(reply, tenant=envelope.tenant)
         except StoreUnavailable:
-            if self._clock() < envelope.deadline_at:
+            waits = _FAILURE_WAITS if event.status is Status.FAILED else timedelta()
+            if self._clock() < envelope.deadline_at + waits:
                 raise
             # Redis stays away and the sender waits: the reply matters more than recognising repeats.
             log.warning("cost.unregistered_reply", request_id=envelope.request_id)

@@ -14,7 +14,16 @@ from agents.runner.retries import RetryPolicy
 from agents.stage import Delivery
 from streams.codec import header
 from streams.errors import StoreUnavailable
-from streams.events import OutcomeReached, Reply, ReplyAddress, RequestLog, Status, Webhook, WebhookDue
+from streams.events import (
+    ErrorInfo,
+    OutcomeReached,
+    Reply,
+    ReplyAddress,
+    RequestLog,
+    Status,
+    Webhook,
+    WebhookDue,
+)
 from streams.publisher import Emit
 from streams.topics import LEDGER, LOGS, OUTCOMES, REPLIES, RETRIES, WEBHOOKS
 from tests.agents.cost.calls import llm_call
@@ -164,6 +173,19 @@ async def test_without_redis_past_the_deadline_the_reply_goes_out() -> None:
     cost = stage(ScriptedRegistry(broken=1), Clock(NOW + timedelta(seconds=60)))
     emits = await cost.handle(outcome())
     assert [each.topic for each in emits] == [REPLIES.name, LOGS.name, LEDGER.name]
+
+
+async def test_without_redis_a_failure_waits_for_longer() -> None:
+    """Its request may have its answer already, which only Redis knows: this would be a second reply."""
+    event = OutcomeReached(
+        envelope=envelope(), status=Status.FAILED, error=ErrorInfo(type="api_error", code="x", message="x")
+    )
+    failure = delivery(event, topic=OUTCOMES, timestamp_ms=NOW_MS - 20)
+    for seconds in (60, 119):
+        with pytest.raises(StoreUnavailable):
+            await stage(ScriptedRegistry(broken=1), Clock(NOW + timedelta(seconds=seconds))).handle(failure)
+    emits = await stage(ScriptedRegistry(broken=1), Clock(NOW + timedelta(seconds=120))).handle(failure)
+    assert value(emits, REPLIES.name).status is Status.FAILED
 
 
 async def test_a_reply_that_could_not_be_stored_is_stored_when_redis_is_back() -> None:
