@@ -7,6 +7,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from streams.errors import StoreUnavailable
 
@@ -27,6 +28,9 @@ def connect(url: str, *, timeout_s: float = 2.0) -> Redis:
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=15,
+        # With them, redis-py 8.1.0 hands out connections that the server has closed (its issue 4252): after
+        # an outage the first command on each pooled connection would fail.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     return Redis.from_pool(pool)
 

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import httpx
@@ -33,6 +34,11 @@ def submit(system: System, **fields: Any) -> str:
     response = system.http.post("/v1/requests", json=body)
     assert response.status_code == 202, response.text
     return str(response.json()["request_id"])
+
+
+def accepted(system: System, request_id: str) -> bool:
+    """Whether there is such a request."""
+    return system.http.get(f"/v1/requests/{request_id}").status_code != 404
 
 
 def reply(system: System, request_id: str, *, timeout_s: float = 20) -> dict[str, Any]:
@@ -170,7 +176,10 @@ def test_clients_that_leave_at_any_moment_lose_and_double_no_charge(healthy: Sys
     """
     healthy.behave(latency={"first_token_ms": 300, "tokens_per_second": 40})
     before = billed(healthy)
-    request_ids = asyncio.run(_leave(healthy, policy))
+    left = asyncio.run(_leave(healthy, policy))
+    # Who leaves at once may not have sent all of its request: then there is none, and no call is billed.
+    request_ids = [each for each in left if wait_for(partial(accepted, healthy, each), 3)]
+    assert len(request_ids) > CLIENTS * 3 // 4
     statuses = [reply(healthy, request_id, timeout_s=40)["status"] for request_id in request_ids]
     calls = booked(healthy, request_ids)
     invoice = {key: item for key, item in billed(healthy).items() if key not in before}
@@ -179,10 +188,10 @@ def test_clients_that_leave_at_any_moment_lose_and_double_no_charge(healthy: Sys
     unseen = {key: unseen_usd(item, calls[key]) for key, item in invoice.items()}
     if policy == "continue":
         assert set(statuses) == {"answered"}
-        assert len(invoice) == CLIENTS
+        assert len(invoice) == len(request_ids)
         assert set(unseen.values()) == {Decimal(0)}
     else:
-        assert statuses.count("cancelled") > CLIENTS // 2
+        assert statuses.count("cancelled") > len(request_ids) // 2
         assert min(unseen.values(), default=Decimal(0)) >= 0
         streamed = [usd for key, usd in unseen.items() if invoice[key]["stream"]]
         assert max(streamed, default=Decimal(0)) <= on_its_way_usd(40)

@@ -60,6 +60,17 @@ async def test_a_cancelled_command_leaves_no_reply_behind(impatient: Redis, pati
     assert await impatient.get(name) == b"own"
 
 
+async def test_connections_that_the_server_closed_are_not_used_again(
+    impatient: Redis, patient: Redis
+) -> None:
+    """A restart of Redis closes every pooled connection: the commands after it make new ones."""
+    blocked = (impatient.blpop([f"test:{uuid4().hex}"], timeout=0.05) for _ in range(20))
+    await asyncio.gather(*blocked)  # as many connections
+    await patient.client_kill_filter(_type="normal", skipme=True)
+    found = await asyncio.gather(*(impatient.ping() for _ in range(20)))
+    assert all(found)
+
+
 async def test_an_absent_redis_is_named_within_the_timeout() -> None:
     """Refused or silent, it is one fault, and it comes in time."""
     with socket.socket() as mute:
