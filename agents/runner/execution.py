@@ -142,6 +142,7 @@ class StageRunner:
                 tries=tries,
                 attempt=record.again.attempt,
                 terminal=isinstance(delivery.event, OutcomeReached),
+                spends=isinstance(self.stage, Salvages),
             )
             match decide(at, fault, self._retry, jitter=random.random):
                 case Wait(seconds):

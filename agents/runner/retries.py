@@ -19,6 +19,9 @@ _FIRST_DELAY_S = 1.0
 #: So near to the deadline a record stays where it is.
 _NOT_WORTH_IT_S = 0.5
 _JITTER = 0.25
+#: How long after its deadline a record that may have spent money waits for what is away: what was spent on it
+#: before it came again is known there only. Redis is back within half a minute.
+SPEND_WAITS_S = 60.0
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +80,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
         tries: how often it was tried since `began_at`, at least once.
         attempt: how often it was put aside before.
         terminal: whether it holds the result of a request, which must get out however late it is.
+        spends: whether the stage spends money on it, all of which must be booked with what becomes of it.
     """
 
     now: datetime
@@ -85,6 +89,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     tries: int
     attempt: int
     terminal: bool = False
+    spends: bool = False
 
 
 def decide(
@@ -94,7 +99,8 @@ def decide(
 
     No wait goes beyond the deadline: the last try is made at it. What holds a result is neither given up at
     the deadline nor buried before it: until then it may be put aside without end, and at it the cost stage
-    does without what is away. Should it still fail there, its attempts count.
+    does without what is away. Should it still fail there, its attempts count. What may have spent money is
+    given up `SPEND_WAITS_S` after its deadline.
 
     Args:
         at: the record and its history.
@@ -104,7 +110,7 @@ def decide(
     """
     left_s = (at.deadline_at - at.now).total_seconds()
     late = left_s <= 0
-    if late and not at.terminal:
+    if not at.terminal and left_s + (SPEND_WAITS_S if at.spends else 0) <= 0:
         return GiveUp()
     spread = 1 + _JITTER * (2 * jitter() - 1)
     wait_s = _exponential(_FIRST_WAIT_S, at.tries - 1, _MAX_WAIT_S) * spread

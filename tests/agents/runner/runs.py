@@ -87,6 +87,15 @@ class ScriptedStage:
         self.noted.append(delivery)
 
 
+@dataclass
+class SpendingStage(ScriptedStage):
+    """One that spends money."""
+
+    async def salvage(self, delivery: Delivery[Any], fault: BaseException) -> Any:
+        self.diary.append(f"salvage {type(fault).__name__}")
+        return delivery.event
+
+
 class Run:
     """A stage, its publisher and its clock, run over one record at a time."""
 
@@ -99,10 +108,11 @@ class Run:
         reply_topics: Sequence[str] = (),
         retry: RetryPolicy = IN_PLACE,
         until_deadline: bool = False,
+        kind: type[ScriptedStage] = ScriptedStage,
     ) -> None:
         self.diary: list[str] = []
         self.clock = Clock()
-        self.stage = ScriptedStage(do, self.diary, source=source)
+        self.stage = kind(do, self.diary, source=source)
         self.sends = Sends(self.diary, refuse)
         self.runner = StageRunner(
             self.stage,

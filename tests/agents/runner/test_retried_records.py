@@ -8,7 +8,17 @@ from streams.events import Event, OutcomeReached, Status
 from streams.publisher import Emit
 from streams.redelivery import Headers, redelivery, replayed
 from streams.topics import DEAD_LETTERS, OUTCOMES, REPLIES, REQUESTS, RETRIES
-from tests.agents.runner.runs import ASIDE, Run, assert_buried, failing, forward, guarded, too_large, value
+from tests.agents.runner.runs import (
+    ASIDE,
+    Run,
+    SpendingStage,
+    assert_buried,
+    failing,
+    forward,
+    guarded,
+    too_large,
+    value,
+)
 from tests.fakes.envelopes import NOW, NOW_MS, chat, completion, envelope, record
 
 # ── the retry topic ───────────────────────────────────────────────────────────────────────────────
@@ -118,6 +128,20 @@ async def test_a_copy_that_comes_back_at_its_deadline_is_tried_once_more() -> No
     assert run.diary.count("handle") > 1
     assert [value(emit).error.code for emit in run.sends.on(OUTCOMES)] == ["dependency_unavailable"]
     assert not run.sends.on(DEAD_LETTERS)
+
+
+async def test_what_was_spent_before_is_waited_for_beyond_the_deadline() -> None:
+    """Only the journal knows the calls of a former worker: a record is not given up before it could tell."""
+    given = guarded()
+    run = Run(failing(StoreUnavailable("away")), retry=ASIDE, kind=SpendingStage)
+    run.clock.now = NOW + timedelta(seconds=61)
+    await run(given)
+    (aside,) = run.sends.sent
+    assert (aside.topic, "salvage StoreUnavailable" in run.diary) == (RETRIES.name, False)
+    run.clock.now = NOW + timedelta(seconds=120)
+    await run(copy_of(aside, given))
+    assert run.diary.count("salvage StoreUnavailable") == 1
+    assert [value(emit).error.code for emit in run.sends.on(OUTCOMES)] == ["dependency_unavailable"]
 
 
 async def test_a_result_is_never_given_up_for_an_outage() -> None:

@@ -70,6 +70,22 @@ def test_a_result_must_get_out(situation: Situation, expected: Any) -> None:
     assert decided(situation) == expected
 
 
+@pytest.mark.parametrize(
+    ("situation", "expected"),
+    [
+        (at(spends=True, deadline_at=NOW), Wait(0.1)),
+        (at(spends=True, deadline_at=NOW, began_at=SPENT, attempt=1), aside(2)),
+        (at(spends=True, deadline_at=NOW - timedelta(seconds=59), began_at=SPENT), aside(1)),
+        (at(spends=True, deadline_at=NOW - timedelta(seconds=60)), GiveUp()),
+        (at(spends=True, deadline_at=NOW, began_at=SPENT, attempt=3), Bury()),
+        (at(spends=True, began_at=SPENT, attempt=3), Bury()),
+    ],
+)
+def test_what_was_spent_must_be_looked_up(situation: Situation, expected: Any) -> None:
+    """The journal knows what a former worker has spent: it has a minute beyond the deadline to come back."""
+    assert decided(situation) == expected
+
+
 def test_what_is_away_may_ask_for_a_pause() -> None:
     """As far as the longest delay allows."""
     spent = at(began_at=SPENT)
