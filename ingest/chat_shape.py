@@ -24,17 +24,21 @@ def chat_answer(reply: Reply, *, latency_ms: float) -> dict[str, Any]:
             "status": reply.status,
             "latency_ms": latency_ms,
             "cost_usd": plain(reply.cost_usd),
+            "pii_detected": reply.pii_detected,
             "repeat": reply.repeat,
         }
+    similarity = {} if reply.similarity is None else {"similarity": round(reply.similarity, 4)}
     return {
         "request_id": reply.request_id,
         "response": reply.content,
         "model": reply.model,
         "cache_hit": reply.cache_hit,
+        **similarity,
         "input_tokens": reply.usage.input_tokens,
         "output_tokens": reply.usage.output_tokens,
         "latency_ms": latency_ms,
         "cost_usd": plain(reply.cost_usd),
+        "pii_detected": reply.pii_detected,
         "guardrail_output_pass": not is_blocked_output(reply),
         "status": reply.status,
         "finish_reason": reply.finish_reason,

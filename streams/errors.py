@@ -68,11 +68,20 @@ class TransientFault(HeadraceError):
 
     Attributes:
         retry_after_s: how long to wait before the next try, in seconds.
+        in_place: whether a record that met it may wait where it is, and those of its key behind it.
     """
+
+    in_place = True
 
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class SpendPending(TransientFault):
+    """The request's spend is on its way in another outcome, which has to be settled first."""
+
+    in_place = False  # that outcome has the same key
 
 
 class KafkaUnavailable(TransientFault):

@@ -331,6 +331,8 @@ class Reply(Event, frozen=True, kw_only=True):
 
     `repeat`: the request was sent again, and this is the reply that it got before. `replay`: an operator has
     replayed the request's dead letter so often; the reply with the highest number is the one that counts.
+    `pii_detected`: kinds of personal data that were redacted before anybody saw them. `similarity`: of the
+    question to the one whose answer the cache gave, as a cosine.
     """
 
     request_id: str
@@ -341,6 +343,8 @@ class Reply(Event, frozen=True, kw_only=True):
     usage: Usage = Usage()
     cost_usd: Decimal = Decimal(0)
     cache_hit: bool = False
+    similarity: float | None = None
+    pii_detected: tuple[str, ...] = ()
     prompt: PromptRef | None = None
     tool_calls: tuple[dict[str, Any], ...] = ()
     tools_used: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 
 from streams import registry_scripts as scripts
 from streams.codec import encode
+from streams.errors import SpendPending
 from streams.events import ChatRequested, Reply, ReplyAddress, Status
 from streams.store import store_faults
 
@@ -230,17 +231,36 @@ class RequestRegistry:
             found = await self._glimpse(keys=keys, args=[tenant])
         return [_GLIMPSES[each] for each in found]
 
-    async def begin_settle(self, reply: Reply, *, tenant: str) -> Settlement:
+    async def begin_settle(self, reply: Reply, *, tenant: str, knows_spend: bool = True) -> Settlement:
         """Store the reply and close the list of waiters.
 
         Called again for the same request it returns the reply that was stored first, so that a
         reply sent twice is the same twice. A reply of a run before the latest replay counts as done.
+
+        Args:
+            reply: the terminal reply.
+            tenant: whose request it is.
+            knows_spend: False for an outcome without provider calls that must not settle a request for which
+                a call was made. So a stage before them ends a request whose record it was given again, after
+                its deadline, say, while the calls of the first time are still being made.
+
+        Raises:
+            SpendPending: the calls are in another outcome, which is to be settled first.
         """
         with store_faults("settling a request"):
             state, stored, waiters = await self._begin_settle(
                 keys=self._keys(reply.request_id),
-                args=[encode(reply), tenant, datetime.now(UTC).isoformat(), self._ttl_s, reply.replay],
+                args=[
+                    encode(reply),
+                    tenant,
+                    datetime.now(UTC).isoformat(),
+                    self._ttl_s,
+                    reply.replay,
+                    int(knows_spend),
+                ],
             )
+        if state == b"spent":
+            raise SpendPending(f"request {reply.request_id!r} has spent what this outcome does not know of")
         return Settlement(
             state == b"settled",
             _reply(stored) or reply,

@@ -5,6 +5,7 @@ The key of a request is a hash:
 `state`: pending, running, settling, settled. `reply`: from settling on. `replay`: how often a dead letter of
 the request was replayed. `others`: how often it was sent again. `cancelled`: what asked to end it.
 `reply_to`: where the reply to the submission that is worked on goes, and before it the deltas.
+`spent`: the run (as `replay` counts them) for which a provider was last called; the journal writes it.
 The key with ``:waiters`` is the set of those who joined it while it ran.
 
 An event of a run before the latest replay comes too late to change anything: it was delivered again.
@@ -54,7 +55,9 @@ return {'joined', false, false}
 BEGIN_SETTLE = """
 local key, waiters = KEYS[1], KEYS[2]
 local reply, tenant, at, ttl, replay = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local found = redis.call('HMGET', key, 'state', 'reply', 'replay')
+local knows_spend = ARGV[6] == '1'
+local found = redis.call('HMGET', key, 'state', 'reply', 'replay', 'spent')
+local spent = found[4] and tonumber(found[4]) == replay
 local stored = tonumber(found[3] or 0)
 if found[1] and replay < stored then return {'settled', false, {}} end
 if found[1] and replay > stored then
@@ -63,6 +66,7 @@ if found[1] and replay > stored then
   found = {'running'}
 end
 if found[1] ~= 'settling' and found[1] ~= 'settled' then
+  if spent and not knows_spend then return {'spent', false, {}} end
   redis.call('HSET', key, 'state', 'settling', 'reply', reply, 'replay', replay)
   redis.call('HSETNX', key, 'tenant', tenant)
   redis.call('HSETNX', key, 'registered_at', at)

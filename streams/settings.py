@@ -122,7 +122,10 @@ class Settings(BaseSettings):
         120.0, gt=0, description="without progress for so long, a worker with work counts as stuck"
     )
     revoke_drain_s: float = Field(
-        1.5, gt=0, lt=60, description="what a stage may take to drain when its partitions are shared out anew"
+        0.75,
+        gt=0,
+        lt=60,
+        description="what a stage may take to drain when its partitions are shared out anew",
     )
     drain_timeout_s: float = Field(40.0, gt=0, description="what a stage may take to drain; below 60")
     kafka_timeout_s: float = Field(15.0, gt=0)

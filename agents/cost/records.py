@@ -42,6 +42,7 @@ def terminal_reply(event: OutcomeReached) -> Reply:
     `usage` is that of the call that gave the answer; `cost_usd` is that of all calls.
     """
     envelope, completion = event.envelope, event.completion
+    found, cache = envelope.input_verdict, envelope.cache
     return Reply(
         request_id=envelope.request_id,
         status=event.status,
@@ -50,7 +51,9 @@ def terminal_reply(event: OutcomeReached) -> Reply:
         finish_reason=completion.finish_reason if completion else None,
         usage=completion.usage if completion else Usage(),
         cost_usd=total_cost_usd(envelope.calls),
-        cache_hit=bool(envelope.cache and envelope.cache.hit),
+        cache_hit=cache is not None and cache.hit,
+        similarity=cache.similarity if cache is not None and cache.hit else None,
+        pii_detected=found.pii_types if found is not None else (),
         prompt=envelope.prompt,
         tool_calls=completion.tool_calls if completion else (),
         tools_used=completion.tools_used if completion else (),

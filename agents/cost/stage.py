@@ -17,9 +17,10 @@ from streams.publisher import Emit
 from streams.registry import RequestRegistry, Settlement
 from streams.topics import LEDGER, LOGS, OUTCOMES
 
-#: How long after its deadline a failure still waits for Redis. It may be that of a record which was delivered
-#: again, and whose request has its answer: only the registry knows. Redis is back within half a minute.
-_FAILURE_WAITS = timedelta(seconds=60)
+#: How long after its deadline an outcome waits that may be of a record which was delivered again: for Redis,
+#: which knows whether the request has its answer; for the calls that were made the first time, which come in
+#: an outcome of their own. In half a minute another worker has a killed one's records, and Redis is back.
+_PATIENCE = timedelta(seconds=60)
 
 log = structlog.get_logger(__name__)
 
@@ -48,9 +49,14 @@ class CostStage:
         self._clock = clock
 
     async def handle(self, delivery: Delivery[OutcomeReached]) -> Sequence[Emit]:
-        """Return replies, log record, ledger entry and webhook; nothing for a settled request."""
+        """Return replies, log record, ledger entry and webhook; nothing for a settled request.
+
+        Raises:
+            StoreUnavailable: the registry does not answer.
+            SpendPending: the request has spent money that this outcome does not know of.
+        """
         started_at = self._clock()
-        settlement = await self._settle(_timed(delivery, started_at, started_at))
+        settlement = await self._settle(_timed(delivery, started_at, started_at), started_at)
         if settlement.done:
             return ()
         finished_at = self._clock()
@@ -78,14 +84,19 @@ class CostStage:
             await self._registry.begin_settle(terminal_reply(event), tenant=envelope.tenant)
             await self._registry.finish_settle(envelope.request_id, replay=envelope.replay)
 
-    async def _settle(self, event: OutcomeReached) -> Settlement:
+    async def _settle(self, event: OutcomeReached, now: datetime) -> Settlement:
         envelope = event.envelope
         reply = terminal_reply(event)
+        knows_spend = bool(envelope.calls)
+        final = event.status is not Status.FAILED and knows_spend
+        patience = timedelta() if final else _PATIENCE
+        late = now >= envelope.deadline_at + patience
         try:
-            return await self._registry.begin_settle(reply, tenant=envelope.tenant)
+            return await self._registry.begin_settle(
+                reply, tenant=envelope.tenant, knows_spend=knows_spend or late
+            )
         except StoreUnavailable:
-            waits = _FAILURE_WAITS if event.status is Status.FAILED else timedelta()
-            if self._clock() < envelope.deadline_at + waits:
+            if not late:
                 raise
             # Redis stays away and the sender waits: the reply matters more than recognising repeats.
             log.warning("cost.unregistered_reply", request_id=envelope.request_id)

@@ -138,7 +138,10 @@ class GuardrailStage:
     def _examine(self, envelope: Envelope) -> Sequence[Emit]:
         if self._clock() >= envelope.deadline_at:
             error = ErrorInfo(
-                type="timeout_error", code="deadline_exceeded", message="the deadline passed in the queue"
+                type="timeout_error",
+                code="deadline_exceeded",
+                message="the request's deadline passed in the queue; send it again with a longer deadline_ms",
+                param="deadline_ms",
             )
             return decided(admission.without_texts(envelope), Status.FAILED, error=error)
         try:

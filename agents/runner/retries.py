@@ -116,7 +116,7 @@ def decide(
     wait_s = _exponential(_FIRST_WAIT_S, at.tries - 1, _MAX_WAIT_S) * spread
     wait_s = wait_s if late else min(wait_s, left_s)
     spent_s = (at.now - at.began_at).total_seconds()
-    if spent_s + wait_s <= policy.in_place_s or 0 < left_s <= _NOT_WORTH_IT_S:
+    if fault.in_place and (spent_s + wait_s <= policy.in_place_s or 0 < left_s <= _NOT_WORTH_IT_S):
         return Wait(wait_s)
     if at.attempt >= policy.attempts and (late or not at.terminal):
         return Bury()

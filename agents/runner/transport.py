@@ -65,7 +65,7 @@ class SafeConsumer(StockConsumer):
     drain_timeout_s: ClassVar[float] = 40.0
     #: The same for a revoke: meanwhile nobody in the group is served. What stays in flight is worked on, and
     #: comes again; where its partition has moved, the other member takes it over.
-    revoke_drain_s: ClassVar[float] = 1.5
+    revoke_drain_s: ClassVar[float] = 0.75
 
     #: Called when a drain begins: fetching has stopped, and the rebalance or the stop waits for us.
     on_drain: Callable[[], None] | None = None

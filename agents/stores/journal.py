@@ -146,7 +146,7 @@ class Journal:
             The call's number among all calls for the request, by whatever attempt; they count from 1.
 
         Raises:
-            Fenced: a newer attempt works on the request; do not make the call.
+            Fenced: a newer attempt works on the request, or it has its reply; do not make the call.
             Cancelled: the request is cancelled; do not make the call.
         """
         args: _Args = [

@@ -39,10 +39,10 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fenced(HeadraceError):
-    """A newer attempt works on the request: stop, and send nothing."""
+    """A newer attempt works on the request, or it has its reply: stop, and send nothing."""
 
     def __init__(self, hold: Hold) -> None:
-        super().__init__(f"attempt {hold.attempt} at request {hold.request_id!r} was taken over")
+        super().__init__(f"attempt {hold.attempt} at request {hold.request_id!r} is no longer wanted")
         self.hold = hold
 
 

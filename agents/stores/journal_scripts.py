@@ -3,7 +3,9 @@
 The first key is a hash:
 `record`, `instance`, `attempt`, `deadline` (Unix ms): the holder. `calls`: the number of the last call.
 `begun:N`, `ended:N`: the calls. `result`: the outcome, until it is sent. `sent`: that it was.
-The second key, where there is one, is the request's entry in the registry: `cancelled`, `replay`.
+The second key, where there is one, is the request's entry in the registry: `cancelled`, `replay`, `state`.
+And `spent`, which is written here: an outcome without calls does not settle a request for which one was
+begun, and none is begun for a request that is settled. Each is decided in one script: nothing comes between.
 """
 
 CLAIM = """
@@ -57,6 +59,10 @@ BEGIN = (
 if fenced then return {0} end
 local cancelled = cancelling(KEYS[2], ARGV[3])
 if cancelled then return {-1, cancelled} end
+local request = redis.call('HMGET', KEYS[2], 'state', 'replay')
+local is_settled = request[1] == 'settling' or request[1] == 'settled'
+if is_settled and tonumber(ARGV[3]) <= tonumber(request[2] or 0) then return {0} end
+if request[1] then redis.call('HSET', KEYS[2], 'spent', ARGV[3]) end
 local call, after, deadline, ttl = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
 redis.call('HSET', key, 'record', record, 'attempt', attempt, 'deadline', deadline)
 local number = math.max(tonumber(redis.call('HGET', key, 'calls') or 0), after) + 1

@@ -42,6 +42,7 @@ def main() -> int:
         latency_s=(arguments.latency * 0.6, arguments.latency * 1.4),
         workers=arguments.workers,
         stock_rate=arguments.stock_rate,
+        busy=0 if arguments.short else arguments.in_flight,
     )
     folder = Path(arguments.folder or tempfile.mkdtemp(prefix="headrace-chaos-"))
     system = System(folder, workers=arguments.workers)

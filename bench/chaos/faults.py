@@ -21,6 +21,8 @@ from headrace.embedded.process import ChildProcess
 _BACK_S = 60.0
 _RECOVERY_S = 45.0
 _DRAIN_S = 70.0
+_BUSY_S = 20.0
+_KILLS = frozenset({Deed.KILL, Deed.KILL_JOINED})
 _PROVIDER_FAULTS: dict[str, dict[str, Any]] = {
     "rate_limit": {"kind": "rate_limit", "rate": 0.5, "retry_after_s": 1},
     "server_error": {"kind": "server_error", "rate": 0.5},
@@ -60,6 +62,7 @@ class Faults:
         prober: measures what a fault costs.
         on_worker_killed: called as each worker is killed: what runs beside us dies at the same moments.
         in_flight: how many requests are in flight.
+        busy: how many are to be in flight at a kill. It waits for them, but not for ever.
         say: told each fault.
     """
 
@@ -71,6 +74,7 @@ class Faults:
         *,
         on_worker_killed: Callable[[], None] = lambda: None,
         in_flight: Callable[[], int] = lambda: 0,
+        busy: int = 0,
         say: Callable[[str], None] = print,
     ) -> None:
         self._system = system
@@ -78,6 +82,7 @@ class Faults:
         self._prober = prober
         self._on_worker_killed = on_worker_killed
         self._in_flight = in_flight
+        self._busy = busy
         self._say = say
         self._joined: dict[str, ChildProcess] = {}
         self._frozen: set[psutil.Process] = set()
@@ -97,6 +102,8 @@ class Faults:
             await asyncio.sleep(max(0.0, started + step.at_s + late_s - time.monotonic()))
             if step.alone:
                 await self._prober.idle(_RECOVERY_S)
+            if step.deed in _KILLS:
+                await self._until_busy()
             late_s = max(late_s, time.monotonic() - started - step.at_s)
             now = msgspec.structs.replace(step, at_s=time.monotonic() - started)
             self._say(f"{now}; {self._in_flight()} in flight")
@@ -105,6 +112,11 @@ class Faults:
             except (TimeoutError, ProcessLookupError, KeyError, psutil.Error, httpx.HTTPError) as fault:
                 self.missed.append(f"{step}: {fault!r}")
                 self._say(f"           not done: {fault!r}")
+
+    async def _until_busy(self) -> None:
+        until = time.monotonic() + _BUSY_S
+        while self._in_flight() < self._busy and time.monotonic() < until:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.1)
 
     async def undo_all(self) -> None:
         """End what lasts: nothing stays frozen, nobody stays who joined, providers behave."""

@@ -39,6 +39,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         target: how many requests are to be in flight.
         latency_s: the least and the most that a provider takes until the first token.
         stock_rate: messages a second for stock Faust beside it; 0 leaves it out.
+        busy: how many are to be in flight at a kill; it waits for them, but not for ever.
         settle_s: how long the rest may take to be answered.
         audit_s: how long the audit may wait.
     """
@@ -50,6 +51,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     latency_s: tuple[float, float]
     workers: int = 2
     stock_rate: float = 0.0
+    busy: int = 0
     settle_s: float = 300.0
     audit_s: int = 120
 
@@ -96,6 +98,7 @@ class Run:
                 self._prober,
                 on_worker_killed=stock.kill if stock else lambda: None,
                 in_flight=lambda: self._ledger.in_flight,
+                busy=self._options.busy,
                 say=self._say,
             )
             stack.push_async_callback(faults.undo_all)

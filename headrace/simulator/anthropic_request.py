@@ -13,6 +13,7 @@ from headrace.simulator.anthropic_conversation import (
     text_of,
 )
 from headrace.simulator.asking import Ask, Choosing, OutputForm, OutputKind, Tool, ToolUse
+from headrace.simulator.obedience import told_form
 from headrace.simulator.refusals import Refusal
 from headrace.simulator.schema_values import UnsupportedSchema, check_schema
 from headrace.simulator.shapes import Misfit
@@ -251,5 +252,5 @@ def _named_tool(choice: Mapping[str, Any], names: list[str]) -> str:
 def _form(body: Mapping[str, Any]) -> OutputForm:
     wanted = (body.get("output_config") or {}).get("format")
     if wanted is None:
-        return OutputForm()
+        return told_form(system_text(body))
     return OutputForm(kind=OutputKind.JSON_SCHEMA, schema=wanted["schema"])

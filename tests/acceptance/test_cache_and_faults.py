@@ -15,7 +15,7 @@ def test_a_paraphrase_is_served_from_the_cache_without_a_call(healthy: System) -
     user = f"cache-{uuid.uuid4().hex[:6]}"
     town = f"Zq{uuid.uuid4().hex[:6]}"
     first = healthy.chat(f"How do I get from the station to the museum in {town}?", user_id=user).json()
-    assert first["cache_hit"] is False
+    assert (first["cache_hit"], "similarity" in first) == (False, False)
     calls = healthy.invoice()["calls"]
     second = healthy.chat(f"How can I get from the station to the museum in {town}?", user_id=user).json()
     assert second["cache_hit"] is True
@@ -24,6 +24,7 @@ def test_a_paraphrase_is_served_from_the_cache_without_a_call(healthy: System) -
     assert healthy.invoice()["calls"] == calls
     row = healthy.row(second["request_id"])
     assert row["cache_kind"] == "semantic"
+    assert second["similarity"] == round(row["cache_similarity"], 4) < 1
     assert row["status"] == "cached"
 
 
@@ -53,7 +54,7 @@ def test_personal_data_never_reaches_the_provider(healthy: System) -> None:
     healthy.behave(answers=[{"prompt_contains": marker, "text": "noted"}])
     reply = healthy.chat(f"My SSN is 123-45-6789, can you help me? {marker}").json()
     row = healthy.row(reply["request_id"])
-    assert row["pii_types"] == ["ssn"]
+    assert row["pii_types"] == reply["pii_detected"] == ["ssn"]
     payload = healthy.sql(
         "SELECT request_text FROM payloads WHERE request_id = {id:String}", id=reply["request_id"]
     )

@@ -89,10 +89,11 @@ def test_a_tool_is_called_and_its_result_read(client: OpenAI, model: str, stream
     assert "sunny" in (second.choices[0].message.content or "")
 
 
-def test_an_answer_with_a_schema(client: OpenAI) -> None:
-    """`parse` gets an instance of the pydantic model that it was given."""
+@pytest.mark.parametrize("model", [GPT, CLAUDE])
+def test_an_answer_with_a_schema(client: OpenAI, model: str) -> None:
+    """`parse` gets an instance of the pydantic model that it was given, whoever serves the model."""
     found = client.chat.completions.parse(
-        model=GPT, messages=ask("Describe a water wheel."), response_format=Wheel
+        model=model, messages=ask("Describe a water wheel."), response_format=Wheel
     )
     assert isinstance(found.choices[0].message.parsed, Wheel)
 

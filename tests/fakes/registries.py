@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from streams.errors import StoreUnavailable
+from streams.errors import SpendPending, StoreUnavailable
 from streams.events import Reply, ReplyAddress
 from streams.registry import Registration, Settlement, Standing
 
@@ -18,6 +18,7 @@ class ScriptedRegistry:
     registration: Registration = field(default_factory=lambda: Registration(Standing.NEW))
     waiters: tuple[ReplyAddress, ...] = ()
     broken: int = 0
+    spent: bool = False
     registered: list[dict[str, Any]] = field(default_factory=list)
     stored: dict[str, Reply] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
@@ -29,9 +30,11 @@ class ScriptedRegistry:
         self.registered.append({"request_id": request_id} | given)
         return self.registration
 
-    async def begin_settle(self, reply: Reply, *, tenant: str) -> Settlement:
+    async def begin_settle(self, reply: Reply, *, tenant: str, knows_spend: bool = True) -> Settlement:
         """Keep the first reply."""
         self._fail()
+        if self.spent and not knows_spend and reply.request_id not in self.stored:
+            raise SpendPending("spent")
         stored = self.stored.setdefault(reply.request_id, reply)
         return Settlement(reply.request_id in self.finished, stored, self.waiters)
 

@@ -109,6 +109,7 @@ def test_the_reply_to_an_answered_request() -> None:
     assert reply.cost_usd == Decimal("0.0007")
     assert (reply.model, reply.finish_reason, reply.cache_hit) == ("gpt-4o-2024-08-06", "stop", False)
     assert (reply.prompt, reply.accepted_at, reply.error) == (PROMPT, NOW, None)
+    assert (reply.pii_detected, reply.similarity) == (("email",), None)  # that of a miss says nothing
     assert not reply.repeat
 
 
@@ -122,6 +123,7 @@ def test_a_cache_hit_costs_nothing_and_says_so() -> None:
         "semantic",
         0.95,
     )
+    assert terminal_reply(answered(status=Status.CACHED, cache=hit)).similarity == 0.95
     assert (row.cost_usd, row.input_tokens, row.output_tokens) == (Decimal(0), 0, 0)
     assert (row.model, row.price_version, row.fallback) == ("gpt-4o-2024-08-06", PRICE_VERSION, False)
 

@@ -13,7 +13,7 @@ from agents.runner.execution import StageRunner
 from agents.runner.retries import RetryPolicy
 from agents.stage import Delivery
 from streams.codec import header
-from streams.errors import StoreUnavailable
+from streams.errors import SpendPending, StoreUnavailable
 from streams.events import (
     ErrorInfo,
     OutcomeReached,
@@ -186,6 +186,22 @@ async def test_without_redis_a_failure_waits_for_longer() -> None:
             await stage(ScriptedRegistry(broken=1), Clock(NOW + timedelta(seconds=seconds))).handle(failure)
     emits = await stage(ScriptedRegistry(broken=1), Clock(NOW + timedelta(seconds=120))).handle(failure)
     assert value(emits, REPLIES.name).status is Status.FAILED
+
+
+async def test_an_outcome_without_calls_waits_for_the_one_that_has_them() -> None:
+    """Until nobody can be working on it any more; then its sender is told at least."""
+    event = OutcomeReached(
+        envelope=envelope(), status=Status.FAILED, error=ErrorInfo(type="api_error", code="x", message="x")
+    )
+    without = delivery(event, topic=OUTCOMES, timestamp_ms=NOW_MS - 20)
+    registry = ScriptedRegistry(spent=True)
+    for seconds in (0, 60, 119):
+        with pytest.raises(SpendPending):
+            await stage(registry, Clock(NOW + timedelta(seconds=seconds))).handle(without)
+    assert await stage(registry).handle(outcome())  # the one that has them
+    assert (await stage(registry).handle(without))[0].value.status is Status.ANSWERED
+    late = stage(ScriptedRegistry(spent=True), Clock(NOW + timedelta(seconds=120)))
+    assert value(await late.handle(without), REPLIES.name).status is Status.FAILED
 
 
 async def test_a_reply_that_could_not_be_stored_is_stored_when_redis_is_back() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agents.runner.retries import Bury, GiveUp, PutAside, RetryPolicy, Situation, Wait, backoff_s, decide
-from streams.errors import StoreUnavailable
+from streams.errors import SpendPending, StoreUnavailable
 from streams.settings import Settings
 from tests.fakes.envelopes import NOW
 
@@ -84,6 +84,13 @@ def test_a_result_must_get_out(situation: Situation, expected: Any) -> None:
 def test_what_was_spent_must_be_looked_up(situation: Situation, expected: Any) -> None:
     """The journal knows what a former worker has spent: it has a minute beyond the deadline to come back."""
     assert decided(situation) == expected
+
+
+def test_what_would_hold_up_what_it_waits_for_is_put_aside_at_once() -> None:
+    """The outcome with the spend has the same key: it is not begun before this one is out of its way."""
+    waits = at(terminal=True, deadline_at=NOW + timedelta(seconds=0.4))
+    assert decide(waits, SpendPending("spent"), POLICY, jitter=lambda: 0.5) == aside(0.4)
+    assert decide(at(), SpendPending("spent"), POLICY, jitter=lambda: 0.5) == aside(1)
 
 
 def test_what_is_away_may_ask_for_a_pause() -> None:

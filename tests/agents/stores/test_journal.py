@@ -24,8 +24,8 @@ from agents.stores.journal import (
     NotedCalls,
 )
 from streams import store
-from streams.errors import StoreUnavailable
-from streams.events import LlmCall, ReplyAddress, Usage
+from streams.errors import SpendPending, StoreUnavailable
+from streams.events import LlmCall, Reply, ReplyAddress, Status, Usage
 from streams.registry import RequestRegistry
 
 pytestmark = pytest.mark.integration
@@ -228,8 +228,8 @@ def registry(redis: Redis) -> RequestRegistry:
     return RequestRegistry(redis, ttl_s=3600)
 
 
-async def cancelled(registry: RequestRegistry, request_id: str, *, replay: int = 0) -> None:
-    """Register the request as the guardrail does, and cancel it."""
+async def registered(registry: RequestRegistry, request_id: str, *, replay: int = 0) -> None:
+    """Register the request as the guardrail does."""
     await registry.register(
         request_id,
         tenant="acme",
@@ -239,6 +239,11 @@ async def cancelled(registry: RequestRegistry, request_id: str, *, replay: int =
         reply_to=ReplyAddress(topic="llm.replies.v1"),
         replay=replay,
     )
+
+
+async def cancelled(registry: RequestRegistry, request_id: str, *, replay: int = 0) -> None:
+    """Register the request, and cancel it."""
+    await registered(registry, request_id, replay=replay)
     await registry.cancel(request_id, tenant="acme", reason="cancelled_by_sender")
 
 
@@ -322,3 +327,53 @@ async def test_noted_calls_are_those_of_the_holding_record(journal: Journal, req
     assert noted.known_calls == (booked(1),)
     assert [lost.number for lost in noted.lost_calls] == [2]
     assert await journal.calls(request_id, record=B) == NotedCalls()
+
+
+def reply(request_id: str, content: str = "", *, replay: int = 0) -> Reply:
+    return Reply(request_id=request_id, status=Status.FAILED, content=content, replay=replay)
+
+
+async def test_who_knows_of_no_call_does_not_settle_a_request_that_has_one(
+    journal: Journal, registry: RequestRegistry, request_id: str
+) -> None:
+    """A stage before the calls may end a request whose record it was given again: its spend would be lost."""
+    await registered(registry, request_id)
+    hold = (await claimed(journal, request_id)).hold
+    await journal.begin_call(hold, call(1))
+    for _ in range(2):
+        with pytest.raises(SpendPending):
+            await registry.begin_settle(reply(request_id, "too late"), tenant="acme", knows_spend=False)
+    settlement = await registry.begin_settle(reply(request_id, "with its calls"), tenant="acme")
+    assert settlement.reply.content == "with its calls"
+    second = await registry.begin_settle(reply(request_id, "too late"), tenant="acme", knows_spend=False)
+    assert second.reply.content == "with its calls"
+
+
+async def test_no_call_is_begun_for_a_request_that_has_its_reply(
+    journal: Journal, registry: RequestRegistry, request_id: str
+) -> None:
+    """Whoever settled it without a call has made sure that there is none; a replay opens it again."""
+    await registered(registry, request_id)
+    hold = (await claimed(journal, request_id)).hold
+    await registry.begin_settle(reply(request_id), tenant="acme", knows_spend=False)
+    with pytest.raises(Fenced, match="no longer wanted"):
+        await journal.begin_call(hold, call(1))
+    replayed = msgspec.structs.replace(hold, replay=1)
+    assert await journal.begin_call(replayed, call(1)) == 1
+    with pytest.raises(SpendPending):
+        await registry.begin_settle(reply(request_id, replay=1), tenant="acme", knows_spend=False)
+
+
+async def test_what_a_former_run_has_spent_is_booked_already(
+    journal: Journal, registry: RequestRegistry, request_id: str
+) -> None:
+    """Only the calls of the run itself hold its outcome up."""
+    await registered(registry, request_id)
+    hold = (await claimed(journal, request_id)).hold
+    await journal.begin_call(hold, call(1))
+    await registry.begin_settle(reply(request_id), tenant="acme")
+    await registry.finish_settle(request_id)
+    settlement = await registry.begin_settle(
+        reply(request_id, "replayed", replay=1), tenant="acme", knows_spend=False
+    )
+    assert settlement.reply.content == "replayed"

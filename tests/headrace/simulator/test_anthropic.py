@@ -127,6 +127,28 @@ def test_structured_output(claude: anthropic.Anthropic) -> None:
     assert isinstance(json.loads(done.content[0].text)["total"], int)
 
 
+@pytest.mark.parametrize(
+    ("system", "fields"),
+    [
+        ("Be brief. Answer with one JSON object and nothing else. JSON Schema:\n%s", {"total"}),
+        ("Answer with one JSON object and nothing else.", {"simulated", "topic", "answer"}),
+        ("Answer with one JSON object. JSON Schema: {no schema}", {"simulated", "topic", "answer"}),
+    ],
+)
+def test_output_in_the_form_that_the_system_prompt_asks_for(
+    claude: anthropic.Anthropic, system: str, fields: set[str]
+) -> None:
+    """As models do whose API has no parameter for it."""
+    schema = {"type": "object", "properties": {"total": {"type": "integer"}}, "required": ["total"]}
+    done = _ask(claude, system=system.replace("%s", json.dumps(schema)))
+    assert fields <= json.loads(done.content[0].text).keys()
+
+
+def test_a_system_prompt_without_json_asks_for_text(claude: anthropic.Anthropic) -> None:
+    """The word alone is no instruction."""
+    assert _ask(claude, system="Explain what JSON Schema is.").content[0].text.startswith("(simulated)")
+
+
 def test_models_and_token_counts(claude: anthropic.Anthropic, operator: Operator) -> None:
     """Models are listed; counting tokens gives what a call is billed for, and is free."""
     assert "claude-3-opus" in {model.id for model in claude.models.list()}
