@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from analytics.clickhouse import ClickHouse
 from analytics.schema import SchemaRunner, create_database, load_migrations
 from headrace.cli.app import build_app
 from headrace.embedded.ports import free_port
+from streams.topic_admin import create_topics
+from tests import parts as real_parts
 
 integration = pytest.mark.integration
 
@@ -39,8 +42,16 @@ def nowhere(tmp_path: Path) -> Environ:
     }
 
 
+@pytest.fixture(scope="module")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker of its own: the audit judges all that was written to the topics lately, by whomever."""
+    with real_parts.kafka(tmp_path_factory.mktemp("kafka")) as bootstrap:
+        asyncio.run(create_topics(bootstrap, partitions=real_parts.PARTITIONS, replication=1))
+        yield bootstrap
+
+
 @pytest.fixture
-def parts(nowhere: Environ, kafka_bootstrap: str, redis_url: str, clickhouse_url: str) -> Environ:
+def parts(nowhere: Environ, own_kafka: str, redis_url: str, clickhouse_url: str) -> Environ:
     """An environment in which every part answers, with a database of its own."""
     database = f"audit_{uuid.uuid4().hex[:8]}"
 
@@ -54,7 +65,7 @@ def parts(nowhere: Environ, kafka_bootstrap: str, redis_url: str, clickhouse_url
 
     asyncio.run(create())
     return nowhere | {
-        "HEADRACE_KAFKA_BOOTSTRAP": kafka_bootstrap,
+        "HEADRACE_KAFKA_BOOTSTRAP": own_kafka,
         "HEADRACE_REDIS_URL": redis_url,
         "HEADRACE_CLICKHOUSE_URL": clickhouse_url,
         "HEADRACE_CLICKHOUSE_DATABASE": database,
