@@ -17,8 +17,8 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 #: aiokafka's `OffsetResetStrategy.EARLIEST`, as `request_offset_reset` wants it.
 _EARLIEST = -2
-#: Faust asks the broker to hold an empty fetch for 1.5 s. What else goes to that broker on its connection waits
-#: behind it: where a partition without a commit begins. With 50 ms an idle worker took twice the CPU.
+#: Faust asks the broker to hold an empty fetch for 1.5 s. What else goes to that broker on its connection
+#: waits behind it: where a partition without a commit begins. With 50 ms an idle worker took twice the CPU.
 _FETCH_MAX_WAIT_MS = 200
 _RESET_TIMEOUT_S = 30.0
 
