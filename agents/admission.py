@@ -1,4 +1,4 @@
-"""From a record on the requests topic to an envelope: who asks, where the reply goes, how long there is."""
+"""From a record that brings a request to an envelope: who asks, where the reply goes, how long there is."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ import msgspec
 from agents.stage import Record, instant
 from streams.codec import header, header_text
 from streams.errors import InvalidRequest
-from streams.events import ChatRequested, Envelope, Event, Reply, ReplyAddress
+from streams.events import ChatRequested, EmbeddingsRequested, Envelope, Event, Reply, ReplyAddress, Requested
 from streams.publisher import Emit
 from streams.registry import correlation_origin
 from streams.topics import ALL_TOPICS, REPLIES
@@ -21,7 +21,7 @@ _OUR_TOPICS = frozenset(topic.name for topic in ALL_TOPICS)
 _ID = msgspec.json.Decoder(type=dict[str, object])
 
 
-def request_id_of(record: Record, request: ChatRequested | None = None) -> str | None:
+def request_id_of(record: Record, request: Requested | None = None) -> str | None:
     """Return the id of a request: from its body, its `ce_id` header, its key, or its place in the log.
 
     A record whose body could not be decoded has an id only where one can still be read from it.
@@ -101,7 +101,7 @@ def submission_origin(record: Record, reply_to: ReplyAddress) -> str:
 
 
 def open_envelope(
-    record: Record, request: ChatRequested, *, reply_to: ReplyAddress, default_deadline_ms: int
+    record: Record, request: Requested, *, reply_to: ReplyAddress, default_deadline_ms: int
 ) -> Envelope:
     """Return the envelope that the request travels in."""
     accepted_at = _accepted_at(record, request)
@@ -113,14 +113,32 @@ def open_envelope(
         session_id=request.session_id,
         accepted_at=accepted_at,
         deadline_at=deadline_of(record, request, default_deadline_ms=default_deadline_ms),
-        request=request,
+        request=as_chat(request),
         reply_to=reply_to,
         traceparent=header_text(record.headers, "traceparent"),
         replay=record.again.replay,
     )
 
 
-def deadline_of(record: Record, request: ChatRequested, *, default_deadline_ms: int) -> datetime:
+def as_chat(request: Requested) -> ChatRequested:
+    """Return a request in the form that envelopes have: of embeddings, all but their texts and dimensions."""
+    if isinstance(request, EmbeddingsRequested):
+        return ChatRequested(
+            user_id=request.user_id,
+            request_id=request.request_id,
+            tenant=request.tenant,
+            tier=request.tier,
+            session_id=request.session_id,
+            model=request.model,
+            deadline_ms=request.deadline_ms,
+            on_disconnect=request.on_disconnect,
+            accepted_at=request.accepted_at,
+            metadata=request.metadata,
+        )
+    return request
+
+
+def deadline_of(record: Record, request: Requested, *, default_deadline_ms: int) -> datetime:
     """Return the request's deadline. A replay has the same time, counted from when it was replayed."""
     replayed_at_ms = record.again.replayed_at_ms
     begin = _accepted_at(record, request) if replayed_at_ms is None else instant(replayed_at_ms)
@@ -144,7 +162,7 @@ def renewed(event: Event, record: Record, *, default_deadline_ms: int) -> Event:
     return msgspec.structs.replace(event, envelope=again)
 
 
-def _accepted_at(record: Record, request: ChatRequested) -> datetime:
+def _accepted_at(record: Record, request: Requested) -> datetime:
     """Nobody can have accepted a request after its record was written: no deadline lies further off."""
     written_at = record.written_at
     return min(request.accepted_at or written_at, written_at)

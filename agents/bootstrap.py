@@ -1,6 +1,8 @@
 """Wires a worker: the one place that knows which stage gets which port."""
 
 import asyncio
+import random
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -16,7 +18,10 @@ from agents.embeddings.recent import RecentEmbeddings
 from agents.guardrail import injection, pii
 from agents.guardrail.stage import Finding, GuardrailSettings, GuardrailStage, Redacted
 from agents.guardrail.validation import Limits
+from agents.intake import Intake
+from agents.llm.circuits import Circuits
 from agents.llm.policy import LlmPolicy
+from agents.llm.ports import SystemClock
 from agents.llm.stage import LlmStage
 from agents.loading import Loaded, embedder_of
 from agents.output.context import answer_context
@@ -24,7 +29,7 @@ from agents.output.stage import OutputStage
 from agents.output.streaming_guard import StreamingGuard
 from agents.pipeline import RELAY, WEBHOOKS
 from agents.prompts.catalogue import PromptCatalogue
-from agents.providers.configured import configured_providers
+from agents.providers.configured import configured_embedders, configured_providers
 from agents.providers.port import Provider
 from agents.runner import relay
 from agents.runner.apps import REBALANCE_TIMEOUT_S, StageApp
@@ -39,9 +44,12 @@ from agents.runner.worker import run_apps
 from agents.stage import Stage
 from agents.stores.answer_cache import AnswerCache
 from agents.stores.journal import Journal
+from agents.vectors.attempts import Attempts
+from agents.vectors.stage import EmbeddingsStage
 from agents.webhooks.counts import WebhookCounts
 from agents.webhooks.wiring import webhooks_app
 from streams import store
+from streams.embedding_limits import EmbeddingLimits
 from streams.errors import ConfigurationError
 from streams.events import CacheMissed
 from streams.models import ProviderName
@@ -102,8 +110,8 @@ def check_budget(settings: Settings) -> None:
     """Check that a drain can end by itself before the broker evicts the member.
 
     What a stage has in hand is put aside after `retry_in_place_s`, and that send must fit into the drain.
-    Only the LLM stage may need longer, for an answer that is on its way: what it has not finished by then
-    is delivered again, and its call booked as orphaned.
+    Only the LLM and embeddings stages may need longer, for an answer that is on its way: what they have not
+    finished by then is delivered again, and its call booked as orphaned.
 
     Raises:
         ConfigurationError: which settings do not fit, and how they must.
@@ -179,7 +187,9 @@ async def _ports(settings: Settings, loaded: Loaded, webhooks: WebhookCounts) ->
                 loaded=loaded,
                 redis=redis,
                 publisher=publisher,
-                registry=RequestRegistry(redis, ttl_s=settings.registry_ttl_s),
+                registry=RequestRegistry(
+                    redis, ttl_s=settings.registry_ttl_s, vectors_ttl_s=settings.embedding_ttl_s
+                ),
                 cache=AnswerCache(redis, ttl_s=settings.cache_ttl_s, max_entries=settings.cache_max_entries),
                 prompts=PromptCatalogue(),
                 webhooks=webhooks,
@@ -196,7 +206,7 @@ def _runner(stage: Stage[Any], ports: Ports) -> StageRunner:
         _dead_letters(settings),
         retry=RetryPolicy.from_settings(settings),
         default_deadline_ms=settings.default_deadline_ms,
-        until_deadline=stage.name == LlmStage.name,
+        until_deadline=stage.name in (LlmStage.name, EmbeddingsStage.name),
     )
 
 
@@ -205,9 +215,11 @@ def _dead_letters(settings: Settings) -> DeadLetters:
 
 
 def _in_flight(stage: str, settings: Settings) -> int:
-    return {"guardrail": settings.guardrail_in_flight, "llm": settings.llm_in_flight}.get(
-        stage, settings.stage_in_flight
-    )
+    return {
+        "guardrail": settings.guardrail_in_flight,
+        "llm": settings.llm_in_flight,
+        "embeddings": settings.embedding_in_flight,
+    }.get(stage, settings.stage_in_flight)
 
 
 async def _guardrail(ports: Ports, resources: AsyncExitStack) -> GuardrailStage:  # noqa: ARG001  # one shape
@@ -288,8 +300,43 @@ async def _output(ports: Ports, resources: AsyncExitStack) -> OutputStage:  # no
     return OutputStage(ports.prompts, ports.cache)
 
 
+async def _embeddings(ports: Ports, resources: AsyncExitStack) -> EmbeddingsStage:
+    settings = ports.settings
+    providers = configured_embedders(settings)
+    for provider in providers.values():
+        resources.push_async_callback(provider.aclose)
+    journal, clock = Journal(ports.redis, ttl_s=settings.registry_ttl_s), SystemClock()
+    policy = LlmPolicy.from_settings(settings)
+    return EmbeddingsStage(
+        intake=Intake(
+            ports.registry,
+            has_topic=ports.publisher.has,
+            reply_topics=settings.reply_topics,
+            default_deadline_ms=settings.default_deadline_ms,
+        ),
+        attempts=Attempts(
+            providers=providers,
+            circuits=Circuits(threshold=policy.breaker_threshold, reset_s=policy.breaker_reset_s),
+            journal=journal,
+            clock=clock,
+            new_call_id=lambda: str(uuid.uuid4()),
+            random=random.random,
+            policy=policy,
+            pause=asyncio.sleep,
+        ),
+        journal=journal,
+        redact=redact,
+        limits=EmbeddingLimits(
+            max_inputs=settings.embedding_max_inputs, max_input_tokens=settings.max_input_tokens
+        ),
+        instance=settings.instance_id,
+        clock=clock,
+    )
+
+
 async def _cost(ports: Ports, resources: AsyncExitStack) -> CostStage:  # noqa: ARG001  # one shape
-    return CostStage(ports.registry, store_text=ports.settings.store_text)
+    settings = ports.settings
+    return CostStage(ports.registry, store_text=settings.store_text, text_by_tenant=settings.text_by_tenant)
 
 
 _BUILDERS: Mapping[str, Callable[[Ports, AsyncExitStack], Any]] = {
@@ -297,5 +344,6 @@ _BUILDERS: Mapping[str, Callable[[Ports, AsyncExitStack], Any]] = {
     "cache": _cache,
     "llm": _llm,
     "output": _output,
+    "embeddings": _embeddings,
     "cost": _cost,
 }

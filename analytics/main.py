@@ -13,17 +13,26 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from analytics.api import create_app
+from analytics.alerts.status import WatchStatus
+from analytics.analyst_service import analysts_of_settings
+from analytics.api.metrics import metrics_router
+from analytics.app import create_app
 from analytics.batches import Limits
 from analytics.clickhouse import ClickHouse, leave_out_data_frames
 from analytics.consumer import SinkConfig
-from analytics.patience import patiently, unless_stopped
+from analytics.patience import ended, patiently, unless_stopped
+from analytics.retention import Retention
+from analytics.rollup_job import keep_rollups_fresh
+from analytics.rollup_refresh import RollupRefresher
 from analytics.schema import SchemaRunner, create_database, load_migrations
 from analytics.sink import Sink
 from analytics.status import SinkStatus
-from analytics.writer import BatchWriter
+from analytics.watching import watch
+from analytics.writer import BatchWriter, TextRules
+from streams.erasure_feed import ErasureFeed
 from streams.errors import ConfigurationError
 from streams.publisher import Publisher
+from streams.serving.protocol import BoundedHttp
 from streams.settings import Settings
 from streams.topics import LOGS
 
@@ -41,6 +50,7 @@ _BUSY_BATCH_S = 3.0
 _GC_THRESHOLDS = (200_000, 10, 20)
 
 _PROBE_TIMEOUT_S = 2.0
+_SCHEMA_POLL_S = 0.2
 _HTTP_GRACE_S = 3
 
 
@@ -69,17 +79,26 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     status = SinkStatus()
     probe = ClickHouse(settings.clickhouse_url, database=None, timeout_s=_PROBE_TIMEOUT_S, threads=1)
-    server = _Server(_http_config(create_app(status, partial(probe.execute, "SELECT 1"))))
+    watch_status = WatchStatus()
+    analysts = analysts_of_settings(settings)
+    app = create_app(status, partial(probe.execute, "SELECT 1"), analysts, cors_origins=settings.cors_origins)
+    app.include_router(metrics_router(status, watch_status))
+    server = _Server(_http_config(app))
     with _listen(settings.analytics_host, settings.analytics_port) as listener:
         http = asyncio.create_task(server.serve(sockets=[listener]))
         log.info("analytics.listening", host=settings.analytics_host, port=listener.getsockname()[1])
         sink = asyncio.create_task(_sink(settings, status, stop))
+        watcher = asyncio.create_task(_watch(settings, status, watch_status, stop), name="watcher")
+        watcher.add_done_callback(_tell_if_dead)
+        rollups = asyncio.create_task(_rollups(settings, status, stop), name="rollups")
+        rollups.add_done_callback(_tell_if_dead)
         try:
             await asyncio.wait((http, sink), return_when=asyncio.FIRST_COMPLETED)
         finally:  # whichever ended, for whatever reason, the other one ends too
             stop.set()
             server.should_exit = True
-            await asyncio.wait((http, sink))
+            await asyncio.wait((http, sink, watcher, rollups))
+            await analysts.desk.close()
             await probe.close()
         http.result()
         sink.result()
@@ -115,12 +134,52 @@ async def _sink(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> 
     if not await unless_stopped(stop, start):
         return
     clickhouse = _connect(settings, database=settings.clickhouse_database)
+    erasures = ErasureFeed(
+        settings.kafka_bootstrap, client_id="headrace.analytics", timeout_s=settings.kafka_timeout_s
+    )
+    retention = asyncio.create_task(Retention(clickhouse, settings.tenants).run(), name="retention")
+    retention.add_done_callback(_tell_if_dead)
     try:
-        writer = BatchWriter(clickhouse, publisher, status, store_text=settings.store_text)
+        text = TextRules(default=settings.store_text, by_tenant=settings.text_by_tenant)
+        writer = BatchWriter(clickhouse, publisher, status, text=text, erasures=erasures)
         await Sink(_sink_config(settings), writer, status).run(stop)
     finally:
+        await ended(retention)
+        await erasures.close()
         await publisher.stop()
         await clickhouse.close()
+
+
+async def _watch(
+    settings: Settings, status: SinkStatus, watch_status: WatchStatus, stop: asyncio.Event
+) -> None:
+    """Watch, once the schema is there. Whatever becomes of it, the sink goes on."""
+    while settings.alerts and not status.schema_ready and not stop.is_set():  # noqa: ASYNC110  # a plain flag
+        await asyncio.sleep(_SCHEMA_POLL_S)
+    if not settings.alerts or stop.is_set():
+        return
+    clickhouse = _connect(settings, database=settings.clickhouse_database)
+    try:
+        await watch(settings, clickhouse, watch_status, stop)
+    finally:
+        await clickhouse.close()
+
+
+async def _rollups(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> None:
+    """Keep the rollups fresh, once the schema is there. Whatever becomes of it, the sink goes on."""
+    clickhouse = _connect(settings, database=settings.clickhouse_database)
+    refresher = RollupRefresher(
+        clickhouse, min_age_s=settings.rollup_seconds, statement_s=settings.clickhouse_timeout_s
+    )
+    try:
+        await keep_rollups_fresh(refresher, status, stop, interval_s=settings.rollup_seconds)
+    finally:
+        await clickhouse.close()
+
+
+def _tell_if_dead(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        log.error("analytics.task_died", task=task.get_name(), exc_info=fault)
 
 
 def _connect(settings: Settings, *, database: str | None) -> ClickHouse:
@@ -153,14 +212,24 @@ class _Server(uvicorn.Server):
 
 def _http_config(app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_HTTP_GRACE_S
+        app,
+        http=BoundedHttp,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=_HTTP_GRACE_S,
     )
 
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port))
+        listener = socket.create_server((host, port))
+        # Connections inherit it. asyncio does not set it on them, and head and body of a response are two
+        # writes: the second would wait 40 ms for the client's acknowledgement of the first.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as fault:
         raise ConfigurationError(
             f"cannot listen on {host}:{port} ({fault.strerror}): set HEADRACE_ANALYTICS_PORT to a free port"
         ) from fault
+    return listener

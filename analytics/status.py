@@ -1,5 +1,6 @@
 """What the sink says about itself, for `/health` and `/ready`."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,43 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
+class RollupStatus:
+    """How the rollups are doing.
+
+    Args:
+        clock: the time.
+    """
+
+    def __init__(self, clock: Clock = utc_now) -> None:
+        self._clock = clock
+        self.last_run_at: datetime | None = None
+        self.last_run_s: float | None = None
+        self.refreshed = 0
+        self.dirty_days: int | None = None
+        self.last_error: str | None = None
+
+    def ran(self, *, refreshed: int, dirty_days: int, seconds: float) -> None:
+        """Note a run: how many days of rollups it computed, and how many are still out of date."""
+        self.last_run_at, self.last_run_s = self._clock(), round(seconds, 3)
+        self.refreshed += refreshed
+        self.dirty_days = dirty_days
+        self.last_error = None
+
+    def failed(self, error: str) -> None:
+        """Note a run that did not do all it should have done."""
+        self.last_error = error
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, as `/health` shows it."""
+        return {
+            "last_run_at": self.last_run_at,
+            "last_run_s": self.last_run_s,
+            "refreshed": self.refreshed,
+            "dirty_days": self.dirty_days,
+            "last_error": self.last_error,
+        }
+
+
 class SinkStatus:
     """Counters and states of one sink. Used from one event loop only.
 
@@ -44,11 +82,28 @@ class SinkStatus:
         self.last_commit_at: datetime | None = None
         self.last_error: str | None = None
         self.last_error_at: datetime | None = None
-        self.schema_ready = False
+        self._schema = asyncio.Event()
         self.joined = False
         self.polled_at = clock()
         self.oldest_waiting_at: datetime | None = None
         self.outages: dict[str, Outage] = {}
+        self.rollups = RollupStatus(clock)
+
+    @property
+    def schema_ready(self) -> bool:
+        """Whether the schema is what the migrations say."""
+        return self._schema.is_set()
+
+    @schema_ready.setter
+    def schema_ready(self, ready: bool) -> None:
+        if ready:
+            self._schema.set()
+        else:
+            self._schema.clear()
+
+    async def schema_applied(self) -> None:
+        """Return once the schema is what the migrations say."""
+        await self._schema.wait()
 
     @property
     def ready(self) -> bool:

@@ -1,28 +1,62 @@
 """Writes one batch of log records: every row once, and what cannot be a row to the dead letters."""
 
 import asyncio
+import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 import msgspec
 import structlog
 
+from analytics.anonymising import Anonymiser
 from analytics.batches import Batch, Block, split_by_day
 from analytics.clickhouse import ClickHouse, RowsRefused
 from analytics.patience import patiently
+from analytics.row_eraser import RowEraser
 from analytics.rows import RequestRows, rows_of
 from analytics.status import Clock, SinkStatus, utc_now
 from streams.codec import decode
 from streams.dead_letters import dead_letter
+from streams.erasures import ErasureList, Subject
 from streams.errors import InputError
-from streams.events import RequestLog
+from streams.events import Erasure, RequestLog
 from streams.publisher import Publisher
 
 _STAGE = "analytics"
 
 log = structlog.get_logger(__name__)
+
+
+class KnowsErasures(Protocol):
+    """Who is to be forgotten: `streams.erasure_feed.ErasureFeed` where it matters."""
+
+    async def current(self) -> ErasureList:
+        """Return the list as it is now; raises `KafkaUnavailable` where that is not known."""
+        ...
+
+
+class NoErasures:
+    """Nobody is to be forgotten: for what writes rows of nobody, such as tests and benchmarks."""
+
+    _NOBODY = ErasureList()
+
+    async def current(self) -> ErasureList:
+        """Return the empty list."""
+        return self._NOBODY
+
+
+class TextRules(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the texts of requests and replies are kept: of most tenants, and of those that differ."""
+
+    default: bool = True
+    by_tenant: Mapping[str, bool] = msgspec.field(default_factory=dict)
+
+    def keep(self, tenant: str) -> bool:
+        """Whether those of this tenant are kept."""
+        return self.by_tenant.get(tenant, self.default)
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -33,23 +67,47 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch as inserts, and the records of it that are no log records."""
+    """A batch as inserts, the records of it that are no log records, and whose it holds."""
 
     blocks: Sequence[Block]
     refusals: Sequence[Refusal]
+    subjects: frozenset[Subject] = frozenset()
 
 
-def prepare(batch: Batch, *, ingested_at: datetime, store_text: bool) -> Prepared:
+def prepare(
+    batch: Batch, *, ingested_at: datetime, text: TextRules, erasures: ErasureList | None = None
+) -> Prepared:
     """Decode a batch and lay it out in inserts. Pure, and worth a thread of its own."""
     requests: list[tuple[int, RequestRows]] = []
     refusals: list[Refusal] = []
+    applied: dict[int, str] = {}
+    anonymiser = Anonymiser(erasures or ErasureList())
     for source, record in enumerate(batch.records):
         try:
-            event = decode(record.value, RequestLog, record.headers)
-            requests.append((source, rows_of(event, ingested_at=ingested_at, store_text=store_text)))
+            log, erasure = anonymiser.apply(decode(record.value, RequestLog, record.headers))
+            if log is not None:
+                store_text = text.keep(log.tenant)
+                requests.append((source, rows_of(log, ingested_at=ingested_at, store_text=store_text)))
         except InputError as fault:
             refusals.append(Refusal(source, fault))
-    return Prepared(blocks=split_by_day(batch, requests), refusals=refusals)
+        else:
+            if erasure is not None:
+                applied[source] = f"{erasure.digest}:{erasure.mode}"
+    blocks = [_renamed(block, applied) for block in split_by_day(batch, requests)]
+    return Prepared(blocks=blocks, refusals=refusals, subjects=anonymiser.subjects)
+
+
+def _renamed(block: Block, applied: Mapping[int, str]) -> Block:
+    """Return a block under a token that says which of its records were changed by an erasure.
+
+    The batch may have been written before the erasure was ordered. Under the same token ClickHouse would take
+    the changed rows for those, and drop them.
+    """
+    changed = [f"{source}:{applied[source]}" for source in sorted(set(block.sources)) if source in applied]
+    if not changed:
+        return block
+    digest = hashlib.blake2b("\n".join(changed).encode(), digest_size=8, usedforsecurity=False).hexdigest()
+    return msgspec.structs.replace(block, token=f"{block.token}:erased-{digest}")
 
 
 class BatchWriter:
@@ -62,7 +120,8 @@ class BatchWriter:
         clickhouse: a connection to the database that the schema is in.
         publisher: for the dead letters.
         status: where it counts, and says what is away.
-        store_text: whether the texts of requests and replies are kept.
+        text: whether the texts of requests and replies are kept.
+        erasures: who is to be forgotten: their rows come out anonymous, or not at all.
         clock: the time that rows get as `ingested_at`.
     """
 
@@ -72,24 +131,52 @@ class BatchWriter:
         publisher: Publisher,
         status: SinkStatus,
         *,
-        store_text: bool = True,
+        text: TextRules = TextRules(),  # noqa: B008  # a frozen value
+        erasures: KnowsErasures | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._clickhouse = clickhouse
         self._publisher = publisher
         self._status = status
-        self._store_text = store_text
+        self._text = text
+        self._erasures = erasures or NoErasures()
+        self._eraser = RowEraser(clickhouse)
         self._clock = clock
 
     async def write(self, batch: Batch) -> None:
         """Return once every row of the batch is in ClickHouse, and every bad record in the dead letters."""
+        known = await self._erasures_now()
         prepared = await asyncio.to_thread(
-            prepare, batch, ingested_at=self._clock(), store_text=self._store_text
+            prepare, batch, ingested_at=self._clock(), text=self._text, erasures=known
         )
         refusals = list(prepared.refusals)
         for block in prepared.blocks:
             refusals += await self._store(block)
+        await self._forget(prepared.subjects)
         await self._bury(batch, refusals)
+
+    async def _erasures_now(self) -> ErasureList:
+        return await patiently(self._erasures.current, dependency="kafka", status=self._status)
+
+    async def _forget(self, subjects: Collection[Subject]) -> None:
+        """Erase what of the batch's users is stored under their own names.
+
+        An erasure that was ordered while the batch was being written has perhaps looked for rows before they
+        were there. And the batch may have been written once before, by a sink that did not know of it yet.
+        """
+        erasures = await self._erasures_now()
+        waiting = {subject: found for subject in subjects if (found := erasures.find(subject)) is not None}
+        if waiting:
+            erase = partial(self._erase_stored, waiting)
+            await patiently(erase, dependency="clickhouse", status=self._status)
+
+    async def _erase_stored(self, waiting: Mapping[Subject, Erasure]) -> None:
+        if not await self._eraser.any_rows(waiting):
+            return
+        for subject, erasure in waiting.items():
+            if any((await self._eraser.count(subject, erasure)).values()):
+                await self._eraser.erase(subject, erasure)
+                log.info("sink.erased", tenant=subject.tenant, pseudonym=erasure.pseudonym)
 
     async def _store(self, block: Block) -> list[Refusal]:
         """Insert a block. Where rows of it are refused, halve it until only they are left."""

@@ -1,11 +1,8 @@
 """The FastAPI application: routers, handlers of errors, middleware. It opens no connections."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
@@ -16,6 +13,7 @@ from ingest.api import (
     chat,
     completions,
     costs,
+    embeddings,
     events,
     health,
     messages,
@@ -24,12 +22,12 @@ from ingest.api import (
     stream_token,
 )
 from ingest.api.page import page_router
-from ingest.errors import ApiError
-from ingest.json_response import JsonResponse
-from ingest.middleware import RequestFrame
 from ingest.openapi import describe_bodies
 from ingest.services import Services
 from streams.events import ErrorInfo
+from streams.serving.fault_handlers import answer_faults
+from streams.serving.frame import RequestFrame
+from streams.serving.json_response import JsonResponse
 
 _ALLOWED_HEADERS = (
     "Authorization",
@@ -48,6 +46,7 @@ _ROUTES = (
     chat,
     completions,
     messages,
+    embeddings,
     models,
     requests,
     batches,
@@ -71,9 +70,7 @@ def create_app(services: Services) -> FastAPI:
     for module in _ROUTES:
         app.include_router(module.router)
     app.include_router(page_router())
-    app.add_exception_handler(ApiError, _on_api_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, _on_wrong_parameters)
+    answer_faults(app, described_at="/docs", render=_error)
     if services.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -82,36 +79,10 @@ def create_app(services: Services) -> FastAPI:
             allow_headers=_ALLOWED_HEADERS,
             expose_headers=("X-Request-ID", "Retry-After", "Location"),
         )
-    app.add_middleware(RequestFrame)  # the last one added is the outermost: it sees preflights too
+    # The last one added is the outermost: it sees preflights too.
+    app.add_middleware(RequestFrame, logger="ingest.access", error_body=error_body_for)
     describe_bodies(app)
     return app
-
-
-async def _on_api_error(request: Request, fault: Exception) -> Response:
-    if not isinstance(fault, ApiError):
-        raise fault
-    return _error(request, fault.status, fault.error, fault.headers)
-
-
-async def _on_http_exception(request: Request, fault: Exception) -> Response:
-    if not isinstance(fault, HTTPException):
-        raise fault
-    phrase = HTTPStatus(fault.status_code).phrase
-    code = {404: "unknown_route", 405: "method_not_allowed"}.get(fault.status_code, "invalid_request")
-    message = f"{phrase}: {request.method} {request.url.path}; the routes are described at /docs"
-    error = ErrorInfo(type="invalid_request_error", code=code, message=message)
-    return _error(request, fault.status_code, error, fault.headers or {})
-
-
-async def _on_wrong_parameters(request: Request, fault: Exception) -> Response:
-    if not isinstance(fault, RequestValidationError):
-        raise fault
-    first = fault.errors()[0]
-    param = ".".join(str(part) for part in first["loc"][1:])
-    error = ErrorInfo(
-        type="invalid_request_error", code="invalid_request", message=f"{param}: {first['msg']}", param=param
-    )
-    return _error(request, 400, error, {})
 
 
 def _error(request: Request, status: int, error: ErrorInfo, headers: Mapping[str, str]) -> Response:

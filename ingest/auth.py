@@ -2,36 +2,26 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Query, Request, Security
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Query, Request
 
 from ingest.errors import ApiError, unauthorized
-from ingest.keys import Caller
 from ingest.services import services_of
 from ingest.stream_tokens import Expired, Opens, Wrong
 from streams.events import ErrorInfo
-
-_bearer = HTTPBearer(auto_error=False, description="Authorization: Bearer KEY")
-_header = APIKeyHeader(name="X-API-Key", auto_error=False)
+from streams.serving.credentials import PresentedKey, required
+from streams.serving.keys import Caller
 
 #: Stands in for the tier of who comes with a stream token: it sends nothing, so no limit asks for it.
 _NO_TIER = ""
 
 
-async def authenticate(
-    request: Request,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-    api_key: Annotated[str | None, Security(_header)],
-) -> Caller:
+async def authenticate(request: Request, presented: PresentedKey) -> Caller:
     """Return the caller of a request.
 
     Raises:
         ApiError: 401, no key or an unknown one.
     """
-    presented = bearer.credentials if bearer else api_key
-    if not presented:
-        raise unauthorized("no API key: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
-    caller = services_of(request).keyring.caller(presented)
+    caller = services_of(request).keyring.caller(required(presented))
     if caller is None:
         raise unauthorized("the API key is not known here")
     request.state.tenant = caller.tenant
@@ -44,8 +34,7 @@ CallerDep = Annotated[Caller, Depends(authenticate)]
 async def authenticate_reader(
     request: Request,
     request_id: str,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-    api_key: Annotated[str | None, Security(_header)],
+    presented: PresentedKey,
     token: Annotated[
         str | None, Query(description="a stream token, for browsers' `EventSource`, instead of a key")
     ] = None,
@@ -55,8 +44,8 @@ async def authenticate_reader(
     Raises:
         ApiError: 401, neither is good.
     """
-    if token is None or bearer or api_key:
-        return await authenticate(request, bearer, api_key)
+    if token is None or presented is not None:
+        return await authenticate(request, presented)
     match services_of(request).stream_tokens.check(token, request_id):
         case Opens(tenant):
             request.state.tenant = tenant

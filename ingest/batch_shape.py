@@ -5,12 +5,12 @@ from typing import Any
 
 from ingest.batch_progress import BatchStatus, FoundLine, Progress
 from ingest.errors import error_body
-from ingest.json_response import to_json
 from ingest.openai_shape import completion
 from ingest.outcomes import error_of, status_of
 from streams.events import Reply
 from streams.registry import RequestState
 from streams.reply_view import reply_view
+from streams.serving.json_response import to_json
 
 _INTERRUPTED = {
     "code": "submission_interrupted",

@@ -20,13 +20,13 @@ from ingest.batch_progress import (
 )
 from ingest.batch_store import Batch
 from ingest.errors import ApiError, conflict, not_found, outage, unavailable
-from ingest.keys import Caller
 from ingest.ports import BatchRecords, Registry
 from ingest.submission import Ask, Submissions
 from ingest.tracing import traceparent_of
 from streams.cancellation import BY_SENDER
 from streams.errors import HeadraceError, StoreUnavailable
 from streams.registry import Glimpse
+from streams.serving.keys import Caller
 
 log = structlog.get_logger(__name__)
 

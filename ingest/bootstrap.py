@@ -10,7 +10,7 @@ from ingest.batch_store import BatchStore
 from ingest.batches import Batches
 from ingest.health import Check, HealthMonitor
 from ingest.history import DeltaHistory
-from ingest.keys import Keyring
+from ingest.ports import Queries
 from ingest.replies import ReplyHub
 from ingest.reply_consumer import ReplyConsumer
 from ingest.services import Services
@@ -21,6 +21,7 @@ from streams import store
 from streams.publisher import Publisher
 from streams.registry import RequestRegistry
 from streams.send_gate import SendGate
+from streams.serving.keys import Keyring
 from streams.settings import Settings
 
 _DASHBOARD_TIMEOUT_S = 10.0
@@ -30,8 +31,12 @@ _OUTAGE_PATIENCE = 2 / 3
 
 
 @asynccontextmanager
-async def connected_services(settings: Settings) -> AsyncIterator[Services]:
+async def connected_services(settings: Settings, queries: Queries) -> AsyncIterator[Services]:
     """Connect, yield the services, and disconnect.
+
+    Args:
+        settings: where everything is.
+        queries: the query catalogue.
 
     Raises:
         ConfigurationError: no API key, or topics that do not fit.
@@ -45,6 +50,7 @@ async def connected_services(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(redis.aclose)
         spend = ClickHouseSpend(
             settings.clickhouse_url,
+            queries,
             database=settings.clickhouse_database,
             timeout_s=min(settings.clickhouse_timeout_s, _DASHBOARD_TIMEOUT_S),
         )
@@ -80,7 +86,9 @@ async def connected_services(settings: Settings) -> AsyncIterator[Services]:
             timeout_s=settings.kafka_timeout_s,
         )
         stack.push_async_callback(history.close)
-        registry = RequestRegistry(redis, ttl_s=settings.registry_ttl_s)
+        registry = RequestRegistry(
+            redis, ttl_s=settings.registry_ttl_s, vectors_ttl_s=settings.embedding_ttl_s
+        )
         abandonments = Abandonments(registry, timeout_s=2 * settings.redis_timeout_s)
         stack.push_async_callback(abandonments.close)
         submissions = Submissions(registry, publisher, hub, partitions=replies.partitions, source=f"/{name}")

@@ -11,9 +11,10 @@ import uvloop
 
 from ingest.app import create_app
 from ingest.bootstrap import connected_services
-from ingest.keys import Keyring
-from ingest.protocol import BoundedHttp
+from ingest.ports import Queries
 from streams.errors import ConfigurationError
+from streams.serving.keys import Keyring
+from streams.serving.protocol import BoundedHttp
 from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -22,8 +23,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG = 2048
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, queries: Queries) -> None:
     """Serve until SIGTERM or SIGINT; then finish what waits, within the drain timeout.
+
+    Args:
+        settings: where everything is.
+        queries: the query catalogue, from which the cost and cache summaries are made.
 
     Raises:
         ConfigurationError: no API key is configured, the topics do not fit, or the port is taken.
@@ -31,12 +36,12 @@ def serve(settings: Settings) -> None:
     """
     Keyring(settings.keys)  # before anything is connected
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_async(settings))
+        runner.run(serve_async(settings, queries))
 
 
-async def serve_async(settings: Settings) -> None:
+async def serve_async(settings: Settings, queries: Queries) -> None:
     """Do what `serve` does, in the running event loop."""
-    async with connected_services(settings) as services:
+    async with connected_services(settings, queries) as services:
         config = uvicorn.Config(
             create_app(services),
             host=settings.ingest_host,

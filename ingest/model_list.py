@@ -1,12 +1,12 @@
 """The models that requests may name, in OpenAI's words and in Anthropic's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from ingest.errors import ApiError, invalid, not_found
-from streams.models import MODELS, Model
+from streams.models import PRICED_MODELS, EmbeddingModel, Model, ProviderName
 from streams.settings import Settings
 
 MAX_PAGE = 1000
@@ -22,22 +22,27 @@ class Page(msgspec.Struct, frozen=True):
     has_more: bool
 
 
-def available_models(settings: Settings) -> list[Model]:
+def available_models(settings: Settings, *, catalogue: Mapping[str, Model] = PRICED_MODELS) -> list[Model]:
     """Return the models whose provider is configured here, in the catalogue's order.
 
     The providers' keys are the workers' business: where ingest has none of them, all models are returned.
+
+    Args:
+        settings: of this installation.
+        catalogue: all models by name; without those that make embeddings: `MODELS`.
     """
-    configured = [model for model in MODELS.values() if settings.provider_key(model.provider)]
-    return configured or list(MODELS.values())
+    if not any(settings.provider_key(provider) for provider in ProviderName):
+        return list(catalogue.values())
+    return [model for model in catalogue.values() if settings.provider_key(model.provider)]
 
 
-def find_model(name: str, settings: Settings) -> Model:
-    """Return the model of that name.
+def find_model(name: str, settings: Settings, *, catalogue: Mapping[str, Model] = PRICED_MODELS) -> Model:
+    """Return the model of that name; for the arguments see `available_models`.
 
     Raises:
         ApiError: 404, there is none.
     """
-    available = {model.name: model for model in available_models(settings)}
+    available = {model.name: model for model in available_models(settings, catalogue=catalogue)}
     if name not in available:
         known = ", ".join(sorted(available))
         raise not_found(
@@ -71,12 +76,21 @@ def openai_model(model: Model) -> dict[str, Any]:
         "created": _UNKNOWN_RELEASE_S,
         "owned_by": model.provider,
         "headrace": {
+            "endpoint": "/v1/embeddings" if isinstance(model, EmbeddingModel) else "/v1/chat/completions",
             "context_window_tokens": model.context_window_tokens,
-            "max_output_tokens": model.max_output_tokens,
             "input_usd_per_million": model.input_usd_per_million,
-            "cached_input_usd_per_million": model.cached_input_usd_per_million,
-            "output_usd_per_million": model.output_usd_per_million,
+            **_beyond(model),
         },
+    }
+
+
+def _beyond(model: Model) -> dict[str, Any]:
+    if isinstance(model, EmbeddingModel):
+        return {"max_dimensions": model.max_dimensions, "takes_dimensions": model.takes_dimensions}
+    return {
+        "max_output_tokens": model.max_output_tokens,
+        "cached_input_usd_per_million": model.cached_input_usd_per_million,
+        "output_usd_per_million": model.output_usd_per_million,
     }
 
 

@@ -6,11 +6,12 @@ import msgspec
 from fastapi import FastAPI
 
 from ingest.anthropic_schemas import MessagesBody
+from ingest.embeddings_schemas import EmbeddingsBody
 from ingest.openai_schemas import CompletionBody
 from ingest.schemas import ChatBody, SubmitBody
 
 _REF = "#/components/schemas/{name}"
-_BODIES = (ChatBody, SubmitBody, CompletionBody, MessagesBody)
+_BODIES = (ChatBody, SubmitBody, CompletionBody, MessagesBody, EmbeddingsBody)
 
 
 def body_of(kind: type[msgspec.Struct]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from streams.events import ErrorInfo, Reply, Status
 
 _STATUS_OF_CODE = {"model_not_found": 404, "idempotency_conflict": 409, "request_cancelled": 409}
 _STATUS_OF_TYPE = {
-    "invalid_request_error": 400,
     "timeout_error": 504,
     "unavailable_error": 503,
     "rate_limit_error": 429,
@@ -49,9 +48,14 @@ def _naming_the_deadline(error: ErrorInfo) -> ErrorInfo:
 
 def status_of(error: ErrorInfo) -> int:
     """Return the HTTP status of an error that the pipeline reports."""
-    if error.type == "invalid_request_error" and error.code in _STATUS_OF_CODE:
-        return _STATUS_OF_CODE[error.code]
+    if error.type == "invalid_request_error":
+        return status_of_mistake(error.code)
     return _STATUS_OF_TYPE.get(error.type, 500)
+
+
+def status_of_mistake(code: str) -> int:
+    """Return the HTTP status of a mistake of the sender's."""
+    return _STATUS_OF_CODE.get(code, 400)
 
 
 def api_error(error: ErrorInfo) -> ApiError:

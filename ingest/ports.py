@@ -104,6 +104,31 @@ class Spend(Protocol):
         ...
 
 
+class BoundQuery(Protocol):
+    """A statement with the values of its parameters: `analytics.catalogue.Bound`."""
+
+    @property
+    def sql(self) -> str:
+        """The statement, with a placeholder for each parameter."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The values, by name."""
+        ...
+
+
+class Queries(Protocol):
+    """The query catalogue: `analytics.catalogue.Catalogue`, handed in by the command line.
+
+    Ingest's summaries are made of the same queries as the analysts' reports, so that they cannot differ.
+    """
+
+    def bind(self, name: str, given: Mapping[str, object]) -> BoundQuery:
+        """Return a query's statement with these values of its parameters."""
+        ...
+
+
 class ReplyLoop(Protocol):
     """The state of the loop that reads replies and deltas: `ingest.reply_consumer.ReplyConsumer`."""
 

@@ -8,11 +8,11 @@ from fastapi import Depends, Request
 from ingest.abandonment import Abandonments
 from ingest.batches import Batches
 from ingest.health import HealthMonitor
-from ingest.keys import Keyring
 from ingest.ports import History, Registry, ReplyLoop, Spend
 from ingest.replies import ReplyHub
 from ingest.stream_tokens import StreamTokens
 from ingest.submission import Submissions
+from streams.serving.keys import Keyring
 from streams.settings import Settings
 
 

@@ -1,21 +1,27 @@
-"""What requests cost and what the cache saved, from ClickHouse's deduplicated view `requests`."""
+"""What requests cost and what the cache saved: the catalogue's queries, asked of ClickHouse, as JSON."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
-from importlib.resources import files
 from typing import Any
 
 from clickhouse_connect.driver import create_async_client
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from ingest.ports import Queries
 from streams.errors import ClickHouseUnavailable
 from streams.reply_view import plain
 
+Row = Mapping[str, Any]
+
 _CONNECT_TIMEOUT_S = 2.0
-_QUERY_NAMES = ("cost_totals", "cost_by_model", "cost_by_user", "cache_stats")
 _MICRO_USD = Decimal("0.000001")
+_TOP_USERS = 10
+_MOST_MODELS = 10_000
+#: All requests that there are: from the first to the last day that a row can have.
+_ALWAYS = {"since": datetime(1970, 1, 1, tzinfo=UTC), "until": datetime(2149, 6, 6, tzinfo=UTC)}
 
 
 class ClickHouseSpend:
@@ -23,18 +29,18 @@ class ClickHouseSpend:
 
     Args:
         url: ``http://user:password@host:port``.
+        queries: the query catalogue.
         database: where the views are.
         timeout_s: what a question may take, in seconds.
     """
 
-    def __init__(self, url: str, *, database: str, timeout_s: float) -> None:
+    def __init__(self, url: str, queries: Queries, *, database: str, timeout_s: float) -> None:
         self._url = url
+        self._queries = queries
         self._database = database
         self._timeout_s = timeout_s
         self._client: AsyncClient | None = None
         self._connecting = asyncio.Lock()
-        folder = files("ingest") / "queries"
-        self._queries = {name: (folder / f"{name}.sql").read_text("utf-8") for name in _QUERY_NAMES}
 
     async def costs(self, tenant: str) -> dict[str, Any]:
         """Return the cost summary of a tenant.
@@ -43,7 +49,9 @@ class ClickHouseSpend:
             ClickHouseUnavailable: no answer in time.
         """
         totals, by_model, by_user = await asyncio.gather(
-            *(self._ask(name, tenant) for name in ("cost_totals", "cost_by_model", "cost_by_user"))
+            self._ask("cost_totals", tenant),
+            self._ask("cost_by_model", tenant, limit=_MOST_MODELS),
+            self._ask("cost_by_user", tenant, limit=_TOP_USERS),
         )
         return cost_summary(totals[0], by_model, by_user)
 
@@ -53,8 +61,7 @@ class ClickHouseSpend:
         Raises:
             ClickHouseUnavailable: no answer in time.
         """
-        hits, misses = (await self._ask("cache_stats", tenant))[0]
-        return {"hits": hits, "misses": misses, "hit_rate_pct": percentage(hits, hits + misses)}
+        return cache_summary(await self._ask("cache_kinds", tenant))
 
     async def ping(self) -> None:
         """Ask whether ClickHouse is there.
@@ -72,15 +79,17 @@ class ClickHouseSpend:
             await self._client.close()
             self._client = None
 
-    async def _ask(self, name: str, tenant: str) -> Sequence[Sequence[Any]]:
+    async def _ask(self, name: str, tenant: str, **given: object) -> list[Row]:
+        if not tenant:  # to the catalogue it means everybody
+            raise ValueError("a tenant's name is not empty")
+        bound = self._queries.bind(name, {**_ALWAYS, "tenant": tenant, **given})
         client = await self._connected()
         try:
             async with asyncio.timeout(self._timeout_s):
-                result = await client.query(self._queries[name], parameters={"tenant": tenant})
+                result = await client.query(bound.sql, parameters=dict(bound.parameters))
         except (ClickHouseError, TimeoutError, OSError) as fault:
             raise ClickHouseUnavailable(f"ClickHouse: {name} failed: {fault!r}") from fault
-        rows: Sequence[Sequence[Any]] = result.result_rows
-        return rows
+        return list(result.named_results())
 
     async def _connected(self) -> AsyncClient:
         async with self._connecting:
@@ -101,23 +110,28 @@ class ClickHouseSpend:
             raise ClickHouseUnavailable(f"ClickHouse cannot be reached: {fault!r}") from fault
 
 
-def cost_summary(
-    totals: Sequence[Any], by_model: Sequence[Sequence[Any]], by_user: Sequence[Sequence[Any]]
-) -> dict[str, Any]:
-    """Return the summary from the rows of the three queries; amounts are US dollars."""
-    requests, input_tokens, output_tokens, cost, hits = totals
-    cost = Decimal(cost)
+def cost_summary(totals: Row, by_model: Sequence[Row], by_user: Sequence[Row]) -> dict[str, Any]:
+    """Return the summary, in US dollars, from the rows of the three queries that `costs` asks."""
+    requests, cost = totals["requests"], Decimal(totals["cost_usd"])
     return {
         "total_requests": requests,
-        "total_input_tokens": input_tokens,
-        "total_output_tokens": output_tokens,
+        "total_input_tokens": totals["input_tokens"],
+        "total_output_tokens": totals["output_tokens"],
         "total_cost_usd": plain(cost),
         "total_cost_usd_exact": f"{plain(cost):f}",
         "avg_cost_per_request": plain((cost / max(requests, 1)).quantize(_MICRO_USD)),
-        "cache_hit_rate_pct": percentage(hits, requests),
-        "cost_by_model": {name: plain(Decimal(amount)) for name, amount in by_model},
-        "top_users_by_cost": {name: plain(Decimal(amount)) for name, amount in by_user},
+        "cache_hit_rate_pct": percentage(totals["cache_hits"], requests),
+        # Requests that no model answered, because they were blocked or failed, have none.
+        "cost_by_model": {row["model"]: plain(row["cost_usd"]) for row in by_model if row["model"]},
+        "top_users_by_cost": {row["user_id"]: plain(row["cost_usd"]) for row in by_user},
     }
+
+
+def cache_summary(by_kind: Sequence[Row]) -> dict[str, Any]:
+    """Return the statistics from the rows of `cache_kinds`; what was not looked up is no miss."""
+    hits = sum(row["hits"] for row in by_kind)
+    misses = sum(row["requests"] for row in by_kind if row["cache_kind"] == "miss")
+    return {"hits": hits, "misses": misses, "hit_rate_pct": percentage(hits, hits + misses)}
 
 
 def percentage(part: int, whole: int) -> float:

@@ -14,12 +14,12 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from ingest.errors import ApiError
-from ingest.json_response import to_json
 from ingest.outcomes import error_of
 from ingest.replies import Listener
 from ingest.resume import Marker, Place
 from ingest.transcript import Finish, Reading, Replace, Say, Wait
 from streams.events import ErrorInfo, Reply
+from streams.serving.json_response import to_json
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""From an accepted body to a record on the requests topic: registered first, then published."""
+"""From an accepted body to a record on its topic: registered first, then published."""
 
 import os
 import uuid
@@ -11,16 +11,16 @@ import msgspec
 import structlog
 
 from ingest.errors import conflict, outage
-from ingest.keys import Caller
 from ingest.outcomes import as_repeat
 from ingest.ports import Publishing, Registry
 from ingest.replies import Listener, ReplyHub
 from streams.codec import event_headers
 from streams.errors import KafkaUnavailable, StoreUnavailable
-from streams.events import ChatRequested, Reply, ReplyAddress
+from streams.events import EmbeddingsRequested, Reply, ReplyAddress, Requested
 from streams.publisher import Emit
 from streams.registry import Registration, Standing, correlation_origin, fingerprint
-from streams.topics import REPLIES, REQUESTS
+from streams.serving.keys import Caller
+from streams.topics import EMBEDDINGS, REPLIES, REQUESTS
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
         on_disconnect: what becomes of the request if its client leaves before the answer is there.
     """
 
-    request: ChatRequested
+    request: Requested
     caller: Caller
     request_id: str
     deadline_ms: int
@@ -155,7 +155,7 @@ class Submissions:
         return Submitted(ask=ask, standing=found.standing, reply=reply)
 
     async def _register(
-        self, request: ChatRequested, ask: Ask, origin: str, address: ReplyAddress
+        self, request: Requested, ask: Ask, origin: str, address: ReplyAddress
     ) -> Registration:
         try:
             return await self._registry.register(
@@ -170,7 +170,7 @@ class Submissions:
             log.warning("submission.registry_unavailable", request_id=ask.request_id, error=str(fault))
             raise outage(fault, "the request registry") from fault
 
-    async def _publish(self, request: ChatRequested, ask: Ask, origin: str, address: ReplyAddress) -> None:
+    async def _publish(self, request: Requested, ask: Ask, origin: str, address: ReplyAddress) -> None:
         headers = event_headers(
             request,
             event_id=ask.request_id,
@@ -179,8 +179,9 @@ class Submissions:
             traceparent=ask.traceparent,
         )
         headers += reply_headers(address)
+        topic = EMBEDDINGS if isinstance(request, EmbeddingsRequested) else REQUESTS
         try:
-            await self._publisher.publish(Emit.to(REQUESTS, request, key=ask.request_id, headers=headers))
+            await self._publisher.publish(Emit.to(topic, request, key=ask.request_id, headers=headers))
         except KafkaUnavailable as fault:
             log.warning("submission.publish_failed", request_id=ask.request_id, error=str(fault))
             await self._abandon(ask.request_id, origin)

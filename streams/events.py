@@ -1,8 +1,8 @@
 """The events that travel between the stages.
 
-A request enters as `ChatRequested`. The guardrail puts it into an `Envelope`, and the envelope travels
-with it to the end: each stage adds its own section and hands it on. `OutcomeReached` is the last
-event of every request; from it the cost stage makes the one `Reply` and the one `RequestLog`.
+A request enters as `ChatRequested` or `EmbeddingsRequested`. The first stage puts it into an `Envelope`, and
+the envelope travels with it to the end: each stage adds its own section and hands it on. `OutcomeReached` is
+the last event of every request; from it the cost stage makes the one `Reply` and the one `RequestLog`.
 
 Times are UTC-aware. Durations carry their unit in the name. Money is `Decimal` US dollars and travels
 as a JSON string. Unknown fields are ignored, so that an older reader understands a newer writer.
@@ -18,6 +18,10 @@ from msgspec import Meta, Struct
 
 MAX_MESSAGES = 100
 MAX_CONTENT_CHARS = 32_000
+#: OpenAI's most; an installation's own limit is lower (`HEADRACE_EMBEDDING_MAX_INPUTS`).
+MAX_EMBEDDING_INPUTS = 2048
+#: 8,192 tokens, the longest input of an embedding model, are some 40,000 characters of prose.
+MAX_EMBEDDING_CHARS = 100_000
 #: The longest deadline a request may name: 6 hours. Batches wait in Kafka; replies are kept longer than that.
 MAX_DEADLINE_MS = 6 * 60 * 60 * 1000
 
@@ -97,6 +101,33 @@ class ChatRequested(Event, frozen=True, kw_only=True):
     webhook: Webhook | None = None
     accepted_at: Annotated[datetime, Meta(tz=True)] | None = None
     metadata: dict[str, Any] | None = None
+
+
+class EmbeddingsRequested(Event, frozen=True, kw_only=True):
+    """A request for the embeddings of some texts, from ingest or from any Kafka producer.
+
+    `dimensions` shortens the vectors, where the model can do that. For the other fields see `ChatRequested`.
+    """
+
+    user_id: Name
+    inputs: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=MAX_EMBEDDING_CHARS)], ...],
+        Meta(min_length=1, max_length=MAX_EMBEDDING_INPUTS),
+    ]
+    model: Name
+    request_id: RequestId | None = None
+    tenant: Name | None = None
+    tier: Name | None = None
+    session_id: Name | None = None
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    deadline_ms: Annotated[int, Meta(ge=1, le=MAX_DEADLINE_MS)] | None = None
+    on_disconnect: Literal["continue", "cancel"] | None = None
+    accepted_at: Annotated[datetime, Meta(tz=True)] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+#: What senders ask for, each on a topic of its own: `streams.topics.ENTRANCES`.
+Requested = ChatRequested | EmbeddingsRequested
 
 
 # ── what the envelope gathers on its way ──────────────────────────────────────────────────────────
@@ -216,6 +247,7 @@ class ErrorInfo(Event, frozen=True, kw_only=True):
 class Envelope(Event, frozen=True, kw_only=True):
     """Everything that is known of one request so far.
 
+    `request`: of embeddings, it says who asks and how; see `agents.admission.as_chat`.
     `replay` counts how often an operator has replayed a dead letter of the request.
     """
 
@@ -270,6 +302,18 @@ class CacheMissed(Event, frozen=True, kw_only=True):
     cache_slot: CacheSlot | None = None
 
 
+class Embeddings(Event, frozen=True, kw_only=True):
+    """The vectors of some texts, in the order of the texts.
+
+    `vectors` are the numbers of all of them, one after the other, as little-endian float32: exactly what the
+    model gave, in a third of the space of JSON numbers. Empty where they are no longer kept.
+    """
+
+    count: int
+    dimensions: int
+    vectors: bytes = b""
+
+
 class Completion(Event, frozen=True, kw_only=True):
     """An answer of a model, or the degraded answer when no model could be had."""
 
@@ -283,6 +327,7 @@ class Completion(Event, frozen=True, kw_only=True):
     tools_used: tuple[str, ...] = ()
     degraded: bool = False
     error: ErrorInfo | None = None
+    embeddings: Embeddings | None = None
 
 
 class Completed(Event, frozen=True, kw_only=True):
@@ -354,6 +399,7 @@ class Reply(Event, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
     repeat: bool = False
     replay: int = 0
+    embeddings: Embeddings | None = None
 
 
 class WebhookDue(Event, frozen=True, kw_only=True):
@@ -446,3 +492,50 @@ class DeadLetterAction(Event, frozen=True, kw_only=True):
     reason: str = ""
     request_id: str | None = None
     topic: str | None = None
+
+
+class AlertRaised(Event, frozen=True, kw_only=True):
+    """An alert has begun (`raised`) or is over (`resolved`).
+
+    `alert_id` is derived from the rule, the direction, the tenant and the window it began with: both records
+    of an alert have it, and no other alert does. `tenant` is empty where all tenants together are meant.
+    `observed` and `expected` are measures in `unit`, not amounts to be booked: `usd`, `ms`, `ratio` (0 to 1),
+    `s` or `records`. `p_value` is that of the window that decided, where the rule is a test;
+    `history_windows` how many earlier windows it was compared with.
+    """
+
+    alert_id: str
+    rule: str
+    state: Literal["raised", "resolved"]
+    severity: Literal["warning", "critical"]
+    direction: Literal["above", "below"]
+    observed: float
+    expected: float
+    unit: str
+    method: str
+    message: str
+    window_since: Annotated[datetime, Meta(tz=True)]
+    window_until: Annotated[datetime, Meta(tz=True)]
+    began_at: Annotated[datetime, Meta(tz=True)]
+    at: Annotated[datetime, Meta(tz=True)]
+    tenant: str = ""
+    p_value: float | None = None
+    history_windows: int = 0
+
+
+ErasureMode = Literal["anonymise", "delete"]
+
+
+class Erasure(Event, frozen=True, kw_only=True):
+    """A user is to be forgotten, as far as what was accepted until then. It names nobody.
+
+    `digest` is the record's key: `streams.erasures.digest_of` the user, under `salt`. `pseudonym` takes the
+    user's place where `mode` is *anonymise*; with *delete* there are no rows left.
+    """
+
+    digest: str
+    salt: str
+    tenant: str
+    mode: ErasureMode
+    pseudonym: str
+    until: Annotated[datetime, Meta(tz=True)]

@@ -46,6 +46,17 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         return (total / _TOKENS_PER_PRICE).quantize(_NANO_USD)
 
 
+class EmbeddingModel(Model, frozen=True, kw_only=True):
+    """A model that makes embeddings, and writes nothing: chat requests cannot name it.
+
+    `context_window_tokens` is the length of one input. `takes_dimensions`: whether shorter vectors than
+    `max_dimensions` can be asked for.
+    """
+
+    max_dimensions: int
+    takes_dimensions: bool
+
+
 def _model(
     name: str,
     provider: ProviderName,
@@ -94,7 +105,34 @@ _CATALOGUE = (
 
 MODELS: dict[str, Model] = {model.name: model for model in _CATALOGUE}
 
+
+def _embedding_model(
+    name: str, *, dimensions: int, usd: str, takes_dimensions: bool = True
+) -> EmbeddingModel:
+    return EmbeddingModel(
+        name=name,
+        provider=ProviderName.OPENAI,
+        context_window_tokens=8192,
+        max_output_tokens=0,
+        input_usd_per_million=Decimal(usd),
+        cached_input_usd_per_million=Decimal(usd),
+        output_usd_per_million=Decimal(0),
+        max_dimensions=dimensions,
+        takes_dimensions=takes_dimensions,
+    )
+
+
+_EMBEDDING_CATALOGUE = (
+    _embedding_model("text-embedding-3-small", dimensions=1536, usd="0.02"),
+    _embedding_model("text-embedding-3-large", dimensions=3072, usd="0.13"),
+    _embedding_model("text-embedding-ada-002", dimensions=1536, usd="0.10", takes_dimensions=False),
+)
+
+EMBEDDING_MODELS: dict[str, EmbeddingModel] = {model.name: model for model in _EMBEDDING_CATALOGUE}
+
+#: Every model that a call may be booked for.
+PRICED_MODELS: dict[str, Model] = {**MODELS, **EMBEDDING_MODELS}
+
 EMBEDDING_USD_PER_MILLION: dict[str, Decimal] = {
-    "text-embedding-3-small": Decimal("0.02"),
-    "text-embedding-3-large": Decimal("0.13"),
+    name: model.input_usd_per_million for name, model in EMBEDDING_MODELS.items()
 }

@@ -22,7 +22,8 @@ from redis.asyncio import Redis
 from streams import registry_scripts as scripts
 from streams.codec import encode
 from streams.errors import SpendPending
-from streams.events import ChatRequested, Reply, ReplyAddress, Status
+from streams.events import ChatRequested, Reply, ReplyAddress, Requested, Status
+from streams.kept_vectors import KeptVectors
 from streams.store import store_faults
 
 _KEY = "headrace:request:"
@@ -104,7 +105,7 @@ def correlation_origin(correlation_id: bytes) -> str:
     return "correlation:" + correlation_id.hex()
 
 
-def fingerprint(request: ChatRequested, tenant: str) -> str:
+def fingerprint(request: Requested, tenant: str) -> str:
     """Return a hash of what is asked: two requests with the same id must agree in it."""
     asked = msgspec.structs.replace(
         request,
@@ -113,9 +114,10 @@ def fingerprint(request: ChatRequested, tenant: str) -> str:
         tier=None,
         accepted_at=None,
         deadline_ms=None,
-        stream=False,
         on_disconnect=None,
     )
+    if isinstance(asked, ChatRequested):
+        asked = msgspec.structs.replace(asked, stream=False)
     return hashlib.sha256(encode(asked)).hexdigest()
 
 
@@ -127,11 +129,13 @@ class RequestRegistry:
     Args:
         redis: the client; its timeouts bound every call.
         ttl_s: how long an entry is kept, in seconds.
+        vectors_ttl_s: how long the vectors of a reply are, which are large.
     """
 
-    def __init__(self, redis: Redis, *, ttl_s: int) -> None:
+    def __init__(self, redis: Redis, *, ttl_s: int, vectors_ttl_s: int = 600) -> None:
         self._redis = redis
         self._ttl_s = ttl_s
+        self._vectors = KeptVectors(redis, ttl_s=vectors_ttl_s)
         self._register = redis.register_script(scripts.REGISTER)
         self._begin_settle = redis.register_script(scripts.BEGIN_SETTLE)
         self._finish_settle = redis.register_script(scripts.FINISH_SETTLE)
@@ -176,9 +180,8 @@ class RequestRegistry:
                     replay,
                 ],
             )
-        return Registration(
-            Standing(standing.decode()), _reply(reply), cancelled.decode() if cancelled else None
-        )
+            found = await self._vectors.restored(_reply(reply))
+        return Registration(Standing(standing.decode()), found, cancelled.decode() if cancelled else None)
 
     async def cancel(
         self, request_id: str, *, tenant: str, reason: str, only_alone: bool = False
@@ -207,11 +210,16 @@ class RequestRegistry:
     async def find(self, request_id: str) -> RequestState | None:
         """Return where the request stands, or None if it is unknown (or long ago)."""
         with store_faults("finding a request"):
-            fields = await self._redis.hmget(request_key(request_id), _FOUND)
-        return _state(fields)
+            state = _state(await self._redis.hmget(request_key(request_id), _FOUND))
+            if state is None or state.reply is None:
+                return state
+            return msgspec.structs.replace(state, reply=await self._vectors.restored(state.reply))
 
     async def find_many(self, request_ids: Sequence[str]) -> list[RequestState | None]:
-        """Return where each request stands, in one round trip. Their replies come with them: ask for few."""
+        """Return where each request stands, in one round trip. Their replies come with them: ask for few.
+
+        Vectors do not come with them.
+        """
         with store_faults("finding requests"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for request_id in request_ids:
@@ -251,7 +259,7 @@ class RequestRegistry:
             state, stored, waiters = await self._begin_settle(
                 keys=self._keys(reply.request_id),
                 args=[
-                    encode(reply),
+                    encode(await self._vectors.kept(reply)),
                     tenant,
                     datetime.now(UTC).isoformat(),
                     self._ttl_s,
@@ -259,11 +267,12 @@ class RequestRegistry:
                     int(knows_spend),
                 ],
             )
+            first = await self._vectors.restored(_reply(stored), beside=reply)
         if state == b"spent":
             raise SpendPending(f"request {reply.request_id!r} has spent what this outcome does not know of")
         return Settlement(
             state == b"settled",
-            _reply(stored) or reply,
+            first or reply,
             tuple(msgspec.json.decode(waiter, type=ReplyAddress) for waiter in sorted(waiters)),
         )
 

@@ -8,7 +8,7 @@ import re
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from streams.errors import ConfigurationError
@@ -18,14 +18,32 @@ from streams.webhook_signing import signing_keys
 from streams.webhook_targets import Targets
 
 _PREFIX = "HEADRACE_"
+_DAY_S = 86_400
+#: How long everybody's data stay: the TTL of `payloads_raw`, and that of `requests_raw` (13 months).
+TEXT_DAYS = 30
+REQUEST_DAYS = 395
 _FIELD = re.compile(r'field "(\w+)"')
 
 
 class ApiKey(BaseModel):
     """Whose key it is."""
 
-    tenant: str = "default"
+    tenant: str = Field(default="default", min_length=1)
     tier: str = "standard"
+
+
+class TenantRules(BaseModel):
+    """How a tenant's data differ from everybody else's; what is not given is as for all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store_text: bool | None = Field(default=None, description="whether its texts go to ClickHouse")
+    text_retention_days: int | None = Field(
+        default=None, ge=1, le=TEXT_DAYS, description="how long they stay there"
+    )
+    retention_days: int | None = Field(
+        default=None, ge=1, le=REQUEST_DAYS, description="how long anything of its requests stays there"
+    )
 
 
 class Settings(BaseSettings):
@@ -46,6 +64,9 @@ class Settings(BaseSettings):
     redis_url: str = Field(description="redis://host:port/db")
     clickhouse_url: str = Field(description="http://user:password@host:port")
     clickhouse_database: str = "headrace"
+    clickhouse_reader_url: SecretStr | None = Field(
+        None, description="the same for a user who can only read: analysts' queries run as that user"
+    )
 
     # Keys of our own API
     api_key: SecretStr | None = Field(None, description="one API key, for the tenant 'default'")
@@ -88,6 +109,18 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(
         2 * 1024 * 1024, ge=1024, description="of a request; records of later stages hold it twice"
+    )
+
+    # Embeddings for clients (the cache's own are `embeddings`, below)
+    embedding_max_inputs: int = Field(
+        128,
+        ge=1,
+        le=256,
+        description="texts in one request; 256 of the longest vectors make a record of 4 MiB",
+    )
+    embedding_in_flight: int = Field(64, ge=1)
+    embedding_ttl_s: int = Field(
+        600, ge=60, description="how long the vectors of a reply can be fetched again; they are kept in Redis"
     )
 
     # Cache
@@ -159,9 +192,32 @@ class Settings(BaseSettings):
     store_text: bool = Field(
         default=True, description="whether texts of requests and replies go to ClickHouse"
     )
+    tenants: dict[str, TenantRules] = Field(
+        default_factory=dict, description='JSON: {"acme": {"store_text": false, "retention_days": 90}}'
+    )
     sink_batch_rows: int = Field(10_000, ge=1)
     sink_batch_seconds: float = Field(0.5, gt=0)
+    rollup_seconds: float = Field(15.0, gt=0, description="the least pause between two runs of the rollups")
     clickhouse_timeout_s: float = Field(30.0, gt=0)
+    analyst_queries: int = Field(4, ge=1, le=64, description="analysts' queries that run at once")
+    analyst_timeout_s: float = Field(20.0, gt=0, le=60, description="what one of them may take")
+    analyst_result_rows: int = Field(100_000, ge=1, description="the most rows of one result")
+    analyst_result_bytes: int = Field(
+        128 * 1024 * 1024, ge=1024, le=1024**3, description="the most bytes of one result, unformatted"
+    )
+    analyst_memory_bytes: int = Field(
+        1024**3, ge=1024**2, le=2 * 1024**3, description="what ClickHouse may use for one query"
+    )
+    alerts: bool = Field(default=True, description="whether analytics watches, and writes llm.alerts.v1")
+    alert_window_s: int = Field(900, ge=1, le=86_400, description="length of the windows that are judged")
+    alert_history_days: int = Field(28, ge=7, le=90, description="how far back the same hours are looked at")
+    alert_min_requests: int = Field(50, ge=1, description="a window with fewer requests is not judged")
+    alert_stale_s: float = Field(
+        300.0, gt=0, description="age of a log record that is not stored, from which it is an alert"
+    )
+    alert_lag_records: int = Field(
+        100_000, ge=1, description="log records not stored, from which it is an alert"
+    )
 
     # Logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -172,6 +228,8 @@ class Settings(BaseSettings):
         for name in (self.default_model, *self.fallback_models):
             if name not in MODELS:
                 raise ValueError(f"unknown model {name!r}; known models: {', '.join(sorted(MODELS))}")
+        if _DAY_S % self.alert_window_s:
+            raise ValueError("HEADRACE_ALERT_WINDOW_S must divide a day, e.g. 300, 900 or 3600")
         if self.ingest_replica >= self.ingest_replicas:
             raise ValueError(
                 "HEADRACE_INGEST_REPLICA must be below HEADRACE_INGEST_REPLICAS (it counts from 0)"
@@ -189,6 +247,13 @@ class Settings(BaseSettings):
         if self.api_key is not None:
             keys.setdefault(self.api_key.get_secret_value(), ApiKey())
         return keys
+
+    @property
+    def text_by_tenant(self) -> dict[str, bool]:
+        """Whether texts are stored, of the tenants that say so themselves."""
+        return {
+            name: rules.store_text for name, rules in self.tenants.items() if rules.store_text is not None
+        }
 
     @property
     def webhook_keys(self) -> tuple[bytes, ...]:

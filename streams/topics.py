@@ -17,6 +17,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 REQUESTS = Topic(name="llm.requests.v1", event=events.ChatRequested)
+EMBEDDINGS = Topic(name="llm.embeddings.v1", event=events.EmbeddingsRequested)
 GUARDED = Topic(name="llm.guarded.v1", event=events.RequestGuarded)
 MISSES = Topic(name="llm.misses.v1", event=events.CacheMissed)
 COMPLETIONS = Topic(name="llm.completions.v1", event=events.Completed)
@@ -31,9 +32,15 @@ DEAD_LETTERS = Topic(name="llm.dead-letters.v1", event=None, retention_ms=30 * D
 DEAD_LETTER_ACTIONS = Topic(
     name="llm.dead-letter-actions.v1", event=events.DeadLetterAction, retention_ms=30 * DAY_MS
 )
+ALERTS = Topic(name="llm.alerts.v1", event=events.AlertRaised, retention_ms=90 * DAY_MS)
+ERASURES = Topic(name="llm.erasures.v1", event=events.Erasure, compacted=True)
+
+#: Where requests come in, from ingest and from senders of their own.
+ENTRANCES: tuple[Topic, ...] = (REQUESTS, EMBEDDINGS)
 
 ALL_TOPICS: tuple[Topic, ...] = (
     REQUESTS,
+    EMBEDDINGS,
     GUARDED,
     MISSES,
     COMPLETIONS,
@@ -46,4 +53,6 @@ ALL_TOPICS: tuple[Topic, ...] = (
     RETRIES,
     DEAD_LETTERS,
     DEAD_LETTER_ACTIONS,
+    ALERTS,
+    ERASURES,
 )

@@ -20,6 +20,9 @@ from headrace.embedded.redis import EmbeddedRedis
 PARTITIONS = 4
 """Of each topic."""
 
+CLICKHOUSE_READER = ("reader", "read-only")
+"""Name and password of a user who can only read, on the embedded ClickHouse."""
+
 KAFKA_IMAGE = "apache/kafka:4.3.0"
 REDIS_IMAGE = "redis:8.2"
 _DOCKER_SOCKET = Path("/var/run/docker.sock")
@@ -100,11 +103,13 @@ def clickhouse(data_dir: Path) -> Iterator[str]:
     if source()[0] == "containers":
         from testcontainers.community.clickhouse import ClickHouseContainer
 
-        with ClickHouseContainer(CLICKHOUSE_IMAGE, port=8123) as container:
+        container = ClickHouseContainer(CLICKHOUSE_IMAGE, port=8123)
+        container.with_env("CLICKHOUSE_DEFAULT_ACCESS_MANAGEMENT", "1")  # tests make the reader
+        with container:
             host, port = container.get_container_host_ip(), container.get_exposed_port(8123)
             yield f"http://{container.username}:{container.password}@{host}:{port}"
         return
-    with _running(EmbeddedClickHouse(data_dir)) as part:
+    with _running(EmbeddedClickHouse(data_dir, reader_password=CLICKHOUSE_READER[1])) as part:
         yield part.endpoint
 
 

@@ -62,6 +62,7 @@ def terminal_reply(event: OutcomeReached) -> Reply:
         attempt=completion.attempt if completion else 1,
         error=event.error,
         replay=envelope.replay,
+        embeddings=completion.embeddings if completion else None,
     )
 
 

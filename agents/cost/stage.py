@@ -1,6 +1,6 @@
 """The cost stage: where every request ends. It settles the spend, replies once and logs once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -31,6 +31,7 @@ class CostStage:
     Args:
         registry: knows who waits for a reply, and which requests are settled.
         store_text: whether the texts of requests and replies go into the log record.
+        text_by_tenant: the same, of the tenants that differ.
         clock: the time, UTC-aware.
     """
 
@@ -42,10 +43,12 @@ class CostStage:
         registry: RequestRegistry,
         *,
         store_text: bool,
+        text_by_tenant: Mapping[str, bool] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._registry = registry
         self._store_text = store_text
+        self._text_by_tenant = dict(text_by_tenant or {})
         self._clock = clock
 
     async def handle(self, delivery: Delivery[OutcomeReached]) -> Sequence[Emit]:
@@ -63,7 +66,8 @@ class CostStage:
         event = _timed(delivery, started_at, finished_at)
         envelope = event.envelope
         reply = msgspec.structs.replace(settlement.reply, timings=envelope.timings)
-        record = request_log(event, reply, finished_at=finished_at, store_text=self._store_text)
+        store_text = self._text_by_tenant.get(envelope.tenant, self._store_text)
+        record = request_log(event, reply, finished_at=finished_at, store_text=store_text)
         emits = [admission.reply_emit(reply, envelope.reply_to)]
         emits += [
             admission.reply_emit(msgspec.structs.replace(reply, repeat=True), waiter)

@@ -8,23 +8,22 @@ import msgspec
 
 from agents import admission
 from agents.guardrail.validation import Limits, validate
+from agents.intake import Admitted, Intake
 from agents.outcomes import decided, senders_mistake
-from agents.stage import Delivery, Record
+from agents.stage import Delivery
 from streams.cancellation import cancelled_error
-from streams.errors import InputError, InvalidRequest
+from streams.errors import InputError
 from streams.events import (
     ChatRequested,
     Envelope,
     ErrorInfo,
     InputVerdict,
     Message,
-    Reply,
-    ReplyAddress,
     RequestGuarded,
     Status,
 )
 from streams.publisher import Emit
-from streams.registry import Registration, RequestRegistry, Standing, fingerprint
+from streams.registry import RequestRegistry
 from streams.topics import GUARDED, REQUESTS
 
 #: From this size on a request is examined in a thread: hostile text of 32,000 characters takes 0.4 s, and the
@@ -83,57 +82,34 @@ class GuardrailStage:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
-        self._registry = registry
-        self._has_topic = has_topic
+        self._intake = Intake(
+            registry,
+            has_topic=has_topic,
+            reply_topics=settings.reply_topics,
+            default_deadline_ms=settings.default_deadline_ms,
+        )
         self._scan = scan
         self._redact = redact
         self._clock = clock
 
     async def handle(self, delivery: Delivery[ChatRequested]) -> Sequence[Emit]:
         """Return the guarded request, its refusal or cancellation, or the stored reply of a repeat."""
-        record, request = delivery.record, delivery.event
-        reply_to, refusal = await self._reply_address(record)
-        envelope = admission.open_envelope(
-            record, request, reply_to=reply_to, default_deadline_ms=self._settings.default_deadline_ms
-        )
-        registration = await self._registry.register(
-            envelope.request_id,
-            tenant=envelope.tenant,
-            body=fingerprint(request, envelope.tenant),
-            origin=admission.submission_origin(record, reply_to),
-            running=True,
-            reply_to=reply_to,
-            replay=envelope.replay,
-        )
-        if registration.standing not in (Standing.NEW, Standing.SAME):
-            return _answer_repeat(envelope, registration)
-        if registration.cancelled is not None:
-            error = cancelled_error(registration.cancelled)
+        record = delivery.record
+        admitted = await self._intake.admit(record, delivery.event)
+        if not isinstance(admitted, Admitted):
+            return admitted
+        envelope = admitted.envelope
+        if admitted.cancelled is not None:
+            error = cancelled_error(admitted.cancelled)
             return decided(admission.without_texts(envelope), Status.CANCELLED, error=error)
-        if refusal is not None:
-            return _refuse(admission.without_texts(envelope), refusal)
+        if admitted.refusal is not None:
+            return _refuse(admission.without_texts(envelope), admitted.refusal)
         if len(record.value or b"") > _LONG_BYTES:
             return await asyncio.to_thread(self._examine, envelope)
         return self._examine(envelope)
 
     async def delivered(self, delivery: Delivery[ChatRequested]) -> None:
         """Nothing to note: the registry already knows the request."""
-
-    async def _reply_address(self, record: Record) -> tuple[ReplyAddress, InputError | None]:
-        """Return where the reply goes, and why the sender's own choice was refused if it was."""
-        try:
-            wanted = admission.reply_address(record, self._settings.reply_topics)
-        except InputError as fault:
-            return admission.fallback_address(record), fault
-        if await self._has_topic(wanted.topic, wanted.partition):
-            return wanted, None
-        where = wanted.topic if wanted.partition is None else f"{wanted.topic}-{wanted.partition}"
-        missing = InvalidRequest(
-            f"the reply topic {where} does not exist; create it first",
-            code="reply_topic_not_found",
-            param="kafka_replyTopic",
-        )
-        return admission.fallback_address(record), missing
 
     def _examine(self, envelope: Envelope) -> Sequence[Emit]:
         if self._clock() >= envelope.deadline_at:
@@ -189,33 +165,6 @@ def _untrusted_texts(request: ChatRequested) -> list[str]:
     texts = [request.query or "", *(request.variables or {}).values()]
     texts += [message.text for message in request.messages or () if message.role in _UNTRUSTED_ROLES]
     return [text for text in texts if text.strip()]
-
-
-def _answer_repeat(envelope: Envelope, registration: Registration) -> Sequence[Emit]:
-    """Return what a request gets whose id was seen before: nothing new is done for it."""
-    request_id, reply_to = envelope.request_id, envelope.reply_to
-    if registration.standing is Standing.SETTLED and registration.reply is not None:
-        repeat = msgspec.structs.replace(registration.reply, repeat=True)
-        return (admission.reply_emit(repeat, reply_to),)
-    if registration.standing is Standing.CONFLICT:
-        conflict = Reply(
-            request_id=request_id,
-            status=Status.FAILED,
-            error=conflict_error(request_id),
-            replay=envelope.replay,
-        )
-        return (admission.reply_emit(conflict, reply_to),)
-    return ()  # joined the one that runs, or this very submission is done
-
-
-def conflict_error(request_id: str) -> ErrorInfo:
-    """Return the error for an id that was used before with another body."""
-    return ErrorInfo(
-        type="invalid_request_error",
-        code="idempotency_conflict",
-        message=f"request id {request_id!r} was already used with a different body; use a new id",
-        param="request_id",
-    )
 
 
 def _block(envelope: Envelope, finding: Finding, passed: InputVerdict) -> Sequence[Emit]:

@@ -17,7 +17,7 @@ from agents.llm.retry import Action, RetryDecision, decide
 from agents.llm.routing import Route
 from agents.llm.watch import Lookout, Pause
 from agents.providers.faults import AuthenticationFault, ProviderFault, QuotaExhausted, Refused
-from agents.providers.port import Answer, Provider
+from agents.providers.port import Answer, Provider, ProviderCall
 from agents.stores.journal import BegunCall, Cancelled, Hold
 from streams.errors import StoreUnavailable
 from streams.events import CacheMissed, LlmCall
@@ -79,7 +79,7 @@ class Work:
         #: The end of the time left that is kept for the degraded answer, in seconds.
         self.reserve_s = 0.0
         #: The call that is being made: it was begun, and is in no book yet.
-        self.reading: Reading | None = None
+        self.reading: Reading[ProviderCall] | None = None
 
     @property
     def last_number(self) -> int:

@@ -11,7 +11,7 @@ from agents.providers.faults import ProviderFault
 from agents.providers.port import Answer
 from agents.stores.journal import LostCall
 from streams.events import LlmCall, Usage
-from streams.models import MODELS, PRICE_VERSION, Model
+from streams.models import PRICE_VERSION, PRICED_MODELS, Model
 
 
 class CallTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ def price(
     *,
     request_model: str,
     response_model: str | None = None,
-    models: Mapping[str, Model] = MODELS,
+    models: Mapping[str, Model] = PRICED_MODELS,
 ) -> Decimal:
     """Return the cost in US dollars.
 

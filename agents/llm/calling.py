@@ -11,7 +11,7 @@ from agents.llm.prompt import publishes_deltas
 from agents.llm.reading import Reading
 from agents.llm.watch import Watch, stoppable
 from agents.providers.faults import ConnectionLost, ProviderFault, ProviderTimeout
-from agents.providers.port import Answer, Provider, TextDelta
+from agents.providers.port import Answer, Provider, ProviderCall, TextDelta
 from streams.events import CacheMissed, LlmCall
 
 #: A silence tells of its provider's health from this part of the configured patience on. It is not the whole:
@@ -20,6 +20,8 @@ _TELLING = 0.5
 
 #: What `LlmCall.error` says of a call that was stopped because its request was cancelled.
 CANCELLED = "cancelled"
+
+_Reading = Reading[ProviderCall]
 
 
 class Called(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +59,9 @@ class Caller:
             records_per_s=policy.delta_records_per_s,
         )
 
-    async def call(self, provider: Provider, reading: Reading, *, event: CacheMissed, watch: Watch) -> Called:
+    async def call(
+        self, provider: Provider, reading: _Reading, *, event: CacheMissed, watch: Watch
+    ) -> Called:
         """Make one call. A fault of the provider is part of what is returned.
 
         Args:
@@ -90,14 +94,14 @@ class Caller:
             return Called(booked=reading.failed(fault, now), fault=fault, telling=telling)
         return Called(booked=reading.answered(reading.answer, now), answer=reading.answer)
 
-    def _cut_short(self, reading: Reading, fault: ProviderFault) -> bool:
+    def _cut_short(self, reading: _Reading, fault: ProviderFault) -> bool:
         """Whether it was the sender's deadline that was short, and not the provider that was slow."""
         if not isinstance(fault, ProviderTimeout):
             return False
         full_s = self._policy.full_s(fault.phase, begun=reading.begun)
         return reading.call.timeouts.of(fault.phase) < _TELLING * full_s
 
-    async def _stream(self, provider: Provider, reading: Reading, *, event: CacheMissed) -> None:
+    async def _stream(self, provider: Provider, reading: _Reading, *, event: CacheMissed) -> None:
         if not publishes_deltas(event.envelope.request):
             await self._read(provider, reading, None)
             return
@@ -118,7 +122,7 @@ class Caller:
         finally:
             await publication.deltas.abandon()
 
-    async def _read(self, provider: Provider, reading: Reading, publication: "_Publication | None") -> None:
+    async def _read(self, provider: Provider, reading: _Reading, publication: "_Publication | None") -> None:
         async with stoppable() as stop, aclosing(provider.stream(reading.call)) as stream:
             async for event in stream:
                 reading.take(event, self._clock.monotonic())

@@ -1,17 +1,20 @@
 """What has come of an answer so far, and what it has spent: known at every moment, for when it ends early."""
 
 from datetime import datetime
+from typing import Generic, TypeVar
 
 from agents.llm import booking
 from agents.llm.booking import CallTimes
 from agents.llm.routing import Route
 from agents.providers.faults import ProviderFault
-from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
+from agents.providers.port import Answer, AnyCall, ProviderEvent, TextDelta, UsageKnown
 from agents.providers.usage import estimate
 from streams.events import LlmCall, Usage
 
+C = TypeVar("C", bound=AnyCall)
 
-class Reading:
+
+class Reading(Generic[C]):
     """One call while its answer is read.
 
     Args:
@@ -22,9 +25,7 @@ class Reading:
         started: the same on the monotonic clock, in seconds.
     """
 
-    def __init__(
-        self, call: ProviderCall, route: Route, *, number: int, started_at: datetime, started: float
-    ) -> None:
+    def __init__(self, call: C, route: Route, *, number: int, started_at: datetime, started: float) -> None:
         self.call = call
         self.route = route
         self.number = number

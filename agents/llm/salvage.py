@@ -1,13 +1,14 @@
 """What was spent on a request that a bug has ended: it was paid for, whoever is at fault."""
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import structlog
 
-from agents.llm.attempts import Work
 from agents.llm.booking import orphaned
 from agents.llm.ports import CallJournal
-from agents.stores.journal import NotedCalls
+from agents.llm.reading import Reading
+from agents.stores.journal import Hold, NotedCalls
 from streams.errors import StoreUnavailable
 from streams.events import LlmCall
 
@@ -15,6 +16,25 @@ from streams.events import LlmCall
 INTERNAL_ERROR = "internal_error"
 
 log = structlog.get_logger(__name__)
+
+
+class Work(Protocol):
+    """One request while it is worked on: `agents.llm.attempts.Work`, or that of the embeddings stage."""
+
+    @property
+    def hold(self) -> Hold:
+        """Its claim in the journal."""
+        ...
+
+    @property
+    def calls(self) -> Sequence[LlmCall]:
+        """The calls that have ended."""
+        ...
+
+    @property
+    def reading(self) -> Reading[Any] | None:
+        """The call that is being made."""
+        ...
 
 
 async def salvaged_calls(

@@ -3,8 +3,8 @@
 import importlib
 from collections.abc import Mapping
 
-from agents.providers.deferred import Deferred
-from agents.providers.port import Provider
+from agents.providers.deferred import Deferred, DeferredEmbeddings
+from agents.providers.port import EmbeddingProvider, Provider
 from streams.models import ProviderName
 from streams.settings import Settings
 
@@ -33,6 +33,20 @@ def configured_providers(settings: Settings) -> Mapping[ProviderName, Provider]:
 
         providers[ProviderName.ANTHROPIC] = Deferred(ProviderName.ANTHROPIC, anthropic)
     return providers
+
+
+def configured_embedders(settings: Settings) -> Mapping[ProviderName, EmbeddingProvider]:
+    """Return a client for each provider of embeddings whose key is set, as `configured_providers` does."""
+    key = settings.provider_key(ProviderName.OPENAI)
+    if key is None:
+        return {}
+
+    def openai() -> EmbeddingProvider:
+        from agents.providers.openai_embeddings import OpenAIEmbeddings  # noqa: PLC0415  # see above
+
+        return OpenAIEmbeddings(api_key=key, base_url=settings.openai_base_url)
+
+    return {ProviderName.OPENAI: DeferredEmbeddings(ProviderName.OPENAI, openai)}
 
 
 def import_clients(settings: Settings) -> None:

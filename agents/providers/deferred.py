@@ -4,11 +4,21 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
 from agents.providers.faults import ClientNotLoaded, ProviderTimeout
-from agents.providers.port import Answer, Provider, ProviderCall, ProviderEvent
+from agents.providers.port import (
+    Answer,
+    AnyCall,
+    Embedded,
+    EmbeddingCall,
+    EmbeddingProvider,
+    Provider,
+    ProviderCall,
+    ProviderEvent,
+)
 from streams.models import ProviderName
 
 #: After a load that failed the next one waits so long, in seconds, then twice as long, up to the most: a load
@@ -19,7 +29,16 @@ _MAX_WAIT_S = 60.0
 log = structlog.get_logger(__name__)
 
 
-class Deferred:
+class _Closes(Protocol):
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+P = TypeVar("P", bound=_Closes)
+
+
+class _Loading(Generic[P]):
     """Loads a provider in a thread; its first calls wait for that.
 
     The import of an official client takes a second, and a worker that was killed should serve its partitions
@@ -35,7 +54,7 @@ class Deferred:
     def __init__(
         self,
         name: ProviderName,
-        load: Callable[[], Provider],
+        load: Callable[[], P],
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -46,31 +65,13 @@ class Deferred:
         self._not_before = float("-inf")
         self._loading = asyncio.ensure_future(self._loaded_or_fault())
 
-    async def complete(self, call: ProviderCall) -> Answer:
-        """Return the whole answer.
-
-        Raises:
-            ProviderFault: there is none; `ClientNotLoaded` where the client cannot be loaded.
-        """
-        return await (await self._loaded(call)).complete(call)
-
-    async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
-        """Yield the answer piece by piece, and last the whole `Answer`.
-
-        Raises:
-            ProviderFault: it does not come; `ClientNotLoaded` where the client cannot be loaded.
-        """
-        async with aclosing((await self._loaded(call)).stream(call)) as events:
-            async for event in events:
-                yield event
-
     async def aclose(self) -> None:
         """Close the connections, if there are any."""
         loaded = await self._loading
         if not isinstance(loaded, ClientNotLoaded):
             await loaded.aclose()
 
-    async def _loaded(self, call: ProviderCall) -> Provider:
+    async def _loaded(self, call: AnyCall) -> P:
         if self._has_failed() and self._monotonic() >= self._not_before:
             self._loading = asyncio.ensure_future(self._loaded_or_fault())
         limit_s = min(call.timeouts.first_token_s, call.timeouts.total_s)
@@ -86,7 +87,7 @@ class Deferred:
     def _has_failed(self) -> bool:
         return self._loading.done() and isinstance(self._loading.result(), ClientNotLoaded)
 
-    async def _loaded_or_fault(self) -> Provider | ClientNotLoaded:
+    async def _loaded_or_fault(self) -> P | ClientNotLoaded:
         try:
             provider = await asyncio.to_thread(self._load)
         except Exception as fault:  # noqa: BLE001  # whatever an import raises: others can be asked
@@ -109,3 +110,37 @@ class Deferred:
                 exc_info=fault,
             )
         return ClientNotLoaded(message)
+
+
+class Deferred(_Loading[Provider]):
+    """A provider of answers that is being loaded."""
+
+    async def complete(self, call: ProviderCall) -> Answer:
+        """Return the whole answer.
+
+        Raises:
+            ProviderFault: there is none; `ClientNotLoaded` where the client cannot be loaded.
+        """
+        return await (await self._loaded(call)).complete(call)
+
+    async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
+        """Yield the answer piece by piece, and last the whole `Answer`.
+
+        Raises:
+            ProviderFault: it does not come; `ClientNotLoaded` where the client cannot be loaded.
+        """
+        async with aclosing((await self._loaded(call)).stream(call)) as events:
+            async for event in events:
+                yield event
+
+
+class DeferredEmbeddings(_Loading[EmbeddingProvider]):
+    """A provider of embeddings that is being loaded."""
+
+    async def embed(self, call: EmbeddingCall) -> Embedded:
+        """Return the vectors of all the texts.
+
+        Raises:
+            ProviderFault: there are none; `ClientNotLoaded` where the client cannot be loaded.
+        """
+        return await (await self._loaded(call)).embed(call)

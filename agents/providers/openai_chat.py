@@ -3,28 +3,18 @@
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import httpx2
 import msgspec
 import openai
-from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
+from openai import AsyncStream
 
-from agents.providers.faults import ProviderFault
-from agents.providers.http_faults import (
-    CONNECTIONS,
-    connection_fault,
-    http_timeout,
-    malformed,
-    status_fault,
-    timeout_fault,
-)
 from agents.providers.openai_assembly import OpenAIAssembly, read_answer
+from agents.providers.openai_client import fault_of, new_client, options_of
 from agents.providers.pace import Pace
-from agents.providers.port import CALL_ID_HEADER, Answer, ProviderCall, ProviderEvent
+from agents.providers.port import Answer, ProviderCall, ProviderEvent
 from agents.providers.spent import spending_faults
 from streams.models import ProviderName
 
 _PATH = "/chat/completions"
-_ERROR_EVENT = 200  # the status of a stream in which an error is an event
 
 
 class OpenAIChat:
@@ -38,9 +28,7 @@ class OpenAIChat:
     name = ProviderName.OPENAI
 
     def __init__(self, *, api_key: str, base_url: str | None = None) -> None:
-        # The client's own second HTTP transport: it reads a chunk in two thirds of the first one's time.
-        http = DefaultAioHttpClient(limits=CONNECTIONS)
-        self._client = AsyncOpenAI(api_key=api_key, base_url=base_url, max_retries=0, http_client=http)
+        self._client = new_client(api_key=api_key, base_url=base_url)
 
     async def complete(self, call: ProviderCall) -> Answer:
         """Return the whole answer.
@@ -48,7 +36,7 @@ class OpenAIChat:
         Raises:
             ProviderFault: there is none.
         """
-        with spending_faults(openai.OpenAIError, _fault, call):
+        with spending_faults(openai.OpenAIError, fault_of, call):
             return read_answer(await Pace(call.timeouts).whole(self._post(call)), call)
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
@@ -58,7 +46,7 @@ class OpenAIChat:
             ProviderFault: the answer does not come, or breaks off.
         """
         pace, assembly = Pace(call.timeouts), OpenAIAssembly(call)
-        with spending_faults(openai.OpenAIError, _fault, call, assembly):
+        with spending_faults(openai.OpenAIError, fault_of, call, assembly):
             chunks = await pace.until_first_token(self._open(call))
             assembly.opened = True
             try:
@@ -78,25 +66,17 @@ class OpenAIChat:
     # rather than its models: see `openai_shapes`.
 
     async def _post(self, call: ProviderCall) -> object:
-        return await self._client.post(_PATH, cast_to=object, body=_body(call), options=_options(call))
+        return await self._client.post(_PATH, cast_to=object, body=_body(call), options=options_of(call))
 
     async def _open(self, call: ProviderCall) -> AsyncStream[object]:
         return await self._client.post(
             _PATH,
             cast_to=object,
             body={**_body(call), "stream": True, "stream_options": {"include_usage": True}},
-            options=_options(call),
+            options=options_of(call),
             stream=True,
             stream_cls=AsyncStream[object],
         )
-
-
-def _options(call: ProviderCall) -> Any:
-    return {
-        "headers": {CALL_ID_HEADER: call.call_id},
-        "timeout": http_timeout(call.timeouts),
-        "security": {"bearer_auth": True},
-    }
 
 
 def _body(call: ProviderCall) -> dict[str, Any]:
@@ -116,33 +96,3 @@ def _body(call: ProviderCall) -> dict[str, Any]:
         "max_completion_tokens": call.max_output_tokens,
         **{name: value for name, value in given.items() if value is not None},
     }
-
-
-def _fault(error: Exception, call: ProviderCall, chunks: int) -> ProviderFault:
-    match error:
-        case openai.APITimeoutError():
-            return timeout_fault(error.__cause__, call.timeouts, chunks)
-        case openai.APIConnectionError():
-            return connection_fault(error.__cause__ or error, chunks)
-        case openai.APIError():
-            return _spoken_fault(error)
-        case httpx2.HTTPError():
-            return connection_fault(error, chunks)
-        case _:
-            return malformed(error)
-
-
-def _spoken_fault(error: openai.APIError) -> ProviderFault:
-    """Return the fault that the provider told of, by a status or by an event within the stream."""
-    status, headers = _ERROR_EVENT, None
-    if isinstance(error, openai.APIStatusError):
-        status, headers = error.status_code, error.response.headers
-    return status_fault(
-        status, _words(error), kind=error.type, code=error.code, param=error.param, headers=headers
-    )
-
-
-def _words(error: openai.APIError) -> str:
-    """Return the provider's own words, without the status line that the client puts before them."""
-    message = error.body.get("message") if isinstance(error.body, dict) else None
-    return message if isinstance(message, str) else error.message

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from streams.events import Message, Usage
+from streams.events import Embeddings, Message, Usage
 
 CALL_ID_HEADER = "X-Headrace-Call-Id"
 
@@ -48,6 +48,29 @@ class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[dict[str, Any], ...] = ()
     tool_choice: str | dict[str, Any] | None = None
     user: str | None = None
+
+
+class EmbeddingCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One call for the embeddings of some texts. The fields mean what they mean in `ProviderCall`."""
+
+    call_id: str
+    model: str
+    inputs: tuple[str, ...]
+    timeouts: Timeouts
+    input_tokens: int = 0
+    dimensions: int | None = None
+    user: str | None = None
+
+
+AnyCall = ProviderCall | EmbeddingCall
+
+
+class Embedded(msgspec.Struct, frozen=True, kw_only=True):
+    """The vectors of all the texts of a call, in their order."""
+
+    embeddings: Embeddings
+    model: str
+    usage: Usage
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +122,27 @@ class Provider(Protocol):
 
         Raises:
             ProviderFault: the answer does not come, or breaks off.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class EmbeddingProvider(Protocol):
+    """A service that makes embeddings. It tries once: retries are the stage's."""
+
+    @property
+    def name(self) -> str:
+        """The provider's name, as the model catalogue has it."""
+        ...
+
+    async def embed(self, call: EmbeddingCall) -> Embedded:
+        """Return the vectors of all the texts.
+
+        Raises:
+            ProviderFault: there are none.
         """
         ...
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import httpx2
 
 from agents.providers.faults import ProviderFault
 from agents.providers.http_faults import PARSE_ERRORS, answer_was_begun
-from agents.providers.port import ProviderCall
+from agents.providers.port import AnyCall
 from streams.events import Usage
+
+C = TypeVar("C", bound=AnyCall)
 
 
 class Assembly(Protocol):
@@ -26,8 +28,8 @@ class Assembly(Protocol):
 @contextmanager
 def spending_faults(
     client_error: type[Exception],
-    translate: Callable[[Exception, ProviderCall, int], ProviderFault],
-    call: ProviderCall,
+    translate: Callable[[Exception, C, int], ProviderFault],
+    call: C,
     assembly: Assembly | None = None,
 ) -> Iterator[None]:
     """Turn the client's exceptions inside the block into faults.

@@ -12,16 +12,20 @@ from streams.dead_letters import dead_letter
 from streams.errors import InputError, TransientFault
 from streams.events import (
     ChatRequested,
+    EmbeddingsRequested,
     Envelope,
     ErrorInfo,
     Event,
     OutcomeReached,
     Reply,
     ReplyAddress,
+    Requested,
     Status,
 )
 from streams.publisher import Emit
-from streams.topics import REQUESTS
+from streams.topics import ENTRANCES
+
+_ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
 
 
 class DeadLetters:
@@ -49,7 +53,7 @@ class DeadLetters:
 
         A replay that was never registered is a dead letter again: what an operator sent must not vanish.
         """
-        if _is_unregistered_replay(record, fault):
+        if _is_unregistered_replay(record, event, fault):
             return self.bury(record, event, stage=stage, fault=fault)
         return self.tell(record, event, fault)
 
@@ -74,11 +78,11 @@ class DeadLetters:
                 admission.reply_emit(reply, event.envelope.reply_to),
                 *notices(reply, event.envelope),
             )
-        request_id = admission.request_id_of(record, event if isinstance(event, ChatRequested) else None)
+        request_id = admission.request_id_of(record, _requested(event))
         if request_id is None:
             return ()
-        unknown = event is None or _is_unregistered_replay(record, fault)
-        if unknown and record.topic == REQUESTS.name:
+        unknown = event is None or _is_unregistered_replay(record, event, fault)
+        if unknown and record.topic in _ENTRANCES:
             reply = Reply(
                 request_id=request_id, status=Status.FAILED, error=error, replay=record.again.replay
             )
@@ -87,7 +91,7 @@ class DeadLetters:
         return decided(envelope, Status.FAILED, error=error)
 
     def _stand_in(self, record: Record, event: Event | None, request_id: str) -> Envelope:
-        request = event if isinstance(event, ChatRequested) else ChatRequested(user_id="unknown")
+        request = _requested(event) or ChatRequested(user_id="unknown")
         envelope = admission.open_envelope(
             record,
             request,
@@ -120,9 +124,18 @@ def error_info(fault: BaseException) -> ErrorInfo:
     )
 
 
-def _is_unregistered_replay(record: Record, fault: BaseException) -> bool:
+def _requested(event: Event | None) -> Requested | None:
+    return event if isinstance(event, ChatRequested | EmbeddingsRequested) else None
+
+
+def _is_unregistered_replay(record: Record, event: Event | None, fault: BaseException) -> bool:
     """Whether a replayed request failed because the registry did not answer, or may have.
 
-    What follows from a request that was registered is read from another topic.
+    What follows from a request that was registered is read from another topic, or has an envelope by now.
     """
-    return record.topic == REQUESTS.name and record.again.replay > 0 and isinstance(fault, TransientFault)
+    return (
+        record.topic in _ENTRANCES
+        and not hasattr(event, "envelope")
+        and record.again.replay > 0
+        and isinstance(fault, TransientFault)
+    )

@@ -10,6 +10,7 @@ its address), and that is what every stage goes by:
   record had, so that one worker has them, one after the other: the second finds the result sent, and ends.
   If the first copy's worker has died, the second takes over from it, as a redelivery would; a holder that is
   alive after all is fenced by its attempt number.
+- *embeddings*: both, as in *guardrail* and as in *llm*.
 - *cost*: the second copy finds the request settled. Where Redis lost that, replies, log and ledger entries
   have ids of their own by which a repeat is recognised.
 """
@@ -33,12 +34,14 @@ from streams.errors import InputError, UndecodableRecord
 from streams.events import Event
 from streams.publisher import Emit
 from streams.redelivery import Redelivery, redelivery
-from streams.topics import COMPLETIONS, GUARDED, MISSES, OUTCOMES, REQUESTS, RETRIES, Topic
+from streams.topics import COMPLETIONS, EMBEDDINGS, GUARDED, MISSES, OUTCOMES, REQUESTS, RETRIES, Topic
 
 SOURCE = RETRIES
 
 #: The only topics that a record is brought back to, whatever its headers say.
-_STAGE_INPUTS = {topic.name: topic for topic in (REQUESTS, GUARDED, MISSES, COMPLETIONS, OUTCOMES)}
+_STAGE_INPUTS = {
+    topic.name: topic for topic in (REQUESTS, GUARDED, MISSES, COMPLETIONS, EMBEDDINGS, OUTCOMES)
+}
 
 log = structlog.get_logger(__name__)
 

@@ -24,13 +24,14 @@ from headrace.audit.report import Report, Verdict
 from streams.events import MAX_DEADLINE_MS
 from streams.settings import Settings
 from streams.store import connect
-from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, LEDGER, LOGS, REQUESTS, RETRIES
+from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, ENTRANCES, LEDGER, LOGS, RETRIES
 
 #: Requests are known from so long before the window: their replies fall into it.
 RUN_UP_MS = 10 * 60 * 1000
 #: How far the clocks of those who write records may differ.
 SKEW_MS = 60_000
 _BOOK_TOPICS = (LOGS.name, LEDGER.name, DEAD_LETTERS.name, DEAD_LETTER_ACTIONS.name, RETRIES.name)
+_ENTRANCES = tuple(topic.name for topic in ENTRANCES)
 _MAX_REPLY_TOPICS = 200
 
 
@@ -143,14 +144,14 @@ class Auditor:
 
         async def read_requests() -> None:
             await self._kafka.read(
-                (REQUESTS.name,), self._scribe.take, since_ms=since_ms - RUN_UP_MS, until_ms=last_ms
+                _ENTRANCES, self._scribe.take, since_ms=since_ms - RUN_UP_MS, until_ms=last_ms
             )
 
         await read_requests()
         topics = (*_BOOK_TOPICS, *sorted(self._scribe.reply_topics)[:_MAX_REPLY_TOPICS])
         await self._kafka.read(topics, self._scribe.take, since_ms=since_ms - SKEW_MS)
         await read_requests()
-        self._note_readings((REQUESTS.name, *topics))
+        self._note_readings((*_ENTRANCES, *topics))
 
     def _note_readings(self, topics: Iterable[str]) -> None:
         for topic in topics:
@@ -169,7 +170,7 @@ class Auditor:
         """Ask ClickHouse by id for what the window alone does not show.
 
         Rows of requests whose senders named an earlier `accepted_at`; what is known of strangers to the
-        requests topic; calls of requests that were accepted before the window.
+        topics for requests; calls of requests that were accepted before the window.
         """
         without_row = [
             request_id

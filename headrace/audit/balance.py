@@ -13,7 +13,9 @@ from headrace.audit.progress import Progress
 from headrace.audit.replies_balance import Decided, decide
 from headrace.audit.report import Figures, Part, Report, Verdict
 from streams.events import Status
-from streams.topics import REQUESTS
+from streams.topics import ENTRANCES
+
+_ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
 
 
 def balance(books: Books, *, took_s: float = 0.0) -> Report:
@@ -59,8 +61,8 @@ def _note_reading(books: Books, tally: Tally) -> int:
             tally.add(Code.GONE, reading.topic)
         if reading.truncated_ms is not None:
             tally.add(Code.TRUNCATED, f"{reading.topic} before {_text(reading.truncated_ms)}")
-            if reading.topic == REQUESTS.name:
-                truncated_ms = reading.truncated_ms
+            if reading.topic in _ENTRANCES:
+                truncated_ms = max(truncated_ms, reading.truncated_ms)
     for topic, number in books.kafka.undecodable.items():
         tally.add(Code.UNDECODABLE, topic, times=number)
     if books.invoice is not None and not books.invoice.complete:

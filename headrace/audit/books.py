@@ -8,6 +8,8 @@ from decimal import Decimal
 
 import msgspec
 
+from streams.topics import REQUESTS
+
 _NANO_DIGITS = 9
 
 #: Stands for the correlation id of a sender that named none.
@@ -41,6 +43,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One record that submitted a request: where it is, when it was written."""
 
+    topic: str = REQUESTS.name
     partition: int
     offset: int
     at_ms: int
@@ -53,7 +56,7 @@ class Request(msgspec.Struct, kw_only=True):
         submissions: its records by correlation id; records with the same one are one submission.
         deadline_ms: when it has to be answered, of its last replay where it was replayed.
         inside: whether it was first submitted inside the window.
-        replay: how often a dead letter of it was put on the requests topic again.
+        replay: how often a dead letter of it was put on its topic again.
     """
 
     submissions: dict[bytes, Submission]
@@ -68,7 +71,7 @@ class Request(msgspec.Struct, kw_only=True):
 
 
 class Malformed(msgspec.Struct, frozen=True, kw_only=True):
-    """A record on the requests topic that is no request. `request_id` is what could be read of it."""
+    """A record on a topic for requests that is no request. `request_id` is what could be read of it."""
 
     address: str
     request_id: str | None

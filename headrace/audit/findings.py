@@ -72,7 +72,7 @@ KINDS: dict[Code, Kind] = {
         "its sender should ask once more with the same id: the stored reply is sent",
     ),
     Code.UNBURIED: Kind(
-        "a record on the requests topic that is no request, and has no dead letter",
+        "a record on a topic for requests that is no request, and has no dead letter",
         "read the record at that place; its bytes are nowhere else",
     ),
     Code.UNTOLD: Kind(

@@ -25,12 +25,13 @@ from headrace.audit.books import (
 )
 from streams.codec import decode, header, header_text
 from streams.errors import UndecodableRecord
-from streams.events import ChatRequested, ErrorInfo
+from streams.events import ChatRequested, EmbeddingsRequested, ErrorInfo, Requested
 from streams.redelivery import redelivery
 from streams.topics import (
     ALL_TOPICS,
     DEAD_LETTER_ACTIONS,
     DEAD_LETTERS,
+    EMBEDDINGS,
     LEDGER,
     LOGS,
     REPLIES,
@@ -40,7 +41,7 @@ from streams.topics import (
 
 _OUR_TOPICS = frozenset(topic.name for topic in ALL_TOPICS)
 _ERRORS = "__streams.errors."
-_CONFLICT = "idempotency_conflict"  # as `agents.guardrail.stage.conflict_error` says
+_CONFLICT = "idempotency_conflict"  # as `agents.intake.conflict_error` says
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -50,6 +51,7 @@ class _Reply(msgspec.Struct, frozen=True):
     cost_usd: Decimal = Decimal(0)
     error: ErrorInfo | None = None
     tool_calls: msgspec.Raw = msgspec.Raw()
+    embeddings: msgspec.Raw = msgspec.Raw()
     accepted_at: datetime | None = None
     repeat: bool = False
     replay: int = 0
@@ -104,6 +106,7 @@ class Scribe:
         self._malformed_ids: set[str] = set()
         self._takers: dict[str, Callable[[ConsumerRecord], None]] = {
             REQUESTS.name: self._take_request,
+            EMBEDDINGS.name: self._take_request,
             LOGS.name: self._take_log,
             LEDGER.name: self._take_entry,
             DEAD_LETTERS.name: self._take_dead_letter,
@@ -121,12 +124,14 @@ class Scribe:
 
     def _take_request(self, found: ConsumerRecord) -> None:
         record = as_read(found)
-        submission = Submission(partition=found.partition, offset=found.offset, at_ms=record.written_ms)
+        submission = Submission(
+            topic=found.topic, partition=found.partition, offset=found.offset, at_ms=record.written_ms
+        )
         correlation = _correlation(record)
         inside = self._window.holds(record.written_ms)
         self._note_reply_topic(record)
         try:
-            request = decode(record.value, ChatRequested, record.headers)
+            request = _decoded(record)
         except UndecodableRecord:
             request_id = request_id_of(record)
             if request_id is not None:
@@ -180,7 +185,10 @@ class Scribe:
                 replay=reply.replay,
                 status=reply.status,
                 digest=hash(
-                    (reply.status, reply.content, reply.cost_usd, reply.error, bytes(reply.tool_calls))
+                    (
+                        *(reply.status, reply.content, reply.cost_usd, reply.error),
+                        *(bytes(reply.tool_calls), bytes(reply.embeddings)),
+                    )
                 ),
                 cost_nano=nano_usd(reply.cost_usd),
                 at_ms=found.timestamp,
@@ -253,6 +261,12 @@ class Scribe:
         named = header_text(record.headers, "kafka_replyTopic")
         if named and named not in _OUR_TOPICS:
             self.reply_topics.add(named)
+
+
+def _decoded(record: Record) -> Requested:
+    if record.topic == EMBEDDINGS.name:
+        return decode(record.value, EmbeddingsRequested, record.headers)
+    return decode(record.value, ChatRequested, record.headers)
 
 
 def as_read(found: ConsumerRecord) -> Record:

@@ -92,7 +92,7 @@ def check_strangers(books: Books, tally: Tally, *, truncated_ms: int) -> None:
 
 
 def strangers(books: Books) -> set[str]:
-    """Return the ids that a book knows and the requests topic does not, as far as it was read."""
+    """Return the ids that a book knows and no topic for requests does, as far as it was read."""
     kafka = books.kafka
     ids = kafka.terminals.keys() | kafka.logs.keys() | kafka.charges.keys() | books.clickhouse.rows.keys()
     return ids - kafka.requests.keys()

@@ -2,7 +2,7 @@
 
 from headrace.audit.books import Committed
 from headrace.audit.kafka_reader import KafkaReader
-from streams.topics import COMPLETIONS, GUARDED, LOGS, MISSES, OUTCOMES, REQUESTS, RETRIES
+from streams.topics import COMPLETIONS, EMBEDDINGS, GUARDED, LOGS, MISSES, OUTCOMES, REQUESTS, RETRIES
 
 _PREFIX = "headrace."
 #: Which topic each stage's group reads.
@@ -11,6 +11,7 @@ STAGE_SOURCES = {
     "headrace.cache": GUARDED.name,
     "headrace.llm": MISSES.name,
     "headrace.output": COMPLETIONS.name,
+    "headrace.embeddings": EMBEDDINGS.name,
     "headrace.cost": OUTCOMES.name,
 }
 SINK = ("headrace.analytics", LOGS.name)
@@ -23,7 +24,7 @@ class Positions:
     is in what is read afterwards.
 
     Attributes:
-        stages: of the five stages.
+        stages: of the stages.
         sink: of the analytics sink.
         retrying: of every group that reads the retry topic.
     """

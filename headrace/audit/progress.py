@@ -6,7 +6,9 @@ from headrace.audit.positions import STAGE_SOURCES
 #: What the end of a request may take beyond its deadline: it is told of it, settled, and sent.
 GRACE_MS = 30_000
 
-_GUARDRAIL, *_, _COST = STAGE_SOURCES
+*_, _COST = STAGE_SOURCES
+#: Which group reads each topic: the one that takes a request in is that of its submission.
+_READERS = {topic: group for group, topic in STAGE_SOURCES.items()}
 
 
 class Progress:
@@ -49,12 +51,12 @@ class Progress:
             over_ms > min(self._now_ms, self._finished_ms)
             or request_id in self._retried
             or request_id in self._brought_back
-            or not self._has_finished(_GUARDRAIL, request.first)
+            or not self._is_taken_in(request.first)
         )
 
     def may_tell(self, submission: Submission) -> bool:
-        """Whether the guardrail may not have come to this submission, or what it sent is still on its way."""
-        return self._now_ms < submission.at_ms + GRACE_MS or not self._has_finished(_GUARDRAIL, submission)
+        """Whether no stage may have come to this submission, or what it sent is still on its way."""
+        return self._now_ms < submission.at_ms + GRACE_MS or not self._is_taken_in(submission)
 
     def has_settled(self, replied_at_ms: int) -> bool:
         """Whether everything that the cost stage sends with a reply of this time is sent."""
@@ -65,6 +67,6 @@ class Progress:
         """Whether the sink has committed the log record: its rows were in ClickHouse before that."""
         return self._sink is not None and self._sink.has_finished(log.partition, log.offset)
 
-    def _has_finished(self, group: str, submission: Submission) -> bool:
-        found: Committed | None = self._groups.get(group)
+    def _is_taken_in(self, submission: Submission) -> bool:
+        found: Committed | None = self._groups.get(_READERS[submission.topic])
         return found is not None and found.has_finished(submission.partition, submission.offset)

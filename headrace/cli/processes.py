@@ -28,11 +28,12 @@ def ingest() -> None:
 
     Settings come from HEADRACE_… variables; .env.example lists them.
     """
-    from ingest.main import serve  # noqa: PLC0415  # each process loads only what it runs
+    from analytics.catalogue import Catalogue  # noqa: PLC0415  # each process loads only what it runs
+    from ingest.main import serve  # noqa: PLC0415  # as above
 
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    serve(settings)
+    serve(settings, Catalogue.load())
 
 
 def worker(

@@ -10,9 +10,8 @@ from agents import admission
 from agents.stage import Record
 from streams.codec import header
 from streams.errors import InputError
-from streams.events import ChatRequested
 from streams.redelivery import redelivery
-from streams.topics import REQUESTS, RETRIES
+from streams.topics import ENTRANCES, RETRIES, Topic
 
 _ERRORS = "__streams.errors."
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -171,14 +170,15 @@ def _request_id(dead: DeadRecord, place: str | None) -> str | None:
     if named is not None:
         return named[:_MAX_NAME_CHARS]
     # A request that names no id has its place for one.
-    if place and place.startswith(REQUESTS.name + ":") and _is_request(dead.value):
-        return place.replace(":", "-")
+    for topic in ENTRANCES:
+        if place and place.startswith(topic.name + ":") and _is_of(topic, dead.value):
+            return place.replace(":", "-")
     return None
 
 
-def _is_request(value: bytes | None) -> bool:
+def _is_of(topic: Topic, value: bytes | None) -> bool:
     try:
-        msgspec.json.decode(value or b"", type=ChatRequested)
+        msgspec.json.decode(value or b"", type=topic.event)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return True

@@ -14,6 +14,7 @@ from streams.redelivery import PREFIX, redelivery, replayed
 from streams.topics import (
     COMPLETIONS,
     DEAD_LETTER_ACTIONS,
+    EMBEDDINGS,
     GUARDED,
     LOGS,
     MISSES,
@@ -25,7 +26,7 @@ from streams.topics import (
 #: Topics whose reader handles what comes again. A header that names another one is not followed: anybody
 #: may write headers, and the ledger is no place for somebody's record.
 REPLAYABLE = frozenset(
-    topic.name for topic in (REQUESTS, GUARDED, MISSES, COMPLETIONS, OUTCOMES, LOGS, WEBHOOKS)
+    topic.name for topic in (REQUESTS, EMBEDDINGS, GUARDED, MISSES, COMPLETIONS, OUTCOMES, LOGS, WEBHOOKS)
 )
 _SOURCE = "headrace/dlq"
 

@@ -31,6 +31,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     kafka: str
     redis: str
     clickhouse: str
+    clickhouse_reader: str | None = None
     ingest: str
     analytics: str
     simulator: str | None
@@ -70,6 +71,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str
     admin_key: str
     webhook_secret: str = ""
+    reader_password: str = ""
 
 
 class Home:
@@ -119,17 +121,19 @@ class Home:
         """Return the keys of this folder; they are made at the first call."""
         path = self.path / "keys.json"
         if path.exists():
-            keys = msgspec.json.decode(path.read_bytes(), type=Keys)
-            if keys.webhook_secret:
-                return keys
-            keys = msgspec.structs.replace(keys, webhook_secret=_webhook_secret())
+            known = msgspec.json.decode(path.read_bytes(), type=Keys)
         else:
-            keys = Keys(
+            known = Keys(
                 api_key="hr-" + secrets.token_urlsafe(_KEY_BYTES),
                 admin_key="hr-admin-" + secrets.token_urlsafe(_KEY_BYTES),
-                webhook_secret=_webhook_secret(),
             )
-        self._write("keys.json", keys)
+        keys = msgspec.structs.replace(  # a folder of an earlier version lacks some
+            known,
+            webhook_secret=known.webhook_secret or _webhook_secret(),
+            reader_password=known.reader_password or secrets.token_urlsafe(_KEY_BYTES),
+        )
+        if keys != known:
+            self._write("keys.json", keys)
         return keys
 
     def write_status(self, status: UpStatus) -> None:

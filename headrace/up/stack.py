@@ -26,6 +26,7 @@ _PART_VARIABLES = {
     "redis": "HEADRACE_REDIS_URL",
     "clickhouse": "HEADRACE_CLICKHOUSE_URL",
 }
+_READER_VARIABLE = "HEADRACE_CLICKHOUSE_READER_URL"
 _PROVIDER_KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
 
 
@@ -102,6 +103,7 @@ class Stack:
             kafka=settings.kafka_bootstrap,
             redis=settings.redis_url,
             clickhouse=settings.clickhouse_url,
+            clickhouse_reader=environ.get(_READER_VARIABLE),
             ingest=f"http://{_LOOPBACK}:{environ['HEADRACE_INGEST_PORT']}",
             analytics=f"http://{_LOOPBACK}:{environ['HEADRACE_ANALYTICS_PORT']}",
             simulator=simulator,
@@ -138,7 +140,7 @@ class Stack:
             return EmbeddedKafka(data, port)
         if role == "redis":
             return EmbeddedRedis(data, port)
-        return EmbeddedClickHouse(data, port)
+        return EmbeddedClickHouse(data, port, reader_password=self._home.keys().reader_password)
 
     def _start_simulator(self) -> str | None:
         if not self.simulated:
@@ -165,6 +167,9 @@ class Stack:
             "HEADRACE_INGEST_PORT": str(ingest),
             "HEADRACE_ANALYTICS_PORT": str(analytics),
         }
+        if not self._environ.get(_PART_VARIABLES["clickhouse"]):
+            address = parts["clickhouse"].removeprefix("http://")
+            environ[_READER_VARIABLE] = f"http://reader:{keys.reader_password}@{address}"
         environ.setdefault("HEADRACE_REPLY_TOPICS", '["*"]')  # on one machine, everybody is ourselves
         environ.setdefault("HEADRACE_API_KEY", keys.api_key)
         environ.setdefault("HEADRACE_ADMIN_KEY", keys.admin_key)

@@ -10,8 +10,6 @@ from starlette.responses import Response
 from ingest.abandonment import OnDisconnect
 from ingest.checks import check_request
 from ingest.errors import ApiError, invalid
-from ingest.json_response import JsonResponse
-from ingest.keys import Caller
 from ingest.outcomes import api_error, error_of
 from ingest.replies import Listener
 from ingest.services import Services
@@ -20,8 +18,10 @@ from ingest.submission import Ask, request_id_for
 from ingest.tracing import traceparent_of
 from ingest.waiting import Stopwatch, timeout_of, wait_for_first_word, wait_for_reply
 from streams.errors import StoreUnavailable
-from streams.events import MAX_DEADLINE_MS, ChatRequested, Reply
+from streams.events import MAX_DEADLINE_MS, ChatRequested, Reply, Requested
 from streams.registry import Standing
+from streams.serving.json_response import JsonResponse
+from streams.serving.keys import Caller
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +38,15 @@ def ask_of(request: Request, caller: Caller, body: ChatRequested, services: Serv
         ApiError: 400 or 404, the body cannot be served.
     """
     check_request(body, max_tokens_per_request=services.settings.max_tokens_per_request)
+    return checked_ask(request, caller, body, services)
+
+
+def checked_ask(request: Request, caller: Caller, body: Requested, services: Services) -> Ask:
+    """Return a request that was checked, with its id; the response's `X-Request-ID` becomes the same.
+
+    Raises:
+        ApiError: 400, a header is wrong.
+    """
     ask = Ask(
         request=body,
         caller=caller,

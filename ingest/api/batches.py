@@ -18,9 +18,9 @@ from ingest.batch_shape import batch_object, result_line
 from ingest.batch_store import Batch
 from ingest.body import read_body
 from ingest.errors import conflict
-from ingest.json_response import JsonResponse
 from ingest.services import Services, ServicesDep
 from ingest.sse import STALLED_S
+from streams.serving.json_response import JsonResponse
 
 log = structlog.get_logger(__name__)
 

@@ -5,9 +5,9 @@ from starlette.responses import Response
 
 from ingest.auth import CallerDep
 from ingest.errors import outage
-from ingest.json_response import JsonResponse
 from ingest.services import ServicesDep
 from streams.errors import ClickHouseUnavailable
+from streams.serving.json_response import JsonResponse
 
 router = APIRouter(tags=["cache"])
 

@@ -22,8 +22,9 @@ router = APIRouter(tags=["chat"])
 async def chat(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Answer a query (with a prompt template) or a conversation."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
-    ask = ask_of(request, caller, native_request(decode_body(data, ChatBody)), services)
-    if ask.request.stream:
+    wanted = native_request(decode_body(data, ChatBody))
+    ask = ask_of(request, caller, wanted, services)
+    if wanted.stream:
         return await answer_stream(request, ask, services, ChatStream(ask.request_id), _render)
     return await answer_json(request, ask, services, _render)
 

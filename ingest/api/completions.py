@@ -10,12 +10,12 @@ from ingest.api.asking import answer_json, answer_stream, ask_of, deadline_heade
 from ingest.auth import CallerDep
 from ingest.body import decode_body, read_body
 from ingest.errors import invalid
-from ingest.keys import Caller
 from ingest.openai_schemas import CompletionBody, completion_request
 from ingest.openai_shape import CompletionStream, completion, with_flat_fields
 from ingest.openapi import body_of
 from ingest.services import Services, ServicesDep
 from streams.events import Reply
+from streams.serving.keys import Caller
 
 router = APIRouter(tags=["OpenAI-compatible"])
 

@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from ingest.json_response import JsonResponse
 from ingest.services import ServicesDep
+from streams.serving.json_response import JsonResponse
 
 router = APIRouter(tags=["health"])
 

@@ -3,10 +3,10 @@
 import re
 
 from ingest.errors import ApiError, not_found, outage
-from ingest.keys import Caller
 from ingest.services import Services
 from streams.errors import StoreUnavailable
 from streams.registry import RequestState
+from streams.serving.keys import Caller
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 

@@ -7,7 +7,6 @@ from starlette.responses import Response
 
 from ingest.anthropic_errors import speaks_anthropic
 from ingest.auth import authenticate
-from ingest.json_response import JsonResponse
 from ingest.model_list import (
     MAX_PAGE,
     anthropic_list,
@@ -19,6 +18,8 @@ from ingest.model_list import (
     page_of,
 )
 from ingest.services import ServicesDep
+from streams.models import MODELS
+from streams.serving.json_response import JsonResponse
 
 # A key is needed; whose it is does not matter.
 router = APIRouter(tags=["models"], dependencies=[Depends(authenticate)])
@@ -35,9 +36,9 @@ async def list_models(
     before_id: Annotated[str | None, Query(description=_ANTHROPIC)] = None,
 ) -> Response:
     """List the models."""
-    models = available_models(services.settings)
     if not speaks_anthropic(request):
-        return JsonResponse(openai_list(models))
+        return JsonResponse(openai_list(available_models(services.settings)))
+    models = available_models(services.settings, catalogue=MODELS)
     page = page_of(models, limit=limit, after_id=after_id, before_id=before_id)
     body = anthropic_list(page, max_tokens=services.settings.max_tokens_per_request)
     return JsonResponse(body, headers={"request-id": request.state.request_id})
@@ -46,8 +47,8 @@ async def list_models(
 @router.get("/v1/models/{model_id}")
 async def get_model(request: Request, services: ServicesDep, model_id: str) -> Response:
     """Describe one model."""
-    model = find_model(model_id, services.settings)
     if not speaks_anthropic(request):
-        return JsonResponse(openai_model(model))
+        return JsonResponse(openai_model(find_model(model_id, services.settings)))
+    model = find_model(model_id, services.settings, catalogue=MODELS)
     body = anthropic_model(model, max_tokens=services.settings.max_tokens_per_request)
     return JsonResponse(body, headers={"request-id": request.state.request_id})

@@ -11,8 +11,6 @@ from ingest.api.stream_token import stream_access
 from ingest.auth import CallerDep
 from ingest.body import decode_body, read_body
 from ingest.errors import conflict, outage
-from ingest.json_response import JsonResponse
-from ingest.keys import Caller
 from ingest.long_poll import WaitS, wait_for_end
 from ingest.openapi import body_of
 from ingest.schemas import SubmitBody, native_request
@@ -24,6 +22,8 @@ from streams.errors import StoreUnavailable
 from streams.events import Status
 from streams.registry import CancelAnswer, Standing
 from streams.reply_view import reply_view
+from streams.serving.json_response import JsonResponse
+from streams.serving.keys import Caller
 
 router = APIRouter(tags=["requests"])
 

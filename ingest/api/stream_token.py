@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from ingest.api.lookup import state_of
 from ingest.auth import CallerDep
-from ingest.json_response import JsonResponse
 from ingest.services import Services, ServicesDep
+from streams.serving.json_response import JsonResponse
 
 router = APIRouter(tags=["requests"])
 

@@ -15,6 +15,10 @@ import pytest
 
 from headrace.up.home import Endpoints, Home
 from tests import parts
+from tests.analytics.reader_url import reader_url
+
+GLOBEX_KEY = "hr-acceptance-globex"
+"""The API key of a second tenant."""
 
 _START_TIMEOUT_S = 150
 _ROW_TIMEOUT_S = 20.0
@@ -126,9 +130,11 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             "HEADRACE_REDIS_URL": request.getfixturevalue("redis_url"),
             "HEADRACE_CLICKHOUSE_URL": request.getfixturevalue("clickhouse_url"),
         }
+        environ["HEADRACE_CLICKHOUSE_READER_URL"] = reader_url(environ["HEADRACE_CLICKHOUSE_URL"], "headrace")
     data_dir = tmp_path_factory.mktemp("system") / "home"
     # A breaker that opens for seconds would carry one test's faults into the next.
     environ["HEADRACE_BREAKER_THRESHOLD"] = "1000"
+    environ["HEADRACE_API_KEYS"] = json.dumps({GLOBEX_KEY: {"tenant": "globex"}})
     headrace("up", "--detach", data_dir=data_dir, environ=environ)
     try:
         running = System(Home(data_dir).endpoints(), data_dir)

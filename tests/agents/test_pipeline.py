@@ -12,12 +12,13 @@ from agents.llm.stage import LlmStage
 from agents.output.stage import OutputStage
 from agents.pipeline import CONSUMERS, RELAY, STAGES, WEBHOOKS
 from agents.runner import relay
+from agents.vectors.stage import EmbeddingsStage
 from agents.webhooks import intake
 from streams.errors import ConfigurationError
 from streams.settings import Settings, load_settings
-from streams.topics import COMPLETIONS, GUARDED, MISSES, OUTCOMES, REQUESTS
+from streams.topics import COMPLETIONS, EMBEDDINGS, GUARDED, MISSES, OUTCOMES, REQUESTS
 
-CLASSES = (GuardrailStage, CacheStage, LlmStage, OutputStage, CostStage)
+CLASSES = (GuardrailStage, CacheStage, LlmStage, OutputStage, EmbeddingsStage, CostStage)
 
 
 def test_every_stage_of_the_diagram_can_be_built() -> None:
@@ -28,7 +29,10 @@ def test_every_stage_of_the_diagram_can_be_built() -> None:
 
 def test_the_stages_read_their_topics_in_order() -> None:
     """Each reads what the one before it writes; a consumer group belongs to one stage and topic."""
-    assert [each.source for each in CLASSES] == [REQUESTS, GUARDED, MISSES, COMPLETIONS, OUTCOMES]
+    assert [each.source for each in CLASSES] == [
+        *(REQUESTS, GUARDED, MISSES, COMPLETIONS),
+        *(EMBEDDINGS, OUTCOMES),
+    ]
 
 
 def test_no_stage_reads_a_compacted_topic() -> None:

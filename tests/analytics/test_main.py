@@ -18,7 +18,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from analytics.clickhouse import ClickHouse
-from analytics.main import run
+from analytics.main import _listen, run
 from streams.codec import encode
 from streams.errors import ConfigurationError
 from streams.settings import Settings
@@ -208,3 +208,9 @@ async def test_a_running_process_is_ready_and_ends_cleanly(
     assert await replica.end(signal.SIGTERM) == 0
     replica.start()
     await wait_for(empty, run_id, 300)
+
+
+def test_small_responses_are_not_held_back() -> None:
+    """Head and body are two writes: without the option the second waits 40 ms for an acknowledgement."""
+    with _listen("127.0.0.1", 0) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

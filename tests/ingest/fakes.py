@@ -14,16 +14,26 @@ from ingest.batch_lines import LineName
 from ingest.batch_store import Batch
 from ingest.batches import Batches
 from ingest.health import HealthMonitor
-from ingest.keys import Keyring
 from ingest.replies import ReplyHub
 from ingest.services import Services
 from ingest.stream_tokens import StreamTokens
 from ingest.submission import Submissions
 from streams.codec import decode, encode, header
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreUnavailable
-from streams.events import ChatRequested, Delta, ErrorInfo, PromptRef, Reply, ReplyAddress, Status, Usage
+from streams.events import (
+    ChatRequested,
+    Delta,
+    EmbeddingsRequested,
+    ErrorInfo,
+    PromptRef,
+    Reply,
+    ReplyAddress,
+    Status,
+    Usage,
+)
 from streams.publisher import Emit, Position
 from streams.registry import CancelAnswer, Glimpse, Registration, RequestState, Standing
+from streams.serving.keys import Keyring
 from streams.settings import ApiKey, Settings
 
 KEY = "key-of-acme"
@@ -54,18 +64,21 @@ def failed(kind: str, code: str, request_id: str = "r-1", **fields: Any) -> Repl
 def blocked(request_id: str = "r-1") -> Reply:
     """A reply to a request that the input guardrails stopped."""
     error = ErrorInfo(
-        type="content_policy_error", code="ignore_instructions", message="Potential prompt injection detected"
+        type="content_policy_error",
+        code="ignore_instructions",
+        message="Potential prompt injection detected",
     )
     return Reply(request_id=request_id, status=Status.BLOCKED, error=error)
 
 
 @dataclass
 class Sent:
-    """A record on the requests topic, read back from its bytes."""
+    """A record on a topic for requests, read back from its bytes."""
 
-    request: ChatRequested
+    request: Any
     headers: Sequence[tuple[str, bytes]]
     key: str
+    topic: str
 
     @property
     def correlation_id(self) -> bytes:
@@ -89,9 +102,9 @@ class ScriptedPipeline:
     async def publish(self, emit: Emit) -> Position:
         if self.broken:
             raise KafkaUnavailable("not acknowledged")
-        assert isinstance(emit.value, ChatRequested)
+        assert isinstance(emit.value, ChatRequested | EmbeddingsRequested)
         assert isinstance(emit.key, str)
-        sent = Sent(decode(encode(emit.value), ChatRequested), emit.headers, emit.key)
+        sent = Sent(decode(encode(emit.value), type(emit.value)), emit.headers, emit.key, emit.topic)
         self.sent.append(sent)
         if self.script:
             self.script(sent, self.hub)
@@ -162,7 +175,12 @@ class MemoryRegistry:
             del self.entries[request_id]
 
     async def cancel(
-        self, request_id: str, *, tenant: str, reason: str, only_alone: bool = False
+        self,
+        request_id: str,
+        *,
+        tenant: str,
+        reason: str,
+        only_alone: bool = False,
     ) -> CancelAnswer:
         self._check()
         found = self.entries.get(request_id)
@@ -222,7 +240,12 @@ class MemoryBatches:
         found = self.records.get(batch_id)
         if found is None:
             found = Batch(
-                batch_id=batch_id, tenant=tenant, digest=digest, names=names, created_at=now, submitted_at=now
+                batch_id=batch_id,
+                tenant=tenant,
+                digest=digest,
+                names=names,
+                created_at=now,
+                submitted_at=now,
             )
         if found.digest == digest:
             found = msgspec.structs.replace(found, submitted_at=now)
@@ -279,7 +302,12 @@ class NotedHistory:
 
     @contextmanager
     def following(
-        self, request_id: str, reply_to: ReplyAddress | None, *, since: datetime, whole: bool
+        self,
+        request_id: str,
+        reply_to: ReplyAddress | None,
+        *,
+        since: datetime,
+        whole: bool,
     ) -> Iterator[None]:
         assert since.tzinfo is not None
         self.followed.append((request_id, reply_to.partition if reply_to else None, whole))

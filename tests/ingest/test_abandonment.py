@@ -9,10 +9,10 @@ from structlog.testing import capture_logs
 
 from ingest.abandonment import Abandonments
 from ingest.app import create_app
-from ingest.keys import Caller
 from ingest.submission import Ask
 from streams.events import ChatRequested, Delta
 from streams.registry import CancelAnswer
+from streams.serving.keys import Caller
 from tests.ingest.fakes import KEY, MODEL, Entry, Rig, answered, rig
 
 CHAT = (

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
+from analytics.catalogue import Catalogue
 from ingest.app import create_app
 from ingest.bootstrap import connected_services
 from streams.codec import decode, header
@@ -95,7 +96,7 @@ async def _pipeline(chosen: Settings) -> AsyncIterator[EchoPipeline]:
 
 @asynccontextmanager
 async def _replica(chosen: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    async with connected_services(chosen) as services:
+    async with connected_services(chosen, Catalogue.load()) as services:
         transport = httpx.ASGITransport(create_app(services))
         headers = {"X-API-Key": KEY}
         async with httpx.AsyncClient(transport=transport, base_url="http://ingest", headers=headers) as http:

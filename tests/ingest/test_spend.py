@@ -1,25 +1,33 @@
 """Cost summaries from the rows of ClickHouse."""
 
-import re
 from decimal import Decimal
-from importlib.resources import files
 
 import msgspec
 import pytest
 
-from ingest.json_response import to_json
-from ingest.spend import ClickHouseSpend, cost_summary, percentage
+from analytics.catalogue import Catalogue
+from ingest.spend import ClickHouseSpend, cache_summary, cost_summary, percentage
 from streams.errors import ClickHouseUnavailable
-from streams.events import RequestLog
 from streams.reply_view import plain
+from streams.serving.json_response import to_json
 
 
 def test_a_summary_has_the_lessons_fields() -> None:
-    """With amounts to the last digit, as number and as text."""
+    """With amounts to the last digit, as number and as text; a request without a model has none."""
     summary = cost_summary(
-        (4, 100, 50, Decimal("0.010000001"), 1),
-        [("gpt-4o", Decimal("0.010000001")), ("gpt-4o-mini", Decimal("0E-9"))],
-        [("ada", Decimal("0.010000001"))],
+        {
+            "requests": 4,
+            "input_tokens": 100,
+            "output_tokens": 50,
+            "cost_usd": Decimal("0.010000001"),
+            "cache_hits": 1,
+        },
+        [
+            {"model": "gpt-4o", "cost_usd": Decimal("0.010000001")},
+            {"model": "gpt-4o-mini", "cost_usd": Decimal("0E-9")},
+            {"model": "", "cost_usd": Decimal(0)},
+        ],
+        [{"user_id": "ada", "cost_usd": Decimal("0.010000001")}],
     )
     assert summary == {
         "total_requests": 4,
@@ -37,7 +45,8 @@ def test_a_summary_has_the_lessons_fields() -> None:
 
 def test_a_tenant_without_requests() -> None:
     """Zeros, no division by zero."""
-    summary = cost_summary((0, 0, 0, Decimal(0), 0), [], [])
+    nothing = dict.fromkeys(("requests", "input_tokens", "output_tokens", "cost_usd", "cache_hits"), 0)
+    summary = cost_summary(nothing, [], [])
     assert (summary["avg_cost_per_request"], summary["cache_hit_rate_pct"]) == (0, 0)
     assert percentage(0, 0) == 0.0
 
@@ -53,18 +62,28 @@ def test_plain_amounts_keep_their_value(amount: str, text: str) -> None:
     assert Decimal(str(msgspec.json.decode(to_json(plain(Decimal(amount)))))) == Decimal(amount)
 
 
-@pytest.mark.parametrize("name", ["cost_totals", "cost_by_model", "cost_by_user", "cache_stats"])
-def test_queries_are_the_tenants_own(name: str) -> None:
-    """Every one is bound to the tenant, and names only columns of the request log."""
-    sql = (files("ingest") / "queries" / f"{name}.sql").read_text("utf-8")
-    assert "tenant = {tenant:String}" in sql
-    columns = set(re.findall(r"(?:sum|countIf)\((\w+)", sql))
-    assert columns <= set(RequestLog.__struct_fields__)
+def test_what_was_not_looked_up_is_no_miss() -> None:
+    """Requests with tools pass the cache by."""
+    rows = [
+        {"cache_kind": "semantic", "requests": 2, "hits": 2},
+        {"cache_kind": "miss", "requests": 1, "hits": 0},
+        {"cache_kind": "bypass", "requests": 9, "hits": 0},
+    ]
+    assert cache_summary(rows) == {"hits": 2, "misses": 1, "hit_rate_pct": 66.67}
+    assert cache_summary([]) == {"hits": 0, "misses": 0, "hit_rate_pct": 0.0}
+
+
+async def test_nobody_asks_about_everybody() -> None:
+    """To the catalogue the empty tenant means all of them: it is refused before anything is asked."""
+    spend = ClickHouseSpend("http://127.0.0.1:9", Catalogue.load(), database="headrace", timeout_s=2.0)
+    for ask in (spend.costs, spend.cache_stats):
+        with pytest.raises(ValueError, match="not empty"):
+            await ask("")
 
 
 async def test_clickhouse_away() -> None:
     """A clear exception, and the next question tries again."""
-    spend = ClickHouseSpend("http://127.0.0.1:9", database="headrace", timeout_s=2.0)
+    spend = ClickHouseSpend("http://127.0.0.1:9", Catalogue.load(), database="headrace", timeout_s=2.0)
     for _ in range(2):
         with pytest.raises(ClickHouseUnavailable):
             await spend.costs("acme")

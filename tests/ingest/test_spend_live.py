@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from analytics.catalogue import Catalogue
 from analytics.clickhouse import ClickHouse
 from analytics.schema import SchemaRunner, create_database, load_migrations
 from ingest.spend import ClickHouseSpend
@@ -43,7 +44,7 @@ async def database(clickhouse_url: str) -> AsyncIterator[str]:
 
 async def test_costs_and_cache_statistics(clickhouse_url: str, database: str) -> None:
     """Exact under duplicates, and nothing of another tenant."""
-    spend = ClickHouseSpend(clickhouse_url, database=database, timeout_s=10)
+    spend = ClickHouseSpend(clickhouse_url, Catalogue.load(), database=database, timeout_s=10)
     await spend.ping()
     costs = await spend.costs("acme")
     cache = await spend.cache_stats("acme")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.models import MODELS, Model
+from streams.models import EMBEDDING_MODELS, MODELS, PRICED_MODELS, Model
 
 TOKENS = st.integers(0, 2_000_000)
 
@@ -42,7 +42,7 @@ def nano_per_token(model: Model) -> tuple[int, int, int]:
 
 
 @given(
-    calls=st.lists(st.tuples(st.sampled_from(sorted(MODELS)), TOKENS, TOKENS, st.floats(0, 1)), max_size=50)
+    calls=st.lists(st.tuples(st.sampled_from(sorted(MODELS)), TOKENS, TOKENS, st.floats(0, 1)), max_size=50),
 )
 def test_the_sum_of_many_calls_is_the_integer_arithmetic(calls: list[tuple[str, int, int, float]]) -> None:
     """No rounding in any call: what is booked call by call is what the tokens cost together."""
@@ -62,3 +62,24 @@ def test_the_catalogue_is_keyed_by_name() -> None:
         assert model.name == name
         assert 0 < model.max_output_tokens < model.context_window_tokens
         assert model.cached_input_usd_per_million <= model.input_usd_per_million
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "usd"),
+    [
+        ("text-embedding-3-small", 1_000_000, "0.02"),
+        ("text-embedding-3-large", 1_001, "0.00013013"),
+        ("text-embedding-ada-002", 7, "0.0000007"),
+        ("text-embedding-3-small", 1, "0.00000002"),
+    ],
+)
+def test_exact_prices_of_embeddings(name: str, tokens: int, usd: str) -> None:
+    """Only the texts cost anything."""
+    assert EMBEDDING_MODELS[name].cost_usd(input_tokens=tokens, output_tokens=0) == Decimal(usd)
+
+
+def test_no_embedding_model_can_be_asked_to_chat() -> None:
+    """Routing, limits and fallbacks go by the chat models alone; prices by all."""
+    assert not EMBEDDING_MODELS.keys() & MODELS.keys()
+    assert PRICED_MODELS.keys() == EMBEDDING_MODELS.keys() | MODELS.keys()
+    assert {model.max_output_tokens for model in EMBEDDING_MODELS.values()} == {0}

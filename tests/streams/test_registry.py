@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from streams import store
 from streams.errors import StoreUnavailable
-from streams.events import ChatRequested, Reply, ReplyAddress, Status
+from streams.events import ChatRequested, EmbeddingsRequested, Reply, ReplyAddress, Requested, Status
 from streams.registry import CancelAnswer, Registration, RequestRegistry, Standing, fingerprint
 
 pytestmark = pytest.mark.integration
@@ -57,7 +57,8 @@ async def ttl(redis: Redis, request_id: str) -> int:
 
 
 async def test_a_request_from_the_first_sight_to_its_reply(
-    registry: RequestRegistry, request_id: str
+    registry: RequestRegistry,
+    request_id: str,
 ) -> None:
     """New, the same while it runs, done once its replies are out; a sender who asks again gets the reply."""
     assert await register(registry, request_id) == Registration(Standing.NEW)
@@ -74,7 +75,7 @@ async def test_a_request_from_the_first_sight_to_its_reply(
 async def test_of_many_at_once_exactly_one_is_new(registry: RequestRegistry, request_id: str) -> None:
     """A hundred senders with one id: one is worked on, and all the others wait for its reply."""
     found = await asyncio.gather(
-        *(register(registry, request_id, origin=f"origin-{number}") for number in range(100))
+        *(register(registry, request_id, origin=f"origin-{number}") for number in range(100)),
     )
     standings = [each.standing for each in found]
     assert standings.count(Standing.NEW) == 1
@@ -110,7 +111,8 @@ async def test_nobody_joins_while_it_is_settled(registry: RequestRegistry, reque
     await register(registry, request_id)
     await registry.begin_settle(reply(request_id), tenant="acme")
     assert await register(registry, request_id, origin="b") == Registration(
-        Standing.SETTLED, reply(request_id)
+        Standing.SETTLED,
+        reply(request_id),
     )
 
 
@@ -131,7 +133,10 @@ async def test_settlements_and_joins_race_without_a_loss(registry: RequestRegist
 @pytest.mark.parametrize("state", ["running", "pending", "settling", "settled"])
 @pytest.mark.parametrize("other", [{"body": "b2"}, {"tenant": "zeta"}], ids=["body", "tenant"])
 async def test_the_same_id_for_something_else_is_a_conflict(
-    registry: RequestRegistry, request_id: str, state: str, other: dict[str, str]
+    registry: RequestRegistry,
+    request_id: str,
+    state: str,
+    other: dict[str, str],
 ) -> None:
     """At every stage of its life; another tenant's reply is never handed over."""
     await register(registry, request_id, running=state != "pending")
@@ -143,7 +148,8 @@ async def test_the_same_id_for_something_else_is_a_conflict(
 
 
 async def test_a_reply_without_a_registration_is_its_tenants_alone(
-    registry: RequestRegistry, request_id: str
+    registry: RequestRegistry,
+    request_id: str,
 ) -> None:
     """Redis lost the registration: the reply is stored all the same, and not for other tenants."""
     await registry.begin_settle(reply(request_id), tenant="acme")
@@ -152,7 +158,8 @@ async def test_a_reply_without_a_registration_is_its_tenants_alone(
 
 
 async def test_a_pending_request_is_taken_over_by_its_record(
-    registry: RequestRegistry, request_id: str
+    registry: RequestRegistry,
+    request_id: str,
 ) -> None:
     """Ingest registers, the guardrail goes on with it: to the guardrail its own record is no repeat."""
     assert (await register(registry, request_id, running=False)).standing is Standing.NEW
@@ -162,7 +169,8 @@ async def test_a_pending_request_is_taken_over_by_its_record(
 
 
 async def test_a_pending_request_is_taken_over_by_whichever_record_is_read_first(
-    registry: RequestRegistry, request_id: str
+    registry: RequestRegistry,
+    request_id: str,
 ) -> None:
     """The first submission's record may never have been written; its waiter joins when it comes after all."""
     await register(registry, request_id, running=False)
@@ -173,7 +181,8 @@ async def test_a_pending_request_is_taken_over_by_whichever_record_is_read_first
 
 
 async def test_only_the_pending_submission_itself_can_be_abandoned(
-    registry: RequestRegistry, request_id: str
+    registry: RequestRegistry,
+    request_id: str,
 ) -> None:
     """What another submission registered, or what runs already, stays."""
     await register(registry, request_id, running=False)
@@ -203,7 +212,8 @@ async def test_finding_a_request(registry: RequestRegistry, request_id: str) -> 
 
 
 async def test_where_the_reply_goes_is_that_of_the_submission_that_is_worked_on(
-    registry: RequestRegistry, request_id: str
+    registry: RequestRegistry,
+    request_id: str,
 ) -> None:
     """The first whose record is read; who joins it waits elsewhere, and the deltas are not written there."""
     await register(registry, request_id, running=False)
@@ -216,7 +226,9 @@ async def test_where_the_reply_goes_is_that_of_the_submission_that_is_worked_on(
 
 
 async def test_every_write_renews_the_time_to_live(
-    registry: RequestRegistry, redis: Redis, request_id: str
+    registry: RequestRegistry,
+    redis: Redis,
+    request_id: str,
 ) -> None:
     """An entry is kept for a whole period after it was last written; waiters no longer than that."""
     await register(registry, request_id, running=False)
@@ -234,7 +246,9 @@ async def test_every_write_renews_the_time_to_live(
 
 
 async def test_finishing_what_has_no_reply_changes_nothing(
-    registry: RequestRegistry, redis: Redis, request_id: str
+    registry: RequestRegistry,
+    redis: Redis,
+    request_id: str,
 ) -> None:
     """Or a request would count as settled without a reply, and its repeats would get none."""
     assert not await registry.finish_settle(request_id)
@@ -297,7 +311,8 @@ async def test_a_replay_delivered_again_is_the_same(registry: RequestRegistry, r
 
 
 async def test_a_replay_of_a_later_stage_settles_without_registering(
-    registry: RequestRegistry, request_id: str
+    registry: RequestRegistry,
+    request_id: str,
 ) -> None:
     """Its outcome is the first that the registry sees of it."""
     await register(registry, request_id)
@@ -312,7 +327,9 @@ async def test_a_replay_of_a_later_stage_settles_without_registering(
 
 @pytest.mark.parametrize("state", ["running", "settling", "settled"])
 async def test_an_outcome_of_a_former_run_comes_too_late(
-    registry: RequestRegistry, request_id: str, state: str
+    registry: RequestRegistry,
+    request_id: str,
+    state: str,
 ) -> None:
     """Delivered again after the replay began, it neither replaces the replay's reply nor ends it early."""
     await register(registry, request_id)
@@ -333,7 +350,9 @@ async def test_an_outcome_of_a_former_run_comes_too_late(
 
 @pytest.mark.parametrize("settling", [False, True])
 async def test_those_who_joined_a_run_that_was_not_settled_wait_for_the_replay(
-    registry: RequestRegistry, request_id: str, settling: bool
+    registry: RequestRegistry,
+    request_id: str,
+    settling: bool,
 ) -> None:
     """Nobody else would send them a reply: what the former run decides comes too late from now on."""
     await register(registry, request_id)
@@ -346,7 +365,8 @@ async def test_those_who_joined_a_run_that_was_not_settled_wait_for_the_replay(
 
 
 async def test_a_settlement_after_redis_lost_its_data_knows_its_replay(
-    registry: RequestRegistry, request_id: str
+    registry: RequestRegistry,
+    request_id: str,
 ) -> None:
     """Delivered again it is done, rather than taken for a newer one."""
     await settle(registry, replayed_reply(request_id, "Paris", 1))
@@ -372,7 +392,10 @@ async def cancel(registry: RequestRegistry, request_id: str, **fields: Any) -> C
 
 @pytest.mark.parametrize("running", [False, True])
 async def test_a_request_that_is_cancelled_says_so_to_the_stages(
-    registry: RequestRegistry, redis: Redis, request_id: str, running: bool
+    registry: RequestRegistry,
+    redis: Redis,
+    request_id: str,
+    running: bool,
 ) -> None:
     """Queued or running; asked twice, the first reason stays."""
     await register(registry, request_id, running=running)
@@ -387,7 +410,8 @@ async def test_a_request_that_is_cancelled_says_so_to_the_stages(
 
 
 async def test_a_queued_request_stays_cancelled_whichever_record_is_read_first(
-    registry: RequestRegistry, request_id: str
+    registry: RequestRegistry,
+    request_id: str,
 ) -> None:
     """Sent twice before it was read, and cancelled."""
     await register(registry, request_id, running=False)
@@ -399,7 +423,9 @@ async def test_a_queued_request_stays_cancelled_whichever_record_is_read_first(
 
 @pytest.mark.parametrize("finish", [False, True])
 async def test_it_is_too_late_once_there_is_a_reply(
-    registry: RequestRegistry, request_id: str, finish: bool
+    registry: RequestRegistry,
+    request_id: str,
+    finish: bool,
 ) -> None:
     """While its replies are sent, and after."""
     await register(registry, request_id)
@@ -413,7 +439,9 @@ async def test_it_is_too_late_once_there_is_a_reply(
 
 
 async def test_only_its_tenant_can_cancel_it(
-    registry: RequestRegistry, redis: Redis, request_id: str
+    registry: RequestRegistry,
+    redis: Redis,
+    request_id: str,
 ) -> None:
     """To others it is unknown; an attempt leaves nothing behind."""
     assert await cancel(registry, request_id) is CancelAnswer.UNKNOWN
@@ -425,7 +453,9 @@ async def test_only_its_tenant_can_cancel_it(
 
 @pytest.mark.parametrize("running", [False, True])
 async def test_who_leaves_takes_nobody_along(
-    registry: RequestRegistry, request_id: str, running: bool
+    registry: RequestRegistry,
+    request_id: str,
+    running: bool,
 ) -> None:
     """Alone it is cancelled; where the same request was sent again it goes on. Its sender can end it."""
     alone = uuid4().hex
@@ -440,7 +470,9 @@ async def test_who_leaves_takes_nobody_along(
 
 @pytest.mark.parametrize("registered", [False, True])
 async def test_a_replay_is_not_cancelled(
-    registry: RequestRegistry, request_id: str, registered: bool
+    registry: RequestRegistry,
+    request_id: str,
+    registered: bool,
 ) -> None:
     """What asked to end the former run did not ask it of this one."""
     await register(registry, request_id)
@@ -473,3 +505,25 @@ def test_a_fingerprint_is_of_what_is_asked() -> None:
         ),
     ]
     assert len({fingerprint(request, "acme"), *others}) == 1 + len(others)
+
+
+def test_a_fingerprint_of_embeddings_is_of_what_is_asked() -> None:
+    """As for chat; and the same id never stands for both."""
+
+    def asked(*inputs: str, **fields: Any) -> str:
+        given: dict[str, Any] = {"user_id": "u", "inputs": inputs, "model": "m"}
+        return fingerprint(EmbeddingsRequested(**(given | fields)), "acme")
+
+    assert asked("a", "b") == asked(
+        "a", "b", request_id="r", tier="gold", deadline_ms=5, on_disconnect="cancel"
+    )
+    chat: Requested = ChatRequested(user_id="u", model="m")
+    others = {
+        asked("a", "b", dimensions=2),
+        asked("b", "a"),
+        asked("a"),
+        asked("a", "b", model="n"),
+        asked("a", "b", user_id="v"),
+        fingerprint(chat, "acme"),
+    }
+    assert len(others | {asked("a", "b")}) == 7

@@ -4,9 +4,9 @@ from decimal import Decimal
 
 import msgspec
 
-from ingest.json_response import to_json
 from streams.events import Reply, Status, Usage
 from streams.reply_view import plain, reply_json, reply_view
+from streams.serving.json_response import to_json
 
 REPLY = Reply(
     request_id="r-1",

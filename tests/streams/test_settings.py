@@ -190,3 +190,10 @@ def test_where_webhooks_may_go(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HEADRACE_WEBHOOK_ALLOW_NETWORKS", '["10.1.0.0/99"]')
     with pytest.raises(ConfigurationError, match="HEADRACE_WEBHOOK_ALLOW_NETWORKS"):
         load_settings()
+
+
+def test_a_key_needs_a_tenant(environment: pytest.MonkeyPatch) -> None:
+    """An empty one means all tenants in a query of the analytics API."""
+    environment.setenv("HEADRACE_API_KEYS", '{"k": {"tenant": ""}}')
+    with pytest.raises(ConfigurationError, match="HEADRACE_API_KEYS"):
+        load_settings()

@@ -26,6 +26,11 @@ _HEAD_BYTES = 1 << 20  # four times the engine's max_query_size: an INSERT's SQL
 _LARGE_RESULTS = frozenset({b"SELECT", b"WITH", b"FROM"})
 _CODE_SYNTAX_ERROR = 62
 _CODE_READONLY = 164
+_CODE_ACCESS_DENIED = 497
+# The engine's readonly lets KILL QUERY, SYSTEM STOP MERGES and BACKUP pass: on a server they need a grant.
+_READER_STATEMENTS = frozenset({
+    b"SELECT", b"WITH", b"FROM", b"SHOW", b"DESCRIBE", b"DESC", b"EXPLAIN", b"EXISTS", b"USE", b"SET",
+})  # fmt: skip
 # What a session may do by GET besides reading: state of its own, as with the server's readonly=2.
 _STATE_OF_A_SESSION = frozenset({b"SET", b"USE", b"KILL", b"SHOW", b"BEGIN", b"COMMIT", b"ROLLBACK"})
 
@@ -80,10 +85,11 @@ def _plan_statement(call: Call, sql: bytes, classify: Callable[[bytes], tuple[st
     if statements > 1:
         raise QueryFailed.of(_CODE_SYNTAX_ERROR, "SYNTAX_ERROR", "Multi-statements are not allowed")
     refuse_files(sql)
+    keyword = first_keyword(sql)
     if call.user == READER:
+        _require_reading(keyword)
         refuse_host_access(sql)
     output = split_output(sql)
-    keyword = first_keyword(sql)
     if verdict not in ("READ_ONLY", "UNKNOWN"):
         _require_write(call, keyword)
     streams = verdict == "READ_ONLY" and keyword in _LARGE_RESULTS
@@ -95,6 +101,15 @@ def _plan_statement(call: Call, sql: bytes, classify: Callable[[bytes], tuple[st
         streams=streams,
         output_format=output.format or call.default_format,
     )
+
+
+def _require_reading(keyword: bytes) -> None:
+    if keyword not in _READER_STATEMENTS:
+        raise QueryFailed.of(
+            _CODE_ACCESS_DENIED,
+            "ACCESS_DENIED",
+            f"Not enough privileges: this user may only read, and must not use {keyword.decode()}",
+        )
 
 
 def _require_write(call: Call, keyword: bytes) -> None:

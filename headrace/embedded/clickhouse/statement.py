@@ -17,8 +17,20 @@ _BEFORE_DATA = re.compile(rb"[ \t\f]*;?[ \t\f]*(?:\r?\n)?")
 _CODE_INTO_OUTFILE_NOT_ALLOWED = 358
 _CODE_INVALID_USAGE_OF_INPUT = 477
 _CODE_ACCESS_DENIED = 497
-# They read the host's files or this process's objects, and the engine's readonly=1 lets them pass.
-_FORBIDDEN_TO_READERS = frozenset({b"file", b"filecluster", b"python"})
+# They reach beyond the tables: to files, other servers, this process's objects, or SQL in a string. On a
+# server each needs a grant. The engine's readonly=1 lets some pass, and others where their columns are asked
+# for (DESCRIBE).
+_FORBIDDEN_TO_READERS = frozenset(
+    b"""
+    arrowstream azureblobstorage azureblobstoragecluster bigquery catboostevaluate cluster clusterallreplicas
+    cosn deltalake deltalakeazure deltalakeazurecluster deltalakecluster deltalakelocal deltalakes3
+    deltalakes3cluster eval executable file filecluster filesystem gcs hdfs hdfscluster hudi hudicluster
+    iceberg icebergazure icebergazurecluster icebergcluster iceberghdfs iceberghdfscluster
+    iceberglocal iceberglocalcluster icebergs3 icebergs3cluster jdbc mongodb mysql odbc oss paimon paimonazure
+    paimonazurecluster paimoncluster paimonhdfs paimonhdfscluster paimonlocal paimons3 paimons3cluster
+    postgresql python redis remote remotesecure s3 s3cluster sqlite url urlcluster ytsaurus
+    """.split()
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

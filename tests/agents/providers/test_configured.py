@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.providers.configured import configured_providers
+from agents.providers.configured import configured_embedders, configured_providers
 from streams.models import ProviderName
 from streams.settings import Settings
 
@@ -53,6 +53,16 @@ async def test_there_is_a_client_for_each_key(keys: dict[str, str], expected: se
     for name, provider in providers.items():
         assert provider.name == name
         await provider.aclose()
+
+
+async def test_embeddings_need_openais_key() -> None:
+    """Anthropic has no embeddings."""
+    assert not configured_embedders(settings(anthropic_api_key="sk-b"))
+    providers = configured_embedders(settings(openai_api_key="sk-a"))
+    assert {name: provider.name for name, provider in providers.items()} == {
+        ProviderName.OPENAI: ProviderName.OPENAI
+    }
+    await providers[ProviderName.OPENAI].aclose()
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,20 @@ from streams.errors import (
     StoreUnavailable,
     UnknownTopic,
 )
-from streams.events import ErrorInfo, OutcomeReached, Reply, Status, Webhook
+from streams.events import EmbeddingsRequested, ErrorInfo, OutcomeReached, Reply, Status, Webhook
 from streams.publisher import Emit
-from streams.topics import DEAD_LETTERS, GUARDED, LOGS, MISSES, OUTCOMES, REPLIES, REQUESTS, RETRIES, WEBHOOKS
+from streams.topics import (
+    DEAD_LETTERS,
+    EMBEDDINGS,
+    GUARDED,
+    LOGS,
+    MISSES,
+    OUTCOMES,
+    REPLIES,
+    REQUESTS,
+    RETRIES,
+    WEBHOOKS,
+)
 from tests.agents.runner.runs import Run, assert_buried, failing, forward, guarded, too_large, value
 from tests.fakes.envelopes import NOW, chat, completion, envelope, record
 
@@ -77,7 +88,7 @@ async def test_a_timing_names_the_status_where_the_request_is_decided() -> None:
     run = Run(
         lambda d: (
             Emit.to(OUTCOMES, OutcomeReached(envelope=d.event.envelope, status=Status.BLOCKED), key="r"),
-        )
+        ),
     )
     await run(guarded())
     assert value(run.sends.sent[0]).envelope.timings[-1].outcome == "blocked"
@@ -217,7 +228,10 @@ async def test_the_senders_mistake_is_a_dead_letter_and_its_outcome() -> None:
     assert_buried(run, given, "InvalidRequest")
     (outcome,) = (value(emit) for emit in run.sends.on(OUTCOMES))
     assert outcome.error == ErrorInfo(
-        type="invalid_request_error", code="blue", message="too blue", param="sky"
+        type="invalid_request_error",
+        code="blue",
+        message="too blue",
+        param="sky",
     )
 
 
@@ -264,13 +278,44 @@ async def test_an_undecodable_request_is_answered_directly() -> None:
     ],
 )
 async def test_whose_garbage_it_is_is_told_where_an_id_can_be_read(
-    body: bytes | None, key: bytes | None, found: str | None
+    body: bytes | None,
+    key: bytes | None,
+    found: str | None,
 ) -> None:
     """From what is left of the body, or from the key; otherwise there is only the dead letter."""
     run = Run(forward, source=REQUESTS)
     await run(record(body, key=key))
     assert len(run.sends.on(DEAD_LETTERS)) == 1
     assert [value(emit).request_id for emit in run.sends.on(REPLIES)] == ([found] if found else [])
+
+
+async def test_an_undecodable_request_for_embeddings_is_answered_directly() -> None:
+    """As one for an answer: it was never accepted either."""
+    given = record(b'{"user_id": "u", "inputs": 7}', topic=EMBEDDINGS, key=b"r-7")
+    run = Run(forward, source=EMBEDDINGS)
+    await run(given)
+    assert_buried(run, given, "UndecodableRecord")
+    (reply,) = (value(emit) for emit in run.sends.on(REPLIES))
+    assert (reply.request_id, reply.error.param) == ("r-7", "inputs")
+    assert not run.sends.on(OUTCOMES)
+
+
+async def test_a_bug_with_embeddings_tells_their_sender() -> None:
+    """The outcome is of the right tenant, and has none of the texts."""
+    asked = EmbeddingsRequested(
+        user_id="ann",
+        tenant="acme",
+        inputs=("secret",),
+        model="m",
+        request_id="r-7",
+        deadline_ms=5_000,
+    )
+    run = Run(failing(ZeroDivisionError("a bug")), source=EMBEDDINGS)
+    await run(record(asked, topic=EMBEDDINGS))
+    (outcome,) = (value(emit) for emit in run.sends.on(OUTCOMES))
+    assert (outcome.envelope.request_id, outcome.envelope.tenant) == ("r-7", "acme")
+    assert outcome.envelope.deadline_at == NOW + timedelta(seconds=5)
+    assert "secret" not in encode(outcome).decode()
 
 
 async def test_garbage_on_an_inner_topic_becomes_a_failed_outcome() -> None:
@@ -355,7 +400,11 @@ async def test_a_reply_whose_topic_has_gone_comes_to_our_own() -> None:
     """Where it can still be fetched; nothing was wrong with the record."""
     reply = Reply(request_id="r-1", status=Status.ANSWERED, content="Paris")
     emit = Emit(
-        topic="orders.replies", key="r-1", value=reply, headers=(("kafka_correlationId", b"c"),), partition=9
+        topic="orders.replies",
+        key="r-1",
+        value=reply,
+        headers=(("kafka_correlationId", b"c"),),
+        partition=9,
     )
 
     def refuse(sent: Emit, tries: int) -> Exception | None:

@@ -19,6 +19,7 @@ from streams.topics import (
     ALL_TOPICS,
     COMPLETIONS,
     DEAD_LETTERS,
+    EMBEDDINGS,
     GUARDED,
     MISSES,
     OUTCOMES,
@@ -29,7 +30,7 @@ from streams.topics import (
 from tests.agents.runner.runs import Sends
 from tests.fakes.envelopes import NOW_MS, envelope
 
-STAGE_INPUTS = (REQUESTS, GUARDED, MISSES, COMPLETIONS, OUTCOMES)
+STAGE_INPUTS = (REQUESTS, GUARDED, MISSES, COMPLETIONS, EMBEDDINGS, OUTCOMES)
 
 
 class Relaying:
@@ -46,7 +47,11 @@ class Relaying:
         self.sends = Sends([], refuse)
         dead_letters = DeadLetters(reply_topics=(), default_deadline_ms=1_000)
         self.relay = Relay(
-            self.sends, dead_letters, wait=self._wait, max_delay_s=10, clock=lambda: NOW_MS / 1000
+            self.sends,
+            dead_letters,
+            wait=self._wait,
+            max_delay_s=10,
+            clock=lambda: NOW_MS / 1000,
         )
 
     async def _wait(self, seconds: float) -> bool:
@@ -99,7 +104,8 @@ async def test_a_record_goes_back_to_where_it_came_from_when_its_time_has_come(t
 
 
 @pytest.mark.parametrize(
-    ("not_before_ms", "waited"), [(NOW_MS, []), (0, []), (NOW_MS + 1_500, [1.5]), (10**15 - 1, [10.0])]
+    ("not_before_ms", "waited"),
+    [(NOW_MS, []), (0, []), (NOW_MS + 1_500, [1.5]), (10**15 - 1, [10.0])],
 )
 async def test_it_is_held_no_longer_than_any_record_may_be(not_before_ms: int, waited: list[float]) -> None:
     """Whatever the header says: a slot is not held for a century."""
@@ -161,7 +167,7 @@ async def test_a_broker_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPat
 async def test_what_cannot_be_brought_back_is_a_dead_letter_and_its_sender_is_told() -> None:
     """As the stage itself would have done."""
     relaying = Relaying(
-        refuse=lambda emit, tries: RecordTooLarge("9 MB") if emit.topic == GUARDED.name else None
+        refuse=lambda emit, tries: RecordTooLarge("9 MB") if emit.topic == GUARDED.name else None,
     )
     _, work = await relaying(waiting())
     letter, told = relaying.sends.sent
@@ -174,7 +180,7 @@ async def test_what_cannot_be_brought_back_is_a_dead_letter_and_its_sender_is_to
 async def test_garbage_that_cannot_be_brought_back_is_told_about_where_an_id_can_be_read() -> None:
     """A request that nobody understood gets its reply straight away."""
     relaying = Relaying(
-        refuse=lambda emit, tries: RecordTooLarge("9 MB") if emit.topic == REQUESTS.name else None
+        refuse=lambda emit, tries: RecordTooLarge("9 MB") if emit.topic == REQUESTS.name else None,
     )
     await relaying(waiting(REQUESTS.name, value=b"\xff"))
     assert [emit.topic for emit in relaying.sends.sent] == [DEAD_LETTERS.name, REPLIES.name]

@@ -61,7 +61,11 @@ def add_request(books: Books, request_id: str, *, at_ms: int = AT_MS) -> None:
     kafka.requests[request_id] = request(at_ms)
     kafka.terminals[request_id] = [terminal(at_ms)]
     kafka.logs[request_id] = Log(
-        partition=0, offset=len(kafka.logs), accepted_at_ms=at_ms, cost_nano=COST_NANO, call_ids=(call_id,)
+        partition=0,
+        offset=len(kafka.logs),
+        accepted_at_ms=at_ms,
+        cost_nano=COST_NANO,
+        call_ids=(call_id,),
     )
     kafka.charges[request_id] = [Charge(entry_id=f"{request_id}:settle", replay=0, amount_nano=COST_NANO)]
     clickhouse.rows[request_id] = Row(accepted_at_ms=at_ms, status="answered", cost_nano=COST_NANO)
@@ -103,7 +107,7 @@ def add_malformed(books: Books, request_id: str, *, at_ms: int = AT_MS) -> str:
             cost_nano=0,
             at_ms=at_ms,
             accepted_at_ms=None,
-        )
+        ),
     )
     return address
 

@@ -92,7 +92,9 @@ HARMS = (
     harm=st.sampled_from(HARMS),
 )
 def test_any_single_harm_to_any_request_breaks_the_balance(
-    number: int, which: int, harm: Callable[[Books, str], None]
+    number: int,
+    which: int,
+    harm: Callable[[Books, str], None],
 ) -> None:
     """However many requests are fine, the one that is not is found, by its id or its call's."""
     books = good_books(number)
@@ -150,7 +152,8 @@ def test_a_finding_names_the_first_ids_and_counts_all() -> None:
 
 @pytest.mark.parametrize(("actions", "waiting"), [({}, 1), ({"0:0": "discarded"}, 0)])
 def test_dead_letters_wait_until_an_operator_has_dealt_with_them(
-    actions: dict[str, str], waiting: int
+    actions: dict[str, str],
+    waiting: int,
 ) -> None:
     """They do not break the balance: a dead letter is an end."""
     books = good_books()
@@ -176,7 +179,11 @@ def test_a_webhook_that_could_not_be_delivered_is_no_end_of_its_request() -> Non
     """The request has its reply: it does not count as dead-lettered, and nothing is out of balance."""
     books = good_books()
     letter = DeadLetter(
-        place="0:0", stage="webhooks", record="llm.webhooks.v1:0:1", request_id="r0", inside=True
+        place="0:0",
+        stage="webhooks",
+        record="llm.webhooks.v1:0:1",
+        request_id="r0",
+        inside=True,
     )
     books.kafka.dead_letters["0:0"] = letter
     report = balance(books)

@@ -168,7 +168,12 @@ def test_a_call_in_shadow_is_not_charged() -> None:
     log = books.kafka.logs["r0"]
     books.kafka.logs["r0"] = msgspec.structs.replace(log, call_ids=(*log.call_ids, "shadow"))
     books.clickhouse.calls["shadow"] = Call(
-        request_id="r0", cost_nano=9, error=None, finish_reason="stop", shadow=True, orphaned=False
+        request_id="r0",
+        cost_nano=9,
+        error=None,
+        finish_reason="stop",
+        shadow=True,
+        orphaned=False,
     )
     invoice_of(books).items["shadow"] = Item(cost_nano=9, at_ms=AT_MS, completed=True)
     assert balance(books).verdict is Verdict.BALANCED

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiokafka import ConsumerRecord
 
-from agents.guardrail.stage import conflict_error
+from agents.intake import conflict_error
 from headrace.audit.books import KafkaBooks, Window
 from headrace.audit.kafka_books import Scribe, as_read
 from streams.codec import encode
@@ -16,6 +16,8 @@ from streams.errors import UndecodableRecord
 from streams.events import (
     ChatRequested,
     DeadLetterAction,
+    Embeddings,
+    EmbeddingsRequested,
     ErrorInfo,
     Event,
     LedgerEntry,
@@ -105,11 +107,31 @@ def entry(**fields: Any) -> LedgerEntry:
     ],
 )
 def test_a_request_has_the_id_that_the_guardrail_gives_it(
-    scribe: Scribe, books: KafkaBooks, *, value: Event, headers: Headers, key: bytes | None, request_id: str
+    scribe: Scribe,
+    books: KafkaBooks,
+    *,
+    value: Event,
+    headers: Headers,
+    key: bytes | None,
+    request_id: str,
 ) -> None:
     """From body, header, key, or place."""
     scribe.take(record("llm.requests.v1", value, key=key, headers=headers))
     assert list(books.requests) == [request_id]
+
+
+def test_embeddings_are_requests_on_a_topic_of_their_own(scribe: Scribe, books: KafkaBooks) -> None:
+    """Accepted and malformed ones; vectors are part of what equal replies have in common."""
+    asked = EmbeddingsRequested(user_id="ann", inputs=("x",), model="m", request_id="a", deadline_ms=5)
+    scribe.take(record("llm.embeddings.v1", asked, headers=correlated(b"c"), offset=3))
+    scribe.take(record("llm.embeddings.v1", b"{", key=b"b"))
+    assert books.requests["a"].first.topic == "llm.embeddings.v1"
+    assert (books.requests["a"].first.offset, books.requests["a"].deadline_ms) == (3, AT_MS + 5)
+    assert [each.request_id for each in books.malformed.values()] == ["b"]
+    for vectors in (b"1234", b"1234", b"5678"):
+        made = Embeddings(count=1, dimensions=1, vectors=vectors)
+        scribe.take(record("llm.replies.v1", reply(embeddings=made), headers=correlated(b"c")))
+    assert [each.times for each in books.terminals["a"]] == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +144,10 @@ def test_a_request_has_the_id_that_the_guardrail_gives_it(
     ],
 )
 def test_a_deadline_counts_from_the_acceptance(
-    scribe: Scribe, books: KafkaBooks, fields: dict[str, Any], deadline_ms: int
+    scribe: Scribe,
+    books: KafkaBooks,
+    fields: dict[str, Any],
+    deadline_ms: int,
 ) -> None:
     """Which is never later than the record."""
     scribe.take(record("llm.requests.v1", ask(**fields), key=b"a"))
@@ -133,7 +158,7 @@ def test_the_same_id_again_is_one_more_submission(scribe: Scribe, books: KafkaBo
     """With the same correlation id it is the same submission."""
     for offset, correlation in enumerate((b"1", b"2", b"2")):
         scribe.take(
-            record("llm.requests.v1", ask(), key=b"a", headers=correlated(correlation), offset=offset)
+            record("llm.requests.v1", ask(), key=b"a", headers=correlated(correlation), offset=offset),
         )
     assert list(books.requests["a"].submissions) == [b"1", b"2"]
     assert books.requests["a"].first.offset == 0
@@ -187,7 +212,8 @@ def test_the_reply_topics_that_requests_name_are_noted(scribe: Scribe) -> None:
 
 
 def test_the_refusal_of_a_malformed_record_is_found_on_its_own_reply_topic(
-    scribe: Scribe, books: KafkaBooks
+    scribe: Scribe,
+    books: KafkaBooks,
 ) -> None:
     """Nobody else's reply topic has to be read for it, and an unknown id there is somebody else's record."""
     headers = (("kafka_replyTopic", b"acme.replies"),)
@@ -217,7 +243,9 @@ def test_replies_that_differ_only_in_their_timings_are_the_same(scribe: Scribe, 
     ],
 )
 def test_replies_that_say_something_else_are_kept_apart(
-    scribe: Scribe, books: KafkaBooks, fields: dict[str, Any]
+    scribe: Scribe,
+    books: KafkaBooks,
+    fields: dict[str, Any],
 ) -> None:
     """Content, status, cost, error: what a reader acts on."""
     scribe.take(record("llm.replies.v1", reply()))
@@ -237,7 +265,8 @@ def test_repeats_and_refusals_answer_submissions_and_end_nothing(scribe: Scribe,
 
 
 def test_other_records_on_somebody_elses_reply_topic_are_passed_over(
-    scribe: Scribe, books: KafkaBooks
+    scribe: Scribe,
+    books: KafkaBooks,
 ) -> None:
     """Only replies to our requests count there."""
     scribe.take(record("acme.replies", reply()))
@@ -316,7 +345,7 @@ def test_a_log_record_is_kept_with_its_place_and_its_calls(scribe: Scribe, books
 def test_a_dead_letter_names_the_record_that_died(scribe: Scribe, books: KafkaBooks) -> None:
     """Of a copy that was retried or replayed: its first record."""
     for offset, headers in enumerate(
-        ((), replayed((), record="llm.requests.v1:0:3", timestamp_ms=AT_MS, at_ms=AT_MS))
+        ((), replayed((), record="llm.requests.v1:0:3", timestamp_ms=AT_MS, at_ms=AT_MS)),
     ):
         died = as_read(record("llm.requests.v1", b"?", key=b"a", headers=headers, offset=9))
         letter = dead_letter(died, stage="guardrail", fault=UndecodableRecord("no"))
@@ -341,7 +370,10 @@ def test_what_waits_on_the_retry_topic_is_noted(scribe: Scribe, books: KafkaBook
 @pytest.mark.parametrize("topic", ["llm.replies.v1", "llm.logs.v1", "llm.ledger.v1"])
 @pytest.mark.parametrize("value", [None, b"?", b"{}", b'{"request_id": "\xff"}'])
 def test_what_is_no_event_is_counted_and_does_not_stop_the_audit(
-    scribe: Scribe, books: KafkaBooks, topic: str, value: bytes | None
+    scribe: Scribe,
+    books: KafkaBooks,
+    topic: str,
+    value: bytes | None,
 ) -> None:
     """Anybody may have written it."""
     scribe.take(record(topic, value))

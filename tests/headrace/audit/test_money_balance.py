@@ -111,7 +111,11 @@ def test_a_missing_row_whose_log_record_is_a_dead_letter_is_accounted_for() -> N
     books = good_books()
     del books.clickhouse.rows["r2"]
     books.kafka.dead_letters["0:0"] = DeadLetter(
-        place="0:0", stage="analytics", record="llm.logs.v1:0:2", request_id="r2", inside=True
+        place="0:0",
+        stage="analytics",
+        record="llm.logs.v1:0:2",
+        request_id="r2",
+        inside=True,
     )
     assert {code for code, finding in found(books).items() if finding.breaks} == set()
     assert "rows_dead_lettered" in found(books)

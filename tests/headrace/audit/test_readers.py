@@ -57,7 +57,10 @@ async def write(bootstrap: str, topic: str, numbers: range) -> None:
         for number in numbers:
             for partition in (0, 1):
                 await producer.send_and_wait(
-                    topic, b"%d" % number, partition=partition, timestamp_ms=AT_MS + number * 1_000
+                    topic,
+                    b"%d" % number,
+                    partition=partition,
+                    timestamp_ms=AT_MS + number * 1_000,
                 )
 
 
@@ -83,7 +86,9 @@ class Taken:
 
 @integration
 async def test_a_topic_is_read_from_a_time_to_its_end_and_then_on(
-    reader: KafkaReader, topic: str, kafka_bootstrap: str
+    reader: KafkaReader,
+    topic: str,
+    kafka_bootstrap: str,
 ) -> None:
     """The second read brings what has come since the first, and nothing twice."""
     taken = Taken()
@@ -154,7 +159,12 @@ async def clickhouse(clickhouse_url: str) -> AsyncIterator[tuple[ClickHouse, Cli
 
 
 async def insert(
-    connection: ClickHouse, request_id: str, at: datetime, *, usd: str = "0.123456789", tenant: str = "t"
+    connection: ClickHouse,
+    request_id: str,
+    at: datetime,
+    *,
+    usd: str = "0.123456789",
+    tenant: str = "t",
 ) -> None:
     given = {"id": request_id, "tenant": tenant, "usd": usd, "at": f"{at:%Y-%m-%d %H:%M:%S.%f}"}
     await connection.execute(
@@ -196,7 +206,8 @@ async def test_rows_and_calls_of_a_window_are_read_exactly(
 @integration
 @pytest.mark.parametrize("request_id", ["early", "it's", "back\\slash", "') OR 1=1 --"])
 async def test_what_is_outside_the_window_is_found_by_its_id(
-    clickhouse: tuple[ClickHouse, ClickHouseReader], request_id: str
+    clickhouse: tuple[ClickHouse, ClickHouseReader],
+    request_id: str,
 ) -> None:
     """Whatever the id looks like: anybody may have chosen it."""
     connection, reader = clickhouse
@@ -260,7 +271,11 @@ async def test_standings_and_open_calls_are_read_as_they_are_written(redis: Redi
         )
     await registry.cancel(running, tenant="t", reason="test")
     claim = await journal.claim(
-        begun, record="llm.misses.v1:0:1", instance="i", deadline_at=AT, now=AT - timedelta(minutes=1)
+        begun,
+        record="llm.misses.v1:0:1",
+        instance="i",
+        deadline_at=AT,
+        now=AT - timedelta(minutes=1),
     )
     assert isinstance(claim, Claimed)
     call = BegunCall(call_id="call", provider="openai", model="gpt-4o", started_at=AT, input_tokens=1)

@@ -86,6 +86,19 @@ def test_a_request_is_open_while_the_guardrail_has_not_come_to_its_record() -> N
     assert balance(books).figures.open == 1
 
 
+def test_each_kind_of_request_is_read_by_a_stage_of_its_own() -> None:
+    """The embeddings stage has to come to a record on its topic; how far the guardrail is says nothing."""
+    books, request_id = without_reply()
+    unread = Submission(topic="llm.embeddings.v1", partition=0, offset=5, at_ms=AT_MS)
+    books.kafka.requests[request_id].submissions = {b"c": unread}
+    assert balance(books).figures.missing == 1
+    books.kafka.stages = tuple(
+        stand(each.group, each.topic, done=5) if each.group == "headrace.embeddings" else each
+        for each in books.kafka.stages
+    )
+    assert balance(books).figures.open == 1
+
+
 @pytest.mark.parametrize(("done", "missing"), [(5, 0), (6, 1)])
 def test_a_request_is_open_while_it_waits_for_a_retry(done: int, missing: int) -> None:
     """Put aside, a request is under way until the retry's reader has finished its copy."""

@@ -8,7 +8,20 @@ from typer.testing import CliRunner
 
 from headrace.cli.app import build_app
 
-COMMANDS = ("up", "down", "status", "ingest", "worker", "analytics", "send", "topics", "dlq", "audit")
+COMMANDS = (
+    "up",
+    "down",
+    "status",
+    "ingest",
+    "worker",
+    "analytics",
+    "send",
+    "topics",
+    "dlq",
+    "audit",
+    "report",
+    "sql",
+)
 
 
 def run(*arguments: str) -> tuple[int, str]:

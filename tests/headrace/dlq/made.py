@@ -28,7 +28,10 @@ def record(value: bytes | None = b"{not json", **fields: Any) -> Record:
 
 
 def buried(
-    died: Record | None = None, *, stage: str = "guardrail", fault: BaseException | None = None
+    died: Record | None = None,
+    *,
+    stage: str = "guardrail",
+    fault: BaseException | None = None,
 ) -> Emit:
     """Return the record that the runner writes for it."""
     return dead_letter(died or record(), stage=stage, fault=fault or UndecodableRecord("not valid JSON"))
@@ -40,5 +43,9 @@ def dead(emit: Emit | None = None, *, place: Place = PLACE, written_ms: int = DI
     assert not isinstance(emit.key, str)
     assert not isinstance(emit.value, Event)
     return DeadRecord(
-        place=place, written_ms=written_ms, key=emit.key, value=emit.value, headers=emit.headers
+        place=place,
+        written_ms=written_ms,
+        key=emit.key,
+        value=emit.value,
+        headers=emit.headers,
     )

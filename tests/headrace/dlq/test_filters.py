@@ -31,7 +31,8 @@ SECOND = timedelta(seconds=1)
     ],
 )
 def test_each_filter_takes_what_it_names_and_nothing_else(
-    given: dict[str, object], other: dict[str, object]
+    given: dict[str, object],
+    other: dict[str, object],
 ) -> None:
     """Names are whole; the begin is inside, the end outside."""
     assert msgspec.convert(given, Filters, strict=False).match(LETTER, Standing())
@@ -65,7 +66,8 @@ def test_times_are_so_long_ago_or_iso(text: str, expected: datetime) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "yesterday", "2", "h", "-2h", "2w", "1960-01-01", "0001-01-01", "2026-13-01"]
+    "text",
+    ["", "yesterday", "2", "h", "-2h", "2w", "1960-01-01", "0001-01-01", "2026-13-01"],
 )
 def test_what_is_no_time_is_told_what_one_looks_like(text: str) -> None:
     """The message shows both forms."""

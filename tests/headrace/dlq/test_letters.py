@@ -19,7 +19,8 @@ def test_a_place_is_read_as_it_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "2", "2:", ":1", "-1:3", "a:b", "1:2:3", "٣:١", "1: 2", "1:" + "9" * 19]
+    "text",
+    ["", "2", "2:", ":1", "-1:3", "a:b", "1:2:3", "٣:١", "1: 2", "1:" + "9" * 19],
 )
 def test_what_is_no_place_is_told_what_one_looks_like(text: str) -> None:
     """Negative, foreign and overlong numbers are none."""
@@ -71,10 +72,22 @@ def test_a_copy_that_died_on_the_retry_topic_belongs_to_where_it_came_from() -> 
     ],
 )
 def test_the_request_has_the_id_that_its_sender_was_told(
-    value: bytes, headers: tuple[tuple[str, bytes], ...], key: bytes | None, expected: str | None
+    value: bytes,
+    headers: tuple[tuple[str, bytes], ...],
+    key: bytes | None,
+    expected: str | None,
 ) -> None:
     """The body's id, then `ce_id`, then the key, then the record's place: as the stages do it."""
     assert letter_of(dead(buried(record(value, headers=headers, key=key)))).request_id == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "named"), [(b'{"user_id": "u", "inputs": ["a"], "model": "m"}', True), (b"{}", False)]
+)
+def test_a_request_for_embeddings_has_its_place_for_an_id(value: bytes, named: bool) -> None:
+    """As one for an answer, where it is one."""
+    letter = letter_of(dead(buried(record(value, topic="llm.embeddings.v1", headers=(), key=None))))
+    assert letter.request_id == ("llm.embeddings.v1-2-41" if named else None)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +111,7 @@ _names = st.sampled_from(
         "__streams.origin.record",
         "__streams.replay.number",
         "ce_id",
-    ]
+    ],
 ).flatmap(lambda text: st.sampled_from(["__streams.errors." + each for each in text.split()] + [text]))
 
 
@@ -109,7 +122,10 @@ _names = st.sampled_from(
     written_ms=st.integers(min_value=-(2**63), max_value=2**63 - 1),
 )
 def test_anybody_may_write_anything(
-    headers: list[tuple[str, bytes]], key: bytes | None, value: bytes | None, written_ms: int
+    headers: list[tuple[str, bytes]],
+    key: bytes | None,
+    value: bytes | None,
+    written_ms: int,
 ) -> None:
     """No header, no value and no timestamp keeps a letter from being listed."""
     odd = DeadRecord(place=Place(0, 0), written_ms=written_ms, key=key, value=value, headers=tuple(headers))

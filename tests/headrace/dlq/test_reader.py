@@ -55,7 +55,9 @@ async def replay(desk: Desk, *places: Place, force: bool = False) -> list[Result
 
 
 async def test_letters_are_found_by_what_is_known_of_them(
-    publisher: Publisher, letters: DeadLetterReader, marker: str
+    publisher: Publisher,
+    letters: DeadLetterReader,
+    marker: str,
 ) -> None:
     """The newest first to be kept, the oldest first to be shown."""
     places = [await bury(publisher, marker, stage=stage) for stage in ("guardrail", "llm", "guardrail")]
@@ -70,7 +72,9 @@ async def test_letters_are_found_by_what_is_known_of_them(
 
 
 async def test_a_letter_is_read_byte_for_byte(
-    publisher: Publisher, letters: DeadLetterReader, marker: str
+    publisher: Publisher,
+    letters: DeadLetterReader,
+    marker: str,
 ) -> None:
     """Key, value and headers as they were sent."""
     place = await bury(publisher, marker)
@@ -81,7 +85,8 @@ async def test_a_letter_is_read_byte_for_byte(
 
 
 async def test_records_with_odd_headers_are_listed_like_others(
-    kafka_bootstrap: str, letters: DeadLetterReader
+    kafka_bootstrap: str,
+    letters: DeadLetterReader,
 ) -> None:
     """Anybody may write to the topic, and a null header is none that fails."""
     odd = (
@@ -101,7 +106,10 @@ async def test_records_with_odd_headers_are_listed_like_others(
 
 
 async def test_a_replay_reaches_the_stage_and_is_on_the_trail(
-    kafka_bootstrap: str, publisher: Publisher, letters: DeadLetterReader, marker: str
+    kafka_bootstrap: str,
+    publisher: Publisher,
+    letters: DeadLetterReader,
+    marker: str,
 ) -> None:
     """It lies on the topic where the record died; the letter is replayed, by whom and why."""
     place = await bury(publisher, marker)
@@ -124,7 +132,10 @@ async def test_a_replay_reaches_the_stage_and_is_on_the_trail(
 
 
 async def test_a_crash_before_the_action_repeats_the_replay_under_its_number(
-    kafka_bootstrap: str, publisher: Publisher, letters: DeadLetterReader, marker: str
+    kafka_bootstrap: str,
+    publisher: Publisher,
+    letters: DeadLetterReader,
+    marker: str,
 ) -> None:
     """Two copies lie on the topic, and say the same of themselves: the stages know the second by it."""
 
@@ -147,7 +158,7 @@ async def test_a_crash_before_the_action_repeats_the_replay_under_its_number(
         for each in (first, second):
             assert each.sent_to is not None
             copies.append(
-                await topics.record_at("llm.requests.v1", each.sent_to.partition, each.sent_to.offset)
+                await topics.record_at("llm.requests.v1", each.sent_to.partition, each.sent_to.offset),
             )
     known = [redelivery(copy.headers) for copy in copies if copy is not None]
     assert [(each.record, each.replay) for each in known] == [("llm.requests.v1:2:41", 1)] * 2
@@ -157,7 +168,9 @@ async def test_a_crash_before_the_action_repeats_the_replay_under_its_number(
 
 
 async def test_a_discarded_letter_stays_and_is_no_longer_open(
-    publisher: Publisher, letters: DeadLetterReader, marker: str
+    publisher: Publisher,
+    letters: DeadLetterReader,
+    marker: str,
 ) -> None:
     """Filters find it by its state; the bytes are still there."""
     place = await bury(publisher, marker)
@@ -172,7 +185,10 @@ async def test_a_discarded_letter_stays_and_is_no_longer_open(
 
 
 async def test_actions_that_are_none_are_passed_over(
-    kafka_bootstrap: str, publisher: Publisher, letters: DeadLetterReader, marker: str
+    kafka_bootstrap: str,
+    publisher: Publisher,
+    letters: DeadLetterReader,
+    marker: str,
 ) -> None:
     """Rubbish on the trail does not keep an operator from working."""
     place = await bury(publisher, marker)

@@ -67,14 +67,18 @@ def test_what_a_stranger_wrote_cannot_steer_the_terminal(place: str) -> None:
     kind = Kind(**fields, letters=1, oldest_ms=0, newest_ms=0)
     odd = dead(buried(record(EVIL.encode(), headers=((EVIL, EVIL.encode()),))))
     action = DeadLetterAction(
-        dead_letter="1:7", action="replayed", by=EVIL, at=datetime.now(UTC), reason=EVIL
+        dead_letter="1:7",
+        action="replayed",
+        by=EVIL,
+        at=datetime.now(UTC),
+        reason=EVIL,
     )
     text = {
         "list": lambda: rendering.letters_table([evil]),
         "summary": lambda: rendering.kinds_table([kind]),
         "page": lambda: rendering.page(evil, odd, [action]),
         "result": lambda: rendering.result_line(
-            Result(place=Place(1, 7), outcome=Outcome.FAILED, detail=EVIL, letter=letter)
+            Result(place=Place(1, 7), outcome=Outcome.FAILED, detail=EVIL, letter=letter),
         ),
     }[place]()
     assert "gotcha" in text

@@ -18,7 +18,11 @@ OPEN = Standing()
 
 
 def plan(
-    emit: Emit | None = None, standing: Standing = OPEN, *, force: bool = False, max_replays: int = 3
+    emit: Emit | None = None,
+    standing: Standing = OPEN,
+    *,
+    force: bool = False,
+    max_replays: int = 3,
 ) -> Replay | Refused:
     found = dead(emit)
     return plan_replay(found, letter_of(found), standing, force=force, max_replays=max_replays, at_ms=NOW_MS)
@@ -96,7 +100,8 @@ def test_a_forced_replay_is_a_new_one() -> None:
 
 @pytest.mark.parametrize(("before", "since"), [(3, 0), (2, 1), (0, 3)])
 def test_the_cap_counts_replays_before_and_after_the_death_and_holds_for_the_forced(
-    before: int, since: int
+    before: int,
+    since: int,
 ) -> None:
     """A record that kills its stage cannot go round for ever."""
     headers = record().headers
@@ -109,7 +114,8 @@ def test_the_cap_counts_replays_before_and_after_the_death_and_holds_for_the_for
 
 
 @pytest.mark.parametrize(
-    "topic", ["llm.ledger.v1", "llm.replies.v1", "llm.dead-letters.v1", "llm.retries.v1", "x"]
+    "topic",
+    ["llm.ledger.v1", "llm.replies.v1", "llm.dead-letters.v1", "llm.retries.v1", "x"],
 )
 def test_a_forged_header_does_not_choose_the_topic(topic: str) -> None:
     """Only topics that a stage or the sink reads are written to."""

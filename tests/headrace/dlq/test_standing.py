@@ -26,7 +26,8 @@ def action(dead_letter: str, what: Literal["replayed", "discarded"]) -> DeadLett
     ],
 )
 def test_the_last_action_decides_and_replays_are_counted(
-    actions: list[Literal["replayed", "discarded"]], expected: Standing
+    actions: list[Literal["replayed", "discarded"]],
+    expected: Standing,
 ) -> None:
     """A letter with no action is open."""
     standings = Standings()

@@ -69,7 +69,9 @@ async def test_an_empty_topic_is_read_at_once(reader: TopicReader, topic: str) -
 
 @integration
 async def test_reading_ends_where_the_topic_ended_when_it_began(
-    reader: TopicReader, topic: str, producer: AIOKafkaProducer
+    reader: TopicReader,
+    topic: str,
+    producer: AIOKafkaProducer,
 ) -> None:
     """What is written meanwhile belongs to the next reading; the reader can be used again."""
     for number in range(6):
@@ -94,7 +96,11 @@ async def test_reading_begins_at_a_time(reader: TopicReader, topic: str, produce
 @integration
 @pytest.mark.parametrize("left", [3, 0])
 async def test_records_that_expire_while_they_are_read_are_passed_over(
-    kafka_bootstrap: str, reader: TopicReader, topic: str, producer: AIOKafkaProducer, left: int
+    kafka_bootstrap: str,
+    reader: TopicReader,
+    topic: str,
+    producer: AIOKafkaProducer,
+    left: int,
 ) -> None:
     """The begin of the log moves past the reader: it goes on with what is left, or ends."""
     count, partition = 30, TopicPartition(topic, 0)
@@ -114,7 +120,9 @@ async def test_records_that_expire_while_they_are_read_are_passed_over(
 
 @integration
 async def test_an_aborted_transaction_at_the_end_does_not_hold_up_the_reader(
-    kafka_bootstrap: str, reader: TopicReader, topic: str
+    kafka_bootstrap: str,
+    reader: TopicReader,
+    topic: str,
 ) -> None:
     """Its marker takes an offset and is no record: the position passes it."""
     transactional = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, transactional_id=topic)
@@ -132,7 +140,10 @@ async def test_an_aborted_transaction_at_the_end_does_not_hold_up_the_reader(
 
 @integration
 async def test_one_record_is_found_by_its_place(
-    kafka_bootstrap: str, reader: TopicReader, topic: str, producer: AIOKafkaProducer
+    kafka_bootstrap: str,
+    reader: TopicReader,
+    topic: str,
+    producer: AIOKafkaProducer,
 ) -> None:
     """What has expired, is not written yet, or lies in no partition is not there."""
     for number in range(4):

@@ -29,11 +29,12 @@ def test_the_keys_stay_and_only_their_owner_reads_them(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_an_earlier_version_gets_what_it_lacks(tmp_path: Path) -> None:
-    """Its keys stay, and the secret that webhooks are signed with is made once."""
+    """Its keys stay; webhooks' secret and the password of ClickHouse's reader are made, once."""
     (tmp_path / "keys.json").write_text('{"api_key": "hr-old", "admin_key": "hr-admin-old"}')
     keys = Home(tmp_path).keys()
     assert (keys.api_key, keys.admin_key) == ("hr-old", "hr-admin-old")
     assert len(signing_keys(keys.webhook_secret)) == 1
+    assert len(keys.reader_password) >= 32
     assert Home(tmp_path).keys() == keys
 
 

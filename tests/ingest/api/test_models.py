@@ -12,7 +12,7 @@ from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
 from ingest.app import create_app
-from streams.models import MODELS
+from streams.models import EMBEDDING_MODELS, MODELS, PRICED_MODELS
 from tests.ingest.fakes import KEY, Rig, rig
 
 CLAUDES = ["claude-sonnet-4-20250514", "claude-3-5-sonnet", "claude-3-opus"]
@@ -54,7 +54,7 @@ def anthropic_sdk(http: httpx2.AsyncClient) -> AsyncAnthropic:
 async def test_openais_list(openai_sdk: AsyncOpenAI) -> None:
     """Where ingest has no provider's key, all models that requests may name."""
     found = [model async for model in openai_sdk.models.list()]
-    assert [model.id for model in found] == list(MODELS)
+    assert [model.id for model in found] == list(PRICED_MODELS)
     assert {model.object for model in found} == {"model"}
     assert {model.owned_by for model in found} == {"openai", "anthropic"}
 
@@ -65,6 +65,20 @@ async def test_one_model_for_openai(openai_sdk: AsyncOpenAI) -> None:
     assert (found.id, found.owned_by) == ("gpt-4o-mini", "openai")
     extra = found.model_extra["headrace"] if found.model_extra else {}
     assert (extra["context_window_tokens"], extra["output_usd_per_million"]) == (128_000, 0.6)
+
+
+async def test_an_embedding_model_for_openai(openai_sdk: AsyncOpenAI) -> None:
+    """It says what it is for, and how long its vectors are."""
+    found = await openai_sdk.models.retrieve("text-embedding-3-large")
+    extra = found.model_extra["headrace"] if found.model_extra else {}
+    assert (extra["endpoint"], extra["max_dimensions"]) == ("/v1/embeddings", 3072)
+    assert (extra["takes_dimensions"], extra["input_usd_per_million"]) == (True, 0.13)
+
+
+async def test_an_embedding_model_is_none_of_anthropics(anthropic_sdk: AsyncAnthropic) -> None:
+    """Nobody asks for embeddings in that language."""
+    with pytest.raises(anthropic.NotFoundError):
+        await anthropic_sdk.models.retrieve("text-embedding-3-large")
 
 
 async def test_anthropics_list(anthropic_sdk: AsyncAnthropic) -> None:
@@ -96,12 +110,14 @@ async def test_one_model_for_anthropic(anthropic_sdk: AsyncAnthropic) -> None:
     ("environ", "names"),
     [
         (ANTHROPIC_KEY, CLAUDES),
-        (OPENAI_KEY, ["gpt-4o", "gpt-4o-mini"]),
-        (OPENAI_KEY | ANTHROPIC_KEY, list(MODELS)),
+        (OPENAI_KEY, ["gpt-4o", "gpt-4o-mini", *EMBEDDING_MODELS]),
+        (OPENAI_KEY | ANTHROPIC_KEY, list(PRICED_MODELS)),
     ],
 )
 async def test_only_configured_providers(
-    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], names: list[str]
+    monkeypatch: pytest.MonkeyPatch,
+    environ: dict[str, str],
+    names: list[str],
 ) -> None:
     """A model whose provider has no key is not offered, where ingest knows the keys."""
     for name, value in environ.items():
@@ -111,7 +127,7 @@ async def test_only_configured_providers(
     async with httpx.AsyncClient(transport=transport, base_url="http://ingest", headers=headers) as client:
         listed = (await client.get("/v1/models")).json()["data"]
         assert [model["id"] for model in listed] == names
-        for name in MODELS:
+        for name in PRICED_MODELS:
             assert (await client.get(f"/v1/models/{name}")).is_success == (name in names)
 
 

@@ -7,8 +7,8 @@ import pytest
 import structlog
 
 from ingest.app import create_app
-from ingest.keys import Keyring
 from streams.errors import ConfigurationError
+from streams.serving.keys import Keyring
 from streams.settings import ApiKey
 from tests.ingest.fakes import KEY, OTHER_KEY, Rig, answered, rig
 

@@ -1,0 +1,65 @@
+"""What is asked of a model: texts without personal data, and what is told of them afterwards."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from streams.events import MAX_CONTENT_CHARS, EmbeddingsRequested, Envelope, InputVerdict
+from streams.models import EmbeddingModel
+
+
+class Redacted(Protocol):
+    """A text without personal data, and the types that were in it."""
+
+    @property
+    def text(self) -> str:
+        """The text."""
+        ...
+
+    @property
+    def types(self) -> Sequence[str]:
+        """What was in it."""
+        ...
+
+
+Redact = Callable[[str], Redacted]
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, as the model sees it. `input_tokens` is our own count, of the texts as they were sent."""
+
+    envelope: Envelope
+    model: EmbeddingModel
+    inputs: tuple[str, ...]
+    input_tokens: int
+    dimensions: int | None
+
+
+def order_of(
+    request: EmbeddingsRequested,
+    envelope: Envelope,
+    *,
+    model: EmbeddingModel,
+    input_tokens: int,
+    redact: Redact,
+) -> Order:
+    """Return the order for a checked request.
+
+    Nobody but the sender sees the texts again: what the envelope has of them, for the log record, is redacted
+    too, and as much as a message may have.
+    """
+    redacted = [redact(text) for text in request.inputs]
+    inputs = tuple(each.text for each in redacted)
+    types = tuple(dict.fromkeys(kind for each in redacted for kind in each.types))
+    return Order(
+        envelope=msgspec.structs.replace(
+            envelope,
+            request=msgspec.structs.replace(envelope.request, query="\n".join(inputs)[:MAX_CONTENT_CHARS]),
+            input_verdict=InputVerdict(passed=True, pii_types=types, input_tokens=input_tokens),
+        ),
+        model=model,
+        inputs=inputs,
+        input_tokens=input_tokens,
+        dimensions=request.dimensions,
+    )

@@ -1,0 +1,56 @@
+"""Whose rows a caller may see."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from streams.errors import ConfigurationError, InputError
+from streams.serving.keys import KeyTable
+from streams.settings import ApiKey
+
+
+class TenantNotAllowed(InputError):
+    """A caller asked for a tenant that is not its own."""
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """The rows that a key opens: those of one tenant, or all of them where `tenant` is None (the admin's)."""
+
+    tenant: str | None
+
+    def narrowed(self, asked: str) -> str:
+        """Return the tenant that a query is about; empty for all of them.
+
+        Args:
+            asked: the tenant that the caller named; empty where it named none.
+
+        Raises:
+            TenantNotAllowed: it is not the caller's own.
+        """
+        if self.tenant is None:
+            return asked
+        if asked not in ("", self.tenant):
+            raise TenantNotAllowed(
+                f"this key sees the tenant {self.tenant!r} only: leave the parameter tenant out",
+                code="tenant_not_allowed",
+                param="tenant",
+            )
+        return self.tenant
+
+
+def analyst_keys(keys: Mapping[str, ApiKey], admin_key: str | None) -> KeyTable[Scope]:
+    """Return who may ask: every API key for its own tenant, and the admin key for all of them.
+
+    There may be none: then nobody may ask.
+
+    Raises:
+        ConfigurationError: a key is empty, belongs to no tenant, or is the admin's as well.
+    """
+    if admin_key is not None and admin_key in keys:
+        raise ConfigurationError(
+            "HEADRACE_ADMIN_KEY is an API key too: who has it would see every tenant; choose another one"
+        )
+    if not all(owner.tenant for owner in keys.values()):
+        raise ConfigurationError("HEADRACE_API_KEYS: every key needs a tenant that is not empty")
+    scopes = {key: Scope(owner.tenant) for key, owner in keys.items()}
+    return KeyTable(scopes if admin_key is None else {**scopes, admin_key: Scope(None)})

@@ -1,0 +1,1 @@
+"""What stands behind the watcher: windows, verdicts, the book of alerts and its topic."""

@@ -1,0 +1,165 @@
+"""Which alerts stand, and which records are due: the state machine between verdicts and the topic. Pure.
+
+An alert is raised by so many anomalous verdicts in a row, and resolved by as many calm ones; while it stands,
+and while there is none, nothing is said. The book proposes records; what was proposed counts only once it was
+recorded (`record`), which is also how a book is rebuilt from the topic.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+
+import msgspec
+
+from analytics.alerts.verdicts import EVERYBODY, Finding, Series, Verdict
+from analytics.alerts.windows import Window
+from streams.events import AlertRaised
+
+#: What the rules are called in sentences. A rule without a name here goes by its own.
+NAMES: Mapping[str, str] = {
+    "spend": "Spend",
+    "latency_p95": "The 95th percentile of latency",
+    "error_rate": "The error rate",
+    "block_rate": "The share of blocked requests",
+    "cache_hit_rate": "The cache hit rate",
+    "sink_stale": "The age of log records that are not stored",
+    "sink_lag": "The number of log records that are not stored",
+}
+
+
+class _Run(msgspec.Struct):
+    """Verdicts in a row that speak for a change of state, and the window of the first."""
+
+    since: datetime
+    count: int = 0
+
+
+class AlertBook:
+    """The standing alerts, and what speaks for changing them."""
+
+    def __init__(self) -> None:
+        self._last: dict[Series, AlertRaised] = {}
+        self._runs: dict[Series, _Run] = {}
+
+    @property
+    def standing(self) -> list[AlertRaised]:
+        """The alerts that stand, the oldest first."""
+        raised = (event for event in self._last.values() if event.state == "raised")
+        return sorted(raised, key=lambda event: (event.began_at, event.alert_id))
+
+    def record(self, event: AlertRaised) -> None:
+        """Take note of a record of the topic. Those of a series must come in their order."""
+        series = Series(event.rule, event.direction, event.tenant)
+        self._last[series] = event
+        self._runs.pop(series, None)
+
+    def judge(
+        self, verdicts: Iterable[Verdict], window: Window, *, rules: Iterable[str], at: datetime
+    ) -> list[AlertRaised]:
+        """Return the records that are due after a window.
+
+        Args:
+            verdicts: on the series that could be judged.
+            window: the one they are on; windows come in their order, and one may come again.
+            rules: what was looked at: a standing alert of one of these without a verdict counts as calm, for
+                there is nothing left of what it was about.
+            at: now.
+        """
+        found = {verdict.series: verdict for verdict in verdicts}
+        wanted = frozenset(rules)
+        gone = [
+            event
+            for series, event in self._last.items()
+            if event.state == "raised" and event.rule in wanted and series not in found
+        ]
+        found |= {verdict.series: verdict for verdict in map(_nothing_left, gone)}
+        self._forget_runs(found, wanted)
+        return [event for verdict in found.values() for event in self._due(verdict, window, at)]
+
+    def _due(self, verdict: Verdict, window: Window, at: datetime) -> Iterator[AlertRaised]:
+        last = self._last.get(verdict.series)
+        if last is not None and window.until <= last.window_until:
+            return  # it was judged before the restart that brought it here again
+        stands = last is not None and last.state == "raised"
+        turning = Finding.CALM if stands else Finding.ANOMALOUS
+        if verdict.finding is not turning:
+            self._runs.pop(verdict.series, None)
+            return
+        run = self._runs.setdefault(verdict.series, _Run(window.since))
+        run.count += 1
+        if run.count < verdict.confirm:
+            return
+        if stands and last is not None:
+            yield _resolved(last, verdict, window, at)
+        else:
+            yield _raised(verdict, window, began_at=run.since, at=at)
+
+    def _forget_runs(self, found: Mapping[Series, Verdict], rules: frozenset[str]) -> None:
+        """Drop the runs that a window has interrupted by saying nothing."""
+        for series in [each for each in self._runs if each.rule in rules and each not in found]:
+            del self._runs[series]
+
+
+def _nothing_left(event: AlertRaised) -> Verdict:
+    return Verdict(
+        series=Series(event.rule, event.direction, event.tenant),
+        finding=Finding.CALM,
+        observed=0.0,
+        expected=event.expected,
+        unit=event.unit,
+        method="too few requests to judge",
+    )
+
+
+def _raised(verdict: Verdict, window: Window, *, began_at: datetime, at: datetime) -> AlertRaised:
+    return AlertRaised(
+        alert_id=verdict.series.alert_id(began_at),
+        rule=verdict.series.rule,
+        state="raised",
+        severity="critical" if verdict.severe else "warning",
+        direction=verdict.series.direction,
+        tenant=verdict.series.tenant,
+        observed=verdict.observed,
+        expected=verdict.expected,
+        unit=verdict.unit,
+        method=verdict.method,
+        message=_sentence(verdict, "is"),
+        window_since=window.since,
+        window_until=window.until,
+        began_at=began_at,
+        at=at,
+        p_value=verdict.p_value,
+        history_windows=verdict.history_windows,
+    )
+
+
+def _resolved(last: AlertRaised, verdict: Verdict, window: Window, at: datetime) -> AlertRaised:
+    return msgspec.structs.replace(
+        last,
+        state="resolved",
+        observed=verdict.observed,
+        expected=verdict.expected,
+        method=verdict.method,
+        message=f"Over: {_sentence(verdict, 'is again')}",
+        window_since=window.since,
+        window_until=window.until,
+        at=at,
+        p_value=verdict.p_value,
+        history_windows=verdict.history_windows,
+    )
+
+
+def _sentence(verdict: Verdict, verb: str) -> str:
+    series = verdict.series
+    name = NAMES.get(series.rule, series.rule)
+    owner = "of all tenants" if series.tenant == EVERYBODY else f"of tenant {series.tenant}"
+    where = series.direction if verdict.finding is Finding.ANOMALOUS else "near"
+    return (
+        f"{name} {owner} {verb} {_amount(verdict.observed, verdict.unit)}, "
+        f"{where} the expected {_amount(verdict.expected, verdict.unit)}"
+    )
+
+
+def _amount(value: float, unit: str) -> str:
+    if unit == "ratio":
+        return f"{value:.1%}"
+    return f"{value:.2f} USD" if unit == "usd" else f"{value:,.0f} {unit}"

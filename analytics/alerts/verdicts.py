@@ -1,0 +1,61 @@
+"""What a look at one measure says: the value that passes from the judging to the book of alerts."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+#: The name under which all tenants together go. No tenant has it: names are not empty.
+EVERYBODY = ""
+
+Direction = Literal["above", "below"]
+
+
+def instant(at: datetime) -> str:
+    """Return a time as ClickHouse reads it in UTC; the client library would cut it to whole seconds."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+class Finding(StrEnum):
+    """How a measure looks."""
+
+    CALM = "calm"
+    UNCLEAR = "unclear"
+    ANOMALOUS = "anomalous"
+
+
+class Series(msgspec.Struct, frozen=True):
+    """What can stand on alert: one measure of one tenant (or of all), in one direction."""
+
+    rule: str
+    direction: Direction
+    tenant: str
+
+    @property
+    def key(self) -> str:
+        """The key of its records."""
+        return f"{self.rule}:{self.direction}:{self.tenant or '*'}"
+
+    def alert_id(self, began_at: datetime) -> str:
+        """Return the id of the alert of this series whose first window began then."""
+        return f"{self.key}:{began_at.strftime('%Y-%m-%dT%H:%M:%SZ')}"
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """One series at one time.
+
+    `confirm` is how many verdicts in a row have to be anomalous before it is an alert, and how many have to
+    be calm before that is over.
+    """
+
+    series: Series
+    finding: Finding
+    observed: float
+    expected: float
+    unit: str
+    method: str
+    severe: bool = False
+    p_value: float | None = None
+    history_windows: int = 0
+    confirm: int = 2

@@ -1,0 +1,119 @@
+"""The windows that are judged, and the figures of each from ClickHouse.
+
+A request belongs to the window in which it *finished*: that is when its figures are complete, and nothing of
+a window is missing once the log records written until its end are stored. Windows are aligned to the
+epoch, so that every process cuts time at the same places.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from analytics.alerts.freshness import newest_rows
+from analytics.alerts.verdicts import EVERYBODY, instant
+from analytics.clickhouse import ClickHouse
+
+_MOST_TENANTS = 1_000
+_DAY = timedelta(days=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SATURDAY = 5
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of the requests of one window; of one tenant or of all."""
+
+    requests: int = 0
+    errors: int = 0
+    blocked: int = 0
+    cache_lookups: int = 0
+    cache_hits: int = 0
+    replies: int = 0
+    spend_usd: float = 0.0
+    p95_ms: float = 0.0
+
+
+#: The figures of a window by tenant, `EVERYBODY` included.
+ByTenant = Mapping[str, Figures]
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A span of time: from `since`, up to but without `until`."""
+
+    since: datetime
+    until: datetime
+
+    @classmethod
+    def last_closed(cls, now: datetime, length: timedelta) -> "Window":
+        """Return the newest window that is over."""
+        until = now - (now - _EPOCH) % length
+        return cls(until - length, until)
+
+    @property
+    def next(self) -> "Window":
+        """The window after this one."""
+        return Window(self.until, self.until + (self.until - self.since))
+
+    def earlier(self, windows: int) -> "Window":
+        """Return the window so many before this one."""
+        shift = windows * (self.until - self.since)
+        return Window(self.since - shift, self.until - shift)
+
+    def same_on_earlier_days(self, days: int) -> Iterator["Window"]:
+        """Yield the windows at the same time (UTC) of earlier days, on days of the same kind.
+
+        Working days are compared with working days, Saturdays and Sundays with these: traffic differs by
+        more than anything that is worth an alert.
+        """
+        for day in range(1, days + 1):
+            since = self.since - day * _DAY
+            if _weekend(since) == _weekend(self.since):
+                yield Window(since, self.until - day * _DAY)
+
+
+def _weekend(at: datetime) -> bool:
+    return at.weekday() >= _SATURDAY
+
+
+class WindowReader:
+    """Reads the figures of windows.
+
+    Args:
+        clickhouse: a connection to the database of the views.
+    """
+
+    def __init__(self, clickhouse: ClickHouse) -> None:
+        self._clickhouse = clickhouse
+
+    async def figures(self, window: Window) -> ByTenant:
+        """Return the figures of all tenants together and of the thousand with the most requests.
+
+        Raises:
+            ClickHouseUnavailable: no answer in time.
+        """
+        rows = await self._clickhouse.query(
+            _sql(),
+            {"since": instant(window.since), "until": instant(window.until), "most": _MOST_TENANTS + 1},
+        )
+        return dict(_figures(row) for row in rows if row["overall"] or row["tenant"] != EVERYBODY)
+
+    async def newest(self, now: datetime) -> dict[str, datetime]:
+        """Return when each table's newest row was written.
+
+        Raises:
+            ClickHouseUnavailable: no answer in time.
+        """
+        return await newest_rows(self._clickhouse, now)
+
+
+@cache
+def _sql() -> str:
+    return (files("analytics.alerts") / "window_figures.sql").read_text("utf-8")
+
+
+def _figures(row: Mapping[str, Any]) -> tuple[str, Figures]:
+    tenant = EVERYBODY if row["overall"] else str(row["tenant"])
+    return tenant, Figures(**{name: row[name] for name in Figures.__struct_fields__})

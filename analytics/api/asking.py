@@ -1,0 +1,50 @@
+"""What the analysts' routes work with, and who may use them."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from analytics.access import Scope
+from analytics.analyst_desk import AnalystDesk
+from streams.serving.credentials import PresentedKey, required
+from streams.serving.errors import unauthorized
+from streams.serving.keys import KeyTable
+
+#: What the access log calls the tenant of who may see all of them.
+_ADMIN = "(admin)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysts:
+    """Everything behind the analysts' routes."""
+
+    desk: AnalystDesk
+    keys: KeyTable[Scope]
+
+
+def analysts_of(request: Request) -> Analysts:
+    """Return what the application that serves this request works with."""
+    analysts: Analysts = request.app.state.analysts
+    return analysts
+
+
+async def _desk(request: Request) -> AnalystDesk:
+    return analysts_of(request).desk  # async, because FastAPI runs plain functions in a thread of their own
+
+
+async def _authenticate(request: Request, presented: PresentedKey) -> Scope:
+    """Return whose rows the caller may see.
+
+    Raises:
+        ApiError: 401, no key or an unknown one.
+    """
+    scope = analysts_of(request).keys.owner(required(presented))
+    if scope is None:
+        raise unauthorized("the API key is not known here")
+    request.state.tenant = scope.tenant or _ADMIN
+    return scope
+
+
+DeskDep = Annotated[AnalystDesk, Depends(_desk)]
+ScopeDep = Annotated[Scope, Depends(_authenticate)]

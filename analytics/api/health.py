@@ -1,0 +1,124 @@
+"""`/health`, `/live`, `/ready`: whether the process is alive, ready, and how far behind."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from analytics.status import SinkStatus
+from streams.errors import ClickHouseUnavailable
+
+#: The sink's loop turns many times a second; after so long it hangs, and a restart will help.
+_HUNG_AFTER_S = 60.0
+
+#: What a probe may take, and how long its result is given again, in seconds.
+_PROBE_TIMEOUT_S = 1.5
+_PROBE_FRESH_S = 1.0
+
+Ping = Callable[[], Awaitable[None]]
+
+
+class Probe:
+    """Asks ClickHouse whether it is there: once for all who want to know, and never for long.
+
+    A ClickHouse that hangs would otherwise hold every request for `/health` as long as a statement.
+
+    Args:
+        ping: asks; raises `ClickHouseUnavailable` where there is no answer.
+        timeout_s: what that may take; a ping that takes longer goes on, and no other is begun.
+        fresh_for_s: how long an answer is given again.
+        clock: a monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        ping: Ping,
+        *,
+        timeout_s: float = _PROBE_TIMEOUT_S,
+        fresh_for_s: float = _PROBE_FRESH_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ping = ping
+        self._timeout_s = timeout_s
+        self._fresh_for_s = fresh_for_s
+        self._clock = clock
+        self._running: asyncio.Task[str | None] | None = None
+        self._answered_at: float | None = None
+
+    async def fault(self) -> str | None:
+        """Return what is wrong, or None where ClickHouse answers."""
+        if self._running is None or (self._running.done() and not self._fresh()):
+            self._running = asyncio.create_task(self._ask())
+        running = self._running
+        await asyncio.wait((running,), timeout=self._timeout_s)
+        return running.result() if running.done() else f"no answer within {self._timeout_s:g} s"
+
+    def _fresh(self) -> bool:
+        return self._answered_at is not None and self._clock() - self._answered_at < self._fresh_for_s
+
+    async def _ask(self) -> str | None:
+        try:
+            await self._ping()
+        except ClickHouseUnavailable as fault:
+            return str(fault)
+        finally:
+            self._answered_at = self._clock()
+        return None
+
+
+def health_router(status: SinkStatus, ping: Ping) -> APIRouter:
+    """Return the routes.
+
+    Args:
+        status: what the sink says about itself.
+        ping: asks ClickHouse for an answer; raises `ClickHouseUnavailable` where there is none.
+    """
+    router = APIRouter(tags=["health"])
+    probe = Probe(ping)
+
+    @router.get("/health")
+    async def health() -> dict[str, Any]:
+        """Tell the state of the dependencies and of the sink, with its counters."""
+        return await _health(status, probe)
+
+    @router.get("/live")
+    async def live(response: Response) -> dict[str, Any]:
+        """Answer 200 while the sink's loop turns, 503 where only a restart will help."""
+        # While something is away it may wait inside a turn, and no restart would end that.
+        hung = status.joined and not status.outages and status.idle_s > _HUNG_AFTER_S
+        response.status_code = 503 if hung else 200
+        return {"status": "hung" if hung else "ok", "idle_s": round(status.idle_s, 1)}
+
+    @router.get("/ready")
+    async def ready(response: Response) -> dict[str, Any]:
+        """Answer 200 where records are being stored, 503 with the reasons where not."""
+        found = await _health(status, probe)
+        response.status_code = 200 if found["status"] == "ok" else 503
+        return found
+
+    return router
+
+
+async def _health(status: SinkStatus, probe: Probe) -> dict[str, Any]:
+    # Asked first: what the sink says about itself is then of one moment.
+    fault = None if "clickhouse" in status.outages else await probe.fault()
+    dependencies: dict[str, Any] = {
+        name: {"status": "down", "since": outage.since, "error": outage.error}
+        for name, outage in status.outages.items()
+    }
+    if "kafka_fetch" in dependencies:  # the same broker, noticed by reading
+        fetching = dependencies.pop("kafka_fetch")
+        dependencies.setdefault("kafka", fetching)
+    if fault is not None:
+        dependencies.setdefault("clickhouse", {"status": "down", "error": fault})
+    overall = "degraded" if dependencies else "ok" if status.ready else "starting"
+    for name in ("kafka", "clickhouse"):
+        dependencies.setdefault(name, {"status": "up"})
+    return {
+        "status": overall,
+        "dependencies": dependencies,
+        "sink": status.as_dict(),
+        "rollups": status.rollups.as_dict(),
+    }

@@ -1,0 +1,92 @@
+"""Each query of the catalogue as a path of its own in the OpenAPI document."""
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from analytics.catalogue import Catalogue, Parameter, Query
+from analytics.result_formats import FORMATS
+
+_SCHEMAS: Final = {"UInt32": {"type": "integer"}, "Float64": {"type": "number"}}
+_ANY_QUERY: Final = "/v1/analytics/queries/{name}/rows"
+
+
+def describe_queries(app: FastAPI, catalogue: Catalogue) -> None:
+    """Add the queries to the application's OpenAPI document."""
+    original = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = original()
+            security = document["paths"][_ANY_QUERY]["get"]["security"]
+            for query in catalogue:
+                operation = {**_operation(query), "security": security}
+                document["paths"][_ANY_QUERY.format(name=query.name)] = {"get": operation}
+        return original()
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _operation(query: Query) -> dict[str, Any]:
+    return {
+        "tags": [query.group],
+        "summary": query.title,
+        "description": query.description,
+        "operationId": f"query_{query.name}",
+        "parameters": [*(_parameter(each) for each in query.parameters), _FORMAT],
+        "responses": {
+            "200": {"description": "the rows", "content": _content(query)},
+            "default": {"description": "an error object: docs/analytics-api.md"},
+        },
+    }
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    schema: dict[str, Any] = dict(_SCHEMAS.get(parameter.type, {"type": "string"}))
+    if parameter.low is not None:
+        schema["minimum"] = parameter.low
+    if parameter.high is not None:
+        schema["maximum"] = parameter.high
+    if parameter.default is not None:
+        schema["default"] = _default(parameter)
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "required": parameter.default is None,
+        "description": parameter.doc,
+        "schema": schema,
+    }
+
+
+def _default(parameter: Parameter) -> str | int | float:
+    text = str(parameter.default)
+    if parameter.type == "UInt32":
+        return int(text)
+    return float(text) if parameter.type == "Float64" else text
+
+
+def _content(query: Query) -> dict[str, Any]:
+    columns = {column.name: {"description": f"{column.doc} ({column.unit})"} for column in query.columns}
+    body = {
+        "type": "object",
+        "required": ["query", "parameters", "columns", "rows"],
+        "properties": {
+            "query": {"const": query.name},
+            "parameters": {"type": "object"},
+            "columns": {"type": "array", "items": {"type": "object"}},
+            "rows": {"type": "array", "items": {"type": "object", "properties": columns}},
+        },
+    }
+    others: dict[str, Any] = {
+        each.media_type.partition(";")[0]: {} for each in FORMATS.values() if each.name != "json"
+    }
+    return {"application/json": {"schema": body}, **others}
+
+
+_FORMAT: Final = {
+    "name": "format",
+    "in": "query",
+    "required": False,
+    "description": "goes before the header Accept",
+    "schema": {"type": "string", "enum": list(FORMATS), "default": "json"},
+}

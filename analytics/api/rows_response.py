@@ -1,0 +1,133 @@
+"""A result on its way from ClickHouse to the client, piece by piece."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from analytics.analyst_desk import AnalystDesk, Prepared
+from analytics.api.answering import faults_as_errors
+from analytics.query_parameters import INSTANT
+from analytics.result_formats import JSON
+from streams.serving.json_response import to_json
+
+log = structlog.get_logger(__name__)
+
+#: How long a client may take to fetch a result. It holds a slot meanwhile.
+_FETCH_TIMEOUT_S: Final = 120.0
+#: Smaller pieces wait for the next one, so that a small result is one write.
+_PIECE_BYTES: Final = 64 * 1024
+
+
+class RowsResponse(Response):
+    """Asks a question and sends the rows. A client that leaves cancels the query.
+
+    What goes wrong before the first byte is an `ApiError`; after it, the connection is broken off, and the
+    client sees that something is missing.
+
+    Args:
+        desk: answers.
+        prepared: the question.
+        fetch_timeout_s: how long the client may take to fetch the result, in seconds.
+    """
+
+    def __init__(
+        self, desk: AnalystDesk, prepared: Prepared, *, fetch_timeout_s: float = _FETCH_TIMEOUT_S
+    ) -> None:
+        super().__init__(media_type=prepared.output.media_type, headers=_headers(prepared))
+        del self.headers["content-length"]  # that of an empty body
+        self._desk = desk
+        self._prepared = prepared
+        self._fetch_timeout_s = fetch_timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request.
+
+        Raises:
+            ApiError: there is no answer.
+            ClientDisconnect: the client has left, or is too slow.
+        """
+        del scope
+        serving = asyncio.create_task(self._serve(send))
+        leaving = asyncio.create_task(_until_disconnect(receive))
+        try:
+            await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                log.info("analysts.client_left", query=self._prepared.query.name)
+                raise ClientDisconnect
+            serving.result()
+        finally:
+            await _ended(serving)
+            await _ended(leaving)
+
+    async def _serve(self, send: Send) -> None:
+        with faults_as_errors(self._prepared.query.name):
+            async with self._desk.ask(self._prepared) as answer:
+                await send({
+                    "type": "http.response.start", "status": self.status_code, "headers": self.raw_headers,
+                })  # fmt: skip
+                await self._send_body(answer.pieces(), send)
+
+    async def _send_body(self, pieces: AsyncIterator[bytes], send: Send) -> None:
+        held, after = _frame(self._prepared)
+        try:
+            async with asyncio.timeout(self._fetch_timeout_s):
+                async for piece in pieces:
+                    if len(held) > _PIECE_BYTES:
+                        await send({"type": "http.response.body", "body": held, "more_body": True})
+                        held = b""
+                    held += piece
+                await send({"type": "http.response.body", "body": held + after, "more_body": False})
+        except TimeoutError:
+            log.info("analysts.client_too_slow", query=self._prepared.query.name)
+            raise ClientDisconnect from None
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait until it has let go of everything."""
+    task.cancel()
+    await asyncio.wait({task})
+    with suppress(asyncio.CancelledError, Exception):  # it has been raised where it matters
+        task.result()
+
+
+def _headers(prepared: Prepared) -> dict[str, str]:
+    headers = {"Cache-Control": "private, no-store"}
+    if prepared.output is not JSON:
+        file = f"{prepared.query.name}.{prepared.output.name}"
+        headers["Content-Disposition"] = f'attachment; filename="{file}"'
+    return headers
+
+
+def _frame(prepared: Prepared) -> tuple[bytes, bytes]:
+    """Return what goes before and after the rows: in JSON, what was asked and what the columns mean."""
+    if prepared.output is not JSON:
+        return b"", b""
+    head = to_json({
+        "query": prepared.query.name,
+        "parameters": _shown(prepared),
+        "columns": prepared.query.columns,
+    })  # fmt: skip
+    return head.removesuffix(b"}") + b',"rows":', b"}"
+
+
+def _shown(prepared: Prepared) -> Mapping[str, Any]:
+    """Return the parameters as they count: times in RFC 3339, and no tables of prices."""
+    shown: dict[str, Any] = {}
+    for parameter in prepared.query.parameters:
+        value = prepared.parameters[parameter.name]
+        if parameter.type == INSTANT:
+            shown[parameter.name] = f"{str(value).replace(' ', 'T')}Z"
+        elif isinstance(value, str | int | float):
+            shown[parameter.name] = value
+    return shown

@@ -1,0 +1,53 @@
+"""The FastAPI application of the analytics process. It opens no connections."""
+
+from collections.abc import Sequence
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from analytics.api import queries
+from analytics.api.asking import Analysts
+from analytics.api.health import Ping, health_router
+from analytics.api.openapi import describe_queries
+from analytics.status import SinkStatus
+from streams.serving.fault_handlers import answer_faults
+from streams.serving.frame import RequestFrame
+
+_ALLOWED_HEADERS = ("Authorization", "X-API-Key")
+_EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "Content-Disposition")
+
+
+def create_app(
+    status: SinkStatus, ping: Ping, analysts: Analysts | None = None, *, cors_origins: Sequence[str] = ()
+) -> FastAPI:
+    """Return the app.
+
+    Args:
+        status: what the sink says about itself.
+        ping: asks ClickHouse for an answer; raises `ClickHouseUnavailable` where there is none.
+        analysts: what analysts' questions are answered with; None for health alone.
+        cors_origins: from where browsers may ask.
+    """
+    app = FastAPI(
+        title="Headrace analytics",
+        description="The query catalogue over HTTP. Errors are OpenAI's error object.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.include_router(health_router(status, ping))
+    if analysts is not None:
+        app.state.analysts = analysts
+        app.include_router(queries.router)
+        describe_queries(app, analysts.desk.catalogue)
+    answer_faults(app, described_at="/openapi.json")
+    if cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_methods=("GET",),
+            allow_headers=_ALLOWED_HEADERS,
+            expose_headers=_EXPOSED_HEADERS,
+        )
+    # The last one added is the outermost: it sees preflights too.
+    app.add_middleware(RequestFrame, logger="analytics.access")
+    return app

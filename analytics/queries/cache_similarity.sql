@@ -1,0 +1,20 @@
+-- title: Lookups by similarity
+-- group: cache
+-- description: How near the nearest question was, in bands of two hundredths of cosine, and what came of it. Many
+--     misses just below the threshold say what a lower one would serve.
+-- column: band_from [cosine] | the lower edge of the band; its upper one is 0.02 above
+-- column: lookups [requests] | whose nearest question is in the band
+-- column: hits [requests] | that were answered with its answer
+-- column: misses [requests] | that were not: below the threshold, or vetoed
+SELECT
+    round(floor(assumeNotNull(r.cache_similarity) * 50) / 50, 2) AS band_from,
+    count() AS lookups,
+    countIf(r.cache_hit) AS hits,
+    countIf(NOT r.cache_hit) AS misses
+FROM requests AS r
+WHERE r.cache_similarity IS NOT NULL
+    AND r.accepted_at >= {since:DateTime64(6, 'UTC')}
+    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
+    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+GROUP BY band_from
+ORDER BY band_from DESC

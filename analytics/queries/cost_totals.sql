@@ -1,0 +1,23 @@
+-- title: Totals
+-- group: cost
+-- description: Requests, tokens and spend in one row. The spend is what the requests are charged: every attempt at
+--     a provider, the failed and the lost ones too, shadow calls not.
+-- column: requests [requests] | accepted in the time
+-- column: successful [requests] | that ended answered or cached
+-- column: cache_hits [requests] | that the cache answered
+-- column: users [users] | who sent at least one
+-- column: input_tokens [tokens] | sent to models, cached ones included
+-- column: output_tokens [tokens] | written by models
+-- column: cost_usd [USD] | what the requests cost
+SELECT
+    count() AS requests,
+    countIf(r.status IN ('answered', 'cached')) AS successful,
+    countIf(r.cache_hit) AS cache_hits,
+    uniqExact(r.tenant, r.user_id) AS users,
+    sum(r.input_tokens) AS input_tokens,
+    sum(r.output_tokens) AS output_tokens,
+    sum(r.cost_usd) AS cost_usd
+FROM requests AS r
+WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
+    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
+    AND ({tenant:String} = '' OR r.tenant = {tenant:String})

@@ -1,0 +1,109 @@
+"""How many queries of analysts run at once, so that they never crowd out the sink, nor one another."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from streams.errors import HeadraceError
+
+#: A page asks a dozen queries at once, and they take their turns.
+WAITING_PER_TENANT: Final = 16
+WAITING: Final = 64
+WAIT_S: Final = 10.0
+
+
+class TooManyQueries(HeadraceError):
+    """There was no slot in time.
+
+    Attributes:
+        own: whether it is the caller's own queries that are too many.
+        retry_after_s: when to try again, in seconds.
+    """
+
+    def __init__(self, message: str, *, own: bool, retry_after_s: float = 2.0) -> None:
+        super().__init__(message)
+        self.own = own
+        self.retry_after_s = retry_after_s
+
+
+class _Share:
+    """One tenant's part: all slots but one, so that a busy tenant never takes the last one."""
+
+    def __init__(self, slots: int) -> None:
+        self.free = asyncio.Semaphore(max(1, slots - 1))
+        self.present = 0
+
+
+class QuerySlots:
+    """First come, first served within a tenant; nobody waits for ever.
+
+    Args:
+        running: queries at once.
+        waiting: queries that wait; further ones are refused at once.
+        waiting_per_tenant: of these, one tenant's.
+        wait_s: seconds until one that waits is refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        running: int,
+        waiting: int = WAITING,
+        waiting_per_tenant: int = WAITING_PER_TENANT,
+        wait_s: float = WAIT_S,
+    ) -> None:
+        self._free = asyncio.Semaphore(running)
+        self._running = running
+        self._present = 0
+        self._most = running + waiting
+        self._most_per_tenant = max(1, running - 1) + waiting_per_tenant
+        self._wait_s = wait_s
+        self._shares: dict[str, _Share] = {}
+
+    @asynccontextmanager
+    async def hold(self, tenant: str) -> AsyncIterator[None]:
+        """Hold a slot while the block runs.
+
+        Args:
+            tenant: on whose behalf; empty for the admin's.
+
+        Raises:
+            TooManyQueries: no slot in time, or too many wait already.
+        """
+        share = self._enter(tenant)
+        async with AsyncExitStack() as stack:
+            stack.callback(self._leave, tenant, share)
+            own = True
+            try:
+                async with asyncio.timeout(self._wait_s):
+                    await stack.enter_async_context(share.free)
+                    own = False  # from here on others are in its way
+                    await stack.enter_async_context(self._free)
+            except TimeoutError:
+                raise self._refusal(own=own) from None
+            yield
+
+    def _enter(self, tenant: str) -> _Share:
+        share = self._shares.get(tenant) or _Share(self._running)
+        own = share.present >= self._most_per_tenant
+        if own or self._present >= self._most:
+            raise self._refusal(own=own)
+        self._shares[tenant] = share
+        self._present += 1
+        share.present += 1
+        return share
+
+    def _leave(self, tenant: str, share: _Share) -> None:
+        self._present -= 1
+        share.present -= 1
+        if not share.present:
+            del self._shares[tenant]
+
+    def _refusal(self, *, own: bool) -> TooManyQueries:
+        whose = "of yours " if own else ""
+        return TooManyQueries(
+            f"too many queries {whose}at once: {self._running} run at a time, and the others wait for their "
+            "turn; try again in a moment",
+            own=own,
+        )

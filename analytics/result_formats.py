@@ -1,0 +1,118 @@
+"""The formats that results come in, each written by ClickHouse itself, so that every digit is exact."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from streams.errors import InputError
+
+
+class ResultFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """One format.
+
+    Attributes:
+        name: what callers ask for it by; also the ending of a file.
+        media_type: of the HTTP response.
+        clickhouse: ClickHouse's name for it.
+        settings: ClickHouse's settings for it.
+    """
+
+    name: str
+    media_type: str
+    clickhouse: str
+    settings: Mapping[str, str]
+
+
+#: RFC 3339, in UTC.
+_ISO_TIMES: Final = {"date_time_output_format": "iso"}
+
+JSON: Final = ResultFormat(
+    name="json",
+    media_type="application/json",
+    clickhouse="JSONEachRow",
+    settings={
+        **_ISO_TIMES,
+        "output_format_json_array_of_rows": "1",
+        "output_format_json_quote_decimals": "0",
+        "output_format_json_quote_64bit_integers": "0",
+        "output_format_json_quote_denormals": "0",  # infinities and NaN are null
+    },
+)
+CSV: Final = ResultFormat(
+    name="csv",
+    media_type="text/csv; charset=utf-8",
+    clickhouse="CSVWithNames",
+    settings={**_ISO_TIMES, "format_csv_null_representation": ""},
+)
+ARROW: Final = ResultFormat(
+    name="arrow",
+    media_type="application/vnd.apache.arrow.stream",
+    clickhouse="ArrowStream",
+    # Not every reader of Arrow, JavaScript's for one, can decompress.
+    settings={"output_format_arrow_compression_method": "none", "output_format_arrow_string_as_string": "1"},
+)
+FORMATS: Final = {each.name: each for each in (JSON, CSV, ARROW)}
+
+_RANGES: Final = {
+    "application/json": JSON,
+    "text/csv": CSV,
+    "application/vnd.apache.arrow.stream": ARROW,
+    "text/*": CSV,
+    "application/*": JSON,
+    "*/*": JSON,
+}
+
+
+class UnknownFormat(InputError):
+    """A format that results do not come in."""
+
+
+def chosen_format(name: str | None, accept: str) -> ResultFormat:
+    """Return the format that a caller wants.
+
+    Args:
+        name: the parameter `format`, which goes first; None where there is none.
+        accept: the header `Accept`; empty where there is none.
+
+    Raises:
+        UnknownFormat: there is none of this name, or none that the header accepts.
+    """
+    if name is not None:
+        try:
+            return FORMATS[name]
+        except KeyError:
+            known = ", ".join(FORMATS)
+            message = f"format must be one of {known}, not {name[:64]!r}"
+            raise UnknownFormat(message, code="unknown_format", param="format") from None
+    for media_range in _by_preference(accept or "*/*"):
+        if media_range in _RANGES:
+            return _RANGES[media_range]
+    types = ", ".join(each.media_type.partition(";")[0] for each in FORMATS.values())
+    raise UnknownFormat(
+        f"none of the types in Accept is available: send one of {types}, or the parameter format",
+        code="not_acceptable",
+    )
+
+
+def _by_preference(accept: str) -> list[str]:
+    """Return the media ranges of a header, the most wanted first (RFC 9110, 12.5.1)."""
+    weighed = [_weighed(part) for part in accept.split(",")]
+    wanted = [(media_range, weight) for media_range, weight in weighed if weight > 0]
+    return [media_range for media_range, _ in sorted(wanted, key=lambda item: -item[1])]
+
+
+def _weighed(part: str) -> tuple[str, float]:
+    media_range, *parameters = (text.strip().lower() for text in part.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            return media_range, _quality(value.strip())
+    return media_range, 1.0
+
+
+def _quality(text: str) -> float:
+    try:
+        return min(max(float(text), 0.0), 1.0)
+    except ValueError:
+        return 0.0

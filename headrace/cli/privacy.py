@@ -1,0 +1,148 @@
+"""`headrace privacy …`: forget a user."""
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+import typer
+
+from analytics.clickhouse import ClickHouse
+from analytics.row_eraser import RowEraser
+from analytics.users_rollup import UsersRollup
+from headrace.audit.kafka_reader import KafkaReader
+from headrace.cli.connection import connection_settings
+from headrace.cli.console import fail, out, progress
+from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
+from headrace.privacy.eraser import Eraser
+from headrace.privacy.kafka_traces import requests_of
+from headrace.privacy.redis_traces import RedisEraser
+from headrace.privacy.rendering import show
+from headrace.privacy.report import ErasureReport, Verdict
+from streams.erasure_feed import ErasureFeed
+from streams.erasures import Subject
+from streams.errors import HeadraceError, TransientFault
+from streams.events import Erasure
+from streams.publisher import Publisher
+from streams.settings import Settings
+from streams.store import connect
+
+_CLIENT_ID = "headrace-privacy"
+_EXIT_CODES = {Verdict.PLANNED: 0, Verdict.ERASED: 0, Verdict.LEFT: 1, Verdict.UNDER_WAY: 3}
+_UNREACHABLE = 2
+#: A request's entry in the registry is renewed when it is sent again: look a little further back.
+_MARGIN_S = 3600
+
+
+class NotConfirmed(HeadraceError):
+    """Nobody said yes."""
+
+
+class Mode(StrEnum):
+    """What becomes of a user's rows."""
+
+    ANONYMISE = "anonymise"
+    DELETE = "delete"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    privacy = typer.Typer(help="What is stored of people: forget a user.", no_args_is_help=True)
+    privacy.callback()(lambda: None)  # keeps `erase` a subcommand although it is the only one
+    privacy.command()(erase)
+    app.add_typer(privacy, name="privacy")
+
+
+def erase(
+    user: Annotated[str, typer.Argument(metavar="USER", help="The user id, as requests carry it.")],
+    tenant: Annotated[str, typer.Option(help="Whose user it is.")],
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            help="anonymise: rows stay, under a random name, so that every sum stays what it is. "
+            "delete: rows go too, and what they cost with them."
+        ),
+    ] = Mode.ANONYMISE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is there.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    wait_s: Annotated[
+        float, typer.Option("--wait", min=0, help="Seconds to wait for requests that are under way.")
+    ] = 90.0,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Forget a user: in ClickHouse, in Redis, and in whatever arrives again later. There is no way back.
+
+    What the user sent until now is covered. It can be repeated, and has to be where it was interrupted.
+
+    Exit code 0: nothing is left. 1: something is left. 3: requests of the user are still under way; run it
+    again when they have ended. 2: a part does not answer, an option is wrong, or nobody said yes.
+    """
+    subject = Subject(tenant, user)
+    try:
+        if not (dry_run or yes):
+            _confirm(subject, mode)
+        settings = connection_settings(data_dir)
+        report = asyncio.run(_erase(settings, subject, mode, dry_run=dry_run, wait_s=wait_s))
+    except TransientFault as fault:
+        fail(f"{fault}\nWhat was done so far is done; run the same command again.")
+        raise typer.Exit(_UNREACHABLE) from fault
+    except HeadraceError as fault:
+        fail(str(fault))
+        raise typer.Exit(_UNREACHABLE) from fault
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
+    else:
+        show(report, out)
+    raise typer.Exit(_EXIT_CODES[report.verdict])
+
+
+def _confirm(subject: Subject, mode: Mode) -> None:
+    if not sys.stdin.isatty():
+        raise NotConfirmed("there is no way back: add --yes to do it, or --dry-run to see what is there")
+    question = f"{mode.value} everything of user {subject.user_id!r} of tenant {subject.tenant!r}?"
+    if not typer.confirm(question, err=True):
+        raise NotConfirmed("nothing was done")
+
+
+async def _erase(
+    settings: Settings, subject: Subject, mode: Mode, *, dry_run: bool, wait_s: float
+) -> ErasureReport:
+    async with AsyncExitStack() as stack:
+        bootstrap, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
+        feed = await stack.enter_async_context(
+            ErasureFeed(bootstrap, client_id=_CLIENT_ID, timeout_s=timeout_s)
+        )
+        publisher = await stack.enter_async_context(
+            Publisher(bootstrap, client_id=_CLIENT_ID, timeout_s=timeout_s)
+        )
+        reader = await stack.enter_async_context(KafkaReader(bootstrap, timeout_s=timeout_s))
+        redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
+        stack.push_async_callback(redis.aclose)
+        clickhouse = ClickHouse(
+            settings.clickhouse_url,
+            database=settings.clickhouse_database,
+            timeout_s=settings.clickhouse_timeout_s,
+        )
+        stack.push_async_callback(clickhouse.close)
+
+        async def find_requests(subject: Subject, erasure: Erasure) -> set[str]:
+            since_s = erasure.until.timestamp() - settings.registry_ttl_s - _MARGIN_S
+            return await requests_of(reader, subject, since_ms=int(since_s * 1000), until=erasure.until)
+
+        eraser = Eraser(
+            feed=feed,
+            publisher=publisher,
+            rows=RowEraser(clickhouse),
+            rollup=UsersRollup(clickhouse),
+            redis=RedisEraser(redis),
+            find_requests=find_requests,
+            clock=lambda: datetime.now(UTC),
+            progress=progress,
+        )
+        if dry_run:
+            return await eraser.plan(subject, mode.value)
+        return await eraser.erase(subject, mode.value, wait_s=wait_s)

@@ -1,0 +1,1 @@
+"""Grafana dashboards, made from the query catalogue: `python -m headrace.grafana FOLDER` writes them."""

@@ -1,0 +1,67 @@
+"""`POST /v1/embeddings`: OpenAI's Embeddings, for its official clients as they are."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ingest.api.asking import answer_json, checked_ask, deadline_header, raise_for, user_header
+from ingest.auth import CallerDep
+from ingest.body import decode_body, read_body
+from ingest.embeddings_schemas import EmbeddingsBody, embeddings_request
+from ingest.embeddings_shape import embeddings_list
+from ingest.errors import invalid
+from ingest.openapi import body_of
+from ingest.outcomes import status_of_mistake
+from ingest.services import Services, ServicesDep
+from streams.embedding_limits import EmbeddingLimits, check_embeddings
+from streams.errors import InputError
+from streams.events import EmbeddingsRequested, Reply
+
+router = APIRouter(tags=["OpenAI-compatible"])
+
+#: From this size on the tokens are counted in a thread.
+_LONG_BYTES = 8_192
+
+
+@router.post("/v1/embeddings", openapi_extra=body_of(EmbeddingsBody))
+async def embeddings(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+    """Return the vectors of some texts, in OpenAI's words."""
+    data = await read_body(request, max_bytes=services.settings.max_body_bytes)
+    body = decode_body(data, EmbeddingsBody)
+    wanted = embeddings_request(body, user_header=user_header(request), deadline_ms=deadline_header(request))
+    await _check(wanted, services, long=len(data) > _LONG_BYTES)
+    ask = checked_ask(request, caller, wanted, services)
+
+    def render(reply: Reply, latency_ms: float) -> dict[str, Any]:
+        raise_for(reply)
+        return embeddings_list(
+            reply,
+            encoding_format=body.encoding_format or "float",
+            fallback_model=body.model,
+            latency_ms=latency_ms,
+        )
+
+    return await answer_json(request, ask, services, render)
+
+
+async def _check(wanted: EmbeddingsRequested, services: Services, *, long: bool) -> None:
+    """Check what is wanted by the rules of the stage that works on it.
+
+    Raises:
+        ApiError: 400 (404 for an unknown model), with the field and what it must be.
+    """
+    settings = services.settings
+    limits = EmbeddingLimits(
+        max_inputs=settings.embedding_max_inputs, max_input_tokens=settings.max_input_tokens
+    )
+    try:
+        if long:
+            await asyncio.to_thread(check_embeddings, wanted, limits)
+        else:
+            check_embeddings(wanted, limits)
+    except InputError as fault:
+        raise invalid(
+            fault.message, param=fault.param, code=fault.code, status=status_of_mistake(fault.code)
+        ) from None

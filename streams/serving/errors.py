@@ -1,0 +1,71 @@
+"""What goes wrong over HTTP, always as OpenAI's error object with the right status."""
+
+from collections.abc import Mapping
+
+from streams.errors import HeadraceError, TransientFault
+from streams.events import ErrorInfo
+
+#: OpenAI's SDKs retry 408, 409, 429 and 5xx unless told otherwise; where the request is still running, or
+#: can never succeed, a retry would only ask (and pay) twice.
+NO_RETRY = {"x-should-retry": "false"}
+
+
+class ApiError(HeadraceError):
+    """An error that the client should read.
+
+    Attributes:
+        status: the HTTP status.
+        error: type, code, message and param of the error object.
+        headers: extra response headers, e.g. ``Retry-After``.
+    """
+
+    def __init__(self, status: int, error: ErrorInfo, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(error.message)
+        self.status = status
+        self.error = error
+        self.headers = dict(headers or {})
+
+
+def error_body(error: ErrorInfo, request_id: str | None) -> dict[str, object]:
+    """Return OpenAI's error object, with the id under which the logs know the request."""
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "code": error.code,
+            "param": error.param,
+            "request_id": request_id,
+        }
+    }
+
+
+def invalid(
+    message: str, *, param: str | None = None, code: str = "invalid_request", status: int = 400
+) -> ApiError:
+    """The client's mistake: `message` says what to change, `param` where."""
+    return ApiError(status, ErrorInfo(type="invalid_request_error", code=code, message=message, param=param))
+
+
+def unauthorized(message: str) -> ApiError:
+    """No API key, or one that nobody was given."""
+    return ApiError(
+        401,
+        ErrorInfo(type="authentication_error", code="invalid_api_key", message=message),
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def not_found(message: str, *, code: str = "not_found", param: str | None = None) -> ApiError:
+    """There is no such thing, or not for this caller."""
+    return invalid(message, code=code, param=param, status=404)
+
+
+def unavailable(message: str, *, code: str = "service_unavailable", retry_after_s: float = 1.0) -> ApiError:
+    """Something is missing for the moment; nothing was accepted."""
+    error = ErrorInfo(type="unavailable_error", code=code, message=message)
+    return ApiError(503, error, headers={"Retry-After": str(max(1, round(retry_after_s)))})
+
+
+def outage(fault: TransientFault, what: str) -> ApiError:
+    """Return the 503 for a dependency's outage; its own words go to the log, not to the client."""
+    return unavailable(f"{what} does not answer; try again", retry_after_s=fault.retry_after_s)

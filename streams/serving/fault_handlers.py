@@ -1,0 +1,61 @@
+"""From exceptions to error objects, for every route of an application."""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from streams.events import ErrorInfo
+from streams.serving.errors import ApiError
+from streams.serving.frame import plain_error_body
+from streams.serving.json_response import JsonResponse
+
+#: Makes the response to a request of its status, its error and extra headers.
+Render = Callable[[Request, int, ErrorInfo, Mapping[str, str]], Response]
+
+_CODES = {404: "unknown_route", 405: "method_not_allowed"}
+
+
+def render_plainly(request: Request, status: int, error: ErrorInfo, headers: Mapping[str, str]) -> Response:
+    """Return OpenAI's error object."""
+    return JsonResponse(plain_error_body(request, error, status), status_code=status, headers=headers)
+
+
+def answer_faults(app: FastAPI, *, described_at: str, render: Render = render_plainly) -> None:
+    """Let every `ApiError`, unknown route and wrong parameter be answered with an error object.
+
+    Args:
+        app: the application; its requests must come through a `RequestFrame`, which gives them their ids.
+        described_at: the path of the routes' description, named to who asks for a route that is not there.
+        render: the shape of an error.
+    """
+
+    async def on_api_error(request: Request, fault: Exception) -> Response:
+        if not isinstance(fault, ApiError):
+            raise fault
+        return render(request, fault.status, fault.error, fault.headers)
+
+    async def on_http_exception(request: Request, fault: Exception) -> Response:
+        if not isinstance(fault, HTTPException):
+            raise fault
+        phrase = HTTPStatus(fault.status_code).phrase
+        message = f"{phrase}: {request.method} {request.url.path}; the routes are described at {described_at}"
+        code = _CODES.get(fault.status_code, "invalid_request")
+        error = ErrorInfo(type="invalid_request_error", code=code, message=message)
+        return render(request, fault.status_code, error, fault.headers or {})
+
+    async def on_wrong_parameters(request: Request, fault: Exception) -> Response:
+        if not isinstance(fault, RequestValidationError):
+            raise fault
+        first = fault.errors()[0]
+        param = ".".join(str(part) for part in first["loc"][1:])
+        message = f"{param}: {first['msg']}"
+        error = ErrorInfo(type="invalid_request_error", code="invalid_request", message=message, param=param)
+        return render(request, 400, error, {})
+
+    app.add_exception_handler(ApiError, on_api_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(RequestValidationError, on_wrong_parameters)

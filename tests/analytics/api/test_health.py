@@ -1,0 +1,165 @@
+"""What the HTTP side answers."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import httpx
+
+from analytics.api.health import Probe
+from analytics.app import create_app
+from analytics.status import SinkStatus
+from streams.errors import ClickHouseUnavailable
+
+START = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+async def answers() -> None:
+    """A ClickHouse that answers."""
+
+
+async def is_away() -> None:
+    """A ClickHouse that does not."""
+    raise ClickHouseUnavailable("ClickHouse at ch:8123: connection refused")
+
+
+async def get(status: SinkStatus, path: str, ping: object = answers) -> httpx.Response:
+    transport = httpx.ASGITransport(create_app(status, ping))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        return await client.get(path)
+
+
+def ready_status(clock: Clock) -> SinkStatus:
+    status = SinkStatus(clock)
+    status.schema_ready = status.joined = True
+    return status
+
+
+async def test_it_is_ready_once_the_schema_is_there_and_the_group_joined() -> None:
+    """Before, it is starting: alive, but nothing is stored yet."""
+    status = SinkStatus(Clock())
+    assert (await get(status, "/ready")).status_code == 503
+    assert (await get(status, "/ready")).json()["status"] == "starting"
+    status.schema_ready = True
+    assert (await get(status, "/ready")).status_code == 503
+    status.joined = True
+    answer = await get(status, "/ready")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+    assert answer.json()["dependencies"] == {"kafka": {"status": "up"}, "clickhouse": {"status": "up"}}
+
+
+async def test_an_outage_shows_with_its_beginning_and_its_error() -> None:
+    """Health stays 200, because the process itself is well; ready says 503; both say why."""
+    clock = Clock()
+    status = ready_status(clock)
+    status.failed("clickhouse", "connection refused")
+    clock.now += timedelta(seconds=30)
+    status.failed("clickhouse", "timed out")
+    health = await get(status, "/health")
+    assert health.status_code == 200
+    assert health.json()["status"] == "degraded"
+    assert health.json()["dependencies"]["clickhouse"] == {
+        "status": "down",
+        "since": "2026-11-20T12:00:00Z",
+        "error": "timed out",
+    }
+    assert health.json()["sink"]["last_error"] == "timed out"
+    assert (await get(status, "/ready")).status_code == 503
+    status.recovered("clickhouse")
+    assert (await get(status, "/ready")).status_code == 200
+
+
+async def test_an_outage_shows_when_there_is_nothing_to_store() -> None:
+    """ClickHouse is asked, even if the sink had no reason to."""
+    answer = await get(ready_status(Clock()), "/ready", is_away)
+    assert answer.status_code == 503
+    assert "refused" in answer.json()["dependencies"]["clickhouse"]["error"]
+
+
+async def test_a_broker_that_does_not_answer_fetches_is_down() -> None:
+    """Noticed by reading or by committing: to the operator it is one Kafka."""
+    status = ready_status(Clock())
+    status.failed("kafka_fetch", "no broker has answered for 11 s")
+    found = (await get(status, "/ready")).json()["dependencies"]
+    assert set(found) == {"kafka", "clickhouse"}
+    assert found["kafka"]["status"] == "down"
+
+
+async def test_a_sink_whose_loop_hangs_is_not_alive() -> None:
+    """Only then does a restart help; an outage is no reason for one."""
+    clock = Clock()
+    status = ready_status(clock)
+    clock.now += timedelta(seconds=59)
+    assert (await get(status, "/live")).status_code == 200
+    clock.now += timedelta(seconds=2)
+    assert (await get(status, "/live")).status_code == 503
+    status.failed("kafka", "away")
+    assert (await get(status, "/live")).status_code == 200
+    status.recovered("kafka")
+    assert (await get(status, "/live")).status_code == 503
+    status.polled()
+    assert (await get(status, "/live")).status_code == 200
+
+
+async def test_figures_of_the_sink() -> None:
+    """Rows, batches, the last insert's duration and how far behind it is."""
+    clock = Clock()
+    status = ready_status(clock)
+    status.inserted(50, 0.01234)
+    status.stored(7, replayed=False)
+    status.stored(3, replayed=True)
+    status.oldest_waiting_at = START - timedelta(seconds=4)
+    sink = (await get(status, "/health")).json()["sink"]
+    assert {name: sink[name] for name in ("rows", "records", "batches", "replayed_batches")} == {
+        "rows": 50,
+        "records": 10,
+        "batches": 2,
+        "replayed_batches": 1,
+    }
+    assert sink["last_insert_ms"] == 12.3
+    assert sink["behind_s"] == 4.0
+    assert sink["last_commit_at"] == "2026-11-20T12:00:00Z"
+
+
+async def test_a_clickhouse_that_hangs_is_down_and_asked_once() -> None:
+    """Everybody gets an answer at once, and probes do not pile up behind the one that hangs."""
+    asked: list[int] = []
+    release = asyncio.Event()
+
+    async def hangs() -> None:
+        asked.append(1)
+        await release.wait()
+
+    probe = Probe(hangs, timeout_s=0.01, fresh_for_s=0.0)
+    faults = await asyncio.gather(*(probe.fault() for _ in range(5)))
+    assert faults == ["no answer within 0.01 s"] * 5
+    assert await probe.fault() == "no answer within 0.01 s"
+    assert len(asked) == 1
+    release.set()
+    assert await probe.fault() is None
+
+
+async def test_a_probe_is_given_again_for_a_moment() -> None:
+    """Then ClickHouse is asked again, and what it answers then counts."""
+    now, faults = [0.0], ["connection refused", None]
+
+    async def ping() -> None:
+        fault = faults.pop(0)
+        if fault:
+            raise ClickHouseUnavailable(fault)
+
+    probe = Probe(ping, fresh_for_s=1.0, clock=lambda: now[0])
+    assert await probe.fault() == "connection refused"
+    now[0] = 0.9
+    assert await probe.fault() == "connection refused"
+    now[0] = 1.0
+    assert await probe.fault() is None

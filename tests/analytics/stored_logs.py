@@ -1,0 +1,33 @@
+"""Log records in ClickHouse, written as the sink writes them."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from analytics.clickhouse import ClickHouse
+from analytics.status import SinkStatus, utc_now
+from analytics.writer import BatchWriter
+from streams.events import RequestLog
+from streams.publisher import Publisher
+from tests.analytics.logs import NOON, make_log
+from tests.analytics.test_exactness import batch
+
+
+async def store(
+    clickhouse: ClickHouse, logs: Sequence[RequestLog], *, stamped: datetime | None = None
+) -> None:
+    """Write log records as the sink does, under a topic that no earlier write had."""
+    writer = BatchWriter(
+        clickhouse,
+        Publisher("nowhere:1", client_id="unused"),
+        SinkStatus(),
+        clock=(lambda: stamped) if stamped else utc_now,
+    )
+    await writer.write(batch(f"llm.logs.{uuid4().hex}", range(len(logs)), logs))
+
+
+def some_logs(count: int, *, prefix: str = "r", at: datetime = NOON) -> list[RequestLog]:
+    """Return log records of `count` requests, a second apart."""
+    return [
+        make_log(f"{prefix}-{number}", accepted_at=at + timedelta(seconds=number)) for number in range(count)
+    ]

@@ -1,0 +1,125 @@
+"""What holds around every request: ids, headers, faults, one line in the log."""
+
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from fastapi import FastAPI
+from starlette.requests import ClientDisconnect
+
+from streams.serving.credentials import PresentedKey, required
+from streams.serving.errors import unavailable
+from streams.serving.fault_handlers import answer_faults
+from streams.serving.frame import RequestFrame
+
+
+def application() -> FastAPI:
+    """Routes that fail in every way."""
+    app = FastAPI()
+
+    @app.get("/fault/{kind}")
+    async def fault(kind: str) -> None:
+        faults: dict[str, Exception] = {
+            "bug": RuntimeError("secret insides"),
+            "left": ClientDisconnect(),
+            "away": unavailable("it is away", retry_after_s=3),
+        }
+        raise faults[kind]
+
+    @app.get("/number/{number}")
+    async def number(number: int) -> int:
+        return number
+
+    @app.get("/key")
+    async def key(presented: PresentedKey) -> str:
+        return required(presented)
+
+    answer_faults(app, described_at="/here")
+    app.add_middleware(RequestFrame, logger="test.access")
+    return app
+
+
+async def get(path: str, **headers: str) -> httpx.Response:
+    transport = httpx.ASGITransport(application(), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        return await client.get(path, headers=headers)
+
+
+def error_of(response: httpx.Response) -> dict[str, Any]:
+    """The error object, whose id is the response's."""
+    error: dict[str, Any] = response.json()["error"]
+    assert error["request_id"] == response.headers["X-Request-ID"]
+    return error
+
+
+async def test_a_bug_shows_no_insides() -> None:
+    """They are in the log, under the id that the client has."""
+    with structlog.testing.capture_logs() as lines:
+        response = await get("/fault/bug")
+    assert (response.status_code, error_of(response)["code"]) == (500, "internal_error")
+    assert "secret" not in response.text
+    assert [line["event"] for line in lines] == ["http.fault", "http.request"]
+    assert {line["request_id"] for line in lines} == {response.headers["X-Request-ID"]}
+
+
+async def test_an_api_error_is_its_status_with_its_headers() -> None:
+    """As an error object."""
+    response = await get("/fault/away")
+    assert (response.status_code, error_of(response)["message"]) == (503, "it is away")
+    assert response.headers["Retry-After"] == "3"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code", "words"),
+    [
+        ("/nowhere", 404, "unknown_route", "described at /here"),
+        ("/number/many", 400, "invalid_request", "number: "),
+    ],
+)
+async def test_what_the_framework_refuses_is_an_error_object_too(
+    path: str, status: int, code: str, words: str
+) -> None:
+    """Unknown routes and wrong values."""
+    response = await get(path)
+    assert (response.status_code, error_of(response)["code"]) == (status, code)
+    assert words in error_of(response)["message"]
+
+
+async def test_a_client_that_left_is_no_fault() -> None:
+    """One line says so, and nothing is sent (which httpx's stand-in for a server does not expect)."""
+    with structlog.testing.capture_logs() as lines, suppress(AssertionError):
+        await get("/fault/left")
+    assert [(line["event"], line["status"]) for line in lines] == [("http.request", 499)]
+
+
+async def test_the_line_has_the_route_and_neither_query_nor_key() -> None:
+    """Whatever is in the address or the headers."""
+    with structlog.testing.capture_logs() as lines:
+        await get("/number/7?token=secret", **{"X-API-Key": "secret"})
+    [line] = lines
+    assert (line["route"], line["status"], line["method"]) == ("/number/{number}", 200, "GET")
+    assert "secret" not in repr(line)
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ({"Authorization": "Bearer a"}, "a"),
+        ({"X-API-Key": "b"}, "b"),
+        ({"Authorization": "Bearer a", "X-API-Key": "b"}, "a"),
+        ({"Authorization": "Basic YTpi", "X-API-Key": "b"}, "b"),
+    ],
+)
+async def test_either_header_presents_the_key(headers: dict[str, str], key: str) -> None:
+    """The bearer's goes first."""
+    assert (await get("/key", **headers)).json() == key
+
+
+async def test_no_key_is_a_401() -> None:
+    """That says how to send one."""
+    response = await get("/key", **{"X-API-Key": ""})
+    assert (response.status_code, error_of(response)["code"]) == (401, "invalid_api_key")
+    assert "X-API-Key" in error_of(response)["message"]
