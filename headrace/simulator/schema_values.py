@@ -179,8 +179,8 @@ class _Maker:
             return str(_FORMATS[schema["format"]])
         if "pattern" in schema:
             return _matching(schema)
-        low: int = schema.get("minLength", 0)
-        high: int | None = schema.get("maxLength")
+        low = int(schema.get("minLength", 0))  # 4.0 is an integer, says JSON Schema
+        high = int(schema["maxLength"]) if "maxLength" in schema else None
         _bounded(low, _MAX_CHARS, "characters")
         text = f"{self._word()} {SIMULATED}"
         if high is not None and len(text) > high:

@@ -20,12 +20,12 @@ from tests.acceptance.conftest import System, headrace, unique, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
 
-WINDOW_S = 10
+WINDOW_S = 5
 #: A window, the time until its rows are certain to be there, and the next look; twice, on a busy machine.
 TOLD_WITHIN_S = 90.0
 SENDERS = 4
 
-#: Four weeks of quiet days: in each of the next windows thirty answered requests, one in a hundred failed.
+#: Four weeks of quiet days: in each of the next windows fifteen answered requests, one in a hundred failed.
 HISTORY = """
 INSERT INTO requests_raw (request_id, tenant, accepted_at, finished_at, status, latency_ms, cost_usd,
     cache_kind, guardrail_input_pass, guardrail_output_pass, ingested_at)
