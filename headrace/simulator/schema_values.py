@@ -166,10 +166,9 @@ class _Maker:
 
     def _array(self, schema: Mapping[str, Any], depth: int) -> list[Any]:
         first = [self.make(entry, depth + 1) for entry in schema.get("prefixItems", ())]
-        low, high = schema.get("minItems", 0), schema.get("maxItems")
-        _bounded(low, _MAX_ITEMS, "items")
+        low, high = _bounds(schema, "Items", _MAX_ITEMS, "items")
         wanted = max(low, 0 if depth > _SHALLOW else self._random.randint(1, 3), len(first))
-        count = wanted if high is None else min(wanted, high)
+        count = min(wanted, high)
         items = schema.get("items", True)
         more = [self.make(items, depth + 1) for _ in range(count - len(first))] if items is not False else []
         return (first + more)[: count or None] if count else []
@@ -179,11 +178,9 @@ class _Maker:
             return str(_FORMATS[schema["format"]])
         if "pattern" in schema:
             return _matching(schema)
-        low = int(schema.get("minLength", 0))  # 4.0 is an integer, says JSON Schema
-        high = int(schema["maxLength"]) if "maxLength" in schema else None
-        _bounded(low, _MAX_CHARS, "characters")
+        low, high = _bounds(schema, "Length", _MAX_CHARS, "characters")
         text = f"{self._word()} {SIMULATED}"
-        if high is not None and len(text) > high:
+        if len(text) > high:
             text = self._word()[:high]
         return text + "." * (low - len(text))
 
@@ -191,9 +188,12 @@ class _Maker:
         return self._random.choice(self._words)
 
 
-def _bounded(wanted: float, limit: int, what: str) -> None:
-    if wanted > limit:
-        raise UnsupportedSchema(f"the simulator makes at most {limit} {what}")
+def _bounds(schema: Mapping[str, Any], what: str, limit: int, unit: str) -> tuple[int, int]:
+    """Return the least and the most; JSON Schema takes 4.0 for an integer, too."""
+    low, high = schema.get(f"min{what}", 0), schema.get(f"max{what}", limit)
+    if low > limit:
+        raise UnsupportedSchema(f"the simulator makes at most {limit} {unit}")
+    return int(low), int(min(high, limit))
 
 
 def _is_null(option: Any) -> bool:

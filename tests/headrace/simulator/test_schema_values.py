@@ -25,6 +25,8 @@ _SCHEMAS: list[dict[str, Any]] = [
     {},
     {"type": "string", "minLength": 60},
     {"type": "string", "maxLength": 2},
+    {"type": "string", "minLength": 60.0, "maxLength": 80.0},
+    {"type": "array", "minItems": 2.0, "maxItems": 3.0},
     {"type": "string", "format": "date-time"},
     {"type": "string", "pattern": "^[A-Z]{3}-\\d{3}$"},
     {"type": "integer", "minimum": 7, "maximum": 7},
