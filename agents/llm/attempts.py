@@ -1,14 +1,13 @@
 """From a prompt to an answer: retries on one model, then the next model."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 import structlog
 
+from agents.llm.books import Abandoned, Books, OutOfTime, PaidWork, ended
 from agents.llm.calling import Called, Caller
 from agents.llm.circuits import Circuits
-from agents.llm.patience import patiently
 from agents.llm.policy import LlmPolicy
 from agents.llm.ports import CallJournal, Clock
 from agents.llm.prompt import provider_call
@@ -18,8 +17,7 @@ from agents.llm.routing import Route
 from agents.llm.watch import Lookout, Pause
 from agents.providers.faults import AuthenticationFault, ProviderFault, QuotaExhausted, Refused
 from agents.providers.port import Answer, Provider, ProviderCall
-from agents.stores.journal import BegunCall, Cancelled, Hold
-from streams.errors import StoreUnavailable
+from agents.stores.journal import BegunCall, Hold
 from streams.events import CacheMissed, LlmCall
 from streams.models import ProviderName
 
@@ -40,26 +38,16 @@ class RequestRefused(msgspec.Struct, frozen=True):
     fault: Refused
 
 
-class OutOfTime(msgspec.Struct, frozen=True):
-    """The deadline passed."""
-
-
 class Exhausted(msgspec.Struct, frozen=True):
     """No model answered."""
-
-
-class Abandoned(msgspec.Struct, frozen=True):
-    """The request was cancelled before a model had answered. `reason`: what cancelled it."""
-
-    reason: str
 
 
 Ending = Answered | RequestRefused | OutOfTime | Exhausted | Abandoned
 _FINAL = Answered | RequestRefused | OutOfTime | Abandoned
 
 
-class Work:
-    """One request while it is worked on.
+class Work(PaidWork[ProviderCall]):
+    """One chat request while it is worked on.
 
     Args:
         event: the request with its prompt.
@@ -71,28 +59,10 @@ class Work:
     def __init__(
         self, event: CacheMissed, hold: Hold, *, input_tokens: int, calls: Iterable[LlmCall] = ()
     ) -> None:
+        super().__init__(hold, deadline_at=event.envelope.deadline_at, calls=calls)
         self.event = event
-        self.hold = hold
         self.input_tokens = input_tokens
-        self.calls = list(calls)
         self.faults: list[ProviderFault] = []
-        #: The end of the time left that is kept for the degraded answer, in seconds.
-        self.reserve_s = 0.0
-        #: The call that is being made: it was begun, and is in no book yet.
-        self.reading: Reading[ProviderCall] | None = None
-
-    @property
-    def last_number(self) -> int:
-        """The highest number among the calls so far."""
-        return max((call.attempt for call in self.calls), default=0)
-
-    def remaining_s(self, now: datetime) -> float:
-        """The time until the deadline, in seconds."""
-        return (self.event.envelope.deadline_at - now).total_seconds()
-
-    def usable_s(self, now: datetime) -> float:
-        """The time that models may still take, in seconds."""
-        return self.remaining_s(now) - self.reserve_s
 
 
 class Attempts:
@@ -126,7 +96,7 @@ class Attempts:
         self._providers = providers
         self._caller = caller
         self._circuits = circuits
-        self._journal = journal
+        self._books = Books(journal, clock, stage="llm")
         self._clock = clock
         self._new_call_id = new_call_id
         self._random = random
@@ -142,14 +112,7 @@ class Attempts:
                 may be tried again. Later, when there is spend to book, the journal is waited for.
         """
         work.reserve_s = self._policy.reserve_s(work.remaining_s(self._clock.now()))
-        try:
-            return await self._run(work, list(routes))
-        except StoreUnavailable:
-            if not work.calls:
-                raise
-            return OutOfTime()
-        except Cancelled as cancelled:
-            return Abandoned(cancelled.reason)
+        return await ended(work, self._run(work, list(routes)))
 
     async def _run(self, work: Work, left: list[Route]) -> Ending:
         while left:
@@ -182,15 +145,8 @@ class Attempts:
                 return RequestRefused(called.fault)
             if decision.action is not Action.WAIT:
                 return decision.action
-            await self._rest(work, decision.wait_s)
+            await self._lookout.rest(work.hold, self._clock.sleep(decision.wait_s))
         return Action.NEXT_MODEL
-
-    async def _rest(self, work: Work, wait_s: float) -> None:
-        watch = self._lookout.watch(work.hold)
-        async with watch.over():
-            await self._clock.sleep(wait_s)
-        if watch.cancelled is not None:
-            raise Cancelled(work.hold, watch.cancelled)
 
     async def _call_if_healthy(self, work: Work, route: Route, *, has_next: bool) -> Called | None:
         if work.usable_s(self._clock.now()) <= 0:
@@ -215,7 +171,8 @@ class Attempts:
             started_at=self._clock.now(),
             input_tokens=work.input_tokens,
         )
-        number, now = await self._begin(work, begun), self._clock.now()  # it may have waited for the journal
+        number = await self._books.begin(work, begun)
+        now = self._clock.now()  # not the time above: it may have waited for the journal
         call = provider_call(
             work.event,
             route,
@@ -236,32 +193,12 @@ class Attempts:
             event=work.event,
             watch=self._lookout.watch(work.hold),
         )
-        work.calls.append(called.booked)
-        work.reading = None
+        work.book(called.booked)
         if called.fault is not None:
             work.faults.append(called.fault)
         if called.answer is None:
-            await self._note_end(work, called.booked)
+            await self._books.end(work, called.booked)
         return called
-
-    async def _begin(self, work: Work, begun: BegunCall) -> int:
-        def step() -> Awaitable[int]:
-            return self._journal.begin_call(work.hold, begun, after=work.last_number)
-
-        if not work.calls:
-            return await step()
-        return await patiently(
-            step,
-            remaining_s=lambda: work.usable_s(self._clock.now()),
-            clock=self._clock,
-            request_id=work.hold.request_id,
-        )
-
-    async def _note_end(self, work: Work, booked: LlmCall) -> None:
-        try:
-            await self._journal.end_call(work.hold, booked)
-        except StoreUnavailable as fault:  # should this worker die now, the call will count as lost
-            log.warning("llm.end_not_noted", request_id=work.hold.request_id, reason=str(fault))
 
     def _decide(
         self, work: Work, route: Route, called: Called, *, try_number: int, has_next: bool

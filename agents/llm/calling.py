@@ -10,13 +10,9 @@ from agents.llm.ports import Clock, DeltaSink, GuardFactory, StreamGuard
 from agents.llm.prompt import publishes_deltas
 from agents.llm.reading import Reading
 from agents.llm.watch import Watch, stoppable
-from agents.providers.faults import ConnectionLost, ProviderFault, ProviderTimeout
+from agents.providers.faults import ConnectionLost, ProviderFault
 from agents.providers.port import Answer, Provider, ProviderCall, TextDelta
 from streams.events import CacheMissed, LlmCall
-
-#: A silence tells of its provider's health from this part of the configured patience on. It is not the whole:
-#: the default deadline is twice the patience, and what the stages before take of it would hide every hang.
-_TELLING = 0.5
 
 #: What `LlmCall.error` says of a call that was stopped because its request was cancelled.
 CANCELLED = "cancelled"
@@ -90,16 +86,9 @@ class Caller:
             reading.stop()
         if reading.answer is None:
             fault = fault or ConnectionLost("the provider ended the stream without an answer")
-            telling = not self._cut_short(reading, fault)
+            telling = not self._policy.cut_short(fault, reading.call.timeouts, begun=reading.begun)
             return Called(booked=reading.failed(fault, now), fault=fault, telling=telling)
         return Called(booked=reading.answered(reading.answer, now), answer=reading.answer)
-
-    def _cut_short(self, reading: _Reading, fault: ProviderFault) -> bool:
-        """Whether it was the sender's deadline that was short, and not the provider that was slow."""
-        if not isinstance(fault, ProviderTimeout):
-            return False
-        full_s = self._policy.full_s(fault.phase, begun=reading.begun)
-        return reading.call.timeouts.of(fault.phase) < _TELLING * full_s
 
     async def _stream(self, provider: Provider, reading: _Reading, *, event: CacheMissed) -> None:
         if not publishes_deltas(event.envelope.request):

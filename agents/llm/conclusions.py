@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from agents.llm.attempts import Abandoned, Answered, Ending, Exhausted, OutOfTime, RequestRefused, Work
+from agents.llm.attempts import Answered, Ending, Exhausted, RequestRefused, Work
+from agents.llm.books import Abandoned, OutOfTime
 from agents.llm.degraded import degraded_completion
 from agents.llm.result import Outcome
 from agents.llm.routing import Routing

@@ -4,6 +4,7 @@ from typing import Self
 
 import msgspec
 
+from agents.providers.faults import ProviderFault, ProviderTimeout
 from agents.providers.port import Timeouts
 from streams.settings import Settings
 
@@ -11,6 +12,9 @@ from streams.settings import Settings
 #: ingest, about 0.1 s each on a busy machine. Of a short deadline it is a part, or no model could be asked.
 _RESERVE_S = 1.0
 _RESERVE_SHARE = 0.2
+#: A silence tells of its provider's health from this part of the configured patience on. It is not the whole:
+#: the default deadline is twice the patience, and what the stages before take of it would hide every hang.
+_TELLING = 0.5
 #: No limit is less, in seconds: a client may take 0 for none.
 _LEAST_S = 0.01
 
@@ -90,3 +94,15 @@ class LlmPolicy(msgspec.Struct, frozen=True, kw_only=True):
         if phase == "connect":
             return self.connect_timeout_s
         return self.provider_total_timeout_s if phase == "total" and begun else self.provider_timeout_s
+
+    def cut_short(self, fault: ProviderFault, timeouts: Timeouts, *, begun: bool) -> bool:
+        """Return whether it was the sender's deadline that was short, and not the provider that was slow.
+
+        Args:
+            fault: how the call failed.
+            timeouts: what it was given.
+            begun: whether the answer had begun to come.
+        """
+        if not isinstance(fault, ProviderTimeout):
+            return False
+        return timeouts.of(fault.phase) < _TELLING * self.full_s(fault.phase, begun=begun)

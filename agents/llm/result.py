@@ -1,5 +1,9 @@
 """The stage's outcome as the journal stores it."""
 
+from typing import TypeVar
+
+import msgspec
+
 from streams.codec import decode, encode
 from streams.events import Completed, Event, OutcomeReached
 from streams.publisher import Emit
@@ -14,6 +18,7 @@ class StoredResult(Event, frozen=True, kw_only=True):
 
 
 Outcome = Completed | OutcomeReached
+R = TypeVar("R", Completed, OutcomeReached, Outcome)
 
 
 def pack(outcome: Outcome) -> bytes:
@@ -34,6 +39,11 @@ def unpack(data: bytes) -> Outcome:
     if outcome is None:
         raise AssertionError("the journal stored an empty result")
     return outcome
+
+
+def of_this_run(outcome: R, replay: int) -> R:
+    """Return a result that a former run has stored as this run's: it is settled under its number."""
+    return msgspec.structs.replace(outcome, envelope=msgspec.structs.replace(outcome.envelope, replay=replay))
 
 
 def emit(outcome: Outcome) -> Emit:

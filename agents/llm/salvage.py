@@ -1,14 +1,14 @@
 """What was spent on a request that a bug has ended: it was paid for, whoever is at fault."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from agents.llm.booking import orphaned
+from agents.llm.books import PaidWork
 from agents.llm.ports import CallJournal
-from agents.llm.reading import Reading
-from agents.stores.journal import Hold, NotedCalls
+from agents.stores.journal import NotedCalls
 from streams.errors import StoreUnavailable
 from streams.events import LlmCall
 
@@ -18,27 +18,8 @@ INTERNAL_ERROR = "internal_error"
 log = structlog.get_logger(__name__)
 
 
-class Work(Protocol):
-    """One request while it is worked on: `agents.llm.attempts.Work`, or that of the embeddings stage."""
-
-    @property
-    def hold(self) -> Hold:
-        """Its claim in the journal."""
-        ...
-
-    @property
-    def calls(self) -> Sequence[LlmCall]:
-        """The calls that have ended."""
-        ...
-
-    @property
-    def reading(self) -> Reading[Any] | None:
-        """The call that is being made."""
-        ...
-
-
 async def salvaged_calls(
-    request_id: str, *, record: str, work: Work | None, journal: CallJournal, now: float
+    request_id: str, *, record: str, work: PaidWork[Any] | None, journal: CallJournal, now: float
 ) -> Sequence[LlmCall]:
     """Return the calls for a request, by their numbers, and note their ends in the journal.
 

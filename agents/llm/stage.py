@@ -10,15 +10,14 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from agents.llm.attempts import Attempts, OutOfTime, Work
-from agents.llm.booking import orphaned
+from agents.llm.attempts import Attempts, Work
+from agents.llm.books import Books, OutOfTime
 from agents.llm.calling import Caller
 from agents.llm.circuits import Circuits
 from agents.llm.conclusions import conclude, failed, too_long, unknown_model, with_calls
-from agents.llm.patience import patiently
 from agents.llm.policy import LlmPolicy
 from agents.llm.ports import CallJournal, Clock, DeltaSink, GuardFactory, SystemClock
-from agents.llm.result import Outcome, emit, pack, unpack
+from agents.llm.result import Outcome, emit, of_this_run, pack, unpack
 from agents.llm.routing import route
 from agents.llm.salvage import salvaged_calls
 from agents.llm.watch import Pause
@@ -74,6 +73,7 @@ class LlmStage:
         self._journal = journal
         self._policy = policy
         self._clock = clock or SystemClock()
+        self._books = Books(journal, self._clock, stage=self.name)
         caller = Caller(deltas=deltas, guards=guards, clock=self._clock, policy=policy)
         self._attempts = Attempts(
             providers=providers,
@@ -112,7 +112,7 @@ class LlmStage:
                 log.info("llm.repeat_dropped", request_id=envelope.request_id, why=type(claim).__name__)
                 return ()
             case Finished(hold=hold, result=result):
-                return self._to_send(delivery, hold, _of_this_run(unpack(result), envelope.replay))
+                return self._to_send(delivery, hold, of_this_run(unpack(result), envelope.replay))
             case Claimed():
                 return await self._work(delivery, claim)
 
@@ -122,10 +122,7 @@ class LlmStage:
         _, hold = self._unsent.pop(id(delivery), (None, None))
         if hold is None:
             return
-        try:
-            await self._journal.sent(hold)
-        except StoreUnavailable as fault:
-            log.warning("llm.journal_not_closed", request_id=hold.request_id, reason=str(fault))
+        await self._books.sent(hold)
 
     async def salvage(self, delivery: Delivery[CacheMissed], fault: BaseException) -> CacheMissed:
         """Return the event of a delivery that came to nothing, with every call that was made for it.
@@ -162,16 +159,12 @@ class LlmStage:
             event,
             claimed.hold,
             input_tokens=count_input(event.messages, event.envelope.request.tools or ()),
-            calls=[*claimed.known_calls, *(orphaned(lost) for lost in claimed.lost_calls)],
+            calls=self._books.former_calls(claimed),
         )
-        if claimed.lost_calls:
-            log.warning(
-                "llm.calls_orphaned", request_id=claimed.hold.request_id, calls=len(claimed.lost_calls)
-            )
         _keep(self._works, delivery, work)
         try:
             outcome = await self._outcome(work)
-            await self._store(work, pack(outcome))
+            await self._books.store(work, pack(outcome))
         except Fenced as fenced:
             log.warning("llm.fenced", request_id=claimed.hold.request_id, reason=str(fenced))
             self._works.pop(id(delivery), None)
@@ -198,28 +191,6 @@ class LlmStage:
             return failed(work, too_long(work, routing))
         return conclude(work, await self._attempts.run(work, routing.routes))
 
-    async def _store(self, work: Work, result: bytes) -> None:
-        """Store the result; it was paid for, so Redis is given until the deadline to come back.
-
-        If it does not, the result is sent all the same: an answer that is sent twice is recognised further
-        down, whereas the spend of one that is thrown away would be in no book.
-
-        Raises:
-            Fenced: another attempt took over.
-        """
-        try:
-            stored = await patiently(
-                lambda: self._journal.finish(work.hold, result),
-                remaining_s=lambda: work.remaining_s(self._clock.now()),
-                clock=self._clock,
-                request_id=work.hold.request_id,
-            )
-        except StoreUnavailable as fault:
-            log.error("llm.result_not_stored", request_id=work.hold.request_id, reason=str(fault))  # noqa: TRY400  # the stack says nothing more
-            return
-        if not stored:
-            raise Fenced(work.hold)
-
     def _to_send(self, delivery: Delivery[CacheMissed], hold: Hold, outcome: Outcome) -> Sequence[Emit]:
         _keep(self._unsent, delivery, hold)
         return (emit(outcome),)
@@ -231,8 +202,3 @@ def _keep(
     kept[id(delivery)] = delivery, value
     while len(kept) > _MAX_KEPT:
         kept.popitem(last=False)
-
-
-def _of_this_run(outcome: Outcome, replay: int) -> Outcome:
-    """Return a result that a former run has stored as this run's: it is settled under its number."""
-    return msgspec.structs.replace(outcome, envelope=msgspec.structs.replace(outcome.envelope, replay=replay))

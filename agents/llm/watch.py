@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from agents.llm.ports import CallJournal
-from agents.stores.journal import Fenced, Hold, Look
+from agents.stores.journal import Cancelled, Fenced, Hold, Look
 from streams.errors import StoreUnavailable
 
 #: A cancelled call costs at most this much longer, in seconds.
@@ -48,6 +48,19 @@ class Lookout:
     def watch(self, hold: Hold) -> "Watch":
         """Return a watch over the work under a claim; it has not begun."""
         return Watch(self, hold)
+
+    async def rest(self, hold: Hold, waiting: Awaitable[None]) -> None:
+        """Wait, as long as the work is wanted.
+
+        Raises:
+            Cancelled: the request was cancelled meanwhile.
+            Fenced: another attempt took over.
+        """
+        watch = self.watch(hold)
+        async with watch.over():
+            await waiting
+        if watch.cancelled is not None:
+            raise Cancelled(hold, watch.cancelled)
 
     def begin(self, watch: "Watch", stop: Stop) -> None:
         """Look at this one, too, and stop it where it is not wanted any more."""

@@ -3,16 +3,15 @@
 Another model is no fallback: its vectors do not compare with those that the sender has.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 import structlog
 
-from agents.llm.attempts import Abandoned, OutOfTime, RequestRefused
+from agents.llm.attempts import RequestRefused
+from agents.llm.books import Abandoned, Books, OutOfTime, PaidWork, ended
 from agents.llm.calling import CANCELLED
 from agents.llm.circuits import Circuits, Permit
-from agents.llm.patience import patiently
 from agents.llm.policy import LlmPolicy
 from agents.llm.ports import CallJournal, Clock
 from agents.llm.prompt import hashed_user
@@ -20,16 +19,13 @@ from agents.llm.reading import Reading
 from agents.llm.retry import Action, decide
 from agents.llm.routing import Route
 from agents.llm.watch import Lookout, Pause
-from agents.providers.faults import ProviderFault, ProviderTimeout, Refused
+from agents.providers.faults import ProviderFault, Refused
 from agents.providers.port import Answer, Embedded, EmbeddingCall, EmbeddingProvider
 from agents.stores.journal import BegunCall, Cancelled, Hold
 from agents.vectors.order import Order
-from streams.errors import StoreUnavailable
 from streams.events import LlmCall
 from streams.models import ProviderName
 
-#: A silence tells of its provider's health from this part of the configured patience on, as in the LLM stage.
-_TELLING = 0.5
 #: How often it is looked whether a circuit lets calls through again, in seconds.
 _PERMIT_STEP_S = 0.5
 
@@ -56,7 +52,7 @@ class NotServed(msgspec.Struct, frozen=True):
 Ending = Made | RequestRefused | OutOfTime | GaveUp | NotServed | Abandoned
 
 
-class Work:
+class Work(PaidWork[EmbeddingCall]):
     """One request while it is worked on.
 
     Args:
@@ -66,32 +62,9 @@ class Work:
     """
 
     def __init__(self, order: Order, hold: Hold, *, calls: Iterable[LlmCall] = ()) -> None:
+        super().__init__(hold, deadline_at=order.envelope.deadline_at, calls=calls)
         self.order = order
-        self.hold = hold
-        self.calls = list(calls)
-        #: The end of the time left that is kept for the reply, in seconds.
-        self.reserve_s = 0.0
-        #: The call that is being made: it was begun, and is in no book yet.
-        self.reading: Reading[EmbeddingCall] | None = None
         self.fault: ProviderFault | None = None
-
-    def book(self, call: LlmCall) -> None:
-        """Note how the call ended that was being made."""
-        self.calls.append(call)
-        self.reading = None
-
-    @property
-    def last_number(self) -> int:
-        """The highest number among the calls so far."""
-        return max((call.attempt for call in self.calls), default=0)
-
-    def remaining_s(self, now: datetime) -> float:
-        """The time until the deadline, in seconds."""
-        return (self.order.envelope.deadline_at - now).total_seconds()
-
-    def usable_s(self, now: datetime) -> float:
-        """The time that the model may still take, in seconds."""
-        return self.remaining_s(now) - self.reserve_s
 
 
 class Attempts:
@@ -122,7 +95,7 @@ class Attempts:
     ) -> None:
         self._providers = providers
         self._circuits = circuits
-        self._journal = journal
+        self._books = Books(journal, clock, stage="embeddings")
         self._clock = clock
         self._new_call_id = new_call_id
         self._random = random
@@ -138,14 +111,7 @@ class Attempts:
                 may be tried again. Later, when there is spend to book, the journal is waited for.
         """
         work.reserve_s = self._policy.reserve_s(work.remaining_s(self._clock.now()))
-        try:
-            return await self._run(work)
-        except StoreUnavailable:
-            if not work.calls:
-                raise
-            return OutOfTime()
-        except Cancelled as cancelled:
-            return Abandoned(cancelled.reason)
+        return await ended(work, self._run(work))
 
     async def _run(self, work: Work) -> Ending:
         provider = self._providers.get(work.order.model.provider)
@@ -160,7 +126,7 @@ class Attempts:
             wait_s = self._wait_s(work, try_number)
             if wait_s is None:
                 break
-            await self._rest(work, wait_s)
+            await self._lookout.rest(work.hold, self._clock.sleep(wait_s))
         fault = work.fault
         return RequestRefused(fault) if isinstance(fault, Refused) else GaveUp(fault)
 
@@ -224,11 +190,12 @@ class Attempts:
             return Made(embedded=embedded, attempt=reading.number), True
         booked = reading.cut_off(CANCELLED, now) if fault is None else reading.failed(fault, now)
         work.book(booked)
-        await self._note_end(work, booked)
+        await self._books.end(work, booked)
         work.fault = fault
         if watch.cancelled is not None:
             return Abandoned(watch.cancelled), False
-        return None, not self._cut_short(reading.call, fault)
+        telling = fault is None or not self._policy.cut_short(fault, reading.call.timeouts, begun=False)
+        return None, telling
 
     async def _begin(self, route: Route, work: Work) -> Reading[EmbeddingCall]:
         order = work.order
@@ -239,7 +206,8 @@ class Attempts:
             started_at=self._clock.now(),
             input_tokens=order.input_tokens,
         )
-        number, now = await self._number(work, begun), self._clock.now()  # it may have waited for the journal
+        number = await self._books.begin(work, begun)
+        now = self._clock.now()  # not the time above: it may have waited for the journal
         call = EmbeddingCall(
             call_id=begun.call_id,
             model=order.model.name,
@@ -253,31 +221,6 @@ class Attempts:
         )
         work.reading = Reading(call, route, number=number, started_at=now, started=self._clock.monotonic())
         return work.reading
-
-    async def _number(self, work: Work, begun: BegunCall) -> int:
-        def step() -> Awaitable[int]:
-            return self._journal.begin_call(work.hold, begun, after=work.last_number)
-
-        if not work.calls:
-            return await step()
-        return await patiently(
-            step,
-            remaining_s=lambda: work.usable_s(self._clock.now()),
-            clock=self._clock,
-            request_id=work.hold.request_id,
-        )
-
-    async def _note_end(self, work: Work, booked: LlmCall) -> None:
-        try:
-            await self._journal.end_call(work.hold, booked)
-        except StoreUnavailable as fault:  # should this worker die now, the call will count as lost
-            log.warning("embeddings.end_not_noted", request_id=work.hold.request_id, reason=str(fault))
-
-    def _cut_short(self, call: EmbeddingCall, fault: ProviderFault | None) -> bool:
-        """Whether it was the sender's deadline that was short, and not the provider that was slow."""
-        if not isinstance(fault, ProviderTimeout):
-            return False
-        return call.timeouts.of(fault.phase) < _TELLING * self._policy.full_s(fault.phase, begun=False)
 
     def _wait_s(self, work: Work, try_number: int) -> float | None:
         """Return how long to wait before the next try; None where there is none."""
@@ -304,10 +247,3 @@ class Attempts:
             wait_s=round(decision.wait_s, 3),
         )
         return decision.wait_s if decision.action is Action.WAIT else None
-
-    async def _rest(self, work: Work, wait_s: float) -> None:
-        watch = self._lookout.watch(work.hold)
-        async with watch.over():
-            await self._clock.sleep(wait_s)
-        if watch.cancelled is not None:
-            raise Cancelled(work.hold, watch.cancelled)

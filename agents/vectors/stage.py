@@ -9,14 +9,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 
-import msgspec
 import structlog
 
 from agents.intake import Admitted, Intake
-from agents.llm.booking import orphaned
+from agents.llm.books import Books
 from agents.llm.conclusions import with_calls
-from agents.llm.patience import patiently
 from agents.llm.ports import CallJournal, Clock
+from agents.llm.result import of_this_run
 from agents.llm.salvage import salvaged_calls
 from agents.outcomes import decided, senders_mistake
 from agents.stage import Delivery
@@ -87,6 +86,7 @@ class EmbeddingsStage:
         self._limits = limits
         self._instance = instance
         self._clock = clock
+        self._books = Books(journal, clock, stage=self.name)
         # By the delivery's identity: a zombie's, of the same record, is another one.
         self._in_hand: OrderedDict[int, tuple[Delivery[EmbeddingsRequested], _Progress]] = OrderedDict()
 
@@ -118,12 +118,7 @@ class EmbeddingsStage:
         _, progress = self._in_hand.pop(id(delivery), (None, None))
         if progress is None or progress.unsent is None:
             return
-        try:
-            await self._journal.sent(progress.unsent)
-        except StoreUnavailable as fault:
-            log.warning(
-                "embeddings.journal_not_closed", request_id=progress.unsent.request_id, reason=str(fault)
-            )
+        await self._books.sent(progress.unsent)
 
     async def salvage(self, delivery: Delivery[EmbeddingsRequested], fault: BaseException) -> Event:
         """Return the request in its envelope, with every call that was made for it.
@@ -176,7 +171,7 @@ class EmbeddingsStage:
                 return ()
             case Finished(hold=hold, result=result):
                 progress.unsent = hold
-                return (_emit(_of_this_run(decode(result, OutcomeReached), envelope.replay)),)
+                return (_emit(of_this_run(decode(result, OutcomeReached), envelope.replay)),)
             case Claimed(hold=hold):
                 progress.envelope = order.envelope
                 outcome = await self._work(order, claim, progress)
@@ -198,38 +193,10 @@ class EmbeddingsStage:
         return order()
 
     async def _work(self, order: Order, claimed: Claimed, progress: _Progress) -> OutcomeReached:
-        calls = [*claimed.known_calls, *(orphaned(lost) for lost in claimed.lost_calls)]
-        if claimed.lost_calls:
-            log.warning(
-                "embeddings.calls_orphaned",
-                request_id=claimed.hold.request_id,
-                calls=len(claimed.lost_calls),
-            )
-        work = progress.work = Work(order, claimed.hold, calls=calls)
+        work = progress.work = Work(order, claimed.hold, calls=self._books.former_calls(claimed))
         outcome = conclude(work, await self._attempts.run(work))
-        await self._store(work, encode(outcome))
+        await self._books.store(work, encode(outcome))
         return outcome
-
-    async def _store(self, work: Work, result: bytes) -> None:
-        """Store the result; it was paid for, so Redis is given until the deadline to come back.
-
-        If it does not, the result is sent all the same, as in the LLM stage.
-
-        Raises:
-            Fenced: another attempt took over.
-        """
-        try:
-            stored = await patiently(
-                lambda: self._journal.finish(work.hold, result),
-                remaining_s=lambda: work.remaining_s(self._clock.now()),
-                clock=self._clock,
-                request_id=work.hold.request_id,
-            )
-        except StoreUnavailable as fault:
-            log.error("embeddings.result_not_stored", request_id=work.hold.request_id, reason=str(fault))  # noqa: TRY400  # the stack says nothing more
-            return
-        if not stored:
-            raise Fenced(work.hold)
 
     def _keep(self, delivery: Delivery[EmbeddingsRequested], envelope: Envelope) -> _Progress:
         progress = _Progress(envelope)
@@ -241,8 +208,3 @@ class EmbeddingsStage:
 
 def _emit(outcome: OutcomeReached) -> Emit:
     return Emit.to(OUTCOMES, outcome, key=outcome.envelope.request_id)
-
-
-def _of_this_run(outcome: OutcomeReached, replay: int) -> OutcomeReached:
-    """Return a result that a former run has stored as this run's: it is settled under its number."""
-    return msgspec.structs.replace(outcome, envelope=msgspec.structs.replace(outcome.envelope, replay=replay))
