@@ -27,6 +27,7 @@ from agents.loading import Loaded, embedder_of
 from agents.output.context import answer_context
 from agents.output.stage import OutputStage
 from agents.output.streaming_guard import StreamingGuard
+from agents.output.verdict import OutputPolicy
 from agents.pipeline import RELAY, WEBHOOKS
 from agents.prompts.catalogue import PromptCatalogue
 from agents.providers.configured import configured_embedders, configured_providers
@@ -263,6 +264,7 @@ async def _cache(ports: Ports, resources: AsyncExitStack) -> CacheStage:
             threshold=settings.cache_threshold,
             default_model=settings.default_model,
             default_max_tokens=settings.default_max_tokens,
+            checked_by=OutputPolicy.from_settings(settings).fingerprint,
         ),
         ports.prompts,
         ports.cache,
@@ -284,8 +286,10 @@ async def _llm(ports: Ports, resources: AsyncExitStack) -> LlmStage:
     for provider in providers.values():
         resources.push_async_callback(provider.aclose)
 
+    checked_by = OutputPolicy.from_settings(settings)
+
     def guard(event: CacheMissed) -> StreamingGuard:
-        return answer_context(event.envelope, event.messages, ports.prompts).streaming_guard()
+        return answer_context(event.envelope, event.messages, ports.prompts).streaming_guard(checked_by)
 
     return LlmStage(
         providers=providers,
@@ -297,7 +301,7 @@ async def _llm(ports: Ports, resources: AsyncExitStack) -> LlmStage:
 
 
 async def _output(ports: Ports, resources: AsyncExitStack) -> OutputStage:  # noqa: ARG001  # one shape
-    return OutputStage(ports.prompts, ports.cache)
+    return OutputStage(ports.prompts, ports.cache, policy=OutputPolicy.from_settings(ports.settings))
 
 
 async def _embeddings(ports: Ports, resources: AsyncExitStack) -> EmbeddingsStage:

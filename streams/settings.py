@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from streams.errors import ConfigurationError
 from streams.events import MAX_DEADLINE_MS
 from streams.models import MODELS, ProviderName
+from streams.personal_data import PiiType
 from streams.webhook_signing import signing_keys
 from streams.webhook_targets import Targets
 
@@ -121,6 +122,15 @@ class Settings(BaseSettings):
     embedding_in_flight: int = Field(64, ge=1)
     embedding_ttl_s: int = Field(
         600, ge=60, description="how long the vectors of a reply can be fetched again; they are kept in Redis"
+    )
+
+    # Output check
+    output_redact: tuple[PiiType, ...] = Field(
+        ("email", "credit_card", "ssn", "iban", "phone"),
+        description="JSON list of the types of personal data that are replaced in answers",
+    )
+    output_block: tuple[PiiType, ...] = Field(
+        (), description="JSON list of the types that block an answer instead"
     )
 
     # Cache

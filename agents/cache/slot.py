@@ -9,7 +9,12 @@ from streams.events import CacheSlot, Envelope, Message, PromptRef
 
 
 def cache_slot(
-    envelope: Envelope, messages: tuple[Message, ...], prompt: PromptRef | None, *, vectors: str = ""
+    envelope: Envelope,
+    messages: tuple[Message, ...],
+    prompt: PromptRef | None,
+    *,
+    vectors: str = "",
+    checked_by: str = "",
 ) -> CacheSlot | None:
     """Return the slot of a request, or None where its answer must not be shared.
 
@@ -23,6 +28,7 @@ def cache_slot(
         messages: its rendered prompt.
         prompt: the version that was rendered, if any.
         vectors: which embedder makes the vectors: those of two embedders must not be compared.
+        checked_by: the output policy: an answer that one let pass is not given again under another.
     """
     request = envelope.request
     if request.tools or request.tool_choice or messages[-1].role != "user":
@@ -44,6 +50,7 @@ def cache_slot(
         encode_messages(messages[:-1]) if request.messages is not None else "",
         _other_variables(envelope),
         vectors,
+        checked_by,
     ]
     return CacheSlot(scope=_hash(msgspec.json.encode(scope).decode()), exact_key=_hash(text), text=text)
 

@@ -39,6 +39,8 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float
     default_model: str
     default_max_tokens: int
+    #: The fingerprint of the output policy: what an older one let pass, a newer one may not.
+    checked_by: str = ""
 
 
 class _Rendered(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +84,13 @@ class CacheStage:
             return decided(envelope, Status.FAILED, error=senders_mistake(fault))
         envelope = msgspec.structs.replace(envelope, prompt=rendered.prompt)
         vectors = self._embedder.name if self._embedder else ""
-        slot = cache_slot(envelope, rendered.messages, rendered.prompt, vectors=vectors)
+        slot = cache_slot(
+            envelope,
+            rendered.messages,
+            rendered.prompt,
+            vectors=vectors,
+            checked_by=self._settings.checked_by,
+        )
         if slot is None:
             return _miss(envelope, rendered, None, CacheLookup(kind=CacheKind.BYPASS))
         asker = f"{envelope.request_id}:{envelope.replay}"

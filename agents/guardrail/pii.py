@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agents.guardrail.pii_patterns import CONTEXT_CHARS, DETECTORS, PiiType
+from agents.guardrail.pii_patterns import CONTEXT_CHARS, DETECTORS
+from streams.personal_data import ALL_TYPES, PiiType
 
 _MAX_PASSES = 6
 _MASKS = {
@@ -106,12 +107,12 @@ def mask_labels(text: str) -> str:
     return _LABEL.sub(lambda m: _MASKS[m[1].lower()] * len(m[0]), text)
 
 
-def candidates(text: str, start: int = 0) -> list[Candidate]:
-    """Return every detector's matches from `start`, by start, then the longest, then the most specific."""
+def candidates(text: str, start: int = 0, types: frozenset[PiiType] = ALL_TYPES) -> list[Candidate]:
+    """Return the matches for `types` from `start`, by start, then the longest, then the most specific."""
     found = [
         Candidate(match.start(), match.end(), index)
         for index, detector in enumerate(DETECTORS)
-        if detector.gate in text
+        if detector.type in types and detector.gate in text
         for match in detector.pattern.finditer(text, start, overlapped=True)
     ]
     return sorted(found, key=lambda c: (c.start, -c.end, c.detector))

@@ -14,13 +14,12 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import lru_cache
 
 import regex
 
 from agents.guardrail import phone
-
-PiiType = Literal["email", "credit_card", "ssn", "iban", "ip", "phone"]
+from streams.personal_data import ALL_TYPES, PiiType
 
 CONTEXT_CHARS = 48
 """How far to the left of a candidate its context words are looked for (characters)."""
@@ -218,6 +217,9 @@ DETECTORS: tuple[Detector, ...] = (
     ),
 )
 
-HOLD: "regex.Pattern[str]" = regex.compile(
-    "|".join(f"{d.before}(?:{d.body}){d.peek}{NEVER}" for d in DETECTORS), regex.IGNORECASE
-)
+
+@lru_cache(maxsize=16)
+def hold(types: frozenset[PiiType] = ALL_TYPES) -> "regex.Pattern[str]":
+    """Return what finds the first place from which data of these types could reach past the end of a text."""
+    sought = (detector for detector in DETECTORS if detector.type in types)
+    return regex.compile("|".join(f"{d.before}(?:{d.body}){d.peek}{NEVER}" for d in sought), regex.IGNORECASE)

@@ -4,6 +4,7 @@ import msgspec
 
 from agents.output.prompt_leak import ProtectedPrompt
 from agents.output.streaming_guard import StreamingGuard
+from agents.output.verdict import DEFAULT_POLICY, OutputPolicy
 from agents.prompts.catalogue import PromptCatalogue
 from streams.events import Envelope, Message
 
@@ -16,10 +17,10 @@ class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):
     instructions: str
     user_text: str
 
-    def streaming_guard(self) -> StreamingGuard:
+    def streaming_guard(self, policy: OutputPolicy = DEFAULT_POLICY) -> StreamingGuard:
         """Return a guard for one answer while it is being written."""
-        prompt = ProtectedPrompt(self.instructions, quotable=self.user_text)
-        return StreamingGuard(prompt=prompt, user_text=self.user_text)
+        prompt = ProtectedPrompt(self.instructions, quotable=self.user_text, leak_chars=policy.leak_chars)
+        return StreamingGuard(policy=policy, prompt=prompt, user_text=self.user_text)
 
 
 def answer_context(

@@ -7,8 +7,8 @@ import msgspec
 import structlog
 
 from agents.outcomes import decided
-from agents.output.context import answer_context
-from agents.output.rules import OutputVerdict, check_output
+from agents.output.context import AnswerContext, answer_context
+from agents.output.rules import DEFAULT_POLICY, OutputPolicy, OutputVerdict, check_output
 from agents.output.structured import FormatVerdict, validate_format
 from agents.prompts.catalogue import PromptCatalogue
 from agents.stage import Delivery
@@ -31,6 +31,7 @@ class OutputStage:
     Args:
         prompts: the templates whose instructions must not leak.
         cache: where checked answers are kept.
+        policy: what blocks an answer, and what is redacted in it.
         clock: the time, UTC-aware.
     """
 
@@ -42,27 +43,24 @@ class OutputStage:
         prompts: PromptCatalogue,
         cache: AnswerCache,
         *,
+        policy: OutputPolicy = DEFAULT_POLICY,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._prompts = prompts
         self._cache = cache
+        self._policy = policy
         self._clock = clock
 
     async def handle(self, delivery: Delivery[Completed]) -> Sequence[Emit]:
         """Return the outcome: answered, blocked, or failed for its format."""
         event = delivery.event
         context = answer_context(event.envelope, event.messages, self._prompts)
-        found = check_output(
-            event.completion.content,
-            system_prompt=context.instructions,
-            user_text=context.user_text,
-            finish_reason=event.completion.finish_reason,
-        )
+        found = self._check(event.completion.content, context, finish_reason=event.completion.finish_reason)
         envelope = msgspec.structs.replace(event.envelope, output_verdict=_verdict(found))
         if not found.passed:
             return _blocked(envelope, event.completion, found)
         for arguments in _tool_arguments(event.completion):
-            in_call = check_output(arguments, system_prompt=context.instructions, user_text=context.user_text)
+            in_call = self._check(arguments, context)
             if not in_call.passed:
                 envelope = msgspec.structs.replace(envelope, output_verdict=_verdict(in_call))
                 return _blocked(envelope, event.completion, in_call)
@@ -76,6 +74,15 @@ class OutputStage:
 
     async def delivered(self, delivery: Delivery[Completed]) -> None:
         """Nothing to note: checking twice gives the same verdict."""
+
+    def _check(self, text: str, context: AnswerContext, *, finish_reason: str | None = None) -> OutputVerdict:
+        return check_output(
+            text,
+            system_prompt=context.instructions,
+            user_text=context.user_text,
+            policy=self._policy,
+            finish_reason=finish_reason,
+        )
 
     async def _remember(self, slot: CacheSlot, envelope: Envelope, completion: Completion) -> None:
         answer = CachedAnswer(

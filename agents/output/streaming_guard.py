@@ -14,7 +14,7 @@ import regex
 
 from agents.guardrail import pii
 from agents.guardrail.pii import PiiSpan
-from agents.guardrail.pii_patterns import CONTEXT_CHARS, HOLD
+from agents.guardrail.pii_patterns import CONTEXT_CHARS, hold
 from agents.output.prompt_leak import LeakTracker, ProtectedPrompt
 from agents.output.verdict import (
     DEFAULT_POLICY,
@@ -64,6 +64,7 @@ class StreamingGuard:
         held, found = _together(policy.banned) if policy.banned else ((), ())
         self._holds = (*held, *(rule.hold for rule in secret))
         self._finds = (*found, *(rule.compiled for rule in secret))
+        self._pii_hold = hold(policy.sought)
         self._leak = LeakTracker(prompt) if prompt is not None else None
         self._own = frozenset(pii.canonical(user_text[s.start : s.end]) for s in pii.find(user_text))
         self._text = ""  # as the model wrote it, from self._base on
@@ -147,11 +148,11 @@ class StreamingGuard:
         end = self._base + len(self._text)
         if final:
             return end
-        holds = [self._partial(hold, self._published) for hold in self._holds]
-        holds.append(self._partial(HOLD, self._pii_from))
+        holds = [self._partial(banned, self._published) for banned in self._holds]
+        holds.append(self._partial(self._pii_hold, self._pii_from))
         if self._leak is not None:
             holds.append(self._leak.hold_from())
-        return min((hold for hold in holds if hold is not None), default=end)
+        return min((place for place in holds if place is not None), default=end)
 
     def _partial(self, hold: "regex.Pattern[str]", start: int) -> int | None:
         match = hold.search(self._text, start - self._base, partial=True)
@@ -162,7 +163,7 @@ class StreamingGuard:
         start = self._pii_from - self._base
         if not _PII_SIGNS.search(self._text, start):
             return []
-        found = pii.select(self._masked, pii.candidates(self._text, start), start=start)
+        found = pii.select(self._masked, pii.candidates(self._text, start, self._policy.sought), start=start)
         return [PiiSpan(span.type, span.start + self._base, span.end + self._base) for span in found]
 
     def _blocks(self, spans: Iterable[PiiSpan], limit: int) -> Iterable[_Block]:

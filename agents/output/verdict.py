@@ -1,12 +1,15 @@
 """What the output check decides, and by which policy."""
 
+import hashlib
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 import regex
 
 from agents.guardrail.pii import PiiSpan
-from agents.guardrail.pii_patterns import NEVER, PiiType
+from agents.guardrail.pii_patterns import NEVER
+from streams.personal_data import PiiType
+from streams.settings import Settings
 
 Flag = Literal["refusal", "truncated", "empty"]
 
@@ -62,6 +65,27 @@ class OutputPolicy:
     redact_pii: frozenset[PiiType] = frozenset({"email", "credit_card", "ssn", "iban", "phone"})
     block_pii: frozenset[PiiType] = frozenset()
     leak_chars: int = 48
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return the policy of an installation."""
+        return cls(redact_pii=frozenset(settings.output_redact), block_pii=frozenset(settings.output_block))
+
+    @property
+    def sought(self) -> frozenset[PiiType]:
+        """The types that are looked for: those that count, and addresses, to take none for a number."""
+        return self.redact_pii | self.block_pii | {"ip"}
+
+    @property
+    def fingerprint(self) -> str:
+        """What differs between two policies that may judge an answer differently: 16 hex digits."""
+        parts = (
+            *(f"{rule.id} {rule.pattern}" for rule in self.banned),
+            *(f"redact {kind}" for kind in sorted(self.redact_pii)),
+            *(f"block {kind}" for kind in sorted(self.block_pii)),
+            f"leak {self.leak_chars}",
+        )
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 DEFAULT_POLICY = OutputPolicy()

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -28,12 +30,16 @@ class System:
     Args:
         folder: a fresh folder, so that no consumer group has committed anything.
         workers: worker processes.
+        environ: settings of its own, by the names of their variables.
     """
 
-    def __init__(self, folder: Path, *, workers: int) -> None:
+    def __init__(
+        self, folder: Path, *, workers: int, environ: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.home = Home(folder / "home")
         self._folder = folder
         self._workers = workers
+        self._settings = dict(environ)
         self._endpoints: Endpoints | None = None
 
     @property
@@ -96,10 +102,11 @@ class System:
         """Return our environment without the developer's own Headrace, with what the suite needs."""
         ours = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
         checkout = str(Path(__file__).parents[2])
-        return ours | {
+        needed = {
             "PYTHONPATH": os.pathsep.join(filter(None, (checkout, ours.get("PYTHONPATH")))),
             "HEADRACE_REPLY_TOPICS": f'["{REPLY_TOPIC}"]',
         }
+        return ours | needed | self._settings
 
     def worker_environ(self, instance_id: str) -> dict[str, str]:
         """Return what `headrace up` gives its workers, for one more of them."""

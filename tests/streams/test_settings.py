@@ -73,6 +73,7 @@ def test_everything_missing_is_named_at_once(environment: pytest.MonkeyPatch) ->
         ("HEADRACE_REPLY_TOPICS", "orders.replies", "must be valid JSON"),
         ("HEADRACE_REPLY_TOPICS", '{"a": 1}', "valid tuple"),
         ("HEADRACE_API_KEYS", "secret", "must be valid JSON"),
+        ("HEADRACE_OUTPUT_REDACT", '["email", "name"]', "'email', 'credit_card'"),
         ("HEADRACE_FALLBACK_MODELS", "gpt-4o", "must be valid JSON"),
     ],
 )

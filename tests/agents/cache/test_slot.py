@@ -39,6 +39,7 @@ CASE = st.fixed_dictionaries(PARTS)
 
 def slot_of(case: dict[str, Any], text: str = "the question") -> CacheSlot | None:
     case = dict(case)
+    checked_by = case.pop("checked_by", "")
     history, prompt, pii, vectors = (case.pop(name) for name in ("history", "prompt", "pii", "vectors"))
     tenant = case.pop("tenant")
     asked: dict[str, Any] = {"query": text}
@@ -49,7 +50,7 @@ def slot_of(case: dict[str, Any], text: str = "the question") -> CacheSlot | Non
     verdict = InputVerdict(passed=True, pii_types=("email",) if pii else ())
     made = envelope(chat(**case, **asked), tenant=tenant, input_verdict=verdict)
     ref = PromptRef(name=prompt[0], version=prompt[1]) if history is None else None
-    return cache_slot(made, messages, ref, vectors=vectors)
+    return cache_slot(made, messages, ref, vectors=vectors, checked_by=checked_by)
 
 
 def identity(case: dict[str, Any]) -> Any:
@@ -115,6 +116,7 @@ BASE: dict[str, Any] = {
         {"response_format": {"type": "json_object"}},
         {"pii": True},
         {"vectors": "minilm-2"},
+        {"checked_by": "a stricter policy"},
     ],
     ids="-".join,
 )

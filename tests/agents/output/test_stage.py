@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from agents.output.stage import BLOCKED_ANSWER, OutputStage
+from agents.output.verdict import DEFAULT_POLICY, OutputPolicy
 from agents.prompts.catalogue import PromptCatalogue
 from agents.stores.answer_cache import CachedAnswer
 from streams.errors import StoreUnavailable
 from streams.events import CacheSlot, Completed, Message, OutcomeReached, PromptRef, Status
+from streams.settings import Settings
 from streams.topics import COMPLETIONS, OUTCOMES
 from tests.fakes.envelopes import NOW, chat, completion, delivery, envelope, said
 
@@ -47,6 +49,7 @@ async def check(
     messages: tuple[Message, ...] | None = None,
     prompt: PromptRef | None = V2,
     slot: CacheSlot | None = SLOT,
+    policy: OutputPolicy = DEFAULT_POLICY,
     **fields: Any,
 ) -> OutcomeReached:
     asked = chat(**(request or {}))
@@ -56,7 +59,7 @@ async def check(
         completion=completion(content, **fields),
         cache_slot=slot,
     )
-    stage = OutputStage(PromptCatalogue(), cache, clock=lambda: NOW)  # type: ignore[arg-type]  # a fake
+    stage = OutputStage(PromptCatalogue(), cache, policy=policy, clock=lambda: NOW)  # type: ignore[arg-type]  # a fake
     given = delivery(event, topic=COMPLETIONS)
     (emit,) = await stage.handle(given)
     await stage.delivered(given)
@@ -243,3 +246,28 @@ async def test_a_cache_that_is_away_does_not_hold_up_the_answer(cache: KeptAnswe
     """Keeping it only saves work later."""
     cache.broken = True
     assert (await check(cache)).status is Status.ANSWERED
+
+
+def _settings(**given: Any) -> Settings:
+    """Settings of an installation that says nothing else."""
+    return Settings(kafka_bootstrap="k:1", redis_url="redis://r", clickhouse_url="http://c", **given)
+
+
+async def test_the_installations_policy_decides(cache: KeptAnswers) -> None:
+    """What settings say is redacted or blocks, in the answer and in the arguments of tool calls."""
+    lenient = OutputPolicy.from_settings(_settings(output_redact=("ssn",)))
+    strict = OutputPolicy.from_settings(_settings(output_block=("email",)))
+    passed = await check(cache, "Write to bob@example.com.", policy=lenient)
+    assert passed.completion is not None
+    assert passed.completion.content == "Write to bob@example.com."
+    blocked = await check(cache, "Write to bob@example.com.", policy=strict)
+    assert blocked.status is Status.BLOCKED
+    assert blocked.error is not None
+    assert blocked.error.code == "pii.email"
+    call = {
+        "id": "c",
+        "type": "function",
+        "function": {"name": "f", "arguments": '{"to": "bob@example.com"}'},
+    }
+    in_call = await check(cache, "", tool_calls=(call,), policy=strict)
+    assert in_call.status is Status.BLOCKED

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agents.output.prompt_leak import ProtectedPrompt
-from agents.output.rules import BANNED, BannedRule, OutputPolicy, OutputVerdict, check_output
+from agents.output.rules import BANNED, DEFAULT_POLICY, BannedRule, OutputPolicy, OutputVerdict, check_output
 from agents.output.streaming_guard import StreamingGuard
 
 SYSTEM_PROMPT = (
@@ -17,6 +17,8 @@ SYSTEM_PROMPT = (
 USER = "My address is own@example.org, phone 020 7946 0018."
 SECRET = "canary-71c"
 BLOCK_IP = OutputPolicy(block_pii=frozenset({"ip"}))
+MAIL_MAY_PASS = OutputPolicy(redact_pii=DEFAULT_POLICY.redact_pii - {"email"})
+ALL_MAY_PASS = OutputPolicy(redact_pii=frozenset())
 
 BANNED_SPANS = (
     "DROP TABLE", "delete \n\t table", "Truncate" + " " * 40 + "Table", "rm -rf /", "rm  -rf   /",
@@ -75,7 +77,7 @@ def whole(text: str, policy: OutputPolicy) -> OutputVerdict:
 @given(
     text=texts,
     cuts=st.lists(st.integers(0, 10_000), max_size=40),
-    policy=st.sampled_from((OutputPolicy(), BLOCK_IP)),
+    policy=st.sampled_from((OutputPolicy(), BLOCK_IP, MAIL_MAY_PASS, ALL_MAY_PASS)),
 )
 @example(text="a DROP" + " " * 30 + "TABLE b", cuts=list(range(60)), policy=OutputPolicy())
 @example(text="mail a@b.rm -rf / now", cuts=list(range(30)), policy=OutputPolicy())
@@ -84,6 +86,8 @@ def whole(text: str, policy: OutputPolicy) -> OutputVerdict:
 @example(text="not 8.8.8.8.5 nor 123-45-6789-1 x", cuts=list(range(40)), policy=BLOCK_IP)
 @example(text="6e40:4041:c617:e898:c11:40d2:c669:2eb4:x", cuts=list(range(50)), policy=BLOCK_IP)
 @example(text="call 434 14 557 or 434 14 558 x12", cuts=list(range(40)), policy=OutputPolicy())
+@example(text="555-123-4567@example.com x", cuts=list(range(40)), policy=MAIL_MAY_PASS)
+@example(text="a 123-45-6789.b@example.com x", cuts=list(range(40)), policy=MAIL_MAY_PASS)
 def test_chunking_changes_nothing(text: str, cuts: list[int], policy: OutputPolicy) -> None:
     """Every chunking gives the whole text's verdict, and what it releases is exactly that verdict's text."""
     expected = whole(text, policy)
@@ -189,3 +193,26 @@ def test_only_what_the_policy_bans_is_banned(
     expected = phrase if banned or text == SECRET else None
     assert verdict.rule == expected
     assert released + rest == ("a " if expected else f"a {text}, [REDACTED_SSN] ")
+
+
+def test_a_type_that_may_pass_is_neither_replaced_nor_waited_for() -> None:
+    """Where e-mail addresses may pass, the first word goes out at once; other data are still replaced."""
+    careful, lenient = guard(DEFAULT_POLICY), guard(MAIL_MAY_PASS)
+    assert careful.feed("Boiling") == ""
+    assert lenient.feed("Boiling") == "Boiling"
+    rest, verdict = lenient.finish(" by bob@example.com, card 4111 1111 1111 1111.")
+    assert rest == " by bob@example.com, card [REDACTED_CREDIT_CARD]."
+    assert [span.type for span in verdict.redactions] == ["credit_card"]
+
+
+def test_an_address_is_no_telephone_number_where_addresses_may_pass() -> None:
+    """Types that nothing is done about are still told apart from those that count."""
+    verdict = whole("server 192.168.100.200 answers", MAIL_MAY_PASS)
+    assert verdict.text == "server 192.168.100.200 answers"
+
+
+def test_policies_that_may_judge_differently_have_different_fingerprints() -> None:
+    """The cache keeps their answers apart by it."""
+    policies = (DEFAULT_POLICY, BLOCK_IP, MAIL_MAY_PASS, ALL_MAY_PASS, OutputPolicy(leak_chars=20))
+    assert len({policy.fingerprint for policy in policies}) == len(policies)
+    assert OutputPolicy().fingerprint == DEFAULT_POLICY.fingerprint
