@@ -20,6 +20,9 @@ from tests.analytics.reader_url import reader_url
 GLOBEX_KEY = "hr-acceptance-globex"
 """The API key of a second tenant."""
 
+SILENT_KEY = "hr-acceptance-silent"
+"""The API key of a tenant whose texts are not stored."""
+
 _START_TIMEOUT_S = 150
 _ROW_TIMEOUT_S = 20.0
 
@@ -134,7 +137,10 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     data_dir = tmp_path_factory.mktemp("system") / "home"
     # A breaker that opens for seconds would carry one test's faults into the next.
     environ["HEADRACE_BREAKER_THRESHOLD"] = "1000"
-    environ["HEADRACE_API_KEYS"] = json.dumps({GLOBEX_KEY: {"tenant": "globex"}})
+    environ["HEADRACE_API_KEYS"] = json.dumps(
+        {GLOBEX_KEY: {"tenant": "globex"}, SILENT_KEY: {"tenant": "silent"}}
+    )
+    environ["HEADRACE_TENANTS"] = json.dumps({"silent": {"store_text": False}})
     headrace("up", "--detach", data_dir=data_dir, environ=environ)
     try:
         running = System(Home(data_dir).endpoints(), data_dir)

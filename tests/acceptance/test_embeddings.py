@@ -27,33 +27,17 @@ pytestmark = pytest.mark.acceptance
 SMALL, LARGE, ADA = "text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002"
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system of its own: its books are audited, and a worker of it is killed."""
-    data_dir = tmp_path_factory.mktemp("embeddings") / "home"
-    environ = {"HEADRACE_BREAKER_THRESHOLD": "1000"}
-    headrace("up", "--detach", "--no-demo", data_dir=data_dir, environ=environ)
-    try:
-        system = System(Home(data_dir).endpoints(), data_dir)
-        with system.http:
-            yield system
-    finally:
-        headrace("down", data_dir=data_dir)
+@pytest.fixture(scope="module", autouse=True)
+def begun() -> str:
+    """When the first test of this module began."""
+    return now()
 
 
 @pytest.fixture
-def behaving(running: System) -> Iterator[System]:
-    """The running system, with providers that behave before and after the test."""
-    running.behave_well()
-    yield running
-    running.behave_well()
-
-
-@pytest.fixture
-def client(behaving: System) -> Iterator[OpenAI]:
+def client(healthy: System) -> Iterator[OpenAI]:
     """The client, without retries of its own."""
-    url = f"{behaving.endpoints.ingest}/v1"
-    with OpenAI(api_key=behaving.endpoints.api_key, base_url=url, max_retries=0, timeout=60) as sdk:
+    url = f"{healthy.endpoints.ingest}/v1"
+    with OpenAI(api_key=healthy.endpoints.api_key, base_url=url, max_retries=0, timeout=60) as sdk:
         yield sdk
 
 
@@ -77,10 +61,10 @@ def calls(system: System) -> int:
 
 @pytest.mark.parametrize(("model", "dimensions"), [(SMALL, 1536), (LARGE, 3072), (ADA, 1536)])
 def test_the_same_vectors_in_either_encoding(
-    client: OpenAI, behaving: System, model: str, dimensions: int
+    client: OpenAI, healthy: System, model: str, dimensions: int
 ) -> None:
     """As many as there are texts, of the model's length, nearest to its like; booked to the last digit."""
-    before, texts = calls(behaving), ["a mill at the river", "the river at a mill", unique("bread")]
+    before, texts = calls(healthy), ["a mill at the river", "the river at a mill", unique("bread")]
     floats = client.embeddings.create(model=model, input=texts, encoding_format="float")
     packed = client.embeddings.create(model=model, input=texts)
     assert vectors(floats).shape == (3, dimensions)
@@ -89,8 +73,8 @@ def test_the_same_vectors_in_either_encoding(
     assert one @ like > one @ other
     assert floats.usage.prompt_tokens == floats.usage.total_tokens > 0
 
-    items = billed(behaving, before)
-    rows = [behaving.row(extension(each)["request_id"]) for each in (floats, packed)]
+    items = billed(healthy, before)
+    rows = [healthy.row(extension(each)["request_id"]) for each in (floats, packed)]
     assert [row["model"] for row in rows] == [model] * 2
     assert [Decimal(row["cost_usd"]) for row in rows] == [Decimal(item["usd"]) for item in items]
     assert all(Decimal(row["cost_usd"]) > 0 for row in rows)
@@ -113,20 +97,20 @@ def test_the_most_of_the_longest(client: OpenAI) -> None:
     )
 
 
-def test_the_provider_sees_no_personal_data(client: OpenAI, behaving: System) -> None:
+def test_the_provider_sees_no_personal_data(client: OpenAI, healthy: System) -> None:
     """A vector is that of the redacted text, and the row says what was in it."""
     found = client.embeddings.create(
         model=SMALL, input=["Write to ann@example.com", "Write to [REDACTED_EMAIL]"]
     )
     first, second = vectors(found)
     assert np.array_equal(first, second)
-    row = behaving.row(extension(found)["request_id"])
+    row = healthy.row(extension(found)["request_id"])
     assert row["pii_types"] == ["email"]
 
 
-def test_errors_are_the_clients_own_classes(client: OpenAI, behaving: System) -> None:
+def test_errors_are_the_clients_own_classes(client: OpenAI, healthy: System) -> None:
     """Wrong input is refused before it costs anything; where the provider fails, no other model stands in."""
-    before, create = calls(behaving), client.embeddings.create
+    before, create = calls(healthy), client.embeddings.create
     with pytest.raises(openai.NotFoundError):
         create(model="gpt-4o", input="x")
     for wrong in (
@@ -139,21 +123,21 @@ def test_errors_are_the_clients_own_classes(client: OpenAI, behaving: System) ->
             create(model=SMALL, **wrong)
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="wrong").embeddings.create(model=SMALL, input="x")
-    behaving.behave(faults=[{"kind": "rate_limit", "rate": 1, "retry_after_s": 0.1}])
+    healthy.behave(faults=[{"kind": "rate_limit", "rate": 1, "retry_after_s": 0.1}])
     with pytest.raises(openai.RateLimitError) as limited:
         create(model=SMALL, input="x")
     assert limited.value.response.headers["retry-after"]
-    behaving.behave(faults=[{"kind": "hang", "rate": 1}])
+    healthy.behave(faults=[{"kind": "hang", "rate": 1}])
     with pytest.raises(openai.InternalServerError) as late:
         create(model=SMALL, input="x", extra_headers={"X-Headrace-Deadline-Ms": "1500"})
     assert late.value.status_code in (503, 504)
-    assert calls(behaving) >= before
+    assert calls(healthy) >= before
 
 
-def test_one_key_is_one_charge(client: OpenAI, behaving: System) -> None:
+def test_one_key_is_one_charge(client: OpenAI, healthy: System) -> None:
     """Sent twice at once and once more later, in other encodings: one call, the same vectors."""
-    before, headers = calls(behaving), {"Idempotency-Key": uuid.uuid4().hex}
-    behaving.behave(latency={"first_token_ms": 300})
+    before, headers = calls(healthy), {"Idempotency-Key": uuid.uuid4().hex}
+    healthy.behave(latency={"first_token_ms": 300})
 
     def ask(encoding: Any) -> Any:
         return client.embeddings.create(
@@ -169,15 +153,15 @@ def test_one_key_is_one_charge(client: OpenAI, behaving: System) -> None:
     assert np.array_equal(vectors(both[0]), vectors(both[1]))
     assert np.array_equal(vectors(both[0]), vectors(again))
     assert extension(again)["repeat"] is True
-    assert calls(behaving) == before + 1
+    assert calls(healthy) == before + 1
     with pytest.raises(openai.ConflictError):
         client.embeddings.create(model=SMALL, input="other", extra_headers=headers)
 
 
-def test_a_cancelled_request_is_booked(client: OpenAI, behaving: System) -> None:
+def test_a_cancelled_request_is_booked(client: OpenAI, healthy: System) -> None:
     """`DELETE` stops the call; what the provider bills for it is in the row."""
-    before = calls(behaving)
-    behaving.behave(latency={"first_token_ms": 20_000})
+    before = calls(healthy)
+    healthy.behave(latency={"first_token_ms": 20_000})
     raised: list[BaseException] = []
 
     def ask() -> None:
@@ -191,12 +175,12 @@ def test_a_cancelled_request_is_booked(client: OpenAI, behaving: System) -> None
     key = uuid.uuid4().hex
     thread = threading.Thread(target=ask)
     thread.start()
-    (request_id,) = wait_for(lambda: _running(behaving), 20)
-    assert behaving.http.delete(f"/v1/requests/{request_id}").status_code == 202
+    (request_id,) = wait_for(lambda: _running(healthy), 20)
+    assert healthy.http.delete(f"/v1/requests/{request_id}").status_code == 202
     thread.join(timeout=30)
     assert [type(fault) for fault in raised] == [openai.ConflictError]
-    row = behaving.row(request_id)
-    (item,) = wait_for(lambda: billed(behaving, before), 10)
+    row = healthy.row(request_id)
+    (item,) = wait_for(lambda: billed(healthy, before), 10)
     assert (row["status"], Decimal(row["cost_usd"])) == ("cancelled", Decimal(item["usd"]))
 
 
@@ -212,17 +196,17 @@ def _running(system: System) -> list[str]:
     ]
 
 
-def test_a_client_that_leaves_can_cancel(client: OpenAI, behaving: System) -> None:
+def test_a_client_that_leaves_can_cancel(client: OpenAI, healthy: System) -> None:
     """By the header that chat has; the call is stopped, and what it cost is booked."""
-    before = calls(behaving)
-    behaving.behave(latency={"first_token_ms": 20_000})
+    before = calls(healthy)
+    healthy.behave(latency={"first_token_ms": 20_000})
     with pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=1.5).embeddings.create(
             model=SMALL, input=unique("never mind"), extra_headers={"X-Headrace-On-Disconnect": "cancel"}
         )
-    (item,) = wait_for(lambda: billed(behaving, before), 20)
+    (item,) = wait_for(lambda: billed(healthy, before), 20)
     (row,) = wait_for(
-        lambda: behaving.sql(
+        lambda: healthy.sql(
             "SELECT r.status AS status, r.cost_usd AS cost_usd FROM llm_calls AS c "
             "JOIN requests AS r USING (request_id) WHERE c.call_id = {id:String}",
             id=item["client_request_id"],
@@ -232,7 +216,7 @@ def test_a_client_that_leaves_can_cancel(client: OpenAI, behaving: System) -> No
     assert (row["status"], Decimal(row["cost_usd"])) == ("cancelled", Decimal(item["usd"]))
 
 
-def test_over_kafka_as_over_http(client: OpenAI, behaving: System) -> None:
+def test_over_kafka_as_over_http(client: OpenAI, healthy: System) -> None:
     """Any producer gets the vectors, once a key; what is not a request is a dead letter, and answered."""
     body = {"inputs": ["over kafka", "twice"], "model": SMALL, "user_id": "k", "tenant": "default"}
     name = uuid.uuid4().hex
@@ -242,17 +226,17 @@ def test_over_kafka_as_over_http(client: OpenAI, behaving: System) -> None:
         ("llm.embeddings.v1", f"{name}-none".encode(), body | {"inputs": []}, []),
         ("llm.embeddings.v1", f"{name}-model".encode(), body | {"model": "gpt-4o"}, []),
     ]
-    before = calls(behaving)
-    produce(behaving, records)
-    found = wait_for(lambda: _answered(behaving, name), 30)
+    before = calls(healthy)
+    produce(healthy, records)
+    found = wait_for(lambda: _answered(healthy, name), 30)
     expected = vectors(client.embeddings.create(model=SMALL, input=body["inputs"]))  # type: ignore[arg-type]
     made = found["embeddings"]
     numbers = np.frombuffer(base64.b64decode(made["vectors"]), dtype="<f4")
     assert np.array_equal(numbers.reshape(made["count"], made["dimensions"]), expected)
-    assert calls(behaving) == before + 2  # the first record, and the comparison
-    refused = wait_for(lambda: _answered(behaving, f"{name}-model"), 30)
+    assert calls(healthy) == before + 2  # the first record, and the comparison
+    refused = wait_for(lambda: _answered(healthy, f"{name}-model"), 30)
     assert refused["error"]["code"] == "model_not_found"
-    letters = json.loads(headrace("dlq", "list", "--json", data_dir=behaving.data_dir))
+    letters = json.loads(headrace("dlq", "list", "--json", data_dir=healthy.data_dir))
     assert f"{name}-none" in json.dumps(letters)
 
 
@@ -262,30 +246,30 @@ def _answered(system: System, request_id: str) -> dict[str, Any] | None:
     return found if response.is_success and "cost_usd" in found else None
 
 
-def test_a_killed_workers_call_is_booked_and_the_books_balance(client: OpenAI, behaving: System) -> None:
+def test_a_killed_workers_call_is_booked_and_the_books_balance(client: OpenAI, healthy: System) -> None:
     """Kill -9 while calls are made: each is answered, each call is in the books, and ledger = invoice."""
-    since, before = now(), calls(behaving)
-    behaving.behave(latency={"first_token_ms": 2_000})
+    since, before = now(), calls(healthy)
+    healthy.behave(latency={"first_token_ms": 2_000})
     with ThreadPoolExecutor(6) as pool:
         asked = [
             pool.submit(client.embeddings.create, model=SMALL, input=unique(f"kill {number}"))
             for number in range(6)
         ]
-        assert wait_for(lambda: len(_running(behaving)) == 6, 20)
+        assert wait_for(lambda: len(_running(healthy)) == 6, 20)
         time.sleep(0.5)  # until the provider has them all, and has answered none
-        worker = {row.role: row for row in Home(behaving.data_dir).status().processes}["worker-0"]
+        worker = {row.role: row for row in Home(healthy.data_dir).status().processes}["worker-0"]
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGKILL)
         found = [each.result(timeout=90) for each in asked]
     assert all(vectors(each).shape == (1, 1536) for each in found)
-    behaving.behave_well()
+    healthy.behave_well()
 
-    code, report = audit(behaving, since, "--wait", "90")
+    code, report = audit(healthy, since, "--wait", "90")
     assert (code, breaking(report)) == (0, {})
     figures = report["figures"]
     assert (figures["accepted"], figures["answered"]) == (6, 6)
     assert figures["orphaned_calls"] >= 1
-    invoiced = sum(Decimal(item["usd"]) for item in billed(behaving, before))
+    invoiced = sum(Decimal(item["usd"]) for item in billed(healthy, before))
     assert Decimal(figures["ledger_usd"]) == invoiced
 
 
@@ -294,8 +278,8 @@ def test_the_models_are_listed(client: OpenAI) -> None:
     assert {SMALL, LARGE, ADA, "gpt-4o"} <= {model.id for model in client.models.list()}
 
 
-def test_the_whole_books_balance(behaving: System) -> None:
+def test_the_whole_books_balance(healthy: System, begun: str) -> None:
     """After everything that the tests above did to the system."""
-    code, report = audit(behaving, "1h", "--wait", "60")
+    code, report = audit(healthy, begun, "--wait", "60")
     assert (code, breaking(report)) == (0, {})
     assert report["figures"]["accepted"] > 10

@@ -4,36 +4,17 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from redis import Redis
 
-from headrace.up.home import Home
-from tests.acceptance.conftest import System, clean_environ, headrace, unique, wait_for
+from tests.acceptance.conftest import SILENT_KEY, System, clean_environ, headrace, unique, wait_for
 
 pytestmark = pytest.mark.acceptance
 
 _RUNS_OUT_S = 30.0
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system of its own: what one of its tenants writes is not stored."""
-    data_dir = tmp_path_factory.mktemp("private") / "home"
-    environ = {
-        "HEADRACE_TENANTS": json.dumps({"silent": {"store_text": False}}),
-        "HEADRACE_API_KEYS": json.dumps({"silent-key": {"tenant": "silent"}}),
-    }
-    headrace("up", "--detach", "--no-demo", data_dir=data_dir, environ=environ)
-    try:
-        system = System(Home(data_dir).endpoints(), data_dir)
-        with system.http:
-            yield system
-    finally:
-        headrace("down", data_dir=data_dir)
 
 
 def erase(system: System, user: str, *options: str) -> tuple[int, dict[str, Any]]:
@@ -120,20 +101,20 @@ def sums(system: System) -> list[dict[str, Any]]:
     )
 
 
-def test_one_of_two_users_is_forgotten(running: System) -> None:
+def test_one_of_two_users_is_forgotten(healthy: System) -> None:
     """In ClickHouse, in Redis, over HTTP; the other one is untouched, every sum is, and the books balance."""
     since = datetime.now(UTC).isoformat()
     ann, bob = f"ann-{uuid.uuid4().hex}", f"bob-{uuid.uuid4().hex}"
-    hers, his = ask(running, ann, 3), ask(running, bob, 2)
-    wait_for(lambda: named_in_clickhouse(running, ann).get("rollup_users_1d"), 60)
-    answers = {each: running.http.get(f"/v1/requests/{each}").json() for each in (*hers, *his)}
+    hers, his = ask(healthy, ann, 3), ask(healthy, bob, 2)
+    wait_for(lambda: named_in_clickhouse(healthy, ann).get("rollup_users_1d"), 60)
+    answers = {each: healthy.http.get(f"/v1/requests/{each}").json() for each in (*hers, *his)}
     assert all(answers[each]["content"] for each in hers)
-    before = sums(running)
-    named = named_in_clickhouse(running, bob)
+    before = sums(healthy)
+    named = named_in_clickhouse(healthy, bob)
 
-    code, plan = erase(running, ann, "--dry-run")
+    code, plan = erase(healthy, ann, "--dry-run")
     assert (code, plan["verdict"], plan["requests"]) == (0, "planned", 3)
-    code, report = erase(running, ann)
+    code, report = erase(healthy, ann)
     assert (code, report["verdict"], report["under_way"]) == (0, "erased", 0), report
     assert {place["name"]: place["found"] for place in report["places"] if place["found"]} == {
         "payloads_raw": 3,
@@ -144,53 +125,53 @@ def test_one_of_two_users_is_forgotten(running: System) -> None:
         "cached answers": 3,
     }
 
-    assert forgotten_in_clickhouse(running, ann)
+    assert forgotten_in_clickhouse(healthy, ann)
     texts = [str(answers[each]["content"]) for each in hers]
-    assert named_in_redis(running, ann, *texts) == []
+    assert named_in_redis(healthy, ann, *texts) == []
     for request_id in hers:
-        body = running.http.get(f"/v1/requests/{request_id}").json()
+        body = healthy.http.get(f"/v1/requests/{request_id}").json()
         assert (body["status"], body["content"], body["error"]["code"]) == ("answered", "", "erased")
         assert body["cost_usd"] == answers[request_id]["cost_usd"]
-        assert running.row(request_id)["user_id"] == report["pseudonym"]
-    assert sums(running) == before
-    assert named_in_clickhouse(running, bob) == named
-    assert {each: running.http.get(f"/v1/requests/{each}").json() for each in his} == {
+        assert healthy.row(request_id)["user_id"] == report["pseudonym"]
+    assert sums(healthy) == before
+    assert named_in_clickhouse(healthy, bob) == named
+    assert {each: healthy.http.get(f"/v1/requests/{each}").json() for each in his} == {
         each: answers[each] for each in his
     }
 
-    assert erase(running, ann)[1]["places"] == [place | {"found": 0} for place in report["places"]]
-    headrace("audit", "--since", since, "--wait", str(_RUNS_OUT_S), data_dir=running.data_dir)
+    assert erase(healthy, ann)[1]["places"] == [place | {"found": 0} for place in report["places"]]
+    headrace("audit", "--since", since, "--wait", str(_RUNS_OUT_S), data_dir=healthy.data_dir)
 
 
-def test_a_request_that_runs_while_its_user_is_erased(running: System) -> None:
+def test_a_request_that_runs_while_its_user_is_erased(healthy: System) -> None:
     """It was accepted before: its sender gets the answer, and then nobody has it any more."""
     ann = f"ann-{uuid.uuid4().hex}"
-    running.behave(latency={"first_token_ms": 4_000})
+    healthy.behave(latency={"first_token_ms": 4_000})
     try:
         body = {"query": unique("What is slow?"), "user_id": ann}
-        accepted = running.http.post("/v1/requests", json=body)
+        accepted = healthy.http.post("/v1/requests", json=body)
         assert accepted.status_code == 202, accepted.text
         request_id = accepted.json()["request_id"]
-        code, report = erase(running, ann)
+        code, report = erase(healthy, ann)
     finally:
-        running.behave_well()
+        healthy.behave_well()
     assert (code, report["verdict"], report["requests"]) == (0, "erased", 1), report
-    assert running.http.get(f"/v1/requests/{request_id}").json()["content"] == ""
-    assert running.row(request_id)["user_id"] == report["pseudonym"]
-    assert forgotten_in_clickhouse(running, ann)
-    assert named_in_redis(running, ann) == []
+    assert healthy.http.get(f"/v1/requests/{request_id}").json()["content"] == ""
+    assert healthy.row(request_id)["user_id"] == report["pseudonym"]
+    assert forgotten_in_clickhouse(healthy, ann)
+    assert named_in_redis(healthy, ann) == []
 
 
-def test_a_tenant_s_texts_are_not_stored_where_it_says_so(running: System) -> None:
+def test_a_tenant_s_texts_are_not_stored_where_it_says_so(healthy: System) -> None:
     """Neither in ClickHouse nor in the log record on its way there."""
     question = unique("What is silence?")
-    response = running.http.post(
+    response = healthy.http.post(
         "/v1/chat",
         json={"query": question, "user_id": "u"},
-        headers={"Authorization": "Bearer silent-key"},
+        headers={"Authorization": f"Bearer {SILENT_KEY}"},
     )
     assert response.status_code == 200, response.text
-    row = running.row(response.headers["x-request-id"])
+    row = healthy.row(response.headers["x-request-id"])
     assert row["tenant"] == "silent"
-    kept = running.sql("SELECT count() AS n FROM payloads WHERE tenant = 'silent'")
+    kept = healthy.sql("SELECT count() AS n FROM payloads WHERE tenant = 'silent'")
     assert int(kept[0]["n"]) == 0
