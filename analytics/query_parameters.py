@@ -5,24 +5,21 @@ over as text in UTC with six decimals, because the client library cuts a `dateti
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from streams.errors import InputError
 from streams.models import MODELS, PRICE_VERSION
+from streams.moments import FIRST, parse_moment, utc
 
 #: The one type of an instant; it says its zone, so that the server's own does not matter.
 INSTANT = "DateTime64(6, 'UTC')"
 #: (price version, model, input, cached input, output): US dollars per million tokens.
 PRICES = "Array(Tuple(String, String, Decimal(18, 9), Decimal(18, 9), Decimal(18, 9)))"
 
-_AGE = re.compile(r"(\d{1,9})\s*([smhdw])")
-_AGE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 #: The last day that ClickHouse's `Date` holds: no row is accepted later.
 _LAST = datetime(2149, 6, 6, tzinfo=UTC)
 #: The longest text; the longest id is 256 characters.
@@ -44,6 +41,7 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
         doc: what it means, and its unit.
         low: the least value, where there is one.
         high: the greatest value, where there is one.
+        choices: the words that it may be, where there are such.
     """
 
     name: str
@@ -52,6 +50,7 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     doc: str
     low: float | None = None
     high: float | None = None
+    choices: tuple[str, ...] = ()
 
     def value(self, given: object, now: datetime) -> Any:
         """Return what ClickHouse is given.
@@ -69,6 +68,10 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
             raise WrongParameter(
                 f"{self.name}: {_shown(given)} is not {_EXPECTED[self.type]}", param=self.name
             ) from fault
+        if self.choices and value not in self.choices:
+            raise WrongParameter(
+                f"{self.name} must be one of {', '.join(self.choices)}, not {_shown(given)}", param=self.name
+            )
         if not self._allows(value):
             raise WrongParameter(
                 f"{self.name} must be {self.low:g} to {self.high:g}, not {_shown(given)}", param=self.name
@@ -100,19 +103,8 @@ def instant(given: object, now: datetime) -> datetime:
     Raises:
         ValueError: it is none of these.
     """
-    if isinstance(given, datetime):
-        at = given
-    else:
-        text = str(given).strip()
-        age = _AGE.fullmatch(text)
-        if text == "now":
-            at = now
-        elif age:
-            at = max(now - timedelta(**{_AGE_UNITS[age[2]]: int(age[1])}), _FIRST)
-        else:
-            at = datetime.fromisoformat(text)
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    return min(max(at, _FIRST), _LAST)
+    at = utc(given) if isinstance(given, datetime) else parse_moment(str(given), now=now)
+    return min(max(at, FIRST), _LAST)
 
 
 def check_window(values: Mapping[str, Any]) -> None:

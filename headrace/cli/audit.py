@@ -1,11 +1,10 @@
 """`headrace audit`: what became of every accepted request."""
 
 import asyncio
-import re
 import sys
 import time
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -21,13 +20,12 @@ from headrace.cli.console import fail, out, progress
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
 from headrace.up.home import Home
 from streams.errors import HeadraceError
+from streams.moments import parse_moment
 from streams.settings import Settings
 
 _EXIT_CODES = {Verdict.BALANCED: 0, Verdict.UNBALANCED: 1, Verdict.OPEN: 3}
 _UNREACHABLE = 2
 _POLL_S = 1.0
-_AGO = re.compile(r"(\d{1,9})\s*([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -100,11 +98,8 @@ def _window(since: str, until: str | None, now: datetime) -> Window:
 
 
 def _milliseconds(text: str, now: datetime, option: str) -> int:
-    ago = _AGO.fullmatch(text.strip())
-    with suppress(ValueError, OverflowError):
-        at = now - timedelta(**{_UNITS[ago[2]]: int(ago[1])}) if ago else datetime.fromisoformat(text)
-        # A time without a zone is the operator's own.
-        return max(int(at.timestamp() * 1000), 0)
+    with suppress(ValueError):
+        return max(int(parse_moment(text, now=now).timestamp() * 1000), 0)
     raise typer.BadParameter(
         f"{option} {text!r} is neither a time (2026-11-21T08:00Z) nor an age (90s, 30m, 2h, 1d)"
     )

@@ -1,16 +1,14 @@
 """Which dead letters are meant."""
 
-import re
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import datetime
 
 import msgspec
 
 from headrace.dlq.letters import Letter
 from headrace.dlq.standing import Standing, State
 from streams.errors import InputError
-
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_AGO = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
+from streams.moments import FIRST, parse_moment
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,21 +47,13 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def moment(text: str, *, now: datetime) -> datetime:
-    """Return the time that `text` names: ``90s``, ``30m``, ``2h`` or ``7d`` ago, or an ISO 8601 time.
-
-    An ISO time without an offset is UTC.
+    """Return the time that `text` names: see `parse_moment`.
 
     Raises:
         InputError: it is neither, or lies before 1970.
     """
-    ago = _AGO.fullmatch(text)
-    if ago:
-        return datetime.fromtimestamp(max(0.0, now.timestamp() - int(ago[1]) * _UNITS_S[ago[2]]), UTC)
-    try:
-        at = datetime.fromisoformat(text)
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        if at.timestamp() >= 0:
+    with suppress(ValueError):
+        at = parse_moment(text, now=now)
+        if at >= FIRST:
             return at
-    except (ValueError, OverflowError):
-        pass
     raise InputError(f"{text!r} is no time: write 90s, 30m, 2h or 7d (ago), or 2026-11-21T08:00:00Z")

@@ -1,0 +1,48 @@
+"""Times as people and programs write them: ages, ISO 8601, `now`."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+_AGE = re.compile(r"(\d{1,9})\s*([smhdw])", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""The earliest time that is meant: an age that reaches further back ends here."""
+
+
+def parse_moment(text: str, *, now: datetime) -> datetime:
+    """Return the time that a text names, in UTC.
+
+    Args:
+        text: `now`, an age such as `90s`, `30m`, `24h`, `7d` or `2w`, or a time in ISO 8601. A time without a
+            zone is UTC, as all times in Kafka and in the tables are.
+        now: what ages are counted from; it has a zone.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    text = text.strip()
+    if text == "now":
+        return now.astimezone(UTC)
+    age = _AGE.fullmatch(text)
+    if age is None:
+        return utc(datetime.fromisoformat(text))
+    try:
+        return max(now.astimezone(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])}), FIRST)
+    except OverflowError:
+        return FIRST
+
+
+def utc(at: datetime) -> datetime:
+    """Return a time in UTC; one without a zone is UTC already.
+
+    Raises:
+        ValueError: in UTC it would be before year 1, or after 9999.
+    """
+    if at.tzinfo is None:
+        return at.replace(tzinfo=UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as fault:
+        raise ValueError(f"{at} is out of range") from fault
