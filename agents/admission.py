@@ -104,14 +104,13 @@ def open_envelope(
     record: Record, request: Requested, *, reply_to: ReplyAddress, default_deadline_ms: int
 ) -> Envelope:
     """Return the envelope that the request travels in."""
-    accepted_at = _accepted_at(record, request)
     return Envelope(
         request_id=request_id_of(record, request) or record.address,
         tenant=request.tenant or DEFAULT_TENANT,
         user_id=request.user_id,
         tier=request.tier or DEFAULT_TIER,
         session_id=request.session_id,
-        accepted_at=accepted_at,
+        accepted_at=accepted_at(record, request),
         deadline_at=deadline_of(record, request, default_deadline_ms=default_deadline_ms),
         request=as_chat(request),
         reply_to=reply_to,
@@ -141,7 +140,7 @@ def as_chat(request: Requested) -> ChatRequested:
 def deadline_of(record: Record, request: Requested, *, default_deadline_ms: int) -> datetime:
     """Return the request's deadline. A replay has the same time, counted from when it was replayed."""
     replayed_at_ms = record.again.replayed_at_ms
-    begin = _accepted_at(record, request) if replayed_at_ms is None else instant(replayed_at_ms)
+    begin = accepted_at(record, request) if replayed_at_ms is None else instant(replayed_at_ms)
     return begin + timedelta(milliseconds=request.deadline_ms or default_deadline_ms)
 
 
@@ -162,8 +161,11 @@ def renewed(event: Event, record: Record, *, default_deadline_ms: int) -> Event:
     return msgspec.structs.replace(event, envelope=again)
 
 
-def _accepted_at(record: Record, request: Requested) -> datetime:
-    """Nobody can have accepted a request after its record was written: no deadline lies further off."""
+def accepted_at(record: Record, request: Requested) -> datetime:
+    """Return when a request was accepted: as it says, but never after its record was written.
+
+    Nobody can have accepted it later, and no deadline lies further off.
+    """
     written_at = record.written_at
     return min(request.accepted_at or written_at, written_at)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from analytics.access import Scope
 from analytics.catalogue import Catalogue, Query
+from analytics.query_counts import QueryCounts
 from analytics.query_slots import QuerySlots
 from analytics.reader import Question
 from analytics.reader_faults import QueryFault, Reason
@@ -60,12 +61,18 @@ class AnalystDesk:
         catalogue: what may be asked.
         reader: asks ClickHouse; None where no read-only user is configured.
         slots: how many are asked at once.
+
+    Attributes:
+        catalogue: what may be asked.
+        slots: how many are asked at once.
+        counts: how many were asked, and what came of them.
     """
 
     def __init__(self, catalogue: Catalogue, reader: Asking | None, slots: QuerySlots) -> None:
         self.catalogue = catalogue
+        self.slots = slots
+        self.counts = QueryCounts()
         self._reader = reader
-        self._slots = slots
 
     def prepare(self, name: str, given: Mapping[str, str], scope: Scope, output: ResultFormat) -> Prepared:
         """Check a question.
@@ -95,6 +102,11 @@ class AnalystDesk:
             QueryFault: there is no answer; its reason says what to do.
             ClickHouseUnavailable: ClickHouse cannot be reached.
         """
+        async with self.counts.counted(prepared.query.name), self._ask(prepared) as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def _ask(self, prepared: Prepared) -> AsyncIterator[Answering]:
         if self._reader is None:
             raise QueryFault(
                 Reason.MISCONFIGURED, "HEADRACE_CLICKHOUSE_READER_URL is not set: see docs/analytics-api.md"
@@ -106,7 +118,7 @@ class AnalystDesk:
             output_format=prepared.output.clickhouse,
             format_settings=prepared.output.settings,
         )
-        async with self._slots.hold(prepared.tenant), self._reader.ask(question) as answer:
+        async with self.slots.hold(prepared.tenant), self._reader.ask(question) as answer:
             yield answer
 
     async def close(self) -> None:

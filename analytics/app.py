@@ -5,10 +5,15 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from analytics.alerts.status import WatchStatus
 from analytics.api import queries
 from analytics.api.asking import Analysts
+from analytics.api.compression import Compression
 from analytics.api.health import Ping, health_router
+from analytics.api.live import live_router
 from analytics.api.openapi import describe_queries
+from analytics.api.page import page_router
+from analytics.live.pipeline import LivePipeline
 from analytics.status import SinkStatus
 from streams.serving.fault_handlers import answer_faults
 from streams.serving.frame import RequestFrame
@@ -18,7 +23,13 @@ _EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "Content-Disposition")
 
 
 def create_app(
-    status: SinkStatus, ping: Ping, analysts: Analysts | None = None, *, cors_origins: Sequence[str] = ()
+    status: SinkStatus,
+    ping: Ping,
+    analysts: Analysts | None = None,
+    *,
+    watch: WatchStatus | None = None,
+    live: LivePipeline | None = None,
+    cors_origins: Sequence[str] = (),
 ) -> FastAPI:
     """Return the app.
 
@@ -26,6 +37,8 @@ def create_app(
         status: what the sink says about itself.
         ping: asks ClickHouse for an answer; raises `ClickHouseUnavailable` where there is none.
         analysts: what analysts' questions are answered with; None for health alone.
+        watch: what the watcher has seen; None where nobody watches.
+        live: says what the pipeline does now; None where nobody may ask.
         cors_origins: from where browsers may ask.
     """
     app = FastAPI(
@@ -34,10 +47,13 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(health_router(status, ping))
+    app.include_router(health_router(status, ping, watch))
     if analysts is not None:
         app.state.analysts = analysts
         app.include_router(queries.router)
+        app.include_router(page_router())
+        if live is not None:
+            app.include_router(live_router(live))
         describe_queries(app, analysts.desk.catalogue)
     answer_faults(app, described_at="/openapi.json")
     if cors_origins:
@@ -48,6 +64,7 @@ def create_app(
             allow_headers=_ALLOWED_HEADERS,
             expose_headers=_EXPOSED_HEADERS,
         )
+    app.add_middleware(Compression)
     # The last one added is the outermost: it sees preflights too.
     app.add_middleware(RequestFrame, logger="analytics.access")
     return app

@@ -7,14 +7,16 @@ writes exactly the same batch again and ClickHouse recognises it.
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from itertools import takewhile
-from typing import Self
+from typing import Self, TypeVar
 
 import msgspec
 
 from analytics.rows import TABLES, RequestRows, Row, Table
+
+K = TypeVar("K")
 
 _RANGE = re.compile(r"(\d{1,19})-(\d{1,19})")
 
@@ -187,6 +189,24 @@ class PartitionBuffer:
             if size >= self._limits.bytes:
                 return count
         return min(len(self._records), self._limits.rows)
+
+
+def enough(buffers: Mapping[K, PartitionBuffer], *, limit_bytes: int) -> set[K]:
+    """Return those of the buffers that are to be given no more for now.
+
+    Those that are full; and when all together hold `limit_bytes`, everyone but the one that holds most. That
+    one goes on until it is full, so that at the limit there is always a whole batch to write: were all of
+    them to stop half full, each would wait out the time that a batch may take to fill.
+
+    The buffers hold at most `limit_bytes` and what one batch may have, and a read on top; a range that is to
+    be replayed counts extra, because it must be completed.
+    """
+    full = {key for key, buffer in buffers.items() if buffer.full}
+    if sum(buffer.size_bytes for buffer in buffers.values()) < limit_bytes:
+        return full
+    waiting = {key for key, buffer in buffers.items() if buffer.interruptible}
+    growing = max(waiting, key=lambda key: buffers[key].size_bytes, default=None) if not full else None
+    return waiting - {growing}
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):

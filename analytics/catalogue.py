@@ -15,6 +15,7 @@ import msgspec
 
 from analytics.query_header import GROUPS, Column, parse
 from analytics.query_parameters import Parameter, WrongParameter, check_window
+from analytics.query_parts import load_parts
 from streams.errors import InputError
 
 __all__ = ["Bound", "Catalogue", "Column", "Parameter", "Query", "UnknownQuery", "WrongParameter"]
@@ -105,9 +106,10 @@ class Catalogue:
         """
         source = folder if folder is not None else files("analytics") / "queries"
         found: dict[str, Query] = {}
+        parts = load_parts()
         for file in source.iterdir():
             if file.name.endswith(".sql"):
-                header = parse(file.name, file.read_text("utf-8"))
+                header = parse(file.name, file.read_text("utf-8"), parts)
                 name = file.name.removesuffix(".sql")
                 found[name] = Query(name=name, **msgspec.structs.asdict(header))
         return cls(found)

@@ -54,6 +54,9 @@ _DATA_ERRORS = frozenset(
 #: to its own deduplication.
 _INSERT_SETTINGS: Mapping[str, object] = {"async_insert": 0, "insert_deduplicate": 1}
 
+#: The share of a statement's time that an insert may wait for other replicas.
+_QUORUM_SHARE = 0.8
+
 
 def leave_out_data_frames() -> None:
     """Let the client library believe that pandas and pyarrow are not installed.
@@ -80,9 +83,28 @@ class ClickHouse:
         database: the database that unqualified names mean; None for the user's default.
         timeout_s: how long one statement may take.
         threads: how many statements may run at once.
+        cluster: the cluster of replicas that the tables are on, and the server is one of; empty: there is one
+            server. Statements are not changed by it.
+        quorum: on a cluster, how many replicas must have a row before it counts as stored: a number, or
+            ``auto`` for the majority.
     """
 
-    def __init__(self, url: str, *, database: str | None, timeout_s: float, threads: int = 4) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        database: str | None,
+        timeout_s: float,
+        threads: int = 4,
+        cluster: str = "",
+        quorum: str = "auto",
+    ) -> None:
+        self.cluster = cluster
+        self.insert_settings = dict(_INSERT_SETTINGS)
+        if cluster:
+            # One that has not reached them in time is tried again under the same token, and waits for them.
+            waited_ms = int(timeout_s * 1000 * _QUORUM_SHARE)
+            self.insert_settings |= {"insert_quorum": quorum, "insert_quorum_timeout": waited_ms}
         self._url = url
         self._database = database
         self._timeout_s = timeout_s
@@ -143,14 +165,13 @@ class ClickHouse:
     def _insert(
         self, client: Client, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], token: str
     ) -> None:
-        try:
-            client.insert(
-                table,
-                rows,
-                column_names=columns,
-                column_types=self._types(client, table, columns),
-                settings={**_INSERT_SETTINGS, "insert_deduplication_token": token},
-            )
+        types = self._types(client, table, columns)
+        settings = {**self.insert_settings, "insert_deduplication_token": token}
+        # The client library's own record of an insert refers to itself. It would keep the rows, tens of MiB,
+        # until Python looks for cycles: this list of them we can empty.
+        handed = list(rows)
+        try:  # nothing but the insert: a fault of ours must not look like one of the rows
+            client.insert(table, handed, column_names=columns, column_types=types, settings=settings)
         except (ArithmeticError, TypeError, ValueError, AttributeError) as fault:  # the encoder's
             raise RowsRefused(f"{table}: a value does not fit its column: {fault}") from fault
         except ClickHouseError as fault:
@@ -158,6 +179,8 @@ class ClickHouse:
                 raise RowsRefused(f"{table}: {fault}") from fault
             self._layouts.pop((table, tuple(columns)), None)  # the table may have changed
             raise
+        finally:
+            handed.clear()
 
     def _types(self, client: Client, table: str, columns: Sequence[str]) -> Sequence[ClickHouseType]:
         layout = (table, tuple(columns))

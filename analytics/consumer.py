@@ -2,20 +2,24 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from analytics.batches import Limits
 from streams.errors import KafkaUnavailable
+from streams.kafka_clients import stop_client
 
 log = structlog.get_logger(__name__)
 
 GROUP = "headrace.analytics"
 
 FETCH_WAIT_MS = 50
+_POLL_RECORDS = 2_000
+_NOWHERE = TopicPartition("", 0)
 _FETCH_BYTES_PER_PARTITION = 1024 * 1024  # a larger record still comes, alone
 _SESSION_TIMEOUT_MS = 6_000  # a replica that died is replaced after this; one that restarts rejoins at once
 _HEARTBEAT_MS = 1_000
@@ -26,7 +30,8 @@ class SinkConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How the sink reads.
 
     `buffer_bytes` bounds the records that wait in memory, over all partitions; `batch` when they are
-    written. `instance_id` is the replica's stable name in the group.
+    written. `instance_id` is the replica's stable name in the group; `fetch_wait_ms` how long a broker keeps
+    a fetch that it has nothing to answer with.
     """
 
     bootstrap: str
@@ -36,6 +41,7 @@ class SinkConfig(msgspec.Struct, frozen=True, kw_only=True):
     group: str = GROUP
     buffer_bytes: int = 16 * 1024 * 1024
     kafka_timeout_s: float = 15.0
+    fetch_wait_ms: int = FETCH_WAIT_MS
 
 
 async def start_consumer(config: SinkConfig) -> AIOKafkaConsumer:
@@ -58,7 +64,7 @@ async def start_consumer(config: SinkConfig) -> AIOKafkaConsumer:
         heartbeat_interval_ms=_HEARTBEAT_MS,
         rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
         max_partition_fetch_bytes=_FETCH_BYTES_PER_PARTITION,
-        fetch_max_wait_ms=FETCH_WAIT_MS,
+        fetch_max_wait_ms=config.fetch_wait_ms,
     )
     try:
         await asyncio.wait_for(consumer.start(), config.kafka_timeout_s)
@@ -68,26 +74,38 @@ async def start_consumer(config: SinkConfig) -> AIOKafkaConsumer:
     return consumer
 
 
-def silence_s(consumer: AIOKafkaConsumer) -> float:
-    """Return how long no broker has answered a fetch, in seconds; 0 where nothing is being read.
+async def fetch(
+    consumer: AIOKafkaConsumer, wanted: Collection[TopicPartition]
+) -> dict[TopicPartition, list[ConsumerRecord]]:
+    """Return what has come of the wanted partitions, after `FETCH_WAIT_MS` at the latest.
 
-    In an outage aiokafka retries by itself and its polls just stay empty, which looks like an idle topic.
+    What was fetched of others waits for them to be wanted again, and no more of them is fetched meanwhile.
+    Pausing them would throw it away, to be fetched once more. It is to be called even while nothing is
+    wanted: a consumer that does not ask is put out of its group.
+
+    Raises:
+        KafkaError: what aiokafka cannot put right itself.
     """
-    reading = consumer.assignment() - consumer.paused()
-    answers = [at for where in reading if (at := consumer.last_poll_timestamp(where)) is not None]
+    # Asked for no partitions, aiokafka takes it for all of them.
+    found: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(
+        *(wanted or (_NOWHERE,)), timeout_ms=FETCH_WAIT_MS, max_records=_POLL_RECORDS
+    )
+    return found
+
+
+def silence_s(consumer: AIOKafkaConsumer) -> float:
+    """Return how long no broker has answered a fetch, in seconds; 0 where none has answered yet.
+
+    In an outage aiokafka retries by itself and its polls just stay empty, which looks like an idle topic. It
+    grows as well while nothing is asked for.
+    """
+    answers = [
+        at for where in consumer.assignment() if (at := consumer.last_poll_timestamp(where)) is not None
+    ]
     return max(time.time() - max(answers) / 1000, 0.0) if answers else 0.0
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer, *, timeout_s: float) -> None:
-    """Disconnect, whatever state the broker is in; a static member does not leave its group by that.
-
-    In a task of its own, because aiokafka lets the cancellation of its inner tasks escape from `stop`
-    when no broker answers, which our caller would take for its own.
-    """
-    stopping = asyncio.create_task(consumer.stop())
-    await asyncio.wait((stopping,), timeout=timeout_s)
-    if not stopping.done():
-        stopping.cancel()
-        log.warning("sink.stop_failed", error=f"the consumer did not stop within {timeout_s:g} s")
-    elif stopping.cancelled() or stopping.exception() is not None:
-        log.warning("sink.stop_failed", error="no broker answered")
+    """Disconnect, whatever state the broker is in; a static member does not leave its group by that."""
+    if (fault := await stop_client(consumer, timeout_s=timeout_s)) is not None:
+        log.warning("sink.stop_failed", error=fault)

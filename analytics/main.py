@@ -15,11 +15,16 @@ from fastapi import FastAPI
 
 from analytics.alerts.status import WatchStatus
 from analytics.analyst_service import analysts_of_settings
+from analytics.api.budgets import budgets_router
 from analytics.api.metrics import metrics_router
 from analytics.app import create_app
 from analytics.batches import Limits
+from analytics.budgets import ConfiguredBudgets
 from analytics.clickhouse import ClickHouse, leave_out_data_frames
 from analytics.consumer import SinkConfig
+from analytics.feedback.status import FeedbackStatus
+from analytics.feedback.wiring import read_feedback
+from analytics.live.pipeline import connected_pipeline
 from analytics.patience import ended, patiently, unless_stopped
 from analytics.retention import Retention
 from analytics.rollup_job import keep_rollups_fresh
@@ -38,7 +43,7 @@ from streams.topics import LOGS
 
 log = structlog.get_logger(__name__)
 
-#: Decoded, a batch takes about five times its bytes, and two are in hand at once.
+#: Three batches are in hand at once, two of them as rows, which take twice the bytes again (measured).
 _BATCH_BYTES = 8 * 1024 * 1024
 
 #: How long rows may wait for others under load, in seconds. Analysts' reports and the watcher's windows are
@@ -79,10 +84,19 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     status = SinkStatus()
     probe = ClickHouse(settings.clickhouse_url, database=None, timeout_s=_PROBE_TIMEOUT_S, threads=1)
-    watch_status = WatchStatus()
+    watch_status, feedback_status = WatchStatus(), FeedbackStatus()
     analysts = analysts_of_settings(settings)
-    app = create_app(status, partial(probe.execute, "SELECT 1"), analysts, cors_origins=settings.cors_origins)
-    app.include_router(metrics_router(status, watch_status))
+    live = connected_pipeline(settings.kafka_bootstrap, status, watch_status)
+    app = create_app(
+        status,
+        partial(probe.execute, "SELECT 1"),
+        analysts,
+        watch=watch_status,
+        live=live,
+        cors_origins=settings.cors_origins,
+    )
+    app.include_router(metrics_router(status, watch_status, feedback_status, analysts.desk))
+    app.include_router(budgets_router(ConfiguredBudgets(settings.daily_budgets)))
     server = _Server(_http_config(app))
     with _listen(settings.analytics_host, settings.analytics_port) as listener:
         http = asyncio.create_task(server.serve(sockets=[listener]))
@@ -92,12 +106,15 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         watcher.add_done_callback(_tell_if_dead)
         rollups = asyncio.create_task(_rollups(settings, status, stop), name="rollups")
         rollups.add_done_callback(_tell_if_dead)
+        feedback = asyncio.create_task(_feedback(settings, status, feedback_status, stop), name="feedback")
+        feedback.add_done_callback(_tell_if_dead)
         try:
             await asyncio.wait((http, sink), return_when=asyncio.FIRST_COMPLETED)
         finally:  # whichever ended, for whatever reason, the other one ends too
             stop.set()
             server.should_exit = True
-            await asyncio.wait((http, sink, watcher, rollups))
+            await asyncio.wait((http, sink, watcher, rollups, feedback))
+            await live.close()
             await analysts.desk.close()
             await probe.close()
         http.result()
@@ -177,13 +194,32 @@ async def _rollups(settings: Settings, status: SinkStatus, stop: asyncio.Event) 
         await clickhouse.close()
 
 
+async def _feedback(
+    settings: Settings, status: SinkStatus, feedback_status: FeedbackStatus, stop: asyncio.Event
+) -> None:
+    """Turn feedback into scores, once the schema is there. Whatever becomes of it, the sink goes on."""
+    if not await unless_stopped(stop, status.schema_applied()):
+        return
+    clickhouse = _connect(settings, database=settings.clickhouse_database)
+    try:
+        await read_feedback(settings, clickhouse, feedback_status, stop)
+    finally:
+        await clickhouse.close()
+
+
 def _tell_if_dead(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (fault := task.exception()) is not None:
         log.error("analytics.task_died", task=task.get_name(), exc_info=fault)
 
 
 def _connect(settings: Settings, *, database: str | None) -> ClickHouse:
-    return ClickHouse(settings.clickhouse_url, database=database, timeout_s=settings.clickhouse_timeout_s)
+    return ClickHouse(
+        settings.clickhouse_url,
+        database=database,
+        timeout_s=settings.clickhouse_timeout_s,
+        cluster=settings.clickhouse_cluster,
+        quorum=settings.clickhouse_insert_quorum,
+    )
 
 
 def _sink_config(settings: Settings) -> SinkConfig:

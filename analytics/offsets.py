@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -10,6 +9,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.errors import KafkaUnavailable
+from streams.kafka_clients import stop_client
 
 
 class CommittedOffsets:
@@ -40,11 +40,10 @@ class CommittedOffsets:
             raise KafkaUnavailable(f"cannot read the offsets of {self._group}: {fault!r}") from fault
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Disconnect, whatever state the broker is in."""
         if self._admin is not None:
             admin, self._admin = self._admin, None
-            with suppress(KafkaError, TimeoutError, OSError):  # it is being given up anyway
-                await asyncio.wait_for(admin.close(), self._timeout_s)
+            await stop_client(admin, timeout_s=self._timeout_s)
 
     async def _read(self, partitions: list[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
         if self._admin is None:

@@ -3,9 +3,8 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from analytics.status import SinkStatus
 from streams.errors import TransientFault
 
 T = TypeVar("T")
@@ -13,6 +12,16 @@ T = TypeVar("T")
 _FIRST_S = 0.2
 _LONGEST_S = 5.0
 _CANCEL_AGAIN_S = 2.0
+
+
+class SaysWhatIsAway(Protocol):
+    """What tells the outside how a process is doing: `analytics.status.SinkStatus`, for one."""
+
+    def failed(self, dependency: str, error: str) -> None:
+        """Note that a dependency did not answer."""
+
+    def recovered(self, dependency: str) -> None:
+        """Note that a dependency answered."""
 
 
 def delay_s(attempt: int, luck: float) -> float:
@@ -24,7 +33,7 @@ def delay_s(attempt: int, luck: float) -> float:
     return longest * (0.5 + luck / 2)
 
 
-async def patiently(call: Callable[[], Awaitable[T]], *, dependency: str, status: SinkStatus) -> T:
+async def patiently(call: Callable[[], Awaitable[T]], *, dependency: str, status: SaysWhatIsAway) -> T:
     """Return what `call` returns, after as many tries as it takes.
 
     There is no last try: giving up would lose what is to be stored. `status` says meanwhile what is away.

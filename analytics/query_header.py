@@ -8,17 +8,22 @@
     -- column: model [name] | the model that answered
     -- column: cost_usd [USD] | what the requests cost
 
-A parameter without ``= default`` must be given; `since`, `until` and `tenant` need no line. Every parameter
-is used in the SQL, with the type that is stated, and the SQL uses no other.
+A parameter without ``= default`` must be given (`analytics.query_comment` has its whole form); `since`,
+`until` and `tenant` need no line. Every parameter is used in the SQL, with the type that is stated, and the
+SQL uses no other. ``-- part: whole_hours`` lets the statement begin with that file of `query_parts/`, and
+takes over what the file says and takes.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
 
-from analytics.query_parameters import STANDARD, TYPES, Parameter, parse_range
+from analytics import query_comment
+from analytics.query_comment import NAME, Fields
+from analytics.query_parameters import STANDARD, Parameter
+from analytics.query_parts import Part, joined
 from streams.errors import ConfigurationError
 
 #: What the queries are sorted by, in the order in which they are listed.
@@ -32,24 +37,18 @@ GROUPS = (
     "experiments",
     "traffic",
     "request",
+    "page",
 )
 
 #: What a column may hold. `share` is a part of one, from 0 to 1; `name` is a text.
 UNITS = frozenset({
     "USD", "ms", "s", "tokens", "tokens/s", "requests", "calls", "executions", "users", "rows", "count",
-    "share", "ratio", "cosine", "score", "name", "id", "text", "flag", "day", "time",
+    "share", "ratio", "cosine", "score", "measure", "name", "id", "text", "flag", "day", "time",
 })  # fmt: skip
 
-_NAME = r"[a-z][a-z0-9_]*"
-_FIELD = re.compile(r"-- (title|group|description|parameter|column): (\S.*)")
-_CONTINUATION = re.compile(r"--     (\S.*)")
-_PARAMETER = re.compile(
-    rf"(?P<name>{_NAME}) (?P<type>\S.*?)"
-    r"(?: (?P<range>-?[\d.]+?\.\.-?[\d.]+))?"
-    r"(?: = (?P<default>\S.*?))? \| (?P<doc>\S.*)"
-)
-_COLUMN = re.compile(rf"(?P<name>{_NAME}) \[(?P<unit>[^\]]+)\] \| (?P<doc>\S.*)")
-_PLACEHOLDER = re.compile(rf"\{{({_NAME}):([^{{}}]+)\}}")
+_KEYS = frozenset({"title", "group", "description", "part", "parameter", "column"})
+_COLUMN = re.compile(rf"(?P<name>{NAME}) \[(?P<unit>[^\]]+)\] \| (?P<doc>\S.*)")
+_PLACEHOLDER = re.compile(rf"\{{({NAME}):([^{{}}]+)\}}")
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,82 +73,52 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     sql: str
 
 
-def parse(file: str, text: str) -> Header:
+def parse(file: str, text: str, parts: Mapping[str, Part] | None = None) -> Header:
     """Return what a query file says.
 
     Args:
         file: its name, for messages.
         text: its content.
+        parts: what it may begin with, by name.
 
     Raises:
         ConfigurationError: it is not in the format above, or its SQL uses other parameters than it states.
     """
-    lines = text.splitlines()
-    end = next((place for place, line in enumerate(lines) if not line.startswith("--")), len(lines))
     try:
-        header = _header(list(_fields(lines[:end])), "\n".join(lines[end:]).strip())
+        fields, sql = query_comment.split(text, _KEYS)
+        header = _header(fields, sql, _parts(fields, parts or {}))
         _check_placeholders(header)
     except ValueError as fault:
         raise ConfigurationError(f"analytics/queries/{file}: {fault}") from fault
     return header
 
 
-def _fields(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield each field with its whole text."""
-    key, text = "", ""
-    for line in lines:
-        begins, goes_on = _FIELD.fullmatch(line), _CONTINUATION.fullmatch(line)
-        if begins:
-            if key:
-                yield key, text
-            key, text = begins[1], begins[2]
-        elif goes_on and key:
-            text += " " + goes_on[1]
-        else:
-            raise ValueError(f"{line!r} is neither a field nor the rest of one")
-    if key:
-        yield key, text
+def _parts(fields: Fields, known: Mapping[str, Part]) -> list[Part]:
+    names = [text for key, text in fields if key == "part"]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"there is no part {name!r} in analytics/query_parts")
+    return [known[name] for name in names]
 
 
-def _header(fields: list[tuple[str, str]], sql: str) -> Header:
+def _header(fields: Fields, sql: str, parts: list[Part]) -> Header:
     if not sql or ";" in sql:
         raise ValueError("there must be one statement, without a semicolon")
-    group = _only(fields, "group")
+    group = query_comment.only(fields, "group")
     if group not in GROUPS:
         raise ValueError(f"group {group!r} is none of {', '.join(GROUPS)}")
     columns = tuple(_column(text) for key, text in fields if key == "column")
     if not columns:
         raise ValueError("there is no column")
+    taken_over = [parameter for part in parts for parameter in part.parameters]
+    texts = [query_comment.only(fields, "description"), *(part.description for part in parts)]
     return Header(
-        title=_only(fields, "title"),
+        title=query_comment.only(fields, "title"),
         group=group,
-        description=_only(fields, "description"),
-        parameters=_with_standard([_parameter(text) for key, text in fields if key == "parameter"]),
+        description=" ".join(texts),
+        parameters=_with_standard([*taken_over, *query_comment.parameters(fields)]),
         columns=_unique(columns, "column"),
-        sql=sql,
-    )
-
-
-def _only(fields: list[tuple[str, str]], key: str) -> str:
-    texts = [text for name, text in fields if name == key]
-    if len(texts) != 1:
-        raise ValueError(f"there must be one {key}")
-    return texts[0]
-
-
-def _parameter(text: str) -> Parameter:
-    match = _PARAMETER.fullmatch(text)
-    if match is None or match["type"] not in TYPES:
-        raise ValueError(f"parameter {text!r} must be: name Type [low..high] [= default] | what it is")
-    low, high = parse_range(match["range"])
-    default = match["default"]
-    return Parameter(
-        name=match["name"],
-        type=match["type"],
-        default="" if default == "''" else default,
-        doc=match["doc"],
-        low=low,
-        high=high,
+        sql=joined(sql, parts),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from streams.errors import InputError
-from streams.models import MODELS, PRICE_VERSION
+from streams.models import PRICE_VERSION, PRICED_MODELS
 from streams.moments import FIRST, parse_moment, utc
 
 #: The one type of an instant; it says its zone, so that the server's own does not matter.
@@ -160,7 +160,7 @@ def _prices(given: object, now: datetime) -> list[tuple[Any, ...]]:
             model.cached_input_usd_per_million,
             model.output_usd_per_million,
         )
-        for model in MODELS.values()
+        for model in PRICED_MODELS.values()
     ]
 
 

@@ -56,10 +56,21 @@ class QuerySlots:
         self._free = asyncio.Semaphore(running)
         self._running = running
         self._present = 0
+        self._held = 0
         self._most = running + waiting
         self._most_per_tenant = max(1, running - 1) + waiting_per_tenant
         self._wait_s = wait_s
         self._shares: dict[str, _Share] = {}
+
+    @property
+    def running(self) -> int:
+        """How many queries run."""
+        return self._held
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return self._present - self._held
 
     @asynccontextmanager
     async def hold(self, tenant: str) -> AsyncIterator[None]:
@@ -82,6 +93,8 @@ class QuerySlots:
                     await stack.enter_async_context(self._free)
             except TimeoutError:
                 raise self._refusal(own=own) from None
+            self._held += 1
+            stack.callback(self._release)
             yield
 
     def _enter(self, tenant: str) -> _Share:
@@ -99,6 +112,9 @@ class QuerySlots:
         share.present -= 1
         if not share.present:
             del self._shares[tenant]
+
+    def _release(self) -> None:
+        self._held -= 1
 
     def _refusal(self, *, own: bool) -> TooManyQueries:
         whose = "of yours " if own else ""

@@ -32,6 +32,10 @@ _ERROR_BYTES: Final = 16 * 1024
 _TABLES_FRESH_S: Final = 60.0
 _OUR_OWN_TIMEOUT_S: Final = 5.0
 
+#: Every sort key says which partition a row is in, so that no row of one replaces a row of another: FINAL may
+#: look at each partition alone, and reads a closed day, which is one part (migration 0014), as it stands.
+_PARTITIONS_ALONE: Final = {"do_not_merge_across_partitions_select_final": "1"}
+
 _READ_ONLY: Final = "SELECT getSetting('readonly') AS readonly"
 
 
@@ -159,6 +163,7 @@ class Reader:
         await self._require_only_reading()
         settings = {
             **self._limits.settings(),
+            **_PARTITIONS_ALONE,
             **question.format_settings,
             "cancel_http_readonly_queries_on_client_close": "1",
         }

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from analytics.clickhouse import ClickHouse
+from analytics.rollups import ROLLUPS
 from analytics.status import Clock, utc_now
 from streams.errors import ClickHouseUnavailable
 from streams.settings import TenantRules
@@ -51,17 +52,7 @@ KEPT_TABLES = (
     KeptTable(name="llm_calls_raw"),
     KeptTable(name="scores_raw"),
     KeptTable(name="requests_raw"),
-    *(
-        KeptTable(name=name, column="day", is_day=True)
-        for name in (
-            "rollup_users_1d",
-            "rollup_requests_1h",
-            "rollup_stages_1h",
-            "rollup_calls_1h",
-            "rollup_cost_1d",
-            "rollup_quality_1d",
-        )
-    ),
+    *(KeptTable(name=rollup.table, column="day", is_day=True) for rollup in ROLLUPS),
 )
 
 
@@ -129,7 +120,8 @@ class Retention:
         for row in due:
             await self._clickhouse.execute(
                 f"ALTER TABLE {table.name} DELETE IN PARTITION ID '{row['partition']}' WHERE {condition} "
-                "SETTINGS mutations_sync = 2",
+                # Of this server: another replica that is away does it when it is back.
+                "SETTINGS mutations_sync = 1",
                 parameters,
             )
             log.info("retention.deleted", table=table.name, partition=row["partition"], rows=row["n"])

@@ -11,9 +11,8 @@ processes may do it at once without a lock. Whichever swaps in last, its rows te
 the next run of anyone puts right what was computed from an older one. Staging tables have names of their own
 each time, so that a statement that was given up and still runs in the server writes where nobody reads.
 
-On a cluster: the tables may be `Replicated…` in a database with the engine `Replicated`, which hands on every
-statement made here; block numbers and `REPLACE PARTITION` are the same on all replicas. A sharded raw table
-needs one process a shard.
+On a cluster a staging table is on one replica only, and what is swapped in goes to the others. One that is
+behind catches up before it looks (`analytics.rollup_sources.read_partitions`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,16 +23,17 @@ from uuid import uuid4
 import msgspec
 import structlog
 
+from analytics.cluster import create_staging
 from analytics.rollup_sources import (
     DayVersions,
     Partitions,
     Source,
-    Statements,
     first_day,
     partition_of,
     read_partitions,
 )
 from analytics.rollups import ROLLUPS, Rollup
+from analytics.statements import Statements
 from analytics.status import Clock, utc_now
 from streams.errors import ClickHouseUnavailable
 
@@ -223,7 +223,7 @@ class RollupRefresher:
             await self._clickhouse.execute(f"ALTER TABLE {table} DROP PARTITION ID '{partition}'")
             return
         try:
-            await self._clickhouse.execute(f"CREATE TABLE {staging} AS {table}")
+            await create_staging(self._clickhouse, staging, like=table)
             await self._clickhouse.execute(
                 f"INSERT INTO {staging}\n{due.rollup.sql}\n"
                 f"SETTINGS max_execution_time = {self._statement_s:.0f}",

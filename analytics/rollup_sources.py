@@ -2,33 +2,43 @@
 
 The obvious way, to look for rows whose `ingested_at` is later than that of the last run, loses rows: the
 sink stamps a batch before it inserts it, and where ClickHouse was away to that replica the insert may come
-hours later than the stamp. So time is left out of it. ClickHouse numbers the blocks that it writes, and a
-merged part keeps the range of the numbers that are in it: the highest number in a partition changes with
-every insert into it, and with nothing else. Mutations (a user is erased) rewrite one part after the other:
-the highest number of one tells that it has begun, the lowest data version of a part that it has ended.
+hours later than the stamp. So time is left out of it. There are two looks, a cheap one and a close one.
 
-That is all for tables with daily partitions. Where a partition is a month, its changed number says that one
-of its days has changed, and the count of the day's rows and a hash of their `ingested_at` say which. A merge
-that drops replaced rows changes these figures without changing the day's content: such a day is computed
-once more, and comes out the same.
+The cheap one: a partition is as it was while its parts have the same files. That is known without reading
+any row, and does not change where a mutation (a user is erased) has nothing to do: such parts are renamed,
+and keep their files.
+
+The close one, where that has changed: what was stored, how many rows there are of the day, and how often they
+were changed in place since (`revision`). What was stored is the highest block number, which changes with
+every insert; or, where a partition is a month, of each day a hash over its rows' `ingested_at`. A merge that
+drops replaced rows changes these figures without changing the day's content: such a day is computed once
+more, and comes out the same. A mutation of ours changes them for the days of the rows that it has touched,
+and no others: it deletes rows, or counts up `revision` (`REVISE`). Any other mutation was written by hand,
+and nothing says which rows it has changed: it makes every day of the table due, when it is seen first and
+once more when it is done.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Any, Protocol
+from typing import Self
 
 import msgspec
 
+from analytics.cluster import catch_up_wholly
+from analytics.statements import Statements
+
 #: Versions of partitions, by table and partition id.
 Partitions = Mapping[str, Mapping[str, str]]
+
+#: The assignment that belongs into every `ALTER TABLE … UPDATE` of rows that rollups are made of.
+REVISE = "revision = revision + 1"
 
 _PARTITIONS = """
 SELECT
     table,
     partition_id,
     max(max_block_number) AS block,
-    min(data_version) AS mutated,
-    max(toUInt64OrZero(arrayElement(splitByChar('_', name), 5))) AS mutation
+    lower(hex(sum(cityHash64(min_block_number, max_block_number, hash_of_all_files)))) AS files
 FROM system.parts
 WHERE active AND rows > 0
     AND database = currentDatabase()
@@ -37,25 +47,36 @@ WHERE active AND rows > 0
 GROUP BY table, partition_id
 """
 
-_DAYS_OF_MONTH = """
-SELECT
-    toDate(accepted_at) AS day,
-    count() AS records,
-    sum(intHash64(toUnixTimestamp64Micro(ingested_at))) AS digest
+_BY_HAND = f"""
+SELECT table, lower(hex(sum(cityHash64(mutation_id, is_done)))) AS mutations
+FROM system.mutations
+WHERE database = currentDatabase()
+    AND has({{tables:Array(String)}}, table)
+    AND NOT match(command, '^[(]?DELETE ')
+    AND position(command, '{REVISE}') = 0
+GROUP BY table
+"""  # noqa: S608  # a constant of our own
+
+_DAYS = """
+SELECT _partition_id AS partition, count() AS records, sum(revision) AS revisions
 FROM {table:Identifier}
-WHERE toYYYYMM(accepted_at) = {month:UInt32}
-GROUP BY day
+WHERE _partition_id IN {partitions:Array(String)}
+GROUP BY partition
 """
 
+_DAYS_OF_MONTHS = """
+SELECT
+    _partition_id AS partition,
+    toDate(accepted_at) AS day,
+    count() AS records,
+    sum(revision) AS revisions,
+    sum(intHash64(toUnixTimestamp64Micro(ingested_at))) AS digest
+FROM {table:Identifier}
+WHERE _partition_id IN {partitions:Array(String)}
+GROUP BY partition, day
+"""
 
-class Statements(Protocol):
-    """What runs statements: `analytics.clickhouse.ClickHouse`."""
-
-    async def execute(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Run a statement that returns nothing."""
-
-    async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Run a query and return its rows, each by column name."""
+_PARTITIONS_A_QUERY = 200  # their ids travel in the URL
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,17 +97,51 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 async def read_partitions(clickhouse: Statements, tables: Sequence[str]) -> Partitions:
     """Return the version of each partition of `tables` that has rows.
 
+    On a cluster a replica may be behind. It would take what another one has computed for older than what it
+    has itself, and put older figures in its place; so it catches up first.
+
     Raises:
-        ClickHouseUnavailable: there was no answer.
+        ClickHouseUnavailable: there was no answer, or the replica is still behind.
     """
+    await catch_up_wholly(clickhouse, tables)
+    # Before the parts: a mutation that begins in between is seen the next time.
+    rows = await clickhouse.query(_BY_HAND, {"tables": list(tables)})
+    by_hand = {row["table"]: row["mutations"] for row in rows}
     found: dict[str, dict[str, str]] = {table: {} for table in tables}
     for row in await clickhouse.query(_PARTITIONS, {"tables": list(tables)}):
-        found[row["table"]][row["partition_id"]] = f"{row['block']}.{row['mutated']}.{row['mutation']}"
+        table = row["table"]
+        version = _PartitionVersion(
+            block=str(row["block"]), by_hand=by_hand.get(table, ""), files=row["files"]
+        )
+        found[table][row["partition_id"]] = version.text
     return found
 
 
+class _PartitionVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a partition without reading it.
+
+    Attributes:
+        block: the highest block number in it.
+        by_hand: the mutations of the table that are not ours; empty where there are none.
+        files: of all its parts.
+    """
+
+    block: str
+    by_hand: str
+    files: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.block}.{self.by_hand}.{self.files}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        block, by_hand, files = text.split(".")
+        return cls(block=block, by_hand=by_hand, files=files)
+
+
 class DayVersions:
-    """The versions of days. Of a month they are read once, for all the rollups of one run.
+    """The versions of days. They are read once, for all the rollups of one run.
 
     Args:
         clickhouse: a connection to the database.
@@ -96,7 +151,7 @@ class DayVersions:
     def __init__(self, clickhouse: Statements, partitions: Partitions) -> None:
         self._clickhouse = clickhouse
         self._partitions = partitions
-        self._months: dict[tuple[str, str], dict[date, str]] = {}
+        self._read: dict[tuple[str, str], dict[date, str]] = {}
 
     async def of(self, source: Source, partitions: Iterable[str]) -> dict[date, str]:
         """Return the version of each day in some of the source's partitions.
@@ -104,25 +159,29 @@ class DayVersions:
         Raises:
             ClickHouseUnavailable: there was no answer.
         """
+        # Those that have no rows any more are left out.
+        wanted = [each for each in partitions if each in self._partitions[source.table]]
+        missing = [each for each in wanted if (source.table, each) not in self._read]
+        for begin in range(0, len(missing), _PARTITIONS_A_QUERY):
+            await self._look(source, missing[begin : begin + _PARTITIONS_A_QUERY])
         days: dict[date, str] = {}
-        for partition in partitions:
-            version = self._partitions[source.table].get(partition)
-            if version is None:  # it has no rows any more
-                continue
-            if source.monthly:
-                days |= await self._month(source.table, partition, version)
-            else:
-                days[first_day(partition)] = version
+        for partition in wanted:
+            days |= self._read[source.table, partition]
         return days
 
-    async def _month(self, table: str, month: str, version: str) -> dict[date, str]:
-        known = self._months.get((table, month))
-        if known is None:
-            _, _, mutations = version.partition(".")
-            rows = await self._clickhouse.query(_DAYS_OF_MONTH, {"table": table, "month": int(month)})
-            known = {row["day"]: f"{row['records']}.{row['digest']}.{mutations}" for row in rows}
-            self._months[table, month] = known
-        return known
+    async def _look(self, source: Source, partitions: Sequence[str]) -> None:
+        table = source.table
+        sql = _DAYS_OF_MONTHS if source.monthly else _DAYS
+        rows = await self._clickhouse.query(sql, {"table": table, "partitions": list(partitions)})
+        self._read |= {(table, partition): {} for partition in partitions}
+        for row in rows:
+            at = row["partition"]
+            known = _PartitionVersion.parse(self._partitions[table][at])
+            stored = f"{row['digest']:x}" if source.monthly else known.block
+            version = f"{stored}.{row['records']}.{row['revisions']}"
+            if known.by_hand:
+                version = f"{version}.{known.by_hand}"
+            self._read[table, at][row["day"] if source.monthly else first_day(at)] = version
 
 
 def first_day(partition_id: str) -> date:

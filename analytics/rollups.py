@@ -48,4 +48,6 @@ ROLLUPS = (
     Rollup(name="cost_1d", source=REQUESTS),
     Rollup(name="users_1d", source=REQUESTS),
     Rollup(name="quality_1d", source=SCORES),
+    Rollup(name="latency_1h", source=REQUESTS),
+    Rollup(name="stage_latency_1h", source=STAGES),
 )

@@ -2,8 +2,8 @@
 
 A row that replaces another with the same sort key only hides it until they are merged, perhaps for ever. A
 mutation rewrites the columns (or leaves out the rows) in every part, merged or not. It leaves sort key and
-`ingested_at` as they are, so what arrives again still replaces the same row. The rollups notice it
-(`analytics.rollup_sources`) and compute the days anew; so only partitions with rows of the user are touched.
+`ingested_at` as they are, so what arrives again still replaces the same row. The rollups notice which days
+had rows of the user (`analytics.rollup_sources`), and compute those anew.
 """
 
 import asyncio
@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 
 from analytics.clickhouse import ClickHouse
+from analytics.cluster import all_caught_up, catch_up, unfinished_mutations
+from analytics.rollup_sources import REVISE
 from streams.erasures import Subject
 from streams.errors import ClickHouseUnavailable
 from streams.events import Erasure
@@ -35,21 +37,21 @@ class UserTable(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     text: bool = False
-    anonymise: str = "user_id = {pseudonym:String}"
+    anonymise: str = f"user_id = {{pseudonym:String}}, {REVISE}"
 
 
 #: In the order of a deletion: requests last, because they say which rows of `stages_raw` are the user's. So a
 #: deletion that was interrupted finds the rest when it is run again.
 USER_TABLES = (
     UserTable(name="payloads_raw", text=True),
-    UserTable(name="scores_raw", anonymise="user_id = {pseudonym:String}, comment = ''"),
+    UserTable(name="scores_raw", anonymise=f"user_id = {{pseudonym:String}}, comment = '', {REVISE}"),
     UserTable(name="llm_calls_raw"),
     UserTable(
         name="requests_raw",
         # As `analytics.anonymising.anonymised` does it.
         anonymise=(
             "user_id = {pseudonym:String}, session_id = '', "
-            "error = if(error IS NULL, NULL, toString(error_code))"
+            f"error = if(error IS NULL, NULL, toString(error_code)), {REVISE}"
         ),
     ),
 )
@@ -69,11 +71,12 @@ _OF_REQUESTS = f"tenant = {{tenant:String}} AND request_id IN ({_THEIR_REQUESTS}
 
 
 class _Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be done with the rows of a table that fulfil a condition."""
+    """What is to be done with the rows of a table that fulfil a condition, perhaps one about other tables."""
 
     table: str
     command: str
     condition: str
+    looks_elsewhere: bool = False
 
 
 class RowEraser:
@@ -103,19 +106,27 @@ class RowEraser:
         """Erase every row of the user that the erasure covers. Doing it again changes nothing."""
         parameters = parameters_of(subject, erasure)
         for change in _changes(erasure):
-            for partition in await self._partitions(change, parameters):
-                await self._clickhouse.execute(
-                    f"ALTER TABLE {change.table} {change.command} IN PARTITION ID '{partition}' "
-                    # Not deterministic: a subquery. Its rows are the same on each replica, nothing is added.
-                    f"WHERE {change.condition} "
-                    "SETTINGS mutations_sync = 0, allow_nondeterministic_mutations = 1",
-                    parameters,
-                )
+            partitions = await self._partitions(change, parameters)
+            if partitions and change.looks_elsewhere:
+                await all_caught_up(self._clickhouse, [table.name for table in USER_TABLES])
+            for partition in partitions:
+                await self._clickhouse.execute(self._mutation(change, partition), parameters)
             await self._finished(change.table)
+
+    def _mutation(self, change: _Change, partition: str) -> str:
+        # One server goes on by itself, and tells. Another replica has perhaps not even heard of it.
+        sync = 2 if self._clickhouse.cluster else 0
+        return (
+            f"ALTER TABLE {change.table} {change.command} IN PARTITION ID '{partition}' "
+            # Not deterministic: a subquery. Its rows are the same on each replica, nothing is added.
+            f"WHERE {change.condition} "
+            f"SETTINGS mutations_sync = {sync}, allow_nondeterministic_mutations = 1"
+        )
 
     async def any_rows(self, subjects: Collection[Subject]) -> bool:
         """Whether any row, covered or not, is stored under one of these users' own names."""
         waiting = sorted(subjects)
+        await catch_up(self._clickhouse, [table.name for table in USER_TABLES])
         for begin in range(0, len(waiting), _SUBJECTS_A_QUERY):
             some = waiting[begin : begin + _SUBJECTS_A_QUERY]
             names: dict[str, Any] = {
@@ -139,6 +150,7 @@ class RowEraser:
 
     async def _partitions(self, change: _Change, parameters: Mapping[str, Any]) -> dict[str, int]:
         """Return the partitions that have such rows, and how many."""
+        await catch_up(self._clickhouse, [change.table, *(table.name for table in USER_TABLES)])
         rows = await self._clickhouse.query(
             f"SELECT _partition_id AS partition, count() AS n FROM {change.table} WHERE {change.condition} "  # noqa: S608
             "GROUP BY partition ORDER BY partition",
@@ -151,17 +163,13 @@ class RowEraser:
         return int(row["n"])
 
     async def _finished(self, table: str) -> None:
-        """Wait until no mutation of the table is left to be done."""
+        """Wait until no mutation of the table is left to be done, on any replica."""
         deadline = time.monotonic() + self._wait_s
         while True:
-            rows = await self._clickhouse.query(
-                "SELECT latest_fail_reason FROM system.mutations "
-                "WHERE database = currentDatabase() AND table = {table:String} AND NOT is_done",
-                {"table": table},
-            )
-            if not rows:
+            waiting = await unfinished_mutations(self._clickhouse, table)
+            if not waiting:
                 return
-            reasons = [str(row["latest_fail_reason"]) for row in rows if row["latest_fail_reason"]]
+            reasons = [reason for reason in waiting if reason]
             if reasons or time.monotonic() >= deadline:
                 why = reasons[0] if reasons else f"not done within {self._wait_s:g} s; it goes on"
                 raise ClickHouseUnavailable(f"erasing rows of {table}: {why}")
@@ -172,7 +180,10 @@ def _changes(erasure: Erasure) -> list[_Change]:
     """Return what an erasure changes, in the order in which it has to."""
     if erasure.mode == "delete":
         return [
-            *(_Change(table=name, command="DELETE", condition=_OF_REQUESTS) for name in REQUEST_TABLES),
+            *(
+                _Change(table=name, command="DELETE", condition=_OF_REQUESTS, looks_elsewhere=True)
+                for name in REQUEST_TABLES
+            ),
             *(
                 _Change(table=table.name, command="DELETE", condition=f"{EITHER} AND {COVERED}")
                 for table in USER_TABLES

@@ -4,7 +4,6 @@ Times become integer microseconds here, which is what the columns hold, so that 
 and not once per row and column.
 """
 
-from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
@@ -34,7 +33,6 @@ class RequestRows(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = _EPOCH.date()
-_MICROSECOND = timedelta(microseconds=1)
 _DAY_US = 86_400_000_000
 _LAST_DAY = 65_535  # 2149-06-06, the last that ClickHouse's `Date` holds
 
@@ -131,20 +129,20 @@ def rows_of(log: RequestLog, *, ingested_at: datetime, store_text: bool = True) 
 
 
 def _stage_rows(head: Row, timings: tuple[Timing, ...]) -> tuple[Row, ...]:
-    executions: Counter[str] = Counter()
+    executions: dict[str, int] = {}
     rows = []
     for timing in timings:
-        stage = timing.stage
-        executions[stage] += 1
+        stage, queue_us, work_us = timing.stage, timing.queue_us, timing.work_us
+        attempt = executions[stage] = executions.get(stage, 0) + 1
         rows.append(
             (
                 *head,
                 stage,
-                executions[stage],
+                attempt,
                 _micros(timing.started_at, "timings.started_at"),
                 # Clocks of two hosts differ: a wait of -3 µs is one of none, not a reason to lose the row.
-                max(timing.queue_us, 0),
-                max(timing.work_us, 0),
+                max(0, queue_us),
+                max(0, work_us),
                 timing.outcome,
             )
         )
@@ -166,10 +164,11 @@ def _call_row(head: Row, call: LlmCall) -> Row:
 def _micros(at: datetime, field: str) -> int:
     if at.tzinfo is None:
         raise UndecodableRecord(f"{field} has no time zone", param=field)
-    micros = (at - _EPOCH) // _MICROSECOND
-    if not 0 <= micros < (_LAST_DAY + 1) * _DAY_US:
+    since = at - _EPOCH
+    if not 0 <= since.days <= _LAST_DAY:
         raise UndecodableRecord(f"{field} is {at.isoformat()}: not between 1970 and 2149", param=field)
-    return micros
+    # A third of the time of a division by a microsecond, eight times a record.
+    return since.days * _DAY_US + since.seconds * 1_000_000 + since.microseconds
 
 
 def _nano_usd(cost: Decimal, field: str) -> Decimal:

@@ -4,6 +4,8 @@ The files in `migrations/` are applied in the order of their numbers, each once;
 says which, with a checksum. ClickHouse has no transactions around DDL, so a migration that stopped half
 way is run again from its start: every statement must be one that can be repeated (`IF NOT EXISTS`,
 `OR REPLACE`). A statement ends with a semicolon at the end of a line.
+
+On a cluster the same files are applied, each statement rewritten by `analytics.ddl`.
 """
 
 import hashlib
@@ -16,6 +18,9 @@ import msgspec
 import structlog
 
 from analytics.clickhouse import ClickHouse
+from analytics.cluster import catch_up, check_cluster, check_tables
+from analytics.cluster_lock import CREATE_LOCK_TABLE, LOCK_TABLE, ClusterLock
+from analytics.ddl import on_cluster
 from analytics.schema_lock import SchemaLock
 from streams.errors import ConfigurationError
 
@@ -24,6 +29,7 @@ log = structlog.get_logger(__name__)
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _DATABASE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
+_TABLE = "schema_migrations"
 _CREATE_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations
 (
@@ -37,10 +43,7 @@ ENGINE = ReplacingMergeTree(applied_at)
 ORDER BY version
 """
 _APPLIED = "SELECT version, name, checksum FROM schema_migrations FINAL ORDER BY version"
-_RECORD = """
-INSERT INTO schema_migrations (version, name, checksum, applied_by)
-SELECT {version:UInt32}, {name:String}, {checksum:String}, {applied_by:String}
-"""
+_COLUMNS = ("version", "name", "checksum", "applied_by")
 
 
 class Migration(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,17 +96,22 @@ def load_migrations(folder: Traversable | None = None) -> list[Migration]:
 
 
 async def create_database(server: ClickHouse, database: str) -> None:
-    """Create the database if it does not exist.
+    """Create the database if it does not exist: on each replica, where there is a cluster.
 
     Raises:
-        ConfigurationError: the name is not a plain identifier.
-        ClickHouseUnavailable: the server did not answer.
+        ConfigurationError: the name is not a plain identifier, or there is no such cluster.
+        ClickHouseUnavailable: the server did not answer, or one of the replicas did not.
     """
     if _DATABASE_NAME.fullmatch(database) is None:
         raise ConfigurationError(
             f"HEADRACE_CLICKHOUSE_DATABASE is {database!r}: use letters, digits and underscores"
         )
-    await server.execute(f"CREATE DATABASE IF NOT EXISTS {database}")
+    await check_cluster(server)
+    if server.cluster and await server.query(
+        "SELECT name FROM system.databases WHERE name = {database:String}", {"database": database}
+    ):
+        return  # nothing that needs all replicas: one of them may be away
+    await server.execute(on_cluster(f"CREATE DATABASE IF NOT EXISTS {database}", server.cluster))
 
 
 class SchemaRunner:
@@ -125,38 +133,41 @@ class SchemaRunner:
             ConfigurationError: an applied file was changed, or a new one was put before it.
             ClickHouseUnavailable: the server did not answer, or another process holds the lock too long.
         """
-        await self._ddl(_CREATE_TABLE)
+        if not await check_tables(self._clickhouse, _TABLE) or not self._clickhouse.cluster:
+            await self._ddl(_CREATE_TABLE)
         if not await self._missing():
             return []
-        async with SchemaLock(self._clickhouse) as lock:
+        async with await self._lock() as lock:
             missing = await self._missing()  # perhaps somebody else was quicker
             for migration in missing:
                 await self._apply(migration, lock)
         return missing
 
+    async def _lock(self) -> SchemaLock | ClusterLock:
+        if not self._clickhouse.cluster:
+            return SchemaLock(self._clickhouse)
+        if not await check_tables(self._clickhouse, LOCK_TABLE):
+            await self._ddl(CREATE_LOCK_TABLE)
+        return ClusterLock(self._clickhouse)
+
     async def _missing(self) -> list[Migration]:
+        await catch_up(self._clickhouse, [_TABLE])
         rows = await self._clickhouse.query(_APPLIED)
         applied = {int(row["version"]): str(row["checksum"]) for row in rows}
         return missing_migrations(self._migrations, applied)
 
-    async def _apply(self, migration: Migration, lock: SchemaLock) -> None:
+    async def _apply(self, migration: Migration, lock: SchemaLock | ClusterLock) -> None:
         for statement in migration.statements:
             await lock.renew()
             await self._ddl(statement)
-        await self._clickhouse.execute(
-            _RECORD,
-            {
-                "version": migration.version,
-                "name": migration.name,
-                "checksum": migration.checksum,
-                "applied_by": lock.holder,
-            },
-        )
+        row = (migration.version, migration.name, migration.checksum, lock.holder)
+        token = f"{migration.label}:{migration.checksum}:{lock.holder}"
+        await self._clickhouse.insert(_TABLE, _COLUMNS, [row], token=token)
         log.info("schema.applied", version=migration.version, migration=migration.name)
 
     async def _ddl(self, statement: str) -> None:
-        """Run one statement of a migration. All come through here: the place for `ON CLUSTER`."""
-        await self._clickhouse.execute(statement)
+        """Run one statement of the schema, on a cluster on each replica. All come through here."""
+        await self._clickhouse.execute(on_cluster(statement, self._clickhouse.cluster))
 
 
 def missing_migrations(known: Sequence[Migration], applied: Mapping[int, str]) -> list[Migration]:

@@ -4,8 +4,8 @@ For each batch: commit its first offset with its range as metadata; insert its r
 of that range; commit the offset after its last. Whoever gets the partition next finds in the
 metadata which batch may have been written without having been committed, and writes exactly that one first.
 
-The loop polls whatever happens, so the sink stays in its group while ClickHouse is away; full buffers
-pause their partitions instead.
+The loop polls whatever happens, so the sink stays in its group while ClickHouse is away; of partitions whose
+buffers are full it asks for nothing.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from analytics.batches import Batch, OffsetRange, PartitionBuffer, Record
-from analytics.consumer import FETCH_WAIT_MS, SinkConfig, silence_s, start_consumer, stop_consumer
+from analytics.batches import Batch, OffsetRange, PartitionBuffer, Record, enough
+from analytics.consumer import SinkConfig, fetch, silence_s, start_consumer, stop_consumer
 from analytics.offsets import CommittedOffsets
 from analytics.patience import patiently, unless_stopped
 from analytics.status import SinkStatus
@@ -29,8 +29,8 @@ from streams.errors import KafkaUnavailable
 
 log = structlog.get_logger(__name__)
 
-_POLL_RECORDS = 2_000
 _WRITES_AT_ONCE = 2  # one is encoded while ClickHouse works on the other
+_IN_HAND = _WRITES_AT_ONCE + 1  # the next one is there when one of them is done
 _SILENT_AFTER_S = 5.0  # a broker answers each fetch within FETCH_WAIT_MS
 _HANDOVER_S = 5.0  # for batches in hand at a rebalance or at the end; what is not done is written again
 
@@ -53,6 +53,10 @@ class _Partition:
     def oldest(self) -> Record | None:
         return self.batch.records[0] if self.batch is not None else self.buffer.oldest
 
+    @property
+    def oldest_ms(self) -> int:
+        return self.oldest.timestamp_ms if self.oldest is not None else 0
+
 
 class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
     """Moves the records of one topic into ClickHouse until it is told to stop.
@@ -68,6 +72,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         self._writer = writer
         self._status = status
         self._partitions: dict[TopicPartition, _Partition] = {}
+        self._unread_until = time.monotonic()  # when nothing was asked for, for the last time
         self._assignment = 0  # counts assignments, to recognise what belongs to an earlier one
         self._slots = asyncio.Semaphore(_WRITES_AT_ONCE)
         self._committed = CommittedOffsets(
@@ -104,8 +109,9 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
             await self._poll(writes)
 
     async def _poll(self, writes: asyncio.TaskGroup) -> None:
+        wanted = self._wanted()
         try:
-            fetched = await self._consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=_POLL_RECORDS)
+            fetched = await fetch(self._consumer, wanted)
         except KafkaError as fault:
             self._status.failed("kafka", repr(fault))
             await asyncio.sleep(1)
@@ -114,9 +120,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         await self._open(fetched)
         if assignment == self._assignment:  # else they are read again, by whoever has them now
             self._accept(fetched)
-        for where, partition in self._partitions.items():
-            self._begin(where, partition, writes)
-        self._throttle()
+        self._begin_all(self._partitions, writes)
         self._observe()
 
     async def _open(self, fetched: Iterable[TopicPartition]) -> None:
@@ -144,20 +148,14 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         for where, records in fetched.items():
             self._partitions[where].buffer.add([_record(record) for record in records], now)
 
-    def _throttle(self) -> None:
-        """Pause what has enough in memory, and resume what has room again."""
-        waiting = sum(partition.buffer.size_bytes for partition in self._partitions.values())
-        crowded = waiting >= self._config.buffer_bytes
-        full = {
-            where
-            for where, partition in self._partitions.items()
-            if partition.buffer.full or (crowded and partition.buffer.interruptible)
-        }
-        paused = self._consumer.paused()
-        if full - paused:
-            self._consumer.pause(*(full - paused))
-        if paused - full:
-            self._consumer.resume(*(paused - full))
+    def _wanted(self) -> set[TopicPartition]:
+        """Return the partitions whose records there is room for."""
+        buffers = {where: partition.buffer for where, partition in self._partitions.items()}
+        wanted: set[TopicPartition] = self._consumer.assignment()
+        wanted -= enough(buffers, limit_bytes=self._config.buffer_bytes)
+        if not wanted:
+            self._unread_until = time.monotonic()
+        return wanted
 
     def _observe(self) -> None:
         oldest = [found.timestamp_ms for part in self._partitions.values() if (found := part.oldest)]
@@ -170,7 +168,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         self._status.polled()
 
     def _watch_broker(self) -> None:
-        silent_s = silence_s(self._consumer)
+        # Nobody has answered while nothing was asked for, either.
+        silent_s = min(silence_s(self._consumer), time.monotonic() - self._unread_until)
         if silent_s > _SILENT_AFTER_S:
             self._status.failed("kafka_fetch", f"no broker has answered for {silent_s:.0f} s")
         else:
@@ -178,22 +177,29 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────
 
-    def _begin(
+    def _begin_all(
         self,
-        where: TopicPartition,
-        partition: _Partition,
+        partitions: Mapping[TopicPartition, _Partition],
         writes: asyncio.TaskGroup,
         *,
         flush: bool = False,
     ) -> None:
-        """Start to write the partition's next batch if one is due and none is in hand."""
+        """Start to write what is due, the oldest first, as far as there is room for batches in hand.
+
+        What is due beyond that stays in its buffer, and counts there: else each partition had a batch more.
+        """
         now = time.monotonic()
-        end = self._consumer.highwater(where)
-        if partition.busy or not partition.buffer.due(now, end=end, flush=flush):
-            return
-        batch = partition.buffer.take(now)
-        partition.batch = batch
-        partition.task = writes.create_task(self._write(where, partition, batch))
+        room = _IN_HAND - sum(partition.busy for partition in partitions.values())
+        due = [
+            (where, partition)
+            for where, partition in partitions.items()
+            if not partition.busy
+            and partition.buffer.due(now, end=self._consumer.highwater(where), flush=flush)
+        ]
+        for where, partition in sorted(due, key=lambda item: item[1].oldest_ms)[: max(room, 0)]:
+            batch = partition.buffer.take(now)
+            partition.batch = batch
+            partition.task = writes.create_task(self._write(where, partition, batch))
 
     async def _write(self, where: TopicPartition, partition: _Partition, batch: Batch) -> None:
         async with self._slots:
@@ -226,8 +232,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         deadline = time.monotonic() + _HANDOVER_S
         while (remaining := deadline - time.monotonic()) > 0:
             if writes is not None:
-                for where, partition in partitions.items():
-                    self._begin(where, partition, writes, flush=True)
+                self._begin_all(partitions, writes, flush=True)
             tasks = [part.task for part in partitions.values() if part.task is not None and part.busy]
             if not tasks:
                 return

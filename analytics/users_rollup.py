@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from analytics.clickhouse import ClickHouse
+from analytics.cluster import catch_up, create_staging
 from analytics.row_eraser import COVERED, EITHER, NAMED, parameters_of
 from streams.erasures import Subject
 from streams.errors import ClickHouseUnavailable
@@ -48,6 +49,7 @@ class UsersRollup:
         """Return the days that name the user and are not to do so any more."""
         whose = EITHER if erasure.mode == "delete" else NAMED
         sql = f"SELECT DISTINCT day FROM {USERS_ROLLUP} WHERE {whose} AND {_STALE} ORDER BY day"  # noqa: S608
+        await catch_up(self._clickhouse, [USERS_ROLLUP, "requests_raw"])
         rows = await self._clickhouse.query(sql, parameters_of(subject, erasure))
         return [row["day"] for row in rows]
 
@@ -60,11 +62,16 @@ class UsersRollup:
     async def _replace(self, day: date, selected: str, parameters: dict[str, Any]) -> None:
         staging = f"{USERS_ROLLUP}_staging_{self._name()}"
         try:
-            await self._clickhouse.execute(f"CREATE TABLE {staging} AS {USERS_ROLLUP}")
+            await create_staging(self._clickhouse, staging, like=USERS_ROLLUP)
             await self._clickhouse.execute(f"INSERT INTO {staging} {selected}", {**parameters, "day": day})
-            await self._clickhouse.execute(
-                f"ALTER TABLE {USERS_ROLLUP} REPLACE PARTITION ID '{day:%Y%m%d}' FROM {staging}"
-            )
+            partition = f"PARTITION ID '{day:%Y%m%d}'"
+            [left] = await self._clickhouse.query(f"SELECT count() AS n FROM {staging}")  # noqa: S608  # our name
+            if left["n"]:
+                await self._clickhouse.execute(
+                    f"ALTER TABLE {USERS_ROLLUP} REPLACE {partition} FROM {staging}"
+                )
+            else:  # the server refuses to swap nothing in
+                await self._clickhouse.execute(f"ALTER TABLE {USERS_ROLLUP} DROP {partition}")
         finally:
             with suppress(ClickHouseUnavailable):
                 await self._clickhouse.execute(f"DROP TABLE IF EXISTS {staging} SYNC")

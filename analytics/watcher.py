@@ -14,12 +14,14 @@ import msgspec
 import structlog
 
 from analytics.alerts.book import AlertBook
+from analytics.alerts.budgets import RULES as BUDGET_RULES
 from analytics.alerts.freshness import RULES as FRESHNESS_RULES
 from analytics.alerts.freshness import FreshnessLimits, judge_freshness
 from analytics.alerts.status import WatchStatus
 from analytics.alerts.verdicts import Verdict
 from analytics.alerts.windows import ByTenant, Window
 from analytics.anomalies import MEASURES, Limits, judge
+from analytics.budgets import begin_of_day
 from analytics.status import Clock, utc_now
 from streams.errors import TransientFault
 from streams.events import AlertRaised
@@ -38,13 +40,15 @@ _OLDEST_WINDOW = timedelta(days=1)
 class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What is watched, and how often.
 
-    `interval_s` is the time between two looks, `history_days` how far back windows are compared.
+    `interval_s` is the time between two looks, `budget_interval_s` the least between two at the budgets,
+    `history_days` how far back windows are compared.
     """
 
     limits: Limits
     freshness: FreshnessLimits
     history_days: int = 28
     interval_s: float = 10.0
+    budget_interval_s: float = 30.0
 
 
 class Reader(Protocol):
@@ -92,6 +96,13 @@ class Memory(Protocol):
         """Write no more."""
 
 
+class BudgetLook(Protocol):
+    """How much of the day's budgets is spent."""
+
+    async def verdicts(self, now: datetime, standing: Iterable[AlertRaised]) -> list[Verdict]:
+        """Return what is to be said of them, given the alerts that stand."""
+
+
 class Archive(Protocol):
     """Where analysts find the alerts."""
 
@@ -109,6 +120,7 @@ class Watcher:
         memory: the alerts topic.
         archive: a copy of it for analysts, which lags behind where ClickHouse is away.
         status: where it says what it sees.
+        budgets: the day's budgets; None where there are none.
         clock: the time.
     """
 
@@ -121,6 +133,7 @@ class Watcher:
         archive: Archive,
         *,
         status: WatchStatus,
+        budgets: BudgetLook | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._config = config
@@ -130,6 +143,8 @@ class Watcher:
         self._archive = archive
         self._not_archived: list[AlertRaised] = []
         self._status = status
+        self._budgets = budgets
+        self._budgets_at: datetime | None = None
         self._clock = clock
         self._book: AlertBook | None = None
         self._next: Window | None = None
@@ -178,6 +193,7 @@ class Watcher:
             book = await self._opened()
             await self._watch_freshness(book, now, lag, stale_s)
             # ClickHouse last: what is said of the sinks does not depend on it.
+            await self._watch_budgets(book, now)
             for window in self._due(now):
                 if not await self._progress.stored_before(window.until + _SETTLING):
                     break
@@ -207,6 +223,14 @@ class Watcher:
         verdicts = judge_freshness(lag_records=lag, stale_s=stale_s, limits=self._config.freshness)
         window = Window(now - timedelta(seconds=self._config.interval_s), now)
         await self._say(book, verdicts, window, FRESHNESS_RULES)
+
+    async def _watch_budgets(self, book: AlertBook, now: datetime) -> None:
+        pause = timedelta(seconds=self._config.budget_interval_s)
+        if self._budgets is None or (self._budgets_at is not None and now < self._budgets_at + pause):
+            return
+        verdicts = await self._budgets.verdicts(now, book.standing)
+        await self._say(book, verdicts, Window(begin_of_day(now), now), BUDGET_RULES)
+        self._budgets_at = now
 
     async def _watch_window(self, book: AlertBook, window: Window) -> None:
         figures = await self._reader.figures(window)

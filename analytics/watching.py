@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import structlog
 
+from analytics.alerts.budgets import BudgetWatch
 from analytics.alerts.freshness import FreshnessLimits
 from analytics.alerts.log import AlertLog
 from analytics.alerts.progress import SinkProgress
@@ -12,6 +13,7 @@ from analytics.alerts.status import WatchStatus
 from analytics.alerts.table import AlertTable
 from analytics.alerts.windows import WindowReader
 from analytics.anomalies import Limits
+from analytics.budgets import ConfiguredBudgets
 from analytics.clickhouse import ClickHouse
 from analytics.consumer import GROUP
 from analytics.patience import unless_stopped
@@ -48,6 +50,7 @@ async def watch(settings: Settings, clickhouse: ClickHouse, status: WatchStatus,
         memory,
         AlertTable(clickhouse),
         status=status,
+        budgets=BudgetWatch(ConfiguredBudgets(settings.daily_budgets), clickhouse),
     )
     try:
         await unless_stopped(stop, watcher.run(stop))

@@ -3,10 +3,9 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -14,28 +13,20 @@ import structlog
 from analytics.anonymising import Anonymiser
 from analytics.batches import Batch, Block, split_by_day
 from analytics.clickhouse import ClickHouse, RowsRefused
+from analytics.forgetting import Forgetting, KnowsErasures
 from analytics.patience import patiently
-from analytics.row_eraser import RowEraser
 from analytics.rows import RequestRows, rows_of
 from analytics.status import Clock, SinkStatus, utc_now
 from streams.codec import decode
 from streams.dead_letters import dead_letter
 from streams.erasures import ErasureList, Subject
 from streams.errors import InputError
-from streams.events import Erasure, RequestLog
+from streams.events import RequestLog
 from streams.publisher import Publisher
 
 _STAGE = "analytics"
 
 log = structlog.get_logger(__name__)
-
-
-class KnowsErasures(Protocol):
-    """Who is to be forgotten: `streams.erasure_feed.ErasureFeed` where it matters."""
-
-    async def current(self) -> ErasureList:
-        """Return the list as it is now; raises `KafkaUnavailable` where that is not known."""
-        ...
 
 
 class NoErasures:
@@ -139,44 +130,20 @@ class BatchWriter:
         self._publisher = publisher
         self._status = status
         self._text = text
-        self._erasures = erasures or NoErasures()
-        self._eraser = RowEraser(clickhouse)
+        self._forgetting = Forgetting(clickhouse, erasures or NoErasures(), status)
         self._clock = clock
 
     async def write(self, batch: Batch) -> None:
         """Return once every row of the batch is in ClickHouse, and every bad record in the dead letters."""
-        known = await self._erasures_now()
+        known = await self._forgetting.current()
         prepared = await asyncio.to_thread(
             prepare, batch, ingested_at=self._clock(), text=self._text, erasures=known
         )
         refusals = list(prepared.refusals)
         for block in prepared.blocks:
             refusals += await self._store(block)
-        await self._forget(prepared.subjects)
+        await self._forgetting.after_writing(prepared.subjects)
         await self._bury(batch, refusals)
-
-    async def _erasures_now(self) -> ErasureList:
-        return await patiently(self._erasures.current, dependency="kafka", status=self._status)
-
-    async def _forget(self, subjects: Collection[Subject]) -> None:
-        """Erase what of the batch's users is stored under their own names.
-
-        An erasure that was ordered while the batch was being written has perhaps looked for rows before they
-        were there. And the batch may have been written once before, by a sink that did not know of it yet.
-        """
-        erasures = await self._erasures_now()
-        waiting = {subject: found for subject in subjects if (found := erasures.find(subject)) is not None}
-        if waiting:
-            erase = partial(self._erase_stored, waiting)
-            await patiently(erase, dependency="clickhouse", status=self._status)
-
-    async def _erase_stored(self, waiting: Mapping[Subject, Erasure]) -> None:
-        if not await self._eraser.any_rows(waiting):
-            return
-        for subject, erasure in waiting.items():
-            if any((await self._eraser.count(subject, erasure)).values()):
-                await self._eraser.erase(subject, erasure)
-                log.info("sink.erased", tenant=subject.tenant, pseudonym=erasure.pseudonym)
 
     async def _store(self, block: Block) -> list[Refusal]:
         """Insert a block. Where rows of it are refused, halve it until only they are left."""

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from ingest.abandonment import Abandonments
 from ingest.batch_store import BatchStore
 from ingest.batches import Batches
+from ingest.feedback import FeedbackDesk
 from ingest.health import Check, HealthMonitor
 from ingest.history import DeltaHistory
 from ingest.ports import Queries
@@ -98,6 +99,7 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
             stream_tokens=StreamTokens.of(settings),
             submissions=submissions,
             batches=Batches(BatchStore(redis, ttl_s=settings.registry_ttl_s), registry, submissions),
+            feedback=FeedbackDesk(registry, spend, publisher, source=f"/{name}"),
             abandonments=abandonments,
             hub=hub,
             registry=registry,

@@ -6,6 +6,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
+from streams.kafka_clients import stop_client
+
 log = structlog.get_logger(__name__)
 
 #: What reading raises while the broker is away.
@@ -46,18 +48,9 @@ async def open_consumer(bootstrap: str, *, client_id: str, timeout_s: float) -> 
 
 
 async def close_consumer(consumer: AIOKafkaConsumer, *, timeout_s: float) -> None:
-    """Disconnect, whatever state the broker is in.
-
-    In a task of its own, because aiokafka lets the cancellation of its inner tasks escape from `stop`
-    when no broker answers, which would end our loop.
-    """
-    stopping = asyncio.create_task(consumer.stop())
-    await asyncio.wait((stopping,), timeout=timeout_s)
-    if not stopping.done():
-        stopping.cancel()
-        log.warning("kafka_reading.stop_failed", error=f"it took more than {timeout_s:g} s")
-    elif stopping.cancelled() or stopping.exception() is not None:
-        log.warning("kafka_reading.stop_failed", error="no broker answered")
+    """Disconnect, whatever state the broker is in."""
+    if (fault := await stop_client(consumer, timeout_s=timeout_s)) is not None:
+        log.warning("kafka_reading.stop_failed", error=fault)
 
 
 async def end_task(task: asyncio.Task[None] | None) -> None:

@@ -7,11 +7,12 @@ from fastapi import FastAPI
 
 from ingest.anthropic_schemas import MessagesBody
 from ingest.embeddings_schemas import EmbeddingsBody
+from ingest.feedback import FeedbackBody
 from ingest.openai_schemas import CompletionBody
 from ingest.schemas import ChatBody, SubmitBody
 
 _REF = "#/components/schemas/{name}"
-_BODIES = (ChatBody, SubmitBody, CompletionBody, MessagesBody, EmbeddingsBody)
+_BODIES = (ChatBody, SubmitBody, CompletionBody, MessagesBody, EmbeddingsBody, FeedbackBody)
 
 
 def body_of(kind: type[msgspec.Struct]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from ingest.abandonment import Abandonments
 from ingest.batches import Batches
+from ingest.feedback import FeedbackDesk
 from ingest.health import HealthMonitor
 from ingest.ports import History, Registry, ReplyLoop, Spend
 from ingest.replies import ReplyHub
@@ -25,6 +26,7 @@ class Services:
     stream_tokens: StreamTokens
     submissions: Submissions
     batches: Batches
+    feedback: FeedbackDesk
     abandonments: Abandonments
     hub: ReplyHub
     registry: Registry

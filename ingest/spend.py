@@ -1,4 +1,4 @@
-"""What requests cost and what the cache saved: the catalogue's queries, asked of ClickHouse, as JSON."""
+"""What requests cost, what the cache saved, when they were: the catalogue's queries, asked of ClickHouse."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -62,6 +62,16 @@ class ClickHouseSpend:
             ClickHouseUnavailable: no answer in time.
         """
         return cache_summary(await self._ask("cache_kinds", tenant))
+
+    async def accepted_at(self, tenant: str, request_id: str) -> datetime | None:
+        """Return when a request that has ended was accepted; None where the tenant has none of this id.
+
+        Raises:
+            ClickHouseUnavailable: no answer in time.
+        """
+        rows = await self._ask("request", tenant, request_id=request_id)
+        at: datetime | None = rows[-1]["accepted_at"] if rows else None  # the oldest is the first
+        return at.replace(tzinfo=UTC) if at else None
 
     async def ping(self) -> None:
         """Ask whether ClickHouse is there.

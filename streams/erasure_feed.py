@@ -15,6 +15,7 @@ from streams.codec import decode
 from streams.erasures import ErasureList
 from streams.errors import InputError, KafkaUnavailable
 from streams.events import Erasure
+from streams.kafka_clients import stop_client
 from streams.publisher import Emit
 from streams.topics import ERASURES
 
@@ -75,20 +76,10 @@ class ErasureFeed:
                 ) from fault
 
     async def close(self) -> None:
-        """Disconnect, whatever state the broker is in; what is known is kept.
-
-        In a task of its own, because aiokafka lets the cancellation of its inner tasks escape from `stop`
-        when no broker answers, which our caller would take for its own.
-        """
+        """Disconnect, whatever state the broker is in; what is known is kept."""
         consumer, self._consumer = self._consumer, None
-        if consumer is None:
-            return
-        stopping = asyncio.create_task(consumer.stop())
-        await asyncio.wait((stopping,), timeout=self._timeout_s)
-        if not stopping.done():
-            stopping.cancel()
-        elif not stopping.cancelled():
-            stopping.exception()  # it is being given up anyway
+        if consumer is not None:
+            await stop_client(consumer, timeout_s=self._timeout_s)
 
     async def _catch_up(self) -> ErasureList:
         consumer = self._consumer or await self._open()

@@ -39,6 +39,9 @@ class ErasureList:
 
     def __init__(self, known: Mapping[str, Erasure] | None = None) -> None:
         self._known = dict(known or {})
+        self._by_pseudonym = {
+            Subject(erasure.tenant, erasure.pseudonym): erasure for erasure in self._known.values()
+        }
         # All erasures of a tenant share one salt, unless the first two were ordered at the same moment.
         self._salts: dict[str, tuple[str, ...]] = {}
         for erasure in self._known.values():
@@ -67,6 +70,10 @@ class ErasureList:
             if found is not None:
                 return found
         return None
+
+    def behind(self, pseudonym: Subject) -> Erasure | None:
+        """Return the erasure that has given a user this name; None where the name is a user's own."""
+        return self._by_pseudonym.get(pseudonym)
 
     def ordered(self, subject: Subject, *, mode: ErasureMode, until: datetime) -> Erasure:
         """Return the erasure of a user, to be put on the list: a former one of the same user goes on with it.

@@ -28,6 +28,13 @@ MAX_DEADLINE_MS = 6 * 60 * 60 * 1000
 RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Content = Annotated[str, Meta(max_length=MAX_CONTENT_CHARS)]
+#: Of a score. Not even a line break at the end, which `$` alone would let through.
+ScoreName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,64}$(?!\n)")]
+ScoreId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$(?!\n)")]
+ScoreLabel = Annotated[str, Meta(max_length=64)]
+ScoreSource = Literal["user", "human", "judge", "check"]
+Scorer = Annotated[str, Meta(max_length=128)]
+ScoreComment = Annotated[str, Meta(max_length=4_000)]
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -477,6 +484,29 @@ class LedgerEntry(Event, frozen=True, kw_only=True):
     amount_usd: Decimal
     booked_at: datetime
     replay: int = 0
+
+
+class FeedbackGiven(Event, frozen=True, kw_only=True):
+    """What somebody thinks of a request's answer: its user, a reviewer, a judge model or a check.
+
+    `value` is -1,000,000 to 1,000,000; a label of `streams.feedback.LABELS` says it, too. `score_id` tells
+    the scores of one request apart. Without it there is one for each `name`, `source` and `scorer`
+    (`streams.feedback`), and giving it again corrects it: of two the one with the later `scored_at` counts,
+    which is the record's timestamp where it is not given. `accepted_at` is when the request was accepted,
+    where the sender knows that: the request is found faster.
+    """
+
+    request_id: RequestId
+    tenant: Name | None = None
+    name: ScoreName = "thumbs"
+    value: Decimal | None = None
+    label: ScoreLabel = ""
+    comment: ScoreComment = ""
+    source: ScoreSource = "user"
+    scorer: Scorer = ""
+    score_id: ScoreId | None = None
+    scored_at: Annotated[datetime, Meta(tz=True)] | None = None
+    accepted_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class DeadLetterAction(Event, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLarg
 from streams.codec import encode
 from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
 from streams.events import Event
+from streams.kafka_clients import stop_client
 from streams.send_gate import SendGate
 from streams.topics import ALL_TOPICS, Topic
 
@@ -95,7 +96,7 @@ class Publisher:
         try:
             await asyncio.wait_for(producer.start(), self._timeout_s)
         except (KafkaError, TimeoutError, OSError) as fault:
-            await producer.stop()
+            await self._end(producer)
             raise KafkaUnavailable(f"no Kafka broker answered at {self._bootstrap}: {fault!r}") from fault
         self._producer = producer
 
@@ -104,10 +105,11 @@ class Publisher:
         if self._producer is None:
             return
         producer, self._producer = self._producer, None
-        try:
-            await asyncio.wait_for(producer.stop(), self._timeout_s)
-        except (KafkaError, TimeoutError) as fault:
-            log.warning("publisher.stop_failed", error=repr(fault))
+        await self._end(producer)
+
+    async def _end(self, producer: AIOKafkaProducer) -> None:
+        if (fault := await stop_client(producer, timeout_s=self._timeout_s)) is not None:
+            log.warning("publisher.stop_failed", error=fault)
 
     async def __aenter__(self) -> Self:
         """Connect."""

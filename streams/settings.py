@@ -5,6 +5,7 @@ the names their SDKs use. `.env.example` lists them all.
 """
 
 import re
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
 
@@ -20,6 +21,8 @@ from streams.webhook_targets import Targets
 
 _PREFIX = "HEADRACE_"
 _DAY_S = 86_400
+#: More than that no row can cost: a typing error.
+_MOST_USD = 1_000_000_000
 #: How long everybody's data stay: the TTL of `payloads_raw`, and that of `requests_raw` (13 months).
 TEXT_DAYS = 30
 REQUEST_DAYS = 395
@@ -65,6 +68,12 @@ class Settings(BaseSettings):
     redis_url: str = Field(description="redis://host:port/db")
     clickhouse_url: str = Field(description="http://user:password@host:port")
     clickhouse_database: str = "headrace"
+    clickhouse_cluster: str = Field(
+        "", description="the cluster of replicas that the tables are on; empty: one server"
+    )
+    clickhouse_insert_quorum: str = Field(
+        "auto", pattern=r"^(auto|\d)$", description="replicas that must have a row; auto: the majority"
+    )
     clickhouse_reader_url: SecretStr | None = Field(
         None, description="the same for a user who can only read: analysts' queries run as that user"
     )
@@ -209,6 +218,12 @@ class Settings(BaseSettings):
     sink_batch_seconds: float = Field(0.5, gt=0)
     rollup_seconds: float = Field(15.0, gt=0, description="the least pause between two runs of the rollups")
     clickhouse_timeout_s: float = Field(30.0, gt=0)
+    feedback_wait_s: float = Field(
+        900.0,
+        ge=1,
+        le=86_400,
+        description="how long feedback waits for its request's row before it is a dead letter",
+    )
     analyst_queries: int = Field(4, ge=1, le=64, description="analysts' queries that run at once")
     analyst_timeout_s: float = Field(20.0, gt=0, le=60, description="what one of them may take")
     analyst_result_rows: int = Field(100_000, ge=1, description="the most rows of one result")
@@ -217,6 +232,10 @@ class Settings(BaseSettings):
     )
     analyst_memory_bytes: int = Field(
         1024**3, ge=1024**2, le=2 * 1024**3, description="what ClickHouse may use for one query"
+    )
+    daily_budgets: dict[str, Decimal] = Field(
+        default_factory=dict,
+        description='JSON: {"acme": 5, "*": 100}, US dollars a tenant means to spend a day; *: all together',
     )
     alerts: bool = Field(default=True, description="whether analytics watches, and writes llm.alerts.v1")
     alert_window_s: int = Field(900, ge=1, le=86_400, description="length of the windows that are judged")
@@ -238,6 +257,12 @@ class Settings(BaseSettings):
         for name in (self.default_model, *self.fallback_models):
             if name not in MODELS:
                 raise ValueError(f"unknown model {name!r}; known models: {', '.join(sorted(MODELS))}")
+        for tenant, usd in self.daily_budgets.items():
+            if not (tenant and usd.is_finite() and 0 < usd <= _MOST_USD):
+                raise ValueError(
+                    f"HEADRACE_DAILY_BUDGETS: {tenant!r} must be a tenant (or *) with an amount above 0 and "
+                    f"up to {_MOST_USD:,} US dollars a day; leave out who has no budget"
+                )
         if _DAY_S % self.alert_window_s:
             raise ValueError("HEADRACE_ALERT_WINDOW_S must divide a day, e.g. 300, 900 or 3600")
         if self.ingest_replica >= self.ingest_replicas:

@@ -27,6 +27,7 @@ REPLIES = Topic(name="llm.replies.v1", event=events.Reply)
 LOGS = Topic(name="llm.logs.v1", event=events.RequestLog, retention_ms=30 * DAY_MS)
 LEDGER = Topic(name="llm.ledger.v1", event=events.LedgerEntry, retention_ms=30 * DAY_MS)
 WEBHOOKS = Topic(name="llm.webhooks.v1", event=events.WebhookDue)
+FEEDBACK = Topic(name="llm.feedback.v1", event=events.FeedbackGiven, retention_ms=30 * DAY_MS)
 RETRIES = Topic(name="llm.retries.v1", event=None)
 DEAD_LETTERS = Topic(name="llm.dead-letters.v1", event=None, retention_ms=30 * DAY_MS)
 DEAD_LETTER_ACTIONS = Topic(
@@ -50,6 +51,7 @@ ALL_TOPICS: tuple[Topic, ...] = (
     LOGS,
     LEDGER,
     WEBHOOKS,
+    FEEDBACK,
     RETRIES,
     DEAD_LETTERS,
     DEAD_LETTER_ACTIONS,

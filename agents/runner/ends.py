@@ -1,11 +1,12 @@
 """Asks the broker where partitions end, on a connection of its own: the consumer's may be what is stuck."""
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
+
+from streams.kafka_clients import stop_client
 
 
 class BrokerEnds:
@@ -32,6 +33,5 @@ class BrokerEnds:
         except (KafkaError, OSError, TimeoutError):
             return None
         finally:
-            with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                await asyncio.wait_for(consumer.stop(), self._timeout_s)
+            await stop_client(consumer, timeout_s=self._timeout_s)
         return {(at.topic, at.partition): end for at, end in ends.items()}

@@ -149,6 +149,8 @@ def _resolved(last: AlertRaised, verdict: Verdict, window: Window, at: datetime)
 
 
 def _sentence(verdict: Verdict, verb: str) -> str:
+    if verdict.sentence:
+        return verdict.sentence
     series = verdict.series
     name = NAMES.get(series.rule, series.rule)
     owner = "of all tenants" if series.tenant == EVERYBODY else f"of tenant {series.tenant}"

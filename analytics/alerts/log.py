@@ -26,6 +26,7 @@ from analytics.offsets import CommittedOffsets
 from streams.codec import decode, encode, event_headers
 from streams.errors import KafkaUnavailable, UndecodableRecord
 from streams.events import AlertRaised
+from streams.kafka_clients import stop_client
 from streams.topics import ALERTS
 
 log = structlog.get_logger(__name__)
@@ -216,13 +217,8 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         return await asyncio.wait_for(call, self._timeout_s)
 
     async def _end(self, client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-        """Stop a client, in a task of its own: aiokafka lets the cancellation of its inner tasks escape."""
-        stopping = asyncio.ensure_future(client.stop())
-        await asyncio.wait([stopping], timeout=self._timeout_s)
-        if not stopping.done():
-            stopping.cancel()
-        elif not stopping.cancelled() and (fault := stopping.exception()):
-            log.info("watcher.close_failed", error=repr(fault))
+        if (fault := await stop_client(client, timeout_s=self._timeout_s)) is not None:
+            log.info("watcher.close_failed", error=fault)
 
     @contextmanager
     def _faults(self, what: str) -> Iterator[None]:

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from analytics.offsets import CommittedOffsets
 from streams.errors import KafkaUnavailable
+from streams.kafka_clients import stop_client
 
 log = structlog.get_logger(__name__)
 
@@ -79,13 +80,10 @@ class SinkProgress:
         """Disconnect."""
         await self._committed.close()
         consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            stopping = asyncio.ensure_future(consumer.stop())
-            await asyncio.wait([stopping], timeout=self._timeout_s)
-            if not stopping.done():
-                stopping.cancel()
-            elif not stopping.cancelled() and (fault := stopping.exception()):
-                log.info("watcher.close_failed", error=repr(fault))
+        if consumer is None:
+            return
+        if (fault := await stop_client(consumer, timeout_s=self._timeout_s)) is not None:
+            log.info("watcher.close_failed", error=fault)
 
     @property
     def _connected(self) -> AIOKafkaConsumer:

@@ -46,7 +46,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """One series at one time.
 
     `confirm` is how many verdicts in a row have to be anomalous before it is an alert, and how many have to
-    be calm before that is over.
+    be calm before that is over. `sentence` says it in words, where it is no comparison with what is expected.
     """
 
     series: Series
@@ -59,3 +59,4 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     p_value: float | None = None
     history_windows: int = 0
     confirm: int = 2
+    sentence: str = ""

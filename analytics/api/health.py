@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from analytics.alerts.status import WatchStatus
 from analytics.status import SinkStatus
 from streams.errors import ClickHouseUnavailable
 
@@ -68,12 +69,13 @@ class Probe:
         return None
 
 
-def health_router(status: SinkStatus, ping: Ping) -> APIRouter:
+def health_router(status: SinkStatus, ping: Ping, watch: WatchStatus | None = None) -> APIRouter:
     """Return the routes.
 
     Args:
         status: what the sink says about itself.
         ping: asks ClickHouse for an answer; raises `ClickHouseUnavailable` where there is none.
+        watch: what the watcher has seen; None where nobody watches.
     """
     router = APIRouter(tags=["health"])
     probe = Probe(ping)
@@ -81,7 +83,7 @@ def health_router(status: SinkStatus, ping: Ping) -> APIRouter:
     @router.get("/health")
     async def health() -> dict[str, Any]:
         """Tell the state of the dependencies and of the sink, with its counters."""
-        return await _health(status, probe)
+        return await _health(status, probe, watch)
 
     @router.get("/live")
     async def live(response: Response) -> dict[str, Any]:
@@ -94,14 +96,14 @@ def health_router(status: SinkStatus, ping: Ping) -> APIRouter:
     @router.get("/ready")
     async def ready(response: Response) -> dict[str, Any]:
         """Answer 200 where records are being stored, 503 with the reasons where not."""
-        found = await _health(status, probe)
+        found = await _health(status, probe, watch)
         response.status_code = 200 if found["status"] == "ok" else 503
         return found
 
     return router
 
 
-async def _health(status: SinkStatus, probe: Probe) -> dict[str, Any]:
+async def _health(status: SinkStatus, probe: Probe, watch: WatchStatus | None) -> dict[str, Any]:
     # Asked first: what the sink says about itself is then of one moment.
     fault = None if "clickhouse" in status.outages else await probe.fault()
     dependencies: dict[str, Any] = {
@@ -121,4 +123,5 @@ async def _health(status: SinkStatus, probe: Probe) -> dict[str, Any]:
         "dependencies": dependencies,
         "sink": status.as_dict(),
         "rollups": status.rollups.as_dict(),
+        **({} if watch is None else {"alerts": watch.as_dict()}),
     }

@@ -3,16 +3,28 @@
 from fastapi import APIRouter, Response
 
 from analytics.alerts.status import WatchStatus
+from analytics.analyst_desk import AnalystDesk
+from analytics.feedback.status import FeedbackStatus
 from analytics.metrics import CONTENT_TYPE, exposition
+from analytics.query_metrics import query_exposition
 from analytics.status import Clock, SinkStatus, utc_now
 
 
-def metrics_router(sink: SinkStatus, watch: WatchStatus, *, clock: Clock = utc_now) -> APIRouter:
+def metrics_router(
+    sink: SinkStatus,
+    watch: WatchStatus,
+    feedback: FeedbackStatus,
+    desk: AnalystDesk | None = None,
+    *,
+    clock: Clock = utc_now,
+) -> APIRouter:
     """Return the route.
 
     Args:
         sink: what the sink says about itself.
         watch: what the watcher has seen.
+        feedback: what the reader of feedback says about itself.
+        desk: where analysts ask; None where they do not.
         clock: the time.
     """
     router = APIRouter(tags=["metrics"])
@@ -20,6 +32,9 @@ def metrics_router(sink: SinkStatus, watch: WatchStatus, *, clock: Clock = utc_n
     @router.get("/metrics")
     async def metrics() -> Response:
         """Tell the numbers in Prometheus' text format."""
-        return Response(exposition(sink, watch, now=clock()), media_type=CONTENT_TYPE)
+        text = exposition(sink, watch, feedback, now=clock())
+        if desk is not None:
+            text += query_exposition(desk.counts, desk.slots)
+        return Response(text, media_type=CONTENT_TYPE)
 
     return router

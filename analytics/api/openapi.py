@@ -47,6 +47,8 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         schema["minimum"] = parameter.low
     if parameter.high is not None:
         schema["maximum"] = parameter.high
+    if parameter.choices:
+        schema["enum"] = parameter.choices
     if parameter.default is not None:
         schema["default"] = _default(parameter)
     return {

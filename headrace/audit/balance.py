@@ -13,6 +13,7 @@ from headrace.audit.progress import Progress
 from headrace.audit.replies_balance import Decided, decide
 from headrace.audit.report import Figures, Part, Report, Verdict
 from streams.events import Status
+from streams.feedback import STAGE as FEEDBACK
 from streams.topics import ENTRANCES
 
 _ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
@@ -75,8 +76,8 @@ def _note_dead_letters(books: Books, decided: Decided, tally: Tally) -> int:
     letters = [each for each in books.kafka.dead_letters.values() if each.inside]
     tally.add_all(Code.DEAD, (each.place for each in letters if each.place not in books.kafka.actions))
     malformed = books.kafka.malformed
-    # A webhook that could not be delivered is no end of its request, which has its reply.
-    ends = [each for each in letters if each.stage != WEBHOOKS]
+    # A webhook that could not be delivered, or a score that found no request, is no end of its request.
+    ends = [each for each in letters if each.stage not in (WEBHOOKS, FEEDBACK)]
     dead = {each.request_id for each in ends if each.record not in malformed}
     return len(dead & (decided.terminals.keys() | set(decided.open) | set(decided.missing)))
 

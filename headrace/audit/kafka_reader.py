@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streams.errors import KafkaUnavailable
+from streams.kafka_clients import stop_client
 
 _POLL_RECORDS = 2_000
 _POLL_MS = 500
@@ -82,17 +83,10 @@ class KafkaReader:
         await self.stop()
 
     async def stop(self) -> None:
-        """Disconnect, whatever state the brokers are in.
-
-        In tasks of their own, because aiokafka lets the cancellation of its inner tasks escape.
-        """
-        closing = [asyncio.ensure_future(self._admin.close()), asyncio.ensure_future(self._consumer.stop())]
-        await asyncio.wait(closing, timeout=self._timeout_s)
-        for task in closing:
-            if not task.done():
-                task.cancel()
-            elif not task.cancelled():
-                task.exception()  # it is being given up anyway
+        """Disconnect, whatever state the brokers are in."""
+        await asyncio.gather(
+            *(stop_client(client, timeout_s=self._timeout_s) for client in (self._admin, self._consumer))
+        )
 
     async def refresh_topics(self) -> None:
         """Ask anew which topics there are."""

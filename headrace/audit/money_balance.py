@@ -6,6 +6,7 @@ from headrace.audit.books import Books, Charge, Row, Terminal
 from headrace.audit.findings import Code, Tally
 from headrace.audit.progress import Progress
 from headrace.audit.replies_balance import Decided
+from streams.feedback import STAGE as FEEDBACK
 
 
 class Money(msgspec.Struct, kw_only=True):
@@ -76,7 +77,8 @@ def check_strangers(books: Books, tally: Tally, *, truncated_ms: int) -> None:
     """
     kafka, rows = books.kafka, books.clickhouse.rows
     known = kafka.requests.keys() | {each.request_id for each in kafka.malformed.values()}
-    known |= {letter.request_id for letter in kafka.dead_letters.values()}
+    # But feedback, which anybody may give on any id.
+    known |= {each.request_id for each in kafka.dead_letters.values() if each.stage != FEEDBACK}
     for request_id in strangers(books):
         if request_id in known:
             continue

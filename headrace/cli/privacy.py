@@ -126,6 +126,7 @@ async def _erase(
             settings.clickhouse_url,
             database=settings.clickhouse_database,
             timeout_s=settings.clickhouse_timeout_s,
+            cluster=settings.clickhouse_cluster,
         )
         stack.push_async_callback(clickhouse.close)
 

@@ -185,13 +185,16 @@ def _show_demo(demo: Demo, *, simulated: bool) -> None:
 
 def _show_endpoints(endpoints: Endpoints, home: Home) -> None:
     out.print(f"  API         {endpoints.ingest}  (key: {endpoints.api_key})", markup=False)
-    # After the #, where browsers send it to nobody; the page takes it out of the address bar.
-    page = f"{endpoints.ingest}/#key={quote(endpoints.api_key, safe='')}"
-    out.print(f"  chat page   {page}", markup=False)
+    out.print(f"  chat page   {_page(endpoints.ingest + '/', endpoints.api_key)}", markup=False)
     out.print(f"  Kafka       {endpoints.kafka}", markup=False)
     out.print(f"  ClickHouse  {endpoints.clickhouse}", markup=False)
     out.print(f"  Redis       {endpoints.redis}", markup=False)
-    out.print(f"  analytics   {endpoints.analytics}", markup=False)
+    out.print(f"  analytics   {_page(endpoints.analytics + '/analytics', endpoints.admin_key)}", markup=False)
     if endpoints.simulator:
         out.print(f"  providers   simulated at {endpoints.simulator}", markup=False)
     out.print(f"ready · stop it with Ctrl-C or `headrace down` · logs in {home.logs}", markup=False)
+
+
+def _page(address: str, key: str) -> str:
+    """Return a page's address with a key: after the #, so that no server gets it; the page takes it out."""
+    return f"{address}#key={quote(key, safe='')}"

@@ -15,6 +15,7 @@ from streams.topics import (
     COMPLETIONS,
     DEAD_LETTER_ACTIONS,
     EMBEDDINGS,
+    FEEDBACK,
     GUARDED,
     LOGS,
     MISSES,
@@ -26,7 +27,8 @@ from streams.topics import (
 #: Topics whose reader handles what comes again. A header that names another one is not followed: anybody
 #: may write headers, and the ledger is no place for somebody's record.
 REPLAYABLE = frozenset(
-    topic.name for topic in (REQUESTS, EMBEDDINGS, GUARDED, MISSES, COMPLETIONS, OUTCOMES, LOGS, WEBHOOKS)
+    topic.name
+    for topic in (REQUESTS, EMBEDDINGS, GUARDED, MISSES, COMPLETIONS, OUTCOMES, LOGS, WEBHOOKS, FEEDBACK)
 )
 _SOURCE = "headrace/dlq"
 

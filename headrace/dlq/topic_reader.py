@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streams.errors import ConfigurationError, KafkaUnavailable
+from streams.kafka_clients import Client, stop_client
 
 #: What one fetch may bring, in all and of a partition; a single larger record still comes alone.
 _FETCH_BYTES = 8 * 1024 * 1024
@@ -83,7 +84,7 @@ class TopicReader:
         try:
             await self._bounded(consumer.start())
         except BaseException:
-            await self._close(consumer.stop())
+            await self._close(consumer)
             raise
         self._consumer = consumer
         return self
@@ -94,7 +95,7 @@ class TopicReader:
         """Disconnect, within the timeout and whatever state the brokers are in."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await self._close(consumer.stop())
+            await self._close(consumer)
 
     async def spans(self, topic: str, *, since_ms: int | None = None) -> dict[TopicPartition, Span]:
         """Return what each partition holds now.
@@ -189,20 +190,15 @@ class TopicReader:
             await self._bounded(admin.start())
             described = await self._bounded(admin.describe_topics([topic]))
         finally:
-            await self._close(admin.close())
+            await self._close(admin)
         entry = next(entry for entry in described if entry["topic"] == topic)
         if entry["error_code"] or not entry["partitions"]:
             raise ConfigurationError(f"Kafka has no topic {topic}: run `headrace topics create`")
         return sorted(each["partition"] for each in entry["partitions"])
 
-    async def _close(self, closing: Awaitable[None]) -> None:
-        """Close, in a task of its own: aiokafka lets the cancellation of its inner tasks escape."""
-        task = asyncio.ensure_future(closing)
-        await asyncio.wait([task], timeout=self._timeout_s)
-        if not task.done():
-            task.cancel()
-        elif not task.cancelled() and (fault := task.exception()):
-            log.warning("dlq.close_failed", error=repr(fault))
+    async def _close(self, client: Client) -> None:
+        if (fault := await stop_client(client, timeout_s=self._timeout_s)) is not None:
+            log.warning("dlq.close_failed", error=fault)
 
     async def _bounded(self, call: Awaitable[T]) -> T:
         with self._broker_faults():

@@ -155,6 +155,12 @@ DASHBOARDS: tuple[Dashboard, ...] = (
                 columns=("day", "p50_delay_s", "p99_delay_s"),
             ),
             Panel(query="late_rows", kind="table"),
+            Panel(
+                query="alerts",
+                kind="table",
+                columns=("raised_at", "resolved_at", "rule", "tenant", "severity", "duration_s", "message"),
+                width=24,
+            ),
             Panel(query="duplicates", kind="table"),
             Panel(query="queue_vs_work", kind="table"),
             Panel(query="errors_by_provider", kind="table"),

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aiokafka import ConsumerRecord
 
-from agents.admission import DEFAULT_TENANT, request_id_of
+from agents.admission import DEFAULT_TENANT, accepted_at, request_id_of
 from headrace.audit.kafka_books import as_read
 from headrace.audit.kafka_reader import KafkaReader
 from streams import topics
@@ -28,6 +28,7 @@ PERSONAL_TOPICS = (
     topics.DELTAS,
     topics.REPLIES,
     topics.WEBHOOKS,
+    topics.FEEDBACK,
     topics.RETRIES,
     topics.LOGS,
     topics.LEDGER,
@@ -101,5 +102,4 @@ def _request_of(record: ConsumerRecord, subject: Subject, until: datetime) -> st
         read = as_read(record)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputError):
         return None  # it is no request: a dead letter keeps it
-    accepted_at = min(request.accepted_at or read.written_at, read.written_at)  # as agents.admission has it
-    return request_id_of(read, request) if accepted_at <= until else None
+    return request_id_of(read, request) if accepted_at(read, request) <= until else None

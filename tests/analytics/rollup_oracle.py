@@ -165,6 +165,27 @@ def _stages_1h(log: RequestLog, timing: Timing, attempt: int) -> Row:
     }
 
 
+def _latencies_1h(log: RequestLog) -> Iterable[Row]:
+    for by, key, detail in (
+        ("", "", ""),
+        ("model", log.model, ""),
+        ("prompt", log.prompt_template, log.prompt_version),
+        ("experiment", log.experiment, log.arm),
+        ("cache_kind", log.cache_kind, ""),
+    ):
+        for tenant in {"", log.tenant}:
+            yield (
+                (log.accepted_at.date(), _hour(log.accepted_at), by, tenant, key, detail),
+                {"requests": 1, "latency_us": _latency_us(log)},
+            )
+
+
+def _stage_latencies_1h(rows: Iterable[Row]) -> Iterable[Row]:
+    for (day, hour, stage, owner, _outcome, _model), figures in rows:
+        for tenant in {"", owner}:
+            yield (day, hour, stage, tenant), figures
+
+
 def _calls_1h(log: RequestLog, call: LlmCall) -> Row:
     first_us = call.time_to_first_token_us
     timed = first_us is not None
@@ -232,6 +253,8 @@ def _figures(logs: Sequence[RequestLog], scores: Sequence[Score]) -> dict[str, F
         "cost_1d": _grouped(_cost_1d(log) for log in logs),
         "users_1d": _grouped(_users_1d(log) for log in logs),
         "quality_1d": _grouped(_quality_1d(score) for score in scores),
+        "latency_1h": _grouped(row for log in logs for row in _latencies_1h(log)),
+        "stage_latency_1h": _grouped(_stage_latencies_1h(_executions(logs))),
     }
 
 
@@ -283,6 +306,8 @@ _FIRST_FIGURE = {
     "cost_1d": "requests",
     "users_1d": "requests",
     "quality_1d": "scores",
+    "latency_1h": "requests",
+    "stage_latency_1h": "executions",
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.batches import Batch, Limits, OffsetRange, PartitionBuffer, split_by_day
+from analytics.batches import Batch, Limits, OffsetRange, PartitionBuffer, enough, split_by_day
 from analytics.rows import rows_of
 from tests.analytics.logs import NOON, make_log, make_record
 
@@ -225,3 +225,55 @@ def test_halves_of_a_block_have_their_rows_records_and_own_tokens() -> None:
     assert [*first.rows, *second.rows] == block.rows
     assert (first.sources, second.sources) == ([0], [1, 2])
     assert len({block.token, first.token, second.token, *(half.token for half in second.halves())}) == 5
+
+
+def holding(count: int, *, size: int = 100, replay: OffsetRange | None = None) -> PartitionBuffer:
+    """A buffer with records of about so many bytes, in which 1,000 bytes or ten records are a batch."""
+    buffer = PartitionBuffer(LIMITS, replay=replay)
+    buffer.add(records(0, count - 1, size), now=0)
+    return buffer
+
+
+def test_below_the_limit_only_full_buffers_have_enough() -> None:
+    """A batch that waits for its turn is not added to; the others go on."""
+    buffers = {"full": holding(10), "half": holding(5), "empty": holding(0)}
+    assert enough(buffers, limit_bytes=10_000) == {"full"}
+
+
+def test_at_the_limit_the_fullest_goes_on_until_it_is_a_whole_batch() -> None:
+    """Were all of them to stop half full, each would have to wait until its records are old enough."""
+    buffers = {"less": holding(3), "most": holding(6), "empty": holding(0)}
+    assert enough(buffers, limit_bytes=900) == {"less", "empty"}
+
+
+def test_at_the_limit_with_a_whole_batch_nobody_goes_on() -> None:
+    """Whatever ClickHouse does, memory is bounded: by the limit and one batch."""
+    buffers = {"full": holding(10), "half": holding(5), "empty": holding(0)}
+    assert enough(buffers, limit_bytes=900) == {"full", "half", "empty"}
+
+
+def test_a_range_that_is_to_be_replayed_is_always_completed() -> None:
+    """Else it could never be written, and nothing of its partition either."""
+    cut_off = holding(8, replay=OffsetRange(0, 20))
+    assert enough({"cut off": cut_off, "full": holding(10)}, limit_bytes=900) == {"full"}
+    assert enough({"cut off": cut_off}, limit_bytes=500) == set()
+
+
+@given(
+    sizes=st.lists(st.integers(1, 300), min_size=1, max_size=6),
+    takes=st.lists(st.integers(0, 5), max_size=40),
+)
+def test_memory_is_bounded_and_there_is_always_something_to_do(sizes: list[int], takes: list[int]) -> None:
+    """Whoever reads what is wanted fills a batch in a few reads, and never holds much more than the limit."""
+    limit, offsets = 2_000, [0] * len(sizes)
+    buffers = {place: PartitionBuffer(LIMITS) for place in range(len(sizes))}
+    for take in takes:
+        for _ in range(60):
+            for place in buffers.keys() - enough(buffers, limit_bytes=limit):
+                buffers[place].add(records(offsets[place], offsets[place], sizes[place]), now=0)
+                offsets[place] += 1
+                held = sum(buffer.size_bytes for buffer in buffers.values())
+                assert held < limit + LIMITS.bytes + len(sizes) * 400
+        full = [buffer for buffer in buffers.values() if buffer.full]
+        assert full
+        full[take % len(full)].take(0)

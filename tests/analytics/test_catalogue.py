@@ -7,7 +7,7 @@ import pytest
 
 from analytics.catalogue import Catalogue, Query, UnknownQuery, WrongParameter
 from analytics.query_parameters import PRICES, STANDARD, Parameter
-from streams.models import MODELS, PRICE_VERSION
+from streams.models import PRICE_VERSION, PRICED_MODELS
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 
@@ -163,7 +163,7 @@ def test_prices_are_those_of_this_headrace() -> None:
             model.cached_input_usd_per_million,
             model.output_usd_per_million,
         )
-        for model in MODELS.values()
+        for model in PRICED_MODELS.values()
     }
     with pytest.raises(WrongParameter, match=PRICE_VERSION):
         parameter.value([("x", "gpt-4o", 0, 0, 0)], NOW)
@@ -176,3 +176,16 @@ def test_a_windows_end_may_lie_ahead(query: Query) -> None:
         query.bind({"model": "x", "until": ahead}, now=NOW).parameters["until"]
         == "2026-11-21 13:30:00.000000"
     )
+
+
+def test_a_parameter_may_be_one_of_some_words(tmp_path: Path) -> None:
+    """Any other one is refused, with those that there are."""
+    text = TEXT.replace("model String | of this model", "model String large|small = small | of this size")
+    (tmp_path / "sized.sql").write_text(text)
+    query = Catalogue.load(tmp_path).get("sized")
+    assert query.parameters[-1].choices == ("large", "small")
+    assert query.bind({}).parameters["model"] == "small"
+    assert query.bind({"model": "large"}).parameters["model"] == "large"
+    with pytest.raises(WrongParameter, match="model must be one of large, small, not 'huge'") as caught:
+        query.bind({"model": "huge"})
+    assert caught.value.param == "model"

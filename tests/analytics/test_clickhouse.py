@@ -1,5 +1,7 @@
 """The gateway to ClickHouse: exact inserts, and faults that say whether to try again."""
 
+import gc
+import weakref
 from datetime import timedelta
 from decimal import Decimal
 
@@ -80,6 +82,27 @@ async def test_a_row_that_does_not_fit_is_the_rows_fault(clickhouse: ClickHouse,
     assert await count(clickhouse) == 0
     await insert(clickhouse, [make_log("good")], "t")  # the refused token is not taken as done
     assert await count(clickhouse) == 1
+
+
+class Watched(str):
+    """A text that tells when nobody holds it any more."""
+
+    __slots__ = ("__weakref__",)
+
+
+async def test_rows_are_let_go_at_once(clickhouse: ClickHouse) -> None:
+    """Not when Python looks for cycles, which a sink that catches up lets it do rarely."""
+    first, *others = dict(rows_of(make_log("r-1"), ingested_at=NOON).rows)[REQUESTS][0]
+    text = Watched(first)
+    watch = weakref.ref(text)
+    gc.disable()
+    try:
+        await clickhouse.insert(REQUESTS.name, REQUESTS.columns, [(text, *others)], token="t")
+        del text
+        await clickhouse.execute("SELECT 1")  # a thread keeps what it did last
+        assert watch() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_missing_table_is_not_the_rows_fault(clickhouse: ClickHouse) -> None:

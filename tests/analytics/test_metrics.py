@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from analytics.alerts.status import WatchStatus
 from analytics.api.metrics import metrics_router
+from analytics.feedback.status import FeedbackStatus
 from analytics.metrics import exposition
 from analytics.status import SinkStatus
 from streams.events import AlertRaised
@@ -44,7 +45,7 @@ def samples(text: str) -> dict[str, float]:
 
 def test_what_is_not_known_yet_has_no_sample() -> None:
     """A lag of 0 that nobody has looked at would be a lie."""
-    found = samples(exposition(SinkStatus(), WatchStatus(), now=NOW))
+    found = samples(exposition(SinkStatus(), WatchStatus(), FeedbackStatus(), now=NOW))
     assert found["headrace_sink_records_total"] == 0
     assert found["headrace_watcher_active"] == 0
     assert "headrace_sink_lag_records" not in found
@@ -53,15 +54,17 @@ def test_what_is_not_known_yet_has_no_sample() -> None:
 
 def test_lag_freshness_and_alerts_are_told() -> None:
     """Ages against now, and standing alerts by rule and severity."""
-    sink, watch = SinkStatus(), WatchStatus()
+    sink, watch, feedback = SinkStatus(), WatchStatus(), FeedbackStatus()
+    feedback.crowd(3, (NOW - timedelta(seconds=40)).timestamp())
     sink.stored(40, replayed=True)
     watch.watching, watch.sink_lag_records, watch.sink_stale_s = True, 7, 600.0
     watch.newest_rows = {"requests": NOW - timedelta(seconds=90)}
     watch.judged_until = watch.round_at = NOW - timedelta(seconds=5)
     watch.standing = (alert("spend", ""), alert("error_rate", "a"), alert("error_rate", "b"))
-    found = samples(exposition(sink, watch, now=NOW))
+    found = samples(exposition(sink, watch, feedback, now=NOW))
     assert found["headrace_sink_records_total"] == 40
     assert found["headrace_sink_replayed_batches_total"] == 1
+    assert (found["headrace_feedback_waiting"], found["headrace_feedback_waiting_seconds"]) == (3, 40)
     assert (found["headrace_sink_lag_records"], found["headrace_sink_stale_seconds"]) == (7, 600)
     assert found['headrace_freshness_seconds{table="requests"}'] == 90
     assert found["headrace_watcher_active"] == 1
@@ -73,7 +76,7 @@ def test_lag_freshness_and_alerts_are_told() -> None:
 
 def test_every_family_says_what_it_is() -> None:
     """Help and type come before the samples of each."""
-    text = exposition(SinkStatus(), WatchStatus(), now=NOW)
+    text = exposition(SinkStatus(), WatchStatus(), FeedbackStatus(), now=NOW)
     for name in {line.split("{")[0].split(" ")[0] for line in text.splitlines() if line[0] != "#"}:
         assert f"# HELP {name} " in text
         kind = "counter" if name.endswith("_total") else "gauge"
@@ -83,7 +86,7 @@ def test_every_family_says_what_it_is() -> None:
 async def test_the_route_answers_in_prometheus_format() -> None:
     """With its content type."""
     app = FastAPI()
-    app.include_router(metrics_router(SinkStatus(), WatchStatus(), clock=lambda: NOW))
+    app.include_router(metrics_router(SinkStatus(), WatchStatus(), FeedbackStatus(), clock=lambda: NOW))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://analytics") as client:
         answer = await client.get("/metrics")

@@ -9,8 +9,8 @@ import pytest
 
 from analytics.clickhouse import ClickHouse
 from analytics.rollup_refresh import RollupRefresher, Stored, outdated, partition_states
-from analytics.rollup_sources import Statements
 from analytics.rollups import CALLS, REQUESTS, ROLLUPS, STAGES, Rollup
+from analytics.statements import Statements
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.logs import NOON, make_log, make_timing
 from tests.analytics.rollup_oracle import expected, found
@@ -18,6 +18,8 @@ from tests.analytics.stored_logs import some_logs, store
 
 DAY = date(2026, 11, 20)
 COST = Rollup(name="cost_1d", source=REQUESTS)
+#: Rollups of a day of requests without scores.
+FILLED = len(ROLLUPS) - 1
 STAGES_1H = Rollup(name="stages_1h", source=STAGES)
 
 
@@ -150,7 +152,7 @@ async def test_a_run_computes_what_changed_and_a_second_one_nothing(clickhouse: 
     await store(clickhouse, logs)
     progress = await refresher.refresh()
     new, old = NOON.date(), NOON.date() - timedelta(days=40)
-    assert [item.day for item in progress.refreshed] == [new] * 5 + [old] * 5
+    assert [item.day for item in progress.refreshed] == [new] * FILLED + [old] * FILLED
     assert (progress.due, progress.dirty_days) == (0, 0)
     assert await found(clickhouse) == expected(logs)
     for other in (refresher, refresher, RollupRefresher(clickhouse)):
@@ -279,14 +281,14 @@ async def test_a_day_is_not_computed_again_too_soon(clickhouse: ClickHouse) -> N
     """It stays dirty until then, whichever process computed it last; a new day does not have to wait."""
     patient = RollupRefresher(clickhouse, min_age_s=3600)
     await store(clickhouse, some_logs(2))
-    assert len((await patient.refresh()).refreshed) == 5
+    assert len((await patient.refresh()).refreshed) == FILLED
     await store(
         clickhouse, [*some_logs(1, prefix="more"), *some_logs(1, prefix="x", at=NOON - timedelta(days=3))]
     )
     progress = await patient.refresh()
     assert {item.day for item in progress.refreshed} == {NOON.date() - timedelta(days=3)}
     assert (progress.due, progress.dirty_days) == (0, 1)
-    assert len((await RollupRefresher(clickhouse).refresh()).refreshed) == 5
+    assert len((await RollupRefresher(clickhouse).refresh()).refreshed) == FILLED
 
 
 @pytest.mark.integration
@@ -295,9 +297,9 @@ async def test_a_long_list_is_done_in_pieces(clickhouse: ClickHouse) -> None:
     await store(clickhouse, some_logs(2))
     refresher = RollupRefresher(clickhouse)
     progress = await refresher.refresh(limit=2)
-    assert (len(progress.refreshed), progress.due, progress.dirty_days) == (2, 3, 1)
-    progress = await refresher.refresh(limit=3)
-    assert (len(progress.refreshed), progress.due, progress.dirty_days) == (3, 0, 0)
+    assert (len(progress.refreshed), progress.due, progress.dirty_days) == (2, FILLED - 2, 1)
+    progress = await refresher.refresh(limit=FILLED)
+    assert (len(progress.refreshed), progress.due, progress.dirty_days) == (FILLED - 2, 0, 0)
 
 
 @pytest.mark.integration

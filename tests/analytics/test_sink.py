@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
+from msgspec.structs import replace
 
 from analytics.batches import Batch, Limits
 from analytics.clickhouse import ClickHouse
@@ -165,6 +166,27 @@ async def test_records_become_rows_and_offsets_are_committed_after_them(stand: S
     assert {commit.metadata for commit in commits} == {""}
     assert status.partitions == PARTITIONS
     assert status.behind_s == 0.0
+
+
+async def test_a_backlog_larger_than_the_memory_does_not_wait_for_its_time(stand: Stand) -> None:
+    """Room for two batches, four partitions, and ten minutes' patience: whole batches are written all along.
+
+    Were the room shared out evenly, no partition would ever have a whole batch, and each would wait.
+    """
+    record_bytes = len(encode(make_log("r-0-000", cost_usd=COST))) + len(b"r-0-000")
+    config = replace(
+        stand.config(),
+        batch=Limits(rows=10_000, bytes=25 * record_bytes, seconds=600, busy_seconds=600),
+        buffer_bytes=50 * record_bytes,
+    )
+    for partition in range(PARTITIONS):
+        names = (f"r-{partition}-{number:03d}" for number in range(200))
+        await stand.produce(names, partition=partition)
+    status = SinkStatus()
+    async with running(Sink(config, stand.writer(status), status)):
+        await until(lambda: status.records > 800 - 50)
+        assert status.batches >= 30
+    assert await sums(stand.clickhouse, raw=True) == once(800)
 
 
 class DiesAfterTheInsert(BatchWriter):

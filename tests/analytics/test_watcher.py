@@ -1,18 +1,21 @@
 """The watcher's rounds: what it waits for, and that each change is told once whatever fails."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analytics.alerts.budgets import judge_budgets
 from analytics.alerts.freshness import FreshnessLimits
 from analytics.alerts.status import WatchStatus
-from analytics.alerts.verdicts import EVERYBODY
+from analytics.alerts.verdicts import EVERYBODY, Verdict
 from analytics.alerts.windows import ByTenant, Figures, Window
 from analytics.anomalies import Limits
-from analytics.watcher import WatchConfig, Watcher
+from analytics.budgets import Standing, begin_of_day
+from analytics.watcher import BudgetLook, WatchConfig, Watcher
 from streams.codec import decode, encode
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable
 from streams.events import AlertRaised
@@ -117,6 +120,19 @@ class Copies:
         self.told |= {(event.alert_id, event.state) for event in events}
 
 
+class Spending:
+    """A budget of five dollars, of which a dollar an hour is spent, from midnight on."""
+
+    def __init__(self) -> None:
+        self.asked: list[datetime] = []
+
+    async def verdicts(self, now: datetime, standing: Iterable[AlertRaised]) -> list[Verdict]:
+        self.asked.append(now)
+        spent = Decimal((now - begin_of_day(now)) / timedelta(hours=1))
+        budget = Standing(tenant="acme", daily_usd=Decimal(5), spent_usd=spent, day=now.date())
+        return judge_budgets([budget], standing)
+
+
 class Bench:
     """A watcher, and what it looks at."""
 
@@ -126,6 +142,7 @@ class Bench:
         self.now = BEGIN
         self.rows, self.sinks, self.topic, self.status = Rows(bad), Sinks(), Topic(fates), WatchStatus()
         self.copies = Copies(self.rows)
+        self.budgets: BudgetLook | None = None
         self.watcher = self.another()
 
     def another(self) -> Watcher:
@@ -137,6 +154,7 @@ class Bench:
             self.topic,
             self.copies,
             status=self.status,
+            budgets=self.budgets,
             clock=lambda: self.now,
         )
 
@@ -234,6 +252,34 @@ async def test_the_windows_of_an_outage_are_judged_afterwards() -> None:
     await late.until(at(50.25))
     assert late.topic.told == []
     assert late.status.judged_until == at(50)
+
+
+async def test_budgets_are_told_once_a_day_whoever_watches() -> None:
+    """At 80 % and beyond the whole; over at midnight. Writes that are lost and restarts change nothing."""
+    bench = Bench(fates=["lost", "unanswered", *["fine"] * 9, "unanswered", "lost"])
+    bench.budgets = Spending()
+    for hours in range(16, 62, 3):  # from midnight on for two days
+        bench.watcher = bench.another()
+        await bench.until(at(hours))
+        await bench.watcher.round()
+    days = [f"2026-11-{day}T00:00:00Z" for day in (20, 21, 22)]
+    told = [(event.alert_id, event.state) for event in bench.topic.events]
+    assert sorted(told) == sorted(
+        (f"{rule}:above:acme:{day}", state)
+        for rule in ("budget_80", "budget_exceeded")
+        for day in days
+        for state in ("raised", "resolved")
+        if (day, state) != (days[-1], "resolved")
+    )
+
+
+async def test_budgets_are_looked_at_every_half_minute() -> None:
+    """However often the watcher looks: it sums up a day's requests."""
+    bench = Bench()
+    spending = bench.budgets = Spending()
+    bench.watcher = bench.another()
+    await bench.until(BEGIN + timedelta(minutes=3), step=timedelta(seconds=10))
+    assert len(spending.asked) == 6
 
 
 @settings(deadline=None, max_examples=60)

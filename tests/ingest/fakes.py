@@ -13,6 +13,7 @@ from ingest.abandonment import Abandonments
 from ingest.batch_lines import LineName
 from ingest.batch_store import Batch
 from ingest.batches import Batches
+from ingest.feedback import FeedbackDesk
 from ingest.health import HealthMonitor
 from ingest.replies import ReplyHub
 from ingest.services import Services
@@ -25,6 +26,7 @@ from streams.events import (
     Delta,
     EmbeddingsRequested,
     ErrorInfo,
+    FeedbackGiven,
     PromptRef,
     Reply,
     ReplyAddress,
@@ -39,6 +41,8 @@ from streams.settings import ApiKey, Settings
 KEY = "key-of-acme"
 OTHER_KEY = "key-of-zeta"
 MODEL = "gpt-4o-mini"
+FEEDBACK_AT = datetime(2026, 11, 21, 9, 30, 0, 123456, UTC)
+"""When feedback is given: the clock stands still."""
 
 
 def answered(request_id: str = "r-1", content: str = "Paris is the capital.", **fields: Any) -> Reply:
@@ -98,10 +102,14 @@ class ScriptedPipeline:
     script: Script | None = None
     broken: bool = False
     sent: list[Sent] = field(default_factory=list)
+    feedback: list[Emit] = field(default_factory=list)
 
     async def publish(self, emit: Emit) -> Position:
         if self.broken:
             raise KafkaUnavailable("not acknowledged")
+        if isinstance(emit.value, FeedbackGiven):
+            self.feedback.append(emit)
+            return Position(emit.topic, 0, len(self.feedback) - 1)
         assert isinstance(emit.value, ChatRequested | EmbeddingsRequested)
         assert isinstance(emit.key, str)
         sent = Sent(decode(encode(emit.value), type(emit.value)), emit.headers, emit.key, emit.topic)
@@ -287,6 +295,19 @@ class FixedSpend:
 
 
 @dataclass
+class StoredRequests:
+    """When the requests of each tenant that have ended were accepted; `broken`: ClickHouse is down."""
+
+    requests: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    broken: bool = False
+
+    async def accepted_at(self, tenant: str, request_id: str) -> datetime | None:
+        if self.broken:
+            raise ClickHouseUnavailable("connection refused at 10.0.0.2")
+        return self.requests.get((tenant, request_id))
+
+
+@dataclass
 class LoopState:
     alive: bool = True
     connected: bool = True
@@ -329,6 +350,7 @@ class Rig:
     down: set[str]
     history: NotedHistory
     batches: MemoryBatches
+    stored: StoredRequests
 
 
 def settings(**overrides: Any) -> Settings:
@@ -362,7 +384,7 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
 
         return run
 
-    batches = MemoryBatches()
+    batches, stored = MemoryBatches(), StoredRequests()
     submissions = Submissions(registry, pipeline, hub, partitions=(1, 3), source="/ingest-1")
     services = Services(
         settings=chosen,
@@ -370,6 +392,7 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
         stream_tokens=StreamTokens.of(chosen),
         submissions=submissions,
         batches=Batches(batches, registry, submissions),
+        feedback=FeedbackDesk(registry, stored, pipeline, source="/ingest-1", clock=lambda: FEEDBACK_AT),
         abandonments=Abandonments(registry, timeout_s=1.0),
         hub=hub,
         registry=registry,
@@ -378,4 +401,4 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
         reply_loop=loop,
         history=history,
     )
-    return Rig(services, pipeline, registry, loop, down, history, batches)
+    return Rig(services, pipeline, registry, loop, down, history, batches, stored)

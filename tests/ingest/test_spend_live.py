@@ -1,6 +1,7 @@
 """The cost queries on a real ClickHouse with the real schema."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import uuid4
 
@@ -63,3 +64,11 @@ async def test_costs_and_cache_statistics(clickhouse_url: str, database: str) ->
     }
     assert cache == {"hits": 1, "misses": 2, "hit_rate_pct": 33.33}
     assert (nobody["total_requests"], nobody["total_cost_usd"]) == (0, 0)
+
+
+async def test_when_a_request_was_accepted(clickhouse_url: str, database: str) -> None:
+    """However long ago; of the tenant alone, and nothing where there is none of the id."""
+    spend = ClickHouseSpend(clickhouse_url, Catalogue.load(), database=database, timeout_s=10)
+    found = [await spend.accepted_at(*asked) for asked in (("acme", "2"), ("zeta", "2"), ("acme", "5"))]
+    await spend.close()
+    assert found == [datetime(2026, 1, 1, tzinfo=UTC), None, None]

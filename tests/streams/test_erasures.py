@@ -103,3 +103,14 @@ def test_a_list_does_not_change() -> None:
 def test_any_user_id_can_be_erased(user: str) -> None:
     """Whatever JSON lets through."""
     assert with_(Subject("acme", user)).find(Subject("acme", user)) is not None
+
+
+def test_a_pseudonym_leads_back_to_its_erasure_and_to_nobody() -> None:
+    """Of its own tenant; a name that somebody chose leads nowhere."""
+    known = with_(ANN)
+    erasure = known.find(ANN)
+    assert erasure is not None
+    assert known.behind(Subject("acme", erasure.pseudonym)) == erasure
+    assert known.behind(Subject("globex", erasure.pseudonym)) is None
+    assert known.behind(ANN) is None
+    assert known.learned([(erasure.digest, None)]).behind(Subject("acme", erasure.pseudonym)) is None

@@ -1,6 +1,7 @@
 """Settings: read once, every wrong variable named."""
 
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +199,18 @@ def test_a_key_needs_a_tenant(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HEADRACE_API_KEYS", '{"k": {"tenant": ""}}')
     with pytest.raises(ConfigurationError, match="HEADRACE_API_KEYS"):
         load_settings()
+
+
+def test_daily_budgets_are_exact() -> None:
+    """Tenants and all of them together; money is decimal."""
+    found = load_settings(daily_budgets={"acme": "0.1", "*": 25}).daily_budgets
+    assert found == {"acme": Decimal("0.1"), "*": Decimal(25)}
+
+
+@pytest.mark.parametrize(
+    "budgets", [{"acme": 0}, {"acme": -1}, {"": 5}, {"acme": "1e10"}, {"acme": "NaN"}, {"acme": None}]
+)
+def test_a_budget_is_an_amount(budgets: dict[str, object]) -> None:
+    """Nothing, less than nothing and typing errors are named."""
+    with pytest.raises(ConfigurationError, match="HEADRACE_DAILY_BUDGETS"):
+        load_settings(daily_budgets=budgets)

@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
+from analytics.alerts.status import WatchStatus
 from analytics.api.health import Probe
 from analytics.app import create_app
 from analytics.status import SinkStatus
 from streams.errors import ClickHouseUnavailable
+from tests.analytics.test_metrics import alert
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -163,3 +165,25 @@ async def test_a_probe_is_given_again_for_a_moment() -> None:
     assert await probe.fault() == "connection refused"
     now[0] = 1.0
     assert await probe.fault() is None
+
+
+async def test_standing_alerts_are_told_without_tenants() -> None:
+    """By rule and severity: the route needs no key. Where nobody watches there is no such part."""
+    watch = WatchStatus()
+    watch.watching = True
+    watch.standing = [alert("error_rate", "acme"), alert("error_rate", "globex"), alert("spend", "acme")]
+    transport = httpx.ASGITransport(create_app(ready_status(Clock()), answers, watch=watch))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        response = await client.get("/health")
+    assert response.json()["alerts"] == {
+        "watching": True,
+        "round_at": None,
+        "judged_until": None,
+        "failed_rounds": 0,
+        "standing": [
+            {"rule": "error_rate", "severity": "critical", "alerts": 2},
+            {"rule": "spend", "severity": "critical", "alerts": 1},
+        ],
+    }
+    assert "acme" not in response.text
+    assert "alerts" not in (await get(ready_status(Clock()), "/health")).json()

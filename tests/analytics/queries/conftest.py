@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from analytics.alerts.table import AlertTable
 from analytics.batches import Batch, OffsetRange
 from analytics.catalogue import Catalogue
 from analytics.clickhouse import ClickHouse
@@ -29,6 +30,7 @@ from tests.analytics.queries.known import (
     UNTIL,
     Score,
 )
+from tests.analytics.queries.known_alerts import ALERTS
 
 Ask = Callable[..., Awaitable[list[dict[str, Any]]]]
 
@@ -87,6 +89,8 @@ async def _fill(url: str, name: str) -> None:
     for number, scores in enumerate((SCORES, FIRST_SCORES)):  # the former ones come late, and change nothing
         rows = [_score_row(score) for score in scores]
         await clickhouse.insert("scores_raw", _SCORE_COLUMNS, rows, token=f"scores-{number}")
+    for _ in range(2):  # the watcher writes them again after a restart
+        await AlertTable(clickhouse).store([event for alert in ALERTS for event in alert.records()])
     await RollupRefresher(clickhouse).refresh()
     await clickhouse.close()
 

@@ -14,7 +14,7 @@ import msgspec
 
 from agents.cost.records import total_cost_usd, total_usage
 from streams.events import LlmCall, RequestLog, Status, Usage
-from streams.models import MODELS
+from streams.models import PRICE_VERSION, PRICED_MODELS
 from tests.analytics.logs import NOON, make_call, make_log, make_timing
 
 DAYS = 3
@@ -28,7 +28,6 @@ STORED_AGAIN_AT = UNTIL + timedelta(hours=2)
 AGAIN = 20
 
 _MODELS = ("gpt-4o", "gpt-4o-mini", "claude-sonnet-4-20250514")
-_PROVIDERS = {"gpt-4o": "openai", "gpt-4o-mini": "openai", "claude-sonnet-4-20250514": "anthropic"}
 _ENDS = {
     "answered": 48,
     "cached": 24,
@@ -103,7 +102,7 @@ class _Maker:
 
     def _call(self, call_id: str, at: datetime, **fields: Any) -> LlmCall:
         dice = self._random
-        model = MODELS[fields.pop("model", None) or dice.choice(_MODELS)]
+        model = PRICED_MODELS[fields.pop("model", None) or dice.choice(_MODELS)]
         usage = fields.pop("usage", None)
         if usage is None:
             sent = dice.randrange(20, 3_000)
@@ -112,7 +111,7 @@ class _Maker:
             )
         duration_us = dice.randrange(300_000, 4_000_000)
         known: dict[str, Any] = {
-            "provider": _PROVIDERS[model.name],
+            "provider": model.provider.value,
             "request_model": model.name,
             "response_model": f"{model.name}-x",
             "duration_us": duration_us,
@@ -226,6 +225,38 @@ class _Maker:
         error = self._random.choice(("rate_limited", "timeout"))
         return self._call(call_id, at, error=error, usage=Usage(), time_to_first_token_us=None, **fields)
 
+    def embedded(self, request_id: str, tenant: str) -> RequestLog:
+        """A request for embeddings: it names no prompt, and nothing is written."""
+        at = SINCE + timedelta(hours=30)
+        usage = Usage(input_tokens=self._random.randrange(20, 3_000))
+        call = self._call(
+            f"{request_id}-1",
+            at,
+            model="text-embedding-3-small",
+            usage=usage,
+            time_to_first_token_us=None,
+            price_version=PRICE_VERSION,
+            cost_usd=PRICED_MODELS["text-embedding-3-small"].cost_usd(
+                input_tokens=usage.input_tokens, output_tokens=0
+            ),
+        )
+        latency = timedelta(milliseconds=420)
+        return _finished(
+            make_log(
+                request_id,
+                accepted_at=at,
+                finished_at=at + latency,
+                latency_ms=420.0,
+                tenant=tenant,
+                prompt_template="",
+                prompt_version="",
+                cache_kind="",
+                model=call.request_model,
+                timings=tuple(self._timings(at)),
+                calls=(call,),
+            )
+        )
+
     def scores(self, logs: Sequence[RequestLog]) -> list[Score]:
         """Scores of a third of the requests: a judge's, a person's, and corrections."""
         dice, found = self._random, []
@@ -257,7 +288,10 @@ def _finished(log: RequestLog) -> RequestLog:
 
 _maker = _Maker()
 #: Requests in the window, in the order in which they come from Kafka.
-LOGS: Sequence[RequestLog] = _maker.logs(260)
+LOGS: Sequence[RequestLog] = [
+    *_maker.logs(260),
+    *(_maker.embedded(f"e-{number}", tenant) for number, tenant in enumerate(("acme", "globex"))),
+]
 SCORES: Sequence[Score] = _maker.scores(LOGS)
 #: The same scores as they were given first; the others are corrections and count.
 FIRST_SCORES = [replace(score, value=Decimal(77), scored_at=score.log.finished_at) for score in SCORES[::4]]

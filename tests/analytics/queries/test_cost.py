@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from streams.events import LlmCall, RequestLog
-from streams.models import MODELS, PRICE_VERSION
+from streams.models import PRICE_VERSION, PRICED_MODELS
 from tests.analytics.queries.conftest import Ask
 from tests.analytics.queries.known import (
     TENANTS,
@@ -169,7 +169,7 @@ def parts_of(call: LlmCall) -> tuple[Decimal, Decimal, Decimal]:
     """What a call's input, cached input and output cost, if its prices are known."""
     if call.price_version != PRICE_VERSION:
         return Decimal(0), Decimal(0), Decimal(0)
-    model, usage = MODELS[call.request_model], call.usage
+    model, usage = PRICED_MODELS[call.request_model], call.usage
     return (
         (usage.input_tokens - usage.cached_tokens) * model.input_usd_per_million / 1_000_000,
         usage.cached_tokens * model.cached_input_usd_per_million / 1_000_000,
@@ -201,6 +201,8 @@ async def test_input_cached_and_output_cost(ask: Ask, tenant: str) -> None:
     expected.sort(key=lambda row: -row["cost_usd"])
     rows = await ask("cost_split", tenant=tenant)
     assert rows == expected
+    [embeddings] = [row for row in rows if row["model"] == "text-embedding-3-small"]
+    assert embeddings["input_cost_usd"] == embeddings["cost_usd"] > embeddings["other_cost_usd"] == 0
     assert total(row["cost_usd"] for row in rows) == cost(logs_of(tenant))
 
 

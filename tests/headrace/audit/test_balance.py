@@ -175,6 +175,17 @@ def test_what_could_not_be_read_is_said() -> None:
     assert balance(books).verdict is Verdict.BALANCED
 
 
+def test_feedback_that_found_no_request_is_no_end_of_any() -> None:
+    """Anybody may give it on any id: the request has its reply."""
+    books = good_books()
+    letter = DeadLetter(
+        place="0:0", stage="feedback", record="llm.feedback.v1:0:1", request_id="r0", inside=True
+    )
+    books.kafka.dead_letters["0:0"] = letter
+    report = balance(books)
+    assert (report.verdict, report.figures.dead_lettered) == (Verdict.BALANCED, 0)
+
+
 def test_a_webhook_that_could_not_be_delivered_is_no_end_of_its_request() -> None:
     """The request has its reply: it does not count as dead-lettered, and nothing is out of balance."""
     books = good_books()

@@ -186,6 +186,20 @@ def test_what_belongs_to_no_request_is_found(book: str) -> None:
     assert balance(books).verdict is Verdict.UNBALANCED
 
 
+def test_feedback_does_not_make_a_stranger_known() -> None:
+    """Anybody may give it on any id; another stage's dead letter says that somebody asked for it."""
+    books, other = good_books(), good_books(0)
+    add_request(other, "stranger")
+    books.kafka.charges["stranger"] = other.kafka.charges["stranger"]
+    letter = DeadLetter(
+        place="0:0", stage="feedback", record="llm.feedback.v1:0:1", request_id="stranger", inside=False
+    )
+    books.kafka.dead_letters["0:0"] = letter
+    assert "strangers" in found(books)
+    books.kafka.dead_letters["0:0"] = msgspec.structs.replace(letter, stage="guardrail")
+    assert "strangers" not in found(books)
+
+
 @pytest.mark.parametrize("accepted_at_ms", [SINCE_MS - 1, NOW_MS])
 def test_what_belongs_to_requests_outside_the_window_is_nobody_s_fault(accepted_at_ms: int) -> None:
     """A reply inside the window may answer an earlier request, or one that came during the audit."""

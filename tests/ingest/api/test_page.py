@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ingest.api.page import page_files
+from ingest.api.page import files_of_page
 from ingest.app import create_app
 from tests.ingest.fakes import Rig
 
@@ -96,8 +96,8 @@ async def test_the_page_is_not_in_the_description_of_the_api(browser: httpx.Asyn
 
 def test_the_whole_page_is_small() -> None:
     """Less than 30 kB on the wire, all files together."""
-    assert sum(len(file.zipped) for file in page_files()) < MAX_PAGE_BYTES
-    assert all(gzip.decompress(file.zipped) == file.body for file in page_files())
+    assert sum(len(file.zipped) for file in files_of_page()) < MAX_PAGE_BYTES
+    assert all(gzip.decompress(file.zipped) == file.body for file in files_of_page())
 
 
 # ── what is in the files ──────────────────────────────────────────────────────────────────────────

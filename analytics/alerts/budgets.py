@@ -1,0 +1,111 @@
+"""Alerts on daily budgets: at 80 % of one, and when it is exceeded; once a day each."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from analytics.alerts.verdicts import EVERYBODY, Finding, Series, Verdict, instant
+from analytics.budgets import ALL_TENANTS, Budgets, Standing, begin_of_day, end_of_day, standings
+from analytics.clickhouse import ClickHouse
+from streams.events import AlertRaised
+
+NEARLY, EXCEEDED = "budget_80", "budget_exceeded"
+RULES = (NEARLY, EXCEEDED)
+
+_NEARLY = Decimal("0.8")
+#: By the view, which counts each request once: a rollup may be some seconds older.
+_SPENT = """
+SELECT r.tenant AS tenant, sum(r.cost_usd) AS spent_usd
+FROM requests AS r
+WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')} AND r.accepted_at < {until:DateTime64(6, 'UTC')}
+GROUP BY tenant
+"""
+
+
+class BudgetWatch:
+    """Looks how much of the day's budgets is spent.
+
+    Args:
+        budgets: where they come from.
+        clickhouse: a connection to the database of the views.
+    """
+
+    def __init__(self, budgets: Budgets, clickhouse: ClickHouse) -> None:
+        self._budgets = budgets
+        self._clickhouse = clickhouse
+
+    async def verdicts(self, now: datetime, standing: Iterable[AlertRaised]) -> list[Verdict]:
+        """Return what is to be said of the budgets.
+
+        Args:
+            now: the time.
+            standing: the alerts that stand.
+
+        Raises:
+            ClickHouseUnavailable: no answer in time.
+        """
+        budgets = await self._budgets.current()
+        if not budgets:
+            return []
+        since = begin_of_day(now)
+        rows = await self._clickhouse.query(
+            _SPENT, {"since": instant(since), "until": instant(end_of_day(now))}
+        )
+        spent = {str(row["tenant"]): Decimal(row["spent_usd"]) for row in rows}
+        return judge_budgets(standings(budgets, spent, day=since.date()), standing)
+
+
+def judge_budgets(budgets: Sequence[Standing], standing: Iterable[AlertRaised]) -> list[Verdict]:
+    """Return the verdicts on budgets. Pure.
+
+    An alert stands until its day is over, whatever becomes of the budget: so there is one a day at most.
+
+    Args:
+        budgets: where they stand today.
+        standing: the alerts that stand.
+    """
+    of_former_days = {
+        (event.rule, event.tenant)
+        for event in standing
+        if event.rule in RULES and budgets and event.window_since.date() < budgets[0].day
+    }
+    return [
+        _verdict(budget, rule, over=(rule, _tenant(budget)) in of_former_days)
+        for budget in budgets
+        for rule in RULES
+    ]
+
+
+def _verdict(budget: Standing, rule: str, *, over: bool) -> Verdict:
+    limit = budget.daily_usd * _NEARLY if rule == NEARLY else budget.daily_usd
+    reached = budget.spent_usd >= limit if rule == NEARLY else budget.spent_usd > limit
+    finding = Finding.ANOMALOUS if reached else Finding.UNCLEAR
+    return Verdict(
+        series=Series(rule, "above", _tenant(budget)),
+        finding=Finding.CALM if over else finding,
+        observed=float(budget.spent_usd),
+        expected=float(limit),
+        unit="usd",
+        method="a fixed limit",
+        severe=rule == EXCEEDED,
+        confirm=1,
+        sentence=_sentence(budget, over=over),
+    )
+
+
+def _tenant(budget: Standing) -> str:
+    return EVERYBODY if budget.tenant == ALL_TENANTS else budget.tenant
+
+
+def _sentence(budget: Standing, *, over: bool) -> str:
+    who = "All tenants together have" if budget.tenant == ALL_TENANTS else f"Tenant {budget.tenant} has"
+    when = f" on the new day, {budget.day}" if over else f" on {budget.day}"
+    return (
+        f"{who} spent {_usd(budget.spent_usd)} USD{when}: {budget.share:.1%} of the daily budget of "
+        f"{_usd(budget.daily_usd)} USD"
+    )
+
+
+def _usd(amount: Decimal) -> str:
+    """Return an amount in cents; below a dollar, in which budgets of trials are, in micro-dollars."""
+    return f"{amount:.2f}" if amount >= 1 or not amount else f"{amount:.6f}"

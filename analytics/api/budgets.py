@@ -1,0 +1,71 @@
+"""`/v1/analytics/budgets`: how much of the day's budgets is spent."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from analytics.access import Scope
+from analytics.analyst_desk import AnalystDesk
+from analytics.api.answering import faults_as_errors
+from analytics.api.asking import DeskDep, ScopeDep
+from analytics.budgets import ALL_TENANTS, Budget, Budgets, Standing, begin_of_day, end_of_day, standings
+from analytics.result_formats import JSON
+from analytics.status import Clock, utc_now
+from streams.reply_view import plain
+from streams.serving.json_response import JsonResponse
+
+#: The exact figures, and of every tenant: those of all together are their sum.
+_QUERY = "cost_by_tenant"
+_MOST_TENANTS = 100_000
+_Row = dict[str, Any]
+_rows = msgspec.json.Decoder(list[_Row], float_hook=Decimal)
+
+
+def budgets_router(budgets: Budgets, *, clock: Clock = utc_now) -> APIRouter:
+    """Return the route.
+
+    Args:
+        budgets: where the budgets come from.
+        clock: the time.
+    """
+    router = APIRouter(tags=["analytics"])
+
+    @router.get("/v1/analytics/budgets")
+    async def budgets_today(desk: DeskDep, scope: ScopeDep) -> Response:
+        """Return each budget and what of it is spent since midnight (UTC), by the day of acceptance.
+
+        A tenant's key sees its own budget. Nothing is refused where one is exceeded.
+        """
+        with faults_as_errors(_QUERY):
+            wanted = [each for each in await budgets.current() if _sees(scope, each)]
+            found = await _standings(wanted, desk, scope, clock) if wanted else []
+        return JsonResponse({"budgets": [_described(each) for each in found]})
+
+    return router
+
+
+def _sees(scope: Scope, budget: Budget) -> bool:
+    return scope.tenant is None or (budget.tenant == scope.tenant != ALL_TENANTS)
+
+
+async def _standings(budgets: list[Budget], desk: AnalystDesk, scope: Scope, clock: Clock) -> list[Standing]:
+    since, until = begin_of_day(clock()), end_of_day(clock())
+    given = {"since": since.isoformat(), "until": until.isoformat(), "limit": str(_MOST_TENANTS)}
+    prepared = desk.prepare(_QUERY, given, scope, JSON)
+    async with desk.ask(prepared) as answer:
+        rows = _rows.decode(b"".join([piece async for piece in answer.pieces()]) or b"[]")
+    spent = {str(row["tenant"]): Decimal(row["cost_usd"]) for row in rows}
+    return standings(budgets, spent, day=since.date())
+
+
+def _described(standing: Standing) -> dict[str, Any]:
+    return {
+        "tenant": standing.tenant,
+        "daily_usd": plain(standing.daily_usd),
+        "spent_usd": plain(standing.spent_usd),
+        "share": plain(standing.share),
+        "day": standing.day,
+    }

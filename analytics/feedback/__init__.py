@@ -1,0 +1,1 @@
+"""Feedback: from `llm.feedback.v1` into `scores`."""

@@ -1,0 +1,191 @@
+"""Reads `llm.feedback.v1` in a group of its own, and commits what is settled.
+
+It polls whatever happens, so that it stays in its group while ClickHouse is away or feedback waits for the
+rows of its requests; one batch at a time is worked on beside it. Where enough waits, it stops reading.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from analytics.batches import Record
+from analytics.consumer import SinkConfig, start_consumer, stop_consumer
+from analytics.feedback.room import Entry, Limits, WaitingRoom
+from analytics.feedback.scores import Judgement, judgement_of
+from analytics.feedback.status import FeedbackStatus
+from analytics.feedback.writer import ScoreWriter, unix_now
+from analytics.patience import ended, patiently, unless_stopped
+from streams.errors import InputError
+
+log = structlog.get_logger(__name__)
+
+GROUP = "headrace.feedback"
+
+_POLL_MS = 200
+_POLL_RECORDS = 1_000
+_BATCH_RECORDS = 1_000
+_HANDOVER_S = 5.0  # for the batch in hand at a rebalance or at the end; what is not done is done again
+
+
+class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    """Turns the topic's records into scores until it is told to stop.
+
+    Args:
+        config: what it reads, and how.
+        limits: how much feedback waits for its requests, and how long.
+        writer: settles a batch, however long that takes.
+        status: what it says about itself.
+        clock: the time in Unix seconds.
+    """
+
+    def __init__(
+        self,
+        config: SinkConfig,
+        limits: Limits,
+        writer: ScoreWriter,
+        status: FeedbackStatus,
+        *,
+        clock: Callable[[], float] = unix_now,
+    ) -> None:
+        self._config = config
+        self._room = WaitingRoom(limits)
+        self._writer = writer
+        self._status = status
+        self._clock = clock
+        self._work: asyncio.Task[None] | None = None
+        self._committed: dict[tuple[str, int], int] = {}
+        self._consumer: AIOKafkaConsumer = None  # until it is started
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Join the group and settle records until `stop` is set; then finish the batch in hand."""
+        try:
+            start = patiently(self._start, dependency="kafka", status=self._status)
+            if not await unless_stopped(stop, start):
+                return
+            self._consumer.subscribe([self._config.topic], listener=self)
+            await unless_stopped(stop, self._poll_forever())
+            await self._hand_over()
+        finally:
+            if self._work is not None:
+                await ended(self._work)
+            if self._consumer is not None:
+                await stop_consumer(self._consumer, timeout_s=self._config.kafka_timeout_s)
+            log.info("feedback.stopped", records=self._status.records)
+
+    async def _start(self) -> None:
+        self._consumer = await start_consumer(self._config)
+
+    async def _poll_forever(self) -> None:
+        while True:
+            await self._poll()
+
+    async def _poll(self) -> None:
+        try:
+            fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
+        except KafkaError as fault:
+            self._status.failed("kafka", repr(fault))
+            await asyncio.sleep(1)
+            return
+        for records in fetched.values():
+            for record in records:
+                self._take(_record(record))
+        self._throttle()
+        await self._go_on()
+        self._status.crowd(len(self._room), self._room.oldest_at)
+
+    def _take(self, record: Record) -> None:
+        said: Judgement | InputError
+        try:
+            said = judgement_of(record)
+        except InputError as fault:
+            said = fault
+        self._room.add(record, said, self._clock())
+        self._status.records += 1
+
+    def _throttle(self) -> None:
+        """Stop reading where enough waits, and go on where there is room again."""
+        assigned, paused = self._consumer.assignment(), self._consumer.paused()
+        if self._room.full and assigned - paused:
+            self._consumer.pause(*(assigned - paused))
+        elif paused and not self._room.full:
+            self._consumer.resume(*paused)
+
+    async def _go_on(self) -> None:
+        """Commit what the batch in hand has settled, if it is done, and begin the next one."""
+        if self._work is not None:
+            if not self._work.done():
+                return
+            if not self._work.cancelled():
+                self._work.result()  # a bug ends the reader, and is told
+            self._work = None
+        await self._commit()
+        batch = self._room.due(self._clock(), most=_BATCH_RECORDS)
+        if batch:
+            self._work = asyncio.create_task(self._settle(batch))
+
+    async def _settle(self, batch: list[Entry]) -> None:
+        settled = await self._writer.settle(batch, overdue=self._room.overdue)
+        self._room.settled(settled)
+        self._room.postpone([entry for entry in batch if not entry.gone], self._clock())
+
+    async def _commit(self) -> None:
+        """Commit the offset of the first record of each partition that is not settled.
+
+        Where that fails it is tried again after the next poll: nothing depends on it but what comes twice.
+        """
+        behind = {
+            place: offset
+            for place, offset in self._room.positions().items()
+            if self._committed.get(place) != offset
+        }
+        if not behind:
+            return
+        commit = {TopicPartition(*place): OffsetAndMetadata(offset, "") for place, offset in behind.items()}
+        try:
+            await asyncio.wait_for(self._consumer.commit(commit), self._config.kafka_timeout_s)
+        except (KafkaError, TimeoutError, OSError) as fault:
+            self._status.failed("kafka_commit", repr(fault))
+        else:
+            self._status.recovered("kafka_commit")
+            self._committed |= behind
+
+    async def _hand_over(self) -> None:
+        """Finish the batch in hand, unless it takes too long, and commit."""
+        work = self._work  # the loop may begin another one meanwhile
+        if work is not None:
+            await asyncio.wait((work,), timeout=_HANDOVER_S)
+            if not work.done():
+                await ended(work)
+            elif not work.cancelled():
+                work.result()
+        await self._commit()
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Let go of everything: partitions that stay with us are read again from what is committed."""
+        del revoked  # aiokafka rebalances eagerly: it is always all of them
+        await self._hand_over()
+        self._room.forget()
+        self._committed.clear()
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Take note."""
+        self._status.partitions = len(list(assigned))
+        self._status.joined = True
+        self._status.recovered("kafka")
+        log.info("feedback.assigned", partitions=self._status.partitions)
+
+
+def _record(record: ConsumerRecord) -> Record:
+    return Record(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp_ms=record.timestamp,
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+    )

@@ -1,0 +1,152 @@
+"""Feedback as rows of `scores_raw`. Pure: values in, values out."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import msgspec
+
+from analytics.batches import Record
+from analytics.rows import Row, Table
+from streams.codec import decode
+from streams.errors import InvalidRequest
+from streams.events import Erasure, FeedbackGiven
+from streams.feedback import score_id_of, scored_at_of, value_of
+from streams.redelivery import redelivery
+
+#: Who names no tenant is this one's, as for requests that come over Kafka (`agents.intake`).
+DEFAULT_TENANT = "default"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_END = datetime(2149, 6, 6, tzinfo=UTC)  # the last day that ClickHouse's `Date` holds
+_END_MS = (_END - _EPOCH) // timedelta(milliseconds=1)
+_MICROSECOND = timedelta(microseconds=1)
+
+SCORES = Table(
+    name="scores_raw",
+    columns=(
+        *(
+            "request_id",
+            "score_id",
+            "tenant",
+            "user_id",
+            "accepted_at",
+            "scored_at",
+            "name",
+            "value",
+            "label",
+        ),
+        *("source", "scorer", "comment", "model", "prompt_template", "prompt_version", "experiment", "arm"),
+        "ingested_at",
+    ),
+)
+
+
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a score has from the request that it is about."""
+
+    request_id: str
+    tenant: str
+    user_id: str
+    accepted_at: datetime
+    model: str
+    prompt_template: str
+    prompt_version: str
+    experiment: str
+    arm: str
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of feedback that has been understood; nothing is known of its request yet."""
+
+    feedback: FeedbackGiven
+    tenant: str
+    score_id: str
+    value: Decimal
+    scored_at: datetime
+
+
+def judgement_of(record: Record) -> Judgement:
+    """Return what a record of the topic says. It is the same however often the record comes.
+
+    Raises:
+        InputError: it is not feedback, or says no value.
+    """
+    feedback = decode(record.value, FeedbackGiven, record.headers)
+    again = redelivery(record.headers).believed_of(topic=record.topic, timestamp_ms=record.timestamp_ms)
+    # A dead letter that is replayed was written when it was written first.
+    written_ms = record.timestamp_ms if again.timestamp_ms is None else again.timestamp_ms
+    written_at = _EPOCH + timedelta(milliseconds=min(max(written_ms, 0), _END_MS))
+    scored_at = scored_at_of(feedback, written_at=written_at)
+    _check_time(scored_at, "scored_at")
+    if feedback.accepted_at is not None:
+        _check_time(feedback.accepted_at, "accepted_at")
+    return Judgement(
+        feedback=feedback,
+        tenant=feedback.tenant or DEFAULT_TENANT,
+        score_id=score_id_of(feedback),
+        value=value_of(value=feedback.value, label=feedback.label),
+        scored_at=scored_at,
+    )
+
+
+def request_of(judgement: Judgement, found: Iterable[RequestFacts]) -> RequestFacts | None:
+    """Return the request that is meant; None where the tenant has none of this id.
+
+    Ids may come again once the registry has forgotten them. Then it is the request that was accepted when the
+    sender says, or else the last one that was before the judgement. So a judgement finds the same request
+    whenever it comes.
+    """
+    own = [each for each in found if each.tenant == judgement.tenant]
+    if not own:
+        return None
+    named = judgement.feedback.accepted_at
+    if named is not None:
+        return min(own, key=lambda each: abs(each.accepted_at - named))
+    before = [each for each in own if each.accepted_at <= judgement.scored_at]
+    if before:
+        return max(before, key=lambda each: each.accepted_at)
+    return min(own, key=lambda each: each.accepted_at)
+
+
+def row_of(
+    judgement: Judgement,
+    facts: RequestFacts,
+    *,
+    ingested_at: datetime,
+    keep_comment: bool,
+    erasure: Erasure | None,
+) -> Row | None:
+    """Return the row of a score; None where the erasure of the request's user leaves none.
+
+    Args:
+        judgement: what was said.
+        facts: the request that it is about.
+        ingested_at: when the row is written.
+        keep_comment: whether the tenant allows storing texts.
+        erasure: of the request's user, whatever it covers; None where there is none.
+    """
+    user_id = facts.user_id
+    if erasure is not None and facts.accepted_at <= erasure.until:
+        if erasure.mode == "delete":
+            return None
+        user_id, keep_comment = erasure.pseudonym, False
+    feedback = judgement.feedback
+    return (
+        *(feedback.request_id, judgement.score_id, judgement.tenant, user_id),
+        *(_micros(facts.accepted_at), _micros(judgement.scored_at)),
+        *(feedback.name, judgement.value, feedback.label, feedback.source, feedback.scorer),
+        feedback.comment if keep_comment else "",
+        *(facts.model, facts.prompt_template, facts.prompt_version, facts.experiment, facts.arm),
+        _micros(ingested_at),
+    )
+
+
+def _check_time(at: datetime, field: str) -> None:
+    """Else it would fit no column, and no window of the search for its request."""
+    if not _EPOCH <= at < _END:
+        raise InvalidRequest(f"{field} is {at.isoformat()}: not between 1970 and 2149", param=field)
+
+
+def _micros(at: datetime) -> int:
+    return (at - _EPOCH) // _MICROSECOND

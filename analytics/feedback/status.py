@@ -1,0 +1,63 @@
+"""What the reader of feedback says about itself."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from analytics.status import Clock, Outage, utc_now
+
+log = structlog.get_logger(__name__)
+
+
+class FeedbackStatus:
+    """Counters and states. Used from one event loop only.
+
+    Args:
+        clock: the time.
+    """
+
+    def __init__(self, clock: Clock = utc_now) -> None:
+        self._clock = clock
+        self.joined = False
+        self.partitions = 0
+        self.records = 0
+        self.scores = 0
+        self.erased = 0
+        self.dead_letters = 0
+        self.waiting = 0
+        self.waiting_since: datetime | None = None
+        self.outages: dict[str, Outage] = {}
+
+    def failed(self, dependency: str, error: str) -> None:
+        """Note that a dependency did not answer. Logged when it begins, not at each try."""
+        known = self.outages.get(dependency)
+        if known is None:
+            log.warning("feedback.outage", dependency=dependency, error=error)
+        self.outages[dependency] = Outage(since=known.since if known else self._clock(), error=error)
+
+    def recovered(self, dependency: str) -> None:
+        """Note that a dependency answered."""
+        outage = self.outages.pop(dependency, None)
+        if outage is not None:
+            lasted = (self._clock() - outage.since).total_seconds()
+            log.info("feedback.recovered", dependency=dependency, outage_s=round(lasted, 1))
+
+    def crowd(self, waiting: int, oldest_at: float | None) -> None:
+        """Note how many records are not settled, and since when the oldest of them is here (Unix seconds)."""
+        self.waiting = waiting
+        self.waiting_since = None if oldest_at is None else datetime.fromtimestamp(oldest_at, UTC)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, as `/health` shows it."""
+        return {
+            "joined": self.joined,
+            "partitions": self.partitions,
+            "records": self.records,
+            "scores": self.scores,
+            "erased": self.erased,
+            "dead_letters": self.dead_letters,
+            "waiting": self.waiting,
+            "waiting_since": self.waiting_since,
+            "outages": {name: outage.error for name, outage in self.outages.items()},
+        }

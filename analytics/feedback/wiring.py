@@ -1,0 +1,72 @@
+"""The reader of feedback of one process, wired from its settings."""
+
+import asyncio
+
+from analytics.alerts.progress import SinkProgress
+from analytics.batches import Limits as BatchLimits
+from analytics.clickhouse import ClickHouse
+from analytics.consumer import GROUP as SINK_GROUP
+from analytics.consumer import SinkConfig
+from analytics.feedback.consumer import GROUP, FeedbackConsumer
+from analytics.feedback.room import Limits
+from analytics.feedback.status import FeedbackStatus
+from analytics.feedback.writer import ScoreWriter
+from analytics.patience import patiently, unless_stopped
+from analytics.writer import TextRules
+from streams.erasure_feed import ErasureFeed
+from streams.publisher import Publisher
+from streams.settings import Settings
+from streams.topics import FEEDBACK, LOGS
+
+_CLIENT = "headrace.feedback"
+#: What comes is answered at once all the same; the sink, which works in batches, asks ten times as often.
+_FETCH_WAIT_MS = 500
+
+
+async def read_feedback(
+    settings: Settings, clickhouse: ClickHouse, status: FeedbackStatus, stop: asyncio.Event
+) -> None:
+    """Turn feedback into scores until `stop` is set.
+
+    Args:
+        settings: where everything is, and how long feedback waits.
+        clickhouse: a connection to the database, which has its schema.
+        status: where it says what it does.
+        stop: ends it.
+    """
+    bootstrap, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
+    publisher = Publisher(bootstrap, client_id=_CLIENT, timeout_s=timeout_s)
+    start = patiently(publisher.start, dependency="kafka", status=status)
+    if not await unless_stopped(stop, start):
+        return
+    progress = SinkProgress(bootstrap, topic=LOGS.name, group=SINK_GROUP, timeout_s=timeout_s)
+    erasures = ErasureFeed(bootstrap, client_id=_CLIENT, timeout_s=timeout_s)
+    writer = ScoreWriter(
+        clickhouse,
+        publisher,
+        progress,
+        status,
+        erasures=erasures,
+        text=TextRules(default=settings.store_text, by_tenant=settings.text_by_tenant),
+    )
+    try:
+        await FeedbackConsumer(
+            _config(settings), Limits(wait_s=settings.feedback_wait_s), writer, status
+        ).run(stop)
+    finally:
+        await erasures.close()
+        await progress.close()
+        await publisher.stop()
+
+
+def _config(settings: Settings) -> SinkConfig:
+    return SinkConfig(
+        bootstrap=settings.kafka_bootstrap,
+        topic=FEEDBACK.name,
+        instance_id=settings.instance_id,
+        # It waits for no others: feedback is rare, and what comes at once is written at once.
+        batch=BatchLimits(rows=1, bytes=1, seconds=0, busy_seconds=0),
+        group=GROUP,
+        kafka_timeout_s=settings.kafka_timeout_s,
+        fetch_wait_ms=_FETCH_WAIT_MS,
+    )

@@ -1,0 +1,215 @@
+"""Settles feedback: scores into ClickHouse, and what cannot be a score to the dead letters."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from analytics.clickhouse import ClickHouse, RowsRefused
+from analytics.cluster import catch_up
+from analytics.feedback.lookup import Found, RequestLookup
+from analytics.feedback.room import Entry
+from analytics.feedback.scores import SCORES, Judgement, RequestFacts, request_of, row_of
+from analytics.feedback.status import FeedbackStatus
+from analytics.forgetting import Forgetting, KnowsErasures
+from analytics.patience import patiently
+from analytics.rows import REQUESTS, Row
+from analytics.status import Clock, utc_now
+from analytics.writer import TextRules
+from streams.dead_letters import dead_letter
+from streams.erasures import ErasureList, Subject
+from streams.errors import InputError, InvalidRequest, Undeliverable
+from streams.feedback import STAGE
+from streams.publisher import Publisher
+
+log = structlog.get_logger(__name__)
+
+#: The sink is given so long, in seconds, to store what was written before a deadline. Else feedback would be
+#: kept by the few records that are always under way.
+_SINK_MARGIN_S = 15.0
+
+
+class SinkProgress(Protocol):
+    """How far the sinks are: `analytics.alerts.progress.SinkProgress`."""
+
+    async def stored_before(self, at: datetime) -> bool:
+        """Return whether every log record that was written before `at` is stored; `KafkaUnavailable`."""
+        ...
+
+
+class _Written(msgspec.Struct, frozen=True):
+    """A row on its way, and the record that it came from. None: an erasure leaves no row."""
+
+    entry: Entry
+    row: Row | None
+
+
+class ScoreWriter:
+    """Settles records, and waits where ClickHouse or Kafka is away.
+
+    Settling a record again changes nothing: its score has the same id and the same time.
+
+    Args:
+        clickhouse: a connection to the database that the schema is in.
+        publisher: for the dead letters.
+        progress: how far the sinks are.
+        status: where it counts, and says what is away.
+        erasures: who is to be forgotten.
+        text: whether comments are kept.
+        sink_margin_s: how long the sink is given to store what was written before a deadline.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        clickhouse: ClickHouse,
+        publisher: Publisher,
+        progress: SinkProgress,
+        status: FeedbackStatus,
+        *,
+        erasures: KnowsErasures,
+        text: TextRules = TextRules(),  # noqa: B008  # a frozen value
+        sink_margin_s: float = _SINK_MARGIN_S,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._clickhouse = clickhouse
+        self._publisher = publisher
+        self._progress = progress
+        self._status = status
+        self._lookup = RequestLookup(clickhouse)
+        self._forgetting = Forgetting(clickhouse, erasures, status)
+        self._text = text
+        self._sink_margin = timedelta(seconds=sink_margin_s)
+        self._clock = clock
+
+    async def settle(
+        self, entries: Sequence[Entry], *, overdue: Callable[[Sequence[Entry], float], list[Entry]]
+    ) -> list[Entry]:
+        """Return those that are settled: their scores are stored, or they are dead letters.
+
+        The others have no row of their request yet.
+
+        Args:
+            entries: what is to be looked at.
+            overdue: tells which of some have waited long enough at a time (Unix seconds).
+        """
+        faults = {entry: entry.said for entry in entries if isinstance(entry.said, InputError)}
+        judged = {entry: entry.said for entry in entries if isinstance(entry.said, Judgement)}
+        # First how far the sink is, then the rows: whatever was stored by then is seen.
+        until = self._clock() - self._sink_margin
+        hopeless = await self._hopeless(overdue(list(judged), until.timestamp()), until)
+        found = await self._find(judged, hopeless)
+        # The list after the rows: a row that has a pseudonym already has it from an erasure on this list.
+        erasures = await self._forgetting.current()
+        meant = {
+            entry: request_of(said, found.get(said.feedback.request_id, ())) for entry, said in judged.items()
+        }
+        rows = [
+            _Written(entry, self._row(judged[entry], facts, erasures))
+            for entry, facts in meant.items()
+            if facts is not None
+        ]
+        faults |= {
+            entry: _unknown(judged[entry], found)
+            for entry, facts in meant.items()
+            if facts is None and entry in hopeless
+        }
+        faults |= await self._store([each for each in rows if each.row is not None])
+        await self._forgetting.after_writing(
+            {Subject(facts.tenant, facts.user_id) for facts in meant.values() if facts is not None}
+        )
+        await self._bury(faults)
+        written = [each for each in rows if each.entry not in faults]
+        erased = sum(each.row is None for each in written)
+        self._status.erased += erased
+        self._status.scores += len(written) - erased
+        return [*faults, *(each.entry for each in written)]
+
+    async def _hopeless(self, overdue: Sequence[Entry], until: datetime) -> set[Entry]:
+        """Return those of them that a row will not come for: all that were logged until then are stored."""
+        if not overdue:
+            return set()
+        stored = partial(self._progress.stored_before, until)
+        if not await patiently(stored, dependency="kafka", status=self._status):
+            return set()
+        seen = partial(catch_up, self._clickhouse, [REQUESTS.name])  # where another replica has stored them
+        await patiently(seen, dependency="clickhouse", status=self._status)
+        return set(overdue)
+
+    async def _find(self, judged: Mapping[Entry, Judgement], hopeless: set[Entry]) -> Found:
+        everywhere = [said for entry, said in judged.items() if entry.tries == 0 or entry in hopeless]
+        find = partial(self._lookup.find, list(judged.values()), everywhere=everywhere)
+        return await patiently(find, dependency="clickhouse", status=self._status)
+
+    def _row(self, judgement: Judgement, facts: RequestFacts, erasures: ErasureList) -> Row | None:
+        subject = Subject(facts.tenant, facts.user_id)
+        return row_of(
+            judgement,
+            facts,
+            ingested_at=self._clock(),
+            keep_comment=self._text.keep(facts.tenant),
+            erasure=erasures.find(subject) or erasures.behind(subject),
+        )
+
+    async def _store(self, rows: Sequence[_Written]) -> dict[Entry, InputError]:
+        """Insert rows. Where some are refused, halve them until only these are left."""
+        if not rows:
+            return {}
+        try:
+            await patiently(partial(self._insert, rows), dependency="clickhouse", status=self._status)
+        except RowsRefused as fault:
+            if len(rows) == 1:
+                return {rows[0].entry: fault}
+            middle = len(rows) // 2
+            return await self._store(rows[:middle]) | await self._store(rows[middle:])
+        return {}
+
+    async def _insert(self, written: Sequence[_Written]) -> None:
+        rows = [each.row for each in written if each.row is not None]
+        # Named by what is in it, so that a try whose answer was lost is recognised, and nothing else is.
+        digest = hashlib.blake2b(repr(rows).encode(), digest_size=16).hexdigest()
+        await self._clickhouse.insert(SCORES.name, SCORES.columns, rows, token=f"scores:{digest}")
+
+    async def _bury(self, faults: Mapping[Entry, InputError]) -> None:
+        for entry, fault in faults.items():
+            emit = dead_letter(entry.record, stage=STAGE, fault=fault)
+            reason = str(fault)
+            publish = partial(self._publisher.publish, emit)
+            try:
+                await patiently(publish, dependency="kafka", status=self._status)
+            except Undeliverable as undeliverable:
+                # With its reason it is larger than a record may be. It stays where it was, for 30 days.
+                reason = f"{reason}; and there is no dead letter: {undeliverable}"
+            self._status.dead_letters += 1
+            log.warning(
+                "feedback.dead_letter",
+                partition=entry.record.partition,
+                offset=entry.record.offset,
+                reason=reason,
+            )
+
+
+def _unknown(judgement: Judgement, found: Found) -> InvalidRequest:
+    """Return why feedback cannot become a score: its request is not there, or is somebody else's."""
+    request_id = judgement.feedback.request_id
+    if found.get(request_id):
+        return InvalidRequest(
+            f"the request {request_id} is not one of the tenant {judgement.tenant}: name its own tenant",
+            code="wrong_tenant",
+            param="tenant",
+        )
+    return InvalidRequest(
+        f"the tenant {judgement.tenant} has no request {request_id}: none ended while the feedback waited "
+        "(HEADRACE_FEEDBACK_WAIT_S), or it was deleted. If it has ended since, replay this",
+        code="request_not_found",
+        param="request_id",
+    )
+
+
+def unix_now() -> float:
+    """Return the time in Unix seconds."""
+    return datetime.now(UTC).timestamp()

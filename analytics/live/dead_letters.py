@@ -1,0 +1,150 @@
+"""Dead letters that nobody has done anything with yet, as `headrace dlq list` counts them.
+
+Both topics are followed: what was read once is not read again, so that a look costs what is new.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+import structlog
+from aiokafka import ConsumerRecord, TopicPartition
+
+from analytics.live.connection import KafkaQuestions
+from streams.codec import decode, header
+from streams.errors import UndecodableRecord
+from streams.events import DeadLetterAction
+from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS
+
+log = structlog.get_logger(__name__)
+
+_STAGE_HEADER: Final = "__streams.errors.stage"
+_MAX_STAGE_CHARS: Final = 64
+#: Letters that are remembered one by one, with some hundred bytes each; more are counted without their stage.
+_MOST_LETTERS: Final = 100_000
+
+
+class StageCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many dead letters of a stage wait; `stage` is empty where none is named."""
+
+    stage: str
+    waiting: int
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits for an operator.
+
+    Attributes:
+        waiting: dead letters that were neither replayed nor discarded.
+        on_topic: dead letters that are still kept.
+        by_stage: `waiting` by the stage that they died in, the most first.
+        complete: False while the topics are being read for the first time: some letters that were acted on
+            may still count, and their stages are not all known.
+    """
+
+    waiting: int
+    on_topic: int
+    by_stage: tuple[StageCount, ...]
+    complete: bool
+
+
+class DeadLetterWatch:
+    """Follows the dead letters and what operators do with them.
+
+    Args:
+        kafka: the connection, its own.
+        budget_s: how long one look may read; the next one goes on from there.
+        most_letters: letters that are remembered one by one.
+        letters: the topic of the dead letters.
+        actions: the topic of what operators do with them.
+        clock: a monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaQuestions,
+        *,
+        budget_s: float,
+        most_letters: int = _MOST_LETTERS,
+        letters: str = DEAD_LETTERS.name,
+        actions: str = DEAD_LETTER_ACTIONS.name,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kafka = kafka
+        self._budget_s = budget_s
+        self._most_letters = most_letters
+        self._letters = letters
+        self._actions = actions
+        self._clock = clock
+        self._positions: dict[TopicPartition, int] = {}
+        self._stages: dict[tuple[int, int], str] = {}
+        self._done: set[tuple[int, int]] = set()
+
+    async def look(self) -> Waiting:
+        """Read what is new and return what waits.
+
+        Raises:
+            KafkaUnavailable: no broker answered in time.
+        """
+        partitions = await self._kafka.partitions((self._letters, self._actions))
+        begins, ends = await self._kafka.begins(partitions), await self._kafka.ends(partitions)
+        complete = await self._catch_up(begins, ends)
+        kept = {
+            each.partition: range(begins[each], ends[each])
+            for each in partitions
+            if each.topic == self._letters
+        }
+        self._forget(kept)
+        on_topic = sum(map(len, kept.values()))
+        return Waiting(
+            waiting=on_topic - len(self._done),
+            on_topic=on_topic,
+            by_stage=self._by_stage(),
+            complete=complete,
+        )
+
+    def _by_stage(self) -> tuple[StageCount, ...]:
+        counts = Counter(stage for place, stage in self._stages.items() if place not in self._done)
+        return tuple(StageCount(stage=stage, waiting=count) for stage, count in counts.most_common())
+
+    async def _catch_up(
+        self, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> bool:
+        """Read on, for as long as the budget lasts; return whether that was all."""
+        self._positions = {each: max(self._positions.get(each, 0), begin) for each, begin in begins.items()}
+        stop_at = self._clock() + self._budget_s
+        while True:
+            left = {each: at for each, at in self._positions.items() if at < ends[each]}
+            if not left:
+                return True
+            if self._clock() >= stop_at:
+                return False
+            records, positions = await self._kafka.read(left)
+            for found in records.values():
+                for record in found:
+                    self._take(record)
+            self._positions |= positions
+
+    def _take(self, record: ConsumerRecord) -> None:
+        if record.topic == self._letters:
+            if len(self._stages) < self._most_letters:
+                self._stages[record.partition, record.offset] = _stage(record)
+            return
+        try:
+            action = decode(record.value, DeadLetterAction, record.headers)
+            partition, _, offset = action.dead_letter.partition(":")
+            self._done.add((int(partition), int(offset)))
+        except (UndecodableRecord, ValueError) as fault:
+            log.info("live.no_action", partition=record.partition, offset=record.offset, error=str(fault))
+
+    def _forget(self, kept: Mapping[int, range]) -> None:
+        """Drop what is known of letters that are not there (any more): anybody may have named such."""
+        self._stages = {at: stage for at, stage in self._stages.items() if at[1] in kept.get(at[0], ())}
+        self._done = {at for at in self._done if at[1] in kept.get(at[0], ())}
+
+
+def _stage(record: ConsumerRecord) -> str:
+    value = header(record.headers, _STAGE_HEADER)
+    return value.decode("utf-8", "replace")[:_MAX_STAGE_CHARS] if value else ""

@@ -1,0 +1,31 @@
+-- title: Waiting and working over time
+-- group: page
+-- description: How long records waited for each stage, and how long it worked on them, by interval. Intervals begin
+--     at multiples of their length since 1970 (UTC).
+-- part: whole_hours
+-- part: stage_figures
+-- parameter: bucket_s UInt32 60..604800 = 3600 | an interval, in seconds; in windows of over six hours: of whole hours
+-- column: time [time] | the beginning of the interval
+-- column: stage [name] | the stage
+-- column: executions [executions] | of the stage in the interval
+-- column: p50_queue_ms [ms] | half of them waited less
+-- column: p95_queue_ms [ms] | 95 of 100 waited less
+-- column: p99_queue_ms [ms] | 99 of 100 waited less
+-- column: p50_work_ms [ms] | half of them worked less
+-- column: p95_work_ms [ms] | 95 of 100 worked less
+-- column: p99_work_ms [ms] | 99 of 100 worked less
+WITH
+if(hourly, intDiv({bucket_s:UInt32} + 3599, 3600) * 3600, {bucket_s:UInt32}) AS step_s
+SELECT
+    toDateTime64(intDiv(toUnixTimestamp(f.time), step_s) * step_s, 0, 'UTC') AS time,
+    f.stage AS stage,
+    sum(f.executions) AS executions,
+    (quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(f.queue_us_sketch) AS queue_us)[1] / 1000 AS p50_queue_ms,
+    queue_us[2] / 1000 AS p95_queue_ms,
+    queue_us[3] / 1000 AS p99_queue_ms,
+    (quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(f.work_us_sketch) AS work_us)[1] / 1000 AS p50_work_ms,
+    work_us[2] / 1000 AS p95_work_ms,
+    work_us[3] / 1000 AS p99_work_ms
+FROM stage_figures AS f
+GROUP BY time, stage
+ORDER BY time, stage

@@ -1,0 +1,76 @@
+-- description: Whole hours come from the rollup requests_1h; the partial hours at the ends of the window, and all of a
+--     window of up to six hours, from the requests themselves. What is stored late in an hour that is over counts some
+--     seconds later.
+-- parameter: model String = '' | answered by this model; empty: all
+-- parameter: prompt_template String = '' | of this prompt template; empty: all
+-- parameter: prompt_version String = '' | of this prompt version; empty: all
+-- parameter: experiment String = '' | of this experiment; empty: all
+request_figures AS
+(
+    SELECT
+        h.hour AS time,
+        h.tenant AS tenant,
+        h.status AS status,
+        h.model AS model,
+        h.provider AS provider,
+        h.cache_kind AS cache_kind,
+        h.prompt_template AS prompt_template,
+        h.prompt_version AS prompt_version,
+        h.experiment AS experiment,
+        h.arm AS arm,
+        h.error_code AS error_code,
+        h.guardrail_input_rule AS guardrail_input_rule,
+        h.guardrail_output_rule AS guardrail_output_rule,
+        h.requests AS requests,
+        h.cache_hits AS cache_hits,
+        h.fallbacks AS fallbacks,
+        h.input_blocked AS input_blocked,
+        h.output_blocked AS output_blocked,
+        h.input_tokens AS input_tokens,
+        h.output_tokens AS output_tokens,
+        h.cached_tokens AS cached_tokens,
+        h.cost_usd AS cost_usd
+    FROM requests_1h AS h
+    WHERE h.day >= toDate(first_hour)
+        AND h.day <= toDate(end_hour)
+        AND h.hour >= first_hour
+        AND h.hour < end_hour
+        AND ({tenant:String} = '' OR h.tenant = {tenant:String})
+        AND ({model:String} = '' OR h.model = {model:String})
+        AND ({prompt_template:String} = '' OR h.prompt_template = {prompt_template:String})
+        AND ({prompt_version:String} = '' OR h.prompt_version = {prompt_version:String})
+        AND ({experiment:String} = '' OR h.experiment = {experiment:String})
+    UNION ALL
+    SELECT
+        toDateTime(r.accepted_at, 'UTC') AS time,
+        r.tenant AS tenant,
+        r.status AS status,
+        r.model AS model,
+        r.provider AS provider,
+        r.cache_kind AS cache_kind,
+        r.prompt_template AS prompt_template,
+        r.prompt_version AS prompt_version,
+        r.experiment AS experiment,
+        r.arm AS arm,
+        r.error_code AS error_code,
+        r.guardrail_input_rule AS guardrail_input_rule,
+        r.guardrail_output_rule AS guardrail_output_rule,
+        toUInt64(1) AS requests,
+        toUInt64(r.cache_hit) AS cache_hits,
+        toUInt64(r.fallback) AS fallbacks,
+        toUInt64(NOT r.guardrail_input_pass) AS input_blocked,
+        toUInt64(NOT r.guardrail_output_pass) AS output_blocked,
+        toUInt64(r.input_tokens) AS input_tokens,
+        toUInt64(r.output_tokens) AS output_tokens,
+        toUInt64(r.cached_tokens) AS cached_tokens,
+        toDecimal128(r.cost_usd, 9) AS cost_usd
+    FROM requests AS r
+    WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
+        AND r.accepted_at < {until:DateTime64(6, 'UTC')}
+        AND (r.accepted_at < first_hour OR r.accepted_at >= end_hour)
+        AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+        AND ({model:String} = '' OR r.model = {model:String})
+        AND ({prompt_template:String} = '' OR r.prompt_template = {prompt_template:String})
+        AND ({prompt_version:String} = '' OR r.prompt_version = {prompt_version:String})
+        AND ({experiment:String} = '' OR r.experiment = {experiment:String})
+)

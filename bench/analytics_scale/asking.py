@@ -1,0 +1,91 @@
+"""Asks every query of the catalogue as the API does, and takes the time."""
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from analytics.catalogue import Catalogue, Query
+from analytics.query_parameters import instant
+from analytics.reader import Question, Reader
+from analytics.result_formats import JSON
+
+_WARM_UPS = 2
+#: What a query of the page may take at the 95th percentile, and any other one.
+PAGE_LIMIT_MS = 300.0
+LIMIT_MS = 1000.0
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a query took over its default range, in milliseconds, and the size of its answer."""
+
+    query: str
+    p50_ms: float
+    p95_ms: float
+    answer_bytes: int
+
+    @property
+    def limit_ms(self) -> float:
+        """What its p95 is to stay below."""
+        return PAGE_LIMIT_MS if self.query.startswith("page_") else LIMIT_MS
+
+    @property
+    def slow(self) -> bool:
+        """Whether it is not."""
+        return self.p95_ms >= self.limit_ms
+
+
+def chosen(catalogue: Catalogue, names: Sequence[str]) -> list[Query]:
+    """Return the queries of these names or beginnings of names; all where there is none."""
+    return [query for query in catalogue if not names or query.name.startswith(tuple(names))]
+
+
+async def timed(
+    reader: Reader, query: Query, *, until: datetime, request_id: str, tenant: str, runs: int
+) -> Timing:
+    """Ask a query again and again over its default range, as if `until` were now.
+
+    Args:
+        reader: asks ClickHouse.
+        query: what is asked.
+        until: the end of the data.
+        request_id: for the queries about one request.
+        tenant: whose rows; empty for everybody's.
+        runs: how often, after two warm-ups.
+    """
+    question = _question(query, until=until, request_id=request_id, tenant=tenant)
+    took: list[float] = []
+    size = 0
+    for _ in range(_WARM_UPS + runs):
+        began = time.perf_counter()
+        async with reader.ask(question) as answer:
+            size = sum([len(piece) async for piece in answer.pieces()])
+        took.append((time.perf_counter() - began) * 1000)
+    took = sorted(took[_WARM_UPS:])
+    return Timing(
+        query=query.name,
+        p50_ms=statistics.median(took),
+        p95_ms=took[math.ceil(0.95 * len(took)) - 1],
+        answer_bytes=size,
+    )
+
+
+def _question(query: Query, *, until: datetime, request_id: str, tenant: str) -> Question:
+    given: dict[str, Any] = {"tenant": tenant}
+    for parameter in query.parameters:
+        if parameter.name in ("since", "until"):
+            given[parameter.name] = instant(parameter.default, until)
+        elif parameter.name == "request_id":
+            given[parameter.name] = request_id
+    bound = query.bind(given, now=until)
+    return Question(
+        sql=bound.sql,
+        parameters=bound.parameters,
+        tenant=tenant,
+        output_format=JSON.clickhouse,
+        format_settings=JSON.settings,
+    )

@@ -1,0 +1,72 @@
+"""What a piece of feedback says, in the same words for whoever takes it and whoever stores it. Pure."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from streams.codec import encode
+from streams.errors import InvalidRequest
+from streams.events import FeedbackGiven
+
+#: Under which its dead letters go: they are no end of the request that they name.
+STAGE = "feedback"
+#: Labels that say a value by themselves.
+LABELS: Mapping[str, Decimal] = {
+    "up": Decimal(1),
+    "down": Decimal(0),
+    "pass": Decimal(1),
+    "fail": Decimal(0),
+}
+#: So far from zero a value may be: the sum of the squares of many fits ClickHouse's widest decimal.
+MAX_VALUE = Decimal(1_000_000)
+#: Nine decimals are kept, as of money.
+_STEP = Decimal("0.000000001")
+_MICROSECOND = timedelta(microseconds=1)
+_MILLISECOND_US = 1_000
+
+
+def value_of(*, value: Decimal | None, label: str) -> Decimal:
+    """Return the value of a score, rounded to nine decimals; where none is given, that of its label.
+
+    Raises:
+        InvalidRequest: there is none, or it is not a number within `MAX_VALUE` of zero.
+    """
+    if value is None:
+        if label not in LABELS:
+            known = ", ".join(LABELS)
+            raise InvalidRequest(f"give a value, or one of the labels {known}", param="value")
+        return LABELS[label]
+    if not value.is_finite() or abs(value) > MAX_VALUE:
+        raise InvalidRequest(f"value must be a number from -{MAX_VALUE} to {MAX_VALUE}", param="value")
+    return value.quantize(_STEP)
+
+
+def score_id_of(feedback: FeedbackGiven) -> str:
+    """Return what tells a score from the others of its request.
+
+    The sender's id where there is one; else one of the score's name, its source and its scorer. So whoever
+    says the same again, or thinks better of it, has given one score and not two.
+    """
+    if feedback.score_id is not None:
+        return feedback.score_id
+    named = f"{feedback.source}\n{feedback.name}\n{feedback.scorer}"
+    return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
+
+
+def scored_at_of(feedback: FeedbackGiven, *, written_at: datetime) -> datetime:
+    """Return when a score was given: the version by which one replaces another with the same id.
+
+    Many clocks count in milliseconds, Kafka's too. Two scores of one millisecond would replace each other in
+    whichever order they are stored. So a time of whole milliseconds gets microseconds, from a hash of what
+    was said: the order of the two is arbitrary, but always the same.
+
+    Args:
+        feedback: what was said.
+        written_at: the timestamp of its record.
+    """
+    at = feedback.scored_at or written_at
+    if at.microsecond % _MILLISECOND_US:
+        return at
+    digest = hashlib.blake2b(encode(feedback), digest_size=8).digest()
+    return at + int.from_bytes(digest) % _MILLISECOND_US * _MICROSECOND

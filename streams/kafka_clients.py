@@ -1,0 +1,39 @@
+"""Ends connections to Kafka, whatever state the broker is in."""
+
+import asyncio
+from typing import Any, TypeAlias
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+Client: TypeAlias = AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient
+
+
+async def stop_client(client: Client, *, timeout_s: float) -> str | None:
+    """Disconnect a client of aiokafka. It is given up in any case.
+
+    In a task of its own, because aiokafka lets the cancellation of its inner tasks escape where no broker
+    answers, which our caller would take for its own, and would end itself.
+
+    Args:
+        client: it may have been started or not.
+        timeout_s: how long that may take, in seconds.
+
+    Returns:
+        Why it did not end well, or None where it did. There is nothing to be done about it, but to log it.
+    """
+    ending = client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop()
+    stopping: asyncio.Task[Any] = asyncio.ensure_future(ending)
+    await asyncio.wait((stopping,), timeout=timeout_s)
+    if not stopping.done():
+        stopping.cancel()
+        stopping.add_done_callback(_fault_of)  # else Python complains about a fault that nobody has asked for
+        return f"it did not stop within {timeout_s:g} s"
+    return _fault_of(stopping)
+
+
+def _fault_of(stopping: asyncio.Task[Any]) -> str | None:
+    if stopping.cancelled():
+        return "no broker answered"
+    fault = stopping.exception()
+    return None if fault is None else repr(fault)

@@ -1,0 +1,92 @@
+"""Files of a page that a process serves itself: under a strict policy, zipped, and known again by an ETag."""
+
+import gzip
+import hashlib
+from collections.abc import Callable, Coroutine
+from importlib.resources.abc import Traversable
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+Sender = Callable[[Request], Coroutine[Any, Any, Response]]
+
+ASK_EACH_TIME: Final = "no-cache"
+"""For `Cache-Control`: kept, but asked about each time: after an upgrade nobody has half of a page."""
+
+_KINDS: Final = {
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+#: Nothing but our own files runs or loads, no text becomes markup, and no other page shows this one.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+_HEADERS: Final = {
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Vary": "Accept-Encoding",
+}
+
+
+class PageFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a page, ready to be sent."""
+
+    name: str
+    body: bytes
+    zipped: bytes
+    media_type: str
+    etag: str
+
+
+def page_file(name: str, body: bytes) -> PageFile:
+    """Return a file of a page; its name ends in `.html`, `.js`, `.css` or `.svg`."""
+    digest = hashlib.sha256(body).hexdigest()[:20]
+    return PageFile(
+        name=name,
+        body=body,
+        zipped=gzip.compress(body, mtime=0),
+        media_type=_KINDS[_ending(name)],
+        etag=f'W/"{digest}"',  # weak, because the zipped and the plain form share it
+    )
+
+
+def page_files(folder: Traversable) -> tuple[PageFile, ...]:
+    """Return the files of a folder that belong to a page, by their names."""
+    found = {each.name: each for each in folder.iterdir() if _ending(each.name) in _KINDS}
+    return tuple(page_file(name, found[name].read_bytes()) for name in sorted(found))
+
+
+def sender(file: PageFile, cached: Callable[[Request], str] = lambda _: ASK_EACH_TIME) -> Sender:
+    """Return a route's endpoint that sends a file.
+
+    Args:
+        file: the file.
+        cached: what `Cache-Control` says to a request.
+    """
+    always = {**_HEADERS, "ETag": file.etag}
+
+    async def send(request: Request) -> Response:
+        headers = always | {"Cache-Control": cached(request)}
+        if file.etag in _listed(request, "if-none-match"):
+            return Response(status_code=304, headers=headers)
+        if "gzip" in _listed(request, "accept-encoding"):
+            zipped = headers | {"Content-Encoding": "gzip"}
+            return Response(file.zipped, media_type=file.media_type, headers=zipped)
+        return Response(file.body, media_type=file.media_type, headers=headers)
+
+    return send
+
+
+def _ending(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _listed(request: Request, header: str) -> set[str]:
+    return {each.strip() for each in request.headers.get(header, "").split(",")}
