@@ -25,7 +25,7 @@ from analytics.catalogue import Catalogue
 from analytics.clickhouse import ClickHouse
 from analytics.reader import Reader, ReaderLimits
 from analytics.schema import SchemaRunner, create_database, load_migrations
-from bench.analytics_scale.asking import chosen, timed
+from bench.analytics_scale.asking import chosen, ranges, timed
 from bench.analytics_scale.data import RAW, DataSet, default_until, fill, kept, sql_of, text_of
 from bench.analytics_scale.inserting import insert_rate
 from bench.analytics_scale.report import Report, Stored, shown
@@ -114,18 +114,22 @@ async def _timings(
     reader = _reader(part.endpoint)
     try:
         found = []
-        for query in chosen(Catalogue.load(), options.only):
+        asked = [
+            (query, since) for query in chosen(Catalogue.load(), options.only) for since in ranges(query)
+        ]
+        for query, since in asked:
             found.append(
                 await timed(
                     reader,
                     query,
+                    since=since,
                     until=data.until,
                     request_id=row["request_id"],
                     tenant=options.tenant,
                     runs=options.runs,
                 )
             )
-            print(f"  {query.name}: {found[-1].p95_ms:.0f} ms", flush=True)
+            print(f"  {query.name}, {since}: {found[-1].p95_ms:.0f} ms", flush=True)
         return found
     finally:
         await reader.close()

@@ -51,7 +51,7 @@ def shown(report: Report) -> str:
         blocks.append(_rollups(report.rollups))
     blocks.append(_queries(report.timings))
     wrong = [*report.wrong, *(report.rollups.wrong if report.rollups else ())]
-    slow = [timing.query for timing in report.timings if timing.slow]
+    slow = [f"{timing.query} ({timing.since})" for timing in report.timings if timing.slow]
     blocks.append(f"not exact: {'; '.join(wrong) or 'nothing'}\ntoo slow: {', '.join(slow) or 'none'}")
     return "\n\n".join(blocks)
 
@@ -89,8 +89,9 @@ def _rollups(figures: RollupFigures) -> str:
 
 
 def _queries(timings: Sequence[Timing]) -> str:
-    lines = ["| query | p50 ms | p95 ms | answer KiB |", "|---|---|---|---|"]
+    lines = ["| query | range | p50 ms | p95 ms | answer KiB |", "|---|---|---|---|---|"]
     for timing in timings:
         size = timing.answer_bytes / 1024
-        lines.append(f"| {timing.query} | {timing.p50_ms:,.0f} | {timing.p95_ms:,.0f} | {size:,.1f} |")
+        figures = f"{timing.p50_ms:,.0f} | {timing.p95_ms:,.0f} | {size:,.1f}"
+        lines.append(f"| {timing.query} | {timing.since} | {figures} |")
     return "\n".join(lines)
