@@ -98,7 +98,8 @@ class _Response:
             return False
         if "content-encoding" in headers or start["status"] in (204, 304):
             return False
-        headers.add_vary_header("Accept-Encoding")
+        if "accept-encoding" not in headers.get("vary", "").lower():
+            headers.add_vary_header("Accept-Encoding")
         return self._wanted
 
     async def _first(self, start: Message, message: Message) -> None:

@@ -22,7 +22,7 @@ def files(catalogue: Catalogue) -> dict[str, bytes]:
 
 def main(arguments: list[str]) -> int:
     """Write the files, and return the exit status."""
-    if len(arguments) != 1:
+    if len(arguments) != 1 or arguments[0].startswith("-"):
         sys.stderr.write("usage: python -m headrace.grafana FOLDER\n")
         return 2
     folder = Path(arguments[0])
