@@ -15,6 +15,8 @@ B = TypeVar("B", bound=msgspec.Struct)
 MAX_JSON_DEPTH = 64
 #: The longest body that is allowed takes this long at 70 kB/s.
 BODY_TIMEOUT_S = 30.0
+#: A content-length of more digits is above every limit.
+_LENGTH_DIGITS = 15
 
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_FIELD = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
@@ -44,7 +46,7 @@ async def read_body(request: Request, *, max_bytes: int, timeout_s: float = BODY
 
 async def _read(request: Request, max_bytes: int) -> bytes:
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > max_bytes:
+    if length.isascii() and length.isdigit() and (len(length) > _LENGTH_DIGITS or int(length) > max_bytes):
         raise _too_large(max_bytes)
     read = bytearray()
     async for chunk in request.stream():

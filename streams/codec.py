@@ -16,6 +16,8 @@ from streams.errors import UndecodableRecord
 from streams.events import Event
 
 SCHEMA_VERSION = 1
+#: Longer schema versions are nobody's.
+_VERSION_DIGITS = 9
 
 Headers = Sequence[tuple[str, bytes]]
 E = TypeVar("E", bound=Event)
@@ -93,12 +95,18 @@ def _class_headers(event: type[Event]) -> tuple[tuple[str, bytes], ...]:
 
 
 def schema_version(headers: Headers) -> int:
-    """Return the schema version that the headers name; 1 where they name none."""
+    """Return the schema version that the headers name; 1 where they name none.
+
+    Numbers with more than nine digits all stand for one unknown version: whoever wrote them, `int` refuses
+    those of thousands of digits.
+    """
     schema = header(headers, "ce_dataschema")
     if schema is None:
         return SCHEMA_VERSION
     tail = schema.rpartition(b":")[2]
-    return int(tail) if tail.isdigit() else SCHEMA_VERSION
+    if not tail.isdigit():
+        return SCHEMA_VERSION
+    return int(tail) if len(tail) <= _VERSION_DIGITS else 10**_VERSION_DIGITS
 
 
 def header(headers: Iterable[tuple[str, bytes]], name: str) -> bytes | None:

@@ -21,7 +21,7 @@ def _request(*chunks: bytes, length: str | None = None) -> Request:
     async def receive() -> Message:
         return messages.pop(0)
 
-    headers = [(b"content-length", length.encode())] if length else []
+    headers = [(b"content-length", length.encode("latin-1"))] if length else []
     return Request({"type": "http", "headers": headers}, receive)
 
 
@@ -44,7 +44,14 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "request_", [_request(b"abc", b"def", b"g"), _request(b"", length="6"), _request(b"abcdef", length="2")]
+    "request_",
+    [
+        _request(b"abc", b"def", b"g"),
+        _request(b"", length="6"),
+        _request(b"", length="6" * 5_000),
+        _request(b"abcdef", length="2"),
+        _request(b"abcdef", length="\u00b2"),
+    ],
 )
 async def test_a_long_body_is_refused(request_: Request) -> None:
     """With or without a content-length, and whatever that says."""

@@ -179,6 +179,15 @@ def test_a_newer_schema_is_refused_before_its_body_is_read() -> None:
     assert caught.value.code == "unsupported_schema_version"
 
 
+@pytest.mark.parametrize("digits", [10, 5_000, 60_000])
+def test_a_version_of_any_length_is_refused_like_a_newer_one(digits: int) -> None:
+    """`int` refuses thousands of digits with an error that no reader of a topic expects."""
+    headers = [("ce_dataschema", b"urn:headrace:ChatRequested:" + b"9" * digits)]
+    with pytest.raises(UndecodableRecord) as caught:
+        decode(b'{"user_id":"u"}', ChatRequested, headers)
+    assert caught.value.code == "unsupported_schema_version"
+
+
 @pytest.mark.parametrize(
     ("value", "version"),
     [
