@@ -113,7 +113,7 @@ class Stack:
         )
 
     def stop(self) -> None:
-        """Stop everything, in the reverse order of the start."""
+        """Stop everything: our own processes, then the simulator, then the parts."""
         self._supervisor.stop()
 
     def _start_parts(self) -> dict[str, str]:

@@ -87,13 +87,13 @@ class Supervisor:
     def __init__(self, on_progress: Callable[[str], None], on_change: Callable[[], None]) -> None:
         self._on_progress = on_progress
         self._on_change = on_change
-        self._watched: list[_Watched] = []
+        self._groups: list[list[_Watched]] = []
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def processes(self) -> tuple[ProcessStatus, ...]:
         """Return the state of every child, in the order of their start."""
-        return tuple(watched.status() for watched in self._watched)
+        return tuple(watched.status() for group in self._groups for watched in group)
 
     def start(self, children: Sequence[Child]) -> None:
         """Start several children side by side; returns once all are ready.
@@ -102,10 +102,8 @@ class Supervisor:
             HeadraceError: the first one that could not be started, with what to change.
         """
         added = [_Watched(child) for child in children]
-        self._watched += added
-        with ThreadPoolExecutor(max_workers=len(added) or 1, thread_name_prefix="start") as pool:
-            for future in [pool.submit(self._start, watched) for watched in added]:
-                future.result()
+        self._groups.append(added)
+        _side_by_side(self._start, added)
         for watched in added:
             thread = threading.Thread(
                 target=self._watch, args=(watched,), name=f"watch-{watched.child.role}", daemon=True
@@ -114,13 +112,12 @@ class Supervisor:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Stop every child, the last started first."""
+        """Stop every child: those that were started together side by side, the last started first."""
         self._stopping.set()
         for thread in self._threads:
             thread.join(timeout=_MAX_DELAY_S)
-        for watched in reversed(self._watched):
-            watched.child.stop()
-            self._set(watched, "stopped")
+        for group in reversed(self._groups):
+            _side_by_side(self._stop, group)
 
     def _start(self, watched: _Watched) -> None:
         self._set(watched, "starting" if not watched.restarts else "restarting")
@@ -132,6 +129,10 @@ class Supervisor:
             raise
         watched.error = None
         self._set(watched, "running")
+
+    def _stop(self, watched: _Watched) -> None:
+        watched.child.stop()
+        self._set(watched, "stopped")
 
     def _watch(self, watched: _Watched) -> None:
         while not self._stopping.wait(_POLL_S):
@@ -157,6 +158,13 @@ class Supervisor:
     def _set(self, watched: _Watched, state: ProcessState) -> None:
         watched.state = state
         self._on_change()
+
+
+def _side_by_side(do: Callable[[_Watched], None], group: Sequence[_Watched]) -> None:
+    """Do it for all of a group at once; returns when all are done, raises what the first of them raised."""
+    with ThreadPoolExecutor(max_workers=len(group) or 1) as pool:
+        for future in [pool.submit(do, watched) for watched in group]:
+            future.result()
 
 
 def restart_delay_s(ends: Sequence[float], now: float) -> float:

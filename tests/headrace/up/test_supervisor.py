@@ -82,6 +82,24 @@ def test_children_stop_in_the_reverse_order_of_their_start() -> None:
     assert stopped == ["worker", "kafka"]
 
 
+def test_children_that_started_together_stop_together() -> None:
+    """A stop takes as long as the slowest of them, not as all of them one after the other."""
+    meeting = threading.Barrier(2, timeout=10)
+
+    class Meeting(FakeChild):
+        def stop(self) -> None:
+            meeting.wait()
+            super().stop()
+
+    stopped: list[str] = []
+    watching = supervisor()
+    watching.start([FakeChild("kafka", stopped)])
+    watching.start([Meeting("ingest", stopped), Meeting("worker", stopped)])
+    watching.stop()
+    assert sorted(stopped[:2]) == ["ingest", "worker"]
+    assert stopped[2] == "kafka"
+
+
 @pytest.mark.parametrize(
     ("ends", "delay_s"),
     [([], 0.0), ([99.0], 0.0), ([98.0, 99.0], 0.2), ([97.0, 98.0, 99.0], 0.4), ([1.0, 99.0], 0.0)],
