@@ -330,9 +330,7 @@ async def _embeddings(ports: Ports, resources: AsyncExitStack) -> EmbeddingsStag
         ),
         journal=journal,
         redact=redact,
-        limits=EmbeddingLimits(
-            max_inputs=settings.embedding_max_inputs, max_input_tokens=settings.max_input_tokens
-        ),
+        limits=EmbeddingLimits.from_settings(settings),
         instance=settings.instance_id,
         clock=clock,
     )

@@ -5,7 +5,7 @@ accepted, for a day (`HEADRACE_REGISTRY_TTL_S`); ClickHouse from the moment that
 what the one does not know, the other is asked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
@@ -54,8 +54,8 @@ class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class Standings(Protocol):
     """Where requests stand: `streams.registry.RequestRegistry`."""
 
-    async def find(self, request_id: str) -> RequestState | None:
-        """Return where the request stands, or None if it is unknown; raises `StoreUnavailable`."""
+    async def find_many(self, request_ids: Sequence[str]) -> list[RequestState | None]:
+        """Return where each request stands, None if it is unknown; raises `StoreUnavailable`."""
         ...
 
 
@@ -105,14 +105,15 @@ class FeedbackDesk:
         except InvalidRequest as fault:
             raise invalid(fault.message, param=fault.param) from None
         accepted_at = await self._accepted_at(body.request_id, tenant)
+        at = self._clock()
         given = {name: getattr(body, name) for name in body.__struct_fields__}
         feedback = FeedbackGiven(
             **given | {"value": value},
             tenant=tenant,
-            scored_at=self._clock(),
+            scored_at=at,
             accepted_at=accepted_at,
         )
-        await self._publish(feedback, traceparent)
+        await self._publish(feedback, at, traceparent)
         return feedback
 
     async def _accepted_at(self, request_id: str, tenant: str) -> datetime | None:
@@ -123,7 +124,7 @@ class FeedbackDesk:
         """
         away: StoreUnavailable | None = None
         try:
-            state = await self._registry.find(request_id)
+            (state,) = await self._registry.find_many([request_id])  # `find` fetches vectors, too
         except StoreUnavailable as fault:
             state, away = None, fault
         # Another tenant's entry says nothing: once forgotten, an id may be used again by anybody.
@@ -144,8 +145,7 @@ class FeedbackDesk:
             )
         return accepted_at
 
-    async def _publish(self, feedback: FeedbackGiven, traceparent: str) -> None:
-        at = feedback.scored_at or self._clock()
+    async def _publish(self, feedback: FeedbackGiven, at: datetime, traceparent: str) -> None:
         headers = event_headers(
             feedback,
             event_id=f"{feedback.request_id}:{score_id_of(feedback)}:{(at - _EPOCH) // _MICROSECOND}",

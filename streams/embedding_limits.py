@@ -1,10 +1,13 @@
 """What a request for embeddings must keep: the same where it is accepted and where it is worked on."""
 
+from typing import Self
+
 import msgspec
 
 from streams.errors import InvalidRequest
 from streams.events import EmbeddingsRequested
 from streams.models import EMBEDDING_MODELS, EmbeddingModel
+from streams.settings import Settings
 from streams.tokens import count_text
 
 
@@ -13,6 +16,11 @@ class EmbeddingLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     max_inputs: int
     max_input_tokens: int
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return the limits of the installation."""
+        return cls(max_inputs=settings.embedding_max_inputs, max_input_tokens=settings.max_input_tokens)
 
 
 def check_embeddings(request: EmbeddingsRequested, limits: EmbeddingLimits) -> int:

@@ -14,25 +14,31 @@ from streams.events import Embeddings, Reply
 _KEY = "headrace:vectors:"
 
 
+def vectors_key(request_id: str) -> str:
+    """Return the key of the vectors that are kept for a request."""
+    return _KEY + request_id
+
+
+def taken_out(reply: Reply) -> tuple[Reply, bytes]:
+    """Return a reply without its vectors, and the vectors; another reply as it is, and nothing.
+
+    The registry stores both in one step: they are kept where the reply is the one that counts.
+    """
+    embeddings = reply.embeddings
+    if embeddings is None:
+        return reply, b""
+    return _with(reply, msgspec.structs.replace(embeddings, vectors=b"")), embeddings.vectors
+
+
 class KeptVectors:
-    """Takes the vectors out of replies, and puts them back.
+    """Puts the vectors of replies back.
 
     Args:
         redis: the client; its timeouts bound every step.
-        ttl_s: how long vectors are kept, in seconds.
     """
 
-    def __init__(self, redis: Redis, *, ttl_s: int) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._ttl_s = ttl_s
-
-    async def kept(self, reply: Reply) -> Reply:
-        """Keep the vectors of a reply, and return it without them; another reply as it is."""
-        embeddings = reply.embeddings
-        if embeddings is None or not embeddings.vectors:
-            return reply
-        await self._redis.set(_KEY + reply.request_id, embeddings.vectors, ex=self._ttl_s)
-        return _with(reply, msgspec.structs.replace(embeddings, vectors=b""))
 
     async def restored(self, reply: Reply | None, *, beside: Reply | None = None) -> Reply | None:
         """Return a reply with its vectors; without, where they are no longer kept.
@@ -46,7 +52,7 @@ class KeptVectors:
         wanted = reply.embeddings
         if beside is not None and beside.embeddings is not None and _fits(beside.embeddings.vectors, wanted):
             return _with(reply, beside.embeddings)
-        found = await self._redis.get(_KEY + reply.request_id)
+        found = await self._redis.get(vectors_key(reply.request_id))
         if not isinstance(found, bytes) or not _fits(found, wanted):
             return reply
         return _with(reply, msgspec.structs.replace(wanted, vectors=found))

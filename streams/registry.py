@@ -23,7 +23,7 @@ from streams import registry_scripts as scripts
 from streams.codec import encode
 from streams.errors import SpendPending
 from streams.events import ChatRequested, Reply, ReplyAddress, Requested, Status
-from streams.kept_vectors import KeptVectors
+from streams.kept_vectors import KeptVectors, taken_out, vectors_key
 from streams.store import store_faults
 
 _KEY = "headrace:request:"
@@ -135,7 +135,8 @@ class RequestRegistry:
     def __init__(self, redis: Redis, *, ttl_s: int, vectors_ttl_s: int = 600) -> None:
         self._redis = redis
         self._ttl_s = ttl_s
-        self._vectors = KeptVectors(redis, ttl_s=vectors_ttl_s)
+        self._vectors_ttl_s = vectors_ttl_s
+        self._vectors = KeptVectors(redis)
         self._register = redis.register_script(scripts.REGISTER)
         self._begin_settle = redis.register_script(scripts.BEGIN_SETTLE)
         self._finish_settle = redis.register_script(scripts.FINISH_SETTLE)
@@ -255,16 +256,19 @@ class RequestRegistry:
         Raises:
             SpendPending: the calls are in another outcome, which is to be settled first.
         """
+        bare, vectors = taken_out(reply)
         with store_faults("settling a request"):
             state, stored, waiters = await self._begin_settle(
-                keys=self._keys(reply.request_id),
+                keys=[*self._keys(reply.request_id), vectors_key(reply.request_id)],
                 args=[
-                    encode(await self._vectors.kept(reply)),
+                    encode(bare),
                     tenant,
                     datetime.now(UTC).isoformat(),
                     self._ttl_s,
                     reply.replay,
                     int(knows_spend),
+                    vectors,
+                    self._vectors_ttl_s,
                 ],
             )
             first = await self._vectors.restored(_reply(stored), beside=reply)

@@ -6,7 +6,8 @@ The key of a request is a hash:
 the request was replayed. `others`: how often it was sent again. `cancelled`: what asked to end it.
 `reply_to`: where the reply to the submission that is worked on goes, and before it the deltas.
 `spent`: the run (as `replay` counts them) for which a provider was last called; the journal writes it.
-The key with ``:waiters`` is the set of those who joined it while it ran.
+The key with ``:waiters`` is the set of those who joined it while it ran. The vectors of the stored reply are
+under a key of their own, see `kept_vectors`: stored with it, in one step, and never again.
 
 An event of a run before the latest replay comes too late to change anything: it was delivered again.
 Those who joined a run that was not settled are waiting still, and get the reply of the replay.
@@ -53,9 +54,9 @@ return {'joined', false, false}
 """
 
 BEGIN_SETTLE = """
-local key, waiters = KEYS[1], KEYS[2]
+local key, waiters, kept = KEYS[1], KEYS[2], KEYS[3]
 local reply, tenant, at, ttl, replay = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local knows_spend = ARGV[6] == '1'
+local knows_spend, vectors, vectors_ttl = ARGV[6] == '1', ARGV[7], ARGV[8]
 local found = redis.call('HMGET', key, 'state', 'reply', 'replay', 'spent')
 local spent = found[4] and tonumber(found[4]) == replay
 local stored = tonumber(found[3] or 0)
@@ -67,6 +68,7 @@ if found[1] and replay > stored then
 end
 if found[1] ~= 'settling' and found[1] ~= 'settled' then
   if spent and not knows_spend then return {'spent', false, {}} end
+  if vectors ~= '' then redis.call('SET', kept, vectors, 'EX', vectors_ttl) end
   redis.call('HSET', key, 'state', 'settling', 'reply', reply, 'replay', replay)
   redis.call('HSETNX', key, 'tenant', tenant)
   redis.call('HSETNX', key, 'registered_at', at)

@@ -5,17 +5,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 import structlog
 
-from agents.llm.books import Abandoned, Books, OutOfTime, PaidWork, ended
+from agents.llm.books import Books
 from agents.llm.calling import Called, Caller
 from agents.llm.circuits import Circuits
+from agents.llm.paid_work import Abandoned, OutOfTime, PaidWork, ended
 from agents.llm.policy import LlmPolicy
 from agents.llm.ports import CallJournal, Clock
 from agents.llm.prompt import provider_call
 from agents.llm.reading import Reading
-from agents.llm.retry import Action, RetryDecision, decide
+from agents.llm.retry import Action
 from agents.llm.routing import Route
 from agents.llm.watch import Lookout, Pause
-from agents.providers.faults import AuthenticationFault, ProviderFault, QuotaExhausted, Refused
+from agents.providers.faults import ProviderFault, Refused
 from agents.providers.port import Answer, Provider, ProviderCall
 from agents.stores.journal import BegunCall, Hold
 from streams.events import CacheMissed, LlmCall
@@ -140,7 +141,15 @@ class Attempts:
             ending = _ending(called, route)
             if ending is not None:
                 return ending
-            decision = self._decide(work, route, called, try_number=try_number, has_next=has_next)
+            decision = self._books.after_fault(
+                work,
+                work.faults[-1],
+                model=route.name,
+                try_number=try_number,
+                tries=self._policy.tries_per_model,
+                has_next=has_next,
+                jitter=self._random(),
+            )
             if decision.action is Action.GIVE_UP and isinstance(called.fault, Refused):
                 return RequestRefused(called.fault)
             if decision.action is not Action.WAIT:
@@ -199,32 +208,6 @@ class Attempts:
         if called.answer is None:
             await self._books.end(work, called.booked)
         return called
-
-    def _decide(
-        self, work: Work, route: Route, called: Called, *, try_number: int, has_next: bool
-    ) -> RetryDecision:
-        fault = work.faults[-1]
-        decision = decide(
-            fault,
-            try_number=try_number,
-            tries=self._policy.tries_per_model,
-            remaining_s=work.usable_s(self._clock.now()),
-            has_next=has_next,
-            jitter=self._random(),
-        )
-        report = log.error if isinstance(fault, AuthenticationFault | QuotaExhausted) else log.warning
-        report(
-            "llm.call_failed",
-            request_id=work.hold.request_id,
-            call_id=called.booked.call_id,
-            model=route.name,
-            fault=fault.error,
-            message=fault.message,
-            try_number=try_number,
-            next=decision.action.value,
-            wait_s=round(decision.wait_s, 3),
-        )
-        return decision
 
 
 def _ending(called: Called, route: Route) -> Ending | None:

@@ -1,98 +1,40 @@
-"""Work that is paid for, and what the journal is told of it: the same for every stage that spends.
+"""What the journal is told of work that is paid for: the same for every stage that spends.
 
 No call is in no book. It is noted before it is made; its end is noted where it brings no result; the result
 is stored before it is sent; and once something was spent, Redis is waited for rather than the work lost.
 """
 
-from collections.abc import Awaitable, Iterable
-from datetime import datetime
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
 
-import msgspec
 import structlog
 
 from agents.llm.booking import orphaned
+from agents.llm.paid_work import PaidWork
 from agents.llm.patience import patiently
 from agents.llm.ports import CallJournal, Clock
-from agents.llm.reading import Reading
+from agents.llm.retry import RetryDecision, decide
+from agents.providers.faults import AuthenticationFault, ProviderFault, QuotaExhausted
 from agents.providers.port import AnyCall
-from agents.stores.journal import BegunCall, Cancelled, Claimed, Fenced, Hold
+from agents.stores.journal import (
+    AlreadySent,
+    BegunCall,
+    Claimed,
+    Fenced,
+    Finished,
+    HeldElsewhere,
+    Hold,
+    NotedCalls,
+)
 from streams.errors import StoreUnavailable
-from streams.events import LlmCall
+from streams.events import Envelope, LlmCall
+
+#: What `LlmCall.error` says of a call within which the stage itself failed.
+INTERNAL_ERROR = "internal_error"
 
 C = TypeVar("C", bound=AnyCall)
-E = TypeVar("E")
 
 log = structlog.get_logger(__name__)
-
-
-class OutOfTime(msgspec.Struct, frozen=True):
-    """The deadline passed."""
-
-
-class Abandoned(msgspec.Struct, frozen=True):
-    """The request was cancelled before a model had answered. `reason`: what cancelled it."""
-
-    reason: str
-
-
-class PaidWork(Generic[C]):
-    """One request while it is worked on.
-
-    Args:
-        hold: its claim in the journal.
-        deadline_at: its deadline.
-        calls: the calls of former attempts.
-    """
-
-    def __init__(self, hold: Hold, *, deadline_at: datetime, calls: Iterable[LlmCall] = ()) -> None:
-        self.hold = hold
-        self.calls = list(calls)
-        #: The end of the time left that is kept for the reply, in seconds.
-        self.reserve_s = 0.0
-        #: The call that is being made: it was begun, and is in no book yet.
-        self.reading: Reading[C] | None = None
-        self._deadline_at = deadline_at
-
-    def book(self, call: LlmCall) -> None:
-        """Note how the call ended that was being made."""
-        self.calls.append(call)
-        self.reading = None
-
-    @property
-    def last_number(self) -> int:
-        """The highest number among the calls so far."""
-        return max((call.attempt for call in self.calls), default=0)
-
-    def remaining_s(self, now: datetime) -> float:
-        """The time until the deadline, in seconds."""
-        return (self._deadline_at - now).total_seconds()
-
-    def usable_s(self, now: datetime) -> float:
-        """The time that models may still take, in seconds."""
-        return self.remaining_s(now) - self.reserve_s
-
-
-async def ended(work: PaidWork[C], running: Awaitable[E]) -> E | OutOfTime | Abandoned:
-    """Return how the work ends; every call made is in `work.calls` then.
-
-    Args:
-        work: the work.
-        running: makes the calls.
-
-    Raises:
-        Fenced: another attempt took over.
-        StoreUnavailable: the journal does not answer, so no call may be made, and none was: the whole
-            may be tried again. Later, when there is spend to book, the journal is waited for.
-    """
-    try:
-        return await running
-    except StoreUnavailable:
-        if not work.calls:
-            raise
-        return OutOfTime()
-    except Cancelled as cancelled:
-        return Abandoned(cancelled.reason)
 
 
 class Books:
@@ -109,6 +51,31 @@ class Books:
         self._clock = clock
         self._stage = stage
 
+    async def claim(self, envelope: Envelope, *, record: str, instance: str) -> Claimed | Finished | None:
+        """Claim a request, or return the result that is to be sent for it; None: there is nothing to do.
+
+        Args:
+            envelope: the request's.
+            record: the record that holds it, as ``topic:partition:offset``.
+            instance: who claims, for operators to read.
+
+        Raises:
+            StoreUnavailable: the journal does not answer, so no call may be made.
+        """
+        claim = await self._journal.claim(
+            envelope.request_id,
+            record=record,
+            instance=instance,
+            deadline_at=envelope.deadline_at,
+            now=self._clock.now(),
+            replay=envelope.replay,
+        )
+        if isinstance(claim, HeldElsewhere | AlreadySent):
+            why = type(claim).__name__
+            log.info(self._event("repeat_dropped"), request_id=envelope.request_id, why=why)
+            return None
+        return claim
+
     def former_calls(self, claimed: Claimed) -> list[LlmCall]:
         """Return the calls of former attempts; those whose end nobody noted are orphaned."""
         if claimed.lost_calls:
@@ -117,7 +84,7 @@ class Books:
                 request_id=claimed.hold.request_id,
                 calls=len(claimed.lost_calls),
             )
-        return [*claimed.known_calls, *(orphaned(lost) for lost in claimed.lost_calls)]
+        return _all(claimed)
 
     async def begin(self, work: PaidWork[C], begun: BegunCall) -> int:
         """Note a call that is about to be made; return its number."""
@@ -131,6 +98,7 @@ class Books:
             step,
             remaining_s=lambda: work.usable_s(self._clock.now()),
             clock=self._clock,
+            event=self._event("journal_away"),
             request_id=work.hold.request_id,
         )
 
@@ -140,6 +108,51 @@ class Books:
             await self._journal.end_call(work.hold, booked)
         except StoreUnavailable as fault:  # should this worker die now, the call will count as lost
             log.warning(self._event("end_not_noted"), request_id=work.hold.request_id, reason=str(fault))
+
+    def after_fault(
+        self,
+        work: PaidWork[C],
+        fault: ProviderFault,
+        *,
+        model: str,
+        try_number: int,
+        tries: int,
+        has_next: bool,
+        jitter: float,
+    ) -> RetryDecision:
+        """Decide what comes after a call that failed and is booked, and note both in the log.
+
+        Args:
+            work: the work; its last call is the one that failed.
+            fault: what went wrong.
+            model: the model that was asked.
+            try_number: which try of this model that was, counting from 1.
+            tries: how many tries a model has.
+            has_next: whether another model could be asked.
+            jitter: a random number from 0 to 1.
+        """
+        decision = decide(
+            fault,
+            try_number=try_number,
+            tries=tries,
+            remaining_s=work.usable_s(self._clock.now()),
+            has_next=has_next,
+            jitter=jitter,
+        )
+        # What does not pass by itself: an operator has to see to it.
+        report = log.error if isinstance(fault, AuthenticationFault | QuotaExhausted) else log.warning
+        report(
+            self._event("call_failed"),
+            request_id=work.hold.request_id,
+            call_id=work.calls[-1].call_id,
+            model=model,
+            fault=fault.error,
+            message=fault.message,
+            try_number=try_number,
+            next=decision.action.value,
+            wait_s=round(decision.wait_s, 3),
+        )
+        return decision
 
     async def store(self, work: PaidWork[C], result: bytes) -> None:
         """Store the result; it was paid for, so Redis is given until the deadline to come back.
@@ -155,6 +168,7 @@ class Books:
                 lambda: self._journal.finish(work.hold, result),
                 remaining_s=lambda: work.remaining_s(self._clock.now()),
                 clock=self._clock,
+                event=self._event("journal_away"),
                 request_id=work.hold.request_id,
             )
         except StoreUnavailable as fault:
@@ -170,6 +184,48 @@ class Books:
         except StoreUnavailable as fault:
             log.warning(self._event("journal_not_closed"), request_id=hold.request_id, reason=str(fault))
 
+    async def salvaged(
+        self, request_id: str, *, record: str, work: PaidWork[Any] | None, fault: BaseException
+    ) -> Sequence[LlmCall]:
+        """Return what was spent on a request that a bug has ended: it was paid for, whoever is at fault.
+
+        The ends of the calls are noted in the journal. What this worker knows of its own calls counts; the
+        journal knows those of former workers. Without the journal only the former are found.
+
+        Args:
+            request_id: the request.
+            record: the record that holds it.
+            work: the work so far, if it had begun.
+            fault: why it came to nothing.
+
+        Returns:
+            The calls, by their numbers.
+        """
+        calls = {call.attempt: call for call in work.calls} if work else {}
+        if work is not None and work.reading is not None:
+            calls[work.reading.number] = work.reading.cut_off(INTERNAL_ERROR, self._clock.monotonic())
+        try:
+            noted = await self._journal.calls(request_id, record=record)
+            if work is not None:
+                for call in calls.values():
+                    await self._journal.end_call(work.hold, call)
+        except StoreUnavailable as away:
+            log.warning(self._event("calls_not_looked_up"), request_id=request_id, reason=str(away))
+            noted = NotedCalls()
+        calls = {call.attempt: call for call in _all(noted)} | calls
+        if calls:
+            log.warning(
+                self._event("calls_salvaged"),
+                request_id=request_id,
+                calls=len(calls),
+                fault=type(fault).__name__,
+            )
+        return [calls[number] for number in sorted(calls)]
+
     def _event(self, what: str) -> str:
         """Return an event's name in the log."""
         return f"{self._stage}.{what}"
+
+
+def _all(noted: Claimed | NotedCalls) -> list[LlmCall]:
+    return [*noted.known_calls, *(orphaned(lost) for lost in noted.lost_calls)]

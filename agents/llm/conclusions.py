@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import msgspec
 
 from agents.llm.attempts import Answered, Ending, Exhausted, RequestRefused, Work
-from agents.llm.books import Abandoned, OutOfTime
 from agents.llm.degraded import degraded_completion
+from agents.llm.paid_work import Abandoned, OutOfTime
 from agents.llm.result import Outcome
 from agents.llm.routing import Routing
 from streams.cancellation import cancelled_error

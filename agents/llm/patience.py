@@ -21,7 +21,12 @@ log = structlog.get_logger(__name__)
 
 
 async def patiently(
-    step: Callable[[], Awaitable[T]], *, remaining_s: Callable[[], float], clock: Clock, request_id: str
+    step: Callable[[], Awaitable[T]],
+    *,
+    remaining_s: Callable[[], float],
+    clock: Clock,
+    event: str,
+    request_id: str,
 ) -> T:
     """Return what `step` returns, trying again until the deadline while Redis is away.
 
@@ -29,6 +34,7 @@ async def patiently(
         step: one step of the journal; doing it twice must do no harm.
         remaining_s: the time until the deadline, in seconds.
         clock: waits.
+        event: what each wait is called in the log.
         request_id: for the log.
 
     Raises:
@@ -40,5 +46,5 @@ async def patiently(
         except StoreUnavailable as fault:
             if remaining_s() <= RETRY_S:
                 raise
-            log.warning("llm.journal_away", request_id=request_id, reason=str(fault))
+            log.warning(event, request_id=request_id, reason=str(fault))
             await clock.sleep(RETRY_S)

@@ -11,20 +11,20 @@ import msgspec
 import structlog
 
 from agents.llm.attempts import Attempts, Work
-from agents.llm.books import Books, OutOfTime
+from agents.llm.books import Books
 from agents.llm.calling import Caller
 from agents.llm.circuits import Circuits
 from agents.llm.conclusions import conclude, failed, too_long, unknown_model, with_calls
+from agents.llm.paid_work import OutOfTime
 from agents.llm.policy import LlmPolicy
 from agents.llm.ports import CallJournal, Clock, DeltaSink, GuardFactory, SystemClock
 from agents.llm.result import Outcome, emit, of_this_run, pack, unpack
 from agents.llm.routing import route
-from agents.llm.salvage import salvaged_calls
 from agents.llm.watch import Pause
 from agents.providers.port import Provider
 from agents.providers.usage import count_input
 from agents.stage import Delivery
-from agents.stores.journal import AlreadySent, Claimed, Fenced, Finished, HeldElsewhere, Hold
+from agents.stores.journal import Claimed, Fenced, Finished, Hold
 from streams.errors import StoreUnavailable
 from streams.events import CacheMissed
 from streams.models import MODELS, ProviderName
@@ -70,7 +70,6 @@ class LlmStage:
         pause: Pause = asyncio.sleep,
     ) -> None:
         self._providers = providers
-        self._journal = journal
         self._policy = policy
         self._clock = clock or SystemClock()
         self._books = Books(journal, self._clock, stage=self.name)
@@ -99,17 +98,11 @@ class LlmStage:
             StoreUnavailable: the journal does not answer, so no call may be made.
         """
         envelope = delivery.event.envelope
-        claim = await self._journal.claim(
-            envelope.request_id,
-            record=delivery.record.address,
-            instance=self._policy.instance,
-            deadline_at=envelope.deadline_at,
-            now=self._clock.now(),
-            replay=envelope.replay,
+        claim = await self._books.claim(
+            envelope, record=delivery.record.address, instance=self._policy.instance
         )
         match claim:
-            case HeldElsewhere() | AlreadySent():
-                log.info("llm.repeat_dropped", request_id=envelope.request_id, why=type(claim).__name__)
+            case None:
                 return ()
             case Finished(hold=hold, result=result):
                 return self._to_send(delivery, hold, of_this_run(unpack(result), envelope.replay))
@@ -137,20 +130,9 @@ class LlmStage:
         event = delivery.event
         _, work = self._works.pop(id(delivery), (None, None))
         self._unsent.pop(id(delivery), None)
-        calls = await salvaged_calls(
-            event.envelope.request_id,
-            record=delivery.record.address,
-            work=work,
-            journal=self._journal,
-            now=self._clock.monotonic(),
+        calls = await self._books.salvaged(
+            event.envelope.request_id, record=delivery.record.address, work=work, fault=fault
         )
-        if calls:
-            log.warning(
-                "llm.calls_salvaged",
-                request_id=event.envelope.request_id,
-                calls=len(calls),
-                fault=type(fault).__name__,
-            )
         return msgspec.structs.replace(event, envelope=with_calls(event.envelope, calls))
 
     async def _work(self, delivery: Delivery[CacheMissed], claimed: Claimed) -> Sequence[Emit]:

@@ -119,7 +119,7 @@ class AnswerCache:
             asker: names the request, so that it is known again after `note_miss`.
         """
         with store_faults("reading the cache"):
-            data, missed = await self._redis.mget(_answer_key(slot.scope, slot.exact_key), _missed_key(asker))
+            data, missed = await self._redis.mget(answer_key(slot.scope, slot.exact_key), _missed_key(asker))
         return Exact(answer=_decode(data), missed_before=missed is not None)
 
     async def note_miss(self, asker: str) -> None:
@@ -133,7 +133,7 @@ class AnswerCache:
             return []
         with store_faults("searching the cache"):
             found = await self._similar(
-                keys=[_vectors_key(slot.scope)], args=[slot.vector, _CANDIDATES, _answer_key(slot.scope, "")]
+                keys=[vectors_key(slot.scope)], args=[slot.vector, _CANDIDATES, answer_key(slot.scope, "")]
             )
         return [
             # A vector set scores (cosine + 1) / 2.
@@ -148,7 +148,7 @@ class AnswerCache:
         name = slot.exact_key
         with store_faults("writing the cache"):
             leaving = await self._put(
-                keys=[_answer_key(slot.scope, name), _index_key(tenant), _vectors_key(slot.scope)],
+                keys=[answer_key(slot.scope, name), index_key(tenant), vectors_key(slot.scope)],
                 args=[
                     msgspec.json.encode(answer),
                     f"{slot.scope} {name}",
@@ -167,14 +167,14 @@ class AnswerCache:
     async def entries(self, tenant: str) -> int:
         """Return how many answers of a tenant can be given again."""
         with store_faults("counting the cache"):
-            return int(await self._redis.zcount(_index_key(tenant), self._clock(), "+inf"))
+            return int(await self._redis.zcount(index_key(tenant), self._clock(), "+inf"))
 
     async def _remove(self, entries: list[bytes]) -> None:
         async with self._redis.pipeline(transaction=True) as pipe:
             for entry in entries:
                 scope, _, name = entry.decode().partition(" ")
-                pipe.execute_command("VREM", _vectors_key(scope), name)
-                pipe.delete(_answer_key(scope, name))
+                pipe.execute_command("VREM", vectors_key(scope), name)
+                pipe.delete(answer_key(scope, name))
             await pipe.execute()
 
 
@@ -185,7 +185,8 @@ def _decode(data: bytes | str | None) -> CachedAnswer | None:
         return None  # another version of Headrace wrote it
 
 
-def _answer_key(scope: str, name: str) -> str:
+def answer_key(scope: str, name: str) -> str:
+    """Return the key of an answer; `scope` and `name` as its member of the index has them."""
     return f"{_PREFIX}answer:{scope}:{name}"
 
 
@@ -193,9 +194,11 @@ def _missed_key(asker: str) -> str:
     return f"{_PREFIX}missed:{asker}"
 
 
-def _vectors_key(scope: str) -> str:
+def vectors_key(scope: str) -> str:
+    """Return the key of a scope's vectors, a vector set of the answers' names."""
     return f"{_PREFIX}vectors:{scope}"
 
 
-def _index_key(tenant: str) -> str:
+def index_key(tenant: str) -> str:
+    """Return the key of a tenant's index: a sorted set of ``scope name``, by when each expires."""
     return f"{_PREFIX}entries:{tenant}"

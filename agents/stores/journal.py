@@ -67,6 +67,7 @@ __all__ = [
     "Look",
     "LostCall",
     "NotedCalls",
+    "journal_key",
 ]
 
 _KEY = "headrace:journal:"
@@ -78,6 +79,11 @@ _LOOK_BATCH = 200
 _Args = list[bytes | str | int]
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
+
+
+def journal_key(request_id: str) -> str:
+    """Return the key of a request's entry in the journal, a hash."""
+    return _KEY + request_id
 
 
 class Journal:
@@ -129,7 +135,7 @@ class Journal:
         )
         with store_faults("claiming a request in the journal"):
             answer = await self._claim(
-                keys=[_KEY + request_id],
+                keys=[journal_key(request_id)],
                 args=[record, instance, _milliseconds(now), hold.deadline_ms, self._ttl_s],
             )
         return _claim(hold, answer)
@@ -172,7 +178,7 @@ class Journal:
         """Note how a call ended that did not bring the result, so that nobody takes it for lost."""
         args: _Args = [hold.record, hold.attempt, ended.attempt, _encoder.encode(ended)]
         with store_faults("noting the end of a call in the journal"):
-            await self._end(keys=[_KEY + hold.request_id], args=args)
+            await self._end(keys=[journal_key(hold.request_id)], args=args)
 
     async def look(self, holds: Sequence[Hold]) -> list[Look]:
         """Tell of each claim whether it still stands and its request is still wanted."""
@@ -192,7 +198,7 @@ class Journal:
     async def calls(self, request_id: str, *, record: str) -> NotedCalls:
         """Return the calls for a request; none where another record holds it, which will book them."""
         with store_faults("looking up calls in the journal"):
-            fields = await self._calls(keys=[_KEY + request_id], args=[record])
+            fields = await self._calls(keys=[journal_key(request_id)], args=[record])
         return _noted(_pairs(fields))
 
     async def finish(self, hold: Hold, result: bytes) -> bool:
@@ -200,7 +206,7 @@ class Journal:
         with store_faults("storing a result in the journal"):
             return bool(
                 await self._finish(
-                    keys=[_KEY + hold.request_id],
+                    keys=[journal_key(hold.request_id)],
                     args=[hold.record, hold.attempt, result, self._ttl_s],
                 )
             )
@@ -208,7 +214,9 @@ class Journal:
     async def sent(self, hold: Hold) -> None:
         """Note that the broker has the result, and forget its text."""
         with store_faults("closing an entry of the journal"):
-            await self._sent(keys=[_KEY + hold.request_id], args=[hold.record, hold.attempt, self._ttl_s])
+            await self._sent(
+                keys=[journal_key(hold.request_id)], args=[hold.record, hold.attempt, self._ttl_s]
+            )
 
 
 def _batches(holds: Sequence[Hold]) -> Iterator[Sequence[Hold]]:
@@ -217,7 +225,7 @@ def _batches(holds: Sequence[Hold]) -> Iterator[Sequence[Hold]]:
 
 
 def _both_keys(hold: Hold) -> list[str]:
-    return [_KEY + hold.request_id, request_key(hold.request_id)]
+    return [journal_key(hold.request_id), request_key(hold.request_id)]
 
 
 def _claim(claimant: Hold, answer: Sequence[bytes | int]) -> Claim:

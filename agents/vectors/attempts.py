@@ -9,14 +9,15 @@ import msgspec
 import structlog
 
 from agents.llm.attempts import RequestRefused
-from agents.llm.books import Abandoned, Books, OutOfTime, PaidWork, ended
+from agents.llm.books import Books
 from agents.llm.calling import CANCELLED
 from agents.llm.circuits import Circuits, Permit
+from agents.llm.paid_work import Abandoned, OutOfTime, PaidWork, ended
 from agents.llm.policy import LlmPolicy
 from agents.llm.ports import CallJournal, Clock
 from agents.llm.prompt import hashed_user
 from agents.llm.reading import Reading
-from agents.llm.retry import Action, decide
+from agents.llm.retry import Action
 from agents.llm.routing import Route
 from agents.llm.watch import Lookout, Pause
 from agents.providers.faults import ProviderFault, Refused
@@ -227,23 +228,13 @@ class Attempts:
         fault = work.fault
         if fault is None:
             return None
-        decision = decide(
+        decision = self._books.after_fault(
+            work,
             fault,
+            model=work.order.model.name,
             try_number=try_number,
             tries=self._policy.tries_per_model,
-            remaining_s=work.usable_s(self._clock.now()),
             has_next=False,
             jitter=self._random(),
-        )
-        log.warning(
-            "embeddings.call_failed",
-            request_id=work.hold.request_id,
-            call_id=work.calls[-1].call_id,
-            model=work.order.model.name,
-            fault=fault.error,
-            message=fault.message,
-            try_number=try_number,
-            next=decision.action.value,
-            wait_s=round(decision.wait_s, 3),
         )
         return decision.wait_s if decision.action is Action.WAIT else None

@@ -1,8 +1,8 @@
 """From how the work on a request ended to the outcome that the stage sends."""
 
 from agents.llm.attempts import RequestRefused
-from agents.llm.books import Abandoned, OutOfTime
 from agents.llm.conclusions import with_calls
+from agents.llm.paid_work import Abandoned, OutOfTime
 from agents.providers.faults import ProviderFault, RateLimited
 from agents.vectors.attempts import Ending, GaveUp, Made, NotServed, Work
 from streams.cancellation import cancelled_error

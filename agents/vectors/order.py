@@ -1,27 +1,12 @@
 """What is asked of a model: texts without personal data, and what is told of them afterwards."""
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 import msgspec
 
+from agents.guardrail.stage import Redacted
 from streams.events import MAX_CONTENT_CHARS, EmbeddingsRequested, Envelope, InputVerdict
 from streams.models import EmbeddingModel
-
-
-class Redacted(Protocol):
-    """A text without personal data, and the types that were in it."""
-
-    @property
-    def text(self) -> str:
-        """The text."""
-        ...
-
-    @property
-    def types(self) -> Sequence[str]:
-        """What was in it."""
-        ...
-
 
 Redact = Callable[[str], Redacted]
 

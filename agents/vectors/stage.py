@@ -16,10 +16,9 @@ from agents.llm.books import Books
 from agents.llm.conclusions import with_calls
 from agents.llm.ports import CallJournal, Clock
 from agents.llm.result import of_this_run
-from agents.llm.salvage import salvaged_calls
 from agents.outcomes import decided, senders_mistake
 from agents.stage import Delivery
-from agents.stores.journal import AlreadySent, Claimed, Fenced, Finished, HeldElsewhere, Hold
+from agents.stores.journal import Claimed, Fenced, Finished, Hold
 from agents.vectors.attempts import Attempts, Work
 from agents.vectors.conclusions import conclude
 from agents.vectors.order import Order, Redact, order_of
@@ -81,11 +80,9 @@ class EmbeddingsStage:
     ) -> None:
         self._intake = intake
         self._attempts = attempts
-        self._journal = journal
         self._redact = redact
         self._limits = limits
         self._instance = instance
-        self._clock = clock
         self._books = Books(journal, clock, stage=self.name)
         # By the delivery's identity: a zombie's, of the same record, is another one.
         self._in_hand: OrderedDict[int, tuple[Delivery[EmbeddingsRequested], _Progress]] = OrderedDict()
@@ -131,21 +128,13 @@ class EmbeddingsStage:
         """
         _, progress = self._in_hand.pop(id(delivery), (None, None))
         envelope = progress.envelope if progress else self._intake.open(delivery.record, delivery.event)
-        calls = await salvaged_calls(
+        calls = await self._books.salvaged(
             envelope.request_id,
             record=delivery.record.address,
             work=progress.work if progress else None,
-            journal=self._journal,
-            now=self._clock.monotonic(),
+            fault=fault,
         )
-        if calls:
-            log.warning(
-                "embeddings.calls_salvaged",
-                request_id=envelope.request_id,
-                calls=len(calls),
-                fault=type(fault).__name__,
-            )
-        elif progress is None:
+        if progress is None and not calls:
             return delivery.event
         return InHand(envelope=with_calls(envelope, calls))
 
@@ -155,19 +144,9 @@ class EmbeddingsStage:
             order = await self._order(delivery, envelope)
         except InputError as fault:
             return decided(envelope, Status.FAILED, error=senders_mistake(fault))
-        claim = await self._journal.claim(
-            envelope.request_id,
-            record=delivery.record.address,
-            instance=self._instance,
-            deadline_at=envelope.deadline_at,
-            now=self._clock.now(),
-            replay=envelope.replay,
-        )
+        claim = await self._books.claim(envelope, record=delivery.record.address, instance=self._instance)
         match claim:
-            case HeldElsewhere() | AlreadySent():
-                log.info(
-                    "embeddings.repeat_dropped", request_id=envelope.request_id, why=type(claim).__name__
-                )
+            case None:
                 return ()
             case Finished(hold=hold, result=result):
                 progress.unsent = hold

@@ -63,6 +63,17 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     headers: Headers
 
 
+def entry_key(webhook_id: str) -> str:
+    """Return the key of a webhook that waits, a hash; its `host` is where it goes."""
+    return _ENTRY + webhook_id
+
+
+def end_arguments(webhook_id: str, host: str) -> tuple[list[str], list[str | int]]:
+    """Return the keys and the arguments of `queue_scripts.END`, which forgets a webhook that waits."""
+    keys = [entry_key(webhook_id), _DONE + webhook_id, _HOSTS, _DUE + host, _BYTES]
+    return keys, [webhook_id, host, _DONE_TTL_S]
+
+
 class WebhookQueue:
     """The queue; every step is one atomic script.
 
@@ -101,7 +112,7 @@ class WebhookQueue:
         )
         with store_faults("adding a webhook"):
             answer = await self._add(
-                keys=[_ENTRY + webhook_id, _DONE + webhook_id, _HOSTS, _DUE + host, _BYTES],
+                keys=[entry_key(webhook_id), _DONE + webhook_id, _HOSTS, _DUE + host, _BYTES],
                 args=[
                     webhook_id,
                     host,
@@ -140,7 +151,7 @@ class WebhookQueue:
         """Say that a webhook is due again after so many seconds."""
         with store_faults("postponing a webhook"):
             await self._postpone(
-                keys=[_ENTRY + claimed.webhook_id, _HOSTS, _DUE + claimed.host],
+                keys=[entry_key(claimed.webhook_id), _HOSTS, _DUE + claimed.host],
                 args=[
                     claimed.webhook_id,
                     claimed.host,
@@ -151,12 +162,9 @@ class WebhookQueue:
 
     async def end(self, claimed: Claimed) -> None:
         """Forget a webhook: it has arrived, or is a dead letter."""
-        webhook_id, host = claimed.webhook_id, claimed.host
+        keys, args = end_arguments(claimed.webhook_id, claimed.host)
         with store_faults("ending a webhook"):
-            await self._end(
-                keys=[_ENTRY + webhook_id, _DONE + webhook_id, _HOSTS, _DUE + host, _BYTES],
-                args=[webhook_id, host, _DONE_TTL_S],
-            )
+            await self._end(keys=keys, args=args)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

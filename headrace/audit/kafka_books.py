@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -25,21 +26,22 @@ from headrace.audit.books import (
 )
 from streams.codec import decode, header, header_text
 from streams.errors import UndecodableRecord
-from streams.events import ChatRequested, EmbeddingsRequested, ErrorInfo, Requested
+from streams.events import ErrorInfo, Requested
 from streams.redelivery import redelivery
 from streams.topics import (
     ALL_TOPICS,
     DEAD_LETTER_ACTIONS,
     DEAD_LETTERS,
-    EMBEDDINGS,
+    ENTRANCES,
     LEDGER,
     LOGS,
     REPLIES,
-    REQUESTS,
     RETRIES,
 )
 
 _OUR_TOPICS = frozenset(topic.name for topic in ALL_TOPICS)
+#: What each of the topics carries where requests come in.
+_EVENTS: dict[str, Any] = {topic.name: topic.event for topic in ENTRANCES}
 _ERRORS = "__streams.errors."
 _CONFLICT = "idempotency_conflict"  # as `agents.intake.conflict_error` says
 
@@ -105,8 +107,7 @@ class Scribe:
         self.reply_topics: set[str] = {REPLIES.name}
         self._malformed_ids: set[str] = set()
         self._takers: dict[str, Callable[[ConsumerRecord], None]] = {
-            REQUESTS.name: self._take_request,
-            EMBEDDINGS.name: self._take_request,
+            **dict.fromkeys(_EVENTS, self._take_request),
             LOGS.name: self._take_log,
             LEDGER.name: self._take_entry,
             DEAD_LETTERS.name: self._take_dead_letter,
@@ -131,7 +132,7 @@ class Scribe:
         inside = self._window.holds(record.written_ms)
         self._note_reply_topic(record)
         try:
-            request = _decoded(record)
+            request: Requested = decode(record.value, _EVENTS[record.topic], record.headers)
         except UndecodableRecord:
             request_id = request_id_of(record)
             if request_id is not None:
@@ -261,12 +262,6 @@ class Scribe:
         named = header_text(record.headers, "kafka_replyTopic")
         if named and named not in _OUR_TOPICS:
             self.reply_topics.add(named)
-
-
-def _decoded(record: Record) -> Requested:
-    if record.topic == EMBEDDINGS.name:
-        return decode(record.value, EmbeddingsRequested, record.headers)
-    return decode(record.value, ChatRequested, record.headers)
 
 
 def as_read(found: ConsumerRecord) -> Record:

@@ -6,12 +6,12 @@ from itertools import islice
 import msgspec
 from redis.asyncio import Redis
 
+from agents.stores.journal import journal_key
 from headrace.audit.books import RegistryBooks
+from streams.registry import request_key
 from streams.store import store_faults
 
 _IDS_A_PIPELINE = 500
-_REQUEST = "headrace:request:"  # as in streams.registry
-_JOURNAL = "headrace:journal:"  # as in agents.stores.journal
 _CALL_FIELDS = (b"begun:", b"ended:")
 
 
@@ -46,8 +46,8 @@ class RegistryReader:
         with store_faults("reading the registry and the journal"):
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for request_id in ids:
-                    pipeline.hmget(_REQUEST + request_id, ["state", "cancelled"])
-                    pipeline.hgetall(_JOURNAL + request_id)
+                    pipeline.hmget(request_key(request_id), ["state", "cancelled"])
+                    pipeline.hgetall(journal_key(request_id))
                 found = await pipeline.execute()
         for request_id, (state, cancelled), journal in zip(ids, found[::2], found[1::2], strict=True):
             if state is not None:

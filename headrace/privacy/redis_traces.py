@@ -12,19 +12,17 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from agents.stores.answer_cache import CachedAnswer
+from agents.stores.answer_cache import CachedAnswer, answer_key, index_key, vectors_key
+from agents.stores.journal import journal_key
 from agents.webhooks import queue_scripts
+from agents.webhooks.queue import end_arguments, entry_key
 from streams.codec import encode
 from streams.events import ErrorInfo, Reply
+from streams.kept_vectors import vectors_key as kept_vectors_key
 from streams.registry import request_key
 from streams.store import store_faults
 from streams.webhook_signing import webhook_id
 
-_JOURNAL = "headrace:journal:"  # as in agents.stores.journal
-_VECTORS = "headrace:vectors:"  # as in streams.kept_vectors
-_CACHE = "headrace:cache:"  # as in agents.stores.answer_cache
-_WEBHOOKS = "headrace:webhooks:"  # as in agents.webhooks.queue
-_WEBHOOK_DONE_TTL_S = 3600
 _KEYS_A_PIPELINE = 500
 _SETTLED = b"settled"
 
@@ -115,7 +113,7 @@ class RedisEraser:
                 await self._forget_answers(tenant, some)
             for ended in found.ended:
                 await self._empty(
-                    keys=[prefix + ended.request_id for prefix in (request_key(""), _JOURNAL, _VECTORS)],
+                    keys=[key(ended.request_id) for key in (request_key, journal_key, kept_vectors_key)],
                     args=[ended.reply, _emptied(ended.reply)],
                 )
 
@@ -125,6 +123,7 @@ class RedisEraser:
         running = 0
         with store_faults("looking for a user's requests"):
             for ids in _batches(sorted(request_ids)):
+                runs: list[str] = []
                 for request_id, fields, has_more in await self._standings(ids):
                     owner, state, reply, fingerprint, replay = fields
                     if state is None or owner != tenant.encode():
@@ -133,7 +132,9 @@ class RedisEraser:
                         running += 1
                     elif has_more or fingerprint or (reply and _emptied(reply) != reply):
                         ended.append(_Ended(request_id, reply or b""))
-                    webhooks += await self._webhooks(request_id, int(replay or 0))
+                    runs += (webhook_id(request_id, number) for number in range(int(replay or 0) + 1))
+                for some in _batches(runs):
+                    webhooks += await self._webhooks(some)
             cached = await self._cached(tenant, frozenset(request_ids))
         return _Found(ended=ended, cached=cached, webhooks=webhooks, running=running)
 
@@ -141,33 +142,25 @@ class RedisEraser:
         async with self._redis.pipeline(transaction=False) as pipe:
             for request_id in ids:
                 pipe.hmget(request_key(request_id), ["tenant", "state", "reply", "fingerprint", "replay"])
-                pipe.hexists(_JOURNAL + request_id, "result")
-                pipe.exists(_VECTORS + request_id)
+                pipe.hexists(journal_key(request_id), "result")
+                pipe.exists(kept_vectors_key(request_id))
             found = await pipe.execute()
         more = (result or vectors for result, vectors in zip(found[1::3], found[2::3], strict=True))
         return list(zip(ids, found[::3], more, strict=True))
 
-    async def _webhooks(self, request_id: str, replays: int) -> list[_Waiting]:
-        """Return the webhooks of a request that wait: one for each run of it at most."""
-        found = []
-        for replay in range(replays + 1):
-            waiting = webhook_id(request_id, replay)
-            host = await self._redis.hget(f"{_WEBHOOKS}entry:{waiting}", "host")
-            if host is not None:
-                found.append(_Waiting(waiting, host.decode()))
-        return found
+    async def _webhooks(self, runs: Sequence[str]) -> list[_Waiting]:
+        """Return which of these webhooks wait; each run of a request has one at most."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for run in runs:
+                pipe.hget(entry_key(run), "host")
+            hosts: list[bytes | None] = await pipe.execute()
+        return [
+            _Waiting(run, host.decode()) for run, host in zip(runs, hosts, strict=True) if host is not None
+        ]
 
     async def _drop(self, webhook: _Waiting) -> None:
-        await self._end_webhook(
-            keys=[
-                f"{_WEBHOOKS}entry:{webhook.webhook_id}",
-                f"{_WEBHOOKS}done:{webhook.webhook_id}",
-                f"{_WEBHOOKS}hosts",
-                f"{_WEBHOOKS}due:{webhook.host}",
-                f"{_WEBHOOKS}bytes",
-            ],
-            args=[webhook.webhook_id, webhook.host, _WEBHOOK_DONE_TTL_S],
-        )
+        keys, args = end_arguments(webhook.webhook_id, webhook.host)
+        await self._end_webhook(keys=keys, args=args)
 
     async def _cached(self, tenant: str, request_ids: frozenset[str]) -> list[_Cached]:
         """Return the tenant's cached answers that came of these requests, and those that have expired.
@@ -175,9 +168,9 @@ class RedisEraser:
         Of the latter nobody can tell any more whose they were, and their vectors are of no use.
         """
         found = []
-        members: list[bytes] = await self._redis.zrange(f"{_CACHE}entries:{tenant}", 0, -1)
+        members: list[bytes] = await self._redis.zrange(index_key(tenant), 0, -1)
         for some in _batches(members):
-            answers = await self._redis.mget([_answer_key(member) for member in some])
+            answers = await self._redis.mget([answer_key(*_split(member)) for member in some])
             for member, data in zip(some, answers, strict=True):
                 if data is None:
                     found.append(_Cached(member, expired=True))
@@ -188,17 +181,17 @@ class RedisEraser:
     async def _forget_answers(self, tenant: str, entries: Sequence[_Cached]) -> None:
         async with self._redis.pipeline(transaction=True) as pipe:
             for entry in entries:
-                scope, _, name = entry.member.decode().partition(" ")
-                pipe.execute_command("VREM", f"{_CACHE}vectors:{scope}", name)
+                scope, name = _split(entry.member)
+                pipe.execute_command("VREM", vectors_key(scope), name)
                 if not entry.expired:
-                    pipe.delete(_answer_key(entry.member))
-                pipe.zrem(f"{_CACHE}entries:{tenant}", entry.member)
+                    pipe.delete(answer_key(scope, name))
+                pipe.zrem(index_key(tenant), entry.member)
             await pipe.execute()
 
 
-def _answer_key(member: bytes) -> str:
+def _split(member: bytes) -> tuple[str, str]:
     scope, _, name = member.decode().partition(" ")
-    return f"{_CACHE}answer:{scope}:{name}"
+    return scope, name
 
 
 def _request_of(data: bytes) -> str | None:

@@ -52,10 +52,7 @@ async def _check(wanted: EmbeddingsRequested, services: Services, *, long: bool)
     Raises:
         ApiError: 400 (404 for an unknown model), with the field and what it must be.
     """
-    settings = services.settings
-    limits = EmbeddingLimits(
-        max_inputs=settings.embedding_max_inputs, max_input_tokens=settings.max_input_tokens
-    )
+    limits = EmbeddingLimits.from_settings(services.settings)
     try:
         if long:
             await asyncio.to_thread(check_embeddings, wanted, limits)

@@ -7,6 +7,7 @@ import pytest
 from streams.embedding_limits import EmbeddingLimits, check_embeddings
 from streams.errors import InvalidRequest
 from streams.events import EmbeddingsRequested
+from streams.settings import Settings
 
 LIMITS = EmbeddingLimits(max_inputs=3, max_input_tokens=10_000)
 SMALL, ADA = "text-embedding-3-small", "text-embedding-ada-002"
@@ -54,3 +55,10 @@ def test_what_does_not_fit_is_refused(
 def test_vectors_may_be_shorter_than_the_models_own(dimensions: int | None) -> None:
     """Of a model that can shorten them."""
     assert check_embeddings(wanted("hello", dimensions=dimensions), LIMITS) == 1
+
+
+def test_the_limits_are_those_of_the_installation() -> None:
+    """The same where a request is accepted and where it is worked on."""
+    given: dict[str, Any] = {"embedding_max_inputs": 7, "max_input_tokens": 9_000}
+    settings = Settings(kafka_bootstrap="k:1", redis_url="redis://r", clickhouse_url="http://c", **given)
+    assert EmbeddingLimits.from_settings(settings) == EmbeddingLimits(max_inputs=7, max_input_tokens=9_000)

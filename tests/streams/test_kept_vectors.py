@@ -9,7 +9,9 @@ import pytest
 from redis.asyncio import Redis
 
 from streams import store
+from streams.errors import SpendPending
 from streams.events import Embeddings, EmbeddingsRequested, ErrorInfo, Reply, ReplyAddress, Status
+from streams.kept_vectors import vectors_key
 from streams.registry import RequestRegistry, Standing, fingerprint, request_key
 
 pytestmark = pytest.mark.integration
@@ -116,3 +118,51 @@ async def test_the_reply_that_was_stored_first_counts(registry: RequestRegistry,
     await registry.begin_settle(other, tenant="acme")
     late = msgspec.structs.replace(reply, request_id=other.request_id)
     assert (await registry.begin_settle(late, tenant="acme")).reply == other
+
+
+async def test_a_redelivered_outcome_stores_nothing_again(
+    registry: RequestRegistry, redis: Redis, reply: Reply
+) -> None:
+    """What was erased stays erased, and what is kept is not kept for longer."""
+    await settled(registry, reply)
+    key = vectors_key(reply.request_id)
+    await redis.expire(key, 5)
+    await registry.begin_settle(reply, tenant="acme")
+    assert 0 < await redis.ttl(key) <= 5
+    await redis.delete(key)
+    settlement = await registry.begin_settle(reply, tenant="acme")
+    assert (settlement.done, settlement.reply) == (True, reply)
+    assert not await redis.exists(key)
+
+
+async def test_the_outcome_of_an_older_run_does_not_replace_the_vectors(
+    registry: RequestRegistry, redis: Redis, reply: Reply
+) -> None:
+    """A replay has made others; the first run's outcome is delivered again."""
+    await settled(registry, reply)
+    others = msgspec.structs.replace(VECTORS, vectors=bytes(reversed(range(24))))
+    newer = msgspec.structs.replace(reply, embeddings=others, replay=1)
+    assert (await registry.begin_settle(newer, tenant="acme")).reply == newer
+    assert (await registry.begin_settle(reply, tenant="acme")).done
+    assert await redis.get(vectors_key(reply.request_id)) == others.vectors
+    found = await registry.find(reply.request_id)
+    assert found is not None
+    assert found.reply == newer
+
+
+async def test_an_outcome_that_must_wait_stores_nothing(
+    registry: RequestRegistry, redis: Redis, reply: Reply
+) -> None:
+    """Only the outcome that settles the request brings its vectors."""
+    await submit(registry, reply)
+    await redis.hset(request_key(reply.request_id), "spent", "0")
+    with pytest.raises(SpendPending):
+        await registry.begin_settle(reply, tenant="acme", knows_spend=False)
+    assert not await redis.exists(vectors_key(reply.request_id))
+
+
+async def test_a_reply_without_vectors_keeps_none(redis: Redis, registry: RequestRegistry) -> None:
+    """Nor an empty key, which every chat request would leave behind."""
+    reply = Reply(request_id=uuid.uuid4().hex, status=Status.ANSWERED, content="Paris")
+    assert await settled(registry, reply) == reply
+    assert not await redis.exists(vectors_key(reply.request_id))

@@ -1,6 +1,7 @@
 """How often a model is asked, and what its silence ends in."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from agents.llm.circuits import Circuits, Permit
 from agents.providers.faults import (
@@ -78,6 +79,22 @@ async def test_the_providers_own_words_about_our_account_stay_here() -> None:
     found = await Bench([AuthenticationFault("key sk-secret is wrong")]).run()
     assert found.error is not None
     assert "sk-secret" not in found.error.message
+
+
+@pytest.mark.parametrize(
+    ("fault", "level"),
+    [
+        (AuthenticationFault("wrong key"), "error"),
+        (QuotaExhausted("no credit"), "error"),
+        (ServerFault("down"), "warning"),
+    ],
+)
+async def test_what_only_an_operator_can_mend_is_logged_as_an_error(fault: ProviderFault, level: str) -> None:
+    """A wrong key and a used-up account do not pass by themselves; other faults do."""
+    with capture_logs() as lines:
+        await Bench([fault, embedded()]).run()
+    (line,) = [line for line in lines if line["event"] == "embeddings.call_failed"]
+    assert (line["log_level"], line["fault"], line["call_id"]) == (level, fault.error, "call-1")
 
 
 async def test_without_a_key_nobody_is_asked() -> None:

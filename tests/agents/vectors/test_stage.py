@@ -4,6 +4,7 @@ import asyncio
 from decimal import Decimal
 
 import pytest
+from structlog.testing import capture_logs
 
 from agents.providers.faults import RateLimited, ServerFault
 from agents.vectors.stage import InHand
@@ -221,6 +222,24 @@ async def test_a_bug_books_what_was_spent() -> None:
     assert [call.error for call in kept.envelope.calls] == ["server_error", "internal_error"]
     noted = await bench.journal.calls("r-1", record=given.record.address)
     assert [call.error for call in noted.known_calls] == ["server_error", "internal_error"]
+
+
+async def test_the_log_says_which_stage_was_without_the_journal() -> None:
+    """While it waits with what was paid for, and where it salvages without: operators search by the stage."""
+    with capture_logs() as lines:
+        bench = Bench([embedded()])
+        bench.journal.away_for["finish"] = 1
+        await bench.run()
+        bench, given = Bench([RuntimeError("a bug")]), delivery()
+        with pytest.raises(RuntimeError) as caught:
+            await bench.stage.handle(given)
+        bench.journal.away_for["calls"] = 1
+        await bench.stage.salvage(given, caught.value)
+    assert [line["event"] for line in lines] == [
+        "embeddings.journal_away",
+        "embeddings.calls_not_looked_up",
+        "embeddings.calls_salvaged",
+    ]
 
 
 async def test_a_record_given_up_books_what_the_journal_knows() -> None:

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from agents.stage import Record
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
-from agents.webhooks.queue import Added, WebhookQueue
+from agents.webhooks.queue import Added, WebhookQueue, entry_key
 from headrace.privacy.redis_traces import RedisEraser, RedisTraces
 from streams.codec import encode
 from streams.events import CacheSlot, Embeddings, ErrorInfo, Reply, ReplyAddress, Status, WebhookDue
@@ -213,6 +213,14 @@ async def test_another_tenant_s_request_of_the_same_id_is_left_alone(redis: Redi
     assert await eraser.look(tenant, [request_id]) == RedisTraces()
     await eraser.erase(tenant, [request_id])
     assert await redis.hgetall(request_key(request_id)) == before
+
+
+async def test_another_tenant_s_webhook_is_still_sent(redis: Redis, tenant: str) -> None:
+    """Also where its request has the id of one of the user's requests."""
+    request_id = await settled(redis, "someone else")
+    await waiting(redis, "someone else", request_id)
+    await RedisEraser(redis).erase(tenant, [request_id])
+    assert await redis.exists(entry_key(webhook_id(request_id, 0)))
 
 
 async def test_more_requests_than_one_pipeline_takes(redis: Redis, tenant: str) -> None:
