@@ -1,7 +1,6 @@
 """`headrace audit`: what became of every accepted request."""
 
 import asyncio
-import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from headrace.audit.books import Window
 from headrace.audit.render import show
 from headrace.audit.report import Report, Verdict
 from headrace.cli.connection import connection_settings
-from headrace.cli.console import fail, out, progress
+from headrace.cli.console import fail, out, print_json, progress
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
 from headrace.up.home import Home
 from streams.errors import HeadraceError
@@ -69,7 +68,7 @@ def audit(
         fail(str(fault))
         raise typer.Exit(_UNREACHABLE) from fault
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
+        print_json(report)
     else:
         show(report, out, details=verbose)
     raise typer.Exit(_EXIT_CODES[report.verdict])

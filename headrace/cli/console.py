@@ -1,5 +1,9 @@
 """What commands print: colours only on a terminal, machine-readable output only on stdout."""
 
+import sys
+from typing import Any
+
+import msgspec
 from rich.console import Console
 
 #: Results. Rich drops colours by itself where stdout is not a terminal, or NO_COLOR is set.
@@ -17,3 +21,8 @@ def fail(message: str) -> None:
     """Say what went wrong and what to change."""
     err.print("error:", style="bold red", end=" ")
     err.print(message, markup=False)
+
+
+def print_json(document: Any) -> None:
+    """Write a document to stdout for programs: whatever `msgspec` can encode, indented."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")

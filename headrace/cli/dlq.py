@@ -8,11 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
-import msgspec
 import typer
 
 from headrace.cli.connection import connection_settings
-from headrace.cli.console import fail, out, progress
+from headrace.cli.console import fail, out, print_json, progress
 from headrace.cli.dlq_options import (
     DEFAULT_LIMIT,
     By,
@@ -88,7 +87,7 @@ def list_(
     settings = connection_settings(data_dir)
     selection = _run(settings, lambda letters: letters.select(filters, limit=limit))
     if as_json:
-        _print_json(
+        print_json(
             {"matched": selection.matched, "summary": [rendering.kind_document(k) for k in selection.kinds()]}
             if summary
             else {
@@ -131,7 +130,7 @@ def show(
         sys.stdout.buffer.write(known[1].value or b"")
         sys.stdout.buffer.flush()
     elif as_json:
-        _print_json(rendering.page_document(*known))
+        print_json(rendering.page_document(*known))
     else:
         sys.stdout.write(rendering.page(*known))
 
@@ -255,7 +254,7 @@ async def _choose(
 
 def _finish(results: Sequence[Result], *, as_json: bool) -> None:
     if as_json:
-        _print_json({"results": [rendering.result_document(each) for each in results]})
+        print_json({"results": [rendering.result_document(each) for each in results]})
     elif not results:
         progress("no dead letters match")
     if not all(each.outcome.good for each in results):
@@ -290,7 +289,3 @@ def _who(by: str | None) -> str:
 def _clean(text: str) -> str:
     """Return what a command line says as text that can be encoded, whatever bytes were typed."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _print_json(document: Any) -> None:
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
-import msgspec
 import typer
 
 from analytics.clickhouse import ClickHouse
@@ -15,7 +14,7 @@ from analytics.row_eraser import RowEraser
 from analytics.users_rollup import UsersRollup
 from headrace.audit.kafka_reader import KafkaReader
 from headrace.cli.connection import connection_settings
-from headrace.cli.console import fail, out, progress
+from headrace.cli.console import fail, out, print_json, progress
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
 from headrace.privacy.eraser import Eraser
 from headrace.privacy.kafka_traces import requests_of
@@ -94,7 +93,7 @@ def erase(
         fail(str(fault))
         raise typer.Exit(_UNREACHABLE) from fault
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
+        print_json(report)
     else:
         show(report, out)
     raise typer.Exit(_EXIT_CODES[report.verdict])

@@ -1,10 +1,8 @@
 """`headrace report`: the questions of the query catalogue."""
 
-import sys
 from collections.abc import Mapping
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.markup import escape
 
@@ -19,7 +17,7 @@ from headrace.cli.asking import (
     answer,
     parameters_of,
 )
-from headrace.cli.console import fail, out
+from headrace.cli.console import fail, out, print_json
 from headrace.cli.options import DEFAULT_DATA_DIR, DataDir
 from headrace.cli.read_access import read_access
 from headrace.cli.results import Format, Statement
@@ -90,8 +88,7 @@ def _merged(options: Mapping[str, object], params: Mapping[str, object]) -> dict
 
 def _show_list(catalogue: Catalogue, output_format: Format) -> None:
     if output_format is Format.JSON:
-        listed = [msgspec.to_builtins(query) for query in catalogue]
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(listed), indent=2).decode() + "\n")
+        print_json(list(catalogue))
         return
     if output_format is not Format.TABLE:
         raise ConfigurationError("the list comes as --format table or json")

@@ -9,7 +9,7 @@ import psutil
 import typer
 from rich.table import Table
 
-from headrace.cli.console import fail, out, progress
+from headrace.cli.console import fail, out, print_json, progress
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
 from headrace.up.home import Home, NotRunning, ProcessStatus
 
@@ -44,7 +44,7 @@ def status(data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> Non
             "supervisor_pid": state.supervisor_pid,
             "processes": rows,
         }
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+        print_json(document)
     else:
         out.print(_table(rows))
     healthy = state.ready and all(row["state"] in ("running", "external") for row in rows)

@@ -71,7 +71,8 @@ def reader_settings(asked: Mapping[str, str]) -> dict[str, str]:
     """
     for name, limit in READER_LIMITS.items():
         value = asked.get(name)
-        if value is not None and not (value.isdecimal() and 0 < int(value) <= limit):
+        # Python reads no number of thousands of digits; 18 are more than any limit has.
+        if value is not None and not (value.isdecimal() and len(value) <= 18 and 0 < int(value) <= limit):
             raise QueryFailed.of(
                 _CODE_SETTING_CONSTRAINT_VIOLATION,
                 "SETTING_CONSTRAINT_VIOLATION",
