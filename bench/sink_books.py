@@ -1,5 +1,7 @@
 """What ClickHouse must say of a set of log records, computed in Python, and what it says."""
 
+import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
@@ -12,6 +14,7 @@ from streams.events import RequestLog
 Key = tuple[date, str]
 Sums = Mapping[Key, tuple[int | Decimal, ...]]
 
+_POLL_S = 1.0
 _BY = "GROUP BY day, tenant"
 
 #: The views and the rollups, each with what an analyst would sum up; the first figure counts rows.
@@ -131,3 +134,15 @@ async def compare(clickhouse: ClickHouse, books: Books, names: Iterable[str]) ->
     """Return the differences of those views and rollups that have any."""
     wrong = {name: differences(books.sums(name), await stored(clickhouse, name)) for name in names}
     return {name: lines for name, lines in wrong.items() if lines}
+
+
+async def in_time(
+    clickhouse: ClickHouse, books: Books, names: Sequence[str], *, limit_s: float
+) -> dict[str, list[str]]:
+    """Return what `compare` finds, once that is nothing, or so many seconds have passed."""
+    deadline = time.monotonic() + limit_s
+    wrong = await compare(clickhouse, books, names)
+    while wrong and time.monotonic() < deadline:
+        await asyncio.sleep(_POLL_S)
+        wrong = await compare(clickhouse, books, names)
+    return wrong

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from bench.sink_books import ROLLUPS, VIEWS, Books, compare
+from bench.sink_books import ROLLUPS, VIEWS, Books, compare, in_time
 from bench.sink_logs import LogFactory, Shape, days_before
 from bench.sink_stand import PARTITIONS, Stand, Usage, stand
 from streams.codec import encode, event_headers
@@ -176,10 +176,7 @@ async def verdict(parts: Stand, backlog: Backlog, run: Run, min_rate: float) -> 
     async with parts.connected() as clickhouse:
         wrong = await compare(clickhouse, backlog.books, VIEWS)
         began = time.monotonic()
-        late = await compare(clickhouse, backlog.books, ROLLUPS)
-        while late and time.monotonic() - began < _ROLLUP_LIMIT_S:
-            await asyncio.sleep(1)
-            late = await compare(clickhouse, backlog.books, ROLLUPS)
+        late = await in_time(clickhouse, backlog.books, ROLLUPS, limit_s=_ROLLUP_LIMIT_S)
         rollups_s = time.monotonic() - began
     checks = {
         f"{rate:.0f} records/s, wanted {min_rate:.0f}": rate >= min_rate,

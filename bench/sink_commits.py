@@ -1,16 +1,21 @@
 """What a consumer group has committed, one commit after another, as the broker itself keeps it."""
 
+import asyncio
 import struct
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from analytics.batches import OffsetRange
+from streams.kafka_clients import stop_client
 
 _TOPIC = "__consumer_offsets"
 _POLL_MS = 500
 _POLL_RECORDS = 5_000
+_SILENT_S = 30.0
+_STOP_S = 15.0
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,29 +103,60 @@ def faults_in(commits: Iterable[Commit], ends: dict[int, int]) -> tuple[int, lis
 
 async def commits_of(bootstrap: str, *, group: str, topic: str) -> list[Commit]:
     """Return every commit of a group for a topic, in the order in which they were made."""
+    return [
+        commit
+        async for record in records_of(bootstrap, _TOPIC)
+        if (commit := read_commit(record.key, record.value, group=group, topic=topic)) is not None
+    ]
+
+
+async def records_of(bootstrap: str, topic: str) -> AsyncIterator[ConsumerRecord]:
+    """Yield what a topic holds now; the order of each partition is kept.
+
+    Raises:
+        TimeoutError: the broker was silent for half a minute.
+    """
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
     )
-    await consumer.start()
     try:
-        return [
-            commit
-            async for record in records_of(consumer, _TOPIC)
-            if (commit := read_commit(record.key, record.value, group=group, topic=topic)) is not None
-        ]
+        async with _answering(topic):
+            await consumer.start()
+            ends = await _from_beginning(consumer, topic)
+        while records := await _next(consumer, topic, ends):
+            for record in records:
+                yield record
     finally:
-        await consumer.stop()
+        await stop_client(consumer, timeout_s=_STOP_S)
 
 
-async def records_of(consumer: AIOKafkaConsumer, topic: str) -> AsyncIterator[ConsumerRecord]:
-    """Yield what a topic holds now; the order of each partition is kept."""
+async def _from_beginning(consumer: AIOKafkaConsumer, topic: str) -> dict[TopicPartition, int]:
+    """Set the consumer to the beginning of the topic, and return where that ends now."""
     await consumer._client.add_topic(topic)  # noqa: SLF001  # a consumer without a group asks for no others
     await consumer._client.force_metadata_update()  # noqa: SLF001  # as above
     places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
     consumer.assign(places)
     await consumer.seek_to_beginning(*places)
-    ends = await consumer.end_offsets(places)
-    while any([await consumer.position(place) < ends[place] for place in places]):
-        for records in (await consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)).values():
-            for record in records:
-                yield record
+    ends: dict[TopicPartition, int] = await consumer.end_offsets(places)
+    return ends
+
+
+async def _next(
+    consumer: AIOKafkaConsumer, topic: str, ends: dict[TopicPartition, int]
+) -> list[ConsumerRecord]:
+    """Return what comes next; nothing where everything has been read."""
+    async with _answering(topic):
+        while any([await consumer.position(place) < end for place, end in ends.items()]):
+            found = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
+            if found:
+                return [record for records in found.values() for record in records]
+    return []
+
+
+@asynccontextmanager
+async def _answering(topic: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(_SILENT_S):
+            yield
+    except TimeoutError as fault:
+        raise TimeoutError(f"reading {topic}: Kafka was silent for {_SILENT_S:g} s") from fault

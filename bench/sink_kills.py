@@ -24,15 +24,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from analytics.consumer import GROUP
 from analytics.offsets import CommittedOffsets
-from bench.sink_books import ROLLUPS, VIEWS, Books, compare
+from bench.sink_books import ROLLUPS, VIEWS, compare, in_time
 from bench.sink_commits import commits_of, faults_in, records_of
 from bench.sink_load import Load, Place
 from bench.sink_stand import Stand, stand
@@ -127,7 +126,7 @@ async def run(parts: Stand, options: Options) -> Verdict:
     say(began, "everything is committed")
     async with parts.connected() as clickhouse:
         wrong |= await compare(clickhouse, load.books, VIEWS)
-        wrong |= await in_time(parts, load.books)
+        wrong |= await in_time(clickhouse, load.books, ROLLUPS, limit_s=_ROLLUP_LIMIT_S)
         say(began, "the rollups were looked at")
         [raw] = await clickhouse.query("SELECT count() AS n FROM requests_raw")
     letters = await dead_letters(parts.bootstrap)
@@ -199,30 +198,13 @@ async def settled(parts: Stand, ends: dict[int, int]) -> dict[int, int]:
     return committed
 
 
-async def in_time(parts: Stand, books: Books) -> dict[str, list[str]]:
-    """Return what is wrong in the rollups, once nothing is, or the time is over."""
-    deadline = time.monotonic() + _ROLLUP_LIMIT_S
-    async with parts.connected() as clickhouse:
-        wrong = await compare(clickhouse, books, ROLLUPS)
-        while wrong and time.monotonic() < deadline:
-            await asyncio.sleep(1)
-            wrong = await compare(clickhouse, books, ROLLUPS)
-    return wrong
-
-
 async def dead_letters(bootstrap: str) -> Counter[Place]:
     """Return how often each record of the log topic is in the dead letters."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False)
-    await consumer.start()
     found: Counter[Place] = Counter()
-    try:
-        async for letter in records_of(consumer, DEAD_LETTERS.name):
-            partition = header(letter.headers, "__streams.errors.partition")
-            offset = header(letter.headers, "__streams.errors.offset")
-            found[int(partition or b"-1"), int(offset or b"-1")] += 1
-    finally:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(consumer.stop(), 15)
+    async for letter in records_of(bootstrap, DEAD_LETTERS.name):
+        partition = header(letter.headers, "__streams.errors.partition")
+        offset = header(letter.headers, "__streams.errors.offset")
+        found[int(partition or b"-1"), int(offset or b"-1")] += 1
     return found
 
 

@@ -18,6 +18,7 @@ import psutil
 from aiokafka import AIOKafkaProducer
 
 from analytics.clickhouse import ClickHouse
+from bench.worker_cpu import cpu_seconds
 from headrace.embedded.clickhouse import EmbeddedClickHouse
 from headrace.embedded.errors import ProcessExited
 from headrace.embedded.kafka import EmbeddedKafka
@@ -156,7 +157,7 @@ class Usage:
     def __post_init__(self) -> None:
         """Begin."""
         self._began = time.monotonic()
-        self._cpu_s = {role: _cpu_s(pid) for role, pid in self.pids.items()}
+        self._cpu_s = cpu_seconds(self.pids)
 
     async def run(self) -> None:
         """Sample the memory until cancelled."""
@@ -173,9 +174,4 @@ class Usage:
 
     def cpu_s(self) -> dict[str, float]:
         """Return the CPU time that each has used since the beginning, in seconds."""
-        return {role: _cpu_s(pid) - self._cpu_s[role] for role, pid in self.pids.items()}
-
-
-def _cpu_s(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
+        return {role: cpu_s - self._cpu_s[role] for role, cpu_s in cpu_seconds(self.pids).items()}

@@ -32,7 +32,7 @@ class DataSet(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         requests: how many different ones.
         until: the end of the 30 days in which they were accepted.
-        rows: rows inserted by `INSERT … SELECT`, by table, and the seconds that took.
+        inserted: rows inserted by `INSERT … SELECT`, by table, and the seconds that took.
     """
 
     requests: int
