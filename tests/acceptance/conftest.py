@@ -2,18 +2,20 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from headrace.up.home import Endpoints, Home
+from headrace.up.home import Endpoints, Home, ProcessStatus
 from tests import parts
 from tests.analytics.reader_url import reader_url
 
@@ -28,8 +30,17 @@ _ROW_TIMEOUT_S = 20.0
 
 
 def headrace(*arguments: str, data_dir: Path, environ: dict[str, str] | None = None) -> str:
-    """Run a headrace command and return what it prints."""
-    result = subprocess.run(
+    """Run a headrace command and return what it prints; it must succeed."""
+    result = run_headrace(*arguments, data_dir=data_dir, environ=environ)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def run_headrace(
+    *arguments: str, data_dir: Path, environ: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a headrace command as its operator does: endpoints come from the folder."""
+    return subprocess.run(
         [sys.executable, "-m", "headrace", *arguments, "--data-dir", str(data_dir)],
         env=clean_environ() | (environ or {}),
         cwd=data_dir.parent,
@@ -38,8 +49,6 @@ def headrace(*arguments: str, data_dir: Path, environ: dict[str, str] | None = N
         timeout=_START_TIMEOUT_S,
         check=False,
     )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
 
 
 def clean_environ() -> dict[str, str]:
@@ -101,11 +110,33 @@ class System:
         """Return what the providers billed."""
         return dict(httpx.get(f"{self.simulator}/invoice", timeout=10).json())
 
+    def process(self, role: str) -> ProcessStatus:
+        """Return how the supervisor sees a process."""
+        return next(row for row in Home(self.data_dir).status().processes if row.role == role)
+
+    def kill(self, role: str) -> None:
+        """Kill -9 a process; the supervisor starts it again."""
+        pid = self.process(role).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+
     @property
     def simulator(self) -> str:
         """The simulator's address."""
         assert self.endpoints.simulator is not None
         return self.endpoints.simulator
+
+
+@contextmanager
+def started(data_dir: Path, *options: str, environ: dict[str, str] | None = None) -> Iterator[System]:
+    """Run a Headrace of its own for as long as the block takes."""
+    headrace("up", "--detach", *options, data_dir=data_dir, environ=environ)
+    try:
+        running = System(Home(data_dir).endpoints(), data_dir)
+        with running.http:
+            yield running
+    finally:
+        headrace("down", data_dir=data_dir)
 
 
 def wait_for(condition: Callable[[], Any], timeout_s: float) -> Any:
@@ -141,13 +172,8 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         {GLOBEX_KEY: {"tenant": "globex"}, SILENT_KEY: {"tenant": "silent"}}
     )
     environ["HEADRACE_TENANTS"] = json.dumps({"silent": {"store_text": False}})
-    headrace("up", "--detach", data_dir=data_dir, environ=environ)
-    try:
-        running = System(Home(data_dir).endpoints(), data_dir)
-        with running.http:
-            yield running
-    finally:
-        headrace("down", data_dir=data_dir)
+    with started(data_dir, environ=environ) as running:
+        yield running
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """An incident in the running system: told once when it begins, once when it is over, whatever is killed."""
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +11,9 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from headrace.up.home import Home
 from streams.codec import decode
 from streams.events import AlertRaised
-from tests.acceptance.conftest import System, headrace, unique, wait_for
+from tests.acceptance.conftest import System, started, unique, wait_for
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
 
@@ -56,14 +53,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         "HEADRACE_PROVIDER_TRIES": "1",
         "HEADRACE_EMBEDDINGS": "off",
     }
-    headrace("up", "--detach", "--no-demo", data_dir=data_dir, environ=environ)
-    try:
-        system = System(Home(data_dir).endpoints(), data_dir)
-        with system.http:
-            system.sql(HISTORY)
-            yield system
-    finally:
-        headrace("down", data_dir=data_dir)
+    with started(data_dir, "--no-demo", environ=environ) as system:
+        system.sql(HISTORY)
+        yield system
 
 
 class Traffic:
@@ -131,14 +123,6 @@ def metrics(system: System) -> dict[str, float]:
     return {name: float(value) for name, value in lines}
 
 
-def kill_analytics(system: System) -> None:
-    """Kill -9 the process; its supervisor starts another."""
-    status = Home(system.data_dir).status()
-    assert status is not None
-    (pid,) = [each.pid for each in status.processes if each.role.startswith("analytics") and each.pid]
-    os.kill(pid, signal.SIGKILL)
-
-
 def test_a_burst_of_errors_is_one_alert_and_its_end_another(watched: System) -> None:
     """Every provider fails for a while, and the watcher is killed: one record raises, one resolves."""
     told = of_tenant(watched)
@@ -146,7 +130,7 @@ def test_a_burst_of_errors_is_one_alert_and_its_end_another(watched: System) -> 
     with Traffic(watched):
         (raised,) = wait_for(told, TOLD_WITHIN_S) or [None]
         assert raised is not None, metrics(watched)
-        kill_analytics(watched)
+        watched.kill("analytics")
         time.sleep(WINDOW_S)
         watched.behave_well()
         assert wait_for(lambda: len(told()) > 1, TOLD_WITHIN_S + 60)

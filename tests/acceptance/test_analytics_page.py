@@ -1,7 +1,9 @@
 """The analytics page in a real browser, on what really went through the pipeline."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -164,6 +166,44 @@ def test_a_blocked_request_names_its_rule(dashboard: Dashboard, traffic: Traffic
     (row,) = dashboard.rows("request", request_id=traffic.blocked)
     assert f"stopped by {row['guardrail_input_rule']}" in str(dashboard.panel("facts").text_content())
     assert "No model was asked" in str(dashboard.panel("request-calls").text_content())
+
+
+def test_an_old_request_is_told_as_far_as_it_is_kept(dashboard: Dashboard, traffic: Traffic) -> None:
+    """Its stages and calls are gone after 90 days, and the page says so; the request is still found."""
+    (row,) = dashboard.rows("request", request_id=traffic.answered, since="450d")
+    old = {**row, "accepted_at": f"{datetime.now(UTC) - timedelta(days=300):%Y-%m-%dT%H:%M:%S.%fZ}"}
+
+    def answer(route: Any) -> None:
+        address = urlsplit(route.request.url)
+        kept = "/queries/request/" in address.path
+        (since,) = parse_qs(address.query).get("since", ["90d"])
+        route.fulfill(json={"rows": [old] if kept and int(since.removesuffix("d")) > 300 else []})
+
+    dashboard.page.route("**/v1/analytics/queries/*/rows?*", answer)
+    dashboard.admin(view="request", request=traffic.answered)
+    assert traffic.answered in str(dashboard.panel("facts").text_content())
+    assert "stages are kept for 90 days" in str(dashboard.panel("waterfall").text_content())
+    assert "calls are kept for 90 days" in str(dashboard.panel("request-calls").text_content())
+
+
+def test_rows_of_one_name_and_time_add_up(dashboard: Dashboard) -> None:
+    """A model of two providers is one bar, and its table has the sum."""
+    dashboard.open()
+    rows = [
+        {"time": f"1970-01-01T00:0{minute}:00Z", "key": key, "cost_usd": usd}
+        for minute, key, usd in ((0, "a", 1), (0, "a", 2), (0, "b", 7), (2, "a", 4))
+    ]
+    shown = dashboard.page.evaluate(
+        """async (rows) => {
+            const { apart } = await import("/analytics/assets/test/content.js");
+            const window = { sinceS: 0, untilS: 180, bucketS: 60 };
+            const key = (row) => row.key;
+            return apart({ title: "Cost", rows, window, key, column: "cost_usd", unit: "usd" }).table;
+        }""",
+        rows,
+    )
+    assert [each["title"] for each in shown["columns"][1:]] == ["a", "b"]
+    assert [(each["c0"], each["c1"]) for each in shown["rows"]] == [(3, 7), (4, 0)]
 
 
 def test_dark_and_light(browser: Any, healthy: System, traffic: Traffic) -> None:

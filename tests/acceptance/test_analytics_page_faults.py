@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.chat import chromium  # noqa: F401  # a fixture
-from tests.acceptance.conftest import System
+from tests.acceptance.conftest import GLOBEX_KEY, System
 from tests.acceptance.dashboard import (
     HOSTILE,
     VIEWS,
@@ -74,6 +74,34 @@ def test_a_wrong_key_is_said_to_be_wrong(browser: Any, healthy: System, traffic:
         assert dashboard.figure("requests") == str(own["requests"])
         assert not [url for url in dashboard.urls if healthy.endpoints.api_key in url]
         assert all("401" in fault for fault in dashboard.faults), dashboard.faults
+
+
+def test_another_keys_choices_never_come(dashboard: Dashboard, traffic: Traffic) -> None:
+    """Lists that were asked for with the key before are broken off: its tenants are never shown."""
+    holding, held = True, list[Any]()
+    admin = f"Bearer {dashboard.system.endpoints.admin_key}"
+
+    def hold(route: Any) -> None:
+        mine = route.request.headers["authorization"] == admin
+        if holding and ("page_filters" in route.request.url or not mine):
+            held.append(route)
+        else:
+            route.continue_()
+
+    dashboard.page.route("**/v1/analytics/queries/*/rows?*", hold)
+    with dashboard.page.expect_request("**/queries/page_filters/rows?*"):
+        dashboard.admin(**traffic.window)
+    dashboard.page.get_by_role("button", name="Key", exact=True).click()
+    dashboard.page.get_by_label("API key or admin key").fill(GLOBEX_KEY)
+    with dashboard.page.expect_event("requestfailed", lambda request: "page_filters" in request.url):
+        dashboard.page.get_by_role("button", name="Use this key").click()
+    choices = dashboard.page.get_by_label("Tenant", exact=True).locator("option")
+    assert choices.all_text_contents() == ["All tenants"]
+    holding = False
+    for route in held[1:]:  # the first one is broken off
+        route.continue_()
+    choices.filter(has_text="globex").wait_for(state="attached")
+    assert choices.all_text_contents() == ["All tenants", "globex"]
 
 
 def test_the_key_leaves_the_address(dashboard: Dashboard) -> None:

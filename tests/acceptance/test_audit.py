@@ -2,10 +2,6 @@
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,8 +10,7 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from headrace.up.home import Home
-from tests.acceptance.conftest import System, clean_environ, unique, wait_for
+from tests.acceptance.conftest import System, run_headrace, unique, wait_for
 
 pytestmark = pytest.mark.acceptance
 
@@ -24,17 +19,7 @@ Records = list[tuple[str, bytes | None, dict[str, Any] | bytes, list[tuple[str, 
 
 def audit(system: System, since: str, *options: str) -> tuple[int, dict[str, Any]]:
     """Run the command and return its exit code and its report."""
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "headrace", "audit", "--json", "--since", since),
-            *("--data-dir", str(system.data_dir), *options),
-        ],
-        env=clean_environ(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    result = run_headrace("audit", "--json", "--since", since, *options, data_dir=system.data_dir)
     assert result.stdout, result.stderr
     return result.returncode, json.loads(result.stdout)
 
@@ -116,9 +101,7 @@ def test_a_killed_worker_leaves_books_that_balance(healthy: System) -> None:
         # A session of its own keeps each from being answered out of another's cache.
         asked = {"query": unique("In flight?"), "user_id": "k", "session_id": f"{number}"}
         assert healthy.http.post("/v1/requests", json=asked).status_code == 202
-    worker = {row.role: row for row in Home(healthy.data_dir).status().processes}["worker-0"]
-    assert worker.pid is not None
-    os.kill(worker.pid, signal.SIGKILL)
+    healthy.kill("worker-0")
 
     code, report = audit(healthy, since)
     assert (code, report["figures"]["accepted"]) == (3, 20)

@@ -1,8 +1,6 @@
 """Batches on the running system: every line answered and paid for once, whatever happens meanwhile."""
 
 import json
-import os
-import signal
 import threading
 import uuid
 from datetime import UTC, datetime
@@ -13,7 +11,6 @@ import httpx
 import openai
 import pytest
 
-from headrace.up.home import Home
 from ingest.batch_progress import batch_id_for
 from tests import parts
 from tests.acceptance.conftest import System, headrace, wait_for
@@ -143,7 +140,7 @@ def test_ingest_is_killed_while_it_takes_a_batch(healthy: System) -> None:
     url = f"/v1/batches/{batch_id_for('default', key)}"
     sending = _Sending(healthy, data, key)
     assert wait_for(lambda: begun(healthy, url), 30)
-    os.kill(ingest_pid(healthy), signal.SIGKILL)
+    healthy.kill("ingest")
     sending.join()
     assert sending.broken, "it was faster than the kill: make the batch bigger"
 
@@ -216,10 +213,3 @@ def ready(system: System) -> bool:
         return httpx.get(f"{system.endpoints.ingest}/ready", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def ingest_pid(system: System) -> int:
-    """The process id of the system's ingest."""
-    (ingest,) = (each for each in Home(system.data_dir).status().processes if each.role == "ingest")
-    assert ingest.pid is not None
-    return ingest.pid

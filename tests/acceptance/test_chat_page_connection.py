@@ -1,8 +1,6 @@
 """The chat page in a real browser: connections that break, tokens that run out, servers that are away."""
 
 import json
-import os
-import signal
 from typing import Any
 
 import pytest
@@ -45,9 +43,7 @@ def test_the_browser_connects_again_by_itself_after_kill_9_of_ingest(chat: Chat)
     chat.system.behave(**SLOWLY | {"latency": {"first_token_ms": 100, "tokens_per_second": 12}})
     chat.ask(unique("Tell me about mills"))
     chat.page.locator(WRITING).wait_for()
-    status = json.loads((chat.system.data_dir / "status.json").read_bytes())
-    (pid,) = [each["pid"] for each in status["processes"] if each["role"] == "ingest"]
-    os.kill(pid, signal.SIGKILL)
+    chat.system.kill("ingest")
     chat.page.locator('.link[data-state="lost"]').wait_for()
     had = chat.answer
     chat.page.locator('.link[data-state="resumed"]').wait_for()

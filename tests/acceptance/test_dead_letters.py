@@ -21,7 +21,6 @@ from headrace.dlq.desk import Desk, Outcome
 from headrace.dlq.letters import Place
 from headrace.dlq.reader import DeadLetterReader
 from headrace.dlq.topic_reader import TopicReader
-from headrace.up.home import Home
 from streams.dead_letters import dead_letter
 from streams.errors import KafkaUnavailable
 from streams.publisher import Emit, Position, Publisher
@@ -35,7 +34,7 @@ from streams.topics import (
     REPLIES,
     REQUESTS,
 )
-from tests.acceptance.conftest import System, clean_environ, headrace, unique, wait_for
+from tests.acceptance.conftest import System, clean_environ, run_headrace, started, unique, wait_for
 
 pytestmark = pytest.mark.acceptance
 
@@ -56,18 +55,7 @@ class Broken(Exception):  # the name that the letter shows
 
 def dlq(system: System, *arguments: str, code: int = 0) -> Any:
     """Run a command beside the system, as its operator: endpoints come from the folder."""
-    result = subprocess.run(
-        [
-            sys.executable, "-m", "headrace", "dlq", *arguments, "--json",
-            "--data-dir", str(system.data_dir),
-        ],
-        env=clean_environ(),
-        cwd=system.data_dir.parent,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )  # fmt: skip
+    result = run_headrace("dlq", *arguments, "--json", data_dir=system.data_dir)
     assert result.returncode == code, result.stdout + result.stderr
     return json.loads(result.stdout)
 
@@ -248,27 +236,22 @@ async def replay_and_die(system: System, place: Place) -> None:
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[System]:
     """A system of its own that gives records up after seconds."""
-    data_dir = tmp_path / "home"
     environ = {
         "HEADRACE_RETRY_IN_PLACE_S": "0.5",
         "HEADRACE_RETRY_ATTEMPTS": "1",
         "HEADRACE_RETRY_MAX_DELAY_S": "0.5",
         "HEADRACE_REDIS_TIMEOUT_S": "0.5",
     }
-    headrace("up", "--detach", "--no-demo", data_dir=data_dir, environ=environ)
-    try:
-        made = System(Home(data_dir).endpoints(), data_dir)
-        with made.http:
-            yield made
-    finally:
-        headrace("down", data_dir=data_dir)
+    with started(tmp_path / "home", "--no-demo", environ=environ) as made:
+        yield made
 
 
 @pytest.mark.timeout(240)
 def test_a_request_that_died_of_an_outage_is_replayed_to_its_answer(impatient: System) -> None:
     """Redis hangs, the request is given up, Redis is back, the operator replays: the answer comes."""
     request_id = uuid.uuid4().hex
-    redis = redis_pid(impatient)
+    redis = impatient.process("redis").pid
+    assert redis is not None
     os.kill(redis, signal.SIGSTOP)
     try:
         ask(impatient, request_id)
@@ -284,8 +267,3 @@ def test_a_request_that_died_of_an_outage_is_replayed_to_its_answer(impatient: S
     )
     assert [each.get("replay") for each in answered] == [1]
     eventually(lambda: impatient.row(request_id)["status"] == "answered")
-
-
-def redis_pid(system: System) -> int:
-    document = json.loads(headrace("status", "--json", data_dir=system.data_dir))
-    return next(int(row["pid"]) for row in document["processes"] if row["role"] == "redis")

@@ -1,12 +1,8 @@
 """Clients that disconnect at a random point, over three routes and by both policies: the bench, in short."""
 
-import json
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
@@ -21,7 +17,8 @@ from bench.disconnects import (
     leavers,
     on_its_way_usd,
 )
-from tests.acceptance.conftest import System, clean_environ
+from tests.acceptance.conftest import System
+from tests.acceptance.test_audit import audit
 
 CLIENTS = 60
 
@@ -38,24 +35,8 @@ async def test_what_clients_that_left_have_spent_is_booked_once(healthy: System)
     assert dropped == set(Point)
     ended = {(each.policy, each.reply["status"]) for each in clients if each.reply}
     assert {("continue", "answered"), ("cancel", "cancelled")} <= ended
-    audit = _audit(healthy, since)
-    assert (audit["verdict"], audit["figures"]["unbooked_calls"]) == ("balanced", 0)
-
-
-def _audit(system: System, since: str) -> dict[str, Any]:
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "headrace", "audit", "--json", "--since", since, "--wait", "60"),
-            *("--data-dir", str(system.data_dir)),
-        ],
-        env=clean_environ(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert result.stdout, result.stderr
-    return dict(json.loads(result.stdout))
+    report = audit(healthy, since, "--wait", "60")[1]
+    assert (report["verdict"], report["figures"]["unbooked_calls"]) == ("balanced", 0)
 
 
 LEFT = Leaver(

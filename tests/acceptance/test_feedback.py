@@ -1,6 +1,7 @@
 """Feedback: over HTTP and over Kafka in, a score beside its request's row and an analyst's report out."""
 
 import asyncio
+import uuid
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -102,7 +103,7 @@ def test_a_change_of_mind_corrects_the_score(healthy: System) -> None:
 
 def test_judges_and_people_meet_in_the_reports(healthy: System) -> None:
     """People over HTTP, a judge over Kafka: their agreement, and the scores by version, add up."""
-    name = unique("fit").split("(")[1].rstrip(")")
+    name = uuid.uuid4().hex
     requests = [asked(healthy, user=f"u-{number}") for number in range(4)]
     people, judge = (1.0, 1.0, 0.0, 0.25), (0.9, 0.2, 0.1, 0.75)
     for request_id, value in zip(requests, people, strict=True):
@@ -154,7 +155,7 @@ def test_wrong_hits_of_the_cache_are_found(healthy: System) -> None:
         ),
         _SCORE_TIMEOUT_S,
     )
-    name = unique("hit").split("(")[1].rstrip(")")
+    name = uuid.uuid4().hex
     assert give(healthy, request_id=hit["request_id"], name=name, label="down").status_code == 202
 
     def wrong() -> list[Mapping[str, Any]]:
@@ -177,7 +178,7 @@ def test_nobody_scores_another_tenants_request(healthy: System) -> None:
 
 def test_what_is_no_feedback_is_a_dead_letter(healthy: System) -> None:
     """With its reason, where operators look for such things; it can be looked at and replayed there."""
-    marker = unique("no-feedback").split("(")[1].rstrip(")")
+    marker = uuid.uuid4().hex
 
     async def send() -> None:
         async with Publisher(healthy.endpoints.kafka, client_id="test") as publisher:

@@ -19,7 +19,7 @@ import httpx
 import pytest
 import redis
 
-from headrace.up.home import Home, ProcessStatus
+from headrace.up.home import ProcessStatus
 from tests import parts
 from tests.acceptance.conftest import System, unique, wait_for
 
@@ -62,22 +62,10 @@ def sink_health(system: System) -> dict[str, Any]:
     return dict(response.json())
 
 
-def process(system: System, role: str) -> ProcessStatus:
-    """How the supervisor sees a process."""
-    return next(row for row in Home(system.data_dir).status().processes if row.role == role)
-
-
-def kill(system: System, role: str) -> None:
-    """Kill -9 a process; the supervisor starts it again."""
-    pid = process(system, role).pid
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-
-
 @contextmanager
 def hanging(system: System, role: str) -> Iterator[None]:
     """Stop a process in its tracks for as long as the block takes."""
-    pid = process(system, role).pid
+    pid = system.process(role).pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -130,19 +118,19 @@ def test_a_broker_that_is_killed_loses_nothing_that_it_has_acknowledged(whole: S
     ids = submit(whole, 10)
     stream = _Stream(whole)
     assert wait_for(lambda: stream.text, 20)
-    kill(whole, "kafka")
+    whole.kill("kafka")
     meanwhile, _ = timed(lambda: whole.chat(unique("Is the broker back?")))
     assert meanwhile.status_code == 200, meanwhile.text
     assert meanwhile.json()["status"] == "answered"
     assert_all_answered(whole, [*ids, meanwhile.json()["request_id"]])
     stream.join()
     assert stream.ended_well
-    assert process(whole, "worker-0").state == "running"
+    assert whole.process("worker-0").state == "running"
 
 
 def test_a_broker_that_hangs_is_seen_and_told(whole: System) -> None:
     """Health says so within seconds; ingest stays alive; what waited goes on when the broker does."""
-    before = {role: process(whole, role).restarts for role in ("ingest", "analytics", "worker-0")}
+    before = {role: whole.process(role).restarts for role in ("ingest", "analytics", "worker-0")}
     with hanging(whole, "kafka"):
         assert wait_for(lambda: health(whole)[0] == 503, 8)
         assert health(whole)[1]["checks"]["kafka"]["status"] == "down"
@@ -153,7 +141,7 @@ def test_a_broker_that_hangs_is_seen_and_told(whole: System) -> None:
         assert wait_for(lambda: "kafka" in down(sink_health(whole)), 12)
     waiting.join()
     assert waiting.ended_well
-    assert {role: process(whole, role).restarts for role in before} == before
+    assert {role: whole.process(role).restarts for role in before} == before
 
 
 def test_a_redis_that_hangs_is_refused_in_time(whole: System) -> None:
@@ -175,8 +163,8 @@ def test_a_redis_that_is_killed_has_every_write_that_it_has_answered(whole: Syst
     body = {"query": unique("What is kept?"), "user_id": "outage"}
     first = whole.http.post("/v1/chat", json=body, headers=key).json()
     calls = whole.invoice()["calls"]
-    kill(whole, "redis")
-    assert wait_for(lambda: process(whole, "redis").state != "running", 10)
+    whole.kill("redis")
+    assert wait_for(lambda: whole.process("redis").state != "running", 10)
     again = wait_for(lambda: accepted(whole, body, key), _BACK_S)
     assert again["response"] == first["response"]
     assert again["request_id"] == first["request_id"]
@@ -189,7 +177,7 @@ def test_a_redis_that_has_lost_everything_loses_no_request(whole: System) -> Non
     ids = submit(whole, 10)
     with redis.Redis.from_url(whole.endpoints.redis, socket_timeout=5) as connection:
         connection.flushall()
-    kill(whole, "redis")
+    whole.kill("redis")
     for request_id in ids:
         assert whole.row(request_id)["status"] == "answered"
     assert wait_for(lambda: accepted(whole, {"query": unique("And now?"), "user_id": "outage"}, {}), _BACK_S)
@@ -215,10 +203,10 @@ def test_requests_are_answered_while_clickhouse_hangs(whole: System) -> None:
 def test_a_killed_clickhouse_misses_no_row(whole: System) -> None:
     """The sink catches up by itself, each row once and each amount exact."""
     ids = submit(whole, 5)
-    restarts = process(whole, "clickhouse").restarts
-    kill(whole, "clickhouse")
+    restarts = whole.process("clickhouse").restarts
+    whole.kill("clickhouse")
     ids += submit(whole, 5)
-    assert wait_for(lambda: runs_again(process(whole, "clickhouse"), restarts), _BACK_S)
+    assert wait_for(lambda: runs_again(whole.process("clickhouse"), restarts), _BACK_S)
     assert_all_answered(whole, ids)
     [sums] = whole.sql(
         "SELECT count() AS rows, uniqExact(request_id) AS ids, toString(sum(cost_usd)) AS usd FROM requests "

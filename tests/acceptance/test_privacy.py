@@ -1,8 +1,6 @@
 """`headrace privacy erase` on a running system: one of two users is forgotten, everywhere."""
 
 import json
-import subprocess
-import sys
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.acceptance.conftest import SILENT_KEY, System, clean_environ, headrace, unique, wait_for
+from tests.acceptance.conftest import SILENT_KEY, System, headrace, run_headrace, unique, wait_for
 
 pytestmark = pytest.mark.acceptance
 
@@ -19,17 +17,8 @@ _RUNS_OUT_S = 30.0
 
 def erase(system: System, user: str, *options: str) -> tuple[int, dict[str, Any]]:
     """Run the command and return its exit code and its report."""
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "headrace", "privacy", "erase", user, "--tenant", "default"),
-            *("--yes", "--json", "--data-dir", str(system.data_dir), *options),
-        ],
-        env=clean_environ(),
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
+    arguments = ("erase", user, "--tenant", "default", "--yes", "--json", *options)
+    result = run_headrace("privacy", *arguments, data_dir=system.data_dir)
     assert result.stdout, result.stderr
     return result.returncode, json.loads(result.stdout)
 

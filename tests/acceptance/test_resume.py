@@ -1,7 +1,6 @@
 """Streams that break, anywhere: the client comes back to any replica and gets the next character."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import pytest
 
 from bench.event_stream import Follower
 from headrace.embedded.ports import free_port
-from headrace.up.home import Home
 from ingest.resume import Marker
 from tests.acceptance.conftest import System, clean_environ, unique, wait_for
 
@@ -128,13 +126,6 @@ def ready(base: str) -> bool:
         return False
 
 
-def ingest_pid(system: System) -> int:
-    """Return the process id of the system's own ingest."""
-    (ingest,) = (each for each in Home(system.data_dir).status().processes if each.role == "ingest")
-    assert ingest.pid is not None
-    return ingest.pid
-
-
 async def test_a_client_dropped_at_any_event_misses_nothing(
     slow: System, session: aiohttp.ClientSession
 ) -> None:
@@ -206,7 +197,7 @@ async def test_ingest_is_killed_in_the_middle(healthy: System, session: aiohttp.
     async with asyncio.timeout(_TIMEOUT_S):
         while min(len(each.text) for each in clients) < 30:
             await asyncio.sleep(0.05)
-        os.kill(ingest_pid(system), signal.SIGKILL)
+        system.kill("ingest")
         while not any(each.drops for each in clients):
             await asyncio.sleep(0.05)
         before = [len(each.text) for each in clients]

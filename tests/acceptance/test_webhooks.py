@@ -4,8 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-import os
-import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from headrace.up.home import Home
 from streams.settings import Settings
 from tests import parts
 from tests.acceptance.conftest import System, headrace, unique, wait_for
+from tests.acceptance.test_audit import audit, now
 from tests.fakes.receiver import HANG, Got, Receiver, Say, receiving
 
 pytestmark = pytest.mark.acceptance
@@ -61,8 +59,8 @@ def assert_signed(system: System, got: Got) -> None:
 
 def metrics(system: System) -> str:
     """Return the worker's metrics."""
-    status = next(row for row in Home(system.data_dir).status().processes if row.role == "worker-0")
-    return httpx.get(f"http://127.0.0.1:{status.port}/metrics", timeout=10).text
+    port = system.process("worker-0").port
+    return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
 
 
 def test_the_reply_is_posted_and_signed(healthy: System, receiver: Receiver) -> None:
@@ -113,9 +111,7 @@ def test_a_worker_that_is_killed_while_it_delivers(healthy: System, receiver: Re
     receiver.script = lambda got, before: HANG if before == 0 else Say()
     request_id = submit(healthy, receiver.url())
     until(lambda: receiver.got)
-    pid = next(row for row in Home(healthy.data_dir).status().processes if row.role == "worker-0").pid
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
+    healthy.kill("worker-0")
     until(lambda: len(receiver.got) == 2, 60.0)
     first, second = receiver.got
     assert (first.webhook_id, first.body) == (second.webhook_id, second.body)
@@ -126,14 +122,13 @@ def test_a_worker_that_is_killed_while_it_delivers(healthy: System, receiver: Re
 def test_a_receiver_that_refuses(healthy: System, receiver: Receiver) -> None:
     """A dead letter that can be replayed, under the same id; the books balance, and the reply stays."""
     receiver.script = lambda got, before: Say(404)
+    since = now()  # another test forges records, which the audit of its time must find
     request_id = submit(healthy, receiver.url())
     letters = wait_for(lambda: dead(healthy, request_id), _ARRIVES_S)
     assert [(each["stage"], each["message"]) for each in letters] == [("webhooks", "it answered 404")]
     assert healthy.http.get(f"/v1/requests/{request_id}").json()["status"] == "answered"
-    report = json.loads(
-        headrace("audit", "--since", "10m", "--wait", "60", "--json", data_dir=healthy.data_dir)
-    )
-    assert report["verdict"] == "balanced"
+    code, report = audit(healthy, since, "--wait", "60")
+    assert (code, report["verdict"]) == (0, "balanced")
     receiver.script = lambda got, before: Say()
     headrace("dlq", "replay", letters[0]["id"], "--yes", "--by", "test", data_dir=healthy.data_dir)
     until(lambda: len(receiver.got) == 2)
