@@ -13,6 +13,7 @@ from analytics.api.health import Ping, health_router
 from analytics.api.live import live_router
 from analytics.api.openapi import describe_queries
 from analytics.api.page import page_router
+from analytics.feedback.status import FeedbackStatus
 from analytics.live.pipeline import LivePipeline
 from analytics.status import SinkStatus
 from streams.serving.fault_handlers import answer_faults
@@ -28,6 +29,7 @@ def create_app(
     analysts: Analysts | None = None,
     *,
     watch: WatchStatus | None = None,
+    feedback: FeedbackStatus | None = None,
     live: LivePipeline | None = None,
     cors_origins: Sequence[str] = (),
 ) -> FastAPI:
@@ -38,6 +40,7 @@ def create_app(
         ping: asks ClickHouse for an answer; raises `ClickHouseUnavailable` where there is none.
         analysts: what analysts' questions are answered with; None for health alone.
         watch: what the watcher has seen; None where nobody watches.
+        feedback: what the reader of feedback says about itself; None where nobody reads it.
         live: says what the pipeline does now; None where nobody may ask.
         cors_origins: from where browsers may ask.
     """
@@ -47,7 +50,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(health_router(status, ping, watch))
+    app.include_router(health_router(status, ping, watch, feedback))
     if analysts is not None:
         app.state.analysts = analysts
         app.include_router(queries.router)

@@ -1,4 +1,4 @@
-"""The sink's Kafka consumer: how it joins its group, and whether a broker answers it."""
+"""The Kafka consumers of the sink and of feedback: how they join their groups, and what they bring."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from analytics.batches import Limits
+from analytics.batches import Limits, Record
 from streams.errors import KafkaUnavailable
 from streams.kafka_clients import stop_client
 
@@ -26,25 +26,34 @@ _HEARTBEAT_MS = 1_000
 _REBALANCE_TIMEOUT_MS = 30_000
 
 
-class SinkConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How the sink reads.
+class ConsumerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a consumer reads, and as whom.
 
-    `buffer_bytes` bounds the records that wait in memory, over all partitions; `batch` when they are
-    written. `instance_id` is the replica's stable name in the group; `fetch_wait_ms` how long a broker keeps
-    a fetch that it has nothing to answer with.
+    `instance_id` is the replica's stable name in the group; `fetch_wait_ms` how long a broker keeps a fetch
+    that it has nothing to answer with.
     """
 
     bootstrap: str
     topic: str
     instance_id: str
-    batch: Limits
-    group: str = GROUP
-    buffer_bytes: int = 16 * 1024 * 1024
+    group: str
     kafka_timeout_s: float = 15.0
     fetch_wait_ms: int = FETCH_WAIT_MS
 
 
-async def start_consumer(config: SinkConfig) -> AIOKafkaConsumer:
+class SinkConfig(ConsumerConfig, frozen=True, kw_only=True):
+    """How the sink reads.
+
+    `buffer_bytes` bounds the records that wait in memory, over all partitions; `batch` when they are
+    written.
+    """
+
+    batch: Limits
+    group: str = GROUP
+    buffer_bytes: int = 16 * 1024 * 1024
+
+
+async def start_consumer(config: ConsumerConfig) -> AIOKafkaConsumer:
     """Return a connected consumer that commits nothing by itself and has subscribed to nothing yet.
 
     It is a static member of its group: a replica that restarts gets its partitions back at once, and
@@ -91,6 +100,19 @@ async def fetch(
         *(wanted or (_NOWHERE,)), timeout_ms=FETCH_WAIT_MS, max_records=_POLL_RECORDS
     )
     return found
+
+
+def record_of(record: ConsumerRecord) -> Record:
+    """Return a record as we keep it, without what is aiokafka's."""
+    return Record(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp_ms=record.timestamp,
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+    )
 
 
 def silence_s(consumer: AIOKafkaConsumer) -> float:

@@ -5,9 +5,10 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import structlog
 import uvicorn
@@ -55,7 +56,6 @@ _BUSY_BATCH_S = 3.0
 _GC_THRESHOLDS = (200_000, 10, 20)
 
 _PROBE_TIMEOUT_S = 2.0
-_SCHEMA_POLL_S = 0.2
 _HTTP_GRACE_S = 3
 
 
@@ -92,6 +92,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         partial(probe.execute, "SELECT 1"),
         analysts,
         watch=watch_status,
+        feedback=feedback_status,
         live=live,
         cors_origins=settings.cors_origins,
     )
@@ -102,12 +103,9 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         http = asyncio.create_task(server.serve(sockets=[listener]))
         log.info("analytics.listening", host=settings.analytics_host, port=listener.getsockname()[1])
         sink = asyncio.create_task(_sink(settings, status, stop))
-        watcher = asyncio.create_task(_watch(settings, status, watch_status, stop), name="watcher")
-        watcher.add_done_callback(_tell_if_dead)
-        rollups = asyncio.create_task(_rollups(settings, status, stop), name="rollups")
-        rollups.add_done_callback(_tell_if_dead)
-        feedback = asyncio.create_task(_feedback(settings, status, feedback_status, stop), name="feedback")
-        feedback.add_done_callback(_tell_if_dead)
+        watcher = _beside(_watch(settings, status, watch_status, stop), "watcher")
+        rollups = _beside(_rollups(settings, status, stop), "rollups")
+        feedback = _beside(_feedback(settings, status, feedback_status, stop), "feedback")
         try:
             await asyncio.wait((http, sink), return_when=asyncio.FIRST_COMPLETED)
         finally:  # whichever ended, for whatever reason, the other one ends too
@@ -154,8 +152,7 @@ async def _sink(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> 
     erasures = ErasureFeed(
         settings.kafka_bootstrap, client_id="headrace.analytics", timeout_s=settings.kafka_timeout_s
     )
-    retention = asyncio.create_task(Retention(clickhouse, settings.tenants).run(), name="retention")
-    retention.add_done_callback(_tell_if_dead)
+    retention = _beside(Retention(clickhouse, settings.tenants).run(), "retention")
     try:
         text = TextRules(default=settings.store_text, by_tenant=settings.text_by_tenant)
         writer = BatchWriter(clickhouse, publisher, status, text=text, erasures=erasures)
@@ -170,10 +167,8 @@ async def _sink(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> 
 async def _watch(
     settings: Settings, status: SinkStatus, watch_status: WatchStatus, stop: asyncio.Event
 ) -> None:
-    """Watch, once the schema is there. Whatever becomes of it, the sink goes on."""
-    while settings.alerts and not status.schema_ready and not stop.is_set():  # noqa: ASYNC110  # a plain flag
-        await asyncio.sleep(_SCHEMA_POLL_S)
-    if not settings.alerts or stop.is_set():
+    """Watch, once the schema is there."""
+    if not settings.alerts or not await unless_stopped(stop, status.schema_applied()):
         return
     clickhouse = _connect(settings, database=settings.clickhouse_database)
     try:
@@ -183,7 +178,7 @@ async def _watch(
 
 
 async def _rollups(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> None:
-    """Keep the rollups fresh, once the schema is there. Whatever becomes of it, the sink goes on."""
+    """Keep the rollups fresh, once the schema is there."""
     clickhouse = _connect(settings, database=settings.clickhouse_database)
     refresher = RollupRefresher(
         clickhouse, min_age_s=settings.rollup_seconds, statement_s=settings.clickhouse_timeout_s
@@ -197,7 +192,7 @@ async def _rollups(settings: Settings, status: SinkStatus, stop: asyncio.Event) 
 async def _feedback(
     settings: Settings, status: SinkStatus, feedback_status: FeedbackStatus, stop: asyncio.Event
 ) -> None:
-    """Turn feedback into scores, once the schema is there. Whatever becomes of it, the sink goes on."""
+    """Turn feedback into scores, once the schema is there."""
     if not await unless_stopped(stop, status.schema_applied()):
         return
     clickhouse = _connect(settings, database=settings.clickhouse_database)
@@ -205,6 +200,13 @@ async def _feedback(
         await read_feedback(settings, clickhouse, feedback_status, stop)
     finally:
         await clickhouse.close()
+
+
+def _beside(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Start work beside the sink. Should it die, that is told, and the sink goes on."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_tell_if_dead)
+    return task
 
 
 def _tell_if_dead(task: asyncio.Task[None]) -> None:

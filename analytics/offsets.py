@@ -1,7 +1,7 @@
 """Committed offsets, with the ranges of offsets that are announced in their metadata."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -31,7 +31,7 @@ class CommittedOffsets:
         """Return what is committed for each of the partitions; offset -1 where nothing is.
 
         Raises:
-            KafkaUnavailable: no answer in time.
+            KafkaUnavailable: no answer in time, or none yet.
         """
         try:
             return await asyncio.wait_for(self._read(list(partitions)), self._timeout_s)
@@ -53,4 +53,22 @@ class CommittedOffsets:
         found: dict[TopicPartition, OffsetAndMetadata] = await self._admin.list_consumer_group_offsets(
             self._group, partitions=partitions
         )
+        check_answered(self._group, partitions, found)
         return found
+
+
+def check_answered(
+    group: str, partitions: Iterable[TopicPartition], found: Mapping[TopicPartition, object]
+) -> None:
+    """Make sure that a broker has said of every partition what the group has committed.
+
+    One that has no commit is answered with -1. A broker that does not know it, because it reads the group's
+    commits just now or another one has them, answers with an error and no partitions; aiokafka 0.14 looks for
+    errors at the partitions only. Taken for an answer it says that nothing was ever committed.
+
+    Raises:
+        KafkaUnavailable: partitions are missing.
+    """
+    missing = set(partitions) - set(found)
+    if missing:
+        raise KafkaUnavailable(f"the broker does not know yet what {group} has committed")

@@ -16,14 +16,13 @@ behind catches up before it looks (`analytics.rollup_sources.read_partitions`).
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import date, timedelta
 from uuid import uuid4
 
 import msgspec
 import structlog
 
-from analytics.cluster import create_staging
+from analytics.cluster import staging
 from analytics.rollup_sources import (
     DayVersions,
     Partitions,
@@ -217,24 +216,19 @@ class RollupRefresher:
             raise faults[0]
 
     async def _compute_day(self, due: Due) -> None:
-        table, staging = due.rollup.table, f"{due.rollup.table}_staging_{uuid4().hex[:12]}"
+        table, new = due.rollup.table, f"{due.rollup.table}_staging_{uuid4().hex[:12]}"
         partition = f"{due.day:%Y%m%d}"
         if not due.version:  # the server refuses to swap nothing in
             await self._clickhouse.execute(f"ALTER TABLE {table} DROP PARTITION ID '{partition}'")
             return
-        try:
-            await create_staging(self._clickhouse, staging, like=table)
+        async with staging(self._clickhouse, new, like=table):
             await self._clickhouse.execute(
-                f"INSERT INTO {staging}\n{due.rollup.sql}\n"
-                f"SETTINGS max_execution_time = {self._statement_s:.0f}",
+                f"INSERT INTO {new}\n{due.rollup.sql}\nSETTINGS max_execution_time = {self._statement_s:.0f}",
                 {"day": due.day, "version": due.version},
             )
             await self._clickhouse.execute(
-                f"ALTER TABLE {table} REPLACE PARTITION ID '{partition}' FROM {staging}"
+                f"ALTER TABLE {table} REPLACE PARTITION ID '{partition}' FROM {new}"
             )
-        finally:
-            with suppress(ClickHouseUnavailable):
-                await self._clickhouse.execute(f"DROP TABLE IF EXISTS {staging} SYNC")
 
     async def _drop_left_behind(self) -> None:
         """Drop the staging tables of processes that died."""

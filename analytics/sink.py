@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.batches import Batch, OffsetRange, PartitionBuffer, Record, enough
-from analytics.consumer import SinkConfig, fetch, silence_s, start_consumer, stop_consumer
+from analytics.consumer import SinkConfig, fetch, record_of, silence_s, start_consumer, stop_consumer
 from analytics.offsets import CommittedOffsets
 from analytics.patience import patiently, unless_stopped
 from analytics.status import SinkStatus
@@ -146,7 +146,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
     def _accept(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
         now = time.monotonic()
         for where, records in fetched.items():
-            self._partitions[where].buffer.add([_record(record) for record in records], now)
+            self._partitions[where].buffer.add([record_of(record) for record in records], now)
 
     def _wanted(self) -> set[TopicPartition]:
         """Return the partitions whose records there is room for."""
@@ -257,15 +257,3 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         self._status.joined = True
         self._status.recovered("kafka")
         log.info("sink.assigned", partitions=self._status.partitions)
-
-
-def _record(record: ConsumerRecord) -> Record:
-    return Record(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        timestamp_ms=record.timestamp,
-        key=record.key,
-        value=record.value,
-        headers=tuple(record.headers),
-    )

@@ -25,6 +25,34 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
+class Outages:
+    """Which dependencies are away. Logged when it begins and when it ends, not at each try.
+
+    Args:
+        who: what the names of the log's events begin with.
+        clock: the time.
+    """
+
+    def __init__(self, who: str, clock: Clock = utc_now) -> None:
+        self._event_of_outage, self._event_of_recovery = f"{who}.outage", f"{who}.recovered"
+        self._clock = clock
+        self.outages: dict[str, Outage] = {}
+
+    def failed(self, dependency: str, error: str) -> None:
+        """Note that a dependency did not answer."""
+        known = self.outages.get(dependency)
+        if known is None:
+            log.warning(self._event_of_outage, dependency=dependency, error=error)
+        self.outages[dependency] = Outage(since=known.since if known else self._clock(), error=error)
+
+    def recovered(self, dependency: str) -> None:
+        """Note that a dependency answered."""
+        outage = self.outages.pop(dependency, None)
+        if outage is not None:
+            lasted = (self._clock() - outage.since).total_seconds()
+            log.info(self._event_of_recovery, dependency=dependency, outage_s=round(lasted, 1))
+
+
 class RollupStatus:
     """How the rollups are doing.
 
@@ -62,7 +90,7 @@ class RollupStatus:
         }
 
 
-class SinkStatus:
+class SinkStatus(Outages):
     """Counters and states of one sink. Used from one event loop only.
 
     Args:
@@ -70,7 +98,7 @@ class SinkStatus:
     """
 
     def __init__(self, clock: Clock = utc_now) -> None:
-        self._clock = clock
+        super().__init__("sink", clock)
         self.records = 0
         self.rows = 0
         self.batches = 0
@@ -86,7 +114,6 @@ class SinkStatus:
         self.joined = False
         self.polled_at = clock()
         self.oldest_waiting_at: datetime | None = None
-        self.outages: dict[str, Outage] = {}
         self.rollups = RollupStatus(clock)
 
     @property
@@ -127,20 +154,9 @@ class SinkStatus:
         self.polled_at = self._clock()
 
     def failed(self, dependency: str, error: str) -> None:
-        """Note that a dependency did not answer. Logged when it begins, not at each try."""
-        now = self._clock()
-        self.last_error, self.last_error_at = error, now
-        known = self.outages.get(dependency)
-        if known is None:
-            log.warning("sink.outage", dependency=dependency, error=error)
-        self.outages[dependency] = Outage(since=known.since if known else now, error=error)
-
-    def recovered(self, dependency: str) -> None:
-        """Note that a dependency answered."""
-        outage = self.outages.pop(dependency, None)
-        if outage is not None:
-            lasted = (self._clock() - outage.since).total_seconds()
-            log.info("sink.recovered", dependency=dependency, outage_s=round(lasted, 1))
+        """Note that a dependency did not answer, and keep the error as the last one."""
+        super().failed(dependency, error)
+        self.last_error, self.last_error_at = error, self._clock()
 
     def inserted(self, rows: int, seconds: float) -> None:
         """Note an insert that ClickHouse confirmed."""

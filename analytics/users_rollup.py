@@ -6,16 +6,14 @@ computed anew. That is not waited for: each day is copied under the new name and
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import date
 from typing import Any
 from uuid import uuid4
 
 from analytics.clickhouse import ClickHouse
-from analytics.cluster import catch_up, create_staging
+from analytics.cluster import catch_up, staging
 from analytics.row_eraser import COVERED, EITHER, NAMED, parameters_of
 from streams.erasures import Subject
-from streams.errors import ClickHouseUnavailable
 from streams.events import Erasure
 
 USERS_ROLLUP = "rollup_users_1d"
@@ -60,18 +58,12 @@ class UsersRollup:
             await self._replace(day, selected, parameters_of(subject, erasure))
 
     async def _replace(self, day: date, selected: str, parameters: dict[str, Any]) -> None:
-        staging = f"{USERS_ROLLUP}_staging_{self._name()}"
-        try:
-            await create_staging(self._clickhouse, staging, like=USERS_ROLLUP)
-            await self._clickhouse.execute(f"INSERT INTO {staging} {selected}", {**parameters, "day": day})
+        new = f"{USERS_ROLLUP}_staging_{self._name()}"
+        async with staging(self._clickhouse, new, like=USERS_ROLLUP):
+            await self._clickhouse.execute(f"INSERT INTO {new} {selected}", {**parameters, "day": day})
             partition = f"PARTITION ID '{day:%Y%m%d}'"
-            [left] = await self._clickhouse.query(f"SELECT count() AS n FROM {staging}")  # noqa: S608  # our name
+            [left] = await self._clickhouse.query(f"SELECT count() AS n FROM {new}")  # noqa: S608  # our name
             if left["n"]:
-                await self._clickhouse.execute(
-                    f"ALTER TABLE {USERS_ROLLUP} REPLACE {partition} FROM {staging}"
-                )
+                await self._clickhouse.execute(f"ALTER TABLE {USERS_ROLLUP} REPLACE {partition} FROM {new}")
             else:  # the server refuses to swap nothing in
                 await self._clickhouse.execute(f"ALTER TABLE {USERS_ROLLUP} DROP {partition}")
-        finally:
-            with suppress(ClickHouseUnavailable):
-                await self._clickhouse.execute(f"DROP TABLE IF EXISTS {staging} SYNC")

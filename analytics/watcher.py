@@ -23,7 +23,7 @@ from analytics.alerts.windows import ByTenant, Window
 from analytics.anomalies import MEASURES, Limits, judge
 from analytics.budgets import begin_of_day
 from analytics.status import Clock, utc_now
-from streams.errors import TransientFault
+from streams.errors import KafkaUnavailable, TransientFault
 from streams.events import AlertRaised
 
 log = structlog.get_logger(__name__)
@@ -164,7 +164,8 @@ class Watcher:
         try:
             await self._look()
         except TransientFault as fault:
-            self._book = None  # whether the last record was written is for the topic to say
+            if isinstance(fault, KafkaUnavailable):
+                self._book = None  # whether the last record was written is for the topic to say
             self._status.failed_rounds += 1
             if not self._failing:  # told when it begins, not at each try
                 log.warning("watcher.outage", error=str(fault))

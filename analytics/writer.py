@@ -12,13 +12,13 @@ import structlog
 
 from analytics.anonymising import Anonymiser
 from analytics.batches import Batch, Block, split_by_day
+from analytics.burying import bury
 from analytics.clickhouse import ClickHouse, RowsRefused
 from analytics.forgetting import Forgetting, KnowsErasures
 from analytics.patience import patiently
 from analytics.rows import RequestRows, rows_of
 from analytics.status import Clock, SinkStatus, utc_now
 from streams.codec import decode
-from streams.dead_letters import dead_letter
 from streams.erasures import ErasureList, Subject
 from streams.errors import InputError
 from streams.events import RequestLog
@@ -168,13 +168,12 @@ class BatchWriter:
             reasons.setdefault(refusal.source, refusal.fault)
         for source, fault in reasons.items():
             record = batch.records[source]
-            emit = dead_letter(record, stage=_STAGE, fault=fault)
-            await patiently(partial(self._publisher.publish, emit), dependency="kafka", status=self._status)
+            reason = await bury(self._publisher, record, stage=_STAGE, fault=fault, status=self._status)
             self._status.dead_letters += 1
             log.warning(
                 "sink.dead_letter",
                 topic=record.topic,
                 partition=record.partition,
                 offset=record.offset,
-                reason=str(fault),
+                reason=reason,
             )

@@ -48,7 +48,7 @@ class AlertBook:
 
     def record(self, event: AlertRaised) -> None:
         """Take note of a record of the topic. Those of a series must come in their order."""
-        series = Series(event.rule, event.direction, event.tenant)
+        series = Series.of(event)
         self._last[series] = event
         self._runs.pop(series, None)
 
@@ -101,7 +101,7 @@ class AlertBook:
 
 def _nothing_left(event: AlertRaised) -> Verdict:
     return Verdict(
-        series=Series(event.rule, event.direction, event.tenant),
+        series=Series.of(event),
         finding=Finding.CALM,
         observed=0.0,
         expected=event.expected,

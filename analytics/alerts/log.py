@@ -22,6 +22,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from analytics.alerts.verdicts import Series
 from analytics.offsets import CommittedOffsets
 from streams.codec import decode, encode, event_headers
 from streams.errors import KafkaUnavailable, UndecodableRecord
@@ -172,7 +173,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         return member
 
     async def _write(self, producer: AIOKafkaProducer, event: AlertRaised) -> None:
-        key = f"{event.rule}:{event.direction}:{event.tenant or '*'}"
+        key = Series.of(event).key
         headers = event_headers(
             event, event_id=f"{event.alert_id}:{event.state}", source=_SOURCE, at=event.at
         )

@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
+
+from streams.events import AlertRaised
 
 #: The name under which all tenants together go. No tenant has it: names are not empty.
 EVERYBODY = ""
@@ -31,6 +33,11 @@ class Series(msgspec.Struct, frozen=True):
     rule: str
     direction: Direction
     tenant: str
+
+    @classmethod
+    def of(cls, event: AlertRaised) -> Self:
+        """Return the series that a record is of."""
+        return cls(event.rule, event.direction, event.tenant)
 
     @property
     def key(self) -> str:

@@ -1,6 +1,5 @@
 """`/health`, `/live`, `/ready`: whether the process is alive, ready, and how far behind."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,8 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from analytics.alerts.status import WatchStatus
+from analytics.feedback.status import FeedbackStatus
+from analytics.shared import Shared
 from analytics.status import SinkStatus
-from streams.errors import ClickHouseUnavailable
 
 #: The sink's loop turns many times a second; after so long it hangs, and a restart will help.
 _HUNG_AFTER_S = 60.0
@@ -41,41 +41,26 @@ class Probe:
         fresh_for_s: float = _PROBE_FRESH_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ping = ping
-        self._timeout_s = timeout_s
-        self._fresh_for_s = fresh_for_s
-        self._clock = clock
-        self._running: asyncio.Task[str | None] | None = None
-        self._answered_at: float | None = None
+        self._shared = Shared("clickhouse", ping, fresh_for_s=fresh_for_s, timeout_s=timeout_s, clock=clock)
 
     async def fault(self) -> str | None:
         """Return what is wrong, or None where ClickHouse answers."""
-        if self._running is None or (self._running.done() and not self._fresh()):
-            self._running = asyncio.create_task(self._ask())
-        running = self._running
-        await asyncio.wait((running,), timeout=self._timeout_s)
-        return running.result() if running.done() else f"no answer within {self._timeout_s:g} s"
-
-    def _fresh(self) -> bool:
-        return self._answered_at is not None and self._clock() - self._answered_at < self._fresh_for_s
-
-    async def _ask(self) -> str | None:
-        try:
-            await self._ping()
-        except ClickHouseUnavailable as fault:
-            return str(fault)
-        finally:
-            self._answered_at = self._clock()
-        return None
+        return (await self._shared.get()).fault
 
 
-def health_router(status: SinkStatus, ping: Ping, watch: WatchStatus | None = None) -> APIRouter:
+def health_router(
+    status: SinkStatus,
+    ping: Ping,
+    watch: WatchStatus | None = None,
+    feedback: FeedbackStatus | None = None,
+) -> APIRouter:
     """Return the routes.
 
     Args:
         status: what the sink says about itself.
         ping: asks ClickHouse for an answer; raises `ClickHouseUnavailable` where there is none.
         watch: what the watcher has seen; None where nobody watches.
+        feedback: what the reader of feedback says about itself; None where nobody reads it.
     """
     router = APIRouter(tags=["health"])
     probe = Probe(ping)
@@ -83,7 +68,7 @@ def health_router(status: SinkStatus, ping: Ping, watch: WatchStatus | None = No
     @router.get("/health")
     async def health() -> dict[str, Any]:
         """Tell the state of the dependencies and of the sink, with its counters."""
-        return await _health(status, probe, watch)
+        return await _health(status, probe, watch, feedback)
 
     @router.get("/live")
     async def live(response: Response) -> dict[str, Any]:
@@ -96,14 +81,16 @@ def health_router(status: SinkStatus, ping: Ping, watch: WatchStatus | None = No
     @router.get("/ready")
     async def ready(response: Response) -> dict[str, Any]:
         """Answer 200 where records are being stored, 503 with the reasons where not."""
-        found = await _health(status, probe, watch)
+        found = await _health(status, probe, watch, feedback)
         response.status_code = 200 if found["status"] == "ok" else 503
         return found
 
     return router
 
 
-async def _health(status: SinkStatus, probe: Probe, watch: WatchStatus | None) -> dict[str, Any]:
+async def _health(
+    status: SinkStatus, probe: Probe, watch: WatchStatus | None, feedback: FeedbackStatus | None
+) -> dict[str, Any]:
     # Asked first: what the sink says about itself is then of one moment.
     fault = None if "clickhouse" in status.outages else await probe.fault()
     dependencies: dict[str, Any] = {
@@ -124,4 +111,5 @@ async def _health(status: SinkStatus, probe: Probe, watch: WatchStatus | None) -
         "sink": status.as_dict(),
         "rollups": status.rollups.as_dict(),
         **({} if watch is None else {"alerts": watch.as_dict()}),
+        **({} if feedback is None else {"feedback": feedback.as_dict()}),
     }

@@ -5,19 +5,20 @@ rows of its requests; one batch at a time is worked on beside it. Where enough w
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.batches import Record
-from analytics.consumer import SinkConfig, start_consumer, stop_consumer
+from analytics.consumer import ConsumerConfig, record_of, start_consumer, stop_consumer
 from analytics.feedback.room import Entry, Limits, WaitingRoom
 from analytics.feedback.scores import Judgement, judgement_of
 from analytics.feedback.status import FeedbackStatus
-from analytics.feedback.writer import ScoreWriter, unix_now
+from analytics.feedback.writer import ScoreWriter
 from analytics.patience import ended, patiently, unless_stopped
 from streams.errors import InputError
 
@@ -44,12 +45,12 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
 
     def __init__(
         self,
-        config: SinkConfig,
+        config: ConsumerConfig,
         limits: Limits,
         writer: ScoreWriter,
         status: FeedbackStatus,
         *,
-        clock: Callable[[], float] = unix_now,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._room = WaitingRoom(limits)
@@ -92,7 +93,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             return
         for records in fetched.values():
             for record in records:
-                self._take(_record(record))
+                self._take(record_of(record))
         self._throttle()
         await self._go_on()
         self._status.crowd(len(self._room), self._room.oldest_at)
@@ -177,15 +178,3 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         self._status.joined = True
         self._status.recovered("kafka")
         log.info("feedback.assigned", partitions=self._status.partitions)
-
-
-def _record(record: ConsumerRecord) -> Record:
-    return Record(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        timestamp_ms=record.timestamp,
-        key=record.key,
-        value=record.value,
-        headers=tuple(record.headers),
-    )

@@ -3,14 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
-
-from analytics.status import Clock, Outage, utc_now
-
-log = structlog.get_logger(__name__)
+from analytics.status import Clock, Outages, utc_now
 
 
-class FeedbackStatus:
+class FeedbackStatus(Outages):
     """Counters and states. Used from one event loop only.
 
     Args:
@@ -18,7 +14,7 @@ class FeedbackStatus:
     """
 
     def __init__(self, clock: Clock = utc_now) -> None:
-        self._clock = clock
+        super().__init__("feedback", clock)
         self.joined = False
         self.partitions = 0
         self.records = 0
@@ -27,21 +23,6 @@ class FeedbackStatus:
         self.dead_letters = 0
         self.waiting = 0
         self.waiting_since: datetime | None = None
-        self.outages: dict[str, Outage] = {}
-
-    def failed(self, dependency: str, error: str) -> None:
-        """Note that a dependency did not answer. Logged when it begins, not at each try."""
-        known = self.outages.get(dependency)
-        if known is None:
-            log.warning("feedback.outage", dependency=dependency, error=error)
-        self.outages[dependency] = Outage(since=known.since if known else self._clock(), error=error)
-
-    def recovered(self, dependency: str) -> None:
-        """Note that a dependency answered."""
-        outage = self.outages.pop(dependency, None)
-        if outage is not None:
-            lasted = (self._clock() - outage.since).total_seconds()
-            log.info("feedback.recovered", dependency=dependency, outage_s=round(lasted, 1))
 
     def crowd(self, waiting: int, oldest_at: float | None) -> None:
         """Note how many records are not settled, and since when the oldest of them is here (Unix seconds)."""

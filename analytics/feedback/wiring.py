@@ -3,10 +3,9 @@
 import asyncio
 
 from analytics.alerts.progress import SinkProgress
-from analytics.batches import Limits as BatchLimits
 from analytics.clickhouse import ClickHouse
 from analytics.consumer import GROUP as SINK_GROUP
-from analytics.consumer import SinkConfig
+from analytics.consumer import ConsumerConfig
 from analytics.feedback.consumer import GROUP, FeedbackConsumer
 from analytics.feedback.room import Limits
 from analytics.feedback.status import FeedbackStatus
@@ -59,13 +58,11 @@ async def read_feedback(
         await publisher.stop()
 
 
-def _config(settings: Settings) -> SinkConfig:
-    return SinkConfig(
+def _config(settings: Settings) -> ConsumerConfig:
+    return ConsumerConfig(
         bootstrap=settings.kafka_bootstrap,
         topic=FEEDBACK.name,
         instance_id=settings.instance_id,
-        # It waits for no others: feedback is rare, and what comes at once is written at once.
-        batch=BatchLimits(rows=1, bytes=1, seconds=0, busy_seconds=0),
         group=GROUP,
         kafka_timeout_s=settings.kafka_timeout_s,
         fetch_wait_ms=_FETCH_WAIT_MS,

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
 import msgspec
 import structlog
 
+from analytics.burying import bury
 from analytics.clickhouse import ClickHouse, RowsRefused
 from analytics.cluster import catch_up
 from analytics.feedback.lookup import Found, RequestLookup
@@ -20,9 +21,8 @@ from analytics.patience import patiently
 from analytics.rows import REQUESTS, Row
 from analytics.status import Clock, utc_now
 from analytics.writer import TextRules
-from streams.dead_letters import dead_letter
 from streams.erasures import ErasureList, Subject
-from streams.errors import InputError, InvalidRequest, Undeliverable
+from streams.errors import InputError, InvalidRequest
 from streams.feedback import STAGE
 from streams.publisher import Publisher
 
@@ -176,14 +176,7 @@ class ScoreWriter:
 
     async def _bury(self, faults: Mapping[Entry, InputError]) -> None:
         for entry, fault in faults.items():
-            emit = dead_letter(entry.record, stage=STAGE, fault=fault)
-            reason = str(fault)
-            publish = partial(self._publisher.publish, emit)
-            try:
-                await patiently(publish, dependency="kafka", status=self._status)
-            except Undeliverable as undeliverable:
-                # With its reason it is larger than a record may be. It stays where it was, for 30 days.
-                reason = f"{reason}; and there is no dead letter: {undeliverable}"
+            reason = await bury(self._publisher, entry.record, stage=STAGE, fault=fault, status=self._status)
             self._status.dead_letters += 1
             log.warning(
                 "feedback.dead_letter",
@@ -208,8 +201,3 @@ def _unknown(judgement: Judgement, found: Found) -> InvalidRequest:
         code="request_not_found",
         param="request_id",
     )
-
-
-def unix_now() -> float:
-    """Return the time in Unix seconds."""
-    return datetime.now(UTC).timestamp()

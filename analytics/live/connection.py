@@ -9,7 +9,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from analytics.offsets import check_answered
 from streams.errors import KafkaUnavailable
+from streams.kafka_clients import Client, stop_client
 
 log = structlog.get_logger(__name__)
 
@@ -71,9 +73,13 @@ class KafkaQuestions:
         found = await self._ask((await self._reader()).offsets_for_times(asked))
         return {each: place.offset for each, place in found.items() if place is not None}
 
-    async def committed(self, group: str) -> dict[TopicPartition, int]:
-        """Return what a group has committed; empty where there is no such group."""
-        found = await self._ask((await self._admins()).list_consumer_group_offsets(group))
+    async def committed(self, group: str, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return what a group has committed of these; those of which it has nothing are left out."""
+        if not partitions:
+            return {}
+        asking = (await self._admins()).list_consumer_group_offsets(group, partitions=partitions)
+        found = await self._ask(asking)
+        check_answered(group, partitions, found)
         return {each: commit.offset for each, commit in found.items() if commit.offset >= 0}
 
     async def members(self, group: str) -> int:
@@ -96,31 +102,23 @@ class KafkaQuestions:
         return records, positions
 
     async def close(self) -> None:
-        """Disconnect, in tasks of their own: aiokafka lets the cancellation of its inner tasks escape."""
-        admin, consumer = self._admin, self._consumer
+        """Disconnect, whatever state the brokers are in."""
+        clients = [client for client in (self._admin, self._consumer) if client is not None]
         self._admin = self._consumer = None
-        closing = [asyncio.ensure_future(admin.close())] if admin is not None else []
-        closing += [asyncio.ensure_future(consumer.stop())] if consumer is not None else []
-        if not closing:
-            return
-        await asyncio.wait(closing, timeout=self._timeout_s)
-        for task in closing:
-            if not task.done():
-                task.cancel()
-            elif not task.cancelled() and (fault := task.exception()):
-                log.info("live.close_failed", error=repr(fault))
+        await asyncio.gather(*map(self._end, clients))
 
     async def _admins(self) -> AIOKafkaAdminClient:
         if self._admin is None:
-            self._admin = AIOKafkaAdminClient(
+            admin = AIOKafkaAdminClient(
                 bootstrap_servers=self._bootstrap.split(","), client_id=self._client_id
             )
-            await self._ask(self._admin.start())
+            await self._start(admin)
+            self._admin = admin
         return self._admin
 
     async def _reader(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            self._consumer = AIOKafkaConsumer(
+            consumer = AIOKafkaConsumer(
                 bootstrap_servers=self._bootstrap.split(","),
                 client_id=self._client_id,
                 group_id=None,
@@ -130,8 +128,20 @@ class KafkaQuestions:
                 max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
                 fetch_max_wait_ms=_FETCH_WAIT_MS,
             )
-            await self._ask(self._consumer.start())
+            await self._start(consumer)
+            self._consumer = consumer
         return self._consumer
+
+    async def _start(self, client: Client) -> None:
+        try:
+            await self._ask(client.start())
+        except (KafkaUnavailable, asyncio.CancelledError):
+            await self._end(client)  # half connected it is of no use to the next question
+            raise
+
+    async def _end(self, client: Client) -> None:
+        if (fault := await stop_client(client, timeout_s=self._timeout_s)) is not None:
+            log.info("questions.close_failed", client=self._client_id, error=fault)
 
     async def _ask(self, question: Awaitable[T]) -> T:
         try:

@@ -11,6 +11,7 @@ from analytics.live.connection import KafkaQuestions
 from streams.topics import (
     COMPLETIONS,
     EMBEDDINGS,
+    FEEDBACK,
     GUARDED,
     LOGS,
     MISSES,
@@ -33,6 +34,7 @@ SOURCES: Final[Mapping[str, str]] = {
     "output": COMPLETIONS.name,
     "cost": OUTCOMES.name,
     SINK: LOGS.name,
+    "feedback": FEEDBACK.name,
     RETRYING: RETRIES.name,
     "webhooks": WEBHOOKS.name,
 }
@@ -87,15 +89,11 @@ async def read_lags(
         KafkaUnavailable: no broker answered in time.
     """
     partitions = await kafka.partitions(sources.values())
-    committed = {stage: await kafka.committed(_PREFIX + stage) for stage in sources}
+    read = {stage: [each for each in partitions if each.topic == topic] for stage, topic in sources.items()}
+    committed = {stage: await kafka.committed(_PREFIX + stage, read[stage]) for stage in sources}
     members = {stage: await kafka.members(_PREFIX + stage) for stage in sources}
     begins, ends = await kafka.begins(partitions), await kafka.ends(partitions)
-    topics = {partition.topic for partition in partitions}
-    groups = [
-        _behind(stage, committed[stage], [each for each in partitions if each.topic == topic], begins, ends)
-        for stage, topic in sources.items()
-        if topic in topics
-    ]
+    groups = [_behind(stage, committed[stage], read[stage], begins, ends) for stage in sources if read[stage]]
     await _find_ages(kafka, groups, now)
     return tuple(
         GroupLag(

@@ -8,7 +8,7 @@ from analytics.alerts.status import WatchStatus
 from analytics.live.connection import KafkaQuestions
 from analytics.live.dead_letters import DeadLetterWatch, Waiting
 from analytics.live.lags import IN_FLIGHT, RETRYING, SINK, GroupLag, read_lags
-from analytics.live.shared import Reading, Shared
+from analytics.shared import Reading, Shared
 from analytics.status import Clock, SinkStatus, utc_now
 
 #: An open page asks every few seconds; all of them together cost one reading a second.

@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from analytics.clickhouse import ClickHouse
-from analytics.schema import SchemaRunner, create_database, load_migrations
+from analytics.schema import create_database
+from streams.topic_admin import create_topics
+from tests.databases import apply_schema
 
 
 @pytest.fixture
@@ -37,5 +40,15 @@ async def empty(clickhouse_url: str, database: str) -> AsyncIterator[ClickHouse]
 @pytest.fixture
 async def clickhouse(empty: ClickHouse) -> ClickHouse:
     """A connection to a database with the whole schema."""
-    await SchemaRunner(empty, load_migrations()).apply()
+    await apply_schema(empty)
     return empty
+
+
+@pytest.fixture
+async def producer(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    """For records on the real topics."""
+    await create_topics(kafka_bootstrap, partitions=4, replication=1)
+    connected = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, linger_ms=5)
+    await connected.start()
+    yield connected
+    await connected.stop()

@@ -96,7 +96,6 @@ async def rows_of(clickhouse: ClickHouse, user: str) -> list[Rows]:
 @given(data=st.data())
 @settings(
     max_examples=10,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_an_erased_user_does_not_come_back(clickhouse: ClickHouse, data: st.DataObject) -> None:

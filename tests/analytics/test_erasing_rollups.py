@@ -129,7 +129,6 @@ def everything() -> list[RequestLog]:
 @given(data=st.data())
 @settings(
     max_examples=8,
-    deadline=None,
     phases=(Phase.reuse, Phase.generate),  # examples share a database: what fails once fails for ever
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

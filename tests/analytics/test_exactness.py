@@ -79,7 +79,6 @@ def batch(topic: str, offsets: Sequence[int], logs: Sequence[RequestLog]) -> Bat
 @given(data=st.data())
 @settings(
     max_examples=15,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_views_are_exact_whatever_is_redelivered(clickhouse: ClickHouse, data: st.DataObject) -> None:

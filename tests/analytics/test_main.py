@@ -1,11 +1,8 @@
 """The process: killed in the middle of its work, stopped in good order, and asked how it is."""
 
 import asyncio
-import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
@@ -19,15 +16,15 @@ from aiokafka import AIOKafkaProducer
 
 from analytics.clickhouse import ClickHouse
 from analytics.main import _listen, run
+from headrace.embedded.ports import free_port
 from streams.codec import encode
 from streams.errors import ConfigurationError
 from streams.settings import Settings
-from streams.topic_admin import create_topics
 from streams.topics import LOGS
 from tests.analytics.logs import make_log
+from tests.analytics.process import Replica
 
 COST = Decimal("0.000700001")
-SERVE = "from analytics.main import serve; from streams.settings import load_settings; serve(load_settings())"
 
 
 def settings(**fields: Any) -> Settings:
@@ -38,12 +35,6 @@ def settings(**fields: Any) -> Settings:
         "analytics_port": 0,
     }
     return Settings(_env_file=None, **(nowhere | fields))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 async def get(port: int, path: str) -> httpx.Response:
@@ -76,45 +67,6 @@ async def test_it_waits_for_its_dependencies_and_says_so() -> None:
         assert (await get(port, "/ready")).status_code == 503
         stop.set()
         await process
-
-
-class Replica:
-    """The process as the command line starts it."""
-
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
-        self._environment = os.environ | environment
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", SERVE],
-                env=self._environment | {"HEADRACE_ANALYTICS_PORT": str(self.port)},
-                stdout=log,
-                stderr=log,
-            )
-
-    async def end(self, number: int) -> int:
-        assert self._process is not None
-        self._process.send_signal(number)
-        return await asyncio.to_thread(self._process.wait, 30)
-
-    def kill(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait(10)
-
-
-@pytest.fixture
-async def producer(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
-    """For log records on the real topic."""
-    await create_topics(kafka_bootstrap, partitions=4, replication=1)
-    connected = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, linger_ms=5)
-    await connected.start()
-    yield connected
-    await connected.stop()
 
 
 @pytest.fixture
@@ -184,6 +136,7 @@ async def test_kills_at_any_moment_lose_and_repeat_nothing(
             assert await replica.end(signal.SIGKILL) == -signal.SIGKILL
     replica.start()
     await wait_for(empty, run_id, count)
+    await replica.listening()
     assert await replica.end(signal.SIGTERM) == 0
     [row] = await empty.query(
         "SELECT (SELECT count() FROM requests) AS requests, (SELECT sum(cost_usd) FROM requests) AS usd, "
@@ -201,9 +154,12 @@ async def test_a_running_process_is_ready_and_ends_cleanly(
     replica.start()
     await produce(producer, run_id, 1)
     await wait_for(empty, run_id, 1)
-    ready = await get(replica.port, "/ready")
+    async with asyncio.timeout(30):  # ClickHouse shows the row before the sink has its answer
+        ready = await get(replica.port, "/ready")
+        while ready.status_code != 200 or ready.json()["sink"]["records"] < 1:
+            await asyncio.sleep(0.05)
+            ready = await get(replica.port, "/ready")
     assert ready.status_code == 200, ready.text
-    assert ready.json()["sink"]["records"] >= 1
     await produce(producer, run_id, 300)
     assert await replica.end(signal.SIGTERM) == 0
     replica.start()

@@ -6,7 +6,7 @@ import pytest
 
 from analytics.clickhouse import ClickHouse
 from tests.analytics.logs import NOON, make_log
-from tests.analytics.stored import store
+from tests.analytics.stored_logs import store
 
 pytestmark = pytest.mark.integration
 

@@ -19,7 +19,7 @@ from streams.errors import ClickHouseUnavailable, ConfigurationError
 from streams.events import Payload
 from tests.analytics.logs import make_log
 from tests.analytics.reader_url import reader_url
-from tests.analytics.stored import store
+from tests.analytics.stored_logs import store
 
 LIMITS = ReaderLimits(timeout_s=30, result_rows=1_000, result_bytes=1 << 24, memory_bytes=1 << 29)
 FORBIDDEN = (

@@ -69,7 +69,7 @@ async def test_days_that_are_over_go(clickhouse: ClickHouse) -> None:
         "acme": TenantRules(text_retention_days=3, retention_days=10),
         "globex": TenantRules(retention_days=5),
     }
-    retention = Retention(clickhouse, rules)
+    retention = Retention(clickhouse, rules, clock=lambda: NOON + timedelta(days=1))
     while await retention.sweep():
         pass
 

@@ -60,7 +60,6 @@ def scores_of(draw: st.DrawFn, logs: list[RequestLog]) -> list[Score]:
 @given(data=st.data())
 @settings(
     max_examples=10,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_rollups_are_exact_whatever_is_redelivered(

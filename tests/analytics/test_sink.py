@@ -11,6 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from analytics.batches import Batch, Limits
 from analytics.clickhouse import ClickHouse
@@ -20,7 +21,7 @@ from analytics.sink import Sink
 from analytics.status import SinkStatus
 from analytics.writer import BatchWriter
 from streams.codec import encode
-from streams.publisher import Publisher
+from streams.publisher import MAX_RECORD_BYTES, Publisher
 from streams.topic_admin import create_topics
 from streams.topics import DEAD_LETTERS, Topic
 from tests.analytics.logs import make_log
@@ -260,6 +261,28 @@ async def test_bad_records_go_to_the_dead_letters_and_the_others_go_on(stand: St
     assert "missing required field" in reasons[b"no-log"]
     assert "output_tokens" in reasons[b"no-fit"]
     assert "request_id_is_given" in reasons[b"refused"]
+
+
+async def test_a_record_too_large_for_a_dead_letter_ends_no_sink(stand: Stand) -> None:
+    """Compressed it was small enough to come; as it is, no topic takes it. It is told, the others go on."""
+    large = AIOKafkaProducer(
+        bootstrap_servers=stand.bootstrap, compression_type="gzip", max_request_size=2 * MAX_RECORD_BYTES
+    )
+    await large.start()
+    await large.send_and_wait(stand.topic, b"{" + b" " * MAX_RECORD_BYTES, key=b"large", partition=0)
+    await large.stop()
+    await stand.produce((f"r-{number}" for number in range(10)), partition=0)
+    status = SinkStatus()
+    with capture_logs() as lines:
+        async with running(Sink(stand.config(), stand.writer(status), status)):
+            await until(lambda: status.records == 11)
+    assert status.dead_letters == 1
+    [told] = [line for line in lines if line["event"] == "sink.dead_letter"]
+    assert (told["partition"], told["offset"]) == (0, 0)
+    assert "not valid JSON" in told["reason"]
+    assert "there is no dead letter" in told["reason"]
+    assert await sums(stand.clickhouse) == once(10)
+    assert OffsetAndMetadata(11, "") in await stand.committed()
 
 
 async def test_an_outage_of_clickhouse_is_waited_out(

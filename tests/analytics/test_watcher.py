@@ -254,6 +254,22 @@ async def test_the_windows_of_an_outage_are_judged_afterwards() -> None:
     assert late.status.judged_until == at(50)
 
 
+async def test_an_outage_of_clickhouse_does_not_open_the_topic_again() -> None:
+    """Nothing was being written: the book is what the topic holds. An outage of Kafka leaves that open."""
+    bench = Bench(between(1, 2), fates=["unanswered"])
+    await bench.until(at(0.5))
+    bench.rows.away = True
+    await bench.until(at(5))
+    assert (bench.topic.taken_over, bench.status.failed_rounds) == (1, 18)
+    bench.rows.away = False
+    await bench.until(at(5.25))
+    assert bench.topic.told == [(ERRORS, "raised")]
+    await bench.until(at(5.5))
+    assert bench.topic.told == [(ERRORS, "raised"), (ERRORS, "resolved")]
+    assert (bench.topic.taken_over, bench.status.failed_rounds) == (2, 19)
+    assert bench.copies.told == set(bench.topic.told)
+
+
 async def test_budgets_are_told_once_a_day_whoever_watches() -> None:
     """At 80 % and beyond the whole; over at midnight. Writes that are lost and restarts change nothing."""
     bench = Bench(fates=["lost", "unanswered", *["fine"] * 9, "unanswered", "lost"])
@@ -282,13 +298,16 @@ async def test_budgets_are_looked_at_every_half_minute() -> None:
     assert len(spending.asked) == 6
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     fates=st.lists(st.sampled_from(("fine", "lost", "unanswered")), max_size=8),
     restarts=st.sets(st.integers(0, 20)),
+    outages=st.sets(st.integers(1, 20)),  # before the first look there is nothing to go on from
 )
-async def test_every_change_is_told_exactly_once(fates: list[str], restarts: set[int]) -> None:
-    """Writes that are lost or not answered, and restarts at any round: two bursts, four records."""
+async def test_every_change_is_told_exactly_once(
+    fates: list[str], restarts: set[int], outages: set[int]
+) -> None:
+    """Writes lost or not answered, restarts, and ClickHouse away at any round: two bursts, four records."""
     bench = Bench(lambda since: between(1, 1.75)(since) or between(2.5, 3)(since), [*fates, *["fine"] * 99])
     for number in range(20):
         if number in restarts:
@@ -296,7 +315,9 @@ async def test_every_change_is_told_exactly_once(fates: list[str], restarts: set
             if number % 3 == 0:
                 bench.now += LENGTH  # nobody watched for a while
         bench.now += LENGTH
+        bench.rows.away = number in outages
         await bench.watcher.round()
+    bench.rows.away = False
     failed = -1
     while failed != bench.status.failed_rounds:
         failed = bench.status.failed_rounds

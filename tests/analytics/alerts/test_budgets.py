@@ -14,7 +14,7 @@ from analytics.budgets import ConfiguredBudgets, Standing, begin_of_day
 from analytics.clickhouse import ClickHouse
 from streams.events import AlertRaised
 from tests.analytics.logs import NOON, make_log
-from tests.analytics.stored import store
+from tests.analytics.stored_logs import store
 
 DAY = date(2026, 11, 21)
 MORNING = datetime(2026, 11, 21, 6, tzinfo=UTC)

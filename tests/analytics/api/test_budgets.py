@@ -15,10 +15,11 @@ from analytics.budgets import ConfiguredBudgets
 from analytics.catalogue import Catalogue
 from analytics.clickhouse import ClickHouse
 from analytics.reader import Reader, ReaderLimits
+from analytics.status import Clock
 from tests.analytics.api.analysts import ACME, ADMIN, GLOBEX, app_of, client_of
 from tests.analytics.logs import NOON, make_log
 from tests.analytics.reader_url import reader_url
-from tests.analytics.stored import store
+from tests.analytics.stored_logs import store
 
 pytestmark = pytest.mark.integration
 
@@ -43,11 +44,13 @@ async def reader(clickhouse: ClickHouse, clickhouse_url: str, database: str) -> 
     await connected.close()
 
 
-async def asked(reader: Asking | None, key: str | None, **budgets: int) -> httpx.Response:
+async def asked(
+    reader: Asking | None, key: str | None, clock: Clock = lambda: NOON, /, **budgets: int
+) -> httpx.Response:
     """The answer to a key where tenants have these budgets; `everybody` is all of them together."""
     daily = {name.replace("everybody", "*"): Decimal(usd) for name, usd in budgets.items()}
     app = app_of(Catalogue.load(), reader)
-    app.include_router(budgets_router(ConfiguredBudgets(daily), clock=lambda: NOON))
+    app.include_router(budgets_router(ConfiguredBudgets(daily), clock=clock))
     async with client_of(app, key) as client:
         return await client.get(URL)
 
@@ -89,6 +92,14 @@ async def test_a_tenant_sees_its_own(reader: Reader) -> None:
     [own] = described(await asked(reader, ACME, **budgets))
     assert (own["tenant"], own["spent_usd"]) == ("acme", Decimal("2.000000001"))
     assert described(await asked(reader, GLOBEX, **budgets)) == []
+
+
+async def test_midnight_does_not_make_one_day_of_two(reader: Reader) -> None:
+    """Asked in the last moment of a day, the figures are that day's, though it ends before they are there."""
+    midnight = NOON.replace(hour=0)
+    ticks = iter([midnight - timedelta(microseconds=1)])
+    [own] = described(await asked(reader, ACME, lambda: next(ticks, midnight), acme=100))
+    assert (own["spent_usd"], own["day"]) == (90, (midnight - timedelta(days=1)).date().isoformat())
 
 
 async def test_without_a_key_it_says_nothing(reader: Reader) -> None:

@@ -8,6 +8,7 @@ import httpx
 from analytics.alerts.status import WatchStatus
 from analytics.api.health import Probe
 from analytics.app import create_app
+from analytics.feedback.status import FeedbackStatus
 from analytics.status import SinkStatus
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.test_metrics import alert
@@ -187,3 +188,28 @@ async def test_standing_alerts_are_told_without_tenants() -> None:
     }
     assert "acme" not in response.text
     assert "alerts" not in (await get(ready_status(Clock()), "/health")).json()
+
+
+async def test_the_reader_of_feedback_says_how_it_is() -> None:
+    """Beside the sink, which stores on whatever becomes of feedback: it is ready all the same."""
+    clock = Clock()
+    feedback = FeedbackStatus(clock)
+    feedback.joined = True
+    feedback.crowd(3, START.timestamp())
+    feedback.failed("clickhouse", "connection refused")
+    transport = httpx.ASGITransport(create_app(ready_status(clock), answers, feedback=feedback))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        health, ready = await client.get("/health"), await client.get("/ready")
+    assert health.json()["feedback"] == {
+        "joined": True,
+        "partitions": 0,
+        "records": 0,
+        "scores": 0,
+        "erased": 0,
+        "dead_letters": 0,
+        "waiting": 3,
+        "waiting_since": "2026-11-20T12:00:00Z",
+        "outages": {"clickhouse": "connection refused"},
+    }
+    assert (health.json()["status"], ready.status_code) == ("ok", 200)
+    assert "feedback" not in (await get(ready_status(clock), "/health")).json()

@@ -12,7 +12,7 @@ from analytics.catalogue import Catalogue
 from analytics.live.dead_letters import StageCount, Waiting
 from analytics.live.lags import GroupLag
 from analytics.live.pipeline import LivePipeline, connected_pipeline
-from analytics.live.shared import Shared
+from analytics.shared import Shared
 from analytics.status import SinkStatus
 from streams.errors import KafkaUnavailable
 from streams.topic_admin import create_topics
@@ -59,8 +59,8 @@ def pipeline(
     return LivePipeline(
         sink or SinkStatus(lambda: NOW),
         watch or WatchStatus(),
-        lags=Shared("lags", read_lags, fresh_for_s=1, timeout_s=5),
-        letters=Shared("letters", read_letters, fresh_for_s=1, timeout_s=5),
+        lags=Shared("lags", read_lags, fresh_for_s=60, timeout_s=5),
+        letters=Shared("letters", read_letters, fresh_for_s=60, timeout_s=5),
         clock=lambda: NOW,
     )
 
@@ -198,6 +198,7 @@ async def test_on_a_real_broker(kafka_bootstrap: str) -> None:
         "output",
         "cost",
         "analytics",
+        "feedback",
         "retries",
         "webhooks",
     ]

@@ -26,7 +26,7 @@ from tests.analytics.api.analysts import ACME, ADMIN, GLOBEX, NUMBERS, SLOW, app
 from tests.analytics.api.test_queries import NotedReader
 from tests.analytics.logs import make_log
 from tests.analytics.reader_url import reader_url
-from tests.analytics.stored import store
+from tests.analytics.stored_logs import store
 
 pytestmark = pytest.mark.integration
 
@@ -147,7 +147,7 @@ async def test_a_client_that_leaves_gives_its_slot_back(reader: Reader, tmp_path
     slots = QuerySlots(running=1)
     async with serving(app_of(catalogue, reader, slots=slots)) as client:
         with pytest.raises(httpx.ReadTimeout):
-            await client.get("/v1/analytics/queries/slow/rows", timeout=0.5)
+            await client.get("/v1/analytics/queries/slow/rows", timeout=httpx.Timeout(10, read=0.5))
         async with asyncio.timeout(15):
             assert (await client.get(ROWS)).status_code == 200
     assert slots._present == 0

@@ -11,9 +11,8 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from analytics.batches import Limits as BatchLimits
 from analytics.clickhouse import ClickHouse
-from analytics.consumer import SinkConfig
+from analytics.consumer import ConsumerConfig
 from analytics.feedback.consumer import FeedbackConsumer
 from analytics.feedback.room import Entry, Limits
 from analytics.feedback.status import FeedbackStatus
@@ -25,7 +24,7 @@ from streams.topics import Topic
 from tests.analytics.feedback.given import Known, Letters, Stored, feedback
 from tests.analytics.logs import make_log
 from tests.analytics.proxy import Proxy
-from tests.analytics.stored import store
+from tests.analytics.stored_logs import store
 from tests.analytics.test_sink import until, until_async
 
 pytestmark = pytest.mark.integration
@@ -52,11 +51,10 @@ class Stand:
         instance_id: str = "analytics-0",
         **limits: Any,
     ) -> FeedbackConsumer:
-        config = SinkConfig(
+        config = ConsumerConfig(
             bootstrap=self.bootstrap,
             topic=self.topic,
             instance_id=instance_id,
-            batch=BatchLimits(rows=1, bytes=1, seconds=0, busy_seconds=0),
             group=f"group.{self.topic}",
         )
         settles = writer(

@@ -11,26 +11,15 @@ from aiokafka import AIOKafkaProducer
 
 from analytics.clickhouse import ClickHouse
 from streams.codec import encode
-from streams.topic_admin import create_topics
 from streams.topics import FEEDBACK, LOGS
 from tests.analytics.feedback.given import feedback
 from tests.analytics.logs import make_log
-from tests.analytics.test_main import Replica
+from tests.analytics.process import Replica
 
 pytestmark = pytest.mark.integration
 
 COUNT = 900
 _TIMEOUT_S = 150
-
-
-@pytest.fixture
-async def producer(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
-    """For records on the real topics."""
-    await create_topics(kafka_bootstrap, partitions=4, replication=1)
-    connected = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, linger_ms=5)
-    await connected.start()
-    yield connected
-    await connected.stop()
 
 
 @pytest.fixture
@@ -104,6 +93,7 @@ async def test_kills_at_any_moment_lose_and_repeat_no_score(
     async with asyncio.timeout(_TIMEOUT_S):
         while not await corrected():
             await asyncio.sleep(0.1)
+    await replica.listening()
     assert await replica.end(signal.SIGTERM) == 0
     rows = await empty.query("SELECT request_id, value FROM scores")
     wrong = {

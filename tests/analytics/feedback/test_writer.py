@@ -32,7 +32,7 @@ from tests.analytics.feedback.given import (
     record,
 )
 from tests.analytics.logs import NOON, make_log
-from tests.analytics.stored import store
+from tests.analytics.stored_logs import store
 
 pytestmark = pytest.mark.integration
 
@@ -106,7 +106,6 @@ def expected(said: Sequence[FeedbackGiven]) -> list[tuple[Any, ...]]:
 @given(data=st.data())
 @settings(
     max_examples=15,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_scores_are_the_same_in_any_order_and_batches(

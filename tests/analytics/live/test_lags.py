@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer
 
 from agents.pipeline import CONSUMERS
 from analytics.consumer import GROUP
+from analytics.feedback.consumer import GROUP as FEEDBACK_GROUP
 from analytics.live.connection import KafkaQuestions
 from analytics.live.lags import IN_FLIGHT, SINK, SOURCES, GroupLag, read_lags
 from streams.errors import KafkaUnavailable
@@ -88,8 +89,8 @@ async def test_a_broker_that_is_away_is_a_fault() -> None:
 
 
 def test_every_group_of_headrace_is_asked_for() -> None:
-    """All that a worker runs, and the sink; each reads a topic that there is."""
-    assert set(SOURCES) == {*CONSUMERS, SINK}
-    assert f"headrace.{SINK}" == GROUP
+    """All that a worker runs, the sink and the reader of feedback; each reads a topic that there is."""
+    assert set(SOURCES) == {*CONSUMERS, SINK, "feedback"}
+    assert (f"headrace.{SINK}", "headrace.feedback") == (GROUP, FEEDBACK_GROUP)
     assert set(SOURCES.values()) <= {topic.name for topic in ALL_TOPICS}
     assert set(IN_FLIGHT) < set(SOURCES)

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import msgspec
 import structlog
 
+from analytics.patience import ended
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable
 
 log = structlog.get_logger(__name__)
@@ -52,12 +53,13 @@ class Shared(Generic[T]):
         self._clock = clock
         self._running: asyncio.Task[Reading[T]] | None = None
         self._read_at = 0.0
+        self._away = False
 
     async def get(self) -> Reading[T]:
         """Return what the source says now, or said less than `fresh_for_s` ago."""
         running = self._running
         if running is None or (running.done() and self._clock() - self._read_at >= self._fresh_for_s):
-            running = self._running = asyncio.create_task(self._ask(), name=f"live.{self._name}")
+            running = self._running = asyncio.create_task(self._ask(), name=f"reading.{self._name}")
         await asyncio.wait((running,), timeout=self._timeout_s)
         if not running.done():
             return Reading(fault=f"no answer within {self._timeout_s:g} s")
@@ -67,14 +69,18 @@ class Shared(Generic[T]):
         """End a reading that is under way."""
         running, self._running = self._running, None
         if running is not None:
-            running.cancel()
-            await asyncio.wait((running,))
+            await ended(running)
 
     async def _ask(self) -> Reading[T]:
         try:
-            return Reading(value=await self._read())
+            value = await self._read()
         except (KafkaUnavailable, ClickHouseUnavailable) as fault:
-            log.warning("live.no_answer", part=self._name, error=str(fault))
+            if not self._away:  # told when it begins, not at each look
+                log.warning("reading.no_answer", source=self._name, error=str(fault))
+            self._away = True
             return Reading(fault=str(fault))
+        else:
+            self._away = False
+            return Reading(value=value)
         finally:
             self._read_at = self._clock()

@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
-from analytics.live.shared import Reading, Shared
+from analytics.shared import Reading, Shared
 from streams.errors import KafkaUnavailable
 
 
@@ -72,6 +73,18 @@ async def test_a_source_that_is_away_says_why() -> None:
     assert await shared.get() == Reading(fault="no broker")
     source.now += 1
     assert await shared.get() == Reading(value=2)
+
+
+async def test_an_outage_is_logged_when_it_begins() -> None:
+    """Not at each look: pages and probes look every few seconds."""
+    source = Source()
+    shared = source.shared()
+    with capture_logs() as lines:
+        for fault in ("first", "first, still", None, "second"):
+            source.fault = None if fault is None else KafkaUnavailable(fault)
+            source.now += 1
+            await shared.get()
+    assert [line["error"] for line in lines] == ["first", "second"]
 
 
 async def test_a_bug_is_not_taken_for_an_outage() -> None:
