@@ -7,7 +7,7 @@ from typing import Final
 
 from streams.errors import HeadraceError
 
-#: A page asks a dozen queries at once, and they take their turns.
+#: The page asks two queries at once (web/api.js): several pages, and programs beside them, take their turns.
 WAITING_PER_TENANT: Final = 16
 WAITING: Final = 64
 WAIT_S: Final = 10.0

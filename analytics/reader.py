@@ -98,7 +98,7 @@ class Answer:
         """Yield the bytes.
 
         Raises:
-            ClickHouseUnavailable: the connection broke.
+            ClickHouseUnavailable: the connection broke, or is there and has nothing more to say.
         """
         try:
             async for piece in self._response.content.iter_any():
@@ -236,8 +236,10 @@ class Reader:
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
+            # Of a body alone: until it begins, the shorter limit of `_posted` says what is the matter.
+            silence_s = self._limits.timeout_s + 2 * _MARGIN_S
             self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT_S),
+                timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT_S, sock_read=silence_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )

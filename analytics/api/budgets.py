@@ -52,7 +52,8 @@ def _sees(scope: Scope, budget: Budget) -> bool:
 
 
 async def _standings(budgets: list[Budget], desk: AnalystDesk, scope: Scope, clock: Clock) -> list[Standing]:
-    since, until = begin_of_day(clock()), end_of_day(clock())
+    now = clock()  # once: between two readings the day may change
+    since, until = begin_of_day(now), end_of_day(now)
     given = {"since": since.isoformat(), "until": until.isoformat(), "limit": str(_MOST_TENANTS)}
     prepared = desk.prepare(_QUERY, given, scope, JSON)
     async with desk.ask(prepared) as answer:

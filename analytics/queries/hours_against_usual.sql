@@ -17,7 +17,7 @@
 WITH hours AS
 (
     SELECT
-        toStartOfHour(r.accepted_at) AS hour,
+        toDateTime64(toStartOfHour(r.accepted_at), 0, 'UTC') AS hour,
         count() AS requests,
         sum(r.cost_usd) AS cost_usd,
         quantileExact(0.95)(r.latency_ms) AS p95_latency_ms,

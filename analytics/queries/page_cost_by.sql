@@ -1,9 +1,9 @@
 -- title: Spend by model, tenant, prompt or day
 -- group: page
--- description: What the requests cost by one of these, the highest first; days in their order. What no model
---     answered has an empty model and provider.
+-- description: What the requests cost by one of these, the highest first; days in their order.
 -- part: whole_hours
 -- part: request_figures
+-- part: spend_key
 -- parameter: by String model|tenant|provider|prompt|experiment|day = model | what a row is about
 -- parameter: limit UInt32 1..100000 = 50 | rows at most
 -- column: key [name] | the model, tenant, provider, prompt template, experiment or day (UTC)
@@ -16,20 +16,8 @@
 -- column: cost_usd [USD] | what the requests cost
 -- column: mean_cost_usd [USD] | per request, rounded down to nano-dollars
 SELECT
-    multiIf(
-        {by:String} = 'tenant', toString(f.tenant),
-        {by:String} = 'provider', toString(f.provider),
-        {by:String} = 'prompt', toString(f.prompt_template),
-        {by:String} = 'experiment', toString(f.experiment),
-        {by:String} = 'day', toString(toDate(f.time)),
-        toString(f.model)
-    ) AS key,
-    multiIf(
-        {by:String} = 'model', toString(f.provider),
-        {by:String} = 'prompt', toString(f.prompt_version),
-        {by:String} = 'experiment', toString(f.arm),
-        ''
-    ) AS detail,
+    spend_key AS key,
+    spend_detail AS detail,
     sum(f.requests) AS requests,
     sumIf(f.requests, f.status IN ('answered', 'cached')) AS successful,
     sum(f.cache_hits) AS cache_hits,

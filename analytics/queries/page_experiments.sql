@@ -5,6 +5,7 @@
 -- part: whole_hours
 -- part: request_figures
 -- part: latency_figures
+-- part: side_by_side
 -- column: experiment [name] | the experiment
 -- column: arm [name] | the arm
 -- column: requests [requests] | in the arm
@@ -20,40 +21,9 @@
 WITH
 'experiment' AS latency_by
 SELECT
-    g.experiment AS experiment,
-    g.arm AS arm,
-    g.requests AS requests,
-    g.successful AS successful,
-    g.errors AS errors,
-    g.errors / g.requests AS error_share,
-    g.blocked AS blocked,
-    g.cache_hits / g.requests AS hit_share,
-    g.cost_usd AS cost_usd,
-    g.cost_usd / g.requests AS mean_cost_usd,
-    if(empty(l.latency_ms), NULL, l.latency_ms[1]) AS p50_latency_ms,
-    if(empty(l.latency_ms), NULL, l.latency_ms[2]) AS p95_latency_ms
-FROM
-(
-    SELECT
-        toString(f.experiment) AS experiment,
-        toString(f.arm) AS arm,
-        sum(f.requests) AS requests,
-        sumIf(f.requests, f.status IN ('answered', 'cached')) AS successful,
-        sumIf(f.requests, f.status IN ('failed', 'degraded')) AS errors,
-        sumIf(f.requests, f.status = 'blocked') AS blocked,
-        sum(f.cache_hits) AS cache_hits,
-        sum(f.cost_usd) AS cost_usd
-    FROM request_figures AS f
-    WHERE f.experiment != ''
-    GROUP BY experiment, arm
-) AS g
-LEFT JOIN
-(
-    SELECT
-        f.key AS key,
-        f.detail AS detail,
-        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(f.latency_ms_sketch) AS latency_ms
-    FROM latency_figures AS f
-    GROUP BY key, detail
-) AS l ON l.key = g.experiment AND l.detail = g.arm
+    s.key AS experiment,
+    s.detail AS arm,
+    s.* EXCEPT (key, detail)
+FROM side_by_side AS s
+WHERE s.key != ''
 ORDER BY experiment, arm

@@ -4,6 +4,7 @@
 -- part: whole_hours
 -- part: request_figures
 -- part: latency_figures
+-- part: side_by_side
 -- column: prompt_template [name] | the template; empty where the request brought its own messages
 -- column: prompt_version [name] | its version
 -- column: requests [requests] | that used it
@@ -19,39 +20,8 @@
 WITH
 'prompt' AS latency_by
 SELECT
-    g.prompt_template AS prompt_template,
-    g.prompt_version AS prompt_version,
-    g.requests AS requests,
-    g.successful AS successful,
-    g.errors AS errors,
-    g.errors / g.requests AS error_share,
-    g.blocked AS blocked,
-    g.cache_hits / g.requests AS hit_share,
-    g.cost_usd AS cost_usd,
-    g.cost_usd / g.requests AS mean_cost_usd,
-    if(empty(l.latency_ms), NULL, l.latency_ms[1]) AS p50_latency_ms,
-    if(empty(l.latency_ms), NULL, l.latency_ms[2]) AS p95_latency_ms
-FROM
-(
-    SELECT
-        toString(f.prompt_template) AS prompt_template,
-        toString(f.prompt_version) AS prompt_version,
-        sum(f.requests) AS requests,
-        sumIf(f.requests, f.status IN ('answered', 'cached')) AS successful,
-        sumIf(f.requests, f.status IN ('failed', 'degraded')) AS errors,
-        sumIf(f.requests, f.status = 'blocked') AS blocked,
-        sum(f.cache_hits) AS cache_hits,
-        sum(f.cost_usd) AS cost_usd
-    FROM request_figures AS f
-    GROUP BY prompt_template, prompt_version
-) AS g
-LEFT JOIN
-(
-    SELECT
-        f.key AS key,
-        f.detail AS detail,
-        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(f.latency_ms_sketch) AS latency_ms
-    FROM latency_figures AS f
-    GROUP BY key, detail
-) AS l ON l.key = g.prompt_template AND l.detail = g.prompt_version
+    s.key AS prompt_template,
+    s.detail AS prompt_version,
+    s.* EXCEPT (key, detail)
+FROM side_by_side AS s
 ORDER BY requests DESC, prompt_template, prompt_version

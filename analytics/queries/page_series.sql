@@ -1,11 +1,10 @@
 -- title: The window over time
 -- group: page
--- description: Volume, outcomes, spend and latency by interval. Intervals begin at multiples of their length since
---     1970 (UTC); the first and the last hold what of them is in the window, and one without requests has no row.
+-- description: Volume, outcomes, spend and latency by interval.
 -- part: whole_hours
 -- part: request_figures
 -- part: latency_figures
--- parameter: bucket_s UInt32 60..604800 = 3600 | an interval, in seconds; in windows of over six hours: of whole hours
+-- part: steps
 -- column: time [time] | the beginning of the interval
 -- column: requests [requests] | accepted in it
 -- column: answered [requests] | by a model
@@ -21,8 +20,7 @@
 -- column: p95_latency_ms [ms] | 95 of 100 took less
 -- column: p99_latency_ms [ms] | 99 of 100 took less
 WITH
-'' AS latency_by,
-if(hourly, intDiv({bucket_s:UInt32} + 3599, 3600) * 3600, {bucket_s:UInt32}) AS step_s
+'' AS latency_by
 SELECT
     g.time AS time,
     g.requests AS requests,
@@ -35,9 +33,13 @@ SELECT
     g.fallbacks AS fallbacks,
     g.cache_hits AS cache_hits,
     g.cost_usd AS cost_usd,
-    if(empty(l.latency_ms), NULL, l.latency_ms[1]) AS p50_latency_ms,
-    if(empty(l.latency_ms), NULL, l.latency_ms[2]) AS p95_latency_ms,
-    if(empty(l.latency_ms), NULL, l.latency_ms[3]) AS p99_latency_ms
+    (
+        arrayMap(
+            one -> if(isNaN(one), NULL, one), finalizeAggregation(g.own_sketch + l.latency_ms_sketch)
+        ) AS latency_ms
+    )[1] AS p50_latency_ms,
+    latency_ms[2] AS p95_latency_ms,
+    latency_ms[3] AS p99_latency_ms
 FROM
 (
     SELECT
@@ -51,7 +53,10 @@ FROM
         sumIf(f.requests, f.status = 'cancelled') AS cancelled,
         sum(f.fallbacks) AS fallbacks,
         sum(f.cache_hits) AS cache_hits,
-        sum(f.cost_usd) AS cost_usd
+        sum(f.cost_usd) AS cost_usd,
+        quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(
+            assumeNotNull(f.latency_ms), f.latency_ms IS NOT NULL
+        ) AS own_sketch
     FROM request_figures AS f
     GROUP BY time
 ) AS g
@@ -59,7 +64,7 @@ LEFT JOIN
 (
     SELECT
         toDateTime64(intDiv(toUnixTimestamp(f.time), step_s) * step_s, 0, 'UTC') AS time,
-        quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(f.latency_ms_sketch) AS latency_ms
+        quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(f.latency_ms_sketch) AS latency_ms_sketch
     FROM latency_figures AS f
     GROUP BY time
 ) AS l ON l.time = g.time

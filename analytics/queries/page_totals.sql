@@ -51,9 +51,17 @@ SELECT
     sum(g.cached_tokens) AS cached_tokens,
     sum(g.cost_usd) AS cost_usd,
     if(requests = 0, NULL, cost_usd / greatest(requests, 1)) AS mean_cost_usd,
-    if(requests = 0, NULL, any(l.latency_ms)[1]) AS p50_latency_ms,
-    if(requests = 0, NULL, any(l.latency_ms)[2]) AS p95_latency_ms,
-    if(requests = 0, NULL, any(l.latency_ms)[3]) AS p99_latency_ms
+    if(
+        requests = 0,
+        NULL,
+        (
+            finalizeAggregation(
+                quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(g.own_sketch) + any(l.latency_ms_sketch)
+            ) AS latency_ms
+        )[1]
+    ) AS p50_latency_ms,
+    if(requests = 0, NULL, latency_ms[2]) AS p95_latency_ms,
+    if(requests = 0, NULL, latency_ms[3]) AS p99_latency_ms
 FROM
 (
     SELECT
@@ -71,12 +79,15 @@ FROM
         sum(f.input_tokens) AS input_tokens,
         sum(f.output_tokens) AS output_tokens,
         sum(f.cached_tokens) AS cached_tokens,
-        sum(f.cost_usd) AS cost_usd
+        sum(f.cost_usd) AS cost_usd,
+        quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(
+            assumeNotNull(f.latency_ms), f.latency_ms IS NOT NULL
+        ) AS own_sketch
     FROM request_figures AS f
     GROUP BY f.tenant, f.prompt_template, f.prompt_version
 ) AS g
 CROSS JOIN
 (
-    SELECT quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(f.latency_ms_sketch) AS latency_ms
+    SELECT quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(f.latency_ms_sketch) AS latency_ms_sketch
     FROM latency_figures AS f
 ) AS l

@@ -17,7 +17,7 @@
 -- column: p50_latency_ms [ms] | half of the requests took less
 -- column: p95_latency_ms [ms] | 95 of 100 took less
 SELECT
-    toStartOfHour(r.accepted_at) AS hour,
+    toDateTime64(toStartOfHour(r.accepted_at), 0, 'UTC') AS hour,
     count() AS requests,
     countIf(r.status = 'answered') AS answered,
     countIf(r.status = 'cached') AS cached,

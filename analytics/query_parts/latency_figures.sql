@@ -1,5 +1,5 @@
--- description: Percentiles come from the rollup latency_1h; filtered by more than it has by one key at a time, from
---     requests_1h, which takes longer.
+-- description: Percentiles of whole hours come from the rollup latency_1h; filtered by more than it has by one key at a
+--     time, from requests_1h, which takes longer.
 [
     if({model:String} = '', '', 'model'),
     if({prompt_template:String} = '' AND {prompt_version:String} = '', '', 'prompt'),
@@ -51,28 +51,4 @@ latency_figures AS
         AND ({prompt_template:String} = '' OR h.prompt_template = {prompt_template:String})
         AND ({prompt_version:String} = '' OR h.prompt_version = {prompt_version:String})
         AND ({experiment:String} = '' OR h.experiment = {experiment:String})
-    UNION ALL
-    SELECT
-        toStartOfMinute(toDateTime(r.accepted_at, 'UTC')) AS time,
-        multiIf(
-            latency_by = 'model', toString(r.model),
-            latency_by = 'prompt', toString(r.prompt_template),
-            latency_by = 'experiment', toString(r.experiment),
-            latency_by = 'cache_kind', toString(r.cache_kind),
-            ''
-        ) AS key,
-        multiIf(
-            latency_by = 'prompt', toString(r.prompt_version), latency_by = 'experiment', toString(r.arm), ''
-        ) AS detail,
-        quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.latency_ms) AS latency_ms_sketch
-    FROM requests AS r
-    WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND (r.accepted_at < first_hour OR r.accepted_at >= end_hour)
-        AND ({tenant:String} = '' OR r.tenant = {tenant:String})
-        AND ({model:String} = '' OR r.model = {model:String})
-        AND ({prompt_template:String} = '' OR r.prompt_template = {prompt_template:String})
-        AND ({prompt_version:String} = '' OR r.prompt_version = {prompt_version:String})
-        AND ({experiment:String} = '' OR r.experiment = {experiment:String})
-    GROUP BY time, key, detail
 )

@@ -29,7 +29,8 @@ request_figures AS
         h.input_tokens AS input_tokens,
         h.output_tokens AS output_tokens,
         h.cached_tokens AS cached_tokens,
-        h.cost_usd AS cost_usd
+        h.cost_usd AS cost_usd,
+        CAST(NULL AS Nullable(Float64)) AS latency_ms  -- latency_figures has these hours' latencies
     FROM requests_1h AS h
     WHERE h.day >= toDate(first_hour)
         AND h.day <= toDate(end_hour)
@@ -63,7 +64,8 @@ request_figures AS
         toUInt64(r.input_tokens) AS input_tokens,
         toUInt64(r.output_tokens) AS output_tokens,
         toUInt64(r.cached_tokens) AS cached_tokens,
-        toDecimal128(r.cost_usd, 9) AS cost_usd
+        toDecimal128(r.cost_usd, 9) AS cost_usd,
+        toNullable(r.latency_ms) AS latency_ms
     FROM requests AS r
     WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
         AND r.accepted_at < {until:DateTime64(6, 'UTC')}

@@ -32,21 +32,17 @@ export function apart({ title, rows, window, key, column, unit, kind = "bars", c
     .sort((one, other) => sums.get(other) - sums.get(one));
   if (!names.length) return { empty: NOTHING };
   const times = grid(window);
-  const fill = kind === "bars" ? 0 : null;
+  // Several rows may have one name: what is counted adds up.
+  const values = (own) => (kind === "bars" ? summed(times, own, column) : onGrid(times, own, column, null));
   const own = names.slice(0, MOST_SERIES);
   const series = own.map((name, index) => ({
     name,
     color: colors[name] ?? nth(index),
-    values: onGrid(
-      times,
-      rows.filter((row) => key(row) === name),
-      column,
-      fill,
-    ),
+    values: values(rows.filter((row) => key(row) === name)),
   }));
   if (names.length > MOST_SERIES && kind === "bars") {
     const rest = rows.filter((row) => !own.includes(key(row)));
-    series.push({ name: `${names.length - MOST_SERIES} others`, color: "quiet", values: summed(times, rest, column) });
+    series.push({ name: `${names.length - MOST_SERIES} others`, color: "quiet", values: values(rest) });
   }
   return timeContent({ title, times, series, unit, kind, bucketS: window.bucketS });
 }

@@ -35,8 +35,9 @@ export class Filters {
     byId("clear").addEventListener("click", () => change({ ...Object.fromEntries(FILTERS.map((name) => [name, ""])) }));
   }
 
-  /** Another key sees other tenants. */
+  /** Another key sees other tenants: what was asked for with the one before must not come any more either. */
   forget() {
+    this.#loading.abort(new Fault(0, "newer"));
     this.#known = {};
     this.#asked = null;
   }

@@ -1,25 +1,9 @@
 // What the cache saves, and what the guardrails stop.
 
-import { ALL } from "./view-overview.js";
-import { overTime, ranked } from "./content.js";
-import { MEANING } from "./palette.js";
+import { ALL, counted, outcome } from "./view-overview.js";
+import { ranked } from "./content.js";
 
-const series = { query: "page_series", filters: ALL, bucket: true };
-
-const hits = {
-  id: "hits",
-  title: "Cache hits",
-  asks: () => ({ rows: series }),
-  show: ({ rows }, { window }) =>
-    overTime({
-      title: "Cache hits",
-      rows,
-      window,
-      unit: "count",
-      kind: "bars",
-      series: [{ column: "cache_hits", name: "hits", color: "cached" }],
-    }),
-};
+const hits = counted("hits", "Cache hits", [{ column: "cache_hits", name: "hits", color: "cached" }]);
 
 const kinds = {
   id: "cache",
@@ -45,20 +29,7 @@ const kinds = {
     }),
 };
 
-const blocked = {
-  id: "blocked",
-  title: "Blocked by guardrails",
-  asks: () => ({ rows: series }),
-  show: ({ rows }, { window }) =>
-    overTime({
-      title: "Blocked by guardrails",
-      rows,
-      window,
-      unit: "count",
-      kind: "bars",
-      series: [{ column: "blocked", name: "blocked", color: MEANING.blocked }],
-    }),
-};
+const blocked = counted("blocked", "Blocked by guardrails", [outcome("blocked")]);
 
 const verdicts = {
   id: "guardrails",

@@ -1,42 +1,18 @@
 // What goes wrong: requests without an answer, providers' errors, fallbacks, alerts.
 
-import { ALL } from "./view-overview.js";
-import { listed, overTime, ranked } from "./content.js";
+import { ALL, counted, outcome } from "./view-overview.js";
+import { listed, ranked } from "./content.js";
 import { instant, seconds } from "./format.js";
-import { MEANING } from "./palette.js";
 import { statusMark } from "./requests.js";
 
-const series = { query: "page_series", filters: ALL, bucket: true };
-
-const over = {
-  id: "errors-series",
-  title: "Requests without a proper answer",
-  asks: () => ({ rows: series }),
-  show: ({ rows }, { window }) =>
-    overTime({
-      title: "Requests without a proper answer",
-      rows,
-      window,
-      unit: "count",
-      kind: "bars",
-      series: ["failed", "degraded", "cancelled"].map((name) => ({ column: name, name, color: MEANING[name] })),
-    }),
-};
-
-const fallbacksOver = {
-  id: "fallbacks-series",
-  title: "Fallbacks to another model",
-  asks: () => ({ rows: series }),
-  show: ({ rows }, { window }) =>
-    overTime({
-      title: "Fallbacks to another model",
-      rows,
-      window,
-      unit: "count",
-      kind: "bars",
-      series: [{ column: "fallbacks", name: "fallbacks", color: "warn" }],
-    }),
-};
+const over = counted(
+  "errors-series",
+  "Requests without a proper answer",
+  ["failed", "degraded", "cancelled"].map(outcome),
+);
+const fallbacksOver = counted("fallbacks-series", "Fallbacks to another model", [
+  { column: "fallbacks", name: "fallbacks", color: "warn" },
+]);
 
 const errors = {
   id: "errors",

@@ -11,6 +11,16 @@ export const ALL = ["model", "prompt_template", "prompt_version", "experiment"];
 export const OUTCOMES = ["answered", "cached", "degraded", "failed", "blocked", "cancelled"];
 const series = { query: "page_series", filters: ALL, bucket: true };
 
+/** A panel of numbers of requests over time, upon one another. `counts`: {column, name, color}. */
+export const counted = (id, title, counts) => ({
+  id,
+  title,
+  asks: () => ({ rows: series }),
+  show: ({ rows }, { window }) => overTime({ title, rows, window, unit: "count", kind: "bars", series: counts }),
+});
+/** A column that is called, and drawn, as what it counts. */
+export const outcome = (name) => ({ column: name, name, color: MEANING[name] });
+
 const totals = {
   id: "totals",
   title: "In this time",
@@ -90,20 +100,7 @@ function headline(all) {
   ];
 }
 
-export const volume = {
-  id: "volume",
-  title: "Requests by outcome",
-  asks: () => ({ series }),
-  show: ({ series: rows }, { window }) =>
-    overTime({
-      title: "Requests by outcome",
-      rows,
-      window,
-      unit: "count",
-      kind: "bars",
-      series: OUTCOMES.map((name) => ({ column: name, name, color: MEANING[name] })),
-    }),
-};
+const volume = counted("volume", "Requests by outcome", OUTCOMES.map(outcome));
 
 export const latency = {
   id: "latency",

@@ -14,6 +14,12 @@ const HOW = [
   { name: "p50_latency_ms", title: "p50", kind: "ms" },
   { name: "p95_latency_ms", title: "p95", kind: "ms" },
 ];
+const VERSIONS = [
+  { name: "prompt_template", title: "Template" },
+  { name: "prompt_version", title: "Version" },
+  ...HOW,
+];
+const asks = () => ({ rows: { query: "page_prompts", filters: ALL } });
 const version = (row) => [row.prompt_template || "own messages", row.prompt_version].filter(Boolean).join(" · ");
 
 const prompts = {
@@ -21,19 +27,19 @@ const prompts = {
   title: "Prompt versions",
   size: "full",
   note: "Requests that brought their own messages have no template.",
-  asks: () => ({ rows: { query: "page_prompts", filters: ALL } }),
+  asks,
   show: ({ rows }) =>
     listed({
       title: "Prompt versions",
       rows,
-      columns: [{ name: "prompt_template", title: "Template" }, { name: "prompt_version", title: "Version" }, ...HOW],
+      columns: VERSIONS,
     }),
 };
 
 const dear = {
   id: "prompt-cost",
   title: "Cost of a request, by version",
-  asks: () => ({ rows: { query: "page_prompts", filters: ALL } }),
+  asks,
   show: ({ rows }) =>
     ranked({
       title: "Cost of a request, by prompt version",
@@ -41,14 +47,14 @@ const dear = {
       name: version,
       parts: [{ column: "mean_cost_usd", name: "Per request", color: "series-1" }],
       unit: "usd",
-      columns: [{ name: "prompt_template", title: "Template" }, { name: "prompt_version", title: "Version" }, ...HOW],
+      columns: VERSIONS,
     }),
 };
 
 const slow = {
   id: "prompt-latency",
   title: "Latency p95, by version",
-  asks: () => ({ rows: { query: "page_prompts", filters: ALL } }),
+  asks,
   show: ({ rows }) =>
     ranked({
       title: "Latency p95, by prompt version",
@@ -56,7 +62,7 @@ const slow = {
       name: version,
       parts: [{ column: "p95_latency_ms", name: "p95", color: "series-3" }],
       unit: "ms",
-      columns: [{ name: "prompt_template", title: "Template" }, { name: "prompt_version", title: "Version" }, ...HOW],
+      columns: VERSIONS,
     }),
 };
 

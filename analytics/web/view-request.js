@@ -8,10 +8,16 @@ import { timeStory } from "./timestory.js";
 
 const NANO = 1e9;
 
+/** Requests are kept for 13 months, and until the month of the last of them is over. */
+const KEPT = "450d";
+/** Stages and calls. */
+const KEPT_DETAILS_DAYS = 90;
+const DAY_MS = 86_400_000;
+
 const one = (query) => (state) => ({ query, anyTime: true, more: { request_id: state.request } });
 const about = {
   asks: (state) => ({
-    facts: one("request")(state),
+    facts: { query: "request", anyTime: true, more: { request_id: state.request, since: KEPT } },
     stages: one("request_stages")(state),
     calls: one("request_calls")(state),
   }),
@@ -130,7 +136,7 @@ const waterfall = {
   show({ facts: [all], stages, calls: made }) {
     if (!all) return { empty: UNKNOWN };
     const own = mine(all, stages);
-    if (!own.length) return { empty: "No stage of this request is stored: stages are kept for 90 days." };
+    if (!own.length) return { empty: `No stage of this request is stored: stages are kept for ${KEPT_DETAILS_DAYS} days.` };
     return timeStory(own, mine(all, made), all.latency_ms);
   },
 };
@@ -143,7 +149,7 @@ const calls = {
   show({ facts: [all], calls: made }) {
     if (!all) return { empty: UNKNOWN };
     const own = mine(all, made);
-    if (!own.length) return { empty: "No model was asked for it." };
+    if (!own.length) return { empty: detailsGone(all) ? CALLS_GONE : "No model was asked for it." };
     return {
       nodes: [el("p", { class: "sum" }, booked(own, all.cost_usd))],
       table: { caption: "Calls of providers", columns: CALLS, rows: own.map(called) },
@@ -151,6 +157,8 @@ const calls = {
   },
 };
 
+const CALLS_GONE = `No call of this request is stored: calls are kept for ${KEPT_DETAILS_DAYS} days.`;
+const detailsGone = ({ accepted_at: at }) => Date.now() - Date.parse(at) > KEPT_DETAILS_DAYS * DAY_MS;
 const CALLS = [
   { name: "attempt", title: "Attempt", kind: "count" },
   { name: "provider", title: "Provider" },

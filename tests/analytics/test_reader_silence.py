@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -19,8 +19,10 @@ _READS_ONLY = b'{"readonly":"2"}\n'
 @asynccontextmanager
 async def silent_after(said: bytes) -> AsyncIterator[Reader]:
     """A reader of a server that says so much of an answer, and then keeps the connection."""
+    serving: set[asyncio.Task[None] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
         await reader.readuntil(b"\r\n\r\n")
         if b"readonly" in await reader.read(1 << 12):  # the question before the first one
             head = f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len(_READS_ONLY)}\r\n\r\n"
@@ -29,12 +31,15 @@ async def silent_after(said: bytes) -> AsyncIterator[Reader]:
             writer.write(said)
             await reader.read()  # until the other side has enough
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         connected = reader_of(f"http://reader:secret@127.0.0.1:{port}", "headrace", timeout_s=2)
         yield connected
         await connected.close()
+        await asyncio.gather(*filter(None, serving))
 
 
 @pytest.fixture(autouse=True)

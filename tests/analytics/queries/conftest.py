@@ -13,7 +13,7 @@ from analytics.batches import Batch, OffsetRange
 from analytics.catalogue import Catalogue
 from analytics.clickhouse import ClickHouse
 from analytics.rollup_refresh import RollupRefresher
-from analytics.schema import SchemaRunner, create_database, load_migrations
+from analytics.schema import create_database
 from analytics.status import SinkStatus
 from analytics.writer import BatchWriter
 from streams.publisher import Publisher
@@ -31,6 +31,7 @@ from tests.analytics.queries.known import (
     Score,
 )
 from tests.analytics.queries.known_alerts import ALERTS
+from tests.databases import apply_schema
 
 Ask = Callable[..., Awaitable[list[dict[str, Any]]]]
 
@@ -80,7 +81,7 @@ async def _fill(url: str, name: str) -> None:
     await create_database(server, name)
     await server.close()
     clickhouse = ClickHouse(url, database=name, timeout_s=60)
-    await SchemaRunner(clickhouse, load_migrations()).apply()
+    await apply_schema(clickhouse)
     # Else merges would remove the repeats, and the views would have nothing to leave out.
     for table in ("requests_raw", "stages_raw", "llm_calls_raw"):
         await clickhouse.execute(f"SYSTEM STOP MERGES {table}")

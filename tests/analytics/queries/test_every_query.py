@@ -100,7 +100,7 @@ def _fits(unit: str, kind: str) -> bool:
         "id": ("String",),
         "text": ("String", "Array"),
         "day": ("Date",),
-        "time": ("DateTime",),
+        "time": ("DateTime64",),  # Arrow has no DateTime: it becomes a bare number
         "flag": ("Bool",),
         "ms": ("Float",),
         "s": ("Float",),

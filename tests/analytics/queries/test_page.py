@@ -67,10 +67,10 @@ def interval(at: datetime, seconds: int) -> datetime:
     return datetime.fromtimestamp(int(at.timestamp()) // seconds * seconds, UTC)
 
 
-@pytest.mark.parametrize("bucket_s", [3600, 7_000, 86_400])
+@pytest.mark.parametrize("bucket_s", [90, 3600, 7_000, 86_400])
 @few_cases
 async def test_series(ask: Ask, case: Case, bucket_s: int) -> None:
-    """By intervals; those of a long window are whole hours."""
+    """By intervals; those of a long window are whole hours, those of a short one not even whole minutes."""
     hourly = (case.until - case.since).total_seconds() > 6 * 3600
     step_s = -(-bucket_s // 3600) * 3600 if hourly else bucket_s
     expected = [
@@ -185,13 +185,22 @@ async def test_stages(ask: Ask, case: Case) -> None:
 @each_case
 async def test_stages_over_time(ask: Ask, case: Case) -> None:
     """The same by intervals."""
+    await _check_stages_over_time(ask, case, bucket_s=21_600, step_s=21_600)
+
+
+async def test_stages_over_time_are_of_whole_minutes(ask: Ask) -> None:
+    """An interval of half a minute more is rounded up, and holds its own executions alone."""
+    await _check_stages_over_time(ask, SHORT, bucket_s=90, step_s=120)
+
+
+async def _check_stages_over_time(ask: Ask, case: Case, *, bucket_s: int, step_s: int) -> None:
     model = case.filters.get("model", "")
     logs = [log for log in LOGS if case.within(log) and model in ("", log.model)]
     expected = {
         key: _times(items)
-        for key, items in _timings(logs, lambda at, stage: (interval(at, 21_600), stage)).items()
+        for key, items in _timings(logs, lambda at, stage: (interval(at, step_s), stage)).items()
     }
-    rows = await ask("page_stage_series", **case.window, model=model, bucket_s=21_600)
+    rows = await ask("page_stage_series", **case.window, model=model, bucket_s=bucket_s)
     assert [(row["time"], row["stage"]) for row in rows] == sorted(expected)
     assert {(row.pop("time"), row.pop("stage")): row for row in rows} == expected
 
