@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from aiokafka import TopicPartition
 
-from analytics.live.connection import KafkaQuestions
+from analytics.kafka_questions import KafkaQuestions
 from streams.errors import KafkaUnavailable
 
 #: Ages are found by doubling from the first one asked for; the topic keeps nothing older than this.

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
-from analytics.live.connection import KafkaQuestions
+from analytics.kafka_questions import KafkaQuestions
 from streams.codec import decode, header
 from streams.errors import UndecodableRecord
 from streams.events import DeadLetterAction

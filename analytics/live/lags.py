@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from aiokafka import TopicPartition
 
-from analytics.live.connection import KafkaQuestions
+from analytics.kafka_questions import KafkaQuestions
 from streams.topics import (
     COMPLETIONS,
     EMBEDDINGS,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from analytics.alerts.status import WatchStatus
-from analytics.live.connection import KafkaQuestions
+from analytics.kafka_questions import KafkaQuestions
 from analytics.live.dead_letters import DeadLetterWatch, Waiting
 from analytics.live.lags import IN_FLIGHT, RETRYING, SINK, GroupLag, read_lags
 from analytics.shared import Reading, Shared

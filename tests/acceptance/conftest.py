@@ -14,7 +14,9 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 
+from agents.stores.journal import journal_key
 from headrace.up.home import Endpoints, Home, ProcessStatus
 from tests import parts
 from tests.analytics.reader_url import reader_url
@@ -137,6 +139,22 @@ def started(data_dir: Path, *options: str, environ: dict[str, str] | None = None
             yield running
     finally:
         headrace("down", data_dir=data_dir)
+
+
+def running(system: System) -> set[str]:
+    """The requests for which a call is noted in the journal, and no result: other tests leave some too."""
+    prefix = journal_key("")
+    with redis.Redis.from_url(system.endpoints.redis, decode_responses=True) as client:
+        keys = list(client.scan_iter(prefix + "*", count=500))
+        pipe = client.pipeline(transaction=False)
+        for key in keys:
+            pipe.hkeys(key)
+        entries = pipe.execute()
+    return {
+        key.removeprefix(prefix)
+        for key, fields in zip(keys, entries, strict=True)
+        if "begun:1" in fields and "result" not in fields
+    }
 
 
 def wait_for(condition: Callable[[], Any], timeout_s: float) -> Any:

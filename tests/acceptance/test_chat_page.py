@@ -76,7 +76,7 @@ def test_a_conversation_goes_on(chat: Chat) -> None:
 
 def test_what_is_stopped_says_so(chat: Chat) -> None:
     """What has come stays, marked as not the whole answer, with what it has cost."""
-    chat.system.behave(latency={"first_token_ms": 100, "tokens_per_second": 5})
+    chat.system.behave(**SLOWLY | {"latency": {"first_token_ms": 100, "tokens_per_second": 5}})
     chat.ask(unique("Tell me about turbines"))
     chat.page.locator(WRITING).wait_for()
     chat.page.get_by_role("button", name="Stop").click()

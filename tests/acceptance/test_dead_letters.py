@@ -237,10 +237,10 @@ async def replay_and_die(system: System, place: Place) -> None:
 def impatient(tmp_path: Path) -> Iterator[System]:
     """A system of its own that gives records up after seconds."""
     environ = {
-        "HEADRACE_RETRY_IN_PLACE_S": "0.5",
+        "HEADRACE_RETRY_IN_PLACE_S": "2",
         "HEADRACE_RETRY_ATTEMPTS": "1",
         "HEADRACE_RETRY_MAX_DELAY_S": "0.5",
-        "HEADRACE_REDIS_TIMEOUT_S": "0.5",
+        "HEADRACE_REDIS_TIMEOUT_S": "1.5",
     }
     with started(tmp_path / "home", "--no-demo", environ=environ) as made:
         yield made

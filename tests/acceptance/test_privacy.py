@@ -95,7 +95,9 @@ def test_one_of_two_users_is_forgotten(healthy: System) -> None:
     since = datetime.now(UTC).isoformat()
     ann, bob = f"ann-{uuid.uuid4().hex}", f"bob-{uuid.uuid4().hex}"
     hers, his = ask(healthy, ann, 3), ask(healthy, bob, 2)
-    wait_for(lambda: named_in_clickhouse(healthy, ann).get("rollup_users_1d"), 60)
+    wait_for(
+        lambda: all(named_in_clickhouse(healthy, user).get("rollup_users_1d") for user in (ann, bob)), 60
+    )
     answers = {each: healthy.http.get(f"/v1/requests/{each}").json() for each in (*hers, *his)}
     assert all(answers[each]["content"] for each in hers)
     before = sums(healthy)

@@ -96,6 +96,7 @@ def healthy_request_id(completion_id: str) -> str:
 
 def test_a_native_stream_is_the_whole_answer(healthy: System) -> None:
     """The tokens of `/v1/chat` joined are the reply's content, and the stream ends with [DONE]."""
+    healthy.behave(latency={"tokens_per_second": 40})
     question = unique("Describe a mill pond.")
     body = {"query": question, "user_id": "s", "stream": True}
     with healthy.http.stream("POST", "/v1/chat", json=body) as response:

@@ -25,12 +25,12 @@ ANSWER = " ".join(
     f"{number}. Zürich – naïve 北京 👩‍🚀 e\u0301 “quoted” \\n is not a line break,\r\n this is;"
     for number in range(1, 9)
 )
-_PACE = 40
+_PACE = 25
 _AT_ONCE = 2_000
 #: So slow that a process can be stopped before the answer has ended.
-_SLOWER_PACE = 25
+_SLOWER_PACE = 15
 #: So slow that a process can be started again before the answer has ended.
-_SLOW_PACE = 16
+_SLOW_PACE = 10
 _TIMEOUT_S = 60.0
 
 

@@ -1,4 +1,4 @@
-"""A database of its own for each test, on the run's ClickHouse."""
+"""A database of its own for each test, on the run's ClickHouse; and the run's broker."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer
 from analytics.clickhouse import ClickHouse
 from analytics.schema import create_database
 from streams.topic_admin import create_topics
+from tests.analytics.broker import Broker
 from tests.databases import apply_schema
 
 
@@ -18,6 +19,16 @@ async def server(clickhouse_url: str) -> AsyncIterator[ClickHouse]:
     connection = ClickHouse(clickhouse_url, database=None, timeout_s=30)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def broker(kafka_bootstrap: str) -> AsyncIterator[Broker]:
+    """The run's broker, and a connection that asks it."""
+    broker = Broker(kafka_bootstrap)
+    # The first group ever makes the broker create the topic of all groups' offsets, which takes a moment.
+    await broker.commit("a-group", await broker.topic("first"), 0, 0)
+    yield broker
+    await broker.questions.close()
 
 
 @pytest.fixture

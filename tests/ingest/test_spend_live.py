@@ -3,14 +3,12 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from uuid import uuid4
 
 import pytest
 
 from analytics.catalogue import Catalogue
-from analytics.clickhouse import ClickHouse
-from analytics.schema import SchemaRunner, create_database, load_migrations
 from ingest.spend import ClickHouseSpend
+from tests.databases import fresh_database
 
 pytestmark = pytest.mark.integration
 
@@ -30,17 +28,10 @@ VALUES
 @pytest.fixture
 async def database(clickhouse_url: str) -> AsyncIterator[str]:
     """A database with the schema and five requests, every row of which came twice."""
-    name = f"ingest_{uuid4().hex[:12]}"
-    server = ClickHouse(clickhouse_url, database=None, timeout_s=30)
-    await create_database(server, name)
-    connection = ClickHouse(clickhouse_url, database=name, timeout_s=30)
-    await SchemaRunner(connection, load_migrations()).apply()
-    for _ in range(2):
-        await connection.execute(_INSERT)
-    yield name
-    await connection.close()
-    await server.execute(f"DROP DATABASE {name} SYNC")
-    await server.close()
+    async with fresh_database(clickhouse_url, "ingest") as (name, connection):
+        for _ in range(2):
+            await connection.execute(_INSERT)
+        yield name
 
 
 async def test_costs_and_cache_statistics(clickhouse_url: str, database: str) -> None:

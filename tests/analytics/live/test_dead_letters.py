@@ -10,7 +10,7 @@ import pytest
 from analytics.live.dead_letters import DeadLetterWatch, StageCount
 from streams.codec import encode
 from streams.events import DeadLetterAction
-from tests.analytics.live.broker import Broker
+from tests.analytics.broker import Broker
 
 pytestmark = pytest.mark.integration
 

@@ -9,11 +9,11 @@ from aiokafka import AIOKafkaConsumer
 from agents.pipeline import CONSUMERS
 from analytics.consumer import GROUP
 from analytics.feedback.consumer import GROUP as FEEDBACK_GROUP
-from analytics.live.connection import KafkaQuestions
+from analytics.kafka_questions import KafkaQuestions
 from analytics.live.lags import IN_FLIGHT, SINK, SOURCES, GroupLag, read_lags
 from streams.errors import KafkaUnavailable
 from streams.topics import ALL_TOPICS
-from tests.analytics.live.broker import Broker
+from tests.analytics.broker import Broker
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 

@@ -14,7 +14,6 @@ from redis.asyncio import Redis
 from agents.providers.port import CALL_ID_HEADER
 from agents.stores.journal import BegunCall, Claimed, Journal
 from analytics.clickhouse import ClickHouse
-from analytics.schema import SchemaRunner, create_database, load_migrations
 from headrace.audit import clickhouse_books
 from headrace.audit.books import ClickHouseBooks, Window
 from headrace.audit.clickhouse_books import ClickHouseReader
@@ -27,6 +26,7 @@ from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreUnavail
 from streams.events import ReplyAddress
 from streams.registry import RequestRegistry
 from streams.store import connect
+from tests.databases import fresh_database
 
 integration = pytest.mark.integration
 
@@ -147,15 +147,11 @@ async def test_a_broker_that_is_away_is_a_fault_of_its_own() -> None:
 @pytest.fixture
 async def clickhouse(clickhouse_url: str) -> AsyncIterator[tuple[ClickHouse, ClickHouseReader]]:
     """A fresh database with the schema, and a reader on it."""
-    database = f"audit_{uuid.uuid4().hex[:8]}"
-    server = ClickHouse(clickhouse_url, database=None, timeout_s=30)
-    await create_database(server, database)
-    await server.close()
-    connection = ClickHouse(clickhouse_url, database=database, timeout_s=30)
-    await SchemaRunner(connection, load_migrations()).apply()
-    async with clickhouse_books.client(30) as client:
+    async with (
+        fresh_database(clickhouse_url, "audit") as (database, connection),
+        clickhouse_books.client(30) as client,
+    ):
         yield connection, ClickHouseReader(client, clickhouse_url, database=database)
-    await connection.close()
 
 
 async def insert(

@@ -1,12 +1,9 @@
 """A ClickHouse with a few requests, for commands that read."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from uuid import uuid4
 
-from analytics.clickhouse import ClickHouse
-from analytics.schema import SchemaRunner, create_database, load_migrations
+from tests.databases import database_with
 
 _INSERT = """
 INSERT INTO requests_raw
@@ -21,24 +18,5 @@ VALUES
 @contextmanager
 def stored_requests(url: str) -> Iterator[str]:
     """Yield the name of a database with three requests, every row of which came twice."""
-    name = f"cli_{uuid4().hex[:8]}"
-    asyncio.run(_fill(url, name))
-    yield name
-    asyncio.run(_drop(url, name))
-
-
-async def _fill(url: str, name: str) -> None:
-    server = ClickHouse(url, database=None, timeout_s=30)
-    await create_database(server, name)
-    await server.close()
-    connection = ClickHouse(url, database=name, timeout_s=30)
-    await SchemaRunner(connection, load_migrations()).apply()
-    for _ in range(2):
-        await connection.execute(_INSERT)
-    await connection.close()
-
-
-async def _drop(url: str, name: str) -> None:
-    server = ClickHouse(url, database=None, timeout_s=30)
-    await server.execute(f"DROP DATABASE {name} SYNC")
-    await server.close()
+    with database_with(url, "cli", _INSERT, _INSERT) as name:
+        yield name

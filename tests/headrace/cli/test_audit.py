@@ -13,12 +13,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner, Result
 
-from analytics.clickhouse import ClickHouse
-from analytics.schema import SchemaRunner, create_database, load_migrations
 from headrace.cli.app import build_app
 from headrace.embedded.ports import free_port
 from streams.topic_admin import create_topics
 from tests import parts as real_parts
+from tests.databases import database_with
 
 integration = pytest.mark.integration
 
@@ -51,26 +50,16 @@ def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def parts(nowhere: Environ, own_kafka: str, redis_url: str, clickhouse_url: str) -> Environ:
+def parts(nowhere: Environ, own_kafka: str, redis_url: str, clickhouse_url: str) -> Iterator[Environ]:
     """An environment in which every part answers, with a database of its own."""
-    database = f"audit_{uuid.uuid4().hex[:8]}"
-
-    async def create() -> None:
-        server = ClickHouse(clickhouse_url, database=None, timeout_s=30)
-        await create_database(server, database)
-        await server.close()
-        connection = ClickHouse(clickhouse_url, database=database, timeout_s=30)
-        await SchemaRunner(connection, load_migrations()).apply()
-        await connection.close()
-
-    asyncio.run(create())
-    return nowhere | {
-        "HEADRACE_KAFKA_BOOTSTRAP": own_kafka,
-        "HEADRACE_REDIS_URL": redis_url,
-        "HEADRACE_CLICKHOUSE_URL": clickhouse_url,
-        "HEADRACE_CLICKHOUSE_DATABASE": database,
-        "HEADRACE_KAFKA_TIMEOUT_S": "15",
-    }
+    with database_with(clickhouse_url, "audit") as database:
+        yield nowhere | {
+            "HEADRACE_KAFKA_BOOTSTRAP": own_kafka,
+            "HEADRACE_REDIS_URL": redis_url,
+            "HEADRACE_CLICKHOUSE_URL": clickhouse_url,
+            "HEADRACE_CLICKHOUSE_DATABASE": database,
+            "HEADRACE_KAFKA_TIMEOUT_S": "15",
+        }
 
 
 def produce(environ: Environ, topic: str, *values: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import jsonschema
 import msgspec
@@ -16,13 +15,13 @@ import yaml
 from analytics.catalogue import Catalogue, Query
 from analytics.clickhouse import ClickHouse
 from analytics.rows import rows_of
-from analytics.schema import SchemaRunner, create_database, load_migrations
 from headrace.grafana.__main__ import files, main
 from headrace.grafana.dashboards import DASHBOARDS, Dashboard, dashboard_json
 from headrace.grafana.panels import DATA_SOURCE, Panel
 from headrace.grafana.statements import STANDARD, grafana_sql
 from streams.errors import ConfigurationError
 from tests.analytics.logs import NOON, make_log
+from tests.databases import fresh_database
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 FOLDER = DEPLOY / "grafana"
@@ -139,22 +138,15 @@ def test_a_panels_sql_is_the_catalogues(panel: Panel) -> None:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def database(clickhouse_url: str) -> AsyncIterator[str]:
     """A database with a few rows, for all panels."""
-    name = f"grafana_{uuid4().hex[:12]}"
-    server = ClickHouse(clickhouse_url, database=None, timeout_s=60)
-    await create_database(server, name)
-    clickhouse = ClickHouse(clickhouse_url, database=name, timeout_s=60)
-    await SchemaRunner(clickhouse, load_migrations()).apply()
-    for number in range(3):
-        log = make_log(
-            f"r-{number}", tenant=f"tenant{number % 2}", accepted_at=NOON - timedelta(hours=number)
-        )
-        for table, rows in rows_of(log, ingested_at=NOON).rows:
-            if rows:
-                await clickhouse.insert(table.name, table.columns, rows, token=f"{table.name}{number}")
-    yield name
-    await clickhouse.close()
-    await server.execute(f"DROP DATABASE {name} SYNC")
-    await server.close()
+    async with fresh_database(clickhouse_url, "grafana") as (name, clickhouse):
+        for number in range(3):
+            log = make_log(
+                f"r-{number}", tenant=f"tenant{number % 2}", accepted_at=NOON - timedelta(hours=number)
+            )
+            for table, rows in rows_of(log, ingested_at=NOON).rows:
+                if rows:
+                    await clickhouse.insert(table.name, table.columns, rows, token=f"{table.name}{number}")
+        yield name
 
 
 @pytest.mark.integration

@@ -7,8 +7,8 @@ import pytest
 from redis.asyncio import Redis
 
 from analytics.clickhouse import ClickHouse
-from analytics.schema import SchemaRunner, create_database, load_migrations
 from streams.store import connect
+from tests.databases import fresh_database
 
 
 @pytest.fixture
@@ -22,15 +22,8 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def clickhouse(clickhouse_url: str) -> AsyncIterator[ClickHouse]:
     """A connection to a fresh database with the whole schema."""
-    name = f"test_{uuid4().hex[:12]}"
-    server = ClickHouse(clickhouse_url, database=None, timeout_s=30)
-    await create_database(server, name)
-    connection = ClickHouse(clickhouse_url, database=name, timeout_s=30)
-    await SchemaRunner(connection, load_migrations()).apply()
-    yield connection
-    await connection.close()
-    await server.execute(f"DROP DATABASE {name} SYNC")
-    await server.close()
+    async with fresh_database(clickhouse_url, "privacy") as (_, connection):
+        yield connection
 
 
 @pytest.fixture

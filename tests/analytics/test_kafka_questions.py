@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import TopicPartition
 
-from tests.analytics.live.broker import Broker
+from tests.analytics.broker import Broker
 
 pytestmark = pytest.mark.integration
 

@@ -133,9 +133,14 @@ class KafkaQuestions:
         return self._consumer
 
     async def _start(self, client: Client) -> None:
+        starting = asyncio.ensure_future(client.start())
         try:
-            await self._ask(client.start())
-        except (KafkaUnavailable, asyncio.CancelledError):
+            await self._ask(asyncio.shield(starting))
+        except (KafkaUnavailable, asyncio.CancelledError) as fault:
+            if isinstance(fault, asyncio.CancelledError):
+                # Cancelled while it connects, aiokafka would leave the socket open.
+                await asyncio.wait((starting,), timeout=self._timeout_s)
+            starting.cancel()
             await self._end(client)  # half connected it is of no use to the next question
             raise
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from analytics.live.connection import KafkaQuestions
+from analytics.kafka_questions import KafkaQuestions
 from streams.topic_admin import create_topics
 from streams.topics import Topic
 
