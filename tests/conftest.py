@@ -4,9 +4,24 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+import structlog
+from hypothesis import HealthCheck, settings
 
 from streams.topic_admin import create_topics
 from tests import parts
+
+# How long an example takes says more about the machine's other work than about the code. On top of what
+# Hypothesis itself chooses where it finds a CI service.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+# structlog's own choice draws the variables of every frame: up to ten seconds for one logged exception.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.fixture(scope="session")

@@ -153,7 +153,9 @@ async def test_a_stream_and_a_repeat(parts: dict[str, str]) -> None:
 async def test_ready_and_health(parts: dict[str, str]) -> None:
     """Kafka, Redis and the reply loop are up; ClickHouse, which is away here, degrades only."""
     async with _replica(settings(**parts, clickhouse_url="http://127.0.0.1:9")) as http:
-        assert (await http.get("/ready")).status_code == 200
+        async with asyncio.timeout(20):
+            while (await http.get("/ready")).status_code != 200:
+                await asyncio.sleep(0.05)
         health = await http.get("/health")
     assert (health.status_code, health.json()["status"]) == (200, "degraded")
     assert health.json()["checks"]["clickhouse"]["status"] == "down"

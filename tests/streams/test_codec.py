@@ -82,7 +82,6 @@ def structs(event: type[Any]) -> st.SearchStrategy[Any]:
 @pytest.mark.parametrize("event", EVENTS, ids=lambda each: each.__name__)
 @settings(
     max_examples=12,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

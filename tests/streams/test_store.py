@@ -13,8 +13,8 @@ from streams.store import connect, store_faults
 
 pytestmark = pytest.mark.integration
 
-_TIMEOUT_S = 1.0  # long enough for fifty connections on a machine that is busy with other tests
-_PAUSE_MS = 3_000  # outlasts every command's time-out
+_TIMEOUT_S = 2.5  # long enough for fifty connections on a machine that is busy with other tests
+_PAUSE_MS = 7_000  # outlasts every command's time-out
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ async def test_a_cancelled_command_leaves_no_reply_behind(impatient: Redis, pati
     """A client that leaves in the middle of a command does no harm to the next."""
     name = f"test:{uuid4().hex}"
     await patient.set(name, "own")
-    await patient.client_pause(_PAUSE_MS)
+    await patient.client_pause(1_000)  # outlasts the cancellation
     task = asyncio.ensure_future(impatient.get(f"{name}:other"))
     await asyncio.sleep(0)
     task.cancel()
@@ -79,7 +79,7 @@ async def test_an_absent_redis_is_named_within_the_timeout() -> None:
             if listens:
                 mute.listen()  # the kernel takes connections, and nobody answers
             client = connect(f"redis://127.0.0.1:{mute.getsockname()[1]}/0", timeout_s=_TIMEOUT_S)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(10):
                 with pytest.raises(StoreUnavailable, match="Redis: a ping failed"), store_faults("a ping"):
                     await client.ping()
             await client.aclose()

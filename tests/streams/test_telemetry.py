@@ -14,11 +14,11 @@ from streams.telemetry import configure_logging
 def restored() -> Iterator[None]:
     """Leave logging as it was for the tests that follow."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, structured = root.handlers[:], root.level, structlog.get_config()
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**structured)
     structlog.contextvars.clear_contextvars()
 
 

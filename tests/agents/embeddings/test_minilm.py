@@ -63,7 +63,7 @@ async def test_threads_do_not_change_a_vector(embedder: MiniLmEmbedder, cache_di
 
 async def test_the_event_loop_runs_on(embedder: MiniLmEmbedder) -> None:
     """Other tasks get their turn while texts are embedded."""
-    embedding = asyncio.create_task(embedder.embed(ASSORTED))
+    embedding = asyncio.create_task(embedder.embed(ASSORTED * 3))
     turns = 0
     while not embedding.done():
         await asyncio.sleep(0)

@@ -77,7 +77,7 @@ def test_letters_are_joined() -> None:
     assert join_letters("a b c") == "a b c"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=st.text(max_size=400))
 def test_readings_are_bounded_and_distinct(text: str) -> None:
     """The original comes first; count and size are bounded; normalising again changes nothing."""

@@ -97,7 +97,7 @@ TEXTS = st.lists(
 ).flatmap(lambda parts: st.sampled_from(("", " ", ", ")).map(lambda gap: gap.join(parts)))
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 @given(text=TEXTS)
 def test_redacting_twice_changes_nothing(text: str) -> None:
     """The result of a redaction has nothing left to redact."""
@@ -106,7 +106,7 @@ def test_redacting_twice_changes_nothing(text: str) -> None:
     assert (again.text, again.spans) == (once.text, ())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=TEXTS)
 def test_spans_are_ordered_and_apart(text: str) -> None:
     """Spans never overlap, and the text between them is kept as it was."""

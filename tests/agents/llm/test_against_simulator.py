@@ -66,7 +66,7 @@ async def stage(address: str, operator: Operator, redis: Redis) -> AsyncIterator
         deltas=FakeSink(),
         guards=lambda _event: StreamingGuard(),
         policy=LlmPolicy(
-            fallback_models=(CLAUDE, "gpt-4o-mini"), breaker_threshold=1000, provider_timeout_s=1.5
+            fallback_models=(CLAUDE, "gpt-4o-mini"), breaker_threshold=1000, provider_timeout_s=5
         ),
         clock=ImpatientClock(),
         jitter=lambda: 0.0,

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import msgspec
 import pytest
 
-from agents.providers.port import Answer, Provider, TextDelta
+from agents.providers.port import Answer, Provider, TextDelta, Timeouts
 from streams.events import Message
 from streams.models import MODELS as CATALOGUE
 from tests.agents.providers.simulated import TEXT, Operator, call_to, read
@@ -166,13 +166,14 @@ async def test_many_answers_are_open_at_once(provider: Provider, operator: Opera
     """No pool of connections is smaller than what a worker has in flight: each answer begins at once."""
     await operator.behave(latency={"tokens_per_second": 1}, answers=[{"text": TEXT}])
     all_begun = asyncio.Barrier(130)
+    patient = Timeouts(connect_s=60, first_token_s=60, between_tokens_s=60, total_s=90)
 
     async def one() -> None:
-        async with aclosing(provider.stream(call_to(provider))) as stream:
+        async with aclosing(provider.stream(call_to(provider, timeouts=patient))) as stream:
             async for event in stream:
                 if isinstance(event, TextDelta):
                     await all_begun.wait()
                     return
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         await asyncio.gather(*(one() for _ in range(all_begun.parties)))

@@ -20,7 +20,7 @@ CALL = ProviderCall(
     model="m",
     messages=(),
     max_output_tokens=1,
-    timeouts=Timeouts(connect_s=1, first_token_s=1, between_tokens_s=1, total_s=1),
+    timeouts=Timeouts(connect_s=10, first_token_s=10, between_tokens_s=10, total_s=10),
     input_tokens=1,
 )
 

@@ -70,9 +70,10 @@ async def test_silence_ends_with_a_timeout(provider: Provider, operator: Operato
 async def test_silence_within_an_answer_ends_with_a_timeout(provider: Provider, operator: Operator) -> None:
     """The text that came is billed as it was counted."""
     await operator.fault("hang", after_chunks=3)
+    timeouts = Timeouts(connect_s=5, first_token_s=10, between_tokens_s=1.5, total_s=30)
     got = Streamed()
     with pytest.raises(ProviderTimeout) as raised:
-        await read(provider, call_to(provider, timeouts=QUICK), got)
+        await read(provider, call_to(provider, timeouts=timeouts), got)
     assert raised.value.error == "timeout_between_tokens"
     assert TEXT.startswith(got.text)
     assert raised.value.billed_usage is not None
@@ -129,7 +130,7 @@ async def test_a_whole_answer_that_is_garbled_is_billed_for_its_prompt(
 
 async def test_closing_the_stream_ends_the_call(provider: Provider, operator: Operator) -> None:
     """A reader that has seen enough stops the provider: far less is billed than would have been."""
-    await operator.behave(latency={"tokens_per_second": 40}, answers=[{"text": TEXT * 50}])
+    await operator.behave(latency={"tokens_per_second": 10}, answers=[{"text": TEXT * 50}])
     async with aclosing(provider.stream(call_to(provider))) as stream:
         async for event in stream:
             if isinstance(event, TextDelta):

@@ -68,8 +68,8 @@ def stage_app(
     now: Callable[[], float] = time.monotonic,
 ) -> StageApp:
     """A stage as an app, wired as a worker wires it."""
-    dead_letters = DeadLetters(reply_topics=(), default_deadline_ms=10_000)
-    runner = StageRunner(stage, publisher, dead_letters, retry=retry, default_deadline_ms=10_000)
+    dead_letters = DeadLetters(reply_topics=(), default_deadline_ms=60_000)
+    runner = StageRunner(stage, publisher, dead_letters, retry=retry, default_deadline_ms=60_000)
     return StageApp(stage.name, stage.source, runner.run, settings, in_flight=in_flight, now=now)
 
 

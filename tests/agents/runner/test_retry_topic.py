@@ -62,7 +62,7 @@ def relay_app(
     drain_timeout_s: float = 1.0,
 ) -> StageApp:
     drain = Drain()
-    dead_letters = DeadLetters(reply_topics=(), default_deadline_ms=10_000)
+    dead_letters = DeadLetters(reply_topics=(), default_deadline_ms=60_000)
     made = Relay(publisher, dead_letters, wait=drain.wait, max_delay_s=30, clock=clock)
     return StageApp(
         f"retries-{group}",
@@ -128,7 +128,7 @@ async def test_after_its_last_attempt_it_is_a_dead_letter(kafka_bootstrap: str) 
 async def test_at_its_deadline_its_sender_is_told(kafka_bootstrap: str) -> None:
     """It is no dead letter: nothing is wrong with it."""
     request_id = uuid.uuid4().hex
-    event = ChatRequested(request_id=request_id, user_id="u", query="hello", deadline_ms=2_500)
+    event = ChatRequested(request_id=request_id, user_id="u", query="hello", deadline_ms=6_000)
     stage = FlakyStage(request_id)
     async with Publisher(kafka_bootstrap, client_id="test") as publisher:
         app = stage_app(stage, publisher, settings(kafka_bootstrap), retry=ASIDE)

@@ -146,8 +146,12 @@ async def test_a_record_names_its_change_and_its_series(logs: Logs) -> None:
     assert header_text(record.headers, "ce_type") == "headrace.AlertRaised"
 
 
-async def test_one_of_several_is_chosen_and_another_when_it_is_gone(logs: Logs) -> None:
+async def test_one_of_several_is_chosen_and_another_when_it_is_gone(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Never two at once; who stops is followed by another."""
+    monkeypatch.setattr("analytics.alerts.log._SESSION_TIMEOUT_MS", 6_000)  # the least that Kafka takes
+    monkeypatch.setattr("analytics.alerts.log._HEARTBEAT_MS", 500)
     first, second = logs.replica("a"), logs.replica("b")
     chosen = await until_chosen(first)
     assert chosen == [first]

@@ -16,7 +16,7 @@ def test_a_folder_is_locked_once(tmp_path: Path) -> None:
     first.acquire()
     said: list[str] = []
     with pytest.raises(DataDirInUse, match=str(tmp_path / "data")):
-        second.acquire(wait_s=0.2, on_progress=said.append)
+        second.acquire(wait_s=1.5, on_progress=said.append)
     assert len(said) == 1
     first.release()
     second.acquire(wait_s=0)

@@ -129,6 +129,7 @@ async def test_acknowledged_records_survive_kill_9(tmp_path: Path, make: MakeKaf
 
 
 @pytest.mark.integration
+@pytest.mark.usefixtures("impatient")
 def test_a_folder_in_use_and_a_port_in_use_are_named(tmp_path: Path, make: MakeKafka) -> None:
     """A second Kafka on the same folder or port is refused, and the first goes on."""
     kafka = make(tmp_path / "a")

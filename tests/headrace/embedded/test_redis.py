@@ -131,6 +131,7 @@ def test_a_full_redis_refuses_writes_and_keeps_what_it_has(tmp_path: Path, make:
 
 
 @pytest.mark.integration
+@pytest.mark.usefixtures("impatient")
 def test_a_folder_in_use_and_a_port_in_use_are_named(tmp_path: Path, make: MakeRedis) -> None:
     """A second Redis on the same folder would ruin it, on the same port hide it: both are refused."""
     server = make(tmp_path / "a")
@@ -205,8 +206,9 @@ def test_folders_are_quoted_and_strange_ones_refused() -> None:
 
 
 @pytest.mark.parametrize(("answer", "ready"), [(b"+PONG\r\n", True), (b"-LOADING data\r\n", False)])
-def test_ready_means_pong(answer: bytes, ready: bool) -> None:
+def test_ready_means_pong(answer: bytes, ready: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that still loads its data answers, and is not ready."""
+    monkeypatch.setattr("headrace.embedded.redis._PROBE_TIMEOUT_S", 10.0)
     code = (
         "import socket, sys; s = socket.create_server(('127.0.0.1', 0))\n"
         "print(s.getsockname()[1], flush=True)\n"

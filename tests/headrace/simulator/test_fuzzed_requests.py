@@ -78,7 +78,10 @@ def _paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 _PLACES = [(path, body, place) for path, body in _ENDPOINTS for place in _paths(body)]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(where=st.sampled_from(_PLACES), replacement=_ANYTHING)
 def test_no_request_breaks_the_simulator(
     operator: Operator, where: tuple[str, dict[str, Any], tuple[Any, ...]], replacement: Any

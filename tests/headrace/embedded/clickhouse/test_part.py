@@ -86,6 +86,7 @@ def test_passwords(folder: Path) -> None:
         part.stop()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_data_folder_belongs_to_one_process(server: EmbeddedClickHouse) -> None:
     """A second server on the same folder is told who has it, through either entrance."""
     with pytest.raises(DataDirInUse, match="Stop it first"):
