@@ -50,6 +50,8 @@ _DATA_ERRORS = frozenset(
     }
 )
 
+_TABLE_ALREADY_EXISTS = 57
+
 #: Inserts must be synchronous: `async_insert` has been on by default since ClickHouse 26, and it answers
 #: to its own deduplication.
 _INSERT_SETTINGS: Mapping[str, object] = {"async_insert": 0, "insert_deduplicate": 1}
@@ -70,6 +72,10 @@ def leave_out_data_frames() -> None:
 
 class RowsRefused(InputError):
     """ClickHouse, or its client's encoder, refuses at least one of the rows: trying again will not help."""
+
+
+class TableExists(ClickHouseUnavailable):
+    """A table of that name is there already; it may be gone when it is tried again."""
 
 
 class ClickHouse:
@@ -211,4 +217,5 @@ def _faults(url: str) -> Iterator[None]:
         yield
     except (ClickHouseError, OSError) as fault:
         where = url.rpartition("@")[2]  # without the password
-        raise ClickHouseUnavailable(f"ClickHouse at {where}: {fault}") from fault
+        exists = isinstance(fault, Error) and fault.code == _TABLE_ALREADY_EXISTS
+        raise (TableExists if exists else ClickHouseUnavailable)(f"ClickHouse at {where}: {fault}") from fault

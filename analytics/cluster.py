@@ -4,8 +4,7 @@ A connection is to one replica. Rows that another one has stored come to it a li
 them asks it to catch up first. Mutations are carried out by each replica on its own.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analytics.clickhouse import ClickHouse
@@ -158,20 +157,3 @@ async def create_staging(clickhouse: Statements, staging: str, like: str) -> Non
     engine = str(rows[0]["engine_full"])
     own = f" ENGINE = {on_one_server(engine)}" if engine.startswith("Replicated") else ""
     await clickhouse.execute(f"CREATE TABLE {staging} AS {like}{own}")
-
-
-@asynccontextmanager
-async def staging(clickhouse: Statements, name: str, *, like: str) -> AsyncIterator[None]:
-    """Have a table for rows that will be swapped into `like`, as `create_staging`; it is dropped in the end.
-
-    Where that fails, whoever refreshes the rollups drops it later (`analytics.rollup_refresh`).
-
-    Raises:
-        ClickHouseUnavailable: as `create_staging`.
-    """
-    try:
-        await create_staging(clickhouse, name, like=like)
-        yield
-    finally:
-        with suppress(ClickHouseUnavailable):
-            await clickhouse.execute(f"DROP TABLE IF EXISTS {name} SYNC")

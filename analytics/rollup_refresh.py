@@ -1,15 +1,17 @@
 """Keeps the rollups up to date.
 
 A rollup is never added to: a redelivered row would be counted twice. Each of its days is computed as a whole,
-from the raw rows without duplicates (`FINAL`), into a staging table, and then swapped in by `REPLACE
-PARTITION`. Every row says from which version of the raw table's day it was computed
+from the raw rows without duplicates (`FINAL`), into a staging table, and then swapped in
+(`analytics.swapping`). Every row says from which version of the raw table's day it was computed
 (`analytics.rollup_sources`); a day whose version is not the current one is due.
 
 So the figures and what they are of change in one step, and there is nothing that could be lost in between: a
 process that dies leaves a day that is still due, and a staging table that is dropped later. Several
-processes may do it at once without a lock. Whichever swaps in last, its rows tell their version truly, and
-the next run of anyone puts right what was computed from an older one. Staging tables have names of their own
-each time, so that a statement that was given up and still runs in the server writes where nobody reads.
+processes may do it at once; only their swaps take turns. Whichever swaps in last, its rows tell their version
+truly, and the next run of anyone puts right what was computed from an older one. Staging tables have names of
+their own each time, so that a statement that was given up and still runs in the server writes where nobody
+reads. Should two swaps have met all the same, after one of them was given up for dead, the rows of both are
+there: of two computations. Such a day is due.
 
 On a cluster a staging table is on one replica only, and what is swapped in goes to the others. One that is
 behind catches up before it looks (`analytics.rollup_sources.read_partitions`).
@@ -22,7 +24,6 @@ from uuid import uuid4
 import msgspec
 import structlog
 
-from analytics.cluster import staging
 from analytics.rollup_sources import (
     DayVersions,
     Partitions,
@@ -34,6 +35,7 @@ from analytics.rollup_sources import (
 from analytics.rollups import ROLLUPS, Rollup
 from analytics.statements import Statements
 from analytics.status import Clock, utc_now
+from analytics.swapping import EXPIRY_S, staging, swap_in
 from streams.errors import ClickHouseUnavailable
 
 log = structlog.get_logger(__name__)
@@ -41,7 +43,7 @@ log = structlog.get_logger(__name__)
 _STORED = """
 SELECT
     day,
-    any(source_version) AS version,
+    if(uniqExact(computed_at) = 1, any(source_version), 'of several computations') AS version,
     dateDiff('millisecond', any(computed_at), now64(6, 'UTC')) / 1000 AS age_s
 FROM {table:Identifier}
 WHERE day BETWEEN {first:Date} AND {last:Date}
@@ -126,6 +128,7 @@ class RollupRefresher:
         min_age_s: a day that was computed less than so long ago, by whichever process, is left for later.
         statement_s: how long the computation of one day may take.
         staging_expiry_s: the age from which a staging table is nobody's; above `statement_s`.
+        swap_expiry_s: the same of one that is being swapped in.
         clock: the time, to tell which days are too old.
         rollups: which ones.
     """
@@ -137,6 +140,7 @@ class RollupRefresher:
         min_age_s: float = 0.0,
         statement_s: float = 30.0,
         staging_expiry_s: float = 3600.0,
+        swap_expiry_s: float = EXPIRY_S,
         clock: Clock = utc_now,
         rollups: Sequence[Rollup] = ROLLUPS,
     ) -> None:
@@ -144,6 +148,7 @@ class RollupRefresher:
         self._min_age_s = min_age_s
         self._statement_s = statement_s
         self._staging_expiry_s = staging_expiry_s
+        self._swap_expiry_s = swap_expiry_s
         self._clock = clock
         self._rollups = rollups
         # By rollup, the partitions of its source in which nothing was out of date, with their states then.
@@ -217,18 +222,15 @@ class RollupRefresher:
 
     async def _compute_day(self, due: Due) -> None:
         table, new = due.rollup.table, f"{due.rollup.table}_staging_{uuid4().hex[:12]}"
-        partition = f"{due.day:%Y%m%d}"
         if not due.version:  # the server refuses to swap nothing in
-            await self._clickhouse.execute(f"ALTER TABLE {table} DROP PARTITION ID '{partition}'")
+            await self._clickhouse.execute(f"ALTER TABLE {table} DROP PARTITION ID '{due.day:%Y%m%d}'")
             return
         async with staging(self._clickhouse, new, like=table):
             await self._clickhouse.execute(
                 f"INSERT INTO {new}\n{due.rollup.sql}\nSETTINGS max_execution_time = {self._statement_s:.0f}",
                 {"day": due.day, "version": due.version},
             )
-            await self._clickhouse.execute(
-                f"ALTER TABLE {table} REPLACE PARTITION ID '{partition}' FROM {new}"
-            )
+            await swap_in(self._clickhouse, new, table=table, day=due.day, expiry_s=self._swap_expiry_s)
 
     async def _drop_left_behind(self) -> None:
         """Drop the staging tables of processes that died."""

@@ -1,8 +1,8 @@
 """Takes a user out of the one rollup that names users.
 
 A mutation of the raw rows makes their days due (`analytics.rollup_sources`), and sooner or later they are
-computed anew. That is not waited for: each day is copied under the new name and swapped in, in one step, as
-`analytics.rollup_refresh` does it. The rows keep their `source_version`, so the day stays due.
+computed anew. That is not waited for: each day is copied under the new name and swapped in, in one step
+(`analytics.swapping`). The rows keep their `source_version`, so the day stays due.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,9 @@ from typing import Any
 from uuid import uuid4
 
 from analytics.clickhouse import ClickHouse
-from analytics.cluster import catch_up, staging
+from analytics.cluster import catch_up
 from analytics.row_eraser import COVERED, EITHER, NAMED, parameters_of
+from analytics.swapping import staging, swap_in
 from streams.erasures import Subject
 from streams.events import Erasure
 
@@ -61,9 +62,8 @@ class UsersRollup:
         new = f"{USERS_ROLLUP}_staging_{self._name()}"
         async with staging(self._clickhouse, new, like=USERS_ROLLUP):
             await self._clickhouse.execute(f"INSERT INTO {new} {selected}", {**parameters, "day": day})
-            partition = f"PARTITION ID '{day:%Y%m%d}'"
             [left] = await self._clickhouse.query(f"SELECT count() AS n FROM {new}")  # noqa: S608  # our name
             if left["n"]:
-                await self._clickhouse.execute(f"ALTER TABLE {USERS_ROLLUP} REPLACE {partition} FROM {new}")
+                await swap_in(self._clickhouse, new, table=USERS_ROLLUP, day=day)
             else:  # the server refuses to swap nothing in
-                await self._clickhouse.execute(f"ALTER TABLE {USERS_ROLLUP} DROP {partition}")
+                await self._clickhouse.execute(f"ALTER TABLE {USERS_ROLLUP} DROP PARTITION ID '{day:%Y%m%d}'")

@@ -84,15 +84,16 @@ class Dying(Statements):
 
 
 class Held(Statements):
-    """A connection that waits before it swaps anything in."""
+    """A connection that waits before one statement."""
 
-    def __init__(self, clickhouse: ClickHouse) -> None:
+    def __init__(self, clickhouse: ClickHouse, *, before: str) -> None:
         self._clickhouse = clickhouse
+        self._before = before
         self.reached = asyncio.Event()
         self.go_on = asyncio.Event()
 
     async def execute(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
-        if "REPLACE PARTITION" in statement:
+        if self._before in statement:
             self.reached.set()
             await self.go_on.wait()
         await self._clickhouse.execute(statement, parameters)
@@ -221,7 +222,7 @@ async def test_expired_rows_stay_in_the_rollups(clickhouse: ClickHouse) -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("at", range(6))
 async def test_a_kill_between_any_two_steps_loses_nothing(
     clickhouse: ClickHouse, at: int, after: bool
 ) -> None:
@@ -237,7 +238,7 @@ async def test_a_kill_between_any_two_steps_loses_nothing(
     assert was in (expected(first)["cost_1d"], expected([*first, *second])["cost_1d"])
     last = some_logs(1, prefix="last")
     await store(clickhouse, last)
-    await RollupRefresher(clickhouse, rollups=[COST], staging_expiry_s=0).refresh()
+    await RollupRefresher(clickhouse, rollups=[COST], staging_expiry_s=0, swap_expiry_s=0).refresh()
     assert (await found(clickhouse))["cost_1d"] == expected([*first, *second, *last])["cost_1d"]
     assert await staging_tables(clickhouse) == []
 
@@ -247,7 +248,7 @@ async def test_a_late_swap_of_older_figures_is_put_right(clickhouse: ClickHouse)
     """A process that was frozen undoes the work of another: what it leaves says how old it is."""
     first, second = some_logs(2), some_logs(2, prefix="more")
     await store(clickhouse, first)
-    held = Held(clickhouse)
+    held = Held(clickhouse, before="RENAME TABLE")
     frozen = asyncio.create_task(RollupRefresher(held, rollups=[COST]).refresh())
     await held.reached.wait()
     await store(clickhouse, second)
@@ -260,6 +261,22 @@ async def test_a_late_swap_of_older_figures_is_put_right(clickhouse: ClickHouse)
     assert (await found(clickhouse))["cost_1d"] == expected(first)["cost_1d"]
     await other.refresh()
     assert (await found(clickhouse))["cost_1d"] == expected([*first, *second])["cost_1d"]
+
+
+@pytest.mark.integration
+async def test_a_day_of_two_computations_is_computed_anew(clickhouse: ClickHouse) -> None:
+    """So two swaps would leave it that ran at the same time: of one version, and twice what there is."""
+    logs = some_logs(3)
+    await store(clickhouse, logs)
+    refresher = RollupRefresher(clickhouse, rollups=[COST])
+    await refresher.refresh()
+    await clickhouse.execute(
+        "INSERT INTO rollup_cost_1d SELECT * REPLACE (computed_at + INTERVAL 1 MILLISECOND AS computed_at) "
+        "FROM rollup_cost_1d"
+    )
+    assert len((await refresher.refresh()).refreshed) == 1
+    assert (await found(clickhouse))["cost_1d"] == expected(logs)["cost_1d"]
+    assert len((await refresher.refresh()).refreshed) == 0
 
 
 @pytest.mark.integration
