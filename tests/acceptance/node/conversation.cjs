@@ -84,7 +84,10 @@ async function errors() {
     unknownModel: await failure(() => create({ model: "gpt-99" })),
     wrongKey: await failure(() => stranger.chat.completions.create({ model, messages: ask("hello") })),
     conflict: await failure(() => create({ seed: 1 }, { headers })),
-    timeout: await failure(() => create({ messages: ask("Have patience.") }, { timeout: 500 })),
+    timeout: await failure(() =>
+      // It goes on without its client until its deadline, and a stop of the system waits for it.
+      create({ messages: ask("Have patience.") }, { timeout: 500, headers: { "X-Headrace-Deadline-Ms": "4000" } }),
+    ),
     deadline: await failure(() =>
       create({ messages: ask("What is a weir?") }, { headers: { "X-Headrace-Deadline-Ms": "1" } }),
     ),
