@@ -89,13 +89,17 @@ async def _take_turn(clickhouse: Statements, new: str, turn: str, *, wait_s: flo
     while True:
         try:
             await clickhouse.execute(f"RENAME TABLE {new} TO {turn}")
-        except TableExists:
+        except TableExists as fault:
             rows = await clickhouse.query(_AGE, {"table": turn})
-            if rows and int(rows[0]["age_s"]) >= expiry_s:
+            age_s = int(rows[0]["age_s"]) if rows else 0
+            if rows and age_s >= expiry_s:
                 await _drop(clickhouse, turn)
                 continue
             if time.monotonic() >= deadline:
-                raise
+                raise ClickHouseUnavailable(
+                    f"another process has the table {turn}, made {age_s} s ago. Try again when that has "
+                    f"ended, or the table is {expiry_s:g} s old: then the process is taken for dead"
+                ) from fault
         else:
             return
         await asyncio.sleep(_POLL_S)

@@ -6,9 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from analytics.clickhouse import ClickHouse, TableExists
+from analytics.clickhouse import ClickHouse
 from analytics.statements import Statements
 from analytics.swapping import staging, swap_in
+from streams.errors import ClickHouseUnavailable
 from tests.analytics.test_rollup_refresh import Held
 
 pytestmark = pytest.mark.integration
@@ -60,7 +61,7 @@ async def test_who_never_ends_its_swap_holds_others_up_and_is_given_up_at_last(t
     held = Held(table, before="REPLACE PARTITION")
     frozen = asyncio.create_task(swap(held, "frozen"))
     await held.reached.wait()
-    with pytest.raises(TableExists):
+    with pytest.raises(ClickHouseUnavailable, match="another process has the table"):
         await swap(table, "impatient", wait_s=0.1)
     assert await who_is_there(table) == []
     await swap(table, "successor", expiry_s=0)
