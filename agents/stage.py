@@ -18,6 +18,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS = 7_258_118_400_000
 
 
+class Superseded(Exception):  # nothing is wrong: it ends this delivery
+    """Another delivery of the record has taken the work over, maybe in another process.
+
+    So this one is over and the record is not done: should the other one die, it has to be delivered again.
+    """
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The Kafka record that carried an event, with its bytes as they came.
 

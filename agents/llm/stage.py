@@ -23,7 +23,7 @@ from agents.llm.routing import route
 from agents.llm.watch import Pause
 from agents.providers.port import Provider
 from agents.providers.usage import count_input
-from agents.stage import Delivery
+from agents.stage import Delivery, Superseded
 from agents.stores.journal import Claimed, Fenced, Finished, Hold
 from streams.errors import StoreUnavailable
 from streams.events import CacheMissed
@@ -150,7 +150,7 @@ class LlmStage:
         except Fenced as fenced:
             log.warning("llm.fenced", request_id=claimed.hold.request_id, reason=str(fenced))
             self._works.pop(id(delivery), None)
-            return ()
+            raise Superseded from fenced
         except (StoreUnavailable, asyncio.CancelledError):  # no call is in no book: see `Attempts.run`
             self._works.pop(id(delivery), None)
             raise

@@ -19,7 +19,7 @@ from agents.runner.progress import Work
 from agents.runner.retries import Bury, GiveUp, PutAside, RetryPolicy, Situation, Wait, backoff_s, decide
 from agents.runner.sending import Lost, Publishes, Sends, Sleep
 from agents.runner.stamps import stamped, timing
-from agents.stage import Delivery, Record, Salvages, Stage
+from agents.stage import Delivery, Record, Salvages, Stage, Superseded
 from streams import codec
 from streams.dead_letters import dead_letter
 from streams.errors import InputError, TransientFault, UnknownTopic
@@ -80,15 +80,22 @@ class StageRunner:
         self._sleep = sleep
 
     async def run(self, record: Record, work: Work | None = None) -> bool:
-        """Bring a record to its durable outcome. Returns only then: always True, it may be acknowledged.
+        """Bring a record to its durable outcome. Returns only then.
 
         Args:
             record: as it was read.
             work: where to note what becomes of it.
+
+        Returns:
+            Whether it may be acknowledged. Not where another delivery works on it now: were that committed
+            before the other one has ended, the record would be lost with the other one's process.
         """
         work = work or Work(record.place, 0.0)
         started_at = self._clock()
-        decision = await self._decide(record, work)
+        try:
+            decision = await self._decide(record, work)
+        except Superseded:
+            return False
         work.put_aside, work.buried = decision.put_aside, decision.buried
         entry = timing(self.stage.name, record, decision.emits, started_at=started_at, ended_at=self._clock())
         emits = [stamped(emit, self.stage.name, entry) for emit in decision.emits]
@@ -118,6 +125,8 @@ class StageRunner:
         except InputError as fault:
             log.warning("record.refused", stage=self.stage.name, at=record.place, error=fault.message)
             return self._bury(record, await self._salvaged(delivery, fault), fault)
+        except Superseded:
+            raise
         except Exception as fault:
             # The one place that catches everything: a bug must not lose the record or stop the stage.
             log.exception("stage.failed", stage=self.stage.name, at=record.place)

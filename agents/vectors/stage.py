@@ -17,7 +17,7 @@ from agents.llm.conclusions import with_calls
 from agents.llm.ports import CallJournal, Clock
 from agents.llm.result import of_this_run
 from agents.outcomes import decided, senders_mistake
-from agents.stage import Delivery
+from agents.stage import Delivery, Superseded
 from agents.stores.journal import Claimed, Fenced, Finished, Hold
 from agents.vectors.attempts import Attempts, Work
 from agents.vectors.conclusions import conclude
@@ -105,7 +105,7 @@ class EmbeddingsStage:
         except Fenced as fenced:
             log.warning("embeddings.fenced", request_id=admitted.envelope.request_id, reason=str(fenced))
             self._in_hand.pop(id(delivery), None)
-            return ()
+            raise Superseded from fenced
         except (StoreUnavailable, asyncio.CancelledError):  # no call is in no book: see `Attempts.run`
             self._in_hand.pop(id(delivery), None)
             raise

@@ -19,6 +19,7 @@ from agents.providers.faults import (
     ServerFault,
 )
 from agents.providers.port import TextDelta, UsageKnown
+from agents.stage import Superseded
 from streams.errors import StoreUnavailable
 from streams.events import Completed, OutcomeReached, ReplyAddress, Status, Usage
 from streams.topics import COMPLETIONS, DELTAS, OUTCOMES
@@ -462,7 +463,8 @@ async def test_a_fenced_worker_makes_no_further_call() -> None:
         "openai", [ServerFault("boom"), answer()], before=lambda: journal.take_over("r-1")
     )
     bench = Bench(provider, journal=journal)
-    assert await bench.stage.handle(delivery()) == ()
+    with pytest.raises(Superseded):
+        await bench.stage.handle(delivery())
     assert len(provider.calls) == 1
 
 
@@ -470,7 +472,8 @@ async def test_a_fenced_worker_sends_no_result() -> None:
     """Another worker took over during the call that answered."""
     journal = FakeJournal()
     provider = FakeProvider("openai", [answer()], before=lambda: journal.take_over("r-1"))
-    assert await Bench(provider, journal=journal).stage.handle(delivery()) == ()
+    with pytest.raises(Superseded):
+        await Bench(provider, journal=journal).stage.handle(delivery())
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -480,7 +483,8 @@ async def test_a_zombie_stops_in_the_middle_of_its_call(stream: bool) -> None:
     script = [TextDelta("word "), HANGS] if stream else HANGS
     provider = FakeProvider("openai", [script], before=lambda: journal.take_over("r-1"))
     bench = Bench(provider, journal=journal, pause=at_once)
-    assert await bench.stage.handle(delivery(missed(stream=stream))) == ()
+    with pytest.raises(Superseded):
+        await bench.stage.handle(delivery(missed(stream=stream)))
     assert provider.closed_streams == 1
 
 

@@ -12,7 +12,7 @@ from agents.runner.apps import StageApp
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.execution import StageRunner
 from agents.runner.retries import RetryPolicy
-from agents.stage import Delivery, Stage
+from agents.stage import Delivery, Stage, Superseded
 from streams.events import ChatRequested, Reply, Status
 from streams.publisher import Emit, Publisher
 from streams.settings import Settings
@@ -23,7 +23,7 @@ IN_PLACE = RetryPolicy(in_place_s=3600, attempts=1, max_delay_s=1)
 
 
 class EchoStage:
-    """Replies with the query; one special query takes until it is released."""
+    """Replies with the query; special queries take until they are released, or end as if taken over."""
 
     name = "echo"
     source = REQUESTS
@@ -32,6 +32,8 @@ class EchoStage:
         self.name = f"echo-{group}"
         self.slow_started = asyncio.Event()
         self.release_slow = asyncio.Event()
+        self.is_zombie = False
+        self.superseded = asyncio.Event()
 
     async def handle(self, delivery: Delivery[ChatRequested]) -> Sequence[Emit]:
         query = delivery.event.query or ""
@@ -40,6 +42,9 @@ class EchoStage:
             await self.release_slow.wait()
         if query == "bug":
             raise ZeroDivisionError
+        if query == "superseded" and self.is_zombie:
+            self.superseded.set()
+            raise Superseded
         reply = Reply(request_id=delivery.event.request_id or "", status=Status.ANSWERED, content=query)
         return (Emit.to(REPLIES, reply, key=reply.request_id),)
 

@@ -88,6 +88,42 @@ async def test_a_stuck_event_bounds_neither_the_stop_nor_its_redelivery(kafka_bo
             stuck.release_slow.set()
 
 
+async def test_no_commit_passes_an_event_that_another_worker_took_over(kafka_bootstrap: str) -> None:
+    """It is not done here, and the other worker may die: the next member of the group gets it again."""
+    async with Publisher(kafka_bootstrap, client_id="test") as publisher:
+        group = uuid.uuid4().hex[:8]
+        zombie = EchoStage(group)
+        zombie.is_zombie = True
+        zombie.release_slow.set()  # other tests' events
+        first = request("fast")
+        begin = (await publisher.publish(first)).offset
+        app = stage_app(zombie, publisher, settings(kafka_bootstrap))
+        await app.start()
+        try:
+            await wait_for(lambda: at_least(app, begin + 1))
+            taken_over = request("superseded")
+            taken_over_at = (await publisher.publish(taken_over)).offset
+            fast = [request("fast") for _ in range(5)]
+            for emit in fast:
+                await publisher.publish(emit)
+            await zombie.superseded.wait()
+            await read(kafka_bootstrap, REPLIES.name, {str(emit.key) for emit in fast})
+            await app.app.commit(topics={REQUESTS.name})
+            assert await committed(app) == taken_over_at
+        finally:
+            await app.stop()
+
+        successor = EchoStage(group)
+        successor.release_slow.set()
+        again = stage_app(successor, publisher, settings(kafka_bootstrap))
+        await again.start()
+        try:
+            replies = await read(kafka_bootstrap, REPLIES.name, {str(taken_over.key)})
+            assert b'"content":"superseded"' in replies[str(taken_over.key)]
+        finally:
+            await again.stop()
+
+
 async def test_no_record_that_anybody_can_write_stops_a_stage(kafka_bootstrap: str) -> None:
     """Absurd partitions, depths and dates: each its dead letter or reply, and the next record is served."""
     async with Publisher(kafka_bootstrap, client_id="test") as publisher:

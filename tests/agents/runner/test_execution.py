@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.stage import Delivery
+from agents.runner.progress import Work
+from agents.stage import Delivery, Superseded
 from streams.codec import encode, header
 from streams.errors import (
     InvalidRequest,
@@ -58,6 +59,19 @@ async def test_a_dropped_record_is_noted_without_a_send() -> None:
     run = Run(lambda _: ())
     await run(guarded())
     assert run.diary == ["handle", "delivered"]
+
+
+async def test_a_superseded_delivery_is_over_and_its_record_is_not_done() -> None:
+    """Whoever took the work over may die: nothing is sent, buried or acknowledged."""
+
+    def superseded(_: Delivery[Any]) -> Sequence[Emit]:
+        raise Superseded
+
+    run = Run(superseded)
+    given = guarded()
+    work = Work(given.place, 0.0)
+    assert not await run.runner.run(given, work)
+    assert (run.diary, work.buried) == (["handle"], False)
 
 
 async def test_the_stage_stamps_its_timing_into_the_envelope() -> None:

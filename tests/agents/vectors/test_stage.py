@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from agents.providers.faults import RateLimited, ServerFault
+from agents.stage import Superseded
 from agents.vectors.stage import InHand
 from streams.errors import StoreUnavailable
 from streams.events import Reply, Status
@@ -168,7 +169,8 @@ async def test_a_zombie_sends_nothing() -> None:
     """Another worker has taken over while the call was made."""
     journal = FakeJournal()
     bench = Bench(FakeEmbedder([embedded()], before=lambda: journal.take_over("r-1")), journal=journal)
-    assert await bench.stage.handle(delivery()) == ()
+    with pytest.raises(Superseded):
+        await bench.stage.handle(delivery())
 
 
 async def test_a_cancelled_request_ends_without_a_call() -> None:
