@@ -133,6 +133,7 @@ class Stage(Protocol[E]):
         Raises:
             TransientFault: try again later.
             InputError: dead-letter the record and tell its sender.
+            Superseded: another delivery does the work. This one is over, the record is not done.
         """
         ...
 

@@ -33,7 +33,6 @@ from analytics.rollup_refresh import RollupRefresher
 from analytics.schema import SchemaRunner, create_database, load_migrations
 from analytics.sink import Sink
 from analytics.status import SinkStatus
-from analytics.swapping import EXPIRY_S
 from analytics.watching import watch
 from analytics.writer import BatchWriter, TextRules
 from streams.erasure_feed import ErasureFeed
@@ -182,10 +181,7 @@ async def _rollups(settings: Settings, status: SinkStatus, stop: asyncio.Event) 
     """Keep the rollups fresh, once the schema is there."""
     clickhouse = _connect(settings, database=settings.clickhouse_database)
     refresher = RollupRefresher(
-        clickhouse,
-        min_age_s=settings.rollup_seconds,
-        statement_s=settings.clickhouse_timeout_s,
-        swap_expiry_s=max(EXPIRY_S, 2 * settings.clickhouse_timeout_s),
+        clickhouse, min_age_s=settings.rollup_seconds, statement_s=settings.clickhouse_timeout_s
     )
     try:
         await keep_rollups_fresh(refresher, status, stop, interval_s=settings.rollup_seconds)

@@ -35,7 +35,7 @@ from analytics.rollup_sources import (
 from analytics.rollups import ROLLUPS, Rollup
 from analytics.statements import Statements
 from analytics.status import Clock, utc_now
-from analytics.swapping import EXPIRY_S, staging, swap_in
+from analytics.swapping import staging, swap_expiry_s, swap_in
 from streams.errors import ClickHouseUnavailable
 
 log = structlog.get_logger(__name__)
@@ -128,7 +128,7 @@ class RollupRefresher:
         min_age_s: a day that was computed less than so long ago, by whichever process, is left for later.
         statement_s: how long the computation of one day may take.
         staging_expiry_s: the age from which a staging table is nobody's; above `statement_s`.
-        swap_expiry_s: the same of one that is being swapped in.
+        expiry_s: the same of one that is being swapped in; as `swap_expiry_s` says where it is not given.
         clock: the time, to tell which days are too old.
         rollups: which ones.
     """
@@ -140,7 +140,7 @@ class RollupRefresher:
         min_age_s: float = 0.0,
         statement_s: float = 30.0,
         staging_expiry_s: float = 3600.0,
-        swap_expiry_s: float = EXPIRY_S,
+        expiry_s: float | None = None,
         clock: Clock = utc_now,
         rollups: Sequence[Rollup] = ROLLUPS,
     ) -> None:
@@ -148,7 +148,7 @@ class RollupRefresher:
         self._min_age_s = min_age_s
         self._statement_s = statement_s
         self._staging_expiry_s = staging_expiry_s
-        self._swap_expiry_s = swap_expiry_s
+        self._expiry_s = swap_expiry_s(statement_s) if expiry_s is None else expiry_s
         self._clock = clock
         self._rollups = rollups
         # By rollup, the partitions of its source in which nothing was out of date, with their states then.
@@ -230,7 +230,7 @@ class RollupRefresher:
                 f"INSERT INTO {new}\n{due.rollup.sql}\nSETTINGS max_execution_time = {self._statement_s:.0f}",
                 {"day": due.day, "version": due.version},
             )
-            await swap_in(self._clickhouse, new, table=table, day=due.day, expiry_s=self._swap_expiry_s)
+            await swap_in(self._clickhouse, new, table=table, day=due.day, expiry_s=self._expiry_s)
 
     async def _drop_left_behind(self) -> None:
         """Drop the staging tables of processes that died."""

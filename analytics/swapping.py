@@ -24,8 +24,7 @@ from analytics.cluster import create_staging
 from analytics.statements import Statements
 from streams.errors import ClickHouseUnavailable
 
-#: Above what a statement may take: the age of a table counts from when it was created to be filled.
-EXPIRY_S = 120.0
+_LEAST_EXPIRY_S = 120.0
 
 #: A swap takes milliseconds.
 _WAIT_S = 10.0
@@ -36,6 +35,18 @@ SELECT dateDiff('second', metadata_modification_time, now()) AS age_s
 FROM system.tables
 WHERE database = currentDatabase() AND name = {table:String}
 """
+
+
+def swap_expiry_s(statement_s: float) -> float:
+    """Return the age, in seconds, from which a table that is being swapped in is a dead process's.
+
+    It counts from when the table was created to be filled, so everybody who swaps into a rollup must know how
+    long the others' statements may take.
+
+    Args:
+        statement_s: that time, in seconds.
+    """
+    return max(_LEAST_EXPIRY_S, 2 * statement_s)
 
 
 @asynccontextmanager
@@ -62,7 +73,7 @@ async def swap_in(
     table: str,
     day: date,
     wait_s: float = _WAIT_S,
-    expiry_s: float = EXPIRY_S,
+    expiry_s: float = _LEAST_EXPIRY_S,
 ) -> None:
     """Put the rows of `new` in the place of a day of `table`. There is no table `new` any more then.
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 from analytics.clickhouse import ClickHouse
 from analytics.cluster import catch_up
 from analytics.row_eraser import COVERED, EITHER, NAMED, parameters_of
-from analytics.swapping import staging, swap_in
+from analytics.swapping import staging, swap_expiry_s, swap_in
 from streams.erasures import Subject
 from streams.events import Erasure
 
@@ -36,12 +36,20 @@ class UsersRollup:
 
     Args:
         clickhouse: a connection to the database, which may change tables.
+        statement_s: how long a statement may take, here and in whoever refreshes the rollups.
         name: makes the unique part of a staging table's name: 12 hexadecimal digits. One that is left behind
             is dropped with those of `analytics.rollup_refresh`.
     """
 
-    def __init__(self, clickhouse: ClickHouse, *, name: Callable[[], str] = lambda: uuid4().hex[:12]) -> None:
+    def __init__(
+        self,
+        clickhouse: ClickHouse,
+        *,
+        statement_s: float = 30.0,
+        name: Callable[[], str] = lambda: uuid4().hex[:12],
+    ) -> None:
         self._clickhouse = clickhouse
+        self._expiry_s = swap_expiry_s(statement_s)
         self._name = name
 
     async def days(self, subject: Subject, erasure: Erasure) -> list[date]:
@@ -64,6 +72,6 @@ class UsersRollup:
             await self._clickhouse.execute(f"INSERT INTO {new} {selected}", {**parameters, "day": day})
             [left] = await self._clickhouse.query(f"SELECT count() AS n FROM {new}")  # noqa: S608  # our name
             if left["n"]:
-                await swap_in(self._clickhouse, new, table=USERS_ROLLUP, day=day)
+                await swap_in(self._clickhouse, new, table=USERS_ROLLUP, day=day, expiry_s=self._expiry_s)
             else:  # the server refuses to swap nothing in
                 await self._clickhouse.execute(f"ALTER TABLE {USERS_ROLLUP} DROP PARTITION ID '{day:%Y%m%d}'")

@@ -137,7 +137,7 @@ async def _erase(
             feed=feed,
             publisher=publisher,
             rows=RowEraser(clickhouse),
-            rollup=UsersRollup(clickhouse),
+            rollup=UsersRollup(clickhouse, statement_s=settings.clickhouse_timeout_s),
             redis=RedisEraser(redis),
             find_requests=find_requests,
             clock=lambda: datetime.now(UTC),

@@ -238,7 +238,7 @@ async def test_a_kill_between_any_two_steps_loses_nothing(
     assert was in (expected(first)["cost_1d"], expected([*first, *second])["cost_1d"])
     last = some_logs(1, prefix="last")
     await store(clickhouse, last)
-    await RollupRefresher(clickhouse, rollups=[COST], staging_expiry_s=0, swap_expiry_s=0).refresh()
+    await RollupRefresher(clickhouse, rollups=[COST], staging_expiry_s=0, expiry_s=0).refresh()
     assert (await found(clickhouse))["cost_1d"] == expected([*first, *second, *last])["cost_1d"]
     assert await staging_tables(clickhouse) == []
 
