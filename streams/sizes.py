@@ -18,6 +18,8 @@ MAX_GUARDED_FACTOR = 3
 MAX_EVENT_BYTES = 16 * _MIB
 #: A dead letter, or a record put aside: any record of ours, with headers of its own.
 MAX_KEPT_BYTES = MAX_EVENT_BYTES + 256 * 1024
+#: A compressed batch may decompress to so much: some records of the largest size, or very many small ones.
+MAX_BATCH_BYTES = 64 * _MIB
 #: What a batch of one record takes beside its key, value and headers.
 BATCH_OVERHEAD_BYTES = 1024
 _HEADER_OVERHEAD_BYTES = 10  # two lengths

@@ -243,6 +243,20 @@ async def test_garbage_as_large_as_each_topic_takes_is_kept(system: System, wire
     await wire.reply(await wire.ask(unique("and now?")))
 
 
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])
+async def test_a_batch_that_decompresses_to_far_more_than_it_is_reads_as_one_bad_record(
+    wire: Wire, codec: str
+) -> None:
+    """It ended every consumer of its partition for want of memory, again after each restart."""
+    async with AIOKafkaProducer(
+        bootstrap_servers=wire.bootstrap, compression_type=codec, max_request_size=2**30
+    ) as bomber:
+        for partition in range(4):
+            await bomber.send_and_wait(REQUESTS.name, value=bytes(200 * 1024 * 1024), partition=partition)
+    for request_id in [await wire.ask(unique("and now?")) for _ in range(8)]:
+        assert (await wire.reply(request_id))["status"] == "answered"
+
+
 # ── limits are the sender's ───────────────────────────────────────────────────────────────────────
 
 
