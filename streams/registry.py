@@ -47,7 +47,7 @@ class Standing(StrEnum):
     JOINED = "joined"  # it runs: its reply will also be sent to this sender
     SETTLED = "settled"  # it is finished: here is the reply
     CONFLICT = "conflict"  # another body under the same id: refuse
-    CROWDED = "crowded"  # it runs, and as many as may be wait for its reply: refuse
+    CROWDED = "crowded"  # it runs, and nobody else can wait for its reply: refuse
 
 
 class Registration(msgspec.Struct, frozen=True):
@@ -180,11 +180,11 @@ class RequestRegistry:
             replay: how often a dead letter of the request was replayed.
 
         Raises:
-            StoreFull: Redis is nearly full, and this would be new to it.
-            InvalidRequest: the names in it are longer than is kept.
+            StoreFull: Redis is nearly full, and the request is new to it.
+            InvalidRequest: the request is new, and its names are longer than is kept.
         """
         address = encode(reply_to)
-        _check_lengths(tenant, address)
+        fits = len(tenant) <= _MAX_TENANT_CHARS and len(address) <= _MAX_ADDRESS_BYTES
         with store_faults("registering a request"):
             standing, reply, cancelled = await self._register(
                 keys=self._keys(request_id),
@@ -198,11 +198,14 @@ class RequestRegistry:
                     self._ttl_s,
                     replay,
                     int(self._has_room()),
+                    int(fits),
                     _MAX_WAITERS,
                 ],
             )
             if standing == b"full":
                 raise StoreFull("Redis: registering a request failed: its memory is nearly full")
+            if standing == b"too_long":
+                raise _too_long()
             found = await self._vectors.restored(_reply(reply))
         return Registration(Standing(standing.decode()), found, cancelled.decode() if cancelled else None)
 
@@ -319,16 +322,13 @@ class RequestRegistry:
         return [request_key(request_id), WAITERS.key(digest(request_id))]
 
 
-def _check_lengths(tenant: str, address: bytes) -> None:
-    if len(tenant) > _MAX_TENANT_CHARS:
-        raise InvalidRequest(f"a tenant's name has at most {_MAX_TENANT_CHARS} characters", param="tenant")
-    if len(address) > _MAX_ADDRESS_BYTES:
-        raise InvalidRequest(
-            f"reply topic and correlation id have at most {_MAX_ADDRESS_BYTES} bytes together, in Base64: "
-            "use a shorter correlation id",
-            code="correlation_id_too_long",
-            param="kafka_correlationId",
-        )
+def _too_long() -> InvalidRequest:
+    return InvalidRequest(
+        f"a tenant has at most {_MAX_TENANT_CHARS} characters, and reply topic and correlation id have "
+        f"{_MAX_ADDRESS_BYTES} bytes together, in Base64: use a shorter correlation id",
+        code="names_too_long",
+        param="kafka_correlationId",
+    )
 
 
 def _state(fields: Sequence[bytes | str | None]) -> RequestState | None:
