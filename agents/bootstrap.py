@@ -189,7 +189,7 @@ async def _ports(settings: Settings, loaded: Loaded, webhooks: WebhookCounts) ->
         redis,
         ttl_s=settings.cache_ttl_s,
         max_entries=settings.cache_max_entries,
-        has_room=memory.has_room_for_cache,
+        has_room=memory.has_room_to_spare,
     )
     memory.make_room = cache.shrink
     try:
@@ -205,6 +205,7 @@ async def _ports(settings: Settings, loaded: Loaded, webhooks: WebhookCounts) ->
                     ttl_s=settings.registry_ttl_s,
                     vectors_ttl_s=settings.embedding_ttl_s,
                     has_room=memory.has_room,
+                    keeps_vectors=memory.has_room_to_spare,
                 ),
                 cache=cache,
                 prompts=PromptCatalogue(),

@@ -139,13 +139,21 @@ class RequestRegistry:
         ttl_s: how long an entry is kept, in seconds.
         vectors_ttl_s: how long the vectors of a reply are, which are large.
         has_room: whether Redis has memory for one more request.
+        keeps_vectors: whether it has memory for vectors, too. Where it has not, a repeat gets none.
     """
 
     def __init__(
-        self, redis: Redis, *, ttl_s: int, vectors_ttl_s: int = 600, has_room: HasRoom = lambda: True
+        self,
+        redis: Redis,
+        *,
+        ttl_s: int,
+        vectors_ttl_s: int = 600,
+        has_room: HasRoom = lambda: True,
+        keeps_vectors: HasRoom = lambda: True,
     ) -> None:
         self._redis = redis
         self._has_room = has_room
+        self._keeps_vectors = keeps_vectors
         self._ttl_s = ttl_s
         self._vectors_ttl_s = vectors_ttl_s
         self._vectors = KeptVectors(redis)
@@ -189,11 +197,11 @@ class RequestRegistry:
             standing, reply, cancelled = await self._register(
                 keys=self._keys(request_id),
                 args=[
-                    tenant,
+                    tenant if fits else "",  # what is not kept is no load for Redis either
                     body,
                     digest(origin),
                     "running" if running else "pending",
-                    address,
+                    address if fits else b"",
                     datetime.now(UTC).isoformat(),
                     self._ttl_s,
                     replay,
@@ -292,7 +300,7 @@ class RequestRegistry:
                     self._ttl_s,
                     reply.replay,
                     int(knows_spend),
-                    vectors,
+                    vectors if self._keeps_vectors() else b"",
                     self._vectors_ttl_s,
                 ],
             )
