@@ -118,7 +118,7 @@ def _refusal(standing: Standing, request_id: str) -> ErrorInfo | None:
         return ErrorInfo(
             type="rate_limit_error",
             code=TOO_MANY_REPEATS,
-            message=f"request {request_id!r} runs, and nobody else can wait for its reply: send it again later",
+            message=f"request {request_id!r} runs, and nobody else can wait for its reply: ask again later",
             param="request_id",
         )
     return None

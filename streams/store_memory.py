@@ -2,8 +2,8 @@
 
 Redis does not evict: it holds the journal. At its memory limit it refuses writes, and then nothing can be
 settled either. So what may be spared stops before that: at `LOW_SHARE` nothing more is cached, vectors
-are not kept, and the cache gives back what it holds; at `FULL_SHARE` no new request is accepted. The rest is for
-those under way.
+are not kept, and the cache gives back what it holds; at `FULL_SHARE` no new request is accepted. The rest is
+for those under way.
 """
 
 import asyncio
