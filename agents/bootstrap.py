@@ -193,7 +193,7 @@ async def _ports(settings: Settings, loaded: Loaded, webhooks: WebhookCounts) ->
     )
     memory.make_room = cache.shrink
     try:
-        async with publisher, memory:
+        async with memory, publisher:
             yield Ports(
                 settings=settings,
                 loaded=loaded,
