@@ -55,6 +55,7 @@ from streams.errors import ConfigurationError
 from streams.events import CacheMissed
 from streams.models import ProviderName
 from streams.publisher import Publisher
+from streams.record_auth import RecordAuth
 from streams.registry import RequestRegistry
 from streams.settings import Settings
 from streams.store_memory import MemoryWatch
@@ -182,7 +183,10 @@ def _relay_app(ports: Ports, clock: WatchClock) -> StageApp:
 async def _ports(settings: Settings, loaded: Loaded, webhooks: WebhookCounts) -> AsyncIterator[Ports]:
     redis = store.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
     publisher = Publisher(
-        settings.kafka_bootstrap, client_id=settings.instance_id, timeout_s=settings.kafka_timeout_s
+        settings.kafka_bootstrap,
+        client_id=settings.instance_id,
+        timeout_s=settings.kafka_timeout_s,
+        auth=RecordAuth.from_settings(settings),
     )
     memory = MemoryWatch(redis)
     cache = AnswerCache(
