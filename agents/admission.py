@@ -151,13 +151,13 @@ def reply_address(record: Record, allowed_topics: Sequence[str]) -> ReplyAddress
     return ReplyAddress(
         topic=topic,
         partition=int.from_bytes(partition, "big") if partition and len(partition) == 4 else None,
-        correlation_id=_correlation_id(record),
+        correlation_id=correlation_id_of(record),
     )
 
 
 def fallback_address(record: Record) -> ReplyAddress:
     """Return the address on our own reply topic, for a sender whose own choice was refused."""
-    return ReplyAddress(topic=REPLIES.name, correlation_id=_correlation_id(record))
+    return ReplyAddress(topic=REPLIES.name, correlation_id=correlation_id_of(record))
 
 
 def may_be_named(topic: str) -> bool:
@@ -304,7 +304,7 @@ def salvaged_envelope(value: bytes | None) -> Envelope | None:
     return Envelope(request=ChatRequested(user_id=head.user_id), calls=calls, **known)
 
 
-def _correlation_id(record: Record) -> bytes | None:
+def correlation_id_of(record: Record) -> bytes | None:
     """Return the sender's correlation id; none where `check_entrance` refuses it for its length."""
     found = header(record.headers, "kafka_correlationId")
     return found if found is not None and len(found) <= MAX_CORRELATION_ID_BYTES else None

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiokafka import ConsumerRecord
 
-from agents.admission import deadline_of, may_be_named, request_id_of
+from agents.admission import correlation_id_of, deadline_of, may_be_named, request_id_of
 from agents.stage import Record
 from headrace.audit.books import (
     NO_CORRELATION,
@@ -308,7 +308,7 @@ def _headers(found: ConsumerRecord) -> tuple[tuple[str, bytes], ...]:
 
 
 def _correlation(record: Record) -> bytes:
-    return header(record.headers, "kafka_correlationId") or NO_CORRELATION
+    return correlation_id_of(record) or NO_CORRELATION
 
 
 def _milliseconds(at: datetime) -> int:

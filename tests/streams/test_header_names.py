@@ -1,0 +1,91 @@
+"""Records whose headers have names that are no text."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultRecordBatchBuilderPy
+
+from streams.header_names import Records
+
+Header = tuple[str, bytes | None]
+
+
+class Raw(str):
+    """A header's name that is no UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff\xfename"
+
+
+def batch(
+    headers: list[list[Header]], *, compression: int = 0, builder: Any = DefaultRecordBatchBuilder
+) -> bytes:
+    """Return a batch with a record for each list of headers, as a broker sends it."""
+    built = builder(
+        magic=2,
+        compression_type=compression,
+        is_transactional=0,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=100_000,
+    )
+    for offset, each in enumerate(headers):
+        built.append(offset, timestamp=1, key=b"k", value=f"v{offset}".encode(), headers=each)
+    return bytes(built.build())
+
+
+def read(data: bytes) -> list[tuple[int, bytes, list[Header]]]:
+    """Read all records of some batches."""
+    found, records = [], Records(data)
+    while records.has_next():
+        each = records.next_batch()
+        assert each is not None
+        assert each.validate_crc()
+        found += [(record.offset, record.value, list(record.headers)) for record in each]
+    assert records.next_batch() is None
+    return found
+
+
+@pytest.mark.parametrize("compression", [0, 3], ids=["plain", "lz4"])
+def test_a_name_that_is_no_text_is_read_as_escapes(compression: int) -> None:
+    """Its record, and those before and behind it in the batch, come once each and in order."""
+    headers: list[list[Header]] = [[("é", b"1")], [(Raw("x"), b"2"), ("null", None)], [("c", b"3")]]
+    data = batch(headers, compression=compression, builder=_DefaultRecordBatchBuilderPy)
+    assert read(data) == [
+        (0, b"v0", [("é", b"1")]),
+        (1, b"v1", [("\\xff\\xfename", b"2"), ("null", None)]),
+        (2, b"v2", [("c", b"3")]),
+    ]
+
+
+def test_batches_around_it_are_read_as_ever() -> None:
+    """Each batch is found where it is; what is cut off is left for the next fetch."""
+    good = batch([[("a", b"1")], []])
+    bad = batch([[(Raw("x"), b"2")]], builder=_DefaultRecordBatchBuilderPy)
+    assert [value for _, value, _ in read(good + bad + good + bad[:-1])] == [
+        b"v0",
+        b"v1",
+        b"v0",
+        b"v0",
+        b"v1",
+    ]
+    assert Records(good + bad).size_in_bytes() == len(good + bad)
+
+
+@pytest.mark.parametrize(
+    "module",
+    """agents.bootstrap analytics.main ingest.main streams.erasure_feed headrace.audit.kafka_reader
+    headrace.dlq.topic_reader headrace.privacy.kafka_traces""".split(),
+)
+def test_whatever_reads_from_kafka_reads_them(module: str) -> None:
+    """Every process and every command."""
+    asks = f"import {module}; from aiokafka.consumer import fetcher; print(fetcher.MemoryRecords.__module__)"
+    asked = subprocess.run(
+        [sys.executable, "-c", asks], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert asked.stdout.strip() == "streams.header_names"
