@@ -29,6 +29,7 @@ from streams.errors import UnauthenticRecord, UndecodableRecord
 from streams.events import ErrorInfo, Requested
 from streams.record_auth import UNSIGNED, RecordAuth
 from streams.redelivery import redelivery
+from streams.registry import TOO_MANY_REPEATS
 from streams.topics import (
     DEAD_LETTER_ACTIONS,
     DEAD_LETTERS,
@@ -43,7 +44,8 @@ from streams.topics import (
 #: What each of the topics carries where requests come in.
 _EVENTS: dict[str, Any] = {topic.name: topic.event for topic in ENTRANCES}
 _ERRORS = "__streams.errors."
-_CONFLICT = "idempotency_conflict"  # as `agents.intake.conflict_error` says
+#: What `agents.intake` says to a repeat that is refused, while the request itself goes on.
+_REFUSALS = ("idempotency_conflict", TOO_MANY_REPEATS)
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -185,7 +187,7 @@ class Scribe:
             return  # somebody else's topic may hold other things, too
         correlation = header(found.headers, "kafka_correlationId") or NO_CORRELATION
         accepted_at_ms = _milliseconds(reply.accepted_at) if reply.accepted_at else None
-        refused = accepted_at_ms is None and reply.error is not None and reply.error.code == _CONFLICT
+        refused = accepted_at_ms is None and reply.error is not None and reply.error.code in _REFUSALS
         if reply.repeat or refused:
             self._books.answers.setdefault(reply.request_id, set()).add(correlation)
             self._books.conflicts += refused

@@ -30,6 +30,7 @@ from streams.events import (
 )
 from streams.record_auth import UNSIGNED, RecordAuth
 from streams.redelivery import put_aside, replayed
+from streams.registry import TOO_MANY_REPEATS
 
 AT_MS = 1_800_000_000_000
 AT = datetime.fromtimestamp(AT_MS / 1000, UTC)
@@ -269,10 +270,13 @@ def test_replies_that_say_something_else_are_kept_apart(
     assert len(books.terminals["a"]) == 2
 
 
-def test_repeats_and_refusals_answer_submissions_and_end_nothing(scribe: Scribe, books: KafkaBooks) -> None:
+@pytest.mark.parametrize("code", [conflict_error("a").code, TOO_MANY_REPEATS])
+def test_repeats_and_refusals_answer_submissions_and_end_nothing(
+    scribe: Scribe, books: KafkaBooks, code: str
+) -> None:
     """They are no terminal replies of the request."""
     scribe.take(record("llm.replies.v1", reply(repeat=True), headers=correlated(b"1")))
-    refusal = Reply(request_id="a", status=Status.FAILED, error=conflict_error("a"))
+    refusal = Reply(request_id="a", status=Status.FAILED, error=ErrorInfo(type="", code=code, message=""))
     scribe.take(record("llm.replies.v1", refusal, headers=correlated(b"2")))
     assert books.answers == {"a": {b"1", b"2"}}
     assert books.repeated == {"a": AT_MS}
