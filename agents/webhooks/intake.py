@@ -14,7 +14,7 @@ from agents.stage import Record
 from agents.webhooks.queue import Added, WebhookQueue
 from streams import codec, topics
 from streams.dead_letters import dead_letter
-from streams.errors import HeadraceError, InputError, InvalidRequest, StoreUnavailable
+from streams.errors import HeadraceError, InputError, StoreUnavailable
 from streams.events import WebhookDue
 from streams.webhook_signing import webhook_id
 from streams.webhook_targets import Targets
@@ -38,7 +38,6 @@ class WebhookIntake:
         queue: where to.
         publisher: for dead letters.
         targets: where webhooks may go.
-        signs: whether there is a secret to sign with.
         wait: waits so many seconds, and says whether it was left to; see `agents.runner.relay.Drain`.
         on_added: called when there is something to send.
         monotonic: a monotonic clock, in seconds.
@@ -50,7 +49,6 @@ class WebhookIntake:
         publisher: Publishes,
         *,
         targets: Targets,
-        signs: bool,
         wait: Callable[[float], Awaitable[bool]],
         on_added: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
@@ -58,7 +56,6 @@ class WebhookIntake:
         self._queue = queue
         self._sends = Sends(publisher, stage=WEBHOOKS)
         self._targets = targets
-        self._signs = signs
         self._wait = wait
         self._on_added = on_added
         self._monotonic = monotonic
@@ -105,10 +102,6 @@ class WebhookIntake:
             InputError: it asks for nothing that could be done.
         """
         due = codec.decode(record.value, WebhookDue, record.headers)
-        if not self._signs:
-            raise InvalidRequest(
-                "webhooks are signed, and HEADRACE_WEBHOOK_SECRET is not set", code="webhooks_off"
-            )
         return due, self._targets.check_url(due.url)
 
     async def _bury(self, record: Record, fault: Exception, work: Work) -> None:

@@ -45,7 +45,6 @@ async def webhooks_app(
         queue,
         publisher,
         targets=settings.webhook_targets,
-        signs=bool(settings.webhook_keys),
         wait=drain.wait,
         on_added=deliverer.wake,
     )

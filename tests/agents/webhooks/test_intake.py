@@ -35,7 +35,7 @@ class Queue:
 class Intake:
     """An intake, and what came of it."""
 
-    def __init__(self, queue: Queue, *, signs: bool = True, stays: bool = True) -> None:
+    def __init__(self, queue: Queue, *, enabled: bool = True, stays: bool = True) -> None:
         self.sends = Sends([])
         self.waits = 0
         self.woken = 0
@@ -44,8 +44,7 @@ class Intake:
         self.intake = WebhookIntake(
             queue,  # type: ignore[arg-type]  # a fake
             self.sends,
-            targets=Targets(),
-            signs=signs,
+            targets=Targets(enabled=enabled),
             wait=self._wait,
             on_added=self._wake,
             monotonic=lambda: self.now,
@@ -107,16 +106,16 @@ async def test_too_much_waits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "signs", "why"),
+    ("given", "enabled", "why"),
     [
         ({"event": b"{"}, True, "UndecodableRecord"),
         ({"event": due("http://hooks.example/")}, True, "InvalidRequest"),
         ({}, False, "InvalidRequest"),
     ],
 )
-async def test_what_cannot_be_sent(given: dict[str, Any], signs: bool, why: str) -> None:
+async def test_what_cannot_be_sent(given: dict[str, Any], enabled: bool, why: str) -> None:
     """Not ours, no allowed URL (Kafka producers choose it), nothing to sign with: a dead letter each."""
-    intake = Intake(Queue(), signs=signs)
+    intake = Intake(Queue(), enabled=enabled)
     assert (await intake(due_record(**given)))[0] is True
     assert [name for name, _ in intake.reasons()] == [why]
 
