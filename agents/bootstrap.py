@@ -57,6 +57,7 @@ from streams.models import ProviderName
 from streams.publisher import Publisher
 from streams.registry import RequestRegistry
 from streams.settings import Settings
+from streams.store_memory import MemoryWatch
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +68,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     loaded: Loaded
     redis: Redis
+    memory: MemoryWatch
     publisher: Publisher
     registry: RequestRegistry
     cache: AnswerCache
@@ -90,7 +92,7 @@ async def run_worker(
         on_ready: called once every consumer has its partitions.
 
     Raises:
-        ConfigurationError: settings that do not fit together, or a port that is taken.
+        ConfigurationError: settings that do not fit together, a port that is taken, or Redis refuses us.
         WorkerStalled: a consumer made no progress; the process should be started again.
     """
     check_budget(settings)
@@ -138,6 +140,7 @@ async def _app(name: str, ports: Ports, resources: AsyncExitStack, clock: WatchC
         return await webhooks_app(
             ports.settings,
             redis=ports.redis,
+            has_room=ports.memory.has_room,
             publisher=ports.publisher,
             counts=ports.webhooks,
             resources=resources,
@@ -181,17 +184,29 @@ async def _ports(settings: Settings, loaded: Loaded, webhooks: WebhookCounts) ->
     publisher = Publisher(
         settings.kafka_bootstrap, client_id=settings.instance_id, timeout_s=settings.kafka_timeout_s
     )
+    memory = MemoryWatch(redis)
+    cache = AnswerCache(
+        redis,
+        ttl_s=settings.cache_ttl_s,
+        max_entries=settings.cache_max_entries,
+        has_room=memory.has_room_for_cache,
+    )
+    memory.make_room = cache.shrink
     try:
-        async with publisher:
+        async with publisher, memory:
             yield Ports(
                 settings=settings,
                 loaded=loaded,
                 redis=redis,
+                memory=memory,
                 publisher=publisher,
                 registry=RequestRegistry(
-                    redis, ttl_s=settings.registry_ttl_s, vectors_ttl_s=settings.embedding_ttl_s
+                    redis,
+                    ttl_s=settings.registry_ttl_s,
+                    vectors_ttl_s=settings.embedding_ttl_s,
+                    has_room=memory.has_room,
                 ),
-                cache=AnswerCache(redis, ttl_s=settings.cache_ttl_s, max_entries=settings.cache_max_entries),
+                cache=cache,
                 prompts=PromptCatalogue(),
                 webhooks=webhooks,
             )

@@ -9,7 +9,7 @@ from agents.stage import Record
 from streams.errors import InputError, InvalidRequest
 from streams.events import Envelope, ErrorInfo, Reply, ReplyAddress, Requested, Status
 from streams.publisher import Emit
-from streams.registry import Registration, RequestRegistry, Standing, fingerprint
+from streams.registry import TOO_MANY_REPEATS, Registration, RequestRegistry, Standing, fingerprint
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,15 +104,24 @@ def _answer_repeat(envelope: Envelope, registration: Registration) -> Sequence[E
     if registration.standing is Standing.SETTLED and registration.reply is not None:
         repeat = msgspec.structs.replace(registration.reply, repeat=True)
         return (admission.reply_emit(repeat, reply_to),)
-    if registration.standing is Standing.CONFLICT:
-        conflict = Reply(
-            request_id=request_id,
-            status=Status.FAILED,
-            error=conflict_error(request_id),
-            replay=envelope.replay,
-        )
-        return (admission.reply_emit(conflict, reply_to),)
+    refusal = _refusal(registration.standing, request_id)
+    if refusal is not None:
+        refused = Reply(request_id=request_id, status=Status.FAILED, error=refusal, replay=envelope.replay)
+        return (admission.reply_emit(refused, reply_to),)
     return ()  # joined the one that runs, or this very submission is done
+
+
+def _refusal(standing: Standing, request_id: str) -> ErrorInfo | None:
+    if standing is Standing.CONFLICT:
+        return conflict_error(request_id)
+    if standing is Standing.CROWDED:
+        return ErrorInfo(
+            type="rate_limit_error",
+            code=TOO_MANY_REPEATS,
+            message=f"too many senders wait for the reply to request {request_id!r}: wait for one of them",
+            param="request_id",
+        )
+    return None
 
 
 def conflict_error(request_id: str) -> ErrorInfo:

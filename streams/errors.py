@@ -11,6 +11,8 @@
     └── TransientFault          somebody else's outage: wait and retry inside the deadline
         ├── KafkaUnavailable
         ├── StoreUnavailable    Redis
+        │   ├── StoreFull       its memory is full, or nearly: nothing new is taken
+        │   └── StoreDenied     it refuses our user or password; at start: ConfigurationError
         ├── ClickHouseUnavailable
         └── EmbeddingUnavailable
 
@@ -89,7 +91,21 @@ class KafkaUnavailable(TransientFault):
 
 
 class StoreUnavailable(TransientFault):
-    """Redis did not answer in time."""
+    """Redis did not answer in time, or refused a command."""
+
+
+class StoreFull(StoreUnavailable):
+    """Redis has no memory for more. Keys expire, and operators act: in seconds at the earliest."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 5.0) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+
+
+class StoreDenied(StoreUnavailable):
+    """Redis refuses the user or password, or what that user may do.
+
+    No record is at fault, so that records wait as in an outage; a process that starts ends instead.
+    """
 
 
 class ClickHouseUnavailable(TransientFault):

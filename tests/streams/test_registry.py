@@ -11,12 +11,20 @@ from redis.asyncio import Redis
 from streams import store
 from streams.errors import StoreUnavailable
 from streams.events import ChatRequested, EmbeddingsRequested, Reply, ReplyAddress, Requested, Status
-from streams.registry import CancelAnswer, Registration, RequestRegistry, Standing, fingerprint
+from streams.redis_keys import WAITERS, digest
+from streams.registry import (
+    CancelAnswer,
+    Registration,
+    RequestRegistry,
+    Standing,
+    correlation_origin,
+    fingerprint,
+    request_key,
+)
 
 pytestmark = pytest.mark.integration
 
 TTL_S = 3600
-KEY = "headrace:request:"
 
 
 @pytest.fixture
@@ -53,7 +61,7 @@ def reply(request_id: str, content: str = "Paris") -> Reply:
 
 
 async def ttl(redis: Redis, request_id: str) -> int:
-    return int(await redis.ttl(KEY + request_id))
+    return int(await redis.ttl(request_key(request_id)))
 
 
 async def test_a_request_from_the_first_sight_to_its_reply(
@@ -239,10 +247,10 @@ async def test_every_write_renews_the_time_to_live(
         registry.begin_settle(reply(request_id), tenant="acme"),
         registry.finish_settle(request_id),
     ):
-        await redis.expire(KEY + request_id, 5)
+        await redis.expire(request_key(request_id), 5)
         await step
         assert await ttl(redis, request_id) > TTL_S - 60
-    assert 0 < await redis.ttl(f"{KEY}{request_id}:waiters") <= TTL_S
+        assert await redis.ttl(WAITERS.key(digest(request_id))) <= TTL_S
 
 
 async def test_finishing_what_has_no_reply_changes_nothing(
@@ -252,7 +260,7 @@ async def test_finishing_what_has_no_reply_changes_nothing(
 ) -> None:
     """Or a request would count as settled without a reply, and its repeats would get none."""
     assert not await registry.finish_settle(request_id)
-    assert not await redis.exists(KEY + request_id)
+    assert not await redis.exists(request_key(request_id))
     await register(registry, request_id)
     assert not await registry.finish_settle(request_id)
     assert (await register(registry, request_id)).standing is Standing.SAME
@@ -445,7 +453,7 @@ async def test_only_its_tenant_can_cancel_it(
 ) -> None:
     """To others it is unknown; an attempt leaves nothing behind."""
     assert await cancel(registry, request_id) is CancelAnswer.UNKNOWN
-    assert not await redis.exists(KEY + request_id)
+    assert not await redis.exists(request_key(request_id))
     await register(registry, request_id)
     assert await cancel(registry, request_id, tenant="zeta") is CancelAnswer.UNKNOWN
     assert (await register(registry, request_id)).cancelled is None
