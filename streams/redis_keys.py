@@ -115,8 +115,8 @@ WEBHOOK = KeyFamily(
     holds="a webhook that waits (hash)",
     writer="worker",
     bound="a Kafka record, 8 MiB",
-    number="`HEADRACE_WEBHOOK_MAX_WAITING_BYTES`, with 1 KiB and its host's name added for each; to one "
-    "host, a quarter of it. More become dead letters",
+    number="`HEADRACE_WEBHOOK_MAX_WAITING_BYTES`, counting 1 KiB and four times its host's name "
+    "beside each; to one host, a quarter of it. More become dead letters",
 )
 WEBHOOKS_DUE = KeyFamily(
     prefix=_ROOT + "webhooks:due:",

@@ -81,4 +81,4 @@ def _named(fault: Exception, what: str) -> StoreUnavailable:
             return ours(f"Redis: {what} failed: {meaning} ({fault})")
     if _DISK_FAULT in str(fault):
         return StoreUnavailable(f"Redis: {what} failed: it cannot write to its disk, see its log ({fault})")
-    return StoreUnavailable(f"Redis: {what} failed: {fault!r}")
+    return StoreUnavailable(f"Redis: {what} failed: {type(fault).__name__} {fault}")

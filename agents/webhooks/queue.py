@@ -23,7 +23,7 @@ _HOSTS = WEBHOOKS_HOSTS.prefix
 _BYTES = WEBHOOKS_BYTES.prefix
 #: How long a webhook that has ended is known: its record may come again, seconds later, rarely minutes.
 _DONE_TTL_S = 3600
-#: What Redis needs for a webhook beyond its record and its host's name (measured: 700 bytes).
+#: What Redis needs for a webhook beyond its record and its host's name, which is in four places.
 _OVERHEAD_BYTES = 1_024
 
 
@@ -139,7 +139,7 @@ class WebhookQueue:
                     webhook_id,
                     host,
                     kept,
-                    len(kept) + len(host) + _OVERHEAD_BYTES,
+                    len(kept) + 4 * len(host) + _OVERHEAD_BYTES,
                     self._now_ms(),
                     record.again.replay,
                     self._max_bytes,

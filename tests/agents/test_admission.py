@@ -11,6 +11,7 @@ from agents.stage import Record
 from streams.errors import InvalidRequest
 from streams.events import MAX_DEADLINE_MS, ChatRequested, Reply, ReplyAddress, RequestGuarded, Status
 from streams.redelivery import Headers, replayed
+from streams.registry import correlation_origin
 from streams.topics import ALL_TOPICS, REPLIES
 from tests.fakes.envelopes import NOW, chat, envelope, record
 
@@ -107,8 +108,8 @@ def test_a_reply_carries_the_correlation_id_to_the_partition() -> None:
 def test_two_submissions_differ_and_a_redelivery_does_not() -> None:
     """By correlation id where there is one, or else by place."""
     address = ReplyAddress(topic="t", correlation_id=b"\x01")
-    assert admission.submission_origin(record(offset=1), address) == "correlation:01"
-    assert admission.submission_origin(record(offset=2), address) == "correlation:01"
+    assert admission.submission_origin(record(offset=1), address) == correlation_origin(b"\x01")
+    assert admission.submission_origin(record(offset=2), address) == correlation_origin(b"\x01")
     bare = ReplyAddress(topic="t")
     assert admission.submission_origin(record(offset=1), bare) == "record:llm.requests.v1:3:1"
 

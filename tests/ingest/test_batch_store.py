@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from ingest.batch_lines import LineName
 from ingest.batch_store import BatchStore, batch_key
 from streams import store
-from streams.errors import StoreUnavailable
+from streams.errors import StoreFull, StoreUnavailable
 
 pytestmark = pytest.mark.integration
 
@@ -90,3 +90,12 @@ async def test_without_redis() -> None:
     with pytest.raises(StoreUnavailable):
         await BatchStore(client, ttl_s=TTL_S).find("batch_0")
     await client.aclose()
+
+
+async def test_while_redis_is_nearly_full_no_batch_begins(redis: Redis) -> None:
+    """Nothing is left of it; what is kept of others can be read."""
+    full = BatchStore(redis, ttl_s=TTL_S, has_room=lambda: False)
+    batch_id = uuid4().hex
+    with pytest.raises(StoreFull):
+        await full.begin(batch_id, tenant="acme", digest="d", names=())
+    assert await full.find(batch_id) is None

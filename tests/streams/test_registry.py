@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from streams import store
-from streams.errors import StoreUnavailable
+from streams.errors import InvalidRequest, StoreUnavailable
 from streams.events import ChatRequested, EmbeddingsRequested, Reply, ReplyAddress, Requested, Status
 from streams.redis_keys import WAITERS, digest
 from streams.registry import (
@@ -535,3 +535,61 @@ def test_a_fingerprint_of_embeddings_is_of_what_is_asked() -> None:
         fingerprint(chat, "acme"),
     }
     assert len(others | {asked("a", "b")}) == 7
+
+
+async def test_so_many_wait_for_one_reply_and_no_more(
+    registry: RequestRegistry, redis: Redis, request_id: str
+) -> None:
+    """The next is refused; who waits already goes on waiting, however often it is delivered again."""
+    await register(registry, request_id)
+    for start in range(0, 1_000, 250):
+        joined = await asyncio.gather(
+            *(register(registry, request_id, origin=f"j{number}") for number in range(start, start + 250))
+        )
+        assert {each.standing for each in joined} == {Standing.JOINED}
+    assert (await register(registry, request_id, origin="late")).standing is Standing.CROWDED
+    assert (await register(registry, request_id, origin="j7")).standing is Standing.JOINED
+    assert await redis.scard(WAITERS.key(digest(request_id))) == 1_000
+    assert len((await registry.begin_settle(reply(request_id), tenant="acme")).waiters) == 1_000
+    assert (await register(registry, request_id, origin="late")).standing is Standing.SETTLED
+
+
+async def test_who_has_been_told_is_forgotten(
+    registry: RequestRegistry, redis: Redis, request_id: str
+) -> None:
+    """Until their replies are out they are told again, after a crash in between, say."""
+    await register(registry, request_id)
+    await register(registry, request_id, origin="b")
+    for _ in range(2):
+        assert (await registry.begin_settle(reply(request_id), tenant="acme")).waiters == (address("b"),)
+    await registry.finish_settle(request_id)
+    assert not await redis.exists(WAITERS.key(digest(request_id)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"reply_to": address("c" * 2_000)}, "kafka_correlationId"),
+        ({"tenant": "t" * 1_025}, "tenant"),
+    ],
+)
+async def test_names_that_are_too_long_are_refused(
+    registry: RequestRegistry, redis: Redis, request_id: str, fields: dict[str, Any], param: str
+) -> None:
+    """They are the only texts of senders that an entry holds before its reply; nothing is left of them."""
+    with pytest.raises(InvalidRequest) as raised:
+        await register(registry, request_id, **fields)
+    assert raised.value.param == param
+    assert not await redis.exists(request_key(request_id))
+
+
+async def test_an_id_of_megabytes_costs_what_any_other_costs(registry: RequestRegistry, redis: Redis) -> None:
+    """Nor does a submission's name; the request is found by its id all the same."""
+    costs = []
+    for request_id in (uuid4().hex, uuid4().hex * 200_000):
+        origin = correlation_origin(request_id.encode())
+        await register(registry, request_id, origin=origin, reply_to=address())
+        assert await registry.find(request_id) is not None
+        assert (await register(registry, request_id, origin=origin)).standing is Standing.SAME
+        costs.append(await redis.memory_usage(request_key(request_id), samples=0))
+    assert costs[0] == costs[1]
