@@ -201,7 +201,9 @@ class Settings(BaseSettings):
     webhook_in_flight: int = Field(64, ge=1, description="webhooks that a worker sends at once")
     webhook_per_host: int = Field(8, ge=1, description="of these, of one tenant to one host")
     webhook_max_waiting_bytes: int = Field(
-        128 * 1024 * 1024, ge=1024, description="what may wait in Redis; of one tenant for one host, a quarter of it"
+        128 * 1024 * 1024,
+        ge=1024,
+        description="what may wait in Redis; of one tenant for one host, a quarter of it",
     )
     registry_ttl_s: int = Field(24 * 3600, ge=60, description="how long a reply can be fetched again")
 
