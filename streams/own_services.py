@@ -75,7 +75,7 @@ def own_services(
         redis: its URL.
         clickhouse: its URLs.
         providers: the URLs of the providers' APIs.
-        listening: host and port of what is served; 0 is no port.
+        listening: host and port of what is served; 0 is no port, and no host every address.
         others: ``host:port`` of what only the operator knows of.
 
     Raises:
@@ -84,7 +84,7 @@ def own_services(
     found = [*_brokers(kafka), *_behind(redis, _DEFAULT_PORTS)]
     found += [each for url in clickhouse for each in _behind(url, _CLICKHOUSE_PORTS)]
     found += [each for url in providers for each in _behind(url, _DEFAULT_PORTS, shared=True)]
-    found += [Service(host=host, port=port) for host, port in listening if port]
+    found += [Service(host=host.lower() or "::", port=port) for host, port in listening if port]
     found += [service_at(each) for each in others]
     return frozenset(found)
 

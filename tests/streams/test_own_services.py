@@ -20,6 +20,7 @@ _NOTHING = {"kafka": "", "redis": "", "clickhouse": (), "providers": (), "listen
         ({"clickhouse": ("http://u:p@ch", "https://[fd00::1]")}, {("ch", 8123), ("fd00::1", 8443)}),
         ({"providers": ("https://llm.example/v1",)}, {("llm.example", 443)}),
         ({"listening": (("0.0.0.0", 8000), ("127.0.0.1", 0))}, {("0.0.0.0", 8000)}),  # noqa: S104  # an address
+        ({"listening": (("", 8000), ("Box", 8100))}, {("::", 8000), ("box", 8100)}),
         ({"others": ("ingest:8000", "[::1]:9")}, {("ingest", 8000), ("::1", 9)}),
     ],
 )
