@@ -104,16 +104,26 @@ class Deliverer:
         self._lanes = Counter[Lane]()
         self._ailing: dict[Lane, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._finishing = False
 
     def wake(self) -> None:
         """Say that there is something new to send."""
         self._news.set()
 
+    def finish(self) -> None:
+        """Begin with no more webhooks; `run` ends.
+
+        To cancel it is not enough: redis-py waits with `asyncio.wait_for`, which in Python 3.11 loses a
+        cancellation that comes as what it waits for is done.
+        """
+        self._finishing = True
+        self.wake()
+
     async def run(self) -> None:
-        """Send what is due, until cancelled."""
-        while True:
+        """Send what is due, until `finish`."""
+        while not self._finishing:
             try:
-                while await self.begin_next():
+                while not self._finishing and await self.begin_next():
                     pass
             except StoreUnavailable as fault:
                 log.warning("webhook.queue_unavailable", error=str(fault))

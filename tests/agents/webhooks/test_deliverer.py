@@ -308,15 +308,17 @@ async def test_a_bug_ends_one_webhook_and_not_the_others(delivering: Delivering)
 
 
 async def test_it_runs_by_itself(delivering: Delivering) -> None:
-    """It is woken by what is added."""
+    """It is woken by what is added, and ends when it is told to."""
     running = asyncio.create_task(delivering.deliverer.run())
     await delivering.add("1")
     delivering.deliverer.wake()
     async with asyncio.timeout(10):
         while not delivering.counts["delivered"]:
             await asyncio.sleep(0.01)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+        delivering.deliverer.finish()
+        await running
+    await delivering.add("2")
+    assert len(delivering.receiver.got) == 1
 
 
 async def test_it_goes_on_while_redis_is_away(delivering: Delivering) -> None:
@@ -342,6 +344,6 @@ async def test_it_goes_on_while_redis_is_away(delivering: Delivering) -> None:
     running = asyncio.create_task(deliverer.run())
     async with asyncio.timeout(10):
         await enough.wait()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+        deliverer.finish()
+        await running
     await nowhere.aclose()
