@@ -123,8 +123,8 @@ class Deliverer:
         """Send what is due, until `finish`."""
         while not self._finishing:
             try:
-                while not self._finishing and await self.begin_next():
-                    pass
+                if await self.begin_next():
+                    continue
             except StoreUnavailable as fault:
                 log.warning("webhook.queue_unavailable", error=str(fault))
                 await self._sleep(_STORE_AWAY_S)
