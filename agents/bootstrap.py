@@ -55,6 +55,7 @@ from streams.errors import ConfigurationError
 from streams.events import CacheMissed
 from streams.models import ProviderName
 from streams.publisher import Publisher
+from streams.record_auth import RecordAuth
 from streams.registry import RequestRegistry
 from streams.settings import Settings
 from streams.store_memory import MemoryWatch
@@ -182,18 +183,21 @@ def _relay_app(ports: Ports, clock: WatchClock) -> StageApp:
 async def _ports(settings: Settings, loaded: Loaded, webhooks: WebhookCounts) -> AsyncIterator[Ports]:
     redis = store.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
     publisher = Publisher(
-        settings.kafka_bootstrap, client_id=settings.instance_id, timeout_s=settings.kafka_timeout_s
+        settings.kafka_bootstrap,
+        client_id=settings.instance_id,
+        timeout_s=settings.kafka_timeout_s,
+        auth=RecordAuth.from_settings(settings),
     )
     memory = MemoryWatch(redis)
     cache = AnswerCache(
         redis,
         ttl_s=settings.cache_ttl_s,
         max_entries=settings.cache_max_entries,
-        has_room=memory.has_room_for_cache,
+        has_room=memory.has_room_to_spare,
     )
     memory.make_room = cache.shrink
     try:
-        async with publisher, memory:
+        async with memory, publisher:
             yield Ports(
                 settings=settings,
                 loaded=loaded,
@@ -205,6 +209,7 @@ async def _ports(settings: Settings, loaded: Loaded, webhooks: WebhookCounts) ->
                     ttl_s=settings.registry_ttl_s,
                     vectors_ttl_s=settings.embedding_ttl_s,
                     has_room=memory.has_room,
+                    keeps_vectors=memory.has_room_to_spare,
                 ),
                 cache=cache,
                 prompts=PromptCatalogue(),

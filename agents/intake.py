@@ -15,8 +15,8 @@ from streams.registry import TOO_MANY_REPEATS, Registration, RequestRegistry, St
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     """A request that is registered, and is to be worked on.
 
-    `cancelled`: what has cancelled it already, where something has. `refusal`: why the sender's own choice of
-    a reply topic was refused, where it was; the reply that says so goes to ours.
+    `cancelled`: what has cancelled it already, where something has. `refusal`: why what the sender wrote
+    around the request was refused, where it was; if it was the reply topic, the reply goes to ours.
     """
 
     envelope: Envelope
@@ -54,6 +54,11 @@ class Intake:
             StoreUnavailable: the registry does not answer.
             KafkaUnavailable: no broker says whether the reply topic exists.
         """
+        fault: InputError | None = None
+        try:
+            admission.check_entrance(record, request)
+        except InputError as found:
+            fault, request = found, admission.bare(admission.as_chat(request))
         reply_to, refusal = await self._reply_address(record)
         envelope = admission.open_envelope(
             record, request, reply_to=reply_to, default_deadline_ms=self._default_deadline_ms
@@ -69,7 +74,7 @@ class Intake:
         )
         if registration.standing not in (Standing.NEW, Standing.SAME):
             return _answer_repeat(envelope, registration)
-        return Admitted(envelope=envelope, cancelled=registration.cancelled, refusal=refusal)
+        return Admitted(envelope=envelope, cancelled=registration.cancelled, refusal=fault or refusal)
 
     def open(self, record: Record, request: Requested) -> Envelope:
         """Return the envelope that `admit` would return, without asking anybody about it."""
@@ -118,7 +123,7 @@ def _refusal(standing: Standing, request_id: str) -> ErrorInfo | None:
         return ErrorInfo(
             type="rate_limit_error",
             code=TOO_MANY_REPEATS,
-            message=f"too many senders wait for the reply to request {request_id!r}: wait for one of them",
+            message=f"request {request_id!r} runs, and nobody else can wait for its reply: ask again later",
             param="request_id",
         )
     return None

@@ -18,6 +18,7 @@ from ingest.stream_tokens import StreamTokens
 from ingest.submission import Submissions
 from streams import store
 from streams.publisher import Publisher
+from streams.record_auth import RecordAuth
 from streams.registry import RequestRegistry
 from streams.send_gate import SendGate
 from streams.serving.keys import Keyring
@@ -43,6 +44,7 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
         KafkaUnavailable: no broker answered.
     """
     keyring = Keyring(settings.keys)
+    auth = RecordAuth.from_settings(settings)
     name = f"headrace-ingest-{settings.ingest_replica}"
     hub = ReplyHub(max_listeners=settings.max_concurrent_requests)
     async with AsyncExitStack() as stack:
@@ -61,6 +63,7 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
                 settings.kafka_bootstrap,
                 client_id=name,
                 timeout_s=settings.kafka_timeout_s,
+                auth=auth,
                 gate=SendGate(
                     patience_s=_OUTAGE_PATIENCE * settings.kafka_timeout_s,
                     max_waiting=settings.max_concurrent_requests,
@@ -74,6 +77,7 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
             replicas=settings.ingest_replicas,
             client_id=name,
             timeout_s=settings.kafka_timeout_s,
+            auth=auth,
         )
         stack.push_async_callback(replies.stop)
         await replies.start()
@@ -85,6 +89,7 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
             lookback_s=settings.provider_total_timeout_s,
             client_id=f"{name}-history",
             timeout_s=settings.kafka_timeout_s,
+            auth=auth,
         )
         stack.push_async_callback(history.close)
         registry = RequestRegistry(

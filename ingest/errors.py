@@ -41,11 +41,11 @@ def conflict(message: str, *, code: str = "idempotency_conflict", param: str | N
 
 
 def too_many_repeats() -> ApiError:
-    """As many senders as may be wait for one request's reply."""
+    """As many senders as may be wait for one request's reply, or there is no memory for one more."""
     error = ErrorInfo(
         type="rate_limit_error",
         code=TOO_MANY_REPEATS,
-        message="too many senders wait for this request's reply: wait for it, or fetch it with GET",
+        message="the request runs, and nobody else can wait for its reply: fetch it with GET",
         param="Idempotency-Key",
     )
     return ApiError(429, error, headers={"Retry-After": "5"})

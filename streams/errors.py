@@ -4,9 +4,11 @@
     ├── ConfigurationError      a setting is missing or wrong: the process does not start
     ├── InputError              the sender's mistake: tell the sender, never retry
     │   ├── UndecodableRecord   bytes on a topic that are not the event they should be
+    │   ├── UnauthenticRecord   a record on a topic of ours that Headrace did not write
     │   └── InvalidRequest      a request that is well-formed and still cannot be served
     ├── Undeliverable           a record that no retry can bring onto its topic
-    │   ├── RecordTooLarge      it is larger than the topics allow
+    │   ├── RecordTooLarge      it is larger than the topic allows
+    │   ├── TopicRefused        its topic does not take it: internal, no right to write, a policy
     │   └── UnknownTopic        its topic or partition does not exist
     └── TransientFault          somebody else's outage: wait and retry inside the deadline
         ├── KafkaUnavailable
@@ -49,6 +51,10 @@ class UndecodableRecord(InputError):
     """The bytes of a record are not the event that its topic carries."""
 
 
+class UnauthenticRecord(InputError):
+    """A record on a topic of our own has no code of ours: it says nothing that could be believed."""
+
+
 class InvalidRequest(InputError):
     """A well-formed request that cannot be served as it stands."""
 
@@ -58,7 +64,11 @@ class Undeliverable(HeadraceError):
 
 
 class RecordTooLarge(Undeliverable):
-    """A record is larger than the topics allow."""
+    """A record is larger than its topic allows."""
+
+
+class TopicRefused(Undeliverable):
+    """A topic does not take a record; somebody else's topic, for our own are written again and again."""
 
 
 class UnknownTopic(Undeliverable):

@@ -44,7 +44,7 @@ REQUEST = KeyFamily(
     prefix=_ROOT + "request:",
     holds="where a request stands, and its reply (hash)",
     writer="ingest, worker",
-    bound="a reply: a Kafka record, 8 MiB",
+    bound="a reply: a Kafka record, 16 MiB",
     expires="`HEADRACE_REGISTRY_TTL_S` after the last write",
 )
 WAITERS = KeyFamily(
@@ -58,14 +58,14 @@ VECTORS = KeyFamily(
     prefix=_ROOT + "vectors:",
     holds="the vectors of a reply to an embeddings request (string)",
     writer="worker",
-    bound="a Kafka record, 8 MiB",
+    bound="a Kafka record, 16 MiB",
     expires="`HEADRACE_EMBEDDING_TTL_S`",
 )
 JOURNAL = KeyFamily(
     prefix=_ROOT + "journal:",
     holds="who works on a request, its provider calls, its result until that is sent (hash)",
     writer="worker",
-    bound="the calls that fit before the deadline; a result: a Kafka record, 8 MiB",
+    bound="the calls that fit before the deadline; a result: a Kafka record, 16 MiB",
     expires="`HEADRACE_REGISTRY_TTL_S` after the last write",
 )
 BATCH = KeyFamily(
@@ -114,7 +114,7 @@ WEBHOOK = KeyFamily(
     prefix=_ROOT + "webhooks:entry:",
     holds="a webhook that waits (hash)",
     writer="worker",
-    bound="a Kafka record, 8 MiB",
+    bound="a Kafka record, 16 MiB",
     number="`HEADRACE_WEBHOOK_MAX_WAITING_BYTES`, counting 1.25 KiB and six times its host's name "
     "beside each; of one tenant to one host, a quarter of it. More become dead letters",
 )

@@ -47,7 +47,7 @@ class Standing(StrEnum):
     JOINED = "joined"  # it runs: its reply will also be sent to this sender
     SETTLED = "settled"  # it is finished: here is the reply
     CONFLICT = "conflict"  # another body under the same id: refuse
-    CROWDED = "crowded"  # it runs, and as many as may be wait for its reply: refuse
+    CROWDED = "crowded"  # it runs, and nobody else can wait for its reply: refuse
 
 
 class Registration(msgspec.Struct, frozen=True):
@@ -139,13 +139,21 @@ class RequestRegistry:
         ttl_s: how long an entry is kept, in seconds.
         vectors_ttl_s: how long the vectors of a reply are, which are large.
         has_room: whether Redis has memory for one more request.
+        keeps_vectors: whether it has memory for vectors, too. Where it has not, a repeat gets none.
     """
 
     def __init__(
-        self, redis: Redis, *, ttl_s: int, vectors_ttl_s: int = 600, has_room: HasRoom = lambda: True
+        self,
+        redis: Redis,
+        *,
+        ttl_s: int,
+        vectors_ttl_s: int = 600,
+        has_room: HasRoom = lambda: True,
+        keeps_vectors: HasRoom = lambda: True,
     ) -> None:
         self._redis = redis
         self._has_room = has_room
+        self._keeps_vectors = keeps_vectors
         self._ttl_s = ttl_s
         self._vectors_ttl_s = vectors_ttl_s
         self._vectors = KeptVectors(redis)
@@ -180,29 +188,32 @@ class RequestRegistry:
             replay: how often a dead letter of the request was replayed.
 
         Raises:
-            StoreFull: Redis is nearly full, and this would be new to it.
-            InvalidRequest: the names in it are longer than is kept.
+            StoreFull: Redis is nearly full, and the request is new to it.
+            InvalidRequest: the request is new, and its names are longer than is kept.
         """
         address = encode(reply_to)
-        _check_lengths(tenant, address)
+        fits = len(tenant) <= _MAX_TENANT_CHARS and len(address) <= _MAX_ADDRESS_BYTES
         with store_faults("registering a request"):
             standing, reply, cancelled = await self._register(
                 keys=self._keys(request_id),
                 args=[
-                    tenant,
+                    tenant if fits else "",  # what is not kept is no load for Redis either
                     body,
                     digest(origin),
                     "running" if running else "pending",
-                    address,
+                    address if fits else b"",
                     datetime.now(UTC).isoformat(),
                     self._ttl_s,
                     replay,
                     int(self._has_room()),
+                    int(fits),
                     _MAX_WAITERS,
                 ],
             )
             if standing == b"full":
                 raise StoreFull("Redis: registering a request failed: its memory is nearly full")
+            if standing == b"too_long":
+                raise _too_long()
             found = await self._vectors.restored(_reply(reply))
         return Registration(Standing(standing.decode()), found, cancelled.decode() if cancelled else None)
 
@@ -289,7 +300,7 @@ class RequestRegistry:
                     self._ttl_s,
                     reply.replay,
                     int(knows_spend),
-                    vectors,
+                    vectors if self._keeps_vectors() else b"",
                     self._vectors_ttl_s,
                 ],
             )
@@ -319,16 +330,13 @@ class RequestRegistry:
         return [request_key(request_id), WAITERS.key(digest(request_id))]
 
 
-def _check_lengths(tenant: str, address: bytes) -> None:
-    if len(tenant) > _MAX_TENANT_CHARS:
-        raise InvalidRequest(f"a tenant's name has at most {_MAX_TENANT_CHARS} characters", param="tenant")
-    if len(address) > _MAX_ADDRESS_BYTES:
-        raise InvalidRequest(
-            f"reply topic and correlation id have at most {_MAX_ADDRESS_BYTES} bytes together, in Base64: "
-            "use a shorter correlation id",
-            code="correlation_id_too_long",
-            param="kafka_correlationId",
-        )
+def _too_long() -> InvalidRequest:
+    return InvalidRequest(
+        f"a tenant has at most {_MAX_TENANT_CHARS} characters, and reply topic and correlation id have "
+        f"{_MAX_ADDRESS_BYTES} bytes together, in Base64: use a shorter correlation id",
+        code="names_too_long",
+        param="kafka_correlationId",
+    )
 
 
 def _state(fields: Sequence[bytes | str | None]) -> RequestState | None:

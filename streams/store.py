@@ -25,7 +25,7 @@ _MAX_CONNECTIONS = 4096
 _MEANINGS: tuple[tuple[type[RedisError], type[StoreUnavailable], str], ...] = (
     (OutOfMemoryError, StoreFull, "its memory is full: raise its maxmemory, or wait until keys expire"),
     (AuthenticationError, StoreDenied, "it wants another user or password: correct HEADRACE_REDIS_URL"),
-    (NoPermissionError, StoreDenied, "its user may not do this: give it all commands on headrace:*"),
+    (NoPermissionError, StoreDenied, "its user needs INFO, and all commands on headrace:*"),
     (ReadOnlyError, StoreUnavailable, "it is a read-only replica: HEADRACE_REDIS_URL must name its primary"),
     (BusyLoadingError, StoreUnavailable, "it still loads its data"),
     (NoScriptError, StoreUnavailable, "its scripts were flushed while one was called: the next try loads it"),

@@ -1,8 +1,9 @@
 """How full Redis is: looked at once a second, beside the work, so that it is noticed before it is too late.
 
 Redis does not evict: it holds the journal. At its memory limit it refuses writes, and then nothing can be
-settled either. So what may be spared stops before that: at `LOW_SHARE` nothing more is cached, and the cache
-gives back what it holds; at `FULL_SHARE` no new request is accepted. The rest is for those under way.
+settled either. So what may be spared stops before that: at `LOW_SHARE` nothing more is cached, vectors
+are not kept, and the cache gives back what it holds; at `FULL_SHARE` no new request is accepted. The rest is
+for those under way.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ class MemoryState(StrEnum):
     """What the memory that is left suffices for."""
 
     OK = "ok"
-    LOW = "low"  # for everything but the cache
+    LOW = "low"  # for everything but the cache and the vectors
     FULL = "full"  # for the requests under way
     UNLIMITED = "unlimited"  # nobody knows: Redis has no limit of its own
 
@@ -98,8 +99,8 @@ class MemoryWatch:
         """Whether a new request may be accepted."""
         return self.latest is None or self.latest.state is not MemoryState.FULL
 
-    def has_room_for_cache(self) -> bool:
-        """Whether more may be cached."""
+    def has_room_to_spare(self) -> bool:
+        """Whether more may be kept of what can be done without: cached answers, vectors of replies."""
         return self.latest is None or self.latest.state in (MemoryState.OK, MemoryState.UNLIMITED)
 
     async def look(self) -> StoreMemory:
@@ -127,7 +128,7 @@ class MemoryWatch:
             await asyncio.sleep(self._every_s)
             try:
                 await self.look()
-                if self.make_room is not None and not self.has_room_for_cache():
+                if self.make_room is not None and not self.has_room_to_spare():
                     await self.make_room()
             except StoreUnavailable as fault:
                 log.debug("store.unavailable", error=str(fault))

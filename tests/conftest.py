@@ -1,6 +1,7 @@
 """Fixtures that all layers share: the real parts, started once a run where a test asks for them."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from tests import parts
 # Hypothesis itself chooses where it finds a CI service.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+# Many tests write records by hand. Those of whole systems take this back, and test what is signed.
+os.environ.setdefault("HEADRACE_RECORD_SIGNING", "off")
 
 # structlog's own choice draws the variables of every frame: up to ten seconds for one logged exception.
 structlog.configure(

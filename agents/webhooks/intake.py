@@ -14,7 +14,7 @@ from agents.stage import Record
 from agents.webhooks.queue import Added, Lane, WebhookQueue
 from streams import codec, topics
 from streams.dead_letters import dead_letter
-from streams.errors import HeadraceError, InputError, StoreUnavailable
+from streams.errors import HeadraceError, InputError, StoreUnavailable, UnauthenticRecord
 from streams.events import WebhookDue
 from streams.webhook_signing import webhook_id
 from streams.webhook_targets import Targets
@@ -101,6 +101,8 @@ class WebhookIntake:
         Raises:
             InputError: it asks for nothing that could be done.
         """
+        if not record.authentic:
+            raise UnauthenticRecord("Headrace has not written this record")
         due = codec.decode(record.value, WebhookDue, record.headers)
         return due, Lane.of(due.tenant, self._targets.check_url(due.url))
 

@@ -177,6 +177,7 @@ class Stack:
         environ.setdefault("HEADRACE_ADMIN_KEY", keys.admin_key)
         environ.setdefault("HEADRACE_WEBHOOK_SECRET", keys.webhook_secret)
         environ["HEADRACE_WEBHOOK_OWN_SERVICES"] = self._own_services()
+        environ.setdefault("HEADRACE_RECORD_KEYS", f'["{keys.record_key}"]')
         if simulator is not None:
             environ |= {
                 "OPENAI_API_KEY": _SIMULATOR_KEY,

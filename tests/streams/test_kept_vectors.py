@@ -166,3 +166,15 @@ async def test_a_reply_without_vectors_keeps_none(redis: Redis, registry: Reques
     reply = Reply(request_id=uuid.uuid4().hex, status=Status.ANSWERED, content="Paris")
     assert await settled(registry, reply) == reply
     assert not await redis.exists(vectors_key(reply.request_id))
+
+
+async def test_while_memory_is_low_vectors_are_not_kept(redis: Redis, reply: Reply) -> None:
+    """The sender gets them; a repeat is recognised, not charged, and gets the reply without."""
+    registry = RequestRegistry(redis, ttl_s=3_600, keeps_vectors=lambda: False)
+    assert await settled(registry, reply) == reply
+    assert not await redis.exists(vectors_key(reply.request_id))
+    again = await submit(registry, reply, origin="second")
+    assert (again.standing, again.reply) == (
+        Standing.SETTLED,
+        msgspec.structs.replace(reply, embeddings=BARE),
+    )

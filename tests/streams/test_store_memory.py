@@ -99,7 +99,7 @@ async def test_a_redis_that_fills_is_noticed_and_one_that_is_emptied_too(
     redis: Redis, watch: MemoryWatch
 ) -> None:
     """The cache stops first, then new requests; both go on by themselves."""
-    assert (watch.has_room(), watch.has_room_for_cache()) == (True, True)
+    assert (watch.has_room(), watch.has_room_to_spare()) == (True, True)
     for share, state, room, cache_room in (
         (0.85, MemoryState.LOW, True, False),
         (0.95, MemoryState.FULL, False, False),
@@ -108,7 +108,7 @@ async def test_a_redis_that_fills_is_noticed_and_one_that_is_emptied_too(
         await fill(redis, watch, share)
         assert watch.latest is not None
         assert watch.latest.state is state
-        assert (watch.has_room(), watch.has_room_for_cache()) == (room, cache_room)
+        assert (watch.has_room(), watch.has_room_to_spare()) == (room, cache_room)
 
 
 async def test_while_redis_is_nearly_full_what_is_under_way_ends(
@@ -122,8 +122,8 @@ async def test_while_redis_is_nearly_full_what_is_under_way_ends(
     with pytest.raises(StoreFull):
         await register(registry, new)
     assert not await redis.exists(request_key(new))
-    with pytest.raises(StoreFull):
-        await register(registry, running, origin="b", reply_to=ReplyAddress(topic="b"))
+    joining = await register(registry, running, origin="b", reply_to=ReplyAddress(topic="b"))
+    assert joining is Standing.CROWDED
     assert await register(registry, pending) is Standing.SAME
     settlement = await registry.begin_settle(reply(running), tenant="acme")
     assert await registry.finish_settle(running)
@@ -192,5 +192,5 @@ async def test_room_is_made_while_memory_is_low(redis: Redis, watch: MemoryWatch
     async with quick:
         async with asyncio.timeout(10):
             await called.wait()
-            while not quick.has_room_for_cache():
+            while not quick.has_room_to_spare():
                 await asyncio.sleep(0.01)
