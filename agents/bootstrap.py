@@ -255,6 +255,7 @@ async def _guardrail(ports: Ports, resources: AsyncExitStack) -> GuardrailStage:
             ),
             default_deadline_ms=settings.default_deadline_ms,
             reply_topics=settings.reply_topics,
+            webhook_targets=settings.webhook_targets,
         ),
         ports.registry,
         has_topic=ports.publisher.has,

@@ -14,12 +14,6 @@ def check_webhook(webhook: Webhook | None, settings: Settings) -> None:
     """
     if webhook is None:
         return
-    if settings.webhook_secret is None:
-        raise invalid(
-            "webhooks are off here: HEADRACE_WEBHOOK_SECRET, which they are signed with, is not set",
-            param="webhook",
-            code="webhooks_off",
-        )
     try:
         settings.webhook_targets.check_url(webhook.url)
     except InvalidRequest as fault:

@@ -115,28 +115,35 @@ WEBHOOK = KeyFamily(
     holds="a webhook that waits (hash)",
     writer="worker",
     bound="a Kafka record, 16 MiB",
-    number="`HEADRACE_WEBHOOK_MAX_WAITING_BYTES`, counting 1 KiB and four times its host's name "
-    "beside each; to one host, a quarter of it. More become dead letters",
+    number="`HEADRACE_WEBHOOK_MAX_WAITING_BYTES`, counting 1.25 KiB and six times its host's name "
+    "beside each; of one tenant to one host, a quarter of it. More become dead letters",
 )
 WEBHOOKS_DUE = KeyFamily(
     prefix=_ROOT + "webhooks:due:",
-    holds="a host's webhooks by when they are due (sorted set)",
+    holds="a tenant's webhooks to one host by when they are due (sorted set)",
     writer="worker",
     bound="one member a webhook that waits",
-    number="one a host that webhooks wait for",
+    number="one a tenant and host that webhooks wait for",
 )
 WEBHOOKS_HOSTS = KeyFamily(
-    prefix=_ROOT + "webhooks:hosts",
-    holds="the hosts by when their first webhook is due (sorted set)",
+    prefix=_ROOT + "webhooks:hosts:",
+    holds="the hosts of a tenant by when their first webhook is due (sorted set)",
     writer="worker",
-    bound="one member a host that webhooks wait for",
+    bound="one member a host that its webhooks wait for",
+    number="one a tenant whose webhooks wait",
+)
+WEBHOOKS_TENANTS = KeyFamily(
+    prefix=_ROOT + "webhooks:tenants",
+    holds="the tenants by when their first webhook is due (sorted set)",
+    writer="worker",
+    bound="one member a tenant whose webhooks wait",
     number="one",
 )
 WEBHOOKS_BYTES = KeyFamily(
     prefix=_ROOT + "webhooks:bytes",
-    holds="how many bytes wait, by host (hash)",
+    holds="how many bytes wait, by tenant, by host, and by both (hash)",
     writer="worker",
-    bound="one field a host that webhooks wait for",
+    bound="three fields a tenant and host that webhooks wait for",
     number="one",
 )
 WEBHOOK_DONE = KeyFamily(
@@ -161,6 +168,7 @@ FAMILIES = (
     WEBHOOK,
     WEBHOOKS_DUE,
     WEBHOOKS_HOSTS,
+    WEBHOOKS_TENANTS,
     WEBHOOKS_BYTES,
     WEBHOOK_DONE,
 )

@@ -6,6 +6,7 @@ the names their SDKs use. `.env.example` lists them all.
 
 import re
 from decimal import Decimal
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
 
@@ -15,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from streams.errors import ConfigurationError
 from streams.events import MAX_DEADLINE_MS
 from streams.models import MODELS, ProviderName
+from streams.own_services import Service, own_services
 from streams.personal_data import PiiType
 from streams.sizes import MAX_BODY_BYTES
 from streams.webhook_signing import signing_keys
@@ -197,12 +199,19 @@ class Settings(BaseSettings):
     webhook_allow_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
         (), description='JSON list of private networks that webhooks may reach, e.g. ["10.1.0.0/16"]'
     )
+    webhook_own_services: tuple[str, ...] = Field(
+        (),
+        description='JSON list of further services that no webhook may reach, e.g. ["ingest:8000"]; those '
+        "that the settings name are known",
+    )
     webhook_attempts: int = Field(9, ge=1, le=20, description="tries before a webhook becomes a dead letter")
     webhook_timeout_s: float = Field(10.0, gt=0, le=60, description="what one try may take")
     webhook_in_flight: int = Field(64, ge=1, description="webhooks that a worker sends at once")
-    webhook_per_host: int = Field(8, ge=1, description="of these, to one host")
+    webhook_per_host: int = Field(8, ge=1, description="of these, of one tenant to one host")
     webhook_max_waiting_bytes: int = Field(
-        128 * 1024 * 1024, ge=1024, description="what may wait in Redis; of one host, a quarter of it"
+        128 * 1024 * 1024,
+        ge=1024,
+        description="what may wait in Redis; of one tenant for one host, a quarter of it",
     )
     registry_ttl_s: int = Field(24 * 3600, ge=60, description="how long a reply can be fetched again")
 
@@ -281,6 +290,10 @@ class Settings(BaseSettings):
             _ = self.webhook_keys
         except ValueError as fault:
             raise ValueError(f"HEADRACE_WEBHOOK_SECRET {fault}") from None
+        try:
+            _ = self.webhook_targets
+        except ValueError as fault:
+            raise ValueError(f"HEADRACE_WEBHOOK_OWN_SERVICES: {fault}") from None
         return self
 
     @property
@@ -303,10 +316,30 @@ class Settings(BaseSettings):
         """The keys that webhooks are signed with; none where there are no webhooks."""
         return signing_keys(self.webhook_secret.get_secret_value()) if self.webhook_secret else ()
 
-    @property
+    @cached_property
     def webhook_targets(self) -> Targets:
         """Where webhooks may be sent."""
-        return Targets(allow_http=self.webhook_allow_http, networks=self.webhook_allow_networks)
+        return Targets(
+            enabled=self.webhook_secret is not None,
+            allow_http=self.webhook_allow_http,
+            networks=self.webhook_allow_networks,
+            services=self._own_services(),
+        )
+
+    def _own_services(self) -> frozenset[Service]:
+        reader = self.clickhouse_reader_url
+        return own_services(
+            kafka=self.kafka_bootstrap,
+            redis=self.redis_url,
+            clickhouse=[self.clickhouse_url, *([reader.get_secret_value()] if reader else [])],
+            providers=[each for each in (self.openai_base_url, self.anthropic_base_url) if each],
+            listening=[
+                (self.ingest_host, self.ingest_port),
+                (self.analytics_host, self.analytics_port),
+                (self.worker_host, self.worker_port),
+            ],
+            others=self.webhook_own_services,
+        )
 
     def provider_key(self, provider: ProviderName) -> str | None:
         """Return the API key for `provider`, or None where it is not configured."""

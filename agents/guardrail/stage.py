@@ -26,6 +26,7 @@ from streams.publisher import Emit
 from streams.registry import RequestRegistry
 from streams.sizes import MAX_GUARDED_FACTOR
 from streams.topics import GUARDED, REQUESTS
+from streams.webhook_targets import Targets
 
 #: From this size on a request is examined in a thread: hostile text of 32,000 characters takes 0.4 s, and the
 #: event loop has heartbeats to send.
@@ -55,6 +56,7 @@ class GuardrailSettings(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     default_deadline_ms: int
     reply_topics: tuple[str, ...]
+    webhook_targets: Targets
 
 
 class GuardrailStage:
@@ -99,15 +101,29 @@ class GuardrailStage:
         admitted = await self._intake.admit(record, delivery.event)
         if not isinstance(admitted, Admitted):
             return admitted
-        envelope = admitted.envelope
+        envelope, unreachable = self._check_webhook(admitted.envelope)
         if admitted.cancelled is not None:
             error = cancelled_error(admitted.cancelled)
             return decided(admission.without_texts(envelope), Status.CANCELLED, error=error)
         if admitted.refusal is not None:
             return _refuse(admission.without_texts(envelope), admitted.refusal)
+        if unreachable is not None:
+            return _refuse(admission.without_texts(envelope), unreachable)
         if len(record.value or b"") > _LONG_BYTES:
             return await asyncio.to_thread(self._examine, envelope)
         return self._examine(envelope)
+
+    def _check_webhook(self, envelope: Envelope) -> tuple[Envelope, InputError | None]:
+        """Return the envelope without a webhook that could not be delivered, and why it could not."""
+        webhook = envelope.request.webhook
+        if webhook is None:
+            return envelope, None
+        try:
+            self._settings.webhook_targets.check_url(webhook.url)
+        except InputError as fault:
+            request = msgspec.structs.replace(envelope.request, webhook=None)
+            return msgspec.structs.replace(envelope, request=request), fault
+        return envelope, None
 
     async def delivered(self, delivery: Delivery[ChatRequested]) -> None:
         """Nothing to note: the registry already knows the request."""

@@ -1,4 +1,8 @@
-"""Sends the webhooks that are due: so many at once, so many to one host, each until it has ended."""
+"""Sends the webhooks that are due: so many at once, so many of them to one host, each until it has ended.
+
+A tenant, and a host over all tenants, never has more than is free for the others: whose receivers hang,
+however many they are, holds up nobody else.
+"""
 
 import asyncio
 import random
@@ -15,7 +19,7 @@ from agents.runner.sending import Publishes
 from agents.webhooks.answers import Again, Answer, Bury, Decision, Done, Refused, TryLater, decide
 from agents.webhooks.counts import WebhookCounts
 from agents.webhooks.posting import Posts
-from agents.webhooks.queue import Claimed, WebhookQueue
+from agents.webhooks.queue import Claimed, Lane, WebhookQueue
 from streams import codec
 from streams.dead_letters import dead_letter
 from streams.errors import HeadraceError, StoreUnavailable, TransientFault, Undeliverable
@@ -32,7 +36,7 @@ _TRIES_TO_NOTE = 4
 #: What a stop waits for: who is asked by then and has not answered is asked again, under the same id.
 _STOP_S = 3.0
 
-#: Of so many hosts is known that their last try failed.
+#: Of so many lanes is known that their last try failed.
 _MAX_AILING = 10_000
 
 log = structlog.get_logger(__name__)
@@ -47,7 +51,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         in_flight: how many are sent at once.
-        per_host: how many of these to one host; to one whose last try failed, one.
+        per_host: how many of these of one tenant to one host; one, where the last try failed.
         attempts: how often each is tried.
         timeout_s: what one try may take.
         bury_s: what writing a dead letter may take.
@@ -97,20 +101,30 @@ class Deliverer:
         self._clock = clock
         self._sleep = sleep
         self._news = asyncio.Event()
-        self._hosts = Counter[str]()
-        self._ailing: dict[str, None] = {}
+        self._lanes = Counter[Lane]()
+        self._ailing: dict[Lane, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._finishing = False
 
     def wake(self) -> None:
         """Say that there is something new to send."""
         self._news.set()
 
+    def finish(self) -> None:
+        """Begin with no more webhooks; `run` ends.
+
+        To cancel it is not enough: redis-py waits with `asyncio.wait_for`, which in Python 3.11 loses a
+        cancellation that comes as what it waits for is done.
+        """
+        self._finishing = True
+        self.wake()
+
     async def run(self) -> None:
-        """Send what is due, until cancelled."""
-        while True:
+        """Send what is due, until `finish`."""
+        while not self._finishing:
             try:
-                while await self.begin_next():
-                    pass
+                if await self.begin_next():
+                    continue
             except StoreUnavailable as fault:
                 log.warning("webhook.queue_unavailable", error=str(fault))
                 await self._sleep(_STORE_AWAY_S)
@@ -128,16 +142,15 @@ class Deliverer:
         """
         if len(self._tasks) >= self._limits.in_flight:
             return False
-        busy = [host for host, number in self._hosts.items() if number >= self._share_of(host)]
-        claimed = await self._queue.claim(lend_s=self._limits.timeout_s + _NOTE_S, busy=busy)
+        claimed = await self._queue.claim(lend_s=self._limits.timeout_s + _NOTE_S, busy=self._busy())
         if claimed is None:
             self._counts.waiting_bytes = self._queue.waiting_bytes
             return False
-        self._hosts[claimed.host] += 1
+        self._lanes[claimed.lane] += 1
         task = asyncio.create_task(self._deliver(claimed))
         self._tasks.add(task)
         self._counts.in_flight = len(self._tasks)
-        task.add_done_callback(lambda done: self._done(claimed.host, done))
+        task.add_done_callback(lambda done: self._done(claimed.lane, done))
         return True
 
     async def settle(self) -> None:
@@ -156,30 +169,40 @@ class Deliverer:
             pass
         self._news.clear()
 
-    def _done(self, host: str, task: asyncio.Task[None]) -> None:
+    def _done(self, lane: Lane, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._counts.in_flight = len(self._tasks)
-        self._hosts[host] -= 1
-        if not self._hosts[host]:
-            del self._hosts[host]
+        self._lanes[lane] -= 1
+        if not self._lanes[lane]:
+            del self._lanes[lane]
         if not task.cancelled() and (fault := task.exception()):
-            log.error("webhook.abandoned", host=host, error=repr(fault))
+            log.error("webhook.abandoned", host=lane.host, error=repr(fault))
         self.wake()
 
-    def _share_of(self, host: str) -> int:
-        """Return how many may be sent to a host at once: one, to see whether it is well again."""
-        return 1 if host in self._ailing else self._limits.per_host
+    def _busy(self) -> list[str]:
+        """Return the shares of which nothing more is sent now."""
+        free = self._limits.in_flight - len(self._tasks)
+        crowds = Counter[str]()
+        for lane, number in self._lanes.items():
+            for crowd in lane.crowds:
+                crowds[crowd] += number
+        full = [lane.name for lane, number in self._lanes.items() if number >= self._share_of(lane)]
+        return full + [crowd for crowd, number in crowds.items() if number >= free]
 
-    def _note_health(self, host: str, answer: Answer) -> None:
-        self._ailing.pop(host, None)
+    def _share_of(self, lane: Lane) -> int:
+        """Return how many of a lane are sent at once: one, to see whether its host is well again."""
+        return 1 if lane in self._ailing else self._limits.per_host
+
+    def _note_health(self, lane: Lane, answer: Answer) -> None:
+        self._ailing.pop(lane, None)
         if isinstance(answer, TryLater):
-            self._ailing[host] = None
+            self._ailing[lane] = None
             if len(self._ailing) > _MAX_AILING:
                 del self._ailing[next(iter(self._ailing))]
 
     async def _deliver(self, claimed: Claimed) -> None:
         answer = await self._send(claimed)
-        self._note_health(claimed.host, answer)
+        self._note_health(claimed.lane, answer)
         decision = decide(answer, claimed.attempt, attempts=self._limits.attempts, jitter=random.random)
         try:
             await self._note(claimed, decision)
@@ -250,6 +273,6 @@ def _named(claimed: Claimed) -> dict[str, object]:
     return {
         "webhook_id": claimed.webhook_id,
         "request_id": key.decode(errors="replace") if key else None,
-        "host": claimed.host,
+        "host": claimed.lane.host,
         "attempt": claimed.attempt,
     }

@@ -11,10 +11,10 @@ from agents.runner.progress import Work
 from agents.runner.retries import backoff_s
 from agents.runner.sending import Publishes, Sends
 from agents.stage import Record
-from agents.webhooks.queue import Added, WebhookQueue
+from agents.webhooks.queue import Added, Lane, WebhookQueue
 from streams import codec, topics
 from streams.dead_letters import dead_letter
-from streams.errors import HeadraceError, InputError, InvalidRequest, StoreUnavailable, UnauthenticRecord
+from streams.errors import HeadraceError, InputError, StoreUnavailable, UnauthenticRecord
 from streams.events import WebhookDue
 from streams.webhook_signing import webhook_id
 from streams.webhook_targets import Targets
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class TooManyWaiting(HeadraceError):
-    """So much waits already, for this host or in all, that one more would not be bounded."""
+    """So much waits already, of this tenant, for this host or in all, that nothing bounds one more."""
 
 
 class WebhookIntake:
@@ -38,7 +38,6 @@ class WebhookIntake:
         queue: where to.
         publisher: for dead letters.
         targets: where webhooks may go.
-        signs: whether there is a secret to sign with.
         wait: waits so many seconds, and says whether it was left to; see `agents.runner.relay.Drain`.
         on_added: called when there is something to send.
         monotonic: a monotonic clock, in seconds.
@@ -50,7 +49,6 @@ class WebhookIntake:
         publisher: Publishes,
         *,
         targets: Targets,
-        signs: bool,
         wait: Callable[[float], Awaitable[bool]],
         on_added: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
@@ -58,7 +56,6 @@ class WebhookIntake:
         self._queue = queue
         self._sends = Sends(publisher, stage=WEBHOOKS)
         self._targets = targets
-        self._signs = signs
         self._wait = wait
         self._on_added = on_added
         self._monotonic = monotonic
@@ -70,27 +67,27 @@ class WebhookIntake:
             Whether the queue has it, or a dead letter keeps it. False: the partition is being taken away.
         """
         try:
-            due, host = self._read(record)
+            due, lane = self._read(record)
         except InputError as fault:
             await self._bury(record, fault, work)
             return True
-        added = await self._add(due, host, record, work)
+        added = await self._add(due, lane, record, work)
         if added is None:
             return False
         if added is Added.FULL:
-            full = TooManyWaiting(f"too many webhooks wait, for {host} or in all")
+            full = TooManyWaiting(f"too many webhooks wait, of this tenant, for {lane.host} or in all")
             await self._bury(record, full, work)
         elif added is Added.ADDED:
             self._on_added()
         return True
 
-    async def _add(self, due: WebhookDue, host: str, record: Record, work: Work) -> Added | None:
+    async def _add(self, due: WebhookDue, lane: Lane, record: Record, work: Work) -> Added | None:
         """Add to the queue; None where the partition is taken away before Redis answers."""
         message_id = webhook_id(due.request_id, due.reply.replay)
         began_s, tries = self._monotonic(), 0
         while True:
             try:
-                return await self._queue.add(message_id, host=host, record=record)
+                return await self._queue.add(message_id, lane=lane, record=record)
             except StoreUnavailable as fault:
                 tries += 1
                 log.warning("webhook.queue_unavailable", at=record.place, tries=tries, error=str(fault))
@@ -98,8 +95,8 @@ class WebhookIntake:
             if not await self._wait(backoff_s(tries, jitter=random.random)):
                 return None
 
-    def _read(self, record: Record) -> tuple[WebhookDue, str]:
-        """Return what a record asks for, and the host that it names.
+    def _read(self, record: Record) -> tuple[WebhookDue, Lane]:
+        """Return what a record asks for, and where it queues.
 
         Raises:
             InputError: it asks for nothing that could be done.
@@ -107,11 +104,7 @@ class WebhookIntake:
         if not record.authentic:
             raise UnauthenticRecord("Headrace has not written this record")
         due = codec.decode(record.value, WebhookDue, record.headers)
-        if not self._signs:
-            raise InvalidRequest(
-                "webhooks are signed, and HEADRACE_WEBHOOK_SECRET is not set", code="webhooks_off"
-            )
-        return due, self._targets.check_url(due.url)
+        return due, Lane.of(due.tenant, self._targets.check_url(due.url))
 
     async def _bury(self, record: Record, fault: Exception, work: Work) -> None:
         log.warning("webhook.dead_lettered", at=record.place, reason=str(fault))

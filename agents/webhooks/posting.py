@@ -9,12 +9,21 @@ import aiohttp
 from yarl import URL
 
 from agents.webhooks.answers import Answer, Refused, TryLater, answer_of
-from agents.webhooks.resolution import ForbiddenTarget, GuardedResolver
+from agents.webhooks.resolution import (
+    ForbiddenTarget,
+    Guard,
+    GuardedResolver,
+    LookUp,
+    ServiceUnresolved,
+    SystemResolver,
+)
 from streams.errors import InvalidRequest
 from streams.webhook_targets import Targets
 
 #: What is read of a response's body, so that its connection can be used again; of longer ones it is closed.
 _READ_BYTES = 4096
+#: Of a response's headers: each, and how many.
+_MAX_HEADER_BYTES, _MAX_HEADERS = 8190, 128
 _MAX_REASON_CHARS = 300
 
 
@@ -33,7 +42,7 @@ class HttpPosts:
         targets: where they may go.
         timeout_s: what one may take in all.
         in_flight: how many are sent at once, at most.
-        resolver: for names; by default the system's, with its answers checked.
+        look_up: returns the addresses of a name; by default the system's resolver.
     """
 
     def __init__(
@@ -42,12 +51,16 @@ class HttpPosts:
         *,
         timeout_s: float,
         in_flight: int,
-        resolver: GuardedResolver | None = None,
+        look_up: LookUp | None = None,
     ) -> None:
-        self._targets = targets
+        # A name server's answer may outlast the try that has asked for it.
+        self._system = SystemResolver(2 * in_flight)
+        look_up = look_up or self._system
+        self._guard = Guard(targets, look_up=look_up)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                resolver=resolver or GuardedResolver(targets),
+                resolver=GuardedResolver(self._guard, look_up=look_up),
+                socket_factory=self._guard.open_socket,
                 use_dns_cache=False,
                 limit=in_flight,
                 keepalive_timeout=10.0,
@@ -55,31 +68,42 @@ class HttpPosts:
             timeout=aiohttp.ClientTimeout(total=timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # nothing is done with what they answer
+            read_bufsize=_READ_BYTES,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+            max_headers=_MAX_HEADERS,
             trust_env=False,
         )
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send one webhook."""
         try:
-            self._targets.check_url(url)
-            async with self._session.post(
-                URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
-            ) as response:
-                answer = answer_of(response.status, _lower(response.headers), now=datetime.now(UTC))
-                await _read(response)
-                return answer
+            await self._guard.refresh()
+            self._guard.targets.check_url(url)
+            return await self._post(url, body, headers)
         except InvalidRequest as fault:
             return Refused(fault.message)
         except (ForbiddenTarget, aiohttp.InvalidURL) as fault:
             return Refused(_words(fault))
+        except ServiceUnresolved as fault:
+            return TryLater(str(fault))
         except TimeoutError:
             return TryLater("it did not answer in time")
         except (aiohttp.ClientError, OSError, ssl.SSLError) as fault:
             return TryLater(_words(fault))
 
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        async with self._session.post(
+            URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
+        ) as response:
+            answer = answer_of(response.status, _lower(response.headers), now=datetime.now(UTC))
+            await _read(response)
+            return answer
+
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
+        self._system.close()
 
 
 async def _read(response: aiohttp.ClientResponse) -> None:

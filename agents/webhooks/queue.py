@@ -1,4 +1,4 @@
-"""The webhooks that are to be sent, in Redis: by host, and by when they are due.
+"""The webhooks that are to be sent, in Redis: by tenant, by host, and by when they are due.
 
 One that is claimed is lent: whoever claims it says when it ended, or when it is due again. A holder that dies
 does neither; then it is due once the time has passed for which it was lent, to any worker.
@@ -15,16 +15,24 @@ from agents.stage import Record
 from agents.webhooks import queue_scripts as scripts
 from streams.errors import StoreFull
 from streams.redelivery import Headers
-from streams.redis_keys import WEBHOOK, WEBHOOK_DONE, WEBHOOKS_BYTES, WEBHOOKS_DUE, WEBHOOKS_HOSTS
+from streams.redis_keys import (
+    WEBHOOK,
+    WEBHOOK_DONE,
+    WEBHOOKS_BYTES,
+    WEBHOOKS_DUE,
+    WEBHOOKS_HOSTS,
+    WEBHOOKS_TENANTS,
+    digest,
+)
 from streams.store import store_faults
 from streams.store_memory import HasRoom
 
-_HOSTS = WEBHOOKS_HOSTS.prefix
+_TENANTS = WEBHOOKS_TENANTS.prefix
 _BYTES = WEBHOOKS_BYTES.prefix
 #: How long a webhook that has ended is known: its record may come again, seconds later, rarely minutes.
 _DONE_TTL_S = 3600
-#: What Redis needs for a webhook beyond its record and its host's name, which is in four places.
-_OVERHEAD_BYTES = 1_024
+#: What Redis needs for a webhook beyond its record and its host's name, and in how many places that is.
+_OVERHEAD_BYTES, _HOST_PLACES = 1_280, 6
 
 
 class Added(StrEnum):
@@ -33,7 +41,39 @@ class Added(StrEnum):
     ADDED = "added"
     WAITING = "waiting"  # it is there already: its record was delivered again
     ENDED = "ended"  # it has ended already
-    FULL = "full"  # too much waits, in all or for this host
+    FULL = "full"  # too much waits, in all or of one of its shares
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """The webhooks of one tenant to one host.
+
+    Attributes:
+        tenant: a digest of its name.
+        host: where they go.
+    """
+
+    tenant: str
+    host: str
+
+    @classmethod
+    def of(cls, tenant: str, host: str) -> "Lane":
+        """Return the lane of a tenant, by its name, and a host."""
+        return cls(digest(tenant), host)
+
+    @property
+    def crowds(self) -> tuple[str, str]:
+        """The shares that others are in, too: the tenant's to all hosts, the host's of all tenants."""
+        return f"{self.tenant}:", self.host
+
+    @property
+    def name(self) -> str:
+        """The name of the lane's own share."""
+        return f"{self.tenant}:{self.host}"
+
+    @property
+    def keys(self) -> list[str]:
+        """Where it is: all tenants, the tenant's hosts, what is due."""
+        return [_TENANTS, WEBHOOKS_HOSTS.key(self.tenant), WEBHOOKS_DUE.key(self.name)]
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,13 +81,13 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         webhook_id: its id.
-        host: where it goes.
+        lane: whose it is, and where it goes.
         attempt: the number of this try, from 1.
         record: the record that asked for it.
     """
 
     webhook_id: str
-    host: str
+    lane: Lane
     attempt: int
     record: Record
 
@@ -65,14 +105,14 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 def entry_key(webhook_id: str) -> str:
-    """Return the key of a webhook that waits, a hash; its `host` is where it goes."""
+    """Return the key of a webhook that waits, a hash; its `tenant` and `host` are those of its lane."""
     return WEBHOOK.key(webhook_id)
 
 
-def end_arguments(webhook_id: str, host: str) -> tuple[list[str], list[str | int]]:
+def end_arguments(webhook_id: str, lane: Lane) -> tuple[list[str], list[str | int]]:
     """Return the keys and the arguments of `queue_scripts.END`, which forgets a webhook that waits."""
-    keys = [entry_key(webhook_id), WEBHOOK_DONE.key(webhook_id), _HOSTS, WEBHOOKS_DUE.key(host), _BYTES]
-    return keys, [webhook_id, host, _DONE_TTL_S]
+    keys = [entry_key(webhook_id), WEBHOOK_DONE.key(webhook_id), *lane.keys, _BYTES]
+    return keys, [webhook_id, lane.tenant, lane.host, _DONE_TTL_S]
 
 
 class WebhookQueue:
@@ -82,7 +122,8 @@ class WebhookQueue:
 
     Args:
         redis: the client; its timeouts bound every step.
-        max_bytes: how much may wait in all; for one host a quarter of it.
+        max_bytes: how much may wait in all; of one tenant for one host a quarter of it, and of one tenant,
+            or for one host, no more than is still free.
         has_room: whether Redis has memory for one more.
         clock: the time, in seconds since the epoch. Workers' clocks must agree to within seconds.
 
@@ -107,7 +148,7 @@ class WebhookQueue:
         self._postpone = redis.register_script(scripts.POSTPONE)
         self._end = redis.register_script(scripts.END)
 
-    async def add(self, webhook_id: str, *, host: str, record: Record) -> Added:
+    async def add(self, webhook_id: str, *, lane: Lane, record: Record) -> Added:
         """Add a webhook that is due now; adding it again changes nothing, unless an operator replays it.
 
         Raises:
@@ -128,18 +169,13 @@ class WebhookQueue:
         )
         with store_faults("adding a webhook"):
             answer = await self._add(
-                keys=[
-                    entry_key(webhook_id),
-                    WEBHOOK_DONE.key(webhook_id),
-                    _HOSTS,
-                    WEBHOOKS_DUE.key(host),
-                    _BYTES,
-                ],
+                keys=[entry_key(webhook_id), WEBHOOK_DONE.key(webhook_id), *lane.keys, _BYTES],
                 args=[
                     webhook_id,
-                    host,
+                    lane.tenant,
+                    lane.host,
                     kept,
-                    len(kept) + 4 * len(host) + _OVERHEAD_BYTES,
+                    len(kept) + _HOST_PLACES * len(lane.host) + _OVERHEAD_BYTES,
                     self._now_ms(),
                     record.again.replay,
                     self._max_bytes,
@@ -152,32 +188,33 @@ class WebhookQueue:
 
         Args:
             lend_s: after so many seconds it may be claimed again.
-            busy: hosts that nothing more is to be sent to at the moment.
+            busy: lanes, by `Lane.name`, and `Lane.crowds` of which nothing more is to be sent at the moment.
         """
-        now_ms = self._now_ms()
+        now_ms, passed = self._now_ms(), 0
         while True:
             with store_faults("claiming a webhook"):
+                prefixes = [WEBHOOKS_HOSTS.prefix, WEBHOOKS_DUE.prefix, WEBHOOK.prefix]
+                lent_until_ms = now_ms + int(lend_s * 1000)
                 answer = await self._claim(
-                    keys=[_HOSTS, _BYTES],
-                    args=[WEBHOOKS_DUE.prefix, WEBHOOK.prefix, now_ms, now_ms + int(lend_s * 1000), *busy],
+                    keys=[_TENANTS, _BYTES], args=[*prefixes, now_ms, lent_until_ms, passed, *busy]
                 )
             if answer[0] == b"claimed":
-                _, webhook_id, host, attempt, kept = answer
-                return Claimed(
-                    webhook_id=webhook_id.decode(), host=host.decode(), attempt=attempt, record=_record(kept)
-                )
+                return _claimed(*answer[1:])
             if answer[0] == b"none":
                 self.waiting_bytes = int(answer[1])
                 return None
+            if answer[0] == b"further":
+                passed += scripts.TENANTS_AT_ONCE
 
     async def postpone(self, claimed: Claimed, delay_s: float) -> None:
         """Say that a webhook is due again after so many seconds."""
         with store_faults("postponing a webhook"):
             await self._postpone(
-                keys=[entry_key(claimed.webhook_id), _HOSTS, WEBHOOKS_DUE.key(claimed.host)],
+                keys=[entry_key(claimed.webhook_id), *claimed.lane.keys],
                 args=[
                     claimed.webhook_id,
-                    claimed.host,
+                    claimed.lane.tenant,
+                    claimed.lane.host,
                     claimed.attempt,
                     self._now_ms() + int(delay_s * 1000),
                 ],
@@ -185,7 +222,7 @@ class WebhookQueue:
 
     async def end(self, claimed: Claimed) -> None:
         """Forget a webhook: it has arrived, or is a dead letter."""
-        keys, args = end_arguments(claimed.webhook_id, claimed.host)
+        keys, args = end_arguments(claimed.webhook_id, claimed.lane)
         with store_faults("ending a webhook"):
             await self._end(keys=keys, args=args)
 
@@ -193,6 +230,7 @@ class WebhookQueue:
         return int(self._clock() * 1000)
 
 
-def _record(kept: bytes) -> Record:
-    found = msgspec.msgpack.decode(kept, type=_Kept)
-    return Record.read(**msgspec.structs.asdict(found))
+def _claimed(webhook_id: bytes, tenant: bytes, host: bytes, attempt: int, kept: bytes) -> Claimed:
+    record = Record.read(**msgspec.structs.asdict(msgspec.msgpack.decode(kept, type=_Kept)))
+    lane = Lane(tenant.decode(), host.decode())
+    return Claimed(webhook_id=webhook_id.decode(), lane=lane, attempt=attempt, record=record)

@@ -48,7 +48,6 @@ async def webhooks_app(
         queue,
         publisher,
         targets=settings.webhook_targets,
-        signs=bool(settings.webhook_keys),
         wait=drain.wait,
         on_added=deliverer.wake,
     )
@@ -94,5 +93,12 @@ async def _deliverer(
     resources.push_async_callback(deliverer.settle)
     if settings.webhook_keys:  # without a secret, what waits from before goes on waiting for one
         running = asyncio.create_task(deliverer.run())
-        resources.callback(running.cancel)
+        resources.push_async_callback(_end, deliverer, running)
     return deliverer
+
+
+async def _end(deliverer: Deliverer, running: asyncio.Task[None]) -> None:
+    """End the loop before its connections are closed; a claim that is on its way is waited for."""
+    deliverer.finish()
+    running.cancel()
+    await asyncio.wait((running,))

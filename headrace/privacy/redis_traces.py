@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from agents.stores.answer_cache import CachedAnswer, answer_key, index_key, vectors_key
 from agents.stores.journal import journal_key
 from agents.webhooks import queue_scripts
-from agents.webhooks.queue import end_arguments, entry_key
+from agents.webhooks.queue import Lane, end_arguments, entry_key
 from streams.codec import encode
 from streams.events import ErrorInfo, Reply
 from streams.kept_vectors import vectors_key as kept_vectors_key
@@ -71,7 +71,7 @@ class _Waiting(msgspec.Struct, frozen=True):
     """A webhook that is to be sent."""
 
     webhook_id: str
-    host: str
+    lane: Lane
 
 
 class _Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,14 +152,16 @@ class RedisEraser:
         """Return which of these webhooks wait; each run of a request has one at most."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for run in runs:
-                pipe.hget(entry_key(run), "host")
-            hosts: list[bytes | None] = await pipe.execute()
+                pipe.hmget(entry_key(run), "tenant", "host")
+            lanes: list[tuple[bytes | None, bytes | None]] = await pipe.execute()
         return [
-            _Waiting(run, host.decode()) for run, host in zip(runs, hosts, strict=True) if host is not None
+            _Waiting(run, Lane(tenant.decode(), host.decode()))
+            for run, (tenant, host) in zip(runs, lanes, strict=True)
+            if tenant is not None and host is not None
         ]
 
     async def _drop(self, webhook: _Waiting) -> None:
-        keys, args = end_arguments(webhook.webhook_id, webhook.host)
+        keys, args = end_arguments(webhook.webhook_id, webhook.lane)
         await self._end_webhook(keys=keys, args=args)
 
     async def _cached(self, tenant: str, request_ids: frozenset[str]) -> list[_Cached]:

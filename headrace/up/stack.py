@@ -15,11 +15,11 @@ from headrace.embedded.redis import EmbeddedRedis
 from headrace.up.children import PartChild, ServiceChild, answers
 from headrace.up.home import Endpoints, Home, ProcessStatus
 from headrace.up.supervisor import Child, Supervisor
+from streams.errors import ConfigurationError
 from streams.settings import Settings, load_settings
 from streams.topic_admin import create_topics
 
 _LOOPBACK = "127.0.0.1"
-_LOOPBACK_NETWORKS = '["127.0.0.0/8", "::1/128"]'
 _SIMULATOR_KEY = "sk-simulated-by-headrace"
 _PART_VARIABLES = {
     "kafka": "HEADRACE_KAFKA_BOOTSTRAP",
@@ -66,6 +66,7 @@ class Stack:
         self._supervisor = Supervisor(on_progress, on_change)
         self._external: list[ProcessStatus] = []
         self._ports = home.ports()
+        self._part_ports: set[int] = set()
 
     @property
     def simulated(self) -> bool:
@@ -130,6 +131,7 @@ class Stack:
         self._start([PartChild(part) for part in embedded])
         for part in embedded:
             self._ports[part.role] = part.port
+            self._part_ports.update(part.ports.values())
             endpoints[part.role] = part.endpoint
         return endpoints
 
@@ -174,9 +176,8 @@ class Stack:
         environ.setdefault("HEADRACE_API_KEY", keys.api_key)
         environ.setdefault("HEADRACE_ADMIN_KEY", keys.admin_key)
         environ.setdefault("HEADRACE_WEBHOOK_SECRET", keys.webhook_secret)
+        environ["HEADRACE_WEBHOOK_OWN_SERVICES"] = self._own_services()
         environ.setdefault("HEADRACE_RECORD_KEYS", f'["{keys.record_key}"]')
-        environ.setdefault("HEADRACE_WEBHOOK_ALLOW_HTTP", "true")  # on one machine nobody has a certificate
-        environ.setdefault("HEADRACE_WEBHOOK_ALLOW_NETWORKS", _LOOPBACK_NETWORKS)
         if simulator is not None:
             environ |= {
                 "OPENAI_API_KEY": _SIMULATOR_KEY,
@@ -185,6 +186,20 @@ class Stack:
                 "ANTHROPIC_BASE_URL": simulator,
             }
         return environ
+
+    def _own_services(self) -> str:
+        """Return every port that is ours, beside what the operator names: no webhook may reach them."""
+        for number in range(self._options.workers):
+            self._port(f"worker-{number}", None)
+        ours = [f"{_LOOPBACK}:{port}" for port in {*self._ports.values(), *self._part_ports}]
+        given = self._environ.get("HEADRACE_WEBHOOK_OWN_SERVICES") or "[]"
+        try:
+            named = msgspec.json.decode(given, type=list[str])
+        except msgspec.DecodeError as fault:
+            raise ConfigurationError(
+                'HEADRACE_WEBHOOK_OWN_SERVICES must be a JSON list of host:port, e.g. ["ingest:8000"]'
+            ) from fault
+        return msgspec.json.encode(named + ours).decode()
 
     def _services(self, environ: Mapping[str, str], settings: Settings) -> list[Child]:
         ingest_port, analytics_port = settings.ingest_port, settings.analytics_port

@@ -27,6 +27,12 @@ GLOBEX_KEY = "hr-acceptance-globex"
 SILENT_KEY = "hr-acceptance-silent"
 """The API key of a tenant whose texts are not stored."""
 
+LOCAL_WEBHOOKS = {
+    "HEADRACE_WEBHOOK_ALLOW_HTTP": "true",
+    "HEADRACE_WEBHOOK_ALLOW_NETWORKS": '["127.0.0.0/8", "::1/128"]',
+}
+"""The settings under which webhooks reach a receiver on this machine."""
+
 _START_TIMEOUT_S = 150
 _ROW_TIMEOUT_S = 20.0
 
@@ -189,6 +195,7 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         {GLOBEX_KEY: {"tenant": "globex"}, SILENT_KEY: {"tenant": "silent"}}
     )
     environ["HEADRACE_TENANTS"] = json.dumps({"silent": {"store_text": False}})
+    environ |= LOCAL_WEBHOOKS
     with started(data_dir, environ=environ) as running:
         yield running
 

@@ -14,11 +14,12 @@ from agents.guardrail.validation import Limits
 from agents.stage import Delivery
 from streams.codec import header
 from streams.errors import KafkaUnavailable, StoreUnavailable
-from streams.events import Message, OutcomeReached, Reply, RequestGuarded, Status, TextPart
+from streams.events import Message, OutcomeReached, Reply, RequestGuarded, Status, TextPart, Webhook
 from streams.publisher import Emit
 from streams.redelivery import Redelivery
 from streams.registry import Registration, Standing, correlation_origin, fingerprint
 from streams.topics import GUARDED, OUTCOMES, REPLIES
+from streams.webhook_targets import Targets
 from tests.fakes.envelopes import NOW, NOW_MS, chat, delivery, said
 from tests.fakes.registries import ScriptedRegistry
 
@@ -55,6 +56,7 @@ def stage(registry: ScriptedRegistry | None = None, **ports: Any) -> GuardrailSt
             limits=Limits(max_input_tokens=1_000, max_output_tokens=1_000, max_request_bytes=100_000),
             default_deadline_ms=60_000,
             reply_topics=("*.replies",),
+            webhook_targets=Targets(),
         ),
         registry or ScriptedRegistry(),  # type: ignore[arg-type]  # a fake of the same shape
         **(given | ports),
@@ -386,3 +388,28 @@ async def test_a_long_request_is_examined_beside_the_event_loop() -> None:
     assert outcome(await stage(scan=scan).handle(given(query="a bomb"))).status is Status.BLOCKED
     assert threads[0] != threading.get_ident()
     assert threads[-1] == threading.get_ident()
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({}, "webhook.url"),
+        ({"deadline_ms": 1}, "webhook.url"),
+        ({"headers": [("kafka_replyTopic", b"nowhere")]}, "kafka_replyTopic"),
+    ],
+)
+async def test_a_webhook_that_could_not_be_delivered(fields: dict[str, Any], param: str) -> None:
+    """The sender is told as by HTTP; the webhook goes no further, whatever else is wrong with the request."""
+    asked = given(webhook=Webhook(url="https://127.0.0.1:8123/?query=SELECT+1"), **fields)
+    refused = outcome(await stage().handle(asked))
+    assert refused.status is Status.FAILED
+    assert refused.error is not None
+    assert (refused.error.type, refused.error.param) == ("invalid_request_error", param)
+    assert refused.envelope.request.webhook is None
+
+
+async def test_a_webhook_that_can_be_delivered() -> None:
+    """It goes on with the request."""
+    webhook = Webhook(url="https://hooks.example/a")
+    passed = guarded(await stage().handle(given(webhook=webhook)))
+    assert passed.envelope.request.webhook == webhook

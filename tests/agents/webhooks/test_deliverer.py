@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from agents.webhooks.answers import Answer, Delivered, Gone, Refused, TryLater
 from agents.webhooks.counts import WebhookCounts
 from agents.webhooks.deliverer import Deliverer, Limits
-from agents.webhooks.queue import WebhookQueue
+from agents.webhooks.queue import Lane, WebhookQueue
 from streams import store
 from streams.errors import KafkaUnavailable, RecordTooLarge
 from streams.publisher import Emit
@@ -72,10 +72,10 @@ class Delivering:
             clock=lambda: self.now,
         )
 
-    async def add(self, *ids: str, host: str = "hooks.example") -> None:
+    async def add(self, *ids: str, host: str = "hooks.example", tenant: str = "acme") -> None:
         for each in ids:
             event = due(f"https://{host}/", request_id=each)
-            await self.queue.add(f"msg_{each}", host=host, record=due_record(event))
+            await self.queue.add(f"msg_{each}", lane=Lane.of(tenant, host), record=due_record(event))
 
     async def send_all(self) -> None:
         """Send what is due, and wait for what comes of it."""
@@ -108,7 +108,7 @@ def delivering(redis: Redis) -> Delivering:
 async def test_it_is_sent_signed(delivering: Delivering) -> None:
     """Headers as the specification names them; the body is the reply as `GET` gives it."""
     event = due()
-    await delivering.queue.add("msg_1", host="hooks.example", record=due_record(event))
+    await delivering.queue.add("msg_1", lane=Lane.of("acme", "hooks.example"), record=due_record(event))
     await delivering.send_all()
     ((url, body, headers),) = delivering.receiver.got
     assert (url, body) == (URL, reply_json(event.reply))
@@ -209,11 +209,42 @@ async def test_a_host_that_is_not_well_gets_one_at_a_time(delivering: Delivering
     await delivering.deliverer.settle()
 
 
+@pytest.mark.parametrize("crowd", ["tenant", "host"])
+async def test_nobody_has_more_than_is_free(delivering: Delivering, crowd: str) -> None:
+    """A tenant whose very many hosts hang leaves room, and so does a host that hangs for many tenants."""
+    delivering.receiver.held = lambda url: "slow" in url
+    for number in range(20):
+        host = "slow.example" if crowd == "host" else f"{number}.slow.example"
+        tenant = "acme" if crowd == "tenant" else f"t-{number}"
+        await delivering.add(f"s-{number}", host=host, tenant=tenant)
+    delivering.now += 1
+    await delivering.add(*(f"q-{number}" for number in range(4)), tenant="globex")
+    async with asyncio.timeout(20):
+        while delivering.counts["delivered"] < 4:
+            await delivering.deliverer.begin_next()
+            await asyncio.sleep(0.005)
+    assert sum("slow" in url for url, _, _ in delivering.receiver.got) == 3
+    delivering.receiver.released.set()
+    await delivering.deliverer.settle()
+
+
+async def test_one_tenant_s_failures_at_a_host_slow_no_other_tenant(delivering: Delivering) -> None:
+    """Many use the same host, each at a path of its own: who names one that fails waits for it alone."""
+    delivering.receiver.answers["https://hooks.example/"] = [TryLater("it answered 503")]
+    await delivering.add("1")
+    await delivering.send_all()
+    await delivering.add("2", "3", tenant="globex")
+    delivering.receiver.held = lambda url: True
+    assert [await delivering.deliverer.begin_next() for _ in range(3)] == [True, True, False]
+    delivering.receiver.released.set()
+    await delivering.deliverer.settle()
+
+
 async def test_so_many_at_once_and_no_more(delivering: Delivering) -> None:
-    """Over all hosts."""
+    """Over all tenants and hosts."""
     delivering.receiver.held = lambda url: True
     for number in range(8):
-        await delivering.add(str(number), host=f"{number}.example")
+        await delivering.add(str(number), host=f"{number}.example", tenant=f"t-{number}")
     begun = [await delivering.deliverer.begin_next() for _ in range(7)]
     assert begun == [True] * 5 + [False] * 2
     delivering.receiver.released.set()
@@ -277,15 +308,17 @@ async def test_a_bug_ends_one_webhook_and_not_the_others(delivering: Delivering)
 
 
 async def test_it_runs_by_itself(delivering: Delivering) -> None:
-    """It is woken by what is added."""
+    """It is woken by what is added, and ends when it is told to."""
     running = asyncio.create_task(delivering.deliverer.run())
     await delivering.add("1")
     delivering.deliverer.wake()
     async with asyncio.timeout(10):
         while not delivering.counts["delivered"]:
             await asyncio.sleep(0.01)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+        delivering.deliverer.finish()
+        await running
+    await delivering.add("2")
+    assert len(delivering.receiver.got) == 1
 
 
 async def test_it_goes_on_while_redis_is_away(delivering: Delivering) -> None:
@@ -311,6 +344,6 @@ async def test_it_goes_on_while_redis_is_away(delivering: Delivering) -> None:
     running = asyncio.create_task(deliverer.run())
     async with asyncio.timeout(10):
         await enough.wait()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+        deliverer.finish()
+        await running
     await nowhere.aclose()

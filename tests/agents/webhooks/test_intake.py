@@ -7,7 +7,7 @@ import pytest
 from agents.runner.progress import Work
 from agents.stage import Record
 from agents.webhooks.intake import WebhookIntake
-from agents.webhooks.queue import Added
+from agents.webhooks.queue import Added, Lane
 from streams.errors import StoreUnavailable
 from streams.topics import DEAD_LETTERS
 from streams.webhook_signing import webhook_id
@@ -22,20 +22,20 @@ class Queue:
     def __init__(self, answer: Added = Added.ADDED, *, away: int = 0) -> None:
         self.answer = answer
         self.away = away
-        self.added: list[tuple[str, str, Record]] = []
+        self.added: list[tuple[str, Lane, Record]] = []
 
-    async def add(self, webhook_id: str, *, host: str, record: Record) -> Added:
+    async def add(self, webhook_id: str, *, lane: Lane, record: Record) -> Added:
         if self.away:
             self.away -= 1
             raise StoreUnavailable("Redis is away")
-        self.added.append((webhook_id, host, record))
+        self.added.append((webhook_id, lane, record))
         return self.answer
 
 
 class Intake:
     """An intake, and what came of it."""
 
-    def __init__(self, queue: Queue, *, signs: bool = True, stays: bool = True) -> None:
+    def __init__(self, queue: Queue, *, enabled: bool = True, stays: bool = True) -> None:
         self.sends = Sends([])
         self.waits = 0
         self.woken = 0
@@ -44,8 +44,7 @@ class Intake:
         self.intake = WebhookIntake(
             queue,  # type: ignore[arg-type]  # a fake
             self.sends,
-            targets=Targets(),
-            signs=signs,
+            targets=Targets(enabled=enabled),
             wait=self._wait,
             on_added=self._wake,
             monotonic=lambda: self.now,
@@ -85,7 +84,7 @@ async def test_it_is_queued_under_its_id() -> None:
     queue, record = Queue(), due_record(due(replay=2))
     intake = Intake(queue)
     assert (await intake(record))[0] is True
-    assert queue.added == [(webhook_id("r-1", 2), "hooks.example", record)]
+    assert queue.added == [(webhook_id("r-1", 2), Lane.of("acme", "hooks.example"), record)]
     assert (intake.woken, intake.sends.sent) == (1, [])
 
 
@@ -102,21 +101,23 @@ async def test_too_much_waits() -> None:
     intake, record = Intake(Queue(Added.FULL)), due_record()
     done, work = await intake(record)
     assert (done, work.buried) == (True, True)
-    assert intake.reasons() == [("TooManyWaiting", "too many webhooks wait, for hooks.example or in all")]
+    assert intake.reasons() == [
+        ("TooManyWaiting", "too many webhooks wait, of this tenant, for hooks.example or in all")
+    ]
     assert intake.sends.sent[0].value == record.value
 
 
 @pytest.mark.parametrize(
-    ("given", "signs", "why"),
+    ("given", "enabled", "why"),
     [
         ({"event": b"{"}, True, "UndecodableRecord"),
         ({"event": due("http://hooks.example/")}, True, "InvalidRequest"),
         ({}, False, "InvalidRequest"),
     ],
 )
-async def test_what_cannot_be_sent(given: dict[str, Any], signs: bool, why: str) -> None:
+async def test_what_cannot_be_sent(given: dict[str, Any], enabled: bool, why: str) -> None:
     """Not ours, no allowed URL (Kafka producers choose it), nothing to sign with: a dead letter each."""
-    intake = Intake(Queue(), signs=signs)
+    intake = Intake(Queue(), enabled=enabled)
     assert (await intake(due_record(**given)))[0] is True
     assert [name for name, _ in intake.reasons()] == [why]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_network
 
@@ -9,8 +10,9 @@ import pytest
 
 from agents.webhooks.answers import Answer, Delivered, Gone, Refused, TryLater
 from agents.webhooks.posting import HttpPosts
-from agents.webhooks.resolution import ForbiddenTarget, GuardedResolver
+from agents.webhooks.resolution import LookUp
 from headrace.embedded.ports import free_port
+from streams.own_services import Service
 from streams.webhook_targets import Targets
 from tests.fakes.receiver import DROP, HANG, Receiver, Say, receiving
 
@@ -28,25 +30,22 @@ def receiver() -> Iterator[Receiver]:
         yield started
 
 
-def resolver(targets: Targets, names: Addresses) -> GuardedResolver:
-    """A resolver to whom the names are given, instead of asking the system's."""
+def says(names: Addresses) -> LookUp:
+    """A name server to whom the names are given; the system's is not asked."""
 
     async def look_up(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
         if host not in names:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(socket.AF_INET6 if ":" in each else socket.AF_INET, each) for each in names[host]]
 
-    return GuardedResolver(targets, look_up=look_up)
+    return look_up
 
 
 async def post(
     url: str, targets: Targets = LOCAL, *, names: Addresses | None = None, timeout_s: float = 10.0
 ) -> Answer:
     posts = HttpPosts(
-        targets,
-        timeout_s=timeout_s,
-        in_flight=4,
-        resolver=None if names is None else resolver(targets, names),
+        targets, timeout_s=timeout_s, in_flight=4, look_up=None if names is None else says(names)
     )
     try:
         return await posts.post(url, b'{"a": 1}', {"content-type": "application/json", "webhook-id": "m"})
@@ -130,6 +129,14 @@ async def test_a_compressed_answer_is_not_unpacked(receiver: Receiver) -> None:
     assert await post(receiver.url()) == Delivered(200)
 
 
+async def test_a_header_that_is_too_long(receiver: Receiver) -> None:
+    """It is not read to its end, nor are too many of them."""
+    headers = [{"x": "y" * 100_000}, {f"x-{number}": "y" for number in range(1_000)}]
+    receiver.script = lambda got, before: Say(200, headers[before])
+    for _ in headers:
+        assert isinstance(await post(receiver.url()), TryLater)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "0.0.0.0", "2130706433", "127.1", "0x7f000001"])  # noqa: S104  # addresses to refuse
 async def test_an_address_that_is_not_allowed(receiver: Receiver, host: str) -> None:
     """However it is written; nothing reaches it."""
@@ -142,35 +149,76 @@ async def test_an_address_that_is_not_allowed(receiver: Receiver, host: str) -> 
 async def test_a_name_that_leads_to_one(receiver: Receiver, address: str) -> None:
     """What counts is where it leads at the time of the sending."""
     answer = await post(f"http://hooks.example:{receiver.port}/", PUBLIC, names={"hooks.example": [address]})
-    assert answer == Refused(f"ForbiddenTarget: hooks.example is {address}, an address that is not allowed")
+    assert isinstance(answer, Refused)
+    assert f"hooks.example is {address}, an address that is not allowed" in answer.reason
     assert receiver.connections == 0
 
 
 async def test_a_name_is_resolved_once(receiver: Receiver) -> None:
-    """And the connection made to the address that was checked: what the name says next does not matter."""
-    says = [["127.0.0.1"], ["10.0.0.1"]]
+    """And the connection made to the address that was checked, with the name as its Host."""
+    answers = [["127.0.0.1"], ["10.0.0.1"]]
 
     async def look_up(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
-        return [(socket.AF_INET, each) for each in says.pop(0)]
+        return [(socket.AF_INET, each) for each in answers.pop(0)]
 
-    posts = HttpPosts(LOCAL, timeout_s=10, in_flight=1, resolver=GuardedResolver(LOCAL, look_up=look_up))
+    posts = HttpPosts(LOCAL, timeout_s=10, in_flight=1, look_up=look_up)
     assert await posts.post(f"http://hooks.example:{receiver.port}/", b"", {}) == Delivered(200)
     await posts.close()
-    assert says == [["10.0.0.1"]]
+    assert answers == [["10.0.0.1"]]
+    assert receiver.got[0].headers["host"] == f"hooks.example:{receiver.port}"
 
 
-async def test_of_several_addresses_only_allowed_ones_are_tried(receiver: Receiver) -> None:
-    """One private address among public ones is left out."""
-    found = await resolver(LOCAL, {"h": ["10.0.0.1", "127.0.0.1"]}).resolve("h", 80, socket.AF_UNSPEC)
-    assert [each["host"] for each in found] == ["127.0.0.1"]
-    with pytest.raises(ForbiddenTarget):
-        await resolver(LOCAL, {"h": ["10.0.0.1", "fd00::1"]}).resolve("h", 80, socket.AF_UNSPEC)
+async def test_tls_asks_for_the_name() -> None:
+    """The server at the checked address is to prove that it is who the URL names."""
+    asked: list[str | None] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sni_callback = lambda _, name, __: asked.append(name)
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    async with server:
+        url = f"https://hooks.example:{server.sockets[0].getsockname()[1]}/"
+        answer = await post(url, names={"hooks.example": ["127.0.0.1"]})
+    assert isinstance(answer, TryLater)
+    assert asked == ["hooks.example"]
 
 
-async def test_the_systems_resolver() -> None:
-    """A name that every machine knows."""
-    found = await GuardedResolver(LOCAL).resolve("localhost", 80, socket.AF_INET)
-    assert {each["host"] for each in found} == {"127.0.0.1"}
+async def test_the_environments_proxy_is_not_used(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would resolve the name once more, where nobody checks it."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert await post(receiver.url()) == Delivered(200)
+
+
+def ours(host: str, port: int, *, shared: bool = False) -> Targets:
+    """What is allowed where a service of ours listens there, and loopback is open."""
+    service = Service(host=host, port=port, shared=shared)
+    networks = (*LOCAL.networks, ip_network("10.0.0.0/8"))
+    return Targets(allow_http=True, networks=networks, services={service})
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.9", "0.0.0.0", "::1", "::ffff:127.0.0.1"])  # noqa: S104  # addresses to refuse
+@pytest.mark.parametrize("own", ["127.0.0.1", "::1", "redis"])
+async def test_a_name_that_leads_to_a_service_of_ours(receiver: Receiver, own: str, address: str) -> None:
+    """Refused at the time of the sending, though loopback is open; its neighbour is not."""
+    names = {"hooks.example": [address], "redis": ["127.0.0.1"]}
+    url = f"http://hooks.example:{receiver.port}/"
+    assert isinstance(await post(url, ours(own, receiver.port), names=names), Refused)
+    assert receiver.connections == 0
+    names = {"hooks.example": ["127.0.0.1"], "redis": ["127.0.0.1"]}
+    assert await post(url, ours(own, receiver.port + 1), names=names) == Delivered(200)
+
+
+async def test_a_redirect_to_a_service_of_ours(receiver: Receiver) -> None:
+    """It is not followed, whatever it is."""
+    with receiving() as service:
+        location = {"Location": service.url("/?query=SELECT+1")}
+        statuses = [301, 302, 303, 307, 308]
+        receiver.script = lambda got, before: Say(statuses[before], location)
+        for _ in statuses:
+            assert isinstance(await post(receiver.url(), ours("127.0.0.1", service.port)), Refused)
+        assert service.connections == 0
 
 
 @pytest.fixture(autouse=True)

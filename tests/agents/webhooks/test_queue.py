@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from agents.stage import Record
-from agents.webhooks.queue import Added, Claimed, WebhookQueue
+from agents.webhooks.queue import Added, Claimed, Lane, WebhookQueue
 from streams import store
 from streams.errors import StoreFull, StoreUnavailable
 from streams.redelivery import replayed
@@ -48,8 +48,12 @@ def queue(redis: Redis, clock: Clock) -> WebhookQueue:
     return WebhookQueue(redis, max_bytes=100_000, clock=clock)
 
 
-async def add(queue: WebhookQueue, webhook_id: str, host: str = "a.example") -> Added:
-    return await queue.add(webhook_id, host=host, record=due_record())
+def lane(host: str = "a.example", tenant: str = "acme") -> Lane:
+    return Lane.of(tenant, host)
+
+
+async def add(queue: WebhookQueue, webhook_id: str, host: str = "a.example", tenant: str = "acme") -> Added:
+    return await queue.add(webhook_id, lane=lane(host, tenant), record=due_record())
 
 
 async def claimed(queue: WebhookQueue, *busy: str) -> Claimed:
@@ -68,8 +72,8 @@ def again(record: Record) -> Record:
 async def test_what_is_added_is_claimed_as_it_came(queue: WebhookQueue) -> None:
     """Byte for byte: it may become a dead letter."""
     given = due_record(headers=(("x", b"\xff"), ("x", b"2")))
-    assert await queue.add("m-1", host="a.example", record=given) is Added.ADDED
-    assert await claimed(queue) == Claimed(webhook_id="m-1", host="a.example", attempt=1, record=given)
+    assert await queue.add("m-1", lane=lane(), record=given) is Added.ADDED
+    assert await claimed(queue) == Claimed(webhook_id="m-1", lane=lane(), attempt=1, record=given)
 
 
 async def test_the_same_once(queue: WebhookQueue) -> None:
@@ -85,11 +89,11 @@ async def test_an_operators_replay_is_sent_again(queue: WebhookQueue) -> None:
     """Once for each replay, with a count of tries of its own."""
     await add(queue, "m-1")
     await queue.end(await claimed(queue))
-    assert await queue.add("m-1", host="a.example", record=again(due_record())) is Added.ADDED
+    assert await queue.add("m-1", lane=lane(), record=again(due_record())) is Added.ADDED
     found = await claimed(queue)
     assert found.attempt == 1
     await queue.end(found)
-    assert await queue.add("m-1", host="a.example", record=again(due_record())) is Added.ENDED
+    assert await queue.add("m-1", lane=lane(), record=again(due_record())) is Added.ENDED
 
 
 async def test_a_claim_that_nobody_ends_comes_again(queue: WebhookQueue, clock: Clock) -> None:
@@ -134,7 +138,7 @@ async def test_a_busy_host_holds_up_no_other(queue: WebhookQueue, clock: Clock) 
     await add(queue, "b-1", "b.example")
     clock.now += 1
     await add(queue, "c-1", "c.example")
-    assert [(await claimed(queue, "a.example", *more)).host for more in ((), ("b.example",))] == [
+    assert [(await claimed(queue, "a.example", *more)).lane.host for more in ((), ("b.example",))] == [
         "b.example",
         "c.example",
     ]
@@ -160,7 +164,7 @@ async def test_two_workers_never_hold_the_same(redis: Redis, clock: Clock) -> No
 
 
 async def test_what_waits_is_bounded(redis: Redis, queue: WebhookQueue) -> None:
-    """For one host by a quarter, and in all; what has ended makes room."""
+    """Of one tenant for one host by a quarter, and in all; what has ended makes room."""
     await add(queue, "m-1")
     assert await queue.claim(lend_s=10, busy=("a.example",)) is None
     size = queue.waiting_bytes
@@ -168,10 +172,45 @@ async def test_what_waits_is_bounded(redis: Redis, queue: WebhookQueue) -> None:
     assert await add(small, "m-2") is Added.ADDED
     assert await add(small, "m-3") is Added.FULL
     for number in range(6):
-        assert await add(small, f"n-{number}", f"host-{number}") is Added.ADDED, number
-    assert await add(small, "n-7", "host-7") is Added.FULL
+        assert await add(small, f"n-{number}", f"host-{number}", f"t-{number}") is Added.ADDED, number
+    assert await add(small, "n-7", "host-7", "t-7") is Added.FULL
     await small.end(await claimed(small))
-    assert await add(small, "n-7", "host-7") is Added.ADDED
+    assert await add(small, "n-7", "host-7", "t-7") is Added.ADDED
+
+
+@pytest.mark.parametrize("crowd", ["tenant", "host"])
+async def test_nobody_has_more_room_than_is_free(redis: Redis, queue: WebhookQueue, crowd: str) -> None:
+    """One tenant with very many hosts leaves half of it to others, and so does one host of many tenants."""
+    await add(queue, "m-0", "h-0.example", "t-0")
+    assert await queue.claim(lend_s=10, busy=("h-0.example",)) is None
+    small = WebhookQueue(redis, max_bytes=40 * queue.waiting_bytes + 1, clock=lambda: 1_000.0)
+
+    async def add_one(number: int) -> Added:
+        host = "h-0.example" if crowd == "host" else f"h-{number % 4}.example"
+        return await add(small, f"m-{number}", host, "t-0" if crowd == "tenant" else f"t-{number % 4}")
+
+    assert [await add_one(number) for number in range(1, 21)] == [Added.ADDED] * 19 + [Added.FULL]
+    assert await add(small, "other", "z.example", "z") is Added.ADDED
+
+
+async def test_a_busy_tenant_holds_up_no_other(queue: WebhookQueue, clock: Clock) -> None:
+    """However many hosts it names, and however many tenants wait for the same busy host."""
+    for number in range(30):
+        await add(queue, f"a-{number}", f"{number}.example")
+    for number in range(120):
+        await add(queue, f"s-{number}", "slow.example", f"tenant-{number}")
+    clock.now += 1
+    await add(queue, "z-1", "z.example", "zeta")
+    found = await claimed(queue, lane().crowds[0], "slow.example")
+    assert (found.webhook_id, found.lane) == ("z-1", lane("z.example", "zeta"))
+    assert await queue.claim(lend_s=10, busy=(lane().crowds[0], "slow.example")) is None
+
+
+async def test_a_tenant_s_share_of_a_host_is_its_own(queue: WebhookQueue) -> None:
+    """What one tenant has filled at a host that many use is free to the next."""
+    await add(queue, "m-1", "shared.example", "acme")
+    await add(queue, "m-2", "shared.example", "globex")
+    assert (await claimed(queue, lane("shared.example", "acme").name)).webhook_id == "m-2"
 
 
 async def test_nothing_is_left_behind(redis: Redis, queue: WebhookQueue) -> None:
@@ -179,7 +218,7 @@ async def test_nothing_is_left_behind(redis: Redis, queue: WebhookQueue) -> None
     await add(queue, "m-1")
     await queue.end(await claimed(queue))
     keys = await redis.keys("headrace:webhooks:*")
-    assert sorted(keys) == [b"headrace:webhooks:bytes", b"headrace:webhooks:done:m-1"]
+    assert keys == [b"headrace:webhooks:done:m-1"]
     assert 0 < await redis.ttl("headrace:webhooks:done:m-1") <= 3600
 
 
@@ -215,7 +254,7 @@ async def test_while_redis_is_nearly_full_nothing_is_added(redis: Redis, clock: 
 
 async def test_what_counts_is_what_redis_needs(redis: Redis, clock: Clock) -> None:
     """Small webhooks to many hosts cost more than their records: no less is counted than is used."""
-    queue = WebhookQueue(redis, max_bytes=10_000_000, clock=clock)
+    queue = WebhookQueue(redis, max_bytes=40_000_000, clock=clock)
     before = (await redis.info("memory"))["used_memory"]
     for number in range(2_000):
         assert await add(queue, f"m-{number}", f"{number}.{'long-name' * 20}.example") is Added.ADDED

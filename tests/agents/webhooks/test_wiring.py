@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from agents.webhooks.counts import WebhookCounts
-from agents.webhooks.queue import WebhookQueue
+from agents.webhooks.queue import Lane, WebhookQueue
 from agents.webhooks.wiring import webhooks_app
 from streams import store
 from streams.publisher import Publisher
@@ -18,6 +18,7 @@ from tests.fakes.receiver import HANG, receiving
 
 pytestmark = pytest.mark.integration
 
+_LANE = Lane.of("acme", "127.0.0.1")
 SECRET = "whsec_" + "QUJD" * 8
 
 
@@ -47,7 +48,7 @@ async def wire(redis: Redis, resources: AsyncExitStack, **given: Any) -> Webhook
 async def add(redis: Redis, url: str) -> None:
     for key in await redis.keys("headrace:webhooks:*"):
         await redis.delete(key)
-    await WebhookQueue(redis, max_bytes=100_000).add("m-1", host="127.0.0.1", record=due_record(due(url)))
+    await WebhookQueue(redis, max_bytes=100_000).add("m-1", lane=_LANE, record=due_record(due(url)))
 
 
 async def test_what_waits_is_sent_as_soon_as_a_worker_is_there(redis_url: str) -> None:
@@ -87,5 +88,5 @@ async def test_without_a_secret_nothing_is_sent_unsigned(redis_url: str) -> None
     async with AsyncExitStack() as resources:
         await wire(redis, resources)
         assert asyncio.all_tasks() == before
-    assert await redis.zscore("headrace:webhooks:hosts", "127.0.0.1")
+    assert await redis.zscore("headrace:webhooks:tenants", _LANE.tenant)
     await redis.aclose()

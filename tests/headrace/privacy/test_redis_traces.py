@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from agents.stage import Record
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
 from agents.stores.journal import journal_key
-from agents.webhooks.queue import Added, WebhookQueue, entry_key
+from agents.webhooks.queue import Added, Lane, WebhookQueue, entry_key
 from headrace.privacy.redis_traces import RedisEraser, RedisTraces
 from streams.codec import encode
 from streams.events import CacheSlot, Embeddings, ErrorInfo, Reply, ReplyAddress, Status, WebhookDue
@@ -78,7 +78,10 @@ async def waiting(redis: Redis, tenant: str, request_id: str, replay: int = 0) -
         headers=(),
     )
     queue = WebhookQueue(redis, max_bytes=10_000_000)
-    assert await queue.add(webhook_id(request_id, replay), host="a.example", record=record) is Added.ADDED
+    assert (
+        await queue.add(webhook_id(request_id, replay), lane=Lane.of(tenant, "a.example"), record=record)
+        is Added.ADDED
+    )
     return queue
 
 
