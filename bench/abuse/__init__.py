@@ -1,1 +1,1 @@
-"""Hostile records on every topic and hostile requests on every route, beside a witness that must not notice."""
+"""Hostile records on every topic, hostile requests on every route, and a witness that must not notice."""

@@ -9,12 +9,16 @@ import json
 import logging
 import sys
 import tempfile
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from bench.abuse.http import attack_http
 from bench.abuse.setting import ENVIRON
 from bench.abuse.topics import attack_topics
+from bench.abuse.verdict import Verdict
 from bench.chaos.system import System
 
 #: Of every process, over the whole run.
@@ -31,7 +35,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--records", type=int, default=10_000, help="hostile records; 0: none")
     parser.add_argument("--http", type=int, default=10_000, help="hostile HTTP requests; 0: none")
-    parser.add_argument("--skip", default="", help="kinds of records to leave out, separated by commas")
+    parser.add_argument(
+        "--skip", default="", help="kinds of records to leave out, by their beginnings, separated by commas"
+    )
     parser.add_argument("--folder", help="where data and logs go; a fresh temporary folder by default")
     arguments = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -41,21 +47,31 @@ def main() -> int:
     faults = 0
     try:
         system.start()
+        if arguments.http:
+            faults += _tell(
+                attack_http(system.home, seed=arguments.seed, requests=arguments.http, growth_mib=_GROWTH_MIB)
+            )
         if arguments.records:
-            verdict = asyncio.run(
+            faults += _tell(
                 attack_topics(
                     system.home,
                     seed=arguments.seed,
                     records=arguments.records,
                     growth_mib=_GROWTH_MIB,
-                    skip=frozenset(filter(None, arguments.skip.split(","))),
+                    skip=tuple(filter(None, arguments.skip.split(","))),
+                    say=lambda text: print(text, flush=True),
                 )
             )
-            faults += len(verdict.faults)
-            print(json.dumps(msgspec.to_builtins(verdict), indent=2, ensure_ascii=False), flush=True)
     finally:
         system.stop()
     return 1 if faults else 0
+
+
+def _tell(attack: Coroutine[Any, Any, Verdict]) -> int:
+    """Run an attack, print its verdict, and return how many faults it has."""
+    verdict = asyncio.run(attack)
+    print(json.dumps(msgspec.to_builtins(verdict), indent=2, ensure_ascii=False), flush=True)
+    return len(verdict.faults)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def unhealthy(home: Home) -> list[str]:
     for name, address in (("ingest", endpoints.ingest), ("analytics", endpoints.analytics)):
         health = httpx.get(f"{address}/health", timeout=_HTTP_TIMEOUT_S)
         ready = httpx.get(f"{address}/ready", timeout=_HTTP_TIMEOUT_S)
-        if health.json().get("status") != "healthy" or ready.status_code != 200:
+        if health.json().get("status") not in ("healthy", "ok") or ready.status_code != 200:
             found.append(f"{name} is {health.text[:500]}, ready: {ready.status_code}")
     return found
 
@@ -107,7 +107,7 @@ def unbalanced(home: Home, *, wait_s: int = 60) -> list[str]:
 
 
 def forged_rows(home: Home, request_ids: set[str]) -> list[str]:
-    """Return what is wrong in ClickHouse: rows with a forger's mark, and those of the witness that are not its own."""
+    """Return what is wrong in ClickHouse: rows that are forged, and rows of the witness's that are not its own."""
     found = []
     for (table,) in _sql(
         home, "SELECT name FROM system.tables WHERE database = 'headrace' AND engine LIKE '%MergeTree'"

@@ -22,7 +22,7 @@ _ODD_IDS: Sequence[bytes] = (
     b"\x00",
     b"a\nb",
     b"\x1b[31mred\x1b[0m",
-    "‮ evil".encode(),
+    "\u202e evil".encode(),
     b"\xed\xa0\x80",
     b"\xff\xfe",
     b"../../etc/passwd",
@@ -104,7 +104,7 @@ class HostileRecords:
             yield msgspec.structs.replace(record, kind=record.kind or draw.__name__.removeprefix("_"))
 
     def _like(self, **changes: object) -> Hostile:
-        """Return a real record with changes. On an entrance its sender is the intruder, under an id of its own."""
+        """Return a real record with changes."""
         real = self._chance.choice(self._real)
         return msgspec.structs.replace(real, **{"kind": "", **changes})
 
@@ -225,7 +225,7 @@ class HostileRecords:
 
     def _odd_headers(self) -> Hostile:
         many = tuple((f"h{number}", b"v") for number in range(self._chance.choice((1_000, 20_000))))
-        doubled = tuple(("ce_id", each) for each in _ODD_IDS) + (("ce_dataschema", b"urn:headrace:X:99999"),)
+        doubled = (*(("ce_id", each) for each in _ODD_IDS), ("ce_dataschema", b"urn:headrace:X:99999"))
         nameless = (("", b""), ("\x00", b"\x00"), ("é" * 2_000, b""))
         huge = (("ce_source", b"s" * 900_000),)
         base = self._base()

@@ -2,11 +2,9 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from random import Random
-
-import msgspec
 
 from bench.abuse import condition
 from bench.abuse.forged import Forger, Victim
@@ -14,6 +12,7 @@ from bench.abuse.receiver import Receiver
 from bench.abuse.records import HostileRecords
 from bench.abuse.sending import RawProducer, real_records
 from bench.abuse.shadow import Shadow
+from bench.abuse.verdict import Verdict, counted
 from bench.abuse.witness import TENANT, USER, Witness
 from headrace.up.home import Home
 
@@ -22,25 +21,13 @@ _SETTLE_S = 120.0
 _PER_ROUND = 100
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """How an attack ended. `faults` is empty where the system held."""
-
-    seed: int
-    sent: dict[str, int]
-    refused: dict[str, int]
-    witnessed: int
-    seconds: float
-    memory_mib: dict[str, tuple[int, int]]
-    faults: list[str]
-
-
 async def attack_topics(
     home: Home,
     *,
     seed: int,
     records: int,
     growth_mib: int,
-    skip: frozenset[str] = frozenset(),
+    skip: tuple[str, ...] = (),
     say: Callable[[str], None] = print,
 ) -> Verdict:
     """Send so many hostile records, and return what did not hold.
@@ -50,7 +37,7 @@ async def attack_topics(
         seed: of everything that is random.
         records: how many.
         growth_mib: by how much a process may grow.
-        skip: kinds that are left out.
+        skip: beginnings of the kinds that are left out; *shadow* leaves out the shadow.
         say: told how far it is.
     """
     begun, chance, endpoints = time.monotonic(), Random(seed), home.endpoints()
@@ -69,8 +56,9 @@ async def attack_topics(
         )
         forger = Forger(victim, chance)
         hostile = HostileRecords(await real_records(endpoints.kafka), forger, chance)
-        batch = [each for each in hostile.draw(records) if each.kind not in skip]
-        async with Shadow(endpoints.kafka, producer, Forger(victim, Random(seed))) as shadow:
+        batch = [each for each in hostile.draw(records) if not each.kind.startswith(skip)]
+        shadow = Shadow(endpoints.kafka, producer, Forger(victim, Random(seed)))
+        async with nullcontext() if "shadow" in skip else shadow:
             for begin in range(0, len(batch), _PER_ROUND):
                 some = batch[begin : begin + _PER_ROUND]
                 await asyncio.gather(producer.send_all(some), witness.round())
@@ -87,14 +75,14 @@ async def attack_topics(
         faults += await asyncio.to_thread(condition.unhealthy, home)
         faults += await asyncio.to_thread(condition.unbalanced, home)
         faults += await asyncio.to_thread(condition.forged_rows, home, set(witness.request_ids))
-        if not shadow.shadowed:
+        if not shadow.shadowed and "shadow" not in skip:
             faults.append("the shadow saw no request: nothing was tried")
     return Verdict(
         seed=seed,
         sent=dict(producer.sent),
-        refused=dict(producer.refused),
+        answered=dict(producer.refused),
         witnessed=len(witness.request_ids),
         seconds=round(time.monotonic() - begun, 1),
         memory_mib={role: (was.rss_mib, after[role].rss_mib) for role, was in before.items()},
-        faults=[f"{each} (× {count})" if count > 1 else each for each, count in Counter(faults).items()],
+        faults=counted(faults),
     )
