@@ -14,10 +14,11 @@ import psutil
 from analytics.kafka_questions import KafkaQuestions
 from analytics.live.lags import read_lags
 from bench.abuse.forged import MARK
-from bench.abuse.witness import TENANT, USER
+from bench.abuse.witness import ENDS, TENANT, USER
 from headrace.up.home import Home
 
 _MIB = 1024 * 1024
+_TABLES = "SELECT name FROM system.tables WHERE database = 'headrace' AND engine LIKE '%MergeTree'"
 _COMMAND_TIMEOUT_S = 180.0
 _HTTP_TIMEOUT_S = 30.0
 
@@ -109,9 +110,7 @@ def unbalanced(home: Home, *, wait_s: int = 60) -> list[str]:
 def forged_rows(home: Home, request_ids: set[str]) -> list[str]:
     """Return what is wrong in ClickHouse: rows that are forged, and rows of the witness's that are not its own."""
     found = []
-    for (table,) in _sql(
-        home, "SELECT name FROM system.tables WHERE database = 'headrace' AND engine LIKE '%MergeTree'"
-    ):
+    for (table,) in _sql(home, _TABLES):
         ((count,),) = _sql(home, f"SELECT count() FROM `{table}` WHERE toString(tuple(*)) LIKE '%{MARK}%'")
         if int(count):
             found.append(f"{count} forged rows in {table}")
@@ -123,7 +122,7 @@ def forged_rows(home: Home, request_ids: set[str]) -> list[str]:
             f"the witness has {len(rows)} rows for {len(theirs)} requests: "
             f"missing {sorted(request_ids - names)[:3]}, extra {sorted(names - request_ids)[:3]}"
         )
-    found += [f"row {row}" for row in rows if row[1:] != [USER, "answered"] and row[0] in request_ids][:3]
+    found += [f"row {row}" for row in rows if row[1] != USER or row[2] not in ENDS][:3]
     return found
 
 

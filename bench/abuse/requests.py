@@ -3,6 +3,7 @@
 import gzip
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from random import Random
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -386,15 +387,7 @@ class HttpAttacks:
 
     def _packed(self) -> bytes:
         """A body that says it is compressed: a bomb, or none at all."""
-        name, body = self._chance.choice(
-            (
-                (b"gzip", gzip.compress(b" " * 50_000_000)),
-                (b"deflate", zlib.compress(b" " * 50_000_000)),
-                (b"gzip", b"not gzip"),
-                (b"br", b"\x00"),
-                (b"gzip, gzip", gzip.compress(gzip.compress(b"{}"))),
-            )
-        )
+        name, body = self._chance.choice(_packed_bodies())
         return self._post(body, [(b"Content-Encoding", name)])
 
     def _too_large(self) -> bytes:
@@ -404,3 +397,16 @@ class HttpAttacks:
         """Less than was announced: the server may wait for the rest, but not for ever."""
         whole = self._post(self._good_body())
         return whole[: self._chance.randrange(1, len(whole))], False
+
+
+@cache
+def _packed_bodies() -> Sequence[tuple[bytes, bytes]]:
+    """Return values of ``Content-Encoding``, with bodies."""
+    spaces = b" " * 50_000_000
+    return (
+        (b"gzip", gzip.compress(spaces, mtime=0)),
+        (b"deflate", zlib.compress(spaces)),
+        (b"gzip", b"not gzip"),
+        (b"br", b"\x00"),
+        (b"gzip, gzip", gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0)),
+    )
