@@ -13,7 +13,8 @@ from streams.topics import ALL_TOPICS, ENTRANCES, FEEDBACK, RETRIES
 #: Somebody who may write to the entrances, and is no victim.
 INTRUDER = "intruder"
 
-Headers = tuple[tuple[str, bytes], ...]
+#: Kafka takes headers without a value.
+Headers = tuple[tuple[str, bytes | None], ...]
 
 _MAX_RECORD_BYTES = 8 * 1024 * 1024
 _TOPICS = [topic.name for topic in ALL_TOPICS]
@@ -98,6 +99,7 @@ class HostileRecords:
             self._copied: 4,
             self._misplaced: 5,
             self._header_name_not_text: 2,
+            self._null_header: 3,
         }
         for draw in self._chance.choices(list(kinds), list(kinds.values()), k=count):
             record = draw()
@@ -285,3 +287,10 @@ class HostileRecords:
         """Kafka takes any bytes as a header's name."""
         base = self._request() if self._chance.random() < 0.5 else self._internal()
         return msgspec.structs.replace(base, raw_header_key=b"\xff\xfe\x00name")
+
+    def _null_header(self) -> Hostile:
+        base = self._request() if self._chance.random() < 0.5 else self._internal()
+        names = ("kafka_correlationId", "kafka_replyTopic", "kafka_replyPartition", "ce_id", "ce_dataschema")
+        names += ("traceparent", "headrace-mac", "__streams.origin.record", "__streams.replay.number", "other")
+        chosen = self._chance.sample(names, 3)
+        return msgspec.structs.replace(base, headers=(*base.headers, *((name, None) for name in chosen)))

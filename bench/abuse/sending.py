@@ -77,7 +77,7 @@ class RawProducer:
         partitions = sorted(await self._producer.partitions_for(record.topic))
         partition = partitions[crc32(record.key or b"") % len(partitions)]
         batch = self._producer.create_batch()
-        headers: list[tuple[str, bytes]] = list(record.headers)
+        headers: list[tuple[str, bytes | None]] = list(record.headers)
         if record.raw_header_key is not None:
             name = _Bytes()
             name.raw = record.raw_header_key
