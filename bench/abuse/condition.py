@@ -108,7 +108,7 @@ def unbalanced(home: Home, *, wait_s: int = 60) -> list[str]:
 
 
 def forged_rows(home: Home, request_ids: set[str]) -> list[str]:
-    """Return what is wrong in ClickHouse: rows that are forged, and rows of the witness's that are not its own."""
+    """Return what is wrong in ClickHouse: forged rows, and those of the witness that are not its own."""
     found = []
     for (table,) in _sql(home, _TABLES):
         ((count,),) = _sql(home, f"SELECT count() FROM `{table}` WHERE toString(tuple(*)) LIKE '%{MARK}%'")

@@ -291,6 +291,12 @@ class HostileRecords:
     def _null_header(self) -> Hostile:
         base = self._request() if self._chance.random() < 0.5 else self._internal()
         names = ("kafka_correlationId", "kafka_replyTopic", "kafka_replyPartition", "ce_id", "ce_dataschema")
-        names += ("traceparent", "headrace-mac", "__streams.origin.record", "__streams.replay.number", "other")
+        names += (
+            "traceparent",
+            "headrace-mac",
+            "__streams.origin.record",
+            "__streams.replay.number",
+            "other",
+        )
         chosen = self._chance.sample(names, 3)
         return msgspec.structs.replace(base, headers=(*base.headers, *((name, None) for name in chosen)))
