@@ -235,11 +235,9 @@ class HostileRecords:
         return msgspec.structs.replace(base, headers=(*base.headers, *added))
 
     def _no_key_or_value(self) -> Hostile:
-        base = self._like()
+        base = self._base()
         key, value = self._chance.choice(((None, base.value), (base.key, None), (None, None), (b"", b"")))
-        topic = self._chance.choice(_TOPICS) if value is None or not value else base.topic
-        if topic in _OPEN and value:
-            return msgspec.structs.replace(self._request(), key=key)
+        topic = base.topic if value else self._chance.choice(_TOPICS)
         return msgspec.structs.replace(base, topic=topic, key=key, value=value)
 
     def _odd_times(self) -> Hostile:

@@ -1,6 +1,7 @@
 """An attacker who reads what a victim asks, and is quicker than the pipeline to answer it."""
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Self
 
@@ -8,7 +9,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer
 
 from bench.abuse.forged import Forger
-from bench.abuse.records import INTRUDER, Hostile
+from bench.abuse.records import INTRUDER, Headers, Hostile
 from bench.abuse.sending import RawProducer
 from bench.abuse.witness import TENANT
 from streams.codec import encode, event_headers
@@ -31,13 +32,14 @@ class Shadow:
         kafka: host:port of the broker.
         producer: sends.
         forger: makes the events up.
+        skip: beginnings of the kinds that are left out.
     """
 
-    def __init__(self, kafka: str, producer: RawProducer, forger: Forger) -> None:
+    def __init__(self, kafka: str, producer: RawProducer, forger: Forger, skip: tuple[str, ...] = ()) -> None:
         self._consumer = AIOKafkaConsumer(
             REQUESTS.name, bootstrap_servers=kafka, group_id=None, auto_offset_reset="latest"
         )
-        self._producer, self._forger = producer, forger
+        self._producer, self._forger, self._skip = producer, forger, skip
         self._task: asyncio.Task[None] | None = None
         self.shadowed = 0
 
@@ -65,18 +67,26 @@ class Shadow:
                 with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     asked = msgspec.json.decode(record.value or b"", type=_Asked)
                     if asked.tenant == TENANT and asked.request_id is not None:
-                        await self._attack(asked.request_id)
+                        await self._attack(asked.request_id, tuple(record.headers))
 
-    async def _attack(self, request_id: str) -> None:
+    async def _attack(self, request_id: str, headers: Headers) -> None:
         self.shadowed += 1
+        for record in (*self._requests(request_id, headers), *self._events(request_id)):
+            if not record.kind.startswith(self._skip):
+                await self._producer.send(record)
+
+    def _requests(self, request_id: str, headers: Headers) -> Iterator[Hostile]:
+        """Yield requests under the id of the victim's: one, and then some with its correlation id, too."""
         body = {"request_id": request_id, "user_id": INTRUDER, "tenant": INTRUDER, "query": "What is lye?"}
-        key, value = request_id.encode(), msgspec.json.encode(body)
-        await self._producer.send(Hostile(kind="shadow request", topic=REQUESTS.name, key=key, value=value))
+        value = msgspec.json.encode(body)
+        record = Hostile(kind="shadow request", topic=REQUESTS.name, key=request_id.encode(), value=value)
+        yield record
+        for spoilt in (value, value[:-1], None):
+            yield msgspec.structs.replace(record, kind="shadow refused", value=spoilt, headers=headers)
+
+    def _events(self, request_id: str) -> Iterator[Hostile]:
         for topic, key, event in self._forger.about(request_id):
-            if topic in _NOT_OF_A_REQUEST:
-                continue
-            headers = tuple(event_headers(event, event_id=request_id, source="headrace/worker-0"))
-            record = Hostile(
-                kind=f"shadow {topic.name}", topic=topic.name, key=key, value=encode(event), headers=headers
-            )
-            await self._producer.send(record)
+            if topic not in _NOT_OF_A_REQUEST:
+                headers = tuple(event_headers(event, event_id=request_id, source="headrace/worker-0"))
+                kind = f"shadow {topic.name}"
+                yield Hostile(kind=kind, topic=topic.name, key=key, value=encode(event), headers=headers)

@@ -57,7 +57,7 @@ async def attack_topics(
         forger = Forger(victim, chance)
         hostile = HostileRecords(await real_records(endpoints.kafka), forger, chance)
         batch = [each for each in hostile.draw(records) if not each.kind.startswith(skip)]
-        shadow = Shadow(endpoints.kafka, producer, Forger(victim, Random(seed)))
+        shadow = Shadow(endpoints.kafka, producer, Forger(victim, Random(seed)), skip)
         async with nullcontext() if "shadow" in skip else shadow:
             for begin in range(0, len(batch), _PER_ROUND):
                 some = batch[begin : begin + _PER_ROUND]

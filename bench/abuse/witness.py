@@ -155,8 +155,8 @@ class Witness:
             for records in (await self._consumer.getmany(timeout_ms=_POLL_MS)).values():
                 for each in records:
                     name = header(each.headers, "kafka_correlationId") or b""
-                    # The same reply may be written twice: its reader knows it by these.
-                    self._replies[name][header(each.headers, "ce_id"), each.key] = each.value
+                    # The same reply may be written twice. Its reader knows it by these, and takes the first.
+                    self._replies[name].setdefault((header(each.headers, "ce_id"), each.key), each.value)
 
     def _judge(self, reply: dict[str, Any], where: str) -> None:
         content = str(reply.get("content"))
