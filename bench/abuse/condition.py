@@ -1,6 +1,7 @@
 """The state of the system before and after an attack, and what of it must not have changed."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -83,6 +84,7 @@ def unbalanced(home: Home, *, wait_s: int = 60) -> list[str]:
     """Return what `headrace audit` does not find in order."""
     result = subprocess.run(
         [sys.executable, "-m", "headrace", "audit", "--json", "--wait", str(wait_s), "--data-dir", home.path],
+        env={name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")},
         capture_output=True,
         text=True,
         timeout=_COMMAND_TIMEOUT_S,
