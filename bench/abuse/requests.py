@@ -1,86 +1,24 @@
 """Hostile HTTP requests as bytes: a seeded mixture over all routes of a server's OpenAPI document."""
 
-import gzip
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
 from random import Random
 from typing import Any
 from urllib.parse import quote_from_bytes
 
 import msgspec
 
-_METHODS = (b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS", b"TRACE", b"CONNECT")
-_ODD_TEXT: Sequence[bytes] = (
-    b"\x00",
-    b"\x7f",
-    b"\xff\xfe",
-    b"\xc3\x28",
-    b"'; DROP TABLE requests; --",
-    b"../../../etc/passwd",
-    b"%00",
-    b"${jndi:ldap://127.0.0.1/a}",
-    b"{{7*7}}",
-    b"<script>alert(1)</script>",
-    b"9" * 5_000,
-    b"-1",
-    b"1e999",
-    b"a" * 4_096,
-    "\u202e∀".encode(),
-)
-_OUR_HEADERS = (
-    b"Authorization",
-    b"X-API-Key",
-    b"X-Request-ID",
-    b"Idempotency-Key",
-    b"X-Headrace-User",
-    b"X-Headrace-Deadline-Ms",
-    b"X-Headrace-On-Disconnect",
-    b"Last-Event-ID",
-    b"traceparent",
-    b"Accept",
-    b"Accept-Encoding",
-    b"Content-Type",
-    b"Content-Encoding",
-    b"Content-Length",
-    b"Transfer-Encoding",
-    b"Range",
-    b"If-None-Match",
-    b"Cookie",
-    b"Origin",
-    b"Host",
-    b"Upgrade",
-    b"Expect",
-    b"X-Forwarded-For",
-)
-_TYPES = (
-    b"text/plain",
-    b"application/xml",
-    b"multipart/form-data",
-    b"application/json; charset=utf-16",
-    b"\xff",
-)
-_GOOD_BODIES: Sequence[dict[str, Any]] = (
-    {"query": "What is lye?", "user_id": "fuzz"},
-    {"model": "gpt-4o", "messages": [{"role": "user", "content": "What is lye?"}]},
-    {"model": "gpt-4o", "max_tokens": 16, "messages": [{"role": "user", "content": "What is lye?"}]},
-    {"model": "text-embedding-3-small", "input": ["lye"]},
-    {"request_id": "none", "name": "thumbs", "value": 1},
-)
-_WRONG: tuple[Any, ...] = (
-    None,
-    True,
-    -1,
-    0.5,
-    "",
-    "\x00",
-    [],
-    [[]],
-    {},
-    2**70,
-    "9" * 5_000,
-    "x" * 40_000,
-    {"$ne": 1},
+from bench.abuse.odd_http import (
+    CHUNKS,
+    FRAMINGS,
+    GOOD_BODIES,
+    HEADER_LINES,
+    METHODS,
+    ODD_TEXT,
+    OUR_HEADERS,
+    SMUGGLED_BODY,
+    TYPES,
+    WRONG,
+    packed_bodies,
 )
 
 
@@ -157,7 +95,7 @@ class HttpAttacks:
         return method, path.encode()
 
     def _text(self) -> bytes:
-        return self._chance.choice((b"none", b"cost_by_day", *_ODD_TEXT))
+        return self._chance.choice((b"none", b"cost_by_day", *ODD_TEXT))
 
     def _request(
         self,
@@ -193,31 +131,16 @@ class HttpAttacks:
         return self._request(line=line, headers=headers, body=body, length=length)
 
     def _good_body(self) -> bytes:
-        return msgspec.json.encode(self._chance.choice(_GOOD_BODIES))
+        return msgspec.json.encode(self._chance.choice(GOOD_BODIES))
 
     # ── the kinds ──────────────────────────────────────────────────────────────────────────────────
 
     def _odd_header_value(self) -> bytes:
         text = self._text().replace(b"\r", b"").replace(b"\n", b"")
-        return self._request(headers=[(self._chance.choice(_OUR_HEADERS), text)])
+        return self._request(headers=[(self._chance.choice(OUR_HEADERS), text)])
 
     def _odd_header_line(self) -> bytes:
-        odd = self._chance.choice(
-            (
-                b"no colon",
-                b": no name",
-                b"Sp ace: x",
-                b"Name : x",
-                b" folded: x",
-                b"X: a\r\n b",
-                b"X: a\nY: b",
-                b"X: a\rY: b",
-                b"\x00: x",
-                b"\xff\xfe: x",
-                b"X:",
-                b"(): x",
-            )
-        )
+        odd = self._chance.choice(HEADER_LINES)
         request = self._request()
         line, _, rest = request.partition(b"\r\n")
         return line + b"\r\n" + odd + b"\r\n" + rest
@@ -230,49 +153,18 @@ class HttpAttacks:
         size = self._chance.choice((8_000, 33_000, 70_000, 1_000_000))
         name, value = self._chance.choice(((b"X-Long", b"v" * size), (b"X" * size, b"v")))
         if self._chance.random() < 0.3:
-            name, value = self._chance.choice(_OUR_HEADERS[:9]), b"v" * size
+            name, value = self._chance.choice(OUR_HEADERS[:9]), b"v" * size
         return self._request(headers=[(name, value)])
 
     def _doubled(self) -> bytes:
-        name = self._chance.choice(_OUR_HEADERS)
+        name = self._chance.choice(OUR_HEADERS)
         return self._request(headers=[(name, b"1"), (name, self._chance.choice((b"1", b"2", b"")))])
 
     def _smuggled(self) -> bytes:
-        inner = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
-        body, chunked = b"5\r\nhello\r\n0\r\n\r\n" + inner, (b"Transfer-Encoding", b"chunked")
-        pairs: Sequence[Sequence[tuple[bytes, bytes]]] = (
-            [(b"Content-Length", b"5"), chunked],
-            [chunked, (b"Content-Length", b"0")],
-            [(b"Transfer-Encoding", b"xchunked")],
-            [(b"Transfer-Encoding", b"chunked, identity")],
-            [(b"Transfer-Encoding", b"identity"), chunked],
-            [(b"Transfer-Encoding ", b"chunked"), (b"Content-Length", b"3")],
-            [(b"Transfer-Encoding", b"\x0bchunked"), (b"Content-Length", b"3")],
-            [(b"Content-Length", b"3"), (b"Content-Length", b"4")],
-            [(b"Content-Length", b"+3")],
-            [(b"Content-Length", b"-3")],
-            [(b"Content-Length", b"0x3")],
-            [(b"Content-Length", b"3, 3")],
-            [(b"Content-Length", b"9" * 30)],
-            [(b"Content-Length", b"")],
-        )
-        return self._post(body, self._chance.choice(pairs), length=False)
+        return self._post(SMUGGLED_BODY, self._chance.choice(FRAMINGS), length=False)
 
     def _bad_chunks(self) -> bytes:
-        body = self._chance.choice(
-            (
-                b"zz\r\n\r\n",
-                b"-1\r\n\r\n",
-                b"f" * 20 + b"\r\nx",
-                b"1" + b";x=" + b"y" * 40_000 + b"\r\na\r\n0\r\n\r\n",
-                b"1\r\nab\r\n0\r\n\r\n",
-                b"1\na\n0\n\n",
-                b"0\r\nX-Trailer: " + b"t" * 70_000 + b"\r\n\r\n",
-                b"0\r\n" + b"X: y\r\n" * 5_000 + b"\r\n",
-                b"0\r\nContent-Length: 5\r\n\r\n",
-                b"1\r\n{\r\n" * 2_000 + b"0\r\n\r\n",
-            )
-        )
+        body = self._chance.choice(CHUNKS)
         return self._post(body, [(b"Transfer-Encoding", b"chunked")], length=False)
 
     def _odd_path(self) -> bytes:
@@ -297,7 +189,7 @@ class HttpAttacks:
                 path + b"\t",
             )
         )
-        line = self._chance.choice(_METHODS[:4]) + b" " + odd + b" HTTP/1.1"
+        line = self._chance.choice(METHODS[:4]) + b" " + odd + b" HTTP/1.1"
         return self._request(line=line, headers=self._chance.choice(([], [(b"Host", b"elsewhere.example")])))
 
     def _odd_query(self) -> bytes:
@@ -320,7 +212,7 @@ class HttpAttacks:
         return self._request(line=method + b" " + path + b"?" + query[:30_000] + b" HTTP/1.1")
 
     def _odd_method(self) -> bytes:
-        method = self._chance.choice((*_METHODS, b"get", b"FOO", b"A" * 300, b"G\x00T", b"PRI", b"SEARCH"))
+        method = self._chance.choice((*METHODS, b"get", b"FOO", b"A" * 300, b"G\x00T", b"PRI", b"SEARCH"))
         return self._request(line=method + b" " + self._route()[1] + b" HTTP/1.1")
 
     def _odd_version(self) -> bytes:
@@ -357,7 +249,7 @@ class HttpAttacks:
         )
 
     def _wrong_fields(self) -> bytes:
-        body = dict(self._chance.choice(_GOOD_BODIES))
+        body = dict(self._chance.choice(GOOD_BODIES))
         names = (
             *body,
             "metadata",
@@ -371,7 +263,7 @@ class HttpAttacks:
             "system",
         )
         for _ in range(self._chance.randint(1, 3)):
-            body[self._chance.choice(names)] = self._chance.choice(_WRONG)
+            body[self._chance.choice(names)] = self._chance.choice(WRONG)
         return self._post(msgspec.json.encode(body | {"deadline_ms": 30_000} if "query" in body else body))
 
     def _deep(self) -> bytes:
@@ -383,11 +275,11 @@ class HttpAttacks:
         )
 
     def _wrong_type(self) -> bytes:
-        return self._post(self._good_body(), [(b"Content-Type", self._chance.choice(_TYPES))])
+        return self._post(self._good_body(), [(b"Content-Type", self._chance.choice(TYPES))])
 
     def _packed(self) -> bytes:
         """A body that says it is compressed: a bomb, or none at all."""
-        name, body = self._chance.choice(_packed_bodies())
+        name, body = self._chance.choice(packed_bodies())
         return self._post(body, [(b"Content-Encoding", name)])
 
     def _too_large(self) -> bytes:
@@ -397,16 +289,3 @@ class HttpAttacks:
         """Less than was announced: the server may wait for the rest, but not for ever."""
         whole = self._post(self._good_body())
         return whole[: self._chance.randrange(1, len(whole))], False
-
-
-@cache
-def _packed_bodies() -> Sequence[tuple[bytes, bytes]]:
-    """Return values of ``Content-Encoding``, with bodies."""
-    spaces = b" " * 50_000_000
-    return (
-        (b"gzip", gzip.compress(spaces, mtime=0)),
-        (b"deflate", zlib.compress(spaces)),
-        (b"gzip", b"not gzip"),
-        (b"br", b"\x00"),
-        (b"gzip, gzip", gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0)),
-    )
