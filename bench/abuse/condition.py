@@ -109,6 +109,11 @@ def unbalanced(home: Home, *, wait_s: int = 60) -> list[str]:
     return [f"headrace audit is {report['verdict']}: {broken} {unequal}"]
 
 
+def witness_rows(home: Home) -> set[str]:
+    """Return the requests of the witness that have a row."""
+    return {row[0] for row in _sql(home, f"SELECT request_id FROM requests WHERE tenant = '{TENANT}'")}
+
+
 def forged_rows(home: Home, request_ids: set[str]) -> list[str]:
     """Return what is wrong in ClickHouse: forged rows, and those of the witness that are not its own."""
     found = []

@@ -146,7 +146,7 @@ def judge(attack: HttpAttack, answered: Answered) -> list[str]:
     if answered.status is None:
         return [answered.fault or "no status"] if attack.ended else []
     found = []
-    if answered.status >= 500 and answered.status != 503:
+    if answered.status >= 500 and answered.status != 503 and not _is_deadline(answered):
         found.append(f"{answered.status} {answered.body[:300]!r}")
     if "x-request-id" not in answered.headers:
         found.append(f"{answered.status} without X-Request-ID")
@@ -155,6 +155,11 @@ def judge(attack: HttpAttack, answered: Answered) -> list[str]:
     if "elsewhere.example" in str(answered.headers):
         found.append(f"{answered.status} reflects the host: {answered.headers}")
     return found
+
+
+def _is_deadline(answered: Answered) -> bool:
+    """Whether it is what somebody gets who asked for an answer within a millisecond."""
+    return answered.status == 504 and b'"deadline_exceeded"' in answered.body
 
 
 def _is_error(body: bytes) -> bool:

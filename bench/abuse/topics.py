@@ -46,6 +46,7 @@ async def attack_topics(
         Witness(endpoints.ingest, endpoints.kafka, receiver.url) as witness,
         RawProducer(endpoints.kafka) as producer,
     ):
+        earlier = await asyncio.to_thread(condition.witness_rows, home)
         for _ in range(_WARM_UP_ROUNDS):
             await witness.round()
         await witness.all_replied(_SETTLE_S)
@@ -74,7 +75,7 @@ async def attack_topics(
         faults += condition.changes(before, after, growth_mib=growth_mib)
         faults += await asyncio.to_thread(condition.unhealthy, home)
         faults += await asyncio.to_thread(condition.unbalanced, home)
-        faults += await asyncio.to_thread(condition.forged_rows, home, set(witness.request_ids))
+        faults += await asyncio.to_thread(condition.forged_rows, home, earlier | set(witness.request_ids))
         if not shadow.shadowed and "shadow" not in skip:
             faults.append("the shadow saw no request: nothing was tried")
     return Verdict(

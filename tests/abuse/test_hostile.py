@@ -67,6 +67,7 @@ def test_forgeries_are_what_their_topics_carry() -> None:
     ("response", "fault"),
     [
         (b"HTTP/1.1 500 x\r\nx-request-id: a\r\n\r\n" + b'{"error":{"message":"m","type":"t"}}', "500"),
+        (b"HTTP/1.1 504 x\r\nx-request-id: a\r\n\r\n" + b'{"error":{"message":"m","type":"t"}}', "504"),
         (b"HTTP/1.1 400 x\r\n\r\n" + b'{"error":{"message":"m","type":"t"}}', "without X-Request-ID"),
         (b"HTTP/1.1 400 x\r\nx-request-id: a\r\n\r\nInvalid", "without an error object"),
         (b"HTTP/1.1 307 x\r\nx-request-id: a\r\nlocation: http://elsewhere.example/\r\n\r\n", "reflects"),
