@@ -8,7 +8,7 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from agents.intake import conflict_error
-from headrace.audit.books import KafkaBooks, Window
+from headrace.audit.books import NO_CORRELATION, KafkaBooks, Window
 from headrace.audit.kafka_books import Scribe, as_read
 from streams.codec import encode
 from streams.dead_letters import dead_letter
@@ -179,6 +179,12 @@ def test_the_same_id_again_is_one_more_submission(scribe: Scribe, books: KafkaBo
         )
     assert list(books.requests["a"].submissions) == [b"1", b"2"]
     assert books.requests["a"].first.offset == 0
+
+
+def test_a_correlation_id_that_is_too_long_counts_as_none(scribe: Scribe, books: KafkaBooks) -> None:
+    """Its request is refused, and the refusal does not give it back."""
+    scribe.take(record("llm.requests.v1", ask(), key=b"a", headers=correlated(b"x" * 1025)))
+    assert set(books.requests["a"].submissions) == {NO_CORRELATION}
 
 
 def test_a_request_from_before_the_window_is_known_but_not_inside(scribe: Scribe, books: KafkaBooks) -> None:
