@@ -11,7 +11,7 @@ from analytics.api.asking import Analysts
 from analytics.api.compression import Compression
 from analytics.api.health import Ping, health_router
 from analytics.api.live import live_router
-from analytics.api.openapi import describe_queries
+from analytics.api.openapi import describe
 from analytics.api.page import page_router
 from analytics.feedback.status import FeedbackStatus
 from analytics.live.pipeline import LivePipeline
@@ -59,7 +59,7 @@ def create_app(
         app.include_router(page_router())
         if live is not None:
             app.include_router(live_router(live))
-        describe_queries(app, analysts.desk.catalogue)
+    describe(app, () if analysts is None else analysts.desk.catalogue)
     answer_faults(app, described_at="/openapi.json")
     answer_wrong_parameters(app)
     if cors_origins:

@@ -22,6 +22,8 @@ _TYPE_OF_STATUS = {
     504: "timeout_error",
 }
 _INVALID = range(400, 500)
+#: Every type that an error may have.
+ERROR_TYPES = sorted({*_TYPE_OF_STATUS.values(), "api_error"})
 
 
 def anthropic_error_body(

@@ -23,7 +23,7 @@ from ingest.api import (
     stream_token,
 )
 from ingest.api.page import page_router
-from ingest.openapi import describe_bodies
+from ingest.openapi import describe
 from ingest.services import Services
 from streams.events import ErrorInfo
 from streams.serving.fault_handlers import answer_faults
@@ -87,7 +87,7 @@ def create_app(services: Services) -> FastAPI:
         )
     # The last one added is the outermost: it sees preflights too.
     app.add_middleware(RequestFrame, logger="ingest.access", error_body=error_body_for)
-    describe_bodies(app)
+    describe(app)
     return app
 
 
