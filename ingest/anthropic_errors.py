@@ -47,7 +47,7 @@ def speaks_anthropic(request: Request) -> bool:
 
     The header alone does not decide elsewhere: only the list of models is in both APIs.
     """
-    path = request.url.path
+    path = request.scope["path"]  # not that of its URL, which is made of the Host header too
     if path == "/v1/models" or path.startswith("/v1/models/"):
         return "anthropic-version" in request.headers
     return is_anthropic_route(path)

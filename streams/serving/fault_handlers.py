@@ -42,7 +42,9 @@ def answer_faults(app: Starlette, *, described_at: str, render: Render = render_
         if not isinstance(fault, HTTPException):
             raise fault
         phrase = HTTPStatus(fault.status_code).phrase
-        message = f"{phrase}: {request.method} {request.url.path}; the routes are described at {described_at}"
+        message = (
+            f"{phrase}: {request.method} {request.scope['path']}; the routes are described at {described_at}"
+        )
         code = _CODES.get(fault.status_code, "invalid_request")
         error = ErrorInfo(type="invalid_request_error", code=code, message=message)
         return render(request, fault.status_code, error, fault.headers or {})

@@ -248,6 +248,9 @@ class BoundedHttp(HttpToolsProtocol):
         log.info("http.refused", request_id=request_id, status=refusal.status, code=refusal.error.code)
         path = self.url.partition(b"?")[0].decode("ascii", "replace")
         body = to_json(self.error_object(refusal.error, refusal.status, request_id, path))
-        self._wire.write(STATUS_LINE[refusal.status] + refusals.after_status(refusal, body, request_id))
+        begin = STATUS_LINE[refusal.status] + b"".join(
+            b"%b: %b\r\n" % header for header in self.server_state.default_headers
+        )
+        self._wire.write(begin + refusals.after_status(refusal, body, request_id))
         self._wire.unread = True
         self._wire.close()

@@ -12,6 +12,8 @@ from streams.serving.limits import HttpLimits
 
 #: A method (RFC 9110, a token) and the space behind it: what a parser fails on that knows other methods.
 _METHOD: Final = re.compile(rb"\s*[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ")
+#: A host and a port (RFC 9110, 7.2), without the characters that hosts have no use for.
+_HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%-]*)(:\d{0,5})?")
 #: A response to a method that no route has must say which there are.
 _METHODS: Final = {"Allow": "GET, HEAD, POST, DELETE, OPTIONS"}
 
@@ -128,9 +130,11 @@ def check_meaning(method: bytes, version: str, headers: list[tuple[bytes, bytes]
     if version not in ("1.1", "1.0"):
         raise malformed(f"HTTP/{version} is not spoken here")
     names = [name for name, _ in headers]
-    hosts = names.count(b"host")
-    if hosts > 1 or (not hosts and version == "1.1"):
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (not hosts and version == "1.1"):
         raise malformed("there must be exactly one Host header")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise malformed("the Host header must be a name or an address, and a port where it has one")
     if upgrade and (b"content-length" in names or b"transfer-encoding" in names):
         raise malformed("a request with a body must not ask for another protocol: leave out Upgrade")
 

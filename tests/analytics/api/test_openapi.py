@@ -10,7 +10,8 @@ from analytics.alerts.status import WatchStatus
 from analytics.api.metrics import metrics_router
 from analytics.feedback.status import FeedbackStatus
 from analytics.status import SinkStatus
-from tests.analytics.api.analysts import ACME, NUMBERS, NotedReader, app_of, catalogue_of, client_of
+from tests.analytics.api.analysts import ACME, NUMBERS, app_of, catalogue_of, client_of
+from tests.analytics.api.test_queries import NotedReader
 
 OF_THE_PROTOCOL = {"400", "408", "414", "431", "503"}
 

@@ -128,6 +128,15 @@ async def test_no_key_is_a_401() -> None:
     assert "X-API-Key" in error_of(response)["message"]
 
 
+@pytest.mark.parametrize("host", ["evil.example", "evil.example/v1/messages?", "[::1"])
+async def test_the_host_header_has_no_say(host: str) -> None:
+    """Neither in what is answered nor in where it points to."""
+    response = await get("/nowhere/", Host=host)
+    assert (response.status_code, error_of(response)["code"]) == (404, "unknown_route")
+    assert "GET /nowhere/; " in error_of(response)["message"]
+    assert "evil" not in response.text + repr(response.headers)
+
+
 @pytest.mark.parametrize("given", ["build-7.a:3", "x" * 64])
 async def test_a_clients_own_id_is_the_requests(given: str) -> None:
     """In the header, in errors and in the log."""

@@ -8,6 +8,7 @@ import pytest
 from tests.streams.serving.raw_http import (
     GET,
     LIMITS,
+    Connect,
     Echo,
     answer_to,
     drip,
@@ -231,17 +232,24 @@ async def test_a_connection_too_many_takes_the_place_of_an_idle_one() -> None:
     """Where all are at work, it is told to come back; those at work are not disturbed."""
     echo = Echo()
     async with serving(echo, connections=2) as connect:
+        working = [await work(connect, echo)]
         idle, _ = await connect()
-        working = [await connect() for _ in range(2)]
+        working.append(await work(connect, echo))
         assert await everything(idle) == b""
-        for _, writer in working:
-            writer.write(GET.replace(b"/ ", b"/held ", 1))
-        async with asyncio.timeout(10):
-            while echo.held < 2:
-                await asyncio.sleep(0)
         refused = await answer_to(connect, GET)
         assert (status_of(refused), error_of(refused)["code"]) == (503, "overloaded")
         assert headers_of(refused)["retry-after"] == "1"
         echo.let_go.set()
-        for reader, _ in working:
+        for reader in working:
             assert (await reader.readuntil(b"bytes")).endswith(b"0 bytes")
+
+
+async def work(connect: Connect, echo: Echo) -> asyncio.StreamReader:
+    """Send a request on a connection of its own, and return it once the server works on it."""
+    held = echo.held
+    reader, writer = await connect()
+    writer.write(GET.replace(b"/ ", b"/held ", 1))
+    async with asyncio.timeout(10):
+        while echo.held == held:
+            await asyncio.sleep(0)
+    return reader

@@ -14,6 +14,8 @@ MALFORMED = {
     "no version": b"GET /\r\n" + HOST + b"\r\n",
     "no host": b"GET / HTTP/1.1\r\n\r\n",
     "two hosts": b"GET / HTTP/1.1\r\n" + HOST * 2 + b"\r\n",
+    "a path for a host": b"GET / HTTP/1.1\r\nHost: here/v1/messages?\r\n\r\n",
+    "half an address for a host": b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
     "a folded header": b"GET / HTTP/1.1\r\n" + HOST + b"A: b\r\n c\r\n\r\n",
     "a header without a colon": b"GET / HTTP/1.1\r\n" + HOST + b"A b\r\n\r\n",
     "a space before the colon": b"GET / HTTP/1.1\r\n" + HOST + b"A : b\r\n\r\n",
@@ -58,12 +60,22 @@ async def test_a_method_that_nobody_has_is_a_405(line: bytes) -> None:
     "request_",
     [
         b"GET / HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/1.0\r\nHost: [::1]:8080\r\n\r\n",
+        b"GET / HTTP/1.0\r\nHost: my_host.example:80\r\n\r\n",
         b"GET http://elsewhere/ HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n",
         b"GET / HTTP/1.1\r\n" + HOST + b"X: \xff\xc3\xbc\r\nConnection: close\r\n\r\n",
         b"GET / HTTP/1.1\r\n" + HOST + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n",
         b"\r\n\r\nGET / HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n",
     ],
-    ids=["HTTP/1.0", "an absolute target", "any bytes in a value", "a WebSocket", "empty lines before"],
+    ids=[
+        "HTTP/1.0",
+        "an address",
+        "a name",
+        "an absolute target",
+        "any bytes in a value",
+        "a WebSocket",
+        "empty lines before",
+    ],
 )
 async def test_what_is_odd_and_allowed_is_served(request_: bytes) -> None:
     """RFC 9112 asks for it; another protocol is not spoken, which the client sees from the status."""
