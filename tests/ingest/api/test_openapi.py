@@ -134,7 +134,7 @@ async def _bring_about(operation: Operation) -> list[httpx.Response]:
     ]
     if operation[1] in ASKING:
         found += [
-            await _failed(operation, "rate_limit_error", "rate_limited"),
+            await _failed(operation, "rate_limit_error", "provider_rate_limited"),
             await _failed(operation, "api_error", "internal_error"),
             await _failed(operation, "timeout_error", "deadline_exceeded"),
             await _failed(operation, "unavailable_error", "service_unavailable"),
