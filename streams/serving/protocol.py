@@ -6,7 +6,7 @@ and trailers may be as long as memory lasts, and what its parser refuses is answ
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, Final
 
@@ -184,7 +184,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     # What does not come.
 
-    def _await(self, late: Any, timeout_s: float) -> None:
+    def _await(self, late: Callable[[], None], timeout_s: float) -> None:
         self._timer = self.loop.call_later(timeout_s, late)
 
     def _stop_waiting(self) -> None:

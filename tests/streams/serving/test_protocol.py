@@ -195,7 +195,9 @@ async def test_a_response_takes_as_long_as_it_takes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("after", "status"), [(GET[:10], 408), (b"nonsense", 400)], ids=["half a request", "no request"]
+    ("after", "status"),
+    [(GET[:10], 408), (b"nonsense", 400), (CHUNKED + b"xyz\r\n", 400)],
+    ids=["half a request", "no request", "a malformed body"],
 )
 async def test_what_is_wrong_behind_a_running_request_does_not_end_that(after: bytes, status: int) -> None:
     """The response in progress is whole; then the error follows, and the end."""
