@@ -1,5 +1,6 @@
 """From a record that brings a request to an envelope: who asks, where the reply goes, how long there is."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -9,32 +10,121 @@ import msgspec
 from agents.stage import Record, instant
 from streams.codec import header, header_text
 from streams.errors import InvalidRequest
-from streams.events import ChatRequested, EmbeddingsRequested, Envelope, Event, Reply, ReplyAddress, Requested
+from streams.events import (
+    ChatRequested,
+    EmbeddingsRequested,
+    Envelope,
+    Event,
+    LlmCall,
+    Reply,
+    ReplyAddress,
+    Requested,
+)
 from streams.publisher import Emit
 from streams.registry import correlation_origin
-from streams.topics import ALL_TOPICS, REPLIES
+from streams.request_rules import check_depth
+from streams.sizes import MAX_HEADER_BYTES, MAX_HEADERS
+from streams.topics import REPLIES, TOPICS
 
 DEFAULT_TENANT = "default"
 DEFAULT_TIER = "standard"
 
-_OUR_TOPICS = frozenset(topic.name for topic in ALL_TOPICS)
+#: Of an id in a header or a key; one in the body has the pattern of `streams.events.RequestId`.
+MAX_REQUEST_ID_CHARS = 256
+#: Spring's has 16 bytes; a UUID as text 36.
+MAX_CORRELATION_ID_BYTES = 1024
+
+#: Kafka's rule for names.
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
+#: W3C Trace Context, version 00 and its successors.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{0,200})?", re.ASCII)
 _ID = msgspec.json.Decoder(type=dict[str, object])
+
+
+class _Head(msgspec.Struct):
+    """What tells whom an internal event belongs to; the rest of it may be anything."""
+
+    request_id: str
+    tenant: str
+    user_id: str
+    tier: str
+    accepted_at: datetime
+    deadline_at: datetime
+    reply_to: ReplyAddress
+    session_id: str | None = None
+    replay: int = 0
+
+
+class _Headed(msgspec.Struct):
+    envelope: _Head
+
+
+class _Spent(msgspec.Struct):
+    calls: tuple[LlmCall, ...] = ()
+
+
+class _Spending(msgspec.Struct):
+    envelope: _Spent
+
+
+_headed = msgspec.json.Decoder(_Headed)
+_spending = msgspec.json.Decoder(_Spending)
+_BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def request_id_of(record: Record, request: Requested | None = None) -> str | None:
     """Return the id of a request: from its body, its `ce_id` header, its key, or its place in the log.
 
-    A record whose body could not be decoded has an id only where one can still be read from it.
+    A record whose body could not be decoded has an id only where one can still be read from it, or where its
+    headers say that somebody waits for a reply.
     """
     named = (
         (request.request_id if request else _id_in_broken_body(record.value))
-        or header_text(record.headers, "ce_id")
-        or _key_text(record.key)
+        or _as_id(header_text(record.headers, "ce_id"))
+        or _as_id(_key_text(record.key))
     )
-    if named or request is None:
+    if named or (request is None and not _awaits_reply(record)):
         return named
     # The same record always gets the same id, however often it is delivered.
     return record.address.replace(":", "-")
+
+
+def check_entrance(record: Record, request: Requested) -> None:
+    """Check what a sender wrote around a request, before anything of it is kept.
+
+    Raises:
+        InvalidRequest: headers, ids or nesting beyond what anybody needs; `param` names the header or field.
+    """
+    size = sum(len(name) + len(value) for name, value in record.headers)
+    if len(record.headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        raise InvalidRequest(
+            f"the record has {len(record.headers)} headers of {size} bytes together; at most {MAX_HEADERS} "
+            f"of {MAX_HEADER_BYTES} are allowed",
+            code="headers_too_large",
+            param="headers",
+        )
+    correlation_id = header(record.headers, "kafka_correlationId") or b""
+    if len(correlation_id) > MAX_CORRELATION_ID_BYTES:
+        raise InvalidRequest(
+            f"kafka_correlationId has {len(correlation_id)} bytes; at most {MAX_CORRELATION_ID_BYTES} are "
+            "allowed. The reply goes without one",
+            code="correlation_id_too_long",
+            param="kafka_correlationId",
+        )
+    if request.request_id is None:
+        _check_id(header_text(record.headers, "ce_id"), "ce_id")
+        _check_id(_key_text(record.key), "key")
+    check_depth(request)
+
+
+def _check_id(text: str | None, where: str) -> None:
+    if text and _as_id(text) is None:
+        raise InvalidRequest(
+            f"the {where} names the request, and must have at most {MAX_REQUEST_ID_CHARS} characters that "
+            "can be printed; or give a request_id in the body",
+            code="invalid_request_id",
+            param=where,
+        )
 
 
 def reply_address(record: Record, allowed_topics: Sequence[str]) -> ReplyAddress:
@@ -43,15 +133,17 @@ def reply_address(record: Record, allowed_topics: Sequence[str]) -> ReplyAddress
     Args:
         record: the request's record.
         allowed_topics: names or shell patterns of topics that may be named. Headrace's own topics may
-            not, but for `llm.replies.v1`, which always may.
+            not, but for `llm.replies.v1`, which always may. Nor may those that begin with `_`, such as
+            Kafka's `__consumer_offsets` and a schema registry's `_schemas`, whatever the patterns say.
 
     Raises:
         InvalidRequest: the headers name a topic that is not on the allow-list.
     """
     topic = header_text(record.headers, "kafka_replyTopic") or REPLIES.name
     if topic != REPLIES.name and not _is_allowed(topic, allowed_topics):
+        mend = "add it to HEADRACE_REPLY_TOPICS" if may_be_named(topic) else "it is an internal topic"
         raise InvalidRequest(
-            f"replies to topic {topic!r} are not allowed; add it to HEADRACE_REPLY_TOPICS",
+            f"replies to topic {topic[:249]!r} are not allowed: {mend}",
             code="reply_topic_not_allowed",
             param="kafka_replyTopic",
         )
@@ -59,13 +151,18 @@ def reply_address(record: Record, allowed_topics: Sequence[str]) -> ReplyAddress
     return ReplyAddress(
         topic=topic,
         partition=int.from_bytes(partition, "big") if partition and len(partition) == 4 else None,
-        correlation_id=header(record.headers, "kafka_correlationId"),
+        correlation_id=correlation_id_of(record),
     )
 
 
 def fallback_address(record: Record) -> ReplyAddress:
     """Return the address on our own reply topic, for a sender whose own choice was refused."""
-    return ReplyAddress(topic=REPLIES.name, correlation_id=header(record.headers, "kafka_correlationId"))
+    return ReplyAddress(topic=REPLIES.name, correlation_id=correlation_id_of(record))
+
+
+def may_be_named(topic: str) -> bool:
+    """Whether a sender may name a topic for replies at all: not one of ours, nor an internal one."""
+    return topic not in TOPICS and _TOPIC_NAME.fullmatch(topic) is not None and topic[0] not in "_."
 
 
 def to_own_topic(reply: Emit) -> Emit:
@@ -74,7 +171,7 @@ def to_own_topic(reply: Emit) -> Emit:
 
 
 def _is_allowed(topic: str, allowed_topics: Sequence[str]) -> bool:
-    return topic not in _OUR_TOPICS and any(fnmatchcase(topic, pattern) for pattern in allowed_topics)
+    return may_be_named(topic) and any(fnmatchcase(topic, pattern) for pattern in allowed_topics)
 
 
 def reply_emit(reply: Reply, address: ReplyAddress) -> Emit:
@@ -114,7 +211,7 @@ def open_envelope(
         deadline_at=deadline_of(record, request, default_deadline_ms=default_deadline_ms),
         request=as_chat(request),
         reply_to=reply_to,
-        traceparent=header_text(record.headers, "traceparent"),
+        traceparent=_traceparent(record),
         replay=record.again.replay,
     )
 
@@ -172,8 +269,59 @@ def accepted_at(record: Record, request: Requested) -> datetime:
 
 def without_texts(envelope: Envelope) -> Envelope:
     """Drop what was asked, where personal data in it was not redacted: it must not reach the logs."""
-    request = msgspec.structs.replace(envelope.request, query=None, messages=None, variables=None)
-    return msgspec.structs.replace(envelope, request=request)
+    return msgspec.structs.replace(envelope, request=bare(envelope.request))
+
+
+def bare(request: ChatRequested) -> ChatRequested:
+    """Return who asks and how, without what is asked: of a bounded size, whatever was sent."""
+    return msgspec.structs.replace(
+        request,
+        query=None,
+        messages=None,
+        variables=None,
+        stop=None,
+        response_format=None,
+        tools=None,
+        tool_choice=None,
+        metadata=None,
+    )
+
+
+def salvaged_envelope(value: bytes | None) -> Envelope | None:
+    """Return what an internal event that does not decode still says: whose it is, and what was spent on it.
+
+    None where it does not even say that.
+    """
+    try:
+        head = _headed.decode(value or b"").envelope
+    except _BROKEN:
+        return None
+    try:
+        calls = _spending.decode(value or b"").envelope.calls
+    except _BROKEN:
+        calls = ()
+    known = {name: getattr(head, name) for name in _Head.__struct_fields__}
+    return Envelope(request=ChatRequested(user_id=head.user_id), calls=calls, **known)
+
+
+def correlation_id_of(record: Record) -> bytes | None:
+    """Return the sender's correlation id; none where `check_entrance` refuses it for its length."""
+    found = header(record.headers, "kafka_correlationId")
+    return found if found is not None and len(found) <= MAX_CORRELATION_ID_BYTES else None
+
+
+def _traceparent(record: Record) -> str | None:
+    found = header_text(record.headers, "traceparent")
+    return found if found and _TRACEPARENT.fullmatch(found) else None
+
+
+def _awaits_reply(record: Record) -> bool:
+    return any(header(record.headers, name) for name in ("kafka_replyTopic", "kafka_correlationId"))
+
+
+def _as_id(text: str | None) -> str | None:
+    """Return the id that a header or a key names; None where it is none that could be told to anybody."""
+    return text if text and len(text) <= MAX_REQUEST_ID_CHARS and text.isprintable() else None
 
 
 def _id_in_broken_body(value: bytes | None) -> str | None:
@@ -181,7 +329,7 @@ def _id_in_broken_body(value: bytes | None) -> str | None:
         found = _ID.decode(value or b"").get("request_id")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return found if isinstance(found, str) and 0 < len(found) <= 128 else None
+    return _as_id(found) if isinstance(found, str) else None
 
 
 def _key_text(key: bytes | None) -> str | None:

@@ -55,8 +55,10 @@ from streams.errors import ConfigurationError
 from streams.events import CacheMissed
 from streams.models import ProviderName
 from streams.publisher import Publisher
+from streams.record_auth import RecordAuth
 from streams.registry import RequestRegistry
 from streams.settings import Settings
+from streams.store_memory import MemoryWatch
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +69,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     loaded: Loaded
     redis: Redis
+    memory: MemoryWatch
     publisher: Publisher
     registry: RequestRegistry
     cache: AnswerCache
@@ -90,7 +93,7 @@ async def run_worker(
         on_ready: called once every consumer has its partitions.
 
     Raises:
-        ConfigurationError: settings that do not fit together, or a port that is taken.
+        ConfigurationError: settings that do not fit together, a port that is taken, or Redis refuses us.
         WorkerStalled: a consumer made no progress; the process should be started again.
     """
     check_budget(settings)
@@ -138,6 +141,7 @@ async def _app(name: str, ports: Ports, resources: AsyncExitStack, clock: WatchC
         return await webhooks_app(
             ports.settings,
             redis=ports.redis,
+            has_room=ports.memory.has_room,
             publisher=ports.publisher,
             counts=ports.webhooks,
             resources=resources,
@@ -179,19 +183,35 @@ def _relay_app(ports: Ports, clock: WatchClock) -> StageApp:
 async def _ports(settings: Settings, loaded: Loaded, webhooks: WebhookCounts) -> AsyncIterator[Ports]:
     redis = store.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
     publisher = Publisher(
-        settings.kafka_bootstrap, client_id=settings.instance_id, timeout_s=settings.kafka_timeout_s
+        settings.kafka_bootstrap,
+        client_id=settings.instance_id,
+        timeout_s=settings.kafka_timeout_s,
+        auth=RecordAuth.from_settings(settings),
     )
+    memory = MemoryWatch(redis)
+    cache = AnswerCache(
+        redis,
+        ttl_s=settings.cache_ttl_s,
+        max_entries=settings.cache_max_entries,
+        has_room=memory.has_room_to_spare,
+    )
+    memory.make_room = cache.shrink
     try:
-        async with publisher:
+        async with memory, publisher:
             yield Ports(
                 settings=settings,
                 loaded=loaded,
                 redis=redis,
+                memory=memory,
                 publisher=publisher,
                 registry=RequestRegistry(
-                    redis, ttl_s=settings.registry_ttl_s, vectors_ttl_s=settings.embedding_ttl_s
+                    redis,
+                    ttl_s=settings.registry_ttl_s,
+                    vectors_ttl_s=settings.embedding_ttl_s,
+                    has_room=memory.has_room,
+                    keeps_vectors=memory.has_room_to_spare,
                 ),
-                cache=AnswerCache(redis, ttl_s=settings.cache_ttl_s, max_entries=settings.cache_max_entries),
+                cache=cache,
                 prompts=PromptCatalogue(),
                 webhooks=webhooks,
             )

@@ -9,14 +9,14 @@ from agents.stage import Record
 from streams.errors import InputError, InvalidRequest
 from streams.events import Envelope, ErrorInfo, Reply, ReplyAddress, Requested, Status
 from streams.publisher import Emit
-from streams.registry import Registration, RequestRegistry, Standing, fingerprint
+from streams.registry import TOO_MANY_REPEATS, Registration, RequestRegistry, Standing, fingerprint
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     """A request that is registered, and is to be worked on.
 
-    `cancelled`: what has cancelled it already, where something has. `refusal`: why the sender's own choice of
-    a reply topic was refused, where it was; the reply that says so goes to ours.
+    `cancelled`: what has cancelled it already, where something has. `refusal`: why what the sender wrote
+    around the request was refused, where it was; if it was the reply topic, the reply goes to ours.
     """
 
     envelope: Envelope
@@ -54,6 +54,11 @@ class Intake:
             StoreUnavailable: the registry does not answer.
             KafkaUnavailable: no broker says whether the reply topic exists.
         """
+        fault: InputError | None = None
+        try:
+            admission.check_entrance(record, request)
+        except InputError as found:
+            fault, request = found, admission.bare(admission.as_chat(request))
         reply_to, refusal = await self._reply_address(record)
         envelope = admission.open_envelope(
             record, request, reply_to=reply_to, default_deadline_ms=self._default_deadline_ms
@@ -69,7 +74,7 @@ class Intake:
         )
         if registration.standing not in (Standing.NEW, Standing.SAME):
             return _answer_repeat(envelope, registration)
-        return Admitted(envelope=envelope, cancelled=registration.cancelled, refusal=refusal)
+        return Admitted(envelope=envelope, cancelled=registration.cancelled, refusal=fault or refusal)
 
     def open(self, record: Record, request: Requested) -> Envelope:
         """Return the envelope that `admit` would return, without asking anybody about it."""
@@ -104,15 +109,24 @@ def _answer_repeat(envelope: Envelope, registration: Registration) -> Sequence[E
     if registration.standing is Standing.SETTLED and registration.reply is not None:
         repeat = msgspec.structs.replace(registration.reply, repeat=True)
         return (admission.reply_emit(repeat, reply_to),)
-    if registration.standing is Standing.CONFLICT:
-        conflict = Reply(
-            request_id=request_id,
-            status=Status.FAILED,
-            error=conflict_error(request_id),
-            replay=envelope.replay,
-        )
-        return (admission.reply_emit(conflict, reply_to),)
+    refusal = _refusal(registration.standing, request_id)
+    if refusal is not None:
+        refused = Reply(request_id=request_id, status=Status.FAILED, error=refusal, replay=envelope.replay)
+        return (admission.reply_emit(refused, reply_to),)
     return ()  # joined the one that runs, or this very submission is done
+
+
+def _refusal(standing: Standing, request_id: str) -> ErrorInfo | None:
+    if standing is Standing.CONFLICT:
+        return conflict_error(request_id)
+    if standing is Standing.CROWDED:
+        return ErrorInfo(
+            type="rate_limit_error",
+            code=TOO_MANY_REPEATS,
+            message=f"request {request_id!r} runs, and nobody else can wait for its reply: ask again later",
+            param="request_id",
+        )
+    return None
 
 
 def conflict_error(request_id: str) -> ErrorInfo:

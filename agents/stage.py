@@ -1,6 +1,6 @@
 """The one shape that every stage has."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
@@ -8,6 +8,7 @@ import msgspec
 
 from streams.events import Event
 from streams.publisher import Emit
+from streams.record_auth import UNSIGNED, RecordAuth
 from streams.redelivery import FIRST_DELIVERY, Headers, Redelivery, redelivery
 from streams.topics import Topic
 
@@ -35,7 +36,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         topic: where it was read; so are `partition` and `offset`.
         timestamp_ms: when it was written, by its producer's or the broker's clock, Unix ms.
-        again: which former deliveries it stands for, as far as its headers are believed.
+        headers: of a record that is not authentic, without those that only Headrace writes.
+        again: which former deliveries it stands for.
+        authentic: whether Headrace wrote it; see `streams.record_auth`.
     """
 
     topic: str
@@ -46,6 +49,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     value: bytes | None = None
     headers: Headers = ()
     again: Redelivery = FIRST_DELIVERY
+    authentic: bool = True
 
     @classmethod
     def read(
@@ -57,9 +61,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         timestamp_ms: int,
         key: bytes | None,
         value: bytes | None,
-        headers: Headers,
+        headers: Iterable[tuple[str, bytes | None]],
+        auth: RecordAuth = UNSIGNED,
     ) -> Self:
         """Return a record as it was read, knowing from its headers what it stands for."""
+        authentic, believed = auth.read(topic, key, value, headers)
         return cls(
             topic=topic,
             partition=partition,
@@ -67,8 +73,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
             timestamp_ms=timestamp_ms,
             key=key,
             value=value,
-            headers=headers,
-            again=redelivery(headers).believed_of(topic=topic, timestamp_ms=timestamp_ms),
+            headers=believed,
+            again=redelivery(believed).believed_of(topic=topic, timestamp_ms=timestamp_ms),
+            authentic=authentic,
         )
 
     @property

@@ -22,7 +22,7 @@ _RANGE = re.compile(r"(\d{1,19})-(\d{1,19})")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A record as it came from the topic."""
+    """A record as it came from the topic. `authentic`: whether Headrace wrote it."""
 
     topic: str
     partition: int
@@ -31,6 +31,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     key: bytes | None = None
     value: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+    authentic: bool = True
 
     @property
     def size_bytes(self) -> int:

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from analytics.batches import Limits, Record
 from streams.errors import KafkaUnavailable
 from streams.kafka_clients import stop_client
+from streams.record_auth import UNSIGNED, RecordAuth
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +30,8 @@ _REBALANCE_TIMEOUT_MS = 30_000
 class ConsumerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a consumer reads, and as whom.
 
-    `instance_id` is the replica's stable name in the group; `fetch_wait_ms` how long a broker keeps a fetch
+    `instance_id` is the replica's stable name in the group; `auth` tells which records Headrace wrote;
+    `fetch_wait_ms` how long a broker keeps a fetch
     that it has nothing to answer with.
     """
 
@@ -37,6 +39,7 @@ class ConsumerConfig(msgspec.Struct, frozen=True, kw_only=True):
     topic: str
     instance_id: str
     group: str
+    auth: RecordAuth = UNSIGNED
     kafka_timeout_s: float = 15.0
     fetch_wait_ms: int = FETCH_WAIT_MS
 
@@ -102,8 +105,9 @@ async def fetch(
     return found
 
 
-def record_of(record: ConsumerRecord) -> Record:
-    """Return a record as we keep it, without what is aiokafka's."""
+def record_of(record: ConsumerRecord, auth: RecordAuth) -> Record:
+    """Return a record as we keep it: what may be believed of it, without what is aiokafka's."""
+    authentic, headers = auth.read(record.topic, record.key, record.value, record.headers)
     return Record(
         topic=record.topic,
         partition=record.partition,
@@ -111,7 +115,8 @@ def record_of(record: ConsumerRecord) -> Record:
         timestamp_ms=record.timestamp,
         key=record.key,
         value=record.value,
-        headers=tuple(record.headers),
+        headers=headers,
+        authentic=authentic,
     )
 
 

@@ -35,6 +35,7 @@ from analytics.writer import BatchWriter, TextRules
 from streams.erasure_feed import ErasureFeed
 from streams.errors import ConfigurationError
 from streams.publisher import Publisher
+from streams.record_auth import RecordAuth
 from streams.serving.server import HttpServer, http_config
 from streams.settings import Settings
 from streams.topics import LOGS
@@ -83,7 +84,9 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     probe = ClickHouse(settings.clickhouse_url, database=None, timeout_s=_PROBE_TIMEOUT_S, threads=1)
     watch_status, feedback_status = WatchStatus(), FeedbackStatus()
     analysts = analysts_of_settings(settings)
-    live = connected_pipeline(settings.kafka_bootstrap, status, watch_status)
+    live = connected_pipeline(
+        settings.kafka_bootstrap, status, watch_status, RecordAuth.from_settings(settings)
+    )
     app = create_app(
         status,
         partial(probe.execute, "SELECT 1"),
@@ -139,15 +142,22 @@ async def migrate(settings: Settings, status: SinkStatus) -> None:
 async def _sink(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> None:
     if not await unless_stopped(stop, migrate(settings, status)):
         return
+    auth = RecordAuth.from_settings(settings)
     publisher = Publisher(
-        settings.kafka_bootstrap, client_id="headrace.analytics", timeout_s=settings.kafka_timeout_s
+        settings.kafka_bootstrap,
+        client_id="headrace.analytics",
+        timeout_s=settings.kafka_timeout_s,
+        auth=auth,
     )
     start = patiently(publisher.start, dependency="kafka", status=status)
     if not await unless_stopped(stop, start):
         return
     clickhouse = _connect(settings, database=settings.clickhouse_database)
     erasures = ErasureFeed(
-        settings.kafka_bootstrap, client_id="headrace.analytics", timeout_s=settings.kafka_timeout_s
+        settings.kafka_bootstrap,
+        client_id="headrace.analytics",
+        timeout_s=settings.kafka_timeout_s,
+        auth=auth,
     )
     retention = _beside(Retention(clickhouse, settings.tenants).run(), "retention")
     try:
@@ -226,6 +236,7 @@ def _sink_config(settings: Settings) -> SinkConfig:
         bootstrap=settings.kafka_bootstrap,
         topic=LOGS.name,
         instance_id=settings.instance_id,
+        auth=RecordAuth.from_settings(settings),
         batch=Limits(
             rows=settings.sink_batch_rows,
             bytes=_BATCH_BYTES,

@@ -146,7 +146,9 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
     def _accept(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
         now = time.monotonic()
         for where, records in fetched.items():
-            self._partitions[where].buffer.add([record_of(record) for record in records], now)
+            self._partitions[where].buffer.add(
+                [record_of(record, self._config.auth) for record in records], now
+            )
 
     def _wanted(self) -> set[TopicPartition]:
         """Return the partitions whose records there is room for."""

@@ -18,6 +18,7 @@ from analytics.clickhouse import ClickHouse
 from analytics.consumer import GROUP
 from analytics.patience import unless_stopped
 from analytics.watcher import WatchConfig, Watcher
+from streams.record_auth import RecordAuth
 from streams.settings import Settings
 from streams.topics import LOGS
 
@@ -41,7 +42,10 @@ async def watch(settings: Settings, clickhouse: ClickHouse, status: WatchStatus,
         settings.kafka_bootstrap, topic=LOGS.name, group=GROUP, timeout_s=settings.kafka_timeout_s
     )
     memory = AlertLog(
-        settings.kafka_bootstrap, instance_id=settings.instance_id, timeout_s=settings.kafka_timeout_s
+        settings.kafka_bootstrap,
+        instance_id=settings.instance_id,
+        timeout_s=settings.kafka_timeout_s,
+        auth=RecordAuth.from_settings(settings),
     )
     watcher = Watcher(
         watch_config(settings),

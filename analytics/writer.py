@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from analytics.anonymising import Anonymiser
-from analytics.batches import Batch, Block, split_by_day
+from analytics.batches import Batch, Block, Record, split_by_day
 from analytics.burying import bury
 from analytics.clickhouse import ClickHouse, RowsRefused
 from analytics.forgetting import Forgetting, KnowsErasures
@@ -20,7 +20,7 @@ from analytics.rows import RequestRows, rows_of
 from analytics.status import Clock, SinkStatus, utc_now
 from streams.codec import decode
 from streams.erasures import ErasureList, Subject
-from streams.errors import InputError
+from streams.errors import InputError, UnauthenticRecord
 from streams.events import RequestLog
 from streams.publisher import Publisher
 
@@ -75,7 +75,7 @@ def prepare(
     anonymiser = Anonymiser(erasures or ErasureList())
     for source, record in enumerate(batch.records):
         try:
-            log, erasure = anonymiser.apply(decode(record.value, RequestLog, record.headers))
+            log, erasure = anonymiser.apply(_decoded(record))
             if log is not None:
                 store_text = text.keep(log.tenant)
                 requests.append((source, rows_of(log, ingested_at=ingested_at, store_text=store_text)))
@@ -86,6 +86,17 @@ def prepare(
                 applied[source] = f"{erasure.digest}:{erasure.mode}"
     blocks = [_renamed(block, applied) for block in split_by_day(batch, requests)]
     return Prepared(blocks=blocks, refusals=refusals, subjects=anonymiser.subjects)
+
+
+def _decoded(record: Record) -> RequestLog:
+    """Return the log record in a record.
+
+    Raises:
+        InputError: it holds none, or Headrace has not written it.
+    """
+    if not record.authentic:
+        raise UnauthenticRecord("Headrace has not written this record")
+    return decode(record.value, RequestLog, record.headers)
 
 
 def _renamed(block: Block, applied: Mapping[int, str]) -> Block:

@@ -21,7 +21,8 @@ from ingest.anthropic_schemas import (
 from ingest.body import MAX_JSON_DEPTH, depth_exceeds, too_deep
 from ingest.errors import invalid
 from ingest.schemas import DEFAULT_USER
-from streams.events import MAX_CONTENT_CHARS, MAX_MESSAGES, ChatRequested, Message, TextPart
+from streams.events import ChatRequested, Message, TextPart
+from streams.request_rules import MAX_CONTENT_CHARS, MAX_MESSAGES
 
 _TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 #: OpenAI's results have no mark of failure; the model reads it.

@@ -13,8 +13,9 @@ from msgspec import Meta, Struct
 
 from ingest.body import decode_body
 from ingest.errors import ApiError, invalid
-from ingest.schemas import MAX_STOP_SEQUENCES, StopSequence, TopP
-from streams.events import MAX_MESSAGES, Content, Name
+from ingest.schemas import Content, StopSequence, TopP
+from streams.events import Name
+from streams.request_rules import MAX_MESSAGES, MAX_STOP_SEQUENCES
 
 Temperature = Annotated[float, Meta(ge=0.0, le=1.0)]
 

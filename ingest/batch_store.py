@@ -10,9 +10,11 @@ import msgspec
 from redis.asyncio import Redis
 
 from ingest.batch_lines import LineName
+from streams.errors import StoreFull
+from streams.redis_keys import BATCH, digest
 from streams.store import store_faults
+from streams.store_memory import HasRoom
 
-_KEY = "headrace:batch:"
 _FOUND = ["tenant", "digest", "lines", "created_at", "submitted_at", "accepted_at", "cancelled_at"]
 
 _BEGIN = """
@@ -58,10 +60,12 @@ class BatchStore:
     Args:
         redis: the client; its timeouts bound every call.
         ttl_s: how long a record is kept, in seconds.
+        has_room: whether Redis has memory for one more batch.
     """
 
-    def __init__(self, redis: Redis, *, ttl_s: int) -> None:
+    def __init__(self, redis: Redis, *, ttl_s: int, has_room: HasRoom = lambda: True) -> None:
         self._redis = redis
+        self._has_room = has_room
         self._ttl_s = ttl_s
         self._begin = redis.register_script(_BEGIN)
         self._mark = redis.register_script(_MARK)
@@ -70,12 +74,17 @@ class BatchStore:
         """Remember a batch before its first line is submitted; return the one that has this id.
 
         Where it was sent before, that is the former one: with another digest if it asks something else.
+
+        Raises:
+            StoreFull: Redis is nearly full.
         """
+        if not self._has_room():
+            raise StoreFull("Redis: beginning a batch failed: its memory is nearly full")
         now = datetime.now(UTC)
         lines = msgspec.json.encode(names)
         with store_faults("beginning a batch"):
             await self._begin(
-                keys=[_KEY + batch_id], args=[tenant, digest, lines, now.isoformat(), self._ttl_s]
+                keys=[batch_key(batch_id)], args=[tenant, digest, lines, now.isoformat(), self._ttl_s]
             )
         found = await self.find(batch_id)
         return found or Batch(
@@ -93,7 +102,7 @@ class BatchStore:
     async def find(self, batch_id: str) -> Batch | None:
         """Return a batch, or None if there is none (or it was long ago)."""
         with store_faults("finding a batch"):
-            fields = await self._redis.hmget(_KEY + batch_id, _FOUND)
+            fields = await self._redis.hmget(batch_key(batch_id), _FOUND)
         tenant, digest, lines, *times = fields
         if lines is None:
             return None
@@ -111,8 +120,13 @@ class BatchStore:
 
     async def _note(self, batch_id: str, field: str) -> Batch | None:
         with store_faults("noting something of a batch"):
-            await self._mark(keys=[_KEY + batch_id], args=[field, datetime.now(UTC).isoformat()])
+            await self._mark(keys=[batch_key(batch_id)], args=[field, datetime.now(UTC).isoformat()])
         return await self.find(batch_id)
+
+
+def batch_key(batch_id: str) -> str:
+    """Return the key of a batch's record, a hash."""
+    return BATCH.key(digest(batch_id))
 
 
 def _time(field: bytes | str | None) -> datetime | None:

@@ -3,13 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from redis.asyncio import Redis
-
 from ingest.abandonment import Abandonments
 from ingest.batch_store import BatchStore
 from ingest.batches import Batches
 from ingest.feedback import FeedbackDesk
-from ingest.health import Check, HealthMonitor
+from ingest.health import HealthMonitor
 from ingest.history import DeltaHistory
 from ingest.ports import Queries
 from ingest.replies import ReplyHub
@@ -20,10 +18,12 @@ from ingest.stream_tokens import StreamTokens
 from ingest.submission import Submissions
 from streams import store
 from streams.publisher import Publisher
+from streams.record_auth import RecordAuth
 from streams.registry import RequestRegistry
 from streams.send_gate import SendGate
 from streams.serving.keys import Keyring
 from streams.settings import Settings
+from streams.store_memory import MemoryWatch
 
 _DASHBOARD_TIMEOUT_S = 10.0
 #: How much of a send's time-out the broker may be silent before further sends are refused at once: a restart,
@@ -40,15 +40,17 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
         queries: the query catalogue.
 
     Raises:
-        ConfigurationError: no API key, or topics that do not fit.
+        ConfigurationError: no API key, topics that do not fit, or a Redis that refuses us.
         KafkaUnavailable: no broker answered.
     """
     keyring = Keyring(settings.keys)
+    auth = RecordAuth.from_settings(settings)
     name = f"headrace-ingest-{settings.ingest_replica}"
     hub = ReplyHub(max_listeners=settings.max_concurrent_requests)
     async with AsyncExitStack() as stack:
         redis = store.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
         stack.push_async_callback(redis.aclose)
+        memory = await stack.enter_async_context(MemoryWatch(redis))
         spend = ClickHouseSpend(
             settings.clickhouse_url,
             queries,
@@ -61,6 +63,7 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
                 settings.kafka_bootstrap,
                 client_id=name,
                 timeout_s=settings.kafka_timeout_s,
+                auth=auth,
                 gate=SendGate(
                     patience_s=_OUTAGE_PATIENCE * settings.kafka_timeout_s,
                     max_waiting=settings.max_concurrent_requests,
@@ -74,6 +77,7 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
             replicas=settings.ingest_replicas,
             client_id=name,
             timeout_s=settings.kafka_timeout_s,
+            auth=auth,
         )
         stack.push_async_callback(replies.stop)
         await replies.start()
@@ -85,10 +89,14 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
             lookback_s=settings.provider_total_timeout_s,
             client_id=f"{name}-history",
             timeout_s=settings.kafka_timeout_s,
+            auth=auth,
         )
         stack.push_async_callback(history.close)
         registry = RequestRegistry(
-            redis, ttl_s=settings.registry_ttl_s, vectors_ttl_s=settings.embedding_ttl_s
+            redis,
+            ttl_s=settings.registry_ttl_s,
+            vectors_ttl_s=settings.embedding_ttl_s,
+            has_room=memory.has_room,
         )
         abandonments = Abandonments(registry, timeout_s=2 * settings.redis_timeout_s)
         stack.push_async_callback(abandonments.close)
@@ -98,23 +106,17 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
             keyring=keyring,
             stream_tokens=StreamTokens.of(settings),
             submissions=submissions,
-            batches=Batches(BatchStore(redis, ttl_s=settings.registry_ttl_s), registry, submissions),
+            batches=Batches(
+                BatchStore(redis, ttl_s=settings.registry_ttl_s, has_room=memory.has_room),
+                registry,
+                submissions,
+            ),
             feedback=FeedbackDesk(registry, spend, publisher, source=f"/{name}"),
             abandonments=abandonments,
             hub=hub,
             registry=registry,
             spend=spend,
-            health=HealthMonitor(
-                {"kafka": replies.ping, "redis": _redis_check(redis), "clickhouse": spend.ping}
-            ),
+            health=HealthMonitor({"kafka": replies.ping, "redis": memory.look, "clickhouse": spend.ping}),
             reply_loop=replies,
             history=history,
         )
-
-
-def _redis_check(redis: Redis) -> Check:
-    async def check() -> None:
-        with store.store_faults("a ping"):
-            await redis.ping()
-
-    return check

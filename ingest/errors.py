@@ -1,6 +1,7 @@
 """What goes wrong at ingest, in the shape that all our HTTP servers share."""
 
 from streams.events import ErrorInfo
+from streams.registry import TOO_MANY_REPEATS
 from streams.serving.errors import (
     NO_RETRY,
     ApiError,
@@ -23,6 +24,7 @@ __all__ = [
     "not_found",
     "outage",
     "timed_out",
+    "too_many_repeats",
     "unauthorized",
     "unavailable",
 ]
@@ -36,6 +38,17 @@ def conflict(message: str, *, code: str = "idempotency_conflict", param: str | N
     """The same request id stands for another request already."""
     error = ErrorInfo(type="invalid_request_error", code=code, message=message, param=param)
     return ApiError(409, error, headers=NO_RETRY)
+
+
+def too_many_repeats() -> ApiError:
+    """As many senders as may be wait for one request's reply, or there is no memory for one more."""
+    error = ErrorInfo(
+        type="rate_limit_error",
+        code=TOO_MANY_REPEATS,
+        message="the request runs, and nobody else can wait for its reply: fetch it with GET",
+        param="Idempotency-Key",
+    )
+    return ApiError(429, error, headers={"Retry-After": "5"})
 
 
 def timed_out(request_id: str, deadline_ms: int) -> ApiError:

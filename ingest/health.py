@@ -7,27 +7,35 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 import structlog
 
-from streams.errors import HeadraceError
+from streams.errors import HeadraceError, StoreDenied
+from streams.store_memory import MemoryState, StoreMemory
 
 log = structlog.get_logger(__name__)
 
-Check = Callable[[], Awaitable[None]]
+#: What a check returns is shown; it raises `HeadraceError` where the dependency is down.
+Check = Callable[[], Awaitable[StoreMemory | None]]
 
 _TIMEOUT_S = 1.5
 _FRESH_FOR_S = 2.0
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One dependency: ``up`` or ``down``, how long it took to say so, and what was wrong."""
+    """One dependency: ``up`` or ``down``, how long it took to say so, what was wrong; Redis's memory."""
 
     status: str
     latency_ms: float
     error: str | None = None
+    memory: StoreMemory | None = None
 
     @property
     def up(self) -> bool:
         """Whether it answered."""
         return self.status == "up"
+
+    @property
+    def state(self) -> MemoryState | None:
+        """How full it is, where that is known."""
+        return self.memory.state if self.memory else None
 
 
 class HealthMonitor:
@@ -69,14 +77,17 @@ class HealthMonitor:
 
     async def _run(self, name: str, check: Check) -> CheckResult:
         started = self._clock()
-        error = None
+        error = memory = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                await check()
+                memory = await check()
         except TimeoutError:
             error = f"no answer within {self._timeout_s:g} s"
         except (HeadraceError, OSError) as fault:
             log.warning("health.check_failed", dependency=name, error=str(fault))
-            error = "does not answer; the log says more"
+            denied = isinstance(fault, StoreDenied)
+            error = "refuses our user or password" if denied else "does not answer; the log says more"
         latency_ms = round((self._clock() - started) * 1000, 2)
-        return CheckResult(status="down" if error else "up", latency_ms=latency_ms, error=error)
+        return CheckResult(
+            status="down" if error else "up", latency_ms=latency_ms, error=error, memory=memory
+        )

@@ -26,6 +26,7 @@ from ingest.kafka_reading import FAULTS, backoff_s, close_consumer, end_task, op
 from ingest.replies import ReplyHub
 from ingest.reply_consumer import dispatch
 from streams.events import ReplyAddress
+from streams.record_auth import UNSIGNED, RecordAuth
 from streams.topics import DELTAS, REPLIES
 
 log = structlog.get_logger(__name__)
@@ -69,6 +70,7 @@ class DeltaHistory:
         lookback_s: how old a delta that is still of use may be: the longest time a streamed answer may take.
         client_id: the name that the broker's logs and metrics show.
         timeout_s: what one of the broker's answers may take, in seconds.
+        auth: tells which deltas Headrace wrote; others reach nobody.
         clock: returns Unix time in seconds.
     """
 
@@ -82,8 +84,10 @@ class DeltaHistory:
         lookback_s: float,
         client_id: str,
         timeout_s: float,
+        auth: RecordAuth = UNSIGNED,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._auth = auth
         self._bootstrap = bootstrap
         self._hub = hub
         self._partitions = partitions
@@ -232,7 +236,7 @@ class DeltaHistory:
             if wanted is None or wanted.next_offset is None or record.offset < wanted.next_offset:
                 continue
             wanted.next_offset = record.offset + 1
-            dispatch(record, self._hub)
+            dispatch(record, self._hub, self._auth)
 
     def _let_go(self) -> None:
         for wanted in list(self._wanted.values()):

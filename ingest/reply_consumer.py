@@ -17,6 +17,7 @@ from ingest.replies import ReplyHub
 from streams.codec import decode, header
 from streams.errors import ConfigurationError, KafkaUnavailable, UndecodableRecord
 from streams.events import Delta, Reply
+from streams.record_auth import UNSIGNED, RecordAuth
 from streams.topics import DELTAS, REPLIES
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class ReplyConsumer:
         replicas: how many there are.
         client_id: the name that the broker's logs and metrics show.
         timeout_s: what connecting may take, in seconds.
+        auth: tells which replies and deltas Headrace wrote; others reach nobody.
         clock: a monotonic clock, in seconds.
     """
 
@@ -47,8 +49,10 @@ class ReplyConsumer:
         replicas: int,
         client_id: str,
         timeout_s: float,
+        auth: RecordAuth = UNSIGNED,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._auth = auth
         self._bootstrap = bootstrap
         self._hub = hub
         self._replica = replica
@@ -164,15 +168,20 @@ class ReplyConsumer:
             # Noted first: a batch that breaks the loop is left behind, not read for ever.
             self._positions[partition] = records[-1].offset + 1
             for record in records:
-                dispatch(record, self._hub)
+                dispatch(record, self._hub, self._auth)
 
 
-def dispatch(record: ConsumerRecord, hub: ReplyHub) -> None:
+def dispatch(record: ConsumerRecord, hub: ReplyHub, auth: RecordAuth) -> None:
     """Hand one record to the hub; what nobody waits for is not even decoded."""
     headers: Sequence[tuple[str, bytes]] = record.headers
     correlation_id = header(headers, "kafka_correlationId")
     request_id = (record.key or b"").decode("utf-8", "replace")
     if not hub.expects(request_id, correlation_id):
+        return
+    if not auth.wrote(record):
+        log.warning(
+            "replies.unauthentic", topic=record.topic, partition=record.partition, offset=record.offset
+        )
         return
     try:
         if record.topic == DELTAS.name:

@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from ingest.errors import invalid
-from streams.events import MAX_DEADLINE_MS, MAX_MESSAGES, ChatRequested, Content, Message, Name, Webhook
+from streams.events import MAX_DEADLINE_MS, ChatRequested, Message, Name, Webhook
+from streams.request_rules import MAX_CONTENT_CHARS, MAX_MESSAGES, MAX_STOP_CHARS
 
+Content = Annotated[str, Meta(max_length=MAX_CONTENT_CHARS)]
 Temperature = Annotated[float, Meta(ge=0.0, le=2.0)]
 TopP = Annotated[float, Meta(ge=0.0, le=1.0)]
 DeadlineMs = Annotated[int, Meta(ge=1, le=MAX_DEADLINE_MS, description="how long the answer may take, in ms")]
@@ -16,8 +18,7 @@ OnDisconnect = Annotated[
 ]
 Messages = Annotated[tuple[Message, ...], Meta(min_length=1, max_length=MAX_MESSAGES)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-StopSequence = Annotated[str, Meta(min_length=1, max_length=256)]
-MAX_STOP_SEQUENCES = 4
+StopSequence = Annotated[str, Meta(min_length=1, max_length=MAX_STOP_CHARS)]
 DEFAULT_USER = "anonymous"
 
 

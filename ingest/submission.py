@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 import structlog
 
-from ingest.errors import conflict, outage
+from ingest.errors import conflict, outage, too_many_repeats
 from ingest.outcomes import as_repeat
 from ingest.ports import Publishing, Registry
 from ingest.replies import Listener, ReplyHub
@@ -99,7 +99,8 @@ class Submissions:
             followed: whether somebody may want to follow it while it runs.
 
         Raises:
-            ApiError: 409, the id stands for another body; 503, Kafka or Redis does not answer.
+            ApiError: 409, the id stands for another body; 429, too many wait for its reply; 503, Kafka or
+                Redis does not answer, or Redis is nearly full.
         """
         if followed:
             self._hub.track(ask.request_id)
@@ -147,6 +148,8 @@ class Submissions:
                 "this Idempotency-Key was used for another body: use a new key for a new request",
                 param="Idempotency-Key",
             )
+        if found.standing is Standing.CROWDED:
+            raise too_many_repeats()
         if found.standing is Standing.NEW:
             self._hub.mark_whole(ask.request_id)  # it was tracked before anybody could begin to work on it
         if found.standing in _PUBLISH:

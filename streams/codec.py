@@ -14,6 +14,7 @@ import msgspec
 
 from streams.errors import UndecodableRecord
 from streams.events import Event
+from streams.record_batches import UNREADABLE
 
 SCHEMA_VERSION = 1
 #: Longer schema versions are nobody's.
@@ -43,7 +44,8 @@ def decode(data: bytes | None, event: type[E], headers: Headers = ()) -> E:
             The message says where in the record, and what was expected there.
     """
     if data is None:
-        raise UndecodableRecord(f"the record has no value; expected {event.__name__} as JSON")
+        unreadable = header_text(headers, UNREADABLE)
+        raise UndecodableRecord(unreadable or f"the record has no value; expected {event.__name__} as JSON")
     version = schema_version(headers)
     if version > SCHEMA_VERSION:
         raise UndecodableRecord(

@@ -1,12 +1,21 @@
-"""How every process writes a dead letter: the bytes as they came, and headers that say why it is dead."""
+"""How every process writes a dead letter: the bytes as they came, and headers that say why it is dead.
+
+A record that is too large to be kept (its topic allows more than ours, or it was compressed to a fraction of
+its size) is not lost either: its dead letter says where it lies, and how large it is.
+"""
 
 from typing import Protocol
 
 from streams.publisher import Emit
+from streams.sizes import record_bytes
 from streams.topics import DEAD_LETTERS
 
-_PREFIX = "__streams.errors."
+PREFIX = "__streams.errors."
+#: In place of the bytes: how many they are.
+OMITTED = PREFIX + "omitted-bytes"
 _MAX_MESSAGE_CHARS = 2_000
+#: What the headers below take at most: a message of four-byte characters, and seven short ones.
+_REASON_BYTES = 16 * 1024
 
 
 class DeadRecord(Protocol):
@@ -59,9 +68,9 @@ def dead_letter(record: DeadRecord, *, stage: str, fault: BaseException) -> Emit
         "timestamp": str(record.timestamp_ms),
         "stage": stage,
     }
-    return Emit(
-        topic=DEAD_LETTERS.name,
-        key=record.key,
-        value=record.value,
-        headers=(*record.headers, *((_PREFIX + name, text.encode()) for name, text in reason.items())),
-    )
+    why = tuple((PREFIX + name, text.encode("utf-8", "replace")) for name, text in reason.items())
+    size = record_bytes(record.key, record.value, record.headers)
+    if size + _REASON_BYTES > DEAD_LETTERS.max_bytes:
+        omitted = (*why, (OMITTED, str(size).encode()))
+        return Emit(topic=DEAD_LETTERS.name, key=None, value=None, headers=omitted)
+    return Emit(topic=DEAD_LETTERS.name, key=record.key, value=record.value, headers=(*record.headers, *why))

@@ -17,6 +17,7 @@ from streams.errors import InputError, KafkaUnavailable
 from streams.events import Erasure
 from streams.kafka_clients import stop_client
 from streams.publisher import Emit
+from streams.record_auth import UNSIGNED, RecordAuth
 from streams.topics import ERASURES
 
 log = structlog.get_logger(__name__)
@@ -38,9 +39,13 @@ class ErasureFeed:
         bootstrap: host:port of the brokers, separated by commas.
         client_id: the name that the broker's logs and metrics show.
         timeout_s: how long one answer may take; the first one reads the whole topic.
+        auth: tells which orders Headrace wrote; others count for nothing.
     """
 
-    def __init__(self, bootstrap: str, *, client_id: str, timeout_s: float = 15.0) -> None:
+    def __init__(
+        self, bootstrap: str, *, client_id: str, timeout_s: float = 15.0, auth: RecordAuth = UNSIGNED
+    ) -> None:
+        self._auth = auth
         self._bootstrap = bootstrap
         self._client_id = client_id
         self._timeout_s = timeout_s
@@ -90,12 +95,19 @@ class ErasureFeed:
         # A position moves over what is no record, too: the gaps that compaction leaves.
         while await consumer.position(_PLACE) < end:
             fetched = await consumer.getmany(_PLACE, timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
-            records = [each for record in fetched.get(_PLACE, ()) if (each := _read(record)) is not None]
+            own = [record for record in fetched.get(_PLACE, ()) if self._wrote(record)]
+            records = [each for record in own if (each := _read(record)) is not None]
             if records:
                 self._list = self._list.learned(records)
         # Else it would ask for more all the time, and each question would wait behind a fetch.
         consumer.pause(_PLACE)
         return self._list
+
+    def _wrote(self, record: ConsumerRecord) -> bool:
+        if authentic := self._auth.wrote(record):
+            return authentic
+        log.warning("erasures.unauthentic", offset=record.offset)
+        return False
 
     async def _open(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(

@@ -4,13 +4,17 @@
     ├── ConfigurationError      a setting is missing or wrong: the process does not start
     ├── InputError              the sender's mistake: tell the sender, never retry
     │   ├── UndecodableRecord   bytes on a topic that are not the event they should be
+    │   ├── UnauthenticRecord   a record on a topic of ours that Headrace did not write
     │   └── InvalidRequest      a request that is well-formed and still cannot be served
     ├── Undeliverable           a record that no retry can bring onto its topic
-    │   ├── RecordTooLarge      it is larger than the topics allow
+    │   ├── RecordTooLarge      it is larger than the topic allows
+    │   ├── TopicRefused        its topic does not take it: internal, no right to write, a policy
     │   └── UnknownTopic        its topic or partition does not exist
     └── TransientFault          somebody else's outage: wait and retry inside the deadline
         ├── KafkaUnavailable
         ├── StoreUnavailable    Redis
+        │   ├── StoreFull       its memory is full, or nearly: nothing new is taken
+        │   └── StoreDenied     it refuses our user or password; at start: ConfigurationError
         ├── ClickHouseUnavailable
         └── EmbeddingUnavailable
 
@@ -47,6 +51,10 @@ class UndecodableRecord(InputError):
     """The bytes of a record are not the event that its topic carries."""
 
 
+class UnauthenticRecord(InputError):
+    """A record on a topic of our own has no code of ours: it says nothing that could be believed."""
+
+
 class InvalidRequest(InputError):
     """A well-formed request that cannot be served as it stands."""
 
@@ -56,7 +64,11 @@ class Undeliverable(HeadraceError):
 
 
 class RecordTooLarge(Undeliverable):
-    """A record is larger than the topics allow."""
+    """A record is larger than its topic allows."""
+
+
+class TopicRefused(Undeliverable):
+    """A topic does not take a record; somebody else's topic, for our own are written again and again."""
 
 
 class UnknownTopic(Undeliverable):
@@ -89,7 +101,21 @@ class KafkaUnavailable(TransientFault):
 
 
 class StoreUnavailable(TransientFault):
-    """Redis did not answer in time."""
+    """Redis did not answer in time, or refused a command."""
+
+
+class StoreFull(StoreUnavailable):
+    """Redis has no memory for more. Keys expire, and operators act: in seconds at the earliest."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 5.0) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+
+
+class StoreDenied(StoreUnavailable):
+    """Redis refuses the user or password, or what that user may do.
+
+    No record is at fault, so that records wait as in an outage; a process that starts ends instead.
+    """
 
 
 class ClickHouseUnavailable(TransientFault):

@@ -6,6 +6,9 @@ the last event of every request; from it the cost stage makes the one `Reply` an
 
 Times are UTC-aware. Durations carry their unit in the name. Money is `Decimal` US dollars and travels
 as a JSON string. Unknown fields are ignored, so that an older reader understands a newer writer.
+
+How long a text may be is no property of an event: `streams.request_rules` says it of what senders send, and
+stages may add to it.
 """
 
 from datetime import datetime
@@ -16,8 +19,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-MAX_MESSAGES = 100
-MAX_CONTENT_CHARS = 32_000
 #: OpenAI's most; an installation's own limit is lower (`HEADRACE_EMBEDDING_MAX_INPUTS`).
 MAX_EMBEDDING_INPUTS = 2048
 #: 8,192 tokens, the longest input of an embedding model, are some 40,000 characters of prose.
@@ -25,10 +26,9 @@ MAX_EMBEDDING_CHARS = 100_000
 #: The longest deadline a request may name: 6 hours. Batches wait in Kafka; replies are kept longer than that.
 MAX_DEADLINE_MS = 6 * 60 * 60 * 1000
 
-RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+#: Not even with a line break at the end, which `$` alone would let through.
+RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$(?!\n)")]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
-Content = Annotated[str, Meta(max_length=MAX_CONTENT_CHARS)]
-#: Of a score. Not even a line break at the end, which `$` alone would let through.
 ScoreName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,64}$(?!\n)")]
 ScoreId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$(?!\n)")]
 ScoreLabel = Annotated[str, Meta(max_length=64)]
@@ -47,14 +47,14 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class TextPart(Event, frozen=True, kw_only=True, tag_field="type", tag="text"):
     """A text part of a message. Images and audio are not supported, and refused by name."""
 
-    text: Content
+    text: str
 
 
 class Message(Event, frozen=True, kw_only=True):
     """One chat message in OpenAI's wire shape."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Content | tuple[TextPart, ...] | None = None
+    content: str | tuple[TextPart, ...] | None = None
     name: str | None = None
     tool_calls: tuple[dict[str, Any], ...] | None = None
     tool_call_id: str | None = None
@@ -89,10 +89,10 @@ class ChatRequested(Event, frozen=True, kw_only=True):
     tenant: Name | None = None
     tier: Name | None = None
     session_id: Name | None = None
-    query: Content | None = None
-    messages: Annotated[tuple[Message, ...], Meta(min_length=1, max_length=MAX_MESSAGES)] | None = None
+    query: str | None = None
+    messages: Annotated[tuple[Message, ...], Meta(min_length=1)] | None = None
     template: Name | None = None
-    variables: dict[str, Content] | None = None
+    variables: dict[str, str] | None = None
     model: Name | None = None
     temperature: Annotated[float, Meta(ge=0.0, le=2.0)] | None = None
     top_p: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None

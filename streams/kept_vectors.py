@@ -10,13 +10,12 @@ import msgspec
 from redis.asyncio import Redis
 
 from streams.events import Embeddings, Reply
-
-_KEY = "headrace:vectors:"
+from streams.redis_keys import VECTORS, digest
 
 
 def vectors_key(request_id: str) -> str:
     """Return the key of the vectors that are kept for a request."""
-    return _KEY + request_id
+    return VECTORS.key(digest(request_id))
 
 
 def taken_out(reply: Reply) -> tuple[Reply, bytes]:

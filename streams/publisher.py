@@ -1,29 +1,23 @@
 """The way onto a topic: every send is acknowledged by the broker before it counts."""
 
-import asyncio
 from collections.abc import Iterable
 from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError
 
 from streams.codec import encode
-from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
+from streams.errors import RecordTooLarge, UnknownTopic
 from streams.events import Event
-from streams.kafka_clients import stop_client
+from streams.kafka_faults import send_fault
+from streams.producer import Producer
+from streams.record_auth import UNSIGNED, RecordAuth
 from streams.send_gate import SendGate
-from streams.topics import ALL_TOPICS, Topic
-
-MAX_RECORD_BYTES = 8 * 1024 * 1024
-
-_OUR_TOPICS = frozenset(topic.name for topic in ALL_TOPICS)
-
-log = structlog.get_logger(__name__)
+from streams.sizes import MAX_KEPT_BYTES, record_bytes
+from streams.topics import TOPICS, Topic
 
 
 class Emit(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,23 +53,48 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Publisher:
-    """An idempotent Kafka producer whose sends return once the broker has acknowledged them.
+    """Sends records to our topics and to those that senders name; returns once the broker has each.
+
+    Our own topics have an idempotent producer. Topics that senders name have another one, without a sequence
+    to lose: whatever such a topic refuses, our own records go on.
 
     Args:
         bootstrap: host:port of the brokers, separated by commas.
         client_id: the name that the broker's logs and metrics show.
         timeout_s: how long one send may take, retries by the client included.
         gate: refuses sends in a long outage; without one, each waits for as long as it may take.
+        auth: signs the records of our own topics.
     """
 
     def __init__(
-        self, bootstrap: str, *, client_id: str, timeout_s: float = 15.0, gate: SendGate | None = None
+        self,
+        bootstrap: str,
+        *,
+        client_id: str,
+        timeout_s: float = 15.0,
+        gate: SendGate | None = None,
+        auth: RecordAuth = UNSIGNED,
     ) -> None:
-        self._bootstrap = bootstrap
-        self._client_id = client_id
-        self._timeout_s = timeout_s
         self._gate = gate
-        self._producer: AIOKafkaProducer | None = None
+        self._auth = auth
+        common = {
+            "bootstrap_servers": bootstrap.split(","),
+            "acks": "all",
+            "compression_type": "lz4",
+            "linger_ms": 0,
+            "max_request_size": MAX_KEPT_BYTES,
+            "request_timeout_ms": int(timeout_s * 1000),
+        }
+        self._own = Producer(
+            lambda: AIOKafkaProducer(client_id=client_id, enable_idempotence=True, **common),
+            bootstrap=bootstrap,
+            timeout_s=timeout_s,
+        )
+        self._foreign = Producer(
+            lambda: AIOKafkaProducer(client_id=f"{client_id}.replies", **common),
+            bootstrap=bootstrap,
+            timeout_s=timeout_s,
+        )
 
     async def start(self) -> None:
         """Connect.
@@ -83,33 +102,12 @@ class Publisher:
         Raises:
             KafkaUnavailable: no broker answered.
         """
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap.split(","),
-            client_id=self._client_id,
-            acks="all",
-            enable_idempotence=True,
-            compression_type="lz4",
-            linger_ms=0,
-            max_request_size=MAX_RECORD_BYTES,
-            request_timeout_ms=int(self._timeout_s * 1000),
-        )
-        try:
-            await asyncio.wait_for(producer.start(), self._timeout_s)
-        except (KafkaError, TimeoutError, OSError) as fault:
-            await self._end(producer)
-            raise KafkaUnavailable(f"no Kafka broker answered at {self._bootstrap}: {fault!r}") from fault
-        self._producer = producer
+        await self._own.start()
 
     async def stop(self) -> None:
         """Send what is pending and disconnect, within the timeout."""
-        if self._producer is None:
-            return
-        producer, self._producer = self._producer, None
-        await self._end(producer)
-
-    async def _end(self, producer: AIOKafkaProducer) -> None:
-        if (fault := await stop_client(producer, timeout_s=self._timeout_s)) is not None:
-            log.warning("publisher.stop_failed", error=fault)
+        await self._own.stop()
+        await self._foreign.stop()
 
     async def __aenter__(self) -> Self:
         """Connect."""
@@ -128,40 +126,16 @@ class Publisher:
         Raises:
             KafkaUnavailable: not acknowledged in time, or refused by the gate. Where it was not refused, the
                 record may still have been written: what reads it must recognise a repeat.
-            RecordTooLarge: the record exceeds `MAX_RECORD_BYTES`.
+            RecordTooLarge: the record is larger than its topic allows.
+            TopicRefused: the topic, which is not one of ours, never takes the record.
             UnknownTopic: the topic (if it is not one of ours) or the partition does not exist.
         """
-        if self._producer is None:
-            raise KafkaUnavailable("the publisher is not started")
-        known = emit.topic in _OUR_TOPICS and emit.partition is None
+        topic = TOPICS.get(emit.topic)
+        known = topic is not None and emit.partition is None
         if not known and not await self.has(emit.topic, emit.partition):
             raise UnknownTopic(f"there is no topic {emit.topic} with partition {emit.partition}")
         with self._gate.passing() if self._gate is not None else nullcontext():
-            return await self._send(self._producer, emit)
-
-    async def _send(self, producer: AIOKafkaProducer, emit: Emit) -> Position:
-        key = emit.key.encode() if isinstance(emit.key, str) else emit.key
-        value = encode(emit.value) if isinstance(emit.value, Event) else emit.value
-        if key is None and value is None:
-            sending = _send_bare(producer, emit)
-        else:
-            sending = producer.send_and_wait(
-                emit.topic,
-                value=value,
-                key=key,
-                partition=emit.partition,
-                timestamp_ms=emit.timestamp_ms,
-                headers=list(emit.headers),
-            )
-        try:
-            sent = await asyncio.wait_for(sending, self._timeout_s)
-        except MessageSizeTooLargeError as fault:
-            raise RecordTooLarge(
-                f"a record of {len(value or b'')} bytes for {emit.topic}: {fault}"
-            ) from fault
-        except (KafkaError, TimeoutError, OSError) as fault:
-            raise KafkaUnavailable(f"{emit.topic} was not acknowledged: {fault!r}") from fault
-        return Position(sent.topic, sent.partition, sent.offset)
+            return await self._send(emit, topic)
 
     async def has(self, topic: str, partition: int | None = None) -> bool:
         """Whether a topic exists, and has the partition where one is named.
@@ -169,38 +143,32 @@ class Publisher:
         Raises:
             KafkaUnavailable: no broker said so in time.
         """
-        if self._producer is None:
-            raise KafkaUnavailable("the publisher is not started")
-        client = self._producer.client
-        found = client.cluster.partitions_for_topic(topic)
-        if found is None:
-            try:
-                found = await asyncio.wait_for(self._look_up(client, topic), self._timeout_s)
-            except (KafkaError, TimeoutError, OSError) as fault:
-                raise KafkaUnavailable(f"looking up topic {topic}: {fault!r}") from fault
-        return bool(found) and (partition is None or partition in found)
+        return await self._own.has(topic, partition)
 
-    @staticmethod
-    async def _look_up(client: AIOKafkaClient, topic: str) -> set[int] | None:
-        """Ask a broker for the topic's partitions. aiokafka's own way asks for a whole time-out long."""
-        await client.add_topic(topic)
-        partitions: set[int] | None = None
-        # The first update may be one that was under way already, and did not ask for this topic.
-        for _ in range(2):
-            if not await client.force_metadata_update():
-                raise KafkaConnectionError("no broker answered")
-            partitions = client.cluster.partitions_for_topic(topic)
-            if partitions:
-                break
-        return partitions
+    async def _send(self, emit: Emit, topic: Topic | None) -> Position:
+        key = emit.key.encode() if isinstance(emit.key, str) else emit.key
+        value = encode(emit.value) if isinstance(emit.value, Event) else emit.value
+        headers = emit.headers
+        if topic is not None:
+            headers = self._auth.signed(topic.name, key, value, headers)
+        size, most = record_bytes(key, value, headers), topic.max_bytes if topic else MAX_KEPT_BYTES
+        if size > most:
+            raise RecordTooLarge(f"a record of {size} bytes for {emit.topic}, which takes {most}")
+        try:
+            producer = self._own if topic is not None else await self._producer_of_replies()
+            sent: Any = await producer.send(
+                emit.topic,
+                key=key,
+                value=value,
+                headers=headers,
+                partition=emit.partition,
+                timestamp_ms=emit.timestamp_ms,
+            )
+        except (KafkaError, TimeoutError, OSError) as fault:
+            raise send_fault(fault, emit.topic, ours=topic is not None) from fault
+        return Position(sent.topic, sent.partition, sent.offset)
 
-
-async def _send_bare(producer: AIOKafkaProducer, emit: Emit) -> Any:
-    """Send a record without key and value: Kafka takes it, aiokafka's own `send` does not."""
-    batch = producer.create_batch()
-    batch.append(key=None, value=None, timestamp=emit.timestamp_ms, headers=list(emit.headers))
-    batch.close()
-    partition = emit.partition
-    if partition is None:  # there is no key to choose by
-        partition = min(await producer.partitions_for(emit.topic))
-    return await (await producer.send_batch(batch, emit.topic, partition=partition))
+    async def _producer_of_replies(self) -> Producer:
+        """Return the producer for senders' topics; most installations never need it."""
+        await self._foreign.start()
+        return self._foreign

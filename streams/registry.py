@@ -21,12 +21,19 @@ from redis.asyncio import Redis
 
 from streams import registry_scripts as scripts
 from streams.codec import encode
-from streams.errors import SpendPending
+from streams.errors import InvalidRequest, SpendPending, StoreFull
 from streams.events import ChatRequested, Reply, ReplyAddress, Requested, Status
 from streams.kept_vectors import KeptVectors, taken_out, vectors_key
+from streams.redis_keys import REQUEST, WAITERS, digest
 from streams.store import store_faults
+from streams.store_memory import HasRoom
 
-_KEY = "headrace:request:"
+#: The code of the error that a sender gets where `Standing.CROWDED` was found.
+TOO_MANY_REPEATS = "too_many_repeats"
+#: So many senders wait for one request's reply, each at an address of at most so many bytes.
+_MAX_WAITERS = 1_000
+_MAX_ADDRESS_BYTES = 2_048
+_MAX_TENANT_CHARS = 1_024
 _FOUND = ["tenant", "state", "registered_at", "reply", "cancelled", "reply_to"]
 
 
@@ -40,6 +47,7 @@ class Standing(StrEnum):
     JOINED = "joined"  # it runs: its reply will also be sent to this sender
     SETTLED = "settled"  # it is finished: here is the reply
     CONFLICT = "conflict"  # another body under the same id: refuse
+    CROWDED = "crowded"  # it runs, and nobody else can wait for its reply: refuse
 
 
 class Registration(msgspec.Struct, frozen=True):
@@ -97,12 +105,12 @@ class Settlement(msgspec.Struct, frozen=True):
 
 def request_key(request_id: str) -> str:
     """Return the key of a request's entry, a hash: stages that work on it look there for `cancelled`."""
-    return _KEY + request_id
+    return REQUEST.key(digest(request_id))
 
 
 def correlation_origin(correlation_id: bytes) -> str:
     """Name a submission by its correlation id: ingest and the guardrail must name it in the same words."""
-    return "correlation:" + correlation_id.hex()
+    return "correlation:" + digest(correlation_id)
 
 
 def fingerprint(request: Requested, tenant: str) -> str:
@@ -130,10 +138,22 @@ class RequestRegistry:
         redis: the client; its timeouts bound every call.
         ttl_s: how long an entry is kept, in seconds.
         vectors_ttl_s: how long the vectors of a reply are, which are large.
+        has_room: whether Redis has memory for one more request.
+        keeps_vectors: whether it has memory for vectors, too. Where it has not, a repeat gets none.
     """
 
-    def __init__(self, redis: Redis, *, ttl_s: int, vectors_ttl_s: int = 600) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        ttl_s: int,
+        vectors_ttl_s: int = 600,
+        has_room: HasRoom = lambda: True,
+        keeps_vectors: HasRoom = lambda: True,
+    ) -> None:
         self._redis = redis
+        self._has_room = has_room
+        self._keeps_vectors = keeps_vectors
         self._ttl_s = ttl_s
         self._vectors_ttl_s = vectors_ttl_s
         self._vectors = KeptVectors(redis)
@@ -166,21 +186,34 @@ class RequestRegistry:
             running: the caller starts the work now (the guardrail), rather than queueing it (ingest).
             reply_to: where the reply goes; also if the request turns out to run already.
             replay: how often a dead letter of the request was replayed.
+
+        Raises:
+            StoreFull: Redis is nearly full, and the request is new to it.
+            InvalidRequest: the request is new, and its names are longer than is kept.
         """
+        address = encode(reply_to)
+        fits = len(tenant) <= _MAX_TENANT_CHARS and len(address) <= _MAX_ADDRESS_BYTES
         with store_faults("registering a request"):
             standing, reply, cancelled = await self._register(
                 keys=self._keys(request_id),
                 args=[
-                    tenant,
+                    tenant if fits else "",  # what is not kept is no load for Redis either
                     body,
-                    origin,
+                    digest(origin),
                     "running" if running else "pending",
-                    encode(reply_to),
+                    address if fits else b"",
                     datetime.now(UTC).isoformat(),
                     self._ttl_s,
                     replay,
+                    int(self._has_room()),
+                    int(fits),
+                    _MAX_WAITERS,
                 ],
             )
+            if standing == b"full":
+                raise StoreFull("Redis: registering a request failed: its memory is nearly full")
+            if standing == b"too_long":
+                raise _too_long()
             found = await self._vectors.restored(_reply(reply))
         return Registration(Standing(standing.decode()), found, cancelled.decode() if cancelled else None)
 
@@ -206,7 +239,7 @@ class RequestRegistry:
     async def abandon(self, request_id: str, *, origin: str) -> None:
         """Forget a registration whose record could not be published."""
         with store_faults("forgetting a request"):
-            await self._abandon(keys=self._keys(request_id), args=[origin])
+            await self._abandon(keys=self._keys(request_id), args=[digest(origin)])
 
     async def find(self, request_id: str) -> RequestState | None:
         """Return where the request stands, or None if it is unknown (or long ago)."""
@@ -267,7 +300,7 @@ class RequestRegistry:
                     self._ttl_s,
                     reply.replay,
                     int(knows_spend),
-                    vectors,
+                    vectors if self._keeps_vectors() else b"",
                     self._vectors_ttl_s,
                 ],
             )
@@ -291,12 +324,19 @@ class RequestRegistry:
             Whether a reply of this or a later run is stored: False where `begin_settle` never reached Redis.
         """
         with store_faults("finishing a request"):
-            return bool(
-                await self._finish_settle(keys=self._keys(request_id)[:1], args=[self._ttl_s, replay])
-            )
+            return bool(await self._finish_settle(keys=self._keys(request_id), args=[self._ttl_s, replay]))
 
     def _keys(self, request_id: str) -> list[str]:
-        return [request_key(request_id), f"{_KEY}{request_id}:waiters"]
+        return [request_key(request_id), WAITERS.key(digest(request_id))]
+
+
+def _too_long() -> InvalidRequest:
+    return InvalidRequest(
+        f"a tenant has at most {_MAX_TENANT_CHARS} characters, and reply topic and correlation id have "
+        f"{_MAX_ADDRESS_BYTES} bytes together, in Base64: use a shorter correlation id",
+        code="names_too_long",
+        param="kafka_correlationId",
+    )
 
 
 def _state(fields: Sequence[bytes | str | None]) -> RequestState | None:

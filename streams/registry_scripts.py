@@ -6,8 +6,11 @@ The key of a request is a hash:
 the request was replayed. `others`: how often it was sent again. `cancelled`: what asked to end it.
 `reply_to`: where the reply to the submission that is worked on goes, and before it the deltas.
 `spent`: the run (as `replay` counts them) for which a provider was last called; the journal writes it.
-The key with ``:waiters`` is the set of those who joined it while it ran. The vectors of the stored reply are
-under a key of their own, see `kept_vectors`: stored with it, in one step, and never again.
+Those who joined it while it ran are a set under a key of their own. So are the vectors of the stored reply,
+see `kept_vectors`: stored with it, in one step, and never again.
+
+Where Redis is nearly full nothing new is taken: no request, and nobody who joins one. Who may not join is
+refused for itself: as a fault of the record, it would end the request that runs.
 
 An event of a run before the latest replay comes too late to change anything: it was delivered again.
 Those who joined a run that was not settled are waiting still, and get the reply of the replay.
@@ -17,8 +20,11 @@ REGISTER = """
 local key, waiters = KEYS[1], KEYS[2]
 local tenant, print, origin, state, waiter, at, ttl, replay =
     ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
+local has_room, fits, max_waiters = ARGV[9] == '1', ARGV[10] == '1', tonumber(ARGV[11])
 local found = redis.call('HMGET', key, 'fingerprint', 'origin', 'state', 'reply', 'tenant', 'replay',
                          'cancelled')
+if not fits then return {found[3] and 'crowded' or 'too_long', false, false} end
+if not found[3] and not has_room then return {'full', false, false} end
 local mine = found[5] == tenant and (not found[1] or found[1] == print)
 if found[3] and mine and replay > tonumber(found[6] or 0) then
   if found[3] == 'settled' then redis.call('DEL', waiters) end
@@ -38,6 +44,9 @@ if found[2] == origin then
   if found[3] == 'settled' then return {'done', found[4], false} end
   if found[3] == 'pending' then redis.call('HSET', key, 'state', state) end
   return {'same', false, found[7]}
+end
+if found[3] == 'running' and redis.call('SISMEMBER', waiters, waiter) == 0 then
+  if not has_room or redis.call('SCARD', waiters) >= max_waiters then return {'crowded', false, false} end
 end
 redis.call('HINCRBY', key, 'others', 1)
 if found[3] == 'settling' or found[3] == 'settled' then return {'settled', found[4], false} end
@@ -86,6 +95,7 @@ if found[1] and replay < stored then return 1 end
 if (found[1] ~= 'settling' and found[1] ~= 'settled') or replay > stored then return 0 end
 redis.call('HSET', KEYS[1], 'state', 'settled')
 redis.call('EXPIRE', KEYS[1], ttl)
+redis.call('DEL', KEYS[2])
 return 1
 """
 

@@ -16,6 +16,7 @@ from streams.errors import ConfigurationError
 from streams.events import MAX_DEADLINE_MS
 from streams.models import MODELS, ProviderName
 from streams.personal_data import PiiType
+from streams.sizes import MAX_BODY_BYTES
 from streams.webhook_signing import signing_keys
 from streams.webhook_targets import Targets
 
@@ -118,7 +119,7 @@ class Settings(BaseSettings):
         "continue", description="what becomes of a request whose client has left"
     )
     max_body_bytes: int = Field(
-        2 * 1024 * 1024, ge=1024, description="of a request; records of later stages hold it twice"
+        MAX_BODY_BYTES, ge=1024, le=MAX_BODY_BYTES, description="of a request; later stages hold it twice"
     )
 
     # Embeddings for clients (the cache's own are `embeddings`, below)
@@ -153,6 +154,13 @@ class Settings(BaseSettings):
     topic_replication: int = Field(1, ge=1)
     reply_topics: tuple[str, ...] = Field(
         (), description='JSON list of topics that senders may name in kafka_replyTopic, e.g. ["*.replies"]'
+    )
+    record_keys: tuple[Annotated[SecretStr, Field(min_length=32)], ...] = Field(
+        (),
+        description="JSON list of secrets: the first signs the records of our topics, all are believed",
+    )
+    record_signing: Literal["required", "off"] = Field(
+        "required", description="off: who may write to a topic may write there what only Headrace should"
     )
     instance_id: str = Field("worker-0", min_length=1, description="stable name of this replica")
     guardrail_in_flight: int = Field(64, ge=1)

@@ -6,12 +6,32 @@ from contextlib import contextmanager
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
 from redis.maint_notifications import MaintNotificationsConfig
 
-from streams.errors import StoreUnavailable
+from streams.errors import StoreDenied, StoreFull, StoreUnavailable
 
 _MAX_CONNECTIONS = 4096
+
+#: What Redis's error means, and what to do; an error that is not here is told in Redis's own words.
+_MEANINGS: tuple[tuple[type[RedisError], type[StoreUnavailable], str], ...] = (
+    (OutOfMemoryError, StoreFull, "its memory is full: raise its maxmemory, or wait until keys expire"),
+    (AuthenticationError, StoreDenied, "it wants another user or password: correct HEADRACE_REDIS_URL"),
+    (NoPermissionError, StoreDenied, "its user needs INFO, and all commands on headrace:*"),
+    (ReadOnlyError, StoreUnavailable, "it is a read-only replica: HEADRACE_REDIS_URL must name its primary"),
+    (BusyLoadingError, StoreUnavailable, "it still loads its data"),
+    (NoScriptError, StoreUnavailable, "its scripts were flushed while one was called: the next try loads it"),
+)
+#: What Redis calls the error that redis-py has no class for.
+_DISK_FAULT = "MISCONF"
 
 
 def connect(url: str, *, timeout_s: float = 2.0) -> Redis:
@@ -37,17 +57,28 @@ def connect(url: str, *, timeout_s: float = 2.0) -> Redis:
 
 @contextmanager
 def store_faults(what: str) -> Iterator[None]:
-    """Turn Redis's exceptions inside the block into one of ours.
+    """Turn Redis's exceptions inside the block into ours.
 
     Raises:
-        StoreUnavailable: Redis did not answer in time, or answered with an error.
+        StoreFull: its memory is full.
+        StoreDenied: it refuses the user or password.
+        StoreUnavailable: it did not answer in time, or answered with another error.
     """
     try:
         yield
     except (RedisError, OSError, TimeoutError) as fault:
-        raise StoreUnavailable(f"Redis: {what} failed: {fault!r}") from fault
+        raise _named(fault, what) from fault
     except RuntimeError as fault:
         # So uvloop names a connection that the other side closed just before something was written to it.
         if "handler is closed" not in str(fault):
             raise
         raise StoreUnavailable(f"Redis: {what} failed: {fault!r}") from fault
+
+
+def _named(fault: Exception, what: str) -> StoreUnavailable:
+    for theirs, ours, meaning in _MEANINGS:
+        if isinstance(fault, theirs):
+            return ours(f"Redis: {what} failed: {meaning} ({fault})")
+    if _DISK_FAULT in str(fault):
+        return StoreUnavailable(f"Redis: {what} failed: it cannot write to its disk, see its log ({fault})")
+    return StoreUnavailable(f"Redis: {what} failed: {type(fault).__name__} {fault}")

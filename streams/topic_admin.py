@@ -7,7 +7,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from streams.errors import ConfigurationError, KafkaUnavailable
-from streams.publisher import MAX_RECORD_BYTES
 from streams.topics import ALL_TOPICS, Topic
 
 _TIMEOUT_S = 30.0
@@ -49,7 +48,7 @@ async def create_topics(
 
 
 def _new_topic(topic: Topic, partitions: int, replication: int) -> NewTopic:
-    configs = {"retention.ms": str(topic.retention_ms), "max.message.bytes": str(MAX_RECORD_BYTES)}
+    configs = {"retention.ms": str(topic.retention_ms), "max.message.bytes": str(topic.broker_bytes)}
     if topic.compacted:
         configs |= {"cleanup.policy": "compact", "retention.ms": "-1"}
     return NewTopic(topic.name, partitions, replication, topic_configs=configs)

@@ -3,21 +3,35 @@
 import msgspec
 
 from streams import events
+from streams.sizes import MAX_ENTRANCE_BYTES, MAX_EVENT_BYTES, MAX_KEPT_BYTES
 
 DAY_MS = 24 * 60 * 60 * 1000
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic and the event it carries. `event` is None where the bytes are kept as they came."""
+    """A topic and the event it carries. `event` is None where the bytes are kept as they came.
+
+    `max_bytes` is the largest record that it takes; see `streams.sizes`. On a topic that is `open` anybody
+    with the right may write; on every other only Headrace does, and signs it (`streams.record_auth`).
+    """
 
     name: str
     event: type[events.Event] | None
     retention_ms: int = 7 * DAY_MS
     compacted: bool = False
+    max_bytes: int = MAX_EVENT_BYTES
+    open: bool = False
+
+    @property
+    def broker_bytes(self) -> int:
+        """The broker's limit: what cannot be compressed grows by half a percent when it is tried."""
+        return self.max_bytes + self.max_bytes // 64
 
 
-REQUESTS = Topic(name="llm.requests.v1", event=events.ChatRequested)
-EMBEDDINGS = Topic(name="llm.embeddings.v1", event=events.EmbeddingsRequested)
+REQUESTS = Topic(name="llm.requests.v1", event=events.ChatRequested, max_bytes=MAX_ENTRANCE_BYTES, open=True)
+EMBEDDINGS = Topic(
+    name="llm.embeddings.v1", event=events.EmbeddingsRequested, max_bytes=MAX_ENTRANCE_BYTES, open=True
+)
 GUARDED = Topic(name="llm.guarded.v1", event=events.RequestGuarded)
 MISSES = Topic(name="llm.misses.v1", event=events.CacheMissed)
 COMPLETIONS = Topic(name="llm.completions.v1", event=events.Completed)
@@ -27,9 +41,17 @@ REPLIES = Topic(name="llm.replies.v1", event=events.Reply)
 LOGS = Topic(name="llm.logs.v1", event=events.RequestLog, retention_ms=30 * DAY_MS)
 LEDGER = Topic(name="llm.ledger.v1", event=events.LedgerEntry, retention_ms=30 * DAY_MS)
 WEBHOOKS = Topic(name="llm.webhooks.v1", event=events.WebhookDue)
-FEEDBACK = Topic(name="llm.feedback.v1", event=events.FeedbackGiven, retention_ms=30 * DAY_MS)
-RETRIES = Topic(name="llm.retries.v1", event=None)
-DEAD_LETTERS = Topic(name="llm.dead-letters.v1", event=None, retention_ms=30 * DAY_MS)
+FEEDBACK = Topic(
+    name="llm.feedback.v1",
+    event=events.FeedbackGiven,
+    retention_ms=30 * DAY_MS,
+    max_bytes=MAX_ENTRANCE_BYTES,
+    open=True,
+)
+RETRIES = Topic(name="llm.retries.v1", event=None, max_bytes=MAX_KEPT_BYTES)
+DEAD_LETTERS = Topic(
+    name="llm.dead-letters.v1", event=None, retention_ms=30 * DAY_MS, max_bytes=MAX_KEPT_BYTES
+)
 DEAD_LETTER_ACTIONS = Topic(
     name="llm.dead-letter-actions.v1", event=events.DeadLetterAction, retention_ms=30 * DAY_MS
 )
@@ -58,3 +80,5 @@ ALL_TOPICS: tuple[Topic, ...] = (
     ALERTS,
     ERASURES,
 )
+
+TOPICS: dict[str, Topic] = {topic.name: topic for topic in ALL_TOPICS}

@@ -1,7 +1,9 @@
 """Fixtures that all layers share: the real parts, started once a run where a test asks for them."""
 
 import asyncio
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -14,6 +16,9 @@ from tests import parts
 # Hypothesis itself chooses where it finds a CI service.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+# Many tests write records by hand. Those of whole systems take this back, and test what is signed.
+os.environ.setdefault("HEADRACE_RECORD_SIGNING", "off")
 
 # structlog's own choice draws the variables of every frame: up to ten seconds for one logged exception.
 structlog.configure(
@@ -36,6 +41,13 @@ def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Redis server, for the whole run."""
     with parts.redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+def own_redis_url(tmp_path: Path) -> Iterator[str]:
+    """A Redis server of one test's own, which it may fill."""
+    with parts.redis(tmp_path / "redis") as url:
         yield url
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from agents import admission
-from agents.guardrail.validation import Limits, validate
+from agents.guardrail.validation import Limits, check_size, validate
 from agents.intake import Admitted, Intake
 from agents.outcomes import decided, senders_mistake
 from agents.stage import Delivery
@@ -24,6 +24,7 @@ from streams.events import (
 )
 from streams.publisher import Emit
 from streams.registry import RequestRegistry
+from streams.sizes import MAX_GUARDED_FACTOR
 from streams.topics import GUARDED, REQUESTS
 
 #: From this size on a request is examined in a thread: hostile text of 32,000 characters takes 0.4 s, and the
@@ -126,6 +127,10 @@ class GuardrailStage:
             return _refuse(admission.without_texts(envelope), fault)
         # Redacted before anything goes on: what is blocked is logged, too.
         request, types = self._redact_request(envelope.request)
+        try:
+            self._check_growth(request, types)
+        except InputError as fault:
+            return _refuse(admission.without_texts(envelope), fault)
         verdict = InputVerdict(passed=True, pii_types=types, input_tokens=tokens)
         guarded = msgspec.structs.replace(envelope, request=request, input_verdict=verdict)
         for text in _untrusted_texts(envelope.request):
@@ -133,6 +138,12 @@ class GuardrailStage:
             if finding is not None:
                 return _block(guarded, finding, verdict)
         return (Emit.to(GUARDED, RequestGuarded(envelope=guarded), key=envelope.request_id),)
+
+    def _check_growth(self, request: ChatRequested, types: tuple[str, ...]) -> None:
+        """Check that what stands for personal data has not made the request too large for later records."""
+        if types:
+            most = MAX_GUARDED_FACTOR * self._settings.limits.max_request_bytes
+            check_size(request, most, what="with its personal data replaced, the request")
 
     def _redact_request(self, request: ChatRequested) -> tuple[ChatRequested, tuple[str, ...]]:
         types: dict[str, None] = {}

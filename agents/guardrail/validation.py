@@ -1,4 +1,4 @@
-"""Whether a request can be served at all: shape, limits, known model. Each refusal says what to change."""
+"""Whether a request can be served at all: the rules of the door, and what only the guardrail can tell."""
 
 import msgspec
 
@@ -7,6 +7,7 @@ from streams.codec import encode
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested
 from streams.models import MODELS
+from streams.request_rules import check_chat
 from streams.tokens import count_messages, count_text
 
 
@@ -24,16 +25,25 @@ def validate(request: ChatRequested, limits: Limits) -> int:
     Raises:
         InvalidRequest: the first thing found wrong, with the field and what it must be.
     """
+    check_size(request, limits.max_request_bytes)
     _check_text(request)
-    _check_model(request, limits)
-    size = len(encode(request))
-    if size > limits.max_request_bytes:
-        raise InvalidRequest(
-            f"the request has {size} bytes; the limit is {limits.max_request_bytes}",
-            code="request_too_large",
-        )
-    _check_formats(request)
+    problem = check_response_format(request.response_format)
+    if problem is not None:
+        raise InvalidRequest(problem, code="invalid_response_format", param="response_format")
+    check_chat(request, max_tokens_per_request=limits.max_output_tokens)
+    _check_model_limit(request)
     return _check_tokens(request, limits)
+
+
+def check_size(request: ChatRequested, most: int, *, what: str = "the request") -> None:
+    """Check how many bytes a request has.
+
+    Raises:
+        InvalidRequest: more than `most`.
+    """
+    size = len(encode(request))
+    if size > most:
+        raise InvalidRequest(f"{what} has {size} bytes; the limit is {most}", code="request_too_large")
 
 
 def _check_text(request: ChatRequested) -> None:
@@ -54,40 +64,18 @@ def _check_messages(request: ChatRequested) -> None:
             "the first message must be from system, developer or user", param="messages[0].role"
         )
     for index, message in enumerate(messages):
-        if message.role == "tool" and not message.tool_call_id:
-            raise InvalidRequest(
-                "a tool message needs a tool_call_id", param=f"messages[{index}].tool_call_id"
-            )
         if not message.text.strip() and not message.tool_calls:
             raise InvalidRequest("a message must not be empty", param=f"messages[{index}].content")
 
 
-def _check_model(request: ChatRequested, limits: Limits) -> None:
-    if request.model is not None and request.model not in MODELS:
-        known = ", ".join(sorted(MODELS))
-        raise InvalidRequest(
-            f"the model {request.model!r} does not exist; known models: {known}",
-            code="model_not_found",
-            param="model",
-        )
-    if request.max_tokens is None:
+def _check_model_limit(request: ChatRequested) -> None:
+    if request.model is None or request.max_tokens is None:
         return
-    model_limit = MODELS[request.model].max_output_tokens if request.model else limits.max_output_tokens
-    most = min(limits.max_output_tokens, model_limit)
+    most = MODELS[request.model].max_output_tokens
     if request.max_tokens > most:
-        raise InvalidRequest(f"max_tokens must be at most {most}", code="invalid_value", param="max_tokens")
-
-
-def _check_formats(request: ChatRequested) -> None:
-    problem = check_response_format(request.response_format)
-    if problem is not None:
-        raise InvalidRequest(problem, code="invalid_response_format", param="response_format")
-    for index, tool in enumerate(request.tools or ()):
-        function = tool.get("function")
-        if tool.get("type") != "function" or not isinstance(function, dict) or not function.get("name"):
-            raise InvalidRequest(
-                'a tool must be {"type": "function", "function": {"name": …}}', param=f"tools[{index}]"
-            )
+        raise InvalidRequest(
+            f"max_tokens must be at most {most} for {request.model}", code="invalid_value", param="max_tokens"
+        )
 
 
 def _check_tokens(request: ChatRequested, limits: Limits) -> int:

@@ -14,6 +14,7 @@ from agents.runner.keyed_tasks import KeyedTasks
 from agents.runner.progress import Counts, Progress, Work
 from agents.runner.transport import PartitionStanding, SafeConsumer
 from agents.stage import Record
+from streams.record_auth import RecordAuth
 from streams.settings import Settings
 from streams.topics import Topic
 
@@ -94,6 +95,7 @@ class StageApp:
     ) -> None:
         self.name = name
         self._run = run
+        self._auth = RecordAuth.from_settings(settings)
         self._limit = in_flight
         self._on_drain = on_drain
         self._on_assigned = on_assigned
@@ -167,7 +169,7 @@ class StageApp:
     def _work(self, stream: Any, event: Any) -> Callable[[], Any]:
         # The closure holds the event: Faust tracks what is in flight by weak references.
         async def work() -> None:
-            record = _record(event.message)
+            record = _record(event.message, self._auth)
             work = self._progress.begin(record)
             try:
                 done = await self._run(record, work)
@@ -213,7 +215,7 @@ def _faust_app(stage: str, settings: Settings, in_flight: int) -> faust.App:
     )
 
 
-def _record(message: Any) -> Record:
+def _record(message: Any, auth: RecordAuth) -> Record:
     return Record.read(
         topic=message.topic,
         partition=message.partition,
@@ -221,7 +223,8 @@ def _record(message: Any) -> Record:
         timestamp_ms=round((message.timestamp or 0) * 1000),
         key=message.key,
         value=message.value,
-        headers=tuple((key, value or b"") for key, value in _headers(message.headers)),
+        headers=_headers(message.headers),
+        auth=auth,
     )
 
 

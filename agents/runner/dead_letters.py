@@ -9,7 +9,7 @@ from agents.outcomes import decided, senders_mistake
 from agents.stage import Record
 from agents.webhooks.notice import notices
 from streams.dead_letters import dead_letter
-from streams.errors import InputError, TransientFault
+from streams.errors import InputError, TransientFault, UnauthenticRecord
 from streams.events import (
     ChatRequested,
     EmbeddingsRequested,
@@ -64,20 +64,14 @@ class DeadLetters:
         registration nor a log record, which might belong to a good request with the same id. Nor has anybody
         looked whether a replay that could not be registered belongs to the request that it names: its outcome
         would replace that request's. And what failed in *cost* may not come to *cost* again: its sender gets
-        the reply straight away.
+        the reply straight away. Of a record that Headrace did not write nobody is told: whoever it names has
+        nothing to do with it.
         """
+        if isinstance(fault, UnauthenticRecord):
+            return ()
         error = error_info(fault)
         if isinstance(event, OutcomeReached):
-            reply = Reply(
-                request_id=event.envelope.request_id,
-                status=Status.FAILED,
-                error=error,
-                replay=event.envelope.replay,
-            )
-            return (
-                admission.reply_emit(reply, event.envelope.reply_to),
-                *notices(reply, event.envelope),
-            )
+            return _told_at_once(event.envelope, error)
         request_id = admission.request_id_of(record, _requested(event))
         if request_id is None:
             return ()
@@ -87,7 +81,10 @@ class DeadLetters:
                 request_id=request_id, status=Status.FAILED, error=error, replay=record.again.replay
             )
             return (admission.reply_emit(reply, self._reply_address(record)),)
-        envelope = getattr(event, "envelope", None) or self._stand_in(record, event, request_id)
+        envelope = getattr(event, "envelope", None)
+        if envelope is None and record.topic not in _ENTRANCES:
+            envelope = admission.salvaged_envelope(record.value)
+        envelope = envelope or self._stand_in(record, event, request_id)
         return decided(envelope, Status.FAILED, error=error)
 
     def _stand_in(self, record: Record, event: Event | None, request_id: str) -> Envelope:
@@ -105,6 +102,11 @@ class DeadLetters:
             return admission.reply_address(record, self._reply_topics)
         except InputError:
             return admission.fallback_address(record)
+
+
+def _told_at_once(envelope: Envelope, error: ErrorInfo) -> Sequence[Emit]:
+    reply = Reply(request_id=envelope.request_id, status=Status.FAILED, error=error, replay=envelope.replay)
+    return (admission.reply_emit(reply, envelope.reply_to), *notices(reply, envelope))
 
 
 def error_info(fault: BaseException) -> ErrorInfo:

@@ -17,12 +17,12 @@ from agents import admission
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.progress import Work
 from agents.runner.retries import Bury, GiveUp, PutAside, RetryPolicy, Situation, Wait, backoff_s, decide
-from agents.runner.sending import Lost, Publishes, Sends, Sleep
+from agents.runner.sending import Lost, Publishes, Sends, Sleep, is_foreign
 from agents.runner.stamps import stamped, timing
 from agents.stage import Delivery, Record, Salvages, Stage, Superseded
 from streams import codec
 from streams.dead_letters import dead_letter
-from streams.errors import InputError, TransientFault, UnknownTopic
+from streams.errors import InputError, TransientFault, UnauthenticRecord, UnknownTopic
 from streams.events import Event, OutcomeReached, Reply
 from streams.publisher import Emit
 from streams.redelivery import put_aside
@@ -112,6 +112,9 @@ class StageRunner:
         """
         event_class = self.stage.source.event
         assert event_class is not None  # noqa: S101  # stages read topics that carry events
+        if not (record.authentic or self.stage.source.open):
+            log.warning("record.unauthentic", stage=self.stage.name, at=record.place)
+            return self._bury(record, None, UnauthenticRecord("Headrace has not written this record"))
         try:
             event = codec.decode(record.value, event_class, record.headers)
         except InputError as fault:
@@ -198,8 +201,8 @@ class StageRunner:
     ) -> bool:
         """Bring what no retry can deliver to another durable end.
 
-        A reply whose topic is gone comes to our own reply topic. Anything else makes the record a dead
-        letter; its sender is told, but for one that has its reply already.
+        A reply that its sender's topic does not take comes to our own reply topic. Anything else makes the
+        record a dead letter; its sender is told, but for one that has its reply already.
 
         Returns:
             Whether what the stage made of the record has arrived: if not, a replay must find it undone.
@@ -271,4 +274,6 @@ class StageRunner:
 
 
 def _is_homeless(lost: Lost) -> bool:
-    return isinstance(lost.emit.value, Reply) and isinstance(lost.fault, UnknownTopic)
+    return isinstance(lost.emit.value, Reply) and (
+        is_foreign(lost.emit) or isinstance(lost.fault, UnknownTopic)
+    )

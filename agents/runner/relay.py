@@ -104,7 +104,9 @@ class Relay:
             Whether its copy, or its dead letter, is on its topic. False: it was only waiting, and the
             partition is being taken away; it must not be acknowledged, so that it comes again.
         """
-        origin = redelivery(record.headers)
+        origin = redelivery(
+            record.headers
+        )  # of a record that Headrace did not write, nothing is left of them
         topic = _STAGE_INPUTS.get(origin.topic or "")
         if topic is None:
             await self._bury_foreign(record, work)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -9,12 +10,16 @@ import msgspec
 import structlog
 
 from agents.runner.retries import backoff_s
-from streams.errors import TransientFault, Undeliverable
+from streams.errors import TopicRefused, TransientFault, Undeliverable
 from streams.publisher import Emit, Position
+from streams.topics import TOPICS
 
 log = structlog.get_logger(__name__)
 
 Sleep = Callable[[float], Awaitable[None]]
+
+#: How long a topic that a sender named may keep a record of ours waiting.
+FOREIGN_PATIENCE_S = 60.0
 
 
 class Publishes(Protocol):
@@ -35,16 +40,28 @@ class Lost(msgspec.Struct, frozen=True):
 class Sends:
     """Sends records for one stage until the broker has them, past any deadline.
 
+    Topics that senders named are tried for `FOREIGN_PATIENCE_S`: what is wrong with one of them, say that
+    it has too few replicas in sync, may never be mended.
+
     Args:
         publisher: sends one record.
         stage: for the log.
         sleep: how to wait between two tries.
+        monotonic: a monotonic clock, in seconds.
     """
 
-    def __init__(self, publisher: Publishes, *, stage: str, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        publisher: Publishes,
+        *,
+        stage: str,
+        sleep: Sleep = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._publisher = publisher
         self._stage = stage
         self._sleep = sleep
+        self._monotonic = monotonic
 
     async def all(self, emits: Sequence[Emit]) -> list[Lost]:
         """Send until each is acknowledged; what is not acknowledged must not be committed.
@@ -52,7 +69,7 @@ class Sends:
         Returns:
             Those that no retry can help.
         """
-        waiting, lost, tries = list(emits), list[Lost](), 0
+        waiting, lost, tries, began_s = list(emits), list[Lost](), 0, self._monotonic()
         while waiting:
             results = await asyncio.gather(
                 *(self._publisher.publish(emit) for emit in waiting), return_exceptions=True
@@ -62,10 +79,25 @@ class Sends:
                 if isinstance(each, BaseException) and not isinstance(each, TransientFault | Undeliverable):
                     raise each
             lost += [Lost(emit, each) for emit, each in pairs if isinstance(each, Undeliverable)]
-            waiting = [emit for emit, each in pairs if isinstance(each, TransientFault)]
-            if waiting:
+            failed = [(emit, each) for emit, each in pairs if isinstance(each, TransientFault)]
+            waiting = [emit for emit, _ in failed]
+            if failed:
                 tries += 1
-                error = next(str(each) for _, each in pairs if isinstance(each, TransientFault))
-                log.warning("stage.send_failed", stage=self._stage, tries=tries, error=error)
+                log.warning("stage.send_failed", stage=self._stage, tries=tries, error=str(failed[0][1]))
+                if self._monotonic() - began_s >= FOREIGN_PATIENCE_S:
+                    lost += [
+                        Lost(emit, _unavailable(emit, each)) for emit, each in failed if is_foreign(emit)
+                    ]
+                    waiting = [emit for emit in waiting if not is_foreign(emit)]
+            if waiting:
                 await self._sleep(backoff_s(tries, jitter=random.random))
         return lost
+
+
+def is_foreign(emit: Emit) -> bool:
+    """Whether a record goes to a topic that a sender named, rather than to one of ours."""
+    return emit.topic not in TOPICS
+
+
+def _unavailable(emit: Emit, fault: TransientFault) -> Undeliverable:
+    return TopicRefused(f"{emit.topic} has taken nothing for {FOREIGN_PATIENCE_S:g} s: {fault}")

@@ -3,6 +3,9 @@
 One vector set per scope; the scope isolates whatever must not be mixed (tenant, model route, prompt
 version, conversation). An entry is the answer under its own key with a time to live, its vector, and
 its place in the tenant's index, by which the size of the cache is bounded.
+
+Where Redis runs low on memory nothing more is kept, and `AnswerCache.shrink` gives back what is, so that the
+cache never leaves the requests themselves without room.
 """
 
 import time
@@ -13,56 +16,27 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
+from agents.stores import answer_cache_scripts as scripts
 from streams.events import CacheSlot
+from streams.redis_keys import (
+    CACHE_ANSWER,
+    CACHE_ENTRIES,
+    CACHE_MISSED,
+    CACHE_TENANTS,
+    CACHE_VECTORS,
+    digest,
+)
 from streams.store import store_faults
+from streams.store_memory import HasRoom
 
-_PREFIX = "headrace:cache:"
 _CANDIDATES = 3
+#: A longer answer is not kept: its model's most tokens are some 100 kB.
+_MAX_ANSWER_BYTES = 256 * 1024
 _EVICT_AT_ONCE = 64
+#: Some 10 MB a second, where Redis's memory is looked at once a second.
+_SHRINK_BY = 2_048
 #: A record is not delivered again longer after its first delivery than the longest deadline, and some.
 _MISS_TTL_S = 24 * 3600
-
-
-# Each operation is one script, so one round trip: a client's share of a round trip is more than Redis's.
-
-# What is found without an answer has expired: it leaves the vector set.
-_SIMILAR = """
-local vectors, vector, most, prefix = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local found, answers = redis.call('VSIM', vectors, 'FP32', vector, 'WITHSCORES', 'COUNT', most), {}
-for place = 1, #found, 2 do
-  local answer = redis.call('GET', prefix .. found[place])
-  if answer then
-    answers[#answers + 1] = found[place + 1]
-    answers[#answers + 1] = answer
-  else
-    redis.call('VREM', vectors, found[place])
-  end
-end
-return answers
-"""
-
-# Returns the entries that leave for the new one: what expired, and of the rest what expires first. In the
-# same step, or two writers at once would each take out what the other has already made room for.
-_PUT = """
-local answer, index, vectors = KEYS[1], KEYS[2], KEYS[3]
-local data, member, name, vector = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local now, ends, ttl, most, at_once = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
-redis.call('SET', answer, data, 'EX', ttl)
-redis.call('ZADD', index, ends, member)
-if vector ~= '' then
-  redis.call('VADD', vectors, 'FP32', vector, name)
-  redis.call('EXPIRE', vectors, ttl)
-end
-local leaving = redis.call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, at_once)
-local surplus = math.min(redis.call('ZCARD', index) - #leaving - most, at_once)
-if surplus > 0 then
-  for _, each in ipairs(redis.call('ZRANGE', index, #leaving, #leaving + surplus - 1)) do
-    leaving[#leaving + 1] = each
-  end
-end
-if #leaving > 0 then redis.call('ZREM', index, unpack(leaving)) end
-return leaving
-"""
 
 
 class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,18 +72,27 @@ class AnswerCache:
         redis: the client.
         ttl_s: how long an answer may be given again, in seconds.
         max_entries: how many answers are kept per tenant; the oldest leave first.
+        has_room: whether Redis has memory for more of them.
         clock: seconds since the epoch.
     """
 
     def __init__(
-        self, redis: Redis, *, ttl_s: int, max_entries: int, clock: Callable[[], float] = time.time
+        self,
+        redis: Redis,
+        *,
+        ttl_s: int,
+        max_entries: int,
+        has_room: HasRoom = lambda: True,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._redis: Any = redis  # its stubs know neither vector sets nor bytes from strings
+        self._has_room = has_room
         self._ttl_s = ttl_s
         self._max_entries = max_entries
         self._clock = clock
-        self._similar = self._redis.register_script(_SIMILAR)
-        self._put = self._redis.register_script(_PUT)
+        self._similar = self._redis.register_script(scripts.SIMILAR)
+        self._put = self._redis.register_script(scripts.PUT)
+        self._shrink = self._redis.register_script(scripts.SHRINK)
 
     async def exact(self, slot: CacheSlot, *, asker: str) -> Exact:
         """Look for the answer to exactly this query.
@@ -143,31 +126,58 @@ class AnswerCache:
         ]
 
     async def put(self, slot: CacheSlot, answer: CachedAnswer, *, tenant: str) -> None:
-        """Keep an answer. An earlier one to the same query is replaced."""
-        now = self._clock()
-        name = slot.exact_key
+        """Keep an answer, unless it is too long or memory is low. One to the same query is replaced."""
+        data = msgspec.json.encode(answer)
+        if len(data) > _MAX_ANSWER_BYTES or not self._has_room():
+            return
         with store_faults("writing the cache"):
-            leaving = await self._put(
-                keys=[answer_key(slot.scope, name), index_key(tenant), vectors_key(slot.scope)],
-                args=[
-                    msgspec.json.encode(answer),
-                    f"{slot.scope} {name}",
-                    name,
-                    slot.vector or b"",
-                    now,
-                    now + self._ttl_s,
-                    self._ttl_s,
-                    self._max_entries,
-                    _EVICT_AT_ONCE,
-                ],
-            )
+            leaving = await self._added(slot, data, tenant)
             if leaving:
                 await self._remove(leaving)
+
+    async def shrink(self, most: int = _SHRINK_BY) -> int:
+        """Take out so many answers at most, to make room: each time of the tenant that has most.
+
+        Returns:
+            How many were taken out; some may have expired before.
+        """
+        gone = 0
+        with store_faults("shrinking the cache"):
+            while gone < most and (
+                leaving := await self._shrink(keys=[CACHE_TENANTS.prefix], args=[_EVICT_AT_ONCE])
+            ):
+                await self._remove(leaving)
+                gone += len(leaving)
+        return gone
 
     async def entries(self, tenant: str) -> int:
         """Return how many answers of a tenant can be given again."""
         with store_faults("counting the cache"):
             return int(await self._redis.zcount(index_key(tenant), self._clock(), "+inf"))
+
+    async def _added(self, slot: CacheSlot, data: bytes, tenant: str) -> list[bytes]:
+        """Keep an answer, and return the entries that leave for it."""
+        now, name = self._clock(), slot.exact_key
+        leaving: list[bytes] = await self._put(
+            keys=[
+                answer_key(slot.scope, name),
+                index_key(tenant),
+                vectors_key(slot.scope),
+                CACHE_TENANTS.prefix,
+            ],
+            args=[
+                data,
+                f"{slot.scope} {name}",
+                name,
+                slot.vector or b"",
+                now,
+                now + self._ttl_s,
+                self._ttl_s,
+                self._max_entries,
+                _EVICT_AT_ONCE,
+            ],
+        )
+        return leaving
 
     async def _remove(self, entries: list[bytes]) -> None:
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -187,18 +197,18 @@ def _decode(data: bytes | str | None) -> CachedAnswer | None:
 
 def answer_key(scope: str, name: str) -> str:
     """Return the key of an answer; `scope` and `name` as its member of the index has them."""
-    return f"{_PREFIX}answer:{scope}:{name}"
+    return CACHE_ANSWER.key(f"{scope}:{name}")
 
 
 def _missed_key(asker: str) -> str:
-    return f"{_PREFIX}missed:{asker}"
+    return CACHE_MISSED.key(digest(asker))
 
 
 def vectors_key(scope: str) -> str:
     """Return the key of a scope's vectors, a vector set of the answers' names."""
-    return f"{_PREFIX}vectors:{scope}"
+    return CACHE_VECTORS.key(scope)
 
 
 def index_key(tenant: str) -> str:
     """Return the key of a tenant's index: a sorted set of ``scope name``, by when each expires."""
-    return f"{_PREFIX}entries:{tenant}"
+    return CACHE_ENTRIES.key(digest(tenant))

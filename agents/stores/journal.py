@@ -50,6 +50,7 @@ from agents.stores.journal_entries import (
     NotedCalls,
 )
 from streams.events import LlmCall
+from streams.redis_keys import JOURNAL, digest
 from streams.registry import request_key
 from streams.store import store_faults
 
@@ -70,7 +71,6 @@ __all__ = [
     "journal_key",
 ]
 
-_KEY = "headrace:journal:"
 _BEGUN = b"begun:"
 _ENDED = b"ended:"
 #: So many claims are looked up at once: Redis does nothing else for half a millisecond.
@@ -83,7 +83,7 @@ _encoder = msgspec.json.Encoder(decimal_format="string")
 
 def journal_key(request_id: str) -> str:
     """Return the key of a request's entry in the journal, a hash."""
-    return _KEY + request_id
+    return JOURNAL.key(digest(request_id))
 
 
 class Journal:

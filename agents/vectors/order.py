@@ -5,8 +5,9 @@ from collections.abc import Callable
 import msgspec
 
 from agents.guardrail.stage import Redacted
-from streams.events import MAX_CONTENT_CHARS, EmbeddingsRequested, Envelope, InputVerdict
+from streams.events import EmbeddingsRequested, Envelope, InputVerdict
 from streams.models import EmbeddingModel
+from streams.request_rules import MAX_CONTENT_CHARS
 
 Redact = Callable[[str], Redacted]
 

@@ -14,7 +14,7 @@ from agents.stage import Record
 from agents.webhooks.queue import Added, WebhookQueue
 from streams import codec, topics
 from streams.dead_letters import dead_letter
-from streams.errors import HeadraceError, InputError, InvalidRequest, StoreUnavailable
+from streams.errors import HeadraceError, InputError, InvalidRequest, StoreUnavailable, UnauthenticRecord
 from streams.events import WebhookDue
 from streams.webhook_signing import webhook_id
 from streams.webhook_targets import Targets
@@ -104,6 +104,8 @@ class WebhookIntake:
         Raises:
             InputError: it asks for nothing that could be done.
         """
+        if not record.authentic:
+            raise UnauthenticRecord("Headrace has not written this record")
         due = codec.decode(record.value, WebhookDue, record.headers)
         if not self._signs:
             raise InvalidRequest(

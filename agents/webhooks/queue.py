@@ -13,17 +13,18 @@ from redis.asyncio import Redis
 
 from agents.stage import Record
 from agents.webhooks import queue_scripts as scripts
+from streams.errors import StoreFull
 from streams.redelivery import Headers
+from streams.redis_keys import WEBHOOK, WEBHOOK_DONE, WEBHOOKS_BYTES, WEBHOOKS_DUE, WEBHOOKS_HOSTS
 from streams.store import store_faults
+from streams.store_memory import HasRoom
 
-_KEY = "headrace:webhooks:"
-_HOSTS = _KEY + "hosts"
-_BYTES = _KEY + "bytes"
-_DUE = _KEY + "due:"
-_ENTRY = _KEY + "entry:"
-_DONE = _KEY + "done:"
+_HOSTS = WEBHOOKS_HOSTS.prefix
+_BYTES = WEBHOOKS_BYTES.prefix
 #: How long a webhook that has ended is known: its record may come again, seconds later, rarely minutes.
 _DONE_TTL_S = 3600
+#: What Redis needs for a webhook beyond its record and its host's name, which is in four places.
+_OVERHEAD_BYTES = 1_024
 
 
 class Added(StrEnum):
@@ -65,12 +66,12 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 
 def entry_key(webhook_id: str) -> str:
     """Return the key of a webhook that waits, a hash; its `host` is where it goes."""
-    return _ENTRY + webhook_id
+    return WEBHOOK.key(webhook_id)
 
 
 def end_arguments(webhook_id: str, host: str) -> tuple[list[str], list[str | int]]:
     """Return the keys and the arguments of `queue_scripts.END`, which forgets a webhook that waits."""
-    keys = [entry_key(webhook_id), _DONE + webhook_id, _HOSTS, _DUE + host, _BYTES]
+    keys = [entry_key(webhook_id), WEBHOOK_DONE.key(webhook_id), _HOSTS, WEBHOOKS_DUE.key(host), _BYTES]
     return keys, [webhook_id, host, _DONE_TTL_S]
 
 
@@ -82,14 +83,23 @@ class WebhookQueue:
     Args:
         redis: the client; its timeouts bound every step.
         max_bytes: how much may wait in all; for one host a quarter of it.
+        has_room: whether Redis has memory for one more.
         clock: the time, in seconds since the epoch. Workers' clocks must agree to within seconds.
 
     Attributes:
         waiting_bytes: how much waited in all when nothing was due for the last time.
     """
 
-    def __init__(self, redis: Redis, *, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        max_bytes: int,
+        has_room: HasRoom = lambda: True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.waiting_bytes = 0
+        self._has_room = has_room
         self._max_bytes = max_bytes
         self._clock = clock
         self._add = redis.register_script(scripts.ADD)
@@ -98,7 +108,13 @@ class WebhookQueue:
         self._end = redis.register_script(scripts.END)
 
     async def add(self, webhook_id: str, *, host: str, record: Record) -> Added:
-        """Add a webhook that is due now; adding it again changes nothing, unless an operator replays it."""
+        """Add a webhook that is due now; adding it again changes nothing, unless an operator replays it.
+
+        Raises:
+            StoreFull: Redis is nearly full; the webhook's record waits in Kafka.
+        """
+        if not self._has_room():
+            raise StoreFull("Redis: adding a webhook failed: its memory is nearly full")
         kept = msgspec.msgpack.encode(
             _Kept(
                 record.topic,
@@ -112,12 +128,18 @@ class WebhookQueue:
         )
         with store_faults("adding a webhook"):
             answer = await self._add(
-                keys=[entry_key(webhook_id), _DONE + webhook_id, _HOSTS, _DUE + host, _BYTES],
+                keys=[
+                    entry_key(webhook_id),
+                    WEBHOOK_DONE.key(webhook_id),
+                    _HOSTS,
+                    WEBHOOKS_DUE.key(host),
+                    _BYTES,
+                ],
                 args=[
                     webhook_id,
                     host,
                     kept,
-                    len(kept),
+                    len(kept) + 4 * len(host) + _OVERHEAD_BYTES,
                     self._now_ms(),
                     record.again.replay,
                     self._max_bytes,
@@ -136,7 +158,8 @@ class WebhookQueue:
         while True:
             with store_faults("claiming a webhook"):
                 answer = await self._claim(
-                    keys=[_HOSTS, _BYTES], args=[_DUE, _ENTRY, now_ms, now_ms + int(lend_s * 1000), *busy]
+                    keys=[_HOSTS, _BYTES],
+                    args=[WEBHOOKS_DUE.prefix, WEBHOOK.prefix, now_ms, now_ms + int(lend_s * 1000), *busy],
                 )
             if answer[0] == b"claimed":
                 _, webhook_id, host, attempt, kept = answer
@@ -151,7 +174,7 @@ class WebhookQueue:
         """Say that a webhook is due again after so many seconds."""
         with store_faults("postponing a webhook"):
             await self._postpone(
-                keys=[entry_key(claimed.webhook_id), _HOSTS, _DUE + claimed.host],
+                keys=[entry_key(claimed.webhook_id), _HOSTS, WEBHOOKS_DUE.key(claimed.host)],
                 args=[
                     claimed.webhook_id,
                     claimed.host,

@@ -17,12 +17,14 @@ from agents.webhooks.posting import HttpPosts
 from agents.webhooks.queue import WebhookQueue
 from streams.publisher import Publisher
 from streams.settings import Settings
+from streams.store_memory import HasRoom
 
 
 async def webhooks_app(
     settings: Settings,
     *,
     redis: Redis,
+    has_room: HasRoom,
     publisher: Publisher,
     counts: WebhookCounts,
     resources: AsyncExitStack,
@@ -33,12 +35,13 @@ async def webhooks_app(
     Args:
         settings: of this installation.
         redis: where webhooks wait.
+        has_room: whether it has memory for more of them.
         publisher: for dead letters.
         counts: where outcomes are counted.
         resources: ends what is begun here.
         now: the watch's clock, in seconds.
     """
-    queue = WebhookQueue(redis, max_bytes=settings.webhook_max_waiting_bytes)
+    queue = WebhookQueue(redis, max_bytes=settings.webhook_max_waiting_bytes, has_room=has_room)
     deliverer = await _deliverer(settings, queue, publisher, counts, resources)
     drain = Drain()
     runner = WebhookIntake(

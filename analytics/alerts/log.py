@@ -28,6 +28,7 @@ from streams.codec import decode, encode, event_headers
 from streams.errors import KafkaUnavailable, UndecodableRecord
 from streams.events import AlertRaised
 from streams.kafka_clients import stop_client
+from streams.record_auth import UNSIGNED, RecordAuth
 from streams.topics import ALERTS
 
 log = structlog.get_logger(__name__)
@@ -55,6 +56,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         timeout_s: what one step may take.
         topic: the topic.
         group: the consumer group in which the watching process is chosen, and the transactional id.
+        auth: signs what is written, and tells what of the topic Headrace wrote.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         timeout_s: float,
         topic: str = ALERTS.name,
         group: str = GROUP,
+        auth: RecordAuth = UNSIGNED,
     ) -> None:
+        self._auth = auth
         self._bootstrap = bootstrap.split(",")
         self._instance_id = instance_id
         self._timeout_s = timeout_s
@@ -173,13 +177,14 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         return member
 
     async def _write(self, producer: AIOKafkaProducer, event: AlertRaised) -> None:
-        key = Series.of(event).key
+        key, value = Series.of(event).key.encode(), encode(event)
         headers = event_headers(
             event, event_id=f"{event.alert_id}:{event.state}", source=_SOURCE, at=event.at
         )
+        signed = self._auth.signed(self._topic, key, value, tuple(headers))
         # Where this fails the producer is given up, and whoever takes over ends its transaction.
         await producer.begin_transaction()
-        await producer.send_and_wait(self._topic, value=encode(event), key=key.encode(), headers=headers)
+        await producer.send_and_wait(self._topic, value=value, key=key, headers=list(signed))
         await producer.commit_transaction()
 
     async def _read(self) -> list[AlertRaised]:
@@ -209,6 +214,9 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
                 return
             found = await self._within(reader.getmany(timeout_ms=_POLL_MS, max_records=_READ_RECORDS))
             for record in (each for records in found.values() for each in records):
+                if not self._auth.wrote(record):
+                    log.warning("watcher.unauthentic_record", offset=record.offset)
+                    continue
                 try:
                     yield decode(record.value, AlertRaised, record.headers)
                 except UndecodableRecord as fault:

@@ -93,7 +93,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             return
         for records in fetched.values():
             for record in records:
-                self._take(record_of(record))
+                self._take(record_of(record, self._config.auth))
         self._throttle()
         await self._go_on()
         self._status.crowd(len(self._room), self._room.oldest_at)

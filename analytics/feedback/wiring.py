@@ -14,6 +14,7 @@ from analytics.patience import patiently, unless_stopped
 from analytics.writer import TextRules
 from streams.erasure_feed import ErasureFeed
 from streams.publisher import Publisher
+from streams.record_auth import RecordAuth
 from streams.settings import Settings
 from streams.topics import FEEDBACK, LOGS
 
@@ -34,12 +35,13 @@ async def read_feedback(
         stop: ends it.
     """
     bootstrap, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
-    publisher = Publisher(bootstrap, client_id=_CLIENT, timeout_s=timeout_s)
+    auth = RecordAuth.from_settings(settings)
+    publisher = Publisher(bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)
     start = patiently(publisher.start, dependency="kafka", status=status)
     if not await unless_stopped(stop, start):
         return
     progress = SinkProgress(bootstrap, topic=LOGS.name, group=SINK_GROUP, timeout_s=timeout_s)
-    erasures = ErasureFeed(bootstrap, client_id=_CLIENT, timeout_s=timeout_s)
+    erasures = ErasureFeed(bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)
     writer = ScoreWriter(
         clickhouse,
         publisher,
@@ -63,6 +65,7 @@ def _config(settings: Settings) -> ConsumerConfig:
         bootstrap=settings.kafka_bootstrap,
         topic=FEEDBACK.name,
         instance_id=settings.instance_id,
+        auth=RecordAuth.from_settings(settings),
         group=GROUP,
         kafka_timeout_s=settings.kafka_timeout_s,
         fetch_wait_ms=_FETCH_WAIT_MS,

@@ -16,6 +16,7 @@ from analytics.kafka_questions import KafkaQuestions
 from streams.codec import decode, header
 from streams.errors import UndecodableRecord
 from streams.events import DeadLetterAction
+from streams.record_auth import UNSIGNED, RecordAuth
 from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS
 
 log = structlog.get_logger(__name__)
@@ -59,6 +60,7 @@ class DeadLetterWatch:
         most_letters: letters that are remembered one by one.
         letters: the topic of the dead letters.
         actions: the topic of what operators do with them.
+        auth: tells which actions Headrace wrote; others count for nothing.
         clock: a monotonic clock, in seconds.
     """
 
@@ -67,12 +69,14 @@ class DeadLetterWatch:
         kafka: KafkaQuestions,
         *,
         budget_s: float,
+        auth: RecordAuth = UNSIGNED,
         most_letters: int = _MOST_LETTERS,
         letters: str = DEAD_LETTERS.name,
         actions: str = DEAD_LETTER_ACTIONS.name,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kafka = kafka
+        self._auth = auth
         self._budget_s = budget_s
         self._most_letters = most_letters
         self._letters = letters
@@ -131,6 +135,9 @@ class DeadLetterWatch:
         if record.topic == self._letters:
             if len(self._stages) < self._most_letters:
                 self._stages[record.partition, record.offset] = _stage(record)
+            return
+        if not self._auth.wrote(record):
+            log.info("live.unauthentic_action", partition=record.partition, offset=record.offset)
             return
         try:
             action = decode(record.value, DeadLetterAction, record.headers)

@@ -10,6 +10,7 @@ from analytics.live.dead_letters import DeadLetterWatch, Waiting
 from analytics.live.lags import IN_FLIGHT, RETRYING, SINK, GroupLag, read_lags
 from analytics.shared import Reading, Shared
 from analytics.status import Clock, SinkStatus, utc_now
+from streams.record_auth import RecordAuth
 
 #: An open page asks every few seconds; all of them together cost one reading a second.
 _FRESH_FOR_S: Final = 1.0
@@ -121,20 +122,23 @@ def _in_flight(lags: Sequence[GroupLag] | None) -> dict[str, int] | None:
     }
 
 
-def connected_pipeline(bootstrap: str, sink: SinkStatus, watch: WatchStatus) -> LivePipeline:
+def connected_pipeline(
+    bootstrap: str, sink: SinkStatus, watch: WatchStatus, auth: RecordAuth
+) -> LivePipeline:
     """Return it; nothing is connected before somebody asks.
 
     Args:
         bootstrap: host:port of the brokers, separated by commas.
         sink: what this process's sink says about itself.
         watch: what the watcher has seen.
+        auth: tells which records Headrace wrote.
     """
     # A connection each: a slow look at the dead letters holds up no other.
     asking, reading = (
         KafkaQuestions(bootstrap, client_id=f"headrace.live.{name}", timeout_s=_QUESTION_TIMEOUT_S)
         for name in ("lags", "dead-letters")
     )
-    letters = DeadLetterWatch(reading, budget_s=_LETTERS_BUDGET_S)
+    letters = DeadLetterWatch(reading, budget_s=_LETTERS_BUDGET_S, auth=auth)
     return LivePipeline(
         sink,
         watch,

@@ -22,6 +22,7 @@ from headrace.audit.registry_books import RegistryReader
 from headrace.audit.replies_balance import undecided
 from headrace.audit.report import Report, Verdict
 from streams.events import MAX_DEADLINE_MS
+from streams.record_auth import RecordAuth
 from streams.settings import Settings
 from streams.store import connect
 from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, ENTRANCES, LEDGER, LOGS, RETRIES
@@ -69,7 +70,12 @@ class Auditor:
         )
         self._registry = RegistryReader(self._redis)
         self._books = KafkaBooks()
-        self._scribe = Scribe(self._books, window, default_deadline_ms=settings.default_deadline_ms)
+        self._scribe = Scribe(
+            self._books,
+            window,
+            default_deadline_ms=settings.default_deadline_ms,
+            auth=RecordAuth.from_settings(settings),
+        )
 
     async def __aenter__(self) -> Self:
         """Connect.

@@ -66,6 +66,8 @@ def _note_reading(books: Books, tally: Tally) -> int:
                 truncated_ms = max(truncated_ms, reading.truncated_ms)
     for topic, number in books.kafka.undecodable.items():
         tally.add(Code.UNDECODABLE, topic, times=number)
+    for topic, number in books.kafka.unauthentic.items():
+        tally.add(Code.UNAUTHENTIC, topic, times=number)
     if books.invoice is not None and not books.invoice.complete:
         tally.add(Code.INVOICE_CUT, "invoice")
     return truncated_ms
@@ -76,8 +78,9 @@ def _note_dead_letters(books: Books, decided: Decided, tally: Tally) -> int:
     letters = [each for each in books.kafka.dead_letters.values() if each.inside]
     tally.add_all(Code.DEAD, (each.place for each in letters if each.place not in books.kafka.actions))
     malformed = books.kafka.malformed
-    # A webhook that could not be delivered, or a score that found no request, is no end of its request.
-    ends = [each for each in letters if each.stage not in (WEBHOOKS, FEEDBACK)]
+    # A webhook that could not be delivered, or a score that found no request, is no end of its request; nor
+    # is what somebody else wrote in the name of a stage.
+    ends = [each for each in letters if each.stage not in (WEBHOOKS, FEEDBACK) and not each.forged]
     dead = {each.request_id for each in ends if each.record not in malformed}
     return len(dead & (decided.terminals.keys() | set(decided.open) | set(decided.missing)))
 

@@ -121,13 +121,17 @@ class Charge(msgspec.Struct, kw_only=True, gc=False):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter. `record` is the place of the record that died, `topic:partition:offset`."""
+    """A dead letter. `record` is the place of the record that died, `topic:partition:offset`.
+
+    `forged`: somebody else had written it to a topic of Headrace's own.
+    """
 
     place: str
     stage: str
     record: str
     request_id: str | None
     inside: bool
+    forged: bool = False
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +183,7 @@ class KafkaBooks(msgspec.Struct, kw_only=True):
         conflicts: how many submissions were refused for a conflict.
         repeated: when the requests were accepted, Unix ms, whose replies were sent again as repeats.
         undecodable: records that are not what their topic carries, by topic.
+        unauthentic: records on topics of Headrace's own that it did not write, by topic.
         stages, retrying: how far the stages have come on their own topics, and on the retry topic.
     """
 
@@ -194,6 +199,7 @@ class KafkaBooks(msgspec.Struct, kw_only=True):
     actions: dict[str, str] = {}
     retries: list[Retry] = []
     undecodable: dict[str, int] = {}
+    unauthentic: dict[str, int] = {}
     readings: dict[str, Reading] = {}
     stages: tuple[Committed, ...] = ()
     retrying: tuple[Committed, ...] = ()

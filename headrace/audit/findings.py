@@ -49,6 +49,7 @@ class Code(StrEnum):
     TRUNCATED = "truncated"
     GONE = "reply_topics_gone"
     UNDECODABLE = "undecodable"
+    UNAUTHENTIC = "unauthentic"
     INVOICE_CUT = "invoice_incomplete"
 
 
@@ -174,6 +175,11 @@ KINDS: dict[Code, Kind] = {
     Code.UNDECODABLE: Kind(
         "records that are not what their topic carries",
         "find out who writes to the topic; they are not counted",
+        breaks=False,
+    ),
+    Code.UNAUTHENTIC: Kind(
+        "records on Headrace's own topics that Headrace did not write",
+        "they had no effect; find out who may write to the topic, and take that right away",
         breaks=False,
     ),
     Code.INVOICE_CUT: Kind(

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiokafka import ConsumerRecord
 
-from agents.admission import deadline_of, request_id_of
+from agents.admission import correlation_id_of, deadline_of, may_be_named, request_id_of
 from agents.stage import Record
 from headrace.audit.books import (
     NO_CORRELATION,
@@ -25,11 +25,12 @@ from headrace.audit.books import (
     nano_usd,
 )
 from streams.codec import decode, header, header_text
-from streams.errors import UndecodableRecord
+from streams.errors import UnauthenticRecord, UndecodableRecord
 from streams.events import ErrorInfo, Requested
+from streams.record_auth import UNSIGNED, RecordAuth
 from streams.redelivery import redelivery
+from streams.registry import TOO_MANY_REPEATS
 from streams.topics import (
-    ALL_TOPICS,
     DEAD_LETTER_ACTIONS,
     DEAD_LETTERS,
     ENTRANCES,
@@ -37,13 +38,14 @@ from streams.topics import (
     LOGS,
     REPLIES,
     RETRIES,
+    TOPICS,
 )
 
-_OUR_TOPICS = frozenset(topic.name for topic in ALL_TOPICS)
 #: What each of the topics carries where requests come in.
 _EVENTS: dict[str, Any] = {topic.name: topic.event for topic in ENTRANCES}
 _ERRORS = "__streams.errors."
-_CONFLICT = "idempotency_conflict"  # as `agents.intake.conflict_error` says
+#: What `agents.intake` says to a repeat that is refused, while the request itself goes on.
+_REFUSALS = ("idempotency_conflict", TOO_MANY_REPEATS)
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -98,9 +100,18 @@ class Scribe:
         books: the books.
         window: the time whose requests are audited.
         default_deadline_ms: of requests that name no deadline, as in the settings.
+        auth: tells which records Headrace wrote: on topics of its own, others are in no book.
     """
 
-    def __init__(self, books: KafkaBooks, window: Window, *, default_deadline_ms: int) -> None:
+    def __init__(
+        self,
+        books: KafkaBooks,
+        window: Window,
+        *,
+        default_deadline_ms: int,
+        auth: RecordAuth = UNSIGNED,
+    ) -> None:
+        self._auth = auth
         self._books = books
         self._window = window
         self._default_deadline_ms = default_deadline_ms
@@ -117,6 +128,10 @@ class Scribe:
 
     def take(self, record: ConsumerRecord) -> None:
         """Enter a record of any topic that is read."""
+        topic = TOPICS.get(record.topic)
+        if topic is not None and not topic.open and not self._auth.wrote(record):
+            self._books.unauthentic[topic.name] = self._books.unauthentic.get(topic.name, 0) + 1
+            return
         try:
             self._takers.get(record.topic, self._take_reply)(record)
         except _UNREADABLE:
@@ -124,7 +139,7 @@ class Scribe:
             undecodable[record.topic] = undecodable.get(record.topic, 0) + 1
 
     def _take_request(self, found: ConsumerRecord) -> None:
-        record = as_read(found)
+        record = as_read(found, self._auth)
         submission = Submission(
             topic=found.topic, partition=found.partition, offset=found.offset, at_ms=record.written_ms
         )
@@ -172,7 +187,7 @@ class Scribe:
             return  # somebody else's topic may hold other things, too
         correlation = header(found.headers, "kafka_correlationId") or NO_CORRELATION
         accepted_at_ms = _milliseconds(reply.accepted_at) if reply.accepted_at else None
-        refused = accepted_at_ms is None and reply.error is not None and reply.error.code == _CONFLICT
+        refused = accepted_at_ms is None and reply.error is not None and reply.error.code in _REFUSALS
         if reply.repeat or refused:
             self._books.answers.setdefault(reply.request_id, set()).add(correlation)
             self._books.conflicts += refused
@@ -239,8 +254,9 @@ class Scribe:
             place=place,
             stage=header_text(headers, _ERRORS + "stage") or "?",
             record=again.record or ":".join((topic, *where)),
-            request_id=request_id_of(as_read(found)),
+            request_id=request_id_of(as_read(found, self._auth)),
             inside=self._window.holds(found.timestamp),
+            forged=header_text(headers, _ERRORS + "exception") == UnauthenticRecord.__name__,
         )
 
     def _take_action(self, found: ConsumerRecord) -> None:
@@ -248,7 +264,7 @@ class Scribe:
         self._books.actions[action.dead_letter] = action.action
 
     def _take_retry(self, found: ConsumerRecord) -> None:
-        record = as_read(found)
+        record = as_read(found, self._auth)
         self._books.retries.append(
             Retry(
                 request_id=request_id_of(record),
@@ -260,11 +276,11 @@ class Scribe:
 
     def _note_reply_topic(self, record: Record) -> None:
         named = header_text(record.headers, "kafka_replyTopic")
-        if named and named not in _OUR_TOPICS:
+        if named and may_be_named(named):
             self.reply_topics.add(named)
 
 
-def as_read(found: ConsumerRecord) -> Record:
+def as_read(found: ConsumerRecord, auth: RecordAuth) -> Record:
     """Return a record as the stages see it: a copy that comes again is known by its first record's place."""
     return Record.read(
         topic=found.topic,
@@ -273,7 +289,8 @@ def as_read(found: ConsumerRecord) -> Record:
         timestamp_ms=found.timestamp,
         key=found.key,
         value=found.value,
-        headers=_headers(found),
+        headers=found.headers,
+        auth=auth,
     )
 
 
@@ -291,7 +308,7 @@ def _headers(found: ConsumerRecord) -> tuple[tuple[str, bytes], ...]:
 
 
 def _correlation(record: Record) -> bytes:
-    return header(record.headers, "kafka_correlationId") or NO_CORRELATION
+    return correlation_id_of(record) or NO_CORRELATION
 
 
 def _milliseconds(at: datetime) -> int:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from headrace.up.home import Endpoints, Home, NotRunning
@@ -21,6 +22,14 @@ class _Named(BaseSettings):
     clickhouse_url: str | None = None
 
 
+class _RecordKeys(BaseSettings):
+    """What the environment says of the keys that records are signed with."""
+
+    model_config = Settings.model_config
+
+    record_keys: tuple[SecretStr, ...] = ()
+
+
 def connection_settings(data_dir: Path) -> Settings:
     """Return the settings of the Headrace that is meant.
 
@@ -35,10 +44,9 @@ def connection_settings(data_dir: Path) -> Settings:
             where the parts are.
     """
     named = {name: value for name, value in _Named().model_dump().items() if value is not None}
-    if len(named) == len(_Named.model_fields):
-        return load_settings()
+    home = Home(data_dir)
     try:
-        running = _parts(Home(data_dir).endpoints())
+        running = _parts(home.endpoints())
     except (NotRunning, OSError, msgspec.MsgspecError) as fault:
         if named:
             return load_settings()  # names each variable that is missing
@@ -46,8 +54,10 @@ def connection_settings(data_dir: Path) -> Settings:
             f"where is Kafka? {fault}; or name the folder of a running `headrace up` with --data-dir; or set "
             + ", ".join(f"HEADRACE_{name.upper()}" for name in _Named.model_fields)
         ) from fault
-    agrees = all(running[name] == value for name, value in named.items())
-    return load_settings(**running) if agrees else load_settings()
+    if any(running[name] != value for name, value in named.items()):
+        return load_settings()
+    keys = _RecordKeys().record_keys or (SecretStr(home.keys().record_key),)
+    return load_settings(**running, record_keys=keys)
 
 
 def _parts(endpoints: Endpoints) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from headrace.dlq.selection import Found, Selection
 from headrace.dlq.topic_reader import TopicReader
 from streams.errors import HeadraceError
 from streams.publisher import Publisher
+from streams.record_auth import RecordAuth
 from streams.settings import Settings
 
 _CLIENT_ID = "headrace-dlq"
@@ -220,7 +221,7 @@ def _run(settings: Settings, work: Callable[[DeadLetterReader], Coroutine[Any, A
         async with TopicReader(
             settings.kafka_bootstrap, client_id=_CLIENT_ID, timeout_s=settings.kafka_timeout_s
         ) as topics:
-            return await work(DeadLetterReader(topics))
+            return await work(DeadLetterReader(topics, RecordAuth.from_settings(settings)))
 
     return asyncio.run(with_reader())
 
@@ -229,7 +230,10 @@ def _run(settings: Settings, work: Callable[[DeadLetterReader], Coroutine[Any, A
 async def _sender(settings: Settings, *, dry_run: bool) -> AsyncGenerator[Publisher | None, None]:
     async with AsyncExitStack() as stack:
         publisher = Publisher(
-            settings.kafka_bootstrap, client_id=_CLIENT_ID, timeout_s=settings.kafka_timeout_s
+            settings.kafka_bootstrap,
+            client_id=_CLIENT_ID,
+            timeout_s=settings.kafka_timeout_s,
+            auth=RecordAuth.from_settings(settings),
         )
         yield None if dry_run else await stack.enter_async_context(publisher)
 

@@ -26,6 +26,7 @@ from streams.erasures import Subject
 from streams.errors import HeadraceError, TransientFault
 from streams.events import Erasure
 from streams.publisher import Publisher
+from streams.record_auth import RecordAuth
 from streams.settings import Settings
 from streams.store import connect
 
@@ -112,11 +113,12 @@ async def _erase(
 ) -> ErasureReport:
     async with AsyncExitStack() as stack:
         bootstrap, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
+        auth = RecordAuth.from_settings(settings)
         feed = await stack.enter_async_context(
-            ErasureFeed(bootstrap, client_id=_CLIENT_ID, timeout_s=timeout_s)
+            ErasureFeed(bootstrap, client_id=_CLIENT_ID, timeout_s=timeout_s, auth=auth)
         )
         publisher = await stack.enter_async_context(
-            Publisher(bootstrap, client_id=_CLIENT_ID, timeout_s=timeout_s)
+            Publisher(bootstrap, client_id=_CLIENT_ID, timeout_s=timeout_s, auth=auth)
         )
         reader = await stack.enter_async_context(KafkaReader(bootstrap, timeout_s=timeout_s))
         redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)

@@ -49,7 +49,7 @@ class Place(msgspec.Struct, frozen=True, order=True):
 class DeadRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A record of the dead-letter topic: key, value and headers as they came.
 
-    `written_ms` is when the record died, Unix ms.
+    `written_ms` is when the record died, Unix ms. `authentic`: whether Headrace wrote it.
     """
 
     place: Place
@@ -57,6 +57,7 @@ class DeadRecord(msgspec.Struct, frozen=True, kw_only=True):
     key: bytes | None
     value: bytes | None
     headers: Headers
+    authentic: bool = True
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from headrace.dlq.topic_reader import TopicReader
 from streams.codec import decode
 from streams.errors import UndecodableRecord
 from streams.events import DeadLetterAction
+from streams.record_auth import UNSIGNED, RecordAuth
 from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS
 
 _MAX_HISTORY = 1_000
@@ -26,10 +27,12 @@ class DeadLetterReader:
 
     Args:
         topics: what it reads with, connected.
+        auth: tells which letters and actions Headrace wrote.
     """
 
-    def __init__(self, topics: TopicReader) -> None:
+    def __init__(self, topics: TopicReader, auth: RecordAuth = UNSIGNED) -> None:
         self._topics = topics
+        self._auth = auth
 
     async def select(self, filters: Filters, *, limit: int) -> Selection:
         """Return the newest letters that are meant, of those that were there when reading began.
@@ -41,7 +44,7 @@ class DeadLetterReader:
         standings = await self.standings(lambda place: place.offset in within.get(place.partition, ()))
         selection = Selection(filters, limit=limit)
         async for record in self._topics.read(spans):
-            letter = letter_of(_dead_record(record))
+            letter = letter_of(_dead_record(record, self._auth))
             selection.offer(letter, standings.of(letter.place))
         return selection
 
@@ -50,7 +53,7 @@ class DeadLetterReader:
         record = await self._topics.record_at(DEAD_LETTERS.name, place.partition, place.offset)
         if record is None:
             return None
-        dead = _dead_record(record)
+        dead = _dead_record(record, self._auth)
         return dead, letter_of(dead)
 
     async def standings(self, wanted: Callable[[Place], bool]) -> Standings:
@@ -71,6 +74,9 @@ class DeadLetterReader:
     async def _actions(self) -> AsyncIterator[DeadLetterAction]:
         """Yield every action that is kept. Those on one letter share a key, so they come in order."""
         async for record in self._topics.read(await self._topics.spans(DEAD_LETTER_ACTIONS.name)):
+            if not self._auth.wrote(record):
+                log.warning("dlq.unauthentic_action", partition=record.partition, offset=record.offset)
+                continue
             try:
                 yield decode(record.value, DeadLetterAction, record.headers)
             except UndecodableRecord as fault:
@@ -79,11 +85,13 @@ class DeadLetterReader:
                 )
 
 
-def _dead_record(record: ConsumerRecord) -> DeadRecord:
+def _dead_record(record: ConsumerRecord, auth: RecordAuth) -> DeadRecord:
+    authentic, headers = auth.read(record.topic, record.key, record.value, record.headers)
     return DeadRecord(
         place=Place(record.partition, record.offset),
         written_ms=record.timestamp,
         key=record.key,
         value=record.value,
-        headers=tuple((name, value or b"") for name, value in record.headers),
+        headers=headers,
+        authentic=authentic,
     )

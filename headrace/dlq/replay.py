@@ -8,6 +8,9 @@ import msgspec
 from headrace.dlq.letters import DeadRecord, Letter
 from headrace.dlq.standing import Standing, State
 from streams import codec
+from streams.codec import header
+from streams.dead_letters import OMITTED
+from streams.errors import UnauthenticRecord
 from streams.events import DeadLetterAction
 from streams.publisher import Emit
 from streams.redelivery import PREFIX, redelivery, replayed
@@ -76,12 +79,9 @@ def plan_replay(
             f"replayed {number - 1} times already, and HEADRACE_MAX_REPLAYS is {max_replays}: mend what it "
             "dies of first"
         )
-    if letter.topic is None or letter.record is None:
-        return Refused("its headers do not say where it died: it was not written by Headrace")
-    if letter.topic not in REPLAYABLE:
-        return Refused(f"it died on {letter.topic[:100]!r}, which is no topic that Headrace works on")
-    if dead.key is None and dead.value is None:
-        return Refused("it has neither key nor value: there is nothing in it to work on")
+    refused = _refuse_content(dead, letter)
+    if refused is not None or letter.topic is None or letter.record is None:
+        return refused or Refused("its headers do not say where it died: it was not written by Headrace")
     headers = tuple(each for each in dead.headers if not each[0].startswith(PREFIX))
     for _ in range(number):  # each time adds one
         headers = replayed(
@@ -99,6 +99,22 @@ def plan_replay(
         partition=redelivery(headers).partition,
     )
     return Replay(emit=emit, number=number)
+
+
+def _refuse_content(dead: DeadRecord, letter: Letter) -> Refused | None:
+    """Return why the record itself is never replayed, if so."""
+    reason = None
+    if not dead.authentic:
+        reason = "it was not written by Headrace, but by somebody else who may write to the dead letters"
+    elif letter.exception == UnauthenticRecord.__name__:
+        reason = "somebody else wrote it to a topic of Headrace's own: a replay would vouch for it"
+    elif letter.topic is not None and letter.topic not in REPLAYABLE:
+        reason = f"it died on {letter.topic[:100]!r}, which is no topic that Headrace works on"
+    elif header(dead.headers, OMITTED) is not None:
+        reason = f"it was too large to be kept: it lies at {letter.record} while that topic keeps it"
+    elif letter.record is not None and dead.key is None and dead.value is None:
+        reason = "it has neither key nor value: there is nothing in it to work on"
+    return None if reason is None else Refused(reason)
 
 
 def refuse_discard(standing: Standing) -> Refused | None:

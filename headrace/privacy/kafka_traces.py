@@ -17,6 +17,7 @@ from streams.codec import decode
 from streams.erasures import Subject
 from streams.errors import InputError
 from streams.events import Requested
+from streams.record_auth import UNSIGNED
 
 #: Topics with texts or names of users in their records.
 PERSONAL_TOPICS = (
@@ -99,7 +100,7 @@ def _request_of(record: ConsumerRecord, subject: Subject, until: datetime) -> st
         if Subject(asker.tenant or DEFAULT_TENANT, asker.user_id) != subject:
             return None
         request: Requested = decode(record.value, _ENTRANCES[record.topic], tuple(record.headers))
-        read = as_read(record)
+        read = as_read(record, UNSIGNED)  # whoever wrote it, it names the user
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputError):
         return None  # it is no request: a dead letter keeps it
     return request_id_of(read, request) if accepted_at(read, request) <= until else None

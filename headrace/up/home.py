@@ -15,6 +15,7 @@ from streams.errors import HeadraceError
 
 _KEY_BYTES = 24
 _WEBHOOK_SECRET_BYTES = 32
+_RECORD_KEY_BYTES = 32
 
 
 class AlreadyRunning(HeadraceError):
@@ -72,6 +73,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     admin_key: str
     webhook_secret: str = ""
     reader_password: str = ""
+    record_key: str = ""
 
 
 class Home:
@@ -131,6 +133,7 @@ class Home:
             known,
             webhook_secret=known.webhook_secret or _webhook_secret(),
             reader_password=known.reader_password or secrets.token_urlsafe(_KEY_BYTES),
+            record_key=known.record_key or secrets.token_urlsafe(_RECORD_KEY_BYTES),
         )
         if keys != known:
             self._write("keys.json", keys)

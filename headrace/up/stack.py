@@ -174,6 +174,7 @@ class Stack:
         environ.setdefault("HEADRACE_API_KEY", keys.api_key)
         environ.setdefault("HEADRACE_ADMIN_KEY", keys.admin_key)
         environ.setdefault("HEADRACE_WEBHOOK_SECRET", keys.webhook_secret)
+        environ.setdefault("HEADRACE_RECORD_KEYS", f'["{keys.record_key}"]')
         environ.setdefault("HEADRACE_WEBHOOK_ALLOW_HTTP", "true")  # on one machine nobody has a certificate
         environ.setdefault("HEADRACE_WEBHOOK_ALLOW_NETWORKS", _LOOPBACK_NETWORKS)
         if simulator is not None:

@@ -1,13 +1,16 @@
 """`/health`, `/live`, `/ready`: for people, for the process's keeper, for the load balancer."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from ingest.health import CheckResult
 from ingest.services import ServicesDep
 from streams.serving.json_response import JsonResponse
+from streams.store_memory import MemoryState
 
 router = APIRouter(tags=["health"])
 
@@ -23,8 +26,9 @@ async def health(services: ServicesDep) -> Response:
     """Return the state of every dependency; 503 where requests cannot be accepted."""
     checks = await services.health.results()
     down = {name for name, result in checks.items() if not result.up}
-    serving = down.isdisjoint(REQUIRED) and services.reply_loop.connected
-    status = "unhealthy" if not serving else "degraded" if down else "healthy"
+    serving = not _missing(checks) and services.reply_loop.connected
+    low = any(result.state is MemoryState.LOW for result in checks.values())
+    status = "unhealthy" if not serving else "degraded" if down or low else "healthy"
     body: dict[str, Any] = {
         "status": status,
         "timestamp": datetime.now(UTC),
@@ -48,8 +52,15 @@ async def live(services: ServicesDep) -> Response:
 async def ready(services: ServicesDep) -> Response:
     """Whether requests should be sent here."""
     checks = await services.health.results()
-    missing = [name for name in REQUIRED if name in checks and not checks[name].up]
+    missing = _missing(checks)
     if not services.reply_loop.connected:
         missing.append("reply_loop")
     body = {"status": "not ready" if missing else "ready", "missing": missing}
     return JsonResponse(body, status_code=503 if missing else 200)
+
+
+def _missing(checks: Mapping[str, CheckResult]) -> list[str]:
+    """Return what keeps requests from being accepted."""
+    missing = [name for name in REQUIRED if name in checks and not checks[name].up]
+    full = (f"{name}_memory" for name, result in checks.items() if result.state is MemoryState.FULL)
+    return [*missing, *full]

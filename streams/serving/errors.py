@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from streams.errors import HeadraceError, TransientFault
+from streams.errors import HeadraceError, StoreFull, TransientFault
 from streams.events import ErrorInfo
 
 #: OpenAI's SDKs retry 408, 409, 429 and 5xx unless told otherwise; where the request is still running, or
@@ -68,4 +68,5 @@ def unavailable(message: str, *, code: str = "service_unavailable", retry_after_
 
 def outage(fault: TransientFault, what: str) -> ApiError:
     """Return the 503 for a dependency's outage; its own words go to the log, not to the client."""
-    return unavailable(f"{what} does not answer; try again", retry_after_s=fault.retry_after_s)
+    state = "has no memory left for anything new" if isinstance(fault, StoreFull) else "does not answer"
+    return unavailable(f"{what} {state}; try again", retry_after_s=fault.retry_after_s)

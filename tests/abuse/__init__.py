@@ -1,0 +1,1 @@
+"""Attacks on the running system, each as a test."""

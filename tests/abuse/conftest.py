@@ -1,4 +1,4 @@
-"""The running system, shared by the folder."""
+"""One running system for the folder."""
 
 from tests.acceptance.conftest import system
 

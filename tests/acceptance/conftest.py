@@ -16,8 +16,8 @@ import httpx
 import pytest
 import redis
 
-from agents.stores.journal import journal_key
 from headrace.up.home import Endpoints, Home, ProcessStatus
+from streams.redis_keys import JOURNAL
 from tests import parts
 from tests.analytics.reader_url import reader_url
 
@@ -142,16 +142,15 @@ def started(data_dir: Path, *options: str, environ: dict[str, str] | None = None
 
 
 def running(system: System) -> set[str]:
-    """The requests for which a call is noted in the journal, and no result: other tests leave some too."""
-    prefix = journal_key("")
+    """The journal keys of requests with a call that has no result: other tests leave some too."""
     with redis.Redis.from_url(system.endpoints.redis, decode_responses=True) as client:
-        keys = list(client.scan_iter(prefix + "*", count=500))
+        keys = list(client.scan_iter(f"{JOURNAL.prefix}*", count=500))
         pipe = client.pipeline(transaction=False)
         for key in keys:
             pipe.hkeys(key)
         entries = pipe.execute()
     return {
-        key.removeprefix(prefix)
+        key
         for key, fields in zip(keys, entries, strict=True)
         if "begun:1" in fields and "result" not in fields
     }

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agents.stores.journal import journal_key
 from ingest.submission import request_id_for
 from tests.acceptance.chat import STORY
 from tests.acceptance.conftest import System, running, unique, wait_for
@@ -116,7 +117,7 @@ def test_cancelling_a_request_stops_its_call_and_books_what_it_spent(
     )
     before = billed(healthy)
     request_id = submit(healthy, stream=stream)
-    assert wait_for(lambda: request_id in running(healthy), 20)
+    assert wait_for(lambda: journal_key(request_id) in running(healthy), 20)
     time.sleep(2.5)
     for _ in range(2):
         response = healthy.http.delete(f"/v1/requests/{request_id}")

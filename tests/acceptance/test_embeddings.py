@@ -15,6 +15,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from ingest.submission import request_id_for
 from tests.acceptance.conftest import System, headrace, running, unique, wait_for
 from tests.acceptance.test_audit import audit, breaking, now, produce
 
@@ -171,7 +172,8 @@ def test_a_cancelled_request_is_booked(client: OpenAI, healthy: System) -> None:
     key = uuid.uuid4().hex
     thread = threading.Thread(target=ask)
     thread.start()
-    (request_id,) = wait_for(lambda: running(healthy) - others, 20)
+    assert wait_for(lambda: running(healthy) - others, 20)
+    request_id = request_id_for("default", key)
     assert healthy.http.delete(f"/v1/requests/{request_id}").status_code == 202
     thread.join(timeout=30)
     assert [type(fault) for fault in raised] == [openai.ConflictError]

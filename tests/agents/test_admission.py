@@ -8,11 +8,16 @@ import pytest
 
 from agents import admission
 from agents.stage import Record
+from streams.codec import encode
 from streams.errors import InvalidRequest
 from streams.events import MAX_DEADLINE_MS, ChatRequested, Reply, ReplyAddress, RequestGuarded, Status
 from streams.redelivery import Headers, replayed
+from streams.registry import correlation_origin
 from streams.topics import ALL_TOPICS, REPLIES
+from tests.agents.cost.calls import llm_call
 from tests.fakes.envelopes import NOW, chat, envelope, record
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 HEADERS = [
     ("kafka_replyTopic", b"orders.replies"),
@@ -78,6 +83,8 @@ def test_without_headers_the_reply_goes_to_our_own_topic() -> None:
         ("Orders.replies", ("orders.*",), False),
         (REPLIES.name, (), True),
         *((topic.name, ("*", topic.name), topic is REPLIES) for topic in ALL_TOPICS),
+        ("__consumer_offsets", ("*",), False),
+        ("_schemas", ("*", "_schemas"), False),
     ],
 )
 def test_only_topics_on_the_allow_list_may_be_named(
@@ -88,7 +95,8 @@ def test_only_topics_on_the_allow_list_may_be_named(
     if is_allowed:
         assert admission.reply_address(given, allowed).topic == topic
         return
-    with pytest.raises(InvalidRequest, match="add it to HEADRACE_REPLY_TOPICS") as caught:
+    mend = "it is an internal topic" if topic.startswith(("llm.", "_")) else "add it to HEADRACE_REPLY_TOPICS"
+    with pytest.raises(InvalidRequest, match=mend) as caught:
         admission.reply_address(given, allowed)
     assert (caught.value.code, caught.value.param) == ("reply_topic_not_allowed", "kafka_replyTopic")
 
@@ -107,15 +115,104 @@ def test_a_reply_carries_the_correlation_id_to_the_partition() -> None:
 def test_two_submissions_differ_and_a_redelivery_does_not() -> None:
     """By correlation id where there is one, or else by place."""
     address = ReplyAddress(topic="t", correlation_id=b"\x01")
-    assert admission.submission_origin(record(offset=1), address) == "correlation:01"
-    assert admission.submission_origin(record(offset=2), address) == "correlation:01"
+    assert admission.submission_origin(record(offset=1), address) == correlation_origin(b"\x01")
+    assert admission.submission_origin(record(offset=2), address) == correlation_origin(b"\x01")
     bare = ReplyAddress(topic="t")
     assert admission.submission_origin(record(offset=1), bare) == "record:llm.requests.v1:3:1"
 
 
+@pytest.mark.parametrize("topic", ["a b", "ä", "x" * 250, "..", "orders\n"])
+def test_what_is_no_topics_name_is_never_asked_for(topic: str) -> None:
+    """A broker would have to be asked about it, and the client would remember the name."""
+    given = record(chat(), headers=[("kafka_replyTopic", topic.encode())])
+    with pytest.raises(InvalidRequest) as caught:
+        admission.reply_address(given, ("*",))
+    assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({"headers": [("h", b"x")] * 65}, "headers_too_large", "headers"),
+        ({"headers": [("h", b"x" * 16_385)]}, "headers_too_large", "headers"),
+        (
+            {"headers": [("kafka_correlationId", b"c" * 1_025)]},
+            "correlation_id_too_long",
+            "kafka_correlationId",
+        ),
+        ({"headers": [("ce_id", b"i" * 257)]}, "invalid_request_id", "ce_id"),
+        ({"headers": [("ce_id", b"line\n")]}, "invalid_request_id", "ce_id"),
+        ({"key": b"k" * 257}, "invalid_request_id", "key"),
+        ({"key": b"nul\x00"}, "invalid_request_id", "key"),
+    ],
+)
+def test_what_is_written_around_a_request_is_bounded(fields: dict[str, Any], code: str, param: str) -> None:
+    """It would be kept in Redis, and travel with every record of the request."""
+    with pytest.raises(InvalidRequest) as caught:
+        admission.check_entrance(record(chat(), **fields), chat())
+    assert (caught.value.code, caught.value.param) == (code, param)
+
+
+def test_what_others_need_is_within_the_bounds() -> None:
+    """Spring's headers, a service mesh's, and ids as long as anybody has them."""
+    headers = [("kafka_correlationId", b"c" * 1_024), ("ce_id", b"i" * 256), ("baggage", b"b" * 8_192)]
+    admission.check_entrance(record(chat(), key=b"k" * 256, headers=headers), chat())
+
+
+def test_deep_free_form_fields_are_refused_before_they_are_encoded() -> None:
+    """Encoding them would end in a recursion error, and the sender would be told of a bug."""
+    deep: dict[str, Any] = {}
+    for _ in range(100):
+        deep = {"a": deep}
+    with pytest.raises(InvalidRequest) as caught:
+        admission.check_entrance(record(chat()), chat(metadata=deep))
+    assert caught.value.param == "metadata"
+
+
+def test_an_id_that_cannot_be_told_is_none() -> None:
+    """The request is known by its place then, in its reply as in the audit."""
+    given = record(chat(), key=b"k" * 257, headers=[("ce_id", b"\x07")])
+    assert admission.request_id_of(given, chat()) == "llm.requests.v1-3-7"
+    assert admission.request_id_of(given) is None
+
+
+def test_a_broken_record_whose_sender_waits_has_its_place_for_an_id() -> None:
+    """Else nobody could be told."""
+    given = record(b"{", headers=[("kafka_replyTopic", b"orders.replies")])
+    assert admission.request_id_of(given) == "llm.requests.v1-3-7"
+
+
+def test_a_trace_context_of_any_other_shape_is_left_out() -> None:
+    """It would travel on in the headers of every record."""
+    given = record(chat(), key=b"r-1", headers=[("traceparent", b"x" * 10_000)])
+    made = admission.open_envelope(given, chat(), reply_to=ReplyAddress(topic="t"), default_deadline_ms=1)
+    assert made.traceparent is None
+
+
+def test_an_internal_event_that_does_not_decode_still_says_whose_it_is() -> None:
+    """And what was spent on it: its sender is told, and the spend is booked."""
+    spent = envelope(calls=(llm_call(),), reply_to=ReplyAddress(topic="orders.replies", correlation_id=b"c"))
+    broken = msgspec.json.decode(encode(RequestGuarded(envelope=spent)))
+    broken["envelope"]["request"] = {"user_id": 5}
+    found = admission.salvaged_envelope(msgspec.json.encode(broken))
+    assert found is not None
+    assert (found.request_id, found.tenant, found.reply_to) == (
+        spent.request_id,
+        spent.tenant,
+        spent.reply_to,
+    )
+    assert found.calls == spent.calls
+    broken["envelope"]["calls"] = [{"call_id": 1}]
+    found = admission.salvaged_envelope(msgspec.json.encode(broken))
+    assert found is not None
+    assert found.calls == ()
+    assert admission.salvaged_envelope(b'{"envelope": {}}') is None
+    assert admission.salvaged_envelope(None) is None
+
+
 def test_an_envelope_of_a_bare_request() -> None:
     """Defaults for whose it is; the record's time as the time it was accepted."""
-    given = record(chat(), key=b"r-1", headers=[("traceparent", b"00-a-b-01")])
+    given = record(chat(), key=b"r-1", headers=[("traceparent", TRACEPARENT.encode())])
     made = admission.open_envelope(
         given, chat(), reply_to=ReplyAddress(topic="t"), default_deadline_ms=60_000
     )
@@ -123,7 +220,7 @@ def test_an_envelope_of_a_bare_request() -> None:
         "r-1",
         "default",
         "standard",
-        "00-a-b-01",
+        TRACEPARENT,
     )
     assert (made.accepted_at, made.deadline_at) == (NOW, NOW + timedelta(seconds=60))
 

@@ -21,7 +21,8 @@ from analytics.sink import Sink
 from analytics.status import SinkStatus
 from analytics.writer import BatchWriter
 from streams.codec import encode
-from streams.publisher import MAX_RECORD_BYTES, Publisher
+from streams.publisher import Publisher
+from streams.sizes import MAX_EVENT_BYTES
 from streams.topic_admin import create_topics
 from streams.topics import DEAD_LETTERS, Topic
 from tests.analytics.logs import make_log
@@ -266,10 +267,10 @@ async def test_bad_records_go_to_the_dead_letters_and_the_others_go_on(stand: St
 async def test_a_record_too_large_for_a_dead_letter_ends_no_sink(stand: Stand) -> None:
     """Compressed it was small enough to come; as it is, no topic takes it. It is told, the others go on."""
     large = AIOKafkaProducer(
-        bootstrap_servers=stand.bootstrap, compression_type="gzip", max_request_size=2 * MAX_RECORD_BYTES
+        bootstrap_servers=stand.bootstrap, compression_type="gzip", max_request_size=2 * MAX_EVENT_BYTES
     )
     await large.start()
-    await large.send_and_wait(stand.topic, b"{" + b" " * MAX_RECORD_BYTES, key=b"large", partition=0)
+    await large.send_and_wait(stand.topic, b"{" + b" " * MAX_EVENT_BYTES, key=b"large", partition=0)
     await large.stop()
     await stand.produce((f"r-{number}" for number in range(10)), partition=0)
     status = SinkStatus()

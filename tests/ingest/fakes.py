@@ -20,7 +20,7 @@ from ingest.services import Services
 from ingest.stream_tokens import StreamTokens
 from ingest.submission import Submissions
 from streams.codec import decode, encode, header
-from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreUnavailable
+from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreFull, StoreUnavailable
 from streams.events import (
     ChatRequested,
     Delta,
@@ -37,6 +37,7 @@ from streams.publisher import Emit, Position
 from streams.registry import CancelAnswer, Glimpse, Registration, RequestState, Standing
 from streams.serving.keys import Keyring
 from streams.settings import ApiKey, Settings
+from streams.store_memory import StoreMemory
 
 KEY = "key-of-acme"
 OTHER_KEY = "key-of-zeta"
@@ -149,6 +150,8 @@ class MemoryRegistry:
     entries: dict[str, Entry] = field(default_factory=dict)
     waiters: list[ReplyAddress] = field(default_factory=list)
     broken: bool = False
+    full: bool = False
+    max_waiters: int = 1_000
 
     async def register(
         self,
@@ -164,6 +167,8 @@ class MemoryRegistry:
         assert not running, "ingest only queues requests"
         found = self.entries.get(request_id)
         if found is None:
+            if self.full:
+                raise StoreFull("Redis: its memory is nearly full")
             self.entries[request_id] = Entry(tenant, body, origin, "pending", reply_to=reply_to)
             return Registration(Standing.NEW)
         if found.body != body:
@@ -172,6 +177,8 @@ class MemoryRegistry:
             return Registration(Standing.SETTLED, found.reply)
         if found.state == "pending":
             return Registration(Standing.PENDING)
+        if len(self.waiters) >= self.max_waiters:
+            return Registration(Standing.CROWDED)
         self.waiters.append(reply_to)
         found.others += 1
         return Registration(Standing.JOINED)
@@ -351,6 +358,7 @@ class Rig:
     history: NotedHistory
     batches: MemoryBatches
     stored: StoredRequests
+    memory: dict[str, StoreMemory]
 
 
 def settings(**overrides: Any) -> Settings:
@@ -375,12 +383,13 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
     chosen = settings(**overrides)
     hub = ReplyHub(max_listeners=chosen.max_concurrent_requests)
     pipeline, registry, loop, down = ScriptedPipeline(hub), MemoryRegistry(), LoopState(), set[str]()
-    history = NotedHistory()
+    history, memory = NotedHistory(), dict[str, StoreMemory]()
 
     def check(name: str) -> Callable[[], Any]:
-        async def run() -> None:
+        async def run() -> StoreMemory | None:
             if name in down:
                 raise KafkaUnavailable(f"{name} refused at 10.0.0.3")
+            return memory.get(name)
 
         return run
 
@@ -401,4 +410,4 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
         reply_loop=loop,
         history=history,
     )
-    return Rig(services, pipeline, registry, loop, down, history, batches, stored)
+    return Rig(services, pipeline, registry, loop, down, history, batches, stored, memory)

@@ -7,14 +7,13 @@ import pytest
 from redis.asyncio import Redis
 
 from ingest.batch_lines import LineName
-from ingest.batch_store import BatchStore
+from ingest.batch_store import BatchStore, batch_key
 from streams import store
-from streams.errors import StoreUnavailable
+from streams.errors import StoreFull, StoreUnavailable
 
 pytestmark = pytest.mark.integration
 
 TTL_S = 600
-KEY = "headrace:batch:"
 NAMES = (LineName("b", "/v1/requests"), LineName('"quoted" 北京 \n', "/v1/chat/completions"))
 
 
@@ -54,10 +53,10 @@ async def test_a_batch_from_its_first_line_to_its_cancellation(batches: BatchSto
 async def test_the_same_batch_again(batches: BatchStore, redis: Redis, batch_id: str) -> None:
     """It is the first one, submitted anew; it is not kept for longer, or it would outlive its requests."""
     first = await batches.begin(batch_id, tenant="acme", digest="d", names=NAMES)
-    await redis.expire(KEY + batch_id, 60)
+    await redis.expire(batch_key(batch_id), 60)
     again = await batches.begin(batch_id, tenant="acme", digest="d", names=NAMES)
     assert (again.created_at, again.submitted_at > first.submitted_at) == (first.created_at, True)
-    assert 0 < await redis.ttl(KEY + batch_id) <= 60
+    assert 0 < await redis.ttl(batch_key(batch_id)) <= 60
 
 
 async def test_another_batch_under_the_same_id(batches: BatchStore, batch_id: str) -> None:
@@ -71,9 +70,9 @@ async def test_what_is_not_kept_any_more_does_not_come_back(
 ) -> None:
     """Noting something of it makes no record."""
     assert (await batches.accept(batch_id), await batches.cancel(batch_id)) == (None, None)
-    assert not await redis.exists(KEY + batch_id)
+    assert not await redis.exists(batch_key(batch_id))
     await batches.begin(batch_id, tenant="acme", digest="d", names=NAMES)
-    assert 0 < await redis.ttl(KEY + batch_id) <= TTL_S
+    assert 0 < await redis.ttl(batch_key(batch_id)) <= TTL_S
 
 
 async def test_the_biggest_batch_fits(batches: BatchStore, batch_id: str) -> None:
@@ -91,3 +90,12 @@ async def test_without_redis() -> None:
     with pytest.raises(StoreUnavailable):
         await BatchStore(client, ttl_s=TTL_S).find("batch_0")
     await client.aclose()
+
+
+async def test_while_redis_is_nearly_full_no_batch_begins(redis: Redis) -> None:
+    """Nothing is left of it; what is kept of others can be read."""
+    full = BatchStore(redis, ttl_s=TTL_S, has_room=lambda: False)
+    batch_id = uuid4().hex
+    with pytest.raises(StoreFull):
+        await full.begin(batch_id, tenant="acme", digest="d", names=())
+    assert await full.find(batch_id) is None

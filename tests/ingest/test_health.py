@@ -3,7 +3,7 @@
 import asyncio
 
 from ingest.health import HealthMonitor
-from streams.errors import StoreUnavailable
+from streams.errors import StoreDenied, StoreUnavailable
 
 
 async def _up() -> None:
@@ -25,6 +25,16 @@ async def test_each_dependency_is_told_apart() -> None:
     assert [results[name].status for name in "abc"] == ["up", "down", "down"]
     assert results["a"].error is None
     assert "no answer within" in (results["c"].error or "")
+
+
+async def test_a_wrong_password_is_no_silence() -> None:
+    """The operator reads what it is; the address stays in the log."""
+
+    async def denied() -> None:
+        raise StoreDenied("Redis at 10.0.0.1 refuses")
+
+    result = (await HealthMonitor({"redis": denied}).results())["redis"]
+    assert (result.status, result.error) == ("down", "refuses our user or password")
 
 
 async def test_results_are_kept_for_a_moment() -> None:

@@ -15,7 +15,7 @@ from ingest.bootstrap import connected_services
 from streams.codec import decode, header
 from streams.events import ChatRequested, Delta, ReplyAddress
 from streams.publisher import Emit, Publisher
-from streams.registry import RequestRegistry, Standing, fingerprint
+from streams.registry import RequestRegistry, Standing, correlation_origin, fingerprint
 from streams.settings import Settings
 from streams.store import connect
 from streams.topic_admin import create_topics
@@ -48,7 +48,7 @@ class EchoPipeline:
             request_id,
             tenant=tenant,
             body=fingerprint(request, tenant),
-            origin="correlation:" + (address.correlation_id or b"").hex(),
+            origin=correlation_origin(address.correlation_id or b""),
             running=True,
             reply_to=address,
         )

@@ -14,6 +14,7 @@ from ingest.reply_consumer import ReplyConsumer, dispatch, own_partitions
 from streams.codec import encode
 from streams.errors import ConfigurationError
 from streams.events import Delta, Event
+from streams.record_auth import UNSIGNED, RecordAuth
 from tests.ingest.fakes import answered
 
 
@@ -40,9 +41,11 @@ def test_replies_and_deltas_reach_the_hub() -> None:
     """Each by its own id."""
     hub = ReplyHub(max_listeners=1)
     with hub.listen("r-1", correlation_id=b"1") as listener:
-        dispatch(_record("llm.deltas.v1", Delta(request_id="r-1", attempt=1, seq=0, text="Par")), hub)
+        dispatch(
+            _record("llm.deltas.v1", Delta(request_id="r-1", attempt=1, seq=0, text="Par")), hub, UNSIGNED
+        )
         assert listener.text == "Par"
-        dispatch(_record("llm.replies.v1", answered("r-1"), b"1"), hub)
+        dispatch(_record("llm.replies.v1", answered("r-1"), b"1"), hub, UNSIGNED)
         assert listener.reply == answered("r-1")
 
 
@@ -52,8 +55,26 @@ def test_a_broken_record_is_left_out(value: bytes | None) -> None:
     hub = ReplyHub(max_listeners=1)
     with hub.listen("r-1", correlation_id=b"1") as listener:
         for topic in ("llm.deltas.v1", "llm.replies.v1"):
-            dispatch(_record(topic, value, b"1"), hub)
+            dispatch(_record(topic, value, b"1"), hub, UNSIGNED)
         assert (listener.reply, listener.text) == (None, "")
+
+
+def test_a_reply_that_headrace_did_not_write_reaches_nobody() -> None:
+    """Whoever may write to the topic may not answer in Headrace's name."""
+    hub = ReplyHub(max_listeners=1)
+    auth = RecordAuth([b"k" * 32])
+    with hub.listen("r-1", correlation_id=b"1") as listener:
+        for topic, event in (
+            ("llm.deltas.v1", Delta(request_id="r-1", attempt=1, seq=0, text="forged")),
+            ("llm.replies.v1", answered("r-1")),
+        ):
+            dispatch(_record(topic, event, b"1"), hub, auth)
+        assert (listener.reply, listener.text) == (None, "")
+        value = encode(answered("r-1"))
+        signed = auth.signed("llm.replies.v1", b"r-1", value, (("kafka_correlationId", b"1"),))
+        record = ConsumerRecord("llm.replies.v1", 0, 0, 0, 0, b"r-1", value, 0, 0, len(value), signed)
+        dispatch(record, hub, auth)
+        assert listener.reply == answered("r-1")
 
 
 class _Consumer:

@@ -1,7 +1,9 @@
 """Dead letters keep the record and say why it is dead."""
 
-from streams.dead_letters import dead_letter
+from streams.dead_letters import OMITTED, dead_letter
 from streams.errors import UndecodableRecord
+from streams.sizes import record_bytes
+from streams.topics import ALL_TOPICS, DEAD_LETTERS
 from tests.analytics.logs import make_record
 
 
@@ -21,6 +23,28 @@ def test_the_record_is_kept_byte_for_byte() -> None:
         "__streams.errors.timestamp": str(record.timestamp_ms).encode(),
         "__streams.errors.stage": b"analytics",
     }
+
+
+def test_a_record_that_is_too_large_to_be_kept_leaves_word_of_where_it_lies() -> None:
+    """Its topic takes more than ours, or compression had hidden its size. Such a one was dropped before."""
+    large = make_record(7, b"x" * DEAD_LETTERS.max_bytes, partition=3)
+    letter = dead_letter(large, stage="analytics", fault=UndecodableRecord("not valid JSON"))
+    assert (letter.key, letter.value) == (None, None)
+    headers = dict(letter.headers)
+    assert int(headers[OMITTED]) >= DEAD_LETTERS.max_bytes
+    assert (headers["__streams.errors.topic"], headers["__streams.errors.offset"]) == (b"llm.logs.v1", b"7")
+    assert record_bytes(letter.key, letter.value, letter.headers) < DEAD_LETTERS.max_bytes
+
+
+def test_the_largest_record_of_any_topic_can_be_kept() -> None:
+    """With every header that says why it is dead."""
+    for topic in ALL_TOPICS:
+        if topic is DEAD_LETTERS or topic.event is None:
+            continue
+        record = make_record(7, b"x" * (topic.max_bytes - record_bytes(None, None, ())), partition=3)
+        letter = dead_letter(record, stage="analytics", fault=UndecodableRecord("\U0001f600" * 9_000))
+        assert letter.value == record.value
+        assert record_bytes(None, letter.value, letter.headers) <= DEAD_LETTERS.max_bytes
 
 
 def test_a_long_reason_is_cut() -> None:

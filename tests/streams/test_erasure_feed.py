@@ -11,6 +11,7 @@ from streams.erasures import Subject
 from streams.errors import KafkaUnavailable
 from streams.events import Erasure
 from streams.publisher import Emit, Publisher
+from streams.record_auth import RecordAuth
 from streams.topics import ERASURES
 
 integration = pytest.mark.integration
@@ -50,6 +51,23 @@ async def test_what_was_acknowledged_is_on_the_list_at_once(
             subject = somebody()
             erasure = await order(feed, publisher, subject)
             assert (await other.current()).find(subject) == erasure
+
+
+@integration
+async def test_an_order_that_headrace_did_not_write_counts_for_nothing(
+    kafka_bootstrap: str, feed: ErasureFeed, publisher: Publisher
+) -> None:
+    """Whoever may write to the topic could hide anybody's rows otherwise."""
+    auth = RecordAuth([b"k" * 32])
+    async with (
+        ErasureFeed(kafka_bootstrap, client_id="checks", timeout_s=15, auth=auth) as checks,
+        Publisher(kafka_bootstrap, client_id="signs", auth=auth) as signs,
+    ):
+        forged, ordered = somebody(), somebody()
+        await order(feed, publisher, forged)
+        erasure = await order(checks, signs, ordered)
+        assert (await checks.current()).find(ordered) == erasure
+        assert (await checks.current()).find(forged) is None
 
 
 @integration

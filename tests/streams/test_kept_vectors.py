@@ -73,7 +73,7 @@ async def test_the_registry_itself_stays_small(registry: RequestRegistry, redis:
     await settled(registry, reply)
     entry = await redis.hget(request_key(reply.request_id), "reply")
     assert msgspec.json.decode(entry or b"", type=Reply).embeddings == BARE
-    key = f"headrace:vectors:{reply.request_id}"
+    key = vectors_key(reply.request_id)
     assert await redis.get(key) == VECTORS.vectors
     assert 0 < await redis.ttl(key) <= 60
     assert await redis.ttl(request_key(reply.request_id)) > 60
@@ -86,7 +86,7 @@ async def test_without_its_vectors_a_reply_is_known_all_the_same(
 ) -> None:
     """A repeat after they have expired is still a repeat, and no second charge."""
     await settled(registry, reply)
-    await redis.delete(f"headrace:vectors:{reply.request_id}")
+    await redis.delete(vectors_key(reply.request_id))
     again = await submit(registry, reply, origin="second")
     assert again.standing is Standing.SETTLED
     assert again.reply == msgspec.structs.replace(reply, embeddings=BARE)
@@ -95,7 +95,7 @@ async def test_without_its_vectors_a_reply_is_known_all_the_same(
 async def test_what_does_not_fit_is_not_given(registry: RequestRegistry, redis: Redis, reply: Reply) -> None:
     """Bytes of another length are not the vectors of this reply."""
     await settled(registry, reply)
-    await redis.set(f"headrace:vectors:{reply.request_id}", b"1234")
+    await redis.set(vectors_key(reply.request_id), b"1234")
     found = await registry.find(reply.request_id)
     assert found is not None
     assert found.reply is not None
@@ -166,3 +166,15 @@ async def test_a_reply_without_vectors_keeps_none(redis: Redis, registry: Reques
     reply = Reply(request_id=uuid.uuid4().hex, status=Status.ANSWERED, content="Paris")
     assert await settled(registry, reply) == reply
     assert not await redis.exists(vectors_key(reply.request_id))
+
+
+async def test_while_memory_is_low_vectors_are_not_kept(redis: Redis, reply: Reply) -> None:
+    """The sender gets them; a repeat is recognised, not charged, and gets the reply without."""
+    registry = RequestRegistry(redis, ttl_s=3_600, keeps_vectors=lambda: False)
+    assert await settled(registry, reply) == reply
+    assert not await redis.exists(vectors_key(reply.request_id))
+    again = await submit(registry, reply, origin="second")
+    assert (again.standing, again.reply) == (
+        Standing.SETTLED,
+        msgspec.structs.replace(reply, embeddings=BARE),
+    )

@@ -1,19 +1,24 @@
 """Sends that count only once a real broker has acknowledged them."""
 
 import asyncio
+import os
 import socket
 import uuid
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
+from streams.errors import KafkaUnavailable, RecordTooLarge, TopicRefused, UnknownTopic
 from streams.events import Delta
-from streams.publisher import MAX_RECORD_BYTES, Emit, Position, Publisher
+from streams.publisher import Emit, Position, Publisher
+from streams.record_auth import HEADER, RecordAuth
 from streams.send_gate import SendGate
+from streams.sizes import MAX_EVENT_BYTES
 from streams.topic_admin import create_topics
-from streams.topics import DELTAS
+from streams.topics import ALL_TOPICS, DELTAS, TOPICS, Topic
 
 pytestmark = pytest.mark.integration
 
@@ -79,14 +84,89 @@ async def test_many_sends_at_once_are_each_acknowledged(publisher: Publisher) ->
 
 async def test_a_record_over_the_limit_is_refused_and_the_next_goes_through(publisher: Publisher) -> None:
     """Retrying it would never help; the producer is as good as before."""
-    with pytest.raises(RecordTooLarge, match=f"{MAX_RECORD_BYTES + 1} bytes for {DELTAS.name}"):
-        await publisher.publish(Emit(topic=DELTAS.name, key="r", value=b"x" * (MAX_RECORD_BYTES + 1)))
+    with pytest.raises(RecordTooLarge, match=f"for {DELTAS.name}, which takes {MAX_EVENT_BYTES}"):
+        await publisher.publish(Emit(topic=DELTAS.name, key="r", value=b"x" * (MAX_EVENT_BYTES + 1)))
     await publisher.publish(delta())
 
 
-async def test_a_large_record_below_the_limit_is_taken(publisher: Publisher) -> None:
-    """The topics' own limit is the same as the producer's."""
-    await publisher.publish(Emit(topic=DELTAS.name, key="r", value=b"x" * (MAX_RECORD_BYTES - 1_000)))
+@pytest.mark.parametrize("topic", ALL_TOPICS, ids=lambda topic: topic.name)
+async def test_the_largest_record_of_each_topic_is_taken_by_the_broker(
+    publisher: Publisher, topic: Topic
+) -> None:
+    """The broker's limit is no smaller than ours, whether or not the bytes can be compressed."""
+    value = os.urandom(topic.max_bytes - 2_000)
+    await publisher.publish(Emit(topic=topic.name, key="r", value=value, headers=(("h", b"x"),)))
+
+
+@pytest.fixture
+async def small_topic(kafka_bootstrap: str) -> str:
+    """A topic that takes 2,000 bytes."""
+    name = f"small.{uuid.uuid4().hex}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(name, 1, 1, topic_configs={"max.message.bytes": "2000"})])
+    await admin.close()
+    return name
+
+
+async def test_a_producer_that_lost_its_sequence_is_replaced(
+    publisher: Publisher, small_topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker has refused one of its batches; every later one would be out of order, for ever."""
+    monkeypatch.setitem(TOPICS, small_topic, Topic(name=small_topic, event=None))
+    too_large = Emit(topic=small_topic, key="r", value=os.urandom(5_000))
+    fits = Emit(topic=small_topic, key="r", value=b"x")
+    await publisher.publish(fits)
+    for _ in range(2):
+        with pytest.raises(RecordTooLarge):
+            await publisher.publish(too_large)
+        with pytest.raises(KafkaUnavailable, match="OutOfOrder"):  # this one finds out
+            await publisher.publish(fits)
+        positions = await asyncio.gather(*(publisher.publish(fits) for _ in range(20)))
+        assert len({each.offset for each in positions}) == 20
+
+
+async def test_what_a_senders_topic_refuses_does_not_touch_our_own(
+    publisher: Publisher, small_topic: str
+) -> None:
+    """Those topics have a producer without a sequence."""
+    for _ in range(3):
+        with pytest.raises(RecordTooLarge):
+            await publisher.publish(Emit(topic=small_topic, key="r", value=os.urandom(5_000)))
+        await publisher.publish(Emit(topic=small_topic, key="r", value=b"x"))
+        await publisher.publish(delta())
+
+
+async def test_an_internal_topic_is_refused_for_good(publisher: Publisher, kafka_bootstrap: str) -> None:
+    """It counted as an outage before, and was tried for ever."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka_bootstrap, group_id=f"g.{uuid.uuid4().hex}")
+    await consumer.start()
+    await consumer.committed(TopicPartition(DELTAS.name, 0))  # for this the broker has made it
+    await consumer.stop()
+    with pytest.raises(TopicRefused, match="__consumer_offsets"):
+        await publisher.publish(Emit(topic="__consumer_offsets", key="r", value=b"x"))
+    await publisher.publish(delta())
+
+
+async def test_names_that_senders_make_up_are_not_remembered(publisher: Publisher) -> None:
+    """Each would be asked for with every update of the client's metadata, until the process ends."""
+    known = len(publisher._own._started().client._topics)
+    for number in range(5):
+        assert not await publisher.has(f"nobody.{number}.{uuid.uuid4().hex}")
+    assert len(publisher._own._started().client._topics) == known
+
+
+async def test_records_of_our_topics_are_signed_and_those_of_others_are_not(
+    kafka_bootstrap: str, small_topic: str
+) -> None:
+    """Wherever they are sent from: the publisher is the one way onto a topic."""
+    auth = RecordAuth([b"k" * 32])
+    async with Publisher(kafka_bootstrap, client_id="test", auth=auth) as publisher:
+        own = await publisher.publish(delta())
+        foreign = await publisher.publish(msgspec.structs.replace(delta(), topic=small_topic))
+    key, value, headers, _ = await read(kafka_bootstrap, own)
+    assert auth.is_authentic(own.topic, key, value, headers.items())
+    assert HEADER not in (await read(kafka_bootstrap, foreign))[2]
 
 
 @pytest.mark.parametrize("partition", [None, 0])

@@ -9,14 +9,22 @@ import pytest
 from redis.asyncio import Redis
 
 from streams import store
-from streams.errors import StoreUnavailable
+from streams.errors import InvalidRequest, StoreUnavailable
 from streams.events import ChatRequested, EmbeddingsRequested, Reply, ReplyAddress, Requested, Status
-from streams.registry import CancelAnswer, Registration, RequestRegistry, Standing, fingerprint
+from streams.redis_keys import WAITERS, digest
+from streams.registry import (
+    CancelAnswer,
+    Registration,
+    RequestRegistry,
+    Standing,
+    correlation_origin,
+    fingerprint,
+    request_key,
+)
 
 pytestmark = pytest.mark.integration
 
 TTL_S = 3600
-KEY = "headrace:request:"
 
 
 @pytest.fixture
@@ -53,7 +61,7 @@ def reply(request_id: str, content: str = "Paris") -> Reply:
 
 
 async def ttl(redis: Redis, request_id: str) -> int:
-    return int(await redis.ttl(KEY + request_id))
+    return int(await redis.ttl(request_key(request_id)))
 
 
 async def test_a_request_from_the_first_sight_to_its_reply(
@@ -239,10 +247,10 @@ async def test_every_write_renews_the_time_to_live(
         registry.begin_settle(reply(request_id), tenant="acme"),
         registry.finish_settle(request_id),
     ):
-        await redis.expire(KEY + request_id, 5)
+        await redis.expire(request_key(request_id), 5)
         await step
         assert await ttl(redis, request_id) > TTL_S - 60
-    assert 0 < await redis.ttl(f"{KEY}{request_id}:waiters") <= TTL_S
+        assert await redis.ttl(WAITERS.key(digest(request_id))) <= TTL_S
 
 
 async def test_finishing_what_has_no_reply_changes_nothing(
@@ -252,7 +260,7 @@ async def test_finishing_what_has_no_reply_changes_nothing(
 ) -> None:
     """Or a request would count as settled without a reply, and its repeats would get none."""
     assert not await registry.finish_settle(request_id)
-    assert not await redis.exists(KEY + request_id)
+    assert not await redis.exists(request_key(request_id))
     await register(registry, request_id)
     assert not await registry.finish_settle(request_id)
     assert (await register(registry, request_id)).standing is Standing.SAME
@@ -445,7 +453,7 @@ async def test_only_its_tenant_can_cancel_it(
 ) -> None:
     """To others it is unknown; an attempt leaves nothing behind."""
     assert await cancel(registry, request_id) is CancelAnswer.UNKNOWN
-    assert not await redis.exists(KEY + request_id)
+    assert not await redis.exists(request_key(request_id))
     await register(registry, request_id)
     assert await cancel(registry, request_id, tenant="zeta") is CancelAnswer.UNKNOWN
     assert (await register(registry, request_id)).cancelled is None
@@ -527,3 +535,64 @@ def test_a_fingerprint_of_embeddings_is_of_what_is_asked() -> None:
         fingerprint(chat, "acme"),
     }
     assert len(others | {asked("a", "b")}) == 7
+
+
+async def test_so_many_wait_for_one_reply_and_no_more(
+    registry: RequestRegistry, redis: Redis, request_id: str
+) -> None:
+    """The next is refused; who waits already goes on waiting, however often it is delivered again."""
+    await register(registry, request_id)
+    for start in range(0, 1_000, 250):
+        joined = await asyncio.gather(
+            *(register(registry, request_id, origin=f"j{number}") for number in range(start, start + 250))
+        )
+        assert {each.standing for each in joined} == {Standing.JOINED}
+    assert (await register(registry, request_id, origin="late")).standing is Standing.CROWDED
+    assert (await register(registry, request_id, origin="j7")).standing is Standing.JOINED
+    assert await redis.scard(WAITERS.key(digest(request_id))) == 1_000
+    assert len((await registry.begin_settle(reply(request_id), tenant="acme")).waiters) == 1_000
+    assert (await register(registry, request_id, origin="late")).standing is Standing.SETTLED
+
+
+async def test_who_has_been_told_is_forgotten(
+    registry: RequestRegistry, redis: Redis, request_id: str
+) -> None:
+    """Until their replies are out they are told again, after a crash in between, say."""
+    await register(registry, request_id)
+    await register(registry, request_id, origin="b")
+    for _ in range(2):
+        assert (await registry.begin_settle(reply(request_id), tenant="acme")).waiters == (address("b"),)
+    await registry.finish_settle(request_id)
+    assert not await redis.exists(WAITERS.key(digest(request_id)))
+
+
+@pytest.mark.parametrize("fields", [{"reply_to": address("c" * 2_000)}, {"tenant": "t" * 1_025}])
+async def test_names_that_are_too_long_are_refused(
+    registry: RequestRegistry, redis: Redis, request_id: str, fields: dict[str, Any]
+) -> None:
+    """They are the only texts of senders that an entry holds before its reply; nothing is left of them."""
+    with pytest.raises(InvalidRequest, match="shorter correlation id"):
+        await register(registry, request_id, **fields)
+    assert not await redis.exists(request_key(request_id))
+
+
+async def test_a_refused_repeat_is_no_fault_of_the_request(
+    registry: RequestRegistry, request_id: str
+) -> None:
+    """What cannot be kept of it is its own affair: an error would end the request that has the id."""
+    await register(registry, request_id)
+    repeat = await register(registry, request_id, origin="b", reply_to=address("c" * 2_000))
+    assert repeat.standing is Standing.CROWDED
+    assert (await registry.begin_settle(reply(request_id), tenant="acme")).waiters == ()
+
+
+async def test_an_id_of_megabytes_costs_what_any_other_costs(registry: RequestRegistry, redis: Redis) -> None:
+    """Nor does a submission's name; the request is found by its id all the same."""
+    costs = []
+    for request_id in (uuid4().hex, uuid4().hex * 200_000):
+        origin = correlation_origin(request_id.encode())
+        await register(registry, request_id, origin=origin, reply_to=address())
+        assert await registry.find(request_id) is not None
+        assert (await register(registry, request_id, origin=origin)).standing is Standing.SAME
+        costs.append(await redis.memory_usage(request_key(request_id), samples=0))
+    assert costs[0] == costs[1]

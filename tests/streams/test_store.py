@@ -1,14 +1,24 @@
 """The way to Redis, while a real Redis answers late or not at all."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 
-from streams.errors import StoreUnavailable
+from streams.errors import StoreDenied, StoreFull, StoreUnavailable
 from streams.store import connect, store_faults
 
 pytestmark = pytest.mark.integration
@@ -91,3 +101,35 @@ def test_a_connection_that_closed_under_a_write_counts_as_away() -> None:
         raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
     with pytest.raises(RuntimeError, match="something else"), store_faults("a ping"):
         raise RuntimeError("something else")
+
+
+@pytest.mark.parametrize(
+    ("fault", "ours", "words"),
+    [
+        (
+            ResponseError("MISCONF Errors writing to the AOF file"),
+            StoreUnavailable,
+            "disk",
+        ),
+        (BusyLoadingError("Redis is loading the dataset in memory"), StoreUnavailable, "still loads"),
+        (NoScriptError("No matching script. Please use EVAL."), StoreUnavailable, "the next try loads it"),
+        (AuthenticationError("Authentication required."), StoreDenied, "HEADRACE_REDIS_URL"),
+        (NoPermissionError("this user has no permissions"), StoreDenied, "headrace:*"),
+        (OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), StoreFull, "maxmemory"),
+        (ReadOnlyError("You can't write against a read only replica."), StoreUnavailable, "primary"),
+        (ResponseError("ERR unknown command"), StoreUnavailable, "unknown command"),
+    ],
+)
+def test_each_fault_says_what_to_change(fault: Exception, ours: type[StoreUnavailable], words: str) -> None:
+    """All are outages to a record, which waits; to the operator each is something else."""
+    with pytest.raises(StoreUnavailable, match=re.escape(words)) as raised, store_faults("writing"):
+        raise fault
+    assert type(raised.value) is ours
+
+
+async def test_scripts_that_redis_has_forgotten_are_loaded_again(patient: Redis) -> None:
+    """A restart or `SCRIPT FLUSH` costs a round trip, no request."""
+    script = patient.register_script("return 7")
+    assert await script() == 7
+    await patient.script_flush()
+    assert await script() == 7

@@ -54,7 +54,7 @@ async def test_creating_twice_creates_once(kafka_bootstrap: str) -> None:
     partitions, configs = await describe(kafka_bootstrap, names[0])
     assert partitions == 3
     assert configs["retention.ms"] == "5000"
-    assert int(configs["max.message.bytes"]) == 8 * 1024 * 1024
+    assert int(configs["max.message.bytes"]) == wanted[0].broker_bytes
 
 
 async def test_several_processes_may_create_at_once(kafka_bootstrap: str) -> None:

@@ -17,7 +17,7 @@ from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.events import Message, OutcomeReached, Reply, RequestGuarded, Status, TextPart
 from streams.publisher import Emit
 from streams.redelivery import Redelivery
-from streams.registry import Registration, Standing, fingerprint
+from streams.registry import Registration, Standing, correlation_origin, fingerprint
 from streams.topics import GUARDED, OUTCOMES, REPLIES
 from tests.fakes.envelopes import NOW, NOW_MS, chat, delivery, said
 from tests.fakes.registries import ScriptedRegistry
@@ -106,7 +106,7 @@ async def test_a_new_request_goes_on_in_its_envelope() -> None:
             "request_id": "r-1",
             "tenant": "acme",
             "body": fingerprint(request.event, "acme"),
-            "origin": "correlation:" + b"c-1".hex(),
+            "origin": correlation_origin(b"c-1"),
             "running": True,
             "reply_to": envelope.reply_to,
             "replay": 0,
@@ -182,6 +182,16 @@ async def test_the_same_id_with_another_body_is_refused_without_an_outcome() -> 
     assert refusal.status is Status.FAILED
     assert refusal.error is not None
     assert (refusal.error.code, refusal.error.param) == ("idempotency_conflict", "request_id")
+    assert emits[0].topic == "orders.replies"
+
+
+async def test_who_finds_too_many_waiting_is_told_so() -> None:
+    """At its own address, and without an outcome: the request that runs goes on."""
+    registry = ScriptedRegistry(Registration(Standing.CROWDED))
+    emits = await stage(registry).handle(given(headers=SPRING))
+    error = replied(emits).error
+    assert error is not None
+    assert (error.type, error.code) == ("rate_limit_error", "too_many_repeats")
     assert emits[0].topic == "orders.replies"
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from agents.runner.progress import Work
-from agents.stage import Delivery, Superseded
+from agents.stage import Delivery, Record, Superseded
 from streams.codec import encode, header
 from streams.errors import (
     InvalidRequest,
@@ -18,6 +18,8 @@ from streams.errors import (
 )
 from streams.events import EmbeddingsRequested, ErrorInfo, OutcomeReached, Reply, Status, Webhook
 from streams.publisher import Emit
+from streams.record_auth import RecordAuth
+from streams.redelivery import FIRST_DELIVERY, replayed
 from streams.topics import (
     DEAD_LETTERS,
     EMBEDDINGS,
@@ -34,6 +36,45 @@ from tests.agents.runner.runs import Run, assert_buried, failing, forward, guard
 from tests.fakes.envelopes import NOW, chat, completion, envelope, record
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+# ── what Headrace did not write ───────────────────────────────────────────────────────────────────
+
+
+async def test_an_event_that_headrace_did_not_write_is_a_dead_letter_and_nobody_is_told() -> None:
+    """Whoever may write to a topic may not speak for a stage, nor end somebody's request."""
+    run = Run(forward)
+    forged = msgspec.structs.replace(guarded(), authentic=False)
+    await run(forged)
+    assert run.diary == [f"sent {DEAD_LETTERS.name}"]
+    assert header(run.sends.sent[0].headers, "__streams.errors.exception") == b"UnauthenticRecord"
+
+
+async def test_a_request_needs_no_code_of_ours() -> None:
+    """Its sender has no key."""
+    run = Run(lambda _: ())
+    run.stage.source = REQUESTS
+    await run(msgspec.structs.replace(record(chat()), authentic=False))
+    assert run.diary == ["handle", "delivered"]
+
+
+def test_redelivery_headers_are_believed_of_headrace_only() -> None:
+    """A sender's own would occupy a replay number, or date a request back."""
+    auth = RecordAuth([b"k" * 32])
+    headers = replayed((), record=f"{REQUESTS.name}:0:1", timestamp_ms=5, at_ms=6)
+    given = {
+        "topic": REQUESTS.name,
+        "partition": 0,
+        "offset": 9,
+        "timestamp_ms": 7,
+        "key": b"k",
+        "value": b"v",
+    }
+    forged = Record.read(**given, headers=headers, auth=auth)
+    assert (forged.again, forged.headers, forged.authentic) == (FIRST_DELIVERY, (), False)
+    signed = auth.signed(REQUESTS.name, b"k", b"v", headers)
+    ours = Record.read(**given, headers=signed, auth=auth)
+    assert (ours.again.replay, ours.address, ours.authentic) == (1, f"{REQUESTS.name}:0:1", True)
 
 
 # ── the ordinary way ──────────────────────────────────────────────────────────────────────────────

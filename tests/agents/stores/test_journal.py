@@ -22,6 +22,7 @@ from agents.stores.journal import (
     Journal,
     Look,
     NotedCalls,
+    journal_key,
 )
 from streams import store
 from streams.errors import SpendPending, StoreUnavailable
@@ -160,9 +161,9 @@ async def test_a_sent_result_is_forgotten_and_its_repeats_are_dropped(
     await journal.sent(first.hold)
     assert await claim(journal, request_id, A) == AlreadySent()
     assert await claim(journal, request_id, B) == AlreadySent()
-    left = await redis.hgetall(f"headrace:journal:{request_id}")
+    left = await redis.hgetall(journal_key(request_id))
     assert set(left) == {b"record", b"attempt", b"sent"}
-    assert 0 < await redis.ttl(f"headrace:journal:{request_id}") <= 3600
+    assert 0 < await redis.ttl(journal_key(request_id)) <= 3600
 
 
 async def test_whoever_sends_a_result_again_closes_the_entry(journal: Journal, request_id: str) -> None:
@@ -191,10 +192,10 @@ async def test_a_worker_goes_on_where_redis_lost_its_data(
     """An entry that is missing counts as one's own; numbers of calls still rise."""
     first = await claimed(journal, request_id)
     await journal.begin_call(first.hold, call(1))
-    await redis.delete(f"headrace:journal:{request_id}")
+    await redis.delete(journal_key(request_id))
     assert await journal.begin_call(first.hold, call(2), after=1) == 2
     assert await claim(journal, request_id, B) == HeldElsewhere(A)
-    await redis.delete(f"headrace:journal:{request_id}")
+    await redis.delete(journal_key(request_id))
     await journal.end_call(first.hold, booked(2))
     assert (await look(journal, first.hold)).go_on
     assert await journal.finish(first.hold, b"result")
@@ -205,7 +206,7 @@ async def test_entries_expire(redis: Redis, request_id: str) -> None:
     """Every step sets the entry's time to live anew."""
     journal = Journal(redis, ttl_s=100)
     first = await claimed(journal, request_id)
-    key = f"headrace:journal:{request_id}"
+    key = journal_key(request_id)
     for step in (journal.begin_call(first.hold, call()), journal.finish(first.hold, b"x")):
         await redis.persist(key)
         await step

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from agents.stage import Record
 from agents.webhooks.queue import Added, Claimed, WebhookQueue
 from streams import store
-from streams.errors import StoreUnavailable
+from streams.errors import StoreFull, StoreUnavailable
 from streams.redelivery import replayed
 from tests.agents.webhooks.due import due_record
 
@@ -198,3 +198,27 @@ async def test_redis_away() -> None:
     with pytest.raises(StoreUnavailable):
         await add(WebhookQueue(nowhere, max_bytes=1), "m-1")
     await nowhere.aclose()
+
+
+async def test_while_redis_is_nearly_full_nothing_is_added(redis: Redis, clock: Clock) -> None:
+    """Its record waits in Kafka; what waits already is sent."""
+    room = [True]
+    queue = WebhookQueue(redis, max_bytes=100_000, has_room=lambda: room[0], clock=clock)
+    await add(queue, "m-1")
+    room[0] = False
+    with pytest.raises(StoreFull):
+        await add(queue, "m-2")
+    await queue.end(await claimed(queue))
+    room[0] = True
+    assert await add(queue, "m-2") is Added.ADDED
+
+
+async def test_what_counts_is_what_redis_needs(redis: Redis, clock: Clock) -> None:
+    """Small webhooks to many hosts cost more than their records: no less is counted than is used."""
+    queue = WebhookQueue(redis, max_bytes=10_000_000, clock=clock)
+    before = (await redis.info("memory"))["used_memory"]
+    for number in range(2_000):
+        assert await add(queue, f"m-{number}", f"{number}.{'long-name' * 20}.example") is Added.ADDED
+    used = (await redis.info("memory"))["used_memory"] - before
+    counted = int(await redis.hget("headrace:webhooks:bytes", "") or 0)  # type: ignore[misc]  # its stubs
+    assert used < counted

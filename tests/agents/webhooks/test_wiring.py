@@ -35,6 +35,7 @@ async def wire(redis: Redis, resources: AsyncExitStack, **given: Any) -> Webhook
     await webhooks_app(
         settings,
         redis=redis,
+        has_room=lambda: True,
         publisher=Publisher("127.0.0.1:1", client_id="test"),
         counts=counts,
         resources=resources,

@@ -28,7 +28,9 @@ from streams.events import (
     Timing,
     Usage,
 )
+from streams.record_auth import UNSIGNED, RecordAuth
 from streams.redelivery import put_aside, replayed
+from streams.registry import TOO_MANY_REPEATS
 
 AT_MS = 1_800_000_000_000
 AT = datetime.fromtimestamp(AT_MS / 1000, UTC)
@@ -78,6 +80,21 @@ def ask(**fields: Any) -> ChatRequested:
 def reply(**fields: Any) -> Reply:
     given: dict[str, Any] = {"request_id": "a", "status": Status.ANSWERED, "accepted_at": AT}
     return Reply(**(given | fields))
+
+
+def test_what_headrace_did_not_write_is_in_no_book(books: KafkaBooks) -> None:
+    """It is counted, so that an operator hears of it; a request needs no code of ours."""
+    auth = RecordAuth([b"k" * 32])
+    scribe = Scribe(books, Window(since_ms=AT_MS), default_deadline_ms=DEFAULT_DEADLINE_MS, auth=auth)
+    scribe.take(record("llm.requests.v1", encode(ask(request_id="a"))))
+    for topic, event in (("llm.replies.v1", reply()), ("llm.ledger.v1", entry()), ("llm.ledger.v1", entry())):
+        scribe.take(record(topic, encode(event)))
+    assert books.unauthentic == {"llm.replies.v1": 1, "llm.ledger.v1": 2}
+    assert (books.terminals, books.charges) == ({}, {})
+    assert list(books.requests) == ["a"]
+    value = encode(entry())
+    scribe.take(record("llm.ledger.v1", value, headers=auth.signed("llm.ledger.v1", None, value, ())))
+    assert list(books.charges) == ["a"]
 
 
 def correlated(correlation: bytes) -> Headers:
@@ -187,7 +204,7 @@ def test_a_record_cannot_pass_for_a_copy_from_another_topic(scribe: Scribe, book
     scribe.take(record("llm.requests.v1", b"?", headers=forged, offset=8))
     request = books.requests["llm.requests.v1-0-7"]
     assert (request.replay, request.inside) == (0, True)
-    died = as_read(record("llm.requests.v1", b"?", headers=forged, offset=8))
+    died = as_read(record("llm.requests.v1", b"?", headers=forged, offset=8), UNSIGNED)
     letter = dead_letter(died, stage="guardrail", fault=UndecodableRecord("no"))
     scribe.take(record("llm.dead-letters.v1", b"?", headers=letter.headers))
     assert [each.record for each in books.dead_letters.values()] == list(books.malformed)
@@ -253,10 +270,13 @@ def test_replies_that_say_something_else_are_kept_apart(
     assert len(books.terminals["a"]) == 2
 
 
-def test_repeats_and_refusals_answer_submissions_and_end_nothing(scribe: Scribe, books: KafkaBooks) -> None:
+@pytest.mark.parametrize("code", [conflict_error("a").code, TOO_MANY_REPEATS])
+def test_repeats_and_refusals_answer_submissions_and_end_nothing(
+    scribe: Scribe, books: KafkaBooks, code: str
+) -> None:
     """They are no terminal replies of the request."""
     scribe.take(record("llm.replies.v1", reply(repeat=True), headers=correlated(b"1")))
-    refusal = Reply(request_id="a", status=Status.FAILED, error=conflict_error("a"))
+    refusal = Reply(request_id="a", status=Status.FAILED, error=ErrorInfo(type="", code=code, message=""))
     scribe.take(record("llm.replies.v1", refusal, headers=correlated(b"2")))
     assert books.answers == {"a": {b"1", b"2"}}
     assert books.repeated == {"a": AT_MS}
@@ -347,7 +367,7 @@ def test_a_dead_letter_names_the_record_that_died(scribe: Scribe, books: KafkaBo
     for offset, headers in enumerate(
         ((), replayed((), record="llm.requests.v1:0:3", timestamp_ms=AT_MS, at_ms=AT_MS)),
     ):
-        died = as_read(record("llm.requests.v1", b"?", key=b"a", headers=headers, offset=9))
+        died = as_read(record("llm.requests.v1", b"?", key=b"a", headers=headers, offset=9), UNSIGNED)
         letter = dead_letter(died, stage="guardrail", fault=UndecodableRecord("no"))
         scribe.take(record("llm.dead-letters.v1", b"?", key=b"a", headers=letter.headers, offset=offset))
     letters = books.dead_letters
@@ -360,7 +380,7 @@ def test_a_dead_letter_names_the_record_that_died(scribe: Scribe, books: KafkaBo
 
 def test_what_waits_on_the_retry_topic_is_noted(scribe: Scribe, books: KafkaBooks) -> None:
     """With its request, and when it is due."""
-    first = as_read(record("llm.misses.v1", b"{}", key=b"a"))
+    first = as_read(record("llm.misses.v1", b"{}", key=b"a"), UNSIGNED)
     headers = put_aside(first, not_before_ms=AT_MS + 5, reason="Redis is away")
     scribe.take(record("llm.retries.v1", b"{}", key=b"a", headers=headers, offset=2))
     (retry,) = books.retries

@@ -2,15 +2,18 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from headrace.dlq.letters import Place, letter_of
 from headrace.dlq.replay import REPLAYABLE, Refused, Replay, action_emit, plan_replay, refuse_discard
 from headrace.dlq.standing import Standing, State
 from streams.codec import decode, encode, header_text
+from streams.errors import UnauthenticRecord
 from streams.events import DeadLetterAction
 from streams.publisher import Emit
 from streams.redelivery import put_aside, redelivery, replayed
+from streams.topics import DEAD_LETTERS
 from tests.headrace.dlq.made import WRITTEN_MS, buried, dead, record
 
 NOW_MS = 1_790_000_000_000
@@ -42,6 +45,25 @@ def test_a_replay_is_the_record_as_it_came_and_says_what_it_stands_for() -> None
     assert (again.record, again.timestamp_ms) == ("llm.requests.v1:2:41", WRITTEN_MS)
     assert (again.replay, again.replayed_at_ms, again.attempt) == (1, NOW_MS, 0)
     assert replay.number == 1
+
+
+def test_what_headrace_did_not_write_is_not_replayed() -> None:
+    """A replay is signed: it would vouch for a letter, or a record, that somebody else wrote."""
+    found = msgspec.structs.replace(dead(), authentic=False)
+    refused = plan_replay(found, letter_of(found), OPEN, force=True, max_replays=3, at_ms=NOW_MS)
+    assert isinstance(refused, Refused)
+    assert "somebody else" in refused.reason
+    forged = buried(record(topic="llm.guarded.v1"), fault=UnauthenticRecord("Headrace has not written it"))
+    refused = plan(forged, force=True)
+    assert isinstance(refused, Refused)
+    assert "vouch" in refused.reason
+
+
+def test_what_was_too_large_to_be_kept_is_named_by_its_place() -> None:
+    """There it can be read for as long as its topic keeps it."""
+    refused = plan(buried(record(b"x" * DEAD_LETTERS.max_bytes)))
+    assert isinstance(refused, Refused)
+    assert "llm.requests.v1:2:41" in refused.reason
 
 
 def test_a_webhook_can_be_sent_again() -> None:

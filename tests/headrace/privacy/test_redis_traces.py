@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from agents.stage import Record
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
+from agents.stores.journal import journal_key
 from agents.webhooks.queue import Added, WebhookQueue, entry_key
 from headrace.privacy.redis_traces import RedisEraser, RedisTraces
 from streams.codec import encode
@@ -135,7 +136,7 @@ async def test_what_is_under_way_is_left_alone(redis: Redis, tenant: str) -> Non
 async def test_a_result_that_nobody_fetched_goes_too(redis: Redis, tenant: str) -> None:
     """The request is settled: the journal has nothing to send any more."""
     request_id = await settled(redis, tenant)
-    journal = f"headrace:journal:{request_id}"
+    journal = journal_key(request_id)
     await redis.hset(journal, mapping={"record": "r", "attempt": "1", "result": "Ghent"})
     await RedisEraser(redis).erase(tenant, [request_id])
     assert await redis.hgetall(journal) == {b"record": b"r", b"attempt": b"1", b"sent": b"1"}

@@ -10,6 +10,7 @@ from ingest.app import create_app
 from streams.errors import ConfigurationError
 from streams.serving.keys import Keyring
 from streams.settings import ApiKey
+from streams.store_memory import MemoryState, StoreMemory
 from tests.ingest.fakes import KEY, OTHER_KEY, Rig, answered, rig
 
 QUESTION = {"user_id": "ada", "query": "capital of France?"}
@@ -40,6 +41,55 @@ async def test_health_and_readiness(
     assert {name for name, check in checks.items() if check["status"] == "down"} == down
     assert "10.0.0.3" not in response.text
     assert (await client.get("/ready")).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "word"),
+    [
+        (MemoryState.OK, 200, "healthy"),
+        (MemoryState.UNLIMITED, 200, "healthy"),
+        (MemoryState.LOW, 200, "degraded"),
+        (MemoryState.FULL, 503, "unhealthy"),
+    ],
+)
+async def test_how_full_redis_is_shows(
+    wired: Rig, client: httpx.AsyncClient, state: MemoryState, status: int, word: str
+) -> None:
+    """In numbers; while it is full no request is accepted, and readiness says so."""
+    wired.memory["redis"] = StoreMemory(used_bytes=7, limit_bytes=9, state=state, note="set its maxmemory")
+    response = await client.get("/health")
+    assert (response.status_code, response.json()["status"]) == (status, word)
+    assert response.json()["checks"]["redis"]["memory"] == {
+        "used_bytes": 7,
+        "limit_bytes": 9,
+        "state": state.value,
+        "note": "set its maxmemory",
+    }
+    ready = await client.get("/ready")
+    assert (ready.status_code, ready.json()["missing"]) == (status, ["redis_memory"] * (status == 503))
+
+
+async def test_while_redis_is_full_new_requests_are_refused(wired: Rig, client: httpx.AsyncClient) -> None:
+    """503 with the time to come again; one that is known goes on."""
+    headers = {"Idempotency-Key": "k"}
+    assert (await client.post("/v1/requests", json=QUESTION, headers=headers)).status_code == 202
+    wired.registry.full = True
+    response = await client.post("/v1/requests", json=QUESTION)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+    assert "no memory left for anything new" in response.json()["error"]["message"]
+    assert (await client.post("/v1/requests", json=QUESTION, headers=headers)).status_code == 202
+
+
+async def test_too_many_senders_of_one_request_are_refused(wired: Rig, client: httpx.AsyncClient) -> None:
+    """429, and what to do instead; the request goes on."""
+    headers = {"Idempotency-Key": "k"}
+    wired.registry.max_waiters = 0
+    accepted = await client.post("/v1/requests", json=QUESTION, headers=headers)
+    wired.registry.entries[accepted.json()["request_id"]].state = "running"
+    response = await client.post("/v1/requests", json=QUESTION, headers=headers)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (429, "too_many_repeats")
+    assert (error["type"], response.headers["retry-after"]) == ("rate_limit_error", "5")
 
 
 async def test_a_dead_reply_loop_shows(wired: Rig, client: httpx.AsyncClient) -> None:

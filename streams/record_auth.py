@@ -1,0 +1,153 @@
+"""Tells the records that Headrace wrote from those that somebody else wrote.
+
+Every record on a topic of our own carries a message authentication code (HMAC-SHA-256, the first 16 bytes)
+over its topic, key, value and the headers that Headrace acts upon. Who may write to a topic but has no key
+can therefore not speak for a stage: a forged record is a dead letter, and nobody is told of it.
+
+The topics where senders write (`streams.topics.ENTRANCES` and feedback) take records without a code. What
+only Headrace may say there, that a record is a redelivery or a replay, is believed with a code only.
+
+    auth = RecordAuth([b"a secret of at least 32 bytes ........"])
+    headers = auth.signed("llm.logs.v1", key, value, headers)
+    auth.is_authentic("llm.logs.v1", key, value, headers)  # True
+"""
+
+import hashlib
+import hmac
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Protocol, Self
+
+from streams.errors import ConfigurationError
+from streams.settings import Settings
+
+HEADER = "headrace-mac"
+
+Headers = tuple[tuple[str, bytes], ...]
+
+#: Headers that only Headrace writes: redelivery, replay, and why a record is dead.
+RESERVED = "__streams."
+#: Prefixes of the headers that the code covers; tracing agents and mirrors may add others.
+_COVERED = ("ce_", "kafka_", RESERVED)
+_MAC_BYTES = 16
+_KEY_ID_BYTES = 4
+_LENGTH = struct.Struct(">i")
+_NULL = _LENGTH.pack(-1)
+
+
+class ReadRecord(Protocol):
+    """What is looked at of a record that a consumer has read; aiokafka's `ConsumerRecord` is one."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Iterable[tuple[str, bytes | None]]
+
+
+class RecordAuth:
+    """Signs and checks records. Without keys it does neither: every record counts as authentic.
+
+    Args:
+        keys: secrets of the installation. The first one signs; records signed with any of them are authentic,
+            so that a key can be replaced while records of the old one are still on the topics.
+    """
+
+    def __init__(self, keys: Sequence[bytes] = ()) -> None:
+        self._keys = {_key_id(key): key for key in keys}
+        self._signing = (_key_id(keys[0]), keys[0]) if keys else None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return what the installation has chosen.
+
+        Raises:
+            ConfigurationError: there is no key, and nobody has said that none is wanted.
+        """
+        if settings.record_signing == "off":
+            return cls()
+        if not settings.record_keys:
+            raise ConfigurationError(
+                "HEADRACE_RECORD_KEYS is not set: a JSON list with one secret of at least 32 characters, the "
+                "same for every process (`openssl rand -base64 32` makes one). Where nobody else can write "
+                "to the topics, HEADRACE_RECORD_SIGNING=off does without"
+            )
+        return cls([key.get_secret_value().encode() for key in settings.record_keys])
+
+    @property
+    def enabled(self) -> bool:
+        """Whether records are signed and checked."""
+        return self._signing is not None
+
+    def signed(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Headers:
+        """Return the headers with the record's code; one that was there before is replaced."""
+        if self._signing is None:
+            return headers
+        key_id, secret = self._signing
+        kept = tuple(each for each in headers if each[0] != HEADER)
+        return (*kept, (HEADER, key_id + _mac(secret, topic, key, value, kept).hex().encode()))
+
+    def read(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]
+    ) -> tuple[bool, Headers]:
+        """Return whether a record is authentic, and what may be believed of its headers.
+
+        That leaves out the code and, where the record is not authentic, every reserved header: so a copy that
+        Headrace makes of it, and signs, does not vouch for what its sender made up.
+        """
+        given = tuple((name, text or b"") for name, text in headers)
+        authentic = self.is_authentic(topic, key, value, given)
+        return authentic, tuple(
+            each for each in given if each[0] != HEADER and (authentic or not each[0].startswith(RESERVED))
+        )
+
+    def wrote(self, record: ReadRecord) -> bool:
+        """Whether Headrace wrote a record, as a consumer has read it."""
+        given = ((name, text or b"") for name, text in record.headers)
+        return self.is_authentic(record.topic, record.key, record.value, given)
+
+    def is_authentic(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+    ) -> bool:
+        """Whether a record carries the code that one of the keys makes for it."""
+        if self._signing is None:
+            return True
+        found, rest = _split(headers)
+        if found is None:
+            return False
+        secret = self._keys.get(found[: 2 * _KEY_ID_BYTES])
+        if secret is None:
+            return False
+        expected = _mac(secret, topic, key, value, rest).hex().encode()
+        return hmac.compare_digest(found[2 * _KEY_ID_BYTES :], expected)
+
+
+#: Signs nothing and believes everything: for tests, and for installations that have chosen so.
+UNSIGNED = RecordAuth()
+
+
+def _split(headers: Iterable[tuple[str, bytes]]) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+    """Return the code, if there is exactly one, and the other headers."""
+    codes: list[tuple[str, bytes]] = []
+    rest: list[tuple[str, bytes]] = []
+    for each in headers:
+        (codes if each[0] == HEADER else rest).append(each)
+    return (codes[0][1] if len(codes) == 1 else None), rest
+
+
+def _mac(
+    secret: bytes, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+) -> bytes:
+    """Return the code. Each part goes in with its length, so that none passes for another one's beginning."""
+    parts = [*_with_length(topic.encode()), *_with_length(key), *_with_length(value)]
+    for name, text in headers:
+        if name.startswith(_COVERED):
+            parts += [*_with_length(name.encode()), *_with_length(text)]
+    return hmac.digest(secret, b"".join(parts), "sha256")[:_MAC_BYTES]
+
+
+def _with_length(part: bytes | None) -> tuple[bytes, ...]:
+    return (_NULL,) if part is None else (_LENGTH.pack(len(part)), part)
+
+
+def _key_id(key: bytes) -> bytes:
+    return hashlib.sha256(b"headrace record key\x00" + key).hexdigest()[: 2 * _KEY_ID_BYTES].encode()
