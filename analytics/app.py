@@ -11,13 +11,14 @@ from analytics.api.asking import Analysts
 from analytics.api.compression import Compression
 from analytics.api.health import Ping, health_router
 from analytics.api.live import live_router
-from analytics.api.openapi import describe_queries
+from analytics.api.openapi import describe
 from analytics.api.page import page_router
 from analytics.feedback.status import FeedbackStatus
 from analytics.live.pipeline import LivePipeline
 from analytics.status import SinkStatus
 from streams.serving.fault_handlers import answer_faults
 from streams.serving.frame import RequestFrame
+from streams.serving.wrong_parameters import answer_wrong_parameters
 
 _ALLOWED_HEADERS = ("Authorization", "X-API-Key")
 _EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "Content-Disposition")
@@ -49,6 +50,7 @@ def create_app(
         description="The query catalogue over HTTP. Errors are OpenAI's error object.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would send clients to whatever Host they name
     )
     app.include_router(health_router(status, ping, watch, feedback))
     if analysts is not None:
@@ -57,8 +59,9 @@ def create_app(
         app.include_router(page_router())
         if live is not None:
             app.include_router(live_router(live))
-        describe_queries(app, analysts.desk.catalogue)
+    describe(app, () if analysts is None else analysts.desk.catalogue)
     answer_faults(app, described_at="/openapi.json")
+    answer_wrong_parameters(app)
     if cors_origins:
         app.add_middleware(
             CORSMiddleware,

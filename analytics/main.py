@@ -5,14 +5,11 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
 import structlog
-import uvicorn
-from fastapi import FastAPI
 
 from analytics.alerts.status import WatchStatus
 from analytics.analyst_service import analysts_of_settings
@@ -39,7 +36,7 @@ from streams.erasure_feed import ErasureFeed
 from streams.errors import ConfigurationError
 from streams.publisher import Publisher
 from streams.record_auth import RecordAuth
-from streams.serving.protocol import BoundedHttp
+from streams.serving.server import HttpServer, http_config
 from streams.settings import Settings
 from streams.topics import LOGS
 
@@ -101,7 +98,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     )
     app.include_router(metrics_router(status, watch_status, feedback_status, analysts.desk))
     app.include_router(budgets_router(ConfiguredBudgets(settings.daily_budgets)))
-    server = _Server(_http_config(app))
+    server = HttpServer(http_config(app, grace_s=_HTTP_GRACE_S))
     with _listen(settings.analytics_host, settings.analytics_port) as listener:
         http = asyncio.create_task(server.serve(sockets=[listener]))
         log.info("analytics.listening", host=settings.analytics_host, port=listener.getsockname()[1])
@@ -247,27 +244,6 @@ def _sink_config(settings: Settings) -> SinkConfig:
             busy_seconds=_BUSY_BATCH_S,
         ),
         kafka_timeout_s=settings.kafka_timeout_s,
-    )
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, but for signals: they end the sink first, and it ends the server."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
-        yield
-
-
-def _http_config(app: FastAPI) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=BoundedHttp,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        timeout_graceful_shutdown=_HTTP_GRACE_S,
     )
 
 

@@ -1,10 +1,13 @@
 """Errors as Anthropic's clients read them, and which requests come from such clients."""
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 
 from ingest.errors import error_body
 from ingest.outcomes import status_of
 from streams.events import ErrorInfo
+from streams.serving.protocol import BoundedHttp
 
 #: https://docs.anthropic.com/en/api/errors, and `conflict_error` of their SDK.
 _TYPE_OF_STATUS = {
@@ -19,6 +22,8 @@ _TYPE_OF_STATUS = {
     504: "timeout_error",
 }
 _INVALID = range(400, 500)
+#: Every type that an error may have.
+ERROR_TYPES = sorted({*_TYPE_OF_STATUS.values(), "api_error"})
 
 
 def anthropic_error_body(
@@ -42,9 +47,14 @@ def speaks_anthropic(request: Request) -> bool:
 
     The header alone does not decide elsewhere: only the list of models is in both APIs.
     """
-    path = request.url.path
+    path = request.scope["path"]  # not that of its URL, which is made of the Host header too
     if path == "/v1/models" or path.startswith("/v1/models/"):
         return "anthropic-version" in request.headers
+    return is_anthropic_route(path)
+
+
+def is_anthropic_route(path: str) -> bool:
+    """Whether a path is of Anthropic's API alone."""
     return path == "/v1/messages" or path.startswith("/v1/messages/")
 
 
@@ -54,3 +64,14 @@ def error_body_for(request: Request, error: ErrorInfo, status: int) -> dict[str,
     if speaks_anthropic(request):
         return anthropic_error_body(error, request_id, status=status)
     return error_body(error, request_id)
+
+
+class IngestHttp(BoundedHttp):
+    """HTTP/1.1 whose refusals, too, have the shape of the API that was asked."""
+
+    @staticmethod
+    def error_object(error: ErrorInfo, status: int, request_id: str, path: str) -> Mapping[str, object]:
+        """Return the error object of the API that has this path."""
+        if is_anthropic_route(path):
+            return anthropic_error_body(error, request_id, status=status)
+        return error_body(error, request_id)

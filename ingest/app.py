@@ -23,12 +23,13 @@ from ingest.api import (
     stream_token,
 )
 from ingest.api.page import page_router
-from ingest.openapi import describe_bodies
+from ingest.openapi import describe
 from ingest.services import Services
 from streams.events import ErrorInfo
 from streams.serving.fault_handlers import answer_faults
 from streams.serving.frame import RequestFrame
 from streams.serving.json_response import JsonResponse
+from streams.serving.wrong_parameters import answer_wrong_parameters
 
 _ALLOWED_HEADERS = (
     "Authorization",
@@ -39,6 +40,7 @@ _ALLOWED_HEADERS = (
     "X-Headrace-Deadline-Ms",
     "X-Headrace-On-Disconnect",
     "X-Headrace-User",
+    "X-Request-ID",
     "anthropic-version",
     "traceparent",
 )
@@ -67,12 +69,14 @@ def create_app(services: Services) -> FastAPI:
         description="An event-streaming pipeline for LLM requests. Errors are OpenAI's error object, "
         "and Anthropic's on the routes of its API.",
         redoc_url=None,
+        redirect_slashes=False,  # it would send clients to whatever Host they name
     )
     app.state.services = services
     for module in _ROUTES:
         app.include_router(module.router)
     app.include_router(page_router())
     answer_faults(app, described_at="/docs", render=_error)
+    answer_wrong_parameters(app, render=_error)
     if services.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -83,7 +87,7 @@ def create_app(services: Services) -> FastAPI:
         )
     # The last one added is the outermost: it sees preflights too.
     app.add_middleware(RequestFrame, logger="ingest.access", error_body=error_body_for)
-    describe_bodies(app)
+    describe(app)
     return app
 
 

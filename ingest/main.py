@@ -9,18 +9,18 @@ import structlog
 import uvicorn
 import uvloop
 
+from ingest.anthropic_errors import IngestHttp
 from ingest.app import create_app
 from ingest.bootstrap import connected_services
 from ingest.ports import Queries
 from streams.errors import ConfigurationError
 from streams.serving.keys import Keyring
-from streams.serving.protocol import BoundedHttp
+from streams.serving.server import HttpServer, http_config
 from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_BACKLOG = 2048
 
 
 def serve(settings: Settings, queries: Queries) -> None:
@@ -42,17 +42,12 @@ def serve(settings: Settings, queries: Queries) -> None:
 async def serve_async(settings: Settings, queries: Queries) -> None:
     """Do what `serve` does, in the running event loop."""
     async with connected_services(settings, queries) as services:
-        config = uvicorn.Config(
+        config = http_config(
             create_app(services),
             host=settings.ingest_host,
             port=settings.ingest_port,
-            http=BoundedHttp,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            backlog=_BACKLOG,
-            timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s)),
+            grace_s=settings.drain_timeout_s,
+            protocol=IngestHttp,
         )
         server = _Server(config, on_stop=services.hub.dismiss_followers)
         try:
@@ -65,10 +60,8 @@ async def serve_async(settings: Settings, queries: Queries) -> None:
     log.info("ingest.stopped")
 
 
-class _Server(uvicorn.Server):
+class _Server(HttpServer):
     """A server that leaves the process to its caller: connections are closed after it, in order.
-
-    Uvicorn's own signal handling raises the signal again at its end, which kills the process at once.
 
     Args:
         config: uvicorn's.

@@ -1,18 +1,48 @@
-"""Descriptions of the request bodies for `/docs`, from the very types that decode them."""
+"""The bodies and the errors of the routes for `/docs`, from the very types and tables that make them."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI
 
+from ingest.anthropic_errors import ERROR_TYPES, is_anthropic_route
 from ingest.anthropic_schemas import MessagesBody
 from ingest.embeddings_schemas import EmbeddingsBody
 from ingest.feedback import FeedbackBody
 from ingest.openai_schemas import CompletionBody
 from ingest.schemas import ChatBody, SubmitBody
+from streams.serving.openapi import describe_errors, errors, openai_error
 
-_REF = "#/components/schemas/{name}"
-_BODIES = (ChatBody, SubmitBody, CompletionBody, MessagesBody, EmbeddingsBody, FeedbackBody)
+_REF: Final = "#/components/schemas/{name}"
+_BODIES: Final = (ChatBody, SubmitBody, CompletionBody, MessagesBody, EmbeddingsBody, FeedbackBody)
+_ANTHROPIC_ERROR: Final = {
+    "title": "AnthropicError",
+    "type": "object",
+    "required": ["type", "error", "request_id"],
+    "properties": {
+        "type": {"const": "error"},
+        "error": {
+            "type": "object",
+            "required": ["type", "message", "code", "param"],
+            "properties": {
+                "type": {"enum": ERROR_TYPES},
+                "message": {"type": "string"},
+                "code": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+            },
+        },
+        "request_id": {"type": "string"},
+    },
+}
+
+#: The errors of a route that asks and waits for the answer.
+ASKING_ERRORS: Final = errors(404, 409, 429, 500, 504)
+#: The responses of such a route that streams where it is asked to.
+ASKING: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The answer, or its stream", "content": {"text/event-stream": {}}},
+    **ASKING_ERRORS,
+}
 
 
 def body_of(kind: type[msgspec.Struct]) -> dict[str, Any]:
@@ -21,15 +51,24 @@ def body_of(kind: type[msgspec.Struct]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def describe_bodies(app: FastAPI) -> None:
-    """Add the schemas of the bodies to the application's OpenAPI document."""
+def describe(app: FastAPI) -> None:
+    """Add the schemas of the bodies and all errors to the application's OpenAPI document."""
     original = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = original()
             _, components = msgspec.json.schema_components(_BODIES, ref_template=_REF)
-            document.setdefault("components", {}).setdefault("schemas", {}).update(components)
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(components, AnthropicError=_ANTHROPIC_ERROR)
+            describe_errors(document, _error_of)
         return original()
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _error_of(path: str) -> Mapping[str, Any]:
+    anthropic = {"$ref": _REF.format(name="AnthropicError")}
+    if is_anthropic_route(path):
+        return anthropic
+    return {"oneOf": [openai_error(path), anthropic]} if path.startswith("/v1/models") else openai_error(path)

@@ -1,16 +1,24 @@
 """What a worker answers over HTTP: /live, /ready and /metrics."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
-from aiohttp import web
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from agents.runner import metrics
 from agents.runner.watchdog import StageReport, Watchdog
 from streams.errors import ConfigurationError
+from streams.serving.fault_handlers import answer_faults
+from streams.serving.frame import RequestFrame
+from streams.serving.json_response import JsonResponse
+from streams.serving.server import HttpServer, http_config
 
-#: An idle connection is closed after so long, and one that is being served when the worker ends.
-_KEEPALIVE_S = 15.0
+#: What open requests may take when the worker ends.
 _SHUTDOWN_S = 1.0
 _BACKLOG = 32
 
@@ -33,51 +41,50 @@ async def serve_probes(
     if not port:
         yield
         return
-    runner = web.AppRunner(
-        _app(watchdog, more),
-        access_log=None,
-        handle_signals=False,
-        keepalive_timeout=_KEEPALIVE_S,
-        shutdown_timeout=_SHUTDOWN_S,
-    )
-    await runner.setup()
-    try:
+    server = HttpServer(http_config(_app(watchdog, more), grace_s=_SHUTDOWN_S, backlog=_BACKLOG))
+    with _listen(host, port) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
-        except OSError as fault:
-            raise ConfigurationError(
-                f"HEADRACE_WORKER_PORT: cannot listen on {host}:{port} ({fault.strerror}); give each "
-                "worker a free port of its own"
-            ) from fault
-        yield
-    finally:
-        await runner.cleanup()
+            yield
+        finally:
+            server.should_exit = True
+            await serving
 
 
-def _app(watchdog: Watchdog, more: Callable[[], Iterable[str]]) -> web.Application:
-    async def live(_: web.Request) -> web.Response:
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=_BACKLOG)
+    except OSError as fault:
+        raise ConfigurationError(
+            f"HEADRACE_WORKER_PORT: cannot listen on {host}:{port} ({fault.strerror}); give each worker a "
+            "free port of its own"
+        ) from fault
+
+
+def _app(watchdog: Watchdog, more: Callable[[], Iterable[str]]) -> Starlette:
+    async def live(_: Request) -> Response:
         stalled = watchdog.stalled
         if stalled is None:
-            return web.json_response({"status": "live"})
+            return JsonResponse({"status": "live"})
         seen = {"stage": stalled.stage, "what": stalled.what, "detail": stalled.detail}
-        return web.json_response({"status": "stalled", **seen}, status=503)
+        return JsonResponse({"status": "stalled", **seen}, status_code=503)
 
-    async def ready(_: web.Request) -> web.Response:
+    async def ready(_: Request) -> Response:
         stages = {report.view.name: _stage(report) for report in watchdog.reports()}
         is_ready = (
             watchdog.stalled is None and bool(stages) and all(each["ready"] for each in stages.values())
         )
-        return web.json_response({"ready": is_ready, "stages": stages}, status=200 if is_ready else 503)
+        return JsonResponse({"ready": is_ready, "stages": stages}, status_code=200 if is_ready else 503)
 
-    async def show_metrics(_: web.Request) -> web.Response:
+    async def show_metrics(_: Request) -> Response:
         text = metrics.exposition(watchdog.reports(), stalled=watchdog.stalled is not None)
         text += "".join(f"{line}\n" for line in more())
-        return web.Response(body=text.encode(), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
-    app = web.Application(client_max_size=1024)
-    app.router.add_get("/live", live)
-    app.router.add_get("/ready", ready)
-    app.router.add_get("/metrics", show_metrics)
+    app = Starlette(routes=[Route("/live", live), Route("/ready", ready), Route("/metrics", show_metrics)])
+    app.router.redirect_slashes = False  # it would send clients to whatever Host they name
+    answer_faults(app, described_at="docs/deployment.md")
+    app.add_middleware(RequestFrame, logger="worker.access")
     return app
 
 

@@ -11,11 +11,13 @@ from analytics.access import Scope
 from analytics.analyst_desk import AnalystDesk
 from analytics.api.answering import faults_as_errors
 from analytics.api.asking import DeskDep, ScopeDep
+from analytics.api.openapi import QUERY_ERRORS
 from analytics.budgets import ALL_TENANTS, Budget, Budgets, Standing, begin_of_day, end_of_day, standings
 from analytics.result_formats import JSON
 from analytics.status import Clock, utc_now
 from streams.reply_view import plain
 from streams.serving.json_response import JsonResponse
+from streams.serving.openapi import errors
 
 #: The exact figures, and of every tenant: those of all together are their sum.
 _QUERY = "cost_by_tenant"
@@ -33,7 +35,7 @@ def budgets_router(budgets: Budgets, *, clock: Clock = utc_now) -> APIRouter:
     """
     router = APIRouter(tags=["analytics"])
 
-    @router.get("/v1/analytics/budgets")
+    @router.get("/v1/analytics/budgets", responses=errors(*QUERY_ERRORS))
     async def budgets_today(desk: DeskDep, scope: ScopeDep) -> Response:
         """Return each budget and what of it is spent since midnight (UTC), by the day of acceptance.
 

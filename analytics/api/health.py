@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Response
 
@@ -17,6 +17,10 @@ _HUNG_AFTER_S = 60.0
 #: What a probe may take, and how long its result is given again, in seconds.
 _PROBE_TIMEOUT_S = 1.5
 _PROBE_FRESH_S = 1.0
+
+_STATE: Final[dict[int | str, dict[str, Any]]] = {
+    503: {"description": "It does not: the body says why", "content": {"application/json": {}}}
+}
 
 Ping = Callable[[], Awaitable[None]]
 
@@ -70,7 +74,7 @@ def health_router(
         """Tell the state of the dependencies and of the sink, with its counters."""
         return await _health(status, probe, watch, feedback)
 
-    @router.get("/live")
+    @router.get("/live", responses=_STATE)
     async def live(response: Response) -> dict[str, Any]:
         """Answer 200 while the sink's loop turns, 503 where only a restart will help."""
         # While something is away it may wait inside a turn, and no restart would end that.
@@ -78,7 +82,7 @@ def health_router(
         response.status_code = 503 if hung else 200
         return {"status": "hung" if hung else "ok", "idle_s": round(status.idle_s, 1)}
 
-    @router.get("/ready")
+    @router.get("/ready", responses=_STATE)
     async def ready(response: Response) -> dict[str, Any]:
         """Answer 200 where records are being stored, 503 with the reasons where not."""
         found = await _health(status, probe, watch, feedback)

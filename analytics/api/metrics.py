@@ -1,6 +1,7 @@
 """`/metrics`: the process's numbers, for Prometheus."""
 
 from fastapi import APIRouter, Response
+from starlette.responses import PlainTextResponse
 
 from analytics.alerts.status import WatchStatus
 from analytics.analyst_desk import AnalystDesk
@@ -29,7 +30,7 @@ def metrics_router(
     """
     router = APIRouter(tags=["metrics"])
 
-    @router.get("/metrics")
+    @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Tell the numbers in Prometheus' text format."""
         text = exposition(sink, watch, feedback, now=clock())

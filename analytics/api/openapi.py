@@ -1,27 +1,41 @@
 """Each query of the catalogue as a path of its own in the OpenAPI document."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from fastapi import FastAPI
 
-from analytics.catalogue import Catalogue, Parameter, Query
+from analytics.catalogue import Parameter, Query
 from analytics.result_formats import FORMATS
+from streams.serving.openapi import describe_errors, errors
 
 _SCHEMAS: Final = {"UInt32": {"type": "integer"}, "Float64": {"type": "number"}}
 _ANY_QUERY: Final = "/v1/analytics/queries/{name}/rows"
 
 
-def describe_queries(app: FastAPI, catalogue: Catalogue) -> None:
-    """Add the queries to the application's OpenAPI document."""
+_OTHER_TYPES: Final[dict[str, Any]] = {
+    each.media_type.partition(";")[0]: {} for each in FORMATS.values() if each.name != "json"
+}
+#: What a question to ClickHouse may end in.
+QUERY_ERRORS: Final = (429, 500, 504)
+ROWS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The rows", "content": _OTHER_TYPES},
+    **errors(403, 404, 406, *QUERY_ERRORS),
+}
+
+
+def describe(app: FastAPI, queries: Iterable[Query]) -> None:
+    """Add the queries and all errors to the application's OpenAPI document."""
     original = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = original()
-            security = document["paths"][_ANY_QUERY]["get"]["security"]
-            for query in catalogue:
+            for query in queries:
+                security = document["paths"][_ANY_QUERY]["get"]["security"]
                 operation = {**_operation(query), "security": security}
                 document["paths"][_ANY_QUERY.format(name=query.name)] = {"get": operation}
+            describe_errors(document)
         return original()
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
@@ -36,7 +50,7 @@ def _operation(query: Query) -> dict[str, Any]:
         "parameters": [*(_parameter(each) for each in query.parameters), _FORMAT],
         "responses": {
             "200": {"description": "the rows", "content": _content(query)},
-            "default": {"description": "an error object: docs/analytics-api.md"},
+            **{str(status): words for status, words in errors(403, 406, *QUERY_ERRORS).items()},
         },
     }
 
@@ -79,10 +93,7 @@ def _content(query: Query) -> dict[str, Any]:
             "rows": {"type": "array", "items": {"type": "object", "properties": columns}},
         },
     }
-    others: dict[str, Any] = {
-        each.media_type.partition(";")[0]: {} for each in FORMATS.values() if each.name != "json"
-    }
-    return {"application/json": {"schema": body}, **others}
+    return {"application/json": {"schema": body}, **_OTHER_TYPES}
 
 
 _FORMAT: Final = {

@@ -7,11 +7,13 @@ from starlette.responses import Response
 
 from analytics.api.answering import faults_as_errors
 from analytics.api.asking import DeskDep, ScopeDep
+from analytics.api.openapi import ROWS
 from analytics.api.rows_response import RowsResponse
 from analytics.catalogue import Query
 from analytics.result_formats import chosen_format
 from streams.serving.errors import invalid
 from streams.serving.json_response import JsonResponse
+from streams.serving.openapi import errors
 
 router = APIRouter(prefix="/v1/analytics/queries", tags=["analytics"])
 
@@ -23,7 +25,7 @@ async def queries(desk: DeskDep, scope: ScopeDep) -> Response:
     return JsonResponse({"queries": [_described(query) for query in desk.catalogue]})
 
 
-@router.get("/{name}")
+@router.get("/{name}", responses=errors(404))
 async def query(name: str, desk: DeskDep, scope: ScopeDep) -> Response:
     """Return the documentation of a query, and its SQL."""
     del scope
@@ -32,7 +34,7 @@ async def query(name: str, desk: DeskDep, scope: ScopeDep) -> Response:
     return JsonResponse({**_described(found), "sql": found.sql})
 
 
-@router.get("/{name}/rows")
+@router.get("/{name}/rows", responses=ROWS)
 async def rows(name: str, request: Request, desk: DeskDep, scope: ScopeDep) -> Response:
     """Ask a query, and return its rows as JSON, CSV or an Arrow stream.
 

@@ -21,6 +21,7 @@ from ingest.errors import conflict
 from ingest.services import Services, ServicesDep
 from ingest.sse import STALLED_S
 from streams.serving.json_response import JsonResponse
+from streams.serving.openapi import errors
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +38,7 @@ _LINES = {
 }
 
 
-@router.post("/v1/batches", status_code=202, openapi_extra=_LINES)
+@router.post("/v1/batches", status_code=202, openapi_extra=_LINES, responses=errors(409))
 async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Accept a file of requests, all of them or, where a line is wrong, none."""
     batch_id = batch_id_for(caller.tenant, idempotency_key(request))
@@ -54,35 +55,16 @@ async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> 
     return _described(found, services, status=202)
 
 
-@router.get("/v1/batches/{batch_id}")
+@router.get("/v1/batches/{batch_id}", responses=errors(404))
 async def fetch(batch_id: str, caller: CallerDep, services: ServicesDep) -> Response:
     """Return how far a batch is."""
     return _described(await services.batches.progress(batch_id, caller.tenant), services)
 
 
-@router.post("/v1/batches/{batch_id}/cancel")
+@router.post("/v1/batches/{batch_id}/cancel", responses=errors(404, 409))
 async def cancel(batch_id: str, caller: CallerDep, services: ServicesDep) -> Response:
     """Cancel every line that has not ended, as `DELETE /v1/requests/{id}` cancels one."""
     return _described(await services.batches.cancel(batch_id, caller.tenant), services)
-
-
-@router.get("/v1/batches/{batch_id}/results", responses={200: {"content": {"application/jsonl": {}}}})
-async def results(
-    batch_id: str,
-    caller: CallerDep,
-    services: ServicesDep,
-    *,
-    partial: Annotated[bool, Query(description="what is there so far, before the end")] = False,
-) -> Response:
-    """Stream the results in the order of the lines; by default once every line has ended."""
-    found = await services.batches.progress(batch_id, caller.tenant)
-    if not (partial or found.ended):
-        raise conflict(
-            f"the batch is {found.status}: ?partial=true gives the results that are there already",
-            code="batch_in_progress",
-            param="batch_id",
-        )
-    return ResultsFile(_results(found.batch, services))
 
 
 def _described(found: Progress, services: Services, *, status: int = 200) -> Response:
@@ -135,3 +117,24 @@ class ResultsFile(StreamingResponse):
 
 class _Stalled(Exception):
     """The client does not read."""
+
+
+@router.get(
+    "/v1/batches/{batch_id}/results", status_code=200, response_class=ResultsFile, responses=errors(404, 409)
+)
+async def results(
+    batch_id: str,
+    caller: CallerDep,
+    services: ServicesDep,
+    *,
+    partial: Annotated[bool, Query(description="what is there so far, before the end")] = False,
+) -> Response:
+    """Stream the results in the order of the lines; by default once every line has ended."""
+    found = await services.batches.progress(batch_id, caller.tenant)
+    if not (partial or found.ended):
+        raise conflict(
+            f"the batch is {found.status}: ?partial=true gives the results that are there already",
+            code="batch_in_progress",
+            param="batch_id",
+        )
+    return ResultsFile(_results(found.batch, services))

@@ -9,7 +9,7 @@ from ingest.api.asking import answer_json, answer_stream, ask_of, raise_for
 from ingest.auth import CallerDep
 from ingest.body import decode_body, read_body
 from ingest.chat_shape import ChatStream, chat_answer
-from ingest.openapi import body_of
+from ingest.openapi import ASKING, body_of
 from ingest.outcomes import is_blocked_input
 from ingest.schemas import ChatBody, native_request
 from ingest.services import ServicesDep
@@ -18,7 +18,7 @@ from streams.events import Reply
 router = APIRouter(tags=["chat"])
 
 
-@router.post("/v1/chat", openapi_extra=body_of(ChatBody))
+@router.post("/v1/chat", openapi_extra=body_of(ChatBody), responses=ASKING)
 async def chat(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Answer a query (with a prompt template) or a conversation."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)

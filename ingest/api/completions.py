@@ -12,7 +12,7 @@ from ingest.body import decode_body, read_body
 from ingest.errors import invalid
 from ingest.openai_schemas import CompletionBody, completion_request
 from ingest.openai_shape import CompletionStream, completion, with_flat_fields
-from ingest.openapi import body_of
+from ingest.openapi import ASKING, body_of
 from ingest.services import Services, ServicesDep
 from streams.events import Reply
 from streams.serving.keys import Caller
@@ -24,19 +24,19 @@ _BODY = body_of(CompletionBody)
 _BEGINNERS = ("system", "developer", "user")
 
 
-@router.post("/v1/chat/completions", openapi_extra=_BODY)
+@router.post("/v1/chat/completions", openapi_extra=_BODY, responses=ASKING)
 async def chat_completions(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Answer a conversation, in OpenAI's words."""
     return await _complete(request, caller, services)
 
 
-@router.post("/api/v1/chat/completions", openapi_extra=_BODY)
+@router.post("/api/v1/chat/completions", openapi_extra=_BODY, responses=ASKING)
 async def course_completions(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Do the same, and add the flat fields `content` and `latency_ms`."""
     return await _complete(request, caller, services, course=True)
 
 
-@router.post("/api/v1/chat/completions/stream", openapi_extra=_BODY)
+@router.post("/api/v1/chat/completions/stream", openapi_extra=_BODY, responses=ASKING)
 async def course_completions_stream(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Stream the answer, whatever the body says about `stream`."""
     return await _complete(request, caller, services, course=True, stream=True)

@@ -12,7 +12,7 @@ from ingest.body import decode_body, read_body
 from ingest.embeddings_schemas import EmbeddingsBody, embeddings_request
 from ingest.embeddings_shape import embeddings_list
 from ingest.errors import invalid
-from ingest.openapi import body_of
+from ingest.openapi import ASKING_ERRORS, body_of
 from ingest.outcomes import status_of_mistake
 from ingest.services import Services, ServicesDep
 from streams.embedding_limits import EmbeddingLimits, check_embeddings
@@ -25,7 +25,7 @@ router = APIRouter(tags=["OpenAI-compatible"])
 _LONG_BYTES = 8_192
 
 
-@router.post("/v1/embeddings", openapi_extra=body_of(EmbeddingsBody))
+@router.post("/v1/embeddings", openapi_extra=body_of(EmbeddingsBody), responses=ASKING_ERRORS)
 async def embeddings(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Return the vectors of some texts, in OpenAI's words."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)

@@ -38,7 +38,7 @@ _PARAMETERS: list[dict[str, Any]] = [
     for name, where in (("Last-Event-ID", "header"), ("last_event_id", "query"))
 ]
 _RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The events", "content": {"text/event-stream": {}}},
+    200: {"description": "The events"},
     400: {"description": "The event id is none of ours"},
     404: {"description": "There is no such request, or it is not yours"},
 }
@@ -46,6 +46,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 
 @router.get(
     "/v1/requests/{request_id}/events",
+    status_code=200,
+    response_class=EventStream,
     responses=_RESPONSES,
     openapi_extra={"parameters": _PARAMETERS},
 )

@@ -16,9 +16,12 @@ router = APIRouter(tags=["health"])
 
 #: Without these no request can be accepted. ClickHouse down stops no answers.
 REQUIRED = ("kafka", "redis")
+_STATE: dict[int | str, dict[str, Any]] = {
+    503: {"description": "It does not: the body says why", "content": {"application/json": {}}}
+}
 
 
-@router.get("/health")
+@router.get("/health", responses=_STATE)
 async def health(services: ServicesDep) -> Response:
     """Return the state of every dependency; 503 where requests cannot be accepted."""
     checks = await services.health.results()
@@ -38,14 +41,14 @@ async def health(services: ServicesDep) -> Response:
     return JsonResponse(body, status_code=200 if serving else 503)
 
 
-@router.get("/live")
+@router.get("/live", responses=_STATE)
 async def live(services: ServicesDep) -> Response:
     """Whether the process works: 503 means that it should be restarted."""
     alive = services.reply_loop.alive
     return JsonResponse({"status": "alive" if alive else "stuck"}, status_code=200 if alive else 503)
 
 
-@router.get("/ready")
+@router.get("/ready", responses=_STATE)
 async def ready(services: ServicesDep) -> Response:
     """Whether requests should be sent here."""
     checks = await services.health.results()

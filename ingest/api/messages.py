@@ -11,14 +11,14 @@ from ingest.anthropic_shape import MessageStream, message
 from ingest.api.asking import answer_json, answer_stream, ask_of, deadline_header, raise_for, user_header
 from ingest.auth import CallerDep
 from ingest.body import read_body
-from ingest.openapi import body_of
+from ingest.openapi import ASKING, body_of
 from ingest.services import ServicesDep
 from streams.events import Reply
 
 router = APIRouter(tags=["Anthropic-compatible"])
 
 
-@router.post("/v1/messages", openapi_extra=body_of(MessagesBody))
+@router.post("/v1/messages", openapi_extra=body_of(MessagesBody), responses=ASKING)
 async def messages(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Answer a conversation, in Anthropic's words."""
     body = decode_messages(await read_body(request, max_bytes=services.settings.max_body_bytes))

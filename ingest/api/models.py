@@ -20,6 +20,7 @@ from ingest.model_list import (
 from ingest.services import ServicesDep
 from streams.models import MODELS
 from streams.serving.json_response import JsonResponse
+from streams.serving.openapi import errors
 
 # A key is needed; whose it is does not matter.
 router = APIRouter(tags=["models"], dependencies=[Depends(authenticate)])
@@ -44,7 +45,7 @@ async def list_models(
     return JsonResponse(body, headers={"request-id": request.state.request_id})
 
 
-@router.get("/v1/models/{model_id}")
+@router.get("/v1/models/{model_id}", responses=errors(404))
 async def get_model(request: Request, services: ServicesDep, model_id: str) -> Response:
     """Describe one model."""
     if not speaks_anthropic(request):

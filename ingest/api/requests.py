@@ -24,9 +24,14 @@ from streams.registry import CancelAnswer, Standing
 from streams.reply_view import reply_view
 from streams.serving.json_response import JsonResponse
 from streams.serving.keys import Caller
+from streams.serving.openapi import errors
 
 router = APIRouter(tags=["requests"])
 
+_SUBMIT_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "It was answered before: its reply"},
+    **errors(404, 409),
+}
 _CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "It was cancelled before: its reply, with what was spent"},
     202: {"description": "It is being cancelled; `GET` has the reply once the pipeline has ended it"},
@@ -35,7 +40,7 @@ _CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/v1/requests", status_code=202, openapi_extra=body_of(SubmitBody))
+@router.post("/v1/requests", status_code=202, openapi_extra=body_of(SubmitBody), responses=_SUBMIT_RESPONSES)
 async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Accept a request and answer at once; one that was answered before gets its reply."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
@@ -48,7 +53,7 @@ async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> 
     return _accepted(submitted, services)
 
 
-@router.get("/v1/requests/{request_id}")
+@router.get("/v1/requests/{request_id}", responses=errors(404))
 async def fetch(
     request: Request, request_id: str, caller: CallerDep, services: ServicesDep, wait_s: WaitS = 0.0
 ) -> Response:

@@ -9,13 +9,14 @@ from ingest.api.lookup import state_of
 from ingest.auth import CallerDep
 from ingest.services import Services, ServicesDep
 from streams.serving.json_response import JsonResponse
+from streams.serving.openapi import errors
 
 router = APIRouter(tags=["requests"])
 
 
 @router.post(
     "/v1/requests/{request_id}/stream-token",
-    responses={404: {"description": "There is no such request, or it is not yours"}},
+    responses=errors(404),
 )
 async def give_stream_token(
     request: Request, request_id: str, caller: CallerDep, services: ServicesDep

@@ -1,4 +1,4 @@
-"""What the HTTP servers share, ingest and analytics: API keys, error objects, bounds on what a client may do.
+"""What the HTTP servers share: the protocol and its limits, API keys, error objects.
 
-Nothing else of `streams` imports it: a worker has no use for a web framework.
+Begin with `server`. A worker answers probes with it and without FastAPI, which it has no use for.
 """

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from streams.events import ErrorInfo
@@ -24,8 +24,8 @@ def render_plainly(request: Request, status: int, error: ErrorInfo, headers: Map
     return JsonResponse(plain_error_body(request, error, status), status_code=status, headers=headers)
 
 
-def answer_faults(app: FastAPI, *, described_at: str, render: Render = render_plainly) -> None:
-    """Let every `ApiError`, unknown route and wrong parameter be answered with an error object.
+def answer_faults(app: Starlette, *, described_at: str, render: Render = render_plainly) -> None:
+    """Let every `ApiError` and unknown route be answered with an error object.
 
     Args:
         app: the application; its requests must come through a `RequestFrame`, which gives them their ids.
@@ -42,20 +42,12 @@ def answer_faults(app: FastAPI, *, described_at: str, render: Render = render_pl
         if not isinstance(fault, HTTPException):
             raise fault
         phrase = HTTPStatus(fault.status_code).phrase
-        message = f"{phrase}: {request.method} {request.url.path}; the routes are described at {described_at}"
+        message = (
+            f"{phrase}: {request.method} {request.scope['path']}; the routes are described at {described_at}"
+        )
         code = _CODES.get(fault.status_code, "invalid_request")
         error = ErrorInfo(type="invalid_request_error", code=code, message=message)
         return render(request, fault.status_code, error, fault.headers or {})
 
-    async def on_wrong_parameters(request: Request, fault: Exception) -> Response:
-        if not isinstance(fault, RequestValidationError):
-            raise fault
-        first = fault.errors()[0]
-        param = ".".join(str(part) for part in first["loc"][1:])
-        message = f"{param}: {first['msg']}"
-        error = ErrorInfo(type="invalid_request_error", code="invalid_request", message=message, param=param)
-        return render(request, 400, error, {})
-
     app.add_exception_handler(ApiError, on_api_error)
     app.add_exception_handler(HTTPException, on_http_exception)
-    app.add_exception_handler(RequestValidationError, on_wrong_parameters)

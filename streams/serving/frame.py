@@ -1,5 +1,6 @@
 """Around every request: its id, the access log, the last resort for faults, and a few headers."""
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -17,9 +18,12 @@ from streams.serving.json_response import JsonResponse
 #: The body of an error: for this request, this error and this status.
 ErrorBody = Callable[[Request, ErrorInfo, int], Mapping[str, object]]
 
-_SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+#: On every response.
+SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _PROBES = frozenset({"/health", "/live", "/ready", "/metrics"})
 _CLIENT_CLOSED_REQUEST = 499
+#: An id of the client's, for its own logs and ours: short, and of characters that no log or header minds.
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _INTERNAL_ERROR = ErrorInfo(
     type="api_error",
     code="internal_error",
@@ -57,6 +61,13 @@ class RequestFrame:
         await _Exchange(scope, self._log, self._error_body).serve(self._app, receive, send)
 
 
+def _request_id(scope: Scope) -> str:
+    """Return the client's own id where it is a plain one, or else a new one."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    text: str = given.decode("latin-1")
+    return text if _CLIENT_ID.fullmatch(text) else str(uuid.uuid4())
+
+
 class _Exchange:
     """One request and its response."""
 
@@ -64,7 +75,7 @@ class _Exchange:
         self._scope = scope
         self._log = log
         self._error_body = error_body
-        self._state: dict[str, Any] = {**scope.get("state", {}), "request_id": str(uuid.uuid4())}
+        self._state: dict[str, Any] = {**scope.get("state", {}), "request_id": _request_id(scope)}
         scope["state"] = self._state
         self._status: int | None = None
         self._started = time.perf_counter()
@@ -91,7 +102,7 @@ class _Exchange:
     def _add_headers(self, message: Message) -> None:
         headers = MutableHeaders(scope=message)
         headers["X-Request-ID"] = self._state["request_id"]
-        for name, value in _SECURITY_HEADERS.items():
+        for name, value in SECURITY_HEADERS.items():
             headers.setdefault(name, value)
 
     def _note(self) -> None:

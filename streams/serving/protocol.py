@@ -1,103 +1,256 @@
-"""Uvicorn's HTTP/1.1, with bounds on what a client may do before its request is known.
+"""Uvicorn's HTTP/1.1, with bounds on what a client may do before, beside and after what a route allows.
 
-Uvicorn has none: a connection that sends its headers a byte at a time, or never, is kept for ever, and
-headers may be as long as memory lasts. What follows the headers is bounded where the body is read.
+Uvicorn has none: a connection that sends its headers or its body a byte at a time is kept for ever, headers
+and trailers may be as long as memory lasts, and what its parser refuses is answered as plain text.
 """
 
 import asyncio
-from typing import Any, Final
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, ClassVar, Final
 
+import httptools
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from streams.events import ErrorInfo
-from streams.serving.errors import error_body
+from streams.serving import refusals
+from streams.serving.errors import ApiError, error_body
 from streams.serving.json_response import to_json
+from streams.serving.limits import HttpLimits
+from streams.serving.lingering import LingeringTransport
 
-#: From the connection's begin, or its first byte of a further request, to the end of the headers.
-HEAD_TIMEOUT_S: Final = 10.0
-#: Request line and headers. Traces, cookies and keys need a few kB; nginx allows 32.
-MAX_HEAD_BYTES: Final = 32 * 1024
-
-_TOO_SLOW = ErrorInfo(
-    type="invalid_request_error",
-    code="request_timeout",
-    message=f"the request's headers did not arrive within {HEAD_TIMEOUT_S:g} s",
-)
-_TOO_LONG = ErrorInfo(
-    type="invalid_request_error",
-    code="headers_too_large",
-    message=f"the request line and headers are longer than {MAX_HEAD_BYTES} bytes",
-)
+#: The size and the line ends of a chunk: what every chunk has beside its data.
+_CHUNK_FRAME_BYTES: Final = 24
 
 log = structlog.get_logger(__name__)
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """A connection whose requests must begin in time, and with headers of bounded length."""
+    """A connection that keeps to its limits; what is over them is answered with an error object.
 
-    head_timeout_s = HEAD_TIMEOUT_S
+    A subclass says how: `limits`, and the shape of errors in `error_object`.
+    """
+
+    limits: ClassVar[HttpLimits] = HttpLimits()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
-        self._in_body = False
+        self.timeout_keep_alive = self.limits.idle_s
+        self.url = b""
+        self._wire: LingeringTransport
+        self._timer: asyncio.TimerHandle | None = None  # of the head or the body that is being received
+        self._refusal: ApiError | None = None
+        self._due = 0  # requests whose response is not complete
+        self._in_head = self._in_body = self._in_last_chunk = False
+        self._head_bytes = self._framing_bytes = self._window_bytes = self._trailers = 0
+        self._keep_alive = True
+
+    @staticmethod
+    def error_object(error: ErrorInfo, status: int, request_id: str, path: str) -> Mapping[str, object]:
+        """Return the body of an error, for a request of this path."""
+        del status, path  # other shapes need them
+        return error_body(error, request_id)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        """Begin to wait for a request."""
+        """Begin to wait for a request, if there is room for one more connection."""
         super().connection_made(transport)
-        self._await_head()
+        self.transport = self._wire = LingeringTransport(transport, self.loop, self.limits)
+        if len(self.connections) <= self.limits.connections or self._make_room():
+            self._await(self._head_is_late, self.limits.head_timeout_s)
+        else:
+            self._refuse(refusals.too_many_connections())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
-        self._stop_timer()
+        self._stop_waiting()
+        self._wire.lost()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """End the connection, or its keep-alive where a response is due."""
+        self._keep_alive = False
+        if self._due:
+            super().shutdown()
+        else:
+            self._wire.finish()
+
+    def give_way(self) -> bool:
+        """End the connection if no response is due, and return whether it has ended."""
+        if not self._due:
+            self.connections.discard(self)
+            self._wire.abort()
+        return not self._due
+
+    def _should_upgrade(self) -> bool:
+        return False  # nothing but HTTP/1.1 is spoken here
+
     def data_received(self, data: bytes) -> None:
-        """Take what has come, unless it makes the headers too long."""
+        """Take what has come, as far as the limits go."""
+        if self._refusal is not None or self._wire.is_closing():
+            self._wire.drop(len(data))
+            return
+        self._unset_keepalive_if_required()
+        self._count(len(data))
+        try:
+            with suppress(httptools.HttpParserUpgrade):  # the response will end the connection
+                self.parser.feed_data(data)
+        except httptools.HttpParserError as fault:
+            begins = data if self._head_bytes == len(data) else b""
+            self._refuse(refusals.refusal_of(fault, begins))
+        else:
+            self._look_at_rest()
+
+    def _count(self, received: int) -> None:
+        if self._in_body:
+            self._window_bytes += received
+            self._framing_bytes += received
+        else:
+            self._head_bytes += received
+
+    def _look_at_rest(self) -> None:
+        """Check what has come of a request that is not there as a whole, and wait for the rest of it."""
+        limits = self.limits
+        if self._in_body:
+            if self._framing_bytes > limits.framing_bytes:
+                self._refuse(self._too_much_framing())
+            elif self._timer is None:
+                self._window_bytes = 0
+                self._await(self._look_at_rate, limits.body_window_s)
+        elif self._in_head and len(self.url) > limits.target_bytes:
+            self._refuse(refusals.target_too_long(limits))
+        elif self._head_bytes > limits.head_bytes:
+            self._refuse(refusals.head_too_large(limits))
+        elif self._timer is None and (self._in_head or not self._due):
+            self._await(self._head_is_late, limits.head_timeout_s)
+
+    # What the parser finds.
+
+    def on_message_begin(self) -> None:
+        """Expect a head."""
+        super().on_message_begin()
+        self._in_head = self._wire.unread = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; a trailer is only counted, because nobody may add headers to a request that runs."""
         if not self._in_body:
-            if self._head_timer is None:
-                self._await_head()  # a further request on the same connection
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if not self._in_body and self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(431, _TOO_LONG)
+            super().on_header(name, value)
+            return
+        self._trailers += 1
+        if self._trailers > self.limits.headers or len(name) + len(value) > self.limits.header_bytes:
+            raise self._too_much_framing()
 
     def on_headers_complete(self) -> None:
-        """Go on with the body."""
-        self._stop_timer()
-        self._in_body, self._head_bytes = True, 0
+        """Begin to serve, if the head is good; until the body is there, the response ends the connection."""
+        self._stop_waiting()
+        version, upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
+        refusals.check_head(self.headers, self.url, self.limits)
+        refusals.check_meaning(self.parser.get_method(), version, self.headers, upgrade=upgrade)
+        if self._due > self.limits.pipelined:
+            raise refusals.malformed(f"more than {self.limits.pipelined} requests wait on this connection")
+        self.expect_100_continue &= version == "1.1"
         super().on_headers_complete()
+        self._due += 1
+        self._in_head, self._in_body, self._in_last_chunk = False, True, False
+        self._head_bytes = self._framing_bytes = self._trailers = 0
+        self._keep_alive, self.cycle.keep_alive = self.cycle.keep_alive and not upgrade, False
+
+    def on_body(self, body: bytes) -> None:
+        """Hand on a piece of the body."""
+        self._framing_bytes -= len(body)
+        self._in_last_chunk = False
+        super().on_body(body)
+
+    def on_chunk_header(self) -> None:
+        """Take note of a chunk: it is the last one, until it brings something."""
+        self._framing_bytes -= _CHUNK_FRAME_BYTES
+        self._in_last_chunk = True
 
     def on_message_complete(self) -> None:
-        """Expect the headers of the next request."""
-        self._in_body = False
+        """Let the connection live on, unless the response has said that it will not."""
+        self._stop_waiting()
+        self._in_body = self._wire.unread = False
+        if not self.cycle.response_started:
+            self.cycle.keep_alive = self._keep_alive
         super().on_message_complete()
 
-    def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(self.head_timeout_s, self._refuse, 408, _TOO_SLOW)
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or with what was wrong with it."""
+        self._due -= 1
+        super().on_response_complete()
+        if self._refusal is not None and not self._due:
+            self._answer(self._refusal)
 
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    # What does not come.
 
-    def _refuse(self, status: int, error: ErrorInfo) -> None:
-        self._stop_timer()
-        if self.transport.is_closing():
+    def _await(self, late: Callable[[], None], timeout_s: float) -> None:
+        self._timer = self.loop.call_later(timeout_s, late)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _head_is_late(self) -> None:
+        if self._in_head or self._head_bytes:
+            self._refuse(refusals.head_too_slow(self.limits))
+        else:
+            self._wire.close()  # it was opened ahead of need, and has said nothing
+
+    def _look_at_rate(self) -> None:
+        least = self.limits.body_bytes_per_s * self.limits.body_window_s
+        if self._window_bytes < least and not self.flow.read_paused:
+            self._refuse(refusals.body_too_slow(self.limits))
             return
-        cycle: Any = self.cycle  # None before the first request, whatever its type says
-        if cycle is not None and not cycle.response_complete:
-            self._await_head()  # the response before it is still being sent on this connection
+        self._window_bytes = 0
+        self._await(self._look_at_rate, self.limits.body_window_s)
+
+    # What is refused.
+
+    def _too_much_framing(self) -> ApiError:
+        if self._in_last_chunk:
+            return refusals.headers_too_large("the trailers of the body are over the limits for headers")
+        return refusals.chunks_too_large(self.limits)
+
+    def _make_room(self) -> bool:
+        """Let a connection give way that waits for its client, if there is one."""
+        others = (each for each in self.connections if each is not self and isinstance(each, BoundedHttp))
+        return any(other.give_way() for other in others)
+
+    def _refuse(self, refusal: ApiError) -> None:
+        """Take nothing more; answer once the responses before are complete."""
+        if self._refusal is not None or self._wire.is_closing():
             return
-        if not self._head_bytes:
-            self.transport.close()  # it was opened ahead of need, and has said nothing
+        self._stop_waiting()
+        self._refusal, request_id = refusal, None
+        if self._in_body:
+            request_id = self.cycle.scope["state"].get("request_id")
+            self._give_up_request()
+        if not self._due:
+            self._answer(refusal, request_id)
+
+    def _give_up_request(self) -> None:
+        """Tell the application that the client of the request being received has left."""
+        if self.cycle.response_started:
+            return  # it ends the connection itself
+        self._due -= 1
+        if self.pipeline and self.pipeline[0][0] is self.cycle:
+            self.pipeline.popleft()
+        else:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
+    def _answer(self, refusal: ApiError, request_id: str | None = None) -> None:
+        if self._wire.is_closing():
             return
-        log.info("http.head_refused", status=status, code=error.code)
-        body = to_json(error_body(error, ""))
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(
-            body
+        request_id = request_id or str(uuid.uuid4())
+        log.info("http.refused", request_id=request_id, status=refusal.status, code=refusal.error.code)
+        path = self.url.partition(b"?")[0].decode("ascii", "replace")
+        body = to_json(self.error_object(refusal.error, refusal.status, request_id, path))
+        begin = STATUS_LINE[refusal.status] + b"".join(
+            b"%b: %b\r\n" % header for header in self.server_state.default_headers
         )
-        self.transport.write(STATUS_LINE[status] + head + body)
-        self.transport.close()
+        self._wire.write(begin + refusals.after_status(refusal, body, request_id))
+        self._wire.unread = True
+        self._wire.close()

@@ -1,8 +1,9 @@
 """What a worker answers over HTTP."""
 
+import httpx
 import msgspec
 import pytest
-from aiohttp import ClientSession, ClientTimeout
+import structlog
 
 from agents.runner.apps import View
 from agents.runner.judgement import Suspicion
@@ -28,11 +29,12 @@ class Served:
         self.dog = Watchdog(WatchClock(), ask_ends=nobody, stall_timeout_s=10)
 
     async def get(self, path: str) -> tuple[int, str]:
-        async with (
-            ClientSession(timeout=ClientTimeout(total=10)) as session,
-            session.get(f"http://127.0.0.1:{self.port}{path}") as answer,
-        ):
-            return answer.status, await answer.text()
+        answer = await self.answer(path)
+        return answer.status_code, answer.text
+
+    async def answer(self, path: str, method: str = "GET") -> httpx.Response:
+        async with httpx.AsyncClient(timeout=10) as client:
+            return await client.request(method, f"http://127.0.0.1:{self.port}{path}")
 
 
 async def test_a_worker_is_live_until_it_is_stuck() -> None:
@@ -64,9 +66,36 @@ async def test_metrics_are_served_in_prometheus_own_format() -> None:
     served = Served(view())
     served.dog.watch("guardrail", lambda: served.seen)
     async with serve_probes(served.dog, host="127.0.0.1", port=served.port):
-        status, text = await served.get("/metrics")
-    assert status == 200
+        answer = await served.answer("/metrics")
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        200,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )
+    text = answer.text
     assert 'headrace_worker_acked_total{stage="guardrail"} 0\n' in text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [("GET", "/nowhere", 404, "unknown_route"), ("DELETE", "/live", 405, "method_not_allowed")],
+)
+async def test_what_is_not_there_is_an_error_object(method: str, path: str, status: int, code: str) -> None:
+    """As at the other servers, with an id."""
+    served = Served(view())
+    async with serve_probes(served.dog, host="127.0.0.1", port=served.port):
+        answer = await served.answer(path, method)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (status, code)
+    assert error["request_id"] == answer.headers["X-Request-ID"]
+
+
+async def test_a_probe_is_no_news() -> None:
+    """It is logged for who looks for it alone: one comes every few seconds."""
+    served = Served(view())
+    with structlog.testing.capture_logs() as lines:
+        async with serve_probes(served.dog, host="127.0.0.1", port=served.port):
+            await served.get("/live")
+    assert [(line["route"], line["log_level"]) for line in lines] == [("/live", "debug")]
 
 
 async def test_a_port_that_is_taken_is_a_setting_to_change() -> None:

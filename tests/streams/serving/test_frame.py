@@ -1,5 +1,6 @@
 """What holds around every request: ids, headers, faults, one line in the log."""
 
+import uuid
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +14,7 @@ from streams.serving.credentials import PresentedKey, required
 from streams.serving.errors import unavailable
 from streams.serving.fault_handlers import answer_faults
 from streams.serving.frame import RequestFrame
+from streams.serving.wrong_parameters import answer_wrong_parameters
 
 
 def application() -> FastAPI:
@@ -37,11 +39,12 @@ def application() -> FastAPI:
         return required(presented)
 
     answer_faults(app, described_at="/here")
+    answer_wrong_parameters(app)
     app.add_middleware(RequestFrame, logger="test.access")
     return app
 
 
-async def get(path: str, **headers: str) -> httpx.Response:
+async def get(path: str, **headers: str | bytes) -> httpx.Response:
     transport = httpx.ASGITransport(application(), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         return await client.get(path, headers=headers)
@@ -123,3 +126,28 @@ async def test_no_key_is_a_401() -> None:
     response = await get("/key", **{"X-API-Key": ""})
     assert (response.status_code, error_of(response)["code"]) == (401, "invalid_api_key")
     assert "X-API-Key" in error_of(response)["message"]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example/v1/messages?", "[::1"])
+async def test_the_host_header_has_no_say(host: str) -> None:
+    """Neither in what is answered nor in where it points to."""
+    response = await get("/nowhere/", Host=host)
+    assert (response.status_code, error_of(response)["code"]) == (404, "unknown_route")
+    assert "GET /nowhere/; " in error_of(response)["message"]
+    assert "evil" not in response.text + repr(response.headers)
+
+
+@pytest.mark.parametrize("given", ["build-7.a:3", "x" * 64])
+async def test_a_clients_own_id_is_the_requests(given: str) -> None:
+    """In the header, in errors and in the log."""
+    with structlog.testing.capture_logs() as lines:
+        response = await get("/nowhere", **{"X-Request-ID": given})
+    assert response.headers["X-Request-ID"] == error_of(response)["request_id"] == given
+    assert [line["request_id"] for line in lines] == [given]
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "a b", "a\tb", "ü", "<b>", 'a"b'])
+async def test_an_id_that_is_no_plain_one_is_not_taken_over(given: str) -> None:
+    """A new one stands in its place."""
+    response = await get("/nowhere", **{"X-Request-ID": given.encode()})
+    assert str(uuid.UUID(response.headers["X-Request-ID"])) == error_of(response)["request_id"]

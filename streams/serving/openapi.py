@@ -1,0 +1,98 @@
+"""The errors of every operation in an OpenAPI document, as they are really answered."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+Document = dict[str, Any]
+#: The schema of an error, for the operations of a path.
+SchemaOf = Callable[[str], Mapping[str, Any]]
+
+#: What the protocol answers before any route is asked.
+_ANY_ROUTE: Final = (400, 408, 414, 431, 503)
+_FIRST_ERROR: Final = 400
+_WORDS: Final = {
+    400: "The request is wrong: `param` says where",
+    401: "There is no API key, or it is not known here",
+    403: "The key does not see that",
+    404: "There is no such thing, or it is not yours",
+    406: "None of the types that were asked for is there",
+    408: "The request did not arrive in time",
+    409: "It conflicts with what was sent before, or has ended already",
+    413: "The body is too large",
+    414: "Path and query are too long",
+    429: "Too much at once: try again later",
+    431: "The headers are too large",
+    500: "It failed here: the log has the reason under the request's id",
+    503: "Too much is open, or something that it takes is away: try again later",
+    504: "It took longer than it may",
+}
+_TEXT: Final = {"type": "string"}
+_NULLABLE_TEXT: Final = {"type": ["string", "null"]}
+_ERROR: Final = {
+    "title": "Error",
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "code", "param", "request_id"],
+            "properties": {
+                "message": {**_TEXT, "description": "what is wrong, and what to change"},
+                "type": _TEXT,
+                "code": _TEXT,
+                "param": {**_NULLABLE_TEXT, "description": "where it is wrong"},
+                "request_id": {**_TEXT, "description": "the same as in the header X-Request-ID"},
+            },
+        }
+    },
+}
+_REF: Final = "#/components/schemas/{}"
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that can answer with these errors, beside those of every route."""
+    return {status: {"description": _WORDS[status]} for status in statuses}
+
+
+def openai_error(path: str) -> Mapping[str, Any]:
+    """Return the schema of OpenAI's error object, whatever the path."""
+    del path
+    return {"$ref": _REF.format("Error")}
+
+
+def describe_errors(document: Document, schema_of: SchemaOf = openai_error) -> None:
+    """Complete the errors of a document that FastAPI made.
+
+    An operation that needs a key can answer 401, one with a body 413, and each what the protocol answers.
+    FastAPI's own 422 never comes.
+
+    Args:
+        document: is changed.
+        schema_of: the schema of an error.
+    """
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Error"] = _ERROR
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _describe(operation, schema_of(path))
+
+
+def _describe(operation: dict[str, Any], schema: Mapping[str, Any]) -> None:
+    responses = operation["responses"]
+    responses.pop("422", None)
+    statuses = {
+        *_ANY_ROUTE,
+        *([401] if operation.get("security") else []),
+        *([413] if "requestBody" in operation else []),
+    }
+    for status in statuses:
+        responses.setdefault(str(status), {"description": _WORDS[status]})
+    for status, response in responses.items():
+        response["headers"] = {"X-Request-ID": {"schema": _TEXT}}
+        if int(status) >= _FIRST_ERROR:
+            response.setdefault("content", {"application/json": {"schema": schema}})
+        if status in ("429", "503"):
+            response["headers"]["Retry-After"] = {"schema": {"type": "integer"}}
+    operation["responses"] = dict(sorted(responses.items()))

@@ -1,0 +1,153 @@
+"""Requests that end before they reach a route: what is wrong with them, and what to change."""
+
+import re
+from typing import Final
+
+import httptools
+
+from streams.events import ErrorInfo
+from streams.serving.errors import ApiError, invalid
+from streams.serving.frame import SECURITY_HEADERS
+from streams.serving.limits import HttpLimits
+
+#: A method (RFC 9110, a token) and the space behind it: what a parser fails on that knows other methods.
+_METHOD: Final = re.compile(rb"\s*[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ")
+#: A host and a port (RFC 9110, 7.2), without the characters that hosts have no use for.
+_HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%-]*)(:\d{0,5})?")
+#: A response to a method that no route has must say which there are.
+_METHODS: Final = {"Allow": "GET, HEAD, POST, DELETE, OPTIONS"}
+
+
+def head_too_slow(limits: HttpLimits) -> ApiError:
+    """408: the headers have not come in time."""
+    return invalid(
+        f"the request's headers did not arrive within {limits.head_timeout_s:g} s",
+        code="request_timeout",
+        status=408,
+    )
+
+
+def body_too_slow(limits: HttpLimits) -> ApiError:
+    """408: the body drips."""
+    return invalid(
+        f"the body brought less than {limits.body_bytes_per_s} bytes a second for {limits.body_window_s:g} s",
+        code="request_timeout",
+        status=408,
+    )
+
+
+def target_too_long(limits: HttpLimits) -> ApiError:
+    """414: the path and query of the request line."""
+    return invalid(
+        f"the request target is longer than {limits.target_bytes} bytes", code="uri_too_long", status=414
+    )
+
+
+def headers_too_large(what: str) -> ApiError:
+    """431: `what` says which limit the headers or trailers are over."""
+    return invalid(what, code="headers_too_large", status=431)
+
+
+def chunks_too_large(limits: HttpLimits) -> ApiError:
+    """413: chunk extensions, which nobody needs."""
+    return invalid(
+        f"the chunk extensions of the body are longer than {limits.framing_bytes} bytes",
+        code="request_too_large",
+        status=413,
+    )
+
+
+def malformed(what: str) -> ApiError:
+    """400: not HTTP/1.1 as RFC 9112 has it."""
+    return invalid(f"not a valid HTTP/1.1 request: {what}", code="malformed_request")
+
+
+def method_not_allowed() -> ApiError:
+    """405: a method that no route has."""
+    error = ErrorInfo(
+        type="invalid_request_error", code="method_not_allowed", message="no route has this method"
+    )
+    return ApiError(405, error, headers=_METHODS)
+
+
+def too_many_connections() -> ApiError:
+    """503: every connection is at work."""
+    error = ErrorInfo(
+        type="unavailable_error",
+        code="overloaded",
+        message="too many connections are open; try again in a moment",
+    )
+    return ApiError(503, error, headers={"Retry-After": "1"})
+
+
+def refusal_of(fault: httptools.HttpParserError, begin: bytes) -> ApiError:
+    """Return what a parser's fault stands for.
+
+    Args:
+        fault: the parser's; one of ours in a callback is its context.
+        begin: of the request, where that is what it failed on.
+    """
+    if isinstance(fault.__context__, ApiError):
+        return fault.__context__
+    if isinstance(fault, httptools.HttpParserInvalidMethodError) and _METHOD.match(begin):
+        return method_not_allowed()
+    if isinstance(fault, httptools.HttpParserCallbackError | httptools.HttpParserInvalidURLError):
+        return malformed("the request target must be a path, percent-encoded ASCII")
+    words = str(fault)
+    return malformed(words[:1].lower() + words[1:])
+
+
+def check_head(headers: list[tuple[bytes, bytes]], target: bytes, limits: HttpLimits) -> None:
+    """Check the size of a complete head, however it came.
+
+    Raises:
+        ApiError: 414 or 431.
+    """
+    if len(target) > limits.target_bytes:
+        raise target_too_long(limits)
+    if len(headers) > limits.headers:
+        raise headers_too_large(f"the request has more than {limits.headers} headers")
+    sizes = [len(name) + len(value) for name, value in headers]
+    if max(sizes, default=0) > limits.header_bytes:
+        raise headers_too_large(f"a header is longer than {limits.header_bytes} bytes")
+    if sum(sizes) + len(target) > limits.head_bytes:
+        raise head_too_large(limits)
+
+
+def head_too_large(limits: HttpLimits) -> ApiError:
+    """431: all of the head together."""
+    return headers_too_large(f"the request line and headers are longer than {limits.head_bytes} bytes")
+
+
+def check_meaning(method: bytes, version: str, headers: list[tuple[bytes, bytes]], *, upgrade: bool) -> None:
+    """Check what the parser leaves to the server.
+
+    Raises:
+        ApiError: 400 or 405.
+    """
+    if method == b"CONNECT":
+        raise method_not_allowed()
+    if version not in ("1.1", "1.0"):
+        raise malformed(f"HTTP/{version} is not spoken here")
+    names = [name for name, _ in headers]
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (not hosts and version == "1.1"):
+        raise malformed("there must be exactly one Host header")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise malformed("the Host header must be a name or an address, and a port where it has one")
+    if upgrade and (b"content-length" in names or b"transfer-encoding" in names):
+        raise malformed("a request with a body must not ask for another protocol: leave out Upgrade")
+
+
+def after_status(refusal: ApiError, body: bytes, request_id: str) -> bytes:
+    """Return what follows the status line of the response to a refused request, which is the last one."""
+    headers = {
+        **refusal.headers,
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+        "X-Request-ID": request_id,
+        **SECURITY_HEADERS,
+    }
+    lines = (f"{name}: {value}\r\n" for name, value in headers.items())
+    return "".join(lines).encode("ascii") + b"\r\n" + body

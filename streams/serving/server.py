@@ -1,0 +1,60 @@
+"""How our processes run uvicorn: the same protocol and limits everywhere, no signal handling of its own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from streams.serving.limits import limits_of_process
+from streams.serving.protocol import BoundedHttp
+
+
+def http_config(
+    app: ASGIApp,
+    *,
+    grace_s: float,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    backlog: int = 2048,
+    protocol: type[BoundedHttp] = BoundedHttp,
+) -> uvicorn.Config:
+    """Return the configuration of a server.
+
+    Args:
+        app: what answers.
+        grace_s: how long open requests may take at the end, in seconds; at least one.
+        host: where to listen, unless the server is given a socket.
+        port: likewise.
+        backlog: connections that wait to be accepted.
+        protocol: what speaks HTTP, and says how errors look.
+    """
+
+    class Limited(protocol):  # type: ignore[misc, valid-type]  # the class is a parameter
+        limits = limits_of_process()
+
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=Limited,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=backlog,
+        timeout_graceful_shutdown=max(1, int(grace_s)),
+    )
+
+
+class HttpServer(uvicorn.Server):
+    """A server that leaves signals alone: its process ends what else there is first.
+
+    Uvicorn's own handling raises the signal again at its end, which kills the process at once.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do nothing."""
+        yield
