@@ -228,6 +228,7 @@ def _runner(stage: Stage[Any], ports: Ports) -> StageRunner:
         retry=RetryPolicy.from_settings(settings),
         default_deadline_ms=settings.default_deadline_ms,
         until_deadline=stage.name in (LlmStage.name, EmbeddingsStage.name),
+        knows=ports.registry.knows,
     )
 
 

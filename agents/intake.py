@@ -6,7 +6,7 @@ import msgspec
 
 from agents import admission
 from agents.stage import Record
-from streams.errors import InputError, InvalidRequest
+from streams.errors import InputError, InvalidRequest, UnauthenticRecord
 from streams.events import Envelope, ErrorInfo, Reply, ReplyAddress, Requested, Status
 from streams.publisher import Emit
 from streams.registry import TOO_MANY_REPEATS, Registration, RequestRegistry, Standing, fingerprint
@@ -52,6 +52,8 @@ class Intake:
 
         Raises:
             StoreUnavailable: the registry does not answer.
+            UnauthenticRecord: it has the id and the correlation id of a request with another body. Who sent
+                that waits for its reply under both, and must not get this one's.
             KafkaUnavailable: no broker says whether the reply topic exists.
         """
         fault: InputError | None = None
@@ -72,6 +74,10 @@ class Intake:
             reply_to=reply_to,
             replay=envelope.replay,
         )
+        if registration.standing is Standing.IMPOSTER:
+            raise UnauthenticRecord(
+                f"request {envelope.request_id[:128]!r} came with this correlation id before, and another body"
+            )
         if registration.standing not in (Standing.NEW, Standing.SAME):
             return _answer_repeat(envelope, registration)
         return Admitted(envelope=envelope, cancelled=registration.cancelled, refusal=fault or refusal)

@@ -33,6 +33,7 @@ def create_app(
     feedback: FeedbackStatus | None = None,
     live: LivePipeline | None = None,
     cors_origins: Sequence[str] = (),
+    signed: bool = True,
 ) -> FastAPI:
     """Return the app.
 
@@ -44,6 +45,7 @@ def create_app(
         feedback: what the reader of feedback says about itself; None where nobody reads it.
         live: says what the pipeline does now; None where nobody may ask.
         cors_origins: from where browsers may ask.
+        signed: whether only records that Headrace has signed are believed.
     """
     app = FastAPI(
         title="Headrace analytics",
@@ -52,7 +54,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,  # it would send clients to whatever Host they name
     )
-    app.include_router(health_router(status, ping, watch, feedback))
+    app.include_router(health_router(status, ping, watch, feedback, signed=signed))
     if analysts is not None:
         app.state.analysts = analysts
         app.include_router(queries.router)

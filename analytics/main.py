@@ -84,9 +84,8 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     probe = ClickHouse(settings.clickhouse_url, database=None, timeout_s=_PROBE_TIMEOUT_S, threads=1)
     watch_status, feedback_status = WatchStatus(), FeedbackStatus()
     analysts = analysts_of_settings(settings)
-    live = connected_pipeline(
-        settings.kafka_bootstrap, status, watch_status, RecordAuth.from_settings(settings)
-    )
+    auth = RecordAuth.from_settings(settings)
+    live = connected_pipeline(settings.kafka_bootstrap, status, watch_status, auth)
     app = create_app(
         status,
         partial(probe.execute, "SELECT 1"),
@@ -95,6 +94,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         feedback=feedback_status,
         live=live,
         cors_origins=settings.cors_origins,
+        signed=auth.enabled,
     )
     app.include_router(metrics_router(status, watch_status, feedback_status, analysts.desk))
     app.include_router(budgets_router(ConfiguredBudgets(settings.daily_budgets)))

@@ -143,7 +143,7 @@ class Submissions:
         )
         origin = correlation_origin(address.correlation_id or b"")
         found = await self._register(request, ask, origin, address)
-        if found.standing is Standing.CONFLICT:
+        if found.standing in (Standing.CONFLICT, Standing.IMPOSTER):
             raise conflict(
                 "this Idempotency-Key was used for another body: use a new key for a new request",
                 param="Idempotency-Key",

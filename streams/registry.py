@@ -47,6 +47,7 @@ class Standing(StrEnum):
     JOINED = "joined"  # it runs: its reply will also be sent to this sender
     SETTLED = "settled"  # it is finished: here is the reply
     CONFLICT = "conflict"  # another body under the same id: refuse
+    IMPOSTER = "imposter"  # another body under the very name of the first submission: somebody copied that
     CROWDED = "crowded"  # it runs, and nobody else can wait for its reply: refuse
 
 
@@ -248,6 +249,11 @@ class RequestRegistry:
             if state is None or state.reply is None:
                 return state
             return msgspec.structs.replace(state, reply=await self._vectors.restored(state.reply))
+
+    async def knows(self, request_id: str) -> bool:
+        """Whether a request of this id was accepted, not so long ago that it is forgotten."""
+        with store_faults("looking for a request"):
+            return bool(await self._redis.exists(request_key(request_id)))
 
     async def find_many(self, request_ids: Sequence[str]) -> list[RequestState | None]:
         """Return where each request stands, in one round trip. Their replies come with them: ask for few.

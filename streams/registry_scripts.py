@@ -38,7 +38,7 @@ if not found[3] then
   redis.call('EXPIRE', waiters, ttl)
   return {'new', false, false}
 end
-if not mine then return {'conflict', false, false} end
+if not mine then return {found[2] == origin and 'imposter' or 'conflict', false, false} end
 redis.call('EXPIRE', key, ttl)
 if found[2] == origin then
   if found[3] == 'settled' then return {'done', found[4], false} end

@@ -6,7 +6,7 @@ stage made of it, its copy on the retry topic, or its dead letter. Only then may
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -54,6 +54,7 @@ class StageRunner:
         default_deadline_ms: for requests that name no deadline.
         until_deadline: whether the stage may work on a record until its request's deadline, because it waits
             for somebody slow. The others are done within seconds, and count as stuck if they are not.
+        knows: whether a request of this id was accepted; None: nobody can tell.
         clock: the time, UTC-aware.
         sleep: how to wait between two tries.
     """
@@ -67,6 +68,7 @@ class StageRunner:
         retry: RetryPolicy,
         default_deadline_ms: int,
         until_deadline: bool = False,
+        knows: Callable[[str], Awaitable[bool]] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -76,6 +78,7 @@ class StageRunner:
         self._retry = retry
         self._default_deadline_ms = default_deadline_ms
         self._until_deadline = until_deadline
+        self._knows = knows
         self._clock = clock
         self._sleep = sleep
 
@@ -119,7 +122,7 @@ class StageRunner:
             event = codec.decode(record.value, event_class, record.headers)
         except InputError as fault:
             log.warning("record.undecodable", stage=self.stage.name, at=record.place, error=fault.message)
-            return self._bury(record, None, fault)
+            return await self._bury_undecodable(record, fault)
         delivery: Delivery[Any] = Delivery(event=event, record=record)
         try:
             event = admission.renewed(event, record, default_deadline_ms=self._default_deadline_ms)
@@ -258,6 +261,24 @@ class StageRunner:
         later = self._clock() + timedelta(seconds=self._retry.max_delay_s)
         work.put_aside = True
         await self._sends.all(self._put_aside(delivery, fault, later).emits)
+
+    async def _bury_undecodable(self, record: Record, fault: InputError) -> _Decision:
+        """Bury a record that holds no event.
+
+        Where it came as a request under the id of one that was accepted, nobody is told: who sent that waits
+        for a reply of its own, and anybody can copy its headers.
+        """
+        request_id = admission.request_id_of(record) if self.stage.source.open else None
+        if request_id is not None and await self._is_known(request_id):
+            letter = dead_letter(record, stage=self.stage.name, fault=fault)
+            return _Decision(emits=(letter,), buried=True)
+        return self._bury(record, None, fault)
+
+    async def _is_known(self, request_id: str) -> bool:
+        try:
+            return self._knows is not None and await self._knows(request_id)
+        except TransientFault:
+            return False
 
     def _bury(self, record: Record, event: Event | None, fault: BaseException) -> _Decision:
         emits = self._dead_letters.bury(record, event, stage=self.stage.name, fault=fault)

@@ -57,6 +57,8 @@ def health_router(
     ping: Ping,
     watch: WatchStatus | None = None,
     feedback: FeedbackStatus | None = None,
+    *,
+    signed: bool = True,
 ) -> APIRouter:
     """Return the routes.
 
@@ -65,6 +67,7 @@ def health_router(
         ping: asks ClickHouse for an answer; raises `ClickHouseUnavailable` where there is none.
         watch: what the watcher has seen; None where nobody watches.
         feedback: what the reader of feedback says about itself; None where nobody reads it.
+        signed: whether only records that Headrace has signed are believed.
     """
     router = APIRouter(tags=["health"])
     probe = Probe(ping)
@@ -72,7 +75,8 @@ def health_router(
     @router.get("/health")
     async def health() -> dict[str, Any]:
         """Tell the state of the dependencies and of the sink, with its counters."""
-        return await _health(status, probe, watch, feedback)
+        signing = "required" if signed else "off"
+        return {**await _health(status, probe, watch, feedback), "record_signing": signing}
 
     @router.get("/live", responses=_STATE)
     async def live(response: Response) -> dict[str, Any]:

@@ -105,9 +105,14 @@ def _check_submissions(
 def _check_malformed(
     kafka: KafkaBooks, progress: Progress, tally: Tally, malformed: Malformed, *, buried: bool
 ) -> None:
-    told = malformed.request_id is None or any(
-        each.correlation == malformed.correlation and each.status == "failed"
-        for each in kafka.terminals.get(malformed.request_id, ())
+    # Under the id of a request that was accepted nobody is told: that one has a reply of its own.
+    told = (
+        malformed.request_id is None
+        or malformed.request_id in kafka.requests
+        or any(
+            each.correlation == malformed.correlation and each.status == "failed"
+            for each in kafka.terminals.get(malformed.request_id, ())
+        )
     )
     if not (buried and told) and progress.may_tell(malformed.submission):
         tally.add(Code.WAITING, malformed.request_id or malformed.address)

@@ -35,6 +35,7 @@ async def health(services: ServicesDep) -> Response:
         "checks": checks,
         "reply_loop": "connected" if services.reply_loop.connected else "disconnected",
         "requests_in_flight": services.hub.in_flight,
+        "record_signing": services.settings.record_signing,
         "replica": services.settings.ingest_replica,
         "replicas": services.settings.ingest_replicas,
     }

@@ -155,6 +155,19 @@ async def test_the_same_id_for_something_else_is_a_conflict(
     assert await register(registry, request_id, origin="b", **other) == Registration(Standing.CONFLICT)
 
 
+async def test_another_body_under_the_name_of_the_first_submission_is_an_imposters(
+    registry: RequestRegistry, request_id: str
+) -> None:
+    """Who sends that has read the first one's correlation id: a sender of its own would have another."""
+    await register(registry, request_id, origin="a")
+    assert await registry.knows(request_id)
+    for other in ({"body": "b2"}, {"tenant": "zeta"}):
+        found = await register(registry, request_id, origin="a", **other)
+        assert found == Registration(Standing.IMPOSTER)
+    assert (await register(registry, request_id, origin="a")).standing is Standing.SAME
+    assert not await registry.knows("of nobody")
+
+
 async def test_a_reply_without_a_registration_is_its_tenants_alone(
     registry: RequestRegistry,
     request_id: str,

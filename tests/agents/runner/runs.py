@@ -1,7 +1,7 @@
 """A stage runner whose stage, publisher and clock do as they are told."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -109,6 +109,7 @@ class Run:
         retry: RetryPolicy = IN_PLACE,
         until_deadline: bool = False,
         kind: type[ScriptedStage] = ScriptedStage,
+        knows: Callable[[str], Awaitable[bool]] | None = None,
     ) -> None:
         self.diary: list[str] = []
         self.clock = Clock()
@@ -121,6 +122,7 @@ class Run:
             retry=retry,
             default_deadline_ms=30_000,
             until_deadline=until_deadline,
+            knows=knows,
             clock=self.clock,
             sleep=self.clock.sleep,
         )

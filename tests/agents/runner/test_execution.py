@@ -58,6 +58,29 @@ async def test_a_request_needs_no_code_of_ours() -> None:
     assert run.diary == ["handle", "delivered"]
 
 
+async def test_a_broken_record_under_an_accepted_requests_id_ends_in_silence() -> None:
+    """Who sent the request waits for its own reply; anybody can copy its id and its headers."""
+
+    async def knows(request_id: str) -> bool:
+        return request_id == "r-1"
+
+    for key, told in ((b"r-1", 0), (b"r-2", 1)):
+        run = Run(forward, source=REQUESTS, knows=knows)
+        await run(record(b"{", key=key, headers=[("kafka_correlationId", b"c")]))
+        assert (len(run.sends.on(DEAD_LETTERS)), len(run.sends.on(REPLIES))) == (1, told)
+
+
+async def test_a_broken_record_is_told_of_where_nobody_can_say_whose_id_it_has() -> None:
+    """Redis is away: its sender may be waiting."""
+
+    async def knows(_: str) -> bool:
+        raise StoreUnavailable("Redis is away")
+
+    run = Run(forward, source=REQUESTS, knows=knows)
+    await run(record(b"{", key=b"r-1"))
+    assert len(run.sends.on(REPLIES)) == 1
+
+
 def test_redelivery_headers_are_believed_of_headrace_only() -> None:
     """A sender's own would occupy a replay number, or date a request back."""
     auth = RecordAuth([b"k" * 32])
