@@ -76,7 +76,7 @@ class Intake:
         )
         if registration.standing is Standing.IMPOSTER:
             raise UnauthenticRecord(
-                f"request {envelope.request_id[:128]!r} came with this correlation id before, and another body"
+                f"request {envelope.request_id[:128]!r} came with this correlation id before, in other words"
             )
         if registration.standing not in (Standing.NEW, Standing.SAME):
             return _answer_repeat(envelope, registration)

@@ -13,7 +13,7 @@ from agents.guardrail.stage import Finding, GuardrailSettings, GuardrailStage, R
 from agents.guardrail.validation import Limits
 from agents.stage import Delivery
 from streams.codec import header
-from streams.errors import KafkaUnavailable, StoreUnavailable
+from streams.errors import KafkaUnavailable, StoreUnavailable, UnauthenticRecord
 from streams.events import Message, OutcomeReached, Reply, RequestGuarded, Status, TextPart, Webhook
 from streams.publisher import Emit
 from streams.redelivery import Redelivery
@@ -185,6 +185,13 @@ async def test_the_same_id_with_another_body_is_refused_without_an_outcome() -> 
     assert refusal.error is not None
     assert (refusal.error.code, refusal.error.param) == ("idempotency_conflict", "request_id")
     assert emits[0].topic == "orders.replies"
+
+
+async def test_a_copied_correlation_id_with_another_body_is_no_request() -> None:
+    """Whoever copied it must not have the owner told of a conflict; a dead letter keeps it."""
+    registry = ScriptedRegistry(Registration(Standing.IMPOSTER))
+    with pytest.raises(UnauthenticRecord):
+        await stage(registry).handle(given(headers=SPRING))
 
 
 async def test_who_finds_too_many_waiting_is_told_so() -> None:
