@@ -43,7 +43,10 @@ def audit(
         float, typer.Option("--wait", min=0, help="Seconds to wait for what is still under way.")
     ] = 0.0,
     invoice: Annotated[
-        str | None, typer.Option(help="The provider simulator's address, as http://control:PASSWORD@HOST:PORT; default: that of `headrace up`.")
+        str | None,
+        typer.Option(
+            help="The provider simulator's address, as http://control:PASSWORD@HOST:PORT; default: that of `headrace up`."
+        ),
     ] = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,

@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 from headrace.cli.console import out, progress
 from headrace.cli.options import DEFAULT_DATA_DIR, DataDir
 from headrace.cli.send import print_reply
+from headrace.embedded.private_files import OWNER_ONLY
 from headrace.up.demo import Demo, run_demo
 from headrace.up.home import Endpoints, Home, UpStatus
 from headrace.up.stack import Options, Stack
@@ -79,6 +80,7 @@ def up(
 
 
 def _run(home: Home, options: Options, *, demo: bool) -> None:
+    os.umask(OWNER_ONLY)
     home.lock()
     configure_logging("WARNING", "console")
     stop = threading.Event()

@@ -34,7 +34,7 @@ GRANTED = (
 """The rights of the engine's one user, on everything."""
 
 TABLE_ENGINES = frozenset({
-    "AggregatingMergeTree", "Buffer", "CoalescingMergeTree", "CollapsingMergeTree", "GenerateRandom", "Join",
+    "AggregatingMergeTree", "Alias", "Buffer", "CoalescingMergeTree", "CollapsingMergeTree", "GenerateRandom", "Join",
     "Log", "MaterializedView", "Memory", "Merge", "MergeTree", "Null", "ReplacingMergeTree", "Set",
     "StripeLog", "SummingMergeTree", "TinyLog", "VersionedCollapsingMergeTree", "View",
 })  # fmt: skip

@@ -17,6 +17,8 @@ _BEFORE_DATA = re.compile(rb"[ \t\f]*;?[ \t\f]*(?:\r?\n)?")
 _CODE_INTO_OUTFILE_NOT_ALLOWED = 358
 _CODE_INVALID_USAGE_OF_INPUT = 477
 _CODE_ACCESS_DENIED = 497
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Insert:
     """An INSERT whose data follows its SQL.
