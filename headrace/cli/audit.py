@@ -45,7 +45,8 @@ def audit(
     invoice: Annotated[
         str | None,
         typer.Option(
-            help="The provider simulator's address, as http://control:PASSWORD@HOST:PORT; default: that of `headrace up`."
+            help="The provider simulator's address, http://control:PASSWORD@HOST:PORT; default: that of "
+            "`headrace up`."
         ),
     ] = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,

@@ -40,7 +40,7 @@ def version() -> int:
     """The version of the kernel's Landlock; 0 where there is none (Linux 5.13 has the first)."""
     if sys.platform != "linux":
         return 0
-    return max(0, _libc().syscall(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION))
+    return max(0, int(_libc().syscall(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)))
 
 
 def confine(*, writable: Iterable[Path], readable: Iterable[Path]) -> bool:

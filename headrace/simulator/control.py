@@ -4,7 +4,6 @@ import base64
 import binascii
 import hmac
 from collections.abc import Awaitable, Callable
-
 from datetime import datetime
 
 import msgspec

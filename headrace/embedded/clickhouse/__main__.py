@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A folder for what is temporary. It is emptied at the end; to remove it, the process may not any more."""
+    """A folder for what is temporary. It is emptied at the end: the process may not remove it any more."""
     folder = Path(tempfile.mkdtemp(prefix="headrace-clickhouse-"))
     try:
         yield folder
@@ -59,8 +59,8 @@ def _serve(options: argparse.Namespace, listener: socket.socket, scratch: Path) 
     tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)
     if not confine_process(data_dir, scratch):
         sys.stderr.write(
-            "clickhouse: this kernel has no Landlock (Linux 5.13 has). Whoever knows a password can read this "
-            "user's files through file() in an expression.\n"
+            "clickhouse: this kernel has no Landlock (Linux 5.13 has). Whoever knows a password can read "
+            "this user's files through file() in an expression.\n"
         )
     # Only now: loading the library starts threads, which would not be confined.
     from headrace.embedded.clickhouse.serving import serve  # noqa: PLC0415
@@ -83,7 +83,7 @@ def read_passwords(path: Path) -> Passwords:
         return passwords
     except (OSError, msgspec.MsgspecError) as error:
         raise EmbeddedError(
-            f'{path} is not {{"owner": "…", "reader": "…"}} ({error}): mend it, or delete it for new passwords'
+            f'{path} is not {{"owner": "…", "reader": "…"}} ({error}): mend it, or delete it for new ones'
         ) from error
 
 

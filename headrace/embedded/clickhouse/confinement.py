@@ -25,18 +25,19 @@ from headrace.embedded import landlock
 from headrace.embedded.private_files import write_private
 
 GRANTED = (
-    "SHOW, SELECT, INSERT, ALTER, DROP, UNDROP TABLE, TRUNCATE, OPTIMIZE, CHECK, dictGet, "
+    "SHOW, SELECT, INSERT, ALTER, DROP, UNDROP TABLE, TRUNCATE, OPTIMIZE, CHECK",
     "KILL QUERY, KILL TRANSACTION, MOVE PARTITION BETWEEN SHARDS",
-    "CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, CREATE ARBITRARY TEMPORARY TABLE, "
-    "CREATE FUNCTION",
+    "CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE FUNCTION",
+    "CREATE TEMPORARY TABLE, CREATE ARBITRARY TEMPORARY TABLE",
     "SYSTEM MERGES, SYSTEM TTL MERGES, SYSTEM FLUSH LOGS, SYSTEM DROP CACHE",
 )
 """The rights of the engine's one user, on everything."""
 
 TABLE_ENGINES = frozenset({
-    "AggregatingMergeTree", "Alias", "Buffer", "CoalescingMergeTree", "CollapsingMergeTree", "GenerateRandom", "Join",
-    "Log", "MaterializedView", "Memory", "Merge", "MergeTree", "Null", "ReplacingMergeTree", "Set",
-    "StripeLog", "SummingMergeTree", "TinyLog", "VersionedCollapsingMergeTree", "View",
+    "AggregatingMergeTree", "Alias", "Buffer", "CoalescingMergeTree", "CollapsingMergeTree",
+    "GenerateRandom", "Join", "Log", "MaterializedView", "Memory", "Merge", "MergeTree", "Null",
+    "ReplacingMergeTree", "Set", "StripeLog", "SummingMergeTree", "TinyLog", "VersionedCollapsingMergeTree",
+    "View",
 })  # fmt: skip
 """The table engines that keep their data in the data folder, or have none."""
 

@@ -185,8 +185,8 @@ def refuse_functions(sql: bytes, refused: frozenset[bytes]) -> None:
             raise QueryFailed.of(
                 _CODE_ACCESS_DENIED,
                 "ACCESS_DENIED",
-                f"Not enough privileges: {previous.name.decode(errors='replace')}() is not for statements that "
-                "come over HTTP: it could reach beyond the tables, to files, programs or other servers",
+                f"Not enough privileges: {previous.name.decode(errors='replace')}() is not for statements "
+                "that come over HTTP: it could reach beyond the tables, to files, programs or other servers",
             )
         previous = token
 
