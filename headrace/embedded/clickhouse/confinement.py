@@ -2,12 +2,12 @@
 
 Three layers, because none of them alone is enough:
 
-1. The engine's own access control. Its one user gets rights on tables and the engines named here; the rights
-   to sources (`file()`, `url()`, `remote()`, …), dictionaries, named collections and backups are not granted,
-   and settings that name files or servers cannot be changed.
-2. What the access control of the library does not cover: table functions are refused by name before the
-   engine sees them, all but those named here. The names come from the engine itself, so that the functions of
-   a later version are refused until somebody looked at them.
+1. The engine's own access control. Its one user gets rights on tables; the rights to sources (`file()`,
+   `url()`, `remote()`, …), dictionaries, named collections and backups are not granted, and settings that
+   name files or servers cannot be changed.
+2. What the access control of the library does not cover (programs, RocksDB in any folder): table functions
+   and engines are refused by name before the engine sees them, all but those named here. The names come from
+   the engine itself, so that those of a later version are refused until somebody looked at them.
 3. The kernel (`headrace.embedded.landlock`), where it can: the scalar function `file()` can be called through
    expressions in strings, which only the engine reads.
 """
@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import sysconfig
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from xml.sax.saxutils import escape
 
 import headrace
@@ -40,6 +42,8 @@ TABLE_ENGINES = frozenset({
     "View",
 })  # fmt: skip
 """The table engines that keep their data in the data folder, or have none."""
+
+DATABASE_ENGINES = frozenset({"Atomic", "Memory", "Ordinary"})
 
 TABLE_FUNCTIONS = frozenset(
     b"""
@@ -69,13 +73,29 @@ _SYSTEM = (
 )  # fmt: skip
 
 
-def refused_functions(table_functions: Iterable[str]) -> frozenset[bytes]:
-    """What no statement may call, in lower case.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """What no statement may name, in lower case.
 
-    Args:
-        table_functions: All that the engine has.
+    Attributes:
+        functions: Table functions, and scalar ones that read files.
+        engines: Engines of tables and of databases.
     """
-    return frozenset(name.lower().encode() for name in table_functions) - TABLE_FUNCTIONS | _SCALAR_FUNCTIONS
+
+    functions: frozenset[bytes]
+    engines: frozenset[bytes]
+
+    @classmethod
+    def of(cls, table_functions: Iterable[str], engines: Iterable[str]) -> Self:
+        """All that the engine has, but for what is named here."""
+        return cls(
+            functions=_lower(table_functions) - TABLE_FUNCTIONS | _SCALAR_FUNCTIONS,
+            engines=_lower(engines) - _lower(TABLE_ENGINES | DATABASE_ENGINES),
+        )
+
+
+def _lower(names: Iterable[str]) -> frozenset[bytes]:
+    return frozenset(name.lower().encode() for name in names)
 
 
 def write_config(folder: Path) -> Path:
@@ -102,9 +122,7 @@ def write_config(folder: Path) -> Path:
     )
     write_private(
         config,
-        f"<clickhouse><users_config>{escape(str(users))}</users_config>{elsewhere}"
-        "<access_control_improvements><table_engines_require_grant>true</table_engines_require_grant>"
-        "</access_control_improvements></clickhouse>\n",
+        f"<clickhouse><users_config>{escape(str(users))}</users_config>{elsewhere}</clickhouse>\n",
     )
     return config
 

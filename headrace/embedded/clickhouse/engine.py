@@ -20,7 +20,7 @@ from typing import IO, Any, Self
 
 from chdb.state.sqlitelike import Connection as ChdbConnection
 
-from headrace.embedded.clickhouse.confinement import refused_functions
+from headrace.embedded.clickhouse.confinement import Refused
 from headrace.embedded.clickhouse.faults import QueryFailed
 from headrace.embedded.clickhouse.statement import Insert, read_data_from, read_input_from
 from headrace.embedded.data_dir import DataDirLock
@@ -212,7 +212,7 @@ class Engine:
         config: The engine's configuration, see `confinement.write_config`.
 
     Attributes:
-        refused_functions: What no statement may call, in lower case.
+        refused: What no statement may name.
 
     Raises:
         DataDirInUse: Another process has it open.
@@ -238,8 +238,11 @@ class Engine:
         self.version = self._ask("SELECT version()")
         self.timezone = self._ask("SELECT serverTimezone()")
         self.host = self._ask("SELECT hostName()")
-        self.refused_functions = refused_functions(
-            self._ask("SELECT name FROM system.table_functions").splitlines()
+        self.refused = Refused.of(
+            self._ask("SELECT name FROM system.table_functions").splitlines(),
+            self._ask(
+                "SELECT name FROM system.table_engines UNION ALL SELECT name FROM system.database_engines"
+            ).splitlines(),
         )
 
     def connect(self) -> Connection:

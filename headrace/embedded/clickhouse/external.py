@@ -8,9 +8,10 @@ from typing import IO
 
 from starlette.datastructures import UploadFile
 
+from headrace.embedded.clickhouse.confinement import Refused
 from headrace.embedded.clickhouse.engine import Connection
 from headrace.embedded.clickhouse.faults import QueryFailed
-from headrace.embedded.clickhouse.statement import find_insert, refuse_files, refuse_functions
+from headrace.embedded.clickhouse.statement import find_insert, refuse_files, refuse_reaching_out
 
 _CODE_BAD_ARGUMENTS = 36
 
@@ -31,12 +32,12 @@ class ExternalTable:
     format: str
     data: IO[bytes]
 
-    def create(self, connection: Connection, refused: frozenset[bytes]) -> None:
+    def create(self, connection: Connection, refused: Refused) -> None:
         """Make it a temporary table of this connection.
 
         Args:
             connection: The engine.
-            refused: The functions that its structure must not call.
+            refused: What its structure must not name.
 
         Raises:
             QueryFailed: Its structure or its data are wrong.
@@ -46,7 +47,7 @@ class ExternalTable:
         sql = f"INSERT INTO {table} FORMAT {self.format}\n".encode()
         for statement in (create, sql):
             refuse_files(statement)
-            refuse_functions(statement, refused)
+            refuse_reaching_out(statement, refused)
         connection.run(create, "Null", {})
         insert = find_insert(sql)
         if insert is not None:

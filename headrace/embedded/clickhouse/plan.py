@@ -15,7 +15,7 @@ from headrace.embedded.clickhouse.statement import (
     find_insert,
     first_keyword,
     refuse_files,
-    refuse_functions,
+    refuse_reaching_out,
     split_output,
 )
 from headrace.embedded.clickhouse.users import READER
@@ -69,7 +69,7 @@ def make_plan(call: Call, engine: Engine) -> Plan:
     insert = find_insert(head)
     if insert is not None:
         refuse_files(insert.sql)
-        refuse_functions(insert.sql, engine.refused_functions)
+        refuse_reaching_out(insert.sql, engine.refused)
         _require_write(call, b"INSERT")
         return Plan(sql=head, insert=insert, streams=False, output_format=call.default_format)
     rest = call.content.read(SPOOL_BYTES)
@@ -85,7 +85,7 @@ def _plan_statement(call: Call, sql: bytes, engine: Engine) -> Plan:
     if statements > 1:
         raise QueryFailed.of(_CODE_SYNTAX_ERROR, "SYNTAX_ERROR", "Multi-statements are not allowed")
     refuse_files(sql)
-    refuse_functions(sql, engine.refused_functions)
+    refuse_reaching_out(sql, engine.refused)
     keyword = first_keyword(sql)
     if call.user == READER:
         _require_reading(keyword)
@@ -161,7 +161,7 @@ def _in_session(session: Connection, engine: Engine, call: Call, plan: Plan, pip
 
 def _run(connection: Connection, engine: Engine, call: Call, plan: Plan, pipe_fd: int) -> Outcome:
     for table in call.external:
-        table.create(connection, engine.refused_functions)
+        table.create(connection, engine.refused)
     connection.enter(call.scope)
     if plan.insert is not None:
         statistics = connection.insert(plan.insert, plan.sql, call.content, call.parameters)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from headrace.embedded.clickhouse.confinement import Refused
 from headrace.embedded.clickhouse.faults import QueryFailed
 from headrace.embedded.clickhouse.tokens import Token, scan
 
@@ -169,26 +170,35 @@ def refuse_files(sql: bytes) -> None:
         previous = token.keyword
 
 
-def refuse_functions(sql: bytes, refused: frozenset[bytes]) -> None:
-    """Refuse calls of functions that no user may call.
-
-    Args:
-        sql: The statement.
-        refused: Their names, in lower case.
+def refuse_reaching_out(sql: bytes, refused: Refused) -> None:
+    """Refuse functions and engines that no user may use.
 
     Raises:
-        QueryFailed: The statement calls one of them.
+        QueryFailed: The statement names one of them.
     """
+    before: Token | None = None
     previous: Token | None = None
     for token in scan(sql):
-        if previous is not None and token.text == b"(" and previous.name.lower() in refused:
-            raise QueryFailed.of(
-                _CODE_ACCESS_DENIED,
-                "ACCESS_DENIED",
-                f"Not enough privileges: {previous.name.decode(errors='replace')}() is not for statements "
-                "that come over HTTP: it could reach beyond the tables, to files, programs or other servers",
-            )
-        previous = token
+        if previous is not None and token.text == b"(" and _is_among(previous, refused.functions):
+            raise _not_over_http(previous.name + b"()")
+        engine = previous if previous is not None and previous.text != b"=" else before
+        if engine is not None and engine.keyword == b"ENGINE" and _is_among(token, refused.engines):
+            raise _not_over_http(b"ENGINE = " + token.name)
+        before, previous = previous, token
+
+
+def _is_among(token: Token, names: frozenset[bytes]) -> bool:
+    """Whether it is one of the names; it may be, where it is spelled with escapes."""
+    return token.name.lower() in names or (token.kind == "quoted" and b"\\" in token.name)
+
+
+def _not_over_http(what: bytes) -> QueryFailed:
+    return QueryFailed.of(
+        _CODE_ACCESS_DENIED,
+        "ACCESS_DENIED",
+        f"Not enough privileges: {what.decode(errors='replace')} is not for statements that come over HTTP: "
+        "it could reach beyond the tables, to files, programs or other servers",
+    )
 
 
 def first_keyword(sql: bytes) -> bytes:

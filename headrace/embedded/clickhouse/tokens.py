@@ -10,17 +10,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+# Outside of quotes, what is not ASCII is a space of Unicode to the engine, or a fault.
 _TOKEN = re.compile(
     rb"""
-    (?P<space>   \s+ | --[^\n]* | \#[!\ ][^\n]* | /\*.*?\*/ )
-  | (?P<string>  '(?:[^'\\]|\\.|'')*' | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
-  | (?P<quoted>  `(?:[^`\\]|\\.|``)*` | "(?:[^"\\]|\\.|"")*" )
-  | (?P<word>    [A-Za-z_\x80-\xff][\w\x80-\xff]* )
+    (?P<comment> /\* )
+  | (?P<string>  '(?:[^'\\]|\\.|'')*' | \xe2\x80\x98.*?\xe2\x80\x99 | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
+  | (?P<quoted>  `(?:[^`\\]|\\.|``)*` | "(?:[^"\\]|\\.|"")*" | \xe2\x80\x9c.*?\xe2\x80\x9d )
+  | (?P<space>   (?:\s|[\x80-\xff])+? | --[^\n]* | //[^\n]* | \#[!\ ][^\n]* )
+  | (?P<word>    [A-Za-z_]\w* )
   | (?P<number>  \d[\w.]* )
   | (?P<symbol>  . )
     """,
     re.DOTALL | re.VERBOSE,
 )
+_COMMENT_EDGE = re.compile(rb"/\*|\*/")
+_OPENING_QUOTE = "\N{LEFT DOUBLE QUOTATION MARK}".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +54,20 @@ class Token:
     def name(self) -> bytes:
         """The identifier without its quotes; empty for anything that cannot be one."""
         if self.kind == "quoted":
-            return self.text[1:-1]
+            width = 3 if self.text.startswith(_OPENING_QUOTE) else 1
+            return self.text[width:-width]
         return self.text if self.kind == "word" else b""
 
 
 def scan(sql: bytes) -> Iterator[Token]:
     """The tokens of `sql` in order, without white space and comments."""
-    depth = 0
-    for match in _TOKEN.finditer(sql):
+    depth = position = 0
+    while match := _TOKEN.match(sql, position):
+        position = match.end()
         kind = match.lastgroup if match.lastgroup != "tag" else "string"
-        if kind is None or kind == "space":
+        if kind == "comment":
+            position = _end_of_comment(sql, position)
+        if kind is None or kind in ("space", "comment"):
             continue
         text = match[0]
         if kind == "symbol" and text in b")]}":
@@ -67,3 +75,13 @@ def scan(sql: bytes) -> Iterator[Token]:
         yield Token(kind, text, match.start(), match.end(), depth)
         if kind == "symbol" and text in b"([{":
             depth += 1
+
+
+def _end_of_comment(sql: bytes, position: int) -> int:
+    """Where a comment ends that has begun before `position`: comments nest."""
+    level = 1
+    for edge in _COMMENT_EDGE.finditer(sql, position):
+        level += 1 if edge[0] == b"/*" else -1
+        if not level:
+            return edge.end()
+    return len(sql)
