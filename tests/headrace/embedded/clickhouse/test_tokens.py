@@ -16,9 +16,9 @@ from headrace.embedded.clickhouse.tokens import scan
         ("a/b", ["a", "/", "b"]),
         ("a\N{NO-BREAK SPACE}\N{ZERO WIDTH NO-BREAK SPACE}b", ["a", "b"]),
         (r"'a''b\'c' 'd'", [r"'a''b\'c'", "'d'"]),
-        ("\N{LEFT SINGLE QUOTATION MARK}a'\N{RIGHT SINGLE QUOTATION MARK} b", ["\u2018a'\u2019", "b"]),
+        ("\u2018a'\u2019 b", ["\u2018a'\u2019", "b"]),
         ("$a$ ' $b$ $a$ $$'$$ c", ["$a$ ' $b$ $a$", "$$'$$", "c"]),
-        ('"a""b" `c``d` \N{LEFT DOUBLE QUOTATION MARK}e\N{RIGHT DOUBLE QUOTATION MARK}', ['"a""b"', "`c``d`", "\u201ce\u201d"]),
+        ('"a""b" `c``d` \u201ce\u201d', ['"a""b"', "`c``d`", "\u201ce\u201d"]),
     ],
 )  # fmt: skip
 def test_where_tokens_end(sql: str, texts: list[str]) -> None:
@@ -28,5 +28,5 @@ def test_where_tokens_end(sql: str, texts: list[str]) -> None:
 
 def test_names_lose_their_quotes() -> None:
     """Of whichever form they are."""
-    sql = "a `b` \"c\" \N{LEFT DOUBLE QUOTATION MARK}d\N{RIGHT DOUBLE QUOTATION MARK} 'e'"
+    sql = "a `b` \"c\" \u201cd\u201d 'e'"
     assert [token.name for token in scan(sql.encode())] == [b"a", b"b", b"c", b"d", b""]
