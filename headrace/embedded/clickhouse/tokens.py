@@ -10,12 +10,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from headrace.embedded.clickhouse.faults import QueryFailed
+
 # Outside of quotes, what is not ASCII is a space of Unicode to the engine, or a fault.
 _TOKEN = re.compile(
     rb"""
     (?P<comment> /\* )
-  | (?P<string>  '(?:[^'\\]|\\.|'')*' | \xe2\x80\x98.*?\xe2\x80\x99 | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
-  | (?P<quoted>  `(?:[^`\\]|\\.|``)*` | "(?:[^"\\]|\\.|"")*" | \xe2\x80\x9c.*?\xe2\x80\x9d )
+  | (?P<heredoc> \$\w*\$ )
+  | (?P<string>  '(?:[^'\\]|\\.|'')*+ (?:\\?\Z|') | \xe2\x80\x98.*?(?:\xe2\x80\x99|\Z) )
+  | (?P<quoted>  `(?:[^`\\]|\\.|``)*+ (?:\\?\Z|`) | "(?:[^"\\]|\\.|"")*+ (?:\\?\Z|")
+               | \xe2\x80\x9c.*?(?:\xe2\x80\x9d|\Z) )
   | (?P<space>   (?:\s|[\x80-\xff])+? | --[^\n]* | //[^\n]* | \#[!\ ][^\n]* )
   | (?P<word>    [A-Za-z_]\w* )
   | (?P<number>  \d[\w.]* )
@@ -23,6 +27,8 @@ _TOKEN = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
+_MAX_UNCLOSED = 100
+_CODE_SYNTAX_ERROR = 62
 _COMMENT_EDGE = re.compile(rb"/\*|\*/")
 _OPENING_QUOTE = "\N{LEFT DOUBLE QUOTATION MARK}".encode()
 
@@ -60,21 +66,35 @@ class Token:
 
 
 def scan(sql: bytes) -> Iterator[Token]:
-    """The tokens of `sql` in order, without white space and comments."""
-    depth = position = 0
+    """The tokens of `sql` in order, without white space and comments.
+
+    Raises:
+        QueryFailed: It opens so many heredocs without an end that looking for it would take long.
+    """
+    depth = position = unclosed = 0
     while match := _TOKEN.match(sql, position):
-        position = match.end()
-        kind = match.lastgroup if match.lastgroup != "tag" else "string"
+        kind, start, position = match.lastgroup, match.start(), match.end()
         if kind == "comment":
             position = _end_of_comment(sql, position)
+        elif kind == "heredoc":
+            kind, position = _end_of_heredoc(sql, match)
+            unclosed += kind == "symbol"
+            if unclosed > _MAX_UNCLOSED:
+                raise QueryFailed.of(_CODE_SYNTAX_ERROR, "SYNTAX_ERROR", "Too many heredocs without an end")
         if kind is None or kind in ("space", "comment"):
             continue
-        text = match[0]
+        text = sql[start:position]
         if kind == "symbol" and text in b")]}":
             depth = max(0, depth - 1)
-        yield Token(kind, text, match.start(), match.end(), depth)
+        yield Token(kind, text, start, position, depth)
         if kind == "symbol" and text in b"([{":
             depth += 1
+
+
+def _end_of_heredoc(sql: bytes, opening: re.Match[bytes]) -> tuple[str, int]:
+    """Its kind and its end; a mark that comes only once is none, and begins with a plain symbol."""
+    end = sql.find(opening[0], opening.end())
+    return ("symbol", opening.start() + 1) if end < 0 else ("string", end + len(opening[0]))
 
 
 def _end_of_comment(sql: bytes, position: int) -> int:

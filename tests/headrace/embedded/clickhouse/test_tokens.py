@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from headrace.embedded.clickhouse.faults import QueryFailed
 from headrace.embedded.clickhouse.tokens import scan
 
 
@@ -17,6 +18,9 @@ from headrace.embedded.clickhouse.tokens import scan
         ("a\N{NO-BREAK SPACE}\N{ZERO WIDTH NO-BREAK SPACE}b", ["a", "b"]),
         (r"'a''b\'c' 'd'", [r"'a''b\'c'", "'d'"]),
         ("\u2018a'\u2019 b", ["\u2018a'\u2019", "b"]),
+        ("'a\\", ["'a\\"]),
+        ("a $b c$ 'd'", ["a", "$", "b", "c", "$", "'d'"]),
+        ("$a$ 'b'", ["$", "a", "$", "'b'"]),
         ("$a$ ' $b$ $a$ $$'$$ c", ["$a$ ' $b$ $a$", "$$'$$", "c"]),
         ('"a""b" `c``d` \u201ce\u201d', ['"a""b"', "`c``d`", "\u201ce\u201d"]),
     ],
@@ -30,3 +34,16 @@ def test_names_lose_their_quotes() -> None:
     """Of whichever form they are."""
     sql = "a `b` \"c\" \u201cd\u201d 'e'"
     assert [token.name for token in scan(sql.encode())] == [b"a", b"b", b"c", b"d", b""]
+
+
+@pytest.mark.parametrize("start", ["'", "'\\'", '"\\"', "\u201c", "\u2018", "/*", "$a$"])
+def test_what_is_never_closed_takes_no_longer_than_what_is(start: str) -> None:
+    """A megabyte that looks for its end again and again would keep everybody else waiting."""
+    for _ in scan(start.encode() * (1_000_000 // len(start))):
+        pass
+
+
+def test_too_many_heredocs_without_an_end_are_refused() -> None:
+    """Each would be looked for to the end of the statement."""
+    with pytest.raises(QueryFailed, match="heredocs"):
+        list(scan(" ".join(f"${number}$" for number in range(1_000)).encode()))
