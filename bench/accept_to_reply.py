@@ -157,7 +157,7 @@ async def check_books(session: aiohttp.ClientSession, endpoints: dict[str, Any],
             rows, usd = (await response.text()).split()
         count, booked = int(rows), Decimal(usd)
         await asyncio.sleep(0.2)
-    async with session.get(f"{endpoints['simulator']}/invoice") as response:
+    async with session.get(f"{endpoints['simulator_control']}/invoice") as response:
         items = (await response.json())["items"]
     ours = sum((Decimal(item["usd"]) for item in items if item["client_request_id"]), Decimal(0))
     verdict = "equal" if booked == ours else "DIFFER"

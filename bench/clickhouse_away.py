@@ -168,8 +168,11 @@ async def measure(home: Home, options: argparse.Namespace) -> int:
     endpoints = home.endpoints
     headers = {"Authorization": f"Bearer {endpoints['api_key']}"}
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(headers=headers, timeout=_TIMEOUT, connector=connector) as session:
-        async with session.put(f"{endpoints['simulator']}/behaviour", json=_BEHAVIOUR) as response:
+    async with (
+        aiohttp.ClientSession(headers=headers, timeout=_TIMEOUT, connector=connector) as session,
+        aiohttp.ClientSession(timeout=_TIMEOUT) as operator,
+    ):
+        async with operator.put(f"{endpoints['simulator_control']}/behaviour", json=_BEHAVIOUR) as response:
             response.raise_for_status()
         load = Load(session, f"{endpoints['ingest']}/v1/chat", options.rate)
         samples = Samples(home, session, load)
@@ -182,7 +185,7 @@ async def measure(home: Home, options: argparse.Namespace) -> int:
             load.phase = "after"
             await asyncio.sleep(_AFTER_S)
         report(options, home, load, samples, caught_up_s)
-        return await verdict(session, home, load, samples, options.max_rss_mib)
+        return await verdict(operator, home, load, samples, options.max_rss_mib)
 
 
 @asynccontextmanager
@@ -250,7 +253,7 @@ async def verdict(
     """Compare the books, print what was found, return the exit status."""
     rows = await booked(session, home.endpoints["clickhouse"], "requests", len(load.costs))
     raw = await booked(session, home.endpoints["clickhouse"], "requests_raw", len(load.costs))
-    async with session.get(f"{home.endpoints['simulator']}/invoice?items=false") as response:
+    async with session.get(f"{home.endpoints['simulator_control']}/invoice?items=false") as response:
         invoiced = Decimal((await response.json())["total_usd"])
     replied = sum(load.costs.values(), Decimal(0))
     most = max(max(mib) for (_, role), mib in samples.rss_mib.items() if role == "analytics")

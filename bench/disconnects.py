@@ -251,7 +251,7 @@ async def books(endpoints: Endpoints, clients: Sequence[Leaver]) -> Books:
         calls: dict[str, list[dict[str, Any]]] = {each: [] for each in ids}
         for call in await sql(f"SELECT request_id, call_id, cost_usd, error FROM headrace.llm_calls {where}"):
             calls[call["request_id"]].append(call)
-        async with session.get(f"{endpoints.simulator}/invoice") as response:
+        async with session.get(f"{endpoints.simulator_control}/invoice") as response:
             items = json.loads(await response.text())["items"]
     by_request = {row["request_id"]: Decimal(row["cost_usd"]) for row in rows}
     return Books(calls=calls, rows=by_request, invoice={item["client_request_id"]: item for item in items})
@@ -335,7 +335,7 @@ async def _measure(system: System, options: argparse.Namespace) -> int:
     since = datetime.now(UTC).isoformat()
     async with (
         aiohttp.ClientSession() as session,
-        session.put(f"{system.simulator}/behaviour", json=BEHAVIOUR) as response,
+        session.put(f"{system.simulator_control}/behaviour", json=BEHAVIOUR) as response,
     ):
         response.raise_for_status()
     clients = leavers(options.clients, options.seed)

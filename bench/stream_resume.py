@@ -102,14 +102,17 @@ class Bench:
         logs = (self.home / "log").glob("worker-*.log")
         return sum(path.read_text(errors="replace").count("llm.deltas_stopped") for path in logs)
 
-    async def behave(self, session: aiohttp.ClientSession, tokens_per_second: float) -> None:
+    async def behave(self, tokens_per_second: float) -> None:
         """Have the provider write the answers at a pace, in chunks of a token."""
         answers = [
             {"prompt_contains": f"answer {index},", "text": text} for index, text in enumerate(self.texts)
         ]
         behaviour = {"latency": {"tokens_per_second": tokens_per_second}, "answers": answers}
-        url = f"{self.endpoints['simulator']}/behaviour"
-        async with session.put(url, json=behaviour, raise_for_status=True):
+        url = f"{self.endpoints['simulator_control']}/behaviour"
+        async with (
+            aiohttp.ClientSession() as operator,
+            operator.put(url, json=behaviour, raise_for_status=True),
+        ):
             pass
 
     async def submit(self, session: aiohttp.ClientSession, index: int) -> str:
@@ -183,7 +186,7 @@ async def measure(bench: Bench) -> None:
 
 async def measure_drops(bench: Bench, session: aiohttp.ClientSession) -> None:
     """Come back at every character of an answer, as soon as it is written, and after the answer has ended."""
-    await bench.behave(session, 40)
+    await bench.behave(40)
     text = bench.texts[0]
     request_id = await bench.submit(session, 0)
     early: list[asyncio.Task[None]] = []
@@ -224,7 +227,7 @@ async def come_back(
 async def measure_crowd(bench: Bench, session: aiohttp.ClientSession, *, crash: bool) -> None:
     """Have many clients follow an answer each."""
     options = bench.options
-    await bench.behave(session, options.tokens_per_second)
+    await bench.behave(options.tokens_per_second)
     usage, seen, given_up = Usage(), Seen(), bench.streams_given_up()
     async with usage.watch(bench), asyncio.timeout(_PATIENCE_S):
         clients = await asyncio.gather(

@@ -171,7 +171,7 @@ async def behave(system: System, session: aiohttp.ClientSession, options: argpar
         itertools.islice(itertools.cycle(("The", "water", "turns", "our", "mill")), options.tokens)
     )
     behaviour = {"latency": latency, "answers": [{"text": text}]}
-    async with session.put(f"{system.simulator}/behaviour", json=behaviour, raise_for_status=True):
+    async with session.put(f"{system.simulator_control}/behaviour", json=behaviour, raise_for_status=True):
         pass
 
 

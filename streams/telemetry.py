@@ -6,6 +6,8 @@ from typing import Literal
 
 import structlog
 
+from streams.addresses import without_credentials
+
 #: Libraries that repeat themselves during an outage: aiokafka wrote 18,000 error lines in one broker restart.
 _NOISY_LIBRARIES = (
     "aiokafka",
@@ -45,7 +47,11 @@ def configure_logging(level: str = "INFO", log_format: Literal["json", "console"
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                renderer,
+                _without_credentials,
+            ],
         )
     )
     root = logging.getLogger()
@@ -55,6 +61,11 @@ def configure_logging(level: str = "INFO", log_format: Literal["json", "console"
     handler.addFilter(_RepeatFilter(_NOISY_LIBRARIES))
     for name in _NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def _without_credentials(_logger: object, _method: str, line: object) -> str:
+    """Take the passwords of addresses out of a finished line, exceptions and tracebacks included."""
+    return without_credentials(str(line))
 
 
 class _RepeatFilter(logging.Filter):

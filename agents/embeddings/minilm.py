@@ -74,6 +74,8 @@ class MiniLmEmbedder:
             ConfigurationError: the extra or the weights are not installed, or the cache is not usable.
         """
         settings = settings or MiniLmSettings()
+        # Without it the library writes /tmp/.ses and reports to its makers, from its import on.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         runtime, tokenizers = _require("onnxruntime"), _require("tokenizers")
         files = WeightFiles.find()
         model = _find_or_build(files, settings.cache_dir or default_cache_dir(os.environ))

@@ -1,7 +1,9 @@
 """Consumers as Faust apps: one app, so one consumer group, per stage; any mix of them in one process."""
 
 import asyncio
+import shutil
 import tempfile
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -103,7 +105,10 @@ class StageApp:
         self._tasks = KeyedTasks(in_flight, self._fail)
         self._assigned = asyncio.Event()
         self._progress = Progress(now)
-        self.app = _faust_app(self.name, settings, in_flight)
+        # Faust makes folders for tables, which there are none of.
+        folder = Path(tempfile.mkdtemp(prefix=f"headrace-faust-{self.name}-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.app = _faust_app(self.name, settings, in_flight, folder)
         source = self.app.topic(topic.name, key_serializer="raw", value_serializer="raw")
         self.app.agent(source, name=f"headrace.{self.name}")(self._consume)
         self.app.on_partitions_assigned.connect(self._assign)
@@ -184,7 +189,7 @@ class StageApp:
         return work
 
 
-def _faust_app(stage: str, settings: Settings, in_flight: int) -> faust.App:
+def _faust_app(stage: str, settings: Settings, in_flight: int, folder: Path) -> faust.App:
     transport.register()
     transport.SafeConsumer.drain_timeout_s = settings.drain_timeout_s
     transport.SafeConsumer.revoke_drain_s = settings.revoke_drain_s
@@ -194,7 +199,7 @@ def _faust_app(stage: str, settings: Settings, in_flight: int) -> faust.App:
         set_as_current=False,
         autodiscover=False,
         web_enabled=False,
-        datadir=Path(tempfile.gettempdir()) / f"headrace-faust-{stage}",
+        datadir=folder,
         store="memory://",
         key_serializer="raw",
         value_serializer="raw",

@@ -38,7 +38,7 @@ class Providers:
     """The simulated providers' behaviour.
 
     Args:
-        url: of the simulator.
+        url: of the simulator, with the operator's password.
         first_token_ms: its latency in good times, as the simulator takes it.
     """
 

@@ -81,7 +81,7 @@ class Run:
         self._prober = Prober(self._load.probe)
         low_s, high_s = options.latency_s
         latency = {"distribution": "uniform", "min_ms": low_s * 1000, "max_ms": high_s * 1000}
-        self._providers = Providers(system.simulator, latency)
+        self._providers = Providers(system.simulator_control, latency)
         self._memory = Memory(system)
         self._loaded_s = 0.0
 
@@ -167,7 +167,7 @@ class Run:
             recoveries=tuple(self._prober.recoveries),
             audit_code=audit_code,
             audit=audit,
-            provider=await asyncio.to_thread(check_provider, self._system.simulator, clickhouse),
+            provider=await asyncio.to_thread(check_provider, self._system.simulator_control, clickhouse),
             memory_mib=self._memory.most_mib,
             in_flight_at_kills=tuple(faults.in_flight_at_kills),
             client_retries={

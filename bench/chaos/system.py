@@ -57,6 +57,13 @@ class System:
             raise HeadraceError("the chaos suite needs the simulated providers: unset the providers' keys")
         return self.endpoints.simulator
 
+    @property
+    def simulator_control(self) -> str:
+        """The address of its behaviour and its invoice, with the password."""
+        if self.endpoints.simulator_control is None:
+            raise HeadraceError("the chaos suite needs the simulated providers: unset the providers' keys")
+        return self.endpoints.simulator_control
+
     def start(self) -> None:
         """Start everything; returns once it is ready."""
         self.headrace(

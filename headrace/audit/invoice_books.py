@@ -31,7 +31,7 @@ async def read_invoice(client: httpx.AsyncClient, url: str, *, since_ms: int) ->
 
     Args:
         client: with a bound on every call.
-        url: the simulator's address.
+        url: the simulator's address, with the operator's password.
         since_ms: the time, Unix ms.
 
     Raises:
@@ -44,7 +44,8 @@ async def read_invoice(client: httpx.AsyncClient, url: str, *, since_ms: int) ->
         invoice = msgspec.json.decode(response.content, type=_Invoice)
     except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError) as fault:
         raise InvoiceUnavailable(
-            f"the simulator at {url} does not show its invoice: {fault!r}; without one leave out --invoice"
+            f"the simulator at {url.rpartition('@')[2]} does not show its invoice: {fault!r}; "
+            "without one leave out --invoice"
         ) from fault
     books = InvoiceBooks(complete=invoice.complete)
     for item in invoice.items:

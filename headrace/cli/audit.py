@@ -43,7 +43,11 @@ def audit(
         float, typer.Option("--wait", min=0, help="Seconds to wait for what is still under way.")
     ] = 0.0,
     invoice: Annotated[
-        str | None, typer.Option(help="The provider simulator's address; default: that of `headrace up`.")
+        str | None,
+        typer.Option(
+            help="The provider simulator's address, http://control:PASSWORD@HOST:PORT; default: that of "
+            "`headrace up`."
+        ),
     ] = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,
@@ -109,5 +113,5 @@ def _simulator(data_dir: Path, settings: Settings) -> str | None:
     with suppress(HeadraceError, OSError, msgspec.MsgspecError):
         endpoints = Home(data_dir).endpoints()
         if endpoints.kafka == settings.kafka_bootstrap:
-            return endpoints.simulator
+            return endpoints.simulator_control
     return None

@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
+from streams.addresses import without_credentials
+
 #: Results. Rich drops colours by itself where stdout is not a terminal, or NO_COLOR is set.
 out = Console(highlight=False, soft_wrap=True)
 #: Progress and errors.
@@ -14,13 +16,13 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def progress(message: str) -> None:
     """Say what is going on."""
-    err.print(message, style="dim", markup=False)
+    err.print(without_credentials(message), style="dim", markup=False)
 
 
 def fail(message: str) -> None:
     """Say what went wrong and what to change."""
     err.print("error:", style="bold red", end=" ")
-    err.print(message, markup=False)
+    err.print(without_credentials(message), markup=False)
 
 
 def print_json(document: Any) -> None:

@@ -15,9 +15,11 @@ from dotenv import dotenv_values
 from headrace.cli.console import out, progress
 from headrace.cli.options import DEFAULT_DATA_DIR, DataDir
 from headrace.cli.send import print_reply
+from headrace.embedded.private_files import OWNER_ONLY
 from headrace.up.demo import Demo, run_demo
 from headrace.up.home import Endpoints, Home, UpStatus
 from headrace.up.stack import Options, Stack
+from streams.addresses import without_credentials
 from streams.telemetry import configure_logging
 
 _DETACH_POLL_S = 0.1
@@ -72,11 +74,13 @@ def up(
     )
     if detach:
         _detach(home)
+        _show_keys(home)
     else:
         _run(home, options, demo=demo)
 
 
 def _run(home: Home, options: Options, *, demo: bool) -> None:
+    os.umask(OWNER_ONLY)
     home.lock()
     configure_logging("WARNING", "console")
     stop = threading.Event()
@@ -105,6 +109,7 @@ def _run(home: Home, options: Options, *, demo: bool) -> None:
         if demo:
             _show_demo(run_demo(endpoints), simulated=stack.simulated)
         _show_endpoints(endpoints, home)
+        _show_keys(home)
         stop.wait()
     finally:
         progress("stopping …")
@@ -135,9 +140,8 @@ def _start(stack: Stack, stop: threading.Event) -> Endpoints | None:
 
 def _detach(home: Home) -> None:
     """Run the same command in the background, and show what it says until it is ready."""
-    home.logs.mkdir(parents=True, exist_ok=True)
     arguments = [argument for argument in sys.argv[1:] if argument not in ("--detach", "-d")]
-    with home.up_log.open("wb") as log:
+    with os.fdopen(home.create_up_log(), "wb") as log:
         process = subprocess.Popen(  # noqa: S603  # our own command line again
             [sys.executable, "-m", "headrace", *arguments],
             stdin=subprocess.DEVNULL,
@@ -184,15 +188,26 @@ def _show_demo(demo: Demo, *, simulated: bool) -> None:
 
 
 def _show_endpoints(endpoints: Endpoints, home: Home) -> None:
-    out.print(f"  API         {endpoints.ingest}  (key: {endpoints.api_key})", markup=False)
-    out.print(f"  chat page   {_page(endpoints.ingest + '/', endpoints.api_key)}", markup=False)
-    out.print(f"  Kafka       {endpoints.kafka}", markup=False)
-    out.print(f"  ClickHouse  {endpoints.clickhouse}", markup=False)
-    out.print(f"  Redis       {endpoints.redis}", markup=False)
-    out.print(f"  analytics   {_page(endpoints.analytics + '/analytics', endpoints.admin_key)}", markup=False)
+    """Print where everything is, without passwords: this may go to a log."""
+    out.print(f"  API         {endpoints.ingest}", markup=False)
+    out.print(f"  Kafka       {endpoints.kafka}  (no password: for every user of this machine)", markup=False)
+    for name, address in (("ClickHouse", endpoints.clickhouse), ("Redis", endpoints.redis)):
+        out.print(f"  {name:<10}  {without_credentials(address)}", markup=False)
+    out.print(f"  analytics   {endpoints.analytics}", markup=False)
     if endpoints.simulator:
         out.print(f"  providers   simulated at {endpoints.simulator}", markup=False)
+    out.print(f"  keys and passwords are in {home.endpoints_path}", markup=False)
     out.print(f"ready · stop it with Ctrl-C or `headrace down` · logs in {home.logs}", markup=False)
+
+
+def _show_keys(home: Home) -> None:
+    """Print the keys and the pages that take them, on a terminal only."""
+    if not sys.stdout.isatty():
+        return
+    endpoints = home.endpoints()
+    out.print(f"  API key     {endpoints.api_key}", markup=False)
+    out.print(f"  chat page   {_page(endpoints.ingest + '/', endpoints.api_key)}", markup=False)
+    out.print(f"  dashboard   {_page(endpoints.analytics + '/analytics', endpoints.admin_key)}", markup=False)
 
 
 def _page(address: str, key: str) -> str:

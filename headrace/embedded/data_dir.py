@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.embedded.errors import DataDirInUse
+from headrace.embedded.private_files import private_folder
 
 _POLL_S = 0.1
 
@@ -36,6 +37,7 @@ class DataDirLock:
 
         Raises:
             DataDirInUse: Another process still holds the lock.
+            NotPrivate: The folder belongs to another user.
         """
         deadline = time.monotonic() + wait_s
         while (fd := self._try()) is None:
@@ -49,7 +51,7 @@ class DataDirLock:
         return fd
 
     def _try(self) -> int | None:
-        self._data_dir.mkdir(parents=True, exist_ok=True)
+        private_folder(self._data_dir)
         fd = os.open(self._data_dir / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

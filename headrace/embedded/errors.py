@@ -7,6 +7,7 @@
         ├── PortInUse         a port that was asked for is taken
         ├── DataDirInUse      another process runs on the same data folder
         ├── DataCorrupt       the part refuses its data folder
+        ├── NotPrivate        a folder belongs to another user
         ├── ProcessExited     a child ended although it should run
         └── StartTimeout      a child runs but did not become ready in time
 
@@ -85,6 +86,17 @@ class DataCorrupt(EmbeddedError):
         self.data_dir = data_dir
         self.reason = reason
         super().__init__(f"embedded {part} cannot read its data in {data_dir}: {reason}. {advice}")
+
+
+class NotPrivate(EmbeddedError):
+    """A folder belongs to another user, who could read or replace what is in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            f"{path} belongs to another user: use another folder (--data-dir, or XDG_CACHE_HOME for the "
+            "cache), or give it to this user with chown"
+        )
 
 
 class ProcessExited(EmbeddedError):

@@ -1,7 +1,7 @@
 """Kafka's jars: fetched from Maven Central once by jgo, verified, and found again without a network.
 
 ``kafka_jars.lock`` pins every jar with its size and SHA-256. A first start fetches exactly these; any
-later one looks at 46 file sizes and is done, without importing jgo. ``python -m headrace.embedded.jars``
+later one verifies them (0.1 s) and is done, without importing jgo. ``python -m headrace.embedded.jars``
 resolves `ROOTS` anew and prints the lock file for a new version.
 """
 
@@ -22,6 +22,7 @@ from typing import Any
 
 from headrace.embedded.data_dir import exclusive
 from headrace.embedded.errors import DownloadFailed, ExtraMissing
+from headrace.embedded.private_files import private_folder
 
 KAFKA_VERSION = "4.3.0"
 """4.4.0 does not resolve: its POM names an artifact that is not on Maven Central."""
@@ -81,9 +82,11 @@ def class_path(cache_dir: Path, on_progress: OnProgress, jars: Sequence[Jar] | N
 
     Raises:
         DownloadFailed: No network, or a jar that is not what the lock says.
+        NotPrivate: The folder belongs to another user, who could plant a jar.
         ExtraMissing: jgo is needed and not installed.
     """
     jars = locked_jars() if jars is None else jars
+    private_folder(cache_dir)
     digest = hashlib.sha256("".join(jar.sha256 for jar in jars).encode()).hexdigest()
     home = cache_dir / f"kafka-{KAFKA_VERSION}-{digest[:8]}"
     if not _complete(home, jars):
@@ -94,10 +97,7 @@ def class_path(cache_dir: Path, on_progress: OnProgress, jars: Sequence[Jar] | N
 
 
 def _complete(home: Path, jars: Sequence[Jar]) -> bool:
-    try:
-        return all((home / jar.filename).stat().st_size == jar.size_bytes for jar in jars)
-    except OSError:
-        return False
+    return all(_verified(home / jar.filename, jar) for jar in jars)
 
 
 @dataclass

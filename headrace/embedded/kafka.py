@@ -32,6 +32,7 @@ from headrace.embedded.jars import KAFKA_VERSION, class_path, default_cache_dir
 from headrace.embedded.kafka_config import jvm_options, render_log4j2, render_server_properties
 from headrace.embedded.part import EmbeddedPart, OnProgress
 from headrace.embedded.ports import LOOPBACK
+from headrace.embedded.private_files import OWNER_ONLY, private_folder, write_private
 from headrace.embedded.process import ChildProcess
 
 _FORMAT_TIMEOUT_S = 60.0
@@ -57,6 +58,9 @@ _JAVA_VARIABLES = {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CL
 
 class EmbeddedKafka(EmbeddedPart):
     """One Kafka node whose data survives kill -9, a restart, and another port.
+
+    It knows no users: whoever can reach the loopback address, every user of this machine, can read and write
+    every topic. Broker and controller listen there and nowhere else; there is no JMX port.
 
     An acknowledged record is in the operating system's page cache, which a kill does not touch. Kafka leaves
     it to the kernel to write it to the disk, so that a machine without power may lose its last half minute;
@@ -125,9 +129,9 @@ class EmbeddedKafka(EmbeddedPart):
     def _jvm_options(self) -> list[str]:
         temp_dir = self.data_dir / "tmp"
         shutil.rmtree(temp_dir, ignore_errors=True)  # native libraries that a killed Kafka left
-        temp_dir.mkdir()
+        private_folder(temp_dir)
         log4j2 = self.data_dir / "log4j2.properties"
-        log4j2.write_text(render_log4j2(), encoding="utf-8")
+        write_private(log4j2, render_log4j2())
         return jvm_options(heap_mb=self._heap_mb, temp_dir=temp_dir, log4j2=log4j2)
 
     def _environment(self, jars: list[Path]) -> dict[str, str]:
@@ -142,7 +146,7 @@ class EmbeddedKafka(EmbeddedPart):
             controller_port=self.ports["controller"],
             overrides=self._overrides,
         )
-        path.write_text(text, encoding="latin-1")  # as java.util.Properties reads it
+        write_private(path, text, encoding="latin-1")  # as java.util.Properties reads it
         return path
 
     def _format(self, command: list[str], environment: dict[str, str]) -> None:
@@ -158,6 +162,7 @@ class EmbeddedKafka(EmbeddedPart):
             text=True,
             timeout=_FORMAT_TIMEOUT_S,
             check=False,
+            umask=OWNER_ONLY,
         )
         if result.returncode:
             said = (result.stderr or result.stdout).strip()[-2_000:]

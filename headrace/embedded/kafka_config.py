@@ -95,7 +95,8 @@ def jvm_options(*, heap_mb: int, temp_dir: Path, log4j2: Path) -> list[str]:
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",  # the first compiler only: a faster start, a smaller process
         "-XX:+ExitOnOutOfMemoryError",  # to be restarted beats to linger
-        "-XX:-UsePerfData",
+        "-XX:-UsePerfData",  # else a file of a known name in /tmp
+        "-XX:+DisableAttachMechanism",
         "-XX:-CreateCoredumpOnCrash",
         f"-XX:ErrorFile={temp_dir}/hs_err.log",
         "--sun-misc-unsafe-memory-access=allow",  # Kafka unmaps its indexes so; Java 25 warns

@@ -8,7 +8,7 @@ import socket
 from headrace.embedded.errors import PortInUse
 
 LOOPBACK = "127.0.0.1"
-"""Embedded parts have no password, so they listen here and nowhere else."""
+"""Embedded parts listen here and nowhere else: Kafka has no password, and none of them has TLS."""
 
 
 _SERVER_PORTS = range(20_000, 32_000)

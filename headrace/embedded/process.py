@@ -13,6 +13,7 @@ from pathlib import Path
 
 from headrace.embedded import guard
 from headrace.embedded.errors import EmbeddedError, ProcessExited, StartTimeout
+from headrace.embedded.private_files import OWNER_ONLY
 
 ORPHAN_GRACE_S = 3.0
 """How long a child has to end by itself once its parent is gone. Kafka takes 0.3 s, Redis less."""
@@ -32,7 +33,8 @@ class ChildProcess:
 
     All methods block and may be called from any thread; from an event loop use `asyncio.to_thread`.
     The child is in a session of its own: Ctrl-C on the terminal reaches only us, and we decide the
-    order in which things stop. After it ended it can be started again.
+    order in which things stop. After it ended it can be started again. What it writes, its log included, only
+    its owner can read.
 
     Args:
         role: What it is to the user, such as "kafka"; in error messages.
@@ -99,9 +101,11 @@ class ChildProcess:
         program = shutil.which(self._argv[0])
         if program is None:
             raise EmbeddedError(f"{self.role} cannot start: there is no program {self._argv[0]}")
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("ab") as log:  # fails here, with its reason, rather than in the guard
-            self._log_start = log.tell()
+        self.log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Fails here, with its reason, rather than in the guard.
+        log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT, 0o600)
+        self._log_start = os.lseek(log, 0, os.SEEK_END)
+        os.close(log)
         control_read, control_write = os.pipe()
         status_read, status_write = os.pipe()
         try:
@@ -194,6 +198,7 @@ class ChildProcess:
             stderr=subprocess.DEVNULL,
             pass_fds=(control_fd, status_fd, *self._pass_fds),
             start_new_session=True,
+            umask=OWNER_ONLY,
         )
 
     def _read_pid(self, status_fd: int) -> int:

@@ -9,17 +9,22 @@ says MIT for itself. We run the unmodified binary as a separate process.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from importlib import import_module
 from pathlib import Path
+from urllib.parse import quote
 
 from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, PortInUse, ProcessExited
 from headrace.embedded.part import EmbeddedPart, OnProgress
 from headrace.embedded.ports import LOOPBACK
+from headrace.embedded.private_files import kept_password, private_folder, write_private
 from headrace.embedded.process import ChildProcess
 
 _PROBE_TIMEOUT_S = 1.0
+# Commands that make Redis connect elsewhere. It refuses DEBUG, MODULE and CONFIG SET dir by default.
+_CONNECTING = ("replicaof", "slaveof", "migrate")
 # What Redis says when it gives up on its append-only file (src/aof.c of 8.2).
 _AOF_FAULTS = (
     "Bad file format reading the append only file",
@@ -45,6 +50,7 @@ class EmbeddedRedis(EmbeddedPart):
     Args:
         data_dir: Folder for the append-only file, configuration and log.
         port: Port to listen on; None or 0 takes a free one.
+        password: What clients must know. None: the one in `data_dir`, made at the first start.
         maxmemory_mb: Memory for data, in MiB.
         start_timeout_s: Seconds for loading the data at start.
     """
@@ -56,32 +62,41 @@ class EmbeddedRedis(EmbeddedPart):
         data_dir: Path,
         port: int | None = None,
         *,
+        password: str | None = None,
         maxmemory_mb: int = 512,
         start_timeout_s: float = 60.0,
     ) -> None:
         super().__init__(data_dir, {"client": port})
+        self._given_password = password
         self._maxmemory_mb = maxmemory_mb
         self._start_timeout_s = start_timeout_s
 
     @property
     def endpoint(self) -> str:
-        """A Redis URL, such as ``redis://127.0.0.1:6379/0``."""
-        return f"redis://{LOOPBACK}:{self.port}/0"
+        """A Redis URL with its password, such as ``redis://:password@127.0.0.1:6379/0``."""
+        return f"redis://:{quote(self._password, safe='')}@{LOOPBACK}:{self.port}/0"
+
+    @property
+    def _password(self) -> str:
+        return self._given_password or kept_password(private_folder(self.data_dir) / "password")
 
     def _prepare(self, on_progress: OnProgress, lock_fd: int) -> ChildProcess:
         del on_progress  # Redis starts at once
         server = redis_server()
         config = self.data_dir / "redis.conf"
-        config.write_text(
-            render_config(port=self.port, data_dir=self.data_dir, maxmemory_mb=self._maxmemory_mb),
-            encoding="utf-8",
+        password = self._password
+        write_private(
+            config,
+            render_config(
+                port=self.port, data_dir=self.data_dir, maxmemory_mb=self._maxmemory_mb, password=password
+            ),
         )
         return ChildProcess(
             role=self.role,
             argv=[str(server), str(config)],
             cwd=self.data_dir,
             log_path=self.log_path,
-            probe=lambda: answers_ping(self.port),
+            probe=lambda: answers_ping(self.port, password),
             start_timeout_s=self._start_timeout_s,
             pass_fds=[lock_fd],
         )
@@ -123,14 +138,17 @@ def redis_server() -> Path:
     return server
 
 
-def render_config(*, port: int, data_dir: Path, maxmemory_mb: int) -> str:
-    """The text of redis.conf.
+def render_config(*, port: int, data_dir: Path, maxmemory_mb: int, password: str) -> str:
+    """The text of redis.conf; of the password it holds only the SHA-256.
 
     Raises:
         EmbeddedError: The folder's name cannot be written in a configuration file.
     """
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    refused = " ".join(f"-{command}" for command in _CONNECTING)
     settings = {
         "bind": LOOPBACK,
+        "user": f"default on #{digest} ~* &* +@all {refused}",
         "protected-mode": "yes",
         "port": str(port),
         "dir": _quoted(data_dir),
@@ -149,12 +167,15 @@ def render_config(*, port: int, data_dir: Path, maxmemory_mb: int) -> str:
     return "".join(f"{name} {value}\n" for name, value in settings.items())
 
 
-def answers_ping(port: int) -> bool:
+def answers_ping(port: int, password: str) -> bool:
     """Whether Redis on this port is ready for commands; not while it still loads its data."""
+    secret = password.encode()
+    ask = b"*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n*1\r\n$4\r\nPING\r\n" % (len(secret), secret)
     try:
         with socket.create_connection((LOOPBACK, port), _PROBE_TIMEOUT_S) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")  # else "-LOADING …"
+            connection.sendall(ask)
+            with connection.makefile("rb") as answer:
+                return answer.readline(64) == b"+OK\r\n" and answer.readline(64) == b"+PONG\r\n"
     except OSError:
         return False
 

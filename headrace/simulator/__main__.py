@@ -2,10 +2,14 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
+from headrace.embedded.private_files import new_password
+from headrace.own_pages import OwnPagesOnly
 from headrace.simulator.app import create_app
+from headrace.simulator.control import PASSWORD_VARIABLE
 from headrace.simulator.invoice_file import InvoiceFileError
 from headrace.simulator.server import PortInUse, build_server, listen
 
@@ -14,14 +18,19 @@ def main() -> int:
     """Run the simulator; print one JSON line with its address when it listens."""
     options = _parser().parse_args()
     try:
-        app = create_app(seed=options.seed, data_dir=options.data_dir, api_keys=options.api_key)
+        app = create_app(
+            seed=options.seed,
+            data_dir=options.data_dir,
+            api_keys=options.api_key,
+            control_password=os.environ.get(PASSWORD_VARIABLE) or new_password(),  # or nobody's
+        )
         listener = listen(options.host, options.port)
     except (InvoiceFileError, PortInUse) as error:
         print(f"headrace simulator: {error}", file=sys.stderr)  # noqa: T201  (a command line's output)
         return 1
     host, port = listener.getsockname()[:2]
     print(json.dumps({"simulator": f"http://{host}:{port}"}), flush=True)  # noqa: T201
-    build_server(app).run(sockets=[listener])
+    build_server(OwnPagesOnly(app, options.host_name)).run(sockets=[listener])
     return 0
 
 
@@ -29,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m headrace.simulator",
         description="Answers like the OpenAI and Anthropic APIs; every answer says that it is simulated.",
+        epilog=f"/behaviour and /invoice need the user control and the password in ${PASSWORD_VARIABLE}.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
@@ -42,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KEY",
         help="a key to take (default: any `sk-…`); repeatable",
+    )
+    parser.add_argument(
+        "--host-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name that clients may call it by, besides localhost and its address; repeatable",
     )
     return parser
 

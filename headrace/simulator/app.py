@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from headrace.simulator.calls import Provider
 from headrace.simulator.catalogue import AnthropicModels, OpenAIModels, TokenCounts
 from headrace.simulator.chats import Chats
-from headrace.simulator.control import Control
+from headrace.simulator.control import Control, with_password
 from headrace.simulator.dialects import Anthropic, Dialect, Keys, OpenAI
 from headrace.simulator.director import Director
 from headrace.simulator.embeddings import Embeddings
@@ -31,6 +31,7 @@ def create_app(
     seed: int = 0,
     data_dir: Path | None = None,
     api_keys: Iterable[str] = (),
+    control_password: str | None = None,
     models: Mapping[str, Model] = MODELS,
     embedding_prices: Mapping[str, Decimal] = EMBEDDING_USD_PER_MILLION,
 ) -> Starlette:
@@ -40,6 +41,7 @@ def create_app(
         seed: Answers, rates and times are drawn from it.
         data_dir: Where the invoice is kept across restarts; without it, it ends with the application.
         api_keys: The keys that are taken; without any, all that begin with `sk-`.
+        control_password: What `/behaviour` and `/invoice` ask for; None: nothing.
         models: The chat models served, by name.
         embedding_prices: The embedding models served, with US dollars per million tokens.
 
@@ -69,7 +71,7 @@ def create_app(
 
     control = Control(director, invoice)
     return Starlette(
-        routes=[*_provider_routes(provider), *_control_routes(control)],
+        routes=[*_provider_routes(provider), *_control_routes(control, control_password)],
         exception_handlers={HTTPException: _no_such_url},
         lifespan=lifespan,
     )
@@ -94,11 +96,12 @@ def _provider_routes(provider: Provider) -> list[BaseRoute]:
     ]
 
 
-def _control_routes(control: Control) -> list[BaseRoute]:
+def _control_routes(control: Control, password: str | None) -> list[BaseRoute]:
+    behaviour, invoice = (with_password(each, password) for each in (control.behaviour, control.invoice))
     return [
         Route("/health", control.health, methods=["GET"]),
-        Route("/behaviour", control.behaviour, methods=["GET", "PUT", "DELETE"]),
-        Route("/invoice", control.invoice, methods=["GET", "DELETE"]),
+        Route("/behaviour", behaviour, methods=["GET", "PUT", "DELETE"]),
+        Route("/invoice", invoice, methods=["GET", "DELETE"]),
     ]
 
 

@@ -1,5 +1,9 @@
 """The operator's side: `/behaviour`, `/invoice` and `/health`. Providers have no such paths."""
 
+import base64
+import binascii
+import hmac
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import msgspec
@@ -11,6 +15,36 @@ from headrace.simulator.director import Director
 from headrace.simulator.invoice import Invoice
 
 _MAX_BEHAVIOUR_BYTES = 16 * 1024 * 1024
+_USER = "control"
+
+PASSWORD_VARIABLE = "HEADRACE_SIMULATOR_CONTROL_PASSWORD"  # noqa: S105  # a name
+"""The environment variable with the password of `/behaviour` and `/invoice`; without it they stay closed."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def with_password(handler: Handler, password: str | None) -> Handler:
+    """Ask for the user `control` with this password (HTTP Basic) before a handler; None: ask nothing."""
+    if password is None:
+        return handler
+    wanted = f"{_USER}:{password}".encode()
+
+    async def guarded(request: Request) -> Response:
+        if hmac.compare_digest(wanted, _credentials(request)):
+            return await handler(request)
+        refusal = _problem(401, "the operator's paths need the user `control` and its password (HTTP Basic)")
+        refusal.headers["www-authenticate"] = 'Basic realm="simulator"'
+        return refusal
+
+    return guarded
+
+
+def _credentials(request: Request) -> bytes:
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    try:
+        return base64.b64decode(value, validate=True) if scheme.lower() == "basic" else b""
+    except (binascii.Error, ValueError):
+        return b""
 
 
 class Control:

@@ -4,7 +4,7 @@ import logging
 import socket
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 # Hanging calls end with their clients; at a stop they are given this long.
 _GRACE_S = 2
@@ -36,7 +36,7 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def build_server(app: Starlette) -> uvicorn.Server:
+def build_server(app: ASGIApp) -> uvicorn.Server:
     """Return a server for the simulator; run it with `serve(sockets=[…])`."""
     logging.getLogger("uvicorn.error").addFilter(_CutResponses())
     return uvicorn.Server(

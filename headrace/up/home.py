@@ -5,12 +5,14 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import psutil
 
+from headrace.embedded.private_files import new_password, private_folder, tighten
 from streams.errors import HeadraceError
 
 _KEY_BYTES = 24
@@ -27,7 +29,10 @@ class NotRunning(HeadraceError):
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
-    """Where everything is; written to `endpoints.json` once everything is ready."""
+    """Where everything is; written to `endpoints.json` once everything is ready.
+
+    Passwords stand in the addresses. `simulator_control` is for `/behaviour` and `/invoice`.
+    """
 
     kafka: str
     redis: str
@@ -36,6 +41,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     ingest: str
     analytics: str
     simulator: str | None
+    simulator_control: str | None = None
     api_key: str
     admin_key: str
     webhook_secret: str | None = None
@@ -74,13 +80,16 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     webhook_secret: str = ""
     reader_password: str = ""
     record_key: str = ""
+    clickhouse_password: str = ""
+    redis_password: str = ""
+    control_password: str = ""
 
 
 class Home:
     """Reads and writes the folder.
 
     Args:
-        path: the folder; it is created where it is missing.
+        path: the folder; it is created where it is missing. Only its owner can look into it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,6 +106,23 @@ class Home:
         """What a detached `headrace up` says."""
         return self.logs / "up.log"
 
+    @property
+    def endpoints_path(self) -> Path:
+        """Where addresses, keys and passwords are while it runs."""
+        return self.path / "endpoints.json"
+
+    def create_up_log(self) -> int:
+        """Empty `up_log`, and return a descriptor to write it with."""
+        private_folder(self.path)
+        private_folder(self.logs)
+        return os.open(self.up_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+
+    def temporary(self) -> Path:
+        """Return an empty folder for the temporary files of this start."""
+        folder = self.path / "tmp"
+        shutil.rmtree(folder, ignore_errors=True)
+        return private_folder(folder)
+
     def data(self, part: str) -> Path:
         """Return the data folder of a part."""
         return self.path / "data" / part
@@ -106,8 +132,9 @@ class Home:
 
         Raises:
             AlreadyRunning: another process holds it.
+            NotPrivate: it belongs to another user.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        private_folder(self.path)
         descriptor = os.open(self.path / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,6 +145,7 @@ class Home:
                 "`headrace down`, or use another --data-dir"
             ) from fault
         self._lock_fd = descriptor
+        tighten(self.path)  # an earlier version let others read some of it
 
     def keys(self) -> Keys:
         """Return the keys of this folder; they are made at the first call."""
@@ -132,7 +160,10 @@ class Home:
         keys = msgspec.structs.replace(  # a folder of an earlier version lacks some
             known,
             webhook_secret=known.webhook_secret or _webhook_secret(),
-            reader_password=known.reader_password or secrets.token_urlsafe(_KEY_BYTES),
+            reader_password=known.reader_password or new_password(),
+            clickhouse_password=known.clickhouse_password or new_password(),
+            redis_password=known.redis_password or new_password(),
+            control_password=known.control_password or new_password(),
             record_key=known.record_key or secrets.token_urlsafe(_RECORD_KEY_BYTES),
         )
         if keys != known:
@@ -167,7 +198,7 @@ class Home:
         status = self.status()
         if not status.ready:
             raise NotRunning("headrace up is still starting; `headrace status` shows how far it is")
-        return msgspec.json.decode((self.path / "endpoints.json").read_bytes(), type=Endpoints)
+        return msgspec.json.decode(self.endpoints_path.read_bytes(), type=Endpoints)
 
     def status(self) -> UpStatus:
         """Return what runs.
@@ -189,7 +220,7 @@ class Home:
 
     def _write(self, name: str, content: Any) -> None:
         """Write a file that only its owner can read, whole or not at all."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        private_folder(self.path)
         partial = self.path / f"{name}.{os.getpid()}.partial"
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -12,6 +12,7 @@ from headrace.embedded.kafka import EmbeddedKafka
 from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import choose_port, free_port, require_free
 from headrace.embedded.redis import EmbeddedRedis
+from headrace.simulator.control import PASSWORD_VARIABLE
 from headrace.up.children import PartChild, ServiceChild, answers
 from headrace.up.home import Endpoints, Home, ProcessStatus
 from headrace.up.supervisor import Child, Supervisor
@@ -83,6 +84,7 @@ class Stack:
         Raises:
             HeadraceError: what could not be started, and what to change.
         """
+        self._environ["TMPDIR"] = str(self._home.temporary())
         parts = self._start_parts()
         simulator = self._start_simulator()
         environ = self._service_environ(parts, simulator)
@@ -108,6 +110,7 @@ class Stack:
             ingest=f"http://{_LOOPBACK}:{environ['HEADRACE_INGEST_PORT']}",
             analytics=f"http://{_LOOPBACK}:{environ['HEADRACE_ANALYTICS_PORT']}",
             simulator=simulator,
+            simulator_control=self._control(simulator),
             api_key=self._environ.get("HEADRACE_API_KEY") or keys.api_key,
             admin_key=self._environ.get("HEADRACE_ADMIN_KEY") or keys.admin_key,
             webhook_secret=self._environ.get("HEADRACE_WEBHOOK_SECRET") or keys.webhook_secret,
@@ -140,9 +143,12 @@ class Stack:
         data = self._home.data(role)
         if role == "kafka":
             return EmbeddedKafka(data, port)
+        keys = self._home.keys()
         if role == "redis":
-            return EmbeddedRedis(data, port)
-        return EmbeddedClickHouse(data, port, reader_password=self._home.keys().reader_password)
+            return EmbeddedRedis(data, port, password=keys.redis_password)
+        return EmbeddedClickHouse(
+            data, port, password=keys.clickhouse_password, reader_password=keys.reader_password
+        )
 
     def _start_simulator(self) -> str | None:
         if not self.simulated:
@@ -152,10 +158,20 @@ class Stack:
         arguments = ["headrace.simulator", "--host", _LOOPBACK, "--port", str(port)]
         arguments += ["--data-dir", str(self._home.data("simulator"))]
         child = self._service(
-            "simulator", arguments, self._environ, port=port, probe=answers(f"{url}/invoice?items=false")
+            "simulator",
+            arguments,
+            {**self._environ, PASSWORD_VARIABLE: self._home.keys().control_password},
+            port=port,
+            probe=answers(f"{url}/health"),
         )
         self._start([child])
         return url
+
+    def _control(self, simulator: str | None) -> str | None:
+        """Return the simulator's address with the operator's password."""
+        if simulator is None:
+            return None
+        return simulator.replace("http://", f"http://control:{self._home.keys().control_password}@")
 
     def _service_environ(self, parts: Mapping[str, str], simulator: str | None) -> dict[str, str]:
         """Return the environment of our own processes: the given one, completed."""
@@ -170,7 +186,7 @@ class Stack:
             "HEADRACE_ANALYTICS_PORT": str(analytics),
         }
         if not self._environ.get(_PART_VARIABLES["clickhouse"]):
-            address = parts["clickhouse"].removeprefix("http://")
+            address = parts["clickhouse"].rpartition("@")[2]
             environ[_READER_VARIABLE] = f"http://reader:{keys.reader_password}@{address}"
         environ.setdefault("HEADRACE_REPLY_TOPICS", '["*"]')  # on one machine, everybody is ourselves
         environ.setdefault("HEADRACE_API_KEY", keys.api_key)

@@ -107,16 +107,16 @@ class System:
 
     def behave(self, **behaviour: Any) -> None:
         """Set the providers' behaviour: latency, faults, answers."""
-        response = httpx.put(f"{self.simulator}/behaviour", json=behaviour, timeout=10)
+        response = httpx.put(f"{self.simulator_control}/behaviour", json=behaviour, timeout=10)
         assert response.status_code == 200, response.text
 
     def behave_well(self) -> None:
         """Take every fault back."""
-        httpx.delete(f"{self.simulator}/behaviour", timeout=10).raise_for_status()
+        httpx.delete(f"{self.simulator_control}/behaviour", timeout=10).raise_for_status()
 
     def invoice(self) -> dict[str, Any]:
         """Return what the providers billed."""
-        return dict(httpx.get(f"{self.simulator}/invoice", timeout=10).json())
+        return dict(httpx.get(f"{self.simulator_control}/invoice", timeout=10).json())
 
     def process(self, role: str) -> ProcessStatus:
         """Return how the supervisor sees a process."""
@@ -129,10 +129,10 @@ class System:
         os.kill(pid, signal.SIGKILL)
 
     @property
-    def simulator(self) -> str:
-        """The simulator's address."""
-        assert self.endpoints.simulator is not None
-        return self.endpoints.simulator
+    def simulator_control(self) -> str:
+        """The simulator's address, with the operator's password."""
+        assert self.endpoints.simulator_control is not None
+        return self.endpoints.simulator_control
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import structlog
@@ -53,6 +54,24 @@ def test_a_traceback_stays_on_its_line(capsys: pytest.CaptureFixture[str]) -> No
         structlog.get_logger("agents.x").exception("stage.failed")
     (line,) = lines(capsys.readouterr().err)
     assert "ValueError: invalid literal" in str(line["exception"])
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_no_password_of_an_address_is_in_a_line(
+    capsys: pytest.CaptureFixture[str], log_format: Literal["json", "console"]
+) -> None:
+    """Whether it stands in a field, in a message of a library, or in an exception."""
+    configure_logging("INFO", log_format)
+    url = "redis://:hunter2@127.0.0.1:6379/0"
+    structlog.get_logger("agents.x").info("redis.away", url=url, seen=[f"http://default:hunter2@{'h' * 9}:1"])
+    logging.getLogger("somebody").warning("no answer from %s", url)
+    try:
+        float(url)
+    except ValueError:
+        logging.getLogger("somebody").exception("failed")
+    said = capsys.readouterr().err
+    assert "hunter2" not in said
+    assert "redis://127.0.0.1:6379/0" in said
 
 
 def test_lines_below_the_level_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:

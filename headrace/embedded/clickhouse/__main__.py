@@ -1,29 +1,25 @@
-"""Run the server: ``python -m headrace.embedded.clickhouse --data-dir … --port …``."""
+"""Run the server: ``python -m headrace.embedded.clickhouse --data-dir … --passwords … --port …``."""
 
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import os
-import signal
+import shutil
 import socket
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
-from chdb import _chdb
+import msgspec
 
-from headrace.embedded.clickhouse.engine import Engine
-from headrace.embedded.clickhouse.server import MAX_RUNNING, ClickHouseHttp
+from headrace.embedded.clickhouse.confinement import confine_process, write_config
 from headrace.embedded.clickhouse.users import Passwords
 from headrace.embedded.errors import EmbeddedError, PortInUse
 from headrace.embedded.ports import LOOPBACK
+from headrace.embedded.private_files import OWNER_ONLY, new_password, private_folder, write_private
 
-PASSWORD_VARIABLE = "HEADRACE_EMBEDDED_CLICKHOUSE_PASSWORD"  # noqa: S105 - a name
-READER_PASSWORD_VARIABLE = "HEADRACE_EMBEDDED_CLICKHOUSE_READER_PASSWORD"  # noqa: S105 - a name
-
-_KEEP_ALIVE_S = 30  # as the response's Keep-Alive header says
-_DRAIN_S = 3
 _BACKLOG = 1024
 _CANNOT_START = 2
 
@@ -35,40 +31,60 @@ def main(arguments: list[str] | None = None) -> int:
         0 after an orderly end, 2 if it cannot start; standard error says why.
     """
     options = _parser().parse_args(arguments)
-    # chDB's own handlers leave a crashed process standing that refuses every query. Ours end it, with
-    # the stack in the log, so that it is started again.
-    _chdb.set_signal_handlers_enabled(0)  # type: ignore[attr-defined]  # missing in its stubs
-    faulthandler.enable()
+    os.umask(OWNER_ONLY)
     try:
-        listener = _bind(options.host, options.port)
-        engine = Engine(options.data_dir)
+        with _bind(options.host, options.port) as listener, _scratch() as scratch:
+            _serve(options, listener, scratch)
     except EmbeddedError as error:
         sys.stderr.write(f"clickhouse: {error}\n")
         return _CANNOT_START
-    passwords = Passwords(owner=options.password, reader=options.reader_password)
-    app = ClickHouseHttp(engine, passwords, max_running=options.max_queries)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn ends on these and raises them again afterwards, which must not end us before we closed.
-        signal.signal(number, lambda *_: None)
-    try:
-        _serve(app, listener)
-    finally:
-        app.close()
-        engine.close()
     return 0
 
 
-def _serve(app: ClickHouseHttp, listener: socket.socket) -> None:
-    config = uvicorn.Config(
-        app,
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_DRAIN_S,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for what is temporary. It is emptied at the end: the process may not remove it any more."""
+    folder = Path(tempfile.mkdtemp(prefix="headrace-clickhouse-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve(options: argparse.Namespace, listener: socket.socket, scratch: Path) -> None:
+    passwords = read_passwords(options.passwords)
+    data_dir = private_folder(options.data_dir.absolute())
+    config = write_config(scratch)
+    # Everything temporary goes there: ours, and what the library makes while it is loaded.
+    tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)
+    if not confine_process(data_dir, scratch):
+        sys.stderr.write(
+            "clickhouse: this kernel has no Landlock (Linux 5.13 has). Whoever knows a password can read "
+            "this user's files through file() in an expression.\n"
+        )
+    # Only now: loading the library starts threads, which would not be confined.
+    from headrace.embedded.clickhouse.serving import serve  # noqa: PLC0415
+
+    serve(listener, data_dir, config, passwords, max_running=options.max_queries)
+
+
+def read_passwords(path: Path) -> Passwords:
+    """Read the file, or make it with a new password for the owner.
+
+    Raises:
+        EmbeddedError: It is not what it should be.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Passwords)
+    except FileNotFoundError:
+        passwords = Passwords(owner=new_password())
+        write_private(path, msgspec.json.encode(passwords).decode())
+        sys.stderr.write(f"clickhouse: the password of the user default is in {path}\n")
+        return passwords
+    except (OSError, msgspec.MsgspecError) as error:
+        raise EmbeddedError(
+            f'{path} is not {{"owner": "…", "reader": "…"}} ({error}): mend it, or delete it for new ones'
+        ) from error
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -90,22 +106,20 @@ def _parser() -> argparse.ArgumentParser:
         description="The ClickHouse HTTP interface over chDB, the ClickHouse engine as a library.",
     )
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the databases")
+    parser.add_argument(
+        "--passwords",
+        type=Path,
+        required=True,
+        help='JSON file with the passwords: {"owner": "…", "reader": "…"}; the user default is the owner, '
+        "reader may only read tables and may be left out. A missing file is made. Keep it outside of "
+        "--data-dir, which statements can read",
+    )
     parser.add_argument("--host", default=LOOPBACK, help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8123, help="port to listen on (default: %(default)s)")
     parser.add_argument(
-        "--password",
-        default=os.environ.get(PASSWORD_VARIABLE),
-        help=f"password of the user default (default: ${PASSWORD_VARIABLE}, or none needed)",
-    )
-    parser.add_argument(
-        "--reader-password",
-        default=os.environ.get(READER_PASSWORD_VARIABLE),
-        help=f"makes a user reader, who may only read tables (default: ${READER_PASSWORD_VARIABLE})",
-    )
-    parser.add_argument(
         "--max-queries",
         type=int,
-        default=MAX_RUNNING,
+        default=16,
         help="statements that run at once; more wait for their turn (default: %(default)s)",
     )
     return parser

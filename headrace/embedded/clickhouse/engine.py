@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from typing import IO, Any, Self
 
 from chdb.state.sqlitelike import Connection as ChdbConnection
 
+from headrace.embedded.clickhouse.confinement import Refused
 from headrace.embedded.clickhouse.faults import QueryFailed
 from headrace.embedded.clickhouse.statement import Insert, read_data_from, read_input_from
 from headrace.embedded.data_dir import DataDirLock
@@ -27,7 +29,7 @@ from headrace.embedded.errors import DataCorrupt
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _CODE_UNKNOWN_SETTING = 115
 # What differs from a server because chDB is built on clickhouse-local.
-_AS_SERVER = "SET implicit_select = 0, allow_introspection_functions = 0"
+_AS_SERVER = "SET implicit_select = 0"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,9 +133,28 @@ class Connection:
             file.write(text[insert.data_offset :])
             shutil.copyfileobj(data, file)
             file.flush()
-            # INSERT … SELECT … FROM input(…): the library knows no input(), and would insert nothing.
-            read = read_input_from if insert.selects else read_data_from
-            return self.run(read(insert, file.name), "Null", parameters)[1]
+            if insert.selects:
+                return self._insert_selected(insert, file.name, parameters)
+            return self.run(read_data_from(insert, file.name), "Null", parameters)[1]
+
+    def _insert_selected(self, insert: Insert, path: str, parameters: Mapping[str, str]) -> Statistics:
+        """INSERT … SELECT … FROM input(…): the library knows no input(), and would insert nothing."""
+        table = f"_input_{secrets.token_hex(8)}"
+        source = read_input_from(insert, table)
+        columns = b"SELECT * FROM null(%s)" % source.structure
+        create = f"CREATE TEMPORARY TABLE {table} ENGINE = StripeLog AS ".encode() + columns
+        fill = Insert(
+            sql=f"INSERT INTO {table}".encode(),
+            input_format=insert.input_format,
+            data_offset=0,
+            selects=False,
+        )
+        self.run(create, "Null", parameters)
+        try:
+            self.run(read_data_from(fill, path), "Null", parameters)
+            return self.run(source.sql, "Null", parameters)[1]
+        finally:
+            self.run(f"DROP TEMPORARY TABLE IF EXISTS {table}".encode(), "Null", {})
 
     def classify(self, sql: bytes) -> tuple[str, int]:
         """What the statement would do, and how many statements it is.
@@ -188,18 +209,23 @@ class Engine:
 
     Args:
         data_dir: Where its databases are; created if need be.
+        config: The engine's configuration, see `confinement.write_config`.
+
+    Attributes:
+        refused: What no statement may name.
 
     Raises:
         DataDirInUse: Another process has it open.
         DataCorrupt: The engine does not start on it.
     """
 
-    def __init__(self, data_dir: Path) -> None:
-        self._path = str(data_dir.absolute())
+    def __init__(self, data_dir: Path, config: Path) -> None:
+        self._path = f"{data_dir.absolute()}?config-file={config}"
         self._lock = DataDirLock("clickhouse", data_dir)
         self._lock.acquire()
         try:
             self._root = Connection(self._path)
+            self._leave_files_out()
         except RuntimeError as error:
             self._lock.release()
             raise DataCorrupt(
@@ -212,6 +238,12 @@ class Engine:
         self.version = self._ask("SELECT version()")
         self.timezone = self._ask("SELECT serverTimezone()")
         self.host = self._ask("SELECT hostName()")
+        self.refused = Refused.of(
+            self._ask("SELECT name FROM system.table_functions").splitlines(),
+            self._ask(
+                "SELECT name FROM system.table_engines UNION ALL SELECT name FROM system.database_engines"
+            ).splitlines(),
+        )
 
     def connect(self) -> Connection:
         """A new connection with the defaults."""
@@ -236,6 +268,20 @@ class Engine:
         """Shut the engine down; all other connections must be closed before."""
         self._root.close()
         self._lock.release()
+
+    def _leave_files_out(self) -> None:
+        """Make `default` a database of tables only.
+
+        The library lays it over the file system, so that FROM `/etc/passwd` reads the file. Its tables stay:
+        the database is attached again under the same id.
+        """
+        overlay = "SELECT uuid FROM system.databases WHERE name = 'default' AND engine = 'Overlay'"
+        if uuid := self._ask(overlay):
+            for sql in (
+                "DETACH DATABASE default",
+                f"ATTACH DATABASE default UUID '{uuid}' ENGINE = Atomic",
+            ):
+                self._root.run(sql.encode(), "Null", {})
 
     def _ask(self, sql: str) -> str:
         return self._root.run(sql.encode(), "TSVRaw", {})[0].decode().strip()

@@ -8,9 +8,10 @@ from typing import IO
 
 from starlette.datastructures import UploadFile
 
+from headrace.embedded.clickhouse.confinement import Refused
 from headrace.embedded.clickhouse.engine import Connection
 from headrace.embedded.clickhouse.faults import QueryFailed
-from headrace.embedded.clickhouse.statement import find_insert
+from headrace.embedded.clickhouse.statement import find_insert, refuse_files, refuse_reaching_out
 
 _CODE_BAD_ARGUMENTS = 36
 
@@ -31,17 +32,23 @@ class ExternalTable:
     format: str
     data: IO[bytes]
 
-    def create(self, connection: Connection) -> None:
+    def create(self, connection: Connection, refused: Refused) -> None:
         """Make it a temporary table of this connection.
+
+        Args:
+            connection: The engine.
+            refused: What its structure must not name.
 
         Raises:
             QueryFailed: Its structure or its data are wrong.
         """
         table = _identifier(self.name)
-        connection.run(
-            f"CREATE TEMPORARY TABLE {table} ({self.structure}) ENGINE = Memory".encode(), "Null", {}
-        )
+        create = f"CREATE TEMPORARY TABLE {table} ({self.structure}) ENGINE = Memory".encode()
         sql = f"INSERT INTO {table} FORMAT {self.format}\n".encode()
+        for statement in (create, sql):
+            refuse_files(statement)
+            refuse_reaching_out(statement, refused)
+        connection.run(create, "Null", {})
         insert = find_insert(sql)
         if insert is not None:
             connection.insert(insert, sql, self.data, {})

@@ -5,13 +5,17 @@ Licences: chDB and ClickHouse are Apache-2.0.
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import sys
 import urllib.error
 import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
+from headrace.embedded.clickhouse.users import OWNER, READER
 from headrace.embedded.errors import (
     DataCorrupt,
     DataDirInUse,
@@ -22,9 +26,13 @@ from headrace.embedded.errors import (
 )
 from headrace.embedded.part import EmbeddedPart, OnProgress
 from headrace.embedded.ports import LOOPBACK
+from headrace.embedded.private_files import kept_password, private_folder, write_private
 from headrace.embedded.process import ChildProcess
 
 _PROBE_TIMEOUT_S = 1.0
+_KEPT_VARIABLES = frozenset({
+    "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TZ",
+})  # fmt: skip
 _PORT_SETTING = "HEADRACE_EMBEDDED_CLICKHOUSE_PORT"
 
 
@@ -37,7 +45,8 @@ class EmbeddedClickHouse(EmbeddedPart):
     Args:
         data_dir: Folder for the databases and the log.
         port: Port to listen on; None or 0 takes a free one.
-        password: Password of the user ``default``; None: none is needed.
+        password: Password of the user ``default``, the owner. None: the one in `data_dir`, made at the first
+            start.
         reader_password: Makes a user ``reader``, who may only read tables; None: no such user.
         start_timeout_s: Seconds until it must answer.
     """
@@ -54,24 +63,39 @@ class EmbeddedClickHouse(EmbeddedPart):
         start_timeout_s: float = 60.0,
     ) -> None:
         super().__init__(data_dir, {"client": port})
-        self._password = password
+        self._given_password = password
         self._reader_password = reader_password
         self._start_timeout_s = start_timeout_s
 
     @property
     def endpoint(self) -> str:
-        """A URL such as ``http://127.0.0.1:8123``."""
-        return f"http://{LOOPBACK}:{self.port}"
+        """The owner's URL, such as ``http://default:password@127.0.0.1:8123``."""
+        return self._address(OWNER, self._password)
+
+    @property
+    def reader_endpoint(self) -> str | None:
+        """The reader's URL; None: there is no such user."""
+        return None if self._reader_password is None else self._address(READER, self._reader_password)
+
+    def _address(self, user: str, password: str) -> str:
+        return f"http://{user}:{quote(password, safe='')}@{LOOPBACK}:{self.port}"
+
+    @property
+    def _password(self) -> str:
+        return self._given_password or kept_password(private_folder(self.data_dir) / "password")
 
     def _prepare(self, on_progress: OnProgress, lock_fd: int) -> ChildProcess:
         del on_progress  # it starts in about a second
         if find_spec("chdb") is None:
             raise ExtraMissing("ClickHouse", "chdb")
+        passwords = self.data_dir / "passwords.json"
+        given = {"owner": self._password, "reader": self._reader_password}
+        write_private(passwords, json.dumps(given))
         return ChildProcess(
             role=self.role,
             argv=[
                 *(sys.executable, "-m", "headrace.embedded.clickhouse"),
-                *("--data-dir", str(self._databases)),
+                *("--data-dir", str(self._databases), "--passwords", str(passwords)),
                 *("--host", LOOPBACK, "--port", str(self.port)),
             ],
             env=self._environment(),
@@ -86,13 +110,11 @@ class EmbeddedClickHouse(EmbeddedPart):
         return self.data_dir / "databases"
 
     def _environment(self) -> dict[str, str]:
-        """Passwords go by the environment: a command line is for everybody to see."""
-        given = {
-            "HEADRACE_EMBEDDED_CLICKHOUSE_PASSWORD": self._password,
-            "HEADRACE_EMBEDDED_CLICKHOUSE_READER_PASSWORD": self._reader_password,
-        }
-        others = {name: value for name, value in os.environ.items() if name not in given}
-        return {**others, **{name: value for name, value in given.items() if value is not None}}
+        """What it needs, and no more: a statement that got to the environment should find no key there."""
+        temporary = self.data_dir / "tmp"
+        shutil.rmtree(temporary, ignore_errors=True)  # what a killed one left
+        kept = {name: value for name, value in os.environ.items() if name in _KEPT_VARIABLES}
+        return kept | {"TMPDIR": str(private_folder(temporary))}
 
     def _explain(self, error: ProcessExited) -> EmbeddedError:
         if "is in use by another process" in error.log_tail:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from headrace.embedded.clickhouse.call import SPOOL_BYTES, Call
@@ -16,7 +15,7 @@ from headrace.embedded.clickhouse.statement import (
     find_insert,
     first_keyword,
     refuse_files,
-    refuse_host_access,
+    refuse_reaching_out,
     split_output,
 )
 from headrace.embedded.clickhouse.users import READER
@@ -60,7 +59,7 @@ class Outcome:
     statistics: Statistics
 
 
-def make_plan(call: Call, classify: Callable[[bytes], tuple[str, int]]) -> Plan:
+def make_plan(call: Call, engine: Engine) -> Plan:
     """Decide how to run a call.
 
     Raises:
@@ -70,31 +69,32 @@ def make_plan(call: Call, classify: Callable[[bytes], tuple[str, int]]) -> Plan:
     insert = find_insert(head)
     if insert is not None:
         refuse_files(insert.sql)
+        refuse_reaching_out(insert.sql, engine.refused)
         _require_write(call, b"INSERT")
         return Plan(sql=head, insert=insert, streams=False, output_format=call.default_format)
     rest = call.content.read(SPOOL_BYTES)
     if call.content.read(1):
         raise QueryFailed.of(_CODE_SYNTAX_ERROR, "SYNTAX_ERROR", "The query is too long")
-    return _plan_statement(call, head + rest, classify)
+    return _plan_statement(call, head + rest, engine)
 
 
-def _plan_statement(call: Call, sql: bytes, classify: Callable[[bytes], tuple[str, int]]) -> Plan:
-    verdict, statements = classify(sql)
+def _plan_statement(call: Call, sql: bytes, engine: Engine) -> Plan:
+    verdict, statements = engine.classify(sql)
     if not sql.strip():
         raise QueryFailed.of(_CODE_SYNTAX_ERROR, "SYNTAX_ERROR", "Empty query")
     if statements > 1:
         raise QueryFailed.of(_CODE_SYNTAX_ERROR, "SYNTAX_ERROR", "Multi-statements are not allowed")
     refuse_files(sql)
+    refuse_reaching_out(sql, engine.refused)
     keyword = first_keyword(sql)
     if call.user == READER:
         _require_reading(keyword)
-        refuse_host_access(sql)
     output = split_output(sql)
     if verdict not in ("READ_ONLY", "UNKNOWN"):
         _require_write(call, keyword)
     streams = verdict == "READ_ONLY" and keyword in _LARGE_RESULTS
     # What the engine's parser does not take with our clause in it, it gets as it came.
-    streams = streams and classify(output.into("/dev/null", "Null"))[1] == 1
+    streams = streams and engine.classify(output.into("/dev/null", "Null"))[1] == 1
     return Plan(
         sql=address_kill(sql),
         insert=None,
@@ -138,19 +138,19 @@ def run_plan(engine: Engine, session: Connection | None, call: Call, plan: Plan,
     """
     try:
         if session is not None:
-            return _in_session(session, call, plan, pipe_fd)
+            return _in_session(session, engine, call, plan, pipe_fd)
         with contextlib.closing(engine.connect()) as connection:
-            return _run(connection, call, plan, pipe_fd)
+            return _run(connection, engine, call, plan, pipe_fd)
     finally:
         os.close(pipe_fd)
 
 
-def _in_session(session: Connection, call: Call, plan: Plan, pipe_fd: int) -> Outcome:
+def _in_session(session: Connection, engine: Engine, call: Call, plan: Plan, pipe_fd: int) -> Outcome:
     # Reading them costs milliseconds, and most requests change neither.
     database = session.database() if call.scope.database else ""
     before = session.changed_settings() if call.scope.settings else {}
     try:
-        return _run(session, call, plan, pipe_fd)
+        return _run(session, engine, call, plan, pipe_fd)
     finally:
         session.leave(call.scope, before)
         if database and session.database() == call.scope.database:
@@ -159,9 +159,9 @@ def _in_session(session: Connection, call: Call, plan: Plan, pipe_fd: int) -> Ou
             table.drop(session)
 
 
-def _run(connection: Connection, call: Call, plan: Plan, pipe_fd: int) -> Outcome:
+def _run(connection: Connection, engine: Engine, call: Call, plan: Plan, pipe_fd: int) -> Outcome:
     for table in call.external:
-        table.create(connection)
+        table.create(connection, engine.refused)
     connection.enter(call.scope)
     if plan.insert is not None:
         statistics = connection.insert(plan.insert, plan.sql, call.content, call.parameters)

@@ -80,7 +80,7 @@ class ClickHouseHttp:
             call = await read_call(request, self._passwords)
             with call.content:
                 reply = Reply(send, self._identity, call.scope.query_id)
-                plan = make_plan(call, self._engine.classify)
+                plan = make_plan(call, self._engine)
                 reply.describe(plan.output_format, call.encoding)
                 async with self._admission.slot(), self._session(call) as session:
                     finish = await self._answer(request, call, plan, session, reply)

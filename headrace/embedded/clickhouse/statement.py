@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from headrace.embedded.clickhouse.confinement import Refused
 from headrace.embedded.clickhouse.faults import QueryFailed
 from headrace.embedded.clickhouse.tokens import Token, scan
 
@@ -17,20 +18,6 @@ _BEFORE_DATA = re.compile(rb"[ \t\f]*;?[ \t\f]*(?:\r?\n)?")
 _CODE_INTO_OUTFILE_NOT_ALLOWED = 358
 _CODE_INVALID_USAGE_OF_INPUT = 477
 _CODE_ACCESS_DENIED = 497
-# They reach beyond the tables: to files, other servers, this process's objects, or SQL in a string. On a
-# server each needs a grant. The engine's readonly=1 lets some pass, and others where their columns are asked
-# for (DESCRIBE).
-_FORBIDDEN_TO_READERS = frozenset(
-    b"""
-    arrowstream azureblobstorage azureblobstoragecluster bigquery catboostevaluate cluster clusterallreplicas
-    cosn deltalake deltalakeazure deltalakeazurecluster deltalakecluster deltalakelocal deltalakes3
-    deltalakes3cluster eval executable file filecluster filesystem gcs hdfs hdfscluster hudi hudicluster
-    iceberg icebergazure icebergazurecluster icebergcluster iceberghdfs iceberghdfscluster
-    iceberglocal iceberglocalcluster icebergs3 icebergs3cluster jdbc mongodb mysql odbc oss paimon paimonazure
-    paimonazurecluster paimoncluster paimonhdfs paimonhdfscluster paimonlocal paimons3 paimons3cluster
-    postgresql python redis remote remotesecure s3 s3cluster sqlite url urlcluster ytsaurus
-    """.split()
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,13 +78,33 @@ def read_data_from(insert: Insert, path: str) -> bytes:
     return insert.sql + clause + tail
 
 
-def read_input_from(insert: Insert, path: str) -> bytes:
-    """An INSERT … SELECT … FROM input('structure') that reads its data from a file instead."""
-    source = f"file('{path}', '{insert.input_format}', ".encode()
-    previous: Token | None = None
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputSource:
+    """The input('structure') of an INSERT … SELECT.
+
+    Attributes:
+        structure: What stands between the brackets.
+        sql: The statement with the name of a table in its place.
+    """
+
+    structure: bytes
+    sql: bytes
+
+
+def read_input_from(insert: Insert, table: str) -> InputSource:
+    """Make an INSERT … SELECT … FROM input('structure') read from a table instead.
+
+    Raises:
+        QueryFailed: There is no input().
+    """
+    previous = begin = None
     for token in scan(insert.sql):
-        if previous is not None and previous.name.lower() == b"input" and token.text == b"(":
-            return insert.sql[: previous.start] + source + insert.sql[token.end :]
+        if begin is not None and token.text == b")" and token.depth == begin[1].depth:
+            name, bracket = begin
+            sql = insert.sql[: name.start] + table.encode() + insert.sql[token.end :]
+            return InputSource(structure=insert.sql[bracket.end : token.start], sql=sql)
+        if begin is None and previous is not None and previous.name.lower() == b"input":
+            begin = (previous, token) if token.text == b"(" else None
         previous = token
     raise QueryFailed.of(
         _CODE_INVALID_USAGE_OF_INPUT,
@@ -163,21 +170,35 @@ def refuse_files(sql: bytes) -> None:
         previous = token.keyword
 
 
-def refuse_host_access(sql: bytes) -> None:
-    """Refuse, to a user who may only read tables, the functions that read the host.
+def refuse_reaching_out(sql: bytes, refused: Refused) -> None:
+    """Refuse functions and engines that no user may use.
 
     Raises:
-        QueryFailed: The statement calls one of them.
+        QueryFailed: The statement names one of them.
     """
+    before: Token | None = None
     previous: Token | None = None
     for token in scan(sql):
-        if previous is not None and token.text == b"(" and previous.name.lower() in _FORBIDDEN_TO_READERS:
-            raise QueryFailed.of(
-                _CODE_ACCESS_DENIED,
-                "ACCESS_DENIED",
-                f"Not enough privileges: this user must not call {previous.name.decode()}()",
-            )
-        previous = token
+        if previous is not None and token.text == b"(" and _is_among(previous, refused.functions):
+            raise _not_over_http(previous.name + b"()")
+        engine = previous if previous is not None and previous.text != b"=" else before
+        if engine is not None and engine.keyword == b"ENGINE" and _is_among(token, refused.engines):
+            raise _not_over_http(b"ENGINE = " + token.name)
+        before, previous = previous, token
+
+
+def _is_among(token: Token, names: frozenset[bytes]) -> bool:
+    """Whether it is one of the names; it may be, where it is spelled with escapes."""
+    return token.name.lower() in names or (token.kind == "quoted" and b"\\" in token.name)
+
+
+def _not_over_http(what: bytes) -> QueryFailed:
+    return QueryFailed.of(
+        _CODE_ACCESS_DENIED,
+        "ACCESS_DENIED",
+        f"Not enough privileges: {what.decode(errors='replace')} is not for statements that come over HTTP: "
+        "it could reach beyond the tables, to files, programs or other servers",
+    )
 
 
 def first_keyword(sql: bytes) -> bytes:

@@ -10,17 +10,27 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from headrace.embedded.clickhouse.faults import QueryFailed
+
+# Outside of quotes, what is not ASCII is a space of Unicode to the engine, or a fault.
 _TOKEN = re.compile(
     rb"""
-    (?P<space>   \s+ | --[^\n]* | \#[!\ ][^\n]* | /\*.*?\*/ )
-  | (?P<string>  '(?:[^'\\]|\\.|'')*' | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
-  | (?P<quoted>  `(?:[^`\\]|\\.|``)*` | "(?:[^"\\]|\\.|"")*" )
-  | (?P<word>    [A-Za-z_\x80-\xff][\w\x80-\xff]* )
+    (?P<comment> /\* )
+  | (?P<heredoc> \$\w*\$ )
+  | (?P<string>  '(?:[^'\\]|\\.|'')*+ (?:\\?\Z|') | \xe2\x80\x98.*?(?:\xe2\x80\x99|\Z) )
+  | (?P<quoted>  `(?:[^`\\]|\\.|``)*+ (?:\\?\Z|`) | "(?:[^"\\]|\\.|"")*+ (?:\\?\Z|")
+               | \xe2\x80\x9c.*?(?:\xe2\x80\x9d|\Z) )
+  | (?P<space>   (?:\s|[\x80-\xff])+? | --[^\n]* | //[^\n]* | \#[!\ ][^\n]* )
+  | (?P<word>    [A-Za-z_]\w* )
   | (?P<number>  \d[\w.]* )
   | (?P<symbol>  . )
     """,
     re.DOTALL | re.VERBOSE,
 )
+_MAX_UNCLOSED = 100
+_CODE_SYNTAX_ERROR = 62
+_COMMENT_EDGE = re.compile(rb"/\*|\*/")
+_OPENING_QUOTE = "\N{LEFT DOUBLE QUOTATION MARK}".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +60,48 @@ class Token:
     def name(self) -> bytes:
         """The identifier without its quotes; empty for anything that cannot be one."""
         if self.kind == "quoted":
-            return self.text[1:-1]
+            width = 3 if self.text.startswith(_OPENING_QUOTE) else 1
+            return self.text[width:-width]
         return self.text if self.kind == "word" else b""
 
 
 def scan(sql: bytes) -> Iterator[Token]:
-    """The tokens of `sql` in order, without white space and comments."""
-    depth = 0
-    for match in _TOKEN.finditer(sql):
-        kind = match.lastgroup if match.lastgroup != "tag" else "string"
-        if kind is None or kind == "space":
+    """The tokens of `sql` in order, without white space and comments.
+
+    Raises:
+        QueryFailed: It opens so many heredocs without an end that looking for it would take long.
+    """
+    depth = position = unclosed = 0
+    while match := _TOKEN.match(sql, position):
+        kind, start, position = match.lastgroup, match.start(), match.end()
+        if kind == "comment":
+            position = _end_of_comment(sql, position)
+        elif kind == "heredoc":
+            kind, position = _end_of_heredoc(sql, match)
+            unclosed += kind == "symbol"
+            if unclosed > _MAX_UNCLOSED:
+                raise QueryFailed.of(_CODE_SYNTAX_ERROR, "SYNTAX_ERROR", "Too many heredocs without an end")
+        if kind is None or kind in ("space", "comment"):
             continue
-        text = match[0]
+        text = sql[start:position]
         if kind == "symbol" and text in b")]}":
             depth = max(0, depth - 1)
-        yield Token(kind, text, match.start(), match.end(), depth)
+        yield Token(kind, text, start, position, depth)
         if kind == "symbol" and text in b"([{":
             depth += 1
+
+
+def _end_of_heredoc(sql: bytes, opening: re.Match[bytes]) -> tuple[str, int]:
+    """Its kind and its end; a mark that comes only once is none, and begins with a plain symbol."""
+    end = sql.find(opening[0], opening.end())
+    return ("symbol", opening.start() + 1) if end < 0 else ("string", end + len(opening[0]))
+
+
+def _end_of_comment(sql: bytes, position: int) -> int:
+    """Where a comment ends that has begun before `position`: comments nest."""
+    level = 1
+    for edge in _COMMENT_EDGE.finditer(sql, position):
+        level += 1 if edge[0] == b"/*" else -1
+        if not level:
+            return edge.end()
+    return len(sql)

@@ -6,7 +6,8 @@ import base64
 import binascii
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from headrace.embedded.clickhouse.faults import QueryFailed
 
@@ -26,17 +27,20 @@ _CODE_SETTING_CONSTRAINT_VIOLATION = 452
 _CODE_AUTHENTICATION_FAILED = 516
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Passwords:
+class Passwords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The users that there are.
 
     Attributes:
-        owner: Password of ``default``, who may do everything; None: no password needed.
+        owner: Password of ``default``, who may do everything with tables.
         reader: Password of ``reader``, who may only read tables; None: there is no such user.
     """
 
-    owner: str | None = field(default=None, repr=False)
-    reader: str | None = field(default=None, repr=False)
+    owner: str
+    reader: str | None = None
+
+    def __repr__(self) -> str:
+        """Without the passwords."""
+        return "Passwords(…)"
 
     def authenticate(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str:
         """Check the credentials of a request.
@@ -49,8 +53,8 @@ class Passwords:
         """
         given = _credentials(headers, query)
         user, password = given or (OWNER, "")
-        wanted = {OWNER: self.owner or "", READER: self.reader}.get(user)
-        if wanted is not None and hmac.compare_digest(wanted.encode(), password.encode()):
+        wanted = {OWNER: self.owner, READER: self.reader}.get(user)
+        if wanted and hmac.compare_digest(wanted.encode(), password.encode()):
             return user
         if given is None:
             raise QueryFailed.of(

@@ -1,6 +1,7 @@
 """Embedded Redis, the real server."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import redis
 
@@ -27,7 +29,7 @@ def make() -> Iterator[MakeRedis]:
     """Makes embedded Redises; whatever runs is stopped."""
     made: list[EmbeddedRedis] = []
 
-    def build(data_dir: Path, port: int | None = None, **options: int) -> EmbeddedRedis:
+    def build(data_dir: Path, port: int | None = None, **options: Any) -> EmbeddedRedis:
         made.append(EmbeddedRedis(data_dir, port, **options))
         return made[-1]
 
@@ -190,22 +192,57 @@ def test_a_damaged_file_is_named_with_a_repair_that_works(
 
 
 def test_it_listens_on_the_loopback_address_and_writes_through() -> None:
-    """No password, so nobody else may connect; every write goes to the append-only file."""
-    lines = render_config(port=1, data_dir=Path("/d"), maxmemory_mb=64).splitlines()
+    """Only this machine may connect; every write goes to the append-only file."""
+    lines = render_config(port=1, data_dir=Path("/d"), maxmemory_mb=64, password="p").splitlines()
     assert {"bind 127.0.0.1", "protected-mode yes", "port 1", "maxmemory 64mb"} <= set(lines)
     assert {"appendonly yes", "appendfsync always", "maxmemory-policy noeviction"} <= set(lines)
     assert not [line for line in lines if line.startswith("loadmodule")]
 
 
+@pytest.mark.integration
+def test_nobody_comes_in_without_the_password(tmp_path: Path, make: MakeRedis) -> None:
+    """The endpoint holds it; it is on no command line, in no log, and not in the configuration either."""
+    server = make(tmp_path, password="its own: 100%/@")
+    server.start()
+    with redis.Redis(port=server.port) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+    with client(server) as connection:
+        assert connection.ping()
+        for command in ("REPLICAOF 127.0.0.1 1", "CONFIG SET dir /", "MODULE LIST /x", "DEBUG SLEEP 0"):
+            with pytest.raises(redis.ResponseError):
+                connection.execute_command(*command.split())
+    assert server.pid is not None
+    assert "its own" not in " ".join(psutil.Process(server.pid).cmdline())
+    assert not [path for path in tmp_path.iterdir() if path.is_file() and b"its own" in path.read_bytes()]
+
+
+@pytest.mark.integration
+def test_alone_it_makes_a_password_and_keeps_it(tmp_path: Path, make: MakeRedis) -> None:
+    """Another start on the folder knows it; only the owner of the files can read any of them."""
+    first = make(tmp_path)
+    first.start()
+    endpoint = first.endpoint
+    assert make(tmp_path, first.port)._password == first._password
+    assert re.fullmatch(r"redis://:[\w-]{32}@127\.0\.0\.1:\d+/0", endpoint)
+    assert {path for path in (tmp_path, *tmp_path.rglob("*")) if path.stat().st_mode & 0o077} == set()
+
+
 def test_folders_are_quoted_and_strange_ones_refused() -> None:
     """Spaces and quotes are written as Redis reads them; a line break would be a second setting."""
-    config = render_config(port=1, data_dir=Path('/a "b" \\c'), maxmemory_mb=64)
+    config = render_config(port=1, data_dir=Path('/a "b" \\c'), maxmemory_mb=64, password="p")
     assert 'dir "/a \\"b\\" \\\\c"\n' in config
     with pytest.raises(EmbeddedError, match="control characters"):
-        render_config(port=1, data_dir=Path("/a\nport 2"), maxmemory_mb=64)
+        render_config(port=1, data_dir=Path("/a\nport 2"), maxmemory_mb=64, password="p")
 
 
-@pytest.mark.parametrize(("answer", "ready"), [(b"+PONG\r\n", True), (b"-LOADING data\r\n", False)])
+@pytest.mark.parametrize(
+    ("answer", "ready"),
+    [
+        (b"+OK\r\n+PONG\r\n", True),
+        (b"+OK\r\n-LOADING data\r\n", False),
+        (b"-WRONGPASS\r\n-NOAUTH\r\n", False),
+    ],
+)
 def test_ready_means_pong(answer: bytes, ready: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that still loads its data answers, and is not ready."""
     monkeypatch.setattr("headrace.embedded.redis._PROBE_TIMEOUT_S", 10.0)
@@ -216,14 +253,14 @@ def test_ready_means_pong(answer: bytes, ready: bool, monkeypatch: pytest.Monkey
     )
     with subprocess.Popen([sys.executable, "-c", code, answer.hex()], stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
-        assert answers_ping(int(server.stdout.readline())) is ready
+        assert answers_ping(int(server.stdout.readline()), "secret") is ready
 
 
 def test_nobody_there_is_not_ready() -> None:
     """A closed port is an answer, not an exception."""
     with socket.create_server((LOOPBACK, 0)) as server:
         port = server.getsockname()[1]
-    assert not answers_ping(port)
+    assert not answers_ping(port, "secret")
 
 
 def test_without_the_binary_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,15 +14,22 @@ import httpx
 import openai
 import pytest
 
+from headrace.simulator.control import PASSWORD_VARIABLE
 from headrace.simulator.server import listen
 
 _COMMAND = [sys.executable, "-m", "headrace.simulator"]
+_PASSWORD = "the operator's"
+_OPERATOR = ("control", _PASSWORD)
 
 
 @contextmanager
 def _running(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     process = subprocess.Popen(
-        [*_COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*_COMMAND, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {PASSWORD_VARIABLE: _PASSWORD},
     )
     try:
         assert process.stdout is not None
@@ -44,11 +51,11 @@ def test_invoice_and_answers_survive_kill_9(tmp_path: Path) -> None:
     options = ("--data-dir", str(tmp_path), "--seed", "5")
     with _running(*options) as (process, address):
         first = _ask(address).choices[0].message.content
-        billed = httpx.get(f"{address}/invoice", timeout=5).json()
+        billed = httpx.get(f"{address}/invoice", auth=_OPERATOR, timeout=5).json()
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=10)
     with _running(*options) as (_, address):
-        assert httpx.get(f"{address}/invoice", timeout=5).json() == billed
+        assert httpx.get(f"{address}/invoice", auth=_OPERATOR, timeout=5).json() == billed
         assert _ask(address).choices[0].message.content == first
     assert billed["calls"] == 1
 
@@ -57,7 +64,7 @@ def test_stop_bills_streams_under_way(tmp_path: Path) -> None:
     """SIGTERM ends the process in time, cleanly and in silence; an open stream is billed as dropped."""
     with _running("--data-dir", str(tmp_path)) as (process, address):
         behaviour = {"faults": [{"kind": "hang", "rate": 1, "after_chunks": 2}]}
-        httpx.put(f"{address}/behaviour", json=behaviour, timeout=5).raise_for_status()
+        httpx.put(f"{address}/behaviour", json=behaviour, auth=_OPERATOR, timeout=5).raise_for_status()
         body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
         headers = {"authorization": "Bearer sk-1"}
         url = f"{address}/v1/chat/completions"
@@ -98,7 +105,7 @@ def test_a_dropped_call_is_no_error_of_the_simulator() -> None:
     """The fault `drop` does not fill the log with complaints about itself."""
     with _running() as (process, address):
         behaviour = {"faults": [{"kind": "drop", "rate": 1}]}
-        httpx.put(f"{address}/behaviour", json=behaviour, timeout=5).raise_for_status()
+        httpx.put(f"{address}/behaviour", json=behaviour, auth=_OPERATOR, timeout=5).raise_for_status()
         with pytest.raises(openai.APIConnectionError):
             _ask(address)
         os.kill(process.pid, signal.SIGTERM)

@@ -29,13 +29,29 @@ def test_the_keys_stay_and_only_their_owner_reads_them(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_an_earlier_version_gets_what_it_lacks(tmp_path: Path) -> None:
-    """Its keys stay; webhooks' secret and the password of ClickHouse's reader are made, once."""
+    """Its keys stay; webhooks' secret and the passwords of the parts are made, once."""
     (tmp_path / "keys.json").write_text('{"api_key": "hr-old", "admin_key": "hr-admin-old"}')
     keys = Home(tmp_path).keys()
     assert (keys.api_key, keys.admin_key) == ("hr-old", "hr-admin-old")
     assert len(signing_keys(keys.webhook_secret)) == 1
-    assert len(keys.reader_password) >= 32
+    made = {keys.reader_password, keys.clickhouse_password, keys.redis_password, keys.control_password}
+    assert len(made) == 4
+    assert min(map(len, made)) >= 32
     assert Home(tmp_path).keys() == keys
+
+
+def test_a_folder_that_others_could_read_is_closed(tmp_path: Path) -> None:
+    """An earlier version left logs and data open: the lock closes them, whatever the umask."""
+    log = tmp_path / "log" / "worker-0.log"
+    log.parent.mkdir()
+    log.write_text("a line")
+    for path in (tmp_path, log.parent, log):
+        path.chmod(0o777)
+    home = Home(tmp_path)
+    home.lock()
+    os.close(home.create_up_log())
+    assert home.temporary().is_dir()
+    assert not [path for path in (tmp_path, *tmp_path.rglob("*")) if path.stat().st_mode & 0o077]
 
 
 def test_two_cannot_run_on_one_folder(tmp_path: Path) -> None:

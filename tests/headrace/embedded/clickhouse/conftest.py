@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedClickHo
 @pytest.fixture
 def client(server: EmbeddedClickHouse) -> Iterator[Client]:
     """A synchronous client in a session of its own."""
-    with clickhouse_connect.get_client(host="127.0.0.1", port=server.port) as connected:
+    with clickhouse_connect.get_client(dsn=server.endpoint) as connected:
         yield connected
 
 

@@ -25,7 +25,7 @@ ROWS = 50_000
 @pytest.fixture(scope="module")
 def costs(server: EmbeddedClickHouse) -> Iterator[str]:
     """A table of requests and what they cost, behind a deduplicated view, as the analysts' views are."""
-    with clickhouse_connect.get_client(host="127.0.0.1", port=server.port) as owner:
+    with clickhouse_connect.get_client(dsn=server.endpoint) as owner:
         owner.command("CREATE DATABASE analysts")
         owner.command(
             "CREATE TABLE analysts.costs_raw (request_id UInt64, model LowCardinality(String), "

@@ -82,7 +82,7 @@ def test_inserts_and_reads_with_each_compression(
     server: EmbeddedClickHouse, table: str, compression: str | bool
 ) -> None:
     """Requests and responses may be compressed in any way that the client offers."""
-    with clickhouse_connect.get_client(host="127.0.0.1", port=server.port, compress=compression) as client:
+    with clickhouse_connect.get_client(dsn=server.endpoint, compress=compression) as client:
         client.command(f"CREATE TABLE {table} (a UInt64, s String) ENGINE = MergeTree ORDER BY a")
         summary = client.insert(table, [[n, "x" * 50] for n in range(5000)], column_names=["a", "s"])
         assert summary.written_rows == 5000
@@ -143,7 +143,7 @@ def test_sessions_keep_temporary_tables_and_settings(client: Client, server: Emb
     client.command("SET max_block_size = 77")
     assert client.command("SELECT sum(a) FROM mine") == 3
     assert client.command("SELECT getSetting('max_block_size')") == 77
-    with clickhouse_connect.get_client(host="127.0.0.1", port=server.port) as other:
+    with clickhouse_connect.get_client(dsn=server.endpoint) as other:
         assert other.command("SELECT getSetting('max_block_size')") != 77
         with pytest.raises(DatabaseError, match="UNKNOWN_TABLE"):
             other.command("SELECT sum(a) FROM mine")
@@ -164,7 +164,7 @@ def test_several_databases(client: Client, server: EmbeddedClickHouse, table: st
     """The client's database is where unqualified names are looked up."""
     client.command(f"CREATE DATABASE {table}")
     client.command(f"CREATE TABLE {table}.here (a Int8) ENGINE = MergeTree ORDER BY a")
-    with clickhouse_connect.get_client(host="127.0.0.1", port=server.port, database=table) as inside:
+    with clickhouse_connect.get_client(dsn=server.endpoint, database=table) as inside:
         inside.insert("here", [[5]], column_names=["a"])
         assert inside.command("SELECT a FROM here") == 5
         assert inside.command("SELECT currentDatabase()") == table
@@ -214,7 +214,7 @@ def test_an_error_in_mid_stream_is_raised(client: Client) -> None:
 
 async def test_the_asynchronous_client(server: EmbeddedClickHouse, table: str) -> None:
     """The async client inserts, reads and streams."""
-    client = await clickhouse_connect.get_async_client(host="127.0.0.1", port=server.port)
+    client = await clickhouse_connect.get_async_client(dsn=server.endpoint)
     async with client:
         await client.command(f"CREATE TABLE {table} (a UInt64) ENGINE = MergeTree ORDER BY a")
         await client.insert(table, [[n] for n in range(1000)], column_names=["a"])

@@ -104,7 +104,7 @@ def test_a_large_result_streams_in_flat_memory(server: EmbeddedClickHouse, http:
 def test_a_million_rows_through_the_client(server: EmbeddedClickHouse) -> None:
     """The client's own stream of a million rows is complete."""
     with (
-        clickhouse_connect.get_client(host="127.0.0.1", port=server.port) as client,
+        clickhouse_connect.get_client(dsn=server.endpoint) as client,
         client.query_row_block_stream("SELECT number FROM numbers(1500000)") as blocks,
     ):
         assert sum(row[0] for block in blocks for row in block) == 1_500_000 * 1_499_999 // 2

@@ -74,12 +74,15 @@ def test_passwords(folder: Path) -> None:
     part = EmbeddedClickHouse(folder, password="secret")
     part.start()
     try:
-        assert ask(part, "SELECT 1").status_code == 401
-        assert ask(part, "SELECT 1").headers["x-clickhouse-exception-code"] == "194"
+        bare = f"http://127.0.0.1:{part.port}"
+        without = httpx.post(bare, content="SELECT 1", timeout=60)
+        assert without.status_code == 401
+        assert without.headers["x-clickhouse-exception-code"] == "194"
         wrong = {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "guess"}
         assert ask(part, "SELECT 1", **wrong).status_code == 403
         assert ask(part, "SELECT 1", **{**wrong, "X-ClickHouse-Key": "secret"}).text == "1\n"
-        assert httpx.get(f"{part.endpoint}/ping").text == "Ok.\n"
+        assert ask(part, "SELECT 1").text == "1\n"
+        assert httpx.get(f"{bare}/ping").text == "Ok.\n"
         assert part.pid is not None
         assert "secret" not in " ".join(psutil.Process(part.pid).cmdline())
     finally:
@@ -93,6 +96,7 @@ def test_a_data_folder_belongs_to_one_process(server: EmbeddedClickHouse) -> Non
         EmbeddedClickHouse(server.data_dir).start()
     command = [sys.executable, "-m", "headrace.embedded.clickhouse", "--port", "0"]
     command += ["--data-dir", str(server.data_dir / "databases")]
+    command += ["--passwords", str(server.data_dir / "passwords.json")]
     second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 2
     assert "another embedded clickhouse runs" in second.stderr
@@ -107,7 +111,7 @@ def test_a_taken_port_is_named(server: EmbeddedClickHouse, folder: Path) -> None
         with pytest.raises(PortInUse, match="HEADRACE_EMBEDDED_CLICKHOUSE_PORT"):
             EmbeddedClickHouse(folder, port).start()
         command = [sys.executable, "-m", "headrace.embedded.clickhouse", "--port", str(port)]
-        command += ["--data-dir", str(folder)]
+        command += ["--data-dir", str(folder / "databases"), "--passwords", str(folder / "passwords.json")]
         second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 2
     assert f"port {port}" in second.stderr

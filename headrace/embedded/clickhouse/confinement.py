@@ -1,0 +1,149 @@
+"""What statements may not do, whoever sends them: reach files, programs or other servers.
+
+Three layers, because none of them alone is enough:
+
+1. The engine's own access control. Its one user gets rights on tables; the rights to sources (`file()`,
+   `url()`, `remote()`, …), dictionaries, named collections and backups are not granted, and settings that
+   name files or servers cannot be changed.
+2. What the access control of the library does not cover (programs, RocksDB in any folder): table functions
+   and engines are refused by name before the engine sees them, all but those named here. The names come from
+   the engine itself, so that those of a later version are refused until somebody looked at them.
+3. The kernel (`headrace.embedded.landlock`), where it can: the scalar function `file()` can be called through
+   expressions in strings, which only the engine reads.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from xml.sax.saxutils import escape
+
+import headrace
+import streams
+from headrace.embedded import landlock
+from headrace.embedded.private_files import write_private
+
+GRANTED = (
+    "SHOW, SELECT, INSERT, ALTER, DROP, UNDROP TABLE, TRUNCATE, OPTIMIZE, CHECK",
+    "KILL QUERY, KILL TRANSACTION, MOVE PARTITION BETWEEN SHARDS",
+    "CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE FUNCTION",
+    "CREATE TEMPORARY TABLE, CREATE ARBITRARY TEMPORARY TABLE",
+    "SYSTEM MERGES, SYSTEM TTL MERGES, SYSTEM FLUSH LOGS, SYSTEM DROP CACHE",
+)
+"""The rights of the engine's one user, on everything."""
+
+TABLE_ENGINES = frozenset({
+    "AggregatingMergeTree", "Alias", "Buffer", "CoalescingMergeTree", "CollapsingMergeTree",
+    "GenerateRandom", "Join", "Log", "MaterializedView", "Memory", "Merge", "MergeTree", "Null",
+    "ReplacingMergeTree", "Set", "StripeLog", "SummingMergeTree", "TinyLog", "VersionedCollapsingMergeTree",
+    "View",
+})  # fmt: skip
+"""The table engines that keep their data in the data folder, or have none."""
+
+DATABASE_ENGINES = frozenset({"Atomic", "Memory", "Ordinary"})
+
+TABLE_FUNCTIONS = frozenset(
+    b"""
+    format generate_series generaterandom generateseries input loop merge mergetreeanalyzeindexes
+    mergetreeanalyzeindexesuuid mergetreecodecblockcounts mergetreeindex mergetreeprojection
+    mergetreetextindex null numbers numbers_mt primes sqlstandardvalues values view viewexplain
+    viewifpermitted zeros zeros_mt
+    """.split()
+)
+"""The table functions that read tables, or nothing at all; in lower case."""
+
+_SCALAR_FUNCTIONS = frozenset({b"file"})  # reads any file: the library asks for no right
+_FIXED_SETTINGS = (
+    "allow_experimental_eval_table_function", "allow_introspection_functions", "allow_python_table_function",
+    "dialect", "format_avro_schema_registry_url", "format_schema", "format_schema_source",
+    "format_template_resultset", "format_template_row", "input_format_record_errors_file_path",
+    "merge_tree_disk", "merge_tree_storage_policy", "merge_tree_table_disk",
+)  # fmt: skip
+"""Settings that name a file or a server, change the language, or run what is in a string."""
+
+
+_SYSTEM = (
+    "/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache",
+    "/etc/localtime", "/usr/share/zoneinfo",
+    "/dev/urandom", "/dev/random",
+    "/proc", "/sys",  # other processes' environment and memory stay closed: they may not be traced
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """What no statement may name, in lower case.
+
+    Attributes:
+        functions: Table functions, and scalar ones that read files.
+        engines: Engines of tables and of databases.
+    """
+
+    functions: frozenset[bytes]
+    engines: frozenset[bytes]
+
+    @classmethod
+    def of(cls, table_functions: Iterable[str], engines: Iterable[str]) -> Self:
+        """All that the engine has, but for what is named here."""
+        return cls(
+            functions=_lower(table_functions) - TABLE_FUNCTIONS | _SCALAR_FUNCTIONS,
+            engines=_lower(engines) - _lower(TABLE_ENGINES | DATABASE_ENGINES),
+        )
+
+
+def _lower(names: Iterable[str]) -> frozenset[bytes]:
+    return frozenset(name.lower().encode() for name in names)
+
+
+def write_config(folder: Path) -> Path:
+    """Write the engine's configuration into an empty private folder and return its path."""
+    users, config, nothing = folder / "users.xml", folder / "config.xml", folder / "nothing"
+    grants = [f"GRANT {rights} ON *.*" for rights in GRANTED]
+    grants += [f"GRANT TABLE ENGINE ON {engine}" for engine in sorted(TABLE_ENGINES)]
+    queries = "".join(f"<query>{grant}</query>" for grant in grants)
+    fixed = "".join(f"<{name}><const/></{name}>" for name in _FIXED_SETTINGS)
+    write_private(
+        users,
+        "<clickhouse>"
+        "<profiles><default><allow_python_table_function>0</allow_python_table_function>"
+        "<allow_introspection_functions>0</allow_introspection_functions>"
+        f"<constraints>{fixed}</constraints></default></profiles>"
+        "<quotas><default/></quotas>"
+        "<users><default><password/><networks><ip>::/0</ip></networks><profile>default</profile>"
+        f"<quota>default</quota><grants>{queries}</grants></default></users>"
+        "</clickhouse>\n",
+    )
+    elsewhere = "".join(
+        f"<{name}>{escape(str(nothing))}/</{name}>"
+        for name in ("user_files_path", "user_scripts_path", "format_schema_path")
+    )
+    write_private(
+        config,
+        f"<clickhouse><users_config>{escape(str(users))}</users_config>{elsewhere}</clickhouse>\n",
+    )
+    return config
+
+
+def confine_process(data_dir: Path, scratch: Path) -> bool:
+    """Leave the process its data, its temporary files and its own code; before the engine is loaded.
+
+    Args:
+        data_dir: The databases.
+        scratch: The folder of its temporary files and configuration.
+
+    Returns:
+        Whether the kernel can.
+    """
+    code = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    packages = (Path(path) for package in (headrace, streams) for path in package.__path__)
+    return landlock.confine(
+        writable=(data_dir, scratch, Path("/dev/null")),
+        readable=(
+            *packages,
+            *(Path(path) for path in code if path),
+            *(Path(path) for path in _SYSTEM),
+        ),
+    )

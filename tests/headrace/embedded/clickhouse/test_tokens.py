@@ -1,0 +1,49 @@
+"""The scanner takes SQL apart as the engine does: whatever it took for a string would be looked over."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace.embedded.clickhouse.faults import QueryFailed
+from headrace.embedded.clickhouse.tokens import scan
+
+
+@pytest.mark.parametrize(
+    ("sql", "texts"),
+    [
+        ("a /* b /* c */ ' */ d", ["a", "d"]),
+        ("a /* b", ["a"]),
+        ("a // '\nb # '\nc #! '\nd -- '\ne", ["a", "b", "c", "d", "e"]),
+        ("a/b", ["a", "/", "b"]),
+        ("a\N{NO-BREAK SPACE}\N{ZERO WIDTH NO-BREAK SPACE}b", ["a", "b"]),
+        (r"'a''b\'c' 'd'", [r"'a''b\'c'", "'d'"]),
+        ("\u2018a'\u2019 b", ["\u2018a'\u2019", "b"]),
+        ("'a\\", ["'a\\"]),
+        ("a $b c$ 'd'", ["a", "$", "b", "c", "$", "'d'"]),
+        ("$a$ 'b'", ["$", "a", "$", "'b'"]),
+        ("$a$ ' $b$ $a$ $$'$$ c", ["$a$ ' $b$ $a$", "$$'$$", "c"]),
+        ('"a""b" `c``d` \u201ce\u201d', ['"a""b"', "`c``d`", "\u201ce\u201d"]),
+    ],
+)  # fmt: skip
+def test_where_tokens_end(sql: str, texts: list[str]) -> None:
+    """Comments nest and have four forms; quotes are ASCII's or typographic; Unicode's spaces are spaces."""
+    assert [token.text.decode() for token in scan(sql.encode())] == texts
+
+
+def test_names_lose_their_quotes() -> None:
+    """Of whichever form they are."""
+    sql = "a `b` \"c\" \u201cd\u201d 'e'"
+    assert [token.name for token in scan(sql.encode())] == [b"a", b"b", b"c", b"d", b""]
+
+
+@pytest.mark.parametrize("start", ["'", "'\\'", '"\\"', "\u201c", "\u2018", "/*", "$a$"])
+def test_what_is_never_closed_takes_no_longer_than_what_is(start: str) -> None:
+    """A megabyte that looks for its end again and again would keep everybody else waiting."""
+    for _ in scan(start.encode() * (1_000_000 // len(start))):
+        pass
+
+
+def test_too_many_heredocs_without_an_end_are_refused() -> None:
+    """Each would be looked for to the end of the statement."""
+    with pytest.raises(QueryFailed, match="heredocs"):
+        list(scan(" ".join(f"${number}$" for number in range(1_000)).encode()))
