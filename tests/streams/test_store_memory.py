@@ -171,6 +171,7 @@ async def test_a_redis_that_is_away_is_waited_for() -> None:
 
 async def test_a_replica_is_no_place_to_write(redis: Redis, watch: MemoryWatch) -> None:
     """It answers every question, and takes no write: it counts as away, and the message says why."""
+    await redis.execute_command("ACL", "SETUSER", "default", "+replicaof")  # type: ignore[no-untyped-call]
     await redis.execute_command("REPLICAOF", "127.0.0.1", "1")  # type: ignore[no-untyped-call]
     with pytest.raises(StoreUnavailable, match="primary"):
         await watch.look()

@@ -38,10 +38,14 @@ GRANTED = (
 TABLE_ENGINES = frozenset({
     "AggregatingMergeTree", "Alias", "Buffer", "CoalescingMergeTree", "CollapsingMergeTree",
     "GenerateRandom", "Join", "Log", "MaterializedView", "Memory", "Merge", "MergeTree", "Null",
-    "ReplacingMergeTree", "Set", "StripeLog", "SummingMergeTree", "TinyLog", "VersionedCollapsingMergeTree",
-    "View",
+    "ReplacingMergeTree", "ReplicatedAggregatingMergeTree", "ReplicatedMergeTree",
+    "ReplicatedReplacingMergeTree", "Set", "StripeLog", "SummingMergeTree", "TinyLog",
+    "VersionedCollapsingMergeTree", "View",
 })  # fmt: skip
-"""The table engines that keep their data in the data folder, or have none."""
+"""The table engines that keep their data in the data folder, or have none.
+
+The replicated ones need a Keeper, and no configuration here names one: they are for `EXPLAIN`.
+"""
 
 DATABASE_ENGINES = frozenset({"Atomic", "Memory", "Ordinary"})
 

@@ -15,6 +15,7 @@ from analytics.live.pipeline import LivePipeline, connected_pipeline
 from analytics.shared import Shared
 from analytics.status import SinkStatus
 from streams.errors import KafkaUnavailable
+from streams.record_auth import UNSIGNED
 from streams.topic_admin import create_topics
 from tests.analytics.api.analysts import ACME, ADMIN, app_of, client_of
 
@@ -181,7 +182,7 @@ async def test_many_pages_cost_one_reading() -> None:
 async def test_on_a_real_broker(kafka_bootstrap: str) -> None:
     """Every stage has its line, and the dead letters are counted."""
     await create_topics(kafka_bootstrap, partitions=4, replication=1)
-    live = connected_pipeline(kafka_bootstrap, SinkStatus(), WatchStatus())
+    live = connected_pipeline(kafka_bootstrap, SinkStatus(), WatchStatus(), UNSIGNED)
     found = await asked(live)
     for _ in range(20):  # a broker that has just started has no coordinator for groups yet
         if not found["faults"]:
