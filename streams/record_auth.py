@@ -17,6 +17,7 @@ import hmac
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Protocol, Self
+from urllib.parse import unquote, urlsplit
 
 from streams.errors import ConfigurationError
 from streams.settings import Settings
@@ -30,6 +31,7 @@ RESERVED = "__streams."
 #: Prefixes of the headers that the code covers; tracing agents and mirrors may add others.
 _COVERED = ("ce_", "kafka_", RESERVED)
 _MAC_BYTES = 16
+_PASSWORD_CHARS = 24
 _KEY_ID_BYTES = 4
 _LENGTH = struct.Struct(">i")
 _NULL = _LENGTH.pack(-1)
@@ -58,20 +60,23 @@ class RecordAuth:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Return what the installation has chosen.
+        """Return what the installation has chosen; without a choice, the key that goes with its Redis.
 
         Raises:
             ConfigurationError: there is no key, and nobody has said that none is wanted.
         """
         if settings.record_signing == "off":
             return cls()
-        if not settings.record_keys:
+        given = [key.get_secret_value().encode() for key in settings.record_keys]
+        shared = key_of_redis(settings.redis_url)
+        if not given and shared is None:
             raise ConfigurationError(
                 "HEADRACE_RECORD_KEYS is not set: a JSON list with one secret of at least 32 characters, the "
-                "same for every process (`openssl rand -base64 32` makes one). Where nobody else can write "
-                "to the topics, HEADRACE_RECORD_SIGNING=off does without"
+                "same for every process (`openssl rand -base64 32` makes one). It may be left out where "
+                f"HEADRACE_REDIS_URL has a password of at least {_PASSWORD_CHARS} characters. Where nobody "
+                "else can write to the topics, HEADRACE_RECORD_SIGNING=off does without"
             )
-        return cls([key.get_secret_value().encode() for key in settings.record_keys])
+        return cls(given or [shared or b""])
 
     @property
     def enabled(self) -> bool:
@@ -119,6 +124,18 @@ class RecordAuth:
             return False
         expected = _mac(secret, topic, key, value, rest).hex().encode()
         return hmac.compare_digest(found[2 * _KEY_ID_BYTES :], expected)
+
+
+def key_of_redis(url: str) -> bytes | None:
+    """Return the key that goes with a Redis: made from its password, which every process has anyway.
+
+    Who has that can change replies and journal where they lie, so the code protects from nobody else by it.
+    None where the address has no password, or one that could be guessed.
+    """
+    password = unquote(urlsplit(url).password or "")
+    if len(password) < _PASSWORD_CHARS:
+        return None
+    return hmac.digest(password.encode(), b"headrace record key", "sha256")
 
 
 #: Signs nothing and believes everything: for tests, and for installations that have chosen so.

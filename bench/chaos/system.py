@@ -1,7 +1,6 @@
 """A Headrace of the suite's own, started and ended as an operator does, and its processes by role."""
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -126,7 +125,6 @@ class System:
             "HEADRACE_API_KEY": endpoints.api_key,
             "HEADRACE_ADMIN_KEY": endpoints.admin_key,
             "HEADRACE_INSTANCE_ID": instance_id,
-            "HEADRACE_RECORD_KEYS": json.dumps([self.home.keys().record_key]),
             "OPENAI_API_KEY": _SIMULATOR_KEY,
             "OPENAI_BASE_URL": f"{self.simulator}/v1",
             "ANTHROPIC_API_KEY": _SIMULATOR_KEY,

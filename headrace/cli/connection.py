@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from headrace.up.home import Endpoints, Home, NotRunning
 from streams.errors import ConfigurationError
+from streams.record_auth import key_of_redis
 from streams.settings import Settings, load_settings
 
 
@@ -20,14 +20,6 @@ class _Named(BaseSettings):
     kafka_bootstrap: str | None = None
     redis_url: str | None = None
     clickhouse_url: str | None = None
-
-
-class _RecordKeys(BaseSettings):
-    """What the environment says of the keys that records are signed with."""
-
-    model_config = Settings.model_config
-
-    record_keys: tuple[SecretStr, ...] = ()
 
 
 def connection_settings(data_dir: Path) -> Settings:
@@ -44,9 +36,10 @@ def connection_settings(data_dir: Path) -> Settings:
             where the parts are.
     """
     named = {name: value for name, value in _Named().model_dump().items() if value is not None}
-    home = Home(data_dir)
+    if len(named) == len(_Named.model_fields):
+        return load_settings()
     try:
-        running = _parts(home.endpoints())
+        running = _parts(Home(data_dir).endpoints())
     except (NotRunning, OSError, msgspec.MsgspecError) as fault:
         if named:
             return load_settings()  # names each variable that is missing
@@ -56,8 +49,9 @@ def connection_settings(data_dir: Path) -> Settings:
         ) from fault
     if any(running[name] != value for name, value in named.items()):
         return load_settings()
-    keys = _RecordKeys().record_keys or (SecretStr(home.keys().record_key),)
-    return load_settings(**running, record_keys=keys)
+    if key_of_redis(running["redis_url"]) is None:  # then `headrace up` has made a key
+        running["record_keys"] = (Home(data_dir).keys().record_key,)
+    return load_settings(**running)
 
 
 def _parts(endpoints: Endpoints) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from streams.errors import HeadraceError
 
 _KEY_BYTES = 24
 _WEBHOOK_SECRET_BYTES = 32
-_RECORD_KEY_BYTES = 32
 
 
 class AlreadyRunning(HeadraceError):
@@ -79,10 +78,10 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     admin_key: str
     webhook_secret: str = ""
     reader_password: str = ""
-    record_key: str = ""
     clickhouse_password: str = ""
     redis_password: str = ""
     control_password: str = ""
+    record_key: str = ""
 
 
 class Home:
@@ -164,7 +163,7 @@ class Home:
             clickhouse_password=known.clickhouse_password or new_password(),
             redis_password=known.redis_password or new_password(),
             control_password=known.control_password or new_password(),
-            record_key=known.record_key or secrets.token_urlsafe(_RECORD_KEY_BYTES),
+            record_key=known.record_key or new_password(),
         )
         if keys != known:
             self._write("keys.json", keys)

@@ -17,6 +17,7 @@ from headrace.up.children import PartChild, ServiceChild, answers
 from headrace.up.home import Endpoints, Home, ProcessStatus
 from headrace.up.supervisor import Child, Supervisor
 from streams.errors import ConfigurationError
+from streams.record_auth import key_of_redis
 from streams.settings import Settings, load_settings
 from streams.topic_admin import create_topics
 
@@ -192,8 +193,9 @@ class Stack:
         environ.setdefault("HEADRACE_API_KEY", keys.api_key)
         environ.setdefault("HEADRACE_ADMIN_KEY", keys.admin_key)
         environ.setdefault("HEADRACE_WEBHOOK_SECRET", keys.webhook_secret)
+        if key_of_redis(environ[_PART_VARIABLES["redis"]]) is None:  # somebody's own, without a password
+            environ.setdefault("HEADRACE_RECORD_KEYS", f'["{keys.record_key}"]')
         environ["HEADRACE_WEBHOOK_OWN_SERVICES"] = self._own_services()
-        environ.setdefault("HEADRACE_RECORD_KEYS", f'["{keys.record_key}"]')
         if simulator is not None:
             environ |= {
                 "OPENAI_API_KEY": _SIMULATOR_KEY,

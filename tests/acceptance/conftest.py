@@ -17,6 +17,7 @@ import pytest
 import redis
 
 from headrace.up.home import Endpoints, Home, ProcessStatus
+from streams.record_auth import RecordAuth, key_of_redis
 from streams.redis_keys import JOURNAL
 from tests import parts
 from tests.analytics.reader_url import reader_url
@@ -76,6 +77,11 @@ class System:
             headers={"Authorization": f"Bearer {endpoints.api_key}"},
             timeout=60,
         )
+
+    @property
+    def auth(self) -> RecordAuth:
+        """What its processes sign records with: a test that signs stands for one of them."""
+        return RecordAuth([key_of_redis(self.endpoints.redis) or b""])
 
     def chat(self, query: str, **fields: Any) -> httpx.Response:
         """Send a native chat request."""

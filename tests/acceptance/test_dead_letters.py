@@ -66,7 +66,7 @@ def letters(system: System, request_id: str, *more: str) -> list[dict[str, Any]]
 
 
 async def publish(system: System, emit: Emit) -> Position:
-    async with Publisher(system.endpoints.kafka, client_id="test") as publisher:
+    async with Publisher(system.endpoints.kafka, client_id="test", auth=system.auth) as publisher:
         return await publisher.publish(emit)
 
 
@@ -218,7 +218,7 @@ async def all_is_done(system: System) -> bool:
 async def replay_and_die(system: System, place: Place) -> None:
     """Replay a letter, and be killed before the action is recorded."""
     async with (
-        Publisher(system.endpoints.kafka, client_id="test") as publisher,
+        Publisher(system.endpoints.kafka, client_id="test", auth=system.auth) as publisher,
         TopicReader(system.endpoints.kafka, client_id="test", timeout_s=10.0) as topics,
     ):
 
@@ -228,7 +228,7 @@ async def replay_and_die(system: System, place: Place) -> None:
                     raise KafkaUnavailable("killed")
                 return await publisher.publish(emit)
 
-        desk = Desk(DeadLetterReader(topics), Dies(), by="nobody", reason="")
+        desk = Desk(DeadLetterReader(topics, system.auth), Dies(), by="nobody", reason="")
         results = [each async for each in desk.replay([place], force=False, max_replays=3)]
     assert [each.outcome for each in results] == [Outcome.FAILED]
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.errors import ConfigurationError
-from streams.record_auth import HEADER, UNSIGNED, RecordAuth
+from streams.record_auth import HEADER, UNSIGNED, RecordAuth, key_of_redis
 from streams.settings import load_settings
 
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -84,10 +84,25 @@ def test_going_without_is_a_choice_that_somebody_has_to_make(monkeypatch: pytest
     """A process that was given no key does not start, and says what to do."""
     monkeypatch.delenv("HEADRACE_RECORD_KEYS", raising=False)
     monkeypatch.delenv("HEADRACE_RECORD_SIGNING", raising=False)
-    parts = {"kafka_bootstrap": "k:1", "redis_url": "redis://r", "clickhouse_url": "http://c"}
+    parts = {"kafka_bootstrap": "k:1", "redis_url": "redis://:short@r", "clickhouse_url": "http://c"}
     with pytest.raises(ConfigurationError, match="HEADRACE_RECORD_SIGNING=off"):
         RecordAuth.from_settings(load_settings(**parts))
     assert not RecordAuth.from_settings(load_settings(**parts, record_signing="off")).enabled
     assert RecordAuth.from_settings(load_settings(**parts, record_keys=("k" * 32,))).enabled
     with pytest.raises(ConfigurationError, match="HEADRACE_RECORD_KEYS"):
         load_settings(**parts, record_keys=("short",))
+
+
+def test_the_password_of_redis_makes_a_key_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every process has it, and who else has it needs to forge no record. A given key goes before it."""
+    monkeypatch.delenv("HEADRACE_RECORD_SIGNING", raising=False)
+    secret = "p%2F" + "x" * 24
+    parts = {"kafka_bootstrap": "k:1", "clickhouse_url": "http://c"}
+    settings = load_settings(**parts, redis_url=f"redis://:{secret}@one:1/0")
+    signed = RecordAuth.from_settings(settings).signed(TOPIC, b"k", b"v", ())
+    key = key_of_redis(f"redis://ann:{secret}@another:2/3")
+    assert key is not None
+    assert RecordAuth([key]).is_authentic(TOPIC, b"k", b"v", signed)
+    given = load_settings(**parts, redis_url=settings.redis_url, record_keys=("k" * 32,))
+    assert not RecordAuth.from_settings(given).is_authentic(TOPIC, b"k", b"v", signed)
+    assert key_of_redis("redis://r:1") is None
