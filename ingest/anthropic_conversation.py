@@ -18,11 +18,11 @@ from ingest.anthropic_schemas import (
     decode_tool,
     unsupported,
 )
-from ingest.body import MAX_JSON_DEPTH, depth_exceeds, too_deep
+from ingest.body import too_deep
 from ingest.errors import invalid
 from ingest.schemas import DEFAULT_USER
 from streams.events import ChatRequested, Message, TextPart
-from streams.request_rules import MAX_CONTENT_CHARS, MAX_MESSAGES
+from streams.request_rules import MAX_CONTENT_CHARS, MAX_JSON_DEPTH, MAX_MESSAGES, depth_exceeds
 
 _TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 #: OpenAI's results have no mark of failure; the model reads it.

@@ -3,16 +3,16 @@
 import asyncio
 import re
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
 
 from ingest.errors import ApiError, invalid
+from streams.request_rules import MAX_JSON_DEPTH
 
 B = TypeVar("B", bound=msgspec.Struct)
 
-MAX_JSON_DEPTH = 64
 #: The longest body that is allowed takes this long at 70 kB/s.
 BODY_TIMEOUT_S = 30.0
 #: A content-length of more digits is above every limit.
@@ -77,21 +77,6 @@ def too_deep(param: str | None = None) -> ApiError:
     """Return the error for JSON that is nested deeper than anyone downstream should have to follow."""
     where = f"{param} is" if param else "the body is"
     return invalid(f"{where} nested deeper than {MAX_JSON_DEPTH} levels", code="invalid_json", param=param)
-
-
-def depth_exceeds(value: Any, limit: int) -> bool:
-    """Whether lists and objects in `value` are nested deeper than `limit`; without recursion."""
-    level = [value]
-    for _ in range(limit + 1):
-        level = [
-            child
-            for item in level
-            if isinstance(item, dict | list | tuple)
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
-        if not level:
-            return False
-    return True
 
 
 @cache

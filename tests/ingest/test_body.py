@@ -6,10 +6,11 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from ingest.body import MAX_JSON_DEPTH, decode_body, depth_exceeds, read_body
+from ingest.body import decode_body, read_body
 from ingest.errors import ApiError
 from ingest.openai_schemas import CompletionBody
 from ingest.schemas import ChatBody
+from streams.request_rules import MAX_JSON_DEPTH, depth_exceeds
 
 
 def _request(*chunks: bytes, length: str | None = None) -> Request:
