@@ -71,7 +71,16 @@ class DeadLetters:
             return ()
         error = error_info(fault)
         if isinstance(event, OutcomeReached):
-            return _told_at_once(event.envelope, error)
+            reply = Reply(
+                request_id=event.envelope.request_id,
+                status=Status.FAILED,
+                error=error,
+                replay=event.envelope.replay,
+            )
+            return (
+                admission.reply_emit(reply, event.envelope.reply_to),
+                *notices(reply, event.envelope),
+            )
         request_id = admission.request_id_of(record, _requested(event))
         if request_id is None:
             return ()
@@ -102,11 +111,6 @@ class DeadLetters:
             return admission.reply_address(record, self._reply_topics)
         except InputError:
             return admission.fallback_address(record)
-
-
-def _told_at_once(envelope: Envelope, error: ErrorInfo) -> Sequence[Emit]:
-    reply = Reply(request_id=envelope.request_id, status=Status.FAILED, error=error, replay=envelope.replay)
-    return (admission.reply_emit(reply, envelope.reply_to), *notices(reply, envelope))
 
 
 def error_info(fault: BaseException) -> ErrorInfo:
