@@ -12,6 +12,7 @@ from analytics.batches import Batch, OffsetRange
 from analytics.rows import PAYLOADS, REQUESTS, rows_of
 from analytics.writer import Prepared, TextRules, prepare
 from streams.erasures import ErasureList, Subject
+from streams.errors import UnauthenticRecord
 from streams.events import ErasureMode, Payload, RequestLog
 from tests.analytics.logs import NOON, make_log, make_record
 
@@ -38,6 +39,16 @@ def prepared(
     records = tuple(make_record(offset, log) for offset, log in enumerate(logs))
     batch = Batch(topic="t", partition=0, range=OffsetRange(0, len(logs) - 1), records=records)
     return prepare(batch, ingested_at=NOON, text=text or TextRules(), erasures=erasures)
+
+
+def test_what_headrace_did_not_write_is_no_row() -> None:
+    """Another tenant's numbers are made by Headrace alone; the records around it are stored."""
+    ours, forged = make_record(0, of_ann("r-1")), make_record(1, of_ann("r-2"))
+    records = (ours, msgspec.structs.replace(forged, authentic=False))
+    batch = Batch(topic="t", partition=0, range=OffsetRange(0, 1), records=records)
+    found = prepare(batch, ingested_at=NOON, text=TextRules())
+    assert [(each.source, type(each.fault)) for each in found.refusals] == [(1, UnauthenticRecord)]
+    assert {source for block in found.blocks for source in block.sources} == {0}
 
 
 def test_a_record_loses_its_user_and_nothing_that_is_summed_up() -> None:

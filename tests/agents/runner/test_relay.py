@@ -14,6 +14,7 @@ from streams.codec import encode
 from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
 from streams.events import RequestGuarded
 from streams.publisher import Emit
+from streams.record_auth import RecordAuth
 from streams.redelivery import put_aside
 from streams.topics import (
     ALL_TOPICS,
@@ -112,6 +113,17 @@ async def test_it_is_held_no_longer_than_any_record_may_be(not_before_ms: int, w
     relaying = Relaying()
     await relaying(waiting(not_before_ms=not_before_ms))
     assert relaying.waited == waited
+
+
+async def test_a_copy_that_headrace_did_not_write_goes_nowhere() -> None:
+    """Whoever may write to the retry topic could write to every stage's otherwise, in Headrace's name."""
+    auth, relaying = RecordAuth([b"k" * 32]), Relaying()
+    await relaying(waiting(auth=auth))
+    assert [sent.topic for sent in relaying.sends.sent] == [DEAD_LETTERS.name]
+    ours = waiting()
+    signed = auth.signed(RETRIES.name, ours.key, ours.value, ours.headers)
+    await relaying(waiting(headers=signed, auth=auth))
+    assert [sent.topic for sent in relaying.sends.sent] == [DEAD_LETTERS.name, GUARDED.name]
 
 
 async def test_a_rebalance_does_not_wait_for_it() -> None:

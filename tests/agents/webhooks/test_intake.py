@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from agents.runner.progress import Work
@@ -86,6 +87,16 @@ async def test_it_is_queued_under_its_id() -> None:
     assert (await intake(record))[0] is True
     assert queue.added == [(webhook_id("r-1", 2), Lane.of("acme", "hooks.example"), record)]
     assert (intake.woken, intake.sends.sent) == (1, [])
+
+
+async def test_what_headrace_did_not_write_is_sent_nowhere() -> None:
+    """Whoever may write to the topic would get a webhook signed in Headrace's name."""
+    intake = Intake(Queue())
+    assert (await intake(msgspec.structs.replace(due_record(), authentic=False)))[0] is True
+    assert (intake.woken, intake.reasons()) == (
+        0,
+        [("UnauthenticRecord", "Headrace has not written this record")],
+    )
 
 
 @pytest.mark.parametrize("known", [Added.WAITING, Added.ENDED])

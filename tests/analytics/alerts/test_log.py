@@ -14,6 +14,7 @@ from analytics.alerts.log import AlertLog
 from streams.codec import header_text
 from streams.errors import KafkaUnavailable
 from streams.events import AlertRaised
+from streams.record_auth import UNSIGNED, RecordAuth
 from streams.topic_admin import create_topics
 from streams.topics import Topic
 
@@ -51,9 +52,14 @@ class Logs:
         self.topic = topic
         self._started: list[AlertLog] = []
 
-    def replica(self, instance_id: str) -> AlertLog:
+    def replica(self, instance_id: str, auth: RecordAuth = UNSIGNED) -> AlertLog:
         log = AlertLog(
-            self.bootstrap, instance_id=instance_id, timeout_s=20, topic=self.topic, group=self.topic
+            self.bootstrap,
+            instance_id=instance_id,
+            timeout_s=20,
+            topic=self.topic,
+            group=self.topic,
+            auth=auth,
         )
         self._started.append(log)
         return log
@@ -97,6 +103,16 @@ async def test_what_was_written_is_read_by_whoever_takes_over(logs: Logs) -> Non
     for number in range(12):
         states = [event.state for event in found if event.tenant == f"t{number}"]
         assert states == ["raised", "resolved"]
+
+
+async def test_an_alert_that_headrace_did_not_write_counts_for_nothing(logs: Logs) -> None:
+    """It would be taken for one that has begun, and be resolved, or keep another from being raised."""
+    stranger, ours = logs.replica("a"), logs.replica("b", RecordAuth([b"k" * 32]))
+    await stranger.take_over()
+    await stranger.publish(alert(1))
+    assert await ours.take_over() == []
+    await ours.publish(alert(2))
+    assert await ours.take_over() == [alert(2)]
 
 
 async def test_who_was_replaced_can_write_no_more(logs: Logs) -> None:
