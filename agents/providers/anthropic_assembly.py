@@ -16,6 +16,7 @@ from agents.providers.anthropic_shapes import (
     ReportedUsage,
     read_event,
 )
+from agents.providers.encodable import TextPieces, encodable, encodable_json
 from agents.providers.faults import ConnectionLost, Malformed
 from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
 from agents.providers.usage import estimate
@@ -63,14 +64,14 @@ def read_answer(data: object) -> Answer:
     if not message.stop_reason:
         raise Malformed("the answer is not a message with a stop_reason")
     tools = [
-        _tool_call(block.id, block.name, msgspec.json.encode(block.input).decode())
+        _tool_call(block.id, block.name, msgspec.json.encode(encodable_json(block.input)).decode())
         for block in message.content
         if block.type == "tool_use"
     ]
     return Answer(
-        text="".join(block.text or "" for block in message.content if block.type == "text"),
-        model=message.model,
-        finish_reason=finish_reason(message.stop_reason),
+        text=encodable("".join(block.text or "" for block in message.content if block.type == "text")),
+        model=encodable(message.model),
+        finish_reason=encodable(finish_reason(message.stop_reason)),
         usage=read_usage(message.usage),
         tool_calls=tuple(tools),
     )
@@ -88,6 +89,7 @@ class AnthropicAssembly:
     def __init__(self, call: ProviderCall) -> None:
         self._call = call
         self._text: list[str] = []
+        self._pieces = TextPieces()
         self._tools: dict[int, dict[str, Any]] = {}
         self._usage: Usage | None = None
         self._finish: str | None = None
@@ -110,7 +112,7 @@ class AnthropicAssembly:
                 yield from self._begins(index, block)
             case MessageStart(message=message):
                 # Its output count is a placeholder: nothing is written yet.
-                self.model = message.model
+                self.model = encodable(message.model)
                 self._usage = msgspec.structs.replace(read_usage(message.usage), output_tokens=0)
                 yield UsageKnown(self._usage, self.model)
             case MessageDelta(delta=ending, usage=usage):
@@ -120,17 +122,22 @@ class AnthropicAssembly:
         if block.type == "tool_use":
             self._tools[index] = _tool_call(block.id, block.name, "")
         elif block.type == "text" and block.text:
-            yield self._said(block.text)
+            yield from self._said(self._pieces.feed(block.text))
 
     def _goes_on(self, index: int, delta: Piece) -> Iterator[ProviderEvent]:
         if delta.type == "text_delta" and delta.text:
-            yield self._said(delta.text)
+            yield from self._said(self._pieces.feed(delta.text))
         elif delta.type == "input_json_delta":
             self._tools[index]["function"]["arguments"] += delta.partial_json
 
-    def _said(self, text: str) -> TextDelta:
-        self._text.append(text)
-        return TextDelta(text)
+    def end(self) -> Iterator[ProviderEvent]:
+        """Yield what is left of the text, after the last event."""
+        yield from self._said(self._pieces.end())
+
+    def _said(self, text: str) -> Iterator[ProviderEvent]:
+        if text:
+            self._text.append(text)
+            yield TextDelta(text)
 
     def _ended(self, stop_reason: str | None, output_tokens: int) -> UsageKnown:
         self._finish = stop_reason or self._finish
@@ -151,7 +158,7 @@ class AnthropicAssembly:
         return Answer(
             text="".join(self._text),
             model=self.model or self._call.model,
-            finish_reason=finish_reason(self._finish),
+            finish_reason=encodable(finish_reason(self._finish)),
             usage=self._usage or self._estimate(),
             tool_calls=tuple(_with_arguments(self._tools[index]) for index in sorted(self._tools)),
         )
@@ -164,16 +171,17 @@ class AnthropicAssembly:
         return estimate(
             input_tokens=self._call.input_tokens,
             text="".join(self._text),
-            tool_calls=self._tools.values(),
+            tool_calls=encodable_json(list(self._tools.values())),
             reported=self._usage,
         )
 
 
 def _tool_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    function = {"name": encodable(name), "arguments": arguments}
+    return {"id": encodable(call_id), "type": "function", "function": function}
 
 
 def _with_arguments(tool: dict[str, Any]) -> dict[str, Any]:
     """Return the tool call with ``{}`` for arguments that never came: a call without any streams none."""
     function = tool["function"]
-    return tool if function["arguments"] else _tool_call(tool["id"], function["name"], "{}")
+    return _tool_call(tool["id"], function["name"], encodable(function["arguments"]) or "{}")

@@ -68,6 +68,8 @@ class AnthropicMessages:
                 async for event in pace.each(aiter(events)):
                     for piece in assembly.feed(event):
                         yield piece
+                for piece in assembly.end():
+                    yield piece
                 yield assembly.answer()
             finally:
                 await events.close()

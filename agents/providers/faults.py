@@ -19,6 +19,7 @@ A fault knows nothing of retries: `agents/llm/retry.py` decides.
 
 from typing import ClassVar
 
+from agents.providers.encodable import encodable
 from streams.errors import HeadraceError
 from streams.events import Usage
 
@@ -45,6 +46,7 @@ class ProviderFault(HeadraceError):
         billed_usage: Usage | None = None,
         response_model: str | None = None,
     ) -> None:
+        message = encodable(message)
         super().__init__(message)
         self.message = message
         self.retry_after_s = retry_after_s

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from agents.providers.encodable import TextPieces, encodable, encodable_json
 from agents.providers.faults import ConnectionLost, Malformed
 from agents.providers.openai_shapes import Chunk, Completion, ReportedUsage, ToolPiece
 from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
@@ -45,14 +46,14 @@ def read_answer(completion: object, call: ProviderCall) -> Answer:
     if not whole.choices:
         raise Malformed("the answer is not a chat completion with a choice")
     choice = whole.choices[0]
-    text = choice.message.content or choice.message.refusal or ""
-    tools = choice.message.tool_calls or ()
+    text = encodable(choice.message.content or choice.message.refusal or "")
+    tools = encodable_json(choice.message.tool_calls or ())
     if not choice.finish_reason:
         raise Malformed("the answer has no finish_reason")
     return Answer(
         text=text,
-        model=whole.model or call.model,
-        finish_reason=_FINISH.get(choice.finish_reason, choice.finish_reason),
+        model=encodable(whole.model or call.model),
+        finish_reason=_FINISH.get(choice.finish_reason, encodable(choice.finish_reason)),
         usage=read_usage(whole.usage)
         or estimate(input_tokens=call.input_tokens, text=text, tool_calls=tools),
         tool_calls=tools,
@@ -71,6 +72,7 @@ class OpenAIAssembly:
     def __init__(self, call: ProviderCall) -> None:
         self._call = call
         self._text: list[str] = []
+        self._pieces = TextPieces()
         self._tools: dict[int, dict[str, Any]] = {}
         self._usage: Usage | None = None
         self._finish: str | None = None
@@ -86,7 +88,7 @@ class OpenAIAssembly:
         """
         self.chunks += 1
         chunk = msgspec.convert(data, Chunk, strict=False)
-        self.model = chunk.model or self.model
+        self.model = encodable(chunk.model) if chunk.model else self.model
         for choice in (chunk.choices or ())[:1]:
             self._finish = choice.finish_reason or self._finish
             said = choice.delta
@@ -94,14 +96,20 @@ class OpenAIAssembly:
                 continue
             for tool in said.tool_calls or ():
                 self._add_tool(tool)
-            text = said.content or said.refusal
-            if text:
-                self._text.append(text)
-                yield TextDelta(text)
+            yield from self._said(self._pieces.feed(said.content or said.refusal or ""))
         usage = read_usage(chunk.usage)
         if usage is not None:
             self._usage = usage
             yield UsageKnown(usage, self.model or self._call.model)
+
+    def end(self) -> Iterator[ProviderEvent]:
+        """Yield what is left of the text, after the last chunk."""
+        yield from self._said(self._pieces.end())
+
+    def _said(self, text: str) -> Iterator[ProviderEvent]:
+        if text:
+            self._text.append(text)
+            yield TextDelta(text)
 
     def _add_tool(self, piece: ToolPiece) -> None:
         tool = self._tools.setdefault(
@@ -123,9 +131,9 @@ class OpenAIAssembly:
         return Answer(
             text="".join(self._text),
             model=self.model or self._call.model,
-            finish_reason=_FINISH.get(self._finish, self._finish),
+            finish_reason=_FINISH.get(self._finish, encodable(self._finish)),
             usage=self._usage or self._estimate(),
-            tool_calls=tuple(self._tools[index] for index in sorted(self._tools)),
+            tool_calls=self._tool_calls(),
         )
 
     def billed(self) -> Usage | None:
@@ -136,6 +144,9 @@ class OpenAIAssembly:
         return estimate(
             input_tokens=self._call.input_tokens,
             text="".join(self._text),
-            tool_calls=self._tools.values(),
+            tool_calls=self._tool_calls(),
             reported=self._usage,
         )
+
+    def _tool_calls(self) -> tuple[dict[str, Any], ...]:
+        return tuple(encodable_json(self._tools[index]) for index in sorted(self._tools))

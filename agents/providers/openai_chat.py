@@ -53,6 +53,8 @@ class OpenAIChat:
                 async for chunk in pace.each(aiter(chunks)):
                     for event in assembly.feed(chunk):
                         yield event
+                for event in assembly.end():
+                    yield event
                 yield assembly.answer()
             finally:
                 await chunks.close()

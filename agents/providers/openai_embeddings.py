@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import openai
 
+from agents.providers.encodable import encodable
 from agents.providers.faults import Malformed
 from agents.providers.openai_client import fault_of, new_client, options_of
 from agents.providers.pace import Pace
@@ -100,7 +101,7 @@ def read_embeddings(data: object, call: EmbeddingCall) -> Embedded:
         embeddings=Embeddings(
             count=len(vectors), dimensions=_dimensions(vectors, call), vectors=b"".join(vectors)
         ),
-        model=body.model or call.model,
+        model=encodable(body.model or call.model),
         usage=Usage(input_tokens=call.input_tokens if reported is None else reported),
     )
 
