@@ -42,6 +42,7 @@ _COST_LIMIT_USD = Decimal(1_000_000_000)  # Decimal(18, 9) holds nine digits bef
 _REQUEST_SCALARS = (
     "request_id tenant user_id tier session_id status latency_ms prompt_template prompt_version "
     "experiment arm model provider input_tokens output_tokens cached_tokens reasoning_tokens "
+    "cache_write_tokens cache_write_1h_tokens usage_estimated "
     "price_version cache_hit cache_kind cache_similarity guardrail_input_pass guardrail_input_rule "
     "guardrail_output_pass guardrail_output_rule pii_types output_flags tools_used finish_reason "
     "fallback stream error error_code"
@@ -51,12 +52,16 @@ _CALL_SCALARS = (
     "shadow orphaned"
 ).split()
 _PROMPT = ("prompt_template", "prompt_version", "experiment", "arm")
-_USAGE = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+_TOKENS = (
+    *("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
+    *("cache_write_tokens", "cache_write_1h_tokens"),
+)
+_USAGE = (*_TOKENS, "usage_estimated")
 
 _request_scalars = attrgetter(*_REQUEST_SCALARS)
 _call_scalars = attrgetter(*_CALL_SCALARS)
 _prompt = attrgetter(*_PROMPT)
-_usage = attrgetter(*_USAGE)
+_usage = attrgetter(*_TOKENS, "estimated")
 
 REQUESTS = Table(
     name="requests_raw", columns=(*_REQUEST_SCALARS, "accepted_at", "finished_at", "cost_usd", "ingested_at")

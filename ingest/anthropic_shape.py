@@ -48,10 +48,15 @@ def stop_reason(reply: Reply) -> str:
 
 
 def anthropic_usage(usage: Usage) -> dict[str, Any]:
-    """Return token counts under Anthropic's names, where `input_tokens` leaves out the cached ones."""
+    """Return token counts under Anthropic's names: `input_tokens` leaves out cached and written ones."""
+    written, hourly = usage.cache_write_tokens, usage.cache_write_1h_tokens
     return {
-        "input_tokens": usage.input_tokens - usage.cached_tokens,
-        "cache_creation_input_tokens": 0,
+        "input_tokens": usage.input_tokens - usage.cached_tokens - written,
+        "cache_creation_input_tokens": written,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": written - hourly,
+            "ephemeral_1h_input_tokens": hourly,
+        },
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
     }

@@ -200,12 +200,20 @@ class CacheLookup(Event, frozen=True, kw_only=True):
 
 
 class Usage(Event, frozen=True, kw_only=True, omit_defaults=False):
-    """Tokens of a call. `input_tokens` includes `cached_tokens`; `output_tokens` the reasoning."""
+    """Tokens of a call. `input_tokens` includes cached and written ones; `output_tokens` the reasoning.
+
+    `cached_tokens` were read from the provider's prompt cache, `cache_write_tokens` written to it; of those,
+    `cache_write_1h_tokens` are kept for an hour rather than five minutes. `estimated`: the provider has
+    reported some of it not at all, or in a way that cannot be true; that is our own count.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    estimated: bool = False
 
 
 class LlmCall(Event, frozen=True, kw_only=True):
@@ -447,6 +455,9 @@ class RequestLog(Event, frozen=True, kw_only=True):
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    usage_estimated: bool = False
     cost_usd: Decimal = Decimal(0)
     price_version: str = ""
     cache_hit: bool = False

@@ -32,14 +32,27 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     input_usd_per_million: Decimal
     cached_input_usd_per_million: Decimal
     output_usd_per_million: Decimal
+    #: What a token costs that is written to the prompt cache for five minutes, or an hour, in input tokens.
+    cache_write_times: Decimal = Decimal(1)
+    cache_write_1h_times: Decimal = Decimal(1)
 
-    def cost_usd(self, *, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> Decimal:
+    def cost_usd(
+        self,
+        *,
+        input_tokens: int,
+        output_tokens: int,
+        cached_tokens: int = 0,
+        cache_write_tokens: int = 0,
+        cache_write_1h_tokens: int = 0,
+    ) -> Decimal:
         """Price one call, exact to the nano-dollar.
 
-        `input_tokens` includes `cached_tokens`, as OpenAI reports usage.
+        `input_tokens` includes `cached_tokens` and `cache_write_tokens`, and those `cache_write_1h_tokens`.
         """
+        written = (cache_write_tokens - cache_write_1h_tokens) * self.cache_write_times
+        written += cache_write_1h_tokens * self.cache_write_1h_times
         total = (
-            (input_tokens - cached_tokens) * self.input_usd_per_million
+            (input_tokens - cached_tokens - cache_write_tokens + written) * self.input_usd_per_million
             + cached_tokens * self.cached_input_usd_per_million
             + output_tokens * self.output_usd_per_million
         )
@@ -55,6 +68,10 @@ class EmbeddingModel(Model, frozen=True, kw_only=True):
 
     max_dimensions: int
     takes_dimensions: bool
+
+
+#: As Anthropic publishes them for all its models.
+_CACHE_WRITES = {"cache_write_times": Decimal("1.25"), "cache_write_1h_times": Decimal(2)}
 
 
 def _model(
@@ -74,6 +91,7 @@ def _model(
         input_usd_per_million=Decimal(input_usd),
         cached_input_usd_per_million=Decimal(cached_usd),
         output_usd_per_million=Decimal(output_usd),
+        **(_CACHE_WRITES if provider is ProviderName.ANTHROPIC else {}),
     )
 
 

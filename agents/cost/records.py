@@ -33,6 +33,9 @@ def total_usage(calls: tuple[LlmCall, ...]) -> Usage:
         output_tokens=sum(usage.output_tokens for usage in charged),
         cached_tokens=sum(usage.cached_tokens for usage in charged),
         reasoning_tokens=sum(usage.reasoning_tokens for usage in charged),
+        cache_write_tokens=sum(usage.cache_write_tokens for usage in charged),
+        cache_write_1h_tokens=sum(usage.cache_write_1h_tokens for usage in charged),
+        estimated=any(usage.estimated for usage in charged),
     )
 
 
@@ -94,6 +97,9 @@ def request_log(
         output_tokens=usage.output_tokens,
         cached_tokens=usage.cached_tokens,
         reasoning_tokens=usage.reasoning_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        usage_estimated=usage.estimated,
         cost_usd=reply.cost_usd,
         price_version=envelope.calls[-1].price_version if envelope.calls else PRICE_VERSION,
         cache_hit=reply.cache_hit,

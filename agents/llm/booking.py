@@ -41,6 +41,8 @@ def price(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cached_tokens=usage.cached_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
     )
 
 
@@ -109,7 +111,7 @@ def orphaned(lost: LostCall) -> LlmCall:
     counted before the call, the output is not known and counts as none.
     """
     call = lost.call
-    usage = Usage(input_tokens=call.input_tokens)
+    usage = Usage(input_tokens=call.input_tokens, estimated=True)
     return LlmCall(
         call_id=call.call_id,
         attempt=lost.number,

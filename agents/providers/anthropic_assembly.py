@@ -1,6 +1,6 @@
 """Anthropic Messages answers, whole or as events, as our `Answer`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -13,15 +13,15 @@ from agents.providers.anthropic_shapes import (
     MessageDelta,
     MessageStart,
     Piece,
-    ReportedUsage,
     read_event,
 )
 from agents.providers.encodable import TextPieces, encodable, encodable_json
 from agents.providers.faults import ConnectionLost, Malformed
 from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
-from agents.providers.usage import estimate
+from agents.providers.usage import Reported, as_count, believed, count_output, estimate
 from streams.events import Usage
 
+_READ, _WRITTEN = _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _FINISH = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -38,21 +38,33 @@ def finish_reason(stop_reason: str) -> str:
     return _FINISH.get(stop_reason, stop_reason)
 
 
-def read_usage(usage: ReportedUsage) -> Usage:
-    """Return the usage in our terms.
+def read_usage(usage: object, call: ProviderCall, *, count_output: Callable[[], int]) -> Usage:
+    """Return the usage in our terms, as far as it can be believed.
 
-    Anthropic's `input_tokens` are those that neither came from the cache nor went into it; ours are all.
+    Anthropic's `input_tokens` are those that neither came from the cache nor went into it; ours are all. What
+    went into it for an hour is in the breakdown `cache_creation` alone.
     """
-    cached = usage.cache_read_input_tokens or 0
-    return Usage(
-        input_tokens=(usage.input_tokens or 0) + cached + (usage.cache_creation_input_tokens or 0),
-        output_tokens=usage.output_tokens or 0,
-        cached_tokens=cached,
+    told = usage if isinstance(usage, dict) else {}
+    kept = told.get("cache_creation")
+    hourly = kept.get("ephemeral_1h_input_tokens") if isinstance(kept, dict) else None
+    parts = [told.get("input_tokens"), *(told.get(name) or 0 for name in _CACHE_COUNTS)]
+    counts = [as_count(part) for part in parts]
+    reported = Reported(
+        input_tokens=None if None in counts else sum(count or 0 for count in counts),
+        output_tokens=told.get("output_tokens"),
+        cached_tokens=told.get(_READ),
+        cache_write_tokens=told.get(_WRITTEN),
+        cache_write_1h_tokens=hourly,
     )
+    return believed(reported, call, count_output=count_output)
 
 
-def read_answer(data: object) -> Answer:
+def read_answer(data: object, call: ProviderCall) -> Answer:
     """Return a whole answer from its JSON.
+
+    Args:
+        data: the answer's JSON.
+        call: what it answers.
 
     Raises:
         Malformed: it is not a message.
@@ -63,16 +75,17 @@ def read_answer(data: object) -> Answer:
         raise Malformed(f"the answer is not a message: {fault}") from fault
     if not message.stop_reason:
         raise Malformed("the answer is not a message with a stop_reason")
+    text = encodable("".join(block.text or "" for block in message.content if block.type == "text"))
     tools = [
         _tool_call(block.id, block.name, msgspec.json.encode(encodable_json(block.input)).decode())
         for block in message.content
         if block.type == "tool_use"
     ]
     return Answer(
-        text=encodable("".join(block.text or "" for block in message.content if block.type == "text")),
+        text=text,
         model=encodable(message.model),
         finish_reason=encodable(finish_reason(message.stop_reason)),
-        usage=read_usage(message.usage),
+        usage=read_usage(message.usage, call, count_output=lambda: count_output(text, tools)),
         tool_calls=tuple(tools),
     )
 
@@ -91,6 +104,7 @@ class AnthropicAssembly:
         self._text: list[str] = []
         self._pieces = TextPieces()
         self._tools: dict[int, dict[str, Any]] = {}
+        self._told: dict[str, Any] = {}
         self._usage: Usage | None = None
         self._finish: str | None = None
         self.model: str | None = None
@@ -113,10 +127,11 @@ class AnthropicAssembly:
             case MessageStart(message=message):
                 # Its output count is a placeholder: nothing is written yet.
                 self.model = encodable(message.model)
-                self._usage = msgspec.structs.replace(read_usage(message.usage), output_tokens=0)
-                yield UsageKnown(self._usage, self.model)
+                yield self._spends({**_told(message.usage), "output_tokens": 0})
+                self._told.pop("output_tokens")
             case MessageDelta(delta=ending, usage=usage):
-                yield self._ended(ending.stop_reason, usage.output_tokens or 0)
+                self._finish = ending.stop_reason or self._finish
+                yield self._spends(_told(usage))
 
     def _begins(self, index: int, block: Block) -> Iterator[ProviderEvent]:
         if block.type == "tool_use":
@@ -139,13 +154,14 @@ class AnthropicAssembly:
             self._text.append(text)
             yield TextDelta(text)
 
-    def _ended(self, stop_reason: str | None, output_tokens: int) -> UsageKnown:
-        self._finish = stop_reason or self._finish
-        # The count is cumulative; the input was reported at the start.
-        self._usage = msgspec.structs.replace(
-            self._usage or Usage(input_tokens=self._call.input_tokens), output_tokens=output_tokens
-        )
+    def _spends(self, told: dict[str, Any]) -> UsageKnown:
+        """Take the counts of an event: they are cumulative, so of each the last one counts."""
+        self._told |= told
+        self._usage = read_usage(self._told, self._call, count_output=self._count_output)
         return UsageKnown(self._usage, self.model or self._call.model)
+
+    def _count_output(self) -> int:
+        return count_output("".join(self._text), encodable_json(list(self._tools.values())))
 
     def answer(self) -> Answer:
         """Return the whole answer, after the last event.
@@ -174,6 +190,12 @@ class AnthropicAssembly:
             tool_calls=encodable_json(list(self._tools.values())),
             reported=self._usage,
         )
+
+
+def _told(usage: object) -> dict[str, Any]:
+    """Return what an event says of the usage; a count that is null says nothing."""
+    given = usage if isinstance(usage, dict) else {}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _tool_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class AnthropicMessages:
         """
         with spending_faults(anthropic.AnthropicError, _fault, call):
             body = request_body(call)
-            return read_answer(await Pace(call.timeouts).whole(self._post(call, body)))
+            return read_answer(await Pace(call.timeouts).whole(self._post(call, body)), call)
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
         """Yield the answer piece by piece, and last the whole `Answer`.

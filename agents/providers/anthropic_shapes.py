@@ -15,15 +15,6 @@ class _Shape(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
 
-class ReportedUsage(_Shape, frozen=True, kw_only=True):
-    """What a call has spent; at the end of a stream, the output alone."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-
-
 class Block(_Shape, frozen=True, kw_only=True):
     """A part of an answer: `text`, or `tool_use` with a name and its input, or of another type."""
 
@@ -38,7 +29,7 @@ class Message(_Shape, frozen=True, kw_only=True):
     """A whole answer, or its beginning."""
 
     model: str
-    usage: ReportedUsage
+    usage: Any = None  # read by `usage.believed`: a count that is none spoils no answer
     content: tuple[Block, ...] = ()
     stop_reason: str | None = None
 
@@ -81,7 +72,7 @@ class MessageDelta(_Shape, frozen=True, kw_only=True):
     """The answer ends."""
 
     delta: Ending
-    usage: ReportedUsage
+    usage: Any = None
 
 
 Event = MessageStart | BlockStart | BlockDelta | MessageDelta

@@ -1,32 +1,39 @@
 """Chat Completions answers, whole or in chunks, as our `Answer`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
 from agents.providers.encodable import TextPieces, encodable, encodable_json
 from agents.providers.faults import ConnectionLost, Malformed
-from agents.providers.openai_shapes import Chunk, Completion, ReportedUsage, ToolPiece
+from agents.providers.openai_shapes import Chunk, Completion, ToolPiece
 from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
-from agents.providers.usage import estimate
+from agents.providers.usage import Reported, believed, count_output, estimate
 from streams.events import Usage
 
 # The deprecated function calls end with a reason of their own.
 _FINISH = {"function_call": "tool_calls"}
 
 
-def read_usage(usage: ReportedUsage | None) -> Usage | None:
-    """Return the usage as the provider reports it."""
-    if usage is None or usage.prompt_tokens is None:
+def read_usage(usage: object, call: ProviderCall, *, count_output: Callable[[], int]) -> Usage | None:
+    """Return the usage as far as it can be believed; None where the provider reports none."""
+    if not isinstance(usage, dict) or usage.get("prompt_tokens") is None:
         return None
-    prompt, output = usage.prompt_tokens_details, usage.completion_tokens_details
-    return Usage(
-        input_tokens=usage.prompt_tokens,
-        output_tokens=usage.completion_tokens or 0,
-        cached_tokens=(prompt.cached_tokens or 0) if prompt else 0,
-        reasoning_tokens=(output.reasoning_tokens or 0) if output else 0,
+    prompt, output = _object(usage, "prompt_tokens_details"), _object(usage, "completion_tokens_details")
+    reported = Reported(
+        input_tokens=usage["prompt_tokens"],
+        output_tokens=usage.get("completion_tokens"),
+        cached_tokens=prompt.get("cached_tokens"),
+        cache_write_tokens=prompt.get("cache_write_tokens"),
+        reasoning_tokens=output.get("reasoning_tokens"),
     )
+    return believed(reported, call, count_output=count_output)
+
+
+def _object(value: dict[str, Any], name: str) -> dict[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def read_answer(completion: object, call: ProviderCall) -> Answer:
@@ -54,7 +61,7 @@ def read_answer(completion: object, call: ProviderCall) -> Answer:
         text=text,
         model=encodable(whole.model or call.model),
         finish_reason=_FINISH.get(choice.finish_reason, encodable(choice.finish_reason)),
-        usage=read_usage(whole.usage)
+        usage=read_usage(whole.usage, call, count_output=lambda: count_output(text, tools))
         or estimate(input_tokens=call.input_tokens, text=text, tool_calls=tools),
         tool_calls=tools,
     )
@@ -97,7 +104,7 @@ class OpenAIAssembly:
             for tool in said.tool_calls or ():
                 self._add_tool(tool)
             yield from self._said(self._pieces.feed(said.content or said.refusal or ""))
-        usage = read_usage(chunk.usage)
+        usage = read_usage(chunk.usage, self._call, count_output=self._count_output)
         if usage is not None:
             self._usage = usage
             yield UsageKnown(usage, self.model or self._call.model)
@@ -139,6 +146,9 @@ class OpenAIAssembly:
     def billed(self) -> Usage | None:
         """Return what a break at this point has cost; None where the provider had not taken the call."""
         return self._estimate() if self.opened else None
+
+    def _count_output(self) -> int:
+        return count_output("".join(self._text), self._tool_calls())
 
     def _estimate(self) -> Usage:
         return estimate(

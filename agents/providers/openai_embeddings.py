@@ -14,7 +14,8 @@ from agents.providers.openai_client import fault_of, new_client, options_of
 from agents.providers.pace import Pace
 from agents.providers.port import Embedded, EmbeddingCall
 from agents.providers.spent import spending_faults
-from streams.events import Embeddings, Usage
+from agents.providers.usage import Reported, believed
+from streams.events import Embeddings
 from streams.models import ProviderName
 
 _PATH = "/embeddings"
@@ -69,14 +70,10 @@ class _Vector(msgspec.Struct, frozen=True, kw_only=True):
     embedding: str | tuple[float, ...]
 
 
-class _Usage(msgspec.Struct, frozen=True, kw_only=True):
-    prompt_tokens: int | None = None
-
-
 class _Body(msgspec.Struct, frozen=True, kw_only=True):
     data: tuple[_Vector, ...]
     model: str | None = None
-    usage: _Usage | None = None
+    usage: Any = None
 
 
 def read_embeddings(data: object, call: EmbeddingCall) -> Embedded:
@@ -96,13 +93,13 @@ def read_embeddings(data: object, call: EmbeddingCall) -> Embedded:
     if sorted(vector.index for vector in body.data) != list(range(len(call.inputs))):
         raise Malformed(f"the answer has {len(body.data)} embeddings for {len(call.inputs)} texts")
     vectors = [_packed(vector.embedding) for vector in sorted(body.data, key=lambda vector: vector.index)]
-    reported = body.usage.prompt_tokens if body.usage else None
+    reported = body.usage.get("prompt_tokens") if isinstance(body.usage, dict) else None
     return Embedded(
         embeddings=Embeddings(
             count=len(vectors), dimensions=_dimensions(vectors, call), vectors=b"".join(vectors)
         ),
         model=encodable(body.model or call.model),
-        usage=Usage(input_tokens=call.input_tokens if reported is None else reported),
+        usage=believed(Reported(input_tokens=reported, output_tokens=0), call, count_output=lambda: 0),
     )
 
 

@@ -15,27 +15,6 @@ class _Shape(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
 
-class PromptDetails(_Shape, frozen=True, kw_only=True):
-    """Of what kinds the tokens of a prompt are."""
-
-    cached_tokens: int | None = None
-
-
-class OutputDetails(_Shape, frozen=True, kw_only=True):
-    """Of what kinds the tokens of an answer are."""
-
-    reasoning_tokens: int | None = None
-
-
-class ReportedUsage(_Shape, frozen=True, kw_only=True):
-    """What a call has spent."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: OutputDetails | None = None
-
-
 class FunctionPiece(_Shape, frozen=True, kw_only=True):
     """The next piece of a function's name and arguments."""
 
@@ -71,7 +50,7 @@ class Chunk(_Shape, frozen=True, kw_only=True):
 
     model: str | None = None
     choices: tuple[ChunkChoice, ...] | None = None
-    usage: ReportedUsage | None = None
+    usage: Any = None  # read by `usage.believed`: a count that is none spoils no answer
 
 
 class SaidWhole(_Shape, frozen=True, kw_only=True):
@@ -94,4 +73,4 @@ class Completion(_Shape, frozen=True, kw_only=True):
 
     model: str | None = None
     choices: tuple[Choice, ...] | None = None
-    usage: ReportedUsage | None = None
+    usage: Any = None  # read by `usage.believed`: a count that is none spoils no answer

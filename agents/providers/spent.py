@@ -51,7 +51,7 @@ def spending_faults(
         if assembly is not None:
             fault.billed_usage, fault.response_model = assembly.billed(), assembly.model
         elif answer_was_begun(error):
-            fault.billed_usage = Usage(input_tokens=call.input_tokens)
+            fault.billed_usage = Usage(input_tokens=call.input_tokens, estimated=True)
         if fault is error:
             raise
         raise fault from error

@@ -1,12 +1,95 @@
-"""What a call has spent, where the provider can no longer say it itself."""
+"""What a call has spent: as the provider reports it, as far as that can be true, or by our own count."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from agents.providers.port import AnyCall, EmbeddingCall
 from streams.events import Message, Usage
+from streams.models import PRICED_MODELS
 from streams.tokens import count_messages, count_text
+
+#: Of a model that is in no catalogue.
+_MOST_TOKENS = 10_000_000
+_DIGITS = 9
+
+
+class Reported(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider says that a call has spent, in our terms and as it came: numbers, or anything else.
+
+    `input_tokens` are all of them. None stands for what it does not say.
+    """
+
+    input_tokens: object = None
+    output_tokens: object = None
+    cached_tokens: object = None
+    reasoning_tokens: object = None
+    cache_write_tokens: object = None
+    cache_write_1h_tokens: object = None
+
+
+def believed(reported: Reported, call: AnyCall, *, count_output: Callable[[], int]) -> Usage:
+    """Return what can be true of what a provider reports; the rest is our own count, and marked as such.
+
+    A count is believed if it is a whole number, not negative, and no more than the model can take; a part only
+    if it is no more than what it is a part of.
+
+    Args:
+        reported: what the provider says.
+        call: the call, with our count of its input.
+        count_output: counts the answer.
+    """
+    most = _most_tokens(call)
+    sent, written = as_count(reported.input_tokens, most), as_count(reported.output_tokens, most)
+    input_tokens = call.input_tokens if sent is None else sent
+    output_tokens = count_output() if written is None else written
+    cached, cached_holds = _part(reported.cached_tokens, input_tokens)
+    stored, stored_holds = _part(reported.cache_write_tokens, input_tokens - cached)
+    hourly, hourly_holds = _part(reported.cache_write_1h_tokens, stored)
+    reasoning, reasoning_holds = _part(reported.reasoning_tokens, output_tokens)
+    holds = cached_holds and stored_holds and hourly_holds and reasoning_holds
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_tokens=cached,
+        reasoning_tokens=reasoning,
+        cache_write_tokens=stored,
+        cache_write_1h_tokens=hourly,
+        estimated=sent is None or written is None or not holds,
+    )
+
+
+def as_count(value: object, most: int = _MOST_TOKENS) -> int | None:
+    """Return a number of tokens; None where the value is none, or cannot be true."""
+    match value:
+        case bool():
+            return None
+        case str() if value.isascii() and value.isdigit() and len(value) <= _DIGITS:
+            found = int(value)
+        case float() if value.is_integer():
+            found = int(value)
+        case int():
+            found = value
+        case _:
+            return None
+    return found if 0 <= found <= most else None
+
+
+def _part(value: object, whole: int) -> tuple[int, bool]:
+    """Return a part of a count, and whether it can be believed; none is none."""
+    if value is None:
+        return 0, True
+    found = as_count(value, whole)
+    return (0, False) if found is None else (found, True)
+
+
+def _most_tokens(call: AnyCall) -> int:
+    model = PRICED_MODELS.get(call.model)
+    if model is None:
+        return _MOST_TOKENS
+    texts = len(call.inputs) if isinstance(call, EmbeddingCall) else 1
+    return model.context_window_tokens * texts
 
 
 def count_input(messages: Iterable[Message], tools: Iterable[Mapping[str, Any]] = ()) -> int:
@@ -44,9 +127,10 @@ def estimate(
     """
     output = count_output(text, tool_calls)
     if reported is None:
-        return Usage(input_tokens=input_tokens, output_tokens=output)
+        return Usage(input_tokens=input_tokens, output_tokens=output, estimated=True)
     return msgspec.structs.replace(
         reported,
         input_tokens=reported.input_tokens or input_tokens,
         output_tokens=max(reported.output_tokens, output),
+        estimated=True,
     )

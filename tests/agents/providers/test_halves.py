@@ -45,7 +45,8 @@ OPENAI_STREAM = events(
     b"[DONE]",
 )
 OPENAI_WHOLE = (
-    rb'{"model": "m\ud83d", "choices": [{"finish_reason": "stop", "message": {"content": "Hi \ud83d\ude00!\ud83d",'
+    rb'{"model": "m\ud83d", "choices": [{"finish_reason": "stop", "message": {'
+    rb'"content": "Hi \ud83d\ude00!\ud83d",'
     rb' "tool_calls": [{"id": "c\ud83d", "type": "function", "function": {"name": "f\ud83d", "arguments":'
     rb' "{\"a\": \"\ud83d\ude00\"}"}}]}}], ' + USAGE + b"}"
 )
@@ -64,7 +65,8 @@ ANTHROPIC_STREAM = [
             rb' {"type": "tool_use", "id": "c\ud83d", "name": "f\ud83d", "input": {}}}',
             block(1, rb'"type": "input_json_delta", "partial_json": "{\"a\": \"\ud83d"'),
             block(1, rb'"type": "input_json_delta", "partial_json": "\ude00\"}"'),
-            rb'{"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 4}}',
+            rb'{"type": "message_delta", "delta": {"stop_reason": "end_turn"},'
+            rb' "usage": {"output_tokens": 4}}',
             rb'{"type": "message_stop"}',
         ),
         strict=True,

@@ -75,7 +75,7 @@ def test_a_whole_answer_of_another_shape_is_malformed(data: object) -> None:
     with pytest.raises(Malformed):
         read_answer(data, CALL)
     with pytest.raises(Malformed):
-        read_message(data)
+        read_message(data, CALL)
 
 
 def test_events_that_are_new_say_nothing_to_us() -> None:

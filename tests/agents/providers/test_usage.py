@@ -1,0 +1,146 @@
+"""Usage is believed as far as it can be true, and priced as the providers price it."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.llm.booking import price
+from agents.providers.anthropic_assembly import AnthropicAssembly
+from agents.providers.anthropic_assembly import read_answer as read_message
+from agents.providers.openai_assembly import OpenAIAssembly, read_answer
+from agents.providers.port import ProviderCall, Timeouts
+from agents.providers.usage import Reported, believed, count_output
+from streams.events import Usage
+
+SONNET = "claude-sonnet-4-20250514"
+TEXT = "one two three"
+COUNTED = count_output(TEXT)
+CALL = ProviderCall(
+    call_id="call-1",
+    model=SONNET,
+    messages=(),
+    max_output_tokens=10,
+    timeouts=Timeouts(connect_s=1, first_token_s=1, between_tokens_s=1, total_s=1),
+    input_tokens=7,
+)
+ASKED_GPT = msgspec.structs.replace(CALL, model="gpt-4o")
+
+numbers = st.one_of(
+    st.none(),
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.text(max_size=4),
+    st.sampled_from(["12", "-1", {}, [1]]),
+)
+
+
+def message(usage: object) -> Usage:
+    data = {"model": SONNET, "stop_reason": "end_turn", "content": [{"type": "text", "text": TEXT}]}
+    return read_message({**data, "usage": usage}, CALL).usage
+
+
+def completion(usage: object) -> Usage:
+    choice = {"message": {"content": TEXT}, "finish_reason": "stop"}
+    return read_answer({"model": "gpt-4o", "choices": [choice], "usage": usage}, ASKED_GPT).usage
+
+
+def usd(usage: Usage) -> Decimal:
+    return price(usage, request_model=SONNET)
+
+
+def test_what_is_written_to_the_cache_costs_more_than_what_is_sent() -> None:
+    """A quarter more for five minutes, twice as much for an hour."""
+    usage = message({"input_tokens": 6, "cache_creation_input_tokens": 159_217, "output_tokens": 2_745})
+    assert (usage.input_tokens, usage.cache_write_tokens, usage.estimated) == (159_223, 159_217, False)
+    assert usd(usage) == Decimal("0.638256750")
+    hourly = message(
+        {
+            "input_tokens": 6,
+            "cache_creation_input_tokens": 1_000,
+            "cache_creation": {"ephemeral_5m_input_tokens": 400, "ephemeral_1h_input_tokens": 600},
+            "output_tokens": 0,
+        }
+    )
+    assert hourly.cache_write_1h_tokens == 600
+    # 6 x 3 + 400 x 3 x 1.25 + 600 x 3 x 2, of a million
+    assert usd(hourly) == Decimal("0.005118")
+
+
+def test_the_last_totals_of_a_stream_count() -> None:
+    """They are cumulative, the input as well: tools that ran at the provider add to it."""
+    assembly = AnthropicAssembly(CALL)
+    begun = {"input_tokens": 10, "cache_creation_input_tokens": 31_490, "output_tokens": 1}
+    ended = {
+        "input_tokens": 450,
+        "cache_creation_input_tokens": 184_457,
+        "cache_read_input_tokens": 1_000,
+        "output_tokens": 50,
+    }
+    for event in (
+        {"type": "message_start", "message": {"model": SONNET, "usage": begun}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": ended},
+    ):
+        list(assembly.feed(event))
+    assert assembly.answer().usage == Usage(
+        input_tokens=185_907, output_tokens=50, cached_tokens=1_000, cache_write_tokens=184_457
+    )
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (None, Usage(input_tokens=7, output_tokens=COUNTED, estimated=True)),
+        ("much", Usage(input_tokens=7, output_tokens=COUNTED, estimated=True)),
+        ({}, Usage(input_tokens=7, output_tokens=COUNTED, estimated=True)),
+        ({"prompt_tokens": 10}, Usage(input_tokens=10, output_tokens=COUNTED, estimated=True)),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 50}},
+            Usage(input_tokens=10, output_tokens=5, estimated=True),
+        ),
+        (
+            {"prompt_tokens": -3, "completion_tokens": 5},
+            Usage(input_tokens=7, output_tokens=5, estimated=True),
+        ),
+        (
+            {"prompt_tokens": 10**9, "completion_tokens": 2.5},
+            Usage(input_tokens=7, output_tokens=COUNTED, estimated=True),
+        ),
+        (
+            {"prompt_tokens": "10", "completion_tokens": 5.0, "completion_tokens_details": "?"},
+            Usage(input_tokens=10, output_tokens=5),
+        ),
+        (
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {"cached_tokens": 4},
+                "completion_tokens_details": {"reasoning_tokens": 3},
+            },
+            Usage(input_tokens=10, output_tokens=5, cached_tokens=4, reasoning_tokens=3),
+        ),
+    ],
+)
+def test_what_cannot_be_true_is_replaced_by_our_own_count_and_marked(usage: object, expected: Usage) -> None:
+    """An answer is never lost for a count; whole and streamed it is the same."""
+    assert completion(usage) == expected
+    assembly = OpenAIAssembly(ASKED_GPT)
+    chunk = {"choices": [{"delta": {"content": TEXT}, "finish_reason": "stop"}]}
+    for data in (chunk, {"choices": [], "usage": usage}):
+        list(assembly.feed(data))
+    assert assembly.answer().usage == expected
+
+
+@given(reported=st.builds(Reported, **dict.fromkeys(Reported.__struct_fields__, numbers)))
+def test_nothing_that_is_booked_is_negative_or_more_than_its_whole(reported: Reported) -> None:
+    """Whatever a provider says: ClickHouse takes the row, and the price is a price."""
+    found: Any = believed(reported, CALL, count_output=lambda: 3)
+    assert all(getattr(found, name) >= 0 for name in found.__struct_fields__)
+    assert found.cached_tokens + found.cache_write_tokens <= found.input_tokens <= 200_000
+    assert found.cache_write_1h_tokens <= found.cache_write_tokens
+    assert found.reasoning_tokens <= found.output_tokens
+    assert usd(found) >= 0
