@@ -55,7 +55,8 @@ class Position(msgspec.Struct, frozen=True):
 class Publisher:
     """Sends records to our topics and to those that senders name; returns once the broker has each.
 
-    Our own topics have an idempotent producer. Topics that senders name have another one, without a sequence
+    Nothing is compressed: at the size of our records it saves nothing, and a client without optional codecs
+    can read a reply. Our own topics have an idempotent producer. Topics that senders name have another one, without a sequence
     to lose: whatever such a topic refuses, our own records go on.
 
     Args:
@@ -80,7 +81,6 @@ class Publisher:
         common = {
             "bootstrap_servers": bootstrap.split(","),
             "acks": "all",
-            "compression_type": "lz4",
             "linger_ms": 0,
             "max_request_size": MAX_KEPT_BYTES,
             "request_timeout_ms": int(timeout_s * 1000),

@@ -32,8 +32,8 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True):
 def believed(reported: Reported, call: AnyCall, *, count_output: Callable[[], int]) -> Usage:
     """Return what can be true of what a provider reports; the rest is our own count, and marked.
 
-    A count is believed if it is a whole number, not negative, and no more than the model can take; a part only
-    if it is no more than what it is a part of.
+    A count is believed if it is a whole number, not negative, and no more than the model can take; a part
+    only if it is no more than what it is a part of.
 
     Args:
         reported: what the provider says.

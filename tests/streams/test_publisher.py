@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sys
 import uuid
 from collections.abc import AsyncIterator
 
@@ -154,6 +155,32 @@ async def test_names_that_senders_make_up_are_not_remembered(publisher: Publishe
     for number in range(5):
         assert not await publisher.has(f"nobody.{number}.{uuid.uuid4().hex}")
     assert len(publisher._own._started().client._topics) == known
+
+
+async def test_a_client_without_optional_codecs_can_read_what_is_sent(
+    publisher: Publisher, kafka_bootstrap: str
+) -> None:
+    """Plain aiokafka has none: it failed at the first reply."""
+    position = await publisher.publish(delta("x" * 10_000))
+    reads = f"""
+import asyncio, sys
+sys.modules["cramjam"] = None
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.codec import has_lz4
+
+async def main():
+    assert not has_lz4()
+    async with AIOKafkaConsumer(bootstrap_servers={kafka_bootstrap!r}) as consumer:
+        place = TopicPartition({position.topic!r}, {position.partition})
+        consumer.assign([place])
+        consumer.seek(place, {position.offset})
+        print(len((await asyncio.wait_for(consumer.getone(), 30)).value))
+
+asyncio.run(main())
+"""
+    asked = await asyncio.create_subprocess_exec(sys.executable, "-c", reads, stdout=asyncio.subprocess.PIPE)
+    told, _ = await asyncio.wait_for(asked.communicate(), 60)
+    assert int(told) > 10_000
 
 
 async def test_records_of_our_topics_are_signed_and_those_of_others_are_not(
