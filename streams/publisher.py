@@ -55,9 +55,9 @@ class Position(msgspec.Struct, frozen=True):
 class Publisher:
     """Sends records to our topics and to those that senders name; returns once the broker has each.
 
-    Nothing is compressed: at the size of our records it saves nothing, and a client without optional codecs
-    can read a reply. Our own topics have an idempotent producer. Topics that senders name have another one, without a sequence
-    to lose: whatever such a topic refuses, our own records go on.
+    Our own topics have an idempotent producer. Topics that senders name have another one, without a sequence
+    to lose: whatever such a topic refuses, our own records go on. Nothing is compressed: at the size of our
+    records it saves nothing, and a client without optional codecs can read a reply.
 
     Args:
         bootstrap: host:port of the brokers, separated by commas.
