@@ -33,10 +33,22 @@ def error_of(reply: Reply) -> ErrorInfo | None:
         param = reply.error.param if reply.error else None
         return ErrorInfo(type="invalid_request_error", code="content_filter", message=reason, param=param)
     if reply.status is Status.FAILED:
-        return _naming_the_deadline(reply.error or _NO_ERROR)
+        return _naming_the_charge(_naming_the_deadline(reply.error or _NO_ERROR), reply)
     if reply.status is Status.CANCELLED:
-        return reply.error or cancelled_error()
+        return _naming_the_charge(reply.error or cancelled_error(), reply)
     return None
+
+
+def is_charged(reply: Reply) -> bool:
+    """Whether a model was paid for the request: sent again under another id it would be paid again."""
+    return reply.cost_usd > 0
+
+
+def _naming_the_charge(error: ErrorInfo, reply: Reply) -> ErrorInfo:
+    if not is_charged(reply):
+        return error
+    message = f"{error.message}. A model was called, and charged: {reply.cost_usd.normalize():f} USD"
+    return msgspec.structs.replace(error, message=message)
 
 
 def _naming_the_deadline(error: ErrorInfo) -> ErrorInfo:
@@ -58,11 +70,17 @@ def status_of_mistake(code: str) -> int:
     return _STATUS_OF_CODE.get(code, 400)
 
 
-def api_error(error: ErrorInfo) -> ApiError:
-    """Return the HTTP error for an error that the pipeline reports."""
+def api_error(error: ErrorInfo, *, charged: bool = False) -> ApiError:
+    """Return the HTTP error for an error that the pipeline reports.
+
+    Args:
+        error: what is said.
+        charged: whether the request has cost something: the official clients repeat a 5xx by themselves,
+            under a new id, unless they are told not to.
+    """
     status = status_of(error)
-    headers = dict(NO_RETRY) if status in (409, 504) else {}
-    if status in _RETRY_AFTER_S:
+    headers = dict(NO_RETRY) if charged or status in (409, 504) else {}
+    if status in _RETRY_AFTER_S and not charged:
         headers["Retry-After"] = str(_RETRY_AFTER_S[status])
     return ApiError(status, error, headers=headers)
 

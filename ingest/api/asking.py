@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ingest.abandonment import OnDisconnect
 from ingest.checks import check_request
 from ingest.errors import ApiError, invalid
-from ingest.outcomes import api_error, error_of
+from ingest.outcomes import api_error, error_of, is_charged
 from ingest.replies import Listener
 from ingest.services import Services
 from ingest.sse import EventStream, StreamShape, frames
@@ -128,7 +128,7 @@ def raise_for(reply: Reply) -> None:
     """
     error = error_of(reply)
     if error is not None:
-        raise api_error(error)
+        raise api_error(error, charged=is_charged(reply))
 
 
 def _early_response(listener: Listener, render: Render, watch: Stopwatch) -> Response | None:

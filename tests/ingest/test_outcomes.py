@@ -1,9 +1,12 @@
 """How a reply reads over HTTP."""
 
+from decimal import Decimal
+
+import msgspec
 import pytest
 
 from ingest.errors import timed_out
-from ingest.outcomes import api_error, as_repeat, error_of, is_blocked_output, status_of
+from ingest.outcomes import api_error, as_repeat, error_of, is_blocked_output, is_charged, status_of
 from streams.events import ErrorInfo, Reply, Status
 from tests.ingest.fakes import answered, blocked, failed
 
@@ -93,6 +96,25 @@ def test_headers_tell_clients_whether_to_retry(kind: str, header: str, present: 
     """Where a retry helps it says when; where it would ask twice it says not to."""
     fault = api_error(failed(kind, "x").error or ErrorInfo(type="", code="", message=""))
     assert (header in fault.headers) is present
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [failed("api_error", "internal_error"), failed("unavailable_error", "x"), failed("timeout_error", "x")],
+)
+def test_nobody_is_made_to_pay_again(reply: Reply) -> None:
+    """The official clients repeat a 5xx twice by themselves: what was charged tells them not to."""
+    charged = msgspec.structs.replace(reply, cost_usd=Decimal("0.00012300"))
+    assert is_charged(charged)
+    error = error_of(charged)
+    assert error is not None
+    assert error.message.endswith("charged: 0.000123 USD")
+    fault = api_error(error, charged=True)
+    assert fault.headers["x-should-retry"] == "false"
+    assert "Retry-After" not in fault.headers
+    free = error_of(reply)
+    assert free is not None
+    assert "charged" not in free.message
 
 
 def test_a_stored_reply_is_marked() -> None:
