@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-PRICE_VERSION = "2026-11-01"
+PRICE_VERSION = "2026-11-29"
 
 _TOKENS_PER_PRICE = Decimal(1_000_000)
 _NANO_USD = Decimal("0.000000001")
