@@ -276,13 +276,17 @@ class _Maker:
         return found
 
 
+#: Of a request, what has another name than of a call's usage.
+_COLUMNS = {"estimated": "usage_estimated"}
+
+
 def _finished(log: RequestLog) -> RequestLog:
     """Return the log with the sums of its calls, as the cost stage writes them."""
     usage = total_usage(log.calls)
     return msgspec.structs.replace(
         log,
         cost_usd=total_cost_usd(log.calls),
-        **{name: getattr(usage, name) for name in usage.__struct_fields__},
+        **{_COLUMNS.get(name, name): getattr(usage, name) for name in usage.__struct_fields__},
     )
 
 
