@@ -1,5 +1,6 @@
 """A database of its own for each test, on the run's ClickHouse; and the run's broker."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -8,6 +9,7 @@ from aiokafka import AIOKafkaProducer
 
 from analytics.clickhouse import ClickHouse
 from analytics.schema import create_database
+from streams.errors import ClickHouseUnavailable
 from streams.topic_admin import create_topics
 from tests.analytics.broker import Broker
 from tests.databases import apply_schema
@@ -37,7 +39,20 @@ async def database(server: ClickHouse) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex[:12]}"
     await create_database(server, name)
     yield name
-    await server.execute(f"DROP DATABASE {name} SYNC")
+    async with asyncio.timeout(30):
+        while not await _dropped(server, name):
+            await asyncio.sleep(0.1)
+
+
+async def _dropped(server: ClickHouse, name: str) -> bool:
+    """Drop a database; False while a statement of a process that was killed still makes tables in it."""
+    try:
+        await server.execute(f"DROP DATABASE IF EXISTS {name} SYNC")
+    except ClickHouseUnavailable as fault:
+        if "DATABASE_NOT_EMPTY" not in str(fault):
+            raise
+        return False
+    return True
 
 
 @pytest.fixture
