@@ -52,7 +52,7 @@ def receiver() -> Iterator[Receiver]:
 def own_ports(system: System) -> dict[str, int]:
     """Return the port of each service, by what it is."""
     urls = {name: getattr(system.endpoints, name) for name in ("redis", "clickhouse", "ingest", "analytics")}
-    urls |= {"kafka": f"//{system.endpoints.kafka}", "simulator": system.simulator}
+    urls |= {"kafka": f"//{system.endpoints.kafka}", "simulator": system.endpoints.simulator}
     worker = system.process("worker-0").port
     assert worker is not None
     return {"worker": worker} | {name: urlsplit(url).port or 0 for name, url in urls.items()}
