@@ -14,6 +14,11 @@ _GROWTH_MIB = 256
 """A process that has just begun takes so much more under load, hostile or not."""
 
 
+_GRANTED = ("shadow refused",)
+"""What docs/security.md says that a Kafka sender can do who also reads what others send: now and then its copy
+is taken in before the request over Kafka that it was copied from."""
+
+
 async def test_hostile_requests_are_answered_and_change_nothing(system: System) -> None:
     """No 5xx but 503; an error object and an id on each; witness, processes and books are right."""
     verdict = await attack_http(Home(system.data_dir), seed=SEED, requests=500, growth_mib=_GROWTH_MIB)
@@ -22,5 +27,7 @@ async def test_hostile_requests_are_answered_and_change_nothing(system: System) 
 
 async def test_hostile_records_on_every_topic_change_nothing(system: System) -> None:
     """No partition is stuck, no process ends, nothing forged has an effect; the witness is served once."""
-    verdict = await attack_topics(Home(system.data_dir), seed=SEED, records=400, growth_mib=_GROWTH_MIB)
+    verdict = await attack_topics(
+        Home(system.data_dir), seed=SEED, records=400, growth_mib=_GROWTH_MIB, skip=_GRANTED
+    )
     assert not verdict.faults, "\n".join([f"seed {verdict.seed}", *verdict.faults])
