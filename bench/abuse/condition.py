@@ -18,6 +18,7 @@ from bench.abuse.forged import MARK
 from bench.abuse.witness import ENDS, TENANT, USER
 from headrace.up.home import Home
 
+_NO_SUCH_TABLE = 404
 _MIB = 1024 * 1024
 _TABLES = "SELECT name FROM system.tables WHERE database = 'headrace' AND engine LIKE '%MergeTree'"
 _COMMAND_TIMEOUT_S = 180.0
@@ -140,6 +141,8 @@ def _sql(home: Home, statement: str) -> list[list[Any]]:
         content=statement,
         timeout=_HTTP_TIMEOUT_S,
     )
+    if response.status_code == _NO_SUCH_TABLE:  # the rollups have swapped a staging table meanwhile
+        return []
     response.raise_for_status()
     return [json.loads(line) for line in response.text.splitlines()]
 
