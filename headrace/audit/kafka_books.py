@@ -25,6 +25,7 @@ from headrace.audit.books import (
     nano_usd,
 )
 from streams.codec import decode, header, header_text
+from streams.dead_letters import PREFIX as _ERRORS
 from streams.errors import UnauthenticRecord, UndecodableRecord
 from streams.events import ErrorInfo, Requested
 from streams.record_auth import UNSIGNED, RecordAuth
@@ -43,7 +44,6 @@ from streams.topics import (
 
 #: What each of the topics carries where requests come in.
 _EVENTS: dict[str, Any] = {topic.name: topic.event for topic in ENTRANCES}
-_ERRORS = "__streams.errors."
 #: What `agents.intake` says to a repeat that is refused, while the request itself goes on.
 _REFUSALS = ("idempotency_conflict", TOO_MANY_REPEATS)
 

@@ -9,11 +9,11 @@ import msgspec
 from agents import admission
 from agents.stage import Record
 from streams.codec import header
+from streams.dead_letters import PREFIX as _ERRORS
 from streams.errors import InputError
 from streams.redelivery import redelivery
 from streams.topics import ENTRANCES, RETRIES, Topic
 
-_ERRORS = "__streams.errors."
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE = re.compile(r"(\d{1,9}):(\d{1,18})", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
