@@ -1,7 +1,8 @@
 """Create the topics: an explicit step that can be repeated; brokers never create them by themselves."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
@@ -10,6 +11,7 @@ from streams.errors import ConfigurationError, KafkaUnavailable
 from streams.topics import ALL_TOPICS, Topic
 
 _TIMEOUT_S = 30.0
+_LOOK_AGAIN_S = 0.05
 _WILD = frozenset("*?[")
 
 
@@ -21,7 +23,7 @@ async def create_topics(
     topics: Sequence[Topic] = ALL_TOPICS,
     extra: Sequence[str] = (),
 ) -> list[str]:
-    """Create the topics that do not exist yet and return their names.
+    """Create the topics that do not exist yet, and return their names when they can be used.
 
     Args:
         bootstrap: host:port of the brokers, separated by commas.
@@ -63,9 +65,25 @@ async def _create(bootstrap: str, wanted: Sequence[NewTopic]) -> list[str]:
         if not missing:
             return []
         answer = await admin.create_topics(missing)
-        return [name for name, code, message in answer.topic_errors if _created(name, code, message)]
+        created = [name for name, code, message in answer.topic_errors if _created(name, code, message)]
+        await _until_led(admin, {topic.name for topic in missing})
+        return created
     finally:
         await admin.close()
+
+
+async def _until_led(admin: AIOKafkaAdminClient, names: Collection[str]) -> None:
+    """Wait until a broker knows the topics and a leader of each partition.
+
+    A controller confirms a topic before the brokers have heard of it: who asks at once finds nothing.
+    """
+    while not all(map(_is_led, described := await admin.describe_topics(list(names)))) or not described:
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+def _is_led(topic: Mapping[str, Any]) -> bool:
+    partitions = topic["partitions"]
+    return topic["error_code"] == 0 and all(each["error_code"] == 0 for each in partitions)
 
 
 def _created(name: str, code: int, message: str | None) -> bool:

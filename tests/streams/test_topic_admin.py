@@ -26,22 +26,12 @@ async def describe(bootstrap: str, name: str) -> tuple[int, dict[str, Any]]:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        topic = await _known(admin, name)
+        (topic,) = await admin.describe_topics([name])
         (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
         configs = {entry[0]: entry[1] for entry in answer.resources[0][4]}
         return len(topic["partitions"]), configs
     finally:
         await admin.close()
-
-
-async def _known(admin: AIOKafkaAdminClient, name: str) -> Any:
-    """Return a topic once the broker tells of it: the controller has created it a moment before."""
-    async with asyncio.timeout(15):
-        while True:
-            (topic,) = await admin.describe_topics([name])
-            if topic["error_code"] == 0:
-                return topic
-            await asyncio.sleep(0.1)
 
 
 async def test_creating_twice_creates_once(kafka_bootstrap: str) -> None:
@@ -81,6 +71,29 @@ async def test_reply_topics_are_created_and_patterns_are_not(kafka_bootstrap: st
         kafka_bootstrap, partitions=1, replication=1, topics=[], extra=[name, "*.replies", "a?", "[ab].x"]
     )
     assert created == [name]
+
+
+async def test_a_created_topic_can_be_used_at_once(
+    kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller confirms it before the broker tells of it, and before its partitions have leaders."""
+    described = AIOKafkaAdminClient.describe_topics
+    answers: list[Any] = []
+
+    async def late(admin: AIOKafkaAdminClient, names: list[str]) -> Any:
+        (topic,) = await described(admin, names)
+        if not answers:
+            topic |= {"error_code": 3, "partitions": []}
+        elif len(answers) == 1:
+            topic["partitions"][0]["error_code"] = 5
+        answers.append(topic)
+        return [topic]
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "describe_topics", late)
+    await create_topics(kafka_bootstrap, partitions=2, replication=1, topics=topics()[:1])
+    assert len(answers) >= 3
+    assert answers[-1]["error_code"] == 0
+    assert [each["error_code"] for each in answers[-1]["partitions"]] == [0, 0]
 
 
 async def test_a_replication_factor_beyond_the_brokers_is_a_wrong_setting(kafka_bootstrap: str) -> None:
