@@ -77,7 +77,10 @@ async def _until_led(admin: AIOKafkaAdminClient, names: Collection[str]) -> None
 
     A controller confirms a topic before the brokers have heard of it: who asks at once finds nothing.
     """
-    while not all(map(_is_led, described := await admin.describe_topics(list(names)))) or not described:
+    while True:
+        described = await admin.describe_topics(list(names))
+        if described and all(map(_is_led, described)):
+            return
         await asyncio.sleep(_LOOK_AGAIN_S)
 
 
