@@ -20,16 +20,15 @@ from typing import Protocol, Self
 from urllib.parse import unquote, urlsplit
 
 from streams.errors import ConfigurationError
+from streams.redelivery import PREFIX
 from streams.settings import Settings
 
 HEADER = "headrace-mac"
 
 Headers = tuple[tuple[str, bytes], ...]
 
-#: Headers that only Headrace writes: redelivery, replay, and why a record is dead.
-RESERVED = "__streams."
 #: Prefixes of the headers that the code covers; tracing agents and mirrors may add others.
-_COVERED = ("ce_", "kafka_", RESERVED)
+_COVERED = ("ce_", "kafka_", PREFIX)
 _MAC_BYTES = 16
 _PASSWORD_CHARS = 24
 _KEY_ID_BYTES = 4
@@ -102,7 +101,7 @@ class RecordAuth:
         given = tuple((name, text or b"") for name, text in headers)
         authentic = self.is_authentic(topic, key, value, given)
         return authentic, tuple(
-            each for each in given if each[0] != HEADER and (authentic or not each[0].startswith(RESERVED))
+            each for each in given if each[0] != HEADER and (authentic or not each[0].startswith(PREFIX))
         )
 
     def wrote(self, record: ReadRecord) -> bool:

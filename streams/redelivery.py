@@ -12,6 +12,7 @@ import msgspec
 
 from streams.codec import header_text
 
+#: Headers that only Headrace writes: redelivery, replay, and why a record is dead.
 PREFIX = "__streams."
 _RECORD = "__streams.origin.record"
 _TIMESTAMP = "__streams.origin.timestamp"

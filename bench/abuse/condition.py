@@ -1,5 +1,6 @@
 """The state of the system before and after an attack, and what of it must not have changed."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -15,7 +16,8 @@ import psutil
 from analytics.kafka_questions import KafkaQuestions
 from analytics.live.lags import read_lags
 from bench.abuse.forged import MARK
-from bench.abuse.witness import ENDS, TENANT, USER
+from bench.abuse.receiver import Receiver
+from bench.abuse.witness import ENDS, TENANT, USER, Witness
 from headrace.up.home import Home
 
 _NO_SUCH_TABLE = 404
@@ -55,6 +57,40 @@ def changes(
         elif now.rss_mib - was.rss_mib > bound:
             found.append(f"{role} grew from {was.rss_mib} to {now.rss_mib} MiB")
     return found
+
+
+async def closing_faults(
+    home: Home,
+    before: dict[str, Process],
+    witness: Witness,
+    receiver: Receiver,
+    *,
+    growth_mib: int,
+    timeout_s: float,
+) -> tuple[list[str], dict[str, Process]]:
+    """Wait until the system is at rest and return what did not hold, and its processes as they are then.
+
+    Args:
+        home: of the running system.
+        before: its processes before the attack.
+        witness: asked beside the attack.
+        receiver: of the witness's webhooks.
+        growth_mib: by how much a process may grow.
+        timeout_s: how long each part of the rest is waited for.
+    """
+    kafka = home.endpoints().kafka
+    faults = await stuck(kafka, timeout_s=timeout_s)
+    await witness.round()
+    await witness.all_replied(timeout_s)
+    await witness.look_again()
+    await receiver.wait_for(len(witness.webhooks), timeout_s=timeout_s)
+    faults += await stuck(kafka, timeout_s=timeout_s)
+    after = processes(home)
+    faults += witness.faults + receiver.faults(witness.webhooks)
+    faults += changes(before, after, growth_mib=growth_mib)
+    faults += await asyncio.to_thread(unhealthy, home)
+    faults += await asyncio.to_thread(unbalanced, home)
+    return faults, after
 
 
 async def stuck(kafka: str, *, timeout_s: float) -> list[str]:

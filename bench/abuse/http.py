@@ -61,15 +61,10 @@ async def attack_http(home: Home, *, seed: int, requests: int, growth_mib: int) 
                 some = batch[begin : begin + _PER_ROUND]
                 found, _ = await asyncio.gather(_send_all(address, some, statuses), witness.round())
                 faults += found
-        await witness.all_replied(_SETTLE_S)
-        await witness.look_again()
-        await receiver.wait_for(len(witness.webhooks), timeout_s=_SETTLE_S)
-        faults += await condition.stuck(endpoints.kafka, timeout_s=_SETTLE_S)
-        after = condition.processes(home)
-        faults += witness.faults + receiver.faults(witness.webhooks)
-        faults += condition.changes(before, after, growth_mib=growth_mib)
-        faults += await asyncio.to_thread(condition.unhealthy, home)
-        faults += await asyncio.to_thread(condition.unbalanced, home)
+        found, after = await condition.closing_faults(
+            home, before, witness, receiver, growth_mib=growth_mib, timeout_s=_SETTLE_S
+        )
+        faults += found
     return Verdict(
         seed=seed,
         sent=dict(sent),

@@ -64,17 +64,9 @@ async def attack_topics(
                 some = batch[begin : begin + _PER_ROUND]
                 await asyncio.gather(producer.send_all(some), witness.round())
                 say(f"{begin + len(some)} of {len(batch)} records, {len(witness.faults)} faults")
-        faults = await condition.stuck(endpoints.kafka, timeout_s=_SETTLE_S)
-        await witness.round()
-        await witness.all_replied(_SETTLE_S)
-        await witness.look_again()
-        await receiver.wait_for(len(witness.webhooks), timeout_s=_SETTLE_S)
-        faults += await condition.stuck(endpoints.kafka, timeout_s=_SETTLE_S)
-        after = condition.processes(home)
-        faults += witness.faults + receiver.faults(witness.webhooks)
-        faults += condition.changes(before, after, growth_mib=growth_mib)
-        faults += await asyncio.to_thread(condition.unhealthy, home)
-        faults += await asyncio.to_thread(condition.unbalanced, home)
+        faults, after = await condition.closing_faults(
+            home, before, witness, receiver, growth_mib=growth_mib, timeout_s=_SETTLE_S
+        )
         faults += await asyncio.to_thread(condition.forged_rows, home, earlier | set(witness.request_ids))
         if not shadow.shadowed and "shadow" not in skip:
             faults.append("the shadow saw no request: nothing was tried")
