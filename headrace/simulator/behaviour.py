@@ -18,6 +18,8 @@ _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 _Fragment = Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
+_HeaderName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
+_HeaderValue = Annotated[str, msgspec.Meta(pattern=r"^[\x20-\x7e\xa0-\xff]{0,8000}$")]
 _ChunkChars = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
@@ -73,6 +75,10 @@ _MID_STREAM = frozenset(
     {FaultKind.SERVER_ERROR, FaultKind.OVERLOADED, FaultKind.HANG, FaultKind.DROP, FaultKind.MALFORMED}
 )
 _REFUSING = frozenset({FaultKind.RATE_LIMIT, FaultKind.OVERLOADED})
+
+
+_FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
+_BODILESS = frozenset({204, 304})
 
 
 class Scope(_Setting, frozen=True, kw_only=True):
@@ -154,6 +160,65 @@ class AnswerRule(Scope, frozen=True, kw_only=True):
         return self.prompt_matches is None or re.search(self.prompt_matches, prompt) is not None
 
 
+class RawChunk(_Setting, frozen=True, kw_only=True):
+    """A piece of a raw answer, as `text` or as `base64`, and how long to wait before it is sent."""
+
+    text: str | None = None
+    base64: bytes | None = None
+    pause_ms: _Milliseconds = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.text is None) == (self.base64 is None):
+            raise ValueError("a chunk needs either `text` or `base64`")
+
+    @property
+    def data(self) -> bytes:
+        """The bytes that are sent."""
+        return self.text.encode() if self.text is not None else self.base64 or b""
+
+
+class RawEnd(StrEnum):
+    """How the connection ends behind a raw answer: as HTTP demands, closed amid the body, or reset (RST)."""
+
+    CLEAN = "clean"
+    CUT = "cut"
+    RESET = "reset"
+
+
+class RawBill(_Setting, frozen=True, kw_only=True):
+    """The tokens that a raw answer is billed for; `input_tokens` includes what is cached and written."""
+
+    input_tokens: _Count = 0
+    output_tokens: _Count = 0
+    cached_tokens: _Count = 0
+    cache_write_tokens: _Count = 0
+    cache_write_1h_tokens: _Count = 0
+
+    def __post_init__(self) -> None:
+        if self.cached_tokens + self.cache_write_tokens > self.input_tokens:
+            raise ValueError("`cached_tokens` and `cache_write_tokens` are more than `input_tokens`")
+        if self.cache_write_1h_tokens > self.cache_write_tokens:
+            raise ValueError("`cache_write_1h_tokens` is more than `cache_write_tokens`")
+
+
+class RawAnswer(Scope, frozen=True, kw_only=True):
+    """An answer byte by byte: status, headers, body and how it ends; without a `bill` it is not billed."""
+
+    next_calls: _Count | None = None
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
+    headers: Annotated[dict[_HeaderName, _HeaderValue], msgspec.Meta(max_length=100)] = {}
+    chunks: Annotated[list[RawChunk], msgspec.Meta(max_length=10_000)] = []
+    end: RawEnd = RawEnd.CLEAN
+    bill: RawBill | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.headers:
+            if name.lower() in _FRAMING:
+                raise ValueError(f"`headers` may not name `{name}`: the server frames the body itself")
+        if self.status in _BODILESS and self.chunks:
+            raise ValueError(f"an answer of status {self.status} has no body: leave out `chunks`")
+
+
 class Behaviour(_Setting, frozen=True, kw_only=True):
     """Everything an operator can set; the default is instant, unlimited and without faults."""
 
@@ -162,6 +227,7 @@ class Behaviour(_Setting, frozen=True, kw_only=True):
     cached_input_share: _Share = 0.0
     faults: Annotated[list[FaultRule], msgspec.Meta(max_length=1_000)] = []
     answers: Annotated[list[AnswerRule], msgspec.Meta(max_length=10_000)] = []
+    raw_answers: Annotated[list[RawAnswer], msgspec.Meta(max_length=1_000)] = []
 
 
 def decode(body: bytes) -> Behaviour:

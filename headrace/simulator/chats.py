@@ -4,12 +4,15 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
+import msgspec
+
 from headrace.simulator.asking import Ask
-from headrace.simulator.behaviour import FaultKind, FaultRule
+from headrace.simulator.behaviour import FaultKind, FaultRule, RawAnswer, RawBill
 from headrace.simulator.calls import Bill, Call, Endpoint
 from headrace.simulator.generation import Generation, generate, output_tokens
 from headrace.simulator.invoice import BilledAs
 from headrace.simulator.pacing import Pace
+from headrace.simulator.raw_answers import play
 from headrace.simulator.scripts import Envelope, Frame, StreamScript, partial
 from headrace.simulator.wire import Departure
 from streams.tokens import count_text
@@ -28,6 +31,10 @@ class Chats(Endpoint):
         ask = self.dialect.read(await call.json_body(), call.exchange.headers, self.provider.models)
         director, model = self.provider.director, ask.model.name
         call.admit(model, ask.input_tokens)
+        raw = director.raw_answer(ask.provider, model, ask.prompt)
+        if raw is not None:
+            await _play_raw(call, ask, raw)
+            return
         fault = director.fault(ask.provider, model, ask.prompt)
         if fault is not None and (fault.after_chunks is None or not ask.stream):
             refusal = call.refusal_of(fault)
@@ -51,6 +58,20 @@ class Chats(Endpoint):
         else:
             body = self.dialect.reply(ask, made, envelope)
             await call.answer_whole(body, pace, fault, made.output_tokens, book)
+
+
+async def _play_raw(call: Call, ask: Ask, raw: RawAnswer) -> None:
+    billed = raw.bill or RawBill()
+    bill = Bill(
+        call_id=call.dialect.id_prefix + secrets.token_hex(14),
+        provider=ask.provider,
+        model=ask.model.name,
+        input_tokens=billed.input_tokens,
+        cached_tokens=billed.cached_tokens,
+        stream=ask.stream,
+        client_request_id=call.client_request_id,
+    )
+    await play(call, raw, bill, ask.model.cost_usd(**msgspec.structs.asdict(billed)))
 
 
 def _bookkeeper(call: Call, ask: Ask, envelope: Envelope) -> _Book:

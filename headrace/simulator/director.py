@@ -5,7 +5,7 @@ from random import Random
 import msgspec
 
 from headrace.simulator.allowance import Allowance, Standing
-from headrace.simulator.behaviour import AnswerRule, Behaviour, FaultRule
+from headrace.simulator.behaviour import AnswerRule, Behaviour, FaultRule, RawAnswer
 from headrace.simulator.pacing import Pace, draw
 from streams.models import ProviderName
 
@@ -59,6 +59,18 @@ class Director:
         faults[index] = msgspec.structs.replace(rule, next_calls=rule.next_calls - 1)
         self._behaviour = msgspec.structs.replace(self._behaviour, faults=faults)
         return True
+
+    def raw_answer(self, provider: ProviderName, model: str, prompt: str) -> RawAnswer | None:
+        """Return the first raw answer for a call; one of `next_calls` is used up by it."""
+        for index, rule in enumerate(self._behaviour.raw_answers):
+            if rule.next_calls == 0 or not rule.covers(provider, model, prompt):
+                continue
+            if rule.next_calls is not None:
+                rules = list(self._behaviour.raw_answers)
+                rules[index] = msgspec.structs.replace(rule, next_calls=rule.next_calls - 1)
+                self._behaviour = msgspec.structs.replace(self._behaviour, raw_answers=rules)
+            return rule
+        return None
 
     def pace(self, fault: FaultRule | None) -> Pace:
         """Draw the timing of a call."""

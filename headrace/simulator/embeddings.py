@@ -18,6 +18,7 @@ from headrace.simulator.behaviour import FaultKind
 from headrace.simulator.calls import Bill, Call, Endpoint
 from headrace.simulator.invoice import BilledAs
 from headrace.simulator.openai_request import model_name, unknown_model
+from headrace.simulator.raw_answers import play
 from headrace.simulator.refusals import Refusal, encode
 from headrace.simulator.shapes import Misfit, Path
 from streams.models import ProviderName
@@ -83,6 +84,12 @@ class Embeddings(Endpoint):
         order = read_order(await call.json_body(), self.provider.embedding_prices)
         call.admit(order.model, order.tokens)
         director = self.provider.director
+        price = self.provider.embedding_prices[order.model]
+        raw = director.raw_answer(ProviderName.OPENAI, order.model, order.prompt)
+        if raw is not None:
+            tokens = raw.bill.input_tokens if raw.bill else 0
+            await play(call, raw, _bill(call, order, tokens), _usd(tokens, price))
+            return
         fault = director.fault(ProviderName.OPENAI, order.model, order.prompt)
         if fault is not None:
             refusal = call.refusal_of(fault)
@@ -92,9 +99,7 @@ class Embeddings(Endpoint):
                 await call.hang()
                 return
         body = _body(order, self.provider.seed)
-        price = self.provider.embedding_prices[order.model]
-        usd = (order.tokens * price / _MILLION).quantize(_NANO_USD)
-        bill = _bill(call, order)
+        usd, bill = _usd(order.tokens, price), _bill(call, order, order.tokens)
 
         def book(output_tokens: int, status: BilledAs) -> None:
             call.bill(bill, output_tokens, usd, status)
@@ -102,12 +107,16 @@ class Embeddings(Endpoint):
         await call.answer_whole(body, director.pace(fault), fault, 0, book)
 
 
-def _bill(call: Call, order: _Order) -> Bill:
+def _usd(tokens: int, price: Decimal) -> Decimal:
+    return (tokens * price / _MILLION).quantize(_NANO_USD)
+
+
+def _bill(call: Call, order: _Order, tokens: int) -> Bill:
     return Bill(
         call_id="embd_" + secrets.token_hex(14),
         provider=ProviderName.OPENAI,
         model=order.model,
-        input_tokens=order.tokens,
+        input_tokens=tokens,
         cached_tokens=0,
         stream=False,
         client_request_id=call.client_request_id,

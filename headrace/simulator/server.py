@@ -5,6 +5,9 @@ import socket
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from headrace.simulator.wire import TRANSPORT
 
 # Hanging calls end with their clients; at a stop they are given this long.
 _GRACE_S = 2
@@ -13,6 +16,14 @@ _CUT_SHORT = "ASGI callable returned without completing response."
 
 class PortInUse(Exception):
     """The address cannot be listened on; the message says what to do."""
+
+
+class _WithTransport(HttpToolsProtocol):
+    """Tells the application of its connection, which it may have to reset."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]  # an object
 
 
 class _CutResponses(logging.Filter):
@@ -42,6 +53,7 @@ def build_server(app: ASGIApp) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             app,
+            http=_WithTransport,
             log_level="warning",
             access_log=False,
             server_header=False,

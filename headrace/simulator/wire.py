@@ -1,12 +1,17 @@
 """One HTTP exchange over ASGI: reading the body, answering, streaming, and noticing that the client left."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
 from starlette.types import Receive, Scope, Send
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
+
+TRANSPORT = "headrace.transport"
+"""The ASGI extension that has the connection's transport, where the simulator's own server runs."""
 
 Headers = Iterable[tuple[str, str]]
 
@@ -44,6 +49,7 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        self._transport: asyncio.Transport | None = scope.get("extensions", {}).get(TRANSPORT)
         self.path: str = scope["path"]
         self.method: str = scope["method"]
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -77,6 +83,19 @@ class Exchange:
         """Send half of a response; the server closes the connection when the call returns."""
         await self._begin(200, "application/json", [*headers, ("content-length", str(len(body)))])
         await self.write(body[: len(body) // 2])
+
+    async def open_raw(self, status: int, headers: Headers) -> None:
+        """Begin a response with these headers and no other."""
+        named = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        await self._send({"type": "http.response.start", "status": status, "headers": named})
+
+    def reset(self) -> None:
+        """Reset the connection (RST); without a transport it is closed when the call returns."""
+        if self._transport is None:
+            return
+        linger_none = struct.pack("ii", 1, 0)  # on, for 0 s: the kernel then resets instead of closing
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_none)
+        self._transport.abort()
 
     async def open_stream(self, headers: Headers) -> None:
         """Begin a stream of events."""

@@ -14,6 +14,7 @@ _DEFAULT = {
     "cached_input_share": 0.0,
     "faults": [],
     "answers": [],
+    "raw_answers": [],
 }
 
 
