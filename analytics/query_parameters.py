@@ -17,8 +17,8 @@ from streams.moments import FIRST, parse_moment, utc
 
 #: The one type of an instant; it says its zone, so that the server's own does not matter.
 INSTANT = "DateTime64(6, 'UTC')"
-#: (price version, model, input, cached input, output): US dollars per million tokens.
-PRICES = "Array(Tuple(String, String, Decimal(18, 9), Decimal(18, 9), Decimal(18, 9)))"
+#: (price version, model, service tier, 1 for long prompts, the prices of `streams.models.Rates`).
+PRICES = f"Array(Tuple(String, String, String, UInt8{', Decimal(18, 9)' * 6}))"
 
 #: The last day that ClickHouse's `Date` holds: no row is accepted later.
 _LAST = datetime(2149, 6, 6, tzinfo=UTC)
@@ -148,19 +148,17 @@ def _real(given: object, now: datetime) -> float:
 
 
 def _prices(given: object, now: datetime) -> list[tuple[Any, ...]]:
-    """Return the price table of this version of Headrace. There is no other to be had."""
+    """Return the price table of this version of Headrace. There is no other to be had.
+
+    A row is the version, the model, its service tier, 1 for long prompts, and the prices of `Rates`.
+    """
     del now
     if given not in (_CURRENT, PRICE_VERSION):
         raise ValueError
     return [
-        (
-            PRICE_VERSION,
-            model.name,
-            model.input_usd_per_million,
-            model.cached_input_usd_per_million,
-            model.output_usd_per_million,
-        )
+        (PRICE_VERSION, model.name, tier, int(is_long), *msgspec.structs.astuple(rates))
         for model in PRICED_MODELS.values()
+        for tier, is_long, rates in model.price_list()
     ]
 
 

@@ -42,26 +42,26 @@ _COST_LIMIT_USD = Decimal(1_000_000_000)  # Decimal(18, 9) holds nine digits bef
 _REQUEST_SCALARS = (
     "request_id tenant user_id tier session_id status latency_ms prompt_template prompt_version "
     "experiment arm model provider input_tokens output_tokens cached_tokens reasoning_tokens "
-    "cache_write_tokens cache_write_1h_tokens usage_estimated "
+    "cache_write_tokens cache_write_1h_tokens usage_estimated service_tier long_context "
     "price_version cache_hit cache_kind cache_similarity guardrail_input_pass guardrail_input_rule "
     "guardrail_output_pass guardrail_output_rule pii_types output_flags tools_used finish_reason "
     "fallback stream error error_code"
 ).split()
 _CALL_SCALARS = (
     "call_id attempt duration_us time_to_first_token_us provider request_model price_version error "
-    "shadow orphaned"
+    "shadow orphaned long_context"
 ).split()
 _PROMPT = ("prompt_template", "prompt_version", "experiment", "arm")
 _TOKENS = (
     *("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
     *("cache_write_tokens", "cache_write_1h_tokens"),
 )
-_USAGE = (*_TOKENS, "usage_estimated")
+_USAGE = (*_TOKENS, "usage_estimated", "service_tier")
 
 _request_scalars = attrgetter(*_REQUEST_SCALARS)
 _call_scalars = attrgetter(*_CALL_SCALARS)
 _prompt = attrgetter(*_PROMPT)
-_usage = attrgetter(*_TOKENS, "estimated")
+_usage = attrgetter(*_TOKENS, "estimated", "service_tier")
 
 REQUESTS = Table(
     name="requests_raw", columns=(*_REQUEST_SCALARS, "accepted_at", "finished_at", "cost_usd", "ingested_at")

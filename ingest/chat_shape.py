@@ -36,6 +36,7 @@ def chat_answer(reply: Reply, *, latency_ms: float) -> dict[str, Any]:
         **similarity,
         "input_tokens": reply.usage.input_tokens,
         "output_tokens": reply.usage.output_tokens,
+        "usage_estimated": reply.usage.estimated,
         "latency_ms": latency_ms,
         "cost_usd": plain(reply.cost_usd),
         "pii_detected": reply.pii_detected,

@@ -7,6 +7,7 @@ from ingest.resume import Marker
 from ingest.sse import DONE, sse_event
 from ingest.transcript import pieces
 from streams.events import ErrorInfo, Reply, Usage
+from streams.models import STANDARD_TIER
 from streams.reply_view import plain
 
 _FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
@@ -26,6 +27,7 @@ def completion(reply: Reply, *, created: int, fallback_model: str, latency_ms: f
             {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(reply)}
         ],
         "usage": openai_usage(reply.usage),
+        "service_tier": openai_service_tier(reply.usage),
         "headrace": headrace_extension(reply, latency_ms=latency_ms),
     }
 
@@ -36,6 +38,7 @@ def headrace_extension(reply: Reply, *, latency_ms: float | None = None) -> dict
         "request_id": reply.request_id,
         "status": reply.status,
         "cost_usd": plain(reply.cost_usd),
+        "usage_estimated": reply.usage.estimated,
         "cache_hit": reply.cache_hit,
         "prompt": reply.prompt,
         "tools_used": reply.tools_used,
@@ -65,6 +68,11 @@ def openai_usage(usage: Usage) -> dict[str, Any]:
         },
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
+
+
+def openai_service_tier(usage: Usage) -> str:
+    """Return the service tier in OpenAI's words."""
+    return "default" if usage.service_tier == STANDARD_TIER else usage.service_tier
 
 
 def with_flat_fields(answer: dict[str, Any], reply: Reply, *, latency_ms: float) -> dict[str, Any]:
@@ -113,7 +121,14 @@ class CompletionStream:
             last += self._chunk({"tool_calls": calls})
         last += self._chunk({}, finish=finish_reason(reply), extra={"headrace": headrace_extension(reply)})
         if self._include_usage:
-            last += sse_event(self._base() | {"choices": [], "usage": openai_usage(reply.usage)})
+            last += sse_event(
+                self._base()
+                | {
+                    "choices": [],
+                    "usage": openai_usage(reply.usage),
+                    "service_tier": openai_service_tier(reply.usage),
+                }
+            )
         return last + DONE
 
     def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:  # noqa: ARG002  # the shape of all streams

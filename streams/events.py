@@ -19,6 +19,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from streams.models import STANDARD_TIER
+
 #: OpenAI's most; an installation's own limit is lower (`HEADRACE_EMBEDDING_MAX_INPUTS`).
 MAX_EMBEDDING_INPUTS = 2048
 #: 8,192 tokens, the longest input of an embedding model, are some 40,000 characters of prose.
@@ -204,7 +206,8 @@ class Usage(Event, frozen=True, kw_only=True, omit_defaults=False):
 
     `cached_tokens` were read from the provider's prompt cache, `cache_write_tokens` written to it; of those,
     `cache_write_1h_tokens` are kept for an hour rather than five minutes. `estimated`: the provider has
-    reported some of it not at all, or in a way that cannot be true; that is our own count.
+    reported some of it not at all, or in a way that cannot be true; that is our own count. `service_tier` is
+    the one that the provider says the call was served at; OpenAI's `default` is `standard`.
     """
 
     input_tokens: int = 0
@@ -214,13 +217,15 @@ class Usage(Event, frozen=True, kw_only=True, omit_defaults=False):
     cache_write_tokens: int = 0
     cache_write_1h_tokens: int = 0
     estimated: bool = False
+    service_tier: str = STANDARD_TIER
 
 
 class LlmCall(Event, frozen=True, kw_only=True):
     """One attempt at a provider, whatever came of it.
 
     `orphaned`: the provider was asked and the answer was lost with its worker; the spend is an
-    estimate from what is known. `error` is the fault's type, e.g. ``rate_limited``.
+    estimate from what is known. `error` is the fault's type, e.g. ``rate_limited``. `long_context`: it was
+    priced as a long prompt.
     """
 
     call_id: str
@@ -238,6 +243,7 @@ class LlmCall(Event, frozen=True, kw_only=True):
     error: str | None = None
     shadow: bool = False
     orphaned: bool = False
+    long_context: bool = False
 
 
 class OutputVerdict(Event, frozen=True, kw_only=True):
@@ -458,6 +464,8 @@ class RequestLog(Event, frozen=True, kw_only=True):
     cache_write_tokens: int = 0
     cache_write_1h_tokens: int = 0
     usage_estimated: bool = False
+    service_tier: str = STANDARD_TIER
+    long_context: bool = False
     cost_usd: Decimal = Decimal(0)
     price_version: str = ""
     cache_hit: bool = False
@@ -484,7 +492,8 @@ class LedgerEntry(Event, frozen=True, kw_only=True):
     """One booking. `entry_id` is derived from the request, so that a repeat is recognised.
 
     A *settle* entry states what its request has cost in all. Where a dead letter of the request was replayed
-    there is one more with the same id and a higher `replay`: it replaces the former.
+    there is one more with the same id and a higher `replay`: it replaces the former. `usage`: the tokens of
+    all calls that the amount is for, at the prices of `price_version`; absent from entries of old.
     """
 
     entry_id: str
@@ -495,6 +504,8 @@ class LedgerEntry(Event, frozen=True, kw_only=True):
     amount_usd: Decimal
     booked_at: datetime
     replay: int = 0
+    usage: Usage | None = None
+    price_version: str = ""
 
 
 class FeedbackGiven(Event, frozen=True, kw_only=True):

@@ -2,14 +2,22 @@
 
 Prices are US dollars per million tokens, as the providers publish them. A change of price is a new
 `PRICE_VERSION`; every booked call keeps the version it was priced with.
+
+What a call costs depends on the tokens of each kind, on the service tier that the provider says it was served
+at, and, of some models, on whether the prompt is long: then the whole call is dearer.
 """
+
+from collections.abc import Iterator, Mapping
 
 from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
 
-PRICE_VERSION = "2026-11-29"
+PRICE_VERSION = "2026-11-30"
+
+#: What OpenAI calls `default`. A tier that a model has no prices for costs the same.
+STANDARD_TIER = "standard"
 
 _TOKENS_PER_PRICE = Decimal(1_000_000)
 _NANO_USD = Decimal("0.000000001")
@@ -22,8 +30,43 @@ class ProviderName(StrEnum):
     ANTHROPIC = "anthropic"
 
 
+class Rates(msgspec.Struct, frozen=True, kw_only=True):
+    """What a million tokens of each kind cost, in US dollars."""
+
+    input_usd: Decimal
+    cached_input_usd: Decimal
+    cache_write_usd: Decimal
+    cache_write_1h_usd: Decimal
+    output_usd: Decimal
+    reasoning_usd: Decimal
+
+
+class TierPrices(msgspec.Struct, frozen=True, kw_only=True):
+    """The prices of a service tier, per million tokens; what they leave out follows from the input's price."""
+
+    input_usd: Decimal
+    cached_input_usd: Decimal
+    output_usd: Decimal
+
+
+class LongContext(msgspec.Struct, frozen=True, kw_only=True):
+    """The price of long prompts: with more than `above_tokens` of input all tokens of the call are dearer.
+
+    `most_tokens` is the longest input that the provider takes of accounts that have the long context.
+    """
+
+    above_tokens: int
+    most_tokens: int
+    input_times: Decimal
+    output_times: Decimal
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """One model: where it is served, what it can take, what it costs."""
+    """One model: where it is served, what it can take, what it costs.
+
+    `service_tiers` holds the prices of the tiers that cost another amount than the standard one, or are to be
+    known by name. `reasoning_usd_per_million` is there where reasoning does not cost what output costs.
+    """
 
     name: str
     provider: ProviderName
@@ -35,6 +78,42 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     #: What a token costs that is written to the prompt cache for five minutes, or an hour, in input tokens.
     cache_write_times: Decimal = Decimal(1)
     cache_write_1h_times: Decimal = Decimal(1)
+    reasoning_usd_per_million: Decimal | None = None
+    service_tiers: Mapping[str, TierPrices] = {}
+    long_context: LongContext | None = None
+
+    def is_long(self, input_tokens: int) -> bool:
+        """Return whether a prompt is priced as a long one."""
+        return self.long_context is not None and input_tokens > self.long_context.above_tokens
+
+    def rates(self, service_tier: str = STANDARD_TIER, *, long_context: bool = False) -> Rates:
+        """Return what the tokens of a call cost at a tier; at the standard one where it is not known."""
+        at = self.service_tiers.get(service_tier) or TierPrices(
+            input_usd=self.input_usd_per_million,
+            cached_input_usd=self.cached_input_usd_per_million,
+            output_usd=self.output_usd_per_million,
+        )
+        sent, said = Decimal(1), Decimal(1)
+        if long_context and self.long_context is not None:
+            sent, said = self.long_context.input_times, self.long_context.output_times
+        output_usd = at.output_usd * said
+        reasoning_times = Decimal(1)
+        if self.reasoning_usd_per_million is not None:
+            reasoning_times = self.reasoning_usd_per_million / self.output_usd_per_million
+        return Rates(
+            input_usd=at.input_usd * sent,
+            cached_input_usd=at.cached_input_usd * sent,
+            cache_write_usd=at.input_usd * sent * self.cache_write_times,
+            cache_write_1h_usd=at.input_usd * sent * self.cache_write_1h_times,
+            output_usd=output_usd,
+            reasoning_usd=output_usd * reasoning_times,
+        )
+
+    def price_list(self) -> Iterator[tuple[str, bool, Rates]]:
+        """Yield all prices of the model: the service tier, whether for long prompts, and the rates."""
+        for tier in (STANDARD_TIER, *self.service_tiers):
+            for long_context in (False, True) if self.long_context else (False,):
+                yield tier, long_context, self.rates(tier, long_context=long_context)
 
     def cost_usd(
         self,
@@ -44,17 +123,22 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         cached_tokens: int = 0,
         cache_write_tokens: int = 0,
         cache_write_1h_tokens: int = 0,
+        reasoning_tokens: int = 0,
+        service_tier: str = STANDARD_TIER,
     ) -> Decimal:
         """Price one call, exact to the nano-dollar.
 
-        `input_tokens` includes `cached_tokens` and `cache_write_tokens`, and those `cache_write_1h_tokens`.
+        `input_tokens` includes `cached_tokens` and `cache_write_tokens`, and those `cache_write_1h_tokens`;
+        `output_tokens` includes `reasoning_tokens`.
         """
-        written = (cache_write_tokens - cache_write_1h_tokens) * self.cache_write_times
-        written += cache_write_1h_tokens * self.cache_write_1h_times
+        rates = self.rates(service_tier, long_context=self.is_long(input_tokens))
         total = (
-            (input_tokens - cached_tokens - cache_write_tokens + written) * self.input_usd_per_million
-            + cached_tokens * self.cached_input_usd_per_million
-            + output_tokens * self.output_usd_per_million
+            (input_tokens - cached_tokens - cache_write_tokens) * rates.input_usd
+            + cached_tokens * rates.cached_input_usd
+            + (cache_write_tokens - cache_write_1h_tokens) * rates.cache_write_usd
+            + cache_write_1h_tokens * rates.cache_write_1h_usd
+            + (output_tokens - reasoning_tokens) * rates.output_usd
+            + reasoning_tokens * rates.reasoning_usd
         )
         return (total / _TOKENS_PER_PRICE).quantize(_NANO_USD)
 
@@ -72,53 +156,76 @@ class EmbeddingModel(Model, frozen=True, kw_only=True):
 
 #: As Anthropic publishes them for all its models.
 _CACHE_WRITES = {"cache_write_times": Decimal("1.25"), "cache_write_1h_times": Decimal(2)}
+#: For accounts with the window of a million tokens.
+_LONG_SONNET = LongContext(
+    above_tokens=200_000, most_tokens=1_000_000, input_times=Decimal(2), output_times=Decimal("1.5")
+)
+_Usd = tuple[str, str, str]
 
 
-def _model(
-    name: str,
-    provider: ProviderName,
-    *,
-    context: int,
-    output: int,
-    usd: tuple[str, str, str],
-) -> Model:
+def _tier(usd: _Usd, times: Decimal = Decimal(1)) -> TierPrices:
+    input_usd, cached_usd, output_usd = (Decimal(each) * times for each in usd)
+    return TierPrices(input_usd=input_usd, cached_input_usd=cached_usd, output_usd=output_usd)
+
+
+def _openai(name: str, *, context: int, output: int, usd: _Usd, priority: _Usd) -> Model:
+    half = _tier(usd, Decimal("0.5"))
     input_usd, cached_usd, output_usd = usd
     return Model(
         name=name,
-        provider=provider,
+        provider=ProviderName.OPENAI,
         context_window_tokens=context,
         max_output_tokens=output,
         input_usd_per_million=Decimal(input_usd),
         cached_input_usd_per_million=Decimal(cached_usd),
         output_usd_per_million=Decimal(output_usd),
-        **(_CACHE_WRITES if provider is ProviderName.ANTHROPIC else {}),
+        service_tiers={"flex": half, "batch": half, "priority": _tier(priority), "scale": _tier(usd)},
+    )
+
+
+def _anthropic(
+    name: str, *, context: int, output: int, usd: _Usd, long_context: LongContext | None = None
+) -> Model:
+    input_usd, cached_usd, output_usd = usd
+    return Model(
+        name=name,
+        provider=ProviderName.ANTHROPIC,
+        context_window_tokens=context,
+        max_output_tokens=output,
+        input_usd_per_million=Decimal(input_usd),
+        cached_input_usd_per_million=Decimal(cached_usd),
+        output_usd_per_million=Decimal(output_usd),
+        **_CACHE_WRITES,
+        # Priority is paid for by commitment: its tokens have the list's price.
+        service_tiers={"batch": _tier(usd, Decimal("0.5")), "priority": _tier(usd)},
+        long_context=long_context,
     )
 
 
 _CATALOGUE = (
-    _model("gpt-4o", ProviderName.OPENAI, context=128_000, output=16_384, usd=("2.50", "1.25", "10.00")),
-    _model("gpt-4o-mini", ProviderName.OPENAI, context=128_000, output=16_384, usd=("0.15", "0.075", "0.60")),
-    _model(
+    _openai(
+        "gpt-4o",
+        context=128_000,
+        output=16_384,
+        usd=("2.50", "1.25", "10.00"),
+        priority=("4.25", "2.125", "17.00"),
+    ),
+    _openai(
+        "gpt-4o-mini",
+        context=128_000,
+        output=16_384,
+        usd=("0.15", "0.075", "0.60"),
+        priority=("0.25", "0.125", "1.00"),
+    ),
+    _anthropic(
         "claude-sonnet-4-20250514",
-        ProviderName.ANTHROPIC,
         context=200_000,
         output=64_000,
         usd=("3.00", "0.30", "15.00"),
+        long_context=_LONG_SONNET,
     ),
-    _model(
-        "claude-3-5-sonnet",
-        ProviderName.ANTHROPIC,
-        context=200_000,
-        output=8_192,
-        usd=("3.00", "0.30", "15.00"),
-    ),
-    _model(
-        "claude-3-opus",
-        ProviderName.ANTHROPIC,
-        context=200_000,
-        output=4_096,
-        usd=("15.00", "1.50", "75.00"),
-    ),
+    _anthropic("claude-3-5-sonnet", context=200_000, output=8_192, usd=("3.00", "0.30", "15.00")),
+    _anthropic("claude-3-opus", context=200_000, output=4_096, usd=("15.00", "1.50", "75.00")),
 )
 
 MODELS: dict[str, Model] = {model.name: model for model in _CATALOGUE}

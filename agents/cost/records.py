@@ -14,7 +14,7 @@ from streams.events import (
     RequestLog,
     Usage,
 )
-from streams.models import PRICE_VERSION
+from streams.models import PRICE_VERSION, STANDARD_TIER
 
 
 def total_cost_usd(calls: tuple[LlmCall, ...]) -> Decimal:
@@ -26,7 +26,7 @@ def total_cost_usd(calls: tuple[LlmCall, ...]) -> Decimal:
 
 
 def total_usage(calls: tuple[LlmCall, ...]) -> Usage:
-    """Return the tokens of all attempts of a request together."""
+    """Return the tokens of all attempts of a request together; the service tier is that of the last."""
     charged = [call.usage for call in calls if not call.shadow]
     return Usage(
         input_tokens=sum(usage.input_tokens for usage in charged),
@@ -36,6 +36,7 @@ def total_usage(calls: tuple[LlmCall, ...]) -> Usage:
         cache_write_tokens=sum(usage.cache_write_tokens for usage in charged),
         cache_write_1h_tokens=sum(usage.cache_write_1h_tokens for usage in charged),
         estimated=any(usage.estimated for usage in charged),
+        service_tier=charged[-1].service_tier if charged else STANDARD_TIER,
     )
 
 
@@ -100,8 +101,10 @@ def request_log(
         cache_write_tokens=usage.cache_write_tokens,
         cache_write_1h_tokens=usage.cache_write_1h_tokens,
         usage_estimated=usage.estimated,
+        service_tier=usage.service_tier,
+        long_context=any(call.long_context for call in envelope.calls if not call.shadow),
         cost_usd=reply.cost_usd,
-        price_version=envelope.calls[-1].price_version if envelope.calls else PRICE_VERSION,
+        price_version=_price_version(envelope),
         cache_hit=reply.cache_hit,
         cache_kind=cache.kind.value if cache else "",
         cache_similarity=cache.similarity if cache else None,
@@ -137,7 +140,13 @@ def ledger_entry(envelope: Envelope, amount_usd: Decimal, booked_at: datetime) -
         amount_usd=amount_usd,
         booked_at=booked_at,
         replay=envelope.replay,
+        usage=total_usage(envelope.calls),
+        price_version=_price_version(envelope),
     )
+
+
+def _price_version(envelope: Envelope) -> str:
+    return envelope.calls[-1].price_version if envelope.calls else PRICE_VERSION
 
 
 def _fell_back(envelope: Envelope, completion: Completion | None) -> bool:

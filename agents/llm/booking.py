@@ -34,7 +34,7 @@ def price(
     The model that answered sets the price where the table knows it. A dated snapshot such as
     ``gpt-4o-2024-08-06`` is not in the table: the model asked for sets its price.
     """
-    model = models.get(response_model or "") or models.get(request_model)
+    model = _priced_model(request_model, response_model, models)
     if model is None:
         return Decimal(0)
     return model.cost_usd(
@@ -43,7 +43,21 @@ def price(
         cached_tokens=usage.cached_tokens,
         cache_write_tokens=usage.cache_write_tokens,
         cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        service_tier=usage.service_tier,
     )
+
+
+def is_long(usage: Usage, *, request_model: str, response_model: str | None = None) -> bool:
+    """Return whether a call is priced as one with a long prompt."""
+    model = _priced_model(request_model, response_model, PRICED_MODELS)
+    return model is not None and model.is_long(usage.input_tokens)
+
+
+def _priced_model(
+    request_model: str, response_model: str | None, models: Mapping[str, Model]
+) -> Model | None:
+    return models.get(response_model or "") or models.get(request_model)
 
 
 def answered(route: Route, answer: Answer, *, call_id: str, number: int, times: CallTimes) -> LlmCall:
@@ -60,6 +74,7 @@ def answered(route: Route, answer: Answer, *, call_id: str, number: int, times: 
         usage=answer.usage,
         cost_usd=price(answer.usage, request_model=route.model.name, response_model=answer.model),
         price_version=PRICE_VERSION,
+        long_context=is_long(answer.usage, request_model=route.model.name, response_model=answer.model),
         finish_reason=answer.finish_reason,
     )
 
@@ -100,6 +115,7 @@ def cut_off(
         usage=usage,
         cost_usd=price(usage, request_model=route.model.name, response_model=response_model),
         price_version=PRICE_VERSION,
+        long_context=is_long(usage, request_model=route.model.name, response_model=response_model),
         error=error,
     )
 

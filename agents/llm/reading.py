@@ -69,7 +69,7 @@ class Reading(Generic[C]):
 
         What the provider has reported counts; for the rest it is our own count of the prompt and of the text
         that came. Of an answer that comes whole, nothing has come: the prompt alone is counted, which is a
-        lower bound.
+        lower bound of what the provider bills if it goes on writing.
         """
         return estimate(input_tokens=self.call.input_tokens, text="".join(self._text), reported=self._usage)
 

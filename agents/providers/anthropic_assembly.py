@@ -55,6 +55,7 @@ def read_usage(usage: object, call: ProviderCall, *, count_output: Callable[[], 
         cached_tokens=told.get(_READ),
         cache_write_tokens=told.get(_WRITTEN),
         cache_write_1h_tokens=hourly,
+        service_tier=told.get("service_tier"),
     )
     return believed(reported, call, count_output=count_output)
 

@@ -13,6 +13,7 @@ import httpx2
 
 from agents.providers.faults import (
     AuthenticationFault,
+    ClientNotLoaded,
     ConnectionLost,
     ContextTooLong,
     Malformed,
@@ -40,6 +41,7 @@ _RATE_LIMITED = frozenset({"rate_limit_error", "rate_limit_exceeded", "requests"
 _NO_SUCH_MODEL = frozenset({"model_not_found", "not_found_error"})
 _INVALID = "invalid_request_error"
 _STREAMING = 200
+_FIRST_REFUSAL = 400
 # Anthropic has no code for it, only words.
 _TOO_LONG = ("prompt is too long", "exceed context limit", "maximum context length")
 
@@ -150,15 +152,30 @@ def malformed(cause: BaseException) -> Malformed:
     return Malformed(f"the answer could not be read: {type(cause).__name__}: {cause}")
 
 
-def answer_was_begun(error: BaseException) -> bool:
-    """Tell whether a whole answer broke off, or was garbled, on its way: generated, so billed.
+def may_be_billed(fault: ProviderFault, error: BaseException) -> bool:
+    """Tell whether a provider may bill a call that failed before any of its answer was read.
 
-    Its output cannot be counted any more.
+    It may where the request was sent and no refusal came back: the answer is generated, whether or not it
+    arrives. A call that reached nobody, or that a status from 400 on has refused, is not billed.
+
+    Args:
+        fault: what went wrong.
+        error: the exception that said so, with its causes.
     """
-    for each in (error, error.__cause__):
-        if isinstance(each, httpx2.TransportError):
-            return isinstance(each.__cause__, aiohttp.ClientPayloadError)  # the body broke off
-    return isinstance(error, Malformed | ValueError | TypeError | AttributeError | LookupError)
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int):
+        return status < _FIRST_REFUSAL
+    if isinstance(fault, ProviderTimeout) and fault.phase == "connect":
+        return False
+    return not isinstance(fault, Refused | ClientNotLoaded) and not _never_connected(error)
+
+
+def _never_connected(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def http_timeout(timeouts: Timeouts) -> httpx2.Timeout:

@@ -9,14 +9,16 @@ from agents.providers.encodable import TextPieces, encodable, encodable_json
 from agents.providers.faults import ConnectionLost, Malformed
 from agents.providers.openai_shapes import Chunk, Completion, ToolPiece
 from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
-from agents.providers.usage import Reported, believed, count_output, estimate
+from agents.providers.usage import Reported, believed, count_output, estimate, tier_name
 from streams.events import Usage
 
 # The deprecated function calls end with a reason of their own.
 _FINISH = {"function_call": "tool_calls"}
 
 
-def read_usage(usage: object, call: ProviderCall, *, count_output: Callable[[], int]) -> Usage | None:
+def read_usage(
+    usage: object, call: ProviderCall, *, service_tier: object, count_output: Callable[[], int]
+) -> Usage | None:
     """Return the usage as far as it can be believed; None where the provider reports none."""
     if not isinstance(usage, dict) or usage.get("prompt_tokens") is None:
         return None
@@ -27,6 +29,7 @@ def read_usage(usage: object, call: ProviderCall, *, count_output: Callable[[], 
         cached_tokens=prompt.get("cached_tokens"),
         cache_write_tokens=prompt.get("cache_write_tokens"),
         reasoning_tokens=output.get("reasoning_tokens"),
+        service_tier=service_tier,
     )
     return believed(reported, call, count_output=count_output)
 
@@ -57,12 +60,16 @@ def read_answer(completion: object, call: ProviderCall) -> Answer:
     tools = encodable_json(choice.message.tool_calls or ())
     if not choice.finish_reason:
         raise Malformed("the answer has no finish_reason")
+    tier = whole.service_tier
+    usage = read_usage(whole.usage, call, service_tier=tier, count_output=lambda: count_output(text, tools))
     return Answer(
         text=text,
         model=encodable(whole.model or call.model),
         finish_reason=_FINISH.get(choice.finish_reason, encodable(choice.finish_reason)),
-        usage=read_usage(whole.usage, call, count_output=lambda: count_output(text, tools))
-        or estimate(input_tokens=call.input_tokens, text=text, tool_calls=tools),
+        usage=usage
+        or estimate(
+            input_tokens=call.input_tokens, text=text, tool_calls=tools, service_tier=tier_name(tier)
+        ),
         tool_calls=tools,
     )
 
@@ -82,6 +89,7 @@ class OpenAIAssembly:
         self._pieces = TextPieces()
         self._tools: dict[int, dict[str, Any]] = {}
         self._usage: Usage | None = None
+        self._tier: object = None
         self._finish: str | None = None
         self.model: str | None = None
         self.chunks = 0
@@ -96,6 +104,7 @@ class OpenAIAssembly:
         self.chunks += 1
         chunk = msgspec.convert(data, Chunk, strict=False)
         self.model = encodable(chunk.model) if chunk.model else self.model
+        self._tier = chunk.service_tier or self._tier
         for choice in (chunk.choices or ())[:1]:
             self._finish = choice.finish_reason or self._finish
             said = choice.delta
@@ -104,7 +113,7 @@ class OpenAIAssembly:
             for tool in said.tool_calls or ():
                 self._add_tool(tool)
             yield from self._said(self._pieces.feed(said.content or said.refusal or ""))
-        usage = read_usage(chunk.usage, self._call, count_output=self._count_output)
+        usage = read_usage(chunk.usage, self._call, service_tier=self._tier, count_output=self._count_output)
         if usage is not None:
             self._usage = usage
             yield UsageKnown(usage, self.model or self._call.model)
@@ -156,6 +165,7 @@ class OpenAIAssembly:
             text="".join(self._text),
             tool_calls=self._tool_calls(),
             reported=self._usage,
+            service_tier=tier_name(self._tier),
         )
 
     def _tool_calls(self) -> tuple[dict[str, Any], ...]:

@@ -51,6 +51,7 @@ class Chunk(_Shape, frozen=True, kw_only=True):
     model: str | None = None
     choices: tuple[ChunkChoice, ...] | None = None
     usage: Any = None  # read by `usage.believed`: a count that is none spoils no answer
+    service_tier: Any = None  # likewise
 
 
 class SaidWhole(_Shape, frozen=True, kw_only=True):
@@ -74,3 +75,4 @@ class Completion(_Shape, frozen=True, kw_only=True):
     model: str | None = None
     choices: tuple[Choice, ...] | None = None
     usage: Any = None  # read by `usage.believed`: a count that is none spoils no answer
+    service_tier: Any = None  # likewise

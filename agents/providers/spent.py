@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import httpx2
 
 from agents.providers.faults import ProviderFault
-from agents.providers.http_faults import PARSE_ERRORS, answer_was_begun
+from agents.providers.http_faults import PARSE_ERRORS, may_be_billed
 from agents.providers.port import AnyCall
 from streams.events import Usage
 
@@ -50,7 +50,7 @@ def spending_faults(
         fault = error if isinstance(error, ProviderFault) else translate(error, call, chunks)
         if assembly is not None:
             fault.billed_usage, fault.response_model = assembly.billed(), assembly.model
-        elif answer_was_begun(error):
+        if fault.billed_usage is None and may_be_billed(fault, error):
             fault.billed_usage = Usage(input_tokens=call.input_tokens, estimated=True)
         if fault is error:
             raise

@@ -5,14 +5,18 @@ from typing import Any
 
 import msgspec
 
+from agents.providers.encodable import encodable
 from agents.providers.port import AnyCall, EmbeddingCall
 from streams.events import Message, Usage
-from streams.models import PRICED_MODELS
+from streams.models import PRICED_MODELS, STANDARD_TIER
 from streams.tokens import count_messages, count_text
 
 #: Of a model that is in no catalogue.
 _MOST_TOKENS = 10_000_000
 _DIGITS = 9
+_MOST_TIER_CHARS = 32
+#: Names of the standard tier, in the words of the two APIs.
+_STANDARD_TIERS = frozenset({STANDARD_TIER, "default", "auto", ""})
 
 
 class Reported(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +31,7 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: object = None
     cache_write_tokens: object = None
     cache_write_1h_tokens: object = None
+    service_tier: object = None
 
 
 def believed(reported: Reported, call: AnyCall, *, count_output: Callable[[], int]) -> Usage:
@@ -56,8 +61,16 @@ def believed(reported: Reported, call: AnyCall, *, count_output: Callable[[], in
         reasoning_tokens=reasoning,
         cache_write_tokens=stored,
         cache_write_1h_tokens=hourly,
+        service_tier=tier_name(reported.service_tier),
         estimated=sent is None or written is None or not holds,
     )
+
+
+def tier_name(value: object) -> str:
+    """Return the service tier that a provider names; the standard one where it names none, or no name."""
+    if not isinstance(value, str) or value in _STANDARD_TIERS:
+        return STANDARD_TIER
+    return encodable(value[:_MOST_TIER_CHARS])
 
 
 def as_count(value: object, most: int = _MOST_TOKENS) -> int | None:
@@ -88,8 +101,9 @@ def _most_tokens(call: AnyCall) -> int:
     model = PRICED_MODELS.get(call.model)
     if model is None:
         return _MOST_TOKENS
-    texts = len(call.inputs) if isinstance(call, EmbeddingCall) else 1
-    return model.context_window_tokens * texts
+    if isinstance(call, EmbeddingCall):
+        return model.context_window_tokens * len(call.inputs)
+    return max(model.context_window_tokens, model.long_context.most_tokens if model.long_context else 0)
 
 
 def count_input(messages: Iterable[Message], tools: Iterable[Mapping[str, Any]] = ()) -> int:
@@ -113,6 +127,7 @@ def estimate(
     text: str,
     tool_calls: Iterable[Mapping[str, Any]] = (),
     reported: Usage | None = None,
+    service_tier: str = STANDARD_TIER,
 ) -> Usage:
     """Return what an answer that broke off has spent.
 
@@ -124,10 +139,13 @@ def estimate(
         text: the text that came.
         tool_calls: the tool calls that came, whole or in part.
         reported: the usage that the provider had reported when the answer broke off.
+        service_tier: the tier that it had named by then; a reported usage has its own.
     """
     output = count_output(text, tool_calls)
     if reported is None:
-        return Usage(input_tokens=input_tokens, output_tokens=output, estimated=True)
+        return Usage(
+            input_tokens=input_tokens, output_tokens=output, estimated=True, service_tier=service_tier
+        )
     return msgspec.structs.replace(
         reported,
         input_tokens=reported.input_tokens or input_tokens,

@@ -35,6 +35,11 @@
 -- column: output_tokens [tokens] | of all attempts
 -- column: cached_tokens [tokens] | of all attempts
 -- column: reasoning_tokens [tokens] | of all attempts
+-- column: cache_write_tokens [tokens] | of all attempts
+-- column: cache_write_1h_tokens [tokens] | of all attempts
+-- column: usage_estimated [flag] | some of the tokens are our own count
+-- column: service_tier [name] | of the last attempt
+-- column: long_context [flag] | an attempt was priced as a long prompt
 -- column: cost_usd [USD] | of all attempts
 -- column: price_version [name] | the price table
 SELECT
@@ -69,6 +74,11 @@ SELECT
     output_tokens,
     cached_tokens,
     reasoning_tokens,
+    cache_write_tokens,
+    cache_write_1h_tokens,
+    usage_estimated,
+    service_tier,
+    long_context,
     cost_usd,
     price_version
 FROM requests AS r

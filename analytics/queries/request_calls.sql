@@ -16,6 +16,11 @@
 -- column: cached_tokens [tokens] | of them that the provider had cached
 -- column: output_tokens [tokens] | written, reasoning included
 -- column: reasoning_tokens [tokens] | of them that the model thought with
+-- column: cache_write_tokens [tokens] | of the sent ones that the provider put into its cache
+-- column: cache_write_1h_tokens [tokens] | of them for an hour
+-- column: usage_estimated [flag] | tokens that the provider did not report, or that could not be true, are our count
+-- column: service_tier [name] | that the provider says it was served at
+-- column: long_context [flag] | it was priced as a long prompt
 -- column: cost_usd [USD] | what it cost
 -- column: finish_reason [name] | why the model stopped
 -- column: error [name] | the type of the fault; null where there was an answer
@@ -35,6 +40,11 @@ SELECT
     c.cached_tokens AS cached_tokens,
     c.output_tokens AS output_tokens,
     c.reasoning_tokens AS reasoning_tokens,
+    c.cache_write_tokens AS cache_write_tokens,
+    c.cache_write_1h_tokens AS cache_write_1h_tokens,
+    c.usage_estimated AS usage_estimated,
+    c.service_tier AS service_tier,
+    c.long_context AS long_context,
     c.cost_usd AS cost_usd,
     c.finish_reason AS finish_reason,
     c.error AS error,

@@ -73,14 +73,16 @@ const heads = (all) => [
     figure: "cost_usd",
     value: all.cost_usd,
     text: usd(all.cost_usd),
-    more: `prices ${words(all.price_version)}`,
+    more: `prices ${words(all.price_version)}, ${words(all.service_tier)}${all.long_context ? ", long prompt" : ""}`,
   },
   {
     name: "Tokens",
     figure: "tokens",
     value: all.input_tokens + all.output_tokens,
     text: count(all.input_tokens + all.output_tokens),
-    more: `${count(all.input_tokens)} in, ${count(all.output_tokens)} out, ${count(all.cached_tokens)} cached`,
+    more:
+      `${count(all.input_tokens)} in, ${count(all.output_tokens)} out, ${count(all.cached_tokens)} cached, ` +
+      `${count(all.cache_write_tokens)} put into the cache${all.usage_estimated ? "; estimated" : ""}`,
   },
 ];
 

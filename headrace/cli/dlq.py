@@ -151,6 +151,10 @@ def replay(
     force: Annotated[
         bool, typer.Option("--force", help="Also those that were replayed or discarded before.")
     ] = False,
+    pay_again: Annotated[
+        bool,
+        typer.Option("--pay-again", help="Also those whose request has been charged: a model is paid again."),
+    ] = False,
     reason: Annotated[str, typer.Option(help="Why, for the audit trail.")] = "",
     by: By = None,
     dry_run: DryRun = False,
@@ -160,8 +164,9 @@ def replay(
 ) -> None:
     """Send dead letters to the stage they died in once more, with a fresh deadline.
 
-    Name them by id, or filter. HEADRACE_MAX_REPLAYS limits how often one record is replayed. Exit code 1
-    where one was not replayed.
+    Name them by id, or filter. HEADRACE_MAX_REPLAYS limits how often one record is replayed. One whose request
+    has been charged, and that would call a model again, is refused with the amount; the others are sent.
+    Exit code 1 where one was not replayed.
     """
     filters = filters_of(state, stage, exception, topic, request_id, tenant, since, until)
     places = places_of(ids or ())
@@ -172,7 +177,7 @@ def replay(
         chosen = places or await _choose(letters, filters, limit, ask=not (yes or dry_run), verb="replay")
         async with _sender(settings, dry_run=dry_run) as sender:
             desk = Desk(letters, sender, by=_who(by), reason=_clean(reason), pace=Pace(rate))
-            results = desk.replay(chosen, force=force, max_replays=settings.max_replays)
+            results = desk.replay(chosen, force=force, max_replays=settings.max_replays, pay_again=pay_again)
             return [_told(each, as_json=as_json) async for each in results]
 
     _finish(_run(settings, work), as_json=as_json)

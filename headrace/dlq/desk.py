@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -13,6 +13,7 @@ from headrace.dlq.letters import DeadRecord, Letter, Place
 from headrace.dlq.replay import Refused, Replay, action_emit, plan_replay, refuse_discard
 from headrace.dlq.standing import Standing, Standings
 from streams.errors import TransientFault, Undeliverable, UnknownTopic
+from streams.events import LedgerEntry
 from streams.publisher import Emit, Position
 
 _NOT_TRIED = "not tried: Kafka did not answer for the one before"
@@ -27,6 +28,10 @@ class Letters(Protocol):
 
     async def standings(self, wanted: Callable[[Place], bool]) -> Standings:
         """Return where the wanted letters stand."""
+        ...
+
+    async def charges(self, places: Sequence[Place]) -> Mapping[str, LedgerEntry]:
+        """Return by request id what letters have cost whose replay calls a model."""
         ...
 
 
@@ -125,9 +130,13 @@ class Desk:
         self._clock = clock
 
     async def replay(
-        self, places: Sequence[Place], *, force: bool, max_replays: int
+        self, places: Sequence[Place], *, force: bool, max_replays: int, pay_again: bool = False
     ) -> AsyncIterator[Result]:
-        """Replay dead letters in this order; `plan_replay` says which are refused."""
+        """Replay dead letters in this order; `plan_replay` says which are refused.
+
+        Those whose request has been charged are, unless it may be paid for again; the others are sent.
+        """
+        charges = {} if pay_again else await self._letters.charges(places)
 
         async def one(dead: DeadRecord, letter: Letter, standing: Standing) -> Result:
             plan = plan_replay(
@@ -136,6 +145,7 @@ class Desk:
                 standing,
                 force=force,
                 max_replays=max_replays,
+                charge=charges.get(letter.request_id or ""),
                 at_ms=int(self._clock().timestamp() * 1000),
             )
             if isinstance(plan, Refused):

@@ -1,23 +1,25 @@
 """Dead letters and the actions on them, as they lie on their two topics."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import structlog
 from aiokafka import ConsumerRecord
 
 from headrace.dlq.filters import Filters
 from headrace.dlq.letters import DeadRecord, Letter, Place, letter_of
+from headrace.dlq.replay import PAYING
 from headrace.dlq.selection import Selection
 from headrace.dlq.standing import Standings
 from headrace.dlq.topic_reader import TopicReader
 from streams.codec import decode
 from streams.errors import UndecodableRecord
-from streams.events import DeadLetterAction
+from streams.events import DeadLetterAction, LedgerEntry
 from streams.record_auth import UNSIGNED, RecordAuth
-from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS
+from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, LEDGER
 
 _MAX_HISTORY = 1_000
+_REPEATS_WITHIN_MS = 24 * 60 * 60 * 1000
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +64,42 @@ class DeadLetterReader:
         async for action in self._actions():
             standings.add(action)
         return standings
+
+    async def charges(self, places: Sequence[Place]) -> Mapping[str, LedgerEntry]:
+        """Return by request id what letters have cost whose replay calls a model: the last booking of each.
+
+        The ledger is read from a day before the first record of the oldest of them: a repeat may have died
+        whose request was charged before.
+        """
+        paying, since_ms = set[str](), None
+        for place in places:
+            found = await self.find(place)
+            letter = found[1] if found else None
+            if letter is not None and letter.topic in PAYING and letter.request_id is not None:
+                paying.add(letter.request_id)
+                written_ms = letter.written_ms if letter.record_ms is None else letter.record_ms
+                since_ms = written_ms if since_ms is None else min(since_ms, written_ms)
+        if since_ms is None:
+            return {}
+        charges = dict[str, LedgerEntry]()
+        spans = await self._topics.spans(LEDGER.name, since_ms=max(since_ms - _REPEATS_WITHIN_MS, 0))
+        async for record in self._topics.read(spans):
+            entry = self._entry(record)
+            if entry is None or entry.request_id not in paying:
+                continue
+            known = charges.get(entry.request_id)
+            if known is None or entry.replay >= known.replay:
+                charges[entry.request_id] = entry
+        return charges
+
+    def _entry(self, record: ConsumerRecord) -> LedgerEntry | None:
+        if not self._auth.wrote(record):
+            return None
+        try:
+            entry = decode(record.value, LedgerEntry, record.headers)
+        except UndecodableRecord:
+            return None
+        return entry if entry.kind == "settle" else None
 
     async def history(self, place: Place) -> Sequence[DeadLetterAction]:
         """Return what was done with a letter, the oldest first; of very many actions the last ones."""

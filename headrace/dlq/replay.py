@@ -11,7 +11,7 @@ from streams import codec
 from streams.codec import header
 from streams.dead_letters import OMITTED
 from streams.errors import UnauthenticRecord
-from streams.events import DeadLetterAction
+from streams.events import DeadLetterAction, LedgerEntry
 from streams.publisher import Emit
 from streams.redelivery import PREFIX, redelivery, replayed
 from streams.topics import (
@@ -33,6 +33,8 @@ REPLAYABLE = frozenset(
     topic.name
     for topic in (REQUESTS, EMBEDDINGS, GUARDED, MISSES, COMPLETIONS, OUTCOMES, LOGS, WEBHOOKS, FEEDBACK)
 )
+#: Of them, those before a model is called: a replay calls it again, and that is paid for again.
+PAYING = frozenset(topic.name for topic in (REQUESTS, EMBEDDINGS, GUARDED, MISSES))
 _SOURCE = "headrace/dlq"
 
 
@@ -57,6 +59,7 @@ def plan_replay(
     force: bool,
     max_replays: int,
     at_ms: int,
+    charge: LedgerEntry | None = None,
 ) -> Replay | Refused:
     """Return how a dead letter is replayed.
 
@@ -70,6 +73,8 @@ def plan_replay(
         force: replay it although something was done with it already.
         max_replays: the highest number a replay may have; `force` does not lift it.
         at_ms: now, Unix ms: the new deadline counts from here.
+        charge: what its request has cost so far, where a replay that pays for it again is not wanted. Of this
+            same replay it is no hindrance: what is sent once more under its number calls no model again.
     """
     if standing.state is not State.OPEN and not force:
         return Refused(f"{_already(standing)}; --force replays it again")
@@ -82,6 +87,11 @@ def plan_replay(
     refused = _refuse_content(dead, letter)
     if refused is not None or letter.topic is None or letter.record is None:
         return refused or Refused("its headers do not say where it died: it was not written by Headrace")
+    if charge is not None and charge.replay < number and letter.topic in PAYING:
+        return Refused(
+            f"its request has been charged {charge.amount_usd.normalize():f} USD, and a replay calls a model "
+            "again; --pay-again replays it all the same"
+        )
     headers = tuple(each for each in dead.headers if not each[0].startswith(PREFIX))
     for _ in range(number):  # each time adds one
         headers = replayed(

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from analytics.catalogue import Catalogue, Query, UnknownQuery, WrongParameter
@@ -157,13 +158,11 @@ def test_prices_are_those_of_this_headrace() -> None:
     parameter = Parameter(name="prices", type=PRICES, default="current", doc="")
     rows = parameter.value("current", NOW)
     assert rows == parameter.value(PRICE_VERSION, NOW)
-    assert {row[1]: row[2:] for row in rows} == {
-        model.name: (
-            model.input_usd_per_million,
-            model.cached_input_usd_per_million,
-            model.output_usd_per_million,
-        )
+    assert {row[1:4]: row[4:] for row in rows} == {
+        (model.name, tier, long): msgspec.structs.astuple(model.rates(tier, long_context=bool(long)))
         for model in PRICED_MODELS.values()
+        for tier in ("standard", *model.service_tiers)
+        for long in ((0, 1) if model.long_context else (0,))
     }
     with pytest.raises(WrongParameter, match=PRICE_VERSION):
         parameter.value([("x", "gpt-4o", 0, 0, 0)], NOW)

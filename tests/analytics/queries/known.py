@@ -106,8 +106,15 @@ class _Maker:
         usage = fields.pop("usage", None)
         if usage is None:
             sent = dice.randrange(20, 3_000)
+            cached = dice.randrange(sent)
+            kept = dice.randrange(sent - cached) if model.cache_write_times > 1 else 0
             usage = Usage(
-                input_tokens=sent, output_tokens=dice.randrange(1, 900), cached_tokens=dice.randrange(sent)
+                input_tokens=sent,
+                output_tokens=dice.randrange(1, 900),
+                cached_tokens=cached,
+                cache_write_tokens=kept,
+                cache_write_1h_tokens=kept // 3,
+                service_tier=dice.choice(("standard", "standard", "batch", "priority")),
             )
         duration_us = dice.randrange(300_000, 4_000_000)
         known: dict[str, Any] = {
@@ -121,6 +128,9 @@ class _Maker:
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
                 cached_tokens=usage.cached_tokens,
+                cache_write_tokens=usage.cache_write_tokens,
+                cache_write_1h_tokens=usage.cache_write_1h_tokens,
+                service_tier=usage.service_tier,
             ),
         }
         if dice.random() < 0.1:  # a call of before the last change of prices

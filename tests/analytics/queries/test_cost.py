@@ -165,15 +165,18 @@ async def test_cost_of_a_successful_reply(ask: Ask, tenant: str) -> None:
     assert any(row["wasted_usd"] for row in expected)
 
 
-def parts_of(call: LlmCall) -> tuple[Decimal, Decimal, Decimal]:
-    """What a call's input, cached input and output cost, if its prices are known."""
+def parts_of(call: LlmCall) -> tuple[Decimal, Decimal, Decimal, Decimal]:
+    """What a call's input, cached input, cache writes and output cost, if its prices are known."""
     if call.price_version != PRICE_VERSION:
-        return Decimal(0), Decimal(0), Decimal(0)
-    model, usage = PRICED_MODELS[call.request_model], call.usage
+        return Decimal(0), Decimal(0), Decimal(0), Decimal(0)
+    rates = PRICED_MODELS[call.request_model].rates(call.usage.service_tier, long_context=call.long_context)
+    usage, hourly = call.usage, call.usage.cache_write_1h_tokens
     return (
-        (usage.input_tokens - usage.cached_tokens) * model.input_usd_per_million / 1_000_000,
-        usage.cached_tokens * model.cached_input_usd_per_million / 1_000_000,
-        usage.output_tokens * model.output_usd_per_million / 1_000_000,
+        (usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens) * rates.input_usd / 1_000_000,
+        usage.cached_tokens * rates.cached_input_usd / 1_000_000,
+        (usage.cache_write_tokens - hourly) * rates.cache_write_usd / 1_000_000
+        + hourly * rates.cache_write_1h_usd / 1_000_000,
+        usage.output_tokens * rates.output_usd / 1_000_000,
     )
 
 
@@ -182,25 +185,31 @@ async def test_input_cached_and_output_cost(ask: Ask, tenant: str) -> None:
     expected = []
     charged = [call for _, call in calls_of(tenant) if not call.shadow]
     for model, calls in groups(charged, lambda call: call.request_model).items():
-        fresh, cached, written = (total(part) for part in zip(*map(parts_of, calls), strict=True))
+        fresh, cached, kept, written = (total(part) for part in zip(*map(parts_of, calls), strict=True))
         whole = total(call.cost_usd for call in calls)
         expected.append(
             {
                 "model": model,
                 "calls": len(calls),
-                "input_tokens": sum(call.usage.input_tokens - call.usage.cached_tokens for call in calls),
+                "input_tokens": sum(
+                    call.usage.input_tokens - call.usage.cached_tokens - call.usage.cache_write_tokens
+                    for call in calls
+                ),
                 "cached_tokens": sum(call.usage.cached_tokens for call in calls),
+                "cache_write_tokens": sum(call.usage.cache_write_tokens for call in calls),
                 "output_tokens": sum(call.usage.output_tokens for call in calls),
                 "input_cost_usd": fresh,
                 "cached_cost_usd": cached,
+                "cache_write_cost_usd": kept,
                 "output_cost_usd": written,
-                "other_cost_usd": whole - fresh - cached - written,
+                "other_cost_usd": whole - fresh - cached - kept - written,
                 "cost_usd": whole,
             }
         )
     expected.sort(key=lambda row: -row["cost_usd"])
     rows = await ask("cost_split", tenant=tenant)
     assert rows == expected
+    assert any(row["cache_write_cost_usd"] for row in rows)
     [embeddings] = [row for row in rows if row["model"] == "text-embedding-3-small"]
     assert embeddings["input_cost_usd"] == embeddings["cost_usd"] > embeddings["other_cost_usd"] == 0
     assert total(row["cost_usd"] for row in rows) == cost(logs_of(tenant))

@@ -1,13 +1,16 @@
 """Replays and discards, carried out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
+
+import msgspec
 
 from headrace.dlq.desk import Desk, Outcome, Pace, Result
 from headrace.dlq.letters import DeadRecord, Letter, Place, letter_of
 from headrace.dlq.standing import Standings
 from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
-from streams.events import DeadLetterAction
+from streams.events import DeadLetterAction, LedgerEntry
 from streams.publisher import Emit, Position
 from streams.redelivery import redelivery
 from tests.headrace.dlq.made import dead
@@ -20,11 +23,15 @@ class Shelf:
 
     def __init__(self, sent: list[Emit], *places: Place) -> None:
         self._sent = sent
+        self.charged: dict[str, LedgerEntry] = {}
         self._records = {place: dead(place=place) for place in places}
 
     async def find(self, place: Place) -> tuple[DeadRecord, Letter] | None:
         found = self._records.get(place)
         return (found, letter_of(found)) if found else None
+
+    async def charges(self, places: Sequence[Place]) -> Mapping[str, LedgerEntry]:
+        return self.charged
 
     async def standings(self, wanted: Callable[[Place], bool]) -> Standings:
         standings = Standings(wanted)
@@ -52,13 +59,16 @@ class Wire:
 A, B, C = Place(0, 1), Place(0, 2), Place(1, 1)
 
 
-def desk(wire: Wire, *places: Place, dry_run: bool = False) -> Desk:
+def desk(wire: Wire, *places: Place, dry_run: bool = False, charged: LedgerEntry | None = None) -> Desk:
     shelf = Shelf(wire.sent, *(places or (A, B, C)))
+    if charged is not None:
+        shelf.charged[charged.request_id] = charged
     return Desk(shelf, None if dry_run else wire, by="ann", reason="why", clock=lambda: NOW)
 
 
-async def replay(at: Desk, *places: Place, force: bool = False) -> list[Result]:
-    return [each async for each in at.replay(places, force=force, max_replays=3)]
+async def replay(at: Desk, *places: Place, force: bool = False, pay_again: bool = False) -> list[Result]:
+    results = at.replay(places, force=force, max_replays=3, pay_again=pay_again)
+    return [each async for each in results]
 
 
 async def test_a_replay_is_recorded_once_the_broker_has_it() -> None:
@@ -71,6 +81,29 @@ async def test_a_replay_is_recorded_once_the_broker_has_it() -> None:
         1,
         Position("llm.requests.v1", 0, 1),
     )
+
+
+async def test_what_was_charged_is_not_paid_for_again_unasked() -> None:
+    """Refused with the amount; what this very replay was charged is no hindrance to sending it once more."""
+    wire = Wire()
+    charged = LedgerEntry(
+        entry_id="r-1:settle",
+        request_id="r-1",
+        tenant="default",
+        user_id="u",
+        kind="settle",
+        amount_usd=Decimal("0.638256750"),
+        booked_at=NOW,
+    )
+    (result,) = await replay(desk(wire, charged=charged), A)
+    assert (result.outcome, wire.sent) == (Outcome.REFUSED, [])
+    assert "0.63825675 USD" in result.detail
+    assert "--pay-again" in result.detail
+    (result,) = await replay(desk(wire, charged=charged), A, pay_again=True)
+    assert result.outcome is Outcome.REPLAYED
+    wire.sent.clear()
+    (result,) = await replay(desk(wire, charged=msgspec.structs.replace(charged, replay=1)), A)
+    assert (result.outcome, result.number) == (Outcome.REPLAYED, 1)
 
 
 async def test_a_replay_that_was_not_recorded_is_repeated_under_the_same_number() -> None:
