@@ -12,6 +12,7 @@ import structlog
 from redis.asyncio import Redis
 
 from agents.cache.stage import CacheSettings, CacheStage
+from agents.cost.counts import CallCounts
 from agents.cost.stage import CostStage
 from agents.embeddings import Embedder
 from agents.embeddings.recent import RecentEmbeddings
@@ -75,6 +76,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     cache: AnswerCache
     prompts: PromptCatalogue
     webhooks: WebhookCounts
+    calls: CallCounts
 
 
 async def run_worker(
@@ -100,12 +102,17 @@ async def run_worker(
     clock = WatchClock()
     ends = BrokerEnds(settings.kafka_bootstrap, timeout_s=settings.kafka_timeout_s)
     watchdog = Watchdog(clock, ask_ends=ends, stall_timeout_s=settings.stall_timeout_s)
-    webhooks = WebhookCounts()
+    webhooks, calls = WebhookCounts(), CallCounts()
     async with AsyncExitStack() as resources:
         await resources.enter_async_context(
-            serve_probes(watchdog, host=settings.worker_host, port=settings.worker_port, more=webhooks.lines)
+            serve_probes(
+                watchdog,
+                host=settings.worker_host,
+                port=settings.worker_port,
+                more=lambda: (*webhooks.lines(), *calls.lines()),
+            )
         )
-        ports = await resources.enter_async_context(_ports(settings, loaded or Loaded(), webhooks))
+        ports = await resources.enter_async_context(_ports(settings, loaded or Loaded(), webhooks, calls))
         apps = [await _app(name, ports, resources, clock) for name in consumers]
         await run_apps(apps, watchdog=watchdog, stall_timeout_s=settings.stall_timeout_s, on_ready=on_ready)
 
@@ -180,7 +187,9 @@ def _relay_app(ports: Ports, clock: WatchClock) -> StageApp:
 
 
 @asynccontextmanager
-async def _ports(settings: Settings, loaded: Loaded, webhooks: WebhookCounts) -> AsyncIterator[Ports]:
+async def _ports(
+    settings: Settings, loaded: Loaded, webhooks: WebhookCounts, calls: CallCounts
+) -> AsyncIterator[Ports]:
     redis = store.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
     publisher = Publisher(
         settings.kafka_bootstrap,
@@ -214,6 +223,7 @@ async def _ports(settings: Settings, loaded: Loaded, webhooks: WebhookCounts) ->
                 cache=cache,
                 prompts=PromptCatalogue(),
                 webhooks=webhooks,
+                calls=calls,
             )
     finally:
         await redis.aclose()
@@ -360,7 +370,12 @@ async def _embeddings(ports: Ports, resources: AsyncExitStack) -> EmbeddingsStag
 
 async def _cost(ports: Ports, resources: AsyncExitStack) -> CostStage:  # noqa: ARG001  # one shape
     settings = ports.settings
-    return CostStage(ports.registry, store_text=settings.store_text, text_by_tenant=settings.text_by_tenant)
+    return CostStage(
+        ports.registry,
+        store_text=settings.store_text,
+        text_by_tenant=settings.text_by_tenant,
+        counts=ports.calls,
+    )
 
 
 _BUILDERS: Mapping[str, Callable[[Ports, AsyncExitStack], Any]] = {

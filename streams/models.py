@@ -8,7 +8,6 @@ at, and, of some models, on whether the prompt is long: then the whole call is d
 """
 
 from collections.abc import Iterator, Mapping
-
 from decimal import Decimal
 from enum import StrEnum
 
@@ -42,7 +41,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TierPrices(msgspec.Struct, frozen=True, kw_only=True):
-    """The prices of a service tier, per million tokens; what they leave out follows from the input's price."""
+    """The prices of a service tier, per million tokens. Cache writes follow from the input's price."""
 
     input_usd: Decimal
     cached_input_usd: Decimal

@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from agents import admission
+from agents.cost.counts import CallCounts
 from agents.cost.records import ledger_entry, request_log, terminal_reply
 from agents.stage import Delivery
 from agents.webhooks.notice import notices
@@ -32,6 +33,7 @@ class CostStage:
         registry: knows who waits for a reply, and which requests are settled.
         store_text: whether the texts of requests and replies go into the log record.
         text_by_tenant: the same, of the tenants that differ.
+        counts: where the calls of settled requests are counted.
         clock: the time, UTC-aware.
     """
 
@@ -44,11 +46,13 @@ class CostStage:
         *,
         store_text: bool,
         text_by_tenant: Mapping[str, bool] | None = None,
+        counts: CallCounts | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._registry = registry
         self._store_text = store_text
         self._text_by_tenant = dict(text_by_tenant or {})
+        self._counts = counts or CallCounts()
         self._clock = clock
 
     async def handle(self, delivery: Delivery[OutcomeReached]) -> Sequence[Emit]:
@@ -65,6 +69,7 @@ class CostStage:
         finished_at = self._clock()
         event = _timed(delivery, started_at, finished_at)
         envelope = event.envelope
+        self._counts.count(envelope.calls)
         reply = msgspec.structs.replace(settlement.reply, timings=envelope.timings)
         store_text = self._text_by_tenant.get(envelope.tenant, self._store_text)
         record = request_log(event, reply, finished_at=finished_at, store_text=store_text)

@@ -172,7 +172,7 @@ def may_be_billed(fault: ProviderFault, error: BaseException) -> bool:
 
 def _never_connected(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, aiohttp.ClientConnectorError):
+        if isinstance(error, aiohttp.ClientConnectorError | httpx2.ConnectError):
             return True
         error = error.__cause__
     return False

@@ -117,6 +117,11 @@ def _figures(account: Account, *, retries_waiting: int, dead_lettered: int) -> F
         invoice_usd=usd_text(calls.invoiced_nano) if with_invoice else None,
         orphaned_invoiced_usd=usd_text(calls.orphaned.invoiced_nano) if with_invoice else None,
         failed_invoiced_usd=usd_text(calls.estimated.invoiced_nano) if with_invoice else None,
+        estimates_over_usd=usd_text(sum(each.over_nano for each in calls.guessed)) if with_invoice else None,
+        estimates_under_usd=usd_text(sum(each.under_nano for each in calls.guessed))
+        if with_invoice
+        else None,
+        estimates_not_invoiced=sum(each.not_invoiced for each in calls.guessed) if with_invoice else None,
         unbooked_calls=calls.unbooked.calls if with_invoice else None,
         unbooked_usd=usd_text(calls.unbooked.invoiced_nano) if with_invoice else None,
     )

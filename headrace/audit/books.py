@@ -229,7 +229,7 @@ class Row(msgspec.Struct, kw_only=True, gc=False):
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A row of the view `llm_calls`."""
+    """A row of the view `llm_calls`. `estimated`: its tokens are, at least in part, our own count."""
 
     request_id: str
     cost_nano: int
@@ -237,6 +237,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     finish_reason: str
     shadow: bool
     orphaned: bool
+    estimated: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 class ClickHouseBooks(msgspec.Struct, kw_only=True):
@@ -255,7 +258,8 @@ class Item(msgspec.Struct, kw_only=True, gc=False):
 
     cost_nano: int
     at_ms: int
-    completed: bool
+    input_tokens: int = 0
+    output_tokens: int = 0
     times: int = 1
 
 

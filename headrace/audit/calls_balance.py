@@ -5,34 +5,44 @@ from collections import defaultdict
 import msgspec
 
 from headrace.audit.books import Books, Call, InvoiceBooks, Item
+from headrace.audit.call_judgement import judge
 from headrace.audit.findings import Code, Tally
 from headrace.audit.money_balance import Money
 from headrace.audit.replies_balance import Decided, undecided
 
-#: An answer that the guard stopped: it is billed as far as it came, and booked as an estimate.
-_STOPPED = "content_filter"
-
 
 class Pair(msgspec.Struct, kw_only=True):
-    """Calls of one kind: how many, what the books say, what the invoice says."""
+    """Calls of one kind: how many, what the books say, what the invoice says.
+
+    `over_nano` and `under_nano`: by how much single calls are booked above, and below, what was billed.
+    `not_invoiced`: how many are booked with an amount, and not billed.
+    """
 
     calls: int = 0
     booked_nano: int = 0
     invoiced_nano: int = 0
+    over_nano: int = 0
+    under_nano: int = 0
+    not_invoiced: int = 0
 
     def add(self, call: Call, item: Item | None) -> None:
         """Add a call."""
+        billed_nano = item.cost_nano if item else 0
         self.calls += 1
         self.booked_nano += call.cost_nano
-        self.invoiced_nano += item.cost_nano if item else 0
+        self.invoiced_nano += billed_nano
+        self.over_nano += max(call.cost_nano - billed_nano, 0)
+        self.under_nano += max(billed_nano - call.cost_nano, 0)
+        self.not_invoiced += item is None and call.cost_nano > 0
 
 
 class Calls(msgspec.Struct, kw_only=True):
     """The calls of the window's requests.
 
     Attributes:
-        exact: answered in full: booked = invoiced.
-        estimated: failed, or stopped while they were answered: booked as far as it is known.
+        exact: answered, with a usage that the provider has reported: booked = invoiced.
+        estimated: failed, stopped while they were answered, or with a usage that cannot be believed: booked
+            as far as it is known.
         orphaned: the answer was lost with its worker: what is booked is an estimate.
         unbooked: billed, and in no book. Those of requests that are under way are in `under_way`.
     """
@@ -42,6 +52,11 @@ class Calls(msgspec.Struct, kw_only=True):
     orphaned: Pair = msgspec.field(default_factory=Pair)
     unbooked: Pair = msgspec.field(default_factory=Pair)
     under_way: int = 0
+
+    @property
+    def guessed(self) -> tuple[Pair, Pair]:
+        """The kinds that are booked as estimates."""
+        return self.estimated, self.orphaned
 
     @property
     def invoiced_nano(self) -> int:
@@ -55,10 +70,10 @@ def count_calls(books: Books, decided: Decided, money: Money, tally: Tally) -> C
     for call_id, call in books.clickhouse.calls.items():
         if call.request_id in decided.terminals:
             item = invoice.items.get(call_id) if invoice is not None else None
-            if _count(calls, call, item) and invoice is not None:
-                _check_exact(tally, call_id, call, item, complete=invoice.complete)
-            if item is not None and item.times > 1:
-                tally.add(Code.BILLED_TWICE, call_id, times=item.times - 1)
+            _kind(calls, call).add(call, item)
+            wrong = judge(call, item, complete=invoice.complete) if invoice is not None else None
+            if wrong is not None:
+                tally.add(wrong, call_id)
     tally.add_all(Code.CALL_DOUBLED, books.clickhouse.doubled)
     _check_costs(books, money, tally)
     if invoice is not None:
@@ -77,23 +92,10 @@ def unbooked(books: Books) -> list[str]:
     ]
 
 
-def _count(calls: Calls, call: Call, item: Item | None) -> bool:
-    """Add a call to its kind, and return whether it was answered in full."""
+def _kind(calls: Calls, call: Call) -> Pair:
     if call.orphaned:
-        calls.orphaned.add(call, item)
-        return False
-    if call.error is not None or call.finish_reason == _STOPPED or (item is not None and not item.completed):
-        calls.estimated.add(call, item)
-        return False
-    calls.exact.add(call, item)
-    return True
-
-
-def _check_exact(tally: Tally, call_id: str, call: Call, item: Item | None, *, complete: bool) -> None:
-    if item is None and complete:
-        tally.add(Code.UNINVOICED, call_id)
-    elif item is not None and item.times == 1 and item.cost_nano != call.cost_nano:
-        tally.add(Code.MISPRICED, call_id)
+        return calls.orphaned
+    return calls.estimated if call.error is not None or call.estimated else calls.exact
 
 
 def _check_costs(books: Books, money: Money, tally: Tally) -> None:

@@ -16,7 +16,8 @@ _SLACK_MS = 60_000
 
 _ROWS = "SELECT request_id, toUnixTimestamp64Milli(accepted_at), status, toString(cost_usd) FROM requests"
 _CALLS = (
-    "SELECT call_id, request_id, toString(cost_usd), error, finish_reason, shadow, orphaned FROM llm_calls"
+    "SELECT call_id, request_id, toString(cost_usd), error, finish_reason, shadow, orphaned, "
+    "usage_estimated, input_tokens, output_tokens FROM llm_calls"
 )
 _WITHIN = (
     " WHERE accepted_at >= fromUnixTimestamp64Milli({since:Int64}) AND accepted_at < "
@@ -25,7 +26,7 @@ _WITHIN = (
 _FAR_MS = 5_000_000_000_000  # 2128: later than any row, within what the column holds
 
 _row = msgspec.json.Decoder(tuple[str, str | int, str, str])
-_call = msgspec.json.Decoder(tuple[str, str, str, str | None, str, bool, bool])
+_call = msgspec.json.Decoder(tuple[str, str, str, str | None, str, bool, bool, bool, int, int])
 
 
 class ClickHouseReader:
@@ -112,7 +113,9 @@ def _enter_row(books: ClickHouseBooks, line: str) -> None:
 
 
 def _enter_call(books: ClickHouseBooks, line: str, *, again: bool = False) -> None:
-    call_id, request_id, cost, error, finish_reason, shadow, orphaned = _call.decode(line)
+    call_id, request_id, cost, error, finish_reason, shadow, orphaned, estimated, sent, written = (
+        _call.decode(line)
+    )
     if call_id in books.calls and not again:
         books.doubled.add(call_id)
     books.calls[call_id] = Call(
@@ -122,6 +125,9 @@ def _enter_call(books: ClickHouseBooks, line: str, *, again: bool = False) -> No
         finish_reason=finish_reason,
         shadow=shadow,
         orphaned=orphaned,
+        estimated=estimated,
+        input_tokens=sent,
+        output_tokens=written,
     )
 
 

@@ -88,6 +88,12 @@ def equations(account: Account) -> Iterable[Equation]:
             Code.UNINVOICED,
             Code.BILLED_TWICE,
         )
+        yield equation(
+            "estimated calls booked ≈ invoiced, per call within bounds",
+            usd_text(sum(each.booked_nano for each in calls.guessed)),
+            usd_text(sum(each.invoiced_nano for each in calls.guessed)),
+            Code.MISESTIMATED,
+        )
         known = calls.exact.calls + calls.estimated.calls + calls.orphaned.calls
         yield equation(
             "every billed call is booked, once",

@@ -42,6 +42,7 @@ class Code(StrEnum):
     BILLED_TWICE = "calls_billed_twice"
     UNINVOICED = "calls_not_invoiced"
     MISPRICED = "calls_mispriced"
+    MISESTIMATED = "calls_misestimated"
     UNBOOKED = "unbooked_calls"
     OPEN = "open"
     WAITING = "waiting"
@@ -133,12 +134,18 @@ KINDS: dict[Code, Kind] = {
         "off",
     ),
     Code.UNINVOICED: Kind(
-        "booked as answered, and not on the invoice",
+        "booked as answered, or with an amount that is no estimate, and not on the invoice",
         "was the invoice cleared, or does --invoice name another simulator?",
     ),
     Code.MISPRICED: Kind(
-        "an answered call is booked with another amount than it was billed with",
+        "a call whose usage is no estimate is booked with another amount than it was billed with",
         "compare the token counts of llm_calls with the invoice, and the prices in streams/models.py",
+    ),
+    Code.MISESTIMATED: Kind(
+        "a call is booked as an estimate that the invoice does not bear out: without the prompt, or with "
+        "more than twice the tokens",
+        "compare the token counts of llm_calls with the invoice; where a provider counts that differently, "
+        "find out why it reports no usage that can be believed",
     ),
     Code.UNBOOKED: Kind(
         "billed by the provider, and in no book",

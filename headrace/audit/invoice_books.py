@@ -6,7 +6,6 @@ import httpx
 import msgspec
 
 from headrace.audit.books import InvoiceBooks, Item, nano_usd
-from headrace.simulator.invoice import BilledAs
 from streams.errors import HeadraceError
 
 
@@ -17,7 +16,8 @@ class InvoiceUnavailable(HeadraceError):
 class _Item(msgspec.Struct, frozen=True):
     usd: str
     at: datetime
-    status: str
+    input_tokens: int = 0
+    output_tokens: int = 0
     client_request_id: str | None = None
 
 
@@ -66,5 +66,6 @@ def _enter(books: InvoiceBooks, item: _Item) -> None:
     books.items[item.client_request_id] = Item(
         cost_nano=cost_nano,
         at_ms=int(item.at.timestamp() * 1000),
-        completed=item.status == BilledAs.COMPLETED,
+        input_tokens=item.input_tokens,
+        output_tokens=item.output_tokens,
     )

@@ -62,11 +62,21 @@ def _figures(figures: Figures) -> Text:
     lines.append(f"{figures.calls} calls, ${figures.ledger_usd} in the ledger")
     for name, number, booked, invoiced in (
         ("orphaned", figures.orphaned_calls, figures.orphaned_booked_usd, figures.orphaned_invoiced_usd),
-        ("failed or stopped", figures.failed_calls, figures.failed_booked_usd, figures.failed_invoiced_usd),
+        (
+            "failed, stopped or estimated",
+            figures.failed_calls,
+            figures.failed_booked_usd,
+            figures.failed_invoiced_usd,
+        ),
     ):
         if number:
             billed = "" if invoiced is None else f", invoiced ${invoiced}"
             lines.append(f"{number} {name} calls: booked ${booked}{billed}")
+    if figures.estimates_not_invoiced is not None and figures.orphaned_calls + figures.failed_calls:
+        lines.append(
+            f"of these, booked above the invoice: ${figures.estimates_over_usd} (not billed at all: "
+            f"{figures.estimates_not_invoiced} calls); below it: ${figures.estimates_under_usd}"
+        )
     if figures.invoice_usd is None:
         lines.append("no simulator is known: the provider's invoice is left out (--invoice URL)")
     return Text("\n".join(line for line in lines if line))

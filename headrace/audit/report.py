@@ -54,6 +54,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     `accepted` is the sum of the six states, `open` and `missing`. `dead_lettered` requests are among them;
     `malformed` records are not. `invoice_usd` and what follows from it are None without an invoice.
+    `estimates_over_usd` and `estimates_under_usd`: by how much orphaned, failed and otherwise estimated calls
+    are booked above and below what was billed, each summed over its calls; `estimates_not_invoiced` of them
+    are booked with an amount and not billed.
     """
 
     accepted: int
@@ -88,6 +91,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     invoice_usd: str | None = None
     orphaned_invoiced_usd: str | None = None
     failed_invoiced_usd: str | None = None
+    estimates_over_usd: str | None = None
+    estimates_under_usd: str | None = None
+    estimates_not_invoiced: int | None = None
     unbooked_calls: int | None = None
     unbooked_usd: str | None = None
 

@@ -164,9 +164,9 @@ def replay(
 ) -> None:
     """Send dead letters to the stage they died in once more, with a fresh deadline.
 
-    Name them by id, or filter. HEADRACE_MAX_REPLAYS limits how often one record is replayed. One whose request
-    has been charged, and that would call a model again, is refused with the amount; the others are sent.
-    Exit code 1 where one was not replayed.
+    Name them by id, or filter. HEADRACE_MAX_REPLAYS limits how often one record is replayed. One whose
+    request has been charged and that would call a model again is refused with the amount; the others are
+    sent. Exit code 1 where one was not replayed.
     """
     filters = filters_of(state, stage, exception, topic, request_id, tenant, since, until)
     places = places_of(ids or ())

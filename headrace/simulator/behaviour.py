@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from streams.models import ProviderName
+from streams.models import STANDARD_TIER, ProviderName
 
 _Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=600_000)]
 _TokensPerSecond = Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
@@ -186,19 +186,26 @@ class RawEnd(StrEnum):
 
 
 class RawBill(_Setting, frozen=True, kw_only=True):
-    """The tokens that a raw answer is billed for; `input_tokens` includes what is cached and written."""
+    """The tokens that a raw answer is billed for, and the service tier.
+
+    `input_tokens` includes what is cached and written, `output_tokens` the reasoning.
+    """
 
     input_tokens: _Count = 0
     output_tokens: _Count = 0
     cached_tokens: _Count = 0
     cache_write_tokens: _Count = 0
     cache_write_1h_tokens: _Count = 0
+    reasoning_tokens: _Count = 0
+    service_tier: Annotated[str, msgspec.Meta(max_length=32)] = STANDARD_TIER
 
     def __post_init__(self) -> None:
         if self.cached_tokens + self.cache_write_tokens > self.input_tokens:
             raise ValueError("`cached_tokens` and `cache_write_tokens` are more than `input_tokens`")
         if self.cache_write_1h_tokens > self.cache_write_tokens:
             raise ValueError("`cache_write_1h_tokens` is more than `cache_write_tokens`")
+        if self.reasoning_tokens > self.output_tokens:
+            raise ValueError("`reasoning_tokens` is more than `output_tokens`")
 
 
 class RawAnswer(Scope, frozen=True, kw_only=True):

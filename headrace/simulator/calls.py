@@ -18,7 +18,7 @@ from headrace.simulator.refusals import Refusal
 from headrace.simulator.schema_values import UnsupportedSchema
 from headrace.simulator.shapes import Misfit
 from headrace.simulator.wire import BodyTooLarge, ClientGone, Exchange
-from streams.models import Model, ProviderName
+from streams.models import STANDARD_TIER, Model, ProviderName
 
 CALL_ID_HEADER = "x-headrace-call-id"
 _MAX_CALL_ID_CHARS = 256
@@ -42,7 +42,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call costs apart from its output, and who made it."""
+    """What a call costs apart from its output, and who made it. `input_tokens` are all, by whatever kind."""
 
     call_id: str
     provider: ProviderName
@@ -51,6 +51,10 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int
     stream: bool
     client_request_id: str | None
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    reasoning_tokens: int = 0
+    service_tier: str = STANDARD_TIER
 
 
 class Call:
@@ -126,6 +130,10 @@ class Call:
             input_tokens=bill.input_tokens,
             output_tokens=output_tokens,
             cached_tokens=bill.cached_tokens,
+            cache_write_tokens=bill.cache_write_tokens,
+            cache_write_1h_tokens=bill.cache_write_1h_tokens,
+            reasoning_tokens=bill.reasoning_tokens,
+            service_tier=bill.service_tier,
             usd=usd,
             status=status,
             stream=bill.stream,

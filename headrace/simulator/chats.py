@@ -4,11 +4,10 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
-import msgspec
-
 from headrace.simulator.asking import Ask
 from headrace.simulator.behaviour import FaultKind, FaultRule, RawAnswer, RawBill
 from headrace.simulator.calls import Bill, Call, Endpoint
+from headrace.simulator.charges import charge_usd
 from headrace.simulator.generation import Generation, generate, output_tokens
 from headrace.simulator.invoice import BilledAs
 from headrace.simulator.pacing import Pace
@@ -70,8 +69,12 @@ async def _play_raw(call: Call, ask: Ask, raw: RawAnswer) -> None:
         cached_tokens=billed.cached_tokens,
         stream=ask.stream,
         client_request_id=call.client_request_id,
+        cache_write_tokens=billed.cache_write_tokens,
+        cache_write_1h_tokens=billed.cache_write_1h_tokens,
+        reasoning_tokens=billed.reasoning_tokens,
+        service_tier=billed.service_tier,
     )
-    await play(call, raw, bill, ask.model.cost_usd(**msgspec.structs.asdict(billed)))
+    await play(call, raw, bill, charge_usd(ask.model, bill, billed.output_tokens))
 
 
 def _bookkeeper(call: Call, ask: Ask, envelope: Envelope) -> _Book:
@@ -86,10 +89,7 @@ def _bookkeeper(call: Call, ask: Ask, envelope: Envelope) -> _Book:
     )
 
     def book(tokens: int, status: BilledAs) -> None:
-        usd = ask.model.cost_usd(
-            input_tokens=ask.input_tokens, output_tokens=tokens, cached_tokens=envelope.cached_tokens
-        )
-        call.bill(bill, tokens, usd, status)
+        call.bill(bill, tokens, charge_usd(ask.model, bill, tokens), status)
 
     return book
 

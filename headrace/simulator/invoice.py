@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from streams.models import ProviderName
+from streams.models import STANDARD_TIER, ProviderName
 
 RETAINED_ITEMS = 200_000
 _NANO_DIGITS = 9
@@ -24,7 +24,11 @@ class BilledAs(StrEnum):
 
 
 class InvoiceItem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One billed call; `usd` has nine decimals, `input_tokens` includes `cached_tokens`."""
+    """One billed call; `usd` has nine decimals.
+
+    `input_tokens` includes `cached_tokens` and `cache_write_tokens`, and those the ones written for an hour;
+    `output_tokens` includes `reasoning_tokens`.
+    """
 
     call_id: str
     provider: ProviderName
@@ -38,6 +42,10 @@ class InvoiceItem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     status: BilledAs
     stream: bool
     client_request_id: str | None = None
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    reasoning_tokens: int = 0
+    service_tier: str = STANDARD_TIER
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +123,10 @@ class Invoice:
         status: BilledAs,
         stream: bool,
         client_request_id: str | None,
+        cache_write_tokens: int = 0,
+        cache_write_1h_tokens: int = 0,
+        reasoning_tokens: int = 0,
+        service_tier: str = STANDARD_TIER,
     ) -> None:
         """Book one call, first in the log."""
         item = InvoiceItem(
@@ -130,6 +142,10 @@ class Invoice:
             status=status,
             stream=stream,
             client_request_id=client_request_id,
+            cache_write_tokens=cache_write_tokens,
+            cache_write_1h_tokens=cache_write_1h_tokens,
+            reasoning_tokens=reasoning_tokens,
+            service_tier=service_tier,
         )
         self._log.append(item)
         self._enter(item)

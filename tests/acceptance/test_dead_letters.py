@@ -99,7 +99,7 @@ def eventually(condition: Callable[[], Any]) -> Any:
     return value
 
 
-def bury_good_request(system: System, request_id: str) -> Position:
+def bury_good_request(system: System, request_id: str, value: bytes | None = None) -> Position:
     """Write the dead letter of a good request, as the runner does where a stage has a bug.
 
     The place it names is one that no request has: the end of the topic, far off.
@@ -110,7 +110,7 @@ def bury_good_request(system: System, request_id: str) -> Position:
         offset=int(time.time() * 1000),
         timestamp_ms=int((time.time() - 3600) * 1000),
         key=request_id.encode(),
-        value=question(request_id),
+        value=value or question(request_id),
         headers=(("x-mine", b"\x01"),),
     )
     fault = Broken("a bug that a new version has mended")

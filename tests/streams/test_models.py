@@ -1,11 +1,15 @@
 """Prices."""
 
 from decimal import Decimal
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.simulator.calls import Bill
+from headrace.simulator.charges import charge_usd
 from streams.models import EMBEDDING_MODELS, MODELS, PRICED_MODELS, Model
 
 TOKENS = st.integers(0, 2_000_000)
@@ -52,8 +56,59 @@ def test_the_sum_of_many_calls_is_the_integer_arithmetic(calls: list[tuple[str, 
         model = MODELS[name]
         booked += model.cost_usd(input_tokens=given_in, output_tokens=given_out, cached_tokens=cached)
         fresh_price, cached_price, out_price = nano_per_token(model)
-        pico += (given_in - cached) * fresh_price + cached * cached_price + given_out * out_price
+        sent, said = (4, 3) if model.is_long(given_in) else (2, 2)  # of a half
+        pico += ((given_in - cached) * fresh_price + cached * cached_price) * sent // 2
+        pico += given_out * out_price * said // 2
     assert booked == Decimal(pico) / 10**12
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "usd"),
+    [
+        ("gpt-4o", {"service_tier": "flex"}, "6.25"),
+        ("gpt-4o", {"service_tier": "priority"}, "21.25"),
+        ("gpt-4o", {"service_tier": "scale"}, "12.5"),
+        ("gpt-4o", {"service_tier": "of another server"}, "12.5"),
+        ("gpt-4o-mini", {"service_tier": "priority", "cached_tokens": 500_000}, "1.1875"),
+        ("claude-3-opus", {"service_tier": "batch"}, "45"),
+        ("claude-3-opus", {"service_tier": "priority"}, "90"),
+        # long prompts of the models that have them: input twice, output one and a half times, cache and all
+        ("claude-3-5-sonnet", {}, "18"),
+        ("claude-sonnet-4-20250514", {}, "28.5"),
+        ("claude-sonnet-4-20250514", {"input_tokens": 200_000}, "15.6"),
+        ("claude-sonnet-4-20250514", {"input_tokens": 200_001, "output_tokens": 0}, "1.200006"),
+        ("claude-sonnet-4-20250514", {"service_tier": "batch"}, "14.25"),
+        (
+            "claude-sonnet-4-20250514",
+            {"cached_tokens": 100_000, "cache_write_tokens": 600_000, "cache_write_1h_tokens": 200_000},
+            # 300,000 at 6, 100,000 at 0.60, 400,000 at 7.50, 200,000 at 12, 1,000,000 at 22.50
+            "29.76",
+        ),
+    ],
+)
+def test_prices_by_tier_and_by_length(name: str, tokens: dict[str, Any], usd: str) -> None:
+    """Of a million tokens each way, worked out by hand; the simulator's bill comes to the same."""
+    given = {"input_tokens": 1_000_000, "output_tokens": 1_000_000} | tokens
+    assert MODELS[name].cost_usd(**given) == Decimal(usd)
+    output_tokens = given.pop("output_tokens")
+    bill = Bill(
+        call_id="c",
+        provider=MODELS[name].provider,
+        model=name,
+        stream=False,
+        client_request_id=None,
+        **{"cached_tokens": 0} | given,
+    )
+    assert charge_usd(MODELS[name], bill, output_tokens) == Decimal(usd)
+
+
+def test_reasoning_may_have_a_price_of_its_own() -> None:
+    """Without one it costs what output costs."""
+    thinker = msgspec.structs.replace(MODELS["gpt-4o"], reasoning_usd_per_million=Decimal(2))
+    tokens = {"input_tokens": 0, "output_tokens": 1_000_000, "reasoning_tokens": 250_000}
+    assert MODELS["gpt-4o"].cost_usd(**tokens) == Decimal(10)
+    assert thinker.cost_usd(**tokens) == Decimal(8)
+    assert thinker.cost_usd(**tokens, service_tier="flex") == Decimal(4)
 
 
 def test_the_catalogue_is_keyed_by_name() -> None:

@@ -5,25 +5,34 @@ from datetime import UTC, datetime
 import aiohttp
 import httpx2
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 
 from agents.providers.faults import (
     AuthenticationFault,
+    ClientNotLoaded,
     ConnectionLost,
     ContextTooLong,
     Malformed,
     ModelUnavailable,
     Overloaded,
     ProviderFault,
+    ProviderTimeout,
     QuotaExhausted,
     RateLimited,
     Refused,
     ServerFault,
 )
-from agents.providers.http_faults import answer_was_begun, retry_after_s, status_fault, timeout_fault
+from agents.providers.http_faults import may_be_billed, retry_after_s, status_fault, timeout_fault
 from agents.providers.port import Timeouts
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 TIMEOUTS = Timeouts(connect_s=1, first_token_s=2, between_tokens_s=2, total_s=9)
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    """The error as the clients' transport raises it."""
+    error.__cause__ = cause
+    return error
 
 
 @pytest.mark.parametrize(
@@ -102,16 +111,41 @@ def test_a_connection_that_breaks_is_no_timeout(first: aiohttp.ClientError) -> N
     assert fault.after_chunks == 3
 
 
-def test_only_an_answer_that_had_begun_was_generated() -> None:
-    """A connection that ended before any response cost nothing that is known."""
-    assert answer_was_begun(caused(httpx2.ReadError("x"), aiohttp.ClientPayloadError("not completed")))
-    assert answer_was_begun(Malformed("not JSON"))
-    assert not answer_was_begun(caused(httpx2.ConnectTimeout("x"), aiohttp.ServerDisconnectedError()))
-    assert not answer_was_begun(httpx2.ConnectError("refused"))
-    assert not answer_was_begun(ServerFault("500"))
+class Spoken(Exception):
+    """An error of either client: the provider has answered with a status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(str(status))
+        self.status_code = status
 
 
-def caused(error: Exception, cause: Exception) -> Exception:
-    """The error as the clients' transport raises it."""
-    error.__cause__ = cause
-    return error
+def _refused() -> httpx2.TransportError:
+    key = ConnectionKey("127.0.0.1", 9, False, True, None, None, None)
+    return caused(httpx2.ConnectTimeout("x"), aiohttp.ClientConnectorError(key, OSError(111, "refused")))
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "billed"),
+    [
+        # sent, and no word of refusal: whatever becomes of the answer, it may be generated
+        (ConnectionLost("x"), caused(httpx2.ReadError("x"), aiohttp.ClientPayloadError("cut")), True),
+        (ConnectionLost("x"), caused(httpx2.ConnectTimeout("x"), aiohttp.ServerDisconnectedError()), True),
+        (ConnectionLost("x"), caused(httpx2.ConnectTimeout("x"), aiohttp.ClientOSError(104, "reset")), True),
+        (ProviderTimeout("total", after_s=1), TimeoutError(), True),
+        (ProviderTimeout("first_token", after_s=1), TimeoutError(), True),
+        (Malformed("not JSON"), ValueError("not JSON"), True),
+        (ServerFault("an error event"), Spoken(200), True),
+        # refused, or never there
+        (ServerFault("500"), Spoken(500), False),
+        (RateLimited("429"), Spoken(429), False),
+        (Refused("400"), Spoken(400), False),
+        (ConnectionLost("x"), _refused(), False),
+        (ConnectionLost("x"), httpx2.ConnectError("refused"), False),
+        (ProviderTimeout("connect", after_s=1), httpx2.ConnectTimeout("late"), False),
+        (ClientNotLoaded("x"), ClientNotLoaded("x"), False),
+        (Refused("a prompt that cannot be sent"), Refused("x"), False),
+    ],
+)
+def test_what_may_be_billed(fault: ProviderFault, error: Exception, billed: bool) -> None:
+    """What was sent and not refused; not what reached nobody or was refused."""
+    assert may_be_billed(fault, error) is billed

@@ -76,9 +76,13 @@ def add_request(books: Books, request_id: str, *, at_ms: int = AT_MS) -> None:
         finish_reason="stop",
         shadow=False,
         orphaned=False,
+        input_tokens=1_000,
+        output_tokens=100,
     )
     assert books.invoice is not None
-    books.invoice.items[call_id] = Item(cost_nano=COST_NANO, at_ms=at_ms, completed=True)
+    books.invoice.items[call_id] = Item(
+        cost_nano=COST_NANO, at_ms=at_ms, input_tokens=1_000, output_tokens=100
+    )
 
 
 def add_malformed(books: Books, request_id: str, *, at_ms: int = AT_MS) -> str:

@@ -64,7 +64,7 @@ def bill_more(books: Books, request_id: str) -> None:
 
 def bill_unknown(books: Books, request_id: str) -> None:
     assert books.invoice is not None
-    books.invoice.items[f"unknown-{request_id}"] = Item(cost_nano=0, at_ms=AT_MS, completed=True)
+    books.invoice.items[f"unknown-{request_id}"] = Item(cost_nano=0, at_ms=AT_MS)
 
 
 def forget_request(books: Books, request_id: str) -> None:

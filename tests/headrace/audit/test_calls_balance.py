@@ -74,16 +74,22 @@ def test_a_call_that_was_billed_twice_is_found() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"orphaned": True, "error": "orphaned"}, {"error": "timeout"}, {"finish_reason": "content_filter"}],
+    [
+        {"orphaned": True, "error": "orphaned"},
+        {"estimated": True, "error": "timeout"},
+        {"estimated": True, "finish_reason": "content_filter"},
+    ],
 )
 def test_the_estimate_for_an_unfinished_call_may_differ_and_the_difference_is_reported(
     fields: dict[str, object],
 ) -> None:
-    """Orphaned, failed and stopped calls are booked as far as they are known."""
+    """Orphaned, failed and stopped calls are booked as far as they are known; more may have been written."""
     books = good_books()
     change_call(books, "call-r0", **fields)
-    invoice_of(books).items["call-r0"].cost_nano = COST_NANO + 500
+    item = invoice_of(books).items["call-r0"]
+    item.cost_nano, item.output_tokens = COST_NANO + 500, 9_000
     report = balance(books)
+    assert report.figures.estimates_under_usd == "0.000000500"
     assert report.verdict is Verdict.BALANCED
     figures = report.figures
     booked, invoiced = (
@@ -95,18 +101,57 @@ def test_the_estimate_for_an_unfinished_call_may_differ_and_the_difference_is_re
     assert figures.orphaned_calls + figures.failed_calls == 1
 
 
-def test_an_orphaned_call_that_was_never_billed_is_no_fault() -> None:
-    """The worker may have died before the provider had the call."""
+@pytest.mark.parametrize(
+    "fields", [{"orphaned": True, "error": "orphaned"}, {"estimated": True, "error": "x"}]
+)
+def test_an_estimate_without_an_answer_that_was_never_billed_is_no_fault(fields: dict[str, object]) -> None:
+    """The worker, or the connection, may have died before the provider had the call; the sum is told."""
     books = good_books()
-    change_call(books, "call-r0", orphaned=True)
+    change_call(books, "call-r0", **fields)
     del invoice_of(books).items["call-r0"]
-    assert balance(books).verdict is Verdict.BALANCED
+    report = balance(books)
+    assert report.verdict is Verdict.BALANCED
+    assert (report.figures.estimates_not_invoiced, report.figures.estimates_over_usd) == (1, "0.001000500")
+
+
+@pytest.mark.parametrize(
+    ("fields", "billed", "code"),
+    [
+        # a failed call that says that it knows what it cost has to be right
+        ({"error": "timeout"}, {"cost_nano": 1}, "calls_mispriced"),
+        # an estimate that leaves out the prompt
+        ({"error": "x", "estimated": True, "input_tokens": 0}, {"cost_nano": 1}, "calls_misestimated"),
+        ({"error": "x", "estimated": True, "cost_nano": 0}, {"input_tokens": 20}, "calls_misestimated"),
+        # more output than the provider has written
+        ({"error": "x", "estimated": True, "output_tokens": 900}, {"cost_nano": 1}, "calls_misestimated"),
+        # a whole answer of which half is booked
+        ({"estimated": True}, {"cost_nano": 1, "output_tokens": 900}, "calls_misestimated"),
+    ],
+)
+def test_an_estimate_that_the_invoice_does_not_bear_out_is_found(
+    fields: dict[str, object], billed: dict[str, int], code: str
+) -> None:
+    """An estimate explains what it can, and no more."""
+    books = good_books()
+    change_call(books, "call-r0", **fields)
+    for name, value in billed.items():
+        setattr(invoice_of(books).items["call-r0"], name, value)
+    assert found(books)[code].ids == ("call-r0",)
+    assert balance(books).verdict is Verdict.UNBALANCED
+
+
+def test_an_answer_with_an_estimated_usage_has_to_be_on_the_invoice() -> None:
+    """It was answered, so it was called."""
+    books = good_books()
+    change_call(books, "call-r0", estimated=True)
+    del invoice_of(books).items["call-r0"]
+    assert list(found(books)) == ["calls_not_invoiced"]
 
 
 def test_a_billed_call_in_no_book_is_found() -> None:
     """Spend that nobody knows of."""
     books = good_books()
-    invoice_of(books).items["ghost"] = Item(cost_nano=42, at_ms=AT_MS, completed=True)
+    invoice_of(books).items["ghost"] = Item(cost_nano=42, at_ms=AT_MS)
     report = balance(books)
     assert report.verdict is Verdict.UNBALANCED
     assert (report.figures.unbooked_calls, report.figures.unbooked_usd) == (1, "0.000000042")
@@ -117,7 +162,7 @@ def test_a_billed_call_in_no_book_is_found() -> None:
 def test_a_billed_call_from_before_the_window_is_not_counted(at_ms: int) -> None:
     """Its request is not audited."""
     books = good_books()
-    invoice_of(books).items["ghost"] = Item(cost_nano=42, at_ms=at_ms, completed=True)
+    invoice_of(books).items["ghost"] = Item(cost_nano=42, at_ms=at_ms)
     assert balance(books).verdict is Verdict.BALANCED
 
 
@@ -125,7 +170,7 @@ def test_a_billed_call_may_belong_to_a_request_that_is_under_way() -> None:
     """Its booking comes with the request's end."""
     books = good_books()
     books.kafka.requests["running"] = request(NOW_MS - 5_000)
-    invoice_of(books).items["ghost"] = Item(cost_nano=42, at_ms=NOW_MS - 4_000, completed=True)
+    invoice_of(books).items["ghost"] = Item(cost_nano=42, at_ms=NOW_MS - 4_000)
     report = balance(books)
     assert report.verdict is Verdict.OPEN
     assert report.figures.unbooked_calls == 0
@@ -135,7 +180,7 @@ def test_a_billed_call_may_belong_to_a_request_that_is_under_way() -> None:
 def test_a_billed_call_that_a_journal_or_a_log_record_knows_is_on_its_way(where: str) -> None:
     """The books will have it as soon as the sink, or the request's next holder, comes to it."""
     books = good_books()
-    invoice_of(books).items["ghost"] = Item(cost_nano=42, at_ms=AT_MS, completed=True)
+    invoice_of(books).items["ghost"] = Item(cost_nano=42, at_ms=AT_MS)
     if where == "journal":
         books.registry.open_calls.add("ghost")
     else:
@@ -175,7 +220,7 @@ def test_a_call_in_shadow_is_not_charged() -> None:
         shadow=True,
         orphaned=False,
     )
-    invoice_of(books).items["shadow"] = Item(cost_nano=9, at_ms=AT_MS, completed=True)
+    invoice_of(books).items["shadow"] = Item(cost_nano=9, at_ms=AT_MS)
     assert balance(books).verdict is Verdict.BALANCED
 
 
