@@ -59,6 +59,7 @@ def anthropic_usage(usage: Usage) -> dict[str, Any]:
         },
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
         "service_tier": usage.service_tier,
     }
 

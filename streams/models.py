@@ -178,7 +178,13 @@ def _openai(name: str, *, context: int, output: int, usd: _Usd, priority: _Usd) 
         input_usd_per_million=Decimal(input_usd),
         cached_input_usd_per_million=Decimal(cached_usd),
         output_usd_per_million=Decimal(output_usd),
-        service_tiers={"flex": half, "batch": half, "priority": _tier(priority), "scale": _tier(usd)},
+        service_tiers={
+            "flex": half,
+            "batch": half,
+            "priority": _tier(priority),
+            "fast": _tier(priority),  # the newer name of priority
+            "scale": _tier(usd),
+        },
     )
 
 

@@ -45,8 +45,7 @@ def read_usage(usage: object, call: ProviderCall, *, count_output: Callable[[], 
     went into it for an hour is in the breakdown `cache_creation` alone.
     """
     told = usage if isinstance(usage, dict) else {}
-    kept = told.get("cache_creation")
-    hourly = kept.get("ephemeral_1h_input_tokens") if isinstance(kept, dict) else None
+    hourly = _of(told.get("cache_creation"), "ephemeral_1h_input_tokens")
     parts = [told.get("input_tokens"), *(told.get(name) or 0 for name in _CACHE_COUNTS)]
     counts = [as_count(part) for part in parts]
     reported = Reported(
@@ -55,9 +54,14 @@ def read_usage(usage: object, call: ProviderCall, *, count_output: Callable[[], 
         cached_tokens=told.get(_READ),
         cache_write_tokens=told.get(_WRITTEN),
         cache_write_1h_tokens=hourly,
+        reasoning_tokens=_of(told.get("output_tokens_details"), "thinking_tokens"),
         service_tier=told.get("service_tier"),
     )
     return believed(reported, call, count_output=count_output)
+
+
+def _of(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def read_answer(data: object, call: ProviderCall) -> Answer:

@@ -24,13 +24,13 @@ LATEST = {
 }
 
 
-@pytest.fixture(autouse=True)
-def balanced(healthy: System) -> Any:
-    """After every test the audit of what it did balances, the invoice judged call by call."""
+@pytest.fixture(autouse=True, scope="module")
+def balanced(system: System) -> Any:
+    """After all of it the audit balances, the invoice judged call by call."""
     since = (datetime.now(UTC) - timedelta(milliseconds=1)).isoformat()
     yield
-    healthy.behave_well()
-    result = run_headrace("audit", "--since", since, "--wait", "60", "--json", data_dir=healthy.data_dir)
+    system.behave_well()
+    result = run_headrace("audit", "--since", since, "--wait", "60", "--json", data_dir=system.data_dir)
     report = json.loads(result.stdout)
     assert (result.returncode, report["verdict"]) == (0, "balanced"), report["findings"]
 
@@ -227,7 +227,7 @@ def test_cache_writes_have_a_column_of_their_own(healthy: System) -> None:
         "report", "cost_split", "--since", "1h", "--format", "json", data_dir=healthy.data_dir
     )
     assert split.returncode == 0, split.stderr
-    rows = {row["model"]: row for row in json.loads(split.stdout)["rows"]}
+    rows = {row["model"]: row for row in json.loads(split.stdout)}
     assert Decimal(rows[SONNET]["cache_write_cost_usd"]) > 0
     assert Decimal(rows[SONNET]["other_cost_usd"]) == 0
 

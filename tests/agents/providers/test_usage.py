@@ -71,6 +71,32 @@ def test_what_is_written_to_the_cache_costs_more_than_what_is_sent() -> None:
     assert usd(hourly) == Decimal("0.005118")
 
 
+def test_tier_and_reasoning_are_read_from_both_apis() -> None:
+    """The tier is what the answer says; a name that is none counts for nothing, and spoils nothing."""
+    told = {
+        "input_tokens": 10,
+        "output_tokens": 5,
+        "output_tokens_details": {"thinking_tokens": 3},
+        "service_tier": "batch",
+    }
+    expected = Usage(input_tokens=10, output_tokens=5, reasoning_tokens=3, service_tier="batch")
+    assert message(told) == expected
+    choice = {"message": {"content": TEXT}, "delta": {"content": TEXT}, "finish_reason": "stop"}
+    told = {"model": "gpt-4o", "choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
+    for named, tier in (("flex", "flex"), ("default", "standard"), (17, "standard"), ("x" * 99, "x" * 32)):
+        expected = Usage(input_tokens=10, output_tokens=5, service_tier=tier)
+        assert read_answer(told | {"service_tier": named}, ASKED_GPT).usage == expected
+        assembly = OpenAIAssembly(ASKED_GPT)
+        list(assembly.feed(told | {"service_tier": named}))
+        assert assembly.answer().usage == expected
+    broken = OpenAIAssembly(ASKED_GPT)
+    broken.opened = True
+    list(broken.feed({"choices": [{"delta": {"content": TEXT}}], "service_tier": "flex"}))
+    assert broken.billed() == Usage(
+        input_tokens=7, output_tokens=COUNTED, estimated=True, service_tier="flex"
+    )
+
+
 def test_the_last_totals_of_a_stream_count() -> None:
     """They are cumulative, the input as well: tools that ran at the provider add to it."""
     assembly = AnthropicAssembly(CALL)

@@ -114,7 +114,8 @@ class _Maker:
                 cached_tokens=cached,
                 cache_write_tokens=kept,
                 cache_write_1h_tokens=kept // 3,
-                service_tier=dice.choice(("standard", "standard", "batch", "priority")),
+                # whose prices are whole nano-dollars a token: nothing is rounded
+                service_tier=dice.choice(("standard", "standard", "priority")),
             )
         duration_us = dice.randrange(300_000, 4_000_000)
         known: dict[str, Any] = {
@@ -124,6 +125,7 @@ class _Maker:
             "duration_us": duration_us,
             "time_to_first_token_us": dice.choice((None, dice.randrange(100_000, duration_us))),
             "usage": usage,
+            "price_version": PRICE_VERSION,
             "cost_usd": model.cost_usd(
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
