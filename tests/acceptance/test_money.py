@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.acceptance.conftest import System, run_headrace, unique, wait_for
@@ -144,6 +145,11 @@ def test_more_from_the_cache_than_was_sent_is_not_believed(healthy: System, stre
     row = ask(healthy, answer, model=GPT, bill={"input_tokens": 10, "output_tokens": 5})
     assert (row["input_tokens"], row["cached_tokens"], row["usage_estimated"]) == (10, 0, True)
     assert Decimal(row["cost_usd"]) == Decimal("0.000075")
+    worker = f"http://127.0.0.1:{healthy.process('worker-0').port}/metrics"
+    counted = [line.rpartition(" ") for line in httpx.get(worker, timeout=30).text.splitlines()]
+    assert {name: float(number) for name, _, number in counted if "#" not in name}[
+        'headrace_calls_estimated_total{model="gpt-4o"}'
+    ] > 0
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -207,6 +213,16 @@ def test_what_is_cut_off_by_its_deadline_is_booked_however_it_was_asked_for(
     billed = {item["client_request_id"]: item for item in healthy.invoice()["items"]}
     known = [call for call in calls if call["call_id"] in billed]
     assert all(call["input_tokens"] == billed[call["call_id"]]["input_tokens"] for call in known)
+
+
+def test_embeddings_that_are_cut_off_are_booked(healthy: System) -> None:
+    """Their texts were sent, and may be billed."""
+    healthy.behave(latency={"first_token_ms": 20_000})
+    body = {"model": "text-embedding-3-small", "input": unique("What is far away?")}
+    reply = healthy.http.post("/v1/embeddings", json=body, headers={"X-Headrace-Deadline-Ms": "3000"})
+    row = healthy.row(reply.headers["x-request-id"])
+    assert (row["status"], row["usage_estimated"], row["input_tokens"] > 0) == ("failed", True, True)
+    assert Decimal(row["cost_usd"]) > 0
 
 
 @pytest.mark.parametrize("kind", ["rate_limit", "server_error", "overloaded"])

@@ -1,0 +1,21 @@
+"""Calls counted by model."""
+
+import msgspec
+
+from agents.cost.counts import CallCounts
+from streams.events import Usage
+from tests.agents.cost.calls import llm_call
+
+
+def test_calls_and_estimates_are_counted_by_the_model_asked() -> None:
+    """As Prometheus reads them; a model without an estimate has a zero."""
+    counts = CallCounts()
+    known = llm_call()
+    guessed = msgspec.structs.replace(known, request_model="gpt-4o-mini", usage=Usage(estimated=True))
+    counts.count([known, known, guessed])
+    assert [line for line in counts.lines() if not line.startswith("#")] == [
+        f'headrace_calls_booked_total{{model="{known.request_model}"}} 2',
+        'headrace_calls_booked_total{model="gpt-4o-mini"} 1',
+        f'headrace_calls_estimated_total{{model="{known.request_model}"}} 0',
+        'headrace_calls_estimated_total{model="gpt-4o-mini"} 1',
+    ]
