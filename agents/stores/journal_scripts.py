@@ -2,7 +2,8 @@
 
 The first key is a hash:
 `record`, `instance`, `attempt`, `deadline` (Unix ms): the holder. `calls`: the number of the last call.
-`begun:N`, `ended:N`: the calls. `result`: the outcome, until it is sent. `sent`: that it was.
+`begun:N`, `ended:N`: the calls. `result`: the outcome, until it is sent. `sent`: that it was. `run`: which run of
+the request that is, as its dead letters were replayed; a later one starts anew, an earlier one comes too late.
 The second key, where there is one, is the request's entry in the registry: `cancelled`, `replay`, `state`.
 And `spent`, which is written here: an outcome without calls does not settle a request for which one was
 begun, and none is begun for a request that is settled. Each is decided in one script: nothing comes between.
@@ -11,8 +12,15 @@ begun, and none is begun for a request that is settled. Each is decided in one s
 CLAIM = """
 local key = KEYS[1]
 local record, instance, now, deadline, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local found = redis.call('HMGET', key, 'record', 'attempt', 'deadline', 'result', 'sent')
-if found[5] then return {'sent'} end
+local replay = tonumber(ARGV[6])
+local found = redis.call('HMGET', key, 'record', 'attempt', 'deadline', 'result', 'sent', 'run')
+local run = tonumber(found[6] or 0)
+if replay < run or (found[5] and replay == run) then return {'sent'} end
+if replay > run then redis.call('HSET', key, 'run', replay) end
+if found[5] then
+  redis.call('HDEL', key, 'sent')
+  found[1] = false
+end
 if found[4] then
   redis.call('HSET', key, 'record', record, 'instance', instance)
   redis.call('EXPIRE', key, ttl)
@@ -116,8 +124,10 @@ SENT = (
     _FENCE
     + """
 if fenced then return 0 end
+local run = redis.call('HGET', key, 'run')
 redis.call('DEL', key)
 redis.call('HSET', key, 'record', record, 'attempt', attempt, 'sent', 1)
+if run then redis.call('HSET', key, 'run', run) end
 redis.call('EXPIRE', key, ARGV[3])
 return 1
 """

@@ -175,6 +175,23 @@ def test_a_replay_of_what_was_mended_is_answered_booked_and_logged_once(healthy:
     assert entry["replay"] == 1
 
 
+def test_what_was_answered_and_charged_is_paid_for_again_only_when_asked_to(healthy: System) -> None:
+    """Refused first; with `--pay-again` a model is called once more, and its answer is a reply of its own."""
+    request_id = uuid.uuid4().hex
+    # Hot enough that no cache answers it again.
+    value = json.dumps(json.loads(question(request_id)) | {"temperature": 1.5, "model": "gpt-4o"}).encode()
+    ask(healthy, request_id, value)
+    (first,) = eventually(lambda: replies(healthy, request_id))
+    position = bury_good_request(healthy, request_id, value)
+    letter = str(Place(position.partition, position.offset))
+    eventually(lambda: asyncio.run(read(healthy, LEDGER.name, request_id)))
+    (refused,) = dlq(healthy, "replay", letter, code=1)["results"]
+    assert (refused["outcome"], "--pay-again" in refused["detail"]) == ("refused", True)
+    dlq(healthy, "replay", letter, "--pay-again")
+    (again,) = eventually(lambda: [each for each in replies(healthy, request_id) if each.get("replay")])
+    assert (again["status"], Decimal(again["cost_usd"]) > 0) == ("answered", first["status"] == "answered")
+
+
 def test_a_crash_between_the_replay_and_its_record_calls_and_charges_once(healthy: System) -> None:
     """The operator replays it again, and the stages know the second copy for the first."""
     request_id = uuid.uuid4().hex

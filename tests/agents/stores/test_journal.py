@@ -54,9 +54,17 @@ def request_id() -> str:
 
 
 async def claim(
-    journal: Journal, request_id: str, record: str = A, *, instance: str = "worker-0", at: datetime = NOW
+    journal: Journal,
+    request_id: str,
+    record: str = A,
+    *,
+    instance: str = "worker-0",
+    at: datetime = NOW,
+    replay: int = 0,
 ) -> Claim:
-    return await journal.claim(request_id, record=record, instance=instance, deadline_at=DEADLINE, now=at)
+    return await journal.claim(
+        request_id, record=record, instance=instance, deadline_at=DEADLINE, now=at, replay=replay
+    )
 
 
 async def look(journal: Journal, hold: Hold) -> Look:
@@ -64,8 +72,10 @@ async def look(journal: Journal, hold: Hold) -> Look:
     return seen
 
 
-async def claimed(journal: Journal, request_id: str, record: str = A, *, at: datetime = NOW) -> Claimed:
-    answer = await claim(journal, request_id, record, at=at)
+async def claimed(
+    journal: Journal, request_id: str, record: str = A, *, at: datetime = NOW, replay: int = 0
+) -> Claimed:
+    answer = await claim(journal, request_id, record, at=at, replay=replay)
     assert isinstance(answer, Claimed)
     return answer
 
@@ -164,6 +174,28 @@ async def test_a_sent_result_is_forgotten_and_its_repeats_are_dropped(
     left = await redis.hgetall(journal_key(request_id))
     assert set(left) == {b"record", b"attempt", b"sent"}
     assert 0 < await redis.ttl(journal_key(request_id)) <= 3600
+
+
+async def test_a_later_run_starts_anew_and_an_earlier_one_comes_too_late(
+    journal: Journal, request_id: str
+) -> None:
+    """What an operator replays is worked on, though the request has its reply; copies of before are not."""
+    first = await claimed(journal, request_id)
+    await journal.begin_call(first.hold, call())
+    await journal.finish(first.hold, b"result")
+    await journal.sent(first.hold)
+    again = await claim(journal, request_id, A, replay=1)
+    assert isinstance(again, Claimed)
+    assert (again.known_calls, again.lost_calls) == ((), ())
+    assert await claim(journal, request_id, A) == AlreadySent()
+    assert await claim(journal, request_id, B) == AlreadySent()
+    assert isinstance(await claim(journal, request_id, A, replay=1), Claimed)
+    await journal.finish(again.hold, b"stale")  # fenced by the redelivery
+    current = await claimed(journal, request_id, replay=1)
+    await journal.finish(current.hold, b"answer")
+    await journal.sent(current.hold)
+    assert await claim(journal, request_id, A, replay=1) == AlreadySent()
+    assert await claim(journal, request_id, A) == AlreadySent()
 
 
 async def test_whoever_sends_a_result_again_closes_the_entry(journal: Journal, request_id: str) -> None:
