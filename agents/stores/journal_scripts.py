@@ -2,8 +2,9 @@
 
 The first key is a hash:
 `record`, `instance`, `attempt`, `deadline` (Unix ms): the holder. `calls`: the number of the last call.
-`begun:N`, `ended:N`: the calls. `result`: the outcome, until it is sent. `sent`: that it was. `run`: which run of
-the request that is, as its dead letters were replayed; a later one starts anew, an earlier one comes too late.
+`begun:N`, `ended:N`: the calls. `result`: the outcome, until it is sent. `sent`: that it was. `run`: which
+run of the request that is, as its dead letters were replayed; a later one starts anew, an earlier one comes
+too late.
 The second key, where there is one, is the request's entry in the registry: `cancelled`, `replay`, `state`.
 And `spent`, which is written here: an outcome without calls does not settle a request for which one was
 begun, and none is begun for a request that is settled. Each is decided in one script: nothing comes between.

@@ -178,8 +178,9 @@ def test_a_replay_of_what_was_mended_is_answered_booked_and_logged_once(healthy:
 def test_what_was_answered_and_charged_is_paid_for_again_only_when_asked_to(healthy: System) -> None:
     """Refused first; with `--pay-again` a model is called once more, and its answer is a reply of its own."""
     request_id = uuid.uuid4().hex
-    # Hot enough that no cache answers it again.
-    value = json.dumps(json.loads(question(request_id)) | {"temperature": 1.5, "model": "gpt-4o"}).encode()
+    tools = [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}]
+    # With tools no cache answers it again.
+    value = json.dumps(json.loads(question(request_id)) | {"tools": tools, "tool_choice": "none"}).encode()
     ask(healthy, request_id, value)
     (first,) = eventually(lambda: replies(healthy, request_id))
     position = bury_good_request(healthy, request_id, value)
