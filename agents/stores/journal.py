@@ -22,8 +22,8 @@ What `claim` answers, and why:
   worst, which the next stages recognise; dropping it could lose the outcome, where the holder's record
   was dead-lettered because Kafka did not take the result.
 - **A result that was sent**: nothing is left to do, for any record of that run or an earlier one. A later
-  run, of a dead letter that an operator has replayed, starts anew. The text of the result is forgotten as soon
-  as the broker has it, so that the journal's memory is that of what is in flight.
+  run, of a dead letter that an operator has replayed, starts anew. The text of the result is forgotten as
+  soon as the broker has it, so that the journal's memory is that of what is in flight.
 
 Where Redis has lost its data (its append-only file included), an entry that is missing counts as one's
 own: a worker goes on rather than throw away an answer that was paid for. A repeat may then be called again.
