@@ -18,6 +18,7 @@ _MASKS = {
 }
 _LABEL = re.compile(r"\[REDACTED_(EMAIL|CREDIT_CARD|SSN|IBAN|IP|PHONE)\]")
 _LAST_MASK = re.compile("[\ue000-\ue005](?!.*[\ue000-\ue005])", re.DOTALL)
+_SIGNS = re.compile(r"[\d@:]")  # one of them is in whatever a detector finds
 _LIST_GAP = re.compile(r"[\s,;/|&]{0,4}(?:or |and )?", re.IGNORECASE)
 
 
@@ -66,6 +67,8 @@ def canonical(value: str) -> str:
 
 def find(text: str) -> tuple[PiiSpan, ...]:
     """Return the personal data in `text`, left to right, without overlaps."""
+    if not _SIGNS.search(text):
+        return ()
     masked, found = mask_labels(text), list[PiiSpan]()
     for _ in range(_MAX_PASSES):  # what a rejected candidate hid shows up once its neighbour is masked
         spans = select(masked, candidates(masked), start=0)

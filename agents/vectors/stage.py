@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import structlog
 
+from agents.admission import without_texts
+from agents.guardrail.json_texts import Redact
 from agents.intake import Admitted, Intake
 from agents.llm.books import Books
 from agents.llm.conclusions import with_calls
@@ -21,7 +23,7 @@ from agents.stage import Delivery, Superseded
 from agents.stores.journal import Claimed, Fenced, Finished, Hold
 from agents.vectors.attempts import Attempts, Work
 from agents.vectors.conclusions import conclude
-from agents.vectors.order import Order, Redact, order_of
+from agents.vectors.order import Order, order_of
 from streams.codec import decode, encode
 from streams.embedding_limits import EmbeddingLimits, check_embeddings, embedding_model
 from streams.errors import InputError, StoreUnavailable
@@ -97,7 +99,7 @@ class EmbeddingsStage:
         if not isinstance(admitted, Admitted):
             return admitted
         if admitted.refusal is not None:
-            return decided(admitted.envelope, Status.FAILED, error=senders_mistake(admitted.refusal))
+            return self._refuse(admitted.envelope, admitted.refusal)
         progress = self._keep(delivery, admitted.envelope)
         try:
             # What has been cancelled, or is late, is claimed all the same: calls may have been made for it.
@@ -143,7 +145,7 @@ class EmbeddingsStage:
         try:
             order = await self._order(delivery, envelope)
         except InputError as fault:
-            return decided(envelope, Status.FAILED, error=senders_mistake(fault))
+            return self._refuse(envelope, fault)
         claim = await self._books.claim(envelope, record=delivery.record.address, instance=self._instance)
         match claim:
             case None:
@@ -156,6 +158,11 @@ class EmbeddingsStage:
                 outcome = await self._work(order, claim, progress)
                 progress.unsent = hold
                 return (_emit(outcome),)
+
+    def _refuse(self, envelope: Envelope, fault: InputError) -> Sequence[Emit]:
+        """Return the refusal of a request. It may quote what was sent, and is logged: it is redacted, too."""
+        error = senders_mistake(fault, self._redact)
+        return decided(without_texts(envelope), Status.FAILED, error=error)
 
     async def _order(self, delivery: Delivery[EmbeddingsRequested], envelope: Envelope) -> Order:
         def order() -> Order:
