@@ -118,7 +118,7 @@ class TextWalk:
         self._types.update(dict.fromkeys(found.types))
         return _NOT_IN_NAMES.sub("_", found.text).strip("_")[:_MAX_NAME_CHARS]
 
-    def _number(self, key: str, number: float) -> float | str:
+    def _number(self, key: str, number: Any) -> Any:
         """Return a number, or what stands for it: a telephone number only where its key says so."""
         if isinstance(number, float) and not number.is_integer():
             return number
@@ -130,7 +130,7 @@ class TextWalk:
         return found.text.partition(": ")[2]
 
     def _json(self, text: str) -> str:
-        """Return JSON in a text, redacted within its values: still JSON, and unchanged where nothing is found."""
+        """Return JSON in a text, redacted within its values; the same text where nothing is found."""
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):

@@ -49,7 +49,7 @@ def _joined(message: Message, walk: TextWalk) -> Message:
 
 
 def untrusted_texts(request: ChatRequested, sources: Container[InjectionSource]) -> list[str]:
-    """Return the texts that come from `sources`, the text of a message together with its name and tool calls."""
+    """Return the texts that come from `sources`; of a message, its text, name and tool calls together."""
     texts: list[str] = []
     if "user" in sources:
         texts.append(request.query or "")

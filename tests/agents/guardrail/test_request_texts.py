@@ -67,7 +67,7 @@ PLACES = [
 
 @pytest.mark.parametrize(("path", "request_"), PLACES, ids=[path for path, _ in PLACES])
 def test_no_field_is_forgotten(path: str, request_: Any) -> None:
-    """Whatever fields requests have, or come to have: a card number goes on in none that is not named as kept."""
+    """Whatever fields requests come to have: a card number goes on in none that is not named as kept."""
     clean, types = redacted(request_, redact)
     kept = any(path.removeprefix("embeddings ").startswith(each) for each in KEPT)
     assert (b"1111" in encode(clean)) == kept
