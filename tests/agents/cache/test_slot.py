@@ -202,29 +202,27 @@ def slot_for(**fields: Any) -> CacheSlot | None:
 
 def _filled(kind: msgspec.inspect.Type) -> Any:
     """A value of a type that no field has by default."""
+    value = _PLAIN.get(type(kind))
     match kind:
         case msgspec.inspect.UnionType(types=types):
-            return next(value for each in types if (value := _filled(each)) is not None)
-        case msgspec.inspect.StrType():
-            return "other"
-        case msgspec.inspect.BoolType():
-            return True
-        case msgspec.inspect.IntType() | msgspec.inspect.FloatType():
-            return 1
-        case msgspec.inspect.DictType():
-            return {"k": "other"}
+            value = next(each for each in map(_filled, types) if each is not None)
         case msgspec.inspect.VarTupleType(item_type=item):
-            return (_filled(item),)
+            value = (_filled(item),)
         case msgspec.inspect.LiteralType(values=values):
-            return values[0]
-        case msgspec.inspect.DateTimeType():
-            return NOW
+            value = values[0]
         case msgspec.inspect.StructType(cls=cls, fields=fields):
-            return cls(**{field.name: _filled(field.type) for field in fields if field.required})
-        case _:
-            return None
+            value = cls(**{field.name: _filled(field.type) for field in fields if field.required})
+    return value
 
 
+_PLAIN: dict[type[msgspec.inspect.Type], Any] = {
+    msgspec.inspect.StrType: "other",
+    msgspec.inspect.BoolType: True,
+    msgspec.inspect.IntType: 1,
+    msgspec.inspect.FloatType: 0.5,
+    msgspec.inspect.DictType: {"k": "other"},
+    msgspec.inspect.DateTimeType: NOW,
+}
 REQUEST = msgspec.inspect.type_info(ChatRequested)
 assert isinstance(REQUEST, msgspec.inspect.StructType)
 
