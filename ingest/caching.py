@@ -38,6 +38,7 @@ def cache_headers(reply: Reply | None, kind: CacheKind | None = None) -> dict[st
     found = {
         KIND_HEADER: reply.cache_kind.value if reply.cache_kind else None,
         MODEL_HEADER: reply.model,
-        "Age": None if reply.cache_age_s is None else str(reply.cache_age_s),
+        # Of a reply that is given again nobody knows how old the answer is by now.
+        "Age": None if reply.cache_age_s is None or reply.repeat else str(reply.cache_age_s),
     }
     return {name: value for name, value in found.items() if value and value.isascii() and value.isprintable()}

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from agents.guardrail.phone import says_phone
+from streams.request_rules import MAX_JSON_DEPTH, depth_exceeds
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9-]+")
 _MAX_NAME_CHARS = 64
@@ -134,6 +135,8 @@ class TextWalk:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
+            return self.text(text)
+        if depth_exceeds(value, MAX_JSON_DEPTH):
             return self.text(text)
         clean = self._member("", value, "")
         # Of a key that is given twice the walk sees one value; the text may have personal data in the other.
