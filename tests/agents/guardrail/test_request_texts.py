@@ -123,7 +123,9 @@ def test_arguments_stay_json(arguments: str, clean: dict[str, Any]) -> None:
     assert call["id"] == "call_4111111111111111"
 
 
-@pytest.mark.parametrize("arguments", ['{"a":  "x", "n": 1e2}', "", "no JSON", '{"a":', "[" * 500 + "]" * 500])
+@pytest.mark.parametrize(
+    "arguments", ['{"a":  "x", "n": 1e2}', "", "no JSON", '{"a":', "[" * 500 + "]" * 500]
+)
 def test_arguments_without_personal_data_are_not_touched(arguments: str) -> None:
     """Not even their blanks."""
     asked = chat(query=None, messages=(Message(role="assistant", tool_calls=(_call(arguments),)),))
