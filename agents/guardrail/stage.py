@@ -100,9 +100,9 @@ class GuardrailStage:
             error = cancelled_error(admitted.cancelled)
             return decided(admission.without_texts(envelope), Status.CANCELLED, error=error)
         if admitted.refusal is not None:
-            return self._refuse(envelope, admitted.refusal)
+            return _refuse(envelope, admitted.refusal)
         if unreachable is not None:
-            return self._refuse(envelope, unreachable)
+            return _refuse(envelope, unreachable)
         if len(record.value or b"") > _LONG_BYTES:
             return await asyncio.to_thread(self._examine, envelope)
         return self._examine(envelope)
@@ -134,13 +134,13 @@ class GuardrailStage:
         try:
             tokens = validate(envelope.request, self._settings.limits)
         except InputError as fault:
-            return self._refuse(envelope, fault)
+            return _refuse(envelope, fault)
         # Redacted before anything goes on: what is blocked is logged, too.
         request, types = redacted(envelope.request, self._redact)
         try:
             self._check_growth(request, types)
         except InputError as fault:
-            return self._refuse(envelope, fault)
+            return _refuse(envelope, fault)
         verdict = InputVerdict(passed=True, pii_types=types, input_tokens=tokens)
         guarded = msgspec.structs.replace(envelope, request=request, input_verdict=verdict)
         for text in untrusted_texts(envelope.request, self._settings.injection_sources):
@@ -155,10 +155,9 @@ class GuardrailStage:
             most = MAX_GUARDED_FACTOR * self._settings.limits.max_request_bytes
             check_size(request, most, what="with its personal data replaced, the request")
 
-    def _refuse(self, envelope: Envelope, fault: InputError) -> Sequence[Emit]:
-        """Return the refusal of a request. It may quote what was sent, and is logged: it is redacted, too."""
-        error = senders_mistake(fault, self._redact)
-        return decided(admission.without_texts(envelope), Status.FAILED, error=error)
+
+def _refuse(envelope: Envelope, fault: InputError) -> Sequence[Emit]:
+    return decided(admission.without_texts(envelope), Status.FAILED, error=senders_mistake(fault))
 
 
 def _block(envelope: Envelope, finding: Finding, passed: InputVerdict) -> Sequence[Emit]:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import structlog
 
-from agents.admission import without_texts
 from agents.guardrail.json_texts import Redact
 from agents.intake import Admitted, Intake
 from agents.llm.books import Books
@@ -99,7 +98,7 @@ class EmbeddingsStage:
         if not isinstance(admitted, Admitted):
             return admitted
         if admitted.refusal is not None:
-            return self._refuse(admitted.envelope, admitted.refusal)
+            return decided(admitted.envelope, Status.FAILED, error=senders_mistake(admitted.refusal))
         progress = self._keep(delivery, admitted.envelope)
         try:
             # What has been cancelled, or is late, is claimed all the same: calls may have been made for it.
@@ -145,7 +144,7 @@ class EmbeddingsStage:
         try:
             order = await self._order(delivery, envelope)
         except InputError as fault:
-            return self._refuse(envelope, fault)
+            return decided(envelope, Status.FAILED, error=senders_mistake(fault))
         claim = await self._books.claim(envelope, record=delivery.record.address, instance=self._instance)
         match claim:
             case None:
@@ -158,11 +157,6 @@ class EmbeddingsStage:
                 outcome = await self._work(order, claim, progress)
                 progress.unsent = hold
                 return (_emit(outcome),)
-
-    def _refuse(self, envelope: Envelope, fault: InputError) -> Sequence[Emit]:
-        """Return the refusal of a request. It may quote what was sent, and is logged: it is redacted, too."""
-        error = senders_mistake(fault, self._redact)
-        return decided(without_texts(envelope), Status.FAILED, error=error)
 
     async def _order(self, delivery: Delivery[EmbeddingsRequested], envelope: Envelope) -> Order:
         def order() -> Order:
