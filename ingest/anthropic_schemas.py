@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from ingest.body import decode_body
 from ingest.errors import ApiError, invalid
-from ingest.schemas import Content, StopSequence, TopP
+from ingest.schemas import CacheWish, Content, StopSequence, TopP
 from streams.events import Name
 from streams.request_rules import MAX_MESSAGES, MAX_STOP_SEQUENCES
 
@@ -127,6 +127,8 @@ class MessagesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     output_config: OutputConfig | None = None
     stream: bool | None = None
     metadata: Metadata | None = None
+    # Ours, which no provider gets.
+    headrace_cache: CacheWish | None = None
     # Accepted: they cannot change the answer.
     cache_control: Any = None
     diagnostics: Any = None

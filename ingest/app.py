@@ -23,6 +23,7 @@ from ingest.api import (
     stream_token,
 )
 from ingest.api.page import page_router
+from ingest.caching import KIND_HEADER, MODEL_HEADER
 from ingest.openapi import describe
 from ingest.services import Services
 from streams.events import ErrorInfo
@@ -33,6 +34,7 @@ from streams.serving.wrong_parameters import answer_wrong_parameters
 
 _ALLOWED_HEADERS = (
     "Authorization",
+    "Cache-Control",
     "Content-Type",
     "Idempotency-Key",
     "Last-Event-ID",
@@ -83,7 +85,7 @@ def create_app(services: Services) -> FastAPI:
             allow_origins=services.settings.cors_origins,
             allow_methods=("GET", "POST", "DELETE"),
             allow_headers=_ALLOWED_HEADERS,
-            expose_headers=("X-Request-ID", "Retry-After", "Location"),
+            expose_headers=("X-Request-ID", "Retry-After", "Location", "Age", KIND_HEADER, MODEL_HEADER),
         )
     # The last one added is the outermost: it sees preflights too.
     app.add_middleware(RequestFrame, logger="ingest.access", error_body=error_body_for)

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from ingest.errors import ApiError, invalid
-from ingest.schemas import DEFAULT_USER, Messages, Seed, StopSequence, Temperature, TopP
+from ingest.schemas import DEFAULT_USER, CacheWish, Messages, Seed, StopSequence, Temperature, TopP
 from streams.events import ChatRequested, Message, Name
 
 
@@ -38,6 +38,8 @@ class CompletionBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stream_options: StreamOptions | None = None
     user: Name | None = None
     metadata: dict[str, Any] | None = None
+    # Ours, which no provider gets.
+    headrace_cache: CacheWish | None = None
     # Accepted: they cannot change the answer.
     store: bool | None = None
     service_tier: str | None = None
@@ -110,6 +112,7 @@ def completion_request(
         stream=stream,
         deadline_ms=deadline_ms,
         metadata=body.metadata,
+        headrace_cache=body.headrace_cache,
     )
 
 

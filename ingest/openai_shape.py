@@ -40,6 +40,8 @@ def headrace_extension(reply: Reply, *, latency_ms: float | None = None) -> dict
         "cost_usd": plain(reply.cost_usd),
         "usage_estimated": reply.usage.estimated,
         "cache_hit": reply.cache_hit,
+        "cache_kind": reply.cache_kind,
+        "cache_age_s": reply.cache_age_s,
         "prompt": reply.prompt,
         "tools_used": reply.tools_used,
         "latency_ms": latency_ms,

@@ -84,6 +84,7 @@ class ChatRequested(Event, frozen=True, kw_only=True):
 
     Either `query` (with a prompt `template` and its `variables`) or `messages`. `request_id` may come
     from the `ce_id` header instead; `accepted_at` is the record's timestamp where it is not given.
+    `headrace_cache` says how the answer cache may be used, in the words of `streams.cache_directives`.
     """
 
     user_id: Name
@@ -110,6 +111,7 @@ class ChatRequested(Event, frozen=True, kw_only=True):
     webhook: Webhook | None = None
     accepted_at: Annotated[datetime, Meta(tz=True)] | None = None
     metadata: dict[str, Any] | None = None
+    headrace_cache: str | None = None
 
 
 class EmbeddingsRequested(Event, frozen=True, kw_only=True):
@@ -189,11 +191,12 @@ class CacheKind(StrEnum):
 
 
 class CacheLookup(Event, frozen=True, kw_only=True):
-    """What the cache said. `similarity` is a cosine."""
+    """What the cache said. `similarity` is a cosine; `age_s`: how long ago the answer was kept."""
 
     kind: CacheKind
     similarity: float | None = None
     source_request_id: str | None = None
+    age_s: int | None = None
 
     @property
     def hit(self) -> bool:
@@ -384,12 +387,16 @@ class OutcomeReached(Event, frozen=True, kw_only=True):
 
 
 class Delta(Event, frozen=True, kw_only=True):
-    """A checked piece of an answer on its way. A higher `attempt` replaces all lower ones."""
+    """A checked piece of an answer on its way. A higher `attempt` replaces all lower ones.
+
+    `cache_kind` is in the first piece of an attempt (`seq` 0): how the cache was consulted.
+    """
 
     request_id: str
     attempt: int
     seq: int
     text: str
+    cache_kind: CacheKind | None = None
 
 
 class Reply(Event, frozen=True, kw_only=True):
@@ -398,7 +405,8 @@ class Reply(Event, frozen=True, kw_only=True):
     `repeat`: the request was sent again, and this is the reply that it got before. `replay`: an operator has
     replayed the request's dead letter so often; the reply with the highest number is the one that counts.
     `pii_detected`: kinds of personal data that were redacted before anybody saw them. `similarity`: of the
-    question to the one whose answer the cache gave, as a cosine.
+    question to the one whose answer the cache gave, as a cosine. `cache_kind`: how the cache was consulted,
+    where it was; `cache_age_s`: how long its answer had been kept, in seconds. `model` is whose answer it is.
     """
 
     request_id: str
@@ -410,6 +418,8 @@ class Reply(Event, frozen=True, kw_only=True):
     cost_usd: Decimal = Decimal(0)
     cache_hit: bool = False
     similarity: float | None = None
+    cache_kind: CacheKind | None = None
+    cache_age_s: int | None = None
     pii_detected: tuple[str, ...] = ()
     prompt: PromptRef | None = None
     tool_calls: tuple[dict[str, Any], ...] = ()

@@ -8,6 +8,7 @@ around it. So the events of the pipeline have no limits of their own but a recor
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from streams.cache_directives import cache_directives
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested, Message
 from streams.models import MODELS
@@ -51,6 +52,7 @@ def check_chat(request: ChatRequested, *, max_tokens_per_request: int) -> None:
     _check_tools(request.tools, request.tool_choice)
     _check_response_format(request.response_format)
     _at_most(len(request.metadata or {}), MAX_METADATA_ENTRIES, "metadata", "entries")
+    cache_directives(request.headrace_cache)
 
 
 def check_depth(request: object) -> None:
