@@ -3,7 +3,7 @@
 from typing import Any
 
 from ingest.errors import error_body
-from ingest.outcomes import is_blocked_input, is_blocked_output
+from ingest.outcomes import is_blocked_input, is_blocked_output, is_repeat
 from ingest.resume import Marker
 from ingest.sse import DONE, RETRY, sse_event
 from ingest.transcript import pieces
@@ -69,13 +69,13 @@ class ChatStream:
         """Tell the client to drop what it has; the whole answer follows."""
         return _RESET
 
-    def finish(self, reply: Reply) -> bytes:  # noqa: ARG002  # the shape of all streams
-        """Return the lesson's end mark."""
-        return DONE
+    def finish(self, reply: Reply) -> bytes:
+        """Return the lesson's end mark; before it an empty token that says `repeat`, where it is one."""
+        return (sse_event({"token": "", "repeat": True}) if reply.repeat else b"") + DONE
 
-    def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:  # noqa: ARG002  # the shape of all streams
+    def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:
         """Return the error; there is no end mark, because the answer is not complete."""
-        return sse_event(error_body(error, self._request_id))
+        return sse_event(error_body(error, self._request_id, repeat=is_repeat(reply)))
 
 
 class RequestEvents:
@@ -103,7 +103,7 @@ class RequestEvents:
 
     def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:
         """Return the error, and the reply if there is one."""
-        failed = sse_event(error_body(error, self._request_id), name="error")
+        failed = sse_event(error_body(error, self._request_id, repeat=is_repeat(reply)), name="error")
         return failed + (self.finish(reply) if reply else b"")
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ingest.errors import DEADLINE_EXCEEDED, DEADLINE_PARAM, NO_RETRY, ApiError
+from ingest.errors import DEADLINE_EXCEEDED, DEADLINE_PARAM, NO_RETRY, REPLAYED, ApiError
 from streams.cancellation import cancelled_error
 from streams.events import ErrorInfo, Reply, Status
 
@@ -70,21 +70,27 @@ def status_of_mistake(code: str) -> int:
     return _STATUS_OF_CODE.get(code, 400)
 
 
-def api_error(error: ErrorInfo, *, charged: bool = False) -> ApiError:
+def api_error(error: ErrorInfo, *, charged: bool = False, repeat: bool = False) -> ApiError:
     """Return the HTTP error for an error that the pipeline reports.
 
     Args:
         error: what is said.
         charged: whether the request has cost something: the official clients repeat a 5xx by themselves,
             under a new id, unless they are told not to.
+        repeat: whether it is the reply that an earlier submission got.
     """
     status = status_of(error)
     headers = dict(NO_RETRY) if charged or status in (409, 504) else {}
     if status in _RETRY_AFTER_S and not charged:
         headers["Retry-After"] = str(_RETRY_AFTER_S[status])
-    return ApiError(status, error, headers=headers)
+    return ApiError(status, error, headers=headers | (REPLAYED if repeat else {}))
 
 
 def as_repeat(reply: Reply) -> Reply:
     """Return the stored reply, marked as one that was given before."""
     return msgspec.structs.replace(reply, repeat=True)
+
+
+def is_repeat(reply: Reply | None) -> bool:
+    """Whether a reply is one that an earlier submission got."""
+    return reply is not None and reply.repeat

@@ -25,6 +25,7 @@ from streams.errors import InvalidRequest, SpendPending, StoreFull
 from streams.events import ChatRequested, Reply, ReplyAddress, Requested, Status
 from streams.kept_vectors import KeptVectors, taken_out, vectors_key
 from streams.redis_keys import REQUEST, WAITERS, digest
+from streams.runs import may_run_anew
 from streams.store import store_faults
 from streams.store_memory import HasRoom
 
@@ -308,6 +309,7 @@ class RequestRegistry:
                     int(knows_spend),
                     vectors if self._keeps_vectors() else b"",
                     self._vectors_ttl_s,
+                    int(may_run_anew(reply)),
                 ],
             )
             first = await self._vectors.restored(_reply(stored), beside=reply)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from ingest.api.asking import deadline_header, idempotency_key, user_header
+from ingest.api.asking import deadline_header, user_header
 from ingest.auth import CallerDep
 from ingest.batch_lines import MAX_BATCH_BYTES, LineRules, check_file
 from ingest.batch_progress import Progress, batch_id_for
@@ -18,6 +18,7 @@ from ingest.batch_shape import batch_object, result_line
 from ingest.batch_store import Batch
 from ingest.body import read_body
 from ingest.errors import conflict
+from ingest.identification import idempotency_key
 from ingest.services import Services, ServicesDep
 from ingest.sse import STALLED_S
 from streams.serving.json_response import JsonResponse
@@ -41,7 +42,7 @@ _LINES = {
 @router.post("/v1/batches", status_code=202, openapi_extra=_LINES, responses=errors(409))
 async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Accept a file of requests, all of them or, where a line is wrong, none."""
-    batch_id = batch_id_for(caller.tenant, idempotency_key(request))
+    batch_id = batch_id_for(caller.tenant, idempotency_key(request.headers))
     rules = LineRules(
         settings=services.settings, user=user_header(request), deadline_ms=deadline_header(request)
     )

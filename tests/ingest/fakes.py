@@ -1,5 +1,6 @@
 """Ports of ingest in memory, and a pipeline that answers as it is told."""
 
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ from ingest.abandonment import Abandonments
 from ingest.batch_lines import LineName
 from ingest.batch_store import Batch
 from ingest.batches import Batches
+from ingest.client_retries import SdkCall
 from ingest.feedback import FeedbackDesk
 from ingest.health import HealthMonitor
+from ingest.identification import Identification
 from ingest.replies import ReplyHub
 from ingest.services import Services
 from ingest.stream_tokens import StreamTokens
@@ -35,6 +38,7 @@ from streams.events import (
 )
 from streams.publisher import Emit, Position
 from streams.registry import CancelAnswer, Glimpse, Registration, RequestState, Standing
+from streams.runs import may_run_anew
 from streams.serving.keys import Keyring
 from streams.settings import ApiKey, Settings
 from streams.store_memory import StoreMemory
@@ -239,6 +243,35 @@ class MemoryRegistry:
             raise StoreUnavailable("Redis: connection refused at 10.0.0.1")
 
 
+@dataclass
+class MemoryRuns:
+    """The newest run of each key, by the registry's entries."""
+
+    registry: MemoryRegistry
+    runs: dict[str, int] = field(default_factory=dict)
+
+    async def newest(self, id_of_run: Callable[[int], str], *, body: str) -> str | None:
+        self.registry._check()  # the same Redis
+        run = self.runs.get(id_of_run(1), 1)
+        found = self.registry.entries.get(id_of_run(run))
+        if found and found.body == body and found.reply and may_run_anew(found.reply):
+            run += 1
+            self.runs[id_of_run(1)] = run
+        return id_of_run(run)
+
+
+class NoCalls:
+    """No SDK's call is ever open: each attempt is one of its own."""
+
+    async def call_of(self, *, tenant: str, body: str, retries: int, deadline_ms: int) -> SdkCall:
+        return SdkCall(slot=f"{tenant}:{body}", key=f"{uuid.uuid4()}:{retries}", deadline_ms=deadline_ms)
+
+    @contextmanager
+    def attending(self, call: SdkCall | None) -> Iterator[None]:
+        del call
+        yield
+
+
 def _glimpse(state: RequestState) -> Glimpse:
     return Glimpse(state.reply.status, has_text=bool(state.reply.content)) if state.reply else Glimpse()
 
@@ -403,6 +436,8 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
         batches=Batches(batches, registry, submissions),
         feedback=FeedbackDesk(registry, stored, pipeline, source="/ingest-1", clock=lambda: FEEDBACK_AT),
         abandonments=Abandonments(registry, timeout_s=1.0),
+        identification=Identification(MemoryRuns(registry), NoCalls()),
+        client_retries=NoCalls(),
         hub=hub,
         registry=registry,
         spend=FixedSpend(spend),
