@@ -1,4 +1,4 @@
-"""Which request a submission is: its id, from an `Idempotency-Key` or from what an SDK says of its retries."""
+"""Which request a submission is: its id, from an `Idempotency-Key` or from an SDK's count of its retries."""
 
 import uuid
 from collections.abc import Mapping
