@@ -39,6 +39,18 @@ def error_of(reply: Reply) -> ErrorInfo | None:
     return None
 
 
+def failure_of(reply: Reply) -> ErrorInfo | None:
+    """Return the error of a reply that no model has answered: as `error_of`, and of the degraded answer, too.
+
+    Who reads it later has no use for an apology: the line of a batch has failed.
+    """
+    if reply.status is not Status.DEGRADED:
+        return error_of(reply)
+    why = reply.error.message if reply.error else "no model answered"
+    error = ErrorInfo(type="unavailable_error", code="all_models_failed", message=why)
+    return _naming_the_charge(error, reply)
+
+
 def is_charged(reply: Reply) -> bool:
     """Whether a model was paid for the request: sent again under another id it would be paid again."""
     return reply.cost_usd > 0

@@ -109,6 +109,10 @@ class BatchRecords(Protocol):
         """Note that every line was accepted, and return the batch."""
         ...
 
+    async def rerun(self, batch: Batch, runs: dict[str, int]) -> Batch | None:
+        """Begin new runs of some lines, unless somebody else has since `batch` was read; return the batch."""
+        ...
+
     async def cancel(self, batch_id: str) -> Batch | None:
         """Note that the batch is to be cancelled, and return it."""
         ...

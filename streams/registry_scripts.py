@@ -121,14 +121,14 @@ return 'cancelling'
 GLIMPSE = """
 local answers = {}
 for index, key in ipairs(KEYS) do
-  local found = redis.call('HMGET', key, 'state', 'tenant', 'reply')
+  local found = redis.call('HMGET', key, 'state', 'tenant', 'reply', 'anew')
   local answer = 'unknown'
   if found[1] and found[2] == ARGV[1] then
     answer = 'open'
     local status, rest = string.match(found[3] or '', '^{"request_id":"[^"]*","status":"(%a+)"()')
     if status then
       local text = string.sub(found[3], rest, rest + 9) == ',"content"'
-      answer = text and status .. '+' or status
+      answer = status .. (text and '+' or '') .. (found[4] == '1' and '!' or '')
     end
   end
   answers[index] = answer

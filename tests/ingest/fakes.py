@@ -67,7 +67,7 @@ def answered(request_id: str = "r-1", content: str = "Paris is the capital.", **
 def failed(kind: str, code: str, request_id: str = "r-1", **fields: Any) -> Reply:
     """A reply that says what went wrong."""
     error = ErrorInfo(type=kind, code=code, message=f"because of {code}", param=fields.pop("param", None))
-    return Reply(request_id=request_id, status=Status.FAILED, error=error, **fields)
+    return Reply(request_id=request_id, error=error, **({"status": Status.FAILED} | fields))
 
 
 def blocked(request_id: str = "r-1") -> Reply:
@@ -273,7 +273,9 @@ class NoCalls:
 
 
 def _glimpse(state: RequestState) -> Glimpse:
-    return Glimpse(state.reply.status, has_text=bool(state.reply.content)) if state.reply else Glimpse()
+    if state.reply is None:
+        return Glimpse()
+    return Glimpse(state.reply.status, has_text=bool(state.reply.content), anew=may_run_anew(state.reply))
 
 
 @dataclass
@@ -302,6 +304,13 @@ class MemoryBatches:
 
     async def accept(self, batch_id: str) -> Batch | None:
         return self._note(batch_id, "accepted_at")
+
+    async def rerun(self, batch: Batch, runs: dict[str, int]) -> Batch | None:
+        found = self.records[batch.batch_id]
+        if found.runs == batch.runs:
+            found = msgspec.structs.replace(found, runs=runs, submitted_at=self.now(), accepted_at=None)
+            self.records[batch.batch_id] = found
+        return found
 
     async def cancel(self, batch_id: str) -> Batch | None:
         return self._note(batch_id, "cancelled_at")
