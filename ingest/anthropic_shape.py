@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from ingest.anthropic_errors import anthropic_error_body
-from ingest.errors import ApiError
+from ingest.errors import NO_RETRY, ApiError
 from ingest.openai_shape import headrace_extension
 from ingest.outcomes import is_blocked_input, is_repeat
 from ingest.resume import Marker
@@ -193,7 +193,7 @@ def _input_of(call: dict[str, Any]) -> dict[str, Any]:
             code="invalid_tool_arguments",
             message=f"the model called the tool {name!r} with arguments that are no JSON object; ask again",
         )
-        raise ApiError(500, error) from None
+        raise ApiError(500, error, headers=NO_RETRY) from None
 
 
 def _event(kind: str, **fields: Any) -> bytes:

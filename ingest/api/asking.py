@@ -117,7 +117,7 @@ def _client_left(ask: Ask, services: Services) -> Response:
     """Note that nobody waits any more; the client's SDK may come back for the answer."""
     if ask.call is not None:
         ask.call.state = CallState.LEFT
-    services.abandonments.client_left(ask)
+    services.abandonments.client_left(ask, may_come_back=ask.call is not None)
     return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
 

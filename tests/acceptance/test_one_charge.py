@@ -30,8 +30,7 @@ SCRIPT = Path(__file__).parent / "node" / "one_charge.cjs"
 GPT, CLAUDE, EMBEDDING = "gpt-4o-mini", "claude-3-5-sonnet", "text-embedding-3-small"
 ROUTES = ("chat", "chat_stream", "api_chat", "messages", "messages_stream", "embeddings")
 _CHAT_ROUTES = tuple(each for each in ROUTES if each != "embeddings")
-_STREAMS = ("chat_stream", "messages_stream")
-_SLOW_MS, _IMPATIENT_S, _PATIENT_S, _DEADLINE_MS = 5_000, 4.0, 60.0, 4_000
+_SLOW_MS, _IMPATIENT_S, _PATIENT_S = 5_000, 4.0, 60.0
 _AT_ONCE = 20
 
 
@@ -48,7 +47,7 @@ class Trouble:
     faults: tuple[dict[str, Any], ...] = ()
     answer: str | None = None
     timeout_s: float = _PATIENT_S
-    deadline_ms: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
     cut_after: int | None = None
     exact: bool = True
     routes: tuple[str, ...] = ROUTES
@@ -60,10 +59,20 @@ TROUBLES = {
     "down": Trouble(charges=0, faults=({"kind": "server_error", "rate": 1},)),
     "withheld": Trouble(answer="Sure: run DROP TABLE users; and be done.", routes=_CHAT_ROUTES),
     "cut_off": Trouble(faults=({"kind": "drop", "next_calls": 1, "after_chunks": 3},), exact=False),
-    "deadline": Trouble(faults=({"kind": "hang", "rate": 1},), deadline_ms=_DEADLINE_MS, exact=False),
+    "deadline": Trouble(
+        faults=({"kind": "hang", "rate": 1},),
+        headers={"X-Headrace-Deadline-Ms": "4000"},
+        exact=False,
+    ),
     "client_gives_up": Trouble(
         faults=({"kind": "slow", "rate": 1, "latency": {"first_token_ms": _SLOW_MS}},),
         timeout_s=_IMPATIENT_S,
+    ),
+    "client_gives_up_and_cancels": Trouble(
+        faults=({"kind": "slow", "rate": 1, "latency": {"first_token_ms": _SLOW_MS}},),
+        timeout_s=_IMPATIENT_S,
+        headers={"X-Headrace-On-Disconnect": "cancel"},
+        routes=("chat", "messages_stream", "embeddings"),
     ),
     "lost_before_a_byte": Trouble(cut_after=0),
     "lost_midway": Trouble(cut_after=40),
@@ -89,8 +98,7 @@ class Call:
 
     @property
     def headers(self) -> dict[str, str]:
-        deadline = {"X-Headrace-Deadline-Ms": str(self.rules.deadline_ms)} if self.rules.deadline_ms else {}
-        return {"X-Headrace-User": self.user} | deadline
+        return {"X-Headrace-User": self.user} | self.rules.headers
 
 
 @pytest.fixture
@@ -226,6 +234,8 @@ def test_python_clients(healthy: System, calls: list[Call]) -> None:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         outcomes = list(pool.map(run, calls))
     judge(healthy, calls, outcomes, since)
+    for trouble in ("client_gives_up", "client_gives_up_and_cancels"):  # the answer to the repeat
+        assert not [o for c, o in zip(calls, outcomes, strict=True) if c.trouble == trouble and "Error" in o]
     by_case = {(call.trouble, call.route): outcome for call, outcome in zip(calls, outcomes, strict=True)}
     for route in ("chat", "messages"):  # the answer arrives, however often it got lost
         for trouble in ("nothing", "one_500", "client_gives_up", "lost_before_a_byte", "lost_midway"):
