@@ -27,7 +27,7 @@ ERROR_TYPES = sorted({*_TYPE_OF_STATUS.values(), "api_error"})
 
 
 def anthropic_error_body(
-    error: ErrorInfo, request_id: str | None, *, status: int | None = None
+    error: ErrorInfo, request_id: str | None, *, status: int | None = None, repeat: bool = False
 ) -> dict[str, object]:
     """Return Anthropic's error object; `code` and `param` are ours, which their SDK leaves alone.
 
@@ -35,11 +35,12 @@ def anthropic_error_body(
         error: what went wrong.
         request_id: the id under which the logs know the request.
         status: the HTTP status; None within a stream, where it is the one that it would have had.
+        repeat: whether it was said before, to an earlier submission of the same request.
     """
     status = status_of(error) if status is None else status
     kind = _TYPE_OF_STATUS.get(status, "invalid_request_error" if status in _INVALID else "api_error")
     inner = {"type": kind, "message": error.message, "code": error.code, "param": error.param}
-    return {"type": "error", "error": inner, "request_id": request_id}
+    return {"type": "error", "error": inner | ({"repeat": True} if repeat else {}), "request_id": request_id}
 
 
 def speaks_anthropic(request: Request) -> bool:
@@ -58,12 +59,14 @@ def is_anthropic_route(path: str) -> bool:
     return path == "/v1/messages" or path.startswith("/v1/messages/")
 
 
-def error_body_for(request: Request, error: ErrorInfo, status: int) -> dict[str, object]:
+def error_body_for(
+    request: Request, error: ErrorInfo, status: int, *, repeat: bool = False
+) -> dict[str, object]:
     """Return the error object of the API that the request speaks."""
     request_id: str = request.state.request_id
     if speaks_anthropic(request):
-        return anthropic_error_body(error, request_id, status=status)
-    return error_body(error, request_id)
+        return anthropic_error_body(error, request_id, status=status, repeat=repeat)
+    return error_body(error, request_id, repeat=repeat)
 
 
 class IngestHttp(BoundedHttp):

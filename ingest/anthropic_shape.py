@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 
 from ingest.anthropic_errors import anthropic_error_body
-from ingest.errors import ApiError
+from ingest.errors import NO_RETRY, ApiError
 from ingest.openai_shape import headrace_extension
-from ingest.outcomes import is_blocked_input
+from ingest.outcomes import is_blocked_input, is_repeat
 from ingest.resume import Marker
 from ingest.sse import sse_event
 from ingest.transcript import pieces
@@ -114,7 +114,8 @@ class MessageStream:
         """
         if error.code == "content_filter" and reply is not None and not is_blocked_input(reply):
             return self._close_text() + self._end(msgspec.structs.replace(reply, finish_reason=error.code))
-        return sse_event(anthropic_error_body(error, self._request_id), name="error")
+        body = anthropic_error_body(error, self._request_id, repeat=is_repeat(reply))
+        return sse_event(body, name="error")
 
     def heartbeat(self) -> bytes:
         """Return a `ping`, as Anthropic does."""
@@ -194,7 +195,7 @@ def _input_of(call: dict[str, Any]) -> dict[str, Any]:
             code="invalid_tool_arguments",
             message=f"the model called the tool {name!r} with arguments that are no JSON object; ask again",
         )
-        raise ApiError(500, error) from None
+        raise ApiError(500, error, headers=NO_RETRY) from None
 
 
 def _event(kind: str, **fields: Any) -> bytes:

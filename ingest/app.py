@@ -24,6 +24,7 @@ from ingest.api import (
 )
 from ingest.api.page import page_router
 from ingest.caching import KIND_HEADER, MODEL_HEADER
+from ingest.errors import REPLAYED
 from ingest.openapi import describe
 from ingest.services import Services
 from streams.events import ErrorInfo
@@ -85,7 +86,15 @@ def create_app(services: Services) -> FastAPI:
             allow_origins=services.settings.cors_origins,
             allow_methods=("GET", "POST", "DELETE"),
             allow_headers=_ALLOWED_HEADERS,
-            expose_headers=("X-Request-ID", "Retry-After", "Location", "Age", KIND_HEADER, MODEL_HEADER),
+            expose_headers=(
+                "X-Request-ID",
+                "Retry-After",
+                "Location",
+                "Age",
+                KIND_HEADER,
+                MODEL_HEADER,
+                *REPLAYED,
+            ),
         )
     # The last one added is the outermost: it sees preflights too.
     app.add_middleware(RequestFrame, logger="ingest.access", error_body=error_body_for)
@@ -94,6 +103,6 @@ def create_app(services: Services) -> FastAPI:
 
 
 def _error(request: Request, status: int, error: ErrorInfo, headers: Mapping[str, str]) -> Response:
-    body = error_body_for(request, error, status)
+    body = error_body_for(request, error, status, repeat=REPLAYED.items() <= headers.items())
     own = {"request-id": request.state.request_id} if speaks_anthropic(request) else {}
     return JsonResponse(body, status_code=status, headers={**headers, **own})

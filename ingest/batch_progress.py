@@ -19,6 +19,7 @@ SUBMIT_TIMEOUT_S = 240.0
 #: them: the same batch must have the same ids after every upgrade.
 _BATCHES = uuid.UUID("0b6f5bd4-5c0e-5a55-8a6b-6f5a3c1d7e21")
 _LINES = uuid.UUID("c3f1a0de-91a7-5f0b-b1c9-2d64a7e85f90")
+_LATER_RUNS = uuid.UUID("1f0c6c57-7d0f-5a7e-8a39-9d2f1c3b5e64")
 
 
 class BatchStatus(StrEnum):
@@ -32,13 +33,17 @@ class BatchStatus(StrEnum):
     CANCELLED = "cancelled"  # no line is open; those that ended before have their replies
 
 
+#: In these a line that was not accepted will not be, unless the batch is sent again.
+LOSING = frozenset({BatchStatus.FAILED, BatchStatus.CANCELLING, BatchStatus.CANCELLED})
+
+
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """How far the lines are.
 
     Attributes:
         total: all lines.
-        completed: those that have an answer.
-        failed: those that ended without one.
+        completed: those that a model (or the cache) has answered.
+        failed: those that ended without such an answer: degraded, failed, cancelled, past their deadline.
         open: those that were accepted and have not ended. The rest was not accepted, or is not known any
             more.
     """
@@ -47,6 +52,19 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     completed: int
     failed: int
     open: int
+
+    def adding_up(self, status: BatchStatus) -> "Counts":
+        """Return the counts under which every line is one of the three: what is not known is open, or failed.
+
+        Where no line will be accepted any more, one that was not has failed.
+        """
+        unknown = self.total - self.completed - self.failed - self.open
+        over = status in LOSING
+        return msgspec.structs.replace(
+            self,
+            failed=self.failed + (unknown if over else 0),
+            open=self.open + (0 if over else unknown),
+        )
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,9 +96,20 @@ def batch_id_for(tenant: str, idempotency_key: str | None) -> str:
 
 
 def line_request_id(batch: Batch, name: LineName) -> str:
-    """Return the id of a line's request: the same whenever the batch is sent."""
-    tenant = batch.tenant
-    return str(uuid.uuid5(_LINES, f"{len(tenant)}:{tenant}:{batch.batch_id}:{name.custom_id}"))
+    """Return the id of a line's request: the same for each run of the line, whenever the batch is sent."""
+    line = f"{len(batch.tenant)}:{batch.tenant}:{batch.batch_id}:{name.custom_id}"
+    run = batch.runs.get(name.custom_id, 1)
+    return str(uuid.uuid5(_LINES, line) if run == 1 else uuid.uuid5(_LATER_RUNS, f"{run}:{line}"))
+
+
+def runs_anew(batch: Batch, seen: Iterable[Glimpse | None]) -> dict[str, int]:
+    """Return the runs of the batch's lines once those that failed at no cost are run anew."""
+    again = {
+        name.custom_id: batch.runs.get(name.custom_id, 1) + 1
+        for name, glimpse in zip(batch.names, seen, strict=True)
+        if glimpse is not None and glimpse.anew
+    }
+    return batch.runs | again
 
 
 def counts_of(batch: Batch, seen: Iterable[Glimpse | None]) -> Counts:
@@ -108,6 +137,6 @@ def status_of(batch: Batch, counts: Counts, now: datetime) -> BatchStatus:
 
 
 def _has_failed(seen: Glimpse) -> bool:
-    """Whether a request has ended without an answer: for what `ingest.outcomes.error_of` has an error."""
+    """Whether a request has ended without an answer: for what `ingest.outcomes.failure_of` has an error."""
     blocked = seen.status is Status.BLOCKED and not seen.has_text
-    return blocked or seen.status in (Status.FAILED, Status.CANCELLED)
+    return blocked or seen.status in (Status.DEGRADED, Status.FAILED, Status.CANCELLED)

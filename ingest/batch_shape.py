@@ -1,4 +1,4 @@
-"""How a batch reads over HTTP: OpenAI's batch object as far as it is true here, and its output file."""
+"""How a batch reads over HTTP: OpenAI's batch object as far as it is true here, and its files."""
 
 from datetime import timedelta
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 from ingest.batch_progress import BatchStatus, FoundLine, Progress
 from ingest.errors import error_body
 from ingest.openai_shape import completion
-from ingest.outcomes import error_of, status_of
+from ingest.outcomes import failure_of, status_of
 from streams.events import Reply
 from streams.registry import RequestState
 from streams.reply_view import reply_view
 from streams.serving.json_response import to_json
 
-_INTERRUPTED = {
+_INTERRUPTED: dict[str, Any] = {
     "code": "submission_interrupted",
     "message": "not every line was accepted: send the same batch again with the same Idempotency-Key",
     "param": None,
@@ -20,12 +20,21 @@ _INTERRUPTED = {
 }
 
 
-def batch_object(found: Progress, *, kept_s: int) -> dict[str, Any]:
+#: Why a line that was never accepted has failed, by how its batch stands: code and message.
+_NOT_ACCEPTED = {
+    BatchStatus.CANCELLED: ("batch_cancelled", "the batch was cancelled before the line was accepted"),
+    BatchStatus.CANCELLING: ("batch_cancelled", "the batch was cancelled before the line was accepted"),
+    BatchStatus.FAILED: (_INTERRUPTED["code"], _INTERRUPTED["message"]),
+}
+
+
+def batch_object(found: Progress, *, kept_s: int, repeat: bool = False) -> dict[str, Any]:
     """Return the batch object. Times are Unix time in seconds.
 
     Args:
         found: the batch, and how far it is.
         kept_s: how long a batch is kept, in seconds.
+        repeat: whether it was sent again, and nothing was left to do.
     """
     batch, counts = found.batch, found.counts
     urls = {name.url for name in batch.names}
@@ -46,33 +55,47 @@ def batch_object(found: Progress, *, kept_s: int) -> dict[str, Any]:
             "completed": counts.completed,
             "failed": counts.failed,
         },
+        "requests_in_progress": counts.open,
         "url": path,
         "results_url": f"{path}/results",
+        "errors_url": f"{path}/errors",
+        "repeat": repeat,
     }
 
 
-def result_line(line: FoundLine, *, fallback_model: str) -> bytes:
-    """Return a line of the output file; nothing for a request that has not ended."""
+def result_line(
+    line: FoundLine, *, status: BatchStatus, fallback_model: str, errors_only: bool = False
+) -> bytes:
+    """Return a line of the output file, or of the error file; nothing for a request that has not ended.
+
+    Args:
+        line: the line.
+        status: of its batch.
+        fallback_model: the model that is named where none answered.
+        errors_only: whether lines that have an answer are left out.
+    """
+    result: dict[str, Any] = {"id": f"batch_req_{line.request_id}", "custom_id": line.name.custom_id}
+    if line.state is None and status in _NOT_ACCEPTED:
+        code, message = _NOT_ACCEPTED[status]
+        return to_json(result | {"response": None, "error": {"code": code, "message": message}}) + b"\n"
     if line.state is None or line.state.reply is None:
         return b""
-    error = error_of(line.state.reply)
-    result = {
-        "id": f"batch_req_{line.request_id}",
-        "custom_id": line.name.custom_id,
-        "response": {
-            "status_code": status_of(error) if error else 200,
-            "request_id": line.request_id,
-            "body": _body(line, line.state, line.state.reply, fallback_model),
-        },
-        "error": {"code": error.code, "message": error.message} if error else None,
+    error = failure_of(line.state.reply)
+    if error is None and errors_only:
+        return b""
+    result["response"] = {
+        "status_code": status_of(error) if error else 200,
+        "request_id": line.request_id,
+        "body": _body(line, line.state, line.state.reply, fallback_model),
     }
+    result["error"] = {"code": error.code, "message": error.message} if error else None
     return to_json(result) + b"\n"
 
 
 def _body(line: FoundLine, state: RequestState, reply: Reply, fallback_model: str) -> dict[str, Any]:
     if line.name.url == "/v1/requests":
         return reply_view(reply)
-    error = error_of(reply)
+    error = failure_of(reply)
     if error is not None:
         return error_body(error, line.request_id)
     return completion(

@@ -15,7 +15,7 @@ from streams.redis_keys import BATCH, digest
 from streams.store import store_faults
 from streams.store_memory import HasRoom
 
-_FOUND = ["tenant", "digest", "lines", "created_at", "submitted_at", "accepted_at", "cancelled_at"]
+_FOUND = ["tenant", "digest", "lines", "runs", "created_at", "submitted_at", "accepted_at", "cancelled_at"]
 
 _BEGIN = """
 local key, tenant, digest, lines, at, ttl = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -27,6 +27,13 @@ if redis.call('HGET', key, 'digest') == digest then redis.call('HSET', key, 'sub
 """
 _MARK = """
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) end
+"""
+_RERUN = """
+local key, before, after, at = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+if redis.call('EXISTS', key) == 1 and (redis.call('HGET', key, 'runs') or '{}') == before then
+  redis.call('HSET', key, 'runs', after, 'submitted_at', at)
+  redis.call('HDEL', key, 'accepted_at')
+end
 """
 
 
@@ -42,6 +49,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         submitted_at: when it was last sent.
         accepted_at: when every line was accepted; None before that.
         cancelled_at: when its cancellation was asked for.
+        runs: which run of a line is the newest, by its custom id, where it is not the first.
     """
 
     batch_id: str
@@ -52,6 +60,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     submitted_at: datetime
     accepted_at: datetime | None = None
     cancelled_at: datetime | None = None
+    runs: dict[str, int] = {}
 
 
 class BatchStore:
@@ -69,6 +78,7 @@ class BatchStore:
         self._ttl_s = ttl_s
         self._begin = redis.register_script(_BEGIN)
         self._mark = redis.register_script(_MARK)
+        self._rerun = redis.register_script(_RERUN)
 
     async def begin(self, batch_id: str, *, tenant: str, digest: str, names: tuple[LineName, ...]) -> Batch:
         """Remember a batch before its first line is submitted; return the one that has this id.
@@ -95,6 +105,18 @@ class BatchStore:
         """Note that every line was accepted, and return the batch."""
         return await self._note(batch_id, "accepted_at")
 
+    async def rerun(self, batch: Batch, runs: dict[str, int]) -> Batch | None:
+        """Begin new runs of some lines, unless somebody else has since `batch` was read; return the batch.
+
+        It counts as not accepted until every new run is.
+        """
+        now = datetime.now(UTC).isoformat()
+        with store_faults("running lines of a batch anew"):
+            await self._rerun(
+                keys=[batch_key(batch.batch_id)], args=[_runs_json(batch.runs), _runs_json(runs), now]
+            )
+        return await self.find(batch.batch_id)
+
     async def cancel(self, batch_id: str) -> Batch | None:
         """Note that the batch is to be cancelled, and return it."""
         return await self._note(batch_id, "cancelled_at")
@@ -103,7 +125,7 @@ class BatchStore:
         """Return a batch, or None if there is none (or it was long ago)."""
         with store_faults("finding a batch"):
             fields = await self._redis.hmget(batch_key(batch_id), _FOUND)
-        tenant, digest, lines, *times = fields
+        tenant, digest, lines, runs, *times = fields
         if lines is None:
             return None
         created, submitted, accepted, cancelled = (_time(at) for at in times)
@@ -116,6 +138,7 @@ class BatchStore:
             submitted_at=submitted or created or datetime.now(UTC),
             accepted_at=accepted,
             cancelled_at=cancelled,
+            runs=msgspec.json.decode(runs, type=dict[str, int]) if runs else {},
         )
 
     async def _note(self, batch_id: str, field: str) -> Batch | None:
@@ -127,6 +150,10 @@ class BatchStore:
 def batch_key(batch_id: str) -> str:
     """Return the key of a batch's record, a hash."""
     return BATCH.key(digest(batch_id))
+
+
+def _runs_json(runs: dict[str, int]) -> bytes:
+    return msgspec.json.encode(runs, order="deterministic")
 
 
 def _time(field: bytes | str | None) -> datetime | None:

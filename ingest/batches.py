@@ -16,6 +16,7 @@ from ingest.batch_progress import (
     Progress,
     counts_of,
     line_request_id,
+    runs_anew,
     status_of,
 )
 from ingest.batch_store import Batch
@@ -83,8 +84,13 @@ class Batches:
 
     async def submit(
         self, batch_id: str, file: CheckedFile, *, caller: Caller, traceparent: str | None
-    ) -> Batch:
+    ) -> bool:
         """Accept every line of a checked file; what was accepted before is recognised, and not done again.
+
+        Of a batch that was accepted before, and not cancelled, lines that failed at no cost are run anew.
+
+        Returns:
+            Whether all of it was accepted before, and nothing is done now.
 
         Raises:
             ApiError: 409, the id stands for another file; 503, Kafka or Redis does not answer: some of the
@@ -99,8 +105,10 @@ class Batches:
                 "this Idempotency-Key was used for another batch: use a new key for a new batch",
                 param="Idempotency-Key",
             )
+        if batch.accepted_at and not batch.cancelled_at:
+            batch = await self._with_new_runs(batch)
         if batch.accepted_at or batch.cancelled_at:
-            return batch
+            return True
         asks = (_ask(line, batch, caller, traceparent_of(traceparent)) for line in file.lines())
         try:
             async with asyncio.timeout(SUBMIT_TIMEOUT_S):
@@ -114,7 +122,7 @@ class Batches:
         log.info("batches.accepted", batch_id=batch_id, tenant=caller.tenant, lines=len(file.names))
         if accepted is not None and accepted.cancelled_at:
             await self._cancel_lines(accepted)
-        return accepted or batch
+        return False
 
     async def progress(self, batch_id: str, tenant: str) -> Progress:
         """Return how far a batch is.
@@ -160,6 +168,14 @@ class Batches:
                 for name, request_id, state in zip(names, ids, states, strict=True)
             ]
 
+    async def _with_new_runs(self, batch: Batch) -> Batch:
+        """Return the batch with a new run of every line that failed at no cost; as it is where none did."""
+        with _registry_faults():
+            runs = runs_anew(batch, [seen for _, seen in await self._glimpses(batch)])
+            if runs == batch.runs:
+                return batch
+            return await self._records.rerun(batch, runs) or batch
+
     async def _submit_some(self, asks: Iterator[Ask]) -> None:
         for ask in asks:
             await self._submissions.submit(ask, followed=False)
@@ -178,7 +194,8 @@ class Batches:
         with _registry_faults():
             seen = [glimpse for _, glimpse in await self._glimpses(batch)]
         counts = counts_of(batch, seen)
-        return Progress(batch=batch, status=status_of(batch, counts, self._clock()), counts=counts)
+        status = status_of(batch, counts, self._clock())
+        return Progress(batch=batch, status=status, counts=counts.adding_up(status))
 
     async def _glimpses(self, batch: Batch) -> list[tuple[str, Glimpse | None]]:
         found: list[tuple[str, Glimpse | None]] = []

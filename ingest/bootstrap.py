@@ -6,9 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from ingest.abandonment import Abandonments
 from ingest.batch_store import BatchStore
 from ingest.batches import Batches
+from ingest.client_retries import ClientRetries
 from ingest.feedback import FeedbackDesk
 from ingest.health import HealthMonitor
 from ingest.history import DeltaHistory
+from ingest.identification import Identification
 from ingest.ports import Queries
 from ingest.replies import ReplyHub
 from ingest.reply_consumer import ReplyConsumer
@@ -20,6 +22,7 @@ from streams import store
 from streams.publisher import Publisher
 from streams.record_auth import RecordAuth
 from streams.registry import RequestRegistry
+from streams.runs import RequestRuns
 from streams.send_gate import SendGate
 from streams.serving.keys import Keyring
 from streams.settings import Settings
@@ -100,6 +103,9 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
         )
         abandonments = Abandonments(registry, timeout_s=2 * settings.redis_timeout_s)
         stack.push_async_callback(abandonments.close)
+        client_retries = ClientRetries(redis, timeout_s=2 * settings.redis_timeout_s)
+        stack.push_async_callback(client_retries.close)
+        runs = RequestRuns(redis, ttl_s=settings.registry_ttl_s)
         submissions = Submissions(registry, publisher, hub, partitions=replies.partitions, source=f"/{name}")
         yield Services(
             settings=settings,
@@ -113,6 +119,8 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
             ),
             feedback=FeedbackDesk(registry, spend, publisher, source=f"/{name}"),
             abandonments=abandonments,
+            identification=Identification(runs, client_retries),
+            client_retries=client_retries,
             hub=hub,
             registry=registry,
             spend=spend,

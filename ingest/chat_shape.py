@@ -4,7 +4,7 @@ from typing import Any
 
 from ingest.errors import error_body
 from ingest.openai_shape import headrace_extension
-from ingest.outcomes import is_blocked_input, is_blocked_output
+from ingest.outcomes import is_blocked_input, is_blocked_output, is_repeat
 from ingest.resume import Marker
 from ingest.sse import DONE, RETRY, sse_event
 from ingest.transcript import pieces
@@ -77,13 +77,15 @@ class ChatStream:
     def finish(self, reply: Reply) -> bytes:
         """Return what is ours of the answer, as a comment, and the lesson's end mark.
 
-        The lesson's clients take every event for a token; comments are read by none, but by whoever looks.
+        The lesson's clients take every event for a token; comments are read by none, but by whoever looks. An
+        empty token before them says `repeat`, where it is one.
         """
-        return b": headrace " + to_json(headrace_extension(reply)) + b"\n\n" + DONE
+        repeat = sse_event({"token": "", "repeat": True}) if reply.repeat else b""
+        return repeat + b": headrace " + to_json(headrace_extension(reply)) + b"\n\n" + DONE
 
-    def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:  # noqa: ARG002  # the shape of all streams
+    def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:
         """Return the error; there is no end mark, because the answer is not complete."""
-        return sse_event(error_body(error, self._request_id))
+        return sse_event(error_body(error, self._request_id, repeat=is_repeat(reply)))
 
 
 class RequestEvents:
@@ -111,7 +113,7 @@ class RequestEvents:
 
     def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:
         """Return the error, and the reply if there is one."""
-        failed = sse_event(error_body(error, self._request_id), name="error")
+        failed = sse_event(error_body(error, self._request_id, repeat=is_repeat(reply)), name="error")
         return failed + (self.finish(reply) if reply else b"")
 
 

@@ -4,6 +4,7 @@ from streams.events import ErrorInfo
 from streams.registry import TOO_MANY_REPEATS
 from streams.serving.errors import (
     NO_RETRY,
+    REPLAYED,
     ApiError,
     error_body,
     invalid,
@@ -17,6 +18,7 @@ __all__ = [
     "DEADLINE_EXCEEDED",
     "DEADLINE_PARAM",
     "NO_RETRY",
+    "REPLAYED",
     "ApiError",
     "conflict",
     "error_body",

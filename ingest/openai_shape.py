@@ -3,6 +3,7 @@
 from typing import Any
 
 from ingest.errors import error_body
+from ingest.outcomes import is_repeat
 from ingest.resume import Marker
 from ingest.sse import DONE, sse_event
 from ingest.transcript import pieces
@@ -133,9 +134,9 @@ class CompletionStream:
             )
         return last + DONE
 
-    def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:  # noqa: ARG002  # the shape of all streams
+    def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:
         """Return the error object, which OpenAI's SDKs raise; nothing may follow."""
-        return sse_event(error_body(error, self._request_id))
+        return sse_event(error_body(error, self._request_id, repeat=is_repeat(reply)))
 
     def _base(self) -> dict[str, Any]:
         return {

@@ -30,6 +30,7 @@ _ANTHROPIC_ERROR: Final = {
                 "message": {"type": "string"},
                 "code": {"type": "string"},
                 "param": {"type": ["string", "null"]},
+                "repeat": {"const": True},
             },
         },
         "request_id": {"type": "string"},

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ingest.errors import DEADLINE_EXCEEDED, DEADLINE_PARAM, NO_RETRY, ApiError
+from ingest.errors import DEADLINE_EXCEEDED, DEADLINE_PARAM, NO_RETRY, REPLAYED, ApiError
 from streams.cancellation import cancelled_error
 from streams.events import ErrorInfo, Reply, Status
 
@@ -39,6 +39,18 @@ def error_of(reply: Reply) -> ErrorInfo | None:
     return None
 
 
+def failure_of(reply: Reply) -> ErrorInfo | None:
+    """Return the error of a reply that no model has answered: as `error_of`, and of the degraded answer, too.
+
+    Who reads it later has no use for an apology: the line of a batch has failed.
+    """
+    if reply.status is not Status.DEGRADED:
+        return error_of(reply)
+    why = reply.error.message if reply.error else "no model answered"
+    error = ErrorInfo(type="unavailable_error", code="all_models_failed", message=why)
+    return _naming_the_charge(error, reply)
+
+
 def is_charged(reply: Reply) -> bool:
     """Whether a model was paid for the request: sent again under another id it would be paid again."""
     return reply.cost_usd > 0
@@ -70,21 +82,27 @@ def status_of_mistake(code: str) -> int:
     return _STATUS_OF_CODE.get(code, 400)
 
 
-def api_error(error: ErrorInfo, *, charged: bool = False) -> ApiError:
+def api_error(error: ErrorInfo, *, charged: bool = False, repeat: bool = False) -> ApiError:
     """Return the HTTP error for an error that the pipeline reports.
 
     Args:
         error: what is said.
         charged: whether the request has cost something: the official clients repeat a 5xx by themselves,
             under a new id, unless they are told not to.
+        repeat: whether it is the reply that an earlier submission got.
     """
     status = status_of(error)
     headers = dict(NO_RETRY) if charged or status in (409, 504) else {}
     if status in _RETRY_AFTER_S and not charged:
         headers["Retry-After"] = str(_RETRY_AFTER_S[status])
-    return ApiError(status, error, headers=headers)
+    return ApiError(status, error, headers=headers | (REPLAYED if repeat else {}))
 
 
 def as_repeat(reply: Reply) -> Reply:
     """Return the stored reply, marked as one that was given before."""
     return msgspec.structs.replace(reply, repeat=True)
+
+
+def is_repeat(reply: Reply | None) -> bool:
+    """Whether a reply is one that an earlier submission got."""
+    return reply is not None and reply.repeat

@@ -1,12 +1,13 @@
 """What ingest needs from outside, as the shapes it is used in; tests bring their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
 from ingest.batch_lines import LineName
 from ingest.batch_store import Batch
+from ingest.client_retries import SdkCall
 from streams.events import ReplyAddress
 from streams.publisher import Emit, Position
 from streams.registry import CancelAnswer, Glimpse, Registration, RequestState
@@ -66,6 +67,34 @@ class Registry(Protocol):
         ...
 
 
+class Runs(Protocol):
+    """The newest run of each idempotency key: `streams.runs.RequestRuns`."""
+
+    async def newest(self, id_of_run: Callable[[int], str], *, body: str) -> str | None:
+        """Return the id of the run that a submission belongs to; None where the key has another body.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        ...
+
+
+class SdkCalls(Protocol):
+    """The open calls of SDKs that retry by themselves: `ingest.client_retries.ClientRetries`."""
+
+    async def call_of(self, *, tenant: str, body: str, retries: int, deadline_ms: int) -> SdkCall:
+        """Return the call that an attempt belongs to.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        ...
+
+    def attending(self, call: SdkCall | None) -> AbstractContextManager[None]:
+        """Surround the work on an attempt; its end is noted, beside the response."""
+        ...
+
+
 class BatchRecords(Protocol):
     """What is remembered of a batch: `ingest.batch_store.BatchStore`.
 
@@ -78,6 +107,10 @@ class BatchRecords(Protocol):
 
     async def accept(self, batch_id: str) -> Batch | None:
         """Note that every line was accepted, and return the batch."""
+        ...
+
+    async def rerun(self, batch: Batch, runs: dict[str, int]) -> Batch | None:
+        """Begin new runs of some lines, unless somebody else has since `batch` was read; return the batch."""
         ...
 
     async def cancel(self, batch_id: str) -> Batch | None:

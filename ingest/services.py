@@ -9,7 +9,8 @@ from ingest.abandonment import Abandonments
 from ingest.batches import Batches
 from ingest.feedback import FeedbackDesk
 from ingest.health import HealthMonitor
-from ingest.ports import History, Registry, ReplyLoop, Spend
+from ingest.identification import Identification
+from ingest.ports import History, Registry, ReplyLoop, SdkCalls, Spend
 from ingest.replies import ReplyHub
 from ingest.stream_tokens import StreamTokens
 from ingest.submission import Submissions
@@ -28,6 +29,8 @@ class Services:
     batches: Batches
     feedback: FeedbackDesk
     abandonments: Abandonments
+    identification: Identification
+    client_retries: SdkCalls
     hub: ReplyHub
     registry: Registry
     spend: Spend

@@ -1,7 +1,6 @@
 """From an accepted body to a record on its topic: registered first, then published."""
 
 import os
-import uuid
 import zlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -10,7 +9,9 @@ from typing import Literal
 import msgspec
 import structlog
 
-from ingest.errors import conflict, outage, too_many_repeats
+from ingest.client_retries import SdkCall
+from ingest.errors import outage, too_many_repeats
+from ingest.identification import other_body
 from ingest.outcomes import as_repeat
 from ingest.ports import Publishing, Registry
 from ingest.replies import Listener, ReplyHub
@@ -24,9 +25,6 @@ from streams.topics import EMBEDDINGS, REPLIES, REQUESTS
 
 log = structlog.get_logger(__name__)
 
-#: Names request ids that come from idempotency keys (RFC 9562, version 5). Never change it: the same
-#: key must give the same id after every upgrade.
-_NAMESPACE = uuid.UUID("6f9f1c0e-6c3b-5d1e-9d1a-4a1d2f0c7b55")
 _CORRELATION_BYTES = 16
 _PUBLISH = (Standing.NEW, Standing.PENDING)
 _FINISHED = (Standing.SETTLED, Standing.DONE)
@@ -41,6 +39,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
         deadline_ms: how long the answer may take.
         traceparent: W3C trace context, the client's or our own.
         on_disconnect: what becomes of the request if its client leaves before the answer is there.
+        call: the SDK's call that it is an attempt of, where it has no `Idempotency-Key`.
     """
 
     request: Requested
@@ -49,6 +48,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: int
     traceparent: str
     on_disconnect: Literal["continue", "cancel"] = "continue"
+    call: SdkCall | None = None
 
 
 class Submitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +57,11 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     ask: Ask
     standing: Standing
     reply: Reply | None = None
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether its reply is, or will be, marked as a repeat."""
+        return self.reply is not None or self.standing is Standing.JOINED
 
 
 class Submissions:
@@ -144,10 +149,7 @@ class Submissions:
         origin = correlation_origin(address.correlation_id or b"")
         found = await self._register(request, ask, origin, address)
         if found.standing in (Standing.CONFLICT, Standing.IMPOSTER):
-            raise conflict(
-                "this Idempotency-Key was used for another body: use a new key for a new request",
-                param="Idempotency-Key",
-            )
+            raise other_body()
         if found.standing is Standing.CROWDED:
             raise too_many_repeats()
         if found.standing is Standing.NEW:
@@ -196,13 +198,6 @@ class Submissions:
         except StoreUnavailable as fault:
             # The entry stays pending: the same request, sent again, is published again.
             log.warning("submission.abandon_failed", request_id=request_id, error=str(fault))
-
-
-def request_id_for(tenant: str, idempotency_key: str | None) -> str:
-    """Return the id of a request: the same for the same key of the same tenant, else a new one."""
-    if idempotency_key is None:
-        return str(uuid.uuid4())
-    return str(uuid.uuid5(_NAMESPACE, f"{len(tenant)}:{tenant}:{idempotency_key}"))
 
 
 def reply_headers(address: ReplyAddress) -> list[tuple[str, bytes]]:

@@ -54,6 +54,20 @@ WAITERS = KeyFamily(
     bound="1,000 addresses of 2 KiB; the next sender is refused (429 `too_many_repeats`)",
     expires="`HEADRACE_REGISTRY_TTL_S` after the last write",
 )
+RUNS = KeyFamily(
+    prefix=_ROOT + "runs:",
+    holds="which run of a repeated request is the newest (hash)",
+    writer="ingest",
+    bound="a number and a hash",
+    expires="`HEADRACE_REGISTRY_TTL_S` and six hours after the last repeat",
+)
+CLIENT_RETRIES = KeyFamily(
+    prefix=_ROOT + "retries:",
+    holds="the open calls of SDKs that ask the same, so that their retries are recognised (hash)",
+    writer="ingest",
+    bound="256 calls",
+    expires="two minutes after the last one's deadline",
+)
 VECTORS = KeyFamily(
     prefix=_ROOT + "vectors:",
     holds="the vectors of a reply to an embeddings request (string)",
@@ -157,6 +171,8 @@ WEBHOOK_DONE = KeyFamily(
 FAMILIES = (
     REQUEST,
     WAITERS,
+    RUNS,
+    CLIENT_RETRIES,
     VECTORS,
     JOURNAL,
     BATCH,

@@ -25,6 +25,7 @@ from streams.errors import InvalidRequest, SpendPending, StoreFull
 from streams.events import ChatRequested, Reply, ReplyAddress, Requested, Status
 from streams.kept_vectors import KeptVectors, taken_out, vectors_key
 from streams.redis_keys import REQUEST, WAITERS, digest
+from streams.runs import may_run_anew
 from streams.store import store_faults
 from streams.store_memory import HasRoom
 
@@ -89,11 +90,13 @@ class RequestState(msgspec.Struct, frozen=True, kw_only=True):
 class Glimpse(msgspec.Struct, frozen=True):
     """Where a request stands, without its reply.
 
-    `status` is there where it has its reply; `has_text`: whether there is any text in that.
+    `status` is there where it has its reply; `has_text`: whether there is any text in that; `anew`: whether
+    it may be run anew (`streams.runs.may_run_anew`).
     """
 
     status: Status | None = None
     has_text: bool = False
+    anew: bool = False
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -308,6 +311,7 @@ class RequestRegistry:
                     int(knows_spend),
                     vectors if self._keeps_vectors() else b"",
                     self._vectors_ttl_s,
+                    int(may_run_anew(reply)),
                 ],
             )
             first = await self._vectors.restored(_reply(stored), beside=reply)
@@ -363,8 +367,12 @@ def _state(fields: Sequence[bytes | str | None]) -> RequestState | None:
 _GLIMPSES: dict[bytes, Glimpse | None] = {
     b"unknown": None,
     b"open": Glimpse(),
-    **{status.value.encode(): Glimpse(status) for status in Status},
-    **{f"{status.value}+".encode(): Glimpse(status, has_text=True) for status in Status},
+    **{
+        f"{status.value}{'+' * has_text}{'!' * anew}".encode(): Glimpse(status, has_text=has_text, anew=anew)
+        for status in Status
+        for has_text in (False, True)
+        for anew in (False, True)
+    },
 }
 
 

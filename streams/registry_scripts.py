@@ -4,6 +4,7 @@ The key of a request is a hash:
 `tenant`, `fingerprint`, `origin`, `registered_at`: who sent what, and in which submission.
 `state`: pending, running, settling, settled. `reply`: from settling on. `replay`: how often a dead letter of
 the request was replayed. `others`: how often it was sent again. `cancelled`: what asked to end it.
+`anew`: 1 where the stored reply is no answer and cost nothing, so that a repeat may be a run anew (`runs`).
 `reply_to`: where the reply to the submission that is worked on goes, and before it the deltas.
 `spent`: the run (as `replay` counts them) for which a provider was last called; the journal writes it.
 Those who joined it while it ran are a set under a key of their own. So are the vectors of the stored reply,
@@ -65,7 +66,7 @@ return {'joined', false, false}
 BEGIN_SETTLE = """
 local key, waiters, kept = KEYS[1], KEYS[2], KEYS[3]
 local reply, tenant, at, ttl, replay = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local knows_spend, vectors, vectors_ttl = ARGV[6] == '1', ARGV[7], ARGV[8]
+local knows_spend, vectors, vectors_ttl, anew = ARGV[6] == '1', ARGV[7], ARGV[8], ARGV[9]
 local found = redis.call('HMGET', key, 'state', 'reply', 'replay', 'spent')
 local spent = found[4] and tonumber(found[4]) == replay
 local stored = tonumber(found[3] or 0)
@@ -78,7 +79,7 @@ end
 if found[1] ~= 'settling' and found[1] ~= 'settled' then
   if spent and not knows_spend then return {'spent', false, {}} end
   if vectors ~= '' then redis.call('SET', kept, vectors, 'EX', vectors_ttl) end
-  redis.call('HSET', key, 'state', 'settling', 'reply', reply, 'replay', replay)
+  redis.call('HSET', key, 'state', 'settling', 'reply', reply, 'replay', replay, 'anew', anew)
   redis.call('HSETNX', key, 'tenant', tenant)
   redis.call('HSETNX', key, 'registered_at', at)
   found = {'settling', reply}
@@ -120,14 +121,14 @@ return 'cancelling'
 GLIMPSE = """
 local answers = {}
 for index, key in ipairs(KEYS) do
-  local found = redis.call('HMGET', key, 'state', 'tenant', 'reply')
+  local found = redis.call('HMGET', key, 'state', 'tenant', 'reply', 'anew')
   local answer = 'unknown'
   if found[1] and found[2] == ARGV[1] then
     answer = 'open'
     local status, rest = string.match(found[3] or '', '^{"request_id":"[^"]*","status":"(%a+)"()')
     if status then
       local text = string.sub(found[3], rest, rest + 9) == ',"content"'
-      answer = text and status .. '+' or status
+      answer = status .. (text and '+' or '') .. (found[4] == '1' and '!' or '')
     end
   end
   answers[index] = answer

@@ -10,17 +10,20 @@ import structlog
 from agents import admission
 from agents.cost.counts import CallCounts
 from agents.cost.records import ledger_entry, request_log, terminal_reply
-from agents.stage import Delivery
+from agents.cost.sent_replies import SentReplies
+from agents.stage import Delivery, Record
 from agents.webhooks.notice import notices
 from streams.errors import StoreUnavailable
-from streams.events import OutcomeReached, Status, Timing
+from streams.events import OutcomeReached, Reply, Status, Timing
 from streams.publisher import Emit
 from streams.registry import RequestRegistry, Settlement
 from streams.topics import LEDGER, LOGS, OUTCOMES
 
 #: How long after its deadline an outcome waits that may be of a record which was delivered again: for Redis,
 #: which knows whether the request has its answer; for the calls that were made the first time, which come in
-#: an outcome of their own. In half a minute another worker has a killed one's records, and Redis is back.
+#: an outcome of their own. In half a minute another worker has a killed one's records, and Redis is back. For
+#: Redis it waits as long from when it was written, too: stages give up a minute after the deadline, and their
+#: outcomes would have no patience left.
 _PATIENCE = timedelta(seconds=60)
 
 log = structlog.get_logger(__name__)
@@ -54,18 +57,22 @@ class CostStage:
         self._text_by_tenant = dict(text_by_tenant or {})
         self._counts = counts or CallCounts()
         self._clock = clock
+        self._sent = SentReplies()
 
     async def handle(self, delivery: Delivery[OutcomeReached]) -> Sequence[Emit]:
         """Return replies, log record, ledger entry and webhook; nothing for a settled request.
+
+        Where its reply went out while Redis was away, those who have joined it get theirs now.
 
         Raises:
             StoreUnavailable: the registry does not answer.
             SpendPending: the request has spent money that this outcome does not know of.
         """
         started_at = self._clock()
-        settlement = await self._settle(_timed(delivery, started_at, started_at), started_at)
+        timed = _timed(delivery, started_at, started_at)
+        settlement = await self._settle(timed, delivery.record, started_at)
         if settlement.done:
-            return ()
+            return _copies(settlement.reply, settlement)
         finished_at = self._clock()
         event = _timed(delivery, started_at, finished_at)
         envelope = event.envelope
@@ -74,10 +81,7 @@ class CostStage:
         store_text = self._text_by_tenant.get(envelope.tenant, self._store_text)
         record = request_log(event, reply, finished_at=finished_at, store_text=store_text)
         emits = [admission.reply_emit(reply, envelope.reply_to)]
-        emits += [
-            admission.reply_emit(msgspec.structs.replace(reply, repeat=True), waiter)
-            for waiter in settlement.waiters
-        ]
+        emits += _copies(reply, settlement)
         emits += notices(settlement.reply, envelope)
         emits.append(Emit.to(LOGS, record, key=envelope.request_id))
         if reply.cost_usd > Decimal(0):
@@ -90,26 +94,40 @@ class CostStage:
         event, envelope = delivery.event, delivery.event.envelope
         if not await self._registry.finish_settle(envelope.request_id, replay=envelope.replay):
             # Redis was away when the reply was made: store it now, for those who ask again.
-            await self._registry.begin_settle(terminal_reply(event), tenant=envelope.tenant)
+            first = self._sent.unstored(event, delivery.record)
+            await self._registry.begin_settle(first or terminal_reply(event), tenant=envelope.tenant)
             await self._registry.finish_settle(envelope.request_id, replay=envelope.replay)
+        self._sent.note_stored(envelope)
 
-    async def _settle(self, event: OutcomeReached, now: datetime) -> Settlement:
+    async def _settle(self, event: OutcomeReached, record: Record, now: datetime) -> Settlement:
         envelope = event.envelope
         reply = terminal_reply(event)
         knows_spend = bool(envelope.calls)
         final = event.status is not Status.FAILED and knows_spend
-        patience = timedelta() if final else _PATIENCE
-        late = now >= envelope.deadline_at + patience
+        late = now >= envelope.deadline_at + (timedelta() if final else _PATIENCE)
         try:
+            first = self._sent.unstored(event, record)
+            if first is not None:
+                stored = await self._registry.begin_settle(first, tenant=envelope.tenant)
+                return Settlement(done=True, reply=stored.reply, waiters=stored.waiters)
             return await self._registry.begin_settle(
                 reply, tenant=envelope.tenant, knows_spend=knows_spend or late
             )
         except StoreUnavailable:
-            if not late:
+            if self._sent.knows(envelope):
+                return Settlement(done=True, reply=reply, waiters=())
+            if not late or (not final and now < record.written_at + _PATIENCE):
                 raise
             # Redis stays away and the sender waits: the reply matters more than recognising repeats.
             log.warning("cost.unregistered_reply", request_id=envelope.request_id)
+            self._sent.note_unstored(reply, record)
             return Settlement(done=False, reply=reply, waiters=())
+
+
+def _copies(reply: Reply, settlement: Settlement) -> tuple[Emit, ...]:
+    """Return the reply to everyone who has sent the same request again while it ran."""
+    again = msgspec.structs.replace(reply, repeat=True)
+    return tuple(admission.reply_emit(again, waiter) for waiter in settlement.waiters)
 
 
 def _timed(delivery: Delivery[OutcomeReached], started_at: datetime, finished_at: datetime) -> OutcomeReached:

@@ -97,10 +97,10 @@ def decide(
 ) -> Decision:
     """Return what becomes of a record that met `fault`.
 
-    No wait goes beyond the deadline: the last try is made at it. What holds a result is neither given up at
-    the deadline nor buried before it: until then it may be put aside without end, and at it the cost stage
-    does without what is away. Should it still fail there, its attempts count. What may have spent money is
-    given up `SPEND_WAITS_S` after its deadline.
+    No wait goes beyond the deadline: the last try is made at it. What holds a result is neither given up nor
+    buried: it may be put aside without end, because the cost stage itself knows when to do without what is
+    away. Its sender may have a reply, and would be told another one from the dead letter. What may have spent
+    money is given up `SPEND_WAITS_S` after its deadline.
 
     Args:
         at: the record and its history.
@@ -118,7 +118,7 @@ def decide(
     spent_s = (at.now - at.began_at).total_seconds()
     if fault.in_place and (spent_s + wait_s <= policy.in_place_s or 0 < left_s <= _NOT_WORTH_IT_S):
         return Wait(wait_s)
-    if at.attempt >= policy.attempts and (late or not at.terminal):
+    if at.attempt >= policy.attempts and not at.terminal:
         return Bury()
     delay_s = max(_exponential(_FIRST_DELAY_S, at.attempt, policy.max_delay_s), fault.retry_after_s) * spread
     delay_s = min(delay_s, policy.max_delay_s)

@@ -11,12 +11,13 @@ from starlette.responses import Response
 from ingest.abandonment import OnDisconnect
 from ingest.caching import cache_header, cache_headers
 from ingest.checks import check_request
-from ingest.errors import ApiError, invalid
+from ingest.client_retries import CallState
+from ingest.errors import REPLAYED, ApiError, invalid
 from ingest.outcomes import api_error, error_of, is_charged
 from ingest.replies import Listener
 from ingest.services import Services
 from ingest.sse import EventStream, StreamShape, frames
-from ingest.submission import Ask, request_id_for
+from ingest.submission import Ask
 from ingest.tracing import traceparent_of
 from ingest.waiting import Stopwatch, timeout_of, wait_for_first_word, wait_for_reply
 from streams.errors import StoreUnavailable
@@ -27,35 +28,39 @@ from streams.serving.keys import Caller
 
 log = structlog.get_logger(__name__)
 
-MAX_IDEMPOTENCY_KEY_CHARS = 255
 _CLIENT_CLOSED_REQUEST = 499  # nginx's word for it; nobody reads it but the log
 
 Render = Callable[[Reply, float], dict[str, Any]]
 
 
-def ask_of(request: Request, caller: Caller, body: ChatRequested, services: Services) -> Ask:
+async def ask_of(request: Request, caller: Caller, body: ChatRequested, services: Services) -> Ask:
     """Return the checked request with its id; the response's `X-Request-ID` becomes the same.
 
     Raises:
-        ApiError: 400 or 404, the body cannot be served.
+        ApiError: 400 or 404, the body cannot be served; and as `checked_ask`.
     """
     if body.headrace_cache is None:
         body = msgspec.structs.replace(body, headrace_cache=cache_header(request.headers))
     check_request(body, max_tokens_per_request=services.settings.max_tokens_per_request)
-    return checked_ask(request, caller, body, services)
+    return await checked_ask(request, caller, body, services)
 
 
-def checked_ask(request: Request, caller: Caller, body: Requested, services: Services) -> Ask:
+async def checked_ask(request: Request, caller: Caller, body: Requested, services: Services) -> Ask:
     """Return a request that was checked, with its id; the response's `X-Request-ID` becomes the same.
 
     Raises:
-        ApiError: 400, a header is wrong.
+        ApiError: 400, a header is wrong; 409 and 503, as `Identification.identify`.
     """
+    deadline_ms = body.deadline_ms or services.settings.default_deadline_ms
+    found = await services.identification.identify(
+        request.headers, body, tenant=caller.tenant, deadline_ms=deadline_ms
+    )
     ask = Ask(
         request=body,
         caller=caller,
-        request_id=request_id_for(caller.tenant, idempotency_key(request)),
-        deadline_ms=body.deadline_ms or services.settings.default_deadline_ms,
+        request_id=found.request_id,
+        call=found.call,
+        deadline_ms=deadline_ms,
         traceparent=traceparent_of(request.headers.get("traceparent")),
         on_disconnect=body.on_disconnect or _on_disconnect_header(request) or services.settings.on_disconnect,
     )
@@ -70,13 +75,13 @@ async def answer_json(request: Request, ask: Ask, services: Services, render: Re
         ApiError: what `submit_and_listen` and `wait_for_reply` raise, or what the reply says.
     """
     watch = Stopwatch.start(ask.deadline_ms)
-    _, listener = await services.submissions.submit_and_listen(ask)
-    with listener:
-        reply = await wait_for_reply(listener, request, ask, watch, services.registry)
-    if reply is None:
-        services.abandonments.client_left(ask)
-        return Response(status_code=_CLIENT_CLOSED_REQUEST)
-    return JsonResponse(render(reply, watch.elapsed_ms), headers=cache_headers(reply))
+    with services.client_retries.attending(ask.call):
+        _, listener = await services.submissions.submit_and_listen(ask)
+        with listener:
+            reply = await wait_for_reply(listener, request, ask, watch, services.registry)
+        if reply is None:
+            return _client_left(ask, services)
+        return JsonResponse(render(reply, watch.elapsed_ms), headers=_marks_of(reply))
 
 
 async def answer_stream(
@@ -90,28 +95,44 @@ async def answer_stream(
         ApiError: as `answer_json`.
     """
     watch = Stopwatch.start(ask.deadline_ms)
-    submitted, listener = await services.submissions.submit_and_listen(ask)
-    try:
-        if submitted.standing is Standing.JOINED:
-            await _hear_from_its_start(listener, ask.request_id, services)
-        if not await wait_for_first_word(listener, request, watch):
+    with services.client_retries.attending(ask.call):
+        submitted, listener = await services.submissions.submit_and_listen(ask)
+        try:
+            if submitted.standing is Standing.JOINED:
+                await _hear_from_its_start(listener, ask.request_id, services)
+            if not await wait_for_first_word(listener, request, watch):
+                listener.close()
+                return _client_left(ask, services)
+            early = _early_response(listener, render, watch)
+        except BaseException:
             listener.close()
-            services.abandonments.client_left(ask)
-            return Response(status_code=_CLIENT_CLOSED_REQUEST)
-        early = _early_response(listener, render, watch)
-    except BaseException:
-        listener.close()
-        raise
-    if early is not None:
-        listener.close()
-        return early
-    events = frames(listener, shape, give_up_at=watch.give_up_at, on_timeout=lambda: timeout_of(ask))
-    return EventStream(
-        events,
-        listener,
-        headers=cache_headers(listener.reply, listener.cache_kind),
-        on_leave=lambda: services.abandonments.client_left(ask),
-    )
+            raise
+        if early is not None:
+            listener.close()
+            return early
+        events = frames(listener, shape, give_up_at=watch.give_up_at, on_timeout=lambda: timeout_of(ask))
+        response = EventStream(
+            events,
+            listener,
+            headers=cache_headers(listener.reply, listener.cache_kind),
+            on_leave=lambda: services.abandonments.client_left(ask),
+        )
+        if submitted.is_repeat:
+            response.headers.update(REPLAYED)
+        return response
+
+
+def _client_left(ask: Ask, services: Services) -> Response:
+    """Note that nobody waits any more; the client's SDK may come back for the answer."""
+    if ask.call is not None:
+        ask.call.state = CallState.LEFT
+    services.abandonments.client_left(ask, may_come_back=ask.call is not None)
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)
+
+
+def _marks_of(reply: Reply) -> dict[str, str]:
+    """Return the headers that say where an answer comes from."""
+    return cache_headers(reply) | (REPLAYED if reply.repeat else {})
 
 
 async def _hear_from_its_start(listener: Listener, request_id: str, services: Services) -> None:
@@ -137,30 +158,14 @@ def raise_for(reply: Reply) -> None:
     """
     error = error_of(reply)
     if error is not None:
-        raise api_error(error, charged=is_charged(reply))
+        raise api_error(error, charged=is_charged(reply), repeat=reply.repeat)
 
 
 def _early_response(listener: Listener, render: Render, watch: Stopwatch) -> Response | None:
     reply = listener.reply
     if reply is None or error_of(reply) is None:
         return None
-    return JsonResponse(render(reply, watch.elapsed_ms), headers=cache_headers(reply))
-
-
-def idempotency_key(request: Request) -> str | None:
-    """Return the `Idempotency-Key`.
-
-    Raises:
-        ApiError: 400, it is empty, or longer than `MAX_IDEMPOTENCY_KEY_CHARS`.
-    """
-    key = request.headers.get("idempotency-key")
-    if key is None:
-        return None
-    if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS:
-        raise invalid(
-            f"Idempotency-Key must have 1 to {MAX_IDEMPOTENCY_KEY_CHARS} characters", param="Idempotency-Key"
-        )
-    return key
+    return JsonResponse(render(reply, watch.elapsed_ms), headers=_marks_of(reply))
 
 
 def deadline_header(request: Request) -> int | None:

@@ -10,18 +10,19 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from ingest.api.asking import deadline_header, idempotency_key, user_header
+from ingest.api.asking import deadline_header, user_header
 from ingest.auth import CallerDep
 from ingest.batch_lines import MAX_BATCH_BYTES, LineRules, check_file
 from ingest.batch_progress import Progress, batch_id_for
 from ingest.batch_shape import batch_object, result_line
-from ingest.batch_store import Batch
 from ingest.body import read_body
 from ingest.caching import cache_header
-from ingest.errors import conflict
+from ingest.errors import REPLAYED, conflict
+from ingest.identification import idempotency_key
 from ingest.services import Services, ServicesDep
 from ingest.sse import STALLED_S
 from streams.serving.json_response import JsonResponse
+from streams.serving.keys import Caller
 from streams.serving.openapi import errors
 
 log = structlog.get_logger(__name__)
@@ -42,7 +43,7 @@ _LINES = {
 @router.post("/v1/batches", status_code=202, openapi_extra=_LINES, responses=errors(409))
 async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Accept a file of requests, all of them or, where a line is wrong, none."""
-    batch_id = batch_id_for(caller.tenant, idempotency_key(request))
+    batch_id = batch_id_for(caller.tenant, idempotency_key(request.headers))
     rules = LineRules(
         settings=services.settings,
         user=user_header(request),
@@ -52,11 +53,13 @@ async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> 
     with services.batches.receiving():
         data = await read_body(request, max_bytes=MAX_BATCH_BYTES, timeout_s=_BODY_TIMEOUT_S)
         file = await check_file(data, rules, tenant=caller.tenant)
-        await services.batches.submit(
+        repeat = await services.batches.submit(
             batch_id, file, caller=caller, traceparent=request.headers.get("traceparent")
         )
     found = await services.batches.progress(batch_id, caller.tenant)
-    return _described(found, services, status=202)
+    body = batch_object(found, kept_s=services.settings.registry_ttl_s, repeat=repeat)
+    headers = {"Location": body["url"]} | (REPLAYED if repeat else {})
+    return JsonResponse(body, status_code=202, headers=headers)
 
 
 @router.get("/v1/batches/{batch_id}", responses=errors(404))
@@ -71,18 +74,18 @@ async def cancel(batch_id: str, caller: CallerDep, services: ServicesDep) -> Res
     return _described(await services.batches.cancel(batch_id, caller.tenant), services)
 
 
-def _described(found: Progress, services: Services, *, status: int = 200) -> Response:
-    body = batch_object(found, kept_s=services.settings.registry_ttl_s)
-    return JsonResponse(
-        body, status_code=status, headers={"Location": body["url"]} if status == 202 else None
-    )
+def _described(found: Progress, services: Services) -> Response:
+    return JsonResponse(batch_object(found, kept_s=services.settings.registry_ttl_s))
 
 
-async def _results(batch: Batch, services: Services) -> AsyncGenerator[bytes, None]:
+async def _results(found: Progress, services: Services, *, errors_only: bool) -> AsyncGenerator[bytes, None]:
     model = services.settings.default_model
-    async with aclosing(services.batches.lines(batch)) as found:
-        async for lines in found:
-            yield b"".join(result_line(line, fallback_model=model) for line in lines)
+    async with aclosing(services.batches.lines(found.batch)) as pieces:
+        async for lines in pieces:
+            yield b"".join(
+                result_line(line, status=found.status, fallback_model=model, errors_only=errors_only)
+                for line in lines
+            )
 
 
 class ResultsFile(StreamingResponse):
@@ -134,6 +137,26 @@ async def results(
     partial: Annotated[bool, Query(description="what is there so far, before the end")] = False,
 ) -> Response:
     """Stream the results in the order of the lines; by default once every line has ended."""
+    return await _file(batch_id, caller, services, partial=partial)
+
+
+@router.get(
+    "/v1/batches/{batch_id}/errors", status_code=200, response_class=ResultsFile, responses=errors(404, 409)
+)
+async def failed_lines(
+    batch_id: str,
+    caller: CallerDep,
+    services: ServicesDep,
+    *,
+    partial: Annotated[bool, Query(description="what is there so far, before the end")] = False,
+) -> Response:
+    """Stream what failed, and nothing else, in the order of the lines: what OpenAI calls the error file."""
+    return await _file(batch_id, caller, services, partial=partial, errors_only=True)
+
+
+async def _file(
+    batch_id: str, caller: Caller, services: Services, *, partial: bool, errors_only: bool = False
+) -> Response:
     found = await services.batches.progress(batch_id, caller.tenant)
     if not (partial or found.ended):
         raise conflict(
@@ -141,4 +164,4 @@ async def results(
             code="batch_in_progress",
             param="batch_id",
         )
-    return ResultsFile(_results(found.batch, services))
+    return ResultsFile(_results(found, services, errors_only=errors_only))

@@ -23,7 +23,7 @@ async def chat(request: Request, caller: CallerDep, services: ServicesDep) -> Re
     """Answer a query (with a prompt template) or a conversation."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
     wanted = native_request(decode_body(data, ChatBody))
-    ask = ask_of(request, caller, wanted, services)
+    ask = await ask_of(request, caller, wanted, services)
     if wanted.stream:
         return await answer_stream(request, ask, services, ChatStream(ask.request_id), _render)
     return await answer_json(request, ask, services, _render)

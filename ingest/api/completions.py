@@ -55,7 +55,7 @@ async def _complete(
         stream=stream or bool(body.stream),
         deadline_ms=deadline_header(request),
     )
-    ask = ask_of(request, caller, wanted, services)
+    ask = await ask_of(request, caller, wanted, services)
     created = int(time.time())
     model = body.model or services.settings.default_model
 

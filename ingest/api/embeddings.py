@@ -32,7 +32,7 @@ async def embeddings(request: Request, caller: CallerDep, services: ServicesDep)
     body = decode_body(data, EmbeddingsBody)
     wanted = embeddings_request(body, user_header=user_header(request), deadline_ms=deadline_header(request))
     await _check(wanted, services, long=len(data) > _LONG_BYTES)
-    ask = checked_ask(request, caller, wanted, services)
+    ask = await checked_ask(request, caller, wanted, services)
 
     def render(reply: Reply, latency_ms: float) -> dict[str, Any]:
         raise_for(reply)

@@ -23,7 +23,7 @@ async def messages(request: Request, caller: CallerDep, services: ServicesDep) -
     """Answer a conversation, in Anthropic's words."""
     body = decode_messages(await read_body(request, max_bytes=services.settings.max_body_bytes))
     wanted = messages_request(body, user_header=user_header(request), deadline_ms=deadline_header(request))
-    ask = ask_of(request, caller, wanted, services)
+    ask = await ask_of(request, caller, wanted, services)
 
     def render(reply: Reply, latency_ms: float) -> dict[str, Any]:
         raise_for(reply)

@@ -10,7 +10,7 @@ from ingest.api.lookup import REQUEST_ID, no_such_request, state_of
 from ingest.api.stream_token import stream_access
 from ingest.auth import CallerDep
 from ingest.body import decode_body, read_body
-from ingest.errors import conflict, outage
+from ingest.errors import REPLAYED, conflict, outage
 from ingest.long_poll import WaitS, wait_for_end
 from ingest.openapi import body_of
 from ingest.schemas import SubmitBody, native_request
@@ -46,10 +46,10 @@ async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> 
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
     body = native_request(decode_body(data, SubmitBody))
     check_webhook(body.webhook, services.settings)
-    ask = ask_of(request, caller, body, services)
+    ask = await ask_of(request, caller, body, services)
     submitted = await services.submissions.submit(ask)
     if submitted.reply is not None:
-        return JsonResponse(reply_view(submitted.reply))
+        return JsonResponse(reply_view(submitted.reply), headers=dict(REPLAYED))
     return _accepted(submitted, services)
 
 

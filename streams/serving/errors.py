@@ -8,6 +8,8 @@ from streams.events import ErrorInfo
 #: OpenAI's SDKs retry 408, 409, 429 and 5xx unless told otherwise; where the request is still running, or
 #: can never succeed, a retry would only ask (and pay) twice.
 NO_RETRY = {"x-should-retry": "false"}
+#: On every response that was given before, as Stripe names it; its body says `repeat`.
+REPLAYED = {"Idempotent-Replayed": "true"}
 
 
 class ApiError(HeadraceError):
@@ -26,17 +28,22 @@ class ApiError(HeadraceError):
         self.headers = dict(headers or {})
 
 
-def error_body(error: ErrorInfo, request_id: str | None) -> dict[str, object]:
-    """Return OpenAI's error object, with the id under which the logs know the request."""
-    return {
-        "error": {
-            "message": error.message,
-            "type": error.type,
-            "code": error.code,
-            "param": error.param,
-            "request_id": request_id,
-        }
+def error_body(error: ErrorInfo, request_id: str | None, *, repeat: bool = False) -> dict[str, object]:
+    """Return OpenAI's error object, with the id under which the logs know the request.
+
+    Args:
+        error: what is said.
+        request_id: the id.
+        repeat: whether it was said before, to an earlier submission of the same request.
+    """
+    said = {
+        "message": error.message,
+        "type": error.type,
+        "code": error.code,
+        "param": error.param,
+        "request_id": request_id,
     }
+    return {"error": said | ({"repeat": True} if repeat else {})}
 
 
 def invalid(

@@ -42,6 +42,7 @@ _ERROR: Final = {
                 "code": _TEXT,
                 "param": {**_NULLABLE_TEXT, "description": "where it is wrong"},
                 "request_id": {**_TEXT, "description": "the same as in the header X-Request-ID"},
+                "repeat": {"const": True, "description": "an earlier submission of the request got the same"},
             },
         }
     },

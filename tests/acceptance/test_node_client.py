@@ -1,6 +1,7 @@
 """OpenAI's official Node client, as it comes, talks to the running system.
 
-It is installed from the registry that npm is set up for, once, into the user's cache folder.
+With Anthropic's, which `test_one_charge` uses, it is installed from the registry that npm is set up for,
+once, into the user's cache folder.
 """
 
 import json
@@ -37,10 +38,11 @@ _UNREACHABLE = (
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """The folder with the client in the very version that `package.json` names."""
-    _program("node")
-    version = json.loads(PACKAGE.read_text(encoding="utf-8"))["dependencies"]["openai"]
-    home = default_cache_dir() / "node" / f"openai-{version}"
+    """The folder with the clients in the very versions that `package.json` names."""
+    program("node")
+    wanted = json.loads(PACKAGE.read_text(encoding="utf-8"))["dependencies"]
+    versions = "-".join(f"{name.replace('/', '-').lstrip('@')}-{wanted[name]}" for name in sorted(wanted))
+    home = default_cache_dir() / "node" / versions
     if not home.exists():
         home.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=home.parent) as fresh:
@@ -51,7 +53,7 @@ def node_modules() -> Path:
     return home / "node_modules"
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     path = shutil.which(name)
     if path is None:
         pytest.skip(f"{name} is not installed")
@@ -63,7 +65,7 @@ def _install(folder: Path) -> None:
     quiet = ["--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0"]
     try:
         result = subprocess.run(
-            [_program("npm"), "install", *quiet],
+            [program("npm"), "install", *quiet],
             cwd=folder,
             capture_output=True,
             text=True,
@@ -119,17 +121,22 @@ def error(name: str, status: int, code: str, param: str | None = None) -> dict[s
     return {"class": name, "status": status, "code": code, "param": param}
 
 
+def node_environ(node_modules: Path) -> dict[str, str]:
+    """The environment of a script that requires the clients."""
+    return os.environ | {"NODE_PATH": str(node_modules)}
+
+
 def talk(system: System, node_modules: Path) -> Any:
     """Run the script and return what it prints."""
     result = subprocess.run(
         [
-            _program("node"),
+            program("node"),
             str(SCRIPT),
             f"{system.endpoints.ingest}/v1",
             system.endpoints.api_key,
             uuid.uuid4().hex,
         ],
-        env=os.environ | {"NODE_PATH": str(node_modules)},
+        env=node_environ(node_modules),
         capture_output=True,
         text=True,
         timeout=_TALK_TIMEOUT_S,

@@ -1,5 +1,6 @@
 """Ports of ingest in memory, and a pipeline that answers as it is told."""
 
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ from ingest.abandonment import Abandonments
 from ingest.batch_lines import LineName
 from ingest.batch_store import Batch
 from ingest.batches import Batches
+from ingest.client_retries import SdkCall
 from ingest.feedback import FeedbackDesk
 from ingest.health import HealthMonitor
+from ingest.identification import Identification
 from ingest.replies import ReplyHub
 from ingest.services import Services
 from ingest.stream_tokens import StreamTokens
@@ -35,6 +38,7 @@ from streams.events import (
 )
 from streams.publisher import Emit, Position
 from streams.registry import CancelAnswer, Glimpse, Registration, RequestState, Standing
+from streams.runs import may_run_anew
 from streams.serving.keys import Keyring
 from streams.settings import ApiKey, Settings
 from streams.store_memory import StoreMemory
@@ -63,7 +67,7 @@ def answered(request_id: str = "r-1", content: str = "Paris is the capital.", **
 def failed(kind: str, code: str, request_id: str = "r-1", **fields: Any) -> Reply:
     """A reply that says what went wrong."""
     error = ErrorInfo(type=kind, code=code, message=f"because of {code}", param=fields.pop("param", None))
-    return Reply(request_id=request_id, status=Status.FAILED, error=error, **fields)
+    return Reply(request_id=request_id, error=error, **({"status": Status.FAILED} | fields))
 
 
 def blocked(request_id: str = "r-1") -> Reply:
@@ -239,8 +243,39 @@ class MemoryRegistry:
             raise StoreUnavailable("Redis: connection refused at 10.0.0.1")
 
 
+@dataclass
+class MemoryRuns:
+    """The newest run of each key, by the registry's entries."""
+
+    registry: MemoryRegistry
+    runs: dict[str, int] = field(default_factory=dict)
+
+    async def newest(self, id_of_run: Callable[[int], str], *, body: str) -> str | None:
+        self.registry._check()  # the same Redis
+        run = self.runs.get(id_of_run(1), 1)
+        found = self.registry.entries.get(id_of_run(run))
+        if found and found.body == body and found.reply and may_run_anew(found.reply):
+            run += 1
+            self.runs[id_of_run(1)] = run
+        return id_of_run(run)
+
+
+class NoCalls:
+    """No SDK's call is ever open: each attempt is one of its own."""
+
+    async def call_of(self, *, tenant: str, body: str, retries: int, deadline_ms: int) -> SdkCall:
+        return SdkCall(slot=f"{tenant}:{body}", key=f"{uuid.uuid4()}:{retries}", deadline_ms=deadline_ms)
+
+    @contextmanager
+    def attending(self, call: SdkCall | None) -> Iterator[None]:
+        del call
+        yield
+
+
 def _glimpse(state: RequestState) -> Glimpse:
-    return Glimpse(state.reply.status, has_text=bool(state.reply.content)) if state.reply else Glimpse()
+    if state.reply is None:
+        return Glimpse()
+    return Glimpse(state.reply.status, has_text=bool(state.reply.content), anew=may_run_anew(state.reply))
 
 
 @dataclass
@@ -269,6 +304,13 @@ class MemoryBatches:
 
     async def accept(self, batch_id: str) -> Batch | None:
         return self._note(batch_id, "accepted_at")
+
+    async def rerun(self, batch: Batch, runs: dict[str, int]) -> Batch | None:
+        found = self.records[batch.batch_id]
+        if found.runs == batch.runs:
+            found = msgspec.structs.replace(found, runs=runs, submitted_at=self.now(), accepted_at=None)
+            self.records[batch.batch_id] = found
+        return found
 
     async def cancel(self, batch_id: str) -> Batch | None:
         return self._note(batch_id, "cancelled_at")
@@ -403,6 +445,8 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
         batches=Batches(batches, registry, submissions),
         feedback=FeedbackDesk(registry, stored, pipeline, source="/ingest-1", clock=lambda: FEEDBACK_AT),
         abandonments=Abandonments(registry, timeout_s=1.0),
+        identification=Identification(MemoryRuns(registry), NoCalls()),
+        client_retries=NoCalls(),
         hub=hub,
         registry=registry,
         spend=FixedSpend(spend),

@@ -225,3 +225,15 @@ async def test_a_redis_that_hangs_holds_nothing_up() -> None:
         await abandonments.close()
         await until(lambda: logs)
     assert [line["event"] for line in logs] == ["abandonment.not_cancelled"]
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_an_sdk_may_come_back(wired: Rig, comes_back: bool) -> None:
+    """What it repeats by itself goes on; what it does not is cancelled all the same."""
+    abandonments = Abandonments(wired.registry, timeout_s=30, retry_grace_s=0.05)
+    entry = wired.registry.entries["r-1"] = Entry("acme", "", "", "running")
+    with capture_logs() as logs:
+        abandonments.client_left(ask(), may_come_back=True)
+        entry.others = int(comes_back)
+        await until(lambda: logs)
+    assert entry.cancelled == (None if comes_back else "client_disconnected")

@@ -16,7 +16,7 @@ from ingest.batch_progress import (
     status_of,
 )
 from ingest.batch_store import Batch
-from ingest.outcomes import error_of
+from ingest.outcomes import failure_of
 from streams.events import Reply, Status
 from streams.registry import Glimpse
 
@@ -61,10 +61,19 @@ def test_the_status_of_a_batch(fields: dict[str, Any], ended: int, open_: int, s
 @pytest.mark.parametrize("content", ["", "text"])
 def test_a_line_has_failed_where_its_result_has_an_error(status: Status, content: str) -> None:
     """The counts, which do not see replies, and the results, which do, agree."""
-    failed = error_of(Reply(request_id="r", status=status, content=content)) is not None
+    failed = failure_of(Reply(request_id="r", status=status, content=content)) is not None
     counts = counts_of(batch(), [Glimpse(status, has_text=bool(content)), Glimpse(), None])
     assert (counts.failed, counts.completed) == (int(failed), int(not failed))
     assert (counts.total, counts.open) == (3, 1)
+
+
+@pytest.mark.parametrize("status", BatchStatus)
+def test_the_counts_add_up(status: BatchStatus) -> None:
+    """A line that was not accepted is still to come, or has failed where the batch was cut short."""
+    counts = Counts(total=10, completed=4, failed=1, open=2).adding_up(status)
+    assert counts.completed + counts.failed + counts.open == counts.total == 10
+    cut_short = status in (BatchStatus.FAILED, BatchStatus.CANCELLING, BatchStatus.CANCELLED)
+    assert (counts.failed, counts.open) == ((4, 2) if cut_short else (1, 5))
 
 
 def test_a_key_names_a_batch_of_its_tenant() -> None:

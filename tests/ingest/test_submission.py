@@ -4,7 +4,8 @@ import pytest
 
 from agents import admission
 from agents.stage import Record
-from ingest.submission import reply_headers, request_id_for
+from ingest.identification import request_id_for
+from ingest.submission import reply_headers
 from ingest.tracing import traceparent_of
 from streams.events import ReplyAddress
 

@@ -62,11 +62,11 @@ def test_what_becomes_of_a_record(situation: Situation, expected: Any) -> None:
         (at(terminal=True, began_at=SPENT, attempt=99), aside(8)),
         (at(terminal=True, deadline_at=NOW), Wait(0.1)),
         (at(terminal=True, deadline_at=NOW - timedelta(days=1), began_at=SPENT, attempt=1), aside(2)),
-        (at(terminal=True, deadline_at=NOW, began_at=SPENT, attempt=3), Bury()),
+        (at(terminal=True, deadline_at=NOW, began_at=SPENT, attempt=99), aside(8)),
     ],
 )
 def test_a_result_must_get_out(situation: Situation, expected: Any) -> None:
-    """It was paid for: no cap until its deadline, and no end at it."""
+    """It was paid for, or its sender has a reply already: no cap, and no end at its deadline."""
     assert decided(situation) == expected
 
 

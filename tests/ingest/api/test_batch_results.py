@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from ingest.api.batches import ResultsFile
+from streams.events import ErrorInfo, Reply, Status
 from streams.registry import RequestState
 from tests.ingest.api.test_batches import file, send, settle_all
 from tests.ingest.fakes import Rig, answered, blocked, failed
@@ -57,6 +58,32 @@ async def test_a_line_without_an_answer_has_its_error(wired: Rig, client: httpx.
     assert late["response"]["status_code"] == 504
     assert late["response"]["body"]["error"]["type"] == "timeout_error"
     assert (stopped["error"]["code"], stopped["response"]["status_code"]) == ("content_filter", 400)
+
+
+async def test_the_error_file_has_what_failed(wired: Rig, client: httpx.AsyncClient) -> None:
+    """An apology is no answer, and a line that was never accepted has its error, too."""
+    batch = (await send(client, file(4), **{"Idempotency-Key": "nightly"})).json()
+    degraded = answered(
+        content="I apologize",
+        status=Status.DEGRADED,
+        error=ErrorInfo(type="api_error", code="x", message="why"),
+    )
+    settle_all(wired, answered(), degraded, Reply(request_id="r", status=Status.CANCELLED))
+    del wired.registry.entries[wired.pipeline.sent[3].key]
+    await wired.batches.cancel(batch["id"])
+    counts = (await client.get(batch["url"])).json()["request_counts"]
+    assert counts == {"total": 4, "completed": 1, "failed": 3}
+    response = await client.get(batch["errors_url"])
+    told = [json.loads(each) for each in response.text.splitlines()]
+    assert [(each["custom_id"], each["error"]["code"]) for each in told] == [
+        ("line-1", "all_models_failed"),
+        ("line-2", "request_cancelled"),
+        ("line-3", "batch_cancelled"),
+    ]
+    assert (told[0]["response"]["status_code"], told[2]["response"]) == (503, None)
+    assert "why" in told[0]["error"]["message"]
+    assert "apologize" not in response.text
+    assert len(await results(client, batch["id"])) == 4
 
 
 async def test_results_before_the_end(wired: Rig, client: httpx.AsyncClient) -> None:

@@ -1,6 +1,8 @@
 """`/v1/batches`: a file of requests in, a file of answers out."""
 
+import asyncio
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -44,6 +46,7 @@ async def test_every_line_becomes_a_request(wired: Rig, client: httpx.AsyncClien
     assert response.headers["location"] == body["url"] == f"/v1/batches/{body['id']}"
     assert (body["object"], body["endpoint"], body["status"]) == ("batch", CHAT, "in_progress")
     assert body["request_counts"] == {"total": 40, "completed": 0, "failed": 0}
+    assert body["requests_in_progress"] == 40
     assert body["expires_at"] - body["created_at"] == wired.services.settings.registry_ttl_s
     assert len({sent.key for sent in wired.pipeline.sent}) == 40
     assert {sent.request.tenant for sent in wired.pipeline.sent} == {"acme"}
@@ -61,11 +64,33 @@ async def test_a_wrong_line_and_nothing_is_accepted(wired: Rig, client: httpx.As
 
 
 async def test_the_same_batch_again_costs_nothing(wired: Rig, client: httpx.AsyncClient) -> None:
-    """The same key gives the same batch, and no line is published twice."""
+    """The same key gives the same batch, which says so, and no line is published twice."""
     first = await send(client, file(3), **NIGHTLY)
     second = await send(client, file(3), **NIGHTLY)
-    assert (second.status_code, second.json()) == (202, first.json())
+    assert (second.status_code, second.json()) == (202, first.json() | {"repeat": True})
+    assert (second.headers["idempotent-replayed"], first.json()["repeat"]) == ("true", False)
     assert len(wired.pipeline.sent) == 3
+
+
+async def test_lines_that_failed_at_no_cost_run_anew_with_their_batch(
+    wired: Rig, client: httpx.AsyncClient
+) -> None:
+    """Under ids of their own; the answers, and what was paid for, stay. Twice at once is one new run."""
+    batch = (await send(client, file(4), **NIGHTLY)).json()
+    degraded = failed("api_error", "all_models_failed", status=Status.DEGRADED)
+    paid = failed("api_error", "internal_error", cost_usd=Decimal("0.5"))
+    settle_all(wired, degraded, answered(), paid, failed("timeout_error", "deadline_exceeded"))
+    before = (await client.get(batch["url"])).json()
+    assert (before["status"], before["request_counts"]["failed"]) == ("completed", 3)
+    again = await asyncio.gather(*(send(client, file(4), **NIGHTLY) for _ in range(2)))
+    assert {each.json()["requests_in_progress"] for each in again} == {2}
+    anew = {sent.key for sent in wired.pipeline.sent[4:]}
+    assert len(anew) == 2
+    for key in anew:
+        wired.registry.settle(answered(key))
+    after = (await client.get(batch["url"])).json()
+    assert (after["status"], after["request_counts"]["failed"]) == ("completed", 1)
+    assert (await send(client, file(4), **NIGHTLY)).json()["repeat"] is True
 
 
 async def test_the_same_key_for_another_batch(wired: Rig, client: httpx.AsyncClient) -> None:
@@ -135,14 +160,17 @@ async def test_a_submission_that_never_came_to_its_end(wired: Rig, client: httpx
 
 
 async def test_progress_counts_what_has_ended(wired: Rig, client: httpx.AsyncClient) -> None:
-    """Answers, also those that a check replaced, are completed; what has no answer has failed."""
-    url = (await send(client, file(6))).json()["url"]
+    """Answers, also those that a check replaced, are completed; what no model has answered has failed."""
+    url = (await send(client, file(7))).json()["url"]
     replaced = answered(status=Status.BLOCKED, finish_reason="content_filter")
     cancelled = Reply(request_id="r", status=Status.CANCELLED)
-    settle_all(wired, answered(), replaced, blocked(), failed("api_error", "internal_error"), cancelled)
+    late = failed("timeout_error", "deadline_exceeded")
+    degraded = answered(status=Status.DEGRADED)
+    settle_all(wired, answered(), replaced, blocked(), late, cancelled, degraded)
     wired.registry.entries[wired.pipeline.sent[-1].key].reply = None
     body = (await client.get(url)).json()
-    assert body["request_counts"] == {"total": 6, "completed": 2, "failed": 3}
+    assert body["request_counts"] == {"total": 7, "completed": 2, "failed": 4}
+    assert body["requests_in_progress"] == 1
     assert body["status"] == "in_progress"
 
 
