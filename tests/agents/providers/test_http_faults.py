@@ -10,7 +10,6 @@ from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,
     ContextTooLong,
-    Malformed,
     ModelUnavailable,
     Overloaded,
     ProviderFault,
@@ -19,7 +18,7 @@ from agents.providers.faults import (
     Refused,
     ServerFault,
 )
-from agents.providers.http_faults import answer_was_begun, retry_after_s, status_fault, timeout_fault
+from agents.providers.http_faults import retry_after_s, status_fault, timeout_fault
 from agents.providers.port import Timeouts
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
@@ -46,16 +45,13 @@ TIMEOUTS = Timeouts(connect_s=1, first_token_s=2, between_tokens_s=2, total_s=9)
         (503, "busy", None, None, Overloaded),
         (504, "late", None, None, ServerFault),
         (529, "busy", "overloaded_error", None, Overloaded),
-        (200, "busy", "overloaded_error", None, Overloaded),
-        (200, "boom", "api_error", None, ServerFault),
-        (200, "boom", None, None, ServerFault),
-        (200, "bad", "invalid_request_error", None, Refused),
+        (307, "", None, None, ServerFault),
     ],
 )
 def test_each_error_is_one_fault(
     status: int, message: str, kind: str | None, code: str | None, fault: type[ProviderFault]
 ) -> None:
-    """Status, type and code decide; 200 is an error event within a stream."""
+    """Status, type and code decide."""
     assert type(status_fault(status, message, kind=kind, code=code)) is fault
 
 
@@ -100,15 +96,6 @@ def test_a_connection_that_breaks_is_no_timeout(first: aiohttp.ClientError) -> N
     assert isinstance(fault, ConnectionLost)
     assert type(first).__name__ in fault.message
     assert fault.after_chunks == 3
-
-
-def test_only_an_answer_that_had_begun_was_generated() -> None:
-    """A connection that ended before any response cost nothing that is known."""
-    assert answer_was_begun(caused(httpx2.ReadError("x"), aiohttp.ClientPayloadError("not completed")))
-    assert answer_was_begun(Malformed("not JSON"))
-    assert not answer_was_begun(caused(httpx2.ConnectTimeout("x"), aiohttp.ServerDisconnectedError()))
-    assert not answer_was_begun(httpx2.ConnectError("refused"))
-    assert not answer_was_begun(ServerFault("500"))
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
