@@ -9,7 +9,7 @@ import codecs
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any
 
 import aiohttp
 import httpx2
@@ -137,15 +137,15 @@ def decode_json(data: bytes | str) -> Any:
     """
     text = data.decode(errors="replace") if isinstance(data, bytes) else data
     try:
-        return json.loads(text.removeprefix("\ufeff"), parse_constant=_refuse)
+        return json.loads(text.removeprefix("\ufeff"), parse_constant=_no_number)
     except RecursionError as fault:
         raise Malformed("the answer is JSON that is nested too deeply") from fault
     except ValueError as fault:
         raise Malformed(f"the answer is not JSON: {fault}") from fault
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
+def _no_number(_name: str) -> None:
+    """Stands for `NaN` and the infinities, which JSON has not: no answer is lost for a number in it."""
 
 
 async def _first(pieces: AsyncIterator[bytes]) -> bytes:

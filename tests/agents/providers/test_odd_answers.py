@@ -99,6 +99,9 @@ ANSWERED = {
     "a finish reason twice": sse(delta("Hi there"), STOP, STOP),
     "empty finish reasons on the way": sse(delta("Hi ", finish=""), delta("there", finish=""), STOP),
     "the older completions": sse({"choices": [{"text": "Hi there", "finish_reason": "stop"}]}),
+    "numbers that are none": sse(delta("Hi there", logprobs=float("-inf")), STOP).replace(
+        b'"model"', b'"x": NaN, "usage": {"prompt_tokens": Infinity, "completion_tokens": 1e400}, "model"'
+    ),
     "its own error field, empty": sse({**delta("Hi there"), "error": None}, STOP),
 }
 
