@@ -15,6 +15,7 @@ import aiohttp
 import httpx2
 import msgspec
 
+from agents.providers.encodable import decoded
 from agents.providers.event_stream import EventStream, ServerSentEvent
 from agents.providers.faults import ConnectionLost, Malformed
 
@@ -130,12 +131,12 @@ async def bounded(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[byt
 
 
 def decode_json(data: bytes | str) -> Any:
-    """Return a JSON value; halves of characters are left in it, and bytes that are no UTF-8 become U+FFFD.
+    """Return a JSON value; halves of characters are left in it.
 
     Raises:
         Malformed: it is not JSON.
     """
-    text = data.decode(errors="replace") if isinstance(data, bytes) else data
+    text = decoded(data) if isinstance(data, bytes) else data
     try:
         return json.loads(text.removeprefix("\ufeff"), parse_constant=_no_number)
     except RecursionError as fault:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from agents.providers.encodable import decoded
 from agents.providers.faults import Malformed
 
 #: One event; more than an answer that is taken (`streams.sizes.MAX_ANSWER_BYTES`), all of it escaped.
@@ -30,7 +31,7 @@ class ServerSentEvent(msgspec.Struct, frozen=True):
 
 
 class EventStream:
-    """Reads one stream; bytes that are no UTF-8 become U+FFFD.
+    """Reads one stream; see `decoded` for bytes that are no UTF-8.
 
     Attributes:
         known: whether any line was of an event stream at all.
@@ -72,7 +73,7 @@ class EventStream:
         self._line.clear()
         if not self._begun:
             raw, self._begun = raw.removeprefix(codecs.BOM_UTF8), True
-        line = raw.decode(errors="replace")
+        line = decoded(raw)
         if not line:
             yield from self._event()
         elif line.startswith("{"):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from agents.providers.encodable import encodable
+from agents.providers.encodable import decoded, encodable
 from agents.providers.faults import ProviderFault
 from agents.providers.http_faults import STREAMING, status_fault
 
@@ -91,7 +91,7 @@ def spoken_fault(
 
 def error_of_body(body: bytes) -> object:
     """Return what the body of an error response says; its text where it is no JSON."""
-    text = body.decode(errors="replace")
+    text = decoded(body)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

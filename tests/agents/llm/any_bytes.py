@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
+from agents.providers.encodable import encodable
 from tests.agents.providers.odd_servers import (
     STARTED,
     STOPPED,
@@ -174,9 +175,12 @@ def _almost(
 def _stream(draw: st.DrawFn, told: st.SearchStrategy[list[Any]]) -> bytes:
     """Events in any framing."""
     fields = ["data: ", "data: ", "data: ", "data:", ": x\ndata: ", "", "event: error\ndata: "]
-    field = draw(st.sampled_from(fields))
+    return _framed(draw, draw(told), draw(st.sampled_from(fields)))
+
+
+def _framed(draw: st.DrawFn, told: list[Any], field: str) -> bytes:
     end = draw(st.sampled_from(["\n\n", "\n\n", "\r\n\r\n", "\r\r", "\n"]))
-    return b"".join(_bytes(field) + _json(draw, each) + _bytes(end) for each in draw(told))
+    return b"".join(_bytes(field) + _json(draw, each) + _bytes(end) for each in told)
 
 
 def _json(draw: st.DrawFn, value: Any) -> bytes:
@@ -204,6 +208,12 @@ def _damaged(draw: st.DrawFn, body: bytes) -> bytes:
             return body[:at] + draw(st.binary(max_size=6)) + body[at:]
         case _:
             return body
+
+
+_printable = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
+_waits = st.sampled_from(
+    ["0", "1e300", "-1", "Fri, 20 Nov 2026 09:00:30 GMT", "Fri, 20 Nov 9" + "9" * 30 + " 1:1:1 GMT"]
+)
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -237,14 +247,48 @@ def answers(draw: st.DrawFn) -> Said:
     body = draw(_damaged(body))
     zipped = draw(st.integers(0, 9)) == 0
     body = gzip.compress(body) if zipped else body
-    ends = sorted({0, len(body), *draw(st.lists(st.integers(0, len(body)), max_size=4))})
     return Said(
         api=api,
         status=draw(st.sampled_from([*[200] * 20, 302, 400, 401, 429, 500, 529])),
-        pieces=tuple(body[start:end] for start, end in pairwise(ends)),
+        pieces=_cut(draw, body),
         headers=(
             ("content-type", draw(st.sampled_from(["text/event-stream", "application/json", "text/html"]))),
+            ("retry-after", draw(st.one_of(_waits, st.text(_printable, max_size=9)))),
             *([("content-encoding", "gzip")] if zipped != (draw(st.integers(0, 29)) == 0) else []),
         ),
         cut=draw(st.integers(0, 9)) == 0,
     )
+
+
+def _cut(draw: st.DrawFn, body: bytes) -> tuple[bytes, ...]:
+    """The body in pieces, cut anywhere."""
+    ends = sorted({0, len(body), *draw(st.lists(st.integers(0, len(body)), max_size=4))})
+    return tuple(body[start:end] for start, end in pairwise(ends))
+
+
+class Documented(msgspec.Struct, frozen=True):
+    """A streamed answer as its API documents it, in pieces, and what it says: its text and its tool calls."""
+
+    api: str
+    pieces: tuple[bytes, ...]
+    text: str
+    calls: int
+
+
+@st.composite
+def documented(draw: st.DrawFn) -> Documented:
+    """An answer that must be understood, in any framing that event streams may have, cut anywhere."""
+    api = draw(st.sampled_from(APIS))
+    told = draw(_openai_events() if api == "openai" else _anthropic_events())
+    body = _framed(draw, told, draw(st.sampled_from(["data: ", "data:", ": x\ndata: ", "id: 1\ndata: "])))
+    said = json.dumps(told)
+    texts = [_text(each) for each in told]
+    return Documented(api, _cut(draw, body), encodable("".join(texts)), said.count('"name": "f"'))
+
+
+def _text(event: Any) -> str:
+    if not isinstance(event, dict):
+        return ""
+    choices = event.get("choices") or [{}]
+    found: str = (event.get("delta") or choices[0].get("delta") or {}).get("text") or ""
+    return found or (choices[0].get("delta") or {}).get("content") or ""

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from agents.llm.policy import LlmPolicy
 from agents.llm.stage import LlmStage
 from agents.output.streaming_guard import StreamingGuard
+from agents.providers.port import Answer
 from streams.codec import decode, encode
 from streams.events import Completed, OutcomeReached, Status
 from streams.models import ProviderName
-from tests.agents.llm.any_bytes import Said, answers
+from tests.agents.llm.any_bytes import Documented, Said, answers, documented
 from tests.agents.llm.fakes import FakeClock, FakeJournal, FakeSink, delivery, missed, never
 from tests.agents.providers.odd_servers import Bench, bench
 
@@ -86,3 +87,17 @@ def test_every_sequence_of_bytes_ends_in_one_outcome(
         assert found.status in {Status.FAILED, Status.DEGRADED}
         assert call.error
         assert said.status != 200 or call.usage.input_tokens > 0
+
+
+@settings(max_examples=100, derandomize=True)
+@given(said=documented(), stream=st.booleans())
+def test_a_documented_answer_is_understood_wherever_it_is_cut(
+    served: tuple[asyncio.Runner, Bench], said: Documented, stream: bool
+) -> None:
+    """All of its text and every tool call, in any framing."""
+    runner, servers = served
+    servers.server.say(*said.pieces)
+    found = runner.run(servers.ask(said.api, stream=stream))
+    assert isinstance(found, Answer), found
+    assert (found.text, len(found.tool_calls)) == (said.text, said.calls)
+    assert all(call["function"]["arguments"] == '{"a": 1}' for call in found.tool_calls)

@@ -68,6 +68,8 @@ def test_each_error_is_one_fault(
         ({"retry-after": "-3"}, None),
         ({"retry-after": "inf"}, None),
         ({"retry-after": "nan"}, None),
+        ({"retry-after": "Fri, 20 Nov 99999999999999999999 09:00:30 GMT"}, None),
+        ({"retry-after": "Fri, 20 Nov 2026 09:00:30 +9999999999"}, None),
     ],
 )
 def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
