@@ -138,15 +138,19 @@ def decode_json(data: bytes | str) -> Any:
     """
     text = decoded(data) if isinstance(data, bytes) else data
     try:
-        return json.loads(text.removeprefix("\ufeff"), parse_constant=_no_number)
+        value: Any = _JSON.decode(text.removeprefix("\ufeff"))
     except RecursionError as fault:
         raise Malformed("the answer is JSON that is nested too deeply") from fault
     except ValueError as fault:
         raise Malformed(f"the answer is not JSON: {fault}") from fault
+    return value
 
 
 def _no_number(_name: str) -> None:
     """Stands for `NaN` and the infinities, which JSON has not: no answer is lost for a number in it."""
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_number)
 
 
 async def _first(pieces: AsyncIterator[bytes]) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from agents.providers.encodable import TextPieces, encodable
-from agents.providers.faults import Malformed
+from agents.providers.faults import Malformed, NotTaken
 from streams.sizes import MAX_ANSWER_BYTES
 
 
@@ -27,7 +27,7 @@ class AnswerText:
         """Return what can be told with this piece; it may be empty.
 
         Raises:
-            Malformed: the text is longer than an answer may be.
+            NotTaken: the text is longer than an answer may be.
         """
         return self._tell(self._pieces.feed(piece))
 
@@ -59,18 +59,18 @@ class AnswerText:
         """Count what belongs to the answer beside its text.
 
         Raises:
-            Malformed: it is longer than an answer may be.
+            NotTaken: it is longer than an answer may be.
         """
         self._size += chars
         if self._size > MAX_ANSWER_BYTES:
-            raise Malformed(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+            raise NotTaken(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
 
 
 def check_size(text: str, tool_calls: Iterable[Mapping[str, Any]]) -> None:
     """Check that an answer fits into the records that carry it.
 
     Raises:
-        Malformed: it is longer than `MAX_ANSWER_BYTES` as JSON.
+        NotTaken: it is longer than `MAX_ANSWER_BYTES` as JSON.
     """
     if len(msgspec.json.encode((text, list(tool_calls)))) > MAX_ANSWER_BYTES:
-        raise Malformed(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+        raise NotTaken(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")

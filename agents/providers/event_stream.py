@@ -11,7 +11,6 @@ that the end of the stream ends, instead of a blank line, is one too.
 
 import codecs
 import re
-from collections.abc import Iterator
 
 import msgspec
 
@@ -44,6 +43,7 @@ class EventStream:
         self._after_cr = False
         self._name = ""
         self._data: list[str] = []
+        self._found: list[ServerSentEvent] = []
         self._size = 0
 
     def feed(self, piece: bytes) -> list[ServerSentEvent]:
@@ -52,33 +52,39 @@ class EventStream:
         Raises:
             Malformed: an event is longer than `MAX_EVENT_BYTES`.
         """
-        found: list[ServerSentEvent] = []
         at = 1 if self._after_cr and piece.startswith(b"\n") else 0
         for end in _LINE_END.finditer(piece, at):
             self._line += piece[at : end.start()]
-            found += self._take_line()
+            self._take_line()
             at = end.end()
         self._line += piece[at:]
         self._after_cr = piece.endswith(b"\r") if piece else self._after_cr
         if self._size + len(self._line) > MAX_EVENT_BYTES:
             raise Malformed(f"an event of the stream is longer than {MAX_EVENT_BYTES} bytes")
-        return found
+        return self._take_found()
 
     def end(self) -> list[ServerSentEvent]:
         """Return the events that the end of the stream ends."""
-        return [*(self._take_line() if self._line else ()), *self._event()]
+        if self._line:
+            self._take_line()
+        self._end_event()
+        return self._take_found()
 
-    def _take_line(self) -> Iterator[ServerSentEvent]:
+    def _take_found(self) -> list[ServerSentEvent]:
+        found, self._found = self._found, []
+        return found
+
+    def _take_line(self) -> None:
         raw = bytes(self._line)
         self._line.clear()
         if not self._begun:
             raw, self._begun = raw.removeprefix(codecs.BOM_UTF8), True
         line = decoded(raw)
         if not line:
-            yield from self._event()
+            self._end_event()
         elif line.startswith("{"):
-            yield from self._event()
-            yield ServerSentEvent(self._name, line)
+            self._end_event()
+            self._found.append(ServerSentEvent("", line))
         else:
             self._take_field(line)
 
@@ -94,8 +100,8 @@ class EventStream:
             self._data.append(value)
             self._size += len(line)
 
-    def _event(self) -> Iterator[ServerSentEvent]:
-        name, data = self._name, self._data
-        self._name, self._data, self._size = "", [], 0
-        if data:
-            yield ServerSentEvent(name, "\n".join(data))
+    def _end_event(self) -> None:
+        if self._data:
+            self._found.append(ServerSentEvent(self._name, "\n".join(self._data)))
+            self._data = []
+        self._name, self._size = "", 0

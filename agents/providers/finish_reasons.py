@@ -8,7 +8,7 @@ has failed.
 from typing import Final
 
 from agents.providers.encodable import encodable
-from agents.providers.faults import Malformed, Overloaded, ProviderFault, ServerFault
+from agents.providers.faults import NotTaken, Overloaded, ProviderFault, ServerFault
 
 _MAX_SHOWN = 100
 #: Where a stream names several, the last one of this list stands.
@@ -69,4 +69,4 @@ def _fault(word: str, shown: str) -> ProviderFault:
         return Overloaded(f"the provider broke off its answer: finish_reason {shown!r}")
     if word in _FAILED:
         return ServerFault(f"the provider's answer failed: finish_reason {shown!r}")
-    return Malformed(f"the provider ended its answer with an unknown finish_reason, {shown!r}")
+    return NotTaken(f"the provider ended its answer with an unknown finish_reason, {shown!r}")

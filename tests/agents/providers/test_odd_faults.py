@@ -9,6 +9,7 @@ from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,
     Malformed,
+    NotTaken,
     Overloaded,
     ProviderFault,
     QuotaExhausted,
@@ -57,7 +58,7 @@ FAILED: dict[str, tuple[str, bytes, type[ProviderFault], str]] = {
     "one that nobody knows": (
         "openai",
         sse(delta("Hi", finish="tired\ud83d")),
-        Malformed,
+        NotTaken,
         "unknown finish_reason",
     ),
     "one that is no text": ("openai", sse(delta("Hi", finish=3)), Malformed, "`finish_reason`"),
@@ -187,7 +188,7 @@ FAILED: dict[str, tuple[str, bytes, type[ProviderFault], str]] = {
     "a stop reason that nobody knows": (
         "anthropic",
         sse(STARTED, ended("tired")),
-        Malformed,
+        NotTaken,
         "unknown finish_reason",
     ),
     "arguments of no call": ("anthropic", sse(STARTED, partial("{}"), ended()), Malformed, "had not begun"),
@@ -281,5 +282,5 @@ async def test_every_length_has_a_bound(servers: Bench) -> None:
     long = delta("x" * 1_000_000)
     for body in (sse(*[long] * 5, STOP), json.dumps(whole("\0" * 900_000)).encode()):
         found = await both(servers, "openai", body)
-        assert isinstance(found, Malformed)
+        assert isinstance(found, NotTaken)
         assert "the answer is longer than" in found.message
