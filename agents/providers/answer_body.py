@@ -16,11 +16,11 @@ import httpx2
 import msgspec
 
 from agents.providers.encodable import decoded
-from agents.providers.event_stream import EventStream, ServerSentEvent
+from agents.providers.event_stream import MAX_EVENT_BYTES, EventStream, ServerSentEvent
 from agents.providers.faults import ConnectionLost, Malformed
 
-#: A whole answer: the largest are 2,048 embeddings of 3,072 numbers each, written out.
-MAX_WHOLE_BYTES = 128 * 1024 * 1024
+#: The embeddings of 2,048 texts, 3,072 numbers each, written out.
+MAX_EMBEDDINGS_BYTES = 128 * 1024 * 1024
 #: A stream: 128,000 tokens in events of 2 kB.
 MAX_STREAM_BYTES = 256 * 1024 * 1024
 DONE = object()
@@ -63,7 +63,9 @@ class AnswerBody:
         """
         first = await _first(self._pieces)
         if first.startswith((b"{", b"[")):
-            yield Value(decode_json(first + await _rest(self._pieces, len(first))), whole=True)
+            yield Value(
+                decode_json(first + await _rest(self._pieces, MAX_EVENT_BYTES - len(first))), whole=True
+            )
             return
         stream = EventStream()
         if first and not first.startswith(b"<"):
@@ -107,13 +109,13 @@ class AnswerBody:
 
 
 async def whole_json(response: httpx2.Response) -> object:
-    """Return the one JSON value that a body is.
+    """Return the one JSON value that a body is, of at most `MAX_EMBEDDINGS_BYTES`.
 
     Raises:
         Malformed: it is not JSON, or too long.
         httpx2.HTTPError: it breaks off.
     """
-    return decode_json(await _rest(response.aiter_bytes(), 0))
+    return decode_json(await _rest(response.aiter_bytes(), MAX_EMBEDDINGS_BYTES))
 
 
 async def bounded(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[bytes]:
@@ -164,8 +166,8 @@ async def _first(pieces: AsyncIterator[bytes]) -> bytes:
     return b""
 
 
-async def _rest(pieces: AsyncIterator[bytes], come: int) -> bytes:
-    return b"".join([piece async for piece in bounded(pieces, MAX_WHOLE_BYTES - come)])
+async def _rest(pieces: AsyncIterator[bytes], most: int) -> bytes:
+    return b"".join([piece async for piece in bounded(pieces, most)])
 
 
 def _values(events: Iterable[ServerSentEvent]) -> Iterator[Value]:
