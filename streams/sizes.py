@@ -15,6 +15,8 @@ MAX_HEADERS = 64
 #: A record on a topic where senders write: the body, its headers, its key, and what ingest adds.
 MAX_ENTRANCE_BYTES = MAX_BODY_BYTES + 128 * 1024
 MAX_GUARDED_FACTOR = 3
+#: An answer of a provider, text and tool calls as JSON; what is longer is not taken.
+MAX_ANSWER_BYTES = 4 * _MIB
 MAX_EVENT_BYTES = 16 * _MIB
 #: A dead letter, or a record put aside: any record of ours, with headers of its own.
 MAX_KEPT_BYTES = MAX_EVENT_BYTES + 256 * 1024

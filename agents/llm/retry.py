@@ -9,6 +9,7 @@ from agents.providers.faults import (
     ClientNotLoaded,
     ContextTooLong,
     ModelUnavailable,
+    NotTaken,
     ProviderFault,
     ProviderTimeout,
     QuotaExhausted,
@@ -47,7 +48,7 @@ def decide(
 
     A model is tried at most `tries` times; each model has its turn once, so that retries never multiply.
     After a timeout the next model has its turn at once, where there is one: a second silence would use
-    up the deadline.
+    up the deadline. So it has behind an answer that would be paid for again, and come likewise (`NotTaken`).
 
     Args:
         fault: what went wrong.
@@ -62,7 +63,11 @@ def decide(
         return RetryDecision(action=Action.NEXT_MODEL if elsewhere else Action.GIVE_UP)
     if isinstance(fault, AuthenticationFault | QuotaExhausted | ClientNotLoaded):
         return RetryDecision(action=Action.NEXT_PROVIDER)
-    if try_number >= tries or (isinstance(fault, ProviderTimeout) and has_next):
+    if (
+        isinstance(fault, NotTaken)
+        or try_number >= tries
+        or (isinstance(fault, ProviderTimeout) and has_next)
+    ):
         return RetryDecision(action=Action.NEXT_MODEL)
     wait_s = wait_before_retry_s(fault, try_number=try_number, jitter=jitter)
     if wait_s >= remaining_s or (has_next and wait_s > MAX_WAIT_S):

@@ -1,41 +1,24 @@
-"""Anthropic Messages answers, whole or as events, as our `Answer`."""
+"""Anthropic Messages answers, whole or as events, as our `Answer`.
+
+Events, blocks and pieces of other types are skipped, as Anthropic asks. Everything may be missing that shows
+in another way. What cannot be understood is a fault: half an answer must not look whole.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
-
-from agents.providers.anthropic_shapes import (
-    Block,
-    BlockDelta,
-    BlockStart,
-    Message,
-    MessageDelta,
-    MessageStart,
-    Piece,
-    read_event,
-)
-from agents.providers.encodable import TextPieces, encodable, encodable_json
+from agents.providers import json_fields, tool_pieces
+from agents.providers.answer_body import DONE, Value
+from agents.providers.answer_text import AnswerText, check_size
 from agents.providers.faults import ConnectionLost, Malformed
+from agents.providers.finish_reasons import of_several
 from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
+from agents.providers.spoken_faults import error_in, spoken_fault
+from agents.providers.tool_pieces import ToolCall
 from agents.providers.usage import Reported, as_count, believed, count_output, estimate
 from streams.events import Usage
 
 _READ, _WRITTEN = _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
-_FINISH = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "pause_turn": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
-
-
-def finish_reason(stop_reason: str) -> str:
-    """Return OpenAI's word for why the model stopped."""
-    return _FINISH.get(stop_reason, stop_reason)
 
 
 def read_usage(usage: object, call: ProviderCall, *, count_output: Callable[[], int]) -> Usage:
@@ -64,100 +47,137 @@ def _of(value: object, name: str) -> object:
     return value.get(name) if isinstance(value, dict) else None
 
 
-def read_answer(data: object, call: ProviderCall) -> Answer:
-    """Return a whole answer from its JSON.
-
-    Args:
-        data: the answer's JSON.
-        call: what it answers.
-
-    Raises:
-        Malformed: it is not a message.
-    """
-    try:
-        message = msgspec.convert(data, Message, strict=False)
-    except msgspec.ValidationError as fault:
-        raise Malformed(f"the answer is not a message: {fault}") from fault
-    if not message.stop_reason:
-        raise Malformed("the answer is not a message with a stop_reason")
-    text = encodable("".join(block.text or "" for block in message.content if block.type == "text"))
-    tools = [
-        _tool_call(block.id, block.name, msgspec.json.encode(encodable_json(block.input)).decode())
-        for block in message.content
-        if block.type == "tool_use"
-    ]
-    return Answer(
-        text=text,
-        model=encodable(message.model),
-        finish_reason=encodable(finish_reason(message.stop_reason)),
-        usage=read_usage(message.usage, call, count_output=lambda: count_output(text, tools)),
-        tool_calls=tuple(tools),
-    )
-
-
 class AnthropicAssembly:
-    """Puts the events of one streamed answer together.
+    """Puts one answer together: its events, or the message that it is.
 
     Attributes:
         model: the model that answers, as the provider names it.
         chunks: how many events came.
         opened: whether the provider has taken the call: from then on it bills the prompt.
+        ended: whether it has named a finish reason, and gone on no more.
+        done: whether `message_stop` came.
     """
 
     def __init__(self, call: ProviderCall) -> None:
         self._call = call
-        self._text: list[str] = []
-        self._pieces = TextPieces()
-        self._tools: dict[int, dict[str, Any]] = {}
+        self._text = AnswerText()
+        self._tools: list[ToolCall] = []
+        self._open: dict[int, ToolCall | None] = {}
+        self._last = -1
         self._told: dict[str, Any] = {}
         self._usage: Usage | None = None
-        self._finish: str | None = None
+        self._finish: list[str] = []
         self.model: str | None = None
         self.chunks = 0
         self.opened = False
+        self.ended = False
+        self.done = False
 
-    def feed(self, data: object) -> Iterator[ProviderEvent]:
-        """Take the JSON of the next event, and yield what it brings.
+    def feed(self, value: Value) -> Iterator[ProviderEvent]:
+        """Take the next event, or the whole message, and yield what it brings.
 
         Raises:
-            TypeError: it is no event.
-            msgspec.ValidationError: it is not of the documented shape.
+            ProviderFault: it tells of an error, or is not of the documented shape.
         """
+        if value.json is DONE:  # of those that have it from OpenAI
+            self.done = True
+            return
         self.chunks += 1
-        match read_event(data):
-            case BlockDelta(index=index, delta=delta):
-                yield from self._goes_on(index, delta)
-            case BlockStart(index=index, content_block=block):
-                yield from self._begins(index, block)
-            case MessageStart(message=message):
-                # Its output count is a placeholder: nothing is written yet.
-                self.model = encodable(message.model)
-                yield self._spends({**_told(message.usage), "output_tokens": 0})
-                self._told.pop("output_tokens")
-            case MessageDelta(delta=ending, usage=usage):
-                self._finish = ending.stop_reason or self._finish
-                yield self._spends(_told(usage))
+        event = value.json
+        error = error_in(event, named=value.name == "error")
+        if error is not None:
+            raise spoken_fault(error)
+        if not isinstance(event, dict):
+            raise Malformed("the answer is JSON, but no object")
+        kind = event.get("type") or value.name
+        match kind:
+            case "content_block_delta":
+                yield from self._goes_on(event)
+            case "content_block_start":
+                yield from self._begins(
+                    event.get("index"), json_fields.record(event.get("content_block"), kind)
+                )
+            case "message_start":
+                yield from self._starts(json_fields.record(event.get("message"), "message"))
+            case "message_delta":
+                yield from self._ends(json_fields.record(event.get("delta"), "delta"), event.get("usage"))
+            case "message_stop":
+                self.done = True
+            case _ if value.whole or kind == "message":
+                yield from self._is(event)
 
-    def _begins(self, index: int, block: Block) -> Iterator[ProviderEvent]:
-        if block.type == "tool_use":
-            self._tools[index] = _tool_call(block.id, block.name, "")
-        elif block.type == "text" and block.text:
-            yield from self._said(self._pieces.feed(block.text))
+    def _is(self, message: dict[str, Any]) -> Iterator[ProviderEvent]:
+        """Take a whole message."""
+        if "content" not in message:
+            raise Malformed("the answer is not a message with content")
+        yield from self._starts(message)
+        yield from self._ends(message, message.get("usage"))
+        self.done = True
 
-    def _goes_on(self, index: int, delta: Piece) -> Iterator[ProviderEvent]:
-        if delta.type == "text_delta" and delta.text:
-            yield from self._said(self._pieces.feed(delta.text))
-        elif delta.type == "input_json_delta":
-            self._tools[index]["function"]["arguments"] += delta.partial_json
+    def _starts(self, message: dict[str, Any]) -> Iterator[ProviderEvent]:
+        if self._last >= 0:
+            raise Malformed("a second message began within the answer")
+        self.model = json_fields.short(message.get("model")) or None
+        # Its output count is a placeholder: nothing is written yet.
+        yield self._spends({**_told(message.get("usage")), "output_tokens": 0})
+        self._told.pop("output_tokens")
+        content = message.get("content")
+        if isinstance(content, str):
+            content = [{"type": "text", "text": content}]
+        for block in json_fields.records(content, "content"):
+            yield from self._begins(None, block)
+
+    def _begins(self, index: object, block: dict[str, Any]) -> Iterator[ProviderEvent]:
+        number = json_fields.number(index)
+        self._last = self._last + 1 if number is None else number
+        self._open[self._last] = None
+        self.ended = False
+        if block.get("type") == "tool_use":
+            tool = ToolCall(json_fields.short(block.get("id")), json_fields.text(block.get("name"), "name"))
+            if block.get("input"):  # else it comes in pieces, or there is none
+                tool.begin_with(block["input"])
+            self._tools.append(tool)
+            self._open[self._last] = tool
+        elif block.get("type", "text") == "text":
+            yield from self._said(json_fields.text(block.get("text"), "text"))
+
+    def _goes_on(self, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+        piece, number = (
+            json_fields.record(event.get("delta"), "delta"),
+            json_fields.number(event.get("index")),
+        )
+        if "partial_json" in piece:
+            tool = self._open.get(self._last if number is None else number)
+            if tool is None:
+                if piece["partial_json"] and number not in self._open:
+                    raise Malformed("arguments came for a tool call that had not begun")
+                return  # of a tool that the provider calls itself
+            self.ended = False
+            self._text.count(tool_pieces.size(piece["partial_json"]))
+            tool.add(piece["partial_json"])
+        elif piece.get("type", "text_delta") == "text_delta":
+            self._last = max(self._last, 0)
+            yield from self._said(json_fields.text(piece.get("text"), "text"))
+
+    def _ends(self, ending: dict[str, Any], usage: object) -> Iterator[ProviderEvent]:
+        reason = json_fields.text(ending.get("stop_reason"), "stop_reason")
+        if reason.strip():
+            self._finish.append(reason)
+            self.ended = True
+        yield self._spends(_told(usage))
 
     def end(self) -> Iterator[ProviderEvent]:
         """Yield what is left of the text, after the last event."""
-        yield from self._said(self._pieces.end())
+        rest = self._text.end()
+        if rest:
+            yield TextDelta(rest)
 
-    def _said(self, text: str) -> Iterator[ProviderEvent]:
-        if text:
-            self._text.append(text)
-            yield TextDelta(text)
+    def _said(self, piece: str) -> Iterator[ProviderEvent]:
+        if piece:
+            self.ended = False  # an answer that goes on has not ended, whatever it has said before
+        told = self._text.feed(piece)
+        if told:
+            yield TextDelta(told)
 
     def _spends(self, told: dict[str, Any]) -> UsageKnown:
         """Take the counts of an event: they are cumulative, so of each the last one counts."""
@@ -165,34 +185,40 @@ class AnthropicAssembly:
         self._usage = read_usage(self._told, self._call, count_output=self._count_output)
         return UsageKnown(self._usage, self.model or self._call.model)
 
-    def _count_output(self) -> int:
-        return count_output("".join(self._text), encodable_json(list(self._tools.values())))
-
     def answer(self) -> Answer:
         """Return the whole answer, after the last event.
 
         Raises:
-            ConnectionLost: the stream ended before the answer did.
+            ProviderFault: the stream ended before the answer did, or it says that it is not whole.
         """
-        if self._finish is None:
+        if not self.ended:
+            if self.chunks and self.done:
+                raise Malformed("the answer ended without a stop_reason")
             raise ConnectionLost("the stream ended before the answer did", after_chunks=self.chunks)
+        finish, tools = of_several(self._finish), tool_pieces.told(self._tools, self._call.call_id)
+        if finish == "tool_calls" and not tools:
+            raise Malformed("the answer says that it uses tools, and uses none")
+        check_size(self._text.told, tools)
         return Answer(
-            text="".join(self._text),
+            text=self._text.told,
             model=self.model or self._call.model,
-            finish_reason=encodable(finish_reason(self._finish)),
+            finish_reason=finish,
             usage=self._usage or self._estimate(),
-            tool_calls=tuple(_with_arguments(self._tools[index]) for index in sorted(self._tools)),
+            tool_calls=tools,
         )
 
     def billed(self) -> Usage | None:
         """Return what a break at this point has cost; None where the provider had not taken the call."""
         return self._estimate() if self.opened else None
 
+    def _count_output(self) -> int:
+        return count_output(self._text.told, tool_pieces.begun(self._tools))
+
     def _estimate(self) -> Usage:
         return estimate(
             input_tokens=self._call.input_tokens,
-            text="".join(self._text),
-            tool_calls=encodable_json(list(self._tools.values())),
+            text=self._text.told,
+            tool_calls=tool_pieces.begun(self._tools),
             reported=self._usage,
         )
 
@@ -201,14 +227,3 @@ def _told(usage: object) -> dict[str, Any]:
     """Return what an event says of the usage; a count that is null says nothing."""
     given = usage if isinstance(usage, dict) else {}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _tool_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
-    function = {"name": encodable(name), "arguments": arguments}
-    return {"id": encodable(call_id), "type": "function", "function": function}
-
-
-def _with_arguments(tool: dict[str, Any]) -> dict[str, Any]:
-    """Return the tool call with ``{}`` for arguments that never came: a call without any streams none."""
-    function = tool["function"]
-    return _tool_call(tool["id"], function["name"], encodable(function["arguments"]) or "{}")

@@ -15,6 +15,17 @@ from typing import Any
 _FIRST_HALVES = range(0xD800, 0xDC00)
 
 
+def decoded(data: bytes) -> str:
+    """Return the text in a provider's bytes; it may have halves of characters, as some servers write them.
+
+    Other bytes that are no UTF-8 become U+FFFD.
+    """
+    try:
+        return data.decode(errors="surrogatepass")
+    except UnicodeDecodeError:
+        return data.decode(errors="replace")
+
+
 def encodable(text: str) -> str:
     """Return the text with its halves joined, and U+FFFD for each that has no other half."""
     try:

@@ -7,6 +7,7 @@
     ├── ProviderTimeout       a phase of the call took too long
     ├── ConnectionLost        refused, reset, or ended before the answer did
     ├── Malformed             an answer that is not what the API documents
+    │   └── NotTaken          too long, or of an unknown end: it would come likewise again
     ├── AuthenticationFault   401, 403: the key is wrong, for every model of the provider
     ├── QuotaExhausted        the account has no credit left: likewise
     ├── ClientNotLoaded       our client for the provider cannot be loaded: likewise
@@ -114,6 +115,13 @@ class Malformed(ProviderFault):
     """The answer is not what the API documents."""
 
     kind = "malformed_response"
+
+
+class NotTaken(Malformed):
+    """A whole answer that cannot be taken: it is too long, or ends as nobody knows.
+
+    Asked again, the same model would be paid again, and most likely answer likewise.
+    """
 
 
 class AuthenticationFault(ProviderFault):

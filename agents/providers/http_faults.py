@@ -28,22 +28,28 @@ from agents.providers.faults import (
 )
 from agents.providers.port import Timeouts
 
-#: What parsing raises on JSON that is broken, or is not of the documented shape.
-PARSE_ERRORS = (ValueError, TypeError, AttributeError, LookupError)
+#: The status of an answer, or of a stream, in which an error is told of.
+STREAMING = 200
 
 #: More than a worker ever opens: what bounds its calls is how many it has in flight. Idle connections are
 #: closed after a few seconds.
 CONNECTIONS = httpx2.Limits(max_connections=10_000)
 
+_MAX_CHARS = 500
+
 _QUOTA = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached"})
 _OVERLOADED = frozenset({"overloaded_error", "service_unavailable_error"})
 _RATE_LIMITED = frozenset({"rate_limit_error", "rate_limit_exceeded", "requests", "tokens"})
 _NO_SUCH_MODEL = frozenset({"model_not_found", "not_found_error"})
-_INVALID = "invalid_request_error"
-_STREAMING = 200
 _FIRST_REFUSAL = 400
-# Anthropic has no code for it, only words.
-_TOO_LONG = ("prompt is too long", "exceed context limit", "maximum context length")
+# Anthropic, Bedrock, vLLM and llama.cpp have no code for it, only words.
+_TOO_LONG = (
+    "prompt is too long",
+    "input is too long",
+    "exceed context limit",
+    "maximum context length",
+    "available context size",
+)
 
 
 def status_fault(
@@ -59,7 +65,7 @@ def status_fault(
     """Return the fault that an error response is.
 
     Args:
-        status: the HTTP status; 200 for an error event within a stream.
+        status: the HTTP status, or the one that the error stands for where an answer tells of it.
         message: the provider's words.
         kind: the `type` of the error object.
         code: the `code` of the error object (OpenAI).
@@ -67,7 +73,7 @@ def status_fault(
         headers: the response's headers, for `Retry-After`.
         now: the time from which a `Retry-After` date counts; the current time where it is None.
     """
-    names = {name for name in (kind, code) if name}
+    names = {name.lower() for name in (kind, code) if name}
     wait_s = retry_after_s(headers or {}, now or datetime.now(UTC))
     if status == 402 or names & _QUOTA:
         return QuotaExhausted(message)
@@ -75,15 +81,11 @@ def status_fault(
         return RateLimited(message, retry_after_s=wait_s)
     if status in {503, 529} or names & _OVERLOADED:
         return Overloaded(message, retry_after_s=wait_s)
-    if _is_server_fault(status, names):
+    if status < 400:
+        return ServerFault(f"the provider redirects (HTTP {status}); set its base URL to where it serves")
+    if status >= 500 or status in {408, 409, 425}:
         return ServerFault(message, retry_after_s=wait_s)
     return _refusal(status, message, names, code=code or kind or "invalid_request", param=param)
-
-
-def _is_server_fault(status: int, names: set[str]) -> bool:
-    if status >= 500 or status in {408, 409}:
-        return True
-    return status == _STREAMING and _INVALID not in names
 
 
 def _refusal(status: int, message: str, names: set[str], *, code: str, param: str | None) -> ProviderFault:
@@ -107,7 +109,7 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
         return seconds
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
 
@@ -143,13 +145,9 @@ def _broken_connection(cause: BaseException | None) -> BaseException | None:
 
 def connection_fault(cause: BaseException, after_chunks: int) -> ConnectionLost:
     """Return the fault for a connection that failed."""
-    what = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+    words = str(cause)[:_MAX_CHARS]
+    what = f"{type(cause).__name__}: {words}" if words else type(cause).__name__
     return ConnectionLost(what, after_chunks=after_chunks)
-
-
-def malformed(cause: BaseException) -> Malformed:
-    """Return the fault for an answer that could not be read."""
-    return Malformed(f"the answer could not be read: {type(cause).__name__}: {cause}")
 
 
 def may_be_billed(fault: ProviderFault, error: BaseException) -> bool:
@@ -176,6 +174,25 @@ def _never_connected(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def transport_fault(error: Exception, timeouts: Timeouts, after_chunks: int) -> ProviderFault:
+    """Return the fault for what the HTTP client, or reading the answer, has raised."""
+    match error:
+        case httpx2.TimeoutException():
+            return timeout_fault(error, timeouts, after_chunks)
+        case httpx2.DecodingError():
+            return Malformed(f"the answer is not compressed as it says: {error}")
+        case httpx2.HTTPError() | OSError():
+            return connection_fault(error, after_chunks)
+        case aiohttp.ClientError():
+            return Malformed(
+                f"the answer is no HTTP response: {type(error).__name__}: {str(error)[:_MAX_CHARS]}"
+            )
+        case _:
+            return Malformed(
+                f"the answer could not be read: {type(error).__name__}: {str(error)[:_MAX_CHARS]}"
+            )
 
 
 def http_timeout(timeouts: Timeouts) -> httpx2.Timeout:

@@ -1,19 +1,22 @@
-"""Chat Completions answers, whole or in chunks, as our `Answer`."""
+"""Chat Completions answers, whole or in chunks, as our `Answer`.
+
+Everything may be missing, and much may be of another shape, because those who speak OpenAI's language leave
+things out and put others in. What cannot be understood is a fault: half an answer must not look whole.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
-
-from agents.providers.encodable import TextPieces, encodable, encodable_json
+from agents.providers import json_fields, tool_pieces
+from agents.providers.answer_body import DONE, Value
+from agents.providers.answer_text import AnswerText, check_size
 from agents.providers.faults import ConnectionLost, Malformed
-from agents.providers.openai_shapes import Chunk, Completion, ToolPiece
+from agents.providers.finish_reasons import of_several
 from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
+from agents.providers.spoken_faults import error_in, spoken_fault
+from agents.providers.tool_pieces import ToolPieces
 from agents.providers.usage import Reported, believed, count_output, estimate, tier_name
 from streams.events import Usage
-
-# The deprecated function calls end with a reason of their own.
-_FINISH = {"function_call": "tool_calls"}
 
 
 def read_usage(
@@ -39,117 +42,138 @@ def _object(value: dict[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def read_answer(completion: object, call: ProviderCall) -> Answer:
-    """Return a whole answer.
-
-    Args:
-        completion: the answer's JSON.
-        call: what it answers.
-
-    Raises:
-        Malformed: it is not a chat completion.
-    """
-    try:
-        whole = msgspec.convert(completion, Completion, strict=False)
-    except msgspec.ValidationError as fault:
-        raise Malformed(f"the answer is not a chat completion: {fault}") from fault
-    if not whole.choices:
-        raise Malformed("the answer is not a chat completion with a choice")
-    choice = whole.choices[0]
-    text = encodable(choice.message.content or choice.message.refusal or "")
-    tools = encodable_json(choice.message.tool_calls or ())
-    if not choice.finish_reason:
-        raise Malformed("the answer has no finish_reason")
-    tier = whole.service_tier
-    usage = read_usage(whole.usage, call, service_tier=tier, count_output=lambda: count_output(text, tools))
-    return Answer(
-        text=text,
-        model=encodable(whole.model or call.model),
-        finish_reason=_FINISH.get(choice.finish_reason, encodable(choice.finish_reason)),
-        usage=usage
-        or estimate(
-            input_tokens=call.input_tokens, text=text, tool_calls=tools, service_tier=tier_name(tier)
-        ),
-        tool_calls=tools,
-    )
-
-
 class OpenAIAssembly:
-    """Puts the chunks of one streamed answer together.
+    """Puts one answer together: its chunks, or the completion that it is.
 
     Attributes:
         model: the model that answers, as the provider names it.
         chunks: how many chunks came.
         opened: whether the provider has taken the call: from then on it bills the prompt.
+        ended: whether it has named a finish reason, and gone on no more.
+        done: whether `[DONE]` came.
     """
 
     def __init__(self, call: ProviderCall) -> None:
         self._call = call
-        self._text: list[str] = []
-        self._pieces = TextPieces()
-        self._tools: dict[int, dict[str, Any]] = {}
+        self._text = AnswerText()
+        self._tools = ToolPieces()
         self._usage: Usage | None = None
         self._tier: object = None
-        self._finish: str | None = None
+        self._finish: list[str] = []
+        self._choice: int | None = None
         self.model: str | None = None
         self.chunks = 0
         self.opened = False
+        self.ended = False
+        self.done = False
 
-    def feed(self, data: object) -> Iterator[ProviderEvent]:
-        """Take the JSON of the next chunk, and yield what it brings.
+    def feed(self, value: Value) -> Iterator[ProviderEvent]:
+        """Take the next chunk, or the whole completion, and yield what it brings.
 
         Raises:
-            msgspec.ValidationError: it is not of the documented shape.
+            ProviderFault: it tells of an error, or is not of the documented shape.
         """
+        if value.json is DONE:
+            self.done = True
+            return
         self.chunks += 1
-        chunk = msgspec.convert(data, Chunk, strict=False)
-        self.model = encodable(chunk.model) if chunk.model else self.model
-        self._tier = chunk.service_tier or self._tier
-        for choice in (chunk.choices or ())[:1]:
-            self._finish = choice.finish_reason or self._finish
-            said = choice.delta
-            if said is None:
-                continue
-            for tool in said.tool_calls or ():
-                self._add_tool(tool)
-            yield from self._said(self._pieces.feed(said.content or said.refusal or ""))
-        usage = read_usage(chunk.usage, self._call, service_tier=self._tier, count_output=self._count_output)
-        if usage is not None:
-            self._usage = usage
-            yield UsageKnown(usage, self.model or self._call.model)
+        chunk = value.json if isinstance(value.json, dict) else {}
+        self.model = json_fields.short(chunk.get("model")) or self.model
+        self._tier = chunk.get("service_tier") or self._tier
+        error = error_in(value.json, named=value.name == "error")
+        if error is None and not isinstance(value.json, dict):
+            raise Malformed("the answer is JSON, but no object")
+        ours = [] if error is not None else self._ours(chunk)
+        error = error or next((choice["error"] for choice in ours if choice.get("error")), None)
+        if error is not None:
+            self._take_usage(chunk)
+            raise spoken_fault(error)
+        for choice in ours[:1] if value.whole else ours:
+            yield from self._take(choice, whole=value.whole)
+        if self._take_usage(chunk) and self._usage is not None:
+            yield UsageKnown(self._usage, self.model or self._call.model)
+
+    def _ours(self, chunk: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the choices of a chunk that belong to the first answer; nobody has asked for others."""
+        choices = json_fields.records(chunk.get("choices"), "choices")
+        numbers = [json_fields.number(choice.get("index")) for choice in choices]
+        placed = [place if number is None else number for place, number in enumerate(numbers)]
+        self._choice = placed[0] if placed and self._choice is None else self._choice
+        return [choice for number, choice in zip(placed, choices, strict=True) if number == self._choice]
+
+    def _take_usage(self, chunk: dict[str, Any]) -> bool:
+        found = read_usage(
+            chunk.get("usage"), self._call, service_tier=self._tier, count_output=self._count_output
+        )
+        self._usage = found or self._usage
+        return found is not None
+
+    def _take(self, choice: dict[str, Any], *, whole: bool) -> Iterator[ProviderEvent]:
+        said = choice.get("delta")
+        if said is None and choice.get("message") is not None:
+            yield from self._take_message(json_fields.record(choice["message"], "message"))
+        elif said is not None or choice.get("text") is None:
+            if whole and said is None:
+                raise Malformed("the answer has a choice that says nothing")
+            said = json_fields.record(said, "delta")
+            self._take_tools(said)
+            yield from self._said(json_fields.content(said.get("content")) or _refusal(said))
+        else:  # as the older Completions have it
+            yield from self._said(json_fields.text(choice["text"], "text"))
+        finish = json_fields.text(choice.get("finish_reason"), "finish_reason")
+        if finish.strip():
+            self._finish.append(finish)
+            self.ended = True
+
+    def _take_message(self, message: dict[str, Any]) -> Iterator[ProviderEvent]:
+        """Take a whole message; in a stream it may come behind pieces, and says what they have said."""
+        yield from self._said(
+            self._text.rest_of(json_fields.content(message.get("content")) or _refusal(message))
+        )
+        if not self._tools.calls:
+            self._take_tools(message)
+
+    def _take_tools(self, said: dict[str, Any]) -> None:
+        for piece in json_fields.records(said.get("tool_calls"), "tool_calls"):
+            self._text.count(tool_pieces.size(piece))
+            self._tools.feed(piece)
+            self.ended = False
+        if said.get("function_call") is not None:  # as they were before there were tools
+            self._tools.feed({"index": 0, "function": said["function_call"]})
 
     def end(self) -> Iterator[ProviderEvent]:
         """Yield what is left of the text, after the last chunk."""
-        yield from self._said(self._pieces.end())
+        rest = self._text.end()
+        if rest:
+            yield TextDelta(rest)
 
-    def _said(self, text: str) -> Iterator[ProviderEvent]:
-        if text:
-            self._text.append(text)
-            yield TextDelta(text)
-
-    def _add_tool(self, piece: ToolPiece) -> None:
-        tool = self._tools.setdefault(
-            piece.index or 0, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-        )
-        tool["id"] = piece.id or tool["id"]
-        if piece.function is not None:
-            tool["function"]["name"] += piece.function.name or ""
-            tool["function"]["arguments"] += piece.function.arguments or ""
+    def _said(self, piece: str) -> Iterator[ProviderEvent]:
+        if piece:
+            self.ended = False  # an answer that goes on has not ended, whatever it has said before
+        told = self._text.feed(piece)
+        if told:
+            yield TextDelta(told)
 
     def answer(self) -> Answer:
         """Return the whole answer, after the last chunk.
 
         Raises:
-            ConnectionLost: the stream ended before the answer did.
+            ProviderFault: the stream ended before the answer did, or it says that it is not whole.
         """
-        if self._finish is None:
+        if not self.ended:
+            if self.chunks and self.done:
+                raise Malformed("the answer ended without a finish_reason")
             raise ConnectionLost("the stream ended before the answer did", after_chunks=self.chunks)
+        finish, tools = of_several(self._finish), tool_pieces.told(self._tools.calls, self._call.call_id)
+        if finish == "tool_calls" and not tools:
+            raise Malformed("the answer says that it calls tools, and calls none")
+        check_size(self._text.told, tools)
         return Answer(
-            text="".join(self._text),
+            text=self._text.told,
             model=self.model or self._call.model,
-            finish_reason=_FINISH.get(self._finish, encodable(self._finish)),
+            finish_reason=finish,
             usage=self._usage or self._estimate(),
-            tool_calls=self._tool_calls(),
+            tool_calls=tools,
         )
 
     def billed(self) -> Usage | None:
@@ -157,16 +181,17 @@ class OpenAIAssembly:
         return self._estimate() if self.opened else None
 
     def _count_output(self) -> int:
-        return count_output("".join(self._text), self._tool_calls())
+        return count_output(self._text.told, tool_pieces.begun(self._tools.calls))
 
     def _estimate(self) -> Usage:
         return estimate(
             input_tokens=self._call.input_tokens,
-            text="".join(self._text),
-            tool_calls=self._tool_calls(),
+            text=self._text.told,
+            tool_calls=tool_pieces.begun(self._tools.calls),
             reported=self._usage,
             service_tier=tier_name(self._tier),
         )
 
-    def _tool_calls(self) -> tuple[dict[str, Any], ...]:
-        return tuple(encodable_json(self._tools[index]) for index in sorted(self._tools))
+
+def _refusal(said: dict[str, Any]) -> str:
+    return json_fields.text(said.get("refusal"), "refusal")

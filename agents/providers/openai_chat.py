@@ -1,17 +1,15 @@
 """OpenAI Chat Completions, or whatever speaks it (vLLM, Azure, the simulator)."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
+import httpx2
 import msgspec
-import openai
-from openai import AsyncStream
 
-from agents.providers.openai_assembly import OpenAIAssembly, read_answer
-from agents.providers.openai_client import fault_of, new_client, options_of
-from agents.providers.pace import Pace
+from agents.providers.answer_reading import read_stream, read_whole
+from agents.providers.openai_assembly import OpenAIAssembly
+from agents.providers.openai_client import ERRORS, new_client, post
 from agents.providers.port import Answer, ProviderCall, ProviderEvent
-from agents.providers.spent import spending_faults
 from streams.models import ProviderName
 
 _PATH = "/chat/completions"
@@ -36,49 +34,23 @@ class OpenAIChat:
         Raises:
             ProviderFault: there is none.
         """
-        with spending_faults(openai.OpenAIError, fault_of, call):
-            return read_answer(await Pace(call.timeouts).whole(self._post(call)), call)
+        return await read_whole(self._open(call), call, OpenAIAssembly(call), ERRORS)
 
-    async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
+    def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
         """Yield the answer piece by piece, and last the whole `Answer`.
 
         Raises:
             ProviderFault: the answer does not come, or breaks off.
         """
-        pace, assembly = Pace(call.timeouts), OpenAIAssembly(call)
-        with spending_faults(openai.OpenAIError, fault_of, call, assembly):
-            chunks = await pace.until_first_token(self._open(call))
-            assembly.opened = True
-            try:
-                async for chunk in pace.each(aiter(chunks)):
-                    for event in assembly.feed(chunk):
-                        yield event
-                for event in assembly.end():
-                    yield event
-                yield assembly.answer()
-            finally:
-                await chunks.close()
+        streamed = {"stream": True, "stream_options": {"include_usage": True}}
+        return read_stream(self._open(call, streamed), call, OpenAIAssembly(call), ERRORS)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()
 
-    # The client's `post` rather than its `chat.completions.create`: that one walks through the whole body in
-    # search of names to translate, and finds none: a quarter of what the client costs a call. And plain JSON
-    # rather than its models: see `openai_shapes`.
-
-    async def _post(self, call: ProviderCall) -> object:
-        return await self._client.post(_PATH, cast_to=object, body=_body(call), options=options_of(call))
-
-    async def _open(self, call: ProviderCall) -> AsyncStream[object]:
-        return await self._client.post(
-            _PATH,
-            cast_to=object,
-            body={**_body(call), "stream": True, "stream_options": {"include_usage": True}},
-            options=options_of(call),
-            stream=True,
-            stream_cls=AsyncStream[object],
-        )
+    async def _open(self, call: ProviderCall, more: Mapping[str, Any] | None = None) -> httpx2.Response:
+        return await post(self._client, _PATH, {**_body(call), **(more or {})}, call)
 
 
 def _body(call: ProviderCall) -> dict[str, Any]:

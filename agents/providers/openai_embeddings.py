@@ -2,20 +2,22 @@
 
 import base64
 from collections.abc import Iterable
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 import numpy as np
-import openai
 
-from agents.providers.encodable import encodable
+from agents.providers import json_fields
+from agents.providers.answer_body import whole_json
 from agents.providers.faults import Malformed
-from agents.providers.openai_client import fault_of, new_client, options_of
+from agents.providers.openai_client import ERRORS, new_client, post
 from agents.providers.pace import Pace
 from agents.providers.port import Embedded, EmbeddingCall
 from agents.providers.spent import spending_faults
+from agents.providers.spoken_faults import error_in, spoken_fault
 from agents.providers.usage import Reported, believed
-from streams.events import Embeddings
+from streams.events import Embeddings, Usage
 from streams.models import ProviderName
 
 _PATH = "/embeddings"
@@ -41,16 +43,33 @@ class OpenAIEmbeddings:
         Raises:
             ProviderFault: there are none.
         """
-        with spending_faults(openai.OpenAIError, fault_of, call):
-            return read_embeddings(await Pace(call.timeouts).whole(self._post(call)), call)
+        reading = _Reading(call)
+        with spending_faults(ERRORS, call, reading):
+            data = await Pace(call.timeouts).whole(self._data(call, reading))
+            return read_embeddings(data, call)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()
 
-    async def _post(self, call: EmbeddingCall) -> object:
-        # Plain JSON rather than the client's models, which would make a list of floats of every vector.
-        return await self._client.post(_PATH, cast_to=object, body=_body(call), options=options_of(call))
+    async def _data(self, call: EmbeddingCall, reading: "_Reading") -> object:
+        async with aclosing(await post(self._client, _PATH, _body(call), call)) as response:
+            reading.opened = True
+            return await whole_json(response)
+
+
+class _Reading:
+    """What has come of an answer: its prompt is billed once the provider has taken the call."""
+
+    def __init__(self, call: EmbeddingCall) -> None:
+        self._call = call
+        self.chunks = 0
+        self.model: str | None = None
+        self.opened = False
+
+    def billed(self) -> Usage | None:
+        """Return what a break at this point has cost."""
+        return Usage(input_tokens=self._call.input_tokens, estimated=True) if self.opened else None
 
 
 def _body(call: EmbeddingCall) -> dict[str, Any]:
@@ -66,13 +85,13 @@ def _body(call: EmbeddingCall) -> dict[str, Any]:
 class _Vector(msgspec.Struct, frozen=True, kw_only=True):
     """One of the vectors: base64 as it was asked for, or numbers from those who know nothing else."""
 
-    index: int
+    index: int | None = None
     embedding: str | tuple[float, ...]
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True):
     data: tuple[_Vector, ...]
-    model: str | None = None
+    model: Any = None
     usage: Any = None
 
 
@@ -86,21 +105,33 @@ def read_embeddings(data: object, call: EmbeddingCall) -> Embedded:
     Raises:
         Malformed: it is not a list of as many vectors as there are texts, all of one length.
     """
+    error = error_in(data)
+    if error is not None:
+        raise spoken_fault(error)
     try:
         body = msgspec.convert(data, _Body)
     except msgspec.ValidationError as fault:
         raise Malformed(f"the answer is not a list of embeddings: {fault}") from fault
-    if sorted(vector.index for vector in body.data) != list(range(len(call.inputs))):
-        raise Malformed(f"the answer has {len(body.data)} embeddings for {len(call.inputs)} texts")
-    vectors = [_packed(vector.embedding) for vector in sorted(body.data, key=lambda vector: vector.index)]
+    numbers = [vector.index for vector in body.data]
+    if all(number is None for number in numbers):  # then they are in the texts' order
+        numbers = list(range(len(body.data)))
+    by_number = dict(zip(numbers, body.data, strict=True))
+    if len(numbers) != len(call.inputs) or by_number.keys() != set(range(len(call.inputs))):
+        raise Malformed(f"the answer has embeddings {_shown(numbers)} for {len(call.inputs)} texts")
+    vectors = [_packed(by_number[number].embedding) for number in range(len(call.inputs))]
     reported = body.usage.get("prompt_tokens") if isinstance(body.usage, dict) else None
     return Embedded(
         embeddings=Embeddings(
             count=len(vectors), dimensions=_dimensions(vectors, call), vectors=b"".join(vectors)
         ),
-        model=encodable(body.model or call.model),
+        model=json_fields.short(body.model) or call.model,
         usage=believed(Reported(input_tokens=reported, output_tokens=0), call, count_output=lambda: 0),
     )
+
+
+def _shown(numbers: list[int | None]) -> str:
+    shown = ", ".join(str(number) for number in numbers[:10])
+    return shown if len(numbers) <= 10 else f"{shown}, … ({len(numbers)})"
 
 
 def _packed(embedding: str | tuple[float, ...]) -> bytes:

@@ -1,7 +1,7 @@
 """Timeouts by phase: connect, first token, between two tokens, total."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import TypeVar
 
 from agents.providers.faults import ProviderTimeout
@@ -35,7 +35,7 @@ class Pace:
         """
         return await self._within(work, "total", self._ends_at)
 
-    async def each(self, chunks: AsyncIterator[T]) -> AsyncIterator[T]:
+    async def each(self, chunks: AsyncIterator[T]) -> AsyncGenerator[T]:
         """Yield the chunks of a stream, each within its time.
 
         Raises:

@@ -1,21 +1,18 @@
-"""The frame around a provider: its client's exceptions become faults that know what was spent."""
+"""The frame around a call: whatever its client raises becomes a fault that knows what was spent."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
-
-import httpx2
+from typing import Protocol
 
 from agents.providers.faults import ProviderFault
-from agents.providers.http_faults import PARSE_ERRORS, may_be_billed
+from agents.providers.http_faults import may_be_billed
+from agents.providers.official_clients import READING_ERRORS, ClientErrors
 from agents.providers.port import AnyCall
 from streams.events import Usage
 
-C = TypeVar("C", bound=AnyCall)
 
-
-class Assembly(Protocol):
-    """What has come of a streamed answer so far."""
+class Spending(Protocol):
+    """What has come of an answer so far."""
 
     chunks: int
     model: str | None
@@ -26,30 +23,22 @@ class Assembly(Protocol):
 
 
 @contextmanager
-def spending_faults(
-    client_error: type[Exception],
-    translate: Callable[[Exception, C, int], ProviderFault],
-    call: C,
-    assembly: Assembly | None = None,
-) -> Iterator[None]:
+def spending_faults(errors: ClientErrors, call: AnyCall, spending: Spending) -> Iterator[None]:
     """Turn the client's exceptions inside the block into faults.
 
     Args:
-        client_error: the base of the client's own exceptions.
-        translate: returns the fault for an exception, given the call and the chunks that came before it.
+        errors: the client's own exceptions.
         call: the call that is made.
-        assembly: of a streamed answer; None where it comes whole.
+        spending: what comes of it.
 
     Raises:
         ProviderFault: with what was spent, where something was.
     """
     try:
         yield
-    except (ProviderFault, client_error, httpx2.HTTPError, *PARSE_ERRORS) as error:
-        chunks = assembly.chunks if assembly else 0
-        fault = error if isinstance(error, ProviderFault) else translate(error, call, chunks)
-        if assembly is not None:
-            fault.billed_usage, fault.response_model = assembly.billed(), assembly.model
+    except (ProviderFault, errors.base, *READING_ERRORS) as error:
+        fault = error if isinstance(error, ProviderFault) else errors.fault_of(error, call, spending.chunks)
+        fault.billed_usage, fault.response_model = spending.billed(), spending.model
         if fault.billed_usage is None and may_be_billed(fault, error):
             fault.billed_usage = Usage(input_tokens=call.input_tokens, estimated=True)
         if fault is error:

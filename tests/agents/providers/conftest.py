@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from agents.providers.port import Provider
+from tests.agents.providers.odd_servers import Bench, bench
 from tests.agents.providers.simulated import Operator, provider_at, running_simulator
 
 
@@ -30,3 +32,10 @@ async def provider(
     provider = provider_at(address, request.param)
     yield provider
     await provider.aclose()
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def servers() -> AsyncIterator[Bench]:
+    """A server that says anything, and both adapters pointed at it."""
+    async with bench() as running:
+        yield running

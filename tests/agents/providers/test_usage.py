@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.llm.booking import price
+from agents.providers.answer_body import Value
+from agents.providers.answer_reading import Assembly
 from agents.providers.anthropic_assembly import AnthropicAssembly
-from agents.providers.anthropic_assembly import read_answer as read_message
-from agents.providers.openai_assembly import OpenAIAssembly, read_answer
+from agents.providers.openai_assembly import OpenAIAssembly
 from agents.providers.port import ProviderCall, Timeouts
 from agents.providers.usage import Reported, believed, count_output
 from streams.events import Usage
@@ -39,14 +40,21 @@ numbers = st.one_of(
 )
 
 
+def spent(assembly: Assembly, *values: Value) -> Usage:
+    for value in values:
+        list(assembly.feed(value))
+    return assembly.answer().usage
+
+
 def message(usage: object) -> Usage:
     data = {"model": SONNET, "stop_reason": "end_turn", "content": [{"type": "text", "text": TEXT}]}
-    return read_message({**data, "usage": usage}, CALL).usage
+    return spent(AnthropicAssembly(CALL), Value({**data, "usage": usage}, whole=True))
 
 
 def completion(usage: object) -> Usage:
     choice = {"message": {"content": TEXT}, "finish_reason": "stop"}
-    return read_answer({"model": "gpt-4o", "choices": [choice], "usage": usage}, ASKED_GPT).usage
+    data = {"model": "gpt-4o", "choices": [choice], "usage": usage}
+    return spent(OpenAIAssembly(ASKED_GPT), Value(data, whole=True))
 
 
 def usd(usage: Usage) -> Decimal:
@@ -85,13 +93,12 @@ def test_tier_and_reasoning_are_read_from_both_apis() -> None:
     told = {"model": "gpt-4o", "choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
     for named, tier in (("flex", "flex"), ("default", "standard"), (17, "standard"), ("x" * 99, "x" * 32)):
         expected = Usage(input_tokens=10, output_tokens=5, service_tier=tier)
-        assert read_answer(told | {"service_tier": named}, ASKED_GPT).usage == expected
-        assembly = OpenAIAssembly(ASKED_GPT)
-        list(assembly.feed(told | {"service_tier": named}))
-        assert assembly.answer().usage == expected
+        for whole in (True, False):
+            value = Value(told | {"service_tier": named}, whole=whole)
+            assert spent(OpenAIAssembly(ASKED_GPT), value) == expected
     broken = OpenAIAssembly(ASKED_GPT)
     broken.opened = True
-    list(broken.feed({"choices": [{"delta": {"content": TEXT}}], "service_tier": "flex"}))
+    list(broken.feed(Value({"choices": [{"delta": {"content": TEXT}}], "service_tier": "flex"})))
     assert broken.billed() == Usage(
         input_tokens=7, output_tokens=COUNTED, estimated=True, service_tier="flex"
     )
@@ -107,12 +114,11 @@ def test_the_last_totals_of_a_stream_count() -> None:
         "cache_read_input_tokens": 1_000,
         "output_tokens": 50,
     }
-    for event in (
+    events = (
         {"type": "message_start", "message": {"model": SONNET, "usage": begun}},
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": ended},
-    ):
-        list(assembly.feed(event))
-    assert assembly.answer().usage == Usage(
+    )
+    assert spent(assembly, *map(Value, events)) == Usage(
         input_tokens=185_907, output_tokens=50, cached_tokens=1_000, cache_write_tokens=184_457
     )
 
@@ -156,9 +162,7 @@ def test_what_cannot_be_true_is_replaced_by_our_own_count_and_marked(usage: obje
     assert completion(usage) == expected
     assembly = OpenAIAssembly(ASKED_GPT)
     chunk = {"choices": [{"delta": {"content": TEXT}, "finish_reason": "stop"}]}
-    for data in (chunk, {"choices": [], "usage": usage}):
-        list(assembly.feed(data))
-    assert assembly.answer().usage == expected
+    assert spent(assembly, Value(chunk), Value({"choices": [], "usage": usage})) == expected
 
 
 @given(reported=st.builds(Reported, **dict.fromkeys(Reported.__struct_fields__, numbers)))
