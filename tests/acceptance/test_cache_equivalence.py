@@ -183,7 +183,7 @@ def test_a_kafka_reply_says_it_too(healthy: System) -> None:
         body = {"query": question, "user_id": "k", "request_id": key, **fields}
         produce(healthy, [("llm.requests.v1", key.encode(), body, [])])
         assert wait_for(
-            lambda key=key: healthy.sql("SELECT 1 FROM requests WHERE request_id = {id:String}", id=key), 30
+            lambda key=key: healthy.sql("SELECT 1 FROM requests WHERE request_id = {id:String}", id=key), 60
         )  # type: ignore[misc]
     replies = asyncio.run(_replies(healthy, name))
     assert [(each.get("cache_kind"), "cache_age_s" in each) for each in replies] == [
