@@ -1,6 +1,6 @@
 """The retries of SDKs are recognised, on a real Redis."""
 
-import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from uuid import uuid4
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = store.connect(redis_url)
+    client = store.connect(redis_url, timeout_s=30)
     yield client
     await client.aclose()
 
@@ -92,5 +92,9 @@ async def test_what_is_over_is_forgotten(redis: Redis) -> None:
 
 async def test_a_slot_is_bounded(sdk: Sdk, redis: Redis) -> None:
     """Who asks the same without end costs no more than so many; the others count as calls of their own."""
-    calls = await asyncio.gather(*(sdk.attempt() for _ in range(300)))
-    assert await redis.hlen(calls[0].slot) == 256
+    call = await sdk.attempt()
+    now_ms = int(time.time() * 1000)
+    await redis.hset(call.slot, mapping={f"k{n}": f"2:{now_ms}:{now_ms + 600_000}" for n in range(255)})
+    more = await sdk.attempt()
+    assert await redis.hlen(call.slot) == 256
+    assert not await redis.hexists(call.slot, more.key)

@@ -75,7 +75,7 @@ class Key:
 
 @pytest.fixture
 async def key(redis_url: str) -> AsyncIterator[Key]:
-    client = store.connect(redis_url)
+    client = store.connect(redis_url, timeout_s=30)
     yield Key(client)
     await client.aclose()
 

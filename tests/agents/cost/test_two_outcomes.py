@@ -77,7 +77,7 @@ def replies(emits: Any) -> list[Reply]:
 
 @pytest.fixture
 async def case(redis_url: str) -> AsyncIterator[Case]:
-    here, gone = store.connect(redis_url), store.connect(_NOWHERE)
+    here, gone = store.connect(redis_url, timeout_s=30), store.connect(_NOWHERE)
     yield Case(here, gone)
     await here.aclose()
     await gone.aclose()
