@@ -17,17 +17,17 @@ local replay = tonumber(ARGV[6])
 local found = redis.call('HMGET', key, 'record', 'attempt', 'deadline', 'result', 'sent', 'run')
 local run = tonumber(found[6] or 0)
 if replay < run or (found[5] and replay == run) then return {'sent'} end
+local held = found[1] and not found[4] and not found[5]
+if held and found[1] ~= record and now < tonumber(found[3]) then return {'held', found[1]} end
 if replay > run then redis.call('HSET', key, 'run', replay) end
 if found[5] then
   redis.call('HDEL', key, 'sent')
-  found[1] = false
 end
 if found[4] then
   redis.call('HSET', key, 'record', record, 'instance', instance)
   redis.call('EXPIRE', key, ttl)
   return {'finished', tonumber(found[2]), found[4]}
 end
-if found[1] and found[1] ~= record and now < tonumber(found[3]) then return {'held', found[1]} end
 local attempt = redis.call('HINCRBY', key, 'attempt', 1)
 redis.call('HSET', key, 'record', record, 'instance', instance, 'deadline', deadline)
 redis.call('EXPIRE', key, ttl)

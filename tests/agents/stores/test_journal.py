@@ -198,6 +198,15 @@ async def test_a_later_run_starts_anew_and_an_earlier_one_comes_too_late(
     assert await claim(journal, request_id, A) == AlreadySent()
 
 
+async def test_a_later_run_that_meets_a_holder_takes_nothing_from_it(
+    journal: Journal, request_id: str
+) -> None:
+    """The holder's record comes again after a crash, and is worked on: it was not overtaken."""
+    await claimed(journal, request_id)
+    assert await claim(journal, request_id, B, replay=1) == HeldElsewhere(A)
+    assert isinstance(await claim(journal, request_id, A), Claimed)
+
+
 async def test_whoever_sends_a_result_again_closes_the_entry(journal: Journal, request_id: str) -> None:
     """A replay at another offset that sent the result has the right to say so."""
     first = await claimed(journal, request_id)
