@@ -1,12 +1,16 @@
 """The body of the native routes. Whose request it is never comes from the body."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 from ingest.errors import invalid
+from streams.decode_faults import UNSUPPORTED
+from streams.errors import InvalidRequest
 from streams.events import MAX_DEADLINE_MS, ChatRequested, Message, Name, Webhook
-from streams.request_rules import MAX_CONTENT_CHARS, MAX_MESSAGES, MAX_STOP_CHARS
+from streams.request_rules import MAX_CONTENT_CHARS, MAX_STOP_CHARS
+from streams.sent_requests import SentMessage, SentMessages
 
 Content = Annotated[str, Meta(max_length=MAX_CONTENT_CHARS)]
 Temperature = Annotated[float, Meta(ge=0.0, le=2.0)]
@@ -16,7 +20,6 @@ OnDisconnect = Annotated[
     Literal["continue", "cancel"],
     Meta(description="what becomes of the request if the client leaves before its answer is there"),
 ]
-Messages = Annotated[tuple[Message, ...], Meta(min_length=1, max_length=MAX_MESSAGES)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 StopSequence = Annotated[str, Meta(min_length=1, max_length=MAX_STOP_CHARS)]
 DEFAULT_USER = "anonymous"
@@ -29,7 +32,7 @@ class ChatBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     user_id: Name
     template: Name | None = None
     variables: dict[str, Content] | None = None
-    messages: Messages | None = None
+    messages: SentMessages | None = None
     stream: bool = False
     session_id: Name | None = None
     model: Name | None = None
@@ -41,6 +44,7 @@ class ChatBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     response_format: dict[str, Any] | None = None
     tools: tuple[dict[str, Any], ...] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    params: dict[str, Any] | None = None
     deadline_ms: DeadlineMs | None = None
     on_disconnect: OnDisconnect | None = None
     metadata: dict[str, Any] | None = None
@@ -70,9 +74,26 @@ def native_request(body: ChatBody) -> ChatRequested:
         )
     if body.messages is not None and (body.template or body.variables):
         raise invalid("a template goes with query, not with messages", param="template")
-    return ChatRequested(
-        **{name: getattr(body, name) for name in body.__struct_fields__ if name in _EVENT_FIELDS}
-    )
+    fields = {name: getattr(body, name) for name in body.__struct_fields__ if name in _EVENT_FIELDS}
+    return ChatRequested(**fields | {"messages": as_messages(body.messages)})
+
+
+def as_messages(sent: Sequence[SentMessage] | None) -> tuple[Message, ...] | None:
+    """Return messages as the pipeline knows them.
+
+    Raises:
+        ApiError: 400, one has a refusal beside its content.
+    """
+    if sent is None:
+        return None
+    found = []
+    for index, message in enumerate(sent):
+        try:
+            found.append(message.as_message())
+        except InvalidRequest as fault:
+            where = f"messages[{index}].{fault.param}"
+            raise invalid(fault.message, param=where, code=UNSUPPORTED) from None
+    return tuple(found)
 
 
 _EVENT_FIELDS = frozenset(ChatRequested.__struct_fields__)

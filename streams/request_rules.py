@@ -5,12 +5,18 @@ before it works on it. Behind the door a text may grow, by what stands for perso
 around it. So the events of the pipeline have no limits of their own but a record's size (`streams.sizes`).
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
+from streams.decode_faults import ANY_FIELD, UNSUPPORTED, at_most, explain, table_of
 from streams.errors import InvalidRequest
-from streams.events import ChatRequested, Message
+from streams.events import ChatRequested, Message, Requested
 from streams.models import MODELS
+from streams.parameters import MAX_EXTRA_CHARS, UNKNOWN_HINT, Parameters, split_extra, unkept
 
 MAX_MESSAGES = 100
 #: Of a query, of a variable's value, and of a message, all its parts together.
@@ -25,32 +31,98 @@ MAX_NAME_CHARS = 256
 #: Whoever reads a record downstream need not follow more levels of lists and objects.
 MAX_JSON_DEPTH = 64
 
+#: Nobody has sent a request before; a time further ahead than a day is no clock's.
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
+MAX_AHEAD = timedelta(days=1)
+
 _TOOL_CHOICES = ("none", "auto", "required")
 _RESPONSE_FORMATS = ("text", "json_object", "json_schema")
-_FREE_FORM = ("metadata", "tools", "tool_choice", "response_format")
+_FREE_FORM = ("metadata", "tools", "tool_choice", "response_format", "params")
+_REASONS = {path: row.to_openai.note for path, row in table_of().items()}
+_IDS = ("user_id", "session_id", "tenant", "tier")
 
 
-def check_chat(request: ChatRequested, *, max_tokens_per_request: int) -> None:
+def check_chat(
+    request: ChatRequested, *, max_tokens_per_request: int, extra_parameters: Collection[str] = ()
+) -> None:
     """Check a request before it is worked on.
 
     What depends on the rendered prompt, e.g. its number of tokens, is the guardrail's business.
+
+    Args:
+        request: what is asked.
+        max_tokens_per_request: the most output tokens that may be asked for.
+        extra_parameters: the names that the operator lets through to models behind OpenAI's API.
 
     Raises:
         InvalidRequest: the first thing found wrong, with the field and what it must be.
     """
     _check_model(request.model)
+    check_ids(request)
     _check_max_tokens(request.max_tokens, max_tokens_per_request)
     check_depth(request)
     check_text(request.query or "", "query")
     _check_variables(request.variables or {})
     messages = request.messages or ()
-    _at_most(len(messages), MAX_MESSAGES, "messages", "messages")
+    _at_most(len(messages), MAX_MESSAGES, "messages")
     for index, message in enumerate(messages):
         _check_message(message, f"messages[{index}]")
+    if messages and not any(message.text.strip() or message.tool_calls for message in messages):
+        raise InvalidRequest("messages: at least one must have a text", param="messages")
     _check_stop(request.stop or ())
     _check_tools(request.tools, request.tool_choice)
     _check_response_format(request.response_format)
-    _at_most(len(request.metadata or {}), MAX_METADATA_ENTRIES, "metadata", "entries")
+    _at_most(len(request.metadata or {}), MAX_METADATA_ENTRIES, "metadata", " entries")
+    _check_params(request.params or {}, extra_parameters)
+    if request.model is not None and (kept := unkept(request, MODELS[request.model].provider)):
+        raise not_kept(kept.param, kept.why, request.model)
+
+
+def not_kept(param: str, why: str, model: str) -> InvalidRequest:
+    """Return the fault of a request with a parameter that its model cannot keep."""
+    return InvalidRequest(f"{param} is not supported for {model}: {why}", code=UNSUPPORTED, param=param)
+
+
+def check_ids(request: Requested) -> None:
+    """Check that the names of who asks can be printed: logs and tables have them on one line.
+
+    Raises:
+        InvalidRequest: one has a control character, or a line end.
+    """
+    for name in _IDS:
+        _check_name(getattr(request, name), name)
+
+
+def check_moment(at: datetime, where: str, *, now: datetime) -> None:
+    """Check that a time can be meant: what is stored of it must fit the tables, and deadlines count from it.
+
+    Raises:
+        InvalidRequest: it is before `EARLIEST`, or more than `MAX_AHEAD` after `now`.
+    """
+    if not EARLIEST <= at <= now + MAX_AHEAD:
+        raise InvalidRequest(
+            f"{where} must be from {EARLIEST:%Y-%m-%d} to at most a day from now, got {at.isoformat()}",
+            code="invalid_value",
+            param=where,
+        )
+
+
+def _check_params(params: Mapping[str, Any], extra: Collection[str]) -> None:
+    """Check the parameters for the models' own APIs.
+
+    Their faults name them without the `params` around them, as most senders spell them.
+    """
+    known, let_through = split_extra(params, extra)
+    try:
+        msgspec.convert(known, Parameters)
+    except msgspec.ValidationError as fault:
+        message, code, param = explain(
+            fault, known, Parameters, table=table_of(), hints={ANY_FIELD: UNKNOWN_HINT}
+        )
+        raise InvalidRequest(message, code=code, param=param) from None
+    size = len(json.dumps(let_through)) if let_through else 0
+    if size > MAX_EXTRA_CHARS:
+        raise InvalidRequest(at_most("params", MAX_EXTRA_CHARS, size, " characters"), param="params")
 
 
 def check_depth(request: object) -> None:
@@ -76,9 +148,7 @@ def check_text(text: str, where: str) -> None:
         InvalidRequest: it is longer than `MAX_CONTENT_CHARS`.
     """
     if len(text) > MAX_CONTENT_CHARS:
-        raise InvalidRequest(
-            f"{where} has {len(text)} characters; at most {MAX_CONTENT_CHARS} are allowed", param=where
-        )
+        raise InvalidRequest(at_most(where, MAX_CONTENT_CHARS, len(text), " characters"), param=where)
 
 
 def depth_exceeds(value: Any, limit: int) -> bool:
@@ -96,15 +166,20 @@ def depth_exceeds(value: Any, limit: int) -> bool:
     return True
 
 
-def _at_most(count: int, most: int, field: str, what: str) -> None:
+def _at_most(count: int, most: int, field: str, unit: str = "") -> None:
     if count > most:
-        raise InvalidRequest(f"{field} must have at most {most} {what}, not {count}", param=field)
+        raise InvalidRequest(at_most(field, most, count, unit), param=field)
 
 
 def _check_name(name: str | None, where: str) -> None:
-    if name is not None and len(name) > MAX_NAME_CHARS:
+    if name is None:
+        return
+    _at_most(len(name), MAX_NAME_CHARS, where, " characters")
+    if not name.isprintable():
         raise InvalidRequest(
-            f"{where} has {len(name)} characters; at most {MAX_NAME_CHARS} are allowed", param=where
+            f"{where}: only characters that can be printed are allowed, no line ends or control characters",
+            code="invalid_value",
+            param=where,
         )
 
 
@@ -127,9 +202,9 @@ def _check_max_tokens(max_tokens: int | None, limit: int) -> None:
 
 
 def _check_variables(variables: Mapping[str, str]) -> None:
-    _at_most(len(variables), MAX_VARIABLES, "variables", "entries")
+    _at_most(len(variables), MAX_VARIABLES, "variables", " entries")
     for name, text in variables.items():
-        _check_name(name, "the name of a variable")
+        _at_most(len(name), MAX_NAME_CHARS, "the name of a variable", " characters")
         check_text(text, f"variables.{name}")
 
 
@@ -141,7 +216,9 @@ def _check_message(message: Message, where: str) -> None:
     check_text(message.text, f"{where}.content")
     _check_name(message.name, f"{where}.name")
     _check_name(message.tool_call_id, f"{where}.tool_call_id")
-    _at_most(len(message.tool_calls or ()), MAX_TOOL_CALLS, f"{where}.tool_calls", "entries")
+    _at_most(len(message.tool_calls or ()), MAX_TOOL_CALLS, f"{where}.tool_calls")
+    for index, call in enumerate(message.tool_calls or ()):
+        _check_tool_call(call, f"{where}.tool_calls[{index}]")
     if message.role == "tool" and not message.tool_call_id:
         raise InvalidRequest(
             f"{where}.tool_call_id is required for the role tool", param=f"{where}.tool_call_id"
@@ -149,7 +226,7 @@ def _check_message(message: Message, where: str) -> None:
 
 
 def _check_stop(stop: Sequence[str]) -> None:
-    _at_most(len(stop), MAX_STOP_SEQUENCES, "stop", "sequences")
+    _at_most(len(stop), MAX_STOP_SEQUENCES, "stop")
     for index, sequence in enumerate(stop):
         if not 1 <= len(sequence) <= MAX_STOP_CHARS:
             raise InvalidRequest(
@@ -159,24 +236,55 @@ def _check_stop(stop: Sequence[str]) -> None:
 
 
 def _check_tools(tools: Sequence[dict[str, Any]] | None, choice: str | dict[str, Any] | None) -> None:
-    _at_most(len(tools or ()), MAX_TOOLS, "tools", "entries")
+    _at_most(len(tools or ()), MAX_TOOLS, "tools")
     for index, tool in enumerate(tools or ()):
         _check_tool(tool, f"tools[{index}]")
     if isinstance(choice, str) and choice not in _TOOL_CHOICES:
         raise InvalidRequest(
             f"tool_choice must be one of {', '.join(_TOOL_CHOICES)}, or a tool", param="tool_choice"
         )
+    _check_choice(choice)
     if choice not in (None, "none", "auto") and not tools:
         raise InvalidRequest("tool_choice needs tools", param="tool_choice")
 
 
 def _check_tool(tool: dict[str, Any], where: str) -> None:
+    _only(tool, ("type", "function", "cache_control"), where)
     if tool.get("type") != "function":
-        raise InvalidRequest(f'{where}.type must be "function"', param=f"{where}.type")
+        raise InvalidRequest(
+            f"{where}.type is not supported: {_REASONS['tools[]<*>']}",
+            code=UNSUPPORTED,
+            param=f"{where}.type",
+        )
     function = tool.get("function")
+    if isinstance(function, dict):
+        _only(function, ("name", "description", "parameters", "strict"), f"{where}.function")
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(name, str) or not name:
         raise InvalidRequest(f"{where}.function.name is required", param=f"{where}.function.name")
+
+
+def _check_tool_call(call: dict[str, Any], where: str) -> None:
+    if call.get("type", "function") != "function":
+        why = _REASONS["messages[].tool_calls[]<custom>"]
+        raise InvalidRequest(f"{where} is not supported: {why}", code=UNSUPPORTED, param=where)
+
+
+def _check_choice(choice: str | dict[str, Any] | None) -> None:
+    if not isinstance(choice, dict) or choice.get("type") == "function":
+        return
+    why = _REASONS.get(f"tool_choice<{choice.get('type')}>", "it must be none, auto, required, or a function")
+    raise InvalidRequest(f"tool_choice is not supported: {why}", code=UNSUPPORTED, param="tool_choice")
+
+
+def _only(given: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    for name in given:
+        if name not in known:
+            raise InvalidRequest(
+                f"unknown field {name[:128]!r}: it is not known here",
+                code="unknown_parameter",
+                param=f"{where}.{name[:128]}",
+            )
 
 
 def _check_response_format(wanted: dict[str, Any] | None) -> None:

@@ -185,7 +185,7 @@ class GuardrailStage:
 def _clean_message(message: Message, clean: Callable[[str], str]) -> Message:
     if message.role not in _UNTRUSTED_ROLES or not message.text:
         return message
-    return message.with_text(clean(message.text))
+    return message.with_each_text(clean)
 
 
 def _untrusted_texts(request: ChatRequested) -> list[str]:

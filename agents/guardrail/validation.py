@@ -17,6 +17,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_input_tokens: int
     max_output_tokens: int
     max_request_bytes: int
+    extra_parameters: tuple[str, ...] = ()
 
 
 def validate(request: ChatRequested, limits: Limits) -> int:
@@ -30,7 +31,11 @@ def validate(request: ChatRequested, limits: Limits) -> int:
     problem = check_response_format(request.response_format)
     if problem is not None:
         raise InvalidRequest(problem, code="invalid_response_format", param="response_format")
-    check_chat(request, max_tokens_per_request=limits.max_output_tokens)
+    check_chat(
+        request,
+        max_tokens_per_request=limits.max_output_tokens,
+        extra_parameters=limits.extra_parameters,
+    )
     _check_model_limit(request)
     return _check_tokens(request, limits)
 
@@ -53,19 +58,6 @@ def _check_text(request: ChatRequested) -> None:
         raise InvalidRequest("template goes with query, not with messages", param="template")
     if request.messages is None and not (request.query or "").strip():
         raise InvalidRequest("give a query that is not empty, or messages", param="query")
-    if request.messages is not None:
-        _check_messages(request)
-
-
-def _check_messages(request: ChatRequested) -> None:
-    messages = request.messages or ()
-    if messages[0].role not in ("system", "developer", "user"):
-        raise InvalidRequest(
-            "the first message must be from system, developer or user", param="messages[0].role"
-        )
-    for index, message in enumerate(messages):
-        if not message.text.strip() and not message.tool_calls:
-            raise InvalidRequest("a message must not be empty", param=f"messages[{index}].content")
 
 
 def _check_model_limit(request: ChatRequested) -> None:

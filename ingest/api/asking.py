@@ -37,7 +37,7 @@ def ask_of(request: Request, caller: Caller, body: ChatRequested, services: Serv
     Raises:
         ApiError: 400 or 404, the body cannot be served.
     """
-    check_request(body, max_tokens_per_request=services.settings.max_tokens_per_request)
+    check_request(body, services.settings)
     return checked_ask(request, caller, body, services)
 
 
