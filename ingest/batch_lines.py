@@ -155,7 +155,11 @@ def _read_line(data: bytes, rules: LineRules) -> Line:
     line = _decode(data)
     try:
         request = _request(line, rules)
-        check_request(request, rules.settings)
+        check_request(
+            request,
+            max_tokens_per_request=rules.settings.max_tokens_per_request,
+            extra_parameters=rules.settings.extra_parameters,
+        )
         check_webhook(request.webhook, rules.settings)
     except ApiError as fault:
         param = f"body.{fault.error.param}" if fault.error.param else "body"

@@ -1,14 +1,17 @@
 """The rules of `streams.request_rules`, as HTTP says them."""
 
+from collections.abc import Sequence
+
 from ingest.errors import invalid
 from ingest.outcomes import status_of_mistake
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested
 from streams.request_rules import check_chat
-from streams.settings import Settings
 
 
-def check_request(request: ChatRequested, settings: Settings) -> None:
+def check_request(
+    request: ChatRequested, *, max_tokens_per_request: int, extra_parameters: Sequence[str] = ()
+) -> None:
     """Check a request before it is accepted.
 
     Raises:
@@ -17,8 +20,8 @@ def check_request(request: ChatRequested, settings: Settings) -> None:
     try:
         check_chat(
             request,
-            max_tokens_per_request=settings.max_tokens_per_request,
-            extra_parameters=settings.extra_parameters,
+            max_tokens_per_request=max_tokens_per_request,
+            extra_parameters=extra_parameters,
         )
     except InvalidRequest as fault:
         raise invalid(

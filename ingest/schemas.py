@@ -64,16 +64,8 @@ def native_request(body: ChatBody) -> ChatRequested:
     """Return the event for a native body.
 
     Raises:
-        ApiError: 400, neither or both of `query` and `messages`, or fields that do not go together.
+        ApiError: 400, a message has a refusal beside its content.
     """
-    if body.query is not None and body.messages is not None:
-        raise invalid("give either query or messages, not both", param="query")
-    if body.messages is None and not (body.query and body.query.strip()):
-        raise invalid(
-            "query is required: what to answer, as text", param="query", code="missing_required_parameter"
-        )
-    if body.messages is not None and (body.template or body.variables):
-        raise invalid("a template goes with query, not with messages", param="template")
     fields = {name: getattr(body, name) for name in body.__struct_fields__ if name in _EVENT_FIELDS}
     return ChatRequested(**fields | {"messages": as_messages(body.messages)})
 

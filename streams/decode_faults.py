@@ -85,8 +85,8 @@ def explain(
         param = joined(path, found[1])
         return Explained(f"{param} is required", "missing_required_parameter", param)
     value = _value_at(data, path)
-    if why := _refusal(path, value, table or {}):
-        return Explained(f"{path} is not supported: {why}", UNSUPPORTED, path)
+    if refusal := _refusal(path, value, table or {}):
+        return Explained(refusal, UNSUPPORTED, path)
     where = path or "the body"
     return Explained(f"{where}: {_words(message, path, value, kind)}", "invalid_request", path or None)
 
@@ -122,16 +122,12 @@ def _unknown(name: str, path: str, table: Mapping[str, Parameter], hints: Mappin
 
 
 def _refusal(path: str, value: object, table: Mapping[str, Parameter]) -> str | None:
-    """Return why what is at a path is refused by the table, if it is."""
+    """Return what the table says against what is at a path, if anything."""
     pattern = _pattern(path)
-    if pattern.endswith("].type"):
-        pattern = f"{pattern.removesuffix('.type')}<*>"
-        known = table.get(pattern)
-        kind = (
-            f"the type {str(value)[:_MAX_SHOWN]!r} is not supported here; " if isinstance(value, str) else ""
-        )
-        return f"{kind}{known.to_openai.note}" if known else None
-    return _reasons(table).get(pattern)
+    if why := _reasons(table).get(pattern):
+        return f"{path} is not supported: {why}"
+    other = _other_types(table).get(pattern.removesuffix(".type")) if pattern.endswith("].type") else None
+    return f"{path}: {str(value)[:_MAX_SHOWN]!r} is not supported: {other}" if other else None
 
 
 def _reasons(table: Mapping[str, Parameter]) -> dict[str, str]:
@@ -141,6 +137,12 @@ def _reasons(table: Mapping[str, Parameter]) -> dict[str, str]:
         for path, row in table.items()
         if row.to_openai.effect is row.to_anthropic.effect is Effect.REFUSED and not path.endswith(">")
     }
+
+
+def _other_types(table: Mapping[str, Parameter]) -> dict[str, str]:
+    """Return why elements of a type without a row are refused, by the path of the list without types."""
+    others = {path: row.to_openai.note for path, row in table.items() if path.endswith("<*>")}
+    return {_TYPE_OF_ELEMENT.sub("", path): note for path, note in others.items()}
 
 
 def _pattern(path: str) -> str:

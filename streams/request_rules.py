@@ -59,12 +59,15 @@ def check_chat(
     """
     _check_model(request.model)
     check_ids(request)
+    _check_asked(request)
     _check_max_tokens(request.max_tokens, max_tokens_per_request)
     check_depth(request)
     check_text(request.query or "", "query")
     _check_variables(request.variables or {})
     messages = request.messages or ()
     _at_most(len(messages), MAX_MESSAGES, "messages")
+    if request.messages == ():
+        raise InvalidRequest("messages: at least 1 are required, got 0", param="messages")
     for index, message in enumerate(messages):
         _check_message(message, f"messages[{index}]")
     if messages and not any(message.text.strip() or message.tool_calls for message in messages):
@@ -76,6 +79,19 @@ def check_chat(
     _check_params(request.params or {}, extra_parameters)
     if request.model is not None and (kept := unkept(request, MODELS[request.model].provider)):
         raise not_kept(kept.param, kept.why, request.model)
+
+
+def _check_asked(request: ChatRequested) -> None:
+    if request.messages is not None and request.query is not None:
+        raise InvalidRequest("give either query or messages, not both", param="query")
+    if request.messages is None and not (request.query or "").strip():
+        raise InvalidRequest(
+            "query is required: what to answer, as text; or give messages",
+            code="missing_required_parameter",
+            param="query",
+        )
+    if request.messages is not None and (request.template or request.variables):
+        raise InvalidRequest("a template goes with query, not with messages", param="template")
 
 
 def not_kept(param: str, why: str, model: str) -> InvalidRequest:
@@ -294,6 +310,7 @@ def _check_response_format(wanted: dict[str, Any] | None) -> None:
     if kind not in _RESPONSE_FORMATS:
         raise InvalidRequest(
             f"response_format.type must be one of {', '.join(_RESPONSE_FORMATS)}",
+            code="invalid_response_format",
             param="response_format.type",
         )
     described = wanted.get("json_schema")
@@ -302,5 +319,6 @@ def _check_response_format(wanted: dict[str, Any] | None) -> None:
     ):
         raise InvalidRequest(
             "response_format.json_schema.schema is required, as a JSON Schema object",
+            code="invalid_response_format",
             param="response_format.json_schema.schema",
         )

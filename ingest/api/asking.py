@@ -17,9 +17,11 @@ from ingest.sse import EventStream, StreamShape, frames
 from ingest.submission import Ask, request_id_for
 from ingest.tracing import traceparent_of
 from ingest.waiting import Stopwatch, timeout_of, wait_for_first_word, wait_for_reply
+from streams.decode_faults import at_most
 from streams.errors import StoreUnavailable
 from streams.events import MAX_DEADLINE_MS, ChatRequested, Reply, Requested
 from streams.registry import Standing
+from streams.request_rules import MAX_NAME_CHARS
 from streams.serving.json_response import JsonResponse
 from streams.serving.keys import Caller
 
@@ -37,7 +39,11 @@ def ask_of(request: Request, caller: Caller, body: ChatRequested, services: Serv
     Raises:
         ApiError: 400 or 404, the body cannot be served.
     """
-    check_request(body, services.settings)
+    check_request(
+        body,
+        max_tokens_per_request=services.settings.max_tokens_per_request,
+        extra_parameters=services.settings.extra_parameters,
+    )
     return checked_ask(request, caller, body, services)
 
 
@@ -144,7 +150,7 @@ def idempotency_key(request: Request) -> str | None:
     Raises:
         ApiError: 400, it is empty, or longer than `MAX_IDEMPOTENCY_KEY_CHARS`.
     """
-    key = request.headers.get("idempotency-key")
+    key = header_text(request, "Idempotency-Key")
     if key is None:
         return None
     if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS:
@@ -187,12 +193,32 @@ def user_header(request: Request) -> str | None:
     """Return the user id from `X-Headrace-User`.
 
     Raises:
-        ApiError: 400, it is longer than 256 characters.
+        ApiError: 400, it is longer than 256 characters, or no text.
     """
-    user = request.headers.get("x-headrace-user")
-    if user and len(user) > 256:
-        raise invalid("X-Headrace-User must have at most 256 characters", param="X-Headrace-User")
+    name = "X-Headrace-User"
+    user = header_text(request, name)
+    if user and len(user) > MAX_NAME_CHARS:
+        raise invalid(at_most(name, MAX_NAME_CHARS, len(user), " characters"), param=name)
     return user or None
+
+
+def header_text(request: Request, name: str) -> str | None:
+    """Return a header as text, which is UTF-8 here; None where there is none.
+
+    Raises:
+        ApiError: 400, its bytes are no UTF-8, or it has characters that cannot be printed.
+    """
+    value = request.headers.get(name)
+    if value is None or value.isascii():
+        text = value
+    else:
+        try:
+            text = value.encode("latin-1").decode()
+        except UnicodeDecodeError:
+            raise invalid(f"{name} must be UTF-8", param=name) from None
+    if text is not None and not text.isprintable():
+        raise invalid(f"{name} must have no control characters", param=name)
+    return text
 
 
 def _bad_deadline(name: str) -> ApiError:
