@@ -160,7 +160,8 @@ def _words(message: str, path: str, value: object, kind: type[msgspec.Struct]) -
     if found := _BOUND.fullmatch(message):
         return f"must be {_BOUNDS[found[2]]} {found[3].removesuffix('.0')}{_got(value)}"
     if found := _PATTERN.fullmatch(message):
-        return f"must be {_PATTERNS.get(found[1], f'text that matches {found[1]}')}{_got(value)}"
+        pattern = found[1].replace("\\\\", "\\")
+        return f"must be {_PATTERNS.get(pattern, f'text that matches {pattern}')}{_got(value)}"
     if found := _TYPE.fullmatch(message):
         wanted = [_TYPES.get(name.strip(), name.strip()) for name in found[1].split("|")]
         return f"must be {_listed(wanted)}, not {_TYPES.get(found[2], found[2])}"

@@ -265,13 +265,13 @@ def _check_tools(tools: Sequence[dict[str, Any]] | None, choice: str | dict[str,
 
 
 def _check_tool(tool: dict[str, Any], where: str) -> None:
-    _only(tool, ("type", "function", "cache_control"), where)
     if tool.get("type") != "function":
         raise InvalidRequest(
             f"{where}.type is not supported: {_REASONS['tools[]<*>']}",
             code=UNSUPPORTED,
             param=f"{where}.type",
         )
+    _only(tool, ("type", "function", "cache_control"), where)
     function = tool.get("function")
     if isinstance(function, dict):
         _only(function, ("name", "description", "parameters", "strict"), f"{where}.function")
