@@ -22,6 +22,7 @@ from headrace.simulator.director import Director
 from headrace.simulator.embeddings import Embeddings
 from headrace.simulator.invoice import Invoice, NoLog, utc_now
 from headrace.simulator.invoice_file import InvoiceFile
+from headrace.simulator.received import Received
 from headrace.simulator.refusals import Refusal
 from streams.models import EMBEDDING_USD_PER_MILLION, MODELS, Model
 
@@ -51,7 +52,7 @@ def create_app(
     file = InvoiceFile.open(data_dir) if data_dir is not None else None
     carried, items = file.load() if file is not None else (None, [])
     invoice = Invoice(log=file or NoLog(), now=utc_now, carried=carried, items=items)
-    director = Director(seed)
+    director, received = Director(seed), Received()
     provider = Provider(
         seed=seed,
         models=models,
@@ -59,6 +60,7 @@ def create_app(
         keys=Keys(frozenset(api_keys)),
         director=director,
         invoice=invoice,
+        received=received,
         clock=time.monotonic,
         unix_time=time.time,
     )
@@ -69,7 +71,7 @@ def create_app(
         if file is not None:
             file.close()
 
-    control = Control(director, invoice)
+    control = Control(director, invoice, received)
     return Starlette(
         routes=[*_provider_routes(provider), *_control_routes(control, control_password)],
         exception_handlers={HTTPException: _no_such_url},
@@ -97,11 +99,14 @@ def _provider_routes(provider: Provider) -> list[BaseRoute]:
 
 
 def _control_routes(control: Control, password: str | None) -> list[BaseRoute]:
-    behaviour, invoice = (with_password(each, password) for each in (control.behaviour, control.invoice))
+    behaviour, invoice, received = (
+        with_password(each, password) for each in (control.behaviour, control.invoice, control.received)
+    )
     return [
         Route("/health", control.health, methods=["GET"]),
         Route("/behaviour", behaviour, methods=["GET", "PUT", "DELETE"]),
         Route("/invoice", invoice, methods=["GET", "DELETE"]),
+        Route("/received", received, methods=["GET"]),
     ]
 
 

@@ -14,6 +14,7 @@ from headrace.simulator.dialects import Dialect, HeaderList, Keys
 from headrace.simulator.director import Director
 from headrace.simulator.invoice import BilledAs, Invoice
 from headrace.simulator.pacing import Pace
+from headrace.simulator.received import Received
 from headrace.simulator.refusals import Refusal
 from headrace.simulator.schema_values import UnsupportedSchema
 from headrace.simulator.shapes import Misfit
@@ -37,6 +38,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     keys: Keys
     director: Director
     invoice: Invoice
+    received: Received
     clock: Callable[[], float]
     unix_time: Callable[[], float]
 
@@ -74,7 +76,9 @@ class Call:
         """
         self.dialect.authorise(self.exchange.headers, self.provider.keys)
         try:
-            body: object = msgspec.json.decode(await self.exchange.body())
+            data = await self.exchange.body()
+            self.provider.received.note(self.client_request_id, data)
+            body: object = msgspec.json.decode(data)
         except BodyTooLarge:
             raise Refusal(413, "Request exceeds the maximum size of 32 MB") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""The operator's side: `/behaviour`, `/invoice` and `/health`. Providers have no such paths."""
+"""The operator's side: `/behaviour`, `/invoice`, `/received` and `/health`. Providers have no such paths."""
 
 import base64
 import binascii
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from headrace.simulator.behaviour import Behaviour, decode
 from headrace.simulator.director import Director
 from headrace.simulator.invoice import Invoice
+from headrace.simulator.received import Received
 
 _MAX_BEHAVIOUR_BYTES = 16 * 1024 * 1024
 _USER = "control"
@@ -50,9 +51,10 @@ def _credentials(request: Request) -> bytes:
 class Control:
     """Handlers of the operator's paths."""
 
-    def __init__(self, director: Director, invoice: Invoice) -> None:
+    def __init__(self, director: Director, invoice: Invoice, received: Received) -> None:
         self._director = director
         self._invoice = invoice
+        self._received = received
 
     async def health(self, _request: Request) -> Response:
         """Say that the simulator is ready, and that it is one."""
@@ -83,6 +85,10 @@ class Control:
         except ValueError as error:
             return _problem(422, str(error))
         return _json(self._invoice.report(since=since, list_items=list_items))
+
+    async def received(self, request: Request) -> Response:
+        """Show the latest calls, or those of them that contain a text."""
+        return _json({"calls": self._received.containing(request.query_params.get("contains", ""))})
 
 
 def _since(text: str | None) -> datetime | None:

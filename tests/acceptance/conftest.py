@@ -124,6 +124,11 @@ class System:
         """Return what the providers billed."""
         return dict(httpx.get(f"{self.simulator_control}/invoice", timeout=10).json())
 
+    def received(self, fragment: str) -> list[str]:
+        """Return the bodies of the providers' latest calls that contain a text."""
+        response = httpx.get(f"{self.simulator_control}/received", params={"contains": fragment}, timeout=10)
+        return [call["body"] for call in response.json()["calls"]]
+
     def process(self, role: str) -> ProcessStatus:
         """Return how the supervisor sees a process."""
         return next(row for row in Home(self.data_dir).status().processes if row.role == role)
