@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from ingest.body import decode_body
 from ingest.errors import ApiError, invalid
-from ingest.schemas import Content, StopSequence, TopP
+from ingest.schemas import Content, MaxTokens, StopSequence, TopP
 from streams.decode_faults import ANY_FIELD, UNSUPPORTED, at_most, explain, reason, table_of
 from streams.events import Name
 from streams.parameter_table import Effect
@@ -117,7 +117,7 @@ class MessagesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What `POST /v1/messages` takes."""
 
     model: Name
-    max_tokens: int
+    max_tokens: MaxTokens
     messages: Annotated[tuple[Turn, ...], Meta(min_length=1, max_length=MAX_MESSAGES)]
     system: Content | tuple[TextBlock, ...] | None = None
     stop_sequences: tuple[StopSequence, ...] | None = None

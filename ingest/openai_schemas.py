@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from ingest.body import decode_body
 from ingest.errors import ApiError, invalid
-from ingest.schemas import DEFAULT_USER, Seed, StopSequence, Temperature, TopP, as_messages
+from ingest.schemas import DEFAULT_USER, MaxTokens, Seed, StopSequence, Temperature, TopP, as_messages
 from streams.decode_faults import ANY_FIELD, UNSUPPORTED, reason
 from streams.events import ChatRequested, Message, Name
 from streams.parameters import UNKNOWN_HINT, Parameters, params_of
@@ -32,8 +32,8 @@ class CompletionBody(Parameters, frozen=True, kw_only=True, forbid_unknown_field
     model: Name | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
+    max_tokens: MaxTokens | None = None
+    max_completion_tokens: MaxTokens | None = None
     stop: StopSequence | tuple[StopSequence, ...] | None = None
     seed: Seed | None = None
     response_format: dict[str, Any] | None = None

@@ -14,6 +14,7 @@ from streams.sent_requests import SentMessage, SentMessages
 
 Content = Annotated[str, Meta(max_length=MAX_CONTENT_CHARS)]
 Temperature = Annotated[float, Meta(ge=0.0, le=2.0)]
+MaxTokens = Annotated[int, Meta(ge=1)]
 TopP = Annotated[float, Meta(ge=0.0, le=1.0)]
 DeadlineMs = Annotated[int, Meta(ge=1, le=MAX_DEADLINE_MS, description="how long the answer may take, in ms")]
 OnDisconnect = Annotated[
@@ -38,7 +39,7 @@ class ChatBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: Name | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
-    max_tokens: int | None = None
+    max_tokens: MaxTokens | None = None
     stop: tuple[StopSequence, ...] | None = None
     seed: Seed | None = None
     response_format: dict[str, Any] | None = None

@@ -114,7 +114,10 @@ def reason(name: str, *, anthropic: bool = False) -> str:
 
 def _unknown(name: str, path: str, table: Mapping[str, Parameter], hints: Mapping[str, str]) -> Explained:
     param, name = joined(path, name)[: _MAX_NAME * 2], name[:_MAX_NAME]
-    if why := _reasons(table).get(_pattern(param)):
+    # Of the other API, too: what is refused there is refused here, with the same words.
+    if why := _reasons(table).get(_pattern(param)) or (
+        _refused_anywhere(name) if table and not path else None
+    ):
         return Explained(f"{param} is not supported: {why}", UNSUPPORTED, param)
     known = hints if not path else {}
     hint = known.get(name) or known.get(ANY_FIELD) or "it is not known here"
@@ -137,6 +140,10 @@ def _reasons(table: Mapping[str, Parameter]) -> dict[str, str]:
         for path, row in table.items()
         if row.to_openai.effect is row.to_anthropic.effect is Effect.REFUSED and not path.endswith(">")
     }
+
+
+def _refused_anywhere(name: str) -> str | None:
+    return _reasons(OPENAI_PATHS).get(name) or _reasons(ANTHROPIC_PATHS).get(name)
 
 
 def _other_types(table: Mapping[str, Parameter]) -> dict[str, str]:
@@ -163,7 +170,8 @@ def _words(message: str, path: str, value: object, kind: type[msgspec.Struct]) -
         pattern = found[1].replace("\\\\", "\\")
         return f"must be {_PATTERNS.get(pattern, f'text that matches {pattern}')}{_got(value)}"
     if found := _TYPE.fullmatch(message):
-        wanted = [_TYPES.get(name.strip(), name.strip()) for name in found[1].split("|")]
+        names = [name.strip() for name in found[1].split("|")]
+        wanted = [_TYPES.get(name, name) for name in names if name != "null" or len(names) == 1]
         return f"must be {_listed(wanted)}, not {_TYPES.get(found[2], found[2])}"
     if found := _ENUM.fullmatch(message):
         allowed = _allowed(kind, path)

@@ -21,7 +21,9 @@ MAX_LOGIT_BIASES: Final = 1024
 MAX_EXTRA_CHARS: Final = 32_000
 
 #: What to do about a parameter that is in nobody's API.
-UNKNOWN_HINT: Final = "it is in no API; the operator may let it through (HEADRACE_EXTRA_PARAMETERS)"
+UNKNOWN_HINT: Final = (
+    "it is not known here; the operator may let a parameter through: HEADRACE_EXTRA_PARAMETERS"
+)
 _MISSING: Final = object()
 
 

@@ -210,8 +210,9 @@ def _check_model(model: str | None) -> None:
 
 def _check_max_tokens(max_tokens: int | None, limit: int) -> None:
     if max_tokens is not None and not 1 <= max_tokens <= limit:
+        bound = "at least 1" if max_tokens < 1 else f"at most {limit}"
         raise InvalidRequest(
-            f"max_tokens must be from 1 to {limit}, not {max_tokens}",
+            f"max_tokens: must be {bound}, got {max_tokens}",
             code="invalid_value",
             param="max_tokens",
         )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from streams.decode_faults import explain, table_of
+from streams.decode_faults import ANY_FIELD, explain, table_of
 from streams.errors import InvalidRequest
 from streams.events import (
     CacheBreakpoint,
@@ -21,11 +21,11 @@ from streams.events import (
     Requested,
     TextPart,
 )
-from streams.parameters import NAMES
+from streams.parameters import NAMES, UNKNOWN_HINT
 from streams.request_rules import MAX_MESSAGES
 
 #: What to do about fields that are not where they belong.
-HINTS = {name: f'it goes into "params": {{"{name}": …}}' for name in NAMES}
+HINTS = {name: f'it goes into "params": {{"{name}": …}}' for name in NAMES} | {ANY_FIELD: UNKNOWN_HINT}
 
 
 class SentCacheControl(

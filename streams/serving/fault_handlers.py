@@ -18,6 +18,7 @@ from streams.serving.json_response import JsonResponse
 #: Makes the response to a request of its status, its error and extra headers.
 Render = Callable[[Request, int, ErrorInfo, Mapping[str, str]], Response]
 
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _CODES = {404: "unknown_route", 405: "method_not_allowed"}
 
 
@@ -30,9 +31,8 @@ def allowed_methods(app: Starlette, scope: Scope) -> str:
     """Return the methods of a path, as the header `Allow` has them; empty where there is no such path."""
     methods = {
         method
-        for route in app.routes
-        if route.matches({**scope, "type": "http", "method": ""})[0] is not Match.NONE
-        for method in getattr(route, "methods", None) or ()
+        for method in _METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
     }
     if "GET" in methods:
         methods.add("HEAD")
