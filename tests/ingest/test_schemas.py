@@ -181,3 +181,20 @@ def test_the_fingerprint_survives_the_wire() -> None:
     event = _completion(temperature=1, metadata={"b": 1, "a": [1.5, 1e30]}, stop=["x"], tools=[TOOL])
     read_back = decode(encode(event), ChatRequested)
     assert fingerprint(read_back, "acme") == fingerprint(event, "acme")
+
+
+def test_extra_parameters_are_let_through_by_name() -> None:
+    """What the operator has named goes on with the others; what is not named is refused."""
+    body = msgspec.json.encode(
+        {"messages": [{"role": "user", "content": "hi"}], "guided_json": {}, "top_k": 5}
+    )
+    sent = decode_completion(body, ["guided_json", "top_k"])
+    event = completion_request(sent, user_header=None, stream=False, deadline_ms=None)
+    assert event.params == {"guided_json": {}, "top_k": 5}
+    check_request(event, max_tokens_per_request=100, extra_parameters=["guided_json", "top_k"])
+    with pytest.raises(ApiError) as caught:
+        check_request(event, max_tokens_per_request=100)
+    assert caught.value.error.param == "guided_json"
+    with pytest.raises(ApiError) as caught:
+        decode_completion(body, ["top_k"])
+    assert (caught.value.error.code, caught.value.error.param) == ("unknown_parameter", "guided_json")
