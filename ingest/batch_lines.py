@@ -21,6 +21,7 @@ from ingest.schemas import SubmitBody, native_request
 from ingest.webhooks import check_webhook
 from streams.events import ChatRequested
 from streams.registry import fingerprint
+from streams.request_rules import has_control_character
 from streams.sent_requests import HINTS
 from streams.settings import Settings
 
@@ -153,6 +154,9 @@ def _read_line(data: bytes, rules: LineRules) -> Line:
     if not data.strip():
         raise invalid("it is empty", code="invalid_json")
     line = _decode(data)
+    if has_control_character(line.custom_id):
+        words = "custom_id: line ends and other control characters are not allowed"
+        raise invalid(words, param="custom_id", code="invalid_value")
     try:
         request = _request(line, rules)
         check_request(

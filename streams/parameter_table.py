@@ -211,12 +211,7 @@ PARAMETERS: Final = (
     Parameter("prompt_cache_options", "", _PASSED, _none(_NO_HINT), whole=True),
     Parameter("prompt_cache_retention", "", _PASSED, _none(_NO_HINT)),
     Parameter("safety_identifier", "", _HASHED, _none("the hash of `user` is passed on")),
-    Parameter(
-        "seed",
-        "",
-        _PASSED,
-        _refused("Anthropic's models have no seed: leave it out, or name a model of OpenAI's"),
-    ),
+    Parameter("seed", "", _PASSED, _none("they have none; it is best effort at OpenAI's models, too")),
     Parameter("store", "", _PASSED, _none("nothing is stored there for later use")),
     _both("stream_options", ""),
     _both("stream_options.include_usage", ""),

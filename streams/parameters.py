@@ -112,10 +112,7 @@ def unkept(request: ChatRequested, provider: ProviderName) -> Unkept | None:
 
     One that is in nobody's API came by `HEADRACE_EXTRA_PARAMETERS`: models behind OpenAI's API keep it.
     """
-    params = request.params or {}
-    if provider is ProviderName.ANTHROPIC and request.seed is not None:
-        params = {**params, "seed": request.seed}
-    for name, value in params.items():
+    for name, value in (request.params or {}).items():
         rule = _rule(name, provider)
         if rule is None:
             if provider is not ProviderName.OPENAI:

@@ -6,6 +6,7 @@ around it. So the events of the pipeline have no limits of their own but a recor
 """
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,6 +36,7 @@ MAX_JSON_DEPTH = 64
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 MAX_AHEAD = timedelta(days=1)
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TOOL_CHOICES = ("none", "auto", "required")
 _RESPONSE_FORMATS = ("text", "json_object", "json_schema")
 _FREE_FORM = ("metadata", "tools", "tool_choice", "response_format", "params")
@@ -191,9 +193,9 @@ def _check_name(name: str | None, where: str) -> None:
     if name is None:
         return
     _at_most(len(name), MAX_NAME_CHARS, where, " characters")
-    if not name.isprintable():
+    if has_control_character(name):
         raise InvalidRequest(
-            f"{where}: only characters that can be printed are allowed, no line ends or control characters",
+            f"{where}: line ends and other control characters are not allowed",
             code="invalid_value",
             param=where,
         )
@@ -216,6 +218,11 @@ def _check_max_tokens(max_tokens: int | None, limit: int) -> None:
             code="invalid_value",
             param="max_tokens",
         )
+
+
+def has_control_character(text: str) -> bool:
+    """Whether a text has a control character, or what some read as the end of a line."""
+    return _CONTROL.search(text) is not None
 
 
 def _check_variables(variables: Mapping[str, str]) -> None:
@@ -285,6 +292,8 @@ def _check_tool_call(call: dict[str, Any], where: str) -> None:
     if call.get("type", "function") != "function":
         why = _REASONS["messages[].tool_calls[]<custom>"]
         raise InvalidRequest(f"{where} is not supported: {why}", code=UNSUPPORTED, param=where)
+    if isinstance(call.get("id"), str):
+        _check_name(call["id"], f"{where}.id")
 
 
 def _check_choice(choice: str | dict[str, Any] | None) -> None:

@@ -21,7 +21,7 @@ from streams.decode_faults import at_most
 from streams.errors import StoreUnavailable
 from streams.events import MAX_DEADLINE_MS, ChatRequested, Reply, Requested
 from streams.registry import Standing
-from streams.request_rules import MAX_NAME_CHARS
+from streams.request_rules import MAX_NAME_CHARS, has_control_character
 from streams.serving.json_response import JsonResponse
 from streams.serving.keys import Caller
 
@@ -206,7 +206,7 @@ def header_text(request: Request, name: str) -> str | None:
     """Return a header as text, which is UTF-8 here; None where there is none.
 
     Raises:
-        ApiError: 400, its bytes are no UTF-8, or it has characters that cannot be printed.
+        ApiError: 400, its bytes are no UTF-8, or it has control characters.
     """
     value = request.headers.get(name)
     if value is None or value.isascii():
@@ -216,8 +216,8 @@ def header_text(request: Request, name: str) -> str | None:
             text = value.encode("latin-1").decode()
         except UnicodeDecodeError:
             raise invalid(f"{name} must be UTF-8", param=name) from None
-    if text is not None and not text.isprintable():
-        raise invalid(f"{name} must have no control characters", param=name)
+    if text is not None and has_control_character(text):
+        raise invalid(f"{name}: line ends and other control characters are not allowed", param=name)
     return text
 
 

@@ -171,7 +171,7 @@ def test_anthropics_parameters_reach_anthropics_models(healthy: System, claude: 
 @pytest.mark.parametrize(
     ("model", "fields", "param"),
     [
-        (CLAUDE, {"seed": 7}, "seed"),
+        (CLAUDE, {"verbosity": "low"}, "verbosity"),
         (CLAUDE, {"frequency_penalty": 0.5}, "frequency_penalty"),
         (CLAUDE, {"service_tier": "flex"}, "service_tier"),
         (CLAUDE, {"reasoning_effort": "minimal"}, "reasoning_effort"),
@@ -205,10 +205,12 @@ def test_a_refusal_is_spelled_as_its_sender_spells(claude: Anthropic) -> None:
 
 
 def test_a_model_that_cannot_keep_a_parameter_does_not_stand_in(healthy: System, gpt: OpenAI) -> None:
-    """The fallback is Claude, then a smaller GPT: with a seed, only the latter is asked."""
-    asked = unique("Who answers with a seed?")
+    """The fallback is Claude, then a smaller GPT: with a penalty, only the latter is asked."""
+    asked = unique("Who answers with a penalty?")
     healthy.behave(faults=[{"kind": "server_error", "rate": 1.0, "model": GPT}])
-    answer = gpt.chat.completions.create(model=GPT, messages=[{"role": "user", "content": asked}], seed=7)
+    answer = gpt.chat.completions.create(
+        model=GPT, messages=[{"role": "user", "content": asked}], presence_penalty=0.5
+    )
     assert answer.model.startswith("gpt-4o-mini")
     assert {json.loads(body)["model"] for body in healthy.received(asked)} == {GPT, "gpt-4o-mini"}
 
