@@ -19,9 +19,9 @@ from ingest.errors import ApiError, invalid
 from ingest.openai_schemas import completion_request, decode_completion
 from ingest.schemas import SubmitBody, native_request
 from ingest.webhooks import check_webhook
+from streams.bounds import has_control_character
 from streams.events import ChatRequested
 from streams.registry import fingerprint
-from streams.request_rules import has_control_character
 from streams.sent_requests import HINTS
 from streams.settings import Settings
 

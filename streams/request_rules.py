@@ -6,29 +6,27 @@ around it. So the events of the pipeline have no limits of their own but a recor
 """
 
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from streams.bounds import MAX_NAME_CHARS, check_at_most, check_name
 from streams.decode_faults import ANY_FIELD, UNSUPPORTED, at_most, explain, table_of
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested, Message, Requested
 from streams.models import MODELS
 from streams.parameters import MAX_EXTRA_CHARS, UNKNOWN_HINT, Parameters, split_extra, unkept
+from streams.tool_rules import check_response_format, check_tool_calls, check_tools
 
 MAX_MESSAGES = 100
 #: Of a query, of a variable's value, and of a message, all its parts together.
 MAX_CONTENT_CHARS = 32_000
 MAX_STOP_SEQUENCES = 4
 MAX_STOP_CHARS = 256
-MAX_TOOLS = 128
-MAX_TOOL_CALLS = 128
 MAX_METADATA_ENTRIES = 16
 MAX_VARIABLES = 100
-MAX_NAME_CHARS = 256
 #: Whoever reads a record downstream need not follow more levels of lists and objects.
 MAX_JSON_DEPTH = 64
 
@@ -36,11 +34,7 @@ MAX_JSON_DEPTH = 64
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 MAX_AHEAD = timedelta(days=1)
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_TOOL_CHOICES = ("none", "auto", "required")
-_RESPONSE_FORMATS = ("text", "json_object", "json_schema")
 _FREE_FORM = ("metadata", "tools", "tool_choice", "response_format", "params")
-_REASONS = {path: row.to_openai.note for path, row in table_of().items()}
 _IDS = ("user_id", "session_id", "tenant", "tier")
 
 
@@ -67,7 +61,7 @@ def check_chat(
     check_text(request.query or "", "query")
     _check_variables(request.variables or {})
     messages = request.messages or ()
-    _at_most(len(messages), MAX_MESSAGES, "messages")
+    check_at_most(len(messages), MAX_MESSAGES, "messages")
     if request.messages == ():
         raise InvalidRequest("messages: at least 1 are required, got 0", param="messages")
     for index, message in enumerate(messages):
@@ -75,9 +69,9 @@ def check_chat(
     if messages and not any(message.text.strip() or message.tool_calls for message in messages):
         raise InvalidRequest("messages: at least one must have a text", param="messages")
     _check_stop(request.stop or ())
-    _check_tools(request.tools, request.tool_choice)
-    _check_response_format(request.response_format)
-    _at_most(len(request.metadata or {}), MAX_METADATA_ENTRIES, "metadata", " entries")
+    check_tools(request.tools, request.tool_choice)
+    check_response_format(request.response_format)
+    check_at_most(len(request.metadata or {}), MAX_METADATA_ENTRIES, "metadata", " entries")
     _check_params(request.params or {}, extra_parameters)
     if request.model is not None and (kept := unkept(request, MODELS[request.model].provider)):
         raise not_kept(kept.param, kept.why, request.model)
@@ -108,7 +102,7 @@ def check_ids(request: Requested) -> None:
         InvalidRequest: one has a control character, or a line end.
     """
     for name in _IDS:
-        _check_name(getattr(request, name), name)
+        check_name(getattr(request, name), name)
 
 
 def check_moment(at: datetime, where: str, *, now: datetime) -> None:
@@ -184,23 +178,6 @@ def depth_exceeds(value: Any, limit: int) -> bool:
     return True
 
 
-def _at_most(count: int, most: int, field: str, unit: str = "") -> None:
-    if count > most:
-        raise InvalidRequest(at_most(field, most, count, unit), param=field)
-
-
-def _check_name(name: str | None, where: str) -> None:
-    if name is None:
-        return
-    _at_most(len(name), MAX_NAME_CHARS, where, " characters")
-    if has_control_character(name):
-        raise InvalidRequest(
-            f"{where}: line ends and other control characters are not allowed",
-            code="invalid_value",
-            param=where,
-        )
-
-
 def _check_model(model: str | None) -> None:
     if model is not None and model not in MODELS:
         raise InvalidRequest(
@@ -220,15 +197,10 @@ def _check_max_tokens(max_tokens: int | None, limit: int) -> None:
         )
 
 
-def has_control_character(text: str) -> bool:
-    """Whether a text has a control character, or what some read as the end of a line."""
-    return _CONTROL.search(text) is not None
-
-
 def _check_variables(variables: Mapping[str, str]) -> None:
-    _at_most(len(variables), MAX_VARIABLES, "variables", " entries")
+    check_at_most(len(variables), MAX_VARIABLES, "variables", " entries")
     for name, text in variables.items():
-        _at_most(len(name), MAX_NAME_CHARS, "the name of a variable", " characters")
+        check_at_most(len(name), MAX_NAME_CHARS, "the name of a variable", " characters")
         check_text(text, f"variables.{name}")
 
 
@@ -238,11 +210,9 @@ def _check_message(message: Message, where: str) -> None:
             f"{where}.content must be text, or a list of text parts", param=f"{where}.content"
         )
     check_text(message.text, f"{where}.content")
-    _check_name(message.name, f"{where}.name")
-    _check_name(message.tool_call_id, f"{where}.tool_call_id")
-    _at_most(len(message.tool_calls or ()), MAX_TOOL_CALLS, f"{where}.tool_calls")
-    for index, call in enumerate(message.tool_calls or ()):
-        _check_tool_call(call, f"{where}.tool_calls[{index}]")
+    check_name(message.name, f"{where}.name")
+    check_name(message.tool_call_id, f"{where}.tool_call_id")
+    check_tool_calls(message.tool_calls or (), f"{where}.tool_calls")
     if message.role == "tool" and not message.tool_call_id:
         raise InvalidRequest(
             f"{where}.tool_call_id is required for the role tool", param=f"{where}.tool_call_id"
@@ -250,85 +220,10 @@ def _check_message(message: Message, where: str) -> None:
 
 
 def _check_stop(stop: Sequence[str]) -> None:
-    _at_most(len(stop), MAX_STOP_SEQUENCES, "stop")
+    check_at_most(len(stop), MAX_STOP_SEQUENCES, "stop")
     for index, sequence in enumerate(stop):
         if not 1 <= len(sequence) <= MAX_STOP_CHARS:
             raise InvalidRequest(
                 f"stop[{index}] must have 1 to {MAX_STOP_CHARS} characters, not {len(sequence)}",
                 param=f"stop[{index}]",
             )
-
-
-def _check_tools(tools: Sequence[dict[str, Any]] | None, choice: str | dict[str, Any] | None) -> None:
-    _at_most(len(tools or ()), MAX_TOOLS, "tools")
-    for index, tool in enumerate(tools or ()):
-        _check_tool(tool, f"tools[{index}]")
-    if isinstance(choice, str) and choice not in _TOOL_CHOICES:
-        raise InvalidRequest(
-            f"tool_choice must be one of {', '.join(_TOOL_CHOICES)}, or a tool", param="tool_choice"
-        )
-    _check_choice(choice)
-    if choice not in (None, "none", "auto") and not tools:
-        raise InvalidRequest("tool_choice needs tools", param="tool_choice")
-
-
-def _check_tool(tool: dict[str, Any], where: str) -> None:
-    if tool.get("type") != "function":
-        raise InvalidRequest(
-            f"{where}.type is not supported: {_REASONS['tools[]<*>']}",
-            code=UNSUPPORTED,
-            param=f"{where}.type",
-        )
-    _only(tool, ("type", "function", "cache_control"), where)
-    function = tool.get("function")
-    if isinstance(function, dict):
-        _only(function, ("name", "description", "parameters", "strict"), f"{where}.function")
-    name = function.get("name") if isinstance(function, dict) else None
-    if not isinstance(name, str) or not name:
-        raise InvalidRequest(f"{where}.function.name is required", param=f"{where}.function.name")
-
-
-def _check_tool_call(call: dict[str, Any], where: str) -> None:
-    if call.get("type", "function") != "function":
-        why = _REASONS["messages[].tool_calls[]<custom>"]
-        raise InvalidRequest(f"{where} is not supported: {why}", code=UNSUPPORTED, param=where)
-    if isinstance(call.get("id"), str):
-        _check_name(call["id"], f"{where}.id")
-
-
-def _check_choice(choice: str | dict[str, Any] | None) -> None:
-    if not isinstance(choice, dict) or choice.get("type") == "function":
-        return
-    why = _REASONS.get(f"tool_choice<{choice.get('type')}>", "it must be none, auto, required, or a function")
-    raise InvalidRequest(f"tool_choice is not supported: {why}", code=UNSUPPORTED, param="tool_choice")
-
-
-def _only(given: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    for name in given:
-        if name not in known:
-            raise InvalidRequest(
-                f"unknown field {name[:128]!r}: it is not known here",
-                code="unknown_parameter",
-                param=f"{where}.{name[:128]}",
-            )
-
-
-def _check_response_format(wanted: dict[str, Any] | None) -> None:
-    if wanted is None:
-        return
-    kind = wanted.get("type")
-    if kind not in _RESPONSE_FORMATS:
-        raise InvalidRequest(
-            f"response_format.type must be one of {', '.join(_RESPONSE_FORMATS)}",
-            code="invalid_response_format",
-            param="response_format.type",
-        )
-    described = wanted.get("json_schema")
-    if kind == "json_schema" and not (
-        isinstance(described, dict) and isinstance(described.get("schema"), dict)
-    ):
-        raise InvalidRequest(
-            "response_format.json_schema.schema is required, as a JSON Schema object",
-            code="invalid_response_format",
-            param="response_format.json_schema.schema",
-        )

@@ -17,11 +17,11 @@ from ingest.sse import EventStream, StreamShape, frames
 from ingest.submission import Ask, request_id_for
 from ingest.tracing import traceparent_of
 from ingest.waiting import Stopwatch, timeout_of, wait_for_first_word, wait_for_reply
+from streams.bounds import MAX_NAME_CHARS, has_control_character
 from streams.decode_faults import at_most
 from streams.errors import StoreUnavailable
 from streams.events import MAX_DEADLINE_MS, ChatRequested, Reply, Requested
 from streams.registry import Standing
-from streams.request_rules import MAX_NAME_CHARS, has_control_character
 from streams.serving.json_response import JsonResponse
 from streams.serving.keys import Caller
 
