@@ -43,6 +43,22 @@ _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{0,200})?", re.ASCII)
 _ID = msgspec.json.Decoder(type=dict[str, object])
 
+#: What is kept of a request that is refused: nothing in it is free text.
+_BARE = (
+    "user_id",
+    "request_id",
+    "tenant",
+    "tier",
+    "session_id",
+    "template",
+    "model",
+    "stream",
+    "deadline_ms",
+    "on_disconnect",
+    "webhook",
+    "accepted_at",
+)
+
 
 class _Head(msgspec.Struct):
     """What tells whom an internal event belongs to; the rest of it may be anything."""
@@ -239,7 +255,7 @@ def open_envelope(
 
 
 def as_chat(request: Requested) -> ChatRequested:
-    """Return a request in the form that envelopes have: of embeddings, all but their texts and dimensions."""
+    """Return a request in the form that envelopes have: of embeddings, who asks and how."""
     if isinstance(request, EmbeddingsRequested):
         return ChatRequested(
             user_id=request.user_id,
@@ -251,7 +267,6 @@ def as_chat(request: Requested) -> ChatRequested:
             deadline_ms=request.deadline_ms,
             on_disconnect=request.on_disconnect,
             accepted_at=request.accepted_at,
-            metadata=request.metadata,
         )
     return request
 
@@ -295,20 +310,11 @@ def without_texts(envelope: Envelope) -> Envelope:
 
 
 def bare(request: ChatRequested) -> ChatRequested:
-    """Return who asks and how, without what is asked: of a bounded size, whatever was sent."""
-    return msgspec.structs.replace(
-        request,
-        query=None,
-        messages=None,
-        variables=None,
-        stop=None,
-        response_format=None,
-        tools=None,
-        tool_choice=None,
-        params=None,
-        metadata=None,
-        accepted_at=None,
-    )
+    """Return who asks and how, without what is asked: of a bounded size, whatever was sent.
+
+    What is kept is named: a field that comes to requests later is not.
+    """
+    return ChatRequested(**{name: getattr(request, name) for name in _BARE})
 
 
 def salvaged_envelope(value: bytes | None) -> Envelope | None:

@@ -16,7 +16,8 @@ from agents.cost.stage import CostStage
 from agents.embeddings import Embedder
 from agents.embeddings.recent import RecentEmbeddings
 from agents.guardrail import injection, pii
-from agents.guardrail.stage import Finding, GuardrailSettings, GuardrailStage, Redacted
+from agents.guardrail.json_texts import Redacted
+from agents.guardrail.stage import Finding, GuardrailSettings, GuardrailStage
 from agents.guardrail.validation import Limits
 from agents.intake import Intake
 from agents.llm.circuits import Circuits
@@ -258,6 +259,7 @@ async def _guardrail(ports: Ports, resources: AsyncExitStack) -> GuardrailStage:
             default_deadline_ms=settings.default_deadline_ms,
             reply_topics=settings.reply_topics,
             webhook_targets=settings.webhook_targets,
+            injection_sources=frozenset(settings.injection_sources),
         ),
         ports.registry,
         has_topic=ports.publisher.has,
@@ -277,7 +279,7 @@ def scan(text: str) -> Finding | None:
 def redact(text: str) -> Redacted:
     """Replace the personal data in a text by its labels."""
     redaction = pii.redact(text)
-    return Redacted(text=redaction.text, types=redaction.types)
+    return Redacted(redaction.text, redaction.types)
 
 
 async def _cache(ports: Ports, resources: AsyncExitStack) -> CacheStage:
@@ -287,6 +289,7 @@ async def _cache(ports: Ports, resources: AsyncExitStack) -> CacheStage:
             threshold=settings.cache_threshold,
             default_model=settings.default_model,
             default_max_tokens=settings.default_max_tokens,
+            max_temperature=settings.cache_max_temperature,
             checked_by=OutputPolicy.from_settings(settings).fingerprint,
         ),
         ports.prompts,

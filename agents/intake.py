@@ -66,6 +66,7 @@ class Intake:
             admission.check_entrance(record, request, now=now)
         except InputError as found:
             fault, request = found, admission.bare(admission.as_chat(request))
+            request = msgspec.structs.replace(request, accepted_at=None)  # it may be what is wrong
             record = admission.with_sane_time(record, now=now)
         reply_to, refusal = await self._reply_address(record)
         envelope = admission.open_envelope(

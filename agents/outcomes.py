@@ -1,5 +1,6 @@
 """How a stage decides a request by itself: the record that sends it straight to the cost stage."""
 
+from agents.guardrail import pii
 from streams.errors import InputError
 from streams.events import Completion, Envelope, ErrorInfo, OutcomeReached, Status
 from streams.publisher import Emit
@@ -19,5 +20,13 @@ def decided(
 
 
 def senders_mistake(fault: InputError) -> ErrorInfo:
-    """Return the error for a mistake of the sender's, in full: it is the sender who can mend it."""
-    return ErrorInfo(type="invalid_request_error", code=fault.code, message=fault.message, param=fault.param)
+    """Return the error for a mistake of the sender's, in full: it is the sender who can mend it.
+
+    Personal data in what it quotes of the request is redacted: errors are logged.
+    """
+    return ErrorInfo(
+        type="invalid_request_error",
+        code=fault.code,
+        message=pii.redact(fault.message).text,
+        param=fault.param and pii.redact(fault.param).text,
+    )

@@ -80,6 +80,7 @@ def messages_request(
         response_format=_response_format(body.output_config),
         stream=bool(body.stream),
         deadline_ms=deadline_ms,
+        headrace_cache=body.headrace_cache,
     )
     return Asked(request, tuple(where for where, _ in conversation))
 

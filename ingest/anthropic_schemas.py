@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from ingest.body import decode_body
 from ingest.errors import ApiError, invalid
-from ingest.schemas import Content, MaxTokens, StopSequence, TopP
+from ingest.schemas import CacheWish, Content, MaxTokens, StopSequence, TopP
 from streams.decode_faults import ANY_FIELD, UNSUPPORTED, at_most, explain, reason, table_of
 from streams.events import Name
 from streams.parameter_table import Effect
@@ -128,6 +128,8 @@ class MessagesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     output_config: OutputConfig | None = None
     stream: bool | None = None
     metadata: Metadata | None = None
+    # Ours, which no provider gets.
+    headrace_cache: CacheWish | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
     cache_control: SentCacheControl | None = None
     thinking: ThinkingEnabled | ThinkingAdaptive | ThinkingDisabled | None = None

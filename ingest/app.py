@@ -22,6 +22,7 @@ from ingest.api import (
     stream_token,
 )
 from ingest.api.page import page_router
+from ingest.caching import KIND_HEADER, MODEL_HEADER
 from ingest.openapi import describe
 from ingest.services import Services
 from streams.events import ErrorInfo
@@ -32,7 +33,16 @@ from streams.serving.json_response import JsonResponse
 from streams.serving.wrong_parameters import answer_wrong_parameters
 
 _METHODS = ("GET", "POST", "DELETE")
-_EXPOSED_HEADERS = ("X-Request-ID", "request-id", "Retry-After", "Location", "x-should-retry")
+_EXPOSED_HEADERS = (
+    "X-Request-ID",
+    "request-id",
+    "Retry-After",
+    "Location",
+    "x-should-retry",
+    "Age",
+    KIND_HEADER,
+    MODEL_HEADER,
+)
 
 _ROUTES = (
     chat,

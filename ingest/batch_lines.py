@@ -58,11 +58,13 @@ class LineRules:
         settings: the limits of a request, and where webhooks may be sent.
         user: the user, from the header `X-Headrace-User`; only for lines in OpenAI's words.
         deadline_ms: from the header `X-Headrace-Deadline-Ms`, for lines that name none.
+        cache: from the header `Cache-Control`, for lines without `headrace_cache`.
     """
 
     settings: Settings
     user: str | None = None
     deadline_ms: int | None = None
+    cache: str | None = None
 
 
 class LineName(Struct, frozen=True, array_like=True):
@@ -159,6 +161,8 @@ def _read_line(data: bytes, rules: LineRules) -> Line:
         raise invalid(words, param="custom_id", code="invalid_value")
     try:
         request = _request(line, rules)
+        if request.headrace_cache is None:
+            request = msgspec.structs.replace(request, headrace_cache=rules.cache)
         check_request(
             request,
             max_tokens_per_request=rules.settings.max_tokens_per_request,

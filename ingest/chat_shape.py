@@ -3,12 +3,14 @@
 from typing import Any
 
 from ingest.errors import error_body
+from ingest.openai_shape import headrace_extension
 from ingest.outcomes import is_blocked_input, is_blocked_output
 from ingest.resume import Marker
 from ingest.sse import DONE, RETRY, sse_event
 from ingest.transcript import pieces
 from streams.events import ErrorInfo, Reply
 from streams.reply_view import plain, reply_view
+from streams.serving.json_response import to_json
 
 _RESET = sse_event({}, name="reset", event_id=Marker().event_id)
 
@@ -33,6 +35,8 @@ def chat_answer(reply: Reply, *, latency_ms: float) -> dict[str, Any]:
         "response": reply.content,
         "model": reply.model,
         "cache_hit": reply.cache_hit,
+        "cache_kind": reply.cache_kind,
+        "cache_age_s": reply.cache_age_s,
         **similarity,
         "input_tokens": reply.usage.input_tokens,
         "output_tokens": reply.usage.output_tokens,
@@ -69,9 +73,12 @@ class ChatStream:
         """Tell the client to drop what it has; the whole answer follows."""
         return _RESET
 
-    def finish(self, reply: Reply) -> bytes:  # noqa: ARG002  # the shape of all streams
-        """Return the lesson's end mark."""
-        return DONE
+    def finish(self, reply: Reply) -> bytes:
+        """Return what is ours of the answer, as a comment, and the lesson's end mark.
+
+        The lesson's clients take every event for a token; comments are read by none, but by whoever looks.
+        """
+        return b": headrace " + to_json(headrace_extension(reply)) + b"\n\n" + DONE
 
     def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:  # noqa: ARG002  # the shape of all streams
         """Return the error; there is no end mark, because the answer is not complete."""

@@ -11,7 +11,16 @@ from msgspec import Struct
 
 from ingest.body import decode_body
 from ingest.errors import ApiError, invalid
-from ingest.schemas import DEFAULT_USER, MaxTokens, Seed, StopSequence, Temperature, TopP, as_messages
+from ingest.schemas import (
+    DEFAULT_USER,
+    CacheWish,
+    MaxTokens,
+    Seed,
+    StopSequence,
+    Temperature,
+    TopP,
+    as_messages,
+)
 from streams.decode_faults import ANY_FIELD, UNSUPPORTED, reason
 from streams.events import ChatRequested, Message, Name
 from streams.parameters import UNKNOWN_HINT, Parameters, params_of
@@ -43,6 +52,8 @@ class CompletionBody(Parameters, frozen=True, kw_only=True, forbid_unknown_field
     stream_options: StreamOptions | None = None
     user: Name | None = None
     metadata: dict[str, Any] | None = None
+    # Ours, which no provider gets.
+    headrace_cache: CacheWish | None = None
     # Accepted at the value that means "as usual", refused otherwise.
     n: int | None = None
     logprobs: bool | None = None
@@ -118,6 +129,7 @@ def completion_request(
         stream=stream,
         deadline_ms=deadline_ms,
         metadata=body.metadata,
+        headrace_cache=body.headrace_cache,
     )
 
 

@@ -37,6 +37,8 @@ def headrace_extension(reply: Reply, *, latency_ms: float | None = None) -> dict
         "status": reply.status,
         "cost_usd": plain(reply.cost_usd),
         "cache_hit": reply.cache_hit,
+        "cache_kind": reply.cache_kind,
+        "cache_age_s": reply.cache_age_s,
         "prompt": reply.prompt,
         "tools_used": reply.tools_used,
         "latency_ms": latency_ms,

@@ -8,7 +8,7 @@ from typing import Self
 
 from ingest.errors import unavailable
 from ingest.transcript import Progress, advance
-from streams.events import Delta, Reply
+from streams.events import CacheKind, Delta, Reply
 
 #: Deltas are held once a request, not once a client, and no further than this; the reply brings the rest.
 MAX_TRANSCRIPT_CHARS = 262_144
@@ -24,6 +24,7 @@ class Transcript:
         self.request_id = request_id
         self.whole = False
         self.progress = Progress()
+        self.cache_kind: CacheKind | None = None
         self.listeners: set[Listener] = set()
 
 
@@ -46,6 +47,11 @@ class Listener:
     def text(self) -> str:
         """The answer so far: the text of the highest attempt."""
         return self._transcript.progress.text
+
+    @property
+    def cache_kind(self) -> CacheKind | None:
+        """How the cache was consulted, as far as the deltas say."""
+        return self._transcript.cache_kind
 
     @property
     def whole(self) -> bool:
@@ -192,6 +198,7 @@ class ReplyHub:
         transcript = self._transcripts.get(delta.request_id)
         if transcript is None:
             return
+        transcript.cache_kind = delta.cache_kind or transcript.cache_kind
         before = transcript.progress
         transcript.progress = advance(before, delta, max_chars=MAX_TRANSCRIPT_CHARS)
         if transcript.progress is not before:

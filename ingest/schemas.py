@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from ingest.errors import invalid
+from streams.cache_directives import MAX_DIRECTIVES_CHARS
 from streams.decode_faults import UNSUPPORTED
 from streams.errors import InvalidRequest
 from streams.events import MAX_DEADLINE_MS, ChatRequested, Message, Name, Webhook
@@ -23,6 +24,13 @@ OnDisconnect = Annotated[
 ]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 StopSequence = Annotated[str, Meta(min_length=1, max_length=MAX_STOP_CHARS)]
+CacheWish = Annotated[
+    str,
+    Meta(
+        max_length=MAX_DIRECTIVES_CHARS,
+        description="how the answer cache may be used, as in Cache-Control: no-cache, no-store, max-age=60",
+    ),
+]
 DEFAULT_USER = "anonymous"
 
 
@@ -49,6 +57,7 @@ class ChatBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     deadline_ms: DeadlineMs | None = None
     on_disconnect: OnDisconnect | None = None
     metadata: dict[str, Any] | None = None
+    headrace_cache: CacheWish | None = None
 
 
 class WebhookBody(Webhook, frozen=True, kw_only=True, forbid_unknown_fields=True):

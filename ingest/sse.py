@@ -5,7 +5,8 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import structlog
@@ -161,6 +162,7 @@ class EventStream(StreamingResponse):
     Args:
         events: the events.
         listener: closed when the stream ends or the client leaves, or even if it never starts.
+        headers: of the response, beside those that keep proxies from collecting events.
         stalled_s: how long one write may take, in seconds.
         on_leave: called where the client leaves (or stalls) before the reply was there.
     """
@@ -172,10 +174,11 @@ class EventStream(StreamingResponse):
         events: AsyncGenerator[bytes, None],
         listener: Listener,
         *,
+        headers: Mapping[str, str] = MappingProxyType({}),
         stalled_s: float = STALLED_S,
         on_leave: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(self._to_the_end(events), headers=_HEADERS)
+        super().__init__(self._to_the_end(events), headers={**headers, **_HEADERS})
         self._events = events
         self._listener = listener
         self._stalled_s = stalled_s

@@ -11,7 +11,6 @@ How long a text may be is no property of an event: `streams.request_rules` says 
 stages may add to it.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -90,13 +89,6 @@ class Message(Event, frozen=True, kw_only=True):
         """Return the same message saying `text` instead."""
         return msgspec.structs.replace(self, content=text)
 
-    def with_each_text(self, change: Callable[[str], str]) -> "Message":
-        """Return the same message with each of its texts changed; parts stay parts."""
-        if isinstance(self.content, tuple):
-            parts = tuple(msgspec.structs.replace(part, text=change(part.text)) for part in self.content)
-            return msgspec.structs.replace(self, content=parts)
-        return self.with_text(change(self.content)) if self.content else self
-
 
 class Webhook(Event, frozen=True, kw_only=True):
     """Where the sender wants to be told of the end of the request: by a signed POST of the reply to `url`."""
@@ -110,6 +102,7 @@ class ChatRequested(Event, frozen=True, kw_only=True):
     Either `query` (with a prompt `template` and its `variables`) or `messages`. `request_id` may come
     from the `ce_id` header instead; `accepted_at` is the record's timestamp where it is not given.
     `params` are further parameters of the models' own APIs, by name: see `streams.parameters`.
+    `headrace_cache` says how the answer cache may be used, in the words of `streams.cache_directives`.
     """
 
     user_id: Name
@@ -137,6 +130,7 @@ class ChatRequested(Event, frozen=True, kw_only=True):
     webhook: Webhook | None = None
     accepted_at: Annotated[datetime, Meta(tz=True)] | None = None
     metadata: dict[str, Any] | None = None
+    headrace_cache: str | None = None
 
 
 class EmbeddingsRequested(Event, frozen=True, kw_only=True):
@@ -216,11 +210,12 @@ class CacheKind(StrEnum):
 
 
 class CacheLookup(Event, frozen=True, kw_only=True):
-    """What the cache said. `similarity` is a cosine."""
+    """What the cache said. `similarity` is a cosine; `age_s`: how long ago the answer was kept."""
 
     kind: CacheKind
     similarity: float | None = None
     source_request_id: str | None = None
+    age_s: int | None = None
 
     @property
     def hit(self) -> bool:
@@ -407,12 +402,16 @@ class OutcomeReached(Event, frozen=True, kw_only=True):
 
 
 class Delta(Event, frozen=True, kw_only=True):
-    """A checked piece of an answer on its way. A higher `attempt` replaces all lower ones."""
+    """A checked piece of an answer on its way. A higher `attempt` replaces all lower ones.
+
+    `cache_kind` is in the first piece of an attempt (`seq` 0): how the cache was consulted.
+    """
 
     request_id: str
     attempt: int
     seq: int
     text: str
+    cache_kind: CacheKind | None = None
 
 
 class Reply(Event, frozen=True, kw_only=True):
@@ -421,7 +420,8 @@ class Reply(Event, frozen=True, kw_only=True):
     `repeat`: the request was sent again, and this is the reply that it got before. `replay`: an operator has
     replayed the request's dead letter so often; the reply with the highest number is the one that counts.
     `pii_detected`: kinds of personal data that were redacted before anybody saw them. `similarity`: of the
-    question to the one whose answer the cache gave, as a cosine.
+    question to the one whose answer the cache gave, as a cosine. `cache_kind`: how the cache was consulted,
+    where it was; `cache_age_s`: how long its answer had been kept, in seconds. `model` is whose answer it is.
     """
 
     request_id: str
@@ -433,6 +433,8 @@ class Reply(Event, frozen=True, kw_only=True):
     cost_usd: Decimal = Decimal(0)
     cache_hit: bool = False
     similarity: float | None = None
+    cache_kind: CacheKind | None = None
+    cache_age_s: int | None = None
     pii_detected: tuple[str, ...] = ()
     prompt: PromptRef | None = None
     tool_calls: tuple[dict[str, Any], ...] = ()

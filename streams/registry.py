@@ -126,7 +126,7 @@ def fingerprint(request: Requested, tenant: str) -> str:
         on_disconnect=None,
     )
     if isinstance(asked, ChatRequested):
-        asked = msgspec.structs.replace(asked, stream=False)
+        asked = msgspec.structs.replace(asked, stream=False, headrace_cache=None)
     return hashlib.sha256(encode(asked)).hexdigest()
 
 

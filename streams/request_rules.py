@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from streams.bounds import MAX_NAME_CHARS, check_at_most, check_name
+from streams.cache_directives import cache_directives
 from streams.decode_faults import ANY_FIELD, UNSUPPORTED, at_most, explain, table_of
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested, Message, Requested
@@ -72,6 +73,7 @@ def check_chat(
     check_tools(request.tools, request.tool_choice)
     check_response_format(request.response_format)
     check_at_most(len(request.metadata or {}), MAX_METADATA_ENTRIES, "metadata", " entries")
+    cache_directives(request.headrace_cache)
     _check_params(request.params or {}, extra_parameters)
     if request.model is not None and (kept := unkept(request, MODELS[request.model].provider)):
         raise not_kept(kept.param, kept.why, request.model)

@@ -29,6 +29,7 @@ _MOST_USD = 1_000_000_000
 #: How long everybody's data stay: the TTL of `payloads_raw`, and that of `requests_raw` (13 months).
 TEXT_DAYS = 30
 REQUEST_DAYS = 395
+InjectionSource = Literal["user", "tool", "assistant", "system", "developer", "variables", "tools"]
 _FIELD = re.compile(r'field "(\w+)"')
 
 
@@ -141,6 +142,13 @@ class Settings(BaseSettings):
         600, ge=60, description="how long the vectors of a reply can be fetched again; they are kept in Redis"
     )
 
+    # Input check
+    injection_sources: tuple[InjectionSource, ...] = Field(
+        ("user", "tool", "variables"),
+        description="JSON list of whose texts are looked through for injections: roles of messages, the "
+        "variables of templates, and tools (their definitions, and the format of the answer)",
+    )
+
     # Output check
     output_redact: tuple[PiiType, ...] = Field(
         ("email", "credit_card", "ssn", "iban", "phone"),
@@ -155,6 +163,9 @@ class Settings(BaseSettings):
     cache_threshold: float = Field(0.92, ge=0, le=1, description="cosine from which a paraphrase is a hit")
     cache_ttl_s: int = Field(3600, ge=1)
     cache_max_entries: int = Field(10_000, ge=1, description="answers kept per tenant")
+    cache_max_temperature: float = Field(
+        1.0, ge=0, le=2, description="a request that asks for a higher temperature shares no answers"
+    )
 
     # Topics and delivery
     topic_partitions: int = Field(4, ge=1)

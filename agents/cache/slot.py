@@ -1,11 +1,39 @@
 """Where an answer belongs in the cache: which requests may share it, and by what text they match."""
 
 import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from streams.codec import encode
-from streams.events import CacheSlot, Envelope, Message, PromptRef
+from agents.cache.time_dependence import depends_on_time
+from streams.events import CacheSlot, ChatRequested, Envelope, Message, PromptRef
+
+#: Fields of a request that are not part of the question as they stand, and why. Every other one is.
+NOT_ASKED: Mapping[str, str] = {
+    "request_id": "names the request",
+    "tenant": "in every scope, as the envelope has it",
+    "user_id": "in the scope where the answer is private",
+    "session_id": "in every scope",
+    "tier": "says how the request is served",
+    "query": "the text that is compared",
+    "messages": "the last one is compared; the others, and all but its text, are in the scope",
+    "template": "in the scope, with its version",
+    "variables": "in the scope, but for `query`",
+    "model": "in the scope, as it was chosen for the request",
+    "stream": "says how the answer is delivered",
+    "deadline_ms": "says how long the sender waits",
+    "on_disconnect": "says what becomes of a request whose client leaves",
+    "webhook": "says who is told of the end",
+    "accepted_at": "when it was asked; a question that depends on that is not shared at all",
+    "metadata": "no model sees it",
+    "headrace_cache": "says how the cache is used",
+}
+
+_QUOTES = re.compile('["`“”„«»]')
+#: A longer variable is a document, in which "today" is the document's.
+_MAX_QUESTION_CHARS = 500
 
 
 def cache_slot(
@@ -13,13 +41,15 @@ def cache_slot(
     messages: tuple[Message, ...],
     prompt: PromptRef | None,
     *,
+    model: str,
+    max_temperature: float = 2.0,
     vectors: str = "",
     checked_by: str = "",
 ) -> CacheSlot | None:
     """Return the slot of a request, or None where its answer must not be shared.
 
-    The scope is a hash of everything that must be equal for an answer to be given again: tenant,
-    model, prompt version, parameters, the other variables, and the whole conversation before the
+    The scope is a hash of everything that must be equal for an answer to be given again: tenant, model,
+    prompt version, every parameter, the other variables, and the whole conversation but for the text of the
     last message. So another tenant's or another conversation's answer cannot be found at all.
     Requests in which personal data was redacted share answers only within one user.
 
@@ -27,15 +57,19 @@ def cache_slot(
         envelope: the request.
         messages: its rendered prompt.
         prompt: the version that was rendered, if any.
+        model: the model that is asked first.
+        max_temperature: what asks for a higher one wants another answer each time.
         vectors: which embedder makes the vectors: those of two embedders must not be compared.
         checked_by: the output policy: an answer that one let pass is not given again under another.
     """
-    request = envelope.request
-    if request.tools or request.tool_choice or messages[-1].role != "user":
+    request, last = envelope.request, messages[-1]
+    if request.tools or request.tool_choice or last.role != "user":
+        return None
+    if (request.temperature or 0) > max_temperature or _depends_on_time(request):
         return None
     verdict = envelope.input_verdict
     private = bool(verdict and verdict.pii_types) or request.session_id is not None
-    asked = request.query if request.messages is None else messages[-1].text
+    asked = request.query if request.messages is None else last.text
     text = _normalised(asked or "")
     if not text:
         return None
@@ -43,46 +77,51 @@ def cache_slot(
         envelope.tenant,
         envelope.user_id if private else "",
         request.session_id or "",
-        request.model or "",
+        model,
         prompt.name if prompt else "",
         prompt.version if prompt else "",
-        _parameters(envelope),
-        encode_messages(messages[:-1]) if request.messages is not None else "",
-        _other_variables(envelope),
+        _parameters(request),
+        [*messages[:-1], _without_text(last)] if request.messages is not None else [],
+        {name: value for name, value in (request.variables or {}).items() if name != "query"},
         vectors,
         checked_by,
     ]
-    return CacheSlot(scope=_hash(msgspec.json.encode(scope).decode()), exact_key=_hash(text), text=text)
+    return CacheSlot(
+        scope=_hash(_canonical(scope)), exact_key=_hash(text.encode("utf-8", "surrogatepass")), text=text
+    )
 
 
-def encode_messages(messages: tuple[Message, ...]) -> str:
-    """Return a canonical text of a conversation."""
-    return "\x1e".join(encode(message).decode() for message in messages)
+def _depends_on_time(request: ChatRequested) -> bool:
+    """Whether the answer may be another one tomorrow: by what the users of the conversation have asked."""
+    asked = [
+        request.query or "",
+        *(message.text for message in request.messages or () if message.role == "user"),
+    ]
+    asked += [text for text in (request.variables or {}).values() if len(text) <= _MAX_QUESTION_CHARS]
+    return any(depends_on_time(text) for text in asked)
 
 
 def _normalised(asked: str) -> str:
-    """Return the text without blanks that mean nothing; between several lines they may mean something."""
+    """Return the text without blanks that mean nothing; between lines and in quotes they may."""
     text = asked.strip()
-    return text if "\n" in text else " ".join(text.split())
+    return text if "\n" in text or _QUOTES.search(text) else " ".join(text.split())
 
 
-def _parameters(envelope: Envelope) -> str:
-    request = envelope.request
-    parameters = [
-        request.temperature,
-        request.top_p,
-        request.max_tokens,
-        request.stop,
-        request.seed,
-        request.response_format,
-    ]
-    return msgspec.json.encode(parameters, order="deterministic").decode()
+def _parameters(request: ChatRequested) -> dict[str, Any]:
+    """Return every field that is not named in `NOT_ASKED`: one that comes to requests later is in, too."""
+    names = (name for name in request.__struct_fields__ if name not in NOT_ASKED)
+    return {name: getattr(request, name) for name in names}
 
 
-def _other_variables(envelope: Envelope) -> str:
-    others = {name: value for name, value in (envelope.request.variables or {}).items() if name != "query"}
-    return msgspec.json.encode(others, order="deterministic").decode()
+def _without_text(message: Message) -> list[Any]:
+    """Return what else a message says: whose it is, say, and into how many parts it is cut."""
+    parts = len(message.content) if isinstance(message.content, tuple) else 1
+    return [msgspec.structs.replace(message, content=None), parts]
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+def _canonical(value: Any) -> bytes:
+    return msgspec.json.encode(value, order="deterministic")
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]

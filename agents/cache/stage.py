@@ -1,6 +1,7 @@
 """The cache stage: choose the prompt, render it, and look for an answer that may be given again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 import structlog
@@ -11,7 +12,8 @@ from agents.embeddings import Embedder
 from agents.outcomes import decided, senders_mistake
 from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
-from agents.stores.answer_cache import AnswerCache, CachedAnswer
+from agents.stores.answer_cache import AnswerCache, CachedAnswer, Exact
+from streams.cache_directives import CacheDirectives, cache_directives
 from streams.errors import InvalidRequest, StoreUnavailable, TransientFault
 from streams.events import (
     CacheKind,
@@ -30,6 +32,8 @@ from streams.models import MODELS
 from streams.publisher import Emit
 from streams.topics import GUARDED, MISSES
 
+_BYPASS = CacheLookup(kind=CacheKind.BYPASS)
+
 log = structlog.get_logger(__name__)
 
 
@@ -41,6 +45,8 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     default_max_tokens: int
     #: The fingerprint of the output policy: what an older one let pass, a newer one may not.
     checked_by: str = ""
+    #: A request that asks for a higher temperature wants another answer each time.
+    max_temperature: float = 1.0
 
 
 class _Rendered(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +64,7 @@ class CacheStage:
         prompts: the prompt templates.
         cache: the stored answers.
         embedder: makes the vectors by which similar queries are found; None for exact matches only.
+        clock: the time, UTC-aware.
     """
 
     name = "cache"
@@ -69,11 +76,14 @@ class CacheStage:
         prompts: PromptCatalogue,
         cache: AnswerCache,
         embedder: Embedder | None,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
         self._prompts = prompts
         self._cache = cache
         self._embedder = embedder
+        self._clock = clock
 
     async def handle(self, delivery: Delivery[RequestGuarded]) -> Sequence[Emit]:
         """Return the cached answer, or the rendered prompt for the model."""
@@ -83,18 +93,11 @@ class CacheStage:
         except InvalidRequest as fault:
             return decided(envelope, Status.FAILED, error=senders_mistake(fault))
         envelope = msgspec.structs.replace(envelope, prompt=rendered.prompt)
-        vectors = self._embedder.name if self._embedder else ""
-        slot = cache_slot(
-            envelope,
-            rendered.messages,
-            rendered.prompt,
-            vectors=vectors,
-            checked_by=self._settings.checked_by,
-        )
-        if slot is None:
-            return _miss(envelope, rendered, None, CacheLookup(kind=CacheKind.BYPASS))
+        slot, wanted = self._slot(envelope, rendered), cache_directives(envelope.request.headrace_cache)
+        if slot is None or not wanted.store:
+            return _miss(envelope, rendered, None, _BYPASS)
         asker = f"{envelope.request_id}:{envelope.replay}"
-        slot, lookup, answer = await self._look_up(slot, asker)
+        slot, lookup, answer = await self._look_up(slot, rendered.messages, asker, wanted)
         if answer is not None:
             return _hit(envelope, lookup, answer)
         await self._note_miss(asker)
@@ -120,22 +123,32 @@ class CacheStage:
             prompt=prompt,
         )
 
+    def _slot(self, envelope: Envelope, rendered: _Rendered) -> CacheSlot | None:
+        return cache_slot(
+            envelope,
+            rendered.messages,
+            rendered.prompt,
+            model=rendered.model,
+            max_temperature=self._settings.max_temperature,
+            vectors=self._embedder.name if self._embedder else "",
+            checked_by=self._settings.checked_by,
+        )
+
     async def _look_up(
-        self, slot: CacheSlot, asker: str
+        self, slot: CacheSlot, messages: tuple[Message, ...], asker: str, wanted: CacheDirectives
     ) -> tuple[CacheSlot, CacheLookup, CachedAnswer | None]:
         """Look for an answer. Without Redis or embeddings the cache is a miss: it only ever saves work.
 
         A record that is delivered again after its miss was sent is a miss again, whatever is in the cache by
         now: a model is being asked, and what that costs must be in the books of the one outcome.
         """
-        missed = CacheLookup(kind=CacheKind.MISS)
+        missed = CacheLookup(kind=CacheKind.MISS) if wanted.read else _BYPASS
         try:
-            known = await self._cache.exact(slot, asker=asker)
-            if known.answer is not None and not known.missed_before:
-                source = known.answer.request_id
-                found = CacheLookup(kind=CacheKind.EXACT, similarity=1.0, source_request_id=source)
-                return slot, found, known.answer
-            slot = await self._with_vector(slot)
+            known = await self._cache.exact(slot, asker=asker) if wanted.read else Exact(missed_before=True)
+            answer = None if known.missed_before else known.answer
+            if answer is not None and self._is_fresh(answer, wanted.max_age_s):
+                return slot, self._found(CacheKind.EXACT, 1.0, answer), answer
+            slot = await self._with_vector(slot, messages)
             candidates = [] if known.missed_before else await self._cache.similar(slot)
         except TransientFault as fault:
             log.warning("cache.unavailable", error=str(fault))
@@ -143,15 +156,25 @@ class CacheStage:
         for candidate in candidates:
             if candidate.similarity < self._settings.threshold:
                 break
-            if veto(slot.text, candidate.answer.text) is None:
-                found = CacheLookup(
-                    kind=CacheKind.SEMANTIC,
-                    similarity=round(candidate.similarity, 6),
-                    source_request_id=candidate.answer.request_id,
-                )
-                return slot, found, candidate.answer
+            answer = candidate.answer
+            if self._is_fresh(answer, wanted.max_age_s) and veto(slot.text, answer.text) is None:
+                return slot, self._found(CacheKind.SEMANTIC, round(candidate.similarity, 6), answer), answer
         best = round(candidates[0].similarity, 6) if candidates else None
         return slot, msgspec.structs.replace(missed, similarity=best), None
+
+    def _found(self, kind: CacheKind, similarity: float, answer: CachedAnswer) -> CacheLookup:
+        return CacheLookup(
+            kind=kind,
+            similarity=similarity,
+            source_request_id=answer.request_id,
+            age_s=int(self._age_s(answer)),
+        )
+
+    def _is_fresh(self, answer: CachedAnswer, max_age_s: int | None) -> bool:
+        return max_age_s is None or self._age_s(answer) <= max_age_s
+
+    def _age_s(self, answer: CachedAnswer) -> float:
+        return max(0.0, (self._clock() - answer.cached_at).total_seconds())
 
     async def _note_miss(self, asker: str) -> None:
         try:
@@ -159,9 +182,15 @@ class CacheStage:
         except StoreUnavailable as fault:
             log.warning("cache.miss_not_noted", request=asker, error=str(fault))
 
-    async def _with_vector(self, slot: CacheSlot) -> CacheSlot:
-        if self._embedder is None or not self._embedder.covers(slot.text):
-            return slot  # texts that are equal up to where the model stops reading must not match
+    async def _with_vector(self, slot: CacheSlot, messages: tuple[Message, ...]) -> CacheSlot:
+        """Return the slot with its vector, where what is similar may have the same answer.
+
+        Not where tools have acted: what is asked then is about their results. Nor where the text is longer
+        than the embedder reads: texts that are equal up to there must not match.
+        """
+        acted = any(message.role == "tool" or message.tool_calls for message in messages)
+        if self._embedder is None or acted or not self._embedder.covers(slot.text):
+            return slot
         vectors = await self._embedder.embed([slot.text])
         return msgspec.structs.replace(slot, vector=vectors[0].astype("<f4").tobytes())
 

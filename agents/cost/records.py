@@ -56,6 +56,8 @@ def terminal_reply(event: OutcomeReached) -> Reply:
         cost_usd=total_cost_usd(envelope.calls),
         cache_hit=cache is not None and cache.hit,
         similarity=cache.similarity if cache is not None and cache.hit else None,
+        cache_kind=cache.kind if cache is not None else None,
+        cache_age_s=cache.age_s if cache is not None else None,
         pii_detected=found.pii_types if found is not None else (),
         prompt=envelope.prompt,
         tool_calls=completion.tool_calls if completion else (),

@@ -62,7 +62,7 @@ def accept_national(candidate: str, left: str) -> int:
     core, extended, says_kind = _split(candidate)
     if _SSN_SHAPE.fullmatch(core):
         return 0  # an impossible social security number is no telephone number either
-    end = _self_evident(core, left) or (_in_context(core) if says_kind or _says_phone(left) else 0)
+    end = _self_evident(core, left) or (_in_context(core) if says_kind or says_phone(left) else 0)
     return extended if end == len(core) else end
 
 
@@ -108,7 +108,7 @@ def _in_context(run: str) -> int:
     return 0
 
 
-def _says_phone(left: str) -> bool:
+def says_phone(left: str) -> bool:
     """Return whether the last telling word on the left, in the same sentence, speaks of a telephone."""
     left = _SENTENCE_END.split(left)[-1]
     words = list(_CONTEXT.finditer(left))

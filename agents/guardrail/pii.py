@@ -18,6 +18,8 @@ _MASKS = {
 }
 _LABEL = re.compile(r"\[REDACTED_(EMAIL|CREDIT_CARD|SSN|IBAN|IP|PHONE)\]")
 _LAST_MASK = re.compile("[\ue000-\ue005](?!.*[\ue000-\ue005])", re.DOTALL)
+#: Whatever a detector finds has one of them: an @, two colons of IPv6, two dots of IPv4, or six digits.
+_SIGNS = re.compile(r"@|:[0-9a-f]{0,4}:|\d\.\d{1,3}\.\d|(?:\d\D*){6}", re.IGNORECASE)
 _LIST_GAP = re.compile(r"[\s,;/|&]{0,4}(?:or |and )?", re.IGNORECASE)
 
 
@@ -66,6 +68,8 @@ def canonical(value: str) -> str:
 
 def find(text: str) -> tuple[PiiSpan, ...]:
     """Return the personal data in `text`, left to right, without overlaps."""
+    if not _SIGNS.search(text):
+        return ()
     masked, found = mask_labels(text), list[PiiSpan]()
     for _ in range(_MAX_PASSES):  # what a rejected candidate hid shows up once its neighbour is masked
         spans = select(masked, candidates(masked), start=0)

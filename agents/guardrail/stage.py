@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from agents import admission
+from agents.guardrail.json_texts import Redact
+from agents.guardrail.request_texts import redacted, untrusted_texts
 from agents.guardrail.validation import Limits, check_size, validate
 from agents.intake import Admitted, Intake
 from agents.outcomes import decided, senders_mistake
@@ -18,12 +20,12 @@ from streams.events import (
     Envelope,
     ErrorInfo,
     InputVerdict,
-    Message,
     RequestGuarded,
     Status,
 )
 from streams.publisher import Emit
 from streams.registry import RequestRegistry
+from streams.settings import InjectionSource
 from streams.sizes import MAX_GUARDED_FACTOR
 from streams.topics import GUARDED, REQUESTS
 from streams.webhook_targets import Targets
@@ -31,9 +33,6 @@ from streams.webhook_targets import Targets
 #: From this size on a request is examined in a thread: hostile text of 32,000 characters takes 0.4 s, and the
 #: event loop has heartbeats to send.
 _LONG_BYTES = 8_192
-
-#: Roles whose text comes from outside the calling application.
-_UNTRUSTED_ROLES = frozenset({"user", "tool"})
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,13 +42,6 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Redacted(msgspec.Struct, frozen=True, kw_only=True):
-    """A text without personal data, and the types that were in it."""
-
-    text: str
-    types: tuple[str, ...]
-
-
 class GuardrailSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the stage needs to know of its installation."""
 
@@ -57,6 +49,8 @@ class GuardrailSettings(msgspec.Struct, frozen=True, kw_only=True):
     default_deadline_ms: int
     reply_topics: tuple[str, ...]
     webhook_targets: Targets
+    #: Whose texts are looked through for injections.
+    injection_sources: frozenset[InjectionSource] = frozenset({"user", "tool", "variables"})
 
 
 class GuardrailStage:
@@ -81,7 +75,7 @@ class GuardrailStage:
         *,
         has_topic: Callable[[str, int | None], Awaitable[bool]],
         scan: Callable[[str], Finding | None],
-        redact: Callable[[str], Redacted],
+        redact: Redact,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
@@ -107,9 +101,9 @@ class GuardrailStage:
             error = cancelled_error(admitted.cancelled)
             return decided(admission.without_texts(envelope), Status.CANCELLED, error=error)
         if admitted.refusal is not None:
-            return _refuse(admission.without_texts(envelope), admitted.refusal)
+            return _refuse(envelope, admitted.refusal)
         if unreachable is not None:
-            return _refuse(admission.without_texts(envelope), unreachable)
+            return _refuse(envelope, unreachable)
         if len(record.value or b"") > _LONG_BYTES:
             return await asyncio.to_thread(self._examine, envelope)
         return self._examine(envelope)
@@ -141,16 +135,16 @@ class GuardrailStage:
         try:
             tokens = validate(envelope.request, self._settings.limits)
         except InputError as fault:
-            return _refuse(admission.without_texts(envelope), fault)
+            return _refuse(envelope, fault)
         # Redacted before anything goes on: what is blocked is logged, too.
-        request, types = self._redact_request(envelope.request)
+        request, types = redacted(envelope.request, self._redact)
         try:
             self._check_growth(request, types)
         except InputError as fault:
-            return _refuse(admission.without_texts(envelope), fault)
+            return _refuse(envelope, fault)
         verdict = InputVerdict(passed=True, pii_types=types, input_tokens=tokens)
         guarded = msgspec.structs.replace(envelope, request=request, input_verdict=verdict)
-        for text in _untrusted_texts(envelope.request):
+        for text in untrusted_texts(envelope.request, self._settings.injection_sources):
             finding = self._scan(text)
             if finding is not None:
                 return _block(guarded, finding, verdict)
@@ -162,37 +156,9 @@ class GuardrailStage:
             most = MAX_GUARDED_FACTOR * self._settings.limits.max_request_bytes
             check_size(request, most, what="with its personal data replaced, the request")
 
-    def _redact_request(self, request: ChatRequested) -> tuple[ChatRequested, tuple[str, ...]]:
-        types: dict[str, None] = {}
 
-        def clean(text: str) -> str:
-            redacted = self._redact(text)
-            types.update(dict.fromkeys(redacted.types))
-            return redacted.text
-
-        changed = msgspec.structs.replace(
-            request,
-            query=clean(request.query) if request.query is not None else None,
-            variables={name: clean(value) for name, value in request.variables.items()}
-            if request.variables
-            else request.variables,
-            messages=tuple(_clean_message(message, clean) for message in request.messages)
-            if request.messages
-            else request.messages,
-        )
-        return changed, tuple(types)
-
-
-def _clean_message(message: Message, clean: Callable[[str], str]) -> Message:
-    if message.role not in _UNTRUSTED_ROLES or not message.text:
-        return message
-    return message.with_each_text(clean)
-
-
-def _untrusted_texts(request: ChatRequested) -> list[str]:
-    texts = [request.query or "", *(request.variables or {}).values()]
-    texts += [message.text for message in request.messages or () if message.role in _UNTRUSTED_ROLES]
-    return [text for text in texts if text.strip()]
+def _refuse(envelope: Envelope, fault: InputError) -> Sequence[Emit]:
+    return decided(admission.without_texts(envelope), Status.FAILED, error=senders_mistake(fault))
 
 
 def _block(envelope: Envelope, finding: Finding, passed: InputVerdict) -> Sequence[Emit]:
@@ -202,7 +168,3 @@ def _block(envelope: Envelope, finding: Finding, passed: InputVerdict) -> Sequen
         Status.BLOCKED,
         error=ErrorInfo(type="content_policy_error", code=finding.rule, message=finding.reason),
     )
-
-
-def _refuse(envelope: Envelope, fault: InputError) -> Sequence[Emit]:
-    return decided(envelope, Status.FAILED, error=senders_mistake(fault))

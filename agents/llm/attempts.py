@@ -26,10 +26,11 @@ log = structlog.get_logger(__name__)
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
-    """A model answered, in call number `attempt`."""
+    """`model` answered, by the name that it was asked under, in call number `attempt`."""
 
     answer: Answer
     provider: ProviderName
+    model: str
     attempt: int
 
 
@@ -213,5 +214,10 @@ class Attempts:
 def _ending(called: Called, route: Route) -> Ending | None:
     """Return how the request ends with this call, where it does whatever the fault was."""
     if called.answer is not None:
-        return Answered(answer=called.answer, provider=route.model.provider, attempt=called.booked.attempt)
+        return Answered(
+            answer=called.answer,
+            provider=route.model.provider,
+            model=route.model.name,
+            attempt=called.booked.attempt,
+        )
     return None if called.cancelled is None else Abandoned(called.cancelled)

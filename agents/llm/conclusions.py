@@ -53,7 +53,8 @@ def _completed(work: Work, ending: Answered) -> Completed:
             provider=ending.provider,
             tool_calls=answer.tool_calls,
         ),
-        cache_slot=work.event.cache_slot,
+        # Whoever asks again asks for the first model; a fallback's answer is not its answer.
+        cache_slot=work.event.cache_slot if ending.model == work.event.default_model else None,
     )
 
 

@@ -159,7 +159,14 @@ class DeltaStream:
 
     def _emit(self, text: str) -> Emit:
         request_id = self._envelope.request_id
-        delta = Delta(request_id=request_id, attempt=self._attempt, seq=self._seq, text=text)
+        lookup = self._envelope.cache if self._seq == 0 else None
+        delta = Delta(
+            request_id=request_id,
+            attempt=self._attempt,
+            seq=self._seq,
+            text=text,
+            cache_kind=lookup.kind if lookup else None,
+        )
         headers = event_headers(
             delta,
             event_id=f"{request_id}:{self._attempt}:{self._seq}",

@@ -7,6 +7,7 @@ import msgspec
 import structlog
 
 from agents.outcomes import decided
+from agents.output import tool_calls
 from agents.output.context import AnswerContext, answer_context
 from agents.output.rules import DEFAULT_POLICY, OutputPolicy, OutputVerdict, check_output
 from agents.output.structured import FormatVerdict, validate_format
@@ -59,12 +60,16 @@ class OutputStage:
         envelope = msgspec.structs.replace(event.envelope, output_verdict=_verdict(found))
         if not found.passed:
             return _blocked(envelope, event.completion, found)
-        for arguments in _tool_arguments(event.completion):
-            in_call = self._check(arguments, context)
-            if not in_call.passed:
-                envelope = msgspec.structs.replace(envelope, output_verdict=_verdict(in_call))
-                return _blocked(envelope, event.completion, in_call)
-        completion = msgspec.structs.replace(event.completion, content=found.text)
+        calls, types = event.completion.tool_calls, tuple[str, ...]()
+        if calls:
+            in_calls = self._check(tool_calls.said_in(calls), context)
+            if not in_calls.passed:
+                envelope = msgspec.structs.replace(envelope, output_verdict=_verdict(in_calls))
+                return _blocked(envelope, event.completion, in_calls)
+            redact = tool_calls.redaction_by(self._policy, user_text=context.user_text)
+            calls, types = tool_calls.redacted(calls, redact)
+            envelope = msgspec.structs.replace(envelope, output_verdict=_verdict(found, types))
+        completion = msgspec.structs.replace(event.completion, content=found.text, tool_calls=calls)
         form = _check_format(envelope, completion)
         if not form.valid:
             return _malformed(envelope, completion, form)
@@ -100,18 +105,12 @@ class OutputStage:
             log.warning("cache.not_written", request_id=envelope.request_id, error=str(fault))
 
 
-def _tool_arguments(completion: Completion) -> list[str]:
-    """Return what the model wrote into its tool calls: text that leaves us as an answer does."""
-    functions = [call.get("function") or {} for call in completion.tool_calls]
-    return [str(function.get("arguments") or "") for function in functions]
-
-
-def _verdict(found: OutputVerdict) -> events.OutputVerdict:
+def _verdict(found: OutputVerdict, in_calls: tuple[str, ...] = ()) -> events.OutputVerdict:
     return events.OutputVerdict(
         passed=found.passed,
         rule=found.rule,
         reason=f"the answer matched rule {found.rule}" if found.rule else None,
-        redacted_types=tuple(dict.fromkeys(span.type for span in found.redactions)),
+        redacted_types=tuple(dict.fromkeys([*(span.type for span in found.redactions), *in_calls])),
         flags=found.flags,
     )
 

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from agents import admission
+from agents.outcomes import senders_mistake
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.progress import Work
 from agents.runner.retries import Bury, GiveUp, PutAside, RetryPolicy, Situation, Wait, backoff_s, decide
@@ -121,7 +122,7 @@ class StageRunner:
         try:
             event = codec.decode(record.value, event_class, record.headers)
         except InputError as fault:
-            log.warning("record.undecodable", stage=self.stage.name, at=record.place, error=fault.message)
+            self._note("record.undecodable", record, fault)
             return await self._bury_undecodable(record, fault)
         delivery: Delivery[Any] = Delivery(event=event, record=record)
         try:
@@ -129,7 +130,7 @@ class StageRunner:
             delivery = Delivery(event=event, record=record)
             return await self._handle_in_time(delivery, work)
         except InputError as fault:
-            log.warning("record.refused", stage=self.stage.name, at=record.place, error=fault.message)
+            self._note("record.refused", record, fault)
             return self._bury(record, await self._salvaged(delivery, fault), fault)
         except Superseded:
             raise
@@ -137,6 +138,10 @@ class StageRunner:
             # The one place that catches everything: a bug must not lose the record or stop the stage.
             log.exception("stage.failed", stage=self.stage.name, at=record.place)
             return self._bury(record, await self._salvaged(delivery, fault), fault)
+
+    def _note(self, what: str, record: Record, fault: InputError) -> None:
+        """Log a sender's mistake in the words that the sender reads: without personal data."""
+        log.warning(what, stage=self.stage.name, at=record.place, error=senders_mistake(fault).message)
 
     async def _handle_in_time(self, delivery: Delivery[Any], work: Work) -> _Decision:
         """Handle the event, waiting out transient faults: in place at first, then on the retry topic."""

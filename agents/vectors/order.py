@@ -1,15 +1,12 @@
 """What is asked of a model: texts without personal data, and what is told of them afterwards."""
 
-from collections.abc import Callable
-
 import msgspec
 
-from agents.guardrail.stage import Redacted
+from agents.guardrail.json_texts import Redact
+from agents.guardrail.request_texts import redacted
 from streams.events import EmbeddingsRequested, Envelope, InputVerdict
 from streams.models import EmbeddingModel
 from streams.request_rules import MAX_CONTENT_CHARS
-
-Redact = Callable[[str], Redacted]
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,17 +32,16 @@ def order_of(
     Nobody but the sender sees the texts again: what the envelope has of them, for the log record, is redacted
     too, and as much as a message may have.
     """
-    redacted = [redact(text) for text in request.inputs]
-    inputs = tuple(each.text for each in redacted)
-    types = tuple(dict.fromkeys(kind for each in redacted for kind in each.types))
+    clean, types = redacted(request, redact)
+    told = msgspec.structs.replace(envelope.request, query="\n".join(clean.inputs)[:MAX_CONTENT_CHARS])
     return Order(
         envelope=msgspec.structs.replace(
             envelope,
-            request=msgspec.structs.replace(envelope.request, query="\n".join(inputs)[:MAX_CONTENT_CHARS]),
+            request=told,
             input_verdict=InputVerdict(passed=True, pii_types=types, input_tokens=input_tokens),
         ),
         model=model,
-        inputs=inputs,
+        inputs=clean.inputs,
         input_tokens=input_tokens,
         dimensions=request.dimensions,
     )

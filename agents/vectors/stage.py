@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from agents.guardrail.json_texts import Redact
 from agents.intake import Admitted, Intake
 from agents.llm.books import Books
 from agents.llm.conclusions import with_calls
@@ -21,7 +22,7 @@ from agents.stage import Delivery, Superseded
 from agents.stores.journal import Claimed, Fenced, Finished, Hold
 from agents.vectors.attempts import Attempts, Work
 from agents.vectors.conclusions import conclude
-from agents.vectors.order import Order, Redact, order_of
+from agents.vectors.order import Order, order_of
 from streams.codec import decode, encode
 from streams.embedding_limits import EmbeddingLimits, check_embeddings, embedding_model
 from streams.errors import InputError, StoreUnavailable

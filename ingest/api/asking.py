@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import structlog
 from fastapi import Request
 from starlette.responses import Response
 
 from ingest.abandonment import OnDisconnect
+from ingest.caching import cache_header, cache_headers
 from ingest.checks import check_request
 from ingest.errors import ApiError, invalid
 from ingest.outcomes import api_error, error_of, is_charged
@@ -39,6 +41,8 @@ def ask_of(request: Request, caller: Caller, body: ChatRequested, services: Serv
     Raises:
         ApiError: 400 or 404, the body cannot be served.
     """
+    if body.headrace_cache is None:
+        body = msgspec.structs.replace(body, headrace_cache=cache_header(request.headers))
     check_request(
         body,
         max_tokens_per_request=services.settings.max_tokens_per_request,
@@ -78,7 +82,7 @@ async def answer_json(request: Request, ask: Ask, services: Services, render: Re
     if reply is None:
         services.abandonments.client_left(ask)
         return Response(status_code=_CLIENT_CLOSED_REQUEST)
-    return JsonResponse(render(reply, watch.elapsed_ms))
+    return JsonResponse(render(reply, watch.elapsed_ms), headers=cache_headers(reply))
 
 
 async def answer_stream(
@@ -108,7 +112,12 @@ async def answer_stream(
         listener.close()
         return early
     events = frames(listener, shape, give_up_at=watch.give_up_at, on_timeout=lambda: timeout_of(ask))
-    return EventStream(events, listener, on_leave=lambda: services.abandonments.client_left(ask))
+    return EventStream(
+        events,
+        listener,
+        headers=cache_headers(listener.reply, listener.cache_kind),
+        on_leave=lambda: services.abandonments.client_left(ask),
+    )
 
 
 async def _hear_from_its_start(listener: Listener, request_id: str, services: Services) -> None:
@@ -141,7 +150,7 @@ def _early_response(listener: Listener, render: Render, watch: Stopwatch) -> Res
     reply = listener.reply
     if reply is None or error_of(reply) is None:
         return None
-    return JsonResponse(render(reply, watch.elapsed_ms))
+    return JsonResponse(render(reply, watch.elapsed_ms), headers=cache_headers(reply))
 
 
 def idempotency_key(request: Request) -> str | None:

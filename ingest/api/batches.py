@@ -17,6 +17,7 @@ from ingest.batch_progress import Progress, batch_id_for
 from ingest.batch_shape import batch_object, result_line
 from ingest.batch_store import Batch
 from ingest.body import read_body
+from ingest.caching import cache_header
 from ingest.errors import conflict
 from ingest.services import Services, ServicesDep
 from ingest.sse import STALLED_S
@@ -43,7 +44,10 @@ async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> 
     """Accept a file of requests, all of them or, where a line is wrong, none."""
     batch_id = batch_id_for(caller.tenant, idempotency_key(request))
     rules = LineRules(
-        settings=services.settings, user=user_header(request), deadline_ms=deadline_header(request)
+        settings=services.settings,
+        user=user_header(request),
+        deadline_ms=deadline_header(request),
+        cache=cache_header(request.headers),
     )
     with services.batches.receiving():
         data = await read_body(request, max_bytes=MAX_BATCH_BYTES, timeout_s=_BODY_TIMEOUT_S)

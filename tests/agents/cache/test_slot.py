@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.cache.slot import cache_slot
-from streams.events import CacheSlot, InputVerdict, Message, PromptRef
-from tests.fakes.envelopes import chat, envelope, said
+from agents.cache.slot import NOT_ASKED, cache_slot
+from streams.events import CacheSlot, ChatRequested, InputVerdict, Message, PromptRef, TextPart
+from tests.fakes.envelopes import NOW, chat, envelope, said
 
 #: With the characters by which fields might be run together.
 TEXT = st.text(st.sampled_from('ab"\\,[]\x1e\x1f\n '), max_size=4)
@@ -50,7 +50,8 @@ def slot_of(case: dict[str, Any], text: str = "the question") -> CacheSlot | Non
     verdict = InputVerdict(passed=True, pii_types=("email",) if pii else ())
     made = envelope(chat(**case, **asked), tenant=tenant, input_verdict=verdict)
     ref = PromptRef(name=prompt[0], version=prompt[1]) if history is None else None
-    return cache_slot(made, messages, ref, vectors=vectors, checked_by=checked_by)
+    model = case["model"] or ""
+    return cache_slot(made, messages, ref, model=model, vectors=vectors, checked_by=checked_by)
 
 
 def identity(case: dict[str, Any]) -> Any:
@@ -146,10 +147,10 @@ def test_private_answers_stay_with_their_user(private: dict[str, Any]) -> None:
 def test_a_conversation_is_part_of_the_scope() -> None:
     """A question such as "and in winter?" has as many answers as there are conversations before it."""
     paris = slot_of(
-        BASE | {"history": [("user", "weather in Paris?"), ("assistant", "mild")]}, "and in winter?"
+        BASE | {"history": [("user", "museums in Paris?"), ("assistant", "mild")]}, "and in winter?"
     )
     oslo = slot_of(
-        BASE | {"history": [("user", "weather in Oslo?"), ("assistant", "mild")]}, "and in winter?"
+        BASE | {"history": [("user", "museums in Oslo?"), ("assistant", "mild")]}, "and in winter?"
     )
     assert paris is not None
     assert oslo is not None
@@ -172,7 +173,7 @@ def test_a_conversation_is_part_of_the_scope() -> None:
 def test_answers_that_act_are_not_kept(fields: dict[str, Any]) -> None:
     """A tool's result is of its moment, and only a user's question is asked again."""
     made = envelope(chat(**fields))
-    assert cache_slot(made, made.request.messages or (said("user", "q"),), None) is None
+    assert cache_slot(made, made.request.messages or (said("user", "q"),), None, model="m") is None
 
 
 def test_blanks_mean_nothing_on_one_line_and_something_on_several() -> None:
@@ -190,3 +191,97 @@ def test_a_slot_does_not_show_what_is_in_it() -> None:
     assert slot is not None
     assert len(slot.scope) == len(slot.exact_key) == 32
     assert "acme" not in msgspec.json.encode(slot).decode()
+
+
+def slot_for(**fields: Any) -> CacheSlot | None:
+    """The slot of a conversation with these fields."""
+    messages = fields.setdefault("messages", (said("user", "q"),))
+    made = envelope(chat(query=None, **fields))
+    return cache_slot(made, messages, None, model="gpt-4o", max_temperature=1.0)
+
+
+def _filled(kind: msgspec.inspect.Type) -> Any:
+    """A value of a type that no field has by default."""
+    value = _PLAIN.get(type(kind))
+    match kind:
+        case msgspec.inspect.UnionType(types=types):
+            value = next(each for each in map(_filled, types) if each is not None)
+        case msgspec.inspect.VarTupleType(item_type=item):
+            value = (_filled(item),)
+        case msgspec.inspect.LiteralType(values=values):
+            value = values[0]
+        case msgspec.inspect.StructType(cls=cls, fields=fields):
+            value = cls(**{field.name: _filled(field.type) for field in fields if field.required})
+    return value
+
+
+_PLAIN: dict[type[msgspec.inspect.Type], Any] = {
+    msgspec.inspect.StrType: "other",
+    msgspec.inspect.BoolType: True,
+    msgspec.inspect.IntType: 1,
+    msgspec.inspect.FloatType: 0.5,
+    msgspec.inspect.DictType: {"k": "other"},
+    msgspec.inspect.DateTimeType: NOW,
+}
+REQUEST = msgspec.inspect.type_info(ChatRequested)
+assert isinstance(REQUEST, msgspec.inspect.StructType)
+
+
+@pytest.mark.parametrize("field", REQUEST.fields, ids=lambda field: field.name)
+def test_every_parameter_is_part_of_the_question(field: msgspec.inspect.Field) -> None:
+    """But for those that are named, with the reason: a field that comes to requests later is one too."""
+    if field.name in NOT_ASKED:
+        assert NOT_ASKED[field.name]
+        return
+    one, other = slot_for(), slot_for(**{field.name: _filled(field.type)})
+    assert one is not None
+    assert other is None or other.scope != one.scope
+
+
+def test_what_is_no_part_of_the_question_is_a_field() -> None:
+    """The list names nothing that is gone."""
+    assert set(NOT_ASKED) <= set(ChatRequested.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        (Message(role="user", content="q", name="Ann"),),
+        (said("system", "be brief"), said("user", "q")),
+        (Message(role="user", content=(TextPart(text="q"), TextPart(text=""))),),
+        (Message(role="system", content="", name="Ann"), said("user", "q")),
+    ],
+)
+def test_all_of_a_conversation_but_the_last_text_is_in_the_scope(messages: tuple[Message, ...]) -> None:
+    """Whose words they are, say: Bob must not get Ann's answer."""
+    one, other = slot_for(), slot_for(messages=messages)
+    assert one is not None
+    assert other is not None
+    assert one.scope != other.scope
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"temperature": 1.1},
+        {"messages": (said("user", "What's the weather today?"),)},
+        {
+            "messages": (
+                said("user", "Weather in Rome?"),
+                said("assistant", "mild"),
+                said("user", "And Oslo?"),
+            )
+        },
+    ],
+)
+def test_what_would_be_answered_otherwise_next_time_is_not_shared(fields: dict[str, Any]) -> None:
+    """Variety that was asked for, and whatever depends on the time, by any question of the conversation."""
+    assert slot_for(**fields) is None
+
+
+def test_blanks_in_quotes_mean_something() -> None:
+    """How many there are may be the question."""
+    one, other = slot_of(BASE, 'Split "a  b"'), slot_of(BASE, 'Split "a b"')
+    assert one is not None
+    assert other is not None
+    assert one.exact_key != other.exact_key

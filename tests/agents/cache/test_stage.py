@@ -1,6 +1,7 @@
 """The cache stage with a real Redis."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from streams.events import (
     CacheKind,
     CacheMissed,
     Completed,
+    Message,
     OutcomeReached,
     RequestGuarded,
     Status,
@@ -26,7 +28,7 @@ from streams.events import (
 from streams.publisher import Emit
 from streams.topics import COMPLETIONS, GUARDED, MISSES, OUTCOMES
 from tests.fakes.embedders import WordEmbedder
-from tests.fakes.envelopes import chat, completion, delivery, envelope, said
+from tests.fakes.envelopes import NOW, chat, completion, delivery, envelope, said
 
 pytestmark = pytest.mark.integration
 
@@ -41,8 +43,9 @@ class Pipe:
         self.prompts = PromptCatalogue()
         self.cache = AnswerCache(redis, ttl_s=60, max_entries=100)
         self.tenant = uuid4().hex
-        self.stage = CacheStage(SETTINGS, self.prompts, self.cache, embedder)
-        self.output = OutputStage(self.prompts, self.cache)
+        self.now = NOW
+        self.stage = CacheStage(SETTINGS, self.prompts, self.cache, embedder, clock=lambda: self.now)
+        self.output = OutputStage(self.prompts, self.cache, clock=lambda: self.now)
 
     async def ask(self, query: str | None = None, **fields: Any) -> Any:
         """Return the event that the stage sends."""
@@ -215,6 +218,49 @@ async def test_tools_bypass_the_cache(pipe: Pipe) -> None:
     """Neither looked up nor kept."""
     missed = await pipe.ask(LONG, tools=({"type": "function", "function": {"name": "f"}},))
     assert (missed.envelope.cache.kind, missed.cache_slot) == (CacheKind.BYPASS, None)
+
+
+@pytest.mark.parametrize("again", [LONG, LONG.replace("why", "wherefore")], ids=["exact", "similar"])
+async def test_a_hit_says_its_age_and_may_be_too_old(pipe: Pipe, again: str) -> None:
+    """`max-age` is in seconds; the answer that is asked for instead takes the place of the old one."""
+    await pipe.answer(await pipe.ask(LONG), "They hunt at dawn.")
+    pipe.now += timedelta(seconds=60)
+    assert (await pipe.ask(again, headrace_cache="max-age=60")).envelope.cache.age_s == 60
+    too_old = await pipe.ask(again, headrace_cache="max-age=59")
+    assert too_old.envelope.cache.kind is CacheKind.MISS
+    await pipe.answer(too_old, "They hunt at dusk.")
+    assert (await pipe.ask(again)).completion.content == "They hunt at dusk."
+
+
+@pytest.mark.parametrize(
+    ("wish", "next_answer"),
+    [
+        ("no-cache", "They hunt at dusk."),
+        ("max-age=0", "They hunt at dusk."),
+        ("no-store", "They hunt at dawn."),
+    ],
+)
+async def test_a_sender_may_pass_the_cache_by(pipe: Pipe, wish: str, next_answer: str) -> None:
+    """A model is asked; who asks next gets the newer answer, unless it was not to be kept."""
+    await pipe.answer(await pipe.ask(LONG), "They hunt at dawn.")
+    passed = await pipe.ask(LONG, headrace_cache=wish)
+    assert passed.envelope.cache.kind is CacheKind.BYPASS
+    await pipe.answer(passed, "They hunt at dusk.")
+    assert (await pipe.ask(LONG)).completion.content == next_answer
+
+
+async def test_after_tools_have_acted_only_the_same_question_hits(pipe: Pipe) -> None:
+    """Similar words may be about another part of a tool's result."""
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    acted = (
+        said("user", "look it up"),
+        Message(role="assistant", tool_calls=(call,)),
+        Message(role="tool", content="42", tool_call_id="c"),
+    )
+    await pipe.answer(await pipe.ask(None, messages=(*acted, said("user", LONG))), "They hunt at dawn.")
+    assert (await pipe.ask(None, messages=(*acted, said("user", LONG)))).status is Status.CACHED
+    similar = said("user", LONG.replace("why", "wherefore"))
+    assert isinstance(await pipe.ask(None, messages=(*acted, similar)), CacheMissed)
 
 
 async def test_a_text_that_the_model_does_not_read_to_its_end_matches_only_itself(redis: Redis) -> None:

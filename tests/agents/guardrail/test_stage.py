@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from agents.bootstrap import redact, scan
-from agents.guardrail.stage import Finding, GuardrailSettings, GuardrailStage, Redacted
+from agents.guardrail.json_texts import Redacted
+from agents.guardrail.stage import Finding, GuardrailSettings, GuardrailStage
 from agents.guardrail.validation import Limits
 from agents.stage import Delivery
 from streams.codec import header
@@ -334,6 +335,13 @@ async def test_what_the_application_says_is_not_scanned(role: str) -> None:
     guarded(await stage().handle(given(query=None, messages=messages)))
 
 
+async def test_a_refusal_quotes_no_personal_data() -> None:
+    """What is wrong is told and logged; a card number in it is not."""
+    found = outcome(await stage(redact=redact).handle(given(model="my 4111 1111 1111 1111")))
+    assert found.error is not None
+    assert (found.error.code, "1111" in found.error.message) == ("model_not_found", False)
+
+
 async def test_personal_data_is_redacted_wherever_the_user_wrote() -> None:
     """Query and variables, each type named once, in order of appearance."""
     event = guarded(await stage().handle(given(query="Ann of Oslo", variables={"a": "Ann", "b": "nobody"})))
@@ -343,8 +351,8 @@ async def test_personal_data_is_redacted_wherever_the_user_wrote() -> None:
     assert event.envelope.input_verdict.pii_types == ("name", "city")
 
 
-async def test_messages_are_redacted_by_role() -> None:
-    """The application's own words stay; a message without text keeps its tool calls."""
+async def test_messages_are_redacted_whatever_their_role() -> None:
+    """A message without text keeps its tool calls."""
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     messages = (
         said("system", "You serve Ann"),
@@ -357,7 +365,7 @@ async def test_messages_are_redacted_by_role() -> None:
     clean = event.envelope.request.messages
     assert clean is not None
     assert [message.text for message in clean] == [
-        "You serve Ann",
+        "You serve [NAME]",
         "I am [NAME]",
         "",
         "[NAME] is in [CITY]",

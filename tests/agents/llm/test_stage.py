@@ -21,7 +21,7 @@ from agents.providers.faults import (
 from agents.providers.port import TextDelta, UsageKnown
 from agents.stage import Superseded
 from streams.errors import StoreUnavailable
-from streams.events import Completed, OutcomeReached, ReplyAddress, Status, Usage
+from streams.events import CacheSlot, Completed, OutcomeReached, ReplyAddress, Status, Usage
 from streams.topics import COMPLETIONS, DELTAS, OUTCOMES
 from tests.agents.llm.fakes import (
     HANGS,
@@ -133,6 +133,16 @@ async def test_the_next_model_answers_when_the_first_does_not() -> None:
     assert [call.request_model for call in event.envelope.calls] == ["gpt-4o"] * 3 + [CLAUDE]
     assert event.completion.provider == "anthropic"
     assert event.envelope.calls[-1].cost_usd == Decimal("0.000450000")
+
+
+@pytest.mark.parametrize(("faults", "kept"), [(0, True), (3, False)])
+async def test_only_the_first_models_answer_is_kept_for_the_cache(faults: int, kept: bool) -> None:
+    """Whoever asks again asks for that model, and must not get a fallback's answer as its own."""
+    slot = CacheSlot(scope="s", exact_key="k", text="What is a headrace?")
+    said = [ServerFault("boom")] * faults or [answer()]
+    bench = Bench(said, [answer(model=CLAUDE)], fallback_models=(CLAUDE,))
+    event = await completed(bench, msgspec.structs.replace(missed(), cache_slot=slot))
+    assert (event.cache_slot == slot) is kept
 
 
 async def test_a_wrong_key_skips_every_model_of_its_provider() -> None:

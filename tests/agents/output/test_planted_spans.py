@@ -36,7 +36,7 @@ def _planted(span: str, *, blocks: bool) -> Piece:
 
 
 HARMLESS = (
-    "Kettles boil sooner with a lid on.", "drop the table", "rm -rf ./build", "exec", "sudo ls", "in 2021",
+    "Kettles boil sooner with a lid on.", "drop the table", "rm -rf ./build", "exec it", "sudo ls", "in 2021",
     "35 percent", "see section 3.2", "2024-05-01", "a @ b", "Ünïcode, ſ and \u200b too", "然后呢", "📞 later",
     "truncate", "chmod 644",
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """What the output check lets through, and what it keeps for the cache."""
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -214,6 +215,42 @@ async def test_what_a_tool_is_told_is_checked_as_the_answer_is(cache: KeptAnswer
     verdict = outcome.envelope.output_verdict
     assert verdict is not None
     assert (verdict.passed, verdict.rule) == (False, "banned.rm_rf_root")
+
+
+async def test_personal_data_in_tool_calls_is_redacted(cache: KeptAnswers) -> None:
+    """Their arguments stay JSON and their ids the same; what was found is in the record."""
+    arguments = '{"to": "bob\\u0040example.com", "card": 4111111111111111, "why": "x"}'
+    calls = (
+        {
+            "id": "call_4111111111111111",
+            "type": "function",
+            "function": {"name": "f", "arguments": arguments},
+        },
+    )
+    outcome = await check(cache, "", tool_calls=calls, finish_reason="tool_calls")
+    assert outcome.completion is not None
+    (kept,) = outcome.completion.tool_calls
+    assert json.loads(kept["function"]["arguments"]) == {
+        "to": "[REDACTED_EMAIL]",
+        "card": "[REDACTED_CREDIT_CARD]",
+        "why": "x",
+    }
+    assert (kept["id"], kept["function"]["name"]) == ("call_4111111111111111", "f")
+    verdict = outcome.envelope.output_verdict
+    assert verdict is not None
+    assert verdict.redacted_types == ("email", "credit_card")
+
+
+async def test_escapes_do_not_hide_what_blocks(cache: KeptAnswers) -> None:
+    """The tool reads the text behind them."""
+    call_ = {
+        "id": "c",
+        "type": "function",
+        "function": {"name": "f", "arguments": '{"q": "DR\\u004fP TABLE x"}'},
+    }
+    outcome = await check(cache, "", tool_calls=(call_,), finish_reason="tool_calls")
+    assert outcome.error is not None
+    assert outcome.error.code == "banned.sql_drop"
 
 
 @pytest.mark.parametrize(

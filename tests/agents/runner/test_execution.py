@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from agents.runner.progress import Work
 from agents.stage import Delivery, Record, Superseded
@@ -322,6 +323,17 @@ async def test_a_bug_is_a_dead_letter_and_its_outcome_hides_the_internals() -> N
     (outcome,) = (value(emit) for emit in run.sends.on(OUTCOMES))
     assert (outcome.status, outcome.error.code) == (Status.FAILED, "internal_error")
     assert "secret" not in encode(outcome).decode()
+
+
+async def test_what_is_told_of_a_broken_record_has_no_personal_data() -> None:
+    """The fault quotes the value that is wrong; neither log nor reply may."""
+    given = record(b'{"user_id": "u", "messages": [{"role": "4111 1111 1111 1111"}]}', key=b"r-7")
+    run = Run(forward, source=REQUESTS)
+    with structlog.testing.capture_logs() as lines:
+        await run(given)
+    told = [emit.value for emit in run.sends.sent if isinstance(emit.value, Reply)]
+    assert "1111" not in f"{lines}{told}"
+    assert any("[REDACTED_CREDIT_CARD]" in str(line) for line in lines)
 
 
 async def test_an_undecodable_request_is_answered_directly() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.guardrail.stage import Redacted
+from agents.guardrail.json_texts import Redacted
 from agents.intake import Intake
 from agents.llm.circuits import Circuits
 from agents.llm.policy import LlmPolicy

@@ -1,0 +1,44 @@
+"""The output check of tool calls: what a model writes into them leaves us as an answer does."""
+
+from typing import Any
+
+from agents.guardrail import pii
+from agents.guardrail.json_texts import Redact, Redacted, TextWalk, texts_of
+from agents.output.verdict import OutputPolicy
+
+ToolCalls = tuple[dict[str, Any], ...]
+
+#: The tool's result names the call by it.
+_KEPT = frozenset({"tool_calls[].id"})
+
+
+def said_in(calls: ToolCalls) -> str:
+    """Return everything that the calls say, as it was written and as its readers decode it."""
+    return "\n".join(text for call in calls for text in _texts(call))
+
+
+def _texts(call: dict[str, Any]) -> list[str]:
+    function = call.get("function") or {}
+    written = str(function.get("arguments") or "")
+    return [written, *texts_of(call, kept=_KEPT, path="tool_calls[]")]
+
+
+def redacted(calls: ToolCalls, redact: Redact) -> tuple[ToolCalls, tuple[str, ...]]:
+    """Return the calls without personal data, their arguments still JSON; and the types that were in them."""
+    walk = TextWalk(redact, kept=_KEPT)
+    return walk.value(calls, "tool_calls"), walk.types
+
+
+def redaction_by(policy: OutputPolicy, *, user_text: str) -> Redact:
+    """Return what replaces the types that a policy names, but for values that the user wrote."""
+    own = {pii.canonical(user_text[span.start : span.end]) for span in pii.find(user_text)}
+
+    def redact(text: str) -> Redacted:
+        spans = [
+            span
+            for span in pii.find(text)
+            if span.type in policy.redact_pii and pii.canonical(text[span.start : span.end]) not in own
+        ]
+        return Redacted(pii.replace(text, spans), tuple(dict.fromkeys(span.type for span in spans)))
+
+    return redact

@@ -1,0 +1,85 @@
+"""How a sender wants the answer cache used, in the words of `Cache-Control` (RFC 9111, section 5.2.1).
+
+| directive | an earlier answer is given | the new answer is kept |
+|---|---|---|
+| `no-cache` | no | yes |
+| `no-store` | no | no |
+| `max-age=60` | one that was kept at most 60 seconds ago | yes |
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from streams.errors import InvalidRequest
+
+MAX_DIRECTIVES_CHARS: Final = 256
+_MAX_DIGITS: Final = 10
+_WORDS: Final = "no-cache, no-store and max-age=SECONDS"
+
+
+class CacheDirectives(Struct, frozen=True, kw_only=True):
+    """Whether an earlier answer may be given, of what age at most in seconds; whether a new one is kept."""
+
+    read: bool = True
+    store: bool = True
+    max_age_s: int | None = None
+
+
+def cache_directives(text: str | None, *, param: str = "headrace_cache") -> CacheDirectives:
+    """Return what the field `headrace_cache` says.
+
+    Raises:
+        InvalidRequest: a word that is none of the three directives, or an age that is no whole number.
+    """
+    found = _words(text or "", param)
+    unknown = next((word for word in found if word not in ("no-cache", "no-store", "max-age")), None)
+    if unknown is not None:
+        raise InvalidRequest(
+            f"{param}: {unknown[:64]!r} is unknown; {_WORDS} are known, separated by commas", param=param
+        )
+    return _directives(found)
+
+
+def understood(header: str, *, param: str = "Cache-Control") -> str | None:
+    """Return the directives in a `Cache-Control` header that a cache of answers has; None for none.
+
+    Others are for caches on the way, and no business of ours.
+
+    Raises:
+        InvalidRequest: the age is no whole number.
+    """
+    found = _words(header, param)
+    known = {"no-cache": "no-cache", "no-store": "no-store", "max-age": f"max-age={found.get('max-age')}"}
+    return ", ".join(known[word] for word in known if word in found) or None
+
+
+def _directives(found: dict[str, int | None]) -> CacheDirectives:
+    max_age_s = found.get("max-age")
+    store = "no-store" not in found
+    read = store and "no-cache" not in found and max_age_s != 0
+    return CacheDirectives(read=read, store=store, max_age_s=max_age_s)
+
+
+def _words(text: str, param: str) -> dict[str, int | None]:
+    if len(text) > MAX_DIRECTIVES_CHARS:
+        raise InvalidRequest(
+            f"{param} has {len(text)} characters; at most {MAX_DIRECTIVES_CHARS} are allowed", param=param
+        )
+    found: dict[str, int | None] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        word, equals, value = part.partition("=")
+        word, value = word.strip().lower(), value.strip().strip('"')
+        if word == "max-age":
+            found[word] = _seconds(value, param)
+        else:
+            found[part.lower() if equals else word] = None
+    return found
+
+
+def _seconds(value: str, param: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
+        raise InvalidRequest(
+            f"{param}: max-age must be a whole number of seconds, e.g. max-age=60", param=param
+        )
+    return int(value)
