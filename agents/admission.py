@@ -22,7 +22,8 @@ from streams.events import (
 )
 from streams.publisher import Emit
 from streams.registry import correlation_origin
-from streams.request_rules import check_depth
+from streams.request_rules import check_depth, check_ids, check_moment
+from streams.sent_requests import check_fields
 from streams.sizes import MAX_HEADER_BYTES, MAX_HEADERS
 from streams.topics import REPLIES, TOPICS
 
@@ -34,6 +35,8 @@ MAX_REQUEST_ID_CHARS = 256
 #: Spring's has 16 bytes; a UUID as text 36.
 MAX_CORRELATION_ID_BYTES = 1024
 
+#: The headers of a request that are read as text.
+_TEXT_HEADERS = ("ce_id", "kafka_replyTopic", "traceparent")
 #: Kafka's rule for names.
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 #: W3C Trace Context, version 00 and its successors.
@@ -105,12 +108,19 @@ def request_id_of(record: Record, request: Requested | None = None) -> str | Non
     return record.address.replace(":", "-")
 
 
-def check_entrance(record: Record, request: Requested) -> None:
+def check_entrance(record: Record, request: Requested, *, now: datetime) -> None:
     """Check what a sender wrote around a request, before anything of it is kept.
 
     Raises:
-        InvalidRequest: headers, ids or nesting beyond what anybody needs; `param` names the header or field.
+        InvalidRequest: headers, ids, times or nesting that nobody needs, headers that are no UTF-8, or fields
+            that are not known; `param` names the header or field.
     """
+    check_moment(record.written_at, "timestamp", now=now)
+    if request.accepted_at is not None:
+        check_moment(request.accepted_at, "accepted_at", now=now)
+    for name in _TEXT_HEADERS:
+        if header(record.headers, name) is not None and header_text(record.headers, name) is None:
+            raise InvalidRequest(f"{name} must be UTF-8", code="invalid_header", param=name)
     size = sum(len(name) + len(value) for name, value in record.headers)
     if len(record.headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         raise InvalidRequest(
@@ -131,6 +141,18 @@ def check_entrance(record: Record, request: Requested) -> None:
         _check_id(header_text(record.headers, "ce_id"), "ce_id")
         _check_id(_key_text(record.key), "key")
     check_depth(request)
+    check_ids(request)
+    check_fields(record.value or b"", request)
+
+
+def with_sane_time(record: Record, *, now: datetime) -> Record:
+    """Return a record; written now, where its time is one that is refused."""
+    try:
+        check_moment(record.written_at, "timestamp", now=now)
+    except InvalidRequest:
+        again = msgspec.structs.replace(record.again, timestamp_ms=None)
+        return msgspec.structs.replace(record, timestamp_ms=int(now.timestamp() * 1000), again=again)
+    return record
 
 
 def _check_id(text: str | None, where: str) -> None:

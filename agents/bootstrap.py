@@ -262,6 +262,7 @@ async def _guardrail(ports: Ports, resources: AsyncExitStack) -> GuardrailStage:
         GuardrailSettings(
             limits=Limits(
                 max_input_tokens=settings.max_input_tokens,
+                extra_parameters=settings.extra_parameters,
                 max_output_tokens=settings.max_tokens_per_request,
                 max_request_bytes=settings.max_body_bytes,
             ),

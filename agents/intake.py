@@ -1,6 +1,7 @@
 """Taking a request in, whatever it asks for: where its reply goes, and whether it was seen before."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -32,6 +33,7 @@ class Intake:
         has_topic: tells whether a topic, and its partition where one is named, exists.
         reply_topics: names or patterns of the topics that senders may name for their replies.
         default_deadline_ms: of requests that name none.
+        clock: the time, UTC-aware.
     """
 
     def __init__(
@@ -41,8 +43,10 @@ class Intake:
         has_topic: Callable[[str, int | None], Awaitable[bool]],
         reply_topics: Sequence[str],
         default_deadline_ms: int,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._registry = registry
+        self._clock = clock
         self._has_topic = has_topic
         self._reply_topics = reply_topics
         self._default_deadline_ms = default_deadline_ms
@@ -57,10 +61,13 @@ class Intake:
             KafkaUnavailable: no broker says whether the reply topic exists.
         """
         fault: InputError | None = None
+        now = self._clock()
         try:
-            admission.check_entrance(record, request)
+            admission.check_entrance(record, request, now=now)
         except InputError as found:
             fault, request = found, admission.bare(admission.as_chat(request))
+            request = msgspec.structs.replace(request, accepted_at=None)  # it may be what is wrong
+            record = admission.with_sane_time(record, now=now)
         reply_to, refusal = await self._reply_address(record)
         envelope = admission.open_envelope(
             record, request, reply_to=reply_to, default_deadline_ms=self._default_deadline_ms

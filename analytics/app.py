@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from analytics.alerts.status import WatchStatus
 from analytics.api import queries
@@ -16,6 +15,7 @@ from analytics.api.page import page_router
 from analytics.feedback.status import FeedbackStatus
 from analytics.live.pipeline import LivePipeline
 from analytics.status import SinkStatus
+from streams.serving.cors import answer_options
 from streams.serving.fault_handlers import answer_faults
 from streams.serving.frame import RequestFrame
 from streams.serving.wrong_parameters import answer_wrong_parameters
@@ -64,14 +64,7 @@ def create_app(
     describe(app, () if analysts is None else analysts.desk.catalogue)
     answer_faults(app, described_at="/openapi.json")
     answer_wrong_parameters(app)
-    if cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=cors_origins,
-            allow_methods=("GET",),
-            allow_headers=_ALLOWED_HEADERS,
-            expose_headers=_EXPOSED_HEADERS,
-        )
+    answer_options(app, cors_origins, methods=("GET",), exposed=_EXPOSED_HEADERS)
     app.add_middleware(Compression)
     # The last one added is the outermost: it sees preflights too.
     app.add_middleware(RequestFrame, logger="analytics.access")

@@ -1,11 +1,5 @@
-"""The body of Anthropic's Messages, and what of it the pipeline can keep.
+"""The body of Anthropic's Messages: what becomes of each parameter is in `streams.parameter_table`."""
 
-As with OpenAI's body: what would change the answer and is not supported is refused by name, what cannot
-change it is accepted. `cache_control` is of the latter kind: it is about a provider's price, and what the
-providers cache by themselves is in the usage.
-"""
-
-import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,22 +7,29 @@ from msgspec import Meta, Struct
 
 from ingest.body import decode_body
 from ingest.errors import ApiError, invalid
-from ingest.schemas import CacheWish, Content, StopSequence, TopP
+from ingest.schemas import CacheWish, Content, MaxTokens, StopSequence, TopP
+from streams.decode_faults import ANY_FIELD, UNSUPPORTED, at_most, explain, reason, table_of
 from streams.events import Name
+from streams.parameter_table import Effect
+from streams.parameters import UNKNOWN_HINT, Beta, ThinkingAdaptive, ThinkingDisabled, ThinkingEnabled
 from streams.request_rules import MAX_MESSAGES, MAX_STOP_SEQUENCES
+from streams.sent_requests import SentCacheControl
 
 Temperature = Annotated[float, Meta(ge=0.0, le=1.0)]
-
-_BLOCK_TYPE = re.compile(r"(content|system)\[\d+\]\.type$")
-_REFUSED_TYPE = re.compile(r"invalid value '([^']{1,64})'")
 
 
 class TextBlock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="text"):
     """A block of text."""
 
     text: Content
-    cache_control: Any = None
-    citations: Any = None  # part of our own answers, and always null there
+    cache_control: SentCacheControl | None = None
+    citations: None = None  # part of our own answers, and always null there
+
+
+class DirectCaller(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who has called a tool: the model, and no code that runs for it."""
+
+    type: Literal["direct"]
 
 
 class ToolUseBlock(
@@ -39,9 +40,9 @@ class ToolUseBlock(
     id: Name
     name: Name
     input: dict[str, Any]
-    cache_control: Any = None
-    caller: Any = None
-    toolset_name: Any = None
+    cache_control: SentCacheControl | None = None
+    caller: DirectCaller | None = None
+    toolset_name: None = None
 
 
 class ToolResultBlock(
@@ -52,8 +53,8 @@ class ToolResultBlock(
     tool_use_id: Name
     content: Content | tuple[TextBlock, ...] | None = None
     is_error: bool | None = None
-    cache_control: Any = None
-    toolset_name: Any = None
+    cache_control: SentCacheControl | None = None
+    toolset_name: None = None
 
 
 Block = TextBlock | ToolUseBlock | ToolResultBlock
@@ -73,15 +74,14 @@ class CustomTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     input_schema: dict[str, Any]
     type: Literal["custom"] | None = None
     description: Content | None = None
-    # Accepted: they cannot change the answer.
-    cache_control: Any = None
+    strict: bool | None = None
+    cache_control: SentCacheControl | None = None
     eager_input_streaming: bool | None = None
     # Accepted at the value that means "as usual", refused otherwise.
-    strict: bool | None = None
     defer_loading: bool | None = None
     allowed_callers: tuple[str, ...] | None = None
     # Refused.
-    input_examples: Any = None
+    input_examples: None = None
 
 
 class ToolChoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,14 +109,15 @@ class OutputConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """How the answer is to look."""
 
     format: OutputFormat | None = None
-    effort: Any = None
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    task_budget: None = None
 
 
 class MessagesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `POST /v1/messages` takes."""
 
     model: Name
-    max_tokens: int
+    max_tokens: MaxTokens
     messages: Annotated[tuple[Turn, ...], Meta(min_length=1, max_length=MAX_MESSAGES)]
     system: Content | tuple[TextBlock, ...] | None = None
     stop_sequences: tuple[StopSequence, ...] | None = None
@@ -129,28 +130,21 @@ class MessagesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     metadata: Metadata | None = None
     # Ours, which no provider gets.
     headrace_cache: CacheWish | None = None
-    # Accepted: they cannot change the answer.
-    cache_control: Any = None
-    diagnostics: Any = None
-    service_tier: Any = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+    cache_control: SentCacheControl | None = None
+    thinking: ThinkingEnabled | ThinkingAdaptive | ThinkingDisabled | None = None
+    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    betas: tuple[Beta, ...] | None = None
     # Accepted at the value that means "as usual", refused otherwise.
-    thinking: dict[str, Any] | None = None
     speed: str | None = None
     # Refused.
-    top_k: Any = None
-    container: Any = None
-    context_management: Any = None
-    inference_geo: Any = None
-    mcp_servers: Any = None
-
-
-_REFUSED = {
-    "top_k": "use top_p",
-    "container": "there is no code execution",
-    "context_management": "send the messages that the model is to see",
-    "inference_geo": "where models run is the operator's choice",
-    "mcp_servers": "offer their tools in tools, and call them yourself",
-}
+    container: None = None
+    context_management: None = None
+    diagnostics: None = None
+    inference_geo: None = None
+    mcp_servers: None = None
+    user_profile_id: None = None
+    workspace_id: None = None
 
 
 def decode_messages(data: bytes) -> MessagesBody:
@@ -159,10 +153,7 @@ def decode_messages(data: bytes) -> MessagesBody:
     Raises:
         ApiError: 400, not JSON, not what is expected, or not supported; `param` says where.
     """
-    try:
-        body = decode_body(data, MessagesBody)
-    except ApiError as fault:
-        raise _with_block_named(fault) from None
+    body = decode_body(data, MessagesBody, anthropic=True, hints={ANY_FIELD: UNKNOWN_HINT})
     _refuse_unsupported(body)
     return body
 
@@ -175,53 +166,47 @@ def decode_tool(raw: dict[str, Any], where: str) -> CustomTool:
     """
     kind = raw.get("type")
     if kind not in (None, "custom"):
-        raise unsupported(f"{where}.type", f"{where}: the tool type {str(kind)[:64]!r} is not supported")
+        why = table_of(anthropic=True)["tools[]<*>"].to_openai.note
+        raise unsupported(
+            f"{where}.type", f"{where}: the tool type {str(kind)[:64]!r} is not supported: {why}"
+        )
     try:
         tool = msgspec.convert(raw, CustomTool)
     except msgspec.ValidationError as fault:
-        raise invalid(f"{where}: {fault}", param=where) from None
-    for name, wrong, why in _unusual(tool):
+        # As if the tools were the whole body, so that the table's paths fit.
+        message, code, param = explain(fault, raw, CustomTool)
+        row = table_of(anthropic=True).get(f"tools[]<custom>.{param}")
+        if row is not None and row.to_openai.effect is Effect.REFUSED:
+            raise unsupported(
+                f"{where}.{param}", f"{where}.{param} is not supported: {row.to_openai.note}"
+            ) from None
+        raise invalid(
+            f"{where}: {message}", param=f"{where}.{param}" if param else where, code=code
+        ) from None
+    for name, wrong in _unusual(tool).items():
         if wrong:
-            raise unsupported(f"{where}.{name}", f"{where}.{name}: {why}")
+            why = table_of(anthropic=True)[f"tools[]<custom>.{name}"].to_openai.note
+            raise unsupported(f"{where}.{name}", f"{where}.{name} is not supported: {why}")
     return tool
 
 
 def unsupported(param: str, message: str) -> ApiError:
     """Return the error for what Anthropic has and Headrace has not."""
-    return invalid(message, param=param, code="unsupported_parameter")
+    return invalid(message, param=param, code=UNSUPPORTED)
 
 
-def _unusual(tool: CustomTool) -> list[tuple[str, bool, str]]:
-    return [
-        ("strict", bool(tool.strict), "inputs are not checked against the schema; leave strict out"),
-        ("defer_loading", bool(tool.defer_loading), "there is no tool search"),
-        ("allowed_callers", tool.allowed_callers not in (None, ("direct",)), 'only "direct" is supported'),
-        ("input_examples", bool(tool.input_examples), "examples are not supported: put them in description"),
-    ]
+def _unusual(tool: CustomTool) -> dict[str, bool]:
+    return {
+        "defer_loading": bool(tool.defer_loading),
+        "allowed_callers": tool.allowed_callers not in (None, ("direct",)),
+    }
 
 
 def _refuse_unsupported(body: MessagesBody) -> None:
-    for name, why in _REFUSED.items():
-        if getattr(body, name) is not None:
-            raise unsupported(name, f"{name} is not supported: {why}")
-    if body.thinking is not None and body.thinking.get("type") != "disabled":
-        raise unsupported("thinking", "thinking is not supported: leave it out, or disable it")
     if body.speed not in (None, "standard"):
-        raise unsupported("speed", 'only the speed "standard" is supported')
-    if body.output_config is not None and body.output_config.effort is not None:
-        raise unsupported("output_config.effort", "effort is not supported")
-    if body.stop_sequences and len(body.stop_sequences) > MAX_STOP_SEQUENCES:
-        raise invalid(
-            f"stop_sequences must have at most {MAX_STOP_SEQUENCES} sequences", param="stop_sequences"
-        )
+        raise unsupported("speed", reason("speed", anthropic=True))
+    if len(body.stop_sequences or ()) > MAX_STOP_SEQUENCES:
+        words = at_most("stop_sequences", MAX_STOP_SEQUENCES, len(body.stop_sequences or ()))
+        raise invalid(words, param="stop_sequences")
     if any(not sequence.strip() for sequence in body.stop_sequences or ()):
         raise invalid("stop_sequences must not be white space alone", param="stop_sequences")
-
-
-def _with_block_named(fault: ApiError) -> ApiError:
-    param = fault.error.param or ""
-    found = _REFUSED_TYPE.search(str(fault))
-    if not (found and _BLOCK_TYPE.search(param)):
-        return fault
-    known = "text, tool_use and tool_result" if param.startswith("messages") else "text"
-    return unsupported(param, f"{param}: {found[1]!r} is not supported here; {known} blocks are")

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from ingest.anthropic_errors import error_body_for, speaks_anthropic
@@ -28,24 +27,23 @@ from ingest.errors import REPLAYED
 from ingest.openapi import describe
 from ingest.services import Services
 from streams.events import ErrorInfo
+from streams.serving.cors import answer_options
 from streams.serving.fault_handlers import answer_faults
 from streams.serving.frame import RequestFrame
 from streams.serving.json_response import JsonResponse
 from streams.serving.wrong_parameters import answer_wrong_parameters
 
-_ALLOWED_HEADERS = (
-    "Authorization",
-    "Cache-Control",
-    "Content-Type",
-    "Idempotency-Key",
-    "Last-Event-ID",
-    "X-API-Key",
-    "X-Headrace-Deadline-Ms",
-    "X-Headrace-On-Disconnect",
-    "X-Headrace-User",
+_METHODS = ("GET", "POST", "DELETE")
+_EXPOSED_HEADERS = (
     "X-Request-ID",
-    "anthropic-version",
-    "traceparent",
+    "request-id",
+    "Retry-After",
+    "Location",
+    "x-should-retry",
+    "Age",
+    KIND_HEADER,
+    MODEL_HEADER,
+    *REPLAYED,
 )
 
 _ROUTES = (
@@ -80,22 +78,9 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(page_router())
     answer_faults(app, described_at="/docs", render=_error)
     answer_wrong_parameters(app, render=_error)
-    if services.settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=services.settings.cors_origins,
-            allow_methods=("GET", "POST", "DELETE"),
-            allow_headers=_ALLOWED_HEADERS,
-            expose_headers=(
-                "X-Request-ID",
-                "Retry-After",
-                "Location",
-                "Age",
-                KIND_HEADER,
-                MODEL_HEADER,
-                *REPLAYED,
-            ),
-        )
+    answer_options(
+        app, services.settings.cors_origins, methods=_METHODS, exposed=_EXPOSED_HEADERS, render=_error
+    )
     # The last one added is the outermost: it sees preflights too.
     app.add_middleware(RequestFrame, logger="ingest.access", error_body=error_body_for)
     describe(app)

@@ -16,11 +16,13 @@ from msgspec import Meta, Struct
 from ingest.body import decode_body
 from ingest.checks import check_request
 from ingest.errors import ApiError, invalid
-from ingest.openai_schemas import CompletionBody, completion_request
+from ingest.openai_schemas import completion_request, decode_completion
 from ingest.schemas import SubmitBody, native_request
 from ingest.webhooks import check_webhook
+from streams.bounds import has_control_character
 from streams.events import ChatRequested
 from streams.registry import fingerprint
+from streams.sent_requests import HINTS
 from streams.settings import Settings
 
 MAX_BATCH_LINES = 10_000
@@ -154,11 +156,18 @@ def _read_line(data: bytes, rules: LineRules) -> Line:
     if not data.strip():
         raise invalid("it is empty", code="invalid_json")
     line = _decode(data)
+    if has_control_character(line.custom_id):
+        words = "custom_id: line ends and other control characters are not allowed"
+        raise invalid(words, param="custom_id", code="invalid_value")
     try:
         request = _request(line, rules)
         if request.headrace_cache is None:
             request = msgspec.structs.replace(request, headrace_cache=rules.cache)
-        check_request(request, max_tokens_per_request=rules.settings.max_tokens_per_request)
+        check_request(
+            request,
+            max_tokens_per_request=rules.settings.max_tokens_per_request,
+            extra_parameters=rules.settings.extra_parameters,
+        )
         check_webhook(request.webhook, rules.settings)
     except ApiError as fault:
         param = f"body.{fault.error.param}" if fault.error.param else "body"
@@ -182,10 +191,11 @@ def _decode(data: bytes) -> LineBody:
 def _request(line: LineBody, rules: LineRules) -> ChatRequested:
     data = bytes(line.body)
     if line.url == "/v1/requests":
-        request = native_request(decode_body(data, SubmitBody))
+        request = native_request(decode_body(data, SubmitBody, hints=HINTS))
     else:
-        body = decode_body(data, CompletionBody)
-        request = completion_request(body, user_header=rules.user, stream=bool(body.stream), deadline_ms=None)
+        sent = decode_completion(data, rules.settings.extra_parameters)
+        streams = bool(sent.body.stream)
+        request = completion_request(sent, user_header=rules.user, stream=streams, deadline_ms=None)
     if request.stream:
         raise invalid("a line of a batch cannot be streamed: leave stream out", param="stream")
     return request

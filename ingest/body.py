@@ -1,14 +1,16 @@
 """Reading a request's body: bounded, decoded, and every mistake named with its place."""
 
 import asyncio
-import re
+import zlib
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from starlette.requests import Request
 
 from ingest.errors import ApiError, invalid
+from streams.decode_faults import explain, table_of
 from streams.request_rules import MAX_JSON_DEPTH
 
 B = TypeVar("B", bound=msgspec.Struct)
@@ -18,9 +20,17 @@ BODY_TIMEOUT_S = 30.0
 #: A content-length of more digits is above every limit.
 _LENGTH_DIGITS = 15
 
-_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_MISSING_FIELD = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
-_CONTENT_PART = re.compile(r"content\[\d+\]\.type$")
+#: The windows of zlib that may fit a coding: deflate has a header (RFC 9110) or, from some clients, none.
+_WINDOWS: Final[Mapping[str, Sequence[int]]] = {
+    "": (),
+    "identity": (),
+    "gzip": (31,),
+    "x-gzip": (31,),
+    "deflate": (15, -15),
+}
+#: From this size on a body is decompressed in a thread.
+_LONG_BYTES: Final = 65_536
+
 _SERVER_OWNED = {
     "tenant": "the tenant comes from the API key",
     "tier": "the tier comes from the API key",
@@ -31,17 +41,56 @@ _SERVER_OWNED = {
 
 
 async def read_body(request: Request, *, max_bytes: int, timeout_s: float = BODY_TIMEOUT_S) -> bytes:
-    """Return the body of a request.
+    """Return the body of a request, decompressed.
 
     Raises:
-        ApiError: 413, the body is longer than `max_bytes`, whatever its headers say; 408, it has not come
-            within `timeout_s` seconds.
+        ApiError: 413, the body is longer than `max_bytes`, as it comes or decompressed, whatever its headers
+            say; 408, it has not come within `timeout_s` seconds; 415, it is compressed in an unknown way;
+            400, it is not what its `Content-Encoding` says.
     """
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in _WINDOWS:
+        raise _unknown_coding(coding)
     try:
         async with asyncio.timeout(timeout_s):
-            return await _read(request, max_bytes)
+            data = await _read(request, max_bytes)
     except TimeoutError:
         raise _too_slow(timeout_s) from None
+    windows = _WINDOWS[coding]
+    if not windows:
+        return data
+    if len(data) > _LONG_BYTES:
+        return await asyncio.to_thread(_decompressed, data, coding, windows, max_bytes)
+    return _decompressed(data, coding, windows, max_bytes)
+
+
+def _decompressed(data: bytes, coding: str, windows: Sequence[int], max_bytes: int) -> bytes:
+    for window in windows:
+        member = zlib.decompressobj(window)
+        try:
+            whole = member.decompress(data, max_bytes + 1)
+        except zlib.error:
+            continue
+        if len(whole) > max_bytes:
+            raise _too_large(max_bytes)
+        if member.eof and not member.unused_data:
+            return whole
+    raise invalid(
+        f"the body is not one whole {coding} stream, as its Content-Encoding says",
+        code="invalid_body_encoding",
+        param="Content-Encoding",
+    )
+
+
+def _unknown_coding(coding: str) -> ApiError:
+    error = invalid(
+        f"the Content-Encoding {coding[:64]!r} is not taken: send the body as gzip or deflate, or plain",
+        code="unsupported_body_encoding",
+        param="Content-Encoding",
+        status=415,
+    )
+    error.headers |= {"Accept-Encoding": "gzip, deflate", "Connection": "close"}
+    return error
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:
@@ -56,8 +105,16 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     return bytes(read)
 
 
-def decode_body(data: bytes, kind: type[B]) -> B:
+def decode_body(
+    data: bytes, kind: type[B], *, anthropic: bool = False, hints: Mapping[str, str] | None = None
+) -> B:
     """Return the body as `kind`.
+
+    Args:
+        data: the bytes.
+        kind: what they should be.
+        anthropic: whether what is refused is spelled as in Anthropic's API.
+        hints: what to do about unknown fields of these names.
 
     Raises:
         ApiError: 400, not JSON, or not what is expected; `param` says where.
@@ -66,7 +123,9 @@ def decode_body(data: bytes, kind: type[B]) -> B:
         decoder: msgspec.json.Decoder[B] = _decoder(kind)
         return decoder.decode(data)
     except msgspec.ValidationError as fault:
-        raise _explain(str(fault)) from None
+        known = {**_SERVER_OWNED, **(hints or {})}
+        message, code, param = explain(fault, data, kind, table=table_of(anthropic=anthropic), hints=known)
+        raise invalid(message, code=code, param=param) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise invalid(f"the body is not valid JSON: {fault}", code="invalid_json") from None
     except RecursionError:
@@ -94,23 +153,3 @@ def _too_slow(timeout_s: float) -> ApiError:
     error = invalid(f"the body did not arrive within {timeout_s:g} s", code="request_timeout", status=408)
     error.headers["Connection"] = "close"
     return error
-
-
-def _explain(fault: str) -> ApiError:
-    message, _, path = fault.partition(" - at `")
-    path = path.rstrip("`").removeprefix("$").removeprefix(".")
-    if found := _UNKNOWN_FIELD.match(message):
-        name = found[1][:128]
-        hint = _SERVER_OWNED.get(name, "it is not known here")
-        return invalid(f"unknown field {name!r}: {hint}", param=_join(path, name), code="unknown_parameter")
-    if found := _MISSING_FIELD.match(message):
-        param = _join(path, found[1])
-        return invalid(f"{param} is required", param=param, code="missing_required_parameter")
-    if _CONTENT_PART.search(path):
-        return invalid(f"{path}: only text parts are supported ({message.lower()})", param=path)
-    where = path or "the body"
-    return invalid(f"{where}: {message[:1].lower()}{message[1:]}", param=path or None)
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name

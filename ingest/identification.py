@@ -7,6 +7,7 @@ import msgspec
 
 from ingest.client_retries import RETRY_COUNT_HEADER, SdkCall
 from ingest.errors import ApiError, conflict, invalid, outage
+from ingest.headers import header_text
 from ingest.ports import Runs, SdkCalls
 from streams.errors import StoreUnavailable
 from streams.events import Requested
@@ -101,7 +102,7 @@ def idempotency_key(headers: Mapping[str, str]) -> str | None:
     Raises:
         ApiError: 400, it is empty, or longer than `MAX_IDEMPOTENCY_KEY_CHARS`.
     """
-    key = headers.get("idempotency-key")
+    key = header_text(headers, "Idempotency-Key")
     if key is None:
         return None
     if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS:

@@ -1,34 +1,48 @@
-"""The body of OpenAI's Chat Completions, and what of it the pipeline can keep.
+"""The body of OpenAI's Chat Completions: what becomes of each parameter is in `streams.parameter_table`.
 
-A parameter that would change the answer and that the pipeline does not know is refused by name: an answer
-that silently ignored it would be a wrong answer. Parameters that cannot change the answer are accepted.
+A parameter that cannot be kept is refused by name: an answer that silently ignored it would be a wrong one.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from ingest.body import decode_body
 from ingest.errors import ApiError, invalid
-from ingest.schemas import DEFAULT_USER, CacheWish, Messages, Seed, StopSequence, Temperature, TopP
+from ingest.schemas import (
+    DEFAULT_USER,
+    CacheWish,
+    MaxTokens,
+    Seed,
+    StopSequence,
+    Temperature,
+    TopP,
+    as_messages,
+)
+from streams.decode_faults import ANY_FIELD, UNSUPPORTED, reason
 from streams.events import ChatRequested, Message, Name
+from streams.parameters import UNKNOWN_HINT, Parameters, params_of
+from streams.sent_requests import SentMessages
 
 
-class StreamOptions(Struct, frozen=True, kw_only=True):
+class StreamOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether the usage comes as the last chunk."""
 
     include_usage: bool | None = None
+    include_obfuscation: bool | None = None
 
 
-class CompletionBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CompletionBody(Parameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `POST /v1/chat/completions` takes."""
 
-    messages: Messages
+    messages: SentMessages
     model: Name | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
+    max_tokens: MaxTokens | None = None
+    max_completion_tokens: MaxTokens | None = None
     stop: StopSequence | tuple[StopSequence, ...] | None = None
     seed: Seed | None = None
     response_format: dict[str, Any] | None = None
@@ -40,53 +54,54 @@ class CompletionBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     metadata: dict[str, Any] | None = None
     # Ours, which no provider gets.
     headrace_cache: CacheWish | None = None
-    # Accepted: they cannot change the answer.
-    store: bool | None = None
-    service_tier: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_retention: str | None = None
-    prompt_cache_options: Any = None
     # Accepted at the value that means "as usual", refused otherwise.
     n: int | None = None
     logprobs: bool | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
     modalities: tuple[str, ...] | None = None
-    parallel_tool_calls: bool | None = None
     # Refused.
-    top_logprobs: Any = None
-    audio: Any = None
-    functions: Any = None
-    function_call: Any = None
-    moderation: Any = None
-    prediction: Any = None
-    reasoning_effort: Any = None
-    verbosity: Any = None
-    web_search_options: Any = None
+    top_logprobs: None = None
+    audio: None = None
+    functions: None = None
+    function_call: None = None
+    moderation: None = None
+    web_search_options: None = None
 
 
-_REFUSED: dict[str, str] = {
-    "top_logprobs": "top_logprobs is not supported: answers come without log probabilities",
-    "audio": "audio is not supported",
-    "functions": "functions are not supported: use tools",
-    "function_call": "function_call is not supported: use tool_choice",
-    "moderation": "moderation by OpenAI is not supported: the guardrails check input and output",
-    "prediction": "prediction is not supported: leave predicted outputs out",
-    "reasoning_effort": "reasoning_effort is not supported",
-    "verbosity": "verbosity is not supported",
-    "web_search_options": "web_search_options is not supported: models do not search the web",
-}
+class Completion(Struct, frozen=True):
+    """A decoded body, and the extra parameters that came with it."""
+
+    body: CompletionBody
+    extra: dict[str, Any]
+
+
+def decode_completion(data: bytes, extra_parameters: Sequence[str] = ()) -> Completion:
+    """Return the body of a Chat Completions request, and what of it the operator lets through besides.
+
+    Raises:
+        ApiError: 400, not JSON, or not what is expected; `param` says where.
+    """
+    extra: dict[str, Any] = {}
+    if extra_parameters:
+        data, extra = _taken_out(data, extra_parameters)
+    return Completion(decode_body(data, CompletionBody, hints={ANY_FIELD: UNKNOWN_HINT}), extra)
+
+
+def _taken_out(data: bytes, names: Sequence[str]) -> tuple[bytes, dict[str, Any]]:
+    try:
+        fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        extra = {name: msgspec.json.decode(fields.pop(name)) for name in names if name in fields}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return data, {}  # the faults are told of where the body is decoded
+    return (msgspec.json.encode(fields), extra) if extra else (data, {})
 
 
 def completion_request(
-    body: CompletionBody, *, user_header: str | None, stream: bool, deadline_ms: int | None
+    completion: Completion, *, user_header: str | None, stream: bool, deadline_ms: int | None
 ) -> ChatRequested:
     """Return the event for a Chat Completions body.
 
     Args:
-        body: what the client sent.
+        completion: what the client sent.
         user_header: the header `X-Headrace-User`; it goes before the field `user`.
         stream: whether the answer is streamed.
         deadline_ms: how long the answer may take.
@@ -94,12 +109,13 @@ def completion_request(
     Raises:
         ApiError: 400, a parameter that is not supported.
     """
+    body = completion.body
     _refuse_unsupported(body)
     if body.stream_options is not None and not stream:
         raise _unsupported("stream_options", "stream_options is only allowed when stream is true")
     return ChatRequested(
         user_id=user_header or body.user or DEFAULT_USER,
-        messages=tuple(_as_sent_by_hand(message) for message in body.messages),
+        messages=tuple(_as_sent_by_hand(message) for message in as_messages(body.messages) or ()),
         model=body.model,
         temperature=body.temperature,
         top_p=body.top_p,
@@ -109,6 +125,7 @@ def completion_request(
         response_format=body.response_format,
         tools=body.tools,
         tool_choice=body.tool_choice,
+        params={**(params_of(body) or {}), **completion.extra} or None,
         stream=stream,
         deadline_ms=deadline_ms,
         metadata=body.metadata,
@@ -135,41 +152,16 @@ def _without_additions(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_unsupported(body: CompletionBody) -> None:
-    for name, why in _REFUSED.items():
-        if getattr(body, name) is not None:
-            raise _unsupported(name, why)
-    for name, why in _as_usual(body):
-        raise _unsupported(name, why)
-
-
-def _as_usual(body: CompletionBody) -> list[tuple[str, str]]:
-    checks: list[tuple[str, bool, str]] = [
-        ("n", body.n not in (None, 1), "n must be 1: one request has one answer"),
-        (
-            "logprobs",
-            bool(body.logprobs),
-            "logprobs is not supported: answers come without log probabilities",
-        ),
-        ("presence_penalty", bool(body.presence_penalty), "presence_penalty is not supported; leave it at 0"),
-        (
-            "frequency_penalty",
-            bool(body.frequency_penalty),
-            "frequency_penalty is not supported; leave it at 0",
-        ),
-        ("logit_bias", bool(body.logit_bias), "logit_bias is not supported"),
-        ("modalities", body.modalities not in (None, ("text",)), 'modalities must be ["text"]'),
-        (
-            "parallel_tool_calls",
-            body.parallel_tool_calls is False and bool(body.tools),
-            "parallel_tool_calls cannot be switched off",
-        ),
-        (
-            "tool_choice",
-            isinstance(body.tool_choice, dict) and body.tool_choice.get("type") != "function",
-            'tool_choice must be none, auto, required, or a tool of the type "function"',
-        ),
-    ]
-    return [(name, why) for name, wrong, why in checks if wrong]
+    options = body.stream_options
+    unusual = {
+        "n": body.n not in (None, 1),
+        "logprobs": bool(body.logprobs),
+        "modalities": body.modalities not in (None, ("text",)),
+        "stream_options.include_obfuscation": options is not None and bool(options.include_obfuscation),
+    }
+    for name, wrong in unusual.items():
+        if wrong:
+            raise _unsupported(name, reason(name))
 
 
 def _max_tokens(body: CompletionBody) -> int | None:
@@ -182,4 +174,4 @@ def _max_tokens(body: CompletionBody) -> int | None:
 
 
 def _unsupported(param: str, message: str) -> ApiError:
-    return invalid(message, param=param, code="unsupported_parameter")
+    return invalid(message, param=param, code=UNSUPPORTED)

@@ -1,23 +1,27 @@
 """The body of the native routes. Whose request it is never comes from the body."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 from ingest.errors import invalid
 from streams.cache_directives import MAX_DIRECTIVES_CHARS
+from streams.decode_faults import UNSUPPORTED
+from streams.errors import InvalidRequest
 from streams.events import MAX_DEADLINE_MS, ChatRequested, Message, Name, Webhook
-from streams.request_rules import MAX_CONTENT_CHARS, MAX_MESSAGES, MAX_STOP_CHARS
+from streams.request_rules import MAX_CONTENT_CHARS, MAX_STOP_CHARS
+from streams.sent_requests import SentMessage, SentMessages
 
 Content = Annotated[str, Meta(max_length=MAX_CONTENT_CHARS)]
 Temperature = Annotated[float, Meta(ge=0.0, le=2.0)]
+MaxTokens = Annotated[int, Meta(ge=1)]
 TopP = Annotated[float, Meta(ge=0.0, le=1.0)]
 DeadlineMs = Annotated[int, Meta(ge=1, le=MAX_DEADLINE_MS, description="how long the answer may take, in ms")]
 OnDisconnect = Annotated[
     Literal["continue", "cancel"],
     Meta(description="what becomes of the request if the client leaves before its answer is there"),
 ]
-Messages = Annotated[tuple[Message, ...], Meta(min_length=1, max_length=MAX_MESSAGES)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 StopSequence = Annotated[str, Meta(min_length=1, max_length=MAX_STOP_CHARS)]
 CacheWish = Annotated[
@@ -37,18 +41,19 @@ class ChatBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     user_id: Name
     template: Name | None = None
     variables: dict[str, Content] | None = None
-    messages: Messages | None = None
+    messages: SentMessages | None = None
     stream: bool = False
     session_id: Name | None = None
     model: Name | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
-    max_tokens: int | None = None
+    max_tokens: MaxTokens | None = None
     stop: tuple[StopSequence, ...] | None = None
     seed: Seed | None = None
     response_format: dict[str, Any] | None = None
     tools: tuple[dict[str, Any], ...] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    params: dict[str, Any] | None = None
     deadline_ms: DeadlineMs | None = None
     on_disconnect: OnDisconnect | None = None
     metadata: dict[str, Any] | None = None
@@ -69,19 +74,28 @@ def native_request(body: ChatBody) -> ChatRequested:
     """Return the event for a native body.
 
     Raises:
-        ApiError: 400, neither or both of `query` and `messages`, or fields that do not go together.
+        ApiError: 400, a message has a refusal beside its content.
     """
-    if body.query is not None and body.messages is not None:
-        raise invalid("give either query or messages, not both", param="query")
-    if body.messages is None and not (body.query and body.query.strip()):
-        raise invalid(
-            "query is required: what to answer, as text", param="query", code="missing_required_parameter"
-        )
-    if body.messages is not None and (body.template or body.variables):
-        raise invalid("a template goes with query, not with messages", param="template")
-    return ChatRequested(
-        **{name: getattr(body, name) for name in body.__struct_fields__ if name in _EVENT_FIELDS}
-    )
+    fields = {name: getattr(body, name) for name in body.__struct_fields__ if name in _EVENT_FIELDS}
+    return ChatRequested(**fields | {"messages": as_messages(body.messages)})
+
+
+def as_messages(sent: Sequence[SentMessage] | None) -> tuple[Message, ...] | None:
+    """Return messages as the pipeline knows them.
+
+    Raises:
+        ApiError: 400, one has a refusal beside its content.
+    """
+    if sent is None:
+        return None
+    found = []
+    for index, message in enumerate(sent):
+        try:
+            found.append(message.as_message())
+        except InvalidRequest as fault:
+            where = f"messages[{index}].{fault.param}"
+            raise invalid(fault.message, param=where, code=UNSUPPORTED) from None
+    return tuple(found)
 
 
 _EVENT_FIELDS = frozenset(ChatRequested.__struct_fields__)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from streams.decode_faults import explain, table_of
 from streams.errors import UndecodableRecord
 from streams.events import Event
 from streams.record_batches import UNREADABLE
@@ -56,9 +57,8 @@ def decode(data: bytes | None, event: type[E], headers: Headers = ()) -> E:
         decoder: msgspec.json.Decoder[E] = _decoder(event)
         return decoder.decode(data)
     except msgspec.ValidationError as fault:
-        message, _, path = str(fault).partition(" - at `")
-        param = path.rstrip("`").removeprefix("$.") or None
-        raise UndecodableRecord(message, code="invalid_request", param=param) from fault
+        message, code, param = explain(fault, data, event, table=table_of())
+        raise UndecodableRecord(message, code=code, param=param) from fault
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise UndecodableRecord(f"not valid JSON: {fault}", code="invalid_json") from fault
     except RecursionError as fault:

@@ -7,6 +7,7 @@ import msgspec
 from streams.errors import InvalidRequest
 from streams.events import EmbeddingsRequested
 from streams.models import EMBEDDING_MODELS, EmbeddingModel
+from streams.request_rules import check_ids
 from streams.settings import Settings
 from streams.tokens import count_text
 
@@ -37,6 +38,7 @@ def check_embeddings(request: EmbeddingsRequested, limits: EmbeddingLimits) -> i
             code="too_many_inputs",
             param="input",
         )
+    check_ids(request)
     _check_dimensions(request.dimensions, model)
     total = 0
     for index, text in enumerate(request.inputs):

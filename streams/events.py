@@ -46,20 +46,39 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
 # ── what a sender asks ────────────────────────────────────────────────────────────────────────────
 
 
+class CacheControl(Event, frozen=True, kw_only=True, tag_field="type", tag="ephemeral"):
+    """Where Anthropic's models cache the prompt up to, and for how long; of no effect elsewhere."""
+
+    ttl: Literal["5m", "1h"] | None = None
+
+
+class CacheBreakpoint(Event, frozen=True, kw_only=True):
+    """Where OpenAI's models cache the prompt up to; of no effect elsewhere."""
+
+    mode: Literal["explicit"] | None = None
+    ttl: Literal["30m", "12h"] | None = None
+
+
 class TextPart(Event, frozen=True, kw_only=True, tag_field="type", tag="text"):
     """A text part of a message. Images and audio are not supported, and refused by name."""
 
     text: str
+    cache_control: CacheControl | None = None
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
 class Message(Event, frozen=True, kw_only=True):
-    """One chat message in OpenAI's wire shape."""
+    """One chat message in OpenAI's wire shape.
+
+    `cache_control` is that of a tool's result; other messages have it in their parts.
+    """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | tuple[TextPart, ...] | None = None
     name: str | None = None
     tool_calls: tuple[dict[str, Any], ...] | None = None
     tool_call_id: str | None = None
+    cache_control: CacheControl | None = None
 
     @property
     def text(self) -> str:
@@ -84,6 +103,7 @@ class ChatRequested(Event, frozen=True, kw_only=True):
 
     Either `query` (with a prompt `template` and its `variables`) or `messages`. `request_id` may come
     from the `ce_id` header instead; `accepted_at` is the record's timestamp where it is not given.
+    `params` are further parameters of the models' own APIs, by name: see `streams.parameters`.
     `headrace_cache` says how the answer cache may be used, in the words of `streams.cache_directives`.
     """
 
@@ -105,6 +125,7 @@ class ChatRequested(Event, frozen=True, kw_only=True):
     response_format: dict[str, Any] | None = None
     tools: tuple[dict[str, Any], ...] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    params: dict[str, Any] | None = None
     stream: bool = False
     deadline_ms: Annotated[int, Meta(ge=1, le=MAX_DEADLINE_MS)] | None = None
     on_disconnect: Literal["continue", "cancel"] | None = None

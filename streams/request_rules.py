@@ -5,54 +5,138 @@ before it works on it. Behind the door a text may grow, by what stands for perso
 around it. So the events of the pipeline have no limits of their own but a record's size (`streams.sizes`).
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
+from streams.bounds import MAX_NAME_CHARS, check_at_most, check_name
 from streams.cache_directives import cache_directives
+from streams.decode_faults import ANY_FIELD, UNSUPPORTED, at_most, explain, table_of
 from streams.errors import InvalidRequest
-from streams.events import ChatRequested, Message
+from streams.events import ChatRequested, Message, Requested
 from streams.models import MODELS
+from streams.parameters import MAX_EXTRA_CHARS, UNKNOWN_HINT, Parameters, split_extra, unkept
+from streams.tool_rules import check_response_format, check_tool_calls, check_tools
 
 MAX_MESSAGES = 100
 #: Of a query, of a variable's value, and of a message, all its parts together.
 MAX_CONTENT_CHARS = 32_000
 MAX_STOP_SEQUENCES = 4
 MAX_STOP_CHARS = 256
-MAX_TOOLS = 128
-MAX_TOOL_CALLS = 128
 MAX_METADATA_ENTRIES = 16
 MAX_VARIABLES = 100
-MAX_NAME_CHARS = 256
 #: Whoever reads a record downstream need not follow more levels of lists and objects.
 MAX_JSON_DEPTH = 64
 
-_TOOL_CHOICES = ("none", "auto", "required")
-_RESPONSE_FORMATS = ("text", "json_object", "json_schema")
-_FREE_FORM = ("metadata", "tools", "tool_choice", "response_format")
+#: Nobody has sent a request before; a time further ahead than a day is no clock's.
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
+MAX_AHEAD = timedelta(days=1)
+
+_FREE_FORM = ("metadata", "tools", "tool_choice", "response_format", "params")
+_IDS = ("user_id", "session_id", "tenant", "tier")
 
 
-def check_chat(request: ChatRequested, *, max_tokens_per_request: int) -> None:
+def check_chat(
+    request: ChatRequested, *, max_tokens_per_request: int, extra_parameters: Collection[str] = ()
+) -> None:
     """Check a request before it is worked on.
 
     What depends on the rendered prompt, e.g. its number of tokens, is the guardrail's business.
+
+    Args:
+        request: what is asked.
+        max_tokens_per_request: the most output tokens that may be asked for.
+        extra_parameters: the names that the operator lets through to models behind OpenAI's API.
 
     Raises:
         InvalidRequest: the first thing found wrong, with the field and what it must be.
     """
     _check_model(request.model)
+    check_ids(request)
+    _check_asked(request)
     _check_max_tokens(request.max_tokens, max_tokens_per_request)
     check_depth(request)
     check_text(request.query or "", "query")
     _check_variables(request.variables or {})
     messages = request.messages or ()
-    _at_most(len(messages), MAX_MESSAGES, "messages", "messages")
+    check_at_most(len(messages), MAX_MESSAGES, "messages")
+    if request.messages == ():
+        raise InvalidRequest("messages: at least 1 are required, got 0", param="messages")
     for index, message in enumerate(messages):
         _check_message(message, f"messages[{index}]")
+    if messages and not any(message.text.strip() or message.tool_calls for message in messages):
+        raise InvalidRequest("messages: at least one must have a text", param="messages")
     _check_stop(request.stop or ())
-    _check_tools(request.tools, request.tool_choice)
-    _check_response_format(request.response_format)
-    _at_most(len(request.metadata or {}), MAX_METADATA_ENTRIES, "metadata", "entries")
+    check_tools(request.tools, request.tool_choice)
+    check_response_format(request.response_format)
+    check_at_most(len(request.metadata or {}), MAX_METADATA_ENTRIES, "metadata", " entries")
     cache_directives(request.headrace_cache)
+    _check_params(request.params or {}, extra_parameters)
+    if request.model is not None and (kept := unkept(request, MODELS[request.model].provider)):
+        raise not_kept(kept.param, kept.why, request.model)
+
+
+def _check_asked(request: ChatRequested) -> None:
+    if request.messages is not None and request.query is not None:
+        raise InvalidRequest("give either query or messages, not both", param="query")
+    if request.messages is None and not (request.query or "").strip():
+        raise InvalidRequest(
+            "query is required: what to answer, as text; or give messages",
+            code="missing_required_parameter",
+            param="query",
+        )
+    if request.messages is not None and (request.template or request.variables):
+        raise InvalidRequest("a template goes with query, not with messages", param="template")
+
+
+def not_kept(param: str, why: str, model: str) -> InvalidRequest:
+    """Return the fault of a request with a parameter that its model cannot keep."""
+    return InvalidRequest(f"{param} is not supported for {model}: {why}", code=UNSUPPORTED, param=param)
+
+
+def check_ids(request: Requested) -> None:
+    """Check that the names of who asks can be printed: logs and tables have them on one line.
+
+    Raises:
+        InvalidRequest: one has a control character, or a line end.
+    """
+    for name in _IDS:
+        check_name(getattr(request, name), name)
+
+
+def check_moment(at: datetime, where: str, *, now: datetime) -> None:
+    """Check that a time can be meant: what is stored of it must fit the tables, and deadlines count from it.
+
+    Raises:
+        InvalidRequest: it is before `EARLIEST`, or more than `MAX_AHEAD` after `now`.
+    """
+    if not EARLIEST <= at <= now + MAX_AHEAD:
+        raise InvalidRequest(
+            f"{where} must be from {EARLIEST:%Y-%m-%d} to at most a day from now, got {at.isoformat()}",
+            code="invalid_value",
+            param=where,
+        )
+
+
+def _check_params(params: Mapping[str, Any], extra: Collection[str]) -> None:
+    """Check the parameters for the models' own APIs.
+
+    Their faults name them without the `params` around them, as most senders spell them.
+    """
+    known, let_through = split_extra(params, extra)
+    try:
+        msgspec.convert(known, Parameters)
+    except msgspec.ValidationError as fault:
+        message, code, param = explain(
+            fault, known, Parameters, table=table_of(), hints={ANY_FIELD: UNKNOWN_HINT}
+        )
+        raise InvalidRequest(message, code=code, param=param) from None
+    size = len(json.dumps(let_through)) if let_through else 0
+    if size > MAX_EXTRA_CHARS:
+        raise InvalidRequest(at_most("params", MAX_EXTRA_CHARS, size, " characters"), param="params")
 
 
 def check_depth(request: object) -> None:
@@ -78,9 +162,7 @@ def check_text(text: str, where: str) -> None:
         InvalidRequest: it is longer than `MAX_CONTENT_CHARS`.
     """
     if len(text) > MAX_CONTENT_CHARS:
-        raise InvalidRequest(
-            f"{where} has {len(text)} characters; at most {MAX_CONTENT_CHARS} are allowed", param=where
-        )
+        raise InvalidRequest(at_most(where, MAX_CONTENT_CHARS, len(text), " characters"), param=where)
 
 
 def depth_exceeds(value: Any, limit: int) -> bool:
@@ -98,18 +180,6 @@ def depth_exceeds(value: Any, limit: int) -> bool:
     return True
 
 
-def _at_most(count: int, most: int, field: str, what: str) -> None:
-    if count > most:
-        raise InvalidRequest(f"{field} must have at most {most} {what}, not {count}", param=field)
-
-
-def _check_name(name: str | None, where: str) -> None:
-    if name is not None and len(name) > MAX_NAME_CHARS:
-        raise InvalidRequest(
-            f"{where} has {len(name)} characters; at most {MAX_NAME_CHARS} are allowed", param=where
-        )
-
-
 def _check_model(model: str | None) -> None:
     if model is not None and model not in MODELS:
         raise InvalidRequest(
@@ -121,17 +191,18 @@ def _check_model(model: str | None) -> None:
 
 def _check_max_tokens(max_tokens: int | None, limit: int) -> None:
     if max_tokens is not None and not 1 <= max_tokens <= limit:
+        bound = "at least 1" if max_tokens < 1 else f"at most {limit}"
         raise InvalidRequest(
-            f"max_tokens must be from 1 to {limit}, not {max_tokens}",
+            f"max_tokens: must be {bound}, got {max_tokens}",
             code="invalid_value",
             param="max_tokens",
         )
 
 
 def _check_variables(variables: Mapping[str, str]) -> None:
-    _at_most(len(variables), MAX_VARIABLES, "variables", "entries")
+    check_at_most(len(variables), MAX_VARIABLES, "variables", " entries")
     for name, text in variables.items():
-        _check_name(name, "the name of a variable")
+        check_at_most(len(name), MAX_NAME_CHARS, "the name of a variable", " characters")
         check_text(text, f"variables.{name}")
 
 
@@ -141,9 +212,9 @@ def _check_message(message: Message, where: str) -> None:
             f"{where}.content must be text, or a list of text parts", param=f"{where}.content"
         )
     check_text(message.text, f"{where}.content")
-    _check_name(message.name, f"{where}.name")
-    _check_name(message.tool_call_id, f"{where}.tool_call_id")
-    _at_most(len(message.tool_calls or ()), MAX_TOOL_CALLS, f"{where}.tool_calls", "entries")
+    check_name(message.name, f"{where}.name")
+    check_name(message.tool_call_id, f"{where}.tool_call_id")
+    check_tool_calls(message.tool_calls or (), f"{where}.tool_calls")
     if message.role == "tool" and not message.tool_call_id:
         raise InvalidRequest(
             f"{where}.tool_call_id is required for the role tool", param=f"{where}.tool_call_id"
@@ -151,50 +222,10 @@ def _check_message(message: Message, where: str) -> None:
 
 
 def _check_stop(stop: Sequence[str]) -> None:
-    _at_most(len(stop), MAX_STOP_SEQUENCES, "stop", "sequences")
+    check_at_most(len(stop), MAX_STOP_SEQUENCES, "stop")
     for index, sequence in enumerate(stop):
         if not 1 <= len(sequence) <= MAX_STOP_CHARS:
             raise InvalidRequest(
                 f"stop[{index}] must have 1 to {MAX_STOP_CHARS} characters, not {len(sequence)}",
                 param=f"stop[{index}]",
             )
-
-
-def _check_tools(tools: Sequence[dict[str, Any]] | None, choice: str | dict[str, Any] | None) -> None:
-    _at_most(len(tools or ()), MAX_TOOLS, "tools", "entries")
-    for index, tool in enumerate(tools or ()):
-        _check_tool(tool, f"tools[{index}]")
-    if isinstance(choice, str) and choice not in _TOOL_CHOICES:
-        raise InvalidRequest(
-            f"tool_choice must be one of {', '.join(_TOOL_CHOICES)}, or a tool", param="tool_choice"
-        )
-    if choice not in (None, "none", "auto") and not tools:
-        raise InvalidRequest("tool_choice needs tools", param="tool_choice")
-
-
-def _check_tool(tool: dict[str, Any], where: str) -> None:
-    if tool.get("type") != "function":
-        raise InvalidRequest(f'{where}.type must be "function"', param=f"{where}.type")
-    function = tool.get("function")
-    name = function.get("name") if isinstance(function, dict) else None
-    if not isinstance(name, str) or not name:
-        raise InvalidRequest(f"{where}.function.name is required", param=f"{where}.function.name")
-
-
-def _check_response_format(wanted: dict[str, Any] | None) -> None:
-    if wanted is None:
-        return
-    kind = wanted.get("type")
-    if kind not in _RESPONSE_FORMATS:
-        raise InvalidRequest(
-            f"response_format.type must be one of {', '.join(_RESPONSE_FORMATS)}",
-            param="response_format.type",
-        )
-    described = wanted.get("json_schema")
-    if kind == "json_schema" and not (
-        isinstance(described, dict) and isinstance(described.get("schema"), dict)
-    ):
-        raise InvalidRequest(
-            "response_format.json_schema.schema is required, as a JSON Schema object",
-            param="response_format.json_schema.schema",
-        )

@@ -114,6 +114,11 @@ class Settings(BaseSettings):
 
     # Limits of a request
     max_tokens_per_request: int = Field(4096, ge=1, description="the most output tokens a request may ask")
+    extra_parameters: tuple[str, ...] = Field(
+        (),
+        description="JSON list of parameters that are in nobody's SDK and go on as they are to models behind "
+        'OpenAI\'s API, e.g. ["guided_json"] for vLLM',
+    )
     max_input_tokens: int = Field(100_000, ge=1)
     default_max_tokens: int = Field(1024, ge=1)
     default_temperature: float = Field(0.7, ge=0, le=2)

@@ -84,6 +84,7 @@ class GuardrailStage:
             has_topic=has_topic,
             reply_topics=settings.reply_topics,
             default_deadline_ms=settings.default_deadline_ms,
+            clock=clock,
         )
         self._scan = scan
         self._redact = redact

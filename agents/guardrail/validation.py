@@ -17,6 +17,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_input_tokens: int
     max_output_tokens: int
     max_request_bytes: int
+    extra_parameters: tuple[str, ...] = ()
 
 
 def validate(request: ChatRequested, limits: Limits) -> int:
@@ -26,11 +27,14 @@ def validate(request: ChatRequested, limits: Limits) -> int:
         InvalidRequest: the first thing found wrong, with the field and what it must be.
     """
     check_size(request, limits.max_request_bytes)
-    _check_text(request)
+    check_chat(
+        request,
+        max_tokens_per_request=limits.max_output_tokens,
+        extra_parameters=limits.extra_parameters,
+    )
     problem = check_response_format(request.response_format)
     if problem is not None:
         raise InvalidRequest(problem, code="invalid_response_format", param="response_format")
-    check_chat(request, max_tokens_per_request=limits.max_output_tokens)
     _check_model_limit(request)
     return _check_tokens(request, limits)
 
@@ -44,28 +48,6 @@ def check_size(request: ChatRequested, most: int, *, what: str = "the request") 
     size = len(encode(request))
     if size > most:
         raise InvalidRequest(f"{what} has {size} bytes; the limit is {most}", code="request_too_large")
-
-
-def _check_text(request: ChatRequested) -> None:
-    if request.messages is not None and request.query is not None:
-        raise InvalidRequest("give either query or messages, not both", param="query")
-    if request.messages is not None and request.template is not None:
-        raise InvalidRequest("template goes with query, not with messages", param="template")
-    if request.messages is None and not (request.query or "").strip():
-        raise InvalidRequest("give a query that is not empty, or messages", param="query")
-    if request.messages is not None:
-        _check_messages(request)
-
-
-def _check_messages(request: ChatRequested) -> None:
-    messages = request.messages or ()
-    if messages[0].role not in ("system", "developer", "user"):
-        raise InvalidRequest(
-            "the first message must be from system, developer or user", param="messages[0].role"
-        )
-    for index, message in enumerate(messages):
-        if not message.text.strip() and not message.tool_calls:
-            raise InvalidRequest("a message must not be empty", param=f"messages[{index}].content")
 
 
 def _check_model_limit(request: ChatRequested) -> None:

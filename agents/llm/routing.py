@@ -20,7 +20,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Routing(msgspec.Struct, frozen=True, kw_only=True):
-    """The models to ask in turn. `too_small` are those left out because the prompt does not fit."""
+    """The models to ask in turn.
+
+    `too_small` are those left out because the prompt does not fit.
+    """
 
     routes: tuple[Route, ...]
     too_small: tuple[Model, ...] = ()
@@ -37,13 +40,13 @@ def route(
 ) -> Routing:
     """Return the models to ask: the wanted one, then the fallbacks, each once.
 
-    Left out are models that are not in the catalogue, models whose provider has no key, and models whose
-    context window is too small for prompt and answer.
+    Left out are models that are not in the catalogue, models whose provider has no key, or cannot keep a
+    parameter of the request, and models whose context window is too small for prompt and answer.
 
     Args:
         wanted: the model the request asks for, or its template's.
         fallbacks: the installation's fallback models, in order.
-        providers: the providers there are keys for.
+        providers: those there are keys for and that can keep the request's parameters.
         input_tokens: the size of the prompt.
         max_output_tokens: the longest answer asked for; a model that cannot write as much writes less.
         models: the catalogue.

@@ -21,6 +21,7 @@ from agents.llm.ports import CallJournal, Clock, DeltaSink, GuardFactory, System
 from agents.llm.result import Outcome, emit, of_this_run, pack, unpack
 from agents.llm.routing import route
 from agents.llm.watch import Pause
+from agents.outcomes import senders_mistake
 from agents.providers.port import Provider
 from agents.providers.usage import count_input
 from agents.stage import Delivery, Superseded
@@ -28,7 +29,9 @@ from agents.stores.journal import Claimed, Fenced, Finished, Hold
 from streams.errors import StoreUnavailable
 from streams.events import CacheMissed
 from streams.models import MODELS, ProviderName
+from streams.parameters import unkept
 from streams.publisher import Emit
+from streams.request_rules import not_kept
 from streams.topics import MISSES
 
 _MAX_KEPT = 10_000
@@ -162,10 +165,13 @@ class LlmStage:
         wanted = work.event.envelope.request.model or work.event.default_model
         if wanted not in MODELS:
             return failed(work, unknown_model(wanted))
+        request = work.event.envelope.request
+        if kept := unkept(request, MODELS[wanted].provider):
+            return failed(work, senders_mistake(not_kept(kept.param, kept.why, wanted)))
         routing = route(
             wanted=wanted,
             fallbacks=self._policy.fallback_models,
-            providers=self._providers.keys(),
+            providers=[each for each in self._providers if unkept(request, each) is None],
             input_tokens=work.input_tokens,
             max_output_tokens=work.event.max_output_tokens,
         )

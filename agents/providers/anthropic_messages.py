@@ -78,4 +78,6 @@ class AnthropicMessages:
 
 def _options(call: ProviderCall) -> Any:
     headers = {CALL_ID_HEADER: call.call_id, "anthropic-version": _API_VERSION}
+    if betas := call.params.get("betas"):
+        headers["anthropic-beta"] = ",".join(betas)
     return {"headers": headers, "timeout": http_timeout(call.timeouts)}

@@ -10,7 +10,9 @@ from agents.providers.answer_reading import read_stream, read_whole
 from agents.providers.openai_assembly import OpenAIAssembly
 from agents.providers.openai_client import ERRORS, new_client, post
 from agents.providers.port import Answer, ProviderCall, ProviderEvent
+from streams.events import Message
 from streams.models import ProviderName
+from streams.parameters import passed_on
 
 _PATH = "/chat/completions"
 
@@ -54,19 +56,40 @@ class OpenAIChat:
 
 
 def _body(call: ProviderCall) -> dict[str, Any]:
+    params = passed_on(call.params, ProviderName.OPENAI)
+    if not call.tools:
+        params.pop("parallel_tool_calls", None)
     given = {
         "temperature": call.temperature,
         "top_p": call.top_p,
         "stop": list(call.stop) or None,
         "seed": call.seed,
         "response_format": call.response_format,
-        "tools": list(call.tools) or None,
+        "tools": [_without_cache_control(tool) for tool in call.tools] or None,
         "tool_choice": call.tool_choice if call.tools else None,
         "user": call.user,
+        # OpenAI takes metadata of what it is to store only.
+        "metadata": call.metadata if params.get("store") else None,
     }
     return {
         "model": call.model,
-        "messages": msgspec.to_builtins(call.messages),
+        "messages": [_message(message) for message in call.messages],
         "max_completion_tokens": call.max_output_tokens,
         **{name: value for name, value in given.items() if value is not None},
+        **params,
     }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    """Return a message without what only Anthropic's API has."""
+    wire: dict[str, Any] = msgspec.to_builtins(message)
+    wire.pop("cache_control", None)
+    if isinstance(message.content, tuple):
+        wire["content"] = [_without_cache_control(part) for part in wire["content"]]
+    if message.tool_calls:
+        wire["tool_calls"] = [_without_cache_control(call) for call in wire["tool_calls"]]
+    return wire
+
+
+def _without_cache_control(thing: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in thing.items() if name != "cache_control"}

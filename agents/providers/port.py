@@ -31,7 +31,8 @@ class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
     """One call, in OpenAI's terms.
 
     `input_tokens` is our own count, for estimates where the provider reports no usage. `user` is a
-    hash: providers never learn who asks.
+    hash: providers never learn who asks. `params` are the request's, of either API: an adapter sends what its
+    API has (`streams.parameters.passed_on`).
     """
 
     call_id: str
@@ -48,6 +49,8 @@ class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[dict[str, Any], ...] = ()
     tool_choice: str | dict[str, Any] | None = None
     user: str | None = None
+    params: dict[str, Any] = {}
+    metadata: dict[str, Any] | None = None
 
 
 class EmbeddingCall(msgspec.Struct, frozen=True, kw_only=True):

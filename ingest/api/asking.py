@@ -13,6 +13,7 @@ from ingest.caching import cache_header, cache_headers
 from ingest.checks import check_request
 from ingest.client_retries import CallState
 from ingest.errors import REPLAYED, ApiError, invalid
+from ingest.headers import header_text
 from ingest.outcomes import api_error, error_of, is_charged
 from ingest.replies import Listener
 from ingest.services import Services
@@ -20,6 +21,8 @@ from ingest.sse import EventStream, StreamShape, frames
 from ingest.submission import Ask
 from ingest.tracing import traceparent_of
 from ingest.waiting import Stopwatch, timeout_of, wait_for_first_word, wait_for_reply
+from streams.bounds import MAX_NAME_CHARS
+from streams.decode_faults import at_most
 from streams.errors import StoreUnavailable
 from streams.events import MAX_DEADLINE_MS, ChatRequested, Reply, Requested
 from streams.registry import Standing
@@ -41,7 +44,11 @@ async def ask_of(request: Request, caller: Caller, body: ChatRequested, services
     """
     if body.headrace_cache is None:
         body = msgspec.structs.replace(body, headrace_cache=cache_header(request.headers))
-    check_request(body, max_tokens_per_request=services.settings.max_tokens_per_request)
+    check_request(
+        body,
+        max_tokens_per_request=services.settings.max_tokens_per_request,
+        extra_parameters=services.settings.extra_parameters,
+    )
     return await checked_ask(request, caller, body, services)
 
 
@@ -201,11 +208,12 @@ def user_header(request: Request) -> str | None:
     """Return the user id from `X-Headrace-User`.
 
     Raises:
-        ApiError: 400, it is longer than 256 characters.
+        ApiError: 400, it is longer than 256 characters, or no text.
     """
-    user = request.headers.get("x-headrace-user")
-    if user and len(user) > 256:
-        raise invalid("X-Headrace-User must have at most 256 characters", param="X-Headrace-User")
+    name = "X-Headrace-User"
+    user = header_text(request.headers, name)
+    if user and len(user) > MAX_NAME_CHARS:
+        raise invalid(at_most(name, MAX_NAME_CHARS, len(user), " characters"), param=name)
     return user or None
 
 

@@ -14,6 +14,7 @@ from ingest.outcomes import is_blocked_input
 from ingest.schemas import ChatBody, native_request
 from ingest.services import ServicesDep
 from streams.events import Reply
+from streams.sent_requests import HINTS
 
 router = APIRouter(tags=["chat"])
 
@@ -22,7 +23,7 @@ router = APIRouter(tags=["chat"])
 async def chat(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Answer a query (with a prompt template) or a conversation."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
-    wanted = native_request(decode_body(data, ChatBody))
+    wanted = native_request(decode_body(data, ChatBody, hints=HINTS))
     ask = await ask_of(request, caller, wanted, services)
     if wanted.stream:
         return await answer_stream(request, ask, services, ChatStream(ask.request_id), _render)

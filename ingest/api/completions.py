@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from ingest.api.asking import answer_json, answer_stream, ask_of, deadline_header, raise_for, user_header
 from ingest.auth import CallerDep
-from ingest.body import decode_body, read_body
+from ingest.body import read_body
 from ingest.errors import invalid
-from ingest.openai_schemas import CompletionBody, completion_request
+from ingest.openai_schemas import CompletionBody, completion_request, decode_completion
 from ingest.openai_shape import CompletionStream, completion, with_flat_fields
 from ingest.openapi import ASKING, body_of
 from ingest.services import Services, ServicesDep
@@ -46,11 +46,12 @@ async def _complete(
     request: Request, caller: Caller, services: Services, *, course: bool = False, stream: bool = False
 ) -> Response:
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
-    body = decode_body(data, CompletionBody)
+    sent = decode_completion(data, services.settings.extra_parameters)
+    body = sent.body
     if course:
         _check_as_the_course_does(body)
     wanted = completion_request(
-        body,
+        sent,
         user_header=user_header(request),
         stream=stream or bool(body.stream),
         deadline_ms=deadline_header(request),

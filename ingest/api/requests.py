@@ -22,6 +22,7 @@ from streams.errors import StoreUnavailable
 from streams.events import Status
 from streams.registry import CancelAnswer, Standing
 from streams.reply_view import reply_view
+from streams.sent_requests import HINTS
 from streams.serving.json_response import JsonResponse
 from streams.serving.keys import Caller
 from streams.serving.openapi import errors
@@ -44,7 +45,7 @@ _CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = {
 async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Accept a request and answer at once; one that was answered before gets its reply."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
-    body = native_request(decode_body(data, SubmitBody))
+    body = native_request(decode_body(data, SubmitBody, hints=HINTS))
     check_webhook(body.webhook, services.settings)
     ask = await ask_of(request, caller, body, services)
     submitted = await services.submissions.submit(ask)

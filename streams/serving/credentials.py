@@ -16,7 +16,10 @@ async def presented_key(
     api_key: Annotated[str | None, Security(_header)],
 ) -> str | None:
     """Return the key that a request presents, or None. The bearer's goes first."""
-    return (bearer.credentials if bearer else api_key) or None
+    presented = (bearer.credentials if bearer else api_key) or None
+    if presented is None or presented.isascii():
+        return presented
+    return presented.encode("latin-1", "replace").decode("utf-8", "replace")  # header text is UTF-8
 
 
 PresentedKey = Annotated[str | None, Depends(presented_key)]

@@ -7,6 +7,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from streams.events import ErrorInfo
 from streams.serving.errors import ApiError
@@ -16,12 +18,25 @@ from streams.serving.json_response import JsonResponse
 #: Makes the response to a request of its status, its error and extra headers.
 Render = Callable[[Request, int, ErrorInfo, Mapping[str, str]], Response]
 
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _CODES = {404: "unknown_route", 405: "method_not_allowed"}
 
 
 def render_plainly(request: Request, status: int, error: ErrorInfo, headers: Mapping[str, str]) -> Response:
     """Return OpenAI's error object."""
     return JsonResponse(plain_error_body(request, error, status), status_code=status, headers=headers)
+
+
+def allowed_methods(app: Starlette, scope: Scope) -> str:
+    """Return the methods of a path, as the header `Allow` has them; empty where there is no such path."""
+    methods = {
+        method
+        for method in _METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
+    }
+    if "GET" in methods:
+        methods.add("HEAD")
+    return ", ".join(sorted(methods | {"OPTIONS"})) if methods else ""
 
 
 def answer_faults(app: Starlette, *, described_at: str, render: Render = render_plainly) -> None:
@@ -47,7 +62,10 @@ def answer_faults(app: Starlette, *, described_at: str, render: Render = render_
         )
         code = _CODES.get(fault.status_code, "invalid_request")
         error = ErrorInfo(type="invalid_request_error", code=code, message=message)
-        return render(request, fault.status_code, error, fault.headers or {})
+        headers = dict(fault.headers or {})
+        if fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = allowed_methods(app, request.scope)
+        return render(request, fault.status_code, error, headers)
 
     app.add_exception_handler(ApiError, on_api_error)
     app.add_exception_handler(HTTPException, on_http_exception)

@@ -19,6 +19,7 @@ _WORDS: Final = {
     408: "The request did not arrive in time",
     409: "It conflicts with what was sent before, or has ended already",
     413: "The body is too large",
+    415: "The body is compressed in a way that is not known here",
     414: "Path and query are too long",
     429: "Too much at once: try again later",
     431: "The headers are too large",
@@ -86,7 +87,7 @@ def _describe(operation: dict[str, Any], schema: Mapping[str, Any]) -> None:
     statuses = {
         *_ANY_ROUTE,
         *([401] if operation.get("security") else []),
-        *([413] if "requestBody" in operation else []),
+        *([413, 415] if "requestBody" in operation else []),
     }
     for status in statuses:
         responses.setdefault(str(status), {"description": _WORDS[status]})

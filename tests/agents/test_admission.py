@@ -149,14 +149,14 @@ def test_what_is_no_topics_name_is_never_asked_for(topic: str) -> None:
 def test_what_is_written_around_a_request_is_bounded(fields: dict[str, Any], code: str, param: str) -> None:
     """It would be kept in Redis, and travel with every record of the request."""
     with pytest.raises(InvalidRequest) as caught:
-        admission.check_entrance(record(chat(), **fields), chat())
+        admission.check_entrance(record(chat(), **fields), chat(), now=NOW)
     assert (caught.value.code, caught.value.param) == (code, param)
 
 
 def test_what_others_need_is_within_the_bounds() -> None:
     """Spring's headers, a service mesh's, and ids as long as anybody has them."""
     headers = [("kafka_correlationId", b"c" * 1_024), ("ce_id", b"i" * 256), ("baggage", b"b" * 8_192)]
-    admission.check_entrance(record(chat(), key=b"k" * 256, headers=headers), chat())
+    admission.check_entrance(record(chat(), key=b"k" * 256, headers=headers), chat(), now=NOW)
 
 
 def test_deep_free_form_fields_are_refused_before_they_are_encoded() -> None:
@@ -165,7 +165,7 @@ def test_deep_free_form_fields_are_refused_before_they_are_encoded() -> None:
     for _ in range(100):
         deep = {"a": deep}
     with pytest.raises(InvalidRequest) as caught:
-        admission.check_entrance(record(chat()), chat(metadata=deep))
+        admission.check_entrance(record(chat()), chat(metadata=deep), now=NOW)
     assert caught.value.param == "metadata"
 
 

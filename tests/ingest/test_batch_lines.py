@@ -108,6 +108,7 @@ async def test_files_that_ask_the_same_have_the_same_digest() -> None:
         (line(""), "line 2.custom_id", "invalid_request"),
         (line("a" * 129), "line 2.custom_id", "invalid_request"),
         (line("first"), "line 2.custom_id", "invalid_request"),
+        (line("a\nb"), "line 2.custom_id", "invalid_value"),
         ("{", "line 2", "invalid_json"),
         ("", "line 2", "invalid_json"),
         ('{"custom_id": "\\ud800"}', "line 2", "invalid_json"),

@@ -79,7 +79,7 @@ async def test_a_long_body_is_refused(request_: Request) -> None:
         (b'{"messages": [{"content": "x"}]}', "missing_required_parameter", "messages[0].role"),
         (
             b'{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}',
-            "invalid_request",
+            "unsupported_parameter",
             "messages[0].content[0].type",
         ),
         (b'{"temperature": 2.5}', "invalid_request", "temperature"),

@@ -22,20 +22,21 @@ CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{
     [
         ({"query": "q", "messages": (USER,)}, "invalid_request", "query"),
         ({"messages": (USER,), "template": "general_chat"}, "invalid_request", "template"),
-        ({"query": None}, "invalid_request", "query"),
-        ({"query": " \n\t "}, "invalid_request", "query"),
-        ({"messages": (said("assistant", "hi"),)}, "invalid_request", "messages[0].role"),
-        ({"messages": (said("tool", "42"),)}, "invalid_request", "messages[0].role"),
+        ({"query": None}, "missing_required_parameter", "query"),
+        ({"query": " \n\t "}, "missing_required_parameter", "query"),
+        ({"messages": (said("user", " "),)}, "invalid_request", "messages"),
         ({"messages": (USER, said("tool", "42"))}, "invalid_request", "messages[1].tool_call_id"),
-        ({"messages": (USER, said("user", "  "))}, "invalid_request", "messages[1].content"),
         ({"messages": (USER, Message(role="assistant"))}, "invalid_request", "messages[1].content"),
-        ({"messages": (USER, Message(role="user", content=()))}, "invalid_request", "messages[1].content"),
         ({"model": "gpt-9"}, "model_not_found", "model"),
         ({"max_tokens": 10_001}, "invalid_value", "max_tokens"),
         ({"model": "claude-3-opus", "max_tokens": 4_097}, "invalid_value", "max_tokens"),
         ({"variables": {"a": "x" * 21_000}}, "request_too_large", None),
-        ({"response_format": {"type": "xml"}}, "invalid_response_format", "response_format"),
-        ({"response_format": {"type": "json_schema"}}, "invalid_response_format", "response_format"),
+        ({"response_format": {"type": "xml"}}, "invalid_response_format", "response_format.type"),
+        (
+            {"response_format": {"type": "json_schema"}},
+            "invalid_response_format",
+            "response_format.json_schema.schema",
+        ),
         (
             {
                 "response_format": {
@@ -46,7 +47,7 @@ CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{
             "invalid_response_format",
             "response_format",
         ),
-        ({"tools": (TOOL, {"type": "retrieval"})}, "invalid_request", "tools[1].type"),
+        ({"tools": (TOOL, {"type": "retrieval"})}, "unsupported_parameter", "tools[1].type"),
         ({"tools": ({"type": "function"},)}, "invalid_request", "tools[0].function.name"),
         (
             {"tools": ({"type": "function", "function": {"name": ""}},)},
@@ -85,6 +86,8 @@ def test_what_cannot_be_served_is_refused(fields: dict[str, Any], code: str, par
                 Message(role="tool", content="42", tool_call_id="c"),
             )
         },
+        {"messages": (said("assistant", "hi"), USER)},
+        {"messages": (USER, Message(role="tool", content="", tool_call_id="c"))},
         {"model": "claude-3-opus", "max_tokens": 4_096},
         {"max_tokens": 10_000},
         {"tools": (TOOL,)},

@@ -608,3 +608,13 @@ def test_the_fake_guard_holds_back_a_split_word() -> None:
     assert guard.feed("xxab") == "xx"
     assert guard.feed("c") == ""
     assert guard.blocked_by == "banned"
+
+
+async def test_a_parameter_that_the_models_own_api_has_not_is_told_before_anything_is_asked() -> None:
+    """Where a template chose the model, nobody could tell its sender earlier."""
+    bench = Bench([answer("Hello")], anthropic=[answer("Hello")])
+    event = msgspec.structs.replace(missed(params={"verbosity": "low"}), default_model="claude-3-opus")
+    refused = await outcome(bench, event)
+    assert refused.error is not None
+    assert (refused.status, refused.error.param) == (Status.FAILED, "verbosity")
+    assert (bench.openai.calls, bench.anthropic.calls) == ([], [])

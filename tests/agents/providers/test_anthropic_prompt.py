@@ -7,7 +7,7 @@ import pytest
 from agents.providers.anthropic_prompt import request_body
 from agents.providers.faults import Refused
 from agents.providers.port import ProviderCall, Timeouts
-from streams.events import Message, TextPart
+from streams.events import CacheControl, Message, TextPart
 
 
 def body(*messages: Message, **settings: Any) -> dict[str, Any]:
@@ -27,13 +27,19 @@ USER = Message(role="user", content="Hi")
 
 
 def test_instructions_are_joined_and_leave_the_conversation() -> None:
-    """System and developer messages, wherever they stand."""
+    """System and developer messages, wherever they stand; parts stay parts, with their cache marks."""
     made = body(
         Message(role="system", content="One."),
         USER,
-        Message(role="developer", content=(TextPart(text="Two."),)),
+        Message(role="developer", content="Two."),
     )
     assert made["system"] == "One.\n\nTwo."
+    cached = TextPart(text="Two.", cache_control=CacheControl(ttl="1h"))
+    parts = body(Message(role="system", content="One."), USER, Message(role="system", content=(cached,)))
+    assert parts["system"] == [
+        {"type": "text", "text": "One."},
+        {"type": "text", "text": "Two.", "cache_control": {"type": "ephemeral", "ttl": "1h"}},
+    ]
     assert made["messages"] == [{"role": "user", "content": "Hi"}]
 
 
@@ -107,8 +113,8 @@ def test_a_json_answer_is_asked_for_in_words() -> None:
 
 
 def test_parameters_within_anthropics_bounds() -> None:
-    """A temperature of up to 2 is cut to 1; stop sequences of white space would be refused."""
-    made = body(USER, temperature=1.5, stop=("\n", "END"), user="hash")
+    """A temperature of up to 2 is cut to 1."""
+    made = body(USER, temperature=1.5, stop=("END",), user="hash")
     assert (made["temperature"], made["stop_sequences"]) == (1.0, ["END"])
     assert made["metadata"] == {"user_id": "hash"}
     assert not body(USER).keys() & {"temperature", "top_p", "stop_sequences", "tools", "metadata"}

@@ -13,7 +13,7 @@ from anthropic import AsyncAnthropic
 
 from ingest.app import create_app
 from ingest.replies import ReplyHub
-from streams.events import Delta, Message, Status, TextPart
+from streams.events import CacheControl, Delta, Message, Status, TextPart
 from tests.ingest.fakes import KEY, MODEL, Rig, Sent, answered, blocked, failed
 from tests.ingest.sse_reader import events
 
@@ -162,7 +162,10 @@ async def test_a_conversation_with_results(wired: Rig, sdk: AsyncAnthropic) -> N
         Message(role="tool", content="sunny", tool_call_id="call_1"),
         Message(role="tool", content="Error: no such city", tool_call_id="call_2"),
         Message(role="tool", content="", tool_call_id="call_3"),
-        Message(role="user", content=(TextPart(text="And"), TextPart(text="tomorrow?"))),
+        Message(
+            role="user",
+            content=(TextPart(text="And", cache_control=CacheControl()), TextPart(text="tomorrow?")),
+        ),
     )
 
 
@@ -343,7 +346,10 @@ IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.org/
     ("fields", "named"),
     [
         ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0].type"),
-        ({"messages": [{"role": "user", "content": [{"type": "document"}]}]}, "'document' is not supported"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "document"}]}]},
+            "'document' is not supported",
+        ),
         ({"system": [{"type": "tool_use"}]}, "system[0].type"),
         (
             {
@@ -381,26 +387,28 @@ IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.org/
             },
             "tool_result belongs to the user",
         ),
-        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}, "tools": [TOOL]}, "thinking"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1}}, "thinking.budget_tokens"),
         ({"mcp_servers": []}, "mcp_servers"),
-        ({"top_k": 5}, "top_k"),
+        ({"top_k": -1}, "top_k"),
+        ({"model": "gpt-4o", "top_k": 5}, "top_k"),
         ({"container": "c"}, "container"),
         ({"context_management": {}}, "context_management"),
         ({"inference_geo": "eu"}, "inference_geo"),
         ({"speed": "fast"}, "speed"),
-        ({"output_config": {"effort": "low"}}, "effort"),
+        ({"output_config": {"effort": "utter"}}, "output_config.effort"),
+        ({"output_config": {"task_budget": {"type": "tokens", "total": 9}}}, "output_config.task_budget"),
+        ({"diagnostics": {"previous_message_id": "m"}}, "diagnostics"),
         ({"temperature": 1.5}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"stop_sequences": ["a"] * 5}, "stop_sequences"),
         ({"stop_sequences": [" "]}, "stop_sequences"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "web_search_20250305"),
         ({"tools": [{"name": "weather"}]}, "input_schema"),
-        ({"tools": [TOOL | {"strict": True}]}, "tools[0].strict"),
         ({"tools": [TOOL | {"defer_loading": True}]}, "tools[0].defer_loading"),
         ({"tools": [TOOL | {"input_examples": [{}]}]}, "tools[0].input_examples"),
         ({"tools": [TOOL | {"allowed_callers": ["code_execution_20250825"]}]}, "tools[0].allowed_callers"),
         ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "other"}}, "tool_choice.name"),
-        ({"tools": [TOOL], "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}, "parallel"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),
         ({"beam_width": 3}, "beam_width"),
     ],
@@ -426,7 +434,7 @@ async def test_what_is_required(client: httpx.AsyncClient, missing: str) -> None
 
 
 async def test_what_cannot_change_the_answer_is_accepted(wired: Rig, client: httpx.AsyncClient) -> None:
-    """It is left out of the request."""
+    """The usual values of what is refused otherwise, and hints."""
     wired.pipeline.replies_with(answered())
     response = await client.post(
         "/v1/messages?beta=true",
@@ -437,7 +445,7 @@ async def test_what_cannot_change_the_answer_is_accepted(wired: Rig, client: htt
             "thinking": {"type": "disabled"},
             "speed": "standard",
             "diagnostics": None,
-            "tools": [TOOL | {"cache_control": {"type": "ephemeral"}, "type": "custom", "strict": False}],
+            "tools": [TOOL | {"type": "custom", "eager_input_streaming": True}],
         },
     )
     assert response.status_code == 200

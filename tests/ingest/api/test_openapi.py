@@ -83,6 +83,11 @@ async def _too_large(operation: Operation) -> httpx.Response:
         return await send(client, operation, content=b"", headers={"Content-Length": "999999999999"})
 
 
+async def _compressed_otherwise(operation: Operation) -> httpx.Response:
+    async with asked(rig()) as client:
+        return await send(client, operation, content=b"", headers={"Content-Encoding": "br"})
+
+
 async def _not_there(operation: Operation) -> httpx.Response:
     async with asked(rig()) as client:
         changed: dict[str, Any] = {}
@@ -128,6 +133,7 @@ async def _bring_about(operation: Operation) -> list[httpx.Response]:
     found = [
         await _without_a_key(operation),
         await _too_large(operation),
+        await _compressed_otherwise(operation),
         await _not_there(operation),
         await _again_with_another_body(operation),
         await _in_the_wrong_state(operation),

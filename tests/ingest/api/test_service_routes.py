@@ -246,5 +246,5 @@ async def test_the_bodies_are_described(client: httpx.AsyncClient) -> None:
     chat = document["paths"]["/v1/chat"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert chat == {"$ref": "#/components/schemas/ChatBody"}
     assert "deadline_ms" in document["components"]["schemas"]["ChatBody"]["properties"]
-    assert "Message" in document["components"]["schemas"]
+    assert "SentMessage" in document["components"]["schemas"]
     assert (await client.get("/docs")).status_code == 200

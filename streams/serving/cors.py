@@ -1,0 +1,111 @@
+"""What browsers and probes ask beside the routes: `OPTIONS`, with and without an origin, and `HEAD`."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from streams.events import ErrorInfo
+from streams.serving.fault_handlers import Render, allowed_methods, render_plainly
+
+_FORBIDDEN: Final = 403
+_OK: Final = 200
+_REFUSED: Final = ErrorInfo(
+    type="invalid_request_error",
+    code="origin_not_allowed",
+    message="pages of this origin may not ask here, or not so: HEADRACE_CORS_ORIGINS lists those that may",
+)
+
+
+def answer_options(
+    app: Starlette,
+    origins: Sequence[str],
+    *,
+    methods: Sequence[str],
+    exposed: Sequence[str],
+    render: Render = render_plainly,
+) -> None:
+    """Let `OPTIONS` be answered on every route, and `HEAD` wherever there is a `GET`.
+
+    A preflight of an allowed origin gets its permission, for whatever headers; any other a 403 in words.
+    Credentials of browsers (cookies) are never allowed: keys come in headers.
+
+    Args:
+        app: the application; a `RequestFrame` must be added after this.
+        origins: from where browsers may ask; empty: from nowhere else.
+        methods: those that pages may use.
+        exposed: the response headers that pages may read.
+        render: the shape of an error.
+    """
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(
+        _Options,
+        routes_of=app,
+        render=render,
+        origins=origins,
+        methods=methods,
+        exposed=exposed,
+    )
+
+
+class HeadAsGet:
+    """Answers `HEAD` as `GET`, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                scope["method"] = "HEAD"  # the server looks at it, too
+                await send(message)
+                await send({"type": "http.response.body", "body": b""})
+
+        scope["method"] = "GET"
+        await self._app(scope, receive, send_head)
+
+
+class _Options(CORSMiddleware):
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        routes_of: Starlette,
+        render: Render,
+        origins: Sequence[str],
+        methods: Sequence[str],
+        exposed: Sequence[str],
+    ) -> None:
+        super().__init__(
+            app, allow_origins=origins, allow_methods=methods, allow_headers=["*"], expose_headers=exposed
+        )
+        self._routes_of = routes_of
+        self._render = render
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["method"] != "OPTIONS" and not self.allow_origins):
+            await self.app(scope, receive, send)
+            return
+        if scope["method"] != "OPTIONS":
+            await super().__call__(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if "origin" in headers and "access-control-request-method" in headers:
+            response = self.preflight_response(request_headers=headers)
+            if response.status_code != _OK:
+                response = self._render(Request(scope), _FORBIDDEN, _REFUSED, {"Vary": "Origin"})
+            await response(scope, receive, send)
+        elif allowed := allowed_methods(self._routes_of, scope):
+            await Response(status_code=204, headers={"Allow": allowed})(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)  # there is no such route
