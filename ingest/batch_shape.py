@@ -28,13 +28,12 @@ _NOT_ACCEPTED = {
 }
 
 
-def batch_object(found: Progress, *, kept_s: int, repeat: bool = False) -> dict[str, Any]:
+def batch_object(found: Progress, *, kept_s: int) -> dict[str, Any]:
     """Return the batch object. Times are Unix time in seconds.
 
     Args:
         found: the batch, and how far it is.
         kept_s: how long a batch is kept, in seconds.
-        repeat: whether it was sent again, and nothing was left to do.
     """
     batch, counts = found.batch, found.counts
     urls = {name.url for name in batch.names}
@@ -59,7 +58,6 @@ def batch_object(found: Progress, *, kept_s: int, repeat: bool = False) -> dict[
         "url": path,
         "results_url": f"{path}/results",
         "errors_url": f"{path}/errors",
-        "repeat": repeat,
     }
 
 

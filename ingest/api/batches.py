@@ -57,7 +57,7 @@ async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> 
             batch_id, file, caller=caller, traceparent=request.headers.get("traceparent")
         )
     found = await services.batches.progress(batch_id, caller.tenant)
-    body = batch_object(found, kept_s=services.settings.registry_ttl_s, repeat=repeat)
+    body = batch_object(found, kept_s=services.settings.registry_ttl_s)
     headers = {"Location": body["url"]} | (REPLAYED if repeat else {})
     return JsonResponse(body, status_code=202, headers=headers)
 
