@@ -31,6 +31,19 @@ NOT_ASKED: Mapping[str, str] = {
     "headrace_cache": "says how the cache is used",
 }
 
+#: Of `params`: how the provider serves, caches and bills a call. Any other parameter may change the answer.
+_SERVING = frozenset(
+    {
+        "cache_control",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "service_tier",
+        "store",
+    }
+)
+
 _QUOTES = re.compile('["`“”„«»]')
 #: A longer variable is a document, in which "today" is the document's.
 _MAX_QUESTION_CHARS = 500
@@ -110,7 +123,9 @@ def _normalised(asked: str) -> str:
 def _parameters(request: ChatRequested) -> dict[str, Any]:
     """Return every field that is not named in `NOT_ASKED`: one that comes to requests later is in, too."""
     names = (name for name in request.__struct_fields__ if name not in NOT_ASKED)
-    return {name: getattr(request, name) for name in names}
+    asked = {name: getattr(request, name) for name in names}
+    asked["params"] = {name: value for name, value in (request.params or {}).items() if name not in _SERVING}
+    return asked
 
 
 def _without_text(message: Message) -> list[Any]:

@@ -18,6 +18,7 @@ from agents.llm.routing import Route
 from agents.llm.watch import Lookout, Pause
 from agents.providers.faults import ProviderFault, Refused
 from agents.providers.port import Answer, Provider, ProviderCall
+from agents.providers.usage import tier_name
 from agents.stores.journal import BegunCall, Hold
 from streams.events import CacheMissed, LlmCall
 from streams.models import ProviderName
@@ -180,6 +181,7 @@ class Attempts:
             model=route.model.name,
             started_at=self._clock.now(),
             input_tokens=work.input_tokens,
+            service_tier=tier_name((work.event.envelope.request.params or {}).get("service_tier")),
         )
         number = await self._books.begin(work, begun)
         now = self._clock.now()  # not the time above: it may have waited for the journal

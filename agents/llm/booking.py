@@ -127,7 +127,7 @@ def orphaned(lost: LostCall) -> LlmCall:
     counted before the call, the output is not known and counts as none.
     """
     call = lost.call
-    usage = Usage(input_tokens=call.input_tokens, estimated=True)
+    usage = Usage(input_tokens=call.input_tokens, estimated=True, service_tier=call.service_tier)
     return LlmCall(
         call_id=call.call_id,
         attempt=lost.number,

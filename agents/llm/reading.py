@@ -8,7 +8,7 @@ from agents.llm.booking import CallTimes
 from agents.llm.routing import Route
 from agents.providers.faults import ProviderFault
 from agents.providers.port import Answer, AnyCall, ProviderEvent, TextDelta, UsageKnown
-from agents.providers.usage import estimate
+from agents.providers.usage import asked_tier, estimate
 from streams.events import LlmCall, Usage
 
 C = TypeVar("C", bound=AnyCall)
@@ -71,7 +71,12 @@ class Reading(Generic[C]):
         that came. Of an answer that comes whole, nothing has come: the prompt alone is counted, which is a
         lower bound of what the provider bills if it goes on writing.
         """
-        return estimate(input_tokens=self.call.input_tokens, text="".join(self._text), reported=self._usage)
+        return estimate(
+            input_tokens=self.call.input_tokens,
+            text="".join(self._text),
+            reported=self._usage,
+            service_tier=asked_tier(self.call),
+        )
 
     def stop(self) -> None:
         """End the answer here: the guard has blocked it. What was spent so far is billed."""

@@ -15,7 +15,7 @@ from agents.providers.finish_reasons import of_several
 from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
 from agents.providers.spoken_faults import error_in, spoken_fault
 from agents.providers.tool_pieces import ToolPieces
-from agents.providers.usage import Reported, believed, count_output, estimate, tier_name
+from agents.providers.usage import Reported, asked_tier, believed, count_output, estimate, tier_name
 from streams.events import Usage
 
 
@@ -189,7 +189,7 @@ class OpenAIAssembly:
             text=self._text.told,
             tool_calls=tool_pieces.begun(self._tools.calls),
             reported=self._usage,
-            service_tier=tier_name(self._tier),
+            service_tier=tier_name(self._tier) if self.chunks else asked_tier(self._call),
         )
 
 

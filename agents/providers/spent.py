@@ -8,6 +8,7 @@ from agents.providers.faults import ProviderFault
 from agents.providers.http_faults import may_be_billed
 from agents.providers.official_clients import READING_ERRORS, ClientErrors
 from agents.providers.port import AnyCall
+from agents.providers.usage import asked_tier
 from streams.events import Usage
 
 
@@ -40,7 +41,9 @@ def spending_faults(errors: ClientErrors, call: AnyCall, spending: Spending) -> 
         fault = error if isinstance(error, ProviderFault) else errors.fault_of(error, call, spending.chunks)
         fault.billed_usage, fault.response_model = spending.billed(), spending.model
         if fault.billed_usage is None and may_be_billed(fault, error):
-            fault.billed_usage = Usage(input_tokens=call.input_tokens, estimated=True)
+            fault.billed_usage = Usage(
+                input_tokens=call.input_tokens, estimated=True, service_tier=asked_tier(call)
+            )
         if fault is error:
             raise
         raise fault from error

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from agents.providers.encodable import encodable
-from agents.providers.port import AnyCall, EmbeddingCall
+from agents.providers.port import AnyCall, EmbeddingCall, ProviderCall
 from streams.events import Message, Usage
 from streams.models import PRICED_MODELS, STANDARD_TIER
 from streams.tokens import count_messages, count_text
@@ -16,7 +16,7 @@ _MOST_TOKENS = 10_000_000
 _DIGITS = 9
 _MOST_TIER_CHARS = 32
 #: Names of the standard tier, in the words of the two APIs.
-_STANDARD_TIERS = frozenset({STANDARD_TIER, "default", "auto", ""})
+_STANDARD_TIERS = frozenset({STANDARD_TIER, "standard_only", "default", "auto", ""})
 
 
 class Reported(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +71,11 @@ def tier_name(value: object) -> str:
     if not isinstance(value, str) or value in _STANDARD_TIERS:
         return STANDARD_TIER
     return encodable(value[:_MOST_TIER_CHARS])
+
+
+def asked_tier(call: AnyCall) -> str:
+    """Return the service tier that a call asks for: it counts until the provider names one."""
+    return tier_name(call.params.get("service_tier")) if isinstance(call, ProviderCall) else STANDARD_TIER
 
 
 def as_count(value: object, most: int = _MOST_TOKENS) -> int | None:
@@ -139,7 +144,7 @@ def estimate(
         text: the text that came.
         tool_calls: the tool calls that came, whole or in part.
         reported: the usage that the provider had reported when the answer broke off.
-        service_tier: the tier that it had named by then; a reported usage has its own.
+        service_tier: the tier that it had named by then, or that was asked for; a reported usage has its own.
     """
     output = count_output(text, tool_calls)
     if reported is None:

@@ -6,16 +6,21 @@ import msgspec
 
 from streams.errors import HeadraceError
 from streams.events import LlmCall
+from streams.models import STANDARD_TIER
 
 
 class BegunCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider call as it is known before it is made. `input_tokens` is our own count."""
+    """A provider call as it is known before it is made. `input_tokens` is our own count.
+
+    `service_tier` is the one that is asked for.
+    """
 
     call_id: str
     provider: str
     model: str
     started_at: datetime
     input_tokens: int
+    service_tier: str = STANDARD_TIER
 
 
 class LostCall(msgspec.Struct, frozen=True, kw_only=True):

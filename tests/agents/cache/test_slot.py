@@ -238,6 +238,18 @@ def test_every_parameter_is_part_of_the_question(field: msgspec.inspect.Field) -
     assert other is None or other.scope != one.scope
 
 
+def test_how_a_call_is_served_is_no_part_of_the_question() -> None:
+    """A tier, or a hint for the provider's cache, gives no other answer; what the table does not know may."""
+    one = slot_for()
+    for name in ("service_tier", "prompt_cache_key", "store"):
+        assert slot_for(params={name: "x"}) == one
+    for name in ("reasoning_effort", "verbosity", "guided_json"):
+        other = slot_for(params={name: "x"})
+        assert one is not None
+        assert other is not None
+        assert other.scope != one.scope
+
+
 def test_what_is_no_part_of_the_question_is_a_field() -> None:
     """The list names nothing that is gone."""
     assert set(NOT_ASKED) <= set(ChatRequested.__struct_fields__)

@@ -14,7 +14,7 @@ from agents.providers.answer_reading import Assembly
 from agents.providers.anthropic_assembly import AnthropicAssembly
 from agents.providers.openai_assembly import OpenAIAssembly
 from agents.providers.port import ProviderCall, Timeouts
-from agents.providers.usage import Reported, believed, count_output
+from agents.providers.usage import Reported, asked_tier, believed, count_output
 from streams.events import Usage
 
 SONNET = "claude-sonnet-4-20250514"
@@ -102,6 +102,17 @@ def test_tier_and_reasoning_are_read_from_both_apis() -> None:
     assert broken.billed() == Usage(
         input_tokens=7, output_tokens=COUNTED, estimated=True, service_tier="flex"
     )
+
+
+def test_the_tier_that_was_asked_for_counts_until_the_provider_names_one() -> None:
+    """A call without any answer may be billed at it."""
+    asked = msgspec.structs.replace(ASKED_GPT, params={"service_tier": "priority"})
+    silent = OpenAIAssembly(asked)
+    silent.opened = True
+    assert silent.billed() == Usage(input_tokens=7, estimated=True, service_tier="priority")
+    list(silent.feed(Value({"choices": [], "service_tier": "default"})))
+    assert silent.billed() == Usage(input_tokens=7, estimated=True)
+    assert [asked_tier(call) for call in (asked, ASKED_GPT)] == ["priority", "standard"]
 
 
 def test_the_last_totals_of_a_stream_count() -> None:
