@@ -35,6 +35,7 @@ class SentReplies:
     def __init__(self) -> None:
         self._stored: OrderedDict[str, int] = OrderedDict()
         self._unstored: OrderedDict[str, _Unstored] = OrderedDict()
+        self._leaving: OrderedDict[str, Reply] = OrderedDict()
 
     def knows(self, envelope: Envelope) -> bool:
         """Whether this run of the request, or a later one, was replied to from here."""
@@ -51,9 +52,15 @@ class SentReplies:
             return None
         return terminal_reply(event) if found.record == record.address else found.reply
 
-    def note_unstored(self, reply: Reply, record: Record) -> None:
-        """Note a reply that is sent without Redis."""
-        _put(self._unstored, reply.request_id, _Unstored(record.address, taken_out(reply)[0]), _MAX_UNSTORED)
+    def note_leaving(self, reply: Reply, record: Record) -> None:
+        """Note a reply that is handed to the broker without Redis. It counts once the broker has it."""
+        _put(self._leaving, record.address, taken_out(reply)[0], _MAX_UNSTORED)
+
+    def note_sent(self, record: Record) -> None:
+        """Note that the broker has what came of a record."""
+        reply = self._leaving.pop(record.address, None)
+        if reply is not None:
+            _put(self._unstored, reply.request_id, _Unstored(record.address, reply), _MAX_UNSTORED)
 
     def note_stored(self, envelope: Envelope) -> None:
         """Note that a reply to this run is out, and that Redis has it."""

@@ -92,6 +92,7 @@ class CostStage:
     async def delivered(self, delivery: Delivery[OutcomeReached]) -> None:
         """Note that the replies are out: from now on a repeat of this event is dropped."""
         event, envelope = delivery.event, delivery.event.envelope
+        self._sent.note_sent(delivery.record)
         if not await self._registry.finish_settle(envelope.request_id, replay=envelope.replay):
             # Redis was away when the reply was made: store it now, for those who ask again.
             first = self._sent.unstored(event, delivery.record)
@@ -120,7 +121,7 @@ class CostStage:
                 raise
             # Redis stays away and the sender waits: the reply matters more than recognising repeats.
             log.warning("cost.unregistered_reply", request_id=envelope.request_id)
-            self._sent.note_unstored(reply, record)
+            self._sent.note_leaving(reply, record)
             return Settlement(done=False, reply=reply, waiters=())
 
 

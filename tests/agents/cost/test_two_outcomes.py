@@ -116,6 +116,17 @@ async def test_a_process_that_knows_nothing_waits_for_redis(case: Case) -> None:
     assert await case.run(again) == []
 
 
+async def test_a_reply_that_has_not_reached_the_broker_is_sent_again(case: Case) -> None:
+    """Its delivery was cancelled on its way, by a rebalance say, and the record came again to this process."""
+    case.at(0)
+    case.lose_redis()
+    answer = case.answered(offset=1)
+    (sent,) = replies(await case.stage.handle(answer))
+    assert replies(await case.stage.handle(answer)) == [sent]
+    case.lose_redis(lost=False)
+    assert replies(await case.stage.handle(answer)) == [sent]
+
+
 async def test_an_answer_that_went_out_without_redis_stands(case: Case) -> None:
     """A failure that finds Redis back first stores the answer, and tells those who joined the request."""
     joined = ReplyAddress(topic="llm.replies.v1", partition=1, correlation_id=b"joined")
