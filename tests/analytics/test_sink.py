@@ -259,7 +259,7 @@ async def test_bad_records_go_to_the_dead_letters_and_the_others_go_on(stand: St
         assert 0 <= int(reason["__streams.errors.partition"]) < PARTITIONS
     reasons = {letter.key: dict(letter.headers)["__streams.errors.message"].decode() for letter in letters}
     assert "not valid JSON" in reasons[b"no-json"]
-    assert "missing required field" in reasons[b"no-log"]
+    assert "tenant is required" in reasons[b"no-log"]
     assert "output_tokens" in reasons[b"no-fit"]
     assert "request_id_is_given" in reasons[b"refused"]
 

@@ -117,7 +117,7 @@ async def test_a_process_that_knows_nothing_waits_for_redis(case: Case) -> None:
 
 
 async def test_a_reply_that_has_not_reached_the_broker_is_sent_again(case: Case) -> None:
-    """Its delivery was cancelled on its way, by a rebalance say, and the record came again to this process."""
+    """A rebalance, say, has cancelled it on its way, and its record came again to this process."""
     case.at(0)
     case.lose_redis()
     answer = case.answered(offset=1)
