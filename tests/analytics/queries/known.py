@@ -61,7 +61,7 @@ class _Maker:
     """Makes one request after the other from one seeded source."""
 
     def __init__(self) -> None:
-        self._random = random.Random(20261126)
+        self._random = random.Random(20261122)
 
     def logs(self, count: int) -> list[RequestLog]:
         ends = self._random.choices(list(_ENDS), list(_ENDS.values()), k=count)
