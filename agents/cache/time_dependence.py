@@ -77,7 +77,8 @@ dit (jaar|weekend)
 hoe laat|welke dag|het weer|weerbericht|wisselkoers|aandelenkoers|nieuws|huidige|actuele
 сегодня|сейчас|завтра|вчера|погода|новости|который час|курс (доллара|евро|валют\w*)
 dzisiaj|dziś|teraz|jutro|wczoraj|pogoda|bugün|şimdi|yarın|hava durumu
-сьогодні|зараз|вчора|новини|dnes|dneska|teď|zítra|včera|počasí|astăzi|acum|mâine|vremea|σήμερα|τώρα|αύριο|ο καιρός
+сьогодні|зараз|вчора|новини|dnes|dneska|teď|zítra|včera|počasí|astăzi|acum|mâine|vremea
+σήμερα|τώρα|αύριο|ο καιρός
 idag|i dag|i kväll|imorgon|i morgen|i går|igår|just nu|lige nu|akkurat nå|vädret|været|vejret|nyheter|nyheder
 klokken er|er klokken|klockan|tänään|huomenna|hari ini|sekarang|besok|kemarin|cuaca
 hôm nay|bây giờ|hiện tại|ngày mai|hôm qua|thời tiết|اليوم|الآن|غدا|أمس|الطقس|حاليا|الأخبار|كم الساعة

@@ -34,7 +34,8 @@ def test_however_it_is_written(text: str) -> None:
     "text",
     [
         "ما هو الطقس اليوم في القاهرة؟", "आज मौसम कैसा है?", "hôm nay thời tiết thế nào?", "Hva er klokken?",
-        "Vad händer i dag i Lund?", "Πώς είναι ο καιρός σήμερα;", "วันนี้อากาศเป็นอย่างไร", "Bagaimana cuaca hari ini?",
+        "Vad händer i dag i Lund?", "Πώς είναι ο καιρός σήμερα;", "วันนี้อากาศเป็นอย่างไร",
+        "Bagaimana cuaca hari ini?",
         "Яка погода сьогодні?", "Jaké je dnes počasí?", "מה מזג האוויר היום?", "Mitä tänään tapahtuu?",
         "Is the shop still open at this hour?",
     ],
