@@ -7,11 +7,12 @@ import msgspec
 from ingest.anthropic_errors import anthropic_error_body
 from ingest.errors import NO_RETRY, ApiError
 from ingest.openai_shape import headrace_extension
-from ingest.outcomes import is_blocked_input, is_repeat
+from ingest.outcomes import is_blocked_input, is_repeat, naming_the_charge
 from ingest.resume import Marker
 from ingest.sse import sse_event
 from ingest.transcript import pieces
 from streams.events import ErrorInfo, Reply, Usage
+from streams.request_rules import MAX_JSON_DEPTH, depth_exceeds
 
 _STOP_REASONS = {
     "stop": "end_turn",
@@ -30,7 +31,8 @@ def message(reply: Reply, *, fallback_model: str, latency_ms: float) -> dict[str
     """
     text = [_text_block(reply.content)] if reply.content else []
     return _message(reply.request_id, reply.model or fallback_model) | {
-        "content": text + [_tool_use_block(call) | {"input": _input_of(call)} for call in reply.tool_calls],
+        "content": text
+        + [_tool_use_block(call) | {"input": _input_of(call, reply)} for call in reply.tool_calls],
         **_ending(reply),
         "usage": anthropic_usage(reply.usage),
         "headrace": headrace_extension(reply, latency_ms=latency_ms),
@@ -101,7 +103,9 @@ class MessageStream:
     def finish(self, reply: Reply) -> bytes:
         """Return tool calls, the stop reason, the usage, and the end."""
         try:
-            calls = [(call, msgspec.json.encode(_input_of(call)).decode()) for call in reply.tool_calls]
+            calls = [
+                (call, msgspec.json.encode(_input_of(call, reply)).decode()) for call in reply.tool_calls
+            ]
         except ApiError as fault:
             return self.fail(fault.error, reply)
         return self._close_text() + b"".join(self._tool_use(*call) for call in calls) + self._end(reply)
@@ -184,18 +188,18 @@ def _tool_use_block(call: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _input_of(call: dict[str, Any]) -> dict[str, Any]:
+def _input_of(call: dict[str, Any], reply: Reply) -> dict[str, Any]:
     function = call.get("function", {})
     try:
-        return msgspec.json.decode(function.get("arguments") or "{}", type=dict[str, Any])
-    except msgspec.DecodeError:
-        name = function.get("name", "")
-        error = ErrorInfo(
-            type="api_error",
-            code="invalid_tool_arguments",
-            message=f"the model called the tool {name!r} with arguments that are no JSON object; ask again",
-        )
-        raise ApiError(500, error, headers=NO_RETRY) from None
+        given = msgspec.json.decode(function.get("arguments") or "{}", type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        given = None
+    if given is not None and not depth_exceeds(given, MAX_JSON_DEPTH):
+        return given
+    why = "are no JSON object" if given is None else f"are nested deeper than {MAX_JSON_DEPTH} levels"
+    message = f"the model called the tool {function.get('name', '')!r} with arguments that {why}; ask again"
+    error = ErrorInfo(type="api_error", code="invalid_tool_arguments", message=message)
+    raise ApiError(500, naming_the_charge(error, reply), headers=NO_RETRY)
 
 
 def _event(kind: str, **fields: Any) -> bytes:

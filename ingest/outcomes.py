@@ -33,9 +33,9 @@ def error_of(reply: Reply) -> ErrorInfo | None:
         param = reply.error.param if reply.error else None
         return ErrorInfo(type="invalid_request_error", code="content_filter", message=reason, param=param)
     if reply.status is Status.FAILED:
-        return _naming_the_charge(_naming_the_deadline(reply.error or _NO_ERROR), reply)
+        return naming_the_charge(_naming_the_deadline(reply.error or _NO_ERROR), reply)
     if reply.status is Status.CANCELLED:
-        return _naming_the_charge(reply.error or cancelled_error(), reply)
+        return naming_the_charge(reply.error or cancelled_error(), reply)
     return None
 
 
@@ -48,7 +48,7 @@ def failure_of(reply: Reply) -> ErrorInfo | None:
         return error_of(reply)
     why = reply.error.message if reply.error else "no model answered"
     error = ErrorInfo(type="unavailable_error", code="all_models_failed", message=why)
-    return _naming_the_charge(error, reply)
+    return naming_the_charge(error, reply)
 
 
 def is_charged(reply: Reply) -> bool:
@@ -56,7 +56,8 @@ def is_charged(reply: Reply) -> bool:
     return reply.cost_usd > 0
 
 
-def _naming_the_charge(error: ErrorInfo, reply: Reply) -> ErrorInfo:
+def naming_the_charge(error: ErrorInfo, reply: Reply) -> ErrorInfo:
+    """Return the error, with what the request has cost in its words, if anything."""
     if not is_charged(reply):
         return error
     message = f"{error.message}. A model was called, and charged: {reply.cost_usd.normalize():f} USD"

@@ -26,6 +26,11 @@ UNKNOWN_HINT: Final = (
 )
 _MISSING: Final = object()
 
+_BEGINS: Final = "Anthropic's models take no conversation that begins with an answer"
+_ENDS: Final = (
+    "Anthropic's models would go on with an answer that is the last message; the last one must be the user's"
+)
+
 
 class Prediction(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="content"
@@ -164,14 +169,22 @@ def _unkept_at_anthropic(request: ChatRequested) -> Unkept | None:
     for index, sequence in enumerate(request.stop or ()):
         if not sequence.strip():
             return Unkept(f"stop[{index}]", "Anthropic's models take no stop sequence of white space alone")
-    for index, message in enumerate(request.messages or ()):
-        if message.role == "assistant" and (message.text or message.tool_calls):
-            why = "Anthropic's models take no conversation that begins with an answer"
+    spoken = _spoken(request)
+    for (index, role), why in zip(spoken[:1] + spoken[-1:], (_BEGINS, _ENDS), strict=False):
+        if role == "assistant":
             return Unkept(f"messages[{index}].role", why)
-        if message.role == "tool" or (message.role == "user" and message.text):
-            break
     thinking = (request.params or {}).get("thinking") or {}
     if thinking.get("type", "disabled") != "disabled" and request.tools:
         why = "not together with tools: models then want their thinking back, which is not kept"
         return Unkept("thinking", why)
     return None
+
+
+def _spoken(request: ChatRequested) -> list[tuple[int, str]]:
+    """Return place and role of the turns of a conversation: instructions are none, nor is what is empty."""
+    return [
+        (index, message.role)
+        for index, message in enumerate(request.messages or ())
+        if message.role == "tool"
+        or (message.role in ("user", "assistant") and (message.text or message.tool_calls))
+    ]

@@ -14,7 +14,7 @@ _END_CHARS = 1_000
 #: Each line is a regular expression of whole words; the text has single blanks and straight quotes.
 _ENGLISH = r"""
 today('s)?|tonight|tomorrow|yesterday|nowadays|these days|right now|just now|currently|at present|presently
-(at|in) (the|this) (very )?moment|at this (time|point)|as of (now|late|today)|up[ -]to[ -]the[ -]minute
+(at|in) (the|this) (very )?moment|at this (time|point|hour)|as of (now|late|today)|up[ -]to[ -]the[ -]minute
 (?<![.\w])(?<!until )(?<!till )(?<!by )now(?![(.]?\w| that)
 KIND_OFcurrent(?! (THING|FLOW))
 latest|newest|most recent(ly)?|recent(ly)?|breaking news|up[ -]to[ -]date|real[ -]?time (data|prices?|info)
@@ -77,11 +77,18 @@ dit (jaar|weekend)
 hoe laat|welke dag|het weer|weerbericht|wisselkoers|aandelenkoers|nieuws|huidige|actuele
 сегодня|сейчас|завтра|вчера|погода|новости|который час|курс (доллара|евро|валют\w*)
 dzisiaj|dziś|teraz|jutro|wczoraj|pogoda|bugün|şimdi|yarın|hava durumu
+сьогодні|зараз|вчора|новини|dnes|dneska|teď|zítra|včera|počasí|astăzi|acum|mâine|vremea
+σήμερα|τώρα|αύριο|ο καιρός
+idag|i dag|i kväll|imorgon|i morgen|i går|igår|just nu|lige nu|akkurat nå|vädret|været|vejret|nyheter|nyheder
+klokken er|er klokken|klockan|tänään|huomenna|hari ini|sekarang|besok|kemarin|cuaca
+hôm nay|bây giờ|hiện tại|ngày mai|hôm qua|thời tiết|اليوم|الآن|غدا|أمس|الطقس|حاليا|الأخبار|كم الساعة
+היום|עכשיו|מחר|אתמול|מזג האוויר|חדשות|מה השעה|आज|अभी|मौसम|समाचार
 """
-#: Chinese, Japanese, Korean: words are not set apart.
+#: Chinese, Japanese, Korean, Thai: words are not set apart.
 _UNSPACED = (
     "今天|今日|现在|現在|目前|昨天|明天|明日|最新|天气|天氣|天気|几点|幾點|何時ですか|今週|本周|今年|本月|今月|"
-    "株価|股价|股價|汇率|新闻|ニュース|오늘|지금|현재|내일|어제|날씨|뉴스"
+    "株価|股价|股價|汇率|新闻|ニュース|오늘|지금|현재|내일|어제|날씨|뉴스|"
+    "วันนี้|ตอนนี้|พรุ่งนี้|เมื่อวาน|อากาศ|ข่าว"
 )
 _PERIOD = "(morning|afternoon|evening|night|week(end)?|month|year|quarter|season|summer|winter|spring|autumn)"
 _CURRENCY = "(usd|eur|gbp|jpy|inr|dollars?|euros?|pounds?|rupees?|yen)"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agents.guardrail.pii_patterns import CONTEXT_CHARS, DETECTORS
+from agents.guardrail.plain_spelling import plain, visible
 from streams.personal_data import ALL_TYPES, PiiType
 
 _MAX_PASSES = 6
@@ -63,21 +64,24 @@ def label(kind: PiiType) -> str:
 
 def canonical(value: str) -> str:
     """Return the form in which two spellings of one value are equal (separators and case dropped)."""
-    return re.sub(r"[^\w@]", "", value).lower()
+    return re.sub(r"[^\w@]", "", plain(value)).lower()
 
 
 def find(text: str) -> tuple[PiiSpan, ...]:
     """Return the personal data in `text`, left to right, without overlaps."""
-    if not _SIGNS.search(text):
+    shown, places = visible(text)
+    spelled = plain(shown)
+    if not _SIGNS.search(spelled):
         return ()
-    masked, found = mask_labels(text), list[PiiSpan]()
+    masked, found = mask_labels(spelled), list[PiiSpan]()
     for _ in range(_MAX_PASSES):  # what a rejected candidate hid shows up once its neighbour is masked
         spans = select(masked, candidates(masked), start=0)
         if not spans:
             break
         found += spans
         masked = mask(masked, spans)
-    return tuple(sorted(found, key=lambda span: span.start))
+    stood = (PiiSpan(span.type, places[span.start], places[span.end - 1] + 1) for span in found)
+    return tuple(sorted(stood, key=lambda span: span.start))
 
 
 def redact(text: str) -> Redaction:
@@ -112,7 +116,10 @@ def mask_labels(text: str) -> str:
 
 
 def candidates(text: str, start: int = 0, types: frozenset[PiiType] = ALL_TYPES) -> list[Candidate]:
-    """Return the matches for `types` from `start`, by start, then the longest, then the most specific."""
+    """Return the matches for `types` from `start`, by start, then the longest, then the most specific.
+
+    The text is in `plain` spelling.
+    """
     found = [
         Candidate(match.start(), match.end(), index)
         for index, detector in enumerate(DETECTORS)
@@ -123,7 +130,10 @@ def candidates(text: str, start: int = 0, types: frozenset[PiiType] = ALL_TYPES)
 
 
 def select(text: str, ordered: Sequence[Candidate], *, start: int) -> list[PiiSpan]:
-    """Return the candidates that their validators accept, leftmost first, none overlapping an earlier one."""
+    """Return the candidates that their validators accept, leftmost first, none overlapping an earlier one.
+
+    The text is the one that they were found in, perhaps masked.
+    """
     spans, position, kind = list[PiiSpan](), start, None
     for candidate in ordered:
         if candidate.start < position:

@@ -27,6 +27,8 @@ KEPT: Mapping[str, str] = {
     "messages[].tool_calls[].id": "minted by a provider; the tool's result names it",
 }
 
+#: How models may read the parts of a message: each apart, or as they stand one behind the other.
+_GAPS = ("\n", "", " ")
 _DEFINITIONS = ("tools", "tool_choice", "response_format")
 
 
@@ -44,8 +46,12 @@ def _joined(message: Message, walk: TextWalk) -> Message:
     """Return a message in whose parts together there is no personal data either: models read them as one."""
     if not isinstance(message.content, tuple) or len(message.content) == 1:
         return message
-    text = walk.text(message.text)
-    return message if text == message.text else message.with_text(text)
+    for gap in _GAPS:
+        text = gap.join(part.text for part in message.content)
+        clean = walk.text(text)
+        if clean != text:
+            return message.with_text(clean)
+    return message
 
 
 def untrusted_texts(request: ChatRequested, sources: Container[InjectionSource]) -> list[str]:

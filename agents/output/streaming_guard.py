@@ -15,6 +15,7 @@ import regex
 from agents.guardrail import pii
 from agents.guardrail.pii import PiiSpan
 from agents.guardrail.pii_patterns import CONTEXT_CHARS, hold
+from agents.guardrail.plain_spelling import plain
 from agents.output.prompt_leak import LeakTracker, ProtectedPrompt
 from agents.output.verdict import (
     DEFAULT_POLICY,
@@ -68,7 +69,8 @@ class StreamingGuard:
         self._leak = LeakTracker(prompt) if prompt is not None else None
         self._own = frozenset(pii.canonical(user_text[s.start : s.end]) for s in pii.find(user_text))
         self._text = ""  # as the model wrote it, from self._base on
-        self._masked = ""  # the same with what was recognised masked: the context of later numbers
+        self._plain = ""  # the same as the detectors of personal data read it
+        self._masked = ""  # that with what was recognised masked: the context of later numbers
         self._base = 0
         self._published = 0
         self._pii_from = 0
@@ -109,7 +111,9 @@ class StreamingGuard:
         if self._block is not None:
             return
         self._text += chunk
-        self._masked += chunk
+        spelled = plain(chunk)
+        self._plain += spelled
+        self._masked += spelled
         if self._leak is not None:
             self._leak.feed(chunk)
 
@@ -148,22 +152,22 @@ class StreamingGuard:
         end = self._base + len(self._text)
         if final:
             return end
-        holds = [self._partial(banned, self._published) for banned in self._holds]
-        holds.append(self._partial(self._pii_hold, self._pii_from))
+        holds = [self._partial(banned, self._text, self._published) for banned in self._holds]
+        holds.append(self._partial(self._pii_hold, self._plain, self._pii_from))
         if self._leak is not None:
             holds.append(self._leak.hold_from())
         return min((place for place in holds if place is not None), default=end)
 
-    def _partial(self, hold: "regex.Pattern[str]", start: int) -> int | None:
-        match = hold.search(self._text, start - self._base, partial=True)
+    def _partial(self, hold: "regex.Pattern[str]", text: str, start: int) -> int | None:
+        match = hold.search(text, start - self._base, partial=True)
         return self._base + match.start() if match else None
 
     def _spans(self) -> list[PiiSpan]:
         """Return the personal data after what is decided; offsets from the start of the answer."""
         start = self._pii_from - self._base
-        if not _PII_SIGNS.search(self._text, start):
+        if not _PII_SIGNS.search(self._plain, start):
             return []
-        found = pii.select(self._masked, pii.candidates(self._text, start, self._policy.sought), start=start)
+        found = pii.select(self._masked, pii.candidates(self._plain, start, self._policy.sought), start=start)
         return [PiiSpan(span.type, span.start + self._base, span.end + self._base) for span in found]
 
     def _blocks(self, spans: Iterable[PiiSpan], limit: int) -> Iterable[_Block]:
@@ -199,7 +203,8 @@ class StreamingGuard:
     def _trim(self) -> None:
         surplus = self._published - self._base - _KEEP_LEFT
         if surplus > 0:
-            self._text, self._masked = self._text[surplus:], self._masked[surplus:]
+            self._text, self._plain = self._text[surplus:], self._plain[surplus:]
+            self._masked = self._masked[surplus:]
             self._base += surplus
 
 

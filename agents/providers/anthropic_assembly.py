@@ -19,6 +19,7 @@ from agents.providers.usage import Reported, as_count, believed, count_output, e
 from streams.events import Usage
 
 _READ, _WRITTEN = _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
+_HOURLY, _MINUTES = "ephemeral_1h_input_tokens", "ephemeral_5m_input_tokens"
 
 
 def read_usage(usage: object, call: ProviderCall, *, count_output: Callable[[], int]) -> Usage:
@@ -27,8 +28,8 @@ def read_usage(usage: object, call: ProviderCall, *, count_output: Callable[[], 
     Anthropic's `input_tokens` are those that neither came from the cache nor went into it; ours are all. What
     went into it for an hour is in the breakdown `cache_creation` alone.
     """
-    told = usage if isinstance(usage, dict) else {}
-    hourly = _of(told.get("cache_creation"), "ephemeral_1h_input_tokens")
+    told = _with_written(usage) if isinstance(usage, dict) else {}
+    hourly = _of(told.get("cache_creation"), _HOURLY)
     parts = [told.get("input_tokens"), *(told.get(name) or 0 for name in _CACHE_COUNTS)]
     counts = [as_count(part) for part in parts]
     reported = Reported(
@@ -41,6 +42,14 @@ def read_usage(usage: object, call: ProviderCall, *, count_output: Callable[[], 
         service_tier=told.get("service_tier"),
     )
     return believed(reported, call, count_output=count_output)
+
+
+def _with_written(usage: dict[str, Any]) -> dict[str, Any]:
+    """Return usage whose cache writes are told: some servers send the breakdown alone."""
+    parts = [as_count(_of(usage.get("cache_creation"), name)) for name in (_HOURLY, _MINUTES)]
+    if usage.get(_WRITTEN) is not None or not any(parts):
+        return usage
+    return usage | {_WRITTEN: sum(part or 0 for part in parts)}
 
 
 def _of(value: object, name: str) -> object:

@@ -10,6 +10,7 @@ from agents.providers.port import ProviderCall
 from streams.events import CacheControl, Message, TextPart
 from streams.models import ProviderName
 from streams.parameters import passed_on
+from streams.request_rules import MAX_JSON_DEPTH, depth_exceeds
 
 _MAX_TEMPERATURE = 1.0  # OpenAI's scale goes to 2
 _TOOL_CHOICES = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
@@ -129,11 +130,7 @@ def _cached(control: CacheControl | None) -> _Block:
 
 def _tool_use(tool: dict[str, Any], path: str) -> dict[str, Any]:
     function = tool.get("function", {})
-    try:
-        arguments = msgspec.json.decode(function.get("arguments") or "{}")
-    except msgspec.DecodeError as fault:
-        param = f"{path}.function.arguments"
-        raise Refused(f"{param} is not JSON: {fault}", code="invalid_value", param=param) from fault
+    arguments = _arguments(function.get("arguments") or "{}", f"{path}.function.arguments")
     return {
         "type": "tool_use",
         "id": tool.get("id", ""),
@@ -141,6 +138,29 @@ def _tool_use(tool: dict[str, Any], path: str) -> dict[str, Any]:
         "input": arguments,
         **{name: value for name, value in tool.items() if name == "cache_control"},
     }
+
+
+def _arguments(text: str, param: str) -> dict[str, Any]:
+    """Return the arguments of a call as the object that Anthropic's API has in place of JSON in a text."""
+    try:
+        arguments = msgspec.json.decode(text)
+    except msgspec.DecodeError as fault:
+        raise _wrong(f"{param} is not JSON: {fault}", param) from fault
+    except RecursionError as fault:
+        raise _too_deep(param) from fault
+    if not isinstance(arguments, dict):
+        raise _wrong(f"{param} is not a JSON object, which Anthropic's models need", param)
+    if depth_exceeds(arguments, MAX_JSON_DEPTH):
+        raise _too_deep(param)
+    return arguments
+
+
+def _too_deep(param: str) -> Refused:
+    return _wrong(f"{param} is nested deeper than {MAX_JSON_DEPTH} levels", param)
+
+
+def _wrong(message: str, param: str) -> Refused:
+    return Refused(message, code="invalid_value", param=param)
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:

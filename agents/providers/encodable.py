@@ -10,8 +10,14 @@ pieces of a stream as well; one whose other half never comes becomes U+FFFD.
     pieces.end()  # ""
 """
 
+import re
 from typing import Any
 
+_ESCAPES = re.compile(
+    r"\\(?:u(?P<half>d[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})|d[c-f][0-9a-f]{2})"
+    r"|ud[89ab][0-9a-f]{2}\\u[0-9a-f]{4}|.)",
+    re.IGNORECASE | re.DOTALL,
+)
 _FIRST_HALVES = range(0xD800, 0xDC00)
 
 
@@ -33,6 +39,13 @@ def encodable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def encodable_escapes(text: str) -> str:
+    r"""Return JSON in a text, or a part of it, with `\ufffd` for each half of a character it escapes."""
+    if "\\ud" not in text.lower():
+        return text
+    return _ESCAPES.sub(lambda escape: r"\ufffd" if escape["half"] else escape[0], text)
 
 
 def encodable_json(value: Any) -> Any:

@@ -101,7 +101,8 @@ class EventStream:
             self._size += len(line)
 
     def _end_event(self) -> None:
-        if self._data:
-            self._found.append(ServerSentEvent(self._name, "\n".join(self._data)))
-            self._data = []
+        data = "\n".join(self._data)
+        if data.strip() or (self._data and self._name == "error"):  # others say nothing: they keep it open
+            self._found.append(ServerSentEvent(self._name, data))
+        self._data = []
         self._name, self._size = "", 0

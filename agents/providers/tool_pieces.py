@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from agents.providers import json_fields
-from agents.providers.encodable import encodable
+from agents.providers.encodable import encodable, encodable_escapes
 from agents.providers.faults import Malformed
 
 _PIECE_CHARS = 4  # that there is a piece counts, too
@@ -149,7 +149,7 @@ def begun(calls: list[ToolCall]) -> tuple[dict[str, Any], ...]:
 
 def shape(call_id: str, name: str, arguments: str) -> dict[str, Any]:
     """Return one tool call in OpenAI's shape."""
-    function = {"name": encodable(name), "arguments": encodable(arguments)}
+    function = {"name": encodable(name), "arguments": encodable_escapes(encodable(arguments))}
     return {"id": call_id, "type": "function", "function": function}
 
 

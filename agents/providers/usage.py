@@ -38,7 +38,7 @@ def believed(reported: Reported, call: AnyCall, *, count_output: Callable[[], in
     """Return what can be true of what a provider reports; the rest is our own count, and marked.
 
     A count is believed if it is a whole number, not negative, and no more than the model can take; a part
-    only if it is no more than what it is a part of.
+    only if it is no more than what it is a part of. Zeros for a prompt that was sent say nothing.
 
     Args:
         reported: what the provider says.
@@ -47,6 +47,8 @@ def believed(reported: Reported, call: AnyCall, *, count_output: Callable[[], in
     """
     most = _most_tokens(call)
     sent, written = as_count(reported.input_tokens, most), as_count(reported.output_tokens, most)
+    if sent == 0 and call.input_tokens:
+        sent, written = None, written or None
     input_tokens = call.input_tokens if sent is None else sent
     output_tokens = count_output() if written is None else written
     cached, cached_holds = _part(reported.cached_tokens, input_tokens)

@@ -194,3 +194,14 @@ def test_what_a_model_says_to_a_tool_is_redacted(healthy: System) -> None:
         said = healthy.http.post("/v1/messages", json=asked).text
         assert "1881" not in said
         assert LABEL in said
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_number_in_digits_of_another_script_is_redacted(healthy: System, stream: bool) -> None:
+    """In the question and in the answer: the check failed at it, when the answer had been paid for."""
+    marker, card = f"m{uuid.uuid4().hex}", "٤٠١٢٨٨٨٨٨٨٨٨١٨٨١"
+    healthy.behave(answers=[{"prompt_contains": marker, "text": f"It is {card} and 999999999999٩."}])
+    said = healthy.chat(f"{marker} is ４１１１１１１１１１１１１１１１ {stream}", stream=stream)
+    assert (said.status_code, card in said.text, LABEL in said.text) == (200, False, True), said.text
+    assert all("１１１１" not in body and LABEL in body for body in healthy.received(marker))
+    assert healthy.row(said.headers["x-request-id"])["status"] == "answered"

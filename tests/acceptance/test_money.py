@@ -153,6 +153,16 @@ def test_more_from_the_cache_than_was_sent_is_not_believed(healthy: System, stre
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_zeros_are_no_usage(healthy: System, stream: bool) -> None:
+    """Some servers fill in what they do not count; the answer was booked as free."""
+    usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    answer = completion_events(usage) if stream else [completion(usage)]
+    row = ask(healthy, answer, model=GPT, bill={"input_tokens": 40, "output_tokens": 2})
+    assert (row["input_tokens"] > 0, row["usage_estimated"]) == (True, True)
+    assert Decimal(row["cost_usd"]) > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_a_tier_is_booked_at_its_price(healthy: System, stream: bool) -> None:
     """By what the answer says: flex is half."""
     usage = {"prompt_tokens": 1_000, "completion_tokens": 100}

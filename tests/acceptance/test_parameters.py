@@ -195,6 +195,19 @@ def test_what_a_model_cannot_keep_is_refused_by_name(
     assert param in caught.value.message
 
 
+def test_an_answer_to_go_on_with_is_refused_by_every_route(healthy: System, gpt: OpenAI) -> None:
+    """Of Anthropic's models, which would prefill it; OpenAI's answer it as any message."""
+    asked: Any = [{"role": "user", "content": unique("Who?")}, {"role": "assistant", "content": "It is"}]
+    for path, more in (
+        ("/v1/chat/completions", {}),
+        ("/v1/chat", {"user_id": "u"}),
+        ("/v1/messages", {"max_tokens": 9}),
+    ):
+        refused = healthy.http.post(path, json={"model": CLAUDE, "messages": asked, **more})
+        assert (refused.status_code, "the last" in refused.text) == (400, True), refused.text
+    assert gpt.chat.completions.create(model=GPT, messages=asked).choices[0].message.content
+
+
 def test_a_refusal_is_spelled_as_its_sender_spells(claude: Anthropic) -> None:
     """OpenAI's models keep no `top_k`, and have other words for an effort."""
     hello: Any = [{"role": "user", "content": "Hi"}]

@@ -155,3 +155,35 @@ def test_whatever_bytes_come_every_request_has_one_reply(healthy: System) -> Non
     assert breaking(report).keys() <= {"calls_mispriced", "calls_misestimated"}, report["findings"]
     figures = report["figures"]
     assert (figures["accepted"], figures["dead_lettered"], figures["open"]) == (len(said), 0, 0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (r'{"a": "\ud83d x"}', "\ufffd x"),
+        ('{"a": ' + "[" * 3_000 + "]" * 3_000 + "}", "A model was called, and charged"),
+    ],
+)
+def test_what_a_model_says_to_a_tool_can_be_told_in_anthropics_words(
+    healthy: System, stream: bool, arguments: str, told: str
+) -> None:
+    """Where it is JSON; else the error says what it has cost. The connection was cut off before."""
+    marker = uuid.uuid4().hex
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    said = {
+        "choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}],
+        "usage": COMPLETION,
+    }
+    healthy.behave(raw_answers=[raw(marker, whole(said), content_type=JSON, bill=SPENT)])
+    asked = {
+        "model": "gpt-4o",
+        "max_tokens": 9,
+        "stream": stream,
+        "messages": [{"role": "user", "content": marker}],
+    }
+    tools = [{"name": "f", "input_schema": {"type": "object"}}]
+    reply = healthy.http.post("/v1/messages", json=asked | {"tools": tools})
+    assert told in reply.text
+    assert reply.status_code == 200 or reply.headers["x-should-retry"] == "false"
+    assert healthy.row(reply.headers["x-request-id"])["status"] == "answered"

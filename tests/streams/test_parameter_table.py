@@ -12,7 +12,7 @@ from openai.types.chat import completion_create_params as completions
 from typing_extensions import is_typeddict
 
 from ingest.embeddings_schemas import EmbeddingsBody
-from streams.events import ChatRequested
+from streams.events import ChatRequested, Message
 from streams.models import ProviderName
 from streams.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS, PARAMETERS, Effect, Parameter
 from streams.parameters import NAMES, passed_on, unkept
@@ -144,6 +144,23 @@ def test_a_parameter_is_sent_or_refused(provider: ProviderName) -> None:
         rule = row and (row.to_openai if provider is ProviderName.OPENAI else row.to_anthropic)
         hint = rule is not None and rule.effect is Effect.NO_EFFECT
         assert (refused is not None) + (sent == {name: value}) + hint == 1 or rule is None, name
+
+
+@pytest.mark.parametrize(
+    ("roles", "param"),
+    [
+        (["user", "assistant"], "messages[1].role"),
+        (["user", "assistant", "system"], "messages[1].role"),
+        (["system", "assistant", "user"], "messages[1].role"),
+        (["user", "assistant", "user"], None),
+        (["system"], None),
+    ],
+)
+def test_anthropics_models_begin_and_end_with_the_user(roles: list[Any], param: str | None) -> None:
+    """Instructions do not stand in the conversation."""
+    messages = tuple(Message(role=role, content="x") for role in roles)
+    refused = unkept(ChatRequested(user_id="u", messages=messages), ProviderName.ANTHROPIC)
+    assert (refused and refused.param) == param
 
 
 def test_a_refusal_says_what_to_do() -> None:

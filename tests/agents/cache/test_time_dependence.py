@@ -30,6 +30,21 @@ def test_however_it_is_written(text: str) -> None:
     assert depends_on_time(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ما هو الطقس اليوم في القاهرة؟", "आज मौसम कैसा है?", "hôm nay thời tiết thế nào?", "Hva er klokken?",
+        "Vad händer i dag i Lund?", "Πώς είναι ο καιρός σήμερα;", "วันนี้อากาศเป็นอย่างไร",
+        "Bagaimana cuaca hari ini?",
+        "Яка погода сьогодні?", "Jaké je dnes počasí?", "מה מזג האוויר היום?", "Mitä tänään tapahtuu?",
+        "Is the shop still open at this hour?",
+    ],
+)  # fmt: skip
+def test_the_plainest_words_of_other_languages(text: str) -> None:
+    """Doubt counts for time: a word of today is enough."""
+    assert depends_on_time(text)
+
+
 def test_a_long_document_is_not_a_question() -> None:
     """What it says of "today" in its middle is about its own day."""
     assert not depends_on_time("x " * 1_000 + "today" + " x" * 1_000)

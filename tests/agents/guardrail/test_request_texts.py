@@ -188,6 +188,17 @@ def test_a_number_cut_into_two_parts_is_found() -> None:
     assert types == ("email", "phone")
 
 
+@pytest.mark.parametrize(
+    "cut", [("4111 1111 ", "1111 1111"), ("4111 1111", "1111 1111"), ("41111", "11111111111")]
+)
+def test_a_card_cut_within_its_number_is_found(cut: tuple[str, str]) -> None:
+    """However the model joins the parts."""
+    message = Message(role="system", content=tuple(TextPart(text=text) for text in cut))
+    clean, types = redacted(chat(query=None, messages=(message,)), redact)
+    assert [each.text for each in clean.messages or ()] == ["[REDACTED_CREDIT_CARD]"]
+    assert types == ("credit_card",)
+
+
 CONVERSATION = chat(
     query=None,
     messages=(

@@ -51,6 +51,7 @@ pieces = st.one_of(
     st.sampled_from(BANNED_SPANS),
     st.sampled_from(LEAKS),
     st.text(alphabet="abcdeprtxDROPTABLE @.:-+()/_0123456789\n", max_size=12),
+    st.text(alphabet="٤４0 -\u2011–＠@aKſ.", max_size=20),
     st.text(max_size=6),
 )
 texts = st.lists(st.tuples(pieces, st.sampled_from((" ", "", ", ", "\n"))), max_size=14).map(
@@ -88,6 +89,7 @@ def whole(text: str, policy: OutputPolicy) -> OutputVerdict:
 @example(text="call 434 14 557 or 434 14 558 x12", cuts=list(range(40)), policy=OutputPolicy())
 @example(text="555-123-4567@example.com x", cuts=list(range(40)), policy=MAIL_MAY_PASS)
 @example(text="a 123-45-6789.b@example.com x", cuts=list(range(40)), policy=MAIL_MAY_PASS)
+@example(text="no ٤١١١١١١١١١١١١١١١ nor 123\u201145\u20116789 x", cuts=list(range(50)), policy=BLOCK_IP)
 def test_chunking_changes_nothing(text: str, cuts: list[int], policy: OutputPolicy) -> None:
     """Every chunking gives the whole text's verdict, and what it releases is exactly that verdict's text."""
     expected = whole(text, policy)

@@ -118,3 +118,26 @@ def test_parameters_within_anthropics_bounds() -> None:
     assert (made["temperature"], made["stop_sequences"]) == (1.0, ["END"])
     assert made["metadata"] == {"user_id": "hash"}
     assert not body(USER).keys() & {"temperature", "top_p", "stop_sequences", "tools", "metadata"}
+
+
+@pytest.mark.parametrize("depth", [70, 900, 5_000])
+def test_arguments_are_nested_as_deep_as_bodies_may_be(depth: int) -> None:
+    """What is deeper is the sender's mistake: it was a fault of the provider's, retried and booked."""
+    arguments = '{"a":' + "[" * depth + "]" * depth + "}"
+    with pytest.raises(
+        Refused, match=r"messages\[1\].tool_calls\[0\].function.arguments is nested deeper"
+    ) as caught:
+        body(USER, _calling(arguments))
+    assert caught.value.param == "messages[1].tool_calls[0].function.arguments"
+
+
+@pytest.mark.parametrize("arguments", ["[1]", '"x"', "null", "7"])
+def test_arguments_are_an_object(arguments: str) -> None:
+    """The provider would refuse them, in words of its own."""
+    with pytest.raises(Refused, match="is not a JSON object"):
+        body(USER, _calling(arguments))
+
+
+def _calling(arguments: str) -> Message:
+    call = {"id": "t", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    return Message(role="assistant", tool_calls=(call,))

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.providers.encodable import TextPieces, encodable, encodable_json
+from agents.providers.encodable import TextPieces, encodable, encodable_escapes, encodable_json
 
 anything = st.text(st.characters(exclude_categories=()), max_size=20)
 
@@ -39,3 +39,16 @@ def test_every_text_of_a_json_value_is_made_encodable() -> None:
     """Names as well, at any depth; numbers and the rest stay."""
     given_ = {"a\ud83d": ["\ude00", {"b": ("\ud83d\ude00", 1, None)}]}
     assert encodable_json(given_) == {"a\ufffd": ["\ufffd", {"b": ("😀", 1, None)}]}
+
+
+def test_a_half_that_is_escaped_within_json_is_replaced() -> None:
+    """JSON in a text can say what UTF-8 cannot, too; what only looks like an escape stays."""
+    said = {
+        r'{"a":"\ud83d x"}': r'{"a":"\ufffd x"}',
+        r'{"a":"\uD83D\uDE00"}': r'{"a":"\uD83D\uDE00"}',
+        r"\ud83d\ud83d\ude00 \ude00": r"\ufffd\ud83d\ude00 \ufffd",
+        r"\\ud83d": r"\\ud83d",
+        r"\\\ud83d": r"\\\ufffd",
+        r"cut \ud8": r"cut \ud8",
+    }
+    assert {text: encodable_escapes(text) for text in said} == said

@@ -40,6 +40,10 @@ ANSWERED = {
     "white space first": b"\n \r\n" + sse(delta("Hi there"), STOP),
     "no space behind the colon": sse(delta("Hi there"), STOP).replace(b"data: ", b"data:"),
     "comments and blank lines": b": ping\n\n\n\n" + sse(delta("Hi ")) + b":\n\n" + sse(delta("there"), STOP),
+    "events without data": b"data:\n\nevent: ping\ndata: \n\n"
+    + sse(delta("Hi "))
+    + b"data\n\n"
+    + sse(delta("there"), STOP),
     "ids, retries, names, fields that nobody knows": b"id: 1\nretry: 3\nx: y\nevent: chunk\n"
     + sse(delta("Hi there"), STOP),
     "no blank lines between events": sse(delta("Hi "), delta("there"), STOP, "[DONE]", end="\n"),

@@ -115,6 +115,14 @@ def test_the_tier_that_was_asked_for_counts_until_the_provider_names_one() -> No
     assert [asked_tier(call) for call in (asked, ASKED_GPT)] == ["priority", "standard"]
 
 
+def test_the_breakdown_of_cache_writes_may_stand_alone() -> None:
+    """Its parts are what was written; where their sum is told, the sum counts."""
+    kept = {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 500}
+    usage = message({"input_tokens": 20, "cache_creation": kept, "output_tokens": 5})
+    assert (usage.input_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens) == (620, 600, 500)
+    assert not usage.estimated
+
+
 def test_the_last_totals_of_a_stream_count() -> None:
     """They are cumulative, the input as well: tools that ran at the provider add to it."""
     assembly = AnthropicAssembly(CALL)
@@ -144,6 +152,14 @@ def test_the_last_totals_of_a_stream_count() -> None:
         (
             {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 50}},
             Usage(input_tokens=10, output_tokens=5, estimated=True),
+        ),
+        (
+            {"prompt_tokens": 0, "completion_tokens": 0},
+            Usage(input_tokens=7, output_tokens=COUNTED, estimated=True),
+        ),
+        (
+            {"prompt_tokens": 0, "completion_tokens": 5},
+            Usage(input_tokens=7, output_tokens=5, estimated=True),
         ),
         (
             {"prompt_tokens": -3, "completion_tokens": 5},

@@ -119,7 +119,10 @@ async def test_tool_use(wired: Rig, sdk: AsyncAnthropic, stream: bool) -> None:
     assert (sent.tools, sent.tool_choice) == (({"type": "function", "function": described},), "required")
 
 
-@pytest.mark.parametrize("arguments", ["{not json", "[1]", "3"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["{not json", "[1]", "3", '{"a":' + "[" * 5_000 + "]" * 5_000 + "}", '{"a":' + "[" * 70 + "]" * 70 + "}"],
+)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_arguments_that_are_no_input(
     wired: Rig, sdk: AsyncAnthropic, stream: bool, arguments: str
@@ -127,7 +130,8 @@ async def test_arguments_that_are_no_input(
     """A model's broken call is an error, never a call with other arguments."""
     call = CALL | {"function": {"name": "weather", "arguments": arguments}}
     wired.pipeline.replies_with(answered(content="", tool_calls=(call,)))
-    with pytest.raises(anthropic.APIStatusError, match="no JSON object"):
+    wanted = "(no JSON object|deeper than 64 levels); ask again. A model was called, and charged"
+    with pytest.raises(anthropic.APIStatusError, match=wanted):
         await _ask(sdk, stream=stream)
 
 
