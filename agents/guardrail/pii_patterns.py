@@ -72,7 +72,9 @@ _ISSUERS = re.compile(
     re.VERBOSE,
 )
 _LUHN_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
-_SEPARATORS = str.maketrans("", "", " -.\u00a0")
+_SEPARATORS = str.maketrans("", "", " -.\u00a0\r\n")
+#: Between the groups of a card number.
+_GAP = r"[ .\u00a0\r\n-]{1,2}"
 
 
 def luhn(digits: str) -> bool:
@@ -165,7 +167,7 @@ DETECTORS: tuple[Detector, ...] = (
         type="credit_card",
         rank=2,
         before=r"(?<!\w)(?<!\d[.,-])",
-        body=r"\d{4}[ \u00a0-]\d{4}[ \u00a0-]\d{4}[ \u00a0-]\d{4}|\d{4}[ \u00a0-]\d{6}[ \u00a0-]\d{4,5}"
+        body=rf"\d{{4}}{_GAP}\d{{4}}{_GAP}\d{{4}}{_GAP}\d{{4}}|\d{{4}}{_GAP}\d{{6}}{_GAP}\d{{4,5}}"
         r"|\d{12,19}",
         after=r"(?!\w)",
         accept=_accept_card,

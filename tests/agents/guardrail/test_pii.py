@@ -44,6 +44,9 @@ def test_personal_data_is_replaced(text: str, redacted: str) -> None:
         ("４１１１ １１１１ １１１１ １１１１", "[REDACTED_CREDIT_CARD]"),
         ("card 4111\u20111111\u20111111\u20111111.", "card [REDACTED_CREDIT_CARD]."),
         ("4111\u202f1111\u202f1111\u202f1111", "[REDACTED_CREDIT_CARD]"),
+        ("4111.1111.1111.1111", "[REDACTED_CREDIT_CARD]"),
+        ("4111  1111  1111  1111", "[REDACTED_CREDIT_CARD]"),
+        ("4111\n1111\n1111\n1111", "[REDACTED_CREDIT_CARD]"),
         ("a 4111\u200b1111\u200b1111\u200b1111\u200b b", "a [REDACTED_CREDIT_CARD]\u200b b"),
         ("123–45–6789", "[REDACTED_SSN]"),
         ("ａｎｎ＠ｅｘａｍｐｌｅ．ｃｏｍ", "[REDACTED_EMAIL]"),
@@ -75,6 +78,7 @@ def test_long_dashes_and_joiners_make_no_number(text: str) -> None:
     [
         "000-12-3456, 666-12-3456, 900-12-3456, 123-00-4567 and 123-45-0000",
         "order 4111111111111112",
+        "version 4111.1111.1111.1112",
         "GB82 WEST 1234 5698 7654 33",
         "version 1.2.3.4 and 999.1.1.1 and 1.2.3.4.5",
         "127.0.0.1, 0.0.0.0, ::1, std::vector and 12:30:45",
