@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from analytics.offsets import check_answered
 from streams.errors import KafkaUnavailable
-from streams.kafka_clients import Client, stop_client
+from streams.kafka_clients import Client, start_client, stop_client
 
 log = structlog.get_logger(__name__)
 
@@ -133,16 +133,7 @@ class KafkaQuestions:
         return self._consumer
 
     async def _start(self, client: Client) -> None:
-        starting = asyncio.ensure_future(client.start())
-        try:
-            await self._ask(asyncio.shield(starting))
-        except (KafkaUnavailable, asyncio.CancelledError) as fault:
-            if isinstance(fault, asyncio.CancelledError):
-                # Cancelled while it connects, aiokafka would leave the socket open.
-                await asyncio.wait((starting,), timeout=self._timeout_s)
-            starting.cancel()
-            await self._end(client)  # half connected it is of no use to the next question
-            raise
+        await self._ask(start_client(client, timeout_s=self._timeout_s))
 
     async def _end(self, client: Client) -> None:
         if (fault := await stop_client(client, timeout_s=self._timeout_s)) is not None:

@@ -6,7 +6,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from streams.kafka_clients import stop_client
+from streams.kafka_clients import start_client, stop_client
 
 log = structlog.get_logger(__name__)
 
@@ -39,11 +39,7 @@ async def open_consumer(bootstrap: str, *, client_id: str, timeout_s: float) -> 
         auto_offset_reset="latest",
         request_timeout_ms=int(timeout_s * 1000),  # a broker that vanished never says so
     )
-    try:
-        await consumer.start()
-    except BaseException:
-        await close_consumer(consumer, timeout_s=timeout_s)
-        raise
+    await start_client(consumer, timeout_s=timeout_s)
     return consumer
 
 

@@ -92,6 +92,8 @@ def _describe(operation: dict[str, Any], schema: Mapping[str, Any]) -> None:
     for status in statuses:
         responses.setdefault(str(status), {"description": _WORDS[status]})
     for status, response in responses.items():
+        # FastAPI's schema would be that of the whole stream as one text; readers take it for each event's.
+        response.get("content", {}).get("text/event-stream", {}).pop("schema", None)
         response["headers"] = {"X-Request-ID": {"schema": _TEXT}}
         if int(status) >= _FIRST_ERROR:
             response.setdefault("content", {"application/json": {"schema": schema}})

@@ -124,6 +124,7 @@ def test_lines_of_a_batch_that_failed(healthy: System) -> None:
     assert errors[2]["error"]["code"] == "deadline_exceeded"
     healthy.behave_well()
     send()
-    again = ended()["request_counts"]  # a line whose deadline is a millisecond fails whenever it is sent
-    assert again == {"total": 4, "completed": 3, "failed": 1}
+    # The prompt of the late line may have been billed, so it is not paid for again; and a line whose deadline
+    # is a millisecond fails whenever it is sent.
+    assert ended()["request_counts"] == {"total": 4, "completed": 2, "failed": 2}
     assert audit(healthy, since, "--wait", "60")[1]["verdict"] == "balanced"

@@ -277,7 +277,8 @@ class _Stream:
     @property
     def ended_well(self) -> bool:
         """Whether it ended as streams do, without an error in it."""
-        return self.text.rstrip().endswith("data: [DONE]") and '"error"' not in self.text
+        lines = [line for line in self.text.splitlines() if line and not line.startswith(":")]
+        return lines[-1:] == ["data: [DONE]"] and not any('"error"' in line for line in lines)
 
     def join(self) -> None:
         """Wait for its end; it must have one."""

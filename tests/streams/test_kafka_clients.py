@@ -1,6 +1,7 @@
-"""Ending a Kafka client: it always ends in time, and says why it did not end well."""
+"""Beginning and ending a Kafka client: it always ends in time, and says why it did not end well."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -8,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from streams.kafka_clients import stop_client
+from streams.kafka_clients import start_client, stop_client
 
 
 async def cancelled() -> None:
@@ -90,3 +91,19 @@ async def test_every_kind_of_client_is_stopped(kafka_bootstrap: str) -> None:
         await client.start()
         assert await stop_client(client, timeout_s=15) is None
     assert await stop_client(AIOKafkaConsumer(bootstrap_servers=kafka_bootstrap), timeout_s=15) is None
+
+
+@pytest.mark.integration
+async def test_who_is_cancelled_while_it_connects_leaves_no_connection(kafka_bootstrap: str) -> None:
+    """At whatever moment, and however often: what is left open is a warning, and a failure here."""
+    for turns in range(1, 60, 4):
+        consumer = AIOKafkaConsumer(bootstrap_servers=kafka_bootstrap)
+        starting = asyncio.ensure_future(start_client(consumer, timeout_s=30))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        while not starting.done():
+            starting.cancel()
+            await asyncio.wait((starting,), timeout=1)
+        assert starting.cancelled()
+        del consumer, starting
+    gc.collect()
