@@ -104,6 +104,7 @@ async def test_who_is_cancelled_while_it_connects_leaves_no_connection(kafka_boo
         while not starting.done():
             starting.cancel()
             await asyncio.wait((starting,), timeout=1)
-        assert starting.cancelled()
+        if not starting.cancelled():  # it was quicker
+            assert await stop_client(consumer, timeout_s=30) is None
         del consumer, starting
     gc.collect()
