@@ -24,9 +24,10 @@ _SDK_KEY = "sdk\n"
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """The id of the request that a submission is, and the SDK's call where there is one."""
+    """The id of the request that a submission is, its `fingerprint`, and the SDK's call if there is one."""
 
     request_id: str
+    body: str
     call: SdkCall | None = None
 
 
@@ -56,20 +57,19 @@ class Identification:
         Raises:
             ApiError: 400, the key is no key; 409, it stands for another body; 503, Redis does not answer.
         """
-        key = idempotency_key(headers)
+        key, body = idempotency_key(headers), fingerprint(request, tenant)
         retries = None if key is not None else _retries(headers)
         if key is None and retries is None:
-            return Identity(request_id_for(tenant, None))
-        body = fingerprint(request, tenant)
+            return Identity(request_id_for(tenant, None), body)
         try:
             if key is not None:
-                return Identity(await self._newest(tenant, key, body))
+                return Identity(await self._newest(tenant, key, body), body)
             call = await self._calls.call_of(
                 tenant=tenant, body=body, retries=retries or 0, deadline_ms=deadline_ms
             )
             if not call.is_retry:
-                return Identity(request_id_for(tenant, _SDK_KEY + call.key), call)
-            return Identity(await self._newest(tenant, _SDK_KEY + call.key, body), call)
+                return Identity(request_id_for(tenant, _SDK_KEY + call.key), body, call)
+            return Identity(await self._newest(tenant, _SDK_KEY + call.key, body), body, call)
         except StoreUnavailable as fault:
             raise outage(fault, "the request registry") from fault
 

@@ -39,6 +39,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
         deadline_ms: how long the answer may take.
         traceparent: W3C trace context, the client's or our own.
         on_disconnect: what becomes of the request if its client leaves before the answer is there.
+        body: the `fingerprint` of the request, where it was computed already.
         call: the SDK's call that it is an attempt of, where it has no `Idempotency-Key`.
     """
 
@@ -48,6 +49,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: int
     traceparent: str
     on_disconnect: Literal["continue", "cancel"] = "continue"
+    body: str | None = None
     call: SdkCall | None = None
 
 
@@ -166,7 +168,7 @@ class Submissions:
             return await self._registry.register(
                 ask.request_id,
                 tenant=ask.caller.tenant,
-                body=fingerprint(request, ask.caller.tenant),
+                body=ask.body or fingerprint(request, ask.caller.tenant),
                 origin=origin,
                 running=False,
                 reply_to=address,

@@ -2,50 +2,16 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Protocol
 
 import httpx2
 
-from agents.providers.answer_body import AnswerBody, Value
+from agents.providers.answer_body import AnswerBody
+from agents.providers.assembly import Assembly
 from agents.providers.faults import ProviderTimeout
 from agents.providers.official_clients import ClientErrors
 from agents.providers.pace import Pace
 from agents.providers.port import Answer, ProviderCall, ProviderEvent
-from agents.providers.spent import Spending, spending_faults
-
-
-class Assembly(Spending, Protocol):
-    """Puts the JSON values of one answer together, whether they are pieces of it or the whole.
-
-    Attributes:
-        opened: whether the provider has taken the call: from then on it bills the prompt.
-        ended: whether it has named a finish reason, and gone on no more.
-        done: whether it says that nothing follows.
-    """
-
-    opened: bool
-    ended: bool
-    done: bool
-
-    def feed(self, value: Value) -> Iterator[ProviderEvent]:
-        """Take the next value, and yield what it brings.
-
-        Raises:
-            ProviderFault: it tells of an error, or is not what the API documents.
-        """
-        ...
-
-    def end(self) -> Iterator[ProviderEvent]:
-        """Yield what is left of the text, after the last value."""
-        ...
-
-    def answer(self) -> Answer:
-        """Return the whole answer.
-
-        Raises:
-            ProviderFault: it is not whole.
-        """
-        ...
+from agents.providers.spent import spending_faults
 
 
 @contextmanager

@@ -9,13 +9,12 @@ from typing import Any
 
 from agents.providers import json_fields, tool_pieces
 from agents.providers.answer_body import DONE, Value
-from agents.providers.answer_text import AnswerText, check_size
-from agents.providers.faults import ConnectionLost, Malformed
-from agents.providers.finish_reasons import of_several
-from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
+from agents.providers.assembly import Assembly
+from agents.providers.faults import Malformed
+from agents.providers.port import ProviderCall, ProviderEvent, UsageKnown
 from agents.providers.spoken_faults import error_in, spoken_fault
 from agents.providers.tool_pieces import ToolCall
-from agents.providers.usage import Reported, as_count, believed, count_output, estimate
+from agents.providers.usage import Reported, as_count, believed
 from streams.events import Usage
 
 _READ, _WRITTEN = _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
@@ -56,31 +55,22 @@ def _of(value: object, name: str) -> object:
     return value.get(name) if isinstance(value, dict) else None
 
 
-class AnthropicAssembly:
-    """Puts one answer together: its events, or the message that it is.
+class AnthropicAssembly(Assembly):
+    """Puts one answer together: its events, or the message that it is; it is done with `message_stop`."""
 
-    Attributes:
-        model: the model that answers, as the provider names it.
-        chunks: how many events came.
-        opened: whether the provider has taken the call: from then on it bills the prompt.
-        ended: whether it has named a finish reason, and gone on no more.
-        done: whether `message_stop` came.
-    """
+    finish_field = "stop_reason"
+    without_tools = "the answer says that it uses tools, and uses none"
 
     def __init__(self, call: ProviderCall) -> None:
-        self._call = call
-        self._text = AnswerText()
+        super().__init__(call)
         self._tools: list[ToolCall] = []
         self._open: dict[int, ToolCall | None] = {}
         self._last = -1
         self._told: dict[str, Any] = {}
-        self._usage: Usage | None = None
-        self._finish: list[str] = []
-        self.model: str | None = None
-        self.chunks = 0
-        self.opened = False
-        self.ended = False
-        self.done = False
+
+    @property
+    def _calls(self) -> list[ToolCall]:
+        return self._tools
 
     def feed(self, value: Value) -> Iterator[ProviderEvent]:
         """Take the next event, or the whole message, and yield what it brings.
@@ -169,67 +159,14 @@ class AnthropicAssembly:
             yield from self._said(json_fields.text(piece.get("text"), "text"))
 
     def _ends(self, ending: dict[str, Any], usage: object) -> Iterator[ProviderEvent]:
-        reason = json_fields.text(ending.get("stop_reason"), "stop_reason")
-        if reason.strip():
-            self._finish.append(reason)
-            self.ended = True
+        self._finished(json_fields.text(ending.get(self.finish_field), self.finish_field))
         yield self._spends(_told(usage))
-
-    def end(self) -> Iterator[ProviderEvent]:
-        """Yield what is left of the text, after the last event."""
-        rest = self._text.end()
-        if rest:
-            yield TextDelta(rest)
-
-    def _said(self, piece: str) -> Iterator[ProviderEvent]:
-        if piece:
-            self.ended = False  # an answer that goes on has not ended, whatever it has said before
-        told = self._text.feed(piece)
-        if told:
-            yield TextDelta(told)
 
     def _spends(self, told: dict[str, Any]) -> UsageKnown:
         """Take the counts of an event: they are cumulative, so of each the last one counts."""
         self._told |= told
         self._usage = read_usage(self._told, self._call, count_output=self._count_output)
         return UsageKnown(self._usage, self.model or self._call.model)
-
-    def answer(self) -> Answer:
-        """Return the whole answer, after the last event.
-
-        Raises:
-            ProviderFault: the stream ended before the answer did, or it says that it is not whole.
-        """
-        if not self.ended:
-            if self.chunks and self.done:
-                raise Malformed("the answer ended without a stop_reason")
-            raise ConnectionLost("the stream ended before the answer did", after_chunks=self.chunks)
-        finish, tools = of_several(self._finish), tool_pieces.told(self._tools, self._call.call_id)
-        if finish == "tool_calls" and not tools:
-            raise Malformed("the answer says that it uses tools, and uses none")
-        check_size(self._text.told, tools)
-        return Answer(
-            text=self._text.told,
-            model=self.model or self._call.model,
-            finish_reason=finish,
-            usage=self._usage or self._estimate(),
-            tool_calls=tools,
-        )
-
-    def billed(self) -> Usage | None:
-        """Return what a break at this point has cost; None where the provider had not taken the call."""
-        return self._estimate() if self.opened else None
-
-    def _count_output(self) -> int:
-        return count_output(self._text.told, tool_pieces.begun(self._tools))
-
-    def _estimate(self) -> Usage:
-        return estimate(
-            input_tokens=self._call.input_tokens,
-            text=self._text.told,
-            tool_calls=tool_pieces.begun(self._tools),
-            reported=self._usage,
-        )
 
 
 def _told(usage: object) -> dict[str, Any]:

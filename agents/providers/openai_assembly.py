@@ -9,13 +9,12 @@ from typing import Any
 
 from agents.providers import json_fields, tool_pieces
 from agents.providers.answer_body import DONE, Value
-from agents.providers.answer_text import AnswerText, check_size
-from agents.providers.faults import ConnectionLost, Malformed
-from agents.providers.finish_reasons import of_several
-from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
+from agents.providers.assembly import Assembly
+from agents.providers.faults import Malformed
+from agents.providers.port import ProviderCall, ProviderEvent, UsageKnown
 from agents.providers.spoken_faults import error_in, spoken_fault
-from agents.providers.tool_pieces import ToolPieces
-from agents.providers.usage import Reported, asked_tier, believed, count_output, estimate, tier_name
+from agents.providers.tool_pieces import ToolCall, ToolPieces
+from agents.providers.usage import Reported, believed
 from streams.events import Usage
 
 
@@ -42,30 +41,20 @@ def _object(value: dict[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-class OpenAIAssembly:
-    """Puts one answer together: its chunks, or the completion that it is.
+class OpenAIAssembly(Assembly):
+    """Puts one answer together: its chunks, or the completion that it is; it is done with `[DONE]`."""
 
-    Attributes:
-        model: the model that answers, as the provider names it.
-        chunks: how many chunks came.
-        opened: whether the provider has taken the call: from then on it bills the prompt.
-        ended: whether it has named a finish reason, and gone on no more.
-        done: whether `[DONE]` came.
-    """
+    finish_field = "finish_reason"
+    without_tools = "the answer says that it calls tools, and calls none"
 
     def __init__(self, call: ProviderCall) -> None:
-        self._call = call
-        self._text = AnswerText()
+        super().__init__(call)
         self._tools = ToolPieces()
-        self._usage: Usage | None = None
-        self._tier: object = None
-        self._finish: list[str] = []
         self._choice: int | None = None
-        self.model: str | None = None
-        self.chunks = 0
-        self.opened = False
-        self.ended = False
-        self.done = False
+
+    @property
+    def _calls(self) -> list[ToolCall]:
+        return self._tools.calls
 
     def feed(self, value: Value) -> Iterator[ProviderEvent]:
         """Take the next chunk, or the whole completion, and yield what it brings.
@@ -120,10 +109,7 @@ class OpenAIAssembly:
             yield from self._said(json_fields.content(said.get("content")) or _refusal(said))
         else:  # as the older Completions have it
             yield from self._said(json_fields.text(choice["text"], "text"))
-        finish = json_fields.text(choice.get("finish_reason"), "finish_reason")
-        if finish.strip():
-            self._finish.append(finish)
-            self.ended = True
+        self._finished(json_fields.text(choice.get(self.finish_field), self.finish_field))
 
     def _take_message(self, message: dict[str, Any]) -> Iterator[ProviderEvent]:
         """Take a whole message; in a stream it may come behind pieces, and says what they have said."""
@@ -140,57 +126,6 @@ class OpenAIAssembly:
             self.ended = False
         if said.get("function_call") is not None:  # as they were before there were tools
             self._tools.feed({"index": 0, "function": said["function_call"]})
-
-    def end(self) -> Iterator[ProviderEvent]:
-        """Yield what is left of the text, after the last chunk."""
-        rest = self._text.end()
-        if rest:
-            yield TextDelta(rest)
-
-    def _said(self, piece: str) -> Iterator[ProviderEvent]:
-        if piece:
-            self.ended = False  # an answer that goes on has not ended, whatever it has said before
-        told = self._text.feed(piece)
-        if told:
-            yield TextDelta(told)
-
-    def answer(self) -> Answer:
-        """Return the whole answer, after the last chunk.
-
-        Raises:
-            ProviderFault: the stream ended before the answer did, or it says that it is not whole.
-        """
-        if not self.ended:
-            if self.chunks and self.done:
-                raise Malformed("the answer ended without a finish_reason")
-            raise ConnectionLost("the stream ended before the answer did", after_chunks=self.chunks)
-        finish, tools = of_several(self._finish), tool_pieces.told(self._tools.calls, self._call.call_id)
-        if finish == "tool_calls" and not tools:
-            raise Malformed("the answer says that it calls tools, and calls none")
-        check_size(self._text.told, tools)
-        return Answer(
-            text=self._text.told,
-            model=self.model or self._call.model,
-            finish_reason=finish,
-            usage=self._usage or self._estimate(),
-            tool_calls=tools,
-        )
-
-    def billed(self) -> Usage | None:
-        """Return what a break at this point has cost; None where the provider had not taken the call."""
-        return self._estimate() if self.opened else None
-
-    def _count_output(self) -> int:
-        return count_output(self._text.told, tool_pieces.begun(self._tools.calls))
-
-    def _estimate(self) -> Usage:
-        return estimate(
-            input_tokens=self._call.input_tokens,
-            text=self._text.told,
-            tool_calls=tool_pieces.begun(self._tools.calls),
-            reported=self._usage,
-            service_tier=tier_name(self._tier) if self.chunks else asked_tier(self._call),
-        )
 
 
 def _refusal(said: dict[str, Any]) -> str:

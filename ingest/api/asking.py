@@ -66,6 +66,7 @@ async def checked_ask(request: Request, caller: Caller, body: Requested, service
         request=body,
         caller=caller,
         request_id=found.request_id,
+        body=found.body,
         call=found.call,
         deadline_ms=deadline_ms,
         traceparent=traceparent_of(request.headers.get("traceparent")),

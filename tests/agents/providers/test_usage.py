@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from agents.llm.booking import price
 from agents.providers.answer_body import Value
-from agents.providers.answer_reading import Assembly
 from agents.providers.anthropic_assembly import AnthropicAssembly
+from agents.providers.assembly import Assembly
 from agents.providers.openai_assembly import OpenAIAssembly
 from agents.providers.port import ProviderCall, Timeouts
 from agents.providers.usage import Reported, asked_tier, believed, count_output
