@@ -12,24 +12,27 @@ import structlog
 from redis.asyncio import Redis
 
 from agents.cache.stage import CacheSettings, CacheStage
+from agents.checks import pii
+from agents.checks.injection import scanner
+from agents.checks.json_texts import Redacted
 from agents.cost.counts import CallCounts
 from agents.cost.stage import CostStage
+from agents.embedding_stage.attempts import Attempts
+from agents.embedding_stage.stage import EmbeddingsStage
 from agents.embeddings import Embedder
 from agents.embeddings.recent import RecentEmbeddings
-from agents.guardrail import injection, pii
-from agents.guardrail.json_texts import Redacted
 from agents.guardrail.stage import Finding, GuardrailSettings, GuardrailStage
 from agents.guardrail.validation import Limits
-from agents.intake import Intake
-from agents.llm.circuits import Circuits
-from agents.llm.policy import LlmPolicy
-from agents.llm.ports import SystemClock
+from agents.intake.intake import Intake
 from agents.llm.stage import LlmStage
 from agents.loading import Loaded, embedder_of
 from agents.output.context import answer_context
 from agents.output.stage import OutputStage
 from agents.output.streaming_guard import StreamingGuard
 from agents.output.verdict import OutputPolicy
+from agents.paid_calls.circuit_breaker import Circuits
+from agents.paid_calls.policy import LlmPolicy
+from agents.paid_calls.ports import SystemClock
 from agents.pipeline import RELAY, WEBHOOKS
 from agents.prompts.catalogue import PromptCatalogue
 from agents.providers.configured import configured_embedders, configured_providers
@@ -37,30 +40,28 @@ from agents.providers.port import Provider
 from agents.runner import relay
 from agents.runner.apps import REBALANCE_TIMEOUT_S, StageApp
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.ends import BrokerEnds
 from agents.runner.execution import StageRunner
 from agents.runner.probes import serve_probes
 from agents.runner.relay import Drain, Relay
 from agents.runner.retries import RetryPolicy
-from agents.runner.watchdog import WatchClock, Watchdog
+from agents.runner.watchdog.end_offsets import BrokerEnds
+from agents.runner.watchdog.watchdog import WatchClock, Watchdog
 from agents.runner.worker import run_apps
 from agents.stage import Stage
 from agents.stores.answer_cache import AnswerCache
 from agents.stores.journal import Journal
-from agents.vectors.attempts import Attempts
-from agents.vectors.stage import EmbeddingsStage
 from agents.webhooks.counts import WebhookCounts
 from agents.webhooks.wiring import webhooks_app
-from streams import store
-from streams.embedding_limits import EmbeddingLimits
 from streams.errors import ConfigurationError
 from streams.events import CacheMissed
+from streams.kafka.record_auth import RecordAuth
 from streams.models import ProviderName
 from streams.publisher import Publisher
-from streams.record_auth import RecordAuth
-from streams.registry import RequestRegistry
+from streams.redis import connection
+from streams.redis.memory import MemoryWatch
+from streams.registry.registry import RequestRegistry
+from streams.request_rules.embeddings import EmbeddingLimits
 from streams.settings import Settings
-from streams.store_memory import MemoryWatch
 
 log = structlog.get_logger(__name__)
 
@@ -191,7 +192,7 @@ def _relay_app(ports: Ports, clock: WatchClock) -> StageApp:
 async def _ports(
     settings: Settings, loaded: Loaded, webhooks: WebhookCounts, calls: CallCounts
 ) -> AsyncIterator[Ports]:
-    redis = store.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    redis = connection.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
     publisher = Publisher(
         settings.kafka_bootstrap,
         client_id=settings.instance_id,
@@ -257,7 +258,7 @@ def _in_flight(stage: str, settings: Settings) -> int:
 
 async def _guardrail(ports: Ports, resources: AsyncExitStack) -> GuardrailStage:  # noqa: ARG001  # one shape
     settings = ports.settings
-    await asyncio.to_thread(injection.check, "")  # compiles the rules, before the first request waits for it
+    await asyncio.to_thread(scanner.check, "")  # compiles the rules, before the first request waits for it
     return GuardrailStage(
         GuardrailSettings(
             limits=Limits(
@@ -280,7 +281,7 @@ async def _guardrail(ports: Ports, resources: AsyncExitStack) -> GuardrailStage:
 
 def scan(text: str) -> Finding | None:
     """Return why a text is blocked as an injection, or None."""
-    verdict = injection.check(text)
+    verdict = scanner.check(text)
     if verdict.passed:
         return None
     return Finding(rule=str(verdict.rule), reason="Potential prompt injection detected")

@@ -7,8 +7,8 @@ from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 import msgspec
 
 from streams.events import Event
+from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.publisher import Emit
-from streams.record_auth import UNSIGNED, RecordAuth
 from streams.redelivery import FIRST_DELIVERY, Headers, Redelivery, redelivery
 from streams.topics import Topic
 
@@ -38,7 +38,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         timestamp_ms: when it was written, by its producer's or the broker's clock, Unix ms.
         headers: of a record that is not authentic, without those that only Headrace writes.
         again: which former deliveries it stands for.
-        authentic: whether Headrace wrote it; see `streams.record_auth`.
+        authentic: whether Headrace wrote it; see `streams.kafka.record_auth`.
     """
 
     topic: str

@@ -14,7 +14,7 @@ from analytics.api.openapi import describe
 from analytics.api.page import page_router
 from analytics.feedback.status import FeedbackStatus
 from analytics.live.pipeline import LivePipeline
-from analytics.status import SinkStatus
+from analytics.sink.status import SinkStatus
 from streams.serving.cors import answer_options
 from streams.serving.fault_handlers import answer_faults
 from streams.serving.frame import RequestFrame

@@ -9,9 +9,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from analytics.offsets import check_answered
+from analytics.sink.offsets import check_answered
 from streams.errors import KafkaUnavailable
-from streams.kafka_clients import Client, start_client, stop_client
+from streams.kafka.clients import Client, start_client, stop_client
 
 log = structlog.get_logger(__name__)
 

@@ -12,30 +12,30 @@ from typing import Any
 import structlog
 
 from analytics.alerts.status import WatchStatus
-from analytics.analyst_service import analysts_of_settings
+from analytics.alerts.wiring import watch
 from analytics.api.budgets import budgets_router
 from analytics.api.metrics import metrics_router
 from analytics.app import create_app
-from analytics.batches import Limits
 from analytics.budgets import ConfiguredBudgets
 from analytics.clickhouse import ClickHouse, leave_out_data_frames
-from analytics.consumer import SinkConfig
+from analytics.erasure.retention import Retention
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.wiring import read_feedback
 from analytics.live.pipeline import connected_pipeline
-from analytics.patience import ended, patiently, unless_stopped
-from analytics.retention import Retention
-from analytics.rollup_job import keep_rollups_fresh
-from analytics.rollup_refresh import RollupRefresher
-from analytics.schema import SchemaRunner, create_database, load_migrations
-from analytics.sink import Sink
-from analytics.status import SinkStatus
-from analytics.watching import watch
-from analytics.writer import BatchWriter, TextRules
-from streams.erasure_feed import ErasureFeed
+from analytics.outage_waits import ended, patiently, unless_stopped
+from analytics.reports.wiring import analysts_of_settings
+from analytics.rollups.job import keep_rollups_fresh
+from analytics.rollups.refresh import RollupRefresher
+from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
+from analytics.sink.batches import Limits
+from analytics.sink.consumer import SinkConfig
+from analytics.sink.sink import Sink
+from analytics.sink.status import SinkStatus
+from analytics.sink.writer import BatchWriter, TextRules
+from streams.erasure.feed import ErasureFeed
 from streams.errors import ConfigurationError
+from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
-from streams.record_auth import RecordAuth
 from streams.serving.server import HttpServer, http_config
 from streams.settings import Settings
 from streams.topics import LOGS

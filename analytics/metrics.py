@@ -5,7 +5,7 @@ from datetime import datetime
 
 from analytics.alerts.status import WatchStatus
 from analytics.feedback.status import FeedbackStatus
-from analytics.status import SinkStatus
+from analytics.sink.status import SinkStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -37,7 +37,7 @@ import aiohttp
 
 from bench.chaos.system import System
 from headrace.up.home import Endpoints
-from ingest.identification import request_id_for
+from ingest.submit.identification import request_id_for
 from streams.models import MODELS
 
 MODEL = "gpt-4o"

@@ -19,7 +19,8 @@ from statistics import median
 from typing import Any
 from urllib.parse import quote
 
-from agents.guardrail import injection, pii
+from agents.checks import pii
+from agents.checks.injection import scanner
 
 CYRILLIC = str.maketrans("aeopcxyiAEOPCTHKMB", "аеорсхуіАЕОРСТНКМВ")
 LEET = str.maketrans("aeiost", "431057")
@@ -48,7 +49,7 @@ PII_TYPES = {
 
 
 def main(data: Path) -> None:
-    injection.check("")  # compiles the rules
+    scanner.check("")  # compiles the rules
     caught: list[str] = []
     for file in sorted((data / "injection").glob("*.jsonl")):
         caught += report_injection(file)
@@ -65,7 +66,7 @@ def report_injection(file: Path) -> list[str]:
     seen, blocked, took_us, caught = Counter[int](), Counter[int](), list[float](), list[str]()
     for row in rows_of(file):
         start = time.perf_counter()
-        verdict = injection.check(row["text"])
+        verdict = scanner.check(row["text"])
         took_us.append((time.perf_counter() - start) * 1e6)
         seen[row["label"]] += 1
         blocked[row["label"]] += not verdict.passed
@@ -85,7 +86,7 @@ def report_disguises(caught: list[str]) -> None:
     """Say how many of the attacks that are caught as they are written are still caught disguised."""
     print(f"\n{len(caught)} attacks caught in plain form, disguised:")
     for name, disguise in DISGUISES.items():
-        still = sum(not injection.check(disguise(text)).passed for text in caught)
+        still = sum(not scanner.check(disguise(text)).passed for text in caught)
         print(f"  {name:16} {still / max(1, len(caught)):6.1%}")
 
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from analytics.batches import OffsetRange
-from streams.kafka_clients import stop_client
+from analytics.sink.batches import OffsetRange
+from streams.kafka.clients import stop_client
 
 _TOPIC = "__consumer_offsets"
 _POLL_MS = 500

@@ -29,8 +29,8 @@ from pathlib import Path
 import msgspec
 from aiokafka import TopicPartition
 
-from analytics.consumer import GROUP
-from analytics.offsets import CommittedOffsets
+from analytics.sink.consumer import GROUP
+from analytics.sink.offsets import CommittedOffsets
 from bench.sink_books import ROLLUPS, VIEWS, compare, in_time
 from bench.sink_commits import commits_of, faults_in, records_of
 from bench.sink_load import Load, Place

@@ -24,7 +24,7 @@ from headrace.embedded.errors import ProcessExited
 from headrace.embedded.kafka import EmbeddedKafka
 from headrace.embedded.ports import LOOPBACK, free_port
 from headrace.embedded.process import ChildProcess
-from streams.topic_admin import create_topics
+from streams.kafka.topic_admin import create_topics
 
 PARTITIONS = 4
 DATABASE = "headrace"

@@ -36,7 +36,7 @@ import aiohttp
 import psutil
 
 from bench.event_stream import Follower
-from ingest.resume import Marker
+from ingest.follow.resume import Marker
 from streams.tokens import count_text
 
 _ANSWERS = 8

@@ -5,27 +5,19 @@ from collections.abc import Mapping
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from ingest.anthropic_errors import error_body_for, speaks_anthropic
-from ingest.api import (
-    batches,
-    cache,
-    chat,
-    completions,
-    costs,
-    embeddings,
-    events,
-    feedback,
-    health,
-    messages,
-    models,
-    requests,
-    stream_token,
-)
-from ingest.api.page import page_router
-from ingest.caching import KIND_HEADER, MODEL_HEADER
+from ingest.admin import cache, costs, health
+from ingest.anthropic import messages
+from ingest.anthropic.errors import error_body_for, speaks_anthropic
+from ingest.batches import routes as batches
 from ingest.errors import REPLAYED
+from ingest.feedback import routes as feedback
+from ingest.follow import events, stream_token
+from ingest.native import chat, requests
+from ingest.native.page import page_router
+from ingest.openai import chat_completions, embeddings, models
 from ingest.openapi import describe
 from ingest.services import Services
+from ingest.submit.caching import KIND_HEADER, MODEL_HEADER
 from streams.events import ErrorInfo
 from streams.serving.cors import answer_options
 from streams.serving.fault_handlers import answer_faults
@@ -48,7 +40,7 @@ _EXPOSED_HEADERS = (
 
 _ROUTES = (
     chat,
-    completions,
+    chat_completions,
     messages,
     embeddings,
     models,

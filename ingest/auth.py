@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from ingest.errors import ApiError, unauthorized
+from ingest.follow.stream_tokens import Expired, Opens, Wrong
 from ingest.services import services_of
-from ingest.stream_tokens import Expired, Opens, Wrong
 from streams.events import ErrorInfo
 from streams.serving.credentials import PresentedKey, required
 from streams.serving.keys import Caller

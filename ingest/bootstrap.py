@@ -3,30 +3,30 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from ingest.abandonment import Abandonments
-from ingest.batch_store import BatchStore
-from ingest.batches import Batches
-from ingest.client_retries import ClientRetries
-from ingest.feedback import FeedbackDesk
-from ingest.health import HealthMonitor
-from ingest.history import DeltaHistory
-from ingest.identification import Identification
+from ingest.admin.dependency_health import HealthMonitor
+from ingest.admin.spend import ClickHouseSpend
+from ingest.batches.service import Batches
+from ingest.batches.store import BatchStore
+from ingest.feedback.submission import FeedbackDesk
+from ingest.follow.abandonment import Abandonments
+from ingest.follow.history import DeltaHistory
+from ingest.follow.replies import ReplyHub
+from ingest.follow.reply_consumer import ReplyConsumer
+from ingest.follow.stream_tokens import StreamTokens
 from ingest.ports import Queries
-from ingest.replies import ReplyHub
-from ingest.reply_consumer import ReplyConsumer
 from ingest.services import Services
-from ingest.spend import ClickHouseSpend
-from ingest.stream_tokens import StreamTokens
-from ingest.submission import Submissions
-from streams import store
+from ingest.submit.client_retries import ClientRetries
+from ingest.submit.identification import Identification
+from ingest.submit.submission import Submissions
+from streams.kafka.record_auth import RecordAuth
+from streams.kafka.send_gate import SendGate
 from streams.publisher import Publisher
-from streams.record_auth import RecordAuth
-from streams.registry import RequestRegistry
-from streams.runs import RequestRuns
-from streams.send_gate import SendGate
+from streams.redis import connection
+from streams.redis.memory import MemoryWatch
+from streams.registry.registry import RequestRegistry
+from streams.registry.runs import RequestRuns
 from streams.serving.keys import Keyring
 from streams.settings import Settings
-from streams.store_memory import MemoryWatch
 
 _DASHBOARD_TIMEOUT_S = 10.0
 #: How much of a send's time-out the broker may be silent before further sends are refused at once: a restart,
@@ -51,7 +51,7 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
     name = f"headrace-ingest-{settings.ingest_replica}"
     hub = ReplyHub(max_listeners=settings.max_concurrent_requests)
     async with AsyncExitStack() as stack:
-        redis = store.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
+        redis = connection.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
         stack.push_async_callback(redis.aclose)
         memory = await stack.enter_async_context(MemoryWatch(redis))
         spend = ClickHouseSpend(

@@ -1,7 +1,7 @@
 """What goes wrong at ingest, in the shape that all our HTTP servers share."""
 
 from streams.events import ErrorInfo
-from streams.registry import TOO_MANY_REPEATS
+from streams.registry.registry import TOO_MANY_REPEATS
 from streams.serving.errors import (
     NO_RETRY,
     REPLAYED,

@@ -9,7 +9,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from ingest.anthropic_errors import IngestHttp
+from ingest.anthropic.errors import IngestHttp
 from ingest.app import create_app
 from ingest.bootstrap import connected_services
 from ingest.ports import Queries

@@ -6,12 +6,12 @@ from typing import Any, Final
 import msgspec
 from fastapi import FastAPI
 
-from ingest.anthropic_errors import ERROR_TYPES, is_anthropic_route
-from ingest.anthropic_schemas import MessagesBody
-from ingest.embeddings_schemas import EmbeddingsBody
-from ingest.feedback import FeedbackBody
-from ingest.openai_schemas import CompletionBody
-from ingest.schemas import ChatBody, SubmitBody
+from ingest.anthropic.errors import ERROR_TYPES, is_anthropic_route
+from ingest.anthropic.schema import MessagesBody
+from ingest.feedback.submission import FeedbackBody
+from ingest.native.schema import ChatBody, SubmitBody
+from ingest.openai.chat_schema import CompletionBody
+from ingest.openai.embeddings_schema import EmbeddingsBody
 from streams.serving.openapi import describe_errors, errors, openai_error
 
 _REF: Final = "#/components/schemas/{name}"

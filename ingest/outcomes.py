@@ -3,8 +3,8 @@
 import msgspec
 
 from ingest.errors import DEADLINE_EXCEEDED, DEADLINE_PARAM, NO_RETRY, REPLAYED, ApiError
-from streams.cancellation import cancelled_error
 from streams.events import ErrorInfo, Reply, Status
+from streams.registry.cancellation import cancelled_error
 
 _STATUS_OF_CODE = {"model_not_found": 404, "idempotency_conflict": 409, "request_cancelled": 409}
 _STATUS_OF_TYPE = {

@@ -5,12 +5,12 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
-from ingest.batch_lines import LineName
-from ingest.batch_store import Batch
-from ingest.client_retries import SdkCall
+from ingest.batches.lines import LineName
+from ingest.batches.store import Batch
+from ingest.submit.client_retries import SdkCall
 from streams.events import ReplyAddress
 from streams.publisher import Emit, Position
-from streams.registry import CancelAnswer, Glimpse, Registration, RequestState
+from streams.registry.registry import CancelAnswer, Glimpse, Registration, RequestState
 
 
 class Publishing(Protocol):
@@ -26,7 +26,7 @@ class Publishing(Protocol):
 
 
 class Registry(Protocol):
-    """Where each request stands: `streams.registry.RequestRegistry`.
+    """Where each request stands: `streams.registry.registry.RequestRegistry`.
 
     Every method raises `StoreUnavailable` where the store does not answer.
     """
@@ -68,7 +68,7 @@ class Registry(Protocol):
 
 
 class Runs(Protocol):
-    """The newest run of each idempotency key: `streams.runs.RequestRuns`."""
+    """The newest run of each idempotency key: `streams.registry.runs.RequestRuns`."""
 
     async def newest(self, id_of_run: Callable[[int], str], *, body: str) -> str | None:
         """Return the id of the run that a submission belongs to; None where the key has another body.
@@ -80,7 +80,7 @@ class Runs(Protocol):
 
 
 class SdkCalls(Protocol):
-    """The open calls of SDKs that retry by themselves: `ingest.client_retries.ClientRetries`."""
+    """The open calls of SDKs that retry by themselves: `ingest.submit.client_retries.ClientRetries`."""
 
     async def call_of(self, *, tenant: str, body: str, retries: int, deadline_ms: int) -> SdkCall:
         """Return the call that an attempt belongs to.
@@ -96,7 +96,7 @@ class SdkCalls(Protocol):
 
 
 class BatchRecords(Protocol):
-    """What is remembered of a batch: `ingest.batch_store.BatchStore`.
+    """What is remembered of a batch: `ingest.batches.store.BatchStore`.
 
     Every method raises `StoreUnavailable` where the store does not answer.
     """
@@ -123,7 +123,7 @@ class BatchRecords(Protocol):
 
 
 class Spend(Protocol):
-    """What a tenant's requests cost and what the cache saved: `ingest.spend.ClickHouseSpend`.
+    """What a tenant's requests cost and what the cache saved: `ingest.admin.spend.ClickHouseSpend`.
 
     Every method raises `ClickHouseUnavailable` where ClickHouse does not answer.
     """
@@ -138,7 +138,7 @@ class Spend(Protocol):
 
 
 class BoundQuery(Protocol):
-    """A statement with the values of its parameters: `analytics.catalogue.Bound`."""
+    """A statement with the values of its parameters: `analytics.reports.catalogue.Bound`."""
 
     @property
     def sql(self) -> str:
@@ -152,7 +152,7 @@ class BoundQuery(Protocol):
 
 
 class Queries(Protocol):
-    """The query catalogue: `analytics.catalogue.Catalogue`, handed in by the command line.
+    """The query catalogue: `analytics.reports.catalogue.Catalogue`, handed in by the command line.
 
     Ingest's summaries are made of the same queries as the analysts' reports, so that they cannot differ.
     """
@@ -163,7 +163,7 @@ class Queries(Protocol):
 
 
 class ReplyLoop(Protocol):
-    """The state of the loop that reads replies and deltas: `ingest.reply_consumer.ReplyConsumer`."""
+    """The state of the loop that reads replies and deltas: `ingest.follow.reply_consumer.ReplyConsumer`."""
 
     @property
     def alive(self) -> bool:
@@ -182,7 +182,7 @@ class ReplyLoop(Protocol):
 
 
 class History(Protocol):
-    """The way to deltas that the reply loop has not seen: `ingest.history.DeltaHistory`."""
+    """The way to deltas that the reply loop has not seen: `ingest.follow.history.DeltaHistory`."""
 
     def following(
         self, request_id: str, reply_to: ReplyAddress | None, *, since: datetime, whole: bool

@@ -5,15 +5,15 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from ingest.abandonment import Abandonments
-from ingest.batches import Batches
-from ingest.feedback import FeedbackDesk
-from ingest.health import HealthMonitor
-from ingest.identification import Identification
+from ingest.admin.dependency_health import HealthMonitor
+from ingest.batches.service import Batches
+from ingest.feedback.submission import FeedbackDesk
+from ingest.follow.abandonment import Abandonments
+from ingest.follow.replies import ReplyHub
+from ingest.follow.stream_tokens import StreamTokens
 from ingest.ports import History, Registry, ReplyLoop, SdkCalls, Spend
-from ingest.replies import ReplyHub
-from ingest.stream_tokens import StreamTokens
-from ingest.submission import Submissions
+from ingest.submit.identification import Identification
+from ingest.submit.submission import Submissions
 from streams.serving.keys import Keyring
 from streams.settings import Settings
 

@@ -1,4 +1,4 @@
-"""Writes the tables of parameters in `docs/http.md` from `streams.parameter_table`.
+"""Writes the tables of parameters in `docs/http.md` from `streams.request_rules.parameter_table`.
 
 python scripts/parameter_docs.py            writes them
 python scripts/parameter_docs.py --check    exit status 1 where the document says something else
@@ -7,7 +7,7 @@ python scripts/parameter_docs.py --check    exit status 1 where the document say
 import sys
 from pathlib import Path
 
-from streams.parameter_table import PARAMETERS, Effect, Parameter, Rule
+from streams.request_rules.parameter_table import PARAMETERS, Effect, Parameter, Rule
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "http.md"
 BEGIN = "<!-- parameters: written by scripts/parameter_docs.py -->\n"

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 import msgspec
 
-from streams.decode_faults import explain, table_of
 from streams.errors import UndecodableRecord
 from streams.events import Event
-from streams.record_batches import UNREADABLE
+from streams.kafka.record_batches import UNREADABLE
+from streams.request_rules.decode_faults import explain, table_of
 
 SCHEMA_VERSION = 1
 #: Longer schema versions are nobody's.

@@ -6,8 +6,8 @@ its size) is not lost either: its dead letter says where it lies, and how large 
 
 from typing import Protocol
 
+from streams.kafka.record_sizes import record_bytes
 from streams.publisher import Emit
-from streams.sizes import record_bytes
 from streams.topics import DEAD_LETTERS
 
 PREFIX = "__streams.errors."

@@ -7,7 +7,7 @@ the last event of every request; from it the cost stage makes the one `Reply` an
 Times are UTC-aware. Durations carry their unit in the name. Money is `Decimal` US dollars and travels
 as a JSON string. Unknown fields are ignored, so that an older reader understands a newer writer.
 
-How long a text may be is no property of an event: `streams.request_rules` says it of what senders send, and
+How long a text may be is no property of an event: `streams.request_rules.chat` says it of what senders send, and
 stages may add to it.
 """
 
@@ -103,8 +103,8 @@ class ChatRequested(Event, frozen=True, kw_only=True):
 
     Either `query` (with a prompt `template` and its `variables`) or `messages`. `request_id` may come
     from the `ce_id` header instead; `accepted_at` is the record's timestamp where it is not given.
-    `params` are further parameters of the models' own APIs, by name: see `streams.parameters`.
-    `headrace_cache` says how the answer cache may be used, in the words of `streams.cache_directives`.
+    `params` are further parameters of the models' own APIs, by name: see `streams.request_rules.parameters`.
+    `headrace_cache` says how the answer cache may be used, in the words of `streams.request_rules.cache_directives`.
     """
 
     user_id: Name
@@ -292,7 +292,7 @@ class ErrorInfo(Event, frozen=True, kw_only=True):
 class Envelope(Event, frozen=True, kw_only=True):
     """Everything that is known of one request so far.
 
-    `request`: of embeddings, it says who asks and how; see `agents.admission.as_chat`.
+    `request`: of embeddings, it says who asks and how; see `agents.intake.admission.as_chat`.
     `replay` counts how often an operator has replayed a dead letter of the request.
     """
 
@@ -542,9 +542,9 @@ class LedgerEntry(Event, frozen=True, kw_only=True):
 class FeedbackGiven(Event, frozen=True, kw_only=True):
     """What somebody thinks of a request's answer: its user, a reviewer, a judge model or a check.
 
-    `value` is -1,000,000 to 1,000,000; a label of `streams.feedback.LABELS` says it, too. `score_id` tells
+    `value` is -1,000,000 to 1,000,000; a label of `streams.request_rules.feedback.LABELS` says it, too. `score_id` tells
     the scores of one request apart. Without it there is one for each `name`, `source` and `scorer`
-    (`streams.feedback`), and giving it again corrects it: of two the one with the later `scored_at` counts,
+    (`streams.request_rules.feedback`), and giving it again corrects it: of two the one with the later `scored_at` counts,
     which is the record's timestamp where it is not given. `accepted_at` is when the request was accepted,
     where the sender knows that: the request is found faster.
     """
@@ -612,7 +612,7 @@ ErasureMode = Literal["anonymise", "delete"]
 class Erasure(Event, frozen=True, kw_only=True):
     """A user is to be forgotten, as far as what was accepted until then. It names nobody.
 
-    `digest` is the record's key: `streams.erasures.digest_of` the user, under `salt`. `pseudonym` takes the
+    `digest` is the record's key: `streams.erasure.erasures.digest_of` the user, under `salt`. `pseudonym` takes the
     user's place where `mode` is *anonymise*; with *delete* there are no rows left.
     """
 

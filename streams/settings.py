@@ -13,14 +13,14 @@ from typing import Annotated, Literal, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from streams.erasure.personal_data import PiiType
 from streams.errors import ConfigurationError
 from streams.events import MAX_DEADLINE_MS
+from streams.kafka.record_sizes import MAX_BODY_BYTES
 from streams.models import MODELS, ProviderName
-from streams.own_services import Service, own_services
-from streams.personal_data import PiiType
-from streams.sizes import MAX_BODY_BYTES
-from streams.webhook_signing import signing_keys
-from streams.webhook_targets import Targets
+from streams.webhooks.own_services import Service, own_services
+from streams.webhooks.signing import signing_keys
+from streams.webhooks.targets import Targets
 
 _PREFIX = "HEADRACE_"
 _DAY_S = 86_400

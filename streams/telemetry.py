@@ -6,7 +6,7 @@ from typing import Literal
 
 import structlog
 
-from streams.addresses import without_credentials
+from streams.redis.addresses import without_credentials
 
 #: Libraries that repeat themselves during an outage: aiokafka wrote 18,000 error lines in one broker restart.
 _NOISY_LIBRARIES = (

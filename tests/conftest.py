@@ -9,7 +9,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from streams.topic_admin import create_topics
+from streams.kafka.topic_admin import create_topics
 from tests import parts
 
 # How long an example takes says more about the machine's other work than about the code. On top of what

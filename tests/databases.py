@@ -7,7 +7,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from analytics.clickhouse import ClickHouse
-from analytics.schema import SchemaRunner, create_database, load_migrations
+from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
 
 _TIMEOUT_S = 60
 

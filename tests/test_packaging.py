@@ -59,8 +59,8 @@ def test_every_source_file_is_in_it(wheel: zipfile.ZipFile) -> None:
     }
     assert wanted <= names(wheel)
     assert "headrace/embedded/kafka_jars.lock" in wanted
-    assert any(name.startswith("analytics/migrations/") and name.endswith(".sql") for name in wanted)
-    assert any(name.startswith("analytics/queries/") and name.endswith(".sql") for name in wanted)
+    assert any(name.startswith("analytics/schema/migrations/") and name.endswith(".sql") for name in wanted)
+    assert any(name.startswith("analytics/reports/queries/") and name.endswith(".sql") for name in wanted)
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))

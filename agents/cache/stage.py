@@ -9,11 +9,10 @@ import structlog
 from agents.cache.slot import cache_slot
 from agents.cache.veto import veto
 from agents.embeddings import Embedder
-from agents.outcomes import decided, senders_mistake
+from agents.intake.outcomes import decided, senders_mistake
 from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer, Exact
-from streams.cache_directives import CacheDirectives, cache_directives
 from streams.errors import InvalidRequest, StoreUnavailable, TransientFault
 from streams.events import (
     CacheKind,
@@ -30,6 +29,7 @@ from streams.events import (
 )
 from streams.models import MODELS
 from streams.publisher import Emit
+from streams.request_rules.cache_directives import CacheDirectives, cache_directives
 from streams.topics import GUARDED, MISSES
 
 _BYPASS = CacheLookup(kind=CacheKind.BYPASS)

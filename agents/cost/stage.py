@@ -7,16 +7,16 @@ from decimal import Decimal
 import msgspec
 import structlog
 
-from agents import admission
 from agents.cost.counts import CallCounts
 from agents.cost.records import ledger_entry, request_log, terminal_reply
 from agents.cost.sent_replies import SentReplies
+from agents.intake import admission
+from agents.intake.webhook_notice import notices
 from agents.stage import Delivery, Record
-from agents.webhooks.notice import notices
 from streams.errors import StoreUnavailable
 from streams.events import OutcomeReached, Reply, Status, Timing
 from streams.publisher import Emit
-from streams.registry import RequestRegistry, Settlement
+from streams.registry.registry import RequestRegistry, Settlement
 from streams.topics import LEDGER, LOGS, OUTCOMES
 
 #: How long after its deadline an outcome waits that may be of a record which was delivered again: for Redis,

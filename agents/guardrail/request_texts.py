@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from agents.guardrail.json_texts import Redact, TextWalk, texts_of
+from agents.checks.json_texts import Redact, TextWalk, texts_of
 from streams.events import ChatRequested, Message, Requested
 from streams.settings import InjectionSource
 

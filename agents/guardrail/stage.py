@@ -6,14 +6,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from agents import admission
-from agents.guardrail.json_texts import Redact
+from agents.checks.json_texts import Redact
 from agents.guardrail.request_texts import redacted, untrusted_texts
 from agents.guardrail.validation import Limits, check_size, validate
-from agents.intake import Admitted, Intake
-from agents.outcomes import decided, senders_mistake
+from agents.intake import admission
+from agents.intake.intake import Admitted, Intake
+from agents.intake.outcomes import decided, senders_mistake
 from agents.stage import Delivery
-from streams.cancellation import cancelled_error
 from streams.errors import InputError
 from streams.events import (
     ChatRequested,
@@ -23,12 +22,13 @@ from streams.events import (
     RequestGuarded,
     Status,
 )
+from streams.kafka.record_sizes import MAX_GUARDED_FACTOR
 from streams.publisher import Emit
-from streams.registry import RequestRegistry
+from streams.registry.cancellation import cancelled_error
+from streams.registry.registry import RequestRegistry
 from streams.settings import InjectionSource
-from streams.sizes import MAX_GUARDED_FACTOR
 from streams.topics import GUARDED, REQUESTS
-from streams.webhook_targets import Targets
+from streams.webhooks.targets import Targets
 
 #: From this size on a request is examined in a thread: hostile text of 32,000 characters takes 0.4 s, and the
 #: event loop has heartbeats to send.

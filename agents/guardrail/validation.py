@@ -2,12 +2,12 @@
 
 import msgspec
 
-from agents.output.structured import check_response_format
+from agents.checks.structured import check_response_format
 from streams.codec import encode
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested
 from streams.models import MODELS
-from streams.request_rules import check_chat
+from streams.request_rules.chat import check_chat
 from streams.tokens import count_messages, count_text
 
 

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 
 import msgspec
 
-from agents.llm.attempts import Answered, Ending, Exhausted, RequestRefused, Work
 from agents.llm.degraded import degraded_completion
-from agents.llm.paid_work import Abandoned, OutOfTime
 from agents.llm.result import Outcome
 from agents.llm.routing import Routing
-from streams.cancellation import cancelled_error
+from agents.paid_calls.attempts import Answered, Ending, Exhausted, RequestRefused, Work
+from agents.paid_calls.paid_work import Abandoned, OutOfTime
 from streams.events import Completed, Completion, Envelope, ErrorInfo, LlmCall, OutcomeReached, Status
 from streams.models import MODELS
+from streams.registry.cancellation import cancelled_error
 
 
 def conclude(work: Work, ending: Ending) -> Outcome:

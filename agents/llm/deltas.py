@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from agents.llm.ports import DeltaSink
+from agents.paid_calls.ports import DeltaSink
 from streams.codec import event_headers
 from streams.errors import TransientFault
 from streams.events import Delta, Envelope

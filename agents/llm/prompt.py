@@ -3,8 +3,8 @@
 import hashlib
 from typing import Any
 
-from agents.llm.policy import LlmPolicy
 from agents.llm.routing import Route
+from agents.paid_calls.policy import LlmPolicy
 from agents.providers.port import ProviderCall, Timeouts
 from streams.events import CacheMissed, ChatRequested, Envelope
 

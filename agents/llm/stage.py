@@ -10,18 +10,18 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from agents.llm.attempts import Attempts, Work
-from agents.llm.books import Books
-from agents.llm.calling import Caller
-from agents.llm.circuits import Circuits
+from agents.intake.outcomes import senders_mistake
 from agents.llm.conclusions import conclude, failed, too_long, unknown_model, with_calls
-from agents.llm.paid_work import OutOfTime
-from agents.llm.policy import LlmPolicy
-from agents.llm.ports import CallJournal, Clock, DeltaSink, GuardFactory, SystemClock
 from agents.llm.result import Outcome, emit, of_this_run, pack, unpack
 from agents.llm.routing import route
-from agents.llm.watch import Pause
-from agents.outcomes import senders_mistake
+from agents.paid_calls.attempts import Attempts, Work
+from agents.paid_calls.call_journal import Books
+from agents.paid_calls.cancellation_watch import Pause
+from agents.paid_calls.circuit_breaker import Circuits
+from agents.paid_calls.paid_work import OutOfTime
+from agents.paid_calls.policy import LlmPolicy
+from agents.paid_calls.ports import CallJournal, Clock, DeltaSink, GuardFactory, SystemClock
+from agents.paid_calls.provider_call import Caller
 from agents.providers.port import Provider
 from agents.providers.usage import count_input
 from agents.stage import Delivery, Superseded
@@ -29,9 +29,9 @@ from agents.stores.journal import Claimed, Fenced, Finished, Hold
 from streams.errors import StoreUnavailable
 from streams.events import CacheMissed
 from streams.models import MODELS, ProviderName
-from streams.parameters import unkept
 from streams.publisher import Emit
-from streams.request_rules import not_kept
+from streams.request_rules.chat import not_kept
+from streams.request_rules.parameters import unkept
 from streams.topics import MISSES
 
 _MAX_KEPT = 10_000

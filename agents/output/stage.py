@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
-from agents.outcomes import decided
+from agents.checks.structured import FormatVerdict, validate_format
+from agents.intake.outcomes import decided
 from agents.output import tool_calls
 from agents.output.context import AnswerContext, answer_context
 from agents.output.rules import DEFAULT_POLICY, OutputPolicy, OutputVerdict, check_output
-from agents.output.structured import FormatVerdict, validate_format
 from agents.prompts.catalogue import PromptCatalogue
 from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer

@@ -12,10 +12,10 @@ from functools import lru_cache
 
 import regex
 
-from agents.guardrail import pii
-from agents.guardrail.pii import PiiSpan
-from agents.guardrail.pii_patterns import CONTEXT_CHARS, hold
-from agents.guardrail.plain_spelling import plain
+from agents.checks import pii
+from agents.checks.pii import PiiSpan
+from agents.checks.pii_patterns import CONTEXT_CHARS, hold
+from agents.checks.plain_spelling import plain
 from agents.output.prompt_leak import LeakTracker, ProtectedPrompt
 from agents.output.verdict import (
     DEFAULT_POLICY,

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from agents.guardrail import pii
-from agents.guardrail.json_texts import Redact, Redacted, TextWalk, texts_of
+from agents.checks import pii
+from agents.checks.json_texts import Redact, Redacted, TextWalk, texts_of
 from agents.output.verdict import OutputPolicy
 
 ToolCalls = tuple[dict[str, Any], ...]

@@ -6,9 +6,9 @@ from typing import Literal, Self
 
 import regex
 
-from agents.guardrail.pii import PiiSpan
-from agents.guardrail.pii_patterns import NEVER
-from streams.personal_data import PiiType
+from agents.checks.pii import PiiSpan
+from agents.checks.pii_patterns import NEVER
+from streams.erasure.personal_data import PiiType
 from streams.settings import Settings
 
 Flag = Literal["refusal", "truncated", "empty"]

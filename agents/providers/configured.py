@@ -19,7 +19,7 @@ def configured_providers(settings: Settings) -> Mapping[ProviderName, Provider]:
     if openai_key := settings.provider_key(ProviderName.OPENAI):
 
         def openai() -> Provider:
-            from agents.providers.openai_chat import OpenAIChat  # noqa: PLC0415  # see above
+            from agents.providers.openai.chat import OpenAIChat  # noqa: PLC0415  # see above
 
             return OpenAIChat(api_key=openai_key, base_url=settings.openai_base_url)
 
@@ -27,7 +27,7 @@ def configured_providers(settings: Settings) -> Mapping[ProviderName, Provider]:
     if anthropic_key := settings.provider_key(ProviderName.ANTHROPIC):
 
         def anthropic() -> Provider:
-            from agents.providers.anthropic_messages import AnthropicMessages  # noqa: PLC0415  # see above
+            from agents.providers.anthropic.messages import AnthropicMessages  # noqa: PLC0415  # see above
 
             return AnthropicMessages(api_key=anthropic_key, base_url=settings.anthropic_base_url)
 
@@ -42,7 +42,7 @@ def configured_embedders(settings: Settings) -> Mapping[ProviderName, EmbeddingP
         return {}
 
     def openai() -> EmbeddingProvider:
-        from agents.providers.openai_embeddings import OpenAIEmbeddings  # noqa: PLC0415  # see above
+        from agents.providers.openai.embeddings import OpenAIEmbeddings  # noqa: PLC0415  # see above
 
         return OpenAIEmbeddings(api_key=key, base_url=settings.openai_base_url)
 

@@ -15,12 +15,12 @@
         ├── ContextTooLong    it may fit another model
         └── ModelUnavailable  the provider does not serve this model (any more)
 
-A fault knows nothing of retries: `agents/llm/retry.py` decides.
+A fault knows nothing of retries: `agents/paid_calls/retry.py` decides.
 """
 
 from typing import ClassVar
 
-from agents.providers.encodable import encodable
+from agents.providers.answers.encodable import encodable
 from streams.errors import HeadraceError
 from streams.events import Usage
 

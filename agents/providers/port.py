@@ -32,7 +32,7 @@ class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
 
     `input_tokens` is our own count, for estimates where the provider reports no usage. `user` is a
     hash: providers never learn who asks. `params` are the request's, of either API: an adapter sends what its
-    API has (`streams.parameters.passed_on`).
+    API has (`streams.request_rules.parameters.passed_on`).
     """
 
     call_id: str

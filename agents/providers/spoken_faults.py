@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from agents.providers.encodable import decoded, encodable
+from agents.providers.answers.encodable import decoded, encodable
 from agents.providers.faults import ProviderFault
 from agents.providers.http_faults import STREAMING, status_fault
 

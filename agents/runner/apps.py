@@ -13,10 +13,10 @@ import msgspec
 
 from agents.runner import transport
 from agents.runner.keyed_tasks import KeyedTasks
-from agents.runner.progress import Counts, Progress, Work
 from agents.runner.transport import PartitionStanding, SafeConsumer
+from agents.runner.watchdog.consumer_progress import Counts, Progress, Work
 from agents.stage import Record
-from streams.record_auth import RecordAuth
+from streams.kafka.record_auth import RecordAuth
 from streams.settings import Settings
 from streams.topics import Topic
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from agents import admission
-from agents.outcomes import decided, senders_mistake
+from agents.intake import admission
+from agents.intake.outcomes import decided, senders_mistake
+from agents.intake.webhook_notice import notices
 from agents.stage import Record
-from agents.webhooks.notice import notices
 from streams.dead_letters import dead_letter
 from streams.errors import InputError, TransientFault, UnauthenticRecord
 from streams.events import (

@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 import structlog
 
-from agents import admission
-from agents.outcomes import senders_mistake
+from agents.intake import admission
+from agents.intake.outcomes import senders_mistake
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.progress import Work
+from agents.runner.outgoing import stamped, timing
 from agents.runner.retries import Bury, GiveUp, PutAside, RetryPolicy, Situation, Wait, backoff_s, decide
 from agents.runner.sending import Lost, Publishes, Sends, Sleep, is_foreign
-from agents.runner.stamps import stamped, timing
+from agents.runner.watchdog.consumer_progress import Work
 from agents.stage import Delivery, Record, Salvages, Stage, Superseded
 from streams import codec
 from streams.dead_letters import dead_letter

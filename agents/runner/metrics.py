@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from agents.runner.watchdog import StageReport
+from agents.runner.watchdog.watchdog import StageReport
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

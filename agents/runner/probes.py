@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from agents.runner import metrics
-from agents.runner.watchdog import StageReport, Watchdog
+from agents.runner.watchdog.watchdog import StageReport, Watchdog
 from streams.errors import ConfigurationError
 from streams.serving.fault_handlers import answer_faults
 from streams.serving.frame import RequestFrame

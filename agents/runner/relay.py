@@ -24,9 +24,9 @@ import structlog
 
 from agents.pipeline import RELAY
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.progress import Work
+from agents.runner.outgoing import stamped, timing
 from agents.runner.sending import Publishes, Sends
-from agents.runner.stamps import stamped, timing
+from agents.runner.watchdog.consumer_progress import Work
 from agents.stage import Record, instant
 from streams import codec
 from streams.dead_letters import dead_letter

@@ -8,7 +8,7 @@ import structlog
 
 from agents.runner import transport
 from agents.runner.apps import StageApp
-from agents.runner.watchdog import Guard, Watchdog
+from agents.runner.watchdog.watchdog import Guard, Watchdog
 
 #: What leaving the groups may take after the drain.
 _LEAVE_TIMEOUT_S = 10.0

@@ -18,7 +18,8 @@ from redis.asyncio import Redis
 
 from agents.stores import answer_cache_scripts as scripts
 from streams.events import CacheSlot
-from streams.redis_keys import (
+from streams.redis.connection import store_faults
+from streams.redis.keys import (
     CACHE_ANSWER,
     CACHE_ENTRIES,
     CACHE_MISSED,
@@ -26,8 +27,7 @@ from streams.redis_keys import (
     CACHE_VECTORS,
     digest,
 )
-from streams.store import store_faults
-from streams.store_memory import HasRoom
+from streams.redis.memory import HasRoom
 
 _CANDIDATES = 3
 #: A longer answer is not kept: its model's most tokens are some 100 kB.

@@ -51,9 +51,9 @@ from agents.stores.journal_entries import (
     NotedCalls,
 )
 from streams.events import LlmCall
-from streams.redis_keys import JOURNAL, digest
-from streams.registry import request_key
-from streams.store import store_faults
+from streams.redis.connection import store_faults
+from streams.redis.keys import JOURNAL, digest
+from streams.registry.registry import request_key
 
 __all__ = [
     "AlreadySent",

@@ -24,8 +24,8 @@ from streams import codec
 from streams.dead_letters import dead_letter
 from streams.errors import HeadraceError, StoreUnavailable, TransientFault, Undeliverable
 from streams.events import WebhookDue
-from streams.reply_view import reply_json
-from streams.webhook_signing import signature
+from streams.registry.reply_view import reply_json
+from streams.webhooks.signing import signature
 
 #: How soon a webhook is noticed that another worker has added, or whose time has come.
 _POLL_S = 0.5

@@ -7,17 +7,17 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from agents.pipeline import WEBHOOKS
-from agents.runner.progress import Work
 from agents.runner.retries import backoff_s
 from agents.runner.sending import Publishes, Sends
+from agents.runner.watchdog.consumer_progress import Work
 from agents.stage import Record
 from agents.webhooks.queue import Added, Lane, WebhookQueue
 from streams import codec, topics
 from streams.dead_letters import dead_letter
 from streams.errors import HeadraceError, InputError, StoreUnavailable, UnauthenticRecord
 from streams.events import WebhookDue
-from streams.webhook_signing import webhook_id
-from streams.webhook_targets import Targets
+from streams.webhooks.signing import webhook_id
+from streams.webhooks.targets import Targets
 
 SOURCE = topics.WEBHOOKS
 

@@ -18,7 +18,7 @@ from agents.webhooks.resolution import (
     SystemResolver,
 )
 from streams.errors import InvalidRequest
-from streams.webhook_targets import Targets
+from streams.webhooks.targets import Targets
 
 #: What is read of a response's body, so that its connection can be used again; of longer ones it is closed.
 _READ_BYTES = 4096

@@ -15,7 +15,8 @@ from agents.stage import Record
 from agents.webhooks import queue_scripts as scripts
 from streams.errors import StoreFull
 from streams.redelivery import Headers
-from streams.redis_keys import (
+from streams.redis.connection import store_faults
+from streams.redis.keys import (
     WEBHOOK,
     WEBHOOK_DONE,
     WEBHOOKS_BYTES,
@@ -24,8 +25,7 @@ from streams.redis_keys import (
     WEBHOOKS_TENANTS,
     digest,
 )
-from streams.store import store_faults
-from streams.store_memory import HasRoom
+from streams.redis.memory import HasRoom
 
 _TENANTS = WEBHOOKS_TENANTS.prefix
 _BYTES = WEBHOOKS_BYTES.prefix

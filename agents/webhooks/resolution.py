@@ -16,8 +16,8 @@ from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from streams.errors import HeadraceError
-from streams.own_services import Service, address_of
-from streams.webhook_targets import Targets
+from streams.webhooks.own_services import Service, address_of
+from streams.webhooks.targets import Targets
 
 #: Returns the addresses of a host, as `socket.getaddrinfo` does.
 LookUp = Callable[[str, int], Awaitable[list[tuple[socket.AddressFamily, str]]]]

@@ -16,8 +16,8 @@ from agents.webhooks.intake import WebhookIntake
 from agents.webhooks.posting import HttpPosts
 from agents.webhooks.queue import WebhookQueue
 from streams.publisher import Publisher
+from streams.redis.memory import HasRoom
 from streams.settings import Settings
-from streams.store_memory import HasRoom
 
 
 async def webhooks_app(

@@ -7,9 +7,9 @@ from typing import Final
 import structlog
 
 from analytics.access import TenantNotAllowed
-from analytics.catalogue import UnknownQuery
-from analytics.query_slots import TooManyQueries
-from analytics.reader_faults import QueryFault, Reason
+from analytics.reports.catalogue import UnknownQuery
+from analytics.reports.query_slots import TooManyQueries
+from analytics.reports.reader_faults import QueryFault, Reason
 from streams.errors import ClickHouseUnavailable, InputError
 from streams.events import ErrorInfo
 from streams.serving.errors import NO_RETRY, ApiError, invalid, not_found, outage, unavailable

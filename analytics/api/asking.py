@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from analytics.access import Scope
-from analytics.analyst_desk import AnalystDesk
+from analytics.reports.query_service import AnalystDesk
 from streams.serving.credentials import PresentedKey, required
 from streams.serving.errors import unauthorized
 from streams.serving.keys import KeyTable

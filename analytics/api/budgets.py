@@ -8,14 +8,14 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from analytics.access import Scope
-from analytics.analyst_desk import AnalystDesk
 from analytics.api.answering import faults_as_errors
 from analytics.api.asking import DeskDep, ScopeDep
 from analytics.api.openapi import QUERY_ERRORS
 from analytics.budgets import ALL_TENANTS, Budget, Budgets, Standing, begin_of_day, end_of_day, standings
-from analytics.result_formats import JSON
-from analytics.status import Clock, utc_now
-from streams.reply_view import plain
+from analytics.reports.query_service import AnalystDesk
+from analytics.reports.result_formats import JSON
+from analytics.sink.status import Clock, utc_now
+from streams.registry.reply_view import plain
 from streams.serving.json_response import JsonResponse
 from streams.serving.openapi import errors
 

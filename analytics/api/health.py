@@ -7,9 +7,9 @@ from typing import Any, Final
 from fastapi import APIRouter, Response
 
 from analytics.alerts.status import WatchStatus
+from analytics.cached_reading import Shared
 from analytics.feedback.status import FeedbackStatus
-from analytics.shared import Shared
-from analytics.status import SinkStatus
+from analytics.sink.status import SinkStatus
 
 #: The sink's loop turns many times a second; after so long it hangs, and a restart will help.
 _HUNG_AFTER_S = 60.0

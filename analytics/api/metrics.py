@@ -4,11 +4,11 @@ from fastapi import APIRouter, Response
 from starlette.responses import PlainTextResponse
 
 from analytics.alerts.status import WatchStatus
-from analytics.analyst_desk import AnalystDesk
 from analytics.feedback.status import FeedbackStatus
 from analytics.metrics import CONTENT_TYPE, exposition
-from analytics.query_metrics import query_exposition
-from analytics.status import Clock, SinkStatus, utc_now
+from analytics.reports.query_metrics import query_exposition
+from analytics.reports.query_service import AnalystDesk
+from analytics.sink.status import Clock, SinkStatus, utc_now
 
 
 def metrics_router(

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from analytics.catalogue import Parameter, Query
-from analytics.result_formats import FORMATS
+from analytics.reports.catalogue import Parameter, Query
+from analytics.reports.result_formats import FORMATS
 from streams.serving.openapi import describe_errors, errors
 
 _SCHEMAS: Final = {"UInt32": {"type": "integer"}, "Float64": {"type": "number"}}

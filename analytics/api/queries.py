@@ -9,8 +9,8 @@ from analytics.api.answering import faults_as_errors
 from analytics.api.asking import DeskDep, ScopeDep
 from analytics.api.openapi import ROWS
 from analytics.api.rows_response import RowsResponse
-from analytics.catalogue import Query
-from analytics.result_formats import chosen_format
+from analytics.reports.catalogue import Query
+from analytics.reports.result_formats import chosen_format
 from streams.serving.errors import invalid
 from streams.serving.json_response import JsonResponse
 from streams.serving.openapi import errors

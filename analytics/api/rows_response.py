@@ -10,10 +10,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from analytics.analyst_desk import AnalystDesk, Prepared
 from analytics.api.answering import faults_as_errors
-from analytics.query_parameters import INSTANT
-from analytics.result_formats import JSON
+from analytics.reports.query_parameters import INSTANT
+from analytics.reports.query_service import AnalystDesk, Prepared
+from analytics.reports.result_formats import JSON
 from streams.serving.json_response import to_json
 
 log = structlog.get_logger(__name__)

@@ -13,13 +13,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from analytics.batches import Record
-from analytics.consumer import ConsumerConfig, record_of, start_consumer, stop_consumer
-from analytics.feedback.room import Entry, Limits, WaitingRoom
+from analytics.feedback.pending_feedback import Entry, Limits, WaitingRoom
 from analytics.feedback.scores import Judgement, judgement_of
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
-from analytics.patience import ended, patiently, unless_stopped
+from analytics.outage_waits import ended, patiently, unless_stopped
+from analytics.sink.batches import Record
+from analytics.sink.consumer import ConsumerConfig, record_of, start_consumer, stop_consumer
 from streams.errors import InputError
 
 log = structlog.get_logger(__name__)

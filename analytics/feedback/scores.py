@@ -6,15 +6,15 @@ from decimal import Decimal
 
 import msgspec
 
-from analytics.batches import Record
-from analytics.rows import Row, Table
+from analytics.sink.batches import Record
+from analytics.sink.rows import Row, Table
 from streams.codec import decode
 from streams.errors import InvalidRequest
 from streams.events import Erasure, FeedbackGiven
-from streams.feedback import score_id_of, scored_at_of, value_of
 from streams.redelivery import redelivery
+from streams.request_rules.feedback import score_id_of, scored_at_of, value_of
 
-#: Who names no tenant is this one's, as for requests that come over Kafka (`agents.intake`).
+#: Who names no tenant is this one's, as for requests that come over Kafka (`agents.intake.intake`).
 DEFAULT_TENANT = "default"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

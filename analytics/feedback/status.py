@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from analytics.status import Clock, Outages, utc_now
+from analytics.sink.status import Clock, Outages, utc_now
 
 
 class FeedbackStatus(Outages):

@@ -2,19 +2,19 @@
 
 import asyncio
 
-from analytics.alerts.progress import SinkProgress
+from analytics.alerts.sink_progress import SinkProgress
 from analytics.clickhouse import ClickHouse
-from analytics.consumer import GROUP as SINK_GROUP
-from analytics.consumer import ConsumerConfig
 from analytics.feedback.consumer import GROUP, FeedbackConsumer
-from analytics.feedback.room import Limits
+from analytics.feedback.pending_feedback import Limits
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
-from analytics.patience import patiently, unless_stopped
-from analytics.writer import TextRules
-from streams.erasure_feed import ErasureFeed
+from analytics.outage_waits import patiently, unless_stopped
+from analytics.sink.consumer import GROUP as SINK_GROUP
+from analytics.sink.consumer import ConsumerConfig
+from analytics.sink.writer import TextRules
+from streams.erasure.feed import ErasureFeed
+from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
-from streams.record_auth import RecordAuth
 from streams.settings import Settings
 from streams.topics import FEEDBACK, LOGS
 

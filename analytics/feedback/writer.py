@@ -9,22 +9,22 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from analytics.burying import bury
 from analytics.clickhouse import ClickHouse, RowsRefused
-from analytics.cluster import catch_up
+from analytics.erasure.forgetting import Forgetting, KnowsErasures
 from analytics.feedback.lookup import Found, RequestLookup
-from analytics.feedback.room import Entry
+from analytics.feedback.pending_feedback import Entry
 from analytics.feedback.scores import SCORES, Judgement, RequestFacts, request_of, row_of
 from analytics.feedback.status import FeedbackStatus
-from analytics.forgetting import Forgetting, KnowsErasures
-from analytics.patience import patiently
-from analytics.rows import REQUESTS, Row
-from analytics.status import Clock, utc_now
-from analytics.writer import TextRules
-from streams.erasures import ErasureList, Subject
+from analytics.outage_waits import patiently
+from analytics.schema.cluster import catch_up
+from analytics.sink.dead_letter_publish import bury
+from analytics.sink.rows import REQUESTS, Row
+from analytics.sink.status import Clock, utc_now
+from analytics.sink.writer import TextRules
+from streams.erasure.erasures import ErasureList, Subject
 from streams.errors import InputError, InvalidRequest
-from streams.feedback import STAGE
 from streams.publisher import Publisher
+from streams.request_rules.feedback import STAGE
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ _SINK_MARGIN_S = 15.0
 
 
 class SinkProgress(Protocol):
-    """How far the sinks are: `analytics.alerts.progress.SinkProgress`."""
+    """How far the sinks are: `analytics.alerts.sink_progress.SinkProgress`."""
 
     async def stored_before(self, at: datetime) -> bool:
         """Return whether every log record that was written before `at` is stored; `KafkaUnavailable`."""

@@ -16,7 +16,7 @@ from analytics.kafka_questions import KafkaQuestions
 from streams.codec import decode, header
 from streams.errors import UndecodableRecord
 from streams.events import DeadLetterAction
-from streams.record_auth import UNSIGNED, RecordAuth
+from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS
 
 log = structlog.get_logger(__name__)

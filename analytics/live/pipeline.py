@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from analytics.alerts.status import WatchStatus
+from analytics.cached_reading import Reading, Shared
 from analytics.kafka_questions import KafkaQuestions
 from analytics.live.dead_letters import DeadLetterWatch, Waiting
 from analytics.live.lags import IN_FLIGHT, RETRYING, SINK, GroupLag, read_lags
-from analytics.shared import Reading, Shared
-from analytics.status import Clock, SinkStatus, utc_now
-from streams.record_auth import RecordAuth
+from analytics.sink.status import Clock, SinkStatus, utc_now
+from streams.kafka.record_auth import RecordAuth
 
 #: An open page asks every few seconds; all of them together cost one reading a second.
 _FRESH_FOR_S: Final = 1.0

@@ -12,7 +12,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from analytics.kafka_questions import KafkaQuestions
 from bench.abuse.records import Hostile
-from streams.kafka_clients import stop_client
+from streams.kafka.clients import stop_client
 from streams.topics import ALL_TOPICS
 
 _MAX_REQUEST_BYTES = 9 * 1024 * 1024

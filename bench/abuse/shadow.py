@@ -13,7 +13,7 @@ from bench.abuse.records import INTRUDER, Headers, Hostile
 from bench.abuse.sending import RawProducer
 from bench.abuse.witness import TENANT
 from streams.codec import encode, event_headers
-from streams.kafka_clients import stop_client
+from streams.kafka.clients import stop_client
 from streams.topics import ALERTS, DEAD_LETTER_ACTIONS, ERASURES, REQUESTS
 
 _STOP_S = 15.0

@@ -15,7 +15,7 @@ from aiokafka.errors import TopicAlreadyExistsError
 
 from bench.abuse.forged import MARK
 from streams.codec import header
-from streams.kafka_clients import stop_client
+from streams.kafka.clients import stop_client
 from streams.topics import REQUESTS
 
 TENANT, USER, KEY = "witness", "witness-user", "hr-abuse-witness"

@@ -21,10 +21,10 @@ from typing import Any
 
 import msgspec
 
-from analytics.catalogue import Catalogue
 from analytics.clickhouse import ClickHouse
-from analytics.reader import Reader, ReaderLimits
-from analytics.schema import SchemaRunner, create_database, load_migrations
+from analytics.reports.catalogue import Catalogue
+from analytics.reports.reader import Reader, ReaderLimits
+from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
 from bench.analytics_scale.asking import chosen, ranges, timed
 from bench.analytics_scale.data import RAW, DataSet, default_until, fill, kept, sql_of, text_of
 from bench.analytics_scale.inserting import insert_rate

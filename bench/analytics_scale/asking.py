@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from analytics.catalogue import Catalogue, Query
-from analytics.query_parameters import instant
-from analytics.reader import Question, Reader
-from analytics.result_formats import JSON
+from analytics.reports.catalogue import Catalogue, Query
+from analytics.reports.query_parameters import instant
+from analytics.reports.reader import Question, Reader
+from analytics.reports.result_formats import JSON
 
 _WARM_UPS = 2
 #: What a query of the page may take at the 95th percentile, and any other one.

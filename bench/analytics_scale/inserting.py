@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from analytics.batches import Batch, OffsetRange, Record
 from analytics.clickhouse import ClickHouse
-from analytics.schema import SchemaRunner, create_database, load_migrations
-from analytics.status import SinkStatus
-from analytics.writer import BatchWriter
+from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
+from analytics.sink.batches import Batch, OffsetRange, Record
+from analytics.sink.status import SinkStatus
+from analytics.sink.writer import BatchWriter
 from streams.codec import encode
 from streams.events import LlmCall, RequestLog, Status, Timing, Usage
 from streams.models import PRICE_VERSION

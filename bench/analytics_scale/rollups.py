@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from analytics.clickhouse import ClickHouse
-from analytics.rollup_refresh import RollupRefresher
-from analytics.rollups import ROLLUPS
+from analytics.rollups.definitions import ROLLUPS
+from analytics.rollups.refresh import RollupRefresher
 from bench.analytics_scale.data import sql_of
 
 #: So many whole days before the last one are computed anew, to take the time.

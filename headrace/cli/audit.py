@@ -10,17 +10,17 @@ from typing import Annotated
 import msgspec
 import typer
 
-from headrace.audit.auditor import Auditor
-from headrace.audit.books import Window
-from headrace.audit.render import show
-from headrace.audit.report import Report, Verdict
 from headrace.cli.connection import connection_settings
 from headrace.cli.console import fail, out, print_json, progress
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
+from headrace.ops.audit.auditor import Auditor
+from headrace.ops.audit.evidence.records import Window
+from headrace.ops.audit.render import show
+from headrace.ops.audit.report import Report, Verdict
 from headrace.up.home import Home
 from streams.errors import HeadraceError
-from streams.moments import parse_moment
 from streams.settings import Settings
+from streams.times import parse_moment
 
 _EXIT_CODES = {Verdict.BALANCED: 0, Verdict.UNBALANCED: 1, Verdict.OPEN: 3}
 _UNREACHABLE = 2

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings
 
 from headrace.up.home import Endpoints, Home, NotRunning
 from streams.errors import ConfigurationError
-from streams.record_auth import key_of_redis
+from streams.kafka.record_auth import key_of_redis
 from streams.settings import Settings, load_settings
 
 

@@ -33,16 +33,16 @@ from headrace.cli.dlq_options import (
     places_of,
 )
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
-from headrace.dlq import rendering
-from headrace.dlq.desk import Desk, Pace, Result
-from headrace.dlq.filters import Filters
-from headrace.dlq.letters import Place
-from headrace.dlq.reader import DeadLetterReader
-from headrace.dlq.selection import Found, Selection
-from headrace.dlq.topic_reader import TopicReader
+from headrace.ops.dlq import rendering
+from headrace.ops.dlq.desk import Desk, Pace, Result
+from headrace.ops.dlq.filters import Filters
+from headrace.ops.dlq.letters import Place
+from headrace.ops.dlq.reader import DeadLetterReader
+from headrace.ops.dlq.selection import Found, Selection
+from headrace.ops.dlq.topic_reader import TopicReader
 from streams.errors import HeadraceError
+from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
-from streams.record_auth import RecordAuth
 from streams.settings import Settings
 
 _CLIENT_ID = "headrace-dlq"

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from headrace.dlq.filters import Filters, moment
-from headrace.dlq.letters import Place
-from headrace.dlq.standing import State
+from headrace.ops.dlq.filters import Filters, moment
+from headrace.ops.dlq.letters import Place
+from headrace.ops.dlq.standing import State
 from streams.errors import InputError
 
 DEFAULT_LIMIT = 100

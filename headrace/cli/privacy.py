@@ -10,25 +10,25 @@ from typing import Annotated
 import typer
 
 from analytics.clickhouse import ClickHouse
-from analytics.row_eraser import RowEraser
-from analytics.users_rollup import UsersRollup
-from headrace.audit.kafka_reader import KafkaReader
+from analytics.erasure.row_eraser import RowEraser
+from analytics.erasure.users_rollup import UsersRollup
 from headrace.cli.connection import connection_settings
 from headrace.cli.console import fail, out, print_json, progress
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
-from headrace.privacy.eraser import Eraser
-from headrace.privacy.kafka_traces import requests_of
-from headrace.privacy.redis_traces import RedisEraser
-from headrace.privacy.rendering import show
-from headrace.privacy.report import ErasureReport, Verdict
-from streams.erasure_feed import ErasureFeed
-from streams.erasures import Subject
+from headrace.ops.audit.evidence.kafka_reader import KafkaReader
+from headrace.ops.privacy.eraser import Eraser
+from headrace.ops.privacy.kafka_traces import requests_of
+from headrace.ops.privacy.redis_traces import RedisEraser
+from headrace.ops.privacy.rendering import show
+from headrace.ops.privacy.report import ErasureReport, Verdict
+from streams.erasure.erasures import Subject
+from streams.erasure.feed import ErasureFeed
 from streams.errors import HeadraceError, TransientFault
 from streams.events import Erasure
+from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
-from streams.record_auth import RecordAuth
+from streams.redis.connection import connect
 from streams.settings import Settings
-from streams.store import connect
 
 _CLIENT_ID = "headrace-privacy"
 _EXIT_CODES = {Verdict.PLANNED: 0, Verdict.ERASED: 0, Verdict.LEFT: 1, Verdict.UNDER_WAY: 3}

@@ -28,7 +28,7 @@ def ingest() -> None:
 
     Settings come from HEADRACE_… variables; .env.example lists them.
     """
-    from analytics.catalogue import Catalogue  # noqa: PLC0415  # each process loads only what it runs
+    from analytics.reports.catalogue import Catalogue  # noqa: PLC0415  # each process loads only what it runs
     from ingest.main import serve  # noqa: PLC0415  # as above
 
     settings = load_settings()

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from analytics.catalogue import Catalogue, Query, UnknownQuery
+from analytics.reports.catalogue import Catalogue, Query, UnknownQuery
 from headrace.cli.asking import (
     DEFAULT_TIMEOUT_S,
     WRONG_USE,

@@ -19,9 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.console import out, progress
-from headrace.dlq.rendering import printable
+from headrace.ops.dlq.rendering import printable
 from streams.errors import ConfigurationError
-from streams.reply_view import plain
+from streams.registry.reply_view import plain
 
 _PIECE_BYTES = 1 << 16
 #: The most rows that a table shows; a file has them all.

@@ -8,8 +8,8 @@ import typer
 
 from headrace.cli.console import out
 from headrace.cli.options import AsJson
+from streams.kafka.topic_admin import create_topics
 from streams.settings import load_settings
-from streams.topic_admin import create_topics
 
 
 def add_to(app: typer.Typer) -> None:

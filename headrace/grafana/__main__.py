@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from analytics.catalogue import Catalogue
+from analytics.reports.catalogue import Catalogue
 from headrace.grafana.dashboards import DASHBOARDS, dashboard_json
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from analytics.catalogue import Catalogue
+from analytics.reports.catalogue import Catalogue
 from headrace.grafana.panels import Panel, panel_json
 from streams.errors import ConfigurationError
 

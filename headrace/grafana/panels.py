@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from analytics.catalogue import Column, Query
+from analytics.reports.catalogue import Column, Query
 from headrace.grafana.statements import grafana_sql
 
 DATA_SOURCE: Mapping[str, str] = {"type": "grafana-clickhouse-datasource", "uid": "headrace-clickhouse"}

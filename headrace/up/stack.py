@@ -17,9 +17,9 @@ from headrace.up.children import PartChild, ServiceChild, answers
 from headrace.up.home import Endpoints, Home, ProcessStatus
 from headrace.up.supervisor import Child, Supervisor
 from streams.errors import ConfigurationError
-from streams.record_auth import key_of_redis
+from streams.kafka.record_auth import key_of_redis
+from streams.kafka.topic_admin import create_topics
 from streams.settings import Settings, load_settings
-from streams.topic_admin import create_topics
 
 _LOOPBACK = "127.0.0.1"
 _SIMULATOR_KEY = "sk-simulated-by-headrace"

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from headrace.embedded.ports import free_port
-from streams.redis_keys import family_of
+from streams.redis.keys import family_of
 from tests import parts
 from tests.acceptance.conftest import System, started, unique, wait_for
 from tests.acceptance.test_audit import audit, breaking, now, produce

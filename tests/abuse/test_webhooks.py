@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from streams.special_addresses import SPECIAL_RANGES, SpecialRange
+from streams.webhooks.special_addresses import SPECIAL_RANGES, SpecialRange
 from tests import parts
 from tests.acceptance.conftest import LOCAL_WEBHOOKS, System, started, unique, wait_for
 from tests.acceptance.test_audit import audit, now, produce

@@ -17,8 +17,8 @@ import pytest
 import redis
 
 from headrace.up.home import Endpoints, Home, ProcessStatus
-from streams.record_auth import RecordAuth, key_of_redis
-from streams.redis_keys import JOURNAL
+from streams.kafka.record_auth import RecordAuth, key_of_redis
+from streams.redis.keys import JOURNAL
 from tests import parts
 from tests.analytics.reader_url import reader_url
 

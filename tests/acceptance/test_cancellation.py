@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from agents.stores.journal import journal_key
-from ingest.identification import request_id_for
+from ingest.submit.identification import request_id_for
 from tests.acceptance.chat import STORY
 from tests.acceptance.conftest import System, running, unique, wait_for
 

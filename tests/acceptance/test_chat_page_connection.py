@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ingest.resume import Marker
+from ingest.follow.resume import Marker
 from tests.acceptance.chat import (
     SLOWLY,
     STORY,

@@ -17,10 +17,10 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from agents.stage import Record
-from headrace.dlq.desk import Desk, Outcome
-from headrace.dlq.letters import Place
-from headrace.dlq.reader import DeadLetterReader
-from headrace.dlq.topic_reader import TopicReader
+from headrace.ops.dlq.desk import Desk, Outcome
+from headrace.ops.dlq.letters import Place
+from headrace.ops.dlq.reader import DeadLetterReader
+from headrace.ops.dlq.topic_reader import TopicReader
 from streams.dead_letters import dead_letter
 from streams.errors import KafkaUnavailable
 from streams.publisher import Emit, Position, Publisher

@@ -15,7 +15,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from ingest.identification import request_id_for
+from ingest.submit.identification import request_id_for
 from tests.acceptance.conftest import System, headrace, running, unique, wait_for
 from tests.acceptance.test_audit import audit, breaking, now, produce
 

@@ -15,7 +15,7 @@ import pytest
 
 from bench.event_stream import Follower
 from headrace.embedded.ports import free_port
-from ingest.resume import Marker
+from ingest.follow.resume import Marker
 from tests.acceptance.conftest import System, clean_environ, unique, wait_for
 
 pytestmark = pytest.mark.acceptance

@@ -7,12 +7,12 @@ import pytest
 from agents.bootstrap import _BUILDERS, check_budget
 from agents.cache.stage import CacheStage
 from agents.cost.stage import CostStage
+from agents.embedding_stage.stage import EmbeddingsStage
 from agents.guardrail.stage import GuardrailStage
 from agents.llm.stage import LlmStage
 from agents.output.stage import OutputStage
 from agents.pipeline import CONSUMERS, RELAY, STAGES, WEBHOOKS
 from agents.runner import relay
-from agents.vectors.stage import EmbeddingsStage
 from agents.webhooks import intake
 from streams.errors import ConfigurationError
 from streams.settings import Settings, load_settings

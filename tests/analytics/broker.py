@@ -6,7 +6,7 @@ from uuid import uuid4
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from analytics.kafka_questions import KafkaQuestions
-from streams.topic_admin import create_topics
+from streams.kafka.topic_admin import create_topics
 from streams.topics import Topic
 
 

@@ -8,9 +8,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from analytics.clickhouse import ClickHouse
-from analytics.schema import create_database
+from analytics.schema.migrate import create_database
 from streams.errors import ClickHouseUnavailable
-from streams.topic_admin import create_topics
+from streams.kafka.topic_admin import create_topics
 from tests.analytics.broker import Broker
 from tests.databases import apply_schema
 

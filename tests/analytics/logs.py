@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from analytics.batches import Record
+from analytics.sink.batches import Record
 from streams.codec import encode
 from streams.events import LlmCall, Payload, RequestLog, Status, Timing, Usage
 

@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from analytics.clickhouse import ClickHouse
-from analytics.status import SinkStatus, utc_now
-from analytics.writer import BatchWriter
+from analytics.sink.status import SinkStatus, utc_now
+from analytics.sink.writer import BatchWriter
 from streams.events import RequestLog
 from streams.publisher import Publisher
 from tests.analytics.logs import NOON, make_log
-from tests.analytics.test_exactness import batch
+from tests.analytics.sink.test_exactness import batch
 
 
 async def store(

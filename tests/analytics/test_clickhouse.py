@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from analytics.clickhouse import ClickHouse, RowsRefused
-from analytics.rows import REQUESTS, rows_of
+from analytics.sink.rows import REQUESTS, rows_of
 from streams.errors import ClickHouseUnavailable
 from streams.events import RequestLog
 from tests.analytics.logs import NOON, make_log

@@ -10,7 +10,7 @@ from analytics.alerts.status import WatchStatus
 from analytics.api.metrics import metrics_router
 from analytics.feedback.status import FeedbackStatus
 from analytics.metrics import exposition
-from analytics.status import SinkStatus
+from analytics.sink.status import SinkStatus
 from streams.events import AlertRaised
 
 NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from analytics.batches import Record
-from analytics.rows import rows_of
+from analytics.sink.batches import Record
+from analytics.sink.rows import rows_of
 from bench.sink_books import Books, differences
 from bench.sink_logs import BAD, LogFactory, Shape, days_before
 from streams.codec import decode, encode

@@ -5,7 +5,7 @@ from typing import Any
 
 from streams.errors import SpendPending, StoreUnavailable
 from streams.events import Reply, ReplyAddress
-from streams.registry import Registration, Settlement, Standing
+from streams.registry.registry import Registration, Settlement, Standing
 
 
 @dataclass

@@ -10,18 +10,18 @@ from typing import Any
 
 import msgspec
 
-from ingest.abandonment import Abandonments
-from ingest.batch_lines import LineName
-from ingest.batch_store import Batch
-from ingest.batches import Batches
-from ingest.client_retries import SdkCall
-from ingest.feedback import FeedbackDesk
-from ingest.health import HealthMonitor
-from ingest.identification import Identification
-from ingest.replies import ReplyHub
+from ingest.admin.dependency_health import HealthMonitor
+from ingest.batches.lines import LineName
+from ingest.batches.service import Batches
+from ingest.batches.store import Batch
+from ingest.feedback.submission import FeedbackDesk
+from ingest.follow.abandonment import Abandonments
+from ingest.follow.replies import ReplyHub
+from ingest.follow.stream_tokens import StreamTokens
 from ingest.services import Services
-from ingest.stream_tokens import StreamTokens
-from ingest.submission import Submissions
+from ingest.submit.client_retries import SdkCall
+from ingest.submit.identification import Identification
+from ingest.submit.submission import Submissions
 from streams.codec import decode, encode, header
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreFull, StoreUnavailable
 from streams.events import (
@@ -37,11 +37,11 @@ from streams.events import (
     Usage,
 )
 from streams.publisher import Emit, Position
-from streams.registry import CancelAnswer, Glimpse, Registration, RequestState, Standing
-from streams.runs import may_run_anew
+from streams.redis.memory import StoreMemory
+from streams.registry.registry import CancelAnswer, Glimpse, Registration, RequestState, Standing
+from streams.registry.runs import may_run_anew
 from streams.serving.keys import Keyring
 from streams.settings import ApiKey, Settings
-from streams.store_memory import StoreMemory
 
 KEY = "key-of-acme"
 OTHER_KEY = "key-of-zeta"

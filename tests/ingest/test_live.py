@@ -9,16 +9,16 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-from analytics.catalogue import Catalogue
+from analytics.reports.catalogue import Catalogue
 from ingest.app import create_app
 from ingest.bootstrap import connected_services
 from streams.codec import decode, header
 from streams.events import ChatRequested, Delta, ReplyAddress
+from streams.kafka.topic_admin import create_topics
 from streams.publisher import Emit, Publisher
-from streams.registry import RequestRegistry, Standing, correlation_origin, fingerprint
+from streams.redis.connection import connect
+from streams.registry.registry import RequestRegistry, Standing, correlation_origin, fingerprint
 from streams.settings import Settings
-from streams.store import connect
-from streams.topic_admin import create_topics
 from streams.topics import DELTAS, REPLIES, REQUESTS
 from tests.ingest.fakes import KEY, answered, settings
 from tests.ingest.sse_reader import events

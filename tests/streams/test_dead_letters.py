@@ -2,7 +2,7 @@
 
 from streams.dead_letters import OMITTED, dead_letter
 from streams.errors import UndecodableRecord
-from streams.sizes import record_bytes
+from streams.kafka.record_sizes import record_bytes
 from streams.topics import ALL_TOPICS, DEAD_LETTERS
 from tests.analytics.logs import make_record
 

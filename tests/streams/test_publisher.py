@@ -14,11 +14,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams.errors import KafkaUnavailable, RecordTooLarge, TopicRefused, UnknownTopic
 from streams.events import Delta
+from streams.kafka.record_auth import HEADER, RecordAuth
+from streams.kafka.record_sizes import MAX_EVENT_BYTES
+from streams.kafka.send_gate import SendGate
+from streams.kafka.topic_admin import create_topics
 from streams.publisher import Emit, Position, Publisher
-from streams.record_auth import HEADER, RecordAuth
-from streams.send_gate import SendGate
-from streams.sizes import MAX_EVENT_BYTES
-from streams.topic_admin import create_topics
 from streams.topics import ALL_TOPICS, DELTAS, TOPICS, Topic
 
 pytestmark = pytest.mark.integration

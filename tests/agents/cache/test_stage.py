@@ -14,7 +14,6 @@ from agents.embeddings.minilm import MiniLmEmbedder, MiniLmSettings
 from agents.output.stage import OutputStage
 from agents.prompts.catalogue import PromptCatalogue
 from agents.stores.answer_cache import AnswerCache
-from streams import store
 from streams.events import (
     CacheKind,
     CacheMissed,
@@ -26,6 +25,7 @@ from streams.events import (
     Usage,
 )
 from streams.publisher import Emit
+from streams.redis import connection
 from streams.topics import COMPLETIONS, GUARDED, MISSES, OUTCOMES
 from tests.fakes.embedders import WordEmbedder
 from tests.fakes.envelopes import NOW, chat, completion, delivery, envelope, said
@@ -75,7 +75,7 @@ def sole(emit: Emit) -> Any:
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = store.connect(redis_url)
+    client = connection.connect(redis_url)
     yield client
     await client.aclose()
 
@@ -301,7 +301,7 @@ async def test_a_broken_embedder_is_a_miss_that_is_kept_by_its_exact_key(redis: 
 
 async def test_without_redis_everything_is_a_miss() -> None:
     """And is answered by a model; writing the answer fails quietly."""
-    client = store.connect("redis://127.0.0.1:1/0", timeout_s=0.2)
+    client = connection.connect("redis://127.0.0.1:1/0", timeout_s=0.2)
     pipe = Pipe(client, WordEmbedder())
     missed = await pipe.ask(LONG)
     assert missed.envelope.cache.kind is CacheKind.MISS

@@ -10,11 +10,11 @@ from redis.asyncio import Redis
 
 from agents.cost.stage import CostStage
 from agents.stage import Delivery
-from streams import store
 from streams.errors import StoreUnavailable
 from streams.events import ErrorInfo, OutcomeReached, Reply, ReplyAddress, Status
 from streams.publisher import Emit
-from streams.registry import RequestRegistry, Standing, correlation_origin
+from streams.redis import connection
+from streams.registry.registry import RequestRegistry, Standing, correlation_origin
 from streams.topics import OUTCOMES
 from tests.agents.cost.calls import llm_call
 from tests.fakes.envelopes import NOW, NOW_MS, completion, delivery, envelope
@@ -77,7 +77,7 @@ def replies(emits: Any) -> list[Reply]:
 
 @pytest.fixture
 async def case(redis_url: str) -> AsyncIterator[Case]:
-    here, gone = store.connect(redis_url, timeout_s=30), store.connect(_NOWHERE)
+    here, gone = connection.connect(redis_url, timeout_s=30), connection.connect(_NOWHERE)
     yield Case(here, gone)
     await here.aclose()
     await gone.aclose()

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from agents.bootstrap import redact, scan
-from agents.guardrail.json_texts import Redacted
+from agents.checks.json_texts import Redacted
 from agents.guardrail.stage import Finding, GuardrailSettings, GuardrailStage
 from agents.guardrail.validation import Limits
 from agents.stage import Delivery
@@ -18,9 +18,9 @@ from streams.errors import KafkaUnavailable, StoreUnavailable, UnauthenticRecord
 from streams.events import Message, OutcomeReached, Reply, RequestGuarded, Status, TextPart, Webhook
 from streams.publisher import Emit
 from streams.redelivery import Redelivery
-from streams.registry import Registration, Standing, correlation_origin, fingerprint
+from streams.registry.registry import Registration, Standing, correlation_origin, fingerprint
 from streams.topics import GUARDED, OUTCOMES, REPLIES
-from streams.webhook_targets import Targets
+from streams.webhooks.targets import Targets
 from tests.fakes.envelopes import NOW, NOW_MS, chat, delivery, said
 from tests.fakes.registries import ScriptedRegistry
 

@@ -7,10 +7,10 @@ from itertools import count
 
 import msgspec
 
-from agents.llm.policy import LlmPolicy
-from agents.llm.ports import GuardFactory
 from agents.llm.stage import LlmStage
-from agents.llm.watch import Pause
+from agents.paid_calls.cancellation_watch import Pause
+from agents.paid_calls.policy import LlmPolicy
+from agents.paid_calls.ports import GuardFactory
 from agents.providers.faults import ProviderFault
 from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta
 from agents.stage import Delivery, Record

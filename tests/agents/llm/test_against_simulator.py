@@ -11,15 +11,15 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from agents.llm.policy import LlmPolicy
-from agents.llm.ports import SystemClock
 from agents.llm.stage import LlmStage
 from agents.output.streaming_guard import StreamingGuard
+from agents.paid_calls.policy import LlmPolicy
+from agents.paid_calls.ports import SystemClock
 from agents.stage import Delivery, Record
 from agents.stores.journal import Journal
-from streams import store
 from streams.events import Completed, OutcomeReached, Status
 from streams.models import ProviderName
+from streams.redis import connection
 from tests.agents.llm.fakes import FakeSink, missed
 from tests.agents.providers.simulated import Operator, provider_at, running_simulator
 
@@ -51,7 +51,7 @@ async def operator(address: str) -> AsyncIterator[Operator]:
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = store.connect(redis_url)
+    client = connection.connect(redis_url)
     yield client
     await client.aclose()
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from agents.llm.degraded import APOLOGY
-from agents.llm.patience import RETRY_S
+from agents.paid_calls.redis_waits import RETRY_S
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,

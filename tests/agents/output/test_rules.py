@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.guardrail.pii import PiiSpan
+from agents.checks.pii import PiiSpan
 from agents.output.rules import OutputPolicy, check_output
 
 SYSTEM_PROMPT = (

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from agents.providers.anthropic_messages import AnthropicMessages
+from agents.providers.anthropic.messages import AnthropicMessages
 from agents.providers.faults import ProviderFault
-from agents.providers.openai_chat import OpenAIChat
+from agents.providers.openai.chat import OpenAIChat
 from agents.providers.port import Answer, Provider, ProviderCall, TextDelta, Timeouts
 from tests.fakes.envelopes import said
 from tests.fakes.raw_provider import RawProvider, raw_provider

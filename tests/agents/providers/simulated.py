@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import msgspec
 
-from agents.providers.anthropic_messages import AnthropicMessages
-from agents.providers.openai_chat import OpenAIChat
+from agents.providers.anthropic.messages import AnthropicMessages
+from agents.providers.openai.chat import OpenAIChat
 from agents.providers.port import Answer, Provider, ProviderCall, TextDelta, Timeouts, UsageKnown
 from agents.providers.usage import count_input
 from headrace.simulator.app import create_app

@@ -20,7 +20,7 @@ from agents.providers.faults import (
     Refused,
     ServerFault,
 )
-from agents.providers.openai_embeddings import OpenAIEmbeddings, read_embeddings
+from agents.providers.openai.embeddings import OpenAIEmbeddings, read_embeddings
 from agents.providers.port import EmbeddingCall, Timeouts
 from headrace.simulator.embeddings import embed
 from streams.events import Usage

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from agents.providers.anthropic_messages import AnthropicMessages
-from agents.providers.openai_chat import OpenAIChat
+from agents.providers.anthropic.messages import AnthropicMessages
+from agents.providers.openai.chat import OpenAIChat
 from agents.providers.port import Answer, Provider, ProviderCall, TextDelta, Timeouts
 from tests.fakes.envelopes import said
 from tests.fakes.raw_provider import EVENTS, JSON, events, saying

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agents.providers.event_stream import MAX_EVENT_BYTES
+from agents.providers.answers.event_stream import MAX_EVENT_BYTES
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,

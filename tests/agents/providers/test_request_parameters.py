@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.llm.policy import LlmPolicy
 from agents.llm.prompt import provider_call
 from agents.llm.routing import Route
-from agents.providers.anthropic_messages import AnthropicMessages
+from agents.paid_calls.policy import LlmPolicy
+from agents.providers.anthropic.messages import AnthropicMessages
 from agents.providers.faults import ProviderFault
-from agents.providers.openai_chat import OpenAIChat
+from agents.providers.openai.chat import OpenAIChat
 from agents.providers.port import ProviderCall, Timeouts
 from streams.models import MODELS
 from tests.agents.llm.fakes import missed

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.llm.booking import price
-from agents.providers.answer_body import Value
-from agents.providers.anthropic_assembly import AnthropicAssembly
-from agents.providers.assembly import Assembly
-from agents.providers.openai_assembly import OpenAIAssembly
+from agents.paid_calls.pricing import price
+from agents.providers.answers.assembly import Assembly
+from agents.providers.answers.body import Value
+from agents.providers.anthropic.assembly import AnthropicAssembly
+from agents.providers.openai.assembly import OpenAIAssembly
 from agents.providers.port import ProviderCall, Timeouts
 from agents.providers.usage import Reported, asked_tier, believed, count_output
 from streams.events import Usage

@@ -8,8 +8,8 @@ from typing import Any
 
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.execution import StageRunner
-from agents.runner.progress import Work
 from agents.runner.retries import RetryPolicy
+from agents.runner.watchdog.consumer_progress import Work
 from agents.stage import Delivery, Record
 from streams.errors import RecordTooLarge, StoreUnavailable
 from streams.events import RequestGuarded

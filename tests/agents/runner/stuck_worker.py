@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 from agents.runner.apps import StageApp
-from agents.runner.ends import BrokerEnds
-from agents.runner.watchdog import WatchClock, Watchdog
+from agents.runner.watchdog.end_offsets import BrokerEnds
+from agents.runner.watchdog.watchdog import WatchClock, Watchdog
 from agents.runner.worker import run_apps
 from agents.stage import Delivery
 from streams.events import ChatRequested

@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from agents.runner.consumer_thread import ConsumerThread
+from streams.kafka.topic_admin import create_topics
 from streams.publisher import Emit, Publisher
-from streams.topic_admin import create_topics
 
 pytestmark = pytest.mark.integration
 

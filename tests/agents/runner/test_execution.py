@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import structlog
 
-from agents.runner.progress import Work
+from agents.runner.watchdog.consumer_progress import Work
 from agents.stage import Delivery, Record, Superseded
 from streams.codec import encode, header
 from streams.errors import (
@@ -18,8 +18,8 @@ from streams.errors import (
     UnknownTopic,
 )
 from streams.events import EmbeddingsRequested, ErrorInfo, OutcomeReached, Reply, Status, Webhook
+from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Emit
-from streams.record_auth import RecordAuth
 from streams.redelivery import FIRST_DELIVERY, replayed
 from streams.topics import (
     DEAD_LETTERS,

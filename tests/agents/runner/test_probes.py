@@ -6,11 +6,11 @@ import pytest
 import structlog
 
 from agents.runner.apps import View
-from agents.runner.judgement import Suspicion
 from agents.runner.metrics import exposition
 from agents.runner.probes import serve_probes
-from agents.runner.progress import Counts
-from agents.runner.watchdog import WatchClock, Watchdog
+from agents.runner.watchdog.consumer_progress import Counts
+from agents.runner.watchdog.stall_rules import Suspicion
+from agents.runner.watchdog.watchdog import WatchClock, Watchdog
 from headrace.embedded.ports import free_port
 from streams.errors import ConfigurationError
 from tests.agents.runner.views import partition, view, work

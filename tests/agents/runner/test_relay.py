@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.progress import Work
 from agents.runner.relay import Drain, Relay
+from agents.runner.watchdog.consumer_progress import Work
 from agents.stage import Record
 from streams.codec import encode
 from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
 from streams.events import RequestGuarded
+from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Emit
-from streams.record_auth import RecordAuth
 from streams.redelivery import put_aside
 from streams.topics import (
     ALL_TOPICS,

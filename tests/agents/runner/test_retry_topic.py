@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from agents import admission
+from agents.intake import admission
 from agents.runner import relay
 from agents.runner.apps import Run, StageApp
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.progress import Work
 from agents.runner.relay import Drain, Relay
 from agents.runner.retries import RetryPolicy
+from agents.runner.watchdog.consumer_progress import Work
 from agents.stage import Delivery, Record
 from agents.stores.journal import Claimed, Hold, Journal
-from streams import store
 from streams.codec import encode
 from streams.errors import StoreUnavailable
 from streams.events import ChatRequested, Reply, ReplyAddress, Status
 from streams.publisher import Emit, Position, Publisher
 from streams.redelivery import put_aside, redelivery, replayed
+from streams.redis import connection
 from streams.topics import DEAD_LETTERS, OUTCOMES, REPLIES, REQUESTS, RETRIES
 from tests.agents.runner.live import EchoStage, at_least, read, request, settings, stage_app, wait_for
 from tests.parts import PARTITIONS
@@ -205,7 +205,7 @@ async def aside(publisher: Publisher, sent: Emit, *, not_before_ms: int) -> Posi
 async def test_a_record_that_is_relayed_twice_is_paid_once(kafka_bootstrap: str, redis_url: str) -> None:
     """The relay dies between its send and its acknowledgement, and the next one relays it again."""
     sent = request("hello")
-    redis: Redis = store.connect(redis_url, timeout_s=5)
+    redis: Redis = connection.connect(redis_url, timeout_s=5)
     stage = PaidStage(str(sent.key), Journal(redis, ttl_s=60))
     async with Publisher(kafka_bootstrap, client_id="test") as publisher:
         at = await aside(publisher, sent, not_before_ms=0)

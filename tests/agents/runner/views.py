@@ -4,8 +4,8 @@ import itertools
 from typing import Any
 
 from agents.runner.apps import View
-from agents.runner.progress import Counts, Work
 from agents.runner.transport import PartitionStanding
+from agents.runner.watchdog.consumer_progress import Counts, Work
 
 #: A consumer that lives asks for records all the time.
 _polls = itertools.count()

@@ -10,9 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
-from streams import store
 from streams.errors import StoreUnavailable
 from streams.events import CacheSlot
+from streams.redis import connection
 from tests.fakes.embedders import WordEmbedder
 from tests.fakes.envelopes import NOW
 
@@ -36,7 +36,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = store.connect(redis_url)
+    client = connection.connect(redis_url)
     yield client
     await client.aclose()
 
@@ -216,7 +216,7 @@ async def test_what_another_version_wrote_is_a_miss(
 
 async def test_without_redis_every_call_says_so(scope: str) -> None:
     """Callers treat it as a miss."""
-    client = store.connect("redis://127.0.0.1:1/0", timeout_s=0.2)
+    client = connection.connect("redis://127.0.0.1:1/0", timeout_s=0.2)
     away = AnswerCache(client, ttl_s=60, max_entries=5)
     where = await slot(scope, "q")
     for call in (

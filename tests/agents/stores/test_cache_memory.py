@@ -8,8 +8,8 @@ import pytest
 from redis.asyncio import Redis
 
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
-from streams import store
 from streams.events import CacheSlot
+from streams.redis import connection
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +27,7 @@ class Room:
 
 @pytest.fixture
 async def redis(own_redis_url: str) -> AsyncIterator[Redis]:
-    client = store.connect(own_redis_url, timeout_s=10)
+    client = connection.connect(own_redis_url, timeout_s=10)
     yield client
     await client.aclose()
 

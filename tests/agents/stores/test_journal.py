@@ -24,10 +24,10 @@ from agents.stores.journal import (
     NotedCalls,
     journal_key,
 )
-from streams import store
 from streams.errors import SpendPending, StoreUnavailable
 from streams.events import LlmCall, Reply, ReplyAddress, Status, Usage
-from streams.registry import RequestRegistry
+from streams.redis import connection
+from streams.registry.registry import RequestRegistry
 
 pytestmark = pytest.mark.integration
 
@@ -38,7 +38,7 @@ A, B = "llm.misses.v1:0:7", "llm.misses.v1:0:9"
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = store.connect(redis_url)
+    client = connection.connect(redis_url)
     yield client
     await client.aclose()
 
@@ -256,7 +256,7 @@ async def test_entries_expire(redis: Redis, request_id: str) -> None:
 
 async def test_a_redis_that_does_not_answer_is_named(request_id: str) -> None:
     """The fault says what failed, and that it may pass."""
-    client = store.connect("redis://127.0.0.1:1/0", timeout_s=0.2)
+    client = connection.connect("redis://127.0.0.1:1/0", timeout_s=0.2)
     with pytest.raises(StoreUnavailable, match="claiming a request in the journal failed"):
         await claim(Journal(client, ttl_s=60), request_id)
     await client.aclose()

@@ -13,10 +13,10 @@ from agents.webhooks.answers import Answer, Delivered, Gone, Refused, TryLater
 from agents.webhooks.counts import WebhookCounts
 from agents.webhooks.deliverer import Deliverer, Limits
 from agents.webhooks.queue import Lane, WebhookQueue
-from streams import store
 from streams.errors import KafkaUnavailable, RecordTooLarge
 from streams.publisher import Emit
-from streams.reply_view import reply_json
+from streams.redis import connection
+from streams.registry.reply_view import reply_json
 from streams.topics import DEAD_LETTERS
 from tests.agents.runner.runs import Sends
 from tests.agents.webhooks.due import URL, due, due_record
@@ -92,7 +92,7 @@ class Delivering:
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     """A client, and a database without webhooks."""
-    client = store.connect(redis_url)
+    client = connection.connect(redis_url)
     for key in await client.keys("headrace:webhooks:*"):
         await client.delete(key)
     yield client
@@ -323,7 +323,7 @@ async def test_it_runs_by_itself(delivering: Delivering) -> None:
 
 async def test_it_goes_on_while_redis_is_away(delivering: Delivering) -> None:
     """And when something is there that nobody can read."""
-    nowhere = store.connect("redis://127.0.0.1:1/0", timeout_s=0.2)
+    nowhere = connection.connect("redis://127.0.0.1:1/0", timeout_s=0.2)
     slept: list[float] = []
     enough = asyncio.Event()
 

@@ -5,14 +5,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.runner.progress import Work
+from agents.runner.watchdog.consumer_progress import Work
 from agents.stage import Record
 from agents.webhooks.intake import WebhookIntake
 from agents.webhooks.queue import Added, Lane
 from streams.errors import StoreUnavailable
 from streams.topics import DEAD_LETTERS
-from streams.webhook_signing import webhook_id
-from streams.webhook_targets import Targets
+from streams.webhooks.signing import webhook_id
+from streams.webhooks.targets import Targets
 from tests.agents.runner.runs import Sends
 from tests.agents.webhooks.due import due, due_record
 

@@ -12,8 +12,8 @@ from agents.webhooks.answers import Answer, Delivered, Gone, Refused, TryLater
 from agents.webhooks.posting import HttpPosts
 from agents.webhooks.resolution import LookUp
 from headrace.embedded.ports import free_port
-from streams.own_services import Service
-from streams.webhook_targets import Targets
+from streams.webhooks.own_services import Service
+from streams.webhooks.targets import Targets
 from tests.fakes.receiver import DROP, HANG, Receiver, Say, receiving
 
 LOCAL = Targets(allow_http=True, networks=(ip_network("127.0.0.0/8"),))

@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 
 from agents.stage import Record
 from agents.webhooks.queue import Added, Claimed, Lane, WebhookQueue
-from streams import store
 from streams.errors import StoreFull, StoreUnavailable
 from streams.redelivery import replayed
+from streams.redis import connection
 from tests.agents.webhooks.due import due_record
 
 pytestmark = pytest.mark.integration
@@ -29,7 +29,7 @@ class Clock:
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     """A client, and a database without webhooks."""
-    client = store.connect(redis_url)
+    client = connection.connect(redis_url)
     for key in await client.keys("headrace:webhooks:*"):
         await client.delete(key)
     yield client
@@ -233,7 +233,7 @@ async def test_an_entry_that_is_lost_is_passed_over(redis: Redis, queue: Webhook
 
 async def test_redis_away() -> None:
     """A fault of ours, for those who wait and try again."""
-    nowhere = store.connect("redis://127.0.0.1:1/0", timeout_s=0.5)
+    nowhere = connection.connect("redis://127.0.0.1:1/0", timeout_s=0.5)
     with pytest.raises(StoreUnavailable):
         await add(WebhookQueue(nowhere, max_bytes=1), "m-1")
     await nowhere.aclose()

@@ -16,9 +16,9 @@ from agents.webhooks.resolution import (
     ServiceUnresolved,
     SystemResolver,
 )
-from streams.own_services import Service
-from streams.special_addresses import Network
-from streams.webhook_targets import Targets
+from streams.webhooks.own_services import Service
+from streams.webhooks.special_addresses import Network
+from streams.webhooks.targets import Targets
 
 OPEN = Targets(allow_http=True, networks=(ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8")))
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from analytics.alerts.book import AlertBook
+from analytics.alerts.alert_states import AlertBook
 from analytics.alerts.budgets import EXCEEDED, NEARLY, RULES, BudgetWatch, judge_budgets
 from analytics.alerts.verdicts import EVERYBODY, Finding
 from analytics.alerts.windows import Window

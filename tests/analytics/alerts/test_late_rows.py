@@ -7,17 +7,17 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from analytics.alerts.alert_log import AlertLog
+from analytics.alerts.anomalies import Limits
 from analytics.alerts.freshness import FreshnessLimits
-from analytics.alerts.log import AlertLog
-from analytics.alerts.progress import SinkProgress
+from analytics.alerts.sink_progress import SinkProgress
 from analytics.alerts.status import WatchStatus
 from analytics.alerts.table import AlertTable
+from analytics.alerts.watcher import WatchConfig, Watcher
 from analytics.alerts.windows import WindowReader
-from analytics.anomalies import Limits
 from analytics.clickhouse import ClickHouse
-from analytics.watcher import WatchConfig, Watcher
 from streams.events import AlertRaised
-from streams.topic_admin import create_topics
+from streams.kafka.topic_admin import create_topics
 from streams.topics import Topic
 from tests.analytics.logs import NOON
 

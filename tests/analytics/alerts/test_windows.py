@@ -9,7 +9,7 @@ import pytest
 from analytics.alerts.verdicts import EVERYBODY
 from analytics.alerts.windows import Figures, Window, WindowReader
 from analytics.clickhouse import ClickHouse
-from analytics.rows import REQUESTS, rows_of
+from analytics.sink.rows import REQUESTS, rows_of
 from streams.events import RequestLog, Status
 from tests.analytics.logs import NOON, make_log
 

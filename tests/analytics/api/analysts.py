@@ -8,12 +8,12 @@ import httpx
 from fastapi import FastAPI
 
 from analytics.access import analyst_keys
-from analytics.analyst_desk import AnalystDesk, Asking
 from analytics.api.asking import Analysts
 from analytics.app import create_app
-from analytics.catalogue import Catalogue
-from analytics.query_slots import QuerySlots
-from analytics.status import SinkStatus
+from analytics.reports.catalogue import Catalogue
+from analytics.reports.query_service import AnalystDesk, Asking
+from analytics.reports.query_slots import QuerySlots
+from analytics.sink.status import SinkStatus
 from streams.settings import ApiKey
 
 ADMIN = "k-admin"

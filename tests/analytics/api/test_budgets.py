@@ -9,13 +9,13 @@ import httpx
 import msgspec
 import pytest
 
-from analytics.analyst_desk import Asking
 from analytics.api.budgets import budgets_router
 from analytics.budgets import ConfiguredBudgets
-from analytics.catalogue import Catalogue
 from analytics.clickhouse import ClickHouse
-from analytics.reader import Reader, ReaderLimits
-from analytics.status import Clock
+from analytics.reports.catalogue import Catalogue
+from analytics.reports.query_service import Asking
+from analytics.reports.reader import Reader, ReaderLimits
+from analytics.sink.status import Clock
 from tests.analytics.api.analysts import ACME, ADMIN, GLOBEX, app_of, client_of
 from tests.analytics.logs import NOON, make_log
 from tests.analytics.reader_url import reader_url

@@ -9,7 +9,7 @@ from analytics.alerts.status import WatchStatus
 from analytics.api.health import Probe
 from analytics.app import create_app
 from analytics.feedback.status import FeedbackStatus
-from analytics.status import SinkStatus
+from analytics.sink.status import SinkStatus
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.test_metrics import alert
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from analytics.alerts.status import WatchStatus
-from analytics.catalogue import Catalogue
+from analytics.cached_reading import Shared
 from analytics.live.dead_letters import StageCount, Waiting
 from analytics.live.lags import GroupLag
 from analytics.live.pipeline import LivePipeline, connected_pipeline
-from analytics.shared import Shared
-from analytics.status import SinkStatus
+from analytics.reports.catalogue import Catalogue
+from analytics.sink.status import SinkStatus
 from streams.errors import KafkaUnavailable
-from streams.record_auth import UNSIGNED
-from streams.topic_admin import create_topics
+from streams.kafka.record_auth import UNSIGNED
+from streams.kafka.topic_admin import create_topics
 from tests.analytics.api.analysts import ACME, ADMIN, app_of, client_of
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

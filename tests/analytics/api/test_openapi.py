@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from analytics.alerts.status import WatchStatus
 from analytics.api.metrics import metrics_router
 from analytics.feedback.status import FeedbackStatus
-from analytics.status import SinkStatus
+from analytics.sink.status import SinkStatus
 from tests.analytics.api.analysts import ACME, NUMBERS, app_of, catalogue_of, client_of
 from tests.analytics.api.test_queries import NotedReader
 

@@ -13,7 +13,7 @@ import pytest
 
 from analytics.api import page
 from analytics.api.page import CHART_FILES, files_of_page, page_router, page_version
-from analytics.catalogue import Catalogue
+from analytics.reports.catalogue import Catalogue
 from tests.analytics.api.analysts import app_of, client_of
 
 WEB = Path(__file__).parents[3] / "analytics" / "web"

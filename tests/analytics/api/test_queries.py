@@ -7,11 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from analytics.analyst_desk import Answering
-from analytics.catalogue import Catalogue
-from analytics.query_slots import QuerySlots
-from analytics.reader import Question
-from analytics.reader_faults import QueryFault, Reason
+from analytics.reports.catalogue import Catalogue
+from analytics.reports.query_service import Answering
+from analytics.reports.query_slots import QuerySlots
+from analytics.reports.reader import Question
+from analytics.reports.reader_faults import QueryFault, Reason
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.api.analysts import ACME, ADMIN, NUMBERS, app_of, catalogue_of, client_of
 

@@ -16,10 +16,10 @@ import pyarrow.ipc
 import pytest
 import uvicorn
 
-from analytics.catalogue import Catalogue
 from analytics.clickhouse import ClickHouse
-from analytics.query_slots import QuerySlots
-from analytics.reader import Reader, ReaderLimits
+from analytics.reports.catalogue import Catalogue
+from analytics.reports.query_slots import QuerySlots
+from analytics.reports.reader import Reader, ReaderLimits
 from streams.errors import ClickHouseUnavailable
 from streams.serving.protocol import BoundedHttp
 from tests.analytics.api.analysts import ACME, ADMIN, GLOBEX, NUMBERS, SLOW, app_of, catalogue_of, client_of

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from analytics.batches import Record
-from analytics.feedback.room import Entry
+from analytics.feedback.pending_feedback import Entry
 from analytics.feedback.scores import Judgement, RequestFacts, judgement_of
+from analytics.sink.batches import Record
 from streams.codec import encode
-from streams.erasures import ErasureList
+from streams.erasure.erasures import ErasureList
 from streams.errors import InputError, RecordTooLarge
 from streams.events import FeedbackGiven
 from streams.publisher import Emit, Position

@@ -12,20 +12,20 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.clickhouse import ClickHouse
-from analytics.consumer import ConsumerConfig
 from analytics.feedback.consumer import FeedbackConsumer
-from analytics.feedback.room import Entry, Limits
+from analytics.feedback.pending_feedback import Entry, Limits
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
-from analytics.offsets import CommittedOffsets
+from analytics.sink.consumer import ConsumerConfig
+from analytics.sink.offsets import CommittedOffsets
 from streams.codec import encode
-from streams.topic_admin import create_topics
+from streams.kafka.topic_admin import create_topics
 from streams.topics import Topic
 from tests.analytics.feedback.given import Known, Letters, Stored, feedback
 from tests.analytics.logs import make_log
 from tests.analytics.proxy import Proxy
+from tests.analytics.sink.test_sink import until, until_async
 from tests.analytics.stored_logs import store
-from tests.analytics.test_sink import until, until_async
 
 pytestmark = pytest.mark.integration
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from msgspec.json import encode as encode_json
 
 from analytics.clickhouse import ClickHouse
-from analytics.feedback.room import Entry
+from analytics.erasure.row_eraser import RowEraser
+from analytics.feedback.pending_feedback import Entry
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
-from analytics.row_eraser import RowEraser
-from analytics.writer import TextRules
+from analytics.sink.writer import TextRules
 from streams.codec import encode
-from streams.erasures import ErasureList, Subject
+from streams.erasure.erasures import ErasureList, Subject
 from streams.events import Erasure, ErasureMode, FeedbackGiven
 from tests.analytics.feedback.given import (
     WRITTEN_AT,
@@ -94,7 +94,7 @@ def told_apart(said: Iterable[FeedbackGiven]) -> list[FeedbackGiven]:
     """Return judgements of which no two are of one score and one microsecond.
 
     Of two of one millisecond that is so once in a thousand times, by a hash of their random ids
-    (`streams.feedback.scored_at_of`). Then either may stand.
+    (`streams.request_rules.feedback.scored_at_of`). Then either may stand.
     """
     judged = [entry(record(each)).said for each in said]
     versions = {

@@ -7,10 +7,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from agents.pipeline import CONSUMERS
-from analytics.consumer import GROUP
 from analytics.feedback.consumer import GROUP as FEEDBACK_GROUP
 from analytics.kafka_questions import KafkaQuestions
 from analytics.live.lags import IN_FLIGHT, SINK, SOURCES, GroupLag, read_lags
+from analytics.sink.consumer import GROUP
 from streams.errors import KafkaUnavailable
 from streams.topics import ALL_TOPICS
 from tests.analytics.broker import Broker

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from headrace.cli.app import build_app
 from headrace.embedded.ports import free_port
-from streams.topic_admin import create_topics
+from streams.kafka.topic_admin import create_topics
 from tests import parts as real_parts
 from tests.databases import database_with
 

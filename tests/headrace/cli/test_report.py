@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
-from analytics.catalogue import Catalogue
+from analytics.reports.catalogue import Catalogue
 from headrace.cli.app import build_app
 from headrace.embedded.ports import free_port
 from headrace.up.home import Endpoints, Home, UpStatus

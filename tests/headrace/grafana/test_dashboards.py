@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from analytics.catalogue import Catalogue, Query
 from analytics.clickhouse import ClickHouse
-from analytics.rows import rows_of
+from analytics.reports.catalogue import Catalogue, Query
+from analytics.sink.rows import rows_of
 from headrace.grafana.__main__ import files, main
 from headrace.grafana.dashboards import DASHBOARDS, Dashboard, dashboard_json
 from headrace.grafana.panels import DATA_SOURCE, Panel

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.up.home import AlreadyRunning, Home, NotRunning, ProcessStatus, UpStatus
-from streams.webhook_signing import signing_keys
+from streams.webhooks.signing import signing_keys
 
 
 def status(pid: int, started_at: float) -> UpStatus:

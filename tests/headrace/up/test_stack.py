@@ -9,7 +9,7 @@ from headrace.up.home import Home
 from headrace.up.stack import Options, Stack
 from streams.errors import ConfigurationError, InvalidRequest
 from streams.settings import Settings
-from streams.webhook_targets import Targets
+from streams.webhooks.targets import Targets
 
 PARTS = {
     "kafka": "127.0.0.1:21001",

@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from ingest.api.batches import ResultsFile
+from ingest.batches.routes import ResultsFile
 from streams.events import ErrorInfo, Reply, Status
-from streams.registry import RequestState
-from tests.ingest.api.test_batches import file, send, settle_all
+from streams.registry.registry import RequestState
+from tests.ingest.batches.test_lines import CHAT, NATIVE, jsonl, line
+from tests.ingest.batches.test_routes import file, send, settle_all
 from tests.ingest.fakes import Rig, answered, blocked, failed
-from tests.ingest.test_batch_lines import CHAT, NATIVE, jsonl, line
 
 
 async def results(client: httpx.AsyncClient, batch_id: str, query: str = "") -> list[dict[str, Any]]:

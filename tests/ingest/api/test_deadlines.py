@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ingest import waiting
+from ingest.follow import waiting
 from tests.ingest.fakes import MODEL, Rig, failed
 
 CONVERSATION: dict[str, Any] = {

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from ingest import long_poll
+from ingest.follow import long_poll
 from tests.ingest.fakes import Entry, Rig, answered
 
 

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from ingest.app import create_app
-from ingest.batch_progress import line_request_id
+from ingest.batches.progress import line_request_id
 from streams.events import Status
 from streams.serving.openapi import Document
+from tests.ingest.batches.test_lines import jsonl, line
 from tests.ingest.fakes import KEY, MODEL, Entry, Rig, answered, failed, rig
-from tests.ingest.test_batch_lines import jsonl, line
 
 MESSAGES = [{"role": "user", "content": "capital of France?"}]
 COMPLETION: dict[str, Any] = {"model": MODEL, "messages": MESSAGES}

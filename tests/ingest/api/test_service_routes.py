@@ -8,9 +8,9 @@ import structlog
 
 from ingest.app import create_app
 from streams.errors import ConfigurationError
+from streams.redis.memory import MemoryState, StoreMemory
 from streams.serving.keys import Keyring
 from streams.settings import ApiKey
-from streams.store_memory import MemoryState, StoreMemory
 from tests.ingest.fakes import KEY, OTHER_KEY, Rig, answered, rig
 
 QUESTION = {"user_id": "ada", "query": "capital of France?"}

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streams.request_rules import MAX_CONTENT_CHARS, MAX_MESSAGES
+from streams.request_rules.chat import MAX_CONTENT_CHARS, MAX_MESSAGES
 from tests.ingest.fakes import Rig, answered, blocked
 
 COURSE = ["/api/v1/chat/completions", "/api/v1/chat/completions/stream"]

@@ -1,0 +1,4 @@
+"""Checks that guardrail and output share: personal data, prompt injection, structured answers.
+
+Begin with `pii`.
+"""

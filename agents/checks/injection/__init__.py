@@ -1,0 +1,4 @@
+"""Prompt injection by rule: every reading of a text against every rule, inside one time budget.
+
+Begin with `scanner`; `rules` lists the rules.
+"""

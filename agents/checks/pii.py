@@ -1,0 +1,164 @@
+"""Structured personal data: found by format, confirmed by its check digits, replaced by a label.
+
+`redact` is pure and idempotent. `candidates` and `select` are the two halves of its scan; the output
+stage uses them to do the same over a stream.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from agents.checks.pii_patterns import CONTEXT_CHARS, DETECTORS
+from agents.checks.plain_spelling import plain, visible
+from streams.erasure.personal_data import ALL_TYPES, PiiType
+
+_MAX_PASSES = 6
+_MASKS = {
+    kind: chr(0xE000 + index)
+    for index, kind in enumerate(("email", "credit_card", "ssn", "iban", "ip", "phone"))
+}
+_LABEL = re.compile(r"\[REDACTED_(EMAIL|CREDIT_CARD|SSN|IBAN|IP|PHONE)\]")
+_LAST_MASK = re.compile("[\ue000-\ue005](?!.*[\ue000-\ue005])", re.DOTALL)
+#: Whatever a detector finds has one of them: an @, two colons of IPv6, two dots of IPv4, or six digits.
+_SIGNS = re.compile(r"@|:[0-9a-f]{0,4}:|\d\.\d{1,3}\.\d|(?:\d\D*){6}", re.IGNORECASE)
+_LIST_GAP = re.compile(r"[\s,;/|&]{0,4}(?:or |and )?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class PiiSpan:
+    """Where personal data stands in a text: character offsets, end exclusive."""
+
+    type: PiiType
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """A text without its personal data.
+
+    Attributes:
+        text: The text with each span replaced by its label, such as `[REDACTED_SSN]`.
+        spans: What was replaced; offsets into the text that was given.
+        types: The types found, each once, in order of their first appearance.
+    """
+
+    text: str
+    spans: tuple[PiiSpan, ...]
+    types: tuple[PiiType, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A match of a detector's pattern that its validator has not judged yet."""
+
+    start: int
+    end: int
+    detector: int
+
+
+def label(kind: PiiType) -> str:
+    """Return what stands for redacted data of this type."""
+    return f"[REDACTED_{kind.upper()}]"
+
+
+def canonical(value: str) -> str:
+    """Return the form in which two spellings of one value are equal (separators and case dropped)."""
+    return re.sub(r"[^\w@]", "", plain(value)).lower()
+
+
+def find(text: str) -> tuple[PiiSpan, ...]:
+    """Return the personal data in `text`, left to right, without overlaps."""
+    shown, places = visible(text)
+    spelled = plain(shown)
+    if not _SIGNS.search(spelled):
+        return ()
+    masked, found = mask_labels(spelled), list[PiiSpan]()
+    for _ in range(_MAX_PASSES):  # what a rejected candidate hid shows up once its neighbour is masked
+        spans = select(masked, candidates(masked), start=0)
+        if not spans:
+            break
+        found += spans
+        masked = mask(masked, spans)
+    stood = (PiiSpan(span.type, places[span.start], places[span.end - 1] + 1) for span in found)
+    return tuple(sorted(stood, key=lambda span: span.start))
+
+
+def redact(text: str) -> Redaction:
+    """Replace structured personal data by labels; redacting the result again changes nothing."""
+    spans = find(text)
+    return Redaction(replace(text, spans), spans, tuple(dict.fromkeys(span.type for span in spans)))
+
+
+def replace(text: str, spans: Iterable[PiiSpan]) -> str:
+    """Return `text` with each of `spans` (ordered, not overlapping) replaced by its label."""
+    parts, position = list[str](), 0
+    for span in spans:
+        parts += (text[position : span.start], label(span.type))
+        position = span.end
+    return "".join((*parts, text[position:]))
+
+
+def mask(text: str, spans: Iterable[PiiSpan]) -> str:
+    """Return `text` with each of `spans` overwritten, character by character, by its type's mask."""
+    parts, position = list[str](), 0
+    for span in spans:
+        parts += (text[position : span.start], _MASKS[span.type] * (span.end - span.start))
+        position = span.end
+    return "".join((*parts, text[position:]))
+
+
+def mask_labels(text: str) -> str:
+    """Return `text` with labels masked, so that the scan sees them as it sees what it has just found."""
+    if "[REDACTED_" not in text:
+        return text
+    return _LABEL.sub(lambda m: _MASKS[m[1].lower()] * len(m[0]), text)
+
+
+def candidates(text: str, start: int = 0, types: frozenset[PiiType] = ALL_TYPES) -> list[Candidate]:
+    """Return the matches for `types` from `start`, by start, then the longest, then the most specific.
+
+    The text is in `plain` spelling.
+    """
+    found = [
+        Candidate(match.start(), match.end(), index)
+        for index, detector in enumerate(DETECTORS)
+        if detector.type in types and detector.gate in text
+        for match in detector.pattern.finditer(text, start, overlapped=True)
+    ]
+    return sorted(found, key=lambda c: (c.start, -c.end, c.detector))
+
+
+def select(text: str, ordered: Sequence[Candidate], *, start: int) -> list[PiiSpan]:
+    """Return the candidates that their validators accept, leftmost first, none overlapping an earlier one.
+
+    The text is the one that they were found in, perhaps masked.
+    """
+    spans, position, kind = list[PiiSpan](), start, None
+    for candidate in ordered:
+        if candidate.start < position:
+            continue
+        span = _judge(text, candidate, position, kind)
+        if span is not None:
+            spans.append(span)
+            position, kind = span.end, span.type
+    return spans
+
+
+def _judge(text: str, candidate: Candidate, position: int, kind: PiiType | None) -> PiiSpan | None:
+    detector = DETECTORS[candidate.detector]
+    left = text[max(0, candidate.start - CONTEXT_CHARS) : candidate.start]
+    if kind is not None and candidate.start - position < CONTEXT_CHARS:
+        left = _MASKS[kind] + text[position : candidate.start]
+    accepted = detector.accept(text[candidate.start : candidate.end], _context(left))
+    return PiiSpan(detector.type, candidate.start, candidate.start + accepted) if accepted else None
+
+
+def _context(left: str) -> str:
+    """Cut the context at the last redacted value; what is listed after a telephone number is one too."""
+    last = _LAST_MASK.search(left)
+    if last is None:
+        return left
+    gap = left[last.end() :]
+    listed_phone = last[0] == _MASKS["phone"] and _LIST_GAP.fullmatch(gap)
+    return f"phone {gap}" if listed_phone else gap

@@ -1,0 +1,152 @@
+"""Taking a request in, whatever it asks for: where its reply goes, and whether it was seen before."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from agents.intake import admission
+from agents.stage import Record
+from streams.errors import InputError, InvalidRequest, UnauthenticRecord
+from streams.events import Envelope, ErrorInfo, Reply, ReplyAddress, Requested, Status
+from streams.publisher import Emit
+from streams.registry.registry import TOO_MANY_REPEATS, Registration, RequestRegistry, Standing, fingerprint
+
+
+class Admitted(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that is registered, and is to be worked on.
+
+    `cancelled`: what has cancelled it already, where something has. `refusal`: why what the sender wrote
+    around the request was refused, where it was; if it was the reply topic, the reply goes to ours.
+    """
+
+    envelope: Envelope
+    cancelled: str | None = None
+    refusal: InputError | None = None
+
+
+class Intake:
+    """Registers the requests that a topic brings.
+
+    Args:
+        registry: knows the requests that were seen before.
+        has_topic: tells whether a topic, and its partition where one is named, exists.
+        reply_topics: names or patterns of the topics that senders may name for their replies.
+        default_deadline_ms: of requests that name none.
+        clock: the time, UTC-aware.
+    """
+
+    def __init__(
+        self,
+        registry: RequestRegistry,
+        *,
+        has_topic: Callable[[str, int | None], Awaitable[bool]],
+        reply_topics: Sequence[str],
+        default_deadline_ms: int,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._has_topic = has_topic
+        self._reply_topics = reply_topics
+        self._default_deadline_ms = default_deadline_ms
+
+    async def admit(self, record: Record, request: Requested) -> Admitted | Sequence[Emit]:
+        """Return the request in its envelope; or, of one that was seen before, what its sender gets.
+
+        Raises:
+            StoreUnavailable: the registry does not answer.
+            UnauthenticRecord: it has the id and the correlation id of a request with another body. Who sent
+                that waits for its reply under both, and must not get this one's.
+            KafkaUnavailable: no broker says whether the reply topic exists.
+        """
+        fault: InputError | None = None
+        now = self._clock()
+        try:
+            admission.check_entrance(record, request, now=now)
+        except InputError as found:
+            fault, request = found, admission.bare(admission.as_chat(request))
+            request = msgspec.structs.replace(request, accepted_at=None)  # it may be what is wrong
+            record = admission.with_sane_time(record, now=now)
+        reply_to, refusal = await self._reply_address(record)
+        envelope = admission.open_envelope(
+            record, request, reply_to=reply_to, default_deadline_ms=self._default_deadline_ms
+        )
+        registration = await self._registry.register(
+            envelope.request_id,
+            tenant=envelope.tenant,
+            body=fingerprint(request, envelope.tenant),
+            origin=admission.submission_origin(record, reply_to),
+            running=True,
+            reply_to=reply_to,
+            replay=envelope.replay,
+        )
+        if registration.standing is Standing.IMPOSTER:
+            raise UnauthenticRecord(
+                f"request {envelope.request_id[:128]!r} came with this correlation id before, in other words"
+            )
+        if registration.standing not in (Standing.NEW, Standing.SAME):
+            return _answer_repeat(envelope, registration)
+        return Admitted(envelope=envelope, cancelled=registration.cancelled, refusal=fault or refusal)
+
+    def open(self, record: Record, request: Requested) -> Envelope:
+        """Return the envelope that `admit` would return, without asking anybody about it."""
+        try:
+            reply_to = admission.reply_address(record, self._reply_topics)
+        except InputError:
+            reply_to = admission.fallback_address(record)
+        return admission.open_envelope(
+            record, request, reply_to=reply_to, default_deadline_ms=self._default_deadline_ms
+        )
+
+    async def _reply_address(self, record: Record) -> tuple[ReplyAddress, InputError | None]:
+        """Return where the reply goes, and why the sender's own choice was refused if it was."""
+        try:
+            wanted = admission.reply_address(record, self._reply_topics)
+        except InputError as fault:
+            return admission.fallback_address(record), fault
+        if await self._has_topic(wanted.topic, wanted.partition):
+            return wanted, None
+        where = wanted.topic if wanted.partition is None else f"{wanted.topic}-{wanted.partition}"
+        missing = InvalidRequest(
+            f"the reply topic {where} does not exist; create it first",
+            code="reply_topic_not_found",
+            param="kafka_replyTopic",
+        )
+        return admission.fallback_address(record), missing
+
+
+def _answer_repeat(envelope: Envelope, registration: Registration) -> Sequence[Emit]:
+    """Return what a request gets whose id was seen before: nothing new is done for it."""
+    request_id, reply_to = envelope.request_id, envelope.reply_to
+    if registration.standing is Standing.SETTLED and registration.reply is not None:
+        repeat = msgspec.structs.replace(registration.reply, repeat=True)
+        return (admission.reply_emit(repeat, reply_to),)
+    refusal = _refusal(registration.standing, request_id)
+    if refusal is not None:
+        refused = Reply(request_id=request_id, status=Status.FAILED, error=refusal, replay=envelope.replay)
+        return (admission.reply_emit(refused, reply_to),)
+    return ()  # joined the one that runs, or this very submission is done
+
+
+def _refusal(standing: Standing, request_id: str) -> ErrorInfo | None:
+    if standing is Standing.CONFLICT:
+        return conflict_error(request_id)
+    if standing is Standing.CROWDED:
+        return ErrorInfo(
+            type="rate_limit_error",
+            code=TOO_MANY_REPEATS,
+            message=f"request {request_id!r} runs, and nobody else can wait for its reply: ask again later",
+            param="request_id",
+        )
+    return None
+
+
+def conflict_error(request_id: str) -> ErrorInfo:
+    """Return the error for an id that was used before with another body."""
+    return ErrorInfo(
+        type="invalid_request_error",
+        code="idempotency_conflict",
+        message=f"request id {request_id!r} was already used with a different body; use a new id",
+        param="request_id",
+    )

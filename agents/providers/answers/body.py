@@ -1,0 +1,199 @@
+"""The body of a provider's answer as JSON values, whether it comes whole or as events.
+
+Which of them it is shows in its first byte, and nowhere else: servers name wrong content types, answer with
+one JSON object where a stream was asked for, and with a stream where none was.
+"""
+
+import asyncio
+import codecs
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+import httpx2
+import msgspec
+
+from agents.providers.answers.encodable import decoded
+from agents.providers.answers.event_stream import MAX_EVENT_BYTES, EventStream, ServerSentEvent
+from agents.providers.faults import ConnectionLost, Malformed
+
+#: The embeddings of 2,048 texts, 3,072 numbers each, written out.
+MAX_EMBEDDINGS_BYTES = 128 * 1024 * 1024
+#: A stream: 128,000 tokens in events of 2 kB.
+MAX_STREAM_BYTES = 256 * 1024 * 1024
+DONE = object()
+"""The value that `[DONE]` is."""
+
+_DRAIN_S = 0.5
+_SPACE = b" \t\r\n"
+
+
+class Value(msgspec.Struct, frozen=True):
+    """One JSON value, or `DONE`, and the name of the event that it came in.
+
+    `whole`: it is the whole body, which is no stream of events.
+    """
+
+    json: Any
+    name: str = ""
+    whole: bool = False
+
+
+class AnswerBody:
+    """The body of one answer, read once.
+
+    Args:
+        response: the answer; its body is not read yet.
+    """
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+        self._pieces = bounded(response.aiter_bytes(), MAX_STREAM_BYTES)
+        self._ended = False
+
+    async def values(self) -> AsyncGenerator[Value]:
+        """Yield the JSON values; nothing after `DONE`.
+
+        Raises:
+            Malformed: it is neither JSON nor events, or too long.
+            ConnectionLost: it ends amid an event.
+            httpx2.HTTPError: it breaks off.
+        """
+        first = await _first(self._pieces)
+        if first.startswith((b"{", b"[")):
+            yield Value(
+                decode_json(first + await _rest(self._pieces, MAX_EVENT_BYTES - len(first))), whole=True
+            )
+            return
+        stream = EventStream()
+        if first and not first.startswith(b"<"):
+            async for value in self._events(stream, first):
+                yield value
+                if self._ended:
+                    return
+        if not stream.known:
+            raise Malformed(f"the answer is {_what(first, self._response)}, not JSON or a stream of events")
+
+    async def _events(self, stream: EventStream, first: bytes) -> AsyncGenerator[Value]:
+        for value in _values(stream.feed(first)):
+            yield self._noted(value)
+        async for piece in self._pieces:
+            for value in _values(stream.feed(piece)):
+                yield self._noted(value)
+        try:
+            for value in _values(stream.end()):
+                yield self._noted(value)
+        except Malformed as fault:
+            raise ConnectionLost("the stream ended amid an event") from fault
+
+    def _noted(self, value: Value) -> Value:
+        self._ended = self._ended or value.json is DONE
+        return value
+
+    async def aclose(self) -> None:
+        """Close the response.
+
+        Behind `DONE` the rest of the body is read where it is there: only then the connection serves on.
+        """
+        try:
+            if self._ended:
+                with suppress(TimeoutError, httpx2.HTTPError, aiohttp.ClientError, Malformed):
+                    async with asyncio.timeout(_DRAIN_S):
+                        async for _ in self._pieces:
+                            pass
+        finally:
+            await self._pieces.aclose()
+            await self._response.aclose()
+
+
+async def whole_json(response: httpx2.Response) -> object:
+    """Return the one JSON value that a body is, of at most `MAX_EMBEDDINGS_BYTES`.
+
+    Raises:
+        Malformed: it is not JSON, or too long.
+        httpx2.HTTPError: it breaks off.
+    """
+    return decode_json(await _rest(response.aiter_bytes(), MAX_EMBEDDINGS_BYTES))
+
+
+async def bounded(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[bytes]:
+    """Yield the pieces of a body.
+
+    Raises:
+        Malformed: they are longer than `most` bytes together.
+    """
+    size = 0
+    async for piece in pieces:
+        size += len(piece)
+        if size > most:
+            raise Malformed(f"the answer is longer than {most} bytes")
+        yield piece
+
+
+def decode_json(data: bytes | str) -> Any:
+    """Return a JSON value; halves of characters are left in it.
+
+    Raises:
+        Malformed: it is not JSON.
+    """
+    text = decoded(data) if isinstance(data, bytes) else data
+    try:
+        value: Any = _JSON.decode(text.removeprefix("\ufeff"))
+    except RecursionError as fault:
+        raise Malformed("the answer is JSON that is nested too deeply") from fault
+    except ValueError as fault:
+        raise Malformed(f"the answer is not JSON: {fault}") from fault
+    return value
+
+
+def _no_number(_name: str) -> None:
+    """Stands for `NaN` and the infinities, which JSON has not: no answer is lost for a number in it."""
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_number)
+
+
+async def _first(pieces: AsyncIterator[bytes]) -> bytes:
+    """Return what comes first, from its first byte that is no white space, without a byte order mark."""
+    begun = b""
+    async for piece in pieces:
+        begun = (begun + piece).lstrip(_SPACE)
+        first = begun.removeprefix(codecs.BOM_UTF8).lstrip(_SPACE)
+        if first and not codecs.BOM_UTF8.startswith(first):
+            return first
+    return b""
+
+
+async def _rest(pieces: AsyncIterator[bytes], most: int) -> bytes:
+    return b"".join([piece async for piece in bounded(pieces, most)])
+
+
+def _values(events: Iterable[ServerSentEvent]) -> Iterator[Value]:
+    for event in events:
+        for value in _values_of(event):
+            yield Value(value, event.name)
+
+
+def _values_of(event: ServerSentEvent) -> list[Any]:
+    """Return the value of an event; the values of its lines where blank lines between events are missing."""
+    try:
+        return [_value(event.data)]
+    except Malformed:
+        if event.name == "error":
+            return [event.data]
+        if "\n" not in event.data:
+            raise
+        return [_value(line) for line in event.data.split("\n") if line]
+
+
+def _value(data: str) -> Any:
+    return DONE if data.strip() == "[DONE]" else decode_json(data)
+
+
+def _what(first: bytes, response: httpx2.Response) -> str:
+    kind = response.headers.get("content-type", "of no content type")[:100]
+    if not first:
+        return f"empty ({kind})"
+    return f"an HTML page ({kind})" if first.startswith(b"<") else f"something else ({kind})"

@@ -1,0 +1,4 @@
+"""Anthropic's Messages API.
+
+Begin with `messages`.
+"""

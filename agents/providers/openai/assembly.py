@@ -1,0 +1,132 @@
+"""Chat Completions answers, whole or in chunks, as our `Answer`.
+
+Everything may be missing, and much may be of another shape, because those who speak OpenAI's language leave
+things out and put others in. What cannot be understood is a fault: half an answer must not look whole.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from agents.providers.answers import json_fields, tool_calls
+from agents.providers.answers.assembly import Assembly
+from agents.providers.answers.body import DONE, Value
+from agents.providers.answers.tool_calls import ToolCall, ToolPieces
+from agents.providers.faults import Malformed
+from agents.providers.port import ProviderCall, ProviderEvent, UsageKnown
+from agents.providers.spoken_faults import error_in, spoken_fault
+from agents.providers.usage import Reported, believed
+from streams.events import Usage
+
+
+def read_usage(
+    usage: object, call: ProviderCall, *, service_tier: object, count_output: Callable[[], int]
+) -> Usage | None:
+    """Return the usage as far as it can be believed; None where the provider reports none."""
+    if not isinstance(usage, dict) or usage.get("prompt_tokens") is None:
+        return None
+    prompt, output = _object(usage, "prompt_tokens_details"), _object(usage, "completion_tokens_details")
+    reported = Reported(
+        input_tokens=usage["prompt_tokens"],
+        output_tokens=usage.get("completion_tokens"),
+        cached_tokens=prompt.get("cached_tokens"),
+        cache_write_tokens=prompt.get("cache_write_tokens"),
+        reasoning_tokens=output.get("reasoning_tokens"),
+        service_tier=service_tier,
+    )
+    return believed(reported, call, count_output=count_output)
+
+
+def _object(value: dict[str, Any], name: str) -> dict[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+class OpenAIAssembly(Assembly):
+    """Puts one answer together: its chunks, or the completion that it is; it is done with `[DONE]`."""
+
+    finish_field = "finish_reason"
+    without_tools = "the answer says that it calls tools, and calls none"
+
+    def __init__(self, call: ProviderCall) -> None:
+        super().__init__(call)
+        self._tools = ToolPieces()
+        self._choice: int | None = None
+
+    @property
+    def _calls(self) -> list[ToolCall]:
+        return self._tools.calls
+
+    def feed(self, value: Value) -> Iterator[ProviderEvent]:
+        """Take the next chunk, or the whole completion, and yield what it brings.
+
+        Raises:
+            ProviderFault: it tells of an error, or is not of the documented shape.
+        """
+        if value.json is DONE:
+            self.done = True
+            return
+        self.chunks += 1
+        chunk = value.json if isinstance(value.json, dict) else {}
+        self.model = json_fields.short(chunk.get("model")) or self.model
+        self._tier = chunk.get("service_tier") or self._tier
+        error = error_in(value.json, named=value.name == "error")
+        if error is None and not isinstance(value.json, dict):
+            raise Malformed("the answer is JSON, but no object")
+        ours = [] if error is not None else self._ours(chunk)
+        error = error or next((choice["error"] for choice in ours if choice.get("error")), None)
+        if error is not None:
+            self._take_usage(chunk)
+            raise spoken_fault(error)
+        for choice in ours[:1] if value.whole else ours:
+            yield from self._take(choice, whole=value.whole)
+        if self._take_usage(chunk) and self._usage is not None:
+            yield UsageKnown(self._usage, self.model or self._call.model)
+
+    def _ours(self, chunk: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the choices of a chunk that belong to the first answer; nobody has asked for others."""
+        choices = json_fields.records(chunk.get("choices"), "choices")
+        numbers = [json_fields.number(choice.get("index")) for choice in choices]
+        placed = [place if number is None else number for place, number in enumerate(numbers)]
+        self._choice = placed[0] if placed and self._choice is None else self._choice
+        return [choice for number, choice in zip(placed, choices, strict=True) if number == self._choice]
+
+    def _take_usage(self, chunk: dict[str, Any]) -> bool:
+        found = read_usage(
+            chunk.get("usage"), self._call, service_tier=self._tier, count_output=self._count_output
+        )
+        self._usage = found or self._usage
+        return found is not None
+
+    def _take(self, choice: dict[str, Any], *, whole: bool) -> Iterator[ProviderEvent]:
+        said = choice.get("delta")
+        if said is None and choice.get("message") is not None:
+            yield from self._take_message(json_fields.record(choice["message"], "message"))
+        elif said is not None or choice.get("text") is None:
+            if whole and said is None:
+                raise Malformed("the answer has a choice that says nothing")
+            said = json_fields.record(said, "delta")
+            self._take_tools(said)
+            yield from self._said(json_fields.content(said.get("content")) or _refusal(said))
+        else:  # as the older Completions have it
+            yield from self._said(json_fields.text(choice["text"], "text"))
+        self._finished(json_fields.text(choice.get(self.finish_field), self.finish_field))
+
+    def _take_message(self, message: dict[str, Any]) -> Iterator[ProviderEvent]:
+        """Take a whole message; in a stream it may come behind pieces, and says what they have said."""
+        yield from self._said(
+            self._text.rest_of(json_fields.content(message.get("content")) or _refusal(message))
+        )
+        if not self._tools.calls:
+            self._take_tools(message)
+
+    def _take_tools(self, said: dict[str, Any]) -> None:
+        for piece in json_fields.records(said.get("tool_calls"), "tool_calls"):
+            self._text.count(tool_calls.size(piece))
+            self._tools.feed(piece)
+            self.ended = False
+        if said.get("function_call") is not None:  # as they were before there were tools
+            self._tools.feed({"index": 0, "function": said["function_call"]})
+
+
+def _refusal(said: dict[str, Any]) -> str:
+    return json_fields.text(said.get("refusal"), "refusal")

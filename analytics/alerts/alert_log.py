@@ -1,0 +1,237 @@
+"""`llm.alerts.v1` as the watcher's memory: who may write it, what stands in it, and writing one more record.
+
+Nothing else remembers which alerts stand. So a record cannot be written without being remembered, nor the
+other way round, and a change of state is told exactly once over crashes and restarts:
+
+- Of several processes one watches: the one that a consumer group has given the topic's first partition to.
+- Before it reads the topic it opens a producer under a transactional id that all of them share. The broker
+  refuses from then on whatever an earlier holder still wants to write, and ends what that had begun.
+- Each record is a transaction. Where its fate is unknown, the holder takes over anew: it reads what is there.
+
+Readers that read committed records see each change once. `ce_id` names it in any case.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TypeVar
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from analytics.alerts.verdicts import Series
+from analytics.sink.offsets import CommittedOffsets
+from streams.codec import decode, encode, event_headers
+from streams.errors import KafkaUnavailable, UndecodableRecord
+from streams.events import AlertRaised
+from streams.kafka.clients import stop_client
+from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.topics import ALERTS
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+GROUP = "headrace.watcher"
+_SOURCE = "headrace/analytics"
+
+_SESSION_TIMEOUT_MS = 10_000
+_HEARTBEAT_MS = 3_000
+_TRANSACTION_TIMEOUT_MS = 30_000
+_READ_RECORDS = 1_000
+_POLL_MS = 200
+
+
+class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    """The alerts topic, read and written.
+
+    Every method raises `KafkaUnavailable` where the broker does not answer in time.
+
+    Args:
+        bootstrap: host:port of the brokers, separated by commas.
+        instance_id: this replica's stable name.
+        timeout_s: what one step may take.
+        topic: the topic.
+        group: the consumer group in which the watching process is chosen, and the transactional id.
+        auth: signs what is written, and tells what of the topic Headrace wrote.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        instance_id: str,
+        timeout_s: float,
+        topic: str = ALERTS.name,
+        group: str = GROUP,
+        auth: RecordAuth = UNSIGNED,
+    ) -> None:
+        self._auth = auth
+        self._bootstrap = bootstrap.split(",")
+        self._instance_id = instance_id
+        self._timeout_s = timeout_s
+        self._topic = topic
+        self._first = TopicPartition(topic, 0)
+        self._group = group
+        self._progress = CommittedOffsets(bootstrap, group=group, timeout_s=timeout_s)
+        self._member: AIOKafkaConsumer | None = None
+        self._producer: AIOKafkaProducer | None = None
+        self._chosen = False
+
+    async def chosen(self) -> bool:
+        """Return whether this process is the one that watches. To be asked at least every few minutes."""
+        if self._member is None:
+            self._member = await self._join()
+        with self._faults("asking who watches"):
+            await self._within(self._member.getmany(timeout_ms=0))
+        self._member.pause(*self._member.assignment())
+        return self._chosen
+
+    async def take_over(self) -> list[AlertRaised]:
+        """Shut out whoever wrote so far, and return what the topic holds, each key's records in order."""
+        await self.let_go()
+        producer: AIOKafkaProducer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            client_id=f"{self._group}.{self._instance_id}",
+            transactional_id=self._group,
+            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+            request_timeout_ms=int(self._timeout_s * 1000),
+        )
+        try:
+            with self._faults("opening a transaction"):
+                await self._within(producer.start())
+        except KafkaUnavailable:
+            await self._end(producer)
+            raise
+        self._producer = producer
+        return await self._read()
+
+    async def publish(self, event: AlertRaised) -> None:
+        """Write one record. Whatever goes wrong, only `take_over` tells whether it was written."""
+        if self._producer is None:
+            raise KafkaUnavailable("the alerts topic was not taken over yet")
+        with self._faults(f"writing to {self._topic}"):
+            await self._within(self._write(self._producer, event))
+
+    async def judged_until(self) -> datetime | None:
+        """Return until when windows have been judged, by whoever; None where nobody has said so."""
+        found = (await self._progress.read([self._first]))[self._first]
+        try:
+            return datetime.fromisoformat(found.metadata or "")
+        except ValueError:
+            return None
+
+    async def note_judged(self, until: datetime) -> None:
+        """Take note of that, where a restart finds it: in the metadata of the group's offset."""
+        if self._member is None:
+            raise KafkaUnavailable("not a member of the group")
+        with self._faults("noting what was judged"):
+            await self._within(self._member.commit({self._first: OffsetAndMetadata(0, until.isoformat())}))
+
+    async def let_go(self) -> None:
+        """Write no more."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await self._end(producer)
+
+    async def stop(self) -> None:
+        """Disconnect. The group keeps this replica's place for a while, so that it can restart."""
+        await self.let_go()
+        await self._progress.close()
+        member, self._member = self._member, None
+        if member is not None:
+            await self._end(member)
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Take note."""
+        del revoked
+        self._chosen = False
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Take note."""
+        self._chosen = self._first in set(assigned)
+        if self._chosen:
+            log.info("watcher.chosen", instance=self._instance_id)
+
+    async def _join(self) -> AIOKafkaConsumer:
+        member = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            client_id=f"{self._group}.{self._instance_id}",
+            group_id=self._group,
+            group_instance_id=self._instance_id,
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+            session_timeout_ms=_SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=_HEARTBEAT_MS,
+        )
+        try:
+            with self._faults("joining"):
+                await self._within(member.start())
+        except KafkaUnavailable:
+            await self._end(member)
+            raise
+        member.subscribe([self._topic], listener=self)
+        return member
+
+    async def _write(self, producer: AIOKafkaProducer, event: AlertRaised) -> None:
+        key, value = Series.of(event).key.encode(), encode(event)
+        headers = event_headers(
+            event, event_id=f"{event.alert_id}:{event.state}", source=_SOURCE, at=event.at
+        )
+        signed = self._auth.signed(self._topic, key, value, tuple(headers))
+        # Where this fails the producer is given up, and whoever takes over ends its transaction.
+        await producer.begin_transaction()
+        await producer.send_and_wait(self._topic, value=value, key=key, headers=list(signed))
+        await producer.commit_transaction()
+
+    async def _read(self) -> list[AlertRaised]:
+        reader = AIOKafkaConsumer(
+            self._topic,
+            bootstrap_servers=self._bootstrap,
+            client_id=f"{self._group}.{self._instance_id}.reader",
+            group_id=None,  # it is given all partitions
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+        )
+        try:
+            with self._faults(f"reading {self._topic}"):
+                await self._within(reader.start())
+                return [event async for event in self._events(reader)]
+        finally:
+            await self._end(reader)
+
+    async def _events(self, reader: AIOKafkaConsumer) -> AsyncIterator[AlertRaised]:
+        left = set(reader.assignment())
+        ends = await self._within(reader.end_offsets(list(left)))
+        while True:
+            # By position and not by the last record: what is left may be the ends of transactions.
+            left -= {each for each in left if await self._within(reader.position(each)) >= ends[each]}
+            if not left:
+                return
+            found = await self._within(reader.getmany(timeout_ms=_POLL_MS, max_records=_READ_RECORDS))
+            for record in (each for records in found.values() for each in records):
+                if not self._auth.wrote(record):
+                    log.warning("watcher.unauthentic_record", offset=record.offset)
+                    continue
+                try:
+                    yield decode(record.value, AlertRaised, record.headers)
+                except UndecodableRecord as fault:
+                    log.warning("watcher.foreign_record", offset=record.offset, reason=str(fault))
+
+    async def _within(self, call: Awaitable[T]) -> T:
+        return await asyncio.wait_for(call, self._timeout_s)
+
+    async def _end(self, client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+        if (fault := await stop_client(client, timeout_s=self._timeout_s)) is not None:
+            log.info("watcher.close_failed", error=fault)
+
+    @contextmanager
+    def _faults(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (KafkaError, TimeoutError, OSError) as fault:
+            raise KafkaUnavailable(f"{what} failed: {fault!r}") from fault

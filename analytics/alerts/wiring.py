@@ -1,0 +1,76 @@
+"""The watcher of one process, wired from its settings."""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from analytics.alerts.alert_log import AlertLog
+from analytics.alerts.anomalies import Limits
+from analytics.alerts.budgets import BudgetWatch
+from analytics.alerts.freshness import FreshnessLimits
+from analytics.alerts.sink_progress import SinkProgress
+from analytics.alerts.status import WatchStatus
+from analytics.alerts.table import AlertTable
+from analytics.alerts.watcher import WatchConfig, Watcher
+from analytics.alerts.windows import WindowReader
+from analytics.budgets import ConfiguredBudgets
+from analytics.clickhouse import ClickHouse
+from analytics.outage_waits import unless_stopped
+from analytics.sink.consumer import GROUP
+from streams.kafka.record_auth import RecordAuth
+from streams.settings import Settings
+from streams.topics import LOGS
+
+log = structlog.get_logger(__name__)
+
+#: The time between two looks: short windows are looked at more often.
+_LONGEST_INTERVAL_S = 10.0
+_LOOKS_PER_WINDOW = 4
+
+
+async def watch(settings: Settings, clickhouse: ClickHouse, status: WatchStatus, stop: asyncio.Event) -> None:
+    """Watch until `stop` is set.
+
+    Args:
+        settings: what is watched.
+        clickhouse: a connection to the database of the views, the watcher's own.
+        status: where it says what it sees.
+        stop: ends it.
+    """
+    progress = SinkProgress(
+        settings.kafka_bootstrap, topic=LOGS.name, group=GROUP, timeout_s=settings.kafka_timeout_s
+    )
+    memory = AlertLog(
+        settings.kafka_bootstrap,
+        instance_id=settings.instance_id,
+        timeout_s=settings.kafka_timeout_s,
+        auth=RecordAuth.from_settings(settings),
+    )
+    watcher = Watcher(
+        watch_config(settings),
+        WindowReader(clickhouse),
+        progress,
+        memory,
+        AlertTable(clickhouse),
+        status=status,
+        budgets=BudgetWatch(ConfiguredBudgets(settings.daily_budgets), clickhouse),
+    )
+    try:
+        await unless_stopped(stop, watcher.run(stop))
+    finally:
+        await memory.stop()
+        await progress.close()
+        log.info("watcher.stopped", rounds=status.rounds)
+
+
+def watch_config(settings: Settings) -> WatchConfig:
+    """Return what the settings say about watching."""
+    return WatchConfig(
+        limits=Limits(
+            window=timedelta(seconds=settings.alert_window_s), requests=settings.alert_min_requests
+        ),
+        freshness=FreshnessLimits(stale_s=settings.alert_stale_s, lag_records=settings.alert_lag_records),
+        history_days=settings.alert_history_days,
+        interval_s=min(settings.alert_window_s / _LOOKS_PER_WINDOW, _LONGEST_INTERVAL_S),
+    )

@@ -1,0 +1,86 @@
+"""One reading for all who want to know: however many ask, a source is asked once, and not too often."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+import msgspec
+import structlog
+
+from analytics.outage_waits import ended
+from streams.errors import ClickHouseUnavailable, KafkaUnavailable
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Reading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """What a source said; where it said nothing, `value` is None and `fault` says why."""
+
+    value: T | None = None
+    fault: str | None = None
+
+
+class Shared(Generic[T]):
+    """A source that is read on demand.
+
+    A reading that takes longer than the time-out goes on, and no other one is begun meanwhile: who asks then
+    is told that there is no answer.
+
+    Args:
+        name: of the source, for the log.
+        read: asks it; raises `KafkaUnavailable` or `ClickHouseUnavailable` where there is no answer.
+        fresh_for_s: how long an answer is given again.
+        timeout_s: how long somebody waits for one.
+        clock: a monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[], Awaitable[T]],
+        *,
+        fresh_for_s: float,
+        timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._read = read
+        self._fresh_for_s = fresh_for_s
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._running: asyncio.Task[Reading[T]] | None = None
+        self._read_at = 0.0
+        self._away = False
+
+    async def get(self) -> Reading[T]:
+        """Return what the source says now, or said less than `fresh_for_s` ago."""
+        running = self._running
+        if running is None or (running.done() and self._clock() - self._read_at >= self._fresh_for_s):
+            running = self._running = asyncio.create_task(self._ask(), name=f"reading.{self._name}")
+        await asyncio.wait((running,), timeout=self._timeout_s)
+        if not running.done():
+            return Reading(fault=f"no answer within {self._timeout_s:g} s")
+        return running.result()
+
+    async def close(self) -> None:
+        """End a reading that is under way."""
+        running, self._running = self._running, None
+        if running is not None:
+            await ended(running)
+
+    async def _ask(self) -> Reading[T]:
+        try:
+            value = await self._read()
+        except (KafkaUnavailable, ClickHouseUnavailable) as fault:
+            if not self._away:  # told when it begins, not at each look
+                log.warning("reading.no_answer", source=self._name, error=str(fault))
+            self._away = True
+            return Reading(fault=str(fault))
+        else:
+            self._away = False
+            return Reading(value=value)
+        finally:
+            self._read_at = self._clock()

@@ -1,0 +1,209 @@
+"""Takes a user out of the rows that are stored: by mutations, so that no copy of the old values is left.
+
+A row that replaces another with the same sort key only hides it until they are merged, perhaps for ever. A
+mutation rewrites the columns (or leaves out the rows) in every part, merged or not. It leaves sort key and
+`ingested_at` as they are, so what arrives again still replaces the same row. The rollups notice which days
+had rows of the user (`analytics.rollups.sources`), and compute those anew.
+"""
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from analytics.clickhouse import ClickHouse
+from analytics.rollups.sources import REVISE
+from analytics.schema.cluster import all_caught_up, catch_up, unfinished_mutations
+from streams.erasure.erasures import Subject
+from streams.errors import ClickHouseUnavailable
+from streams.events import Erasure
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_POLL_S = 0.1
+_SUBJECTS_A_QUERY = 200  # parameters travel in the URL
+
+
+class UserTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A raw table with rows of users, and what in it points to a person.
+
+    Attributes:
+        name: of the table.
+        text: whether its rows are nothing but texts: they go, whatever the mode.
+        anonymise: the assignments that make a row anonymous; `{pseudonym:String}` is the new name.
+    """
+
+    name: str
+    text: bool = False
+    anonymise: str = f"user_id = {{pseudonym:String}}, {REVISE}"
+
+
+#: In the order of a deletion: requests last, because they say which rows of `stages_raw` are the user's. So a
+#: deletion that was interrupted finds the rest when it is run again.
+USER_TABLES = (
+    UserTable(name="payloads_raw", text=True),
+    UserTable(name="scores_raw", anonymise=f"user_id = {{pseudonym:String}}, comment = '', {REVISE}"),
+    UserTable(name="llm_calls_raw"),
+    UserTable(
+        name="requests_raw",
+        # As `analytics.erasure.anonymising.anonymised` does it.
+        anonymise=(
+            "user_id = {pseudonym:String}, session_id = '', "
+            f"error = if(error IS NULL, NULL, toString(error_code)), {REVISE}"
+        ),
+    ),
+)
+#: Rows of requests that name no user themselves.
+REQUEST_TABLES = ("stages_raw",)
+
+#: Conditions: what an erasure covers; rows in the user's own name; those, and what was made anonymous before.
+COVERED = "accepted_at <= fromUnixTimestamp64Micro({until_us:Int64}, 'UTC')"
+NAMED = "tenant = {tenant:String} AND user_id = {user:String}"
+EITHER = "tenant = {tenant:String} AND user_id IN ({user:String}, {pseudonym:String})"
+#: Which rows are the user's requests', whichever table still knows of them.
+_THEIR_REQUESTS = " UNION ALL ".join(
+    f"SELECT request_id FROM {table.name} WHERE {EITHER} AND {COVERED}"  # noqa: S608  # names of our own
+    for table in USER_TABLES
+)
+_OF_REQUESTS = f"tenant = {{tenant:String}} AND request_id IN ({_THEIR_REQUESTS})"
+
+
+class _Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done with the rows of a table that fulfil a condition, perhaps one about other tables."""
+
+    table: str
+    command: str
+    condition: str
+    looks_elsewhere: bool = False
+
+
+class RowEraser:
+    """Finds and erases the rows of users.
+
+    Every method raises `ClickHouseUnavailable` where there is no answer in time.
+
+    Args:
+        clickhouse: a connection to the database, which may change rows.
+        wait_s: how long one mutation may take; where it takes longer it goes on by itself, and erasing again
+            waits for the rest.
+    """
+
+    def __init__(self, clickhouse: ClickHouse, *, wait_s: float = 600.0) -> None:
+        self._clickhouse = clickhouse
+        self._wait_s = wait_s
+
+    async def count(self, subject: Subject, erasure: Erasure) -> dict[str, int]:
+        """Return how many rows are to be changed yet, by table: all copies of a row, merged or not."""
+        parameters = parameters_of(subject, erasure)
+        return {
+            change.table: sum((await self._partitions(change, parameters)).values())
+            for change in _changes(erasure)
+        }
+
+    async def erase(self, subject: Subject, erasure: Erasure) -> None:
+        """Erase every row of the user that the erasure covers. Doing it again changes nothing."""
+        parameters = parameters_of(subject, erasure)
+        for change in _changes(erasure):
+            partitions = await self._partitions(change, parameters)
+            if partitions and change.looks_elsewhere:
+                await all_caught_up(self._clickhouse, [table.name for table in USER_TABLES])
+            for partition in partitions:
+                await self._clickhouse.execute(self._mutation(change, partition), parameters)
+            await self._finished(change.table)
+
+    def _mutation(self, change: _Change, partition: str) -> str:
+        # One server goes on by itself, and tells. Another replica has perhaps not even heard of it.
+        sync = 2 if self._clickhouse.cluster else 0
+        return (
+            f"ALTER TABLE {change.table} {change.command} IN PARTITION ID '{partition}' "
+            # Not deterministic: a subquery. Its rows are the same on each replica, nothing is added.
+            f"WHERE {change.condition} "
+            f"SETTINGS mutations_sync = {sync}, allow_nondeterministic_mutations = 1"
+        )
+
+    async def any_rows(self, subjects: Collection[Subject]) -> bool:
+        """Whether any row, covered or not, is stored under one of these users' own names."""
+        waiting = sorted(subjects)
+        await catch_up(self._clickhouse, [table.name for table in USER_TABLES])
+        for begin in range(0, len(waiting), _SUBJECTS_A_QUERY):
+            some = waiting[begin : begin + _SUBJECTS_A_QUERY]
+            names: dict[str, Any] = {
+                "tenants": sorted({each.tenant for each in some}),
+                "users": [each.user_id for each in some],
+            }
+            for table in USER_TABLES:
+                sql = (
+                    f"SELECT count() AS n FROM {table.name} WHERE tenant IN {{tenants:Array(String)}} "  # noqa: S608
+                    "AND user_id IN {users:Array(String)}"
+                )
+                if await self._number(sql, names):
+                    return True
+        return False
+
+    async def request_ids(self, subject: Subject, erasure: Erasure) -> list[str]:
+        """Return the ids of the user's requests that are covered, those made anonymous before among them."""
+        sql = f"SELECT DISTINCT request_id FROM requests_raw WHERE {EITHER} AND {COVERED} ORDER BY ALL"  # noqa: S608
+        rows = await self._clickhouse.query(sql, parameters_of(subject, erasure))
+        return [str(row["request_id"]) for row in rows]
+
+    async def _partitions(self, change: _Change, parameters: Mapping[str, Any]) -> dict[str, int]:
+        """Return the partitions that have such rows, and how many."""
+        await catch_up(self._clickhouse, [change.table, *(table.name for table in USER_TABLES)])
+        rows = await self._clickhouse.query(
+            f"SELECT _partition_id AS partition, count() AS n FROM {change.table} WHERE {change.condition} "  # noqa: S608
+            "GROUP BY partition ORDER BY partition",
+            parameters,
+        )
+        return {str(row["partition"]): int(row["n"]) for row in rows}
+
+    async def _number(self, sql: str, parameters: Mapping[str, Any]) -> int:
+        [row] = await self._clickhouse.query(sql, parameters)
+        return int(row["n"])
+
+    async def _finished(self, table: str) -> None:
+        """Wait until no mutation of the table is left to be done, on any replica."""
+        deadline = time.monotonic() + self._wait_s
+        while True:
+            waiting = await unfinished_mutations(self._clickhouse, table)
+            if not waiting:
+                return
+            reasons = [reason for reason in waiting if reason]
+            if reasons or time.monotonic() >= deadline:
+                why = reasons[0] if reasons else f"not done within {self._wait_s:g} s; it goes on"
+                raise ClickHouseUnavailable(f"erasing rows of {table}: {why}")
+            await asyncio.sleep(_POLL_S)
+
+
+def _changes(erasure: Erasure) -> list[_Change]:
+    """Return what an erasure changes, in the order in which it has to."""
+    if erasure.mode == "delete":
+        return [
+            *(
+                _Change(table=name, command="DELETE", condition=_OF_REQUESTS, looks_elsewhere=True)
+                for name in REQUEST_TABLES
+            ),
+            *(
+                _Change(table=table.name, command="DELETE", condition=f"{EITHER} AND {COVERED}")
+                for table in USER_TABLES
+            ),
+        ]
+    return [
+        _Change(
+            table=table.name,
+            command="DELETE" if table.text else f"UPDATE {table.anonymise}",
+            condition=f"{NAMED} AND {COVERED}",
+        )
+        for table in USER_TABLES
+    ]
+
+
+def parameters_of(subject: Subject, erasure: Erasure) -> dict[str, Any]:
+    """Return the values of the parameters that conditions on a user's rows have."""
+    return {
+        "tenant": subject.tenant,
+        "user": subject.user_id,
+        "pseudonym": erasure.pseudonym,
+        "until_us": (erasure.until - _EPOCH) // timedelta(microseconds=1),
+    }

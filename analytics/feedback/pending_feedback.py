@@ -1,0 +1,163 @@
+"""The waiting room: records that were read and are not settled yet. Pure.
+
+Feedback may come before its request's row, and one piece that waits must not hold up those behind it. So
+later ones are settled meanwhile, and what is committed is the offset of the first that is not: after a crash
+it comes again, and so do those behind it. That they are settled twice changes nothing, because a score
+replaces itself.
+"""
+
+import heapq
+from collections.abc import Collection, Iterable
+from itertools import count
+
+import msgspec
+
+from analytics.feedback.scores import Judgement
+from analytics.sink.batches import Record
+from streams.errors import InputError
+
+Place = tuple[str, int]
+
+_FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 30.0
+#: Whatever its timestamp says, a record is looked for this long: a sender's clock may be behind.
+_LEAST_WAIT_S = 10.0
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much waits, and for how long.
+
+    Attributes:
+        wait_s: how long feedback waits for its request, in seconds.
+        crowded_wait_s: the same while the room is full, so that ids which nobody knows cannot hold up the
+            rest.
+        records: that may wait.
+        bytes: of them all.
+    """
+
+    wait_s: float
+    crowded_wait_s: float = 30.0
+    records: int = 20_000
+    bytes: int = 16 * 1024 * 1024
+
+
+class Entry(msgspec.Struct, kw_only=True, eq=False):
+    """A record in the room.
+
+    Attributes:
+        record: as it came.
+        said: what it says, or why it says nothing.
+        seen_at: when it came in, Unix seconds.
+        deadline_at: until when its request is waited for, Unix seconds.
+        due_at: when it is to be looked at next, Unix seconds.
+        tries: how often it was.
+    """
+
+    record: Record
+    said: Judgement | InputError
+    seen_at: float
+    deadline_at: float
+    due_at: float
+    tries: int = 0
+    gone: bool = False
+
+    @property
+    def place(self) -> Place:
+        """Its partition."""
+        return (self.record.topic, self.record.partition)
+
+
+class WaitingRoom:
+    """Keeps records until they are settled.
+
+    Args:
+        limits: how much, and for how long.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._entries: dict[Place, dict[int, Entry]] = {}
+        self._next: dict[Place, int] = {}
+        self._due: list[tuple[float, int, Entry]] = []
+        self._number = count()
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        """How many records are in it."""
+        return sum(map(len, self._entries.values()))
+
+    @property
+    def full(self) -> bool:
+        """Whether to stop reading for now."""
+        return len(self) >= self._limits.records or self.size_bytes >= self._limits.bytes
+
+    @property
+    def oldest_at(self) -> float | None:
+        """When the one came in that is here longest, Unix seconds."""
+        firsts = (next(iter(entries.values())) for entries in self._entries.values() if entries)
+        return min((entry.seen_at for entry in firsts), default=None)
+
+    def add(self, record: Record, said: Judgement | InputError, now: float) -> None:
+        """Take in a record, in the order of the offsets of its partition. It is due at once.
+
+        Its wait counts from its timestamp, so that a restart does not begin it anew.
+        """
+        wait_s = self._limits.wait_s
+        earliest = now - wait_s + min(wait_s, _LEAST_WAIT_S)
+        since = min(max(record.timestamp_ms / 1000, earliest), now)
+        entry = Entry(record=record, said=said, seen_at=now, deadline_at=since + wait_s, due_at=now)
+        self._entries.setdefault(entry.place, {})[record.offset] = entry
+        self._next[entry.place] = record.offset + 1
+        self.size_bytes += record.size_bytes
+        self._schedule(entry)
+
+    def due(self, now: float, *, most: int) -> list[Entry]:
+        """Return up to `most` that are to be looked at; each has to be settled or postponed."""
+        found: list[Entry] = []
+        while self._due and len(found) < most and self._due[0][0] <= now:
+            _, _, entry = heapq.heappop(self._due)
+            if not entry.gone:
+                found.append(entry)
+        return found
+
+    def postpone(self, entries: Iterable[Entry], now: float) -> None:
+        """Let records wait on, each time twice as long."""
+        for entry in entries:
+            if entry.gone:
+                continue
+            pause_s = min(_FIRST_PAUSE_S * 2.0 ** min(entry.tries, 10), _LONGEST_PAUSE_S)
+            entry.tries += 1
+            entry.due_at = now + pause_s
+            self._schedule(entry)
+
+    def settled(self, entries: Iterable[Entry]) -> None:
+        """Let records go."""
+        for entry in entries:
+            if not entry.gone:
+                self._drop(entry)
+                del self._entries[entry.place][entry.record.offset]
+
+    def forget(self) -> None:
+        """Let go of everything: it belongs to somebody else now."""
+        for entries in self._entries.values():
+            for entry in entries.values():
+                self._drop(entry)
+        self._entries.clear()
+        self._next.clear()
+        self._due.clear()
+
+    def positions(self) -> dict[Place, int]:
+        """Return for each partition the offset of the first record that is not settled."""
+        return {place: next(iter(self._entries.get(place, ())), after) for place, after in self._next.items()}
+
+    def overdue(self, entries: Collection[Entry], now: float) -> list[Entry]:
+        """Return those that have waited long enough."""
+        crowded_s = self._limits.crowded_wait_s if self.full else float("inf")
+        return [entry for entry in entries if min(entry.deadline_at, entry.seen_at + crowded_s) <= now]
+
+    def _schedule(self, entry: Entry) -> None:
+        heapq.heappush(self._due, (entry.due_at, next(self._number), entry))
+
+    def _drop(self, entry: Entry) -> None:
+        entry.gone = True
+        self.size_bytes -= entry.record.size_bytes

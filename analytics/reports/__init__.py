@@ -1,0 +1,4 @@
+"""The query catalogue, and how analysts' queries are read, bounded and answered.
+
+Begin with `catalogue`.
+"""

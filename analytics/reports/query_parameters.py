@@ -1,0 +1,197 @@
+"""Parameters of the catalogue's queries: their types, and what a text must be to become a value of them.
+
+A value goes to ClickHouse beside the query (`{name:Type}`), never inside it. `DateTime64` values are handed
+over as text in UTC with six decimals, because the client library cuts a `datetime` to whole seconds.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from streams.errors import InputError
+from streams.models import PRICE_VERSION, PRICED_MODELS
+from streams.times import FIRST, parse_moment, utc
+
+#: The one type of an instant; it says its zone, so that the server's own does not matter.
+INSTANT = "DateTime64(6, 'UTC')"
+#: (price version, model, service tier, 1 for long prompts, the prices of `streams.models.Rates`).
+PRICES = f"Array(Tuple(String, String, String, UInt8{', Decimal(18, 9)' * 6}))"
+
+#: The last day that ClickHouse's `Date` holds: no row is accepted later.
+_LAST = datetime(2149, 6, 6, tzinfo=UTC)
+#: The longest text; the longest id is 256 characters.
+_MAX_TEXT_CHARS = 1_000
+_CURRENT = "current"
+
+
+class WrongParameter(InputError):
+    """A parameter that the query does not have, or a value that it does not take."""
+
+
+class Parameter(msgspec.Struct, frozen=True, kw_only=True):
+    """One parameter of a query.
+
+    Attributes:
+        name: as in the SQL.
+        type: ClickHouse's, as in the SQL.
+        default: as a user would type it; None: it must be given.
+        doc: what it means, and its unit.
+        low: the least value, where there is one.
+        high: the greatest value, where there is one.
+        choices: the words that it may be, where there are such.
+    """
+
+    name: str
+    type: str
+    default: str | None
+    doc: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def value(self, given: object, now: datetime) -> Any:
+        """Return what ClickHouse is given.
+
+        Args:
+            given: the text that a user typed, or a value of the right kind.
+            now: the time that ages are counted from.
+
+        Raises:
+            WrongParameter: it is no value of this parameter's.
+        """
+        try:
+            value = _CONVERSIONS[self.type](given, now)
+        except (ArithmeticError, TypeError, ValueError) as fault:
+            raise WrongParameter(
+                f"{self.name}: {_shown(given)} is not {_EXPECTED[self.type]}", param=self.name
+            ) from fault
+        if self.choices and value not in self.choices:
+            raise WrongParameter(
+                f"{self.name} must be one of {', '.join(self.choices)}, not {_shown(given)}", param=self.name
+            )
+        if not self._allows(value):
+            raise WrongParameter(
+                f"{self.name} must be {self.low:g} to {self.high:g}, not {_shown(given)}", param=self.name
+            )
+        return value
+
+    def _allows(self, value: Any) -> bool:
+        return self.low is None or self.high is None or self.low <= value <= self.high
+
+
+#: What every query takes. A query's own header may give another default.
+STANDARD = (
+    Parameter(
+        name="since",
+        type=INSTANT,
+        default="7d",
+        doc="requests accepted at this time or later: a time (UTC where it names no zone), or an age",
+    ),
+    Parameter(name="until", type=INSTANT, default="now", doc="requests accepted before this time"),
+    Parameter(name="tenant", type="String", default="", doc="requests of this tenant; empty: of all"),
+)
+
+
+def instant(given: object, now: datetime) -> datetime:
+    """Return the time that is meant: ``now``, an age such as ``90s``, ``24h`` or ``7d``, or ISO 8601.
+
+    A time without a zone is UTC, as all times in the tables are.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    at = utc(given) if isinstance(given, datetime) else parse_moment(str(given), now=now)
+    return min(max(at, FIRST), _LAST)
+
+
+def check_window(values: Mapping[str, Any]) -> None:
+    """Check that a window has a beginning before its end.
+
+    Raises:
+        WrongParameter: it has not.
+    """
+    if values["since"] >= values["until"]:  # as text: all of the same length
+        raise WrongParameter(
+            f"since ({values['since']}) must be earlier than until ({values['until']})", param="since"
+        )
+
+
+def _instant_text(given: object, now: datetime) -> str:
+    return instant(given, now).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def _text(given: object, now: datetime) -> str:
+    del now
+    text = str(given)
+    if "\0" in text or len(text) > _MAX_TEXT_CHARS:
+        raise ValueError
+    return text
+
+
+def _whole(given: object, now: datetime) -> int:
+    del now
+    value = given if isinstance(given, int) and not isinstance(given, bool) else int(str(given))
+    if not 0 <= value < 1 << 32:
+        raise ValueError
+    return value
+
+
+def _real(given: object, now: datetime) -> float:
+    del now
+    value = float(str(given))
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _prices(given: object, now: datetime) -> list[tuple[Any, ...]]:
+    """Return the price table of this version of Headrace. There is no other to be had.
+
+    A row is the version, the model, its service tier, 1 for long prompts, and the prices of `Rates`.
+    """
+    del now
+    if given not in (_CURRENT, PRICE_VERSION):
+        raise ValueError
+    return [
+        (PRICE_VERSION, model.name, tier, int(is_long), *msgspec.structs.astuple(rates))
+        for model in PRICED_MODELS.values()
+        for tier, is_long, rates in model.price_list()
+    ]
+
+
+def _shown(given: object) -> str:
+    text = repr(given if isinstance(given, str | int | float) else str(given))
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+_CONVERSIONS: Mapping[str, Callable[[object, datetime], Any]] = {
+    INSTANT: _instant_text,
+    "String": _text,
+    "UInt32": _whole,
+    "Float64": _real,
+    PRICES: _prices,
+}
+_EXPECTED: Mapping[str, str] = {
+    INSTANT: "a time (2026-11-21T08:00Z), an age (90s, 30m, 24h, 7d) or now",
+    "String": f"a text of at most {_MAX_TEXT_CHARS} characters",
+    "UInt32": "a whole number from 0 to 4294967295",
+    "Float64": "a finite number",
+    PRICES: f"the price table of this Headrace ({_CURRENT}, or {PRICE_VERSION})",
+}
+#: What a parameter may be.
+TYPES = frozenset(_CONVERSIONS)
+
+
+def parse_range(text: str | None) -> tuple[float | None, float | None]:
+    """Return the bounds that ``1..100`` states; none where there is no text.
+
+    Raises:
+        ValueError: they are not numbers.
+    """
+    if text is None:
+        return None, None
+    low, _, high = text.partition("..")
+    return float(low), float(high)

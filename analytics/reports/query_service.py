@@ -1,0 +1,127 @@
+"""Where analysts' questions come in: by name from the catalogue, for one tenant, in their turn."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+import msgspec
+
+from analytics.access import Scope
+from analytics.reports.catalogue import Catalogue, Query
+from analytics.reports.query_counts import QueryCounts
+from analytics.reports.query_slots import QuerySlots
+from analytics.reports.reader import Question
+from analytics.reports.reader_faults import QueryFault, Reason
+from analytics.reports.result_formats import ResultFormat
+
+
+class Answering(Protocol):
+    """A result, fetched as it is read."""
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield its bytes."""
+        ...
+
+
+class Asking(Protocol):
+    """What asks ClickHouse: see `analytics.reports.reader.Reader`."""
+
+    def ask(self, question: Question) -> AbstractAsyncContextManager[Answering]:
+        """Ask, and hold the answer while the block runs."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A question whose every value has been checked.
+
+    Attributes:
+        query: what is asked.
+        parameters: all values, by name; `tenant` is the caller's own, whatever was asked for.
+        output: the format of the result.
+    """
+
+    query: Query
+    parameters: Mapping[str, Any]
+    output: ResultFormat
+
+    @property
+    def tenant(self) -> str:
+        """Whose rows; empty for everybody's."""
+        return str(self.parameters["tenant"])
+
+
+class AnalystDesk:
+    """Answers the catalogue's questions.
+
+    Args:
+        catalogue: what may be asked.
+        reader: asks ClickHouse; None where no read-only user is configured.
+        slots: how many are asked at once.
+
+    Attributes:
+        catalogue: what may be asked.
+        slots: how many are asked at once.
+        counts: how many were asked, and what came of them.
+    """
+
+    def __init__(self, catalogue: Catalogue, reader: Asking | None, slots: QuerySlots) -> None:
+        self.catalogue = catalogue
+        self.slots = slots
+        self.counts = QueryCounts()
+        self._reader = reader
+
+    def prepare(self, name: str, given: Mapping[str, str], scope: Scope, output: ResultFormat) -> Prepared:
+        """Check a question.
+
+        Args:
+            name: the query's.
+            given: the texts that the caller gave for its parameters.
+            scope: whose rows the caller may see.
+            output: the format of the result.
+
+        Raises:
+            UnknownQuery: there is none of this name.
+            WrongParameter: a parameter that the query does not have, or a value that it does not take.
+            TenantNotAllowed: the caller asked for another's rows.
+        """
+        query = self.catalogue.get(name)
+        tenant = scope.narrowed(given.get("tenant", ""))
+        bound = query.bind({**given, "tenant": tenant})
+        return Prepared(query=query, parameters=bound.parameters, output=output)
+
+    @asynccontextmanager
+    async def ask(self, prepared: Prepared) -> AsyncIterator[Answering]:
+        """Ask, and hold the answer while the block runs; leaving it early cancels the query.
+
+        Raises:
+            TooManyQueries: too many are asked already.
+            QueryFault: there is no answer; its reason says what to do.
+            ClickHouseUnavailable: ClickHouse cannot be reached.
+        """
+        async with self.counts.counted(prepared.query.name), self._ask(prepared) as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def _ask(self, prepared: Prepared) -> AsyncIterator[Answering]:
+        if self._reader is None:
+            raise QueryFault(
+                Reason.MISCONFIGURED, "HEADRACE_CLICKHOUSE_READER_URL is not set: see docs/analytics-api.md"
+            )
+        question = Question(
+            sql=prepared.query.sql,
+            parameters=prepared.parameters,
+            tenant=prepared.tenant,
+            output_format=prepared.output.clickhouse,
+            format_settings=prepared.output.settings,
+        )
+        async with self.slots.hold(prepared.tenant), self._reader.ask(question) as answer:
+            yield answer
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._reader is not None:
+            await self._reader.close()

@@ -1,0 +1,254 @@
+"""The read-only way to ClickHouse, for the queries of analysts: limited, cancellable, streamed.
+
+It speaks ClickHouse's HTTP interface itself, because results go on as the bytes that ClickHouse writes. What
+is asked here never goes through the connection that the sink writes with: it has a user of its own, and
+nothing is asked before ClickHouse has said that this user cannot write.
+"""
+
+import asyncio
+import json
+import math
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+import msgspec
+from clickhouse_connect.driver.binding import format_bind_value
+
+from analytics.reports.reader_faults import QueryFault, Reason, fault_of
+from analytics.reports.tenant_filters import TABLES_WITH_TENANT, tenant_filters
+from streams.errors import ClickHouseUnavailable, ConfigurationError
+
+_CONNECT_TIMEOUT_S: Final = 5.0
+#: ClickHouse ends a query itself, with a better message; this is for one that does not.
+_MARGIN_S: Final = 3.0
+#: An error's text can hold the whole query.
+_ERROR_BYTES: Final = 16 * 1024
+#: Tables are made by migrations alone, at the start of a process.
+_TABLES_FRESH_S: Final = 60.0
+_OUR_OWN_TIMEOUT_S: Final = 5.0
+
+#: Every sort key says which partition a row is in, so that no row of one replaces a row of another: FINAL may
+#: look at each partition alone, and reads a closed day, which is one part (migration 0014), as it stands.
+_PARTITIONS_ALONE: Final = {"do_not_merge_across_partitions_select_final": "1"}
+
+_READ_ONLY: Final = "SELECT getSetting('readonly') AS readonly"
+
+
+class ReaderLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one query may take.
+
+    Attributes:
+        timeout_s: seconds.
+        result_rows: rows that come out.
+        result_bytes: bytes that come out, before they are formatted.
+        memory_bytes: what ClickHouse may use for it.
+    """
+
+    timeout_s: float
+    result_rows: int
+    result_bytes: int
+    memory_bytes: int
+
+    def settings(self) -> dict[str, str]:
+        """Return them as ClickHouse's settings."""
+        return {
+            "max_execution_time": str(max(1, math.ceil(self.timeout_s))),
+            "max_result_rows": str(self.result_rows),
+            "max_result_bytes": str(self.result_bytes),
+            "max_memory_usage": str(self.memory_bytes),
+            "result_overflow_mode": "throw",
+            "timeout_overflow_mode": "throw",
+        }
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """One query as ClickHouse is to be asked it.
+
+    Attributes:
+        sql: one of the catalogue's statements, never a caller's.
+        parameters: the values of its placeholders.
+        tenant: whose rows; empty for everybody's.
+        output_format: ClickHouse's name of the format.
+        format_settings: ClickHouse's settings for that format.
+    """
+
+    sql: str
+    parameters: Mapping[str, Any]
+    tenant: str
+    output_format: str
+    format_settings: Mapping[str, str]
+
+
+class Answer:
+    """A result that is complete at ClickHouse's, and is fetched as it is read.
+
+    Args:
+        response: ClickHouse's, with the status 200.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the bytes.
+
+        Raises:
+            ClickHouseUnavailable: the connection broke, or is there and has nothing more to say.
+        """
+        try:
+            async for piece in self._response.content.iter_any():
+                yield piece
+        except (aiohttp.ClientError, OSError) as fault:
+            raise ClickHouseUnavailable(f"ClickHouse broke off a result: {fault!r}") from fault
+
+
+class Reader:
+    """Asks ClickHouse as a user who can only read. It connects at its first question.
+
+    Args:
+        url: ``http://user:password@host:port`` of that user.
+        database: where the views are.
+        limits: what one query may take.
+        clock: a monotonic clock, in seconds.
+
+    Raises:
+        ConfigurationError: the URL is not one.
+    """
+
+    def __init__(
+        self, url: str, *, database: str, limits: ReaderLimits, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(
+                "HEADRACE_CLICKHOUSE_READER_URL must be http://user:password@host:port of a user who can "
+                "only read; deploy/clickhouse/reader.sql makes one"
+            )
+        self._url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/"
+        self._headers = {
+            "X-ClickHouse-User": unquote(parts.username or "default"),
+            "X-ClickHouse-Key": unquote(parts.password or ""),
+            "Accept-Encoding": "identity",
+        }
+        self._database = database
+        self._limits = limits
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+        self._only_reads = False
+        self._tables: tuple[str, ...] = ()
+        self._tables_at = -math.inf
+
+    async def close(self) -> None:
+        """Close the connections; what still runs is cancelled."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    @asynccontextmanager
+    async def ask(self, question: Question) -> AsyncIterator[Answer]:
+        """Ask, and hold the answer while the block runs; a block that is left early cancels the query.
+
+        ClickHouse sends nothing before it has the whole result, so that what goes wrong in a query is known
+        before the first byte.
+
+        Raises:
+            QueryFault: there is no answer; its reason says what to do.
+            ClickHouseUnavailable: ClickHouse cannot be reached.
+        """
+        await self._require_only_reading()
+        settings = {
+            **self._limits.settings(),
+            **_PARTITIONS_ALONE,
+            **question.format_settings,
+            "cancel_http_readonly_queries_on_client_close": "1",
+        }
+        if question.tenant:
+            tables = await self._tables_with_tenant()
+            settings["additional_table_filters"] = tenant_filters(self._database, tables, question.tenant)
+        parameters = {
+            f"param_{name}": format_bind_value(value) for name, value in question.parameters.items()
+        }
+        timeout_s = self._limits.timeout_s + _MARGIN_S
+        async with self._posted(
+            question.sql, {**settings, **parameters}, question.output_format, timeout_s
+        ) as response:
+            yield Answer(response)
+
+    async def _require_only_reading(self) -> None:
+        if self._only_reads:
+            return
+        rows = await self._rows(_READ_ONLY)
+        if int(rows[0]["readonly"]) == 0:
+            raise QueryFault(
+                Reason.MISCONFIGURED,
+                "the user in HEADRACE_CLICKHOUSE_READER_URL can write (its setting readonly is 0): "
+                "deploy/clickhouse/reader.sql makes one that cannot",
+            )
+        self._only_reads = True
+
+    async def _tables_with_tenant(self) -> tuple[str, ...]:
+        if self._clock() - self._tables_at >= _TABLES_FRESH_S:
+            tables = tuple(str(row["name"]) for row in await self._rows(TABLES_WITH_TENANT))
+            if not tables:
+                raise QueryFault(Reason.NOT_READY, f"the database {self._database} has no tables yet")
+            self._tables, self._tables_at = tables, self._clock()
+        return self._tables
+
+    async def _rows(self, sql: str) -> list[dict[str, Any]]:
+        async with self._posted(sql, {}, "JSONEachRow", _OUR_OWN_TIMEOUT_S) as response:
+            pieces = [piece async for piece in Answer(response).pieces()]
+        return [json.loads(line) for line in b"".join(pieces).splitlines()]
+
+    @asynccontextmanager
+    async def _posted(
+        self, sql: str, query: Mapping[str, str], output_format: str, timeout_s: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """POST a statement; the block has the response once its status is 200."""
+        query = {
+            "database": self._database,
+            "default_format": output_format,
+            "query_id": f"headrace-analyst-{uuid.uuid4()}",
+            "session_timezone": "UTC",
+            "wait_end_of_query": "1",
+            **query,
+        }
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    request = self._connected().post(
+                        self._url, params=query, data=sql.encode(), headers=self._headers
+                    )
+                    response = await stack.enter_async_context(request)
+                    if response.status != 200:
+                        raise await _fault(response)
+            except aiohttp.ClientError as fault:  # a connection's time-out too
+                raise ClickHouseUnavailable(f"ClickHouse at {self._url}: {fault!r}") from fault
+            except TimeoutError as fault:
+                raise QueryFault(Reason.TOO_SLOW, f"no answer within {timeout_s:g} s") from fault
+            except OSError as fault:
+                raise ClickHouseUnavailable(f"ClickHouse at {self._url}: {fault!r}") from fault
+            yield response
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # Of a body alone: until it begins, the shorter limit of `_posted` says what is the matter.
+            silence_s = self._limits.timeout_s + 2 * _MARGIN_S
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT_S, sock_read=silence_s),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+            )
+        return self._session
+
+
+async def _fault(response: aiohttp.ClientResponse) -> QueryFault:
+    text = (await response.content.read(_ERROR_BYTES)).decode(errors="replace").strip()
+    code = response.headers.get("X-ClickHouse-Exception-Code", "")
+    if not code.isdecimal() and response.status in (401, 403):
+        return QueryFault(Reason.MISCONFIGURED, text)
+    return fault_of(int(code) if code.isdecimal() else None, text)

@@ -1,0 +1,4 @@
+"""Rollups: sums and sketches per hour or day, kept up to date in the background.
+
+Begin with `definitions`.
+"""

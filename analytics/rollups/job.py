@@ -1,0 +1,86 @@
+"""The background job of the analytics process that keeps the rollups fresh."""
+
+import asyncio
+import random
+import time
+from typing import Protocol
+
+import structlog
+
+from analytics.outage_waits import delay_s, unless_stopped
+from analytics.rollups.refresh import RollupRefresher
+from analytics.sink.status import SinkStatus
+from streams.errors import ClickHouseUnavailable
+
+log = structlog.get_logger(__name__)
+
+#: A pause is at least so many times as long as the work before it: a fifth of the time goes into it at most.
+_PAUSE_FACTOR = 4.0
+
+#: While days are left that could be computed (a new rollup, a catch-up) it works half of the time.
+_BACKLOG_PAUSE_FACTOR = 1.0
+
+
+class Pause(Protocol):
+    """Tells how long to wait after a run: `pause_s`, but for tests."""
+
+    def __call__(self, *, interval_s: float, took_s: float, due: int) -> float:
+        """Return the seconds."""
+
+
+def pause_s(*, interval_s: float, took_s: float, due: int) -> float:
+    """Return how long to wait after a run, in seconds.
+
+    Args:
+        interval_s: the shortest pause where nothing is left to do.
+        took_s: how long the run took.
+        due: how many days it left that could be computed at once.
+    """
+    if due:
+        return took_s * _BACKLOG_PAUSE_FACTOR
+    return max(interval_s, took_s * _PAUSE_FACTOR)
+
+
+async def keep_rollups_fresh(
+    refresher: RollupRefresher,
+    status: SinkStatus,
+    stop: asyncio.Event,
+    *,
+    interval_s: float,
+    pause: Pause = pause_s,
+) -> None:
+    """Refresh again and again, from when the schema is there until `stop` is set.
+
+    Args:
+        refresher: does the work.
+        status: says whether the schema is there, and is told how it went.
+        stop: ends the job, in the middle of its work too: what is half done is done again by the next one.
+        interval_s: the shortest pause between two runs.
+        pause: how long to wait after a run, in seconds.
+    """
+    await unless_stopped(stop, _refresh_forever(refresher, status, interval_s, pause))
+
+
+async def _refresh_forever(
+    refresher: RollupRefresher, status: SinkStatus, interval_s: float, pause: Pause
+) -> None:
+    await status.schema_applied()
+    failures = 0
+    while True:
+        began = time.monotonic()
+        try:
+            progress = await refresher.refresh()
+        except ClickHouseUnavailable as fault:
+            if not failures:
+                log.warning("rollups.outage", error=str(fault))
+            status.rollups.failed(str(fault))
+            # The days that could be computed were. A fault that stays is asked for less and less often.
+            await asyncio.sleep(max(delay_s(failures, random.random()), interval_s * min(failures, 4)))
+            failures += 1
+        else:
+            took_s = time.monotonic() - began
+            failures = 0
+            status.rollups.ran(
+                refreshed=len(progress.refreshed), dirty_days=progress.dirty_days, seconds=took_s
+            )
+            await asyncio.sleep(pause(interval_s=interval_s, took_s=took_s, due=progress.due))

@@ -1,0 +1,120 @@
+"""Swaps a day of a rollup: rows that were made beside it take the place of the old ones in one step.
+
+`REPLACE PARTITION` does that, but not for two at once. Of two that replace the same partition of a table on
+one server, ClickHouse (26.9) often keeps the rows of both: of 400 times that four ran at once, 158. Every
+figure of the day is then too high, and nothing says so. So swaps into a table take turns.
+
+The turn is a table's name. A staging table is renamed to it before the swap, which fails while there is such
+a table, and dropped after it. Who dies in the middle leaves the table behind; the next one drops it after
+`expiry_s`. Where nobody knows how a swap has ended, because no answer came, its table is left behind too: the
+swap may go on in the server.
+
+On a cluster each replica has turns of its own; between replicas the order is that of their common log. Should
+the rows of two computations be there all the same, the day is computed anew (`analytics.rollups.refresh`).
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import date
+
+from analytics.clickhouse import TableExists
+from analytics.schema.cluster import create_staging
+from analytics.statements import Statements
+from streams.errors import ClickHouseUnavailable
+
+_LEAST_EXPIRY_S = 120.0
+
+#: A swap takes milliseconds.
+_WAIT_S = 10.0
+_POLL_S = 0.02
+
+_AGE = """
+SELECT dateDiff('second', metadata_modification_time, now()) AS age_s
+FROM system.tables
+WHERE database = currentDatabase() AND name = {table:String}
+"""
+
+
+def swap_expiry_s(statement_s: float) -> float:
+    """Return the age, in seconds, from which a table that is being swapped in is a dead process's.
+
+    It counts from when the table was created to be filled, so everybody who swaps into a rollup must know how
+    long the others' statements may take.
+
+    Args:
+        statement_s: that time, in seconds.
+    """
+    return max(_LEAST_EXPIRY_S, 2 * statement_s)
+
+
+@asynccontextmanager
+async def staging(clickhouse: Statements, name: str, *, like: str) -> AsyncIterator[None]:
+    """Have a table for rows that will be swapped into `like`; it is dropped in the end.
+
+    Where that fails, whoever refreshes the rollups drops it later (`analytics.rollups.refresh`).
+
+    Raises:
+        ClickHouseUnavailable: the server did not answer, or there is no table `like`.
+    """
+    try:
+        await create_staging(clickhouse, name, like=like)
+        yield
+    finally:
+        with suppress(ClickHouseUnavailable):
+            await _drop(clickhouse, name)
+
+
+async def swap_in(
+    clickhouse: Statements,
+    new: str,
+    *,
+    table: str,
+    day: date,
+    wait_s: float = _WAIT_S,
+    expiry_s: float = _LEAST_EXPIRY_S,
+) -> None:
+    """Put the rows of `new` in the place of a day of `table`. There is no table `new` any more then.
+
+    Args:
+        clickhouse: a connection to the database.
+        new: the staging table, see `staging`. It must have rows: the server refuses to swap nothing in.
+        table: the rollup's table.
+        day: the day, which is a partition of it.
+        wait_s: how long to wait for others that swap into `table`.
+        expiry_s: the age, in seconds, from which another one's table is a dead process's.
+
+    Raises:
+        ClickHouseUnavailable: the server did not answer, or somebody else has not ended yet.
+    """
+    turn = f"{table}_staging_swap"
+    await _take_turn(clickhouse, new, turn, wait_s=wait_s, expiry_s=expiry_s)
+    await clickhouse.execute(f"ALTER TABLE {table} REPLACE PARTITION ID '{day:%Y%m%d}' FROM {turn}")
+    with suppress(ClickHouseUnavailable):
+        await _drop(clickhouse, turn)
+
+
+async def _take_turn(clickhouse: Statements, new: str, turn: str, *, wait_s: float, expiry_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            await clickhouse.execute(f"RENAME TABLE {new} TO {turn}")
+        except TableExists as fault:
+            rows = await clickhouse.query(_AGE, {"table": turn})
+            age_s = int(rows[0]["age_s"]) if rows else 0
+            if rows and age_s >= expiry_s:
+                await _drop(clickhouse, turn)
+                continue
+            if time.monotonic() >= deadline:
+                raise ClickHouseUnavailable(
+                    f"another process has the table {turn}, made {age_s} s ago. Try again when that has "
+                    f"ended, or the table is {expiry_s:g} s old: then the process is taken for dead"
+                ) from fault
+        else:
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+async def _drop(clickhouse: Statements, table: str) -> None:
+    await clickhouse.execute(f"DROP TABLE IF EXISTS {table} SYNC")

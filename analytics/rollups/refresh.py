@@ -1,0 +1,239 @@
+"""Keeps the rollups up to date.
+
+A rollup is never added to: a redelivered row would be counted twice. Each of its days is computed as a whole,
+from the raw rows without duplicates (`FINAL`), into a staging table, and then swapped in
+(`analytics.rollups.partition_swap`). Every row says from which version of the raw table's day it was computed
+(`analytics.rollups.sources`); a day whose version is not the current one is due.
+
+So the figures and what they are of change in one step, and there is nothing that could be lost in between: a
+process that dies leaves a day that is still due, and a staging table that is dropped later. Several
+processes may do it at once; only their swaps take turns. Whichever swaps in last, its rows tell their version
+truly, and the next run of anyone puts right what was computed from an older one. Staging tables have names of
+their own each time, so that a statement that was given up and still runs in the server writes where nobody
+reads. Should two swaps have met all the same, after one of them was given up for dead, the rows of both are
+there: of two computations. Such a day is due.
+
+On a cluster a staging table is on one replica only, and what is swapped in goes to the others. One that is
+behind catches up before it looks (`analytics.rollups.sources.read_partitions`).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from uuid import uuid4
+
+import msgspec
+import structlog
+
+from analytics.rollups.definitions import ROLLUPS, Rollup
+from analytics.rollups.partition_swap import staging, swap_expiry_s, swap_in
+from analytics.rollups.sources import (
+    DayVersions,
+    Partitions,
+    Source,
+    first_day,
+    partition_of,
+    read_partitions,
+)
+from analytics.sink.status import Clock, utc_now
+from analytics.statements import Statements
+from streams.errors import ClickHouseUnavailable
+
+log = structlog.get_logger(__name__)
+
+_STORED = """
+SELECT
+    day,
+    if(uniqExact(computed_at) = 1, any(source_version), 'of several computations') AS version,
+    dateDiff('millisecond', any(computed_at), now64(6, 'UTC')) / 1000 AS age_s
+FROM {table:Identifier}
+WHERE day BETWEEN {first:Date} AND {last:Date}
+GROUP BY day
+"""
+_LEFT_BEHIND = """
+SELECT name
+FROM system.tables
+WHERE database = currentDatabase()
+    AND match(name, '^rollup_[0-9a-z_]+_staging_[0-9a-f]{12}$')
+    AND dateDiff('second', metadata_modification_time, now()) >= {age_s:UInt32}
+"""
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """A day as the rollup has it: of which version, and how long ago computed."""
+
+    version: str
+    age_s: float
+
+
+class Due(msgspec.Struct, frozen=True, kw_only=True):
+    """A day of a rollup that is to be computed, and the version that its source has."""
+
+    rollup: Rollup
+    day: date
+    version: str
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run has done and left.
+
+    Attributes:
+        refreshed: the days that were computed, in that order.
+        due: so many more could be computed at once.
+        dirty_days: days that are out of date in at least one rollup: due, or computed too recently.
+    """
+
+    refreshed: Sequence[Due]
+    due: int
+    dirty_days: int
+
+
+def outdated(current: Mapping[date, str], stored: Mapping[date, Stored], *, first: date) -> dict[date, str]:
+    """Return the days from `first` on whose stored version is not the current one, with the current one.
+
+    A day that has no rows any more has the version ``""``.
+    """
+    return {
+        day: current.get(day, "")
+        for day in {*current, *stored}
+        if day >= first and (day not in stored or stored[day].version != current.get(day, ""))
+    }
+
+
+def partition_states(
+    source: Source, partitions: Mapping[str, str], own: Mapping[str, str], *, first: date
+) -> dict[str, str]:
+    """Return the state of each partition of a source from day `first` on.
+
+    It changes with what is in the partition, and with what the rollup has of its days. As long as it is the
+    same, nobody needs to look closer.
+
+    Args:
+        source: the raw table.
+        partitions: the versions of its partitions.
+        own: the versions of the rollup's partitions, which are days.
+        first: the first day that is computed.
+    """
+    states = {at: [version] for at, version in partitions.items()}
+    for day in sorted(own):
+        states.setdefault(partition_of(source, first_day(day)), [""]).append(f"{day}:{own[day]}")
+    oldest = partition_of(source, first)
+    return {at: " ".join(parts) for at, parts in states.items() if at >= oldest}
+
+
+class RollupRefresher:
+    """Keeps the rollups up to date.
+
+    Args:
+        clickhouse: a connection to the database.
+        min_age_s: a day that was computed less than so long ago, by whichever process, is left for later.
+        statement_s: how long the computation of one day may take.
+        staging_expiry_s: the age from which a staging table is nobody's; above `statement_s`.
+        expiry_s: the same of one that is being swapped in; as `swap_expiry_s` says where it is not given.
+        clock: the time, to tell which days are too old.
+        rollups: which ones.
+    """
+
+    def __init__(
+        self,
+        clickhouse: Statements,
+        *,
+        min_age_s: float = 0.0,
+        statement_s: float = 30.0,
+        staging_expiry_s: float = 3600.0,
+        expiry_s: float | None = None,
+        clock: Clock = utc_now,
+        rollups: Sequence[Rollup] = ROLLUPS,
+    ) -> None:
+        self._clickhouse = clickhouse
+        self._min_age_s = min_age_s
+        self._statement_s = statement_s
+        self._staging_expiry_s = staging_expiry_s
+        self._expiry_s = swap_expiry_s(statement_s) if expiry_s is None else expiry_s
+        self._clock = clock
+        self._rollups = rollups
+        # By rollup, the partitions of its source in which nothing was out of date, with their states then.
+        self._clean: dict[str, dict[str, str]] = {rollup.table: {} for rollup in rollups}
+
+    async def refresh(self, *, limit: int = 30) -> Progress:
+        """Compute at most `limit` days that are due, the newest first.
+
+        Raises:
+            ClickHouseUnavailable: at least one could not be computed. The others were.
+        """
+        tables = [*{rollup.source.table for rollup in self._rollups}, *self._clean]
+        partitions = await read_partitions(self._clickhouse, tables)
+        versions = DayVersions(self._clickhouse, partitions)
+        due: list[Due] = []
+        recent: set[date] = set()
+        for rollup in self._rollups:
+            found, waiting = await self._look(rollup, partitions, versions)
+            due += found
+            recent |= waiting
+        due.sort(key=lambda item: item.day, reverse=True)
+        now, later = due[:limit], due[limit:]
+        if now:
+            await self._drop_left_behind()
+        await self._compute(now)
+        dirty = recent | {item.day for item in later}
+        return Progress(refreshed=now, due=len(later), dirty_days=len(dirty))
+
+    async def _look(
+        self, rollup: Rollup, partitions: Partitions, versions: DayVersions
+    ) -> tuple[list[Due], set[date]]:
+        """Return the days of a rollup that are due, and those that are out of date but too recent."""
+        first = self._clock().date() - timedelta(days=rollup.source.whole_days)
+        source, own = partitions[rollup.source.table], partitions[rollup.table]
+        states = partition_states(rollup.source, source, own, first=first)
+        known = self._clean[rollup.table]
+        changed = {at for at, state in states.items() if known.get(at) != state}
+        old: dict[date, str] = {}
+        recent: set[date] = set()
+        if changed:
+            current = await versions.of(rollup.source, changed)
+            stored = await self._stored(rollup, changed)
+            old = outdated(current, stored, first=first)
+            recent = {day for day in old if day in stored and stored[day].age_s < self._min_age_s}
+        dirty = {partition_of(rollup.source, day) for day in old}
+        self._clean[rollup.table] = {at: state for at, state in states.items() if at not in dirty}
+        return [Due(rollup=rollup, day=day, version=old[day]) for day in old if day not in recent], recent
+
+    async def _stored(self, rollup: Rollup, partitions: set[str]) -> dict[date, Stored]:
+        """Return the days of `partitions` as the rollup has them."""
+        first, last = first_day(min(partitions)), first_day(max(partitions))
+        if rollup.source.monthly:
+            last += timedelta(days=31)
+        rows = await self._clickhouse.query(_STORED, {"table": rollup.table, "first": first, "last": last})
+        return {
+            row["day"]: Stored(version=row["version"], age_s=row["age_s"])
+            for row in rows
+            if partition_of(rollup.source, row["day"]) in partitions
+        }
+
+    async def _compute(self, due: Sequence[Due]) -> None:
+        faults: list[ClickHouseUnavailable] = []
+        for item in due:
+            try:
+                await self._compute_day(item)
+            except ClickHouseUnavailable as fault:  # one rollup's fault must not keep the others back
+                log.warning("rollups.failed", rollup=item.rollup.name, day=str(item.day), error=str(fault))
+                faults.append(fault)
+        if faults:
+            raise faults[0]
+
+    async def _compute_day(self, due: Due) -> None:
+        table, new = due.rollup.table, f"{due.rollup.table}_staging_{uuid4().hex[:12]}"
+        if not due.version:  # the server refuses to swap nothing in
+            await self._clickhouse.execute(f"ALTER TABLE {table} DROP PARTITION ID '{due.day:%Y%m%d}'")
+            return
+        async with staging(self._clickhouse, new, like=table):
+            await self._clickhouse.execute(
+                f"INSERT INTO {new}\n{due.rollup.sql}\nSETTINGS max_execution_time = {self._statement_s:.0f}",
+                {"day": due.day, "version": due.version},
+            )
+            await swap_in(self._clickhouse, new, table=table, day=due.day, expiry_s=self._expiry_s)
+
+    async def _drop_left_behind(self) -> None:
+        """Drop the staging tables of processes that died."""
+        rows = await self._clickhouse.query(_LEFT_BEHIND, {"age_s": round(self._staging_expiry_s)})
+        for row in rows:
+            await self._clickhouse.execute(f"DROP TABLE IF EXISTS {row['name']} SYNC")

@@ -1,0 +1,141 @@
+"""One process at a time migrates a cluster's schema: a lock that holds across its replicas.
+
+`analytics.schema.lock` relies on `CREATE TABLE`, which lets one of several processes win on one server.
+Across replicas nothing does, but for an insert into a replicated table under a token: of several with the
+same token one counts, whichever replica they were sent to, because the token is a node in Keeper.
+
+So the lock is a table of terms. Who wants to hold it inserts the term after the last one under that term's
+token, and looks who has got it. A term ends when its holder says so, or has not said for a minute that it
+lives; then the next one can be taken.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+import msgspec
+
+from analytics.clickhouse import ClickHouse
+from analytics.schema.cluster import catch_up
+from streams.errors import ClickHouseUnavailable
+
+LOCK_TABLE = "schema_migrations_terms"
+CREATE_LOCK_TABLE = f"""
+CREATE TABLE IF NOT EXISTS {LOCK_TABLE}
+(
+    term UInt64,
+    holder String,
+    said LowCardinality(String) COMMENT 'taken, alive or over',
+    at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
+)
+ENGINE = MergeTree
+ORDER BY (term, at)
+SETTINGS non_replicated_deduplication_window = 10000
+"""
+_POLL_S = 0.2
+_COLUMNS = ("term", "holder", "said")
+_LAST_TERM = f"""
+SELECT
+    term,
+    argMinIf(holder, at, said = 'taken') AS holder,
+    countIf(said = 'over') > 0 AS is_over,
+    dateDiff('second', max(at), now64(3, 'UTC')) AS age_s
+FROM {LOCK_TABLE}
+GROUP BY term
+ORDER BY term DESC
+LIMIT 1
+"""  # noqa: S608  # a constant of our own
+
+
+class _Term(msgspec.Struct, frozen=True, kw_only=True):
+    number: int
+    holder: str
+    is_over: bool
+    age_s: int
+
+
+_NONE_YET = _Term(number=0, holder="", is_over=True, age_s=0)
+
+
+class ClusterLock:
+    """The lock of one database's schema on a cluster, for use with `async with`. Its table must be there.
+
+    Args:
+        clickhouse: a connection to the database on one of the replicas.
+        wait_s: how long to wait for another process that holds it.
+        expiry_s: how long a holder counts as alive after it last renewed the lock; above what one statement
+            may take, and what the replicas' clocks differ.
+    """
+
+    def __init__(self, clickhouse: ClickHouse, *, wait_s: float = 300.0, expiry_s: float = 60.0) -> None:
+        self._clickhouse = clickhouse
+        self._wait_s = wait_s
+        self._expiry_s = expiry_s
+        self._term = 0
+        self._renewals = 0
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+
+    async def __aenter__(self) -> Self:
+        """Take the lock.
+
+        Raises:
+            ClickHouseUnavailable: the server did not answer, or another process holds the lock too long.
+        """
+        deadline = time.monotonic() + self._wait_s
+        while True:
+            last = await self._last()
+            if last.is_over or last.age_s > self._expiry_s:
+                self._term = last.number + 1
+                await self._say("taken", token=f"term:{self._term}")
+                last = await self._last()
+                if (last.number, last.holder) == (self._term, self.holder):
+                    return self
+                continue
+            if time.monotonic() >= deadline:
+                raise ClickHouseUnavailable(
+                    f"another process migrates the schema since {last.age_s} s: {last.holder}"
+                )
+            await asyncio.sleep(_POLL_S)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the lock back. Where that fails it expires."""
+        with suppress(ClickHouseUnavailable):
+            last = await self._last()
+            if (last.number, last.holder) == (self._term, self.holder):
+                await self._say("over", token=f"term:{self._term}:over")
+
+    async def renew(self) -> None:
+        """Show that the holder lives.
+
+        Raises:
+            ClickHouseUnavailable: another process has taken the lock over.
+        """
+        last = await self._last()
+        if (last.number, last.holder) != (self._term, self.holder):
+            raise ClickHouseUnavailable(f"the lock on the schema was lost to {last.holder or 'nobody'}")
+        self._renewals += 1
+        await self._say("alive", token=f"term:{self._term}:alive:{self._renewals}")
+
+    async def _say(self, what: str, *, token: str) -> None:
+        row = (self._term, self.holder, what)
+        await self._clickhouse.insert(LOCK_TABLE, _COLUMNS, [row], token=token)
+
+    async def _last(self) -> _Term:
+        await catch_up(self._clickhouse, [LOCK_TABLE])
+        rows = await self._clickhouse.query(_LAST_TERM)
+        if not rows:
+            return _NONE_YET
+        [row] = rows
+        return _Term(
+            number=int(row["term"]),
+            holder=str(row["holder"]),
+            is_over=bool(row["is_over"]),
+            age_s=int(row["age_s"]),
+        )

@@ -1,0 +1,4 @@
+"""Tools for operators: audit, dead letters, erasure.
+
+Begin with `audit`.
+"""

@@ -1,0 +1,4 @@
+"""The equations of a balanced Headrace. Pure.
+
+Begin with `balance`.
+"""

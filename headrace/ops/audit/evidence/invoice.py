@@ -1,0 +1,71 @@
+"""What the provider billed. Only the simulator (`headrace/simulator`) tells call by call what it billed."""
+
+from datetime import UTC, datetime
+
+import httpx
+import msgspec
+
+from headrace.ops.audit.evidence.records import InvoiceBooks, Item, nano_usd
+from streams.errors import HeadraceError
+
+
+class InvoiceUnavailable(HeadraceError):
+    """The simulator does not show its invoice."""
+
+
+class _Item(msgspec.Struct, frozen=True):
+    usd: str
+    at: datetime
+    input_tokens: int = 0
+    output_tokens: int = 0
+    client_request_id: str | None = None
+
+
+class _Invoice(msgspec.Struct, frozen=True):
+    items: tuple[_Item, ...]
+    complete: bool
+
+
+async def read_invoice(client: httpx.AsyncClient, url: str, *, since_ms: int) -> InvoiceBooks:
+    """Return what was billed at or after a time.
+
+    Args:
+        client: with a bound on every call.
+        url: the simulator's address, with the operator's password.
+        since_ms: the time, Unix ms.
+
+    Raises:
+        InvoiceUnavailable: no answer in time, or one that is no invoice.
+    """
+    since = datetime.fromtimestamp(since_ms / 1000, UTC).isoformat()
+    try:
+        response = await client.get(f"{url.rstrip('/')}/invoice", params={"since": since})
+        response.raise_for_status()
+        invoice = msgspec.json.decode(response.content, type=_Invoice)
+    except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError) as fault:
+        raise InvoiceUnavailable(
+            f"the simulator at {url.rpartition('@')[2]} does not show its invoice: {fault!r}; "
+            "without one leave out --invoice"
+        ) from fault
+    books = InvoiceBooks(complete=invoice.complete)
+    for item in invoice.items:
+        _enter(books, item)
+    return books
+
+
+def _enter(books: InvoiceBooks, item: _Item) -> None:
+    cost_nano = nano_usd(item.usd)
+    if item.client_request_id is None:
+        books.foreign_nano += cost_nano
+        return
+    known = books.items.get(item.client_request_id)
+    if known is not None:
+        known.times += 1
+        known.cost_nano += cost_nano
+        return
+    books.items[item.client_request_id] = Item(
+        cost_nano=cost_nano,
+        at_ms=int(item.at.timestamp() * 1000),
+        input_tokens=item.input_tokens,
+        output_tokens=item.output_tokens,
+    )

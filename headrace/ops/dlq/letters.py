@@ -1,0 +1,196 @@
+"""A dead letter as an operator sees it: what its headers say, checked, because anybody may write headers."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+import msgspec
+
+from agents.intake import admission
+from agents.stage import Record
+from streams.codec import header
+from streams.dead_letters import PREFIX as _ERRORS
+from streams.errors import InputError
+from streams.redelivery import redelivery
+from streams.topics import ENTRANCES, RETRIES, Topic
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLACE = re.compile(r"(\d{1,9}):(\d{1,18})", re.ASCII)
+_NUMBER = re.compile(r"\d{1,15}", re.ASCII)
+#: What is kept of a header in a list: a topic name is at most 249 characters long, an exception's name less.
+_MAX_NAME_CHARS = 256
+_MAX_MESSAGE_CHARS = 2_000
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Place(msgspec.Struct, frozen=True, order=True):
+    """Where a dead letter lies on its topic. Written ``partition:offset``, it is the letter's id."""
+
+    partition: int
+    offset: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the place that `text` names.
+
+        Raises:
+            InputError: it is no ``partition:offset``.
+        """
+        found = _PLACE.fullmatch(text)
+        if found is None:
+            raise InputError(f"{text!r} is no id of a dead letter: they look like 2:41 (partition:offset)")
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.partition}:{self.offset}"
+
+
+class DeadRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A record of the dead-letter topic: key, value and headers as they came.
+
+    `written_ms` is when the record died, Unix ms. `authentic`: whether Headrace wrote it.
+    """
+
+    place: Place
+    written_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    authentic: bool = True
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list shows of a dead letter. Its size is bounded, whatever the record holds.
+
+    Attributes:
+        place: its id.
+        written_ms: when it died, Unix ms.
+        stage: the stage it died in; this and the next two are empty where no header says so.
+        exception: the name of the fault.
+        message: what the fault said.
+        topic: where it died, and where a replay goes; of a record that died on the retry topic, the topic
+            that it was put aside from.
+        record: the place of the first record, ``topic:partition:offset``: what a replay stands for.
+        record_ms: when the first record was written, Unix ms.
+        replay: how often the record had been replayed when it died.
+        request_id: the request it belongs to, as its sender was told.
+        tenant: whose request it is, as far as the value says so.
+        key_bytes: the size of the key.
+        value_bytes: the size of the value; None where it has none.
+    """
+
+    place: Place
+    written_ms: int
+    stage: str = ""
+    exception: str = ""
+    message: str = ""
+    topic: str | None = None
+    record: str | None = None
+    record_ms: int | None = None
+    replay: int = 0
+    request_id: str | None = None
+    tenant: str | None = None
+    key_bytes: int = 0
+    value_bytes: int | None = None
+
+    @property
+    def written_at(self) -> datetime:
+        """When it died."""
+        return instant(self.written_ms)
+
+
+class _Body(msgspec.Struct):
+    """What may be read of any event's value; other fields are skipped."""
+
+    tenant: object = None
+    envelope: object = None
+
+
+_body = msgspec.json.Decoder(_Body)
+
+
+def letter_of(dead: DeadRecord) -> Letter:
+    """Return what is known of a dead record; what its headers do not say, or say wrongly, stays empty."""
+    origin = redelivery(dead.headers)
+    died_on = _text(dead.headers, "topic", _MAX_NAME_CHARS) or None
+    died_ms = _number(dead.headers, "timestamp")
+    # The retry topic holds copies: they go back to where they came from.
+    topic = origin.topic if died_on == RETRIES.name else died_on
+    written_ms = dead.written_ms if died_ms is None else died_ms
+    believed = origin.believed_of(topic=topic or "", timestamp_ms=written_ms)
+    record = believed.record or _place(dead.headers, died_on)
+    return Letter(
+        place=dead.place,
+        written_ms=dead.written_ms,
+        stage=_text(dead.headers, "stage", _MAX_NAME_CHARS),
+        exception=_text(dead.headers, "exception", _MAX_NAME_CHARS),
+        message=_text(dead.headers, "message", _MAX_MESSAGE_CHARS),
+        topic=topic,
+        record=record,
+        record_ms=died_ms if believed.timestamp_ms is None else believed.timestamp_ms,
+        replay=believed.replay,
+        request_id=_request_id(dead, record),
+        tenant=_tenant(dead.value),
+        key_bytes=len(dead.key or b""),
+        value_bytes=None if dead.value is None else len(dead.value),
+    )
+
+
+def instant(at_ms: int) -> datetime:
+    """Return the time of a Unix ms; what is no date at all (producers choose timestamps) is the epoch."""
+    try:
+        return _EPOCH + timedelta(milliseconds=at_ms)
+    except OverflowError:
+        return _EPOCH
+
+
+def _place(headers: Headers, topic: str | None) -> str | None:
+    partition, offset = _number(headers, "partition"), _number(headers, "offset")
+    known = topic is not None and partition is not None and offset is not None
+    return f"{topic}:{partition}:{offset}" if known else None
+
+
+def _text(headers: Headers, name: str, limit: int) -> str:
+    value = header(headers, _ERRORS + name)
+    # Four bytes hold any character: no more than that is looked at.
+    return (value or b"")[: 4 * limit].decode("utf-8", "replace")[:limit]
+
+
+def _number(headers: Headers, name: str) -> int | None:
+    text = _text(headers, name, 16)
+    return int(text) if _NUMBER.fullmatch(text) else None
+
+
+def _request_id(dead: DeadRecord, place: str | None) -> str | None:
+    """Return the request's id by the rules of the stages: the sender knows the request by it."""
+    record = Record(
+        topic="", partition=0, offset=0, timestamp_ms=0, key=dead.key, value=dead.value, headers=dead.headers
+    )
+    named = admission.request_id_of(record)
+    if named is not None:
+        return named[:_MAX_NAME_CHARS]
+    # A request that names no id has its place for one.
+    for topic in ENTRANCES:
+        if place and place.startswith(topic.name + ":") and _is_of(topic, dead.value):
+            return place.replace(":", "-")
+    return None
+
+
+def _is_of(topic: Topic, value: bytes | None) -> bool:
+    try:
+        msgspec.json.decode(value or b"", type=topic.event)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _tenant(value: bytes | None) -> str | None:
+    try:
+        body = _body.decode(value or b"")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    named = body.envelope.get("tenant") if isinstance(body.envelope, dict) else body.tenant
+    if named is None:
+        return admission.DEFAULT_TENANT
+    return named[:_MAX_NAME_CHARS] if isinstance(named, str) else None

@@ -1,0 +1,174 @@
+"""Forgets a user: on the list first, so that nothing of them is stored any more, then what is there.
+
+Every step can be repeated, and none depends on what an earlier run remembers: killed anywhere, the same
+command goes on. Redis comes before ClickHouse, because ClickHouse knows which requests were the user's.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import msgspec
+
+from analytics.erasure.row_eraser import RowEraser
+from analytics.erasure.users_rollup import USERS_ROLLUP, UsersRollup
+from headrace.ops.privacy.kafka_traces import kept
+from headrace.ops.privacy.redis_traces import RedisEraser, RedisTraces
+from headrace.ops.privacy.report import ErasureReport, Place, Verdict
+from streams.erasure.erasures import Subject
+from streams.erasure.feed import ErasureFeed, erasure_emit
+from streams.errors import HeadraceError
+from streams.events import Erasure, ErasureMode
+from streams.publisher import Publisher
+
+_POLL_S = 1.0
+
+#: Finds the ids of a user's requests that are on Kafka, up to the time of the erasure.
+FindRequests = Callable[[Subject, Erasure], Awaitable[set[str]]]
+
+
+class AlreadyDeleted(HeadraceError):
+    """The user's rows were deleted: a milder erasure would let those that arrive again later in."""
+
+
+class _Look(msgspec.Struct, frozen=True, kw_only=True):
+    rows: dict[str, int]
+    rollup_days: int
+    redis: RedisTraces
+
+    @property
+    def clean(self) -> bool:
+        return not any(self.rows.values()) and not self.rollup_days and not self.redis.texts
+
+
+class Eraser:
+    """Erases users.
+
+    Args:
+        feed: the list of erasures.
+        publisher: puts users on it.
+        rows: ClickHouse's rows.
+        rollup: the one that names users.
+        redis: Redis.
+        find_requests: looks on Kafka.
+        clock: the time, UTC-aware.
+        progress: is told what is being done.
+    """
+
+    def __init__(
+        self,
+        *,
+        feed: ErasureFeed,
+        publisher: Publisher,
+        rows: RowEraser,
+        rollup: UsersRollup,
+        redis: RedisEraser,
+        find_requests: FindRequests,
+        clock: Callable[[], datetime],
+        progress: Callable[[str], None],
+    ) -> None:
+        self._feed = feed
+        self._publisher = publisher
+        self._rows = rows
+        self._rollup = rollup
+        self._redis = redis
+        self._find_requests = find_requests
+        self._clock = clock
+        self._progress = progress
+
+    async def plan(self, subject: Subject, mode: ErasureMode) -> ErasureReport:
+        """Return what an erasure would find. Nothing is changed.
+
+        Raises:
+            AlreadyDeleted: see there.
+            TransientFault: a part does not answer.
+        """
+        erasure = await self._order(subject, mode)
+        ids = await self._requests(subject, erasure)
+        look = await self._look(subject, erasure, ids)
+        return _report(erasure, ids, look, look, Verdict.PLANNED)
+
+    async def erase(self, subject: Subject, mode: ErasureMode, *, wait_s: float) -> ErasureReport:
+        """Erase a user.
+
+        Args:
+            subject: who.
+            mode: what becomes of the rows.
+            wait_s: how long to wait for requests that are under way, and for a look that finds nothing.
+
+        Raises:
+            AlreadyDeleted: see there.
+            TransientFault: a part does not answer; what is done is done, and the rest is for the next run.
+        """
+        erasure = await self._order(subject, mode)
+        self._progress("putting the user on the list of erasures")
+        await self._publisher.publish(erasure_emit(erasure))
+        ids = await self._requests(subject, erasure)
+        first = look = await self._look(subject, erasure, ids)
+        deadline = time.monotonic() + wait_s
+        while True:
+            self._progress(f"erasing {len(ids)} requests")
+            await self._redis.erase(subject.tenant, ids)
+            if any(look.rows.values()):
+                await self._rows.erase(subject, erasure)
+            await self._rollup.erase(subject, erasure)
+            look = await self._look(subject, erasure, ids)
+            done = look.clean and not look.redis.running
+            if done or time.monotonic() >= deadline:
+                return _report(erasure, ids, first, look, _verdict(look))
+            self._progress(f"{look.redis.running} requests are under way; waiting for them to end")
+            await asyncio.sleep(_POLL_S)
+
+    async def _order(self, subject: Subject, mode: ErasureMode) -> Erasure:
+        known = await self._feed.current()
+        former = known.find(subject)
+        if former is not None and former.mode == "delete" and mode != "delete":
+            raise AlreadyDeleted(
+                "this user was erased before with --mode delete: use it again, or what arrives again of "
+                "that time would be stored"
+            )
+        return known.ordered(subject, mode=mode, until=self._clock())
+
+    async def _requests(self, subject: Subject, erasure: Erasure) -> set[str]:
+        self._progress("looking for the user's requests")
+        return set(await self._rows.request_ids(subject, erasure)) | await self._find_requests(
+            subject, erasure
+        )
+
+    async def _look(self, subject: Subject, erasure: Erasure, ids: set[str]) -> _Look:
+        return _Look(
+            rows=await self._rows.count(subject, erasure),
+            rollup_days=len(await self._rollup.days(subject, erasure)),
+            redis=await self._redis.look(subject.tenant, ids),
+        )
+
+
+def _verdict(look: _Look) -> Verdict:
+    if not look.clean:
+        return Verdict.LEFT
+    return Verdict.UNDER_WAY if look.redis.running else Verdict.ERASED
+
+
+def _report(erasure: Erasure, ids: set[str], first: _Look, last: _Look, verdict: Verdict) -> ErasureReport:
+    rows = [
+        Place(part="ClickHouse", name=name, found=found, left=last.rows[name])
+        for name, found in first.rows.items()
+    ]
+    names = {"replies": "stored replies", "cached_answers": "cached answers", "webhooks": "waiting webhooks"}
+    texts = [
+        Place(part="Redis", name=what, found=getattr(first.redis, name), left=getattr(last.redis, name))
+        for name, what in names.items()
+    ]
+    days = Place(part="ClickHouse", name=USERS_ROLLUP, found=first.rollup_days, left=last.rollup_days)
+    return ErasureReport(
+        tenant=erasure.tenant,
+        mode=erasure.mode,
+        pseudonym=erasure.pseudonym,
+        until=erasure.until,
+        requests=len(ids),
+        places=(*rows, days, *texts),
+        under_way=last.redis.running,
+        kept=kept(erasure.until),
+        verdict=verdict,
+    )

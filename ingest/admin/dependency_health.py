@@ -1,0 +1,93 @@
+"""The state of what ingest depends on, asked for at most every two seconds and never waited for long."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+import structlog
+
+from streams.errors import HeadraceError, StoreDenied
+from streams.redis.memory import MemoryState, StoreMemory
+
+log = structlog.get_logger(__name__)
+
+#: What a check returns is shown; it raises `HeadraceError` where the dependency is down.
+Check = Callable[[], Awaitable[StoreMemory | None]]
+
+_TIMEOUT_S = 1.5
+_FRESH_FOR_S = 2.0
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One dependency: ``up`` or ``down``, how long it took to say so, what was wrong; Redis's memory."""
+
+    status: str
+    latency_ms: float
+    error: str | None = None
+    memory: StoreMemory | None = None
+
+    @property
+    def up(self) -> bool:
+        """Whether it answered."""
+        return self.status == "up"
+
+    @property
+    def state(self) -> MemoryState | None:
+        """How full it is, where that is known."""
+        return self.memory.state if self.memory else None
+
+
+class HealthMonitor:
+    """Runs the checks side by side and keeps their results for a moment.
+
+    Args:
+        checks: for each dependency, a call that raises `HeadraceError` where it is down.
+        timeout_s: what a check may take; one that takes longer is down.
+        fresh_for_s: how long results are given again.
+        clock: a monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        checks: Mapping[str, Check],
+        *,
+        timeout_s: float = _TIMEOUT_S,
+        fresh_for_s: float = _FRESH_FOR_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._checks = dict(checks)
+        self._timeout_s = timeout_s
+        self._fresh_for_s = fresh_for_s
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._results: dict[str, CheckResult] = {}
+        self._checked_at: float | None = None
+
+    async def results(self) -> Mapping[str, CheckResult]:
+        """Return the state of every dependency."""
+        async with self._lock:
+            if self._checked_at is None or self._clock() - self._checked_at >= self._fresh_for_s:
+                found = await asyncio.gather(
+                    *(self._run(name, check) for name, check in self._checks.items())
+                )
+                self._results = dict(zip(self._checks, found, strict=True))
+                self._checked_at = self._clock()
+            return self._results
+
+    async def _run(self, name: str, check: Check) -> CheckResult:
+        started = self._clock()
+        error = memory = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                memory = await check()
+        except TimeoutError:
+            error = f"no answer within {self._timeout_s:g} s"
+        except (HeadraceError, OSError) as fault:
+            log.warning("health.check_failed", dependency=name, error=str(fault))
+            denied = isinstance(fault, StoreDenied)
+            error = "refuses our user or password" if denied else "does not answer; the log says more"
+        latency_ms = round((self._clock() - started) * 1000, 2)
+        return CheckResult(
+            status="down" if error else "up", latency_ms=latency_ms, error=error, memory=memory
+        )

@@ -1,0 +1,206 @@
+"""How `POST /v1/messages` words an answer: Anthropic's `message`, and the events of its stream."""
+
+from typing import Any
+
+import msgspec
+
+from ingest.anthropic.errors import anthropic_error_body
+from ingest.errors import NO_RETRY, ApiError
+from ingest.follow.resume import Marker
+from ingest.follow.sse import sse_event
+from ingest.follow.transcript import pieces
+from ingest.openai.chat_answers import headrace_extension
+from ingest.outcomes import is_blocked_input, is_repeat, naming_the_charge
+from streams.events import ErrorInfo, Reply, Usage
+from streams.request_rules.chat import MAX_JSON_DEPTH, depth_exceeds
+
+_STOP_REASONS = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "refusal",
+}
+_PING = sse_event({"type": "ping"}, name="ping")
+
+
+def message(reply: Reply, *, fallback_model: str, latency_ms: float) -> dict[str, Any]:
+    """Return a `message` object. What is ours is under `headrace`, which the SDK leaves alone.
+
+    Raises:
+        ApiError: 500, the model called a tool with arguments that cannot be an `input`.
+    """
+    text = [_text_block(reply.content)] if reply.content else []
+    return _message(reply.request_id, reply.model or fallback_model) | {
+        "content": text
+        + [_tool_use_block(call) | {"input": _input_of(call, reply)} for call in reply.tool_calls],
+        **_ending(reply),
+        "usage": anthropic_usage(reply.usage),
+        "headrace": headrace_extension(reply, latency_ms=latency_ms),
+    }
+
+
+def stop_reason(reply: Reply) -> str:
+    """Return the finish reason in Anthropic's words.
+
+    A stop sequence is `end_turn`: not every provider says which one it was, or that it was one.
+    """
+    if reply.tool_calls and reply.finish_reason != "content_filter":
+        return "tool_use"
+    return _STOP_REASONS.get(reply.finish_reason or "stop", "end_turn")
+
+
+def anthropic_usage(usage: Usage) -> dict[str, Any]:
+    """Return token counts under Anthropic's names: `input_tokens` leaves out cached and written ones."""
+    written, hourly = usage.cache_write_tokens, usage.cache_write_1h_tokens
+    return {
+        "input_tokens": usage.input_tokens - usage.cached_tokens - written,
+        "cache_creation_input_tokens": written,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": written - hourly,
+            "ephemeral_1h_input_tokens": hourly,
+        },
+        "cache_read_input_tokens": usage.cached_tokens,
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
+        "service_tier": usage.service_tier,
+    }
+
+
+class MessageStream:
+    """`message_start`, the content block by block, `message_delta` with the usage, `message_stop`.
+
+    Args:
+        request_id: of the request.
+        model: what the stream names: the model that was asked for, because which one answers is not known
+            when it begins.
+    """
+
+    def __init__(self, request_id: str, *, model: str) -> None:
+        self._request_id = request_id
+        self._model = model
+        self._text_is_open = False
+        self._blocks = 0
+
+    def begin(self) -> bytes:
+        """Return the message without content; its usage is not known before the end."""
+        return _event(
+            "message_start",
+            message=_message(self._request_id, self._model) | {"usage": anthropic_usage(Usage())},
+        )
+
+    def text(self, text: str, marker: Marker) -> bytes:  # noqa: ARG002  # the shape of all streams
+        """Return the text in deltas, which have no ids: Anthropic's clients know no resuming."""
+        start = b""
+        if not self._text_is_open:
+            start = _event("content_block_start", index=self._blocks, content_block=_text_block("")) + _PING
+            self._text_is_open = True
+        return start + b"".join(self._delta(type="text_delta", text=piece) for piece in pieces(text))
+
+    def restart(self) -> bytes | None:
+        """Deltas cannot be taken back."""
+        return None
+
+    def finish(self, reply: Reply) -> bytes:
+        """Return tool calls, the stop reason, the usage, and the end."""
+        try:
+            calls = [
+                (call, msgspec.json.encode(_input_of(call, reply)).decode()) for call in reply.tool_calls
+            ]
+        except ApiError as fault:
+            return self.fail(fault.error, reply)
+        return self._close_text() + b"".join(self._tool_use(*call) for call in calls) + self._end(reply)
+
+    def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:
+        """Return the error, which Anthropic's SDKs raise; nothing may follow.
+
+        An answer that was withdrawn is no error to them but the stop reason `refusal`, which says that the
+        text so far does not count.
+        """
+        if error.code == "content_filter" and reply is not None and not is_blocked_input(reply):
+            return self._close_text() + self._end(msgspec.structs.replace(reply, finish_reason=error.code))
+        body = anthropic_error_body(error, self._request_id, repeat=is_repeat(reply))
+        return sse_event(body, name="error")
+
+    def heartbeat(self) -> bytes:
+        """Return a `ping`, as Anthropic does."""
+        return _PING
+
+    def _tool_use(self, call: dict[str, Any], arguments: str) -> bytes:
+        start = _event("content_block_start", index=self._blocks, content_block=_tool_use_block(call))
+        return start + self._delta(type="input_json_delta", partial_json=arguments) + self._stop_block()
+
+    def _delta(self, **delta: str) -> bytes:
+        return _event("content_block_delta", index=self._blocks, delta=delta)
+
+    def _close_text(self) -> bytes:
+        if not self._text_is_open:
+            return b""
+        self._text_is_open = False
+        return self._stop_block()
+
+    def _stop_block(self) -> bytes:
+        stop = _event("content_block_stop", index=self._blocks)
+        self._blocks += 1
+        return stop
+
+    def _end(self, reply: Reply) -> bytes:
+        end = _event(
+            "message_delta",
+            delta=_ending(reply),
+            usage=anthropic_usage(reply.usage),
+            headrace=headrace_extension(reply),
+        )
+        return end + _event("message_stop")
+
+
+def _message(request_id: str, model: str) -> dict[str, Any]:
+    return {
+        "id": f"msg_{request_id}",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "stop_details": None,
+    }
+
+
+def _ending(reply: Reply) -> dict[str, Any]:
+    reason = stop_reason(reply)
+    details = None
+    if reason == "refusal":
+        why = reply.error.message if reply.error else "the output check withdrew the answer"
+        details = {"type": "refusal", "category": None, "explanation": why}
+    return {"stop_reason": reason, "stop_sequence": None, "stop_details": details}
+
+
+def _text_block(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text, "citations": None}
+
+
+def _tool_use_block(call: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "tool_use",
+        "id": call.get("id", ""),
+        "name": call.get("function", {}).get("name", ""),
+        "input": {},
+    }
+
+
+def _input_of(call: dict[str, Any], reply: Reply) -> dict[str, Any]:
+    function = call.get("function", {})
+    try:
+        given = msgspec.json.decode(function.get("arguments") or "{}", type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        given = None
+    if given is not None and not depth_exceeds(given, MAX_JSON_DEPTH):
+        return given
+    why = "are no JSON object" if given is None else f"are nested deeper than {MAX_JSON_DEPTH} levels"
+    message = f"the model called the tool {function.get('name', '')!r} with arguments that {why}; ask again"
+    error = ErrorInfo(type="api_error", code="invalid_tool_arguments", message=message)
+    raise ApiError(500, naming_the_charge(error, reply), headers=NO_RETRY)
+
+
+def _event(kind: str, **fields: Any) -> bytes:
+    return sse_event({"type": kind} | fields, name=kind)

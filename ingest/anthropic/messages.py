@@ -1,0 +1,53 @@
+"""`POST /v1/messages`: Anthropic's Messages, for its official clients as they are."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ingest.anthropic.answers import MessageStream, message
+from ingest.anthropic.conversation import as_sent, messages_request
+from ingest.anthropic.schema import MessagesBody, decode_messages
+from ingest.auth import CallerDep
+from ingest.errors import ApiError
+from ingest.openapi import ASKING, body_of
+from ingest.services import ServicesDep
+from ingest.submit.asking import answer_json, answer_stream, ask_of, deadline_header, raise_for, user_header
+from ingest.submit.body import read_body
+from streams.events import Reply
+
+router = APIRouter(tags=["Anthropic-compatible"])
+
+
+@router.post("/v1/messages", openapi_extra=body_of(MessagesBody), responses=ASKING)
+async def messages(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+    """Answer a conversation, in Anthropic's words."""
+    body = decode_messages(await read_body(request, max_bytes=services.settings.max_body_bytes))
+    wanted, origins = messages_request(
+        body,
+        user_header=user_header(request),
+        deadline_ms=deadline_header(request),
+        betas=_betas(request),
+    )
+    try:
+        ask = await ask_of(request, caller, wanted, services)
+    except ApiError as fault:
+        raise as_sent(fault, origins) from None
+
+    def render(reply: Reply, latency_ms: float) -> dict[str, Any]:
+        raise_for(reply)
+        return message(reply, fallback_model=body.model, latency_ms=latency_ms)
+
+    if wanted.stream:
+        shape = MessageStream(ask.request_id, model=body.model)
+        response = await answer_stream(request, ask, services, shape, render)
+    else:
+        response = await answer_json(request, ask, services, render)
+    response.headers["request-id"] = ask.request_id  # where Anthropic's SDKs look for it
+    return response
+
+
+def _betas(request: Request) -> tuple[str, ...]:
+    """Return the names in the header `anthropic-beta`; what they must be is checked with the request."""
+    given = ",".join(request.headers.getlist("anthropic-beta"))
+    return tuple(name.strip() for name in given.split(",") if name.strip())

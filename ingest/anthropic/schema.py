@@ -1,0 +1,218 @@
+"""The body of Anthropic's Messages: what becomes of each parameter is in `streams.request_rules.parameter_table`."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ingest.errors import ApiError, invalid
+from ingest.native.schema import CacheWish, Content, MaxTokens, StopSequence, TopP
+from ingest.submit.body import decode_body
+from streams.events import Name
+from streams.request_rules.chat import MAX_MESSAGES, MAX_STOP_SEQUENCES
+from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, at_most, explain, reason, table_of
+from streams.request_rules.parameter_table import Effect
+from streams.request_rules.parameters import (
+    UNKNOWN_HINT,
+    Beta,
+    ThinkingAdaptive,
+    ThinkingDisabled,
+    ThinkingEnabled,
+)
+from streams.request_rules.sent_requests import SentCacheControl
+
+Temperature = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+class TextBlock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="text"):
+    """A block of text."""
+
+    text: Content
+    cache_control: SentCacheControl | None = None
+    citations: None = None  # part of our own answers, and always null there
+
+
+class DirectCaller(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who has called a tool: the model, and no code that runs for it."""
+
+    type: Literal["direct"]
+
+
+class ToolUseBlock(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="tool_use"
+):
+    """A call that the model has made, handed back to it."""
+
+    id: Name
+    name: Name
+    input: dict[str, Any]
+    cache_control: SentCacheControl | None = None
+    caller: DirectCaller | None = None
+    toolset_name: None = None
+
+
+class ToolResultBlock(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="tool_result"
+):
+    """What came of a call."""
+
+    tool_use_id: Name
+    content: Content | tuple[TextBlock, ...] | None = None
+    is_error: bool | None = None
+    cache_control: SentCacheControl | None = None
+    toolset_name: None = None
+
+
+Block = TextBlock | ToolUseBlock | ToolResultBlock
+
+
+class Turn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One message."""
+
+    role: Literal["user", "assistant"]
+    content: Content | tuple[Block, ...]
+
+
+class CustomTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A tool that the client runs."""
+
+    name: Name
+    input_schema: dict[str, Any]
+    type: Literal["custom"] | None = None
+    description: Content | None = None
+    strict: bool | None = None
+    cache_control: SentCacheControl | None = None
+    eager_input_streaming: bool | None = None
+    # Accepted at the value that means "as usual", refused otherwise.
+    defer_loading: bool | None = None
+    allowed_callers: tuple[str, ...] | None = None
+    # Refused.
+    input_examples: None = None
+
+
+class ToolChoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether the model may or must call tools, and which."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: Name | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class Metadata(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who asks, in the client's own terms."""
+
+    user_id: Name | None = None
+
+
+class OutputFormat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The JSON Schema that the answer must have."""
+
+    type: Literal["json_schema"]
+    schema: dict[str, Any]
+
+
+class OutputConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the answer is to look."""
+
+    format: OutputFormat | None = None
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    task_budget: None = None
+
+
+class MessagesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `POST /v1/messages` takes."""
+
+    model: Name
+    max_tokens: MaxTokens
+    messages: Annotated[tuple[Turn, ...], Meta(min_length=1, max_length=MAX_MESSAGES)]
+    system: Content | tuple[TextBlock, ...] | None = None
+    stop_sequences: tuple[StopSequence, ...] | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    tools: tuple[dict[str, Any], ...] | None = None
+    tool_choice: ToolChoice | None = None
+    output_config: OutputConfig | None = None
+    stream: bool | None = None
+    metadata: Metadata | None = None
+    # Ours, which no provider gets.
+    headrace_cache: CacheWish | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+    cache_control: SentCacheControl | None = None
+    thinking: ThinkingEnabled | ThinkingAdaptive | ThinkingDisabled | None = None
+    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    betas: tuple[Beta, ...] | None = None
+    # Accepted at the value that means "as usual", refused otherwise.
+    speed: str | None = None
+    # Refused.
+    container: None = None
+    context_management: None = None
+    diagnostics: None = None
+    inference_geo: None = None
+    mcp_servers: None = None
+    user_profile_id: None = None
+    workspace_id: None = None
+
+
+def decode_messages(data: bytes) -> MessagesBody:
+    """Return the body of a Messages request, all of which can be kept.
+
+    Raises:
+        ApiError: 400, not JSON, not what is expected, or not supported; `param` says where.
+    """
+    body = decode_body(data, MessagesBody, anthropic=True, hints={ANY_FIELD: UNKNOWN_HINT})
+    _refuse_unsupported(body)
+    return body
+
+
+def decode_tool(raw: dict[str, Any], where: str) -> CustomTool:
+    """Return a tool's definition.
+
+    Raises:
+        ApiError: 400, it is a tool of Anthropic's, or not a complete definition.
+    """
+    kind = raw.get("type")
+    if kind not in (None, "custom"):
+        why = table_of(anthropic=True)["tools[]<*>"].to_openai.note
+        raise unsupported(
+            f"{where}.type", f"{where}: the tool type {str(kind)[:64]!r} is not supported: {why}"
+        )
+    try:
+        tool = msgspec.convert(raw, CustomTool)
+    except msgspec.ValidationError as fault:
+        # As if the tools were the whole body, so that the table's paths fit.
+        message, code, param = explain(fault, raw, CustomTool)
+        row = table_of(anthropic=True).get(f"tools[]<custom>.{param}")
+        if row is not None and row.to_openai.effect is Effect.REFUSED:
+            raise unsupported(
+                f"{where}.{param}", f"{where}.{param} is not supported: {row.to_openai.note}"
+            ) from None
+        raise invalid(
+            f"{where}: {message}", param=f"{where}.{param}" if param else where, code=code
+        ) from None
+    for name, wrong in _unusual(tool).items():
+        if wrong:
+            why = table_of(anthropic=True)[f"tools[]<custom>.{name}"].to_openai.note
+            raise unsupported(f"{where}.{name}", f"{where}.{name} is not supported: {why}")
+    return tool
+
+
+def unsupported(param: str, message: str) -> ApiError:
+    """Return the error for what Anthropic has and Headrace has not."""
+    return invalid(message, param=param, code=UNSUPPORTED)
+
+
+def _unusual(tool: CustomTool) -> dict[str, bool]:
+    return {
+        "defer_loading": bool(tool.defer_loading),
+        "allowed_callers": tool.allowed_callers not in (None, ("direct",)),
+    }
+
+
+def _refuse_unsupported(body: MessagesBody) -> None:
+    if body.speed not in (None, "standard"):
+        raise unsupported("speed", reason("speed", anthropic=True))
+    if len(body.stop_sequences or ()) > MAX_STOP_SEQUENCES:
+        words = at_most("stop_sequences", MAX_STOP_SEQUENCES, len(body.stop_sequences or ()))
+        raise invalid(words, param="stop_sequences")
+    if any(not sequence.strip() for sequence in body.stop_sequences or ()):
+        raise invalid("stop_sequences must not be white space alone", param="stop_sequences")

@@ -1,1 +1,0 @@
-"""The routes, one router a file."""

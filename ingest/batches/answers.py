@@ -1,0 +1,109 @@
+"""How a batch reads over HTTP: OpenAI's batch object as far as it is true here, and its files."""
+
+from datetime import timedelta
+from typing import Any
+
+from ingest.batches.progress import BatchStatus, FoundLine, Progress
+from ingest.errors import error_body
+from ingest.openai.chat_answers import completion
+from ingest.outcomes import failure_of, status_of
+from streams.events import Reply
+from streams.registry.registry import RequestState
+from streams.registry.reply_view import reply_view
+from streams.serving.json_response import to_json
+
+_INTERRUPTED: dict[str, Any] = {
+    "code": "submission_interrupted",
+    "message": "not every line was accepted: send the same batch again with the same Idempotency-Key",
+    "param": None,
+    "line": None,
+}
+
+
+#: Why a line that was never accepted has failed, by how its batch stands: code and message.
+_NOT_ACCEPTED = {
+    BatchStatus.CANCELLED: ("batch_cancelled", "the batch was cancelled before the line was accepted"),
+    BatchStatus.CANCELLING: ("batch_cancelled", "the batch was cancelled before the line was accepted"),
+    BatchStatus.FAILED: (_INTERRUPTED["code"], _INTERRUPTED["message"]),
+}
+
+
+def batch_object(found: Progress, *, kept_s: int) -> dict[str, Any]:
+    """Return the batch object. Times are Unix time in seconds.
+
+    Args:
+        found: the batch, and how far it is.
+        kept_s: how long a batch is kept, in seconds.
+    """
+    batch, counts = found.batch, found.counts
+    urls = {name.url for name in batch.names}
+    failed = found.status is BatchStatus.FAILED
+    path = f"/v1/batches/{batch.batch_id}"
+    return {
+        "id": batch.batch_id,
+        "object": "batch",
+        "endpoint": urls.pop() if len(urls) == 1 else None,
+        "errors": {"object": "list", "data": [_INTERRUPTED]} if failed else None,
+        "status": found.status,
+        "created_at": int(batch.created_at.timestamp()),
+        "in_progress_at": int(batch.accepted_at.timestamp()) if batch.accepted_at else None,
+        "cancelling_at": int(batch.cancelled_at.timestamp()) if batch.cancelled_at else None,
+        "expires_at": int((batch.created_at + timedelta(seconds=kept_s)).timestamp()),
+        "request_counts": {
+            "total": counts.total,
+            "completed": counts.completed,
+            "failed": counts.failed,
+        },
+        "requests_in_progress": counts.open,
+        "url": path,
+        "results_url": f"{path}/results",
+        "errors_url": f"{path}/errors",
+    }
+
+
+def result_line(
+    line: FoundLine, *, status: BatchStatus, fallback_model: str, errors_only: bool = False
+) -> bytes:
+    """Return a line of the output file, or of the error file; nothing for a request that has not ended.
+
+    Args:
+        line: the line.
+        status: of its batch.
+        fallback_model: the model that is named where none answered.
+        errors_only: whether lines that have an answer are left out.
+    """
+    result: dict[str, Any] = {"id": f"batch_req_{line.request_id}", "custom_id": line.name.custom_id}
+    if line.state is None and status in _NOT_ACCEPTED:
+        code, message = _NOT_ACCEPTED[status]
+        return to_json(result | {"response": None, "error": {"code": code, "message": message}}) + b"\n"
+    if line.state is None or line.state.reply is None:
+        return b""
+    error = failure_of(line.state.reply)
+    if error is None and errors_only:
+        return b""
+    result["response"] = {
+        "status_code": status_of(error) if error else 200,
+        "request_id": line.request_id,
+        "body": _body(line, line.state, line.state.reply, fallback_model),
+    }
+    result["error"] = {"code": error.code, "message": error.message} if error else None
+    return to_json(result) + b"\n"
+
+
+def _body(line: FoundLine, state: RequestState, reply: Reply, fallback_model: str) -> dict[str, Any]:
+    if line.name.url == "/v1/requests":
+        return reply_view(reply)
+    error = failure_of(reply)
+    if error is not None:
+        return error_body(error, line.request_id)
+    return completion(
+        reply,
+        created=int(state.registered_at.timestamp()),
+        fallback_model=fallback_model,
+        latency_ms=_latency_ms(reply),
+    )
+
+
+def _latency_ms(reply: Reply) -> float:
+    """Return how long it waited and was worked on in all stages."""
+    return sum(timing.queue_us + timing.work_us for timing in reply.timings) / 1000

@@ -1,0 +1,142 @@
+"""How far a batch is, decided from what is remembered of it and how its requests stand. Without I/O."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+
+from ingest.batches.lines import LineName
+from ingest.batches.store import Batch
+from streams.events import Status
+from streams.registry.registry import Glimpse, RequestState
+
+#: What may take longer is cut off, and goes on when the batch is sent again: 10,000 lines take about 15 s.
+SUBMIT_TIMEOUT_S = 240.0
+
+#: Name the ids of batches that come from idempotency keys, and of lines (RFC 9562, version 5). Never change
+#: them: the same batch must have the same ids after every upgrade.
+_BATCHES = uuid.UUID("0b6f5bd4-5c0e-5a55-8a6b-6f5a3c1d7e21")
+_LINES = uuid.UUID("c3f1a0de-91a7-5f0b-b1c9-2d64a7e85f90")
+_LATER_RUNS = uuid.UUID("1f0c6c57-7d0f-5a7e-8a39-9d2f1c3b5e64")
+
+
+class BatchStatus(StrEnum):
+    """How far a batch is, in OpenAI's words."""
+
+    VALIDATING = "validating"  # its lines are being accepted
+    FAILED = "failed"  # that was interrupted: some of its lines may have been accepted
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"  # every line has its reply
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"  # no line is open; those that ended before have their replies
+
+
+#: In these a line that was not accepted will not be, unless the batch is sent again.
+LOSING = frozenset({BatchStatus.FAILED, BatchStatus.CANCELLING, BatchStatus.CANCELLED})
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the lines are.
+
+    Attributes:
+        total: all lines.
+        completed: those that a model (or the cache) has answered.
+        failed: those that ended without such an answer: degraded, failed, cancelled, past their deadline.
+        open: those that were accepted and have not ended. The rest was not accepted, or is not known any
+            more.
+    """
+
+    total: int
+    completed: int
+    failed: int
+    open: int
+
+    def adding_up(self, status: BatchStatus) -> "Counts":
+        """Return the counts under which every line is one of the three: what is not known is open, or failed.
+
+        Where no line will be accepted any more, one that was not has failed.
+        """
+        unknown = self.total - self.completed - self.failed - self.open
+        over = status in LOSING
+        return msgspec.structs.replace(
+            self,
+            failed=self.failed + (unknown if over else 0),
+            open=self.open + (0 if over else unknown),
+        )
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch, and how far it is."""
+
+    batch: Batch
+    status: BatchStatus
+    counts: Counts
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it is open any more."""
+        return self.status in (BatchStatus.COMPLETED, BatchStatus.CANCELLED)
+
+
+class FoundLine(msgspec.Struct, frozen=True):
+    """A line of a batch, and where its request stands; None where that is not known."""
+
+    name: LineName
+    request_id: str
+    state: RequestState | None
+
+
+def batch_id_for(tenant: str, idempotency_key: str | None) -> str:
+    """Return the id of a batch: the same for the same key of the same tenant, else a new one."""
+    if idempotency_key is None:
+        return f"batch_{uuid.uuid4().hex}"
+    return f"batch_{uuid.uuid5(_BATCHES, f'{len(tenant)}:{tenant}:{idempotency_key}').hex}"
+
+
+def line_request_id(batch: Batch, name: LineName) -> str:
+    """Return the id of a line's request: the same for each run of the line, whenever the batch is sent."""
+    line = f"{len(batch.tenant)}:{batch.tenant}:{batch.batch_id}:{name.custom_id}"
+    run = batch.runs.get(name.custom_id, 1)
+    return str(uuid.uuid5(_LINES, line) if run == 1 else uuid.uuid5(_LATER_RUNS, f"{run}:{line}"))
+
+
+def runs_anew(batch: Batch, seen: Iterable[Glimpse | None]) -> dict[str, int]:
+    """Return the runs of the batch's lines once those that failed at no cost are run anew."""
+    again = {
+        name.custom_id: batch.runs.get(name.custom_id, 1) + 1
+        for name, glimpse in zip(batch.names, seen, strict=True)
+        if glimpse is not None and glimpse.anew
+    }
+    return batch.runs | again
+
+
+def counts_of(batch: Batch, seen: Iterable[Glimpse | None]) -> Counts:
+    """Count the lines by how their requests stand."""
+    known = [glimpse for glimpse in seen if glimpse is not None]
+    ended = [glimpse for glimpse in known if glimpse.status is not None]
+    failed = sum(_has_failed(glimpse) for glimpse in ended)
+    return Counts(
+        total=len(batch.names),
+        completed=len(ended) - failed,
+        failed=failed,
+        open=len(known) - len(ended),
+    )
+
+
+def status_of(batch: Batch, counts: Counts, now: datetime) -> BatchStatus:
+    """Say how far a batch is."""
+    if batch.cancelled_at is not None:
+        return BatchStatus.CANCELLING if counts.open else BatchStatus.CANCELLED
+    if batch.accepted_at is None:
+        may_be_running = now - batch.submitted_at < timedelta(seconds=SUBMIT_TIMEOUT_S)
+        return BatchStatus.VALIDATING if may_be_running else BatchStatus.FAILED
+    ended = counts.completed + counts.failed == counts.total
+    return BatchStatus.COMPLETED if ended else BatchStatus.IN_PROGRESS
+
+
+def _has_failed(seen: Glimpse) -> bool:
+    """Whether a request has ended without an answer: for what `ingest.outcomes.failure_of` has an error."""
+    blocked = seen.status is Status.BLOCKED and not seen.has_text
+    return blocked or seen.status in (Status.DEGRADED, Status.FAILED, Status.CANCELLED)

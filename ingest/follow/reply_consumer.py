@@ -1,0 +1,229 @@
+"""The loop that reads this replica's partitions of the reply and delta topics.
+
+There is no consumer group: replica i of n reads the partitions p with p % n == i, from the end, and hands
+what it finds to the hub. The loop outlives the broker: it reconnects, and reads on where it was.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from ingest.follow.kafka_reading import FAULTS, backoff_s, close_consumer, end_task, open_consumer
+from ingest.follow.replies import ReplyHub
+from streams.codec import decode, header
+from streams.errors import ConfigurationError, KafkaUnavailable, UndecodableRecord
+from streams.events import Delta, Reply
+from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.topics import DELTAS, REPLIES
+
+log = structlog.get_logger(__name__)
+
+_POLL_MS = 1_000
+_STUCK_AFTER_S = 60.0
+
+
+class ReplyConsumer:
+    """Reads replies and deltas for the hub.
+
+    Args:
+        bootstrap: host:port of the brokers, separated by commas.
+        hub: what the records are handed to.
+        replica: the number of this replica, from 0.
+        replicas: how many there are.
+        client_id: the name that the broker's logs and metrics show.
+        timeout_s: what connecting may take, in seconds.
+        auth: tells which replies and deltas Headrace wrote; others reach nobody.
+        clock: a monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        hub: ReplyHub,
+        *,
+        replica: int,
+        replicas: int,
+        client_id: str,
+        timeout_s: float,
+        auth: RecordAuth = UNSIGNED,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._auth = auth
+        self._bootstrap = bootstrap
+        self._hub = hub
+        self._replica = replica
+        self._replicas = replicas
+        self._client_id = client_id
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._consumer: AIOKafkaConsumer | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._positions: dict[TopicPartition, int] = {}
+        self._turned_at = clock()
+        self.partitions: tuple[int, ...] = ()
+        self.delta_partitions = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop turns, with or without a broker."""
+        running = self._task is not None and not self._task.done()
+        return running and self._clock() - self._turned_at < _STUCK_AFTER_S
+
+    @property
+    def connected(self) -> bool:
+        """Whether the loop has a consumer to read with."""
+        return self.alive and self._consumer is not None
+
+    async def start(self) -> None:
+        """Find this replica's partitions, go to their ends, and begin to read.
+
+        Raises:
+            KafkaUnavailable: no broker answered.
+            ConfigurationError: the topics are missing, or have fewer partitions than there are replicas.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                counts = await _partition_counts(self._bootstrap, (REPLIES.name, DELTAS.name))
+                self.delta_partitions = counts[-1]
+                self.partitions = own_partitions(min(counts), replica=self._replica, replicas=self._replicas)
+                self._consumer = await self._connect()
+        except FAULTS as fault:
+            raise KafkaUnavailable(f"cannot read replies at {self._bootstrap}: {fault!r}") from fault
+        self._task = asyncio.create_task(self._run(), name="reply-consumer")
+
+    async def stop(self) -> None:
+        """Stop reading."""
+        await end_task(self._task)
+        await self._disconnect()
+
+    def position(self, partition: int) -> int | None:
+        """Return the offset of the next delta that is read from a partition; None where it is another's."""
+        return self._positions.get(TopicPartition(DELTAS.name, partition))
+
+    async def ping(self) -> None:
+        """Ask the broker for the end of one partition.
+
+        Raises:
+            KafkaUnavailable: it does not answer.
+        """
+        if self._consumer is None:
+            raise KafkaUnavailable("the reply consumer is not connected")
+        try:
+            await self._consumer.end_offsets([TopicPartition(REPLIES.name, self.partitions[0])])
+        except FAULTS as fault:
+            raise KafkaUnavailable(f"the broker does not answer: {fault!r}") from fault
+
+    async def _connect(self) -> AIOKafkaConsumer:
+        consumer = await open_consumer(self._bootstrap, client_id=self._client_id, timeout_s=self._timeout_s)
+        try:
+            assigned = [
+                TopicPartition(topic, p) for topic in (REPLIES.name, DELTAS.name) for p in self.partitions
+            ]
+            consumer.assign(assigned)
+            await self._seek(consumer, assigned)
+        except BaseException:
+            await close_consumer(consumer, timeout_s=self._timeout_s)
+            raise
+        return consumer
+
+    async def _seek(self, consumer: AIOKafkaConsumer, assigned: Iterable[TopicPartition]) -> None:
+        """Go to where the loop was, or to the end on the first time."""
+        ends = await consumer.end_offsets(list(assigned))
+        for partition, end in ends.items():
+            consumer.seek(partition, self._positions.setdefault(partition, end))
+
+    async def _disconnect(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await close_consumer(consumer, timeout_s=self._timeout_s)
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            self._turned_at = self._clock()
+            try:
+                await self._turn()
+                failures = 0
+            except FAULTS as fault:
+                log.warning("replies.broker_fault", error=repr(fault))
+                failures += 1
+                await self._disconnect()
+            except Exception:  # a record that breaks the loop would leave every client waiting
+                log.exception("replies.fault")
+                failures += 1
+            if failures:
+                await asyncio.sleep(backoff_s(failures))
+
+    async def _turn(self) -> None:
+        if self._consumer is None:
+            async with asyncio.timeout(self._timeout_s):
+                self._consumer = await self._connect()
+            log.info("replies.reconnected")
+        batches = await self._consumer.getmany(timeout_ms=_POLL_MS)
+        for partition, records in batches.items():
+            # Noted first: a batch that breaks the loop is left behind, not read for ever.
+            self._positions[partition] = records[-1].offset + 1
+            for record in records:
+                dispatch(record, self._hub, self._auth)
+
+
+def dispatch(record: ConsumerRecord, hub: ReplyHub, auth: RecordAuth) -> None:
+    """Hand one record to the hub; what nobody waits for is not even decoded."""
+    headers: Sequence[tuple[str, bytes]] = record.headers
+    correlation_id = header(headers, "kafka_correlationId")
+    request_id = (record.key or b"").decode("utf-8", "replace")
+    if not hub.expects(request_id, correlation_id):
+        return
+    if not auth.wrote(record):
+        log.warning(
+            "replies.unauthentic", topic=record.topic, partition=record.partition, offset=record.offset
+        )
+        return
+    try:
+        if record.topic == DELTAS.name:
+            hub.on_delta(decode(record.value, Delta, headers))
+        else:
+            hub.on_reply(decode(record.value, Reply, headers), correlation_id)
+    except UndecodableRecord as fault:
+        log.warning(
+            "replies.undecodable",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            error=fault.message,
+        )
+
+
+def own_partitions(count: int, *, replica: int, replicas: int) -> tuple[int, ...]:
+    """Return the partitions that belong to a replica.
+
+    Raises:
+        ConfigurationError: there are none.
+    """
+    own = tuple(range(replica, count, replicas))
+    if not own:
+        raise ConfigurationError(
+            f"the reply topics have {count} partitions, too few for HEADRACE_INGEST_REPLICAS={replicas}: "
+            "lower it, or add partitions to llm.replies.v1 and llm.deltas.v1"
+        )
+    return own
+
+
+async def _partition_counts(bootstrap: str, topics: Sequence[str]) -> list[int]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap.split(","))
+    await admin.start()
+    try:
+        described = await admin.describe_topics(list(topics))
+    finally:
+        await admin.close()
+    counts = {entry["topic"]: len(entry["partitions"]) for entry in described if not entry["error_code"]}
+    missing = [topic for topic in topics if not counts.get(topic)]
+    if missing:
+        raise ConfigurationError(
+            f"Kafka has no topic {' and no '.join(missing)}: run `headrace topics create`"
+        )
+    return [counts[topic] for topic in topics]

@@ -1,0 +1,156 @@
+"""How the OpenAI-compatible routes word an answer: `chat.completion` and its chunks."""
+
+from typing import Any
+
+from ingest.errors import error_body
+from ingest.follow.resume import Marker
+from ingest.follow.sse import DONE, sse_event
+from ingest.follow.transcript import pieces
+from ingest.outcomes import is_repeat
+from streams.events import ErrorInfo, Reply, Usage
+from streams.models import STANDARD_TIER
+from streams.registry.reply_view import plain
+
+_FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
+
+
+def completion(reply: Reply, *, created: int, fallback_model: str, latency_ms: float) -> dict[str, Any]:
+    """Return a `chat.completion` object. What is ours is under `headrace`, which the SDK leaves alone."""
+    message: dict[str, Any] = {"role": "assistant", "content": reply.content, "refusal": None}
+    if reply.tool_calls:
+        message |= {"content": reply.content or None, "tool_calls": reply.tool_calls}
+    return {
+        "id": f"chatcmpl-{reply.request_id}",
+        "object": "chat.completion",
+        "created": created,
+        "model": reply.model or fallback_model,
+        "choices": [
+            {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(reply)}
+        ],
+        "usage": openai_usage(reply.usage),
+        "service_tier": openai_service_tier(reply.usage),
+        "headrace": headrace_extension(reply, latency_ms=latency_ms),
+    }
+
+
+def headrace_extension(reply: Reply, *, latency_ms: float | None = None) -> dict[str, Any]:
+    """Return what we know of an answer beyond OpenAI's fields."""
+    return {
+        "request_id": reply.request_id,
+        "status": reply.status,
+        "cost_usd": plain(reply.cost_usd),
+        "usage_estimated": reply.usage.estimated,
+        "cache_hit": reply.cache_hit,
+        "cache_kind": reply.cache_kind,
+        "cache_age_s": reply.cache_age_s,
+        "prompt": reply.prompt,
+        "tools_used": reply.tools_used,
+        "latency_ms": latency_ms,
+        "timings": reply.timings,
+        "error": reply.error,
+        "repeat": reply.repeat,
+    }
+
+
+def finish_reason(reply: Reply) -> str:
+    """Return the finish reason in OpenAI's words."""
+    if reply.finish_reason in _FINISH_REASONS:
+        return reply.finish_reason
+    return "tool_calls" if reply.tool_calls else "stop"
+
+
+def openai_usage(usage: Usage) -> dict[str, Any]:
+    """Return token counts under OpenAI's names."""
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def openai_service_tier(usage: Usage) -> str:
+    """Return the service tier in OpenAI's words."""
+    return "default" if usage.service_tier == STANDARD_TIER else usage.service_tier
+
+
+def with_flat_fields(answer: dict[str, Any], reply: Reply, *, latency_ms: float) -> dict[str, Any]:
+    """Add the flat fields of the week-1 course's `/api/v1` route to a `chat.completion` object."""
+    usage = answer["usage"] | {
+        "input_tokens": reply.usage.input_tokens,
+        "output_tokens": reply.usage.output_tokens,
+    }
+    return answer | {"content": reply.content, "latency_ms": latency_ms, "usage": usage}
+
+
+class CompletionStream:
+    """`chat.completion.chunk` objects, then `data: [DONE]`.
+
+    Args:
+        request_id: of the request.
+        model: what the chunks name until the reply says which model answered.
+        created: Unix time in seconds.
+        include_usage: whether a last chunk brings the usage.
+    """
+
+    def __init__(self, request_id: str, *, model: str, created: int, include_usage: bool) -> None:
+        self._request_id = request_id
+        self._model = model
+        self._created = created
+        self._include_usage = include_usage
+
+    def begin(self) -> bytes:
+        """Return the chunk that names the role."""
+        return self._chunk({"role": "assistant", "content": "", "refusal": None})
+
+    def text(self, text: str, marker: Marker) -> bytes:  # noqa: ARG002  # the shape of all streams
+        """Return the text in chunks, which have no ids: OpenAI's clients know no resuming."""
+        return b"".join(self._chunk({"content": piece}) for piece in pieces(text))
+
+    def restart(self) -> bytes | None:
+        """Chunks cannot be taken back."""
+        return None
+
+    def finish(self, reply: Reply) -> bytes:
+        """Return tool calls, the finish reason, the usage if wanted, and the end mark."""
+        self._model = reply.model or self._model
+        last = b""
+        if reply.tool_calls:
+            calls = [{"index": index} | call for index, call in enumerate(reply.tool_calls)]
+            last += self._chunk({"tool_calls": calls})
+        last += self._chunk({}, finish=finish_reason(reply), extra={"headrace": headrace_extension(reply)})
+        if self._include_usage:
+            last += sse_event(
+                self._base()
+                | {
+                    "choices": [],
+                    "usage": openai_usage(reply.usage),
+                    "service_tier": openai_service_tier(reply.usage),
+                }
+            )
+        return last + DONE
+
+    def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:
+        """Return the error object, which OpenAI's SDKs raise; nothing may follow."""
+        return sse_event(error_body(error, self._request_id, repeat=is_repeat(reply)))
+
+    def _base(self) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{self._request_id}",
+            "object": "chat.completion.chunk",
+            "created": self._created,
+            "model": self._model,
+        }
+
+    def _chunk(
+        self, delta: dict[str, Any], *, finish: str | None = None, extra: dict[str, Any] | None = None
+    ) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        chunk = self._base() | {"choices": [choice]} | (extra or {})
+        if self._include_usage:
+            chunk["usage"] = None
+        return sse_event(chunk)

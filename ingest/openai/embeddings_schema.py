@@ -1,0 +1,68 @@
+"""The body of OpenAI's Embeddings, and what of it the pipeline can keep."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from ingest.errors import invalid
+from ingest.native.schema import DEFAULT_USER
+from streams.events import MAX_EMBEDDING_CHARS, MAX_EMBEDDING_INPUTS, EmbeddingsRequested, Name
+
+EncodingFormat = Literal["float", "base64"]
+
+
+class EmbeddingsBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `POST /v1/embeddings` takes."""
+
+    # Token arrays are in the type, so that they can be refused by their name.
+    input: str | tuple[str | int | tuple[int, ...], ...]
+    model: Name
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    encoding_format: EncodingFormat | None = None
+    user: Name | None = None
+
+
+def embeddings_request(
+    body: EmbeddingsBody, *, user_header: str | None, deadline_ms: int | None
+) -> EmbeddingsRequested:
+    """Return the event for an Embeddings body.
+
+    Args:
+        body: what the client sent.
+        user_header: the header `X-Headrace-User`; it goes before the field `user`.
+        deadline_ms: how long the answer may take.
+
+    Raises:
+        ApiError: 400, no texts, or ones that are empty, too long, or not texts.
+    """
+    given = (body.input,) if isinstance(body.input, str) else body.input
+    if not 1 <= len(given) <= MAX_EMBEDDING_INPUTS:
+        raise invalid(f"input must have 1 to {MAX_EMBEDDING_INPUTS} texts, not {len(given)}", param="input")
+    alone = isinstance(body.input, str)
+    inputs = tuple(_text(each, "input" if alone else f"input[{index}]") for index, each in enumerate(given))
+    return EmbeddingsRequested(
+        user_id=user_header or body.user or DEFAULT_USER,
+        inputs=inputs,
+        model=body.model,
+        dimensions=body.dimensions,
+        deadline_ms=deadline_ms,
+    )
+
+
+def _text(given: str | int | tuple[int, ...], where: str) -> str:
+    if not isinstance(given, str):
+        raise invalid(
+            "token arrays are not supported, because personal data in them could not be found: "
+            "send the texts themselves (LangChain: check_embedding_ctx_length=False)",
+            param="input",
+            code="unsupported_parameter",
+        )
+    if not given:
+        raise invalid(f"{where} must have at least one character", param=where, code="empty_string")
+    if len(given) > MAX_EMBEDDING_CHARS:
+        raise invalid(
+            f"{where} has {len(given)} characters; at most {MAX_EMBEDDING_CHARS} are allowed: split it",
+            param=where,
+            code="string_above_max_length",
+        )
+    return given

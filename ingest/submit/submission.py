@@ -1,0 +1,211 @@
+"""From an accepted body to a record on its topic: registered first, then published."""
+
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+import structlog
+
+from ingest.errors import outage, too_many_repeats
+from ingest.follow.replies import Listener, ReplyHub
+from ingest.outcomes import as_repeat
+from ingest.ports import Publishing, Registry
+from ingest.submit.client_retries import SdkCall
+from ingest.submit.identification import other_body
+from streams.codec import event_headers
+from streams.errors import KafkaUnavailable, StoreUnavailable
+from streams.events import EmbeddingsRequested, Reply, ReplyAddress, Requested
+from streams.publisher import Emit
+from streams.registry.registry import Registration, Standing, correlation_origin, fingerprint
+from streams.serving.keys import Caller
+from streams.topics import EMBEDDINGS, REPLIES, REQUESTS
+
+log = structlog.get_logger(__name__)
+
+_CORRELATION_BYTES = 16
+_PUBLISH = (Standing.NEW, Standing.PENDING)
+_FINISHED = (Standing.SETTLED, Standing.DONE)
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked request, and whose it is.
+
+    Attributes:
+        request: the body; tenant, tier, accepted_at and request_id are filled in on submission.
+        request_id: the id under which the pipeline will know it.
+        deadline_ms: how long the answer may take.
+        traceparent: W3C trace context, the client's or our own.
+        on_disconnect: what becomes of the request if its client leaves before the answer is there.
+        body: the `fingerprint` of the request, where it was computed already.
+        call: the SDK's call that it is an attempt of, where it has no `Idempotency-Key`.
+    """
+
+    request: Requested
+    caller: Caller
+    request_id: str
+    deadline_ms: int
+    traceparent: str
+    on_disconnect: Literal["continue", "cancel"] = "continue"
+    body: str | None = None
+    call: SdkCall | None = None
+
+
+class Submitted(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted request. `reply` is there where it was answered before."""
+
+    ask: Ask
+    standing: Standing
+    reply: Reply | None = None
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether its reply is, or will be, marked as a repeat."""
+        return self.reply is not None or self.standing is Standing.JOINED
+
+
+class Submissions:
+    """Registers and publishes requests.
+
+    Args:
+        registry: where each request stands.
+        publisher: the way to Kafka.
+        hub: those who wait for replies.
+        partitions: the reply partitions that this replica reads.
+        source: names this replica in the records' headers.
+        clock: returns the time, UTC-aware.
+        random_bytes: returns that many random bytes.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        publisher: Publishing,
+        hub: ReplyHub,
+        *,
+        partitions: Sequence[int],
+        source: str,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._registry = registry
+        self._publisher = publisher
+        self._hub = hub
+        self._partitions = tuple(partitions)
+        self._source = source
+        self._clock = clock
+        self._random_bytes = random_bytes
+
+    async def submit(self, ask: Ask, *, followed: bool = True) -> Submitted:
+        """Accept a request that nobody waits for.
+
+        Args:
+            ask: the request.
+            followed: whether somebody may want to follow it while it runs.
+
+        Raises:
+            ApiError: 409, the id stands for another body; 429, too many wait for its reply; 503, Kafka or
+                Redis does not answer, or Redis is nearly full.
+        """
+        if followed:
+            self._hub.track(ask.request_id)
+        return await self._submit(ask, self._address(ask.request_id))
+
+    async def submit_and_listen(self, ask: Ask) -> tuple[Submitted, Listener]:
+        """Accept a request and return the ear for its reply, which the caller closes.
+
+        Raises:
+            ApiError: as `submit`; 503 too where too many requests wait.
+        """
+        address = self._address(ask.request_id)
+        listener = self._hub.listen(ask.request_id, correlation_id=address.correlation_id)
+        try:
+            submitted = await self._submit(ask, address)
+        except BaseException:
+            listener.close()
+            raise
+        if submitted.reply is not None:
+            listener.settle(submitted.reply)
+        return submitted, listener
+
+    def _address(self, request_id: str) -> ReplyAddress:
+        index = zlib.crc32(request_id.encode()) % len(self._partitions)
+        return ReplyAddress(
+            topic=REPLIES.name,
+            partition=self._partitions[index],
+            correlation_id=self._random_bytes(_CORRELATION_BYTES),
+        )
+
+    async def _submit(self, ask: Ask, address: ReplyAddress) -> Submitted:
+        request = msgspec.structs.replace(
+            ask.request,
+            request_id=ask.request_id,
+            tenant=ask.caller.tenant,
+            tier=ask.caller.tier,
+            accepted_at=self._clock(),
+            deadline_ms=ask.deadline_ms,
+            on_disconnect=ask.on_disconnect,
+        )
+        origin = correlation_origin(address.correlation_id or b"")
+        found = await self._register(request, ask, origin, address)
+        if found.standing in (Standing.CONFLICT, Standing.IMPOSTER):
+            raise other_body()
+        if found.standing is Standing.CROWDED:
+            raise too_many_repeats()
+        if found.standing is Standing.NEW:
+            self._hub.mark_whole(ask.request_id)  # it was tracked before anybody could begin to work on it
+        if found.standing in _PUBLISH:
+            await self._publish(request, ask, origin, address)
+        reply = as_repeat(found.reply) if found.standing in _FINISHED and found.reply else None
+        return Submitted(ask=ask, standing=found.standing, reply=reply)
+
+    async def _register(
+        self, request: Requested, ask: Ask, origin: str, address: ReplyAddress
+    ) -> Registration:
+        try:
+            return await self._registry.register(
+                ask.request_id,
+                tenant=ask.caller.tenant,
+                body=ask.body or fingerprint(request, ask.caller.tenant),
+                origin=origin,
+                running=False,
+                reply_to=address,
+            )
+        except StoreUnavailable as fault:
+            log.warning("submission.registry_unavailable", request_id=ask.request_id, error=str(fault))
+            raise outage(fault, "the request registry") from fault
+
+    async def _publish(self, request: Requested, ask: Ask, origin: str, address: ReplyAddress) -> None:
+        headers = event_headers(
+            request,
+            event_id=ask.request_id,
+            source=self._source,
+            at=request.accepted_at,
+            traceparent=ask.traceparent,
+        )
+        headers += reply_headers(address)
+        topic = EMBEDDINGS if isinstance(request, EmbeddingsRequested) else REQUESTS
+        try:
+            await self._publisher.publish(Emit.to(topic, request, key=ask.request_id, headers=headers))
+        except KafkaUnavailable as fault:
+            log.warning("submission.publish_failed", request_id=ask.request_id, error=str(fault))
+            await self._abandon(ask.request_id, origin)
+            raise outage(fault, "Kafka") from fault
+
+    async def _abandon(self, request_id: str, origin: str) -> None:
+        try:
+            await self._registry.abandon(request_id, origin=origin)
+        except StoreUnavailable as fault:
+            # The entry stays pending: the same request, sent again, is published again.
+            log.warning("submission.abandon_failed", request_id=request_id, error=str(fault))
+
+
+def reply_headers(address: ReplyAddress) -> list[tuple[str, bytes]]:
+    """Return the request–reply headers as Spring's `ReplyingKafkaTemplate` writes them."""
+    return [
+        ("kafka_correlationId", address.correlation_id or b""),
+        ("kafka_replyTopic", address.topic.encode()),
+        ("kafka_replyPartition", (address.partition or 0).to_bytes(4, "big")),
+    ]

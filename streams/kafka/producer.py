@@ -1,0 +1,179 @@
+"""One Kafka producer, replaced by a fresh one when the broker no longer takes what it sends."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.structs import RecordMetadata
+
+from streams.errors import KafkaUnavailable
+from streams.kafka.clients import stop_client
+from streams.kafka.faults import is_producer_lost
+
+Headers = tuple[tuple[str, bytes], ...]
+
+log = structlog.get_logger(__name__)
+
+
+class Producer:
+    """Sends records one by one, each awaited; survives the loss of its sequence.
+
+    An idempotent producer numbers its batches. Where the broker has refused one (it was too large for the
+    topic, say) it refuses all that follow as out of order, for as long as the producer lives. So a producer
+    that meets that is replaced; what it still had under way fails, and its senders try again.
+
+    Args:
+        build: makes a producer that is not started.
+        bootstrap: the brokers' addresses, for messages.
+        timeout_s: what starting, stopping and one send may take, in seconds.
+    """
+
+    def __init__(self, build: Callable[[], AIOKafkaProducer], *, bootstrap: str, timeout_s: float) -> None:
+        self._build = build
+        self._bootstrap = bootstrap
+        self._timeout_s = timeout_s
+        self._producer: AIOKafkaProducer | None = None
+        self._replacing = asyncio.Lock()
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Connect, unless it is connected.
+
+        Raises:
+            KafkaUnavailable: no broker answered.
+        """
+        async with self._replacing:
+            if self._producer is None:
+                self._producer = await self._connect()
+
+    async def stop(self) -> None:
+        """Send what is pending and disconnect, within the time-out."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await self._end(producer)
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=self._timeout_s)
+
+    async def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        partition: int | None,
+        timestamp_ms: int | None,
+    ) -> RecordMetadata:
+        """Send one record and wait until the broker has it.
+
+        Raises:
+            KafkaError, OSError, TimeoutError: as aiokafka raises them; see `streams.kafka.faults`.
+            KafkaUnavailable: it is not started.
+        """
+        producer = self._started()
+        if key is None and value is None:
+            sending = _send_bare(
+                producer, topic, headers=headers, partition=partition, timestamp_ms=timestamp_ms
+            )
+        else:
+            sending = producer.send_and_wait(
+                topic,
+                value=value,
+                key=key,
+                partition=partition,
+                timestamp_ms=timestamp_ms,
+                headers=list(headers),
+            )
+        try:
+            return await asyncio.wait_for(sending, self._timeout_s)
+        except KafkaError as fault:
+            if is_producer_lost(fault):
+                await self._replace(producer, fault)
+            raise
+
+    async def has(self, topic: str, partition: int | None = None) -> bool:
+        """Whether a topic exists, and has the partition where one is named.
+
+        Raises:
+            KafkaUnavailable: no broker said so in time.
+        """
+        client = self._started().client
+        found = client.cluster.partitions_for_topic(topic)
+        if found is None:
+            try:
+                found = await asyncio.wait_for(_look_up(client, topic), self._timeout_s)
+            except (KafkaError, TimeoutError, OSError) as fault:
+                raise KafkaUnavailable(f"looking up topic {topic}: {fault!r}") from fault
+        return bool(found) and (partition is None or partition in found)
+
+    def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise KafkaUnavailable("the publisher is not started")
+        return self._producer
+
+    async def _connect(self) -> AIOKafkaProducer:
+        producer = self._build()
+        try:
+            await asyncio.wait_for(producer.start(), self._timeout_s)
+        except (KafkaError, TimeoutError, OSError) as fault:
+            await self._end(producer)
+            raise KafkaUnavailable(f"no Kafka broker answered at {self._bootstrap}: {fault!r}") from fault
+        return producer
+
+    async def _replace(self, lost: AIOKafkaProducer, fault: KafkaError) -> None:
+        """Put a fresh producer in the place of one that is lost, once however many sends have met that."""
+        async with self._replacing:
+            if self._producer is not lost:
+                return
+            log.warning("producer.replaced", error=repr(fault))
+            try:
+                self._producer = await self._connect()
+            except KafkaUnavailable as unavailable:  # the next send meets the same, and tries again
+                log.warning("producer.not_replaced", error=str(unavailable))
+                return
+            ending = asyncio.create_task(self._end(lost))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+
+    async def _end(self, producer: AIOKafkaProducer) -> None:
+        if (fault := await stop_client(producer, timeout_s=self._timeout_s)) is not None:
+            log.warning("producer.stop_failed", error=fault)
+
+
+async def _look_up(client: AIOKafkaClient, topic: str) -> set[int] | None:
+    """Ask a broker for the topic's partitions. aiokafka's own way asks for a whole time-out long."""
+    await client.add_topic(topic)
+    partitions: set[int] | None = None
+    try:
+        # The first update may be one that was under way already, and did not ask for this topic.
+        for _ in range(2):
+            if not await client.force_metadata_update():
+                raise KafkaConnectionError("no broker answered")
+            partitions = client.cluster.partitions_for_topic(topic)
+            if partitions:
+                break
+    finally:
+        if not partitions:  # a name that senders made up must not be asked for with every update from now on
+            client._topics.discard(topic)  # noqa: SLF001  # aiokafka has no public way to forget one topic
+    return partitions
+
+
+async def _send_bare(
+    producer: AIOKafkaProducer,
+    topic: str,
+    *,
+    headers: Headers,
+    partition: int | None,
+    timestamp_ms: int | None,
+) -> Any:
+    """Send a record without key and value: Kafka takes it, aiokafka's own `send` does not."""
+    batch = producer.create_batch()
+    batch.append(key=None, value=None, timestamp=timestamp_ms, headers=list(headers))
+    batch.close()
+    if partition is None:  # there is no key to choose by
+        partition = min(await producer.partitions_for(topic))
+    return await (await producer.send_batch(batch, topic, partition=partition))

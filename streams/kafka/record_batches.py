@@ -1,0 +1,161 @@
+"""Batches that Kafka keeps and aiokafka cannot read: each would end every consumer of its partition.
+
+Whoever may write to a topic can write there
+
+- a header whose name is no UTF-8: it is read as its escapes, and the record is like any other;
+- a batch that decompresses to gigabytes (9 KB of zstd make 300 MB), or not at all: it is read as one record
+  without a value, at its last offset, whose header `UNREADABLE` says what it was.
+
+With this module imported aiokafka reads them so. `streams.kafka.clients` imports it, and with that whatever
+reads from Kafka.
+"""
+
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import cramjam
+from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecordPy
+from aiokafka.record.memory_records import MemoryRecords
+
+from streams.kafka.record_sizes import MAX_BATCH_BYTES
+
+UNREADABLE = "headrace-unreadable-batch"
+
+#: Where the records begin in a batch.
+_HEADER_BYTES = 61
+_GZIP, _SNAPPY, _LZ4, _ZSTD = 1, 2, 3, 4
+#: How many times its size a batch can decompress to at most; of zstd there is no such number.
+_MOST_TIMES = {0: 1, _GZIP: 1_032, _SNAPPY: 22, _LZ4: 255}
+_GZIP_WINDOW = 31
+#: What the codecs raise for bytes that are none of theirs.
+_BROKEN = (cramjam.DecompressionError, zlib.error, OSError, EOFError, CorruptRecordException)
+
+#: Of a batch: its first offset and its length, which counts what follows it.
+_LENGTH_AT, _LENGTH_END = 8, 12
+
+
+class _Name(bytes):
+    def decode(self, *_: object) -> str:
+        """Return the name as text, whatever its bytes are."""
+        return super().decode("utf-8", "backslashreplace")
+
+
+class _Buffer(bytearray):
+    def __getitem__(self, at: Any) -> Any:
+        """Return a byte, or bytes that any text can be made of."""
+        found = super().__getitem__(at)
+        return _Name(found) if isinstance(at, slice) else found
+
+
+class _AnyNames(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka is not typed
+    """aiokafka's own reader in Python: slower than the compiled one, and it can be told how to decode."""
+
+    _buffer: Any
+
+    def _maybe_uncompress(self) -> None:
+        super()._maybe_uncompress()
+        self._buffer = _Buffer(self._buffer)
+
+
+class _Batch:
+    """A batch that the compiled reader reads for as long as it can."""
+
+    def __init__(self, batch: Any, raw: memoryview) -> None:
+        self._batch = batch
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __next__(self) -> Any:
+        return next(self._batch)
+
+    def __iter__(self) -> Iterator[Any]:
+        if not _is_readable(getattr(self._batch, "compression_type", 0), self._raw[_HEADER_BYTES:]):
+            yield self._stand_in()
+            return
+        read = 0
+        try:
+            for record in self._batch:
+                read += 1
+                yield record
+        except UnicodeDecodeError:
+            yield from islice(_AnyNames(self._raw), read, None)
+        except _BROKEN:
+            yield self._stand_in()
+
+    def _stand_in(self) -> _DefaultRecordPy:
+        first, last = self._batch.base_offset, self._batch.next_offset - 1
+        what = (
+            f"a batch of {len(self._raw)} bytes, offsets {first} to {last}, that does not decompress within "
+            f"{MAX_BATCH_BYTES} bytes"
+        )
+        headers: list[tuple[str, bytes | None]] = [(UNREADABLE, what.encode())]
+        timestamp, timestamp_type = self._batch.max_timestamp, self._batch.timestamp_type
+        return _DefaultRecordPy(last, timestamp, timestamp_type, None, None, headers)
+
+
+def _is_readable(codec: int, data: memoryview) -> bool:
+    """Whether a batch's records decompress, to no more than `MAX_BATCH_BYTES`."""
+    if codec in _MOST_TIMES and len(data) * _MOST_TIMES[codec] <= MAX_BATCH_BYTES:
+        return True  # or aiokafka finds that it is broken; the broker had looked
+    if codec == _GZIP:
+        return _gunzips(bytes(data))
+    module = {_LZ4: cramjam.lz4, _ZSTD: cramjam.zstd}.get(codec)
+    if module is None:
+        return False
+    try:
+        module.decompress_into(bytes(data), bytearray(MAX_BATCH_BYTES))
+    except cramjam.DecompressionError:
+        return False
+    return True
+
+
+def _gunzips(data: bytes) -> bool:
+    left = MAX_BATCH_BYTES
+    while data:
+        member = zlib.decompressobj(_GZIP_WINDOW)
+        try:
+            left -= len(member.decompress(data, left + 1))
+        except zlib.error:
+            return False
+        if left < 0 or not member.eof:
+            return False
+        data = member.unused_data
+    return True
+
+
+class Records:
+    """What a fetch has brought of a partition: aiokafka's `MemoryRecords`, but for names that are no text.
+
+    Args:
+        data: whole batches, the last of which may be cut off.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+        self._records = MemoryRecords(data)
+        self._at = 0
+
+    def size_in_bytes(self) -> int:
+        """Return the size of the batches, in bytes."""
+        return int(self._records.size_in_bytes())
+
+    def has_next(self) -> bool:
+        """Whether there is one more whole batch."""
+        return bool(self._records.has_next())
+
+    def next_batch(self) -> _Batch | None:
+        """Return the next batch; None where there is none."""
+        batch, begin = self._records.next_batch(), self._at
+        if batch is None:
+            return None
+        self._at += _LENGTH_END + int.from_bytes(self._data[begin + _LENGTH_AT : begin + _LENGTH_END], "big")
+        return _Batch(batch, self._data[begin : self._at])
+
+
+fetcher.MemoryRecords = Records

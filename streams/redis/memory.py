@@ -1,0 +1,170 @@
+"""How full Redis is: looked at once a second, beside the work, so that it is noticed before it is too late.
+
+Redis does not evict: it holds the journal. At its memory limit it refuses writes, and then nothing can be
+settled either. So what may be spared stops before that: at `LOW_SHARE` nothing more is cached, vectors
+are not kept, and the cache gives back what it holds; at `FULL_SHARE` no new request is accepted. The rest is
+for those under way.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Any, Self
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+
+from streams.errors import ConfigurationError, StoreDenied, StoreUnavailable
+from streams.redis.connection import store_faults
+
+log = structlog.get_logger(__name__)
+
+LOW_SHARE = 0.80
+FULL_SHARE = 0.90
+_LOOK_EVERY_S = 1.0
+
+#: Whether there is room for something new. It asks nobody: it is called for every request.
+HasRoom = Callable[[], bool]
+
+
+class MemoryState(StrEnum):
+    """What the memory that is left suffices for."""
+
+    OK = "ok"
+    LOW = "low"  # for everything but the cache and the vectors
+    FULL = "full"  # for the requests under way
+    UNLIMITED = "unlimited"  # nobody knows: Redis has no limit of its own
+
+
+class StoreMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Redis's memory, as `/health` shows it.
+
+    Attributes:
+        used_bytes: what counts towards the limit.
+        limit_bytes: Redis's `maxmemory`; 0 where it has none.
+        state: what is left.
+        note: what its operator should change; None where nothing is wrong.
+    """
+
+    used_bytes: int
+    limit_bytes: int
+    state: MemoryState
+    note: str | None = None
+
+
+class MemoryWatch:
+    """Looks at Redis's memory for as long as its context lasts.
+
+    While Redis does not answer, what was seen last goes on counting: writes then fail by themselves.
+
+    Args:
+        redis: the client; its timeouts bound every look.
+        every_s: seconds between two looks.
+
+    Attributes:
+        latest: what was seen last; None before the first answer.
+        make_room: called after each look that finds memory low, so that something is given back.
+    """
+
+    def __init__(self, redis: Redis, *, every_s: float = _LOOK_EVERY_S) -> None:
+        self._redis = redis
+        self._every_s = every_s
+        self.make_room: Callable[[], Awaitable[object]] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self.latest: StoreMemory | None = None
+
+    async def __aenter__(self) -> Self:
+        """Look, and go on looking; a Redis that is away is waited for by whoever needs it.
+
+        Raises:
+            ConfigurationError: Redis refuses the user or password.
+        """
+        try:
+            await self.look()
+        except StoreDenied as fault:
+            raise ConfigurationError(f"HEADRACE_REDIS_URL: {fault}") from fault
+        except StoreUnavailable as fault:
+            log.warning("store.unavailable", error=str(fault))
+        self._looking = asyncio.create_task(self._look_on())
+        return self
+
+    async def __aexit__(self, *fault: object) -> None:
+        """Look no more."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
+    def has_room(self) -> bool:
+        """Whether a new request may be accepted."""
+        return self.latest is None or self.latest.state is not MemoryState.FULL
+
+    def has_room_to_spare(self) -> bool:
+        """Whether more may be kept of what can be done without: cached answers, vectors of replies."""
+        return self.latest is None or self.latest.state in (MemoryState.OK, MemoryState.UNLIMITED)
+
+    async def look(self) -> StoreMemory:
+        """Return how full Redis is now; it takes commands, too.
+
+        Raises:
+            StoreUnavailable: Redis does not answer in time, or takes no commands.
+        """
+        with store_faults("looking at its memory"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.ping()  # while it loads its data it answers the second question, not this one
+                pipe.info("memory", "replication")
+                _, info = await pipe.execute()
+        if info.get("role") == "slave" and info.get("slave_read_only"):
+            raise StoreUnavailable(
+                "Redis: it is a read-only replica; HEADRACE_REDIS_URL must name its primary"
+            )
+        before, self.latest = self.latest, memory_of(info)
+        if before is None or before.state is not self.latest.state:
+            _tell(self.latest)
+        return self.latest
+
+    async def _look_on(self) -> None:
+        while True:
+            await asyncio.sleep(self._every_s)
+            try:
+                await self.look()
+                if self.make_room is not None and not self.has_room_to_spare():
+                    await self.make_room()
+            except StoreUnavailable as fault:
+                log.debug("store.unavailable", error=str(fault))
+
+
+def memory_of(info: dict[str, Any]) -> StoreMemory:
+    """Return what Redis's `INFO memory` says."""
+    used, limit = int(info["used_memory"]), int(info["maxmemory"])
+    used -= int(info.get("mem_not_counted_for_evict", 0))  # the buffers of replicas and the append-only file
+    return StoreMemory(used_bytes=used, limit_bytes=limit, state=_state(used, limit), note=_note(limit, info))
+
+
+def _state(used: int, limit: int) -> MemoryState:
+    if not limit:
+        return MemoryState.UNLIMITED
+    share = used / limit
+    return (
+        MemoryState.FULL if share >= FULL_SHARE else MemoryState.LOW if share >= LOW_SHARE else MemoryState.OK
+    )
+
+
+def _note(limit: int, info: dict[str, Any]) -> str | None:
+    policy = info.get("maxmemory_policy", "noeviction")
+    if not limit:
+        return "Redis has no memory limit, so that nobody is warned before it is full: set its maxmemory"
+    if policy != "noeviction":
+        return f"Redis evicts ({policy}), and the journal with it: set its maxmemory-policy to noeviction"
+    return None
+
+
+def _tell(memory: StoreMemory) -> None:
+    say = log.warning if memory.state in (MemoryState.LOW, MemoryState.FULL) or memory.note else log.info
+    say(
+        "store.memory",
+        state=memory.state.value,
+        used_bytes=memory.used_bytes,
+        limit_bytes=memory.limit_bytes,
+        note=memory.note,
+    )

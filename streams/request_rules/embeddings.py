@@ -1,0 +1,95 @@
+"""What a request for embeddings must keep: the same where it is accepted and where it is worked on."""
+
+from typing import Self
+
+import msgspec
+
+from streams.errors import InvalidRequest
+from streams.events import EmbeddingsRequested
+from streams.models import EMBEDDING_MODELS, EmbeddingModel
+from streams.request_rules.chat import check_ids
+from streams.settings import Settings
+from streams.tokens import count_text
+
+
+class EmbeddingLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much one request may ask for: texts, and tokens in all of them together."""
+
+    max_inputs: int
+    max_input_tokens: int
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return the limits of the installation."""
+        return cls(max_inputs=settings.embedding_max_inputs, max_input_tokens=settings.max_input_tokens)
+
+
+def check_embeddings(request: EmbeddingsRequested, limits: EmbeddingLimits) -> int:
+    """Check a request and return its number of tokens, as far as we can count them.
+
+    Raises:
+        InvalidRequest: the first thing found wrong, with the field and what it must be.
+    """
+    model = embedding_model(request.model)
+    if len(request.inputs) > limits.max_inputs:
+        raise InvalidRequest(
+            f"input has {len(request.inputs)} texts; at most {limits.max_inputs} are allowed in one request: "
+            "send the rest in further requests",
+            code="too_many_inputs",
+            param="input",
+        )
+    check_ids(request)
+    _check_dimensions(request.dimensions, model)
+    total = 0
+    for index, text in enumerate(request.inputs):
+        tokens = count_text(text)
+        if tokens > model.context_window_tokens:
+            raise InvalidRequest(
+                f"input[{index}] has {tokens} tokens; {model.name} takes {model.context_window_tokens}: "
+                "shorten or split it",
+                code="context_length_exceeded",
+                param=f"input[{index}]",
+            )
+        total += tokens
+    if total > limits.max_input_tokens:
+        raise InvalidRequest(
+            f"input has {total} tokens in all; at most {limits.max_input_tokens} are allowed in one request: "
+            "send some of the texts in further requests",
+            code="max_tokens_per_request",
+            param="input",
+        )
+    return total
+
+
+def embedding_model(name: str) -> EmbeddingModel:
+    """Return the model of that name.
+
+    Raises:
+        InvalidRequest: there is none that makes embeddings.
+    """
+    model = EMBEDDING_MODELS.get(name)
+    if model is None:
+        known = ", ".join(sorted(EMBEDDING_MODELS))
+        raise InvalidRequest(
+            f"the model {name!r} does not exist, or makes no embeddings; those that do: {known}",
+            code="model_not_found",
+            param="model",
+        )
+    return model
+
+
+def _check_dimensions(dimensions: int | None, model: EmbeddingModel) -> None:
+    if dimensions is None:
+        return
+    if not model.takes_dimensions:
+        raise InvalidRequest(
+            f"{model.name} makes vectors of {model.max_dimensions} numbers only: leave dimensions out",
+            code="unsupported_parameter",
+            param="dimensions",
+        )
+    if dimensions > model.max_dimensions:
+        raise InvalidRequest(
+            f"dimensions must be from 1 to {model.max_dimensions} for {model.name}, not {dimensions}",
+            code="invalid_value",
+            param="dimensions",
+        )

@@ -1,0 +1,190 @@
+"""The parameters that a chat request may have for a model's API beside those that Headrace itself works with.
+
+`ChatRequested.params` holds them by name. `streams.request_rules.parameter_table` says what becomes of each.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct
+
+from streams.events import CacheControl, ChatRequested, Name, TextPart
+from streams.models import ProviderName
+from streams.request_rules.parameter_table import OPENAI_PATHS, Effect, Rule
+
+Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
+Bias = Annotated[float, Meta(ge=-100.0, le=100.0)]
+Beta = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)")]
+MAX_LOGIT_BIASES: Final = 1024
+MAX_EXTRA_CHARS: Final = 32_000
+
+#: What to do about a parameter that is in nobody's API.
+UNKNOWN_HINT: Final = (
+    "it is not known here; the operator may let a parameter through: HEADRACE_EXTRA_PARAMETERS"
+)
+_MISSING: Final = object()
+
+_BEGINS: Final = "Anthropic's models take no conversation that begins with an answer"
+_ENDS: Final = (
+    "Anthropic's models would go on with an answer that is the last message; the last one must be the user's"
+)
+
+
+class Prediction(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="content"
+):
+    """Text that the answer will mostly be."""
+
+    content: str | tuple[TextPart, ...]
+
+
+class PromptCacheOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How OpenAI caches the prompt."""
+
+    mode: Literal["implicit", "explicit"] | None = None
+    ttl: Literal["30m"] | None = None
+
+
+class Thinks(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="type"
+):
+    """How the thinking of Anthropic's models is shown."""
+
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class ThinkingEnabled(Thinks, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="enabled"):
+    """Think for up to so many tokens, which count as output."""
+
+    budget_tokens: Annotated[int, Meta(ge=1024)]
+
+
+class ThinkingAdaptive(Thinks, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="adaptive"):
+    """Think as long as it seems worth it."""
+
+
+class ThinkingDisabled(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="disabled"
+):
+    """Do not think."""
+
+
+class Parameters(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The parameters by name. Those of OpenAI's API first, then those of Anthropic's."""
+
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logit_bias: Annotated[dict[str, Bias], Meta(max_length=MAX_LOGIT_BIASES)] | None = None
+    parallel_tool_calls: bool | None = None
+    prediction: Prediction | None = None
+    prompt_cache_key: Name | None = None
+    prompt_cache_options: PromptCacheOptions | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    safety_identifier: Name | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "standard_only"] | None = (
+        None
+    )
+    store: bool | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    betas: Annotated[tuple[Beta, ...], Meta(max_length=16)] | None = None
+    cache_control: CacheControl | None = None
+    thinking: ThinkingEnabled | ThinkingAdaptive | ThinkingDisabled | None = None
+    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+
+
+NAMES: Final = frozenset(Parameters.__struct_fields__)
+
+
+class Unkept(NamedTuple):
+    """A parameter that models of a provider cannot keep, and why."""
+
+    param: str
+    why: str
+
+
+def params_of(body: Parameters) -> dict[str, Any] | None:
+    """Return the parameters that a body has, as `ChatRequested.params` holds them; None for none."""
+    given = {name: getattr(body, name) for name in Parameters.__struct_fields__}
+    found = {name: msgspec.to_builtins(value) for name, value in given.items() if value is not None}
+    return found or None
+
+
+def unkept(request: ChatRequested, provider: ProviderName) -> Unkept | None:
+    """Return the first parameter of a request that models of a provider cannot keep, or None.
+
+    One that is in nobody's API came by `HEADRACE_EXTRA_PARAMETERS`: models behind OpenAI's API keep it.
+    """
+    for name, value in (request.params or {}).items():
+        rule = _rule(name, provider)
+        if rule is None:
+            if provider is not ProviderName.OPENAI:
+                return Unkept(name, "only models behind OpenAI's API take extra parameters")
+        elif not _keeps(name, rule, value):
+            return Unkept(name, rule.note)
+    if provider is ProviderName.ANTHROPIC:
+        return _unkept_at_anthropic(request)
+    return None
+
+
+def passed_on(params: Mapping[str, Any], provider: ProviderName) -> dict[str, Any]:
+    """Return what models of a provider get of some parameters, by the same names."""
+    found = {}
+    for name, value in params.items():
+        rule = _rule(name, provider)
+        if rule is None or rule.effect is Effect.PASSED:
+            found[name] = value
+        elif rule.effect is Effect.TRANSLATED:
+            found[name] = rule.values[value] if rule.values else value
+    return found
+
+
+def split_extra(params: Mapping[str, Any], extra: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return those that are known, and those that the operator lets through besides (they go first)."""
+    known = {name: value for name, value in params.items() if name not in extra}
+    return known, {name: value for name, value in params.items() if name in extra}
+
+
+@cache
+def _rule(name: str, provider: ProviderName) -> Rule | None:
+    row = OPENAI_PATHS.get(name)
+    if row is None:
+        return None
+    return row.to_openai if provider is ProviderName.OPENAI else row.to_anthropic
+
+
+def _keeps(name: str, rule: Rule, value: Any) -> bool:
+    if name == "thinking" and isinstance(value, Mapping) and value.get("type") == "disabled":
+        return True
+    if name == "logit_bias" and not value:
+        return True
+    if rule.values is not None:
+        return isinstance(value, str | int | float) and rule.values.get(value, _MISSING) is not _MISSING
+    return rule.effect is not Effect.REFUSED
+
+
+def _unkept_at_anthropic(request: ChatRequested) -> Unkept | None:
+    for index, sequence in enumerate(request.stop or ()):
+        if not sequence.strip():
+            return Unkept(f"stop[{index}]", "Anthropic's models take no stop sequence of white space alone")
+    spoken = _spoken(request)
+    for (index, role), why in zip(spoken[:1] + spoken[-1:], (_BEGINS, _ENDS), strict=False):
+        if role == "assistant":
+            return Unkept(f"messages[{index}].role", why)
+    thinking = (request.params or {}).get("thinking") or {}
+    if thinking.get("type", "disabled") != "disabled" and request.tools:
+        why = "not together with tools: models then want their thinking back, which is not kept"
+        return Unkept("thinking", why)
+    return None
+
+
+def _spoken(request: ChatRequested) -> list[tuple[int, str]]:
+    """Return place and role of the turns of a conversation: instructions are none, nor is what is empty."""
+    return [
+        (index, message.role)
+        for index, message in enumerate(request.messages or ())
+        if message.role == "tool"
+        or (message.role in ("user", "assistant") and (message.text or message.tool_calls))
+    ]

@@ -1,0 +1,108 @@
+"""Requests as senders may send them: the events of the entrances, and no field that they do not know.
+
+An event ignores fields of a newer writer. Of a sender that would be a parameter which is silently dropped, so
+that what comes in is read by these types too, and an unknown field is refused by its name.
+"""
+
+from functools import cache
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from streams.errors import InvalidRequest
+from streams.events import (
+    CacheBreakpoint,
+    CacheControl,
+    ChatRequested,
+    EmbeddingsRequested,
+    Message,
+    Requested,
+    TextPart,
+)
+from streams.request_rules.chat import MAX_MESSAGES
+from streams.request_rules.decode_faults import ANY_FIELD, explain, table_of
+from streams.request_rules.parameters import NAMES, UNKNOWN_HINT
+
+#: What to do about fields that are not where they belong.
+HINTS = {name: f'it goes into "params": {{"{name}": …}}' for name in NAMES} | {ANY_FIELD: UNKNOWN_HINT}
+
+
+class SentCacheControl(
+    CacheControl, frozen=True, kw_only=True, tag_field="type", tag="ephemeral", forbid_unknown_fields=True
+):
+    """A `cache_control`, and nothing else."""
+
+
+class SentCacheBreakpoint(CacheBreakpoint, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A `prompt_cache_breakpoint`, and nothing else."""
+
+
+class SentPart(TextPart, frozen=True, kw_only=True, tag_field="type", tag="text", forbid_unknown_fields=True):
+    """A text part, and nothing else."""
+
+    cache_control: SentCacheControl | None = None
+    prompt_cache_breakpoint: SentCacheBreakpoint | None = None
+
+
+class SentMessage(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A message, and of what answers have besides only what is empty."""
+
+    content: str | tuple[SentPart, ...] | None = None
+    cache_control: SentCacheControl | None = None
+    refusal: str | None = None
+    audio: None = None
+    function_call: None = None
+    annotations: Annotated[tuple[dict[str, Any], ...], Meta(max_length=0)] | None = None
+    parsed: None = None
+
+    def as_message(self) -> Message:
+        """Return the message that the pipeline knows; a refusal is its text where it has no other.
+
+        Raises:
+            InvalidRequest: it has both.
+        """
+        if self.refusal and self.text:
+            raise InvalidRequest("refusal: beside content it is not supported", param="refusal")
+        return Message(
+            role=self.role,
+            content=self.content if self.content is not None or not self.refusal else self.refusal,
+            name=self.name,
+            tool_calls=self.tool_calls,
+            tool_call_id=self.tool_call_id,
+            cache_control=self.cache_control,
+        )
+
+
+SentMessages = Annotated[tuple[SentMessage, ...], Meta(min_length=1, max_length=MAX_MESSAGES)]
+
+
+class _Chat(ChatRequested, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    messages: SentMessages | None = None
+
+
+class _Embeddings(EmbeddingsRequested, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+def check_fields(value: bytes, request: Requested) -> None:
+    """Check that a record has no field that its request has dropped.
+
+    Raises:
+        InvalidRequest: it has; `param` names the first.
+    """
+    kind = _Chat if isinstance(request, ChatRequested) else _Embeddings
+    try:
+        sent = _decoder(kind).decode(value)
+    except msgspec.ValidationError as fault:
+        message, code, param = explain(fault, value, kind, table=table_of(), hints=HINTS)
+        raise InvalidRequest(message, code=code, param=param) from None
+    for index, message in enumerate(getattr(sent, "messages", None) or ()):
+        if message.refusal:
+            where = f"messages[{index}].refusal"
+            raise InvalidRequest(f"{where}: send it as content", code="unsupported_parameter", param=where)
+
+
+@cache
+def _decoder(kind: type[Requested]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)

@@ -1,0 +1,4 @@
+"""Where a webhook may be sent, and how it is signed.
+
+Begin with `targets`.
+"""

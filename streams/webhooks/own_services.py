@@ -1,0 +1,129 @@
+"""Where this installation's own services listen: what no webhook may reach, whatever networks are allowed."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import msgspec
+import psutil
+
+from streams.webhooks.special_addresses import Address, meant, special_range
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379}
+#: clickhouse-connect's: it takes a URL without a port for one of ClickHouse's own.
+_CLICKHOUSE_PORTS = {"http": 8123, "https": 8443}
+_KAFKA_PORT = 9092
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """A service of this installation, or one that it calls.
+
+    Attributes:
+        host: a name or an IP address, in lower case.
+        port: the TCP port.
+        shared: whether its address, where that is a public one, may be others' too, as a CDN's is; then only
+            its name is refused.
+    """
+
+    host: str
+    port: int
+    shared: bool = False
+
+
+def service_at(text: str, *, default_port: int = 0) -> Service:
+    """Read ``host:port``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = urlsplit("//" + text.strip().rpartition("://")[2])
+    port = parts.port or default_port
+    if not parts.hostname or not port or parts.path or parts.username is not None:
+        raise ValueError(f"{text!r} must be host:port")
+    return Service(host=parts.hostname, port=port)
+
+
+def _brokers(bootstrap: str) -> Iterator[Service]:
+    for each in bootstrap.split(","):
+        with suppress(ValueError):  # Kafka's client refuses it with more to say
+            yield service_at(each, default_port=_KAFKA_PORT)
+
+
+def _behind(url: str, default_ports: Mapping[str, int], *, shared: bool = False) -> Iterator[Service]:
+    """Return what a URL leads to; nothing for one without a host, as ``unix:///run/redis.sock``."""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        port = parts.port or default_ports.get(parts.scheme)
+        if parts.hostname and port:
+            yield Service(host=parts.hostname, port=port, shared=shared)
+
+
+def own_services(
+    *,
+    kafka: str,
+    redis: str,
+    clickhouse: Iterable[str],
+    providers: Iterable[str],
+    listening: Iterable[tuple[str, int]],
+    others: Iterable[str],
+) -> frozenset[Service]:
+    """Return every service of an installation.
+
+    Args:
+        kafka: the brokers, ``host:port``, separated by commas.
+        redis: its URL.
+        clickhouse: its URLs.
+        providers: the URLs of the providers' APIs.
+        listening: host and port of what is served; 0 is no port, and no host every address.
+        others: ``host:port`` of what only the operator knows of.
+
+    Raises:
+        ValueError: which of the others is no address.
+    """
+    found = [*_brokers(kafka), *_behind(redis, _DEFAULT_PORTS)]
+    found += [each for url in clickhouse for each in _behind(url, _CLICKHOUSE_PORTS)]
+    found += [each for url in providers for each in _behind(url, _DEFAULT_PORTS, shared=True)]
+    found += [Service(host=host.lower() or "::", port=port) for host, port in listening if port]
+    found += [service_at(each) for each in others]
+    return frozenset(found)
+
+
+def address_of(host: str) -> Address | None:
+    """Return the address that a host is without asking a name server; None for other names.
+
+    ``localhost`` and all names under it are this machine (RFC 6761).
+    """
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return ip_address("127.0.0.1")
+    try:
+        return ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def is_own(services: Iterable[Service], address: Address, port: int) -> bool:
+    """Whether one of the services, of those that are given by address, listens there.
+
+    All addresses of this machine are one: what listens on 127.0.0.1 may be asked for at ``::1``, at
+    ``0.0.0.0`` or at that of a network card.
+    """
+    at_port = [(each, address_of(each.host)) for each in services if each.port == port]
+    return any(
+        _same(one, own)
+        for each, own in at_port
+        if own is not None and not (each.shared and special_range(own) is None)
+        for one in meant(address)
+    )
+
+
+def _same(one: Address, other: Address) -> bool:
+    return one == other or (_is_this_machine(one) and _is_this_machine(other))
+
+
+def _is_this_machine(address: Address) -> bool:
+    if address.is_loopback or address.is_unspecified:
+        return True
+    cards = psutil.net_if_addrs().values()
+    return str(address) in {each.address.partition("%")[0] for card in cards for each in card}

@@ -1,0 +1,54 @@
+"""Text that a provider sends in halves."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.providers.answers.encodable import TextPieces, encodable, encodable_escapes, encodable_json
+
+anything = st.text(st.characters(exclude_categories=()), max_size=20)
+
+
+@given(anything, st.lists(st.integers(0, 20), max_size=6))
+def test_a_text_is_the_same_however_it_is_cut(text: str, cuts: list[int]) -> None:
+    """Every piece can be encoded, and together they say what the whole says."""
+    bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    pieces = TextPieces()
+    told = [pieces.feed(text[a:b]) for a, b in itertools.pairwise(bounds)] + [pieces.end()]
+    assert "".join(told) == encodable(text)
+    for each in told:
+        each.encode()
+
+
+def test_halves_are_joined_and_a_lone_one_is_replaced() -> None:
+    """In either order; what was encodable is what it was."""
+    assert encodable("Hi \ud83d\ude00!") == "Hi 😀!"
+    assert encodable("\ude00\ud83d") == "\ufffd\ufffd"
+    assert encodable("Hi 😀 \x00 \ufffd") == "Hi 😀 \x00 \ufffd"
+    pieces = TextPieces()
+    assert [pieces.feed("Hi \ud83d"), pieces.feed("\ude00!"), pieces.feed("\ud83d"), pieces.end()] == [
+        "Hi ",
+        "😀!",
+        "",
+        "\ufffd",
+    ]
+
+
+def test_every_text_of_a_json_value_is_made_encodable() -> None:
+    """Names as well, at any depth; numbers and the rest stay."""
+    given_ = {"a\ud83d": ["\ude00", {"b": ("\ud83d\ude00", 1, None)}]}
+    assert encodable_json(given_) == {"a\ufffd": ["\ufffd", {"b": ("😀", 1, None)}]}
+
+
+def test_a_half_that_is_escaped_within_json_is_replaced() -> None:
+    """JSON in a text can say what UTF-8 cannot, too; what only looks like an escape stays."""
+    said = {
+        r'{"a":"\ud83d x"}': r'{"a":"\ufffd x"}',
+        r'{"a":"\uD83D\uDE00"}': r'{"a":"\uD83D\uDE00"}',
+        r"\ud83d\ud83d\ude00 \ude00": r"\ufffd\ud83d\ude00 \ufffd",
+        r"\\ud83d": r"\\ud83d",
+        r"\\\ud83d": r"\\\ufffd",
+        r"cut \ud8": r"cut \ud8",
+    }
+    assert {text: encodable_escapes(text) for text in said} == said

@@ -1,0 +1,119 @@
+"""What is counted of queries, and how Prometheus reads it."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+
+from analytics.access import Scope
+from analytics.alerts.status import WatchStatus
+from analytics.api.metrics import metrics_router
+from analytics.feedback.status import FeedbackStatus
+from analytics.reports.query_counts import Durations, Ended, QueryCounts
+from analytics.reports.query_metrics import query_exposition
+from analytics.reports.query_service import AnalystDesk
+from analytics.reports.query_slots import QuerySlots, TooManyQueries
+from analytics.reports.reader_faults import QueryFault, Reason
+from analytics.reports.result_formats import JSON
+from analytics.sink.status import SinkStatus
+from streams.errors import ClickHouseUnavailable
+from tests.analytics.api.analysts import NUMBERS, catalogue_of, client_of
+from tests.analytics.reports.test_query_slots import Holder, settle
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        (None, "answered"),
+        (TooManyQueries("full", own=True), "refused"),
+        (ClickHouseUnavailable("gone"), "unavailable"),
+        (QueryFault(Reason.TOO_SLOW, "20 s"), "too_slow"),
+        (QueryFault(Reason.BROKEN, "a typing error"), "broken"),
+        (RuntimeError("the client has left"), "left"),
+    ],
+)
+async def test_what_came_of_a_query(fault: Exception | None, outcome: str) -> None:
+    """By name and outcome; the fault goes on to who asked."""
+    counts = QueryCounts()
+    with pytest.raises(type(fault)) if fault is not None else nullcontext():
+        async with counts.counted("cost_totals"):
+            if fault is not None:
+                raise fault
+    assert counts.ended == {Ended("cost_totals", outcome): 1}
+
+
+async def test_how_long_it_took() -> None:
+    """From the question to the last byte, in buckets."""
+    clock = Clock()
+    counts = QueryCounts(clock)
+    for seconds in (0.02, 0.25, 0.3, 99.0):
+        async with counts.counted("cost_totals"):
+            clock.now += seconds
+    found = dict(counts.durations["cost_totals"].cumulated())
+    assert (found[0.05], found[0.2], found[0.3], found[20.0], found[float("inf")]) == (1, 1, 3, 3, 4)
+    assert counts.durations["cost_totals"].seconds == pytest.approx(99.57)
+
+
+def test_a_duration_at_a_bound_is_within_it() -> None:
+    """As Prometheus' `le` says."""
+    durations = Durations()
+    durations.add(0.1)
+    assert dict(durations.cumulated())[0.1] == 1
+
+
+async def test_who_runs_and_who_waits() -> None:
+    """Counted as they come and go."""
+    slots = QuerySlots(running=2)
+    holders = [Holder(slots, tenant) for tenant in ("acme", "acme", "globex")]
+    await settle()
+    assert (slots.running, slots.waiting) == (2, 1)
+    for holder in holders:
+        await holder.end()
+    assert (slots.running, slots.waiting) == (0, 0)
+
+
+async def test_prometheus_reads_it() -> None:
+    """A histogram is cumulative and ends with its sum and its count."""
+    clock = Clock()
+    counts, slots = QueryCounts(clock), QuerySlots(running=1)
+    async with counts.counted("cost_totals"):
+        clock.now += 0.25
+    with pytest.raises(TooManyQueries):
+        async with counts.counted("page_totals"):
+            raise TooManyQueries("full", own=False)
+    lines = query_exposition(counts, slots).splitlines()
+    assert "headrace_analyst_queries_running 0" in lines
+    assert "headrace_analyst_queries_refused_total 1" in lines
+    assert 'headrace_analyst_queries_total{query="cost_totals",outcome="answered"} 1' in lines
+    assert 'headrace_analyst_queries_total{query="page_totals",outcome="refused"} 1' in lines
+    assert "# TYPE headrace_analyst_query_seconds histogram" in lines
+    assert 'headrace_analyst_query_seconds_bucket{query="cost_totals",le="0.2"} 0' in lines
+    assert 'headrace_analyst_query_seconds_bucket{query="cost_totals",le="0.3"} 1' in lines
+    assert 'headrace_analyst_query_seconds_bucket{query="cost_totals",le="+Inf"} 1' in lines
+    assert 'headrace_analyst_query_seconds_sum{query="cost_totals"} 0.25' in lines
+    assert 'headrace_analyst_query_seconds_count{query="cost_totals"} 1' in lines
+
+
+async def test_the_desk_counts_and_the_process_tells(tmp_path: Path) -> None:
+    """Without a reader every query is an operator's matter, and is counted as that."""
+    desk = AnalystDesk(catalogue_of(tmp_path, numbers=NUMBERS), None, QuerySlots(running=1))
+    with pytest.raises(QueryFault):
+        async with desk.ask(desk.prepare("numbers", {}, Scope("acme"), JSON)):
+            pass
+    app = FastAPI()
+    app.include_router(metrics_router(SinkStatus(), WatchStatus(), FeedbackStatus(), desk))
+    async with client_of(app, None) as client:
+        text = (await client.get("/metrics")).text
+    assert 'headrace_analyst_queries_total{query="numbers",outcome="misconfigured"} 1\n' in text
+    assert "headrace_sink_records_total 0\n" in text

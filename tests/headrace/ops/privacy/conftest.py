@@ -1,0 +1,32 @@
+"""The parts that hold what users did, with Headrace's schema."""
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from analytics.clickhouse import ClickHouse
+from streams.redis.connection import connect
+from tests.databases import fresh_database
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client; tests use tenants of their own."""
+    client = connect(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def clickhouse(clickhouse_url: str) -> AsyncIterator[ClickHouse]:
+    """A connection to a fresh database with the whole schema."""
+    async with fresh_database(clickhouse_url, "privacy") as (_, connection):
+        yield connection
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant of the test's own."""
+    return f"t-{uuid4().hex[:8]}"

@@ -1,0 +1,101 @@
+"""How far a batch is, and what its ids are."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ingest.batches.lines import LineName
+from ingest.batches.progress import (
+    SUBMIT_TIMEOUT_S,
+    BatchStatus,
+    Counts,
+    batch_id_for,
+    counts_of,
+    line_request_id,
+    status_of,
+)
+from ingest.batches.store import Batch
+from ingest.outcomes import failure_of
+from streams.events import Reply, Status
+from streams.registry.registry import Glimpse
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(seconds=SUBMIT_TIMEOUT_S)
+
+
+def batch(**fields: Any) -> Batch:
+    given: dict[str, Any] = {
+        "batch_id": "batch_1",
+        "tenant": "acme",
+        "digest": "d",
+        "names": tuple(LineName(name, "/v1/requests") for name in "abc"),
+        "created_at": LONG_AGO,
+        "submitted_at": NOW,
+    }
+    return Batch(**given | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "ended", "open_", "status"),
+    [
+        ({}, 0, 0, BatchStatus.VALIDATING),
+        ({}, 3, 0, BatchStatus.VALIDATING),
+        ({"submitted_at": LONG_AGO}, 1, 1, BatchStatus.FAILED),
+        ({"accepted_at": NOW}, 0, 3, BatchStatus.IN_PROGRESS),
+        ({"accepted_at": NOW, "submitted_at": LONG_AGO}, 2, 1, BatchStatus.IN_PROGRESS),
+        ({"accepted_at": NOW}, 2, 0, BatchStatus.IN_PROGRESS),  # one is not known (yet)
+        ({"accepted_at": NOW}, 3, 0, BatchStatus.COMPLETED),
+        ({"accepted_at": NOW, "cancelled_at": NOW}, 1, 2, BatchStatus.CANCELLING),
+        ({"accepted_at": NOW, "cancelled_at": NOW}, 3, 0, BatchStatus.CANCELLED),
+        ({"cancelled_at": NOW, "submitted_at": LONG_AGO}, 1, 0, BatchStatus.CANCELLED),
+    ],
+)
+def test_the_status_of_a_batch(fields: dict[str, Any], ended: int, open_: int, status: BatchStatus) -> None:
+    """What was asked of it goes before how its lines are."""
+    counts = Counts(total=3, completed=ended, failed=0, open=open_)
+    assert status_of(batch(**fields), counts, NOW) is status
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("content", ["", "text"])
+def test_a_line_has_failed_where_its_result_has_an_error(status: Status, content: str) -> None:
+    """The counts, which do not see replies, and the results, which do, agree."""
+    failed = failure_of(Reply(request_id="r", status=status, content=content)) is not None
+    counts = counts_of(batch(), [Glimpse(status, has_text=bool(content)), Glimpse(), None])
+    assert (counts.failed, counts.completed) == (int(failed), int(not failed))
+    assert (counts.total, counts.open) == (3, 1)
+
+
+@pytest.mark.parametrize("status", BatchStatus)
+def test_the_counts_add_up(status: BatchStatus) -> None:
+    """A line that was not accepted is still to come, or has failed where the batch was cut short."""
+    counts = Counts(total=10, completed=4, failed=1, open=2).adding_up(status)
+    assert counts.completed + counts.failed + counts.open == counts.total == 10
+    cut_short = status in (BatchStatus.FAILED, BatchStatus.CANCELLING, BatchStatus.CANCELLED)
+    assert (counts.failed, counts.open) == ((4, 2) if cut_short else (1, 5))
+
+
+def test_a_key_names_a_batch_of_its_tenant() -> None:
+    """The same id every time; another for another tenant, however the two are put together."""
+    assert batch_id_for("acme", "k") == batch_id_for("acme", "k") != batch_id_for("zeta", "k")
+    assert batch_id_for("a", "b:c") != batch_id_for("a:b", "c")
+    assert batch_id_for("acme", None) != batch_id_for("acme", None)
+
+
+def test_ids_stay_as_they_are() -> None:
+    """A new release must not give an old batch new ids, or sending it again would be charged again."""
+    assert batch_id_for("acme", "k") == "batch_ceb33630eb5953dca679b1b74c422cc0"
+    assert line_request_id(batch(), LineName("a", "/v1/requests")) == "4b22e9ec-5b27-56b8-be67-6eed8cfeb2de"
+
+
+def test_a_lines_id_is_its_tenants_batchs_and_names() -> None:
+    """The route is not in it: the registry sees that the body differs."""
+    name = LineName("a", "/v1/requests")
+    ids = {
+        line_request_id(batch(), name),
+        line_request_id(batch(), LineName("b", "/v1/requests")),
+        line_request_id(batch(batch_id="batch_2"), name),
+        line_request_id(batch(tenant="zeta"), name),
+    }
+    assert len(ids) == 4

@@ -1,0 +1,45 @@
+"""The table of Redis keys."""
+
+from pathlib import Path
+
+import pytest
+
+from streams.redis.keys import DIGEST_CHARS, FAMILIES, REQUEST, KeyFamily, digest, family_of
+from streams.registry.registry import request_key
+
+_DOCS = Path(__file__).parents[3] / "docs" / "redis.md"
+
+
+@pytest.mark.parametrize("given", ["", "r-1", "é" * 300, "\ud800", "a:b\r\n*", "x" * 6_300_000, b"\xff"])
+def test_whatever_an_id_is_its_key_has_one_length(given: str | bytes) -> None:
+    """No sender decides how long a key is, or which characters are in it."""
+    hashed = digest(given)
+    assert len(hashed) == DIGEST_CHARS
+    assert hashed.replace("-", "").replace("_", "").isalnum()
+
+
+def test_other_ids_have_other_keys() -> None:
+    """A request is found by its id and by nothing else."""
+    ids = [f"r-{number}" for number in range(1_000)]
+    assert len({request_key(each) for each in ids}) == len(ids)
+    assert request_key("r-1") == REQUEST.key(digest("r-1"))
+
+
+def test_no_family_hides_another() -> None:
+    """Each key belongs to one row of the table."""
+    for family in FAMILIES:
+        assert family_of(family.key("x")) is family
+    assert family_of("session:1") is None
+
+
+def test_what_does_not_expire_is_bounded_in_number() -> None:
+    """Every family has a time to live, or a bound that is stated."""
+    assert [family.prefix for family in FAMILIES if not (family.expires or family.number)] == []
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.prefix)
+def test_the_table_in_the_documentation_is_this_one(family: KeyFamily) -> None:
+    """Row by row."""
+    ends = family.expires or f"never; {family.number}"
+    row = f"| `{family.prefix}` | {family.holds} | {family.writer} | {family.bound} | {ends} |"
+    assert row in _DOCS.read_text(encoding="utf-8").splitlines()
