@@ -15,10 +15,10 @@ from headrace.simulator.anthropic.api import ANTHROPIC
 from headrace.simulator.behaviour.director import Director
 from headrace.simulator.billing.invoice import Invoice
 from headrace.simulator.billing.invoice_file import InvoiceFile
-from headrace.simulator.chat_endpoint import ChatEndpoint
+from headrace.simulator.chat_endpoint import chat_endpoint
 from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.openai.api import OPENAI
-from headrace.simulator.openai.embeddings import EmbeddingsEndpoint
+from headrace.simulator.openai.embeddings import embeddings_endpoint
 from headrace.simulator.operator_api import operator_routes
 from headrace.simulator.received_calls import ReceivedCalls
 from headrace.simulator.simulated_call import Simulation
@@ -62,9 +62,9 @@ def create_app(
 def _provider_routes(simulation: Simulation) -> list[BaseRoute]:
     """Return the providers' paths, each under any base path, as self-hosted servers have them."""
     endpoints: list[tuple[str, ASGIApp]] = [
-        ("/chat/completions", ChatEndpoint(simulation, OPENAI)),
-        ("/messages", ChatEndpoint(simulation, ANTHROPIC)),
-        ("/embeddings", EmbeddingsEndpoint(simulation, OPENAI)),
+        ("/chat/completions", chat_endpoint(simulation, OPENAI)),
+        ("/messages", chat_endpoint(simulation, ANTHROPIC)),
+        ("/embeddings", embeddings_endpoint(simulation)),
     ]
     return [
         Route(base + path, endpoint, methods=["POST"])

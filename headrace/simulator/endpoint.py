@@ -1,21 +1,20 @@
 """Serves one kind of call: checks, limits, faults, and replies that do not stream."""
 
 import asyncio
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from headrace.simulator.behaviour.latency import TokenTiming
-from headrace.simulator.behaviour.rules import FaultKind, FaultRule
+from headrace.simulator.behaviour.rules import FaultKind, FaultRule, RawAnswer, RawEnd
 from headrace.simulator.billing.invoice_items import BilledAs
 from headrace.simulator.error_reply import ErrorReply, unreadable_body
+from headrace.simulator.generation.chat_task import ModelTask
 from headrace.simulator.generation.schema_values import UnsupportedSchema
 from headrace.simulator.http_exchange import ClientGone, HttpExchange
-from headrace.simulator.provider_api import ModelTask, ProviderApi, RequestHeaders
-from headrace.simulator.raw_playback import play_raw_answer
+from headrace.simulator.provider_api import ProviderApi, RequestHeaders
 from headrace.simulator.simulated_call import SimulatedCall, Simulation
 
 TaskT = TypeVar("TaskT", bound=ModelTask)
@@ -40,35 +39,36 @@ class ReplyPlan(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.fault is None or self.fault.kind is FaultKind.SLOW else self.fault.kind
 
 
-class Endpoint(ABC, Generic[TaskT]):
-    """An ASGI application for one kind of call."""
+class Endpoint(Generic[TaskT]):
+    """An ASGI application for one kind of call.
 
-    id_prefix: ClassVar[str] = ""
+    Args:
+        simulation: What all calls share.
+        api: The API that the call belongs to.
+        id_prefix: What the ids of replies begin with.
+        read: Turns a decoded body and the headers into a task; raises `ErrorReply`.
+        answer: Answers a call and bills it; raises `UnsupportedSchema`.
+    """
 
-    def __init__(self, simulation: Simulation, api: ProviderApi) -> None:
-        self.simulation = simulation
-        self.api = api
-
-    @abstractmethod
-    def read(self, body: Any, headers: RequestHeaders) -> TaskT:
-        """Turn a decoded body into a task.
-
-        Raises:
-            ErrorReply: If the API would not take it.
-        """
-
-    @abstractmethod
-    async def answer(self, call: SimulatedCall, task: TaskT, fault: FaultRule | None) -> None:
-        """Answer a call, and bill it.
-
-        Raises:
-            UnsupportedSchema: If nothing conforms to a JSON Schema of the request.
-        """
+    def __init__(
+        self,
+        simulation: Simulation,
+        api: ProviderApi,
+        id_prefix: str,
+        *,
+        read: Callable[[Any, RequestHeaders], TaskT],
+        answer: Callable[[SimulatedCall, TaskT, FaultRule | None], Awaitable[None]],
+    ) -> None:
+        self._simulation = simulation
+        self._api = api
+        self._id_prefix = id_prefix
+        self._read = read
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a call, or answer why not."""
-        prefix = self.id_prefix or self.api.id_prefix
-        call = SimulatedCall(self.simulation, self.api, HttpExchange(scope, receive, send), prefix)
+        exchange = HttpExchange(scope, receive, send)
+        call = SimulatedCall(self._simulation, self._api, exchange, self._id_prefix)
         try:
             await self._serve(call)
         except ErrorReply as error:
@@ -82,12 +82,12 @@ class Endpoint(ABC, Generic[TaskT]):
             return
 
     async def _serve(self, call: SimulatedCall) -> None:
-        task = self.read(await call.json_body(), call.exchange.headers)
+        task = self._read(await call.json_body(), call.exchange.headers)
         call.admit(task)
-        director, named = self.simulation.director, (self.api.provider, task.model, task.prompt)
+        director, named = self._simulation.director, (self._api.provider, task.model, task.prompt)
         raw = director.raw_answer(*named)
         if raw is not None:
-            await play_raw_answer(call, task, raw)
+            await _play_raw_answer(call, task, raw)
             return
         fault = director.fault(*named)
         if fault is not None and (fault.after_chunks is None or not task.stream):
@@ -97,7 +97,20 @@ class Endpoint(ABC, Generic[TaskT]):
                 async with call.exchange.departure() as departure:
                     await departure.within(None)
                 return
-        await self.answer(call, task, fault)
+        await self._answer(call, task, fault)
+
+
+async def _play_raw_answer(call: SimulatedCall, task: ModelTask, raw: RawAnswer) -> None:
+    """Send exactly the bytes that the operator has set; bill it first where it has a bill."""
+    if raw.bill is not None:
+        call.bill(task, raw.bill, BilledAs.COMPLETED if raw.end is RawEnd.CLEAN else BilledAs.DROPPED)
+    exchange = call.exchange
+    await exchange.begin(raw.status, raw.headers.items())
+    for chunk in raw.chunks:
+        await exchange.write(chunk.data)
+    if raw.end is RawEnd.CLEAN:
+        await exchange.finish(b"")
+    # Otherwise the body has no end, and the server closes the connection.
 
 
 async def answer_whole(call: SimulatedCall, body: bytes, tokens: int, plan: ReplyPlan) -> None:

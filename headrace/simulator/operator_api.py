@@ -14,7 +14,6 @@ from starlette.routing import BaseRoute, Route
 from headrace.simulator.behaviour.rules import Behaviour
 from headrace.simulator.simulated_call import Simulation
 
-_MAX_BEHAVIOUR_BYTES = 16 * 1024 * 1024
 _USER = "control"
 
 PASSWORD_VARIABLE = "HEADRACE_SIMULATOR_CONTROL_PASSWORD"  # noqa: S105  # a name
@@ -71,11 +70,8 @@ class _OperatorApi:
     async def behaviour(self, request: Request) -> Response:
         """Show, set or reset the behaviour; the answer is the behaviour in force."""
         if request.method == "PUT":
-            body = await request.body()
-            if len(body) > _MAX_BEHAVIOUR_BYTES:
-                return _problem(413, "the behaviour is larger than 16 MB")
             try:
-                self._director.direct(msgspec.json.decode(body, type=Behaviour))
+                self._director.direct(msgspec.json.decode(await request.body(), type=Behaviour))
             except msgspec.DecodeError as error:
                 return _problem(422, f"{error}; nothing was changed")
         elif request.method == "DELETE":

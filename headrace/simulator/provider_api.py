@@ -1,12 +1,10 @@
 """What tells the two chat APIs apart, so that serving a call is one path."""
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from headrace.simulator.billing.charges import BilledUsage
 from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.generation.chat_task import ChatTask
 from headrace.simulator.generation.generate import Generation
@@ -15,29 +13,6 @@ from streams.models import ProviderName
 
 RequestHeaders = Mapping[str, str]
 ChunkChars = int | list[int] | None
-
-
-class ModelTask(Protocol):
-    """What every call has, whatever it asks for: a chat or embeddings."""
-
-    @property
-    def model(self) -> str:
-        """The model's name."""
-
-    @property
-    def prompt(self) -> str:
-        """All text of the input, for behaviour rules."""
-
-    @property
-    def input_tokens(self) -> int:
-        """The length of the input."""
-
-    @property
-    def stream(self) -> bool:
-        """Whether the answer is a stream."""
-
-    def charge_usd(self, usage: BilledUsage) -> Decimal:
-        """Return what the call costs, in US dollars."""
 
 
 class ProviderApi(msgspec.Struct, frozen=True, kw_only=True):

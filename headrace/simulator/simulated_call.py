@@ -14,8 +14,9 @@ from headrace.simulator.billing.charges import BilledUsage
 from headrace.simulator.billing.invoice import Invoice
 from headrace.simulator.billing.invoice_items import BilledAs, InvoiceItem
 from headrace.simulator.error_reply import ErrorReply, rate_limited, retry_after, unreadable_body
+from headrace.simulator.generation.chat_task import ModelTask
 from headrace.simulator.http_exchange import HttpExchange, RequestBodyTooLarge
-from headrace.simulator.provider_api import ModelTask, ProviderApi
+from headrace.simulator.provider_api import ProviderApi
 from headrace.simulator.received_calls import ReceivedCalls
 
 CALL_ID_HEADER = "x-headrace-call-id"

@@ -1,6 +1,7 @@
 """Reads a Messages request as strictly as the Anthropic API does."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from headrace.simulator.anthropic.message_rules import (
     results_at_end,
     text_of,
 )
+from headrace.simulator.billing.charges import charge_usd
 from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.generation.chat_task import (
     ChatTask,
@@ -56,7 +58,8 @@ def read_message_request(body: Any, headers: RequestHeaders) -> ChatTask:
     texts = prompt_texts(messages)
     users = [text for turn, text in zip(messages, texts, strict=True) if turn["role"] == "user" and text]
     return ChatTask(
-        chat_model=model,
+        model=model.name,
+        charge_usd=partial(charge_usd, model),
         prompt="\n".join((system, *texts)),
         question=users[-1] if users else texts[-1],
         tool_results=results_at_end(messages),

@@ -4,7 +4,6 @@ Every field is described in docs/simulator.md. Unknown fields, values out of ran
 refused with the path of the field.
 """
 
-import re
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -122,9 +121,8 @@ class FixedToolCall(_Setting, frozen=True, kw_only=True):
 
 
 class AnswerRule(CallScope, frozen=True, kw_only=True):
-    """Given words for given prompts; `prompt_matches` is a regular expression, searched in the prompt."""
+    """Given words for given prompts."""
 
-    prompt_matches: _Fragment | None = None
     text: Annotated[str, msgspec.Meta(max_length=1_000_000)] | None = None
     chunk_chars: _ChunkChars | Annotated[list[_ChunkChars], msgspec.Meta(min_length=1)] | None = None
     tool_calls: list[FixedToolCall] = []
@@ -132,17 +130,6 @@ class AnswerRule(CallScope, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.text is None and not self.tool_calls and self.chunk_chars is None:
             raise ValueError("an answer rule needs `text`, `tool_calls` or `chunk_chars`")
-        if self.prompt_matches is not None:
-            try:
-                re.compile(self.prompt_matches)
-            except re.error as error:
-                raise ValueError(f"`prompt_matches` is not a regular expression: {error}") from error
-
-    def covers(self, provider: ProviderName, model: str, prompt: str) -> bool:
-        """Tell whether the rule answers a call."""
-        if not CallScope.covers(self, provider, model, prompt):
-            return False
-        return self.prompt_matches is None or re.search(self.prompt_matches, prompt) is not None
 
 
 class RawChunk(_Setting, frozen=True, kw_only=True):

@@ -1,13 +1,31 @@
-"""What a chat call asks of a model, whichever API it came by."""
+"""What a call asks of a model, whichever API it came by."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from headrace.simulator.billing.charges import BilledUsage, charge_usd
-from streams.models import Model
+from headrace.simulator.billing.charges import BilledUsage
+
+
+class ModelTask(msgspec.Struct, frozen=True, kw_only=True):
+    """What every call has, whatever it asks for: a chat or embeddings.
+
+    Attributes:
+        model: The model's name.
+        prompt: All text of the input, for behaviour rules.
+        input_tokens: The length of the input, tools included.
+        stream: Whether the answer is a stream.
+        charge_usd: Returns what the call costs, in US dollars.
+    """
+
+    model: str
+    prompt: str
+    input_tokens: int
+    charge_usd: Callable[[BilledUsage], Decimal]
+    stream: bool = False
 
 
 class ToolOffer(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,23 +68,18 @@ class OutputForm(msgspec.Struct, frozen=True, kw_only=True):
     schema: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class ChatTask(msgspec.Struct, frozen=True, kw_only=True):
+class ChatTask(ModelTask, frozen=True, kw_only=True):
     """One validated chat call.
 
     Attributes:
-        chat_model: The model asked.
-        prompt: All text of the conversation, for behaviour rules.
         question: The text of the last user message, which the answer is about.
         tool_results: The results that end the conversation, or none where it does not end in results.
         identity: The bytes that the answer is a function of, together with the simulator's seed.
         stop: The stop sequences.
         max_output_tokens: The limit asked for, or the model's own.
-        input_tokens: The length of the prompt, tools included.
         include_usage: Whether an OpenAI stream ends with a usage chunk.
     """
 
-    chat_model: Model
-    prompt: str
     question: str
     tool_results: tuple[str, ...]
     identity: bytes
@@ -74,15 +87,4 @@ class ChatTask(msgspec.Struct, frozen=True, kw_only=True):
     form: OutputForm
     stop: tuple[str, ...]
     max_output_tokens: int
-    input_tokens: int
-    stream: bool
     include_usage: bool = False
-
-    @property
-    def model(self) -> str:
-        """The model's name."""
-        return self.chat_model.name
-
-    def charge_usd(self, usage: BilledUsage) -> Decimal:
-        """Return what the call costs, in US dollars."""
-        return charge_usd(self.chat_model, usage)

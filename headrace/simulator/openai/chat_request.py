@@ -1,11 +1,13 @@
 """Reads a Chat Completions request as strictly as the OpenAI API does."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
 import msgspec
 
+from headrace.simulator.billing.charges import charge_usd
 from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.generation.chat_task import (
     ChatTask,
@@ -24,7 +26,6 @@ from headrace.simulator.generation.task_rules import (
     served_model,
 )
 from headrace.simulator.openai.message_rules import check_messages, text_of
-from headrace.simulator.openai.strict_schema import check_strict
 from streams.models import ProviderName
 from streams.tokens import count_messages
 
@@ -57,7 +58,8 @@ def read_chat_request(body: Any) -> ChatTask:
     users = [text for role, text in zip(roles, texts, strict=True) if role == "user"]
     results = sum(1 for _ in takewhile("tool".__eq__, reversed(roles)))
     return ChatTask(
-        chat_model=model,
+        model=model.name,
+        charge_usd=partial(charge_usd, model),
         prompt="\n".join(texts),
         question=users[-1] if users else texts[-1],
         tool_results=tuple(texts[len(texts) - results :]),
@@ -100,9 +102,6 @@ def _tool_use(body: Mapping[str, Any]) -> ToolUse:
     )
     only = choice["function"]["name"] if isinstance(choice, dict) else None
     check_tools(tools, only, "tools[{}].function", _MAX_NAME_CHARS)
-    for index, function in enumerate(functions):
-        if function.get("strict"):
-            check_strict(function.get("parameters") or {}, f"tools[{index}].function.parameters")
     mode = {"none": ToolMode.NONE, "required": ToolMode.ANY}.get(str(choice), ToolMode.AUTO)
     return ToolUse(tools=tools, mode=mode, only=only, parallel=body.get("parallel_tool_calls") is not False)
 
@@ -115,8 +114,6 @@ def _output_form(body: Mapping[str, Any], texts: Sequence[str]) -> OutputForm:
         check_name(described["name"], "response_format.json_schema.name", _MAX_NAME_CHARS)
         schema = described.get("schema") or {}
         check_schema(schema)
-        if described.get("strict"):
-            check_strict(schema, "response_format")
         return OutputForm(kind=kind, schema=schema)
     if kind is OutputKind.JSON_OBJECT and not any("json" in text.lower() for text in texts):
         message = "'messages' must contain the word 'json' to use the 'response_format' json_object."

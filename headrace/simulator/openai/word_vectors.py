@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 _WORD = re.compile(r"\w+")
 
 
-def embed(text: str | tuple[int, ...], dimensions: int, seed: int) -> NDArray[np.float32]:
+def embed(text: str, dimensions: int, seed: int) -> NDArray[np.float32]:
     """Return a unit vector: the sum of one random direction a word, drawn from the seed and the word."""
-    words = _WORD.findall(text.lower()) if isinstance(text, str) else [str(token) for token in text]
     total = np.zeros(dimensions, dtype=np.float32)
-    for word in words or [str(text)]:
+    for word in _WORD.findall(text.lower()) or [text]:
         total += _direction(word, dimensions, seed)
     return total / np.float32(np.linalg.norm(total))
 

@@ -61,7 +61,6 @@ def test_set_show_reset(operator: Operator) -> None:
         ),
         ({"faults": [{"kind": "slow", "rate": 1}]}, "`slow`"),
         ({"answers": [{"prompt_contains": "x"}]}, "$.answers[0]"),
-        ({"answers": [{"prompt_matches": "(", "text": "x"}]}, "not a regular expression"),
         ({"answers": [{"text": "x", "chunk_chars": 0}]}, "$.answers[0].chunk_chars"),
         ({"answers": [{"text": "x", "chunk_chars": []}]}, "$.answers[0].chunk_chars"),
     ],
@@ -75,12 +74,12 @@ def test_refused(operator: Operator, behaviour: Any, place: str) -> None:
     assert operator.http.get("/behaviour").json()["cached_input_share"] == 0.25
 
 
-def test_answers_by_substring_and_expression(gpt: openai.OpenAI, operator: Operator) -> None:
+def test_answers_by_substring(gpt: openai.OpenAI, operator: Operator) -> None:
     """The first rule that fits gives the answer; prompts without a rule get generated ones."""
     operator.behave(
         answers=[
             {"prompt_contains": "capital of France", "text": "Paris."},
-            {"prompt_matches": r"\bcapital\b.*\?", "text": "A city.", "model": "gpt-4o"},
+            {"prompt_contains": "capital", "text": "A city.", "model": "gpt-4o"},
         ]
     )
     assert _say(gpt, "The capital of France?").choices[0].message.content == "Paris."

@@ -39,7 +39,6 @@ _SCHEMAS: list[dict[str, Any]] = [
     {"const": {"a": 1}},
     {"enum": [1, "two", None]},
     {"type": "array", "items": {"type": "boolean"}, "minItems": 5, "maxItems": 6},
-    {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "items": False},
     {"type": "array", "maxItems": 0},
     {"allOf": [{"type": "object", "properties": {"a": {"type": "integer"}}}, {"required": ["a"]}]},
     {"oneOf": [{"type": "null"}, {"type": "object", "properties": {"x": {"const": 1}}, "required": ["x"]}]},
