@@ -1,4 +1,4 @@
-"""Serves one kind of call: checks, limits, faults, and replies that do not stream."""
+"""Serves one kind of call: checks, faults, and replies that do not stream."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -83,7 +83,6 @@ class Endpoint(Generic[TaskT]):
 
     async def _serve(self, call: SimulatedCall) -> None:
         task = self._read(await call.json_body(), call.exchange.headers)
-        call.admit(task)
         director, named = self._simulation.director, (self._api.provider, task.model, task.prompt)
         raw = director.raw_answer(*named)
         if raw is not None:

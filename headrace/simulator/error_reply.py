@@ -1,12 +1,13 @@
 """An error that a provider answers with: one value for both APIs, which render it in their own shape."""
 
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import msgspec
 
-HeaderList = list[tuple[str, str]]
 
-
+@dataclass(eq=False)
 class ErrorReply(Exception):
     """A call that is answered with an error.
 
@@ -19,23 +20,18 @@ class ErrorReply(Exception):
         headers: Extra response headers, such as `retry-after`.
     """
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        kind: str = "invalid_request_error",
-        param: str | None = None,
-        code: str | None = None,
-        headers: HeaderList | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.kind = kind
-        self.param = param
-        self.code = code
-        self.headers = headers or []
+    status: int
+    message: str
+    _: KW_ONLY
+    kind: str = "invalid_request_error"
+    param: str | None = None
+    code: str | None = None
+    headers: Sequence[tuple[str, str]] = ()
+
+
+def wrong_field(param: str, reason: str, code: str | None = None) -> ErrorReply:
+    """Return the 400 for a field that the API does not take."""
+    return ErrorReply(400, f"{param}: {reason}", param=param, code=code)
 
 
 def model_not_found(name: str) -> ErrorReply:
@@ -46,19 +42,6 @@ def model_not_found(name: str) -> ErrorReply:
 def unreadable_body(reason: str) -> ErrorReply:
     """Return the 400 for a body that is not JSON."""
     return ErrorReply(400, f"We could not parse the JSON body of your request: {reason}")
-
-
-def rate_limited(retry_after_s: float, scarce: str = "requests") -> ErrorReply:
-    """Return the 429 for a call beyond the limit of `requests` or `tokens`."""
-    message = f"Rate limit reached on {scarce} per minute. Please try again in {retry_after_s:g} s."
-    return ErrorReply(
-        429, message, kind=scarce, code="rate_limit_exceeded", headers=retry_after(retry_after_s)
-    )
-
-
-def retry_after(seconds: float | None) -> HeaderList:
-    """Return the header that says how long to wait; none for None."""
-    return [] if seconds is None else [("retry-after", f"{seconds:g}")]
 
 
 def encode(value: Any) -> bytes:

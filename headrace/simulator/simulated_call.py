@@ -1,6 +1,5 @@
-"""One call from its arrival to its end: key, body, limits, errors, and the bill for it."""
+"""One call from its arrival to its end: key, body, errors, and the bill for it."""
 
-import math
 import secrets
 import time
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from headrace.simulator.behaviour.rules import FaultKind, FaultRule
 from headrace.simulator.billing.charges import BilledUsage
 from headrace.simulator.billing.invoice import Invoice
 from headrace.simulator.billing.invoice_items import BilledAs, InvoiceItem
-from headrace.simulator.error_reply import ErrorReply, rate_limited, retry_after, unreadable_body
+from headrace.simulator.error_reply import ErrorReply, unreadable_body
 from headrace.simulator.generation.chat_task import ModelTask
 from headrace.simulator.http_exchange import HttpExchange, RequestBodyTooLarge
 from headrace.simulator.provider_api import ProviderApi
@@ -77,34 +76,22 @@ class SimulatedCall:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise unreadable_body(str(error)) from error
 
-    def admit(self, task: ModelTask) -> None:
-        """Count the call against the rate limits.
-
-        Raises:
-            ErrorReply: 429, with the time to wait.
-        """
-        wait_s, scarce = self.simulation.director.admit(task.model, task.input_tokens, self._started_s)
-        if wait_s:
-            raise rate_limited(math.ceil(wait_s * 1000) / 1000, scarce)
-
     def fault_reply(self, fault: FaultRule) -> ErrorReply | None:
         """Return the error that a fault answers with, if it is one that does."""
+        wait_s = fault.retry_after_s
+        if wait_s is None and fault.kind is FaultKind.RATE_LIMIT:
+            wait_s = _DEFAULT_RETRY_AFTER_S
+        headers = [] if wait_s is None else [("retry-after", f"{wait_s:g}")]
         match fault.kind:
             case FaultKind.RATE_LIMIT:
-                return rate_limited(
-                    _DEFAULT_RETRY_AFTER_S if fault.retry_after_s is None else fault.retry_after_s
-                )
+                message = "Rate limit reached on requests per minute."
+                return ErrorReply(429, message, kind="requests", code="rate_limit_exceeded", headers=headers)
             case FaultKind.SERVER_ERROR:
                 return ErrorReply(500, "The server had an error.", kind="server_error")
             case FaultKind.OVERLOADED:
-                return ErrorReply(
-                    self.api.overloaded_status,
-                    "Overloaded",
-                    kind="service_unavailable_error",
-                    headers=retry_after(fault.retry_after_s),
-                )
-            case _:
-                return None
+                status = self.api.overloaded_status
+                return ErrorReply(status, "Overloaded", kind="service_unavailable_error", headers=headers)
+        return None
 
     async def answer_error(self, error: ErrorReply) -> None:
         """Answer with an error."""

@@ -12,6 +12,7 @@ from headrace.simulator.anthropic.message_rules import (
     results_at_end,
     text_of,
 )
+from headrace.simulator.anthropic.request_types import MESSAGE_BY_VERSION
 from headrace.simulator.billing.charges import charge_usd
 from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.generation.chat_task import (
@@ -19,11 +20,16 @@ from headrace.simulator.generation.chat_task import (
     OutputForm,
     OutputKind,
     ToolMode,
-    ToolOffer,
     ToolUse,
 )
 from headrace.simulator.generation.prompted_format import prompted_form
-from headrace.simulator.generation.task_rules import check_lengths, check_tools, count_tools, served_model
+from headrace.simulator.generation.task_rules import (
+    check_chosen,
+    check_lengths,
+    count_tools,
+    offered_tools,
+    served_model,
+)
 from headrace.simulator.provider_api import RequestHeaders
 from streams.models import ProviderName
 from streams.tokens import count_messages
@@ -38,12 +44,10 @@ def read_message_request(body: Any, headers: RequestHeaders) -> ChatTask:
     Raises:
         ErrorReply: If the API would not take it, or the simulator does not cover it.
     """
-    from headrace.simulator.anthropic.request_types import BY_VERSION  # noqa: PLC0415  (loads the SDK)
-
     version = headers.get("anthropic-version", "")
-    if version not in BY_VERSION:
-        raise ErrorReply(400, f'anthropic-version: "{version}" is not one of {", ".join(BY_VERSION)}')
-    BY_VERSION[version].check(body)
+    if version not in MESSAGE_BY_VERSION:
+        raise ErrorReply(400, f'anthropic-version: "{version}" is not one of {", ".join(MESSAGE_BY_VERSION)}')
+    MESSAGE_BY_VERSION[version].check(body)
     model = served_model(ProviderName.ANTHROPIC, body["model"])
     messages: list[dict[str, Any]] = body["messages"]
     check_messages(messages)
@@ -54,7 +58,7 @@ def read_message_request(body: Any, headers: RequestHeaders) -> ChatTask:
         raise ErrorReply(400, "thinking: the simulator's models do not support thinking")
     system = _system_text(body)
     input_tokens = _input_tokens(body, system)
-    check_lengths(model, input_tokens, body["max_tokens"], "max_tokens")
+    check_lengths(model, input_tokens, body["max_tokens"])
     texts = prompt_texts(messages)
     users = [text for turn, text in zip(messages, texts, strict=True) if turn["role"] == "user" and text]
     return ChatTask(
@@ -95,16 +99,13 @@ def _tool_use(body: Mapping[str, Any]) -> ToolUse:
     listed = body.get("tools") or []
     if not all("input_schema" in tool for tool in listed):
         raise ErrorReply(400, "tools: the simulator supports custom tools alone")
-    tools = tuple(
-        ToolOffer(name=tool["name"], description=tool.get("description") or "", schema=tool["input_schema"])
-        for tool in listed
-    )
+    tools = offered_tools(listed, "input_schema", "tools[{}]", _MAX_NAME_CHARS)
     choice = body.get("tool_choice") or {"type": "auto"}
     kind = choice["type"]
     if kind in {"any", "tool"} and not tools:
         raise ErrorReply(400, "tool_choice: may only be specified while providing tools")
     only = choice["name"] if kind == "tool" else None
-    check_tools(tools, only, "tools[{}]", _MAX_NAME_CHARS)
+    check_chosen(only, tools)
     mode = {"any": ToolMode.ANY, "none": ToolMode.NONE}.get(kind, ToolMode.AUTO)
     return ToolUse(tools=tools, mode=mode, only=only, parallel=not choice.get("disable_parallel_tool_use"))
 

@@ -1,11 +1,10 @@
-"""Decides what happens to each call: its fault, its timing, its words and whether it is within limits."""
+"""Decides what happens to each call: its fault, its timing and its words."""
 
 from random import Random
 
 import msgspec
 
 from headrace.simulator.behaviour.latency import TokenTiming, draw
-from headrace.simulator.behaviour.rate_limits import ModelRateLimit
 from headrace.simulator.behaviour.rules import AnswerRule, Behaviour, FaultRule, RawAnswer
 from streams.models import ProviderName
 
@@ -23,25 +22,17 @@ class Director:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._limits: dict[str, ModelRateLimit] = {}
         self.direct(Behaviour())
 
     def direct(self, behaviour: Behaviour) -> None:
         """Put a behaviour in force from the next call on."""
         self._random = Random(self._seed)
-        self._limits.clear()
         self._behaviour = behaviour
 
     @property
     def behaviour(self) -> Behaviour:
         """The behaviour in force; `next_calls` of its rules is what remains of them."""
         return self._behaviour
-
-    def admit(self, model: str, tokens: int, now_s: float) -> tuple[float, str]:
-        """Count a call against the limits of its model; as `ModelRateLimit.admit`."""
-        if model not in self._limits:
-            self._limits[model] = ModelRateLimit(self._behaviour.rate_limits, now_s)
-        return self._limits[model].admit(tokens, now_s)
 
     def fault(self, provider: ProviderName, model: str, prompt: str) -> FaultRule | None:
         """Return the first fault that strikes a call; it uses up one of its `next_calls`."""

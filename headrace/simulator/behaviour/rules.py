@@ -15,7 +15,6 @@ from streams.models import ProviderName
 _Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=600_000)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _CallCount = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
-_PerMinute = Annotated[int, msgspec.Meta(ge=1)]
 _Fragment = Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
 _HeaderName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 _HeaderValue = Annotated[str, msgspec.Meta(pattern=r"^[\x20-\x7e\xa0-\xff]{0,8000}$")]
@@ -49,13 +48,6 @@ class Latency(_Setting, frozen=True, kw_only=True):
 
     first_token_ms: _Milliseconds | Uniform | LogNormal = 0.0
     tokens_per_second: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
-
-
-class RateLimits(_Setting, frozen=True, kw_only=True):
-    """Limits of each model, which the provider enforces with 429; none by default."""
-
-    requests_per_minute: _PerMinute | None = None
-    tokens_per_minute: _PerMinute | None = None
 
 
 class FaultKind(StrEnum):
@@ -174,10 +166,9 @@ class RawAnswer(CallScope, frozen=True, kw_only=True):
 
 
 class Behaviour(_Setting, frozen=True, kw_only=True):
-    """Everything an operator can set; the default is instant, unlimited and without faults."""
+    """Everything an operator can set; the default is instant and without faults."""
 
     latency: Latency = Latency()
-    rate_limits: RateLimits = RateLimits()
     cached_input_share: _Share = 0.0
     faults: Annotated[list[FaultRule], msgspec.Meta(max_length=1_000)] = []
     answers: Annotated[list[AnswerRule], msgspec.Meta(max_length=10_000)] = []

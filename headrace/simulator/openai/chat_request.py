@@ -8,29 +8,31 @@ from typing import Any
 import msgspec
 
 from headrace.simulator.billing.charges import charge_usd
-from headrace.simulator.error_reply import ErrorReply
+from headrace.simulator.error_reply import wrong_field
 from headrace.simulator.generation.chat_task import (
     ChatTask,
     OutputForm,
     OutputKind,
     ToolMode,
-    ToolOffer,
     ToolUse,
 )
 from headrace.simulator.generation.schema_values import check_schema
 from headrace.simulator.generation.task_rules import (
+    check_chosen,
     check_lengths,
     check_name,
-    check_tools,
     count_tools,
+    offered_tools,
     served_model,
 )
 from headrace.simulator.openai.message_rules import check_messages, text_of
+from headrace.simulator.openai.request_types import CHAT_COMPLETION
 from streams.models import ProviderName
 from streams.tokens import count_messages
 
 _UNSUPPORTED = ("audio", "functions", "function_call", "logprobs", "top_logprobs", "web_search_options")
 _IDENTITY = ("model", "messages", "tools", "tool_choice", "response_format", "seed")
+_NOT_COVERED = "the simulator does not support this"
 _MAX_STOPS = 4
 _MAX_NAME_CHARS = 64
 
@@ -42,8 +44,6 @@ def read_chat_request(body: Any) -> ChatTask:
         ErrorReply: If the API would not take it, or the simulator does not cover it.
         UnsupportedSchema: If the schema of its response format is none.
     """
-    from headrace.simulator.openai.request_types import CHAT_COMPLETION  # noqa: PLC0415  (loads the SDK)
-
     CHAT_COMPLETION.check(body)
     model = served_model(ProviderName.OPENAI, body["model"])
     _refuse_unsupported(body)
@@ -53,7 +53,7 @@ def read_chat_request(body: Any) -> ChatTask:
     texts = [text_of(message) for message in messages]
     input_tokens = count_messages(messages) + count_tools(body.get("tools"))
     wanted = _wanted_tokens(body)
-    check_lengths(model, input_tokens, wanted, "max_tokens")
+    check_lengths(model, input_tokens, wanted)
     roles = [message["role"] for message in messages]
     users = [text for role, text in zip(roles, texts, strict=True) if role == "user"]
     results = sum(1 for _ in takewhile("tool".__eq__, reversed(roles)))
@@ -77,16 +77,12 @@ def read_chat_request(body: Any) -> ChatTask:
 def _refuse_unsupported(body: Mapping[str, Any]) -> None:
     for name in _UNSUPPORTED:
         if body.get(name):
-            raise _unsupported(name, "unsupported_parameter")
+            raise wrong_field(name, _NOT_COVERED, "unsupported_parameter")
     if body.get("n", 1) not in (1, None):
-        raise _unsupported("n", "unsupported_value")
+        raise wrong_field("n", _NOT_COVERED, "unsupported_value")
     offered = [*(body.get("tools") or ()), body.get("tool_choice")]
     if any(isinstance(each, dict) and each["type"] != "function" for each in offered):
-        raise _unsupported("tools", "unsupported_value")
-
-
-def _unsupported(param: str, code: str) -> ErrorReply:
-    return ErrorReply(400, f"{param}: the simulator does not support this", param=param, code=code)
+        raise wrong_field("tools", _NOT_COVERED, "unsupported_value")
 
 
 def _tool_use(body: Mapping[str, Any]) -> ToolUse:
@@ -95,13 +91,10 @@ def _tool_use(body: Mapping[str, Any]) -> ToolUse:
     if not functions:
         for name in ("tool_choice", "parallel_tool_calls"):
             if body.get(name) not in (None, "none"):
-                raise ErrorReply(400, f"{name}: only allowed when 'tools' are specified", param=name)
-    tools = tuple(
-        ToolOffer(name=f["name"], description=f.get("description") or "", schema=f.get("parameters") or {})
-        for f in functions
-    )
+                raise wrong_field(name, "only allowed when 'tools' are specified")
+    tools = offered_tools(functions, "parameters", "tools[{}].function", _MAX_NAME_CHARS)
     only = choice["function"]["name"] if isinstance(choice, dict) else None
-    check_tools(tools, only, "tools[{}].function", _MAX_NAME_CHARS)
+    check_chosen(only, tools)
     mode = {"none": ToolMode.NONE, "required": ToolMode.ANY}.get(str(choice), ToolMode.AUTO)
     return ToolUse(tools=tools, mode=mode, only=only, parallel=body.get("parallel_tool_calls") is not False)
 
@@ -116,37 +109,29 @@ def _output_form(body: Mapping[str, Any], texts: Sequence[str]) -> OutputForm:
         check_schema(schema)
         return OutputForm(kind=kind, schema=schema)
     if kind is OutputKind.JSON_OBJECT and not any("json" in text.lower() for text in texts):
-        message = "'messages' must contain the word 'json' to use the 'response_format' json_object."
-        raise ErrorReply(400, message, param="messages")
+        raise wrong_field("messages", "must contain the word 'json' for the 'response_format' json_object")
     return OutputForm(kind=kind)
 
 
 def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
     if len(stops) > _MAX_STOPS or "" in stops:
-        message = f"stop: at most {_MAX_STOPS} sequences, none of them empty"
-        raise ErrorReply(
-            400, message, param="stop", code="above_max_length" if all(stops) else "empty_string"
-        )
+        reason = f"at most {_MAX_STOPS} sequences, none of them empty"
+        raise wrong_field("stop", reason, "above_max_length" if all(stops) else "empty_string")
     return stops
 
 
 def _include_usage(body: Mapping[str, Any]) -> bool:
     options = body.get("stream_options")
     if options is not None and not body.get("stream"):
-        message = "stream_options: only allowed when 'stream' is enabled"
-        raise ErrorReply(400, message, param="stream_options")
+        raise wrong_field("stream_options", "only allowed when 'stream' is enabled")
     return bool(options and options.get("include_usage"))
 
 
 def _wanted_tokens(body: Mapping[str, Any]) -> int | None:
     old, new = body.get("max_tokens"), body.get("max_completion_tokens")
     if old is not None and new is not None:
-        raise ErrorReply(
-            400,
-            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
-            param="max_tokens",
-            code="invalid_parameter_combination",
-        )
+        reason = "not allowed together with 'max_completion_tokens'"
+        raise wrong_field("max_tokens", reason, "invalid_parameter_combination")
     wanted: int | None = old if new is None else new
     return wanted

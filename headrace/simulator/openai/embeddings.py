@@ -9,9 +9,10 @@ from headrace.simulator.behaviour.rules import FaultRule
 from headrace.simulator.billing.charges import BilledUsage, embedding_charge_usd
 from headrace.simulator.billing.invoice_items import BilledAs
 from headrace.simulator.endpoint import Endpoint, ReplyPlan, answer_whole
-from headrace.simulator.error_reply import ErrorReply, encode, model_not_found
+from headrace.simulator.error_reply import encode, model_not_found, wrong_field
 from headrace.simulator.generation.chat_task import ModelTask
 from headrace.simulator.openai.api import OPENAI
+from headrace.simulator.openai.request_types import EMBEDDINGS
 from headrace.simulator.openai.word_vectors import embed
 from headrace.simulator.provider_api import RequestHeaders
 from headrace.simulator.simulated_call import SimulatedCall, Simulation
@@ -49,8 +50,6 @@ async def _answer(call: SimulatedCall, task: EmbeddingTask, fault: FaultRule | N
 
 
 def _read(body: Any, _headers: RequestHeaders) -> EmbeddingTask:
-    from headrace.simulator.openai.request_types import EMBEDDINGS  # noqa: PLC0415  (loads the SDK)
-
     EMBEDDINGS.check(body)
     model = body["model"]
     if model not in EMBEDDING_USD_PER_MILLION:
@@ -58,7 +57,7 @@ def _read(body: Any, _headers: RequestHeaders) -> EmbeddingTask:
     largest = _DIMENSIONS.get(model, _DEFAULT_DIMENSIONS)
     dimensions = body.get("dimensions", largest)
     if dimensions > largest:
-        raise _wrong("dimensions", f"at most {largest}", "integer_above_max_value")
+        raise wrong_field("dimensions", f"at most {largest}", "integer_above_max_value")
     texts = _texts(body["input"])
     return EmbeddingTask(
         model=model,
@@ -74,11 +73,11 @@ def _read(body: Any, _headers: RequestHeaders) -> EmbeddingTask:
 def _texts(given: Any) -> Sequence[str]:
     texts: Sequence[Any] = [given] if isinstance(given, str) else given
     if not texts or "" in texts:
-        raise _wrong("input", "must not be empty", "empty_string" if texts else "empty_array")
+        raise wrong_field("input", "must not be empty", "empty_string" if texts else "empty_array")
     if not isinstance(texts[0], str):
-        raise _wrong("input", "the simulator takes no token arrays", "unsupported_value")
+        raise wrong_field("input", "the simulator takes no token arrays", "unsupported_value")
     if len(texts) > _MAX_INPUTS:
-        raise _wrong("input", f"at most {_MAX_INPUTS} texts", "above_max_length")
+        raise wrong_field("input", f"at most {_MAX_INPUTS} texts", "above_max_length")
     return texts
 
 
@@ -86,15 +85,11 @@ def _count(texts: Sequence[str]) -> int:
     counts = [count_text(text) for text in texts]
     if max(counts) > _MAX_TOKENS_PER_INPUT:
         reason = f"{max(counts)} tokens > {_MAX_TOKENS_PER_INPUT}, the model's maximum context length"
-        raise _wrong("input", reason, "context_length_exceeded")
+        raise wrong_field("input", reason, "context_length_exceeded")
     if sum(counts) > _MAX_TOKENS_PER_CALL:
         reason = f"{sum(counts)} tokens > {_MAX_TOKENS_PER_CALL}, the most of one request"
-        raise _wrong("input", reason, "max_tokens_per_request")
+        raise wrong_field("input", reason, "max_tokens_per_request")
     return sum(counts)
-
-
-def _wrong(param: str, reason: str, code: str) -> ErrorReply:
-    return ErrorReply(400, f"{param}: {reason}", param=param, code=code)
 
 
 def _reply(task: EmbeddingTask, seed: int) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headrace.simulator.error_reply import ErrorReply
+from headrace.simulator.error_reply import wrong_field
 
 
 def check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
@@ -17,7 +17,8 @@ def check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
     for index, message in enumerate(messages):
         if message["role"] == "tool":
             if message["tool_call_id"] not in waiting:
-                raise _unasked(index)
+                reason = "a tool message must respond to a 'tool_calls' of the assistant message before it"
+                raise wrong_field(f"messages.[{index}].role", reason)
             waiting.remove(message["tool_call_id"])
             continue
         if waiting:
@@ -25,22 +26,10 @@ def check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
         if message["role"] == "assistant":
             waiting, asked_at = [call["id"] for call in message.get("tool_calls") or ()], index
             if not waiting and message.get("content") is None and message.get("refusal") is None:
-                param = f"messages[{index}].content"
-                raise ErrorReply(400, f"{param}: must be a string", param=param, code="invalid_type")
+                raise wrong_field(f"messages[{index}].content", "must be a string", "invalid_type")
     if waiting:
-        raise _unanswered(asked_at, waiting)
-
-
-def _unasked(index: int) -> ErrorReply:
-    param = f"messages.[{index}].role"
-    message = "a message with role 'tool' must be a response to a preceding message with 'tool_calls'"
-    return ErrorReply(400, f"{param}: {message}", param=param)
-
-
-def _unanswered(index: int, waiting: Sequence[str]) -> ErrorReply:
-    param = f"messages.[{index + 1}].role"
-    message = f"tool messages must follow that respond to each 'tool_call_id'; without: {', '.join(waiting)}"
-    return ErrorReply(400, f"{param}: {message}", param=param)
+        reason = f"tool messages must follow for each 'tool_call_id'; there are none for {', '.join(waiting)}"
+        raise wrong_field(f"messages.[{asked_at + 1}].role", reason)
 
 
 def text_of(message: Mapping[str, Any]) -> str:

@@ -246,18 +246,6 @@ def test_latency_is_kept(gpt: openai.OpenAI, operator: Operator) -> None:
         assert time.monotonic() - started >= 0.05 + (count_text(_TEXT) - 1) / 100
 
 
-def test_rate_limits(gpt: openai.OpenAI, operator: Operator) -> None:
-    """Limits a minute are enforced for each model, with the time to wait."""
-    operator.behave(rate_limits={"requests_per_minute": 2})
-    _gpt(gpt)
-    _gpt(gpt)
-    with pytest.raises(openai.RateLimitError) as caught:
-        _gpt(gpt)
-    assert 0 < float(caught.value.response.headers["retry-after"]) <= 30
-    assert _gpt(gpt, model="gpt-4o-mini").choices
-    assert operator.invoice()["calls"] == 3
-
-
 def test_embeddings_have_faults_too(gpt: openai.OpenAI, operator: Operator) -> None:
     """Faults and their scope hold for embeddings."""
     operator.fault("server_error", prompt_contains="turbine")

@@ -79,7 +79,7 @@ _PLACES = [(path, body, place) for path, body in _ENDPOINTS for place in _paths(
 
 
 @settings(
-    max_examples=300,
+    max_examples=120,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(where=st.sampled_from(_PLACES), replacement=_ANYTHING)

@@ -195,7 +195,7 @@ _BAD_REQUESTS: dict[str, tuple[dict[str, Any], str]] = {
     "use at the end": ({"messages": [_HELLO, _USING]}, "without `tool_result` blocks"),
     "unknown field": ({"colour": 1}, "colour: Extra inputs are not permitted"),
     "blank stop sequence": ({"stop_sequences": [" "]}, "must contain non-whitespace"),
-    "same tool twice": ({"tools": [_WEATHER, _WEATHER]}, "Tool names must be unique"),
+    "same tool twice": ({"tools": [_WEATHER, _WEATHER]}, "tool names must be unique"),
     "tool_choice without tools": (
         {"tool_choice": {"type": "any"}},
         "only be specified while providing tools",

@@ -10,7 +10,6 @@ from tests.headrace.simulator.conftest import Operator
 
 _DEFAULT = {
     "latency": {"first_token_ms": 0.0, "tokens_per_second": None},
-    "rate_limits": {"requests_per_minute": None, "tokens_per_minute": None},
     "cached_input_share": 0.0,
     "faults": [],
     "answers": [],
