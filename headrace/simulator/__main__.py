@@ -21,7 +21,7 @@ def main() -> int:
         app = create_app(
             seed=options.seed,
             data_dir=options.data_dir,
-            control_password=os.environ.get(PASSWORD_VARIABLE) or new_password(),  # or nobody's
+            control_password=os.environ.get(PASSWORD_VARIABLE) or new_password(),  # or one that nobody knows
         )
         listener = listen(options.host, options.port)
     except (InvoiceFileError, AddressUnavailable) as error:

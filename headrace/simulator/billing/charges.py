@@ -1,7 +1,7 @@
 """What a call costs, line by line as a provider's bill has it.
 
-It shares the price table with those who pay, and none of their arithmetic: whoever compares a bill with
-Headrace's ledger compares two computations.
+It shares the price table with Headrace's ledger, and none of its arithmetic: comparing the invoice with the
+ledger compares two computations.
 """
 
 from decimal import Decimal
