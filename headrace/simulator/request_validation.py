@@ -1,7 +1,7 @@
 """Checks request bodies against the request types of the official SDKs.
 
 The types come from outside, so they check what Headrace sends independently of it. They describe calls from
-Python. Three changes make them describe JSON bodies: iterables become arrays, alternatives that only Python has
+Python. Three changes make them describe JSON: iterables become arrays, alternatives that only Python has
 (open files, response objects) go, and unknown fields are refused.
 """
 
