@@ -1,5 +1,4 @@
-"""A provider that answers like OpenAI and Anthropic over HTTP, and says that it is simulated."""
+"""A provider that answers like OpenAI and Anthropic over HTTP, and says that it is simulated.
 
-from headrace.simulator.app import create_app
-
-__all__ = ["create_app"]
+Begin with `app.py`, the paths; `endpoint.py` serves one call: checks, faults, timing, the reply, the bill.
+"""

@@ -9,9 +9,9 @@ from pathlib import Path
 from headrace.embedded.private_files import new_password
 from headrace.own_pages import OwnPagesOnly
 from headrace.simulator.app import create_app
-from headrace.simulator.control import PASSWORD_VARIABLE
-from headrace.simulator.invoice_file import InvoiceFileError
-from headrace.simulator.server import PortInUse, build_server, listen
+from headrace.simulator.billing.invoice_file import InvoiceFileError
+from headrace.simulator.operator_api import PASSWORD_VARIABLE
+from headrace.simulator.server import AddressUnavailable, build_server, listen
 
 
 def main() -> int:
@@ -21,11 +21,10 @@ def main() -> int:
         app = create_app(
             seed=options.seed,
             data_dir=options.data_dir,
-            api_keys=options.api_key,
-            control_password=os.environ.get(PASSWORD_VARIABLE) or new_password(),  # or nobody's
+            control_password=os.environ.get(PASSWORD_VARIABLE) or new_password(),  # or one that nobody knows
         )
         listener = listen(options.host, options.port)
-    except (InvoiceFileError, PortInUse) as error:
+    except (InvoiceFileError, AddressUnavailable) as error:
         print(f"headrace simulator: {error}", file=sys.stderr)  # noqa: T201  (a command line's output)
         return 1
     host, port = listener.getsockname()[:2]
@@ -38,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m headrace.simulator",
         description="Answers like the OpenAI and Anthropic APIs; every answer says that it is simulated.",
-        epilog=f"/behaviour and /invoice need the user control and the password in ${PASSWORD_VARIABLE}.",
+        epilog=f"The operator's paths need the user control and the password in ${PASSWORD_VARIABLE}.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
@@ -46,13 +45,6 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=0, help="seed of answers and faults (default: %(default)s)"
     )
     parser.add_argument("--data-dir", type=Path, help="folder that keeps the invoice across restarts")
-    parser.add_argument(
-        "--api-key",
-        action="append",
-        default=[],
-        metavar="KEY",
-        help="a key to take (default: any `sk-…`); repeatable",
-    )
     parser.add_argument(
         "--host-name",
         action="append",

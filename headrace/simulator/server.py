@@ -5,25 +5,14 @@ import socket
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from headrace.simulator.wire import TRANSPORT
 
 # Hanging calls end with their clients; at a stop they are given this long.
 _GRACE_S = 2
 _CUT_SHORT = "ASGI callable returned without completing response."
 
 
-class PortInUse(Exception):
+class AddressUnavailable(Exception):
     """The address cannot be listened on; the message says what to do."""
-
-
-class _WithTransport(HttpToolsProtocol):
-    """Tells the application of its connection, which it may have to reset."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]  # an object
 
 
 class _CutResponses(logging.Filter):
@@ -37,12 +26,12 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; port 0 takes a free one.
 
     Raises:
-        PortInUse: If the address is taken or not of this machine.
+        AddressUnavailable: If the address is taken or not of this machine.
     """
     try:
         return socket.create_server((host, port), backlog=2048, reuse_port=False)
     except OSError as error:
-        raise PortInUse(
+        raise AddressUnavailable(
             f"cannot listen on {host}:{port} ({error.strerror}); choose another --port, or 0 for a free one"
         ) from error
 
@@ -53,7 +42,6 @@ def build_server(app: ASGIApp) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             app,
-            http=_WithTransport,
             log_level="warning",
             access_log=False,
             server_header=False,

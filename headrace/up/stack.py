@@ -12,7 +12,7 @@ from headrace.embedded.kafka import EmbeddedKafka
 from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import choose_port, free_port, require_free
 from headrace.embedded.redis import EmbeddedRedis
-from headrace.simulator.control import PASSWORD_VARIABLE
+from headrace.simulator.operator_api import PASSWORD_VARIABLE
 from headrace.up.children import PartChild, ServiceChild, answers
 from headrace.up.home import Endpoints, Home, ProcessStatus
 from headrace.up.supervisor import Child, Supervisor

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.simulator.calls import Bill
-from headrace.simulator.charges import charge_usd
+from headrace.simulator.billing.charges import BilledUsage, charge_usd
 from streams.models import EMBEDDING_MODELS, MODELS, PRICED_MODELS, Model
 
 TOKENS = st.integers(0, 2_000_000)
@@ -90,16 +89,7 @@ def test_prices_by_tier_and_by_length(name: str, tokens: dict[str, Any], usd: st
     """Of a million tokens each way, worked out by hand; the simulator's bill comes to the same."""
     given = {"input_tokens": 1_000_000, "output_tokens": 1_000_000} | tokens
     assert MODELS[name].cost_usd(**given) == Decimal(usd)
-    output_tokens = given.pop("output_tokens")
-    bill = Bill(
-        call_id="c",
-        provider=MODELS[name].provider,
-        model=name,
-        stream=False,
-        client_request_id=None,
-        **{"cached_tokens": 0} | given,
-    )
-    assert charge_usd(MODELS[name], bill, output_tokens) == Decimal(usd)
+    assert charge_usd(MODELS[name], BilledUsage(**given)) == Decimal(usd)
 
 
 def test_reasoning_may_have_a_price_of_its_own() -> None:

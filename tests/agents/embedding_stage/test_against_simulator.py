@@ -19,7 +19,7 @@ from agents.paid_calls.circuit_breaker import Circuits
 from agents.paid_calls.policy import LlmPolicy
 from agents.providers.openai.embeddings import OpenAIEmbeddings
 from agents.stores.journal import Journal
-from headrace.simulator.embeddings import embed
+from headrace.simulator.openai.word_vectors import embed
 from streams.events import OutcomeReached, Status
 from streams.models import ProviderName
 from streams.redis import connection

@@ -1,0 +1,175 @@
+"""The behaviour that an operator sets with `PUT /behaviour`, and its validation.
+
+Every field is described in docs/simulator.md. Unknown fields, values out of range and contradictions are
+refused with the path of the field.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+
+from headrace.simulator.billing.charges import BilledUsage
+from streams.models import ProviderName
+
+_Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=600_000)]
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_CallCount = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+_Fragment = Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
+_HeaderName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
+_HeaderValue = Annotated[str, msgspec.Meta(pattern=r"^[\x20-\x7e\xa0-\xff]{0,8000}$")]
+_ChunkChars = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class _Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Uniform(_Setting, frozen=True, kw_only=True, tag_field="distribution", tag="uniform"):
+    """A time drawn evenly between two bounds."""
+
+    min_ms: _Milliseconds
+    max_ms: _Milliseconds
+
+    def __post_init__(self) -> None:
+        if self.min_ms > self.max_ms:
+            raise ValueError("`min_ms` is above `max_ms`")
+
+
+class LogNormal(_Setting, frozen=True, kw_only=True, tag_field="distribution", tag="lognormal"):
+    """A time with a long tail: `sigma` is the standard deviation of its logarithm."""
+
+    median_ms: _Milliseconds
+    sigma: Annotated[float, msgspec.Meta(ge=0, le=3)] = 0.5
+
+
+class Latency(_Setting, frozen=True, kw_only=True):
+    """How long a call takes; the defaults are instant."""
+
+    first_token_ms: _Milliseconds | Uniform | LogNormal = 0.0
+    tokens_per_second: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
+
+
+class FaultKind(StrEnum):
+    """What goes wrong with a call."""
+
+    RATE_LIMIT = "rate_limit"
+    SERVER_ERROR = "server_error"
+    OVERLOADED = "overloaded"
+    HANG = "hang"
+    DROP = "drop"
+    MALFORMED = "malformed"
+    SLOW = "slow"
+
+
+_MID_STREAM = frozenset(FaultKind) - {FaultKind.RATE_LIMIT, FaultKind.SLOW}
+_WITH_RETRY_AFTER = frozenset({FaultKind.RATE_LIMIT, FaultKind.OVERLOADED})
+_FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding", "connection"})
+_BODILESS_STATUSES = frozenset({204, 304})
+
+
+class CallScope(_Setting, frozen=True, kw_only=True):
+    """Which calls a rule concerns: all of the given conditions must hold."""
+
+    provider: ProviderName | None = None
+    model: _Fragment | None = None
+    prompt_contains: _Fragment | None = None
+
+    def covers(self, provider: ProviderName, model: str, prompt: str) -> bool:
+        """Tell whether the rule concerns a call."""
+        return (
+            self.provider in {None, provider}
+            and self.model in {None, model}
+            and (self.prompt_contains is None or self.prompt_contains in prompt)
+        )
+
+
+class FaultRule(CallScope, frozen=True, kw_only=True):
+    """A fault, how often it strikes (`rate` or `next_calls`) and its own settings."""
+
+    kind: FaultKind
+    rate: _Share | None = None
+    next_calls: _CallCount | None = None
+    retry_after_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] | None = None
+    after_chunks: _CallCount | None = None
+    latency: Latency | None = None
+
+    def __post_init__(self) -> None:
+        if (self.rate is None) == (self.next_calls is None):
+            raise ValueError("give either `rate` (a share of calls) or `next_calls` (a number of calls)")
+        if self.retry_after_s is not None and self.kind not in _WITH_RETRY_AFTER:
+            raise ValueError(f"`retry_after_s` does not apply to `{self.kind}`")
+        if self.after_chunks is not None and self.kind not in _MID_STREAM:
+            raise ValueError(f"`after_chunks` does not apply to `{self.kind}`")
+        if (self.latency is not None) != (self.kind is FaultKind.SLOW):
+            raise ValueError("`latency` belongs to the fault `slow`, which needs it")
+
+
+class FixedToolCall(_Setting, frozen=True, kw_only=True):
+    """A tool call that an answer rule makes."""
+
+    name: _Fragment
+    arguments: dict[str, Any] = {}
+
+
+class AnswerRule(CallScope, frozen=True, kw_only=True):
+    """Given words for given prompts."""
+
+    text: Annotated[str, msgspec.Meta(max_length=1_000_000)] | None = None
+    chunk_chars: _ChunkChars | Annotated[list[_ChunkChars], msgspec.Meta(min_length=1)] | None = None
+    tool_calls: list[FixedToolCall] = []
+
+    def __post_init__(self) -> None:
+        if self.text is None and not self.tool_calls and self.chunk_chars is None:
+            raise ValueError("an answer rule needs `text`, `tool_calls` or `chunk_chars`")
+
+
+class RawChunk(_Setting, frozen=True, kw_only=True):
+    """A piece of a raw answer, as `text` or as `base64`."""
+
+    text: str | None = None
+    base64: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if (self.text is None) == (self.base64 is None):
+            raise ValueError("a chunk needs either `text` or `base64`")
+
+    @property
+    def data(self) -> bytes:
+        """The bytes that are sent."""
+        return self.text.encode() if self.text is not None else self.base64 or b""
+
+
+class RawEnd(StrEnum):
+    """How a raw answer ends: as HTTP demands, or with the connection closed amid the body."""
+
+    CLEAN = "clean"
+    CUT = "cut"
+
+
+class RawAnswer(CallScope, frozen=True, kw_only=True):
+    """An answer byte by byte: status, headers, body and how it ends; without a `bill` it is not billed."""
+
+    next_calls: _CallCount | None = None
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
+    headers: Annotated[dict[_HeaderName, _HeaderValue], msgspec.Meta(max_length=100)] = {}
+    chunks: Annotated[list[RawChunk], msgspec.Meta(max_length=10_000)] = []
+    end: RawEnd = RawEnd.CLEAN
+    bill: BilledUsage | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.headers:
+            if name.lower() in _FRAMING_HEADERS:
+                raise ValueError(f"`headers` may not name `{name}`: the server frames the body itself")
+        if self.status in _BODILESS_STATUSES and self.chunks:
+            raise ValueError(f"an answer of status {self.status} has no body: leave out `chunks`")
+
+
+class Behaviour(_Setting, frozen=True, kw_only=True):
+    """Everything an operator can set; the default is instant and without faults."""
+
+    latency: Latency = Latency()
+    cached_input_share: _Share = 0.0
+    faults: Annotated[list[FaultRule], msgspec.Meta(max_length=1_000)] = []
+    answers: Annotated[list[AnswerRule], msgspec.Meta(max_length=10_000)] = []
+    raw_answers: Annotated[list[RawAnswer], msgspec.Meta(max_length=1_000)] = []

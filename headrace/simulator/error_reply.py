@@ -1,0 +1,49 @@
+"""An error that a provider answers with: one value for both APIs, which render it in their own shape."""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import msgspec
+
+
+@dataclass(eq=False)
+class ErrorReply(Exception):
+    """A call that is answered with an error.
+
+    Attributes:
+        status: HTTP status.
+        message: What is wrong, for the caller.
+        kind: OpenAI's `error.type`; Anthropic's type follows from the status.
+        param: OpenAI's `error.param`: the field at fault.
+        code: OpenAI's `error.code`.
+        headers: Extra response headers, such as `retry-after`.
+    """
+
+    status: int
+    message: str
+    _: KW_ONLY
+    kind: str = "invalid_request_error"
+    param: str | None = None
+    code: str | None = None
+    headers: Sequence[tuple[str, str]] = ()
+
+
+def wrong_field(param: str, reason: str, code: str | None = None) -> ErrorReply:
+    """Return the 400 for a field that the API does not take."""
+    return ErrorReply(400, f"{param}: {reason}", param=param, code=code)
+
+
+def model_not_found(name: str) -> ErrorReply:
+    """Return the 404 for a model that the API does not serve."""
+    return ErrorReply(404, f"The model `{name}` does not exist.", code="model_not_found")
+
+
+def unreadable_body(reason: str) -> ErrorReply:
+    """Return the 400 for a body that is not JSON."""
+    return ErrorReply(400, f"We could not parse the JSON body of your request: {reason}")
+
+
+def encode(value: Any) -> bytes:
+    """Encode a reply body or an event as JSON."""
+    return msgspec.json.encode(value)

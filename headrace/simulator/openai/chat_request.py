@@ -1,0 +1,137 @@
+"""Reads a Chat Completions request as strictly as the OpenAI API does."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import takewhile
+from typing import Any
+
+import msgspec
+
+from headrace.simulator.billing.charges import charge_usd
+from headrace.simulator.error_reply import wrong_field
+from headrace.simulator.generation.chat_task import (
+    ChatTask,
+    OutputForm,
+    OutputKind,
+    ToolMode,
+    ToolUse,
+)
+from headrace.simulator.generation.schema_values import check_schema
+from headrace.simulator.generation.task_rules import (
+    check_chosen,
+    check_lengths,
+    check_name,
+    count_tools,
+    offered_tools,
+    served_model,
+)
+from headrace.simulator.openai.message_rules import check_messages, text_of
+from headrace.simulator.openai.request_types import CHAT_COMPLETION
+from streams.models import ProviderName
+from streams.tokens import count_messages
+
+_UNSUPPORTED = ("audio", "functions", "function_call", "logprobs", "top_logprobs", "web_search_options")
+_IDENTITY = ("model", "messages", "tools", "tool_choice", "response_format", "seed")
+_NOT_COVERED = "the simulator does not support this"
+_MAX_STOPS = 4
+_MAX_NAME_CHARS = 64
+
+
+def read_chat_request(body: Any) -> ChatTask:
+    """Turn a decoded body into a task.
+
+    Raises:
+        ErrorReply: If the API would not take it, or the simulator does not cover it.
+        UnsupportedSchema: If the schema of its response format is none.
+    """
+    CHAT_COMPLETION.check(body)
+    model = served_model(ProviderName.OPENAI, body["model"])
+    _refuse_unsupported(body)
+    messages: list[dict[str, Any]] = body["messages"]
+    check_messages(messages)
+    tool_use = _tool_use(body)
+    texts = [text_of(message) for message in messages]
+    input_tokens = count_messages(messages) + count_tools(body.get("tools"))
+    wanted = _wanted_tokens(body)
+    check_lengths(model, input_tokens, wanted)
+    roles = [message["role"] for message in messages]
+    users = [text for role, text in zip(roles, texts, strict=True) if role == "user"]
+    results = sum(1 for _ in takewhile("tool".__eq__, reversed(roles)))
+    return ChatTask(
+        model=model.name,
+        charge_usd=partial(charge_usd, model),
+        prompt="\n".join(texts),
+        question=users[-1] if users else texts[-1],
+        tool_results=tuple(texts[len(texts) - results :]),
+        identity=msgspec.json.encode([body.get(name) for name in _IDENTITY]),
+        tool_use=tool_use,
+        form=_output_form(body, texts),
+        stop=_stops(body.get("stop")),
+        max_output_tokens=min(wanted or model.max_output_tokens, model.context_window_tokens - input_tokens),
+        input_tokens=input_tokens,
+        stream=bool(body.get("stream")),
+        include_usage=_include_usage(body),
+    )
+
+
+def _refuse_unsupported(body: Mapping[str, Any]) -> None:
+    for name in _UNSUPPORTED:
+        if body.get(name):
+            raise wrong_field(name, _NOT_COVERED, "unsupported_parameter")
+    if body.get("n", 1) not in (1, None):
+        raise wrong_field("n", _NOT_COVERED, "unsupported_value")
+    offered = [*(body.get("tools") or ()), body.get("tool_choice")]
+    if any(isinstance(each, dict) and each["type"] != "function" for each in offered):
+        raise wrong_field("tools", _NOT_COVERED, "unsupported_value")
+
+
+def _tool_use(body: Mapping[str, Any]) -> ToolUse:
+    choice = body.get("tool_choice")
+    functions = [entry["function"] for entry in body.get("tools") or ()]
+    if not functions:
+        for name in ("tool_choice", "parallel_tool_calls"):
+            if body.get(name) not in (None, "none"):
+                raise wrong_field(name, "only allowed when 'tools' are specified")
+    tools = offered_tools(functions, "parameters", "tools[{}].function", _MAX_NAME_CHARS)
+    only = choice["function"]["name"] if isinstance(choice, dict) else None
+    check_chosen(only, tools)
+    mode = {"none": ToolMode.NONE, "required": ToolMode.ANY}.get(str(choice), ToolMode.AUTO)
+    return ToolUse(tools=tools, mode=mode, only=only, parallel=body.get("parallel_tool_calls") is not False)
+
+
+def _output_form(body: Mapping[str, Any], texts: Sequence[str]) -> OutputForm:
+    wanted = body.get("response_format") or {"type": "text"}
+    kind = OutputKind(wanted["type"])
+    if kind is OutputKind.JSON_SCHEMA:
+        described = wanted["json_schema"]
+        check_name(described["name"], "response_format.json_schema.name", _MAX_NAME_CHARS)
+        schema = described.get("schema") or {}
+        check_schema(schema)
+        return OutputForm(kind=kind, schema=schema)
+    if kind is OutputKind.JSON_OBJECT and not any("json" in text.lower() for text in texts):
+        raise wrong_field("messages", "must contain the word 'json' for the 'response_format' json_object")
+    return OutputForm(kind=kind)
+
+
+def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if len(stops) > _MAX_STOPS or "" in stops:
+        reason = f"at most {_MAX_STOPS} sequences, none of them empty"
+        raise wrong_field("stop", reason, "above_max_length" if all(stops) else "empty_string")
+    return stops
+
+
+def _include_usage(body: Mapping[str, Any]) -> bool:
+    options = body.get("stream_options")
+    if options is not None and not body.get("stream"):
+        raise wrong_field("stream_options", "only allowed when 'stream' is enabled")
+    return bool(options and options.get("include_usage"))
+
+
+def _wanted_tokens(body: Mapping[str, Any]) -> int | None:
+    old, new = body.get("max_tokens"), body.get("max_completion_tokens")
+    if old is not None and new is not None:
+        reason = "not allowed together with 'max_completion_tokens'"
+        raise wrong_field("max_tokens", reason, "invalid_parameter_combination")
+    wanted: int | None = old if new is None else new
+    return wanted

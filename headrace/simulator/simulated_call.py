@@ -1,0 +1,114 @@
+"""One call from its arrival to its end: key, body, errors, and the bill for it."""
+
+import secrets
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from headrace.simulator.behaviour.director import Director
+from headrace.simulator.behaviour.rules import FaultKind, FaultRule
+from headrace.simulator.billing.charges import BilledUsage
+from headrace.simulator.billing.invoice import Invoice
+from headrace.simulator.billing.invoice_items import BilledAs, InvoiceItem
+from headrace.simulator.error_reply import ErrorReply, unreadable_body
+from headrace.simulator.generation.chat_task import ModelTask
+from headrace.simulator.http_exchange import HttpExchange, RequestBodyTooLarge
+from headrace.simulator.provider_api import ProviderApi
+from headrace.simulator.received_calls import ReceivedCalls
+
+CALL_ID_HEADER = "x-headrace-call-id"
+_MAX_CALL_ID_CHARS = 256
+_DEFAULT_RETRY_AFTER_S = 1.0
+
+
+class Simulation(msgspec.Struct, frozen=True, kw_only=True):
+    """What all calls share: the seed, the behaviour in force, the invoice, the latest bodies."""
+
+    seed: int
+    director: Director
+    invoice: Invoice
+    received: ReceivedCalls
+
+
+class SimulatedCall:
+    """A call to one of the endpoints.
+
+    Attributes:
+        call_id: The id of the reply, which is on the invoice.
+        headers: What every answer to it carries.
+    """
+
+    def __init__(self, simulation: Simulation, api: ProviderApi, exchange: HttpExchange, prefix: str) -> None:
+        self.simulation = simulation
+        self.api = api
+        self.exchange = exchange
+        self.call_id = prefix + secrets.token_hex(14)
+        self._request_id = "req_" + secrets.token_hex(12)
+        self._client_request_id = exchange.headers.get(CALL_ID_HEADER, "")[:_MAX_CALL_ID_CHARS] or None
+        self._started_s = time.monotonic()
+        self.headers = [(api.request_id_header, self._request_id)]
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the call arrived."""
+        return time.monotonic() - self._started_s
+
+    async def json_body(self) -> Any:
+        """Check the caller's key and read the body.
+
+        Raises:
+            ErrorReply: If the key is wrong, or the body not JSON or too large.
+            ClientGone: If the client leaves meanwhile.
+        """
+        key = self.api.api_key(self.exchange.headers)
+        if not key:
+            raise ErrorReply(401, "You did not provide an API key.")
+        if not key.startswith("sk-"):
+            raise ErrorReply(401, "The API key is incorrect: it begins with `sk-`.", code="invalid_api_key")
+        try:
+            data = await self.exchange.body()
+            self.simulation.received.add(self._client_request_id, data)
+            return msgspec.json.decode(data)
+        except RequestBodyTooLarge:
+            raise ErrorReply(413, "Request exceeds the maximum size of 32 MB") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise unreadable_body(str(error)) from error
+
+    def fault_reply(self, fault: FaultRule) -> ErrorReply | None:
+        """Return the error that a fault answers with, if it is one that does."""
+        wait_s = fault.retry_after_s
+        if wait_s is None and fault.kind is FaultKind.RATE_LIMIT:
+            wait_s = _DEFAULT_RETRY_AFTER_S
+        headers = [] if wait_s is None else [("retry-after", f"{wait_s:g}")]
+        match fault.kind:
+            case FaultKind.RATE_LIMIT:
+                message = "Rate limit reached on requests per minute."
+                return ErrorReply(429, message, kind="requests", code="rate_limit_exceeded", headers=headers)
+            case FaultKind.SERVER_ERROR:
+                return ErrorReply(500, "The server had an error.", kind="server_error")
+            case FaultKind.OVERLOADED:
+                status = self.api.overloaded_status
+                return ErrorReply(status, "Overloaded", kind="service_unavailable_error", headers=headers)
+        return None
+
+    async def answer_error(self, error: ErrorReply) -> None:
+        """Answer with an error."""
+        body = self.api.error_body(error, self._request_id)
+        await self.exchange.answer(error.status, body, [*self.headers, *error.headers])
+
+    def bill(self, task: ModelTask, usage: BilledUsage, status: BilledAs) -> None:
+        """Put the call on the invoice."""
+        item = InvoiceItem(
+            **msgspec.structs.asdict(usage),
+            call_id=self.call_id,
+            provider=self.api.provider,
+            model=task.model,
+            at=datetime.now(UTC),
+            usd=f"{task.charge_usd(usage):.9f}",
+            status=status,
+            stream=task.stream,
+            client_request_id=self._client_request_id,
+        )
+        self.simulation.invoice.add(item)

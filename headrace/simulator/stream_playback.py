@@ -1,0 +1,111 @@
+"""Sends the frames of a stream when they are due, up to its fault, and bills it once."""
+
+import asyncio
+
+from headrace.simulator.behaviour.rules import FaultKind
+from headrace.simulator.billing.invoice_items import BilledAs
+from headrace.simulator.endpoint import ReplyPlan
+from headrace.simulator.generation.generate import Generation, output_tokens
+from headrace.simulator.generation.stream_script import StreamFrame, StreamScript, sent_blocks
+from headrace.simulator.http_exchange import ClientDeparture
+from headrace.simulator.simulated_call import SimulatedCall
+from streams.tokens import count_text
+
+# Frames that are due at once go out together, so that an instant stream is not a system call a token.
+_FRAMES_PER_WRITE = 64
+
+
+class StreamPlayback:
+    """One stream.
+
+    Args:
+        call: The call that it answers.
+        made: The whole output.
+        script: Its frames.
+        plan: How it is sent.
+    """
+
+    def __init__(self, call: SimulatedCall, made: Generation, script: StreamScript, plan: ReplyPlan) -> None:
+        self._call = call
+        self._made = made
+        self._frames = script.frames
+        self._opening = script.opening
+        self._closing = script.closing
+        self._plan = plan
+        self._sent = 0
+        self._tokens_sent = 0
+
+    async def run(self) -> None:
+        """Play the stream to its end, its fault, or the client's leaving."""
+        await self._call.exchange.open_stream(self._call.headers)
+        async with self._call.exchange.departure() as departure:
+            try:
+                has_left = await self._play(departure)
+                if self._plan.ends_in is FaultKind.HANG and not has_left:
+                    has_left = await departure.within(None)
+            except asyncio.CancelledError:  # the simulator is stopping
+                self._bill_sent(BilledAs.DROPPED)
+                raise
+        if has_left:
+            self._bill_sent(BilledAs.CANCELLED)
+        else:
+            await self._end()
+
+    async def _play(self, departure: ClientDeparture) -> bool:
+        """Send the frames before the fault; tell whether the client left meanwhile."""
+        frames = self._frames[: self._stops_after()]
+        if not frames:
+            return await self._wait(departure)
+        is_instant = self._plan.timing.token_s == 0.0
+        while self._sent < len(frames):
+            if await self._wait(departure):
+                return True
+            batch = frames[self._sent : self._sent + (_FRAMES_PER_WRITE if is_instant else 1)]
+            await self._write(b"".join(frame.data for frame in batch))
+            self._count(batch)
+        return False
+
+    def _stops_after(self) -> int:
+        fault = self._plan.fault
+        if fault is None or self._plan.ends_in is None:
+            return len(self._frames)
+        return len(self._frames) // 2 if fault.after_chunks is None else fault.after_chunks
+
+    async def _wait(self, departure: ClientDeparture) -> bool:
+        if self._plan.timing.instant:
+            return departure.happened
+        return await departure.within(self._plan.timing.due_s(self._tokens_sent + 1) - self._call.elapsed_s)
+
+    def _count(self, batch: tuple[StreamFrame, ...]) -> None:
+        self._sent += len(batch)
+        if self._plan.timing.token_s:
+            self._tokens_sent += sum(count_text(frame.text) for frame in batch)
+
+    async def _write(self, data: bytes) -> None:
+        await self._call.exchange.write(self._opened() + data)
+
+    def _opened(self) -> bytes:
+        opening, self._opening = self._opening, b""
+        return opening
+
+    async def _end(self) -> None:
+        exchange = self._call.exchange
+        match self._plan.ends_in:
+            case None:
+                self._plan.bill(self._made.output_tokens, BilledAs.COMPLETED)
+                await exchange.finish(self._opened() + self._closing)
+            case FaultKind.MALFORMED:
+                self._plan.bill(self._made.output_tokens, BilledAs.COMPLETED)
+                await self._write(self._call.api.broken_event)
+                await exchange.finish(b"")
+            case FaultKind.DROP:
+                # Returning without the end of the body makes the server close the connection.
+                self._bill_sent(BilledAs.DROPPED)
+            case _:
+                self._bill_sent(BilledAs.DROPPED)
+                if self._plan.fault is not None and (error := self._call.fault_reply(self._plan.fault)):
+                    await self._write(self._call.api.error_event(error))
+                await exchange.finish(b"")
+
+    def _bill_sent(self, status: BilledAs) -> None:
+        self._plan.bill(output_tokens(sent_blocks(self._made.blocks, self._frames[: self._sent])), status)

@@ -1,0 +1,1 @@
+"""Tests of headrace.simulator.anthropic."""
