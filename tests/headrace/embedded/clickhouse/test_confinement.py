@@ -203,27 +203,6 @@ def test_an_attack_is_refused(
     assert not host.was_called
 
 
-@pytest.mark.parametrize(
-    ("structure", "input_format"),
-    [("x String DEFAULT file('{file}')", "TSV"), ("x String", "TSV FROM INFILE '{file}'")],
-)
-def test_an_uploaded_table_is_confined_too(
-    http: httpx.Client, host: Host, structure: str, input_format: str
-) -> None:
-    """Its structure and format come in parameters and end up in statements."""
-    response = http.post(
-        "/",
-        params={
-            "query": "SELECT * FROM up",
-            "up_structure": structure.format(file=host.file),
-            "up_format": input_format.format(file=host.file),
-        },
-        files={"up": b"1\n"},
-    )
-    assert response.status_code >= 400
-    assert SECRET not in response.text
-
-
 @needs_landlock
 def test_the_process_sees_no_secret(server: EmbeddedClickHouse) -> None:
     """Its environment holds none, and its passwords and other processes' environments are out of reach."""

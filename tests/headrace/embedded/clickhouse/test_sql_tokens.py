@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.embedded.clickhouse.faults import QueryFailed
-from headrace.embedded.clickhouse.tokens import scan
+from headrace.embedded.clickhouse.query_error import QueryError
+from headrace.embedded.clickhouse.sql_tokens import scan
 
 
 @pytest.mark.parametrize(
@@ -45,5 +45,5 @@ def test_what_is_never_closed_takes_no_longer_than_what_is(start: str) -> None:
 
 def test_too_many_heredocs_without_an_end_are_refused() -> None:
     """Each would be looked for to the end of the statement."""
-    with pytest.raises(QueryFailed, match="heredocs"):
+    with pytest.raises(QueryError, match="heredocs"):
         list(scan(" ".join(f"${number}$" for number in range(1_000)).encode()))
