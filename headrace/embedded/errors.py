@@ -14,8 +14,6 @@
 Their fields say what their text says.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from streams.errors import HeadraceError

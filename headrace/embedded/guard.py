@@ -18,8 +18,6 @@ It is run as a script (``python -I -S guard.py …``), imports only the standard
 * exit status: the child's, or 128 + the signal that ended it.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os

@@ -1,39 +1,28 @@
 """Kafka's jars: fetched from Maven Central once by jgo, verified, and found again without a network.
 
 ``kafka_jars.lock`` pins every jar with its size and SHA-256. A first start fetches exactly these; any
-later one verifies them (0.1 s) and is done, without importing jgo. ``python -m headrace.embedded.jars``
-resolves `ROOTS` anew and prints the lock file for a new version.
+later one verifies them (0.1 s) and is done, without importing jgo. `scripts/kafka_jars.py`
+prints the lock file for a new version.
 """
-
-from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from headrace.embedded.child import OnProgress
 from headrace.embedded.data_dir import exclusive
 from headrace.embedded.errors import DownloadFailed, ExtraMissing
 from headrace.embedded.private_files import private_folder
 
 KAFKA_VERSION = "4.3.0"
 """4.4.0 does not resolve: its POM names an artifact that is not on Maven Central."""
-
-ROOTS = (
-    f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
-    # Kafka's release archive has this bridge, its POM does not; without it Kafka logs nothing at all.
-    "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",
-)
-
-OnProgress = Callable[[str], None]
 
 _PARALLEL_DOWNLOADS = 8
 _HTTP_TIMEOUT_S = 30  # between two reads, not for a whole jar
@@ -166,33 +155,3 @@ def _parse(line: str) -> Jar:
     coordinate, size_bytes, sha256 = line.split()
     group, artifact, version = coordinate.split(":")
     return Jar(group=group, artifact=artifact, version=version, size_bytes=int(size_bytes), sha256=sha256)
-
-
-def _resolve_lock() -> str:
-    """Resolve `ROOTS` with jgo, fetch everything, and render the lock file."""
-    with TemporaryDirectory() as folder:
-        context = _maven(Path(folder))
-        found: dict[tuple[str, str], Any] = {}
-        for root in ROOTS:
-            # One by one: together, the BOM of the second root would choose Kafka's own client jar.
-            for artifact in _resolve(context, root):
-                found.setdefault((artifact.groupId, artifact.artifactId), artifact)
-        lines = [f"# {' '.join(ROOTS)}", "# coordinate, size in bytes, SHA-256"]
-        for artifact in found.values():
-            content = artifact.resolve().read_bytes()
-            coordinate = f"{artifact.groupId}:{artifact.artifactId}:{artifact.version}"
-            lines.append(f"{coordinate} {len(content)} {hashlib.sha256(content).hexdigest()}")
-    return "\n".join(lines) + "\n"
-
-
-def _resolve(context: Any, root: str) -> list[Any]:
-    from jgo.parse import Coordinate  # noqa: PLC0415 - see _maven
-
-    group, artifact, version = root.split(":")
-    wanted = Coordinate(groupId=group, artifactId=artifact, version=version, scope="compile")
-    inputs, transitive = context.resolver.resolve([context.create_dependency(wanted)])
-    return [each.artifact for each in (*inputs, *transitive) if each.scope in {"compile", "runtime"}]
-
-
-if __name__ == "__main__":
-    sys.stdout.write(_resolve_lock())

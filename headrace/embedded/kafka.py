@@ -7,8 +7,6 @@ Licences: Apache Kafka is Apache-2.0; its dependencies are Apache-2.0, MIT, BSD 
 OpenJDK (Eclipse Temurin), GPLv2 with the Classpath Exception. Both run as a separate process.
 """
 
-from __future__ import annotations
-
 import base64
 import os
 import shutil
@@ -16,10 +14,10 @@ import socket
 import struct
 import subprocess
 import uuid
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
+from headrace.embedded.child import OnProgress
 from headrace.embedded.errors import (
     DataCorrupt,
     DataDirInUse,
@@ -30,7 +28,7 @@ from headrace.embedded.errors import (
 )
 from headrace.embedded.jars import KAFKA_VERSION, class_path, default_cache_dir
 from headrace.embedded.kafka_config import jvm_options, render_log4j2, render_server_properties
-from headrace.embedded.part import EmbeddedPart, OnProgress
+from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
 from headrace.embedded.private_files import OWNER_ONLY, private_folder, write_private
 from headrace.embedded.process import ChildProcess
@@ -70,29 +68,12 @@ class EmbeddedKafka(EmbeddedPart):
     Args:
         data_dir: Folder for topics, configuration and log.
         port: Port for clients; None or 0 takes a free one.
-        cache_dir: Where the jars are kept. None: the user's cache folder.
-        heap_mb: Java heap, in MiB. The process takes about as much again at most.
-        start_timeout_s: Seconds for starting, including recovery after a kill.
-        overrides: Lines of server.properties that replace or extend ours.
     """
 
     role = "kafka"
 
-    def __init__(
-        self,
-        data_dir: Path,
-        port: int | None = None,
-        cache_dir: Path | None = None,
-        heap_mb: int = 256,
-        *,
-        start_timeout_s: float = 60.0,
-        overrides: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, data_dir: Path, port: int | None = None) -> None:
         super().__init__(data_dir, {"client": port, "controller": None})
-        self._cache_dir = cache_dir or default_cache_dir()
-        self._heap_mb = heap_mb
-        self._start_timeout_s = start_timeout_s
-        self._overrides = dict(overrides or {})
 
     @property
     def endpoint(self) -> str:
@@ -106,7 +87,7 @@ class EmbeddedKafka(EmbeddedPart):
     def _prepare(self, on_progress: OnProgress, lock_fd: int) -> ChildProcess:
         self._require_simple_name()
         java = java_program()
-        jars = class_path(self._cache_dir, on_progress)
+        jars = class_path(default_cache_dir(), on_progress)
         environment = self._environment(jars)
         command = [str(java), *self._jvm_options()]
         if not self._topics_dir.exists():
@@ -122,7 +103,6 @@ class EmbeddedKafka(EmbeddedPart):
             cwd=self.data_dir,
             log_path=self.log_path,
             probe=lambda: serves_metadata(self.port),
-            start_timeout_s=self._start_timeout_s,
             pass_fds=[lock_fd],
         )
 
@@ -132,7 +112,7 @@ class EmbeddedKafka(EmbeddedPart):
         private_folder(temp_dir)
         log4j2 = self.data_dir / "log4j2.properties"
         write_private(log4j2, render_log4j2())
-        return jvm_options(heap_mb=self._heap_mb, temp_dir=temp_dir, log4j2=log4j2)
+        return jvm_options(temp_dir=temp_dir, log4j2=log4j2)
 
     def _environment(self, jars: list[Path]) -> dict[str, str]:
         ours = {name: value for name, value in os.environ.items() if name not in _JAVA_VARIABLES}
@@ -144,7 +124,6 @@ class EmbeddedKafka(EmbeddedPart):
             log_dir=topics_dir,
             client_port=self.ports["client"],
             controller_port=self.ports["controller"],
-            overrides=self._overrides,
         )
         write_private(path, text, encoding="latin-1")  # as java.util.Properties reads it
         return path

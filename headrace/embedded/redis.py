@@ -7,8 +7,6 @@ Licences: Redis 8 is offered under AGPLv3, RSALv2 or SSPLv1, at the user's choic
 says MIT for itself. We run the unmodified binary as a separate process.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import socket
@@ -16,8 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from urllib.parse import quote
 
+from headrace.embedded.child import OnProgress
 from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, PortInUse, ProcessExited
-from headrace.embedded.part import EmbeddedPart, OnProgress
+from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
 from headrace.embedded.private_files import kept_password, private_folder, write_private
 from headrace.embedded.process import ChildProcess
@@ -52,7 +51,6 @@ class EmbeddedRedis(EmbeddedPart):
         port: Port to listen on; None or 0 takes a free one.
         password: What clients must know. None: the one in `data_dir`, made at the first start.
         maxmemory_mb: Memory for data, in MiB.
-        start_timeout_s: Seconds for loading the data at start.
     """
 
     role = "redis"
@@ -64,12 +62,10 @@ class EmbeddedRedis(EmbeddedPart):
         *,
         password: str | None = None,
         maxmemory_mb: int = 512,
-        start_timeout_s: float = 60.0,
     ) -> None:
         super().__init__(data_dir, {"client": port})
         self._given_password = password
         self._maxmemory_mb = maxmemory_mb
-        self._start_timeout_s = start_timeout_s
 
     @property
     def endpoint(self) -> str:
@@ -97,7 +93,6 @@ class EmbeddedRedis(EmbeddedPart):
             cwd=self.data_dir,
             log_path=self.log_path,
             probe=lambda: answers_ping(self.port, password),
-            start_timeout_s=self._start_timeout_s,
             pass_fds=[lock_fd],
         )
 

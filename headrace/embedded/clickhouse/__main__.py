@@ -1,7 +1,5 @@
 """Run the server: `python -m headrace.embedded.clickhouse --data-dir data --passwords passwords.json`."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil
@@ -33,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     os.umask(OWNER_ONLY)
     try:
-        with _listen(options.host, options.port) as listener, _temporary_folder() as temporary:
+        with _listen(options.port) as listener, _temporary_folder() as temporary:
             _serve(options, listener, temporary)
     except EmbeddedError as error:
         sys.stderr.write(f"clickhouse: {error}\n")
@@ -64,7 +62,7 @@ def _serve(options: argparse.Namespace, listener: socket.socket, temporary: Path
     # Only now: loading the library starts threads, which would not be confined.
     from headrace.embedded.clickhouse.server import serve  # noqa: PLC0415
 
-    serve(listener, data_dir, config, passwords, max_running=options.max_queries)
+    serve(listener, data_dir, config, passwords)
 
 
 def read_passwords(path: Path) -> Passwords:
@@ -86,12 +84,11 @@ def read_passwords(path: Path) -> Passwords:
         ) from error
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _listen(port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        return socket.create_server((LOOPBACK, port), backlog=_BACKLOG)
     except OSError as error:
-        raise PortInUse(host, port, "--port") from error
+        raise PortInUse(LOOPBACK, port, "--port") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,14 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "reader may only read tables and may be left out. A missing file is made. Keep it outside of "
         "--data-dir, which statements can read",
     )
-    add("--host", default=LOOPBACK, help="address to listen on (default: %(default)s)")
-    add("--port", type=int, default=8123, help="port to listen on (default: %(default)s)")
-    add(
-        "--max-queries",
-        type=int,
-        default=16,
-        help="statements that run at once; more wait for their turn (default: %(default)s)",
-    )
+    add("--port", type=int, default=8123, help="port on 127.0.0.1 (default: %(default)s)")
     return parser
 
 

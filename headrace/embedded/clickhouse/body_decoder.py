@@ -3,8 +3,6 @@
 Responses are not compressed: clients are on the same machine.
 """
 
-from __future__ import annotations
-
 import sys
 import zlib
 from collections.abc import Callable

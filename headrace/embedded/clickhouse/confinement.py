@@ -12,8 +12,6 @@ Three layers, because none of them is enough alone:
    reads, can call the scalar function `file()`.
 """
 
-from __future__ import annotations
-
 import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Everything here blocks and is called from worker threads. One engine serves a pr
 so that a query without a session gets a connection of its own.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import re

@@ -1,7 +1,5 @@
 """Decides how a query is run, and runs it: an INSERT with data, a streamed SELECT, or another statement."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from dataclasses import dataclass

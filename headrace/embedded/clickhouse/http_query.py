@@ -1,7 +1,5 @@
 """Reads an HTTP request into the query to run."""
 
-from __future__ import annotations
-
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -22,7 +20,7 @@ _MAX_SESSION_TIMEOUT_S = 3600  # the server's max_session_timeout
 
 #: Parameters of the HTTP interface, with `param_…`. Every other one is a setting of the engine.
 _INTERFACE_PARAMETERS = frozenset({
-    "query", "database", "default_format", "user", "password", "query_id", "session_id", "session_timeout",
+    "query", "database", "default_format", "query_id", "session_id", "session_timeout",
     "wait_end_of_query", # What clients send that changes nothing here. "quota_key", "buffer_size",
     "client_protocol_version", "enable_http_compression", "compress", "decompress",
     "send_progress_in_http_headers", "http_headers_progress_interval_ms",
@@ -73,7 +71,7 @@ async def read_query(request: Request, passwords: Passwords) -> HttpQuery:
     """
     headers = request.headers
     values = dict(request.query_params)
-    user = passwords.authenticate(headers, values)
+    user = passwords.authenticate(headers)
     for name, instead in _NOT_SUPPORTED.items():
         if values.get(name, "0") != "0":
             raise QueryError.of("NOT_IMPLEMENTED", f"{name} is not supported here: {instead}")
@@ -98,12 +96,12 @@ async def read_query(request: Request, passwords: Passwords) -> HttpQuery:
         user=user,
         content=content,
         settings=settings,
-        database=values.get("database") or headers.get("x-clickhouse-database", ""),
-        query_id=values.get("query_id") or headers.get("x-clickhouse-query-id") or str(uuid.uuid4()),
+        database=values.get("database", ""),
+        query_id=values.get("query_id") or str(uuid.uuid4()),
         parameters={
             name.removeprefix("param_"): value for name, value in values.items() if name.startswith("param_")
         },
-        default_format=values.get("default_format") or headers.get("x-clickhouse-format") or "TabSeparated",
+        default_format=values.get("default_format") or "TabSeparated",
         wait_end_of_query=values.get("wait_end_of_query") in ("1", "true"),
         session_id=session_id,
         session_timeout_s=_session_timeout_s(values.get("session_timeout")),

@@ -1,7 +1,5 @@
 """Writes the HTTP response of one query: headers, the result, an error at its start or in its midst."""
 
-from __future__ import annotations
-
 import json
 import secrets
 from collections.abc import Mapping
@@ -15,12 +13,8 @@ _TEXT = "text/plain; charset=UTF-8"
 _MEDIA_TYPES = {
     "CSV": "text/csv; charset=UTF-8",
     "JSON": "application/json; charset=UTF-8",
-    "Pretty": _TEXT,
     "TabSeparated": "text/tab-separated-values; charset=UTF-8",
     "TSV": "text/tab-separated-values; charset=UTF-8",
-    "Values": _TEXT,
-    "Vertical": _TEXT,
-    "XML": "application/xml; charset=UTF-8",
 }
 _NO_FIGURES: Summary = dict.fromkeys(
     ("read_rows", "read_bytes", "written_rows", "written_bytes", "result_rows", "result_bytes", "elapsed_ns"),

@@ -3,18 +3,15 @@
 Licences: chDB and ClickHouse are Apache-2.0.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 import sys
-import urllib.error
-import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
+from headrace.embedded.child import OnProgress
 from headrace.embedded.clickhouse.users import OWNER, READER
 from headrace.embedded.errors import (
     DataCorrupt,
@@ -24,12 +21,11 @@ from headrace.embedded.errors import (
     PortInUse,
     ProcessExited,
 )
-from headrace.embedded.part import EmbeddedPart, OnProgress
+from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
 from headrace.embedded.private_files import kept_password, private_folder, write_private
-from headrace.embedded.process import ChildProcess
+from headrace.embedded.process import ChildProcess, answers_http
 
-_PROBE_TIMEOUT_S = 1.0
 _KEPT_VARIABLES = frozenset({
     "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TZ",
 })  # fmt: skip
@@ -48,7 +44,6 @@ class EmbeddedClickHouse(EmbeddedPart):
         password: Password of the user ``default``, the owner. None: the one in `data_dir`, made at the first
             start.
         reader_password: Makes a user ``reader``, who may only read tables; None: no such user.
-        start_timeout_s: Seconds until it must answer.
     """
 
     role = "clickhouse"
@@ -60,12 +55,10 @@ class EmbeddedClickHouse(EmbeddedPart):
         *,
         password: str | None = None,
         reader_password: str | None = None,
-        start_timeout_s: float = 60.0,
     ) -> None:
         super().__init__(data_dir, {"client": port})
         self._given_password = password
         self._reader_password = reader_password
-        self._start_timeout_s = start_timeout_s
 
     @property
     def endpoint(self) -> str:
@@ -96,12 +89,11 @@ class EmbeddedClickHouse(EmbeddedPart):
             argv=[
                 *(sys.executable, "-m", "headrace.embedded.clickhouse"),
                 *("--data-dir", str(self._databases), "--passwords", str(passwords)),
-                *("--host", LOOPBACK, "--port", str(self.port)),
+                *("--port", str(self.port)),
             ],
             env=self._environment(),
             log_path=self.log_path,
-            probe=lambda: answers_ping(self.port),
-            start_timeout_s=self._start_timeout_s,
+            probe=answers_http(f"http://{LOOPBACK}:{self.port}/ping"),
             pass_fds=[lock_fd],
         )
 
@@ -130,12 +122,3 @@ class EmbeddedClickHouse(EmbeddedPart):
                 "Kafka still keeps can be loaded again.",
             )
         return error
-
-
-def answers_ping(port: int) -> bool:
-    """Whether the server on this port is ready for queries."""
-    try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/ping", timeout=_PROBE_TIMEOUT_S) as answer:
-            return bool(answer.read(16) == b"Ok.\n")
-    except (urllib.error.URLError, OSError):
-        return False

@@ -1,7 +1,5 @@
 """A failed query as ClickHouse reports it: code, name, message, and the HTTP status."""
 
-from __future__ import annotations
-
 import re
 from typing import Self
 

@@ -1,7 +1,5 @@
 """The pipe through which the engine's threads hand a result to the event loop."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import fcntl

@@ -1,7 +1,5 @@
 """The ASGI application, one request, one statement, one response, and the function that serves it."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import faulthandler
@@ -33,6 +31,9 @@ from streams.tasks import run_unless, until_disconnect
 
 _Job: TypeAlias = asyncio.Future[tuple[bytes, Summary]]
 
+MAX_RUNNING = 16
+"""Statements at once. Each is parallel in itself; more would only share the same cores."""
+
 MAX_WAITING = 100
 """Statements that wait for their turn; further ones are refused at once."""
 
@@ -50,16 +51,14 @@ class ClickHouseHttp:
     Args:
         engine: The open engine.
         passwords: Who may come in.
-        max_running: Statements at once. Each is parallel in itself; many would only share the same cores.
     """
 
-    def __init__(self, engine: Engine, passwords: Passwords, *, max_running: int) -> None:
+    def __init__(self, engine: Engine, passwords: Passwords) -> None:
         self._engine = engine
         self._passwords = passwords
-        self._max_running = max_running
-        self._slots = asyncio.Semaphore(max_running)
+        self._slots = asyncio.Semaphore(MAX_RUNNING)
         self._waiting = 0
-        self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="query")
+        self._threads = ThreadPoolExecutor(MAX_RUNNING, thread_name_prefix="query")
         self._sessions = Sessions(engine)
 
     def close(self) -> None:
@@ -106,7 +105,7 @@ class ClickHouseHttp:
         """
         refusal = QueryError.of(
             "TOO_MANY_SIMULTANEOUS_QUERIES",
-            f"Too many simultaneous queries. Maximum: {self._max_running}; try again later",
+            f"Too many simultaneous queries. Maximum: {MAX_RUNNING}; try again later",
         )
         if self._slots.locked() and self._waiting >= MAX_WAITING:
             raise refusal
@@ -199,9 +198,7 @@ async def _hold(reader: PipeReader, held: IO[bytes], limit: int | None) -> bool:
     return True
 
 
-def serve(
-    listener: socket.socket, data_dir: Path, config: Path, passwords: Passwords, *, max_running: int
-) -> None:
+def serve(listener: socket.socket, data_dir: Path, config: Path, passwords: Passwords) -> None:
     """Serve an engine until SIGTERM or Ctrl-C.
 
     Raises:
@@ -212,7 +209,7 @@ def serve(
     _chdb.set_signal_handlers_enabled(0)  # type: ignore[attr-defined]  # missing in its stubs
     faulthandler.enable()
     engine = Engine(data_dir, config)
-    app = ClickHouseHttp(engine, passwords, max_running=max_running)
+    app = ClickHouseHttp(engine, passwords)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn ends on these and raises them again afterwards, which must not end us before we closed.
         signal.signal(number, lambda *_: None)

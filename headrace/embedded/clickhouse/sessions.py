@@ -1,7 +1,5 @@
 """HTTP sessions: connections that clients come back to by `session_id`, with what they SET and created."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator

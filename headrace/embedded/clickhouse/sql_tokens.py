@@ -4,8 +4,6 @@ It works on bytes, because an INSERT may be followed by binary data. It is lazy,
 where the SQL ends.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Pure functions on bytes. A library has no wire between client and engine, so dat
 it, which `INSERT … FROM INFILE` and `SELECT … INTO OUTFILE` name; clients may use neither.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The two users, their passwords, and the limits of the one who may only read."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import hmac
@@ -38,7 +36,7 @@ class Passwords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Without the passwords."""
         return "Passwords(…)"
 
-    def authenticate(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str:
+    def authenticate(self, headers: Mapping[str, str]) -> str:
         """Check the credentials of a request.
 
         Returns:
@@ -47,7 +45,7 @@ class Passwords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Raises:
             QueryError: They are missing or wrong.
         """
-        given = _credentials(headers, query)
+        given = _credentials(headers)
         user, password = given or (OWNER, "")
         wanted = {OWNER: self.owner, READER: self.reader}.get(user)
         if wanted and hmac.compare_digest(wanted.encode(), password.encode()):
@@ -78,7 +76,7 @@ def reader_settings(asked: Mapping[str, str]) -> dict[str, str]:
     return {**limits, **asked, "readonly": "1"}
 
 
-def _credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[str, str] | None:
+def _credentials(headers: Mapping[str, str]) -> tuple[str, str] | None:
     if "x-clickhouse-user" in headers or "x-clickhouse-key" in headers:
         return headers.get("x-clickhouse-user", OWNER), headers.get("x-clickhouse-key", "")
     scheme, _, value = headers.get("authorization", "").partition(" ")
@@ -88,6 +86,4 @@ def _credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[
         except (binascii.Error, UnicodeDecodeError):
             return "", ""
         return user, password
-    if "user" in query or "password" in query:
-        return query.get("user", OWNER), query.get("password", "")
     return None
