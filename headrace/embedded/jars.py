@@ -8,10 +8,10 @@ prints the lock file for a new version.
 import hashlib
 import os
 import shutil
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ _PARALLEL_DOWNLOADS = 8
 _HTTP_TIMEOUT_S = 30  # between two reads, not for a whole jar
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Jar:
     """One line of the lock file."""
 
@@ -48,6 +48,12 @@ def locked_jars() -> tuple[Jar, ...]:
     """What ``kafka_jars.lock`` pins, in class path order."""
     text = resources.files(__package__).joinpath("kafka_jars.lock").read_text(encoding="utf-8")
     return tuple(_parse(line) for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def _parse(line: str) -> Jar:
+    coordinate, size_bytes, sha256 = line.split()
+    group, artifact, version = coordinate.split(":")
+    return Jar(group, artifact, version, int(size_bytes), sha256)
 
 
 def default_cache_dir() -> Path:
@@ -81,7 +87,7 @@ def class_path(cache_dir: Path, on_progress: OnProgress, jars: Sequence[Jar] | N
     if not _complete(home, jars):
         with exclusive(cache_dir / f"{home.name}.lock"):
             if not _complete(home, jars):  # nobody did it while we waited
-                _Download(home, jars, on_progress).run()
+                _download(home, jars, on_progress)
     return [home / jar.filename for jar in jars]
 
 
@@ -89,51 +95,42 @@ def _complete(home: Path, jars: Sequence[Jar]) -> bool:
     return all(_verified(home / jar.filename, jar) for jar in jars)
 
 
-@dataclass
-class _Download:
-    home: Path
-    jars: Sequence[Jar]
-    on_progress: OnProgress
-    _done_bytes: int = 0
-    _done_jars: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def run(self) -> None:
-        """Fetch into a folder beside the final one, which is kept when it fails half way."""
-        partial = self.home.with_name(f"{self.home.name}.partial")
-        total_mb = sum(jar.size_bytes for jar in self.jars) / 1e6
-        self.on_progress(f"downloading Apache Kafka {KAFKA_VERSION} ({total_mb:.0f} MB, only this once)")
-        context = _maven(partial / "repository")
-        flat = partial / "jars"
-        flat.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool:
-            for _ in pool.map(lambda jar: self._fetch(context, jar, flat), self.jars):
-                pass
-        if self.home.exists():  # incomplete: somebody removed files from it
-            shutil.rmtree(self.home)
-        flat.rename(self.home)
-        shutil.rmtree(partial)
-
-    def _fetch(self, context: Any, jar: Jar, flat: Path) -> None:
-        target = flat / jar.filename
-        if not _verified(target, jar):
-            artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
-            # jgo takes any file that is there for the artifact, even half of one: start clean.
-            artifact.cached_path.unlink(missing_ok=True)
-            try:
-                artifact.resolve().rename(target)
-            except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
-                raise DownloadFailed(jar.filename, str(error), self.home.parent) from error
-            if not _verified(target, jar):
-                target.unlink()
-                raise DownloadFailed(jar.filename, "its SHA-256 is not the expected one", self.home.parent)
-        with self._lock:
-            self._done_jars += 1
-            self._done_bytes += jar.size_bytes
-            self.on_progress(
-                f"Apache Kafka {KAFKA_VERSION}: {self._done_jars} of {len(self.jars)} jars, "
-                f"{self._done_bytes / 1e6:.0f} MB"
+def _download(home: Path, jars: Sequence[Jar], on_progress: OnProgress) -> None:
+    """Fetch into a folder beside the final one, which is kept when it fails half way."""
+    unfinished = home.with_name(f"{home.name}.partial")
+    flat = unfinished / "jars"
+    flat.mkdir(parents=True, exist_ok=True)
+    total_mb = sum(jar.size_bytes for jar in jars) / 1e6
+    on_progress(f"downloading Apache Kafka {KAFKA_VERSION} ({total_mb:.0f} MB, only this once)")
+    fetch = partial(_fetch, _maven(unfinished / "repository"), flat, home.parent)
+    done_bytes = 0
+    with ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool:
+        for number, jar in enumerate(pool.map(fetch, jars), start=1):
+            done_bytes += jar.size_bytes
+            on_progress(
+                f"Apache Kafka {KAFKA_VERSION}: {number} of {len(jars)} jars, {done_bytes / 1e6:.0f} MB"
             )
+    if home.exists():  # incomplete: somebody removed files from it
+        shutil.rmtree(home)
+    flat.rename(home)
+    shutil.rmtree(unfinished)
+
+
+def _fetch(context: Any, folder: Path, cache_dir: Path, jar: Jar) -> Jar:
+    target = folder / jar.filename
+    if _verified(target, jar):
+        return jar
+    artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
+    # jgo takes any file that is there for the artifact, even half of one: start clean.
+    artifact.cached_path.unlink(missing_ok=True)
+    try:
+        artifact.resolve().rename(target)
+    except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
+        raise DownloadFailed(jar.filename, str(error), cache_dir) from error
+    if not _verified(target, jar):
+        target.unlink()
+        raise DownloadFailed(jar.filename, "its SHA-256 is not the expected one", cache_dir)
+    return jar
 
 
 def _verified(path: Path, jar: Jar) -> bool:
@@ -149,9 +146,3 @@ def _maven(repository: Path) -> Any:
     except ImportError as error:
         raise ExtraMissing("Kafka", "jgo") from error
     return MavenContext(repo_cache=repository, timeout=_HTTP_TIMEOUT_S)
-
-
-def _parse(line: str) -> Jar:
-    coordinate, size_bytes, sha256 = line.split()
-    group, artifact, version = coordinate.split(":")
-    return Jar(group=group, artifact=artifact, version=version, size_bytes=int(size_bytes), sha256=sha256)

@@ -171,12 +171,17 @@ class ChildProcess:
 
     def _spawn_guard(self, program: str, control_fd: int, status_fd: int) -> subprocess.Popen[bytes]:
         # -I -S: neither the user's PYTHON* variables nor site-packages matter to the guard.
-        command = [sys.executable, "-I", "-S", guard.__file__, "--parent", str(os.getpid())]
-        command += ["--control", str(control_fd), "--status", str(status_fd)]
-        command += ["--grace", str(self.orphan_grace_s)]
-        command += ["--log", str(self.log_path.absolute()), "--log-bytes", str(self.log_bytes)]
+        command = [sys.executable, "-I", "-S", guard.__file__]
+        options = [
+            os.getpid(),
+            control_fd,
+            status_fd,
+            self.orphan_grace_s,
+            self.log_path.absolute(),
+            self.log_bytes,
+        ]
         return subprocess.Popen(
-            [*command, "--", program, *self.argv[1:]],
+            [*command, *map(str, options), program, *self.argv[1:]],
             env=self.env,
             cwd=self.cwd,
             stdin=subprocess.DEVNULL,

@@ -5,8 +5,8 @@ Everything here blocks and is called from worker threads. One engine serves a pr
 so that a query without a session gets a connection of its own.
 """
 
-import base64
 import contextlib
+import json
 import re
 import shutil
 import tempfile
@@ -63,19 +63,11 @@ class Connection:
     def insert(
         self, insert: InsertStatement, text: bytes, data: IO[bytes], parameters: Mapping[str, str]
     ) -> Summary:
-        """Run an INSERT with its data, which is always fed from a file.
+        """Run an INSERT: `text` is the SQL and as much of the data as came with it, `data` the rest.
 
-        Within a statement the engine takes two line feeds, even of binary data, for the data's end. The
-        library's own way to feed data in pieces reports rows as written that the table refused.
-
-        Args:
-            insert: Where the data begins.
-            text: The SQL and as much of the data as came with it.
-            data: The rest of the data.
-            parameters: Values for ``{name:Type}``.
-
-        Raises:
-            QueryError: The engine refuses the statement or its data.
+        The data is always fed from a file. Within a statement the engine takes two line feeds, even of
+        binary data, for the data's end. The library's own way to feed data in pieces reports rows as
+        written that the table refused.
         """
         with tempfile.NamedTemporaryFile(prefix="headrace-input-") as file:
             file.write(text[insert.data_offset :])
@@ -84,12 +76,10 @@ class Connection:
             return self.run(insert.reading(file.name), parameters=parameters)[1]
 
     def classify(self, sql: bytes) -> tuple[str, int]:
-        """What the statement would do, and how many statements it is.
+        """What the SQL would do (READ_ONLY, MUTATING, …; UNKNOWN: it does not parse), and how many it is.
 
-        Returns:
-            READ_ONLY, MUTATING, MUTATING_GLOBAL, CONTROL, or UNKNOWN with 0 if it does not parse.
+        The library has no public method for it; only the engine's parser knows.
         """
-        # Connection has no public method for it; the engine's parser is the only right one.
         verdict = self._chdb._conn.classify_query(sql)  # noqa: SLF001
         return verdict["query_class"].name, verdict["statement_count"]
 
@@ -97,12 +87,7 @@ class Connection:
     def query_settings(self, query: HttpQuery, *, restore: bool) -> Iterator[None]:
         """Apply a query's settings and database while the block runs.
 
-        Args:
-            query: Whose.
-            restore: Put back what the connection had before: it belongs to a session.
-
-        Raises:
-            QueryError: A setting or the database does not exist, or a value is wrong.
+        With `restore`, for the connection of a session, put back what it had before.
         """
         # Reading them costs milliseconds, and most queries of a session change neither.
         database = self._database() if restore and query.database else ""
@@ -138,9 +123,8 @@ class Connection:
         return self.run(b"SELECT currentDatabase()", "TSVRaw")[0].decode().removesuffix("\n")
 
     def _changed_settings(self) -> dict[str, str]:
-        sql = b"SELECT name || '=' || base64Encode(value) FROM system.settings WHERE changed"
-        pairs = (line.partition("=") for line in self.run(sql, "TSVRaw")[0].decode().splitlines())
-        return {name: base64.b64decode(value).decode() for name, _, value in pairs}
+        sql = b"SELECT name, value FROM system.settings WHERE changed"
+        return dict(map(json.loads, self.run(sql, "JSONCompactEachRow")[0].splitlines()))
 
 
 class Engine:

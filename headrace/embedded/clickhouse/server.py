@@ -26,7 +26,7 @@ from headrace.embedded.clickhouse.query_error import QueryError
 from headrace.embedded.clickhouse.result_pipe import PIECE_BYTES, PipeReader, open_pipe
 from headrace.embedded.clickhouse.sessions import Sessions
 from headrace.embedded.clickhouse.users import Passwords
-from headrace.own_pages import OwnPagesOnly
+from headrace.same_origin import SameOriginOnly
 from streams.tasks import run_unless, until_disconnect
 
 _Job: TypeAlias = asyncio.Future[tuple[bytes, Summary]]
@@ -98,11 +98,7 @@ class ClickHouseHttp:
 
     @contextlib.asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
-        """Hold one of the slots while the block runs: first come, first served, and nobody waits for ever.
-
-        Raises:
-            QueryError: TOO_MANY_SIMULTANEOUS_QUERIES.
-        """
+        """Hold one of the slots while the block runs: first come, first served; nobody waits for ever."""
         refusal = QueryError.of(
             "TOO_MANY_SIMULTANEOUS_QUERIES",
             f"Too many simultaneous queries. Maximum: {MAX_RUNNING}; try again later",
@@ -132,8 +128,7 @@ class ClickHouseHttp:
     ) -> Callable[[], Awaitable[None]]:
         """Run the query and send its result but for the end, which the returned function sends.
 
-        Raises:
-            ClientDisconnect: Nobody waits for the rows any more. A write is completed in any case.
+        A client that leaves ends its query, but a write is completed in any case.
         """
         with open_pipe() as (reader, write_fd):
             job = asyncio.get_running_loop().run_in_executor(
@@ -151,10 +146,7 @@ class ClickHouseHttp:
                 await self._end(reader, job, query.query_id)
 
     async def _end(self, reader: PipeReader, job: _Job, query_id: str) -> None:
-        """Wait until the engine is done: only then are the slot and the session free.
-
-        It is done already unless sending failed. Then nobody wants the rest: the query is cancelled.
-        """
+        """Wait until the engine is done, and cancel what nobody waits for: then slot and session are free."""
         drain = asyncio.create_task(_drain(reader))
         while not job.done():
             with contextlib.suppress(QueryError):
@@ -214,7 +206,7 @@ def serve(listener: socket.socket, data_dir: Path, config: Path, passwords: Pass
         # uvicorn ends on these and raises them again afterwards, which must not end us before we closed.
         signal.signal(number, lambda *_: None)
     options = uvicorn.Config(
-        OwnPagesOnly(app),
+        SameOriginOnly(app),
         lifespan="off",
         log_level="warning",
         access_log=False,
