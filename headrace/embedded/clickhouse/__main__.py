@@ -16,7 +16,7 @@ from headrace.embedded.clickhouse.confinement import confine_process, write_conf
 from headrace.embedded.clickhouse.users import Passwords
 from headrace.embedded.errors import EmbeddedError, PortInUse
 from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.private_files import OWNER_ONLY, new_password, private_folder, write_private
+from headrace.embedded.private_files import OWNER_ONLY, private_folder
 
 _BACKLOG = 1024
 _CANNOT_START = 2
@@ -66,22 +66,15 @@ def _serve(options: argparse.Namespace, listener: socket.socket, temporary: Path
 
 
 def read_passwords(path: Path) -> Passwords:
-    """Read the file, or make it with a new password for the owner.
+    """Read the file.
 
     Raises:
         EmbeddedError: It is not what it should be.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Passwords)
-    except FileNotFoundError:
-        passwords = Passwords(owner=new_password())
-        write_private(path, msgspec.json.encode(passwords).decode())
-        sys.stderr.write(f"clickhouse: the password of the user default is in {path}\n")
-        return passwords
     except (OSError, msgspec.MsgspecError) as error:
-        raise EmbeddedError(
-            f'{path} is not {{"owner": "…", "reader": "…"}} ({error}): correct it, or delete it for new ones'
-        ) from error
+        raise EmbeddedError(f'{path} is not {{"owner": "…", "reader": "…"}} ({error})') from error
 
 
 def _listen(port: int) -> socket.socket:
@@ -103,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         help='JSON file with the passwords: {"owner": "…", "reader": "…"}. The user default is the owner; '
-        "reader may only read tables and may be left out. A missing file is made. Keep it outside of "
+        "reader may only read tables and may be left out. Keep the file outside of "
         "--data-dir, which statements can read",
     )
     add("--port", type=int, default=8123, help="port on 127.0.0.1 (default: %(default)s)")
