@@ -8,6 +8,7 @@ from headrace.embedded.child import Child, OnProgress
 from headrace.embedded.data_dir import DataDirLock
 from headrace.embedded.errors import EmbeddedError
 from headrace.embedded.ports import LOOPBACK, choose_port
+from headrace.embedded.private_files import kept_password, private_folder
 from headrace.embedded.process import ChildProcess
 
 
@@ -20,10 +21,14 @@ class EmbeddedPart(Child):
         data_dir: Its folder; created if need be, and locked while it runs.
         ports: Name → port asked for. None or 0 takes a free one, chosen at the first start and kept
             for as long as this object lives, so that clients find a restarted part again.
+        password: What clients must know. None: the one in `data_dir`, made at the first start.
     """
 
-    def __init__(self, data_dir: Path, ports: Mapping[str, int | None]) -> None:
+    def __init__(
+        self, data_dir: Path, ports: Mapping[str, int | None], *, password: str | None = None
+    ) -> None:
         super().__init__()
+        self._given_password = password
         self.data_dir = data_dir.absolute()
         self.log_path = self.data_dir / f"{self.role}.log"
         self._wanted = dict(ports)
@@ -44,6 +49,10 @@ class EmbeddedPart(Child):
     @abstractmethod
     def endpoint(self) -> str:
         """What a client is configured with."""
+
+    @property
+    def _password(self) -> str:
+        return self._given_password or kept_password(private_folder(self.data_dir) / "password")
 
     def stop(self) -> None:
         """Stop it in good order and give up the data folder."""

@@ -18,7 +18,7 @@ from headrace.embedded.child import OnProgress
 from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, PortInUse, ProcessExited
 from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.private_files import kept_password, private_folder, write_private
+from headrace.embedded.private_files import write_private
 from headrace.embedded.process import ChildProcess
 
 _PROBE_TIMEOUT_S = 1.0
@@ -63,18 +63,13 @@ class EmbeddedRedis(EmbeddedPart):
         password: str | None = None,
         maxmemory_mb: int = 512,
     ) -> None:
-        super().__init__(data_dir, {"client": port})
-        self._given_password = password
+        super().__init__(data_dir, {"client": port}, password=password)
         self._maxmemory_mb = maxmemory_mb
 
     @property
     def endpoint(self) -> str:
         """A Redis URL with its password, such as ``redis://:password@127.0.0.1:6379/0``."""
         return f"redis://:{quote(self._password, safe='')}@{LOOPBACK}:{self.port}/0"
-
-    @property
-    def _password(self) -> str:
-        return self._given_password or kept_password(private_folder(self.data_dir) / "password")
 
     def _prepare(self, on_progress: OnProgress, lock_fd: int) -> ChildProcess:
         del on_progress  # Redis starts at once

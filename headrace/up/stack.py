@@ -16,7 +16,7 @@ from headrace.embedded.redis import EmbeddedRedis
 from headrace.simulator.control import PASSWORD_VARIABLE
 from headrace.up.environment import PART_VARIABLES, PROVIDER_KEYS, READER_VARIABLE, service_environment
 from headrace.up.home import Endpoints, Home, ProcessStatus
-from headrace.up.service import Service
+from headrace.up.service_process import ServiceProcess
 from headrace.up.supervisor import Supervisor
 from streams.kafka.topic_admin import create_topics
 from streams.settings import Settings, load_settings
@@ -222,8 +222,8 @@ class Stack:
         path: str = "/ready",
         stop_grace_s: float = 20.0,
         standby: bool = False,
-    ) -> Service:
-        return Service(
+    ) -> ServiceProcess:
+        return ServiceProcess(
             role,
             arguments,
             environ=environ,

@@ -23,7 +23,7 @@ from headrace.embedded.errors import (
 )
 from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.private_files import kept_password, private_folder, write_private
+from headrace.embedded.private_files import private_folder, write_private
 from headrace.embedded.process import ChildProcess, answers_http
 
 _KEPT_VARIABLES = frozenset({
@@ -56,8 +56,7 @@ class EmbeddedClickHouse(EmbeddedPart):
         password: str | None = None,
         reader_password: str | None = None,
     ) -> None:
-        super().__init__(data_dir, {"client": port})
-        self._given_password = password
+        super().__init__(data_dir, {"client": port}, password=password)
         self._reader_password = reader_password
 
     @property
@@ -72,10 +71,6 @@ class EmbeddedClickHouse(EmbeddedPart):
 
     def _address(self, user: str, password: str) -> str:
         return f"http://{user}:{quote(password, safe='')}@{LOOPBACK}:{self.port}"
-
-    @property
-    def _password(self) -> str:
-        return self._given_password or kept_password(private_folder(self.data_dir) / "password")
 
     def _prepare(self, on_progress: OnProgress, lock_fd: int) -> ChildProcess:
         del on_progress  # it starts in about a second

@@ -15,7 +15,7 @@ _BEGIN = b"\n"
 MakeProcess = Callable[[int], ChildProcess]
 
 
-class Service(Child):
+class ServiceProcess(Child):
     """One of Headrace's own processes.
 
     Args:
