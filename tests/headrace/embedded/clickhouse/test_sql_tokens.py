@@ -42,7 +42,7 @@ def test_names_lose_their_quotes() -> None:
 def test_what_is_never_closed_takes_no_longer_than_what_is(start: str) -> None:
     """Text that is searched for its end again and again would keep everybody waiting for minutes."""
     before = time.process_time()
-    for _ in scan(start.encode() * (300_000 // len(start))):
+    for _ in scan(start.encode() * (100_000 // len(start))):
         pass
     assert time.process_time() - before < 10
 
