@@ -18,7 +18,7 @@ from headrace.cli.send import print_reply
 from headrace.embedded.private_files import OWNER_ONLY
 from headrace.up.demo import Demo, run_demo
 from headrace.up.home import Endpoints, Home, UpStatus
-from headrace.up.stack import Stack, UpOptions
+from headrace.up.stack import Options, Stack
 from streams.redis.addresses import without_credentials
 from streams.telemetry import configure_logging
 
@@ -65,7 +65,7 @@ def up(
     set. Once everything is ready, endpoints and keys are in DATA_DIR/endpoints.json.
     """
     home = Home(data_dir)
-    options = UpOptions(
+    options = Options(
         workers=workers,
         standby=standby,
         ingest_port=ingest_port,
@@ -79,7 +79,7 @@ def up(
         _run(home, options, demo=demo)
 
 
-def _run(home: Home, options: UpOptions, *, demo: bool) -> None:
+def _run(home: Home, options: Options, *, demo: bool) -> None:
     os.umask(OWNER_ONLY)
     home.lock()
     configure_logging("WARNING", "console")

@@ -18,14 +18,7 @@ from importlib import import_module
 from pathlib import Path
 
 from headrace.embedded.child import OnProgress
-from headrace.embedded.errors import (
-    DataCorrupt,
-    DataDirInUse,
-    EmbeddedError,
-    ExtraMissing,
-    PortInUse,
-    ProcessExited,
-)
+from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, ProcessExited
 from headrace.embedded.jars import KAFKA_VERSION, class_path, default_cache_dir
 from headrace.embedded.kafka_config import jvm_options, render_log4j2, render_server_properties
 from headrace.embedded.part import EmbeddedPart
@@ -153,10 +146,6 @@ class EmbeddedKafka(EmbeddedPart):
 
     def _explain(self, error: ProcessExited) -> EmbeddedError:
         said = error.log_tail
-        if "Address already in use" in said:
-            return PortInUse(LOOPBACK, self.port, "HEADRACE_EMBEDDED_KAFKA_PORT")
-        if "Failed to acquire lock" in said:
-            return DataDirInUse(self.role, self.data_dir)
         if "No space left on device" in said:
             return EmbeddedError(f"the disk of {self.data_dir} is full: free some space and start again")
         if any(damage in said for damage in _DAMAGE):

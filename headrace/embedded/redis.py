@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from headrace.embedded.child import OnProgress
-from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, PortInUse, ProcessExited
+from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, ProcessExited
 from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
 from headrace.embedded.private_files import write_private
@@ -92,8 +92,6 @@ class EmbeddedRedis(EmbeddedPart):
         )
 
     def _explain(self, error: ProcessExited) -> EmbeddedError:
-        if "Address already in use" in error.log_tail:
-            return PortInUse(LOOPBACK, self.port, "HEADRACE_EMBEDDED_REDIS_PORT")
         if any(fault in error.log_tail for fault in _AOF_FAULTS):
             return self._corrupt()
         return error

@@ -24,7 +24,7 @@ from streams.settings import Settings, load_settings
 _STOP_MARGIN_S = 15.0
 
 
-class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
+class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line of `headrace up` chose."""
 
     workers: int = 1
@@ -48,7 +48,7 @@ class Stack:
     def __init__(
         self,
         home: Home,
-        options: UpOptions,
+        options: Options,
         environ: Mapping[str, str],
         *,
         on_progress: Callable[[str], None],

@@ -13,13 +13,13 @@ from pathlib import Path
 import msgspec
 
 from headrace.embedded.clickhouse.confinement import confine_process, write_config
+from headrace.embedded.clickhouse.part import CANNOT_START
 from headrace.embedded.clickhouse.users import Passwords
 from headrace.embedded.errors import EmbeddedError, PortInUse
 from headrace.embedded.ports import LOOPBACK
 from headrace.embedded.private_files import OWNER_ONLY, private_folder
 
 _BACKLOG = 1024
-_CANNOT_START = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
             _serve(options, listener, temporary)
     except EmbeddedError as error:
         sys.stderr.write(f"clickhouse: {error}\n")
-        return _CANNOT_START
+        return CANNOT_START
     return 0
 
 

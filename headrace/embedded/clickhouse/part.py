@@ -13,14 +13,7 @@ from urllib.parse import quote
 
 from headrace.embedded.child import OnProgress
 from headrace.embedded.clickhouse.users import OWNER, READER
-from headrace.embedded.errors import (
-    DataCorrupt,
-    DataDirInUse,
-    EmbeddedError,
-    ExtraMissing,
-    PortInUse,
-    ProcessExited,
-)
+from headrace.embedded.errors import EmbeddedError, ExtraMissing, ProcessExited
 from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
 from headrace.embedded.private_files import private_folder, write_private
@@ -29,7 +22,8 @@ from headrace.embedded.process import ChildProcess, answers_http
 _KEPT_VARIABLES = frozenset({
     "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TZ",
 })  # fmt: skip
-_PORT_SETTING = "HEADRACE_EMBEDDED_CLICKHOUSE_PORT"
+CANNOT_START = 2
+"""The exit status of a server that says why it cannot start."""
 
 
 class EmbeddedClickHouse(EmbeddedPart):
@@ -104,16 +98,6 @@ class EmbeddedClickHouse(EmbeddedPart):
         return kept | {"TMPDIR": str(private_folder(temporary))}
 
     def _explain(self, error: ProcessExited) -> EmbeddedError:
-        if "is in use by another process" in error.log_tail:
-            return PortInUse(LOOPBACK, self.port, _PORT_SETTING)
-        if "another embedded clickhouse runs" in error.log_tail:
-            return DataDirInUse(self.role, self.data_dir)
-        if "cannot read its data" in error.log_tail:
-            return DataCorrupt(
-                self.role,
-                self.data_dir,
-                f"the engine does not start on it; see {self.log_path}",
-                f"Copy {self._databases} elsewhere and delete it to start empty; the request logs that "
-                "Kafka still keeps can be loaded again.",
-            )
+        if error.returncode == CANNOT_START:
+            return EmbeddedError(error.log_tail.rpartition("clickhouse: ")[2])
         return error

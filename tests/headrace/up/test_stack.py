@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.up.home import Home
-from headrace.up.stack import Stack, UpOptions
+from headrace.up.stack import Options, Stack
 from streams.errors import ConfigurationError, InvalidRequest
 from streams.settings import Settings
 from streams.webhooks.targets import Targets
@@ -25,7 +25,7 @@ OPENED = {
 
 def environ_of(tmp_path: Path, environ: dict[str, str]) -> dict[str, str]:
     stack = Stack(
-        Home(tmp_path), UpOptions(workers=2), environ, on_progress=lambda _: None, on_change=lambda: None
+        Home(tmp_path), Options(workers=2), environ, on_progress=lambda _: None, on_change=lambda: None
     )
     return stack.service_environment(PARTS, "http://127.0.0.1:21004")
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from headrace.embedded.clickhouse import EmbeddedClickHouse
-from headrace.embedded.errors import DataCorrupt, DataDirInUse, PortInUse
+from headrace.embedded.errors import DataDirInUse, EmbeddedError, PortInUse
 
 pytestmark = pytest.mark.integration
 
@@ -122,5 +122,5 @@ def test_damaged_data_is_explained(folder: Path) -> None:
     metadata = folder / "databases" / "metadata"
     metadata.mkdir(parents=True)
     (metadata / "broken.sql").write_text("ATTACH nonsense")
-    with pytest.raises(DataCorrupt, match="start empty"):
+    with pytest.raises(EmbeddedError, match="start with an empty one"):
         EmbeddedClickHouse(folder).start()
