@@ -20,7 +20,7 @@ _LAST_LINES = 12
 
 
 class EmbeddedError(HeadraceError):
-    """The root of everything that the embedded stack raises on purpose."""
+    """The root of the embedded stack's errors."""
 
 
 class ExtraMissing(EmbeddedError):

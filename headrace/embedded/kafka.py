@@ -50,13 +50,13 @@ _JAVA_VARIABLES = {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CL
 class EmbeddedKafka(EmbeddedPart):
     """One Kafka node whose data survives kill -9, a restart, and another port.
 
-    It knows no users: whoever can reach the loopback address, every user of this machine, can read and write
-    every topic. Broker and controller listen there and nowhere else; there is no JMX port.
+    It has no password: every user of this machine can read and write every topic. Broker and controller
+    listen on the loopback address only; there is no JMX port.
 
-    An acknowledged record is in the operating system's page cache, which a kill does not touch. Kafka leaves
-    it to the kernel to write it to the disk, so that a machine without power may lose its last half minute;
-    Kafka's remedy is replicas, and this is one node. After a kill it reads the last segment of each partition
-    again, 64 MiB at most, and serves after 4 to 6 s (measured; in 3 of them its former session expires).
+    An acknowledged record is in the operating system's page cache, which a kill does not touch. The kernel
+    writes it to the disk later, so that a machine that loses power may lose its last half minute. (Kafka's
+    remedy is replicas, and this is one node.) After a kill Kafka reads the last segment of each partition
+    again, 64 MiB at most, and serves after 4 to 6 s (measured; for 3 s of them its former session expires).
 
     Args:
         data_dir: Folder for topics, configuration and log.

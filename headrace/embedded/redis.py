@@ -38,13 +38,13 @@ _AOF_FAULTS = (
 
 
 class EmbeddedRedis(EmbeddedPart):
-    """Redis on one machine, where what was answered stays.
+    """Redis on one machine that keeps every write it has answered, over kill -9 and the loss of power.
 
-    Every write is in the append-only file, and synced, before it is answered: neither a killed Redis nor a
-    machine that loses power loses any. Syncing once a second would not do even for a kill: while such a sync
-    runs, Redis answers first and writes up to two seconds later. Writes that arrive together share one sync
-    (measured: 0.2 ms more for a write alone, no fewer writes a second from 50 clients). The defaults never
-    evict, because the journal and the budgets live here; a full Redis refuses writes instead.
+    Every write is in the append-only file, and synced, before it is answered. Syncing once a second would
+    lose writes even at a kill: while such a sync runs, Redis answers first and writes up to two seconds
+    later. Writes that arrive together share one sync (measured: 0.2 ms more for a write alone, no fewer
+    writes a second from 50 clients). Nothing is evicted, because the journal and the budgets live here: a
+    full Redis refuses writes.
 
     Args:
         data_dir: Folder for the append-only file, configuration and log.

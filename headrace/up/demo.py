@@ -1,4 +1,4 @@
-"""The demo request that `headrace up` sends: one question through all five stages, and its row."""
+"""Sends the demo request of `headrace up`, one question through all five stages, and waits for its row."""
 
 import time
 from datetime import UTC, datetime

@@ -158,9 +158,7 @@ class Engine:
                 "Copy the folder elsewhere and start with an empty one; request logs still in Kafka are "
                 "loaded again.",
             ) from error
-        self.version, self.timezone, self.host = self._column(
-            "SELECT arrayJoin([version(), serverTimezone(), hostName()])"
-        )
+        self.version, self.timezone = self._column("SELECT arrayJoin([version(), serverTimezone()])")
         self.refused = RefusedNames.of(
             self._column("SELECT name FROM system.table_functions"),
             self._column(

@@ -20,14 +20,14 @@ _MAX_SESSION_TIMEOUT_S = 3600  # the server's max_session_timeout
 
 #: Parameters of the HTTP interface, with `param_…`. Every other one is a setting of the engine.
 _INTERFACE_PARAMETERS = frozenset({
-    "query", "database", "default_format", "query_id", "session_id", "session_timeout",
-    "wait_end_of_query", # What clients send that changes nothing here. "quota_key", "buffer_size",
-    "client_protocol_version", "enable_http_compression", "compress", "decompress",
+    "query", "database", "default_format", "query_id", "session_id", "session_timeout", "wait_end_of_query",
+    # What clients send that changes nothing here. Queries always end with their client.
+    "quota_key", "buffer_size", "client_protocol_version", "enable_http_compression",
     "send_progress_in_http_headers", "http_headers_progress_interval_ms",
-    "cancel_http_readonly_queries_on_client_close",  # they always are
+    "cancel_http_readonly_queries_on_client_close",
 })  # fmt: skip
 _NOT_SUPPORTED = {
-    "compress": "use the header Accept-Encoding",
+    "compress": "responses are not compressed",
     "decompress": "use the header Content-Encoding",
     "session_check": "a session is made by its first request",
     "close_session": "a session ends after session_timeout",

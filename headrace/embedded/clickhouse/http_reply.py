@@ -16,10 +16,6 @@ _MEDIA_TYPES = {
     "TabSeparated": "text/tab-separated-values; charset=UTF-8",
     "TSV": "text/tab-separated-values; charset=UTF-8",
 }
-_NO_FIGURES: Summary = dict.fromkeys(
-    ("read_rows", "read_bytes", "written_rows", "written_bytes", "result_rows", "result_bytes", "elapsed_ns"),
-    "0",
-)
 
 
 class HttpReply:
@@ -27,7 +23,7 @@ class HttpReply:
 
     Args:
         send: The ASGI channel.
-        engine: Says its name, version and time zone.
+        engine: Says its version and time zone.
 
     Attributes:
         query_id: What the client knows the query by.
@@ -50,7 +46,7 @@ class HttpReply:
     async def begin(self, summary: Summary | None = None) -> None:
         """Start an answer in pieces; the summary is not known before the end of the query."""
         tag = {"x-clickhouse-exception-tag": self._tag}
-        await self._start(200, summary or _NO_FIGURES, {**self._format(), **tag})
+        await self._start(200, summary, {**self._format(), **tag})
 
     async def piece(self, data: bytes) -> None:
         """Send a piece of the body; waits while the client is slow."""
@@ -84,7 +80,7 @@ class HttpReply:
             headers["www-authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
         if error.status == 503:
             headers["retry-after"] = "1"
-        await self._start(error.status, _NO_FIGURES, headers)
+        await self._start(error.status, None, headers)
         await self._send({"type": "http.response.body", "body": body})
 
     def _format(self) -> dict[str, str]:
@@ -94,13 +90,12 @@ class HttpReply:
                 media_type = known
         return {"x-clickhouse-format": self.output_format, "content-type": media_type}
 
-    async def _start(self, status: int, summary: Summary, headers: Mapping[str, str]) -> None:
+    async def _start(self, status: int, summary: Summary | None, headers: Mapping[str, str]) -> None:
         self._started = True
         headers = {
-            "x-clickhouse-server-display-name": self._engine.host,
             "x-clickhouse-query-id": self.query_id,
             "x-clickhouse-timezone": self._engine.timezone,
-            "x-clickhouse-summary": json.dumps(summary),
+            **({"x-clickhouse-summary": json.dumps(summary)} if summary else {}),
             **headers,
         }
         pairs = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]

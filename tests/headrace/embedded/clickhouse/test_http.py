@@ -43,7 +43,6 @@ def test_a_query_by_get_with_its_headers(http: httpx.Client) -> None:
     assert headers["x-clickhouse-format"] == "JSON"
     assert headers["x-clickhouse-query-id"] == "my-id"
     assert headers["x-clickhouse-timezone"]
-    assert headers["x-clickhouse-server-display-name"]
     summary = json.loads(headers["x-clickhouse-summary"])
     assert summary["read_rows"] == summary["result_rows"] == "1"
 
@@ -154,6 +153,8 @@ def test_url_parameters_are_settings_of_this_query(http: httpx.Client) -> None:
     read = "SELECT getSetting('max_block_size')"
     assert ask(http, read, max_block_size="7").text == "7\n"
     assert ask(http, read).text != "7\n"
+    for ours in ("quota_key", "buffer_size", "client_protocol_version", "compress", "session_check"):
+        assert ask(http, "SELECT 1", **{ours: "0"}).text == "1\n"
     assert ask(http, "SELECT 1", no_such_setting="1").headers["x-clickhouse-exception-code"] == "115"
     hostile = ask(http, "SELECT 1", **{"max_threads = 1, max_block_size": "1"})
     assert hostile.headers["x-clickhouse-exception-code"] == "115"
