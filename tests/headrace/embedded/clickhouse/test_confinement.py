@@ -104,6 +104,7 @@ def test_every_table_engine_that_is_not_named_is_refused(http: httpx.Client, tab
 
 
 @needs_landlock
+@pytest.mark.timeout(600)  # 3,000 statements, on a machine that may be busy
 def test_no_scalar_function_reads_a_file_or_connects(http: httpx.Client, host: Host) -> None:
     """Every function of the engine is called with a path and a URL, but for `file`, whose name is refused."""
     names = column(http, "SELECT name FROM system.functions WHERE origin = 'System' AND name != 'file'")
