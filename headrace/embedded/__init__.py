@@ -1,5 +1,5 @@
-"""Kafka, Redis and ClickHouse on one machine without Docker, Java or root.
+"""Kafka, Redis and ClickHouse on one machine without Docker, Java or root: servers as child processes.
 
-Each part is a `ChildProcess` that cannot outlive us; `EmbeddedKafka` and `EmbeddedRedis` configure
-one. Nothing outside this package knows whether a part is embedded: it is given an endpoint.
+Begin reading at `child.Child` (start, watch, stop) and `part.EmbeddedPart`; `kafka`, `redis` and
+`clickhouse` are the three parts. `guard` ends a child whose parent is gone. Clients only see an endpoint.
 """

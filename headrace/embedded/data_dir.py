@@ -1,6 +1,4 @@
-"""One process per data folder: a lock that lives exactly as long as those who hold it."""
-
-from __future__ import annotations
+"""Locks files, so that one process works on a data folder at a time."""
 
 import fcntl
 import os
@@ -40,7 +38,7 @@ class DataDirLock:
             NotPrivate: The folder belongs to another user.
         """
         deadline = time.monotonic() + wait_s
-        while (fd := self._try()) is None:
+        while (fd := try_lock(private_folder(self._data_dir) / ".lock")) is None:
             if time.monotonic() >= deadline:
                 raise DataDirInUse(self._part, self._data_dir)
             if on_progress is not None:
@@ -50,21 +48,22 @@ class DataDirLock:
         self.fd = fd
         return fd
 
-    def _try(self) -> int | None:
-        private_folder(self._data_dir)
-        fd = os.open(self._data_dir / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return None
-        return fd
-
     def release(self) -> None:
         """Give up this process's hold; a child that inherited the lock keeps its own."""
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None
+
+
+def try_lock(path: Path) -> int | None:
+    """Lock a file, made if need be, and return the descriptor that holds the lock; None: it is locked."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
 
 
 @contextmanager

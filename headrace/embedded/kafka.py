@@ -7,8 +7,6 @@ Licences: Apache Kafka is Apache-2.0; its dependencies are Apache-2.0, MIT, BSD 
 OpenJDK (Eclipse Temurin), GPLv2 with the Classpath Exception. Both run as a separate process.
 """
 
-from __future__ import annotations
-
 import base64
 import os
 import shutil
@@ -16,21 +14,14 @@ import socket
 import struct
 import subprocess
 import uuid
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
-from headrace.embedded.errors import (
-    DataCorrupt,
-    DataDirInUse,
-    EmbeddedError,
-    ExtraMissing,
-    PortInUse,
-    ProcessExited,
-)
+from headrace.embedded.child import OnProgress
+from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, ProcessExited
 from headrace.embedded.jars import KAFKA_VERSION, class_path, default_cache_dir
 from headrace.embedded.kafka_config import jvm_options, render_log4j2, render_server_properties
-from headrace.embedded.part import EmbeddedPart, OnProgress
+from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
 from headrace.embedded.private_files import OWNER_ONLY, private_folder, write_private
 from headrace.embedded.process import ChildProcess
@@ -59,40 +50,23 @@ _JAVA_VARIABLES = {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CL
 class EmbeddedKafka(EmbeddedPart):
     """One Kafka node whose data survives kill -9, a restart, and another port.
 
-    It knows no users: whoever can reach the loopback address, every user of this machine, can read and write
-    every topic. Broker and controller listen there and nowhere else; there is no JMX port.
+    It has no password: every user of this machine can read and write every topic. Broker and controller
+    listen on the loopback address only; there is no JMX port.
 
-    An acknowledged record is in the operating system's page cache, which a kill does not touch. Kafka leaves
-    it to the kernel to write it to the disk, so that a machine without power may lose its last half minute;
-    Kafka's remedy is replicas, and this is one node. After a kill it reads the last segment of each partition
-    again, 64 MiB at most, and serves after 4 to 6 s (measured; in 3 of them its former session expires).
+    An acknowledged record is in the operating system's page cache, which a kill does not touch. The kernel
+    writes it to the disk later, so that a machine that loses power may lose its last half minute. (Kafka's
+    remedy is replicas, and this is one node.) After a kill Kafka reads the last segment of each partition
+    again, 64 MiB at most, and serves after 4 to 6 s (measured; for 3 s of them its former session expires).
 
     Args:
         data_dir: Folder for topics, configuration and log.
         port: Port for clients; None or 0 takes a free one.
-        cache_dir: Where the jars are kept. None: the user's cache folder.
-        heap_mb: Java heap, in MiB. The process takes about as much again at most.
-        start_timeout_s: Seconds for starting, including recovery after a kill.
-        overrides: Lines of server.properties that replace or extend ours.
     """
 
     role = "kafka"
 
-    def __init__(
-        self,
-        data_dir: Path,
-        port: int | None = None,
-        cache_dir: Path | None = None,
-        heap_mb: int = 256,
-        *,
-        start_timeout_s: float = 60.0,
-        overrides: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, data_dir: Path, port: int | None = None) -> None:
         super().__init__(data_dir, {"client": port, "controller": None})
-        self._cache_dir = cache_dir or default_cache_dir()
-        self._heap_mb = heap_mb
-        self._start_timeout_s = start_timeout_s
-        self._overrides = dict(overrides or {})
 
     @property
     def endpoint(self) -> str:
@@ -106,7 +80,7 @@ class EmbeddedKafka(EmbeddedPart):
     def _prepare(self, on_progress: OnProgress, lock_fd: int) -> ChildProcess:
         self._require_simple_name()
         java = java_program()
-        jars = class_path(self._cache_dir, on_progress)
+        jars = class_path(default_cache_dir(), on_progress)
         environment = self._environment(jars)
         command = [str(java), *self._jvm_options()]
         if not self._topics_dir.exists():
@@ -122,7 +96,6 @@ class EmbeddedKafka(EmbeddedPart):
             cwd=self.data_dir,
             log_path=self.log_path,
             probe=lambda: serves_metadata(self.port),
-            start_timeout_s=self._start_timeout_s,
             pass_fds=[lock_fd],
         )
 
@@ -132,7 +105,7 @@ class EmbeddedKafka(EmbeddedPart):
         private_folder(temp_dir)
         log4j2 = self.data_dir / "log4j2.properties"
         write_private(log4j2, render_log4j2())
-        return jvm_options(heap_mb=self._heap_mb, temp_dir=temp_dir, log4j2=log4j2)
+        return jvm_options(temp_dir=temp_dir, log4j2=log4j2)
 
     def _environment(self, jars: list[Path]) -> dict[str, str]:
         ours = {name: value for name, value in os.environ.items() if name not in _JAVA_VARIABLES}
@@ -144,7 +117,6 @@ class EmbeddedKafka(EmbeddedPart):
             log_dir=topics_dir,
             client_port=self.ports["client"],
             controller_port=self.ports["controller"],
-            overrides=self._overrides,
         )
         write_private(path, text, encoding="latin-1")  # as java.util.Properties reads it
         return path
@@ -174,10 +146,6 @@ class EmbeddedKafka(EmbeddedPart):
 
     def _explain(self, error: ProcessExited) -> EmbeddedError:
         said = error.log_tail
-        if "Address already in use" in said:
-            return PortInUse(LOOPBACK, self.port, "HEADRACE_EMBEDDED_KAFKA_PORT")
-        if "Failed to acquire lock" in said:
-            return DataDirInUse(self.role, self.data_dir)
         if "No space left on device" in said:
             return EmbeddedError(f"the disk of {self.data_dir} is full: free some space and start again")
         if any(damage in said for damage in _DAMAGE):

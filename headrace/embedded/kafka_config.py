@@ -1,7 +1,5 @@
 """The configuration of a one-node Kafka, as text, and why each value is what it is."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,9 +50,7 @@ _FIXED: Mapping[str, str] = {
 }
 
 
-def render_server_properties(
-    *, log_dir: Path, client_port: int, controller_port: int, overrides: Mapping[str, str]
-) -> str:
+def render_server_properties(*, log_dir: Path, client_port: int, controller_port: int) -> str:
     """The text of server.properties.
 
     The controller quorum is static: a dynamic one stores the controller's port in the data, and the
@@ -66,7 +62,6 @@ def render_server_properties(
         "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{controller_port}",
         "listeners": f"CLIENT://{LOOPBACK}:{client_port},CONTROLLER://{LOOPBACK}:{controller_port}",
         "advertised.listeners": f"CLIENT://{LOOPBACK}:{client_port}",
-        **overrides,
     }
     return "".join(f"{name}={_escaped(value)}\n" for name, value in settings.items())
 
@@ -87,10 +82,10 @@ def render_log4j2() -> str:
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
-def jvm_options(*, heap_mb: int, temp_dir: Path, log4j2: Path) -> list[str]:
+def jvm_options(*, temp_dir: Path, log4j2: Path) -> list[str]:
     """Options for a JVM that starts fast and stays small."""
     return [
-        f"-Xmx{heap_mb}m",
+        "-Xmx256m",
         "-Xms64m",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",  # the first compiler only: a faster start, a smaller process

@@ -5,8 +5,6 @@ connections of its own, other processes' memory and signals to them. It needs no
 https://docs.kernel.org/userspace-api/landlock.html; the numbers below are those of ``linux/landlock.h``.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import sys

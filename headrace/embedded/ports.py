@@ -1,6 +1,4 @@
-"""Free ports for the embedded parts, and a clear word when a given one is taken."""
-
-from __future__ import annotations
+"""Finds free ports, and says which setting to change where a given one is taken."""
 
 import random
 import socket
@@ -17,7 +15,7 @@ _SERVER_PORTS = range(20_000, 32_000)
 _ATTEMPTS = 50
 
 
-def free_port(host: str = LOOPBACK) -> int:
+def free_port() -> int:
     """A TCP port that nobody uses right now.
 
     Not one of the kernel's ephemeral ports: while a server on such a port restarts, a client that
@@ -28,46 +26,37 @@ def free_port(host: str = LOOPBACK) -> int:
     and trying again takes another one.
     """
     for port in random.sample(_SERVER_PORTS, _ATTEMPTS):
-        if _can_listen(host, port):
+        if is_free(port):
             return port
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
+        probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
-def require_free(port: int, *, setting: str, host: str = LOOPBACK) -> None:
-    """Check that a server could listen on the port now.
+def choose_port(port: int | None, *, setting: str) -> int:
+    """The port asked for, checked to be free, or a free one where it is None or 0.
 
     Args:
         port: The port that the user asked for.
         setting: What the user would change to get another one; part of the error message.
-        host: The address it will be bound to.
-
-    Raises:
-        PortInUse: Another process listens there.
-    """
-    if not _can_listen(host, port):
-        raise PortInUse(host, port, setting)
-
-
-def choose_port(port: int | None, *, setting: str, host: str = LOOPBACK) -> int:
-    """The port asked for, checked to be free, or a free one where it is None or 0.
 
     Raises:
         PortInUse: A port was asked for and is taken.
     """
     if not port:
-        return free_port(host)
-    require_free(port, setting=setting, host=host)
+        return free_port()
+    if not is_free(port):
+        raise PortInUse(LOOPBACK, port, setting)
     return port
 
 
-def _can_listen(host: str, port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether a server could listen on the port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As servers do: a port whose last connections are in TIME_WAIT is free to listen on.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((LOOPBACK, port))
             probe.listen(1)
         except OSError:
             return False

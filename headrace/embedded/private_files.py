@@ -1,10 +1,7 @@
 """Folders and files that nobody but their owner can read, whatever the umask is."""
 
-from __future__ import annotations
-
 import os
 import secrets
-import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,16 +24,6 @@ def private_folder(path: Path) -> Path:
         raise NotPrivate(path)
     path.chmod(0o700)
     return path
-
-
-def tighten(root: Path) -> None:
-    """Take the rights of group and others from everything below `root`; symbolic links are not followed."""
-    for folder, _, files in os.walk(root):
-        for path in (Path(folder), *(Path(folder, name) for name in files)):
-            with suppress(FileNotFoundError):  # a process that still ends may remove its files
-                mode = path.lstat().st_mode
-                if not stat.S_ISLNK(mode) and mode & OWNER_ONLY:
-                    path.chmod(stat.S_IMODE(mode) & ~OWNER_ONLY)
 
 
 def write_private(path: Path, text: str, *, encoding: str = "utf-8") -> None:

@@ -1,14 +1,15 @@
 """A child process that never outlives us, with readiness, a bounded log and an orderly stop."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 
 from headrace.embedded import guard
@@ -18,66 +19,51 @@ from headrace.embedded.private_files import OWNER_ONLY
 ORPHAN_GRACE_S = 3.0
 """How long a child has to end by itself once its parent is gone. Kafka takes 0.3 s, Redis less."""
 
-LOG_BYTES = 10_000_000
-"""Size of a child's log file; one older file of the same size is kept."""
-
 _PROBE_INTERVAL_S = 0.05
+_PROBE_TIMEOUT_S = 2.0
 _KILL_WAIT_S = 5.0
 _TAIL_BYTES = 16_000
 
 Probe = Callable[[], bool]
 
 
+@dataclass(kw_only=True, eq=False)
 class ChildProcess:
     """One program run under a guard (see `headrace.embedded.guard`).
 
-    All methods block and may be called from any thread; from an event loop use `asyncio.to_thread`.
-    The child is in a session of its own: Ctrl-C on the terminal reaches only us, and we decide the
-    order in which things stop. After it ended it can be started again. What it writes, its log included, only
-    its owner can read.
+    All methods block and may be called from any thread; from an event loop use `asyncio.to_thread`. The
+    child is in a session of its own: Ctrl-C on the terminal reaches only us, and we decide in which order
+    things stop. After it ended it can be started again. Only its owner can read what it writes, its log
+    included.
 
-    Args:
+    Attributes:
         role: What it is to the user, such as "kafka"; in error messages.
         argv: Program and arguments.
         log_path: File for its standard output and error.
-        probe: Answers whether it is ready; called every 50 ms while starting. It must have a timeout of
-            its own and may raise an `EmbeddedError` to give up. None: ready as soon as it runs.
+        probe: Answers whether it is ready; called every 50 ms while starting, with a timeout of its own.
+            None: ready as soon as it runs.
         env: Its whole environment. None: ours.
         cwd: Its working directory. None: ours.
         start_timeout_s: Seconds until `wait_ready` gives up.
         pass_fds: Descriptors it inherits.
         orphan_grace_s: Seconds between SIGTERM and SIGKILL when we are gone.
-        log_bytes: Size at which the log file is set aside.
+        log_bytes: Size at which the log file is set aside; one older file of that size is kept.
     """
 
-    def __init__(
-        self,
-        *,
-        role: str,
-        argv: Sequence[str],
-        log_path: Path,
-        probe: Probe | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        start_timeout_s: float = 30.0,
-        pass_fds: Sequence[int] = (),
-        orphan_grace_s: float = ORPHAN_GRACE_S,
-        log_bytes: int = LOG_BYTES,
-    ) -> None:
-        self.role = role
-        self.log_path = log_path
-        self._argv = list(argv)
-        self._probe = probe
-        self._env = None if env is None else dict(env)
-        self._cwd = cwd
-        self._start_timeout_s = start_timeout_s
-        self._pass_fds = tuple(pass_fds)
-        self._orphan_grace_s = orphan_grace_s
-        self._log_bytes = log_bytes
-        self._guard: subprocess.Popen[bytes] | None = None
-        self._control_fd: int | None = None
-        self._pid: int | None = None
-        self._log_start = 0
+    role: str
+    argv: Sequence[str]
+    log_path: Path
+    probe: Probe | None = None
+    env: Mapping[str, str] | None = None
+    cwd: Path | None = None
+    start_timeout_s: float = 60.0
+    pass_fds: Sequence[int] = ()
+    orphan_grace_s: float = ORPHAN_GRACE_S
+    log_bytes: int = 10_000_000
+    _guard: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _control_fd: int | None = field(default=None, init=False)
+    _pid: int | None = field(default=None, init=False)
+    _log_start: int = field(default=0, init=False)
 
     @property
     def pid(self) -> int | None:
@@ -98,9 +84,9 @@ class ChildProcess:
         if self.running:
             raise EmbeddedError(f"{self.role} runs already (pid {self._pid}): stop it first")
         self._release()
-        program = shutil.which(self._argv[0])
+        program = shutil.which(self.argv[0])
         if program is None:
-            raise EmbeddedError(f"{self.role} cannot start: there is no program {self._argv[0]}")
+            raise EmbeddedError(f"{self.role} cannot start: there is no program {self.argv[0]}")
         self.log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Fails here, with its reason, rather than in the guard.
         log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT, 0o600)
@@ -127,15 +113,15 @@ class ChildProcess:
             ProcessExited: It ended instead.
             StartTimeout: It did neither in time. It is still running then; call `stop`.
         """
-        deadline = time.monotonic() + self._start_timeout_s
+        deadline = time.monotonic() + self.start_timeout_s
         while True:
             returncode = self.poll()
             if returncode is not None:
                 raise ProcessExited(self.role, returncode, self.log_path, self.log_tail())
-            if self._probe is None or self._probe():
+            if self.probe is None or self.probe():
                 return
             if time.monotonic() >= deadline:
-                raise StartTimeout(self.role, self._start_timeout_s, self.log_path, self.log_tail())
+                raise StartTimeout(self.role, self.start_timeout_s, self.log_path, self.log_tail())
             time.sleep(_PROBE_INTERVAL_S)
 
     def poll(self) -> int | None:
@@ -185,18 +171,23 @@ class ChildProcess:
 
     def _spawn_guard(self, program: str, control_fd: int, status_fd: int) -> subprocess.Popen[bytes]:
         # -I -S: neither the user's PYTHON* variables nor site-packages matter to the guard.
-        command = [sys.executable, "-I", "-S", guard.__file__, "--parent", str(os.getpid())]
-        command += ["--control", str(control_fd), "--status", str(status_fd)]
-        command += ["--grace", str(self._orphan_grace_s)]
-        command += ["--log", str(self.log_path.absolute()), "--log-bytes", str(self._log_bytes)]
+        command = [sys.executable, "-I", "-S", guard.__file__]
+        options = [
+            os.getpid(),
+            control_fd,
+            status_fd,
+            self.orphan_grace_s,
+            self.log_path.absolute(),
+            self.log_bytes,
+        ]
         return subprocess.Popen(
-            [*command, "--", program, *self._argv[1:]],
-            env=self._env,
-            cwd=self._cwd,
+            [*command, *map(str, options), program, *self.argv[1:]],
+            env=self.env,
+            cwd=self.cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            pass_fds=(control_fd, status_fd, *self._pass_fds),
+            pass_fds=(control_fd, status_fd, *self.pass_fds),
             start_new_session=True,
             umask=OWNER_ONLY,
         )
@@ -218,3 +209,17 @@ class ChildProcess:
             os.close(self._control_fd)
             self._control_fd = None
         self._pid = None
+
+
+def answers_http(url: str) -> Probe:
+    """A probe that says yes once a GET of `url` is answered with 200."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def probe() -> bool:
+        try:
+            with opener.open(url, timeout=_PROBE_TIMEOUT_S) as answer:
+                return bool(answer.status == 200)
+        except (OSError, HTTPException):
+            return False
+
+    return probe

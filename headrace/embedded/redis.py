@@ -7,8 +7,6 @@ Licences: Redis 8 is offered under AGPLv3, RSALv2 or SSPLv1, at the user's choic
 says MIT for itself. We run the unmodified binary as a separate process.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import socket
@@ -16,10 +14,11 @@ from importlib import import_module
 from pathlib import Path
 from urllib.parse import quote
 
-from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, PortInUse, ProcessExited
-from headrace.embedded.part import EmbeddedPart, OnProgress
+from headrace.embedded.child import OnProgress
+from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, ProcessExited
+from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.private_files import kept_password, private_folder, write_private
+from headrace.embedded.private_files import write_private
 from headrace.embedded.process import ChildProcess
 
 _PROBE_TIMEOUT_S = 1.0
@@ -39,20 +38,19 @@ _AOF_FAULTS = (
 
 
 class EmbeddedRedis(EmbeddedPart):
-    """Redis on one machine, where what was answered stays.
+    """Redis on one machine that keeps every write it has answered, over kill -9 and the loss of power.
 
-    Every write is in the append-only file, and synced, before it is answered: neither a killed Redis nor a
-    machine that loses power loses any. Syncing once a second would not do even for a kill: while such a sync
-    runs, Redis answers first and writes up to two seconds later. Writes that arrive together share one sync
-    (measured: 0.2 ms more for a write alone, no fewer writes a second from 50 clients). The defaults never
-    evict, because the journal and the budgets live here; a full Redis refuses writes instead.
+    Every write is in the append-only file, and synced, before it is answered. Syncing once a second would
+    lose writes even at a kill: while such a sync runs, Redis answers first and writes up to two seconds
+    later. Writes that arrive together share one sync (measured: 0.2 ms more for a write alone, no fewer
+    writes a second from 50 clients). Nothing is evicted, because the journal and the budgets live here: a
+    full Redis refuses writes.
 
     Args:
         data_dir: Folder for the append-only file, configuration and log.
         port: Port to listen on; None or 0 takes a free one.
         password: What clients must know. None: the one in `data_dir`, made at the first start.
         maxmemory_mb: Memory for data, in MiB.
-        start_timeout_s: Seconds for loading the data at start.
     """
 
     role = "redis"
@@ -64,21 +62,14 @@ class EmbeddedRedis(EmbeddedPart):
         *,
         password: str | None = None,
         maxmemory_mb: int = 512,
-        start_timeout_s: float = 60.0,
     ) -> None:
-        super().__init__(data_dir, {"client": port})
-        self._given_password = password
+        super().__init__(data_dir, {"client": port}, password=password)
         self._maxmemory_mb = maxmemory_mb
-        self._start_timeout_s = start_timeout_s
 
     @property
     def endpoint(self) -> str:
         """A Redis URL with its password, such as ``redis://:password@127.0.0.1:6379/0``."""
         return f"redis://:{quote(self._password, safe='')}@{LOOPBACK}:{self.port}/0"
-
-    @property
-    def _password(self) -> str:
-        return self._given_password or kept_password(private_folder(self.data_dir) / "password")
 
     def _prepare(self, on_progress: OnProgress, lock_fd: int) -> ChildProcess:
         del on_progress  # Redis starts at once
@@ -97,13 +88,10 @@ class EmbeddedRedis(EmbeddedPart):
             cwd=self.data_dir,
             log_path=self.log_path,
             probe=lambda: answers_ping(self.port, password),
-            start_timeout_s=self._start_timeout_s,
             pass_fds=[lock_fd],
         )
 
     def _explain(self, error: ProcessExited) -> EmbeddedError:
-        if "Address already in use" in error.log_tail:
-            return PortInUse(LOOPBACK, self.port, "HEADRACE_EMBEDDED_REDIS_PORT")
         if any(fault in error.log_tail for fault in _AOF_FAULTS):
             return self._corrupt()
         return error

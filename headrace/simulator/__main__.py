@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from headrace.embedded.private_files import new_password
-from headrace.own_pages import OwnPagesOnly
+from headrace.same_origin import SameOriginOnly
 from headrace.simulator.app import create_app
 from headrace.simulator.billing.invoice_file import InvoiceFileError
 from headrace.simulator.operator_api import PASSWORD_VARIABLE
@@ -29,7 +29,7 @@ def main() -> int:
         return 1
     host, port = listener.getsockname()[:2]
     print(json.dumps({"simulator": f"http://{host}:{port}"}), flush=True)  # noqa: T201
-    build_server(OwnPagesOnly(app, options.host_name)).run(sockets=[listener])
+    build_server(SameOriginOnly(app, options.host_name)).run(sockets=[listener])
     return 0
 
 

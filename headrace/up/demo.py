@@ -1,7 +1,6 @@
-"""The demo request that `headrace up` sends: one question through all five stages, and its row."""
+"""Sends the demo request of `headrace up`, one question through all five stages, and waits for its row."""
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +28,7 @@ class Demo(msgspec.Struct, frozen=True, kw_only=True):
     row_after_ms: float
 
 
-def run_demo(endpoints: Endpoints, *, sleep: Callable[[float], None] = time.sleep) -> Demo:
+def run_demo(endpoints: Endpoints) -> Demo:
     """Send a question that no cache has seen, and read its row from ClickHouse.
 
     Raises:
@@ -52,18 +51,18 @@ def run_demo(endpoints: Endpoints, *, sleep: Callable[[float], None] = time.slee
     if response.status_code != httpx.codes.OK:
         raise DemoFailed(f"the demo request got HTTP {response.status_code}: {response.text[:500]}")
     replied_at = time.monotonic()
-    row = _await_row(endpoints, str(reply["request_id"]), sleep)
+    row = _await_row(endpoints, str(reply["request_id"]))
     waited_ms = (time.monotonic() - replied_at) * 1000
     return Demo(question=question, reply=reply, row=row, row_after_ms=waited_ms)
 
 
-def _await_row(endpoints: Endpoints, request_id: str, sleep: Callable[[float], None]) -> dict[str, Any]:
+def _await_row(endpoints: Endpoints, request_id: str) -> dict[str, Any]:
     deadline = time.monotonic() + _ROW_TIMEOUT_S
     while time.monotonic() < deadline:
         row = _row(endpoints, request_id)
         if row is not None:
             return row
-        sleep(_ROW_POLL_S)
+        time.sleep(_ROW_POLL_S)
     raise DemoFailed(f"no row for {request_id} within {_ROW_TIMEOUT_S:.0f} s; see the log of analytics")
 
 

@@ -1,8 +1,6 @@
 """The folder `.headrace`: data, logs, keys, and what other commands need to know of a running `up`."""
 
 import base64
-import fcntl
-import json
 import os
 import secrets
 import shutil
@@ -12,7 +10,8 @@ from typing import Any, Literal
 import msgspec
 import psutil
 
-from headrace.embedded.private_files import new_password, private_folder, tighten
+from headrace.embedded.data_dir import try_lock
+from headrace.embedded.private_files import new_password, private_folder, write_private
 from streams.errors import HeadraceError
 
 _KEY_BYTES = 24
@@ -71,17 +70,17 @@ class UpStatus(msgspec.Struct, frozen=True, kw_only=True):
     processes: tuple[ProcessStatus, ...]
 
 
-class Keys(msgspec.Struct, frozen=True, kw_only=True):
-    """The keys that `headrace up` made for itself; they stay the same over restarts."""
+class InstallationKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys and passwords that `headrace up` makes; they stay the same over restarts."""
 
     api_key: str
     admin_key: str
-    webhook_secret: str = ""
-    reader_password: str = ""
-    clickhouse_password: str = ""
-    redis_password: str = ""
-    control_password: str = ""
-    record_key: str = ""
+    webhook_secret: str
+    reader_password: str
+    clickhouse_password: str
+    redis_password: str
+    control_password: str
+    record_key: str
 
 
 class Home:
@@ -133,41 +132,28 @@ class Home:
             AlreadyRunning: another process holds it.
             NotPrivate: it belongs to another user.
         """
-        private_folder(self.path)
-        descriptor = os.open(self.path / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as fault:
-            os.close(descriptor)
+        self._lock_fd = try_lock(private_folder(self.path) / "up.lock")
+        if self._lock_fd is None:
             raise AlreadyRunning(
                 f"headrace up already runs on {self.path}: see `headrace status`, stop it with "
                 "`headrace down`, or use another --data-dir"
-            ) from fault
-        self._lock_fd = descriptor
-        tighten(self.path)  # an earlier version let others read some of it
-
-    def keys(self) -> Keys:
-        """Return the keys of this folder; they are made at the first call."""
-        path = self.path / "keys.json"
-        if path.exists():
-            known = msgspec.json.decode(path.read_bytes(), type=Keys)
-        else:
-            known = Keys(
-                api_key="hr-" + secrets.token_urlsafe(_KEY_BYTES),
-                admin_key="hr-admin-" + secrets.token_urlsafe(_KEY_BYTES),
             )
-        keys = msgspec.structs.replace(  # a folder of an earlier version lacks some
-            known,
-            webhook_secret=known.webhook_secret or _webhook_secret(),
-            reader_password=known.reader_password or new_password(),
-            clickhouse_password=known.clickhouse_password or new_password(),
-            redis_password=known.redis_password or new_password(),
-            control_password=known.control_password or new_password(),
-            record_key=known.record_key or new_password(),
-        )
+
+    def keys(self) -> InstallationKeys:
+        """Return the keys of this folder; those that are missing are made."""
+        path = self.path / "keys.json"
+        known = msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else {}
+        made = {
+            "api_key": "hr-" + secrets.token_urlsafe(_KEY_BYTES),
+            "admin_key": "hr-admin-" + secrets.token_urlsafe(_KEY_BYTES),
+            "webhook_secret": "whsec_"
+            + base64.b64encode(secrets.token_bytes(_WEBHOOK_SECRET_BYTES)).decode(),
+            **{name: new_password() for name in InstallationKeys.__struct_fields__[3:]},
+        }
+        keys = made | known
         if keys != known:
             self._write("keys.json", keys)
-        return keys
+        return msgspec.convert(keys, InstallationKeys)
 
     def write_status(self, status: UpStatus) -> None:
         """Write what `headrace status` shows."""
@@ -218,18 +204,8 @@ class Home:
             (self.path / name).unlink(missing_ok=True)
 
     def _write(self, name: str, content: Any) -> None:
-        """Write a file that only its owner can read, whole or not at all."""
-        private_folder(self.path)
-        partial = self.path / f"{name}.{os.getpid()}.partial"
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(msgspec.to_builtins(content), file, indent=2)
-            file.write("\n")
-        partial.replace(self.path / name)
-
-
-def _webhook_secret() -> str:
-    return "whsec_" + base64.b64encode(secrets.token_bytes(_WEBHOOK_SECRET_BYTES)).decode()
+        text = msgspec.json.format(msgspec.json.encode(content), indent=2)
+        write_private(private_folder(self.path) / name, text.decode() + "\n")
 
 
 def is_supervisor(status: UpStatus) -> bool:

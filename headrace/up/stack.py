@@ -6,34 +6,26 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from headrace.embedded.child import Child
 from headrace.embedded.clickhouse import EmbeddedClickHouse
-from headrace.embedded.errors import PortInUse
 from headrace.embedded.kafka import EmbeddedKafka
 from headrace.embedded.part import EmbeddedPart
-from headrace.embedded.ports import choose_port, free_port, require_free
+from headrace.embedded.ports import LOOPBACK, choose_port, free_port, is_free
+from headrace.embedded.process import answers_http
 from headrace.embedded.redis import EmbeddedRedis
 from headrace.simulator.operator_api import PASSWORD_VARIABLE
-from headrace.up.children import PartChild, ServiceChild, answers
+from headrace.up.environment import PART_VARIABLES, PROVIDER_KEYS, READER_VARIABLE, service_environment
 from headrace.up.home import Endpoints, Home, ProcessStatus
-from headrace.up.supervisor import Child, Supervisor
-from streams.errors import ConfigurationError
-from streams.kafka.record_auth import key_of_redis
+from headrace.up.service_process import ServiceProcess
+from headrace.up.supervisor import Supervisor
 from streams.kafka.topic_admin import create_topics
 from streams.settings import Settings, load_settings
 
-_LOOPBACK = "127.0.0.1"
-_SIMULATOR_KEY = "sk-simulated-by-headrace"
-_PART_VARIABLES = {
-    "kafka": "HEADRACE_KAFKA_BOOTSTRAP",
-    "redis": "HEADRACE_REDIS_URL",
-    "clickhouse": "HEADRACE_CLICKHOUSE_URL",
-}
-_READER_VARIABLE = "HEADRACE_CLICKHOUSE_READER_URL"
-_PROVIDER_KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+_STOP_MARGIN_S = 15.0
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line chose."""
+    """What the command line of `headrace up` chose."""
 
     workers: int = 1
     standby: bool = True
@@ -50,6 +42,7 @@ class Stack:
         options: from the command line.
         environ: the variables that say which parts are provided, and settings to pass on.
         on_progress: told what is going on.
+        on_change: called after every change of a process's state.
     """
 
     def __init__(
@@ -68,12 +61,12 @@ class Stack:
         self._supervisor = Supervisor(on_progress, on_change)
         self._external: list[ProcessStatus] = []
         self._ports = home.ports()
-        self._part_ports: set[int] = set()
+        self._own_ports: set[int] = set()
 
     @property
     def simulated(self) -> bool:
         """Whether the providers are simulated, because no provider's key is set."""
-        return not any(self._environ.get(name) for name in _PROVIDER_KEYS)
+        return not any(self._environ.get(name) for name in PROVIDER_KEYS)
 
     def processes(self) -> tuple[ProcessStatus, ...]:
         """Return every process and every part that is provided from outside."""
@@ -88,7 +81,7 @@ class Stack:
         self._environ["TMPDIR"] = str(self._home.temporary())
         parts = self._start_parts()
         simulator = self._start_simulator()
-        environ = self._service_environ(parts, simulator)
+        environ = self.service_environment(parts, simulator)
         os.environ.update(environ)
         settings = load_settings()
         self._on_progress("creating the topics")
@@ -102,40 +95,67 @@ class Stack:
         )
         self._supervisor.start(self._services(environ, settings))
         self._home.write_ports(self._ports)
-        keys = self._home.keys()
         return Endpoints(
             kafka=settings.kafka_bootstrap,
             redis=settings.redis_url,
             clickhouse=settings.clickhouse_url,
-            clickhouse_reader=environ.get(_READER_VARIABLE),
-            ingest=f"http://{_LOOPBACK}:{environ['HEADRACE_INGEST_PORT']}",
-            analytics=f"http://{_LOOPBACK}:{environ['HEADRACE_ANALYTICS_PORT']}",
+            clickhouse_reader=environ.get(READER_VARIABLE),
+            ingest=_http(settings.ingest_port),
+            analytics=_http(settings.analytics_port),
             simulator=simulator,
             simulator_control=self._control(simulator),
-            api_key=self._environ.get("HEADRACE_API_KEY") or keys.api_key,
-            admin_key=self._environ.get("HEADRACE_ADMIN_KEY") or keys.admin_key,
-            webhook_secret=self._environ.get("HEADRACE_WEBHOOK_SECRET") or keys.webhook_secret,
+            api_key=environ["HEADRACE_API_KEY"],
+            admin_key=environ["HEADRACE_ADMIN_KEY"],
+            webhook_secret=environ["HEADRACE_WEBHOOK_SECRET"],
         )
 
     def stop(self) -> None:
         """Stop everything: our own processes, then the simulator, then the parts."""
         self._supervisor.stop()
 
+    def service_environment(self, parts: Mapping[str, str], simulator: str | None) -> dict[str, str]:
+        """Return the environment of our own processes.
+
+        Args:
+            parts: the address of each part, by its role.
+            simulator: the address of the provider simulator; None: the providers are real.
+
+        Raises:
+            ConfigurationError: HEADRACE_WEBHOOK_OWN_SERVICES is not a list.
+        """
+        options = self._options
+        ports = {
+            "ingest": self._port("ingest", options.ingest_port or self._given_port("HEADRACE_INGEST_PORT")),
+            "analytics": self._port(
+                "analytics", options.analytics_port or self._given_port("HEADRACE_ANALYTICS_PORT")
+            ),
+        }
+        for number in range(options.workers):
+            self._port(f"worker-{number}", None)
+        return service_environment(
+            self._environ,
+            self._home.keys(),
+            parts=parts,
+            ports=ports,
+            own_ports=self._own_ports,
+            simulator=simulator,
+        )
+
     def _start_parts(self) -> dict[str, str]:
         """Start the embedded parts side by side and return every part's endpoint."""
         endpoints: dict[str, str] = {}
         embedded: list[EmbeddedPart] = []
-        for role, variable in _PART_VARIABLES.items():
+        for role, variable in PART_VARIABLES.items():
             given = self._environ.get(variable)
             if given:
                 self._external.append(ProcessStatus(role=role, state="external"))
                 endpoints[role] = given
             else:
                 embedded.append(self._part(role))
-        self._start([PartChild(part) for part in embedded])
+        self._supervisor.start(embedded)
         for part in embedded:
             self._ports[part.role] = part.port
-            self._part_ports.update(part.ports.values())
+            self._own_ports.update(part.ports.values())
             endpoints[part.role] = part.endpoint
         return endpoints
 
@@ -155,18 +175,11 @@ class Stack:
         if not self.simulated:
             return None
         port = self._port("simulator", self._options.simulator_port)
-        url = f"http://{_LOOPBACK}:{port}"
-        arguments = ["headrace.simulator", "--host", _LOOPBACK, "--port", str(port)]
+        arguments = ["headrace.simulator", "--host", LOOPBACK, "--port", str(port)]
         arguments += ["--data-dir", str(self._home.data("simulator"))]
-        child = self._service(
-            "simulator",
-            arguments,
-            {**self._environ, PASSWORD_VARIABLE: self._home.keys().control_password},
-            port=port,
-            probe=answers(f"{url}/health"),
-        )
-        self._start([child])
-        return url
+        environ = {**self._environ, PASSWORD_VARIABLE: self._home.keys().control_password}
+        self._supervisor.start([self._service("simulator", arguments, environ, port, path="/health")])
+        return _http(port)
 
     def _control(self, simulator: str | None) -> str | None:
         """Return the simulator's address with the operator's password."""
@@ -174,115 +187,52 @@ class Stack:
             return None
         return simulator.replace("http://", f"http://control:{self._home.keys().control_password}@")
 
-    def _service_environ(self, parts: Mapping[str, str], simulator: str | None) -> dict[str, str]:
-        """Return the environment of our own processes: the given one, completed."""
-        keys = self._home.keys()
-        ingest = self._port("ingest", self._options.ingest_port or self._given_port("HEADRACE_INGEST_PORT"))
-        analytics = self._port(
-            "analytics", self._options.analytics_port or self._given_port("HEADRACE_ANALYTICS_PORT")
-        )
-        environ = self._environ | {
-            **{_PART_VARIABLES[role]: endpoint for role, endpoint in parts.items()},
-            "HEADRACE_INGEST_PORT": str(ingest),
-            "HEADRACE_ANALYTICS_PORT": str(analytics),
-        }
-        if not self._environ.get(_PART_VARIABLES["clickhouse"]):
-            address = parts["clickhouse"].rpartition("@")[2]
-            environ[_READER_VARIABLE] = f"http://reader:{keys.reader_password}@{address}"
-        environ.setdefault("HEADRACE_REPLY_TOPICS", '["*"]')  # on one machine, everybody is ourselves
-        environ.setdefault("HEADRACE_API_KEY", keys.api_key)
-        environ.setdefault("HEADRACE_ADMIN_KEY", keys.admin_key)
-        environ.setdefault("HEADRACE_WEBHOOK_SECRET", keys.webhook_secret)
-        if key_of_redis(environ[_PART_VARIABLES["redis"]]) is None:  # somebody's own, without a password
-            environ.setdefault("HEADRACE_RECORD_KEYS", f'["{keys.record_key}"]')
-        environ["HEADRACE_WEBHOOK_OWN_SERVICES"] = self._own_services()
-        if simulator is not None:
-            environ |= {
-                "OPENAI_API_KEY": _SIMULATOR_KEY,
-                "OPENAI_BASE_URL": f"{simulator}/v1",
-                "ANTHROPIC_API_KEY": _SIMULATOR_KEY,
-                "ANTHROPIC_BASE_URL": simulator,
-            }
-        return environ
-
-    def _own_services(self) -> str:
-        """Return every port that is ours, beside what the operator names: no webhook may reach them."""
-        for number in range(self._options.workers):
-            self._port(f"worker-{number}", None)
-        ours = [f"{_LOOPBACK}:{port}" for port in {*self._ports.values(), *self._part_ports}]
-        given = self._environ.get("HEADRACE_WEBHOOK_OWN_SERVICES") or "[]"
-        try:
-            named = msgspec.json.decode(given, type=list[str])
-        except msgspec.DecodeError as fault:
-            raise ConfigurationError(
-                'HEADRACE_WEBHOOK_OWN_SERVICES must be a JSON list of host:port, e.g. ["ingest:8000"]'
-            ) from fault
-        return msgspec.json.encode(named + ours).decode()
-
     def _services(self, environ: Mapping[str, str], settings: Settings) -> list[Child]:
-        ingest_port, analytics_port = settings.ingest_port, settings.analytics_port
+        ports = {"ingest": settings.ingest_port, "analytics": settings.analytics_port}
         services: list[Child] = [
-            self._service(
-                "ingest",
-                ["headrace", "ingest"],
-                environ,
-                port=ingest_port,
-                probe=answers(f"http://{_LOOPBACK}:{ingest_port}/ready"),
-            ),
-            self._service(
-                "analytics",
-                ["headrace", "analytics"],
-                environ,
-                port=analytics_port,
-                probe=answers(f"http://{_LOOPBACK}:{analytics_port}/ready"),
-            ),
+            self._service(role, ["headrace", role], environ, port) for role, port in ports.items()
         ]
-        services += [self._worker(number, environ, settings) for number in range(self._options.workers)]
-        return services
-
-    def _worker(self, number: int, environ: Mapping[str, str], settings: Settings) -> Child:
-        name = f"worker-{number}"
-        port = self._port(name, None)
-        return self._service(
-            name,
-            ["headrace", "worker"],
-            {
-                **environ,
+        for number in range(self._options.workers):
+            name = f"worker-{number}"
+            port = self._ports[name]
+            own = {
                 "HEADRACE_INSTANCE_ID": name,
-                "HEADRACE_WORKER_HOST": _LOOPBACK,
+                "HEADRACE_WORKER_HOST": LOOPBACK,
                 "HEADRACE_WORKER_PORT": str(port),
-            },
-            port=port,
-            probe=answers(f"http://{_LOOPBACK}:{port}/ready"),
-            stop_grace_s=settings.drain_timeout_s + 15,
-            standby=self._options.standby,
-        )
+            }
+            services.append(
+                self._service(
+                    name,
+                    ["headrace", "worker"],
+                    {**environ, **own},
+                    port,
+                    stop_grace_s=settings.drain_timeout_s + _STOP_MARGIN_S,
+                    standby=self._options.standby,
+                )
+            )
+        return services
 
     def _service(
         self,
         role: str,
         arguments: list[str],
         environ: Mapping[str, str],
+        port: int,
         *,
-        probe: Callable[[], bool],
-        port: int | None = None,
+        path: str = "/ready",
         stop_grace_s: float = 20.0,
         standby: bool = False,
-    ) -> Child:
-        return ServiceChild(
+    ) -> ServiceProcess:
+        return ServiceProcess(
             role,
             arguments,
             environ=environ,
             log_dir=self._home.logs,
-            probe=probe,
+            probe=answers_http(_http(port) + path),
             port=port,
             stop_grace_s=stop_grace_s,
             standby=standby,
         )
-
-    def _start(self, children: list[Child]) -> None:
-        if children:
-            self._supervisor.start(children)
 
     def _given_port(self, variable: str) -> int | None:
         given = self._environ.get(variable, "")
@@ -291,16 +241,14 @@ class Stack:
     def _port(self, role: str, given: int | None) -> int:
         """Return the port that was given (checked), the last one if it is free, or a free one."""
         if given:
-            return choose_port(given, setting=f"--{role}-port")
-        last = self._ports.get(role)
-        port = last if last is not None and _is_free(last, role) else free_port()
-        self._ports[role] = port
+            port = choose_port(given, setting=f"--{role}-port")
+        else:
+            last = self._ports.get(role)
+            port = last if last is not None and is_free(last) else free_port()
+            self._ports[role] = port
+        self._own_ports.add(port)
         return port
 
 
-def _is_free(port: int, role: str) -> bool:
-    try:
-        require_free(port, setting=role)
-    except PortInUse:
-        return False
-    return True
+def _http(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}"

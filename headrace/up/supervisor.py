@@ -5,52 +5,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 import structlog
 
+from headrace.embedded.child import Child
 from headrace.up.home import ProcessState, ProcessStatus
+from streams.backoff import Backoff
 from streams.errors import HeadraceError
 
 _POLL_S = 0.1
-_FIRST_DELAY_S = 0.2
-_MAX_DELAY_S = 10.0
+_BACKOFF = Backoff(first_s=0.2, max_s=10.0, jitter=0)
 #: A process that ran this long before it ended is restarted without delay.
 _STABLE_S = 60.0
 
 log = structlog.get_logger(__name__)
-
-
-class Child(Protocol):
-    """A process that can be started, watched and stopped. `start` returns once it is ready."""
-
-    role: str
-
-    @property
-    def pid(self) -> int | None:
-        """Its process id while it runs."""
-
-    @property
-    def standby_pid(self) -> int | None:
-        """The process id of the one that waits to take over, if there is one."""
-
-    @property
-    def port(self) -> int | None:
-        """The port it serves, if it serves one."""
-
-    @property
-    def log(self) -> str:
-        """The path of its log."""
-        ...
-
-    def start(self, on_progress: Callable[[str], None]) -> None:
-        """Start it and return when it is ready; raise a `HeadraceError` when it cannot be."""
-
-    def poll(self) -> int | None:
-        """Return its exit status once it has ended, None while it runs."""
-
-    def stop(self) -> None:
-        """Stop it in good order; stopping twice is fine."""
 
 
 class _Watched:
@@ -69,9 +37,9 @@ class _Watched:
             state=self.state,
             pid=self.child.pid,
             standby_pid=self.child.standby_pid,
-            port=self.child.port,
+            port=self.child.ports.get("client"),
             restarts=self.restarts,
-            log=self.child.log,
+            log=str(self.child.log_path),
             error=self.error,
         )
 
@@ -115,7 +83,7 @@ class Supervisor:
         """Stop every child: those that were started together side by side, the last started first."""
         self._stopping.set()
         for thread in self._threads:
-            thread.join(timeout=_MAX_DELAY_S)
+            thread.join(timeout=_BACKOFF.max_s)
         for group in reversed(self._groups):
             _side_by_side(self._stop, group)
 
@@ -172,8 +140,4 @@ def restart_delay_s(ends: Sequence[float], now: float) -> float:
 
     The first end in a minute costs nothing; each further one doubles the delay, up to 10 s.
     """
-    recent = sum(1 for end in ends if now - end < _STABLE_S)
-    if recent <= 1:
-        return 0.0
-    exponential: float = _FIRST_DELAY_S * 2.0 ** (recent - 2)
-    return min(exponential, _MAX_DELAY_S)
+    return _BACKOFF.wait_s(sum(1 for end in ends if now - end < _STABLE_S) - 1)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from headrace.up.home import Home, Keys
+from headrace.up.home import Home, InstallationKeys
 from tests import parts
 from tests.acceptance.conftest import System, started, unique
 
@@ -93,7 +93,7 @@ def processes(system: System) -> list[psutil.Process]:
 def secrets(system: System) -> dict[str, str]:
     """Every key and password, by name."""
     kept = json.loads((system.data_dir / "keys.json").read_text())
-    assert kept.keys() == set(Keys.__struct_fields__)
+    assert kept.keys() == set(InstallationKeys.__struct_fields__)
     return kept
 
 

@@ -1,6 +1,4 @@
-"""Run the server: ``python -m headrace.embedded.clickhouse --data-dir … --passwords … --port …``."""
-
-from __future__ import annotations
+"""Run the server: `python -m headrace.embedded.clickhouse --data-dir data --passwords passwords.json`."""
 
 import argparse
 import os
@@ -15,13 +13,13 @@ from pathlib import Path
 import msgspec
 
 from headrace.embedded.clickhouse.confinement import confine_process, write_config
+from headrace.embedded.clickhouse.part import CANNOT_START
 from headrace.embedded.clickhouse.users import Passwords
 from headrace.embedded.errors import EmbeddedError, PortInUse
 from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.private_files import OWNER_ONLY, new_password, private_folder, write_private
+from headrace.embedded.private_files import OWNER_ONLY, private_folder
 
 _BACKLOG = 1024
-_CANNOT_START = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,71 +31,57 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     os.umask(OWNER_ONLY)
     try:
-        with _bind(options.host, options.port) as listener, _scratch() as scratch:
-            _serve(options, listener, scratch)
+        with _listen(options.port) as listener, _temporary_folder() as temporary:
+            _serve(options, listener, temporary)
     except EmbeddedError as error:
         sys.stderr.write(f"clickhouse: {error}\n")
-        return _CANNOT_START
+        return CANNOT_START
     return 0
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
-    """A folder for what is temporary. It is emptied at the end: the process may not remove it any more."""
+def _temporary_folder() -> Iterator[Path]:
+    """A folder for all temporary files, the library's too. It stays, empty: the process may not remove it."""
     folder = Path(tempfile.mkdtemp(prefix="headrace-clickhouse-"))
+    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve(options: argparse.Namespace, listener: socket.socket, scratch: Path) -> None:
+def _serve(options: argparse.Namespace, listener: socket.socket, temporary: Path) -> None:
     passwords = read_passwords(options.passwords)
     data_dir = private_folder(options.data_dir.absolute())
-    config = write_config(scratch)
-    # Everything temporary goes there: ours, and what the library makes while it is loaded.
-    tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)
-    if not confine_process(data_dir, scratch):
+    config = write_config(temporary)
+    if not confine_process(data_dir, temporary):
         sys.stderr.write(
             "clickhouse: this kernel has no Landlock (Linux 5.13 has). Whoever knows a password can read "
             "this user's files through file() in an expression.\n"
         )
     # Only now: loading the library starts threads, which would not be confined.
-    from headrace.embedded.clickhouse.serving import serve  # noqa: PLC0415
+    from headrace.embedded.clickhouse.server import serve  # noqa: PLC0415
 
-    serve(listener, data_dir, config, passwords, max_running=options.max_queries)
+    serve(listener, data_dir, config, passwords)
 
 
 def read_passwords(path: Path) -> Passwords:
-    """Read the file, or make it with a new password for the owner.
+    """Read the file.
 
     Raises:
         EmbeddedError: It is not what it should be.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Passwords)
-    except FileNotFoundError:
-        passwords = Passwords(owner=new_password())
-        write_private(path, msgspec.json.encode(passwords).decode())
-        sys.stderr.write(f"clickhouse: the password of the user default is in {path}\n")
-        return passwords
     except (OSError, msgspec.MsgspecError) as error:
-        raise EmbeddedError(
-            f'{path} is not {{"owner": "…", "reader": "…"}} ({error}): mend it, or delete it for new ones'
-        ) from error
+        raise EmbeddedError(f'{path} is not {{"owner": "…", "reader": "…"}} ({error})') from error
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _listen(port: int) -> socket.socket:
     try:
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
+        return socket.create_server((LOOPBACK, port), backlog=_BACKLOG)
     except OSError as error:
-        listener.close()
-        raise PortInUse(host, port, "--port") from error
-    return listener
+        raise PortInUse(LOOPBACK, port, "--port") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,23 +89,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m headrace.embedded.clickhouse",
         description="The ClickHouse HTTP interface over chDB, the ClickHouse engine as a library.",
     )
-    parser.add_argument("--data-dir", type=Path, required=True, help="folder of the databases")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--data-dir", type=Path, required=True, help="folder of the databases")
+    add(
         "--passwords",
         type=Path,
         required=True,
-        help='JSON file with the passwords: {"owner": "…", "reader": "…"}; the user default is the owner, '
-        "reader may only read tables and may be left out. A missing file is made. Keep it outside of "
+        help='JSON file with the passwords: {"owner": "…", "reader": "…"}. The user default is the owner; '
+        "reader may only read tables and may be left out. Keep the file outside of "
         "--data-dir, which statements can read",
     )
-    parser.add_argument("--host", default=LOOPBACK, help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8123, help="port to listen on (default: %(default)s)")
-    parser.add_argument(
-        "--max-queries",
-        type=int,
-        default=16,
-        help="statements that run at once; more wait for their turn (default: %(default)s)",
-    )
+    add("--port", type=int, default=8123, help="port on 127.0.0.1 (default: %(default)s)")
     return parser
 
 

@@ -1,18 +1,16 @@
-"""What statements may not do, whoever sends them: reach files, programs or other servers.
+"""Keeps statements, whoever sends them, from files, programs and other servers.
 
-Three layers, because none of them alone is enough:
+Three layers, because none of them is enough alone:
 
-1. The engine's own access control. Its one user gets rights on tables; the rights to sources (`file()`,
+1. The engine's own access control. Its one user gets rights on tables. The rights to sources (`file()`,
    `url()`, `remote()`, …), dictionaries, named collections and backups are not granted, and settings that
    name files or servers cannot be changed.
-2. What the access control of the library does not cover (programs, RocksDB in any folder): table functions
-   and engines are refused by name before the engine sees them, all but those named here. The names come from
-   the engine itself, so that those of a later version are refused until somebody looked at them.
-3. The kernel (`headrace.embedded.landlock`), where it can: the scalar function `file()` can be called through
-   expressions in strings, which only the engine reads.
+2. What the library's access control does not cover (programs, RocksDB in any folder): table functions and
+   engines are refused by name before the engine sees them, all but those named here. The names come from
+   the engine, so that those of a later version are refused until somebody looks at them.
+3. The kernel (`headrace.embedded.landlock`), where it can: expressions in strings, which only the engine
+   reads, can call the scalar function `file()`.
 """
-
-from __future__ import annotations
 
 import sysconfig
 from collections.abc import Iterable
@@ -51,13 +49,16 @@ DATABASE_ENGINES = frozenset({"Atomic", "Memory", "Ordinary"})
 
 TABLE_FUNCTIONS = frozenset(
     b"""
-    format generate_series generaterandom generateseries input loop merge mergetreeanalyzeindexes
+    format generate_series generaterandom generateseries loop merge mergetreeanalyzeindexes
     mergetreeanalyzeindexesuuid mergetreecodecblockcounts mergetreeindex mergetreeprojection
     mergetreetextindex null numbers numbers_mt primes sqlstandardvalues values view viewexplain
     viewifpermitted zeros zeros_mt
     """.split()
 )
-"""The table functions that read tables, or nothing at all; in lower case."""
+"""The table functions that read tables, or nothing at all, in lower case.
+
+`input()` is not among them: to the library it is always empty, so that an INSERT from it would lose its data.
+"""
 
 _SCALAR_FUNCTIONS = frozenset({b"file"})  # reads any file: the library asks for no right
 _FIXED_SETTINGS = (
@@ -78,7 +79,7 @@ _SYSTEM = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refused:
+class RefusedNames:
     """What no statement may name, in lower case.
 
     Attributes:

@@ -3,37 +3,27 @@
 Licences: chDB and ClickHouse are Apache-2.0.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 import sys
-import urllib.error
-import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
+from headrace.embedded.child import OnProgress
 from headrace.embedded.clickhouse.users import OWNER, READER
-from headrace.embedded.errors import (
-    DataCorrupt,
-    DataDirInUse,
-    EmbeddedError,
-    ExtraMissing,
-    PortInUse,
-    ProcessExited,
-)
-from headrace.embedded.part import EmbeddedPart, OnProgress
+from headrace.embedded.errors import EmbeddedError, ExtraMissing, ProcessExited
+from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.private_files import kept_password, private_folder, write_private
-from headrace.embedded.process import ChildProcess
+from headrace.embedded.private_files import private_folder, write_private
+from headrace.embedded.process import ChildProcess, answers_http
 
-_PROBE_TIMEOUT_S = 1.0
 _KEPT_VARIABLES = frozenset({
     "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TZ",
 })  # fmt: skip
-_PORT_SETTING = "HEADRACE_EMBEDDED_CLICKHOUSE_PORT"
+CANNOT_START = 2
+"""The exit status of a server that says why it cannot start."""
 
 
 class EmbeddedClickHouse(EmbeddedPart):
@@ -48,7 +38,6 @@ class EmbeddedClickHouse(EmbeddedPart):
         password: Password of the user ``default``, the owner. None: the one in `data_dir`, made at the first
             start.
         reader_password: Makes a user ``reader``, who may only read tables; None: no such user.
-        start_timeout_s: Seconds until it must answer.
     """
 
     role = "clickhouse"
@@ -60,12 +49,9 @@ class EmbeddedClickHouse(EmbeddedPart):
         *,
         password: str | None = None,
         reader_password: str | None = None,
-        start_timeout_s: float = 60.0,
     ) -> None:
-        super().__init__(data_dir, {"client": port})
-        self._given_password = password
+        super().__init__(data_dir, {"client": port}, password=password)
         self._reader_password = reader_password
-        self._start_timeout_s = start_timeout_s
 
     @property
     def endpoint(self) -> str:
@@ -80,10 +66,6 @@ class EmbeddedClickHouse(EmbeddedPart):
     def _address(self, user: str, password: str) -> str:
         return f"http://{user}:{quote(password, safe='')}@{LOOPBACK}:{self.port}"
 
-    @property
-    def _password(self) -> str:
-        return self._given_password or kept_password(private_folder(self.data_dir) / "password")
-
     def _prepare(self, on_progress: OnProgress, lock_fd: int) -> ChildProcess:
         del on_progress  # it starts in about a second
         if find_spec("chdb") is None:
@@ -96,12 +78,11 @@ class EmbeddedClickHouse(EmbeddedPart):
             argv=[
                 *(sys.executable, "-m", "headrace.embedded.clickhouse"),
                 *("--data-dir", str(self._databases), "--passwords", str(passwords)),
-                *("--host", LOOPBACK, "--port", str(self.port)),
+                *("--port", str(self.port)),
             ],
             env=self._environment(),
             log_path=self.log_path,
-            probe=lambda: answers_ping(self.port),
-            start_timeout_s=self._start_timeout_s,
+            probe=answers_http(f"http://{LOOPBACK}:{self.port}/ping"),
             pass_fds=[lock_fd],
         )
 
@@ -117,25 +98,6 @@ class EmbeddedClickHouse(EmbeddedPart):
         return kept | {"TMPDIR": str(private_folder(temporary))}
 
     def _explain(self, error: ProcessExited) -> EmbeddedError:
-        if "is in use by another process" in error.log_tail:
-            return PortInUse(LOOPBACK, self.port, _PORT_SETTING)
-        if "another embedded clickhouse runs" in error.log_tail:
-            return DataDirInUse(self.role, self.data_dir)
-        if "cannot read its data" in error.log_tail:
-            return DataCorrupt(
-                self.role,
-                self.data_dir,
-                f"the engine does not start on it; see {self.log_path}",
-                f"Copy {self._databases} elsewhere and delete it to start empty; the request logs that "
-                "Kafka still keeps can be loaded again.",
-            )
+        if error.returncode == CANNOT_START:
+            return EmbeddedError(error.log_tail.rpartition("clickhouse: ")[2])
         return error
-
-
-def answers_ping(port: int) -> bool:
-    """Whether the server on this port is ready for queries."""
-    try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/ping", timeout=_PROBE_TIMEOUT_S) as answer:
-            return bool(answer.read(16) == b"Ok.\n")
-    except (urllib.error.URLError, OSError):
-        return False

@@ -1,6 +1,4 @@
-"""Who asks, and what they may do."""
-
-from __future__ import annotations
+"""The two users, their passwords, and the limits of the one who may only read."""
 
 import base64
 import binascii
@@ -9,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from headrace.embedded.clickhouse.faults import QueryFailed
+from headrace.embedded.clickhouse.query_error import QueryError
 
 OWNER = "default"
 READER = "reader"
@@ -21,10 +19,6 @@ READER_LIMITS: Mapping[str, int] = {
     "max_bytes_to_read": 100 << 30,
 }
 """Seconds and bytes. A reader may ask for less, not for more."""
-
-_CODE_REQUIRED_PASSWORD = 194
-_CODE_SETTING_CONSTRAINT_VIOLATION = 452
-_CODE_AUTHENTICATION_FAILED = 516
 
 
 class Passwords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,26 +36,23 @@ class Passwords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Without the passwords."""
         return "Passwords(…)"
 
-    def authenticate(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str:
+    def authenticate(self, headers: Mapping[str, str]) -> str:
         """Check the credentials of a request.
 
         Returns:
             `OWNER` or `READER`.
 
         Raises:
-            QueryFailed: They are missing or wrong.
+            QueryError: They are missing or wrong.
         """
-        given = _credentials(headers, query)
+        given = _credentials(headers)
         user, password = given or (OWNER, "")
         wanted = {OWNER: self.owner, READER: self.reader}.get(user)
         if wanted and hmac.compare_digest(wanted.encode(), password.encode()):
             return user
         if given is None:
-            raise QueryFailed.of(
-                _CODE_REQUIRED_PASSWORD, "REQUIRED_PASSWORD", f"{user}: a password is required"
-            )
-        raise QueryFailed.of(
-            _CODE_AUTHENTICATION_FAILED,
+            raise QueryError.of("REQUIRED_PASSWORD", f"{user}: a password is required")
+        raise QueryError.of(
             "AUTHENTICATION_FAILED",
             f"{user}: Authentication failed: password is incorrect, or there is no user with such name",
         )
@@ -71,14 +62,13 @@ def reader_settings(asked: Mapping[str, str]) -> dict[str, str]:
     """A reader's settings: those asked for, within the limits, and nothing can be written.
 
     Raises:
-        QueryFailed: One is above its limit.
+        QueryError: One is above its limit.
     """
     for name, limit in READER_LIMITS.items():
         value = asked.get(name)
         # Python reads no number of thousands of digits; 18 are more than any limit has.
         if value is not None and not (value.isdecimal() and len(value) <= 18 and 0 < int(value) <= limit):
-            raise QueryFailed.of(
-                _CODE_SETTING_CONSTRAINT_VIOLATION,
+            raise QueryError.of(
                 "SETTING_CONSTRAINT_VIOLATION",
                 f"Setting {name} shouldn't be greater than {limit}",
             )
@@ -86,7 +76,7 @@ def reader_settings(asked: Mapping[str, str]) -> dict[str, str]:
     return {**limits, **asked, "readonly": "1"}
 
 
-def _credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[str, str] | None:
+def _credentials(headers: Mapping[str, str]) -> tuple[str, str] | None:
     if "x-clickhouse-user" in headers or "x-clickhouse-key" in headers:
         return headers.get("x-clickhouse-user", OWNER), headers.get("x-clickhouse-key", "")
     scheme, _, value = headers.get("authorization", "").partition(" ")
@@ -96,6 +86,4 @@ def _credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[
         except (binascii.Error, UnicodeDecodeError):
             return "", ""
         return user, password
-    if "user" in query or "password" in query:
-        return query.get("user", OWNER), query.get("password", "")
     return None

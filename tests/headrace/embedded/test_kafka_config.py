@@ -1,4 +1,3 @@
-from collections.abc import Mapping
 from pathlib import Path
 
 from headrace.embedded.kafka_config import jvm_options, render_log4j2, render_server_properties
@@ -9,13 +8,9 @@ def properties(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines())
 
 
-def server(
-    log_dir: Path = Path("/data/topics"), overrides: Mapping[str, str] | None = None
-) -> dict[str, str]:
+def server(log_dir: Path = Path("/data/topics")) -> dict[str, str]:
     """The server's settings on two known ports."""
-    return properties(
-        render_server_properties(log_dir=log_dir, client_port=1, controller_port=2, overrides=overrides or {})
-    )
+    return properties(render_server_properties(log_dir=log_dir, client_port=1, controller_port=2))
 
 
 def test_it_listens_on_the_loopback_address_only() -> None:
@@ -38,13 +33,6 @@ def test_topics_are_never_made_by_accident() -> None:
     assert server()["auto.create.topics.enable"] == "false"
 
 
-def test_overrides_win() -> None:
-    """What the caller asks for replaces ours and adds to it."""
-    settings = server(overrides={"log.retention.hours": "1", "num.partitions": "9"})
-    assert settings["log.retention.hours"] == "1"
-    assert settings["num.partitions"] == "9"
-
-
 def test_folders_are_written_as_java_reads_them() -> None:
     """Backslashes and letters beyond ASCII, the emoji with two units, survive java.util.Properties."""
     assert server(Path("/d\\ä😀"))["log.dirs"] == "/d\\\\\\u00e4\\ud83d\\ude00"
@@ -57,9 +45,9 @@ def test_the_log_has_warnings_and_little_else() -> None:
     assert settings["rootLogger.level"] == "warn"
 
 
-def test_the_heap_is_as_asked() -> None:
-    """And native libraries are unpacked in the data folder."""
-    options = jvm_options(heap_mb=300, temp_dir=Path("/d/tmp"), log4j2=Path("/d e/log4j2.properties"))
-    assert "-Xmx300m" in options
+def test_the_jvm_keeps_to_its_folder() -> None:
+    """Its heap is bounded, and native libraries are unpacked in the data folder."""
+    options = jvm_options(temp_dir=Path("/d/tmp"), log4j2=Path("/d e/log4j2.properties"))
+    assert "-Xmx256m" in options
     assert "-Djava.io.tmpdir=/d/tmp" in options
     assert "-Dlog4j2.configurationFile=file:///d%20e/log4j2.properties" in options

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.embedded.errors import NotPrivate
-from headrace.embedded.private_files import kept_password, private_folder, tighten, write_private
+from headrace.embedded.private_files import kept_password, private_folder, write_private
 
 
 def mode(path: Path) -> int:
@@ -29,19 +29,6 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path, 65534, 65534)
     with pytest.raises(NotPrivate, match="belongs to another user"):
         private_folder(tmp_path)
-
-
-def test_what_is_below_is_closed_and_links_are_not_followed(tmp_path: Path) -> None:
-    """The owner's own rights stay; what a link points to outside stays as it is."""
-    outside, root = tmp_path / "outside", tmp_path / "root"
-    (root / "deep").mkdir(parents=True)
-    for path, bits in ((outside, 0o644), (root / "deep" / "log", 0o664), (root / "tool", 0o755)):
-        path.write_text("")
-        path.chmod(bits)
-    (root / "link").symlink_to(outside)
-    tighten(root)
-    assert [mode(root / name) for name in (".", "deep", "deep/log", "tool")] == [0o700, 0o700, 0o600, 0o700]
-    assert mode(outside) == 0o644
 
 
 def test_a_file_is_private_even_where_the_old_one_was_not(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def environ_of(tmp_path: Path, environ: dict[str, str]) -> dict[str, str]:
     stack = Stack(
         Home(tmp_path), Options(workers=2), environ, on_progress=lambda _: None, on_change=lambda: None
     )
-    return stack._service_environ(PARTS, "http://127.0.0.1:21004")
+    return stack.service_environment(PARTS, "http://127.0.0.1:21004")
 
 
 def targets_of(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Targets:

@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -12,9 +14,9 @@ from streams.errors import HeadraceError
 class FakeChild:
     """A child whose end and failures the test decides."""
 
-    port = None
+    ports: ClassVar[dict[str, int]] = {}
     standby_pid = None
-    log = "log"
+    log_path = Path("log")
 
     def __init__(self, role: str, stopped: list[str]) -> None:
         self.role = role

@@ -209,7 +209,7 @@ async def test_the_asynchronous_client(server: EmbeddedClickHouse, costs: str) -
 #: Table functions that read our own tables, or nothing at all.
 HARMLESS = frozenset({
     "SQLStandardValues", "dictionary", "format", "fuzzJSON", "fuzzQuery", "generateRandom", "generateSeries",
-    "generate_series", "input", "loop", "merge", "mergeTreeAnalyzeIndexes", "mergeTreeAnalyzeIndexesUUID",
+    "generate_series", "loop", "merge", "mergeTreeAnalyzeIndexes", "mergeTreeAnalyzeIndexesUUID",
     "mergeTreeCodecBlockCounts", "mergeTreeIndex", "mergeTreeProjection", "mergeTreeTextIndex", "null",
     "numbers", "numbers_mt", "primes", "prometheusQuery", "prometheusQueryRange", "timeSeriesData",
     "timeSeriesMetricFamilies", "timeSeriesMetrics", "timeSeriesSamples", "timeSeriesSelector",

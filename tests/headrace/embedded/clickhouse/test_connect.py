@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
-from clickhouse_connect.driver.external import ExternalData
 
 from headrace.embedded.clickhouse import EmbeddedClickHouse
 
@@ -172,18 +171,11 @@ def test_several_databases(client: Client, server: EmbeddedClickHouse, table: st
     client.command(f"DROP DATABASE {table}")
 
 
-def test_external_data(client: Client) -> None:
-    """A table sent along with the query is there for that query."""
-    external = ExternalData(
-        file_name="people.csv",
-        data=b"1,Ann\n2,Bob\n",
-        fmt="CSV",
-        structure=["id Int32", "name String"],
-    )
-    result = client.query("SELECT name FROM people ORDER BY id", external_data=external)
-    assert result.result_rows == [("Ann",), ("Bob",)]
-    with pytest.raises(DatabaseError, match="UNKNOWN_TABLE"):
-        client.query("SELECT name FROM people")
+def test_long_parameters(client: Client) -> None:
+    """The client sends them as a form rather than in the URL."""
+    values = [str(number) for number in range(20_000)]
+    sql = "SELECT length({xs:Array(String)}), {n:UInt8}"
+    assert client.query(sql, parameters={"xs": values, "n": 7}).result_rows == [(20_000, 7)]
 
 
 def test_ping_and_summary(client: Client, table: str) -> None:

@@ -56,7 +56,7 @@ async def test_fast_queries_pass_a_slow_one(server: EmbeddedClickHouse, http: ht
         sums = await asyncio.gather(*(work(f"load_{number}") for number in range(10)))
         assert sums == [190] * 10
         assert not slow.done()
-        await client.post("/", content="KILL QUERY WHERE query_id = 'endless' ASYNC")
+        await client.post("/", content="KILL QUERY WHERE Settings['log_comment'] = 'endless' ASYNC")
         assert (await slow).headers["x-clickhouse-exception-code"] == "394"
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from headrace.embedded.clickhouse import EmbeddedClickHouse
-from headrace.embedded.errors import DataCorrupt, DataDirInUse, PortInUse
+from headrace.embedded.errors import DataDirInUse, EmbeddedError, PortInUse
 
 pytestmark = pytest.mark.integration
 
@@ -38,8 +38,8 @@ def test_acknowledged_rows_survive_a_kill(folder: Path) -> None:
             acknowledged += 100 * (response.status_code == 200)
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        assert part._child is not None
-        assert part._child.wait(10) == 128 + signal.SIGKILL
+        assert part._process is not None
+        assert part._process.wait(10) == 128 + signal.SIGKILL
         part.start()
         assert part.port == port
         assert ask(part, "SELECT count() FROM headrace.t FINAL").text == f"{acknowledged}\n"
@@ -62,7 +62,7 @@ def test_stopping_ends_running_queries_at_once(folder: Path) -> None:
             httpx.post(part.endpoint, content="SELECT sleepEachRow(1) FROM numbers(1000) "
                        "SETTINGS function_sleep_max_microseconds_per_block = 0", timeout=0.5)  # fmt: skip
         process.terminate()
-        child = part._child
+        child = part._process
         assert child is not None
         assert child.wait(9) == 0
     finally:
@@ -122,5 +122,5 @@ def test_damaged_data_is_explained(folder: Path) -> None:
     metadata = folder / "databases" / "metadata"
     metadata.mkdir(parents=True)
     (metadata / "broken.sql").write_text("ATTACH nonsense")
-    with pytest.raises(DataCorrupt, match="start empty"):
+    with pytest.raises(EmbeddedError, match="start with an empty one"):
         EmbeddedClickHouse(folder).start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.embedded.clickhouse.faults import QueryFailed
+from headrace.embedded.clickhouse.query_error import QueryError
 from headrace.embedded.clickhouse.users import READER_LIMITS, reader_settings
 
 
@@ -20,12 +20,12 @@ def test_a_limit_itself_is_allowed(limit: str) -> None:
     """And nothing above it."""
     most = READER_LIMITS[limit]
     assert reader_settings({limit: str(most)})[limit] == str(most)
-    with pytest.raises(QueryFailed, match=limit):
+    with pytest.raises(QueryError, match=limit):
         reader_settings({limit: str(most + 1)})
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "", "1.5", "ten", "9" * 5_000])
 def test_what_is_no_number_within_the_limit_is_refused(value: str) -> None:
     """In ClickHouse's words, also where it has more digits than Python reads."""
-    with pytest.raises(QueryFailed, match="max_execution_time"):
+    with pytest.raises(QueryError, match="max_execution_time"):
         reader_settings({"max_execution_time": value})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.up.children import ServiceChild
+from headrace.up.service_process import ServiceProcess
 from tests.headrace.embedded.processes import gone, until
 
 _MODULE = "tests.headrace.up.patient_service"
@@ -18,7 +18,7 @@ class Service:
 
     def __init__(self, folder: Path, *, standby: bool = True) -> None:
         self._begun = folder / "begun"
-        self.child = ServiceChild(
+        self.child = ServiceProcess(
             "service",
             [_MODULE, str(self._begun)],
             environ={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},

@@ -1,18 +1,16 @@
-"""A scanner for ClickHouse SQL: enough to tell clauses from strings, comments and inline data.
+"""A scanner for ClickHouse SQL that tells clauses from strings, comments and the data of an INSERT.
 
-It works on bytes, because an INSERT may be followed by binary data in the same buffer, and it is lazy,
-so that the caller stops where the SQL ends.
+It works on bytes, because an INSERT may be followed by binary data. It is lazy, so that the caller stops
+where the SQL ends.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from headrace.embedded.clickhouse.faults import QueryFailed
+from headrace.embedded.clickhouse.query_error import QueryError
 
-# Outside of quotes, what is not ASCII is a space of Unicode to the engine, or a fault.
+# Outside of quotes, the engine takes what is not ASCII for a Unicode space, or refuses it.
 _TOKEN = re.compile(
     rb"""
     (?P<comment> /\* )
@@ -28,13 +26,12 @@ _TOKEN = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _MAX_UNCLOSED = 100
-_CODE_SYNTAX_ERROR = 62
 _COMMENT_EDGE = re.compile(rb"/\*|\*/")
 _OPENING_QUOTE = "\N{LEFT DOUBLE QUOTATION MARK}".encode()
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class SqlToken:
     """One lexical element.
 
     Attributes:
@@ -65,11 +62,11 @@ class Token:
         return self.text if self.kind == "word" else b""
 
 
-def scan(sql: bytes) -> Iterator[Token]:
+def scan(sql: bytes) -> Iterator[SqlToken]:
     """The tokens of `sql` in order, without white space and comments.
 
     Raises:
-        QueryFailed: It opens so many heredocs without an end that looking for it would take long.
+        QueryError: It opens so many heredocs without an end that looking for it would take long.
     """
     depth = position = unclosed = 0
     while match := _TOKEN.match(sql, position):
@@ -80,25 +77,25 @@ def scan(sql: bytes) -> Iterator[Token]:
             kind, position = _end_of_heredoc(sql, match)
             unclosed += kind == "symbol"
             if unclosed > _MAX_UNCLOSED:
-                raise QueryFailed.of(_CODE_SYNTAX_ERROR, "SYNTAX_ERROR", "Too many heredocs without an end")
+                raise QueryError.of("SYNTAX_ERROR", "Too many heredocs without an end")
         if kind is None or kind in ("space", "comment"):
             continue
         text = sql[start:position]
         if kind == "symbol" and text in b")]}":
             depth = max(0, depth - 1)
-        yield Token(kind, text, start, position, depth)
+        yield SqlToken(kind, text, start, position, depth)
         if kind == "symbol" and text in b"([{":
             depth += 1
 
 
 def _end_of_heredoc(sql: bytes, opening: re.Match[bytes]) -> tuple[str, int]:
-    """Its kind and its end; a mark that comes only once is none, and begins with a plain symbol."""
+    """The kind and end of a heredoc. A mark that comes only once is none, and begins with a plain symbol."""
     end = sql.find(opening[0], opening.end())
     return ("symbol", opening.start() + 1) if end < 0 else ("string", end + len(opening[0]))
 
 
 def _end_of_comment(sql: bytes, position: int) -> int:
-    """Where a comment ends that has begun before `position`: comments nest."""
+    """Where a comment ends that has begun before `position`. Comments nest."""
     level = 1
     for edge in _COMMENT_EDGE.finditer(sql, position):
         level += 1 if edge[0] == b"/*" else -1

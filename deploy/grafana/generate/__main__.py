@@ -1,12 +1,14 @@
-"""`python -m headrace.grafana FOLDER`: write the dashboards there, one file each."""
+"""Write the dashboards, one file each: `python -m deploy.grafana.generate`, from the repository's root."""
 
-import sys
+import argparse
 from pathlib import Path
 
 import msgspec
 
 from analytics.reports.catalogue import Catalogue
-from headrace.grafana.dashboards import DASHBOARDS, dashboard_json
+from deploy.grafana.generate.dashboards import DASHBOARDS, dashboard_json
+
+_FOLDER = Path(__file__).parents[1] / "dashboards"
 
 
 def files(catalogue: Catalogue) -> dict[str, bytes]:
@@ -20,17 +22,15 @@ def files(catalogue: Catalogue) -> dict[str, bytes]:
     }
 
 
-def main(arguments: list[str]) -> int:
-    """Write the files, and return the exit status."""
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        sys.stderr.write("usage: python -m headrace.grafana FOLDER\n")
-        return 2
-    folder = Path(arguments[0])
+def main(arguments: list[str] | None = None) -> None:
+    """Write the files."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.grafana.generate", description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=_FOLDER, help="default: %(default)s")
+    folder = parser.parse_args(arguments).folder
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files(Catalogue.load()).items():
         (folder / name).write_bytes(content)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

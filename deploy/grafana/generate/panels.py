@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from analytics.reports.catalogue import Column, Query
-from headrace.grafana.statements import grafana_sql
+from deploy.grafana.generate.statements import grafana_sql
 
 DATA_SOURCE: Mapping[str, str] = {"type": "grafana-clickhouse-datasource", "uid": "headrace-clickhouse"}
 
@@ -15,7 +15,7 @@ _UNITS: Mapping[str, str] = {"USD": "currencyUSD", "ms": "ms", "s": "s", "share"
 _CENTS = 4
 _TABLE_FORMAT = 1  # the plugin's: a table, whatever its columns
 
-Kind = Literal["stat", "timeseries", "barchart", "table"]
+PanelKind = Literal["stat", "timeseries", "barchart", "table"]
 
 
 class Panel(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     query: str
-    kind: Kind
+    kind: PanelKind
     columns: Sequence[str] = ()
     by: str | None = None
     title: str | None = None

@@ -1,12 +1,10 @@
-"""A pipe from the engine's threads to the event loop."""
-
-from __future__ import annotations
+"""The pipe through which the engine's threads hand a result to the event loop."""
 
 import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 PIECE_BYTES = 256 << 10
 """How much is read, and sent, at once."""
@@ -15,9 +13,9 @@ _CAPACITY_BYTES = 1 << 20  # Linux' default limit for users (fs.pipe-max-size)
 
 
 class PipeReader:
-    """The reading end, for one task at a time; it holds nothing, so a full pipe makes its writer wait.
+    """The reading end, for one task at a time. It holds nothing, so that a full pipe makes its writer wait.
 
-    Not the loop's own pipe transport: uvloop's closes the descriptor twice, and in between the engine's
+    It is not the loop's own pipe transport: uvloop's closes the descriptor twice, and in between the engine's
     threads may have been given the same number for a file of theirs.
     """
 
@@ -25,26 +23,22 @@ class PipeReader:
         os.set_blocking(fd, False)
         self._fd = fd
 
-    async def read(self) -> bytes:
-        """The next bytes, at most `PIECE_BYTES`; nothing at the end."""
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The pieces of the result until its end, each at most `PIECE_BYTES`."""
+        while piece := await self._read():
+            yield piece
+
+    async def _read(self) -> bytes:
+        loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(BlockingIOError):
                 return os.read(self._fd, PIECE_BYTES)
-            await self._readable()
-
-    async def _readable(self) -> None:
-        loop = asyncio.get_running_loop()
-        ready = loop.create_future()
-        loop.add_reader(self._fd, _resolve, ready)
-        try:
-            await ready
-        finally:
-            loop.remove_reader(self._fd)
-
-
-def _resolve(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
+            readable = asyncio.Event()
+            loop.add_reader(self._fd, readable.set)
+            try:
+                await readable.wait()
+            finally:
+                loop.remove_reader(self._fd)
 
 
 @contextlib.contextmanager

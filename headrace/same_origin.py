@@ -1,8 +1,9 @@
-"""Keeps browsers from lending other sites their way to a server on this machine.
+"""Keeps web pages of other origins from a server on this machine.
 
-A page of any site can make a browser send requests to 127.0.0.1 (a form, `fetch` without CORS), and, with DNS
-rebinding, under a host name of its own, so that it may read the answers. The servers that trust whoever is on
-this machine (the embedded ClickHouse, the provider simulator) are wrapped in this.
+A page of any site can make a browser send requests to 127.0.0.1 (a form, `fetch` without CORS). With DNS
+rebinding the requests have a host name of the page's own, so that it may read the answers. The servers that
+trust whoever is on this machine (the embedded ClickHouse, the provider simulator) are wrapped in
+`SameOriginOnly`.
 """
 
 import ipaddress
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _FOREIGN_SITES = frozenset({"cross-site", "same-site"})  # `Sec-Fetch-Site`, as all browsers send it
 
 
-class OwnPagesOnly:
+class SameOriginOnly:
     """Refuses requests under a foreign host name (421) and those that pages of other origins send (403).
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from analytics.reports.catalogue import Catalogue
-from headrace.grafana.panels import Panel, panel_json
+from deploy.grafana.generate.panels import Panel, panel_json
 from streams.errors import ConfigurationError
 
 _COLUMNS = 24

@@ -4,14 +4,14 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from headrace.own_pages import OwnPagesOnly
+from headrace.same_origin import SameOriginOnly
 
 OWN_ADDRESS = "192.0.2.7"  # httpx's transport says that the server listens on the address of the URL
 
 
 async def status(headers: list[tuple[str, str]], url: str = f"http://{OWN_ADDRESS}:8090/") -> int:
     """The status of a GET with these headers."""
-    app = OwnPagesOnly(PlainTextResponse("in"), ["simulator"])
+    app = SameOriginOnly(PlainTextResponse("in"), ["simulator"])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
         return (await client.get(url, headers=headers)).status_code
 

@@ -1,0 +1,109 @@
+"""Decides how a query is run, and runs it: an INSERT with data, a streamed SELECT, or another statement."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+
+from headrace.embedded.clickhouse.engine import Connection, Engine, Summary
+from headrace.embedded.clickhouse.http_query import SPOOL_BYTES, HttpQuery
+from headrace.embedded.clickhouse.query_error import QueryError
+from headrace.embedded.clickhouse.statement import (
+    InsertStatement,
+    check_confined,
+    find_insert,
+    first_keyword,
+    split_output,
+)
+from headrace.embedded.clickhouse.users import READER
+
+_HEAD_BYTES = 1 << 20  # four times the engine's max_query_size: an INSERT's SQL is in here, or too long
+# The engine rewrites SHOW TABLES and its like, and loses the INTO OUTFILE clause on the way.
+_STREAMED = frozenset({b"SELECT", b"WITH", b"FROM"})
+# The engine's setting readonly lets KILL QUERY, SYSTEM STOP MERGES and BACKUP pass: on a server they need a
+# grant.
+_READER_STATEMENTS = _STREAMED | {b"SHOW", b"DESCRIBE", b"DESC", b"EXPLAIN", b"EXISTS", b"USE", b"SET"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExecutionPlan:
+    """How to run a query.
+
+    Attributes:
+        sql: The statement; of an insert, with the first part of its data.
+        insert: Set where its data is sent along.
+        streams: The engine writes the result to a pipe while it computes; otherwise it returns it.
+        output_format: The format of the result.
+    """
+
+    sql: bytes
+    insert: InsertStatement | None = None
+    streams: bool = False
+    output_format: str
+
+
+def plan_query(query: HttpQuery, engine: Engine) -> ExecutionPlan:
+    """Decide how to run a query.
+
+    Raises:
+        QueryError: It must not be run.
+    """
+    head = query.content.read(_HEAD_BYTES)
+    insert = find_insert(head)
+    if insert is not None:
+        check_confined(insert.sql, engine.refused)
+        return ExecutionPlan(sql=head, insert=insert, output_format=query.default_format)
+    sql = head + query.content.read(SPOOL_BYTES)
+    if query.content.read(1):
+        raise QueryError.of("SYNTAX_ERROR", "The query is too long")
+    kind, statements = engine.classify(sql)
+    if not sql.strip():
+        raise QueryError.of("SYNTAX_ERROR", "Empty query")
+    if statements > 1:
+        raise QueryError.of("SYNTAX_ERROR", "Multi-statements are not allowed")
+    check_confined(sql, engine.refused)
+    keyword = first_keyword(sql)
+    if query.user == READER and keyword not in _READER_STATEMENTS:
+        raise QueryError.of(
+            "ACCESS_DENIED",
+            f"Not enough privileges: this user may only read, and must not use {keyword.decode()}",
+        )
+    output = split_output(sql)
+    streams = (
+        kind == "READ_ONLY"
+        and keyword in _STREAMED
+        # What the engine's parser does not take with our clause in it, it gets as it came.
+        and engine.classify(output.into("/dev/null", "Null"))[1] == 1
+    )
+    return ExecutionPlan(sql=sql, streams=streams, output_format=output.format or query.default_format)
+
+
+def run_query(
+    engine: Engine, session: Connection | None, query: HttpQuery, plan: ExecutionPlan, pipe_fd: int
+) -> tuple[bytes, Summary]:
+    """Run a query; blocks.
+
+    Args:
+        engine: Gives a connection where there is no session.
+        session: The session's connection.
+        query: What is asked.
+        plan: How to run it.
+        pipe_fd: Where a streamed result goes. Closed at the end, whatever happens.
+
+    Returns:
+        The output, where it did not go through the pipe, and the figures.
+
+    Raises:
+        QueryError: The engine refuses it.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, pipe_fd)
+        connection = session or stack.enter_context(contextlib.closing(engine.connect()))
+        stack.enter_context(connection.query_settings(query, restore=session is not None))
+        if plan.insert is not None:
+            return b"", connection.insert(plan.insert, plan.sql, query.content, query.parameters)
+        if not plan.streams:
+            return connection.run(plan.sql, plan.output_format, query.parameters)
+        # The engine formats and writes, so that any format is right. A full pipe makes the query wait, so
+        # that memory stays flat.
+        sql = split_output(plan.sql).into(f"/dev/fd/{pipe_fd}", plan.output_format)
+        return connection.run(sql, "Null", query.parameters)

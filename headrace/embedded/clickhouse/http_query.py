@@ -1,0 +1,142 @@
+"""Reads an HTTP request into the query to run."""
+
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO
+
+from starlette.requests import Request
+
+from headrace.embedded.clickhouse.body_decoder import BodyDecoder
+from headrace.embedded.clickhouse.query_error import QueryError
+from headrace.embedded.clickhouse.users import READER, Passwords, reader_settings
+
+SPOOL_BYTES = 8 << 20
+"""A body or a held result up to this size stays in memory; a larger one is in a temporary file."""
+
+_DEFAULT_SESSION_TIMEOUT_S = 60  # the server's default_session_timeout
+_MAX_SESSION_TIMEOUT_S = 3600  # the server's max_session_timeout
+
+#: Parameters of the HTTP interface, with `param_…`. Every other one is a setting of the engine.
+_INTERFACE_PARAMETERS = frozenset({
+    "query", "database", "default_format", "query_id", "session_id", "session_timeout", "wait_end_of_query",
+    # What clients send that changes nothing here. Queries always end with their client.
+    "quota_key", "buffer_size", "client_protocol_version", "enable_http_compression",
+    "send_progress_in_http_headers", "http_headers_progress_interval_ms",
+    "cancel_http_readonly_queries_on_client_close",
+})  # fmt: skip
+_NOT_SUPPORTED = {
+    "compress": "responses are not compressed",
+    "decompress": "use the header Content-Encoding",
+    "session_check": "a session is made by its first request",
+    "close_session": "a session ends after session_timeout",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HttpQuery:
+    """One query, as a client sent it.
+
+    Attributes:
+        user: `OWNER` or `READER`.
+        content: The SQL and the data after it, from the start.
+        settings: Setting → value, for this query only.
+        database: The current database; empty for the default, or the session's.
+        query_id: What the client knows the query by.
+        parameters: Values for ``{name:Type}``.
+        default_format: The output format where the SQL names none.
+        wait_end_of_query: Send nothing before the end, so that an error can still be the status.
+        session_id: Empty: no session.
+        session_timeout_s: How long the session lives after this query.
+    """
+
+    user: str
+    content: IO[bytes]
+    settings: Mapping[str, str]
+    database: str
+    query_id: str
+    parameters: Mapping[str, str]
+    default_format: str
+    wait_end_of_query: bool
+    session_id: str
+    session_timeout_s: float
+
+
+async def read_query(request: Request, passwords: Passwords) -> HttpQuery:
+    """Authenticate a request and read it to its end.
+
+    Raises:
+        QueryError: It is not allowed, or not well-formed.
+    """
+    headers = request.headers
+    values = dict(request.query_params)
+    user = passwords.authenticate(headers)
+    for name, instead in _NOT_SUPPORTED.items():
+        if values.get(name, "0") != "0":
+            raise QueryError.of("NOT_IMPLEMENTED", f"{name} is not supported here: {instead}")
+    if headers.get("content-type", "").startswith("multipart/form-data"):
+        values |= await _form_fields(request)
+        content = await _spooled(request, values.get("query", ""), with_body=False)
+    else:
+        content = await _spooled(request, values.get("query", ""), with_body=True)
+    settings = {
+        name: value
+        for name, value in values.items()
+        if name not in _INTERFACE_PARAMETERS and name not in _NOT_SUPPORTED and not name.startswith("param_")
+    }
+    session_id = values.get("session_id", "")
+    if user == READER:
+        settings, session_id = reader_settings(settings), ""  # a reader has nothing to keep in a session
+    elif request.method == "GET":
+        if session_id:
+            raise QueryError.of("NOT_IMPLEMENTED", "GET has no sessions here: use POST")
+        settings["readonly"] = "2" if settings.get("readonly", "0") == "0" else settings["readonly"]
+    return HttpQuery(
+        user=user,
+        content=content,
+        settings=settings,
+        database=values.get("database", ""),
+        query_id=values.get("query_id") or str(uuid.uuid4()),
+        parameters={
+            name.removeprefix("param_"): value for name, value in values.items() if name.startswith("param_")
+        },
+        default_format=values.get("default_format") or "TabSeparated",
+        wait_end_of_query=values.get("wait_end_of_query") in ("1", "true"),
+        session_id=session_id,
+        session_timeout_s=_session_timeout_s(values.get("session_timeout")),
+    )
+
+
+def _session_timeout_s(text: str | None) -> float:
+    if text is None:
+        return _DEFAULT_SESSION_TIMEOUT_S
+    if not text.isdecimal() or len(text) > 4 or int(text) > _MAX_SESSION_TIMEOUT_S:
+        raise QueryError.of(
+            "INVALID_SESSION_TIMEOUT",
+            f"session_timeout must be at most {_MAX_SESSION_TIMEOUT_S} s, not {text!r}",
+        )
+    return float(text)
+
+
+async def _spooled(request: Request, sql: str, *, with_body: bool) -> IO[bytes]:
+    """The SQL of the parameters and, as one text with it, the body."""
+    content = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115  # closed by who runs the query
+    if sql:
+        content.write(sql.encode() + b"\n")
+    if with_body:
+        decoder = BodyDecoder(request.headers.get("content-encoding", ""))
+        async for chunk in request.stream():
+            content.write(decoder.feed(chunk))
+        decoder.finish()
+    content.seek(0)
+    return content
+
+
+async def _form_fields(request: Request) -> dict[str, str]:
+    """The fields of a multipart body: clients send a query with long parameters that way."""
+    async with request.form(max_part_size=SPOOL_BYTES) as form:
+        fields = form.multi_items()
+    if any(not isinstance(value, str) for _, value in fields):
+        raise QueryError.of("NOT_IMPLEMENTED", "External tables are not supported here: insert into a table")
+    return {name: value for name, value in fields if isinstance(value, str)}

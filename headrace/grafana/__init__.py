@@ -1,1 +1,0 @@
-"""Grafana dashboards, made from the query catalogue: `python -m headrace.grafana FOLDER` writes them."""
