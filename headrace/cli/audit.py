@@ -12,17 +12,16 @@ import typer
 
 from headrace.cli.connection import connection_settings
 from headrace.cli.console import fail, out, print_json, progress
-from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
+from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, parse_time_option
 from headrace.ops.audit.auditor import Auditor
-from headrace.ops.audit.evidence.records import Window
+from headrace.ops.audit.evidence.records import AuditWindow
 from headrace.ops.audit.render import show
-from headrace.ops.audit.report import Report, Verdict
+from headrace.ops.audit.report import AuditReport, AuditVerdict
 from headrace.up.home import Home
 from streams.errors import HeadraceError
 from streams.settings import Settings
-from streams.times import parse_moment
 
-_EXIT_CODES = {Verdict.BALANCED: 0, Verdict.UNBALANCED: 1, Verdict.OPEN: 3}
+_EXIT_CODES = {AuditVerdict.BALANCED: 0, AuditVerdict.UNBALANCED: 1, AuditVerdict.OPEN: 3}
 _UNREACHABLE = 2
 _POLL_S = 1.0
 
@@ -78,7 +77,9 @@ def audit(
     raise typer.Exit(_EXIT_CODES[report.verdict])
 
 
-async def _audit(settings: Settings, window: Window, simulator: str | None, wait_s: float) -> Report:
+async def _audit(
+    settings: Settings, window: AuditWindow, simulator: str | None, wait_s: float
+) -> AuditReport:
     begun = time.monotonic()
     async with Auditor(settings, window, simulator=simulator) as auditor:
         while True:
@@ -90,8 +91,8 @@ async def _audit(settings: Settings, window: Window, simulator: str | None, wait
             await asyncio.sleep(min(max(_POLL_S, report.took_s), left_s))
 
 
-def _window(since: str, until: str | None, now: datetime) -> Window:
-    window = Window(
+def _window(since: str, until: str | None, now: datetime) -> AuditWindow:
+    window = AuditWindow(
         since_ms=_milliseconds(since, now, "--since"),
         until_ms=None if until is None else _milliseconds(until, now, "--until"),
     )
@@ -101,11 +102,7 @@ def _window(since: str, until: str | None, now: datetime) -> Window:
 
 
 def _milliseconds(text: str, now: datetime, option: str) -> int:
-    with suppress(ValueError):
-        return max(int(parse_moment(text, now=now).timestamp() * 1000), 0)
-    raise typer.BadParameter(
-        f"{option} {text!r} is neither a time (2026-11-21T08:00Z) nor an age (90s, 30m, 2h, 1d)"
-    )
+    return int(parse_time_option(text, option, now=now).timestamp() * 1000)
 
 
 def _simulator(data_dir: Path, settings: Settings) -> str | None:

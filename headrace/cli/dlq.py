@@ -34,12 +34,12 @@ from headrace.cli.dlq_options import (
 )
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
 from headrace.ops.dlq import rendering
-from headrace.ops.dlq.desk import Desk, Pace, Result
-from headrace.ops.dlq.filters import Filters
-from headrace.ops.dlq.letters import Place
+from headrace.ops.dlq.desk import ActionResult, DeadLetterActions
+from headrace.ops.dlq.filters import LetterFilters
+from headrace.ops.dlq.letters import LetterId
 from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.selection import Found, Selection
-from headrace.ops.dlq.topic_reader import TopicReader
+from headrace.ops.dlq.selection import LetterSelection, ListedLetter
+from headrace.ops.topic_reader import TopicReader
 from streams.errors import HeadraceError
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 
 class NotConfirmed(HeadraceError):
-    """Filters match more than one dead letter, and nobody said yes."""
+    """LetterFilters match more than one dead letter, and nobody said yes."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -89,19 +89,22 @@ def list_(
     selection = _run(settings, lambda letters: letters.select(filters, limit=limit))
     if as_json:
         print_json(
-            {"matched": selection.matched, "summary": [rendering.kind_document(k) for k in selection.kinds()]}
+            {
+                "matched": selection.matched,
+                "summary": [rendering.group_document(each) for each in selection.groups()],
+            }
             if summary
             else {
                 "matched": selection.matched,
-                "letters": [rendering.letter_document(each) for each in selection.found()],
+                "letters": [rendering.letter_document(each) for each in selection.letters()],
             }
         )
     elif not selection.matched:
         progress("no dead letters" if is_default(filters) else "no dead letters match")
     elif summary:
-        sys.stdout.write(rendering.kinds_table(selection.kinds()))
+        sys.stdout.write(rendering.groups_table(selection.groups()))
     else:
-        sys.stdout.write(rendering.letters_table(selection.found()))
+        sys.stdout.write(rendering.letters_table(selection.letters()))
         _say_what_is_left(selection, limit)
 
 
@@ -120,8 +123,8 @@ def show(
         found = await letters.find(place)
         if found is None:
             return None
-        standing = (await letters.standings(lambda other: other == place)).of(place)
-        return Found(letter=found[1], standing=standing), found[0], await letters.history(place)
+        state = (await letters.states(lambda other: other == place)).of(place)
+        return ListedLetter(letter=found[1], state=state), found[0], await letters.history(place)
 
     known = _run(connection_settings(data_dir), read)
     if known is None:
@@ -133,7 +136,7 @@ def show(
     elif as_json:
         print_json(rendering.page_document(*known))
     else:
-        sys.stdout.write(rendering.page(*known))
+        sys.stdout.write(rendering.letter_page(*known))
 
 
 def replay(
@@ -173,10 +176,10 @@ def replay(
     check_choice(places, filters, state)
     settings = connection_settings(data_dir)
 
-    async def work(letters: DeadLetterReader) -> list[Result]:
+    async def work(letters: DeadLetterReader) -> list[ActionResult]:
         chosen = places or await _choose(letters, filters, limit, ask=not (yes or dry_run), verb="replay")
         async with _sender(settings, dry_run=dry_run) as sender:
-            desk = Desk(letters, sender, by=_who(by), reason=_clean(reason), pace=Pace(rate))
+            desk = DeadLetterActions(letters, sender, by=_who(by), reason=_clean(reason), rate=rate)
             results = desk.replay(chosen, force=force, max_replays=settings.max_replays, pay_again=pay_again)
             return [_told(each, as_json=as_json) async for each in results]
 
@@ -212,10 +215,10 @@ def discard(
         raise typer.BadParameter("say why, for whoever reads the audit trail", param_hint="--reason")
     settings = connection_settings(data_dir)
 
-    async def work(letters: DeadLetterReader) -> list[Result]:
+    async def work(letters: DeadLetterReader) -> list[ActionResult]:
         chosen = places or await _choose(letters, filters, limit, ask=not (yes or dry_run), verb="discard")
         async with _sender(settings, dry_run=dry_run) as sender:
-            desk = Desk(letters, sender, by=_who(by), reason=_clean(reason))
+            desk = DeadLetterActions(letters, sender, by=_who(by), reason=_clean(reason))
             return [_told(each, as_json=as_json) async for each in desk.discard(chosen)]
 
     _finish(_run(settings, work), as_json=as_json)
@@ -244,24 +247,24 @@ async def _sender(settings: Settings, *, dry_run: bool) -> AsyncGenerator[Publis
 
 
 async def _choose(
-    letters: DeadLetterReader, filters: Filters, limit: int, *, ask: bool, verb: str
-) -> Sequence[Place]:
+    letters: DeadLetterReader, filters: LetterFilters, limit: int, *, ask: bool, verb: str
+) -> Sequence[LetterId]:
     """Return the letters that the filters mean, once somebody has agreed where they are several."""
     selection = await letters.select(filters, limit=limit)
-    chosen = [each.letter.place for each in selection.found()]
+    chosen = [each.letter.letter_id for each in selection.letters()]
     _say_what_is_left(selection, limit)
     if ask and len(chosen) > 1:
         if not sys.stdin.isatty():
             raise NotConfirmed(
                 f"{len(chosen)} dead letters match: add --yes to {verb} them, or --dry-run to see"
             )
-        sys.stderr.write(rendering.kinds_table(selection.kinds()))
+        sys.stderr.write(rendering.groups_table(selection.groups()))
         if not typer.confirm(f"{verb} {len(chosen)} dead letters?", err=True):
             raise NotConfirmed("nothing was done")
     return chosen
 
 
-def _finish(results: Sequence[Result], *, as_json: bool) -> None:
+def _finish(results: Sequence[ActionResult], *, as_json: bool) -> None:
     if as_json:
         print_json({"results": [rendering.result_document(each) for each in results]})
     elif not results:
@@ -270,7 +273,7 @@ def _finish(results: Sequence[Result], *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _told(result: Result, *, as_json: bool) -> Result:
+def _told(result: ActionResult, *, as_json: bool) -> ActionResult:
     if not as_json:
         out.print(
             rendering.result_line(result),
@@ -281,7 +284,7 @@ def _told(result: Result, *, as_json: bool) -> Result:
     return result
 
 
-def _say_what_is_left(selection: Selection, limit: int) -> None:
+def _say_what_is_left(selection: LetterSelection, limit: int) -> None:
     if selection.matched > limit:
         progress(f"{selection.matched - limit} older ones match too; --limit takes more")
 

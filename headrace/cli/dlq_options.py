@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from headrace.ops.dlq.filters import Filters, moment
-from headrace.ops.dlq.letters import Place
-from headrace.ops.dlq.standing import State
+from headrace.cli.options import parse_time_option
+from headrace.ops.dlq.filters import LetterFilters
+from headrace.ops.dlq.letters import LetterId
+from headrace.ops.dlq.standing import LetterStatus
 from streams.errors import InputError
 
 DEFAULT_LIMIT = 100
@@ -42,37 +43,34 @@ def filters_of(
     tenant: str | None,
     since: str | None,
     until: str | None,
-) -> Filters:
+) -> LetterFilters:
     """Return the filters that options name; without a state, what is open.
 
     Raises:
         typer.BadParameter: an option says what it cannot.
     """
     now = datetime.now(UTC)
-    state = state or State.OPEN.value
-    if state not in ("all", *State):
+    state = state or LetterStatus.OPEN.value
+    if state not in ("all", *LetterStatus):
         raise typer.BadParameter("is one of open, replayed, discarded, all", param_hint="--state")
-    try:
-        return Filters(
-            state=None if state == "all" else State(state),
-            stage=stage,
-            exception=exception,
-            topic=topic,
-            request_id=request_id,
-            tenant=tenant,
-            since=None if since is None else moment(since, now=now),
-            until=None if until is None else moment(until, now=now),
-        )
-    except InputError as fault:
-        raise typer.BadParameter(fault.message) from fault
+    return LetterFilters(
+        status=None if state == "all" else LetterStatus(state),
+        stage=stage,
+        exception=exception,
+        topic=topic,
+        request_id=request_id,
+        tenant=tenant,
+        since=None if since is None else parse_time_option(since, "--since", now=now),
+        until=None if until is None else parse_time_option(until, "--until", now=now),
+    )
 
 
-def is_default(filters: Filters) -> bool:
+def is_default(filters: LetterFilters) -> bool:
     """Whether no filter was given."""
-    return filters == Filters(state=State.OPEN)
+    return filters == LetterFilters(status=LetterStatus.OPEN)
 
 
-def check_choice(places: Sequence[Place], filters: Filters, state: str | None) -> None:
+def check_choice(places: Sequence[LetterId], filters: LetterFilters, state: str | None) -> None:
     """Refuse what is unclear: everything that is open must be asked for in so many words.
 
     Raises:
@@ -85,13 +83,13 @@ def check_choice(places: Sequence[Place], filters: Filters, state: str | None) -
         raise typer.BadParameter("which ones? Name ids, or filter; `--state open` means all that are open")
 
 
-def places_of(ids: Sequence[str]) -> Sequence[Place]:
+def places_of(ids: Sequence[str]) -> Sequence[LetterId]:
     """Return the places that ids name.
 
     Raises:
         typer.BadParameter: one is no id.
     """
     try:
-        return [Place.parse(each) for each in ids]
+        return [LetterId.parse(each) for each in ids]
     except InputError as fault:
         raise typer.BadParameter(fault.message) from fault

@@ -1,11 +1,13 @@
 """Options that several commands share."""
 
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from headrace.up.home import Home
+from streams.times import FIRST, parse_moment
 
 DataDir = Annotated[
     Path,
@@ -20,6 +22,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 DEFAULT_DATA_DIR = Path(".headrace")
 
 
-def home(data_dir: Path) -> Home:
-    """Return the folder that a command works on."""
-    return Home(data_dir)
+def parse_time_option(text: str, option: str, *, now: datetime) -> datetime:
+    """Return the time that an option names: an age such as 2h, or a time in ISO 8601.
+
+    Raises:
+        typer.BadParameter: it is neither, or lies before 1970.
+    """
+    with suppress(ValueError):
+        at = parse_moment(text, now=now)
+        if at >= FIRST:
+            return at
+    raise typer.BadParameter(
+        f"{text!r} is no time: write 90s, 30m, 2h or 7d (ago), or 2026-11-21T08:00:00Z", param_hint=option
+    )

@@ -15,12 +15,12 @@ from analytics.erasure.users_rollup import UsersRollup
 from headrace.cli.connection import connection_settings
 from headrace.cli.console import fail, out, print_json, progress
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
-from headrace.ops.audit.evidence.kafka_reader import KafkaReader
 from headrace.ops.privacy.eraser import Eraser
 from headrace.ops.privacy.kafka_traces import requests_of
 from headrace.ops.privacy.redis_traces import RedisEraser
 from headrace.ops.privacy.rendering import show
 from headrace.ops.privacy.report import ErasureReport, Verdict
+from headrace.ops.topic_reader import TopicReader
 from streams.erasure.erasures import Subject
 from streams.erasure.feed import ErasureFeed
 from streams.errors import HeadraceError, TransientFault
@@ -120,7 +120,9 @@ async def _erase(
         publisher = await stack.enter_async_context(
             Publisher(bootstrap, client_id=_CLIENT_ID, timeout_s=timeout_s, auth=auth)
         )
-        reader = await stack.enter_async_context(KafkaReader(bootstrap, timeout_s=timeout_s))
+        reader = await stack.enter_async_context(
+            TopicReader(bootstrap, client_id=_CLIENT_ID, timeout_s=timeout_s)
+        )
         redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
         stack.push_async_callback(redis.aclose)
         clickhouse = ClickHouse(

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.console import out, progress
-from headrace.ops.dlq.rendering import printable
+from headrace.ops.terminal_text import printable
 from streams.errors import ConfigurationError
 from streams.registry.reply_view import plain
 

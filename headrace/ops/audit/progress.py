@@ -1,26 +1,21 @@
 """What is still under way, and so no loss yet."""
 
-from headrace.ops.audit.evidence.positions import STAGE_SOURCES
-from headrace.ops.audit.evidence.records import Books, Committed, Log, Request, Submission
+from headrace.ops.audit.evidence.records import AcceptedRequest, Evidence, LogRecord, Submission
+from streams.pipeline import COST, STAGES
 
-#: What the end of a request may take beyond its deadline: it is told of it, settled, and sent.
+#: What the end of a request may take beyond its deadline: it is noticed, settled, and sent.
 GRACE_MS = 30_000
 
-*_, _COST = STAGE_SOURCES
-#: Which group reads each topic: the one that takes a request in is that of its submission.
-_READERS = {topic: group for group, topic in STAGE_SOURCES.items()}
+#: The group that takes in the requests of each topic.
+_GROUP_OF_TOPIC = {spec.source.name: spec.group for spec in STAGES}
 
 
-class Progress:
-    """Answers from the positions of the consumer groups, as they were before the topics were read.
+class WorkInProgress:
+    """Answers from the positions of the consumer groups, as they were before the topics were read."""
 
-    Args:
-        books: what was read.
-    """
-
-    def __init__(self, books: Books) -> None:
-        kafka = books.kafka
-        self._now_ms = books.taken_at_ms
+    def __init__(self, evidence: Evidence) -> None:
+        kafka = evidence.kafka
+        self._now_ms = evidence.taken_at_ms
         self._groups = {each.group: each for each in kafka.stages}
         self._sink = kafka.sink
         unfinished = [each.oldest_ms for each in kafka.stages if each.oldest_ms is not None]
@@ -40,10 +35,10 @@ class Progress:
         # The relay has brought these back: a stage that has anything to do may have theirs.
         self._brought_back = {retry.request_id for retry in kafka.retries} if unfinished else set()
 
-    def may_answer(self, request_id: str, request: Request) -> bool:
+    def may_answer(self, request_id: str, request: AcceptedRequest) -> bool:
         """Whether a terminal reply may still come of the stages' own accord.
 
-        That is so until its deadline; and after it as long as any stage still has a record in hand that was
+        That is so until its deadline, and after it as long as any stage still has a record in hand that was
         written before that.
         """
         over_ms = request.deadline_ms + GRACE_MS
@@ -60,13 +55,13 @@ class Progress:
 
     def has_settled(self, replied_at_ms: int) -> bool:
         """Whether everything that the cost stage sends with a reply of this time is sent."""
-        cost = self._groups.get(_COST)
+        cost = self._groups.get(COST.group)
         return cost is None or cost.oldest_ms is None or cost.oldest_ms > replied_at_ms
 
-    def has_row(self, log: Log) -> bool:
+    def has_row(self, log: LogRecord) -> bool:
         """Whether the sink has committed the log record: its rows were in ClickHouse before that."""
         return self._sink is not None and self._sink.has_finished(log.partition, log.offset)
 
     def _is_taken_in(self, submission: Submission) -> bool:
-        found: Committed | None = self._groups.get(_READERS[submission.topic])
+        found = self._groups.get(_GROUP_OF_TOPIC[submission.topic])
         return found is not None and found.has_finished(submission.partition, submission.offset)

@@ -1,49 +1,27 @@
 """Carries out replays and discards one after the other, and says what came of each."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
-from headrace.ops.dlq.letters import DeadRecord, Letter, Place
-from headrace.ops.dlq.replay import Refused, Replay, action_emit, plan_replay, refuse_discard
-from headrace.ops.dlq.standing import Standing, Standings
+from headrace.ops.dlq.letters import DeadLetterRecord, LetterId, LetterSummary
+from headrace.ops.dlq.reader import DeadLetterReader
+from headrace.ops.dlq.replay import PlannedReplay, ReplayRefused, action_emit, discard_refused, plan_replay
+from headrace.ops.dlq.standing import LetterState
 from streams.errors import TransientFault, Undeliverable, UnknownTopic
 from streams.events import LedgerEntry
-from streams.publisher import Emit, Position
+from streams.publisher import Emit, Position, Publisher
 
 _NOT_TRIED = "not tried: Kafka did not answer for the one before"
 
-
-class Letters(Protocol):
-    """Where dead letters are read."""
-
-    async def find(self, place: Place) -> tuple[DeadRecord, Letter] | None:
-        """Return a dead record and what is known of it, if it is there."""
-        ...
-
-    async def standings(self, wanted: Callable[[Place], bool]) -> Standings:
-        """Return where the wanted letters stand."""
-        ...
-
-    async def charges(self, places: Sequence[Place]) -> Mapping[str, LedgerEntry]:
-        """Return by request id what letters have cost whose replay calls a model."""
-        ...
+_Action = Callable[[DeadLetterRecord, LetterSummary, LetterState], Awaitable["ActionResult"]]
 
 
-class Sender(Protocol):
-    """What acknowledges each record that it sends."""
-
-    async def publish(self, emit: Emit) -> Position:
-        """Send one record and wait until the broker has it."""
-        ...
-
-
-class Outcome(StrEnum):
+class ActionOutcome(StrEnum):
     """What came of one dead letter."""
 
     REPLAYED = "replayed"
@@ -57,193 +35,154 @@ class Outcome(StrEnum):
     @property
     def good(self) -> bool:
         """Whether it is what was asked for."""
-        return self not in (Outcome.REFUSED, Outcome.MISSING, Outcome.FAILED)
+        return self not in (ActionOutcome.REFUSED, ActionOutcome.MISSING, ActionOutcome.FAILED)
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one dead letter. `number` and `sent_to` are those of a replay."""
 
-    place: Place
-    outcome: Outcome
+    letter_id: LetterId
+    outcome: ActionOutcome
     detail: str = ""
-    letter: Letter | None = None
+    letter: LetterSummary | None = None
     number: int | None = None
     sent_to: Position | None = None
 
 
-class Pace:
-    """Keeps a distance between two actions.
-
-    Args:
-        per_second: how many actions a second; None for as many as go.
-        clock: a monotonic clock, in seconds.
-        sleep: how to wait.
-    """
-
-    def __init__(
-        self,
-        per_second: float | None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._gap_s = 1 / per_second if per_second else 0.0
-        self._clock = clock
-        self._sleep = sleep
-        self._next_at = clock()
-
-    async def turn(self) -> None:
-        """Wait until the next action may begin."""
-        wait_s = self._next_at - self._clock()
-        if wait_s > 0:
-            await self._sleep(wait_s)
-        self._next_at = max(self._next_at, self._clock()) + self._gap_s
-
-
-class Desk:
-    """Where an operator's decisions are carried out.
+class DeadLetterActions:
+    """Carries out an operator's decisions.
 
     Args:
         letters: where dead letters are read.
-        sender: where replays and the audit trail go; None for a dry run, which sends nothing.
+        publisher: where replays and the audit trail go; None for a dry run, which sends nothing.
         by: who decides.
         reason: why, for the audit trail.
-        pace: how fast.
+        rate: at most so many actions a second; None: as fast as they go.
         clock: the time, UTC-aware.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
         self,
-        letters: Letters,
-        sender: Sender | None,
+        letters: DeadLetterReader,
+        publisher: Publisher | None,
         *,
         by: str,
         reason: str,
-        pace: Pace | None = None,
+        rate: float | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._letters = letters
-        self._sender = sender
+        self._publisher = publisher
         self._by = by
         self._reason = reason
-        self._pace = pace or Pace(None)
+        self._gap_s = 1 / rate if rate else 0.0
         self._clock = clock
+        self._sleep = sleep
 
     async def replay(
-        self, places: Sequence[Place], *, force: bool, max_replays: int, pay_again: bool = False
-    ) -> AsyncIterator[Result]:
-        """Replay dead letters in this order; `plan_replay` says which are refused.
+        self, ids: Sequence[LetterId], *, force: bool, max_replays: int, pay_again: bool = False
+    ) -> AsyncIterator[ActionResult]:
+        """Replay dead letters in this order. `plan_replay` says which are refused.
 
-        Those whose request has been charged are, unless it may be paid for again; the others are sent.
+        Unless `pay_again` is set, those are refused, too, whose request has been charged.
         """
-        charges = {} if pay_again else await self._letters.charges(places)
+        charges = dict[str, LedgerEntry]() if pay_again else await self._letters.charges(ids)
 
-        async def one(dead: DeadRecord, letter: Letter, standing: Standing) -> Result:
+        async def one(dead: DeadLetterRecord, letter: LetterSummary, state: LetterState) -> ActionResult:
             plan = plan_replay(
                 dead,
                 letter,
-                standing,
+                state,
                 force=force,
                 max_replays=max_replays,
                 charge=charges.get(letter.request_id or ""),
                 at_ms=int(self._clock().timestamp() * 1000),
             )
-            if isinstance(plan, Refused):
-                return _result(letter, Outcome.REFUSED, plan.reason)
+            if isinstance(plan, ReplayRefused):
+                return _result(letter, ActionOutcome.REFUSED, plan.reason)
             return await self._send(letter, plan)
 
-        async for result in self._each(places, one):
+        async for result in self._each(ids, one):
             yield result
 
-    async def discard(self, places: Sequence[Place]) -> AsyncIterator[Result]:
-        """Record that these letters need nothing more; they stay on their topic until they expire."""
+    async def discard(self, ids: Sequence[LetterId]) -> AsyncIterator[ActionResult]:
+        """Record that these letters need nothing more. They stay on their topic until they expire."""
 
-        async def one(_: DeadRecord, letter: Letter, standing: Standing) -> Result:
-            refused = refuse_discard(standing)
-            if refused is not None:
-                return _result(letter, Outcome.REFUSED, refused.reason)
-            if self._sender is None:
-                return _result(letter, Outcome.WOULD_DISCARD)
-            await self._record(self._sender, letter, "discarded")
-            return _result(letter, Outcome.DISCARDED)
+        async def one(_: DeadLetterRecord, letter: LetterSummary, state: LetterState) -> ActionResult:
+            if (refused := discard_refused(state)) is not None:
+                return _result(letter, ActionOutcome.REFUSED, refused)
+            if self._publisher is None:
+                return _result(letter, ActionOutcome.WOULD_DISCARD)
+            await self._record(self._publisher, letter, "discarded")
+            return _result(letter, ActionOutcome.DISCARDED)
 
-        async for result in self._each(places, one):
+        async for result in self._each(ids, one):
             yield result
 
-    async def _each(
-        self,
-        places: Sequence[Place],
-        act: Callable[[DeadRecord, Letter, Standing], Awaitable[Result]],
-    ) -> AsyncIterator[Result]:
-        """Act on each letter once. Where Kafka does not answer, the rest is left alone."""
-        once = dict.fromkeys(places)
-        standings = await self._letters.standings(once.__contains__)
-        silent = False
-        for place in once:
-            if silent:
-                yield Result(place=place, outcome=Outcome.FAILED, detail=_NOT_TRIED)
+    async def _each(self, ids: Sequence[LetterId], act: _Action) -> AsyncIterator[ActionResult]:
+        """Act on each letter once. Once Kafka does not answer, the rest is not tried."""
+        once = dict.fromkeys(ids)
+        states = await self._letters.states(once.__contains__)
+        unavailable, gap_s = False, 0.0
+        for letter_id in once:
+            if unavailable:
+                yield ActionResult(letter_id=letter_id, outcome=ActionOutcome.FAILED, detail=_NOT_TRIED)
                 continue
             try:
-                found = await self._letters.find(place)
+                found = await self._letters.find(letter_id)
                 if found is None:
-                    yield Result(
-                        place=place, outcome=Outcome.MISSING, detail="no such dead letter (any more)"
-                    )
+                    gone = "no such dead letter (any more)"
+                    yield ActionResult(letter_id=letter_id, outcome=ActionOutcome.MISSING, detail=gone)
                     continue
-                await self._pace.turn()
-                result = await act(*found, standings.of(place))
-                silent = result.outcome is Outcome.FAILED
+                await self._sleep(gap_s)
+                gap_s = self._gap_s
+                result = await act(*found, states.of(letter_id))
+                unavailable = result.outcome is ActionOutcome.FAILED
                 yield result
-            except Undeliverable as fault:
-                yield Result(place=place, outcome=Outcome.FAILED, detail=str(fault))
-            except TransientFault as fault:
-                silent = True
-                yield Result(place=place, outcome=Outcome.FAILED, detail=str(fault))
+            except (Undeliverable, TransientFault) as fault:
+                unavailable = isinstance(fault, TransientFault)
+                yield ActionResult(letter_id=letter_id, outcome=ActionOutcome.FAILED, detail=str(fault))
 
-    async def _send(self, letter: Letter, plan: Replay) -> Result:
+    async def _send(self, letter: LetterSummary, plan: PlannedReplay) -> ActionResult:
         """Send the replay, and record it only once the broker has it.
 
         A crash between the two leaves the letter open. Replayed again it is sent again, with the same number
         and for the same first record: the registry and the journal have seen that pair, and take it for the
         same work delivered twice. The other order could record a replay that never was.
         """
-        if self._sender is None:
-            return _result(letter, Outcome.WOULD_REPLAY, f"to {letter.topic}", number=plan.number)
-        sent = await _publish(self._sender, plan.emit)
+        if self._publisher is None:
+            return _result(letter, ActionOutcome.WOULD_REPLAY, f"to {letter.topic}", number=plan.number)
         try:
-            await self._record(self._sender, letter, "replayed")
+            sent = await self._publisher.publish(plan.emit)
+        except UnknownTopic:  # the partition of the first record is gone: its key names another
+            sent = await self._publisher.publish(msgspec.structs.replace(plan.emit, partition=None))
+        outcome, detail = ActionOutcome.REPLAYED, f"to {letter.topic}"
+        try:
+            await self._record(self._publisher, letter, "replayed")
         except (TransientFault, Undeliverable) as fault:
-            return _result(
-                letter,
-                Outcome.FAILED,
-                f"sent to {sent.topic}, but not recorded ({fault}): replay it again, which does no harm",
-                number=plan.number,
-                sent_to=sent,
-            )
-        return _result(letter, Outcome.REPLAYED, f"to {letter.topic}", number=plan.number, sent_to=sent)
+            outcome = ActionOutcome.FAILED
+            detail = f"sent to {sent.topic}, but not recorded ({fault}): replay it again, which does no harm"
+        return _result(letter, outcome, detail, number=plan.number, sent_to=sent)
 
-    async def _record(self, sender: Sender, letter: Letter, action: Literal["replayed", "discarded"]) -> None:
-        await sender.publish(action_emit(letter, action, by=self._by, reason=self._reason, at=self._clock()))
-
-
-async def _publish(sender: Sender, emit: Emit) -> Position:
-    """Send a replay to the partition of its first record, or by its key where that is gone."""
-    try:
-        return await sender.publish(emit)
-    except UnknownTopic:
-        return await sender.publish(msgspec.structs.replace(emit, partition=None))
+    async def _record(
+        self, publisher: Publisher, letter: LetterSummary, action: Literal["replayed", "discarded"]
+    ) -> None:
+        emit: Emit = action_emit(letter, action, by=self._by, reason=self._reason, at=self._clock())
+        await publisher.publish(emit)
 
 
 def _result(
-    letter: Letter,
-    outcome: Outcome,
+    letter: LetterSummary,
+    outcome: ActionOutcome,
     detail: str = "",
     *,
     number: int | None = None,
     sent_to: Position | None = None,
-) -> Result:
-    return Result(
-        place=letter.place,
+) -> ActionResult:
+    return ActionResult(
+        letter_id=letter.letter_id,
         outcome=outcome,
         detail=detail,
         letter=letter,

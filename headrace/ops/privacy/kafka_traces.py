@@ -11,30 +11,13 @@ from aiokafka import ConsumerRecord
 
 from agents.intake.admission import DEFAULT_TENANT, accepted_at, request_id_of
 from headrace.ops.audit.evidence.kafka import as_read
-from headrace.ops.audit.evidence.kafka_reader import KafkaReader
-from streams import topics
+from headrace.ops.topic_reader import TopicReader
 from streams.codec import decode
 from streams.erasure.erasures import Subject
 from streams.errors import InputError
 from streams.events import Requested
 from streams.kafka.record_auth import UNSIGNED
-
-#: Topics with texts or names of users in their records.
-PERSONAL_TOPICS = (
-    *topics.ENTRANCES,
-    topics.GUARDED,
-    topics.MISSES,
-    topics.COMPLETIONS,
-    topics.OUTCOMES,
-    topics.DELTAS,
-    topics.REPLIES,
-    topics.WEBHOOKS,
-    topics.FEEDBACK,
-    topics.RETRIES,
-    topics.LOGS,
-    topics.LEDGER,
-    topics.DEAD_LETTERS,
-)
+from streams.pipeline import ENTRANCES, PERSONAL_TOPICS
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,12 +39,12 @@ class _Asker(msgspec.Struct, frozen=True):
 
 
 #: What each of them carries.
-_ENTRANCES: dict[str, Any] = {topic.name: topic.event for topic in topics.ENTRANCES}
+_EVENTS: dict[str, Any] = {topic.name: topic.event for topic in ENTRANCES}
 
 _asker = msgspec.json.Decoder(_Asker)
 
 
-async def requests_of(reader: KafkaReader, subject: Subject, *, since_ms: int, until: datetime) -> set[str]:
+async def requests_of(reader: TopicReader, subject: Subject, *, since_ms: int, until: datetime) -> set[str]:
     """Return the ids of the user's requests.
 
     Args:
@@ -73,17 +56,10 @@ async def requests_of(reader: KafkaReader, subject: Subject, *, since_ms: int, u
     Raises:
         KafkaUnavailable: no broker answered in time.
     """
-    found: set[str] = set()
-
-    def take(record: ConsumerRecord) -> None:
-        if (request_id := _request_of(record, subject, until)) is not None:
-            found.add(request_id)
-
-    await reader.refresh_topics()
-    present = [name for name in _ENTRANCES if reader.has(name)]
     # To the very end: senders' clocks differ, and one that is ahead must not end the search.
-    await reader.read(present, take, since_ms=since_ms)
-    return found
+    spans = await reader.spans(await reader.existing(_EVENTS), since_ms=since_ms)
+    ids = {_request_of(record, subject, until) async for record in reader.read(spans)}
+    return {request_id for request_id in ids if request_id is not None}
 
 
 def kept(erased_at: datetime) -> tuple[Kept, ...]:
@@ -99,7 +75,7 @@ def _request_of(record: ConsumerRecord, subject: Subject, until: datetime) -> st
         asker = _asker.decode(record.value or b"")
         if Subject(asker.tenant or DEFAULT_TENANT, asker.user_id) != subject:
             return None
-        request: Requested = decode(record.value, _ENTRANCES[record.topic], tuple(record.headers))
+        request: Requested = decode(record.value, _EVENTS[record.topic], tuple(record.headers))
         read = as_read(record, UNSIGNED)  # whoever wrote it, it names the user
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputError):
         return None  # it is no request: a dead letter keeps it

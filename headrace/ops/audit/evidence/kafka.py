@@ -1,4 +1,4 @@
-"""From records to books: what each topic's records say of the requests. Pure, one record at a time."""
+"""Turns records into evidence: what each topic's records say of the requests. Pure, one record at a time."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -12,39 +12,31 @@ from agents.intake.admission import correlation_id_of, deadline_of, may_be_named
 from agents.stage import Record
 from headrace.ops.audit.evidence.records import (
     NO_CORRELATION,
-    Charge,
+    AcceptedRequest,
+    AuditWindow,
     DeadLetter,
-    KafkaBooks,
-    Log,
-    Malformed,
-    Request,
-    Retry,
+    KafkaEvidence,
+    LedgerCharge,
+    LogRecord,
+    MalformedRecord,
+    RetryRecord,
     Submission,
-    Terminal,
-    Window,
+    TerminalReply,
     nano_usd,
 )
+from headrace.ops.dlq.letters import read_letter, summary_of
 from streams.codec import decode, header, header_text
-from streams.dead_letters import PREFIX as _ERRORS
 from streams.errors import UnauthenticRecord, UndecodableRecord
 from streams.events import ErrorInfo, Requested
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.pipeline import ENTRANCES, TOPICS
 from streams.redelivery import redelivery
 from streams.registry.registry import TOO_MANY_REPEATS
-from streams.topics import (
-    DEAD_LETTER_ACTIONS,
-    DEAD_LETTERS,
-    ENTRANCES,
-    LEDGER,
-    LOGS,
-    REPLIES,
-    RETRIES,
-    TOPICS,
-)
+from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, LEDGER, LOGS, REPLIES, RETRIES
 
 #: What each of the topics carries where requests come in.
 _EVENTS: dict[str, Any] = {topic.name: topic.event for topic in ENTRANCES}
-#: What `agents.intake.intake` says to a repeat that is refused, while the request itself goes on.
+#: Error codes of a repeat that is refused while the request itself goes on.
 _REFUSALS = ("idempotency_conflict", TOO_MANY_REPEATS)
 
 
@@ -61,7 +53,7 @@ class _Reply(msgspec.Struct, frozen=True):
     replay: int = 0
 
 
-class _Call(msgspec.Struct, frozen=True):
+class _LoggedCall(msgspec.Struct, frozen=True):
     call_id: str
 
 
@@ -69,7 +61,7 @@ class _Log(msgspec.Struct, frozen=True):
     request_id: str
     accepted_at: datetime
     cost_usd: Decimal = Decimal(0)
-    calls: tuple[_Call, ...] = ()
+    calls: tuple[_LoggedCall, ...] = ()
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -93,66 +85,67 @@ _action = msgspec.json.Decoder(_Action)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
 
 
-class Scribe:
-    """Enters records into the books.
+class RecordCollector:
+    """Adds records to the evidence.
 
     Args:
-        books: the books.
+        evidence: what the records are added to.
         window: the time whose requests are audited.
         default_deadline_ms: of requests that name no deadline, as in the settings.
-        auth: tells which records Headrace wrote: on topics of its own, others are in no book.
+        auth: tells which records Headrace wrote. On its own topics all others are only counted.
     """
 
     def __init__(
         self,
-        books: KafkaBooks,
-        window: Window,
+        evidence: KafkaEvidence,
+        window: AuditWindow,
         *,
         default_deadline_ms: int,
         auth: RecordAuth = UNSIGNED,
     ) -> None:
         self._auth = auth
-        self._books = books
+        self._evidence = evidence
         self._window = window
         self._default_deadline_ms = default_deadline_ms
         self.reply_topics: set[str] = {REPLIES.name}
         self._malformed_ids: set[str] = set()
-        self._takers: dict[str, Callable[[ConsumerRecord], None]] = {
-            **dict.fromkeys(_EVENTS, self._take_request),
-            LOGS.name: self._take_log,
-            LEDGER.name: self._take_entry,
-            DEAD_LETTERS.name: self._take_dead_letter,
-            DEAD_LETTER_ACTIONS.name: self._take_action,
-            RETRIES.name: self._take_retry,
+        self._adders: dict[str, Callable[[ConsumerRecord], None]] = {
+            **dict.fromkeys(_EVENTS, self._add_request),
+            LOGS.name: self._add_log,
+            LEDGER.name: self._add_charge,
+            DEAD_LETTERS.name: self._add_dead_letter,
+            DEAD_LETTER_ACTIONS.name: self._add_action,
+            RETRIES.name: self._add_retry,
         }
 
-    def take(self, record: ConsumerRecord) -> None:
-        """Enter a record of any topic that is read."""
+    def add(self, record: ConsumerRecord) -> None:
+        """Add a record of any topic that is read."""
         topic = TOPICS.get(record.topic)
         if topic is not None and not topic.open and not self._auth.wrote(record):
-            self._books.unauthentic[topic.name] = self._books.unauthentic.get(topic.name, 0) + 1
+            self._evidence.unauthentic[topic.name] += 1
             return
         try:
-            self._takers.get(record.topic, self._take_reply)(record)
+            self._adders.get(record.topic, self._add_reply)(record)
         except _UNREADABLE:
-            undecodable = self._books.undecodable
-            undecodable[record.topic] = undecodable.get(record.topic, 0) + 1
+            self._evidence.undecodable[record.topic] += 1
 
-    def _take_request(self, found: ConsumerRecord) -> None:
+    def _add_request(self, found: ConsumerRecord) -> None:
         record = as_read(found, self._auth)
         submission = Submission(
             topic=found.topic, partition=found.partition, offset=found.offset, at_ms=record.written_ms
         )
-        correlation = _correlation(record)
-        inside = self._window.holds(record.written_ms)
-        self._note_reply_topic(record)
+        correlation = correlation_id_of(record) or NO_CORRELATION
+        inside = self._window.contains(record.written_ms)
+        reply_topic = header_text(record.headers, "kafka_replyTopic")
+        if reply_topic and may_be_named(reply_topic):
+            self.reply_topics.add(reply_topic)
         try:
             request: Requested = decode(record.value, _EVENTS[record.topic], record.headers)
         except UndecodableRecord:
             request_id = request_id_of(record)
             if request_id is not None:
                 self._malformed_ids.add(request_id)
-            self._books.malformed[record.address] = Malformed(
+            self._evidence.malformed[record.address] = MalformedRecord(
                 address=record.address,
                 request_id=request_id,
                 correlation=correlation,
@@ -161,69 +154,58 @@ class Scribe:
             )
             return
         request_id = request_id_of(record, request) or record.address
-        deadline_ms = _milliseconds(
-            deadline_of(record, request, default_deadline_ms=self._default_deadline_ms)
-        )
+        deadline = deadline_of(record, request, default_deadline_ms=self._default_deadline_ms)
         again = record.again
-        known = self._books.requests.get(request_id)
+        known = self._evidence.requests.get(request_id)
         if known is None:
-            self._books.requests[request_id] = Request(
+            self._evidence.requests[request_id] = AcceptedRequest(
                 submissions={correlation: submission},
-                deadline_ms=deadline_ms,
+                deadline_ms=_milliseconds(deadline),
                 inside=inside,
                 replay=again.replay,
             )
             return
         if again.replay > known.replay:
-            known.replay, known.deadline_ms = again.replay, deadline_ms
+            known.replay, known.deadline_ms = again.replay, _milliseconds(deadline)
         if again.record is None:
             known.submissions.setdefault(correlation, submission)
 
-    def _take_reply(self, found: ConsumerRecord) -> None:
+    def _add_reply(self, found: ConsumerRecord) -> None:
         reply = _reply.decode(found.value or b"")
-        ours = found.topic == REPLIES.name
-        known = reply.request_id in self._books.requests or reply.request_id in self._malformed_ids
-        if not ours and not known:
+        known = reply.request_id in self._evidence.requests or reply.request_id in self._malformed_ids
+        if found.topic != REPLIES.name and not known:
             return  # somebody else's topic may hold other things, too
         correlation = header(found.headers, "kafka_correlationId") or NO_CORRELATION
         accepted_at_ms = _milliseconds(reply.accepted_at) if reply.accepted_at else None
         refused = accepted_at_ms is None and reply.error is not None and reply.error.code in _REFUSALS
         if reply.repeat or refused:
-            self._books.answers.setdefault(reply.request_id, set()).add(correlation)
-            self._books.conflicts += refused
+            self._evidence.answers.setdefault(reply.request_id, set()).add(correlation)
+            self._evidence.conflicts += refused
             if accepted_at_ms is not None:
-                self._books.repeated[reply.request_id] = accepted_at_ms
+                self._evidence.repeated[reply.request_id] = accepted_at_ms
             return
-        self._enter_terminal(
-            reply.request_id,
-            Terminal(
+        parts = (reply.status, reply.content, reply.cost_usd, reply.error)
+        digest = hash((*parts, bytes(reply.tool_calls), bytes(reply.embeddings)))
+        terminals = self._evidence.terminals.setdefault(reply.request_id, [])
+        for each in terminals:
+            if (each.correlation, each.replay, each.digest) == (correlation, reply.replay, digest):
+                each.times += 1
+                return
+        terminals.append(
+            TerminalReply(
                 correlation=correlation,
                 replay=reply.replay,
                 status=reply.status,
-                digest=hash(
-                    (
-                        *(reply.status, reply.content, reply.cost_usd, reply.error),
-                        *(bytes(reply.tool_calls), bytes(reply.embeddings)),
-                    )
-                ),
+                digest=digest,
                 cost_nano=nano_usd(reply.cost_usd),
                 at_ms=found.timestamp,
                 accepted_at_ms=accepted_at_ms,
-            ),
+            )
         )
 
-    def _enter_terminal(self, request_id: str, reply: Terminal) -> None:
-        known = self._books.terminals.setdefault(request_id, [])
-        for each in known:
-            same_reader = (each.correlation, each.replay) == (reply.correlation, reply.replay)
-            if same_reader and each.digest == reply.digest:
-                each.times += 1
-                return
-        known.append(reply)
-
-    def _take_log(self, found: ConsumerRecord) -> None:
+    def _add_log(self, found: ConsumerRecord) -> None:
         log = _log.decode(found.value or b"")
-        self._books.logs[log.request_id] = Log(
+        self._evidence.logs[log.request_id] = LogRecord(
             partition=found.partition,
             offset=found.offset,
             accepted_at_ms=_milliseconds(log.accepted_at),
@@ -231,57 +213,51 @@ class Scribe:
             call_ids=tuple(call.call_id for call in log.calls),
         )
 
-    def _take_entry(self, found: ConsumerRecord) -> None:
+    def _add_charge(self, found: ConsumerRecord) -> None:
         entry = _entry.decode(found.value or b"")
         if entry.kind != "settle":
             return
         amount_nano = nano_usd(entry.amount_usd)
-        charges = self._books.charges.setdefault(entry.request_id, [])
-        for charge in charges:
-            if charge.entry_id == entry.entry_id:
-                _book_again(charge, entry.replay, amount_nano)
-                return
-        charges.append(Charge(entry_id=entry.entry_id, replay=entry.replay, amount_nano=amount_nano))
+        charges = self._evidence.charges.setdefault(entry.request_id, [])
+        charge = next((each for each in charges if each.entry_id == entry.entry_id), None)
+        if charge is None:
+            new = LedgerCharge(entry_id=entry.entry_id, replay=entry.replay, amount_nano=amount_nano)
+            charges.append(new)
+        elif entry.replay > charge.replay:
+            charge.replay, charge.amount_nano = entry.replay, amount_nano
+        elif entry.replay == charge.replay:
+            charge.times += 1
+            charge.contradictory |= amount_nano != charge.amount_nano
 
-    def _take_dead_letter(self, found: ConsumerRecord) -> None:
-        headers = _headers(found)
-        topic, *where = (
-            header_text(headers, _ERRORS + name) or "?" for name in ("topic", "partition", "offset")
-        )
-        again = redelivery(headers).believed_of(topic=topic, timestamp_ms=found.timestamp)
-        place = f"{found.partition}:{found.offset}"
-        self._books.dead_letters[place] = DeadLetter(
-            place=place,
-            stage=header_text(headers, _ERRORS + "stage") or "?",
-            record=again.record or ":".join((topic, *where)),
-            request_id=request_id_of(as_read(found, self._auth)),
-            inside=self._window.holds(found.timestamp),
-            forged=header_text(headers, _ERRORS + "exception") == UnauthenticRecord.__name__,
+    def _add_dead_letter(self, found: ConsumerRecord) -> None:
+        letter = summary_of(read_letter(found, self._auth))
+        letter_id = str(letter.letter_id)
+        self._evidence.dead_letters[letter_id] = DeadLetter(
+            letter_id=letter_id,
+            stage=letter.stage or "?",
+            record=letter.record or "?",
+            request_id=letter.request_id,
+            inside=self._window.contains(found.timestamp),
+            forged=letter.exception == UnauthenticRecord.__name__,
         )
 
-    def _take_action(self, found: ConsumerRecord) -> None:
+    def _add_action(self, found: ConsumerRecord) -> None:
         action = _action.decode(found.value or b"")
-        self._books.actions[action.dead_letter] = action.action
+        self._evidence.actions[action.dead_letter] = action.action
 
-    def _take_retry(self, found: ConsumerRecord) -> None:
+    def _add_retry(self, found: ConsumerRecord) -> None:
         record = as_read(found, self._auth)
-        self._books.retries.append(
-            Retry(
-                request_id=request_id_of(record),
-                not_before_ms=redelivery(record.headers).not_before_ms,
-                partition=found.partition,
-                offset=found.offset,
-            )
+        retry = RetryRecord(
+            request_id=request_id_of(record),
+            not_before_ms=redelivery(record.headers).not_before_ms,
+            partition=found.partition,
+            offset=found.offset,
         )
-
-    def _note_reply_topic(self, record: Record) -> None:
-        named = header_text(record.headers, "kafka_replyTopic")
-        if named and may_be_named(named):
-            self.reply_topics.add(named)
+        self._evidence.retries.append(retry)
 
 
 def as_read(found: ConsumerRecord, auth: RecordAuth) -> Record:
-    """Return a record as the stages see it: a copy that comes again is known by its first record's place."""
+    """Return a record as the stages see it: a copy of a record is known by the first record's address."""
     return Record.read(
         topic=found.topic,
         partition=found.partition,
@@ -292,23 +268,6 @@ def as_read(found: ConsumerRecord, auth: RecordAuth) -> Record:
         headers=found.headers,
         auth=auth,
     )
-
-
-def _book_again(charge: Charge, replay: int, amount_nano: int) -> None:
-    """Enter one more entry with the same id: the highest replay number counts."""
-    if replay > charge.replay:
-        charge.replay, charge.amount_nano = replay, amount_nano
-    elif replay == charge.replay:
-        charge.times += 1
-        charge.contradictory |= amount_nano != charge.amount_nano
-
-
-def _headers(found: ConsumerRecord) -> tuple[tuple[str, bytes], ...]:
-    return tuple((name, value or b"") for name, value in found.headers)
-
-
-def _correlation(record: Record) -> bytes:
-    return correlation_id_of(record) or NO_CORRELATION
 
 
 def _milliseconds(at: datetime) -> int:

@@ -1,71 +1,42 @@
 """How far the consumer groups have come: the stages, the sink, and whoever reads the retry topic."""
 
-from headrace.ops.audit.evidence.kafka_reader import KafkaReader
-from headrace.ops.audit.evidence.records import Committed
-from streams.topics import COMPLETIONS, EMBEDDINGS, GUARDED, LOGS, MISSES, OUTCOMES, REQUESTS, RETRIES
-
-_PREFIX = "headrace."
-#: Which topic each stage's group reads.
-STAGE_SOURCES = {
-    "headrace.guardrail": REQUESTS.name,
-    "headrace.cache": GUARDED.name,
-    "headrace.llm": MISSES.name,
-    "headrace.output": COMPLETIONS.name,
-    "headrace.embeddings": EMBEDDINGS.name,
-    "headrace.cost": OUTCOMES.name,
-}
-SINK = ("headrace.analytics", LOGS.name)
+from headrace.ops.audit.evidence.records import GroupPosition, KafkaEvidence
+from headrace.ops.topic_reader import Span, TopicReader
+from streams.pipeline import GROUP_PREFIX, SINK, STAGES
+from streams.topics import RETRIES
 
 
-class Positions:
-    """Where each group stands.
+async def read_positions(topics: TopicReader, evidence: KafkaEvidence) -> None:
+    """Ask the brokers how far each group has come, and enter it into the evidence.
 
-    Taken before the topics are read: what a group had finished by then, and so everything that it made of it,
-    is in what is read afterwards.
+    To be called before the topics are read: what a group had finished by then, and so everything that it made
+    of it, is in what is read afterwards.
 
-    Attributes:
-        stages: of the stages.
-        sink: of the analytics sink.
-        retrying: of every group that reads the retry topic.
+    Raises:
+        KafkaUnavailable: no broker answers in time.
     """
+    commits = await topics.committed(GROUP_PREFIX)
+    read = {spec.source.name for spec in (*STAGES, SINK)} | {RETRIES.name}
+    spans = await topics.spans(await topics.existing(sorted(read)))
 
-    def __init__(
-        self, stages: tuple[Committed, ...], sink: Committed, retrying: tuple[Committed, ...]
-    ) -> None:
-        self.stages = stages
-        self.sink = sink
-        self.retrying = retrying
-
-    @classmethod
-    async def read(cls, reader: KafkaReader) -> "Positions":
-        """Ask the brokers.
-
-        Raises:
-            KafkaUnavailable: none answers in time.
-        """
-        commits = await reader.committed(_PREFIX)
-        topics = {*STAGE_SOURCES.values(), LOGS.name, RETRIES.name}
-        ends, begins = await reader.ends(topics), await reader.begins(topics)
-
-        async def stand(group: str, topic: str) -> Committed:
-            done = commits.get(group, {})
-            here = {place: end for place, end in ends.items() if place.topic == topic}
-            # What retention has deleted is no work any more; and a new group begins at the beginning.
-            standing = {place: max(done.get(place, 0), begins[place]) for place in here}
-            behind = {place: offset for place, offset in standing.items() if offset < here[place]}
-            return Committed(
-                group=group,
-                topic=topic,
-                offsets={place.partition: offset for place, offset in standing.items()},
-                ends={place.partition: end for place, end in here.items()},
-                oldest_ms=min(await reader.times_at(behind), default=None),
-            )
-
-        retrying = [
-            name for name, places in commits.items() if any(place.topic == RETRIES.name for place in places)
-        ]
-        return cls(
-            stages=tuple([await stand(group, topic) for group, topic in STAGE_SOURCES.items()]),
-            sink=await stand(*SINK),
-            retrying=tuple([await stand(group, RETRIES.name) for group in retrying]),
+    async def position(group: str, topic: str) -> GroupPosition:
+        done = commits.get(group, {})
+        here = {place: span for place, span in spans.items() if place.topic == topic}
+        # What retention has deleted is no work any more; and a new group begins at the beginning.
+        at = {place: max(done.get(place, 0), span.begin) for place, span in here.items()}
+        behind = {place: Span(at[place], span.end) for place, span in here.items() if at[place] < span.end}
+        oldest = await topics.first_records(behind)
+        return GroupPosition(
+            group=group,
+            topic=topic,
+            offsets={place.partition: offset for place, offset in at.items()},
+            ends={place.partition: span.end for place, span in here.items()},
+            oldest_ms=min((record.timestamp for record in oldest), default=None),
         )
+
+    retrying = [
+        group for group, offsets in commits.items() if any(place.topic == RETRIES.name for place in offsets)
+    ]
+    evidence.stages = tuple([await position(spec.group, spec.source.name) for spec in STAGES])
+    evidence.sink = await position(SINK.group, SINK.source.name)
+    evidence.retrying = tuple([await position(group, RETRIES.name) for group in retrying])

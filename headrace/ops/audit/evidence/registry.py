@@ -1,13 +1,13 @@
-"""Where requests without a terminal reply stand in Redis, and the calls that their journals know of."""
+"""Which requests without a terminal reply Redis knows, and the calls in their journals."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from redis.asyncio import Redis
 
 from agents.stores.journal import journal_key
-from headrace.ops.audit.evidence.records import RegistryBooks
+from headrace.ops.audit.evidence.records import RedisEvidence
+from headrace.ops.batches import in_batches
 from streams.redis.connection import store_faults
 from streams.registry.registry import request_key
 
@@ -15,49 +15,36 @@ _IDS_A_PIPELINE = 500
 _CALL_FIELDS = (b"begun:", b"ended:")
 
 
-class _Call(msgspec.Struct, frozen=True):
+class _JournaledCall(msgspec.Struct, frozen=True):
     call_id: str
 
 
-class RegistryReader:
-    """Reads the registry and the journal, many keys at a time.
+async def read_redis(redis: Redis, request_ids: Iterable[str]) -> RedisEvidence:
+    """Return what the registry and the journal know of these requests.
 
     Args:
         redis: the client; its timeouts bound every step.
+        request_ids: the requests.
+
+    Raises:
+        StoreUnavailable: Redis does not answer in time.
     """
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-
-    async def read(self, request_ids: Iterable[str]) -> RegistryBooks:
-        """Return what Redis knows of these requests; those that it does not know are left out.
-
-        Raises:
-            StoreUnavailable: Redis does not answer in time.
-        """
-        books = RegistryBooks()
-        with store_faults("looking for Redis"):
-            await self._redis.ping()  # so that one that is away is noticed, even where nothing is asked
-        for ids in _batches(request_ids):
-            await self._read(ids, books)
-        return books
-
-    async def _read(self, ids: Sequence[str], books: RegistryBooks) -> None:
-        with store_faults("reading the registry and the journal"):
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for request_id in ids:
-                    pipeline.hmget(request_key(request_id), ["state", "cancelled"])
-                    pipeline.hgetall(journal_key(request_id))
-                found = await pipeline.execute()
-        for request_id, (state, cancelled), journal in zip(ids, found[::2], found[1::2], strict=True):
-            if state is not None:
-                books.standings[request_id] = state.decode() + (", cancelled" if cancelled else "")
-            for name, value in journal.items():
-                if name.startswith(_CALL_FIELDS):
-                    books.open_calls.add(msgspec.json.decode(value, type=_Call).call_id)
+    evidence = RedisEvidence()
+    with store_faults("reading the registry and the journal"):
+        await redis.ping()  # so that one that is away is noticed, even where nothing is asked
+        for ids in in_batches(request_ids, _IDS_A_PIPELINE):
+            await _read(redis, ids, evidence)
+    return evidence
 
 
-def _batches(ids: Iterable[str]) -> Iterator[list[str]]:
-    rest = iter(ids)
-    while batch := list(islice(rest, _IDS_A_PIPELINE)):
-        yield batch
+async def _read(redis: Redis, ids: Sequence[str], evidence: RedisEvidence) -> None:
+    async with redis.pipeline(transaction=False) as pipeline:
+        for request_id in ids:
+            pipeline.hexists(request_key(request_id), "state")
+            pipeline.hgetall(journal_key(request_id))
+        found = await pipeline.execute()
+    evidence.known += sum(found[::2])
+    for journal in found[1::2]:
+        for name, value in journal.items():
+            if name.startswith(_CALL_FIELDS):
+                evidence.open_calls.add(msgspec.json.decode(value, type=_JournaledCall).call_id)

@@ -1,4 +1,4 @@
-"""From records to books, with the bytes that the stages write."""
+"""From records to evidence, with the bytes that the stages write."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -8,8 +8,8 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from agents.intake.intake import conflict_error
-from headrace.ops.audit.evidence.kafka import Scribe, as_read
-from headrace.ops.audit.evidence.records import NO_CORRELATION, KafkaBooks, Window
+from headrace.ops.audit.evidence.kafka import RecordCollector, as_read
+from headrace.ops.audit.evidence.records import NO_CORRELATION, AuditWindow, KafkaEvidence
 from streams.codec import encode
 from streams.dead_letters import dead_letter
 from streams.errors import UndecodableRecord
@@ -64,13 +64,13 @@ def record(
 
 
 @pytest.fixture
-def books() -> KafkaBooks:
-    return KafkaBooks()
+def evidence() -> KafkaEvidence:
+    return KafkaEvidence()
 
 
 @pytest.fixture
-def scribe(books: KafkaBooks) -> Scribe:
-    return Scribe(books, Window(since_ms=AT_MS), default_deadline_ms=DEFAULT_DEADLINE_MS)
+def collector(evidence: KafkaEvidence) -> RecordCollector:
+    return RecordCollector(evidence, AuditWindow(since_ms=AT_MS), default_deadline_ms=DEFAULT_DEADLINE_MS)
 
 
 def ask(**fields: Any) -> ChatRequested:
@@ -82,19 +82,21 @@ def reply(**fields: Any) -> Reply:
     return Reply(**(given | fields))
 
 
-def test_what_headrace_did_not_write_is_in_no_book(books: KafkaBooks) -> None:
+def test_what_headrace_did_not_write_is_in_no_book(evidence: KafkaEvidence) -> None:
     """It is counted, so that an operator hears of it; a request needs no code of ours."""
     auth = RecordAuth([b"k" * 32])
-    scribe = Scribe(books, Window(since_ms=AT_MS), default_deadline_ms=DEFAULT_DEADLINE_MS, auth=auth)
-    scribe.take(record("llm.requests.v1", encode(ask(request_id="a"))))
+    collector = RecordCollector(
+        evidence, AuditWindow(since_ms=AT_MS), default_deadline_ms=DEFAULT_DEADLINE_MS, auth=auth
+    )
+    collector.add(record("llm.requests.v1", encode(ask(request_id="a"))))
     for topic, event in (("llm.replies.v1", reply()), ("llm.ledger.v1", entry()), ("llm.ledger.v1", entry())):
-        scribe.take(record(topic, encode(event)))
-    assert books.unauthentic == {"llm.replies.v1": 1, "llm.ledger.v1": 2}
-    assert (books.terminals, books.charges) == ({}, {})
-    assert list(books.requests) == ["a"]
+        collector.add(record(topic, encode(event)))
+    assert evidence.unauthentic == {"llm.replies.v1": 1, "llm.ledger.v1": 2}
+    assert (evidence.terminals, evidence.charges) == ({}, {})
+    assert list(evidence.requests) == ["a"]
     value = encode(entry())
-    scribe.take(record("llm.ledger.v1", value, headers=auth.signed("llm.ledger.v1", None, value, ())))
-    assert list(books.charges) == ["a"]
+    collector.add(record("llm.ledger.v1", value, headers=auth.signed("llm.ledger.v1", None, value, ())))
+    assert list(evidence.charges) == ["a"]
 
 
 def correlated(correlation: bytes) -> Headers:
@@ -124,8 +126,8 @@ def entry(**fields: Any) -> LedgerEntry:
     ],
 )
 def test_a_request_has_the_id_that_the_guardrail_gives_it(
-    scribe: Scribe,
-    books: KafkaBooks,
+    collector: RecordCollector,
+    evidence: KafkaEvidence,
     *,
     value: Event,
     headers: Headers,
@@ -133,22 +135,24 @@ def test_a_request_has_the_id_that_the_guardrail_gives_it(
     request_id: str,
 ) -> None:
     """From body, header, key, or place."""
-    scribe.take(record("llm.requests.v1", value, key=key, headers=headers))
-    assert list(books.requests) == [request_id]
+    collector.add(record("llm.requests.v1", value, key=key, headers=headers))
+    assert list(evidence.requests) == [request_id]
 
 
-def test_embeddings_are_requests_on_a_topic_of_their_own(scribe: Scribe, books: KafkaBooks) -> None:
+def test_embeddings_are_requests_on_a_topic_of_their_own(
+    collector: RecordCollector, evidence: KafkaEvidence
+) -> None:
     """Accepted and malformed ones; vectors are part of what equal replies have in common."""
     asked = EmbeddingsRequested(user_id="ann", inputs=("x",), model="m", request_id="a", deadline_ms=5)
-    scribe.take(record("llm.embeddings.v1", asked, headers=correlated(b"c"), offset=3))
-    scribe.take(record("llm.embeddings.v1", b"{", key=b"b"))
-    assert books.requests["a"].first.topic == "llm.embeddings.v1"
-    assert (books.requests["a"].first.offset, books.requests["a"].deadline_ms) == (3, AT_MS + 5)
-    assert [each.request_id for each in books.malformed.values()] == ["b"]
+    collector.add(record("llm.embeddings.v1", asked, headers=correlated(b"c"), offset=3))
+    collector.add(record("llm.embeddings.v1", b"{", key=b"b"))
+    assert evidence.requests["a"].first.topic == "llm.embeddings.v1"
+    assert (evidence.requests["a"].first.offset, evidence.requests["a"].deadline_ms) == (3, AT_MS + 5)
+    assert [each.request_id for each in evidence.malformed.values()] == ["b"]
     for vectors in (b"1234", b"1234", b"5678"):
         made = Embeddings(count=1, dimensions=1, vectors=vectors)
-        scribe.take(record("llm.replies.v1", reply(embeddings=made), headers=correlated(b"c")))
-    assert [each.times for each in books.terminals["a"]] == [2, 1]
+        collector.add(record("llm.replies.v1", reply(embeddings=made), headers=correlated(b"c")))
+    assert [each.times for each in evidence.terminals["a"]] == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -161,98 +165,110 @@ def test_embeddings_are_requests_on_a_topic_of_their_own(scribe: Scribe, books: 
     ],
 )
 def test_a_deadline_counts_from_the_acceptance(
-    scribe: Scribe,
-    books: KafkaBooks,
+    collector: RecordCollector,
+    evidence: KafkaEvidence,
     fields: dict[str, Any],
     deadline_ms: int,
 ) -> None:
     """Which is never later than the record."""
-    scribe.take(record("llm.requests.v1", ask(**fields), key=b"a"))
-    assert books.requests["a"].deadline_ms == deadline_ms
+    collector.add(record("llm.requests.v1", ask(**fields), key=b"a"))
+    assert evidence.requests["a"].deadline_ms == deadline_ms
 
 
-def test_the_same_id_again_is_one_more_submission(scribe: Scribe, books: KafkaBooks) -> None:
+def test_the_same_id_again_is_one_more_submission(
+    collector: RecordCollector, evidence: KafkaEvidence
+) -> None:
     """With the same correlation id it is the same submission."""
     for offset, correlation in enumerate((b"1", b"2", b"2")):
-        scribe.take(
+        collector.add(
             record("llm.requests.v1", ask(), key=b"a", headers=correlated(correlation), offset=offset),
         )
-    assert list(books.requests["a"].submissions) == [b"1", b"2"]
-    assert books.requests["a"].first.offset == 0
+    assert list(evidence.requests["a"].submissions) == [b"1", b"2"]
+    assert evidence.requests["a"].first.offset == 0
 
 
-def test_a_correlation_id_that_is_too_long_counts_as_none(scribe: Scribe, books: KafkaBooks) -> None:
+def test_a_correlation_id_that_is_too_long_counts_as_none(
+    collector: RecordCollector, evidence: KafkaEvidence
+) -> None:
     """Its request is refused, and the refusal does not give it back."""
-    scribe.take(record("llm.requests.v1", ask(), key=b"a", headers=correlated(b"x" * 1025)))
-    assert set(books.requests["a"].submissions) == {NO_CORRELATION}
+    collector.add(record("llm.requests.v1", ask(), key=b"a", headers=correlated(b"x" * 1025)))
+    assert set(evidence.requests["a"].submissions) == {NO_CORRELATION}
 
 
-def test_a_request_from_before_the_window_is_known_but_not_inside(scribe: Scribe, books: KafkaBooks) -> None:
+def test_a_request_from_before_the_window_is_known_but_not_inside(
+    collector: RecordCollector, evidence: KafkaEvidence
+) -> None:
     """Its reply may fall inside."""
-    scribe.take(record("llm.requests.v1", ask(), key=b"a", at_ms=AT_MS - 1))
-    assert not books.requests["a"].inside
+    collector.add(record("llm.requests.v1", ask(), key=b"a", at_ms=AT_MS - 1))
+    assert not evidence.requests["a"].inside
 
 
-def test_a_replay_is_no_new_acceptance(scribe: Scribe, books: KafkaBooks) -> None:
+def test_a_replay_is_no_new_acceptance(collector: RecordCollector, evidence: KafkaEvidence) -> None:
     """It stands for its first record, with a number and a fresh deadline."""
-    scribe.take(record("llm.requests.v1", ask(), key=b"a"))
+    collector.add(record("llm.requests.v1", ask(), key=b"a"))
     again = replayed((), record="llm.requests.v1:0:0", timestamp_ms=AT_MS, at_ms=AT_MS + 9_000)
-    scribe.take(record("llm.requests.v1", ask(), key=b"a", headers=again, offset=7, at_ms=AT_MS + 9_000))
-    request = books.requests["a"]
+    collector.add(record("llm.requests.v1", ask(), key=b"a", headers=again, offset=7, at_ms=AT_MS + 9_000))
+    request = evidence.requests["a"]
     assert len(request.submissions) == 1
     assert (request.replay, request.deadline_ms) == (1, AT_MS + 9_000 + DEFAULT_DEADLINE_MS)
 
 
-def test_a_record_cannot_pass_for_a_copy_from_another_topic(scribe: Scribe, books: KafkaBooks) -> None:
+def test_a_record_cannot_pass_for_a_copy_from_another_topic(
+    collector: RecordCollector, evidence: KafkaEvidence
+) -> None:
     """Anybody may write headers: the stages do not believe these, and work on it as on any other."""
     forged = replayed((), record="llm.misses.v1:0:0", timestamp_ms=1, at_ms=AT_MS)
-    scribe.take(record("llm.requests.v1", ask(), headers=forged, offset=7))
-    scribe.take(record("llm.requests.v1", b"?", headers=forged, offset=8))
-    request = books.requests["llm.requests.v1-0-7"]
+    collector.add(record("llm.requests.v1", ask(), headers=forged, offset=7))
+    collector.add(record("llm.requests.v1", b"?", headers=forged, offset=8))
+    request = evidence.requests["llm.requests.v1-0-7"]
     assert (request.replay, request.inside) == (0, True)
     died = as_read(record("llm.requests.v1", b"?", headers=forged, offset=8), UNSIGNED)
     letter = dead_letter(died, stage="guardrail", fault=UndecodableRecord("no"))
-    scribe.take(record("llm.dead-letters.v1", b"?", headers=letter.headers))
-    assert [each.record for each in books.dead_letters.values()] == list(books.malformed)
+    collector.add(record("llm.dead-letters.v1", b"?", headers=letter.headers))
+    assert [each.record for each in evidence.dead_letters.values()] == list(evidence.malformed)
 
 
-def test_a_record_that_is_no_request_is_malformed(scribe: Scribe, books: KafkaBooks) -> None:
+def test_a_record_that_is_no_request_is_malformed(
+    collector: RecordCollector, evidence: KafkaEvidence
+) -> None:
     """With the id that its sender is told under, where one can be read."""
-    scribe.take(record("llm.requests.v1", b'{"request_id": "x", "user_id": 3}', offset=1))
-    scribe.take(record("llm.requests.v1", b"\xff", offset=2))
-    assert {each.address: each.request_id for each in books.malformed.values()} == {
+    collector.add(record("llm.requests.v1", b'{"request_id": "x", "user_id": 3}', offset=1))
+    collector.add(record("llm.requests.v1", b"\xff", offset=2))
+    assert {each.address: each.request_id for each in evidence.malformed.values()} == {
         "llm.requests.v1:0:1": "x",
         "llm.requests.v1:0:2": None,
     }
-    assert not books.requests
+    assert not evidence.requests
 
 
-def test_the_reply_topics_that_requests_name_are_noted(scribe: Scribe) -> None:
+def test_the_reply_topics_that_requests_name_are_noted(collector: RecordCollector) -> None:
     """But for our own topics, which nobody may name."""
     for topic in (b"acme.replies", b"llm.logs.v1", b"llm.replies.v1"):
-        scribe.take(record("llm.requests.v1", ask(), headers=(("kafka_replyTopic", topic),)))
-    assert scribe.reply_topics == {"llm.replies.v1", "acme.replies"}
+        collector.add(record("llm.requests.v1", ask(), headers=(("kafka_replyTopic", topic),)))
+    assert collector.reply_topics == {"llm.replies.v1", "acme.replies"}
 
 
 def test_the_refusal_of_a_malformed_record_is_found_on_its_own_reply_topic(
-    scribe: Scribe,
-    books: KafkaBooks,
+    collector: RecordCollector,
+    evidence: KafkaEvidence,
 ) -> None:
     """Nobody else's reply topic has to be read for it, and an unknown id there is somebody else's record."""
     headers = (("kafka_replyTopic", b"acme.replies"),)
-    scribe.take(record("llm.requests.v1", b'{"request_id": "x", "user_id": 3}', headers=headers))
-    assert "acme.replies" in scribe.reply_topics
+    collector.add(record("llm.requests.v1", b'{"request_id": "x", "user_id": 3}', headers=headers))
+    assert "acme.replies" in collector.reply_topics
     for request_id in ("x", "unknown"):
-        scribe.take(record("acme.replies", reply(request_id=request_id, status=Status.FAILED)))
-    assert list(books.terminals) == ["x"]
+        collector.add(record("acme.replies", reply(request_id=request_id, status=Status.FAILED)))
+    assert list(evidence.terminals) == ["x"]
 
 
-def test_replies_that_differ_only_in_their_timings_are_the_same(scribe: Scribe, books: KafkaBooks) -> None:
+def test_replies_that_differ_only_in_their_timings_are_the_same(
+    collector: RecordCollector, evidence: KafkaEvidence
+) -> None:
     """A reply that is sent again after a crash has other timings."""
     timing = Timing(stage="cost", started_at=AT, queue_us=1, work_us=1, outcome="answered")
     for each in (reply(content="hi"), reply(content="hi", timings=(timing,))):
-        scribe.take(record("llm.replies.v1", each))
-    assert [each.times for each in books.terminals["a"]] == [2]
+        collector.add(record("llm.replies.v1", each))
+    assert [each.times for each in evidence.terminals["a"]] == [2]
 
 
 @pytest.mark.parametrize(
@@ -266,40 +282,40 @@ def test_replies_that_differ_only_in_their_timings_are_the_same(scribe: Scribe, 
     ],
 )
 def test_replies_that_say_something_else_are_kept_apart(
-    scribe: Scribe,
-    books: KafkaBooks,
+    collector: RecordCollector,
+    evidence: KafkaEvidence,
     fields: dict[str, Any],
 ) -> None:
     """Content, status, cost, error: what a reader acts on."""
-    scribe.take(record("llm.replies.v1", reply()))
-    scribe.take(record("llm.replies.v1", reply(**fields)))
-    assert len(books.terminals["a"]) == 2
+    collector.add(record("llm.replies.v1", reply()))
+    collector.add(record("llm.replies.v1", reply(**fields)))
+    assert len(evidence.terminals["a"]) == 2
 
 
 @pytest.mark.parametrize("code", [conflict_error("a").code, TOO_MANY_REPEATS])
 def test_repeats_and_refusals_answer_submissions_and_end_nothing(
-    scribe: Scribe, books: KafkaBooks, code: str
+    collector: RecordCollector, evidence: KafkaEvidence, code: str
 ) -> None:
     """They are no terminal replies of the request."""
-    scribe.take(record("llm.replies.v1", reply(repeat=True), headers=correlated(b"1")))
+    collector.add(record("llm.replies.v1", reply(repeat=True), headers=correlated(b"1")))
     refusal = Reply(request_id="a", status=Status.FAILED, error=ErrorInfo(type="", code=code, message=""))
-    scribe.take(record("llm.replies.v1", refusal, headers=correlated(b"2")))
-    assert books.answers == {"a": {b"1", b"2"}}
-    assert books.repeated == {"a": AT_MS}
-    assert books.conflicts == 1
-    assert not books.terminals
+    collector.add(record("llm.replies.v1", refusal, headers=correlated(b"2")))
+    assert evidence.answers == {"a": {b"1", b"2"}}
+    assert evidence.repeated == {"a": AT_MS}
+    assert evidence.conflicts == 1
+    assert not evidence.terminals
 
 
 def test_other_records_on_somebody_elses_reply_topic_are_passed_over(
-    scribe: Scribe,
-    books: KafkaBooks,
+    collector: RecordCollector,
+    evidence: KafkaEvidence,
 ) -> None:
     """Only replies to our requests count there."""
-    scribe.take(record("acme.replies", reply()))
-    assert not books.terminals
-    scribe.take(record("llm.requests.v1", ask(), key=b"a"))
-    scribe.take(record("acme.replies", reply()))
-    assert list(books.terminals) == ["a"]
+    collector.add(record("acme.replies", reply()))
+    assert not evidence.terminals
+    collector.add(record("llm.requests.v1", ask(), key=b"a"))
+    collector.add(record("acme.replies", reply()))
+    assert list(evidence.terminals) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -312,8 +328,8 @@ def test_other_records_on_somebody_elses_reply_topic_are_passed_over(
     ],
 )
 def test_a_settle_entry_states_the_whole(
-    scribe: Scribe,
-    books: KafkaBooks,
+    collector: RecordCollector,
+    evidence: KafkaEvidence,
     *,
     entries: list[LedgerEntry],
     amount_nano: int,
@@ -322,18 +338,20 @@ def test_a_settle_entry_states_the_whole(
 ) -> None:
     """The highest replay counts; the same replay with another amount is a contradiction."""
     for each in entries:
-        scribe.take(record("llm.ledger.v1", each))
-    (charge,) = books.charges["a"]
+        collector.add(record("llm.ledger.v1", each))
+    (charge,) = evidence.charges["a"]
     assert (charge.amount_nano, charge.times, charge.contradictory) == (amount_nano, times, contradictory)
 
 
-def test_reservations_are_no_charges(scribe: Scribe, books: KafkaBooks) -> None:
+def test_reservations_are_no_charges(collector: RecordCollector, evidence: KafkaEvidence) -> None:
     """Only what is settled was spent."""
-    scribe.take(record("llm.ledger.v1", entry(kind="reserve")))
-    assert not books.charges
+    collector.add(record("llm.ledger.v1", entry(kind="reserve")))
+    assert not evidence.charges
 
 
-def test_a_log_record_is_kept_with_its_place_and_its_calls(scribe: Scribe, books: KafkaBooks) -> None:
+def test_a_log_record_is_kept_with_its_place_and_its_calls(
+    collector: RecordCollector, evidence: KafkaEvidence
+) -> None:
     """The place tells whether the sink has come to it."""
     call = LlmCall(
         call_id="c",
@@ -358,8 +376,8 @@ def test_a_log_record_is_kept_with_its_place_and_its_calls(scribe: Scribe, books
         cost_usd=Decimal("0.25"),
         calls=(call,),
     )
-    scribe.take(record("llm.logs.v1", log, offset=4))
-    kept = books.logs["a"]
+    collector.add(record("llm.logs.v1", log, offset=4))
+    kept = evidence.logs["a"]
     assert (kept.offset, kept.accepted_at_ms, kept.cost_nano, kept.call_ids) == (
         4,
         AT_MS,
@@ -368,39 +386,41 @@ def test_a_log_record_is_kept_with_its_place_and_its_calls(scribe: Scribe, books
     )
 
 
-def test_a_dead_letter_names_the_record_that_died(scribe: Scribe, books: KafkaBooks) -> None:
+def test_a_dead_letter_names_the_record_that_died(
+    collector: RecordCollector, evidence: KafkaEvidence
+) -> None:
     """Of a copy that was retried or replayed: its first record."""
     for offset, headers in enumerate(
         ((), replayed((), record="llm.requests.v1:0:3", timestamp_ms=AT_MS, at_ms=AT_MS)),
     ):
         died = as_read(record("llm.requests.v1", b"?", key=b"a", headers=headers, offset=9), UNSIGNED)
         letter = dead_letter(died, stage="guardrail", fault=UndecodableRecord("no"))
-        scribe.take(record("llm.dead-letters.v1", b"?", key=b"a", headers=letter.headers, offset=offset))
-    letters = books.dead_letters
+        collector.add(record("llm.dead-letters.v1", b"?", key=b"a", headers=letter.headers, offset=offset))
+    letters = evidence.dead_letters
     assert [each.record for each in letters.values()] == ["llm.requests.v1:0:9", "llm.requests.v1:0:3"]
     assert {each.request_id for each in letters.values()} == {"a"}
     action = DeadLetterAction(dead_letter="0:0", action="discarded", by="ann", at=AT)
-    scribe.take(record("llm.dead-letter-actions.v1", action))
-    assert books.actions == {"0:0": "discarded"}
+    collector.add(record("llm.dead-letter-actions.v1", action))
+    assert evidence.actions == {"0:0": "discarded"}
 
 
-def test_what_waits_on_the_retry_topic_is_noted(scribe: Scribe, books: KafkaBooks) -> None:
+def test_what_waits_on_the_retry_topic_is_noted(collector: RecordCollector, evidence: KafkaEvidence) -> None:
     """With its request, and when it is due."""
     first = as_read(record("llm.misses.v1", b"{}", key=b"a"), UNSIGNED)
     headers = put_aside(first, not_before_ms=AT_MS + 5, reason="Redis is away")
-    scribe.take(record("llm.retries.v1", b"{}", key=b"a", headers=headers, offset=2))
-    (retry,) = books.retries
+    collector.add(record("llm.retries.v1", b"{}", key=b"a", headers=headers, offset=2))
+    (retry,) = evidence.retries
     assert (retry.request_id, retry.not_before_ms, retry.offset) == ("a", AT_MS + 5, 2)
 
 
 @pytest.mark.parametrize("topic", ["llm.replies.v1", "llm.logs.v1", "llm.ledger.v1"])
 @pytest.mark.parametrize("value", [None, b"?", b"{}", b'{"request_id": "\xff"}'])
 def test_what_is_no_event_is_counted_and_does_not_stop_the_audit(
-    scribe: Scribe,
-    books: KafkaBooks,
+    collector: RecordCollector,
+    evidence: KafkaEvidence,
     topic: str,
     value: bytes | None,
 ) -> None:
     """Anybody may have written it."""
-    scribe.take(record(topic, value))
-    assert books.undecodable == {topic: 1}
+    collector.add(record(topic, value))
+    assert evidence.undecodable == {topic: 1}

@@ -15,14 +15,14 @@ from agents.providers.port import CALL_ID_HEADER
 from agents.stores.journal import BegunCall, Claimed, Journal
 from analytics.clickhouse import ClickHouse
 from headrace.embedded.ports import free_port
-from headrace.ops.audit.evidence import clickhouse as clickhouse_books
-from headrace.ops.audit.evidence.clickhouse import ClickHouseReader
+from headrace.ops.audit.evidence.clickhouse import add_calls, add_requests, read_clickhouse
 from headrace.ops.audit.evidence.invoice import InvoiceUnavailable, read_invoice
-from headrace.ops.audit.evidence.kafka_reader import KafkaReader
-from headrace.ops.audit.evidence.records import ClickHouseBooks, Window
-from headrace.ops.audit.evidence.registry import RegistryReader
+from headrace.ops.audit.evidence.kafka_reader import IncrementalReader
+from headrace.ops.audit.evidence.records import AuditWindow, ClickHouseEvidence
+from headrace.ops.audit.evidence.registry import read_redis
+from headrace.ops.topic_reader import TopicReader
 from headrace.simulator.app import create_app
-from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreUnavailable
+from streams.errors import ClickHouseUnavailable, StoreUnavailable
 from streams.events import ReplyAddress
 from streams.redis.connection import connect
 from streams.registry.registry import RequestRegistry
@@ -65,10 +65,9 @@ async def write(bootstrap: str, topic: str, numbers: range) -> None:
 
 
 @pytest.fixture
-async def reader(kafka_bootstrap: str, topic: str) -> AsyncIterator[KafkaReader]:
-    async with KafkaReader(kafka_bootstrap, timeout_s=15) as reader:
-        await reader.refresh_topics()
-        yield reader
+async def reader(kafka_bootstrap: str) -> AsyncIterator[IncrementalReader]:
+    async with TopicReader(kafka_bootstrap, client_id="test", timeout_s=15) as topics:
+        yield IncrementalReader(topics)
 
 
 class Taken:
@@ -86,7 +85,7 @@ class Taken:
 
 @integration
 async def test_a_topic_is_read_from_a_time_to_its_end_and_then_on(
-    reader: KafkaReader,
+    reader: IncrementalReader,
     topic: str,
     kafka_bootstrap: str,
 ) -> None:
@@ -102,7 +101,7 @@ async def test_a_topic_is_read_from_a_time_to_its_end_and_then_on(
 
 
 @integration
-async def test_a_topic_is_read_up_to_a_time(reader: KafkaReader, topic: str) -> None:
+async def test_a_topic_is_read_up_to_a_time(reader: IncrementalReader, topic: str) -> None:
     """What was written at it, or later, is left."""
     taken = Taken()
     await reader.read([topic], taken, since_ms=AT_MS + 4_000, until_ms=AT_MS + 6_000)
@@ -110,48 +109,31 @@ async def test_a_topic_is_read_up_to_a_time(reader: KafkaReader, topic: str) -> 
 
 
 @integration
-async def test_what_retention_has_taken_is_noticed(reader: KafkaReader, topic: str) -> None:
+async def test_what_retention_has_taken_is_noticed(reader: IncrementalReader, topic: str) -> None:
     """A partition whose log begins after the time asked for may have lost records of it."""
     taken = Taken()
     await reader.read([topic], taken, since_ms=AT_MS)
     assert taken.of(1) == [3, 4, 5, 6, 7, 8, 9]
-    cut = reader.stretches[TopicPartition(topic, 1)]
+    cut = reader.partitions[TopicPartition(topic, 1)]
     assert (cut.truncated, cut.first_ms) == (True, AT_MS + 3_000)
-    assert not reader.stretches[TopicPartition(topic, 0)].truncated
+    assert not reader.partitions[TopicPartition(topic, 0)].truncated
 
 
 @integration
-async def test_the_time_of_the_oldest_unfinished_record_is_known(reader: KafkaReader, topic: str) -> None:
-    """By the offsets that groups have committed."""
-    offsets = {TopicPartition(topic, 0): 2, TopicPartition(topic, 1): 9}
-    assert sorted(await reader.times_at(offsets)) == [AT_MS + 2_000, AT_MS + 9_000]
-
-
-@integration
-async def test_a_topic_that_does_not_exist_is_passed_over(reader: KafkaReader) -> None:
+async def test_a_topic_that_does_not_exist_is_passed_over(reader: IncrementalReader) -> None:
     """Somebody may have named it, or deleted it."""
-    assert not reader.has("no-such-topic")
     await reader.read(["no-such-topic"], Taken(), since_ms=0)
-
-
-async def test_a_broker_that_is_away_is_a_fault_of_its_own() -> None:
-    """It is not taken for an empty topic."""
-    with pytest.raises(KafkaUnavailable):
-        async with KafkaReader(f"127.0.0.1:{free_port()}", timeout_s=2):
-            pass
+    assert reader.read_of("no-such-topic", since_ms=0).gone
 
 
 # ── ClickHouse ────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture
-async def clickhouse(clickhouse_url: str) -> AsyncIterator[tuple[ClickHouse, ClickHouseReader]]:
-    """A fresh database with the schema, and a reader on it."""
-    async with (
-        fresh_database(clickhouse_url, "audit") as (database, connection),
-        clickhouse_books.client(30) as client,
-    ):
-        yield connection, ClickHouseReader(client, clickhouse_url, database=database)
+async def clickhouse(clickhouse_url: str) -> AsyncIterator[ClickHouse]:
+    """A connection to a fresh database with the schema."""
+    async with fresh_database(clickhouse_url, "audit") as (_, connection):
+        yield connection
 
 
 async def insert(
@@ -177,66 +159,47 @@ async def insert(
 
 
 @integration
-async def test_rows_and_calls_of_a_window_are_read_exactly(
-    clickhouse: tuple[ClickHouse, ClickHouseReader],
-) -> None:
+async def test_rows_and_calls_of_a_window_are_read_exactly(clickhouse: ClickHouse) -> None:
     """To the nano-dollar; a row of another tenant with the same id is one too many."""
-    connection, reader = clickhouse
-    await insert(connection, "inside", AT)
-    await insert(connection, "two", AT)
-    await insert(connection, "two", AT, tenant="other")
-    await insert(connection, "after", AT + timedelta(minutes=5))
-    books = await reader.read(Window(since_ms=AT_MS, until_ms=AT_MS + 60_000))
-    assert {each: row.rows for each, row in books.rows.items()} == {"inside": 1, "two": 2}
-    assert (books.rows["inside"].cost_nano, books.rows["inside"].accepted_at_ms) == (123_456_789, AT_MS)
-    call = books.calls["call-inside"]
-    assert (call.request_id, call.cost_nano, call.error, call.orphaned) == (
-        "inside",
-        123_456_789,
-        "timeout",
-        True,
-    )
-    assert books.doubled == {"call-two"}
+    await insert(clickhouse, "inside", AT)
+    await insert(clickhouse, "two", AT)
+    await insert(clickhouse, "two", AT, tenant="other")
+    await insert(clickhouse, "after", AT + timedelta(minutes=5))
+    evidence = await read_clickhouse(clickhouse, AuditWindow(since_ms=AT_MS, until_ms=AT_MS + 60_000))
+    assert {each: row.rows for each, row in evidence.rows.items()} == {"inside": 1, "two": 2}
+    row, call = evidence.rows["inside"], evidence.calls["call-inside"]
+    assert (row.cost_nano, row.accepted_at_ms, row.status) == (123_456_789, AT_MS, "answered")
+    assert (call.request_id, call.cost_nano, call.error) == ("inside", 123_456_789, "timeout")
+    assert (call.orphaned, call.shadow, call.finish_reason) == (True, False, "")
+    assert evidence.doubled == {"call-two"}
 
 
 @integration
-@pytest.mark.parametrize("request_id", ["early", "it's", "back\\slash", "') OR 1=1 --"])
-async def test_what_is_outside_the_window_is_found_by_its_id(
-    clickhouse: tuple[ClickHouse, ClickHouseReader],
-    request_id: str,
-) -> None:
+@pytest.mark.parametrize("request_id", ["early", "it's", "back\\slash", "') OR 1=1 --", "%(ids)s {a:String}"])
+async def test_what_is_outside_the_window_is_found_by_its_id(clickhouse: ClickHouse, request_id: str) -> None:
     """Whatever the id looks like: anybody may have chosen it."""
-    connection, reader = clickhouse
-    await insert(connection, request_id, AT - timedelta(days=1))
-    await insert(connection, "other", AT - timedelta(days=1))
-    books = ClickHouseBooks()
-    await reader.add_requests(books, [request_id, *(f"unknown-{number}" for number in range(600))])
-    assert list(books.rows) == [request_id]
-    assert list(books.calls) == [f"call-{request_id}"]
-    assert not books.doubled
-    later = ClickHouseBooks()
-    await reader.add_calls(later, [f"call-{request_id}"], since_ms=AT_MS)
+    await insert(clickhouse, request_id, AT - timedelta(days=1))
+    await insert(clickhouse, "other", AT - timedelta(days=1))
+    evidence = ClickHouseEvidence()
+    unknown = (f"unknown-{number}-{'x' * 110}" for number in range(600))
+    await add_requests(clickhouse, evidence, [request_id, *unknown])
+    assert list(evidence.rows) == [request_id]
+    assert list(evidence.calls) == [f"call-{request_id}"]
+    assert not evidence.doubled
+    later = ClickHouseEvidence()
+    await add_calls(clickhouse, later, [f"call-{request_id}"], since_ms=AT_MS)
     assert not later.calls
-    await reader.add_calls(later, [f"call-{request_id}"], since_ms=AT_MS - 2 * 86_400_000)
+    await add_calls(clickhouse, later, [f"call-{request_id}"], since_ms=AT_MS - 2 * 86_400_000)
     assert list(later.calls) == [f"call-{request_id}"]
-
-
-@integration
-async def test_a_server_that_refuses_says_why(clickhouse_url: str) -> None:
-    """A database that is not there, for one."""
-    async with clickhouse_books.client(10) as client:
-        reader = ClickHouseReader(client, clickhouse_url, database="no_such_database")
-        with pytest.raises(ClickHouseUnavailable, match="no_such_database"):
-            await reader.read(Window(since_ms=AT_MS))
 
 
 async def test_a_server_that_is_away_is_named_without_its_password() -> None:
     """Messages end up in tickets."""
     port = free_port()
-    async with clickhouse_books.client(2) as client:
-        reader = ClickHouseReader(client, f"http://user:secret@127.0.0.1:{port}", database="x")
-        with pytest.raises(ClickHouseUnavailable) as caught:
-            await reader.read(Window(since_ms=AT_MS))
+    clickhouse = ClickHouse(f"http://user:secret@127.0.0.1:{port}", database="x", timeout_s=2)
+    with pytest.raises(ClickHouseUnavailable) as caught:
+        await read_clickhouse(clickhouse, AuditWindow(since_ms=AT_MS))
+    await clickhouse.close()
     assert str(port) in str(caught.value)
     assert "secret" not in str(caught.value)
 
@@ -252,7 +215,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @integration
-async def test_standings_and_open_calls_are_read_as_they_are_written(redis: Redis) -> None:
+async def test_known_requests_and_open_calls_are_read_as_they_are_written(redis: Redis) -> None:
     """By the registry and the journal themselves; a request that Redis does not know is left out."""
     running, begun = f"r-{uuid.uuid4().hex}", f"b-{uuid.uuid4().hex}"
     registry, journal = RequestRegistry(redis, ttl_s=60), Journal(redis, ttl_s=60)
@@ -265,7 +228,6 @@ async def test_standings_and_open_calls_are_read_as_they_are_written(redis: Redi
             running=True,
             reply_to=ReplyAddress(topic="llm.replies.v1"),
         )
-    await registry.cancel(running, tenant="t", reason="test")
     claim = await journal.claim(
         begun,
         record="llm.misses.v1:0:1",
@@ -277,16 +239,16 @@ async def test_standings_and_open_calls_are_read_as_they_are_written(redis: Redi
     call = BegunCall(call_id="call", provider="openai", model="gpt-4o", started_at=AT, input_tokens=1)
     await journal.begin_call(claim.hold, call)
     unknown = [f"unknown-{number}" for number in range(600)]
-    books = await RegistryReader(redis).read([*unknown, running, begun])
-    assert books.standings == {running: "running, cancelled", begun: "running"}
-    assert books.open_calls == {"call"}
+    evidence = await read_redis(redis, [*unknown, running, begun])
+    assert evidence.known == 2
+    assert evidence.open_calls == {"call"}
 
 
 async def test_a_redis_that_is_away_is_a_fault_even_where_nothing_is_asked() -> None:
     """Otherwise an audit would say that it had read it."""
     client = connect(f"redis://127.0.0.1:{free_port()}", timeout_s=1)
     with pytest.raises(StoreUnavailable):
-        await RegistryReader(client).read([])
+        await read_redis(client, [])
     await client.aclose()
 
 
@@ -309,13 +271,12 @@ async def test_the_invoice_is_read_by_our_call_ids() -> None:
     async with simulator() as client:
         for call_id in ("once", "twice", "twice", None):
             await ask(client, call_id)
-        books = await read_invoice(client, "http://simulator", since_ms=0)
+        evidence = await read_invoice(client, "http://simulator", since_ms=0)
         later = await read_invoice(client, "http://simulator", since_ms=4_000_000_000_000)
-    assert {each: item.times for each, item in books.items.items()} == {"once": 1, "twice": 2}
-    assert books.items["once"].cost_nano > 0
-    assert (books.items["once"].input_tokens > 0, books.items["once"].output_tokens > 0) == (True, True)
-    assert books.foreign_nano > 0
-    assert books.complete
+    assert {each: item.times for each, item in evidence.items.items()} == {"once": 1, "twice": 2}
+    assert evidence.items["once"].cost_nano > 0
+    assert (evidence.items["once"].input_tokens > 0, evidence.items["once"].output_tokens > 0) == (True, True)
+    assert evidence.complete
     assert not later.items
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from agents.stage import Record
-from headrace.ops.dlq.letters import DeadRecord, Place
+from headrace.ops.dlq.letters import DeadLetterRecord, LetterId
 from streams.dead_letters import dead_letter
 from streams.errors import UndecodableRecord
 from streams.events import Event
@@ -11,7 +11,7 @@ from streams.publisher import Emit
 
 DIED_MS = 1_780_000_000_000
 WRITTEN_MS = DIED_MS - 60_000
-PLACE = Place(1, 7)
+LETTER_ID = LetterId(1, 7)
 
 
 def record(value: bytes | None = b"{not json", **fields: Any) -> Record:
@@ -37,13 +37,15 @@ def buried(
     return dead_letter(died or record(), stage=stage, fault=fault or UndecodableRecord("not valid JSON"))
 
 
-def dead(emit: Emit | None = None, *, place: Place = PLACE, written_ms: int = DIED_MS) -> DeadRecord:
+def dead(
+    emit: Emit | None = None, *, letter_id: LetterId = LETTER_ID, written_ms: int = DIED_MS
+) -> DeadLetterRecord:
     """Return the same as it is read from the dead-letter topic."""
     emit = emit or buried()
     assert not isinstance(emit.key, str)
     assert not isinstance(emit.value, Event)
-    return DeadRecord(
-        place=place,
+    return DeadLetterRecord(
+        letter_id=letter_id,
         written_ms=written_ms,
         key=emit.key,
         value=emit.value,

@@ -5,8 +5,8 @@ from typing import Literal
 
 import pytest
 
-from headrace.ops.dlq.letters import Place
-from headrace.ops.dlq.standing import Standing, Standings, State
+from headrace.ops.dlq.letters import LetterId
+from headrace.ops.dlq.standing import LetterState, LetterStates, LetterStatus
 from streams.events import DeadLetterAction
 
 
@@ -17,29 +17,32 @@ def action(dead_letter: str, what: Literal["replayed", "discarded"]) -> DeadLett
 @pytest.mark.parametrize(
     ("actions", "expected"),
     [
-        ([], Standing(State.OPEN, 0)),
-        (["replayed"], Standing(State.REPLAYED, 1)),
-        (["discarded"], Standing(State.DISCARDED, 0)),
-        (["discarded", "replayed"], Standing(State.REPLAYED, 1)),
-        (["replayed", "replayed"], Standing(State.REPLAYED, 2)),
-        (["replayed", "discarded"], Standing(State.DISCARDED, 1)),
+        ([], LetterState(LetterStatus.OPEN, 0)),
+        (["replayed"], LetterState(LetterStatus.REPLAYED, 1)),
+        (["discarded"], LetterState(LetterStatus.DISCARDED, 0)),
+        (["discarded", "replayed"], LetterState(LetterStatus.REPLAYED, 1)),
+        (["replayed", "replayed"], LetterState(LetterStatus.REPLAYED, 2)),
+        (["replayed", "discarded"], LetterState(LetterStatus.DISCARDED, 1)),
     ],
 )
 def test_the_last_action_decides_and_replays_are_counted(
     actions: list[Literal["replayed", "discarded"]],
-    expected: Standing,
+    expected: LetterState,
 ) -> None:
     """A letter with no action is open."""
-    standings = Standings()
+    states = LetterStates()
     for each in actions:
-        standings.add(action("1:7", each))
-    assert standings.of(Place(1, 7)) == expected
-    assert standings.of(Place(1, 8)) == Standing(State.OPEN, 0)
+        states.add(action("1:7", each))
+    assert states.of(LetterId(1, 7)) == expected
+    assert states.of(LetterId(1, 8)) == LetterState(LetterStatus.OPEN, 0)
 
 
 def test_nothing_is_kept_of_letters_that_nobody_asked_about() -> None:
     """A trail of years costs no memory; what names no letter is passed over."""
-    standings = Standings(lambda place: place.partition == 1)
+    states = LetterStates(lambda place: place.partition == 1)
     for name in ("0:7", "1:7", "nonsense"):
-        standings.add(action(name, "discarded"))
-    assert list(standings.known()) == [Place(1, 7)]
+        states.add(action(name, "discarded"))
+    assert (states.of(LetterId(0, 7)).status, states.of(LetterId(1, 7)).status) == (
+        LetterStatus.OPEN,
+        LetterStatus.DISCARDED,
+    )

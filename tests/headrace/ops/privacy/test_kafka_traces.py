@@ -10,18 +10,19 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from headrace.ops.audit.evidence.kafka_reader import KafkaReader
-from headrace.ops.privacy.kafka_traces import PERSONAL_TOPICS, kept, requests_of
+from headrace.ops.privacy.kafka_traces import kept, requests_of
+from headrace.ops.topic_reader import TopicReader
 from streams.erasure.erasures import Subject
-from streams.topics import ALL_TOPICS, REQUESTS
+from streams.pipeline import PERSONAL_TOPICS, TOPICS
+from streams.topics import REQUESTS
 
 NOW_MS = int(time.time() * 1000)
 NOW = datetime.fromtimestamp(NOW_MS / 1000, UTC)
 
 
 @pytest.fixture
-async def reader(kafka_bootstrap: str) -> AsyncIterator[KafkaReader]:
-    async with KafkaReader(kafka_bootstrap, timeout_s=15) as reader:
+async def reader(kafka_bootstrap: str) -> AsyncIterator[TopicReader]:
+    async with TopicReader(kafka_bootstrap, client_id="test", timeout_s=15) as reader:
         yield reader
 
 
@@ -33,7 +34,7 @@ async def write(bootstrap: str, *bodies: dict[str, Any] | bytes, at_ms: int = NO
 
 
 @pytest.mark.integration
-async def test_the_user_s_requests_are_found(kafka_bootstrap: str, reader: KafkaReader) -> None:
+async def test_the_user_s_requests_are_found(kafka_bootstrap: str, reader: TopicReader) -> None:
     """However the id is written in JSON; nobody else's, and no broken record."""
     user, run = f"Zoë-{uuid4().hex}", uuid4().hex
     of_ann = {"query": "q", "user_id": user, "tenant": "acme"}
@@ -59,7 +60,7 @@ async def test_the_user_s_requests_are_found(kafka_bootstrap: str, reader: Kafka
 
 @pytest.mark.integration
 async def test_a_sender_whose_clock_is_ahead_ends_no_search(
-    kafka_bootstrap: str, reader: KafkaReader
+    kafka_bootstrap: str, reader: TopicReader
 ) -> None:
     """What it wrote is not covered yet; what was written behind it is found."""
     user, run = uuid4().hex, uuid4().hex
@@ -73,7 +74,7 @@ async def test_a_sender_whose_clock_is_ahead_ends_no_search(
 
 @pytest.mark.integration
 async def test_a_request_without_a_tenant_is_the_default_one_s(
-    kafka_bootstrap: str, reader: KafkaReader
+    kafka_bootstrap: str, reader: TopicReader
 ) -> None:
     """As the pipeline has it; and one without an id is known by its place."""
     user = uuid4().hex
@@ -85,7 +86,7 @@ async def test_a_request_without_a_tenant_is_the_default_one_s(
 def test_every_topic_that_names_users_is_told_of() -> None:
     """A new topic has to be thought about here."""
     named = {topic.name for topic in PERSONAL_TOPICS}
-    assert {topic.name for topic in ALL_TOPICS} - named == {
+    assert {topic.name for topic in TOPICS.values()} - named == {
         "llm.dead-letter-actions.v1",
         "llm.alerts.v1",
         "llm.erasures.v1",

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from headrace.embedded.ports import free_port
-from headrace.ops.dlq.topic_reader import TopicReader
+from headrace.ops.topic_reader import Span, TopicReader
 from streams.errors import ConfigurationError, KafkaUnavailable
 from streams.kafka.topic_admin import create_topics
 from streams.topics import Topic
@@ -56,7 +56,7 @@ async def expire(bootstrap: str, partition: TopicPartition, before: int) -> None
 
 
 async def values(reader: TopicReader, topic: str, *, since_ms: int | None = None) -> list[bytes]:
-    spans = await reader.spans(topic, since_ms=since_ms)
+    spans = await reader.spans([topic], since_ms=since_ms)
     return [record.value async for record in reader.read(spans)]
 
 
@@ -76,7 +76,7 @@ async def test_reading_ends_where_the_topic_ended_when_it_began(
     """What is written meanwhile belongs to the next reading; the reader can be used again."""
     for number in range(6):
         await producer.send_and_wait(topic, b"%d" % number, partition=number % 2)
-    spans = await reader.spans(topic)
+    spans = await reader.spans([topic])
     await producer.send_and_wait(topic, b"later", partition=0)
     read = sorted([record.value async for record in reader.read(spans)])
     assert read == [b"0", b"1", b"2", b"3", b"4", b"5"]
@@ -108,7 +108,7 @@ async def test_records_that_expire_while_they_are_read_are_passed_over(
         # Larger than what one fetch brings, so that the reader has to ask again.
         await producer.send_and_wait(topic, b"%02d" % number + b"x" * 400_000, partition=0)
     read = list[int]()
-    async for record in reader.read(await reader.spans(topic)):
+    async for record in reader.read(await reader.spans([topic])):
         if not read:
             await expire(kafka_bootstrap, partition, count - left)
         read.append(record.offset)
@@ -133,7 +133,7 @@ async def test_an_aborted_transaction_at_the_end_does_not_hold_up_the_reader(
         await transactional.commit_transaction()
     finally:
         await transactional.stop()
-    spans = await reader.spans(topic)
+    spans = await reader.spans([topic])
     assert spans[TopicPartition(topic, 0)].end == 2
     assert await values(reader, topic) == [b"kept"]
 
@@ -157,10 +157,28 @@ async def test_one_record_is_found_by_its_place(
 
 
 @integration
+async def test_the_first_records_of_spans_are_found(
+    reader: TopicReader, topic: str, producer: AIOKafkaProducer
+) -> None:
+    """By the offsets that groups have committed: one of each partition, none of an empty span."""
+    for number in range(6):
+        await producer.send_and_wait(topic, b"%d" % number, partition=number % 2)
+    spans = {TopicPartition(topic, 0): Span(1, 3), TopicPartition(topic, 1): Span(2, 3)}
+    assert sorted(record.value for record in await reader.first_records(spans)) == [b"2", b"5"]
+    assert await reader.first_records({TopicPartition(topic, 0): Span(3, 3)}) == []
+
+
+@integration
+async def test_a_topic_that_does_not_exist_is_not_created(reader: TopicReader, topic: str) -> None:
+    """Asking for it by its name would do so, where the broker allows it."""
+    assert await reader.existing([topic, "no-such-topic"]) == [topic]
+
+
+@integration
 async def test_a_missing_topic_is_named_with_the_command_that_makes_it(reader: TopicReader) -> None:
     """An upgraded installation may lack a new topic."""
     with pytest.raises(ConfigurationError, match="headrace topics create"):
-        await reader.spans("no-such-topic")
+        await reader.spans(["no-such-topic"])
 
 
 async def test_nobody_at_the_address_is_said_so() -> None:
