@@ -20,7 +20,7 @@ To add a stage: one row here, one package, one line in `agents.bootstrap`. See d
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -31,42 +31,24 @@ from streams.topics import Topic
 GROUP_PREFIX = "headrace."
 
 
-class ConsumerKind(StrEnum):
-    """What reads a topic."""
-
-    STAGE = "stage"
-    #: Brings records on the retry topic back to the stage that put them aside.
-    RELAY = "relay"
-    #: Posts the webhooks of requests that have ended.
-    WEBHOOKS = "webhooks"
-    #: Stores log records in ClickHouse.
-    SINK = "sink"
-    #: Stores feedback in ClickHouse.
-    FEEDBACK = "feedback"
-
-
-class StageSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A stage or another consumer group.
+class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A consumer group: what it reads and writes.
 
     Attributes:
         name: in commands, logs, metrics, dead letters and the name of its consumer group.
         source: the topic that it reads.
-        next: where a stage hands on a request that is to go further; None: it goes no further.
-        emits: the other topics that it writes, besides the retry topic and the dead letters.
-        kind: what it is.
-        in_flight: the setting that bounds how many records it works on at once; None: it works in batches.
-        spends: whether it calls a paid model. It may then work on a record until its request's deadline.
-        replayable: whether a record of its source may be sent again by `headrace dlq replay`.
+        emits: the topics that it writes, besides the dead letters.
+        in_flight: the setting that bounds how many records it works on at once.
+        replayable: whether `headrace dlq replay` may send a record of its source again.
+        process: the command that runs it: `headrace worker` or `headrace analytics`.
     """
 
     name: str
     source: Topic
-    next: Topic | None = None
     emits: tuple[Topic, ...] = ()
-    kind: ConsumerKind = ConsumerKind.STAGE
-    in_flight: str | None = "stage_in_flight"
-    spends: bool = False
+    in_flight: str = "stage_in_flight"
     replayable: bool = True
+    process: Literal["worker", "analytics"] = "worker"
 
     @property
     def group(self) -> str:
@@ -76,14 +58,29 @@ class StageSpec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def writes(self) -> tuple[Topic, ...]:
         """Every topic that it writes."""
-        onward = () if self.next is None else (self.next,)
-        aside = (topics.RETRIES,) if self.kind is ConsumerKind.STAGE else ()
-        return (*onward, *self.emits, *aside, topics.DEAD_LETTERS)
+        return (*self.emits, topics.DEAD_LETTERS)
 
     def max_in_flight(self, settings: Settings) -> int:
-        """Return how many records it works on at once, at most; 0 where it works in batches."""
-        found: int = getattr(settings, self.in_flight) if self.in_flight else 0
+        """Return how many records it works on at once."""
+        found: int = getattr(settings, self.in_flight)
         return found
+
+
+class StageSpec(ConsumerSpec, frozen=True, kw_only=True):
+    """A stage.
+
+    Attributes:
+        next: where it hands a request on to; `emits` holds its other topics, without the retry topic.
+        spends: whether it calls a paid model. It may then work on a record until its request's deadline.
+    """
+
+    next: Topic
+    spends: bool = False
+
+    @property
+    def writes(self) -> tuple[Topic, ...]:
+        """Every topic that it writes."""
+        return (self.next, *self.emits, topics.RETRIES, topics.DEAD_LETTERS)
 
 
 class TopicClient(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,23 +119,27 @@ OUTPUT = StageSpec(name="output", source=topics.COMPLETIONS, next=topics.OUTCOME
 COST = StageSpec(
     name="cost",
     source=topics.OUTCOMES,
-    emits=(topics.REPLIES, topics.LOGS, topics.LEDGER, topics.WEBHOOKS),
+    next=topics.REPLIES,
+    emits=(topics.LOGS, topics.LEDGER, topics.WEBHOOKS),
 )
-SINK = StageSpec(name="analytics", source=topics.LOGS, kind=ConsumerKind.SINK, in_flight=None)
-FEEDBACK = StageSpec(name="feedback", source=topics.FEEDBACK, kind=ConsumerKind.FEEDBACK, in_flight=None)
-RELAY = StageSpec(
+#: Brings records on the retry topic back to the stage that put them aside.
+RELAY = ConsumerSpec(
     name="retries",
     source=topics.RETRIES,
     emits=(topics.OUTCOMES, topics.REPLIES),
-    kind=ConsumerKind.RELAY,
     replayable=False,
 )
-WEBHOOKS = StageSpec(
-    name="webhooks", source=topics.WEBHOOKS, kind=ConsumerKind.WEBHOOKS, in_flight="webhook_in_flight"
+#: Posts the webhooks of requests that have ended.
+WEBHOOKS = ConsumerSpec(name="webhooks", source=topics.WEBHOOKS)
+#: Stores log records in ClickHouse. It works in batches: `sink_batch_rows` bounds them.
+SINK = ConsumerSpec(name="analytics", source=topics.LOGS, in_flight="sink_batch_rows", process="analytics")
+#: Stores feedback in ClickHouse, in batches as well.
+FEEDBACK = ConsumerSpec(
+    name="feedback", source=topics.FEEDBACK, in_flight="sink_batch_rows", process="analytics"
 )
 
 #: Every consumer group, in the order in which a request meets them.
-PIPELINE: tuple[StageSpec, ...] = (
+PIPELINE: tuple[ConsumerSpec, ...] = (
     GUARDRAIL,
     EMBEDDINGS,
     CACHE,
@@ -172,10 +173,10 @@ CLIENTS: tuple[TopicClient, ...] = (
     TopicClient(name="`headrace audit`", reads=(topics.LEDGER,)),
 )
 
-STAGES: tuple[StageSpec, ...] = tuple(spec for spec in PIPELINE if spec.kind is ConsumerKind.STAGE)
+STAGES: tuple[StageSpec, ...] = tuple(spec for spec in PIPELINE if isinstance(spec, StageSpec))
 #: What a worker can run.
-WORKER_CONSUMERS: tuple[StageSpec, ...] = (*STAGES, RELAY, WEBHOOKS)
-CONSUMER_BY_NAME: Mapping[str, StageSpec] = {spec.name: spec for spec in PIPELINE}
+WORKER_CONSUMERS: tuple[ConsumerSpec, ...] = tuple(spec for spec in PIPELINE if spec.process == "worker")
+CONSUMER_BY_NAME: Mapping[str, ConsumerSpec] = {spec.name: spec for spec in PIPELINE}
 
 #: Every topic of Headrace, by name.
 TOPICS: Mapping[str, Topic] = {
@@ -203,10 +204,9 @@ def path(entrance: Topic) -> tuple[StageSpec, ...]:
     """
     readers = {spec.source.name: spec for spec in STAGES}
     found: list[StageSpec] = []
-    at: Topic | None = entrance
-    while at is not None and (spec := readers.get(at.name)) is not None:
+    while (spec := readers.get(entrance.name)) is not None:
         found.append(spec)
-        at = spec.next
+        entrance = spec.next
     return tuple(found)
 
 

@@ -34,7 +34,7 @@ from headrace.cli.dlq_options import (
 )
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
 from headrace.ops.dlq import rendering
-from headrace.ops.dlq.desk import ActionResult, DeadLetterActions
+from headrace.ops.dlq.actions import ActionResult, DeadLetterActions
 from headrace.ops.dlq.filters import LetterFilters
 from headrace.ops.dlq.letters import LetterId
 from headrace.ops.dlq.reader import DeadLetterReader

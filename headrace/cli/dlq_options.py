@@ -9,7 +9,7 @@ import typer
 from headrace.cli.options import parse_time_option
 from headrace.ops.dlq.filters import LetterFilters
 from headrace.ops.dlq.letters import LetterId
-from headrace.ops.dlq.standing import LetterStatus
+from headrace.ops.dlq.states import LetterStatus
 from streams.errors import InputError
 
 DEFAULT_LIMIT = 100

@@ -16,10 +16,10 @@ from headrace.cli.connection import connection_settings
 from headrace.cli.console import fail, out, print_json, progress
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
 from headrace.ops.privacy.eraser import Eraser
-from headrace.ops.privacy.kafka_traces import requests_of
-from headrace.ops.privacy.redis_traces import RedisEraser
+from headrace.ops.privacy.redis_eraser import RedisEraser
 from headrace.ops.privacy.rendering import show
 from headrace.ops.privacy.report import ErasureReport, Verdict
+from headrace.ops.privacy.user_requests import requests_of
 from headrace.ops.topic_reader import TopicReader
 from streams.erasure.erasures import Subject
 from streams.erasure.feed import ErasureFeed

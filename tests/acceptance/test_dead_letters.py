@@ -17,7 +17,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from agents.stage import Record
-from headrace.ops.dlq.desk import ActionOutcome, DeadLetterActions
+from headrace.ops.dlq.actions import ActionOutcome, DeadLetterActions
 from headrace.ops.dlq.letters import LetterId
 from headrace.ops.dlq.reader import DeadLetterReader
 from headrace.ops.topic_reader import TopicReader

@@ -13,12 +13,12 @@ from headrace.ops.audit.balance.calls import unbooked
 from headrace.ops.audit.balance.money import unknown_ids
 from headrace.ops.audit.balance.replies import undecided
 from headrace.ops.audit.evidence.clickhouse import add_calls, add_requests, read_clickhouse
+from headrace.ops.audit.evidence.group_positions import read_positions
+from headrace.ops.audit.evidence.incremental_reader import IncrementalReader
 from headrace.ops.audit.evidence.invoice import read_invoice
-from headrace.ops.audit.evidence.kafka import RecordCollector
-from headrace.ops.audit.evidence.kafka_reader import IncrementalReader
-from headrace.ops.audit.evidence.positions import read_positions
+from headrace.ops.audit.evidence.kafka_records import RecordCollector
 from headrace.ops.audit.evidence.records import AuditWindow, Evidence, KafkaEvidence
-from headrace.ops.audit.evidence.registry import read_redis
+from headrace.ops.audit.evidence.redis_state import read_redis
 from headrace.ops.audit.report import AuditReport, AuditVerdict
 from headrace.ops.topic_reader import TopicReader
 from streams.events import MAX_DEADLINE_MS

@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from headrace.ops.dlq.letters import LetterSummary
-from headrace.ops.dlq.standing import LetterState, LetterStatus
+from headrace.ops.dlq.states import LetterState, LetterStatus
 
 
 class LetterFilters(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from agents.stage import instant
-from headrace.ops.dlq.desk import ActionResult
+from headrace.ops.dlq.actions import ActionResult
 from headrace.ops.dlq.letters import DeadLetterRecord
 from headrace.ops.dlq.selection import FaultGroup, ListedLetter
 from headrace.ops.terminal_text import aligned, printable, shortened

@@ -7,7 +7,7 @@ import msgspec
 
 from headrace.ops.dlq.filters import LetterFilters
 from headrace.ops.dlq.letters import LetterId, LetterSummary
-from headrace.ops.dlq.standing import LetterState
+from headrace.ops.dlq.states import LetterState
 
 #: Names of stages and exceptions come from headers, which anybody may write: more groups than this are added
 #: up as one.

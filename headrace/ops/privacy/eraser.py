@@ -13,9 +13,9 @@ import msgspec
 
 from analytics.erasure.row_eraser import RowEraser
 from analytics.erasure.users_rollup import USERS_ROLLUP, UsersRollup
-from headrace.ops.privacy.kafka_traces import kept
-from headrace.ops.privacy.redis_traces import RedisEraser, RedisTraces
+from headrace.ops.privacy.redis_eraser import RedisEraser, RedisTraces
 from headrace.ops.privacy.report import ErasureReport, Place, Verdict
+from headrace.ops.privacy.user_requests import kept
 from streams.erasure.erasures import Subject
 from streams.erasure.feed import ErasureFeed, erasure_emit
 from streams.errors import HeadraceError

@@ -6,8 +6,8 @@ from itertools import groupby
 
 from rich.console import Console
 
-from headrace.ops.privacy.kafka_traces import Kept
 from headrace.ops.privacy.report import ErasureReport, Verdict
+from headrace.ops.privacy.user_requests import Kept
 
 _SAYS = {
     Verdict.PLANNED: "Nothing was changed. With --yes instead of --dry-run all of it goes.",

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from headrace.ops.privacy.kafka_traces import Kept
+from headrace.ops.privacy.user_requests import Kept
 from streams.events import ErasureMode
 
 

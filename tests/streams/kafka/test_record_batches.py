@@ -138,7 +138,7 @@ def test_a_batch_that_can_be_is_read(codec: int) -> None:
 @pytest.mark.parametrize(
     "module",
     """agents.bootstrap analytics.main ingest.main streams.erasure.feed headrace.ops.topic_reader
-    headrace.ops.privacy.kafka_traces""".split(),
+    headrace.ops.privacy.user_requests""".split(),
 )
 def test_whatever_reads_from_kafka_reads_them(module: str) -> None:
     """Every process and every command."""

@@ -10,8 +10,8 @@ from headrace.ops.audit.balance.money import MoneyTotals, check_unknown_ids, com
 from headrace.ops.audit.balance.replies import RequestOutcomes, decide
 from headrace.ops.audit.evidence.records import Evidence, usd_text
 from headrace.ops.audit.findings import FindingKind, FindingTally
-from headrace.ops.audit.progress import WorkInProgress
 from headrace.ops.audit.report import AuditFigures, AuditReport, AuditVerdict, SourceState
+from headrace.ops.audit.work_in_progress import WorkInProgress
 from streams.events import Status
 from streams.pipeline import ENTRANCES, FEEDBACK, WEBHOOKS
 

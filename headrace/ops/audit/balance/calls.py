@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import msgspec
 from msgspec import field
 
-from headrace.ops.audit.balance.call_judgement import check_call
+from headrace.ops.audit.balance.call_check import check_call
 from headrace.ops.audit.balance.money import MoneyTotals
 from headrace.ops.audit.balance.replies import RequestOutcomes, undecided
 from headrace.ops.audit.evidence.records import CallRow, Evidence, InvoiceEvidence, InvoiceItem

@@ -5,7 +5,7 @@ import msgspec
 from headrace.ops.audit.balance.replies import RequestOutcomes
 from headrace.ops.audit.evidence.records import Evidence, LedgerCharge, RequestRow, TerminalReply
 from headrace.ops.audit.findings import FindingKind, FindingTally
-from headrace.ops.audit.progress import WorkInProgress
+from headrace.ops.audit.work_in_progress import WorkInProgress
 from streams.pipeline import COST, FEEDBACK, SINK
 
 

@@ -12,7 +12,7 @@ from headrace.ops.audit.evidence.records import (
     TerminalReply,
 )
 from headrace.ops.audit.findings import FindingKind, FindingTally
-from headrace.ops.audit.progress import WorkInProgress
+from headrace.ops.audit.work_in_progress import WorkInProgress
 
 
 class RequestOutcomes(msgspec.Struct, kw_only=True):

@@ -7,8 +7,8 @@ import pytest
 
 from headrace.ops.dlq.filters import LetterFilters
 from headrace.ops.dlq.letters import summary_of
-from headrace.ops.dlq.standing import LetterState, LetterStatus
-from tests.headrace.ops.dlq.made import DIED_MS, buried, dead, record
+from headrace.ops.dlq.states import LetterState, LetterStatus
+from tests.headrace.ops.dlq.dead_letter_records import DIED_MS, buried, dead, record
 
 LETTER = summary_of(dead(buried(record(b'{"request_id": "r-1", "tenant": "acme"}'))))
 DIED_AT = datetime.fromtimestamp(DIED_MS / 1000, UTC)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from headrace.ops.dlq.letters import DeadLetterRecord, LetterId, summary_of
 from streams.errors import InputError
 from streams.redelivery import put_aside, replayed
-from tests.headrace.ops.dlq.made import DIED_MS, WRITTEN_MS, buried, dead, record
+from tests.headrace.ops.dlq.dead_letter_records import DIED_MS, WRITTEN_MS, buried, dead, record
 
 
 def test_a_place_is_read_as_it_is_written() -> None:

@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from headrace.ops.dlq.desk import ActionOutcome, ActionResult, DeadLetterActions
+from headrace.ops.dlq.actions import ActionOutcome, ActionResult, DeadLetterActions
 from headrace.ops.dlq.filters import LetterFilters
 from headrace.ops.dlq.letters import LetterId
 from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.standing import LetterStatus
+from headrace.ops.dlq.states import LetterStatus
 from headrace.ops.topic_reader import TopicReader
 from streams.errors import KafkaUnavailable
 from streams.publisher import Emit, Position, Publisher
 from streams.redelivery import redelivery
 from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS
-from tests.headrace.ops.dlq.made import buried, record
+from tests.headrace.ops.dlq.dead_letter_records import buried, record
 
 pytestmark = pytest.mark.integration
 

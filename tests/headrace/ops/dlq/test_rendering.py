@@ -8,15 +8,15 @@ import pytest
 from rich.cells import cell_len
 
 from headrace.ops.dlq import rendering
-from headrace.ops.dlq.desk import ActionOutcome, ActionResult
+from headrace.ops.dlq.actions import ActionOutcome, ActionResult
 from headrace.ops.dlq.letters import LetterId, summary_of
 from headrace.ops.dlq.selection import FaultGroup, ListedLetter
-from headrace.ops.dlq.standing import LetterState, LetterStatus
+from headrace.ops.dlq.states import LetterState, LetterStatus
 from headrace.ops.terminal_text import shortened
 from streams.errors import UndecodableRecord
 from streams.events import DeadLetterAction
 from streams.publisher import Position
-from tests.headrace.ops.dlq.made import buried, dead, record
+from tests.headrace.ops.dlq.dead_letter_records import buried, dead, record
 
 EVIL = "\x1b[2J\x1b]0;gotcha\x07 [red]x[/red] \x9b31m \u202e"
 

@@ -7,7 +7,7 @@ import pytest
 
 from headrace.ops.dlq.letters import LetterId, summary_of
 from headrace.ops.dlq.replay import PlannedReplay, ReplayRefused, action_emit, discard_refused, plan_replay
-from headrace.ops.dlq.standing import LetterState, LetterStatus
+from headrace.ops.dlq.states import LetterState, LetterStatus
 from streams.codec import decode, encode, header_text
 from streams.errors import UnauthenticRecord
 from streams.events import DeadLetterAction
@@ -15,7 +15,7 @@ from streams.pipeline import REPLAYABLE
 from streams.publisher import Emit
 from streams.redelivery import put_aside, redelivery, replayed
 from streams.topics import DEAD_LETTERS
-from tests.headrace.ops.dlq.made import WRITTEN_MS, buried, dead, record
+from tests.headrace.ops.dlq.dead_letter_records import WRITTEN_MS, buried, dead, record
 
 NOW_MS = 1_790_000_000_000
 OPEN = LetterState()

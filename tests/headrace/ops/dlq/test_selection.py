@@ -5,7 +5,7 @@ import random
 from headrace.ops.dlq.filters import LetterFilters
 from headrace.ops.dlq.letters import LetterId, LetterSummary
 from headrace.ops.dlq.selection import MAX_GROUPS, OTHERS, LetterSelection
-from headrace.ops.dlq.standing import LetterState, LetterStatus
+from headrace.ops.dlq.states import LetterState, LetterStatus
 
 
 def test_the_newest_are_kept_and_come_the_oldest_first_over_all_partitions() -> None:

@@ -18,7 +18,7 @@ from analytics.sink.batches import Batch, OffsetRange
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
 from headrace.ops.privacy.eraser import AlreadyDeleted, Eraser
-from headrace.ops.privacy.redis_traces import RedisEraser
+from headrace.ops.privacy.redis_eraser import RedisEraser
 from headrace.ops.privacy.report import ErasureReport, Verdict
 from streams.erasure.erasures import Subject
 from streams.erasure.feed import ErasureFeed

@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
-from headrace.ops.privacy.kafka_traces import kept
 from headrace.ops.privacy.rendering import lines
 from headrace.ops.privacy.report import ErasureReport, Place, Verdict
+from headrace.ops.privacy.user_requests import kept
 
 UNTIL = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from agents.intake.admission import DEFAULT_TENANT, accepted_at, request_id_of
-from headrace.ops.audit.evidence.kafka import as_read
+from headrace.ops.audit.evidence.kafka_records import as_read
 from headrace.ops.topic_reader import TopicReader
 from streams.codec import decode
 from streams.erasure.erasures import Subject

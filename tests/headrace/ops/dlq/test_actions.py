@@ -6,15 +6,15 @@ from decimal import Decimal
 
 import msgspec
 
-from headrace.ops.dlq.desk import ActionOutcome, ActionResult, DeadLetterActions
+from headrace.ops.dlq.actions import ActionOutcome, ActionResult, DeadLetterActions
 from headrace.ops.dlq.letters import DeadLetterRecord, LetterId, LetterSummary, summary_of
 from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.standing import LetterStates
+from headrace.ops.dlq.states import LetterStates
 from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
 from streams.events import DeadLetterAction, LedgerEntry
 from streams.publisher import Emit, Position, Publisher
 from streams.redelivery import redelivery
-from tests.headrace.ops.dlq.made import dead
+from tests.headrace.ops.dlq.dead_letter_records import dead
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 

@@ -16,10 +16,10 @@ from agents.stores.journal import BegunCall, Claimed, Journal
 from analytics.clickhouse import ClickHouse
 from headrace.embedded.ports import free_port
 from headrace.ops.audit.evidence.clickhouse import add_calls, add_requests, read_clickhouse
+from headrace.ops.audit.evidence.incremental_reader import IncrementalReader
 from headrace.ops.audit.evidence.invoice import InvoiceUnavailable, read_invoice
-from headrace.ops.audit.evidence.kafka_reader import IncrementalReader
 from headrace.ops.audit.evidence.records import AuditWindow, ClickHouseEvidence
-from headrace.ops.audit.evidence.registry import read_redis
+from headrace.ops.audit.evidence.redis_state import read_redis
 from headrace.ops.topic_reader import TopicReader
 from headrace.simulator.app import create_app
 from streams.errors import ClickHouseUnavailable, StoreUnavailable

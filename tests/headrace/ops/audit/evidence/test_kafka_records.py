@@ -8,7 +8,7 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from agents.intake.intake import conflict_error
-from headrace.ops.audit.evidence.kafka import RecordCollector, as_read
+from headrace.ops.audit.evidence.kafka_records import RecordCollector, as_read
 from headrace.ops.audit.evidence.records import NO_CORRELATION, AuditWindow, KafkaEvidence
 from streams.codec import encode
 from streams.dead_letters import dead_letter

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from headrace.ops.privacy.kafka_traces import kept, requests_of
+from headrace.ops.privacy.user_requests import kept, requests_of
 from headrace.ops.topic_reader import TopicReader
 from streams.erasure.erasures import Subject
 from streams.pipeline import PERSONAL_TOPICS, TOPICS

@@ -13,7 +13,7 @@ from agents.stage import Record
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
 from agents.stores.journal import journal_key
 from agents.webhooks.queue import Added, Lane, WebhookQueue, entry_key
-from headrace.ops.privacy.redis_traces import RedisEraser, RedisTraces
+from headrace.ops.privacy.redis_eraser import RedisEraser, RedisTraces
 from streams.codec import encode
 from streams.events import CacheSlot, Embeddings, ErrorInfo, Reply, ReplyAddress, Status, WebhookDue
 from streams.registry.registry import RequestRegistry, Standing, request_key
