@@ -1,5 +1,7 @@
 """Options of `headrace dlq`, and what they mean together."""
 
+import getpass
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
@@ -18,19 +20,18 @@ _MAX_LIMIT = 100_000
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="Dead letters, e.g. 2:41 (partition:offset).")
 ]
-StateOption = Annotated[
-    str | None, typer.Option("--state", help="open (the default), replayed, discarded, or all.")
-]
-Stage = Annotated[str | None, typer.Option(help="The stage it died in.")]
+State = Annotated[str | None, typer.Option("--state", help="open (default), replayed, discarded, or all.")]
+Stage = Annotated[str | None, typer.Option(help="The stage in which the record died.")]
 ExceptionName = Annotated[str | None, typer.Option("--exception", help="The fault, e.g. UndecodableRecord.")]
-TopicName = Annotated[str | None, typer.Option("--topic", help="The topic it died on.")]
-RequestId = Annotated[str | None, typer.Option(help="The request it belongs to.")]
-Tenant = Annotated[str | None, typer.Option(help="Whose request it is, where the record can be read.")]
+TopicName = Annotated[str | None, typer.Option("--topic", help="The topic on which the record died.")]
+RequestId = Annotated[str | None, typer.Option(help="The request that it belongs to.")]
+Tenant = Annotated[str | None, typer.Option(help="The request's tenant, where the record can be read.")]
 Since = Annotated[str | None, typer.Option(help="Died at or after: 30m, 2h, 7d ago, or an ISO time (UTC).")]
-Until = Annotated[str | None, typer.Option(help="Died before: as --since.")]
-Limit = Annotated[int, typer.Option(min=1, max=_MAX_LIMIT, help="At most so many; the newest are taken.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Until = Annotated[str | None, typer.Option(help="Died before; the same form as --since.")]
+Limit = Annotated[
+    int, typer.Option(min=1, max=_MAX_LIMIT, help="Maximum number of dead letters, newest first.")
+]
+Reason = Annotated[str, typer.Option(help="Why, for the audit trail.")]
 By = Annotated[str | None, typer.Option(help="Who does it, for the audit trail. Default: the OS user.")]
 
 
@@ -44,10 +45,10 @@ def filters_of(
     since: str | None,
     until: str | None,
 ) -> LetterFilters:
-    """Return the filters that options name; without a state, what is open.
+    """Return the filters that options name. Without a state: open letters.
 
     Raises:
-        typer.BadParameter: an option says what it cannot.
+        typer.BadParameter: an option has no such value.
     """
     now = datetime.now(UTC)
     state = state or LetterStatus.OPEN.value
@@ -70,26 +71,41 @@ def is_default(filters: LetterFilters) -> bool:
     return filters == LetterFilters(status=LetterStatus.OPEN)
 
 
-def check_choice(places: Sequence[LetterId], filters: LetterFilters, state: str | None) -> None:
-    """Refuse what is unclear: everything that is open must be asked for in so many words.
+def check_choice(ids: Sequence[LetterId], filters: LetterFilters, state: str | None) -> None:
+    """Refuse an unclear choice: all open letters have to be asked for explicitly.
 
     Raises:
         typer.BadParameter: ids and filters are both given, or neither.
     """
     filtered = state is not None or not is_default(filters)
-    if places and filtered:
+    if ids and filtered:
         raise typer.BadParameter("name dead letters by id, or filter them: not both")
-    if not places and not filtered:
+    if not ids and not filtered:
         raise typer.BadParameter("which ones? Name ids, or filter; `--state open` means all that are open")
 
 
-def places_of(ids: Sequence[str]) -> Sequence[LetterId]:
-    """Return the places that ids name.
+def letter_ids(texts: Sequence[str]) -> Sequence[LetterId]:
+    """Return the ids that texts name.
 
     Raises:
         typer.BadParameter: one is no id.
     """
     try:
-        return [LetterId.parse(each) for each in ids]
+        return [LetterId.parse(each) for each in texts]
     except InputError as fault:
         raise typer.BadParameter(fault.message) from fault
+
+
+def operator_name(by: str | None) -> str:
+    """Return who acts: what `--by` says, or the OS user."""
+    if by:
+        return encodable(by)
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return f"uid {os.getuid()}"
+
+
+def encodable(text: str) -> str:
+    """Return an argument as text that can be encoded, whatever bytes were typed."""
+    return text.encode("utf-8", "replace").decode()

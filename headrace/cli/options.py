@@ -1,5 +1,6 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the questions that they ask."""
 
+import sys
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from streams.errors import HeadraceError
 from streams.times import FIRST, parse_moment
 
 DataDir = Annotated[
@@ -14,12 +16,36 @@ DataDir = Annotated[
     typer.Option(
         "--data-dir",
         envvar="HEADRACE_DATA_DIR",
-        help="Folder for data, logs, keys and endpoints of `headrace up`.",
+        help="Folder of `headrace up`: its data, logs, keys and endpoints.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 DEFAULT_DATA_DIR = Path(".headrace")
+
+
+class NotConfirmed(HeadraceError):
+    """The user did not agree, or nobody could be asked."""
+
+
+def confirm(question: str, *, unattended: str, details: str = "") -> None:
+    """Ask a question on the terminal.
+
+    Args:
+        question: is answered with y or n.
+        unattended: the error where there is no terminal.
+        details: is shown before the question.
+
+    Raises:
+        NotConfirmed: the answer is no, or there is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise NotConfirmed(unattended)
+    sys.stderr.write(details)
+    if not typer.confirm(question, err=True):
+        raise NotConfirmed("nothing was done")
 
 
 def parse_time_option(text: str, option: str, *, now: datetime) -> datetime:

@@ -31,19 +31,19 @@ _ROW_COLUMNS = """
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(up)
+    app.command(epilog="Example: headrace up --detach --workers 2")(up)
 
 
 def up(
     detach: Annotated[
         bool,
-        typer.Option("--detach", "-d", help="Return once everything is ready; it goes on in the background."),
+        typer.Option("--detach", "-d", help="Return when everything is ready; go on in the background."),
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, max=32, help="How many worker processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="Number of worker processes.")] = 1,
     standby: Annotated[
         bool,
         typer.Option(
-            help="Keep a loaded process behind each worker that takes over if it ends; about 200 MB each."
+            help="Keep a loaded standby for each worker, which takes over if it ends; about 200 MB each."
         ),
     ] = True,
     ingest_port: Annotated[
@@ -55,14 +55,14 @@ def up(
     simulator_port: Annotated[
         int | None, typer.Option(help="Port of the provider simulator. Default: a free one.")
     ] = None,
-    demo: Annotated[bool, typer.Option(help="Send a demo request once everything is ready.")] = True,
+    demo: Annotated[bool, typer.Option(help="Send a demo request when everything is ready.")] = True,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Run Kafka, Redis, ClickHouse and all of Headrace on this machine until Ctrl-C.
 
-    A part is left out where its address is set: HEADRACE_KAFKA_BOOTSTRAP, HEADRACE_REDIS_URL,
-    HEADRACE_CLICKHOUSE_URL; providers are simulated where neither OPENAI_API_KEY nor ANTHROPIC_API_KEY is
-    set. Once everything is ready, endpoints and keys are in DATA_DIR/endpoints.json.
+    A part is not started where its address is set: HEADRACE_KAFKA_BOOTSTRAP, HEADRACE_REDIS_URL,
+    HEADRACE_CLICKHOUSE_URL. Providers are simulated if neither OPENAI_API_KEY nor ANTHROPIC_API_KEY is set.
+    When everything is ready, endpoints and keys are in DATA_DIR/endpoints.json.
     """
     home = Home(data_dir)
     options = Options(

@@ -1,4 +1,4 @@
-"""Forgets a user: on the list first, so that nothing of them is stored any more, then what is there.
+"""Erases a user: first an erasure record, so that nothing of them is stored any more, then what is there.
 
 Every step can be repeated, and none depends on what an earlier run remembers: killed anywhere, the same
 command goes on. Redis comes before ClickHouse, because ClickHouse knows which requests were the user's.
@@ -13,9 +13,9 @@ import msgspec
 
 from analytics.erasure.row_eraser import RowEraser
 from analytics.erasure.users_rollup import USERS_ROLLUP, UsersRollup
-from headrace.ops.privacy.redis_eraser import RedisEraser, RedisTraces
-from headrace.ops.privacy.report import ErasureReport, Place, Verdict
-from headrace.ops.privacy.user_requests import kept
+from headrace.ops.privacy.redis_eraser import RedisEraser, StoredTexts
+from headrace.ops.privacy.report import ErasureReport, ErasureVerdict, StoredItems
+from headrace.ops.privacy.user_requests import retained_topics
 from streams.erasure.erasures import Subject
 from streams.erasure.feed import ErasureFeed, erasure_emit
 from streams.errors import HeadraceError
@@ -33,13 +33,27 @@ class AlreadyDeleted(HeadraceError):
 
 
 class _Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is of a user's."""
+
     rows: dict[str, int]
     rollup_days: int
-    redis: RedisTraces
+    redis: StoredTexts
+
+    @property
+    def counts(self) -> dict[tuple[str, str], int]:
+        """The number of items by part and name."""
+        return {
+            **{("ClickHouse", name): number for name, number in self.rows.items()},
+            ("ClickHouse", USERS_ROLLUP): self.rollup_days,
+            ("Redis", "stored replies"): self.redis.replies,
+            ("Redis", "cached answers"): self.redis.cached_answers,
+            ("Redis", "waiting webhooks"): self.redis.webhooks,
+        }
 
     @property
     def clean(self) -> bool:
-        return not any(self.rows.values()) and not self.rollup_days and not self.redis.texts
+        """Whether there is nothing."""
+        return not any(self.counts.values())
 
 
 class Eraser:
@@ -81,13 +95,13 @@ class Eraser:
         """Return what an erasure would find. Nothing is changed.
 
         Raises:
-            AlreadyDeleted: see there.
+            AlreadyDeleted: the user's rows were deleted, and the mode is a milder one.
             TransientFault: a part does not answer.
         """
         erasure = await self._order(subject, mode)
         ids = await self._requests(subject, erasure)
         look = await self._look(subject, erasure, ids)
-        return _report(erasure, ids, look, look, Verdict.PLANNED)
+        return _report(erasure, ids, look, look, ErasureVerdict.PLANNED)
 
     async def erase(self, subject: Subject, mode: ErasureMode, *, wait_s: float) -> ErasureReport:
         """Erase a user.
@@ -98,7 +112,7 @@ class Eraser:
             wait_s: how long to wait for requests that are under way, and for a look that finds nothing.
 
         Raises:
-            AlreadyDeleted: see there.
+            AlreadyDeleted: the user's rows were deleted, and the mode is a milder one.
             TransientFault: a part does not answer; what is done is done, and the rest is for the next run.
         """
         erasure = await self._order(subject, mode)
@@ -144,31 +158,27 @@ class Eraser:
         )
 
 
-def _verdict(look: _Look) -> Verdict:
+def _verdict(look: _Look) -> ErasureVerdict:
     if not look.clean:
-        return Verdict.LEFT
-    return Verdict.UNDER_WAY if look.redis.running else Verdict.ERASED
+        return ErasureVerdict.LEFT
+    return ErasureVerdict.UNDER_WAY if look.redis.running else ErasureVerdict.ERASED
 
 
-def _report(erasure: Erasure, ids: set[str], first: _Look, last: _Look, verdict: Verdict) -> ErasureReport:
-    rows = [
-        Place(part="ClickHouse", name=name, found=found, left=last.rows[name])
-        for name, found in first.rows.items()
-    ]
-    names = {"replies": "stored replies", "cached_answers": "cached answers", "webhooks": "waiting webhooks"}
-    texts = [
-        Place(part="Redis", name=what, found=getattr(first.redis, name), left=getattr(last.redis, name))
-        for name, what in names.items()
-    ]
-    days = Place(part="ClickHouse", name=USERS_ROLLUP, found=first.rollup_days, left=last.rollup_days)
+def _report(
+    erasure: Erasure, ids: set[str], first: _Look, last: _Look, verdict: ErasureVerdict
+) -> ErasureReport:
+    left = last.counts
     return ErasureReport(
         tenant=erasure.tenant,
         mode=erasure.mode,
         pseudonym=erasure.pseudonym,
         until=erasure.until,
         requests=len(ids),
-        places=(*rows, days, *texts),
+        places=tuple(
+            StoredItems(part=part, name=name, found=found, left=left[part, name])
+            for (part, name), found in first.counts.items()
+        ),
         under_way=last.redis.running,
-        kept=kept(erasure.until),
+        kept=retained_topics(erasure.until),
         verdict=verdict,
     )

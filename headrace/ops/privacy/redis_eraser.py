@@ -1,12 +1,11 @@
-"""What Redis holds of a user's requests: stored replies, cached answers, webhooks that wait.
+"""Erases what Redis holds of a user's requests: stored replies, cached answers, webhooks that wait.
 
 Nothing there is filed by user, and everything expires by itself, most of it within a day
-(`HEADRACE_REGISTRY_TTL_S`). A finished request stays known, because repeats and redeliveries of it must go on
-being recognised: its texts go. One that is under way is left alone until it has ended.
+(`HEADRACE_REGISTRY_TTL_S`). A finished request stays known, because repeats and redeliveries of it have to be
+recognised; only its texts go. One that is under way is left alone until it has ended.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from itertools import islice
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ from agents.stores.answer_cache import CachedAnswer, answer_key, index_key, vect
 from agents.stores.journal import journal_key
 from agents.webhooks import queue_scripts
 from agents.webhooks.queue import Lane, end_arguments, entry_key
+from headrace.ops.batches import in_batches
 from streams.codec import encode
 from streams.events import ErrorInfo, Reply
 from streams.redis.connection import store_faults
@@ -39,46 +39,29 @@ return 1
 """
 
 
-class RedisTraces(msgspec.Struct, frozen=True, kw_only=True):
-    """How much there is: of finished requests, and how many are under way."""
+class StoredTexts(msgspec.Struct, frozen=True, kw_only=True):
+    """How much there is: of finished requests, and how many requests are under way."""
 
     replies: int = 0
     cached_answers: int = 0
     webhooks: int = 0
     running: int = 0
 
-    @property
-    def texts(self) -> int:
-        """How many things there are to erase now."""
-        return self.replies + self.cached_answers + self.webhooks
 
+class _RedisFindings(msgspec.Struct, kw_only=True):
+    """What there is to erase.
 
-class _Ended(msgspec.Struct, frozen=True):
-    """A finished request with something in it."""
+    Attributes:
+        ended: finished requests with texts in them, and their stored reply.
+        cached: members of the answer cache, and whether the answer has expired before its vector.
+        webhooks: those that wait to be sent.
+        running: how many requests are under way.
+    """
 
-    request_id: str
-    reply: bytes
-
-
-class _Cached(msgspec.Struct, frozen=True):
-    """An entry of the answer cache; `expired`: its answer has gone, its vector has not."""
-
-    member: bytes
-    expired: bool = False
-
-
-class _Waiting(msgspec.Struct, frozen=True):
-    """A webhook that is to be sent."""
-
-    webhook_id: str
-    lane: Lane
-
-
-class _Found(msgspec.Struct, frozen=True, kw_only=True):
-    ended: Sequence[_Ended]
-    cached: Sequence[_Cached]
-    webhooks: Sequence[_Waiting]
-    running: int
+    ended: list[tuple[str, bytes]] = []
+    cached: list[tuple[bytes, bool]] = []
+    webhooks: list[tuple[str, Lane]] = []
+    running: int = 0
 
 
 class RedisEraser:
@@ -93,12 +76,12 @@ class RedisEraser:
         self._empty = self._redis.register_script(_EMPTY)
         self._end_webhook = self._redis.register_script(queue_scripts.END)
 
-    async def look(self, tenant: str, request_ids: Collection[str]) -> RedisTraces:
+    async def look(self, tenant: str, request_ids: Collection[str]) -> StoredTexts:
         """Return how much there is of these requests of a tenant."""
         found = await self._find(tenant, request_ids)
-        return RedisTraces(
+        return StoredTexts(
             replies=len(found.ended),
-            cached_answers=sum(not each.expired for each in found.cached),
+            cached_answers=sum(not expired for _, expired in found.cached),
             webhooks=len(found.webhooks),
             running=found.running,
         )
@@ -107,38 +90,38 @@ class RedisEraser:
         """Erase what there is of these requests of a tenant, as far as they have ended."""
         found = await self._find(tenant, request_ids)
         with store_faults("erasing a user's requests"):
-            for webhook in found.webhooks:
-                await self._drop(webhook)
-            for some in _batches(found.cached):
-                await self._forget_answers(tenant, some)
-            for ended in found.ended:
+            for webhook, lane in found.webhooks:
+                keys, args = end_arguments(webhook, lane)
+                await self._end_webhook(keys=keys, args=args)
+            for some in in_batches(found.cached, _KEYS_A_PIPELINE):
+                await self._erase_answers(tenant, some)
+            for request_id, reply in found.ended:
                 await self._empty(
-                    keys=[key(ended.request_id) for key in (request_key, journal_key, kept_vectors_key)],
-                    args=[ended.reply, _emptied(ended.reply)],
+                    keys=[key(request_id) for key in (request_key, journal_key, kept_vectors_key)],
+                    args=[reply, _emptied(reply)],
                 )
 
-    async def _find(self, tenant: str, request_ids: Collection[str]) -> _Found:
-        ended: list[_Ended] = []
-        webhooks: list[_Waiting] = []
-        running = 0
+    async def _find(self, tenant: str, request_ids: Collection[str]) -> _RedisFindings:
+        found = _RedisFindings()
         with store_faults("looking for a user's requests"):
-            for ids in _batches(sorted(request_ids)):
+            for ids in in_batches(sorted(request_ids), _KEYS_A_PIPELINE):
                 runs: list[str] = []
-                for request_id, fields, has_more in await self._standings(ids):
+                for request_id, fields, has_more in await self._states(ids):
                     owner, state, reply, fingerprint, replay = fields
                     if state is None or owner != tenant.encode():
                         continue
                     if state != _SETTLED:
-                        running += 1
+                        found.running += 1
                     elif has_more or fingerprint or (reply and _emptied(reply) != reply):
-                        ended.append(_Ended(request_id, reply or b""))
+                        found.ended.append((request_id, reply or b""))
                     runs += (webhook_id(request_id, number) for number in range(int(replay or 0) + 1))
-                for some in _batches(runs):
-                    webhooks += await self._webhooks(some)
-            cached = await self._cached(tenant, frozenset(request_ids))
-        return _Found(ended=ended, cached=cached, webhooks=webhooks, running=running)
+                for some in in_batches(runs, _KEYS_A_PIPELINE):
+                    found.webhooks += await self._webhooks(some)
+            found.cached = await self._cached(tenant, frozenset(request_ids))
+        return found
 
-    async def _standings(self, ids: Sequence[str]) -> list[tuple[str, list[bytes | None], bool]]:
+    async def _states(self, ids: Sequence[str]) -> list[tuple[str, list[bytes | None], bool]]:
+        """Return each request's fields in the registry, and whether journal or vectors hold more of it."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for request_id in ids:
                 pipe.hmget(request_key(request_id), ["tenant", "state", "reply", "fingerprint", "replay"])
@@ -148,46 +131,39 @@ class RedisEraser:
         more = (result or vectors for result, vectors in zip(found[1::3], found[2::3], strict=True))
         return list(zip(ids, found[::3], more, strict=True))
 
-    async def _webhooks(self, runs: Sequence[str]) -> list[_Waiting]:
+    async def _webhooks(self, runs: Sequence[str]) -> list[tuple[str, Lane]]:
         """Return which of these webhooks wait; each run of a request has one at most."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for run in runs:
                 pipe.hmget(entry_key(run), "tenant", "host")
             lanes: list[tuple[bytes | None, bytes | None]] = await pipe.execute()
         return [
-            _Waiting(run, Lane(tenant.decode(), host.decode()))
+            (run, Lane(tenant.decode(), host.decode()))
             for run, (tenant, host) in zip(runs, lanes, strict=True)
             if tenant is not None and host is not None
         ]
 
-    async def _drop(self, webhook: _Waiting) -> None:
-        keys, args = end_arguments(webhook.webhook_id, webhook.lane)
-        await self._end_webhook(keys=keys, args=args)
-
-    async def _cached(self, tenant: str, request_ids: frozenset[str]) -> list[_Cached]:
+    async def _cached(self, tenant: str, request_ids: frozenset[str]) -> list[tuple[bytes, bool]]:
         """Return the tenant's cached answers that came of these requests, and those that have expired.
 
         Of the latter nobody can tell any more whose they were, and their vectors are of no use.
         """
-        found = []
-        members: list[bytes] = await self._redis.zrange(index_key(tenant), 0, -1)
-        for some in _batches(members):
+        found: list[tuple[bytes, bool]] = []
+        for some in in_batches(await self._redis.zrange(index_key(tenant), 0, -1), _KEYS_A_PIPELINE):
             answers = await self._redis.mget([answer_key(*_split(member)) for member in some])
             for member, data in zip(some, answers, strict=True):
-                if data is None:
-                    found.append(_Cached(member, expired=True))
-                elif _request_of(data) in request_ids:
-                    found.append(_Cached(member))
+                if data is None or _request_of(data) in request_ids:
+                    found.append((member, data is None))
         return found
 
-    async def _forget_answers(self, tenant: str, entries: Sequence[_Cached]) -> None:
+    async def _erase_answers(self, tenant: str, members: Sequence[tuple[bytes, bool]]) -> None:
         async with self._redis.pipeline(transaction=True) as pipe:
-            for entry in entries:
-                scope, name = _split(entry.member)
+            for member, expired in members:
+                scope, name = _split(member)
                 pipe.execute_command("VREM", vectors_key(scope), name)
-                if not entry.expired:
+                if not expired:
                     pipe.delete(answer_key(scope, name))
-                pipe.zrem(index_key(tenant), entry.member)
+                pipe.zrem(index_key(tenant), member)
             await pipe.execute()
 
 
@@ -214,9 +190,3 @@ def _emptied(data: bytes) -> bytes:
         message="the texts of this request were erased, at its user's wish",
     )
     return encode(msgspec.structs.replace(reply, content="", tool_calls=(), pii_detected=(), error=note))
-
-
-def _batches(items: Sequence[Any]) -> Iterator[list[Any]]:
-    rest = iter(items)
-    while batch := list(islice(rest, _KEYS_A_PIPELINE)):
-        yield batch

@@ -20,7 +20,7 @@ from streams.kafka.record_auth import UNSIGNED
 from streams.pipeline import ENTRANCES, PERSONAL_TOPICS
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class RetainedTopic(msgspec.Struct, frozen=True, kw_only=True):
     """What of the user stays on a topic, and until when at the latest, if nothing is written anew.
 
     That is by the retention that Headrace creates its topics with. Kafka deletes whole segments, so it may
@@ -31,7 +31,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime
 
 
-class _Asker(msgspec.Struct, frozen=True):
+class _RequestOwner(msgspec.Struct, frozen=True):
     """The little of a request that says whose it is: most records need no more."""
 
     user_id: str
@@ -41,7 +41,7 @@ class _Asker(msgspec.Struct, frozen=True):
 #: What each of them carries.
 _EVENTS: dict[str, Any] = {topic.name: topic.event for topic in ENTRANCES}
 
-_asker = msgspec.json.Decoder(_Asker)
+_owner = msgspec.json.Decoder(_RequestOwner)
 
 
 async def requests_of(reader: TopicReader, subject: Subject, *, since_ms: int, until: datetime) -> set[str]:
@@ -62,18 +62,18 @@ async def requests_of(reader: TopicReader, subject: Subject, *, since_ms: int, u
     return {request_id for request_id in ids if request_id is not None}
 
 
-def kept(erased_at: datetime) -> tuple[Kept, ...]:
+def retained_topics(erased_at: datetime) -> tuple[RetainedTopic, ...]:
     """Return how long the topics keep what was on them when a user was erased."""
     return tuple(
-        Kept(topic=topic.name, until=erased_at + timedelta(milliseconds=topic.retention_ms))
+        RetainedTopic(topic=topic.name, until=erased_at + timedelta(milliseconds=topic.retention_ms))
         for topic in PERSONAL_TOPICS
     )
 
 
 def _request_of(record: ConsumerRecord, subject: Subject, until: datetime) -> str | None:
     try:
-        asker = _asker.decode(record.value or b"")
-        if Subject(asker.tenant or DEFAULT_TENANT, asker.user_id) != subject:
+        owner = _owner.decode(record.value or b"")
+        if Subject(owner.tenant or DEFAULT_TENANT, owner.user_id) != subject:
             return None
         request: Requested = decode(record.value, _EVENTS[record.topic], tuple(record.headers))
         read = as_read(record, UNSIGNED)  # whoever wrote it, it names the user

@@ -13,7 +13,7 @@ from agents.stage import Record
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
 from agents.stores.journal import journal_key
 from agents.webhooks.queue import Added, Lane, WebhookQueue, entry_key
-from headrace.ops.privacy.redis_eraser import RedisEraser, RedisTraces
+from headrace.ops.privacy.redis_eraser import RedisEraser, StoredTexts
 from streams.codec import encode
 from streams.events import CacheSlot, Embeddings, ErrorInfo, Reply, ReplyAddress, Status, WebhookDue
 from streams.registry.registry import RequestRegistry, Standing, request_key
@@ -89,10 +89,10 @@ async def test_a_finished_request_stays_known_without_its_texts(redis: Redis, te
     """A repeat still gets the reply that was charged, and no second call; nobody can read what it said."""
     request_id = await settled(redis, tenant)
     eraser = RedisEraser(redis)
-    assert await eraser.look(tenant, [request_id]) == RedisTraces(replies=1)
+    assert await eraser.look(tenant, [request_id]) == StoredTexts(replies=1)
     ttl = await redis.ttl(request_key(request_id))
     await eraser.erase(tenant, [request_id])
-    assert await eraser.look(tenant, [request_id]) == RedisTraces()
+    assert await eraser.look(tenant, [request_id]) == StoredTexts()
     everything = await redis.hgetall(request_key(request_id))
     assert "Ghent" not in repr(everything)
     assert b"fingerprint" not in everything
@@ -129,11 +129,11 @@ async def test_what_is_under_way_is_left_alone(redis: Redis, tenant: str) -> Non
     before = await redis.hgetall(request_key(request_id))
     await eraser.erase(tenant, [request_id])
     assert await redis.hgetall(request_key(request_id)) == before
-    assert await eraser.look(tenant, [request_id]) == RedisTraces(running=1)
+    assert await eraser.look(tenant, [request_id]) == StoredTexts(running=1)
     await registry.begin_settle(reply_to(request_id), tenant=tenant)
     assert (await eraser.look(tenant, [request_id])).running == 1
     await registry.finish_settle(request_id)
-    assert await eraser.look(tenant, [request_id]) == RedisTraces(replies=1)
+    assert await eraser.look(tenant, [request_id]) == StoredTexts(replies=1)
 
 
 async def test_a_result_that_nobody_fetched_goes_too(redis: Redis, tenant: str) -> None:
@@ -150,13 +150,13 @@ async def test_the_vectors_of_the_user_s_texts_go_too(redis: Redis, tenant: str)
     vectors = Embeddings(count=1, dimensions=2, vectors=b"12345678")
     request_id = await settled(redis, tenant, reply_to(uuid4().hex, content="", embeddings=vectors))
     eraser = RedisEraser(redis)
-    assert await eraser.look(tenant, [request_id]) == RedisTraces(replies=1)
+    assert await eraser.look(tenant, [request_id]) == StoredTexts(replies=1)
     await eraser.erase(tenant, [request_id])
     state = await RequestRegistry(redis, ttl_s=600).find(request_id)
     assert state is not None
     assert state.reply is not None
     assert state.reply.embeddings == Embeddings(count=1, dimensions=2)
-    assert await eraser.look(tenant, [request_id]) == RedisTraces()
+    assert await eraser.look(tenant, [request_id]) == StoredTexts()
 
 
 async def test_cached_answers_to_the_user_s_questions_go(redis: Redis, tenant: str) -> None:
@@ -164,9 +164,9 @@ async def test_cached_answers_to_the_user_s_questions_go(redis: Redis, tenant: s
     ann, bob = uuid4().hex, uuid4().hex
     hers, his = await cached(redis, tenant, ann), await cached(redis, tenant, bob)
     eraser = RedisEraser(redis)
-    assert await eraser.look(tenant, [ann]) == RedisTraces(cached_answers=1)
+    assert await eraser.look(tenant, [ann]) == StoredTexts(cached_answers=1)
     await eraser.erase(tenant, [ann])
-    assert await eraser.look(tenant, [ann]) == RedisTraces()
+    assert await eraser.look(tenant, [ann]) == StoredTexts()
     cache = AnswerCache(redis, ttl_s=600, max_entries=100)
     assert (await cache.exact(hers, asker="x")).answer is None
     assert await cache.similar(hers) == []
@@ -196,7 +196,7 @@ async def test_webhooks_that_wait_are_not_sent(redis: Redis, tenant: str) -> Non
     eraser = RedisEraser(redis)
     assert (await eraser.look(tenant, [request_id])).webhooks == 2
     await eraser.erase(tenant, [request_id])
-    assert await eraser.look(tenant, [request_id]) == RedisTraces()
+    assert await eraser.look(tenant, [request_id]) == StoredTexts()
     assert int(await redis.hget("headrace:webhooks:bytes", "a.example") or 0) < held
     claimed = [found.webhook_id async for found in _claimed(queue)]
     assert webhook_id(other, 0) in claimed
@@ -214,7 +214,7 @@ async def test_another_tenant_s_request_of_the_same_id_is_left_alone(redis: Redi
     request_id = await settled(redis, "someone else")
     eraser = RedisEraser(redis)
     before = await redis.hgetall(request_key(request_id))
-    assert await eraser.look(tenant, [request_id]) == RedisTraces()
+    assert await eraser.look(tenant, [request_id]) == StoredTexts()
     await eraser.erase(tenant, [request_id])
     assert await redis.hgetall(request_key(request_id)) == before
 
@@ -234,5 +234,5 @@ async def test_more_requests_than_one_pipeline_takes(redis: Redis, tenant: str) 
     eraser = RedisEraser(redis)
     assert (await eraser.look(tenant, [*strangers, *ids])).replies == 30
     await eraser.erase(tenant, [*strangers, *ids])
-    assert await eraser.look(tenant, ids) == RedisTraces()
+    assert await eraser.look(tenant, ids) == StoredTexts()
     assert msgspec.structs.astuple(await eraser.look(tenant, strangers)) == (0, 0, 0, 0)

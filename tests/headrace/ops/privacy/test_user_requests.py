@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from headrace.ops.privacy.user_requests import kept, requests_of
+from headrace.ops.privacy.user_requests import requests_of, retained_topics
 from headrace.ops.topic_reader import TopicReader
 from streams.erasure.erasures import Subject
 from streams.pipeline import PERSONAL_TOPICS, TOPICS
@@ -96,6 +96,6 @@ def test_every_topic_that_names_users_is_told_of() -> None:
 def test_what_stays_is_told_with_its_end() -> None:
     """By the retention of each topic."""
     at = datetime(2026, 11, 21, tzinfo=UTC)
-    until = {each.topic: each.until for each in kept(at)}
+    until = {each.topic: each.until for each in retained_topics(at)}
     assert until["llm.deltas.v1"] == at + timedelta(days=1)
     assert until["llm.logs.v1"] == at + timedelta(days=30)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from headrace.cli.sql_shell import Shell
+from headrace.cli.queries.sql_shell import run_shell
 
 
 def asked(*lines: str | type[BaseException]) -> tuple[Sequence[str], Sequence[str]]:
@@ -20,7 +20,7 @@ def asked(*lines: str | type[BaseException]) -> tuple[Sequence[str], Sequence[st
             return line
         raise line
 
-    Shell(read, statements.append).run()
+    run_shell(read, statements.append)
     return statements, prompts
 
 

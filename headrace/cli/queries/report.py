@@ -1,51 +1,52 @@
 """`headrace report`: the questions of the query catalogue."""
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from analytics.reports.catalogue import Catalogue, Query, UnknownQuery
-from headrace.cli.asking import (
+from headrace.cli.connection import clickhouse_to_read
+from headrace.cli.console import out, print_json
+from headrace.cli.options import DEFAULT_DATA_DIR, DataDir
+from headrace.cli.queries.clickhouse_client import read_only_client
+from headrace.cli.queries.query_options import (
     DEFAULT_TIMEOUT_S,
-    WRONG_USE,
     AsFormat,
     Output,
     Params,
     Timeout,
-    answer,
     parameters_of,
+    query_faults,
 )
-from headrace.cli.console import fail, out, print_json
-from headrace.cli.options import DEFAULT_DATA_DIR, DataDir
-from headrace.cli.read_access import read_access
-from headrace.cli.results import Format, Statement
-from streams.errors import ConfigurationError, InputError
+from headrace.cli.queries.results import Format, Statement, write_result
+from streams.errors import ConfigurationError
 
 _LIST = "list"
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(report)
+    app.command(epilog="Example: headrace report cost_by_model --since 24h --format csv -o cost.csv")(report)
 
 
 def report(
-    name: Annotated[str, typer.Argument(help="The question, e.g. cost_by_model; or: list.")],
+    name: Annotated[str, typer.Argument(help="The question, e.g. cost_by_model. Or: list.")],
     since: Annotated[
         str | None,
-        typer.Option(help="From when on: 24h, 7d ago, or a time such as 2026-11-21T08:00Z. Default: 7d."),
+        typer.Option(help="Begin: 24h, 7d ago, or a time such as 2026-11-21T08:00Z. Default: 7d."),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Until when, likewise. Default: now.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Of this tenant only. Default: of all.")] = None,
-    limit: Annotated[int | None, typer.Option(help="The most rows, where the question has a limit.")] = None,
+    until: Annotated[str | None, typer.Option(help="End, in the same form. Default: now.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant. Default: all.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Maximum number of rows, where the question has a limit.")
+    ] = None,
     param: Params = None,
     output_format: AsFormat = Format.TABLE,
     output: Output = None,
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Say what the question takes and returns, and its SQL; do not ask."),
+        typer.Option("--explain", help="Show the question's parameters, columns and SQL, without asking it."),
     ] = False,
     timeout_s: Timeout = DEFAULT_TIMEOUT_S,
     data_dir: DataDir = DEFAULT_DATA_DIR,
@@ -53,37 +54,35 @@ def report(
     """Answer a question about cost, latency, errors, cache, guardrails, quality or one request.
 
     `headrace report list` names all questions; `headrace report NAME --explain` says what one counts. Times
-    without a zone are UTC, as all days are. Only ClickHouse is asked, as a reader.
+    without a zone are UTC, and so are days. The command only reads ClickHouse.
 
-    Exit code 0: answered. 1: ClickHouse did not. 2: there is no such question, or an option is wrong.
+    Exit code 0: answered. 1: ClickHouse failed. 2: there is no such question, or an option is wrong.
     """
-    try:
+    with query_faults():
         catalogue = Catalogue.load()
         if name == _LIST:
             _show_list(catalogue, output_format)
             return
-        query = catalogue.get(name)
+        query = _query(catalogue, name)
         if explain:
             _explain(query)
             return
         options = {"since": since, "until": until, "tenant": tenant, "limit": limit}
         given = {key: value for key, value in options.items() if value is not None}
-        bound = query.bind(_merged(given, parameters_of(param or [])))
-        access = read_access(data_dir)
+        parameters = parameters_of(param)
+        for twice in sorted(given.keys() & parameters.keys()):
+            raise ConfigurationError(f"{twice} is given twice: as --{twice} and as --param")
+        bound = query.bind({**given, **parameters})
+        with read_only_client(*clickhouse_to_read(data_dir), timeout_s=timeout_s) as client:
+            statement = Statement(sql=bound.sql, parameters=bound.parameters)
+            write_result(client, statement, output_format, output)
+
+
+def _query(catalogue: Catalogue, name: str) -> Query:
+    try:
+        return catalogue.get(name)
     except UnknownQuery as fault:
-        fail(f"{fault}; `headrace report list` names all of them")
-        raise typer.Exit(WRONG_USE) from fault
-    except (InputError, ConfigurationError) as fault:
-        fail(str(fault))
-        raise typer.Exit(WRONG_USE) from fault
-    answer(access, Statement(sql=bound.sql, parameters=bound.parameters), output_format, output, timeout_s)
-
-
-def _merged(options: Mapping[str, object], params: Mapping[str, object]) -> dict[str, object]:
-    twice = sorted(options.keys() & params.keys())
-    if twice:
-        raise ConfigurationError(f"{twice[0]} is given twice: as --{twice[0]} and as --param")
-    return {**options, **params}
+        raise ConfigurationError(f"{fault}; `headrace report list` names all of them") from fault
 
 
 def _show_list(catalogue: Catalogue, output_format: Format) -> None:

@@ -1,4 +1,4 @@
-"""Results of queries as a table for people, or as CSV, JSON or Parquet for programs: exact in every one."""
+"""Results of queries as a table for people, or as CSV, JSON or Parquet for programs. All digits are kept."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -60,7 +60,7 @@ def write_result(client: Client, statement: Statement, output_format: Format, pa
         ClickHouseError: ClickHouse refused the statement.
     """
     if output_format is Format.TABLE and path is None:
-        show_table(client, statement)
+        _show_table(client, statement)
         return
     if output_format is Format.PARQUET and path is None and sys.stdout.isatty():
         raise ConfigurationError("Parquet is binary: name a file with --output, or send stdout to one")
@@ -69,7 +69,7 @@ def write_result(client: Client, statement: Statement, output_format: Format, pa
             sink.write(piece)
 
 
-def show_table(client: Client, statement: Statement) -> None:
+def _show_table(client: Client, statement: Statement) -> None:
     """Ask, and show the result as a table, up to `TABLE_ROWS` rows of it."""
     with client.query_rows_stream(statement.sql, parameters=statement.parameters, tz_mode="aware") as stream:
         names = list(stream.source.column_names)
@@ -101,13 +101,10 @@ def _json(client: Client, statement: Statement) -> Iterator[bytes]:
         names = list(stream.source.column_names)
         before = b"[\n"
         for row in stream:
-            yield before + _encoder.encode(dict(zip(names, map(_exact, row), strict=True)))
+            values = (plain(value) if isinstance(value, Decimal) else value for value in row)
+            yield before + _encoder.encode(dict(zip(names, values, strict=True)))
             before = b",\n"
         yield (b"[" if before == b"[\n" else b"\n") + b"]\n"
-
-
-def _exact(value: Any) -> Any:
-    return plain(value) if isinstance(value, Decimal) else value
 
 
 @contextmanager
@@ -129,11 +126,11 @@ def _sink(path: Path | None) -> Iterator[IO[bytes]]:
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for place, name in enumerate(names):
-        numeric = _is_numeric(row[place] for row in rows)
+    for index, name in enumerate(names):
+        numeric = _is_numeric(row[index] for row in rows)
         table.add_column(Text(printable(name)), justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(shown(value)) for value in row))
+        table.add_row(*(Text(_shown(value)) for value in row))
     return table
 
 
@@ -142,7 +139,7 @@ def _is_numeric(values: Iterable[Any]) -> bool:
     return isinstance(first, int | float | Decimal) and not isinstance(first, bool)
 
 
-def shown(value: Any) -> str:
+def _shown(value: Any) -> str:
     """Return a value as people read it: money and counts whole, what strangers wrote escaped."""
     match value:
         case None:
@@ -154,14 +151,10 @@ def shown(value: Any) -> str:
         case float():
             text = f"{value:.1f}" if abs(value) >= 1_000 else f"{value:.4g}"
         case datetime():
-            text = _instant(value)
+            at = value.replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
+            text = at.removesuffix(".000")
         case list() | tuple():
-            text = ", ".join(shown(each) for each in value)
+            text = ", ".join(_shown(each) for each in value)
         case _:
             text = printable(str(value))
     return text
-
-
-def _instant(at: datetime) -> str:
-    text = at.replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
-    return text.removesuffix(".000")
