@@ -10,25 +10,17 @@ import typer
 from headrace.cli.connection import connection_settings
 from headrace.cli.console import fail, out, print_json, progress
 from headrace.cli.dlq_options import (
+    ALL_OPEN,
     DEFAULT_LIMIT,
     By,
-    ExceptionName,
     Ids,
     Limit,
     Reason,
-    RequestId,
-    Since,
-    Stage,
-    State,
-    Tenant,
-    TopicName,
-    Until,
     check_choice,
     encodable,
-    filters_of,
-    is_default,
     letter_ids,
     operator_name,
+    with_filters,
 )
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, DryRun, Yes, confirm
 from headrace.ops.dlq import rendering
@@ -61,15 +53,9 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(dlq, name="dlq")
 
 
+@with_filters
 def list_(
-    state: State = None,
-    stage: Stage = None,
-    exception: ExceptionName = None,
-    topic: TopicName = None,
-    request_id: RequestId = None,
-    tenant: Tenant = None,
-    since: Since = None,
-    until: Until = None,
+    filters: LetterFilters | None = None,
     limit: Limit = DEFAULT_LIMIT,
     summary: Annotated[
         bool, typer.Option("--summary", help="Only count them, by stage and exception.")
@@ -78,9 +64,8 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List dead letters and their state, oldest first."""
-    filters = filters_of(state, stage, exception, topic, request_id, tenant, since, until)
     settings = connection_settings(data_dir)
-    selection = _run(settings, lambda letters, _: letters.select(filters, limit=limit))
+    selection = _run(settings, lambda letters, _: letters.select(filters or ALL_OPEN, limit=limit))
     if as_json and summary:
         groups = [rendering.group_document(each) for each in selection.groups()]
         print_json({"matched": selection.matched, "summary": groups})
@@ -88,7 +73,7 @@ def list_(
         listed = [rendering.letter_document(each) for each in selection.letters()]
         print_json({"matched": selection.matched, "letters": listed})
     elif not selection.matched:
-        progress("no dead letters" if is_default(filters) else "no dead letters match")
+        progress("no dead letters" if filters is None else "no dead letters match")
     elif summary:
         sys.stdout.write(rendering.groups_table(selection.groups()))
     else:
@@ -127,16 +112,10 @@ def show(
         sys.stdout.write(rendering.letter_page(*known))
 
 
+@with_filters
 def replay(
     ids: Ids = None,
-    state: State = None,
-    stage: Stage = None,
-    exception: ExceptionName = None,
-    topic: TopicName = None,
-    request_id: RequestId = None,
-    tenant: Tenant = None,
-    since: Since = None,
-    until: Until = None,
+    filters: LetterFilters | None = None,
     limit: Limit = DEFAULT_LIMIT,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Maximum replays per second.")] = None,
     force: Annotated[
@@ -159,9 +138,8 @@ def replay(
 
     Exit code 1 if one was not replayed.
     """
-    filters = filters_of(state, stage, exception, topic, request_id, tenant, since, until)
     named = letter_ids(ids or ())
-    check_choice(named, filters, state)
+    check_choice(named, filters)
     settings = connection_settings(data_dir)
 
     async def work(letters: DeadLetterReader, publisher: Publisher | None) -> list[ActionResult]:
@@ -176,17 +154,11 @@ def replay(
     _finish(_run(settings, work, dry_run=dry_run), as_json=as_json)
 
 
+@with_filters
 def discard(
     reason: Reason,
     ids: Ids = None,
-    state: State = None,
-    stage: Stage = None,
-    exception: ExceptionName = None,
-    topic: TopicName = None,
-    request_id: RequestId = None,
-    tenant: Tenant = None,
-    since: Since = None,
-    until: Until = None,
+    filters: LetterFilters | None = None,
     limit: Limit = DEFAULT_LIMIT,
     by: By = None,
     dry_run: DryRun = False,
@@ -198,9 +170,8 @@ def discard(
 
     Name them by id, or filter. Exit code 1 if one was not discarded.
     """
-    filters = filters_of(state, stage, exception, topic, request_id, tenant, since, until)
     named = letter_ids(ids or ())
-    check_choice(named, filters, state)
+    check_choice(named, filters)
     if not reason.strip():
         raise typer.BadParameter("say why, for whoever reads the audit trail", param_hint="--reason")
 
@@ -235,14 +206,14 @@ def _run(
 
 
 async def _choose(
-    letters: DeadLetterReader, filters: LetterFilters, limit: int, *, ask: bool, verb: str
+    letters: DeadLetterReader, filters: LetterFilters | None, limit: int, *, ask: bool, verb: str
 ) -> Sequence[LetterId]:
     """Return the letters that match. Where they are several, ask first.
 
     Raises:
         NotConfirmed: nobody agreed.
     """
-    selection = await letters.select(filters, limit=limit)
+    selection = await letters.select(filters or ALL_OPEN, limit=limit)
     chosen = [each.letter.letter_id for each in selection.letters()]
     _say_what_is_left(selection, limit)
     if ask and len(chosen) > 1:

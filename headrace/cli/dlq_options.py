@@ -2,9 +2,11 @@
 
 import getpass
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +16,7 @@ from headrace.ops.dlq.letters import LetterId
 from headrace.ops.dlq.states import LetterStatus
 from streams.errors import InputError
 
+ALL_OPEN = LetterFilters(status=LetterStatus.OPEN)
 DEFAULT_LIMIT = 100
 _MAX_LIMIT = 100_000
 
@@ -35,52 +38,66 @@ Reason = Annotated[str, typer.Option(help="Why, for the audit trail.")]
 By = Annotated[str | None, typer.Option(help="Who does it, for the audit trail. Default: the OS user.")]
 
 
-def filters_of(
-    state: str | None,
-    stage: str | None,
-    exception: str | None,
-    topic: str | None,
-    request_id: str | None,
-    tenant: str | None,
-    since: str | None,
-    until: str | None,
-) -> LetterFilters:
-    """Return the filters that options name. Without a state: open letters.
+def _filters_of(
+    state: State = None,
+    stage: Stage = None,
+    exception: ExceptionName = None,
+    topic: TopicName = None,
+    request_id: RequestId = None,
+    tenant: Tenant = None,
+    since: Since = None,
+    until: Until = None,
+) -> LetterFilters | None:
+    """Return the filters that options name; None where none is given.
 
     Raises:
         typer.BadParameter: an option has no such value.
     """
+    texts = {
+        "stage": stage,
+        "exception": exception,
+        "topic": topic,
+        "request_id": request_id,
+        "tenant": tenant,
+    }
+    if not any((state, since, until, *texts.values())):
+        return None
     now = datetime.now(UTC)
     state = state or LetterStatus.OPEN.value
     if state not in ("all", *LetterStatus):
         raise typer.BadParameter("is one of open, replayed, discarded, all", param_hint="--state")
     return LetterFilters(
         status=None if state == "all" else LetterStatus(state),
-        stage=stage,
-        exception=exception,
-        topic=topic,
-        request_id=request_id,
-        tenant=tenant,
         since=None if since is None else parse_time_option(since, "--since", now=now),
         until=None if until is None else parse_time_option(until, "--until", now=now),
+        **texts,
     )
 
 
-def is_default(filters: LetterFilters) -> bool:
-    """Whether no filter was given."""
-    return filters == LetterFilters(status=LetterStatus.OPEN)
+def with_filters(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `_filters_of`, and their result as its parameter `filters`."""
+    options = signature(_filters_of, eval_str=True).parameters
+    own = [each for each in signature(command, eval_str=True).parameters.values() if each.name != "filters"]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        command(filters=_filters_of(**{name: given.pop(name) for name in options}), **given)
+
+    parameters = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in (*options.values(), *own)]
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
 
 
-def check_choice(ids: Sequence[LetterId], filters: LetterFilters, state: str | None) -> None:
+def check_choice(ids: Sequence[LetterId], filters: LetterFilters | None) -> None:
     """Refuse an unclear choice: all open letters have to be asked for explicitly.
 
     Raises:
         typer.BadParameter: ids and filters are both given, or neither.
     """
-    filtered = state is not None or not is_default(filters)
-    if ids and filtered:
+    if ids and filters:
         raise typer.BadParameter("name dead letters by id, or filter them: not both")
-    if not ids and not filtered:
+    if not ids and not filters:
         raise typer.BadParameter("which ones? Name ids, or filter; `--state open` means all that are open")
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -23,7 +22,7 @@ from headrace.ops.topic_reader import TopicReader
 from streams.erasure.erasures import Subject
 from streams.erasure.feed import ErasureFeed
 from streams.errors import HeadraceError, TransientFault
-from streams.events import Erasure
+from streams.events import Erasure, ErasureMode
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
 from streams.redis.connection import connect
@@ -41,13 +40,6 @@ _UNREACHABLE = 2
 _MARGIN_S = 3600
 
 
-class Mode(StrEnum):
-    """What happens to a user's rows."""
-
-    ANONYMISE = "anonymise"
-    DELETE = "delete"
-
-
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     privacy = typer.Typer(help="Personal data: erase a user.", no_args_is_help=True)
@@ -60,12 +52,12 @@ def erase(
     user: Annotated[str, typer.Argument(metavar="USER", help="The user id, as requests carry it.")],
     tenant: Annotated[str, typer.Option(help="Whose user it is.")],
     mode: Annotated[
-        Mode,
+        ErasureMode,
         typer.Option(
             help="anonymise: rows stay under a random name, so that every sum stays as it is. "
             "delete: rows are deleted, and their cost is missing from the sums."
         ),
-    ] = Mode.ANONYMISE,
+    ] = "anonymise",
     dry_run: DryRun = False,
     yes: Yes = False,
     wait_s: Annotated[
@@ -85,7 +77,7 @@ def erase(
     try:
         if not (dry_run or yes):
             confirm(
-                f"{mode.value} everything of user {subject.user_id!r} of tenant {subject.tenant!r}?",
+                f"{mode} everything of user {subject.user_id!r} of tenant {subject.tenant!r}?",
                 unattended="there is no way back: add --yes to do it, or --dry-run to see what is there",
             )
         settings = connection_settings(data_dir)
@@ -103,7 +95,7 @@ def erase(
 
 
 async def _erase(
-    settings: Settings, subject: Subject, mode: Mode, *, dry_run: bool, wait_s: float
+    settings: Settings, subject: Subject, mode: ErasureMode, *, dry_run: bool, wait_s: float
 ) -> ErasureReport:
     async with AsyncExitStack() as stack:
         bootstrap, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
@@ -142,5 +134,5 @@ async def _erase(
             progress=progress,
         )
         if dry_run:
-            return await eraser.plan(subject, mode.value)
-        return await eraser.erase(subject, mode.value, wait_s=wait_s)
+            return await eraser.plan(subject, mode)
+        return await eraser.erase(subject, mode, wait_s=wait_s)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Self, TypeVar
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-class Span(msgspec.Struct, frozen=True):
+class OffsetSpan(msgspec.Struct, frozen=True):
     """Offsets of a partition: from `begin`, up to but without `end`.
 
     `truncated`: older records of the time asked for may have been deleted.
@@ -55,20 +55,11 @@ class TopicReader:
         bootstrap: host:port of the brokers, separated by commas.
         client_id: the name that the brokers' logs and metrics show.
         timeout_s: how long one call may take, and how long reading may go without progress, in seconds.
-        clock: a monotonic clock, in seconds.
     """
 
-    def __init__(
-        self,
-        bootstrap: str,
-        *,
-        client_id: str,
-        timeout_s: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, bootstrap: str, *, client_id: str, timeout_s: float) -> None:
         self._bootstrap = bootstrap
         self._timeout_s = timeout_s
-        self._clock = clock
         servers = bootstrap.split(",")
         self._admin = AIOKafkaAdminClient(bootstrap_servers=servers, client_id=client_id)
         self._consumer = AIOKafkaConsumer(
@@ -111,7 +102,7 @@ class TopicReader:
 
     async def spans(
         self, topics: Iterable[str], *, since_ms: int | None = None, until_ms: int | None = None
-    ) -> dict[TopicPartition, Span]:
+    ) -> dict[TopicPartition, OffsetSpan]:
         """Return what each partition of the topics holds now.
 
         Args:
@@ -130,7 +121,7 @@ class TopicReader:
         begins = firsts if since_ms is None else await self._offsets_at(partitions, since_ms, ends)
         lasts = ends if until_ms is None else await self._offsets_at(partitions, until_ms, ends)
         return {
-            each: Span(
+            each: OffsetSpan(
                 max(firsts[each], begins[each]),
                 min(ends[each], lasts[each]),
                 truncated=since_ms is not None and 0 < firsts[each] == begins[each] < ends[each],
@@ -138,14 +129,14 @@ class TopicReader:
             for each in partitions
         }
 
-    async def read(self, spans: Mapping[TopicPartition, Span]) -> AsyncGenerator[ConsumerRecord, None]:
+    async def read(self, spans: Mapping[TopicPartition, OffsetSpan]) -> AsyncGenerator[ConsumerRecord, None]:
         """Yield the records of these spans, each partition's in order. Deleted ones are passed over."""
         left = {each: span for each, span in spans.items() if span.begin < span.end}
         consumer = self._consumer
         consumer.assign(list(left))
         for partition, span in left.items():
             consumer.seek(partition, span.begin)
-        before, moved_at = dict[TopicPartition, int](), self._clock()
+        before, moved_at = dict[TopicPartition, int](), time.monotonic()
         while left:
             polling = consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH_RECORDS)
             for partition, records in (await self._ask(polling)).items():
@@ -158,12 +149,12 @@ class TopicReader:
                 consumer.pause(partition)
                 del left[partition]
             if positions != before:
-                before, moved_at = positions, self._clock()
-            elif self._clock() - moved_at > self._timeout_s:
+                before, moved_at = positions, time.monotonic()
+            elif time.monotonic() - moved_at > self._timeout_s:
                 names = ", ".join(f"{each.topic}:{each.partition}" for each in left)
                 raise KafkaUnavailable(f"Kafka at {self._bootstrap} sends nothing of {names} any more")
 
-    async def first_records(self, spans: Mapping[TopicPartition, Span]) -> list[ConsumerRecord]:
+    async def first_records(self, spans: Mapping[TopicPartition, OffsetSpan]) -> list[ConsumerRecord]:
         """Return the first record of each span; spans without records are left out."""
         found: dict[TopicPartition, ConsumerRecord] = {}
         async with aclosing(self.read(spans)) as records:
@@ -183,7 +174,7 @@ class TopicReader:
         spans = await self.spans([topic])
         if place not in spans or offset not in spans[place]:
             return None
-        return next(iter(await self.first_records({place: Span(offset, offset + 1)})), None)
+        return next(iter(await self.first_records({place: OffsetSpan(offset, offset + 1)})), None)
 
     async def committed(self, prefix: str) -> dict[str, dict[TopicPartition, int]]:
         """Return the committed offsets of every consumer group whose name begins with `prefix`."""

@@ -1,7 +1,6 @@
 """Reads every part in the order that makes the balance safe."""
 
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Self
 
@@ -49,20 +48,11 @@ class Auditor:
         settings: where the parts are.
         window: the time whose requests are audited.
         simulator: the provider simulator's address; None where there is none.
-        clock_ms: the time, Unix ms.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        window: AuditWindow,
-        *,
-        simulator: str | None,
-        clock_ms: Callable[[], int] = lambda: int(time.time() * 1000),
-    ) -> None:
+    def __init__(self, settings: Settings, window: AuditWindow, *, simulator: str | None) -> None:
         self._window = window
         self._simulator = simulator
-        self._clock_ms = clock_ms
         self._connections = AsyncExitStack()
         self._topics = TopicReader(
             settings.kafka_bootstrap, client_id="headrace-audit", timeout_s=settings.kafka_timeout_s
@@ -124,7 +114,7 @@ class Auditor:
         window, invoice = self._window, None
         if self._simulator is not None:
             invoice = await read_invoice(self._http, self._simulator, since_ms=window.since_ms - SKEW_MS)
-        taken_at_ms = self._clock_ms()
+        taken_at_ms = int(time.time() * 1000)
         await read_positions(self._topics, self._kafka)
         clickhouse = await read_clickhouse(self._clickhouse, window)
         await self._read_topics()

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from headrace.embedded.ports import free_port
-from headrace.ops.topic_reader import Span, TopicReader
+from headrace.ops.topic_reader import OffsetSpan, TopicReader
 from streams.errors import ConfigurationError, KafkaUnavailable
 from streams.kafka.topic_admin import create_topics
 from streams.topics import Topic
@@ -164,9 +164,9 @@ async def test_the_first_records_of_spans_are_found(
     """By the offsets that groups have committed: one of each partition, none of an empty span."""
     for number in range(6):
         await producer.send_and_wait(topic, b"%d" % number, partition=number % 2)
-    spans = {TopicPartition(topic, 0): Span(1, 3), TopicPartition(topic, 1): Span(2, 3)}
+    spans = {TopicPartition(topic, 0): OffsetSpan(1, 3), TopicPartition(topic, 1): OffsetSpan(2, 3)}
     assert sorted(record.value for record in await reader.first_records(spans)) == [b"2", b"5"]
-    assert await reader.first_records({TopicPartition(topic, 0): Span(3, 3)}) == []
+    assert await reader.first_records({TopicPartition(topic, 0): OffsetSpan(3, 3)}) == []
 
 
 @integration

@@ -5,7 +5,7 @@ differ as far as an estimate can: our count of the prompt from the provider's, a
 from what the provider went on to write. What is more than that, no estimate explains.
 """
 
-from headrace.ops.audit.evidence.records import CallRow, InvoiceItem
+from headrace.ops.audit.evidence.records import BilledCall, CallRow
 from headrace.ops.audit.findings import FindingKind
 
 #: How far two tokenisers may differ on one text: by a factor, and on short ones by some tokens.
@@ -15,7 +15,7 @@ _SLACK_TOKENS = 64
 _STOPPED = "content_filter"
 
 
-def check_call(call: CallRow, item: InvoiceItem | None, *, complete: bool) -> FindingKind | None:
+def check_call(call: CallRow, item: BilledCall | None, *, complete: bool) -> FindingKind | None:
     """Return what is wrong with a booked call; None where the invoice confirms or explains it.
 
     Args:
@@ -37,7 +37,7 @@ def check_call(call: CallRow, item: InvoiceItem | None, *, complete: bool) -> Fi
     return None if _is_explained(call, item) else FindingKind.MISESTIMATED
 
 
-def _is_explained(call: CallRow, item: InvoiceItem) -> bool:
+def _is_explained(call: CallRow, item: BilledCall) -> bool:
     """Whether the prompt is there, and no more output than there can have been.
 
     The output of an answer that was cut off may be less, by whatever was written after the break.

@@ -8,7 +8,7 @@ from msgspec import field
 from headrace.ops.audit.balance.call_check import check_call
 from headrace.ops.audit.balance.money import MoneyTotals
 from headrace.ops.audit.balance.replies import RequestOutcomes, undecided
-from headrace.ops.audit.evidence.records import CallRow, Evidence, InvoiceEvidence, InvoiceItem
+from headrace.ops.audit.evidence.records import BilledCall, CallRow, Evidence, InvoiceEvidence
 from headrace.ops.audit.findings import FindingKind, FindingTally
 
 
@@ -26,7 +26,7 @@ class CallSums(msgspec.Struct, kw_only=True):
     under_nano: int = 0
     not_invoiced: int = 0
 
-    def add(self, call: CallRow, item: InvoiceItem | None) -> None:
+    def add(self, call: CallRow, item: BilledCall | None) -> None:
         """Add a call."""
         billed_nano = item.cost_nano if item else 0
         self.calls += 1

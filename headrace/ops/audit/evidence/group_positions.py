@@ -1,7 +1,7 @@
 """How far the consumer groups have come: the stages, the sink, and whoever reads the retry topic."""
 
 from headrace.ops.audit.evidence.records import GroupPosition, KafkaEvidence
-from headrace.ops.topic_reader import Span, TopicReader
+from headrace.ops.topic_reader import OffsetSpan, TopicReader
 from streams.pipeline import GROUP_PREFIX, SINK, STAGES
 from streams.topics import RETRIES
 
@@ -24,7 +24,9 @@ async def read_positions(topics: TopicReader, evidence: KafkaEvidence) -> None:
         here = {place: span for place, span in spans.items() if place.topic == topic}
         # What retention has deleted is no work any more; and a new group begins at the beginning.
         at = {place: max(done.get(place, 0), span.begin) for place, span in here.items()}
-        behind = {place: Span(at[place], span.end) for place, span in here.items() if at[place] < span.end}
+        behind = {
+            place: OffsetSpan(at[place], span.end) for place, span in here.items() if at[place] < span.end
+        }
         oldest = await topics.first_records(behind)
         return GroupPosition(
             group=group,

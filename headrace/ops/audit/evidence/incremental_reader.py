@@ -6,7 +6,7 @@ import msgspec
 from aiokafka import ConsumerRecord, TopicPartition
 
 from headrace.ops.audit.evidence.records import TopicRead
-from headrace.ops.topic_reader import Span, TopicReader
+from headrace.ops.topic_reader import OffsetSpan, TopicReader
 
 
 class PartitionRead(msgspec.Struct, kw_only=True):
@@ -59,7 +59,9 @@ class IncrementalReader:
         for partition, span in spans.items():
             new = PartitionRead(next_offset=span.begin, truncated=span.truncated)
             self.partitions.setdefault(partition, new)
-        unread = {each: Span(self.partitions[each].next_offset, span.end) for each, span in spans.items()}
+        unread = {
+            each: OffsetSpan(self.partitions[each].next_offset, span.end) for each, span in spans.items()
+        }
         async for record in self._topics.read(unread):
             read = self.partitions[TopicPartition(record.topic, record.partition)]
             if read.first_ms is None:

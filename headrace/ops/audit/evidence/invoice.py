@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import httpx
 import msgspec
 
-from headrace.ops.audit.evidence.records import InvoiceEvidence, InvoiceItem, nano_usd
+from headrace.ops.audit.evidence.records import BilledCall, InvoiceEvidence, nano_usd
 from streams.errors import HeadraceError
 
 
@@ -53,7 +53,7 @@ async def read_invoice(client: httpx.AsyncClient, url: str, *, since_ms: int) ->
             continue
         known = evidence.items.setdefault(
             item.client_request_id,
-            InvoiceItem(
+            BilledCall(
                 cost_nano=0,
                 at_ms=int(item.at.timestamp() * 1000),
                 input_tokens=item.input_tokens,

@@ -27,7 +27,7 @@ from headrace.ops.audit.evidence.records import (
 from headrace.ops.dlq.letters import read_letter, summary_of
 from streams.codec import decode, header, header_text
 from streams.errors import UnauthenticRecord, UndecodableRecord
-from streams.events import ErrorInfo, Requested
+from streams.events import DeadLetterAction, ErrorInfo, LedgerEntry, Requested, RequestLog
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.pipeline import ENTRANCES, TOPICS
 from streams.redelivery import redelivery
@@ -41,6 +41,8 @@ _REFUSALS = ("idempotency_conflict", TOO_MANY_REPEATS)
 
 
 class _Reply(msgspec.Struct, frozen=True):
+    """What is read of a reply. Somebody else's topic may hold other things."""
+
     request_id: str
     status: str
     content: str = ""
@@ -53,36 +55,9 @@ class _Reply(msgspec.Struct, frozen=True):
     replay: int = 0
 
 
-class _LoggedCall(msgspec.Struct, frozen=True):
-    call_id: str
-
-
-class _Log(msgspec.Struct, frozen=True):
-    request_id: str
-    accepted_at: datetime
-    cost_usd: Decimal = Decimal(0)
-    calls: tuple[_LoggedCall, ...] = ()
-
-
-class _Entry(msgspec.Struct, frozen=True):
-    entry_id: str
-    request_id: str
-    kind: str
-    amount_usd: Decimal
-    replay: int = 0
-
-
-class _Action(msgspec.Struct, frozen=True):
-    dead_letter: str
-    action: str
-
-
 _reply = msgspec.json.Decoder(_Reply)
-_log = msgspec.json.Decoder(_Log)
-_entry = msgspec.json.Decoder(_Entry)
-_action = msgspec.json.Decoder(_Action)
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
+_UNREADABLE = (msgspec.DecodeError, UndecodableRecord, UnicodeDecodeError, RecursionError, ArithmeticError)
 
 
 class RecordCollector:
@@ -204,7 +179,7 @@ class RecordCollector:
         )
 
     def _add_log(self, found: ConsumerRecord) -> None:
-        log = _log.decode(found.value or b"")
+        log = decode(found.value, RequestLog, found.headers)
         self._evidence.logs[log.request_id] = LogRecord(
             partition=found.partition,
             offset=found.offset,
@@ -214,7 +189,7 @@ class RecordCollector:
         )
 
     def _add_charge(self, found: ConsumerRecord) -> None:
-        entry = _entry.decode(found.value or b"")
+        entry = decode(found.value, LedgerEntry, found.headers)
         if entry.kind != "settle":
             return
         amount_nano = nano_usd(entry.amount_usd)
@@ -242,7 +217,7 @@ class RecordCollector:
         )
 
     def _add_action(self, found: ConsumerRecord) -> None:
-        action = _action.decode(found.value or b"")
+        action = decode(found.value, DeadLetterAction, found.headers)
         self._evidence.actions[action.dead_letter] = action.action
 
     def _add_retry(self, found: ConsumerRecord) -> None:

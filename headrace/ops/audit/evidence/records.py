@@ -251,7 +251,7 @@ class ClickHouseEvidence(msgspec.Struct, kw_only=True):
     doubled: set[str] = set()
 
 
-class InvoiceItem(msgspec.Struct, kw_only=True, gc=False):
+class BilledCall(msgspec.Struct, kw_only=True, gc=False):
     """What the provider billed for a call of ours; `times` is 1 if all is well."""
 
     cost_nano: int
@@ -264,7 +264,7 @@ class InvoiceItem(msgspec.Struct, kw_only=True, gc=False):
 class InvoiceEvidence(msgspec.Struct, kw_only=True):
     """The invoice by our call ids. What was billed without one is not for a request, and left out."""
 
-    items: dict[str, InvoiceItem] = {}
+    items: dict[str, BilledCall] = {}
     complete: bool = True
 
 

@@ -4,13 +4,13 @@ from headrace.ops.audit.balance.balance import balance
 from headrace.ops.audit.evidence.records import (
     AcceptedRequest,
     AuditWindow,
+    BilledCall,
     CallRow,
     ClickHouseEvidence,
     DeadLetter,
     Evidence,
     GroupPosition,
     InvoiceEvidence,
-    InvoiceItem,
     KafkaEvidence,
     LedgerCharge,
     LogRecord,
@@ -82,7 +82,7 @@ def add_request(evidence: Evidence, request_id: str, *, at_ms: int = AT_MS) -> N
         output_tokens=100,
     )
     assert evidence.invoice is not None
-    evidence.invoice.items[call_id] = InvoiceItem(
+    evidence.invoice.items[call_id] = BilledCall(
         cost_nano=COST_NANO, at_ms=at_ms, input_tokens=1_000, output_tokens=100
     )
 

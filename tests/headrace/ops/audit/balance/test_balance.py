@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from headrace.ops.audit.balance.balance import balance
 from headrace.ops.audit.evidence.records import (
+    BilledCall,
     DeadLetter,
     Evidence,
-    InvoiceItem,
     LedgerCharge,
     TopicRead,
     nano_usd,
@@ -72,7 +72,7 @@ def bill_more(evidence: Evidence, request_id: str) -> None:
 
 def bill_unknown(evidence: Evidence, request_id: str) -> None:
     assert evidence.invoice is not None
-    evidence.invoice.items[f"unknown-{request_id}"] = InvoiceItem(cost_nano=0, at_ms=AT_MS)
+    evidence.invoice.items[f"unknown-{request_id}"] = BilledCall(cost_nano=0, at_ms=AT_MS)
 
 
 def forget_request(evidence: Evidence, request_id: str) -> None:

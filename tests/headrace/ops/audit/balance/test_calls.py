@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from headrace.ops.audit.balance.balance import balance
-from headrace.ops.audit.evidence.records import CallRow, Evidence, InvoiceEvidence, InvoiceItem
+from headrace.ops.audit.evidence.records import BilledCall, CallRow, Evidence, InvoiceEvidence
 from headrace.ops.audit.report import AuditVerdict
 from tests.headrace.ops.audit.good_evidence import (
     AT_MS,
@@ -151,7 +151,7 @@ def test_an_answer_with_an_estimated_usage_has_to_be_on_the_invoice() -> None:
 def test_a_billed_call_in_no_book_is_found() -> None:
     """Spend that nobody knows of."""
     evidence = good_evidence()
-    invoice_of(evidence).items["ghost"] = InvoiceItem(cost_nano=42, at_ms=AT_MS)
+    invoice_of(evidence).items["ghost"] = BilledCall(cost_nano=42, at_ms=AT_MS)
     report = balance(evidence)
     assert report.verdict is AuditVerdict.UNBALANCED
     assert (report.figures.unbooked_calls, report.figures.unbooked_usd) == (1, "0.000000042")
@@ -162,7 +162,7 @@ def test_a_billed_call_in_no_book_is_found() -> None:
 def test_a_billed_call_from_before_the_window_is_not_counted(at_ms: int) -> None:
     """Its request is not audited."""
     evidence = good_evidence()
-    invoice_of(evidence).items["ghost"] = InvoiceItem(cost_nano=42, at_ms=at_ms)
+    invoice_of(evidence).items["ghost"] = BilledCall(cost_nano=42, at_ms=at_ms)
     assert balance(evidence).verdict is AuditVerdict.BALANCED
 
 
@@ -170,7 +170,7 @@ def test_a_billed_call_may_belong_to_a_request_that_is_under_way() -> None:
     """Its booking comes with the request's end."""
     evidence = good_evidence()
     evidence.kafka.requests["running"] = request(NOW_MS - 5_000)
-    invoice_of(evidence).items["ghost"] = InvoiceItem(cost_nano=42, at_ms=NOW_MS - 4_000)
+    invoice_of(evidence).items["ghost"] = BilledCall(cost_nano=42, at_ms=NOW_MS - 4_000)
     report = balance(evidence)
     assert report.verdict is AuditVerdict.OPEN
     assert report.figures.unbooked_calls == 0
@@ -180,7 +180,7 @@ def test_a_billed_call_may_belong_to_a_request_that_is_under_way() -> None:
 def test_a_billed_call_that_a_journal_or_a_log_record_knows_is_on_its_way(where: str) -> None:
     """The evidence will have it as soon as the sink, or the request's next holder, comes to it."""
     evidence = good_evidence()
-    invoice_of(evidence).items["ghost"] = InvoiceItem(cost_nano=42, at_ms=AT_MS)
+    invoice_of(evidence).items["ghost"] = BilledCall(cost_nano=42, at_ms=AT_MS)
     if where == "journal":
         evidence.redis.open_calls.add("ghost")
     else:
@@ -220,7 +220,7 @@ def test_a_call_in_shadow_is_not_charged() -> None:
         shadow=True,
         orphaned=False,
     )
-    invoice_of(evidence).items["shadow"] = InvoiceItem(cost_nano=9, at_ms=AT_MS)
+    invoice_of(evidence).items["shadow"] = BilledCall(cost_nano=9, at_ms=AT_MS)
     assert balance(evidence).verdict is AuditVerdict.BALANCED
 
 
