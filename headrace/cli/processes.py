@@ -59,12 +59,12 @@ def worker(
     least one worker must run `retries`, which brings records back from the retry topic. Give each replica its
     own stable HEADRACE_INSTANCE_ID, and a HEADRACE_WORKER_PORT to serve /live, /ready and /metrics.
     """
-    from agents.bootstrap import run_worker  # noqa: PLC0415  # as above
-    from agents.loading import Loaded, load_all, wait_for_word  # noqa: PLC0415  # as above
-
     unknown = sorted(set(stages or ()) - set(_CONSUMERS))
     if unknown:
         raise typer.BadParameter(f"unknown stage {unknown[0]!r}; known stages: {', '.join(_CONSUMERS)}")
+    from agents.bootstrap import run_worker  # noqa: PLC0415  # as above
+    from agents.loading import Loaded, load_all, wait_for_word  # noqa: PLC0415  # as above
+
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)

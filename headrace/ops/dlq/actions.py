@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,7 +14,7 @@ from headrace.ops.dlq.replay import PlannedReplay, ReplayRefused, action_emit, d
 from headrace.ops.dlq.states import LetterState
 from streams.errors import TransientFault, Undeliverable, UnknownTopic
 from streams.events import LedgerEntry
-from streams.publisher import Emit, Position, Publisher
+from streams.publisher import Position, Publisher
 
 _NOT_TRIED = "not tried: Kafka did not answer for the one before"
 
@@ -169,23 +169,9 @@ class DeadLetterActions:
     async def _record(
         self, publisher: Publisher, letter: LetterSummary, action: Literal["replayed", "discarded"]
     ) -> None:
-        emit: Emit = action_emit(letter, action, by=self._by, reason=self._reason, at=self._clock())
-        await publisher.publish(emit)
+        at = self._clock()
+        await publisher.publish(action_emit(letter, action, by=self._by, reason=self._reason, at=at))
 
 
-def _result(
-    letter: LetterSummary,
-    outcome: ActionOutcome,
-    detail: str = "",
-    *,
-    number: int | None = None,
-    sent_to: Position | None = None,
-) -> ActionResult:
-    return ActionResult(
-        letter_id=letter.letter_id,
-        outcome=outcome,
-        detail=detail,
-        letter=letter,
-        number=number,
-        sent_to=sent_to,
-    )
+def _result(letter: LetterSummary, outcome: ActionOutcome, detail: str = "", **replay: Any) -> ActionResult:
+    return ActionResult(letter_id=letter.letter_id, outcome=outcome, detail=detail, letter=letter, **replay)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.ops.dlq.letters import DeadLetterRecord, LetterId, summary_of
@@ -69,6 +69,7 @@ def test_a_copy_that_died_on_the_retry_topic_belongs_to_where_it_came_from() -> 
         (b"\xff", (), b"key", "key"),
         (b"\xff", (), None, None),
         (b'{"user_id": "u", "query": "hi"}', (), None, "llm.requests.v1-2-41"),
+        (b"\xff", (("kafka_correlationId", b"c"),), None, "llm.requests.v1-2-41"),
     ],
 )
 def test_the_request_has_the_id_that_its_sender_was_told(
@@ -115,6 +116,7 @@ _names = st.sampled_from(
 ).flatmap(lambda text: st.sampled_from(["__streams.errors." + each for each in text.split()] + [text]))
 
 
+@settings(max_examples=60)
 @given(
     headers=st.lists(st.tuples(_names | st.text(max_size=9), st.binary(max_size=40)), max_size=12),
     key=st.none() | st.binary(max_size=9),

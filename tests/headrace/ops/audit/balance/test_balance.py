@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.ops.audit.balance.balance import balance
@@ -94,19 +94,14 @@ HARMS = (
 )
 
 
-@given(
-    number=st.integers(1, 25),
-    which=st.integers(0, 24),
-    harm=st.sampled_from(HARMS),
-)
+@pytest.mark.parametrize(("number", "which"), [(1, 0), (7, 0), (7, 3), (7, 6)])
+@pytest.mark.parametrize("harm", HARMS)
 def test_any_single_harm_to_any_request_breaks_the_balance(
-    number: int,
-    which: int,
-    harm: Callable[[Evidence, str], None],
+    harm: Callable[[Evidence, str], None], number: int, which: int
 ) -> None:
     """However many requests are fine, the one that is not is found, by its id or its call's."""
     evidence = good_evidence(number)
-    victim = f"r{which % number}"
+    victim = f"r{which}"
     assert balance(evidence).verdict is AuditVerdict.BALANCED
     harm(evidence, victim)
     report = balance(evidence)
@@ -116,6 +111,7 @@ def test_any_single_harm_to_any_request_breaks_the_balance(
     assert all(which.endswith(victim) for finding in breaking for which in finding.ids)
 
 
+@settings(max_examples=50)
 @given(harms=st.lists(st.tuples(st.sampled_from(HARMS), st.integers(0, 7)), max_size=12))
 def test_every_accepted_request_is_in_exactly_one_state(
     harms: list[tuple[Callable[[Evidence, str], None], int]],
@@ -132,6 +128,7 @@ def test_every_accepted_request_is_in_exactly_one_state(
     assert figures.accepted == len(evidence.kafka.requests)
 
 
+@settings(max_examples=30)
 @given(times=st.lists(st.integers(SINCE_MS - 100_000, NOW_MS), max_size=20))
 def test_requests_are_counted_by_when_they_were_accepted(times: list[int]) -> None:
     """Those before the window are not, wherever their replies and rows fall."""
