@@ -25,10 +25,9 @@ from headrace.cli.dlq_options import (
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, DryRun, Yes, confirm
 from headrace.ops.dlq import rendering
 from headrace.ops.dlq.actions import ActionResult, DeadLetterActions
-from headrace.ops.dlq.filters import LetterFilters
 from headrace.ops.dlq.letters import LetterId
 from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.selection import LetterSelection, ListedLetter
+from headrace.ops.dlq.selection import LetterFilters, LetterSelection, ListedLetter
 from headrace.ops.topic_reader import TopicReader
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher

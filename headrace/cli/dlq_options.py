@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from headrace.cli.options import parse_time_option
-from headrace.ops.dlq.filters import LetterFilters
 from headrace.ops.dlq.letters import LetterId
+from headrace.ops.dlq.selection import LetterFilters
 from headrace.ops.dlq.states import LetterStatus
 from streams.errors import InputError
 

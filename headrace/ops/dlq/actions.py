@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -49,10 +50,11 @@ class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
     sent_to: Position | None = None
 
 
+@dataclass(frozen=True)
 class DeadLetterActions:
     """Carries out an operator's decisions.
 
-    Args:
+    Attributes:
         letters: where dead letters are read.
         publisher: where replays and the audit trail go; None for a dry run, which sends nothing.
         by: who decides.
@@ -62,24 +64,14 @@ class DeadLetterActions:
         sleep: waits for a number of seconds.
     """
 
-    def __init__(
-        self,
-        letters: DeadLetterReader,
-        publisher: Publisher | None,
-        *,
-        by: str,
-        reason: str,
-        rate: float | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._letters = letters
-        self._publisher = publisher
-        self._by = by
-        self._reason = reason
-        self._gap_s = 1 / rate if rate else 0.0
-        self._clock = clock
-        self._sleep = sleep
+    letters: DeadLetterReader
+    publisher: Publisher | None
+    _: KW_ONLY
+    by: str
+    reason: str
+    rate: float | None = None
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def replay(
         self, ids: Sequence[LetterId], *, force: bool, max_replays: int, pay_again: bool = False
@@ -88,7 +80,7 @@ class DeadLetterActions:
 
         Unless `pay_again` is set, those are refused, too, whose request has been charged.
         """
-        charges = dict[str, LedgerEntry]() if pay_again else await self._letters.charges(ids)
+        charges = dict[str, LedgerEntry]() if pay_again else await self.letters.charges(ids)
 
         async def one(dead: DeadLetterRecord, letter: LetterSummary, state: LetterState) -> ActionResult:
             plan = plan_replay(
@@ -98,7 +90,7 @@ class DeadLetterActions:
                 force=force,
                 max_replays=max_replays,
                 charge=charges.get(letter.request_id or ""),
-                at_ms=int(self._clock().timestamp() * 1000),
+                at_ms=int(self.clock().timestamp() * 1000),
             )
             if isinstance(plan, ReplayRefused):
                 return _result(letter, ActionOutcome.REFUSED, plan.reason)
@@ -113,9 +105,9 @@ class DeadLetterActions:
         async def one(_: DeadLetterRecord, letter: LetterSummary, state: LetterState) -> ActionResult:
             if (refused := discard_refused(state)) is not None:
                 return _result(letter, ActionOutcome.REFUSED, refused)
-            if self._publisher is None:
+            if self.publisher is None:
                 return _result(letter, ActionOutcome.WOULD_DISCARD)
-            await self._record(self._publisher, letter, "discarded")
+            await self._record(self.publisher, letter, "discarded")
             return _result(letter, ActionOutcome.DISCARDED)
 
         async for result in self._each(ids, one):
@@ -124,20 +116,20 @@ class DeadLetterActions:
     async def _each(self, ids: Sequence[LetterId], act: _Action) -> AsyncIterator[ActionResult]:
         """Act on each letter once. Once Kafka does not answer, the rest is not tried."""
         once = dict.fromkeys(ids)
-        states = await self._letters.states(once.__contains__)
+        states = await self.letters.states(once.__contains__)
         unavailable, gap_s = False, 0.0
         for letter_id in once:
             if unavailable:
                 yield ActionResult(letter_id=letter_id, outcome=ActionOutcome.FAILED, detail=_NOT_TRIED)
                 continue
             try:
-                found = await self._letters.find(letter_id)
+                found = await self.letters.find(letter_id)
                 if found is None:
                     gone = "no such dead letter (any more)"
                     yield ActionResult(letter_id=letter_id, outcome=ActionOutcome.MISSING, detail=gone)
                     continue
-                await self._sleep(gap_s)
-                gap_s = self._gap_s
+                await self.sleep(gap_s)
+                gap_s = 1 / self.rate if self.rate else 0.0
                 result = await act(*found, states.of(letter_id))
                 unavailable = result.outcome is ActionOutcome.FAILED
                 yield result
@@ -152,15 +144,15 @@ class DeadLetterActions:
         and for the same first record: the registry and the journal have seen that pair, and take it for the
         same work delivered twice. The other order could record a replay that never was.
         """
-        if self._publisher is None:
+        if self.publisher is None:
             return _result(letter, ActionOutcome.WOULD_REPLAY, f"to {letter.topic}", number=plan.number)
         try:
-            sent = await self._publisher.publish(plan.emit)
+            sent = await self.publisher.publish(plan.emit)
         except UnknownTopic:  # the partition of the first record is gone: its key names another
-            sent = await self._publisher.publish(msgspec.structs.replace(plan.emit, partition=None))
+            sent = await self.publisher.publish(msgspec.structs.replace(plan.emit, partition=None))
         outcome, detail = ActionOutcome.REPLAYED, f"to {letter.topic}"
         try:
-            await self._record(self._publisher, letter, "replayed")
+            await self._record(self.publisher, letter, "replayed")
         except (TransientFault, Undeliverable) as fault:
             outcome = ActionOutcome.FAILED
             detail = f"sent to {sent.topic}, but not recorded ({fault}): replay it again, which does no harm"
@@ -169,8 +161,8 @@ class DeadLetterActions:
     async def _record(
         self, publisher: Publisher, letter: LetterSummary, action: Literal["replayed", "discarded"]
     ) -> None:
-        at = self._clock()
-        await publisher.publish(action_emit(letter, action, by=self._by, reason=self._reason, at=at))
+        at = self.clock()
+        await publisher.publish(action_emit(letter, action, by=self.by, reason=self.reason, at=at))
 
 
 def _result(letter: LetterSummary, outcome: ActionOutcome, detail: str = "", **replay: Any) -> ActionResult:

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 import structlog
 from aiokafka import ConsumerRecord
 
-from headrace.ops.dlq.filters import LetterFilters
 from headrace.ops.dlq.letters import DeadLetterRecord, LetterId, LetterSummary, read_letter, summary_of
-from headrace.ops.dlq.selection import LetterSelection
+from headrace.ops.dlq.selection import LetterFilters, LetterSelection
 from headrace.ops.dlq.states import LetterStates
 from headrace.ops.topic_reader import TopicReader
 from streams.codec import decode

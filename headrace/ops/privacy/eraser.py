@@ -7,6 +7,7 @@ command goes on. Redis comes before ClickHouse, because ClickHouse knows which r
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -56,10 +57,11 @@ class _Look(msgspec.Struct, frozen=True, kw_only=True):
         return not any(self.counts.values())
 
 
+@dataclass(frozen=True, kw_only=True)
 class Eraser:
     """Erases users.
 
-    Args:
+    Attributes:
         feed: the list of erasures.
         publisher: puts users on it.
         rows: ClickHouse's rows.
@@ -70,26 +72,14 @@ class Eraser:
         progress: is told what is being done.
     """
 
-    def __init__(
-        self,
-        *,
-        feed: ErasureFeed,
-        publisher: Publisher,
-        rows: RowEraser,
-        rollup: UsersRollup,
-        redis: RedisEraser,
-        find_requests: FindRequests,
-        clock: Callable[[], datetime],
-        progress: Callable[[str], None],
-    ) -> None:
-        self._feed = feed
-        self._publisher = publisher
-        self._rows = rows
-        self._rollup = rollup
-        self._redis = redis
-        self._find_requests = find_requests
-        self._clock = clock
-        self._progress = progress
+    feed: ErasureFeed
+    publisher: Publisher
+    rows: RowEraser
+    rollup: UsersRollup
+    redis: RedisEraser
+    find_requests: FindRequests
+    clock: Callable[[], datetime]
+    progress: Callable[[str], None]
 
     async def plan(self, subject: Subject, mode: ErasureMode) -> ErasureReport:
         """Return what an erasure would find. Nothing is changed.
@@ -116,45 +106,43 @@ class Eraser:
             TransientFault: a part does not answer; what is done is done, and the rest is for the next run.
         """
         erasure = await self._order(subject, mode)
-        self._progress("putting the user on the list of erasures")
-        await self._publisher.publish(erasure_emit(erasure))
+        self.progress("putting the user on the list of erasures")
+        await self.publisher.publish(erasure_emit(erasure))
         ids = await self._requests(subject, erasure)
         first = look = await self._look(subject, erasure, ids)
         deadline = time.monotonic() + wait_s
         while True:
-            self._progress(f"erasing {len(ids)} requests")
-            await self._redis.erase(subject.tenant, ids)
+            self.progress(f"erasing {len(ids)} requests")
+            await self.redis.erase(subject.tenant, ids)
             if any(look.rows.values()):
-                await self._rows.erase(subject, erasure)
-            await self._rollup.erase(subject, erasure)
+                await self.rows.erase(subject, erasure)
+            await self.rollup.erase(subject, erasure)
             look = await self._look(subject, erasure, ids)
             done = look.clean and not look.redis.running
             if done or time.monotonic() >= deadline:
                 return _report(erasure, ids, first, look, _verdict(look))
-            self._progress(f"{look.redis.running} requests are under way; waiting for them to end")
+            self.progress(f"{look.redis.running} requests are under way; waiting for them to end")
             await asyncio.sleep(_POLL_S)
 
     async def _order(self, subject: Subject, mode: ErasureMode) -> Erasure:
-        known = await self._feed.current()
+        known = await self.feed.current()
         former = known.find(subject)
         if former is not None and former.mode == "delete" and mode != "delete":
             raise AlreadyDeleted(
                 "this user was erased before with --mode delete: use it again, or what arrives again of "
                 "that time would be stored"
             )
-        return known.ordered(subject, mode=mode, until=self._clock())
+        return known.ordered(subject, mode=mode, until=self.clock())
 
     async def _requests(self, subject: Subject, erasure: Erasure) -> set[str]:
-        self._progress("looking for the user's requests")
-        return set(await self._rows.request_ids(subject, erasure)) | await self._find_requests(
-            subject, erasure
-        )
+        self.progress("looking for the user's requests")
+        return set(await self.rows.request_ids(subject, erasure)) | await self.find_requests(subject, erasure)
 
     async def _look(self, subject: Subject, erasure: Erasure, ids: set[str]) -> _Look:
         return _Look(
-            rows=await self._rows.count(subject, erasure),
-            rollup_days=len(await self._rollup.days(subject, erasure)),
-            redis=await self._redis.look(subject.tenant, ids),
+            rows=await self.rows.count(subject, erasure),
+            rollup_days=len(await self.rollup.days(subject, erasure)),
+            redis=await self.redis.look(subject.tenant, ids),
         )
 
 
