@@ -6,7 +6,11 @@ from headrace.ops.audit.balance.replies import RequestOutcomes
 from headrace.ops.audit.evidence.records import Evidence, LedgerCharge, RequestRow, TerminalReply
 from headrace.ops.audit.findings import FindingKind, FindingTally
 from headrace.ops.audit.work_in_progress import WorkInProgress
-from streams.pipeline import COST, FEEDBACK, SINK
+from streams.pipeline import FEEDBACK, PIPELINE
+from streams.topics import LOGS
+
+#: Names of the consumers that write or read log records: the cost stage and the sink.
+_LOG_CONSUMERS = frozenset(spec.name for spec in PIPELINE if LOGS in (spec.source, *spec.writes))
 
 
 class MoneyTotals(msgspec.Struct, kw_only=True):
@@ -133,5 +137,5 @@ def _dead_lettered(evidence: Evidence) -> set[str]:
     return {
         letter.request_id
         for letter in evidence.kafka.dead_letters.values()
-        if letter.request_id is not None and letter.stage in (COST.name, SINK.name)
+        if letter.request_id is not None and letter.stage in _LOG_CONSUMERS
     }

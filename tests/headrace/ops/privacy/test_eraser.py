@@ -208,6 +208,7 @@ async def test_an_unknown_user_is_put_on_the_list_all_the_same(world: World) -> 
     assert await world.users() == {report.pseudonym: 1}
 
 
+@pytest.mark.timeout(600)  # a dozen whole erasures, on a machine that may be busy
 @pytest.mark.parametrize("mode", ["anonymise", "delete"])
 async def test_killed_anywhere_it_is_run_again(world: World, mode: ErasureMode) -> None:
     """After each question and each change to a part: the next run finds the rest."""
