@@ -170,19 +170,21 @@ class TopicReader:
         Raises:
             ConfigurationError: the topic does not exist.
         """
-        place = TopicPartition(topic, partition)
+        wanted = TopicPartition(topic, partition)
         spans = await self.spans([topic])
-        if place not in spans or offset not in spans[place]:
+        if wanted not in spans or offset not in spans[wanted]:
             return None
-        return next(iter(await self.first_records({place: OffsetSpan(offset, offset + 1)})), None)
+        return next(iter(await self.first_records({wanted: OffsetSpan(offset, offset + 1)})), None)
 
     async def committed(self, prefix: str) -> dict[str, dict[TopicPartition, int]]:
         """Return the committed offsets of every consumer group whose name begins with `prefix`."""
         groups = await self._ask(self._admin.list_consumer_groups())
         return {
             name: {
-                place: commit.offset
-                for place, commit in (await self._ask(self._admin.list_consumer_group_offsets(name))).items()
+                partition: commit.offset
+                for partition, commit in (
+                    await self._ask(self._admin.list_consumer_group_offsets(name))
+                ).items()
                 if commit.offset >= 0
             }
             for name, *_ in groups

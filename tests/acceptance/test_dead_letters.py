@@ -246,8 +246,8 @@ async def replay_and_die(system: System, place: LetterId) -> None:
                     raise KafkaUnavailable("killed")
                 return await publisher.publish(emit)
 
-        desk = DeadLetterActions(DeadLetterReader(topics, system.auth), Dies(), by="nobody", reason="")
-        results = [each async for each in desk.replay([place], force=False, max_replays=3)]
+        actions = DeadLetterActions(DeadLetterReader(topics, system.auth), Dies(), by="nobody", reason="")
+        results = [each async for each in actions.replay([place], force=False, max_replays=3)]
     assert [each.outcome for each in results] == [ActionOutcome.FAILED]
 
 

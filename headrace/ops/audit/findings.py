@@ -48,7 +48,7 @@ class FindingKind(Enum):
     NOT_DEAD_LETTERED = (
         "malformed_unburied",
         "a record on a topic for requests that is no request, and has no dead letter",
-        "read the record at that place; its bytes are nowhere else",
+        "read the record at that address; its bytes are nowhere else",
     )
     UNTOLD = (
         "malformed_untold",

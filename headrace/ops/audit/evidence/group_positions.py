@@ -21,23 +21,22 @@ async def read_positions(topics: TopicReader, evidence: KafkaEvidence) -> None:
 
     async def position(group: str, topic: str) -> GroupPosition:
         done = commits.get(group, {})
-        here = {place: span for place, span in spans.items() if place.topic == topic}
+        here = {each: span for each, span in spans.items() if each.topic == topic}
         # What retention has deleted is no work any more; and a new group begins at the beginning.
-        at = {place: max(done.get(place, 0), span.begin) for place, span in here.items()}
-        behind = {
-            place: OffsetSpan(at[place], span.end) for place, span in here.items() if at[place] < span.end
-        }
+        at = {each: max(done.get(each, 0), span.begin) for each, span in here.items()}
+        unfinished = {each: OffsetSpan(at[each], span.end) for each, span in here.items()}
+        behind = {each: span for each, span in unfinished.items() if span.begin < span.end}
         oldest = await topics.first_records(behind)
         return GroupPosition(
             group=group,
             topic=topic,
-            offsets={place.partition: offset for place, offset in at.items()},
-            ends={place.partition: span.end for place, span in here.items()},
+            offsets={each.partition: offset for each, offset in at.items()},
+            ends={each.partition: span.end for each, span in here.items()},
             oldest_ms=min((record.timestamp for record in oldest), default=None),
         )
 
     retrying = [
-        group for group, offsets in commits.items() if any(place.topic == RETRIES.name for place in offsets)
+        group for group, offsets in commits.items() if any(each.topic == RETRIES.name for each in offsets)
     ]
     evidence.stages = tuple([await position(spec.group, spec.source.name) for spec in STAGES])
     evidence.sink = await position(SINK.group, SINK.source.name)
