@@ -184,7 +184,6 @@ class RecordCollector:
             partition=found.partition,
             offset=found.offset,
             accepted_at_ms=_milliseconds(log.accepted_at),
-            cost_nano=nano_usd(log.cost_usd),
             call_ids=tuple(call.call_id for call in log.calls),
         )
 
@@ -217,8 +216,7 @@ class RecordCollector:
         )
 
     def _add_action(self, found: ConsumerRecord) -> None:
-        action = decode(found.value, DeadLetterAction, found.headers)
-        self._evidence.actions[action.dead_letter] = action.action
+        self._evidence.actions.add(decode(found.value, DeadLetterAction, found.headers).dead_letter)
 
     def _add_retry(self, found: ConsumerRecord) -> None:
         record = as_read(found, self._auth)

@@ -108,7 +108,6 @@ class LogRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     partition: int
     offset: int
     accepted_at_ms: int
-    cost_nano: int
     call_ids: tuple[str, ...]
 
 
@@ -185,7 +184,7 @@ class KafkaEvidence(msgspec.Struct, kw_only=True):
         answers: the correlation ids of submissions that got a repeat, or were refused for a conflict.
         conflicts: how many submissions were refused for a conflict.
         repeated: when the requests were accepted, Unix ms, whose replies were sent again as repeats.
-        actions: the last action on each dead letter, by its id.
+        actions: the ids of the dead letters that an operator has acted on.
         undecodable: records that are not what their topic carries, by topic.
         unauthentic: records on topics of Headrace's own that it did not write, by topic.
         stages, retrying: how far the stages have come on their own topics, and on the retry topic.
@@ -200,7 +199,7 @@ class KafkaEvidence(msgspec.Struct, kw_only=True):
     logs: dict[str, LogRecord] = {}
     charges: dict[str, list[LedgerCharge]] = {}
     dead_letters: dict[str, DeadLetter] = {}
-    actions: dict[str, str] = {}
+    actions: set[str] = set()
     retries: list[RetryRecord] = []
     undecodable: Counter[str] = field(default_factory=Counter)
     unauthentic: Counter[str] = field(default_factory=Counter)

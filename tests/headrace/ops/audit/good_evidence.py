@@ -64,7 +64,6 @@ def add_request(evidence: Evidence, request_id: str, *, at_ms: int = AT_MS) -> N
         partition=0,
         offset=len(kafka.logs),
         accepted_at_ms=at_ms,
-        cost_nano=COST_NANO,
         call_ids=(call_id,),
     )
     kafka.charges[request_id] = [

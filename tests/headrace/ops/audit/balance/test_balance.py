@@ -155,9 +155,9 @@ def test_a_finding_names_the_first_ids_and_counts_all() -> None:
     assert finding.ids == tuple(f"r{number}" for number in range(MAX_IDS))
 
 
-@pytest.mark.parametrize(("actions", "waiting"), [({}, 1), ({"0:0": "discarded"}, 0)])
+@pytest.mark.parametrize(("actions", "waiting"), [(set[str](), 1), ({"0:0"}, 0)])
 def test_dead_letters_wait_until_an_operator_has_dealt_with_them(
-    actions: dict[str, str],
+    actions: set[str],
     waiting: int,
 ) -> None:
     """They do not break the balance: a dead letter is an end."""

@@ -378,12 +378,7 @@ def test_a_log_record_is_kept_with_its_place_and_its_calls(
     )
     collector.add(record("llm.logs.v1", log, offset=4))
     kept = evidence.logs["a"]
-    assert (kept.offset, kept.accepted_at_ms, kept.cost_nano, kept.call_ids) == (
-        4,
-        AT_MS,
-        250_000_000,
-        ("c",),
-    )
+    assert (kept.offset, kept.accepted_at_ms, kept.call_ids) == (4, AT_MS, ("c",))
 
 
 def test_a_dead_letter_names_the_record_that_died(
@@ -401,7 +396,7 @@ def test_a_dead_letter_names_the_record_that_died(
     assert {each.request_id for each in letters.values()} == {"a"}
     action = DeadLetterAction(dead_letter="0:0", action="discarded", by="ann", at=AT)
     collector.add(record("llm.dead-letter-actions.v1", action))
-    assert evidence.actions == {"0:0": "discarded"}
+    assert evidence.actions == {"0:0"}
 
 
 def test_what_waits_on_the_retry_topic_is_noted(collector: RecordCollector, evidence: KafkaEvidence) -> None:
