@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from headrace.cli.app import build_app
 
-COMMANDS = (
-    *("up", "down", "status", "ingest", "worker", "analytics", "send", "audit", "report", "sql"),
+COMMANDS = [
+    *"up down status ingest worker analytics send audit report sql".split(),
     *("topics create", "dlq list", "dlq show", "dlq replay", "dlq discard", "privacy erase"),
-)
+]
 
 
 def run(*arguments: str) -> tuple[int, str]:

@@ -10,6 +10,23 @@ from headrace.ops.audit.findings import FindingKind as Kind
 from headrace.ops.audit.findings import FindingTally
 from headrace.ops.audit.report import Equation
 
+#: Each equation, and the findings by which it does not hold, whatever the sums say.
+EQUATIONS = {
+    "accepted = ended + open": (Kind.MISSING, Kind.STRANGERS),
+    "one terminal reply per request": (Kind.CONTRADICTORY, Kind.ANSWERED_TWICE),
+    "submissions = submissions answered": (Kind.UNANSWERED,),
+    "malformed = dead letters = senders told": (Kind.NOT_DEAD_LETTERED, Kind.UNTOLD),
+    "ledger = replies, one charge per request": (Kind.DUPLICATE_CHARGE, Kind.LEDGER_REPLY),
+    "ledger = ClickHouse, per request": (Kind.LEDGER_CLICKHOUSE, Kind.ROW_MISSING),
+    "one row per request": (Kind.ROW_MISSING, Kind.ROW_EXTRA, Kind.ROW_DIFFERS, Kind.UNLOGGED),
+    "calls = cost, per request": (Kind.CALLS_DIFFER,),
+    "answered calls booked = invoiced, per call": (Kind.MISPRICED, Kind.UNINVOICED, Kind.BILLED_TWICE),
+    "estimated calls booked ≈ invoiced, per call within bounds": (Kind.MISESTIMATED,),
+    "every billed call is booked, once": (Kind.UNBOOKED, Kind.CALL_DOUBLED),
+}
+#: The last ones need an invoice.
+_OF_INVOICE = 3
+
 
 def equations(
     outcomes: RequestOutcomes,
@@ -21,61 +38,27 @@ def equations(
 ) -> Iterator[Equation]:
     """Yield the equations, those of the invoice only where there is one."""
     count = tally.count
-
-    def equation(name: str, left: object, right: object, *broken_by: Kind) -> Equation:
-        return Equation(name=name, left=str(left), right=str(right), holds=count(*broken_by) == 0)
-
-    def amounts(name: str, left_nano: int, right_nano: int, *broken_by: Kind) -> Equation:
-        return equation(name, usd_text(left_nano), usd_text(right_nano), *broken_by)
-
-    replies, accepted, submissions = len(outcomes.terminals), outcomes.accepted, outcomes.submissions
-    ended = replies + len(outcomes.open)
-    yield equation("accepted = ended + open", accepted, ended, Kind.MISSING, Kind.STRANGERS)
-    twice = (Kind.CONTRADICTORY, Kind.ANSWERED_TWICE)
-    yield equation("one terminal reply per request", replies + count(*twice), replies, *twice)
-    answered = submissions - count(Kind.UNANSWERED)
-    yield equation("submissions = submissions answered", submissions, answered, Kind.UNANSWERED)
-    told = outcomes.malformed - max(count(Kind.NOT_DEAD_LETTERED), count(Kind.UNTOLD))
-    name, broken_by = "malformed = dead letters = senders told", (Kind.NOT_DEAD_LETTERED, Kind.UNTOLD)
-    yield equation(name, outcomes.malformed, told, *broken_by)
-    yield amounts(
-        "ledger = replies, one charge per request",
-        money.ledger_nano,
-        sum(each.cost_nano for each in outcomes.terminals.values()),
-        *(Kind.DUPLICATE_CHARGE, Kind.LEDGER_REPLY),
-    )
-    yield amounts(
-        "ledger = ClickHouse, per request",
-        money.compared_ledger_nano,
-        money.compared_clickhouse_nano,
-        *(Kind.LEDGER_CLICKHOUSE, Kind.ROW_MISSING),
-    )
-    yield equation(
-        "one row per request",
-        replies - money.rows_waiting,
-        money.rows,
-        *(Kind.ROW_MISSING, Kind.ROW_EXTRA, Kind.ROW_DIFFERS, Kind.UNLOGGED),
-    )
+    replies, submissions, malformed = len(outcomes.terminals), outcomes.submissions, outcomes.malformed
+    contradictory = count(Kind.CONTRADICTORY, Kind.ANSWERED_TWICE)
+    not_told = max(count(Kind.NOT_DEAD_LETTERED), count(Kind.UNTOLD))
+    replied_nano = sum(each.cost_nano for each in outcomes.terminals.values())
     booked_nano = sum(each.booked_nano for each in calls.booked)
-    yield amounts("calls = cost, per request", booked_nano, money.clickhouse_nano, Kind.CALLS_DIFFER)
-    if not with_invoice:
-        return
-    yield amounts(
-        "answered calls booked = invoiced, per call",
-        calls.exact.booked_nano,
-        calls.exact.invoiced_nano,
-        *(Kind.MISPRICED, Kind.UNINVOICED, Kind.BILLED_TWICE),
+    estimated_nano = sum(each.booked_nano for each in calls.estimates)
+    invoiced_nano = sum(each.invoiced_nano for each in calls.estimates)
+    booked = sum(each.calls for each in calls.booked)
+    sides: tuple[tuple[object, object], ...] = (
+        (outcomes.accepted, replies + len(outcomes.open)),
+        (replies + contradictory, replies),
+        (submissions, submissions - count(Kind.UNANSWERED)),
+        (malformed, malformed - not_told),
+        (usd_text(money.ledger_nano), usd_text(replied_nano)),
+        (usd_text(money.compared_ledger_nano), usd_text(money.compared_clickhouse_nano)),
+        (replies - money.rows_waiting, money.rows),
+        (usd_text(booked_nano), usd_text(money.clickhouse_nano)),
+        (usd_text(calls.exact.booked_nano), usd_text(calls.exact.invoiced_nano)),
+        (usd_text(estimated_nano), usd_text(invoiced_nano)),
+        (booked + calls.unbooked.calls, booked),
     )
-    yield amounts(
-        "estimated calls booked ≈ invoiced, per call within bounds",
-        sum(each.booked_nano for each in calls.estimates),
-        sum(each.invoiced_nano for each in calls.estimates),
-        Kind.MISESTIMATED,
-    )
-    known = sum(each.calls for each in calls.booked)
-    yield equation(
-        "every billed call is booked, once",
-        known + calls.unbooked.calls,
-        known,
-        *(Kind.UNBOOKED, Kind.CALL_DOUBLED),
-    )
+    found = list(zip(EQUATIONS.items(), sides, strict=True))
+    for (name, broken_by), (left, right) in found if with_invoice else found[:-_OF_INVOICE]:
+        yield Equation(name=name, left=str(left), right=str(right), holds=count(*broken_by) == 0)

@@ -1,6 +1,7 @@
 """The balance as a whole: properties that hold for any evidence."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.ops.audit.balance.balance import balance
+from headrace.ops.audit.balance.equations import EQUATIONS
 from headrace.ops.audit.evidence.records import (
     BilledCall,
     DeadLetter,
@@ -207,3 +209,11 @@ def test_a_webhook_that_could_not_be_delivered_is_no_end_of_its_request() -> Non
     assert found(evidence)["dead_letters_waiting"].ids == ("0:0",)
     evidence.kafka.dead_letters["0:0"] = msgspec.structs.replace(letter, stage="llm")
     assert balance(evidence).figures.dead_lettered == 1
+
+
+def test_the_docs_name_every_equation_and_what_breaks_it() -> None:
+    """In the words and codes of the report."""
+    text = (Path(__file__).parents[5] / "docs" / "guarantees.md").read_text()
+    for name, broken_by in EQUATIONS.items():
+        codes = ", ".join(f"`{kind.code}`" for kind in broken_by)
+        assert f"| {name} | {codes} |" in text
