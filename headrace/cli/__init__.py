@@ -1,4 +1,7 @@
-"""The command line."""
+"""The command line: one module per command, `queries` for those that read ClickHouse.
+
+Begin with `app`.
+"""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The commands, each in a module of its own."""
+"""The command line: it loads the modules of the commands that may be meant."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,7 +10,7 @@ from streams.telemetry import configure_logging
 #: The long-running processes load no other command's module: a worker that restarts should not wait for
 #: the imports of `headrace up`.
 _PROCESSES = ("ingest", "worker", "analytics")
-_MODULES = ("up", "status", "send", "topics", "dlq", "audit", "report", "sql", "privacy", "processes")
+_MODULES = "up status send topics dlq audit queries.report queries.sql privacy processes".split()
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:

@@ -1,4 +1,4 @@
-"""`headrace audit`: what became of every accepted request."""
+"""`headrace audit`: proves that every accepted request was answered, charged and stored once."""
 
 import asyncio
 import time
@@ -12,56 +12,53 @@ import typer
 
 from headrace.cli.connection import connection_settings
 from headrace.cli.console import fail, out, print_json, progress
-from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
+from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, parse_time_option
 from headrace.ops.audit.auditor import Auditor
-from headrace.ops.audit.evidence.records import Window
-from headrace.ops.audit.render import show
-from headrace.ops.audit.report import Report, Verdict
+from headrace.ops.audit.evidence.records import AuditWindow
+from headrace.ops.audit.rendering import show
+from headrace.ops.audit.report import AuditReport, AuditVerdict
 from headrace.up.home import Home
 from streams.errors import HeadraceError
 from streams.settings import Settings
-from streams.times import parse_moment
 
-_EXIT_CODES = {Verdict.BALANCED: 0, Verdict.UNBALANCED: 1, Verdict.OPEN: 3}
+_EXIT_CODES = {AuditVerdict.BALANCED: 0, AuditVerdict.UNBALANCED: 1, AuditVerdict.OPEN: 3}
 _UNREACHABLE = 2
 _POLL_S = 1.0
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(audit)
+    app.command(epilog="Example: headrace audit --since 24h --wait 60")(audit)
 
 
 def audit(
     since: Annotated[
-        str, typer.Option(help="From when on: 30m, 2h, 1d ago, or a time such as 2026-11-21T08:00Z.")
+        str, typer.Option(help="Begin: 30m, 2h, 1d ago, or a time such as 2026-11-21T08:00Z.")
     ] = "1h",
     until: Annotated[
-        str | None, typer.Option(help="Until when, likewise. Default: as far as there is anything.")
+        str | None, typer.Option(help="End, in the same form. Default: the newest record.")
     ] = None,
     wait_s: Annotated[
-        float, typer.Option("--wait", min=0, help="Seconds to wait for what is still under way.")
+        float, typer.Option("--wait", min=0, help="Seconds to wait for requests under way.")
     ] = 0.0,
     invoice: Annotated[
         str | None,
         typer.Option(
-            help="The provider simulator's address, http://control:PASSWORD@HOST:PORT; default: that of "
+            help="Address of the provider simulator, http://control:PASSWORD@HOST:PORT. Default: that of "
             "`headrace up`."
         ),
     ] = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", help="Say how fresh each part is, even if all is well.")
-    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Also show what was read of each part.")] = False,
 ) -> None:
-    """Account for every accepted request, from Kafka, Redis, ClickHouse and the invoice themselves.
+    """Check every accepted request against Kafka, Redis, ClickHouse and the provider's invoice.
 
-    Every accepted request has to have one terminal reply, one charge and one row; ledger, ClickHouse and
-    (where the simulator is the provider) the invoice have to agree, per request.
+    Every accepted request must have one terminal reply, one charge and one row. Ledger, ClickHouse and (where
+    the simulator is the provider) the invoice must agree, request by request. The command only reads.
 
     Exit code 0: it balances. 1: it does not. 3: nothing is wrong, but something is still under way. 2: a part
-    does not answer, or the options are wrong.
+    does not answer, or an option is wrong.
     """
     now = datetime.now(UTC)
     window = _window(since, until, now)
@@ -78,7 +75,9 @@ def audit(
     raise typer.Exit(_EXIT_CODES[report.verdict])
 
 
-async def _audit(settings: Settings, window: Window, simulator: str | None, wait_s: float) -> Report:
+async def _audit(
+    settings: Settings, window: AuditWindow, simulator: str | None, wait_s: float
+) -> AuditReport:
     begun = time.monotonic()
     async with Auditor(settings, window, simulator=simulator) as auditor:
         while True:
@@ -90,26 +89,19 @@ async def _audit(settings: Settings, window: Window, simulator: str | None, wait
             await asyncio.sleep(min(max(_POLL_S, report.took_s), left_s))
 
 
-def _window(since: str, until: str | None, now: datetime) -> Window:
-    window = Window(
-        since_ms=_milliseconds(since, now, "--since"),
-        until_ms=None if until is None else _milliseconds(until, now, "--until"),
-    )
-    if window.until_ms is not None and window.until_ms <= window.since_ms:
+def _window(since: str, until: str | None, now: datetime) -> AuditWindow:
+    def milliseconds(text: str, option: str) -> int:
+        return int(parse_time_option(text, option, now=now).timestamp() * 1000)
+
+    since_ms = milliseconds(since, "--since")
+    until_ms = None if until is None else milliseconds(until, "--until")
+    if until_ms is not None and until_ms <= since_ms:
         raise typer.BadParameter("--until must be later than --since")
-    return window
-
-
-def _milliseconds(text: str, now: datetime, option: str) -> int:
-    with suppress(ValueError):
-        return max(int(parse_moment(text, now=now).timestamp() * 1000), 0)
-    raise typer.BadParameter(
-        f"{option} {text!r} is neither a time (2026-11-21T08:00Z) nor an age (90s, 30m, 2h, 1d)"
-    )
+    return AuditWindow(since_ms=since_ms, until_ms=until_ms)
 
 
 def _simulator(data_dir: Path, settings: Settings) -> str | None:
-    """Return the simulator of the `headrace up` that is meant: of the one that has this Kafka."""
+    """Return the simulator of the `headrace up` that uses this Kafka."""
     with suppress(HeadraceError, OSError, msgspec.MsgspecError):
         endpoints = Home(data_dir).endpoints()
         if endpoints.kafka == settings.kafka_bootstrap:

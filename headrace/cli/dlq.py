@@ -1,11 +1,8 @@
 """`headrace dlq …`: find, read, replay and discard dead letters."""
 
 import asyncio
-import getpass
-import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -13,34 +10,25 @@ import typer
 from headrace.cli.connection import connection_settings
 from headrace.cli.console import fail, out, print_json, progress
 from headrace.cli.dlq_options import (
+    ALL_OPEN,
     DEFAULT_LIMIT,
     By,
-    DryRun,
-    ExceptionName,
     Ids,
     Limit,
-    RequestId,
-    Since,
-    Stage,
-    StateOption,
-    Tenant,
-    TopicName,
-    Until,
-    Yes,
+    Reason,
     check_choice,
-    filters_of,
-    is_default,
-    places_of,
+    encodable,
+    letter_ids,
+    operator_name,
+    with_filters,
 )
-from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
+from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, DryRun, Yes, confirm
 from headrace.ops.dlq import rendering
-from headrace.ops.dlq.desk import Desk, Pace, Result
-from headrace.ops.dlq.filters import Filters
-from headrace.ops.dlq.letters import Place
+from headrace.ops.dlq.actions import ActionResult, DeadLetterActions
+from headrace.ops.dlq.letters import LetterId
 from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.selection import Found, Selection
-from headrace.ops.dlq.topic_reader import TopicReader
-from streams.errors import HeadraceError
+from headrace.ops.dlq.selection import LetterFilters, LetterSelection, ListedLetter
+from headrace.ops.topic_reader import TopicReader
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
 from streams.settings import Settings
@@ -50,32 +38,23 @@ _CLIENT_ID = "headrace-dlq"
 T = TypeVar("T")
 
 
-class NotConfirmed(HeadraceError):
-    """Filters match more than one dead letter, and nobody said yes."""
-
-
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     dlq = typer.Typer(
-        help="Dead letters: records that could not be worked on. Find, read, replay or discard them.",
+        help="Dead letters: records that could not be processed. Find, read, replay or discard them.",
         no_args_is_help=True,
+        epilog="Example: headrace dlq list --summary",
     )
-    dlq.command("list")(list_)
-    dlq.command()(show)
-    dlq.command()(replay)
-    dlq.command()(discard)
+    dlq.command("list", epilog="Example: headrace dlq list --stage llm --since 2h")(list_)
+    dlq.command(epilog="Example: headrace dlq show 2:41")(show)
+    dlq.command(epilog='Example: headrace dlq replay 2:41 --reason "redis is back"')(replay)
+    dlq.command(epilog='Example: headrace dlq discard 2:41 --reason "the sender is fixed"')(discard)
     app.add_typer(dlq, name="dlq")
 
 
+@with_filters
 def list_(
-    state: StateOption = None,
-    stage: Stage = None,
-    exception: ExceptionName = None,
-    topic: TopicName = None,
-    request_id: RequestId = None,
-    tenant: Tenant = None,
-    since: Since = None,
-    until: Until = None,
+    filters: LetterFilters | None = None,
     limit: Limit = DEFAULT_LIMIT,
     summary: Annotated[
         bool, typer.Option("--summary", help="Only count them, by stage and exception.")
@@ -83,25 +62,21 @@ def list_(
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """List dead letters, the oldest first, and where each stands."""
-    filters = filters_of(state, stage, exception, topic, request_id, tenant, since, until)
+    """List dead letters and their state, oldest first."""
     settings = connection_settings(data_dir)
-    selection = _run(settings, lambda letters: letters.select(filters, limit=limit))
-    if as_json:
-        print_json(
-            {"matched": selection.matched, "summary": [rendering.kind_document(k) for k in selection.kinds()]}
-            if summary
-            else {
-                "matched": selection.matched,
-                "letters": [rendering.letter_document(each) for each in selection.found()],
-            }
-        )
+    selection = _run(settings, lambda letters, _: letters.select(filters or ALL_OPEN, limit=limit))
+    if as_json and summary:
+        groups = [rendering.group_document(each) for each in selection.groups()]
+        print_json({"matched": selection.matched, "summary": groups})
+    elif as_json:
+        listed = [rendering.letter_document(each) for each in selection.letters()]
+        print_json({"matched": selection.matched, "letters": listed})
     elif not selection.matched:
-        progress("no dead letters" if is_default(filters) else "no dead letters match")
+        progress("no dead letters" if filters is None else "no dead letters match")
     elif summary:
-        sys.stdout.write(rendering.kinds_table(selection.kinds()))
+        sys.stdout.write(rendering.groups_table(selection.groups()))
     else:
-        sys.stdout.write(rendering.letters_table(selection.found()))
+        sys.stdout.write(rendering.letters_table(selection.letters()))
         _say_what_is_left(selection, limit)
 
 
@@ -114,18 +89,18 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one dead letter: its headers, its value, and what was done with it."""
-    place = places_of([letter_id])[0]
+    wanted = letter_ids([letter_id])[0]
 
-    async def read(letters: DeadLetterReader) -> tuple[Any, ...] | None:
-        found = await letters.find(place)
+    async def read(letters: DeadLetterReader, _: Publisher | None) -> tuple[Any, ...] | None:
+        found = await letters.find(wanted)
         if found is None:
             return None
-        standing = (await letters.standings(lambda other: other == place)).of(place)
-        return Found(letter=found[1], standing=standing), found[0], await letters.history(place)
+        state = (await letters.states(lambda other: other == wanted)).of(wanted)
+        return ListedLetter(letter=found[1], state=state), found[0], await letters.history(wanted)
 
     known = _run(connection_settings(data_dir), read)
     if known is None:
-        fail(f"there is no dead letter {place} (any more)")
+        fail(f"there is no dead letter {wanted} (any more)")
         raise typer.Exit(1)
     if raw:
         sys.stdout.buffer.write(known[1].value or b"")
@@ -133,67 +108,56 @@ def show(
     elif as_json:
         print_json(rendering.page_document(*known))
     else:
-        sys.stdout.write(rendering.page(*known))
+        sys.stdout.write(rendering.letter_page(*known))
 
 
+@with_filters
 def replay(
     ids: Ids = None,
-    state: StateOption = None,
-    stage: Stage = None,
-    exception: ExceptionName = None,
-    topic: TopicName = None,
-    request_id: RequestId = None,
-    tenant: Tenant = None,
-    since: Since = None,
-    until: Until = None,
+    filters: LetterFilters | None = None,
     limit: Limit = DEFAULT_LIMIT,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many a second.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Maximum replays per second.")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also those that were replayed or discarded before.")
+        bool, typer.Option("--force", help="Include those that were replayed or discarded before.")
     ] = False,
     pay_again: Annotated[
-        bool,
-        typer.Option("--pay-again", help="Also those whose request has been charged: a model is paid again."),
+        bool, typer.Option("--pay-again", help="Include requests that were charged: a model is paid again.")
     ] = False,
-    reason: Annotated[str, typer.Option(help="Why, for the audit trail.")] = "",
+    reason: Reason = "",
     by: By = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Send dead letters to the stage they died in once more, with a fresh deadline.
+    """Send dead letters to their stage again, with a new deadline.
 
-    Name them by id, or filter. HEADRACE_MAX_REPLAYS limits how often one record is replayed. One whose
-    request has been charged and that would call a model again is refused with the amount; the others are
-    sent. Exit code 1 where one was not replayed.
+    Name them by id, or filter. HEADRACE_MAX_REPLAYS limits how often one record is replayed. A record whose
+    request was charged, and that would call a model again, is refused with the amount; the others are sent.
+
+    Exit code 1 if one was not replayed.
     """
-    filters = filters_of(state, stage, exception, topic, request_id, tenant, since, until)
-    places = places_of(ids or ())
-    check_choice(places, filters, state)
+    named = letter_ids(ids or ())
+    check_choice(named, filters)
     settings = connection_settings(data_dir)
 
-    async def work(letters: DeadLetterReader) -> list[Result]:
-        chosen = places or await _choose(letters, filters, limit, ask=not (yes or dry_run), verb="replay")
-        async with _sender(settings, dry_run=dry_run) as sender:
-            desk = Desk(letters, sender, by=_who(by), reason=_clean(reason), pace=Pace(rate))
-            results = desk.replay(chosen, force=force, max_replays=settings.max_replays, pay_again=pay_again)
-            return [_told(each, as_json=as_json) async for each in results]
+    async def work(letters: DeadLetterReader, publisher: Publisher | None) -> list[ActionResult]:
+        ask = not (yes or dry_run)
+        chosen = named or await _choose(letters, filters, limit, ask=ask, verb="replay")
+        actions = DeadLetterActions(
+            letters, publisher, by=operator_name(by), reason=encodable(reason), rate=rate
+        )
+        results = actions.replay(chosen, force=force, max_replays=settings.max_replays, pay_again=pay_again)
+        return [_told(each, as_json=as_json) async for each in results]
 
-    _finish(_run(settings, work), as_json=as_json)
+    _finish(_run(settings, work, dry_run=dry_run), as_json=as_json)
 
 
+@with_filters
 def discard(
-    reason: Annotated[str, typer.Option(help="Why, for the audit trail.")],
+    reason: Reason,
     ids: Ids = None,
-    state: StateOption = None,
-    stage: Stage = None,
-    exception: ExceptionName = None,
-    topic: TopicName = None,
-    request_id: RequestId = None,
-    tenant: Tenant = None,
-    since: Since = None,
-    until: Until = None,
+    filters: LetterFilters | None = None,
     limit: Limit = DEFAULT_LIMIT,
     by: By = None,
     dry_run: DryRun = False,
@@ -201,67 +165,73 @@ def discard(
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Note that dead letters need nothing more. The records stay until they expire.
+    """Record that dead letters need nothing more. The records stay until they expire.
 
-    Name them by id, or filter. Exit code 1 where one was not discarded.
+    Name them by id, or filter. Exit code 1 if one was not discarded.
     """
-    filters = filters_of(state, stage, exception, topic, request_id, tenant, since, until)
-    places = places_of(ids or ())
-    check_choice(places, filters, state)
+    named = letter_ids(ids or ())
+    check_choice(named, filters)
     if not reason.strip():
         raise typer.BadParameter("say why, for whoever reads the audit trail", param_hint="--reason")
-    settings = connection_settings(data_dir)
 
-    async def work(letters: DeadLetterReader) -> list[Result]:
-        chosen = places or await _choose(letters, filters, limit, ask=not (yes or dry_run), verb="discard")
-        async with _sender(settings, dry_run=dry_run) as sender:
-            desk = Desk(letters, sender, by=_who(by), reason=_clean(reason))
-            return [_told(each, as_json=as_json) async for each in desk.discard(chosen)]
+    async def work(letters: DeadLetterReader, publisher: Publisher | None) -> list[ActionResult]:
+        ask = not (yes or dry_run)
+        chosen = named or await _choose(letters, filters, limit, ask=ask, verb="discard")
+        actions = DeadLetterActions(letters, publisher, by=operator_name(by), reason=encodable(reason))
+        return [_told(each, as_json=as_json) async for each in actions.discard(chosen)]
 
-    _finish(_run(settings, work), as_json=as_json)
-
-
-def _run(settings: Settings, work: Callable[[DeadLetterReader], Coroutine[Any, Any, T]]) -> T:
-    async def with_reader() -> T:
-        async with TopicReader(
-            settings.kafka_bootstrap, client_id=_CLIENT_ID, timeout_s=settings.kafka_timeout_s
-        ) as topics:
-            return await work(DeadLetterReader(topics, RecordAuth.from_settings(settings)))
-
-    return asyncio.run(with_reader())
+    _finish(_run(connection_settings(data_dir), work, dry_run=dry_run), as_json=as_json)
 
 
-@asynccontextmanager
-async def _sender(settings: Settings, *, dry_run: bool) -> AsyncGenerator[Publisher | None, None]:
-    async with AsyncExitStack() as stack:
-        publisher = Publisher(
-            settings.kafka_bootstrap,
-            client_id=_CLIENT_ID,
-            timeout_s=settings.kafka_timeout_s,
-            auth=RecordAuth.from_settings(settings),
-        )
-        yield None if dry_run else await stack.enter_async_context(publisher)
+def _run(
+    settings: Settings,
+    work: Callable[[DeadLetterReader, Publisher | None], Awaitable[T]],
+    *,
+    dry_run: bool = True,
+) -> T:
+    """Connect for the work; without a publisher where it is a dry run."""
+    auth = RecordAuth.from_settings(settings)
+    address, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
+
+    async def connected() -> T:
+        async with TopicReader(address, client_id=_CLIENT_ID, timeout_s=timeout_s) as topics:
+            letters = DeadLetterReader(topics, auth)
+            if dry_run:
+                return await work(letters, None)
+            async with Publisher(address, client_id=_CLIENT_ID, timeout_s=timeout_s, auth=auth) as publisher:
+                return await work(letters, publisher)
+
+    return asyncio.run(connected())
 
 
 async def _choose(
-    letters: DeadLetterReader, filters: Filters, limit: int, *, ask: bool, verb: str
-) -> Sequence[Place]:
-    """Return the letters that the filters mean, once somebody has agreed where they are several."""
-    selection = await letters.select(filters, limit=limit)
-    chosen = [each.letter.place for each in selection.found()]
+    letters: DeadLetterReader, filters: LetterFilters | None, limit: int, *, ask: bool, verb: str
+) -> Sequence[LetterId]:
+    """Return the letters that match. Where they are several, ask first.
+
+    Raises:
+        NotConfirmed: nobody agreed.
+    """
+    selection = await letters.select(filters or ALL_OPEN, limit=limit)
+    chosen = [each.letter.letter_id for each in selection.letters()]
     _say_what_is_left(selection, limit)
     if ask and len(chosen) > 1:
-        if not sys.stdin.isatty():
-            raise NotConfirmed(
-                f"{len(chosen)} dead letters match: add --yes to {verb} them, or --dry-run to see"
-            )
-        sys.stderr.write(rendering.kinds_table(selection.kinds()))
-        if not typer.confirm(f"{verb} {len(chosen)} dead letters?", err=True):
-            raise NotConfirmed("nothing was done")
+        confirm(
+            f"{verb} {len(chosen)} dead letters?",
+            details=rendering.groups_table(selection.groups()),
+            unattended=f"{len(chosen)} dead letters match: add --yes to {verb} them, or --dry-run to see",
+        )
     return chosen
 
 
-def _finish(results: Sequence[Result], *, as_json: bool) -> None:
+def _told(result: ActionResult, *, as_json: bool) -> ActionResult:
+    if not as_json:
+        style = None if result.outcome.good else "red"
+        out.print(rendering.result_line(result), markup=False, emoji=False, style=style)
+    return result
+
+
+def _finish(results: Sequence[ActionResult], *, as_json: bool) -> None:
     if as_json:
         print_json({"results": [rendering.result_document(each) for each in results]})
     elif not results:
@@ -270,31 +240,6 @@ def _finish(results: Sequence[Result], *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _told(result: Result, *, as_json: bool) -> Result:
-    if not as_json:
-        out.print(
-            rendering.result_line(result),
-            markup=False,
-            emoji=False,
-            style=None if result.outcome.good else "red",
-        )
-    return result
-
-
-def _say_what_is_left(selection: Selection, limit: int) -> None:
+def _say_what_is_left(selection: LetterSelection, limit: int) -> None:
     if selection.matched > limit:
         progress(f"{selection.matched - limit} older ones match too; --limit takes more")
-
-
-def _who(by: str | None) -> str:
-    if by:
-        return _clean(by)
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
-        return f"uid {os.getuid()}"
-
-
-def _clean(text: str) -> str:
-    """Return what a command line says as text that can be encoded, whatever bytes were typed."""
-    return text.encode("utf-8", "replace").decode()

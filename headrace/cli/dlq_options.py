@@ -1,97 +1,128 @@
 """Options of `headrace dlq`, and what they mean together."""
 
-from collections.abc import Sequence
+import getpass
+import os
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any
 
 import typer
 
-from headrace.ops.dlq.filters import Filters, moment
-from headrace.ops.dlq.letters import Place
-from headrace.ops.dlq.standing import State
+from headrace.cli.options import parse_time_option
+from headrace.ops.dlq.letters import LetterId
+from headrace.ops.dlq.selection import LetterFilters
+from headrace.ops.dlq.states import LetterStatus
 from streams.errors import InputError
 
+ALL_OPEN = LetterFilters(status=LetterStatus.OPEN)
 DEFAULT_LIMIT = 100
 _MAX_LIMIT = 100_000
 
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="Dead letters, e.g. 2:41 (partition:offset).")
 ]
-StateOption = Annotated[
-    str | None, typer.Option("--state", help="open (the default), replayed, discarded, or all.")
-]
-Stage = Annotated[str | None, typer.Option(help="The stage it died in.")]
+State = Annotated[str | None, typer.Option("--state", help="open (default), replayed, discarded, or all.")]
+Stage = Annotated[str | None, typer.Option(help="The stage in which the record died.")]
 ExceptionName = Annotated[str | None, typer.Option("--exception", help="The fault, e.g. UndecodableRecord.")]
-TopicName = Annotated[str | None, typer.Option("--topic", help="The topic it died on.")]
-RequestId = Annotated[str | None, typer.Option(help="The request it belongs to.")]
-Tenant = Annotated[str | None, typer.Option(help="Whose request it is, where the record can be read.")]
+TopicName = Annotated[str | None, typer.Option("--topic", help="The topic on which the record died.")]
+RequestId = Annotated[str | None, typer.Option(help="The request that it belongs to.")]
+Tenant = Annotated[str | None, typer.Option(help="The request's tenant, where the record can be read.")]
 Since = Annotated[str | None, typer.Option(help="Died at or after: 30m, 2h, 7d ago, or an ISO time (UTC).")]
-Until = Annotated[str | None, typer.Option(help="Died before: as --since.")]
-Limit = Annotated[int, typer.Option(min=1, max=_MAX_LIMIT, help="At most so many; the newest are taken.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Until = Annotated[str | None, typer.Option(help="Died before; the same form as --since.")]
+Limit = Annotated[
+    int, typer.Option(min=1, max=_MAX_LIMIT, help="Maximum number of dead letters, newest first.")
+]
+Reason = Annotated[str, typer.Option(help="Why, for the audit trail.")]
 By = Annotated[str | None, typer.Option(help="Who does it, for the audit trail. Default: the OS user.")]
 
 
-def filters_of(
-    state: str | None,
-    stage: str | None,
-    exception: str | None,
-    topic: str | None,
-    request_id: str | None,
-    tenant: str | None,
-    since: str | None,
-    until: str | None,
-) -> Filters:
-    """Return the filters that options name; without a state, what is open.
+def _filters_of(
+    state: State = None,
+    stage: Stage = None,
+    exception: ExceptionName = None,
+    topic: TopicName = None,
+    request_id: RequestId = None,
+    tenant: Tenant = None,
+    since: Since = None,
+    until: Until = None,
+) -> LetterFilters | None:
+    """Return the filters that options name; None where none is given.
 
     Raises:
-        typer.BadParameter: an option says what it cannot.
+        typer.BadParameter: an option has no such value.
     """
+    texts = {
+        "stage": stage,
+        "exception": exception,
+        "topic": topic,
+        "request_id": request_id,
+        "tenant": tenant,
+    }
+    if not any((state, since, until, *texts.values())):
+        return None
     now = datetime.now(UTC)
-    state = state or State.OPEN.value
-    if state not in ("all", *State):
+    state = state or LetterStatus.OPEN.value
+    if state not in ("all", *LetterStatus):
         raise typer.BadParameter("is one of open, replayed, discarded, all", param_hint="--state")
-    try:
-        return Filters(
-            state=None if state == "all" else State(state),
-            stage=stage,
-            exception=exception,
-            topic=topic,
-            request_id=request_id,
-            tenant=tenant,
-            since=None if since is None else moment(since, now=now),
-            until=None if until is None else moment(until, now=now),
-        )
-    except InputError as fault:
-        raise typer.BadParameter(fault.message) from fault
+    return LetterFilters(
+        status=None if state == "all" else LetterStatus(state),
+        since=None if since is None else parse_time_option(since, "--since", now=now),
+        until=None if until is None else parse_time_option(until, "--until", now=now),
+        **texts,
+    )
 
 
-def is_default(filters: Filters) -> bool:
-    """Whether no filter was given."""
-    return filters == Filters(state=State.OPEN)
+def with_filters(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `_filters_of`, and their result as its parameter `filters`."""
+    options = signature(_filters_of, eval_str=True).parameters
+    own = [each for each in signature(command, eval_str=True).parameters.values() if each.name != "filters"]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        command(filters=_filters_of(**{name: given.pop(name) for name in options}), **given)
+
+    parameters = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in (*options.values(), *own)]
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
 
 
-def check_choice(places: Sequence[Place], filters: Filters, state: str | None) -> None:
-    """Refuse what is unclear: everything that is open must be asked for in so many words.
+def check_choice(ids: Sequence[LetterId], filters: LetterFilters | None) -> None:
+    """Refuse an unclear choice: all open letters have to be asked for explicitly.
 
     Raises:
         typer.BadParameter: ids and filters are both given, or neither.
     """
-    filtered = state is not None or not is_default(filters)
-    if places and filtered:
+    if ids and filters:
         raise typer.BadParameter("name dead letters by id, or filter them: not both")
-    if not places and not filtered:
+    if not ids and not filters:
         raise typer.BadParameter("which ones? Name ids, or filter; `--state open` means all that are open")
 
 
-def places_of(ids: Sequence[str]) -> Sequence[Place]:
-    """Return the places that ids name.
+def letter_ids(texts: Sequence[str]) -> Sequence[LetterId]:
+    """Return the ids that texts name.
 
     Raises:
         typer.BadParameter: one is no id.
     """
     try:
-        return [Place.parse(each) for each in ids]
+        return [LetterId.parse(each) for each in texts]
     except InputError as fault:
         raise typer.BadParameter(fault.message) from fault
+
+
+def operator_name(by: str | None) -> str:
+    """Return who acts: what `--by` says, or the OS user."""
+    if by:
+        return encodable(by)
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return f"uid {os.getuid()}"
+
+
+def encodable(text: str) -> str:
+    """Return an argument as text that can be encoded, whatever bytes were typed."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,25 +1,63 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the questions that they ask."""
 
+import sys
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from headrace.up.home import Home
+from streams.errors import HeadraceError
+from streams.times import FIRST, parse_moment
 
 DataDir = Annotated[
     Path,
     typer.Option(
         "--data-dir",
         envvar="HEADRACE_DATA_DIR",
-        help="Folder for data, logs, keys and endpoints of `headrace up`.",
+        help="Folder of `headrace up`: its data, logs, keys and endpoints.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 DEFAULT_DATA_DIR = Path(".headrace")
 
 
-def home(data_dir: Path) -> Home:
-    """Return the folder that a command works on."""
-    return Home(data_dir)
+class NotConfirmed(HeadraceError):
+    """The user did not agree, or nobody could be asked."""
+
+
+def confirm(question: str, *, unattended: str, details: str = "") -> None:
+    """Ask a question on the terminal.
+
+    Args:
+        question: is answered with y or n.
+        unattended: the error where there is no terminal.
+        details: is shown before the question.
+
+    Raises:
+        NotConfirmed: the answer is no, or there is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise NotConfirmed(unattended)
+    sys.stderr.write(details)
+    if not typer.confirm(question, err=True):
+        raise NotConfirmed("nothing was done")
+
+
+def parse_time_option(text: str, option: str, *, now: datetime) -> datetime:
+    """Return the time that an option names: an age such as 2h, or a time in ISO 8601.
+
+    Raises:
+        typer.BadParameter: it is neither, or lies before 1970.
+    """
+    with suppress(ValueError):
+        at = parse_moment(text, now=now)
+        if at >= FIRST:
+            return at
+    raise typer.BadParameter(
+        f"{text!r} is no time: write 90s, 30m, 2h or 7d (ago), or 2026-11-21T08:00:00Z", param_hint=option
+    )

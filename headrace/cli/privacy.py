@@ -1,10 +1,8 @@
-"""`headrace privacy …`: forget a user."""
+"""`headrace privacy …`: erase a user."""
 
 import asyncio
-import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -14,45 +12,39 @@ from analytics.erasure.row_eraser import RowEraser
 from analytics.erasure.users_rollup import UsersRollup
 from headrace.cli.connection import connection_settings
 from headrace.cli.console import fail, out, print_json, progress
-from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
-from headrace.ops.audit.evidence.kafka_reader import KafkaReader
+from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, DryRun, Yes, confirm
 from headrace.ops.privacy.eraser import Eraser
-from headrace.ops.privacy.kafka_traces import requests_of
-from headrace.ops.privacy.redis_traces import RedisEraser
-from headrace.ops.privacy.rendering import show
-from headrace.ops.privacy.report import ErasureReport, Verdict
+from headrace.ops.privacy.redis_eraser import RedisEraser
+from headrace.ops.privacy.rendering import lines
+from headrace.ops.privacy.report import ErasureReport, ErasureVerdict
+from headrace.ops.privacy.user_requests import requests_of
+from headrace.ops.topic_reader import TopicReader
 from streams.erasure.erasures import Subject
 from streams.erasure.feed import ErasureFeed
 from streams.errors import HeadraceError, TransientFault
-from streams.events import Erasure
+from streams.events import Erasure, ErasureMode
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
 from streams.redis.connection import connect
 from streams.settings import Settings
 
 _CLIENT_ID = "headrace-privacy"
-_EXIT_CODES = {Verdict.PLANNED: 0, Verdict.ERASED: 0, Verdict.LEFT: 1, Verdict.UNDER_WAY: 3}
+_EXIT_CODES = {
+    ErasureVerdict.PLANNED: 0,
+    ErasureVerdict.ERASED: 0,
+    ErasureVerdict.LEFT: 1,
+    ErasureVerdict.UNDER_WAY: 3,
+}
 _UNREACHABLE = 2
 #: A request's entry in the registry is renewed when it is sent again: look a little further back.
 _MARGIN_S = 3600
 
 
-class NotConfirmed(HeadraceError):
-    """Nobody said yes."""
-
-
-class Mode(StrEnum):
-    """What becomes of a user's rows."""
-
-    ANONYMISE = "anonymise"
-    DELETE = "delete"
-
-
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    privacy = typer.Typer(help="What is stored of people: forget a user.", no_args_is_help=True)
+    privacy = typer.Typer(help="Personal data: erase a user.", no_args_is_help=True)
     privacy.callback()(lambda: None)  # keeps `erase` a subcommand although it is the only one
-    privacy.command()(erase)
+    privacy.command(epilog="Example: headrace privacy erase ann --tenant acme --dry-run")(erase)
     app.add_typer(privacy, name="privacy")
 
 
@@ -60,56 +52,50 @@ def erase(
     user: Annotated[str, typer.Argument(metavar="USER", help="The user id, as requests carry it.")],
     tenant: Annotated[str, typer.Option(help="Whose user it is.")],
     mode: Annotated[
-        Mode,
+        ErasureMode,
         typer.Option(
-            help="anonymise: rows stay, under a random name, so that every sum stays what it is. "
-            "delete: rows go too, and what they cost with them."
+            help="anonymise: rows stay under a random name, so that every sum stays as it is. "
+            "delete: rows are deleted, and their cost is missing from the sums."
         ),
-    ] = Mode.ANONYMISE,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is there.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    ] = "anonymise",
+    dry_run: DryRun = False,
+    yes: Yes = False,
     wait_s: Annotated[
-        float, typer.Option("--wait", min=0, help="Seconds to wait for requests that are under way.")
+        float, typer.Option("--wait", min=0, help="Seconds to wait for requests under way.")
     ] = 90.0,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Forget a user: in ClickHouse, in Redis, and in whatever arrives again later. There is no way back.
+    """Erase a user from ClickHouse and Redis, and from what Kafka delivers again later. This is final.
 
-    What the user sent until now is covered. It can be repeated, and has to be where it was interrupted.
+    It covers what the user sent until now. If it is interrupted, run the same command again.
 
     Exit code 0: nothing is left. 1: something is left. 3: requests of the user are still under way; run it
-    again when they have ended. 2: a part does not answer, an option is wrong, or nobody said yes.
+    again when they have ended. 2: a part does not answer, an option is wrong, or nobody agreed.
     """
     subject = Subject(tenant, user)
     try:
         if not (dry_run or yes):
-            _confirm(subject, mode)
+            confirm(
+                f"{mode} everything of user {subject.user_id!r} of tenant {subject.tenant!r}?",
+                unattended="there is no way back: add --yes to do it, or --dry-run to see what is there",
+            )
         settings = connection_settings(data_dir)
         report = asyncio.run(_erase(settings, subject, mode, dry_run=dry_run, wait_s=wait_s))
-    except TransientFault as fault:
-        fail(f"{fault}\nWhat was done so far is done; run the same command again.")
-        raise typer.Exit(_UNREACHABLE) from fault
     except HeadraceError as fault:
-        fail(str(fault))
+        again = "\nWhat was done so far is done; run the same command again."
+        fail(f"{fault}{again if isinstance(fault, TransientFault) else ''}")
         raise typer.Exit(_UNREACHABLE) from fault
     if as_json:
         print_json(report)
     else:
-        show(report, out)
+        for line in lines(report):
+            out.print(line, markup=False)
     raise typer.Exit(_EXIT_CODES[report.verdict])
 
 
-def _confirm(subject: Subject, mode: Mode) -> None:
-    if not sys.stdin.isatty():
-        raise NotConfirmed("there is no way back: add --yes to do it, or --dry-run to see what is there")
-    question = f"{mode.value} everything of user {subject.user_id!r} of tenant {subject.tenant!r}?"
-    if not typer.confirm(question, err=True):
-        raise NotConfirmed("nothing was done")
-
-
 async def _erase(
-    settings: Settings, subject: Subject, mode: Mode, *, dry_run: bool, wait_s: float
+    settings: Settings, subject: Subject, mode: ErasureMode, *, dry_run: bool, wait_s: float
 ) -> ErasureReport:
     async with AsyncExitStack() as stack:
         bootstrap, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
@@ -120,7 +106,9 @@ async def _erase(
         publisher = await stack.enter_async_context(
             Publisher(bootstrap, client_id=_CLIENT_ID, timeout_s=timeout_s, auth=auth)
         )
-        reader = await stack.enter_async_context(KafkaReader(bootstrap, timeout_s=timeout_s))
+        reader = await stack.enter_async_context(
+            TopicReader(bootstrap, client_id=_CLIENT_ID, timeout_s=timeout_s)
+        )
         redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
         stack.push_async_callback(redis.aclose)
         clickhouse = ClickHouse(
@@ -146,5 +134,5 @@ async def _erase(
             progress=progress,
         )
         if dry_run:
-            return await eraser.plan(subject, mode.value)
-        return await eraser.erase(subject, mode.value, wait_s=wait_s)
+            return await eraser.plan(subject, mode)
+        return await eraser.erase(subject, mode, wait_s=wait_s)

@@ -7,24 +7,26 @@ from typing import Annotated
 import typer
 import uvloop
 
-from agents.pipeline import CONSUMERS
+from streams.pipeline import WORKER_CONSUMERS
 from streams.settings import load_settings
 from streams.telemetry import configure_logging
 
-#: Faust hands every event from the consumer's thread to the stage's. With Python's default of 5 ms the
-#: two wait for each other; at this value the whole pipeline's p99 fell from 55 to 21 ms.
+#: Names of what a worker can run.
+_CONSUMERS = [spec.name for spec in WORKER_CONSUMERS]
+#: Faust passes every event from the consumer's thread to the stage's thread. With Python's default of 5 ms
+#: the two wait for each other; with this value the p99 of the whole pipeline fell from 55 to 21 ms.
 _SWITCH_INTERVAL_S = 0.0002
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(ingest)
-    app.command()(worker)
-    app.command()(analytics)
+    app.command(epilog="Example: HEADRACE_INGEST_PORT=8000 headrace ingest")(ingest)
+    app.command(epilog="Example: headrace worker llm output")(worker)
+    app.command(epilog="Example: headrace analytics")(analytics)
 
 
 def ingest() -> None:
-    """Run the HTTP API: authenticate, publish to Kafka, wait for the reply or stream it.
+    """Run the HTTP API. It publishes requests to Kafka, and waits for replies or streams them.
 
     Settings come from HEADRACE_… variables; .env.example lists them.
     """
@@ -38,31 +40,31 @@ def ingest() -> None:
 
 def worker(
     stages: Annotated[
-        list[str] | None, typer.Argument(help=f"Which stages: {', '.join(CONSUMERS)}. Default: all.")
+        list[str] | None, typer.Argument(help=f"Stages to run: {', '.join(_CONSUMERS)}. Default: all.")
     ] = None,
     ready_file: Annotated[
-        Path | None, typer.Option(help="A file to create once every stage has its partitions.")
+        Path | None, typer.Option(help="File to create when every stage has its partitions.")
     ] = None,
     standby_fd: Annotated[
         int | None,
         typer.Option(
-            help="Load everything, but join no group before a byte comes on this file descriptor; end where "
-            "it is closed without one. For supervisors that keep a worker in reserve."
+            help="Load everything, then wait for a byte on this file descriptor before joining the consumer "
+            "groups; exit if it is closed without one. For supervisors that keep a standby worker."
         ),
     ] = None,
 ) -> None:
     """Run stages of the pipeline as Faust agents, one consumer group per stage.
 
-    Any mix of workers may run side by side: `headrace worker llm` scales the model calls alone. At least one
-    of them must run `retries`, which brings back records that were put aside. Give each replica its own
-    stable HEADRACE_INSTANCE_ID, and a HEADRACE_WORKER_PORT where it is to answer /live, /ready and /metrics.
+    Workers with different stages may run side by side: `headrace worker llm` scales only the model calls. At
+    least one worker must run `retries`, which brings records back from the retry topic. Give each replica its
+    own stable HEADRACE_INSTANCE_ID, and a HEADRACE_WORKER_PORT to serve /live, /ready and /metrics.
     """
+    unknown = sorted(set(stages or ()) - set(_CONSUMERS))
+    if unknown:
+        raise typer.BadParameter(f"unknown stage {unknown[0]!r}; known stages: {', '.join(_CONSUMERS)}")
     from agents.bootstrap import run_worker  # noqa: PLC0415  # as above
     from agents.loading import Loaded, load_all, wait_for_word  # noqa: PLC0415  # as above
 
-    unknown = sorted(set(stages or ()) - set(CONSUMERS))
-    if unknown:
-        raise typer.BadParameter(f"unknown stage {unknown[0]!r}; known stages: {', '.join(CONSUMERS)}")
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -71,11 +73,11 @@ def worker(
         loaded = load_all(settings)
         if not wait_for_word(standby_fd):
             return
-    uvloop.run(run_worker(settings, stages or CONSUMERS, loaded=loaded, on_ready=lambda: _touch(ready_file)))
+    uvloop.run(run_worker(settings, stages or _CONSUMERS, loaded=loaded, on_ready=lambda: _touch(ready_file)))
 
 
 def analytics() -> None:
-    """Run the ClickHouse sink, after applying the schema's migrations."""
+    """Apply the schema's migrations, then run the ClickHouse sink and the analysts' API."""
     from analytics.main import serve  # noqa: PLC0415  # as above
 
     settings = load_settings()

@@ -22,37 +22,41 @@ class SendFailed(HeadraceError):
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(send)
+    app.command(epilog='Example: headrace send "What is Kafka?" --stream')(send)
 
 
 def send(
     query: Annotated[str, typer.Argument(help="The question.")],
-    stream: Annotated[bool, typer.Option("--stream", help="Print the answer as it is written.")] = False,
-    user: Annotated[str, typer.Option(help="The user id to ask as.")] = "cli",
-    template: Annotated[str, typer.Option(help="The prompt template.")] = "general_chat",
-    model: Annotated[str | None, typer.Option(help="The model; default: the template's.")] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print the answer while the model writes it.")
+    ] = False,
+    user: Annotated[str, typer.Option(help="User id of the request.")] = "cli",
+    template: Annotated[str, typer.Option(help="Prompt template.")] = "general_chat",
+    model: Annotated[str | None, typer.Option(help="Model. Default: the template's.")] = None,
     url: Annotated[
-        str | None, typer.Option(envvar="HEADRACE_URL", help="The API; default: the running `headrace up`.")
+        str | None,
+        typer.Option(envvar="HEADRACE_URL", help="Address of the API. Default: the running `headrace up`."),
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option(envvar="HEADRACE_API_KEY", help="The API key; default: the running `headrace up`'s."),
+        typer.Option(envvar="HEADRACE_API_KEY", help="API key. Default: that of the running `headrace up`."),
     ] = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Send one question and print the answer, its stages and its cost."""
+    """Send one question, and print the answer with the time of each stage and its cost."""
     if url is None or key is None:
         endpoints = Home(data_dir).endpoints()
         url, key = url or endpoints.ingest, key or endpoints.api_key
-    body = {"query": query, "user_id": user, "template": template, "model": model, "stream": stream}
+    body = {"query": query, "user_id": user, "template": template, "stream": stream}
+    body |= {"model": model} if model is not None else {}
     timeout = httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
     with httpx.Client(base_url=url, timeout=timeout, headers={"Authorization": f"Bearer {key}"}) as client:
         try:
             if stream:
-                _print_stream(client, {name: value for name, value in body.items() if value is not None})
+                _print_stream(client, body)
                 return
-            response = client.post("/v1/chat", json={n: v for n, v in body.items() if v is not None})
+            response = client.post("/v1/chat", json=body)
         except httpx.HTTPError as fault:
             raise SendFailed(
                 f"no answer from {url}: {fault!r}; does `headrace status` show it running?"

@@ -1,7 +1,6 @@
 """`headrace status` and `headrace down`."""
 
 import signal
-import sys
 from typing import Annotated, Any
 
 import msgspec
@@ -11,7 +10,7 @@ from rich.table import Table
 
 from headrace.cli.console import fail, out, print_json, progress
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
-from headrace.up.home import Home, NotRunning, ProcessStatus
+from headrace.up.home import Home, NotRunning
 
 _DOWN_TIMEOUT_S = 90.0
 _COLOURS = {"running": "green", "external": "blue", "failed": "red", "stopped": "red"}
@@ -19,32 +18,27 @@ _COLOURS = {"running": "green", "external": "blue", "failed": "red", "stopped": 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(status)
-    app.command()(down)
+    app.command(epilog="Example: headrace status --json")(status)
+    app.command(epilog="Example: headrace down --timeout 30")(down)
 
 
 def status(data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
     """Show every process of a running `headrace up`: role, pid, port, state, memory.
 
-    Exit code 0 when everything runs, 3 when nothing runs, 4 when something is not (yet) right.
+    Exit code 0: everything runs. 3: nothing runs. 4: a process is not ready, or has failed.
     """
     try:
         state = Home(data_dir).status()
     except NotRunning as fault:
         if as_json:
-            sys.stdout.write('{"running": false, "ready": false, "processes": []}\n')
+            print_json({"running": False, "ready": False, "processes": []})
         else:
             fail(str(fault))
         raise typer.Exit(3) from fault
-    rows = [_row(process) for process in state.processes]
+    rows = [{**msgspec.to_builtins(each), "rss_bytes": _rss_bytes(each.pid)} for each in state.processes]
     if as_json:
-        document = {
-            "running": True,
-            "ready": state.ready,
-            "supervisor_pid": state.supervisor_pid,
-            "processes": rows,
-        }
-        print_json(document)
+        known = {"ready": state.ready, "supervisor_pid": state.supervisor_pid, "processes": rows}
+        print_json({"running": True, **known})
     else:
         out.print(_table(rows))
     healthy = state.ready and all(row["state"] in ("running", "external") for row in rows)
@@ -57,7 +51,7 @@ def down(
         float, typer.Option("--timeout", help="Seconds that a clean stop may take.")
     ] = _DOWN_TIMEOUT_S,
 ) -> None:
-    """Stop a running `headrace up` in good order. Data stays in the data folder."""
+    """Stop a running `headrace up` cleanly. Data stays in the data folder."""
     try:
         state = Home(data_dir).status()
     except NotRunning as fault:
@@ -73,12 +67,6 @@ def down(
     progress("stopped")
 
 
-def _row(process: ProcessStatus) -> dict[str, Any]:
-    row = msgspec.to_builtins(process)
-    row["rss_bytes"] = _rss_bytes(process.pid)
-    return dict(row)
-
-
 def _rss_bytes(pid: int | None) -> int | None:
     if pid is None:
         return None
@@ -91,21 +79,17 @@ def _rss_bytes(pid: int | None) -> int | None:
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("role", "state", "pid", "port", "memory", "restarts"):
-        table.add_column(
-            column, justify="right" if column in ("pid", "port", "memory", "restarts") else "left"
-        )
+        table.add_column(column, justify="left" if column in ("role", "state") else "right")
     for row in rows:
-        memory = f"{row['rss_bytes'] / 2**20:.0f} MB" if row["rss_bytes"] else ""
         colour = _COLOURS.get(row["state"], "yellow")
-        table.add_row(
-            row["role"],
-            f"[{colour}]{row['state']}[/{colour}]",
-            str(row["pid"] or ""),
-            str(row["port"] or ""),
-            memory,
-            str(row["restarts"]),
-        )
+        state = f"[{colour}]{row['state']}[/{colour}]"
+        pid, port = str(row["pid"] or ""), str(row["port"] or "")
+        table.add_row(row["role"], state, pid, port, _megabytes(row["rss_bytes"]), str(row["restarts"]))
         if row["standby_pid"]:
-            rss = _rss_bytes(row["standby_pid"]) or 0
-            table.add_row("", "[dim]standby[/dim]", str(row["standby_pid"]), "", f"{rss / 2**20:.0f} MB", "")
+            memory = _megabytes(_rss_bytes(row["standby_pid"]) or 0)
+            table.add_row("", "[dim]standby[/dim]", str(row["standby_pid"]), "", memory, "")
     return table
+
+
+def _megabytes(size_bytes: int | None) -> str:
+    return "" if size_bytes is None else f"{size_bytes / 2**20:.0f} MB"

@@ -1,12 +1,10 @@
 """`headrace topics …`."""
 
 import asyncio
-import sys
 
-import msgspec
 import typer
 
-from headrace.cli.console import out
+from headrace.cli.console import out, print_json
 from headrace.cli.options import AsJson
 from streams.kafka.topic_admin import create_topics
 from streams.settings import load_settings
@@ -14,14 +12,14 @@ from streams.settings import load_settings
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    topics = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
+    topics = typer.Typer(help="Kafka topics.", no_args_is_help=True)
     topics.callback()(lambda: None)  # keeps `create` a subcommand although it is the only one
-    topics.command()(create)
+    topics.command(epilog="Example: HEADRACE_KAFKA_BOOTSTRAP=kafka:9092 headrace topics create")(create)
     app.add_typer(topics, name="topics")
 
 
 def create(as_json: AsJson = False) -> None:
-    """Create the topics that do not exist yet, on HEADRACE_KAFKA_BOOTSTRAP. Safe to repeat."""
+    """Create the missing topics on HEADRACE_KAFKA_BOOTSTRAP. It can be repeated."""
     settings = load_settings()
     created = asyncio.run(
         create_topics(
@@ -32,7 +30,7 @@ def create(as_json: AsJson = False) -> None:
         )
     )
     if as_json:
-        sys.stdout.write(msgspec.json.encode({"created": created}).decode() + "\n")
+        print_json({"created": created})
     elif created:
         out.print("created " + ", ".join(created))
     else:

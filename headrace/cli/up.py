@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future, wait
+from functools import partial
 from typing import Annotated
 from urllib.parse import quote
 
@@ -23,6 +25,7 @@ from streams.redis.addresses import without_credentials
 from streams.telemetry import configure_logging
 
 _DETACH_POLL_S = 0.1
+_say = partial(out.print, markup=False)
 _ROW_COLUMNS = """
     request_id user_id timestamp prompt_template prompt_version model input_tokens output_tokens latency_ms
     cache_hit guardrail_input_pass guardrail_output_pass cost_usd error
@@ -31,19 +34,19 @@ _ROW_COLUMNS = """
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(up)
+    app.command(epilog="Example: headrace up --detach --workers 2")(up)
 
 
 def up(
     detach: Annotated[
         bool,
-        typer.Option("--detach", "-d", help="Return once everything is ready; it goes on in the background."),
+        typer.Option("--detach", "-d", help="Return when everything is ready; go on in the background."),
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, max=32, help="How many worker processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="Number of worker processes.")] = 1,
     standby: Annotated[
         bool,
         typer.Option(
-            help="Keep a loaded process behind each worker that takes over if it ends; about 200 MB each."
+            help="Keep a loaded standby for each worker, which takes over if it ends; about 200 MB each."
         ),
     ] = True,
     ingest_port: Annotated[
@@ -55,14 +58,14 @@ def up(
     simulator_port: Annotated[
         int | None, typer.Option(help="Port of the provider simulator. Default: a free one.")
     ] = None,
-    demo: Annotated[bool, typer.Option(help="Send a demo request once everything is ready.")] = True,
+    demo: Annotated[bool, typer.Option(help="Send a demo request when everything is ready.")] = True,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Run Kafka, Redis, ClickHouse and all of Headrace on this machine until Ctrl-C.
 
-    A part is left out where its address is set: HEADRACE_KAFKA_BOOTSTRAP, HEADRACE_REDIS_URL,
-    HEADRACE_CLICKHOUSE_URL; providers are simulated where neither OPENAI_API_KEY nor ANTHROPIC_API_KEY is
-    set. Once everything is ready, endpoints and keys are in DATA_DIR/endpoints.json.
+    A part is not started where its address is set: HEADRACE_KAFKA_BOOTSTRAP, HEADRACE_REDIS_URL,
+    HEADRACE_CLICKHOUSE_URL. Providers are simulated if neither OPENAI_API_KEY nor ANTHROPIC_API_KEY is set.
+    When everything is ready, endpoints and keys are in DATA_DIR/endpoints.json.
     """
     home = Home(data_dir)
     options = Options(
@@ -119,23 +122,18 @@ def _run(home: Home, options: Options, *, demo: bool) -> None:
 
 def _start(stack: Stack, stop: threading.Event) -> Endpoints | None:
     """Start the stack in a thread of its own, so that Ctrl-C is heard meanwhile; None if it was."""
-    result: list[Endpoints | BaseException] = []
+    started: Future[Endpoints] = Future()
 
     def start() -> None:
         try:
-            result.append(stack.start())
+            started.set_result(stack.start())
         except BaseException as fault:  # noqa: BLE001  # handed to the main thread as it is
-            result.append(fault)
+            started.set_exception(fault)
 
-    thread = threading.Thread(target=start, name="stack-start", daemon=True)
-    thread.start()
-    while thread.is_alive() and not stop.is_set():
-        thread.join(_DETACH_POLL_S)
-    if not result:
-        return None
-    if isinstance(result[0], BaseException):
-        raise result[0]
-    return result[0]
+    threading.Thread(target=start, name="stack-start", daemon=True).start()
+    while not (started.done() or stop.is_set()):
+        wait((started,), timeout=_DETACH_POLL_S)
+    return started.result() if started.done() else None
 
 
 def _detach(home: Home) -> None:
@@ -173,41 +171,37 @@ def _follow(home: Home, process: subprocess.Popen[bytes], *, until: str) -> None
 
 
 def _show_demo(demo: Demo, *, simulated: bool) -> None:
-    out.print()
-    out.print(f"demo request: {demo.question}", style="bold", markup=False)
+    _say()
+    _say(f"demo request: {demo.question}", style="bold")
     print_reply(demo.reply)
     if simulated:
-        out.print("  (no provider key is set: the answer is simulated)", style="dim")
-    out.print()
-    out.print(
-        f"its row in ClickHouse, {demo.row_after_ms:.0f} ms after the reply:", style="bold", markup=False
-    )
+        _say("  (no provider key is set: the answer is simulated)", style="dim")
+    _say(f"\nits row in ClickHouse, {demo.row_after_ms:.0f} ms after the reply:", style="bold")
     for column in _ROW_COLUMNS:
-        out.print(f"  {column:<22} {demo.row.get(column)}", style="dim", markup=False)
-    out.print()
+        _say(f"  {column:<22} {demo.row.get(column)}", style="dim")
+    _say()
 
 
 def _show_endpoints(endpoints: Endpoints, home: Home) -> None:
     """Print where everything is, without passwords: this may go to a log."""
-    out.print(f"  API         {endpoints.ingest}", markup=False)
-    out.print(f"  Kafka       {endpoints.kafka}  (no password: for every user of this machine)", markup=False)
-    for name, address in (("ClickHouse", endpoints.clickhouse), ("Redis", endpoints.redis)):
-        out.print(f"  {name:<10}  {without_credentials(address)}", markup=False)
-    out.print(f"  analytics   {endpoints.analytics}", markup=False)
+    _say(f"  API         {endpoints.ingest}")
+    _say(f"  Kafka       {endpoints.kafka}  (no password: for every user of this machine)")
+    _say(f"  ClickHouse  {without_credentials(endpoints.clickhouse)}")
+    _say(f"  Redis       {without_credentials(endpoints.redis)}")
+    _say(f"  analytics   {endpoints.analytics}")
     if endpoints.simulator:
-        out.print(f"  providers   simulated at {endpoints.simulator}", markup=False)
-    out.print(f"  keys and passwords are in {home.endpoints_path}", markup=False)
-    out.print(f"ready · stop it with Ctrl-C or `headrace down` · logs in {home.logs}", markup=False)
+        _say(f"  providers   simulated at {endpoints.simulator}")
+    _say(f"  keys and passwords are in {home.endpoints_path}")
+    _say(f"ready · stop it with Ctrl-C or `headrace down` · logs in {home.logs}")
 
 
 def _show_keys(home: Home) -> None:
     """Print the keys and the pages that take them, on a terminal only."""
-    if not sys.stdout.isatty():
-        return
-    endpoints = home.endpoints()
-    out.print(f"  API key     {endpoints.api_key}", markup=False)
-    out.print(f"  chat page   {_page(endpoints.ingest + '/', endpoints.api_key)}", markup=False)
-    out.print(f"  dashboard   {_page(endpoints.analytics + '/analytics', endpoints.admin_key)}", markup=False)
+    if sys.stdout.isatty():
+        endpoints = home.endpoints()
+        _say(f"  API key     {endpoints.api_key}")
+        _say(f"  chat page   {_page(endpoints.ingest + '/', endpoints.api_key)}")
+        _say(f"  dashboard   {_page(endpoints.analytics + '/analytics', endpoints.admin_key)}")
 
 
 def _page(address: str, key: str) -> str:

@@ -1,4 +1,4 @@
-"""Tools for operators: audit, dead letters, erasure.
+"""Tools for operators: the audit, dead letters, erasure of a user.
 
-Begin with `audit`.
+Begin with `audit.auditor`. All of them read Kafka through `topic_reader`.
 """

@@ -66,7 +66,7 @@ def kafka_requests(name: str) -> Records:
 
 
 def test_every_kind_of_request_is_accounted_for(healthy: System) -> None:
-    """Answered, cached, blocked, refused, failed, repeated, malformed: the books balance and say so."""
+    """Answered, cached, blocked, refused, failed, repeated, malformed: the evidence balance and say so."""
     since, question = now(), unique("Is this asked twice?")
     key = {"Idempotency-Key": uuid.uuid4().hex}
     body = {"query": unique("The same thing again?"), "user_id": "u"}

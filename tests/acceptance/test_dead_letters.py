@@ -17,10 +17,10 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from agents.stage import Record
-from headrace.ops.dlq.desk import Desk, Outcome
-from headrace.ops.dlq.letters import Place
+from headrace.ops.dlq.actions import ActionOutcome, DeadLetterActions
+from headrace.ops.dlq.letters import LetterId
 from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.topic_reader import TopicReader
+from headrace.ops.topic_reader import TopicReader
 from streams.dead_letters import dead_letter
 from streams.errors import KafkaUnavailable
 from streams.publisher import Emit, Position, Publisher
@@ -184,7 +184,7 @@ def test_what_was_answered_and_charged_is_paid_for_again_only_when_asked_to(heal
     ask(healthy, request_id, value)
     (first,) = eventually(lambda: replies(healthy, request_id))
     position = bury_good_request(healthy, request_id, value)
-    letter = str(Place(position.partition, position.offset))
+    letter = str(LetterId(position.partition, position.offset))
     eventually(lambda: asyncio.run(read(healthy, LEDGER.name, request_id)))
     (refused,) = dlq(healthy, "replay", letter, code=1)["results"]
     assert (refused["outcome"], "--pay-again" in refused["detail"]) == ("refused", True)
@@ -198,7 +198,7 @@ def test_a_crash_between_the_replay_and_its_record_calls_and_charges_once(health
     request_id = uuid.uuid4().hex
     before = healthy.invoice()["calls"]
     position = bury_good_request(healthy, request_id)
-    asyncio.run(replay_and_die(healthy, Place(position.partition, position.offset)))
+    asyncio.run(replay_and_die(healthy, LetterId(position.partition, position.offset)))
     (letter,) = letters(healthy, request_id)
     assert letter["state"] == "open"
     (again,) = dlq(healthy, "replay", letter["id"])["results"]
@@ -233,7 +233,7 @@ async def all_is_done(system: System) -> bool:
     return True
 
 
-async def replay_and_die(system: System, place: Place) -> None:
+async def replay_and_die(system: System, place: LetterId) -> None:
     """Replay a letter, and be killed before the action is recorded."""
     async with (
         Publisher(system.endpoints.kafka, client_id="test", auth=system.auth) as publisher,
@@ -246,9 +246,9 @@ async def replay_and_die(system: System, place: Place) -> None:
                     raise KafkaUnavailable("killed")
                 return await publisher.publish(emit)
 
-        desk = Desk(DeadLetterReader(topics, system.auth), Dies(), by="nobody", reason="")
-        results = [each async for each in desk.replay([place], force=False, max_replays=3)]
-    assert [each.outcome for each in results] == [Outcome.FAILED]
+        actions = DeadLetterActions(DeadLetterReader(topics, system.auth), Dies(), by="nobody", reason="")
+        results = [each async for each in actions.replay([place], force=False, max_replays=3)]
+    assert [each.outcome for each in results] == [ActionOutcome.FAILED]
 
 
 @pytest.fixture

@@ -1,1 +1,4 @@
-"""The audit: what became of every accepted request, by Kafka, Redis, ClickHouse and the invoice."""
+"""The audit: whether every accepted request has one terminal reply, one charge and one row.
+
+Begin with `auditor`. It reads the `evidence`, `balance` compares it, `findings` lists what can be wrong.
+"""

@@ -1,84 +1,74 @@
-"""Reads every part in the order that makes the balance safe, and reads on until nothing is under way."""
+"""Reads every part in the order that makes the balance safe."""
 
 import time
-from collections.abc import Callable, Iterable
-from types import TracebackType
+from contextlib import AsyncExitStack
 from typing import Self
 
 import httpx
-from redis.asyncio import Redis
 
+from analytics.clickhouse import ClickHouse
 from headrace.ops.audit.balance.balance import balance
 from headrace.ops.audit.balance.calls import unbooked
-from headrace.ops.audit.balance.money import strangers
+from headrace.ops.audit.balance.money import unknown_ids
 from headrace.ops.audit.balance.replies import undecided
-from headrace.ops.audit.evidence import clickhouse as clickhouse_books
-from headrace.ops.audit.evidence.clickhouse import ClickHouseReader
+from headrace.ops.audit.evidence.clickhouse import add_calls, add_requests, read_clickhouse
+from headrace.ops.audit.evidence.group_positions import read_positions
+from headrace.ops.audit.evidence.incremental_reader import IncrementalReader
 from headrace.ops.audit.evidence.invoice import read_invoice
-from headrace.ops.audit.evidence.kafka import Scribe
-from headrace.ops.audit.evidence.kafka_reader import KafkaReader
-from headrace.ops.audit.evidence.positions import Positions
-from headrace.ops.audit.evidence.records import (
-    Books,
-    ClickHouseBooks,
-    InvoiceBooks,
-    KafkaBooks,
-    Reading,
-    Window,
-)
-from headrace.ops.audit.evidence.registry import RegistryReader
-from headrace.ops.audit.report import Report, Verdict
+from headrace.ops.audit.evidence.kafka_records import RecordCollector
+from headrace.ops.audit.evidence.records import AuditWindow, Evidence, KafkaEvidence
+from headrace.ops.audit.evidence.redis_state import read_redis
+from headrace.ops.audit.report import AuditReport, AuditVerdict
+from headrace.ops.topic_reader import TopicReader
 from streams.events import MAX_DEADLINE_MS
 from streams.kafka.record_auth import RecordAuth
+from streams.pipeline import ENTRANCES
 from streams.redis.connection import connect
 from streams.settings import Settings
-from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, ENTRANCES, LEDGER, LOGS, RETRIES
+from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, LEDGER, LOGS, RETRIES
 
-#: Requests are known from so long before the window: their replies fall into it.
+#: Requests are read from so long before the window: their replies fall into it.
 RUN_UP_MS = 10 * 60 * 1000
 #: How far the clocks of those who write records may differ.
 SKEW_MS = 60_000
-_BOOK_TOPICS = (LOGS.name, LEDGER.name, DEAD_LETTERS.name, DEAD_LETTER_ACTIONS.name, RETRIES.name)
+_INVOICE_CONNECT_TIMEOUT_S = 5.0
+_RESULT_TOPICS = tuple(topic.name for topic in (LOGS, LEDGER, DEAD_LETTERS, DEAD_LETTER_ACTIONS, RETRIES))
 _ENTRANCES = tuple(topic.name for topic in ENTRANCES)
 _MAX_REPLY_TOPICS = 200
 
 
 class Auditor:
-    """One audit. Each `look` reads only what has come since the one before.
+    """One audit. Each `read` reads only what has come since the one before.
 
     The order matters, for everything moves on meanwhile: the invoice first, so that every call on it can be
-    in the books; then how far the consumer groups have come, so that what they had finished must be in what
+    booked by then; then how far the consumer groups have come, so that what they had finished must be in what
     is read next; ClickHouse before Kafka, so that every row's request is known; the requests last of all.
 
     Args:
         settings: where the parts are.
         window: the time whose requests are audited.
         simulator: the provider simulator's address; None where there is none.
-        clock_ms: the time, Unix ms.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        window: Window,
-        *,
-        simulator: str | None,
-        clock_ms: Callable[[], int] = lambda: int(time.time() * 1000),
-    ) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, window: AuditWindow, *, simulator: str | None) -> None:
         self._window = window
         self._simulator = simulator
-        self._clock_ms = clock_ms
-        self._kafka = KafkaReader(settings.kafka_bootstrap, timeout_s=settings.kafka_timeout_s)
-        self._redis: Redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
-        self._http: httpx.AsyncClient = clickhouse_books.client(settings.clickhouse_timeout_s)
-        self._clickhouse = ClickHouseReader(
-            self._http, settings.clickhouse_url, database=settings.clickhouse_database
+        self._connections = AsyncExitStack()
+        self._topics = TopicReader(
+            settings.kafka_bootstrap, client_id="headrace-audit", timeout_s=settings.kafka_timeout_s
         )
-        self._registry = RegistryReader(self._redis)
-        self._books = KafkaBooks()
-        self._scribe = Scribe(
-            self._books,
+        self._reader = IncrementalReader(self._topics)
+        self._redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
+        timeout = httpx.Timeout(settings.clickhouse_timeout_s, connect=_INVOICE_CONNECT_TIMEOUT_S)
+        self._http = httpx.AsyncClient(timeout=timeout)
+        self._clickhouse = ClickHouse(
+            settings.clickhouse_url,
+            database=settings.clickhouse_database,
+            timeout_s=settings.clickhouse_timeout_s,
+        )
+        self._kafka = KafkaEvidence()
+        self._collector = RecordCollector(
+            self._kafka,
             window,
             default_deadline_ms=settings.default_deadline_ms,
             auth=RecordAuth.from_settings(settings),
@@ -90,21 +80,19 @@ class Auditor:
         Raises:
             KafkaUnavailable: no broker answers in time.
         """
-        try:
-            await self._kafka.__aenter__()
-        except BaseException:
-            await self._close()
-            raise
+        async with AsyncExitStack() as connecting:
+            connecting.push_async_callback(self._redis.aclose)
+            connecting.push_async_callback(self._http.aclose)
+            connecting.push_async_callback(self._clickhouse.close)
+            await connecting.enter_async_context(self._topics)
+            self._connections = connecting.pop_all()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *fault: object) -> None:
         """Disconnect."""
-        await self._kafka.stop()
-        await self._close()
+        await self._connections.aclose()
 
-    async def report(self) -> Report:
+    async def report(self) -> AuditReport:
         """Read, and report.
 
         What looks wrong is read once more: a reply may have been written between two of the readings.
@@ -116,84 +104,59 @@ class Auditor:
             InvoiceUnavailable: the simulator does not.
         """
         begun = time.monotonic()
-        report = balance(await self.look(), took_s=time.monotonic() - begun)
-        if report.verdict is Verdict.UNBALANCED:
-            report = balance(await self.look(), took_s=time.monotonic() - begun)
+        report = balance(await self.read(), took_s=time.monotonic() - begun)
+        if report.verdict is AuditVerdict.UNBALANCED:
+            report = balance(await self.read(), took_s=time.monotonic() - begun)
         return report
 
-    async def look(self) -> Books:
-        """Read what has come, and return all books."""
-        invoice = await self._invoice()
-        taken_at_ms = self._clock_ms()
-        await self._kafka.refresh_topics()
-        await self._read_positions()
-        clickhouse = await self._clickhouse.read(self._window)
+    async def read(self) -> Evidence:
+        """Read what has come, and return all evidence."""
+        window, invoice = self._window, None
+        if self._simulator is not None:
+            invoice = await read_invoice(self._http, self._simulator, since_ms=window.since_ms - SKEW_MS)
+        taken_at_ms = int(time.time() * 1000)
+        await read_positions(self._topics, self._kafka)
+        clickhouse = await read_clickhouse(self._clickhouse, window)
         await self._read_topics()
-        books = Books(
-            window=self._window,
+        evidence = Evidence(
+            window=window,
             taken_at_ms=taken_at_ms,
-            kafka=self._books,
-            registry=await self._registry.read(undecided(self._books, since_ms=self._window.since_ms)),
+            kafka=self._kafka,
+            redis=await read_redis(self._redis, undecided(self._kafka, since_ms=window.since_ms)),
             clickhouse=clickhouse,
             invoice=invoice,
         )
-        await self._look_up(books, clickhouse)
-        return books
-
-    async def _invoice(self) -> InvoiceBooks | None:
-        if self._simulator is None:
-            return None
-        return await read_invoice(self._http, self._simulator, since_ms=self._window.since_ms - SKEW_MS)
-
-    async def _read_positions(self) -> None:
-        positions = await Positions.read(self._kafka)
-        self._books.stages = positions.stages
-        self._books.sink = positions.sink
-        self._books.retrying = positions.retrying
+        await self._add_by_id(evidence)
+        return evidence
 
     async def _read_topics(self) -> None:
         since_ms, until_ms = self._window.since_ms, self._window.until_ms
         last_ms = None if until_ms is None else until_ms + SKEW_MS
 
         async def read_requests() -> None:
-            await self._kafka.read(
-                _ENTRANCES, self._scribe.take, since_ms=since_ms - RUN_UP_MS, until_ms=last_ms
-            )
+            add = self._collector.add
+            await self._reader.read(_ENTRANCES, add, since_ms=since_ms - RUN_UP_MS, until_ms=last_ms)
 
         await read_requests()
-        topics = (*_BOOK_TOPICS, *sorted(self._scribe.reply_topics)[:_MAX_REPLY_TOPICS])
-        await self._kafka.read(topics, self._scribe.take, since_ms=since_ms - SKEW_MS)
+        topics = (*_RESULT_TOPICS, *sorted(self._collector.reply_topics)[:_MAX_REPLY_TOPICS])
+        await self._reader.read(topics, self._collector.add, since_ms=since_ms - SKEW_MS)
         await read_requests()
-        self._note_readings((*_ENTRANCES, *topics))
+        for topic in (*_ENTRANCES, *topics):
+            # What was deleted of the run-up is not missed.
+            self._kafka.topics[topic] = self._reader.read_of(topic, since_ms=since_ms)
 
-    def _note_readings(self, topics: Iterable[str]) -> None:
-        for topic in topics:
-            stretches = [each for place, each in self._kafka.stretches.items() if place.topic == topic]
-            cut = [each.first_ms for each in stretches if each.truncated and each.first_ms is not None]
-            self._books.readings[topic] = Reading(
-                topic=topic,
-                records=sum(each.records for each in stretches),
-                last_ms=max((each.last_ms for each in stretches if each.last_ms is not None), default=None),
-                # What was deleted from the run-up is not missed.
-                truncated_ms=max((each for each in cut if each > self._window.since_ms), default=None),
-                gone=not self._kafka.has(topic),
-            )
-
-    async def _look_up(self, books: Books, clickhouse: ClickHouseBooks) -> None:
+    async def _add_by_id(self, evidence: Evidence) -> None:
         """Ask ClickHouse by id for what the window alone does not show.
 
-        Rows of requests whose senders named an earlier `accepted_at`; what is known of strangers to the
-        topics for requests; calls of requests that were accepted before the window.
+        Rows of requests whose senders named an earlier `accepted_at`; what is known of requests that are on
+        no topic; calls of requests that were accepted before the window.
         """
+        kafka, clickhouse = self._kafka, evidence.clickhouse
         without_row = [
             request_id
-            for request_id, request in self._books.requests.items()
-            if request.inside and request_id in self._books.logs and request_id not in clickhouse.rows
+            for request_id, request in kafka.requests.items()
+            if request.inside and request_id in kafka.logs and request_id not in clickhouse.rows
         ]
-        await self._clickhouse.add_requests(clickhouse, [*without_row, *strangers(books)])
+        await add_requests(self._clickhouse, clickhouse, [*without_row, *unknown_ids(evidence)])
         since_ms = self._window.since_ms - MAX_DEADLINE_MS - SKEW_MS
-        await self._clickhouse.add_calls(clickhouse, unbooked(books), since_ms=since_ms)
-
-    async def _close(self) -> None:
-        await self._redis.aclose()
-        await self._http.aclose()
+        await add_calls(self._clickhouse, clickhouse, unbooked(evidence), since_ms=since_ms)

@@ -5,7 +5,7 @@ from enum import StrEnum
 import msgspec
 
 
-class Verdict(StrEnum):
+class AuditVerdict(StrEnum):
     """What an audit comes to."""
 
     BALANCED = "balanced"
@@ -29,7 +29,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         code: stable, for scripts.
         title: what was found.
         count: how often.
-        breaks: whether the books do not balance by it.
+        breaks: whether it breaks the balance.
         ids: of requests (or calls, or records): the first of them.
         advice: what to do about it.
     """
@@ -42,14 +42,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     advice: str
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class SourceState(msgspec.Struct, frozen=True, kw_only=True):
     """How fresh what was read is, in words."""
 
     name: str
     state: str
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
+class AuditFigures(msgspec.Struct, kw_only=True):
     """The numbers. Requests unless the name says otherwise; money in dollars, as text, nine decimals.
 
     `accepted` is the sum of the six states, `open` and `missing`. `dead_lettered` requests are among them;
@@ -98,15 +98,15 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     unbooked_usd: str | None = None
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     """What `headrace audit` prints. Times are RFC 3339, UTC. `waiting`: how much is still under way."""
 
-    verdict: Verdict
+    verdict: AuditVerdict
     since: str
     until: str
     took_s: float
-    figures: Figures
+    figures: AuditFigures
     equations: tuple[Equation, ...]
     findings: tuple[Finding, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[SourceState, ...]
     waiting: int = 0

@@ -1,43 +1,46 @@
-"""A dead letter as an operator sees it: what its headers say, checked, because anybody may write headers."""
+"""A dead letter as an operator sees it. Its headers are checked, because anybody may write headers."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Self
 
 import msgspec
+from aiokafka import ConsumerRecord
 
-from agents.intake import admission
-from agents.stage import Record
+from agents.intake.admission import DEFAULT_TENANT, request_id_of
+from agents.stage import Record, instant
 from streams.codec import header
 from streams.dead_letters import PREFIX as _ERRORS
 from streams.errors import InputError
+from streams.kafka.record_auth import RecordAuth
+from streams.pipeline import ENTRANCES
 from streams.redelivery import redelivery
-from streams.topics import ENTRANCES, RETRIES, Topic
+from streams.topics import RETRIES, Topic
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PLACE = re.compile(r"(\d{1,9}):(\d{1,18})", re.ASCII)
+_LETTER_ID = re.compile(r"(\d{1,9}):(\d{1,18})", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
 #: What is kept of a header in a list: a topic name is at most 249 characters long, an exception's name less.
 _MAX_NAME_CHARS = 256
 _MAX_MESSAGE_CHARS = 2_000
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 Headers = tuple[tuple[str, bytes], ...]
 
 
-class Place(msgspec.Struct, frozen=True, order=True):
-    """Where a dead letter lies on its topic. Written ``partition:offset``, it is the letter's id."""
+class LetterId(msgspec.Struct, frozen=True, order=True):
+    """The id of a dead letter: where it lies on its topic, written ``partition:offset``."""
 
     partition: int
     offset: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the place that `text` names.
+        """Return the id that `text` names.
 
         Raises:
             InputError: it is no ``partition:offset``.
         """
-        found = _PLACE.fullmatch(text)
+        found = _LETTER_ID.fullmatch(text)
         if found is None:
             raise InputError(f"{text!r} is no id of a dead letter: they look like 2:41 (partition:offset)")
         return cls(int(found[1]), int(found[2]))
@@ -46,13 +49,13 @@ class Place(msgspec.Struct, frozen=True, order=True):
         return f"{self.partition}:{self.offset}"
 
 
-class DeadRecord(msgspec.Struct, frozen=True, kw_only=True):
+class DeadLetterRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A record of the dead-letter topic: key, value and headers as they came.
 
     `written_ms` is when the record died, Unix ms. `authentic`: whether Headrace wrote it.
     """
 
-    place: Place
+    letter_id: LetterId
     written_ms: int
     key: bytes | None
     value: bytes | None
@@ -60,18 +63,18 @@ class DeadRecord(msgspec.Struct, frozen=True, kw_only=True):
     authentic: bool = True
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
+class LetterSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What a list shows of a dead letter. Its size is bounded, whatever the record holds.
 
     Attributes:
-        place: its id.
+        letter_id: its id.
         written_ms: when it died, Unix ms.
         stage: the stage it died in; this and the next two are empty where no header says so.
         exception: the name of the fault.
         message: what the fault said.
-        topic: where it died, and where a replay goes; of a record that died on the retry topic, the topic
-            that it was put aside from.
-        record: the place of the first record, ``topic:partition:offset``: what a replay stands for.
+        topic: where it died, and where a replay goes. Of a record that died on the retry topic: the topic
+            that it came from.
+        record: the address of the first record, ``topic:partition:offset``: what a replay stands for.
         record_ms: when the first record was written, Unix ms.
         replay: how often the record had been replayed when it died.
         request_id: the request it belongs to, as its sender was told.
@@ -80,7 +83,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
         value_bytes: the size of the value; None where it has none.
     """
 
-    place: Place
+    letter_id: LetterId
     written_ms: int
     stage: str = ""
     exception: str = ""
@@ -95,23 +98,36 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     value_bytes: int | None = None
 
     @property
-    def written_at(self) -> datetime:
+    def died_at(self) -> datetime:
         """When it died."""
         return instant(self.written_ms)
 
 
-class _Body(msgspec.Struct):
-    """What may be read of any event's value; other fields are skipped."""
+class _TenantFields(msgspec.Struct):
+    """Where an event's value may name the tenant; other fields are skipped."""
 
     tenant: object = None
     envelope: object = None
 
 
-_body = msgspec.json.Decoder(_Body)
+_tenant_fields = msgspec.json.Decoder(_TenantFields)
 
 
-def letter_of(dead: DeadRecord) -> Letter:
-    """Return what is known of a dead record; what its headers do not say, or say wrongly, stays empty."""
+def read_letter(record: ConsumerRecord, auth: RecordAuth) -> DeadLetterRecord:
+    """Return a record of the dead-letter topic as it was read from Kafka."""
+    authentic, headers = auth.read(record.topic, record.key, record.value, record.headers)
+    return DeadLetterRecord(
+        letter_id=LetterId(record.partition, record.offset),
+        written_ms=record.timestamp,
+        key=record.key,
+        value=record.value,
+        headers=headers,
+        authentic=authentic,
+    )
+
+
+def summary_of(dead: DeadLetterRecord) -> LetterSummary:
+    """Return what is known of a dead letter. What its headers do not say, or say wrongly, stays empty."""
     origin = redelivery(dead.headers)
     died_on = _text(dead.headers, "topic", _MAX_NAME_CHARS) or None
     died_ms = _number(dead.headers, "timestamp")
@@ -119,9 +135,9 @@ def letter_of(dead: DeadRecord) -> Letter:
     topic = origin.topic if died_on == RETRIES.name else died_on
     written_ms = dead.written_ms if died_ms is None else died_ms
     believed = origin.believed_of(topic=topic or "", timestamp_ms=written_ms)
-    record = believed.record or _place(dead.headers, died_on)
-    return Letter(
-        place=dead.place,
+    record = believed.record or _address(dead.headers, died_on)
+    return LetterSummary(
+        letter_id=dead.letter_id,
         written_ms=dead.written_ms,
         stage=_text(dead.headers, "stage", _MAX_NAME_CHARS),
         exception=_text(dead.headers, "exception", _MAX_NAME_CHARS),
@@ -137,15 +153,7 @@ def letter_of(dead: DeadRecord) -> Letter:
     )
 
 
-def instant(at_ms: int) -> datetime:
-    """Return the time of a Unix ms; what is no date at all (producers choose timestamps) is the epoch."""
-    try:
-        return _EPOCH + timedelta(milliseconds=at_ms)
-    except OverflowError:
-        return _EPOCH
-
-
-def _place(headers: Headers, topic: str | None) -> str | None:
+def _address(headers: Headers, topic: str | None) -> str | None:
     partition, offset = _number(headers, "partition"), _number(headers, "offset")
     known = topic is not None and partition is not None and offset is not None
     return f"{topic}:{partition}:{offset}" if known else None
@@ -162,35 +170,42 @@ def _number(headers: Headers, name: str) -> int | None:
     return int(text) if _NUMBER.fullmatch(text) else None
 
 
-def _request_id(dead: DeadRecord, place: str | None) -> str | None:
+def _request_id(dead: DeadLetterRecord, record_address: str | None) -> str | None:
     """Return the request's id by the rules of the stages: the sender knows the request by it."""
+    topic, partition, offset = (record_address or "?:0:0").rsplit(":", 2)
+    # Whoever waits for a reply is told the record's address, where that is known.
+    headers = dead.headers if record_address else tuple(each for each in dead.headers if each[0] == "ce_id")
     record = Record(
-        topic="", partition=0, offset=0, timestamp_ms=0, key=dead.key, value=dead.value, headers=dead.headers
+        topic=topic,
+        partition=int(partition),
+        offset=int(offset),
+        timestamp_ms=0,
+        key=dead.key,
+        value=dead.value,
+        headers=headers,
     )
-    named = admission.request_id_of(record)
+    named = request_id_of(record)
     if named is not None:
         return named[:_MAX_NAME_CHARS]
-    # A request that names no id has its place for one.
-    for topic in ENTRANCES:
-        if place and place.startswith(topic.name + ":") and _is_of(topic, dead.value):
-            return place.replace(":", "-")
-    return None
+    # A request that names no id has its address for one.
+    is_request = any(each.name == topic and _is_of(each, dead.value) for each in ENTRANCES)
+    return record.address.replace(":", "-") if is_request else None
 
 
 def _is_of(topic: Topic, value: bytes | None) -> bool:
     try:
         msgspec.json.decode(value or b"", type=topic.event)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return False
     return True
 
 
 def _tenant(value: bytes | None) -> str | None:
     try:
-        body = _body.decode(value or b"")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        body = _tenant_fields.decode(value or b"")
+    except _UNREADABLE:
         return None
     named = body.envelope.get("tenant") if isinstance(body.envelope, dict) else body.tenant
     if named is None:
-        return admission.DEFAULT_TENANT
+        return DEFAULT_TENANT
     return named[:_MAX_NAME_CHARS] if isinstance(named, str) else None

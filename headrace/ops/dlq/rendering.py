@@ -1,82 +1,44 @@
-"""Dead letters as text for people and as JSON for scripts. What strangers wrote cannot steer a terminal."""
+"""Dead letters as text for people and as JSON documents for scripts."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from rich.cells import cell_len, set_cell_size
 
-from headrace.ops.dlq.desk import Result
-from headrace.ops.dlq.letters import DeadRecord, Letter
-from headrace.ops.dlq.selection import Found, Kind
+from agents.stage import instant
+from headrace.ops.dlq.actions import ActionResult
+from headrace.ops.dlq.letters import DeadLetterRecord
+from headrace.ops.dlq.selection import FaultGroup, ListedLetter
+from headrace.ops.terminal_text import aligned, printable, shortened
 from streams.events import DeadLetterAction
 
 _MESSAGE_CHARS = 60
 _NAME_CHARS = 40
+#: The columns of a list, and the fields of a letter's document that they show.
+_LETTER_COLUMNS = {
+    "id": "id",
+    "died at": "died_at",
+    "state": "state",
+    "replays": "replays",
+    "stage": "stage",
+    "exception": "exception",
+    "topic": "topic",
+    "request": "request_id",
+    "message": "message",
+}
+_GROUP_COLUMNS = {name: name for name in ("letters", "stage", "exception", "oldest", "newest")}
 
 
-def printable(text: str) -> str:
-    """Return `text` with everything that is no visible character escaped: control characters most of all."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
-def shortened(text: str, limit: int) -> str:
-    """Return `text` on one line of at most `limit` characters."""
-    line = printable(text[: limit + 1])
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def letters_table(letters: Sequence[Found]) -> str:
-    """Return the list of letters, one line each, whatever the width of the terminal."""
-    rows = [
-        (
-            str(each.letter.place),
-            _seconds(each.letter.written_at),
-            each.standing.state.value,
-            str(each.replays),
-            shortened(each.letter.stage, _NAME_CHARS),
-            shortened(each.letter.exception, _NAME_CHARS),
-            shortened(each.letter.topic or "", _NAME_CHARS),
-            shortened(each.letter.request_id or "", _NAME_CHARS),
-            shortened(each.letter.message, _MESSAGE_CHARS),
-        )
-        for each in letters
-    ]
-    titles = ("id", "died at", "state", "replays", "stage", "exception", "topic", "request", "message")
-    return _aligned(titles, *rows)
-
-
-def kinds_table(kinds: Sequence[Kind]) -> str:
-    """Return how many letters there are of each kind."""
-    rows = [
-        (
-            str(kind.letters),
-            shortened(kind.stage, _NAME_CHARS),
-            shortened(kind.exception, _NAME_CHARS),
-            _seconds(kind.oldest_at),
-            _seconds(kind.newest_at),
-        )
-        for kind in kinds
-    ]
-    return _aligned(("letters", "stage", "exception", "oldest", "newest"), *rows)
-
-
-def _aligned(*rows: Sequence[str]) -> str:
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(map(set_cell_size, row, widths)).rstrip() for row in rows)
-    return "".join(line + "\n" for line in lines)
-
-
-def letter_document(found: Found) -> dict[str, Any]:
+def letter_document(listed: ListedLetter) -> dict[str, Any]:
     """Return a letter of a list for JSON."""
-    letter = found.letter
+    letter = listed.letter
     return {
-        "id": str(letter.place),
-        "died_at": letter.written_at.isoformat(),
-        "state": found.standing.state.value,
-        "replays": found.replays,
+        "id": str(letter.letter_id),
+        "died_at": letter.died_at.isoformat(),
+        "state": listed.state.status.value,
+        "replays": listed.replays,
         "stage": letter.stage,
         "exception": letter.exception,
         "message": letter.message,
@@ -89,45 +51,58 @@ def letter_document(found: Found) -> dict[str, Any]:
     }
 
 
-def kind_document(kind: Kind) -> dict[str, Any]:
-    """Return a kind of letters for JSON."""
+def group_document(group: FaultGroup) -> dict[str, Any]:
+    """Return how many letters there are of one fault, for JSON."""
     return {
-        "stage": kind.stage,
-        "exception": kind.exception,
-        "letters": kind.letters,
-        "oldest": kind.oldest_at.isoformat(),
-        "newest": kind.newest_at.isoformat(),
+        "stage": group.stage,
+        "exception": group.exception,
+        "letters": group.letters,
+        "oldest": instant(group.oldest_ms).isoformat(),
+        "newest": instant(group.newest_ms).isoformat(),
     }
 
 
-def page(found: Found, dead: DeadRecord, history: Sequence[DeadLetterAction]) -> str:
+def letters_table(letters: Sequence[ListedLetter]) -> str:
+    """Return a list of letters, one line each."""
+    return _table(_LETTER_COLUMNS, [letter_document(each) for each in letters])
+
+
+def groups_table(groups: Sequence[FaultGroup]) -> str:
+    """Return how many letters there are of each fault, one line each."""
+    return _table(_GROUP_COLUMNS, [group_document(each) for each in groups])
+
+
+def _table(columns: Mapping[str, str], documents: Sequence[Mapping[str, Any]]) -> str:
+    cells = ([_cell(field, document[field]) for field in columns.values()] for document in documents)
+    return aligned([list(columns), *cells])
+
+
+def _cell(field: str, value: object) -> str:
+    if field in ("died_at", "oldest", "newest"):
+        return _seconds(datetime.fromisoformat(str(value)))
+    text = "" if value is None else str(value)
+    return shortened(text, _MESSAGE_CHARS if field == "message" else _NAME_CHARS)
+
+
+def letter_page(listed: ListedLetter, dead: DeadLetterRecord, history: Sequence[DeadLetterAction]) -> str:
     """Return everything about one dead letter, for people."""
-    letter = found.letter
-    facts = {
-        "id": str(letter.place),
-        "state": found.standing.state.value,
-        "died at": letter.written_at.isoformat(),
-        "stage": letter.stage,
-        "exception": letter.exception,
-        "message": letter.message,
-        "topic": letter.topic or "",
-        "record": letter.record or "",
-        "request": letter.request_id or "",
-        "tenant": letter.tenant or "",
-        "replays": str(found.replays),
-        "key": "none" if dead.key is None else _bytes_line(dead.key),
-    }
-    lines = [f"{name:<10} {printable(text)}" for name, text in facts.items()]
+    document = letter_document(listed) | {"key": "none" if dead.key is None else _escaped(dead.key)}
+    names = "id state died_at stage exception message topic record request_id tenant replays key".split()
+    facts = {name.removesuffix("_id").replace("_", " "): document[name] for name in names}
+    lines = [f"{name:<10} {printable(str('' if fact is None else fact))}" for name, fact in facts.items()]
     lines += ["", f"headers ({len(dead.headers)})"]
-    lines += [f"  {printable(name)}: {_bytes_line(value)}" for name, value in dead.headers]
-    lines += ["", f"value ({_size(letter)})", *_value_lines(dead.value)]
-    lines += ["", "history", *[f"  {_history_line(action)}" for action in history]]
-    return "\n".join(lines if history else [*lines, "  nothing was done with it yet"]) + "\n"
+    lines += [f"  {printable(name)}: {printable(_escaped(value))}" for name, value in dead.headers]
+    size = "none" if dead.value is None else f"{len(dead.value):,} bytes"
+    lines += ["", f"value ({size})", *_value_lines(dead.value), "", "history"]
+    lines += [f"  {_history_line(action)}" for action in history] or ["  nothing was done with it yet"]
+    return "\n".join(lines) + "\n"
 
 
-def page_document(found: Found, dead: DeadRecord, history: Sequence[DeadLetterAction]) -> dict[str, Any]:
+def page_document(
+    listed: ListedLetter, dead: DeadLetterRecord, history: Sequence[DeadLetterAction]
+) -> dict[str, Any]:
     """Return everything about one dead letter, for JSON. Bytes that are no text are in base64."""
-    return letter_document(found) | {
+    return letter_document(listed) | {
         "key": _bytes_document(dead.key),
         "headers": [{"name": name, "value": _bytes_document(value)} for name, value in dead.headers],
         "value": _bytes_document(dead.value),
@@ -138,21 +113,22 @@ def page_document(found: Found, dead: DeadRecord, history: Sequence[DeadLetterAc
     }
 
 
-def result_line(result: Result) -> str:
+def result_line(result: ActionResult) -> str:
     """Return what came of one letter, for people."""
-    number = f" as replay {result.number}" if result.number is not None else ""
     request = result.letter.request_id if result.letter else None
     told = f"  request {request}" if request else ""
-    detail = f" {result.detail}" if result.outcome.good and result.detail else ""
-    why = f": {result.detail}" if not result.outcome.good else ""
-    return printable(f"{result.place}  {result.outcome.value}{detail}{number if detail else ''}{why}{told}")
+    detail = ""
+    if result.detail:
+        number = f" as replay {result.number}" if result.number is not None else ""
+        detail = f" {result.detail}{number}" if result.outcome.good else f": {result.detail}"
+    return printable(f"{result.letter_id}  {result.outcome.value}{detail}{told}")
 
 
-def result_document(result: Result) -> dict[str, Any]:
+def result_document(result: ActionResult) -> dict[str, Any]:
     """Return what came of one letter, for JSON."""
     sent = result.sent_to
     return {
-        "id": str(result.place),
+        "id": str(result.letter_id),
         "outcome": result.outcome.value.replace(" ", "_"),
         "detail": result.detail,
         "request_id": result.letter.request_id if result.letter else None,
@@ -163,10 +139,6 @@ def result_document(result: Result) -> dict[str, Any]:
 
 def _seconds(at: datetime) -> str:
     return at.isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
-
-
-def _size(letter: Letter) -> str:
-    return "none" if letter.value_bytes is None else f"{letter.value_bytes:,} bytes"
 
 
 def _value_lines(value: bytes | None) -> list[str]:
@@ -185,10 +157,6 @@ def _escaped(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return "".join(chr(each) if 0x20 <= each < 0x7F else f"\\x{each:02x}" for each in value)
-
-
-def _bytes_line(value: bytes) -> str:
-    return printable(_escaped(value))
 
 
 def _bytes_document(value: bytes | None) -> dict[str, str] | None:

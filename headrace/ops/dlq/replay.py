@@ -5,46 +5,28 @@ from typing import Literal
 
 import msgspec
 
-from headrace.ops.dlq.letters import DeadRecord, Letter
-from headrace.ops.dlq.standing import Standing, State
+from headrace.ops.dlq.letters import DeadLetterRecord, LetterSummary
+from headrace.ops.dlq.states import LetterState, LetterStatus
 from streams import codec
 from streams.codec import header
 from streams.dead_letters import OMITTED
 from streams.errors import UnauthenticRecord
 from streams.events import DeadLetterAction, LedgerEntry
+from streams.pipeline import PAYING, REPLAYABLE
 from streams.publisher import Emit
 from streams.redelivery import PREFIX, redelivery, replayed
-from streams.topics import (
-    COMPLETIONS,
-    DEAD_LETTER_ACTIONS,
-    EMBEDDINGS,
-    FEEDBACK,
-    GUARDED,
-    LOGS,
-    MISSES,
-    OUTCOMES,
-    REQUESTS,
-    WEBHOOKS,
-)
+from streams.topics import DEAD_LETTER_ACTIONS
 
-#: Topics whose reader handles what comes again. A header that names another one is not followed: anybody
-#: may write headers, and the ledger is no place for somebody's record.
-REPLAYABLE = frozenset(
-    topic.name
-    for topic in (REQUESTS, EMBEDDINGS, GUARDED, MISSES, COMPLETIONS, OUTCOMES, LOGS, WEBHOOKS, FEEDBACK)
-)
-#: Of them, those before a model is called: a replay calls it again, and that is paid for again.
-PAYING = frozenset(topic.name for topic in (REQUESTS, EMBEDDINGS, GUARDED, MISSES))
 _SOURCE = "headrace/ops/dlq"
 
 
-class Refused(msgspec.Struct, frozen=True):
+class ReplayRefused(msgspec.Struct, frozen=True):
     """Nothing is done with the dead letter, for this reason."""
 
     reason: str
 
 
-class Replay(msgspec.Struct, frozen=True, kw_only=True):
+class PlannedReplay(msgspec.Struct, frozen=True, kw_only=True):
     """The record to send, and the number that its reply will carry."""
 
     emit: Emit
@@ -52,15 +34,15 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_replay(
-    dead: DeadRecord,
-    letter: Letter,
-    standing: Standing,
+    dead: DeadLetterRecord,
+    letter: LetterSummary,
+    state: LetterState,
     *,
     force: bool,
     max_replays: int,
     at_ms: int,
     charge: LedgerEntry | None = None,
-) -> Replay | Refused:
+) -> PlannedReplay | ReplayRefused:
     """Return how a dead letter is replayed.
 
     The number counts the replays before the record died and those recorded since. A replay that was sent but
@@ -69,26 +51,27 @@ def plan_replay(
     Args:
         dead: the dead record.
         letter: what is known of it.
-        standing: what was done with it so far.
+        state: what was done with it so far.
         force: replay it although something was done with it already.
         max_replays: the highest number a replay may have; `force` does not lift it.
         at_ms: now, Unix ms: the new deadline counts from here.
         charge: what its request has cost so far, where a replay that pays for it again is not wanted. Of this
             same replay it is no hindrance: what is sent once more under its number calls no model again.
     """
-    if standing.state is not State.OPEN and not force:
-        return Refused(f"{_already(standing)}; --force replays it again")
-    number = letter.replay + standing.replays + 1
+    if state.status is not LetterStatus.OPEN and not force:
+        return ReplayRefused(f"{_already(state)}; --force replays it again")
+    number = letter.replay + state.replays + 1
     if number > max_replays:
-        return Refused(
+        return ReplayRefused(
             f"replayed {number - 1} times already, and HEADRACE_MAX_REPLAYS is {max_replays}: mend what it "
             "dies of first"
         )
-    refused = _refuse_content(dead, letter)
-    if refused is not None or letter.topic is None or letter.record is None:
-        return refused or Refused("its headers do not say where it died: it was not written by Headrace")
+    if (refused := _content_refused(dead, letter)) is not None:
+        return ReplayRefused(refused)
+    if letter.topic is None or letter.record is None:
+        return ReplayRefused("its headers do not say where it died: it was not written by Headrace")
     if charge is not None and charge.replay < number and letter.topic in PAYING:
-        return Refused(
+        return ReplayRefused(
             f"its request has been charged {charge.amount_usd.normalize():f} USD, and a replay calls a model "
             "again; --pay-again replays it all the same"
         )
@@ -108,36 +91,35 @@ def plan_replay(
         # Copies of one record stay in its partition, where one worker has them one after the other.
         partition=redelivery(headers).partition,
     )
-    return Replay(emit=emit, number=number)
+    return PlannedReplay(emit=emit, number=number)
 
 
-def _refuse_content(dead: DeadRecord, letter: Letter) -> Refused | None:
+def _content_refused(dead: DeadLetterRecord, letter: LetterSummary) -> str | None:
     """Return why the record itself is never replayed, if so."""
-    reason = None
     if not dead.authentic:
-        reason = "it was not written by Headrace, but by somebody else who may write to the dead letters"
-    elif letter.exception == UnauthenticRecord.__name__:
-        reason = "somebody else wrote it to a topic of Headrace's own: a replay would vouch for it"
-    elif letter.topic is not None and letter.topic not in REPLAYABLE:
-        reason = f"it died on {letter.topic[:100]!r}, which is no topic that Headrace works on"
-    elif header(dead.headers, OMITTED) is not None:
-        reason = f"it was too large to be kept: it lies at {letter.record} while that topic keeps it"
-    elif letter.record is not None and dead.key is None and dead.value is None:
-        reason = "it has neither key nor value: there is nothing in it to work on"
-    return None if reason is None else Refused(reason)
+        return "it was not written by Headrace, but by somebody else who may write to the dead letters"
+    if letter.exception == UnauthenticRecord.__name__:
+        return "somebody else wrote it to a topic of Headrace's own: a replay would vouch for it"
+    if letter.topic is not None and letter.topic not in REPLAYABLE:
+        return f"it died on {letter.topic[:100]!r}, which is no topic that Headrace works on"
+    if header(dead.headers, OMITTED) is not None:
+        return f"it was too large to be kept: it lies at {letter.record} while that topic keeps it"
+    if letter.record is not None and dead.key is None and dead.value is None:
+        return "it has neither key nor value: there is nothing in it to work on"
+    return None
 
 
-def refuse_discard(standing: Standing) -> Refused | None:
+def discard_refused(state: LetterState) -> str | None:
     """Return why a dead letter is not discarded, if so: only open ones are."""
-    return None if standing.state is State.OPEN else Refused(_already(standing))
+    return None if state.status is LetterStatus.OPEN else _already(state)
 
 
 def action_emit(
-    letter: Letter, action: Literal["replayed", "discarded"], *, by: str, reason: str, at: datetime
+    letter: LetterSummary, action: Literal["replayed", "discarded"], *, by: str, reason: str, at: datetime
 ) -> Emit:
     """Return the record of an action for the audit trail."""
     event = DeadLetterAction(
-        dead_letter=str(letter.place),
+        dead_letter=str(letter.letter_id),
         action=action,
         by=by,
         at=at,
@@ -145,16 +127,16 @@ def action_emit(
         request_id=letter.request_id,
         topic=letter.topic,
     )
-    event_id = f"{letter.place}:{action}:{at.isoformat()}"
+    event_id = f"{letter.letter_id}:{action}:{at.isoformat()}"
     # The key keeps the actions on one letter in one partition, and so in order.
     return Emit.to(
         DEAD_LETTER_ACTIONS,
         event,
-        key=str(letter.place),
+        key=str(letter.letter_id),
         headers=codec.event_headers(event, event_id=event_id, source=_SOURCE, at=at),
     )
 
 
-def _already(standing: Standing) -> str:
-    times = f" {standing.replays} times" if standing.replays > 1 else ""
-    return f"already {standing.state.value}{times if standing.state is State.REPLAYED else ''}"
+def _already(state: LetterState) -> str:
+    times = f" {state.replays} times" if state.replays > 1 else ""
+    return f"already {state.status.value}{times if state.status is LetterStatus.REPLAYED else ''}"

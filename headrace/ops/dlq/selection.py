@@ -1,4 +1,4 @@
-"""The newest dead letters that match, and how many there are of each kind, in bounded memory."""
+"""Which dead letters are meant: the newest that match, and how many of each fault, in bounded memory."""
 
 import heapq
 from collections.abc import Sequence
@@ -6,29 +6,57 @@ from datetime import datetime
 
 import msgspec
 
-from headrace.ops.dlq.filters import Filters
-from headrace.ops.dlq.letters import Letter, Place, instant
-from headrace.ops.dlq.standing import Standing
+from headrace.ops.dlq.letters import LetterId, LetterSummary
+from headrace.ops.dlq.states import LetterState, LetterStatus
 
-#: Names of stages and exceptions come from headers, which anybody may write: more kinds than this are added
+#: Names of stages and exceptions come from headers, which anybody may write: more groups than this are added
 #: up as one.
-MAX_KINDS = 1_000
+MAX_GROUPS = 1_000
 OTHERS = "(others)"
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter and where it stands."""
+class LetterFilters(msgspec.Struct, frozen=True, kw_only=True):
+    """Every condition that is given must hold. Names are compared whole; `until` itself is outside."""
 
-    letter: Letter
-    standing: Standing
+    status: LetterStatus | None = None
+    stage: str | None = None
+    exception: str | None = None
+    topic: str | None = None
+    request_id: str | None = None
+    tenant: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def match(self, letter: LetterSummary, state: LetterState) -> bool:
+        """Whether a dead letter is meant."""
+        named = ("stage", "exception", "topic", "request_id", "tenant")
+        wanted = ((getattr(self, name), getattr(letter, name)) for name in named)
+        return (
+            self.status in (None, state.status)
+            and all(want in (None, found) for want, found in wanted)
+            and (self.since is None or letter.died_at >= self.since)
+            and (self.until is None or letter.died_at < self.until)
+        )
+
+    @property
+    def since_ms(self) -> int | None:
+        """The begin as Unix ms."""
+        return None if self.since is None else int(self.since.timestamp() * 1000)
+
+
+class ListedLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter and its state."""
+
+    letter: LetterSummary
+    state: LetterState
 
     @property
     def replays(self) -> int:
         """How often its record was replayed in all: before it died, and since."""
-        return self.letter.replay + self.standing.replays
+        return self.letter.replay + self.state.replays
 
 
-class Kind(msgspec.Struct, frozen=True, kw_only=True):
+class FaultGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Dead letters of one stage with one exception. Times are Unix ms."""
 
     stage: str
@@ -37,62 +65,47 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     oldest_ms: int
     newest_ms: int
 
-    @property
-    def oldest_at(self) -> datetime:
-        """When the first of them died."""
-        return instant(self.oldest_ms)
 
-    @property
-    def newest_at(self) -> datetime:
-        """When the last of them died."""
-        return instant(self.newest_ms)
+class LetterSelection:
+    """Keeps the newest `limit` of the letters that match `filters`, and counts all of them."""
 
-
-class Selection:
-    """Keeps the newest `limit` of the letters that match `filters`, and counts all of them.
-
-    Args:
-        filters: which letters are meant.
-        limit: how many are kept.
-    """
-
-    def __init__(self, filters: Filters, *, limit: int) -> None:
+    def __init__(self, filters: LetterFilters, *, limit: int) -> None:
         self._filters = filters
         self._limit = limit
-        self._newest: list[tuple[int, Place, Found]] = []
-        self._kinds: dict[tuple[str, str], Kind] = {}
+        self._newest: list[tuple[int, LetterId, ListedLetter]] = []
+        self._groups: dict[tuple[str, str], FaultGroup] = {}
         self.matched = 0
 
-    def offer(self, letter: Letter, standing: Standing) -> None:
+    def offer(self, letter: LetterSummary, state: LetterState) -> None:
         """Take the letter if it is meant."""
-        if not self._filters.match(letter, standing):
+        if not self._filters.match(letter, state):
             return
         self.matched += 1
         self._count(letter)
-        # Places differ, so that the comparison never comes to the letters themselves.
-        entry = (letter.written_ms, letter.place, Found(letter=letter, standing=standing))
+        # Ids differ, so that the comparison never comes to the letters themselves.
+        entry = (letter.written_ms, letter.letter_id, ListedLetter(letter=letter, state=state))
         if len(self._newest) < self._limit:
             heapq.heappush(self._newest, entry)
         else:
             heapq.heappushpop(self._newest, entry)
 
-    def found(self) -> Sequence[Found]:
+    def letters(self) -> Sequence[ListedLetter]:
         """Return what was kept, the oldest first."""
         return [each for _, _, each in sorted(self._newest, key=lambda entry: entry[:2])]
 
-    def kinds(self) -> Sequence[Kind]:
+    def groups(self) -> Sequence[FaultGroup]:
         """Return how many letters matched, by stage and exception, the most frequent first."""
-        return sorted(self._kinds.values(), key=lambda kind: (-kind.letters, kind.stage, kind.exception))
+        return sorted(self._groups.values(), key=lambda group: (-group.letters, group.stage, group.exception))
 
-    def _count(self, letter: Letter) -> None:
-        kind = (letter.stage, letter.exception)
-        if kind not in self._kinds and len(self._kinds) >= MAX_KINDS:
-            kind = (OTHERS, OTHERS)
-        known = self._kinds.get(kind)
+    def _count(self, letter: LetterSummary) -> None:
+        fault = (letter.stage, letter.exception)
+        if fault not in self._groups and len(self._groups) >= MAX_GROUPS:
+            fault = (OTHERS, OTHERS)
+        known = self._groups.get(fault)
         at_ms = letter.written_ms
-        self._kinds[kind] = Kind(
-            stage=kind[0],
-            exception=kind[1],
+        self._groups[fault] = FaultGroup(
+            stage=fault[0],
+            exception=fault[1],
             letters=known.letters + 1 if known else 1,
             oldest_ms=min(known.oldest_ms, at_ms) if known else at_ms,
             newest_ms=max(known.newest_ms, at_ms) if known else at_ms,

@@ -1,1 +1,4 @@
-"""Forgetting a user, everywhere."""
+"""Erasure of a user, from ClickHouse, Redis and whatever arrives again later.
+
+Begin with `eraser`.
+"""

@@ -5,11 +5,11 @@ from enum import StrEnum
 
 import msgspec
 
-from headrace.ops.privacy.kafka_traces import Kept
+from headrace.ops.privacy.user_requests import RetainedTopic
 from streams.events import ErasureMode
 
 
-class Verdict(StrEnum):
+class ErasureVerdict(StrEnum):
     """How an erasure ended."""
 
     PLANNED = "planned"  # a dry run: nothing was changed
@@ -18,8 +18,8 @@ class Verdict(StrEnum):
     LEFT = "left"  # something is still there: run it again
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of trace: how many the first look found, and how many the last one."""
+class StoredItems(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of stored data: how many items the first look found, and how many the last one."""
 
     part: str
     name: str
@@ -38,7 +38,7 @@ class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
         requests: how many requests of the user are known.
         places: what was found where.
         under_way: how many requests had not ended at the last look.
-        kept: what stays on Kafka until its time is over.
+        kept: what stays on Kafka until its retention is over.
         verdict: how it ended.
     """
 
@@ -47,7 +47,7 @@ class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
     pseudonym: str
     until: datetime
     requests: int
-    places: tuple[Place, ...]
+    places: tuple[StoredItems, ...]
     under_way: int
-    kept: tuple[Kept, ...]
-    verdict: Verdict
+    kept: tuple[RetainedTopic, ...]
+    verdict: ErasureVerdict

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from headrace.cli.app import build_app
 from streams.errors import HeadraceError
 from streams.publisher import Publisher
-from tests.headrace.ops.dlq.made import buried, record
+from tests.headrace.ops.dlq.dead_letter_records import buried, record
 
 integration = pytest.mark.integration
 

@@ -1,149 +1,158 @@
-"""From books to report. Pure: whatever is wrong with the books is found here."""
+"""From evidence to report. Pure: whatever is wrong with the evidence is found here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
-from agents.pipeline import WEBHOOKS
-from headrace.ops.audit.balance.calls import count_calls
-from headrace.ops.audit.balance.equations import Account, equations
-from headrace.ops.audit.balance.money import check_strangers, weigh
-from headrace.ops.audit.balance.replies import Decided, decide
-from headrace.ops.audit.evidence.records import Books, usd_text
-from headrace.ops.audit.findings import Code, Tally
-from headrace.ops.audit.progress import Progress
-from headrace.ops.audit.report import Figures, Part, Report, Verdict
+from headrace.ops.audit.balance.calls import CallTotals, compare_calls
+from headrace.ops.audit.balance.equations import equations
+from headrace.ops.audit.balance.money import MoneyTotals, check_unknown_ids, compare_money
+from headrace.ops.audit.balance.replies import RequestOutcomes, decide
+from headrace.ops.audit.evidence.records import Evidence, usd_text
+from headrace.ops.audit.findings import FindingKind, FindingTally
+from headrace.ops.audit.report import AuditFigures, AuditReport, AuditVerdict, SourceState
+from headrace.ops.audit.work_in_progress import WorkInProgress
 from streams.events import Status
-from streams.request_rules.feedback import STAGE as FEEDBACK
-from streams.topics import ENTRANCES
+from streams.pipeline import ENTRANCES, FEEDBACK, WEBHOOKS
 
 _ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
 
 
-def balance(books: Books, *, took_s: float = 0.0) -> Report:
+def balance(evidence: Evidence, *, took_s: float = 0.0) -> AuditReport:
     """Return the report on what was read.
 
     Args:
-        books: what was read.
+        evidence: what was read.
         took_s: how long reading took.
     """
-    tally, progress = Tally(), Progress(books)
-    decided = decide(books, progress, tally)
-    money = weigh(books, decided, progress, tally)
-    calls = count_calls(books, decided, money, tally)
-    truncated_ms = _note_reading(books, tally)
-    check_strangers(books, tally, truncated_ms=truncated_ms)
-    dead = _note_dead_letters(books, decided, tally)
-    account = Account(books=books, decided=decided, money=money, calls=calls, tally=tally)
-    until_ms = books.taken_at_ms if books.window.until_ms is None else books.window.until_ms
-    return Report(
+    tally, progress = FindingTally(), WorkInProgress(evidence)
+    outcomes = decide(evidence, progress, tally)
+    money = compare_money(evidence, outcomes, progress, tally)
+    calls = compare_calls(evidence, outcomes, money, tally)
+    check_unknown_ids(evidence, tally, truncated_ms=_note_unread(evidence, tally))
+    outcomes.dead_lettered = _note_dead_letters(evidence, outcomes, tally)
+    until_ms = evidence.taken_at_ms if evidence.window.until_ms is None else evidence.window.until_ms
+    with_invoice = evidence.invoice is not None
+    return AuditReport(
         verdict=_verdict(tally),
-        since=_text(books.window.since_ms),
-        until=_text(until_ms),
+        since=_time(evidence.window.since_ms),
+        until=_time(until_ms),
         took_s=round(took_s, 2),
-        figures=_figures(account, retries_waiting=progress.retries_waiting, dead_lettered=dead),
-        equations=tuple(equations(account)),
+        figures=_figures(evidence, outcomes, money, calls, tally),
+        equations=tuple(equations(outcomes, money, calls, tally, with_invoice=with_invoice)),
         findings=tally.findings(),
-        parts=tuple(_parts(books)),
-        waiting=tally.count(Code.OPEN, Code.WAITING),
+        parts=tuple(_source_states(evidence)),
+        waiting=tally.count(FindingKind.OPEN, FindingKind.WAITING),
     )
 
 
-def _verdict(tally: Tally) -> Verdict:
+def _verdict(tally: FindingTally) -> AuditVerdict:
     if tally.breaks:
-        return Verdict.UNBALANCED
-    return Verdict.OPEN if tally.open else Verdict.BALANCED
+        return AuditVerdict.UNBALANCED
+    return AuditVerdict.OPEN if tally.open else AuditVerdict.BALANCED
 
 
-def _note_reading(books: Books, tally: Tally) -> int:
+def _note_unread(evidence: Evidence, tally: FindingTally) -> int:
     """Note what could not be read; return before which time requests may have been deleted."""
     truncated_ms = 0
-    for reading in books.kafka.readings.values():
-        if reading.gone:
-            tally.add(Code.GONE, reading.topic)
-        if reading.truncated_ms is not None:
-            tally.add(Code.TRUNCATED, f"{reading.topic} before {_text(reading.truncated_ms)}")
-            if reading.topic in _ENTRANCES:
-                truncated_ms = max(truncated_ms, reading.truncated_ms)
-    for topic, number in books.kafka.undecodable.items():
-        tally.add(Code.UNDECODABLE, topic, times=number)
-    for topic, number in books.kafka.unauthentic.items():
-        tally.add(Code.UNAUTHENTIC, topic, times=number)
-    if books.invoice is not None and not books.invoice.complete:
-        tally.add(Code.INVOICE_CUT, "invoice")
+    for read in evidence.kafka.topics.values():
+        if read.gone:
+            tally.add(FindingKind.GONE, read.topic)
+        if read.truncated_ms is not None:
+            tally.add(FindingKind.TRUNCATED, f"{read.topic} before {_time(read.truncated_ms)}")
+            if read.topic in _ENTRANCES:
+                truncated_ms = max(truncated_ms, read.truncated_ms)
+    for topic, number in evidence.kafka.undecodable.items():
+        tally.add(FindingKind.UNDECODABLE, topic, times=number)
+    for topic, number in evidence.kafka.unauthentic.items():
+        tally.add(FindingKind.UNAUTHENTIC, topic, times=number)
+    if evidence.invoice is not None and not evidence.invoice.complete:
+        tally.add(FindingKind.INVOICE_CUT, "invoice")
     return truncated_ms
 
 
-def _note_dead_letters(books: Books, decided: Decided, tally: Tally) -> int:
+def _note_dead_letters(evidence: Evidence, outcomes: RequestOutcomes, tally: FindingTally) -> int:
     """Note the dead letters that wait for an operator; return how many accepted requests have one."""
-    letters = [each for each in books.kafka.dead_letters.values() if each.inside]
-    tally.add_all(Code.DEAD, (each.place for each in letters if each.place not in books.kafka.actions))
-    malformed = books.kafka.malformed
+    kafka = evidence.kafka
+    letters = [each for each in kafka.dead_letters.values() if each.inside]
+    waiting = (each.letter_id for each in letters if each.letter_id not in kafka.actions)
+    tally.add_all(FindingKind.DEAD, waiting)
     # A webhook that could not be delivered, or a score that found no request, is no end of its request; nor
     # is what somebody else wrote in the name of a stage.
-    ends = [each for each in letters if each.stage not in (WEBHOOKS, FEEDBACK) and not each.forged]
-    dead = {each.request_id for each in ends if each.record not in malformed}
-    return len(dead & (decided.terminals.keys() | set(decided.open) | set(decided.missing)))
+    dead = {
+        each.request_id
+        for each in letters
+        if each.stage not in (WEBHOOKS.name, FEEDBACK.name)
+        and not each.forged
+        and each.record not in kafka.malformed
+    }
+    return len(dead & (outcomes.terminals.keys() | set(outcomes.open) | set(outcomes.missing)))
 
 
-def _figures(account: Account, *, retries_waiting: int, dead_lettered: int) -> Figures:
-    books, decided, money = account.books, account.decided, account.money
-    calls, tally = account.calls, account.tally
-    with_invoice = books.invoice is not None
-    return Figures(
-        accepted=decided.accepted,
-        **{status.value: decided.by_status[status.value] for status in Status},
-        open=len(decided.open),
-        missing=len(decided.missing),
-        malformed=decided.malformed,
-        dead_lettered=dead_lettered,
-        submissions=decided.submissions,
-        conflicts=books.kafka.conflicts,
-        contradictory_replies=tally.count(Code.CONTRADICTORY, Code.ANSWERED_TWICE),
-        resent_replies=decided.resent,
-        unanswered_submissions=tally.count(Code.UNANSWERED),
-        duplicate_charges=tally.count(Code.DUPLICATE_CHARGE),
+def _figures(
+    evidence: Evidence,
+    outcomes: RequestOutcomes,
+    money: MoneyTotals,
+    calls: CallTotals,
+    tally: FindingTally,
+) -> AuditFigures:
+    statuses: dict[str, Any] = {status.value: outcomes.by_status[status.value] for status in Status}
+    figures = AuditFigures(
+        accepted=outcomes.accepted,
+        **statuses,
+        open=len(outcomes.open),
+        missing=len(outcomes.missing),
+        malformed=outcomes.malformed,
+        dead_lettered=outcomes.dead_lettered,
+        submissions=outcomes.submissions,
+        conflicts=evidence.kafka.conflicts,
+        contradictory_replies=tally.count(FindingKind.CONTRADICTORY, FindingKind.ANSWERED_TWICE),
+        resent_replies=outcomes.resent,
+        unanswered_submissions=tally.count(FindingKind.UNANSWERED),
+        duplicate_charges=tally.count(FindingKind.DUPLICATE_CHARGE),
         resent_charges=money.resent_charges,
         ledger_usd=usd_text(money.ledger_nano),
         clickhouse_usd=usd_text(money.clickhouse_nano),
-        rows_missing=tally.count(Code.ROW_MISSING),
-        rows_extra=tally.count(Code.ROW_EXTRA),
+        rows_missing=tally.count(FindingKind.ROW_MISSING),
+        rows_extra=tally.count(FindingKind.ROW_EXTRA),
         rows_waiting=money.rows_waiting,
-        calls=calls.exact.calls + calls.estimated.calls + calls.orphaned.calls,
+        calls=sum(each.calls for each in calls.booked),
         orphaned_calls=calls.orphaned.calls,
         orphaned_booked_usd=usd_text(calls.orphaned.booked_nano),
         failed_calls=calls.estimated.calls,
         failed_booked_usd=usd_text(calls.estimated.booked_nano),
-        retries_waiting=retries_waiting,
-        invoice_usd=usd_text(calls.invoiced_nano) if with_invoice else None,
-        orphaned_invoiced_usd=usd_text(calls.orphaned.invoiced_nano) if with_invoice else None,
-        failed_invoiced_usd=usd_text(calls.estimated.invoiced_nano) if with_invoice else None,
-        estimates_over_usd=usd_text(sum(each.over_nano for each in calls.guessed)) if with_invoice else None,
-        estimates_under_usd=usd_text(sum(each.under_nano for each in calls.guessed))
-        if with_invoice
-        else None,
-        estimates_not_invoiced=sum(each.not_invoiced for each in calls.guessed) if with_invoice else None,
-        unbooked_calls=calls.unbooked.calls if with_invoice else None,
-        unbooked_usd=usd_text(calls.unbooked.invoiced_nano) if with_invoice else None,
+        retries_waiting=outcomes.retries_waiting,
     )
+    if evidence.invoice is not None:
+        figures.invoice_usd = usd_text(calls.invoiced_nano)
+        figures.orphaned_invoiced_usd = usd_text(calls.orphaned.invoiced_nano)
+        figures.failed_invoiced_usd = usd_text(calls.estimated.invoiced_nano)
+        figures.estimates_over_usd = usd_text(sum(each.over_nano for each in calls.estimates))
+        figures.estimates_under_usd = usd_text(sum(each.under_nano for each in calls.estimates))
+        figures.estimates_not_invoiced = sum(each.not_invoiced for each in calls.estimates)
+        figures.unbooked_calls = calls.unbooked.calls
+        figures.unbooked_usd = usd_text(calls.unbooked.invoiced_nano)
+    return figures
 
 
-def _parts(books: Books) -> Iterable[Part]:
-    for reading in books.kafka.readings.values():
-        last = "nothing" if reading.last_ms is None else f"the last of {_text(reading.last_ms)}"
-        state = "does not exist" if reading.gone else f"{reading.records} records, {last}"
-        yield Part(name=reading.topic, state=state)
-    sinks = () if books.kafka.sink is None else (books.kafka.sink,)
-    for group in (*books.kafka.stages, *books.kafka.retrying, *sinks):
-        since = "" if group.oldest_ms is None else f", the oldest of {_text(group.oldest_ms)}"
-        yield Part(name=group.group, state=f"{group.lag} records of {group.topic} to do{since}")
-    yield Part(name="Redis", state=f"{len(books.registry.standings)} undecided requests known")
-    rows, calls = len(books.clickhouse.rows), len(books.clickhouse.calls)
-    yield Part(name="ClickHouse", state=f"{rows} requests, {calls} calls")
+def _source_states(evidence: Evidence) -> Iterator[SourceState]:
+    kafka = evidence.kafka
+    for read in kafka.topics.values():
+        last = "nothing" if read.last_ms is None else f"the last of {_time(read.last_ms)}"
+        state = "does not exist" if read.gone else f"{read.records} records, {last}"
+        yield SourceState(name=read.topic, state=state)
+    sinks = () if kafka.sink is None else (kafka.sink,)
+    for group in (*kafka.stages, *kafka.retrying, *sinks):
+        since = "" if group.oldest_ms is None else f", the oldest of {_time(group.oldest_ms)}"
+        yield SourceState(name=group.group, state=f"{group.lag} records of {group.topic} to do{since}")
+    yield SourceState(name="Redis", state=f"{evidence.redis.known} undecided requests known")
+    rows, calls = len(evidence.clickhouse.rows), len(evidence.clickhouse.calls)
+    yield SourceState(name="ClickHouse", state=f"{rows} requests, {calls} calls")
     billed = "not read: no simulator is known (name one with --invoice URL)"
-    if books.invoice is not None:
-        billed = f"{len(books.invoice.items)} calls billed"
-    yield Part(name="invoice", state=billed)
+    if evidence.invoice is not None:
+        billed = f"{len(evidence.invoice.items)} calls billed"
+    yield SourceState(name="invoice", state=billed)
 
 
-def _text(at_ms: int) -> str:
+def _time(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

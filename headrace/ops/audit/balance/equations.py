@@ -1,104 +1,64 @@
 """The equations that a balanced Headrace satisfies, with the sums of both sides."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
-import msgspec
-
-from headrace.ops.audit.balance.calls import Calls
-from headrace.ops.audit.balance.money import Money
-from headrace.ops.audit.balance.replies import Decided
-from headrace.ops.audit.evidence.records import Books, usd_text
-from headrace.ops.audit.findings import Code, Tally
+from headrace.ops.audit.balance.calls import CallTotals
+from headrace.ops.audit.balance.money import MoneyTotals
+from headrace.ops.audit.balance.replies import RequestOutcomes
+from headrace.ops.audit.evidence.records import usd_text
+from headrace.ops.audit.findings import FindingKind as Kind
+from headrace.ops.audit.findings import FindingTally
 from headrace.ops.audit.report import Equation
 
+#: Each equation, and the findings by which it does not hold, whatever the sums say.
+EQUATIONS = {
+    "accepted = ended + open": (Kind.MISSING, Kind.STRANGERS),
+    "one terminal reply per request": (Kind.CONTRADICTORY, Kind.ANSWERED_TWICE),
+    "submissions = submissions answered": (Kind.UNANSWERED,),
+    "malformed = dead letters = senders told": (Kind.NOT_DEAD_LETTERED, Kind.UNTOLD),
+    "ledger = replies, one charge per request": (Kind.DUPLICATE_CHARGE, Kind.LEDGER_REPLY),
+    "ledger = ClickHouse, per request": (Kind.LEDGER_CLICKHOUSE, Kind.ROW_MISSING),
+    "one row per request": (Kind.ROW_MISSING, Kind.ROW_EXTRA, Kind.ROW_DIFFERS, Kind.UNLOGGED),
+    "calls = cost, per request": (Kind.CALLS_DIFFER,),
+    "answered calls booked = invoiced, per call": (Kind.MISPRICED, Kind.UNINVOICED, Kind.BILLED_TWICE),
+    "estimated calls booked ≈ invoiced, per call within bounds": (Kind.MISESTIMATED,),
+    "every billed call is booked, once": (Kind.UNBOOKED, Kind.CALL_DOUBLED),
+}
+#: The last ones need an invoice.
+_OF_INVOICE = 3
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was found out about the window's requests."""
 
-    books: Books
-    decided: Decided
-    money: Money
-    calls: Calls
-    tally: Tally
-
-
-def equations(account: Account) -> Iterable[Equation]:
-    """Return the equations, those of the invoice only where there is one."""
-    decided, money, calls, tally = account.decided, account.money, account.calls, account.tally
-
-    def equation(name: str, left: object, right: object, *broken_by: Code) -> Equation:
-        return Equation(name=name, left=str(left), right=str(right), holds=tally.count(*broken_by) == 0)
-
-    ended = len(decided.terminals) + len(decided.open)
-    yield equation("accepted = ended + open", decided.accepted, ended, Code.MISSING, Code.STRANGERS)
-    contradictory = tally.count(Code.CONTRADICTORY, Code.ANSWERED_TWICE)
-    yield equation(
-        "one terminal reply per request",
-        len(decided.terminals) + contradictory,
-        len(decided.terminals),
-        Code.CONTRADICTORY,
-        Code.ANSWERED_TWICE,
+def equations(
+    outcomes: RequestOutcomes,
+    money: MoneyTotals,
+    calls: CallTotals,
+    tally: FindingTally,
+    *,
+    with_invoice: bool,
+) -> Iterator[Equation]:
+    """Yield the equations, those of the invoice only where there is one."""
+    count = tally.count
+    replies, submissions, malformed = len(outcomes.terminals), outcomes.submissions, outcomes.malformed
+    contradictory = count(Kind.CONTRADICTORY, Kind.ANSWERED_TWICE)
+    not_told = max(count(Kind.NOT_DEAD_LETTERED), count(Kind.UNTOLD))
+    replied_nano = sum(each.cost_nano for each in outcomes.terminals.values())
+    booked_nano = sum(each.booked_nano for each in calls.booked)
+    estimated_nano = sum(each.booked_nano for each in calls.estimates)
+    invoiced_nano = sum(each.invoiced_nano for each in calls.estimates)
+    booked = sum(each.calls for each in calls.booked)
+    sides: tuple[tuple[object, object], ...] = (
+        (outcomes.accepted, replies + len(outcomes.open)),
+        (replies + contradictory, replies),
+        (submissions, submissions - count(Kind.UNANSWERED)),
+        (malformed, malformed - not_told),
+        (usd_text(money.ledger_nano), usd_text(replied_nano)),
+        (usd_text(money.compared_ledger_nano), usd_text(money.compared_clickhouse_nano)),
+        (replies - money.rows_waiting, money.rows),
+        (usd_text(booked_nano), usd_text(money.clickhouse_nano)),
+        (usd_text(calls.exact.booked_nano), usd_text(calls.exact.invoiced_nano)),
+        (usd_text(estimated_nano), usd_text(invoiced_nano)),
+        (booked + calls.unbooked.calls, booked),
     )
-    yield equation(
-        "submissions = submissions answered",
-        decided.submissions,
-        decided.submissions - tally.count(Code.UNANSWERED),
-        Code.UNANSWERED,
-    )
-    yield equation(
-        "malformed = dead letters = senders told",
-        decided.malformed,
-        decided.malformed - max(tally.count(Code.UNBURIED), tally.count(Code.UNTOLD)),
-        Code.UNBURIED,
-        Code.UNTOLD,
-    )
-    yield equation(
-        "ledger = replies, one charge per request",
-        usd_text(money.ledger_nano),
-        usd_text(sum(each.cost_nano for each in decided.terminals.values())),
-        Code.DUPLICATE_CHARGE,
-        Code.LEDGER_REPLY,
-    )
-    yield equation(
-        "ledger = ClickHouse, per request",
-        usd_text(money.compared_ledger_nano),
-        usd_text(money.compared_clickhouse_nano),
-        Code.LEDGER_CLICKHOUSE,
-        Code.ROW_MISSING,
-    )
-    yield equation(
-        "one row per request",
-        len(decided.terminals) - money.rows_waiting,
-        money.rows,
-        Code.ROW_MISSING,
-        Code.ROW_EXTRA,
-        Code.ROW_DIFFERS,
-        Code.UNLOGGED,
-    )
-    total = calls.exact.booked_nano + calls.estimated.booked_nano + calls.orphaned.booked_nano
-    yield equation(
-        "calls = cost, per request", usd_text(total), usd_text(money.clickhouse_nano), Code.CALLS_DIFFER
-    )
-    if account.books.invoice is not None:
-        yield equation(
-            "answered calls booked = invoiced, per call",
-            usd_text(calls.exact.booked_nano),
-            usd_text(calls.exact.invoiced_nano),
-            Code.MISPRICED,
-            Code.UNINVOICED,
-            Code.BILLED_TWICE,
-        )
-        yield equation(
-            "estimated calls booked ≈ invoiced, per call within bounds",
-            usd_text(sum(each.booked_nano for each in calls.guessed)),
-            usd_text(sum(each.invoiced_nano for each in calls.guessed)),
-            Code.MISESTIMATED,
-        )
-        known = calls.exact.calls + calls.estimated.calls + calls.orphaned.calls
-        yield equation(
-            "every billed call is booked, once",
-            known + calls.unbooked.calls,
-            known,
-            Code.UNBOOKED,
-            Code.CALL_DOUBLED,
-        )
+    found = list(zip(EQUATIONS.items(), sides, strict=True))
+    for (name, broken_by), (left, right) in found if with_invoice else found[:-_OF_INVOICE]:
+        yield Equation(name=name, left=str(left), right=str(right), holds=count(*broken_by) == 0)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import httpx
 import msgspec
 
-from headrace.ops.audit.evidence.records import InvoiceBooks, Item, nano_usd
+from headrace.ops.audit.evidence.records import BilledCall, InvoiceEvidence, nano_usd
 from streams.errors import HeadraceError
 
 
@@ -26,7 +26,7 @@ class _Invoice(msgspec.Struct, frozen=True):
     complete: bool
 
 
-async def read_invoice(client: httpx.AsyncClient, url: str, *, since_ms: int) -> InvoiceBooks:
+async def read_invoice(client: httpx.AsyncClient, url: str, *, since_ms: int) -> InvoiceEvidence:
     """Return what was billed at or after a time.
 
     Args:
@@ -47,25 +47,20 @@ async def read_invoice(client: httpx.AsyncClient, url: str, *, since_ms: int) ->
             f"the simulator at {url.rpartition('@')[2]} does not show its invoice: {fault!r}; "
             "without one leave out --invoice"
         ) from fault
-    books = InvoiceBooks(complete=invoice.complete)
+    evidence = InvoiceEvidence(complete=invoice.complete)
     for item in invoice.items:
-        _enter(books, item)
-    return books
-
-
-def _enter(books: InvoiceBooks, item: _Item) -> None:
-    cost_nano = nano_usd(item.usd)
-    if item.client_request_id is None:
-        books.foreign_nano += cost_nano
-        return
-    known = books.items.get(item.client_request_id)
-    if known is not None:
+        if item.client_request_id is None:
+            continue
+        known = evidence.items.setdefault(
+            item.client_request_id,
+            BilledCall(
+                cost_nano=0,
+                at_ms=int(item.at.timestamp() * 1000),
+                input_tokens=item.input_tokens,
+                output_tokens=item.output_tokens,
+                times=0,
+            ),
+        )
         known.times += 1
-        known.cost_nano += cost_nano
-        return
-    books.items[item.client_request_id] = Item(
-        cost_nano=cost_nano,
-        at_ms=int(item.at.timestamp() * 1000),
-        input_tokens=item.input_tokens,
-        output_tokens=item.output_tokens,
-    )
+        known.cost_nano += nano_usd(item.usd)
+    return evidence

@@ -1,12 +1,14 @@
-"""What each part says about the requests of a window of time: small values, one reader fills each.
+"""The evidence of an audit: what each part says about the requests of a time window, as small values.
 
 Only what the balance needs is kept of a record, no texts: memory grows by about 3 KB a request. Money
 is in nano-dollars (integers, exact), times are Unix milliseconds.
 """
 
+from collections import Counter
 from decimal import Decimal
 
 import msgspec
+from msgspec import field
 
 from streams.topics import REQUESTS
 
@@ -26,13 +28,13 @@ def usd_text(nano: int) -> str:
     return f"{Decimal(nano).scaleb(-_NANO_DIGITS):.9f}"
 
 
-class Window(msgspec.Struct, frozen=True, kw_only=True):
+class AuditWindow(msgspec.Struct, frozen=True, kw_only=True):
     """The time whose requests are audited. `until_ms` is None for "as far as there is anything"."""
 
     since_ms: int
     until_ms: int | None = None
 
-    def holds(self, at_ms: int) -> bool:
+    def contains(self, at_ms: int) -> bool:
         """Whether a time lies inside."""
         return at_ms >= self.since_ms and (self.until_ms is None or at_ms < self.until_ms)
 
@@ -49,14 +51,14 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     at_ms: int
 
 
-class Request(msgspec.Struct, kw_only=True):
+class AcceptedRequest(msgspec.Struct, kw_only=True):
     """An accepted request.
 
     Attributes:
         submissions: its records by correlation id; records with the same one are one submission.
-        deadline_ms: when it has to be answered, of its last replay where it was replayed.
+        deadline_ms: when it has to be answered, counted from its last replay.
         inside: whether it was first submitted inside the window.
-        replay: how often a dead letter of it was put on its topic again.
+        replay: how often a dead letter of it was replayed.
     """
 
     submissions: dict[bytes, Submission]
@@ -70,7 +72,7 @@ class Request(msgspec.Struct, kw_only=True):
         return next(iter(self.submissions.values()))
 
 
-class Malformed(msgspec.Struct, frozen=True, kw_only=True):
+class MalformedRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A record on a topic for requests that is no request. `request_id` is what could be read of it."""
 
     address: str
@@ -80,13 +82,13 @@ class Malformed(msgspec.Struct, frozen=True, kw_only=True):
     inside: bool
 
 
-class Terminal(msgspec.Struct, kw_only=True, gc=False):
+class TerminalReply(msgspec.Struct, kw_only=True, gc=False):
     """A terminal reply to one submission of a request.
 
     Attributes:
         digest: of status, content, cost and error: equal replies have equal digests.
         at_ms: when it was first sent.
-        accepted_at_ms: what the reply says of its request; None where nobody understood the request.
+        accepted_at_ms: what the reply says of its request; None where the request could not be decoded.
         times: how often it was sent.
     """
 
@@ -100,18 +102,17 @@ class Terminal(msgspec.Struct, kw_only=True, gc=False):
     times: int = 1
 
 
-class Log(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class LogRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The last log record of a request."""
 
     partition: int
     offset: int
     accepted_at_ms: int
-    cost_nano: int
     call_ids: tuple[str, ...]
 
 
-class Charge(msgspec.Struct, kw_only=True, gc=False):
-    """A booking of the ledger, as its entries with the highest replay number state it."""
+class LedgerCharge(msgspec.Struct, kw_only=True, gc=False):
+    """A settling entry of the ledger. Of entries with one id the highest replay number counts."""
 
     entry_id: str
     replay: int
@@ -121,12 +122,12 @@ class Charge(msgspec.Struct, kw_only=True, gc=False):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter. `record` is the place of the record that died, `topic:partition:offset`.
+    """A dead letter: its id, and the address (`topic:partition:offset`) of the record that died.
 
-    `forged`: somebody else had written it to a topic of Headrace's own.
+    `forged`: the record was written to a topic of Headrace's own by somebody else.
     """
 
-    place: str
+    letter_id: str
     stage: str
     record: str
     request_id: str | None
@@ -134,8 +135,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     forged: bool = False
 
 
-class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that was put aside, and whether a stage has taken it up again."""
+class RetryRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A record on the retry topic."""
 
     request_id: str | None
     not_before_ms: int
@@ -143,7 +144,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
+class TopicRead(msgspec.Struct, frozen=True, kw_only=True):
     """How a topic was read. `truncated_ms`: records before this time may have been there, and are deleted."""
 
     topic: str
@@ -153,7 +154,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     gone: bool = False
 
 
-class Committed(msgspec.Struct, frozen=True, kw_only=True):
+class GroupPosition(msgspec.Struct, frozen=True, kw_only=True):
     """How far a consumer group has come on a topic: the next offset per partition, and the ends.
 
     `oldest_ms` is when the oldest record was written that it has not finished; None where there is none.
@@ -171,55 +172,54 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
         return sum(max(end - self.offsets.get(partition, 0), 0) for partition, end in self.ends.items())
 
     def has_finished(self, partition: int, offset: int) -> bool:
-        """Whether the record at this place is done with."""
+        """Whether the group is past the record."""
         return offset < self.offsets.get(partition, 0)
 
 
-class KafkaBooks(msgspec.Struct, kw_only=True):
-    """What the topics say. Replies, logs and charges are by request id.
+class KafkaEvidence(msgspec.Struct, kw_only=True):
+    """What the topics say. Replies, logs and charges are by request id, dead letters by their id.
 
     Attributes:
+        malformed: by address.
         answers: the correlation ids of submissions that got a repeat, or were refused for a conflict.
         conflicts: how many submissions were refused for a conflict.
         repeated: when the requests were accepted, Unix ms, whose replies were sent again as repeats.
+        actions: the ids of the dead letters that an operator has acted on.
         undecodable: records that are not what their topic carries, by topic.
         unauthentic: records on topics of Headrace's own that it did not write, by topic.
         stages, retrying: how far the stages have come on their own topics, and on the retry topic.
     """
 
-    requests: dict[str, Request] = {}
-    malformed: dict[str, Malformed] = {}
-    terminals: dict[str, list[Terminal]] = {}
+    requests: dict[str, AcceptedRequest] = {}
+    malformed: dict[str, MalformedRecord] = {}
+    terminals: dict[str, list[TerminalReply]] = {}
     answers: dict[str, set[bytes]] = {}
     repeated: dict[str, int] = {}
     conflicts: int = 0
-    logs: dict[str, Log] = {}
-    charges: dict[str, list[Charge]] = {}
+    logs: dict[str, LogRecord] = {}
+    charges: dict[str, list[LedgerCharge]] = {}
     dead_letters: dict[str, DeadLetter] = {}
-    actions: dict[str, str] = {}
-    retries: list[Retry] = []
-    undecodable: dict[str, int] = {}
-    unauthentic: dict[str, int] = {}
-    readings: dict[str, Reading] = {}
-    stages: tuple[Committed, ...] = ()
-    retrying: tuple[Committed, ...] = ()
-    sink: Committed | None = None
+    actions: set[str] = set()
+    retries: list[RetryRecord] = []
+    undecodable: Counter[str] = field(default_factory=Counter)
+    unauthentic: Counter[str] = field(default_factory=Counter)
+    topics: dict[str, TopicRead] = {}
+    stages: tuple[GroupPosition, ...] = ()
+    retrying: tuple[GroupPosition, ...] = ()
+    sink: GroupPosition | None = None
 
 
-# ── Redis ─────────────────────────────────────────────────────────────────────────────────────────
+# ── Redis, ClickHouse, the provider ───────────────────────────────────────────────────────────────
 
 
-class RegistryBooks(msgspec.Struct, kw_only=True):
-    """Where the requests without a terminal reply stand, and the calls that their journals know of."""
+class RedisEvidence(msgspec.Struct, kw_only=True):
+    """How many requests without a terminal reply Redis knows, and the calls in their journals."""
 
-    standings: dict[str, str] = {}
+    known: int = 0
     open_calls: set[str] = set()
 
 
-# ── ClickHouse ────────────────────────────────────────────────────────────────────────────────────
-
-
-class Row(msgspec.Struct, kw_only=True, gc=False):
+class RequestRow(msgspec.Struct, kw_only=True, gc=False):
     """What the view `requests` says about a request; `rows` is 1 if all is well."""
 
     accepted_at_ms: int
@@ -228,7 +228,7 @@ class Row(msgspec.Struct, kw_only=True, gc=False):
     rows: int = 1
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class CallRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A row of the view `llm_calls`. `estimated`: its tokens are, at least in part, our own count."""
 
     request_id: str
@@ -242,18 +242,15 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     output_tokens: int = 0
 
 
-class ClickHouseBooks(msgspec.Struct, kw_only=True):
+class ClickHouseEvidence(msgspec.Struct, kw_only=True):
     """What the views say: rows by request id, calls by call id; `doubled`: call ids that are there twice."""
 
-    rows: dict[str, Row] = {}
-    calls: dict[str, Call] = {}
+    rows: dict[str, RequestRow] = {}
+    calls: dict[str, CallRow] = {}
     doubled: set[str] = set()
 
 
-# ── the provider ──────────────────────────────────────────────────────────────────────────────────
-
-
-class Item(msgspec.Struct, kw_only=True, gc=False):
+class BilledCall(msgspec.Struct, kw_only=True, gc=False):
     """What the provider billed for a call of ours; `times` is 1 if all is well."""
 
     cost_nano: int
@@ -263,20 +260,19 @@ class Item(msgspec.Struct, kw_only=True, gc=False):
     times: int = 1
 
 
-class InvoiceBooks(msgspec.Struct, kw_only=True):
-    """The invoice by our call ids. `foreign_nano`: billed without one, so not for a request."""
+class InvoiceEvidence(msgspec.Struct, kw_only=True):
+    """The invoice by our call ids. What was billed without one is not for a request, and left out."""
 
-    items: dict[str, Item] = {}
+    items: dict[str, BilledCall] = {}
     complete: bool = True
-    foreign_nano: int = 0
 
 
-class Books(msgspec.Struct, kw_only=True):
+class Evidence(msgspec.Struct, kw_only=True):
     """Everything that the balance is made of. Without `invoice`, nobody can say what providers billed."""
 
-    window: Window
+    window: AuditWindow
     taken_at_ms: int
-    kafka: KafkaBooks
-    registry: RegistryBooks
-    clickhouse: ClickHouseBooks
-    invoice: InvoiceBooks | None = None
+    kafka: KafkaEvidence
+    redis: RedisEvidence
+    clickhouse: ClickHouseEvidence
+    invoice: InvoiceEvidence | None = None

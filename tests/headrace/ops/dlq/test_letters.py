@@ -3,19 +3,19 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.ops.dlq.letters import DeadRecord, Place, letter_of
+from headrace.ops.dlq.letters import DeadLetterRecord, LetterId, summary_of
 from streams.errors import InputError
 from streams.redelivery import put_aside, replayed
-from tests.headrace.ops.dlq.made import DIED_MS, WRITTEN_MS, buried, dead, record
+from tests.headrace.ops.dlq.dead_letter_records import DIED_MS, WRITTEN_MS, buried, dead, record
 
 
 def test_a_place_is_read_as_it_is_written() -> None:
     """Ids go through shells and logs and come back the same."""
-    assert Place.parse("2:41") == Place(2, 41)
-    assert str(Place.parse("2:41")) == "2:41"
+    assert LetterId.parse("2:41") == LetterId(2, 41)
+    assert str(LetterId.parse("2:41")) == "2:41"
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ def test_a_place_is_read_as_it_is_written() -> None:
 def test_what_is_no_place_is_told_what_one_looks_like(text: str) -> None:
     """Negative, foreign and overlong numbers are none."""
     with pytest.raises(InputError, match="partition:offset"):
-        Place.parse(text)
+        LetterId.parse(text)
 
 
 def test_a_letter_says_why_and_where_the_record_died() -> None:
     """All of it comes from the headers that the runner has added."""
-    letter = letter_of(dead())
+    letter = summary_of(dead())
     assert (letter.stage, letter.exception, letter.message) == (
         "guardrail",
         "UndecodableRecord",
@@ -48,7 +48,7 @@ def test_a_letter_says_why_and_where_the_record_died() -> None:
 def test_a_copy_stands_for_its_first_record() -> None:
     """A record that was replayed and died again keeps the place and the time of the first one."""
     again = replayed(record().headers, record="llm.requests.v1:0:3", timestamp_ms=5, at_ms=9)
-    letter = letter_of(dead(buried(record(headers=again))))
+    letter = summary_of(dead(buried(record(headers=again))))
     assert (letter.topic, letter.record, letter.record_ms) == ("llm.requests.v1", "llm.requests.v1:0:3", 5)
     assert letter.replay == 1
 
@@ -57,7 +57,7 @@ def test_a_copy_that_died_on_the_retry_topic_belongs_to_where_it_came_from() -> 
     """Nobody is sent to the retry topic for a record that was put aside."""
     first = record(topic="llm.misses.v1")
     waiting = put_aside(first, not_before_ms=1, reason="redis")
-    letter = letter_of(dead(buried(record(topic="llm.retries.v1", headers=waiting))))
+    letter = summary_of(dead(buried(record(topic="llm.retries.v1", headers=waiting))))
     assert (letter.topic, letter.record) == ("llm.misses.v1", "llm.misses.v1:2:41")
 
 
@@ -69,6 +69,7 @@ def test_a_copy_that_died_on_the_retry_topic_belongs_to_where_it_came_from() -> 
         (b"\xff", (), b"key", "key"),
         (b"\xff", (), None, None),
         (b'{"user_id": "u", "query": "hi"}', (), None, "llm.requests.v1-2-41"),
+        (b"\xff", (("kafka_correlationId", b"c"),), None, "llm.requests.v1-2-41"),
     ],
 )
 def test_the_request_has_the_id_that_its_sender_was_told(
@@ -78,7 +79,7 @@ def test_the_request_has_the_id_that_its_sender_was_told(
     expected: str | None,
 ) -> None:
     """The body's id, then `ce_id`, then the key, then the record's place: as the stages do it."""
-    assert letter_of(dead(buried(record(value, headers=headers, key=key)))).request_id == expected
+    assert summary_of(dead(buried(record(value, headers=headers, key=key)))).request_id == expected
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_the_request_has_the_id_that_its_sender_was_told(
 )
 def test_a_request_for_embeddings_has_its_place_for_an_id(value: bytes, named: bool) -> None:
     """As one for an answer, where it is one."""
-    letter = letter_of(dead(buried(record(value, topic="llm.embeddings.v1", headers=(), key=None))))
+    letter = summary_of(dead(buried(record(value, topic="llm.embeddings.v1", headers=(), key=None))))
     assert letter.request_id == ("llm.embeddings.v1-2-41" if named else None)
 
 
@@ -102,7 +103,7 @@ def test_a_request_for_embeddings_has_its_place_for_an_id(value: bytes, named: b
 )
 def test_the_tenant_is_read_from_a_request_or_its_envelope(body: object, tenant: str | None) -> None:
     """A request that names none is of the default tenant; what cannot be read is nobody's."""
-    assert letter_of(dead(buried(record(json.dumps(body).encode())))).tenant == tenant
+    assert summary_of(dead(buried(record(json.dumps(body).encode())))).tenant == tenant
 
 
 _names = st.sampled_from(
@@ -115,6 +116,7 @@ _names = st.sampled_from(
 ).flatmap(lambda text: st.sampled_from(["__streams.errors." + each for each in text.split()] + [text]))
 
 
+@settings(max_examples=60)
 @given(
     headers=st.lists(st.tuples(_names | st.text(max_size=9), st.binary(max_size=40)), max_size=12),
     key=st.none() | st.binary(max_size=9),
@@ -128,18 +130,20 @@ def test_anybody_may_write_anything(
     written_ms: int,
 ) -> None:
     """No header, no value and no timestamp keeps a letter from being listed."""
-    odd = DeadRecord(place=Place(0, 0), written_ms=written_ms, key=key, value=value, headers=tuple(headers))
-    letter = letter_of(odd)
-    assert letter.written_at.tzinfo is not None
-    assert letter.place == Place(0, 0)
+    odd = DeadLetterRecord(
+        letter_id=LetterId(0, 0), written_ms=written_ms, key=key, value=value, headers=tuple(headers)
+    )
+    letter = summary_of(odd)
+    assert letter.died_at.tzinfo is not None
+    assert letter.letter_id == LetterId(0, 0)
 
 
 def test_what_a_list_keeps_of_a_letter_is_bounded() -> None:
     """Headers of megabytes cost a list no more than others."""
     huge = tuple((f"__streams.errors.{name}", b"x" * 100_000) for name in ("stage", "exception", "message"))
-    letter = letter_of(dead(buried(record(b'{"request_id": "' + b"i" * 100_000 + b'"}', headers=huge))))
+    letter = summary_of(dead(buried(record(b'{"request_id": "' + b"i" * 100_000 + b'"}', headers=huge))))
     assert len(letter.stage) <= 256
-    odd = DeadRecord(place=Place(0, 0), written_ms=0, key=b"k" * 9999, value=b"?", headers=huge)
-    letter = letter_of(odd)
+    odd = DeadLetterRecord(letter_id=LetterId(0, 0), written_ms=0, key=b"k" * 9999, value=b"?", headers=huge)
+    letter = summary_of(odd)
     assert (len(letter.stage), len(letter.exception), len(letter.message)) == (256, 256, 2_000)
     assert letter.request_id is None  # an id that long is nobody's

@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from headrace.ops.dlq.desk import Desk, Outcome, Result
-from headrace.ops.dlq.filters import Filters
-from headrace.ops.dlq.letters import Place
+from headrace.ops.dlq.actions import ActionOutcome, ActionResult, DeadLetterActions
+from headrace.ops.dlq.letters import LetterId
 from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.standing import State
-from headrace.ops.dlq.topic_reader import TopicReader
+from headrace.ops.dlq.selection import LetterFilters
+from headrace.ops.dlq.states import LetterStatus
+from headrace.ops.topic_reader import TopicReader
 from streams.errors import KafkaUnavailable
 from streams.publisher import Emit, Position, Publisher
 from streams.redelivery import redelivery
 from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS
-from tests.headrace.ops.dlq.made import buried, record
+from tests.headrace.ops.dlq.dead_letter_records import buried, record
 
 pytestmark = pytest.mark.integration
 
@@ -40,17 +40,17 @@ def marker() -> str:
     return f"dlq-{uuid.uuid4().hex}"
 
 
-async def bury(publisher: Publisher, marker: str, *, stage: str = "guardrail") -> Place:
+async def bury(publisher: Publisher, marker: str, *, stage: str = "guardrail") -> LetterId:
     """Write a dead letter as the runner does."""
     sent = await publisher.publish(buried(record(b"\x00\xff", key=marker.encode()), stage=stage))
-    return Place(sent.partition, sent.offset)
+    return LetterId(sent.partition, sent.offset)
 
 
-async def state_of(letters: DeadLetterReader, place: Place) -> State:
-    return (await letters.standings(lambda other: other == place)).of(place).state
+async def state_of(letters: DeadLetterReader, place: LetterId) -> LetterStatus:
+    return (await letters.states(lambda other: other == place)).of(place).status
 
 
-async def replay(desk: Desk, *places: Place, force: bool = False) -> list[Result]:
+async def replay(desk: DeadLetterActions, *places: LetterId, force: bool = False) -> list[ActionResult]:
     return [each async for each in desk.replay(places, force=force, max_replays=3)]
 
 
@@ -61,14 +61,14 @@ async def test_letters_are_found_by_what_is_known_of_them(
 ) -> None:
     """The newest first to be kept, the oldest first to be shown."""
     places = [await bury(publisher, marker, stage=stage) for stage in ("guardrail", "llm", "guardrail")]
-    everything = await letters.select(Filters(request_id=marker), limit=10)
-    assert [each.letter.place for each in everything.found()] == places
-    some = await letters.select(Filters(request_id=marker, stage="guardrail"), limit=1)
-    assert ([each.letter.place for each in some.found()], some.matched) == ([places[2]], 2)
+    everything = await letters.select(LetterFilters(request_id=marker), limit=10)
+    assert [each.letter.letter_id for each in everything.letters()] == places
+    some = await letters.select(LetterFilters(request_id=marker, stage="guardrail"), limit=1)
+    assert ([each.letter.letter_id for each in some.letters()], some.matched) == ([places[2]], 2)
     soon = datetime.now(UTC) + timedelta(hours=1)
-    assert (await letters.select(Filters(since=soon), limit=10)).matched == 0
+    assert (await letters.select(LetterFilters(since=soon), limit=10)).matched == 0
     lately = datetime.now(UTC) - timedelta(hours=1)
-    assert (await letters.select(Filters(request_id=marker, since=lately), limit=10)).matched == 3
+    assert (await letters.select(LetterFilters(request_id=marker, since=lately), limit=10)).matched == 3
 
 
 async def test_a_letter_is_read_byte_for_byte(
@@ -101,8 +101,8 @@ async def test_records_with_odd_headers_are_listed_like_others(
         batch.append(key=None, value=None, timestamp=1, headers=list(odd))
         batch.close()
         sent = await (await producer.send_batch(batch, DEAD_LETTERS.name, partition=0))
-    selection = await letters.select(Filters(), limit=100_000)
-    assert Place(sent.partition, sent.offset) in [each.letter.place for each in selection.found()]
+    selection = await letters.select(LetterFilters(), limit=100_000)
+    assert LetterId(sent.partition, sent.offset) in [each.letter.letter_id for each in selection.letters()]
 
 
 async def test_a_replay_reaches_the_stage_and_is_on_the_trail(
@@ -113,9 +113,9 @@ async def test_a_replay_reaches_the_stage_and_is_on_the_trail(
 ) -> None:
     """It lies on the topic where the record died; the letter is replayed, by whom and why."""
     place = await bury(publisher, marker)
-    desk = Desk(letters, publisher, by="ann", reason="mended")
+    desk = DeadLetterActions(letters, publisher, by="ann", reason="mended")
     (result,) = await replay(desk, place)
-    assert result.outcome is Outcome.REPLAYED
+    assert result.outcome is ActionOutcome.REPLAYED
     assert result.sent_to is not None
     async with TopicReader(kafka_bootstrap, client_id="test", timeout_s=10.0) as topics:
         copy = await topics.record_at("llm.requests.v1", result.sent_to.partition, result.sent_to.offset)
@@ -124,11 +124,11 @@ async def test_a_replay_reaches_the_stage_and_is_on_the_trail(
     assert copy.headers[:2] == record().headers
     again = redelivery(copy.headers)
     assert (again.record, again.replay) == ("llm.requests.v1:2:41", 1)
-    assert await state_of(letters, place) is State.REPLAYED
+    assert await state_of(letters, place) is LetterStatus.REPLAYED
     (action,) = await letters.history(place)
     assert (action.by, action.reason, action.request_id) == ("ann", "mended", marker)
     (result,) = await replay(desk, place)
-    assert result.outcome is Outcome.REFUSED
+    assert result.outcome is ActionOutcome.REFUSED
 
 
 async def test_a_crash_before_the_action_repeats_the_replay_under_its_number(
@@ -139,7 +139,7 @@ async def test_a_crash_before_the_action_repeats_the_replay_under_its_number(
 ) -> None:
     """Two copies lie on the topic, and say the same of themselves: the stages know the second by it."""
 
-    class Dies:
+    class Dies(Publisher):
         """Sends the replay, and dies before it can record it."""
 
         async def publish(self, emit: Emit) -> Position:
@@ -148,11 +148,13 @@ async def test_a_crash_before_the_action_repeats_the_replay_under_its_number(
             return await publisher.publish(emit)
 
     place = await bury(publisher, marker)
-    (first,) = await replay(Desk(letters, Dies(), by="ann", reason=""), place)
-    assert first.outcome is Outcome.FAILED
-    assert await state_of(letters, place) is State.OPEN
-    (second,) = await replay(Desk(letters, publisher, by="ann", reason=""), place)
-    assert second.outcome is Outcome.REPLAYED
+    (first,) = await replay(
+        DeadLetterActions(letters, Dies(kafka_bootstrap, client_id="test"), by="ann", reason=""), place
+    )
+    assert first.outcome is ActionOutcome.FAILED
+    assert await state_of(letters, place) is LetterStatus.OPEN
+    (second,) = await replay(DeadLetterActions(letters, publisher, by="ann", reason=""), place)
+    assert second.outcome is ActionOutcome.REPLAYED
     copies = []
     async with TopicReader(kafka_bootstrap, client_id="test", timeout_s=10.0) as topics:
         for each in (first, second):
@@ -172,15 +174,19 @@ async def test_a_discarded_letter_stays_and_is_no_longer_open(
     letters: DeadLetterReader,
     marker: str,
 ) -> None:
-    """Filters find it by its state; the bytes are still there."""
+    """LetterFilters find it by its state; the bytes are still there."""
     place = await bury(publisher, marker)
-    desk = Desk(letters, publisher, by="ann", reason="a typing error")
-    assert [each.outcome async for each in desk.discard([place])] == [Outcome.DISCARDED]
-    assert (await letters.select(Filters(request_id=marker, state=State.OPEN), limit=9)).matched == 0
-    assert (await letters.select(Filters(request_id=marker, state=State.DISCARDED), limit=9)).matched == 1
+    desk = DeadLetterActions(letters, publisher, by="ann", reason="a typing error")
+    assert [each.outcome async for each in desk.discard([place])] == [ActionOutcome.DISCARDED]
+    assert (
+        await letters.select(LetterFilters(request_id=marker, status=LetterStatus.OPEN), limit=9)
+    ).matched == 0
+    assert (
+        await letters.select(LetterFilters(request_id=marker, status=LetterStatus.DISCARDED), limit=9)
+    ).matched == 1
     assert await letters.find(place) is not None
     (result,) = await replay(desk, place, force=True)
-    assert result.outcome is Outcome.REPLAYED
+    assert result.outcome is ActionOutcome.REPLAYED
     assert [each.action for each in await letters.history(place)] == ["discarded", "replayed"]
 
 
@@ -194,7 +200,7 @@ async def test_actions_that_are_none_are_passed_over(
     place = await bury(publisher, marker)
     for value in (b"\xff", None, b'{"dead_letter": "nonsense"}'):
         await publisher.publish(Emit(topic=DEAD_LETTER_ACTIONS.name, key=str(place), value=value))
-    assert await state_of(letters, place) is State.OPEN
+    assert await state_of(letters, place) is LetterStatus.OPEN
     assert await letters.history(place) == ()
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka_bootstrap)
     await consumer.start()

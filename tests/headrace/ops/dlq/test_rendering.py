@@ -8,21 +8,24 @@ import pytest
 from rich.cells import cell_len
 
 from headrace.ops.dlq import rendering
-from headrace.ops.dlq.desk import Outcome, Result
-from headrace.ops.dlq.letters import Place, letter_of
-from headrace.ops.dlq.selection import Found, Kind
-from headrace.ops.dlq.standing import Standing, State
+from headrace.ops.dlq.actions import ActionOutcome, ActionResult
+from headrace.ops.dlq.letters import LetterId, summary_of
+from headrace.ops.dlq.selection import FaultGroup, ListedLetter
+from headrace.ops.dlq.states import LetterState, LetterStatus
+from headrace.ops.terminal_text import shortened
 from streams.errors import UndecodableRecord
 from streams.events import DeadLetterAction
 from streams.publisher import Position
-from tests.headrace.ops.dlq.made import buried, dead, record
+from tests.headrace.ops.dlq.dead_letter_records import buried, dead, record
 
 EVIL = "\x1b[2J\x1b]0;gotcha\x07 [red]x[/red] \x9b31m \u202e"
 
 
-def found(value: bytes | None = b"{not json", message: str = "not valid JSON", **fields: object) -> Found:
-    letter = letter_of(dead(buried(record(value, **fields), fault=UndecodableRecord(message))))
-    return Found(letter=letter, standing=Standing(State.REPLAYED, 1))
+def found(
+    value: bytes | None = b"{not json", message: str = "not valid JSON", **fields: object
+) -> ListedLetter:
+    letter = summary_of(dead(buried(record(value, **fields), fault=UndecodableRecord(message))))
+    return ListedLetter(letter=letter, state=LetterState(LetterStatus.REPLAYED, 1))
 
 
 def test_a_list_shows_what_an_operator_looks_for() -> None:
@@ -53,8 +56,8 @@ def test_a_long_message_is_shortened_to_one_line() -> None:
     text = rendering.letters_table([found(message="first\nsecond " + "x" * 500)])
     assert len(text.splitlines()) == 2
     assert "…" in text
-    assert rendering.shortened("x" * 61, 60) == "x" * 59 + "…"
-    assert rendering.shortened("x" * 60, 60) == "x" * 60
+    assert shortened("x" * 61, 60) == "x" * 59 + "…"
+    assert shortened("x" * 60, 60) == "x" * 60
 
 
 @pytest.mark.parametrize("place", ["list", "summary", "page", "result"])
@@ -63,8 +66,8 @@ def test_what_a_stranger_wrote_cannot_steer_the_terminal(place: str) -> None:
     each = found(message=EVIL, key=EVIL.encode())
     fields = {"stage": EVIL, "exception": EVIL}
     letter = msgspec.structs.replace(each.letter, **fields, request_id=EVIL, topic=EVIL)
-    evil = Found(letter=letter, standing=each.standing)
-    kind = Kind(**fields, letters=1, oldest_ms=0, newest_ms=0)
+    evil = ListedLetter(letter=letter, state=each.state)
+    group = FaultGroup(**fields, letters=1, oldest_ms=0, newest_ms=0)
     odd = dead(buried(record(EVIL.encode(), headers=((EVIL, EVIL.encode()),))))
     action = DeadLetterAction(
         dead_letter="1:7",
@@ -75,10 +78,10 @@ def test_what_a_stranger_wrote_cannot_steer_the_terminal(place: str) -> None:
     )
     text = {
         "list": lambda: rendering.letters_table([evil]),
-        "summary": lambda: rendering.kinds_table([kind]),
-        "page": lambda: rendering.page(evil, odd, [action]),
+        "summary": lambda: rendering.groups_table([group]),
+        "page": lambda: rendering.letter_page(evil, odd, [action]),
         "result": lambda: rendering.result_line(
-            Result(place=Place(1, 7), outcome=Outcome.FAILED, detail=EVIL, letter=letter),
+            ActionResult(letter_id=LetterId(1, 7), outcome=ActionOutcome.FAILED, detail=EVIL, letter=letter),
         ),
     }[place]()
     assert "gotcha" in text
@@ -91,7 +94,7 @@ def test_a_page_shows_every_header_and_the_json_indented() -> None:
     at = datetime(2026, 11, 21, 8, tzinfo=UTC)
     done = DeadLetterAction(dead_letter="1:7", action="replayed", by="ann", at=at, reason="redis is back")
     emit = buried(record(b'{"request_id":"r-1","query":"\xc3\xa4"}'))
-    text = rendering.page(found(b'{"request_id":"r-1"}'), dead(emit), [done])
+    text = rendering.letter_page(found(b'{"request_id":"r-1"}'), dead(emit), [done])
     assert "  x-mine: \\x01\\xff\n" in text
     assert "  __streams.errors.stage: guardrail\n" in text
     assert '    "query": "ä"\n' in text
@@ -111,7 +114,7 @@ def test_a_page_shows_every_header_and_the_json_indented() -> None:
 )
 def test_a_value_that_is_no_json_is_shown_as_it_can_be(value: bytes | None, expected: str) -> None:
     """Text as text, bytes escaped."""
-    assert expected in rendering.page(found(value), dead(buried(record(value))), [])
+    assert expected in rendering.letter_page(found(value), dead(buried(record(value))), [])
 
 
 def test_the_json_of_a_page_keeps_every_byte() -> None:
@@ -126,10 +129,10 @@ def test_the_json_of_a_page_keeps_every_byte() -> None:
 
 def test_a_result_says_what_was_done_or_why_not() -> None:
     """One line each, and the same for scripts."""
-    letter = letter_of(dead())
-    good = Result(
-        place=Place(1, 7),
-        outcome=Outcome.REPLAYED,
+    letter = summary_of(dead())
+    good = ActionResult(
+        letter_id=LetterId(1, 7),
+        outcome=ActionOutcome.REPLAYED,
         detail="to llm.requests.v1",
         letter=letter,
         number=2,
@@ -137,6 +140,8 @@ def test_a_result_says_what_was_done_or_why_not() -> None:
     )
     assert rendering.result_line(good) == "1:7  replayed to llm.requests.v1 as replay 2  request r-1"
     assert rendering.result_document(good)["sent_to"] == "llm.requests.v1:0:99"
-    bad = Result(place=Place(1, 8), outcome=Outcome.MISSING, detail="no such dead letter (any more)")
+    bad = ActionResult(
+        letter_id=LetterId(1, 8), outcome=ActionOutcome.MISSING, detail="no such dead letter (any more)"
+    )
     assert rendering.result_line(bad) == "1:8  missing: no such dead letter (any more)"
     assert rendering.result_document(bad)["request_id"] is None

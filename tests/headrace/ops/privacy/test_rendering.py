@@ -2,14 +2,14 @@
 
 from datetime import UTC, datetime
 
-from headrace.ops.privacy.kafka_traces import kept
 from headrace.ops.privacy.rendering import lines
-from headrace.ops.privacy.report import ErasureReport, Place, Verdict
+from headrace.ops.privacy.report import ErasureReport, ErasureVerdict, StoredItems
+from headrace.ops.privacy.user_requests import retained_topics
 
 UNTIL = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
-def report(verdict: Verdict, *, under_way: int = 0) -> str:
+def report(verdict: ErasureVerdict, *, under_way: int = 0) -> str:
     return "\n".join(
         lines(
             ErasureReport(
@@ -18,9 +18,9 @@ def report(verdict: Verdict, *, under_way: int = 0) -> str:
                 pseudonym="erased-1f",
                 until=UNTIL,
                 requests=3,
-                places=(Place(part="ClickHouse", name="requests_raw", found=6, left=2),),
+                places=(StoredItems(part="ClickHouse", name="requests_raw", found=6, left=2),),
                 under_way=under_way,
-                kept=kept(UNTIL),
+                kept=retained_topics(UNTIL),
                 verdict=verdict,
             )
         )
@@ -29,7 +29,7 @@ def report(verdict: Verdict, *, under_way: int = 0) -> str:
 
 def test_what_was_found_and_what_is_left() -> None:
     """And how long Kafka keeps the rest, the first to go first."""
-    text = report(Verdict.LEFT, under_way=1)
+    text = report(ErasureVerdict.LEFT, under_way=1)
     assert "3 requests of a user of acme, accepted until 2026-11-21 12:00 UTC" in text
     assert "erased-1f" in text
     assert "requests_raw" in text
@@ -42,7 +42,7 @@ def test_what_was_found_and_what_is_left() -> None:
 
 def test_a_plan_promises_nothing() -> None:
     """No pseudonym is given, and nothing is left because nothing was done."""
-    text = report(Verdict.PLANNED)
+    text = report(ErasureVerdict.PLANNED)
     assert "erased-1f" not in text
     assert " left" not in text
     assert "Nothing was changed" in text

@@ -1,0 +1,84 @@
+"""`headrace sql`: ClickHouse as an analyst sees it, from the command line."""
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from headrace.cli.connection import clickhouse_to_read
+from headrace.cli.console import progress
+from headrace.cli.options import DEFAULT_DATA_DIR, DataDir
+from headrace.cli.queries.clickhouse_client import read_only_client
+from headrace.cli.queries.query_options import (
+    DEFAULT_TIMEOUT_S,
+    AsFormat,
+    Output,
+    Params,
+    Timeout,
+    parameters_of,
+    query_faults,
+)
+from headrace.cli.queries.results import Format, Statement, write_result
+from headrace.cli.queries.sql_shell import run_shell
+from streams.errors import ConfigurationError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog='Example: headrace sql "SELECT status, count() FROM requests GROUP BY status"')(sql)
+
+
+def sql(
+    statement: Annotated[
+        str | None,
+        typer.Argument(
+            help="One statement. Without it: an interactive shell on a terminal, else standard input."
+        ),
+    ] = None,
+    param: Params = None,
+    output_format: AsFormat = Format.TABLE,
+    output: Output = None,
+    timeout_s: Timeout = DEFAULT_TIMEOUT_S,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Query ClickHouse in SQL. Nothing can be written.
+
+    The views requests, stages, llm_calls, scores and payloads hold each record once, however often it was
+    delivered. Write a value as {name:Type} in the statement and give it with --param name=value.
+
+    Exit code 0: answered. 1: ClickHouse failed. 2: an option is wrong.
+    """
+    with query_faults():
+        parameters = parameters_of(param)
+        url, database = clickhouse_to_read(data_dir)
+
+        def ask(text: str) -> None:
+            with read_only_client(url, database, timeout_s=timeout_s) as client:
+                write_result(client, Statement(sql=text, parameters=parameters), output_format, output)
+
+        if statement is not None or not sys.stdin.isatty():
+            ask(_checked(sys.stdin.read() if statement is None else statement))
+        elif output is not None or output_format is not Format.TABLE:
+            raise ConfigurationError("the shell shows tables: give a statement with --format and --output")
+        else:
+            _run_interactively(ask)
+
+
+def _checked(statement: str) -> str:
+    if not statement.strip().rstrip(";").strip():
+        raise ConfigurationError("there is no statement, neither as an argument nor on stdin")
+    return statement
+
+
+def _run_interactively(ask: Callable[[str], None]) -> None:
+    with suppress(ImportError):  # Python may be built without it: then lines cannot be edited
+        import readline  # noqa: F401, PLC0415  # it changes `input` by being imported
+
+    def ask_and_go_on(text: str) -> None:
+        with suppress(typer.Exit), query_faults():
+            ask(text)
+
+    progress("read-only; statements end with a semicolon, and exit or Ctrl-D leaves")
+    run_shell(input, ask_and_go_on)
