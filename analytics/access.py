@@ -13,7 +13,7 @@ class TenantNotAllowed(InputError):
     """A caller asked for a tenant that is not its own."""
 
 
-class Scope(msgspec.Struct, frozen=True):
+class TenantScope(msgspec.Struct, frozen=True):
     """The rows that a key opens: those of one tenant, or all of them where `tenant` is None (the admin's)."""
 
     tenant: str | None
@@ -38,7 +38,7 @@ class Scope(msgspec.Struct, frozen=True):
         return self.tenant
 
 
-def analyst_keys(keys: Mapping[str, ApiKey], admin_key: str | None) -> KeyTable[Scope]:
+def analyst_keys(keys: Mapping[str, ApiKey], admin_key: str | None) -> KeyTable[TenantScope]:
     """Return who may ask: every API key for its own tenant, and the admin key for all of them.
 
     There may be none: then nobody may ask.
@@ -52,5 +52,5 @@ def analyst_keys(keys: Mapping[str, ApiKey], admin_key: str | None) -> KeyTable[
         )
     if not all(owner.tenant for owner in keys.values()):
         raise ConfigurationError("HEADRACE_API_KEYS: every key needs a tenant that is not empty")
-    scopes = {key: Scope(owner.tenant) for key, owner in keys.items()}
-    return KeyTable(scopes if admin_key is None else {**scopes, admin_key: Scope(None)})
+    scopes = {key: TenantScope(owner.tenant) for key, owner in keys.items()}
+    return KeyTable(scopes if admin_key is None else {**scopes, admin_key: TenantScope(None)})

@@ -46,7 +46,7 @@ class ConfiguredBudgets:
         return self._budgets
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True):
     """A budget and what was spent of it on a day."""
 
     tenant: str
@@ -70,7 +70,9 @@ def end_of_day(now: datetime) -> datetime:
     return begin_of_day(now) + timedelta(days=1)
 
 
-def standings(budgets: Iterable[Budget], spent_usd: Mapping[str, Decimal], *, day: date) -> list[Standing]:
+def budget_standings(
+    budgets: Iterable[Budget], spent_usd: Mapping[str, Decimal], *, day: date
+) -> list[BudgetStanding]:
     """Return where budgets stand. Pure.
 
     Args:
@@ -80,7 +82,7 @@ def standings(budgets: Iterable[Budget], spent_usd: Mapping[str, Decimal], *, da
     """
     everybodys = sum(spent_usd.values(), Decimal(0))
     return [
-        Standing(
+        BudgetStanding(
             tenant=budget.tenant,
             daily_usd=budget.daily_usd,
             spent_usd=everybodys

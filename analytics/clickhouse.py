@@ -60,7 +60,7 @@ _INSERT_SETTINGS: Mapping[str, object] = {"async_insert": 0, "insert_deduplicate
 _QUORUM_SHARE = 0.8
 
 
-def leave_out_data_frames() -> None:
+def skip_dataframe_imports() -> None:
     """Let the client library believe that pandas and pyarrow are not installed.
 
     It imports both at its first insert only to see whether it was given a data frame: 1.9 s that the first

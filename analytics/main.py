@@ -17,17 +17,16 @@ from analytics.api.budgets import budgets_router
 from analytics.api.metrics import metrics_router
 from analytics.app import create_app
 from analytics.budgets import ConfiguredBudgets
-from analytics.clickhouse import ClickHouse, leave_out_data_frames
+from analytics.clickhouse import ClickHouse, skip_dataframe_imports
 from analytics.erasure.retention import Retention
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.wiring import read_feedback
 from analytics.live.pipeline import connected_pipeline
-from analytics.outage_waits import ended, patiently, unless_stopped
 from analytics.reports.wiring import analysts_of_settings
 from analytics.rollups.job import keep_rollups_fresh
 from analytics.rollups.refresh import RollupRefresher
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
-from analytics.sink.batches import Limits
+from analytics.sink.batches import BatchLimits
 from analytics.sink.consumer import SinkConfig
 from analytics.sink.sink import Sink
 from analytics.sink.status import SinkStatus
@@ -38,6 +37,7 @@ from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
 from streams.serving.server import HttpServer, http_config
 from streams.settings import Settings
+from streams.tasks import cancel_and_wait, unless_stopped
 from streams.topics import LOGS
 
 log = structlog.get_logger(__name__)
@@ -64,7 +64,7 @@ def serve(settings: Settings) -> None:
         ConfigurationError: the port is taken, or the schema is not what the migrations say.
     """
     gc.set_threshold(*_GC_THRESHOLDS)
-    leave_out_data_frames()
+    skip_dataframe_imports()
     # It logs a traceback for each value that it cannot encode; we say which record it was, and why.
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     asyncio.run(run(settings))
@@ -132,7 +132,7 @@ async def migrate(settings: Settings, status: SinkStatus) -> None:
             partial(create_database, server, settings.clickhouse_database),
             SchemaRunner(clickhouse, load_migrations()).apply,
         ):
-            await patiently(step, dependency="clickhouse", status=status)
+            await status.retry("clickhouse", step)
         status.schema_ready = True
     finally:
         await server.close()
@@ -149,7 +149,7 @@ async def _sink(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> 
         timeout_s=settings.kafka_timeout_s,
         auth=auth,
     )
-    start = patiently(publisher.start, dependency="kafka", status=status)
+    start = status.retry("kafka", publisher.start)
     if not await unless_stopped(stop, start):
         return
     clickhouse = _connect(settings, database=settings.clickhouse_database)
@@ -165,7 +165,7 @@ async def _sink(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> 
         writer = BatchWriter(clickhouse, publisher, status, text=text, erasures=erasures)
         await Sink(_sink_config(settings), writer, status).run(stop)
     finally:
-        await ended(retention)
+        await cancel_and_wait(retention)
         await erasures.close()
         await publisher.stop()
         await clickhouse.close()
@@ -237,7 +237,7 @@ def _sink_config(settings: Settings) -> SinkConfig:
         topic=LOGS.name,
         instance_id=settings.instance_id,
         auth=RecordAuth.from_settings(settings),
-        batch=Limits(
+        batch=BatchLimits(
             rows=settings.sink_batch_rows,
             bytes=_BATCH_BYTES,
             seconds=settings.sink_batch_seconds,

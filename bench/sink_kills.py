@@ -29,8 +29,8 @@ from pathlib import Path
 import msgspec
 from aiokafka import TopicPartition
 
+from analytics.kafka_inspector import KafkaInspector
 from analytics.sink.consumer import GROUP
-from analytics.sink.offsets import CommittedOffsets
 from bench.sink_books import ROLLUPS, VIEWS, compare, in_time
 from bench.sink_commits import commits_of, faults_in, records_of
 from bench.sink_load import Load, Place
@@ -184,14 +184,14 @@ async def storing(parts: Stand) -> None:
 
 async def settled(parts: Stand, ends: dict[int, int]) -> dict[int, int]:
     """Return what is committed, once that is everything, or the time is over."""
-    offsets = CommittedOffsets(parts.bootstrap, group=GROUP, timeout_s=15)
+    offsets = KafkaInspector(parts.bootstrap, client_id="test", timeout_s=15)
     deadline = time.monotonic() + _COMMIT_LIMIT_S
     committed: dict[int, int] = {}
     try:
         while committed != ends and time.monotonic() < deadline:
             await asyncio.sleep(_POLL_S)
             places = [TopicPartition(LOGS.name, number) for number in ends]
-            found = await offsets.read(places)
+            found = await offsets.commits(GROUP, places)
             committed = {place.partition: commit.offset for place, commit in found.items()}
     finally:
         await offsets.close()

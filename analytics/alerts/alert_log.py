@@ -22,8 +22,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from analytics.alerts.verdicts import Series
-from analytics.sink.offsets import CommittedOffsets
+from analytics.alerts.verdicts import AlertSeries
+from analytics.kafka_inspector import KafkaInspector
 from streams.codec import decode, encode, event_headers
 from streams.errors import KafkaUnavailable, UndecodableRecord
 from streams.events import AlertRaised
@@ -76,7 +76,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self._topic = topic
         self._first = TopicPartition(topic, 0)
         self._group = group
-        self._progress = CommittedOffsets(bootstrap, group=group, timeout_s=timeout_s)
+        self._inspector = KafkaInspector(bootstrap, client_id=group, timeout_s=timeout_s)
         self._member: AIOKafkaConsumer | None = None
         self._producer: AIOKafkaProducer | None = None
         self._chosen = False
@@ -118,7 +118,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
 
     async def judged_until(self) -> datetime | None:
         """Return until when windows have been judged, by whoever; None where nobody has said so."""
-        found = (await self._progress.read([self._first]))[self._first]
+        found = (await self._inspector.commits(self._group, [self._first]))[self._first]
         try:
             return datetime.fromisoformat(found.metadata or "")
         except ValueError:
@@ -140,7 +140,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     async def stop(self) -> None:
         """Disconnect. The group keeps this replica's place for a while, so that it can restart."""
         await self.let_go()
-        await self._progress.close()
+        await self._inspector.close()
         member, self._member = self._member, None
         if member is not None:
             await self._end(member)
@@ -177,7 +177,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         return member
 
     async def _write(self, producer: AIOKafkaProducer, event: AlertRaised) -> None:
-        key, value = Series.of(event).key.encode(), encode(event)
+        key, value = AlertSeries.of(event).key.encode(), encode(event)
         headers = event_headers(
             event, event_id=f"{event.alert_id}:{event.state}", source=_SOURCE, at=event.at
         )

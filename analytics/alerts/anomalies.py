@@ -15,8 +15,8 @@ from statistics import median
 import msgspec
 
 from analytics.alerts.statistics import LevelModel, RateModel, fit_level, fit_rate, holm
-from analytics.alerts.verdicts import Direction, Finding, Series, Verdict
-from analytics.alerts.windows import ByTenant, Figures
+from analytics.alerts.verdicts import AlertSeries, Direction, MeasureState, SeriesVerdict
+from analytics.alerts.windows import FiguresByTenant, WindowFigures
 
 #: Windows that chance alone calls anomalous, in thirty days, whatever the number of tenants. An alert takes
 #: two in a row, so that this is its bound even where a slow day makes windows depend on each other.
@@ -38,8 +38,8 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
 
     rule: str
     directions: tuple[Direction, ...]
-    hits: Callable[[Figures], int]
-    total: Callable[[Figures], int]
+    hits: Callable[[WindowFigures], int]
+    total: Callable[[WindowFigures], int]
     least_difference: float
     least_ratio: float = 1.0
     unit: str = "ratio"
@@ -51,8 +51,8 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
 
     rule: str
     directions: tuple[Direction, ...]
-    value: Callable[[Figures], float]
-    count: Callable[[Figures], int]
+    value: Callable[[WindowFigures], float]
+    count: Callable[[WindowFigures], int]
     least_difference: float
     least_ratio: float
     unit: str
@@ -106,7 +106,7 @@ MEASURES: tuple[Measure, ...] = (
 )
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class AnomalyLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What is judged at all.
 
     `window` is the length of a window, `requests` how many it needs at least, `history` how many earlier
@@ -126,7 +126,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class _Test(msgspec.Struct, frozen=True, kw_only=True):
     """One test: what was seen and expected, and how probable that is."""
 
-    series: Series
+    series: AlertSeries
     measure: Measure
     observed: float
     expected: float
@@ -149,7 +149,9 @@ class _Test(msgspec.Struct, frozen=True, kw_only=True):
         return high - low >= 5 * self.measure.least_difference and high >= 3 * low
 
 
-def judge(now: ByTenant, history: Sequence[ByTenant], limits: Limits) -> list[Verdict]:
+def judge(
+    now: FiguresByTenant, history: Sequence[FiguresByTenant], limits: AnomalyLimits
+) -> list[SeriesVerdict]:
     """Return what there is to say about a window: one verdict for each series that can be judged.
 
     Args:
@@ -162,24 +164,24 @@ def judge(now: ByTenant, history: Sequence[ByTenant], limits: Limits) -> list[Ve
         test
         for tenant in sorted(known)
         for measure in MEASURES
-        for test in _tests(measure, tenant, now.get(tenant, Figures()), _of(tenant, history), limits)
+        for test in _tests(measure, tenant, now.get(tenant, WindowFigures()), _of(tenant, history), limits)
     ]
     rejected = holm([test.p_value for test in tests], limits.level)
     return [_verdict(test, improbable=improbable) for test, improbable in zip(tests, rejected, strict=True)]
 
 
-def _of(tenant: str, history: Sequence[ByTenant]) -> list[Figures]:
+def _of(tenant: str, history: Sequence[FiguresByTenant]) -> list[WindowFigures]:
     return [earlier[tenant] for earlier in history if tenant in earlier]
 
 
-def _verdict(test: _Test, *, improbable: bool) -> Verdict:
+def _verdict(test: _Test, *, improbable: bool) -> SeriesVerdict:
     if improbable and test.matters:
-        finding = Finding.ANOMALOUS
+        finding = MeasureState.ANOMALOUS
     elif test.p_value >= _CALM_P or not test.matters:
-        finding = Finding.CALM
+        finding = MeasureState.CALM
     else:
-        finding = Finding.UNCLEAR
-    return Verdict(
+        finding = MeasureState.UNCLEAR
+    return SeriesVerdict(
         series=test.series,
         finding=finding,
         observed=test.observed,
@@ -193,7 +195,7 @@ def _verdict(test: _Test, *, improbable: bool) -> Verdict:
 
 
 def _tests(
-    measure: Measure, tenant: str, now: Figures, history: Sequence[Figures], limits: Limits
+    measure: Measure, tenant: str, now: WindowFigures, history: Sequence[WindowFigures], limits: AnomalyLimits
 ) -> Iterator[_Test]:
     if isinstance(measure, Rate):
         yield from _rate_tests(measure, tenant, now, history, limits)
@@ -202,7 +204,7 @@ def _tests(
 
 
 def _rate_tests(
-    measure: Rate, tenant: str, now: Figures, history: Sequence[Figures], limits: Limits
+    measure: Rate, tenant: str, now: WindowFigures, history: Sequence[WindowFigures], limits: AnomalyLimits
 ) -> Iterator[_Test]:
     hits, total = measure.hits(now), measure.total(now)
     earlier = [(measure.hits(each), measure.total(each)) for each in history if measure.total(each)]
@@ -214,7 +216,7 @@ def _rate_tests(
     for direction in measure.directions:
         tail = model.p_above if direction == "above" else model.p_below
         yield _Test(
-            series=Series(measure.rule, direction, tenant),
+            series=AlertSeries(measure.rule, direction, tenant),
             measure=measure,
             observed=hits / total,
             expected=model.expected,
@@ -224,7 +226,7 @@ def _rate_tests(
 
 
 def _level_tests(
-    measure: Level, tenant: str, now: Figures, history: Sequence[Figures], limits: Limits
+    measure: Level, tenant: str, now: WindowFigures, history: Sequence[WindowFigures], limits: AnomalyLimits
 ) -> Iterator[_Test]:
     earlier = [each for each in history if measure.count(each) >= limits.requests and measure.value(each) > 0]
     if len(earlier) < limits.history:
@@ -238,7 +240,7 @@ def _level_tests(
             continue
         tail = model.p_above if direction == "above" else model.p_below
         yield _Test(
-            series=Series(measure.rule, direction, tenant),
+            series=AlertSeries(measure.rule, direction, tenant),
             measure=measure,
             observed=measure.value(now),
             expected=model.expected,

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import msgspec
 
-from analytics.alerts.verdicts import EVERYBODY, Finding, Series, Verdict, instant
+from analytics.alerts.verdicts import EVERYBODY, AlertSeries, MeasureState, SeriesVerdict, instant
 from analytics.clickhouse import ClickHouse
 
 RULES = ("sink_stale", "sink_lag")
@@ -23,7 +23,7 @@ class FreshnessLimits(msgspec.Struct, frozen=True, kw_only=True):
     lag_records: int
 
 
-def judge_freshness(*, lag_records: int, stale_s: float, limits: FreshnessLimits) -> list[Verdict]:
+def judge_freshness(*, lag_records: int, stale_s: float, limits: FreshnessLimits) -> list[SeriesVerdict]:
     """Return the verdicts on the sinks' lag. Pure.
 
     Args:
@@ -37,13 +37,13 @@ def judge_freshness(*, lag_records: int, stale_s: float, limits: FreshnessLimits
     ]
 
 
-def _verdict(rule: str, observed: float, limit: float, unit: str) -> Verdict:
+def _verdict(rule: str, observed: float, limit: float, unit: str) -> SeriesVerdict:
     if observed >= limit:
-        finding = Finding.ANOMALOUS
+        finding = MeasureState.ANOMALOUS
     else:
-        finding = Finding.CALM if observed <= limit * _CALM else Finding.UNCLEAR
-    return Verdict(
-        series=Series(rule, "above", EVERYBODY),
+        finding = MeasureState.CALM if observed <= limit * _CALM else MeasureState.UNCLEAR
+    return SeriesVerdict(
+        series=AlertSeries(rule, "above", EVERYBODY),
         finding=finding,
         observed=float(observed),
         expected=float(limit),

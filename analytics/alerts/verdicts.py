@@ -19,7 +19,7 @@ def instant(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-class Finding(StrEnum):
+class MeasureState(StrEnum):
     """How a measure looks."""
 
     CALM = "calm"
@@ -27,7 +27,7 @@ class Finding(StrEnum):
     ANOMALOUS = "anomalous"
 
 
-class Series(msgspec.Struct, frozen=True):
+class AlertSeries(msgspec.Struct, frozen=True):
     """What can stand on alert: one measure of one tenant (or of all), in one direction."""
 
     rule: str
@@ -49,15 +49,15 @@ class Series(msgspec.Struct, frozen=True):
         return f"{self.key}:{began_at.strftime('%Y-%m-%dT%H:%M:%SZ')}"
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class SeriesVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """One series at one time.
 
     `confirm` is how many verdicts in a row have to be anomalous before it is an alert, and how many have to
     be calm before that is over. `sentence` says it in words, where it is no comparison with what is expected.
     """
 
-    series: Series
-    finding: Finding
+    series: AlertSeries
+    finding: MeasureState
     observed: float
     expected: float
     unit: str

@@ -13,14 +13,14 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from analytics.alerts.alert_states import AlertBook
-from analytics.alerts.anomalies import MEASURES, Limits, judge
+from analytics.alerts.alert_states import AlertStates
+from analytics.alerts.anomalies import MEASURES, AnomalyLimits, judge
 from analytics.alerts.budgets import RULES as BUDGET_RULES
 from analytics.alerts.freshness import RULES as FRESHNESS_RULES
 from analytics.alerts.freshness import FreshnessLimits, judge_freshness
 from analytics.alerts.status import WatchStatus
-from analytics.alerts.verdicts import Verdict
-from analytics.alerts.windows import ByTenant, Window
+from analytics.alerts.verdicts import SeriesVerdict
+from analytics.alerts.windows import AlertWindow, FiguresByTenant
 from analytics.budgets import begin_of_day
 from analytics.sink.status import Clock, utc_now
 from streams.errors import KafkaUnavailable, TransientFault
@@ -44,7 +44,7 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     `history_days` how far back windows are compared.
     """
 
-    limits: Limits
+    limits: AnomalyLimits
     freshness: FreshnessLimits
     history_days: int = 28
     interval_s: float = 10.0
@@ -54,7 +54,7 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Reader(Protocol):
     """What there is in ClickHouse."""
 
-    async def figures(self, window: Window) -> ByTenant:
+    async def figures(self, window: AlertWindow) -> FiguresByTenant:
         """Return the figures of a window."""
 
     async def newest(self, now: datetime) -> dict[str, datetime]:
@@ -99,7 +99,7 @@ class Memory(Protocol):
 class BudgetLook(Protocol):
     """How much of the day's budgets is spent."""
 
-    async def verdicts(self, now: datetime, standing: Iterable[AlertRaised]) -> list[Verdict]:
+    async def verdicts(self, now: datetime, standing: Iterable[AlertRaised]) -> list[SeriesVerdict]:
         """Return what is to be said of them, given the alerts that stand."""
 
 
@@ -146,8 +146,8 @@ class Watcher:
         self._budgets = budgets
         self._budgets_at: datetime | None = None
         self._clock = clock
-        self._book: AlertBook | None = None
-        self._next: Window | None = None
+        self._book: AlertStates | None = None
+        self._next: AlertWindow | None = None
         self._failing = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -205,10 +205,10 @@ class Watcher:
             self._not_archived = []
         self._status.newest_rows = await self._reader.newest(now)
 
-    async def _opened(self) -> AlertBook:
+    async def _opened(self) -> AlertStates:
         """Return the book, from the topic where it is not open."""
         if self._book is None:
-            book = AlertBook()
+            book = AlertStates()
             self._not_archived = await self._memory.take_over()
             for event in self._not_archived:
                 book.record(event)
@@ -216,24 +216,24 @@ class Watcher:
             # What had spoken for a change is forgotten: look once more at the last that was judged.
             judged_until = await self._memory.judged_until()
             self._next = (
-                Window.last_closed(judged_until, self._config.limits.window) if judged_until else None
+                AlertWindow.last_closed(judged_until, self._config.limits.window) if judged_until else None
             )
         return self._book
 
-    async def _watch_freshness(self, book: AlertBook, now: datetime, lag: int, stale_s: float) -> None:
+    async def _watch_freshness(self, book: AlertStates, now: datetime, lag: int, stale_s: float) -> None:
         verdicts = judge_freshness(lag_records=lag, stale_s=stale_s, limits=self._config.freshness)
-        window = Window(now - timedelta(seconds=self._config.interval_s), now)
+        window = AlertWindow(now - timedelta(seconds=self._config.interval_s), now)
         await self._say(book, verdicts, window, FRESHNESS_RULES)
 
-    async def _watch_budgets(self, book: AlertBook, now: datetime) -> None:
+    async def _watch_budgets(self, book: AlertStates, now: datetime) -> None:
         pause = timedelta(seconds=self._config.budget_interval_s)
         if self._budgets is None or (self._budgets_at is not None and now < self._budgets_at + pause):
             return
         verdicts = await self._budgets.verdicts(now, book.standing)
-        await self._say(book, verdicts, Window(begin_of_day(now), now), BUDGET_RULES)
+        await self._say(book, verdicts, AlertWindow(begin_of_day(now), now), BUDGET_RULES)
         self._budgets_at = now
 
-    async def _watch_window(self, book: AlertBook, window: Window) -> None:
+    async def _watch_window(self, book: AlertStates, window: AlertWindow) -> None:
         figures = await self._reader.figures(window)
         history = [
             await self._reader.figures(earlier)
@@ -245,7 +245,7 @@ class Watcher:
         self._status.judged_until = window.until
 
     async def _say(
-        self, book: AlertBook, verdicts: Iterable[Verdict], window: Window, rules: Iterable[str]
+        self, book: AlertStates, verdicts: Iterable[SeriesVerdict], window: AlertWindow, rules: Iterable[str]
     ) -> None:
         for event in book.judge(verdicts, window, rules=rules, at=self._clock()):
             await self._memory.publish(event)
@@ -260,11 +260,11 @@ class Watcher:
                 message=event.message,
             )
 
-    def _due(self, now: datetime) -> Iterator[Window]:
+    def _due(self, now: datetime) -> Iterator[AlertWindow]:
         """Yield the windows that are over and not judged yet, the oldest first."""
-        newest = Window.last_closed(now - _SETTLING, self._config.limits.window)
+        newest = AlertWindow.last_closed(now - _SETTLING, self._config.limits.window)
         window = self._next or newest.earlier(1)
-        oldest = Window.last_closed(now - _OLDEST_WINDOW, self._config.limits.window)
+        oldest = AlertWindow.last_closed(now - _OLDEST_WINDOW, self._config.limits.window)
         window = max(window, oldest, key=lambda each: each.since)
         while window.until <= newest.until:
             yield window

@@ -6,8 +6,8 @@ from datetime import timedelta
 import structlog
 
 from analytics.alerts.alert_log import AlertLog
-from analytics.alerts.anomalies import Limits
-from analytics.alerts.budgets import BudgetWatch
+from analytics.alerts.anomalies import AnomalyLimits
+from analytics.alerts.budgets import BudgetMonitor
 from analytics.alerts.freshness import FreshnessLimits
 from analytics.alerts.sink_progress import SinkProgress
 from analytics.alerts.status import WatchStatus
@@ -16,10 +16,10 @@ from analytics.alerts.watcher import WatchConfig, Watcher
 from analytics.alerts.windows import WindowReader
 from analytics.budgets import ConfiguredBudgets
 from analytics.clickhouse import ClickHouse
-from analytics.outage_waits import unless_stopped
 from analytics.sink.consumer import GROUP
 from streams.kafka.record_auth import RecordAuth
 from streams.settings import Settings
+from streams.tasks import unless_stopped
 from streams.topics import LOGS
 
 log = structlog.get_logger(__name__)
@@ -54,7 +54,7 @@ async def watch(settings: Settings, clickhouse: ClickHouse, status: WatchStatus,
         memory,
         AlertTable(clickhouse),
         status=status,
-        budgets=BudgetWatch(ConfiguredBudgets(settings.daily_budgets), clickhouse),
+        budgets=BudgetMonitor(ConfiguredBudgets(settings.daily_budgets), clickhouse),
     )
     try:
         await unless_stopped(stop, watcher.run(stop))
@@ -67,7 +67,7 @@ async def watch(settings: Settings, clickhouse: ClickHouse, status: WatchStatus,
 def watch_config(settings: Settings) -> WatchConfig:
     """Return what the settings say about watching."""
     return WatchConfig(
-        limits=Limits(
+        limits=AnomalyLimits(
             window=timedelta(seconds=settings.alert_window_s), requests=settings.alert_min_requests
         ),
         freshness=FreshnessLimits(stale_s=settings.alert_stale_s, lag_records=settings.alert_lag_records),

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from analytics.access import Scope
-from analytics.reports.query_service import AnalystDesk
+from analytics.access import TenantScope
+from analytics.reports.query_service import QueryService
 from streams.serving.credentials import PresentedKey, required
 from streams.serving.errors import unauthorized
 from streams.serving.keys import KeyTable
@@ -19,8 +19,8 @@ _ADMIN = "(admin)"
 class Analysts:
     """Everything behind the analysts' routes."""
 
-    desk: AnalystDesk
-    keys: KeyTable[Scope]
+    desk: QueryService
+    keys: KeyTable[TenantScope]
 
 
 def analysts_of(request: Request) -> Analysts:
@@ -29,11 +29,11 @@ def analysts_of(request: Request) -> Analysts:
     return analysts
 
 
-async def _desk(request: Request) -> AnalystDesk:
+async def _desk(request: Request) -> QueryService:
     return analysts_of(request).desk  # async, because FastAPI runs plain functions in a thread of their own
 
 
-async def _authenticate(request: Request, presented: PresentedKey) -> Scope:
+async def _authenticate(request: Request, presented: PresentedKey) -> TenantScope:
     """Return whose rows the caller may see.
 
     Raises:
@@ -46,5 +46,5 @@ async def _authenticate(request: Request, presented: PresentedKey) -> Scope:
     return scope
 
 
-DeskDep = Annotated[AnalystDesk, Depends(_desk)]
-ScopeDep = Annotated[Scope, Depends(_authenticate)]
+QueryServiceDep = Annotated[QueryService, Depends(_desk)]
+TenantScopeDep = Annotated[TenantScope, Depends(_authenticate)]

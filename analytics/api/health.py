@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Response
 
 from analytics.alerts.status import WatchStatus
-from analytics.cached_reading import Shared
+from analytics.cached_reading import CachedReading
 from analytics.feedback.status import FeedbackStatus
 from analytics.sink.status import SinkStatus
 
@@ -45,7 +45,9 @@ class Probe:
         fresh_for_s: float = _PROBE_FRESH_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._shared = Shared("clickhouse", ping, fresh_for_s=fresh_for_s, timeout_s=timeout_s, clock=clock)
+        self._shared = CachedReading(
+            "clickhouse", ping, fresh_for_s=fresh_for_s, timeout_s=timeout_s, clock=clock
+        )
 
     async def fault(self) -> str | None:
         """Return what is wrong, or None where ClickHouse answers."""

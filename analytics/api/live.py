@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from analytics.api.asking import ScopeDep
+from analytics.api.asking import TenantScopeDep
 from analytics.live.pipeline import LivePipeline
 from streams.serving.json_response import JsonResponse
 
@@ -17,7 +17,7 @@ def live_router(pipeline: LivePipeline) -> APIRouter:
     router = APIRouter(tags=["analytics"])
 
     @router.get("/v1/analytics/live")
-    async def live(scope: ScopeDep) -> Response:
+    async def live(scope: TenantScopeDep) -> Response:
         """Tell how far each stage is, what is in flight, and what waits for an operator.
 
         The admin's key sees all parts. Lags and dead letters are of all tenants together: a tenant's key sees

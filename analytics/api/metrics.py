@@ -7,7 +7,7 @@ from analytics.alerts.status import WatchStatus
 from analytics.feedback.status import FeedbackStatus
 from analytics.metrics import CONTENT_TYPE, exposition
 from analytics.reports.query_metrics import query_exposition
-from analytics.reports.query_service import AnalystDesk
+from analytics.reports.query_service import QueryService
 from analytics.sink.status import Clock, SinkStatus, utc_now
 
 
@@ -15,7 +15,7 @@ def metrics_router(
     sink: SinkStatus,
     watch: WatchStatus,
     feedback: FeedbackStatus,
-    desk: AnalystDesk | None = None,
+    desk: QueryService | None = None,
     *,
     clock: Clock = utc_now,
 ) -> APIRouter:

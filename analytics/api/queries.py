@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from analytics.api.answering import faults_as_errors
-from analytics.api.asking import DeskDep, ScopeDep
+from analytics.api.asking import QueryServiceDep, TenantScopeDep
 from analytics.api.openapi import ROWS
 from analytics.api.rows_response import RowsResponse
 from analytics.reports.catalogue import Query
@@ -19,14 +19,14 @@ router = APIRouter(prefix="/v1/analytics/queries", tags=["analytics"])
 
 
 @router.get("")
-async def queries(desk: DeskDep, scope: ScopeDep) -> Response:
+async def queries(desk: QueryServiceDep, scope: TenantScopeDep) -> Response:
     """List the queries, with their documentation."""
     del scope  # any key will do
     return JsonResponse({"queries": [_described(query) for query in desk.catalogue]})
 
 
 @router.get("/{name}", responses=errors(404))
-async def query(name: str, desk: DeskDep, scope: ScopeDep) -> Response:
+async def query(name: str, desk: QueryServiceDep, scope: TenantScopeDep) -> Response:
     """Return the documentation of a query, and its SQL."""
     del scope
     with faults_as_errors(name):
@@ -35,7 +35,7 @@ async def query(name: str, desk: DeskDep, scope: ScopeDep) -> Response:
 
 
 @router.get("/{name}/rows", responses=ROWS)
-async def rows(name: str, request: Request, desk: DeskDep, scope: ScopeDep) -> Response:
+async def rows(name: str, request: Request, desk: QueryServiceDep, scope: TenantScopeDep) -> Response:
     """Ask a query, and return its rows as JSON, CSV or an Arrow stream.
 
     Its parameters are in its documentation. A tenant's key sees the tenant's own rows only.

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from analytics.api.answering import faults_as_errors
 from analytics.reports.query_parameters import INSTANT
-from analytics.reports.query_service import AnalystDesk, Prepared
+from analytics.reports.query_service import PreparedQuery, QueryService
 from analytics.reports.result_formats import JSON
 from streams.serving.json_response import to_json
 
@@ -37,7 +37,7 @@ class RowsResponse(Response):
     """
 
     def __init__(
-        self, desk: AnalystDesk, prepared: Prepared, *, fetch_timeout_s: float = _FETCH_TIMEOUT_S
+        self, desk: QueryService, prepared: PreparedQuery, *, fetch_timeout_s: float = _FETCH_TIMEOUT_S
     ) -> None:
         super().__init__(media_type=prepared.output.media_type, headers=_headers(prepared))
         del self.headers["content-length"]  # that of an empty body
@@ -101,7 +101,7 @@ async def _ended(task: asyncio.Task[None]) -> None:
         task.result()
 
 
-def _headers(prepared: Prepared) -> dict[str, str]:
+def _headers(prepared: PreparedQuery) -> dict[str, str]:
     headers = {"Cache-Control": "private, no-store"}
     if prepared.output is not JSON:
         file = f"{prepared.query.name}.{prepared.output.name}"
@@ -109,7 +109,7 @@ def _headers(prepared: Prepared) -> dict[str, str]:
     return headers
 
 
-def _frame(prepared: Prepared) -> tuple[bytes, bytes]:
+def _frame(prepared: PreparedQuery) -> tuple[bytes, bytes]:
     """Return what goes before and after the rows: in JSON, what was asked and what the columns mean."""
     if prepared.output is not JSON:
         return b"", b""
@@ -121,7 +121,7 @@ def _frame(prepared: Prepared) -> tuple[bytes, bytes]:
     return head.removesuffix(b"}") + b',"rows":', b"}"
 
 
-def _shown(prepared: Prepared) -> Mapping[str, Any]:
+def _shown(prepared: PreparedQuery) -> Mapping[str, Any]:
     """Return the parameters as they count: times in RFC 3339, and no tables of prices."""
     shown: dict[str, Any] = {}
     for parameter in prepared.query.parameters:

@@ -8,14 +8,14 @@ import structlog
 
 from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import RowEraser
-from analytics.outage_waits import SaysWhatIsAway, patiently
+from analytics.sink.status import Outages
 from streams.erasure.erasures import ErasureList, Subject
 from streams.events import Erasure
 
 log = structlog.get_logger(__name__)
 
 
-class KnowsErasures(Protocol):
+class ErasureSource(Protocol):
     """Who is to be forgotten: `streams.erasure.feed.ErasureFeed` where it matters."""
 
     async def current(self) -> ErasureList:
@@ -23,7 +23,7 @@ class KnowsErasures(Protocol):
         ...
 
 
-class Forgetting:
+class LateRowErasure:
     """Asks who is to be forgotten, and clears away what was stored of them all the same.
 
     Args:
@@ -32,14 +32,14 @@ class Forgetting:
         status: where it says what is away. It waits for Kafka and ClickHouse however long they are.
     """
 
-    def __init__(self, clickhouse: ClickHouse, erasures: KnowsErasures, status: SaysWhatIsAway) -> None:
+    def __init__(self, clickhouse: ClickHouse, erasures: ErasureSource, status: Outages) -> None:
         self._eraser = RowEraser(clickhouse)
         self._erasures = erasures
         self._status = status
 
     async def current(self) -> ErasureList:
         """Return who is to be forgotten as of now."""
-        return await patiently(self._erasures.current, dependency="kafka", status=self._status)
+        return await self._status.retry("kafka", self._erasures.current)
 
     async def after_writing(self, subjects: Iterable[Subject]) -> None:
         """Erase what is stored under these users' own names and was covered when it was written.
@@ -51,7 +51,7 @@ class Forgetting:
         waiting = {subject: found for subject in subjects if (found := _named(erasures, subject)) is not None}
         if waiting:
             erase = partial(self._erase, waiting)
-            await patiently(erase, dependency="clickhouse", status=self._status)
+            await self._status.retry("clickhouse", erase)
 
     async def _erase(self, waiting: Mapping[Subject, Erasure]) -> None:
         if not await self._eraser.any_rows(waiting):

@@ -16,7 +16,7 @@ import msgspec
 
 from analytics.clickhouse import ClickHouse
 from analytics.rollups.sources import REVISE
-from analytics.schema.cluster import all_caught_up, catch_up, unfinished_mutations
+from analytics.schema.cluster import sync_all_replicas, sync_replica, unfinished_mutations
 from streams.erasure.erasures import Subject
 from streams.errors import ClickHouseUnavailable
 from streams.events import Erasure
@@ -108,7 +108,7 @@ class RowEraser:
         for change in _changes(erasure):
             partitions = await self._partitions(change, parameters)
             if partitions and change.looks_elsewhere:
-                await all_caught_up(self._clickhouse, [table.name for table in USER_TABLES])
+                await sync_all_replicas(self._clickhouse, [table.name for table in USER_TABLES])
             for partition in partitions:
                 await self._clickhouse.execute(self._mutation(change, partition), parameters)
             await self._finished(change.table)
@@ -126,7 +126,7 @@ class RowEraser:
     async def any_rows(self, subjects: Collection[Subject]) -> bool:
         """Whether any row, covered or not, is stored under one of these users' own names."""
         waiting = sorted(subjects)
-        await catch_up(self._clickhouse, [table.name for table in USER_TABLES])
+        await sync_replica(self._clickhouse, [table.name for table in USER_TABLES])
         for begin in range(0, len(waiting), _SUBJECTS_A_QUERY):
             some = waiting[begin : begin + _SUBJECTS_A_QUERY]
             names: dict[str, Any] = {
@@ -150,7 +150,7 @@ class RowEraser:
 
     async def _partitions(self, change: _Change, parameters: Mapping[str, Any]) -> dict[str, int]:
         """Return the partitions that have such rows, and how many."""
-        await catch_up(self._clickhouse, [change.table, *(table.name for table in USER_TABLES)])
+        await sync_replica(self._clickhouse, [change.table, *(table.name for table in USER_TABLES)])
         rows = await self._clickhouse.query(
             f"SELECT _partition_id AS partition, count() AS n FROM {change.table} WHERE {change.condition} "  # noqa: S608
             "GROUP BY partition ORDER BY partition",

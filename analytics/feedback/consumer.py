@@ -13,14 +13,14 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from analytics.feedback.pending_feedback import Entry, Limits, WaitingRoom
+from analytics.feedback.pending_feedback import PendingFeedback, PendingLimits, PendingRecord
 from analytics.feedback.scores import Judgement, judgement_of
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
-from analytics.outage_waits import ended, patiently, unless_stopped
-from analytics.sink.batches import Record
+from analytics.sink.batches import ConsumedRecord
 from analytics.sink.consumer import ConsumerConfig, record_of, start_consumer, stop_consumer
 from streams.errors import InputError
+from streams.tasks import cancel_and_wait, unless_stopped
 
 log = structlog.get_logger(__name__)
 
@@ -46,14 +46,14 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
     def __init__(
         self,
         config: ConsumerConfig,
-        limits: Limits,
+        limits: PendingLimits,
         writer: ScoreWriter,
         status: FeedbackStatus,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
-        self._room = WaitingRoom(limits)
+        self._room = PendingFeedback(limits)
         self._writer = writer
         self._status = status
         self._clock = clock
@@ -64,7 +64,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
     async def run(self, stop: asyncio.Event) -> None:
         """Join the group and settle records until `stop` is set; then finish the batch in hand."""
         try:
-            start = patiently(self._start, dependency="kafka", status=self._status)
+            start = self._status.retry("kafka", self._start)
             if not await unless_stopped(stop, start):
                 return
             self._consumer.subscribe([self._config.topic], listener=self)
@@ -72,7 +72,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             await self._hand_over()
         finally:
             if self._work is not None:
-                await ended(self._work)
+                await cancel_and_wait(self._work)
             if self._consumer is not None:
                 await stop_consumer(self._consumer, timeout_s=self._config.kafka_timeout_s)
             log.info("feedback.stopped", records=self._status.records)
@@ -96,9 +96,9 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
                 self._take(record_of(record, self._config.auth))
         self._throttle()
         await self._go_on()
-        self._status.crowd(len(self._room), self._room.oldest_at)
+        self._status.pending(len(self._room), self._room.oldest_at)
 
-    def _take(self, record: Record) -> None:
+    def _take(self, record: ConsumedRecord) -> None:
         said: Judgement | InputError
         try:
             said = judgement_of(record)
@@ -128,7 +128,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         if batch:
             self._work = asyncio.create_task(self._settle(batch))
 
-    async def _settle(self, batch: list[Entry]) -> None:
+    async def _settle(self, batch: list[PendingRecord]) -> None:
         settled = await self._writer.settle(batch, overdue=self._room.overdue)
         self._room.settled(settled)
         self._room.postpone([entry for entry in batch if not entry.gone], self._clock())
@@ -160,7 +160,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         if work is not None:
             await asyncio.wait((work,), timeout=_HANDOVER_S)
             if not work.done():
-                await ended(work)
+                await cancel_and_wait(work)
             elif not work.cancelled():
                 work.result()
         await self._commit()

@@ -13,10 +13,10 @@ from itertools import count
 import msgspec
 
 from analytics.feedback.scores import Judgement
-from analytics.sink.batches import Record
+from analytics.sink.batches import ConsumedRecord
 from streams.errors import InputError
 
-Place = tuple[str, int]
+PartitionKey = tuple[str, int]
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 30.0
@@ -24,7 +24,7 @@ _LONGEST_PAUSE_S = 30.0
 _LEAST_WAIT_S = 10.0
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class PendingLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How much waits, and for how long.
 
     Attributes:
@@ -41,7 +41,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int = 16 * 1024 * 1024
 
 
-class Entry(msgspec.Struct, kw_only=True, eq=False):
+class PendingRecord(msgspec.Struct, kw_only=True, eq=False):
     """A record in the room.
 
     Attributes:
@@ -53,7 +53,7 @@ class Entry(msgspec.Struct, kw_only=True, eq=False):
         tries: how often it was.
     """
 
-    record: Record
+    record: ConsumedRecord
     said: Judgement | InputError
     seen_at: float
     deadline_at: float
@@ -62,23 +62,23 @@ class Entry(msgspec.Struct, kw_only=True, eq=False):
     gone: bool = False
 
     @property
-    def place(self) -> Place:
+    def place(self) -> PartitionKey:
         """Its partition."""
         return (self.record.topic, self.record.partition)
 
 
-class WaitingRoom:
+class PendingFeedback:
     """Keeps records until they are settled.
 
     Args:
         limits: how much, and for how long.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: PendingLimits) -> None:
         self._limits = limits
-        self._entries: dict[Place, dict[int, Entry]] = {}
-        self._next: dict[Place, int] = {}
-        self._due: list[tuple[float, int, Entry]] = []
+        self._entries: dict[PartitionKey, dict[int, PendingRecord]] = {}
+        self._next: dict[PartitionKey, int] = {}
+        self._due: list[tuple[float, int, PendingRecord]] = []
         self._number = count()
         self.size_bytes = 0
 
@@ -97,7 +97,7 @@ class WaitingRoom:
         firsts = (next(iter(entries.values())) for entries in self._entries.values() if entries)
         return min((entry.seen_at for entry in firsts), default=None)
 
-    def add(self, record: Record, said: Judgement | InputError, now: float) -> None:
+    def add(self, record: ConsumedRecord, said: Judgement | InputError, now: float) -> None:
         """Take in a record, in the order of the offsets of its partition. It is due at once.
 
         Its wait counts from its timestamp, so that a restart does not begin it anew.
@@ -105,22 +105,22 @@ class WaitingRoom:
         wait_s = self._limits.wait_s
         earliest = now - wait_s + min(wait_s, _LEAST_WAIT_S)
         since = min(max(record.timestamp_ms / 1000, earliest), now)
-        entry = Entry(record=record, said=said, seen_at=now, deadline_at=since + wait_s, due_at=now)
+        entry = PendingRecord(record=record, said=said, seen_at=now, deadline_at=since + wait_s, due_at=now)
         self._entries.setdefault(entry.place, {})[record.offset] = entry
         self._next[entry.place] = record.offset + 1
         self.size_bytes += record.size_bytes
         self._schedule(entry)
 
-    def due(self, now: float, *, most: int) -> list[Entry]:
+    def due(self, now: float, *, most: int) -> list[PendingRecord]:
         """Return up to `most` that are to be looked at; each has to be settled or postponed."""
-        found: list[Entry] = []
+        found: list[PendingRecord] = []
         while self._due and len(found) < most and self._due[0][0] <= now:
             _, _, entry = heapq.heappop(self._due)
             if not entry.gone:
                 found.append(entry)
         return found
 
-    def postpone(self, entries: Iterable[Entry], now: float) -> None:
+    def postpone(self, entries: Iterable[PendingRecord], now: float) -> None:
         """Let records wait on, each time twice as long."""
         for entry in entries:
             if entry.gone:
@@ -130,7 +130,7 @@ class WaitingRoom:
             entry.due_at = now + pause_s
             self._schedule(entry)
 
-    def settled(self, entries: Iterable[Entry]) -> None:
+    def settled(self, entries: Iterable[PendingRecord]) -> None:
         """Let records go."""
         for entry in entries:
             if not entry.gone:
@@ -146,18 +146,18 @@ class WaitingRoom:
         self._next.clear()
         self._due.clear()
 
-    def positions(self) -> dict[Place, int]:
+    def positions(self) -> dict[PartitionKey, int]:
         """Return for each partition the offset of the first record that is not settled."""
         return {place: next(iter(self._entries.get(place, ())), after) for place, after in self._next.items()}
 
-    def overdue(self, entries: Collection[Entry], now: float) -> list[Entry]:
+    def overdue(self, entries: Collection[PendingRecord], now: float) -> list[PendingRecord]:
         """Return those that have waited long enough."""
         crowded_s = self._limits.crowded_wait_s if self.full else float("inf")
         return [entry for entry in entries if min(entry.deadline_at, entry.seen_at + crowded_s) <= now]
 
-    def _schedule(self, entry: Entry) -> None:
+    def _schedule(self, entry: PendingRecord) -> None:
         heapq.heappush(self._due, (entry.due_at, next(self._number), entry))
 
-    def _drop(self, entry: Entry) -> None:
+    def _drop(self, entry: PendingRecord) -> None:
         entry.gone = True
         self.size_bytes -= entry.record.size_bytes

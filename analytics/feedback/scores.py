@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
-from analytics.sink.batches import Record
+from analytics.sink.batches import ConsumedRecord
 from analytics.sink.rows import Row, Table
 from streams.codec import decode
 from streams.errors import InvalidRequest
@@ -66,7 +66,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     scored_at: datetime
 
 
-def judgement_of(record: Record) -> Judgement:
+def judgement_of(record: ConsumedRecord) -> Judgement:
     """Return what a record of the topic says. It is the same however often the record comes.
 
     Raises:

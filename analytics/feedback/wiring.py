@@ -5,10 +5,9 @@ import asyncio
 from analytics.alerts.sink_progress import SinkProgress
 from analytics.clickhouse import ClickHouse
 from analytics.feedback.consumer import GROUP, FeedbackConsumer
-from analytics.feedback.pending_feedback import Limits
+from analytics.feedback.pending_feedback import PendingLimits
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
-from analytics.outage_waits import patiently, unless_stopped
 from analytics.sink.consumer import GROUP as SINK_GROUP
 from analytics.sink.consumer import ConsumerConfig
 from analytics.sink.writer import TextRules
@@ -16,6 +15,7 @@ from streams.erasure.feed import ErasureFeed
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
 from streams.settings import Settings
+from streams.tasks import unless_stopped
 from streams.topics import FEEDBACK, LOGS
 
 _CLIENT = "headrace.feedback"
@@ -37,7 +37,7 @@ async def read_feedback(
     bootstrap, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
     auth = RecordAuth.from_settings(settings)
     publisher = Publisher(bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)
-    start = patiently(publisher.start, dependency="kafka", status=status)
+    start = status.retry("kafka", publisher.start)
     if not await unless_stopped(stop, start):
         return
     progress = SinkProgress(bootstrap, topic=LOGS.name, group=SINK_GROUP, timeout_s=timeout_s)
@@ -52,7 +52,7 @@ async def read_feedback(
     )
     try:
         await FeedbackConsumer(
-            _config(settings), Limits(wait_s=settings.feedback_wait_s), writer, status
+            _config(settings), PendingLimits(wait_s=settings.feedback_wait_s), writer, status
         ).run(stop)
     finally:
         await erasures.close()

@@ -10,14 +10,13 @@ import msgspec
 import structlog
 
 from analytics.clickhouse import ClickHouse, RowsRefused
-from analytics.erasure.forgetting import Forgetting, KnowsErasures
+from analytics.erasure.forgetting import ErasureSource, LateRowErasure
 from analytics.feedback.lookup import Found, RequestLookup
-from analytics.feedback.pending_feedback import Entry
+from analytics.feedback.pending_feedback import PendingRecord
 from analytics.feedback.scores import SCORES, Judgement, RequestFacts, request_of, row_of
 from analytics.feedback.status import FeedbackStatus
-from analytics.outage_waits import patiently
-from analytics.schema.cluster import catch_up
-from analytics.sink.dead_letter_publish import bury
+from analytics.schema.cluster import sync_replica
+from analytics.sink.dead_letter_publish import publish_dead_letter
 from analytics.sink.rows import REQUESTS, Row
 from analytics.sink.status import Clock, utc_now
 from analytics.sink.writer import TextRules
@@ -44,7 +43,7 @@ class SinkProgress(Protocol):
 class _Written(msgspec.Struct, frozen=True):
     """A row on its way, and the record that it came from. None: an erasure leaves no row."""
 
-    entry: Entry
+    entry: PendingRecord
     row: Row | None
 
 
@@ -71,7 +70,7 @@ class ScoreWriter:
         progress: SinkProgress,
         status: FeedbackStatus,
         *,
-        erasures: KnowsErasures,
+        erasures: ErasureSource,
         text: TextRules = TextRules(),  # noqa: B008  # a frozen value
         sink_margin_s: float = _SINK_MARGIN_S,
         clock: Clock = utc_now,
@@ -81,14 +80,17 @@ class ScoreWriter:
         self._progress = progress
         self._status = status
         self._lookup = RequestLookup(clickhouse)
-        self._forgetting = Forgetting(clickhouse, erasures, status)
+        self._forgetting = LateRowErasure(clickhouse, erasures, status)
         self._text = text
         self._sink_margin = timedelta(seconds=sink_margin_s)
         self._clock = clock
 
     async def settle(
-        self, entries: Sequence[Entry], *, overdue: Callable[[Sequence[Entry], float], list[Entry]]
-    ) -> list[Entry]:
+        self,
+        entries: Sequence[PendingRecord],
+        *,
+        overdue: Callable[[Sequence[PendingRecord], float], list[PendingRecord]],
+    ) -> list[PendingRecord]:
         """Return those that are settled: their scores are stored, or they are dead letters.
 
         The others have no row of their request yet.
@@ -129,21 +131,23 @@ class ScoreWriter:
         self._status.scores += len(written) - erased
         return [*faults, *(each.entry for each in written)]
 
-    async def _hopeless(self, overdue: Sequence[Entry], until: datetime) -> set[Entry]:
+    async def _hopeless(self, overdue: Sequence[PendingRecord], until: datetime) -> set[PendingRecord]:
         """Return those of them that a row will not come for: all that were logged until then are stored."""
         if not overdue:
             return set()
         stored = partial(self._progress.stored_before, until)
-        if not await patiently(stored, dependency="kafka", status=self._status):
+        if not await self._status.retry("kafka", stored):
             return set()
-        seen = partial(catch_up, self._clickhouse, [REQUESTS.name])  # where another replica has stored them
-        await patiently(seen, dependency="clickhouse", status=self._status)
+        seen = partial(
+            sync_replica, self._clickhouse, [REQUESTS.name]
+        )  # where another replica has stored them
+        await self._status.retry("clickhouse", seen)
         return set(overdue)
 
-    async def _find(self, judged: Mapping[Entry, Judgement], hopeless: set[Entry]) -> Found:
+    async def _find(self, judged: Mapping[PendingRecord, Judgement], hopeless: set[PendingRecord]) -> Found:
         everywhere = [said for entry, said in judged.items() if entry.tries == 0 or entry in hopeless]
         find = partial(self._lookup.find, list(judged.values()), everywhere=everywhere)
-        return await patiently(find, dependency="clickhouse", status=self._status)
+        return await self._status.retry("clickhouse", find)
 
     def _row(self, judgement: Judgement, facts: RequestFacts, erasures: ErasureList) -> Row | None:
         subject = Subject(facts.tenant, facts.user_id)
@@ -155,12 +159,12 @@ class ScoreWriter:
             erasure=erasures.find(subject) or erasures.behind(subject),
         )
 
-    async def _store(self, rows: Sequence[_Written]) -> dict[Entry, InputError]:
+    async def _store(self, rows: Sequence[_Written]) -> dict[PendingRecord, InputError]:
         """Insert rows. Where some are refused, halve them until only these are left."""
         if not rows:
             return {}
         try:
-            await patiently(partial(self._insert, rows), dependency="clickhouse", status=self._status)
+            await self._status.retry("clickhouse", partial(self._insert, rows))
         except RowsRefused as fault:
             if len(rows) == 1:
                 return {rows[0].entry: fault}
@@ -174,9 +178,11 @@ class ScoreWriter:
         digest = hashlib.blake2b(repr(rows).encode(), digest_size=16).hexdigest()
         await self._clickhouse.insert(SCORES.name, SCORES.columns, rows, token=f"scores:{digest}")
 
-    async def _bury(self, faults: Mapping[Entry, InputError]) -> None:
+    async def _bury(self, faults: Mapping[PendingRecord, InputError]) -> None:
         for entry, fault in faults.items():
-            reason = await bury(self._publisher, entry.record, stage=STAGE, fault=fault, status=self._status)
+            reason = await publish_dead_letter(
+                self._publisher, entry.record, stage=STAGE, fault=fault, status=self._status
+            )
             self._status.dead_letters += 1
             log.warning(
                 "feedback.dead_letter",

@@ -14,11 +14,11 @@ from typing import Any, Self
 import msgspec
 
 from analytics.reports.query_header import GROUPS, Column, parse
-from analytics.reports.query_parameters import Parameter, WrongParameter, check_window
+from analytics.reports.query_parameters import QueryParameter, WrongParameter, check_window
 from analytics.reports.query_parts import load_parts
 from streams.errors import InputError
 
-__all__ = ["Bound", "Catalogue", "Column", "Parameter", "Query", "UnknownQuery", "WrongParameter"]
+__all__ = ["Bound", "Catalogue", "Column", "Query", "QueryParameter", "UnknownQuery", "WrongParameter"]
 
 
 class UnknownQuery(InputError):
@@ -49,7 +49,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     group: str
     description: str
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[QueryParameter, ...]
     columns: tuple[Column, ...]
     sql: str
 
@@ -78,7 +78,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         check_window(values)
         return Bound(sql=self.sql, parameters=values)
 
-    def _value(self, parameter: Parameter, given: Mapping[str, object], now: datetime) -> Any:
+    def _value(self, parameter: QueryParameter, given: Mapping[str, object], now: datetime) -> Any:
         value = given.get(parameter.name, parameter.default)
         if value is None:
             raise WrongParameter(

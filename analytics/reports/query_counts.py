@@ -37,7 +37,7 @@ class Durations:
             yield bound, count
 
 
-class Ended(msgspec.Struct, frozen=True):
+class QueryOutcome(msgspec.Struct, frozen=True):
     """Queries that ended alike: which query, and what came of it."""
 
     query: str
@@ -53,7 +53,7 @@ class QueryCounts:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self.ended: dict[Ended, int] = {}
+        self.ended: dict[QueryOutcome, int] = {}
         self.durations: dict[str, Durations] = {}
 
     @asynccontextmanager
@@ -73,8 +73,8 @@ class QueryCounts:
             outcome = fault.reason.value
             raise
         finally:
-            self._count(Ended(query, outcome))
+            self._count(QueryOutcome(query, outcome))
             self.durations.setdefault(query, Durations()).add(self._clock() - began)
 
-    def _count(self, ended: Ended) -> None:
+    def _count(self, ended: QueryOutcome) -> None:
         self.ended[ended] = self.ended.get(ended, 0) + 1

@@ -6,11 +6,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from analytics.access import Scope
+from analytics.access import TenantScope
 from analytics.reports.catalogue import Catalogue, Query
 from analytics.reports.query_counts import QueryCounts
 from analytics.reports.query_slots import QuerySlots
-from analytics.reports.reader import Question
+from analytics.reports.reader import ReaderQuery
 from analytics.reports.reader_faults import QueryFault, Reason
 from analytics.reports.result_formats import ResultFormat
 
@@ -26,7 +26,7 @@ class Answering(Protocol):
 class Asking(Protocol):
     """What asks ClickHouse: see `analytics.reports.reader.Reader`."""
 
-    def ask(self, question: Question) -> AbstractAsyncContextManager[Answering]:
+    def ask(self, question: ReaderQuery) -> AbstractAsyncContextManager[Answering]:
         """Ask, and hold the answer while the block runs."""
         ...
 
@@ -35,7 +35,7 @@ class Asking(Protocol):
         ...
 
 
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+class PreparedQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A question whose every value has been checked.
 
     Attributes:
@@ -54,7 +54,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         return str(self.parameters["tenant"])
 
 
-class AnalystDesk:
+class QueryService:
     """Answers the catalogue's questions.
 
     Args:
@@ -74,7 +74,9 @@ class AnalystDesk:
         self.counts = QueryCounts()
         self._reader = reader
 
-    def prepare(self, name: str, given: Mapping[str, str], scope: Scope, output: ResultFormat) -> Prepared:
+    def prepare(
+        self, name: str, given: Mapping[str, str], scope: TenantScope, output: ResultFormat
+    ) -> PreparedQuery:
         """Check a question.
 
         Args:
@@ -91,10 +93,10 @@ class AnalystDesk:
         query = self.catalogue.get(name)
         tenant = scope.narrowed(given.get("tenant", ""))
         bound = query.bind({**given, "tenant": tenant})
-        return Prepared(query=query, parameters=bound.parameters, output=output)
+        return PreparedQuery(query=query, parameters=bound.parameters, output=output)
 
     @asynccontextmanager
-    async def ask(self, prepared: Prepared) -> AsyncIterator[Answering]:
+    async def ask(self, prepared: PreparedQuery) -> AsyncIterator[Answering]:
         """Ask, and hold the answer while the block runs; leaving it early cancels the query.
 
         Raises:
@@ -106,12 +108,12 @@ class AnalystDesk:
             yield answer
 
     @asynccontextmanager
-    async def _ask(self, prepared: Prepared) -> AsyncIterator[Answering]:
+    async def _ask(self, prepared: PreparedQuery) -> AsyncIterator[Answering]:
         if self._reader is None:
             raise QueryFault(
                 Reason.MISCONFIGURED, "HEADRACE_CLICKHOUSE_READER_URL is not set: see docs/analytics-api.md"
             )
-        question = Question(
+        question = ReaderQuery(
             sql=prepared.query.sql,
             parameters=prepared.parameters,
             tenant=prepared.tenant,

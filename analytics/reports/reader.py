@@ -66,7 +66,7 @@ class ReaderLimits(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class ReaderQuery(msgspec.Struct, frozen=True, kw_only=True):
     """One query as ClickHouse is to be asked it.
 
     Attributes:
@@ -84,7 +84,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     format_settings: Mapping[str, str]
 
 
-class Answer:
+class QueryResult:
     """A result that is complete at ClickHouse's, and is fetched as it is read.
 
     Args:
@@ -107,7 +107,7 @@ class Answer:
             raise ClickHouseUnavailable(f"ClickHouse broke off a result: {fault!r}") from fault
 
 
-class Reader:
+class AnalystReader:
     """Asks ClickHouse as a user who can only read. It connects at its first question.
 
     Args:
@@ -150,7 +150,7 @@ class Reader:
             self._session = None
 
     @asynccontextmanager
-    async def ask(self, question: Question) -> AsyncIterator[Answer]:
+    async def ask(self, question: ReaderQuery) -> AsyncIterator[QueryResult]:
         """Ask, and hold the answer while the block runs; a block that is left early cancels the query.
 
         ClickHouse sends nothing before it has the whole result, so that what goes wrong in a query is known
@@ -177,7 +177,7 @@ class Reader:
         async with self._posted(
             question.sql, {**settings, **parameters}, question.output_format, timeout_s
         ) as response:
-            yield Answer(response)
+            yield QueryResult(response)
 
     async def _require_only_reading(self) -> None:
         if self._only_reads:
@@ -201,7 +201,7 @@ class Reader:
 
     async def _rows(self, sql: str) -> list[dict[str, Any]]:
         async with self._posted(sql, {}, "JSONEachRow", _OUR_OWN_TIMEOUT_S) as response:
-            pieces = [piece async for piece in Answer(response).pieces()]
+            pieces = [piece async for piece in QueryResult(response).pieces()]
         return [json.loads(line) for line in b"".join(pieces).splitlines()]
 
     @asynccontextmanager

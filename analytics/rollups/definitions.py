@@ -9,6 +9,7 @@ from importlib.resources import files
 
 import msgspec
 
+from analytics.query_macros import expanded
 from analytics.rollups.sources import Source
 
 #: Below the TTLs of the migrations (90 days, 13 months): parts expire with their last row, some hours apart.
@@ -38,7 +39,7 @@ class Rollup(msgspec.Struct, frozen=True, kw_only=True):
 
 @cache
 def _sql(name: str) -> str:
-    return (files("analytics.rollups.definitions") / "queries" / f"{name}.sql").read_text("utf-8")
+    return expanded((files("analytics.rollups.definitions") / "queries" / f"{name}.sql").read_text("utf-8"))
 
 
 ROLLUPS = (

@@ -1,16 +1,15 @@
 """The background job of the analytics process that keeps the rollups fresh."""
 
 import asyncio
-import random
 import time
 from typing import Protocol
 
 import structlog
 
-from analytics.outage_waits import delay_s, unless_stopped
 from analytics.rollups.refresh import RollupRefresher
-from analytics.sink.status import SinkStatus
+from analytics.sink.status import OUTAGE_BACKOFF, SinkStatus
 from streams.errors import ClickHouseUnavailable
+from streams.tasks import unless_stopped
 
 log = structlog.get_logger(__name__)
 
@@ -74,9 +73,9 @@ async def _refresh_forever(
             if not failures:
                 log.warning("rollups.outage", error=str(fault))
             status.rollups.failed(str(fault))
-            # The days that could be computed were. A fault that stays is asked for less and less often.
-            await asyncio.sleep(max(delay_s(failures, random.random()), interval_s * min(failures, 4)))
+            # The days that could be computed were. A fault that stays is retried less and less often.
             failures += 1
+            await asyncio.sleep(max(OUTAGE_BACKOFF.wait_s(failures), interval_s * min(failures - 1, 4)))
         else:
             took_s = time.monotonic() - began
             failures = 0

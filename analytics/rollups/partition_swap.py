@@ -66,7 +66,7 @@ async def staging(clickhouse: Statements, name: str, *, like: str) -> AsyncItera
             await _drop(clickhouse, name)
 
 
-async def swap_in(
+async def replace_partition(
     clickhouse: Statements,
     new: str,
     *,

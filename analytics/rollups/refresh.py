@@ -25,7 +25,7 @@ import msgspec
 import structlog
 
 from analytics.rollups.definitions import ROLLUPS, Rollup
-from analytics.rollups.partition_swap import staging, swap_expiry_s, swap_in
+from analytics.rollups.partition_swap import replace_partition, staging, swap_expiry_s
 from analytics.rollups.sources import (
     DayVersions,
     Partitions,
@@ -58,14 +58,14 @@ WHERE database = currentDatabase()
 """
 
 
-class Stored(msgspec.Struct, frozen=True, kw_only=True):
+class StoredDay(msgspec.Struct, frozen=True, kw_only=True):
     """A day as the rollup has it: of which version, and how long ago computed."""
 
     version: str
     age_s: float
 
 
-class Due(msgspec.Struct, frozen=True, kw_only=True):
+class DueDay(msgspec.Struct, frozen=True, kw_only=True):
     """A day of a rollup that is to be computed, and the version that its source has."""
 
     rollup: Rollup
@@ -73,7 +73,7 @@ class Due(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
+class RefreshProgress(msgspec.Struct, frozen=True, kw_only=True):
     """What one run has done and left.
 
     Attributes:
@@ -82,12 +82,14 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         dirty_days: days that are out of date in at least one rollup: due, or computed too recently.
     """
 
-    refreshed: Sequence[Due]
+    refreshed: Sequence[DueDay]
     due: int
     dirty_days: int
 
 
-def outdated(current: Mapping[date, str], stored: Mapping[date, Stored], *, first: date) -> dict[date, str]:
+def outdated(
+    current: Mapping[date, str], stored: Mapping[date, StoredDay], *, first: date
+) -> dict[date, str]:
     """Return the days from `first` on whose stored version is not the current one, with the current one.
 
     A day that has no rows any more has the version ``""``.
@@ -154,7 +156,7 @@ class RollupRefresher:
         # By rollup, the partitions of its source in which nothing was out of date, with their states then.
         self._clean: dict[str, dict[str, str]] = {rollup.table: {} for rollup in rollups}
 
-    async def refresh(self, *, limit: int = 30) -> Progress:
+    async def refresh(self, *, limit: int = 30) -> RefreshProgress:
         """Compute at most `limit` days that are due, the newest first.
 
         Raises:
@@ -163,7 +165,7 @@ class RollupRefresher:
         tables = [*{rollup.source.table for rollup in self._rollups}, *self._clean]
         partitions = await read_partitions(self._clickhouse, tables)
         versions = DayVersions(self._clickhouse, partitions)
-        due: list[Due] = []
+        due: list[DueDay] = []
         recent: set[date] = set()
         for rollup in self._rollups:
             found, waiting = await self._look(rollup, partitions, versions)
@@ -175,11 +177,11 @@ class RollupRefresher:
             await self._drop_left_behind()
         await self._compute(now)
         dirty = recent | {item.day for item in later}
-        return Progress(refreshed=now, due=len(later), dirty_days=len(dirty))
+        return RefreshProgress(refreshed=now, due=len(later), dirty_days=len(dirty))
 
     async def _look(
         self, rollup: Rollup, partitions: Partitions, versions: DayVersions
-    ) -> tuple[list[Due], set[date]]:
+    ) -> tuple[list[DueDay], set[date]]:
         """Return the days of a rollup that are due, and those that are out of date but too recent."""
         first = self._clock().date() - timedelta(days=rollup.source.whole_days)
         source, own = partitions[rollup.source.table], partitions[rollup.table]
@@ -195,21 +197,21 @@ class RollupRefresher:
             recent = {day for day in old if day in stored and stored[day].age_s < self._min_age_s}
         dirty = {partition_of(rollup.source, day) for day in old}
         self._clean[rollup.table] = {at: state for at, state in states.items() if at not in dirty}
-        return [Due(rollup=rollup, day=day, version=old[day]) for day in old if day not in recent], recent
+        return [DueDay(rollup=rollup, day=day, version=old[day]) for day in old if day not in recent], recent
 
-    async def _stored(self, rollup: Rollup, partitions: set[str]) -> dict[date, Stored]:
+    async def _stored(self, rollup: Rollup, partitions: set[str]) -> dict[date, StoredDay]:
         """Return the days of `partitions` as the rollup has them."""
         first, last = first_day(min(partitions)), first_day(max(partitions))
         if rollup.source.monthly:
             last += timedelta(days=31)
         rows = await self._clickhouse.query(_STORED, {"table": rollup.table, "first": first, "last": last})
         return {
-            row["day"]: Stored(version=row["version"], age_s=row["age_s"])
+            row["day"]: StoredDay(version=row["version"], age_s=row["age_s"])
             for row in rows
             if partition_of(rollup.source, row["day"]) in partitions
         }
 
-    async def _compute(self, due: Sequence[Due]) -> None:
+    async def _compute(self, due: Sequence[DueDay]) -> None:
         faults: list[ClickHouseUnavailable] = []
         for item in due:
             try:
@@ -220,7 +222,7 @@ class RollupRefresher:
         if faults:
             raise faults[0]
 
-    async def _compute_day(self, due: Due) -> None:
+    async def _compute_day(self, due: DueDay) -> None:
         table, new = due.rollup.table, f"{due.rollup.table}_staging_{uuid4().hex[:12]}"
         if not due.version:  # the server refuses to swap nothing in
             await self._clickhouse.execute(f"ALTER TABLE {table} DROP PARTITION ID '{due.day:%Y%m%d}'")
@@ -230,7 +232,7 @@ class RollupRefresher:
                 f"INSERT INTO {new}\n{due.rollup.sql}\nSETTINGS max_execution_time = {self._statement_s:.0f}",
                 {"day": due.day, "version": due.version},
             )
-            await swap_in(self._clickhouse, new, table=table, day=due.day, expiry_s=self._expiry_s)
+            await replace_partition(self._clickhouse, new, table=table, day=due.day, expiry_s=self._expiry_s)
 
     async def _drop_left_behind(self) -> None:
         """Drop the staging tables of processes that died."""

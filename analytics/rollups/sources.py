@@ -24,7 +24,7 @@ from typing import Self
 
 import msgspec
 
-from analytics.schema.cluster import catch_up_wholly
+from analytics.schema.cluster import sync_replica_and_mutations
 from analytics.statements import Statements
 
 #: Versions of partitions, by table and partition id.
@@ -103,7 +103,7 @@ async def read_partitions(clickhouse: Statements, tables: Sequence[str]) -> Part
     Raises:
         ClickHouseUnavailable: there was no answer, or the replica is still behind.
     """
-    await catch_up_wholly(clickhouse, tables)
+    await sync_replica_and_mutations(clickhouse, tables)
     # Before the parts: a mutation that begins in between is seen the next time.
     rows = await clickhouse.query(_BY_HAND, {"tables": list(tables)})
     by_hand = {row["table"]: row["mutations"] for row in rows}

@@ -21,7 +21,7 @@ K = TypeVar("K")
 _RANGE = re.compile(r"(\d{1,19})-(\d{1,19})")
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class ConsumedRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record as it came from the topic. `authentic`: whether Headrace wrote it."""
 
     topic: str
@@ -63,7 +63,7 @@ class OffsetRange(msgspec.Struct, frozen=True):
         return cls(first, last) if first == committed <= last else None
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class BatchLimits(msgspec.Struct, frozen=True, kw_only=True):
     """When a batch is closed: at so many records or bytes, or some time after its first record.
 
     An insert costs ClickHouse the same 5 to 10 ms of CPU whether it brings one row or hundreds. So a record
@@ -85,13 +85,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.seconds, min(self.seconds * math.sqrt(records), self.busy_seconds))
 
 
-class Batch(msgspec.Struct, frozen=True, kw_only=True):
+class SinkBatch(msgspec.Struct, frozen=True, kw_only=True):
     """Records that are written together. Never empty."""
 
     topic: str
     partition: int
     range: OffsetRange
-    records: tuple[Record, ...]
+    records: tuple[ConsumedRecord, ...]
 
 
 class PartitionBuffer:
@@ -102,10 +102,10 @@ class PartitionBuffer:
         replay: a range that was announced and perhaps written before; it is the first batch, exactly.
     """
 
-    def __init__(self, limits: Limits, *, replay: OffsetRange | None = None) -> None:
+    def __init__(self, limits: BatchLimits, *, replay: OffsetRange | None = None) -> None:
         self._limits = limits
         self._replay = replay
-        self._records: list[Record] = []
+        self._records: list[ConsumedRecord] = []
         self._since = 0.0
         self.size_bytes = 0
 
@@ -114,7 +114,7 @@ class PartitionBuffer:
         return len(self._records)
 
     @property
-    def oldest(self) -> Record | None:
+    def oldest(self) -> ConsumedRecord | None:
         """The record that waits longest."""
         return self._records[0] if self._records else None
 
@@ -130,7 +130,7 @@ class PartitionBuffer:
         """Whether reading may pause here: not in the middle of a range that is to be replayed."""
         return self._replay is None or self._replayable()
 
-    def add(self, records: Iterable[Record], now: float) -> None:
+    def add(self, records: Iterable[ConsumedRecord], now: float) -> None:
         """Append records, in the order of their offsets. `now` is a monotonic time in seconds."""
         if not self._records:
             self._since = now
@@ -157,7 +157,7 @@ class PartitionBuffer:
             self._replay = None
         return flush or self.full or now - self._since >= self._limits.patience_s(len(self._records))
 
-    def take(self, now: float) -> Batch:
+    def take(self, now: float) -> SinkBatch:
         """Remove the next batch and return it. Only when one is due."""
         count = self._next_count()
         taken, self._records = tuple(self._records[:count]), self._records[count:]
@@ -165,7 +165,7 @@ class PartitionBuffer:
         self._replay = None
         self._since = now
         first = taken[0]
-        return Batch(
+        return SinkBatch(
             topic=first.topic,
             partition=first.partition,
             range=OffsetRange(first.offset, taken[-1].offset),
@@ -192,7 +192,7 @@ class PartitionBuffer:
         return min(len(self._records), self._limits.rows)
 
 
-def enough(buffers: Mapping[K, PartitionBuffer], *, limit_bytes: int) -> set[K]:
+def partitions_to_pause(buffers: Mapping[K, PartitionBuffer], *, limit_bytes: int) -> set[K]:
     """Return those of the buffers that are to be given no more for now.
 
     Those that are full; and when all together hold `limit_bytes`, everyone but the one that holds most. That
@@ -210,7 +210,7 @@ def enough(buffers: Mapping[K, PartitionBuffer], *, limit_bytes: int) -> set[K]:
     return waiting - {growing}
 
 
-class Block(msgspec.Struct, frozen=True, kw_only=True):
+class InsertBlock(msgspec.Struct, frozen=True, kw_only=True):
     """The rows of one insert: one table, one day. `sources[i]` is the record that row i came from."""
 
     table: Table
@@ -237,7 +237,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def split_by_day(batch: Batch, requests: Iterable[tuple[int, RequestRows]]) -> list[Block]:
+def split_by_day(batch: SinkBatch, requests: Iterable[tuple[int, RequestRows]]) -> list[InsertBlock]:
     """Return the inserts of a batch, in the order in which they are to be made.
 
     Partitions are days, and an insert over many partitions makes a part in each of them: a batch of
@@ -257,7 +257,7 @@ def split_by_day(batch: Batch, requests: Iterable[tuple[int, RequestRows]]) -> l
             sources += [source] * len(table_rows)
     tables = {table.name: (order, table) for order, table in enumerate(TABLES)}
     return [
-        Block(
+        InsertBlock(
             table=tables[name][1],
             day=day,
             rows=block_rows,

@@ -9,7 +9,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from analytics.sink.batches import Limits, Record
+from analytics.sink.batches import BatchLimits, ConsumedRecord
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import stop_client
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
@@ -51,7 +51,7 @@ class SinkConfig(ConsumerConfig, frozen=True, kw_only=True):
     written.
     """
 
-    batch: Limits
+    batch: BatchLimits
     group: str = GROUP
     buffer_bytes: int = 16 * 1024 * 1024
 
@@ -105,10 +105,10 @@ async def fetch(
     return found
 
 
-def record_of(record: ConsumerRecord, auth: RecordAuth) -> Record:
+def record_of(record: ConsumerRecord, auth: RecordAuth) -> ConsumedRecord:
     """Return a record as we keep it: what may be believed of it, without what is aiokafka's."""
     authentic, headers = auth.read(record.topic, record.key, record.value, record.headers)
-    return Record(
+    return ConsumedRecord(
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,

@@ -12,10 +12,9 @@ import structlog
 
 from analytics.clickhouse import ClickHouse, RowsRefused
 from analytics.erasure.anonymising import Anonymiser
-from analytics.erasure.forgetting import Forgetting, KnowsErasures
-from analytics.outage_waits import patiently
-from analytics.sink.batches import Batch, Block, Record, split_by_day
-from analytics.sink.dead_letter_publish import bury
+from analytics.erasure.forgetting import ErasureSource, LateRowErasure
+from analytics.sink.batches import ConsumedRecord, InsertBlock, SinkBatch, split_by_day
+from analytics.sink.dead_letter_publish import publish_dead_letter
 from analytics.sink.rows import RequestRows, rows_of
 from analytics.sink.status import Clock, SinkStatus, utc_now
 from streams.codec import decode
@@ -50,27 +49,27 @@ class TextRules(msgspec.Struct, frozen=True, kw_only=True):
         return self.by_tenant.get(tenant, self.default)
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class RefusedRecord(msgspec.Struct, frozen=True):
     """A record that cannot be stored, by its place in the batch, and why."""
 
     source: int
     fault: InputError
 
 
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+class PreparedInserts(msgspec.Struct, frozen=True, kw_only=True):
     """A batch as inserts, the records of it that are no log records, and whose it holds."""
 
-    blocks: Sequence[Block]
-    refusals: Sequence[Refusal]
+    blocks: Sequence[InsertBlock]
+    refusals: Sequence[RefusedRecord]
     subjects: frozenset[Subject] = frozenset()
 
 
 def prepare(
-    batch: Batch, *, ingested_at: datetime, text: TextRules, erasures: ErasureList | None = None
-) -> Prepared:
+    batch: SinkBatch, *, ingested_at: datetime, text: TextRules, erasures: ErasureList | None = None
+) -> PreparedInserts:
     """Decode a batch and lay it out in inserts. Pure, and worth a thread of its own."""
     requests: list[tuple[int, RequestRows]] = []
-    refusals: list[Refusal] = []
+    refusals: list[RefusedRecord] = []
     applied: dict[int, str] = {}
     anonymiser = Anonymiser(erasures or ErasureList())
     for source, record in enumerate(batch.records):
@@ -80,15 +79,15 @@ def prepare(
                 store_text = text.keep(log.tenant)
                 requests.append((source, rows_of(log, ingested_at=ingested_at, store_text=store_text)))
         except InputError as fault:
-            refusals.append(Refusal(source, fault))
+            refusals.append(RefusedRecord(source, fault))
         else:
             if erasure is not None:
                 applied[source] = f"{erasure.digest}:{erasure.mode}"
     blocks = [_renamed(block, applied) for block in split_by_day(batch, requests)]
-    return Prepared(blocks=blocks, refusals=refusals, subjects=anonymiser.subjects)
+    return PreparedInserts(blocks=blocks, refusals=refusals, subjects=anonymiser.subjects)
 
 
-def _decoded(record: Record) -> RequestLog:
+def _decoded(record: ConsumedRecord) -> RequestLog:
     """Return the log record in a record.
 
     Raises:
@@ -99,7 +98,7 @@ def _decoded(record: Record) -> RequestLog:
     return decode(record.value, RequestLog, record.headers)
 
 
-def _renamed(block: Block, applied: Mapping[int, str]) -> Block:
+def _renamed(block: InsertBlock, applied: Mapping[int, str]) -> InsertBlock:
     """Return a block under a token that says which of its records were changed by an erasure.
 
     The batch may have been written before the erasure was ordered. Under the same token ClickHouse would take
@@ -134,17 +133,17 @@ class BatchWriter:
         status: SinkStatus,
         *,
         text: TextRules = TextRules(),  # noqa: B008  # a frozen value
-        erasures: KnowsErasures | None = None,
+        erasures: ErasureSource | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._clickhouse = clickhouse
         self._publisher = publisher
         self._status = status
         self._text = text
-        self._forgetting = Forgetting(clickhouse, erasures or NoErasures(), status)
+        self._forgetting = LateRowErasure(clickhouse, erasures or NoErasures(), status)
         self._clock = clock
 
-    async def write(self, batch: Batch) -> None:
+    async def write(self, batch: SinkBatch) -> None:
         """Return once every row of the batch is in ClickHouse, and every bad record in the dead letters."""
         known = await self._forgetting.current()
         prepared = await asyncio.to_thread(
@@ -156,30 +155,32 @@ class BatchWriter:
         await self._forgetting.after_writing(prepared.subjects)
         await self._bury(batch, refusals)
 
-    async def _store(self, block: Block) -> list[Refusal]:
+    async def _store(self, block: InsertBlock) -> list[RefusedRecord]:
         """Insert a block. Where rows of it are refused, halve it until only they are left."""
         try:
-            await patiently(partial(self._insert, block), dependency="clickhouse", status=self._status)
+            await self._status.retry("clickhouse", partial(self._insert, block))
         except RowsRefused as fault:
             if len(block.rows) == 1:
-                return [Refusal(block.sources[0], fault)]
+                return [RefusedRecord(block.sources[0], fault)]
             first, second = block.halves()
             return [*await self._store(first), *await self._store(second)]
         return []
 
-    async def _insert(self, block: Block) -> None:
+    async def _insert(self, block: InsertBlock) -> None:
         began = time.perf_counter()
         await self._clickhouse.insert(block.table.name, block.table.columns, block.rows, token=block.token)
         self._status.inserted(len(block.rows), time.perf_counter() - began)
 
-    async def _bury(self, batch: Batch, refusals: Sequence[Refusal]) -> None:
+    async def _bury(self, batch: SinkBatch, refusals: Sequence[RefusedRecord]) -> None:
         """Send each refused record to the dead letters, once, with the first reason found."""
         reasons: dict[int, InputError] = {}
         for refusal in refusals:
             reasons.setdefault(refusal.source, refusal.fault)
         for source, fault in reasons.items():
             record = batch.records[source]
-            reason = await bury(self._publisher, record, stage=_STAGE, fault=fault, status=self._status)
+            reason = await publish_dead_letter(
+                self._publisher, record, stage=_STAGE, fault=fault, status=self._status
+            )
             self._status.dead_letters += 1
             log.warning(
                 "sink.dead_letter",

@@ -14,7 +14,7 @@ import msgspec
 
 from analytics.reports.catalogue import Catalogue, Query
 from analytics.reports.query_parameters import instant
-from analytics.reports.reader import Question, Reader
+from analytics.reports.reader import AnalystReader, ReaderQuery
 from analytics.reports.result_formats import JSON
 
 _WARM_UPS = 2
@@ -60,7 +60,14 @@ def ranges(query: Query) -> list[str]:
 
 
 async def timed(
-    reader: Reader, query: Query, *, since: str, until: datetime, request_id: str, tenant: str, runs: int
+    reader: AnalystReader,
+    query: Query,
+    *,
+    since: str,
+    until: datetime,
+    request_id: str,
+    tenant: str,
+    runs: int,
 ) -> Timing:
     """Ask a query again and again, as if `until` were now.
 
@@ -91,13 +98,13 @@ async def timed(
     )
 
 
-def _question(query: Query, *, since: str, until: datetime, request_id: str, tenant: str) -> Question:
+def _question(query: Query, *, since: str, until: datetime, request_id: str, tenant: str) -> ReaderQuery:
     given: dict[str, Any] = {"tenant": tenant, "since": instant(since, until), "until": until}
     for parameter in query.parameters:
         if parameter.name == "request_id":
             given[parameter.name] = request_id
     bound = query.bind(given, now=until)
-    return Question(
+    return ReaderQuery(
         sql=bound.sql,
         parameters=bound.parameters,
         tenant=tenant,

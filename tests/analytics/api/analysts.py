@@ -11,7 +11,7 @@ from analytics.access import analyst_keys
 from analytics.api.asking import Analysts
 from analytics.app import create_app
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query_service import AnalystDesk, Asking
+from analytics.reports.query_service import Asking, QueryService
 from analytics.reports.query_slots import QuerySlots
 from analytics.sink.status import SinkStatus
 from streams.settings import ApiKey
@@ -64,7 +64,7 @@ def app_of(
     catalogue: Catalogue, reader: Asking | None = None, *, slots: QuerySlots | None = None, **fields: object
 ) -> FastAPI:
     """The application."""
-    desk = AnalystDesk(catalogue, reader, slots or QuerySlots(running=4))
+    desk = QueryService(catalogue, reader, slots or QuerySlots(running=4))
     analysts = Analysts(desk=desk, keys=analyst_keys(KEYS, ADMIN))
     return create_app(SinkStatus(), pong, analysts, **fields)  # type: ignore[arg-type]
 

@@ -13,7 +13,7 @@ from msgspec.json import encode as encode_json
 
 from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import RowEraser
-from analytics.feedback.pending_feedback import Entry
+from analytics.feedback.pending_feedback import PendingRecord
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
 from analytics.sink.writer import TextRules
@@ -55,7 +55,7 @@ class Rig:
             **{"erasures": self.known, **given},
         )
 
-    async def take(self, *said: FeedbackGiven | bytes, late: bool = False) -> list[Entry]:
+    async def take(self, *said: FeedbackGiven | bytes, late: bool = False) -> list[PendingRecord]:
         """Settle a batch; return what waits on."""
         entries = [entry(record(each, offset=offset)) for offset, each in enumerate(said)]
         settled = await self.writer.settle(entries, overdue=all_are_late if late else nobody_is_late)

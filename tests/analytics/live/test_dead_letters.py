@@ -7,7 +7,7 @@ from itertools import chain, repeat
 
 import pytest
 
-from analytics.live.dead_letters import DeadLetterWatch, StageCount
+from analytics.live.dead_letters import DeadLetterBacklog, StageCount
 from streams.codec import encode
 from streams.events import DeadLetterAction
 from tests.analytics.broker import Broker
@@ -25,9 +25,9 @@ class Desk:
 
     def watch(
         self, *, most_letters: int = 100, clock: Callable[[], float] = time.monotonic
-    ) -> DeadLetterWatch:
+    ) -> DeadLetterBacklog:
         """A new watch."""
-        return DeadLetterWatch(
+        return DeadLetterBacklog(
             self._broker.questions,
             budget_s=30,
             most_letters=most_letters,

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer
 
 from agents.pipeline import CONSUMERS
 from analytics.feedback.consumer import GROUP as FEEDBACK_GROUP
-from analytics.kafka_questions import KafkaQuestions
+from analytics.kafka_inspector import KafkaInspector
 from analytics.live.lags import IN_FLIGHT, SINK, SOURCES, GroupLag, read_lags
 from analytics.sink.consumer import GROUP
 from streams.errors import KafkaUnavailable
@@ -81,7 +81,7 @@ async def test_a_topic_that_is_not_there_is_left_out(broker: Broker) -> None:
 
 async def test_a_broker_that_is_away_is_a_fault() -> None:
     """In time, and the next question connects anew."""
-    questions = KafkaQuestions("127.0.0.1:9", client_id="test", timeout_s=2)
+    questions = KafkaInspector("127.0.0.1:9", client_id="test", timeout_s=2)
     for _ in range(2):
         with pytest.raises(KafkaUnavailable, match="does not answer"):
             await read_lags(questions, now=NOW)

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
-from analytics.access import Scope
+from analytics.access import TenantScope
 from analytics.alerts.status import WatchStatus
 from analytics.api.metrics import metrics_router
 from analytics.feedback.status import FeedbackStatus
-from analytics.reports.query_counts import Durations, Ended, QueryCounts
+from analytics.reports.query_counts import Durations, QueryCounts, QueryOutcome
 from analytics.reports.query_metrics import query_exposition
-from analytics.reports.query_service import AnalystDesk
+from analytics.reports.query_service import QueryService
 from analytics.reports.query_slots import QuerySlots, TooManyQueries
 from analytics.reports.reader_faults import QueryFault, Reason
 from analytics.reports.result_formats import JSON
@@ -50,7 +50,7 @@ async def test_what_came_of_a_query(fault: Exception | None, outcome: str) -> No
         async with counts.counted("cost_totals"):
             if fault is not None:
                 raise fault
-    assert counts.ended == {Ended("cost_totals", outcome): 1}
+    assert counts.ended == {QueryOutcome("cost_totals", outcome): 1}
 
 
 async def test_how_long_it_took() -> None:
@@ -90,13 +90,13 @@ async def test_prometheus_reads_it() -> None:
     async with counts.counted("cost_totals"):
         clock.now += 0.25
     with pytest.raises(TooManyQueries):
-        async with counts.counted("page_totals"):
+        async with counts.counted("traffic_totals"):
             raise TooManyQueries("full", own=False)
     lines = query_exposition(counts, slots).splitlines()
     assert "headrace_analyst_queries_running 0" in lines
     assert "headrace_analyst_queries_refused_total 1" in lines
     assert 'headrace_analyst_queries_total{query="cost_totals",outcome="answered"} 1' in lines
-    assert 'headrace_analyst_queries_total{query="page_totals",outcome="refused"} 1' in lines
+    assert 'headrace_analyst_queries_total{query="traffic_totals",outcome="refused"} 1' in lines
     assert "# TYPE headrace_analyst_query_seconds histogram" in lines
     assert 'headrace_analyst_query_seconds_bucket{query="cost_totals",le="0.2"} 0' in lines
     assert 'headrace_analyst_query_seconds_bucket{query="cost_totals",le="0.3"} 1' in lines
@@ -107,9 +107,9 @@ async def test_prometheus_reads_it() -> None:
 
 async def test_the_desk_counts_and_the_process_tells(tmp_path: Path) -> None:
     """Without a reader every query is an operator's matter, and is counted as that."""
-    desk = AnalystDesk(catalogue_of(tmp_path, numbers=NUMBERS), None, QuerySlots(running=1))
+    desk = QueryService(catalogue_of(tmp_path, numbers=NUMBERS), None, QuerySlots(running=1))
     with pytest.raises(QueryFault):
-        async with desk.ask(desk.prepare("numbers", {}, Scope("acme"), JSON)):
+        async with desk.ask(desk.prepare("numbers", {}, TenantScope("acme"), JSON)):
             pass
     app = FastAPI()
     app.include_router(metrics_router(SinkStatus(), WatchStatus(), FeedbackStatus(), desk))

@@ -9,7 +9,7 @@ import pytest
 
 from analytics.clickhouse import ClickHouse
 from analytics.rollups.definitions import CALLS, REQUESTS, ROLLUPS, STAGES, Rollup
-from analytics.rollups.refresh import RollupRefresher, Stored, outdated, partition_states
+from analytics.rollups.refresh import RollupRefresher, StoredDay, outdated, partition_states
 from analytics.statements import Statements
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.logs import NOON, make_log, make_timing
@@ -23,8 +23,8 @@ FILLED = len(ROLLUPS) - 1
 STAGES_1H = Rollup(name="stages_1h", source=STAGES)
 
 
-def stored(version: str) -> Stored:
-    return Stored(version=version, age_s=1.0)
+def stored(version: str) -> StoredDay:
+    return StoredDay(version=version, age_s=1.0)
 
 
 def test_a_day_is_out_of_date_when_its_version_is_another() -> None:

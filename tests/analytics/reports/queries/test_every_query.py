@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[4] / "docs" / "analytics.md"
 TESTS = Path(__file__).parent
 every_query = pytest.mark.parametrize("query", list(CATALOGUE), ids=CATALOGUE.names())
 #: They count without grouping, so that they have a row even where nothing is.
-_ALWAYS_ONE_ROW = {"cost_totals": 1, "duplicates": 3, "page_totals": 1}
+_ALWAYS_ONE_ROW = {"cost_totals": 1, "duplicates": 3, "traffic_totals": 1}
 
 
 def given(query: Query, **values: object) -> dict[str, object]:
