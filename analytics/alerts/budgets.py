@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from analytics.alerts.verdicts import EVERYBODY, AlertSeries, MeasureState, SeriesVerdict, instant
-from analytics.budgets import ALL_TENANTS, Budgets, BudgetStanding, begin_of_day, budget_standings, end_of_day
+from analytics.budgets import ALL_TENANTS, Budget, BudgetStanding, begin_of_day, budget_standings, end_of_day
 from analytics.clickhouse import ClickHouse
 from streams.events import AlertRaised
 
@@ -26,11 +26,11 @@ class BudgetMonitor:
     """Looks how much of the day's budgets is spent.
 
     Args:
-        budgets: where they come from.
+        budgets: the configured budgets.
         clickhouse: a connection to the database of the views.
     """
 
-    def __init__(self, budgets: Budgets, clickhouse: ClickHouse) -> None:
+    def __init__(self, budgets: Sequence[Budget], clickhouse: ClickHouse) -> None:
         self._budgets = budgets
         self._clickhouse = clickhouse
 
@@ -44,15 +44,14 @@ class BudgetMonitor:
         Raises:
             ClickHouseUnavailable: no answer in time.
         """
-        budgets = await self._budgets.current()
-        if not budgets:
+        if not self._budgets:
             return []
         since = begin_of_day(now)
         rows = await self._clickhouse.query(
             _SPENT, {"since": instant(since), "until": instant(end_of_day(now))}
         )
         spent = {str(row["tenant"]): Decimal(row["spent_usd"]) for row in rows}
-        return judge_budgets(budget_standings(budgets, spent, day=since.date()), standing)
+        return judge_budgets(budget_standings(self._budgets, spent, day=since.date()), standing)
 
 
 def judge_budgets(budgets: Sequence[BudgetStanding], standing: Iterable[AlertRaised]) -> list[SeriesVerdict]:

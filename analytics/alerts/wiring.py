@@ -14,13 +14,11 @@ from analytics.alerts.status import WatchStatus
 from analytics.alerts.table import AlertTable
 from analytics.alerts.watcher import WatchConfig, Watcher
 from analytics.alerts.windows import WindowReader
-from analytics.budgets import ConfiguredBudgets
+from analytics.budgets import configured_budgets
 from analytics.clickhouse import ClickHouse
-from analytics.sink.consumer import GROUP
 from streams.kafka.record_auth import RecordAuth
 from streams.settings import Settings
 from streams.tasks import unless_stopped
-from streams.topics import LOGS
 
 log = structlog.get_logger(__name__)
 
@@ -29,19 +27,17 @@ _LONGEST_INTERVAL_S = 10.0
 _LOOKS_PER_WINDOW = 4
 
 
-async def watch(settings: Settings, clickhouse: ClickHouse, status: WatchStatus, stop: asyncio.Event) -> None:
+async def watch(settings: Settings, status: WatchStatus, stop: asyncio.Event, clickhouse: ClickHouse) -> None:
     """Watch until `stop` is set.
 
     Args:
         settings: what is watched.
-        clickhouse: a connection to the database of the views, the watcher's own.
-        status: where it says what it sees.
+        status: takes what it sees.
         stop: ends it.
+        clickhouse: a connection of the watcher's own.
     """
-    progress = SinkProgress(
-        settings.kafka_bootstrap, topic=LOGS.name, group=GROUP, timeout_s=settings.kafka_timeout_s
-    )
-    memory = AlertLog(
+    progress = SinkProgress(settings.kafka_bootstrap, timeout_s=settings.kafka_timeout_s)
+    alert_log = AlertLog(
         settings.kafka_bootstrap,
         instance_id=settings.instance_id,
         timeout_s=settings.kafka_timeout_s,
@@ -51,15 +47,15 @@ async def watch(settings: Settings, clickhouse: ClickHouse, status: WatchStatus,
         watch_config(settings),
         WindowReader(clickhouse),
         progress,
-        memory,
+        alert_log,
         AlertTable(clickhouse),
         status=status,
-        budgets=BudgetMonitor(ConfiguredBudgets(settings.daily_budgets), clickhouse),
+        budgets=BudgetMonitor(configured_budgets(settings.daily_budgets), clickhouse),
     )
     try:
         await unless_stopped(stop, watcher.run(stop))
     finally:
-        await memory.stop()
+        await alert_log.stop()
         await progress.close()
         log.info("watcher.stopped", rounds=status.rounds)
 

@@ -19,7 +19,7 @@ _ADMIN = "(admin)"
 class Analysts:
     """Everything behind the analysts' routes."""
 
-    desk: QueryService
+    service: QueryService
     keys: KeyTable[TenantScope]
 
 
@@ -29,8 +29,10 @@ def analysts_of(request: Request) -> Analysts:
     return analysts
 
 
-async def _desk(request: Request) -> QueryService:
-    return analysts_of(request).desk  # async, because FastAPI runs plain functions in a thread of their own
+async def _service(request: Request) -> QueryService:
+    return analysts_of(
+        request
+    ).service  # async, because FastAPI runs plain functions in a thread of their own
 
 
 async def _authenticate(request: Request, presented: PresentedKey) -> TenantScope:
@@ -46,5 +48,5 @@ async def _authenticate(request: Request, presented: PresentedKey) -> TenantScop
     return scope
 
 
-QueryServiceDep = Annotated[QueryService, Depends(_desk)]
+QueryServiceDep = Annotated[QueryService, Depends(_service)]
 TenantScopeDep = Annotated[TenantScope, Depends(_authenticate)]

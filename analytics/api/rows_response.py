@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -15,6 +14,7 @@ from analytics.reports.query_parameters import INSTANT
 from analytics.reports.query_service import PreparedQuery, QueryService
 from analytics.reports.result_formats import JSON
 from streams.serving.json_response import to_json
+from streams.tasks import run_unless, until_disconnect
 
 log = structlog.get_logger(__name__)
 
@@ -31,17 +31,17 @@ class RowsResponse(Response):
     client sees that something is missing.
 
     Args:
-        desk: answers.
+        service: answers.
         prepared: the question.
         fetch_timeout_s: how long the client may take to fetch the result, in seconds.
     """
 
     def __init__(
-        self, desk: QueryService, prepared: PreparedQuery, *, fetch_timeout_s: float = _FETCH_TIMEOUT_S
+        self, service: QueryService, prepared: PreparedQuery, *, fetch_timeout_s: float = _FETCH_TIMEOUT_S
     ) -> None:
         super().__init__(media_type=prepared.output.media_type, headers=_headers(prepared))
         del self.headers["content-length"]  # that of an empty body
-        self._desk = desk
+        self._service = service
         self._prepared = prepared
         self._fetch_timeout_s = fetch_timeout_s
 
@@ -53,21 +53,13 @@ class RowsResponse(Response):
             ClientDisconnect: the client has left, or is too slow.
         """
         del scope
-        serving = asyncio.create_task(self._serve(send))
-        leaving = asyncio.create_task(_until_disconnect(receive))
-        try:
-            await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not serving.done():
-                log.info("analysts.client_left", query=self._prepared.query.name)
-                raise ClientDisconnect
-            serving.result()
-        finally:
-            await _ended(serving)
-            await _ended(leaving)
+        if await run_unless(until_disconnect(receive), self._serve(send)) is None:
+            log.info("analysts.client_left", query=self._prepared.query.name)
+            raise ClientDisconnect
 
     async def _serve(self, send: Send) -> None:
         with faults_as_errors(self._prepared.query.name):
-            async with self._desk.ask(self._prepared) as answer:
+            async with self._service.ask(self._prepared) as answer:
                 await send({
                     "type": "http.response.start", "status": self.status_code, "headers": self.raw_headers,
                 })  # fmt: skip
@@ -86,19 +78,6 @@ class RowsResponse(Response):
         except TimeoutError:
             log.info("analysts.client_too_slow", query=self._prepared.query.name)
             raise ClientDisconnect from None
-
-
-async def _until_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait until it has let go of everything."""
-    task.cancel()
-    await asyncio.wait({task})
-    with suppress(asyncio.CancelledError, Exception):  # it has been raised where it matters
-        task.result()
 
 
 def _headers(prepared: PreparedQuery) -> dict[str, str]:

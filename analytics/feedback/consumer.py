@@ -24,8 +24,6 @@ from streams.tasks import cancel_and_wait, unless_stopped
 
 log = structlog.get_logger(__name__)
 
-GROUP = "headrace.feedback"
-
 _POLL_MS = 200
 _POLL_RECORDS = 1_000
 _BATCH_RECORDS = 1_000

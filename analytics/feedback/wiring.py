@@ -4,19 +4,18 @@ import asyncio
 
 from analytics.alerts.sink_progress import SinkProgress
 from analytics.clickhouse import ClickHouse
-from analytics.feedback.consumer import GROUP, FeedbackConsumer
+from analytics.feedback.consumer import FeedbackConsumer
 from analytics.feedback.pending_feedback import PendingLimits
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
-from analytics.sink.consumer import GROUP as SINK_GROUP
 from analytics.sink.consumer import ConsumerConfig
 from analytics.sink.writer import TextRules
 from streams.erasure.feed import ErasureFeed
 from streams.kafka.record_auth import RecordAuth
+from streams.pipeline import FEEDBACK
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.tasks import unless_stopped
-from streams.topics import FEEDBACK, LOGS
 
 _CLIENT = "headrace.feedback"
 #: What comes is answered at once all the same; the sink, which works in batches, asks ten times as often.
@@ -24,15 +23,15 @@ _FETCH_WAIT_MS = 500
 
 
 async def read_feedback(
-    settings: Settings, clickhouse: ClickHouse, status: FeedbackStatus, stop: asyncio.Event
+    settings: Settings, status: FeedbackStatus, stop: asyncio.Event, clickhouse: ClickHouse
 ) -> None:
     """Turn feedback into scores until `stop` is set.
 
     Args:
-        settings: where everything is, and how long feedback waits.
-        clickhouse: a connection to the database, which has its schema.
-        status: where it says what it does.
+        settings: the addresses, and how long feedback waits.
+        status: takes what it does.
         stop: ends it.
+        clickhouse: a connection to the database, which has its schema.
     """
     bootstrap, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
     auth = RecordAuth.from_settings(settings)
@@ -40,7 +39,7 @@ async def read_feedback(
     start = status.retry("kafka", publisher.start)
     if not await unless_stopped(stop, start):
         return
-    progress = SinkProgress(bootstrap, topic=LOGS.name, group=SINK_GROUP, timeout_s=timeout_s)
+    progress = SinkProgress(bootstrap, timeout_s=timeout_s)
     erasures = ErasureFeed(bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)
     writer = ScoreWriter(
         clickhouse,
@@ -63,10 +62,10 @@ async def read_feedback(
 def _config(settings: Settings) -> ConsumerConfig:
     return ConsumerConfig(
         bootstrap=settings.kafka_bootstrap,
-        topic=FEEDBACK.name,
+        topic=FEEDBACK.source.name,
         instance_id=settings.instance_id,
         auth=RecordAuth.from_settings(settings),
-        group=GROUP,
+        group=FEEDBACK.group,
         kafka_timeout_s=settings.kafka_timeout_s,
         fetch_wait_ms=_FETCH_WAIT_MS,
     )

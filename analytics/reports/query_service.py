@@ -1,8 +1,8 @@
 """Where analysts' questions come in: by name from the catalogue, for one tenant, in their turn."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 
@@ -10,29 +10,9 @@ from analytics.access import TenantScope
 from analytics.reports.catalogue import Catalogue, Query
 from analytics.reports.query_counts import QueryCounts
 from analytics.reports.query_slots import QuerySlots
-from analytics.reports.reader import ReaderQuery
+from analytics.reports.reader import AnalystReader, QueryResult, ReaderQuery
 from analytics.reports.reader_faults import QueryFault, Reason
 from analytics.reports.result_formats import ResultFormat
-
-
-class Answering(Protocol):
-    """A result, fetched as it is read."""
-
-    def pieces(self) -> AsyncIterator[bytes]:
-        """Yield its bytes."""
-        ...
-
-
-class Asking(Protocol):
-    """What asks ClickHouse: see `analytics.reports.reader.Reader`."""
-
-    def ask(self, question: ReaderQuery) -> AbstractAsyncContextManager[Answering]:
-        """Ask, and hold the answer while the block runs."""
-        ...
-
-    async def close(self) -> None:
-        """Close the connections."""
-        ...
 
 
 class PreparedQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,10 +48,10 @@ class QueryService:
         counts: how many were asked, and what came of them.
     """
 
-    def __init__(self, catalogue: Catalogue, reader: Asking | None, slots: QuerySlots) -> None:
+    def __init__(self, catalogue: Catalogue, reader: AnalystReader | None, slots: QuerySlots) -> None:
         self.catalogue = catalogue
         self.slots = slots
-        self.counts = QueryCounts()
+        self.counts = QueryCounts(slots)
         self._reader = reader
 
     def prepare(
@@ -96,7 +76,7 @@ class QueryService:
         return PreparedQuery(query=query, parameters=bound.parameters, output=output)
 
     @asynccontextmanager
-    async def ask(self, prepared: PreparedQuery) -> AsyncIterator[Answering]:
+    async def ask(self, prepared: PreparedQuery) -> AsyncIterator[QueryResult]:
         """Ask, and hold the answer while the block runs; leaving it early cancels the query.
 
         Raises:
@@ -108,7 +88,7 @@ class QueryService:
             yield answer
 
     @asynccontextmanager
-    async def _ask(self, prepared: PreparedQuery) -> AsyncIterator[Answering]:
+    async def _ask(self, prepared: PreparedQuery) -> AsyncIterator[QueryResult]:
         if self._reader is None:
             raise QueryFault(
                 Reason.MISCONFIGURED, "HEADRACE_CLICKHOUSE_READER_URL is not set: see docs/analytics-api.md"

@@ -18,7 +18,9 @@ def analysts_of_settings(settings: Settings) -> Analysts:
     """
     admin_key = settings.admin_key
     return Analysts(
-        desk=QueryService(Catalogue.load(), _reader(settings), QuerySlots(running=settings.analyst_queries)),
+        service=QueryService(
+            Catalogue.load(), _reader(settings), QuerySlots(running=settings.analyst_queries)
+        ),
         keys=analyst_keys(settings.keys, admin_key.get_secret_value() if admin_key else None),
     )
 

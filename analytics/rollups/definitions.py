@@ -39,7 +39,7 @@ class Rollup(msgspec.Struct, frozen=True, kw_only=True):
 
 @cache
 def _sql(name: str) -> str:
-    return expanded((files("analytics.rollups.definitions") / "queries" / f"{name}.sql").read_text("utf-8"))
+    return expanded((files("analytics.rollups") / "queries" / f"{name}.sql").read_text("utf-8"))
 
 
 ROLLUPS = (

@@ -13,10 +13,9 @@ from analytics.sink.batches import BatchLimits, ConsumedRecord
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import stop_client
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.pipeline import SINK
 
 log = structlog.get_logger(__name__)
-
-GROUP = "headrace.analytics"
 
 FETCH_WAIT_MS = 50
 _POLL_RECORDS = 2_000
@@ -52,7 +51,7 @@ class SinkConfig(ConsumerConfig, frozen=True, kw_only=True):
     """
 
     batch: BatchLimits
-    group: str = GROUP
+    group: str = SINK.group
     buffer_bytes: int = 16 * 1024 * 1024
 
 

@@ -82,7 +82,7 @@ async def logs(kafka_bootstrap: str) -> AsyncIterator[Logs]:
 async def until_chosen(*replicas: AlertLog) -> list[AlertLog]:
     async with asyncio.timeout(40):
         while True:
-            chosen = [replica for replica in replicas if await replica.chosen()]
+            chosen = [replica for replica in replicas if await replica.is_leader()]
             if chosen:
                 return chosen
             await asyncio.sleep(0.1)
@@ -172,9 +172,9 @@ async def test_one_of_several_is_chosen_and_another_when_it_is_gone(
     chosen = await until_chosen(first)
     assert chosen == [first]
     async with asyncio.timeout(40):
-        while not (await second.chosen()) ^ (await first.chosen()):
+        while not (await second.is_leader()) ^ (await first.is_leader()):
             await asyncio.sleep(0.1)
-    (leader,) = [each for each in (first, second) if await each.chosen()]
+    (leader,) = [each for each in (first, second) if await each.is_leader()]
     other = second if leader is first else first
     await leader.stop()
     assert await until_chosen(other) == [other]

@@ -10,7 +10,7 @@ from analytics.alerts.alert_states import AlertStates
 from analytics.alerts.budgets import EXCEEDED, NEARLY, RULES, BudgetMonitor, judge_budgets
 from analytics.alerts.verdicts import EVERYBODY, MeasureState
 from analytics.alerts.windows import AlertWindow
-from analytics.budgets import BudgetStanding, ConfiguredBudgets, begin_of_day
+from analytics.budgets import BudgetStanding, begin_of_day, configured_budgets
 from analytics.clickhouse import ClickHouse
 from streams.events import AlertRaised
 from tests.analytics.logs import NOON, make_log
@@ -140,7 +140,7 @@ async def test_the_days_spend_is_exact(clickhouse: ClickHouse) -> None:
     await store(clickhouse, logs)
     await store(clickhouse, logs)
     watch = BudgetMonitor(
-        ConfiguredBudgets({"*": Decimal(7), "acme": Decimal(3), "nobody": Decimal(1)}), clickhouse
+        configured_budgets({"*": Decimal(7), "acme": Decimal(3), "nobody": Decimal(1)}), clickhouse
     )
     found = {(each.series.tenant, each.series.rule): each for each in await watch.verdicts(NOON, standing=())}
     assert found["acme", EXCEEDED].observed == 3.000000002
@@ -148,4 +148,4 @@ async def test_the_days_spend_is_exact(clickhouse: ClickHouse) -> None:
     assert found["nobody", EXCEEDED].observed == 0
     over = {key for key, each in found.items() if each.finding is MeasureState.ANOMALOUS}
     assert over == {("acme", NEARLY), ("acme", EXCEEDED), ("", NEARLY), ("", EXCEEDED)}
-    assert await BudgetMonitor(ConfiguredBudgets({}), clickhouse).verdicts(NOON, standing=()) == []
+    assert await BudgetMonitor(configured_budgets({}), clickhouse).verdicts(NOON, standing=()) == []

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.alerts.anomalies import AnomalyLimits
-from analytics.alerts.budgets import judge_budgets
+from analytics.alerts.budgets import BudgetMonitor, judge_budgets
 from analytics.alerts.freshness import FreshnessLimits
 from analytics.alerts.status import WatchStatus
 from analytics.alerts.verdicts import EVERYBODY, SeriesVerdict
-from analytics.alerts.watcher import BudgetLook, WatchConfig, Watcher
+from analytics.alerts.watcher import WatchConfig, Watcher
 from analytics.alerts.windows import AlertWindow, FiguresByTenant, WindowFigures
 from analytics.budgets import BudgetStanding, begin_of_day
 from streams.codec import decode, encode
@@ -75,7 +75,7 @@ class Topic:
         self.judged: datetime | None = None
         self._fates = fates or []
 
-    async def chosen(self) -> bool:
+    async def is_leader(self) -> bool:
         return self.mine
 
     async def take_over(self) -> list[AlertRaised]:
@@ -95,7 +95,7 @@ class Topic:
     async def note_judged(self, until: datetime) -> None:
         self.judged = until
 
-    async def let_go(self) -> None:
+    async def resign(self) -> None:
         self.taken_over = -1
 
     @property
@@ -142,7 +142,7 @@ class Bench:
         self.now = BEGIN
         self.rows, self.sinks, self.topic, self.status = Rows(bad), Sinks(), Topic(fates), WatchStatus()
         self.copies = Copies(self.rows)
-        self.budgets: BudgetLook | None = None
+        self.budgets: BudgetMonitor | None = None
         self.watcher = self.another()
 
     def another(self) -> Watcher:

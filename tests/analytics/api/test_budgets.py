@@ -10,10 +10,9 @@ import msgspec
 import pytest
 
 from analytics.api.budgets import budgets_router
-from analytics.budgets import ConfiguredBudgets
+from analytics.budgets import configured_budgets
 from analytics.clickhouse import ClickHouse
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query_service import Asking
 from analytics.reports.reader import AnalystReader, ReaderLimits
 from analytics.sink.status import Clock
 from tests.analytics.api.analysts import ACME, ADMIN, GLOBEX, app_of, client_of
@@ -45,12 +44,12 @@ async def reader(clickhouse: ClickHouse, clickhouse_url: str, database: str) -> 
 
 
 async def asked(
-    reader: Asking | None, key: str | None, clock: Clock = lambda: NOON, /, **budgets: int
+    reader: AnalystReader | None, key: str | None, clock: Clock = lambda: NOON, /, **budgets: int
 ) -> httpx.Response:
     """The answer to a key where tenants have these budgets; `everybody` is all of them together."""
     daily = {name.replace("everybody", "*"): Decimal(usd) for name, usd in budgets.items()}
     app = app_of(Catalogue.load(), reader)
-    app.include_router(budgets_router(ConfiguredBudgets(daily), clock=clock))
+    app.include_router(budgets_router(configured_budgets(daily), clock=clock))
     async with client_of(app, key) as client:
         return await client.get(URL)
 

@@ -195,7 +195,7 @@ async def test_the_reader_of_feedback_says_how_it_is() -> None:
     clock = Clock()
     feedback = FeedbackStatus(clock)
     feedback.joined = True
-    feedback.crowd(3, START.timestamp())
+    feedback.pending(3, START.timestamp())
     feedback.failed("clickhouse", "connection refused")
     transport = httpx.ASGITransport(create_app(ready_status(clock), answers, feedback=feedback))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -8,9 +8,8 @@ import httpx
 import pytest
 
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query_service import Answering
 from analytics.reports.query_slots import QuerySlots
-from analytics.reports.reader import ReaderQuery
+from analytics.reports.reader import QueryResult, ReaderQuery
 from analytics.reports.reader_faults import QueryFault, Reason
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.api.analysts import ACME, ADMIN, NUMBERS, app_of, catalogue_of, client_of
@@ -38,7 +37,7 @@ class NotedReader:
         self.asked: list[ReaderQuery] = []
 
     @asynccontextmanager
-    async def ask(self, question: ReaderQuery) -> AsyncIterator[Answering]:
+    async def ask(self, question: ReaderQuery) -> AsyncIterator[QueryResult]:
         self.asked.append(question)
         if self._fault is not None:
             raise self._fault

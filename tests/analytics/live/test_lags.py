@@ -6,13 +6,9 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from agents.pipeline import CONSUMERS
-from analytics.feedback.consumer import GROUP as FEEDBACK_GROUP
 from analytics.kafka_inspector import KafkaInspector
-from analytics.live.lags import IN_FLIGHT, SINK, SOURCES, GroupLag, read_lags
-from analytics.sink.consumer import GROUP
+from analytics.live.lags import GroupLag, read_lags
 from streams.errors import KafkaUnavailable
-from streams.topics import ALL_TOPICS
 from tests.analytics.broker import Broker
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -86,11 +82,3 @@ async def test_a_broker_that_is_away_is_a_fault() -> None:
         with pytest.raises(KafkaUnavailable, match="does not answer"):
             await read_lags(questions, now=NOW)
     await questions.close()
-
-
-def test_every_group_of_headrace_is_asked_for() -> None:
-    """All that a worker runs, the sink and the reader of feedback; each reads a topic that there is."""
-    assert set(SOURCES) == {*CONSUMERS, SINK, "feedback"}
-    assert (f"headrace.{SINK}", "headrace.feedback") == (GROUP, FEEDBACK_GROUP)
-    assert set(SOURCES.values()) <= {topic.name for topic in ALL_TOPICS}
-    assert set(IN_FLIGHT) < set(SOURCES)
