@@ -21,9 +21,6 @@ class TenantScope(msgspec.Struct, frozen=True):
     def narrowed(self, asked: str) -> str:
         """Return the tenant that a query is about; empty for all of them.
 
-        Args:
-            asked: the tenant that the caller named; empty where it named none.
-
         Raises:
             TenantNotAllowed: it is not the caller's own.
         """

@@ -39,18 +39,7 @@ def create_app(
     cors_origins: Sequence[str] = (),
     signed: bool = True,
 ) -> FastAPI:
-    """Return the app.
-
-    Args:
-        status: what the sink says about itself.
-        ping: asks ClickHouse for an answer; raises `ClickHouseUnavailable` where there is none.
-        analysts: what analysts' questions are answered with; None for health alone.
-        watch: what the watcher has seen; None where nobody watches.
-        feedback: what the reader of feedback says about itself; None where nobody reads it.
-        live: says what the pipeline does now; None where nobody may ask.
-        cors_origins: from where browsers may ask.
-        signed: whether only records that Headrace has signed are believed.
-    """
+    """Return the app."""
     app = FastAPI(
         title="Headrace analytics",
         description="The query catalogue over HTTP. Errors are OpenAI's error object.",

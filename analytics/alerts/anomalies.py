@@ -152,13 +152,7 @@ class _Test(msgspec.Struct, frozen=True, kw_only=True):
 def judge(
     now: FiguresByTenant, history: Sequence[FiguresByTenant], limits: AnomalyLimits
 ) -> list[SeriesVerdict]:
-    """Return what there is to say about a window: one verdict for each series that can be judged.
-
-    Args:
-        now: the figures of the window.
-        history: those of the same windows of earlier days. Days without any requests say nothing.
-        limits: what is judged at all.
-    """
+    """Return what there is to say about a window: one verdict for each series that can be judged."""
     known = {tenant for earlier in history for tenant in earlier}
     tests = [
         test

@@ -23,12 +23,7 @@ GROUP BY tenant
 
 
 class BudgetMonitor:
-    """Looks how much of the day's budgets is spent.
-
-    Args:
-        budgets: the configured budgets.
-        clickhouse: a connection to the database of the views.
-    """
+    """Looks how much of the day's budgets is spent."""
 
     def __init__(self, budgets: Sequence[Budget], clickhouse: ClickHouse) -> None:
         self._budgets = budgets
@@ -36,10 +31,6 @@ class BudgetMonitor:
 
     async def verdicts(self, now: datetime, standing: Iterable[AlertRaised]) -> list[SeriesVerdict]:
         """Return what is to be said of the budgets.
-
-        Args:
-            now: the time.
-            standing: the alerts that stand.
 
         Raises:
             ClickHouseUnavailable: no answer in time.
@@ -58,10 +49,6 @@ def judge_budgets(budgets: Sequence[BudgetStanding], standing: Iterable[AlertRai
     """Return the verdicts on budgets. Pure.
 
     An alert stands until its day is over, whatever becomes of the budget: so there is one a day at most.
-
-    Args:
-        budgets: where they stand today.
-        standing: the alerts that stand.
     """
     of_former_days = {
         (event.rule, event.tenant)

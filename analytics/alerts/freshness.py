@@ -24,13 +24,7 @@ class FreshnessLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge_freshness(*, lag_records: int, stale_s: float, limits: FreshnessLimits) -> list[SeriesVerdict]:
-    """Return the verdicts on the sinks' lag. Pure.
-
-    Args:
-        lag_records: log records that are not stored.
-        stale_s: the age that the oldest of them has reached; 0 below the limit.
-        limits: from where on it is an alert.
-    """
+    """Return the verdicts on the sinks' lag. Pure."""
     return [
         _verdict("sink_stale", stale_s, limits.stale_s, "s"),
         _verdict("sink_lag", lag_records, limits.lag_records, "records"),

@@ -16,12 +16,6 @@ class SinkProgress:
     """Asks Kafka which records are not stored yet.
 
     Every method raises `KafkaUnavailable` where the broker does not answer in time.
-
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        timeout_s: how long one call may take.
-        topic: what the sinks read.
-        group: the sinks' consumer group.
     """
 
     def __init__(

@@ -20,11 +20,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class AlertTable:
-    """Stores records of the topic. Storing one again changes nothing.
-
-    Args:
-        clickhouse: a connection to the database.
-    """
+    """Stores records of the topic. Storing one again changes nothing."""
 
     def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse

@@ -56,18 +56,7 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watcher:
-    """Watches until it is told to stop. Faults of others are waited out; `status` counts them.
-
-    Args:
-        config: what is watched, and how often.
-        figures: the windows' figures in ClickHouse.
-        progress: how far the sinks are.
-        alert_log: the alerts topic.
-        table: a copy of the topic for analysts; it lags behind while ClickHouse is down.
-        status: takes what the watcher sees.
-        budgets: the day's budgets; None where there are none.
-        clock: the time.
-    """
+    """Watches until it is told to stop. Faults of others are waited out; `status` counts them."""
 
     def __init__(
         self,

@@ -79,11 +79,7 @@ def _weekend(at: datetime) -> bool:
 
 
 class WindowReader:
-    """Reads the figures of windows.
-
-    Args:
-        clickhouse: a connection to the database of the views.
-    """
+    """Reads the figures of windows."""
 
     def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse

@@ -28,14 +28,7 @@ _LOOKS_PER_WINDOW = 4
 
 
 async def watch(settings: Settings, status: WatchStatus, stop: asyncio.Event, clickhouse: ClickHouse) -> None:
-    """Watch until `stop` is set.
-
-    Args:
-        settings: what is watched.
-        status: takes what it sees.
-        stop: ends it.
-        clickhouse: a connection of the watcher's own.
-    """
+    """Watch until `stop` is set."""
     progress = SinkProgress(settings.kafka_bootstrap, timeout_s=settings.kafka_timeout_s)
     alert_log = AlertLog(
         settings.kafka_bootstrap,

@@ -35,11 +35,7 @@ _NOT_NOW: Final = {
 
 @contextmanager
 def faults_as_errors(query: str) -> Iterator[None]:
-    """Turn what a question may raise into `ApiError`.
-
-    Args:
-        query: its name, for the log.
-    """
+    """Turn what a question may raise into `ApiError`."""
     try:
         yield
     except UnknownQuery as fault:

@@ -35,12 +35,7 @@ _rows = msgspec.json.Decoder(list[_Row], float_hook=Decimal)
 
 
 def budgets_router(budgets: Sequence[Budget], *, clock: Clock = utc_now) -> APIRouter:
-    """Return the route.
-
-    Args:
-        budgets: the configured budgets.
-        clock: the time.
-    """
+    """Return the route."""
     router = APIRouter(tags=["analytics"])
 
     @router.get("/v1/analytics/budgets", responses=errors(*QUERY_ERRORS))

@@ -62,15 +62,7 @@ def health_router(
     *,
     signed: bool = True,
 ) -> APIRouter:
-    """Return the routes.
-
-    Args:
-        status: what the sink says about itself.
-        ping: asks ClickHouse for an answer; raises `ClickHouseUnavailable` where there is none.
-        watch: what the watcher has seen; None where nobody watches.
-        feedback: what the reader of feedback says about itself; None where nobody reads it.
-        signed: whether only records that Headrace has signed are believed.
-    """
+    """Return the routes."""
     router = APIRouter(tags=["health"])
     probe = Probe(ping)
 

@@ -9,11 +9,7 @@ from streams.serving.json_response import JsonResponse
 
 
 def live_router(pipeline: LivePipeline) -> APIRouter:
-    """Return the route.
-
-    Args:
-        pipeline: says what it does now.
-    """
+    """Return the route."""
     router = APIRouter(tags=["analytics"])
 
     @router.get("/v1/analytics/live")

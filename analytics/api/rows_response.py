@@ -29,11 +29,6 @@ class RowsResponse(Response):
 
     What goes wrong before the first byte is an `ApiError`; after it, the connection is broken off, and the
     client sees that something is missing.
-
-    Args:
-        service: answers.
-        prepared: the question.
-        fetch_timeout_s: how long the client may take to fetch the result, in seconds.
     """
 
     def __init__(

@@ -31,15 +31,7 @@ _HANDOVER_S = 5.0  # for the batch in hand at a rebalance or at the end; what is
 
 
 class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    """Turns the topic's records into scores until it is told to stop.
-
-    Args:
-        config: what it reads, and how.
-        limits: how much feedback waits for its requests, and how long.
-        writer: settles a batch, however long that takes.
-        status: what it says about itself.
-        clock: the time in Unix seconds.
-    """
+    """Turns the topic's records into scores until it is told to stop."""
 
     def __init__(
         self,

@@ -36,11 +36,7 @@ Found = Mapping[str, Sequence[RequestFacts]]
 
 
 class RequestLookup:
-    """Finds requests.
-
-    Args:
-        clickhouse: a connection to the database.
-    """
+    """Finds requests."""
 
     def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse

@@ -68,11 +68,7 @@ class PendingRecord(msgspec.Struct, kw_only=True, eq=False):
 
 
 class PendingFeedback:
-    """Keeps records until they are settled.
-
-    Args:
-        limits: how much, and for how long.
-    """
+    """Keeps records until they are settled."""
 
     def __init__(self, limits: PendingLimits) -> None:
         self._limits = limits

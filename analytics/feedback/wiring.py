@@ -25,14 +25,7 @@ _FETCH_WAIT_MS = 500
 async def read_feedback(
     settings: Settings, status: FeedbackStatus, stop: asyncio.Event, clickhouse: ClickHouse
 ) -> None:
-    """Turn feedback into scores until `stop` is set.
-
-    Args:
-        settings: the addresses, and how long feedback waits.
-        status: takes what it does.
-        stop: ends it.
-        clickhouse: a connection to the database, which has its schema.
-    """
+    """Turn feedback into scores until `stop` is set."""
     bootstrap, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
     auth = RecordAuth.from_settings(settings)
     publisher = Publisher(bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)

@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
 
 import msgspec
 import structlog
 
+from analytics.alerts.sink_progress import SinkProgress
 from analytics.clickhouse import ClickHouse, RowsRefused
-from analytics.erasure.forgetting import ErasureSource, LateRowErasure
+from analytics.erasure.forgetting import LateRowErasure
 from analytics.feedback.lookup import Found, RequestLookup
 from analytics.feedback.pending_feedback import PendingRecord
 from analytics.feedback.scores import SCORES, Judgement, RequestFacts, request_of, row_of
@@ -21,6 +21,7 @@ from analytics.sink.rows import REQUESTS, Row
 from analytics.sink.status import Clock, utc_now
 from analytics.sink.writer import TextRules
 from streams.erasure.erasures import ErasureList, Subject
+from streams.erasure.feed import ErasureFeed
 from streams.errors import InputError, InvalidRequest
 from streams.publisher import Publisher
 from streams.request_rules.feedback import STAGE
@@ -30,14 +31,6 @@ log = structlog.get_logger(__name__)
 #: The sink is given so long, in seconds, to store what was written before a deadline. Else feedback would be
 #: kept by the few records that are always under way.
 _SINK_MARGIN_S = 15.0
-
-
-class SinkProgress(Protocol):
-    """How far the sinks are: `analytics.alerts.sink_progress.SinkProgress`."""
-
-    async def stored_before(self, at: datetime) -> bool:
-        """Return whether every log record that was written before `at` is stored; `KafkaUnavailable`."""
-        ...
 
 
 class _Written(msgspec.Struct, frozen=True):
@@ -51,16 +44,6 @@ class ScoreWriter:
     """Settles records, and waits where ClickHouse or Kafka is away.
 
     Settling a record again changes nothing: its score has the same id and the same time.
-
-    Args:
-        clickhouse: a connection to the database that the schema is in.
-        publisher: for the dead letters.
-        progress: how far the sinks are.
-        status: where it counts, and says what is away.
-        erasures: who is to be forgotten.
-        text: whether comments are kept.
-        sink_margin_s: how long the sink is given to store what was written before a deadline.
-        clock: the time.
     """
 
     def __init__(
@@ -70,7 +53,7 @@ class ScoreWriter:
         progress: SinkProgress,
         status: FeedbackStatus,
         *,
-        erasures: ErasureSource,
+        erasures: ErasureFeed | None,
         text: TextRules = TextRules(),  # noqa: B008  # a frozen value
         sink_margin_s: float = _SINK_MARGIN_S,
         clock: Clock = utc_now,
@@ -80,7 +63,7 @@ class ScoreWriter:
         self._progress = progress
         self._status = status
         self._lookup = RequestLookup(clickhouse)
-        self._forgetting = LateRowErasure(clickhouse, erasures, status)
+        self._erasure = LateRowErasure(clickhouse, erasures, status)
         self._text = text
         self._sink_margin = timedelta(seconds=sink_margin_s)
         self._clock = clock
@@ -106,7 +89,7 @@ class ScoreWriter:
         hopeless = await self._hopeless(overdue(list(judged), until.timestamp()), until)
         found = await self._find(judged, hopeless)
         # The list after the rows: a row that has a pseudonym already has it from an erasure on this list.
-        erasures = await self._forgetting.current()
+        erasures = await self._erasure.current()
         meant = {
             entry: request_of(said, found.get(said.feedback.request_id, ())) for entry, said in judged.items()
         }
@@ -121,7 +104,7 @@ class ScoreWriter:
             if facts is None and entry in hopeless
         }
         faults |= await self._store([each for each in rows if each.row is not None])
-        await self._forgetting.after_writing(
+        await self._erasure.after_writing(
             {Subject(facts.tenant, facts.user_id) for facts in meant.values() if facts is not None}
         )
         await self._bury(faults)

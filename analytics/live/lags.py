@@ -52,11 +52,6 @@ async def read_lags(
 ) -> Sequence[GroupLag]:
     """Return the lag of every group whose topic exists.
 
-    Args:
-        kafka: the connection.
-        now: what ages count to.
-        sources: the topic that is read, by stage.
-
     Raises:
         KafkaUnavailable: no broker answered in time.
     """

@@ -24,16 +24,7 @@ _PART_TIMEOUT_S: Final = 3.0
 
 
 class LivePipeline:
-    """What the pipeline does now.
-
-    Args:
-        sink: the state of this process's sink.
-        watch: what the watcher has seen.
-        lags: the lags of the groups.
-        letters: the open dead letters.
-        connections: closed by `close`.
-        clock: the time.
-    """
+    """What the pipeline does now."""
 
     def __init__(
         self,
@@ -126,14 +117,7 @@ def _in_flight(lags: Sequence[GroupLag] | None) -> dict[str, int] | None:
 def connected_pipeline(
     bootstrap: str, sink: SinkStatus, watch: WatchStatus, auth: RecordAuth
 ) -> LivePipeline:
-    """Return the live pipeline; it connects when it is first asked.
-
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        sink: the state of this process's sink.
-        watch: what the watcher has seen.
-        auth: tells which records Headrace wrote.
-    """
+    """Return the live pipeline; it connects when it is first asked."""
     # A connection each: a slow look at the dead letters does not delay the lags.
     lags, letters = (
         KafkaInspector(bootstrap, client_id=f"headrace.live.{name}", timeout_s=_KAFKA_TIMEOUT_S)

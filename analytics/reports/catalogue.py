@@ -88,11 +88,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Catalogue:
-    """All queries, by group and name.
-
-    Args:
-        queries: the queries.
-    """
+    """All queries, by group and name."""
 
     def __init__(self, queries: Mapping[str, Query]) -> None:
         self._queries = dict(sorted(queries.items(), key=lambda item: (GROUPS.index(item[1].group), item[0])))

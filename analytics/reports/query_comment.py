@@ -32,10 +32,6 @@ Fields = list[tuple[str, str]]
 def split(text: str, keys: Collection[str]) -> tuple[Fields, str]:
     """Return the fields of the leading comment, and what follows it.
 
-    Args:
-        text: the content of a file.
-        keys: the fields that there are.
-
     Raises:
         ValueError: a line of the comment is neither a field nor the rest of one.
     """

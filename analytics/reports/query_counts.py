@@ -47,12 +47,7 @@ class QueryDurations:
 
 
 class QueryCounts(Collector):
-    """Counts queries. Used from one event loop only; the catalogue bounds what it holds.
-
-    Args:
-        slots: the queries that run and wait now.
-        clock: a monotonic clock, in seconds.
-    """
+    """Counts queries. Used from one event loop only; the catalogue bounds what it holds."""
 
     def __init__(self, slots: QuerySlots, clock: Callable[[], float] = time.monotonic) -> None:
         self._slots = slots

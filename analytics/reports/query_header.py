@@ -76,11 +76,6 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 def parse(file: str, text: str, parts: Mapping[str, QueryPart] | None = None) -> Header:
     """Return what a query file says.
 
-    Args:
-        file: its name, for messages.
-        text: its content.
-        parts: what it may begin with, by name.
-
     Raises:
         ConfigurationError: it is not in the format above, or its SQL uses other parameters than it states.
     """

@@ -37,11 +37,6 @@ class PreparedQuery(msgspec.Struct, frozen=True, kw_only=True):
 class QueryService:
     """Answers the catalogue's questions.
 
-    Args:
-        catalogue: what may be asked.
-        reader: asks ClickHouse; None where no read-only user is configured.
-        slots: how many are asked at once.
-
     Attributes:
         catalogue: what may be asked.
         slots: how many are asked at once.

@@ -76,9 +76,6 @@ class QuerySlots:
     async def hold(self, tenant: str) -> AsyncIterator[None]:
         """Hold a slot while the block runs.
 
-        Args:
-            tenant: on whose behalf; empty for the admin's.
-
         Raises:
             TooManyQueries: no slot in time, or too many wait already.
         """

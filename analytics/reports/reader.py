@@ -85,11 +85,7 @@ class ReaderQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueryResult:
-    """A result that is complete at ClickHouse's, and is fetched as it is read.
-
-    Args:
-        response: ClickHouse's, with the status 200.
-    """
+    """A result that is complete at ClickHouse's, and is fetched as it is read."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response

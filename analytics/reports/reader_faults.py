@@ -57,12 +57,7 @@ _MEMORY_LIMIT_EXCEEDED: Final = 241
 
 
 def fault_of(code: int | None, text: str) -> QueryFault:
-    """Return the fault for an error that ClickHouse answered with.
-
-    Args:
-        code: ClickHouse's number; None where its answer had none.
-        text: its own words, for the log.
-    """
+    """Return the fault for an error that ClickHouse answered with."""
     if code == _MEMORY_LIMIT_EXCEEDED:
         # "(total)" is the server's limit: others' queries and inserts count too.
         reason = Reason.BUSY if "(total)" in text else Reason.TOO_MUCH_MEMORY

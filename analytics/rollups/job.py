@@ -28,13 +28,7 @@ class Pause(Protocol):
 
 
 def pause_s(*, interval_s: float, took_s: float, due: int) -> float:
-    """Return how long to wait after a run, in seconds.
-
-    Args:
-        interval_s: the shortest pause where nothing is left to do.
-        took_s: how long the run took.
-        due: how many days it left that could be computed at once.
-    """
+    """Return how long to wait after a run, in seconds."""
     if due:
         return took_s * _BACKLOG_PAUSE_FACTOR
     return max(interval_s, took_s * _PAUSE_FACTOR)
@@ -48,15 +42,7 @@ async def keep_rollups_fresh(
     interval_s: float,
     pause: Pause = pause_s,
 ) -> None:
-    """Refresh again and again, from when the schema is there until `stop` is set.
-
-    Args:
-        refresher: does the work.
-        status: says whether the schema is there, and is told how it went.
-        stop: ends the job, in the middle of its work too: what is half done is done again by the next one.
-        interval_s: the shortest pause between two runs.
-        pause: how long to wait after a run, in seconds.
-    """
+    """Refresh again and again, from when the schema is there until `stop` is set."""
     await unless_stopped(stop, _refresh_forever(refresher, status, interval_s, pause))
 
 

@@ -19,9 +19,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import date
 
-from analytics.clickhouse import TableExists
+from analytics.clickhouse import ClickHouse, TableExists
 from analytics.schema.cluster import create_staging
-from analytics.statements import Statements
 from streams.errors import ClickHouseUnavailable
 
 _LEAST_EXPIRY_S = 120.0
@@ -42,15 +41,12 @@ def swap_expiry_s(statement_s: float) -> float:
 
     It counts from when the table was created to be filled, so everybody who swaps into a rollup must know how
     long the others' statements may take.
-
-    Args:
-        statement_s: that time, in seconds.
     """
     return max(_LEAST_EXPIRY_S, 2 * statement_s)
 
 
 @asynccontextmanager
-async def staging(clickhouse: Statements, name: str, *, like: str) -> AsyncIterator[None]:
+async def staging(clickhouse: ClickHouse, name: str, *, like: str) -> AsyncIterator[None]:
     """Have a table for rows that will be swapped into `like`; it is dropped in the end.
 
     Where that fails, whoever refreshes the rollups drops it later (`analytics.rollups.refresh`).
@@ -67,7 +63,7 @@ async def staging(clickhouse: Statements, name: str, *, like: str) -> AsyncItera
 
 
 async def replace_partition(
-    clickhouse: Statements,
+    clickhouse: ClickHouse,
     new: str,
     *,
     table: str,
@@ -95,7 +91,7 @@ async def replace_partition(
         await _drop(clickhouse, turn)
 
 
-async def _take_turn(clickhouse: Statements, new: str, turn: str, *, wait_s: float, expiry_s: float) -> None:
+async def _take_turn(clickhouse: ClickHouse, new: str, turn: str, *, wait_s: float, expiry_s: float) -> None:
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -116,5 +112,5 @@ async def _take_turn(clickhouse: Statements, new: str, turn: str, *, wait_s: flo
         await asyncio.sleep(_POLL_S)
 
 
-async def _drop(clickhouse: Statements, table: str) -> None:
+async def _drop(clickhouse: ClickHouse, table: str) -> None:
     await clickhouse.execute(f"DROP TABLE IF EXISTS {table} SYNC")

@@ -24,6 +24,7 @@ from uuid import uuid4
 import msgspec
 import structlog
 
+from analytics.clickhouse import ClickHouse
 from analytics.rollups.definitions import ROLLUPS, Rollup
 from analytics.rollups.partition_swap import replace_partition, staging, swap_expiry_s
 from analytics.rollups.sources import (
@@ -35,7 +36,6 @@ from analytics.rollups.sources import (
     read_partitions,
 )
 from analytics.sink.status import Clock, utc_now
-from analytics.statements import Statements
 from streams.errors import ClickHouseUnavailable
 
 log = structlog.get_logger(__name__)
@@ -108,12 +108,6 @@ def partition_states(
 
     It changes with what is in the partition, and with what the rollup has of its days. As long as it is the
     same, nobody needs to look closer.
-
-    Args:
-        source: the raw table.
-        partitions: the versions of its partitions.
-        own: the versions of the rollup's partitions, which are days.
-        first: the first day that is computed.
     """
     states = {at: [version] for at, version in partitions.items()}
     for day in sorted(own):
@@ -137,7 +131,7 @@ class RollupRefresher:
 
     def __init__(
         self,
-        clickhouse: Statements,
+        clickhouse: ClickHouse,
         *,
         min_age_s: float = 0.0,
         statement_s: float = 30.0,

@@ -24,8 +24,8 @@ from typing import Self
 
 import msgspec
 
+from analytics.clickhouse import ClickHouse
 from analytics.schema.cluster import sync_replica_and_mutations
-from analytics.statements import Statements
 
 #: Versions of partitions, by table and partition id.
 Partitions = Mapping[str, Mapping[str, str]]
@@ -94,7 +94,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     whole_days: int
 
 
-async def read_partitions(clickhouse: Statements, tables: Sequence[str]) -> Partitions:
+async def read_partitions(clickhouse: ClickHouse, tables: Sequence[str]) -> Partitions:
     """Return the version of each partition of `tables` that has rows.
 
     On a cluster a replica may be behind. It would take what another one has computed for older than what it
@@ -141,14 +141,9 @@ class _PartitionVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DayVersions:
-    """The versions of days. They are read once, for all the rollups of one run.
+    """The versions of days. They are read once, for all the rollups of one run."""
 
-    Args:
-        clickhouse: a connection to the database.
-        partitions: the versions of the partitions of the raw tables, which were read before.
-    """
-
-    def __init__(self, clickhouse: Statements, partitions: Partitions) -> None:
+    def __init__(self, clickhouse: ClickHouse, partitions: Partitions) -> None:
         self._clickhouse = clickhouse
         self._partitions = partitions
         self._read: dict[tuple[str, str], dict[date, str]] = {}

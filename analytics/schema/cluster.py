@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from analytics.clickhouse import ClickHouse
-from analytics.statements import Statements
 from streams.errors import ClickHouseUnavailable, ConfigurationError
 
 #: How long tokens of inserts are remembered. ClickHouse's default, one hour, is shorter than outages may be.
@@ -110,7 +109,7 @@ async def check_table_engine(clickhouse: ClickHouse, table: str) -> bool:
     return True
 
 
-async def sync_replica(clickhouse: Statements, tables: Sequence[str]) -> None:
+async def sync_replica(clickhouse: ClickHouse, tables: Sequence[str]) -> None:
     """Wait until this replica has every row that any replica had at the call. No-op for unreplicated tables.
 
     Raises:
@@ -120,7 +119,7 @@ async def sync_replica(clickhouse: Statements, tables: Sequence[str]) -> None:
         await clickhouse.execute(f"SYSTEM SYNC REPLICA {row['name']} LIGHTWEIGHT")
 
 
-async def sync_replica_and_mutations(clickhouse: Statements, tables: Sequence[str]) -> None:
+async def sync_replica_and_mutations(clickhouse: ClickHouse, tables: Sequence[str]) -> None:
     """Wait as `sync_replica`, and check that this replica has carried out every mutation of the tables.
 
     Raises:
@@ -163,19 +162,19 @@ async def unfinished_mutations(clickhouse: ClickHouse, table: str) -> list[str]:
 
 
 async def _unfinished(
-    clickhouse: Statements, tables: Sequence[str], mutations: str
+    clickhouse: ClickHouse, tables: Sequence[str], mutations: str
 ) -> Sequence[Mapping[str, Any]]:
     # By name: on another replica the connection's own database is another.
     parameters = {"database": await _database(clickhouse), "tables": list(tables)}
     return await clickhouse.query(_UNFINISHED.format(mutations=mutations), parameters)
 
 
-async def _database(clickhouse: Statements) -> str:
+async def _database(clickhouse: ClickHouse) -> str:
     [row] = await clickhouse.query("SELECT currentDatabase() AS name")
     return str(row["name"])
 
 
-async def create_staging(clickhouse: Statements, staging: str, like: str) -> None:
+async def create_staging(clickhouse: ClickHouse, staging: str, like: str) -> None:
     """Create a table for rows that `REPLACE PARTITION` will move into `like`.
 
     It is on the connection's server only, even where `like` is replicated; the moved partition is replicated.

@@ -121,12 +121,7 @@ async def create_database(server: ClickHouse, database: str) -> None:
 
 
 class SchemaRunner:
-    """Applies migrations to the database that its connection is for.
-
-    Args:
-        clickhouse: a connection to the database.
-        migrations: all of them, by version.
-    """
+    """Applies migrations to the database that its connection is for."""
 
     def __init__(self, clickhouse: ClickHouse, migrations: Sequence[Migration]) -> None:
         self._clickhouse = clickhouse
@@ -179,10 +174,6 @@ def missing_migrations(
 
     Migrations that only the database knows are a newer Headrace's, and left alone: both may run side by side
     during an upgrade.
-
-    Args:
-        known: the migrations there are, by version.
-        applied: what the database has, by version.
 
     Raises:
         ConfigurationError: the database has other migrations under the same numbers, an applied file was

@@ -13,13 +13,6 @@ async def publish_dead_letter(
 ) -> str:
     """Send a record to the dead letters, however long Kafka is away.
 
-    Args:
-        publisher: the way onto their topic.
-        record: as it was read.
-        stage: who gives it up.
-        fault: what is wrong with it.
-        status: says meanwhile that Kafka is away.
-
     Returns:
         Why it is dead, for the log, and whether there is no dead letter of it.
     """

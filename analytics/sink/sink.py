@@ -65,13 +65,7 @@ class _Partition:
 
 
 class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    """Moves the records of one topic into ClickHouse until it is told to stop.
-
-    Args:
-        config: what it reads, and how.
-        writer: writes a batch, however long it takes.
-        status: what the sink says about itself.
-    """
+    """Moves the records of one topic into ClickHouse until it is told to stop."""
 
     def __init__(self, config: SinkConfig, writer: BatchWriter, status: SinkStatus) -> None:
         self._config = config

@@ -12,13 +12,14 @@ import structlog
 
 from analytics.clickhouse import ClickHouse, RowsRefused
 from analytics.erasure.anonymising import Anonymiser
-from analytics.erasure.forgetting import ErasureSource, LateRowErasure
+from analytics.erasure.forgetting import LateRowErasure
 from analytics.sink.batches import ConsumedRecord, InsertBlock, SinkBatch, split_by_day
 from analytics.sink.dead_letter_publish import publish_dead_letter
 from analytics.sink.rows import RequestRows, rows_of
 from analytics.sink.status import Clock, SinkStatus, utc_now
 from streams.codec import decode
 from streams.erasure.erasures import ErasureList, Subject
+from streams.erasure.feed import ErasureFeed
 from streams.errors import InputError, UnauthenticRecord
 from streams.events import RequestLog
 from streams.publisher import Publisher
@@ -26,16 +27,6 @@ from streams.publisher import Publisher
 _STAGE = "analytics"
 
 log = structlog.get_logger(__name__)
-
-
-class NoErasures:
-    """Nobody is to be forgotten: for what writes rows of nobody, such as tests and benchmarks."""
-
-    _NOBODY = ErasureList()
-
-    async def current(self) -> ErasureList:
-        """Return the empty list."""
-        return self._NOBODY
 
 
 class TextRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,14 +107,6 @@ class BatchWriter:
 
     Writing the same batch again changes nothing: each insert carries a token that depends on the batch's
     range of offsets alone, and beyond that the tables replace rows by their keys.
-
-    Args:
-        clickhouse: a connection to the database that the schema is in.
-        publisher: for the dead letters.
-        status: where it counts, and says what is away.
-        text: whether the texts of requests and replies are kept.
-        erasures: who is to be forgotten: their rows come out anonymous, or not at all.
-        clock: the time that rows get as `ingested_at`.
     """
 
     def __init__(
@@ -133,26 +116,26 @@ class BatchWriter:
         status: SinkStatus,
         *,
         text: TextRules = TextRules(),  # noqa: B008  # a frozen value
-        erasures: ErasureSource | None = None,
+        erasures: ErasureFeed | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._clickhouse = clickhouse
         self._publisher = publisher
         self._status = status
         self._text = text
-        self._forgetting = LateRowErasure(clickhouse, erasures or NoErasures(), status)
+        self._erasure = LateRowErasure(clickhouse, erasures, status)
         self._clock = clock
 
     async def write(self, batch: SinkBatch) -> None:
         """Return once every row of the batch is in ClickHouse, and every bad record in the dead letters."""
-        known = await self._forgetting.current()
+        known = await self._erasure.current()
         prepared = await asyncio.to_thread(
             prepare, batch, ingested_at=self._clock(), text=self._text, erasures=known
         )
         refusals = list(prepared.refusals)
         for block in prepared.blocks:
             refusals += await self._store(block)
-        await self._forgetting.after_writing(prepared.subjects)
+        await self._erasure.after_writing(prepared.subjects)
         await self._bury(batch, refusals)
 
     async def _store(self, block: InsertBlock) -> list[RefusedRecord]:

@@ -8,7 +8,7 @@ import pytest
 
 from analytics.clickhouse import ClickHouse
 from analytics.rollups.partition_swap import replace_partition, staging
-from analytics.statements import Statements
+from analytics.clickhouse import ClickHouse
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.rollups.test_refresh import Held
 
@@ -28,7 +28,7 @@ async def table(empty: ClickHouse) -> ClickHouse:
     return empty
 
 
-async def swap(clickhouse: Statements, who: str, **limits: float) -> None:
+async def swap(clickhouse: ClickHouse, who: str, **limits: float) -> None:
     name = f"{TABLE}_staging_{uuid4().hex[:12]}"
     async with staging(clickhouse, name, like=TABLE):
         await clickhouse.execute(f"INSERT INTO {name} VALUES ('{DAY}', '{who}')")

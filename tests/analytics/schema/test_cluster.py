@@ -16,7 +16,7 @@ from analytics.schema.cluster import (
 )
 from analytics.schema.lock import LOCK_TABLE
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
-from analytics.statements import Statements
+from analytics.clickhouse import ClickHouse
 from streams.errors import ClickHouseUnavailable, ConfigurationError
 
 REPLICATED = (
@@ -24,7 +24,7 @@ REPLICATED = (
 )
 
 
-class Replica(Statements):
+class Replica:
     """A replica as its system tables describe it, which writes down what it is told."""
 
     def __init__(self, *, unfinished: str | None = None) -> None:

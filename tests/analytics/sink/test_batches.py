@@ -96,7 +96,7 @@ def test_batches_grow_in_step_with_the_rate(rate: float, batch_s: float) -> None
 
 def test_a_longest_wait_below_the_shortest_counts_for_nothing() -> None:
     """Who sets HEADRACE_SINK_BATCH_SECONDS to ten means ten."""
-    assert BatchLimits(rows=1, bytes=1, seconds=10.0, busy_seconds=3.0).patience_s(100) == 10.0
+    assert BatchLimits(rows=1, bytes=1, seconds=10.0, busy_seconds=3.0).max_age_s(100) == 10.0
 
 
 def test_a_batch_is_cut_at_its_bytes_and_never_empty() -> None:
