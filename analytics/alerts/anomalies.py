@@ -1,10 +1,10 @@
-"""Whether a window differs from the same windows of earlier days. Pure; docs/alerts.md says it in prose.
+"""Whether a window differs from the same windows of earlier days. Pure; docs/alerts.md explains it.
 
 Counts (errors, blocks, cache hits) are judged as beta-binomial, levels (spend, 95th percentile of latency) as
-log-normal with Student's t: `analytics/alerts/statistics.py`. A window is anomalous where chance hardly
-explains it *and* the difference is large enough to matter. "Hardly" is Holm's correction over everything that
-is judged in the window, all tenants and measures, at a level at which chance would call one window in thirty
-days anomalous; and an alert takes two of them in a row.
+log-normal with Student's t: `analytics.alerts.statistics`. A window is anomalous where chance hardly explains
+it *and* the difference is large enough to matter. "Hardly" is Holm's correction over everything that is
+judged in the window, all tenants and measures, at the level at which chance would call one window in thirty
+days anomalous. An alert takes two such windows in a row.
 """
 
 import math
@@ -30,38 +30,34 @@ _LEAST_LOG_DEVIATION = 0.1  # a level that varies by less than 10 % is steady by
 _NEXT_TO_NOTHING = 0.01  # of the usual: what a window without any spend counts as, for it has no logarithm
 
 
-class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """A measure that is a share of requests.
-
-    `least_difference` and `least_ratio` are what the rate must differ from the expected one by to matter.
-    """
+class Measure(msgspec.Struct, frozen=True, kw_only=True):
+    """What is judged. Below `least_difference` or `least_ratio` a difference does not matter."""
 
     rule: str
     directions: tuple[Direction, ...]
-    hits: Callable[[WindowFigures], int]
-    total: Callable[[WindowFigures], int]
     least_difference: float
     least_ratio: float = 1.0
+
+
+class Rate(Measure, frozen=True, kw_only=True):
+    """A share of requests."""
+
+    hits: Callable[[WindowFigures], int]
+    total: Callable[[WindowFigures], int]
     unit: str = "ratio"
     method: str = "beta-binomial tail against the same hours of earlier days"
 
 
-class Level(msgspec.Struct, frozen=True, kw_only=True):
-    """A measure that is a positive amount."""
+class Level(Measure, frozen=True, kw_only=True):
+    """A positive amount, and how many requests it is of."""
 
-    rule: str
-    directions: tuple[Direction, ...]
     value: Callable[[WindowFigures], float]
     count: Callable[[WindowFigures], int]
-    least_difference: float
-    least_ratio: float
     unit: str
     method: str = "Student's t of the logarithm against the same hours of earlier days"
 
 
-Measure = Rate | Level
-
-MEASURES: tuple[Measure, ...] = (
+MEASURES: tuple[Rate | Level, ...] = (
     Level(
         rule="spend",
         directions=("above", "below"),
@@ -127,7 +123,7 @@ class _Test(msgspec.Struct, frozen=True, kw_only=True):
     """One test: what was seen and expected, and how probable that is."""
 
     series: AlertSeries
-    measure: Measure
+    measure: Rate | Level
     observed: float
     expected: float
     p_value: float
@@ -189,7 +185,11 @@ def _verdict(test: _Test, *, improbable: bool) -> SeriesVerdict:
 
 
 def _tests(
-    measure: Measure, tenant: str, now: WindowFigures, history: Sequence[WindowFigures], limits: AnomalyLimits
+    measure: Rate | Level,
+    tenant: str,
+    now: WindowFigures,
+    history: Sequence[WindowFigures],
+    limits: AnomalyLimits,
 ) -> Iterator[_Test]:
     if isinstance(measure, Rate):
         yield from _rate_tests(measure, tenant, now, history, limits)

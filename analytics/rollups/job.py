@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import Callable
 
 import structlog
 
@@ -20,13 +20,6 @@ _PAUSE_FACTOR = 4.0
 _BACKLOG_PAUSE_FACTOR = 1.0
 
 
-class Pause(Protocol):
-    """Tells how long to wait after a run: `pause_s`, but for tests."""
-
-    def __call__(self, *, interval_s: float, took_s: float, due: int) -> float:
-        """Return the seconds."""
-
-
 def pause_s(*, interval_s: float, took_s: float, due: int) -> float:
     """Return how long to wait after a run, in seconds."""
     if due:
@@ -40,14 +33,17 @@ async def keep_rollups_fresh(
     stop: asyncio.Event,
     *,
     interval_s: float,
-    pause: Pause = pause_s,
+    pause: Callable[..., float] = pause_s,
 ) -> None:
-    """Refresh again and again, from when the schema is there until `stop` is set."""
+    """Refresh again and again, once the schema is there, until `stop` is set.
+
+    Stopping interrupts a run; the next process does again what was half done.
+    """
     await unless_stopped(stop, _refresh_forever(refresher, status, interval_s, pause))
 
 
 async def _refresh_forever(
-    refresher: RollupRefresher, status: SinkStatus, interval_s: float, pause: Pause
+    refresher: RollupRefresher, status: SinkStatus, interval_s: float, pause: Callable[..., float]
 ) -> None:
     await status.schema_applied()
     failures = 0

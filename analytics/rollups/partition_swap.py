@@ -1,16 +1,16 @@
-"""Swaps a day of a rollup: rows that were made beside it take the place of the old ones in one step.
+"""Replaces a day of a rollup in one step by rows that were computed in a staging table beside it.
 
-`REPLACE PARTITION` does that, but not for two at once. Of two that replace the same partition of a table on
-one server, ClickHouse (26.9) often keeps the rows of both: of 400 times that four ran at once, 158. Every
-figure of the day is then too high, and nothing says so. So swaps into a table take turns.
+`REPLACE PARTITION` does that, but not for two processes at once: of two that replace the same partition of a
+table on one server, ClickHouse (26.9) often keeps the rows of both (158 of 400 times that four ran at once).
+Every figure of the day would then be too high, without any error. So swaps into a table take turns.
 
-The turn is a table's name. A staging table is renamed to it before the swap, which fails while there is such
-a table, and dropped after it. Who dies in the middle leaves the table behind; the next one drops it after
-`expiry_s`. Where nobody knows how a swap has ended, because no answer came, its table is left behind too: the
-swap may go on in the server.
+A turn is a table's name. The staging table is renamed to it before the swap, which fails while such a table
+exists, and dropped after it. A process that dies in between leaves the table behind; the next process drops
+it after `expiry_s`. Where no answer came, so that the outcome of a swap is unknown, its table is left behind
+too: the swap may still be running in the server.
 
-On a cluster each replica has turns of its own; between replicas the order is that of their common log. Should
-the rows of two computations be there all the same, the day is computed anew (`analytics.rollups.refresh`).
+On a cluster each replica has turns of its own; between replicas the order is that of their common log. If
+the rows of two computations meet all the same, the day is computed anew (`analytics.rollups.refresh`).
 """
 
 import asyncio
@@ -37,10 +37,10 @@ WHERE database = currentDatabase() AND name = {table:String}
 
 
 def swap_expiry_s(statement_s: float) -> float:
-    """Return the age, in seconds, from which a table that is being swapped in is a dead process's.
+    """Return the age in seconds from which a table that is being swapped in belongs to a dead process.
 
-    It counts from when the table was created to be filled, so everybody who swaps into a rollup must know how
-    long the others' statements may take.
+    The age counts from the table's creation, before it is filled; `statement_s` is how long that may take in
+    any process that swaps into the rollup.
     """
     return max(_LEAST_EXPIRY_S, 2 * statement_s)
 

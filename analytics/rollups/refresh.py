@@ -5,16 +5,15 @@ from the raw rows without duplicates (`FINAL`), into a staging table, and then s
 (`analytics.rollups.partition_swap`). Every row says from which version of the raw table's day it was computed
 (`analytics.rollups.sources`); a day whose version is not the current one is due.
 
-So the figures and what they are of change in one step, and there is nothing that could be lost in between: a
-process that dies leaves a day that is still due, and a staging table that is dropped later. Several
-processes may do it at once; only their swaps take turns. Whichever swaps in last, its rows tell their version
-truly, and the next run of anyone puts right what was computed from an older one. Staging tables have names of
-their own each time, so that a statement that was given up and still runs in the server writes where nobody
-reads. Should two swaps have met all the same, after one of them was given up for dead, the rows of both are
-there: of two computations. Such a day is due.
+Figures and version change in one step, so nothing can be lost in between: a process that dies leaves a day
+that is still due, and a staging table that is dropped later. Several processes may refresh at once; only
+their swaps take turns. The rows of the last swap tell their version truly, and the next run of any process
+corrects what was computed from an older one. Staging tables have a new name each time, so a statement that
+was given up and still runs in the server writes where nobody reads. If two swaps met all the same, after one
+was given up for dead, the day has rows of two computations, and is due.
 
-On a cluster a staging table is on one replica only, and what is swapped in goes to the others. One that is
-behind catches up before it looks (`analytics.rollups.sources.read_partitions`).
+On a cluster a staging table is on one replica only, and what is swapped in goes to the others. A replica that
+is behind catches up before it looks (`analytics.rollups.sources.read_partitions`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,14 +58,14 @@ WHERE database = currentDatabase()
 
 
 class StoredDay(msgspec.Struct, frozen=True, kw_only=True):
-    """A day as the rollup has it: of which version, and how long ago computed."""
+    """A day as the rollup has it: its version, and how long ago it was computed."""
 
     version: str
     age_s: float
 
 
 class DueDay(msgspec.Struct, frozen=True, kw_only=True):
-    """A day of a rollup that is to be computed, and the version that its source has."""
+    """A day of a rollup that is to be computed, and the version of its source."""
 
     rollup: Rollup
     day: date
@@ -76,10 +75,8 @@ class DueDay(msgspec.Struct, frozen=True, kw_only=True):
 class RefreshProgress(msgspec.Struct, frozen=True, kw_only=True):
     """What one run has done and left.
 
-    Attributes:
-        refreshed: the days that were computed, in that order.
-        due: so many more could be computed at once.
-        dirty_days: days that are out of date in at least one rollup: due, or computed too recently.
+    `refreshed` are the days that were computed, `due` how many more could be computed at once, `dirty_days`
+    how many are out of date in at least one rollup: due, or computed too recently.
     """
 
     refreshed: Sequence[DueDay]
@@ -121,10 +118,10 @@ class RollupRefresher:
 
     Args:
         clickhouse: a connection to the database.
-        min_age_s: a day that was computed less than so long ago, by whichever process, is left for later.
+        min_age_s: a day that any process computed less than so long ago is left for later.
         statement_s: how long the computation of one day may take.
         staging_expiry_s: the age from which a staging table is nobody's; above `statement_s`.
-        expiry_s: the same of one that is being swapped in; as `swap_expiry_s` says where it is not given.
+        expiry_s: the same for a table that is being swapped in; `swap_expiry_s` by default.
         clock: the time, to tell which days are too old.
         rollups: which ones.
     """
