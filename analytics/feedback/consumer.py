@@ -1,7 +1,7 @@
 """Reads `llm.feedback.v1` in a group of its own, and commits what is settled.
 
-It polls whatever happens, so that it stays in its group while ClickHouse is away or feedback waits for the
-rows of its requests; one batch at a time is worked on beside it. Where enough waits, it stops reading.
+It polls all the time, so that it stays in its group while ClickHouse is down or feedback waits for the rows
+of its requests; one batch at a time is settled in a task beside it. While too much is pending, it pauses.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.feedback.pending_feedback import PendingFeedback, PendingLimits, PendingRecord
-from analytics.feedback.scores import Judgement, judgement_of
+from analytics.feedback.scores import ParsedFeedback, parsed_feedback
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
 from analytics.sink.batches import ConsumedRecord
@@ -43,7 +43,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
-        self._room = PendingFeedback(limits)
+        self._pending = PendingFeedback(limits)
         self._writer = writer
         self._status = status
         self._clock = clock
@@ -86,23 +86,23 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
                 self._take(record_of(record, self._config.auth))
         self._throttle()
         await self._go_on()
-        self._status.pending(len(self._room), self._room.oldest_at)
+        self._status.pending(len(self._pending), self._pending.oldest_at)
 
     def _take(self, record: ConsumedRecord) -> None:
-        said: Judgement | InputError
+        parsed: ParsedFeedback | InputError
         try:
-            said = judgement_of(record)
+            parsed = parsed_feedback(record)
         except InputError as fault:
-            said = fault
-        self._room.add(record, said, self._clock())
+            parsed = fault
+        self._pending.add(record, parsed, self._clock())
         self._status.records += 1
 
     def _throttle(self) -> None:
         """Stop reading where enough waits, and go on where there is room again."""
         assigned, paused = self._consumer.assignment(), self._consumer.paused()
-        if self._room.full and assigned - paused:
+        if self._pending.full and assigned - paused:
             self._consumer.pause(*(assigned - paused))
-        elif paused and not self._room.full:
+        elif paused and not self._pending.full:
             self._consumer.resume(*paused)
 
     async def _go_on(self) -> None:
@@ -114,14 +114,14 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
                 self._work.result()  # a bug ends the reader, and is told
             self._work = None
         await self._commit()
-        batch = self._room.due(self._clock(), most=_BATCH_RECORDS)
+        batch = self._pending.due(self._clock(), most=_BATCH_RECORDS)
         if batch:
             self._work = asyncio.create_task(self._settle(batch))
 
     async def _settle(self, batch: list[PendingRecord]) -> None:
-        settled = await self._writer.settle(batch, overdue=self._room.overdue)
-        self._room.settled(settled)
-        self._room.postpone([entry for entry in batch if not entry.gone], self._clock())
+        settled = await self._writer.settle(batch, overdue=self._pending.overdue)
+        self._pending.settled(settled)
+        self._pending.postpone([entry for entry in batch if not entry.settled], self._clock())
 
     async def _commit(self) -> None:
         """Commit the offset of the first record of each partition that is not settled.
@@ -130,7 +130,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         """
         behind = {
             place: offset
-            for place, offset in self._room.positions().items()
+            for place, offset in self._pending.positions().items()
             if self._committed.get(place) != offset
         }
         if not behind:
@@ -159,7 +159,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         """Let go of everything: partitions that stay with us are read again from what is committed."""
         del revoked  # aiokafka rebalances eagerly: it is always all of them
         await self._hand_over()
-        self._room.forget()
+        self._pending.forget()
         self._committed.clear()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:

@@ -56,7 +56,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
     arm: str
 
 
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+class ParsedFeedback(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of feedback that has been understood; nothing is known of its request yet."""
 
     feedback: FeedbackGiven
@@ -66,7 +66,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     scored_at: datetime
 
 
-def judgement_of(record: ConsumedRecord) -> Judgement:
+def parsed_feedback(record: ConsumedRecord) -> ParsedFeedback:
     """Return what a record of the topic says. It is the same however often the record comes.
 
     Raises:
@@ -81,7 +81,7 @@ def judgement_of(record: ConsumedRecord) -> Judgement:
     _check_time(scored_at, "scored_at")
     if feedback.accepted_at is not None:
         _check_time(feedback.accepted_at, "accepted_at")
-    return Judgement(
+    return ParsedFeedback(
         feedback=feedback,
         tenant=feedback.tenant or DEFAULT_TENANT,
         score_id=score_id_of(feedback),
@@ -90,7 +90,7 @@ def judgement_of(record: ConsumedRecord) -> Judgement:
     )
 
 
-def request_of(judgement: Judgement, found: Iterable[RequestFacts]) -> RequestFacts | None:
+def request_of(judgement: ParsedFeedback, found: Iterable[RequestFacts]) -> RequestFacts | None:
     """Return the request that is meant; None where the tenant has none of this id.
 
     Ids may come again once the registry has forgotten them. Then it is the request that was accepted when the
@@ -110,7 +110,7 @@ def request_of(judgement: Judgement, found: Iterable[RequestFacts]) -> RequestFa
 
 
 def row_of(
-    judgement: Judgement,
+    judgement: ParsedFeedback,
     facts: RequestFacts,
     *,
     ingested_at: datetime,

@@ -13,7 +13,7 @@ from analytics.clickhouse import ClickHouse, RowsRefused
 from analytics.erasure.forgetting import LateRowErasure
 from analytics.feedback.lookup import Found, RequestLookup
 from analytics.feedback.pending_feedback import PendingRecord
-from analytics.feedback.scores import SCORES, Judgement, RequestFacts, request_of, row_of
+from analytics.feedback.scores import SCORES, ParsedFeedback, RequestFacts, request_of, row_of
 from analytics.feedback.status import FeedbackStatus
 from analytics.schema.cluster import sync_replica
 from analytics.sink.dead_letter_publish import publish_dead_letter
@@ -82,8 +82,8 @@ class ScoreWriter:
             entries: what is to be looked at.
             overdue: tells which of some have waited long enough at a time (Unix seconds).
         """
-        faults = {entry: entry.said for entry in entries if isinstance(entry.said, InputError)}
-        judged = {entry: entry.said for entry in entries if isinstance(entry.said, Judgement)}
+        faults = {entry: entry.parsed for entry in entries if isinstance(entry.parsed, InputError)}
+        judged = {entry: entry.parsed for entry in entries if isinstance(entry.parsed, ParsedFeedback)}
         # First how far the sink is, then the rows: whatever was stored by then is seen.
         until = self._clock() - self._sink_margin
         hopeless = await self._hopeless(overdue(list(judged), until.timestamp()), until)
@@ -127,12 +127,14 @@ class ScoreWriter:
         await self._status.retry("clickhouse", seen)
         return set(overdue)
 
-    async def _find(self, judged: Mapping[PendingRecord, Judgement], hopeless: set[PendingRecord]) -> Found:
+    async def _find(
+        self, judged: Mapping[PendingRecord, ParsedFeedback], hopeless: set[PendingRecord]
+    ) -> Found:
         everywhere = [said for entry, said in judged.items() if entry.tries == 0 or entry in hopeless]
         find = partial(self._lookup.find, list(judged.values()), everywhere=everywhere)
         return await self._status.retry("clickhouse", find)
 
-    def _row(self, judgement: Judgement, facts: RequestFacts, erasures: ErasureList) -> Row | None:
+    def _row(self, judgement: ParsedFeedback, facts: RequestFacts, erasures: ErasureList) -> Row | None:
         subject = Subject(facts.tenant, facts.user_id)
         return row_of(
             judgement,
@@ -175,7 +177,7 @@ class ScoreWriter:
             )
 
 
-def _unknown(judgement: Judgement, found: Found) -> InvalidRequest:
+def _unknown(judgement: ParsedFeedback, found: Found) -> InvalidRequest:
     """Return why feedback cannot become a score: its request is not there, or is somebody else's."""
     request_id = judgement.feedback.request_id
     if found.get(request_id):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from analytics.feedback.pending_feedback import PendingRecord
-from analytics.feedback.scores import Judgement, RequestFacts, judgement_of
+from analytics.feedback.scores import ParsedFeedback, RequestFacts, parsed_feedback
 from analytics.sink.batches import ConsumedRecord
 from streams.codec import encode
 from streams.erasure.erasures import ErasureList
@@ -37,9 +37,9 @@ def record(said: FeedbackGiven | bytes, *, offset: int = 0, **fields: Any) -> Co
     return ConsumedRecord(**given | fields)
 
 
-def judged(said: FeedbackGiven, **fields: Any) -> Judgement:
+def judged(said: FeedbackGiven, **fields: Any) -> ParsedFeedback:
     """What a record says."""
-    return judgement_of(record(said, **fields))
+    return parsed_feedback(record(said, **fields))
 
 
 def facts(request_id: str = "r-1", **fields: Any) -> RequestFacts:
@@ -60,10 +60,10 @@ def facts(request_id: str = "r-1", **fields: Any) -> RequestFacts:
 def entry(said: ConsumedRecord, *, tries: int = 0) -> PendingRecord:
     """A record in the waiting room."""
     try:
-        what: Judgement | InputError = judgement_of(said)
+        what: ParsedFeedback | InputError = parsed_feedback(said)
     except InputError as fault:
         what = fault
-    return PendingRecord(record=said, said=what, seen_at=0, deadline_at=0, due_at=0, tries=tries)
+    return PendingRecord(record=said, parsed=what, seen_at=0, deadline_at=0, due_at=0, tries=tries)
 
 
 def nobody_is_late(entries: Sequence[PendingRecord], now: float) -> list[PendingRecord]:

@@ -8,7 +8,6 @@ import pytest
 
 from analytics.clickhouse import ClickHouse
 from analytics.rollups.partition_swap import replace_partition, staging
-from analytics.clickhouse import ClickHouse
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.rollups.test_refresh import Held
 

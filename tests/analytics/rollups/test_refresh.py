@@ -10,7 +10,6 @@ import pytest
 from analytics.clickhouse import ClickHouse
 from analytics.rollups.definitions import CALLS, REQUESTS, ROLLUPS, STAGES, Rollup
 from analytics.rollups.refresh import RollupRefresher, StoredDay, outdated, partition_states
-from analytics.clickhouse import ClickHouse
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.logs import NOON, make_log, make_timing
 from tests.analytics.rollup_oracle import expected, found

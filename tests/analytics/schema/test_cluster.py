@@ -16,7 +16,6 @@ from analytics.schema.cluster import (
 )
 from analytics.schema.lock import LOCK_TABLE
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
-from analytics.clickhouse import ClickHouse
 from streams.errors import ClickHouseUnavailable, ConfigurationError
 
 REPLICATED = (
