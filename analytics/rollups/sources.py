@@ -24,8 +24,8 @@ import msgspec
 from analytics.clickhouse import ClickHouse
 from analytics.schema.cluster import sync_replica_and_mutations
 
-#: Versions of partitions, by table and partition id: the highest block number, a hash of the table's mutations
-#: that are not Headrace's (empty: none), and a hash of the parts' files.
+#: Versions of partitions, by table and partition id: the highest block number, a hash of the table's
+#: mutations that are not Headrace's (empty: none), and a hash of the parts' files.
 Partitions = Mapping[str, Mapping[str, str]]
 
 #: The assignment that belongs into every `ALTER TABLE … UPDATE` of rows that rollups are made of.

@@ -6,7 +6,7 @@ every query over its default range through the API's reader. The exit status is 
 a query takes a second or more at the 95th percentile, or one of the page 300 ms.
 
     .venv/bin/python -m bench.analytics_scale --data-dir /tmp/scale-data
-    .venv/bin/python -m bench.analytics_scale --data-dir /tmp/scale-data --only cost_ page_ --no-inserts
+    .venv/bin/python -m bench.analytics_scale --data-dir /tmp/scale-data --only cost_ traffic_ --no-inserts
 """
 
 import argparse

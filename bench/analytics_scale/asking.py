@@ -39,8 +39,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def limit_ms(self) -> float:
         """What its p95 is to stay below."""
-        of_page = self.query.startswith("page_") and self.since == _PAGE_RANGE
-        return PAGE_LIMIT_MS if of_page else LIMIT_MS
+        return PAGE_LIMIT_MS if self.since == _PAGE_RANGE else LIMIT_MS
 
     @property
     def slow(self) -> bool:
@@ -56,7 +55,12 @@ def chosen(catalogue: Catalogue, names: Sequence[str]) -> list[Query]:
 def ranges(query: Query) -> list[str]:
     """Return the ranges over which a query is asked: its own default, and before it the page's."""
     own = next(parameter.default for parameter in query.parameters if parameter.name == "since")
-    return [_PAGE_RANGE, str(own)] if query.group == "page" else [str(own)]
+    return [_PAGE_RANGE, str(own)] if _from_rollups(query) else [str(own)]
+
+
+def _from_rollups(query: Query) -> bool:
+    """Whether it may be asked as the page does."""
+    return any(parameter.name == "source" for parameter in query.parameters)
 
 
 async def timed(
@@ -103,6 +107,8 @@ def _question(query: Query, *, since: str, until: datetime, request_id: str, ten
     for parameter in query.parameters:
         if parameter.name == "request_id":
             given[parameter.name] = request_id
+        elif parameter.name == "source":
+            given[parameter.name] = "rollups"
     bound = query.bind(given, now=until)
     return ReaderQuery(
         sql=bound.sql,
