@@ -36,9 +36,7 @@ class TenantScope(msgspec.Struct, frozen=True):
 
 
 def analyst_keys(keys: Mapping[str, ApiKey], admin_key: str | None) -> KeyTable[TenantScope]:
-    """Return who may ask: every API key for its own tenant, and the admin key for all of them.
-
-    There may be none: then nobody may ask.
+    """Return the keys: an API key opens its own tenant, the admin key all of them. There may be none.
 
     Raises:
         ConfigurationError: a key is empty, belongs to no tenant, or is the admin's as well.

@@ -117,7 +117,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             await self._within(self._write(self._producer, event))
 
     async def judged_until(self) -> datetime | None:
-        """Return until when windows have been judged, by whoever; None where nobody has said so."""
+        """Return the end of the last window that any process has judged; None where there is none."""
         found = (await self._inspector.commits(self._group, [self._first]))[self._first]
         try:
             return datetime.fromisoformat(found.metadata or "")
@@ -125,7 +125,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             return None
 
     async def note_judged(self, until: datetime) -> None:
-        """Take note of that, where a restart finds it: in the metadata of the group's offset."""
+        """Store the end of the last judged window in the metadata of the group's offset, for a restart."""
         if self._member is None:
             raise KafkaUnavailable("not a member of the group")
         with self._faults("noting what was judged"):

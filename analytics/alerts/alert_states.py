@@ -1,8 +1,8 @@
 """Which alerts stand, and which records are due: the state machine between verdicts and the topic. Pure.
 
-An alert is raised by so many anomalous verdicts in a row, and resolved by as many calm ones; while it stands,
-and while there is none, nothing is said. The book proposes records; what was proposed counts only once it was
-recorded (`record`), which is also how a book is rebuilt from the topic.
+An alert is raised by a number of anomalous verdicts in a row, and resolved by as many calm ones. Records are
+emitted only on changes of state. A proposed record changes the state only once it is recorded (`record`);
+the states are rebuilt from the topic in the same way.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,14 +27,14 @@ NAMES: Mapping[str, str] = {
 
 
 class _VerdictRun(msgspec.Struct):
-    """Verdicts in a row that speak for a change of state, and the window of the first."""
+    """Consecutive verdicts towards a change of state, and the begin of the first one's window."""
 
     since: datetime
     count: int = 0
 
 
 class AlertStates:
-    """The standing alerts, and what speaks for changing them."""
+    """The standing alerts, and the runs of verdicts that may change them."""
 
     def __init__(self) -> None:
         self._last: dict[AlertSeries, AlertRaised] = {}
@@ -47,7 +47,7 @@ class AlertStates:
         return sorted(raised, key=lambda event: (event.began_at, event.alert_id))
 
     def record(self, event: AlertRaised) -> None:
-        """Take note of a record of the topic. Those of a series must come in their order."""
+        """Apply a record of the topic. The records of a series must come in their order."""
         series = AlertSeries.of(event)
         self._last[series] = event
         self._runs.pop(series, None)
@@ -94,7 +94,7 @@ class AlertStates:
             yield _raised(verdict, window, began_at=run.since, at=at)
 
     def _forget_runs(self, found: Mapping[AlertSeries, SeriesVerdict], rules: frozenset[str]) -> None:
-        """Drop the runs that a window has interrupted by saying nothing."""
+        """Drop the runs of series that a window has no verdict on."""
         for series in [each for each in self._runs if each.rule in rules and each not in found]:
             del self._runs[series]
 

@@ -103,7 +103,7 @@ MEASURES: tuple[Rate | Level, ...] = (
 
 
 class AnomalyLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What is judged at all.
+    """Bounds below which nothing is judged.
 
     `window` is the length of a window, `requests` how many it needs at least, `history` how many earlier
     windows it is compared with at least.
@@ -115,12 +115,12 @@ class AnomalyLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def level(self) -> float:
-        """The chance at which a window without any anomaly may have one."""
+        """The probability of an anomaly in a window that has none."""
         return min(FALSE_WINDOWS_PER_30_DAYS * (self.window / _THIRTY_DAYS), 0.05)
 
 
 class _Test(msgspec.Struct, frozen=True, kw_only=True):
-    """One test: what was seen and expected, and how probable that is."""
+    """One test: the observed and the expected value, and the p-value."""
 
     series: AlertSeries
     measure: Rate | Level
@@ -148,7 +148,10 @@ class _Test(msgspec.Struct, frozen=True, kw_only=True):
 def judge(
     now: FiguresByTenant, history: Sequence[FiguresByTenant], limits: AnomalyLimits
 ) -> list[SeriesVerdict]:
-    """Return what there is to say about a window: one verdict for each series that can be judged."""
+    """Return one verdict for each series of a window that can be judged.
+
+    `history` are the same windows of earlier days; days without requests say nothing.
+    """
     known = {tenant for earlier in history for tenant in earlier}
     tests = [
         test

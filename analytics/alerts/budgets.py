@@ -23,14 +23,14 @@ GROUP BY tenant
 
 
 class BudgetMonitor:
-    """Looks how much of the day's budgets is spent."""
+    """Reads how much of the day's budgets is spent."""
 
     def __init__(self, budgets: Sequence[Budget], clickhouse: ClickHouse) -> None:
         self._budgets = budgets
         self._clickhouse = clickhouse
 
     async def verdicts(self, now: datetime, standing: Iterable[AlertRaised]) -> list[SeriesVerdict]:
-        """Return what is to be said of the budgets.
+        """Return the verdicts on the budgets, given the alerts that stand.
 
         Raises:
             ClickHouseUnavailable: no answer in time.

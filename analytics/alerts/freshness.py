@@ -1,4 +1,4 @@
-"""Whether what analysts see is fresh: how much is not stored, how old that is, and when rows last came."""
+"""Freshness of what analysts see: the lag of the sinks, its age, and the newest rows."""
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -17,7 +17,7 @@ _CALM = 0.5  # of the limit, so that a value that moves about the limit is one a
 
 
 class FreshnessLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """From where on it is an alert: the age in seconds of a record that is not stored, and their number."""
+    """Alert limits: the age in seconds of a record that is not stored, and the number of such records."""
 
     stale_s: float
     lag_records: int

@@ -1,4 +1,4 @@
-"""The alerts as rows, for analysts: what was written to the topic, once more in ClickHouse."""
+"""The records of `llm.alerts.v1` as rows in ClickHouse, for analysts."""
 
 import hashlib
 from collections.abc import Sequence

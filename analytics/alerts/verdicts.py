@@ -1,4 +1,4 @@
-"""What a look at one measure says: the value that passes from the judging to the book of alerts."""
+"""The verdict on one measure: what the judging functions return and `alert_states` takes."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,7 +20,7 @@ def instant(at: datetime) -> str:
 
 
 class MeasureState(StrEnum):
-    """How a measure looks."""
+    """The state of a measure in a window."""
 
     CALM = "calm"
     UNCLEAR = "unclear"
@@ -28,7 +28,7 @@ class MeasureState(StrEnum):
 
 
 class AlertSeries(msgspec.Struct, frozen=True):
-    """What can stand on alert: one measure of one tenant (or of all), in one direction."""
+    """What an alert is about: one measure of one tenant (or of all), in one direction."""
 
     rule: str
     direction: Direction

@@ -56,7 +56,10 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watcher:
-    """Watches until it is told to stop. Faults of others are waited out; `status` counts them."""
+    """Looks at intervals until it is told to stop. It waits out outages; `status` counts them.
+
+    `budgets` is None where there are none. `table` lags behind `alert_log` while ClickHouse is down.
+    """
 
     def __init__(
         self,

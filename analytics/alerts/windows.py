@@ -24,7 +24,7 @@ _SATURDAY = 5
 
 
 class WindowFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of the requests of one window; of one tenant or of all."""
+    """The outcomes of the requests of one window, of one tenant or of all."""
 
     requests: int = 0
     errors: int = 0
@@ -48,7 +48,7 @@ class AlertWindow(msgspec.Struct, frozen=True):
 
     @classmethod
     def last_closed(cls, now: datetime, length: timedelta) -> "AlertWindow":
-        """Return the newest window that is over."""
+        """Return the newest window that has ended."""
         until = now - (now - _EPOCH) % length
         return cls(until - length, until)
 
@@ -85,7 +85,7 @@ class WindowReader:
         self._clickhouse = clickhouse
 
     async def figures(self, window: AlertWindow) -> FiguresByTenant:
-        """Return the figures of all tenants together and of the thousand with the most requests.
+        """Return the figures of all tenants together, and of each of the thousand with the most requests.
 
         Raises:
             ClickHouseUnavailable: no answer in time.

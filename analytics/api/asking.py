@@ -1,4 +1,4 @@
-"""What the analysts' routes work with, and who may use them."""
+"""Dependencies of the analysts' routes: the query service, and the caller's key."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -24,7 +24,7 @@ class Analysts:
 
 
 def analysts_of(request: Request) -> Analysts:
-    """Return what the application that serves this request works with."""
+    """Return the dependencies of the application that serves this request."""
     analysts: Analysts = request.app.state.analysts
     return analysts
 

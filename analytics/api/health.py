@@ -39,7 +39,7 @@ def health_router(
 
     @router.get("/health")
     async def health() -> dict[str, Any]:
-        """Tell the state of the dependencies and of the sink, with its counters."""
+        """Return the state of the dependencies and of the sink, with its counters."""
         signing = "required" if signed else "off"
         return {**await _health(status, probe, watch, feedback), "record_signing": signing}
 

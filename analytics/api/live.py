@@ -14,7 +14,7 @@ def live_router(pipeline: LivePipeline) -> APIRouter:
 
     @router.get("/v1/analytics/live")
     async def live(scope: TenantScopeDep) -> Response:
-        """Tell how far each stage is, what is in flight, and what waits for an operator.
+        """Return how far each stage is, what is in flight, and what waits for an operator.
 
         The admin's key sees all parts. Lags and dead letters are of all tenants together: a tenant's key sees
         how fresh the figures are that its queries give, and no more.

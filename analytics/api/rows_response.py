@@ -1,4 +1,4 @@
-"""A result on its way from ClickHouse to the client, piece by piece."""
+"""Streams a result from ClickHouse to the client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -25,10 +25,10 @@ _PIECE_BYTES: Final = 64 * 1024
 
 
 class RowsResponse(Response):
-    """Asks a question and sends the rows. A client that leaves cancels the query.
+    """Runs a query and sends the rows. A client that disconnects cancels the query.
 
-    What goes wrong before the first byte is an `ApiError`; after it, the connection is broken off, and the
-    client sees that something is missing.
+    A fault before the first byte is an `ApiError`; after it, the connection is closed without the end of the
+    body, which the client sees.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ def _headers(prepared: PreparedQuery) -> dict[str, str]:
 
 
 def _frame(prepared: PreparedQuery) -> tuple[bytes, bytes]:
-    """Return what goes before and after the rows: in JSON, what was asked and what the columns mean."""
+    """Return what stands before and after the rows: in JSON, the query, its parameters and its columns."""
     if prepared.output is not JSON:
         return b"", b""
     head = to_json({

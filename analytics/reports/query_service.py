@@ -1,4 +1,4 @@
-"""Where analysts' questions come in: by name from the catalogue, for one tenant, in their turn."""
+"""Runs the catalogue's queries for callers: by name, for the caller's tenant, within the query slots."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,13 +16,7 @@ from analytics.reports.result_formats import ResultFormat
 
 
 class PreparedQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A question whose every value has been checked.
-
-    Attributes:
-        query: what is asked.
-        parameters: all values, by name; `tenant` is the caller's own, whatever was asked for.
-        output: the format of the result.
-    """
+    """A query with checked values. `tenant` among the `parameters` is the caller's own."""
 
     query: Query
     parameters: Mapping[str, Any]
@@ -35,13 +29,7 @@ class PreparedQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueryService:
-    """Answers the catalogue's questions.
-
-    Attributes:
-        catalogue: what may be asked.
-        slots: how many are asked at once.
-        counts: how many were asked, and what came of them.
-    """
+    """Runs queries. `reader` is None where no read-only user is configured."""
 
     def __init__(self, catalogue: Catalogue, reader: AnalystReader | None, slots: QuerySlots) -> None:
         self.catalogue = catalogue
@@ -52,13 +40,7 @@ class QueryService:
     def prepare(
         self, name: str, given: Mapping[str, str], scope: TenantScope, output: ResultFormat
     ) -> PreparedQuery:
-        """Check a question.
-
-        Args:
-            name: the query's.
-            given: the texts that the caller gave for its parameters.
-            scope: whose rows the caller may see.
-            output: the format of the result.
+        """Check a query's name and the texts that the caller gave for its parameters.
 
         Raises:
             UnknownQuery: there is none of this name.
@@ -72,7 +54,7 @@ class QueryService:
 
     @asynccontextmanager
     async def ask(self, prepared: PreparedQuery) -> AsyncIterator[QueryResult]:
-        """Ask, and hold the answer while the block runs; leaving it early cancels the query.
+        """Run a query, and hold the result while the block runs; leaving the block early cancels the query.
 
         Raises:
             TooManyQueries: too many are asked already.

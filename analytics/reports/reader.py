@@ -147,7 +147,7 @@ class AnalystReader:
 
     @asynccontextmanager
     async def ask(self, question: ReaderQuery) -> AsyncIterator[QueryResult]:
-        """Ask, and hold the answer while the block runs; a block that is left early cancels the query.
+        """Run a query, and hold the result while the block runs; leaving the block early cancels the query.
 
         ClickHouse sends nothing before it has the whole result, so that what goes wrong in a query is known
         before the first byte.

@@ -1,4 +1,4 @@
-"""The Kafka consumers of the sink and of feedback: how they join their groups, and what they bring."""
+"""The Kafka consumers of the sink and of feedback."""
 
 import asyncio
 import time
@@ -30,8 +30,7 @@ class ConsumerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a consumer reads, and as whom.
 
     `instance_id` is the replica's stable name in the group; `auth` tells which records Headrace wrote;
-    `fetch_wait_ms` how long a broker keeps a fetch
-    that it has nothing to answer with.
+    `fetch_wait_ms` is how long a broker holds a fetch that it has no records for.
     """
 
     bootstrap: str
@@ -105,7 +104,7 @@ async def fetch(
 
 
 def record_of(record: ConsumerRecord, auth: RecordAuth) -> ConsumedRecord:
-    """Return a record as we keep it: what may be believed of it, without what is aiokafka's."""
+    """Return a record with what is authentic of its headers."""
     authentic, headers = auth.read(record.topic, record.key, record.value, record.headers)
     return ConsumedRecord(
         topic=record.topic,
@@ -132,6 +131,6 @@ def silence_s(consumer: AIOKafkaConsumer) -> float:
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer, *, timeout_s: float) -> None:
-    """Disconnect, whatever state the broker is in; a static member does not leave its group by that."""
+    """Disconnect, whatever state the broker is in. A static member stays in its group."""
     if (fault := await stop_client(consumer, timeout_s=timeout_s)) is not None:
         log.warning("sink.stop_failed", error=fault)

@@ -1,4 +1,4 @@
-"""The end of a record that nothing can be made of: a dead letter, or a word where it is too large for one."""
+"""Publishes a record that cannot be stored as a dead letter, or logs it where it is too large for one."""
 
 from functools import partial
 
@@ -11,11 +11,7 @@ from streams.publisher import Publisher
 async def publish_dead_letter(
     publisher: Publisher, record: DeadRecord, *, stage: str, fault: InputError, status: Outages
 ) -> str:
-    """Send a record to the dead letters, however long Kafka is away.
-
-    Returns:
-        Why it is dead, for the log, and whether there is no dead letter of it.
-    """
+    """Publish a dead letter, waiting out outages of Kafka. Return the reason, for the log."""
     reason = str(fault)
     emit = dead_letter(record, stage=stage, fault=fault)
     try:

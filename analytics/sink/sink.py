@@ -42,7 +42,7 @@ _HANDOVER_S = 5.0  # for batches in hand at a rebalance or at the end; what is n
 
 
 class _Partition:
-    """One assigned partition: what waits, and the write in hand."""
+    """One assigned partition: its buffer, and the write in progress."""
 
     def __init__(self, buffer: PartitionBuffer, next_offset: int, replay: OffsetRange | None) -> None:
         self.buffer = buffer
@@ -151,7 +151,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
             )
 
     def _wanted(self) -> set[TopicPartition]:
-        """Return the partitions whose records there is room for."""
+        """Return the partitions whose buffers have room."""
         buffers = {where: partition.buffer for where, partition in self._partitions.items()}
         wanted: set[TopicPartition] = self._consumer.assignment()
         wanted -= partitions_to_pause(buffers, limit_bytes=self._config.buffer_bytes)

@@ -30,13 +30,13 @@ log = structlog.get_logger(__name__)
 
 
 class TextRules(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the texts of requests and replies are kept: of most tenants, and of those that differ."""
+    """Whether the texts of requests and replies are kept: the default, and the tenants that differ."""
 
     default: bool = True
     by_tenant: Mapping[str, bool] = msgspec.field(default_factory=dict)
 
     def keep(self, tenant: str) -> bool:
-        """Whether those of this tenant are kept."""
+        """Whether this tenant's texts are kept."""
         return self.by_tenant.get(tenant, self.default)
 
 
@@ -48,7 +48,7 @@ class RefusedRecord(msgspec.Struct, frozen=True):
 
 
 class PreparedInserts(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch as inserts, the records of it that are no log records, and whose it holds."""
+    """A batch as inserts, the records that were refused, and the users of the others."""
 
     blocks: Sequence[InsertBlock]
     refusals: Sequence[RefusedRecord]
@@ -58,7 +58,7 @@ class PreparedInserts(msgspec.Struct, frozen=True, kw_only=True):
 def prepare(
     batch: SinkBatch, *, ingested_at: datetime, text: TextRules, erasures: ErasureList | None = None
 ) -> PreparedInserts:
-    """Decode a batch and lay it out in inserts. Pure, and worth a thread of its own."""
+    """Decode a batch and lay it out in inserts. Pure; run in a thread."""
     requests: list[tuple[int, RequestRows]] = []
     refusals: list[RefusedRecord] = []
     applied: dict[int, str] = {}

@@ -19,7 +19,7 @@ class Broker:
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
-        self.questions = KafkaInspector(bootstrap, client_id="headrace.live.test", timeout_s=20)
+        self.inspector = KafkaInspector(bootstrap, client_id="headrace.live.test", timeout_s=20)
 
     async def topic(self, name: str) -> str:
         """Make a topic and return its name."""

@@ -18,8 +18,8 @@ async def test_a_question_that_is_given_up_spoils_no_later_one(broker: Broker, t
     topic = await broker.topic("source")
     await broker.write(topic, b"1")
     for question in (
-        broker.questions.partitions([topic]),
-        broker.questions.end_offsets([TopicPartition(topic, 0)]),
+        broker.inspector.partitions([topic]),
+        broker.inspector.end_offsets([TopicPartition(topic, 0)]),
     ):
         asking = asyncio.ensure_future(question)
         for _ in range(turns):
@@ -27,9 +27,9 @@ async def test_a_question_that_is_given_up_spoils_no_later_one(broker: Broker, t
         asking.cancel()
         await asyncio.wait((asking,))
         assert asking.cancelled()
-    partitions = await broker.questions.partitions([topic])
+    partitions = await broker.inspector.partitions([topic])
     assert partitions == [TopicPartition(topic, 0), TopicPartition(topic, 1)]
-    assert await broker.questions.end_offsets(partitions) == {partitions[0]: 1, partitions[1]: 0}
+    assert await broker.inspector.end_offsets(partitions) == {partitions[0]: 1, partitions[1]: 0}
 
 
 @pytest.mark.integration
@@ -37,11 +37,11 @@ async def test_what_a_group_has_not_committed_is_left_out(broker: Broker) -> Non
     """And so is all of a group that never was. Nothing asked is nothing answered."""
     topic, group = await broker.topic("source"), f"group-{uuid4().hex[:8]}"
     first, second = (TopicPartition(topic, number) for number in range(2))
-    assert await broker.questions.committed_offsets(group, [first, second]) == {}
+    assert await broker.inspector.committed_offsets(group, [first, second]) == {}
     await broker.commit(group, topic, 3)
-    assert await broker.questions.committed_offsets(group, [first, second]) == {first: 3}
-    assert await broker.questions.committed_offsets(group, [second]) == {}
-    assert await broker.questions.committed_offsets(group, []) == {}
+    assert await broker.inspector.committed_offsets(group, [first, second]) == {first: 3}
+    assert await broker.inspector.committed_offsets(group, [second]) == {}
+    assert await broker.inspector.committed_offsets(group, []) == {}
 
 
 HERE, THERE = TopicPartition("logs", 0), TopicPartition("logs", 1)

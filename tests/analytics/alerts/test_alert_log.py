@@ -193,7 +193,7 @@ async def test_until_when_windows_are_judged_outlives_the_process(logs: Logs) ->
 async def test_without_a_broker_it_says_so() -> None:
     """Each step ends in time, with a fault that can be waited out."""
     log = AlertLog("127.0.0.1:1", instance_id="a", timeout_s=2)
-    for step in (log.chosen, log.take_over, log.judged_until):
+    for step in (log.is_leader, log.take_over, log.judged_until):
         with pytest.raises(KafkaUnavailable):
             await step()
     with pytest.raises(KafkaUnavailable, match="not taken over"):

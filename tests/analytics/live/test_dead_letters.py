@@ -28,7 +28,7 @@ class Desk:
     ) -> DeadLetterBacklog:
         """A new watch."""
         return DeadLetterBacklog(
-            self._broker.questions,
+            self._broker.inspector,
             budget_s=30,
             most_letters=most_letters,
             letters=self._letters,
