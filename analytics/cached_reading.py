@@ -1,4 +1,4 @@
-"""One reading for all who want to know: however many ask, a source is asked once, and not too often."""
+"""Caches readings of a slow source: however many callers ask, it is read once, and not too often."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class SourceReading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """What a source said; where it said nothing, `value` is None and `fault` says why."""
+    """A reading. Where the source did not answer, `value` is None and `fault` says why."""
 
     value: T | None = None
     fault: str | None = None
@@ -26,14 +26,14 @@ class SourceReading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 class CachedReading(Generic[T]):
     """A source that is read on demand.
 
-    A reading that takes longer than the time-out goes on, and no other one is begun meanwhile: who asks then
-    is told that there is no answer.
+    A reading that takes longer than the timeout goes on, and no other one begins meanwhile: callers then get
+    a fault.
 
     Args:
         name: of the source, for the log.
         read: asks it; raises `KafkaUnavailable` or `ClickHouseUnavailable` where there is no answer.
         fresh_for_s: how long an answer is given again.
-        timeout_s: how long somebody waits for one.
+        timeout_s: how long a caller waits for one.
         clock: a monotonic clock, in seconds.
     """
 
@@ -66,7 +66,7 @@ class CachedReading(Generic[T]):
         return running.result()
 
     async def close(self) -> None:
-        """End a reading that is under way."""
+        """Cancel a reading that is under way."""
         running, self._running = self._running, None
         if running is not None:
             await cancel_and_wait(running)

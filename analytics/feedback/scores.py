@@ -1,4 +1,4 @@
-"""Feedback as rows of `scores_raw`. Pure: values in, values out."""
+"""Feedback as rows of `scores_raw`. Pure."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -43,7 +43,7 @@ SCORES = Table(
 
 
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a score has from the request that it is about."""
+    """The columns of a score that come from its request."""
 
     request_id: str
     tenant: str
@@ -57,7 +57,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ParsedFeedback(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of feedback that has been understood; nothing is known of its request yet."""
+    """Valid feedback, before its request is looked up."""
 
     feedback: FeedbackGiven
     tenant: str
@@ -67,7 +67,7 @@ class ParsedFeedback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parsed_feedback(record: ConsumedRecord) -> ParsedFeedback:
-    """Return what a record of the topic says. It is the same however often the record comes.
+    """Return the feedback of a record, the same at each delivery.
 
     Raises:
         InputError: it is not feedback, or says no value.
@@ -91,11 +91,10 @@ def parsed_feedback(record: ConsumedRecord) -> ParsedFeedback:
 
 
 def request_of(judgement: ParsedFeedback, found: Iterable[RequestFacts]) -> RequestFacts | None:
-    """Return the request that is meant; None where the tenant has none of this id.
+    """Return the request of feedback; None where the tenant has none of this id.
 
-    Ids may come again once the registry has forgotten them. Then it is the request that was accepted when the
-    sender says, or else the last one that was before the judgement. So a judgement finds the same request
-    whenever it comes.
+    An id may be used again once the registry has forgotten it. Then it is the request that was accepted at
+    the time that the sender names, or else the last one before the score: always the same one.
     """
     own = [each for each in found if each.tenant == judgement.tenant]
     if not own:
@@ -143,7 +142,7 @@ def row_of(
 
 
 def _check_time(at: datetime, field: str) -> None:
-    """Else it would fit no column, and no window of the search for its request."""
+    """Check that a time fits its column and the search for the request."""
     if not _EPOCH <= at < _END:
         raise InvalidRequest(f"{field} is {at.isoformat()}: not between 1970 and 2149", param=field)
 

@@ -34,7 +34,7 @@ _SINK_MARGIN_S = 15.0
 
 
 class _Written(msgspec.Struct, frozen=True):
-    """A row on its way, and the record that it came from. None: an erasure leaves no row."""
+    """A row and the record that it came from. None: an erasure leaves no row."""
 
     entry: PendingRecord
     row: Row | None

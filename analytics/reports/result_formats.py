@@ -1,4 +1,4 @@
-"""The formats that results come in, each written by ClickHouse itself, so that every digit is exact."""
+"""The formats of results. ClickHouse writes each of them itself, so that every digit is exact."""
 
 import re
 from collections.abc import Mapping
@@ -68,11 +68,11 @@ _RANGES: Final = {
 
 
 class UnknownFormat(InputError):
-    """A format that results do not come in."""
+    """There is no such format."""
 
 
 def chosen_format(name: str | None, accept: str) -> ResultFormat:
-    """Return the format that a caller wants.
+    """Return the format that a caller asks for.
 
     Args:
         name: the parameter `format`, which goes first; None where there is none.

@@ -1,7 +1,7 @@
 """Rollups: sums and sketches per hour or day, for questions that raw rows would take seconds to answer.
 
 Which there are, and from what; `analytics.rollups.refresh` keeps them up to date. Each is a view `name` on a
-table `rollup_{name}` (migration 0006), and a query `rollup_queries/{name}.sql` that computes one day of it.
+table `rollup_{name}`, and a query `queries/{name}.sql` that computes one day of it.
 """
 
 from functools import cache
