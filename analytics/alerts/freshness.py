@@ -1,17 +1,11 @@
-"""Freshness of what analysts see: the lag of the sinks, its age, and the newest rows."""
-
-from datetime import UTC, datetime, timedelta
-from functools import cache
-from importlib.resources import files
+"""Alerts on freshness: the lag of the sinks, and its age. Pure."""
 
 import msgspec
 
-from analytics.alerts.verdicts import EVERYBODY, AlertSeries, MeasureState, SeriesVerdict, instant
-from analytics.clickhouse import ClickHouse
+from analytics.alerts.verdicts import EVERYBODY, AlertSeries, MeasureState, SeriesVerdict
 
 RULES = ("sink_stale", "sink_lag")
 
-_ROWS_SINCE = timedelta(days=1)
 _SEVERE = 4  # times the limit
 _CALM = 0.5  # of the limit, so that a value that moves about the limit is one alert and not many
 
@@ -46,20 +40,3 @@ def _verdict(rule: str, observed: float, limit: float, unit: str) -> SeriesVerdi
         severe=observed >= _SEVERE * limit,
         confirm=1,  # the limit is a time already
     )
-
-
-async def newest_rows(clickhouse: ClickHouse, now: datetime) -> dict[str, datetime]:
-    """Return when each table's newest row was written; only tables with rows of the last day.
-
-    Raises:
-        ClickHouseUnavailable: no answer in time.
-    """
-    since = now - _ROWS_SINCE
-    rows = await clickhouse.query(_sql(), {"since": instant(since)})
-    newest = {row["name"]: datetime.fromtimestamp(row["newest_us"] / 1e6, UTC) for row in rows}
-    return {name: at for name, at in newest.items() if at >= since}
-
-
-@cache
-def _sql() -> str:
-    return (files("analytics.alerts") / "newest_rows.sql").read_text("utf-8")

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from analytics.alerts.freshness import newest_rows
 from analytics.alerts.verdicts import EVERYBODY, instant
 from analytics.clickhouse import ClickHouse
 
@@ -90,24 +89,25 @@ class WindowReader:
         Raises:
             ClickHouseUnavailable: no answer in time.
         """
-        rows = await self._clickhouse.query(
-            _sql(),
-            {"since": instant(window.since), "until": instant(window.until), "most": _MOST_TENANTS + 1},
-        )
+        bounds = {"since": instant(window.since), "until": instant(window.until)}
+        rows = await self._clickhouse.query(_sql("window_figures"), {**bounds, "most": _MOST_TENANTS + 1})
         return dict(_figures(row) for row in rows if row["overall"] or row["tenant"] != EVERYBODY)
 
     async def newest(self, now: datetime) -> dict[str, datetime]:
-        """Return when each table's newest row was written.
+        """Return when each table's newest row was written; only tables with rows of the last day.
 
         Raises:
             ClickHouseUnavailable: no answer in time.
         """
-        return await newest_rows(self._clickhouse, now)
+        since = now - _DAY
+        rows = await self._clickhouse.query(_sql("newest_rows"), {"since": instant(since)})
+        newest = {row["name"]: datetime.fromtimestamp(row["newest_us"] / 1e6, UTC) for row in rows}
+        return {name: at for name, at in newest.items() if at >= since}
 
 
 @cache
-def _sql() -> str:
-    return (files("analytics.alerts") / "window_figures.sql").read_text("utf-8")
+def _sql(name: str) -> str:
+    return (files("analytics.alerts") / f"{name}.sql").read_text("utf-8")
 
 
 def _figures(row: Mapping[str, Any]) -> tuple[str, WindowFigures]:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import msgspec
 
-from analytics.reports.query_header import GROUPS, Column, parse
+from analytics.reports.query_header import GROUPS, Column, Header, parse
 from analytics.reports.query_parameters import QueryParameter, WrongParameter, check_window
 from analytics.reports.query_parts import load_parts
 from streams.errors import InputError
@@ -32,33 +32,16 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any]
 
 
-class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """One question.
-
-    Attributes:
-        name: what it is asked by.
-        title: what it is, in a few words.
-        group: what it belongs to: one of `GROUPS`.
-        description: what it answers, and how its figures are counted.
-        parameters: what it takes; `since`, `until` and `tenant` come first, in every query.
-        columns: what it returns, in order.
-        sql: the statement, with a placeholder ``{name:Type}`` for each parameter.
-    """
+class Query(Header, frozen=True, kw_only=True):
+    """One query of the catalogue, by its name."""
 
     name: str
-    title: str
-    group: str
-    description: str
-    parameters: tuple[QueryParameter, ...]
-    columns: tuple[Column, ...]
-    sql: str
 
     def bind(self, given: Mapping[str, object], *, now: datetime | None = None) -> Bound:
         """Return the statement and the values of all its parameters.
 
         Args:
-            given: values by name, as texts that a user typed or as values of the right kind. What is not
-                given has its default.
+            given: values by name, as typed texts or as values of the right kind; defaults for the rest.
             now: what ages count from; the present time by default.
 
         Raises:
