@@ -85,7 +85,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             for record in records:
                 self._take(record_of(record, self._config.auth))
         self._throttle()
-        await self._go_on()
+        await self._settle_next()
         self._status.pending(len(self._pending), self._pending.oldest_at)
 
     def _take(self, record: ConsumedRecord) -> None:
@@ -105,7 +105,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         elif paused and not self._pending.full:
             self._consumer.resume(*paused)
 
-    async def _go_on(self) -> None:
+    async def _settle_next(self) -> None:
         """Commit what the batch in hand has settled, if it is done, and begin the next one."""
         if self._work is not None:
             if not self._work.done():

@@ -86,8 +86,8 @@ class ScoreWriter:
         judged = {entry: entry.parsed for entry in entries if isinstance(entry.parsed, ParsedFeedback)}
         # First how far the sink is, then the rows: whatever was stored by then is seen.
         until = self._clock() - self._sink_margin
-        hopeless = await self._hopeless(overdue(list(judged), until.timestamp()), until)
-        found = await self._find(judged, hopeless)
+        unmatched = await self._unmatched(overdue(list(judged), until.timestamp()), until)
+        found = await self._find(judged, unmatched)
         # The list after the rows: a row that has a pseudonym already has it from an erasure on this list.
         erasures = await self._erasure.current()
         meant = {
@@ -101,7 +101,7 @@ class ScoreWriter:
         faults |= {
             entry: _unknown(judged[entry], found)
             for entry, facts in meant.items()
-            if facts is None and entry in hopeless
+            if facts is None and entry in unmatched
         }
         faults |= await self._store([each for each in rows if each.row is not None])
         await self._erasure.after_writing(
@@ -114,7 +114,7 @@ class ScoreWriter:
         self._status.scores += len(written) - erased
         return [*faults, *(each.entry for each in written)]
 
-    async def _hopeless(self, overdue: Sequence[PendingRecord], until: datetime) -> set[PendingRecord]:
+    async def _unmatched(self, overdue: Sequence[PendingRecord], until: datetime) -> set[PendingRecord]:
         """Return those of them that a row will not come for: all that were logged until then are stored."""
         if not overdue:
             return set()
@@ -128,9 +128,9 @@ class ScoreWriter:
         return set(overdue)
 
     async def _find(
-        self, judged: Mapping[PendingRecord, ParsedFeedback], hopeless: set[PendingRecord]
+        self, judged: Mapping[PendingRecord, ParsedFeedback], unmatched: set[PendingRecord]
     ) -> Found:
-        everywhere = [said for entry, said in judged.items() if entry.tries == 0 or entry in hopeless]
+        everywhere = [said for entry, said in judged.items() if entry.tries == 0 or entry in unmatched]
         find = partial(self._lookup.find, list(judged.values()), everywhere=everywhere)
         return await self._status.retry("clickhouse", find)
 
