@@ -54,25 +54,30 @@ class RowsResponse(Response):
 
     async def _serve(self, send: Send) -> None:
         with faults_as_errors(self._prepared.query.name):
-            async with self._service.ask(self._prepared) as answer:
-                await send({
-                    "type": "http.response.start", "status": self.status_code, "headers": self.raw_headers,
-                })  # fmt: skip
-                await self._send_body(answer.pieces(), send)
+            async with self._service.ask(self._prepared) as result:
+                await self._send_rows(result.pieces(), send)
 
-    async def _send_body(self, pieces: AsyncIterator[bytes], send: Send) -> None:
+    async def _send_rows(self, pieces: AsyncIterator[bytes], send: Send) -> None:
+        """Send the response, from when there is a first piece of it: until then a fault can have a status."""
         held, after = _frame(self._prepared)
+        started = False
         try:
             async with asyncio.timeout(self._fetch_timeout_s):
                 async for piece in pieces:
                     if len(held) > _PIECE_BYTES:
-                        await send({"type": "http.response.body", "body": held, "more_body": True})
-                        held = b""
+                        await self._send_piece(send, held, first=not started, more=True)
+                        started, held = True, b""
                     held += piece
-                await send({"type": "http.response.body", "body": held + after, "more_body": False})
+                await self._send_piece(send, held + after, first=not started, more=False)
         except TimeoutError:
             log.info("analysts.client_too_slow", query=self._prepared.query.name)
             raise ClientDisconnect from None
+
+    async def _send_piece(self, send: Send, body: bytes, *, first: bool, more: bool) -> None:
+        if first:
+            start = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **start})
+        await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
 def _headers(prepared: PreparedQuery) -> dict[str, str]:

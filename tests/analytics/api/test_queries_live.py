@@ -170,10 +170,13 @@ async def test_a_result_that_breaks_off_is_seen_to(tmp_path: Path) -> None:
     """The connection ends without the response's end: nobody takes half a result for a whole one."""
 
     class Breaking(NotedReader):
+        rows = 0
+
         @asynccontextmanager
         async def ask(self, question: Any) -> AsyncIterator[Any]:
             async def pieces() -> AsyncIterator[bytes]:
-                yield b'[{"n":0}'
+                yield b'[{"n":0}' + b',{"n":0}' * self.rows
+                yield b',{"n":0}'
                 raise ClickHouseUnavailable("gone")
 
             class Answer:
@@ -182,7 +185,10 @@ async def test_a_result_that_breaks_off_is_seen_to(tmp_path: Path) -> None:
 
             yield Answer()
 
-    async with serving(app_of(catalogue_of(tmp_path, numbers=NUMBERS), Breaking())) as client:
+    reader = Breaking()
+    async with serving(app_of(catalogue_of(tmp_path, numbers=NUMBERS), reader)) as client:
+        assert (await client.get(ROWS)).status_code == 503  # nothing had been sent yet
+        reader.rows = 20_000
         with pytest.raises(httpx.RemoteProtocolError):
             await client.get(ROWS)
         assert (await client.get("/v1/analytics/queries")).status_code == 200
