@@ -13,16 +13,13 @@ class TenantNotAllowed(InputError):
     """A caller asked for a tenant that is not its own."""
 
 
-class Scope(msgspec.Struct, frozen=True):
+class TenantScope(msgspec.Struct, frozen=True):
     """The rows that a key opens: those of one tenant, or all of them where `tenant` is None (the admin's)."""
 
     tenant: str | None
 
     def narrowed(self, asked: str) -> str:
         """Return the tenant that a query is about; empty for all of them.
-
-        Args:
-            asked: the tenant that the caller named; empty where it named none.
 
         Raises:
             TenantNotAllowed: it is not the caller's own.
@@ -38,10 +35,8 @@ class Scope(msgspec.Struct, frozen=True):
         return self.tenant
 
 
-def analyst_keys(keys: Mapping[str, ApiKey], admin_key: str | None) -> KeyTable[Scope]:
-    """Return who may ask: every API key for its own tenant, and the admin key for all of them.
-
-    There may be none: then nobody may ask.
+def analyst_keys(keys: Mapping[str, ApiKey], admin_key: str | None) -> KeyTable[TenantScope]:
+    """Return the keys: an API key opens its own tenant, the admin key all of them. There may be none.
 
     Raises:
         ConfigurationError: a key is empty, belongs to no tenant, or is the admin's as well.
@@ -52,5 +47,5 @@ def analyst_keys(keys: Mapping[str, ApiKey], admin_key: str | None) -> KeyTable[
         )
     if not all(owner.tenant for owner in keys.values()):
         raise ConfigurationError("HEADRACE_API_KEYS: every key needs a tenant that is not empty")
-    scopes = {key: Scope(owner.tenant) for key, owner in keys.items()}
-    return KeyTable(scopes if admin_key is None else {**scopes, admin_key: Scope(None)})
+    scopes = {key: TenantScope(owner.tenant) for key, owner in keys.items()}
+    return KeyTable(scopes if admin_key is None else {**scopes, admin_key: TenantScope(None)})

@@ -3,24 +3,28 @@
 from collections.abc import Sequence
 
 from fastapi import FastAPI
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
 from analytics.alerts.status import WatchStatus
 from analytics.api import queries
 from analytics.api.asking import Analysts
-from analytics.api.compression import Compression
 from analytics.api.health import Ping, health_router
 from analytics.api.live import live_router
 from analytics.api.openapi import describe
 from analytics.api.page import page_router
 from analytics.feedback.status import FeedbackStatus
 from analytics.live.pipeline import LivePipeline
+from analytics.reports.result_formats import ARROW
 from analytics.sink.status import SinkStatus
 from streams.serving.cors import answer_options
 from streams.serving.fault_handlers import answer_faults
 from streams.serving.frame import RequestFrame
 from streams.serving.wrong_parameters import answer_wrong_parameters
 
-_ALLOWED_HEADERS = ("Authorization", "X-API-Key")
+#: Below this, the headers are most of a response.
+_LEAST_GZIP_BYTES = 1024
+#: Level 4 is three times as fast as 6, and its output some 5 % larger on figures.
+_GZIP_LEVEL = 4
 _EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "Content-Disposition")
 
 
@@ -35,18 +39,7 @@ def create_app(
     cors_origins: Sequence[str] = (),
     signed: bool = True,
 ) -> FastAPI:
-    """Return the app.
-
-    Args:
-        status: what the sink says about itself.
-        ping: asks ClickHouse for an answer; raises `ClickHouseUnavailable` where there is none.
-        analysts: what analysts' questions are answered with; None for health alone.
-        watch: what the watcher has seen; None where nobody watches.
-        feedback: what the reader of feedback says about itself; None where nobody reads it.
-        live: says what the pipeline does now; None where nobody may ask.
-        cors_origins: from where browsers may ask.
-        signed: whether only records that Headrace has signed are believed.
-    """
+    """Return the app."""
     app = FastAPI(
         title="Headrace analytics",
         description="The query catalogue over HTTP. Errors are OpenAI's error object.",
@@ -61,11 +54,16 @@ def create_app(
         app.include_router(page_router())
         if live is not None:
             app.include_router(live_router(live))
-    describe(app, () if analysts is None else analysts.desk.catalogue)
+    describe(app, () if analysts is None else analysts.service.catalogue)
     answer_faults(app, described_at="/openapi.json")
     answer_wrong_parameters(app)
     answer_options(app, cors_origins, methods=("GET",), exposed=_EXPOSED_HEADERS)
-    app.add_middleware(Compression)
+    app.add_middleware(
+        GZipMiddleware,
+        minimum_size=_LEAST_GZIP_BYTES,
+        compresslevel=_GZIP_LEVEL,
+        exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, ARROW.media_type),
+    )
     # The last one added is the outermost: it sees preflights too.
     app.add_middleware(RequestFrame, logger="analytics.access")
     return app

@@ -1,12 +1,11 @@
 """What tenants may spend in a day, and how much of it is spent.
 
-Budgets are told here, not enforced: no request is refused for one.
+Budgets are reported here, not enforced: no request is refused for one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Protocol
 
 import msgspec
 
@@ -23,30 +22,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     daily_usd: Decimal
 
 
-class Budgets(Protocol):
-    """Where budgets come from."""
-
-    async def current(self) -> Sequence[Budget]:
-        """Return the budgets as they are now; of each tenant one at most."""
-        ...
-
-
-class ConfiguredBudgets:
-    """The budgets of `HEADRACE_DAILY_BUDGETS`: the same from the start of the process to its end.
-
-    Args:
-        daily_usd: by tenant; `ALL_TENANTS` is all of them together.
-    """
-
-    def __init__(self, daily_usd: Mapping[str, Decimal]) -> None:
-        self._budgets = [Budget(tenant=name, daily_usd=usd) for name, usd in sorted(daily_usd.items())]
-
-    async def current(self) -> Sequence[Budget]:
-        """Return them."""
-        return self._budgets
-
-
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True):
     """A budget and what was spent of it on a day."""
 
     tenant: str
@@ -60,6 +36,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         return (self.spent_usd / self.daily_usd).quantize(_SHARE_STEP)
 
 
+def configured_budgets(daily_usd: Mapping[str, Decimal]) -> list[Budget]:
+    """Return the budgets of `HEADRACE_DAILY_BUDGETS`; its key `ALL_TENANTS` is all tenants together."""
+    return [Budget(tenant=name, daily_usd=usd) for name, usd in sorted(daily_usd.items())]
+
+
 def begin_of_day(now: datetime) -> datetime:
     """Return the last midnight (UTC)."""
     return datetime.combine(now.astimezone(UTC).date(), time(), UTC)
@@ -70,22 +51,19 @@ def end_of_day(now: datetime) -> datetime:
     return begin_of_day(now) + timedelta(days=1)
 
 
-def standings(budgets: Iterable[Budget], spent_usd: Mapping[str, Decimal], *, day: date) -> list[Standing]:
-    """Return where budgets stand. Pure.
+def budget_standings(
+    budgets: Iterable[Budget], spent_usd: Mapping[str, Decimal], *, day: date
+) -> list[BudgetStanding]:
+    """Return each budget with what was spent of it on `day`. Pure.
 
-    Args:
-        budgets: the budgets.
-        spent_usd: what every tenant has spent on the day; who is missing has spent nothing.
-        day: the day.
+    `spent_usd` is what every tenant has spent on the day; a missing one has spent nothing.
     """
-    everybodys = sum(spent_usd.values(), Decimal(0))
+    by_tenant = {ALL_TENANTS: sum(spent_usd.values(), Decimal(0)), **spent_usd}
     return [
-        Standing(
+        BudgetStanding(
             tenant=budget.tenant,
             daily_usd=budget.daily_usd,
-            spent_usd=everybodys
-            if budget.tenant == ALL_TENANTS
-            else spent_usd.get(budget.tenant, Decimal(0)),
+            spent_usd=by_tenant.get(budget.tenant, Decimal(0)),
             day=day,
         )
         for budget in budgets

@@ -1,4 +1,4 @@
-"""One reading for all who want to know: however many ask, a source is asked once, and not too often."""
+"""Caches readings of a slow source: however many callers ask, it is read once, and not too often."""
 
 import asyncio
 import time
@@ -8,32 +8,32 @@ from typing import Generic, TypeVar
 import msgspec
 import structlog
 
-from analytics.outage_waits import ended
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable
+from streams.tasks import cancel_and_wait
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
 
-class Reading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """What a source said; where it said nothing, `value` is None and `fault` says why."""
+class SourceReading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """A reading. Where the source did not answer, `value` is None and `fault` says why."""
 
     value: T | None = None
     fault: str | None = None
 
 
-class Shared(Generic[T]):
+class CachedReading(Generic[T]):
     """A source that is read on demand.
 
-    A reading that takes longer than the time-out goes on, and no other one is begun meanwhile: who asks then
-    is told that there is no answer.
+    A reading that takes longer than the timeout goes on, and no other one begins meanwhile: callers then get
+    a fault.
 
     Args:
         name: of the source, for the log.
         read: asks it; raises `KafkaUnavailable` or `ClickHouseUnavailable` where there is no answer.
         fresh_for_s: how long an answer is given again.
-        timeout_s: how long somebody waits for one.
+        timeout_s: how long a caller waits for one.
         clock: a monotonic clock, in seconds.
     """
 
@@ -51,36 +51,36 @@ class Shared(Generic[T]):
         self._fresh_for_s = fresh_for_s
         self._timeout_s = timeout_s
         self._clock = clock
-        self._running: asyncio.Task[Reading[T]] | None = None
+        self._running: asyncio.Task[SourceReading[T]] | None = None
         self._read_at = 0.0
         self._away = False
 
-    async def get(self) -> Reading[T]:
+    async def get(self) -> SourceReading[T]:
         """Return what the source says now, or said less than `fresh_for_s` ago."""
         running = self._running
         if running is None or (running.done() and self._clock() - self._read_at >= self._fresh_for_s):
             running = self._running = asyncio.create_task(self._ask(), name=f"reading.{self._name}")
         await asyncio.wait((running,), timeout=self._timeout_s)
         if not running.done():
-            return Reading(fault=f"no answer within {self._timeout_s:g} s")
+            return SourceReading(fault=f"no answer within {self._timeout_s:g} s")
         return running.result()
 
     async def close(self) -> None:
-        """End a reading that is under way."""
+        """Cancel a reading that is under way."""
         running, self._running = self._running, None
         if running is not None:
-            await ended(running)
+            await cancel_and_wait(running)
 
-    async def _ask(self) -> Reading[T]:
+    async def _ask(self) -> SourceReading[T]:
         try:
             value = await self._read()
         except (KafkaUnavailable, ClickHouseUnavailable) as fault:
             if not self._away:  # told when it begins, not at each look
                 log.warning("reading.no_answer", source=self._name, error=str(fault))
             self._away = True
-            return Reading(fault=str(fault))
+            return SourceReading(fault=str(fault))
         else:
             self._away = False
-            return Reading(value=value)
+            return SourceReading(value=value)
         finally:
             self._read_at = self._clock()

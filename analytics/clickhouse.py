@@ -1,7 +1,7 @@
-"""The one way to ClickHouse: a client that connects when it is needed, and faults with our names.
+"""A ClickHouse client that connects when it is first used, with Headrace's exceptions.
 
-The client library is synchronous here and runs in threads of its own, so that encoding a large insert
-does not hold up the event loop, whose heartbeats keep the sink in its consumer group.
+The client library is synchronous and runs in threads of its own, so that encoding a large insert does not
+block the event loop, whose heartbeats keep the sink in its consumer group.
 """
 
 import asyncio
@@ -60,22 +60,22 @@ _INSERT_SETTINGS: Mapping[str, object] = {"async_insert": 0, "insert_deduplicate
 _QUORUM_SHARE = 0.8
 
 
-def leave_out_data_frames() -> None:
-    """Let the client library believe that pandas and pyarrow are not installed.
+def skip_dataframe_imports() -> None:
+    """Make the client library believe that pandas and pyarrow are not installed.
 
-    It imports both at its first insert only to see whether it was given a data frame: 1.9 s that the first
-    row after a start would wait for, and 80 MB. For a process that inserts rows alone.
+    It imports both at its first insert, only to check for data frames: 1.9 s and 80 MB. For processes that
+    insert rows only.
     """
     for name in ("pd", "pd_time_test", "arrow", "pl"):
         vars(options).setdefault(name, None)
 
 
 class RowsRefused(InputError):
-    """ClickHouse, or its client's encoder, refuses at least one of the rows: trying again will not help."""
+    """ClickHouse, or the client's encoder, refuses at least one of the rows: a retry will not help."""
 
 
 class TableExists(ClickHouseUnavailable):
-    """A table of that name is there already; it may be gone when it is tried again."""
+    """A table of that name exists already; it may be gone at the next try."""
 
 
 class ClickHouse:
@@ -141,7 +141,7 @@ class ClickHouse:
         await self._run(self._insert, table, columns, rows, token)
 
     async def close(self) -> None:
-        """Give the connections back. Statements that still run are not waited for."""
+        """Close the connections. Statements that still run are not waited for."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
             self._client.close()

@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -16,18 +16,18 @@ from analytics.alerts.wiring import watch
 from analytics.api.budgets import budgets_router
 from analytics.api.metrics import metrics_router
 from analytics.app import create_app
-from analytics.budgets import ConfiguredBudgets
-from analytics.clickhouse import ClickHouse, leave_out_data_frames
+from analytics.budgets import configured_budgets
+from analytics.clickhouse import ClickHouse, skip_dataframe_imports
 from analytics.erasure.retention import Retention
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.wiring import read_feedback
 from analytics.live.pipeline import connected_pipeline
-from analytics.outage_waits import ended, patiently, unless_stopped
+from analytics.metrics import StatusCollector, metrics_registry
 from analytics.reports.wiring import analysts_of_settings
 from analytics.rollups.job import keep_rollups_fresh
 from analytics.rollups.refresh import RollupRefresher
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
-from analytics.sink.batches import Limits
+from analytics.sink.batches import BatchLimits
 from analytics.sink.consumer import SinkConfig
 from analytics.sink.sink import Sink
 from analytics.sink.status import SinkStatus
@@ -35,10 +35,11 @@ from analytics.sink.writer import BatchWriter, TextRules
 from streams.erasure.feed import ErasureFeed
 from streams.errors import ConfigurationError
 from streams.kafka.record_auth import RecordAuth
+from streams.pipeline import SINK
 from streams.publisher import Publisher
 from streams.serving.server import HttpServer, http_config
 from streams.settings import Settings
-from streams.topics import LOGS
+from streams.tasks import cancel_and_wait, unless_stopped
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +54,7 @@ _BUSY_BATCH_S = 3.0
 #: allocations, Python's default, took over half of the sink's time.
 _GC_THRESHOLDS = (200_000, 10, 20)
 
+_CLIENT = "headrace.analytics"
 _PROBE_TIMEOUT_S = 2.0
 _HTTP_GRACE_S = 3
 
@@ -64,8 +66,8 @@ def serve(settings: Settings) -> None:
         ConfigurationError: the port is taken, or the schema is not what the migrations say.
     """
     gc.set_threshold(*_GC_THRESHOLDS)
-    leave_out_data_frames()
-    # It logs a traceback for each value that it cannot encode; we say which record it was, and why.
+    skip_dataframe_imports()
+    # It logs a traceback for each value that it cannot encode; the sink logs which record it was, and why.
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     asyncio.run(run(settings))
 
@@ -80,9 +82,8 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    status = SinkStatus()
+    status, watch_status, feedback_status = SinkStatus(), WatchStatus(), FeedbackStatus()
     probe = ClickHouse(settings.clickhouse_url, database=None, timeout_s=_PROBE_TIMEOUT_S, threads=1)
-    watch_status, feedback_status = WatchStatus(), FeedbackStatus()
     analysts = analysts_of_settings(settings)
     auth = RecordAuth.from_settings(settings)
     live = connected_pipeline(settings.kafka_bootstrap, status, watch_status, auth)
@@ -96,24 +97,29 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         cors_origins=settings.cors_origins,
         signed=auth.enabled,
     )
-    app.include_router(metrics_router(status, watch_status, feedback_status, analysts.desk))
-    app.include_router(budgets_router(ConfiguredBudgets(settings.daily_budgets)))
+    collector = StatusCollector(status, watch_status, feedback_status)
+    app.include_router(metrics_router(metrics_registry(collector, analysts.service.counts)))
+    app.include_router(budgets_router(configured_budgets(settings.daily_budgets)))
     server = HttpServer(http_config(app, grace_s=_HTTP_GRACE_S))
+    with_database = partial(_with_database, settings, status, stop)
     with _listen(settings.analytics_host, settings.analytics_port) as listener:
         http = asyncio.create_task(server.serve(sockets=[listener]))
         log.info("analytics.listening", host=settings.analytics_host, port=listener.getsockname()[1])
         sink = asyncio.create_task(_sink(settings, status, stop))
-        watcher = _beside(_watch(settings, status, watch_status, stop), "watcher")
-        rollups = _beside(_rollups(settings, status, stop), "rollups")
-        feedback = _beside(_feedback(settings, status, feedback_status, stop), "feedback")
+        others = [
+            _background(with_database(partial(_rollups, settings, status, stop)), "rollups"),
+            _background(with_database(partial(read_feedback, settings, feedback_status, stop)), "feedback"),
+        ]
+        if settings.alerts:
+            others.append(_background(with_database(partial(watch, settings, watch_status, stop)), "watcher"))
         try:
             await asyncio.wait((http, sink), return_when=asyncio.FIRST_COMPLETED)
         finally:  # whichever ended, for whatever reason, the other one ends too
             stop.set()
             server.should_exit = True
-            await asyncio.wait((http, sink, watcher, rollups, feedback))
+            await asyncio.wait((http, sink, *others))
             await live.close()
-            await analysts.desk.close()
+            await analysts.service.close()
             await probe.close()
         http.result()
         sink.result()
@@ -128,11 +134,8 @@ async def migrate(settings: Settings, status: SinkStatus) -> None:
     server = _connect(settings, database=None)
     clickhouse = _connect(settings, database=settings.clickhouse_database)
     try:
-        for step in (
-            partial(create_database, server, settings.clickhouse_database),
-            SchemaRunner(clickhouse, load_migrations()).apply,
-        ):
-            await patiently(step, dependency="clickhouse", status=status)
+        await status.retry("clickhouse", partial(create_database, server, settings.clickhouse_database))
+        await status.retry("clickhouse", SchemaRunner(clickhouse, load_migrations()).apply)
         status.schema_ready = True
     finally:
         await server.close()
@@ -142,81 +145,56 @@ async def migrate(settings: Settings, status: SinkStatus) -> None:
 async def _sink(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> None:
     if not await unless_stopped(stop, migrate(settings, status)):
         return
-    auth = RecordAuth.from_settings(settings)
-    publisher = Publisher(
-        settings.kafka_bootstrap,
-        client_id="headrace.analytics",
-        timeout_s=settings.kafka_timeout_s,
-        auth=auth,
-    )
-    start = patiently(publisher.start, dependency="kafka", status=status)
-    if not await unless_stopped(stop, start):
+    auth, timeout_s = RecordAuth.from_settings(settings), settings.kafka_timeout_s
+    publisher = Publisher(settings.kafka_bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)
+    if not await unless_stopped(stop, status.retry("kafka", publisher.start)):
         return
     clickhouse = _connect(settings, database=settings.clickhouse_database)
-    erasures = ErasureFeed(
-        settings.kafka_bootstrap,
-        client_id="headrace.analytics",
-        timeout_s=settings.kafka_timeout_s,
-        auth=auth,
-    )
-    retention = _beside(Retention(clickhouse, settings.tenants).run(), "retention")
+    erasures = ErasureFeed(settings.kafka_bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)
+    retention = _background(Retention(clickhouse, settings.tenants).run(), "retention")
     try:
         text = TextRules(default=settings.store_text, by_tenant=settings.text_by_tenant)
         writer = BatchWriter(clickhouse, publisher, status, text=text, erasures=erasures)
         await Sink(_sink_config(settings), writer, status).run(stop)
     finally:
-        await ended(retention)
+        await cancel_and_wait(retention)
         await erasures.close()
         await publisher.stop()
         await clickhouse.close()
 
 
-async def _watch(
-    settings: Settings, status: SinkStatus, watch_status: WatchStatus, stop: asyncio.Event
+async def _rollups(
+    settings: Settings, status: SinkStatus, stop: asyncio.Event, clickhouse: ClickHouse
 ) -> None:
-    """Watch, once the schema is there."""
-    if not settings.alerts or not await unless_stopped(stop, status.schema_applied()):
-        return
-    clickhouse = _connect(settings, database=settings.clickhouse_database)
-    try:
-        await watch(settings, clickhouse, watch_status, stop)
-    finally:
-        await clickhouse.close()
+    interval_s = settings.rollup_seconds
+    refresher = RollupRefresher(clickhouse, min_age_s=interval_s, statement_s=settings.clickhouse_timeout_s)
+    await keep_rollups_fresh(refresher, status, stop, interval_s=interval_s)
 
 
-async def _rollups(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> None:
-    """Keep the rollups fresh, once the schema is there."""
-    clickhouse = _connect(settings, database=settings.clickhouse_database)
-    refresher = RollupRefresher(
-        clickhouse, min_age_s=settings.rollup_seconds, statement_s=settings.clickhouse_timeout_s
-    )
-    try:
-        await keep_rollups_fresh(refresher, status, stop, interval_s=settings.rollup_seconds)
-    finally:
-        await clickhouse.close()
-
-
-async def _feedback(
-    settings: Settings, status: SinkStatus, feedback_status: FeedbackStatus, stop: asyncio.Event
+async def _with_database(
+    settings: Settings,
+    status: SinkStatus,
+    stop: asyncio.Event,
+    work: Callable[[ClickHouse], Awaitable[None]],
 ) -> None:
-    """Turn feedback into scores, once the schema is there."""
+    """Run `work` with a connection of its own, once the schema is there."""
     if not await unless_stopped(stop, status.schema_applied()):
         return
     clickhouse = _connect(settings, database=settings.clickhouse_database)
     try:
-        await read_feedback(settings, clickhouse, feedback_status, stop)
+        await work(clickhouse)
     finally:
         await clickhouse.close()
 
 
-def _beside(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Start work beside the sink. Should it die, that is told, and the sink goes on."""
+def _background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Start work beside the sink. If it dies, that is logged, and the sink goes on."""
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_tell_if_dead)
+    task.add_done_callback(_log_if_dead)
     return task
 
 
-def _tell_if_dead(task: asyncio.Task[None]) -> None:
+def _log_if_dead(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (fault := task.exception()) is not None:
         log.error("analytics.task_died", task=task.get_name(), exc_info=fault)
 
@@ -234,10 +212,10 @@ def _connect(settings: Settings, *, database: str | None) -> ClickHouse:
 def _sink_config(settings: Settings) -> SinkConfig:
     return SinkConfig(
         bootstrap=settings.kafka_bootstrap,
-        topic=LOGS.name,
+        topic=SINK.source.name,
         instance_id=settings.instance_id,
         auth=RecordAuth.from_settings(settings),
-        batch=Limits(
+        batch=BatchLimits(
             rows=settings.sink_batch_rows,
             bytes=_BATCH_BYTES,
             seconds=settings.sink_batch_seconds,

@@ -29,13 +29,13 @@ from pathlib import Path
 import msgspec
 from aiokafka import TopicPartition
 
-from analytics.sink.consumer import GROUP
-from analytics.sink.offsets import CommittedOffsets
+from analytics.kafka_inspector import KafkaInspector
 from bench.sink_books import ROLLUPS, VIEWS, compare, in_time
 from bench.sink_commits import commits_of, faults_in, records_of
 from bench.sink_load import Load, Place
 from bench.sink_stand import Stand, stand
 from streams.codec import header
+from streams.pipeline import SINK
 from streams.topics import DEAD_LETTERS, LOGS
 
 _EARLY_SHARE = 0.15  # of the kills: at any moment of the start
@@ -135,7 +135,7 @@ async def run(parts: Stand, options: Options) -> Verdict:
             f"missing {load.bad - letters.keys()}, unexpected {letters.keys() - load.bad}"
         ]
     await asyncio.to_thread(parts.analytics.stop, 20.0)
-    history = await commits_of(parts.bootstrap, group=GROUP, topic=LOGS.name)
+    history = await commits_of(parts.bootstrap, group=SINK.group, topic=LOGS.name)
     repeats, faults = faults_in(history, load.ends)
     if faults:
         wrong["commits"] = faults[:5]
@@ -184,14 +184,14 @@ async def storing(parts: Stand) -> None:
 
 async def settled(parts: Stand, ends: dict[int, int]) -> dict[int, int]:
     """Return what is committed, once that is everything, or the time is over."""
-    offsets = CommittedOffsets(parts.bootstrap, group=GROUP, timeout_s=15)
+    offsets = KafkaInspector(parts.bootstrap, client_id="test", timeout_s=15)
     deadline = time.monotonic() + _COMMIT_LIMIT_S
     committed: dict[int, int] = {}
     try:
         while committed != ends and time.monotonic() < deadline:
             await asyncio.sleep(_POLL_S)
             places = [TopicPartition(LOGS.name, number) for number in ends]
-            found = await offsets.read(places)
+            found = await offsets.commits(SINK.group, places)
             committed = {place.partition: commit.offset for place, commit in found.items()}
     finally:
         await offsets.close()

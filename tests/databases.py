@@ -31,7 +31,7 @@ class _NoLock:
 class _Unshared(SchemaRunner):
     """Applies the migrations to a database that no other process knows."""
 
-    async def _lock(self) -> Any:
+    def _lock(self) -> Any:
         return _NoLock()
 
 

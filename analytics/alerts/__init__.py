@@ -1,1 +1,4 @@
-"""What stands behind the watcher: windows, verdicts, the book of alerts and its topic."""
+"""Alerts: windows of requests are judged against earlier days; changes go to `llm.alerts.v1`.
+
+Begin with `watcher`; `anomalies` judges, `alert_states` decides, `alert_log` writes the topic.
+"""

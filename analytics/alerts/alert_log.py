@@ -1,14 +1,14 @@
-"""`llm.alerts.v1` as the watcher's memory: who may write it, what stands in it, and writing one more record.
+"""The topic `llm.alerts.v1`: which process may write it, what it holds, and writing one more record.
 
-Nothing else remembers which alerts stand. So a record cannot be written without being remembered, nor the
-other way round, and a change of state is told exactly once over crashes and restarts:
+The topic is the only place that records which alerts stand. So a change of state is published exactly once
+over crashes and restarts:
 
-- Of several processes one watches: the one that a consumer group has given the topic's first partition to.
-- Before it reads the topic it opens a producer under a transactional id that all of them share. The broker
-  refuses from then on whatever an earlier holder still wants to write, and ends what that had begun.
-- Each record is a transaction. Where its fate is unknown, the holder takes over anew: it reads what is there.
+- One process is the leader: the one that a consumer group has assigned the topic's first partition to.
+- Before it reads the topic, the leader opens a producer under a transactional id that all processes share.
+  From then on the broker refuses the writes of earlier leaders, and aborts their open transactions.
+- Each record is a transaction. Where its outcome is unknown, the leader takes over anew: it reads the topic.
 
-Readers that read committed records see each change once. `ce_id` names it in any case.
+Readers of committed records see each change once. Its `ce_id` identifies it in any case.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from analytics.alerts.verdicts import Series
-from analytics.sink.offsets import CommittedOffsets
+from analytics.alerts.verdicts import AlertSeries
+from analytics.kafka_inspector import KafkaInspector
 from streams.codec import decode, encode, event_headers
 from streams.errors import KafkaUnavailable, UndecodableRecord
 from streams.events import AlertRaised
@@ -76,23 +76,23 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self._topic = topic
         self._first = TopicPartition(topic, 0)
         self._group = group
-        self._progress = CommittedOffsets(bootstrap, group=group, timeout_s=timeout_s)
+        self._inspector = KafkaInspector(bootstrap, client_id=group, timeout_s=timeout_s)
         self._member: AIOKafkaConsumer | None = None
         self._producer: AIOKafkaProducer | None = None
-        self._chosen = False
+        self._leads = False
 
-    async def chosen(self) -> bool:
-        """Return whether this process is the one that watches. To be asked at least every few minutes."""
+    async def is_leader(self) -> bool:
+        """Return whether this process is the leader, which watches. To be called every few minutes."""
         if self._member is None:
             self._member = await self._join()
         with self._faults("asking who watches"):
             await self._within(self._member.getmany(timeout_ms=0))
         self._member.pause(*self._member.assignment())
-        return self._chosen
+        return self._leads
 
     async def take_over(self) -> list[AlertRaised]:
-        """Shut out whoever wrote so far, and return what the topic holds, each key's records in order."""
-        await self.let_go()
+        """Fence off earlier writers, and return what the topic holds, each key's records in order."""
+        await self.resign()
         producer: AIOKafkaProducer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
             client_id=f"{self._group}.{self._instance_id}",
@@ -117,30 +117,30 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             await self._within(self._write(self._producer, event))
 
     async def judged_until(self) -> datetime | None:
-        """Return until when windows have been judged, by whoever; None where nobody has said so."""
-        found = (await self._progress.read([self._first]))[self._first]
+        """Return the end of the last window that any process has judged; None where there is none."""
+        found = (await self._inspector.commits(self._group, [self._first]))[self._first]
         try:
             return datetime.fromisoformat(found.metadata or "")
         except ValueError:
             return None
 
     async def note_judged(self, until: datetime) -> None:
-        """Take note of that, where a restart finds it: in the metadata of the group's offset."""
+        """Store the end of the last judged window in the metadata of the group's offset, for a restart."""
         if self._member is None:
             raise KafkaUnavailable("not a member of the group")
         with self._faults("noting what was judged"):
             await self._within(self._member.commit({self._first: OffsetAndMetadata(0, until.isoformat())}))
 
-    async def let_go(self) -> None:
-        """Write no more."""
+    async def resign(self) -> None:
+        """Stop writing."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await self._end(producer)
 
     async def stop(self) -> None:
         """Disconnect. The group keeps this replica's place for a while, so that it can restart."""
-        await self.let_go()
-        await self._progress.close()
+        await self.resign()
+        await self._inspector.close()
         member, self._member = self._member, None
         if member is not None:
             await self._end(member)
@@ -148,12 +148,12 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Take note."""
         del revoked
-        self._chosen = False
+        self._leads = False
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Take note."""
-        self._chosen = self._first in set(assigned)
-        if self._chosen:
+        self._leads = self._first in set(assigned)
+        if self._leads:
             log.info("watcher.chosen", instance=self._instance_id)
 
     async def _join(self) -> AIOKafkaConsumer:
@@ -177,7 +177,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         return member
 
     async def _write(self, producer: AIOKafkaProducer, event: AlertRaised) -> None:
-        key, value = Series.of(event).key.encode(), encode(event)
+        key, value = AlertSeries.of(event).key.encode(), encode(event)
         headers = event_headers(
             event, event_id=f"{event.alert_id}:{event.state}", source=_SOURCE, at=event.at
         )

@@ -1,8 +1,8 @@
 """Which alerts stand, and which records are due: the state machine between verdicts and the topic. Pure.
 
-An alert is raised by so many anomalous verdicts in a row, and resolved by as many calm ones; while it stands,
-and while there is none, nothing is said. The book proposes records; what was proposed counts only once it was
-recorded (`record`), which is also how a book is rebuilt from the topic.
+An alert is raised by a number of anomalous verdicts in a row, and resolved by as many calm ones. Records are
+emitted only on changes of state. A proposed record changes the state only once it is recorded (`record`);
+the states are rebuilt from the topic in the same way.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,8 +10,8 @@ from datetime import datetime
 
 import msgspec
 
-from analytics.alerts.verdicts import EVERYBODY, Finding, Series, Verdict
-from analytics.alerts.windows import Window
+from analytics.alerts.verdicts import EVERYBODY, AlertSeries, MeasureState, SeriesVerdict
+from analytics.alerts.windows import AlertWindow
 from streams.events import AlertRaised
 
 #: What the rules are called in sentences. A rule without a name here goes by its own.
@@ -26,19 +26,19 @@ NAMES: Mapping[str, str] = {
 }
 
 
-class _Run(msgspec.Struct):
-    """Verdicts in a row that speak for a change of state, and the window of the first."""
+class _VerdictRun(msgspec.Struct):
+    """Consecutive verdicts towards a change of state, and the begin of the first one's window."""
 
     since: datetime
     count: int = 0
 
 
-class AlertBook:
-    """The standing alerts, and what speaks for changing them."""
+class AlertStates:
+    """The standing alerts, and the runs of verdicts that may change them."""
 
     def __init__(self) -> None:
-        self._last: dict[Series, AlertRaised] = {}
-        self._runs: dict[Series, _Run] = {}
+        self._last: dict[AlertSeries, AlertRaised] = {}
+        self._runs: dict[AlertSeries, _VerdictRun] = {}
 
     @property
     def standing(self) -> list[AlertRaised]:
@@ -47,13 +47,13 @@ class AlertBook:
         return sorted(raised, key=lambda event: (event.began_at, event.alert_id))
 
     def record(self, event: AlertRaised) -> None:
-        """Take note of a record of the topic. Those of a series must come in their order."""
-        series = Series.of(event)
+        """Apply a record of the topic. The records of a series must come in their order."""
+        series = AlertSeries.of(event)
         self._last[series] = event
         self._runs.pop(series, None)
 
     def judge(
-        self, verdicts: Iterable[Verdict], window: Window, *, rules: Iterable[str], at: datetime
+        self, verdicts: Iterable[SeriesVerdict], window: AlertWindow, *, rules: Iterable[str], at: datetime
     ) -> list[AlertRaised]:
         """Return the records that are due after a window.
 
@@ -75,16 +75,16 @@ class AlertBook:
         self._forget_runs(found, wanted)
         return [event for verdict in found.values() for event in self._due(verdict, window, at)]
 
-    def _due(self, verdict: Verdict, window: Window, at: datetime) -> Iterator[AlertRaised]:
+    def _due(self, verdict: SeriesVerdict, window: AlertWindow, at: datetime) -> Iterator[AlertRaised]:
         last = self._last.get(verdict.series)
         if last is not None and window.until <= last.window_until:
             return  # it was judged before the restart that brought it here again
         stands = last is not None and last.state == "raised"
-        turning = Finding.CALM if stands else Finding.ANOMALOUS
+        turning = MeasureState.CALM if stands else MeasureState.ANOMALOUS
         if verdict.finding is not turning:
             self._runs.pop(verdict.series, None)
             return
-        run = self._runs.setdefault(verdict.series, _Run(window.since))
+        run = self._runs.setdefault(verdict.series, _VerdictRun(window.since))
         run.count += 1
         if run.count < verdict.confirm:
             return
@@ -93,16 +93,16 @@ class AlertBook:
         else:
             yield _raised(verdict, window, began_at=run.since, at=at)
 
-    def _forget_runs(self, found: Mapping[Series, Verdict], rules: frozenset[str]) -> None:
-        """Drop the runs that a window has interrupted by saying nothing."""
+    def _forget_runs(self, found: Mapping[AlertSeries, SeriesVerdict], rules: frozenset[str]) -> None:
+        """Drop the runs of series that a window has no verdict on."""
         for series in [each for each in self._runs if each.rule in rules and each not in found]:
             del self._runs[series]
 
 
-def _nothing_left(event: AlertRaised) -> Verdict:
-    return Verdict(
-        series=Series.of(event),
-        finding=Finding.CALM,
+def _nothing_left(event: AlertRaised) -> SeriesVerdict:
+    return SeriesVerdict(
+        series=AlertSeries.of(event),
+        finding=MeasureState.CALM,
         observed=0.0,
         expected=event.expected,
         unit=event.unit,
@@ -110,7 +110,7 @@ def _nothing_left(event: AlertRaised) -> Verdict:
     )
 
 
-def _raised(verdict: Verdict, window: Window, *, began_at: datetime, at: datetime) -> AlertRaised:
+def _raised(verdict: SeriesVerdict, window: AlertWindow, *, began_at: datetime, at: datetime) -> AlertRaised:
     return AlertRaised(
         alert_id=verdict.series.alert_id(began_at),
         rule=verdict.series.rule,
@@ -132,7 +132,7 @@ def _raised(verdict: Verdict, window: Window, *, began_at: datetime, at: datetim
     )
 
 
-def _resolved(last: AlertRaised, verdict: Verdict, window: Window, at: datetime) -> AlertRaised:
+def _resolved(last: AlertRaised, verdict: SeriesVerdict, window: AlertWindow, at: datetime) -> AlertRaised:
     return msgspec.structs.replace(
         last,
         state="resolved",
@@ -148,13 +148,13 @@ def _resolved(last: AlertRaised, verdict: Verdict, window: Window, at: datetime)
     )
 
 
-def _sentence(verdict: Verdict, verb: str) -> str:
+def _sentence(verdict: SeriesVerdict, verb: str) -> str:
     if verdict.sentence:
         return verdict.sentence
     series = verdict.series
     name = NAMES.get(series.rule, series.rule)
     owner = "of all tenants" if series.tenant == EVERYBODY else f"of tenant {series.tenant}"
-    where = series.direction if verdict.finding is Finding.ANOMALOUS else "near"
+    where = series.direction if verdict.finding is MeasureState.ANOMALOUS else "near"
     return (
         f"{name} {owner} {verb} {_amount(verdict.observed, verdict.unit)}, "
         f"{where} the expected {_amount(verdict.expected, verdict.unit)}"

@@ -1,10 +1,10 @@
-"""Whether a window differs from the same windows of earlier days. Pure; docs/alerts.md says it in prose.
+"""Whether a window differs from the same windows of earlier days. Pure; docs/alerts.md explains it.
 
 Counts (errors, blocks, cache hits) are judged as beta-binomial, levels (spend, 95th percentile of latency) as
-log-normal with Student's t: `analytics/alerts/statistics.py`. A window is anomalous where chance hardly
-explains it *and* the difference is large enough to matter. "Hardly" is Holm's correction over everything that
-is judged in the window, all tenants and measures, at a level at which chance would call one window in thirty
-days anomalous; and an alert takes two of them in a row.
+log-normal with Student's t: `analytics.alerts.statistics`. A window is anomalous where chance hardly explains
+it *and* the difference is large enough to matter. "Hardly" is Holm's correction over everything that is
+judged in the window, all tenants and measures, at the level at which chance would call one window in thirty
+days anomalous. An alert takes two such windows in a row.
 """
 
 import math
@@ -15,8 +15,8 @@ from statistics import median
 import msgspec
 
 from analytics.alerts.statistics import LevelModel, RateModel, fit_level, fit_rate, holm
-from analytics.alerts.verdicts import Direction, Finding, Series, Verdict
-from analytics.alerts.windows import ByTenant, Figures
+from analytics.alerts.verdicts import AlertSeries, Direction, MeasureState, SeriesVerdict
+from analytics.alerts.windows import FiguresByTenant, WindowFigures
 
 #: Windows that chance alone calls anomalous, in thirty days, whatever the number of tenants. An alert takes
 #: two in a row, so that this is its bound even where a slow day makes windows depend on each other.
@@ -30,38 +30,34 @@ _LEAST_LOG_DEVIATION = 0.1  # a level that varies by less than 10 % is steady by
 _NEXT_TO_NOTHING = 0.01  # of the usual: what a window without any spend counts as, for it has no logarithm
 
 
-class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """A measure that is a share of requests.
-
-    `least_difference` and `least_ratio` are what the rate must differ from the expected one by to matter.
-    """
+class Measure(msgspec.Struct, frozen=True, kw_only=True):
+    """What is judged. Below `least_difference` or `least_ratio` a difference does not matter."""
 
     rule: str
     directions: tuple[Direction, ...]
-    hits: Callable[[Figures], int]
-    total: Callable[[Figures], int]
     least_difference: float
     least_ratio: float = 1.0
+
+
+class Rate(Measure, frozen=True, kw_only=True):
+    """A share of requests."""
+
+    hits: Callable[[WindowFigures], int]
+    total: Callable[[WindowFigures], int]
     unit: str = "ratio"
     method: str = "beta-binomial tail against the same hours of earlier days"
 
 
-class Level(msgspec.Struct, frozen=True, kw_only=True):
-    """A measure that is a positive amount."""
+class Level(Measure, frozen=True, kw_only=True):
+    """A positive amount, and how many requests it is of."""
 
-    rule: str
-    directions: tuple[Direction, ...]
-    value: Callable[[Figures], float]
-    count: Callable[[Figures], int]
-    least_difference: float
-    least_ratio: float
+    value: Callable[[WindowFigures], float]
+    count: Callable[[WindowFigures], int]
     unit: str
     method: str = "Student's t of the logarithm against the same hours of earlier days"
 
 
-Measure = Rate | Level
-
-MEASURES: tuple[Measure, ...] = (
+MEASURES: tuple[Rate | Level, ...] = (
     Level(
         rule="spend",
         directions=("above", "below"),
@@ -106,8 +102,8 @@ MEASURES: tuple[Measure, ...] = (
 )
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What is judged at all.
+class AnomalyLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds below which nothing is judged.
 
     `window` is the length of a window, `requests` how many it needs at least, `history` how many earlier
     windows it is compared with at least.
@@ -119,15 +115,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def level(self) -> float:
-        """The chance at which a window without any anomaly may have one."""
+        """The probability of an anomaly in a window that has none."""
         return min(FALSE_WINDOWS_PER_30_DAYS * (self.window / _THIRTY_DAYS), 0.05)
 
 
 class _Test(msgspec.Struct, frozen=True, kw_only=True):
-    """One test: what was seen and expected, and how probable that is."""
+    """One test: the observed and the expected value, and the p-value."""
 
-    series: Series
-    measure: Measure
+    series: AlertSeries
+    measure: Rate | Level
     observed: float
     expected: float
     p_value: float
@@ -149,37 +145,36 @@ class _Test(msgspec.Struct, frozen=True, kw_only=True):
         return high - low >= 5 * self.measure.least_difference and high >= 3 * low
 
 
-def judge(now: ByTenant, history: Sequence[ByTenant], limits: Limits) -> list[Verdict]:
-    """Return what there is to say about a window: one verdict for each series that can be judged.
+def judge(
+    now: FiguresByTenant, history: Sequence[FiguresByTenant], limits: AnomalyLimits
+) -> list[SeriesVerdict]:
+    """Return one verdict for each series of a window that can be judged.
 
-    Args:
-        now: the figures of the window.
-        history: those of the same windows of earlier days. Days without any requests say nothing.
-        limits: what is judged at all.
+    `history` are the same windows of earlier days; days without requests say nothing.
     """
     known = {tenant for earlier in history for tenant in earlier}
     tests = [
         test
         for tenant in sorted(known)
         for measure in MEASURES
-        for test in _tests(measure, tenant, now.get(tenant, Figures()), _of(tenant, history), limits)
+        for test in _tests(measure, tenant, now.get(tenant, WindowFigures()), _of(tenant, history), limits)
     ]
     rejected = holm([test.p_value for test in tests], limits.level)
     return [_verdict(test, improbable=improbable) for test, improbable in zip(tests, rejected, strict=True)]
 
 
-def _of(tenant: str, history: Sequence[ByTenant]) -> list[Figures]:
+def _of(tenant: str, history: Sequence[FiguresByTenant]) -> list[WindowFigures]:
     return [earlier[tenant] for earlier in history if tenant in earlier]
 
 
-def _verdict(test: _Test, *, improbable: bool) -> Verdict:
+def _verdict(test: _Test, *, improbable: bool) -> SeriesVerdict:
     if improbable and test.matters:
-        finding = Finding.ANOMALOUS
+        finding = MeasureState.ANOMALOUS
     elif test.p_value >= _CALM_P or not test.matters:
-        finding = Finding.CALM
+        finding = MeasureState.CALM
     else:
-        finding = Finding.UNCLEAR
-    return Verdict(
+        finding = MeasureState.UNCLEAR
+    return SeriesVerdict(
         series=test.series,
         finding=finding,
         observed=test.observed,
@@ -193,7 +188,11 @@ def _verdict(test: _Test, *, improbable: bool) -> Verdict:
 
 
 def _tests(
-    measure: Measure, tenant: str, now: Figures, history: Sequence[Figures], limits: Limits
+    measure: Rate | Level,
+    tenant: str,
+    now: WindowFigures,
+    history: Sequence[WindowFigures],
+    limits: AnomalyLimits,
 ) -> Iterator[_Test]:
     if isinstance(measure, Rate):
         yield from _rate_tests(measure, tenant, now, history, limits)
@@ -202,7 +201,7 @@ def _tests(
 
 
 def _rate_tests(
-    measure: Rate, tenant: str, now: Figures, history: Sequence[Figures], limits: Limits
+    measure: Rate, tenant: str, now: WindowFigures, history: Sequence[WindowFigures], limits: AnomalyLimits
 ) -> Iterator[_Test]:
     hits, total = measure.hits(now), measure.total(now)
     earlier = [(measure.hits(each), measure.total(each)) for each in history if measure.total(each)]
@@ -214,7 +213,7 @@ def _rate_tests(
     for direction in measure.directions:
         tail = model.p_above if direction == "above" else model.p_below
         yield _Test(
-            series=Series(measure.rule, direction, tenant),
+            series=AlertSeries(measure.rule, direction, tenant),
             measure=measure,
             observed=hits / total,
             expected=model.expected,
@@ -224,7 +223,7 @@ def _rate_tests(
 
 
 def _level_tests(
-    measure: Level, tenant: str, now: Figures, history: Sequence[Figures], limits: Limits
+    measure: Level, tenant: str, now: WindowFigures, history: Sequence[WindowFigures], limits: AnomalyLimits
 ) -> Iterator[_Test]:
     earlier = [each for each in history if measure.count(each) >= limits.requests and measure.value(each) > 0]
     if len(earlier) < limits.history:
@@ -238,7 +237,7 @@ def _level_tests(
             continue
         tail = model.p_above if direction == "above" else model.p_below
         yield _Test(
-            series=Series(measure.rule, direction, tenant),
+            series=AlertSeries(measure.rule, direction, tenant),
             measure=measure,
             observed=measure.value(now),
             expected=model.expected,

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from analytics.alerts.verdicts import EVERYBODY, Finding, Series, Verdict, instant
-from analytics.budgets import ALL_TENANTS, Budgets, Standing, begin_of_day, end_of_day, standings
+from analytics.alerts.verdicts import EVERYBODY, AlertSeries, MeasureState, SeriesVerdict, instant
+from analytics.budgets import ALL_TENANTS, Budget, BudgetStanding, begin_of_day, budget_standings, end_of_day
 from analytics.clickhouse import ClickHouse
 from streams.events import AlertRaised
 
@@ -22,47 +22,33 @@ GROUP BY tenant
 """
 
 
-class BudgetWatch:
-    """Looks how much of the day's budgets is spent.
+class BudgetMonitor:
+    """Reads how much of the day's budgets is spent."""
 
-    Args:
-        budgets: where they come from.
-        clickhouse: a connection to the database of the views.
-    """
-
-    def __init__(self, budgets: Budgets, clickhouse: ClickHouse) -> None:
+    def __init__(self, budgets: Sequence[Budget], clickhouse: ClickHouse) -> None:
         self._budgets = budgets
         self._clickhouse = clickhouse
 
-    async def verdicts(self, now: datetime, standing: Iterable[AlertRaised]) -> list[Verdict]:
-        """Return what is to be said of the budgets.
-
-        Args:
-            now: the time.
-            standing: the alerts that stand.
+    async def verdicts(self, now: datetime, standing: Iterable[AlertRaised]) -> list[SeriesVerdict]:
+        """Return the verdicts on the budgets, given the alerts that stand.
 
         Raises:
             ClickHouseUnavailable: no answer in time.
         """
-        budgets = await self._budgets.current()
-        if not budgets:
+        if not self._budgets:
             return []
         since = begin_of_day(now)
         rows = await self._clickhouse.query(
             _SPENT, {"since": instant(since), "until": instant(end_of_day(now))}
         )
         spent = {str(row["tenant"]): Decimal(row["spent_usd"]) for row in rows}
-        return judge_budgets(standings(budgets, spent, day=since.date()), standing)
+        return judge_budgets(budget_standings(self._budgets, spent, day=since.date()), standing)
 
 
-def judge_budgets(budgets: Sequence[Standing], standing: Iterable[AlertRaised]) -> list[Verdict]:
+def judge_budgets(budgets: Sequence[BudgetStanding], standing: Iterable[AlertRaised]) -> list[SeriesVerdict]:
     """Return the verdicts on budgets. Pure.
 
     An alert stands until its day is over, whatever becomes of the budget: so there is one a day at most.
-
-    Args:
-        budgets: where they stand today.
-        standing: the alerts that stand.
     """
     of_former_days = {
         (event.rule, event.tenant)
@@ -76,13 +62,13 @@ def judge_budgets(budgets: Sequence[Standing], standing: Iterable[AlertRaised]) 
     ]
 
 
-def _verdict(budget: Standing, rule: str, *, over: bool) -> Verdict:
+def _verdict(budget: BudgetStanding, rule: str, *, over: bool) -> SeriesVerdict:
     limit = budget.daily_usd * _NEARLY if rule == NEARLY else budget.daily_usd
     reached = budget.spent_usd >= limit if rule == NEARLY else budget.spent_usd > limit
-    finding = Finding.ANOMALOUS if reached else Finding.UNCLEAR
-    return Verdict(
-        series=Series(rule, "above", _tenant(budget)),
-        finding=Finding.CALM if over else finding,
+    finding = MeasureState.ANOMALOUS if reached else MeasureState.UNCLEAR
+    return SeriesVerdict(
+        series=AlertSeries(rule, "above", _tenant(budget)),
+        finding=MeasureState.CALM if over else finding,
         observed=float(budget.spent_usd),
         expected=float(limit),
         unit="usd",
@@ -93,11 +79,11 @@ def _verdict(budget: Standing, rule: str, *, over: bool) -> Verdict:
     )
 
 
-def _tenant(budget: Standing) -> str:
+def _tenant(budget: BudgetStanding) -> str:
     return EVERYBODY if budget.tenant == ALL_TENANTS else budget.tenant
 
 
-def _sentence(budget: Standing, *, over: bool) -> str:
+def _sentence(budget: BudgetStanding, *, over: bool) -> str:
     who = "All tenants together have" if budget.tenant == ALL_TENANTS else f"Tenant {budget.tenant} has"
     when = f" on the new day, {budget.day}" if over else f" on {budget.day}"
     return (

@@ -78,10 +78,6 @@ def fit_rate(hits: Sequence[int], totals: Sequence[int]) -> RateModel:
     Windows whose rate is far from the others' are left out. The rate is that of all the others together; the
     intra-window correlation ρ comes from Pearson's X² by moments, at its upper 95 % bound, since few windows
     say little about it; how uncertain the rate itself is, is added to it.
-
-    Args:
-        hits: of each window, at least three.
-        totals: of each window, each above 0.
     """
     k, n = np.asarray(hits, dtype=float), np.asarray(totals, dtype=float)
     typical = _pooled(*_middle_half(k, n))

@@ -1,4 +1,4 @@
-"""What the watcher has seen last, for `/metrics`."""
+"""The watcher's figures, for `/metrics` and `/health`."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

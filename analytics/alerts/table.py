@@ -1,4 +1,4 @@
-"""The alerts as rows, for analysts: what was written to the topic, once more in ClickHouse."""
+"""The records of `llm.alerts.v1` as rows in ClickHouse, for analysts."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,11 +20,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class AlertTable:
-    """Stores records of the topic. Storing one again changes nothing.
-
-    Args:
-        clickhouse: a connection to the database.
-    """
+    """Stores records of the topic. Storing one again changes nothing."""
 
     def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse

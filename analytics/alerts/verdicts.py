@@ -1,4 +1,4 @@
-"""What a look at one measure says: the value that passes from the judging to the book of alerts."""
+"""The verdict on one measure: what the judging functions return and `alert_states` takes."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,16 +19,16 @@ def instant(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-class Finding(StrEnum):
-    """How a measure looks."""
+class MeasureState(StrEnum):
+    """The state of a measure in a window."""
 
     CALM = "calm"
     UNCLEAR = "unclear"
     ANOMALOUS = "anomalous"
 
 
-class Series(msgspec.Struct, frozen=True):
-    """What can stand on alert: one measure of one tenant (or of all), in one direction."""
+class AlertSeries(msgspec.Struct, frozen=True):
+    """What an alert is about: one measure of one tenant (or of all), in one direction."""
 
     rule: str
     direction: Direction
@@ -49,15 +49,15 @@ class Series(msgspec.Struct, frozen=True):
         return f"{self.key}:{began_at.strftime('%Y-%m-%dT%H:%M:%SZ')}"
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class SeriesVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """One series at one time.
 
     `confirm` is how many verdicts in a row have to be anomalous before it is an alert, and how many have to
     be calm before that is over. `sentence` says it in words, where it is no comparison with what is expected.
     """
 
-    series: Series
-    finding: Finding
+    series: AlertSeries
+    finding: MeasureState
     observed: float
     expected: float
     unit: str

@@ -1,30 +1,34 @@
-"""The watcher: looks every few seconds, and writes to `llm.alerts.v1` what begins and what is over.
+"""The watcher: judges windows of requests every few seconds, and writes changes of alerts to `llm.alerts.v1`.
 
-A window is judged once it is certain that all its log records are stored, however far behind the sink may
-be; so late records raise no alarm, they only delay the judgement. Several processes may run a watcher: one
-of them watches (`analytics/alerts/alert_log.py`).
+A window is judged once all its log records are stored, however far behind the sink is: late records raise no
+alert, they only delay the judgement. Several processes may run a watcher; one of them is the leader and
+watches (`analytics.alerts.alert_log`).
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import msgspec
 import structlog
 
-from analytics.alerts.alert_states import AlertBook
-from analytics.alerts.anomalies import MEASURES, Limits, judge
+from analytics.alerts.alert_log import AlertLog
+from analytics.alerts.alert_states import AlertStates
+from analytics.alerts.anomalies import MEASURES, AnomalyLimits, judge
 from analytics.alerts.budgets import RULES as BUDGET_RULES
+from analytics.alerts.budgets import BudgetMonitor
 from analytics.alerts.freshness import RULES as FRESHNESS_RULES
 from analytics.alerts.freshness import FreshnessLimits, judge_freshness
+from analytics.alerts.sink_progress import SinkProgress
 from analytics.alerts.status import WatchStatus
-from analytics.alerts.verdicts import Verdict
-from analytics.alerts.windows import ByTenant, Window
+from analytics.alerts.table import AlertTable
+from analytics.alerts.verdicts import SeriesVerdict
+from analytics.alerts.windows import AlertWindow, WindowReader
 from analytics.budgets import begin_of_day
 from analytics.sink.status import Clock, utc_now
 from streams.errors import KafkaUnavailable, TransientFault
 from streams.events import AlertRaised
+from streams.tasks import event_within
 
 log = structlog.get_logger(__name__)
 
@@ -44,120 +48,50 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     `history_days` how far back windows are compared.
     """
 
-    limits: Limits
+    limits: AnomalyLimits
     freshness: FreshnessLimits
     history_days: int = 28
     interval_s: float = 10.0
     budget_interval_s: float = 30.0
 
 
-class Reader(Protocol):
-    """What there is in ClickHouse."""
-
-    async def figures(self, window: Window) -> ByTenant:
-        """Return the figures of a window."""
-
-    async def newest(self, now: datetime) -> dict[str, datetime]:
-        """Return when each table's newest row was written."""
-
-
-class Progress(Protocol):
-    """How far the sinks are."""
-
-    async def lag(self) -> int:
-        """Return how many records are not stored."""
-
-    async def stored_before(self, at: datetime) -> bool:
-        """Return whether everything that was written before `at` is stored."""
-
-    async def oldest_s(self, now: datetime, *, at_least: timedelta) -> float:
-        """Return the age of the oldest record that is not stored; 0 where it is below `at_least`."""
-
-
-class Memory(Protocol):
-    """Where alerts are written, and read again."""
-
-    async def chosen(self) -> bool:
-        """Return whether this process is the one that watches."""
-
-    async def take_over(self) -> list[AlertRaised]:
-        """Return everything that was written, and let nobody else write."""
-
-    async def publish(self, event: AlertRaised) -> None:
-        """Write one record."""
-
-    async def judged_until(self) -> datetime | None:
-        """Return until when windows have been judged."""
-
-    async def note_judged(self, until: datetime) -> None:
-        """Take note of that."""
-
-    async def let_go(self) -> None:
-        """Write no more."""
-
-
-class BudgetLook(Protocol):
-    """How much of the day's budgets is spent."""
-
-    async def verdicts(self, now: datetime, standing: Iterable[AlertRaised]) -> list[Verdict]:
-        """Return what is to be said of them, given the alerts that stand."""
-
-
-class Archive(Protocol):
-    """Where analysts find the alerts."""
-
-    async def store(self, events: Sequence[AlertRaised]) -> None:
-        """Store records; one that is there already changes nothing."""
-
-
 class Watcher:
-    """Watches until it is told to stop. Faults of others are waited out; `status` counts them.
+    """Looks at intervals until it is told to stop. It waits out outages; `status` counts them.
 
-    Args:
-        config: what, and how often.
-        reader: ClickHouse.
-        progress: how far the sinks are.
-        memory: the alerts topic.
-        archive: a copy of it for analysts, which lags behind where ClickHouse is away.
-        status: where it says what it sees.
-        budgets: the day's budgets; None where there are none.
-        clock: the time.
+    `budgets` is None where there are none. `table` lags behind `alert_log` while ClickHouse is down.
     """
 
     def __init__(
         self,
         config: WatchConfig,
-        reader: Reader,
-        progress: Progress,
-        memory: Memory,
-        archive: Archive,
+        figures: WindowReader,
+        progress: SinkProgress,
+        alert_log: AlertLog,
+        table: AlertTable,
         *,
         status: WatchStatus,
-        budgets: BudgetLook | None = None,
+        budgets: BudgetMonitor | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._config = config
-        self._reader = reader
+        self._figures = figures
         self._progress = progress
-        self._memory = memory
-        self._archive = archive
-        self._not_archived: list[AlertRaised] = []
+        self._alert_log = alert_log
+        self._table = table
+        self._not_stored: list[AlertRaised] = []
         self._status = status
         self._budgets = budgets
         self._budgets_at: datetime | None = None
         self._clock = clock
-        self._book: AlertBook | None = None
-        self._next: Window | None = None
+        self._states: AlertStates | None = None
+        self._next: AlertWindow | None = None
         self._failing = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look again and again until `stop` is set."""
         while not stop.is_set():
             await self.round()
-            try:
-                await asyncio.wait_for(stop.wait(), self._config.interval_s)
-            except TimeoutError:
-                continue
+            await event_within(stop, self._config.interval_s)
 
     async def round(self) -> None:
         """Look once."""
@@ -165,7 +99,7 @@ class Watcher:
             await self._look()
         except TransientFault as fault:
             if isinstance(fault, KafkaUnavailable):
-                self._book = None  # whether the last record was written is for the topic to say
+                self._states = None  # whether the last record was written is for the topic to say
             self._status.failed_rounds += 1
             if not self._failing:  # told when it begins, not at each try
                 log.warning("watcher.outage", error=str(fault))
@@ -174,7 +108,7 @@ class Watcher:
             if self._failing:
                 log.info("watcher.recovered")
             self._failing = False
-            self._status.standing = self._book.standing if self._book is not None else ()
+            self._status.standing = self._states.standing if self._states is not None else ()
         self._status.rounds += 1
         self._status.round_at = self._clock()
 
@@ -185,72 +119,76 @@ class Watcher:
             now, at_least=timedelta(seconds=self._config.freshness.stale_s)
         )
         self._status.sink_lag_records, self._status.sink_stale_s = lag, stale_s
-        self._status.watching = await self._memory.chosen()
+        self._status.watching = await self._alert_log.is_leader()
         if not self._status.watching:
-            if self._book is not None:
-                self._book = None
-                await self._memory.let_go()
+            if self._states is not None:
+                self._states = None
+                await self._alert_log.resign()
         else:
-            book = await self._opened()
-            await self._watch_freshness(book, now, lag, stale_s)
+            states = await self._known_states()
+            await self._watch_freshness(states, now, lag, stale_s)
             # ClickHouse last: what is said of the sinks does not depend on it.
-            await self._watch_budgets(book, now)
+            await self._watch_budgets(states, now)
             for window in self._due(now):
                 if not await self._progress.stored_before(window.until + _SETTLING):
                     break
-                await self._watch_window(book, window)
+                await self._watch_window(states, window)
                 self._next = window.next
-                await self._memory.note_judged(window.until)
-            await self._archive.store(self._not_archived)
-            self._not_archived = []
-        self._status.newest_rows = await self._reader.newest(now)
+                await self._alert_log.note_judged(window.until)
+            await self._table.store(self._not_stored)
+            self._not_stored = []
+        self._status.newest_rows = await self._figures.newest(now)
 
-    async def _opened(self) -> AlertBook:
-        """Return the book, from the topic where it is not open."""
-        if self._book is None:
-            book = AlertBook()
-            self._not_archived = await self._memory.take_over()
-            for event in self._not_archived:
-                book.record(event)
-            self._book = book
+    async def _known_states(self) -> AlertStates:
+        """Return the states of alerts, read from the topic where they are not known."""
+        if self._states is None:
+            states = AlertStates()
+            self._not_stored = await self._alert_log.take_over()
+            for event in self._not_stored:
+                states.record(event)
+            self._states = states
             # What had spoken for a change is forgotten: look once more at the last that was judged.
-            judged_until = await self._memory.judged_until()
+            judged_until = await self._alert_log.judged_until()
             self._next = (
-                Window.last_closed(judged_until, self._config.limits.window) if judged_until else None
+                AlertWindow.last_closed(judged_until, self._config.limits.window) if judged_until else None
             )
-        return self._book
+        return self._states
 
-    async def _watch_freshness(self, book: AlertBook, now: datetime, lag: int, stale_s: float) -> None:
+    async def _watch_freshness(self, states: AlertStates, now: datetime, lag: int, stale_s: float) -> None:
         verdicts = judge_freshness(lag_records=lag, stale_s=stale_s, limits=self._config.freshness)
-        window = Window(now - timedelta(seconds=self._config.interval_s), now)
-        await self._say(book, verdicts, window, FRESHNESS_RULES)
+        window = AlertWindow(now - timedelta(seconds=self._config.interval_s), now)
+        await self._publish(states, verdicts, window, FRESHNESS_RULES)
 
-    async def _watch_budgets(self, book: AlertBook, now: datetime) -> None:
+    async def _watch_budgets(self, states: AlertStates, now: datetime) -> None:
         pause = timedelta(seconds=self._config.budget_interval_s)
         if self._budgets is None or (self._budgets_at is not None and now < self._budgets_at + pause):
             return
-        verdicts = await self._budgets.verdicts(now, book.standing)
-        await self._say(book, verdicts, Window(begin_of_day(now), now), BUDGET_RULES)
+        verdicts = await self._budgets.verdicts(now, states.standing)
+        await self._publish(states, verdicts, AlertWindow(begin_of_day(now), now), BUDGET_RULES)
         self._budgets_at = now
 
-    async def _watch_window(self, book: AlertBook, window: Window) -> None:
-        figures = await self._reader.figures(window)
+    async def _watch_window(self, states: AlertStates, window: AlertWindow) -> None:
+        figures = await self._figures.figures(window)
         history = [
-            await self._reader.figures(earlier)
+            await self._figures.figures(earlier)
             for earlier in window.same_on_earlier_days(self._config.history_days)
         ]
         # Seconds of work where there are a thousand tenants: the sink's loop must go on turning.
         verdicts = await asyncio.to_thread(judge, figures, history, self._config.limits)
-        await self._say(book, verdicts, window, _ANOMALY_RULES)
+        await self._publish(states, verdicts, window, _ANOMALY_RULES)
         self._status.judged_until = window.until
 
-    async def _say(
-        self, book: AlertBook, verdicts: Iterable[Verdict], window: Window, rules: Iterable[str]
+    async def _publish(
+        self,
+        states: AlertStates,
+        verdicts: Iterable[SeriesVerdict],
+        window: AlertWindow,
+        rules: Iterable[str],
     ) -> None:
-        for event in book.judge(verdicts, window, rules=rules, at=self._clock()):
-            await self._memory.publish(event)
-            book.record(event)
-            self._not_archived.append(event)
+        for event in states.judge(verdicts, window, rules=rules, at=self._clock()):
+            await self._alert_log.publish(event)
+            states.record(event)
+            self._not_stored.append(event)
             raised = event.state == "raised"
             self._status.raised += raised
             self._status.resolved += not raised
@@ -260,11 +198,11 @@ class Watcher:
                 message=event.message,
             )
 
-    def _due(self, now: datetime) -> Iterator[Window]:
+    def _due(self, now: datetime) -> Iterator[AlertWindow]:
         """Yield the windows that are over and not judged yet, the oldest first."""
-        newest = Window.last_closed(now - _SETTLING, self._config.limits.window)
+        newest = AlertWindow.last_closed(now - _SETTLING, self._config.limits.window)
         window = self._next or newest.earlier(1)
-        oldest = Window.last_closed(now - _OLDEST_WINDOW, self._config.limits.window)
+        oldest = AlertWindow.last_closed(now - _OLDEST_WINDOW, self._config.limits.window)
         window = max(window, oldest, key=lambda each: each.since)
         while window.until <= newest.until:
             yield window

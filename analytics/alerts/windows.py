@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from analytics.alerts.freshness import newest_rows
 from analytics.alerts.verdicts import EVERYBODY, instant
 from analytics.clickhouse import ClickHouse
 
@@ -23,8 +22,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SATURDAY = 5
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of the requests of one window; of one tenant or of all."""
+class WindowFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcomes of the requests of one window, of one tenant or of all."""
 
     requests: int = 0
     errors: int = 0
@@ -37,32 +36,32 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 #: The figures of a window by tenant, `EVERYBODY` included.
-ByTenant = Mapping[str, Figures]
+FiguresByTenant = Mapping[str, WindowFigures]
 
 
-class Window(msgspec.Struct, frozen=True):
+class AlertWindow(msgspec.Struct, frozen=True):
     """A span of time: from `since`, up to but without `until`."""
 
     since: datetime
     until: datetime
 
     @classmethod
-    def last_closed(cls, now: datetime, length: timedelta) -> "Window":
-        """Return the newest window that is over."""
+    def last_closed(cls, now: datetime, length: timedelta) -> "AlertWindow":
+        """Return the newest window that has ended."""
         until = now - (now - _EPOCH) % length
         return cls(until - length, until)
 
     @property
-    def next(self) -> "Window":
+    def next(self) -> "AlertWindow":
         """The window after this one."""
-        return Window(self.until, self.until + (self.until - self.since))
+        return AlertWindow(self.until, self.until + (self.until - self.since))
 
-    def earlier(self, windows: int) -> "Window":
+    def earlier(self, windows: int) -> "AlertWindow":
         """Return the window so many before this one."""
         shift = windows * (self.until - self.since)
-        return Window(self.since - shift, self.until - shift)
+        return AlertWindow(self.since - shift, self.until - shift)
 
-    def same_on_earlier_days(self, days: int) -> Iterator["Window"]:
+    def same_on_earlier_days(self, days: int) -> Iterator["AlertWindow"]:
         """Yield the windows at the same time (UTC) of earlier days, on days of the same kind.
 
         Working days are compared with working days, Saturdays and Sundays with these: traffic differs by
@@ -71,7 +70,7 @@ class Window(msgspec.Struct, frozen=True):
         for day in range(1, days + 1):
             since = self.since - day * _DAY
             if _weekend(since) == _weekend(self.since):
-                yield Window(since, self.until - day * _DAY)
+                yield AlertWindow(since, self.until - day * _DAY)
 
 
 def _weekend(at: datetime) -> bool:
@@ -79,41 +78,38 @@ def _weekend(at: datetime) -> bool:
 
 
 class WindowReader:
-    """Reads the figures of windows.
-
-    Args:
-        clickhouse: a connection to the database of the views.
-    """
+    """Reads the figures of windows."""
 
     def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse
 
-    async def figures(self, window: Window) -> ByTenant:
-        """Return the figures of all tenants together and of the thousand with the most requests.
+    async def figures(self, window: AlertWindow) -> FiguresByTenant:
+        """Return the figures of all tenants together, and of each of the thousand with the most requests.
 
         Raises:
             ClickHouseUnavailable: no answer in time.
         """
-        rows = await self._clickhouse.query(
-            _sql(),
-            {"since": instant(window.since), "until": instant(window.until), "most": _MOST_TENANTS + 1},
-        )
+        bounds = {"since": instant(window.since), "until": instant(window.until)}
+        rows = await self._clickhouse.query(_sql("window_figures"), {**bounds, "most": _MOST_TENANTS + 1})
         return dict(_figures(row) for row in rows if row["overall"] or row["tenant"] != EVERYBODY)
 
     async def newest(self, now: datetime) -> dict[str, datetime]:
-        """Return when each table's newest row was written.
+        """Return when each table's newest row was written; only tables with rows of the last day.
 
         Raises:
             ClickHouseUnavailable: no answer in time.
         """
-        return await newest_rows(self._clickhouse, now)
+        since = now - _DAY
+        rows = await self._clickhouse.query(_sql("newest_rows"), {"since": instant(since)})
+        newest = {row["name"]: datetime.fromtimestamp(row["newest_us"] / 1e6, UTC) for row in rows}
+        return {name: at for name, at in newest.items() if at >= since}
 
 
 @cache
-def _sql() -> str:
-    return (files("analytics.alerts") / "window_figures.sql").read_text("utf-8")
+def _sql(name: str) -> str:
+    return (files("analytics.alerts") / f"{name}.sql").read_text("utf-8")
 
 
-def _figures(row: Mapping[str, Any]) -> tuple[str, Figures]:
+def _figures(row: Mapping[str, Any]) -> tuple[str, WindowFigures]:
     tenant = EVERYBODY if row["overall"] else str(row["tenant"])
-    return tenant, Figures(**{name: row[name] for name in Figures.__struct_fields__})
+    return tenant, WindowFigures(**{name: row[name] for name in WindowFigures.__struct_fields__})

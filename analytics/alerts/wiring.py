@@ -6,21 +6,19 @@ from datetime import timedelta
 import structlog
 
 from analytics.alerts.alert_log import AlertLog
-from analytics.alerts.anomalies import Limits
-from analytics.alerts.budgets import BudgetWatch
+from analytics.alerts.anomalies import AnomalyLimits
+from analytics.alerts.budgets import BudgetMonitor
 from analytics.alerts.freshness import FreshnessLimits
 from analytics.alerts.sink_progress import SinkProgress
 from analytics.alerts.status import WatchStatus
 from analytics.alerts.table import AlertTable
 from analytics.alerts.watcher import WatchConfig, Watcher
 from analytics.alerts.windows import WindowReader
-from analytics.budgets import ConfiguredBudgets
+from analytics.budgets import configured_budgets
 from analytics.clickhouse import ClickHouse
-from analytics.outage_waits import unless_stopped
-from analytics.sink.consumer import GROUP
 from streams.kafka.record_auth import RecordAuth
 from streams.settings import Settings
-from streams.topics import LOGS
+from streams.tasks import unless_stopped
 
 log = structlog.get_logger(__name__)
 
@@ -29,19 +27,10 @@ _LONGEST_INTERVAL_S = 10.0
 _LOOKS_PER_WINDOW = 4
 
 
-async def watch(settings: Settings, clickhouse: ClickHouse, status: WatchStatus, stop: asyncio.Event) -> None:
-    """Watch until `stop` is set.
-
-    Args:
-        settings: what is watched.
-        clickhouse: a connection to the database of the views, the watcher's own.
-        status: where it says what it sees.
-        stop: ends it.
-    """
-    progress = SinkProgress(
-        settings.kafka_bootstrap, topic=LOGS.name, group=GROUP, timeout_s=settings.kafka_timeout_s
-    )
-    memory = AlertLog(
+async def watch(settings: Settings, status: WatchStatus, stop: asyncio.Event, clickhouse: ClickHouse) -> None:
+    """Watch until `stop` is set."""
+    progress = SinkProgress(settings.kafka_bootstrap, timeout_s=settings.kafka_timeout_s)
+    alert_log = AlertLog(
         settings.kafka_bootstrap,
         instance_id=settings.instance_id,
         timeout_s=settings.kafka_timeout_s,
@@ -51,15 +40,15 @@ async def watch(settings: Settings, clickhouse: ClickHouse, status: WatchStatus,
         watch_config(settings),
         WindowReader(clickhouse),
         progress,
-        memory,
+        alert_log,
         AlertTable(clickhouse),
         status=status,
-        budgets=BudgetWatch(ConfiguredBudgets(settings.daily_budgets), clickhouse),
+        budgets=BudgetMonitor(configured_budgets(settings.daily_budgets), clickhouse),
     )
     try:
         await unless_stopped(stop, watcher.run(stop))
     finally:
-        await memory.stop()
+        await alert_log.stop()
         await progress.close()
         log.info("watcher.stopped", rounds=status.rounds)
 
@@ -67,7 +56,7 @@ async def watch(settings: Settings, clickhouse: ClickHouse, status: WatchStatus,
 def watch_config(settings: Settings) -> WatchConfig:
     """Return what the settings say about watching."""
     return WatchConfig(
-        limits=Limits(
+        limits=AnomalyLimits(
             window=timedelta(seconds=settings.alert_window_s), requests=settings.alert_min_requests
         ),
         freshness=FreshnessLimits(stale_s=settings.alert_stale_s, lag_records=settings.alert_lag_records),

@@ -1,4 +1,4 @@
-"""From a question's faults to error objects that say what to change."""
+"""Turns the faults of a query into error objects that say what to change."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,11 +35,7 @@ _NOT_NOW: Final = {
 
 @contextmanager
 def faults_as_errors(query: str) -> Iterator[None]:
-    """Turn what a question may raise into `ApiError`.
-
-    Args:
-        query: its name, for the log.
-    """
+    """Turn what a query may raise into `ApiError`; `query` is its name, for the log."""
     try:
         yield
     except UnknownQuery as fault:
@@ -67,7 +63,7 @@ def _crowded(fault: TooManyQueries) -> ApiError:
 
 
 def _failed(query: str, fault: QueryFault) -> ApiError:
-    """Return the error of a query that ClickHouse did not answer; its own words go to the log alone."""
+    """Return the error of a query that ClickHouse did not answer. ClickHouse's message is logged only."""
     reason = fault.reason
     log.warning("analysts.query_failed", query=query, reason=reason, error=str(fault))
     if reason is Reason.TOO_SLOW:

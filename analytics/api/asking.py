@@ -1,12 +1,12 @@
-"""What the analysts' routes work with, and who may use them."""
+"""Dependencies of the analysts' routes: the query service, and the caller's key."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from analytics.access import Scope
-from analytics.reports.query_service import AnalystDesk
+from analytics.access import TenantScope
+from analytics.reports.query_service import QueryService
 from streams.serving.credentials import PresentedKey, required
 from streams.serving.errors import unauthorized
 from streams.serving.keys import KeyTable
@@ -19,21 +19,23 @@ _ADMIN = "(admin)"
 class Analysts:
     """Everything behind the analysts' routes."""
 
-    desk: AnalystDesk
-    keys: KeyTable[Scope]
+    service: QueryService
+    keys: KeyTable[TenantScope]
 
 
 def analysts_of(request: Request) -> Analysts:
-    """Return what the application that serves this request works with."""
+    """Return the dependencies of the application that serves this request."""
     analysts: Analysts = request.app.state.analysts
     return analysts
 
 
-async def _desk(request: Request) -> AnalystDesk:
-    return analysts_of(request).desk  # async, because FastAPI runs plain functions in a thread of their own
+async def _service(request: Request) -> QueryService:
+    return analysts_of(
+        request
+    ).service  # async, because FastAPI runs plain functions in a thread of their own
 
 
-async def _authenticate(request: Request, presented: PresentedKey) -> Scope:
+async def _authenticate(request: Request, presented: PresentedKey) -> TenantScope:
     """Return whose rows the caller may see.
 
     Raises:
@@ -46,5 +48,5 @@ async def _authenticate(request: Request, presented: PresentedKey) -> Scope:
     return scope
 
 
-DeskDep = Annotated[AnalystDesk, Depends(_desk)]
-ScopeDep = Annotated[Scope, Depends(_authenticate)]
+QueryServiceDep = Annotated[QueryService, Depends(_service)]
+TenantScopeDep = Annotated[TenantScope, Depends(_authenticate)]

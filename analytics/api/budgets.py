@@ -1,5 +1,6 @@
 """`/v1/analytics/budgets`: how much of the day's budgets is spent."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -7,12 +8,19 @@ import msgspec
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from analytics.access import Scope
+from analytics.access import TenantScope
 from analytics.api.answering import faults_as_errors
-from analytics.api.asking import DeskDep, ScopeDep
+from analytics.api.asking import QueryServiceDep, TenantScopeDep
 from analytics.api.openapi import QUERY_ERRORS
-from analytics.budgets import ALL_TENANTS, Budget, Budgets, Standing, begin_of_day, end_of_day, standings
-from analytics.reports.query_service import AnalystDesk
+from analytics.budgets import (
+    ALL_TENANTS,
+    Budget,
+    BudgetStanding,
+    begin_of_day,
+    budget_standings,
+    end_of_day,
+)
+from analytics.reports.query_service import QueryService
 from analytics.reports.result_formats import JSON
 from analytics.sink.status import Clock, utc_now
 from streams.registry.reply_view import plain
@@ -26,45 +34,42 @@ _Row = dict[str, Any]
 _rows = msgspec.json.Decoder(list[_Row], float_hook=Decimal)
 
 
-def budgets_router(budgets: Budgets, *, clock: Clock = utc_now) -> APIRouter:
-    """Return the route.
-
-    Args:
-        budgets: where the budgets come from.
-        clock: the time.
-    """
+def budgets_router(budgets: Sequence[Budget], *, clock: Clock = utc_now) -> APIRouter:
+    """Return the route."""
     router = APIRouter(tags=["analytics"])
 
     @router.get("/v1/analytics/budgets", responses=errors(*QUERY_ERRORS))
-    async def budgets_today(desk: DeskDep, scope: ScopeDep) -> Response:
+    async def budgets_today(service: QueryServiceDep, scope: TenantScopeDep) -> Response:
         """Return each budget and what of it is spent since midnight (UTC), by the day of acceptance.
 
         A tenant's key sees its own budget. Nothing is refused where one is exceeded.
         """
         with faults_as_errors(_QUERY):
-            wanted = [each for each in await budgets.current() if _sees(scope, each)]
-            found = await _standings(wanted, desk, scope, clock) if wanted else []
+            wanted = [each for each in budgets if _sees(scope, each)]
+            found = await _standings(wanted, service, scope, clock) if wanted else []
         return JsonResponse({"budgets": [_described(each) for each in found]})
 
     return router
 
 
-def _sees(scope: Scope, budget: Budget) -> bool:
+def _sees(scope: TenantScope, budget: Budget) -> bool:
     return scope.tenant is None or (budget.tenant == scope.tenant != ALL_TENANTS)
 
 
-async def _standings(budgets: list[Budget], desk: AnalystDesk, scope: Scope, clock: Clock) -> list[Standing]:
+async def _standings(
+    budgets: list[Budget], service: QueryService, scope: TenantScope, clock: Clock
+) -> list[BudgetStanding]:
     now = clock()  # once: between two readings the day may change
     since, until = begin_of_day(now), end_of_day(now)
     given = {"since": since.isoformat(), "until": until.isoformat(), "limit": str(_MOST_TENANTS)}
-    prepared = desk.prepare(_QUERY, given, scope, JSON)
-    async with desk.ask(prepared) as answer:
+    prepared = service.prepare(_QUERY, given, scope, JSON)
+    async with service.ask(prepared) as answer:
         rows = _rows.decode(b"".join([piece async for piece in answer.pieces()]) or b"[]")
     spent = {str(row["tenant"]): Decimal(row["cost_usd"]) for row in rows}
-    return standings(budgets, spent, day=since.date())
+    return budget_standings(budgets, spent, day=since.date())
 
 
-def _described(standing: Standing) -> dict[str, Any]:
+def _described(standing: BudgetStanding) -> dict[str, Any]:
     return {
         "tenant": standing.tenant,
         "daily_usd": plain(standing.daily_usd),

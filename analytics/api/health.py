@@ -1,13 +1,12 @@
 """`/health`, `/live`, `/ready`: whether the process is alive, ready, and how far behind."""
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
 
 from analytics.alerts.status import WatchStatus
-from analytics.cached_reading import Shared
+from analytics.cached_reading import CachedReading
 from analytics.feedback.status import FeedbackStatus
 from analytics.sink.status import SinkStatus
 
@@ -25,33 +24,6 @@ _STATE: Final[dict[int | str, dict[str, Any]]] = {
 Ping = Callable[[], Awaitable[None]]
 
 
-class Probe:
-    """Asks ClickHouse whether it is there: once for all who want to know, and never for long.
-
-    A ClickHouse that hangs would otherwise hold every request for `/health` as long as a statement.
-
-    Args:
-        ping: asks; raises `ClickHouseUnavailable` where there is no answer.
-        timeout_s: what that may take; a ping that takes longer goes on, and no other is begun.
-        fresh_for_s: how long an answer is given again.
-        clock: a monotonic clock, in seconds.
-    """
-
-    def __init__(
-        self,
-        ping: Ping,
-        *,
-        timeout_s: float = _PROBE_TIMEOUT_S,
-        fresh_for_s: float = _PROBE_FRESH_S,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._shared = Shared("clickhouse", ping, fresh_for_s=fresh_for_s, timeout_s=timeout_s, clock=clock)
-
-    async def fault(self) -> str | None:
-        """Return what is wrong, or None where ClickHouse answers."""
-        return (await self._shared.get()).fault
-
-
 def health_router(
     status: SinkStatus,
     ping: Ping,
@@ -60,21 +32,14 @@ def health_router(
     *,
     signed: bool = True,
 ) -> APIRouter:
-    """Return the routes.
-
-    Args:
-        status: what the sink says about itself.
-        ping: asks ClickHouse for an answer; raises `ClickHouseUnavailable` where there is none.
-        watch: what the watcher has seen; None where nobody watches.
-        feedback: what the reader of feedback says about itself; None where nobody reads it.
-        signed: whether only records that Headrace has signed are believed.
-    """
+    """Return the routes."""
     router = APIRouter(tags=["health"])
-    probe = Probe(ping)
+    # Asked once for all callers, and never for long: a ClickHouse that hangs must not hold up `/health`.
+    probe = CachedReading("clickhouse", ping, fresh_for_s=_PROBE_FRESH_S, timeout_s=_PROBE_TIMEOUT_S)
 
     @router.get("/health")
     async def health() -> dict[str, Any]:
-        """Tell the state of the dependencies and of the sink, with its counters."""
+        """Return the state of the dependencies and of the sink, with its counters."""
         signing = "required" if signed else "off"
         return {**await _health(status, probe, watch, feedback), "record_signing": signing}
 
@@ -97,10 +62,10 @@ def health_router(
 
 
 async def _health(
-    status: SinkStatus, probe: Probe, watch: WatchStatus | None, feedback: FeedbackStatus | None
+    status: SinkStatus, probe: CachedReading[None], watch: WatchStatus | None, feedback: FeedbackStatus | None
 ) -> dict[str, Any]:
     # Asked first: what the sink says about itself is then of one moment.
-    fault = None if "clickhouse" in status.outages else await probe.fault()
+    fault = None if "clickhouse" in status.outages else (await probe.get()).fault
     dependencies: dict[str, Any] = {
         name: {"status": "down", "since": outage.since, "error": outage.error}
         for name, outage in status.outages.items()

@@ -3,22 +3,18 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from analytics.api.asking import ScopeDep
+from analytics.api.asking import TenantScopeDep
 from analytics.live.pipeline import LivePipeline
 from streams.serving.json_response import JsonResponse
 
 
 def live_router(pipeline: LivePipeline) -> APIRouter:
-    """Return the route.
-
-    Args:
-        pipeline: says what it does now.
-    """
+    """Return the route."""
     router = APIRouter(tags=["analytics"])
 
     @router.get("/v1/analytics/live")
-    async def live(scope: ScopeDep) -> Response:
-        """Tell how far each stage is, what is in flight, and what waits for an operator.
+    async def live(scope: TenantScopeDep) -> Response:
+        """Return how far each stage is, what is in flight, and what waits for an operator.
 
         The admin's key sees all parts. Lags and dead letters are of all tenants together: a tenant's key sees
         how fresh the figures are that its queries give, and no more.

@@ -1,41 +1,19 @@
 """`/metrics`: the process's numbers, for Prometheus."""
 
 from fastapi import APIRouter, Response
+from prometheus_client import CollectorRegistry
 from starlette.responses import PlainTextResponse
 
-from analytics.alerts.status import WatchStatus
-from analytics.feedback.status import FeedbackStatus
 from analytics.metrics import CONTENT_TYPE, exposition
-from analytics.reports.query_metrics import query_exposition
-from analytics.reports.query_service import AnalystDesk
-from analytics.sink.status import Clock, SinkStatus, utc_now
 
 
-def metrics_router(
-    sink: SinkStatus,
-    watch: WatchStatus,
-    feedback: FeedbackStatus,
-    desk: AnalystDesk | None = None,
-    *,
-    clock: Clock = utc_now,
-) -> APIRouter:
-    """Return the route.
-
-    Args:
-        sink: what the sink says about itself.
-        watch: what the watcher has seen.
-        feedback: what the reader of feedback says about itself.
-        desk: where analysts ask; None where they do not.
-        clock: the time.
-    """
+def metrics_router(registry: CollectorRegistry) -> APIRouter:
+    """Return the route; `registry` has the metrics."""
     router = APIRouter(tags=["metrics"])
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """Tell the numbers in Prometheus' text format."""
-        text = exposition(sink, watch, feedback, now=clock())
-        if desk is not None:
-            text += query_exposition(desk.counts, desk.slots)
-        return Response(text, media_type=CONTENT_TYPE)
+        """Return the numbers in Prometheus' text format."""
+        return Response(exposition(registry), media_type=CONTENT_TYPE)
 
     return router

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from analytics.reports.catalogue import Parameter, Query
+from analytics.reports.catalogue import Query, QueryParameter
 from analytics.reports.result_formats import FORMATS
 from streams.serving.openapi import describe_errors, errors
 
@@ -55,7 +55,7 @@ def _operation(query: Query) -> dict[str, Any]:
     }
 
 
-def _parameter(parameter: Parameter) -> dict[str, Any]:
+def _parameter(parameter: QueryParameter) -> dict[str, Any]:
     schema: dict[str, Any] = dict(_SCHEMAS.get(parameter.type, {"type": "string"}))
     if parameter.low is not None:
         schema["minimum"] = parameter.low
@@ -74,7 +74,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _default(parameter: Parameter) -> str | int | float:
+def _default(parameter: QueryParameter) -> str | int | float:
     text = str(parameter.default)
     if parameter.type == "UInt32":
         return int(text)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from analytics.api.answering import faults_as_errors
-from analytics.api.asking import DeskDep, ScopeDep
+from analytics.api.asking import QueryServiceDep, TenantScopeDep
 from analytics.api.openapi import ROWS
 from analytics.api.rows_response import RowsResponse
 from analytics.reports.catalogue import Query
@@ -19,33 +19,35 @@ router = APIRouter(prefix="/v1/analytics/queries", tags=["analytics"])
 
 
 @router.get("")
-async def queries(desk: DeskDep, scope: ScopeDep) -> Response:
+async def queries(service: QueryServiceDep, scope: TenantScopeDep) -> Response:
     """List the queries, with their documentation."""
     del scope  # any key will do
-    return JsonResponse({"queries": [_described(query) for query in desk.catalogue]})
+    return JsonResponse({"queries": [_described(query) for query in service.catalogue]})
 
 
 @router.get("/{name}", responses=errors(404))
-async def query(name: str, desk: DeskDep, scope: ScopeDep) -> Response:
+async def query(name: str, service: QueryServiceDep, scope: TenantScopeDep) -> Response:
     """Return the documentation of a query, and its SQL."""
     del scope
     with faults_as_errors(name):
-        found = desk.catalogue.get(name)
+        found = service.catalogue.get(name)
     return JsonResponse({**_described(found), "sql": found.sql})
 
 
 @router.get("/{name}/rows", responses=ROWS)
-async def rows(name: str, request: Request, desk: DeskDep, scope: ScopeDep) -> Response:
+async def rows(name: str, request: Request, service: QueryServiceDep, scope: TenantScopeDep) -> Response:
     """Ask a query, and return its rows as JSON, CSV or an Arrow stream.
 
     Its parameters are in its documentation. A tenant's key sees the tenant's own rows only.
     """
     given = _given(request)
     with faults_as_errors(name):
-        desk.catalogue.get(name)  # that there is no such query goes before what is wrong with its parameters
+        service.catalogue.get(
+            name
+        )  # that there is no such query goes before what is wrong with its parameters
         output = chosen_format(given.pop("format", None), request.headers.get("accept", ""))
-        prepared = desk.prepare(name, given, scope, output)
-    return RowsResponse(desk, prepared)
+        prepared = service.prepare(name, given, scope, output)
+    return RowsResponse(service, prepared)
 
 
 def _given(request: Request) -> dict[str, str]:

@@ -1,8 +1,7 @@
-"""A result on its way from ClickHouse to the client, piece by piece."""
+"""Streams a result from ClickHouse to the client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -12,9 +11,10 @@ from starlette.types import Receive, Scope, Send
 
 from analytics.api.answering import faults_as_errors
 from analytics.reports.query_parameters import INSTANT
-from analytics.reports.query_service import AnalystDesk, Prepared
+from analytics.reports.query_service import PreparedQuery, QueryService
 from analytics.reports.result_formats import JSON
 from streams.serving.json_response import to_json
+from streams.tasks import run_unless, until_disconnect
 
 log = structlog.get_logger(__name__)
 
@@ -25,23 +25,18 @@ _PIECE_BYTES: Final = 64 * 1024
 
 
 class RowsResponse(Response):
-    """Asks a question and sends the rows. A client that leaves cancels the query.
+    """Runs a query and sends the rows. A client that disconnects cancels the query.
 
-    What goes wrong before the first byte is an `ApiError`; after it, the connection is broken off, and the
-    client sees that something is missing.
-
-    Args:
-        desk: answers.
-        prepared: the question.
-        fetch_timeout_s: how long the client may take to fetch the result, in seconds.
+    A fault before the first byte is an `ApiError`; after it, the connection is closed without the end of the
+    body, which the client sees.
     """
 
     def __init__(
-        self, desk: AnalystDesk, prepared: Prepared, *, fetch_timeout_s: float = _FETCH_TIMEOUT_S
+        self, service: QueryService, prepared: PreparedQuery, *, fetch_timeout_s: float = _FETCH_TIMEOUT_S
     ) -> None:
         super().__init__(media_type=prepared.output.media_type, headers=_headers(prepared))
         del self.headers["content-length"]  # that of an empty body
-        self._desk = desk
+        self._service = service
         self._prepared = prepared
         self._fetch_timeout_s = fetch_timeout_s
 
@@ -53,55 +48,39 @@ class RowsResponse(Response):
             ClientDisconnect: the client has left, or is too slow.
         """
         del scope
-        serving = asyncio.create_task(self._serve(send))
-        leaving = asyncio.create_task(_until_disconnect(receive))
-        try:
-            await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not serving.done():
-                log.info("analysts.client_left", query=self._prepared.query.name)
-                raise ClientDisconnect
-            serving.result()
-        finally:
-            await _ended(serving)
-            await _ended(leaving)
+        if await run_unless(until_disconnect(receive), self._serve(send)) is None:
+            log.info("analysts.client_left", query=self._prepared.query.name)
+            raise ClientDisconnect
 
     async def _serve(self, send: Send) -> None:
         with faults_as_errors(self._prepared.query.name):
-            async with self._desk.ask(self._prepared) as answer:
-                await send({
-                    "type": "http.response.start", "status": self.status_code, "headers": self.raw_headers,
-                })  # fmt: skip
-                await self._send_body(answer.pieces(), send)
+            async with self._service.ask(self._prepared) as result:
+                await self._send_rows(result.pieces(), send)
 
-    async def _send_body(self, pieces: AsyncIterator[bytes], send: Send) -> None:
+    async def _send_rows(self, pieces: AsyncIterator[bytes], send: Send) -> None:
+        """Send the response, from when there is a first piece of it: until then a fault can have a status."""
         held, after = _frame(self._prepared)
+        started = False
         try:
             async with asyncio.timeout(self._fetch_timeout_s):
                 async for piece in pieces:
                     if len(held) > _PIECE_BYTES:
-                        await send({"type": "http.response.body", "body": held, "more_body": True})
-                        held = b""
+                        await self._send_piece(send, held, first=not started, more=True)
+                        started, held = True, b""
                     held += piece
-                await send({"type": "http.response.body", "body": held + after, "more_body": False})
+                await self._send_piece(send, held + after, first=not started, more=False)
         except TimeoutError:
             log.info("analysts.client_too_slow", query=self._prepared.query.name)
             raise ClientDisconnect from None
 
-
-async def _until_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait until it has let go of everything."""
-    task.cancel()
-    await asyncio.wait({task})
-    with suppress(asyncio.CancelledError, Exception):  # it has been raised where it matters
-        task.result()
+    async def _send_piece(self, send: Send, body: bytes, *, first: bool, more: bool) -> None:
+        if first:
+            start = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **start})
+        await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-def _headers(prepared: Prepared) -> dict[str, str]:
+def _headers(prepared: PreparedQuery) -> dict[str, str]:
     headers = {"Cache-Control": "private, no-store"}
     if prepared.output is not JSON:
         file = f"{prepared.query.name}.{prepared.output.name}"
@@ -109,8 +88,8 @@ def _headers(prepared: Prepared) -> dict[str, str]:
     return headers
 
 
-def _frame(prepared: Prepared) -> tuple[bytes, bytes]:
-    """Return what goes before and after the rows: in JSON, what was asked and what the columns mean."""
+def _frame(prepared: PreparedQuery) -> tuple[bytes, bytes]:
+    """Return what stands before and after the rows: in JSON, the query, its parameters and its columns."""
     if prepared.output is not JSON:
         return b"", b""
     head = to_json({
@@ -121,7 +100,7 @@ def _frame(prepared: Prepared) -> tuple[bytes, bytes]:
     return head.removesuffix(b"}") + b',"rows":', b"}"
 
 
-def _shown(prepared: Prepared) -> Mapping[str, Any]:
+def _shown(prepared: PreparedQuery) -> Mapping[str, Any]:
     """Return the parameters as they count: times in RFC 3339, and no tables of prices."""
     shown: dict[str, Any] = {}
     for parameter in prepared.query.parameters:

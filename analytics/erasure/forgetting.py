@@ -1,57 +1,48 @@
-"""What everything that stores rows of users does about erasures, before it writes and after."""
+"""Erasures and everything that stores rows of users: asked before a write, applied after it."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Protocol
 
 import structlog
 
 from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import RowEraser
-from analytics.outage_waits import SaysWhatIsAway, patiently
+from analytics.sink.status import Outages
 from streams.erasure.erasures import ErasureList, Subject
+from streams.erasure.feed import ErasureFeed
 from streams.events import Erasure
 
 log = structlog.get_logger(__name__)
 
 
-class KnowsErasures(Protocol):
-    """Who is to be forgotten: `streams.erasure.feed.ErasureFeed` where it matters."""
+class LateRowErasure:
+    """Reads who is erased, and erases rows of such users that were stored all the same.
 
-    async def current(self) -> ErasureList:
-        """Return the list as it is now; raises `KafkaUnavailable` where that is not known."""
-        ...
-
-
-class Forgetting:
-    """Asks who is to be forgotten, and clears away what was stored of them all the same.
-
-    Args:
-        clickhouse: a connection to the database, which may change rows.
-        erasures: who is to be forgotten.
-        status: where it says what is away. It waits for Kafka and ClickHouse however long they are.
+    It waits out outages of Kafka and ClickHouse. `erasures` is None where nobody is to be erased: in tests
+    and benchmarks.
     """
 
-    def __init__(self, clickhouse: ClickHouse, erasures: KnowsErasures, status: SaysWhatIsAway) -> None:
+    def __init__(self, clickhouse: ClickHouse, erasures: ErasureFeed | None, status: Outages) -> None:
         self._eraser = RowEraser(clickhouse)
         self._erasures = erasures
         self._status = status
 
     async def current(self) -> ErasureList:
-        """Return who is to be forgotten as of now."""
-        return await patiently(self._erasures.current, dependency="kafka", status=self._status)
+        """Return the list of erasures as of now."""
+        if self._erasures is None:
+            return ErasureList()
+        return await self._status.retry("kafka", self._erasures.current)
 
     async def after_writing(self, subjects: Iterable[Subject]) -> None:
-        """Erase what is stored under these users' own names and was covered when it was written.
+        """Erase rows under these users' own names that an erasure covers.
 
-        An erasure that was ordered while rows were being written has perhaps looked for them before they were
-        there. And they may have been written once before, by a process that did not know of it yet.
+        An erasure that was ordered during the write may have looked for rows before they were there. And the
+        rows may have been written once before, by a process that did not know of the erasure yet.
         """
         erasures = await self.current()
         waiting = {subject: found for subject in subjects if (found := _named(erasures, subject)) is not None}
         if waiting:
-            erase = partial(self._erase, waiting)
-            await patiently(erase, dependency="clickhouse", status=self._status)
+            await self._status.retry("clickhouse", partial(self._erase, waiting))
 
     async def _erase(self, waiting: Mapping[Subject, Erasure]) -> None:
         if not await self._eraser.any_rows(waiting):

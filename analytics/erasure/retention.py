@@ -1,14 +1,13 @@
-"""What a tenant wants gone sooner than everybody else's data: deleted day by day, a few partitions at a time.
+"""Retention of single tenants: their rows are deleted sooner than the tables' own TTLs say.
 
-The tables' own TTLs are for all tenants. Here whole days (UTC) of single tenants are deleted, so that a daily
-partition is rewritten at most once for each tenant, and nothing is done in most rounds.
+Whole days (UTC) are deleted, a few partitions at a time, so that a daily partition is rewritten at most once
+for each tenant, and most rounds have nothing to do.
 """
 
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -135,11 +134,8 @@ class Retention:
             for tenant, rules in sorted(self._rules.items())
             if (days := days_kept(rules, table.kind)) is not None
         ]
-        bound = partial(_condition, table)
-        return [
-            bound(due[begin : begin + _TENANTS_A_STATEMENT])
-            for begin in range(0, len(due), _TENANTS_A_STATEMENT)
-        ]
+        starts = range(0, len(due), _TENANTS_A_STATEMENT)
+        return [_condition(table, due[begin : begin + _TENANTS_A_STATEMENT]) for begin in starts]
 
 
 def _condition(table: KeptTable, due: list[tuple[str, datetime]]) -> tuple[str, dict[str, Any]]:

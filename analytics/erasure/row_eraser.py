@@ -1,9 +1,9 @@
-"""Takes a user out of the rows that are stored: by mutations, so that no copy of the old values is left.
+"""Erases a user from the stored rows, by mutations, so that no copy of the old values is left.
 
-A row that replaces another with the same sort key only hides it until they are merged, perhaps for ever. A
-mutation rewrites the columns (or leaves out the rows) in every part, merged or not. It leaves sort key and
-`ingested_at` as they are, so what arrives again still replaces the same row. The rollups notice which days
-had rows of the user (`analytics.rollups.sources`), and compute those anew.
+A row that replaces another with the same sort key only hides it until they are merged, perhaps never. A
+mutation rewrites the columns (or drops the rows) in every part. It leaves sort key and `ingested_at` as they
+are, so a record that arrives again still replaces the same row. The rollups notice which days had rows of
+the user (`analytics.rollups.sources`), and compute those anew.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import msgspec
 
 from analytics.clickhouse import ClickHouse
 from analytics.rollups.sources import REVISE
-from analytics.schema.cluster import all_caught_up, catch_up, unfinished_mutations
+from analytics.schema.cluster import sync_all_replicas, sync_replica, unfinished_mutations
 from streams.erasure.erasures import Subject
 from streams.errors import ClickHouseUnavailable
 from streams.events import Erasure
@@ -31,7 +31,7 @@ class UserTable(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: of the table.
-        text: whether its rows are nothing but texts: they go, whatever the mode.
+        text: whether its rows are nothing but texts, which are deleted whatever the mode.
         anonymise: the assignments that make a row anonymous; `{pseudonym:String}` is the new name.
     """
 
@@ -40,8 +40,8 @@ class UserTable(msgspec.Struct, frozen=True, kw_only=True):
     anonymise: str = f"user_id = {{pseudonym:String}}, {REVISE}"
 
 
-#: In the order of a deletion: requests last, because they say which rows of `stages_raw` are the user's. So a
-#: deletion that was interrupted finds the rest when it is run again.
+#: In the order of a deletion: requests last, because they say which rows of `stages_raw` are the user's. So
+#: an interrupted deletion finds the rest when it is run again.
 USER_TABLES = (
     UserTable(name="payloads_raw", text=True),
     UserTable(name="scores_raw", anonymise=f"user_id = {{pseudonym:String}}, comment = '', {REVISE}"),
@@ -55,39 +55,36 @@ USER_TABLES = (
         ),
     ),
 )
+_USER_TABLE_NAMES = [table.name for table in USER_TABLES]
 #: Rows of requests that name no user themselves.
 REQUEST_TABLES = ("stages_raw",)
 
-#: Conditions: what an erasure covers; rows in the user's own name; those, and what was made anonymous before.
+#: Conditions: what an erasure covers; rows in the user's own name; those, and rows made anonymous before.
 COVERED = "accepted_at <= fromUnixTimestamp64Micro({until_us:Int64}, 'UTC')"
 NAMED = "tenant = {tenant:String} AND user_id = {user:String}"
 EITHER = "tenant = {tenant:String} AND user_id IN ({user:String}, {pseudonym:String})"
 #: Which rows are the user's requests', whichever table still knows of them.
 _THEIR_REQUESTS = " UNION ALL ".join(
-    f"SELECT request_id FROM {table.name} WHERE {EITHER} AND {COVERED}"  # noqa: S608  # names of our own
-    for table in USER_TABLES
+    f"SELECT request_id FROM {name} WHERE {EITHER} AND {COVERED}"  # noqa: S608  # names of our own
+    for name in _USER_TABLE_NAMES
 )
 _OF_REQUESTS = f"tenant = {{tenant:String}} AND request_id IN ({_THEIR_REQUESTS})"
 
 
 class _Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be done with the rows of a table that fulfil a condition, perhaps one about other tables."""
+    """What is done to the rows of a table that fulfil a condition, perhaps one about other tables."""
 
     table: str
     command: str
     condition: str
-    looks_elsewhere: bool = False
+    reads_other_tables: bool = False
 
 
 class RowEraser:
     """Finds and erases the rows of users.
 
-    Every method raises `ClickHouseUnavailable` where there is no answer in time.
-
-    Args:
-        clickhouse: a connection to the database, which may change rows.
-        wait_s: how long one mutation may take; where it takes longer it goes on by itself, and erasing again
-            waits for the rest.
+    Every method raises `ClickHouseUnavailable` where there is no answer in time. A mutation that takes longer
+    than `wait_s` seconds goes on by itself; erasing again waits for the rest.
     """
 
     def __init__(self, clickhouse: ClickHouse, *, wait_s: float = 600.0) -> None:
@@ -95,7 +92,7 @@ class RowEraser:
         self._wait_s = wait_s
 
     async def count(self, subject: Subject, erasure: Erasure) -> dict[str, int]:
-        """Return how many rows are to be changed yet, by table: all copies of a row, merged or not."""
+        """Return how many rows are still to be changed, by table: all copies of a row, merged or not."""
         parameters = parameters_of(subject, erasure)
         return {
             change.table: sum((await self._partitions(change, parameters)).values())
@@ -107,14 +104,14 @@ class RowEraser:
         parameters = parameters_of(subject, erasure)
         for change in _changes(erasure):
             partitions = await self._partitions(change, parameters)
-            if partitions and change.looks_elsewhere:
-                await all_caught_up(self._clickhouse, [table.name for table in USER_TABLES])
+            if partitions and change.reads_other_tables:
+                await sync_all_replicas(self._clickhouse, _USER_TABLE_NAMES)
             for partition in partitions:
                 await self._clickhouse.execute(self._mutation(change, partition), parameters)
             await self._finished(change.table)
 
     def _mutation(self, change: _Change, partition: str) -> str:
-        # One server goes on by itself, and tells. Another replica has perhaps not even heard of it.
+        # One server goes on by itself, and reports it. Another replica may not even know of it yet.
         sync = 2 if self._clickhouse.cluster else 0
         return (
             f"ALTER TABLE {change.table} {change.command} IN PARTITION ID '{partition}' "
@@ -126,19 +123,20 @@ class RowEraser:
     async def any_rows(self, subjects: Collection[Subject]) -> bool:
         """Whether any row, covered or not, is stored under one of these users' own names."""
         waiting = sorted(subjects)
-        await catch_up(self._clickhouse, [table.name for table in USER_TABLES])
+        await sync_replica(self._clickhouse, _USER_TABLE_NAMES)
         for begin in range(0, len(waiting), _SUBJECTS_A_QUERY):
             some = waiting[begin : begin + _SUBJECTS_A_QUERY]
-            names: dict[str, Any] = {
+            names = {
                 "tenants": sorted({each.tenant for each in some}),
                 "users": [each.user_id for each in some],
             }
-            for table in USER_TABLES:
+            for table in _USER_TABLE_NAMES:
                 sql = (
-                    f"SELECT count() AS n FROM {table.name} WHERE tenant IN {{tenants:Array(String)}} "  # noqa: S608
+                    f"SELECT count() AS n FROM {table} WHERE tenant IN {{tenants:Array(String)}} "  # noqa: S608
                     "AND user_id IN {users:Array(String)}"
                 )
-                if await self._number(sql, names):
+                [row] = await self._clickhouse.query(sql, names)
+                if row["n"]:
                     return True
         return False
 
@@ -150,7 +148,7 @@ class RowEraser:
 
     async def _partitions(self, change: _Change, parameters: Mapping[str, Any]) -> dict[str, int]:
         """Return the partitions that have such rows, and how many."""
-        await catch_up(self._clickhouse, [change.table, *(table.name for table in USER_TABLES)])
+        await sync_replica(self._clickhouse, [change.table, *_USER_TABLE_NAMES])
         rows = await self._clickhouse.query(
             f"SELECT _partition_id AS partition, count() AS n FROM {change.table} WHERE {change.condition} "  # noqa: S608
             "GROUP BY partition ORDER BY partition",
@@ -158,12 +156,8 @@ class RowEraser:
         )
         return {str(row["partition"]): int(row["n"]) for row in rows}
 
-    async def _number(self, sql: str, parameters: Mapping[str, Any]) -> int:
-        [row] = await self._clickhouse.query(sql, parameters)
-        return int(row["n"])
-
     async def _finished(self, table: str) -> None:
-        """Wait until no mutation of the table is left to be done, on any replica."""
+        """Wait until no mutation of the table is unfinished, on any replica."""
         deadline = time.monotonic() + self._wait_s
         while True:
             waiting = await unfinished_mutations(self._clickhouse, table)
@@ -177,17 +171,16 @@ class RowEraser:
 
 
 def _changes(erasure: Erasure) -> list[_Change]:
-    """Return what an erasure changes, in the order in which it has to."""
+    """Return what an erasure changes, in the order in which it must be done."""
     if erasure.mode == "delete":
+        of_requests = [
+            _Change(table=name, command="DELETE", condition=_OF_REQUESTS, reads_other_tables=True)
+            for name in REQUEST_TABLES
+        ]
+        condition = f"{EITHER} AND {COVERED}"
         return [
-            *(
-                _Change(table=name, command="DELETE", condition=_OF_REQUESTS, looks_elsewhere=True)
-                for name in REQUEST_TABLES
-            ),
-            *(
-                _Change(table=table.name, command="DELETE", condition=f"{EITHER} AND {COVERED}")
-                for table in USER_TABLES
-            ),
+            *of_requests,
+            *(_Change(table=name, command="DELETE", condition=condition) for name in _USER_TABLE_NAMES),
         ]
     return [
         _Change(
@@ -200,7 +193,7 @@ def _changes(erasure: Erasure) -> list[_Change]:
 
 
 def parameters_of(subject: Subject, erasure: Erasure) -> dict[str, Any]:
-    """Return the values of the parameters that conditions on a user's rows have."""
+    """Return the parameters of the conditions above."""
     return {
         "tenant": subject.tenant,
         "user": subject.user_id,

@@ -12,8 +12,8 @@ from uuid import uuid4
 
 from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import COVERED, EITHER, NAMED, parameters_of
-from analytics.rollups.partition_swap import staging, swap_expiry_s, swap_in
-from analytics.schema.cluster import catch_up
+from analytics.rollups.partition_swap import replace_partition, staging, swap_expiry_s
+from analytics.schema.cluster import sync_replica
 from streams.erasure.erasures import Subject
 from streams.events import Erasure
 
@@ -56,7 +56,7 @@ class UsersRollup:
         """Return the days that name the user and are not to do so any more."""
         whose = EITHER if erasure.mode == "delete" else NAMED
         sql = f"SELECT DISTINCT day FROM {USERS_ROLLUP} WHERE {whose} AND {_STALE} ORDER BY day"  # noqa: S608
-        await catch_up(self._clickhouse, [USERS_ROLLUP, "requests_raw"])
+        await sync_replica(self._clickhouse, [USERS_ROLLUP, "requests_raw"])
         rows = await self._clickhouse.query(sql, parameters_of(subject, erasure))
         return [row["day"] for row in rows]
 
@@ -72,6 +72,8 @@ class UsersRollup:
             await self._clickhouse.execute(f"INSERT INTO {new} {selected}", {**parameters, "day": day})
             [left] = await self._clickhouse.query(f"SELECT count() AS n FROM {new}")  # noqa: S608  # our name
             if left["n"]:
-                await swap_in(self._clickhouse, new, table=USERS_ROLLUP, day=day, expiry_s=self._expiry_s)
+                await replace_partition(
+                    self._clickhouse, new, table=USERS_ROLLUP, day=day, expiry_s=self._expiry_s
+                )
             else:  # the server refuses to swap nothing in
                 await self._clickhouse.execute(f"ALTER TABLE {USERS_ROLLUP} DROP PARTITION ID '{day:%Y%m%d}'")

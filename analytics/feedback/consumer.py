@@ -1,7 +1,7 @@
 """Reads `llm.feedback.v1` in a group of its own, and commits what is settled.
 
-It polls whatever happens, so that it stays in its group while ClickHouse is away or feedback waits for the
-rows of its requests; one batch at a time is worked on beside it. Where enough waits, it stops reading.
+It polls all the time, so that it stays in its group while ClickHouse is down or feedback waits for the rows
+of its requests; one batch at a time is settled in a task beside it. While too much is pending, it pauses.
 """
 
 import asyncio
@@ -13,18 +13,16 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from analytics.feedback.pending_feedback import Entry, Limits, WaitingRoom
-from analytics.feedback.scores import Judgement, judgement_of
+from analytics.feedback.pending_feedback import PendingFeedback, PendingLimits, PendingRecord
+from analytics.feedback.scores import ParsedFeedback, parsed_feedback
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
-from analytics.outage_waits import ended, patiently, unless_stopped
-from analytics.sink.batches import Record
+from analytics.sink.batches import ConsumedRecord
 from analytics.sink.consumer import ConsumerConfig, record_of, start_consumer, stop_consumer
 from streams.errors import InputError
+from streams.tasks import cancel_and_wait, unless_stopped
 
 log = structlog.get_logger(__name__)
-
-GROUP = "headrace.feedback"
 
 _POLL_MS = 200
 _POLL_RECORDS = 1_000
@@ -33,27 +31,19 @@ _HANDOVER_S = 5.0  # for the batch in hand at a rebalance or at the end; what is
 
 
 class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    """Turns the topic's records into scores until it is told to stop.
-
-    Args:
-        config: what it reads, and how.
-        limits: how much feedback waits for its requests, and how long.
-        writer: settles a batch, however long that takes.
-        status: what it says about itself.
-        clock: the time in Unix seconds.
-    """
+    """Turns the topic's records into scores until it is told to stop."""
 
     def __init__(
         self,
         config: ConsumerConfig,
-        limits: Limits,
+        limits: PendingLimits,
         writer: ScoreWriter,
         status: FeedbackStatus,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
-        self._room = WaitingRoom(limits)
+        self._pending = PendingFeedback(limits)
         self._writer = writer
         self._status = status
         self._clock = clock
@@ -64,7 +54,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
     async def run(self, stop: asyncio.Event) -> None:
         """Join the group and settle records until `stop` is set; then finish the batch in hand."""
         try:
-            start = patiently(self._start, dependency="kafka", status=self._status)
+            start = self._status.retry("kafka", self._start)
             if not await unless_stopped(stop, start):
                 return
             self._consumer.subscribe([self._config.topic], listener=self)
@@ -72,7 +62,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             await self._hand_over()
         finally:
             if self._work is not None:
-                await ended(self._work)
+                await cancel_and_wait(self._work)
             if self._consumer is not None:
                 await stop_consumer(self._consumer, timeout_s=self._config.kafka_timeout_s)
             log.info("feedback.stopped", records=self._status.records)
@@ -95,27 +85,27 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             for record in records:
                 self._take(record_of(record, self._config.auth))
         self._throttle()
-        await self._go_on()
-        self._status.crowd(len(self._room), self._room.oldest_at)
+        await self._settle_next()
+        self._status.pending(len(self._pending), self._pending.oldest_at)
 
-    def _take(self, record: Record) -> None:
-        said: Judgement | InputError
+    def _take(self, record: ConsumedRecord) -> None:
+        parsed: ParsedFeedback | InputError
         try:
-            said = judgement_of(record)
+            parsed = parsed_feedback(record)
         except InputError as fault:
-            said = fault
-        self._room.add(record, said, self._clock())
+            parsed = fault
+        self._pending.add(record, parsed, self._clock())
         self._status.records += 1
 
     def _throttle(self) -> None:
         """Stop reading where enough waits, and go on where there is room again."""
         assigned, paused = self._consumer.assignment(), self._consumer.paused()
-        if self._room.full and assigned - paused:
+        if self._pending.full and assigned - paused:
             self._consumer.pause(*(assigned - paused))
-        elif paused and not self._room.full:
+        elif paused and not self._pending.full:
             self._consumer.resume(*paused)
 
-    async def _go_on(self) -> None:
+    async def _settle_next(self) -> None:
         """Commit what the batch in hand has settled, if it is done, and begin the next one."""
         if self._work is not None:
             if not self._work.done():
@@ -124,14 +114,14 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
                 self._work.result()  # a bug ends the reader, and is told
             self._work = None
         await self._commit()
-        batch = self._room.due(self._clock(), most=_BATCH_RECORDS)
+        batch = self._pending.due(self._clock(), most=_BATCH_RECORDS)
         if batch:
             self._work = asyncio.create_task(self._settle(batch))
 
-    async def _settle(self, batch: list[Entry]) -> None:
-        settled = await self._writer.settle(batch, overdue=self._room.overdue)
-        self._room.settled(settled)
-        self._room.postpone([entry for entry in batch if not entry.gone], self._clock())
+    async def _settle(self, batch: list[PendingRecord]) -> None:
+        settled = await self._writer.settle(batch, overdue=self._pending.overdue)
+        self._pending.settled(settled)
+        self._pending.postpone([entry for entry in batch if not entry.settled], self._clock())
 
     async def _commit(self) -> None:
         """Commit the offset of the first record of each partition that is not settled.
@@ -140,7 +130,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         """
         behind = {
             place: offset
-            for place, offset in self._room.positions().items()
+            for place, offset in self._pending.positions().items()
             if self._committed.get(place) != offset
         }
         if not behind:
@@ -160,7 +150,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         if work is not None:
             await asyncio.wait((work,), timeout=_HANDOVER_S)
             if not work.done():
-                await ended(work)
+                await cancel_and_wait(work)
             elif not work.cancelled():
                 work.result()
         await self._commit()
@@ -169,7 +159,7 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         """Let go of everything: partitions that stay with us are read again from what is committed."""
         del revoked  # aiokafka rebalances eagerly: it is always all of them
         await self._hand_over()
-        self._room.forget()
+        self._pending.forget()
         self._committed.clear()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from analytics.alerts.verdicts import instant
 from analytics.clickhouse import ClickHouse
-from analytics.feedback.scores import Judgement, RequestFacts
+from analytics.feedback.scores import ParsedFeedback, RequestFacts
 
 _RECENT = timedelta(days=2)
 _DAY = timedelta(days=1)
@@ -36,16 +36,14 @@ Found = Mapping[str, Sequence[RequestFacts]]
 
 
 class RequestLookup:
-    """Finds requests.
-
-    Args:
-        clickhouse: a connection to the database.
-    """
+    """Finds requests."""
 
     def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse
 
-    async def find(self, judgements: Collection[Judgement], *, everywhere: Collection[Judgement]) -> Found:
+    async def find(
+        self, judgements: Collection[ParsedFeedback], *, everywhere: Collection[ParsedFeedback]
+    ) -> Found:
         """Return the requests that have the ids of these judgements.
 
         Args:
@@ -88,7 +86,7 @@ class RequestLookup:
                     known.append(facts)
 
 
-def _windows(judgements: Iterable[Judgement]) -> dict[tuple[datetime, datetime], set[str]]:
+def _windows(judgements: Iterable[ParsedFeedback]) -> dict[tuple[datetime, datetime], set[str]]:
     """Return where to look for which ids first: the day that is named, or those before the judgement."""
     windows: dict[tuple[datetime, datetime], set[str]] = {}
     for each in judgements:

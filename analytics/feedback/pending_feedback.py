@@ -1,9 +1,8 @@
-"""The waiting room: records that were read and are not settled yet. Pure.
+"""Records that were read and are not settled yet. Pure.
 
-Feedback may come before its request's row, and one piece that waits must not hold up those behind it. So
-later ones are settled meanwhile, and what is committed is the offset of the first that is not: after a crash
-it comes again, and so do those behind it. That they are settled twice changes nothing, because a score
-replaces itself.
+Feedback may come before its request's row, and must not hold up the records behind it. So later records are
+settled meanwhile, and the offset of the first unsettled one is committed: after a crash that record and those
+behind it come again. Settling a record twice changes nothing, because its score replaces itself.
 """
 
 import heapq
@@ -12,11 +11,11 @@ from itertools import count
 
 import msgspec
 
-from analytics.feedback.scores import Judgement
-from analytics.sink.batches import Record
+from analytics.feedback.scores import ParsedFeedback
+from analytics.sink.batches import ConsumedRecord
 from streams.errors import InputError
 
-Place = tuple[str, int]
+PartitionKey = tuple[str, int]
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 30.0
@@ -24,7 +23,7 @@ _LONGEST_PAUSE_S = 30.0
 _LEAST_WAIT_S = 10.0
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class PendingLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How much waits, and for how long.
 
     Attributes:
@@ -41,49 +40,45 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int = 16 * 1024 * 1024
 
 
-class Entry(msgspec.Struct, kw_only=True, eq=False):
+class PendingRecord(msgspec.Struct, kw_only=True, eq=False):
     """A record in the room.
 
     Attributes:
         record: as it came.
-        said: what it says, or why it says nothing.
+        parsed: its feedback, or why it has none.
         seen_at: when it came in, Unix seconds.
         deadline_at: until when its request is waited for, Unix seconds.
         due_at: when it is to be looked at next, Unix seconds.
         tries: how often it was.
     """
 
-    record: Record
-    said: Judgement | InputError
+    record: ConsumedRecord
+    parsed: ParsedFeedback | InputError
     seen_at: float
     deadline_at: float
     due_at: float
     tries: int = 0
-    gone: bool = False
+    settled: bool = False
 
     @property
-    def place(self) -> Place:
+    def place(self) -> PartitionKey:
         """Its partition."""
         return (self.record.topic, self.record.partition)
 
 
-class WaitingRoom:
-    """Keeps records until they are settled.
+class PendingFeedback:
+    """Keeps records until they are settled."""
 
-    Args:
-        limits: how much, and for how long.
-    """
-
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: PendingLimits) -> None:
         self._limits = limits
-        self._entries: dict[Place, dict[int, Entry]] = {}
-        self._next: dict[Place, int] = {}
-        self._due: list[tuple[float, int, Entry]] = []
+        self._entries: dict[PartitionKey, dict[int, PendingRecord]] = {}
+        self._next: dict[PartitionKey, int] = {}
+        self._due: list[tuple[float, int, PendingRecord]] = []
         self._number = count()
         self.size_bytes = 0
 
     def __len__(self) -> int:
-        """How many records are in it."""
+        """How many records are pending."""
         return sum(map(len, self._entries.values()))
 
     @property
@@ -93,52 +88,54 @@ class WaitingRoom:
 
     @property
     def oldest_at(self) -> float | None:
-        """When the one came in that is here longest, Unix seconds."""
+        """When the oldest pending record was read, in Unix seconds."""
         firsts = (next(iter(entries.values())) for entries in self._entries.values() if entries)
         return min((entry.seen_at for entry in firsts), default=None)
 
-    def add(self, record: Record, said: Judgement | InputError, now: float) -> None:
-        """Take in a record, in the order of the offsets of its partition. It is due at once.
+    def add(self, record: ConsumedRecord, parsed: ParsedFeedback | InputError, now: float) -> None:
+        """Add a record, in the order of its partition's offsets. It is due at once.
 
-        Its wait counts from its timestamp, so that a restart does not begin it anew.
+        Its wait counts from its timestamp, so that a restart does not begin the wait anew.
         """
         wait_s = self._limits.wait_s
         earliest = now - wait_s + min(wait_s, _LEAST_WAIT_S)
         since = min(max(record.timestamp_ms / 1000, earliest), now)
-        entry = Entry(record=record, said=said, seen_at=now, deadline_at=since + wait_s, due_at=now)
+        entry = PendingRecord(
+            record=record, parsed=parsed, seen_at=now, deadline_at=since + wait_s, due_at=now
+        )
         self._entries.setdefault(entry.place, {})[record.offset] = entry
         self._next[entry.place] = record.offset + 1
         self.size_bytes += record.size_bytes
         self._schedule(entry)
 
-    def due(self, now: float, *, most: int) -> list[Entry]:
-        """Return up to `most` that are to be looked at; each has to be settled or postponed."""
-        found: list[Entry] = []
+    def due(self, now: float, *, most: int) -> list[PendingRecord]:
+        """Return up to `most` records that are due; each must then be settled or postponed."""
+        found: list[PendingRecord] = []
         while self._due and len(found) < most and self._due[0][0] <= now:
             _, _, entry = heapq.heappop(self._due)
-            if not entry.gone:
+            if not entry.settled:
                 found.append(entry)
         return found
 
-    def postpone(self, entries: Iterable[Entry], now: float) -> None:
+    def postpone(self, entries: Iterable[PendingRecord], now: float) -> None:
         """Let records wait on, each time twice as long."""
         for entry in entries:
-            if entry.gone:
+            if entry.settled:
                 continue
             pause_s = min(_FIRST_PAUSE_S * 2.0 ** min(entry.tries, 10), _LONGEST_PAUSE_S)
             entry.tries += 1
             entry.due_at = now + pause_s
             self._schedule(entry)
 
-    def settled(self, entries: Iterable[Entry]) -> None:
-        """Let records go."""
+    def settled(self, entries: Iterable[PendingRecord]) -> None:
+        """Remove records that are settled."""
         for entry in entries:
-            if not entry.gone:
+            if not entry.settled:
                 self._drop(entry)
                 del self._entries[entry.place][entry.record.offset]
 
     def forget(self) -> None:
-        """Let go of everything: it belongs to somebody else now."""
+        """Drop everything: the partitions belong to another consumer now."""
         for entries in self._entries.values():
             for entry in entries.values():
                 self._drop(entry)
@@ -146,18 +143,18 @@ class WaitingRoom:
         self._next.clear()
         self._due.clear()
 
-    def positions(self) -> dict[Place, int]:
+    def positions(self) -> dict[PartitionKey, int]:
         """Return for each partition the offset of the first record that is not settled."""
         return {place: next(iter(self._entries.get(place, ())), after) for place, after in self._next.items()}
 
-    def overdue(self, entries: Collection[Entry], now: float) -> list[Entry]:
+    def overdue(self, entries: Collection[PendingRecord], now: float) -> list[PendingRecord]:
         """Return those that have waited long enough."""
         crowded_s = self._limits.crowded_wait_s if self.full else float("inf")
         return [entry for entry in entries if min(entry.deadline_at, entry.seen_at + crowded_s) <= now]
 
-    def _schedule(self, entry: Entry) -> None:
+    def _schedule(self, entry: PendingRecord) -> None:
         heapq.heappush(self._due, (entry.due_at, next(self._number), entry))
 
-    def _drop(self, entry: Entry) -> None:
-        entry.gone = True
+    def _drop(self, entry: PendingRecord) -> None:
+        entry.settled = True
         self.size_bytes -= entry.record.size_bytes

@@ -1,4 +1,4 @@
-"""Feedback as rows of `scores_raw`. Pure: values in, values out."""
+"""Feedback as rows of `scores_raw`. Pure."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
-from analytics.sink.batches import Record
+from analytics.sink.batches import ConsumedRecord
 from analytics.sink.rows import Row, Table
 from streams.codec import decode
 from streams.errors import InvalidRequest
@@ -43,7 +43,7 @@ SCORES = Table(
 
 
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a score has from the request that it is about."""
+    """The columns of a score that come from its request."""
 
     request_id: str
     tenant: str
@@ -56,8 +56,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
     arm: str
 
 
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of feedback that has been understood; nothing is known of its request yet."""
+class ParsedFeedback(msgspec.Struct, frozen=True, kw_only=True):
+    """Valid feedback, before its request is looked up."""
 
     feedback: FeedbackGiven
     tenant: str
@@ -66,8 +66,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     scored_at: datetime
 
 
-def judgement_of(record: Record) -> Judgement:
-    """Return what a record of the topic says. It is the same however often the record comes.
+def parsed_feedback(record: ConsumedRecord) -> ParsedFeedback:
+    """Return the feedback of a record, the same at each delivery.
 
     Raises:
         InputError: it is not feedback, or says no value.
@@ -81,7 +81,7 @@ def judgement_of(record: Record) -> Judgement:
     _check_time(scored_at, "scored_at")
     if feedback.accepted_at is not None:
         _check_time(feedback.accepted_at, "accepted_at")
-    return Judgement(
+    return ParsedFeedback(
         feedback=feedback,
         tenant=feedback.tenant or DEFAULT_TENANT,
         score_id=score_id_of(feedback),
@@ -90,12 +90,11 @@ def judgement_of(record: Record) -> Judgement:
     )
 
 
-def request_of(judgement: Judgement, found: Iterable[RequestFacts]) -> RequestFacts | None:
-    """Return the request that is meant; None where the tenant has none of this id.
+def request_of(judgement: ParsedFeedback, found: Iterable[RequestFacts]) -> RequestFacts | None:
+    """Return the request of feedback; None where the tenant has none of this id.
 
-    Ids may come again once the registry has forgotten them. Then it is the request that was accepted when the
-    sender says, or else the last one that was before the judgement. So a judgement finds the same request
-    whenever it comes.
+    An id may be used again once the registry has forgotten it. Then it is the request that was accepted at
+    the time that the sender names, or else the last one before the score: always the same one.
     """
     own = [each for each in found if each.tenant == judgement.tenant]
     if not own:
@@ -110,7 +109,7 @@ def request_of(judgement: Judgement, found: Iterable[RequestFacts]) -> RequestFa
 
 
 def row_of(
-    judgement: Judgement,
+    judgement: ParsedFeedback,
     facts: RequestFacts,
     *,
     ingested_at: datetime,
@@ -143,7 +142,7 @@ def row_of(
 
 
 def _check_time(at: datetime, field: str) -> None:
-    """Else it would fit no column, and no window of the search for its request."""
+    """Check that a time fits its column and the search for the request."""
     if not _EPOCH <= at < _END:
         raise InvalidRequest(f"{field} is {at.isoformat()}: not between 1970 and 2149", param=field)
 

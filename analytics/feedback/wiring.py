@@ -4,19 +4,18 @@ import asyncio
 
 from analytics.alerts.sink_progress import SinkProgress
 from analytics.clickhouse import ClickHouse
-from analytics.feedback.consumer import GROUP, FeedbackConsumer
-from analytics.feedback.pending_feedback import Limits
+from analytics.feedback.consumer import FeedbackConsumer
+from analytics.feedback.pending_feedback import PendingLimits
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
-from analytics.outage_waits import patiently, unless_stopped
-from analytics.sink.consumer import GROUP as SINK_GROUP
 from analytics.sink.consumer import ConsumerConfig
 from analytics.sink.writer import TextRules
 from streams.erasure.feed import ErasureFeed
 from streams.kafka.record_auth import RecordAuth
+from streams.pipeline import FEEDBACK
 from streams.publisher import Publisher
 from streams.settings import Settings
-from streams.topics import FEEDBACK, LOGS
+from streams.tasks import unless_stopped
 
 _CLIENT = "headrace.feedback"
 #: What comes is answered at once all the same; the sink, which works in batches, asks ten times as often.
@@ -24,23 +23,16 @@ _FETCH_WAIT_MS = 500
 
 
 async def read_feedback(
-    settings: Settings, clickhouse: ClickHouse, status: FeedbackStatus, stop: asyncio.Event
+    settings: Settings, status: FeedbackStatus, stop: asyncio.Event, clickhouse: ClickHouse
 ) -> None:
-    """Turn feedback into scores until `stop` is set.
-
-    Args:
-        settings: where everything is, and how long feedback waits.
-        clickhouse: a connection to the database, which has its schema.
-        status: where it says what it does.
-        stop: ends it.
-    """
+    """Turn feedback into scores until `stop` is set."""
     bootstrap, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
     auth = RecordAuth.from_settings(settings)
     publisher = Publisher(bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)
-    start = patiently(publisher.start, dependency="kafka", status=status)
+    start = status.retry("kafka", publisher.start)
     if not await unless_stopped(stop, start):
         return
-    progress = SinkProgress(bootstrap, topic=LOGS.name, group=SINK_GROUP, timeout_s=timeout_s)
+    progress = SinkProgress(bootstrap, timeout_s=timeout_s)
     erasures = ErasureFeed(bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)
     writer = ScoreWriter(
         clickhouse,
@@ -52,7 +44,7 @@ async def read_feedback(
     )
     try:
         await FeedbackConsumer(
-            _config(settings), Limits(wait_s=settings.feedback_wait_s), writer, status
+            _config(settings), PendingLimits(wait_s=settings.feedback_wait_s), writer, status
         ).run(stop)
     finally:
         await erasures.close()
@@ -63,10 +55,10 @@ async def read_feedback(
 def _config(settings: Settings) -> ConsumerConfig:
     return ConsumerConfig(
         bootstrap=settings.kafka_bootstrap,
-        topic=FEEDBACK.name,
+        topic=FEEDBACK.source.name,
         instance_id=settings.instance_id,
         auth=RecordAuth.from_settings(settings),
-        group=GROUP,
+        group=FEEDBACK.group,
         kafka_timeout_s=settings.kafka_timeout_s,
         fetch_wait_ms=_FETCH_WAIT_MS,
     )

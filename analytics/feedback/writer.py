@@ -4,24 +4,24 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
 
 import msgspec
 import structlog
 
+from analytics.alerts.sink_progress import SinkProgress
 from analytics.clickhouse import ClickHouse, RowsRefused
-from analytics.erasure.forgetting import Forgetting, KnowsErasures
+from analytics.erasure.forgetting import LateRowErasure
 from analytics.feedback.lookup import Found, RequestLookup
-from analytics.feedback.pending_feedback import Entry
-from analytics.feedback.scores import SCORES, Judgement, RequestFacts, request_of, row_of
+from analytics.feedback.pending_feedback import PendingRecord
+from analytics.feedback.scores import SCORES, ParsedFeedback, RequestFacts, request_of, row_of
 from analytics.feedback.status import FeedbackStatus
-from analytics.outage_waits import patiently
-from analytics.schema.cluster import catch_up
-from analytics.sink.dead_letter_publish import bury
+from analytics.schema.cluster import sync_replica
+from analytics.sink.dead_letter_publish import publish_dead_letter
 from analytics.sink.rows import REQUESTS, Row
 from analytics.sink.status import Clock, utc_now
 from analytics.sink.writer import TextRules
 from streams.erasure.erasures import ErasureList, Subject
+from streams.erasure.feed import ErasureFeed
 from streams.errors import InputError, InvalidRequest
 from streams.publisher import Publisher
 from streams.request_rules.feedback import STAGE
@@ -33,18 +33,10 @@ log = structlog.get_logger(__name__)
 _SINK_MARGIN_S = 15.0
 
 
-class SinkProgress(Protocol):
-    """How far the sinks are: `analytics.alerts.sink_progress.SinkProgress`."""
-
-    async def stored_before(self, at: datetime) -> bool:
-        """Return whether every log record that was written before `at` is stored; `KafkaUnavailable`."""
-        ...
-
-
 class _Written(msgspec.Struct, frozen=True):
-    """A row on its way, and the record that it came from. None: an erasure leaves no row."""
+    """A row and the record that it came from. None: an erasure leaves no row."""
 
-    entry: Entry
+    entry: PendingRecord
     row: Row | None
 
 
@@ -52,16 +44,6 @@ class ScoreWriter:
     """Settles records, and waits where ClickHouse or Kafka is away.
 
     Settling a record again changes nothing: its score has the same id and the same time.
-
-    Args:
-        clickhouse: a connection to the database that the schema is in.
-        publisher: for the dead letters.
-        progress: how far the sinks are.
-        status: where it counts, and says what is away.
-        erasures: who is to be forgotten.
-        text: whether comments are kept.
-        sink_margin_s: how long the sink is given to store what was written before a deadline.
-        clock: the time.
     """
 
     def __init__(
@@ -71,7 +53,7 @@ class ScoreWriter:
         progress: SinkProgress,
         status: FeedbackStatus,
         *,
-        erasures: KnowsErasures,
+        erasures: ErasureFeed | None,
         text: TextRules = TextRules(),  # noqa: B008  # a frozen value
         sink_margin_s: float = _SINK_MARGIN_S,
         clock: Clock = utc_now,
@@ -81,14 +63,17 @@ class ScoreWriter:
         self._progress = progress
         self._status = status
         self._lookup = RequestLookup(clickhouse)
-        self._forgetting = Forgetting(clickhouse, erasures, status)
+        self._erasure = LateRowErasure(clickhouse, erasures, status)
         self._text = text
         self._sink_margin = timedelta(seconds=sink_margin_s)
         self._clock = clock
 
     async def settle(
-        self, entries: Sequence[Entry], *, overdue: Callable[[Sequence[Entry], float], list[Entry]]
-    ) -> list[Entry]:
+        self,
+        entries: Sequence[PendingRecord],
+        *,
+        overdue: Callable[[Sequence[PendingRecord], float], list[PendingRecord]],
+    ) -> list[PendingRecord]:
         """Return those that are settled: their scores are stored, or they are dead letters.
 
         The others have no row of their request yet.
@@ -97,14 +82,14 @@ class ScoreWriter:
             entries: what is to be looked at.
             overdue: tells which of some have waited long enough at a time (Unix seconds).
         """
-        faults = {entry: entry.said for entry in entries if isinstance(entry.said, InputError)}
-        judged = {entry: entry.said for entry in entries if isinstance(entry.said, Judgement)}
+        faults = {entry: entry.parsed for entry in entries if isinstance(entry.parsed, InputError)}
+        judged = {entry: entry.parsed for entry in entries if isinstance(entry.parsed, ParsedFeedback)}
         # First how far the sink is, then the rows: whatever was stored by then is seen.
         until = self._clock() - self._sink_margin
-        hopeless = await self._hopeless(overdue(list(judged), until.timestamp()), until)
-        found = await self._find(judged, hopeless)
+        unmatched = await self._unmatched(overdue(list(judged), until.timestamp()), until)
+        found = await self._find(judged, unmatched)
         # The list after the rows: a row that has a pseudonym already has it from an erasure on this list.
-        erasures = await self._forgetting.current()
+        erasures = await self._erasure.current()
         meant = {
             entry: request_of(said, found.get(said.feedback.request_id, ())) for entry, said in judged.items()
         }
@@ -116,10 +101,10 @@ class ScoreWriter:
         faults |= {
             entry: _unknown(judged[entry], found)
             for entry, facts in meant.items()
-            if facts is None and entry in hopeless
+            if facts is None and entry in unmatched
         }
         faults |= await self._store([each for each in rows if each.row is not None])
-        await self._forgetting.after_writing(
+        await self._erasure.after_writing(
             {Subject(facts.tenant, facts.user_id) for facts in meant.values() if facts is not None}
         )
         await self._bury(faults)
@@ -129,23 +114,27 @@ class ScoreWriter:
         self._status.scores += len(written) - erased
         return [*faults, *(each.entry for each in written)]
 
-    async def _hopeless(self, overdue: Sequence[Entry], until: datetime) -> set[Entry]:
+    async def _unmatched(self, overdue: Sequence[PendingRecord], until: datetime) -> set[PendingRecord]:
         """Return those of them that a row will not come for: all that were logged until then are stored."""
         if not overdue:
             return set()
         stored = partial(self._progress.stored_before, until)
-        if not await patiently(stored, dependency="kafka", status=self._status):
+        if not await self._status.retry("kafka", stored):
             return set()
-        seen = partial(catch_up, self._clickhouse, [REQUESTS.name])  # where another replica has stored them
-        await patiently(seen, dependency="clickhouse", status=self._status)
+        seen = partial(
+            sync_replica, self._clickhouse, [REQUESTS.name]
+        )  # where another replica has stored them
+        await self._status.retry("clickhouse", seen)
         return set(overdue)
 
-    async def _find(self, judged: Mapping[Entry, Judgement], hopeless: set[Entry]) -> Found:
-        everywhere = [said for entry, said in judged.items() if entry.tries == 0 or entry in hopeless]
+    async def _find(
+        self, judged: Mapping[PendingRecord, ParsedFeedback], unmatched: set[PendingRecord]
+    ) -> Found:
+        everywhere = [said for entry, said in judged.items() if entry.tries == 0 or entry in unmatched]
         find = partial(self._lookup.find, list(judged.values()), everywhere=everywhere)
-        return await patiently(find, dependency="clickhouse", status=self._status)
+        return await self._status.retry("clickhouse", find)
 
-    def _row(self, judgement: Judgement, facts: RequestFacts, erasures: ErasureList) -> Row | None:
+    def _row(self, judgement: ParsedFeedback, facts: RequestFacts, erasures: ErasureList) -> Row | None:
         subject = Subject(facts.tenant, facts.user_id)
         return row_of(
             judgement,
@@ -155,12 +144,12 @@ class ScoreWriter:
             erasure=erasures.find(subject) or erasures.behind(subject),
         )
 
-    async def _store(self, rows: Sequence[_Written]) -> dict[Entry, InputError]:
+    async def _store(self, rows: Sequence[_Written]) -> dict[PendingRecord, InputError]:
         """Insert rows. Where some are refused, halve them until only these are left."""
         if not rows:
             return {}
         try:
-            await patiently(partial(self._insert, rows), dependency="clickhouse", status=self._status)
+            await self._status.retry("clickhouse", partial(self._insert, rows))
         except RowsRefused as fault:
             if len(rows) == 1:
                 return {rows[0].entry: fault}
@@ -174,9 +163,11 @@ class ScoreWriter:
         digest = hashlib.blake2b(repr(rows).encode(), digest_size=16).hexdigest()
         await self._clickhouse.insert(SCORES.name, SCORES.columns, rows, token=f"scores:{digest}")
 
-    async def _bury(self, faults: Mapping[Entry, InputError]) -> None:
+    async def _bury(self, faults: Mapping[PendingRecord, InputError]) -> None:
         for entry, fault in faults.items():
-            reason = await bury(self._publisher, entry.record, stage=STAGE, fault=fault, status=self._status)
+            reason = await publish_dead_letter(
+                self._publisher, entry.record, stage=STAGE, fault=fault, status=self._status
+            )
             self._status.dead_letters += 1
             log.warning(
                 "feedback.dead_letter",
@@ -186,7 +177,7 @@ class ScoreWriter:
             )
 
 
-def _unknown(judgement: Judgement, found: Found) -> InvalidRequest:
+def _unknown(judgement: ParsedFeedback, found: Found) -> InvalidRequest:
     """Return why feedback cannot become a score: its request is not there, or is somebody else's."""
     request_id = judgement.feedback.request_id
     if found.get(request_id):

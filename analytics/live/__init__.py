@@ -1,1 +1,4 @@
-"""The pipeline as it is now: how far each consumer group is, what is in flight, what waits for people."""
+"""The pipeline as it is now: consumer lags, requests in flight, open dead letters.
+
+Begin with `pipeline`.
+"""

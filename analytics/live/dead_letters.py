@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
-from analytics.kafka_questions import KafkaQuestions
+from analytics.kafka_inspector import KafkaInspector
 from streams.codec import decode, header
 from streams.errors import UndecodableRecord
 from streams.events import DeadLetterAction
@@ -34,7 +34,7 @@ class StageCount(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
 
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+class OpenDeadLetters(msgspec.Struct, frozen=True, kw_only=True):
     """What waits for an operator.
 
     Attributes:
@@ -51,7 +51,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class DeadLetterWatch:
+class DeadLetterBacklog:
     """Follows the dead letters and what operators do with them.
 
     Args:
@@ -66,7 +66,7 @@ class DeadLetterWatch:
 
     def __init__(
         self,
-        kafka: KafkaQuestions,
+        kafka: KafkaInspector,
         *,
         budget_s: float,
         auth: RecordAuth = UNSIGNED,
@@ -86,14 +86,17 @@ class DeadLetterWatch:
         self._stages: dict[tuple[int, int], str] = {}
         self._done: set[tuple[int, int]] = set()
 
-    async def look(self) -> Waiting:
+    async def look(self) -> OpenDeadLetters:
         """Read what is new and return what waits.
 
         Raises:
             KafkaUnavailable: no broker answered in time.
         """
         partitions = await self._kafka.partitions((self._letters, self._actions))
-        begins, ends = await self._kafka.begins(partitions), await self._kafka.ends(partitions)
+        begins, ends = (
+            await self._kafka.beginning_offsets(partitions),
+            await self._kafka.end_offsets(partitions),
+        )
         complete = await self._catch_up(begins, ends)
         kept = {
             each.partition: range(begins[each], ends[each])
@@ -102,7 +105,7 @@ class DeadLetterWatch:
         }
         self._forget(kept)
         on_topic = sum(map(len, kept.values()))
-        return Waiting(
+        return OpenDeadLetters(
             waiting=on_topic - len(self._done),
             on_topic=on_topic,
             by_stage=self._by_stage(),

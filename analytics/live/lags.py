@@ -1,4 +1,4 @@
-"""How far each consumer group has come on the topic that it reads."""
+"""The lag of each consumer group on the topic that it reads."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -7,39 +7,11 @@ from typing import Final
 import msgspec
 from aiokafka import TopicPartition
 
-from analytics.kafka_questions import KafkaQuestions
-from streams.topics import (
-    COMPLETIONS,
-    EMBEDDINGS,
-    FEEDBACK,
-    GUARDED,
-    LOGS,
-    MISSES,
-    OUTCOMES,
-    REQUESTS,
-    RETRIES,
-    WEBHOOKS,
-)
+from analytics.kafka_inspector import KafkaInspector, Offsets
+from streams.pipeline import GROUP_PREFIX, PIPELINE
 
-_PREFIX: Final = "headrace."
-SINK: Final = "analytics"
-RETRYING: Final = "retries"
-
-#: What each group reads, in the order in which a request meets them; a group is named after its stage.
-SOURCES: Final[Mapping[str, str]] = {
-    "guardrail": REQUESTS.name,
-    "embeddings": EMBEDDINGS.name,
-    "cache": GUARDED.name,
-    "llm": MISSES.name,
-    "output": COMPLETIONS.name,
-    "cost": OUTCOMES.name,
-    SINK: LOGS.name,
-    "feedback": FEEDBACK.name,
-    RETRYING: RETRIES.name,
-    "webhooks": WEBHOOKS.name,
-}
-#: A request that was accepted and is not settled yet is a record that one of these has not finished.
-IN_FLIGHT: Final = ("guardrail", "embeddings", "cache", "llm", "output", "cost")
+#: What each group reads, by the name of its stage, in the order in which a request meets them.
+SOURCES: Final[Mapping[str, str]] = {spec.name: spec.source.name for spec in PIPELINE}
 
 #: Ages are found by doubling from the first one.
 _FIRST_AGE: Final = timedelta(seconds=1)
@@ -47,13 +19,13 @@ _LAST_AGE: Final = timedelta(days=7)
 
 
 class GroupLag(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a group is behind.
+    """The lag of one group.
 
     Attributes:
         stage: whose group it is.
         group: its name.
         topic: what it reads.
-        lag: records that it has not finished: those that wait, and those that it works on.
+        lag: records that it has not finished: waiting or in work.
         oldest_s: the age that the oldest of them has reached: 0 (below a second), 1, 2, 4, 8, … seconds.
         members: consumers in the group; 0: nobody works on it.
     """
@@ -66,39 +38,36 @@ class GroupLag(msgspec.Struct, frozen=True, kw_only=True):
     members: int
 
 
-class Behind(msgspec.Struct):
-    """What a group has not finished: by partition, where it stands."""
+class GroupBacklog(msgspec.Struct):
+    """What a group has not finished: for each partition with a lag, the first such offset."""
 
     stage: str
-    offsets: dict[TopicPartition, int]
+    offsets: Offsets
     lag: int
     oldest_s: float = 0.0
 
 
 async def read_lags(
-    kafka: KafkaQuestions, *, now: datetime, sources: Mapping[str, str] = SOURCES
+    kafka: KafkaInspector, *, now: datetime, sources: Mapping[str, str] = SOURCES
 ) -> Sequence[GroupLag]:
     """Return the lag of every group whose topic exists.
-
-    Args:
-        kafka: answers.
-        now: what ages count to.
-        sources: what is read, by stage.
 
     Raises:
         KafkaUnavailable: no broker answered in time.
     """
     partitions = await kafka.partitions(sources.values())
     read = {stage: [each for each in partitions if each.topic == topic] for stage, topic in sources.items()}
-    committed = {stage: await kafka.committed(_PREFIX + stage, read[stage]) for stage in sources}
-    members = {stage: await kafka.members(_PREFIX + stage) for stage in sources}
-    begins, ends = await kafka.begins(partitions), await kafka.ends(partitions)
-    groups = [_behind(stage, committed[stage], read[stage], begins, ends) for stage in sources if read[stage]]
+    committed = {stage: await kafka.committed_offsets(GROUP_PREFIX + stage, read[stage]) for stage in sources}
+    members = {stage: await kafka.group_size(GROUP_PREFIX + stage) for stage in sources}
+    begins, ends = await kafka.beginning_offsets(partitions), await kafka.end_offsets(partitions)
+    groups = [
+        _backlog(stage, committed[stage], read[stage], begins, ends) for stage in sources if read[stage]
+    ]
     await _find_ages(kafka, groups, now)
     return tuple(
         GroupLag(
             stage=each.stage,
-            group=_PREFIX + each.stage,
+            group=GROUP_PREFIX + each.stage,
             topic=sources[each.stage],
             lag=each.lag,
             oldest_s=each.oldest_s,
@@ -108,35 +77,33 @@ async def read_lags(
     )
 
 
-def _behind(
-    stage: str,
-    committed: Mapping[TopicPartition, int],
-    partitions: Sequence[TopicPartition],
-    begins: Mapping[TopicPartition, int],
-    ends: Mapping[TopicPartition, int],
-) -> Behind:
+def _backlog(
+    stage: str, committed: Offsets, partitions: Sequence[TopicPartition], begins: Offsets, ends: Offsets
+) -> GroupBacklog:
     # What retention has deleted is no work any more; a group without a commit begins at the beginning.
-    stand = {each: max(committed.get(each, 0), begins[each]) for each in partitions}
-    waiting = {each: at for each, at in stand.items() if at < ends[each]}
-    return Behind(stage=stage, offsets=waiting, lag=sum(ends[each] - at for each, at in waiting.items()))
+    next_offsets = {each: max(committed.get(each, 0), begins[each]) for each in partitions}
+    waiting = {each: at for each, at in next_offsets.items() if at < ends[each]}
+    return GroupBacklog(
+        stage=stage, offsets=waiting, lag=sum(ends[each] - at for each, at in waiting.items())
+    )
 
 
-async def _find_ages(kafka: KafkaQuestions, groups: Sequence[Behind], now: datetime) -> None:
-    """Say of each group how old its oldest record has become, to a factor of two.
+async def _find_ages(kafka: KafkaInspector, groups: Sequence[GroupBacklog], now: datetime) -> None:
+    """Set the age of each group's oldest record, to a factor of two.
 
-    The brokers are asked where the records of a time begin, for all partitions at once: no record is read.
+    The brokers are asked for the offsets of a time, for all partitions at once: no record is read.
     """
     age = _FIRST_AGE
     left = [each for each in groups if each.lag]
     while left and age <= _LAST_AGE:
         at_ms = int((now - age).timestamp() * 1000)
-        places = await kafka.offsets_at(list({place for each in left for place in each.offsets}), at_ms)
-        left = [each for each in left if _has_older(each, places)]
+        found = await kafka.offsets_for_time(list({at for each in left for at in each.offsets}), at_ms)
+        left = [each for each in left if _has_older(each, found)]
         for each in left:
             each.oldest_s = age.total_seconds()
         age *= 2
 
 
-def _has_older(behind: Behind, places: Mapping[TopicPartition, int]) -> bool:
-    """Whether a record that is not finished is older than the time at which `places` begin."""
-    return any(place not in places or at < places[place] for place, at in behind.offsets.items())
+def _has_older(backlog: GroupBacklog, found: Offsets) -> bool:
+    """Whether an unfinished record is older than the time whose offsets were `found`."""
+    return any(each not in found or at < found[each] for each, at in backlog.offsets.items())

@@ -1,47 +1,39 @@
-"""The pipeline now, in parts: one that cannot be read is null and says why, the others are there."""
+"""What the pipeline does now, in parts: a part that cannot be read is null, with its fault beside it."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from analytics.alerts.status import WatchStatus
-from analytics.cached_reading import Reading, Shared
-from analytics.kafka_questions import KafkaQuestions
-from analytics.live.dead_letters import DeadLetterWatch, Waiting
-from analytics.live.lags import IN_FLIGHT, RETRYING, SINK, GroupLag, read_lags
+from analytics.cached_reading import CachedReading, SourceReading
+from analytics.kafka_inspector import KafkaInspector
+from analytics.live.dead_letters import DeadLetterBacklog, OpenDeadLetters
+from analytics.live.lags import GroupLag, read_lags
 from analytics.sink.status import Clock, SinkStatus, utc_now
 from streams.kafka.record_auth import RecordAuth
+from streams.pipeline import RELAY, SINK, STAGES
 
-#: An open page asks every few seconds; all of them together cost one reading a second.
+#: An open page asks every few seconds; all open pages together cost one reading a second.
 _FRESH_FOR_S: Final = 1.0
-#: A look at the dead letters reads records, a look at the lags does not.
+#: Reading the dead letters fetches records; reading the lags does not.
 _LETTERS_FRESH_FOR_S: Final = 2.0
 _LETTERS_BUDGET_S: Final = 1.5
-_QUESTION_TIMEOUT_S: Final = 2.0
-#: What one who asks waits for a part at most.
+_KAFKA_TIMEOUT_S: Final = 2.0
+#: How long a caller waits for one part.
 _PART_TIMEOUT_S: Final = 3.0
 
 
 class LivePipeline:
-    """What the pipeline does now.
-
-    Args:
-        sink: what this process's sink says about itself.
-        watch: what the watcher has seen.
-        lags: how far the groups are.
-        letters: the dead letters.
-        connections: what to close in the end.
-        clock: the time.
-    """
+    """What the pipeline does now."""
 
     def __init__(
         self,
         sink: SinkStatus,
         watch: WatchStatus,
         *,
-        lags: Shared[Sequence[GroupLag]],
-        letters: Shared[Waiting],
-        connections: Sequence[KafkaQuestions] = (),
+        lags: CachedReading[Sequence[GroupLag]],
+        letters: CachedReading[OpenDeadLetters],
+        connections: Sequence[KafkaInspector] = (),
         clock: Clock = utc_now,
     ) -> None:
         self._sink = sink
@@ -64,27 +56,27 @@ class LivePipeline:
             "topics": lags.value,
             "in_flight": _in_flight(lags.value),
             "dead_letters": letters.value,
-            **self._own(lags),
+            **self._freshness_parts(lags),
             "faults": faults,
         }
 
     async def freshness(self) -> dict[str, Any]:
-        """Return what everybody may know: how fresh the figures are that queries give."""
-        return {"at": self._clock(), **self._own(await self._lags.get()), "faults": {}}
+        """Return what every tenant may know: how fresh the figures of queries are."""
+        return {"at": self._clock(), **self._freshness_parts(await self._lags.get()), "faults": {}}
 
     async def close(self) -> None:
-        """End what is under way, and disconnect."""
+        """Cancel what is under way, and disconnect."""
         await self._lags.close()
         await self._letters.close()
         for connection in self._connections:
             await connection.close()
 
-    def _own(self, lags: Reading[Sequence[GroupLag]]) -> dict[str, Any]:
+    def _freshness_parts(self, lags: SourceReading[Sequence[GroupLag]]) -> dict[str, Any]:
         return {"sink": self._sink_part(lags.value), "rollups": self._rollups_part()}
 
     def _sink_part(self, lags: Sequence[GroupLag] | None) -> Mapping[str, Any]:
-        """Tell how far the sinks are, all of them; where Kafka does not say it, this process's own."""
-        group = next((each for each in lags or () if each.stage == SINK), None)
+        """Return how far all sinks are; where Kafka does not answer, this process's own."""
+        group = next((each for each in lags or () if each.stage == SINK.name), None)
         newest = self._watch.newest_rows.get("requests")
         return {
             "state": "degraded" if self._sink.outages else "ok" if self._sink.ready else "starting",
@@ -111,45 +103,38 @@ def _in_flight(lags: Sequence[GroupLag] | None) -> dict[str, int] | None:
     """Return how many requests were accepted and are not settled.
 
     Each is one record that one stage has not finished. A stage commits its offsets some time after it has
-    finished, so this is rather too many than too few. What was put aside for later is counted beside.
+    finished, so the figure is too high rather than too low. Records on the retry topic are counted apart.
     """
     if lags is None:
         return None
     by_stage = {each.stage: each.lag for each in lags}
     return {
-        "requests": sum(by_stage.get(stage, 0) for stage in IN_FLIGHT),
-        "put_aside": by_stage.get(RETRYING, 0),
+        "requests": sum(by_stage.get(spec.name, 0) for spec in STAGES),
+        "put_aside": by_stage.get(RELAY.name, 0),
     }
 
 
 def connected_pipeline(
     bootstrap: str, sink: SinkStatus, watch: WatchStatus, auth: RecordAuth
 ) -> LivePipeline:
-    """Return it; nothing is connected before somebody asks.
-
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        sink: what this process's sink says about itself.
-        watch: what the watcher has seen.
-        auth: tells which records Headrace wrote.
-    """
-    # A connection each: a slow look at the dead letters holds up no other.
-    asking, reading = (
-        KafkaQuestions(bootstrap, client_id=f"headrace.live.{name}", timeout_s=_QUESTION_TIMEOUT_S)
+    """Return the live pipeline; it connects when it is first asked."""
+    # A connection each: a slow look at the dead letters does not delay the lags.
+    lags, letters = (
+        KafkaInspector(bootstrap, client_id=f"headrace.live.{name}", timeout_s=_KAFKA_TIMEOUT_S)
         for name in ("lags", "dead-letters")
     )
-    letters = DeadLetterWatch(reading, budget_s=_LETTERS_BUDGET_S, auth=auth)
+    backlog = DeadLetterBacklog(letters, budget_s=_LETTERS_BUDGET_S, auth=auth)
     return LivePipeline(
         sink,
         watch,
-        lags=Shared(
+        lags=CachedReading(
             "lags",
-            lambda: read_lags(asking, now=utc_now()),
+            lambda: read_lags(lags, now=utc_now()),
             fresh_for_s=_FRESH_FOR_S,
             timeout_s=_PART_TIMEOUT_S,
         ),
-        letters=Shared(
-            "dead_letters", letters.look, fresh_for_s=_LETTERS_FRESH_FOR_S, timeout_s=_PART_TIMEOUT_S
+        letters=CachedReading(
+            "dead_letters", backlog.look, fresh_for_s=_LETTERS_FRESH_FOR_S, timeout_s=_PART_TIMEOUT_S
         ),
-        connections=(asking, reading),
+        connections=(lags, letters),
     )

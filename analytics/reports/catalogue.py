@@ -13,12 +13,12 @@ from typing import Any, Self
 
 import msgspec
 
-from analytics.reports.query_header import GROUPS, Column, parse
-from analytics.reports.query_parameters import Parameter, WrongParameter, check_window
+from analytics.reports.query_header import GROUPS, Column, Header, parse
+from analytics.reports.query_parameters import QueryParameter, WrongParameter, check_window
 from analytics.reports.query_parts import load_parts
 from streams.errors import InputError
 
-__all__ = ["Bound", "Catalogue", "Column", "Parameter", "Query", "UnknownQuery", "WrongParameter"]
+__all__ = ["Bound", "Catalogue", "Column", "Query", "QueryParameter", "UnknownQuery", "WrongParameter"]
 
 
 class UnknownQuery(InputError):
@@ -32,33 +32,16 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any]
 
 
-class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """One question.
-
-    Attributes:
-        name: what it is asked by.
-        title: what it is, in a few words.
-        group: what it belongs to: one of `GROUPS`.
-        description: what it answers, and how its figures are counted.
-        parameters: what it takes; `since`, `until` and `tenant` come first, in every query.
-        columns: what it returns, in order.
-        sql: the statement, with a placeholder ``{name:Type}`` for each parameter.
-    """
+class Query(Header, frozen=True, kw_only=True):
+    """One query of the catalogue, by its name."""
 
     name: str
-    title: str
-    group: str
-    description: str
-    parameters: tuple[Parameter, ...]
-    columns: tuple[Column, ...]
-    sql: str
 
     def bind(self, given: Mapping[str, object], *, now: datetime | None = None) -> Bound:
         """Return the statement and the values of all its parameters.
 
         Args:
-            given: values by name, as texts that a user typed or as values of the right kind. What is not
-                given has its default.
+            given: values by name, as typed texts or as values of the right kind; defaults for the rest.
             now: what ages count from; the present time by default.
 
         Raises:
@@ -78,7 +61,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         check_window(values)
         return Bound(sql=self.sql, parameters=values)
 
-    def _value(self, parameter: Parameter, given: Mapping[str, object], now: datetime) -> Any:
+    def _value(self, parameter: QueryParameter, given: Mapping[str, object], now: datetime) -> Any:
         value = given.get(parameter.name, parameter.default)
         if value is None:
             raise WrongParameter(
@@ -88,11 +71,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Catalogue:
-    """All queries, by group and name.
-
-    Args:
-        queries: the queries.
-    """
+    """All queries, by group and name."""
 
     def __init__(self, queries: Mapping[str, Query]) -> None:
         self._queries = dict(sorted(queries.items(), key=lambda item: (GROUPS.index(item[1].group), item[0])))

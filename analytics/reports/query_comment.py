@@ -12,7 +12,7 @@ that a text may be.
 import re
 from collections.abc import Collection, Iterator
 
-from analytics.reports.query_parameters import TYPES, Parameter, parse_range
+from analytics.reports.query_parameters import TYPES, QueryParameter, parse_range
 
 #: What a parameter, a column and a part may be called.
 NAME = r"[a-z][a-z0-9_]*"
@@ -31,10 +31,6 @@ Fields = list[tuple[str, str]]
 
 def split(text: str, keys: Collection[str]) -> tuple[Fields, str]:
     """Return the fields of the leading comment, and what follows it.
-
-    Args:
-        text: the content of a file.
-        keys: the fields that there are.
 
     Raises:
         ValueError: a line of the comment is neither a field nor the rest of one.
@@ -56,7 +52,7 @@ def only(fields: Fields, key: str) -> str:
     return texts[0]
 
 
-def parameters(fields: Fields) -> list[Parameter]:
+def parameters(fields: Fields) -> list[QueryParameter]:
     """Return the parameters that are stated.
 
     Raises:
@@ -82,14 +78,14 @@ def _fields(lines: list[str], keys: Collection[str]) -> Iterator[tuple[str, str]
         yield key, text
 
 
-def _parameter(text: str) -> Parameter:
+def _parameter(text: str) -> QueryParameter:
     match = _PARAMETER.fullmatch(text)
     if match is None or match["type"] not in TYPES:
         raise ValueError(f"parameter {text!r} must be: name Type [low..high] [= default] | what it is")
     low, high = parse_range(match["range"])
     default, choices = match["default"], tuple((match["choices"] or "").split("|"))
     words = f": {', '.join(choices)}" if any(choices) else ""
-    return Parameter(
+    return QueryParameter(
         name=match["name"],
         type=match["type"],
         default="" if default == "''" else default,

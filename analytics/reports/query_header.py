@@ -20,10 +20,11 @@ from typing import TypeVar
 
 import msgspec
 
+from analytics.query_macros import expanded
 from analytics.reports import query_comment
 from analytics.reports.query_comment import NAME, Fields
-from analytics.reports.query_parameters import STANDARD, Parameter
-from analytics.reports.query_parts import Part, joined
+from analytics.reports.query_parameters import STANDARD, QueryParameter
+from analytics.reports.query_parts import QueryPart, joined
 from streams.errors import ConfigurationError
 
 #: What the queries are sorted by, in the order in which they are listed.
@@ -37,7 +38,6 @@ GROUPS = (
     "experiments",
     "traffic",
     "request",
-    "page",
 )
 
 #: What a column may hold. `share` is a part of one, from 0 to 1; `name` is a text.
@@ -59,27 +59,31 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     doc: str
 
 
-Named = TypeVar("Named", Column, Parameter)
+Named = TypeVar("Named", Column, QueryParameter)
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What a query file says, and its statement without the leading comment."""
+    """What a query file states, and its statement.
+
+    Attributes:
+        title: the question, in a few words.
+        group: one of `GROUPS`.
+        description: what the query answers, and how its figures are counted.
+        parameters: `since`, `until` and `tenant` come first, in every query.
+        columns: of the result, in order.
+        sql: the statement, with a placeholder ``{name:Type}`` for each parameter.
+    """
 
     title: str
     group: str
     description: str
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[QueryParameter, ...]
     columns: tuple[Column, ...]
     sql: str
 
 
-def parse(file: str, text: str, parts: Mapping[str, Part] | None = None) -> Header:
+def parse(file: str, text: str, parts: Mapping[str, QueryPart] | None = None) -> Header:
     """Return what a query file says.
-
-    Args:
-        file: its name, for messages.
-        text: its content.
-        parts: what it may begin with, by name.
 
     Raises:
         ConfigurationError: it is not in the format above, or its SQL uses other parameters than it states.
@@ -93,7 +97,7 @@ def parse(file: str, text: str, parts: Mapping[str, Part] | None = None) -> Head
     return header
 
 
-def _parts(fields: Fields, known: Mapping[str, Part]) -> list[Part]:
+def _parts(fields: Fields, known: Mapping[str, QueryPart]) -> list[QueryPart]:
     names = [text for key, text in fields if key == "part"]
     for name in names:
         if name not in known:
@@ -101,7 +105,7 @@ def _parts(fields: Fields, known: Mapping[str, Part]) -> list[Part]:
     return [known[name] for name in names]
 
 
-def _header(fields: Fields, sql: str, parts: list[Part]) -> Header:
+def _header(fields: Fields, sql: str, parts: list[QueryPart]) -> Header:
     if not sql or ";" in sql:
         raise ValueError("there must be one statement, without a semicolon")
     group = query_comment.only(fields, "group")
@@ -110,15 +114,17 @@ def _header(fields: Fields, sql: str, parts: list[Part]) -> Header:
     columns = tuple(_column(text) for key, text in fields if key == "column")
     if not columns:
         raise ValueError("there is no column")
-    taken_over = [parameter for part in parts for parameter in part.parameters]
+    own = query_comment.parameters(fields)
+    given = {parameter.name for parameter in own}  # a query may give a part's parameter another default
+    taken_over = [each for part in parts for each in part.parameters if each.name not in given]
     texts = [query_comment.only(fields, "description"), *(part.description for part in parts)]
     return Header(
         title=query_comment.only(fields, "title"),
         group=group,
         description=" ".join(texts),
-        parameters=_with_standard([*taken_over, *query_comment.parameters(fields)]),
+        parameters=_with_standard([*taken_over, *own]),
         columns=_unique(columns, "column"),
-        sql=joined(sql, parts),
+        sql=expanded(joined(sql, parts)),
     )
 
 
@@ -131,7 +137,7 @@ def _column(text: str) -> Column:
     return Column(name=match["name"], unit=match["unit"], doc=match["doc"])
 
 
-def _with_standard(stated: list[Parameter]) -> tuple[Parameter, ...]:
+def _with_standard(stated: list[QueryParameter]) -> tuple[QueryParameter, ...]:
     own = {parameter.name: parameter for parameter in _unique(tuple(stated), "parameter")}
     standard = [own.pop(parameter.name, parameter) for parameter in STANDARD]
     return (*standard, *own.values())

@@ -31,7 +31,7 @@ class WrongParameter(InputError):
     """A parameter that the query does not have, or a value that it does not take."""
 
 
-class Parameter(msgspec.Struct, frozen=True, kw_only=True):
+class QueryParameter(msgspec.Struct, frozen=True, kw_only=True):
     """One parameter of a query.
 
     Attributes:
@@ -84,14 +84,14 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
 
 #: What every query takes. A query's own header may give another default.
 STANDARD = (
-    Parameter(
+    QueryParameter(
         name="since",
         type=INSTANT,
         default="7d",
         doc="requests accepted at this time or later: a time (UTC where it names no zone), or an age",
     ),
-    Parameter(name="until", type=INSTANT, default="now", doc="requests accepted before this time"),
-    Parameter(name="tenant", type="String", default="", doc="requests of this tenant; empty: of all"),
+    QueryParameter(name="until", type=INSTANT, default="now", doc="requests accepted before this time"),
+    QueryParameter(name="tenant", type="String", default="", doc="requests of this tenant; empty: of all"),
 )
 
 

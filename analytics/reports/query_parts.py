@@ -13,22 +13,22 @@ from importlib.resources.abc import Traversable
 import msgspec
 
 from analytics.reports import query_comment
-from analytics.reports.query_parameters import Parameter
+from analytics.reports.query_parameters import QueryParameter
 from streams.errors import ConfigurationError
 
 _KEYS = frozenset({"description", "parameter"})
 _WITH = "WITH\n"
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class QueryPart(msgspec.Struct, frozen=True, kw_only=True):
     """What a part says of itself, the parameters that its SQL uses besides the standard ones, and the SQL."""
 
     description: str
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[QueryParameter, ...]
     sql: str
 
 
-def load_parts(folder: Traversable | None = None) -> Mapping[str, Part]:
+def load_parts(folder: Traversable | None = None) -> Mapping[str, QueryPart]:
     """Return the parts of a folder by name; Headrace's own by default.
 
     Raises:
@@ -42,7 +42,7 @@ def load_parts(folder: Traversable | None = None) -> Mapping[str, Part]:
     }
 
 
-def joined(sql: str, parts: Sequence[Part]) -> str:
+def joined(sql: str, parts: Sequence[QueryPart]) -> str:
     """Return a statement that begins with the parts' SQL, in this order."""
     if not parts:
         return sql
@@ -52,10 +52,10 @@ def joined(sql: str, parts: Sequence[Part]) -> str:
     return _WITH + ",\n".join(clauses) + "\n" + sql
 
 
-def _parse(file: str, text: str) -> Part:
+def _parse(file: str, text: str) -> QueryPart:
     try:
         fields, sql = query_comment.split(text, _KEYS)
-        return Part(
+        return QueryPart(
             description=query_comment.only(fields, "description"),
             parameters=tuple(query_comment.parameters(fields)),
             sql=sql,

@@ -1,48 +1,22 @@
-"""Where analysts' questions come in: by name from the catalogue, for one tenant, in their turn."""
+"""Runs the catalogue's queries for callers: by name, for the caller's tenant, within the query slots."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 
-from analytics.access import Scope
+from analytics.access import TenantScope
 from analytics.reports.catalogue import Catalogue, Query
 from analytics.reports.query_counts import QueryCounts
 from analytics.reports.query_slots import QuerySlots
-from analytics.reports.reader import Question
+from analytics.reports.reader import AnalystReader, QueryResult, ReaderQuery
 from analytics.reports.reader_faults import QueryFault, Reason
 from analytics.reports.result_formats import ResultFormat
 
 
-class Answering(Protocol):
-    """A result, fetched as it is read."""
-
-    def pieces(self) -> AsyncIterator[bytes]:
-        """Yield its bytes."""
-        ...
-
-
-class Asking(Protocol):
-    """What asks ClickHouse: see `analytics.reports.reader.Reader`."""
-
-    def ask(self, question: Question) -> AbstractAsyncContextManager[Answering]:
-        """Ask, and hold the answer while the block runs."""
-        ...
-
-    async def close(self) -> None:
-        """Close the connections."""
-        ...
-
-
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """A question whose every value has been checked.
-
-    Attributes:
-        query: what is asked.
-        parameters: all values, by name; `tenant` is the caller's own, whatever was asked for.
-        output: the format of the result.
-    """
+class PreparedQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A query with checked values. `tenant` among the `parameters` is the caller's own."""
 
     query: Query
     parameters: Mapping[str, Any]
@@ -54,34 +28,19 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         return str(self.parameters["tenant"])
 
 
-class AnalystDesk:
-    """Answers the catalogue's questions.
+class QueryService:
+    """Runs queries. `reader` is None where no read-only user is configured."""
 
-    Args:
-        catalogue: what may be asked.
-        reader: asks ClickHouse; None where no read-only user is configured.
-        slots: how many are asked at once.
-
-    Attributes:
-        catalogue: what may be asked.
-        slots: how many are asked at once.
-        counts: how many were asked, and what came of them.
-    """
-
-    def __init__(self, catalogue: Catalogue, reader: Asking | None, slots: QuerySlots) -> None:
+    def __init__(self, catalogue: Catalogue, reader: AnalystReader | None, slots: QuerySlots) -> None:
         self.catalogue = catalogue
         self.slots = slots
-        self.counts = QueryCounts()
+        self.counts = QueryCounts(slots)
         self._reader = reader
 
-    def prepare(self, name: str, given: Mapping[str, str], scope: Scope, output: ResultFormat) -> Prepared:
-        """Check a question.
-
-        Args:
-            name: the query's.
-            given: the texts that the caller gave for its parameters.
-            scope: whose rows the caller may see.
-            output: the format of the result.
+    def prepare(
+        self, name: str, given: Mapping[str, str], scope: TenantScope, output: ResultFormat
+    ) -> PreparedQuery:
+        """Check a query's name and the texts that the caller gave for its parameters.
 
         Raises:
             UnknownQuery: there is none of this name.
@@ -91,11 +50,11 @@ class AnalystDesk:
         query = self.catalogue.get(name)
         tenant = scope.narrowed(given.get("tenant", ""))
         bound = query.bind({**given, "tenant": tenant})
-        return Prepared(query=query, parameters=bound.parameters, output=output)
+        return PreparedQuery(query=query, parameters=bound.parameters, output=output)
 
     @asynccontextmanager
-    async def ask(self, prepared: Prepared) -> AsyncIterator[Answering]:
-        """Ask, and hold the answer while the block runs; leaving it early cancels the query.
+    async def ask(self, prepared: PreparedQuery) -> AsyncIterator[QueryResult]:
+        """Run a query, and hold the result while the block runs; leaving the block early cancels the query.
 
         Raises:
             TooManyQueries: too many are asked already.
@@ -106,12 +65,12 @@ class AnalystDesk:
             yield answer
 
     @asynccontextmanager
-    async def _ask(self, prepared: Prepared) -> AsyncIterator[Answering]:
+    async def _ask(self, prepared: PreparedQuery) -> AsyncIterator[QueryResult]:
         if self._reader is None:
             raise QueryFault(
                 Reason.MISCONFIGURED, "HEADRACE_CLICKHOUSE_READER_URL is not set: see docs/analytics-api.md"
             )
-        question = Question(
+        question = ReaderQuery(
             sql=prepared.query.sql,
             parameters=prepared.parameters,
             tenant=prepared.tenant,

@@ -1,4 +1,4 @@
-"""How many queries of analysts run at once, so that they never crowd out the sink, nor one another."""
+"""Limits how many queries of analysts run at once, in all and for each tenant."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,19 +7,14 @@ from typing import Final
 
 from streams.errors import HeadraceError
 
-#: The page asks two queries at once (web/api.js): several pages, and programs beside them, take their turns.
+#: The page runs two queries at once (web/api.js); several pages, and programs beside them, wait for slots.
 WAITING_PER_TENANT: Final = 16
 WAITING: Final = 64
 WAIT_S: Final = 10.0
 
 
 class TooManyQueries(HeadraceError):
-    """There was no slot in time.
-
-    Attributes:
-        own: whether it is the caller's own queries that are too many.
-        retry_after_s: when to try again, in seconds.
-    """
+    """There was no slot in time. `own`: because of the caller's own queries, not of others'."""
 
     def __init__(self, message: str, *, own: bool, retry_after_s: float = 2.0) -> None:
         super().__init__(message)
@@ -28,7 +23,7 @@ class TooManyQueries(HeadraceError):
 
 
 class _Share:
-    """One tenant's part: all slots but one, so that a busy tenant never takes the last one."""
+    """One tenant's slots: all but one, so that a busy tenant never takes the last one."""
 
     def __init__(self, slots: int) -> None:
         self.free = asyncio.Semaphore(max(1, slots - 1))
@@ -36,7 +31,7 @@ class _Share:
 
 
 class QuerySlots:
-    """First come, first served within a tenant; nobody waits for ever.
+    """First come, first served within a tenant; every wait is bounded.
 
     Args:
         running: queries at once.
@@ -69,15 +64,12 @@ class QuerySlots:
 
     @property
     def waiting(self) -> int:
-        """How many wait for their turn."""
+        """How many queries wait for a slot."""
         return self._present - self._held
 
     @asynccontextmanager
     async def hold(self, tenant: str) -> AsyncIterator[None]:
         """Hold a slot while the block runs.
-
-        Args:
-            tenant: on whose behalf; empty for the admin's.
 
         Raises:
             TooManyQueries: no slot in time, or too many wait already.

@@ -1,8 +1,8 @@
-"""The read-only way to ClickHouse, for the queries of analysts: limited, cancellable, streamed.
+"""Runs analysts' queries in ClickHouse as a read-only user: limited, cancellable, streamed.
 
-It speaks ClickHouse's HTTP interface itself, because results go on as the bytes that ClickHouse writes. What
-is asked here never goes through the connection that the sink writes with: it has a user of its own, and
-nothing is asked before ClickHouse has said that this user cannot write.
+It speaks ClickHouse's HTTP interface itself, because results are passed on as the bytes that ClickHouse
+writes. Queries never use the sink's connection: they have a user of their own, and none runs before
+ClickHouse has confirmed that this user cannot write.
 """
 
 import asyncio
@@ -33,21 +33,14 @@ _TABLES_FRESH_S: Final = 60.0
 _OUR_OWN_TIMEOUT_S: Final = 5.0
 
 #: Every sort key says which partition a row is in, so that no row of one replaces a row of another: FINAL may
-#: look at each partition alone, and reads a closed day, which is one part (migration 0014), as it stands.
+#: look at each partition alone, and reads a closed day, which is one part (see `stages_raw`), as it stands.
 _PARTITIONS_ALONE: Final = {"do_not_merge_across_partitions_select_final": "1"}
 
 _READ_ONLY: Final = "SELECT getSetting('readonly') AS readonly"
 
 
 class ReaderLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one query may take.
-
-    Attributes:
-        timeout_s: seconds.
-        result_rows: rows that come out.
-        result_bytes: bytes that come out, before they are formatted.
-        memory_bytes: what ClickHouse may use for it.
-    """
+    """Limits of one query: its time, rows and unformatted bytes of its result, memory in ClickHouse."""
 
     timeout_s: float
     result_rows: int
@@ -66,8 +59,8 @@ class ReaderLimits(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """One query as ClickHouse is to be asked it.
+class ReaderQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """One query for ClickHouse.
 
     Attributes:
         sql: one of the catalogue's statements, never a caller's.
@@ -84,12 +77,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     format_settings: Mapping[str, str]
 
 
-class Answer:
-    """A result that is complete at ClickHouse's, and is fetched as it is read.
-
-    Args:
-        response: ClickHouse's, with the status 200.
-    """
+class QueryResult:
+    """A result that ClickHouse has completed; it is fetched while it is read."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -107,8 +96,8 @@ class Answer:
             raise ClickHouseUnavailable(f"ClickHouse broke off a result: {fault!r}") from fault
 
 
-class Reader:
-    """Asks ClickHouse as a user who can only read. It connects at its first question.
+class AnalystReader:
+    """Runs queries as a user who can only read. It connects at its first query.
 
     Args:
         url: ``http://user:password@host:port`` of that user.
@@ -150,8 +139,8 @@ class Reader:
             self._session = None
 
     @asynccontextmanager
-    async def ask(self, question: Question) -> AsyncIterator[Answer]:
-        """Ask, and hold the answer while the block runs; a block that is left early cancels the query.
+    async def ask(self, question: ReaderQuery) -> AsyncIterator[QueryResult]:
+        """Run a query, and hold the result while the block runs; leaving the block early cancels the query.
 
         ClickHouse sends nothing before it has the whole result, so that what goes wrong in a query is known
         before the first byte.
@@ -177,7 +166,7 @@ class Reader:
         async with self._posted(
             question.sql, {**settings, **parameters}, question.output_format, timeout_s
         ) as response:
-            yield Answer(response)
+            yield QueryResult(response)
 
     async def _require_only_reading(self) -> None:
         if self._only_reads:
@@ -201,7 +190,7 @@ class Reader:
 
     async def _rows(self, sql: str) -> list[dict[str, Any]]:
         async with self._posted(sql, {}, "JSONEachRow", _OUR_OWN_TIMEOUT_S) as response:
-            pieces = [piece async for piece in Answer(response).pieces()]
+            pieces = [piece async for piece in QueryResult(response).pieces()]
         return [json.loads(line) for line in b"".join(pieces).splitlines()]
 
     @asynccontextmanager

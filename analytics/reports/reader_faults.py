@@ -1,4 +1,4 @@
-"""Why a query of an analyst has no answer, read from ClickHouse's error codes."""
+"""Why a query failed, from ClickHouse's error codes."""
 
 from enum import StrEnum
 from typing import Final
@@ -7,7 +7,7 @@ from streams.errors import HeadraceError
 
 
 class Reason(StrEnum):
-    """What is to be done about it."""
+    """The kind of failure, by what is to be done."""
 
     TOO_SLOW = "too_slow"  # it takes too long: ask for less
     RESULT_TOO_LARGE = "result_too_large"  # too many rows or bytes come out: ask for less
@@ -20,11 +20,7 @@ class Reason(StrEnum):
 
 
 class QueryFault(HeadraceError):
-    """A query without an answer.
-
-    Attributes:
-        reason: what is to be done about it.
-    """
+    """A query failed; `reason` says what is to be done."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -57,12 +53,7 @@ _MEMORY_LIMIT_EXCEEDED: Final = 241
 
 
 def fault_of(code: int | None, text: str) -> QueryFault:
-    """Return the fault for an error that ClickHouse answered with.
-
-    Args:
-        code: ClickHouse's number; None where its answer had none.
-        text: its own words, for the log.
-    """
+    """Return the fault for an error that ClickHouse answered with."""
     if code == _MEMORY_LIMIT_EXCEEDED:
         # "(total)" is the server's limit: others' queries and inserts count too.
         reason = Reason.BUSY if "(total)" in text else Reason.TOO_MUCH_MEMORY

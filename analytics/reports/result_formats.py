@@ -1,6 +1,8 @@
-"""The formats that results come in, each written by ClickHouse itself, so that every digit is exact."""
+"""The formats of results. ClickHouse writes each of them itself, so that every digit is exact."""
 
+import re
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -54,6 +56,7 @@ ARROW: Final = ResultFormat(
 )
 FORMATS: Final = {each.name: each for each in (JSON, CSV, ARROW)}
 
+_QUALITY: Final = re.compile(r"\d(?:\.\d*)?")
 _RANGES: Final = {
     "application/json": JSON,
     "text/csv": CSV,
@@ -65,11 +68,11 @@ _RANGES: Final = {
 
 
 class UnknownFormat(InputError):
-    """A format that results do not come in."""
+    """There is no such format."""
 
 
 def chosen_format(name: str | None, accept: str) -> ResultFormat:
-    """Return the format that a caller wants.
+    """Return the format that a caller asks for.
 
     Args:
         name: the parameter `format`, which goes first; None where there is none.
@@ -97,22 +100,11 @@ def chosen_format(name: str | None, accept: str) -> ResultFormat:
 
 def _by_preference(accept: str) -> list[str]:
     """Return the media ranges of a header, the most wanted first (RFC 9110, 12.5.1)."""
-    weighed = [_weighed(part) for part in accept.split(",")]
-    wanted = [(media_range, weight) for media_range, weight in weighed if weight > 0]
-    return [media_range for media_range, _ in sorted(wanted, key=lambda item: -item[1])]
-
-
-def _weighed(part: str) -> tuple[str, float]:
-    media_range, *parameters = (text.strip().lower() for text in part.split(";"))
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            return media_range, _quality(value.strip())
-    return media_range, 1.0
-
-
-def _quality(text: str) -> float:
-    try:
-        return min(max(float(text), 0.0), 1.0)
-    except ValueError:
-        return 0.0
+    wanted: list[tuple[float, str]] = []
+    for part in accept.lower().replace(" ", "").split(","):
+        media_range, *parameters = part.split(";")
+        quality = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        weight = float(quality) if _QUALITY.fullmatch(quality) else 0.0
+        if weight > 0:
+            wanted.append((-weight, media_range))
+    return [media_range for _, media_range in sorted(wanted, key=itemgetter(0))]

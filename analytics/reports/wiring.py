@@ -3,9 +3,9 @@
 from analytics.access import analyst_keys
 from analytics.api.asking import Analysts
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query_service import AnalystDesk
+from analytics.reports.query_service import QueryService
 from analytics.reports.query_slots import QuerySlots
-from analytics.reports.reader import Reader, ReaderLimits
+from analytics.reports.reader import AnalystReader, ReaderLimits
 from streams.settings import Settings
 
 
@@ -18,12 +18,14 @@ def analysts_of_settings(settings: Settings) -> Analysts:
     """
     admin_key = settings.admin_key
     return Analysts(
-        desk=AnalystDesk(Catalogue.load(), _reader(settings), QuerySlots(running=settings.analyst_queries)),
+        service=QueryService(
+            Catalogue.load(), _reader(settings), QuerySlots(running=settings.analyst_queries)
+        ),
         keys=analyst_keys(settings.keys, admin_key.get_secret_value() if admin_key else None),
     )
 
 
-def _reader(settings: Settings) -> Reader | None:
+def _reader(settings: Settings) -> AnalystReader | None:
     if settings.clickhouse_reader_url is None:
         return None
     limits = ReaderLimits(
@@ -33,4 +35,4 @@ def _reader(settings: Settings) -> Reader | None:
         memory_bytes=settings.analyst_memory_bytes,
     )
     url = settings.clickhouse_reader_url.get_secret_value()
-    return Reader(url, database=settings.clickhouse_database, limits=limits)
+    return AnalystReader(url, database=settings.clickhouse_database, limits=limits)

@@ -1,7 +1,7 @@
 """Rollups: sums and sketches per hour or day, for questions that raw rows would take seconds to answer.
 
 Which there are, and from what; `analytics.rollups.refresh` keeps them up to date. Each is a view `name` on a
-table `rollup_{name}` (migration 0006), and a query `rollup_queries/{name}.sql` that computes one day of it.
+table `rollup_{name}`, and a query `queries/{name}.sql` that computes one day of it.
 """
 
 from functools import cache
@@ -9,6 +9,7 @@ from importlib.resources import files
 
 import msgspec
 
+from analytics.query_macros import expanded
 from analytics.rollups.sources import Source
 
 #: Below the TTLs of the migrations (90 days, 13 months): parts expire with their last row, some hours apart.
@@ -38,7 +39,7 @@ class Rollup(msgspec.Struct, frozen=True, kw_only=True):
 
 @cache
 def _sql(name: str) -> str:
-    return (files("analytics.rollups") / "queries" / f"{name}.sql").read_text("utf-8")
+    return expanded((files("analytics.rollups") / "queries" / f"{name}.sql").read_text("utf-8"))
 
 
 ROLLUPS = (

@@ -1,16 +1,15 @@
 """The background job of the analytics process that keeps the rollups fresh."""
 
 import asyncio
-import random
 import time
-from typing import Protocol
+from collections.abc import Callable
 
 import structlog
 
-from analytics.outage_waits import delay_s, unless_stopped
 from analytics.rollups.refresh import RollupRefresher
-from analytics.sink.status import SinkStatus
+from analytics.sink.status import OUTAGE_BACKOFF, SinkStatus
 from streams.errors import ClickHouseUnavailable
+from streams.tasks import unless_stopped
 
 log = structlog.get_logger(__name__)
 
@@ -21,21 +20,8 @@ _PAUSE_FACTOR = 4.0
 _BACKLOG_PAUSE_FACTOR = 1.0
 
 
-class Pause(Protocol):
-    """Tells how long to wait after a run: `pause_s`, but for tests."""
-
-    def __call__(self, *, interval_s: float, took_s: float, due: int) -> float:
-        """Return the seconds."""
-
-
 def pause_s(*, interval_s: float, took_s: float, due: int) -> float:
-    """Return how long to wait after a run, in seconds.
-
-    Args:
-        interval_s: the shortest pause where nothing is left to do.
-        took_s: how long the run took.
-        due: how many days it left that could be computed at once.
-    """
+    """Return how long to wait after a run, in seconds."""
     if due:
         return took_s * _BACKLOG_PAUSE_FACTOR
     return max(interval_s, took_s * _PAUSE_FACTOR)
@@ -47,22 +33,17 @@ async def keep_rollups_fresh(
     stop: asyncio.Event,
     *,
     interval_s: float,
-    pause: Pause = pause_s,
+    pause: Callable[..., float] = pause_s,
 ) -> None:
-    """Refresh again and again, from when the schema is there until `stop` is set.
+    """Refresh again and again, once the schema is there, until `stop` is set.
 
-    Args:
-        refresher: does the work.
-        status: says whether the schema is there, and is told how it went.
-        stop: ends the job, in the middle of its work too: what is half done is done again by the next one.
-        interval_s: the shortest pause between two runs.
-        pause: how long to wait after a run, in seconds.
+    Stopping interrupts a run; the next process does again what was half done.
     """
     await unless_stopped(stop, _refresh_forever(refresher, status, interval_s, pause))
 
 
 async def _refresh_forever(
-    refresher: RollupRefresher, status: SinkStatus, interval_s: float, pause: Pause
+    refresher: RollupRefresher, status: SinkStatus, interval_s: float, pause: Callable[..., float]
 ) -> None:
     await status.schema_applied()
     failures = 0
@@ -74,9 +55,9 @@ async def _refresh_forever(
             if not failures:
                 log.warning("rollups.outage", error=str(fault))
             status.rollups.failed(str(fault))
-            # The days that could be computed were. A fault that stays is asked for less and less often.
-            await asyncio.sleep(max(delay_s(failures, random.random()), interval_s * min(failures, 4)))
+            # The days that could be computed were. A fault that stays is retried less and less often.
             failures += 1
+            await asyncio.sleep(max(OUTAGE_BACKOFF.wait_s(failures), interval_s * min(failures - 1, 4)))
         else:
             took_s = time.monotonic() - began
             failures = 0

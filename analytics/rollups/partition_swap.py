@@ -1,16 +1,16 @@
-"""Swaps a day of a rollup: rows that were made beside it take the place of the old ones in one step.
+"""Replaces a day of a rollup in one step by rows that were computed in a staging table beside it.
 
-`REPLACE PARTITION` does that, but not for two at once. Of two that replace the same partition of a table on
-one server, ClickHouse (26.9) often keeps the rows of both: of 400 times that four ran at once, 158. Every
-figure of the day is then too high, and nothing says so. So swaps into a table take turns.
+`REPLACE PARTITION` does that, but not for two processes at once: of two that replace the same partition of a
+table on one server, ClickHouse (26.9) often keeps the rows of both (158 of 400 times that four ran at once).
+Every figure of the day would then be too high, without any error. So swaps into a table take turns.
 
-The turn is a table's name. A staging table is renamed to it before the swap, which fails while there is such
-a table, and dropped after it. Who dies in the middle leaves the table behind; the next one drops it after
-`expiry_s`. Where nobody knows how a swap has ended, because no answer came, its table is left behind too: the
-swap may go on in the server.
+A turn is a table's name. The staging table is renamed to it before the swap, which fails while such a table
+exists, and dropped after it. A process that dies in between leaves the table behind; the next process drops
+it after `expiry_s`. Where no answer came, so that the outcome of a swap is unknown, its table is left behind
+too: the swap may still be running in the server.
 
-On a cluster each replica has turns of its own; between replicas the order is that of their common log. Should
-the rows of two computations be there all the same, the day is computed anew (`analytics.rollups.refresh`).
+On a cluster each replica has turns of its own; between replicas the order is that of their common log. If
+the rows of two computations meet all the same, the day is computed anew (`analytics.rollups.refresh`).
 """
 
 import asyncio
@@ -19,9 +19,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import date
 
-from analytics.clickhouse import TableExists
+from analytics.clickhouse import ClickHouse, TableExists
 from analytics.schema.cluster import create_staging
-from analytics.statements import Statements
 from streams.errors import ClickHouseUnavailable
 
 _LEAST_EXPIRY_S = 120.0
@@ -38,19 +37,16 @@ WHERE database = currentDatabase() AND name = {table:String}
 
 
 def swap_expiry_s(statement_s: float) -> float:
-    """Return the age, in seconds, from which a table that is being swapped in is a dead process's.
+    """Return the age in seconds from which a table that is being swapped in belongs to a dead process.
 
-    It counts from when the table was created to be filled, so everybody who swaps into a rollup must know how
-    long the others' statements may take.
-
-    Args:
-        statement_s: that time, in seconds.
+    The age counts from the table's creation, before it is filled; `statement_s` is how long that may take in
+    any process that swaps into the rollup.
     """
     return max(_LEAST_EXPIRY_S, 2 * statement_s)
 
 
 @asynccontextmanager
-async def staging(clickhouse: Statements, name: str, *, like: str) -> AsyncIterator[None]:
+async def staging(clickhouse: ClickHouse, name: str, *, like: str) -> AsyncIterator[None]:
     """Have a table for rows that will be swapped into `like`; it is dropped in the end.
 
     Where that fails, whoever refreshes the rollups drops it later (`analytics.rollups.refresh`).
@@ -66,8 +62,8 @@ async def staging(clickhouse: Statements, name: str, *, like: str) -> AsyncItera
             await _drop(clickhouse, name)
 
 
-async def swap_in(
-    clickhouse: Statements,
+async def replace_partition(
+    clickhouse: ClickHouse,
     new: str,
     *,
     table: str,
@@ -95,7 +91,7 @@ async def swap_in(
         await _drop(clickhouse, turn)
 
 
-async def _take_turn(clickhouse: Statements, new: str, turn: str, *, wait_s: float, expiry_s: float) -> None:
+async def _take_turn(clickhouse: ClickHouse, new: str, turn: str, *, wait_s: float, expiry_s: float) -> None:
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -116,5 +112,5 @@ async def _take_turn(clickhouse: Statements, new: str, turn: str, *, wait_s: flo
         await asyncio.sleep(_POLL_S)
 
 
-async def _drop(clickhouse: Statements, table: str) -> None:
+async def _drop(clickhouse: ClickHouse, table: str) -> None:
     await clickhouse.execute(f"DROP TABLE IF EXISTS {table} SYNC")

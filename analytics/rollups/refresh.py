@@ -5,16 +5,15 @@ from the raw rows without duplicates (`FINAL`), into a staging table, and then s
 (`analytics.rollups.partition_swap`). Every row says from which version of the raw table's day it was computed
 (`analytics.rollups.sources`); a day whose version is not the current one is due.
 
-So the figures and what they are of change in one step, and there is nothing that could be lost in between: a
-process that dies leaves a day that is still due, and a staging table that is dropped later. Several
-processes may do it at once; only their swaps take turns. Whichever swaps in last, its rows tell their version
-truly, and the next run of anyone puts right what was computed from an older one. Staging tables have names of
-their own each time, so that a statement that was given up and still runs in the server writes where nobody
-reads. Should two swaps have met all the same, after one of them was given up for dead, the rows of both are
-there: of two computations. Such a day is due.
+Figures and version change in one step, so nothing can be lost in between: a process that dies leaves a day
+that is still due, and a staging table that is dropped later. Several processes may refresh at once; only
+their swaps take turns. The rows of the last swap tell their version truly, and the next run of any process
+corrects what was computed from an older one. Staging tables have a new name each time, so a statement that
+was given up and still runs in the server writes where nobody reads. If two swaps met all the same, after one
+was given up for dead, the day has rows of two computations, and is due.
 
-On a cluster a staging table is on one replica only, and what is swapped in goes to the others. One that is
-behind catches up before it looks (`analytics.rollups.sources.read_partitions`).
+On a cluster a staging table is on one replica only, and what is swapped in goes to the others. A replica that
+is behind catches up before it looks (`analytics.rollups.sources.read_partitions`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,8 +23,9 @@ from uuid import uuid4
 import msgspec
 import structlog
 
+from analytics.clickhouse import ClickHouse
 from analytics.rollups.definitions import ROLLUPS, Rollup
-from analytics.rollups.partition_swap import staging, swap_expiry_s, swap_in
+from analytics.rollups.partition_swap import replace_partition, staging, swap_expiry_s
 from analytics.rollups.sources import (
     DayVersions,
     Partitions,
@@ -35,7 +35,6 @@ from analytics.rollups.sources import (
     read_partitions,
 )
 from analytics.sink.status import Clock, utc_now
-from analytics.statements import Statements
 from streams.errors import ClickHouseUnavailable
 
 log = structlog.get_logger(__name__)
@@ -58,36 +57,36 @@ WHERE database = currentDatabase()
 """
 
 
-class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """A day as the rollup has it: of which version, and how long ago computed."""
+class StoredDay(msgspec.Struct, frozen=True, kw_only=True):
+    """A day as the rollup has it: its version, and how long ago it was computed."""
 
     version: str
     age_s: float
 
 
-class Due(msgspec.Struct, frozen=True, kw_only=True):
-    """A day of a rollup that is to be computed, and the version that its source has."""
+class DueDay(msgspec.Struct, frozen=True, kw_only=True):
+    """A day of a rollup that is to be computed, and the version of its source."""
 
     rollup: Rollup
     day: date
     version: str
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
+class RefreshProgress(msgspec.Struct, frozen=True, kw_only=True):
     """What one run has done and left.
 
-    Attributes:
-        refreshed: the days that were computed, in that order.
-        due: so many more could be computed at once.
-        dirty_days: days that are out of date in at least one rollup: due, or computed too recently.
+    `refreshed` are the days that were computed, `due` how many more could be computed at once, `dirty_days`
+    how many are out of date in at least one rollup: due, or computed too recently.
     """
 
-    refreshed: Sequence[Due]
+    refreshed: Sequence[DueDay]
     due: int
     dirty_days: int
 
 
-def outdated(current: Mapping[date, str], stored: Mapping[date, Stored], *, first: date) -> dict[date, str]:
+def outdated(
+    current: Mapping[date, str], stored: Mapping[date, StoredDay], *, first: date
+) -> dict[date, str]:
     """Return the days from `first` on whose stored version is not the current one, with the current one.
 
     A day that has no rows any more has the version ``""``.
@@ -106,12 +105,6 @@ def partition_states(
 
     It changes with what is in the partition, and with what the rollup has of its days. As long as it is the
     same, nobody needs to look closer.
-
-    Args:
-        source: the raw table.
-        partitions: the versions of its partitions.
-        own: the versions of the rollup's partitions, which are days.
-        first: the first day that is computed.
     """
     states = {at: [version] for at, version in partitions.items()}
     for day in sorted(own):
@@ -125,17 +118,17 @@ class RollupRefresher:
 
     Args:
         clickhouse: a connection to the database.
-        min_age_s: a day that was computed less than so long ago, by whichever process, is left for later.
+        min_age_s: a day that any process computed less than so long ago is left for later.
         statement_s: how long the computation of one day may take.
         staging_expiry_s: the age from which a staging table is nobody's; above `statement_s`.
-        expiry_s: the same of one that is being swapped in; as `swap_expiry_s` says where it is not given.
+        expiry_s: the same for a table that is being swapped in; `swap_expiry_s` by default.
         clock: the time, to tell which days are too old.
         rollups: which ones.
     """
 
     def __init__(
         self,
-        clickhouse: Statements,
+        clickhouse: ClickHouse,
         *,
         min_age_s: float = 0.0,
         statement_s: float = 30.0,
@@ -154,7 +147,7 @@ class RollupRefresher:
         # By rollup, the partitions of its source in which nothing was out of date, with their states then.
         self._clean: dict[str, dict[str, str]] = {rollup.table: {} for rollup in rollups}
 
-    async def refresh(self, *, limit: int = 30) -> Progress:
+    async def refresh(self, *, limit: int = 30) -> RefreshProgress:
         """Compute at most `limit` days that are due, the newest first.
 
         Raises:
@@ -163,7 +156,7 @@ class RollupRefresher:
         tables = [*{rollup.source.table for rollup in self._rollups}, *self._clean]
         partitions = await read_partitions(self._clickhouse, tables)
         versions = DayVersions(self._clickhouse, partitions)
-        due: list[Due] = []
+        due: list[DueDay] = []
         recent: set[date] = set()
         for rollup in self._rollups:
             found, waiting = await self._look(rollup, partitions, versions)
@@ -175,11 +168,11 @@ class RollupRefresher:
             await self._drop_left_behind()
         await self._compute(now)
         dirty = recent | {item.day for item in later}
-        return Progress(refreshed=now, due=len(later), dirty_days=len(dirty))
+        return RefreshProgress(refreshed=now, due=len(later), dirty_days=len(dirty))
 
     async def _look(
         self, rollup: Rollup, partitions: Partitions, versions: DayVersions
-    ) -> tuple[list[Due], set[date]]:
+    ) -> tuple[list[DueDay], set[date]]:
         """Return the days of a rollup that are due, and those that are out of date but too recent."""
         first = self._clock().date() - timedelta(days=rollup.source.whole_days)
         source, own = partitions[rollup.source.table], partitions[rollup.table]
@@ -195,21 +188,21 @@ class RollupRefresher:
             recent = {day for day in old if day in stored and stored[day].age_s < self._min_age_s}
         dirty = {partition_of(rollup.source, day) for day in old}
         self._clean[rollup.table] = {at: state for at, state in states.items() if at not in dirty}
-        return [Due(rollup=rollup, day=day, version=old[day]) for day in old if day not in recent], recent
+        return [DueDay(rollup=rollup, day=day, version=old[day]) for day in old if day not in recent], recent
 
-    async def _stored(self, rollup: Rollup, partitions: set[str]) -> dict[date, Stored]:
+    async def _stored(self, rollup: Rollup, partitions: set[str]) -> dict[date, StoredDay]:
         """Return the days of `partitions` as the rollup has them."""
         first, last = first_day(min(partitions)), first_day(max(partitions))
         if rollup.source.monthly:
             last += timedelta(days=31)
         rows = await self._clickhouse.query(_STORED, {"table": rollup.table, "first": first, "last": last})
         return {
-            row["day"]: Stored(version=row["version"], age_s=row["age_s"])
+            row["day"]: StoredDay(version=row["version"], age_s=row["age_s"])
             for row in rows
             if partition_of(rollup.source, row["day"]) in partitions
         }
 
-    async def _compute(self, due: Sequence[Due]) -> None:
+    async def _compute(self, due: Sequence[DueDay]) -> None:
         faults: list[ClickHouseUnavailable] = []
         for item in due:
             try:
@@ -220,7 +213,7 @@ class RollupRefresher:
         if faults:
             raise faults[0]
 
-    async def _compute_day(self, due: Due) -> None:
+    async def _compute_day(self, due: DueDay) -> None:
         table, new = due.rollup.table, f"{due.rollup.table}_staging_{uuid4().hex[:12]}"
         if not due.version:  # the server refuses to swap nothing in
             await self._clickhouse.execute(f"ALTER TABLE {table} DROP PARTITION ID '{due.day:%Y%m%d}'")
@@ -230,7 +223,7 @@ class RollupRefresher:
                 f"INSERT INTO {new}\n{due.rollup.sql}\nSETTINGS max_execution_time = {self._statement_s:.0f}",
                 {"day": due.day, "version": due.version},
             )
-            await swap_in(self._clickhouse, new, table=table, day=due.day, expiry_s=self._expiry_s)
+            await replace_partition(self._clickhouse, new, table=table, day=due.day, expiry_s=self._expiry_s)
 
     async def _drop_left_behind(self) -> None:
         """Drop the staging tables of processes that died."""

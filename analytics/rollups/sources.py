@@ -1,33 +1,31 @@
-"""Which state each day of a raw table is in, so that a rollup knows which of its days are out of date.
+"""The version of each day of a raw table, so that a rollup knows which of its days are out of date.
 
-The obvious way, to look for rows whose `ingested_at` is later than that of the last run, loses rows: the
-sink stamps a batch before it inserts it, and where ClickHouse was away to that replica the insert may come
-hours later than the stamp. So time is left out of it. There are two looks, a cheap one and a close one.
+Looking for rows whose `ingested_at` is later than the last run would lose rows: the sink stamps a batch
+before it inserts it, and after an outage the insert may come hours later. So time is not used. There are two
+checks, a cheap one and a close one.
 
-The cheap one: a partition is as it was while its parts have the same files. That is known without reading
-any row, and does not change where a mutation (a user is erased) has nothing to do: such parts are renamed,
-and keep their files.
+Cheap: a partition is unchanged while its parts have the same files. No row is read, and a mutation that has
+nothing to do in a partition (a user is erased) does not count: it renames the parts and keeps their files.
 
-The close one, where that has changed: what was stored, how many rows there are of the day, and how often they
-were changed in place since (`revision`). What was stored is the highest block number, which changes with
-every insert; or, where a partition is a month, of each day a hash over its rows' `ingested_at`. A merge that
-drops replaced rows changes these figures without changing the day's content: such a day is computed once
-more, and comes out the same. A mutation of ours changes them for the days of the rows that it has touched,
-and no others: it deletes rows, or counts up `revision` (`REVISE`). Any other mutation was written by hand,
-and nothing says which rows it has changed: it makes every day of the table due, when it is seen first and
-once more when it is done.
+Close, where that has changed: what was stored, the number of the day's rows, and how often they were changed
+in place (`revision`). What was stored is the highest block number, which changes with every insert; or, where
+a partition is a month, a hash over the `ingested_at` of the day's rows. A merge that drops replaced rows
+changes these figures, but not the day's content: the day is computed once more, with the same result. A
+mutation of Headrace changes them only for the days of the rows that it touches: it deletes rows, or
+increments `revision` (`REVISE`). Any other mutation was written by hand, and nothing says which rows it
+changed: it makes every day of the table due, when it is first seen and again when it is done.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Self
 
 import msgspec
 
-from analytics.schema.cluster import catch_up_wholly
-from analytics.statements import Statements
+from analytics.clickhouse import ClickHouse
+from analytics.schema.cluster import sync_replica_and_mutations
 
-#: Versions of partitions, by table and partition id.
+#: Versions of partitions, by table and partition id: the highest block number, a hash of the table's
+#: mutations that are not Headrace's (empty: none), and a hash of the parts' files.
 Partitions = Mapping[str, Mapping[str, str]]
 
 #: The assignment that belongs into every `ALTER TABLE … UPDATE` of rows that rollups are made of.
@@ -94,7 +92,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     whole_days: int
 
 
-async def read_partitions(clickhouse: Statements, tables: Sequence[str]) -> Partitions:
+async def read_partitions(clickhouse: ClickHouse, tables: Sequence[str]) -> Partitions:
     """Return the version of each partition of `tables` that has rows.
 
     On a cluster a replica may be behind. It would take what another one has computed for older than what it
@@ -103,52 +101,21 @@ async def read_partitions(clickhouse: Statements, tables: Sequence[str]) -> Part
     Raises:
         ClickHouseUnavailable: there was no answer, or the replica is still behind.
     """
-    await catch_up_wholly(clickhouse, tables)
+    await sync_replica_and_mutations(clickhouse, tables)
     # Before the parts: a mutation that begins in between is seen the next time.
     rows = await clickhouse.query(_BY_HAND, {"tables": list(tables)})
     by_hand = {row["table"]: row["mutations"] for row in rows}
     found: dict[str, dict[str, str]] = {table: {} for table in tables}
     for row in await clickhouse.query(_PARTITIONS, {"tables": list(tables)}):
-        table = row["table"]
-        version = _PartitionVersion(
-            block=str(row["block"]), by_hand=by_hand.get(table, ""), files=row["files"]
-        )
-        found[table][row["partition_id"]] = version.text
+        version = f"{row['block']}.{by_hand.get(row['table'], '')}.{row['files']}"
+        found[row["table"]][row["partition_id"]] = version
     return found
 
 
-class _PartitionVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a partition without reading it.
-
-    Attributes:
-        block: the highest block number in it.
-        by_hand: the mutations of the table that are not ours; empty where there are none.
-        files: of all its parts.
-    """
-
-    block: str
-    by_hand: str
-    files: str
-
-    @property
-    def text(self) -> str:
-        return f"{self.block}.{self.by_hand}.{self.files}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        block, by_hand, files = text.split(".")
-        return cls(block=block, by_hand=by_hand, files=files)
-
-
 class DayVersions:
-    """The versions of days. They are read once, for all the rollups of one run.
+    """The versions of days, read once for all the rollups of one run."""
 
-    Args:
-        clickhouse: a connection to the database.
-        partitions: the versions of the partitions of the raw tables, which were read before.
-    """
-
-    def __init__(self, clickhouse: Statements, partitions: Partitions) -> None:
+    def __init__(self, clickhouse: ClickHouse, partitions: Partitions) -> None:
         self._clickhouse = clickhouse
         self._partitions = partitions
         self._read: dict[tuple[str, str], dict[date, str]] = {}
@@ -176,11 +143,11 @@ class DayVersions:
         self._read |= {(table, partition): {} for partition in partitions}
         for row in rows:
             at = row["partition"]
-            known = _PartitionVersion.parse(self._partitions[table][at])
-            stored = f"{row['digest']:x}" if source.monthly else known.block
+            block, by_hand, _ = self._partitions[table][at].split(".")
+            stored = f"{row['digest']:x}" if source.monthly else block
             version = f"{stored}.{row['records']}.{row['revisions']}"
-            if known.by_hand:
-                version = f"{version}.{known.by_hand}"
+            if by_hand:
+                version = f"{version}.{by_hand}"
             self._read[table, at][row["day"] if source.monthly else first_day(at)] = version
 
 

@@ -1,16 +1,23 @@
 """What differs where the tables are on a cluster: one shard of several replicas.
 
-A connection is to one replica. Rows that another one has stored come to it a little later; what must not miss
-them asks it to catch up first. Mutations are carried out by each replica on its own.
+A connection is to one replica. Rows that another replica has stored reach it a little later, so a reader that
+must not miss them waits with `sync_replica`. Each replica carries out mutations on its own.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from analytics.clickhouse import ClickHouse
-from analytics.schema.ddl import cluster_name, on_one_server
-from analytics.statements import Statements
 from streams.errors import ClickHouseUnavailable, ConfigurationError
+
+#: How long tokens of inserts are remembered. ClickHouse's default, one hour, is shorter than outages may be.
+_DEDUPLICATION_S: Final = 7 * 86_400
+_CLUSTER_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+#: A replicated engine: the path in Keeper and the replica's name come before the engine's own arguments.
+_REPLICATED_ENGINE: Final = re.compile(
+    r"Replicated(\w*MergeTree)\('(?:[^'\\]|\\.)*', '(?:[^'\\]|\\.)*'(?:, )?"
+)
 
 _CLUSTERS = "SELECT cluster, uniqExact(shard_num) AS n FROM system.clusters GROUP BY cluster ORDER BY ALL"
 _REPLICATED = """
@@ -28,12 +35,40 @@ WHERE database = currentDatabase() AND name = {table:String}
 """
 
 
+def placeholders(cluster: str) -> dict[str, str]:
+    """Return the values of the placeholders in migrations; `cluster` is empty for one server.
+
+    Example: ``CREATE TABLE t $on_cluster (…) ENGINE = ${replicated}MergeTree``.
+    """
+    if not cluster:
+        window = "non_replicated_deduplication_window"
+        return {"on_cluster": "", "replicated": "", "deduplication_window": window}
+    return {
+        "on_cluster": f"ON CLUSTER {quoted_cluster(cluster)}",
+        "replicated": "Replicated",
+        "deduplication_window": f"replicated_deduplication_window_seconds = {_DEDUPLICATION_S}, "
+        "replicated_deduplication_window",
+    }
+
+
+def quoted_cluster(cluster: str) -> str:
+    """Return a cluster's name as it is written in statements.
+
+    Raises:
+        ConfigurationError: it is no name.
+    """
+    if _CLUSTER_NAME.fullmatch(cluster) is None:
+        raise ConfigurationError(
+            f"HEADRACE_CLICKHOUSE_CLUSTER is {cluster!r}: it is a name of letters, digits, _ . and -"
+        )
+    return f"`{cluster}`"
+
+
 async def check_cluster(server: ClickHouse) -> None:
-    """Make sure that the server knows the connection's cluster, and that it is one shard.
+    """Check that the server knows the connection's cluster, and that the cluster is one shard.
 
     Raises:
         ConfigurationError: there is no such cluster, or it has several shards.
-        ClickHouseUnavailable: the server did not answer.
     """
     if not server.cluster:
         return
@@ -52,31 +87,30 @@ async def check_cluster(server: ClickHouse) -> None:
         )
 
 
-async def check_tables(clickhouse: ClickHouse, table: str) -> bool:
-    """Return whether `table` is there, and make sure that it is as the settings say.
+async def check_table_engine(clickhouse: ClickHouse, table: str) -> bool:
+    """Return whether `table` exists, and check that it is replicated exactly where a cluster is configured.
 
     Raises:
         ConfigurationError: it is on one server and a cluster is set, or the other way round.
-        ClickHouseUnavailable: the server did not answer.
     """
     rows = await clickhouse.query(_ENGINE, {"table": table})
     if not rows:
         return False
-    engine = str(rows[0]["engine"])
-    if clickhouse.cluster and not engine.startswith("Replicated"):
+    replicated = str(rows[0]["engine"]).startswith("Replicated")
+    if clickhouse.cluster and not replicated:
         raise ConfigurationError(
             "HEADRACE_CLICKHOUSE_CLUSTER is set, but the database has the tables of one server: set "
             "HEADRACE_CLICKHOUSE_DATABASE to a new one, and move the rows (docs/clickhouse.md)"
         )
-    if not clickhouse.cluster and engine.startswith("Replicated"):
+    if replicated and not clickhouse.cluster:
         raise ConfigurationError(
             "the database has the tables of a cluster: set HEADRACE_CLICKHOUSE_CLUSTER to its name"
         )
     return True
 
 
-async def catch_up(clickhouse: Statements, tables: Sequence[str]) -> None:
-    """Wait until this replica has the rows that any had when it was asked. Without replicas: do nothing.
+async def sync_replica(clickhouse: ClickHouse, tables: Sequence[str]) -> None:
+    """Wait until this replica has every row that any replica had at the call. No-op for unreplicated tables.
 
     Raises:
         ClickHouseUnavailable: it does not get them in time.
@@ -85,8 +119,8 @@ async def catch_up(clickhouse: Statements, tables: Sequence[str]) -> None:
         await clickhouse.execute(f"SYSTEM SYNC REPLICA {row['name']} LIGHTWEIGHT")
 
 
-async def catch_up_wholly(clickhouse: Statements, tables: Sequence[str]) -> None:
-    """Wait as `catch_up`, and make sure that no mutation of the tables is left to be done here.
+async def sync_replica_and_mutations(clickhouse: ClickHouse, tables: Sequence[str]) -> None:
+    """Wait as `sync_replica`, and check that this replica has carried out every mutation of the tables.
 
     Raises:
         ClickHouseUnavailable: it does not get the rows in time, or a mutation is under way.
@@ -94,14 +128,14 @@ async def catch_up_wholly(clickhouse: Statements, tables: Sequence[str]) -> None
     replicated = [row["name"] for row in await clickhouse.query(_REPLICATED, {"tables": list(tables)})]
     if not replicated:
         return
-    await catch_up(clickhouse, replicated)
+    await sync_replica(clickhouse, replicated)
     for row in await _unfinished(clickhouse, replicated, "system.mutations"):
         why = f": {row['reason']}" if row["reason"] else ""
         raise ClickHouseUnavailable(f"this replica has rows of {row['table']} to change yet{why}")
 
 
-async def all_caught_up(clickhouse: ClickHouse, tables: Sequence[str]) -> None:
-    """Wait until every replica has the rows that any had. Without a cluster: do nothing.
+async def sync_all_replicas(clickhouse: ClickHouse, tables: Sequence[str]) -> None:
+    """Wait until every replica has every row that any replica had. No-op without a cluster.
 
     Raises:
         ClickHouseUnavailable: a replica does not get them in time, or does not answer.
@@ -109,44 +143,42 @@ async def all_caught_up(clickhouse: ClickHouse, tables: Sequence[str]) -> None:
     if clickhouse.cluster:
         database = await _database(clickhouse)
         for table in tables:
-            await clickhouse.execute(sync_everywhere(clickhouse.cluster, database, table))
-
-
-def sync_everywhere(cluster: str, database: str, table: str) -> str:
-    """Return the statement that lets every replica of a table catch up."""
-    return f"SYSTEM SYNC REPLICA ON CLUSTER {cluster_name(cluster)} {database}.{table} LIGHTWEIGHT"
+            await clickhouse.execute(
+                f"SYSTEM SYNC REPLICA ON CLUSTER {quoted_cluster(clickhouse.cluster)} "
+                f"{database}.{table} LIGHTWEIGHT"
+            )
 
 
 async def unfinished_mutations(clickhouse: ClickHouse, table: str) -> list[str]:
-    """Return what was wrong with each mutation of a table that is not done yet, on any replica.
+    """Return the last error (or an empty text) of each unfinished mutation of a table, on any replica.
 
     Raises:
         ClickHouseUnavailable: the server did not answer, or another replica did not.
     """
     mutations = "system.mutations"
     if clickhouse.cluster:
-        mutations = f"clusterAllReplicas({cluster_name(clickhouse.cluster)}, system.mutations)"
+        mutations = f"clusterAllReplicas({quoted_cluster(clickhouse.cluster)}, system.mutations)"
     return [str(row["reason"]) for row in await _unfinished(clickhouse, [table], mutations)]
 
 
 async def _unfinished(
-    clickhouse: Statements, tables: Sequence[str], mutations: str
+    clickhouse: ClickHouse, tables: Sequence[str], mutations: str
 ) -> Sequence[Mapping[str, Any]]:
     # By name: on another replica the connection's own database is another.
     parameters = {"database": await _database(clickhouse), "tables": list(tables)}
     return await clickhouse.query(_UNFINISHED.format(mutations=mutations), parameters)
 
 
-async def _database(clickhouse: Statements) -> str:
+async def _database(clickhouse: ClickHouse) -> str:
     [row] = await clickhouse.query("SELECT currentDatabase() AS name")
     return str(row["name"])
 
 
-async def create_staging(clickhouse: Statements, staging: str, like: str) -> None:
-    """Create a table for rows that will be swapped into `like` by `REPLACE PARTITION`.
+async def create_staging(clickhouse: ClickHouse, staging: str, like: str) -> None:
+    """Create a table for rows that `REPLACE PARTITION` will move into `like`.
 
-    It is on the connection's server only, even where `like` is replicated: the swap is what other replicas
-    get. So all statements about it must go to the same server.
+    It is on the connection's server only, even where `like` is replicated; the moved partition is replicated.
+    So every statement about the staging table must go to the same server.
 
     Raises:
         ClickHouseUnavailable: the server did not answer, or there is no table `like`.
@@ -155,5 +187,10 @@ async def create_staging(clickhouse: Statements, staging: str, like: str) -> Non
     if not rows:
         raise ClickHouseUnavailable(f"there is no table {like}")
     engine = str(rows[0]["engine_full"])
-    own = f" ENGINE = {on_one_server(engine)}" if engine.startswith("Replicated") else ""
+    own = ""
+    if engine.startswith("Replicated"):
+        local, count = _REPLICATED_ENGINE.subn(r"\1(", engine, count=1)
+        if not count:
+            raise ConfigurationError(f"cannot derive a table of one server from the engine {engine[:200]}")
+        own = f" ENGINE = {local}"
     await clickhouse.execute(f"CREATE TABLE {staging} AS {like}{own}")

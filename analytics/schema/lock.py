@@ -1,9 +1,9 @@
-"""One process at a time migrates: a lock made of what ClickHouse does atomically.
+"""The lock under which one process at a time migrates the schema, on one server or on a cluster.
 
-The lock is a table. `CREATE TABLE IF NOT EXISTS` lets one of several processes create it, and the
-table's comment says which. Its holder renews it before each statement; a lock that was not renewed for
-a minute belongs to a dead process and is taken over. The statements of migrations can be repeated, so
-even two holders, after a takeover from a process that was only slow, do no harm.
+ClickHouse has no locks. It drops all but one of several inserts with the same deduplication token, and on a
+cluster the token is a node in Keeper, so the same holds across replicas. The lock is therefore a table of
+terms: a process inserts the next term under that term's token, and reads who got it. A term ends when its
+holder says so, or has not renewed it for a minute; then the next term can be taken.
 """
 
 import asyncio
@@ -15,32 +15,66 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
+import msgspec
+
 from analytics.clickhouse import ClickHouse
+from analytics.schema.cluster import sync_replica
 from streams.errors import ClickHouseUnavailable
 
-_TABLE = "schema_migrations_lock"
-_POLL_S = 0.2
-_HOLDER = """
-SELECT comment, dateDiff('second', metadata_modification_time, now()) AS age_s
-FROM system.tables
-WHERE database = currentDatabase() AND name = {table:String}
+LOCK_TABLE = "schema_migrations_lock"
+#: With the placeholders of migrations.
+CREATE_LOCK_TABLE = f"""
+CREATE TABLE IF NOT EXISTS {LOCK_TABLE} $on_cluster
+(
+    term UInt64,
+    holder String,
+    said LowCardinality(String) COMMENT 'taken, alive or over',
+    at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
+)
+ENGINE = ${{replicated}}MergeTree
+ORDER BY (term, at)
+SETTINGS $deduplication_window = 10000
 """
+_POLL_S = 0.2
+_COLUMNS = ("term", "holder", "said")
+_LAST_TERM = f"""
+SELECT
+    term AS number,
+    argMinIf(holder, at, said = 'taken') AS holder,
+    countIf(said = 'over') > 0 AS is_over,
+    dateDiff('second', max(at), now64(3, 'UTC')) AS age_s
+FROM {LOCK_TABLE}
+GROUP BY term
+ORDER BY term DESC
+LIMIT 1
+"""  # noqa: S608  # a constant of our own
+
+
+class _Term(msgspec.Struct, frozen=True, kw_only=True):
+    number: int
+    holder: str
+    is_over: bool
+    age_s: int
+
+
+_NONE_YET = _Term(number=0, holder="", is_over=True, age_s=0)
 
 
 class SchemaLock:
-    """The lock of one database's schema, for use with `async with`.
+    """The lock of one database's schema, for use with `async with`. Its table must exist.
 
     Args:
-        clickhouse: a connection to the database.
+        clickhouse: a connection to the database, on a cluster to any of its replicas.
         wait_s: how long to wait for another process that holds it.
-        expiry_s: how long a holder counts as alive after it last renewed the lock; above what one
-            statement may take.
+        expiry_s: how long a holder counts as alive after it last renewed the lock; above what one statement
+            may take, and what the replicas' clocks differ.
     """
 
     def __init__(self, clickhouse: ClickHouse, *, wait_s: float = 300.0, expiry_s: float = 60.0) -> None:
         self._clickhouse = clickhouse
         self._wait_s = wait_s
         self._expiry_s = expiry_s
+        self._term = 0
         self._renewals = 0
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
@@ -52,49 +86,47 @@ class SchemaLock:
         """
         deadline = time.monotonic() + self._wait_s
         while True:
-            await self._clickhouse.execute(
-                f"CREATE TABLE IF NOT EXISTS {_TABLE} (nothing UInt8) ENGINE = Null "
-                f"COMMENT '{self.holder} {self._renewals}'"
-            )
-            other, age_s = await self._current()
-            if other == self.holder:
-                return self
-            if age_s > self._expiry_s:
-                await self._clickhouse.execute(f"DROP TABLE IF EXISTS {_TABLE} SYNC")
+            last = await self._last()
+            if last.is_over or last.age_s > self._expiry_s:
+                self._term = last.number + 1
+                await self._say("taken", token=f"term:{self._term}")
+                if self._holds(await self._last()):
+                    return self
                 continue
             if time.monotonic() >= deadline:
                 raise ClickHouseUnavailable(
-                    f"another process migrates the schema since {age_s} s: {other}. If it is gone, drop "
-                    f"the table {_TABLE}."
+                    f"another process has been migrating the schema for {last.age_s} s: {last.holder}"
                 )
             await asyncio.sleep(_POLL_S)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the lock back. Where that fails it expires."""
+        """Release the lock. Where that fails it expires."""
         with suppress(ClickHouseUnavailable):
-            other, _ = await self._current()
-            if other == self.holder:
-                await self._clickhouse.execute(f"DROP TABLE IF EXISTS {_TABLE} SYNC")
+            if self._holds(await self._last()):
+                await self._say("over", token=f"term:{self._term}:over")
 
     async def renew(self) -> None:
-        """Show that the holder lives.
+        """Show that the holder is alive.
 
         Raises:
             ClickHouseUnavailable: another process has taken the lock over.
         """
-        other, _ = await self._current()
-        if other != self.holder:
-            raise ClickHouseUnavailable(f"the lock on the schema was lost to {other or 'nobody'}")
+        last = await self._last()
+        if not self._holds(last):
+            raise ClickHouseUnavailable(f"the lock on the schema was lost to {last.holder or 'nobody'}")
         self._renewals += 1
-        await self._clickhouse.execute(
-            f"ALTER TABLE {_TABLE} MODIFY COMMENT '{self.holder} {self._renewals}'"
-        )
+        await self._say("alive", token=f"term:{self._term}:alive:{self._renewals}")
 
-    async def _current(self) -> tuple[str, int]:
-        """Return who holds the lock, and the seconds since it was renewed."""
-        rows = await self._clickhouse.query(_HOLDER, {"table": _TABLE})
-        if not rows:
-            return "", 0
-        return str(rows[0]["comment"]).rpartition(" ")[0], int(rows[0]["age_s"])
+    def _holds(self, last: _Term) -> bool:
+        return (last.number, last.holder) == (self._term, self.holder)
+
+    async def _say(self, what: str, *, token: str) -> None:
+        row = (self._term, self.holder, what)
+        await self._clickhouse.insert(LOCK_TABLE, _COLUMNS, [row], token=token)
+
+    async def _last(self) -> _Term:
+        await sync_replica(self._clickhouse, [LOCK_TABLE])
+        rows = await self._clickhouse.query(_LAST_TERM)
+        return msgspec.convert(rows[0], _Term, strict=False) if rows else _NONE_YET

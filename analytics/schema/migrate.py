@@ -1,11 +1,9 @@
-"""Forward migrations of the ClickHouse schema.
+"""Forward migrations of the ClickHouse schema, on one server or on a cluster of replicas.
 
-The files in `migrations/` are applied in the order of their numbers, each once; `schema_migrations`
-says which, with a checksum. ClickHouse has no transactions around DDL, so a migration that stopped half
-way is run again from its start: every statement must be one that can be repeated (`IF NOT EXISTS`,
-`OR REPLACE`). A statement ends with a semicolon at the end of a line.
-
-On a cluster the same files are applied, each statement rewritten by `analytics.schema.ddl`.
+The files in `migrations/` are applied in the order of their numbers, each once; the table `schema_migrations`
+records which, with a checksum. ClickHouse has no transactions around DDL, so a migration that stopped half
+way is run again from its start: every statement must be repeatable (`IF NOT EXISTS`, `OR REPLACE`). A
+statement ends with a semicolon at the end of a line. Placeholders: `analytics.schema.cluster.placeholders`.
 """
 
 import hashlib
@@ -13,15 +11,14 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from string import Template
 
 import msgspec
 import structlog
 
 from analytics.clickhouse import ClickHouse
-from analytics.schema.cluster import catch_up, check_cluster, check_tables
-from analytics.schema.cluster_lock import CREATE_LOCK_TABLE, LOCK_TABLE, ClusterLock
-from analytics.schema.ddl import on_cluster
-from analytics.schema.lock import SchemaLock
+from analytics.schema.cluster import check_cluster, check_table_engine, placeholders, sync_replica
+from analytics.schema.lock import CREATE_LOCK_TABLE, LOCK_TABLE, SchemaLock
 from streams.errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
@@ -30,8 +27,8 @@ _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _DATABASE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 _TABLE = "schema_migrations"
-_CREATE_TABLE = """
-CREATE TABLE IF NOT EXISTS schema_migrations
+_CREATE_TABLE = f"""
+CREATE TABLE IF NOT EXISTS {_TABLE} $on_cluster
 (
     version UInt32,
     name String,
@@ -39,10 +36,9 @@ CREATE TABLE IF NOT EXISTS schema_migrations
     applied_by String,
     applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
 )
-ENGINE = ReplacingMergeTree(applied_at)
+ENGINE = ${{replicated}}ReplacingMergeTree(applied_at)
 ORDER BY version
 """
-_APPLIED = "SELECT version, name, checksum FROM schema_migrations FINAL ORDER BY version"
 _COLUMNS = ("version", "name", "checksum", "applied_by")
 
 
@@ -60,18 +56,28 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the file, whatever its line ends."""
+        """SHA-256 of the file, whatever its line ends; the same on one server and on a cluster."""
         return hashlib.sha256(self.sql.replace("\r\n", "\n").encode()).hexdigest()
 
-    @property
-    def statements(self) -> list[str]:
-        """The statements of the file, without the comments around them."""
+    def statements(self, cluster: str = "") -> list[str]:
+        """Return the statements for a cluster, or for one server where `cluster` is empty."""
         parts = re.split(r";[ \t]*(?:\n|$)", self.sql.replace("\r\n", "\n"))
-        return [part.strip() for part in parts if _has_sql(part)]
+        return [_rendered(part.strip(), cluster) for part in parts if _has_sql(part)]
+
+
+class AppliedMigration(msgspec.Struct, frozen=True, kw_only=True):
+    """A migration that the database has."""
+
+    name: str
+    checksum: str
 
 
 def _has_sql(part: str) -> bool:
     return any(line.strip() and not line.strip().startswith("--") for line in part.splitlines())
+
+
+def _rendered(statement: str, cluster: str) -> str:
+    return Template(statement).substitute(placeholders(cluster))
 
 
 def load_migrations(folder: Traversable | None = None) -> list[Migration]:
@@ -110,17 +116,12 @@ async def create_database(server: ClickHouse, database: str) -> None:
     if server.cluster and await server.query(
         "SELECT name FROM system.databases WHERE name = {database:String}", {"database": database}
     ):
-        return  # nothing that needs all replicas: one of them may be away
-    await server.execute(on_cluster(f"CREATE DATABASE IF NOT EXISTS {database}", server.cluster))
+        return  # `ON CLUSTER` needs every replica, and one of them may be away
+    await server.execute(_rendered(f"CREATE DATABASE IF NOT EXISTS {database} $on_cluster", server.cluster))
 
 
 class SchemaRunner:
-    """Applies migrations to the database that its connection is for.
-
-    Args:
-        clickhouse: a connection to the database.
-        migrations: all of them, by version.
-    """
+    """Applies migrations to the database that its connection is for."""
 
     def __init__(self, clickhouse: ClickHouse, migrations: Sequence[Migration]) -> None:
         self._clickhouse = clickhouse
@@ -130,65 +131,69 @@ class SchemaRunner:
         """Apply what is missing and return it.
 
         Raises:
-            ConfigurationError: an applied file was changed, or a new one was put before it.
+            ConfigurationError: the database has other migrations, an applied file was changed, or a new one
+                was put before it.
             ClickHouseUnavailable: the server did not answer, or another process holds the lock too long.
         """
-        if not await check_tables(self._clickhouse, _TABLE) or not self._clickhouse.cluster:
-            await self._ddl(_CREATE_TABLE)
+        await self._create_if_missing(_TABLE, _CREATE_TABLE)
         if not await self._missing():
             return []
-        async with await self._lock() as lock:
-            missing = await self._missing()  # perhaps somebody else was quicker
+        await self._create_if_missing(LOCK_TABLE, CREATE_LOCK_TABLE)
+        async with self._lock() as lock:
+            missing = await self._missing()  # another process may have been quicker
             for migration in missing:
                 await self._apply(migration, lock)
         return missing
 
-    async def _lock(self) -> SchemaLock | ClusterLock:
-        if not self._clickhouse.cluster:
-            return SchemaLock(self._clickhouse)
-        if not await check_tables(self._clickhouse, LOCK_TABLE):
-            await self._ddl(CREATE_LOCK_TABLE)
-        return ClusterLock(self._clickhouse)
+    def _lock(self) -> SchemaLock:
+        return SchemaLock(self._clickhouse)
+
+    async def _create_if_missing(self, table: str, statement: str) -> None:
+        if not await check_table_engine(self._clickhouse, table):
+            await self._clickhouse.execute(_rendered(statement, self._clickhouse.cluster))
 
     async def _missing(self) -> list[Migration]:
-        await catch_up(self._clickhouse, [_TABLE])
-        rows = await self._clickhouse.query(_APPLIED)
-        applied = {int(row["version"]): str(row["checksum"]) for row in rows}
+        await sync_replica(self._clickhouse, [_TABLE])
+        rows = await self._clickhouse.query(f"SELECT version, name, checksum FROM {_TABLE} FINAL")  # noqa: S608
+        applied = {
+            int(row["version"]): AppliedMigration(name=row["name"], checksum=row["checksum"]) for row in rows
+        }
         return missing_migrations(self._migrations, applied)
 
-    async def _apply(self, migration: Migration, lock: SchemaLock | ClusterLock) -> None:
-        for statement in migration.statements:
+    async def _apply(self, migration: Migration, lock: SchemaLock) -> None:
+        for statement in migration.statements(self._clickhouse.cluster):
             await lock.renew()
-            await self._ddl(statement)
+            await self._clickhouse.execute(statement)
         row = (migration.version, migration.name, migration.checksum, lock.holder)
         token = f"{migration.label}:{migration.checksum}:{lock.holder}"
         await self._clickhouse.insert(_TABLE, _COLUMNS, [row], token=token)
         log.info("schema.applied", version=migration.version, migration=migration.name)
 
-    async def _ddl(self, statement: str) -> None:
-        """Run one statement of the schema, on a cluster on each replica. All come through here."""
-        await self._clickhouse.execute(on_cluster(statement, self._clickhouse.cluster))
 
-
-def missing_migrations(known: Sequence[Migration], applied: Mapping[int, str]) -> list[Migration]:
+def missing_migrations(
+    known: Sequence[Migration], applied: Mapping[int, AppliedMigration]
+) -> list[Migration]:
     """Return the migrations that are to be applied.
 
-    Migrations that only the database knows are a newer Headrace's, and left alone: it and this one may
-    run side by side during an upgrade.
-
-    Args:
-        known: the migrations there are, by version.
-        applied: the checksum of each version that the database has.
+    Migrations that only the database knows are a newer Headrace's, and left alone: both may run side by side
+    during an upgrade.
 
     Raises:
-        ConfigurationError: an applied file was changed, or a new one was put before it.
+        ConfigurationError: the database has other migrations under the same numbers, an applied file was
+            changed, or a new one was put before it.
     """
     for migration in known:
-        checksum = applied.get(migration.version)
-        if checksum is not None and checksum != migration.checksum:
+        there = applied.get(migration.version)
+        if there is not None and there.name != migration.name:
+            raise ConfigurationError(
+                f"the database has the schema of a development version (migration {migration.version:04d} is "
+                f"{there.name}, not {migration.name}), and there is no upgrade from it: set "
+                "HEADRACE_CLICKHOUSE_DATABASE to a new name (docs/clickhouse.md says how to fill it again)"
+            )
+        if there is not None and there.checksum != migration.checksum:
             raise ConfigurationError(
                 f"migration {migration.label} was changed after it was applied (checksum "
-                f"{migration.checksum[:12]}, applied {checksum[:12]}): restore the file, and put the "
+                f"{migration.checksum[:12]}, applied {there.checksum[:12]}): restore the file, and put the "
                 "change into a new migration"
             )
     missing = [migration for migration in known if migration.version not in applied]

@@ -1,8 +1,8 @@
 """Which records are written together. Pure.
 
 A batch is a contiguous range of offsets of one partition. The range names the batch: it is committed as
-metadata before the first insert, and it is part of each insert's deduplication token, so that a restart
-writes exactly the same batch again and ClickHouse recognises it.
+metadata before the first insert, and it is part of each insert's deduplication token. So a restart writes
+exactly the same batch again, and ClickHouse recognises it.
 """
 
 import math
@@ -21,7 +21,7 @@ K = TypeVar("K")
 _RANGE = re.compile(r"(\d{1,19})-(\d{1,19})")
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class ConsumedRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record as it came from the topic. `authentic`: whether Headrace wrote it."""
 
     topic: str
@@ -53,8 +53,7 @@ class OffsetRange(msgspec.Struct, frozen=True):
     def parse(cls, metadata: str, *, committed: int) -> Self | None:
         """Return the range that a commit announced, or None where it announced none.
 
-        A range that does not begin at the committed offset is a leftover of something else and counts for
-        nothing; so does one that ends before it begins.
+        A range that does not begin at the committed offset, or ends before it begins, is not one of ours.
         """
         match = _RANGE.fullmatch(metadata)
         if match is None:
@@ -63,11 +62,11 @@ class OffsetRange(msgspec.Struct, frozen=True):
         return cls(first, last) if first == committed <= last else None
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class BatchLimits(msgspec.Struct, frozen=True, kw_only=True):
     """When a batch is closed: at so many records or bytes, or some time after its first record.
 
-    An insert costs ClickHouse the same 5 to 10 ms of CPU whether it brings one row or hundreds. So a record
-    alone is written after `seconds`, and the more there are, the longer they wait for others, up to
+    An insert costs ClickHouse the same 5 to 10 ms of CPU whether it has one row or hundreds. So a single
+    record is written after `seconds`; the more records there are, the longer they wait for others, up to
     `busy_seconds`.
     """
 
@@ -76,22 +75,22 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     busy_seconds: float
 
-    def patience_s(self, records: int) -> float:
-        """Return how old a batch of so many records may grow.
+    def max_age_s(self, records: int) -> float:
+        """Return the age at which a batch of so many records is closed.
 
-        With the square root of their number: at a steady rate r a batch is closed when it is seconds² x r
-        old, so that the wait grows in step with the rate, without a rate being measured.
+        It grows with the square root of their number: at a steady rate r a batch is closed when it is
+        seconds² x r old, so the wait grows in step with the rate, which need not be measured.
         """
         return max(self.seconds, min(self.seconds * math.sqrt(records), self.busy_seconds))
 
 
-class Batch(msgspec.Struct, frozen=True, kw_only=True):
+class SinkBatch(msgspec.Struct, frozen=True, kw_only=True):
     """Records that are written together. Never empty."""
 
     topic: str
     partition: int
     range: OffsetRange
-    records: tuple[Record, ...]
+    records: tuple[ConsumedRecord, ...]
 
 
 class PartitionBuffer:
@@ -99,13 +98,13 @@ class PartitionBuffer:
 
     Args:
         limits: when a batch is closed.
-        replay: a range that was announced and perhaps written before; it is the first batch, exactly.
+        replay: a range that was announced and perhaps written before; it becomes the first batch, exactly.
     """
 
-    def __init__(self, limits: Limits, *, replay: OffsetRange | None = None) -> None:
+    def __init__(self, limits: BatchLimits, *, replay: OffsetRange | None = None) -> None:
         self._limits = limits
         self._replay = replay
-        self._records: list[Record] = []
+        self._records: list[ConsumedRecord] = []
         self._since = 0.0
         self.size_bytes = 0
 
@@ -114,7 +113,7 @@ class PartitionBuffer:
         return len(self._records)
 
     @property
-    def oldest(self) -> Record | None:
+    def oldest(self) -> ConsumedRecord | None:
         """The record that waits longest."""
         return self._records[0] if self._records else None
 
@@ -130,7 +129,7 @@ class PartitionBuffer:
         """Whether reading may pause here: not in the middle of a range that is to be replayed."""
         return self._replay is None or self._replayable()
 
-    def add(self, records: Iterable[Record], now: float) -> None:
+    def add(self, records: Iterable[ConsumedRecord], now: float) -> None:
         """Append records, in the order of their offsets. `now` is a monotonic time in seconds."""
         if not self._records:
             self._since = now
@@ -143,8 +142,8 @@ class PartitionBuffer:
 
         Args:
             now: a monotonic time in seconds.
-            end: the offset after the partition's last record, where it is known. A range whose end was
-                lost from the log is given up when everything there is has been read.
+            end: the partition's end offset, where it is known. A range whose end was lost from the log is
+                given up when everything there is has been read.
             flush: do not wait for more records, except for those of a range that is to be replayed.
         """
         if not self._records:
@@ -155,22 +154,18 @@ class PartitionBuffer:
             if end is None or self._records[-1].offset + 1 < end:
                 return False
             self._replay = None
-        return flush or self.full or now - self._since >= self._limits.patience_s(len(self._records))
+        return flush or self.full or now - self._since >= self._limits.max_age_s(len(self._records))
 
-    def take(self, now: float) -> Batch:
+    def take(self, now: float) -> SinkBatch:
         """Remove the next batch and return it. Only when one is due."""
         count = self._next_count()
         taken, self._records = tuple(self._records[:count]), self._records[count:]
         self.size_bytes -= sum(record.size_bytes for record in taken)
         self._replay = None
         self._since = now
-        first = taken[0]
-        return Batch(
-            topic=first.topic,
-            partition=first.partition,
-            range=OffsetRange(first.offset, taken[-1].offset),
-            records=taken,
-        )
+        first, last = taken[0], taken[-1]
+        offsets = OffsetRange(first.offset, last.offset)
+        return SinkBatch(topic=first.topic, partition=first.partition, range=offsets, records=taken)
 
     def _replayable(self) -> bool:
         return (
@@ -180,7 +175,7 @@ class PartitionBuffer:
     def _next_count(self) -> int:
         if self._replay is not None:
             last = self._replay.last
-            # Nothing of the range is left where its records have expired meanwhile.
+            # None of the range is left where its records have expired meanwhile.
             replayed = sum(1 for _ in takewhile(lambda record: record.offset <= last, self._records))
             if replayed:
                 return replayed
@@ -192,15 +187,13 @@ class PartitionBuffer:
         return min(len(self._records), self._limits.rows)
 
 
-def enough(buffers: Mapping[K, PartitionBuffer], *, limit_bytes: int) -> set[K]:
-    """Return those of the buffers that are to be given no more for now.
+def partitions_to_pause(buffers: Mapping[K, PartitionBuffer], *, limit_bytes: int) -> set[K]:
+    """Return the buffers that are to get no more records for now.
 
-    Those that are full; and when all together hold `limit_bytes`, everyone but the one that holds most. That
-    one goes on until it is full, so that at the limit there is always a whole batch to write: were all of
-    them to stop half full, each would wait out the time that a batch may take to fill.
-
-    The buffers hold at most `limit_bytes` and what one batch may have, and a read on top; a range that is to
-    be replayed counts extra, because it must be completed.
+    Full ones; and when all together hold `limit_bytes`, all but the largest, which goes on until it is full.
+    So there is always a whole batch to write at the limit; if all stopped half full, each would wait until
+    its batch is old enough. The buffers hold at most `limit_bytes`, one batch and one read; a range that is
+    to be replayed counts extra, because it must be completed.
     """
     full = {key for key, buffer in buffers.items() if buffer.full}
     if sum(buffer.size_bytes for buffer in buffers.values()) < limit_bytes:
@@ -210,7 +203,7 @@ def enough(buffers: Mapping[K, PartitionBuffer], *, limit_bytes: int) -> set[K]:
     return waiting - {growing}
 
 
-class Block(msgspec.Struct, frozen=True, kw_only=True):
+class InsertBlock(msgspec.Struct, frozen=True, kw_only=True):
     """The rows of one insert: one table, one day. `sources[i]` is the record that row i came from."""
 
     table: Table
@@ -222,49 +215,44 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     def halves(self) -> tuple[Self, Self]:
         """Return the two halves of a block whose rows were refused, with tokens of their own.
 
-        The tokens depend on the rows' places in the block alone, so they too are the same on each try.
+        The tokens depend on the rows' places in the block alone, so they are the same on each try.
         """
         middle = len(self.rows) // 2
         return self._part(0, middle), self._part(middle, len(self.rows))
 
     def _part(self, start: int, stop: int) -> Self:
-        return type(self)(
-            table=self.table,
-            day=self.day,
+        return msgspec.structs.replace(
+            self,
             rows=self.rows[start:stop],
             sources=self.sources[start:stop],
             token=f"{self.token}/{start}-{stop}",
         )
 
 
-def split_by_day(batch: Batch, requests: Iterable[tuple[int, RequestRows]]) -> list[Block]:
+def split_by_day(batch: SinkBatch, requests: Iterable[tuple[int, RequestRows]]) -> list[InsertBlock]:
     """Return the inserts of a batch, in the order in which they are to be made.
 
-    Partitions are days, and an insert over many partitions makes a part in each of them: a batch of
-    late records would exceed what ClickHouse lets one insert touch.
-
-    Args:
-        batch: the batch.
-        requests: the rows of each of its records, with the record's place in the batch.
+    Partitions are days, and an insert makes a part in each partition that it touches: a batch of late
+    records would exceed what ClickHouse lets one insert touch. `requests` has the rows of each record, with
+    the record's place in the batch.
     """
-    rows: dict[tuple[date, str], tuple[list[Row], list[int]]] = {}
+    rows: dict[tuple[date, int], tuple[list[Row], list[int]]] = {}
+    order = {table.name: number for number, table in enumerate(TABLES)}
     for source, request in requests:
         for table, table_rows in request.rows:
             if not table_rows:
                 continue
-            into, sources = rows.setdefault((request.day, table.name), ([], []))
+            into, sources = rows.setdefault((request.day, order[table.name]), ([], []))
             into += table_rows
             sources += [source] * len(table_rows)
-    tables = {table.name: (order, table) for order, table in enumerate(TABLES)}
+    prefix = f"{batch.topic}:{batch.partition}:{batch.range}"
     return [
-        Block(
-            table=tables[name][1],
+        InsertBlock(
+            table=TABLES[number],
             day=day,
             rows=block_rows,
             sources=sources,
-            token=f"{batch.topic}:{batch.partition}:{batch.range}:{name}:{day.isoformat()}",
+            token=f"{prefix}:{TABLES[number].name}:{day.isoformat()}",
         )
-        for (day, name), (block_rows, sources) in sorted(
-            rows.items(), key=lambda item: (item[0][0], tables[item[0][1]][0])
-        )
+        for (day, number), (block_rows, sources) in sorted(rows.items())
     ]

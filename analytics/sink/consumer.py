@@ -1,4 +1,4 @@
-"""The Kafka consumers of the sink and of feedback: how they join their groups, and what they bring."""
+"""The Kafka consumers of the sink and of feedback."""
 
 import asyncio
 import time
@@ -9,14 +9,13 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from analytics.sink.batches import Limits, Record
+from analytics.sink.batches import BatchLimits, ConsumedRecord
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import stop_client
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.pipeline import SINK
 
 log = structlog.get_logger(__name__)
-
-GROUP = "headrace.analytics"
 
 FETCH_WAIT_MS = 50
 _POLL_RECORDS = 2_000
@@ -31,8 +30,7 @@ class ConsumerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a consumer reads, and as whom.
 
     `instance_id` is the replica's stable name in the group; `auth` tells which records Headrace wrote;
-    `fetch_wait_ms` how long a broker keeps a fetch
-    that it has nothing to answer with.
+    `fetch_wait_ms` is how long a broker holds a fetch that it has no records for.
     """
 
     bootstrap: str
@@ -51,8 +49,8 @@ class SinkConfig(ConsumerConfig, frozen=True, kw_only=True):
     written.
     """
 
-    batch: Limits
-    group: str = GROUP
+    batch: BatchLimits
+    group: str = SINK.group
     buffer_bytes: int = 16 * 1024 * 1024
 
 
@@ -105,10 +103,10 @@ async def fetch(
     return found
 
 
-def record_of(record: ConsumerRecord, auth: RecordAuth) -> Record:
-    """Return a record as we keep it: what may be believed of it, without what is aiokafka's."""
+def record_of(record: ConsumerRecord, auth: RecordAuth) -> ConsumedRecord:
+    """Return a record with what is authentic of its headers."""
     authentic, headers = auth.read(record.topic, record.key, record.value, record.headers)
-    return Record(
+    return ConsumedRecord(
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
@@ -133,6 +131,6 @@ def silence_s(consumer: AIOKafkaConsumer) -> float:
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer, *, timeout_s: float) -> None:
-    """Disconnect, whatever state the broker is in; a static member does not leave its group by that."""
+    """Disconnect, whatever state the broker is in. A static member stays in its group."""
     if (fault := await stop_client(consumer, timeout_s=timeout_s)) is not None:
         log.warning("sink.stop_failed", error=fault)

@@ -1,32 +1,21 @@
-"""The end of a record that nothing can be made of: a dead letter, or a word where it is too large for one."""
+"""Publishes a record that cannot be stored as a dead letter, or logs it where it is too large for one."""
 
 from functools import partial
 
-from analytics.outage_waits import SaysWhatIsAway, patiently
+from analytics.sink.status import Outages
 from streams.dead_letters import DeadRecord, dead_letter
 from streams.errors import InputError, Undeliverable
 from streams.publisher import Publisher
 
 
-async def bury(
-    publisher: Publisher, record: DeadRecord, *, stage: str, fault: InputError, status: SaysWhatIsAway
+async def publish_dead_letter(
+    publisher: Publisher, record: DeadRecord, *, stage: str, fault: InputError, status: Outages
 ) -> str:
-    """Send a record to the dead letters, however long Kafka is away.
-
-    Args:
-        publisher: the way onto their topic.
-        record: as it was read.
-        stage: who gives it up.
-        fault: what is wrong with it.
-        status: says meanwhile that Kafka is away.
-
-    Returns:
-        Why it is dead, for the log, and whether there is no dead letter of it.
-    """
+    """Publish a dead letter, waiting out outages of Kafka. Return the reason, for the log."""
     reason = str(fault)
     emit = dead_letter(record, stage=stage, fault=fault)
     try:
-        await patiently(partial(publisher.publish, emit), dependency="kafka", status=status)
+        await status.retry("kafka", partial(publisher.publish, emit))
     except Undeliverable as undeliverable:
         # With its reason, or without its compression, it is larger than a record may be. No try changes
         # that, and those behind it must not wait. It stays where it was read, while that is kept.

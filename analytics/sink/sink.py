@@ -19,13 +19,19 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from analytics.outage_waits import patiently, unless_stopped
-from analytics.sink.batches import Batch, OffsetRange, PartitionBuffer, Record, enough
+from analytics.kafka_inspector import KafkaInspector
+from analytics.sink.batches import (
+    ConsumedRecord,
+    OffsetRange,
+    PartitionBuffer,
+    SinkBatch,
+    partitions_to_pause,
+)
 from analytics.sink.consumer import SinkConfig, fetch, record_of, silence_s, start_consumer, stop_consumer
-from analytics.sink.offsets import CommittedOffsets
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
 from streams.errors import KafkaUnavailable
+from streams.tasks import unless_stopped
 
 log = structlog.get_logger(__name__)
 
@@ -36,13 +42,13 @@ _HANDOVER_S = 5.0  # for batches in hand at a rebalance or at the end; what is n
 
 
 class _Partition:
-    """One assigned partition: what waits, and the write in hand."""
+    """One assigned partition: its buffer, and the write in progress."""
 
     def __init__(self, buffer: PartitionBuffer, next_offset: int, replay: OffsetRange | None) -> None:
         self.buffer = buffer
         self.next_offset = next_offset
         self.replay = replay
-        self.batch: Batch | None = None
+        self.batch: SinkBatch | None = None
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -50,7 +56,7 @@ class _Partition:
         return self.task is not None and not self.task.done()
 
     @property
-    def oldest(self) -> Record | None:
+    def oldest(self) -> ConsumedRecord | None:
         return self.batch.records[0] if self.batch is not None else self.buffer.oldest
 
     @property
@@ -59,13 +65,7 @@ class _Partition:
 
 
 class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    """Moves the records of one topic into ClickHouse until it is told to stop.
-
-    Args:
-        config: what it reads, and how.
-        writer: writes a batch, however long it takes.
-        status: what the sink says about itself.
-    """
+    """Moves the records of one topic into ClickHouse until it is told to stop."""
 
     def __init__(self, config: SinkConfig, writer: BatchWriter, status: SinkStatus) -> None:
         self._config = config
@@ -75,15 +75,15 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         self._unread_until = time.monotonic()  # when nothing was asked for, for the last time
         self._assignment = 0  # counts assignments, to recognise what belongs to an earlier one
         self._slots = asyncio.Semaphore(_WRITES_AT_ONCE)
-        self._committed = CommittedOffsets(
-            config.bootstrap, group=config.group, timeout_s=config.kafka_timeout_s
+        self._inspector = KafkaInspector(
+            config.bootstrap, client_id=config.group, timeout_s=config.kafka_timeout_s
         )
         self._consumer: AIOKafkaConsumer = None  # until it is started
 
     async def run(self, stop: asyncio.Event) -> None:
         """Join the group and move records until `stop` is set; then write and commit what is in hand."""
         try:
-            start = patiently(self._start, dependency="kafka", status=self._status)
+            start = self._status.retry("kafka", self._start)
             if not await unless_stopped(stop, start):
                 return
             self._consumer.subscribe([self._config.topic], listener=self)
@@ -97,7 +97,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         self._consumer = await start_consumer(self._config)
 
     async def _stop(self) -> None:
-        await self._committed.close()
+        await self._inspector.close()
         if self._consumer is not None:
             await stop_consumer(self._consumer, timeout_s=self._config.kafka_timeout_s)
         log.info("sink.stopped", records=self._status.records)
@@ -129,8 +129,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         new = [where for where in fetched if where not in self._partitions]
         if not new:
             return
-        committed = await patiently(
-            partial(self._committed.read, new), dependency="kafka", status=self._status
+        committed = await self._status.retry(
+            "kafka", partial(self._inspector.commits, self._config.group, new)
         )
         if assignment != self._assignment:
             return
@@ -151,10 +151,10 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
             )
 
     def _wanted(self) -> set[TopicPartition]:
-        """Return the partitions whose records there is room for."""
+        """Return the partitions whose buffers have room."""
         buffers = {where: partition.buffer for where, partition in self._partitions.items()}
         wanted: set[TopicPartition] = self._consumer.assignment()
-        wanted -= enough(buffers, limit_bytes=self._config.buffer_bytes)
+        wanted -= partitions_to_pause(buffers, limit_bytes=self._config.buffer_bytes)
         if not wanted:
             self._unread_until = time.monotonic()
         return wanted
@@ -203,7 +203,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
             partition.batch = batch
             partition.task = writes.create_task(self._write(where, partition, batch))
 
-    async def _write(self, where: TopicPartition, partition: _Partition, batch: Batch) -> None:
+    async def _write(self, where: TopicPartition, partition: _Partition, batch: SinkBatch) -> None:
         async with self._slots:
             await self._commit(where, batch.range.first, str(batch.range))
             await self._writer.write(batch)
@@ -216,7 +216,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
     async def _commit(self, where: TopicPartition, offset: int, metadata: str) -> None:
         """Commit, and keep trying. Where the partition was lost, the rebalance ends the write."""
         commit = {where: OffsetAndMetadata(offset, metadata)}
-        await patiently(partial(self._try_commit, commit), dependency="kafka", status=self._status)
+        await self._status.retry("kafka", partial(self._try_commit, commit))
 
     async def _try_commit(self, commit: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         try:

@@ -1,16 +1,22 @@
-"""What the sink says about itself, for `/health` and `/ready`."""
+"""What the sink reports about itself, for `/health` and `/ready`; and outages of dependencies."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
+from streams.backoff import Backoff, retry
+
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 Clock = Callable[[], datetime]
+
+#: Waits of 0.1 to 0.2 s after the first failure, of 2.5 to 5 s after many.
+OUTAGE_BACKOFF = Backoff(first_s=0.15, max_s=3.75, jitter=1 / 3)
 
 
 def utc_now() -> datetime:
@@ -19,17 +25,17 @@ def utc_now() -> datetime:
 
 
 class Outage(msgspec.Struct, frozen=True, kw_only=True):
-    """A dependency that does not answer, since when, and what it said last."""
+    """A dependency that does not answer, since when, and its last error."""
 
     since: datetime
     error: str
 
 
 class Outages:
-    """Which dependencies are away. Logged when it begins and when it ends, not at each try.
+    """Which dependencies are down. Logged when an outage begins and when it ends, not at each try.
 
     Args:
-        who: what the names of the log's events begin with.
+        who: the prefix of the log events, such as ``sink`` of ``sink.outage``.
         clock: the time.
     """
 
@@ -52,13 +58,22 @@ class Outages:
             lasted = (self._clock() - outage.since).total_seconds()
             log.info(self._event_of_recovery, dependency=dependency, outage_s=round(lasted, 1))
 
+    async def retry(self, dependency: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Return what `call` returns, after as many tries as it takes: giving up would lose data.
+
+        Anything but a `TransientFault` is raised.
+        """
+        answer = await retry(
+            call,
+            backoff=OUTAGE_BACKOFF,
+            on_failure=lambda _failures, fault: self.failed(dependency, str(fault)),
+        )
+        self.recovered(dependency)
+        return answer
+
 
 class RollupStatus:
-    """How the rollups are doing.
-
-    Args:
-        clock: the time.
-    """
+    """How the rollups are doing."""
 
     def __init__(self, clock: Clock = utc_now) -> None:
         self._clock = clock
@@ -81,21 +96,17 @@ class RollupStatus:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, as `/health` shows it."""
-        return {
-            "last_run_at": self.last_run_at,
-            "last_run_s": self.last_run_s,
-            "refreshed": self.refreshed,
-            "dirty_days": self.dirty_days,
-            "last_error": self.last_error,
-        }
+        names = ("last_run_at", "last_run_s", "refreshed", "dirty_days", "last_error")
+        return {name: getattr(self, name) for name in names}
 
 
 class SinkStatus(Outages):
-    """Counters and states of one sink. Used from one event loop only.
+    """Counters and states of one sink. Used from one event loop only."""
 
-    Args:
-        clock: the time.
-    """
+    _SHOWN = (
+        *("joined", "schema_ready", "partitions", "records", "rows", "batches", "replayed_batches"),
+        *("dead_letters", "lag_records", "last_insert_ms", "last_commit_at", "last_error", "last_error_at"),
+    )
 
     def __init__(self, clock: Clock = utc_now) -> None:
         super().__init__("sink", clock)
@@ -118,7 +129,7 @@ class SinkStatus(Outages):
 
     @property
     def schema_ready(self) -> bool:
-        """Whether the schema is what the migrations say."""
+        """Whether every migration is applied."""
         return self._schema.is_set()
 
     @schema_ready.setter
@@ -129,12 +140,12 @@ class SinkStatus(Outages):
             self._schema.clear()
 
     async def schema_applied(self) -> None:
-        """Return once the schema is what the migrations say."""
+        """Return once every migration is applied."""
         await self._schema.wait()
 
     @property
     def ready(self) -> bool:
-        """Whether records are being stored: the schema is there, the group joined, nothing is away."""
+        """Whether records are being stored: migrations applied, group joined, no outage."""
         return self.schema_ready and self.joined and not self.outages
 
     @property
@@ -146,7 +157,7 @@ class SinkStatus(Outages):
 
     @property
     def idle_s(self) -> float:
-        """How long ago the sink last asked for records, in seconds."""
+        """How long ago the sink last polled, in seconds."""
         return (self._clock() - self.polled_at).total_seconds()
 
     def polled(self) -> None:
@@ -172,19 +183,4 @@ class SinkStatus(Outages):
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, as `/health` shows it."""
-        return {
-            "joined": self.joined,
-            "schema_ready": self.schema_ready,
-            "partitions": self.partitions,
-            "records": self.records,
-            "rows": self.rows,
-            "batches": self.batches,
-            "replayed_batches": self.replayed_batches,
-            "dead_letters": self.dead_letters,
-            "lag_records": self.lag_records,
-            "behind_s": round(self.behind_s, 3),
-            "last_insert_ms": self.last_insert_ms,
-            "last_commit_at": self.last_commit_at,
-            "last_error": self.last_error,
-            "last_error_at": self.last_error_at,
-        }
+        return {**{name: getattr(self, name) for name in self._SHOWN}, "behind_s": round(self.behind_s, 3)}

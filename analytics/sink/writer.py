@@ -12,14 +12,14 @@ import structlog
 
 from analytics.clickhouse import ClickHouse, RowsRefused
 from analytics.erasure.anonymising import Anonymiser
-from analytics.erasure.forgetting import Forgetting, KnowsErasures
-from analytics.outage_waits import patiently
-from analytics.sink.batches import Batch, Block, Record, split_by_day
-from analytics.sink.dead_letter_publish import bury
+from analytics.erasure.forgetting import LateRowErasure
+from analytics.sink.batches import ConsumedRecord, InsertBlock, SinkBatch, split_by_day
+from analytics.sink.dead_letter_publish import publish_dead_letter
 from analytics.sink.rows import RequestRows, rows_of
 from analytics.sink.status import Clock, SinkStatus, utc_now
 from streams.codec import decode
 from streams.erasure.erasures import ErasureList, Subject
+from streams.erasure.feed import ErasureFeed
 from streams.errors import InputError, UnauthenticRecord
 from streams.events import RequestLog
 from streams.publisher import Publisher
@@ -29,48 +29,38 @@ _STAGE = "analytics"
 log = structlog.get_logger(__name__)
 
 
-class NoErasures:
-    """Nobody is to be forgotten: for what writes rows of nobody, such as tests and benchmarks."""
-
-    _NOBODY = ErasureList()
-
-    async def current(self) -> ErasureList:
-        """Return the empty list."""
-        return self._NOBODY
-
-
 class TextRules(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the texts of requests and replies are kept: of most tenants, and of those that differ."""
+    """Whether the texts of requests and replies are kept: the default, and the tenants that differ."""
 
     default: bool = True
     by_tenant: Mapping[str, bool] = msgspec.field(default_factory=dict)
 
     def keep(self, tenant: str) -> bool:
-        """Whether those of this tenant are kept."""
+        """Whether this tenant's texts are kept."""
         return self.by_tenant.get(tenant, self.default)
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class RefusedRecord(msgspec.Struct, frozen=True):
     """A record that cannot be stored, by its place in the batch, and why."""
 
     source: int
     fault: InputError
 
 
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch as inserts, the records of it that are no log records, and whose it holds."""
+class PreparedInserts(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch as inserts, the records that were refused, and the users of the others."""
 
-    blocks: Sequence[Block]
-    refusals: Sequence[Refusal]
+    blocks: Sequence[InsertBlock]
+    refusals: Sequence[RefusedRecord]
     subjects: frozenset[Subject] = frozenset()
 
 
 def prepare(
-    batch: Batch, *, ingested_at: datetime, text: TextRules, erasures: ErasureList | None = None
-) -> Prepared:
-    """Decode a batch and lay it out in inserts. Pure, and worth a thread of its own."""
+    batch: SinkBatch, *, ingested_at: datetime, text: TextRules, erasures: ErasureList | None = None
+) -> PreparedInserts:
+    """Decode a batch and lay it out in inserts. Pure; run in a thread."""
     requests: list[tuple[int, RequestRows]] = []
-    refusals: list[Refusal] = []
+    refusals: list[RefusedRecord] = []
     applied: dict[int, str] = {}
     anonymiser = Anonymiser(erasures or ErasureList())
     for source, record in enumerate(batch.records):
@@ -80,15 +70,15 @@ def prepare(
                 store_text = text.keep(log.tenant)
                 requests.append((source, rows_of(log, ingested_at=ingested_at, store_text=store_text)))
         except InputError as fault:
-            refusals.append(Refusal(source, fault))
+            refusals.append(RefusedRecord(source, fault))
         else:
             if erasure is not None:
                 applied[source] = f"{erasure.digest}:{erasure.mode}"
     blocks = [_renamed(block, applied) for block in split_by_day(batch, requests)]
-    return Prepared(blocks=blocks, refusals=refusals, subjects=anonymiser.subjects)
+    return PreparedInserts(blocks=blocks, refusals=refusals, subjects=anonymiser.subjects)
 
 
-def _decoded(record: Record) -> RequestLog:
+def _decoded(record: ConsumedRecord) -> RequestLog:
     """Return the log record in a record.
 
     Raises:
@@ -99,7 +89,7 @@ def _decoded(record: Record) -> RequestLog:
     return decode(record.value, RequestLog, record.headers)
 
 
-def _renamed(block: Block, applied: Mapping[int, str]) -> Block:
+def _renamed(block: InsertBlock, applied: Mapping[int, str]) -> InsertBlock:
     """Return a block under a token that says which of its records were changed by an erasure.
 
     The batch may have been written before the erasure was ordered. Under the same token ClickHouse would take
@@ -117,14 +107,6 @@ class BatchWriter:
 
     Writing the same batch again changes nothing: each insert carries a token that depends on the batch's
     range of offsets alone, and beyond that the tables replace rows by their keys.
-
-    Args:
-        clickhouse: a connection to the database that the schema is in.
-        publisher: for the dead letters.
-        status: where it counts, and says what is away.
-        text: whether the texts of requests and replies are kept.
-        erasures: who is to be forgotten: their rows come out anonymous, or not at all.
-        clock: the time that rows get as `ingested_at`.
     """
 
     def __init__(
@@ -134,52 +116,54 @@ class BatchWriter:
         status: SinkStatus,
         *,
         text: TextRules = TextRules(),  # noqa: B008  # a frozen value
-        erasures: KnowsErasures | None = None,
+        erasures: ErasureFeed | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._clickhouse = clickhouse
         self._publisher = publisher
         self._status = status
         self._text = text
-        self._forgetting = Forgetting(clickhouse, erasures or NoErasures(), status)
+        self._erasure = LateRowErasure(clickhouse, erasures, status)
         self._clock = clock
 
-    async def write(self, batch: Batch) -> None:
+    async def write(self, batch: SinkBatch) -> None:
         """Return once every row of the batch is in ClickHouse, and every bad record in the dead letters."""
-        known = await self._forgetting.current()
+        known = await self._erasure.current()
         prepared = await asyncio.to_thread(
             prepare, batch, ingested_at=self._clock(), text=self._text, erasures=known
         )
         refusals = list(prepared.refusals)
         for block in prepared.blocks:
             refusals += await self._store(block)
-        await self._forgetting.after_writing(prepared.subjects)
+        await self._erasure.after_writing(prepared.subjects)
         await self._bury(batch, refusals)
 
-    async def _store(self, block: Block) -> list[Refusal]:
+    async def _store(self, block: InsertBlock) -> list[RefusedRecord]:
         """Insert a block. Where rows of it are refused, halve it until only they are left."""
         try:
-            await patiently(partial(self._insert, block), dependency="clickhouse", status=self._status)
+            await self._status.retry("clickhouse", partial(self._insert, block))
         except RowsRefused as fault:
             if len(block.rows) == 1:
-                return [Refusal(block.sources[0], fault)]
+                return [RefusedRecord(block.sources[0], fault)]
             first, second = block.halves()
             return [*await self._store(first), *await self._store(second)]
         return []
 
-    async def _insert(self, block: Block) -> None:
+    async def _insert(self, block: InsertBlock) -> None:
         began = time.perf_counter()
         await self._clickhouse.insert(block.table.name, block.table.columns, block.rows, token=block.token)
         self._status.inserted(len(block.rows), time.perf_counter() - began)
 
-    async def _bury(self, batch: Batch, refusals: Sequence[Refusal]) -> None:
+    async def _bury(self, batch: SinkBatch, refusals: Sequence[RefusedRecord]) -> None:
         """Send each refused record to the dead letters, once, with the first reason found."""
         reasons: dict[int, InputError] = {}
         for refusal in refusals:
             reasons.setdefault(refusal.source, refusal.fault)
         for source, fault in reasons.items():
             record = batch.records[source]
-            reason = await bury(self._publisher, record, stage=_STAGE, fault=fault, status=self._status)
+            reason = await publish_dead_letter(
+                self._publisher, record, stage=_STAGE, fault=fault, status=self._status
+            )
             self._status.dead_letters += 1
             log.warning(
                 "sink.dead_letter",

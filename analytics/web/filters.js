@@ -71,7 +71,7 @@ export class Filters {
     try {
       const rows = await rowsOf(
         key,
-        "page_filters",
+        "filter_values",
         { since, until, ...(state.tenant && { tenant: state.tenant }) },
         this.#loading.signal,
       );

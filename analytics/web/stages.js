@@ -10,7 +10,7 @@ export const stages = {
   id: "stages",
   title: "Stages at p95",
   note: "Waiting for the stage, and its work. Percentiles do not add up to a percentile.",
-  asks: () => ({ rows: { query: "page_stages", filters: ["model"] } }),
+  asks: () => ({ rows: { query: "latency_by_stage", filters: ["model"] } }),
   show: ({ rows }) =>
     ranked({
       title: "Latency of stages",

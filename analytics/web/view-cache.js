@@ -9,7 +9,7 @@ const kinds = {
   id: "cache",
   title: "Cache by kind",
   note: "Saved: what an answered miss of the same prompt cost on average, for each hit. An estimate.",
-  asks: () => ({ rows: { query: "page_cache", filters: ALL } }),
+  asks: () => ({ rows: { query: "cache_outcomes", filters: ALL } }),
   show: ({ rows }) =>
     ranked({
       title: "Cache by kind",
@@ -35,7 +35,7 @@ const verdicts = {
   id: "guardrails",
   title: "Verdicts by rule",
   note: "Input: before any model has seen it. Output: an answer that was withheld.",
-  asks: () => ({ rows: { query: "page_guardrails", filters: ALL } }),
+  asks: () => ({ rows: { query: "blocks_by_rule", filters: ALL } }),
   show: ({ rows }) =>
     ranked({
       title: "Guardrail verdicts",

@@ -43,7 +43,7 @@ const overtime = {
   title: "Cost over time",
   size: "full",
   tools: chooser,
-  asks: (state) => ({ rows: { query: "page_cost_series", filters: ALL, bucket: true, more: { by: by(state) } } }),
+  asks: (state) => ({ rows: { query: "cost_series", filters: ALL, bucket: true, more: { by: by(state) } } }),
   show: ({ rows }, { state, window }) =>
     apart({
       title: `Cost by ${DIMENSIONS[by(state)]}`,
@@ -58,7 +58,7 @@ const overtime = {
 const divided = {
   id: "cost-by",
   title: "Dearest",
-  asks: (state) => ({ rows: { query: "page_cost_by", filters: ALL, more: { by: by(state), limit: 50 } } }),
+  asks: (state) => ({ rows: { query: "cost_by", filters: ALL, more: { by: by(state), limit: 50 } } }),
   show({ rows }, { state }) {
     const title = `Cost by ${DIMENSIONS[by(state)]}`;
     const columns = [{ name: "name", title: DIMENSIONS[by(state)] }, ...COST];
@@ -78,7 +78,7 @@ const days = {
   title: "Cost by day",
   note: "Whole days of the time chosen, UTC.",
   asks: () => ({
-    rows: { query: "page_cost_by", filters: ALL, wholeDays: true, more: { by: "day", limit: 100 } },
+    rows: { query: "cost_by", filters: ALL, wholeDays: true, more: { by: "day", limit: 100 } },
     budgets: { path: "/v1/analytics/budgets", orElse: { budgets: [] } },
   }),
   show({ rows, budgets: { budgets } }, { window, state }) {
@@ -122,7 +122,7 @@ const users = {
   id: "cost-by-user",
   title: "Users who cost most",
   size: "full",
-  asks: () => ({ rows: { query: "page_cost_by_user", more: { limit: 20 } } }),
+  asks: () => ({ rows: { query: "cost_by_user", more: { source: "rollups", limit: 20 } } }),
   show: ({ rows }) =>
     ranked({
       title: "Users who cost most",
@@ -145,7 +145,7 @@ const prompts = {
   id: "cost-by-prompt",
   title: "By prompt version",
   size: "full",
-  asks: () => ({ rows: { query: "page_cost_by", filters: ALL, more: { by: "prompt", limit: 50 } } }),
+  asks: () => ({ rows: { query: "cost_by", filters: ALL, more: { by: "prompt", limit: 50 } } }),
   show: ({ rows }) =>
     listed({
       title: "Cost by prompt version",

@@ -17,7 +17,7 @@ const fallbacksOver = counted("fallbacks-series", "Fallbacks to another model", 
 const errors = {
   id: "errors",
   title: "Why requests were not answered",
-  asks: () => ({ rows: { query: "page_errors", filters: ALL } }),
+  asks: () => ({ rows: { query: "failures", filters: ALL, more: { source: "rollups", limit: 1000 } } }),
   show: ({ rows }) =>
     ranked({
       title: "Errors by code",
@@ -38,7 +38,7 @@ const callErrors = {
   id: "call-errors",
   title: "Errors of providers",
   note: "Attempts, those that were tried again too.",
-  asks: () => ({ rows: { query: "page_call_errors", filters: ["model"] } }),
+  asks: () => ({ rows: { query: "errors_by_provider", filters: ["model"], more: { source: "rollups" } } }),
   show: ({ rows }) =>
     ranked({
       title: "Errors of providers",
@@ -60,7 +60,7 @@ const callErrors = {
 const fallbacks = {
   id: "fallbacks",
   title: "Fallbacks by the model that answered",
-  asks: () => ({ rows: { query: "page_fallbacks", filters: ALL } }),
+  asks: () => ({ rows: { query: "fallbacks_by_model", filters: ALL } }),
   show: ({ rows }) =>
     listed({
       title: "Fallbacks",

@@ -30,7 +30,7 @@ const overTimeByStage = {
   id: "stage-series",
   title: "Stages over time",
   tools: chooser,
-  asks: () => ({ rows: { query: "page_stage_series", filters: MODEL, bucket: true } }),
+  asks: () => ({ rows: { query: "stage_series", filters: MODEL, bucket: true } }),
   show: ({ rows }, { state, window }) =>
     apart({
       title: `Stages over time, ${MEASURES[measured(state)]}`,
@@ -49,7 +49,7 @@ const overTimeByStage = {
 const calls = {
   id: "calls",
   title: "Calls of providers at p95",
-  asks: () => ({ rows: { query: "page_calls", filters: MODEL } }),
+  asks: () => ({ rows: { query: "provider_calls", filters: MODEL } }),
   show: ({ rows }) =>
     ranked({
       title: "Calls of providers",

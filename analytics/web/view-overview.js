@@ -9,7 +9,7 @@ import { stages } from "./stages.js";
 
 export const ALL = ["model", "prompt_template", "prompt_version", "experiment"];
 export const OUTCOMES = ["answered", "cached", "degraded", "failed", "blocked", "cancelled"];
-const series = { query: "page_series", filters: ALL, bucket: true };
+const series = { query: "traffic_series", filters: ALL, bucket: true };
 
 /** A panel of numbers of requests over time, upon one another. `counts`: {column, name, color}. */
 export const counted = (id, title, counts) => ({
@@ -25,7 +25,7 @@ const totals = {
   id: "totals",
   title: "In this time",
   size: "full",
-  asks: () => ({ totals: { query: "page_totals", filters: ALL } }),
+  asks: () => ({ totals: { query: "traffic_totals", filters: ALL } }),
   show({ totals: [all] }) {
     if (!all || !all.requests)
       return { empty: 'No requests in this time. Choose a longer time, or send one: headrace send "your question".' };
@@ -120,7 +120,7 @@ export const latency = {
 const cost = {
   id: "cost",
   title: "Cost by model",
-  asks: () => ({ rows: { query: "page_cost_series", filters: ALL, bucket: true, more: { by: "model" } } }),
+  asks: () => ({ rows: { query: "cost_series", filters: ALL, bucket: true, more: { by: "model" } } }),
   show: ({ rows }, { window }) =>
     apart({
       title: "Cost by model",

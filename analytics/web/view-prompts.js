@@ -19,7 +19,7 @@ const VERSIONS = [
   { name: "prompt_version", title: "Version" },
   ...HOW,
 ];
-const asks = () => ({ rows: { query: "page_prompts", filters: ALL } });
+const asks = () => ({ rows: { query: "prompt_versions", filters: ALL } });
 const version = (row) => [row.prompt_template || "own messages", row.prompt_version].filter(Boolean).join(" · ");
 
 const prompts = {
@@ -70,7 +70,7 @@ const experiments = {
   id: "experiments",
   title: "Experiments",
   size: "full",
-  asks: () => ({ rows: { query: "page_experiments", filters: ALL } }),
+  asks: () => ({ rows: { query: "experiment_outcomes", filters: ALL } }),
   show: ({ rows }) =>
     listed({
       title: "Arms of experiments",
@@ -84,7 +84,7 @@ const quality = {
   id: "quality",
   title: "Scores",
   size: "full",
-  asks: () => ({ rows: { query: "page_quality", filters: ALL } }),
+  asks: () => ({ rows: { query: "scores_by_arm", filters: ALL } }),
   show: ({ rows }) =>
     listed({
       title: "Scores",

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import psutil
 
-from analytics.kafka_questions import KafkaQuestions
+from analytics.kafka_inspector import KafkaInspector
 from analytics.live.lags import read_lags
 from bench.abuse.forged import MARK
 from bench.abuse.receiver import Receiver
@@ -96,7 +96,7 @@ async def closing_faults(
 async def stuck(kafka: str, *, timeout_s: float) -> list[str]:
     """Return the groups that have not finished their topics by then."""
     deadline = time.monotonic() + timeout_s
-    questions = KafkaQuestions(kafka, client_id="abuse", timeout_s=_HTTP_TIMEOUT_S)
+    questions = KafkaInspector(kafka, client_id="abuse", timeout_s=_HTTP_TIMEOUT_S)
     try:
         while True:
             behind = [each for each in await read_lags(questions, now=datetime.now(UTC)) if each.lag]

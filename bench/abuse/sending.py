@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from analytics.kafka_questions import KafkaQuestions
+from analytics.kafka_inspector import KafkaInspector
 from bench.abuse.records import Hostile
 from streams.kafka.clients import stop_client
 from streams.topics import ALL_TOPICS
@@ -109,11 +109,11 @@ class RawProducer:
 
 async def real_records(bootstrap: str, *, per_partition: int = 20) -> list[Hostile]:
     """Return the newest records of every topic, as they are."""
-    questions = KafkaQuestions(bootstrap, client_id="abuse", timeout_s=_TIMEOUT_S)
+    questions = KafkaInspector(bootstrap, client_id="abuse", timeout_s=_TIMEOUT_S)
     found: list[Hostile] = []
     try:
         places = await questions.partitions(topic.name for topic in ALL_TOPICS)
-        ends = await questions.ends(places)
+        ends = await questions.end_offsets(places)
         left = {each: max(end - per_partition, 0) for each, end in ends.items() if end}
         while left:
             batches, positions = await questions.read(left)

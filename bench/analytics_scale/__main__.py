@@ -6,7 +6,7 @@ every query over its default range through the API's reader. The exit status is 
 a query takes a second or more at the 95th percentile, or one of the page 300 ms.
 
     .venv/bin/python -m bench.analytics_scale --data-dir /tmp/scale-data
-    .venv/bin/python -m bench.analytics_scale --data-dir /tmp/scale-data --only cost_ page_ --no-inserts
+    .venv/bin/python -m bench.analytics_scale --data-dir /tmp/scale-data --only cost_ traffic_ --no-inserts
 """
 
 import argparse
@@ -23,7 +23,7 @@ import msgspec
 
 from analytics.clickhouse import ClickHouse
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.reader import Reader, ReaderLimits
+from analytics.reports.reader import AnalystReader, ReaderLimits
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
 from bench.analytics_scale.asking import chosen, ranges, timed
 from bench.analytics_scale.data import RAW, DataSet, default_until, fill, kept, sql_of, text_of
@@ -135,7 +135,7 @@ async def _timings(
         await reader.close()
 
 
-def _reader(endpoint: str) -> Reader:
+def _reader(endpoint: str) -> AnalystReader:
     """Return the API's reader, with the limits that it has by default."""
     default = {name: field.default for name, field in Settings.model_fields.items()}
     limits = ReaderLimits(
@@ -144,7 +144,7 @@ def _reader(endpoint: str) -> Reader:
         result_bytes=default["analyst_result_bytes"],
         memory_bytes=default["analyst_memory_bytes"],
     )
-    return Reader(endpoint, database=_DATABASE, limits=limits)
+    return AnalystReader(endpoint, database=_DATABASE, limits=limits)
 
 
 def _options() -> argparse.Namespace:

@@ -14,7 +14,7 @@ import msgspec
 
 from analytics.reports.catalogue import Catalogue, Query
 from analytics.reports.query_parameters import instant
-from analytics.reports.reader import Question, Reader
+from analytics.reports.reader import AnalystReader, ReaderQuery
 from analytics.reports.result_formats import JSON
 
 _WARM_UPS = 2
@@ -39,8 +39,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def limit_ms(self) -> float:
         """What its p95 is to stay below."""
-        of_page = self.query.startswith("page_") and self.since == _PAGE_RANGE
-        return PAGE_LIMIT_MS if of_page else LIMIT_MS
+        return PAGE_LIMIT_MS if self.since == _PAGE_RANGE else LIMIT_MS
 
     @property
     def slow(self) -> bool:
@@ -56,11 +55,23 @@ def chosen(catalogue: Catalogue, names: Sequence[str]) -> list[Query]:
 def ranges(query: Query) -> list[str]:
     """Return the ranges over which a query is asked: its own default, and before it the page's."""
     own = next(parameter.default for parameter in query.parameters if parameter.name == "since")
-    return [_PAGE_RANGE, str(own)] if query.group == "page" else [str(own)]
+    return [_PAGE_RANGE, str(own)] if _from_rollups(query) else [str(own)]
+
+
+def _from_rollups(query: Query) -> bool:
+    """Whether it may be asked as the page does."""
+    return any(parameter.name == "source" for parameter in query.parameters)
 
 
 async def timed(
-    reader: Reader, query: Query, *, since: str, until: datetime, request_id: str, tenant: str, runs: int
+    reader: AnalystReader,
+    query: Query,
+    *,
+    since: str,
+    until: datetime,
+    request_id: str,
+    tenant: str,
+    runs: int,
 ) -> Timing:
     """Ask a query again and again, as if `until` were now.
 
@@ -91,13 +102,15 @@ async def timed(
     )
 
 
-def _question(query: Query, *, since: str, until: datetime, request_id: str, tenant: str) -> Question:
+def _question(query: Query, *, since: str, until: datetime, request_id: str, tenant: str) -> ReaderQuery:
     given: dict[str, Any] = {"tenant": tenant, "since": instant(since, until), "until": until}
     for parameter in query.parameters:
         if parameter.name == "request_id":
             given[parameter.name] = request_id
+        elif parameter.name == "source":
+            given[parameter.name] = "rollups"
     bound = query.bind(given, now=until)
-    return Question(
+    return ReaderQuery(
         sql=bound.sql,
         parameters=bound.parameters,
         tenant=tenant,

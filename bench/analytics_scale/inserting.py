@@ -10,7 +10,7 @@ import msgspec
 
 from analytics.clickhouse import ClickHouse
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
-from analytics.sink.batches import Batch, OffsetRange, Record
+from analytics.sink.batches import ConsumedRecord, OffsetRange, SinkBatch
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
 from streams.codec import encode
@@ -82,11 +82,11 @@ async def insert_rate(url: str, *, requests: int, until: datetime) -> InsertRate
     )
 
 
-def _batches(requests: int, until: datetime) -> Iterator[Batch]:
+def _batches(requests: int, until: datetime) -> Iterator[SinkBatch]:
     for first in range(0, requests, _BATCH):
         last = min(first + _BATCH, requests) - 1
         records = tuple(
-            Record(
+            ConsumedRecord(
                 topic=_TOPIC,
                 partition=0,
                 offset=number,
@@ -96,7 +96,7 @@ def _batches(requests: int, until: datetime) -> Iterator[Batch]:
             )
             for number in range(first, last + 1)
         )
-        yield Batch(topic=_TOPIC, partition=0, range=OffsetRange(first, last), records=records)
+        yield SinkBatch(topic=_TOPIC, partition=0, range=OffsetRange(first, last), records=records)
 
 
 def _log(number: int, until: datetime) -> RequestLog:

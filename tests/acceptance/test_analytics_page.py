@@ -26,12 +26,12 @@ def test_the_figures_are_those_of_the_api(dashboard: Dashboard, traffic: Traffic
     """Tiles and tables show what the catalogue answers for the same time."""
     dashboard.admin(**traffic.window)
     dashboard.page.screenshot(path=tmp_path / "overview.png", full_page=True)
-    (totals,) = dashboard.rows("page_totals", **traffic.window)
+    (totals,) = dashboard.rows("traffic_totals", **traffic.window)
     assert totals["requests"] >= 6
     for name in ("requests", "cost_usd", "p95_latency_ms", "error_share", "block_share", "hit_share"):
         assert float(dashboard.figure(name)) == pytest.approx(totals[name]), name
     dashboard.admin(view="cost", **traffic.window)
-    told = dashboard.rows("page_cost_by", by="model", **traffic.window)
+    told = dashboard.rows("cost_by", by="model", **traffic.window)
     shown = dashboard.table("cost-by")
     assert [(row[0], row[1]) for row in shown] == [
         (row["key"] or "none", f"{row['requests']:,}") for row in told
@@ -61,7 +61,7 @@ def test_a_filter_is_in_the_address_and_survives(dashboard: Dashboard, traffic: 
     tenant.locator("option", has_text="globex").wait_for(state="attached")
     tenant.select_option("globex")
     dashboard.settled()
-    (own,) = dashboard.rows("page_totals", tenant="globex", **traffic.window)
+    (own,) = dashboard.rows("traffic_totals", tenant="globex", **traffic.window)
 
     def shows(requests: int) -> bool:
         return bool(wait_for(lambda: dashboard.figure("requests") == str(requests), _WAIT_S))
@@ -241,7 +241,7 @@ def test_a_time_of_its_own_and_a_time_without_requests(dashboard: Dashboard, tra
 def test_a_tenant_sees_its_own_and_how_fresh_it_is(dashboard: Dashboard, traffic: Traffic) -> None:
     """With a tenant's key: its requests alone, and of the pipeline no other tenants' figures."""
     dashboard.open(key=GLOBEX_KEY, **traffic.window)
-    (own,) = dashboard.rows("page_totals", tenant="globex", **traffic.window)
+    (own,) = dashboard.rows("traffic_totals", tenant="globex", **traffic.window)
     assert dashboard.figure("requests") == str(own["requests"])
     shown = dashboard.panel("live").locator("[data-figure]")
     assert {shown.nth(at).get_attribute("data-figure") for at in range(shown.count())} == {

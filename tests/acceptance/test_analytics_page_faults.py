@@ -70,7 +70,7 @@ def test_a_wrong_key_is_said_to_be_wrong(browser: Any, healthy: System, traffic:
         dashboard.page.get_by_role("button", name="Use this key").click()
         dashboard.page.locator('[data-figure="requests"]').wait_for()
         dashboard.settled()
-        (own,) = dashboard.rows("page_totals", tenant="default", **traffic.window)
+        (own,) = dashboard.rows("traffic_totals", tenant="default", **traffic.window)
         assert dashboard.figure("requests") == str(own["requests"])
         assert not [url for url in dashboard.urls if healthy.endpoints.api_key in url]
         assert all("401" in fault for fault in dashboard.faults), dashboard.faults
@@ -83,17 +83,17 @@ def test_another_keys_choices_never_come(dashboard: Dashboard, traffic: Traffic)
 
     def hold(route: Any) -> None:
         mine = route.request.headers["authorization"] == admin
-        if holding and ("page_filters" in route.request.url or not mine):
+        if holding and ("filter_values" in route.request.url or not mine):
             held.append(route)
         else:
             route.continue_()
 
     dashboard.page.route("**/v1/analytics/queries/*/rows?*", hold)
-    with dashboard.page.expect_request("**/queries/page_filters/rows?*"):
+    with dashboard.page.expect_request("**/queries/filter_values/rows?*"):
         dashboard.admin(**traffic.window)
     dashboard.page.get_by_role("button", name="Key", exact=True).click()
     dashboard.page.get_by_label("API key or admin key").fill(GLOBEX_KEY)
-    with dashboard.page.expect_event("requestfailed", lambda request: "page_filters" in request.url):
+    with dashboard.page.expect_event("requestfailed", lambda request: "filter_values" in request.url):
         dashboard.page.get_by_role("button", name="Use this key").click()
     choices = dashboard.page.get_by_label("Tenant", exact=True).locator("option")
     assert choices.all_text_contents() == ["All tenants"]
@@ -178,5 +178,5 @@ def test_no_more_questions_at_once_than_the_server_answers(dashboard: Dashboard,
     dashboard.admin(**traffic.window)
     assert most == 2
     names = [url.partition("/queries/")[2].partition("/")[0] for url in dashboard.urls if "/queries/" in url]
-    assert names.count("page_series") == 1
-    assert names[0] == "page_totals"
+    assert names.count("traffic_series") == 1
+    assert names[0] == "traffic_totals"

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from analytics.kafka_questions import KafkaQuestions
+from analytics.kafka_inspector import KafkaInspector
 from streams.kafka.topic_admin import create_topics
 from streams.topics import Topic
 
@@ -19,7 +19,7 @@ class Broker:
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
-        self.questions = KafkaQuestions(bootstrap, client_id="headrace.live.test", timeout_s=20)
+        self.inspector = KafkaInspector(bootstrap, client_id="headrace.live.test", timeout_s=20)
 
     async def topic(self, name: str) -> str:
         """Make a topic and return its name."""

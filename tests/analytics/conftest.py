@@ -30,7 +30,7 @@ async def broker(kafka_bootstrap: str) -> AsyncIterator[Broker]:
     # The first group ever makes the broker create the topic of all groups' offsets, which takes a moment.
     await broker.commit("a-group", await broker.topic("first"), 0, 0)
     yield broker
-    await broker.questions.close()
+    await broker.inspector.close()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from analytics.sink.batches import Record
+from analytics.sink.batches import ConsumedRecord
 from streams.codec import encode
 from streams.events import LlmCall, Payload, RequestLog, Status, Timing, Usage
 
@@ -68,10 +68,10 @@ def make_call(call_id: str = "c-1", at: datetime = NOON, **fields: Any) -> LlmCa
     return LlmCall(call_id=call_id, **(defaults | fields))
 
 
-def make_record(offset: int, log: RequestLog | bytes | None, *, partition: int = 0) -> Record:
+def make_record(offset: int, log: RequestLog | bytes | None, *, partition: int = 0) -> ConsumedRecord:
     """Return the Kafka record of a log record, or of bytes that are none."""
     value = encode(log) if isinstance(log, RequestLog) else log
-    return Record(
+    return ConsumedRecord(
         topic="llm.logs.v1",
         partition=partition,
         offset=offset,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analytics.access import Scope, TenantNotAllowed, analyst_keys
+from analytics.access import TenantNotAllowed, TenantScope, analyst_keys
 from streams.errors import ConfigurationError
 from streams.settings import ApiKey
 
@@ -12,9 +12,9 @@ KEYS = {"k-acme": ApiKey(tenant="acme"), "k-globex": ApiKey(tenant="globex", tie
 def test_a_key_opens_its_own_tenant_and_the_admins_all() -> None:
     """What is no key opens nothing."""
     keys = analyst_keys(KEYS, "k-admin")
-    assert keys.owner("k-acme") == Scope("acme")
-    assert keys.owner("k-globex") == Scope("globex")
-    assert keys.owner("k-admin") == Scope(None)
+    assert keys.owner("k-acme") == TenantScope("acme")
+    assert keys.owner("k-globex") == TenantScope("globex")
+    assert keys.owner("k-admin") == TenantScope(None)
     assert keys.owner("k-acm") is None
     assert keys.owner("") is None
 
@@ -27,21 +27,21 @@ def test_without_keys_nobody_may_ask() -> None:
 @pytest.mark.parametrize("asked", ["", "acme"])
 def test_a_tenant_gets_its_own_rows_whatever_it_asks_for(asked: str) -> None:
     """The tenant of a query is the key's."""
-    assert Scope("acme").narrowed(asked) == "acme"
+    assert TenantScope("acme").narrowed(asked) == "acme"
 
 
 @pytest.mark.parametrize("asked", ["globex", "ACME", " acme", "acme' OR 1 = 1 --", "%"])
 def test_another_tenants_rows_are_refused(asked: str) -> None:
     """Rather than answered with the caller's own, which would be taken for the other's."""
     with pytest.raises(TenantNotAllowed, match="'acme' only") as refused:
-        Scope("acme").narrowed(asked)
+        TenantScope("acme").narrowed(asked)
     assert refused.value.param == "tenant"
 
 
 def test_the_admin_chooses() -> None:
     """All tenants, or one."""
-    assert Scope(None).narrowed("") == ""
-    assert Scope(None).narrowed("globex") == "globex"
+    assert TenantScope(None).narrowed("") == ""
+    assert TenantScope(None).narrowed("globex") == "globex"
 
 
 def test_an_admin_key_that_a_tenant_has_too_is_refused() -> None:

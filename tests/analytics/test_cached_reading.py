@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from analytics.cached_reading import Reading, Shared
+from analytics.cached_reading import CachedReading, SourceReading
 from streams.errors import KafkaUnavailable
 
 
@@ -27,16 +27,16 @@ class Source:
             raise self.fault
         return self.asked
 
-    def shared(self, timeout_s: float = 30) -> Shared[int]:
+    def shared(self, timeout_s: float = 30) -> CachedReading[int]:
         """Share it."""
-        return Shared("it", self.read, fresh_for_s=1.0, timeout_s=timeout_s, clock=lambda: self.now)
+        return CachedReading("it", self.read, fresh_for_s=1.0, timeout_s=timeout_s, clock=lambda: self.now)
 
 
 async def test_all_who_ask_at_once_get_the_same_reading() -> None:
     """Many open pages cost one."""
     source = Source()
     shared = source.shared()
-    assert await asyncio.gather(*(shared.get() for _ in range(50))) == [Reading(value=1)] * 50
+    assert await asyncio.gather(*(shared.get() for _ in range(50))) == [SourceReading(value=1)] * 50
     assert source.asked == 1
 
 
@@ -46,9 +46,9 @@ async def test_a_reading_is_given_again_for_a_while() -> None:
     shared = source.shared()
     await shared.get()
     source.now += 0.9
-    assert await shared.get() == Reading(value=1)
+    assert await shared.get() == SourceReading(value=1)
     source.now += 0.2
-    assert await shared.get() == Reading(value=2)
+    assert await shared.get() == SourceReading(value=2)
 
 
 async def test_a_slow_source_is_not_asked_twice() -> None:
@@ -56,11 +56,11 @@ async def test_a_slow_source_is_not_asked_twice() -> None:
     source = Source()
     shared = source.shared(timeout_s=0)
     source.open.clear()
-    assert await shared.get() == await shared.get() == Reading(fault="no answer within 0 s")
+    assert await shared.get() == await shared.get() == SourceReading(fault="no answer within 0 s")
     source.open.set()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert await shared.get() == Reading(value=1)
+    assert await shared.get() == SourceReading(value=1)
 
 
 async def test_a_source_that_is_away_says_why() -> None:
@@ -68,11 +68,11 @@ async def test_a_source_that_is_away_says_why() -> None:
     source = Source()
     shared = source.shared()
     source.fault = KafkaUnavailable("no broker")
-    assert await shared.get() == Reading(fault="no broker")
+    assert await shared.get() == SourceReading(fault="no broker")
     source.fault = None
-    assert await shared.get() == Reading(fault="no broker")
+    assert await shared.get() == SourceReading(fault="no broker")
     source.now += 1
-    assert await shared.get() == Reading(value=2)
+    assert await shared.get() == SourceReading(value=2)
 
 
 async def test_an_outage_is_logged_when_it_begins() -> None:

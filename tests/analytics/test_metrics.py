@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from analytics.alerts.status import WatchStatus
 from analytics.api.metrics import metrics_router
 from analytics.feedback.status import FeedbackStatus
-from analytics.metrics import exposition
+from analytics.metrics import StatusCollector, exposition, metrics_registry
 from analytics.sink.status import SinkStatus
 from streams.events import AlertRaised
 
@@ -37,6 +37,11 @@ def alert(rule: str, tenant: str) -> AlertRaised:
     )
 
 
+def scraped(sink: SinkStatus, watch: WatchStatus, feedback: FeedbackStatus) -> str:
+    collector = StatusCollector(sink, watch, feedback, clock=lambda: NOW)
+    return exposition(metrics_registry(collector)).decode()
+
+
 def samples(text: str) -> dict[str, float]:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(SAMPLE.fullmatch(line) for line in lines), lines
@@ -45,7 +50,7 @@ def samples(text: str) -> dict[str, float]:
 
 def test_what_is_not_known_yet_has_no_sample() -> None:
     """A lag of 0 that nobody has looked at would be a lie."""
-    found = samples(exposition(SinkStatus(), WatchStatus(), FeedbackStatus(), now=NOW))
+    found = samples(scraped(SinkStatus(), WatchStatus(), FeedbackStatus()))
     assert found["headrace_sink_records_total"] == 0
     assert found["headrace_watcher_active"] == 0
     assert "headrace_sink_lag_records" not in found
@@ -55,13 +60,13 @@ def test_what_is_not_known_yet_has_no_sample() -> None:
 def test_lag_freshness_and_alerts_are_told() -> None:
     """Ages against now, and standing alerts by rule and severity."""
     sink, watch, feedback = SinkStatus(), WatchStatus(), FeedbackStatus()
-    feedback.crowd(3, (NOW - timedelta(seconds=40)).timestamp())
+    feedback.pending(3, (NOW - timedelta(seconds=40)).timestamp())
     sink.stored(40, replayed=True)
     watch.watching, watch.sink_lag_records, watch.sink_stale_s = True, 7, 600.0
     watch.newest_rows = {"requests": NOW - timedelta(seconds=90)}
     watch.judged_until = watch.round_at = NOW - timedelta(seconds=5)
     watch.standing = (alert("spend", ""), alert("error_rate", "a"), alert("error_rate", "b"))
-    found = samples(exposition(sink, watch, feedback, now=NOW))
+    found = samples(scraped(sink, watch, feedback))
     assert found["headrace_sink_records_total"] == 40
     assert found["headrace_sink_replayed_batches_total"] == 1
     assert (found["headrace_feedback_waiting"], found["headrace_feedback_waiting_seconds"]) == (3, 40)
@@ -76,7 +81,7 @@ def test_lag_freshness_and_alerts_are_told() -> None:
 
 def test_every_family_says_what_it_is() -> None:
     """Help and type come before the samples of each."""
-    text = exposition(SinkStatus(), WatchStatus(), FeedbackStatus(), now=NOW)
+    text = scraped(SinkStatus(), WatchStatus(), FeedbackStatus())
     for name in {line.split("{")[0].split(" ")[0] for line in text.splitlines() if line[0] != "#"}:
         assert f"# HELP {name} " in text
         kind = "counter" if name.endswith("_total") else "gauge"
@@ -86,9 +91,10 @@ def test_every_family_says_what_it_is() -> None:
 async def test_the_route_answers_in_prometheus_format() -> None:
     """With its content type."""
     app = FastAPI()
-    app.include_router(metrics_router(SinkStatus(), WatchStatus(), FeedbackStatus(), clock=lambda: NOW))
+    collector = StatusCollector(SinkStatus(), WatchStatus(), FeedbackStatus())
+    app.include_router(metrics_router(metrics_registry(collector)))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://analytics") as client:
         answer = await client.get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert "headrace_sink_ready 0" in answer.text
+    assert "headrace_sink_ready 0.0\n" in answer.text

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from analytics.sink.batches import Record
+from analytics.sink.batches import ConsumedRecord
 from analytics.sink.rows import rows_of
 from bench.sink_books import Books, differences
 from bench.sink_logs import BAD, LogFactory, Shape, days_before
@@ -65,7 +65,7 @@ def test_a_difference_is_told() -> None:
 @pytest.mark.parametrize("number", range(4))
 def test_bad_records_are_refused(number: int) -> None:
     """These by the decoder or when they are laid out; the others by the insert."""
-    record = Record(
+    record = ConsumedRecord(
         topic="t", partition=0, offset=0, timestamp_ms=0, value=BAD[number](LogFactory(SHAPE).next())
     )
     with pytest.raises(InputError):

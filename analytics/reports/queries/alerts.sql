@@ -40,6 +40,6 @@ WHERE a.raised_at < {until:DateTime64(6, 'UTC')}
     AND (a.resolved_at IS NULL OR a.resolved_at >= {since:DateTime64(6, 'UTC')})
     AND ({standing:UInt32} = 0 OR a.resolved_at IS NULL OR a.resolved_at >= {until:DateTime64(6, 'UTC')})
     AND ({rule:String} = '' OR a.rule = {rule:String})
-    AND ({tenant:String} = '' OR a.tenant = {tenant:String})
+    AND $tenant(a)
 ORDER BY raised_at DESC, rule, tenant, direction
 LIMIT {limit:UInt32}

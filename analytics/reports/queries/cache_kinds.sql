@@ -18,8 +18,6 @@ SELECT
     sum(r.cost_usd) AS cost_usd
 FROM requests AS r
 WHERE r.cache_kind != ''
-    AND r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+    AND $window(r)
 GROUP BY cache_kind
 ORDER BY requests DESC, cache_kind

@@ -37,9 +37,7 @@ FROM
         sumIf(r.latency_ms, r.cache_hit) AS hit_ms
     FROM requests AS r
     WHERE r.cache_kind IN ('exact', 'semantic', 'miss')
-        AND r.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+        AND $window(r)
     GROUP BY tenant, prompt_template, prompt_version
 )
 ORDER BY hits DESC, tenant, prompt_template, prompt_version

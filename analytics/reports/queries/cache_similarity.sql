@@ -13,8 +13,6 @@ SELECT
     countIf(NOT r.cache_hit) AS misses
 FROM requests AS r
 WHERE r.cache_similarity IS NOT NULL
-    AND r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+    AND $window(r)
 GROUP BY band_from
 ORDER BY band_from DESC

@@ -19,9 +19,7 @@ WITH
             round(floor(ifNull(r.cache_similarity, 1) * 50) / 50, 2) AS band_from
         FROM requests AS r
         WHERE r.cache_hit
-            AND r.accepted_at >= {since:DateTime64(6, 'UTC')}
-            AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-            AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+            AND $window(r)
     ),
     verdicts AS
     (
@@ -32,9 +30,7 @@ WITH
             toFloat64(min(s.value)) < {threshold:Float64} AS wrong
         FROM scores AS s
         WHERE ({score:String} = '' OR s.name = {score:String})
-            AND s.accepted_at >= {since:DateTime64(6, 'UTC')}
-            AND s.accepted_at < {until:DateTime64(6, 'UTC')}
-            AND ({tenant:String} = '' OR s.tenant = {tenant:String})
+            AND $window(s)
         GROUP BY tenant, request_id
     )
 SELECT

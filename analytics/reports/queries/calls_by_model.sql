@@ -26,8 +26,6 @@ SELECT
     sumIf(c.cost_usd, c.orphaned AND NOT c.shadow) AS orphaned_cost_usd,
     sumIf(c.cost_usd, c.shadow) AS shadow_cost_usd
 FROM llm_calls AS c
-WHERE c.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND c.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR c.tenant = {tenant:String})
+WHERE $window(c)
 GROUP BY provider, model
 ORDER BY cost_usd DESC, provider, model

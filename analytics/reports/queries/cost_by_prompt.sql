@@ -20,9 +20,7 @@ SELECT
     sum(r.cost_usd) AS cost_usd,
     sum(r.cost_usd) / count() AS mean_cost_usd
 FROM requests AS r
-WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+WHERE $window(r)
 GROUP BY prompt_template, prompt_version
 ORDER BY cost_usd DESC, prompt_template, prompt_version
 LIMIT {limit:UInt32}

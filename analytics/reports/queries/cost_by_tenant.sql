@@ -27,9 +27,7 @@ FROM
         sum(r.output_tokens) AS output_tokens,
         sum(r.cost_usd) AS cost_usd
     FROM requests AS r
-    WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+    WHERE $window(r)
     GROUP BY r.tenant, r.user_id
 ) AS u
 GROUP BY tenant

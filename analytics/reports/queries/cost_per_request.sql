@@ -14,14 +14,10 @@ SELECT
     r.model AS model,
     count() AS requests,
     sum(r.cost_usd) / count() AS mean_cost_usd,
-    quantileExact(0.5)(r.cost_usd) AS p50_cost_usd,
-    quantileExact(0.95)(r.cost_usd) AS p95_cost_usd,
-    quantileExact(0.99)(r.cost_usd) AS p99_cost_usd,
+    $percentiles(r.cost_usd, cost_usd),
     max(r.cost_usd) AS max_cost_usd
 FROM requests AS r
-WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+WHERE $window(r)
 GROUP BY model
 ORDER BY p95_cost_usd DESC, model
 LIMIT {limit:UInt32}

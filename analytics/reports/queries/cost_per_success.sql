@@ -28,9 +28,7 @@ FROM
         sum(r.cost_usd) AS cost_usd,
         sumIf(r.cost_usd, r.status NOT IN ('answered', 'cached')) AS wasted_usd
     FROM requests AS r
-    WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+    WHERE $window(r)
     GROUP BY prompt_template, prompt_version
 )
 ORDER BY cost_usd DESC, prompt_template, prompt_version

@@ -55,9 +55,7 @@ WITH
             sum(c.cost_usd) AS cost_usd
         FROM llm_calls AS c
         WHERE NOT c.shadow
-            AND c.accepted_at >= {since:DateTime64(6, 'UTC')}
-            AND c.accepted_at < {until:DateTime64(6, 'UTC')}
-            AND ({tenant:String} = '' OR c.tenant = {tenant:String})
+            AND $window(c)
         GROUP BY model, price_version, service_tier, long_context
     )
 SELECT

@@ -15,39 +15,27 @@ FROM
 (
     SELECT 'requests' AS view, count() AS raw, 0 AS distinct_rows
     FROM requests_raw AS t
-    WHERE t.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND t.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR t.tenant = {tenant:String})
+    WHERE $window(t)
     UNION ALL
     SELECT 'requests', 0, count()
     FROM requests AS t
-    WHERE t.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND t.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR t.tenant = {tenant:String})
+    WHERE $window(t)
     UNION ALL
     SELECT 'stages', count(), 0
     FROM stages_raw AS t
-    WHERE t.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND t.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR t.tenant = {tenant:String})
+    WHERE $window(t)
     UNION ALL
     SELECT 'stages', 0, count()
     FROM stages AS t
-    WHERE t.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND t.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR t.tenant = {tenant:String})
+    WHERE $window(t)
     UNION ALL
     SELECT 'llm_calls', count(), 0
     FROM llm_calls_raw AS t
-    WHERE t.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND t.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR t.tenant = {tenant:String})
+    WHERE $window(t)
     UNION ALL
     SELECT 'llm_calls', 0, count()
     FROM llm_calls AS t
-    WHERE t.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND t.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR t.tenant = {tenant:String})
+    WHERE $window(t)
 )
 GROUP BY view
 ORDER BY view

@@ -30,13 +30,10 @@ SELECT
     if(requests < 2, NULL, stddevSampStable(toFloat64(r.cost_usd))) AS sd_cost_usd,
     avg(r.latency_ms) AS mean_latency_ms,
     if(requests < 2, NULL, stddevSampStable(r.latency_ms)) AS sd_latency_ms,
-    quantileExact(0.5)(r.latency_ms) AS p50_latency_ms,
-    quantileExact(0.95)(r.latency_ms) AS p95_latency_ms
+    $median_and_p95(r.latency_ms, latency_ms)
 FROM requests AS r
 WHERE r.experiment != ''
     AND ({experiment:String} = '' OR r.experiment = {experiment:String})
-    AND r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+    AND $window(r)
 GROUP BY experiment, arm, prompt_version
 ORDER BY experiment, arm, prompt_version

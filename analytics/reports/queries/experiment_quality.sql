@@ -22,8 +22,6 @@ SELECT
 FROM scores AS s
 WHERE s.experiment != ''
     AND ({experiment:String} = '' OR s.experiment = {experiment:String})
-    AND s.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND s.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR s.tenant = {tenant:String})
+    AND $window(s)
 GROUP BY experiment, arm, score, source
 ORDER BY experiment, score, source, arm

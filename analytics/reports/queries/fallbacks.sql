@@ -24,9 +24,7 @@ WITH
             sumIf(r.latency_ms, r.fallback) / nullIf(countIf(r.fallback), 0) AS fallback_latency_ms
         FROM requests AS r
         WHERE r.cache_kind IN ('miss', 'bypass')
-            AND r.accepted_at >= {since:DateTime64(6, 'UTC')}
-            AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-            AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+            AND $window(r)
         GROUP BY day
     ),
     fallen AS
@@ -35,9 +33,7 @@ WITH
         FROM requests AS r
         WHERE r.fallback
             AND r.cache_kind IN ('miss', 'bypass')
-            AND r.accepted_at >= {since:DateTime64(6, 'UTC')}
-            AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-            AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+            AND $window(r)
     ),
     attempts AS
     (
@@ -47,9 +43,7 @@ WITH
         FROM llm_calls AS c
         WHERE c.error IS NOT NULL
             AND NOT c.shadow
-            AND c.accepted_at >= {since:DateTime64(6, 'UTC')}
-            AND c.accepted_at < {until:DateTime64(6, 'UTC')}
-            AND ({tenant:String} = '' OR c.tenant = {tenant:String})
+            AND $window(c)
             AND (c.tenant, c.request_id) IN (SELECT tenant, request_id FROM fallen)
         GROUP BY day
     )

@@ -15,9 +15,7 @@ WITH
     (
         SELECT r.tenant AS tenant, count() AS requests
         FROM requests AS r
-        WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-            AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-            AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+        WHERE $window(r)
         GROUP BY tenant
     ),
     verdicts AS
@@ -32,9 +30,7 @@ WITH
             ]) AS verdict
         FROM requests AS r
         WHERE NOT (r.guardrail_input_pass AND r.guardrail_output_pass)
-            AND r.accepted_at >= {since:DateTime64(6, 'UTC')}
-            AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-            AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+            AND $window(r)
     )
 SELECT
     v.tenant AS tenant,

@@ -25,7 +25,7 @@ WITH hours AS
     FROM requests AS r
     WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')} - toIntervalDay({days:UInt32})
         AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+        AND $tenant(r)
     GROUP BY hour
 )
 SELECT

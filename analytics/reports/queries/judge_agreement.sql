@@ -21,9 +21,7 @@ WITH
             argMax(s.value, s.scored_at) AS value
         FROM scores AS s
         WHERE s.source = 'human'
-            AND s.accepted_at >= {since:DateTime64(6, 'UTC')}
-            AND s.accepted_at < {until:DateTime64(6, 'UTC')}
-            AND ({tenant:String} = '' OR s.tenant = {tenant:String})
+            AND $window(s)
         GROUP BY tenant, request_id, score
     ),
     judges AS
@@ -36,9 +34,7 @@ WITH
             argMax(s.value, s.scored_at) AS value
         FROM scores AS s
         WHERE s.source = 'judge'
-            AND s.accepted_at >= {since:DateTime64(6, 'UTC')}
-            AND s.accepted_at < {until:DateTime64(6, 'UTC')}
-            AND ({tenant:String} = '' OR s.tenant = {tenant:String})
+            AND $window(s)
         GROUP BY tenant, request_id, score, judge
     )
 SELECT

@@ -24,9 +24,7 @@ FROM
         toDate(r.accepted_at) AS day,
         toUnixTimestamp64Micro(r.ingested_at) - toUnixTimestamp64Micro(r.finished_at) AS delay_us
     FROM requests AS r
-    WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+    WHERE $window(r)
 )
 GROUP BY day
 ORDER BY day

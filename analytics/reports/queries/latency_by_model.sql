@@ -14,16 +14,12 @@ SELECT
     r.model AS model,
     count() AS requests,
     avg(r.latency_ms) AS mean_latency_ms,
-    quantileExact(0.5)(r.latency_ms) AS p50_latency_ms,
-    quantileExact(0.95)(r.latency_ms) AS p95_latency_ms,
-    quantileExact(0.99)(r.latency_ms) AS p99_latency_ms,
+    $percentiles(r.latency_ms, latency_ms),
     max(r.latency_ms) AS max_latency_ms
 FROM requests AS r
 WHERE r.model != ''
     AND NOT r.cache_hit
-    AND r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+    AND $window(r)
 GROUP BY model
 ORDER BY p95_latency_ms DESC, model
 LIMIT {limit:UInt32}

@@ -12,13 +12,9 @@ SELECT
     r.status AS status,
     count() AS requests,
     count() / sum(count()) OVER () AS request_share,
-    quantileExact(0.5)(r.latency_ms) AS p50_latency_ms,
-    quantileExact(0.95)(r.latency_ms) AS p95_latency_ms,
-    quantileExact(0.99)(r.latency_ms) AS p99_latency_ms,
+    $percentiles(r.latency_ms, latency_ms),
     max(r.latency_ms) AS max_latency_ms
 FROM requests AS r
-WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+WHERE $window(r)
 GROUP BY status
 ORDER BY requests DESC, status

@@ -32,8 +32,6 @@ SELECT
 FROM requests AS r
 WHERE ({status:String} = '' OR r.status = {status:String})
     AND ({user_id:String} = '' OR r.user_id = {user_id:String})
-    AND r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+    AND $window(r)
 ORDER BY accepted_at DESC, request_id
 LIMIT {limit:UInt32}

@@ -20,8 +20,6 @@ SELECT
 FROM requests AS r
 WHERE r.model NOT IN ('', 'degraded')
     AND NOT r.cache_hit
-    AND r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+    AND $window(r)
 GROUP BY model
 ORDER BY rejected DESC, answers DESC, model

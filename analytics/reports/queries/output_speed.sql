@@ -29,9 +29,7 @@ FROM
         AND NOT c.shadow
         AND c.output_tokens > 1
         AND c.time_to_first_token_us < c.duration_us
-        AND c.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND c.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR c.tenant = {tenant:String})
+        AND $window(c)
 )
 GROUP BY provider, model
 ORDER BY tokens_per_s, provider, model

@@ -12,8 +12,6 @@ SELECT
     count() AS requests,
     uniqExact(r.user_id) AS users
 FROM requests AS r
-WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+WHERE $window(r)
 GROUP BY tenant, pii_type
 ORDER BY requests DESC, tenant, pii_type

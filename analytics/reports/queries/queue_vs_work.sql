@@ -30,7 +30,7 @@ FROM
     WHERE s.day >= toDate({since:DateTime64(6, 'UTC')})
         AND s.hour >= toStartOfHour({since:DateTime64(6, 'UTC')})
         AND s.hour < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR s.tenant = {tenant:String})
+        AND $tenant(s)
     GROUP BY stage
 )
 ORDER BY queue_us + work_us DESC, stage

@@ -83,7 +83,5 @@ SELECT
     price_version
 FROM requests AS r
 WHERE r.request_id = {request_id:String}
-    AND r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+    AND $window(r)
 ORDER BY accepted_at, tenant

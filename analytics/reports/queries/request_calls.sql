@@ -52,7 +52,5 @@ SELECT
     c.orphaned AS orphaned
 FROM llm_calls AS c
 WHERE c.request_id = {request_id:String}
-    AND c.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND c.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR c.tenant = {tenant:String})
+    AND $window(c)
 ORDER BY tenant, started_ms, call_id

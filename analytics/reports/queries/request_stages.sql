@@ -30,8 +30,6 @@ FROM
         toUnixTimestamp64Micro(started_at) - toUnixTimestamp64Micro(accepted_at) AS start_us
     FROM stages AS t
     WHERE t.request_id = {request_id:String}
-        AND t.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND t.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND ({tenant:String} = '' OR t.tenant = {tenant:String})
+        AND $window(t)
 ) AS s
 ORDER BY tenant, started_ms, stage, attempt

@@ -29,9 +29,7 @@ SELECT
     max(s.value) AS max_score
 FROM scores AS s
 WHERE ({score:String} = '' OR s.name = {score:String})
-    AND s.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND s.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR s.tenant = {tenant:String})
+    AND $window(s)
 GROUP BY day, score, source, prompt_template, prompt_version
 ORDER BY day, score, source, prompt_template, prompt_version
 LIMIT {limit:UInt32}

@@ -17,9 +17,7 @@ WITH
         SELECT c.tenant, c.request_id
         FROM llm_calls AS c
         WHERE c.shadow
-            AND c.accepted_at >= {since:DateTime64(6, 'UTC')}
-            AND c.accepted_at < {until:DateTime64(6, 'UTC')}
-            AND ({tenant:String} = '' OR c.tenant = {tenant:String})
+            AND $window(c)
     ),
     pairs AS
     (
@@ -37,9 +35,7 @@ WITH
         FROM llm_calls AS c
         WHERE c.error IS NULL
             AND NOT c.orphaned
-            AND c.accepted_at >= {since:DateTime64(6, 'UTC')}
-            AND c.accepted_at < {until:DateTime64(6, 'UTC')}
-            AND ({tenant:String} = '' OR c.tenant = {tenant:String})
+            AND $window(c)
             AND (c.tenant, c.request_id) IN (SELECT tenant, request_id FROM shadowed)
         GROUP BY c.tenant, c.request_id
         HAVING countIf(c.shadow) > 0 AND countIf(NOT c.shadow) > 0

@@ -20,8 +20,6 @@ SELECT
     r.latency_ms AS latency_ms,
     r.cost_usd AS cost_usd
 FROM requests AS r
-WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+WHERE $window(r)
 ORDER BY latency_ms DESC, accepted_at, request_id
 LIMIT {limit:UInt32}

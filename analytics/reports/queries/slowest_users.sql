@@ -18,9 +18,7 @@ SELECT
     quantilesExact(0.5, 0.95)(r.latency_ms)[2] AS p95_latency_ms,
     max(r.latency_ms) AS max_latency_ms
 FROM requests AS r
-WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+WHERE $window(r)
 GROUP BY tenant, user_id
 HAVING requests >= {min_requests:UInt32}
 ORDER BY p95_latency_ms DESC, tenant, user_id

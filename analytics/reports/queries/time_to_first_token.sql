@@ -18,8 +18,6 @@ SELECT
 FROM llm_calls AS c
 WHERE c.time_to_first_token_us IS NOT NULL
     AND NOT c.shadow
-    AND c.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND c.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR c.tenant = {tenant:String})
+    AND $window(c)
 GROUP BY provider, model
 ORDER BY p95_first_token_ms DESC, provider, model

@@ -28,12 +28,9 @@ SELECT
     blocked / requests AS block_share,
     cached / requests AS hit_share,
     sum(r.cost_usd) AS cost_usd,
-    quantileExact(0.5)(r.latency_ms) AS p50_latency_ms,
-    quantileExact(0.95)(r.latency_ms) AS p95_latency_ms
+    $median_and_p95(r.latency_ms, latency_ms)
 FROM requests AS r
-WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+WHERE $window(r)
 GROUP BY hour
 ORDER BY hour
 LIMIT {limit:UInt32}

@@ -17,11 +17,8 @@ call_figures AS
         h.duration_us_sketch AS duration_us_sketch,
         h.first_token_us_sketch AS first_token_us_sketch
     FROM calls_1h AS h
-    WHERE h.day >= toDate(first_hour)
-        AND h.day <= toDate(end_hour)
-        AND h.hour >= first_hour
-        AND h.hour < end_hour
-        AND ({tenant:String} = '' OR h.tenant = {tenant:String})
+    WHERE $hours(h)
+        AND $tenant(h)
         AND ({model:String} = '' OR h.request_model = {model:String})
     UNION ALL
     SELECT
@@ -34,15 +31,12 @@ call_figures AS
         countIf(c.attempt > 1) AS retries,
         sum(c.cost_usd) AS cost_usd,
         count(c.time_to_first_token_us) AS first_tokens,
-        quantilesDDState(0.01, 0.5, 0.95, 0.99)(c.duration_us) AS duration_us_sketch,
-        quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(
+        quantilesDDState($levels())(c.duration_us) AS duration_us_sketch,
+        quantilesDDStateIf($levels())(
             assumeNotNull(c.time_to_first_token_us), c.time_to_first_token_us IS NOT NULL
         ) AS first_token_us_sketch
     FROM llm_calls AS c
-    WHERE c.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND c.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND (c.accepted_at < first_hour OR c.accepted_at >= end_hour)
-        AND ({tenant:String} = '' OR c.tenant = {tenant:String})
+    WHERE $partial_hours(c)
         AND ({model:String} = '' OR c.request_model = {model:String})
     GROUP BY provider, model, error, shadow, orphaned
 )

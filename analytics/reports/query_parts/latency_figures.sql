@@ -17,10 +17,7 @@ latency_figures AS
         l.latency_ms_sketch AS latency_ms_sketch
     FROM latency_1h AS l
     WHERE l.by = latency_from
-        AND l.day >= toDate(first_hour)
-        AND l.day <= toDate(end_hour)
-        AND l.hour >= first_hour
-        AND l.hour < end_hour
+        AND $hours(l)
         AND l.tenant = {tenant:String}
         AND ({model:String} = '' OR l.key = {model:String})
         AND ({prompt_template:String} = '' OR l.key = {prompt_template:String})
@@ -42,13 +39,7 @@ latency_figures AS
         h.latency_ms_sketch AS latency_ms_sketch
     FROM requests_1h AS h
     WHERE latency_from = 'several'
-        AND h.day >= toDate(first_hour)
-        AND h.day <= toDate(end_hour)
-        AND h.hour >= first_hour
-        AND h.hour < end_hour
-        AND ({tenant:String} = '' OR h.tenant = {tenant:String})
-        AND ({model:String} = '' OR h.model = {model:String})
-        AND ({prompt_template:String} = '' OR h.prompt_template = {prompt_template:String})
-        AND ({prompt_version:String} = '' OR h.prompt_version = {prompt_version:String})
-        AND ({experiment:String} = '' OR h.experiment = {experiment:String})
+        AND $hours(h)
+        AND $tenant(h)
+        AND $filters(h)
 )

@@ -10,6 +10,7 @@ request_figures AS
     SELECT
         h.hour AS time,
         h.tenant AS tenant,
+        '' AS user_id,  -- which rollups by the hour do not have
         h.status AS status,
         h.model AS model,
         h.provider AS provider,
@@ -32,19 +33,14 @@ request_figures AS
         h.cost_usd AS cost_usd,
         CAST(NULL AS Nullable(Float64)) AS latency_ms  -- latency_figures has these hours' latencies
     FROM requests_1h AS h
-    WHERE h.day >= toDate(first_hour)
-        AND h.day <= toDate(end_hour)
-        AND h.hour >= first_hour
-        AND h.hour < end_hour
-        AND ({tenant:String} = '' OR h.tenant = {tenant:String})
-        AND ({model:String} = '' OR h.model = {model:String})
-        AND ({prompt_template:String} = '' OR h.prompt_template = {prompt_template:String})
-        AND ({prompt_version:String} = '' OR h.prompt_version = {prompt_version:String})
-        AND ({experiment:String} = '' OR h.experiment = {experiment:String})
+    WHERE $hours(h)
+        AND $tenant(h)
+        AND $filters(h)
     UNION ALL
     SELECT
         toDateTime(r.accepted_at, 'UTC') AS time,
         r.tenant AS tenant,
+        r.user_id AS user_id,
         r.status AS status,
         r.model AS model,
         r.provider AS provider,
@@ -67,12 +63,6 @@ request_figures AS
         toDecimal128(r.cost_usd, 9) AS cost_usd,
         toNullable(r.latency_ms) AS latency_ms
     FROM requests AS r
-    WHERE r.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND (r.accepted_at < first_hour OR r.accepted_at >= end_hour)
-        AND ({tenant:String} = '' OR r.tenant = {tenant:String})
-        AND ({model:String} = '' OR r.model = {model:String})
-        AND ({prompt_template:String} = '' OR r.prompt_template = {prompt_template:String})
-        AND ({prompt_version:String} = '' OR r.prompt_version = {prompt_version:String})
-        AND ({experiment:String} = '' OR r.experiment = {experiment:String})
+    WHERE $partial_hours(r)
+        AND $filters(r)
 )

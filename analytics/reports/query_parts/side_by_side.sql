@@ -12,12 +12,7 @@ side_by_side AS
         g.cache_hits / g.requests AS hit_share,
         g.cost_usd AS cost_usd,
         g.cost_usd / g.requests AS mean_cost_usd,
-        (
-            arrayMap(
-                one -> if(isNaN(one), NULL, one), finalizeAggregation(g.own_sketch + l.latency_ms_sketch)
-            ) AS latency_ms
-        )[1] AS p50_latency_ms,
-        latency_ms[2] AS p95_latency_ms
+        $joined_latency()
     FROM
     (
         SELECT
@@ -29,9 +24,7 @@ side_by_side AS
             sumIf(f.requests, f.status = 'blocked') AS blocked,
             sum(f.cache_hits) AS cache_hits,
             sum(f.cost_usd) AS cost_usd,
-            quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(
-                assumeNotNull(f.latency_ms), f.latency_ms IS NOT NULL
-            ) AS own_sketch
+            $own_sketch() AS own_sketch
         FROM request_figures AS f
         GROUP BY key, detail
     ) AS g
@@ -40,7 +33,7 @@ side_by_side AS
         SELECT
             f.key AS key,
             f.detail AS detail,
-            quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(f.latency_ms_sketch) AS latency_ms_sketch
+            $hour_sketch() AS latency_ms_sketch
         FROM latency_figures AS f
         GROUP BY key, detail
     ) AS l ON l.key = g.key AND l.detail = g.detail

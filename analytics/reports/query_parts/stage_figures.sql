@@ -13,10 +13,7 @@ stage_figures AS
         l.work_us_sketch AS work_us_sketch
     FROM stage_latency_1h AS l
     WHERE {model:String} = ''
-        AND l.day >= toDate(first_hour)
-        AND l.day <= toDate(end_hour)
-        AND l.hour >= first_hour
-        AND l.hour < end_hour
+        AND $hours(l)
         AND l.tenant = {tenant:String}
     UNION ALL
     SELECT
@@ -28,11 +25,8 @@ stage_figures AS
         h.work_us_sketch AS work_us_sketch
     FROM stages_1h AS h
     WHERE {model:String} != ''
-        AND h.day >= toDate(first_hour)
-        AND h.day <= toDate(end_hour)
-        AND h.hour >= first_hour
-        AND h.hour < end_hour
-        AND ({tenant:String} = '' OR h.tenant = {tenant:String})
+        AND $hours(h)
+        AND $tenant(h)
         AND h.model = {model:String}
     UNION ALL
     SELECT
@@ -40,8 +34,8 @@ stage_figures AS
         s.stage AS stage,
         count() AS executions,
         countIf(s.attempt > 1) AS repeats,
-        quantilesDDState(0.01, 0.5, 0.95, 0.99)(s.queue_us) AS queue_us_sketch,
-        quantilesDDState(0.01, 0.5, 0.95, 0.99)(s.work_us) AS work_us_sketch
+        quantilesDDState($levels())(s.queue_us) AS queue_us_sketch,
+        quantilesDDState($levels())(s.work_us) AS work_us_sketch
     FROM
     (
         SELECT
@@ -53,9 +47,7 @@ stage_figures AS
             r.duration_us AS work_us
         FROM stages AS r
         WHERE NOT hourly
-            AND r.accepted_at >= {since:DateTime64(6, 'UTC')}
-            AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-            AND ({tenant:String} = '' OR r.tenant = {tenant:String})
+            AND $window(r)
         UNION ALL
         -- As the view has them, by the sort key of its table: of an hour or two that is five times as fast, because
         -- FINAL reads all columns of whole granules; of more rows it is slower.
@@ -68,10 +60,7 @@ stage_figures AS
             last.4 AS work_us
         FROM stages_raw AS e
         WHERE hourly
-            AND e.accepted_at >= {since:DateTime64(6, 'UTC')}
-            AND e.accepted_at < {until:DateTime64(6, 'UTC')}
-            AND (e.accepted_at < first_hour OR e.accepted_at >= end_hour)
-            AND ({tenant:String} = '' OR e.tenant = {tenant:String})
+            AND $partial_hours(e)
         GROUP BY e.stage, toStartOfHour(e.accepted_at), e.tenant, e.request_id, e.attempt
     ) AS s
     WHERE ({model:String} = '' OR s.model = {model:String})

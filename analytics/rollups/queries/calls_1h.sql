@@ -25,8 +25,8 @@ SELECT
         c.time_to_first_token_us IS NOT NULL
     ) AS generation_us,
     sumIf(c.output_tokens, c.time_to_first_token_us IS NOT NULL) AS generation_tokens,
-    quantilesDDState(0.01, 0.5, 0.95, 0.99)(c.duration_us) AS duration_us_sketch,
-    quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(
+    quantilesDDState($levels())(c.duration_us) AS duration_us_sketch,
+    quantilesDDStateIf($levels())(
         ifNull(c.time_to_first_token_us, 0), c.time_to_first_token_us IS NOT NULL
     ) AS first_token_us_sketch,
     {version:String} AS source_version,

@@ -23,7 +23,7 @@ SELECT
     sumIf(r.cost_usd, r.status IN ('answered', 'cached')) AS successful_cost_usd,
     max(r.cost_usd) AS cost_usd_max,
     sum(toUInt64(round(greatest(r.latency_ms, 0) * 1000))) AS latency_us,
-    quantilesDDState(0.01, 0.5, 0.95, 0.99)(toFloat64(r.cost_usd)) AS cost_usd_sketch,
+    quantilesDDState($levels())(toFloat64(r.cost_usd)) AS cost_usd_sketch,
     {version:String} AS source_version,
     now64(6, 'UTC') AS computed_at
 FROM requests_raw AS r FINAL

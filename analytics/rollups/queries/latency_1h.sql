@@ -9,7 +9,7 @@ SELECT
     t.detail AS detail,
     sum(t.requests) AS requests,
     sum(t.latency_us) AS latency_us,
-    quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(t.latency_ms_sketch) AS latency_ms_sketch,
+    quantilesDDMergeState($levels())(t.latency_ms_sketch) AS latency_ms_sketch,
     {version:String} AS source_version,
     now64(6, 'UTC') AS computed_at
 FROM
@@ -22,7 +22,7 @@ FROM
         choice.3 AS detail,
         count() AS requests,
         sum(toUInt64(round(greatest(r.latency_ms, 0) * 1000))) AS latency_us,
-        quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.latency_ms) AS latency_ms_sketch
+        quantilesDDState($levels())(r.latency_ms) AS latency_ms_sketch
     FROM requests_raw AS r FINAL
     ARRAY JOIN [
         ('', '', ''),

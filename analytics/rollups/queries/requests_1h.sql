@@ -27,7 +27,7 @@ SELECT
     sum(r.cost_usd) AS cost_usd,
     sum(toUInt64(round(greatest(r.latency_ms, 0) * 1000))) AS latency_us,
     max(r.latency_ms) AS latency_ms_max,
-    quantilesDDState(0.01, 0.5, 0.95, 0.99)(r.latency_ms) AS latency_ms_sketch,
+    quantilesDDState($levels())(r.latency_ms) AS latency_ms_sketch,
     {version:String} AS source_version,
     now64(6, 'UTC') AS computed_at
 FROM requests_raw AS r FINAL

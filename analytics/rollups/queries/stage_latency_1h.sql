@@ -9,8 +9,8 @@ SELECT
     sum(t.repeats) AS repeats,
     sum(t.queue_us) AS queue_us,
     sum(t.work_us) AS work_us,
-    quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(t.queue_us_sketch) AS queue_us_sketch,
-    quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(t.work_us_sketch) AS work_us_sketch,
+    quantilesDDMergeState($levels())(t.queue_us_sketch) AS queue_us_sketch,
+    quantilesDDMergeState($levels())(t.work_us_sketch) AS work_us_sketch,
     {version:String} AS source_version,
     now64(6, 'UTC') AS computed_at
 FROM
@@ -23,8 +23,8 @@ FROM
         countIf(s.attempt > 1) AS repeats,
         sum(s.queue_us) AS queue_us,
         sum(s.duration_us) AS work_us,
-        quantilesDDState(0.01, 0.5, 0.95, 0.99)(s.queue_us) AS queue_us_sketch,
-        quantilesDDState(0.01, 0.5, 0.95, 0.99)(s.duration_us) AS work_us_sketch
+        quantilesDDState($levels())(s.queue_us) AS queue_us_sketch,
+        quantilesDDState($levels())(s.duration_us) AS work_us_sketch
     FROM stages_raw AS s FINAL
     WHERE s.accepted_at >= toDateTime64({day:Date}, 6, 'UTC')
         AND s.accepted_at < toDateTime64({day:Date} + 1, 6, 'UTC')

@@ -10,8 +10,8 @@ SELECT
     countIf(s.attempt > 1) AS repeats,
     sum(s.queue_us) AS queue_us,
     sum(s.duration_us) AS work_us,
-    quantilesDDState(0.01, 0.5, 0.95, 0.99)(s.queue_us) AS queue_us_sketch,
-    quantilesDDState(0.01, 0.5, 0.95, 0.99)(s.duration_us) AS work_us_sketch,
+    quantilesDDState($levels())(s.queue_us) AS queue_us_sketch,
+    quantilesDDState($levels())(s.duration_us) AS work_us_sketch,
     {version:String} AS source_version,
     now64(6, 'UTC') AS computed_at
 FROM stages_raw AS s FINAL

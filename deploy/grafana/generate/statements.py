@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from analytics.reports.catalogue import Parameter, Query
+from analytics.reports.catalogue import Query, QueryParameter
 from streams.errors import ConfigurationError
 
 #: What stands for the parameters that every query has. The macros are those of Grafana's ClickHouse plugin;
@@ -40,7 +40,7 @@ def grafana_sql(query: Query, given: Mapping[str, str] | None = None) -> str:
     return _PLACEHOLDER.sub(lambda match: literals[match[1]], query.sql)
 
 
-def _literal(query: Query, parameter: Parameter, given: str | None) -> str:
+def _literal(query: Query, parameter: QueryParameter, given: str | None) -> str:
     text = given if given is not None else parameter.default
     if text is None:
         raise ConfigurationError(f"a panel of {query.name} needs a value for {parameter.name}")

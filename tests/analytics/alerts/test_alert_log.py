@@ -82,7 +82,7 @@ async def logs(kafka_bootstrap: str) -> AsyncIterator[Logs]:
 async def until_chosen(*replicas: AlertLog) -> list[AlertLog]:
     async with asyncio.timeout(40):
         while True:
-            chosen = [replica for replica in replicas if await replica.chosen()]
+            chosen = [replica for replica in replicas if await replica.is_leader()]
             if chosen:
                 return chosen
             await asyncio.sleep(0.1)
@@ -172,9 +172,9 @@ async def test_one_of_several_is_chosen_and_another_when_it_is_gone(
     chosen = await until_chosen(first)
     assert chosen == [first]
     async with asyncio.timeout(40):
-        while not (await second.chosen()) ^ (await first.chosen()):
+        while not (await second.is_leader()) ^ (await first.is_leader()):
             await asyncio.sleep(0.1)
-    (leader,) = [each for each in (first, second) if await each.chosen()]
+    (leader,) = [each for each in (first, second) if await each.is_leader()]
     other = second if leader is first else first
     await leader.stop()
     assert await until_chosen(other) == [other]
@@ -193,7 +193,7 @@ async def test_until_when_windows_are_judged_outlives_the_process(logs: Logs) ->
 async def test_without_a_broker_it_says_so() -> None:
     """Each step ends in time, with a fault that can be waited out."""
     log = AlertLog("127.0.0.1:1", instance_id="a", timeout_s=2)
-    for step in (log.chosen, log.take_over, log.judged_until):
+    for step in (log.is_leader, log.take_over, log.judged_until):
         with pytest.raises(KafkaUnavailable):
             await step()
     with pytest.raises(KafkaUnavailable, match="not taken over"):

@@ -7,24 +7,24 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.alerts.alert_states import AlertBook
-from analytics.alerts.verdicts import Finding, Series, Verdict
-from analytics.alerts.windows import Window
+from analytics.alerts.alert_states import AlertStates
+from analytics.alerts.verdicts import AlertSeries, MeasureState, SeriesVerdict
+from analytics.alerts.windows import AlertWindow
 from streams.codec import decode, encode
 from streams.events import AlertRaised
 
 LENGTH = timedelta(minutes=15)
 BEGIN = datetime(2026, 11, 20, 8, tzinfo=UTC)
-ERRORS = Series("error_rate", "above", "acme")
-BAD, CALM, UNCLEAR = Finding.ANOMALOUS, Finding.CALM, Finding.UNCLEAR
+ERRORS = AlertSeries("error_rate", "above", "acme")
+BAD, CALM, UNCLEAR = MeasureState.ANOMALOUS, MeasureState.CALM, MeasureState.UNCLEAR
 
 
-def window(number: int) -> Window:
-    return Window(BEGIN + number * LENGTH, BEGIN + (number + 1) * LENGTH)
+def window(number: int) -> AlertWindow:
+    return AlertWindow(BEGIN + number * LENGTH, BEGIN + (number + 1) * LENGTH)
 
 
-def verdict(finding: Finding, *, series: Series = ERRORS, severe: bool = False) -> Verdict:
-    return Verdict(
+def verdict(finding: MeasureState, *, series: AlertSeries = ERRORS, severe: bool = False) -> SeriesVerdict:
+    return SeriesVerdict(
         series=series,
         finding=finding,
         observed=0.2,
@@ -37,7 +37,7 @@ def verdict(finding: Finding, *, series: Series = ERRORS, severe: bool = False) 
     )
 
 
-def judge(book: AlertBook, number: int, *found: Verdict) -> list[AlertRaised]:
+def judge(book: AlertStates, number: int, *found: SeriesVerdict) -> list[AlertRaised]:
     """Judge one window, and record what is due."""
     at = window(number)
     events = book.judge(found, at, rules=("error_rate", "spend"), at=at.until)
@@ -48,7 +48,7 @@ def judge(book: AlertBook, number: int, *found: Verdict) -> list[AlertRaised]:
 
 def test_two_in_a_row_raise_it_once_and_two_calm_ones_resolve_it_once() -> None:
     """Everything between says nothing."""
-    book = AlertBook()
+    book = AlertStates()
     findings = (BAD, CALM, BAD, BAD, BAD, UNCLEAR, CALM, BAD, CALM, CALM, CALM)
     told = [[event.state for event in judge(book, at, verdict(each))] for at, each in enumerate(findings)]
     assert [(at, states) for at, states in enumerate(told) if states] == [(3, ["raised"]), (9, ["resolved"])]
@@ -57,7 +57,7 @@ def test_two_in_a_row_raise_it_once_and_two_calm_ones_resolve_it_once() -> None:
 
 def test_both_records_of_an_alert_have_its_id() -> None:
     """The id names the first window; what was seen is that of the window that decided."""
-    book = AlertBook()
+    book = AlertStates()
     raised = [*judge(book, 0, verdict(BAD)), *judge(book, 1, verdict(BAD, severe=True))][0]
     assert raised.alert_id == "error_rate:above:acme:2026-11-20T08:00:00Z"
     assert (raised.began_at, raised.window_until) == (BEGIN, window(1).until)
@@ -71,10 +71,10 @@ def test_both_records_of_an_alert_have_its_id() -> None:
 
 def test_a_series_that_is_no_longer_judged_is_calm() -> None:
     """Without any requests there is nothing left to stand for; other rules' alerts are left alone."""
-    book = AlertBook()
+    book = AlertStates()
     for number in range(2):
         judge(book, number, verdict(BAD))
-    foreign = AlertBook()
+    foreign = AlertStates()
     foreign.record(msgspec.structs.replace(book.standing[0], rule="sink_lag", tenant=""))
     assert [judge(foreign, number) for number in range(2, 5)] == [[], [], []]
     assert judge(book, 2) == []
@@ -83,14 +83,14 @@ def test_a_series_that_is_no_longer_judged_is_calm() -> None:
 
 def test_a_window_without_a_verdict_breaks_the_row() -> None:
     """Two anomalous windows with a silent one between them are not two in a row."""
-    book = AlertBook()
+    book = AlertStates()
     assert [judge(book, 0, verdict(BAD)), judge(book, 1), judge(book, 2, verdict(BAD))] == [[], [], []]
 
 
 def test_series_stand_for_themselves() -> None:
     """Tenants, rules and directions have alerts of their own."""
-    book = AlertBook()
-    spend = Series("spend", "below", "")
+    book = AlertStates()
+    spend = AlertSeries("spend", "below", "")
     for number in range(2):
         events = judge(book, number, verdict(BAD), verdict(BAD, series=spend))
     assert {event.alert_id for event in events} == {
@@ -101,24 +101,24 @@ def test_series_stand_for_themselves() -> None:
 
 
 @given(
-    findings=st.lists(st.sampled_from((*Finding, None)), max_size=40),
+    findings=st.lists(st.sampled_from((*MeasureState, None)), max_size=40),
     restarts=st.sets(st.integers(0, 40)),
 )
-def test_restarts_change_nothing(findings: Sequence[Finding | None], restarts: set[int]) -> None:
+def test_restarts_change_nothing(findings: Sequence[MeasureState | None], restarts: set[int]) -> None:
     """A book rebuilt from the topic, one window back, goes on as if it had never been away."""
 
-    def one(book: AlertBook, number: int) -> list[AlertRaised]:
+    def one(book: AlertStates, number: int) -> list[AlertRaised]:
         finding = findings[number]
         return judge(book, number, *([verdict(finding)] if finding is not None else []))
 
-    undisturbed = AlertBook()
+    undisturbed = AlertStates()
     expected = [event for number in range(len(findings)) for event in one(undisturbed, number)]
 
     topic: list[bytes] = []
-    book = AlertBook()
+    book = AlertStates()
     for number in range(len(findings)):
         if number in restarts:
-            book = AlertBook()
+            book = AlertStates()
             for value in topic:
                 book.record(decode(value, AlertRaised))
             if number:

@@ -6,11 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from analytics.alerts.alert_states import AlertBook
-from analytics.alerts.budgets import EXCEEDED, NEARLY, RULES, BudgetWatch, judge_budgets
-from analytics.alerts.verdicts import EVERYBODY, Finding
-from analytics.alerts.windows import Window
-from analytics.budgets import ConfiguredBudgets, Standing, begin_of_day
+from analytics.alerts.alert_states import AlertStates
+from analytics.alerts.budgets import EXCEEDED, NEARLY, RULES, BudgetMonitor, judge_budgets
+from analytics.alerts.verdicts import EVERYBODY, MeasureState
+from analytics.alerts.windows import AlertWindow
+from analytics.budgets import BudgetStanding, begin_of_day, configured_budgets
 from analytics.clickhouse import ClickHouse
 from streams.events import AlertRaised
 from tests.analytics.logs import NOON, make_log
@@ -20,21 +20,23 @@ DAY = date(2026, 11, 21)
 MORNING = datetime(2026, 11, 21, 6, tzinfo=UTC)
 
 
-def budget(spent: str, *, tenant: str = "acme", day: date = DAY) -> Standing:
-    return Standing(tenant=tenant, daily_usd=Decimal(5), spent_usd=Decimal(spent), day=day)
+def budget(spent: str, *, tenant: str = "acme", day: date = DAY) -> BudgetStanding:
+    return BudgetStanding(tenant=tenant, daily_usd=Decimal(5), spent_usd=Decimal(spent), day=day)
 
 
 @pytest.mark.parametrize(
     ("spent", "nearly", "exceeded"),
     [
-        ("0", Finding.UNCLEAR, Finding.UNCLEAR),
-        ("3.999999999", Finding.UNCLEAR, Finding.UNCLEAR),
-        ("4", Finding.ANOMALOUS, Finding.UNCLEAR),
-        ("5", Finding.ANOMALOUS, Finding.UNCLEAR),
-        ("5.000000001", Finding.ANOMALOUS, Finding.ANOMALOUS),
+        ("0", MeasureState.UNCLEAR, MeasureState.UNCLEAR),
+        ("3.999999999", MeasureState.UNCLEAR, MeasureState.UNCLEAR),
+        ("4", MeasureState.ANOMALOUS, MeasureState.UNCLEAR),
+        ("5", MeasureState.ANOMALOUS, MeasureState.UNCLEAR),
+        ("5.000000001", MeasureState.ANOMALOUS, MeasureState.ANOMALOUS),
     ],
 )
-def test_from_80_percent_on_and_beyond_the_whole(spent: str, nearly: Finding, exceeded: Finding) -> None:
+def test_from_80_percent_on_and_beyond_the_whole(
+    spent: str, nearly: MeasureState, exceeded: MeasureState
+) -> None:
     """To the nano-dollar; exactly the budget is not beyond it."""
     found = {verdict.series.rule: verdict for verdict in judge_budgets([budget(spent)], [])}
     assert (found[NEARLY].finding, found[EXCEEDED].finding) == (nearly, exceeded)
@@ -48,11 +50,11 @@ def test_all_tenants_together_are_a_series_of_their_own() -> None:
     assert [verdict.series.tenant for verdict in found] == [EVERYBODY, EVERYBODY, "acme", "acme"]
 
 
-def looks(book: AlertBook, *spent: tuple[datetime, str]) -> Iterator[AlertRaised]:
+def looks(book: AlertStates, *spent: tuple[datetime, str]) -> Iterator[AlertRaised]:
     """What is told when the watcher looks at these times and finds so much spent."""
     for now, usd in spent:
         verdicts = judge_budgets([budget(usd, day=now.date())], book.standing)
-        for event in book.judge(verdicts, Window(begin_of_day(now), now), rules=RULES, at=now):
+        for event in book.judge(verdicts, AlertWindow(begin_of_day(now), now), rules=RULES, at=now):
             book.record(event)
             yield event
 
@@ -63,7 +65,7 @@ def test_each_is_told_once_a_day_and_is_over_with_the_day() -> None:
     next_day = MORNING + 24 * hour
     told = list(
         looks(
-            AlertBook(),
+            AlertStates(),
             (MORNING, "3"),
             (MORNING + hour, "4.1"),
             (MORNING + 2 * hour, "4.5"),
@@ -92,7 +94,7 @@ def test_each_is_told_once_a_day_and_is_over_with_the_day() -> None:
 
 def test_small_budgets_are_readable() -> None:
     """Not 0.00 of 0.00 dollars."""
-    small = Standing(tenant="*", daily_usd=Decimal("0.002"), spent_usd=Decimal("0.0019"), day=DAY)
+    small = BudgetStanding(tenant="*", daily_usd=Decimal("0.002"), spent_usd=Decimal("0.0019"), day=DAY)
     [nearly, _] = judge_budgets([small], [])
     assert nearly.sentence == (
         "All tenants together have spent 0.001900 USD on 2026-11-21: 95.0% of the daily budget of 0.002000 "
@@ -102,9 +104,9 @@ def test_small_budgets_are_readable() -> None:
 
 def test_an_alert_of_yesterday_ends_although_nobody_watched_at_midnight() -> None:
     """A watcher that begins anew reads from the topic what stands."""
-    book = AlertBook()
+    book = AlertStates()
     [raised] = list(looks(book, (MORNING, "4.1")))
-    another = AlertBook()
+    another = AlertStates()
     another.record(raised)
     told = list(looks(another, (MORNING + timedelta(days=3), "0")))
     assert [(event.alert_id, event.state) for event in told] == [(raised.alert_id, "resolved")]
@@ -112,12 +114,12 @@ def test_an_alert_of_yesterday_ends_although_nobody_watched_at_midnight() -> Non
 
 def test_a_budget_that_was_taken_away_has_no_alerts() -> None:
     """What stood is over, once that has been seen twice."""
-    book = AlertBook()
+    book = AlertStates()
     list(looks(book, (MORNING, "9")))
     told = []
     for minutes in (30, 60):
         now = MORNING + timedelta(minutes=minutes)
-        told.append(book.judge([], Window(begin_of_day(now), now), rules=RULES, at=now))
+        told.append(book.judge([], AlertWindow(begin_of_day(now), now), rules=RULES, at=now))
     assert told[0] == []
     assert {(event.rule, event.state) for event in told[1]} == {(rule, "resolved") for rule in RULES}
 
@@ -137,13 +139,13 @@ async def test_the_days_spend_is_exact(clickhouse: ClickHouse) -> None:
     ]
     await store(clickhouse, logs)
     await store(clickhouse, logs)
-    watch = BudgetWatch(
-        ConfiguredBudgets({"*": Decimal(7), "acme": Decimal(3), "nobody": Decimal(1)}), clickhouse
+    watch = BudgetMonitor(
+        configured_budgets({"*": Decimal(7), "acme": Decimal(3), "nobody": Decimal(1)}), clickhouse
     )
     found = {(each.series.tenant, each.series.rule): each for each in await watch.verdicts(NOON, standing=())}
     assert found["acme", EXCEEDED].observed == 3.000000002
     assert found["", EXCEEDED].observed == 7.000000002
     assert found["nobody", EXCEEDED].observed == 0
-    over = {key for key, each in found.items() if each.finding is Finding.ANOMALOUS}
+    over = {key for key, each in found.items() if each.finding is MeasureState.ANOMALOUS}
     assert over == {("acme", NEARLY), ("acme", EXCEEDED), ("", NEARLY), ("", EXCEEDED)}
-    assert await BudgetWatch(ConfiguredBudgets({}), clickhouse).verdicts(NOON, standing=()) == []
+    assert await BudgetMonitor(configured_budgets({}), clickhouse).verdicts(NOON, standing=()) == []

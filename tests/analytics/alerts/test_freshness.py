@@ -3,7 +3,7 @@
 import pytest
 
 from analytics.alerts.freshness import FreshnessLimits, judge_freshness
-from analytics.alerts.verdicts import Finding
+from analytics.alerts.verdicts import MeasureState
 
 LIMITS = FreshnessLimits(stale_s=300.0, lag_records=1_000)
 
@@ -11,14 +11,14 @@ LIMITS = FreshnessLimits(stale_s=300.0, lag_records=1_000)
 @pytest.mark.parametrize(
     ("lag", "stale_s", "findings", "severe"),
     [
-        (0, 0.0, (Finding.CALM, Finding.CALM), (False, False)),
-        (999, 0.0, (Finding.CALM, Finding.UNCLEAR), (False, False)),
-        (1_000, 300.0, (Finding.ANOMALOUS, Finding.ANOMALOUS), (False, False)),
-        (4_000, 1_200.0, (Finding.ANOMALOUS, Finding.ANOMALOUS), (True, True)),
+        (0, 0.0, (MeasureState.CALM, MeasureState.CALM), (False, False)),
+        (999, 0.0, (MeasureState.CALM, MeasureState.UNCLEAR), (False, False)),
+        (1_000, 300.0, (MeasureState.ANOMALOUS, MeasureState.ANOMALOUS), (False, False)),
+        (4_000, 1_200.0, (MeasureState.ANOMALOUS, MeasureState.ANOMALOUS), (True, True)),
     ],
 )
 def test_beyond_the_limit_it_is_an_alert_and_far_below_it_is_over(
-    lag: int, stale_s: float, findings: tuple[Finding, ...], severe: tuple[bool, ...]
+    lag: int, stale_s: float, findings: tuple[MeasureState, ...], severe: tuple[bool, ...]
 ) -> None:
     """Between half the limit and the limit an alert that stands goes on, and none begins."""
     found = judge_freshness(lag_records=lag, stale_s=stale_s, limits=LIMITS)

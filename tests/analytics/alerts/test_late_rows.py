@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from analytics.alerts.alert_log import AlertLog
-from analytics.alerts.anomalies import Limits
+from analytics.alerts.anomalies import AnomalyLimits
 from analytics.alerts.freshness import FreshnessLimits
 from analytics.alerts.sink_progress import SinkProgress
 from analytics.alerts.status import WatchStatus
@@ -54,7 +54,7 @@ class Bench:
         self.memory = AlertLog(bootstrap, instance_id="a", timeout_s=20, topic=self.alerts, group=self.alerts)
         limits = FreshnessLimits(stale_s=1e6, lag_records=10**6)
         self.watcher = Watcher(
-            WatchConfig(limits=Limits(window=LENGTH), freshness=limits),
+            WatchConfig(limits=AnomalyLimits(window=LENGTH), freshness=limits),
             WindowReader(clickhouse),
             self.progress,
             self.memory,

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.alerts.anomalies import Limits
-from analytics.alerts.budgets import judge_budgets
+from analytics.alerts.anomalies import AnomalyLimits
+from analytics.alerts.budgets import BudgetMonitor, judge_budgets
 from analytics.alerts.freshness import FreshnessLimits
 from analytics.alerts.status import WatchStatus
-from analytics.alerts.verdicts import EVERYBODY, Verdict
-from analytics.alerts.watcher import BudgetLook, WatchConfig, Watcher
-from analytics.alerts.windows import ByTenant, Figures, Window
-from analytics.budgets import Standing, begin_of_day
+from analytics.alerts.verdicts import EVERYBODY, SeriesVerdict
+from analytics.alerts.watcher import WatchConfig, Watcher
+from analytics.alerts.windows import AlertWindow, FiguresByTenant, WindowFigures
+from analytics.budgets import BudgetStanding, begin_of_day
 from streams.codec import decode, encode
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable
 from streams.events import AlertRaised
@@ -23,10 +23,10 @@ from streams.events import AlertRaised
 LENGTH = timedelta(minutes=15)
 BEGIN = datetime(2026, 11, 20, 8, tzinfo=UTC)
 CONFIG = WatchConfig(
-    limits=Limits(window=LENGTH), freshness=FreshnessLimits(stale_s=300.0, lag_records=1_000)
+    limits=AnomalyLimits(window=LENGTH), freshness=FreshnessLimits(stale_s=300.0, lag_records=1_000)
 )
-QUIET = Figures(requests=1_000, errors=10, replies=990, p95_ms=900.0, spend_usd=5.0)
-BAD = Figures(requests=1_000, errors=300, replies=700, p95_ms=900.0, spend_usd=5.0)
+QUIET = WindowFigures(requests=1_000, errors=10, replies=990, p95_ms=900.0, spend_usd=5.0)
+BAD = WindowFigures(requests=1_000, errors=300, replies=700, p95_ms=900.0, spend_usd=5.0)
 
 
 class Rows:
@@ -34,10 +34,10 @@ class Rows:
 
     def __init__(self, bad: Callable[[datetime], bool] = lambda _: False) -> None:
         self._bad = bad
-        self.asked: list[Window] = []
+        self.asked: list[AlertWindow] = []
         self.away = False
 
-    async def figures(self, window: Window) -> ByTenant:
+    async def figures(self, window: AlertWindow) -> FiguresByTenant:
         if self.away:
             raise ClickHouseUnavailable("away")
         self.asked.append(window)
@@ -75,7 +75,7 @@ class Topic:
         self.judged: datetime | None = None
         self._fates = fates or []
 
-    async def chosen(self) -> bool:
+    async def is_leader(self) -> bool:
         return self.mine
 
     async def take_over(self) -> list[AlertRaised]:
@@ -95,7 +95,7 @@ class Topic:
     async def note_judged(self, until: datetime) -> None:
         self.judged = until
 
-    async def let_go(self) -> None:
+    async def resign(self) -> None:
         self.taken_over = -1
 
     @property
@@ -126,10 +126,10 @@ class Spending:
     def __init__(self) -> None:
         self.asked: list[datetime] = []
 
-    async def verdicts(self, now: datetime, standing: Iterable[AlertRaised]) -> list[Verdict]:
+    async def verdicts(self, now: datetime, standing: Iterable[AlertRaised]) -> list[SeriesVerdict]:
         self.asked.append(now)
         spent = Decimal((now - begin_of_day(now)) / timedelta(hours=1))
-        budget = Standing(tenant="acme", daily_usd=Decimal(5), spent_usd=spent, day=now.date())
+        budget = BudgetStanding(tenant="acme", daily_usd=Decimal(5), spent_usd=spent, day=now.date())
         return judge_budgets([budget], standing)
 
 
@@ -142,7 +142,7 @@ class Bench:
         self.now = BEGIN
         self.rows, self.sinks, self.topic, self.status = Rows(bad), Sinks(), Topic(fates), WatchStatus()
         self.copies = Copies(self.rows)
-        self.budgets: BudgetLook | None = None
+        self.budgets: BudgetMonitor | None = None
         self.watcher = self.another()
 
     def another(self) -> Watcher:

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from analytics.alerts.verdicts import EVERYBODY
-from analytics.alerts.windows import Figures, Window, WindowReader
+from analytics.alerts.windows import AlertWindow, WindowFigures, WindowReader
 from analytics.clickhouse import ClickHouse
 from analytics.sink.rows import REQUESTS, rows_of
 from streams.events import RequestLog, Status
@@ -18,22 +18,22 @@ QUARTER = timedelta(minutes=15)
 
 def test_time_is_cut_at_the_same_places_by_everybody() -> None:
     """The last window that is over, also just at its end."""
-    found = Window.last_closed(datetime(2026, 11, 20, 8, 29, 59, 999_999, tzinfo=UTC), QUARTER)
+    found = AlertWindow.last_closed(datetime(2026, 11, 20, 8, 29, 59, 999_999, tzinfo=UTC), QUARTER)
     assert (found.since.minute, found.until.minute) == (0, 15)
-    assert Window.last_closed(datetime(2026, 11, 20, 8, 30, tzinfo=UTC), QUARTER) == found.next
+    assert AlertWindow.last_closed(datetime(2026, 11, 20, 8, 30, tzinfo=UTC), QUARTER) == found.next
     assert found.next.earlier(1) == found
 
 
 def test_working_days_are_compared_with_working_days() -> None:
     """Twenty in four weeks; of weekends eight, and one more for a Sunday whose own week counts."""
     friday = datetime(2026, 11, 20, 8, tzinfo=UTC)
-    window = Window(friday, friday + QUARTER)
+    window = AlertWindow(friday, friday + QUARTER)
     days = [each.since for each in window.same_on_earlier_days(28)]
     assert len(days) == 20
     assert {day.weekday() for day in days} == {0, 1, 2, 3, 4}
     assert {(day.hour, day.minute) for day in days} == {(8, 0)}
     assert days[0] == friday - timedelta(days=1)
-    sunday = Window(friday + timedelta(days=2), friday + timedelta(days=2) + QUARTER)
+    sunday = AlertWindow(friday + timedelta(days=2), friday + timedelta(days=2) + QUARTER)
     assert {each.since.weekday() for each in sunday.same_on_earlier_days(28)} == {5, 6}
 
 
@@ -51,7 +51,7 @@ async def store(clickhouse: ClickHouse, logs: Sequence[RequestLog], token: str) 
 @pytest.mark.integration
 async def test_the_figures_of_a_window_are_exact(clickhouse: ClickHouse) -> None:
     """By the time of finishing, each request once though it came twice, and tenants apart."""
-    window = Window(NOON, NOON + QUARTER)
+    window = AlertWindow(NOON, NOON + QUARTER)
     inside = {"accepted_at": NOON - timedelta(minutes=5), "finished_at": NOON}
     logs = [
         make_log("a", **inside, latency_ms=100.0, cost_usd=Decimal("0.25")),
@@ -72,7 +72,7 @@ async def test_the_figures_of_a_window_are_exact(clickhouse: ClickHouse) -> None
     found = await WindowReader(clickhouse).figures(window)
     cents = float(Decimal("0.000700001"))
     assert set(found) == {EVERYBODY, "acme", "globex"}
-    assert found["acme"] == Figures(
+    assert found["acme"] == WindowFigures(
         requests=4,
         errors=1,
         blocked=1,

@@ -11,8 +11,9 @@ from analytics.access import analyst_keys
 from analytics.api.asking import Analysts
 from analytics.app import create_app
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query_service import AnalystDesk, Asking
+from analytics.reports.query_service import QueryService
 from analytics.reports.query_slots import QuerySlots
+from analytics.reports.reader import AnalystReader
 from analytics.sink.status import SinkStatus
 from streams.settings import ApiKey
 
@@ -61,11 +62,15 @@ def catalogue_of(folder: Path, **queries: str) -> Catalogue:
 
 
 def app_of(
-    catalogue: Catalogue, reader: Asking | None = None, *, slots: QuerySlots | None = None, **fields: object
+    catalogue: Catalogue,
+    reader: AnalystReader | None = None,
+    *,
+    slots: QuerySlots | None = None,
+    **fields: object,
 ) -> FastAPI:
     """The application."""
-    desk = AnalystDesk(catalogue, reader, slots or QuerySlots(running=4))
-    analysts = Analysts(desk=desk, keys=analyst_keys(KEYS, ADMIN))
+    service = QueryService(catalogue, reader, slots or QuerySlots(running=4))
+    analysts = Analysts(service=service, keys=analyst_keys(KEYS, ADMIN))
     return create_app(SinkStatus(), pong, analysts, **fields)  # type: ignore[arg-type]
 
 

@@ -10,11 +10,10 @@ import msgspec
 import pytest
 
 from analytics.api.budgets import budgets_router
-from analytics.budgets import ConfiguredBudgets
+from analytics.budgets import configured_budgets
 from analytics.clickhouse import ClickHouse
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query_service import Asking
-from analytics.reports.reader import Reader, ReaderLimits
+from analytics.reports.reader import AnalystReader, ReaderLimits
 from analytics.sink.status import Clock
 from tests.analytics.api.analysts import ACME, ADMIN, GLOBEX, app_of, client_of
 from tests.analytics.logs import NOON, make_log
@@ -29,7 +28,7 @@ DAY = NOON.date().isoformat()
 
 
 @pytest.fixture
-async def reader(clickhouse: ClickHouse, clickhouse_url: str, database: str) -> AsyncIterator[Reader]:
+async def reader(clickhouse: ClickHouse, clickhouse_url: str, database: str) -> AsyncIterator[AnalystReader]:
     """A reader of a database with requests of two tenants, and of the day before."""
     logs = [
         make_log("acme-1", tenant="acme", cost_usd=Decimal("1.100000001")),
@@ -39,18 +38,18 @@ async def reader(clickhouse: ClickHouse, clickhouse_url: str, database: str) -> 
     ]
     await store(clickhouse, logs)
     await store(clickhouse, logs[:2])
-    connected = Reader(reader_url(clickhouse_url, database), database=database, limits=LIMITS)
+    connected = AnalystReader(reader_url(clickhouse_url, database), database=database, limits=LIMITS)
     yield connected
     await connected.close()
 
 
 async def asked(
-    reader: Asking | None, key: str | None, clock: Clock = lambda: NOON, /, **budgets: int
+    reader: AnalystReader | None, key: str | None, clock: Clock = lambda: NOON, /, **budgets: int
 ) -> httpx.Response:
     """The answer to a key where tenants have these budgets; `everybody` is all of them together."""
     daily = {name.replace("everybody", "*"): Decimal(usd) for name, usd in budgets.items()}
     app = app_of(Catalogue.load(), reader)
-    app.include_router(budgets_router(ConfiguredBudgets(daily), clock=clock))
+    app.include_router(budgets_router(configured_budgets(daily), clock=clock))
     async with client_of(app, key) as client:
         return await client.get(URL)
 
@@ -63,7 +62,7 @@ def described(response: httpx.Response) -> list[dict[str, Any]]:
     return found
 
 
-async def test_the_admin_sees_every_budget(reader: Reader) -> None:
+async def test_the_admin_sees_every_budget(reader: AnalystReader) -> None:
     """All tenants together, those that spent nothing, and those over theirs; exact, and of this day alone."""
     found = described(await asked(reader, ADMIN, everybody=16, acme=4, globex=5, idle=1))
     assert found == [
@@ -86,7 +85,7 @@ async def test_the_admin_sees_every_budget(reader: Reader) -> None:
     ]
 
 
-async def test_a_tenant_sees_its_own(reader: Reader) -> None:
+async def test_a_tenant_sees_its_own(reader: AnalystReader) -> None:
     """Neither another's nor that of all together; none where it has none."""
     budgets = {"everybody": 16, "acme": 4}
     [own] = described(await asked(reader, ACME, **budgets))
@@ -94,7 +93,7 @@ async def test_a_tenant_sees_its_own(reader: Reader) -> None:
     assert described(await asked(reader, GLOBEX, **budgets)) == []
 
 
-async def test_midnight_does_not_make_one_day_of_two(reader: Reader) -> None:
+async def test_midnight_does_not_make_one_day_of_two(reader: AnalystReader) -> None:
     """Asked in the last moment of a day, the figures are that day's, though it ends before they are there."""
     midnight = NOON.replace(hour=0)
     ticks = iter([midnight - timedelta(microseconds=1)])
@@ -102,7 +101,7 @@ async def test_midnight_does_not_make_one_day_of_two(reader: Reader) -> None:
     assert (own["spent_usd"], own["day"]) == (90, (midnight - timedelta(days=1)).date().isoformat())
 
 
-async def test_without_a_key_it_says_nothing(reader: Reader) -> None:
+async def test_without_a_key_it_says_nothing(reader: AnalystReader) -> None:
     """As every analysts' route."""
     assert (await asked(reader, None, acme=4)).status_code == 401
 

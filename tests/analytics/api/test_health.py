@@ -1,12 +1,10 @@
 """What the HTTP side answers."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 
 import httpx
 
 from analytics.alerts.status import WatchStatus
-from analytics.api.health import Probe
 from analytics.app import create_app
 from analytics.feedback.status import FeedbackStatus
 from analytics.sink.status import SinkStatus
@@ -133,41 +131,6 @@ async def test_figures_of_the_sink() -> None:
     assert sink["last_commit_at"] == "2026-11-20T12:00:00Z"
 
 
-async def test_a_clickhouse_that_hangs_is_down_and_asked_once() -> None:
-    """Everybody gets an answer at once, and probes do not pile up behind the one that hangs."""
-    asked: list[int] = []
-    release = asyncio.Event()
-
-    async def hangs() -> None:
-        asked.append(1)
-        await release.wait()
-
-    probe = Probe(hangs, timeout_s=0.01, fresh_for_s=0.0)
-    faults = await asyncio.gather(*(probe.fault() for _ in range(5)))
-    assert faults == ["no answer within 0.01 s"] * 5
-    assert await probe.fault() == "no answer within 0.01 s"
-    assert len(asked) == 1
-    release.set()
-    assert await probe.fault() is None
-
-
-async def test_a_probe_is_given_again_for_a_moment() -> None:
-    """Then ClickHouse is asked again, and what it answers then counts."""
-    now, faults = [0.0], ["connection refused", None]
-
-    async def ping() -> None:
-        fault = faults.pop(0)
-        if fault:
-            raise ClickHouseUnavailable(fault)
-
-    probe = Probe(ping, fresh_for_s=1.0, clock=lambda: now[0])
-    assert await probe.fault() == "connection refused"
-    now[0] = 0.9
-    assert await probe.fault() == "connection refused"
-    now[0] = 1.0
-    assert await probe.fault() is None
-
-
 async def test_standing_alerts_are_told_without_tenants() -> None:
     """By rule and severity: the route needs no key. Where nobody watches there is no such part."""
     watch = WatchStatus()
@@ -195,7 +158,7 @@ async def test_the_reader_of_feedback_says_how_it_is() -> None:
     clock = Clock()
     feedback = FeedbackStatus(clock)
     feedback.joined = True
-    feedback.crowd(3, START.timestamp())
+    feedback.pending(3, START.timestamp())
     feedback.failed("clickhouse", "connection refused")
     transport = httpx.ASGITransport(create_app(ready_status(clock), answers, feedback=feedback))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from analytics.alerts.status import WatchStatus
-from analytics.cached_reading import Shared
-from analytics.live.dead_letters import StageCount, Waiting
+from analytics.cached_reading import CachedReading
+from analytics.live.dead_letters import OpenDeadLetters, StageCount
 from analytics.live.lags import GroupLag
 from analytics.live.pipeline import LivePipeline, connected_pipeline
 from analytics.reports.catalogue import Catalogue
@@ -35,14 +35,16 @@ def lag(stage: str, count: int, oldest_s: float = 0.0) -> GroupLag:
 
 
 LAGS = (lag("guardrail", 3), lag("llm", 5, 8.0), lag("analytics", 40, 2.0), lag("retries", 2))
-LETTERS = Waiting(waiting=4, on_topic=9, by_stage=(StageCount(stage="llm", waiting=4),), complete=True)
+LETTERS = OpenDeadLetters(
+    waiting=4, on_topic=9, by_stage=(StageCount(stage="llm", waiting=4),), complete=True
+)
 
 
 async def lags() -> Sequence[GroupLag]:
     return LAGS
 
 
-async def letters() -> Waiting:
+async def letters() -> OpenDeadLetters:
     return LETTERS
 
 
@@ -52,7 +54,7 @@ async def away() -> Any:
 
 def pipeline(
     read_lags: Callable[[], Awaitable[Sequence[GroupLag]]] = lags,
-    read_letters: Callable[[], Awaitable[Waiting]] = letters,
+    read_letters: Callable[[], Awaitable[OpenDeadLetters]] = letters,
     *,
     sink: SinkStatus | None = None,
     watch: WatchStatus | None = None,
@@ -60,8 +62,8 @@ def pipeline(
     return LivePipeline(
         sink or SinkStatus(lambda: NOW),
         watch or WatchStatus(),
-        lags=Shared("lags", read_lags, fresh_for_s=60, timeout_s=5),
-        letters=Shared("letters", read_letters, fresh_for_s=60, timeout_s=5),
+        lags=CachedReading("lags", read_lags, fresh_for_s=60, timeout_s=5),
+        letters=CachedReading("letters", read_letters, fresh_for_s=60, timeout_s=5),
         clock=lambda: NOW,
     )
 
@@ -119,7 +121,7 @@ async def test_the_admin_sees_all_parts() -> None:
 async def test_a_tenant_sees_how_fresh_its_figures_are() -> None:
     """Nothing of what the others do; the dead letters are not even read."""
 
-    async def nobody_asks() -> Waiting:
+    async def nobody_asks() -> OpenDeadLetters:
         raise AssertionError
 
     found = await asked(pipeline(read_letters=nobody_asks), ACME)

@@ -6,10 +6,8 @@ import jsonschema
 import pytest
 from fastapi import FastAPI
 
-from analytics.alerts.status import WatchStatus
 from analytics.api.metrics import metrics_router
-from analytics.feedback.status import FeedbackStatus
-from analytics.sink.status import SinkStatus
+from analytics.metrics import metrics_registry
 from tests.analytics.api.analysts import ACME, NUMBERS, app_of, catalogue_of, client_of
 from tests.analytics.api.test_queries import NotedReader
 
@@ -20,7 +18,7 @@ OF_THE_PROTOCOL = {"400", "408", "414", "431", "503"}
 def app(tmp_path: Any) -> FastAPI:
     """The analysts' routes and the numbers."""
     app = app_of(catalogue_of(tmp_path, numbers=NUMBERS), NotedReader())
-    app.include_router(metrics_router(SinkStatus(), WatchStatus(), FeedbackStatus()))
+    app.include_router(metrics_router(metrics_registry()))
     return app
 
 

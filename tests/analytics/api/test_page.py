@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from analytics.api import page
 from analytics.api.page import CHART_FILES, files_of_page, page_router, page_version
@@ -32,10 +33,19 @@ def source(name: str) -> str:
     return (WEB / name).read_text(encoding="utf-8")
 
 
+SERVED = {file.name: file for file in files_of_page()}
+
+
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    """The application; no test changes it."""
+    return app_of(Catalogue.load())
+
+
 @pytest.fixture
-async def browser() -> AsyncIterator[httpx.AsyncClient]:
+async def browser(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client without a key."""
-    async with client_of(app_of(Catalogue.load()), key=None) as http:
+    async with client_of(app, key=None) as http:
         yield http
 
 
@@ -43,8 +53,8 @@ async def browser() -> AsyncIterator[httpx.AsyncClient]:
 async def test_every_file_is_served_without_a_key(browser: httpx.AsyncClient, name: str) -> None:
     """As what it is, under a policy that lets nothing run or load but these files."""
     response = await browser.get(url(name))
-    served = {file.name: file for file in files_of_page()}[name]
-    body = served.body.replace(b"/assets/", b"/assets/" + page_version(files_of_page()).encode() + b"/")
+    served = SERVED[name]
+    body = served.body.replace(b"/assets/", b"/assets/" + page_version(list(SERVED.values())).encode() + b"/")
     assert (response.status_code, response.content) == (200, body if name == "index.html" else served.body)
     kinds = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
     assert response.headers["content-type"].startswith(kinds[name.rpartition(".")[2]])

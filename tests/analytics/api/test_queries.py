@@ -8,9 +8,8 @@ import httpx
 import pytest
 
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query_service import Answering
 from analytics.reports.query_slots import QuerySlots
-from analytics.reports.reader import Question
+from analytics.reports.reader import QueryResult, ReaderQuery
 from analytics.reports.reader_faults import QueryFault, Reason
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.api.analysts import ACME, ADMIN, NUMBERS, app_of, catalogue_of, client_of
@@ -35,10 +34,10 @@ class NotedReader:
     def __init__(self, *pieces: bytes, fault: Exception | None = None) -> None:
         self._pieces = pieces or (b"[]",)
         self._fault = fault
-        self.asked: list[Question] = []
+        self.asked: list[ReaderQuery] = []
 
     @asynccontextmanager
-    async def ask(self, question: Question) -> AsyncIterator[Answering]:
+    async def ask(self, question: ReaderQuery) -> AsyncIterator[QueryResult]:
         self.asked.append(question)
         if self._fault is not None:
             raise self._fault

@@ -19,7 +19,7 @@ import uvicorn
 from analytics.clickhouse import ClickHouse
 from analytics.reports.catalogue import Catalogue
 from analytics.reports.query_slots import QuerySlots
-from analytics.reports.reader import Reader, ReaderLimits
+from analytics.reports.reader import AnalystReader, ReaderLimits
 from streams.errors import ClickHouseUnavailable
 from streams.serving.protocol import BoundedHttp
 from tests.analytics.api.analysts import ACME, ADMIN, GLOBEX, NUMBERS, SLOW, app_of, catalogue_of, client_of
@@ -37,7 +37,7 @@ NEEDED = {"request_id": "acme-1"}
 
 
 @pytest.fixture
-async def reader(clickhouse: ClickHouse, clickhouse_url: str, database: str) -> AsyncIterator[Reader]:
+async def reader(clickhouse: ClickHouse, clickhouse_url: str, database: str) -> AsyncIterator[AnalystReader]:
     """A reader of a database with some requests of two tenants."""
     await store(
         clickhouse,
@@ -47,7 +47,7 @@ async def reader(clickhouse: ClickHouse, clickhouse_url: str, database: str) -> 
             make_log("globex-1", tenant="globex", user_id="cyd", cost_usd=Decimal(5)),
         ],
     )
-    connected = Reader(reader_url(clickhouse_url, database), database=database, limits=LIMITS)
+    connected = AnalystReader(reader_url(clickhouse_url, database), database=database, limits=LIMITS)
     yield connected
     await connected.close()
 
@@ -57,7 +57,7 @@ def _needed(catalogue: Catalogue, name: str) -> dict[str, str]:
     return {each.name: NEEDED[each.name] for each in parameters if each.default is None}
 
 
-async def test_the_whole_catalogue_in_every_format(reader: Reader) -> None:
+async def test_the_whole_catalogue_in_every_format(reader: AnalystReader) -> None:
     """Each query runs as the reader, within one tenant, and returns the columns that it documents."""
     catalogue = Catalogue.load()
     async with client_of(app_of(catalogue, reader)) as client:
@@ -77,7 +77,7 @@ async def test_the_whole_catalogue_in_every_format(reader: Reader) -> None:
             assert all(list(row) == columns for row in rows), name
 
 
-async def test_no_query_shows_anything_of_another_tenant(reader: Reader) -> None:
+async def test_no_query_shows_anything_of_another_tenant(reader: AnalystReader) -> None:
     """Neither its name, nor its users, nor its requests, in any answer of the catalogue."""
     catalogue = Catalogue.load()
     async with client_of(app_of(catalogue, reader), GLOBEX) as client:
@@ -91,7 +91,7 @@ async def test_no_query_shows_anything_of_another_tenant(reader: Reader) -> None
             assert '"acme' not in body, name
 
 
-async def test_money_is_exact_and_by_tenant(reader: Reader) -> None:
+async def test_money_is_exact_and_by_tenant(reader: AnalystReader) -> None:
     """To the nano-dollar, as a number in JSON; the admin sees both tenants, each key its own."""
 
     async def costs(key: str, **parameters: str) -> dict[str, Decimal]:
@@ -106,7 +106,9 @@ async def test_money_is_exact_and_by_tenant(reader: Reader) -> None:
     assert await costs(ADMIN, tenant="globex") == {"globex": Decimal(5)}
 
 
-async def test_hostile_values_stay_values(reader: Reader, clickhouse: ClickHouse, tmp_path: Path) -> None:
+async def test_hostile_values_stay_values(
+    reader: AnalystReader, clickhouse: ClickHouse, tmp_path: Path
+) -> None:
     """They come back as they were sent, and the tables are as they were."""
     catalogue = catalogue_of(tmp_path, numbers=NUMBERS)
     hostile = [
@@ -127,7 +129,7 @@ async def test_hostile_values_stay_values(reader: Reader, clickhouse: ClickHouse
     assert (await clickhouse.query("SELECT count() AS n FROM requests"))[0]["n"] == 3
 
 
-async def test_a_large_result_comes_in_pieces(reader: Reader, tmp_path: Path) -> None:
+async def test_a_large_result_comes_in_pieces(reader: AnalystReader, tmp_path: Path) -> None:
     """Every row once, in each format, and more rows than one answer may have are refused whole."""
     catalogue = catalogue_of(tmp_path, numbers=NUMBERS)
     async with serving(app_of(catalogue, reader)) as client:
@@ -141,7 +143,7 @@ async def test_a_large_result_comes_in_pieces(reader: Reader, tmp_path: Path) ->
     assert (too_many.status_code, too_many.json()["error"]["code"]) == (400, "result_too_large")
 
 
-async def test_a_client_that_leaves_gives_its_slot_back(reader: Reader, tmp_path: Path) -> None:
+async def test_a_client_that_leaves_gives_its_slot_back(reader: AnalystReader, tmp_path: Path) -> None:
     """Its query is cancelled, and the next one runs at once."""
     catalogue = catalogue_of(tmp_path, numbers=NUMBERS, slow=SLOW)
     slots = QuerySlots(running=1)
@@ -156,7 +158,7 @@ async def test_a_client_that_leaves_gives_its_slot_back(reader: Reader, tmp_path
 async def test_a_query_that_takes_too_long(clickhouse_url: str, database: str, tmp_path: Path) -> None:
     """The error says what to narrow, and that asking again will not help."""
     limits = msgspec.structs.replace(LIMITS, timeout_s=1)
-    reader = Reader(reader_url(clickhouse_url, database), database=database, limits=limits)
+    reader = AnalystReader(reader_url(clickhouse_url, database), database=database, limits=limits)
     async with client_of(app_of(catalogue_of(tmp_path, slow=SLOW), reader), ADMIN) as client:
         response = await client.get("/v1/analytics/queries/slow/rows")
     await reader.close()
@@ -168,10 +170,13 @@ async def test_a_result_that_breaks_off_is_seen_to(tmp_path: Path) -> None:
     """The connection ends without the response's end: nobody takes half a result for a whole one."""
 
     class Breaking(NotedReader):
+        rows = 0
+
         @asynccontextmanager
         async def ask(self, question: Any) -> AsyncIterator[Any]:
             async def pieces() -> AsyncIterator[bytes]:
-                yield b'[{"n":0}'
+                yield b'[{"n":0}' + b',{"n":0}' * self.rows
+                yield b',{"n":0}'
                 raise ClickHouseUnavailable("gone")
 
             class Answer:
@@ -180,7 +185,10 @@ async def test_a_result_that_breaks_off_is_seen_to(tmp_path: Path) -> None:
 
             yield Answer()
 
-    async with serving(app_of(catalogue_of(tmp_path, numbers=NUMBERS), Breaking())) as client:
+    reader = Breaking()
+    async with serving(app_of(catalogue_of(tmp_path, numbers=NUMBERS), reader)) as client:
+        assert (await client.get(ROWS)).status_code == 503  # nothing had been sent yet
+        reader.rows = 20_000
         with pytest.raises(httpx.RemoteProtocolError):
             await client.get(ROWS)
         assert (await client.get("/v1/analytics/queries")).status_code == 200

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from analytics.erasure.anonymising import Anonymiser
-from analytics.sink.batches import Batch, OffsetRange
+from analytics.sink.batches import OffsetRange, SinkBatch
 from analytics.sink.rows import PAYLOADS, REQUESTS, rows_of
-from analytics.sink.writer import Prepared, TextRules, prepare
+from analytics.sink.writer import PreparedInserts, TextRules, prepare
 from streams.erasure.erasures import ErasureList, Subject
 from streams.errors import UnauthenticRecord
 from streams.events import ErasureMode, Payload, RequestLog
@@ -35,9 +35,9 @@ def of_ann(request_id: str = "r-1", **fields: Any) -> RequestLog:
 
 def prepared(
     *logs: RequestLog, erasures: ErasureList | None = None, text: TextRules | None = None
-) -> Prepared:
+) -> PreparedInserts:
     records = tuple(make_record(offset, log) for offset, log in enumerate(logs))
-    batch = Batch(topic="t", partition=0, range=OffsetRange(0, len(logs) - 1), records=records)
+    batch = SinkBatch(topic="t", partition=0, range=OffsetRange(0, len(logs) - 1), records=records)
     return prepare(batch, ingested_at=NOON, text=text or TextRules(), erasures=erasures)
 
 
@@ -45,7 +45,7 @@ def test_what_headrace_did_not_write_is_no_row() -> None:
     """Another tenant's numbers are made by Headrace alone; the records around it are stored."""
     ours, forged = make_record(0, of_ann("r-1")), make_record(1, of_ann("r-2"))
     records = (ours, msgspec.structs.replace(forged, authentic=False))
-    batch = Batch(topic="t", partition=0, range=OffsetRange(0, 1), records=records)
+    batch = SinkBatch(topic="t", partition=0, range=OffsetRange(0, 1), records=records)
     found = prepare(batch, ingested_at=NOON, text=TextRules())
     assert [(each.source, type(each.fault)) for each in found.refusals] == [(1, UnauthenticRecord)]
     assert {source for block in found.blocks for source in block.sources} == {0}

@@ -14,7 +14,7 @@ from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import REQUEST_TABLES, USER_TABLES, RowEraser
 from analytics.erasure.users_rollup import UsersRollup
 from analytics.rollups.refresh import RollupRefresher
-from analytics.sink.batches import Batch, OffsetRange
+from analytics.sink.batches import OffsetRange, SinkBatch
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
 from streams.erasure.erasures import ErasureList, Subject
@@ -51,9 +51,9 @@ def erasing(subject: Subject, mode: ErasureMode = "anonymise") -> tuple[Erasure,
     return erasure, ErasureList().learned([(erasure.digest, erasure)])
 
 
-def batch(topic: str, logs: Sequence[RequestLog], first: int = 0, last: int | None = None) -> Batch:
+def batch(topic: str, logs: Sequence[RequestLog], first: int = 0, last: int | None = None) -> SinkBatch:
     offsets = range(first, (len(logs) - 1 if last is None else last) + 1)
-    return Batch(
+    return SinkBatch(
         topic=topic,
         partition=0,
         range=OffsetRange(offsets[0], offsets[-1]),

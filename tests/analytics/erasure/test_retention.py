@@ -8,7 +8,7 @@ import pytest
 
 from analytics.clickhouse import ClickHouse
 from analytics.erasure.retention import Retention, days_kept, first_kept
-from analytics.sink.batches import Batch, OffsetRange
+from analytics.sink.batches import OffsetRange, SinkBatch
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
 from streams.events import Payload
@@ -64,7 +64,9 @@ async def test_days_that_are_over_go(clickhouse: ClickHouse) -> None:
     ]
     for number, log in enumerate(logs):
         record = (make_record(number, log),)
-        await writer.write(Batch(topic=run, partition=0, range=OffsetRange(number, number), records=record))
+        await writer.write(
+            SinkBatch(topic=run, partition=0, range=OffsetRange(number, number), records=record)
+        )
     rules = {
         "acme": TenantRules(text_retention_days=3, retention_days=10),
         "globex": TenantRules(retention_days=5),

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from analytics.feedback.pending_feedback import Entry
-from analytics.feedback.scores import Judgement, RequestFacts, judgement_of
-from analytics.sink.batches import Record
+from analytics.feedback.pending_feedback import PendingRecord
+from analytics.feedback.scores import ParsedFeedback, RequestFacts, parsed_feedback
+from analytics.sink.batches import ConsumedRecord
 from streams.codec import encode
 from streams.erasure.erasures import ErasureList
 from streams.errors import InputError, RecordTooLarge
@@ -25,7 +25,7 @@ def feedback(request_id: str = "r-1", **fields: Any) -> FeedbackGiven:
     return FeedbackGiven(request_id=request_id, **{"tenant": "acme", "label": "up", **fields})
 
 
-def record(said: FeedbackGiven | bytes, *, offset: int = 0, **fields: Any) -> Record:
+def record(said: FeedbackGiven | bytes, *, offset: int = 0, **fields: Any) -> ConsumedRecord:
     """A record of the topic."""
     given: dict[str, Any] = {
         "topic": FEEDBACK.name,
@@ -34,12 +34,12 @@ def record(said: FeedbackGiven | bytes, *, offset: int = 0, **fields: Any) -> Re
         "timestamp_ms": int(WRITTEN_AT.timestamp() * 1000),
         "value": said if isinstance(said, bytes) else encode(said),
     }
-    return Record(**given | fields)
+    return ConsumedRecord(**given | fields)
 
 
-def judged(said: FeedbackGiven, **fields: Any) -> Judgement:
+def judged(said: FeedbackGiven, **fields: Any) -> ParsedFeedback:
     """What a record says."""
-    return judgement_of(record(said, **fields))
+    return parsed_feedback(record(said, **fields))
 
 
 def facts(request_id: str = "r-1", **fields: Any) -> RequestFacts:
@@ -57,22 +57,22 @@ def facts(request_id: str = "r-1", **fields: Any) -> RequestFacts:
     return RequestFacts(request_id=request_id, **given | fields)
 
 
-def entry(said: Record, *, tries: int = 0) -> Entry:
+def entry(said: ConsumedRecord, *, tries: int = 0) -> PendingRecord:
     """A record in the waiting room."""
     try:
-        what: Judgement | InputError = judgement_of(said)
+        what: ParsedFeedback | InputError = parsed_feedback(said)
     except InputError as fault:
         what = fault
-    return Entry(record=said, said=what, seen_at=0, deadline_at=0, due_at=0, tries=tries)
+    return PendingRecord(record=said, parsed=what, seen_at=0, deadline_at=0, due_at=0, tries=tries)
 
 
-def nobody_is_late(entries: Sequence[Entry], now: float) -> list[Entry]:
+def nobody_is_late(entries: Sequence[PendingRecord], now: float) -> list[PendingRecord]:
     """All may wait on."""
     del entries, now
     return []
 
 
-def all_are_late(entries: Sequence[Entry], now: float) -> list[Entry]:
+def all_are_late(entries: Sequence[PendingRecord], now: float) -> list[PendingRecord]:
     """None may wait on."""
     del now
     return list(entries)

@@ -13,11 +13,11 @@ from aiokafka.structs import OffsetAndMetadata
 
 from analytics.clickhouse import ClickHouse
 from analytics.feedback.consumer import FeedbackConsumer
-from analytics.feedback.pending_feedback import Entry, Limits
+from analytics.feedback.pending_feedback import PendingLimits, PendingRecord
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
+from analytics.kafka_inspector import KafkaInspector
 from analytics.sink.consumer import ConsumerConfig
-from analytics.sink.offsets import CommittedOffsets
 from streams.codec import encode
 from streams.kafka.topic_admin import create_topics
 from streams.topics import Topic
@@ -65,7 +65,7 @@ class Stand:
             erasures=Known(),
             sink_margin_s=0.5,
         )
-        return FeedbackConsumer(config, Limits(**{"wait_s": 600, **limits}), settles, status)
+        return FeedbackConsumer(config, PendingLimits(**{"wait_s": 600, **limits}), settles, status)
 
     async def say(self, request_ids: Iterable[str], **fields: Any) -> None:
         for request_id in request_ids:
@@ -78,9 +78,9 @@ class Stand:
 
     async def committed(self) -> int:
         """The offset that the group goes on from, in the partition that the tests use."""
-        offsets = CommittedOffsets(self.bootstrap, group=f"group.{self.topic}", timeout_s=10)
+        offsets = KafkaInspector(self.bootstrap, client_id="test", timeout_s=10)
         try:
-            found = await offsets.read([TopicPartition(self.topic, 0)])
+            found = await offsets.commits(f"group.{self.topic}", [TopicPartition(self.topic, 0)])
         finally:
             await offsets.close()
         return int(found.get(TopicPartition(self.topic, 0), OffsetAndMetadata(-1, "")).offset)
@@ -152,7 +152,7 @@ class DiesAfterTheInsert(ScoreWriter):
 
     stored = False
 
-    async def settle(self, entries: Any, *, overdue: Any) -> list[Entry]:
+    async def settle(self, entries: Any, *, overdue: Any) -> list[PendingRecord]:
         await super().settle(entries, overdue=overdue)
         DiesAfterTheInsert.stored = True
         await asyncio.Event().wait()

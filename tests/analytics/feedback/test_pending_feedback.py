@@ -2,24 +2,24 @@
 
 import pytest
 
-from analytics.feedback.pending_feedback import Entry, Limits, WaitingRoom
+from analytics.feedback.pending_feedback import PendingFeedback, PendingLimits, PendingRecord
 from tests.analytics.feedback.given import feedback, judged, record
 
 NOW = 1_800_000_000.0
 PLACE = ("llm.feedback.v1", 0)
 
 
-def room(**limits: float) -> WaitingRoom:
-    return WaitingRoom(Limits(**{"wait_s": 100, **limits}))  # type: ignore[arg-type]
+def room(**limits: float) -> PendingFeedback:
+    return PendingFeedback(PendingLimits(**{"wait_s": 100, **limits}))  # type: ignore[arg-type]
 
 
-def enter(into: WaitingRoom, *offsets: int, at: float = NOW, written_s: float = NOW) -> None:
+def enter(into: PendingFeedback, *offsets: int, at: float = NOW, written_s: float = NOW) -> None:
     for offset in offsets:
         said = record(feedback(f"r-{offset}"), offset=offset, timestamp_ms=int(written_s * 1000))
         into.add(said, judged(feedback(f"r-{offset}")), at)
 
 
-def offsets(entries: list[Entry]) -> list[int]:
+def offsets(entries: list[PendingRecord]) -> list[int]:
     return [entry.record.offset for entry in entries]
 
 

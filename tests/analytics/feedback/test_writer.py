@@ -13,7 +13,7 @@ from msgspec.json import encode as encode_json
 
 from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import RowEraser
-from analytics.feedback.pending_feedback import Entry
+from analytics.feedback.pending_feedback import PendingRecord
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
 from analytics.sink.writer import TextRules
@@ -55,7 +55,7 @@ class Rig:
             **{"erasures": self.known, **given},
         )
 
-    async def take(self, *said: FeedbackGiven | bytes, late: bool = False) -> list[Entry]:
+    async def take(self, *said: FeedbackGiven | bytes, late: bool = False) -> list[PendingRecord]:
         """Settle a batch; return what waits on."""
         entries = [entry(record(each, offset=offset)) for offset, each in enumerate(said)]
         settled = await self.writer.settle(entries, overdue=all_are_late if late else nobody_is_late)
@@ -96,7 +96,7 @@ def told_apart(said: Iterable[FeedbackGiven]) -> list[FeedbackGiven]:
     Of two of one millisecond that is so once in a thousand times, by a hash of their random ids
     (`streams.request_rules.feedback.scored_at_of`). Then either may stand.
     """
-    judged = [entry(record(each)).said for each in said]
+    judged = [entry(record(each)).parsed for each in said]
     versions = {
         (one.feedback.request_id, one.score_id, one.scored_at): one.feedback  # type: ignore[union-attr]
         for one in judged
@@ -107,7 +107,7 @@ def told_apart(said: Iterable[FeedbackGiven]) -> list[FeedbackGiven]:
 def expected(said: Sequence[FeedbackGiven]) -> list[tuple[Any, ...]]:
     """The oracle: of each score the latest version."""
     newest: dict[tuple[str, str], Any] = {}
-    for each in (entry(record(one)).said for one in said):
+    for each in (entry(record(one)).parsed for one in said):
         key = (each.feedback.request_id, each.score_id)  # type: ignore[union-attr]
         if key not in newest or each.scored_at > newest[key].scored_at:  # type: ignore[union-attr]
             newest[key] = each

@@ -6,13 +6,9 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from agents.pipeline import CONSUMERS
-from analytics.feedback.consumer import GROUP as FEEDBACK_GROUP
-from analytics.kafka_questions import KafkaQuestions
-from analytics.live.lags import IN_FLIGHT, SINK, SOURCES, GroupLag, read_lags
-from analytics.sink.consumer import GROUP
+from analytics.kafka_inspector import KafkaInspector
+from analytics.live.lags import GroupLag, read_lags
 from streams.errors import KafkaUnavailable
-from streams.topics import ALL_TOPICS
 from tests.analytics.broker import Broker
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -29,15 +25,15 @@ async def test_what_a_group_has_not_committed_is_its_lag(broker: Broker) -> None
     stage, topic = f"stage-{uuid4().hex[:8]}", await broker.topic("source")
     await broker.write(topic, b"1", b"2", b"3")
     await broker.write(topic, b"4", partition=1)
-    [found] = await read_lags(broker.questions, now=NOW, sources={stage: topic})
+    [found] = await read_lags(broker.inspector, now=NOW, sources={stage: topic})
     assert found == GroupLag(
         stage=stage, group=f"headrace.{stage}", topic=topic, lag=4, oldest_s=0.0, members=0
     )
     await broker.commit(f"headrace.{stage}", topic, 2, 1)
-    [found] = await read_lags(broker.questions, now=NOW, sources={stage: topic})
+    [found] = await read_lags(broker.inspector, now=NOW, sources={stage: topic})
     assert found.lag == 1
     await broker.commit(f"headrace.{stage}", topic, 3, 1)
-    [found] = await read_lags(broker.questions, now=NOW, sources={stage: topic})
+    [found] = await read_lags(broker.inspector, now=NOW, sources={stage: topic})
     assert (found.lag, found.oldest_s) == (0, 0.0)
 
 
@@ -49,10 +45,10 @@ async def test_the_age_of_the_oldest_is_known_to_a_factor_of_two(broker: Broker)
     await broker.write(old, b"2", at_ms=before(seconds=3), partition=1)
     await broker.write(young, b"1", at_ms=before(seconds=100))
     sources = {f"old-{uuid4().hex[:8]}": old, f"young-{uuid4().hex[:8]}": young}
-    ages = [each.oldest_s for each in await read_lags(broker.questions, now=NOW, sources=sources)]
+    ages = [each.oldest_s for each in await read_lags(broker.inspector, now=NOW, sources=sources)]
     assert ages == [2048.0, 64.0]
     await broker.commit(f"headrace.{next(iter(sources))}", old, 1, 0)
-    ages = [each.oldest_s for each in await read_lags(broker.questions, now=NOW, sources=sources)]
+    ages = [each.oldest_s for each in await read_lags(broker.inspector, now=NOW, sources=sources)]
     assert ages == [2.0, 64.0]
 
 
@@ -64,10 +60,10 @@ async def test_a_groups_members_are_counted(broker: Broker) -> None:
         topic, bootstrap_servers=broker.bootstrap, group_id=f"headrace.{stage}", enable_auto_commit=False
     )
     await member.start()
-    [found] = await read_lags(broker.questions, now=NOW, sources={stage: topic})
+    [found] = await read_lags(broker.inspector, now=NOW, sources={stage: topic})
     await member.stop()
     assert found.members == 1
-    [found] = await read_lags(broker.questions, now=NOW, sources={stage: topic})
+    [found] = await read_lags(broker.inspector, now=NOW, sources={stage: topic})
     assert found.members == 0
 
 
@@ -75,22 +71,14 @@ async def test_a_groups_members_are_counted(broker: Broker) -> None:
 async def test_a_topic_that_is_not_there_is_left_out(broker: Broker) -> None:
     """A part of Headrace may run alone."""
     topic = await broker.topic("source")
-    found = await read_lags(broker.questions, now=NOW, sources={"nothing": f"no-{uuid4().hex}", "it": topic})
+    found = await read_lags(broker.inspector, now=NOW, sources={"nothing": f"no-{uuid4().hex}", "it": topic})
     assert [each.stage for each in found] == ["it"]
 
 
 async def test_a_broker_that_is_away_is_a_fault() -> None:
     """In time, and the next question connects anew."""
-    questions = KafkaQuestions("127.0.0.1:9", client_id="test", timeout_s=2)
+    questions = KafkaInspector("127.0.0.1:9", client_id="test", timeout_s=2)
     for _ in range(2):
         with pytest.raises(KafkaUnavailable, match="does not answer"):
             await read_lags(questions, now=NOW)
     await questions.close()
-
-
-def test_every_group_of_headrace_is_asked_for() -> None:
-    """All that a worker runs, the sink and the reader of feedback; each reads a topic that there is."""
-    assert set(SOURCES) == {*CONSUMERS, SINK, "feedback"}
-    assert (f"headrace.{SINK}", "headrace.feedback") == (GROUP, FEEDBACK_GROUP)
-    assert set(SOURCES.values()) <= {topic.name for topic in ALL_TOPICS}
-    assert set(IN_FLIGHT) < set(SOURCES)

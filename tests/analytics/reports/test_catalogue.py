@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from analytics.reports.catalogue import Catalogue, Query, UnknownQuery, WrongParameter
-from analytics.reports.query_parameters import PRICES, STANDARD, Parameter
+from analytics.reports.query_parameters import PRICES, STANDARD, QueryParameter
 from streams.models import PRICE_VERSION, PRICED_MODELS
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
@@ -155,7 +155,7 @@ def test_a_query_that_is_like_none(catalogue: Catalogue) -> None:
 
 def test_prices_are_those_of_this_headrace() -> None:
     """Nobody can hand in other ones."""
-    parameter = Parameter(name="prices", type=PRICES, default="current", doc="")
+    parameter = QueryParameter(name="prices", type=PRICES, default="current", doc="")
     rows = parameter.value("current", NOW)
     assert rows == parameter.value(PRICE_VERSION, NOW)
     assert {row[1:4]: row[4:] for row in rows} == {

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
-from analytics.access import Scope
+from analytics.access import TenantScope
 from analytics.alerts.status import WatchStatus
 from analytics.api.metrics import metrics_router
 from analytics.feedback.status import FeedbackStatus
-from analytics.reports.query_counts import Durations, Ended, QueryCounts
-from analytics.reports.query_metrics import query_exposition
-from analytics.reports.query_service import AnalystDesk
+from analytics.metrics import StatusCollector, exposition, metrics_registry
+from analytics.reports.query_counts import QueryCounts, QueryDurations, QueryOutcome
+from analytics.reports.query_service import QueryService
 from analytics.reports.query_slots import QuerySlots, TooManyQueries
 from analytics.reports.reader_faults import QueryFault, Reason
 from analytics.reports.result_formats import JSON
@@ -45,31 +45,31 @@ class Clock:
 )
 async def test_what_came_of_a_query(fault: Exception | None, outcome: str) -> None:
     """By name and outcome; the fault goes on to who asked."""
-    counts = QueryCounts()
+    counts = QueryCounts(QuerySlots(running=1))
     with pytest.raises(type(fault)) if fault is not None else nullcontext():
         async with counts.counted("cost_totals"):
             if fault is not None:
                 raise fault
-    assert counts.ended == {Ended("cost_totals", outcome): 1}
+    assert counts.ended == {QueryOutcome("cost_totals", outcome): 1}
 
 
 async def test_how_long_it_took() -> None:
     """From the question to the last byte, in buckets."""
     clock = Clock()
-    counts = QueryCounts(clock)
+    counts = QueryCounts(QuerySlots(running=1), clock)
     for seconds in (0.02, 0.25, 0.3, 99.0):
         async with counts.counted("cost_totals"):
             clock.now += seconds
-    found = dict(counts.durations["cost_totals"].cumulated())
+    found = counts.durations["cost_totals"].cumulative
     assert (found[0.05], found[0.2], found[0.3], found[20.0], found[float("inf")]) == (1, 1, 3, 3, 4)
-    assert counts.durations["cost_totals"].seconds == pytest.approx(99.57)
+    assert counts.durations["cost_totals"].sum_s == pytest.approx(99.57)
 
 
 def test_a_duration_at_a_bound_is_within_it() -> None:
     """As Prometheus' `le` says."""
-    durations = Durations()
+    durations = QueryDurations()
     durations.add(0.1)
-    assert dict(durations.cumulated())[0.1] == 1
+    assert durations.cumulative[0.1] == 1
 
 
 async def test_who_runs_and_who_waits() -> None:
@@ -86,34 +86,35 @@ async def test_who_runs_and_who_waits() -> None:
 async def test_prometheus_reads_it() -> None:
     """A histogram is cumulative and ends with its sum and its count."""
     clock = Clock()
-    counts, slots = QueryCounts(clock), QuerySlots(running=1)
+    counts = QueryCounts(QuerySlots(running=1), clock)
     async with counts.counted("cost_totals"):
         clock.now += 0.25
     with pytest.raises(TooManyQueries):
-        async with counts.counted("page_totals"):
+        async with counts.counted("traffic_totals"):
             raise TooManyQueries("full", own=False)
-    lines = query_exposition(counts, slots).splitlines()
-    assert "headrace_analyst_queries_running 0" in lines
-    assert "headrace_analyst_queries_refused_total 1" in lines
-    assert 'headrace_analyst_queries_total{query="cost_totals",outcome="answered"} 1' in lines
-    assert 'headrace_analyst_queries_total{query="page_totals",outcome="refused"} 1' in lines
+    lines = exposition(metrics_registry(counts)).decode().splitlines()
+    assert "headrace_analyst_queries_running 0.0" in lines
+    assert "headrace_analyst_queries_refused_total 1.0" in lines
+    assert 'headrace_analyst_queries_total{outcome="answered",query="cost_totals"} 1.0' in lines
+    assert 'headrace_analyst_queries_total{outcome="refused",query="traffic_totals"} 1.0' in lines
     assert "# TYPE headrace_analyst_query_seconds histogram" in lines
-    assert 'headrace_analyst_query_seconds_bucket{query="cost_totals",le="0.2"} 0' in lines
-    assert 'headrace_analyst_query_seconds_bucket{query="cost_totals",le="0.3"} 1' in lines
-    assert 'headrace_analyst_query_seconds_bucket{query="cost_totals",le="+Inf"} 1' in lines
+    assert 'headrace_analyst_query_seconds_bucket{le="0.2",query="cost_totals"} 0.0' in lines
+    assert 'headrace_analyst_query_seconds_bucket{le="0.3",query="cost_totals"} 1.0' in lines
+    assert 'headrace_analyst_query_seconds_bucket{le="+Inf",query="cost_totals"} 1.0' in lines
     assert 'headrace_analyst_query_seconds_sum{query="cost_totals"} 0.25' in lines
-    assert 'headrace_analyst_query_seconds_count{query="cost_totals"} 1' in lines
+    assert 'headrace_analyst_query_seconds_count{query="cost_totals"} 1.0' in lines
 
 
-async def test_the_desk_counts_and_the_process_tells(tmp_path: Path) -> None:
+async def test_the_service_counts_and_the_process_tells(tmp_path: Path) -> None:
     """Without a reader every query is an operator's matter, and is counted as that."""
-    desk = AnalystDesk(catalogue_of(tmp_path, numbers=NUMBERS), None, QuerySlots(running=1))
+    service = QueryService(catalogue_of(tmp_path, numbers=NUMBERS), None, QuerySlots(running=1))
     with pytest.raises(QueryFault):
-        async with desk.ask(desk.prepare("numbers", {}, Scope("acme"), JSON)):
+        async with service.ask(service.prepare("numbers", {}, TenantScope("acme"), JSON)):
             pass
     app = FastAPI()
-    app.include_router(metrics_router(SinkStatus(), WatchStatus(), FeedbackStatus(), desk))
+    collector = StatusCollector(SinkStatus(), WatchStatus(), FeedbackStatus())
+    app.include_router(metrics_router(metrics_registry(collector, service.counts)))
     async with client_of(app, None) as client:
         text = (await client.get("/metrics")).text
-    assert 'headrace_analyst_queries_total{query="numbers",outcome="misconfigured"} 1\n' in text
-    assert "headrace_sink_records_total 0\n" in text
+    assert 'headrace_analyst_queries_total{outcome="misconfigured",query="numbers"} 1.0\n' in text
+    assert "headrace_sink_records_total 0.0\n" in text

@@ -12,7 +12,7 @@ import pyarrow.ipc
 import pytest
 
 from analytics.clickhouse import ClickHouse
-from analytics.reports.reader import Question, Reader, ReaderLimits
+from analytics.reports.reader import AnalystReader, ReaderLimits, ReaderQuery
 from analytics.reports.reader_faults import QueryFault, Reason
 from analytics.reports.result_formats import ARROW, CSV, JSON, ResultFormat
 from streams.errors import ClickHouseUnavailable, ConfigurationError
@@ -46,9 +46,9 @@ FORBIDDEN = (
 HOSTILE = ("o'hara", "a\\", "a\\' OR 1 = 1 OR tenant = \\'", "'} OR 1 = 1", "tab\t\nline", "%")
 
 
-def question(sql: str, *, tenant: str = "", output: ResultFormat = JSON, **parameters: Any) -> Question:
+def question(sql: str, *, tenant: str = "", output: ResultFormat = JSON, **parameters: Any) -> ReaderQuery:
     """A question in one of our formats."""
-    return Question(
+    return ReaderQuery(
         sql=sql,
         parameters=parameters,
         tenant=tenant,
@@ -57,23 +57,23 @@ def question(sql: str, *, tenant: str = "", output: ResultFormat = JSON, **param
     )
 
 
-def reader_of(url: str, database: str, **limits: Any) -> Reader:
-    return Reader(url, database=database, limits=msgspec.structs.replace(LIMITS, **limits))
+def reader_of(url: str, database: str, **limits: Any) -> AnalystReader:
+    return AnalystReader(url, database=database, limits=msgspec.structs.replace(LIMITS, **limits))
 
 
-async def ask(reader: Reader, asked: Question) -> bytes:
+async def ask(reader: AnalystReader, asked: ReaderQuery) -> bytes:
     """The whole result."""
     async with reader.ask(asked) as answer:
         return b"".join([piece async for piece in answer.pieces()])
 
 
-async def rows(reader: Reader, sql: str, **fields: Any) -> list[Mapping[str, Any]]:
+async def rows(reader: AnalystReader, sql: str, **fields: Any) -> list[Mapping[str, Any]]:
     """The rows of a result in JSON."""
     found: list[Mapping[str, Any]] = json.loads(await ask(reader, question(sql, **fields)))
     return found
 
 
-async def reason(reader: Reader, sql: str, **fields: Any) -> Reason:
+async def reason(reader: AnalystReader, sql: str, **fields: Any) -> Reason:
     """Why a question has no answer."""
     with pytest.raises(QueryFault) as fault:
         await ask(reader, question(sql, **fields))
@@ -81,7 +81,7 @@ async def reason(reader: Reader, sql: str, **fields: Any) -> Reason:
 
 
 @pytest.fixture
-async def reader(clickhouse: ClickHouse, clickhouse_url: str, database: str) -> AsyncIterator[Reader]:
+async def reader(clickhouse: ClickHouse, clickhouse_url: str, database: str) -> AsyncIterator[AnalystReader]:
     """A reader of a database with the whole schema."""
     connected = reader_of(reader_url(clickhouse_url, database), database)
     yield connected
@@ -91,7 +91,7 @@ async def reader(clickhouse: ClickHouse, clickhouse_url: str, database: str) -> 
 def test_a_url_that_is_none_is_refused() -> None:
     """At the start, with the variable's name, and without the password that may be in it."""
     with pytest.raises(ConfigurationError, match="HEADRACE_CLICKHOUSE_READER_URL") as refused:
-        Reader("reader:secret@host", database="headrace", limits=LIMITS)
+        AnalystReader("reader:secret@host", database="headrace", limits=LIMITS)
     assert "secret" not in str(refused.value)
 
 
@@ -126,7 +126,7 @@ async def test_a_wrong_password_is_an_operators_matter(clickhouse_url: str, data
 
 
 @pytest.mark.integration
-async def test_whatever_is_asked_nothing_is_written(reader: Reader, clickhouse: ClickHouse) -> None:
+async def test_whatever_is_asked_nothing_is_written(reader: AnalystReader, clickhouse: ClickHouse) -> None:
     """Even SQL that no caller can send: should a query of the catalogue ever be wrong, it changes nothing."""
     await store(clickhouse, [make_log("kept")])
     tables = "SELECT name, engine FROM system.tables WHERE database = currentDatabase() ORDER BY name"
@@ -139,7 +139,9 @@ async def test_whatever_is_asked_nothing_is_written(reader: Reader, clickhouse: 
 
 
 @pytest.mark.integration
-async def test_a_query_that_forgets_the_tenant_shows_no_other(reader: Reader, clickhouse: ClickHouse) -> None:
+async def test_a_query_that_forgets_the_tenant_shows_no_other(
+    reader: AnalystReader, clickhouse: ClickHouse
+) -> None:
     """ClickHouse filters by itself, in every view and table, under every alias and in every subquery."""
     payload = Payload(request_text="q", reply_text="a")
     tenants = ("acme", "globex")
@@ -157,7 +159,7 @@ async def test_a_query_that_forgets_the_tenant_shows_no_other(reader: Reader, cl
 
 
 @pytest.mark.integration
-async def test_a_tenants_name_is_never_sql(reader: Reader, clickhouse: ClickHouse) -> None:
+async def test_a_tenants_name_is_never_sql(reader: AnalystReader, clickhouse: ClickHouse) -> None:
     """Whatever is in it, as a filter and as a parameter."""
     await store(clickhouse, [make_log(f"r-{place}", tenant=name) for place, name in enumerate(HOSTILE)])
     for place, name in enumerate(HOSTILE):
@@ -167,7 +169,7 @@ async def test_a_tenants_name_is_never_sql(reader: Reader, clickhouse: ClickHous
 
 
 @pytest.mark.integration
-async def test_decimals_times_and_denormals_in_json(reader: Reader) -> None:
+async def test_decimals_times_and_denormals_in_json(reader: AnalystReader) -> None:
     """Every digit, as a number; times in RFC 3339; what JSON has no word for is null."""
     sql = (
         "SELECT toDecimal64('123456789.000000001', 9) AS usd, toUInt64('18446744073709551615') AS big, "
@@ -182,7 +184,7 @@ async def test_decimals_times_and_denormals_in_json(reader: Reader) -> None:
 
 
 @pytest.mark.integration
-async def test_csv_and_arrow(reader: Reader) -> None:
+async def test_csv_and_arrow(reader: AnalystReader) -> None:
     """CSV has names, and nothing for NULL; Arrow has exact decimals and times with their zone."""
     sql = (
         "SELECT toDecimal64('0.000000001', 9) AS usd, NULL AS none, 'a,\"b\"' AS text, "
@@ -222,7 +224,7 @@ async def test_a_query_that_takes_too_long_is_ended(clickhouse_url: str, databas
 
 
 @pytest.mark.integration
-async def test_who_leaves_cancels_the_query(reader: Reader, clickhouse: ClickHouse) -> None:
+async def test_who_leaves_cancels_the_query(reader: AnalystReader, clickhouse: ClickHouse) -> None:
     """It does not go on for nobody."""
     mark = uuid4().hex
     slow = f"SELECT '{mark}', count() FROM numbers(100000000) WHERE sleep(0.5) = 0"
@@ -244,16 +246,16 @@ async def test_before_the_schema_is_there(clickhouse_url: str, database: str) ->
 
 
 @pytest.mark.integration
-async def test_a_mistake_in_the_sql_is_ours(reader: Reader) -> None:
+async def test_a_mistake_in_the_sql_is_ours(reader: AnalystReader) -> None:
     """And a value of another type is the caller's."""
     assert await reason(reader, "SELECT no_such_column FROM requests") is Reason.BROKEN
     assert await reason(reader, "SELECT {n:UInt8}", n="many") is Reason.WRONG_PARAMETER
 
 
-async def rows_with_parameter(reader: Reader, tenant: str) -> list[Mapping[str, Any]]:
+async def rows_with_parameter(reader: AnalystReader, tenant: str) -> list[Mapping[str, Any]]:
     """The requests of a tenant that is both the filter and a value."""
     sql = "SELECT request_id FROM requests WHERE tenant = {tenant:String}"
-    asked = Question(
+    asked = ReaderQuery(
         sql=sql,
         parameters={"tenant": tenant},
         tenant=tenant,

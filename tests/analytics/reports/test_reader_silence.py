@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from analytics.reports import reader as module
-from analytics.reports.reader import Reader
+from analytics.reports.reader import AnalystReader
 from analytics.reports.reader_faults import Reason
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.reports.test_reader import ask, question, reader_of, reason
@@ -17,7 +17,7 @@ _READS_ONLY = b'{"readonly":"2"}\n'
 
 
 @asynccontextmanager
-async def silent_after(said: bytes) -> AsyncIterator[Reader]:
+async def silent_after(said: bytes) -> AsyncIterator[AnalystReader]:
     """A reader of a server that says so much of an answer, and then keeps the connection."""
     serving: set[asyncio.Task[None] | None] = set()
 

@@ -7,8 +7,7 @@ from uuid import uuid4
 import pytest
 
 from analytics.clickhouse import ClickHouse
-from analytics.rollups.partition_swap import staging, swap_in
-from analytics.statements import Statements
+from analytics.rollups.partition_swap import replace_partition, staging
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.rollups.test_refresh import Held
 
@@ -28,11 +27,11 @@ async def table(empty: ClickHouse) -> ClickHouse:
     return empty
 
 
-async def swap(clickhouse: Statements, who: str, **limits: float) -> None:
+async def swap(clickhouse: ClickHouse, who: str, **limits: float) -> None:
     name = f"{TABLE}_staging_{uuid4().hex[:12]}"
     async with staging(clickhouse, name, like=TABLE):
         await clickhouse.execute(f"INSERT INTO {name} VALUES ('{DAY}', '{who}')")
-        await swap_in(clickhouse, name, table=TABLE, day=DAY, **limits)
+        await replace_partition(clickhouse, name, table=TABLE, day=DAY, **limits)
 
 
 async def who_is_there(clickhouse: ClickHouse) -> list[str]:

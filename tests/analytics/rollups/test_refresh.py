@@ -9,8 +9,7 @@ import pytest
 
 from analytics.clickhouse import ClickHouse
 from analytics.rollups.definitions import CALLS, REQUESTS, ROLLUPS, STAGES, Rollup
-from analytics.rollups.refresh import RollupRefresher, Stored, outdated, partition_states
-from analytics.statements import Statements
+from analytics.rollups.refresh import RollupRefresher, StoredDay, outdated, partition_states
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.logs import NOON, make_log, make_timing
 from tests.analytics.rollup_oracle import expected, found
@@ -23,8 +22,8 @@ FILLED = len(ROLLUPS) - 1
 STAGES_1H = Rollup(name="stages_1h", source=STAGES)
 
 
-def stored(version: str) -> Stored:
-    return Stored(version=version, age_s=1.0)
+def stored(version: str) -> StoredDay:
+    return StoredDay(version=version, age_s=1.0)
 
 
 def test_a_day_is_out_of_date_when_its_version_is_another() -> None:
@@ -58,7 +57,7 @@ class Killed(Exception):
     """The process is gone."""
 
 
-class Dying(Statements):
+class Dying:
     """A connection of a process that dies at its n-th statement that changes something, or right after it."""
 
     def __init__(self, clickhouse: ClickHouse, *, at: int, after: bool) -> None:
@@ -83,7 +82,7 @@ class Dying(Statements):
         return await self._clickhouse.query(sql, parameters)
 
 
-class Held(Statements):
+class Held:
     """A connection that waits before one statement."""
 
     def __init__(self, clickhouse: ClickHouse, *, before: str) -> None:
@@ -102,7 +101,7 @@ class Held(Statements):
         return await self._clickhouse.query(sql, parameters)
 
 
-class Failing(Statements):
+class Failing:
     """A connection on which one rollup cannot be computed."""
 
     def __init__(self, clickhouse: ClickHouse, rollup: Rollup) -> None:

@@ -7,17 +7,15 @@ import pytest
 
 from analytics.clickhouse import ClickHouse
 from analytics.schema.cluster import (
-    all_caught_up,
-    catch_up_wholly,
     check_cluster,
-    check_tables,
+    check_table_engine,
     create_staging,
-    sync_everywhere,
+    sync_all_replicas,
+    sync_replica_and_mutations,
     unfinished_mutations,
 )
-from analytics.schema.cluster_lock import LOCK_TABLE
+from analytics.schema.lock import LOCK_TABLE
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
-from analytics.statements import Statements
 from streams.errors import ClickHouseUnavailable, ConfigurationError
 
 REPLICATED = (
@@ -25,7 +23,7 @@ REPLICATED = (
 )
 
 
-class Replica(Statements):
+class Replica:
     """A replica as its system tables describe it, which writes down what it is told."""
 
     def __init__(self, *, unfinished: str | None = None) -> None:
@@ -50,12 +48,12 @@ class Replica(Statements):
 async def test_a_replica_that_is_behind_is_not_believed() -> None:
     """It gets the rows that others have; and while it has rows to change yet, nothing is computed from it."""
     replica = Replica()
-    await catch_up_wholly(replica, ["a", "local", "b"])
+    await sync_replica_and_mutations(replica, ["a", "local", "b"])
     assert replica.told == ["SYSTEM SYNC REPLICA a LIGHTWEIGHT", "SYSTEM SYNC REPLICA b LIGHTWEIGHT"]
     with pytest.raises(ClickHouseUnavailable, match=r"has rows of t to change yet$"):
-        await catch_up_wholly(Replica(unfinished=""), ["t"])
+        await sync_replica_and_mutations(Replica(unfinished=""), ["t"])
     with pytest.raises(ClickHouseUnavailable, match="change yet: disk is full"):
-        await catch_up_wholly(Replica(unfinished="disk is full"), ["t"])
+        await sync_replica_and_mutations(Replica(unfinished="disk is full"), ["t"])
 
 
 async def test_a_staging_table_is_on_one_replica() -> None:
@@ -74,8 +72,8 @@ async def test_a_staging_table_is_on_one_replica() -> None:
 async def test_without_replicas_nothing_is_waited_for(clickhouse: ClickHouse) -> None:
     """The same code runs on one server, whose tables can not be told to catch up."""
     tables = ["requests_raw", "rollup_users_1d", "nowhere"]
-    await catch_up_wholly(clickhouse, tables)
-    await all_caught_up(clickhouse, tables)
+    await sync_replica_and_mutations(clickhouse, tables)
+    await sync_all_replicas(clickhouse, tables)
     assert await unfinished_mutations(clickhouse, "requests_raw") == []
     await check_cluster(clickhouse)
 
@@ -110,8 +108,8 @@ async def test_tables_of_one_server_do_not_become_a_clusters(
     with pytest.raises(ConfigurationError, match="has the tables of one server"):
         await SchemaRunner(clustered, load_migrations()).apply()
     await clustered.close()
-    assert await check_tables(clickhouse, "schema_migrations")
-    assert not await check_tables(clickhouse, "nowhere")
+    assert await check_table_engine(clickhouse, "schema_migrations")
+    assert not await check_table_engine(clickhouse, "nowhere")
 
 
 class AsIfCluster(ClickHouse):
@@ -141,7 +139,7 @@ async def test_the_schema_of_a_cluster_is_applied_under_its_lock(clickhouse_url:
         (each.version, each.checksum) for each in migrations
     ]
     rows = await clustered.query(f"SELECT said, count() AS n FROM {LOCK_TABLE} GROUP BY said")
-    statements = sum(len(each.statements) for each in migrations)
+    statements = sum(len(each.statements()) for each in migrations)
     assert {row["said"]: row["n"] for row in rows} == {"taken": 1, "alive": statements, "over": 1}
     await clustered.close()
 
@@ -150,7 +148,8 @@ async def test_the_schema_of_a_cluster_is_applied_under_its_lock(clickhouse_url:
 async def test_the_engine_understands_what_replicas_are_told(server: ClickHouse) -> None:
     """Each is parsed; what it does takes a second replica."""
     for statement in (
-        sync_everywhere("main", "headrace", "requests_raw"),
+        *(statement for each in load_migrations() for statement in each.statements("main")),
+        "SYSTEM SYNC REPLICA ON CLUSTER `main` headrace.requests_raw LIGHTWEIGHT",
         "SYSTEM SYNC REPLICA requests_raw LIGHTWEIGHT",
         "SELECT latest_fail_reason AS reason FROM clusterAllReplicas(`main`, system.mutations)",
         f"CREATE TABLE s AS t ENGINE = {REPLICATED}",

@@ -7,19 +7,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.sink.batches import Batch, Limits, OffsetRange, PartitionBuffer, enough, split_by_day
+from analytics.sink.batches import (
+    BatchLimits,
+    OffsetRange,
+    PartitionBuffer,
+    SinkBatch,
+    partitions_to_pause,
+    split_by_day,
+)
 from analytics.sink.rows import rows_of
 from tests.analytics.logs import NOON, make_log, make_record
 
-LIMITS = Limits(rows=10, bytes=1_000, seconds=0.5, busy_seconds=1.0)
+LIMITS = BatchLimits(rows=10, bytes=1_000, seconds=0.5, busy_seconds=1.0)
 
 
 def records(first: int, last: int, size: int = 10) -> list:
     return [make_record(offset, b"x" * size) for offset in range(first, last + 1)]
 
 
-def make_batch(first: int, last: int) -> Batch:
-    return Batch(
+def make_batch(first: int, last: int) -> SinkBatch:
+    return SinkBatch(
         topic="llm.logs.v1",
         partition=2,
         range=OffsetRange(first, last),
@@ -77,7 +84,7 @@ def test_records_in_company_wait_longer_but_not_for_ever() -> None:
 )
 def test_batches_grow_in_step_with_the_rate(rate: float, batch_s: float) -> None:
     """Up to two records a second in a partition nothing waits longer than before; from twelve on, 3 s."""
-    buffer = PartitionBuffer(Limits(rows=10_000, bytes=10_000_000, seconds=0.5, busy_seconds=3.0))
+    buffer = PartitionBuffer(BatchLimits(rows=10_000, bytes=10_000_000, seconds=0.5, busy_seconds=3.0))
     sent, now = 0, 0.0
     while not buffer.due(now, end=None):
         while sent / rate <= now:
@@ -89,12 +96,12 @@ def test_batches_grow_in_step_with_the_rate(rate: float, batch_s: float) -> None
 
 def test_a_longest_wait_below_the_shortest_counts_for_nothing() -> None:
     """Who sets HEADRACE_SINK_BATCH_SECONDS to ten means ten."""
-    assert Limits(rows=1, bytes=1, seconds=10.0, busy_seconds=3.0).patience_s(100) == 10.0
+    assert BatchLimits(rows=1, bytes=1, seconds=10.0, busy_seconds=3.0).max_age_s(100) == 10.0
 
 
 def test_a_batch_is_cut_at_its_bytes_and_never_empty() -> None:
     """Large records make small batches, and one above the limit makes one of its own."""
-    buffer = PartitionBuffer(Limits(rows=10, bytes=100, seconds=9, busy_seconds=9))
+    buffer = PartitionBuffer(BatchLimits(rows=10, bytes=100, seconds=9, busy_seconds=9))
     buffer.add(records(0, 4, size=60) + records(5, 5, size=500), now=0)
     ranges = []
     while len(buffer):
@@ -166,7 +173,7 @@ def test_batches_cover_every_record_once_and_in_order(
     """Whatever arrives in whatever pieces: no record is left out, none is in two batches."""
     arriving = [make_record(offset, b"x" * size) for offset, size in enumerate(sizes)]
     buffer = PartitionBuffer(LIMITS, replay=None if replay is None else OffsetRange(0, replay))
-    batches: list[Batch] = []
+    batches: list[SinkBatch] = []
     position = 0
     for chunk in (*chunks, len(arriving)):
         buffer.add(arriving[position : position + chunk], now=0)
@@ -237,26 +244,26 @@ def holding(count: int, *, size: int = 100, replay: OffsetRange | None = None) -
 def test_below_the_limit_only_full_buffers_have_enough() -> None:
     """A batch that waits for its turn is not added to; the others go on."""
     buffers = {"full": holding(10), "half": holding(5), "empty": holding(0)}
-    assert enough(buffers, limit_bytes=10_000) == {"full"}
+    assert partitions_to_pause(buffers, limit_bytes=10_000) == {"full"}
 
 
 def test_at_the_limit_the_fullest_goes_on_until_it_is_a_whole_batch() -> None:
     """Were all of them to stop half full, each would have to wait until its records are old enough."""
     buffers = {"less": holding(3), "most": holding(6), "empty": holding(0)}
-    assert enough(buffers, limit_bytes=900) == {"less", "empty"}
+    assert partitions_to_pause(buffers, limit_bytes=900) == {"less", "empty"}
 
 
 def test_at_the_limit_with_a_whole_batch_nobody_goes_on() -> None:
     """Whatever ClickHouse does, memory is bounded: by the limit and one batch."""
     buffers = {"full": holding(10), "half": holding(5), "empty": holding(0)}
-    assert enough(buffers, limit_bytes=900) == {"full", "half", "empty"}
+    assert partitions_to_pause(buffers, limit_bytes=900) == {"full", "half", "empty"}
 
 
 def test_a_range_that_is_to_be_replayed_is_always_completed() -> None:
     """Else it could never be written, and nothing of its partition either."""
     cut_off = holding(8, replay=OffsetRange(0, 20))
-    assert enough({"cut off": cut_off, "full": holding(10)}, limit_bytes=900) == {"full"}
-    assert enough({"cut off": cut_off}, limit_bytes=500) == set()
+    assert partitions_to_pause({"cut off": cut_off, "full": holding(10)}, limit_bytes=900) == {"full"}
+    assert partitions_to_pause({"cut off": cut_off}, limit_bytes=500) == set()
 
 
 @given(
@@ -269,7 +276,7 @@ def test_memory_is_bounded_and_there_is_always_something_to_do(sizes: list[int],
     buffers = {place: PartitionBuffer(LIMITS) for place in range(len(sizes))}
     for take in takes:
         for _ in range(60):
-            for place in buffers.keys() - enough(buffers, limit_bytes=limit):
+            for place in buffers.keys() - partitions_to_pause(buffers, limit_bytes=limit):
                 buffers[place].add(records(offsets[place], offsets[place], sizes[place]), now=0)
                 offsets[place] += 1
                 held = sum(buffer.size_bytes for buffer in buffers.values())

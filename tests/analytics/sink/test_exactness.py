@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics.clickhouse import ClickHouse
-from analytics.sink.batches import Batch, OffsetRange
+from analytics.sink.batches import OffsetRange, SinkBatch
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
 from streams.events import RequestLog
@@ -67,8 +67,8 @@ async def totals(clickhouse: ClickHouse, run: str) -> Totals:
     )
 
 
-def batch(topic: str, offsets: Sequence[int], logs: Sequence[RequestLog]) -> Batch:
-    return Batch(
+def batch(topic: str, offsets: Sequence[int], logs: Sequence[RequestLog]) -> SinkBatch:
+    return SinkBatch(
         topic=topic,
         partition=0,
         range=OffsetRange(offsets[0], offsets[-1]),

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from analytics.clickhouse import ClickHouse
-from analytics.sink.batches import Batch, Limits
+from analytics.kafka_inspector import KafkaInspector
+from analytics.sink.batches import BatchLimits, SinkBatch
 from analytics.sink.consumer import SinkConfig
-from analytics.sink.offsets import CommittedOffsets
 from analytics.sink.sink import Sink
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
@@ -51,7 +51,7 @@ class Stand:
             topic=self.topic,
             instance_id=instance_id,
             group=f"group.{self.topic}",
-            batch=Limits(rows=rows, bytes=16_000_000, seconds=0.1, busy_seconds=0.5),
+            batch=BatchLimits(rows=rows, bytes=16_000_000, seconds=0.1, busy_seconds=0.5),
         )
 
     def writer(self, status: SinkStatus) -> BatchWriter:
@@ -67,9 +67,11 @@ class Stand:
         await asyncio.gather(*sends)
 
     async def committed(self) -> list[OffsetAndMetadata]:
-        offsets = CommittedOffsets(self.bootstrap, group=f"group.{self.topic}", timeout_s=10)
+        offsets = KafkaInspector(self.bootstrap, client_id="test", timeout_s=10)
         try:
-            found = await offsets.read([TopicPartition(self.topic, number) for number in range(PARTITIONS)])
+            found = await offsets.commits(
+                f"group.{self.topic}", [TopicPartition(self.topic, number) for number in range(PARTITIONS)]
+            )
         finally:
             await offsets.close()
         return [commit for commit in found.values() if commit.offset >= 0]
@@ -178,7 +180,7 @@ async def test_a_backlog_larger_than_the_memory_does_not_wait_for_its_time(stand
     record_bytes = len(encode(make_log("r-0-000", cost_usd=COST))) + len(b"r-0-000")
     config = replace(
         stand.config(),
-        batch=Limits(rows=10_000, bytes=25 * record_bytes, seconds=600, busy_seconds=600),
+        batch=BatchLimits(rows=10_000, bytes=25 * record_bytes, seconds=600, busy_seconds=600),
         buffer_bytes=50 * record_bytes,
     )
     for partition in range(PARTITIONS):
@@ -194,9 +196,9 @@ async def test_a_backlog_larger_than_the_memory_does_not_wait_for_its_time(stand
 class DiesAfterTheInsert(BatchWriter):
     """A writer whose process is gone when everything is inserted and nothing is committed."""
 
-    inserted: Batch | None = None
+    inserted: SinkBatch | None = None
 
-    async def write(self, batch: Batch) -> None:
+    async def write(self, batch: SinkBatch) -> None:
         await super().write(batch)
         self.inserted = batch
         await asyncio.Event().wait()

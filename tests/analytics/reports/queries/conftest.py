@@ -13,7 +13,7 @@ from analytics.clickhouse import ClickHouse
 from analytics.reports.catalogue import Catalogue
 from analytics.rollups.refresh import RollupRefresher
 from analytics.schema.migrate import create_database
-from analytics.sink.batches import Batch, OffsetRange
+from analytics.sink.batches import OffsetRange, SinkBatch
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
 from streams.publisher import Publisher
@@ -104,7 +104,7 @@ async def _write(clickhouse: ClickHouse, first: int, at: datetime) -> None:
     logs = [*LOGS, *OUTSIDE]
     records = tuple(make_record(offset, logs[offset]) for offset in range(first, len(logs)))
     bounds = OffsetRange(first, len(logs) - 1)
-    await writer.write(Batch(topic="llm.logs.v1", partition=0, range=bounds, records=records))
+    await writer.write(SinkBatch(topic="llm.logs.v1", partition=0, range=bounds, records=records))
 
 
 def _score_row(score: Score) -> tuple[Any, ...]:

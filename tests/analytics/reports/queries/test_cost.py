@@ -76,7 +76,16 @@ async def test_by_model(ask: Ask, tenant: str) -> None:
 async def test_top_users(ask: Ask, tenant: str) -> None:
     """Two tenants' users of the same name are two users."""
     expected = [
-        {"tenant": owner, "user_id": user, "requests": len(logs), **tokens(logs), "cost_usd": cost(logs)}
+        {
+            "tenant": owner,
+            "user_id": user,
+            "requests": len(logs),
+            "successful": sum(map(successful, logs)),
+            "errors": sum(log.error is not None for log in logs),
+            **tokens(logs),
+            "cost_usd": cost(logs),
+            "mean_cost_usd": cut(cost(logs), len(logs)),
+        }
         for (owner, user), logs in groups(logs_of(tenant), lambda log: (log.tenant, log.user_id)).items()
     ]
     expected.sort(key=lambda row: (-row["cost_usd"], row["tenant"], row["user_id"]))

@@ -15,7 +15,18 @@ DOCS = Path(__file__).parents[4] / "docs" / "analytics.md"
 TESTS = Path(__file__).parent
 every_query = pytest.mark.parametrize("query", list(CATALOGUE), ids=CATALOGUE.names())
 #: They count without grouping, so that they have a row even where nothing is.
-_ALWAYS_ONE_ROW = {"cost_totals": 1, "duplicates": 3, "page_totals": 1}
+_ALWAYS_ONE_ROW = {"cost_totals": 1, "duplicates": 3, "traffic_totals": 1}
+
+
+_TABLES = (
+    "(?:requests|stages|llm_calls|scores|payloads|alerts)(?:_raw)?|"
+    "(?:requests|stages|calls|latency|stage_latency)_1h|(?:cost|users|quality)_1d"
+)
+#: A table with its alias, and the query up to the next table.
+_READS = re.compile(
+    rf"\b(?:FROM|JOIN) (?:{_TABLES}) AS (?P<alias>\w+)(?P<rest>.*?)(?=\b(?:FROM|JOIN) (?:{_TABLES}) AS|\Z)",
+    re.DOTALL,
+)
 
 
 def given(query: Query, **values: object) -> dict[str, object]:
@@ -53,6 +64,15 @@ def test_a_tenant_without_requests_sees_nothing(
         assert len(rows) == _ALWAYS_ONE_ROW.get(query.name, 0)
         assert not any(value for row in rows for value in row if not isinstance(value, str))
     client.close()
+
+
+@every_query
+def test_every_table_that_it_reads_is_filtered_by_tenant(query: Query) -> None:
+    """Whoever asks without ClickHouse's own filter (the command line, dashboards, ingest) relies on it."""
+    reads = list(_READS.finditer(query.sql))
+    assert len(reads) == len(re.findall(rf"\b(?:FROM|JOIN) (?:{_TABLES})\b", query.sql))
+    for read in reads:
+        assert f"{read['alias']}.tenant = {{tenant:String}}" in read["rest"], read[0]
 
 
 @every_query

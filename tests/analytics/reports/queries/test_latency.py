@@ -43,6 +43,7 @@ async def test_by_stage(ask: Ask, tenant: str) -> None:
         expected[stage] = {
             "stage": stage,
             "executions": len(items),
+            "repeats": 0,
             "p50_work_ms": within_a_sketch(0.5, work),
             "p95_work_ms": within_a_sketch(0.95, work),
             "p99_work_ms": within_a_sketch(0.99, work),

@@ -36,7 +36,7 @@ async def test_totals(ask: Ask, case: Case) -> None:
     errors, lookups = count(logs, *_FAILURES), sum(log.cache_kind in _LOOKUPS for log in logs)
     hits, fallbacks = sum(log.cache_hit for log in logs), sum(log.fallback for log in logs)
     percentiles = latencies(logs, 50, 95, 99) if logs else dict.fromkeys(latencies(LOGS, 50, 95, 99))  # type: ignore[arg-type]
-    assert await ask("page_totals", **case.given) == [
+    assert await ask("traffic_totals", **case.given) == [
         {
             "requests": len(logs),
             "successful": sum(map(successful, logs)),
@@ -90,12 +90,12 @@ async def test_series(ask: Ask, case: Case, bucket_s: int) -> None:
         }
         for time, logs in sorted(groups(case.logs, lambda log: interval(log.accepted_at, step_s)).items())
     ]
-    assert await ask("page_series", **case.given, bucket_s=bucket_s) == expected
+    assert await ask("traffic_series", **case.given, bucket_s=bucket_s) == expected
 
 
 async def test_a_short_window_may_be_cut_into_minutes(ask: Ask) -> None:
     """Its rows are read themselves."""
-    rows = await ask("page_series", **SHORT.given, bucket_s=60)
+    rows = await ask("traffic_series", **SHORT.given, bucket_s=60)
     found = {row["time"]: row["requests"] for row in rows}
     assert found == {
         time: len(logs)
@@ -125,15 +125,15 @@ async def test_spend_by(ask: Ask, case: Case, by: str) -> None:
     expected.sort(
         key=lambda row: (row["key"] if by == "day" else "", -row["cost_usd"], row["key"], row["detail"])
     )
-    assert await ask("page_cost_by", **case.given, by=by) == expected
-    assert await ask("page_cost_by", **case.given, by=by, limit=2) == expected[:2]
+    assert await ask("cost_by", **case.given, by=by) == expected
+    assert await ask("cost_by", **case.given, by=by, limit=2) == expected[:2]
 
 
 @pytest.mark.parametrize("by", [by for by in KEYS if by != "day"])
 @few_cases
 async def test_spend_over_time(ask: Ask, case: Case, by: str) -> None:
     """By intervals of six hours and one of the keys; it adds up to the spend of the window."""
-    rows = await ask("page_cost_series", **case.given, by=by, bucket_s=21_600)
+    rows = await ask("cost_series", **case.given, by=by, bucket_s=21_600)
     found = {(row["time"], row["key"], row["detail"]): (row["requests"], row["cost_usd"]) for row in rows}
     assert found == {
         key: (len(logs), cost(logs))
@@ -165,7 +165,7 @@ async def test_spend_by_user(ask: Ask, case: Case) -> None:
         ).items()
     ]
     expected.sort(key=lambda row: (-row["cost_usd"], row["tenant"], row["user_id"]))
-    assert await ask("page_cost_by_user", **case.window) == expected[:20]
+    assert await ask("cost_by_user", **case.window, source="rollups") == expected[:20]
 
 
 @each_case
@@ -174,7 +174,7 @@ async def test_stages(ask: Ask, case: Case) -> None:
     model = case.filters.get("model", "")
     logs = [log for log in LOGS if case.within(log) and model in ("", log.model)]
     expected = {stage: _times(items) for stage, items in _timings(logs, lambda _, stage: stage).items()}
-    rows = await ask("page_stages", **case.window, model=model)
+    rows = await ask("latency_by_stage", **case.window, model=model)
     assert {row.pop("stage"): row for row in rows} == {
         stage: {"executions": row.pop("executions"), "repeats": 0, **row} for stage, row in expected.items()
     }
@@ -200,7 +200,7 @@ async def _check_stages_over_time(ask: Ask, case: Case, *, bucket_s: int, step_s
         key: _times(items)
         for key, items in _timings(logs, lambda at, stage: (interval(at, step_s), stage)).items()
     }
-    rows = await ask("page_stage_series", **case.window, model=model, bucket_s=bucket_s)
+    rows = await ask("stage_series", **case.window, model=model, bucket_s=bucket_s)
     assert [(row["time"], row["stage"]) for row in rows] == sorted(expected)
     assert {(row.pop("time"), row.pop("stage")): row for row in rows} == expected
 

@@ -35,7 +35,7 @@ async def test_guardrails(ask: Ask, case: Case) -> None:
         for (side, rule), found in groups(verdicts, lambda verdict: verdict).items()
     ]
     expected.sort(key=lambda row: (-row["blocked"], row["side"], row["rule"]))
-    assert await ask("page_guardrails", **case.given) == expected
+    assert await ask("blocks_by_rule", **case.given) == expected
 
 
 @each_case
@@ -54,7 +54,7 @@ async def test_cache(ask: Ask, case: Case) -> None:
         for kind, logs in groups(whole, lambda log: log.cache_kind).items()
     ]
     expected.sort(key=lambda row: (-row["requests"], row["kind"]))
-    assert await ask("page_cache", **case.given) == expected
+    assert await ask("cache_outcomes", **case.given) == expected
 
 
 def _saved_by(whole: Logs, kind: str) -> Any:
@@ -90,7 +90,7 @@ async def test_prompts(ask: Ask, case: Case) -> None:
         for (template, version), logs in groups(case.logs, KEYS["prompt"]).items()
     ]
     expected.sort(key=lambda row: (-row["requests"], row["prompt_template"], row["prompt_version"]))
-    assert await ask("page_prompts", **case.given) == expected
+    assert await ask("prompt_versions", **case.given) == expected
 
 
 @each_case
@@ -101,7 +101,7 @@ async def test_experiments(ask: Ask, case: Case) -> None:
         {"experiment": experiment, "arm": arm, **_outcomes(logs)}
         for (experiment, arm), logs in sorted(found.items())
     ]
-    assert await ask("page_experiments", **case.given) == expected
+    assert await ask("experiment_outcomes", **case.given) == expected
 
 
 @each_case
@@ -125,7 +125,7 @@ async def test_quality(ask: Ask, case: Case) -> None:
             "most": max(values),
         }
         expected.append(dict(zip(names, key, strict=True)) | figures)
-    assert await ask("page_quality", **case.given) == expected
+    assert await ask("scores_by_arm", **case.given) == expected
 
 
 @each_case
@@ -138,13 +138,14 @@ async def test_errors(ask: Ask, case: Case) -> None:
             "error_code": code,
             "requests": len(found),
             "request_share": share(len(found), len(logs)),
+            "users": None,
             "cost_usd": cost(found),
         }
         for (status, code), found in groups(logs, lambda log: (log.status, log.error_code)).items()
         if status not in (Status.ANSWERED, Status.CACHED)
     ]
     expected.sort(key=lambda row: (-row["requests"], row["status"], row["error_code"]))
-    assert await ask("page_errors", **case.given) == expected
+    assert await ask("failures", **case.given, source="rollups") == expected
 
 
 @each_case
@@ -180,7 +181,7 @@ async def test_calls(ask: Ask, case: Case) -> None:
             }
         )
     expected.sort(key=lambda row: (-row["cost_usd"], row["provider"], row["model"]))
-    assert await ask("page_calls", **case.window, model=model) == expected
+    assert await ask("provider_calls", **case.window, model=model) == expected
 
 
 def _durations(name: str, times: list[int]) -> dict[str, Any]:
@@ -202,11 +203,17 @@ async def test_call_errors(ask: Ask, case: Case) -> None:
     for (provider, model, error), failed in faults.items():
         whole = len(to_model[provider, model])
         row = {"provider": provider, "model": model, "error": error, "failed": len(failed), "calls": whole}
-        expected.append(row | {"error_share": share(len(failed), whole)})
+        expected.append(
+            row
+            | {
+                "error_share": share(len(failed), whole),
+                "cost_usd": total(call.cost_usd for call in failed),
+            }
+        )
     expected.sort(key=lambda row: (-row["failed"], row["provider"], row["model"], row["error"]))
-    assert await ask("page_call_errors", **case.window) == expected
+    assert await ask("errors_by_provider", **case.window, source="rollups") == expected
     chosen = [row for row in expected if row["model"] == "gpt-4o"]
-    assert await ask("page_call_errors", **case.window, model="gpt-4o") == chosen
+    assert await ask("errors_by_provider", **case.window, source="rollups", model="gpt-4o") == chosen
 
 
 @each_case
@@ -219,13 +226,13 @@ async def test_fallbacks(ask: Ask, case: Case) -> None:
         row = {"model": model, "requests": len(logs), "fallbacks": fell}
         expected.append(row | {"fallback_share": share(fell, len(logs)), "cost_usd": cost(logs)})
     expected.sort(key=lambda row: (-row["fallbacks"], -row["requests"], row["model"]))
-    assert await ask("page_fallbacks", **case.given) == expected
+    assert await ask("fallbacks_by_model", **case.given) == expected
 
 
 @each_case
 async def test_filters(ask: Ask, case: Case) -> None:
     """What there is to choose from, the most used first, without what has no name."""
-    rows = await ask("page_filters", **case.given)
+    rows = await ask("filter_values", **case.given)
     found = {(row["kind"], row["value"], row["detail"]): row["requests"] for row in rows}
     expected: dict[tuple[str, str, str], int] = {}
     for kind in ("tenant", "model", "prompt_template", "prompt_version", "experiment"):
@@ -242,5 +249,5 @@ async def test_filters(ask: Ask, case: Case) -> None:
 
 async def test_a_filter_list_is_bounded_kind_by_kind(ask: Ask) -> None:
     """Many models do not crowd out the tenants."""
-    rows = await ask("page_filters", limit=1)
+    rows = await ask("filter_values", limit=1)
     assert len(rows) == len({row["kind"] for row in rows}) == 5

@@ -1,4 +1,4 @@
-"""A question of the page or by the hour has one answer: in every format, on the command line, and in SQL."""
+"""A question to the rollups has one answer: in every format, on the command line, in SQL, from the rows."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.reader import Reader, ReaderLimits
+from analytics.reports.reader import AnalystReader, ReaderLimits
 from headrace.cli.app import build_app
 from tests.analytics.api.analysts import ADMIN, app_of, client_of
 from tests.analytics.reader_url import reader_url
@@ -23,7 +23,11 @@ from tests.analytics.reports.queries.page_cases import CASES
 pytestmark = pytest.mark.integration
 
 CATALOGUE = Catalogue.load()
-NAMES = [query.name for query in CATALOGUE if query.group in ("page", "traffic")]
+NAMES = [
+    query.name
+    for query in CATALOGUE
+    if query.group == "traffic" or any(parameter.name == "source" for parameter in query.parameters)
+]
 LIMITS = ReaderLimits(timeout_s=30, result_rows=100_000, result_bytes=1 << 26, memory_bytes=1 << 30)
 CUT = CASES[2]
 GIVEN = {"since": CUT.since.isoformat(), "until": CUT.until.isoformat(), "tenant": "acme"}
@@ -32,10 +36,10 @@ Rows = list[dict[str, Any]]
 
 
 @pytest.fixture
-async def reader(known_database: str, clickhouse_url: str) -> AsyncIterator[Reader]:
+async def reader(known_database: str, clickhouse_url: str) -> AsyncIterator[AnalystReader]:
     """A reader of the known requests."""
     url = reader_url(clickhouse_url, known_database)
-    connected = Reader(url, database=known_database, limits=LIMITS)
+    connected = AnalystReader(url, database=known_database, limits=LIMITS)
     yield connected
     await connected.close()
 
@@ -56,7 +60,7 @@ def typed(known_database: str, clickhouse_url: str) -> Callable[..., Rows]:
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_over_http_and_on_the_command_line(
-    name: str, reader: Reader, typed: Callable[..., Rows]
+    name: str, reader: AnalystReader, typed: Callable[..., Rows]
 ) -> None:
     """The same rows in the same order, money with the same digits; a tenant's rows for the admin too."""
     asked = {**GIVEN, "limit": "5"} if _takes_limit(name) else GIVEN
@@ -89,45 +93,57 @@ async def test_in_sql(known_database: str, clickhouse_url: str, typed: Callable[
         f"countIf(cache_hit) AS cache_hits FROM requests WHERE {window}",
     )
     options = [f"--param={key}={value}" for key, value in GIVEN.items()]
-    [totals] = typed("report", "page_totals", *options)
+    [totals] = typed("report", "traffic_totals", *options)
     assert {name: totals[name] for name in by_hand} == by_hand
-    for name in ("page_cost_by", "page_series", "page_cost_by_user"):
+    for name in ("cost_by", "traffic_series", "cost_by_user"):
         rows = typed("report", name, *options)
         assert sum(row["requests"] for row in rows) == by_hand["requests"], name
         assert sum((Decimal(row["cost_usd"]) for row in rows), Decimal(0)) == by_hand["cost_usd"], name
-    bound = CATALOGUE.bind("page_totals", GIVEN)
+    bound = CATALOGUE.bind("traffic_totals", GIVEN)
     with clickhouse_connect.get_client(dsn=clickhouse_url, database=known_database) as client:
         [row] = client.query(bound.sql, parameters=bound.parameters).named_results()
     assert _comparable(row) == _comparable(totals)
 
 
-#: Pairs of a page's query and the one over the rows themselves, with the columns that both have.
+ROLLUPS = {"source": "rollups"}
+#: Two questions whose answers must agree, with the columns that both have.
 PAIRS = [
-    ("page_totals", "cost_totals", ("requests", "successful", "cache_hits", "input_tokens", "cost_usd")),
     (
-        "page_cost_by",
-        "cost_by_model",
-        ("requests", "successful", "input_tokens", "output_tokens", "cost_usd"),
+        "traffic_totals",
+        {},
+        "cost_totals",
+        ("requests", "successful", "cache_hits", "input_tokens", "cost_usd"),
     ),
-    ("page_cost_by_user", "cost_by_user", ("tenant", "user_id", "requests", "output_tokens", "cost_usd")),
-    ("page_errors", "failures", ("status", "error_code", "requests", "request_share", "cost_usd")),
-    ("page_call_errors", "errors_by_provider", ("provider", "model", "error", "failed", "calls")),
-    ("page_calls", "calls_by_model", ("provider", "model", "orphaned", "shadow", "cost_usd")),
-    ("page_guardrails", "guardrail_blocks", ("side", "rule", "blocked")),
+    ("cost_by", {}, "cost_by_model", ("requests", "successful", "input_tokens", "output_tokens", "cost_usd")),
+    ("cost_by_user", ROLLUPS, "cost_by_user", ("tenant", "user_id", "requests", "output_tokens", "cost_usd")),
+    ("failures", ROLLUPS, "failures", ("status", "error_code", "requests", "request_share", "cost_usd")),
+    (
+        "errors_by_provider",
+        ROLLUPS,
+        "errors_by_provider",
+        ("provider", "model", "error", "failed", "calls", "cost_usd"),
+    ),
+    ("provider_calls", {}, "calls_by_model", ("provider", "model", "orphaned", "shadow", "cost_usd")),
+    ("blocks_by_rule", {}, "guardrail_blocks", ("side", "rule", "blocked")),
 ]
 
 
-@pytest.mark.parametrize(("page", "other", "columns"), PAIRS, ids=[pair[0] for pair in PAIRS])
-def test_the_rest_of_the_catalogue_says_the_same(
-    page: str, other: str, columns: tuple[str, ...], typed: Callable[..., Rows]
+@pytest.mark.parametrize(("name", "given", "other", "columns"), PAIRS, ids=[pair[0] for pair in PAIRS])
+def test_rollups_and_rows_say_the_same(
+    name: str, given: dict[str, str], other: str, columns: tuple[str, ...], typed: Callable[..., Rows]
 ) -> None:
-    """Over a window that cuts hours and days, from rollups and from rows."""
-    options = [f"--param={key}={value}" for key, value in GIVEN.items()]
+    """Over a window that cuts hours and days."""
     found, expected = (
         sorted(
-            (tuple(row[column] for column in columns) for row in typed("report", name, *options)), key=repr
+            (
+                tuple(row[column] for column in columns)
+                for row in typed(
+                    "report", asked, *(f"--param={key}={value}" for key, value in {**GIVEN, **more}.items())
+                )
+            ),
+            key=repr,
         )
-        for name in (page, other)
+        for asked, more in ((name, given), (other, {}))
     )
     assert found
     assert found == expected

@@ -14,7 +14,7 @@ from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import RowEraser
 from analytics.erasure.users_rollup import UsersRollup
 from analytics.rollups.refresh import RollupRefresher
-from analytics.sink.batches import Batch, OffsetRange
+from analytics.sink.batches import OffsetRange, SinkBatch
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
 from headrace.ops.privacy.eraser import AlreadyDeleted, Eraser
@@ -98,7 +98,9 @@ class World:
         writer = BatchWriter(self.clickhouse, self.publisher, SinkStatus(), erasures=self.feed)
         records = tuple(make_record(offset, log) for offset, log in enumerate(logs))
         bounds = OffsetRange(0, len(logs) - 1)
-        await writer.write(Batch(topic=f"{self.tenant}.{topic}", partition=0, range=bounds, records=records))
+        await writer.write(
+            SinkBatch(topic=f"{self.tenant}.{topic}", partition=0, range=bounds, records=records)
+        )
 
     async def register(self, request_id: str) -> None:
         await self.registry.register(

@@ -1,15 +1,6 @@
--- Tokens that were written to a provider's prompt cache, those for an hour among them, and whether the provider's own
--- counts were missing or could not be true. Rows from before have none of it.
-ALTER TABLE requests_raw
-    ADD COLUMN IF NOT EXISTS cache_write_tokens UInt32 CODEC(T64, ZSTD(1)) AFTER reasoning_tokens,
-    ADD COLUMN IF NOT EXISTS cache_write_1h_tokens UInt32 CODEC(T64, ZSTD(1)) AFTER cache_write_tokens,
-    ADD COLUMN IF NOT EXISTS usage_estimated Bool AFTER cache_write_1h_tokens;
-ALTER TABLE llm_calls_raw
-    ADD COLUMN IF NOT EXISTS cache_write_tokens UInt32 CODEC(T64, ZSTD(1)) AFTER reasoning_tokens,
-    ADD COLUMN IF NOT EXISTS cache_write_1h_tokens UInt32 CODEC(T64, ZSTD(1)) AFTER cache_write_tokens,
-    ADD COLUMN IF NOT EXISTS usage_estimated Bool AFTER cache_write_1h_tokens;
-
-CREATE OR REPLACE VIEW requests AS
+-- What analysts query. FINAL keeps one row per sort key whatever was merged so far, so that every count and
+-- sum is exact without the analyst knowing about duplicates.
+CREATE OR REPLACE VIEW requests $on_cluster AS
 SELECT
     request_id,
     user_id,
@@ -39,6 +30,8 @@ SELECT
     cache_write_tokens,
     cache_write_1h_tokens,
     usage_estimated,
+    service_tier,
+    long_context,
     price_version,
     cache_kind,
     cache_similarity,
@@ -54,7 +47,26 @@ SELECT
     ingested_at
 FROM requests_raw FINAL;
 
-CREATE OR REPLACE VIEW llm_calls AS
+CREATE OR REPLACE VIEW stages $on_cluster AS
+SELECT
+    request_id,
+    tenant,
+    accepted_at,
+    stage,
+    attempt,
+    started_at,
+    queue_us,
+    duration_us,
+    outcome,
+    model,
+    prompt_template,
+    prompt_version,
+    experiment,
+    arm,
+    ingested_at
+FROM stages_raw FINAL;
+
+CREATE OR REPLACE VIEW llm_calls $on_cluster AS
 SELECT
     request_id,
     call_id,
@@ -79,6 +91,8 @@ SELECT
     cache_write_tokens,
     cache_write_1h_tokens,
     usage_estimated,
+    service_tier,
+    long_context,
     cost_usd,
     price_version,
     finish_reason,
@@ -87,3 +101,36 @@ SELECT
     orphaned,
     ingested_at
 FROM llm_calls_raw FINAL;
+
+CREATE OR REPLACE VIEW payloads $on_cluster AS
+SELECT
+    request_id,
+    tenant,
+    user_id,
+    accepted_at,
+    request_text,
+    reply_text,
+    ingested_at
+FROM payloads_raw FINAL;
+
+CREATE OR REPLACE VIEW scores $on_cluster AS
+SELECT
+    request_id,
+    score_id,
+    tenant,
+    user_id,
+    accepted_at,
+    scored_at,
+    name,
+    value,
+    label,
+    source,
+    scorer,
+    comment,
+    model,
+    prompt_template,
+    prompt_version,
+    experiment,
+    arm,
+    ingested_at
+FROM scores_raw FINAL;

@@ -1,5 +1,5 @@
 -- title: What guardrails stopped
--- group: page
+-- group: guardrail
 -- description: Requests that a guardrail stopped, before the model (input) or after it (output), by rule.
 -- part: whole_hours
 -- part: request_figures

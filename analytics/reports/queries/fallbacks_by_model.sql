@@ -1,5 +1,5 @@
 -- title: Fallbacks by the model that answered
--- group: page
+-- group: reliability
 -- description: Requests that another model answered than the first that was tried, or none did (degraded), of those
 --     that the cache did not answer.
 -- part: whole_hours

@@ -1,5 +1,5 @@
 -- title: What the cache answered and saved
--- group: page
+-- group: cache
 -- description: Requests by how the cache was consulted. A hit is taken to save what an answered miss of the same
 --     tenant and prompt version cost on average: an estimate, and null where there was no such miss to compare
 --     with.
@@ -21,12 +21,7 @@ SELECT
     g.requests / g.all_requests AS request_share,
     g.cost_usd AS cost_usd,
     g.saved_usd AS saved_usd,
-    (
-        arrayMap(
-            one -> if(isNaN(one), NULL, one), finalizeAggregation(g.own_sketch + l.latency_ms_sketch)
-        ) AS latency_ms
-    )[1] AS p50_latency_ms,
-    latency_ms[2] AS p95_latency_ms
+    $joined_latency()
 FROM
 (
     SELECT
@@ -37,16 +32,14 @@ FROM
         sumOrNullIf(
             f.requests * f.miss_cost_usd / greatest(f.misses, 1), f.misses > 0 AND f.kind IN ('exact', 'semantic')
         ) AS saved_usd,
-        quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(f.own_sketch) AS own_sketch
+        quantilesDDMergeState($levels())(f.own_sketch) AS own_sketch
     FROM
     (
         SELECT
             f.cache_kind AS kind,
             sum(f.requests) AS requests,
             sum(f.cost_usd) AS cost_usd,
-            quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(
-                assumeNotNull(f.latency_ms), f.latency_ms IS NOT NULL
-            ) AS own_sketch,
+            $own_sketch() AS own_sketch,
             sumIf(f.requests, f.cache_kind = 'miss' AND f.status = 'answered') AS own_misses,
             sumIf(f.cost_usd, f.cache_kind = 'miss' AND f.status = 'answered') AS own_miss_cost_usd,
             sum(own_misses) OVER (PARTITION BY f.tenant, f.prompt_template, f.prompt_version) AS misses,
@@ -60,7 +53,7 @@ LEFT JOIN
 (
     SELECT
         f.key AS key,
-        quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(f.latency_ms_sketch) AS latency_ms_sketch
+        $hour_sketch() AS latency_ms_sketch
     FROM latency_figures AS f
     GROUP BY key
 ) AS l ON l.key = g.kind

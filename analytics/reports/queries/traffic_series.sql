@@ -1,5 +1,5 @@
 -- title: The window over time
--- group: page
+-- group: traffic
 -- description: Volume, outcomes, spend and latency by interval.
 -- part: whole_hours
 -- part: request_figures
@@ -33,12 +33,7 @@ SELECT
     g.fallbacks AS fallbacks,
     g.cache_hits AS cache_hits,
     g.cost_usd AS cost_usd,
-    (
-        arrayMap(
-            one -> if(isNaN(one), NULL, one), finalizeAggregation(g.own_sketch + l.latency_ms_sketch)
-        ) AS latency_ms
-    )[1] AS p50_latency_ms,
-    latency_ms[2] AS p95_latency_ms,
+    $joined_latency(),
     latency_ms[3] AS p99_latency_ms
 FROM
 (
@@ -54,9 +49,7 @@ FROM
         sum(f.fallbacks) AS fallbacks,
         sum(f.cache_hits) AS cache_hits,
         sum(f.cost_usd) AS cost_usd,
-        quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(
-            assumeNotNull(f.latency_ms), f.latency_ms IS NOT NULL
-        ) AS own_sketch
+        $own_sketch() AS own_sketch
     FROM request_figures AS f
     GROUP BY time
 ) AS g
@@ -64,7 +57,7 @@ LEFT JOIN
 (
     SELECT
         toDateTime64(intDiv(toUnixTimestamp(f.time), step_s) * step_s, 0, 'UTC') AS time,
-        quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(f.latency_ms_sketch) AS latency_ms_sketch
+        $hour_sketch() AS latency_ms_sketch
     FROM latency_figures AS f
     GROUP BY time
 ) AS l ON l.time = g.time

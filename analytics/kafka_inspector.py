@@ -1,4 +1,4 @@
-"""A Kafka connection that only asks: it joins no group, and every question ends in time."""
+"""Reads offsets, groups and records from Kafka without joining a group. Every call has a timeout."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
@@ -8,31 +8,32 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
 
-from analytics.sink.offsets import check_answered
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import Client, start_client, stop_client
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+Offsets = dict[TopicPartition, int]
 
-#: Other questions wait behind a fetch, which the broker holds for so long where there is nothing.
+#: Other calls wait behind a fetch, which the broker holds for so long where there is nothing.
 _FETCH_WAIT_MS: Final = 50
 _FETCH_BYTES: Final = 8 * 1024 * 1024
 _PARTITION_FETCH_BYTES: Final = 512 * 1024
 _BATCH_RECORDS: Final = 2_000
 
 
-class KafkaQuestions:
-    """Asks the brokers. It connects at its first question, and anew after a fault.
+class KafkaInspector:
+    """A connection that is opened at its first call, and anew after a fault.
 
     Every method raises `KafkaUnavailable` where no broker answers in time. Used by one task at a time.
 
     Args:
         bootstrap: host:port of the brokers, separated by commas.
         client_id: the name that the brokers' logs and metrics show.
-        timeout_s: how long one question may take.
+        timeout_s: how long one call may take.
     """
 
     def __init__(self, bootstrap: str, *, client_id: str, timeout_s: float) -> None:
@@ -45,7 +46,7 @@ class KafkaQuestions:
     async def partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
         """Return the partitions of those topics that exist."""
         wanted = set(topics)
-        described: list[dict[str, Any]] = await self._ask((await self._admins()).describe_topics())
+        described: list[dict[str, Any]] = await self._within((await self._admins()).describe_topics())
         return [
             TopicPartition(each["topic"], partition["partition"])
             for each in described
@@ -53,52 +54,59 @@ class KafkaQuestions:
             for partition in each["partitions"]
         ]
 
-    async def begins(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> Offsets:
         """Return the first offset of each partition that is still kept."""
-        found: dict[TopicPartition, int] = await self._ask(
-            (await self._reader()).beginning_offsets(partitions)
-        )
+        found: Offsets = await self._within((await self._reader()).beginning_offsets(partitions))
         return found
 
-    async def ends(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return where each partition ends."""
-        found: dict[TopicPartition, int] = await self._ask((await self._reader()).end_offsets(partitions))
+    async def end_offsets(self, partitions: list[TopicPartition]) -> Offsets:
+        """Return the offset after the last record of each partition."""
+        found: Offsets = await self._within((await self._reader()).end_offsets(partitions))
         return found
 
-    async def offsets_at(self, partitions: list[TopicPartition], at_ms: int) -> dict[TopicPartition, int]:
+    async def offsets_for_time(self, partitions: list[TopicPartition], at_ms: int) -> Offsets:
         """Return the first record of a time (Unix ms) or later; partitions without one are left out."""
         if not partitions:
             return {}
         asked = dict.fromkeys(partitions, max(at_ms, 0))
-        found = await self._ask((await self._reader()).offsets_for_times(asked))
-        return {each: place.offset for each, place in found.items() if place is not None}
+        found = await self._within((await self._reader()).offsets_for_times(asked))
+        return {each: at.offset for each, at in found.items() if at is not None}
 
-    async def committed(self, group: str, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return what a group has committed of these; those of which it has nothing are left out."""
+    async def commits(
+        self, group: str, partitions: list[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Return what a group has committed, with its metadata; offset -1 where it has committed nothing."""
         if not partitions:
             return {}
         asking = (await self._admins()).list_consumer_group_offsets(group, partitions=partitions)
-        found = await self._ask(asking)
+        found: dict[TopicPartition, OffsetAndMetadata] = await self._within(asking)
         check_answered(group, partitions, found)
+        return found
+
+    async def committed_offsets(self, group: str, partitions: list[TopicPartition]) -> Offsets:
+        """Return what a group has committed; partitions of which it has committed nothing are left out."""
+        found = await self.commits(group, partitions)
         return {each: commit.offset for each, commit in found.items() if commit.offset >= 0}
 
-    async def members(self, group: str) -> int:
-        """Return how many members a group has; none where there is no such group."""
+    async def group_size(self, group: str) -> int:
+        """Return how many members a group has; 0 where there is no such group."""
         # One at a time: aiokafka 0.14 reads version 3 of the answer as version 2, wrong from the second on.
-        answers = await self._ask((await self._admins()).describe_consumer_groups([group]))
+        answers = await self._within((await self._admins()).describe_consumer_groups([group]))
         return sum(len(each["members"]) for answer in answers for each in answer.to_object()["groups"])
 
     async def read(
         self, begins: Mapping[TopicPartition, int]
-    ) -> tuple[dict[TopicPartition, list[ConsumerRecord]], dict[TopicPartition, int]]:
+    ) -> tuple[dict[TopicPartition, list[ConsumerRecord]], Offsets]:
         """Return some records from these offsets on, and the offsets up to which they go."""
         consumer = await self._reader()
         if consumer.assignment() != set(begins):
             consumer.assign(list(begins))
         for partition, offset in begins.items():
             consumer.seek(partition, offset)
-        records = await self._ask(consumer.getmany(timeout_ms=_FETCH_WAIT_MS * 4, max_records=_BATCH_RECORDS))
-        positions = {each: await self._ask(consumer.position(each)) for each in begins}
+        records = await self._within(
+            consumer.getmany(timeout_ms=_FETCH_WAIT_MS * 4, max_records=_BATCH_RECORDS)
+        )
+        positions = {each: await self._within(consumer.position(each)) for each in begins}
         return records, positions
 
     async def close(self) -> None:
@@ -133,15 +141,31 @@ class KafkaQuestions:
         return self._consumer
 
     async def _start(self, client: Client) -> None:
-        await self._ask(start_client(client, timeout_s=self._timeout_s))
+        await self._within(start_client(client, timeout_s=self._timeout_s))
 
     async def _end(self, client: Client) -> None:
         if (fault := await stop_client(client, timeout_s=self._timeout_s)) is not None:
-            log.info("questions.close_failed", client=self._client_id, error=fault)
+            log.info("inspector.close_failed", client=self._client_id, error=fault)
 
-    async def _ask(self, question: Awaitable[T]) -> T:
+    async def _within(self, call: Awaitable[T]) -> T:
         try:
-            return await asyncio.wait_for(question, self._timeout_s)
+            return await asyncio.wait_for(call, self._timeout_s)
         except (KafkaError, TimeoutError, OSError) as fault:
             await self.close()  # what is still under way on it is of no use
             raise KafkaUnavailable(f"Kafka at {self._bootstrap} does not answer: {fault!r}") from fault
+
+
+def check_answered(
+    group: str, partitions: Iterable[TopicPartition], found: Mapping[TopicPartition, object]
+) -> None:
+    """Check that a broker has answered for every partition.
+
+    A partition without a commit is answered with -1. A broker that does not know the commits, because it is
+    loading them or another broker has them, answers with an error and no partitions, and aiokafka 0.14 looks
+    for errors at the partitions only. Taken for an answer it would say that nothing was ever committed.
+
+    Raises:
+        KafkaUnavailable: partitions are missing.
+    """
+    if set(partitions) - set(found):
+        raise KafkaUnavailable(f"the broker does not know yet what {group} has committed")

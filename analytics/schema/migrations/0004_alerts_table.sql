@@ -1,6 +1,6 @@
 -- The records of llm.alerts.v1, kept 13 months: two at most for each alert, when it begins and when it is over.
 -- The watcher writes them again after a restart; the sort key is fixed, so that each replaces itself.
-CREATE TABLE IF NOT EXISTS alerts_raw
+CREATE TABLE IF NOT EXISTS alerts_raw $on_cluster
 (
     alert_id String CODEC(ZSTD(1)),
     state LowCardinality(String),
@@ -21,14 +21,14 @@ CREATE TABLE IF NOT EXISTS alerts_raw
     at DateTime64(6, 'UTC'),
     ingested_at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')
 )
-ENGINE = ReplacingMergeTree(ingested_at)
+ENGINE = ${replicated}ReplacingMergeTree(ingested_at)
 PARTITION BY toYYYYMM(began_at)
 ORDER BY (tenant, rule, alert_id, state)
 TTL toDateTime(began_at) + INTERVAL 13 MONTH
-SETTINGS non_replicated_deduplication_window = 1000, ttl_only_drop_parts = 1;
+SETTINGS $deduplication_window = 1000, ttl_only_drop_parts = 1;
 
 -- One row per alert. What was observed is that of the window that raised it; `resolved_at` is null while it stands.
-CREATE OR REPLACE VIEW alerts AS
+CREATE OR REPLACE VIEW alerts $on_cluster AS
 SELECT
     alert_id,
     tenant,

@@ -1,13 +1,15 @@
-"""The lock of a cluster's schema has one holder: made of inserts of which one counts, here on one server."""
+"""The lock of the schema has one holder: made of inserts of which one counts, here on one server."""
 
 import asyncio
 from collections.abc import Iterator
 from itertools import count
+from string import Template
 
 import pytest
 
 from analytics.clickhouse import ClickHouse
-from analytics.schema.cluster_lock import CREATE_LOCK_TABLE, LOCK_TABLE, ClusterLock
+from analytics.schema.cluster import placeholders
+from analytics.schema.lock import CREATE_LOCK_TABLE, LOCK_TABLE, SchemaLock
 from streams.errors import ClickHouseUnavailable
 
 pytestmark = pytest.mark.integration
@@ -16,7 +18,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 async def locked(empty: ClickHouse) -> ClickHouse:
     """A database with the lock's table. Tokens of inserts work on one server as they do across replicas."""
-    await empty.execute(CREATE_LOCK_TABLE)
+    await empty.execute(Template(CREATE_LOCK_TABLE).substitute(placeholders("")))
     return empty
 
 
@@ -27,12 +29,12 @@ async def said(clickhouse: ClickHouse) -> list[tuple[int, str]]:
 
 async def test_a_lock_has_one_holder(locked: ClickHouse) -> None:
     """Who comes second waits, and says for whom when it has waited long enough."""
-    async with ClusterLock(locked) as held:
+    async with SchemaLock(locked) as held:
         await held.renew()
         with pytest.raises(ClickHouseUnavailable, match=held.holder):
-            await ClusterLock(locked, wait_s=0).__aenter__()
+            await SchemaLock(locked, wait_s=0).__aenter__()
         await held.renew()
-    async with ClusterLock(locked, wait_s=0):
+    async with SchemaLock(locked, wait_s=0):
         pass
     assert await said(locked) == [
         *((1, "taken"), (1, "alive"), (1, "alive"), (1, "over")),
@@ -42,9 +44,9 @@ async def test_a_lock_has_one_holder(locked: ClickHouse) -> None:
 
 async def test_a_dead_holders_lock_is_taken_over(locked: ClickHouse) -> None:
     """A process that was killed while it migrated does not keep others out; if it lives, it notices."""
-    dead = ClusterLock(locked)
+    dead = SchemaLock(locked)
     await dead.__aenter__()
-    async with ClusterLock(locked, wait_s=5, expiry_s=-1) as successor:
+    async with SchemaLock(locked, wait_s=5, expiry_s=-1) as successor:
         with pytest.raises(ClickHouseUnavailable, match=f"lost to {successor.holder}"):
             await dead.renew()
         await dead.__aexit__(None, None, None)  # must not release what is not its own any more
@@ -57,7 +59,7 @@ async def test_of_many_at_once_each_is_alone(locked: ClickHouse) -> None:
     numbers: Iterator[int] = count()
 
     async def work() -> None:
-        async with ClusterLock(locked) as lock:
+        async with SchemaLock(locked) as lock:
             inside.append(lock.holder)
             next(numbers)
             await lock.renew()
@@ -78,4 +80,4 @@ async def test_a_term_that_two_have_asked_for_is_given_to_one(locked: ClickHouse
     found = await locked.query(f"SELECT holder FROM {LOCK_TABLE}")
     assert found == [{"holder": "first"}]
     with pytest.raises(ClickHouseUnavailable, match="first"):
-        await ClusterLock(locked, wait_s=0).__aenter__()
+        await SchemaLock(locked, wait_s=0).__aenter__()

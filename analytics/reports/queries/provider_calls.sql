@@ -1,5 +1,5 @@
 -- title: Providers and models asked
--- group: page
+-- group: latency
 -- description: Calls by provider and model. Failed ones gave no answer; lost ones (orphaned) are beside them.
 --     Shadow calls are counted apart and are in no other figure.
 -- part: whole_hours
@@ -30,13 +30,13 @@ SELECT
     if(
         calls = 0,
         NULL,
-        (quantilesDDMergeIf(0.01, 0.5, 0.95, 0.99)(f.duration_us_sketch, NOT f.shadow) AS duration_us)[1] / 1000
+        (quantilesDDMergeIf($levels())(f.duration_us_sketch, NOT f.shadow) AS duration_us)[1] / 1000
     ) AS p50_duration_ms,
     if(calls = 0, NULL, duration_us[2] / 1000) AS p95_duration_ms,
     if(
         (sumIf(f.first_tokens, NOT f.shadow) AS first_tokens) = 0,
         NULL,
-        (quantilesDDMergeIf(0.01, 0.5, 0.95, 0.99)(f.first_token_us_sketch, NOT f.shadow) AS first_token_us)[1] / 1000
+        (quantilesDDMergeIf($levels())(f.first_token_us_sketch, NOT f.shadow) AS first_token_us)[1] / 1000
     ) AS p50_first_token_ms,
     if(first_tokens = 0, NULL, first_token_us[2] / 1000) AS p95_first_token_ms
 FROM call_figures AS f

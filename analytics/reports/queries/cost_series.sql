@@ -1,5 +1,5 @@
 -- title: Spend over time
--- group: page
+-- group: cost
 -- description: What the requests cost by interval and one of model, tenant, provider, prompt and experiment.
 -- part: whole_hours
 -- part: request_figures

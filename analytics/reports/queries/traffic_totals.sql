@@ -1,5 +1,5 @@
 -- title: The window in one row
--- group: page
+-- group: traffic
 -- description: Volume, outcomes, spend and latency of all requests of the window. What the cache saves is an
 --     estimate: a hit is taken to save what an answered miss of the same tenant and prompt version cost on average.
 -- part: whole_hours
@@ -56,7 +56,7 @@ SELECT
         NULL,
         (
             finalizeAggregation(
-                quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(g.own_sketch) + any(l.latency_ms_sketch)
+                quantilesDDMergeState($levels())(g.own_sketch) + any(l.latency_ms_sketch)
             ) AS latency_ms
         )[1]
     ) AS p50_latency_ms,
@@ -80,14 +80,12 @@ FROM
         sum(f.output_tokens) AS output_tokens,
         sum(f.cached_tokens) AS cached_tokens,
         sum(f.cost_usd) AS cost_usd,
-        quantilesDDStateIf(0.01, 0.5, 0.95, 0.99)(
-            assumeNotNull(f.latency_ms), f.latency_ms IS NOT NULL
-        ) AS own_sketch
+        $own_sketch() AS own_sketch
     FROM request_figures AS f
     GROUP BY f.tenant, f.prompt_template, f.prompt_version
 ) AS g
 CROSS JOIN
 (
-    SELECT quantilesDDMergeState(0.01, 0.5, 0.95, 0.99)(f.latency_ms_sketch) AS latency_ms_sketch
+    SELECT $hour_sketch() AS latency_ms_sketch
     FROM latency_figures AS f
 ) AS l

@@ -1,67 +1,9 @@
--- Scores, late ones and feedback too: each on the day of the request that it is about, kept 13 months.
--- The version is `scored_at`, not `ingested_at`: a score that is corrected keeps its score_id, and the first
--- one, should it arrive again afterwards, does not undo the correction. Values are decimals, so that sums of
--- them and of their squares do not depend on the order of the rows; the limit keeps the squares' sum in range.
-CREATE TABLE IF NOT EXISTS scores_raw
-(
-    request_id String CODEC(ZSTD(1)),
-    score_id String CODEC(ZSTD(1)),
-    tenant LowCardinality(String),
-    user_id String CODEC(ZSTD(1)),
-    accepted_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'when the request was accepted',
-    scored_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
-    name LowCardinality(String) COMMENT 'what was judged: helpfulness, thumbs, faithfulness, …',
-    value Decimal(18, 9) CODEC(ZSTD(1)),
-    label LowCardinality(String) COMMENT 'the verdict in a word, where it has one: pass, fail, up, down, …',
-    source LowCardinality(String) COMMENT 'who says so: user, human, judge, check',
-    scorer LowCardinality(String) COMMENT 'which one: the model and its prompt of a judge, the group of a human',
-    comment String CODEC(ZSTD(3)),
-    model LowCardinality(String) COMMENT 'the model that answered',
-    prompt_template LowCardinality(String),
-    prompt_version LowCardinality(String),
-    experiment LowCardinality(String),
-    arm LowCardinality(String),
-    ingested_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
-    INDEX request_id_bloom request_id TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX user_id_bloom user_id TYPE bloom_filter(0.01) GRANULARITY 1,
-    CONSTRAINT request_id_is_given CHECK request_id != '',
-    CONSTRAINT score_id_is_given CHECK score_id != '',
-    CONSTRAINT value_is_within_a_million CHECK value >= -1000000 AND value <= 1000000
-)
-ENGINE = ReplacingMergeTree(scored_at)
-PARTITION BY toYYYYMM(accepted_at)
-ORDER BY (toDate(accepted_at), tenant, request_id, score_id)
-TTL toDateTime(accepted_at) + INTERVAL 13 MONTH
-SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1;
-
-CREATE OR REPLACE VIEW scores AS
-SELECT
-    request_id,
-    score_id,
-    tenant,
-    user_id,
-    accepted_at,
-    scored_at,
-    name,
-    value,
-    label,
-    source,
-    scorer,
-    comment,
-    model,
-    prompt_template,
-    prompt_version,
-    experiment,
-    arm,
-    ingested_at
-FROM scores_raw FINAL;
-
 -- The rollups. A day of one is a partition, computed as a whole from the raw table and swapped in
 -- (analytics/rollups/definitions.py). `source_version` says from which state of the raw table: it is part of the rows, so
 -- that figures and version change in one step. Columns named `…_sketch` hold states of
 -- `quantilesDD(0.01, 0.5, 0.95, 0.99)`: percentiles that are off by 1 % at most, over any selection of
 -- rows, by `quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(…)`. Everything else is exact.
-CREATE TABLE IF NOT EXISTS rollup_requests_1h
+CREATE TABLE IF NOT EXISTS rollup_requests_1h $on_cluster
 (
     day Date,
     hour DateTime('UTC'),
@@ -94,14 +36,14 @@ CREATE TABLE IF NOT EXISTS rollup_requests_1h
     source_version LowCardinality(String),
     computed_at DateTime64(6, 'UTC')
 )
-ENGINE = MergeTree
+ENGINE = ${replicated}MergeTree
 PARTITION BY day
 ORDER BY (hour, tenant, status, model, provider, cache_kind, prompt_template, prompt_version, experiment, arm,
     error_code, guardrail_input_rule, guardrail_output_rule)
 TTL day + INTERVAL 25 MONTH
 SETTINGS ttl_only_drop_parts = 1;
 
-CREATE TABLE IF NOT EXISTS rollup_stages_1h
+CREATE TABLE IF NOT EXISTS rollup_stages_1h $on_cluster
 (
     day Date,
     hour DateTime('UTC'),
@@ -118,13 +60,13 @@ CREATE TABLE IF NOT EXISTS rollup_stages_1h
     source_version LowCardinality(String),
     computed_at DateTime64(6, 'UTC')
 )
-ENGINE = MergeTree
+ENGINE = ${replicated}MergeTree
 PARTITION BY day
 ORDER BY (hour, stage, tenant, outcome, model)
 TTL day + INTERVAL 25 MONTH
 SETTINGS ttl_only_drop_parts = 1;
 
-CREATE TABLE IF NOT EXISTS rollup_calls_1h
+CREATE TABLE IF NOT EXISTS rollup_calls_1h $on_cluster
 (
     day Date,
     hour DateTime('UTC'),
@@ -152,13 +94,13 @@ CREATE TABLE IF NOT EXISTS rollup_calls_1h
     source_version LowCardinality(String),
     computed_at DateTime64(6, 'UTC')
 )
-ENGINE = MergeTree
+ENGINE = ${replicated}MergeTree
 PARTITION BY day
 ORDER BY (hour, tenant, provider, request_model, response_model, error, shadow, orphaned)
 TTL day + INTERVAL 25 MONTH
 SETTINGS ttl_only_drop_parts = 1;
 
-CREATE TABLE IF NOT EXISTS rollup_cost_1d
+CREATE TABLE IF NOT EXISTS rollup_cost_1d $on_cluster
 (
     day Date,
     tenant LowCardinality(String),
@@ -187,7 +129,7 @@ CREATE TABLE IF NOT EXISTS rollup_cost_1d
     source_version LowCardinality(String),
     computed_at DateTime64(6, 'UTC')
 )
-ENGINE = MergeTree
+ENGINE = ${replicated}MergeTree
 PARTITION BY day
 ORDER BY (tenant, tier, model, provider, prompt_template, prompt_version, experiment, arm, price_version)
 TTL day + INTERVAL 25 MONTH
@@ -195,7 +137,7 @@ SETTINGS ttl_only_drop_parts = 1;
 
 -- Users apart: they are many, and personal data. The days are dropped on the day on which they would no longer
 -- be computed again (ROLLUPS in analytics/rollups/definitions.py), so that nobody's name outlives the raw rows.
-CREATE TABLE IF NOT EXISTS rollup_users_1d
+CREATE TABLE IF NOT EXISTS rollup_users_1d $on_cluster
 (
     day Date,
     tenant LowCardinality(String),
@@ -213,13 +155,13 @@ CREATE TABLE IF NOT EXISTS rollup_users_1d
     source_version LowCardinality(String),
     computed_at DateTime64(6, 'UTC')
 )
-ENGINE = MergeTree
+ENGINE = ${replicated}MergeTree
 PARTITION BY day
 ORDER BY (tenant, user_id)
 TTL day + INTERVAL 390 DAY
 SETTINGS ttl_only_drop_parts = 1;
 
-CREATE TABLE IF NOT EXISTS rollup_quality_1d
+CREATE TABLE IF NOT EXISTS rollup_quality_1d $on_cluster
 (
     day Date,
     tenant LowCardinality(String),
@@ -240,26 +182,77 @@ CREATE TABLE IF NOT EXISTS rollup_quality_1d
     source_version LowCardinality(String),
     computed_at DateTime64(6, 'UTC')
 )
-ENGINE = MergeTree
+ENGINE = ${replicated}MergeTree
 PARTITION BY day
 ORDER BY (tenant, name, source, scorer, label, model, prompt_template, prompt_version, experiment, arm)
 TTL day + INTERVAL 25 MONTH
 SETTINGS ttl_only_drop_parts = 1;
 
-CREATE OR REPLACE VIEW requests_1h AS
+-- Percentiles of the page. A sketch takes some three microseconds to read and merge, and the rollups by every
+-- combination of keys have one for each request or two: a week of them takes seconds. These are by one key at a time.
+-- Built like the others, but in small granules: of a granule every sketch is read, whichever are wanted. Rows
+-- with an empty tenant are of all tenants together: do not add them to those of each.
+CREATE TABLE IF NOT EXISTS rollup_latency_1h $on_cluster
+(
+    day Date,
+    hour DateTime('UTC'),
+    by LowCardinality(String) COMMENT 'what key is: nothing, model, prompt, experiment, cache_kind',
+    tenant LowCardinality(String),
+    key LowCardinality(String) COMMENT 'the model, prompt template, experiment or kind; empty where by is',
+    detail LowCardinality(String) COMMENT 'of a template its version, of an experiment its arm; else empty',
+    requests UInt64,
+    latency_us UInt64 COMMENT 'the sum',
+    latency_ms_sketch AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), Float64),
+    source_version LowCardinality(String),
+    computed_at DateTime64(6, 'UTC')
+)
+ENGINE = ${replicated}MergeTree
+PARTITION BY day
+ORDER BY (by, tenant, hour, key, detail)
+TTL day + INTERVAL 25 MONTH
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 128;
+
+CREATE TABLE IF NOT EXISTS rollup_stage_latency_1h $on_cluster
+(
+    day Date,
+    hour DateTime('UTC'),
+    stage LowCardinality(String),
+    tenant LowCardinality(String),
+    executions UInt64,
+    repeats UInt64 COMMENT 'executions that were not the first of their stage for the request',
+    queue_us UInt64 COMMENT 'the sum',
+    work_us UInt64 COMMENT 'the sum',
+    queue_us_sketch AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), UInt64),
+    work_us_sketch AggregateFunction(quantilesDD(0.01, 0.5, 0.95, 0.99), UInt64),
+    source_version LowCardinality(String),
+    computed_at DateTime64(6, 'UTC')
+)
+ENGINE = ${replicated}MergeTree
+PARTITION BY day
+ORDER BY (tenant, hour, stage)
+TTL day + INTERVAL 25 MONTH
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 128;
+
+CREATE OR REPLACE VIEW requests_1h $on_cluster AS
 SELECT * EXCEPT (source_version) FROM rollup_requests_1h;
 
-CREATE OR REPLACE VIEW stages_1h AS
+CREATE OR REPLACE VIEW stages_1h $on_cluster AS
 SELECT * EXCEPT (source_version) FROM rollup_stages_1h;
 
-CREATE OR REPLACE VIEW calls_1h AS
+CREATE OR REPLACE VIEW calls_1h $on_cluster AS
 SELECT * EXCEPT (source_version) FROM rollup_calls_1h;
 
-CREATE OR REPLACE VIEW cost_1d AS
+CREATE OR REPLACE VIEW cost_1d $on_cluster AS
 SELECT * EXCEPT (source_version) FROM rollup_cost_1d;
 
-CREATE OR REPLACE VIEW users_1d AS
+CREATE OR REPLACE VIEW users_1d $on_cluster AS
 SELECT * EXCEPT (source_version) FROM rollup_users_1d;
 
-CREATE OR REPLACE VIEW quality_1d AS
+CREATE OR REPLACE VIEW quality_1d $on_cluster AS
 SELECT * EXCEPT (source_version) FROM rollup_quality_1d;
+
+CREATE OR REPLACE VIEW latency_1h $on_cluster AS
+SELECT * EXCEPT (source_version) FROM rollup_latency_1h;
+
+CREATE OR REPLACE VIEW stage_latency_1h $on_cluster AS
+SELECT * EXCEPT (source_version) FROM rollup_stage_latency_1h;

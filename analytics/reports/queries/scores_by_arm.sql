@@ -1,5 +1,5 @@
 -- title: Scores by prompt version and arm
--- group: page
+-- group: quality
 -- description: How answers were judged, on the day of their request. Whole days come from the rollup quality_1d,
 --     the partial days at the ends of the window from the scores themselves.
 -- part: whole_days
@@ -42,13 +42,8 @@ FROM
         q.value_min AS value_min,
         q.value_max AS value_max
     FROM quality_1d AS q
-    WHERE q.day >= first_day
-        AND q.day < end_day
-        AND ({tenant:String} = '' OR q.tenant = {tenant:String})
-        AND ({model:String} = '' OR q.model = {model:String})
-        AND ({prompt_template:String} = '' OR q.prompt_template = {prompt_template:String})
-        AND ({prompt_version:String} = '' OR q.prompt_version = {prompt_version:String})
-        AND ({experiment:String} = '' OR q.experiment = {experiment:String})
+    WHERE $days(q)
+        AND $filters(q)
     UNION ALL
     SELECT
         s.name AS score,
@@ -62,14 +57,8 @@ FROM
         s.value AS value_min,
         s.value AS value_max
     FROM scores AS s
-    WHERE s.accepted_at >= {since:DateTime64(6, 'UTC')}
-        AND s.accepted_at < {until:DateTime64(6, 'UTC')}
-        AND (s.accepted_at < first_day_at OR s.accepted_at >= end_day_at)
-        AND ({tenant:String} = '' OR s.tenant = {tenant:String})
-        AND ({model:String} = '' OR s.model = {model:String})
-        AND ({prompt_template:String} = '' OR s.prompt_template = {prompt_template:String})
-        AND ({prompt_version:String} = '' OR s.prompt_version = {prompt_version:String})
-        AND ({experiment:String} = '' OR s.experiment = {experiment:String})
+    WHERE $partial_days(s)
+        AND $filters(s)
 )
 GROUP BY score, source, prompt_template, prompt_version, experiment, arm
 ORDER BY score, source, prompt_template, prompt_version, experiment, arm

@@ -1,5 +1,5 @@
 -- title: Experiments' arms side by side
--- group: page
+-- group: experiments
 -- description: Outcomes, spend and latency of each arm. For intervals and tests: experiment_arms,
 --     experiment_quality.
 -- part: whole_hours

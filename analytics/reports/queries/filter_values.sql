@@ -1,5 +1,5 @@
 -- title: What can be filtered by
--- group: page
+-- group: traffic
 -- description: Tenants, models, prompt templates and versions, and experiments that had requests in the window; the
 --     most used first.
 -- part: whole_hours

@@ -1,5 +1,5 @@
 -- title: Waiting and working over time
--- group: page
+-- group: latency
 -- description: How long records waited for each stage, and how long it worked on them, by interval. Intervals begin
 --     at multiples of their length since 1970 (UTC).
 -- part: whole_hours
@@ -22,12 +22,8 @@ SELECT
     toDateTime64(intDiv(toUnixTimestamp(f.time), step_s) * step_s, 0, 'UTC') AS time,
     f.stage AS stage,
     sum(f.executions) AS executions,
-    (quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(f.queue_us_sketch) AS queue_us)[1] / 1000 AS p50_queue_ms,
-    queue_us[2] / 1000 AS p95_queue_ms,
-    queue_us[3] / 1000 AS p99_queue_ms,
-    (quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(f.work_us_sketch) AS work_us)[1] / 1000 AS p50_work_ms,
-    work_us[2] / 1000 AS p95_work_ms,
-    work_us[3] / 1000 AS p99_work_ms
+    $sketch_percentiles(queue),
+    $sketch_percentiles(work)
 FROM stage_figures AS f
 GROUP BY time, stage
 ORDER BY time, stage

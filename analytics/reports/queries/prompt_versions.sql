@@ -1,5 +1,5 @@
 -- title: Prompt versions side by side
--- group: page
+-- group: experiments
 -- description: Outcomes, spend and latency of each prompt version.
 -- part: whole_hours
 -- part: request_figures

@@ -1,5 +1,5 @@
 -- title: Spend by model, tenant, prompt or day
--- group: page
+-- group: cost
 -- description: What the requests cost by one of these, the highest first; days in their order.
 -- part: whole_hours
 -- part: request_figures
