@@ -1,19 +1,18 @@
-"""Connects everything behind the routes; the only place that knows which port has which adapter."""
+"""Connects everything behind the routes: the only place where ingest's parts are put together."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from ingest.admin.dependency_health import HealthMonitor
-from ingest.admin.spend import ClickHouseSpend
+from ingest.admin.spend import ClickHouseSpend, Queries
 from ingest.batches.service import Batches
 from ingest.batches.store import BatchStore
-from ingest.feedback.submission import FeedbackDesk
+from ingest.feedback.submission import FeedbackSubmission
 from ingest.follow.abandonment import Abandonments
 from ingest.follow.history import DeltaHistory
 from ingest.follow.replies import ReplyHub
 from ingest.follow.reply_consumer import ReplyConsumer
 from ingest.follow.stream_tokens import StreamTokens
-from ingest.ports import Queries
 from ingest.services import Services
 from ingest.submit.client_retries import ClientRetries
 from ingest.submit.identification import Identification
@@ -29,8 +28,8 @@ from streams.serving.keys import Keyring
 from streams.settings import Settings
 
 _DASHBOARD_TIMEOUT_S = 10.0
-#: How much of a send's time-out the broker may be silent before further sends are refused at once: a restart,
-#: 4 to 12 s, is waited out.
+#: The share of a send's time-out that the broker may be silent before further sends are refused at once. A
+#: restart of the broker takes 4 to 12 s, and is waited out.
 _OUTAGE_PATIENCE = 2 / 3
 
 
@@ -117,7 +116,7 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
                 registry,
                 submissions,
             ),
-            feedback=FeedbackDesk(registry, spend, publisher, source=f"/{name}"),
+            feedback=FeedbackSubmission(registry, spend, publisher, source=f"/{name}"),
             abandonments=abandonments,
             identification=Identification(runs, client_retries),
             client_retries=client_retries,

@@ -1,4 +1,4 @@
-"""The state of what ingest depends on, asked for at most every two seconds and never waited for long."""
+"""The state of what ingest depends on, checked at most every two seconds, each check within its time limit."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from streams.redis.memory import MemoryState, StoreMemory
 
 log = structlog.get_logger(__name__)
 
-#: What a check returns is shown; it raises `HeadraceError` where the dependency is down.
+#: Raises `HeadraceError` if the dependency is down; returns Redis's memory, if that is what it checks.
 Check = Callable[[], Awaitable[StoreMemory | None]]
 
 _TIMEOUT_S = 1.5
@@ -20,7 +20,7 @@ _FRESH_FOR_S = 2.0
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One dependency: ``up`` or ``down``, how long it took to say so, what was wrong; Redis's memory."""
+    """One dependency: ``up`` or ``down``, how long the check took, what was wrong; Redis's memory."""
 
     status: str
     latency_ms: float
@@ -34,7 +34,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     @property
     def state(self) -> MemoryState | None:
-        """How full it is, where that is known."""
+        """How full its memory is, if that is known."""
         return self.memory.state if self.memory else None
 
 
@@ -42,9 +42,9 @@ class HealthMonitor:
     """Runs the checks side by side and keeps their results for a moment.
 
     Args:
-        checks: for each dependency, a call that raises `HeadraceError` where it is down.
-        timeout_s: what a check may take; one that takes longer is down.
-        fresh_for_s: how long results are given again.
+        checks: one for each dependency, by name.
+        timeout_s: how long a check may take, in seconds; a dependency that takes longer is down.
+        fresh_for_s: how long results are kept, in seconds.
         clock: a monotonic clock, in seconds.
     """
 

@@ -1,4 +1,4 @@
-"""`/health`, `/live`, `/ready`: for people, for the process's keeper, for the load balancer."""
+"""`/health`, `/live`, `/ready`: for people, for the supervisor of the process, for the load balancer."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from streams.serving.json_response import JsonResponse
 
 router = APIRouter(tags=["health"])
 
-#: Without these no request can be accepted. ClickHouse down stops no answers.
+#: Without these no request is accepted. Without ClickHouse they are accepted and answered all the same.
 REQUIRED = ("kafka", "redis")
 _STATE: dict[int | str, dict[str, Any]] = {
     503: {"description": "It does not: the body says why", "content": {"application/json": {}}}
@@ -23,7 +23,7 @@ _STATE: dict[int | str, dict[str, Any]] = {
 
 @router.get("/health", responses=_STATE)
 async def health(services: ServicesDep) -> Response:
-    """Return the state of every dependency; 503 where requests cannot be accepted."""
+    """Return the state of every dependency; 503 if requests cannot be accepted."""
     checks = await services.health.results()
     down = {name for name, result in checks.items() if not result.up}
     serving = not _missing(checks) and services.reply_loop.connected
@@ -44,14 +44,14 @@ async def health(services: ServicesDep) -> Response:
 
 @router.get("/live", responses=_STATE)
 async def live(services: ServicesDep) -> Response:
-    """Whether the process works: 503 means that it should be restarted."""
+    """Return whether the process works; 503 means that it should be restarted."""
     alive = services.reply_loop.alive
     return JsonResponse({"status": "alive" if alive else "stuck"}, status_code=200 if alive else 503)
 
 
 @router.get("/ready", responses=_STATE)
 async def ready(services: ServicesDep) -> Response:
-    """Whether requests should be sent here."""
+    """Return whether requests should be sent here."""
     checks = await services.health.results()
     missing = _missing(checks)
     if not services.reply_loop.connected:

@@ -11,14 +11,14 @@ from ingest.feedback.submission import FeedbackBody
 from ingest.openapi import body_of
 from ingest.services import ServicesDep
 from ingest.submit.body import decode_body, read_body
-from ingest.submit.tracing import traceparent_of
+from ingest.submit.headers import traceparent_of
 from streams.registry.reply_view import plain
 from streams.request_rules.feedback import score_id_of
 from streams.serving.json_response import JsonResponse
 
 router = APIRouter(tags=["feedback"])
 
-#: The longest comment, each character of it escaped as six or twelve bytes, and room for the rest.
+#: Room for the longest comment with every character escaped, as six or twelve bytes, and for the rest.
 _MAX_BODY_BYTES = 64 * 1024
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     202: {"description": "It is kept; analysts see it within seconds of the request's own row"},

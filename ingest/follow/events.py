@@ -1,6 +1,5 @@
-"""`GET /v1/requests/{id}/events`: follow an answer, from its beginning or from where a stream was dropped."""
+"""`GET /v1/requests/{id}/events`: follows an answer, from its beginning or from where a stream was dropped."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -10,23 +9,23 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ingest.auth import ReaderDep
-from ingest.errors import invalid, timed_out
+from ingest.errors import timed_out
 from ingest.follow.lookup import state_of
-from ingest.follow.replies import Listener
-from ingest.follow.resume import Place, parse_event_id
-from ingest.follow.sse import EventStream, frames
-from ingest.follow.waiting import GRACE_S, stored_reply
+from ingest.follow.replies import ReplyListener
+from ingest.follow.resume import ResumePoint, parse_event_id
+from ingest.follow.sse import EventStream, stream_events
+from ingest.follow.waiting import GRACE_S, POLL_S, polling
 from ingest.native.answers import RequestEvents
 from ingest.services import Services, ServicesDep
 from streams.events import MAX_DEADLINE_MS
 from streams.registry.registry import RequestState
+from streams.serving.errors import invalid
 from streams.topics import REPLIES
 
 router = APIRouter(tags=["requests"])
 
-#: Replies to requests that came in elsewhere do not pass this replica: the registry is asked.
-_POLL_S = 1.0
-#: Where they do pass, it is asked all the same, for what was sent while this process was starting.
+#: How often the registry is asked for a reply that should pass this replica, in seconds: what was sent while
+#: this process was starting did not.
 _POLL_OWN_S = 5.0
 _PARAMETERS: list[dict[str, Any]] = [
     {
@@ -56,25 +55,21 @@ async def follow(request: Request, request_id: str, caller: ReaderDep, services:
 
     Every event with text has an `id`. Send the last one back as `Last-Event-ID` (`EventSource` does so by
     itself) or as the parameter `last_event_id`, to any replica, and the stream goes on with the next
-    character. Where the text so far is not the beginning of the answer, a `reset` comes first, and then the
+    character. If the text so far is not the beginning of the answer, a `reset` comes first, and then the
     answer from its start.
     """
-    place = _place(request)
+    resume_at = _resume_point(request)
     state = await state_of(request_id, caller, services)
     request.state.request_id = request_id
     listener = services.hub.listen(request_id)
     if state.reply is not None:
-        listener.settle(state.reply)
+        listener.resolve(state.reply)
     else:
-        listener.keep(
-            services.history.following(
-                request_id, state.reply_to, since=state.registered_at, whole=listener.whole
-            )
-        )
-    return EventStream(_events(listener, request_id, state, services, place), listener)
+        listener.enter(services.history.following(request_id, state, complete=listener.complete))
+    return EventStream(_events(listener, request_id, state, services, resume_at), listener)
 
 
-def _place(request: Request) -> Place | None:
+def _resume_point(request: Request) -> ResumePoint | None:
     # The header first: a browser sends it when it connects again to an address that still has the parameter.
     for name, sent in (
         ("Last-Event-ID", request.headers.get("last-event-id")),
@@ -93,36 +88,26 @@ def _place(request: Request) -> Place | None:
 
 
 async def _events(
-    listener: Listener, request_id: str, state: RequestState, services: Services, place: Place | None
+    listener: ReplyListener,
+    request_id: str,
+    state: RequestState,
+    services: Services,
+    resume_at: ResumePoint | None,
 ) -> AsyncGenerator[bytes, None]:
-    watcher = asyncio.create_task(_watch_registry(listener, request_id, state, services))
-    events = frames(
-        listener,
-        RequestEvents(request_id),
-        give_up_at=time.monotonic() + MAX_DEADLINE_MS / 1000 + GRACE_S,
-        on_timeout=lambda: timed_out(request_id, MAX_DEADLINE_MS),
-        resume_at=place,
-    )
-    try:
-        async with aclosing(events):
-            async for frame in events:
-                yield frame
-    finally:
-        watcher.cancel()
-
-
-async def _watch_registry(
-    listener: Listener, request_id: str, state: RequestState, services: Services
-) -> None:
     reply_to = state.reply_to
-    own = (
+    passes_here = (
         reply_to is not None
         and reply_to.topic == REPLIES.name
         and reply_to.partition in services.reply_loop.partitions
     )
-    while listener.reply is None:
-        reply = await stored_reply(services.registry, request_id)
-        if reply is not None:
-            listener.settle(reply)
-            return
-        await asyncio.sleep(_POLL_OWN_S if own else _POLL_S)
+    events = stream_events(
+        listener,
+        RequestEvents(request_id),
+        give_up_at=time.monotonic() + MAX_DEADLINE_MS / 1000 + GRACE_S,
+        on_timeout=lambda: timed_out(request_id, MAX_DEADLINE_MS),
+        resume_at=resume_at,
+    )
+    every_s = _POLL_OWN_S if passes_here else POLL_S
+    async with aclosing(events), polling(listener, request_id, services.registry, every_s=every_s):
+        async for event in events:
+            yield event

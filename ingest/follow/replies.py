@@ -1,104 +1,107 @@
-"""Who waits for what: replies by correlation id, deltas by request id. In memory, without I/O."""
+"""Hands replies and deltas to the HTTP requests that wait for them. In memory, without I/O.
+
+A reply goes to the listener with its correlation id, and to everyone who follows its request. The text of a
+running answer is held once per request, however many clients read it.
+
+    with hub.listen(request_id) as listener:
+        await listener.until(lambda: listener.reply is not None)
+"""
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Self
 
-from ingest.errors import unavailable
-from ingest.follow.transcript import Progress, advance
+from ingest.follow.transcript import AnswerSoFar, advance
 from streams.events import CacheKind, Delta, Reply
+from streams.serving.errors import unavailable
+from streams.tasks import event_within
 
-#: Deltas are held once a request, not once a client, and no further than this; the reply brings the rest.
-MAX_TRANSCRIPT_CHARS = 262_144
+#: The most text that is held of a running answer; the reply brings the rest.
+MAX_ANSWER_CHARS = 262_144
 
 
-class Transcript:
-    """What is known of one running request, shared by everyone who listens to it.
+class RunningAnswer:
+    """What is known of one running request, shared by all its listeners.
 
-    `whole`: nothing of it has passed, or will pass, this process by.
+    `complete`: this process hears, or has heard, every delta of it.
     """
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
-        self.whole = False
-        self.progress = Progress()
+        self.complete = False
+        self.so_far = AnswerSoFar()
         self.cache_kind: CacheKind | None = None
-        self.listeners: set[Listener] = set()
+        self.listeners: set[ReplyListener] = set()
 
 
-class Listener:
-    """One HTTP request's ear: the text so far, and the reply once it is there.
+class ReplyListener:
+    """What one HTTP request hears of its answer: the text so far, and the reply once it is there.
 
-    A slow client costs no memory: it reads on in the request's transcript where it stopped.
+    A slow client costs no memory: it reads on in the `RunningAnswer` where it stopped.
     """
 
-    def __init__(self, hub: "ReplyHub", transcript: Transcript, correlation_id: bytes | None) -> None:
+    def __init__(self, hub: "ReplyHub", answer: RunningAnswer, correlation_id: bytes | None) -> None:
         self.correlation_id = correlation_id
         self.reply: Reply | None = None
         self.dismissed = False
         self._hub = hub
-        self._transcript = transcript
-        self._news = asyncio.Event()
-        self._kept = ExitStack()
+        self._answer = answer
+        self._changed = asyncio.Event()
+        self._contexts = ExitStack()
 
     @property
     def text(self) -> str:
         """The answer so far: the text of the highest attempt."""
-        return self._transcript.progress.text
+        return self._answer.so_far.text
 
     @property
     def cache_kind(self) -> CacheKind | None:
         """How the cache was consulted, as far as the deltas say."""
-        return self._transcript.cache_kind
+        return self._answer.cache_kind
 
     @property
-    def whole(self) -> bool:
-        """Whether this process hears of every delta of the request."""
-        return self._transcript.whole
+    def complete(self) -> bool:
+        """Whether this process hears every delta of the request."""
+        return self._answer.complete
 
-    def settle(self, reply: Reply) -> None:
+    def resolve(self, reply: Reply) -> None:
         """Take the reply; the first one counts."""
         if self.reply is None:
             self.reply = reply
-            self._news.set()
+            self._changed.set()
 
     def dismiss(self) -> None:
-        """Ask that the client be sent elsewhere: this process is about to end."""
+        """Ask that the client be sent to another replica: this process is about to end."""
         self.dismissed = True
-        self._news.set()
+        self._changed.set()
 
     def notify(self) -> None:
-        """Note that the transcript has grown."""
-        self._news.set()
+        """Note that there is more text."""
+        self._changed.set()
 
-    async def news(self, timeout_s: float) -> bool:
-        """Wait for something new since the last call; False where nothing came in `timeout_s` seconds."""
-        if not self._news.is_set():
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._news.wait()
-            except TimeoutError:
-                return False
-        self._news.clear()
-        return True
+    async def changed_within(self, seconds: float) -> bool:
+        """Wait for a change since the last call; False if there is none within so many seconds."""
+        changed = await event_within(self._changed, seconds)
+        self._changed.clear()
+        return changed
 
-    async def until_reply(self) -> Reply:
-        """Wait for the reply, however long it takes."""
-        while self.reply is None:
-            await self._news.wait()
-            self._news.clear()
-        return self.reply
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition on this listener holds, however long it takes."""
+        while not condition():
+            await self._changed.wait()
+            self._changed.clear()
 
-    def keep(self, context: AbstractContextManager[None]) -> None:
+    def enter(self, context: AbstractContextManager[None]) -> None:
         """Enter a context that lasts for as long as this listens."""
-        self._kept.enter_context(context)
+        self._contexts.enter_context(context)
 
     def close(self) -> None:
         """Stop listening. The request goes on without."""
-        self._kept.close()
-        self._hub.forget(self, self._transcript)
+        self._contexts.close()
+        self._hub.forget(self, self._answer)
 
     def __enter__(self) -> Self:
         """Listen."""
@@ -112,7 +115,7 @@ class Listener:
 
 
 class ReplyHub:
-    """Hands what the reply topics bring to those who wait for it.
+    """The listeners of this process, and the running answers that they share.
 
     Args:
         max_listeners: how many HTTP requests may wait at once.
@@ -120,10 +123,10 @@ class ReplyHub:
 
     def __init__(self, *, max_listeners: int) -> None:
         self._max_listeners = max_listeners
-        self._max_transcripts = 2 * max_listeners
-        self._listeners: set[Listener] = set()
-        self._waiting: dict[bytes, Listener] = {}
-        self._transcripts: OrderedDict[str, Transcript] = OrderedDict()
+        self._max_answers = 2 * max_listeners
+        self._listeners: set[ReplyListener] = set()
+        self._by_correlation: dict[bytes, ReplyListener] = {}
+        self._answers: OrderedDict[str, RunningAnswer] = OrderedDict()
         self._closing = False
 
     @property
@@ -131,8 +134,8 @@ class ReplyHub:
         """How many HTTP requests wait."""
         return len(self._listeners)
 
-    def listen(self, request_id: str, *, correlation_id: bytes | None = None) -> Listener:
-        """Return an ear for a request; close it when done.
+    def listen(self, request_id: str, *, correlation_id: bytes | None = None) -> ReplyListener:
+        """Return a listener for a request; close it when done.
 
         Args:
             request_id: whose deltas are wanted.
@@ -145,18 +148,18 @@ class ReplyHub:
             raise unavailable(
                 f"{self._max_listeners} requests are waiting already; try again", code="overloaded"
             )
-        transcript = self.track(request_id)
-        listener = Listener(self, transcript, correlation_id)
+        answer = self.track(request_id)
+        listener = ReplyListener(self, answer, correlation_id)
         self._listeners.add(listener)
-        transcript.listeners.add(listener)
+        answer.listeners.add(listener)
         if correlation_id is not None:
-            self._waiting[correlation_id] = listener
+            self._by_correlation[correlation_id] = listener
         elif self._closing:
             listener.dismiss()
         return listener
 
     def dismiss_followers(self) -> None:
-        """End the streams of those who only follow: this process ends, and another can go on for them.
+        """End the streams of those who only follow: this process stops, and another can go on for them.
 
         Those who wait for their own request's reply keep waiting.
         """
@@ -165,59 +168,59 @@ class ReplyHub:
             if listener.correlation_id is None:
                 listener.dismiss()
 
-    def track(self, request_id: str) -> Transcript:
-        """Keep the deltas of a request from now on, so that who asks later gets them from the start."""
-        transcript = self._transcripts.get(request_id)
-        if transcript is None:
+    def track(self, request_id: str) -> RunningAnswer:
+        """Keep the deltas of a request from now on, so that whoever asks later gets them from the start."""
+        answer = self._answers.get(request_id)
+        if answer is None:
             self._make_room()
-            transcript = self._transcripts[request_id] = Transcript(request_id)
-        return transcript
+            answer = self._answers[request_id] = RunningAnswer(request_id)
+        return answer
 
-    def mark_whole(self, request_id: str) -> None:
-        """Note that from here on this process hears of every delta of a request that it keeps."""
-        transcript = self._transcripts.get(request_id)
-        if transcript is not None:
-            transcript.whole = True
+    def mark_complete(self, request_id: str) -> None:
+        """Note that this process hears every delta of a request that it tracks."""
+        answer = self._answers.get(request_id)
+        if answer is not None:
+            answer.complete = True
 
-    def forget(self, listener: Listener, transcript: Transcript) -> None:
+    def forget(self, listener: ReplyListener, answer: RunningAnswer) -> None:
         """Drop a listener."""
         self._listeners.discard(listener)
-        transcript.listeners.discard(listener)
+        answer.listeners.discard(listener)
         if listener.correlation_id is not None:
-            self._waiting.pop(listener.correlation_id, None)
-        answered = listener.reply is not None and not transcript.listeners
-        if answered and self._transcripts.get(transcript.request_id) is transcript:
-            del self._transcripts[transcript.request_id]
+            self._by_correlation.pop(listener.correlation_id, None)
+        is_answered = listener.reply is not None and not answer.listeners
+        if is_answered and self._answers.get(answer.request_id) is answer:
+            del self._answers[answer.request_id]
 
     def expects(self, request_id: str, correlation_id: bytes | None) -> bool:
         """Whether anybody here wants a record of this request: most are not worth decoding."""
-        return request_id in self._transcripts or correlation_id in self._waiting
+        return request_id in self._answers or correlation_id in self._by_correlation
 
     def on_delta(self, delta: Delta) -> None:
-        """Hand a delta to those who listen to its request."""
-        transcript = self._transcripts.get(delta.request_id)
-        if transcript is None:
+        """Hand a delta to the listeners of its request."""
+        answer = self._answers.get(delta.request_id)
+        if answer is None:
             return
-        transcript.cache_kind = delta.cache_kind or transcript.cache_kind
-        before = transcript.progress
-        transcript.progress = advance(before, delta, max_chars=MAX_TRANSCRIPT_CHARS)
-        if transcript.progress is not before:
-            for listener in transcript.listeners:
+        answer.cache_kind = delta.cache_kind or answer.cache_kind
+        before = answer.so_far
+        answer.so_far = advance(before, delta, max_chars=MAX_ANSWER_CHARS)
+        if answer.so_far is not before:
+            for listener in answer.listeners:
                 listener.notify()
 
     def on_reply(self, reply: Reply, correlation_id: bytes | None) -> None:
-        """Hand a reply to the one who waits for it, and to all who only follow its request."""
-        waiting = self._waiting.get(correlation_id) if correlation_id else None
+        """Hand a reply to the listener that waits for it, and to all who follow its request."""
+        waiting = self._by_correlation.get(correlation_id) if correlation_id else None
         if waiting is not None:
-            waiting.settle(reply)
-        transcript = self._transcripts.pop(reply.request_id, None)
-        for listener in transcript.listeners if transcript else ():
+            waiting.resolve(reply)
+        answer = self._answers.pop(reply.request_id, None)
+        for listener in answer.listeners if answer else ():
             if listener.correlation_id is None:
-                listener.settle(reply)
+                listener.resolve(reply)
 
     def _make_room(self) -> None:
-        if len(self._transcripts) < self._max_transcripts:
+        if len(self._answers) < self._max_answers:
             return
-        idle = next((key for key, kept in self._transcripts.items() if not kept.listeners), None)
-        if idle is not None:
-            del self._transcripts[idle]
+        unheard = next((key for key, answer in self._answers.items() if not answer.listeners), None)
+        if unheard is not None:
+            del self._answers[unheard]

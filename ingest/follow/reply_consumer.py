@@ -1,7 +1,7 @@
-"""The loop that reads this replica's partitions of the reply and delta topics.
+"""Reads this replica's partitions of the reply and delta topics, and hands the records to the hub.
 
-There is no consumer group: replica i of n reads the partitions p with p % n == i, from the end, and hands
-what it finds to the hub. The loop outlives the broker: it reconnects, and reads on where it was.
+There is no consumer group: replica i of n reads the partitions p with p % n == i, from their ends. The loop
+outlives the broker: it reconnects, and reads on where it was.
 """
 
 import asyncio
@@ -12,12 +12,13 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from ingest.follow.kafka_reading import FAULTS, backoff_s, close_consumer, end_task, open_consumer
+from ingest.follow.kafka_reading import BROKER_FAULTS, RECONNECT, close_consumer, open_consumer
 from ingest.follow.replies import ReplyHub
 from streams.codec import decode, header
 from streams.errors import ConfigurationError, KafkaUnavailable, UndecodableRecord
 from streams.events import Delta, Reply
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.tasks import cancel_and_wait
 from streams.topics import DELTAS, REPLIES
 
 log = structlog.get_logger(__name__)
@@ -63,15 +64,15 @@ class ReplyConsumer:
         self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
         self._positions: dict[TopicPartition, int] = {}
-        self._turned_at = clock()
+        self._last_poll_at = clock()
         self.partitions: tuple[int, ...] = ()
         self.delta_partitions = 0
 
     @property
     def alive(self) -> bool:
-        """Whether the loop turns, with or without a broker."""
+        """Whether the loop runs, with or without a broker."""
         running = self._task is not None and not self._task.done()
-        return running and self._clock() - self._turned_at < _STUCK_AFTER_S
+        return running and self._clock() - self._last_poll_at < _STUCK_AFTER_S
 
     @property
     def connected(self) -> bool:
@@ -79,7 +80,7 @@ class ReplyConsumer:
         return self.alive and self._consumer is not None
 
     async def start(self) -> None:
-        """Find this replica's partitions, go to their ends, and begin to read.
+        """Find this replica's partitions, seek their ends, and begin to read.
 
         Raises:
             KafkaUnavailable: no broker answered.
@@ -91,17 +92,17 @@ class ReplyConsumer:
                 self.delta_partitions = counts[-1]
                 self.partitions = own_partitions(min(counts), replica=self._replica, replicas=self._replicas)
                 self._consumer = await self._connect()
-        except FAULTS as fault:
+        except BROKER_FAULTS as fault:
             raise KafkaUnavailable(f"cannot read replies at {self._bootstrap}: {fault!r}") from fault
         self._task = asyncio.create_task(self._run(), name="reply-consumer")
 
     async def stop(self) -> None:
         """Stop reading."""
-        await end_task(self._task)
+        await cancel_and_wait(self._task)
         await self._disconnect()
 
     def position(self, partition: int) -> int | None:
-        """Return the offset of the next delta that is read from a partition; None where it is another's."""
+        """Return the offset of the next delta to read from a partition; None if it is another replica's."""
         return self._positions.get(TopicPartition(DELTAS.name, partition))
 
     async def ping(self) -> None:
@@ -114,7 +115,7 @@ class ReplyConsumer:
             raise KafkaUnavailable("the reply consumer is not connected")
         try:
             await self._consumer.end_offsets([TopicPartition(REPLIES.name, self.partitions[0])])
-        except FAULTS as fault:
+        except BROKER_FAULTS as fault:
             raise KafkaUnavailable(f"the broker does not answer: {fault!r}") from fault
 
     async def _connect(self) -> AIOKafkaConsumer:
@@ -131,7 +132,7 @@ class ReplyConsumer:
         return consumer
 
     async def _seek(self, consumer: AIOKafkaConsumer, assigned: Iterable[TopicPartition]) -> None:
-        """Go to where the loop was, or to the end on the first time."""
+        """Seek where the loop was, or the end the first time."""
         ends = await consumer.end_offsets(list(assigned))
         for partition, end in ends.items():
             consumer.seek(partition, self._positions.setdefault(partition, end))
@@ -144,11 +145,11 @@ class ReplyConsumer:
     async def _run(self) -> None:
         failures = 0
         while True:
-            self._turned_at = self._clock()
+            self._last_poll_at = self._clock()
             try:
-                await self._turn()
+                await self._poll()
                 failures = 0
-            except FAULTS as fault:
+            except BROKER_FAULTS as fault:
                 log.warning("replies.broker_fault", error=repr(fault))
                 failures += 1
                 await self._disconnect()
@@ -156,23 +157,23 @@ class ReplyConsumer:
                 log.exception("replies.fault")
                 failures += 1
             if failures:
-                await asyncio.sleep(backoff_s(failures))
+                await asyncio.sleep(RECONNECT.wait_s(failures))
 
-    async def _turn(self) -> None:
+    async def _poll(self) -> None:
         if self._consumer is None:
             async with asyncio.timeout(self._timeout_s):
                 self._consumer = await self._connect()
             log.info("replies.reconnected")
         batches = await self._consumer.getmany(timeout_ms=_POLL_MS)
         for partition, records in batches.items():
-            # Noted first: a batch that breaks the loop is left behind, not read for ever.
+            # Before they are handed on: a batch that breaks the loop is not read again for ever.
             self._positions[partition] = records[-1].offset + 1
             for record in records:
                 dispatch(record, self._hub, self._auth)
 
 
 def dispatch(record: ConsumerRecord, hub: ReplyHub, auth: RecordAuth) -> None:
-    """Hand one record to the hub; what nobody waits for is not even decoded."""
+    """Hand one record to the hub. What nobody waits for is not even decoded."""
     headers: Sequence[tuple[str, bytes]] = record.headers
     correlation_id = header(headers, "kafka_correlationId")
     request_id = (record.key or b"").decode("utf-8", "replace")

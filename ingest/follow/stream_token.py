@@ -1,4 +1,4 @@
-"""`POST /v1/requests/{id}/stream-token`: let a browser read one request's events."""
+"""`POST /v1/requests/{id}/stream-token`: lets a browser read one request's events."""
 
 from typing import Any
 
@@ -14,17 +14,14 @@ from streams.serving.openapi import errors
 router = APIRouter(tags=["requests"])
 
 
-@router.post(
-    "/v1/requests/{request_id}/stream-token",
-    responses=errors(404),
-)
+@router.post("/v1/requests/{request_id}/stream-token", responses=errors(404))
 async def give_stream_token(
     request: Request, request_id: str, caller: CallerDep, services: ServicesDep
 ) -> Response:
     """Return a token that reads this request's events for a while, and nothing else, without a key.
 
     It goes into the parameter `token` of `events_url`, because `EventSource` cannot send headers. It is
-    looked at when a stream is opened; one that is open then goes on to its end.
+    checked when a stream is opened; an open stream goes on to its end.
     """
     await state_of(request_id, caller, services)
     request.state.request_id = request_id

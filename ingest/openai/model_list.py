@@ -1,21 +1,21 @@
-"""The models that requests may name, in OpenAI's words and in Anthropic's."""
+"""The models that requests may name, as OpenAI's list and as Anthropic's."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from ingest.errors import ApiError, invalid, not_found
 from streams.models import PRICED_MODELS, EmbeddingModel, Model, ProviderName
+from streams.serving.errors import invalid, not_found
 from streams.settings import Settings
 
 MAX_PAGE = 1000
-#: Neither API knows "unknown" here; Anthropic's documentation gives the epoch that meaning.
+#: Neither API has a word for an unknown date; Anthropic's documentation gives the epoch that meaning.
 _UNKNOWN_RELEASE_S = 0
 _UNKNOWN_RELEASE = "1970-01-01T00:00:00Z"
 
 
-class Page(msgspec.Struct, frozen=True):
+class ModelPage(msgspec.Struct, frozen=True):
     """Some of the models, and whether there are more in the direction that was asked for."""
 
     models: Sequence[Model]
@@ -25,7 +25,7 @@ class Page(msgspec.Struct, frozen=True):
 def available_models(settings: Settings, *, catalogue: Mapping[str, Model] = PRICED_MODELS) -> list[Model]:
     """Return the models whose provider is configured here, in the catalogue's order.
 
-    The providers' keys are the workers' business: where ingest has none of them, all models are returned.
+    Only workers need the providers' keys: if ingest has none of them, all models are returned.
 
     Args:
         settings: of this installation.
@@ -53,7 +53,7 @@ def find_model(name: str, settings: Settings, *, catalogue: Mapping[str, Model] 
     return available[name]
 
 
-def page_of(models: Sequence[Model], *, limit: int, after_id: str | None, before_id: str | None) -> Page:
+def page_of(models: Sequence[Model], *, limit: int, after_id: str | None, before_id: str | None) -> ModelPage:
     """Return `limit` models after (or before) the one with that id; the first ones without either.
 
     Raises:
@@ -63,13 +63,13 @@ def page_of(models: Sequence[Model], *, limit: int, after_id: str | None, before
         raise invalid("give either after_id or before_id, not both", param="before_id")
     if before_id is not None:
         rest = models[: _index(models, before_id, "before_id")]
-        return Page(rest[-limit:], len(rest) > limit)
+        return ModelPage(rest[-limit:], len(rest) > limit)
     rest = models if after_id is None else models[_index(models, after_id, "after_id") + 1 :]
-    return Page(rest[:limit], len(rest) > limit)
+    return ModelPage(rest[:limit], len(rest) > limit)
 
 
 def openai_model(model: Model) -> dict[str, Any]:
-    """Return OpenAI's `model` object. What is ours is under `headrace`."""
+    """Return OpenAI's `model` object, with Headrace's own fields under `headrace`."""
     return {
         "id": model.name,
         "object": "model",
@@ -117,7 +117,7 @@ def anthropic_model(model: Model, *, max_tokens: int) -> dict[str, Any]:
     }
 
 
-def anthropic_list(page: Page, *, max_tokens: int) -> dict[str, Any]:
+def anthropic_list(page: ModelPage, *, max_tokens: int) -> dict[str, Any]:
     """Return one page of Anthropic's list of models."""
     data = [anthropic_model(model, max_tokens=max_tokens) for model in page.models]
     return {
@@ -132,8 +132,4 @@ def _index(models: Sequence[Model], name: str, param: str) -> int:
     for index, model in enumerate(models):
         if model.name == name:
             return index
-    raise _no_such_cursor(param)
-
-
-def _no_such_cursor(param: str) -> ApiError:
-    return invalid(f"{param} must be the id of a model in the list", param=param)
+    raise invalid(f"{param} must be the id of a model in the list", param=param)

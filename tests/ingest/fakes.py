@@ -14,7 +14,7 @@ from ingest.admin.dependency_health import HealthMonitor
 from ingest.batches.lines import LineName
 from ingest.batches.service import Batches
 from ingest.batches.store import Batch
-from ingest.feedback.submission import FeedbackDesk
+from ingest.feedback.submission import FeedbackSubmission
 from ingest.follow.abandonment import Abandonments
 from ingest.follow.replies import ReplyHub
 from ingest.follow.stream_tokens import StreamTokens
@@ -374,13 +374,12 @@ class NotedHistory:
     def following(
         self,
         request_id: str,
-        reply_to: ReplyAddress | None,
+        state: RequestState,
         *,
-        since: datetime,
-        whole: bool,
+        complete: bool,
     ) -> Iterator[None]:
-        assert since.tzinfo is not None
-        self.followed.append((request_id, reply_to.partition if reply_to else None, whole))
+        partition = state.reply_to.partition if state.reply_to else None
+        self.followed.append((request_id, partition, complete))
         self.open += 1
         try:
             yield
@@ -443,7 +442,9 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
         stream_tokens=StreamTokens.of(chosen),
         submissions=submissions,
         batches=Batches(batches, registry, submissions),
-        feedback=FeedbackDesk(registry, stored, pipeline, source="/ingest-1", clock=lambda: FEEDBACK_AT),
+        feedback=FeedbackSubmission(
+            registry, stored, pipeline, source="/ingest-1", clock=lambda: FEEDBACK_AT
+        ),
         abandonments=Abandonments(registry, timeout_s=1.0),
         identification=Identification(MemoryRuns(registry), NoCalls()),
         client_retries=NoCalls(),

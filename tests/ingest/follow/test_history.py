@@ -13,8 +13,9 @@ from aiokafka.errors import KafkaConnectionError
 
 from ingest.follow import history, kafka_reading
 from ingest.follow.history import DeltaHistory, deltas_partition
-from ingest.follow.replies import Listener, ReplyHub
+from ingest.follow.replies import ReplyHub, ReplyListener
 from ingest.follow.reply_consumer import ReplyConsumer
+from streams.backoff import Backoff
 from streams.events import Delta, ReplyAddress
 from streams.publisher import Emit, Publisher
 from streams.topics import DELTAS, REPLIES
@@ -92,11 +93,13 @@ class Replica:
 
     def follow(
         self, stack: ExitStack, request_id: str, partition: int, *, since: datetime | None = None
-    ) -> Listener:
+    ) -> ReplyListener:
         """Listen to a request as the route does."""
         listener = stack.enter_context(self.hub.listen(request_id))
         stack.enter_context(
-            self.past.following(request_id, _address(partition), since=since or _now(), whole=listener.whole)
+            self.past.following(
+                request_id, _address(partition), since=since or _now(), whole=listener.complete
+            )
         )
         return listener
 
@@ -164,7 +167,7 @@ async def test_what_was_heard_from_the_start_is_not_read_again(
         with ExitStack() as stack:
             stack.enter_context(replica.hub.listen(request_id))
             if whole:
-                replica.hub.mark_whole(request_id)
+                replica.hub.mark_complete(request_id)
             replica.follow(stack, request_id, partition)
             if partition == 0 and whole:
                 await asyncio.sleep(0)
@@ -189,7 +192,7 @@ async def test_a_request_is_heard_from_its_first_delta_on(
             await _until(lambda: listener.text == "abc")
             await replica.write(request_id, partition, "A", "B", attempt=2)
             await _until(lambda: listener.text == "AB")
-            await _until(lambda: listener.whole == (partition == 0))
+            await _until(lambda: listener.complete == (partition == 0))
             assert consumers.opened == 1
 
 
@@ -202,7 +205,7 @@ async def test_an_own_partition_is_left_to_the_reply_consumer(
         await replica.write(request_id, 0, "a")
         with ExitStack() as stack:
             listener = replica.follow(stack, request_id, 0)
-            await _until(lambda: listener.whole)
+            await _until(lambda: listener.complete)
             assert (listener.text, replica.past._wanted, replica.past._passes) == ("a", {}, {})
             replica.follow(stack, request_id, 0)
             assert (replica.past._wanted, consumers.passes) == ({}, 1)
@@ -254,7 +257,7 @@ async def test_a_broker_that_is_away_is_tried_again(
     kafka_bootstrap: str, consumers: Consumers, request_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client hears nothing of it but a delay."""
-    monkeypatch.setattr(kafka_reading, "BACKOFF_S", (0.0,))
+    monkeypatch.setattr(history, "RECONNECT", Backoff(first_s=0.0))
     consumers.faults = 2
     async with _replica(kafka_bootstrap) as replica:
         await replica.write(request_id, 1, "a")

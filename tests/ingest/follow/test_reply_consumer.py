@@ -8,9 +8,11 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from ingest.follow import kafka_reading
+from ingest.follow import reply_consumer
 from ingest.follow.replies import ReplyHub
 from ingest.follow.reply_consumer import ReplyConsumer, dispatch, own_partitions
+from streams import tasks
+from streams.backoff import Backoff
 from streams.codec import encode
 from streams.errors import ConfigurationError
 from streams.events import Delta, Event
@@ -98,7 +100,7 @@ class _Consumer:
 @pytest.mark.parametrize("fault", [KafkaConnectionError(), OSError(), TimeoutError(), ValueError("a bug")])
 async def test_the_loop_outlives_every_fault(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker's faults and our own: it connects again, and the reply behind them arrives."""
-    monkeypatch.setattr(kafka_reading, "BACKOFF_S", (0.0,))
+    monkeypatch.setattr(reply_consumer, "RECONNECT", Backoff(first_s=0.0))
     hub = ReplyHub(max_listeners=1)
     loop = ReplyConsumer("unused:1", hub, replica=0, replicas=1, client_id="c", timeout_s=1)
     found = [_record("llm.replies.v1", answered("r-1"), b"1")]
@@ -112,7 +114,8 @@ async def test_the_loop_outlives_every_fault(fault: Exception, monkeypatch: pyte
     loop._task = task
     with hub.listen("r-1", correlation_id=b"1") as listener:
         async with asyncio.timeout(5):
-            assert await listener.until_reply() == answered("r-1")
+            await listener.until(lambda: listener.reply is not None)
+        assert listener.reply == answered("r-1")
     assert loop.alive
     assert loop.connected
     await loop.stop()
@@ -122,7 +125,7 @@ async def test_the_loop_outlives_every_fault(fault: Exception, monkeypatch: pyte
 
 async def test_a_loop_that_misses_its_cancellation_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `asyncio.wait_for` of Python 3.11 makes it miss one: ingest would never end."""
-    monkeypatch.setattr(kafka_reading, "_CANCEL_AGAIN_S", 0.0)
+    monkeypatch.setattr(tasks, "_CANCEL_AGAIN_S", 0.0)
     loop = ReplyConsumer(
         "unused:1", ReplyHub(max_listeners=1), replica=0, replicas=1, client_id="c", timeout_s=1
     )
@@ -136,7 +139,7 @@ async def test_a_loop_that_misses_its_cancellation_is_stopped(monkeypatch: pytes
                 raise
             missed.append(1)
 
-    monkeypatch.setattr(loop, "_turn", turn)
+    monkeypatch.setattr(loop, "_poll", turn)
     loop._task = asyncio.create_task(loop._run())
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
