@@ -1,6 +1,6 @@
-"""The body of OpenAI's Chat Completions. `streams.request_rules.parameter_table` says what becomes of each parameter.
+"""The body of OpenAI's Chat Completions.
 
-A parameter that cannot be kept is refused by name: an answer that silently ignored it would be wrong.
+`streams.request_rules.parameter_table` says what becomes of each parameter. A parameter that cannot be kept is refused by name: an answer that silently ignored it would be wrong.
 """
 
 from collections.abc import Sequence
