@@ -9,9 +9,9 @@ from ingest.batches.service import Batches
 from ingest.batches.store import BatchStore
 from ingest.feedback.submission import FeedbackSubmission
 from ingest.follow.abandonment import Abandonments
-from ingest.follow.history import DeltaHistory
-from ingest.follow.replies import ReplyHub
+from ingest.follow.delta_history import DeltaHistory
 from ingest.follow.reply_consumer import ReplyConsumer
+from ingest.follow.reply_hub import ReplyHub
 from ingest.follow.stream_tokens import StreamTokens
 from ingest.services import Services
 from ingest.submit.client_retries import ClientRetries

@@ -1,4 +1,4 @@
-"""The bodies and errors of the routes for `/docs`, generated from the types and tables that the routes use."""
+"""The bodies and errors of the routes for `/docs`, generated from the types that the routes use."""
 
 from collections.abc import Mapping
 from typing import Any, Final

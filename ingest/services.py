@@ -1,4 +1,7 @@
-"""The services behind the routes. `ingest.bootstrap` connects them, and each route finds them by its request."""
+"""The services behind the routes.
+
+`ingest.bootstrap` connects them, and each route finds them by its request.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,9 +13,9 @@ from ingest.admin.spend import ClickHouseSpend
 from ingest.batches.service import Batches
 from ingest.feedback.submission import FeedbackSubmission
 from ingest.follow.abandonment import Abandonments
-from ingest.follow.history import DeltaHistory
-from ingest.follow.replies import ReplyHub
+from ingest.follow.delta_history import DeltaHistory
 from ingest.follow.reply_consumer import ReplyConsumer
+from ingest.follow.reply_hub import ReplyHub
 from ingest.follow.stream_tokens import StreamTokens
 from ingest.submit.client_retries import ClientRetries
 from ingest.submit.identification import Identification

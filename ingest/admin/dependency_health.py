@@ -1,4 +1,4 @@
-"""The state of what ingest depends on, checked at most every two seconds, each check within its time limit."""
+"""The state of what ingest depends on: checked at most every two seconds, each check with a time limit."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Asks ClickHouse what a tenant's requests cost, and when one was accepted, by the queries of the catalogue."""
+"""Asks ClickHouse, by the catalogue's queries, what a tenant's requests cost and when one was accepted."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

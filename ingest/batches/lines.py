@@ -110,8 +110,8 @@ async def check_file(data: bytes, rules: LineRules, *, tenant: str) -> CheckedFi
     """Check every line of a file.
 
     Raises:
-        ApiError: 400, there are no lines or too many, or some are wrong: the message names the first of these,
-            and `param` the first one's field, e.g. ``line 17.body.model``.
+        ApiError: 400, there are no lines or too many, or some are wrong. The message names the first of
+            these, and `param` the first one's field, e.g. ``line 17.body.model``.
     """
     spans = _spans(data)
     names: dict[str, LineName] = {}

@@ -12,8 +12,8 @@ from ingest.batches.store import Batch
 from streams.events import Status
 from streams.registry.registry import Glimpse, RequestState
 
-#: How long accepting a batch may take, in seconds; a longer one is cut off, and goes on when it is sent again.
-#: 10,000 lines take about 15 s.
+#: How long accepting a batch may take, in seconds; a longer one is cut off, and goes on when it is sent
+#: again. 10,000 lines take about 15 s.
 SUBMIT_TIMEOUT_S = 240.0
 
 #: Namespaces of the ids of batches that come from idempotency keys, and of lines (RFC 9562, version 5). Never

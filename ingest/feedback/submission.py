@@ -1,7 +1,7 @@
 """Feedback on answers: checked against the request that it is about, and published.
 
-The registry knows a tenant's requests from acceptance on, for a day (`HEADRACE_REGISTRY_TTL_S`); ClickHouse knows them
-from their end on, for 13 months. ClickHouse is asked about what the registry does not know.
+The registry knows a tenant's requests from acceptance on, for a day (`HEADRACE_REGISTRY_TTL_S`); ClickHouse
+knows them from their end on, for 13 months. ClickHouse is asked about what the registry does not know.
 """
 
 from collections.abc import Callable

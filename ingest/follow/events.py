@@ -1,4 +1,4 @@
-"""`GET /v1/requests/{id}/events`: follows an answer, from its beginning or from where a stream was dropped."""
+"""`GET /v1/requests/{id}/events`: follows an answer, from its beginning or from where a stream broke."""
 
 import time
 from collections.abc import AsyncGenerator
@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from ingest.auth import ReaderDep
 from ingest.errors import timed_out
+from ingest.follow.event_ids import ResumePoint, parse_event_id
 from ingest.follow.lookup import state_of
-from ingest.follow.replies import ReplyListener
-from ingest.follow.resume import ResumePoint, parse_event_id
+from ingest.follow.reply_hub import ReplyListener
 from ingest.follow.sse import EventStream, stream_events
 from ingest.follow.waiting import GRACE_S, POLL_S, polling
 from ingest.native.answers import RequestEvents

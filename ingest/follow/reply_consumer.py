@@ -12,8 +12,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from ingest.follow.kafka_reading import BROKER_FAULTS, RECONNECT, close_consumer, open_consumer
-from ingest.follow.replies import ReplyHub
+from ingest.follow.groupless_consumers import BROKER_FAULTS, RECONNECT, close_consumer, open_consumer
+from ingest.follow.reply_hub import ReplyHub
 from streams.codec import decode, header
 from streams.errors import ConfigurationError, KafkaUnavailable, UndecodableRecord
 from streams.events import Delta, Reply

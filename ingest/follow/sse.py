@@ -11,10 +11,10 @@ from types import MappingProxyType
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from ingest.follow.replies import ReplyListener
-from ingest.follow.resume import ResumePoint, StreamPosition
+from ingest.follow.answer_cursor import AnswerCursor, SendText, Step
+from ingest.follow.event_ids import ResumePoint, StreamPosition
+from ingest.follow.reply_hub import ReplyListener
 from ingest.follow.timed_stream import STALLED_S, TimedStream
-from ingest.follow.transcript import AnswerCursor, SendText, Step
 from ingest.outcomes import error_of
 from streams.events import ErrorInfo, Reply
 from streams.serving.errors import ApiError

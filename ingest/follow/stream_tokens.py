@@ -1,8 +1,8 @@
 """Stream tokens: a signed permission to read one request's events for a while.
 
 Browsers' `EventSource` cannot send headers, and an API key does not belong in an address. A token stands in
-for it: it opens `/v1/requests/{id}/events` of one request and nothing else. Nothing is stored for it, so every
-replica takes what any other has given.
+for it: it opens `/v1/requests/{id}/events` of one request and nothing else. Nothing is stored for it, so
+every replica takes what any other has given.
 
     token   = base64url(payload) "." base64url(HMAC-SHA256(secret, length of id, id, payload))
     payload = JSON [tenant, expiry in Unix seconds]
@@ -21,7 +21,7 @@ import msgspec
 from streams.settings import Settings
 
 _PURPOSE = b"headrace stream token 1"
-#: Memory-hard (16 MiB, some 50 ms): whoever has a token could otherwise guess short API keys from it, offline.
+#: Memory-hard (16 MiB, some 50 ms), so that nobody guesses short API keys from a token, offline.
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**14, 8, 1
 _MAX_TOKEN_CHARS = 2_048
 

@@ -10,7 +10,7 @@ import structlog
 from starlette.requests import Request
 
 from ingest.errors import timed_out
-from ingest.follow.replies import ReplyHub, ReplyListener
+from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from ingest.outcomes import as_repeat
 from ingest.submit.submission import Ask
 from streams.errors import StoreUnavailable

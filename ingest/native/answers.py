@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from ingest.follow.resume import StreamPosition
+from ingest.follow.answer_cursor import pieces
+from ingest.follow.event_ids import StreamPosition
 from ingest.follow.sse import DONE, StreamFormat, sse_event
-from ingest.follow.transcript import pieces
 from ingest.openai.chat_answers import headrace_extension
 from ingest.outcomes import is_blocked_input, is_blocked_output, is_repeat
 from streams.events import ErrorInfo, Reply
@@ -85,8 +85,8 @@ class ChatStream(_TokenStream):
     def finish(self, reply: Reply) -> bytes:
         """Return Headrace's own fields as a comment, and the end mark.
 
-        Clients of this route take every event for a token, and skip comments. A repeat has an empty token with
-        `repeat` before them.
+        Clients of this route take every event for a token, and skip comments. A repeat has an empty token
+        with `repeat` before them.
         """
         repeat = sse_event({"token": "", "repeat": True}) if reply.repeat else b""
         return repeat + b": headrace " + to_json(headrace_extension(reply)) + b"\n\n" + DONE
@@ -97,7 +97,7 @@ class ChatStream(_TokenStream):
 
 
 class RequestEvents(_TokenStream):
-    """The stream of `/v1/requests/{id}/events`: `delta`, `reset`, `error`, `stage`, and `done` with the reply."""
+    """The stream of `/v1/requests/{id}/events`: `delta`, `reset`, `error`, `stage`, `done`."""
 
     event_name = "delta"
 

@@ -67,7 +67,7 @@ async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> 
 async def fetch(
     request: Request, request_id: str, caller: CallerDep, services: ServicesDep, wait_s: WaitS = 0.0
 ) -> Response:
-    """Return the reply, or how far the request is. With `wait_s`, wait so long for a reply that is not there yet."""
+    """Return the reply, or how far the request is. `wait_s` waits for a reply that is not there yet."""
     state = await state_of(request_id, caller, services)
     request.state.request_id = request_id
     if state.reply is None and wait_s:
@@ -83,9 +83,9 @@ async def fetch(
 async def cancel(request: Request, request_id: str, caller: CallerDep, services: ServicesDep) -> Response:
     """Cancel a request, whoever waits for it.
 
-    Work that has not begun is not begun. A provider call that runs is stopped within about a second, and what it
-    has spent is booked. The request then ends with the status `cancelled`. If its answer is there first, it
-    ends answered. Cancelling a request twice is no error.
+    Work that has not begun is not begun. A provider call that runs is stopped within about a second, and what
+    it has spent is booked. The request then ends with the status `cancelled`. If its answer is there first,
+    it ends answered. Cancelling a request twice is no error.
     """
     check_request_id(request_id)
     answer = await services.registry.cancel(request_id, tenant=caller.tenant, reason=BY_SENDER)

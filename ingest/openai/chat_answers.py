@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from ingest.follow.resume import StreamPosition
+from ingest.follow.answer_cursor import pieces
+from ingest.follow.event_ids import StreamPosition
 from ingest.follow.sse import DONE, StreamFormat, sse_event
-from ingest.follow.transcript import pieces
 from ingest.outcomes import is_repeat
 from streams.events import ErrorInfo, Reply, Usage
 from streams.models import STANDARD_TIER

@@ -1,6 +1,7 @@
 """The body of OpenAI's Chat Completions.
 
-`streams.request_rules.parameter_table` says what becomes of each parameter. A parameter that cannot be kept is refused by name: an answer that silently ignored it would be wrong.
+`streams.request_rules.parameter_table` says what becomes of each parameter. A parameter that cannot be kept
+is refused by name: an answer that silently ignored it would be wrong.
 """
 
 from collections.abc import Sequence
@@ -135,7 +136,7 @@ def completion_request(
 
 
 def _without_sdk_additions(message: Message) -> Message:
-    """Return the message without the fields that OpenAI's SDKs add to tool calls: `index`, `parsed_arguments`.
+    """Return the message without what OpenAI's SDKs add to tool calls: `index` and `parsed_arguments`.
 
     SDKs hand such calls back after a stream. OpenAI's API refuses both fields.
     """

@@ -1,7 +1,7 @@
 """The path that every route shares: from a body to a submission, and from a reply to a response.
 
-A route brings three things: the event that its body stands for, a function that renders a reply (`Render`), and,
-if it streams, a `StreamFormat`.
+A route brings three things: the event that its body stands for, a function that renders a reply (`Render`),
+and, if it streams, a `StreamFormat`.
 
     ask = await ask_of(request, caller, wanted, services)
     return await answer(request, ask, services, render, stream=ChatStream(ask.request_id))
@@ -15,7 +15,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from ingest.errors import timed_out
-from ingest.follow.replies import ReplyListener
+from ingest.follow.reply_hub import ReplyListener
 from ingest.follow.sse import EventStream, StreamFormat, stream_events
 from ingest.follow.waiting import Stopwatch, find_state, wait_for_first_text, wait_for_reply
 from ingest.outcomes import api_error, error_of, is_charged
@@ -32,7 +32,8 @@ from streams.serving.keys import Caller
 
 _CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left; only the access log shows it
 
-#: Renders a reply as the JSON body of a route, given the latency in ms. It raises `ApiError` for a failed one.
+#: Renders a reply as the JSON body of a route, given the latency in ms. It raises `ApiError` for a failed
+#: one.
 Render = Callable[[Reply, float], dict[str, Any]]
 
 

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from ingest.errors import too_many_repeats
-from ingest.follow.replies import ReplyHub, ReplyListener
+from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from ingest.outcomes import as_repeat
 from ingest.submit.client_retries import SdkCall
 from ingest.submit.headers import OnDisconnect

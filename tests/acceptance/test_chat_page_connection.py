@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ingest.follow.resume import StreamPosition
+from ingest.follow.event_ids import StreamPosition
 from tests.acceptance.chat import (
     SLOWLY,
     STORY,

@@ -16,7 +16,7 @@ from ingest.batches.service import Batches
 from ingest.batches.store import Batch
 from ingest.feedback.submission import FeedbackSubmission
 from ingest.follow.abandonment import Abandonments
-from ingest.follow.replies import ReplyHub
+from ingest.follow.reply_hub import ReplyHub
 from ingest.follow.stream_tokens import StreamTokens
 from ingest.services import Services
 from ingest.submit.client_retries import SdkCall

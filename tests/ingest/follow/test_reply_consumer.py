@@ -9,8 +9,8 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from ingest.follow import reply_consumer
-from ingest.follow.replies import ReplyHub
 from ingest.follow.reply_consumer import ReplyConsumer, dispatch, own_partitions
+from ingest.follow.reply_hub import ReplyHub
 from streams import tasks
 from streams.backoff import Backoff
 from streams.codec import encode

@@ -10,8 +10,9 @@ from starlette.types import Message
 
 from ingest.anthropic.answers import MessageStream
 from ingest.errors import timed_out
-from ingest.follow.replies import ReplyHub, ReplyListener
-from ingest.follow.resume import StreamPosition, parse_event_id
+from ingest.follow.answer_cursor import MAX_STEP_CHARS
+from ingest.follow.event_ids import StreamPosition, parse_event_id
+from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from ingest.follow.sse import (
     HEARTBEAT,
     RESUME_PATIENCE_S,
@@ -20,7 +21,6 @@ from ingest.follow.sse import (
     sse_event,
     stream_events,
 )
-from ingest.follow.transcript import MAX_STEP_CHARS
 from ingest.native.answers import ChatStream, RequestEvents
 from ingest.openai.chat_answers import CompletionStream
 from streams.events import Delta, Status

@@ -38,4 +38,4 @@ async def open_consumer(bootstrap: str, *, client_id: str, timeout_s: float) -> 
 async def close_consumer(consumer: AIOKafkaConsumer, *, timeout_s: float) -> None:
     """Disconnect, whatever state the broker is in."""
     if (fault := await stop_client(consumer, timeout_s=timeout_s)) is not None:
-        log.warning("kafka_reading.stop_failed", error=fault)
+        log.warning("consumer.stop_failed", error=fault)

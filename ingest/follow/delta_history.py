@@ -1,13 +1,13 @@
 """Reads deltas again that this process has not seen, for those who follow a request.
 
-A client that comes back after a restart, or to another replica, follows a request whose first deltas were written
-before this process read, or to a partition that it does not read. One consumer serves all such clients. A *replay*
-reads one partition from the registration of its oldest wanted request; requests that are wanted meanwhile get
-the next replay, so a thousand clients that come back at once cost one.
+A client that comes back after a restart, or to another replica, follows a request whose first deltas were
+written before this process read, or to a partition that it does not read. One consumer serves all such
+clients. A *replay* reads one partition from the registration of its oldest wanted request; requests that are
+wanted meanwhile get the next replay, so a thousand clients that come back at once cost one.
 
-In a partition of this replica's own, a request is let go as soon as the replay has caught up with the reply consumer,
-which hears the rest. Another replica's partition is read for as long as somebody listens. If anything fails, no
-client notices: the reply brings the whole answer.
+In a partition of this replica's own, a request is let go as soon as the replay has caught up with the reply
+consumer, which hears the rest. Another replica's partition is read for as long as somebody listens. If
+anything fails, no client notices: the reply brings the whole answer.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
-from ingest.follow.kafka_reading import BROKER_FAULTS, RECONNECT, close_consumer, open_consumer
-from ingest.follow.replies import ReplyHub
+from ingest.follow.groupless_consumers import BROKER_FAULTS, RECONNECT, close_consumer, open_consumer
 from ingest.follow.reply_consumer import dispatch
+from ingest.follow.reply_hub import ReplyHub
 from streams.events import ReplyAddress
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.registry.registry import RequestState
@@ -43,7 +43,10 @@ _CLOCK_MARGIN_S = 10.0
 
 
 class _WantedRequest(msgspec.Struct):
-    """A request whose deltas are read. `next_offset`: the first not read yet; None before its replay begins."""
+    """A request whose deltas are read.
+
+    `next_offset`: the first not read yet; None before its replay begins.
+    """
 
     request_id: str
     partition: int
@@ -53,7 +56,10 @@ class _WantedRequest(msgspec.Struct):
 
 
 class _Replay(msgspec.Struct):
-    """How far a partition is read, and where it ended when the replay began. `seek`: the consumer must move."""
+    """How far a partition is read, and where it ended when the replay began.
+
+    `seek`: the consumer must move.
+    """
 
     position: int
     target: int

@@ -1,7 +1,7 @@
 """What to send next of an answer, decided on values: no client ever gets parts of two answers as one.
 
-Deltas count from 0 in each attempt, and a higher attempt replaces all lower ones. The terminal reply has the whole
-answer; deltas are its beginning, sent early.
+Deltas count from 0 in each attempt, and a higher attempt replaces all lower ones. The terminal reply has the
+whole answer; deltas are its beginning, sent early.
 
     cursor = AnswerCursor()
     cursor.step("The capital", None)                   # SendText("The capital")
@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 import msgspec
 
-from ingest.follow.resume import ResumePoint, StreamPosition
+from ingest.follow.event_ids import ResumePoint, StreamPosition
 from streams.events import Delta
 
 #: The most that is written to a client's connection at once: some 20 kB there.

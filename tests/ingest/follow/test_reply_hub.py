@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from ingest.follow.replies import ReplyHub
+from ingest.follow.reply_hub import ReplyHub
 from streams.events import Delta
 from streams.serving.errors import ApiError
 from tests.ingest.fakes import answered

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Self
 
-from ingest.follow.transcript import AnswerSoFar, advance
+from ingest.follow.answer_cursor import AnswerSoFar, advance
 from streams.events import CacheKind, Delta, Reply
 from streams.serving.errors import unavailable
 from streams.tasks import event_within

@@ -11,10 +11,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaConnectionError
 
-from ingest.follow import history, kafka_reading
-from ingest.follow.history import DeltaHistory, deltas_partition
-from ingest.follow.replies import ReplyHub, ReplyListener
+from ingest.follow import delta_history, groupless_consumers
+from ingest.follow.delta_history import DeltaHistory, deltas_partition
 from ingest.follow.reply_consumer import ReplyConsumer
+from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from streams.backoff import Backoff
 from streams.events import Delta, ReplyAddress
 from streams.publisher import Emit, Publisher
@@ -53,7 +53,9 @@ class Consumers:
         self.opened += 1
         if self.opened <= self.faults:
             raise KafkaConnectionError
-        consumer = await kafka_reading.open_consumer(bootstrap, client_id=client_id, timeout_s=timeout_s)
+        consumer = await groupless_consumers.open_consumer(
+            bootstrap, client_id=client_id, timeout_s=timeout_s
+        )
         look_up = consumer.offsets_for_times
 
         async def counted(timestamps: dict[object, int]) -> object:
@@ -70,7 +72,7 @@ class Consumers:
 def consumers(monkeypatch: pytest.MonkeyPatch) -> Consumers:
     """The consumers that the history opens."""
     found = Consumers()
-    monkeypatch.setattr(history, "open_consumer", found.open)
+    monkeypatch.setattr(delta_history, "open_consumer", found.open)
     return found
 
 
@@ -240,7 +242,7 @@ async def test_a_pass_back_takes_nothing_twice(
     old, new = f"{request_id}-old", f"{request_id}-new"
     async with _replica(kafka_bootstrap) as replica:
         await replica.write(old, 1, "a", "b")
-        later = _now() + timedelta(seconds=history._CLOCK_MARGIN_S)
+        later = _now() + timedelta(seconds=delta_history._CLOCK_MARGIN_S)
         with ExitStack() as stack:
             second = replica.follow(stack, new, 1, since=later)
             await _until(lambda: consumers.passes == 1)
@@ -257,7 +259,7 @@ async def test_a_broker_that_is_away_is_tried_again(
     kafka_bootstrap: str, consumers: Consumers, request_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client hears nothing of it but a delay."""
-    monkeypatch.setattr(history, "RECONNECT", Backoff(first_s=0.0))
+    monkeypatch.setattr(delta_history, "RECONNECT", Backoff(first_s=0.0))
     consumers.faults = 2
     async with _replica(kafka_bootstrap) as replica:
         await replica.write(request_id, 1, "a")
@@ -277,7 +279,7 @@ async def test_it_ends_when_nobody_follows(
     kafka_bootstrap: str, consumers: Consumers, request_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while the consumer is closed; the next client opens another."""
-    monkeypatch.setattr(history, "_IDLE_S", 0.0)
+    monkeypatch.setattr(delta_history, "_IDLE_S", 0.0)
     async with _replica(kafka_bootstrap) as replica:
         for number in (1, 2):
             with ExitStack() as stack:
@@ -299,5 +301,5 @@ async def test_how_far_back_is_bounded(kafka_bootstrap: str, consumers: Consumer
             before = _now()
             replica.follow(stack, request_id, 1, since=before - timedelta(hours=5))
             await _until(lambda: consumers.passes == 1)
-            oldest = before.timestamp() - 60.0 - history._CLOCK_MARGIN_S
+            oldest = before.timestamp() - 60.0 - delta_history._CLOCK_MARGIN_S
             assert oldest <= consumers.since_s[0] + 0.001 <= _now().timestamp() - 60.0

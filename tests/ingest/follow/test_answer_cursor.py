@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.follow.transcript import AnswerCursor, AnswerSoFar, SendText, Step, advance, pieces
+from ingest.follow.answer_cursor import AnswerCursor, AnswerSoFar, SendText, Step, advance, pieces
 from streams.events import Delta
 
 

@@ -1,9 +1,9 @@
 """The ids of a stream's events: each names a position in the answer, so that any replica can resume there.
 
-An id is `<characters>-<digest>`, e.g. `137-9f3a2c410b77`: how many characters of the answer the client has since
-the last reset, as Unicode code points, and the BLAKE2b digest of their UTF-8, of 6 bytes, in hex. Nothing is
-stored for an id: whoever knows the answer can tell whether the client's text is its beginning. So an id holds
-on every replica, after a restart, and after the answer has ended.
+An id is `<characters>-<digest>`, e.g. `137-9f3a2c410b77`: how many characters of the answer the client has
+since the last reset, as Unicode code points, and the BLAKE2b digest of their UTF-8, of 6 bytes, in hex.
+Nothing is stored for an id: whoever knows the answer can tell whether the client's text is its beginning. So
+an id holds on every replica, after a restart, and after the answer has ended.
 """
 
 import hashlib
