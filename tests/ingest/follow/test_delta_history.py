@@ -18,6 +18,7 @@ from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from streams.backoff import Backoff
 from streams.events import Delta, ReplyAddress
 from streams.publisher import Emit, Publisher
+from streams.registry.registry import RequestState
 from streams.topics import DELTAS, REPLIES
 from tests.parts import PARTITIONS
 
@@ -100,7 +101,14 @@ class Replica:
         listener = stack.enter_context(self.hub.listen(request_id))
         stack.enter_context(
             self.past.following(
-                request_id, _address(partition), since=since or _now(), whole=listener.complete
+                request_id,
+                RequestState(
+                    tenant="acme",
+                    state="running",
+                    registered_at=since or _now(),
+                    reply_to=_address(partition),
+                ),
+                complete=listener.complete,
             )
         )
         return listener
@@ -208,13 +216,13 @@ async def test_an_own_partition_is_left_to_the_reply_consumer(
         with ExitStack() as stack:
             listener = replica.follow(stack, request_id, 0)
             await _until(lambda: listener.complete)
-            assert (listener.text, replica.past._wanted, replica.past._passes) == ("a", {}, {})
+            assert (listener.text, replica.past._wanted, replica.past._replays) == ("a", {}, {})
             replica.follow(stack, request_id, 0)
             assert (replica.past._wanted, consumers.passes) == ({}, 1)
 
 
 @pytest.mark.integration
-async def test_many_clients_cost_one_consumer_and_few_passes(
+async def test_many_clients_cost_one_consumer_and_few_replays(
     kafka_bootstrap: str, consumers: Consumers, request_id: str
 ) -> None:
     """As after a crash: all of them come back at once, some a little later."""
@@ -231,7 +239,7 @@ async def test_many_clients_cost_one_consumer_and_few_passes(
             await _until(lambda: all(each.text == "ab" for each in listeners))
             assert consumers.opened == 1
             assert consumers.passes <= 4 * PARTITIONS
-        await _until(lambda: not replica.past._passes)
+        await _until(lambda: not replica.past._replays)
 
 
 @pytest.mark.integration
@@ -289,7 +297,7 @@ async def test_it_ends_when_nobody_follows(
             task = replica.past._task
             assert task is not None
             await _until(task.done)
-            assert (replica.past._wanted, replica.past._passes) == ({}, {})
+            assert (replica.past._wanted, replica.past._replays) == ({}, {})
             assert consumers.opened == number
 
 
