@@ -12,7 +12,7 @@ from ingest.anthropic.errors import error_body_for, speaks_anthropic
 from ingest.batches import routes as batches
 from ingest.errors import as_api_error
 from ingest.feedback import routes as feedback
-from ingest.follow import events, stream_token
+from ingest.follow import events
 from ingest.native import chat, requests
 from ingest.native.page import page_router
 from ingest.openai import chat_completions, embeddings, models
@@ -32,31 +32,11 @@ log = structlog.get_logger(__name__)
 
 _METHODS = ("GET", "POST", "DELETE")
 _EXPOSED_HEADERS = (
-    "X-Request-ID",
-    "request-id",
-    "Retry-After",
-    "Location",
-    "x-should-retry",
-    "Age",
-    CACHE_KIND_HEADER,
-    MODEL_HEADER,
-    *REPLAYED,
+    *("X-Request-ID", "request-id", "Retry-After", "Location", "x-should-retry", "Age"),
+    *(CACHE_KIND_HEADER, MODEL_HEADER, *REPLAYED),
 )
-
-_ROUTES = (
-    chat,
-    chat_completions,
-    messages,
-    embeddings,
-    models,
-    requests,
-    batches,
-    events,
-    stream_token,
-    feedback,
-    health,
-    costs,
-)
+_NATIVE = (chat, requests, events, batches, feedback, health, costs)
+_COMPATIBLE = (chat_completions, embeddings, models, messages)
 
 
 def create_app(services: Services) -> FastAPI:
@@ -69,7 +49,7 @@ def create_app(services: Services) -> FastAPI:
         redirect_slashes=False,  # a redirect would name whatever Host the client sent
     )
     app.state.services = services
-    for module in _ROUTES:
+    for module in (*_NATIVE, *_COMPATIBLE):
         app.include_router(module.router)
     app.include_router(page_router())
     answer_faults(app, described_at="/docs", render=_error)

@@ -32,14 +32,13 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         """Whether it answered."""
         return self.status == "up"
 
-    @property
-    def state(self) -> MemoryState | None:
-        """How full its memory is, if that is known."""
-        return self.memory.state if self.memory else None
+    def has_memory(self, state: MemoryState) -> bool:
+        """Whether its memory is in this state."""
+        return self.memory is not None and self.memory.state is state
 
 
 class HealthMonitor:
-    """Runs the checks side by side and keeps their results for a moment.
+    """Runs the checks side by side, and keeps their results for a moment.
 
     Args:
         checks: one for each dependency, by name.
@@ -62,17 +61,15 @@ class HealthMonitor:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._results: dict[str, CheckResult] = {}
-        self._checked_at: float | None = None
+        self._fresh_until = float("-inf")
 
     async def results(self) -> Mapping[str, CheckResult]:
         """Return the state of every dependency."""
         async with self._lock:
-            if self._checked_at is None or self._clock() - self._checked_at >= self._fresh_for_s:
-                found = await asyncio.gather(
-                    *(self._run(name, check) for name, check in self._checks.items())
-                )
+            if self._clock() >= self._fresh_until:
+                found = await asyncio.gather(*(self._run(*each) for each in self._checks.items()))
                 self._results = dict(zip(self._checks, found, strict=True))
-                self._checked_at = self._clock()
+                self._fresh_until = self._clock() + self._fresh_for_s
             return self._results
 
     async def _run(self, name: str, check: Check) -> CheckResult:
@@ -88,6 +85,5 @@ class HealthMonitor:
             denied = isinstance(fault, StoreDenied)
             error = "refuses our user or password" if denied else "does not answer; the log says more"
         latency_ms = round((self._clock() - started) * 1000, 2)
-        return CheckResult(
-            status="down" if error else "up", latency_ms=latency_ms, error=error, memory=memory
-        )
+        status = "down" if error else "up"
+        return CheckResult(status=status, latency_ms=latency_ms, error=error, memory=memory)

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from ingest.admin.dependency_health import CheckResult
-from ingest.services import ServicesDep
+from ingest.services import Services, ServicesDep
 from streams.redis.memory import MemoryState
 from streams.serving.json_response import JsonResponse
 
@@ -25,12 +25,10 @@ _STATE: dict[int | str, dict[str, Any]] = {
 async def health(services: ServicesDep) -> Response:
     """Return the state of every dependency; 503 if requests cannot be accepted."""
     checks = await services.health.results()
-    down = {name for name, result in checks.items() if not result.up}
-    serving = not _missing(checks) and services.reply_loop.connected
-    low = any(result.state is MemoryState.LOW for result in checks.values())
-    status = "unhealthy" if not serving else "degraded" if down or low else "healthy"
+    serving = not _missing(checks, services)
+    well = all(result.up and not result.has_memory(MemoryState.LOW) for result in checks.values())
     body: dict[str, Any] = {
-        "status": status,
+        "status": "unhealthy" if not serving else "healthy" if well else "degraded",
         "timestamp": datetime.now(UTC),
         "checks": checks,
         "reply_loop": "connected" if services.reply_loop.connected else "disconnected",
@@ -52,16 +50,13 @@ async def live(services: ServicesDep) -> Response:
 @router.get("/ready", responses=_STATE)
 async def ready(services: ServicesDep) -> Response:
     """Return whether requests should be sent here."""
-    checks = await services.health.results()
-    missing = _missing(checks)
-    if not services.reply_loop.connected:
-        missing.append("reply_loop")
+    missing = _missing(await services.health.results(), services)
     body = {"status": "not ready" if missing else "ready", "missing": missing}
     return JsonResponse(body, status_code=503 if missing else 200)
 
 
-def _missing(checks: Mapping[str, CheckResult]) -> list[str]:
+def _missing(checks: Mapping[str, CheckResult], services: Services) -> list[str]:
     """Return what keeps requests from being accepted."""
     missing = [name for name in REQUIRED if name in checks and not checks[name].up]
-    full = (f"{name}_memory" for name, result in checks.items() if result.state is MemoryState.FULL)
-    return [*missing, *full]
+    missing += [f"{name}_memory" for name, result in checks.items() if result.has_memory(MemoryState.FULL)]
+    return missing + ([] if services.reply_loop.connected else ["reply_loop"])

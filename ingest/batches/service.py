@@ -45,7 +45,6 @@ class Batches:
         records: what is recorded of batches.
         registry: where each request stands.
         submissions: accepts each line.
-        clock: returns the time, UTC-aware.
     """
 
     def __init__(
@@ -53,13 +52,10 @@ class Batches:
         records: BatchStore,
         registry: RequestRegistry,
         submissions: Submissions,
-        *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._records = records
         self._registry = registry
         self._submissions = submissions
-        self._clock = clock
         self._received = 0
 
     @contextmanager
@@ -195,7 +191,7 @@ class Batches:
         await _side_by_side(cancel_some)
 
     async def _progress_of(self, batch: Batch) -> BatchProgress:
-        return progress_of(batch, await self._glimpses(batch), self._clock())
+        return progress_of(batch, await self._glimpses(batch), datetime.now(UTC))
 
     async def _glimpses(self, batch: Batch) -> list[Glimpse | None]:
         found: list[Glimpse | None] = []

@@ -21,7 +21,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
-from ingest.follow.groupless_consumers import BROKER_FAULTS, RECONNECT, close_consumer, open_consumer
+from ingest.follow.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_consumer import dispatch
 from ingest.follow.reply_hub import ReplyHub
 from streams.events import ReplyAddress
@@ -79,7 +79,6 @@ class DeltaHistory:
         client_id: the name that the broker's logs and metrics show.
         timeout_s: what one of the broker's answers may take, in seconds.
         auth: tells which deltas Headrace wrote; others reach nobody.
-        clock: returns Unix time in seconds.
     """
 
     def __init__(
@@ -93,20 +92,15 @@ class DeltaHistory:
         client_id: str,
         timeout_s: float,
         auth: RecordAuth = UNSIGNED,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._auth = auth
-        self._bootstrap = bootstrap
         self._hub = hub
         self._partitions = partitions
         self._live_position = live_position
         self._lookback_s = lookback_s
-        self._client_id = client_id
-        self._timeout_s = timeout_s
-        self._clock = clock
+        self._kafka = GrouplessConsumer(bootstrap, client_id=client_id, timeout_s=timeout_s)
         self._wanted: dict[str, _WantedRequest] = {}
         self._replays: dict[int, _Replay] = {}
-        self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
 
@@ -136,13 +130,13 @@ class DeltaHistory:
     def _want(self, request_id: str, partition: int, since_s: float) -> _WantedRequest:
         wanted = self._wanted.get(request_id)
         if wanted is None:
-            oldest = self._clock() - self._lookback_s
+            oldest = time.time() - self._lookback_s
             since_ms = int((max(since_s, oldest) - _CLOCK_MARGIN_S) * 1000)
             wanted = self._wanted[request_id] = _WantedRequest(request_id, partition, since_ms)
         wanted.followers += 1
         self._wake.set()
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="delta-history")
+            self._task = asyncio.create_task(self._kafka.read_with(self._poll), name="delta-history")
         return wanted
 
     def _release(self, wanted: _WantedRequest) -> None:
@@ -150,45 +144,28 @@ class DeltaHistory:
         if wanted.followers == 0 and self._wanted.get(wanted.request_id) is wanted:
             del self._wanted[wanted.request_id]
 
-    async def _run(self) -> None:
-        failures = 0
-        try:
-            while await self._is_needed():
-                try:
-                    await self._turn()
-                    failures = 0
-                except BROKER_FAULTS as fault:
-                    log.warning("history.broker_fault", error=repr(fault))
-                    failures += 1
-                    await self._disconnect()
-                except Exception:  # one bad record must not cost the others their text
-                    log.exception("history.fault")
-                    failures += 1
-                    await self._disconnect()
-                await asyncio.sleep(RECONNECT.wait_s(failures))
-        finally:
-            await self._disconnect()
-
     async def _is_needed(self) -> bool:
         """Wait until a request is wanted; False if none is for `_IDLE_S`."""
         if not self._wanted:
+            self._replays.clear()
             self._wake.clear()
             await event_within(self._wake, _IDLE_S)
         return bool(self._wanted)
 
-    async def _turn(self) -> None:
-        async with asyncio.timeout(self._timeout_s):
-            if self._consumer is None:
-                self._consumer = await open_consumer(
-                    self._bootstrap, client_id=self._client_id, timeout_s=self._timeout_s
-                )
-            await self._begin_replays(self._consumer)
-        self._go_to(self._consumer)
+    async def _poll(self) -> bool:
+        if not await self._is_needed():
+            return False
+        async with asyncio.timeout(self._kafka.timeout_s):
+            consumer = await self._kafka.connect()
+            await self._begin_replays(consumer)
+        self._assign(consumer)
         if self._replays:
-            batches = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_MAX_RECORDS)
+            batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MAX_RECORDS)
             for partition, records in batches.items():
                 self._read(partition.partition, records)
         self._let_go()
+        await asyncio.sleep(0)
+        return True
 
     async def _begin_replays(self, consumer: AIOKafkaConsumer) -> None:
         """Begin a replay of each partition with a newly wanted request, once the replay before has ended."""
@@ -219,7 +196,7 @@ class DeltaHistory:
                 fresh[wanted.partition].append(wanted)
         return fresh
 
-    def _go_to(self, consumer: AIOKafkaConsumer) -> None:
+    def _assign(self, consumer: AIOKafkaConsumer) -> None:
         assigned = {_topic(partition) for partition in self._replays}
         again = bool(assigned) and assigned != consumer.assignment()
         if again:
@@ -250,11 +227,6 @@ class DeltaHistory:
         read = {wanted.partition for wanted in self._wanted.values() if wanted.next_offset is not None}
         for partition in set(self._replays) - read:
             del self._replays[partition]
-
-    async def _disconnect(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await close_consumer(consumer, timeout_s=self._timeout_s)
 
 
 def deltas_partition(reply_to: ReplyAddress, request_id: str, partitions: int) -> int | None:

@@ -1,4 +1,7 @@
-"""`GET /v1/requests/{id}/events`: follows an answer, from its beginning or from where a stream broke."""
+"""`/v1/requests/{id}/events`: follows an answer, from its beginning or from where a stream broke.
+
+`POST /v1/requests/{id}/stream-token` gives a browser a token for it.
+"""
 
 import time
 from collections.abc import AsyncGenerator
@@ -8,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ingest.auth import ReaderDep
+from ingest.auth import CallerDep, ReaderDep
 from ingest.errors import timed_out
 from ingest.follow.event_ids import ResumePoint, parse_event_id
 from ingest.follow.lookup import state_of
@@ -20,6 +23,8 @@ from ingest.services import Services, ServicesDep
 from streams.events import MAX_DEADLINE_MS
 from streams.registry.registry import RequestState
 from streams.serving.errors import invalid
+from streams.serving.json_response import JsonResponse
+from streams.serving.openapi import errors
 from streams.topics import REPLIES
 
 router = APIRouter(tags=["requests"])
@@ -67,6 +72,31 @@ async def follow(request: Request, request_id: str, caller: ReaderDep, services:
     else:
         listener.enter(services.history.following(request_id, state, complete=listener.complete))
     return EventStream(_events(listener, request_id, state, services, resume_at), listener)
+
+
+@router.post("/v1/requests/{request_id}/stream-token", responses=errors(404))
+async def give_stream_token(
+    request: Request, request_id: str, caller: CallerDep, services: ServicesDep
+) -> Response:
+    """Return a token that reads this request's events for a while, and nothing else, without a key.
+
+    It goes into the parameter `token` of `events_url`, because `EventSource` cannot send headers. It is
+    checked when a stream is opened; an open stream goes on to its end.
+    """
+    await state_of(request_id, caller, services)
+    request.state.request_id = request_id
+    access = stream_access(request_id, caller.tenant, services)
+    return JsonResponse({"request_id": request_id, **access}, headers={"Cache-Control": "no-store"})
+
+
+def stream_access(request_id: str, tenant: str, services: Services) -> dict[str, Any]:
+    """Return where the events of a request of this tenant are, and a new token for them."""
+    given = services.stream_tokens.give(request_id, tenant)
+    return {
+        "events_url": f"/v1/requests/{request_id}/events",
+        "stream_token": given.token,
+        "stream_token_expires_at": given.expires_at,
+    }
 
 
 def _resume_point(request: Request) -> ResumePoint | None:

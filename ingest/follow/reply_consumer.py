@@ -6,13 +6,13 @@ outlives the broker: it reconnects, and reads on where it was.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from ingest.follow.groupless_consumers import BROKER_FAULTS, RECONNECT, close_consumer, open_consumer
+from ingest.follow.groupless_consumer import BROKER_FAULTS, GrouplessConsumer
 from ingest.follow.reply_hub import ReplyHub
 from streams.codec import decode, header
 from streams.errors import ConfigurationError, KafkaUnavailable, UndecodableRecord
@@ -38,7 +38,6 @@ class ReplyConsumer:
         client_id: the name that the broker's logs and metrics show.
         timeout_s: what connecting may take, in seconds.
         auth: tells which replies and deltas Headrace wrote; others reach nobody.
-        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -51,20 +50,15 @@ class ReplyConsumer:
         client_id: str,
         timeout_s: float,
         auth: RecordAuth = UNSIGNED,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._auth = auth
-        self._bootstrap = bootstrap
         self._hub = hub
         self._replica = replica
         self._replicas = replicas
-        self._client_id = client_id
-        self._timeout_s = timeout_s
-        self._clock = clock
-        self._consumer: AIOKafkaConsumer | None = None
+        self._kafka = GrouplessConsumer(bootstrap, client_id=client_id, timeout_s=timeout_s)
         self._task: asyncio.Task[None] | None = None
         self._positions: dict[TopicPartition, int] = {}
-        self._last_poll_at = clock()
+        self._last_poll_at = time.monotonic()
         self.partitions: tuple[int, ...] = ()
         self.delta_partitions = 0
 
@@ -72,12 +66,12 @@ class ReplyConsumer:
     def alive(self) -> bool:
         """Whether the loop runs, with or without a broker."""
         running = self._task is not None and not self._task.done()
-        return running and self._clock() - self._last_poll_at < _STUCK_AFTER_S
+        return running and time.monotonic() - self._last_poll_at < _STUCK_AFTER_S
 
     @property
     def connected(self) -> bool:
         """Whether the loop has a consumer to read with."""
-        return self.alive and self._consumer is not None
+        return self.alive and self._kafka.client is not None
 
     async def start(self) -> None:
         """Find this replica's partitions, seek their ends, and begin to read.
@@ -87,19 +81,19 @@ class ReplyConsumer:
             ConfigurationError: the topics are missing, or have fewer partitions than there are replicas.
         """
         try:
-            async with asyncio.timeout(self._timeout_s):
-                counts = await _partition_counts(self._bootstrap, (REPLIES.name, DELTAS.name))
+            async with asyncio.timeout(self._kafka.timeout_s):
+                counts = await _partition_counts(self._kafka.bootstrap, (REPLIES.name, DELTAS.name))
                 self.delta_partitions = counts[-1]
                 self.partitions = own_partitions(min(counts), replica=self._replica, replicas=self._replicas)
-                self._consumer = await self._connect()
+                await self._connect()
         except BROKER_FAULTS as fault:
-            raise KafkaUnavailable(f"cannot read replies at {self._bootstrap}: {fault!r}") from fault
-        self._task = asyncio.create_task(self._run(), name="reply-consumer")
+            raise KafkaUnavailable(f"cannot read replies at {self._kafka.bootstrap}: {fault!r}") from fault
+        self._task = asyncio.create_task(self._kafka.read_with(self._poll), name="reply-consumer")
 
     async def stop(self) -> None:
         """Stop reading."""
         await cancel_and_wait(self._task)
-        await self._disconnect()
+        await self._kafka.disconnect()
 
     def position(self, partition: int) -> int | None:
         """Return the offset of the next delta to read from a partition; None if it is another replica's."""
@@ -111,65 +105,37 @@ class ReplyConsumer:
         Raises:
             KafkaUnavailable: it does not answer.
         """
-        if self._consumer is None:
+        if self._kafka.client is None:
             raise KafkaUnavailable("the reply consumer is not connected")
         try:
-            await self._consumer.end_offsets([TopicPartition(REPLIES.name, self.partitions[0])])
+            await self._kafka.client.end_offsets([TopicPartition(REPLIES.name, self.partitions[0])])
         except BROKER_FAULTS as fault:
             raise KafkaUnavailable(f"the broker does not answer: {fault!r}") from fault
 
-    async def _connect(self) -> AIOKafkaConsumer:
-        consumer = await open_consumer(self._bootstrap, client_id=self._client_id, timeout_s=self._timeout_s)
-        try:
-            assigned = [
-                TopicPartition(topic, p) for topic in (REPLIES.name, DELTAS.name) for p in self.partitions
-            ]
-            consumer.assign(assigned)
-            await self._seek(consumer, assigned)
-        except BaseException:
-            await close_consumer(consumer, timeout_s=self._timeout_s)
-            raise
-        return consumer
-
-    async def _seek(self, consumer: AIOKafkaConsumer, assigned: Iterable[TopicPartition]) -> None:
-        """Seek where the loop was, or the end the first time."""
-        ends = await consumer.end_offsets(list(assigned))
-        for partition, end in ends.items():
+    async def _connect(self) -> None:
+        """Connect, and seek where the loop was, or the end the first time."""
+        consumer = await self._kafka.connect()
+        assigned = [
+            TopicPartition(topic, p) for topic in (REPLIES.name, DELTAS.name) for p in self.partitions
+        ]
+        consumer.assign(assigned)
+        for partition, end in (await consumer.end_offsets(assigned)).items():
             consumer.seek(partition, self._positions.setdefault(partition, end))
 
-    async def _disconnect(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await close_consumer(consumer, timeout_s=self._timeout_s)
-
-    async def _run(self) -> None:
-        failures = 0
-        while True:
-            self._last_poll_at = self._clock()
-            try:
-                await self._poll()
-                failures = 0
-            except BROKER_FAULTS as fault:
-                log.warning("replies.broker_fault", error=repr(fault))
-                failures += 1
-                await self._disconnect()
-            except Exception:  # a record that breaks the loop would leave every client waiting
-                log.exception("replies.fault")
-                failures += 1
-            if failures:
-                await asyncio.sleep(RECONNECT.wait_s(failures))
-
-    async def _poll(self) -> None:
-        if self._consumer is None:
-            async with asyncio.timeout(self._timeout_s):
-                self._consumer = await self._connect()
+    async def _poll(self) -> bool:
+        self._last_poll_at = time.monotonic()
+        if self._kafka.client is None:
+            async with asyncio.timeout(self._kafka.timeout_s):
+                await self._connect()
             log.info("replies.reconnected")
-        batches = await self._consumer.getmany(timeout_ms=_POLL_MS)
+        consumer = await self._kafka.connect()
+        batches = await consumer.getmany(timeout_ms=_POLL_MS)
         for partition, records in batches.items():
             # Before they are handed on: a batch that breaks the loop is not read again for ever.
             self._positions[partition] = records[-1].offset + 1
             for record in records:
                 dispatch(record, self._hub, self._auth)
+        return True
 
 
 def dispatch(record: ConsumerRecord, hub: ReplyHub, auth: RecordAuth) -> None:

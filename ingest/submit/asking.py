@@ -23,6 +23,7 @@ from ingest.services import Services
 from ingest.submit.checks import check_request
 from ingest.submit.client_retries import CallState
 from ingest.submit.headers import answer_headers, cache_header, on_disconnect_header, traceparent_of
+from ingest.submit.second_try import with_second_try
 from ingest.submit.submission import Ask
 from streams.events import ChatRequested, Reply, Requested
 from streams.registry.registry import Standing
@@ -54,8 +55,10 @@ async def ask_of(request: Request, caller: Caller, wanted: Requested, services: 
         check_request(wanted, settings)
     deadline_ms = wanted.deadline_ms or settings.default_deadline_ms
     on_disconnect = wanted.on_disconnect or on_disconnect_header(request.headers) or settings.on_disconnect
-    found = await services.identification.identify(
-        request.headers, wanted, tenant=caller.tenant, deadline_ms=deadline_ms
+    found = await with_second_try(
+        lambda: services.identification.identify(
+            request.headers, wanted, tenant=caller.tenant, deadline_ms=deadline_ms
+        )
     )
     request.state.request_id = found.request_id
     return Ask(

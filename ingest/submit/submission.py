@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -14,6 +14,7 @@ from ingest.outcomes import as_repeat
 from ingest.submit.client_retries import SdkCall
 from ingest.submit.headers import OnDisconnect
 from ingest.submit.identification import key_of_another_body
+from ingest.submit.second_try import with_second_try
 from streams.codec import event_headers
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.events import EmbeddingsRequested, Reply, ReplyAddress, Requested
@@ -72,8 +73,6 @@ class Submissions:
         hub: those who wait for replies.
         partitions: the reply partitions that this replica reads.
         source: names this replica in the records' headers.
-        clock: returns the time, UTC-aware.
-        random_bytes: returns that many random bytes.
     """
 
     def __init__(
@@ -84,16 +83,12 @@ class Submissions:
         *,
         partitions: Sequence[int],
         source: str,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._registry = registry
         self._publisher = publisher
         self._hub = hub
         self._partitions = tuple(partitions)
         self._source = source
-        self._clock = clock
-        self._random_bytes = random_bytes
 
     async def submit(self, ask: Ask, *, followed: bool = True) -> Submitted:
         """Accept a request that nobody waits for.
@@ -134,7 +129,7 @@ class Submissions:
         return ReplyAddress(
             topic=REPLIES.name,
             partition=self._partitions[index],
-            correlation_id=self._random_bytes(_CORRELATION_BYTES),
+            correlation_id=os.urandom(_CORRELATION_BYTES),
         )
 
     async def _submit(self, ask: Ask, address: ReplyAddress) -> Submitted:
@@ -143,25 +138,28 @@ class Submissions:
             request_id=ask.request_id,
             tenant=ask.caller.tenant,
             tier=ask.caller.tier,
-            accepted_at=self._clock(),
+            accepted_at=datetime.now(UTC),
             deadline_ms=ask.deadline_ms,
             on_disconnect=ask.on_disconnect,
         )
         origin = correlation_origin(address.correlation_id or b"")
-        found = await self._registry.register(
-            ask.request_id,
-            tenant=ask.caller.tenant,
-            body=ask.body or fingerprint(request, ask.caller.tenant),
-            origin=origin,
-            running=False,
-            reply_to=address,
+        body = ask.body or fingerprint(request, ask.caller.tenant)
+        found = await with_second_try(
+            lambda: self._registry.register(
+                ask.request_id,
+                tenant=ask.caller.tenant,
+                body=body,
+                origin=origin,
+                running=False,
+                reply_to=address,
+            )
         )
         match found.standing:
             case Standing.CONFLICT | Standing.IMPOSTER:
                 raise key_of_another_body()
             case Standing.CROWDED:
                 raise too_many_repeats()
-            case Standing.NEW:
+            case Standing.NEW | Standing.SAME:  # the same: the first try was made, and its answer was lost
                 # It was tracked before any stage could begin to work on it.
                 self._hub.mark_complete(ask.request_id)
                 await self._publish(request, ask, origin, address)

@@ -11,12 +11,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaConnectionError
 
-from ingest.follow import delta_history, groupless_consumers
+from ingest.follow import delta_history, groupless_consumer
 from ingest.follow.delta_history import DeltaHistory, deltas_partition
 from ingest.follow.reply_consumer import ReplyConsumer
 from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from streams.backoff import Backoff
 from streams.events import Delta, ReplyAddress
+from streams.kafka.clients import start_client
 from streams.publisher import Emit, Publisher
 from streams.registry.registry import RequestState
 from streams.topics import DELTAS, REPLIES
@@ -49,14 +50,16 @@ class Consumers:
         self.since_s: list[float] = []
         self.latest: AIOKafkaConsumer | None = None
 
-    async def open(self, bootstrap: str, *, client_id: str, timeout_s: float) -> AIOKafkaConsumer:
-        """Open one as the module itself would."""
+    async def start(self, consumer: AIOKafkaConsumer, *, timeout_s: float) -> None:
+        """Connect one; those of the reply consumer are not counted."""
+        if consumer._client._client_id != "history":
+            await start_client(consumer, timeout_s=timeout_s)
+            return
         self.opened += 1
         if self.opened <= self.faults:
+            await consumer.stop()
             raise KafkaConnectionError
-        consumer = await groupless_consumers.open_consumer(
-            bootstrap, client_id=client_id, timeout_s=timeout_s
-        )
+        await start_client(consumer, timeout_s=timeout_s)
         look_up = consumer.offsets_for_times
 
         async def counted(timestamps: dict[object, int]) -> object:
@@ -66,14 +69,13 @@ class Consumers:
 
         consumer.offsets_for_times = counted
         self.latest = consumer
-        return consumer
 
 
 @pytest.fixture
 def consumers(monkeypatch: pytest.MonkeyPatch) -> Consumers:
     """The consumers that the history opens."""
     found = Consumers()
-    monkeypatch.setattr(delta_history, "open_consumer", found.open)
+    monkeypatch.setattr(groupless_consumer, "start_client", found.start)
     return found
 
 
@@ -267,7 +269,7 @@ async def test_a_broker_that_is_away_is_tried_again(
     kafka_bootstrap: str, consumers: Consumers, request_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client hears nothing of it but a delay."""
-    monkeypatch.setattr(delta_history, "RECONNECT", Backoff(first_s=0.0))
+    monkeypatch.setattr(groupless_consumer, "RECONNECT", Backoff(first_s=0.0))
     consumers.faults = 2
     async with _replica(kafka_bootstrap) as replica:
         await replica.write(request_id, 1, "a")
