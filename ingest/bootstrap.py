@@ -10,6 +10,7 @@ from ingest.batches.store import BatchStore
 from ingest.feedback.submission import FeedbackSubmission
 from ingest.follow.abandonment import Abandonments
 from ingest.follow.delta_history import DeltaHistory
+from ingest.follow.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_consumer import ReplyConsumer
 from ingest.follow.reply_hub import ReplyHub
 from ingest.follow.stream_tokens import StreamTokens
@@ -73,24 +74,21 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
             )
         )
         replies = ReplyConsumer(
-            settings.kafka_bootstrap,
+            GrouplessConsumer(settings.kafka_bootstrap, client_id=name, timeout_s=settings.kafka_timeout_s),
             hub,
             replica=settings.ingest_replica,
             replicas=settings.ingest_replicas,
-            client_id=name,
-            timeout_s=settings.kafka_timeout_s,
             auth=auth,
         )
         stack.push_async_callback(replies.stop)
         await replies.start()
         history = DeltaHistory(
-            settings.kafka_bootstrap,
+            GrouplessConsumer(
+                settings.kafka_bootstrap, client_id=f"{name}-history", timeout_s=settings.kafka_timeout_s
+            ),
             hub,
-            partitions=replies.delta_partitions,
-            live_position=replies.position,
+            replies,
             lookback_s=settings.provider_total_timeout_s,
-            client_id=f"{name}-history",
-            timeout_s=settings.kafka_timeout_s,
             auth=auth,
         )
         stack.push_async_callback(history.close)

@@ -84,26 +84,25 @@ class Line(Struct, frozen=True):
     deadline_ms: int
 
 
+@dataclass(frozen=True)
 class CheckedFile:
-    """A file in which every line is good.
+    """A file in which every line is valid.
 
     Attributes:
+        data: its bytes, and `spans` where the lines are.
         names: of the lines, in order.
         digest: the same for files that ask the same under the same names, however they are written.
     """
 
-    def __init__(
-        self, data: bytes, rules: LineRules, spans: Sequence[slice], names: Sequence[LineName], digest: str
-    ) -> None:
-        self.names = tuple(names)
-        self.digest = digest
-        self._data = data
-        self._rules = rules
-        self._spans = spans
+    data: bytes
+    rules: LineRules
+    spans: Sequence[slice]
+    names: tuple[LineName, ...]
+    digest: str
 
     def lines(self) -> Iterator[Line]:
         """Decode the lines, one at a time."""
-        return (_read_line(self._data[span], self._rules) for span in self._spans)
+        return (_read_line(self.data[span], self.rules) for span in self.spans)
 
 
 async def check_file(data: bytes, rules: LineRules, *, tenant: str) -> CheckedFile:

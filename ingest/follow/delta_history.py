@@ -13,7 +13,7 @@ anything fails, no client notices: the reply brings the whole answer.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from ingest.follow.groupless_consumer import GrouplessConsumer
-from ingest.follow.reply_consumer import dispatch
+from ingest.follow.reply_consumer import ReplyConsumer, dispatch
 from ingest.follow.reply_hub import ReplyHub
 from streams.events import ReplyAddress
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
@@ -70,35 +70,27 @@ class DeltaHistory:
     """Reads deltas again for those who ask.
 
     Args:
-        bootstrap: host:port of the brokers, separated by commas.
+        kafka: the connection, of which it is the only user.
         hub: what the deltas are handed to.
-        partitions: how many the topic has.
-        live_position: returns the offset up to which the reply consumer has read a partition of the deltas;
-            None if the partition is another replica's.
+        live: the reply consumer, which has started.
         lookback_s: the age of the oldest delta that is still of use: the longest time of a streamed answer.
-        client_id: the name that the broker's logs and metrics show.
-        timeout_s: what one of the broker's answers may take, in seconds.
         auth: tells which deltas Headrace wrote; others reach nobody.
     """
 
     def __init__(
         self,
-        bootstrap: str,
+        kafka: GrouplessConsumer,
         hub: ReplyHub,
+        live: ReplyConsumer,
         *,
-        partitions: int,
-        live_position: Callable[[int], int | None],
         lookback_s: float,
-        client_id: str,
-        timeout_s: float,
         auth: RecordAuth = UNSIGNED,
     ) -> None:
         self._auth = auth
         self._hub = hub
-        self._partitions = partitions
-        self._live_position = live_position
+        self._live = live
         self._lookback_s = lookback_s
-        self._kafka = GrouplessConsumer(bootstrap, client_id=client_id, timeout_s=timeout_s)
+        self._kafka = kafka
         self._wanted: dict[str, _WantedRequest] = {}
         self._replays: dict[int, _Replay] = {}
         self._task: asyncio.Task[None] | None = None
@@ -113,8 +105,12 @@ class DeltaHistory:
             state: its registration. If it has no reply address, it is not known where its deltas are.
             complete: the reply consumer has heard all that was written to its own partitions.
         """
-        partition = deltas_partition(state.reply_to, request_id, self._partitions) if state.reply_to else None
-        if partition is None or (complete and self._live_position(partition) is not None):
+        partition = (
+            deltas_partition(state.reply_to, request_id, self._live.delta_partitions)
+            if state.reply_to
+            else None
+        )
+        if partition is None or (complete and self._live.position(partition) is not None):
             yield
             return
         wanted = self._want(request_id, partition, state.registered_at.timestamp())
@@ -217,7 +213,7 @@ class DeltaHistory:
 
     def _let_go(self) -> None:
         for wanted in list(self._wanted.values()):
-            live = self._live_position(wanted.partition)
+            live = self._live.position(wanted.partition)
             replay = self._replays.get(wanted.partition)
             if live is None or replay is None or wanted.next_offset is None:
                 continue

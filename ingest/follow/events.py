@@ -41,18 +41,13 @@ _PARAMETERS: list[dict[str, Any]] = [
     }
     for name, where in (("Last-Event-ID", "header"), ("last_event_id", "query"))
 ]
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The events"},
-    400: {"description": "The event id is none of ours"},
-    404: {"description": "There is no such request, or it is not yours"},
-}
 
 
 @router.get(
     "/v1/requests/{request_id}/events",
     status_code=200,
     response_class=EventStream,
-    responses=_RESPONSES,
+    responses=errors(404),
     openapi_extra={"parameters": _PARAMETERS},
 )
 async def follow(request: Request, request_id: str, caller: ReaderDep, services: ServicesDep) -> Response:

@@ -31,31 +31,27 @@ class ReplyConsumer:
     """Reads replies and deltas for the hub.
 
     Args:
-        bootstrap: host:port of the brokers, separated by commas.
+        kafka: the connection, of which it is the only user.
         hub: what the records are handed to.
         replica: the number of this replica, from 0.
         replicas: how many there are.
-        client_id: the name that the broker's logs and metrics show.
-        timeout_s: what connecting may take, in seconds.
         auth: tells which replies and deltas Headrace wrote; others reach nobody.
     """
 
     def __init__(
         self,
-        bootstrap: str,
+        kafka: GrouplessConsumer,
         hub: ReplyHub,
         *,
         replica: int,
         replicas: int,
-        client_id: str,
-        timeout_s: float,
         auth: RecordAuth = UNSIGNED,
     ) -> None:
         self._auth = auth
         self._hub = hub
         self._replica = replica
         self._replicas = replicas
-        self._kafka = GrouplessConsumer(bootstrap, client_id=client_id, timeout_s=timeout_s)
+        self._kafka = kafka
         self._task: asyncio.Task[None] | None = None
         self._positions: dict[TopicPartition, int] = {}
         self._last_poll_at = time.monotonic()

@@ -46,8 +46,7 @@ _SUBMIT_RESPONSES: dict[int | str, dict[str, Any]] = {
 _CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "It was cancelled before: its reply, with what was spent"},
     202: {"description": "It is being cancelled; `GET` has the reply once the pipeline has ended it"},
-    404: {"description": "There is no such request, or it is not yours"},
-    409: {"description": "It has ended otherwise: `GET` has the reply"},
+    **errors(404, 409),
 }
 
 

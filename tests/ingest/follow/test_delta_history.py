@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from ingest.follow import delta_history, groupless_consumer
 from ingest.follow.delta_history import DeltaHistory, deltas_partition
+from ingest.follow.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_consumer import ReplyConsumer
 from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from streams.backoff import Backoff
@@ -121,17 +122,15 @@ async def _replica(bootstrap: str, *, index: int = 0, lookback_s: float = 60.0) 
     hub = ReplyHub(max_listeners=1_000)
     async with AsyncExitStack() as stack:
         publisher = await stack.enter_async_context(Publisher(bootstrap, client_id="worker"))
-        live = ReplyConsumer(bootstrap, hub, replica=index, replicas=2, client_id="live", timeout_s=10)
+        kafka = GrouplessConsumer(bootstrap, client_id="live", timeout_s=10)
+        live = ReplyConsumer(kafka, hub, replica=index, replicas=2)
         stack.push_async_callback(live.stop)
         await live.start()
         past = DeltaHistory(
-            bootstrap,
+            GrouplessConsumer(bootstrap, client_id="history", timeout_s=10),
             hub,
-            partitions=PARTITIONS,
-            live_position=live.position,
+            live,
             lookback_s=lookback_s,
-            client_id="history",
-            timeout_s=10,
         )
         stack.push_async_callback(past.close)
         yield Replica(hub, past, publisher, live)

@@ -103,7 +103,9 @@ async def test_the_loop_outlives_every_fault(fault: Exception, monkeypatch: pyte
     """The broker's faults and our own: it connects again, and the reply behind them arrives."""
     monkeypatch.setattr(groupless_consumer, "RECONNECT", Backoff(first_s=0.0))
     hub = ReplyHub(max_listeners=1)
-    loop = ReplyConsumer("unused:1", hub, replica=0, replicas=1, client_id="c", timeout_s=1)
+    loop = ReplyConsumer(
+        GrouplessConsumer("unused:1", client_id="c", timeout_s=1), hub, replica=0, replicas=1
+    )
     found = [_record("llm.replies.v1", answered("r-1"), b"1")]
     consumers = [_Consumer(fault, found), _Consumer(OSError("still away")), _Consumer(found)]
 
@@ -128,7 +130,10 @@ async def test_a_loop_that_misses_its_cancellation_is_stopped(monkeypatch: pytes
     """As `asyncio.wait_for` of Python 3.11 makes it miss one: ingest would never end."""
     monkeypatch.setattr(tasks, "_CANCEL_AGAIN_S", 0.0)
     loop = ReplyConsumer(
-        "unused:1", ReplyHub(max_listeners=1), replica=0, replicas=1, client_id="c", timeout_s=1
+        GrouplessConsumer("unused:1", client_id="c", timeout_s=1),
+        ReplyHub(max_listeners=1),
+        replica=0,
+        replicas=1,
     )
     missed: list[int] = []
 
