@@ -36,7 +36,7 @@ import aiohttp
 import psutil
 
 from bench.event_stream import Follower
-from ingest.follow.resume import Marker
+from ingest.follow.event_ids import StreamPosition
 from streams.tokens import count_text
 
 _ANSWERS = 8
@@ -219,7 +219,7 @@ async def come_back(
 ) -> None:
     """Be a client that has so many characters of an answer."""
     client = Follower(session, request_id)
-    client.text, client.last_event_id = text[:at], Marker(text[:at]).event_id
+    client.text, client.last_event_id = text[:at], StreamPosition(text[:at]).event_id
     await client.read_to_the_end([bench.ingest])
     check([client], [text])
 

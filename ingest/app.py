@@ -1,58 +1,42 @@
-"""The FastAPI application: routers, handlers of errors, middleware. It opens no connections."""
+"""The FastAPI application: routers, error handlers, middleware. It opens no connections."""
 
 from collections.abc import Mapping
 
+import structlog
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from ingest.admin import cache, costs, health
+from ingest.admin import costs, health
 from ingest.anthropic import messages
 from ingest.anthropic.errors import error_body_for, speaks_anthropic
 from ingest.batches import routes as batches
-from ingest.errors import REPLAYED
+from ingest.errors import as_api_error
 from ingest.feedback import routes as feedback
-from ingest.follow import events, stream_token
+from ingest.follow import events
 from ingest.native import chat, requests
 from ingest.native.page import page_router
 from ingest.openai import chat_completions, embeddings, models
 from ingest.openapi import describe
 from ingest.services import Services
-from ingest.submit.caching import KIND_HEADER, MODEL_HEADER
+from ingest.submit.headers import CACHE_KIND_HEADER, MODEL_HEADER
+from streams.errors import HeadraceError, InputError, TransientFault
 from streams.events import ErrorInfo
 from streams.serving.cors import answer_options
+from streams.serving.errors import REPLAYED
 from streams.serving.fault_handlers import answer_faults
 from streams.serving.frame import RequestFrame
 from streams.serving.json_response import JsonResponse
 from streams.serving.wrong_parameters import answer_wrong_parameters
 
+log = structlog.get_logger(__name__)
+
 _METHODS = ("GET", "POST", "DELETE")
 _EXPOSED_HEADERS = (
-    "X-Request-ID",
-    "request-id",
-    "Retry-After",
-    "Location",
-    "x-should-retry",
-    "Age",
-    KIND_HEADER,
-    MODEL_HEADER,
-    *REPLAYED,
+    *("X-Request-ID", "request-id", "Retry-After", "Location", "x-should-retry", "Age"),
+    *(CACHE_KIND_HEADER, MODEL_HEADER, *REPLAYED),
 )
-
-_ROUTES = (
-    chat,
-    chat_completions,
-    messages,
-    embeddings,
-    models,
-    requests,
-    batches,
-    events,
-    stream_token,
-    feedback,
-    health,
-    costs,
-    cache,
-)
+_NATIVE = (chat, requests, events, batches, feedback, health, costs)
+_COMPATIBLE = (chat_completions, embeddings, models, messages)
 
 
 def create_app(services: Services) -> FastAPI:
@@ -62,13 +46,15 @@ def create_app(services: Services) -> FastAPI:
         description="An event-streaming pipeline for LLM requests. Errors are OpenAI's error object, "
         "and Anthropic's on the routes of its API.",
         redoc_url=None,
-        redirect_slashes=False,  # it would send clients to whatever Host they name
+        redirect_slashes=False,  # a redirect would name whatever Host the client sent
     )
     app.state.services = services
-    for module in _ROUTES:
+    for module in (*_NATIVE, *_COMPATIBLE):
         app.include_router(module.router)
     app.include_router(page_router())
     answer_faults(app, described_at="/docs", render=_error)
+    for kind in (InputError, TransientFault):
+        app.add_exception_handler(kind, _on_fault)
     answer_wrong_parameters(app, render=_error)
     answer_options(
         app, services.settings.cors_origins, methods=_METHODS, exposed=_EXPOSED_HEADERS, render=_error
@@ -77,6 +63,17 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(RequestFrame, logger="ingest.access", error_body=error_body_for)
     describe(app)
     return app
+
+
+async def _on_fault(request: Request, fault: Exception) -> Response:
+    """Answer a sender's mistake, or the outage of a dependency, that a route did not handle."""
+    if not isinstance(fault, HeadraceError):
+        raise fault
+    error = as_api_error(fault)
+    if isinstance(fault, TransientFault):
+        # The client does not get these words: they name addresses.
+        log.warning("ingest.dependency_unavailable", request_id=request.state.request_id, error=str(fault))
+    return _error(request, error.status, error.error, error.headers)
 
 
 def _error(request: Request, status: int, error: ErrorInfo, headers: Mapping[str, str]) -> Response:

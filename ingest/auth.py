@@ -1,17 +1,17 @@
-"""Who calls: the dependencies of every route but the probes and the page."""
+"""Authentication: the dependencies of every route but the probes and the page."""
 
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from ingest.errors import ApiError, unauthorized
-from ingest.follow.stream_tokens import Expired, Opens, Wrong
+from ingest.follow.stream_tokens import TokenAccepted, TokenExpired, TokenInvalid
 from ingest.services import services_of
 from streams.events import ErrorInfo
 from streams.serving.credentials import PresentedKey, required
+from streams.serving.errors import ApiError, unauthorized
 from streams.serving.keys import Caller
 
-#: Stands in for the tier of who comes with a stream token: it sends nothing, so no limit asks for it.
+#: The tier of a caller with a stream token. It submits nothing, so that no limit needs it.
 _NO_TIER = ""
 
 
@@ -39,20 +39,20 @@ async def authenticate_reader(
         str | None, Query(description="a stream token, for browsers' `EventSource`, instead of a key")
     ] = None,
 ) -> Caller:
-    """Return who reads the events of `request_id`: by key, or else by a stream token for just these.
+    """Return the reader of the events of `request_id`: by key, or by a stream token for that request.
 
     Raises:
-        ApiError: 401, neither is good.
+        ApiError: 401, neither is valid.
     """
     if token is None or presented is not None:
         return await authenticate(request, presented)
     match services_of(request).stream_tokens.check(token, request_id):
-        case Opens(tenant):
+        case TokenAccepted(tenant):
             request.state.tenant = tenant
             return Caller(tenant, _NO_TIER)
-        case Expired(expired_at):
+        case TokenExpired(expired_at):
             raise _refused("expired_stream_token", f"the stream token expired at {expired_at.isoformat()}")
-        case Wrong():
+        case TokenInvalid():
             raise _refused(
                 "invalid_stream_token", "the stream token is not good for the events of this request"
             )

@@ -1,19 +1,19 @@
-"""Connects everything behind the routes; the only place that knows which port has which adapter."""
+"""Connects everything behind the routes: the only place where ingest's parts are put together."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from ingest.admin.dependency_health import HealthMonitor
-from ingest.admin.spend import ClickHouseSpend
+from ingest.admin.spend import ClickHouseSpend, Queries
 from ingest.batches.service import Batches
 from ingest.batches.store import BatchStore
-from ingest.feedback.submission import FeedbackDesk
+from ingest.feedback.submission import FeedbackSubmission
 from ingest.follow.abandonment import Abandonments
-from ingest.follow.history import DeltaHistory
-from ingest.follow.replies import ReplyHub
+from ingest.follow.delta_history import DeltaHistory
+from ingest.follow.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_consumer import ReplyConsumer
+from ingest.follow.reply_hub import ReplyHub
 from ingest.follow.stream_tokens import StreamTokens
-from ingest.ports import Queries
 from ingest.services import Services
 from ingest.submit.client_retries import ClientRetries
 from ingest.submit.identification import Identification
@@ -29,8 +29,8 @@ from streams.serving.keys import Keyring
 from streams.settings import Settings
 
 _DASHBOARD_TIMEOUT_S = 10.0
-#: How much of a send's time-out the broker may be silent before further sends are refused at once: a restart,
-#: 4 to 12 s, is waited out.
+#: The share of a send's time-out that the broker may be silent before further sends are refused at once. A
+#: restart of the broker takes 4 to 12 s, and is waited out.
 _OUTAGE_PATIENCE = 2 / 3
 
 
@@ -74,24 +74,21 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
             )
         )
         replies = ReplyConsumer(
-            settings.kafka_bootstrap,
+            GrouplessConsumer(settings.kafka_bootstrap, client_id=name, timeout_s=settings.kafka_timeout_s),
             hub,
             replica=settings.ingest_replica,
             replicas=settings.ingest_replicas,
-            client_id=name,
-            timeout_s=settings.kafka_timeout_s,
             auth=auth,
         )
         stack.push_async_callback(replies.stop)
         await replies.start()
         history = DeltaHistory(
-            settings.kafka_bootstrap,
+            GrouplessConsumer(
+                settings.kafka_bootstrap, client_id=f"{name}-history", timeout_s=settings.kafka_timeout_s
+            ),
             hub,
-            partitions=replies.delta_partitions,
-            live_position=replies.position,
+            replies,
             lookback_s=settings.provider_total_timeout_s,
-            client_id=f"{name}-history",
-            timeout_s=settings.kafka_timeout_s,
             auth=auth,
         )
         stack.push_async_callback(history.close)
@@ -117,7 +114,7 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
                 registry,
                 submissions,
             ),
-            feedback=FeedbackDesk(registry, spend, publisher, source=f"/{name}"),
+            feedback=FeedbackSubmission(registry, spend, publisher, source=f"/{name}"),
             abandonments=abandonments,
             identification=Identification(runs, client_retries),
             client_retries=client_retries,

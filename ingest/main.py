@@ -9,10 +9,10 @@ import structlog
 import uvicorn
 import uvloop
 
+from ingest.admin.spend import Queries
 from ingest.anthropic.errors import IngestHttp
 from ingest.app import create_app
 from ingest.bootstrap import connected_services
-from ingest.ports import Queries
 from streams.errors import ConfigurationError
 from streams.serving.keys import Keyring
 from streams.serving.server import HttpServer, http_config
@@ -24,7 +24,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def serve(settings: Settings, queries: Queries) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what waits, within the drain timeout.
+    """Serve until SIGTERM or SIGINT; then finish the open requests, within the drain timeout.
 
     Args:
         settings: where everything is.
@@ -61,7 +61,7 @@ async def serve_async(settings: Settings, queries: Queries) -> None:
 
 
 class _Server(HttpServer):
-    """A server that leaves the process to its caller: connections are closed after it, in order.
+    """A server that returns to its caller when it stops, so that connections are closed after it, in order.
 
     Args:
         config: uvicorn's.

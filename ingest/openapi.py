@@ -1,4 +1,4 @@
-"""The bodies and the errors of the routes for `/docs`, from the very types and tables that make them."""
+"""The bodies and errors of the routes for `/docs`, generated from the types that the routes use."""
 
 from collections.abc import Mapping
 from typing import Any, Final

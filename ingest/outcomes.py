@@ -1,12 +1,12 @@
-"""How a reply of the pipeline reads over HTTP, as one table."""
+"""What a reply of the pipeline means over HTTP: its error, its status, its headers."""
 
 import msgspec
 
-from ingest.errors import DEADLINE_EXCEEDED, DEADLINE_PARAM, NO_RETRY, REPLAYED, ApiError
+from ingest.errors import DEADLINE_EXCEEDED, DEADLINE_PARAM, status_of_code
 from streams.events import ErrorInfo, Reply, Status
 from streams.registry.cancellation import cancelled_error
+from streams.serving.errors import NO_RETRY, REPLAYED, ApiError
 
-_STATUS_OF_CODE = {"model_not_found": 404, "idempotency_conflict": 409, "request_cancelled": 409}
 _STATUS_OF_TYPE = {
     "timeout_error": 504,
     "unavailable_error": 503,
@@ -27,7 +27,7 @@ def is_blocked_output(reply: Reply) -> bool:
 
 
 def error_of(reply: Reply) -> ErrorInfo | None:
-    """Return the error that the reply stands for; None where it has an answer."""
+    """Return the error of a reply; None if it has an answer."""
     if is_blocked_input(reply):
         reason = reply.error.message if reply.error else "the request was blocked by a guardrail"
         param = reply.error.param if reply.error else None
@@ -40,9 +40,9 @@ def error_of(reply: Reply) -> ErrorInfo | None:
 
 
 def failure_of(reply: Reply) -> ErrorInfo | None:
-    """Return the error of a reply that no model has answered: as `error_of`, and of the degraded answer, too.
+    """Return the error of a reply that no model has answered: as `error_of`, and also of a degraded answer.
 
-    Who reads it later has no use for an apology: the line of a batch has failed.
+    A batch has no use for the apology of a degraded answer: its line has failed.
     """
     if reply.status is not Status.DEGRADED:
         return error_of(reply)
@@ -52,12 +52,12 @@ def failure_of(reply: Reply) -> ErrorInfo | None:
 
 
 def is_charged(reply: Reply) -> bool:
-    """Whether a model was paid for the request: sent again under another id it would be paid again."""
+    """Whether a model was paid for the request. Sent again under another id, it would be paid again."""
     return reply.cost_usd > 0
 
 
 def naming_the_charge(error: ErrorInfo, reply: Reply) -> ErrorInfo:
-    """Return the error, with what the request has cost in its words, if anything."""
+    """Return the error; its message names the cost of the request, if it has one."""
     if not is_charged(reply):
         return error
     message = f"{error.message}. A model was called, and charged: {reply.cost_usd.normalize():f} USD"
@@ -65,7 +65,7 @@ def naming_the_charge(error: ErrorInfo, reply: Reply) -> ErrorInfo:
 
 
 def _naming_the_deadline(error: ErrorInfo) -> ErrorInfo:
-    """Return the error with the deadline as its param, whichever stage has noticed that it passed."""
+    """Return the error with `deadline_ms` as its param, whichever stage noticed the deadline."""
     if error.code != DEADLINE_EXCEEDED or error.param is not None:
         return error
     return msgspec.structs.replace(error, param=DEADLINE_PARAM)
@@ -74,13 +74,8 @@ def _naming_the_deadline(error: ErrorInfo) -> ErrorInfo:
 def status_of(error: ErrorInfo) -> int:
     """Return the HTTP status of an error that the pipeline reports."""
     if error.type == "invalid_request_error":
-        return status_of_mistake(error.code)
+        return status_of_code(error.code)
     return _STATUS_OF_TYPE.get(error.type, 500)
-
-
-def status_of_mistake(code: str) -> int:
-    """Return the HTTP status of a mistake of the sender's."""
-    return _STATUS_OF_CODE.get(code, 400)
 
 
 def api_error(error: ErrorInfo, *, charged: bool = False, repeat: bool = False) -> ApiError:
@@ -88,9 +83,9 @@ def api_error(error: ErrorInfo, *, charged: bool = False, repeat: bool = False) 
 
     Args:
         error: what is said.
-        charged: whether the request has cost something: the official clients repeat a 5xx by themselves,
-            under a new id, unless they are told not to.
-        repeat: whether it is the reply that an earlier submission got.
+        charged: whether the request has cost something. The official clients repeat a 5xx by themselves,
+            under a new id, unless the response forbids it.
+        repeat: whether an earlier submission got the same reply.
     """
     status = status_of(error)
     headers = dict(NO_RETRY) if charged or status in (409, 504) else {}

@@ -1,4 +1,7 @@
-"""What the routes work with, put together in `ingest.bootstrap` and found through the request."""
+"""The services behind the routes.
+
+`ingest.bootstrap` connects them, and each route finds them by its request.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -6,14 +9,18 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from ingest.admin.dependency_health import HealthMonitor
+from ingest.admin.spend import ClickHouseSpend
 from ingest.batches.service import Batches
-from ingest.feedback.submission import FeedbackDesk
+from ingest.feedback.submission import FeedbackSubmission
 from ingest.follow.abandonment import Abandonments
-from ingest.follow.replies import ReplyHub
+from ingest.follow.delta_history import DeltaHistory
+from ingest.follow.reply_consumer import ReplyConsumer
+from ingest.follow.reply_hub import ReplyHub
 from ingest.follow.stream_tokens import StreamTokens
-from ingest.ports import History, Registry, ReplyLoop, SdkCalls, Spend
+from ingest.submit.client_retries import ClientRetries
 from ingest.submit.identification import Identification
 from ingest.submit.submission import Submissions
+from streams.registry.registry import RequestRegistry
 from streams.serving.keys import Keyring
 from streams.settings import Settings
 
@@ -27,16 +34,16 @@ class Services:
     stream_tokens: StreamTokens
     submissions: Submissions
     batches: Batches
-    feedback: FeedbackDesk
+    feedback: FeedbackSubmission
     abandonments: Abandonments
     identification: Identification
-    client_retries: SdkCalls
+    client_retries: ClientRetries
     hub: ReplyHub
-    registry: Registry
-    spend: Spend
+    registry: RequestRegistry
+    spend: ClickHouseSpend
     health: HealthMonitor
-    reply_loop: ReplyLoop
-    history: History
+    reply_loop: ReplyConsumer
+    history: DeltaHistory
 
 
 def services_of(request: Request) -> Services:

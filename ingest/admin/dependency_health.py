@@ -1,4 +1,4 @@
-"""The state of what ingest depends on, asked for at most every two seconds and never waited for long."""
+"""The state of what ingest depends on: checked at most every two seconds, each check with a time limit."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from streams.redis.memory import MemoryState, StoreMemory
 
 log = structlog.get_logger(__name__)
 
-#: What a check returns is shown; it raises `HeadraceError` where the dependency is down.
+#: Raises `HeadraceError` if the dependency is down; returns Redis's memory, if that is what it checks.
 Check = Callable[[], Awaitable[StoreMemory | None]]
 
 _TIMEOUT_S = 1.5
@@ -20,7 +20,7 @@ _FRESH_FOR_S = 2.0
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One dependency: ``up`` or ``down``, how long it took to say so, what was wrong; Redis's memory."""
+    """One dependency: ``up`` or ``down``, how long the check took, what was wrong; Redis's memory."""
 
     status: str
     latency_ms: float
@@ -32,19 +32,18 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         """Whether it answered."""
         return self.status == "up"
 
-    @property
-    def state(self) -> MemoryState | None:
-        """How full it is, where that is known."""
-        return self.memory.state if self.memory else None
+    def has_memory(self, state: MemoryState) -> bool:
+        """Whether its memory is in this state."""
+        return self.memory is not None and self.memory.state is state
 
 
 class HealthMonitor:
-    """Runs the checks side by side and keeps their results for a moment.
+    """Runs the checks side by side, and keeps their results for a moment.
 
     Args:
-        checks: for each dependency, a call that raises `HeadraceError` where it is down.
-        timeout_s: what a check may take; one that takes longer is down.
-        fresh_for_s: how long results are given again.
+        checks: one for each dependency, by name.
+        timeout_s: how long a check may take, in seconds; a dependency that takes longer is down.
+        fresh_for_s: how long results are kept, in seconds.
         clock: a monotonic clock, in seconds.
     """
 
@@ -62,17 +61,15 @@ class HealthMonitor:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._results: dict[str, CheckResult] = {}
-        self._checked_at: float | None = None
+        self._fresh_until = float("-inf")
 
     async def results(self) -> Mapping[str, CheckResult]:
         """Return the state of every dependency."""
         async with self._lock:
-            if self._checked_at is None or self._clock() - self._checked_at >= self._fresh_for_s:
-                found = await asyncio.gather(
-                    *(self._run(name, check) for name, check in self._checks.items())
-                )
+            if self._clock() >= self._fresh_until:
+                found = await asyncio.gather(*(self._run(*each) for each in self._checks.items()))
                 self._results = dict(zip(self._checks, found, strict=True))
-                self._checked_at = self._clock()
+                self._fresh_until = self._clock() + self._fresh_for_s
             return self._results
 
     async def _run(self, name: str, check: Check) -> CheckResult:
@@ -88,6 +85,5 @@ class HealthMonitor:
             denied = isinstance(fault, StoreDenied)
             error = "refuses our user or password" if denied else "does not answer; the log says more"
         latency_ms = round((self._clock() - started) * 1000, 2)
-        return CheckResult(
-            status="down" if error else "up", latency_ms=latency_ms, error=error, memory=memory
-        )
+        status = "down" if error else "up"
+        return CheckResult(status=status, latency_ms=latency_ms, error=error, memory=memory)

@@ -1,4 +1,4 @@
-"""`/health`, `/live`, `/ready`: for people, for the process's keeper, for the load balancer."""
+"""`/health`, `/live`, `/ready`: for people, for the supervisor of the process, for the load balancer."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -8,13 +8,13 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from ingest.admin.dependency_health import CheckResult
-from ingest.services import ServicesDep
+from ingest.services import Services, ServicesDep
 from streams.redis.memory import MemoryState
 from streams.serving.json_response import JsonResponse
 
 router = APIRouter(tags=["health"])
 
-#: Without these no request can be accepted. ClickHouse down stops no answers.
+#: Without these no request is accepted. Without ClickHouse they are accepted and answered all the same.
 REQUIRED = ("kafka", "redis")
 _STATE: dict[int | str, dict[str, Any]] = {
     503: {"description": "It does not: the body says why", "content": {"application/json": {}}}
@@ -23,14 +23,12 @@ _STATE: dict[int | str, dict[str, Any]] = {
 
 @router.get("/health", responses=_STATE)
 async def health(services: ServicesDep) -> Response:
-    """Return the state of every dependency; 503 where requests cannot be accepted."""
+    """Return the state of every dependency; 503 if requests cannot be accepted."""
     checks = await services.health.results()
-    down = {name for name, result in checks.items() if not result.up}
-    serving = not _missing(checks) and services.reply_loop.connected
-    low = any(result.state is MemoryState.LOW for result in checks.values())
-    status = "unhealthy" if not serving else "degraded" if down or low else "healthy"
+    serving = not _missing(checks, services)
+    well = all(result.up and not result.has_memory(MemoryState.LOW) for result in checks.values())
     body: dict[str, Any] = {
-        "status": status,
+        "status": "unhealthy" if not serving else "healthy" if well else "degraded",
         "timestamp": datetime.now(UTC),
         "checks": checks,
         "reply_loop": "connected" if services.reply_loop.connected else "disconnected",
@@ -44,24 +42,21 @@ async def health(services: ServicesDep) -> Response:
 
 @router.get("/live", responses=_STATE)
 async def live(services: ServicesDep) -> Response:
-    """Whether the process works: 503 means that it should be restarted."""
+    """Return whether the process works; 503 means that it should be restarted."""
     alive = services.reply_loop.alive
     return JsonResponse({"status": "alive" if alive else "stuck"}, status_code=200 if alive else 503)
 
 
 @router.get("/ready", responses=_STATE)
 async def ready(services: ServicesDep) -> Response:
-    """Whether requests should be sent here."""
-    checks = await services.health.results()
-    missing = _missing(checks)
-    if not services.reply_loop.connected:
-        missing.append("reply_loop")
+    """Return whether requests should be sent here."""
+    missing = _missing(await services.health.results(), services)
     body = {"status": "not ready" if missing else "ready", "missing": missing}
     return JsonResponse(body, status_code=503 if missing else 200)
 
 
-def _missing(checks: Mapping[str, CheckResult]) -> list[str]:
+def _missing(checks: Mapping[str, CheckResult], services: Services) -> list[str]:
     """Return what keeps requests from being accepted."""
     missing = [name for name in REQUIRED if name in checks and not checks[name].up]
-    full = (f"{name}_memory" for name, result in checks.items() if result.state is MemoryState.FULL)
-    return [*missing, *full]
+    missing += [f"{name}_memory" for name, result in checks.items() if result.has_memory(MemoryState.FULL)]
+    return missing + ([] if services.reply_loop.connected else ["reply_loop"])

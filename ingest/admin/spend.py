@@ -1,16 +1,15 @@
-"""What requests cost, what the cache saved, when they were: the catalogue's queries, asked of ClickHouse."""
+"""Asks ClickHouse, by the catalogue's queries, what a tenant's requests cost and when one was accepted."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from clickhouse_connect.driver import create_async_client
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from ingest.ports import Queries
 from streams.errors import ClickHouseUnavailable
 from streams.registry.reply_view import plain
 
@@ -19,19 +18,46 @@ Row = Mapping[str, Any]
 _CONNECT_TIMEOUT_S = 2.0
 _MICRO_USD = Decimal("0.000001")
 _TOP_USERS = 10
-_MOST_MODELS = 10_000
-#: All requests that there are: from the first to the last day that a row can have.
+_MAX_MODELS = 10_000
+#: From the first to the last day that a row can have.
 _ALWAYS = {"since": datetime(1970, 1, 1, tzinfo=UTC), "until": datetime(2149, 6, 6, tzinfo=UTC)}
 
 
+class BoundQuery(Protocol):
+    """A statement with the values of its parameters: `analytics`' `Bound`."""
+
+    @property
+    def sql(self) -> str:
+        """The statement, with a placeholder for each parameter."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The values, by name."""
+        ...
+
+
+class Queries(Protocol):
+    """The query catalogue of `analytics`, which ingest may not import: the command line hands it in.
+
+    Ingest's summaries are made by the same queries as the analysts' reports, so that they cannot differ.
+    """
+
+    def bind(self, name: str, given: Mapping[str, object]) -> BoundQuery:
+        """Return a query's statement with these values of its parameters."""
+        ...
+
+
 class ClickHouseSpend:
-    """Asks ClickHouse. It connects at its first question, so that ClickHouse may come later than ingest.
+    """Asks ClickHouse. Every method raises `ClickHouseUnavailable` if there is no answer in time.
+
+    It connects at its first query, so that ClickHouse may start later than ingest.
 
     Args:
         url: ``http://user:password@host:port``.
         queries: the query catalogue.
         database: where the views are.
-        timeout_s: what a question may take, in seconds.
+        timeout_s: what a query may take, in seconds.
     """
 
     def __init__(self, url: str, queries: Queries, *, database: str, timeout_s: float) -> None:
@@ -43,42 +69,26 @@ class ClickHouseSpend:
         self._connecting = asyncio.Lock()
 
     async def costs(self, tenant: str) -> dict[str, Any]:
-        """Return the cost summary of a tenant.
-
-        Raises:
-            ClickHouseUnavailable: no answer in time.
-        """
+        """Return the cost summary of a tenant."""
         totals, by_model, by_user = await asyncio.gather(
             self._ask("cost_totals", tenant),
-            self._ask("cost_by_model", tenant, limit=_MOST_MODELS),
+            self._ask("cost_by_model", tenant, limit=_MAX_MODELS),
             self._ask("cost_by_user", tenant, limit=_TOP_USERS),
         )
         return cost_summary(totals[0], by_model, by_user)
 
     async def cache_stats(self, tenant: str) -> dict[str, Any]:
-        """Return the cache statistics of a tenant.
-
-        Raises:
-            ClickHouseUnavailable: no answer in time.
-        """
+        """Return the cache statistics of a tenant."""
         return cache_summary(await self._ask("cache_kinds", tenant))
 
     async def accepted_at(self, tenant: str, request_id: str) -> datetime | None:
-        """Return when a request that has ended was accepted; None where the tenant has none of this id.
-
-        Raises:
-            ClickHouseUnavailable: no answer in time.
-        """
+        """Return when a request that has ended was accepted; None if the tenant has none of this id."""
         rows = await self._ask("request", tenant, request_id=request_id)
         at: datetime | None = rows[-1]["accepted_at"] if rows else None  # the oldest is the first
         return at.replace(tzinfo=UTC) if at else None
 
     async def ping(self) -> None:
-        """Ask whether ClickHouse is there.
-
-        Raises:
-            ClickHouseUnavailable: it is not.
-        """
+        """Check that ClickHouse answers."""
         client = await self._connected()
         if not await client.ping(_CONNECT_TIMEOUT_S):
             raise ClickHouseUnavailable("ClickHouse does not answer a ping")
@@ -90,7 +100,7 @@ class ClickHouseSpend:
             self._client = None
 
     async def _ask(self, name: str, tenant: str, **given: object) -> list[Row]:
-        if not tenant:  # to the catalogue it means everybody
+        if not tenant:  # the catalogue would take it for every tenant
             raise ValueError("a tenant's name is not empty")
         bound = self._queries.bind(name, {**_ALWAYS, "tenant": tenant, **given})
         client = await self._connected()
@@ -131,14 +141,14 @@ def cost_summary(totals: Row, by_model: Sequence[Row], by_user: Sequence[Row]) -
         "total_cost_usd_exact": f"{plain(cost):f}",
         "avg_cost_per_request": plain((cost / max(requests, 1)).quantize(_MICRO_USD)),
         "cache_hit_rate_pct": percentage(totals["cache_hits"], requests),
-        # Requests that no model answered, because they were blocked or failed, have none.
+        # Requests that were blocked or failed have no model.
         "cost_by_model": {row["model"]: plain(row["cost_usd"]) for row in by_model if row["model"]},
         "top_users_by_cost": {row["user_id"]: plain(row["cost_usd"]) for row in by_user},
     }
 
 
 def cache_summary(by_kind: Sequence[Row]) -> dict[str, Any]:
-    """Return the statistics from the rows of `cache_kinds`; what was not looked up is no miss."""
+    """Return the statistics from the rows of `cache_kinds`. A request that was not looked up is no miss."""
     hits = sum(row["hits"] for row in by_kind)
     misses = sum(row["requests"] for row in by_kind if row["cache_kind"] == "miss")
     return {"hits": hits, "misses": misses, "hit_rate_pct": percentage(hits, hits + misses)}

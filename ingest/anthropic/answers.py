@@ -1,18 +1,18 @@
-"""How `POST /v1/messages` words an answer: Anthropic's `message`, and the events of its stream."""
+"""Renders a reply as Anthropic's `message`, and a stream as its events."""
 
 from typing import Any
 
 import msgspec
 
 from ingest.anthropic.errors import anthropic_error_body
-from ingest.errors import NO_RETRY, ApiError
-from ingest.follow.resume import Marker
-from ingest.follow.sse import sse_event
-from ingest.follow.transcript import pieces
+from ingest.follow.answer_cursor import pieces
+from ingest.follow.event_ids import StreamPosition
+from ingest.follow.sse import StreamFormat, sse_event
 from ingest.openai.chat_answers import headrace_extension
 from ingest.outcomes import is_blocked_input, is_repeat, naming_the_charge
 from streams.events import ErrorInfo, Reply, Usage
 from streams.request_rules.chat import MAX_JSON_DEPTH, depth_exceeds
+from streams.serving.errors import NO_RETRY, ApiError
 
 _STOP_REASONS = {
     "stop": "end_turn",
@@ -24,7 +24,7 @@ _PING = sse_event({"type": "ping"}, name="ping")
 
 
 def message(reply: Reply, *, fallback_model: str, latency_ms: float) -> dict[str, Any]:
-    """Return a `message` object. What is ours is under `headrace`, which the SDK leaves alone.
+    """Return a `message` object, with Headrace's own fields under `headrace`.
 
     Raises:
         ApiError: 500, the model called a tool with arguments that cannot be an `input`.
@@ -66,13 +66,12 @@ def anthropic_usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-class MessageStream:
+class MessageStream(StreamFormat):
     """`message_start`, the content block by block, `message_delta` with the usage, `message_stop`.
 
     Args:
         request_id: of the request.
-        model: what the stream names: the model that was asked for, because which one answers is not known
-            when it begins.
+        model: the model that was asked for. The stream names it, because it begins before one answers.
     """
 
     def __init__(self, request_id: str, *, model: str) -> None:
@@ -88,17 +87,13 @@ class MessageStream:
             message=_message(self._request_id, self._model) | {"usage": anthropic_usage(Usage())},
         )
 
-    def text(self, text: str, marker: Marker) -> bytes:  # noqa: ARG002  # the shape of all streams
-        """Return the text in deltas, which have no ids: Anthropic's clients know no resuming."""
+    def text(self, text: str, position: StreamPosition) -> bytes:  # noqa: ARG002  # for formats with ids
+        """Return the text in deltas, which have no ids: Anthropic's clients cannot resume."""
         start = b""
         if not self._text_is_open:
             start = _event("content_block_start", index=self._blocks, content_block=_text_block("")) + _PING
             self._text_is_open = True
         return start + b"".join(self._delta(type="text_delta", text=piece) for piece in pieces(text))
-
-    def restart(self) -> bytes | None:
-        """Deltas cannot be taken back."""
-        return None
 
     def finish(self, reply: Reply) -> bytes:
         """Return tool calls, the stop reason, the usage, and the end."""

@@ -1,4 +1,4 @@
-"""From the body of Anthropic's Messages to the request that the pipeline knows, in OpenAI's terms."""
+"""Translates the body of Anthropic's Messages into the request that the pipeline knows, in OpenAI's terms."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -19,16 +19,19 @@ from ingest.anthropic.schema import (
     decode_tool,
     unsupported,
 )
-from ingest.errors import ApiError, invalid
+from ingest.errors import as_api_error
 from ingest.native.schema import DEFAULT_USER
 from ingest.submit.body import too_deep
+from streams.errors import InvalidRequest
 from streams.events import CacheControl, ChatRequested, Message, TextPart
+from streams.request_rules.bounds import check_at_most
 from streams.request_rules.chat import MAX_CONTENT_CHARS, MAX_JSON_DEPTH, MAX_MESSAGES, depth_exceeds
 from streams.request_rules.decode_faults import at_most
 from streams.request_rules.parameters import Parameters, params_of
+from streams.serving.errors import ApiError
 
-#: The place of a message in a request, and what Anthropic's API calls fields of it.
-_PLACE = re.compile(r"messages\[(\d+)\]")
+#: The path of a message in a request, and the names of fields in Anthropic's API.
+_MESSAGE_PATH = re.compile(r"messages\[(\d+)\]")
 _SPELLED = {
     "stop": "stop_sequences",
     ".function.": ".",
@@ -39,12 +42,12 @@ _SPELLED = {
 }
 _SPELLINGS = re.compile("|".join(re.escape(name) for name in _SPELLED))
 _TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
-#: OpenAI's results have no mark of failure; the model reads it.
+#: OpenAI's tool results have no field for failure, so that the model reads it in the text.
 _FAILED = "Error: "
 
 
-class Asked(NamedTuple):
-    """A request, and where in the body each of its messages comes from."""
+class TranslatedRequest(NamedTuple):
+    """A request, and the path in the body that each of its messages comes from."""
 
     request: ChatRequested
     origins: tuple[str, ...]
@@ -52,7 +55,7 @@ class Asked(NamedTuple):
 
 def messages_request(
     body: MessagesBody, *, user_header: str | None, deadline_ms: int | None, betas: tuple[str, ...] = ()
-) -> Asked:
+) -> TranslatedRequest:
     """Return the event for a Messages body.
 
     Args:
@@ -62,7 +65,7 @@ def messages_request(
         deadline_ms: how long the answer may take.
 
     Raises:
-        ApiError: 400, something that is not supported, or that does not fit together.
+        InvalidRequest: something is not supported, or does not fit together.
     """
     tools = tuple(_tool(raw, f"tools[{index}]") for index, raw in enumerate(body.tools or ()))
     conversation = list(_conversation(body))
@@ -82,20 +85,21 @@ def messages_request(
         deadline_ms=deadline_ms,
         headrace_cache=body.headrace_cache,
     )
-    return Asked(request, tuple(where for where, _ in conversation))
+    return TranslatedRequest(request, tuple(where for where, _ in conversation))
 
 
-def as_sent(fault: ApiError, origins: Sequence[str]) -> ApiError:
-    """Return a fault of a request in the words of the body that it was made of."""
-    param = fault.error.param or ""
-    place = _PLACE.match(param)
-    if place and int(place[1]) < len(origins):
-        spelled = origins[int(place[1])] + param[place.end() :]
+def as_sent(fault: ApiError | InvalidRequest, origins: Sequence[str]) -> ApiError:
+    """Return a fault of the translated request, with the names and paths of the body that was sent."""
+    error = as_api_error(fault)
+    param = error.error.param or ""
+    path = _MESSAGE_PATH.match(param)
+    if path and int(path[1]) < len(origins):
+        spelled = origins[int(path[1])] + param[path.end() :]
     else:
         spelled = _SPELLINGS.sub(lambda found: _SPELLED[found[0]], param)
-    message = fault.error.message.replace(param, spelled) if param else fault.error.message
-    error = msgspec.structs.replace(fault.error, param=spelled or None, message=message)
-    return ApiError(fault.status, error, headers=fault.headers)
+    message = error.error.message.replace(param, spelled) if param else error.error.message
+    info = msgspec.structs.replace(error.error, param=spelled or None, message=message)
+    return ApiError(error.status, info, headers=error.headers)
 
 
 def _params(body: MessagesBody, betas: tuple[str, ...]) -> dict[str, Any] | None:
@@ -126,13 +130,13 @@ def _conversation(body: MessagesBody) -> Sequence[tuple[str, Message]]:
         )
     if len(messages) > MAX_MESSAGES:
         words = at_most("messages", MAX_MESSAGES, len(messages))
-        raise invalid(f"{words}: system and each tool_result count as one each", param="messages")
+        raise InvalidRequest(f"{words}: system and each tool_result count as one each", param="messages")
     return messages
 
 
 def _turn(turn: Turn, where: str) -> Iterator[Message]:
     if not turn.content:
-        raise invalid(f"{where}.content must not be empty", param=f"{where}.content")
+        raise InvalidRequest(f"{where}.content must not be empty", param=f"{where}.content")
     if isinstance(turn.content, str):
         yield Message(role=turn.role, content=turn.content)
     elif turn.role == "user":
@@ -144,7 +148,7 @@ def _turn(turn: Turn, where: str) -> Iterator[Message]:
 def _user_messages(blocks: Sequence[Block], where: str) -> Iterator[Message]:
     """Each result is a message of its own, and so is the text between them."""
     if any(isinstance(block, ToolUseBlock) for block in blocks):
-        raise invalid(f"{where}: tool_use belongs to the assistant", param=f"{where}.content")
+        raise InvalidRequest(f"{where}: tool_use belongs to the assistant", param=f"{where}.content")
     for _, run in groupby(blocks, type):
         same = list(run)
         if texts := [block for block in same if isinstance(block, TextBlock)]:
@@ -165,7 +169,7 @@ def _tool_result(block: ToolResultBlock, where: str) -> Message:
 
 def _assistant_message(blocks: Sequence[Block], where: str) -> Message:
     if any(isinstance(block, ToolResultBlock) for block in blocks):
-        raise invalid(f"{where}: tool_result belongs to the user", param=f"{where}.content")
+        raise InvalidRequest(f"{where}: tool_result belongs to the user", param=f"{where}.content")
     texts = [block for block in blocks if isinstance(block, TextBlock)]
     calls = [_tool_call(block, where) for block in blocks if isinstance(block, ToolUseBlock)]
     return Message(
@@ -189,10 +193,9 @@ def _cached(control: CacheControl | None) -> dict[str, Any]:
 def _content(content: str | Sequence[TextBlock], where: str) -> str | tuple[TextPart, ...]:
     if isinstance(content, str):
         return content
-    # Joined by line breaks, as the pipeline reads them.
+    # The pipeline joins them by line breaks.
     chars = sum(len(block.text) + 1 for block in content) - 1
-    if chars > MAX_CONTENT_CHARS:
-        raise invalid(at_most(where, MAX_CONTENT_CHARS, chars, " characters"), param=where)
+    check_at_most(chars, MAX_CONTENT_CHARS, where, " characters")
     if len(content) == 1 and content[0].cache_control is None:
         return content[0].text
     return tuple(TextPart(text=block.text, cache_control=block.cache_control) for block in content)
@@ -214,7 +217,9 @@ def _tool_choice(choice: ToolChoice | None, tools: Sequence[dict[str, Any]]) -> 
     if choice.type != "tool":
         return _TOOL_CHOICES[choice.type]
     if choice.name not in [tool["function"]["name"] for tool in tools]:
-        raise invalid("tool_choice.name must be the name of one of the tools", param="tool_choice.name")
+        raise InvalidRequest(
+            "tool_choice.name must be the name of one of the tools", param="tool_choice.name"
+        )
     return {"type": "function", "function": {"name": choice.name}}
 
 

@@ -1,12 +1,12 @@
-"""Errors as Anthropic's clients read them, and which requests come from such clients."""
+"""Anthropic's error object, and which requests are answered with it."""
 
 from collections.abc import Mapping
 
 from starlette.requests import Request
 
-from ingest.errors import error_body
 from ingest.outcomes import status_of
 from streams.events import ErrorInfo
+from streams.serving.errors import error_body
 from streams.serving.protocol import BoundedHttp
 
 #: https://docs.anthropic.com/en/api/errors, and `conflict_error` of their SDK.
@@ -29,13 +29,13 @@ ERROR_TYPES = sorted({*_TYPE_OF_STATUS.values(), "api_error"})
 def anthropic_error_body(
     error: ErrorInfo, request_id: str | None, *, status: int | None = None, repeat: bool = False
 ) -> dict[str, object]:
-    """Return Anthropic's error object; `code` and `param` are ours, which their SDK leaves alone.
+    """Return Anthropic's error object. `code` and `param` are Headrace's, and their SDK leaves them alone.
 
     Args:
         error: what went wrong.
         request_id: the id under which the logs know the request.
-        status: the HTTP status; None within a stream, where it is the one that it would have had.
-        repeat: whether it was said before, to an earlier submission of the same request.
+        status: the HTTP status; None within a stream: the status that the error would have had.
+        repeat: whether an earlier submission of the same request got the same error.
     """
     status = status_of(error) if status is None else status
     kind = _TYPE_OF_STATUS.get(status, "invalid_request_error" if status in _INVALID else "api_error")
@@ -44,11 +44,11 @@ def anthropic_error_body(
 
 
 def speaks_anthropic(request: Request) -> bool:
-    """Whether a request is one of Anthropic's API: by its route, or by the header that all of them have.
+    """Whether a request is one of Anthropic's API: by its route or, for models, by Anthropic's header.
 
-    The header alone does not decide elsewhere: only the list of models is in both APIs.
+    Both APIs have `/v1/models`; all of Anthropic's clients send `anthropic-version`.
     """
-    path = request.scope["path"]  # not that of its URL, which is made of the Host header too
+    path = request.scope["path"]  # the path of `request.url` depends on the Host header
     if path == "/v1/models" or path.startswith("/v1/models/"):
         return "anthropic-version" in request.headers
     return is_anthropic_route(path)
@@ -70,7 +70,7 @@ def error_body_for(
 
 
 class IngestHttp(BoundedHttp):
-    """HTTP/1.1 whose refusals, too, have the shape of the API that was asked."""
+    """HTTP/1.1 that refuses malformed requests with the error object of the API that was asked."""
 
     @staticmethod
     def error_object(error: ErrorInfo, status: int, request_id: str, path: str) -> Mapping[str, object]:

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from ingest.errors import ApiError, invalid
 from ingest.native.schema import CacheWish, Content, MaxTokens, StopSequence, TopP
 from ingest.submit.body import decode_body
+from streams.errors import InvalidRequest
 from streams.events import Name
+from streams.request_rules.bounds import check_at_most
 from streams.request_rules.chat import MAX_MESSAGES, MAX_STOP_SEQUENCES
-from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, at_most, explain, reason, table_of
+from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, explain, reason, table_of
 from streams.request_rules.parameter_table import Effect
 from streams.request_rules.parameters import (
     UNKNOWN_HINT,
@@ -157,13 +158,19 @@ class MessagesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def decode_messages(data: bytes) -> MessagesBody:
-    """Return the body of a Messages request, all of which can be kept.
+    """Return the body of a Messages request.
 
     Raises:
-        ApiError: 400, not JSON, not what is expected, or not supported; `param` says where.
+        ApiError: 400, not JSON, or not what is expected; `param` says where.
+        InvalidRequest: something in it is not supported.
     """
     body = decode_body(data, MessagesBody, anthropic=True, hints={ANY_FIELD: UNKNOWN_HINT})
-    _refuse_unsupported(body)
+    if body.speed not in (None, "standard"):
+        raise unsupported("speed", reason("speed", anthropic=True))
+    stop = body.stop_sequences or ()
+    check_at_most(len(stop), MAX_STOP_SEQUENCES, "stop_sequences")
+    if any(not sequence.strip() for sequence in stop):
+        raise InvalidRequest("stop_sequences must not be white space alone", param="stop_sequences")
     return body
 
 
@@ -171,14 +178,12 @@ def decode_tool(raw: dict[str, Any], where: str) -> CustomTool:
     """Return a tool's definition.
 
     Raises:
-        ApiError: 400, it is a tool of Anthropic's, or not a complete definition.
+        InvalidRequest: it is a tool of Anthropic's, or not a complete definition.
     """
     kind = raw.get("type")
     if kind not in (None, "custom"):
-        why = table_of(anthropic=True)["tools[]<*>"].to_openai.note
-        raise unsupported(
-            f"{where}.type", f"{where}: the tool type {str(kind)[:64]!r} is not supported: {why}"
-        )
+        words = f"{where}: the tool type {str(kind)[:64]!r} is not supported: {_note('tools[]<*>')}"
+        raise unsupported(f"{where}.type", words)
     try:
         tool = msgspec.convert(raw, CustomTool)
     except msgspec.ValidationError as fault:
@@ -186,36 +191,28 @@ def decode_tool(raw: dict[str, Any], where: str) -> CustomTool:
         message, code, param = explain(fault, raw, CustomTool)
         row = table_of(anthropic=True).get(f"tools[]<custom>.{param}")
         if row is not None and row.to_openai.effect is Effect.REFUSED:
-            raise unsupported(
-                f"{where}.{param}", f"{where}.{param} is not supported: {row.to_openai.note}"
-            ) from None
-        raise invalid(
+            raise _unsupported_field(where, param or "") from None
+        raise InvalidRequest(
             f"{where}: {message}", param=f"{where}.{param}" if param else where, code=code
         ) from None
-    for name, wrong in _unusual(tool).items():
-        if wrong:
-            why = table_of(anthropic=True)[f"tools[]<custom>.{name}"].to_openai.note
-            raise unsupported(f"{where}.{name}", f"{where}.{name} is not supported: {why}")
+    if tool.defer_loading:
+        raise _unsupported_field(where, "defer_loading")
+    if tool.allowed_callers not in (None, ("direct",)):
+        raise _unsupported_field(where, "allowed_callers")
     return tool
 
 
-def unsupported(param: str, message: str) -> ApiError:
-    """Return the error for what Anthropic has and Headrace has not."""
-    return invalid(message, param=param, code=UNSUPPORTED)
+def unsupported(param: str, message: str) -> InvalidRequest:
+    """Return the error for a feature of Anthropic's API that Headrace does not have."""
+    return InvalidRequest(message, param=param, code=UNSUPPORTED)
 
 
-def _unusual(tool: CustomTool) -> dict[str, bool]:
-    return {
-        "defer_loading": bool(tool.defer_loading),
-        "allowed_callers": tool.allowed_callers not in (None, ("direct",)),
-    }
+def _unsupported_field(where: str, name: str) -> InvalidRequest:
+    return unsupported(
+        f"{where}.{name}", f"{where}.{name} is not supported: {_note(f'tools[]<custom>.{name}')}"
+    )
 
 
-def _refuse_unsupported(body: MessagesBody) -> None:
-    if body.speed not in (None, "standard"):
-        raise unsupported("speed", reason("speed", anthropic=True))
-    if len(body.stop_sequences or ()) > MAX_STOP_SEQUENCES:
-        words = at_most("stop_sequences", MAX_STOP_SEQUENCES, len(body.stop_sequences or ()))
-        raise invalid(words, param="stop_sequences")
-    if any(not sequence.strip() for sequence in body.stop_sequences or ()):
-        raise invalid("stop_sequences must not be white space alone", param="stop_sequences")
+def _note(path: str) -> str:
+    """Return why the parameter table refuses a path."""
+    return table_of(anthropic=True)[path].to_openai.note

@@ -3,13 +3,13 @@
 from datetime import timedelta
 from typing import Any
 
-from ingest.batches.progress import BatchStatus, FoundLine, Progress
-from ingest.errors import error_body
+from ingest.batches.progress import BatchProgress, BatchStatus, FoundLine
 from ingest.openai.chat_answers import completion
 from ingest.outcomes import failure_of, status_of
 from streams.events import Reply
 from streams.registry.registry import RequestState
 from streams.registry.reply_view import reply_view
+from streams.serving.errors import error_body
 from streams.serving.json_response import to_json
 
 _INTERRUPTED: dict[str, Any] = {
@@ -18,24 +18,23 @@ _INTERRUPTED: dict[str, Any] = {
     "param": None,
     "line": None,
 }
-
-
-#: Why a line that was never accepted has failed, by how its batch stands: code and message.
-_NOT_ACCEPTED = {
-    BatchStatus.CANCELLED: ("batch_cancelled", "the batch was cancelled before the line was accepted"),
-    BatchStatus.CANCELLING: ("batch_cancelled", "the batch was cancelled before the line was accepted"),
-    BatchStatus.FAILED: (_INTERRUPTED["code"], _INTERRUPTED["message"]),
+_CANCELLED = {"code": "batch_cancelled", "message": "the batch was cancelled before the line was accepted"}
+#: Why a line that was never accepted has failed, by the status of its batch.
+_NOT_ACCEPTED: dict[BatchStatus, dict[str, str]] = {
+    BatchStatus.CANCELLED: _CANCELLED,
+    BatchStatus.CANCELLING: _CANCELLED,
+    BatchStatus.FAILED: {name: _INTERRUPTED[name] for name in ("code", "message")},
 }
 
 
-def batch_object(found: Progress, *, kept_s: int) -> dict[str, Any]:
+def batch_object(found: BatchProgress, *, kept_s: int) -> dict[str, Any]:
     """Return the batch object. Times are Unix time in seconds.
 
     Args:
         found: the batch, and how far it is.
         kept_s: how long a batch is kept, in seconds.
     """
-    batch, counts = found.batch, found.counts
+    batch = found.batch
     urls = {name.url for name in batch.names}
     failed = found.status is BatchStatus.FAILED
     path = f"/v1/batches/{batch.batch_id}"
@@ -50,11 +49,11 @@ def batch_object(found: Progress, *, kept_s: int) -> dict[str, Any]:
         "cancelling_at": int(batch.cancelled_at.timestamp()) if batch.cancelled_at else None,
         "expires_at": int((batch.created_at + timedelta(seconds=kept_s)).timestamp()),
         "request_counts": {
-            "total": counts.total,
-            "completed": counts.completed,
-            "failed": counts.failed,
+            "total": len(batch.names),
+            "completed": found.completed,
+            "failed": found.failed,
         },
-        "requests_in_progress": counts.open,
+        "requests_in_progress": found.open,
         "url": path,
         "results_url": f"{path}/results",
         "errors_url": f"{path}/errors",
@@ -69,13 +68,12 @@ def result_line(
     Args:
         line: the line.
         status: of its batch.
-        fallback_model: the model that is named where none answered.
-        errors_only: whether lines that have an answer are left out.
+        fallback_model: the model that is named if none answered.
+        errors_only: whether lines with an answer are left out.
     """
     result: dict[str, Any] = {"id": f"batch_req_{line.request_id}", "custom_id": line.name.custom_id}
     if line.state is None and status in _NOT_ACCEPTED:
-        code, message = _NOT_ACCEPTED[status]
-        return to_json(result | {"response": None, "error": {"code": code, "message": message}}) + b"\n"
+        return to_json(result | {"response": None, "error": _NOT_ACCEPTED[status]}) + b"\n"
     if line.state is None or line.state.reply is None:
         return b""
     error = failure_of(line.state.reply)
@@ -100,10 +98,5 @@ def _body(line: FoundLine, state: RequestState, reply: Reply, fallback_model: st
         reply,
         created=int(state.registered_at.timestamp()),
         fallback_model=fallback_model,
-        latency_ms=_latency_ms(reply),
+        latency_ms=sum(timing.queue_us + timing.work_us for timing in reply.timings) / 1000,
     )
-
-
-def _latency_ms(reply: Reply) -> float:
-    """Return how long it waited and was worked on in all stages."""
-    return sum(timing.queue_us + timing.work_us for timing in reply.timings) / 1000

@@ -1,7 +1,7 @@
-"""The lines of a batch: OpenAI's batch input format, each checked as the route that it names checks it.
+"""The lines of a batch in OpenAI's batch input format, each checked as the route that it names checks it.
 
-The file is kept as the bytes that came. Lines are decoded one at a time, first to check them all and then
-again to submit them: decoded they would take several times the memory.
+The file is held as the bytes that came. Lines are decoded one at a time, first to check them all and then
+again to submit them: all of them decoded would take several times the memory.
 """
 
 import asyncio
@@ -13,16 +13,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from ingest.errors import ApiError, invalid
+from ingest.errors import as_api_error
 from ingest.native.schema import SubmitBody, native_request
 from ingest.openai.chat_schema import completion_request, decode_completion
 from ingest.submit.body import decode_body
 from ingest.submit.checks import check_request
-from ingest.submit.webhooks import check_webhook
+from streams.errors import InvalidRequest
 from streams.events import ChatRequested
 from streams.registry.registry import fingerprint
 from streams.request_rules.bounds import has_control_character
 from streams.request_rules.sent_requests import HINTS
+from streams.serving.errors import ApiError, invalid
 from streams.settings import Settings
 
 MAX_BATCH_LINES = 10_000
@@ -30,12 +31,13 @@ MAX_BATCH_BYTES = 32 * 1024 * 1024
 #: The lines of a batch queue behind each other, so they have longer than a request that somebody waits for.
 DEFAULT_DEADLINE_MS = 3_600_000
 
-_MAX_FAULTS_TOLD = 20
+_MAX_FAULTS_SHOWN = 20
 _MAX_FAULT_CHARS = 200
 #: Other requests get their turn after so many lines, or bytes: about 10 ms of work.
 _LINES_A_TURN = 64
 _BYTES_A_TURN = 512 * 1024
 _BOM = b"\xef\xbb\xbf"  # some editors on Windows begin files with it
+_LINE_HINTS = {"input_file_id": "there are no files here, send the lines themselves as the body"}
 
 Url = Literal["/v1/chat/completions", "/v1/requests"]
 CustomId = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -56,7 +58,7 @@ class LineRules:
 
     Attributes:
         settings: the limits of a request, and where webhooks may be sent.
-        user: the user, from the header `X-Headrace-User`; only for lines in OpenAI's words.
+        user: from the header `X-Headrace-User`, for lines with OpenAI's bodies.
         deadline_ms: from the header `X-Headrace-Deadline-Ms`, for lines that name none.
         cache: from the header `Cache-Control`, for lines without `headrace_cache`.
     """
@@ -82,38 +84,38 @@ class Line(Struct, frozen=True):
     deadline_ms: int
 
 
+@dataclass(frozen=True)
 class CheckedFile:
-    """A file in which every line is good.
+    """A file in which every line is valid.
 
     Attributes:
+        data: its bytes, and `spans` where the lines are.
         names: of the lines, in order.
         digest: the same for files that ask the same under the same names, however they are written.
     """
 
-    def __init__(
-        self, data: bytes, rules: LineRules, spans: Sequence[slice], names: Sequence[LineName], digest: str
-    ) -> None:
-        self.names = tuple(names)
-        self.digest = digest
-        self._data = data
-        self._rules = rules
-        self._spans = spans
+    data: bytes
+    rules: LineRules
+    spans: Sequence[slice]
+    names: tuple[LineName, ...]
+    digest: str
 
     def lines(self) -> Iterator[Line]:
         """Decode the lines, one at a time."""
-        return (_read_line(self._data[span], self._rules) for span in self._spans)
+        return (_read_line(self.data[span], self.rules) for span in self.spans)
 
 
 async def check_file(data: bytes, rules: LineRules, *, tenant: str) -> CheckedFile:
     """Check every line of a file.
 
     Raises:
-        ApiError: 400, there are none or too many, or some are wrong: the message names the first of these,
-            and `param` the first one's field, e.g. ``line 17.body.model``.
+        ApiError: 400, there are no lines or too many, or some are wrong. The message names the first of
+            these, and `param` the first one's field, e.g. ``line 17.body.model``.
     """
     spans = _spans(data)
     names: dict[str, LineName] = {}
-    digest, faults, since_turn = hashlib.sha256(), _Faults(), 0
+    faults: list[tuple[int, ApiError]] = []
+    digest, since_turn = hashlib.sha256(), 0
     for number, span in enumerate(spans, start=1):
         try:
             line = _read_line(data[span], rules)
@@ -122,15 +124,30 @@ async def check_file(data: bytes, rules: LineRules, *, tenant: str) -> CheckedFi
             names[line.name.custom_id] = line.name
             asked = (line.name.custom_id, line.name.url, fingerprint(line.request, tenant))
             digest.update(msgspec.json.encode(asked))
-        except ApiError as fault:
-            faults.add(number, fault)
+        except (ApiError, InvalidRequest) as fault:
+            faults.append((number, as_api_error(fault)))
         since_turn += span.stop - span.start
         if number % _LINES_A_TURN == 0 or since_turn > _BYTES_A_TURN:
             since_turn = 0
             await asyncio.sleep(0)
-    if faults.count:
-        raise faults.summary(len(spans))
+    if faults:
+        raise _summary(faults, len(spans))
     return CheckedFile(data, rules, spans, tuple(names.values()), digest.hexdigest())
+
+
+def _summary(faults: Sequence[tuple[int, ApiError]], lines: int) -> ApiError:
+    """Return the error for the whole file, from its wrong lines."""
+    shown = [
+        f"line {at}: {fault.error.message[:_MAX_FAULT_CHARS]}" for at, fault in faults[:_MAX_FAULTS_SHOWN]
+    ]
+    more = [f"and {len(faults) - len(shown)} more"] if len(faults) > len(shown) else []
+    told = "; ".join(shown + more)
+    number, first = faults[0]
+    return invalid(
+        f"nothing was accepted, {len(faults)} of {lines} lines are wrong: {told}",
+        param=f"line {number}.{first.error.param}" if first.error.param else f"line {number}",
+        code=first.error.code,
+    )
 
 
 def _spans(data: bytes) -> list[slice]:
@@ -155,7 +172,7 @@ def _read_line(data: bytes, rules: LineRules) -> Line:
         raise invalid(f"it has {len(data)} bytes; at most {longest} are allowed", code="request_too_large")
     if not data.strip():
         raise invalid("it is empty", code="invalid_json")
-    line = _decode(data)
+    line = decode_body(data, LineBody, hints=_LINE_HINTS)
     if has_control_character(line.custom_id):
         words = "custom_id: line ends and other control characters are not allowed"
         raise invalid(words, param="custom_id", code="invalid_value")
@@ -163,29 +180,13 @@ def _read_line(data: bytes, rules: LineRules) -> Line:
         request = _request(line, rules)
         if request.headrace_cache is None:
             request = msgspec.structs.replace(request, headrace_cache=rules.cache)
-        check_request(
-            request,
-            max_tokens_per_request=rules.settings.max_tokens_per_request,
-            extra_parameters=rules.settings.extra_parameters,
-        )
-        check_webhook(request.webhook, rules.settings)
-    except ApiError as fault:
-        param = f"body.{fault.error.param}" if fault.error.param else "body"
-        raise invalid(fault.error.message, param=param, code=fault.error.code) from None
+        check_request(request, rules.settings)
+    except (ApiError, InvalidRequest) as fault:
+        error = as_api_error(fault).error
+        param = f"body.{error.param}" if error.param else "body"
+        raise invalid(error.message, param=param, code=error.code) from None
     deadline_ms = request.deadline_ms or rules.deadline_ms or DEFAULT_DEADLINE_MS
     return Line(LineName(line.custom_id, line.url), request, deadline_ms)
-
-
-def _decode(data: bytes) -> LineBody:
-    try:
-        return decode_body(data, LineBody)
-    except ApiError as fault:
-        if fault.error.param == "input_file_id":
-            raise invalid(
-                "there are no files here: send the lines themselves as the body", param="input_file_id"
-            ) from None
-        message = fault.error.message.replace("the body is", "it is", 1)
-        raise invalid(message, param=fault.error.param, code=fault.error.code) from None
 
 
 def _request(line: LineBody, rules: LineRules) -> ChatRequested:
@@ -199,30 +200,3 @@ def _request(line: LineBody, rules: LineRules) -> ChatRequested:
     if request.stream:
         raise invalid("a line of a batch cannot be streamed: leave stream out", param="stream")
     return request
-
-
-class _Faults:
-    """The wrong lines: how many, and what the first of them are."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._told: list[str] = []
-        self._first: ApiError | None = None
-
-    def add(self, number: int, fault: ApiError) -> None:
-        """Note what is wrong with a line."""
-        self.count += 1
-        if self._first is None:
-            field = f".{fault.error.param}" if fault.error.param else ""
-            self._first = invalid("", param=f"line {number}{field}", code=fault.error.code)
-        if len(self._told) < _MAX_FAULTS_TOLD:
-            self._told.append(f"line {number}: {fault.error.message[:_MAX_FAULT_CHARS]}")
-
-    def summary(self, lines: int) -> ApiError:
-        """Return the error for the whole file."""
-        assert self._first is not None  # noqa: S101  # who asks for a summary has added something
-        more = f"; and {self.count - len(self._told)} more" if self.count > len(self._told) else ""
-        told = "; ".join(self._told)
-        message = f"nothing was accepted, {self.count} of {lines} lines are wrong: {told}{more}"
-        first = self._first.error
-        return invalid(message, param=first.param, code=first.code)

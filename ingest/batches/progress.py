@@ -1,7 +1,7 @@
-"""How far a batch is, decided from what is remembered of it and how its requests stand. Without I/O."""
+"""How far a batch is, decided from its record and from how its requests stand. Without I/O."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -12,14 +12,17 @@ from ingest.batches.store import Batch
 from streams.events import Status
 from streams.registry.registry import Glimpse, RequestState
 
-#: What may take longer is cut off, and goes on when the batch is sent again: 10,000 lines take about 15 s.
+#: How long accepting a batch may take, in seconds; a longer one is cut off, and goes on when it is sent
+#: again. 10,000 lines take about 15 s.
 SUBMIT_TIMEOUT_S = 240.0
 
-#: Name the ids of batches that come from idempotency keys, and of lines (RFC 9562, version 5). Never change
-#: them: the same batch must have the same ids after every upgrade.
+#: Namespaces of the ids of batches that come from idempotency keys, and of lines (RFC 9562, version 5). Never
+#: change them: the same batch must have the same ids after every upgrade.
 _BATCHES = uuid.UUID("0b6f5bd4-5c0e-5a55-8a6b-6f5a3c1d7e21")
 _LINES = uuid.UUID("c3f1a0de-91a7-5f0b-b1c9-2d64a7e85f90")
 _LATER_RUNS = uuid.UUID("1f0c6c57-7d0f-5a7e-8a39-9d2f1c3b5e64")
+
+_FAILURES = frozenset({Status.DEGRADED, Status.FAILED, Status.CANCELLED})
 
 
 class BatchStatus(StrEnum):
@@ -33,46 +36,24 @@ class BatchStatus(StrEnum):
     CANCELLED = "cancelled"  # no line is open; those that ended before have their replies
 
 
-#: In these a line that was not accepted will not be, unless the batch is sent again.
-LOSING = frozenset({BatchStatus.FAILED, BatchStatus.CANCELLING, BatchStatus.CANCELLED})
+#: In these, a line that was not accepted never will be, unless the batch is sent again.
+_ACCEPTS_NO_MORE = frozenset({BatchStatus.FAILED, BatchStatus.CANCELLING, BatchStatus.CANCELLED})
 
 
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the lines are.
+class BatchProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch, how far it is, and how many of its lines are in each state.
 
     Attributes:
-        total: all lines.
-        completed: those that a model (or the cache) has answered.
-        failed: those that ended without such an answer: degraded, failed, cancelled, past their deadline.
-        open: those that were accepted and have not ended. The rest was not accepted, or is not known any
-            more.
+        completed: lines that a model (or the cache) has answered.
+        failed: lines that ended without an answer, or will never be accepted.
+        open: the others.
     """
-
-    total: int
-    completed: int
-    failed: int
-    open: int
-
-    def adding_up(self, status: BatchStatus) -> "Counts":
-        """Return the counts under which every line is one of the three: what is not known is open, or failed.
-
-        Where no line will be accepted any more, one that was not has failed.
-        """
-        unknown = self.total - self.completed - self.failed - self.open
-        over = status in LOSING
-        return msgspec.structs.replace(
-            self,
-            failed=self.failed + (unknown if over else 0),
-            open=self.open + (0 if over else unknown),
-        )
-
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch, and how far it is."""
 
     batch: Batch
     status: BatchStatus
-    counts: Counts
+    completed: int
+    failed: int
+    open: int
 
     @property
     def ended(self) -> bool:
@@ -81,7 +62,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FoundLine(msgspec.Struct, frozen=True):
-    """A line of a batch, and where its request stands; None where that is not known."""
+    """A line of a batch, and where its request stands; None if that is not known."""
 
     name: LineName
     request_id: str
@@ -102,7 +83,7 @@ def line_request_id(batch: Batch, name: LineName) -> str:
     return str(uuid.uuid5(_LINES, line) if run == 1 else uuid.uuid5(_LATER_RUNS, f"{run}:{line}"))
 
 
-def runs_anew(batch: Batch, seen: Iterable[Glimpse | None]) -> dict[str, int]:
+def runs_anew(batch: Batch, seen: Sequence[Glimpse | None]) -> dict[str, int]:
     """Return the runs of the batch's lines once those that failed at no cost are run anew."""
     again = {
         name.custom_id: batch.runs.get(name.custom_id, 1) + 1
@@ -112,31 +93,33 @@ def runs_anew(batch: Batch, seen: Iterable[Glimpse | None]) -> dict[str, int]:
     return batch.runs | again
 
 
-def counts_of(batch: Batch, seen: Iterable[Glimpse | None]) -> Counts:
-    """Count the lines by how their requests stand."""
-    known = [glimpse for glimpse in seen if glimpse is not None]
-    ended = [glimpse for glimpse in known if glimpse.status is not None]
-    failed = sum(_has_failed(glimpse) for glimpse in ended)
-    return Counts(
-        total=len(batch.names),
+def progress_of(batch: Batch, seen: Sequence[Glimpse | None], now: datetime) -> BatchProgress:
+    """Return how far a batch is, from how each line's request stands; None for one that is not known."""
+    ended = [glimpse for glimpse in seen if glimpse is not None and glimpse.status is not None]
+    running = sum(glimpse is not None for glimpse in seen) - len(ended)
+    failed = sum(map(_has_failed, ended))
+    status = _status_of(batch, is_running=running > 0, all_ended=len(ended) == len(batch.names), now=now)
+    unknown = len(batch.names) - len(ended) - running
+    lost = unknown if status in _ACCEPTS_NO_MORE else 0
+    return BatchProgress(
+        batch=batch,
+        status=status,
         completed=len(ended) - failed,
-        failed=failed,
-        open=len(known) - len(ended),
+        failed=failed + lost,
+        open=running + unknown - lost,
     )
 
 
-def status_of(batch: Batch, counts: Counts, now: datetime) -> BatchStatus:
-    """Say how far a batch is."""
+def _status_of(batch: Batch, *, is_running: bool, all_ended: bool, now: datetime) -> BatchStatus:
     if batch.cancelled_at is not None:
-        return BatchStatus.CANCELLING if counts.open else BatchStatus.CANCELLED
+        return BatchStatus.CANCELLING if is_running else BatchStatus.CANCELLED
     if batch.accepted_at is None:
         may_be_running = now - batch.submitted_at < timedelta(seconds=SUBMIT_TIMEOUT_S)
         return BatchStatus.VALIDATING if may_be_running else BatchStatus.FAILED
-    ended = counts.completed + counts.failed == counts.total
-    return BatchStatus.COMPLETED if ended else BatchStatus.IN_PROGRESS
+    return BatchStatus.COMPLETED if all_ended else BatchStatus.IN_PROGRESS
 
 
 def _has_failed(seen: Glimpse) -> bool:
     """Whether a request has ended without an answer: for what `ingest.outcomes.failure_of` has an error."""
     blocked = seen.status is Status.BLOCKED and not seen.has_text
-    return blocked or seen.status in (Status.DEGRADED, Status.FAILED, Status.CANCELLED)
+    return blocked or seen.status in _FAILURES

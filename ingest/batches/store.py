@@ -1,7 +1,7 @@
-"""What is remembered of a batch, in Redis: whose it is, its lines' names, and how far its submission came.
+"""The record of a batch in Redis: whose it is, its lines' names, and how far its submission came.
 
-How far its requests are is the registry's knowledge. A record expires `ttl_s` after it was first written, so
-before any of its requests' entries.
+The registry knows how far its requests are. A record expires `ttl_s` after it was first written, so before
+any of its requests' entries.
 """
 
 from datetime import UTC, datetime
@@ -49,7 +49,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         submitted_at: when it was last sent.
         accepted_at: when every line was accepted; None before that.
         cancelled_at: when its cancellation was asked for.
-        runs: which run of a line is the newest, by its custom id, where it is not the first.
+        runs: the newest run of a line, by its custom id, if it is not the first.
     """
 
     batch_id: str
@@ -64,7 +64,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchStore:
-    """The records of batches. Every method raises `StoreUnavailable` where Redis does not answer in time.
+    """The records of batches. Every method raises `StoreUnavailable` if Redis does not answer in time.
 
     Args:
         redis: the client; its timeouts bound every call.
@@ -81,9 +81,9 @@ class BatchStore:
         self._rerun = redis.register_script(_RERUN)
 
     async def begin(self, batch_id: str, *, tenant: str, digest: str, names: tuple[LineName, ...]) -> Batch:
-        """Remember a batch before its first line is submitted; return the one that has this id.
+        """Record a batch before its first line is submitted, and return the batch that has this id.
 
-        Where it was sent before, that is the former one: with another digest if it asks something else.
+        If it was sent before, that is the former one, whose digest differs if it asks something else.
 
         Raises:
             StoreFull: Redis is nearly full.
@@ -105,6 +105,10 @@ class BatchStore:
         """Note that every line was accepted, and return the batch."""
         return await self._note(batch_id, "accepted_at")
 
+    async def cancel(self, batch_id: str) -> Batch | None:
+        """Note that the batch is to be cancelled, and return it."""
+        return await self._note(batch_id, "cancelled_at")
+
     async def rerun(self, batch: Batch, runs: dict[str, int]) -> Batch | None:
         """Begin new runs of some lines, unless somebody else has since `batch` was read; return the batch.
 
@@ -117,22 +121,20 @@ class BatchStore:
             )
         return await self.find(batch.batch_id)
 
-    async def cancel(self, batch_id: str) -> Batch | None:
-        """Note that the batch is to be cancelled, and return it."""
-        return await self._note(batch_id, "cancelled_at")
-
     async def find(self, batch_id: str) -> Batch | None:
         """Return a batch, or None if there is none (or it was long ago)."""
         with store_faults("finding a batch"):
             fields = await self._redis.hmget(batch_key(batch_id), _FOUND)
-        tenant, digest, lines, runs, *times = fields
+        tenant, digest, lines, runs, *times = (
+            field.decode() if isinstance(field, bytes) else field for field in fields
+        )
         if lines is None:
             return None
-        created, submitted, accepted, cancelled = (_time(at) for at in times)
+        created, submitted, accepted, cancelled = (datetime.fromisoformat(at) if at else None for at in times)
         return Batch(
             batch_id=batch_id,
-            tenant=_text(tenant),
-            digest=_text(digest),
+            tenant=tenant or "",
+            digest=digest or "",
             names=msgspec.json.decode(lines, type=tuple[LineName, ...]),
             created_at=created or datetime.now(UTC),
             submitted_at=submitted or created or datetime.now(UTC),
@@ -142,7 +144,7 @@ class BatchStore:
         )
 
     async def _note(self, batch_id: str, field: str) -> Batch | None:
-        with store_faults("noting something of a batch"):
+        with store_faults("noting a step of a batch"):
             await self._mark(keys=[batch_key(batch_id)], args=[field, datetime.now(UTC).isoformat()])
         return await self.find(batch_id)
 
@@ -154,11 +156,3 @@ def batch_key(batch_id: str) -> str:
 
 def _runs_json(runs: dict[str, int]) -> bytes:
     return msgspec.json.encode(runs, order="deterministic")
-
-
-def _time(field: bytes | str | None) -> datetime | None:
-    return datetime.fromisoformat(_text(field)) if field else None
-
-
-def _text(field: bytes | str | None) -> str:
-    return field.decode() if isinstance(field, bytes) else field or ""

@@ -1,7 +1,6 @@
 """`/v1/feedback`: what users, reviewers, judges and checks think of an answer."""
 
 from decimal import Decimal
-from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -11,24 +10,24 @@ from ingest.feedback.submission import FeedbackBody
 from ingest.openapi import body_of
 from ingest.services import ServicesDep
 from ingest.submit.body import decode_body, read_body
-from ingest.submit.tracing import traceparent_of
+from ingest.submit.headers import traceparent_of
 from streams.registry.reply_view import plain
 from streams.request_rules.feedback import score_id_of
 from streams.serving.json_response import JsonResponse
+from streams.serving.openapi import errors
 
 router = APIRouter(tags=["feedback"])
 
-#: The longest comment, each character of it escaped as six or twelve bytes, and room for the rest.
+#: Room for the longest comment with every character escaped, as six or twelve bytes, and for the rest.
 _MAX_BODY_BYTES = 64 * 1024
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    202: {"description": "It is kept; analysts see it within seconds of the request's own row"},
-    404: {"description": "There is no such request, or it is not yours"},
-}
 
 
-@router.post("/v1/feedback", status_code=202, openapi_extra=body_of(FeedbackBody), responses=_RESPONSES)
+@router.post("/v1/feedback", status_code=202, openapi_extra=body_of(FeedbackBody), responses=errors(404))
 async def give(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
-    """Score a request of your own. The same again, with the same `score_id`, corrects the score."""
+    """Score a request of your own. The same again, with the same `score_id`, corrects the score.
+
+    Analysts see it within seconds of the request's own row.
+    """
     body = decode_body(await read_body(request, max_bytes=_MAX_BODY_BYTES), FeedbackBody)
     request.state.request_id = body.request_id
     feedback = await services.feedback.give(

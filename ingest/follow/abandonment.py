@@ -1,32 +1,29 @@
-"""What becomes of a request whose client leaves before its answer is there.
+"""Cancels requests whose client has left, where their sender or the installation wants that.
 
-By policy it goes on, and its answer can be fetched later, or it is cancelled: the stages then end it, and
-stop a call that runs. The one who decides is the sender, or the installation where the sender does not say.
+With `on_disconnect` = `continue` a request goes on without its client, and its reply can be fetched later.
+With `cancel` the stages end it, and stop a provider call that runs.
 """
 
 import asyncio
 from contextlib import suppress
-from typing import Literal
 
 import structlog
 
-from ingest.ports import Registry
+from ingest.submit.detached_tasks import DetachedTasks
 from ingest.submit.submission import Ask
 from streams.errors import StoreUnavailable
 from streams.registry.cancellation import CLIENT_DISCONNECTED
+from streams.registry.registry import RequestRegistry
 
-OnDisconnect = Literal["continue", "cancel"]
-
-#: An SDK that has given up waiting repeats its call after half a second, a second the next time, and waits
-#: for the same request then.
+#: How long a client that retries by itself is waited for. SDKs wait half a second before their first retry, a
+#: second before the next, and then wait for the same request again.
 RETRY_GRACE_S = 3.0
-_MAX_TASKS = 10_000
 
 log = structlog.get_logger(__name__)
 
 
 class Abandonments:
-    """Cancels what nobody waits for any more, beside the HTTP requests that end.
+    """Cancels abandoned requests, beside the HTTP requests that end.
 
     Args:
         registry: where requests are cancelled.
@@ -34,50 +31,42 @@ class Abandonments:
         retry_grace_s: how long a client that may come back by itself is waited for, in seconds.
     """
 
-    def __init__(self, registry: Registry, *, timeout_s: float, retry_grace_s: float = RETRY_GRACE_S) -> None:
+    def __init__(
+        self, registry: RequestRegistry, *, timeout_s: float, retry_grace_s: float = RETRY_GRACE_S
+    ) -> None:
         self._registry = registry
-        self._timeout_s = timeout_s
         self._retry_grace_s = retry_grace_s
         self._closing = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = DetachedTasks(timeout_s=timeout_s)
 
     def client_left(self, ask: Ask, *, may_come_back: bool = False) -> None:
-        """Note that the client of a request has left before its answer was there. Returns at once.
+        """Note that a client has left before its answer was there. Returns at once.
 
         Args:
             ask: the request.
-            may_come_back: whether the client may repeat it by itself; then it is cancelled where it does not.
+            may_come_back: whether the client may retry by itself; it is given `retry_grace_s` for that.
         """
         if ask.on_disconnect != "cancel":
             log.info("abandonment.goes_on", request_id=ask.request_id)
-            return
-        if len(self._tasks) >= _MAX_TASKS:
+        elif not self._tasks.start(self._cancel(ask, self._retry_grace_s if may_come_back else 0.0)):
             log.warning("abandonment.not_cancelled", request_id=ask.request_id, reason="too many at once")
-            return
-        task = asyncio.create_task(self._cancel(ask, self._retry_grace_s if may_come_back else 0.0))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Wait for the cancellations under way; each has its time limit."""
+        """Wait for the cancellations under way."""
         self._closing.set()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._timeout_s)
+        await self._tasks.close()
 
     async def _cancel(self, ask: Ask, after_s: float) -> None:
-        if after_s:
-            with suppress(TimeoutError):
+        with suppress(TimeoutError):
+            if after_s:
                 await asyncio.wait_for(self._closing.wait(), after_s)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._tasks.timeout_s):
                 answer = await self._registry.cancel(
-                    ask.request_id,
-                    tenant=ask.caller.tenant,
-                    reason=CLIENT_DISCONNECTED,
-                    only_alone=True,
+                    ask.request_id, tenant=ask.caller.tenant, reason=CLIENT_DISCONNECTED, only_alone=True
                 )
         except (StoreUnavailable, TimeoutError) as fault:
-            # The answer is then produced for nobody, and booked; it can be fetched.
+            # The answer is then produced and booked for nobody; it can still be fetched.
             log.warning("abandonment.not_cancelled", request_id=ask.request_id, reason=str(fault))
         else:
             log.info("abandonment.cancel", request_id=ask.request_id, answer=answer.value)

@@ -1,23 +1,24 @@
-"""The loop that reads this replica's partitions of the reply and delta topics.
+"""Reads this replica's partitions of the reply and delta topics, and hands the records to the hub.
 
-There is no consumer group: replica i of n reads the partitions p with p % n == i, from the end, and hands
-what it finds to the hub. The loop outlives the broker: it reconnects, and reads on where it was.
+There is no consumer group: replica i of n reads the partitions p with p % n == i, from their ends. The loop
+outlives the broker: it reconnects, and reads on where it was.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from ingest.follow.kafka_reading import FAULTS, backoff_s, close_consumer, end_task, open_consumer
-from ingest.follow.replies import ReplyHub
+from ingest.follow.groupless_consumer import BROKER_FAULTS, GrouplessConsumer
+from ingest.follow.reply_hub import ReplyHub
 from streams.codec import decode, header
 from streams.errors import ConfigurationError, KafkaUnavailable, UndecodableRecord
 from streams.events import Delta, Reply
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.tasks import cancel_and_wait
 from streams.topics import DELTAS, REPLIES
 
 log = structlog.get_logger(__name__)
@@ -30,78 +31,68 @@ class ReplyConsumer:
     """Reads replies and deltas for the hub.
 
     Args:
-        bootstrap: host:port of the brokers, separated by commas.
+        kafka: the connection, of which it is the only user.
         hub: what the records are handed to.
         replica: the number of this replica, from 0.
         replicas: how many there are.
-        client_id: the name that the broker's logs and metrics show.
-        timeout_s: what connecting may take, in seconds.
         auth: tells which replies and deltas Headrace wrote; others reach nobody.
-        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
         self,
-        bootstrap: str,
+        kafka: GrouplessConsumer,
         hub: ReplyHub,
         *,
         replica: int,
         replicas: int,
-        client_id: str,
-        timeout_s: float,
         auth: RecordAuth = UNSIGNED,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._auth = auth
-        self._bootstrap = bootstrap
         self._hub = hub
         self._replica = replica
         self._replicas = replicas
-        self._client_id = client_id
-        self._timeout_s = timeout_s
-        self._clock = clock
-        self._consumer: AIOKafkaConsumer | None = None
+        self._kafka = kafka
         self._task: asyncio.Task[None] | None = None
         self._positions: dict[TopicPartition, int] = {}
-        self._turned_at = clock()
+        self._last_poll_at = time.monotonic()
         self.partitions: tuple[int, ...] = ()
         self.delta_partitions = 0
 
     @property
     def alive(self) -> bool:
-        """Whether the loop turns, with or without a broker."""
+        """Whether the loop runs, with or without a broker."""
         running = self._task is not None and not self._task.done()
-        return running and self._clock() - self._turned_at < _STUCK_AFTER_S
+        return running and time.monotonic() - self._last_poll_at < _STUCK_AFTER_S
 
     @property
     def connected(self) -> bool:
         """Whether the loop has a consumer to read with."""
-        return self.alive and self._consumer is not None
+        return self.alive and self._kafka.client is not None
 
     async def start(self) -> None:
-        """Find this replica's partitions, go to their ends, and begin to read.
+        """Find this replica's partitions, seek their ends, and begin to read.
 
         Raises:
             KafkaUnavailable: no broker answered.
             ConfigurationError: the topics are missing, or have fewer partitions than there are replicas.
         """
         try:
-            async with asyncio.timeout(self._timeout_s):
-                counts = await _partition_counts(self._bootstrap, (REPLIES.name, DELTAS.name))
+            async with asyncio.timeout(self._kafka.timeout_s):
+                counts = await _partition_counts(self._kafka.bootstrap, (REPLIES.name, DELTAS.name))
                 self.delta_partitions = counts[-1]
                 self.partitions = own_partitions(min(counts), replica=self._replica, replicas=self._replicas)
-                self._consumer = await self._connect()
-        except FAULTS as fault:
-            raise KafkaUnavailable(f"cannot read replies at {self._bootstrap}: {fault!r}") from fault
-        self._task = asyncio.create_task(self._run(), name="reply-consumer")
+                await self._connect()
+        except BROKER_FAULTS as fault:
+            raise KafkaUnavailable(f"cannot read replies at {self._kafka.bootstrap}: {fault!r}") from fault
+        self._task = asyncio.create_task(self._kafka.read_with(self._poll), name="reply-consumer")
 
     async def stop(self) -> None:
         """Stop reading."""
-        await end_task(self._task)
-        await self._disconnect()
+        await cancel_and_wait(self._task)
+        await self._kafka.disconnect()
 
     def position(self, partition: int) -> int | None:
-        """Return the offset of the next delta that is read from a partition; None where it is another's."""
+        """Return the offset of the next delta to read from a partition; None if it is another replica's."""
         return self._positions.get(TopicPartition(DELTAS.name, partition))
 
     async def ping(self) -> None:
@@ -110,69 +101,41 @@ class ReplyConsumer:
         Raises:
             KafkaUnavailable: it does not answer.
         """
-        if self._consumer is None:
+        if self._kafka.client is None:
             raise KafkaUnavailable("the reply consumer is not connected")
         try:
-            await self._consumer.end_offsets([TopicPartition(REPLIES.name, self.partitions[0])])
-        except FAULTS as fault:
+            await self._kafka.client.end_offsets([TopicPartition(REPLIES.name, self.partitions[0])])
+        except BROKER_FAULTS as fault:
             raise KafkaUnavailable(f"the broker does not answer: {fault!r}") from fault
 
-    async def _connect(self) -> AIOKafkaConsumer:
-        consumer = await open_consumer(self._bootstrap, client_id=self._client_id, timeout_s=self._timeout_s)
-        try:
-            assigned = [
-                TopicPartition(topic, p) for topic in (REPLIES.name, DELTAS.name) for p in self.partitions
-            ]
-            consumer.assign(assigned)
-            await self._seek(consumer, assigned)
-        except BaseException:
-            await close_consumer(consumer, timeout_s=self._timeout_s)
-            raise
-        return consumer
-
-    async def _seek(self, consumer: AIOKafkaConsumer, assigned: Iterable[TopicPartition]) -> None:
-        """Go to where the loop was, or to the end on the first time."""
-        ends = await consumer.end_offsets(list(assigned))
-        for partition, end in ends.items():
+    async def _connect(self) -> None:
+        """Connect, and seek where the loop was, or the end the first time."""
+        consumer = await self._kafka.connect()
+        assigned = [
+            TopicPartition(topic, p) for topic in (REPLIES.name, DELTAS.name) for p in self.partitions
+        ]
+        consumer.assign(assigned)
+        for partition, end in (await consumer.end_offsets(assigned)).items():
             consumer.seek(partition, self._positions.setdefault(partition, end))
 
-    async def _disconnect(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await close_consumer(consumer, timeout_s=self._timeout_s)
-
-    async def _run(self) -> None:
-        failures = 0
-        while True:
-            self._turned_at = self._clock()
-            try:
-                await self._turn()
-                failures = 0
-            except FAULTS as fault:
-                log.warning("replies.broker_fault", error=repr(fault))
-                failures += 1
-                await self._disconnect()
-            except Exception:  # a record that breaks the loop would leave every client waiting
-                log.exception("replies.fault")
-                failures += 1
-            if failures:
-                await asyncio.sleep(backoff_s(failures))
-
-    async def _turn(self) -> None:
-        if self._consumer is None:
-            async with asyncio.timeout(self._timeout_s):
-                self._consumer = await self._connect()
+    async def _poll(self) -> bool:
+        self._last_poll_at = time.monotonic()
+        if self._kafka.client is None:
+            async with asyncio.timeout(self._kafka.timeout_s):
+                await self._connect()
             log.info("replies.reconnected")
-        batches = await self._consumer.getmany(timeout_ms=_POLL_MS)
+        consumer = await self._kafka.connect()
+        batches = await consumer.getmany(timeout_ms=_POLL_MS)
         for partition, records in batches.items():
-            # Noted first: a batch that breaks the loop is left behind, not read for ever.
+            # Before they are handed on: a batch that breaks the loop is not read again for ever.
             self._positions[partition] = records[-1].offset + 1
             for record in records:
                 dispatch(record, self._hub, self._auth)
+        return True
 
 
 def dispatch(record: ConsumerRecord, hub: ReplyHub, auth: RecordAuth) -> None:
-    """Hand one record to the hub; what nobody waits for is not even decoded."""
+    """Hand one record to the hub. What nobody waits for is not even decoded."""
     headers: Sequence[tuple[str, bytes]] = record.headers
     correlation_id = header(headers, "kafka_correlationId")
     request_id = (record.key or b"").decode("utf-8", "replace")

@@ -3,33 +3,26 @@
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
 
-import structlog
 from starlette.requests import ClientDisconnect
-from starlette.responses import StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from ingest.errors import ApiError
-from ingest.follow.replies import Listener
-from ingest.follow.resume import Marker, Place
-from ingest.follow.transcript import Finish, Reading, Replace, Say, Wait
+from ingest.follow.answer_cursor import AnswerCursor, SendText, Step
+from ingest.follow.event_ids import ResumePoint, StreamPosition
+from ingest.follow.reply_hub import ReplyListener
+from ingest.follow.timed_stream import STALLED_S, TimedStream
 from ingest.outcomes import error_of
 from streams.events import ErrorInfo, Reply
+from streams.serving.errors import ApiError
 from streams.serving.json_response import to_json
 
-log = structlog.get_logger(__name__)
-
 HEARTBEAT_S = 15.0
-STALLED_S = 30.0
-#: How long the text of a client that comes back may be ahead of what this replica has read.
+#: How long a client that resumes may be ahead of what this replica has read, in seconds.
 RESUME_PATIENCE_S = 10.0
-#: How soon a client is to connect again, in milliseconds.
-RETRY = b"retry: 1000\n\n"
 HEARTBEAT = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
 # Without these, proxies collect the events and hand them on all at once.
@@ -55,96 +48,90 @@ def sse_event(data: object, *, name: str | None = None, event_id: str | None = N
     return prefix + b"data: " + to_json(data) + suffix
 
 
-class StreamShape(Protocol):
-    """How one route words its stream. Every method returns whole events."""
+class StreamFormat:
+    """How one route writes its stream. Every method returns whole events."""
 
     def begin(self) -> bytes:
         """Return what comes before the answer."""
-        ...
+        return b""
 
-    def text(self, text: str, marker: Marker) -> bytes:
-        """Return the next piece of the answer. `marker` is where it begins, and gives the events' ids."""
-        ...
+    def text(self, text: str, position: StreamPosition) -> bytes:
+        """Return the next text of the answer.
 
-    def restart(self) -> bytes | None:
-        """Return what takes the text so far back; None where the format has no word for it."""
-        ...
+        Args:
+            text: the text.
+            position: where it begins. A format with event ids advances it.
+        """
+        raise NotImplementedError
+
+    def reset(self) -> bytes | None:
+        """Return what takes back the text so far; None if the format has no word for that."""
+        return None
 
     def finish(self, reply: Reply) -> bytes:
         """Return the end of a stream whose answer was sent in full."""
-        ...
+        raise NotImplementedError
 
     def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:
-        """Return the end of a stream that has no (whole) answer."""
-        ...
-
-
-@runtime_checkable
-class HasHeartbeat(Protocol):
-    """A shape whose format has an event of its own for silence; the others get the comment `HEARTBEAT`."""
+        """Return the end of a stream without a (whole) answer."""
+        raise NotImplementedError
 
     def heartbeat(self) -> bytes:
         """Return what keeps a silent connection open."""
-        ...
+        return HEARTBEAT
 
 
-async def frames(
-    listener: Listener,
-    shape: StreamShape,
+async def stream_events(
+    listener: ReplyListener,
+    stream: StreamFormat,
     *,
     give_up_at: float,
     on_timeout: Callable[[], ApiError],
-    resume_at: Place | None = None,
+    resume_at: ResumePoint | None = None,
     heartbeat_s: float = HEARTBEAT_S,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncGenerator[bytes, None]:
     """Yield the events of a running (or finished) request until its end, or until the listener is dismissed.
 
     Args:
-        listener: the ear for the request.
-        shape: the route's wording.
+        listener: hears the answer.
+        stream: the route's format.
         give_up_at: when to end without a reply, on the scale of `clock`.
         on_timeout: returns the error to end with then.
-        resume_at: what the client has already, where it comes back.
+        resume_at: what the client has from an earlier stream.
         heartbeat_s: the longest silence, in seconds; then a heartbeat keeps the connection open.
         clock: a monotonic clock, in seconds.
     """
-    reading = Reading(resume_at)
+    cursor = AnswerCursor(resume_at)
     patient_until = clock() + RESUME_PATIENCE_S
-    yield shape.begin()
+    yield stream.begin()
     while True:
         reply = listener.reply
-        end = _end_without_answer(listener, shape)
-        if end is not None:
-            yield end
+        if reply is None and listener.dismissed:
             return
-        patient = clock() < patient_until
-        match reading.step(listener.text, reply.content if reply else None, patient=patient):
-            case Say(text):
-                yield shape.text(text, reading.marker)
-            case Replace():
-                restart = shape.restart()
-                if restart is None:
-                    yield shape.fail(_replaced(reply), reply)
+        if reply is not None and (error := error_of(reply)) is not None:
+            yield stream.fail(error, reply)
+            return
+        content = reply.content if reply else None
+        match cursor.step(listener.text, content, patient=clock() < patient_until):
+            case SendText(text):
+                yield stream.text(text, cursor.position)
+            case Step.RESET:
+                reset = stream.reset()
+                if reset is None:
+                    yield stream.fail(_replaced(reply), reply)
                     return
-                yield restart
-            case Finish() if reply is not None:
-                yield shape.finish(reply)
+                yield reset
+            case Step.FINISH if reply is not None:
+                yield stream.finish(reply)
                 return
-            case Wait() | Finish():
+            case _:
                 left_s = give_up_at - clock()
                 if left_s <= 0:
-                    yield shape.fail(on_timeout().error, None)
+                    yield stream.fail(on_timeout().error, None)
                     return
-                if not await listener.news(min(left_s, heartbeat_s)):
-                    yield shape.heartbeat() if isinstance(shape, HasHeartbeat) else HEARTBEAT
-
-
-def _end_without_answer(listener: Listener, shape: StreamShape) -> bytes | None:
-    if listener.reply is None:
-        return b"" if listener.dismissed else None
-    error = error_of(listener.reply)
-    return shape.fail(error, listener.reply) if error is not None else None
+                if not await listener.changed_within(min(left_s, heartbeat_s)):
+                    yield stream.heartbeat()
 
 
 def _replaced(reply: Reply | None) -> ErrorInfo:
@@ -152,19 +139,17 @@ def _replaced(reply: Reply | None) -> ErrorInfo:
     return ANSWER_WITHDRAWN if withdrawn else ANSWER_REPLACED
 
 
-class EventStream(StreamingResponse):
+class EventStream(TimedStream):
     """A stream of events that closes its listener, however it ends.
 
-    What a slow client has not read yet stays in the request's transcript, which all its clients share; in its
-    connection there is no more than the server's write buffer (64 KiB) and one step (`MAX_STEP_CHARS`). A
-    client that reads nothing at all for `STALLED_S` while there is more than that is cut off.
+    What a slow client has not read yet stays in the `RunningAnswer`, which all its clients share.
 
     Args:
         events: the events.
         listener: closed when the stream ends or the client leaves, or even if it never starts.
         headers: of the response, beside those that keep proxies from collecting events.
         stalled_s: how long one write may take, in seconds.
-        on_leave: called where the client leaves (or stalls) before the reply was there.
+        on_leave: called if the client leaves (or stalls) before the reply is there.
     """
 
     media_type = "text/event-stream"
@@ -172,55 +157,36 @@ class EventStream(StreamingResponse):
     def __init__(
         self,
         events: AsyncGenerator[bytes, None],
-        listener: Listener,
+        listener: ReplyListener,
         *,
         headers: Mapping[str, str] = MappingProxyType({}),
         stalled_s: float = STALLED_S,
         on_leave: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(self._to_the_end(events), headers={**headers, **_HEADERS})
-        self._events = events
+        super().__init__(self._to_the_end(events), headers={**headers, **_HEADERS}, stalled_s=stalled_s)
         self._listener = listener
-        self._stalled_s = stalled_s
         self._on_leave = on_leave
         self._ended = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
-
-        async def impatient_send(message: Message) -> None:
-            try:
-                async with asyncio.timeout(self._stalled_s):
-                    await send(message)
-            except TimeoutError as fault:
-                raise _Stalled from fault
-
-        try:
-            await self._serve(scope, receive, impatient_send)
-        finally:
-            self._listener.close()
-            await self._events.aclose()
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
-        except _Stalled:
-            log.info("sse.client_stalled", stalled_s=self._stalled_s)
-        except ClientDisconnect:
+            self._note_leave()
+        except (
+            ClientDisconnect
+        ):  # any other fault means that this process stops, and not that the client left
             self._note_leave()
             raise
-        # Not where this process is stopping: then it is not the client who leaves.
-        self._note_leave()
+        finally:
+            self._listener.close()
 
     def _note_leave(self) -> None:
         if not self._ended and self._listener.reply is None:
             self._on_leave()
 
     async def _to_the_end(self, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        async for event in events:
-            yield event
+        async with aclosing(events):
+            async for event in events:
+                yield event
         self._ended = True
-
-
-class _Stalled(Exception):
-    """The client does not read."""

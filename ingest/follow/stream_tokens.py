@@ -1,18 +1,17 @@
 """Stream tokens: a signed permission to read one request's events for a while.
 
 Browsers' `EventSource` cannot send headers, and an API key does not belong in an address. A token stands in
-for it: it opens `/v1/requests/{id}/events` of one request and nothing else. Nothing is kept for it, so every
-replica takes what any other has given.
+for it: it opens `/v1/requests/{id}/events` of one request and nothing else. Nothing is stored for it, so
+every replica takes what any other has given.
 
-    token     = base64url(payload) "." base64url(HMAC-SHA256(secret, length of id, id, payload))
-    payload   = JSON [tenant, expiry in Unix seconds]
+    token   = base64url(payload) "." base64url(HMAC-SHA256(secret, length of id, id, payload))
+    payload = JSON [tenant, expiry in Unix seconds]
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Self
@@ -22,7 +21,7 @@ import msgspec
 from streams.settings import Settings
 
 _PURPOSE = b"headrace stream token 1"
-#: Memory-hard (16 MiB, some 50 ms): who has a token could otherwise guess short API keys from it, offline.
+#: Memory-hard (16 MiB, some 50 ms), so that nobody guesses short API keys from a token, offline.
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**14, 8, 1
 _MAX_TOKEN_CHARS = 2_048
 
@@ -34,23 +33,20 @@ class StreamToken(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
 
 
-class Opens(msgspec.Struct, frozen=True):
-    """The token is good: it reads for this tenant."""
+class TokenAccepted(msgspec.Struct, frozen=True):
+    """The token is valid: it reads for this tenant."""
 
     tenant: str
 
 
-class Expired(msgspec.Struct, frozen=True):
-    """The token was good until then."""
+class TokenExpired(msgspec.Struct, frozen=True):
+    """The token was valid until then."""
 
     expired_at: datetime
 
 
-class Wrong(msgspec.Struct, frozen=True):
+class TokenInvalid(msgspec.Struct, frozen=True):
     """Not a token of ours, not for this request, or from before the keys were changed."""
-
-
-Verdict = Opens | Expired | Wrong
 
 
 class StreamTokens:
@@ -75,8 +71,8 @@ class StreamTokens:
     def of(cls, settings: Settings) -> Self:
         """Return the tokens of this installation.
 
-        Without a secret of their own, the tokens are signed with one that is made from all API keys: a change
-        of the keys ends them all.
+        Without a secret of their own, the tokens are signed with one that is derived from all API keys: a
+        change of the keys ends them all.
         """
         given = settings.stream_token_secret
         secret = given.get_secret_value().encode() if given else _secret_from(settings.keys)
@@ -87,28 +83,29 @@ class StreamTokens:
         """Return a token for the events of this request, which is this tenant's."""
         expiry = int(self._clock()) + self._ttl_s
         payload = msgspec.json.encode((tenant, expiry))
-        token = f"{_to_text(payload)}.{_to_text(self._sign(request_id, payload))}"
-        return StreamToken(token=token, expires_at=datetime.fromtimestamp(expiry, UTC))
+        expires_at = datetime.fromtimestamp(expiry, UTC)
+        return StreamToken(token=self._token(request_id, payload), expires_at=expires_at)
 
-    def check(self, token: str, request_id: str) -> Verdict:
+    def check(self, token: str, request_id: str) -> TokenAccepted | TokenExpired | TokenInvalid:
         """Say whether `token` opens the events of this request."""
-        if len(token) > _MAX_TOKEN_CHARS:
-            return Wrong()
-        left, _, right = token.partition(".")
+        if len(token) > _MAX_TOKEN_CHARS or not token.isascii():
+            return TokenInvalid()
         try:
-            payload, signature = _to_bytes(left), _to_bytes(right)
+            payload = urlsafe_b64decode(token.partition(".")[0] + "==")
         except ValueError:
-            return Wrong()
-        if not hmac.compare_digest(signature, self._sign(request_id, payload)):
-            return Wrong()
+            return TokenInvalid()
+        # Compared as a whole: another spelling of the same bytes is no token of ours.
+        if not hmac.compare_digest(token, self._token(request_id, payload)):
+            return TokenInvalid()
         tenant, expiry = msgspec.json.decode(payload, type=tuple[str, int])  # signed: it is as we wrote it
         if self._clock() >= expiry:
-            return Expired(datetime.fromtimestamp(expiry, UTC))
-        return Opens(tenant) if tenant in self._tenants else Wrong()
+            return TokenExpired(datetime.fromtimestamp(expiry, UTC))
+        return TokenAccepted(tenant) if tenant in self._tenants else TokenInvalid()
 
-    def _sign(self, request_id: str, payload: bytes) -> bytes:
+    def _token(self, request_id: str, payload: bytes) -> str:
         name = request_id.encode("utf-8", "surrogateescape")
-        return hmac.digest(self._key, len(name).to_bytes(4, "big") + name + payload, "sha256")
+        signature = hmac.digest(self._key, len(name).to_bytes(4, "big") + name + payload, "sha256")
+        return f"{_base64url(payload)}.{_base64url(signature)}"
 
 
 def _secret_from(keys: Iterable[str]) -> bytes:
@@ -116,20 +113,5 @@ def _secret_from(keys: Iterable[str]) -> bytes:
     return hashlib.scrypt(material, salt=_PURPOSE, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P)
 
 
-def _to_text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _to_bytes(text: str) -> bytes:
-    """Decode what `_to_text` made, and nothing else.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    try:
-        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as fault:
-        raise ValueError("not base64url") from fault
-    if _to_text(data) != text:
-        raise ValueError("not the canonical form")
-    return data
+def _base64url(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,26 +1,31 @@
-"""Waiting for replies, on the client's time."""
+"""Waiting for a reply until it comes, the client leaves, or the time is up."""
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import structlog
 from starlette.requests import Request
 
-from ingest.errors import ApiError, timed_out
-from ingest.follow.replies import Listener
+from ingest.errors import timed_out
+from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from ingest.outcomes import as_repeat
-from ingest.ports import Registry
 from ingest.submit.submission import Ask
 from streams.errors import StoreUnavailable
 from streams.events import Reply
+from streams.registry.registry import RequestRegistry, RequestState
+from streams.tasks import cancel_and_wait, run_unless, until_disconnect
 
 log = structlog.get_logger(__name__)
 
-#: The pipeline itself ends a request at its deadline; its word is given this long to arrive.
+#: The pipeline itself ends a request at its deadline; its reply is given this long to arrive, in seconds.
 GRACE_S = 2.0
-#: A stream's status waits for the first word, but not so long that a proxy would give up.
-FIRST_WORD_S = 10.0
+#: How long a stream's status waits for the first text, in seconds; much longer, and proxies would give up.
+FIRST_TEXT_S = 10.0
+#: The reply to a request that came in elsewhere does not pass this replica: the registry is asked this often.
+POLL_S = 1.0
 
 
 class Stopwatch(msgspec.Struct, frozen=True):
@@ -41,78 +46,94 @@ class Stopwatch(msgspec.Struct, frozen=True):
 
     @property
     def left_s(self) -> float:
-        """How long there is still, in seconds; never negative."""
+        """The time that is left, in seconds; never negative."""
         return max(0.0, self.give_up_at - time.monotonic())
 
     @property
     def elapsed_ms(self) -> float:
-        """How long it has taken so far."""
+        """The time that it has taken so far, in ms."""
         return round((time.monotonic() - self.started) * 1000, 2)
 
 
 async def wait_for_reply(
-    listener: Listener, request: Request, ask: Ask, watch: Stopwatch, registry: Registry
+    listener: ReplyListener, request: Request, ask: Ask, watch: Stopwatch, registry: RequestRegistry
 ) -> Reply | None:
-    """Return the reply, or None where the client left before it came.
+    """Return the reply, or None if the client left before it came.
 
     Raises:
         ApiError: 504, it did not come in time. The request goes on.
     """
-    reply = asyncio.create_task(listener.until_reply())
-    gone = asyncio.create_task(until_disconnect(request))
+    heard = listener.until(lambda: listener.reply is not None)
     try:
-        await asyncio.wait({reply, gone}, timeout=watch.left_s, return_when=asyncio.FIRST_COMPLETED)
-        if reply.done():
-            return reply.result()
-        if gone.done():
-            return None
-    finally:
-        reply.cancel()
-        gone.cancel()
-    stored = await stored_reply(registry, ask.request_id)
-    if stored is None:
-        raise timeout_of(ask)
-    return as_repeat(stored)
+        async with asyncio.timeout(watch.left_s):
+            await run_unless(until_disconnect(request.receive), heard)
+    except TimeoutError:
+        # Its record may have passed this replica by.
+        state = await find_state(registry, ask.request_id)
+        if state is None or state.reply is None:
+            raise timed_out(ask.request_id, ask.deadline_ms) from None
+        return as_repeat(state.reply)
+    return listener.reply
 
 
-async def wait_for_first_word(listener: Listener, request: Request, watch: Stopwatch) -> bool:
-    """Wait until there is text, or the reply, or `FIRST_WORD_S` have passed.
+async def wait_for_first_text(listener: ReplyListener, request: Request, watch: Stopwatch) -> bool:
+    """Wait until there is text, or the reply, or `FIRST_TEXT_S` have passed.
 
     Returns:
-        False where the client left before.
+        False if the client left before.
     """
-    word = asyncio.create_task(_first_word(listener))
-    gone = asyncio.create_task(until_disconnect(request))
+    heard = listener.until(lambda: bool(listener.text) or listener.reply is not None)
     try:
-        timeout_s = min(FIRST_WORD_S, watch.left_s)
-        await asyncio.wait({word, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        return word.done() or not gone.done()
+        async with asyncio.timeout(min(FIRST_TEXT_S, watch.left_s)):
+            return await run_unless(until_disconnect(request.receive), heard) is not None
+    except TimeoutError:
+        return True
+
+
+async def long_poll(
+    request: Request, request_id: str, wait_s: float, hub: ReplyHub, registry: RequestRegistry
+) -> None:
+    """Wait until a request that was submitted before has its reply, for at most `wait_s` seconds.
+
+    The wait ends early if the client leaves. A replica that is about to stop does not wait: the client asks
+    again, and comes to another.
+
+    Raises:
+        ApiError: 503, as many requests as are allowed wait already.
+    """
+    with hub.listen(request_id) as listener:
+        heard = listener.until(lambda: listener.reply is not None or listener.dismissed)
+        async with polling(listener, request_id, registry, every_s=POLL_S):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await run_unless(until_disconnect(request.receive), heard)
+
+
+@asynccontextmanager
+async def polling(
+    listener: ReplyListener, request_id: str, registry: RequestRegistry, *, every_s: float
+) -> AsyncIterator[None]:
+    """Look for the reply in the registry, now and every so many seconds, and hand it to the listener."""
+
+    async def poll() -> None:
+        while listener.reply is None:
+            state = await find_state(registry, request_id)
+            if state is not None and state.reply is not None:
+                listener.resolve(state.reply)
+                return
+            await asyncio.sleep(every_s)
+
+    task = asyncio.create_task(poll())
+    try:
+        yield
     finally:
-        word.cancel()
-        gone.cancel()
+        await cancel_and_wait(task)
 
 
-async def _first_word(listener: Listener) -> None:
-    while not listener.text and listener.reply is None:
-        await listener.news(FIRST_WORD_S)
-
-
-async def stored_reply(registry: Registry, request_id: str) -> Reply | None:
-    """Return the reply in the registry, for the case that its record passed this replica by."""
+async def find_state(registry: RequestRegistry, request_id: str) -> RequestState | None:
+    """Return where a request stands; None if it is unknown, or Redis does not answer."""
     try:
-        state = await registry.find(request_id)
+        return await registry.find(request_id)
     except StoreUnavailable as fault:
         log.warning("waiting.registry_unavailable", request_id=request_id, error=str(fault))
         return None
-    return state.reply if state else None
-
-
-def timeout_of(ask: Ask) -> ApiError:
-    """Return the 504 for a request."""
-    return timed_out(ask.request_id, ask.deadline_ms)
-
-
-async def until_disconnect(request: Request) -> None:
-    """Wait until the client is gone; its body must have been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -1,18 +1,20 @@
-"""How `POST /v1/chat` words an answer: the fields and the stream of the capstone lesson."""
+"""Renders a reply as the JSON and the streams of the native routes."""
 
 from typing import Any
 
-from ingest.errors import error_body
-from ingest.follow.resume import Marker
-from ingest.follow.sse import DONE, RETRY, sse_event
-from ingest.follow.transcript import pieces
+from ingest.follow.answer_cursor import pieces
+from ingest.follow.event_ids import StreamPosition
+from ingest.follow.sse import DONE, StreamFormat, sse_event
 from ingest.openai.chat_answers import headrace_extension
 from ingest.outcomes import is_blocked_input, is_blocked_output, is_repeat
 from streams.events import ErrorInfo, Reply
 from streams.registry.reply_view import plain, reply_view
+from streams.serving.errors import error_body
 from streams.serving.json_response import to_json
 
-_RESET = sse_event({}, name="reset", event_id=Marker().event_id)
+_RESET = sse_event({}, name="reset", event_id=StreamPosition().event_id)
+#: How soon a client is to connect again, in ms.
+_RETRY = b"retry: 1000\n\n"
 
 
 def chat_answer(reply: Reply, *, latency_ms: float) -> dict[str, Any]:
@@ -56,29 +58,35 @@ def chat_answer(reply: Reply, *, latency_ms: float) -> dict[str, Any]:
     }
 
 
-class ChatStream:
-    """`data: {"token": …}` … `data: [DONE]`. Its ids resume it at `/v1/requests/{id}/events`."""
+class _TokenStream(StreamFormat):
+    """Events with tokens and ids. The ids resume the answer at `/v1/requests/{id}/events`."""
+
+    event_name: str | None = None
 
     def __init__(self, request_id: str) -> None:
         self._request_id = request_id
 
-    def begin(self) -> bytes:
-        """Nothing comes before the answer."""
-        return b""
+    def text(self, text: str, position: StreamPosition) -> bytes:
+        """Return the tokens, several if there is much text at once."""
+        events = []
+        for piece in pieces(text):
+            position.advance(piece)
+            events.append(sse_event({"token": piece}, name=self.event_name, event_id=position.event_id))
+        return b"".join(events)
 
-    def text(self, text: str, marker: Marker) -> bytes:
-        """Return the tokens, several where there is much text at once."""
-        return _tokens(text, marker)
-
-    def restart(self) -> bytes | None:
+    def reset(self) -> bytes | None:
         """Tell the client to drop what it has; the whole answer follows."""
         return _RESET
 
-    def finish(self, reply: Reply) -> bytes:
-        """Return what is ours of the answer, as a comment, and the lesson's end mark.
 
-        The lesson's clients take every event for a token; comments are read by none, but by whoever looks. An
-        empty token before them says `repeat`, where it is one.
+class ChatStream(_TokenStream):
+    """The stream of `/v1/chat`: `data: {"token": …}` … `data: [DONE]`."""
+
+    def finish(self, reply: Reply) -> bytes:
+        """Return Headrace's own fields as a comment, and the end mark.
+
+        Clients of this route take every event for a token, and skip comments. A repeat has an empty token
+        with `repeat` before them.
         """
         repeat = sse_event({"token": "", "repeat": True}) if reply.repeat else b""
         return repeat + b": headrace " + to_json(headrace_extension(reply)) + b"\n\n" + DONE
@@ -88,23 +96,14 @@ class ChatStream:
         return sse_event(error_body(error, self._request_id, repeat=is_repeat(reply)))
 
 
-class RequestEvents:
-    """Named events: `delta`, `reset`, `error`, `stage`, and `done` with the reply."""
+class RequestEvents(_TokenStream):
+    """The stream of `/v1/requests/{id}/events`: `delta`, `reset`, `error`, `stage`, `done`."""
 
-    def __init__(self, request_id: str) -> None:
-        self._request_id = request_id
+    event_name = "delta"
 
     def begin(self) -> bytes:
         """Return how soon to connect again after a drop."""
-        return RETRY
-
-    def text(self, text: str, marker: Marker) -> bytes:
-        """Return the deltas."""
-        return _tokens(text, marker, name="delta")
-
-    def restart(self) -> bytes | None:
-        """Tell the client to drop what it has; the whole answer follows."""
-        return _RESET
+        return _RETRY
 
     def finish(self, reply: Reply) -> bytes:
         """Return what the stages took, and the reply."""
@@ -115,11 +114,3 @@ class RequestEvents:
         """Return the error, and the reply if there is one."""
         failed = sse_event(error_body(error, self._request_id, repeat=is_repeat(reply)), name="error")
         return failed + (self.finish(reply) if reply else b"")
-
-
-def _tokens(text: str, marker: Marker, *, name: str | None = None) -> bytes:
-    found = []
-    for piece in pieces(text):
-        marker.add(piece)
-        found.append(sse_event({"token": piece}, name=name, event_id=marker.event_id))
-    return b"".join(found)

@@ -1,4 +1,4 @@
-"""`POST /v1/chat`: the service's own chat route, as JSON or as a stream of tokens."""
+"""`POST /v1/chat`: the native chat route, as JSON or as a stream of tokens."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from ingest.native.schema import ChatBody, native_request
 from ingest.openapi import ASKING, body_of
 from ingest.outcomes import is_blocked_input
 from ingest.services import ServicesDep
-from ingest.submit.asking import answer_json, answer_stream, ask_of, raise_for
+from ingest.submit.asking import answer, ask_of, raise_for
 from ingest.submit.body import decode_body, read_body
 from streams.events import Reply
 from streams.request_rules.sent_requests import HINTS
@@ -25,13 +25,12 @@ async def chat(request: Request, caller: CallerDep, services: ServicesDep) -> Re
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
     wanted = native_request(decode_body(data, ChatBody, hints=HINTS))
     ask = await ask_of(request, caller, wanted, services)
-    if wanted.stream:
-        return await answer_stream(request, ask, services, ChatStream(ask.request_id), _render)
-    return await answer_json(request, ask, services, _render)
+    stream = ChatStream(ask.request_id) if wanted.stream else None
+    return await answer(request, ask, services, _render, stream=stream)
 
 
 def _render(reply: Reply, latency_ms: float) -> dict[str, Any]:
-    # A blocked query is an answer on this route, not an error: the lesson's clients read `blocked`.
+    # On this route a blocked query is an answer, not an error: its clients read `blocked`.
     if not is_blocked_input(reply):
         raise_for(reply)
     return chat_answer(reply, latency_ms=latency_ms)

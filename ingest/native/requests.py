@@ -1,34 +1,44 @@
-"""`/v1/requests`: submit now, fetch or cancel later. To follow one: `ingest.follow.events`."""
+"""`/v1/requests`: submit now, fetch or cancel later. `ingest.follow.events` follows one."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ingest.auth import CallerDep
-from ingest.errors import REPLAYED, conflict, outage
-from ingest.follow.long_poll import WaitS, wait_for_end
-from ingest.follow.lookup import REQUEST_ID, no_such_request, state_of
-from ingest.follow.stream_token import stream_access
+from ingest.errors import conflict
+from ingest.follow.events import stream_access
+from ingest.follow.lookup import check_request_id, no_such_request, state_of
+from ingest.follow.waiting import long_poll
 from ingest.native.schema import SubmitBody, native_request
 from ingest.openapi import body_of
 from ingest.services import Services, ServicesDep
 from ingest.submit.asking import ask_of
 from ingest.submit.body import decode_body, read_body
 from ingest.submit.submission import Submitted
-from ingest.submit.webhooks import check_webhook
-from streams.errors import StoreUnavailable
 from streams.events import Status
 from streams.registry.cancellation import BY_SENDER
 from streams.registry.registry import CancelAnswer, Standing
 from streams.registry.reply_view import reply_view
 from streams.request_rules.sent_requests import HINTS
+from streams.serving.errors import REPLAYED
 from streams.serving.json_response import JsonResponse
 from streams.serving.keys import Caller
 from streams.serving.openapi import errors
 
 router = APIRouter(tags=["requests"])
 
+#: The longest `wait_s`: proxies cut connections that are silent for a minute.
+MAX_WAIT_S = 55.0
+WaitS = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=MAX_WAIT_S,
+        allow_inf_nan=False,
+        description="how long to wait for the reply if it is not there yet, in seconds",
+    ),
+]
 _SUBMIT_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "It was answered before: its reply"},
     **errors(404, 409),
@@ -36,8 +46,7 @@ _SUBMIT_RESPONSES: dict[int | str, dict[str, Any]] = {
 _CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "It was cancelled before: its reply, with what was spent"},
     202: {"description": "It is being cancelled; `GET` has the reply once the pipeline has ended it"},
-    404: {"description": "There is no such request, or it is not yours"},
-    409: {"description": "It has ended otherwise: `GET` has the reply"},
+    **errors(404, 409),
 }
 
 
@@ -46,7 +55,6 @@ async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> 
     """Accept a request and answer at once; one that was answered before gets its reply."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
     body = native_request(decode_body(data, SubmitBody, hints=HINTS))
-    check_webhook(body.webhook, services.settings)
     ask = await ask_of(request, caller, body, services)
     submitted = await services.submissions.submit(ask)
     if submitted.reply is not None:
@@ -58,11 +66,11 @@ async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> 
 async def fetch(
     request: Request, request_id: str, caller: CallerDep, services: ServicesDep, wait_s: WaitS = 0.0
 ) -> Response:
-    """Return the reply, or how far the request is; with `wait_s` not before that if it has no reply yet."""
+    """Return the reply, or how far the request is. `wait_s` waits for a reply that is not there yet."""
     state = await state_of(request_id, caller, services)
     request.state.request_id = request_id
     if state.reply is None and wait_s:
-        await wait_for_end(request, request_id, wait_s, services)
+        await long_poll(request, request_id, wait_s, services.hub, services.registry)
         state = await state_of(request_id, caller, services)
     if state.reply is not None:
         return JsonResponse(reply_view(state.reply))
@@ -74,19 +82,12 @@ async def fetch(
 async def cancel(request: Request, request_id: str, caller: CallerDep, services: ServicesDep) -> Response:
     """Cancel a request, whoever waits for it.
 
-    Work that has not begun is not begun. A call to a provider that runs is stopped within about a second, and
-    what it has spent is booked. The request then ends with the status `cancelled`. Where its answer is there
-    first, it ends answered: `GET` tells. Cancelling what is being cancelled, or is cancelled, is no error.
+    Work that has not begun is not begun. A provider call that runs is stopped within about a second, and what
+    it has spent is booked. The request then ends with the status `cancelled`. If its answer is there first,
+    it ends answered. Cancelling a request twice is no error.
     """
-    try:
-        known = bool(REQUEST_ID.fullmatch(request_id))
-        answer = (
-            await services.registry.cancel(request_id, tenant=caller.tenant, reason=BY_SENDER)
-            if known
-            else CancelAnswer.UNKNOWN
-        )
-    except StoreUnavailable as fault:
-        raise outage(fault, "the request registry") from fault
+    check_request_id(request_id)
+    answer = await services.registry.cancel(request_id, tenant=caller.tenant, reason=BY_SENDER)
     if answer is CancelAnswer.UNKNOWN:
         raise no_such_request()
     request.state.request_id = request_id

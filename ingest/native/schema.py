@@ -1,11 +1,11 @@
-"""The body of the native routes. Whose request it is never comes from the body."""
+"""The bodies of the native routes. Tenant and tier never come from a body, but from the API key."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from ingest.errors import invalid
+from ingest.submit.headers import OnDisconnect
 from streams.errors import InvalidRequest
 from streams.events import MAX_DEADLINE_MS, ChatRequested, Message, Name, Webhook
 from streams.request_rules.cache_directives import MAX_DIRECTIVES_CHARS
@@ -18,8 +18,8 @@ Temperature = Annotated[float, Meta(ge=0.0, le=2.0)]
 MaxTokens = Annotated[int, Meta(ge=1)]
 TopP = Annotated[float, Meta(ge=0.0, le=1.0)]
 DeadlineMs = Annotated[int, Meta(ge=1, le=MAX_DEADLINE_MS, description="how long the answer may take, in ms")]
-OnDisconnect = Annotated[
-    Literal["continue", "cancel"],
+DisconnectPolicy = Annotated[
+    OnDisconnect,
     Meta(description="what becomes of the request if the client leaves before its answer is there"),
 ]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -55,17 +55,17 @@ class ChatBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tool_choice: str | dict[str, Any] | None = None
     params: dict[str, Any] | None = None
     deadline_ms: DeadlineMs | None = None
-    on_disconnect: OnDisconnect | None = None
+    on_disconnect: DisconnectPolicy | None = None
     metadata: dict[str, Any] | None = None
     headrace_cache: CacheWish | None = None
 
 
 class WebhookBody(Webhook, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where to tell of the end of a request."""
+    """Where the end of a request is reported."""
 
 
 class SubmitBody(ChatBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `POST /v1/requests` takes besides: nobody waits there, so a webhook may tell."""
+    """What `POST /v1/requests` takes: also a webhook, because no client waits for the answer."""
 
     webhook: WebhookBody | None = None
 
@@ -74,7 +74,7 @@ def native_request(body: ChatBody) -> ChatRequested:
     """Return the event for a native body.
 
     Raises:
-        ApiError: 400, a message has a refusal beside its content.
+        InvalidRequest: a message has a refusal beside its content.
     """
     fields = {name: getattr(body, name) for name in body.__struct_fields__ if name in _EVENT_FIELDS}
     return ChatRequested(**fields | {"messages": as_messages(body.messages)})
@@ -84,7 +84,7 @@ def as_messages(sent: Sequence[SentMessage] | None) -> tuple[Message, ...] | Non
     """Return messages as the pipeline knows them.
 
     Raises:
-        ApiError: 400, one has a refusal beside its content.
+        InvalidRequest: a message has a refusal beside its content.
     """
     if sent is None:
         return None
@@ -94,7 +94,7 @@ def as_messages(sent: Sequence[SentMessage] | None) -> tuple[Message, ...] | Non
             found.append(message.as_message())
         except InvalidRequest as fault:
             where = f"messages[{index}].{fault.param}"
-            raise invalid(fault.message, param=where, code=UNSUPPORTED) from None
+            raise InvalidRequest(fault.message, param=where, code=UNSUPPORTED) from None
     return tuple(found)
 
 

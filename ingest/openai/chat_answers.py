@@ -1,21 +1,21 @@
-"""How the OpenAI-compatible routes word an answer: `chat.completion` and its chunks."""
+"""Renders a reply as OpenAI's `chat.completion`, and a stream as its chunks."""
 
 from typing import Any
 
-from ingest.errors import error_body
-from ingest.follow.resume import Marker
-from ingest.follow.sse import DONE, sse_event
-from ingest.follow.transcript import pieces
+from ingest.follow.answer_cursor import pieces
+from ingest.follow.event_ids import StreamPosition
+from ingest.follow.sse import DONE, StreamFormat, sse_event
 from ingest.outcomes import is_repeat
 from streams.events import ErrorInfo, Reply, Usage
 from streams.models import STANDARD_TIER
 from streams.registry.reply_view import plain
+from streams.serving.errors import error_body
 
 _FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
 
 
 def completion(reply: Reply, *, created: int, fallback_model: str, latency_ms: float) -> dict[str, Any]:
-    """Return a `chat.completion` object. What is ours is under `headrace`, which the SDK leaves alone."""
+    """Return a `chat.completion` object, with Headrace's own fields under `headrace`."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.content, "refusal": None}
     if reply.tool_calls:
         message |= {"content": reply.content or None, "tool_calls": reply.tool_calls}
@@ -34,7 +34,7 @@ def completion(reply: Reply, *, created: int, fallback_model: str, latency_ms: f
 
 
 def headrace_extension(reply: Reply, *, latency_ms: float | None = None) -> dict[str, Any]:
-    """Return what we know of an answer beyond OpenAI's fields."""
+    """Return Headrace's own fields of an answer. The official SDKs leave them alone."""
     return {
         "request_id": reply.request_id,
         "status": reply.status,
@@ -87,7 +87,7 @@ def with_flat_fields(answer: dict[str, Any], reply: Reply, *, latency_ms: float)
     return answer | {"content": reply.content, "latency_ms": latency_ms, "usage": usage}
 
 
-class CompletionStream:
+class CompletionStream(StreamFormat):
     """`chat.completion.chunk` objects, then `data: [DONE]`.
 
     Args:
@@ -107,13 +107,9 @@ class CompletionStream:
         """Return the chunk that names the role."""
         return self._chunk({"role": "assistant", "content": "", "refusal": None})
 
-    def text(self, text: str, marker: Marker) -> bytes:  # noqa: ARG002  # the shape of all streams
-        """Return the text in chunks, which have no ids: OpenAI's clients know no resuming."""
+    def text(self, text: str, position: StreamPosition) -> bytes:  # noqa: ARG002  # for formats with ids
+        """Return the text in chunks, which have no ids: OpenAI's clients cannot resume."""
         return b"".join(self._chunk({"content": piece}) for piece in pieces(text))
-
-    def restart(self) -> bytes | None:
-        """Chunks cannot be taken back."""
-        return None
 
     def finish(self, reply: Reply) -> bytes:
         """Return tool calls, the finish reason, the usage if wanted, and the end mark."""

@@ -7,26 +7,27 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ingest.auth import CallerDep
-from ingest.errors import invalid
 from ingest.openai.chat_answers import CompletionStream, completion, with_flat_fields
 from ingest.openai.chat_schema import CompletionBody, completion_request, decode_completion
 from ingest.openapi import ASKING, body_of
 from ingest.services import Services, ServicesDep
-from ingest.submit.asking import answer_json, answer_stream, ask_of, deadline_header, raise_for, user_header
+from ingest.submit.asking import answer, ask_of, raise_for
 from ingest.submit.body import read_body
+from ingest.submit.headers import deadline_header, user_header
+from streams.errors import InvalidRequest
 from streams.events import Reply
 from streams.serving.keys import Caller
 
 router = APIRouter(tags=["OpenAI-compatible"])
 
 _BODY = body_of(CompletionBody)
-#: `developer` is what OpenAI calls `system` now.
-_BEGINNERS = ("system", "developer", "user")
+#: The roles that may begin a conversation. `developer` is OpenAI's new name for `system`.
+_FIRST_ROLES = ("system", "developer", "user")
 
 
 @router.post("/v1/chat/completions", openapi_extra=_BODY, responses=ASKING)
 async def chat_completions(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
-    """Answer a conversation, in OpenAI's words."""
+    """Answer a conversation, as OpenAI's API does."""
     return await _complete(request, caller, services)
 
 
@@ -52,9 +53,9 @@ async def _complete(
         _check_as_the_course_does(body)
     wanted = completion_request(
         sent,
-        user_header=user_header(request),
+        user_header=user_header(request.headers),
         stream=stream or bool(body.stream),
-        deadline_ms=deadline_header(request),
+        deadline_ms=deadline_header(request.headers),
     )
     ask = await ask_of(request, caller, wanted, services)
     created = int(time.time())
@@ -62,28 +63,26 @@ async def _complete(
 
     def render(reply: Reply, latency_ms: float) -> dict[str, Any]:
         raise_for(reply)
-        answer = completion(reply, created=created, fallback_model=model, latency_ms=latency_ms)
-        return with_flat_fields(answer, reply, latency_ms=latency_ms) if course else answer
+        rendered = completion(reply, created=created, fallback_model=model, latency_ms=latency_ms)
+        return with_flat_fields(rendered, reply, latency_ms=latency_ms) if course else rendered
 
-    if not wanted.stream:
-        return await answer_json(request, ask, services, render)
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    shape = CompletionStream(ask.request_id, model=model, created=created, include_usage=include_usage)
-    return await answer_stream(request, ask, services, shape, render)
+    chunks = CompletionStream(ask.request_id, model=model, created=created, include_usage=include_usage)
+    return await answer(request, ask, services, render, stream=chunks if wanted.stream else None)
 
 
 def _check_as_the_course_does(body: CompletionBody) -> None:
-    """Check what the week-1 course checks beyond OpenAI's rules.
+    """Check the rules of the `/api/v1` routes beyond OpenAI's, which come from the week-1 course.
 
     Raises:
-        ApiError: 400, a conversation that begins with an answer, or a message without text.
+        InvalidRequest: a conversation that begins with an answer, or a message without text.
     """
-    if body.messages[0].role not in _BEGINNERS:
-        raise invalid(
+    if body.messages[0].role not in _FIRST_ROLES:
+        raise InvalidRequest(
             f"the first message must be of the role system or user, not {body.messages[0].role}",
             param="messages[0].role",
         )
     for index, message in enumerate(body.messages):
         if not message.text and not message.tool_calls and message.role != "tool":
             where = f"messages[{index}].content"
-            raise invalid(f"{where} must have at least one character", param=where)
+            raise InvalidRequest(f"{where} must have at least one character", param=where)

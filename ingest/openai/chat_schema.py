@@ -1,7 +1,7 @@
 """The body of OpenAI's Chat Completions.
 
-What becomes of each parameter is in `streams.request_rules.parameter_table`.
-A parameter that cannot be kept is refused by name: an answer that silently ignored it would be a wrong one.
+`streams.request_rules.parameter_table` says what becomes of each parameter. A parameter that cannot be kept
+is refused by name: an answer that silently ignored it would be wrong.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from ingest.errors import ApiError, invalid
 from ingest.native.schema import (
     DEFAULT_USER,
     CacheWish,
@@ -22,6 +21,7 @@ from ingest.native.schema import (
     as_messages,
 )
 from ingest.submit.body import decode_body
+from streams.errors import InvalidRequest
 from streams.events import ChatRequested, Message, Name
 from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, reason
 from streams.request_rules.parameters import UNKNOWN_HINT, Parameters, params_of
@@ -68,15 +68,15 @@ class CompletionBody(Parameters, frozen=True, kw_only=True, forbid_unknown_field
     web_search_options: None = None
 
 
-class Completion(Struct, frozen=True):
-    """A decoded body, and the extra parameters that came with it."""
+class DecodedCompletion(Struct, frozen=True):
+    """A decoded body, and the extra parameters that the operator lets through."""
 
     body: CompletionBody
     extra: dict[str, Any]
 
 
-def decode_completion(data: bytes, extra_parameters: Sequence[str] = ()) -> Completion:
-    """Return the body of a Chat Completions request, and what of it the operator lets through besides.
+def decode_completion(data: bytes, extra_parameters: Sequence[str] = ()) -> DecodedCompletion:
+    """Return the body of a Chat Completions request, with its `extra_parameters` apart.
 
     Raises:
         ApiError: 400, not JSON, or not what is expected; `param` says where.
@@ -84,7 +84,7 @@ def decode_completion(data: bytes, extra_parameters: Sequence[str] = ()) -> Comp
     extra: dict[str, Any] = {}
     if extra_parameters:
         data, extra = _taken_out(data, extra_parameters)
-    return Completion(decode_body(data, CompletionBody, hints={ANY_FIELD: UNKNOWN_HINT}), extra)
+    return DecodedCompletion(decode_body(data, CompletionBody, hints={ANY_FIELD: UNKNOWN_HINT}), extra)
 
 
 def _taken_out(data: bytes, names: Sequence[str]) -> tuple[bytes, dict[str, Any]]:
@@ -92,12 +92,12 @@ def _taken_out(data: bytes, names: Sequence[str]) -> tuple[bytes, dict[str, Any]
         fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
         extra = {name: msgspec.json.decode(fields.pop(name)) for name in names if name in fields}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return data, {}  # the faults are told of where the body is decoded
+        return data, {}  # decoding the body reports the fault
     return (msgspec.json.encode(fields), extra) if extra else (data, {})
 
 
 def completion_request(
-    completion: Completion, *, user_header: str | None, stream: bool, deadline_ms: int | None
+    completion: DecodedCompletion, *, user_header: str | None, stream: bool, deadline_ms: int | None
 ) -> ChatRequested:
     """Return the event for a Chat Completions body.
 
@@ -108,15 +108,16 @@ def completion_request(
         deadline_ms: how long the answer may take.
 
     Raises:
-        ApiError: 400, a parameter that is not supported.
+        InvalidRequest: a parameter is not supported.
     """
     body = completion.body
     _refuse_unsupported(body)
     if body.stream_options is not None and not stream:
-        raise _unsupported("stream_options", "stream_options is only allowed when stream is true")
+        words = "stream_options is only allowed when stream is true"
+        raise InvalidRequest(words, code=UNSUPPORTED, param="stream_options")
     return ChatRequested(
         user_id=user_header or body.user or DEFAULT_USER,
-        messages=tuple(_as_sent_by_hand(message) for message in as_messages(body.messages) or ()),
+        messages=tuple(_without_sdk_additions(message) for message in as_messages(body.messages) or ()),
         model=body.model,
         temperature=body.temperature,
         top_p=body.top_p,
@@ -134,10 +135,10 @@ def completion_request(
     )
 
 
-def _as_sent_by_hand(message: Message) -> Message:
-    """Return the message without what OpenAI's clients add to tool calls when they put a stream together.
+def _without_sdk_additions(message: Message) -> Message:
+    """Return the message without what OpenAI's SDKs add to tool calls: `index` and `parsed_arguments`.
 
-    They hand them back so: with the `index` of the stream, and with `parsed_arguments`. OpenAI refuses both.
+    SDKs hand such calls back after a stream. OpenAI's API refuses both fields.
     """
     if not message.tool_calls:
         return message
@@ -162,17 +163,13 @@ def _refuse_unsupported(body: CompletionBody) -> None:
     }
     for name, wrong in unusual.items():
         if wrong:
-            raise _unsupported(name, reason(name))
+            raise InvalidRequest(reason(name), code=UNSUPPORTED, param=name)
 
 
 def _max_tokens(body: CompletionBody) -> int | None:
     both = body.max_tokens is not None and body.max_completion_tokens is not None
     if both and body.max_tokens != body.max_completion_tokens:
-        raise invalid(
+        raise InvalidRequest(
             "max_tokens and max_completion_tokens differ; give one of them", param="max_completion_tokens"
         )
     return body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
-
-
-def _unsupported(param: str, message: str) -> ApiError:
-    return invalid(message, param=param, code=UNSUPPORTED)

@@ -1,4 +1,4 @@
-"""How the embeddings route words an answer: OpenAI's list of embeddings."""
+"""Renders a reply as OpenAI's list of embeddings."""
 
 import base64
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ _BYTES_PER_NUMBER = 4
 def embeddings_list(
     reply: Reply, *, encoding_format: EncodingFormat, fallback_model: str, latency_ms: float
 ) -> dict[str, Any]:
-    """Return OpenAI's list. What is ours is under `headrace`, which the SDK leaves alone.
+    """Return OpenAI's list, with Headrace's own fields under `headrace`, which the SDK leaves alone.
 
     The vectors are exactly those of the model: base64 has its bytes, and each JSON number has all the digits
     of its float32.
 
     Raises:
-        ApiError: 409, the request was answered so long ago that its vectors are no longer kept.
+        ApiError: 409, the request was answered before, and its vectors are no longer kept.
     """
     embeddings = reply.embeddings
     if embeddings is None or not embeddings.vectors:

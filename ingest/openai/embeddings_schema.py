@@ -1,11 +1,11 @@
-"""The body of OpenAI's Embeddings, and what of it the pipeline can keep."""
+"""The body of OpenAI's Embeddings."""
 
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from ingest.errors import invalid
 from ingest.native.schema import DEFAULT_USER
+from streams.errors import InvalidRequest
 from streams.events import MAX_EMBEDDING_CHARS, MAX_EMBEDDING_INPUTS, EmbeddingsRequested, Name
 
 EncodingFormat = Literal["float", "base64"]
@@ -14,7 +14,7 @@ EncodingFormat = Literal["float", "base64"]
 class EmbeddingsBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `POST /v1/embeddings` takes."""
 
-    # Token arrays are in the type, so that they can be refused by their name.
+    # Token arrays are in the type, so that their refusal can say why.
     input: str | tuple[str | int | tuple[int, ...], ...]
     model: Name
     dimensions: Annotated[int, Meta(ge=1)] | None = None
@@ -33,11 +33,13 @@ def embeddings_request(
         deadline_ms: how long the answer may take.
 
     Raises:
-        ApiError: 400, no texts, or ones that are empty, too long, or not texts.
+        InvalidRequest: no texts, or texts that are empty, too long, or token arrays.
     """
     given = (body.input,) if isinstance(body.input, str) else body.input
     if not 1 <= len(given) <= MAX_EMBEDDING_INPUTS:
-        raise invalid(f"input must have 1 to {MAX_EMBEDDING_INPUTS} texts, not {len(given)}", param="input")
+        raise InvalidRequest(
+            f"input must have 1 to {MAX_EMBEDDING_INPUTS} texts, not {len(given)}", param="input"
+        )
     alone = isinstance(body.input, str)
     inputs = tuple(_text(each, "input" if alone else f"input[{index}]") for index, each in enumerate(given))
     return EmbeddingsRequested(
@@ -51,16 +53,16 @@ def embeddings_request(
 
 def _text(given: str | int | tuple[int, ...], where: str) -> str:
     if not isinstance(given, str):
-        raise invalid(
+        raise InvalidRequest(
             "token arrays are not supported, because personal data in them could not be found: "
             "send the texts themselves (LangChain: check_embedding_ctx_length=False)",
             param="input",
             code="unsupported_parameter",
         )
     if not given:
-        raise invalid(f"{where} must have at least one character", param=where, code="empty_string")
+        raise InvalidRequest(f"{where} must have at least one character", param=where, code="empty_string")
     if len(given) > MAX_EMBEDDING_CHARS:
-        raise invalid(
+        raise InvalidRequest(
             f"{where} has {len(given)} characters; at most {MAX_EMBEDDING_CHARS} are allowed: split it",
             param=where,
             code="string_above_max_length",

@@ -1,4 +1,4 @@
-"""Reading a request's body: bounded, decoded, and every mistake named with its place."""
+"""Reads a request's body within bounds of size and time, and decodes it; a fault names the field it is in."""
 
 import asyncio
 import zlib
@@ -9,19 +9,19 @@ from typing import Final, TypeVar
 import msgspec
 from starlette.requests import Request
 
-from ingest.errors import ApiError, invalid
 from streams.request_rules.chat import MAX_JSON_DEPTH
 from streams.request_rules.decode_faults import explain, table_of
+from streams.serving.errors import ApiError, invalid
 
 B = TypeVar("B", bound=msgspec.Struct)
 
-#: The longest body that is allowed takes this long at 70 kB/s.
+#: The longest body that is allowed takes this long at 70 kB/s, in seconds.
 BODY_TIMEOUT_S = 30.0
 #: A content-length of more digits is above every limit.
 _LENGTH_DIGITS = 15
 
-#: The windows of zlib that may fit a coding: deflate has a header (RFC 9110) or, from some clients, none.
-_WINDOWS: Final[Mapping[str, Sequence[int]]] = {
+#: zlib's `wbits` to try for a coding: deflate has a header (RFC 9110) or, from some clients, none.
+_ZLIB_WINDOWS: Final[Mapping[str, Sequence[int]]] = {
     "": (),
     "identity": (),
     "gzip": (31,),
@@ -49,14 +49,21 @@ async def read_body(request: Request, *, max_bytes: int, timeout_s: float = BODY
             400, it is not what its `Content-Encoding` says.
     """
     coding = request.headers.get("content-encoding", "identity").strip().lower()
-    if coding not in _WINDOWS:
-        raise _unknown_coding(coding)
+    if coding not in _ZLIB_WINDOWS:
+        raise _unread(
+            f"the Content-Encoding {coding[:64]!r} is not taken: send the body as gzip or deflate, or plain",
+            code="unsupported_body_encoding",
+            param="Content-Encoding",
+            status=415,
+            headers={"Accept-Encoding": "gzip, deflate"},
+        )
     try:
         async with asyncio.timeout(timeout_s):
             data = await _read(request, max_bytes)
     except TimeoutError:
-        raise _too_slow(timeout_s) from None
-    windows = _WINDOWS[coding]
+        words = f"the body did not arrive within {timeout_s:g} s"
+        raise _unread(words, code="request_timeout", status=408) from None
+    windows = _ZLIB_WINDOWS[coding]
     if not windows:
         return data
     if len(data) > _LONG_BYTES:
@@ -82,17 +89,6 @@ def _decompressed(data: bytes, coding: str, windows: Sequence[int], max_bytes: i
     )
 
 
-def _unknown_coding(coding: str) -> ApiError:
-    error = invalid(
-        f"the Content-Encoding {coding[:64]!r} is not taken: send the body as gzip or deflate, or plain",
-        code="unsupported_body_encoding",
-        param="Content-Encoding",
-        status=415,
-    )
-    error.headers |= {"Accept-Encoding": "gzip, deflate", "Connection": "close"}
-    return error
-
-
 async def _read(request: Request, max_bytes: int) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and (len(length) > _LENGTH_DIGITS or int(length) > max_bytes):
@@ -113,8 +109,8 @@ def decode_body(
     Args:
         data: the bytes.
         kind: what they should be.
-        anthropic: whether what is refused is spelled as in Anthropic's API.
-        hints: what to do about unknown fields of these names.
+        anthropic: whether a refused parameter is named as in Anthropic's API.
+        hints: what to do instead, by the name of an unknown field.
 
     Raises:
         ApiError: 400, not JSON, or not what is expected; `param` says where.
@@ -133,7 +129,7 @@ def decode_body(
 
 
 def too_deep(param: str | None = None) -> ApiError:
-    """Return the error for JSON that is nested deeper than anyone downstream should have to follow."""
+    """Return the 400 for JSON that is nested deeper than `MAX_JSON_DEPTH`."""
     where = f"{param} is" if param else "the body is"
     return invalid(f"{where} nested deeper than {MAX_JSON_DEPTH} levels", code="invalid_json", param=param)
 
@@ -144,12 +140,18 @@ def _decoder(kind: type[B]) -> msgspec.json.Decoder[B]:
 
 
 def _too_large(max_bytes: int) -> ApiError:
-    error = invalid(f"the body is longer than {max_bytes} bytes", code="request_too_large", status=413)
-    error.headers["Connection"] = "close"  # the rest of the body is not read
-    return error
+    return _unread(f"the body is longer than {max_bytes} bytes", code="request_too_large", status=413)
 
 
-def _too_slow(timeout_s: float) -> ApiError:
-    error = invalid(f"the body did not arrive within {timeout_s:g} s", code="request_timeout", status=408)
-    error.headers["Connection"] = "close"
+def _unread(
+    message: str,
+    *,
+    code: str,
+    status: int,
+    param: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> ApiError:
+    """Return an error after which the connection is closed, because the rest of the body is not read."""
+    error = invalid(message, code=code, param=param, status=status)
+    error.headers |= {"Connection": "close", **(headers or {})}
     return error

@@ -1,29 +1,22 @@
-"""The rules of `streams.request_rules.chat`, as HTTP says them."""
+"""Checks a chat request before it is accepted: the same rules as the guardrail's, and its webhook's URL."""
 
-from collections.abc import Sequence
-
-from ingest.errors import invalid
-from ingest.outcomes import status_of_mistake
-from streams.errors import InvalidRequest
 from streams.events import ChatRequested
 from streams.request_rules.chat import check_chat
+from streams.settings import Settings
 
 
-def check_request(
-    request: ChatRequested, *, max_tokens_per_request: int, extra_parameters: Sequence[str] = ()
-) -> None:
-    """Check a request before it is accepted.
+def check_request(request: ChatRequested, settings: Settings) -> None:
+    """Check a request by the rules of this installation.
+
+    Of a webhook only the URL is checked; its address is resolved and checked at each delivery.
 
     Raises:
-        ApiError: 400 (404 for an unknown model), with the field and what it must be.
+        InvalidRequest: the first fault, with the field and what it must be.
     """
-    try:
-        check_chat(
-            request,
-            max_tokens_per_request=max_tokens_per_request,
-            extra_parameters=extra_parameters,
-        )
-    except InvalidRequest as fault:
-        raise invalid(
-            fault.message, param=fault.param, code=fault.code, status=status_of_mistake(fault.code)
-        ) from None
+    check_chat(
+        request,
+        max_tokens_per_request=settings.max_tokens_per_request,
+        extra_parameters=settings.extra_parameters,
+    )
+    if request.webhook is not None:
+        settings.webhook_targets.check_url(request.webhook.url)

@@ -1,14 +1,14 @@
-"""Recognises the retries of official SDKs, which repeat a lost call and send no `Idempotency-Key`.
+"""Recognises the retries of the official SDKs, which repeat a lost call without an `Idempotency-Key`.
 
-The SDKs of OpenAI and Anthropic (Python, Node and others from Stainless) send `x-stainless-retry-count`: 0
-with the first attempt of a call, then 1, 2. They retry after a lost connection, a time-out of their own and
-most errors, with the same body and nothing that names the call. So each first attempt is given a key here,
-and noted as an open call under what it asks; a retry of the same tenant that asks the same takes the key of
-one of these calls, and then counts as if it had been sent with that `Idempotency-Key`.
+The SDKs of OpenAI and Anthropic (Python, Node and others from Stainless) send `x-stainless-retry-count`. They
+retry after a lost connection, a time-out of their own and most errors, with the same body and nothing that
+names the call. So each first attempt gets a key here, and is noted as an open call of its tenant and body. A
+retry takes the key of one of these calls, and then counts as if it had been sent with that `Idempotency-Key`.
 
-Of several calls that ask the same a retry takes the one that most probably is its own: one whose client has
-left, then one that was refused, then one that is still open, then one whose answer was sent just now and may
-have been lost on its way. Each is the answer to what the retry asks, and paid for once.
+Example: a script makes two equal calls at the same moment, and one connection is lost. Its retry takes the
+call whose client has left. The order of choice is `CallState`: a call whose client left, a refused one, an
+open one, and last one that was answered just now. Whichever it takes answers what the retry asks, and is paid
+for once.
 """
 
 import asyncio
@@ -22,19 +22,16 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
-from ingest.errors import ApiError
-from streams.errors import StoreUnavailable
+from ingest.submit.detached_tasks import DetachedTasks
+from streams.errors import HeadraceError, StoreUnavailable
 from streams.redis.connection import store_faults
 from streams.redis.keys import CLIENT_RETRIES, digest
 
-RETRY_COUNT_HEADER = "x-stainless-retry-count"
-
 #: SDKs wait 8 s at most before a retry, or as long as `Retry-After` says, up to a minute.
 _RETRY_WITHIN_S = 120
-#: An answer that was sent may have been lost while it was read; after that its reader has it.
+#: How long an answer that was sent may still turn out to be lost on its way.
 _LOST_WITHIN_S = 30
 _MAX_OPEN = 256
-_MAX_TASKS = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +73,7 @@ if redis.call('HEXISTS', slot, ARGV[3]) == 1 then put(ARGV[3], ARGV[4], ARGV[2])
 
 
 class CallState(IntEnum):
-    """How an SDK's attempt ended; the lower ones are the first that a retry takes for its own."""
+    """How an SDK's attempt ended; a retry takes the call with the lowest state."""
 
     LEFT = 0
     REFUSED = 1
@@ -103,8 +100,7 @@ class ClientRetries:
     """
 
     def __init__(self, redis: Redis, *, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = DetachedTasks(timeout_s=timeout_s)
         self._open = redis.register_script(_OPEN)
         self._claim = redis.register_script(_CLAIM)
         self._note = redis.register_script(_NOTE)
@@ -115,7 +111,7 @@ class ClientRetries:
         Args:
             tenant: whose it is.
             body: the `fingerprint` of what is asked.
-            retries: what the SDK says: how many attempts there were before.
+            retries: how many attempts the SDK has made before this one.
             deadline_ms: how long the answer may take.
 
         Raises:
@@ -134,42 +130,39 @@ class ClientRetries:
 
     @contextmanager
     def attending(self, call: SdkCall | None) -> Iterator[None]:
-        """Surround the work on an attempt; its end is noted, beside the response.
+        """Surround the work on an attempt, and note its end beside the response.
 
-        Who sees the client leave sets `call.state`.
+        Whoever sees the client leave sets `call.state` to `LEFT`.
         """
         try:
             yield
-        except ApiError:
-            self._note_later(call, CallState.REFUSED)
+        except HeadraceError:
+            self._note_end(call, CallState.REFUSED)
             raise
-        self._note_later(call, CallState.ANSWERED)
+        self._note_end(call, CallState.ANSWERED)
 
     async def close(self) -> None:
-        """Wait for the notes under way; each has its time limit."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._timeout_s)
+        """Wait for the notes under way."""
+        await self._tasks.close()
 
-    def _note_later(self, call: SdkCall | None, state: CallState) -> None:
-        if call is None or len(self._tasks) >= _MAX_TASKS:
+    def _note_end(self, call: SdkCall | None, state: CallState) -> None:
+        if call is None:
             return
         if call.state is CallState.OPEN:
             call.state = state
-        task = asyncio.create_task(self._note_end(call))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._write_end(call))
 
-    async def _note_end(self, call: SdkCall) -> None:
+    async def _write_end(self, call: SdkCall) -> None:
         wait_ms = {
             CallState.LEFT: call.deadline_ms + _RETRY_WITHIN_S * 1000,
             CallState.REFUSED: _RETRY_WITHIN_S * 1000,
         }.get(call.state, _LOST_WITHIN_S * 1000)
         try:
             with store_faults("noting the end of an attempt"):
-                async with asyncio.timeout(self._timeout_s):
+                async with asyncio.timeout(self._tasks.timeout_s):
                     now = _now_ms()
                     await self._note(keys=[call.slot], args=[now, now + wait_ms, call.key, call.state.value])
-        except StoreUnavailable as fault:  # it counts as open until its deadline
+        except StoreUnavailable as fault:  # the call counts as open until its deadline
             log.warning("client_retries.not_noted", error=str(fault))
 
 

@@ -1,25 +1,140 @@
-"""The text of HTTP headers."""
+"""HTTP headers: what a request says in them, and what a response to it says of its answer."""
 
+import re
+import secrets
 from collections.abc import Mapping
+from typing import Literal, cast
 
-from ingest.errors import invalid
-from streams.request_rules.bounds import has_control_character
+from streams.events import MAX_DEADLINE_MS, CacheKind, Reply
+from streams.request_rules.bounds import MAX_NAME_CHARS, check_at_most, has_control_character
+from streams.request_rules.cache_directives import understood
+from streams.serving.errors import REPLAYED, invalid
+
+CACHE_KIND_HEADER = "X-Headrace-Cache"
+MODEL_HEADER = "X-Headrace-Model"
+MAX_IDEMPOTENCY_KEY_CHARS = 255
+#: The official SDKs send it: 0 with the first attempt of a call, then 1, 2.
+RETRY_COUNT_HEADER = "x-stainless-retry-count"
+
+# https://www.w3.org/TR/trace-context/#traceparent-header, version 00; all-zero ids are invalid.
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+OnDisconnect = Literal["continue", "cancel"]
 
 
 def header_text(headers: Mapping[str, str], name: str) -> str | None:
-    """Return a header as text, which is UTF-8 here; None where there is none.
+    """Return a header, whose bytes must be UTF-8; None if it is absent.
 
     Raises:
-        ApiError: 400, its bytes are no UTF-8, or it has control characters.
+        ApiError: 400, it is not UTF-8, or has control characters.
     """
-    value = headers.get(name)
-    if value is None or value.isascii():
-        text = value
-    else:
-        try:
-            text = value.encode("latin-1").decode()
-        except UnicodeDecodeError:
-            raise invalid(f"{name} must be UTF-8", param=name) from None
-    if text is not None and has_control_character(text):
+    text = headers.get(name)
+    if text is None:
+        return None
+    try:
+        text = text.encode("latin-1").decode()  # Starlette decodes headers as Latin-1
+    except UnicodeDecodeError:
+        raise invalid(f"{name} must be UTF-8", param=name) from None
+    if has_control_character(text):
         raise invalid(f"{name}: line ends and other control characters are not allowed", param=name)
     return text
+
+
+def idempotency_key(headers: Mapping[str, str]) -> str | None:
+    """Return the `Idempotency-Key`.
+
+    Raises:
+        ApiError: 400, it is empty, or longer than `MAX_IDEMPOTENCY_KEY_CHARS`.
+    """
+    name = "Idempotency-Key"
+    key = header_text(headers, name)
+    if key is not None and not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS:
+        raise invalid(f"{name} must have 1 to {MAX_IDEMPOTENCY_KEY_CHARS} characters", param=name)
+    return key
+
+
+def sdk_retry_count(headers: Mapping[str, str]) -> int | None:
+    """Return how many attempts an SDK has made before this one; None if the client does not say."""
+    text = headers.get(RETRY_COUNT_HEADER, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 3 else None
+
+
+def deadline_header(headers: Mapping[str, str]) -> int | None:
+    """Return the deadline from `X-Headrace-Deadline-Ms`, in milliseconds.
+
+    Raises:
+        ApiError: 400, it is not a number from 1 to `MAX_DEADLINE_MS`.
+    """
+    name = "X-Headrace-Deadline-Ms"
+    text = headers.get(name)
+    if text is None:
+        return None
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else 0
+    if not 1 <= value <= MAX_DEADLINE_MS:
+        words = f"{name} must be a whole number of milliseconds from 1 to {MAX_DEADLINE_MS}"
+        raise invalid(words, param=name)
+    return value
+
+
+def on_disconnect_header(headers: Mapping[str, str]) -> OnDisconnect | None:
+    """Return what `X-Headrace-On-Disconnect` asks for.
+
+    Raises:
+        ApiError: 400, it is neither `continue` nor `cancel`.
+    """
+    name = "X-Headrace-On-Disconnect"
+    text = headers.get(name)
+    if text not in (None, "continue", "cancel"):
+        raise invalid(f"{name} must be continue or cancel", param=name)
+    return cast("OnDisconnect | None", text)
+
+
+def user_header(headers: Mapping[str, str]) -> str | None:
+    """Return the user id from `X-Headrace-User`; None if it is absent or empty.
+
+    Raises:
+        ApiError: 400, it is not UTF-8 or has control characters.
+        InvalidRequest: it is longer than `MAX_NAME_CHARS`.
+    """
+    name = "X-Headrace-User"
+    user = header_text(headers, name)
+    check_at_most(len(user or ""), MAX_NAME_CHARS, name, " characters")
+    return user or None
+
+
+def cache_header(headers: Mapping[str, str]) -> str | None:
+    """Return what `Cache-Control` asks of the answer cache, as the field `headrace_cache` spells it.
+
+    Raises:
+        InvalidRequest: `max-age` is not a whole number.
+    """
+    given = headers.get("cache-control")
+    return None if given is None else understood(given)
+
+
+def traceparent_of(header: str | None) -> str:
+    """Return the client's W3C `traceparent` if it is valid, else a new, sampled one."""
+    if header and _TRACEPARENT.fullmatch(header):
+        return header
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def answer_headers(reply: Reply | None, kind: CacheKind | None = None) -> dict[str, str]:
+    """Return the response headers that say where an answer comes from.
+
+    Args:
+        reply: the reply; None while the answer is still being written.
+        kind: how the cache was consulted, as far as that is known then.
+    """
+    if reply is None:
+        return {CACHE_KIND_HEADER: kind.value} if kind else {}
+    found = {
+        CACHE_KIND_HEADER: reply.cache_kind.value if reply.cache_kind else None,
+        MODEL_HEADER: reply.model,
+        # The age of a repeated reply is not known: the cache counted it when the request was first answered.
+        "Age": None if reply.cache_age_s is None or reply.repeat else str(reply.cache_age_s),
+    }
+    printable = {
+        name: value for name, value in found.items() if value and value.isascii() and value.isprintable()
+    }
+    return printable | (REPLAYED if reply.repeat else {})

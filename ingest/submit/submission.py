@@ -1,33 +1,31 @@
-"""From an accepted body to a record on its topic: registered first, then published."""
+"""From a checked request to a record on its topic: registered first, then published."""
 
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal
 
 import msgspec
 import structlog
 
-from ingest.errors import outage, too_many_repeats
-from ingest.follow.replies import Listener, ReplyHub
+from ingest.errors import too_many_repeats
+from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from ingest.outcomes import as_repeat
-from ingest.ports import Publishing, Registry
 from ingest.submit.client_retries import SdkCall
-from ingest.submit.identification import other_body
+from ingest.submit.headers import OnDisconnect
+from ingest.submit.identification import key_of_another_body
+from ingest.submit.second_try import with_second_try
 from streams.codec import event_headers
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.events import EmbeddingsRequested, Reply, ReplyAddress, Requested
-from streams.publisher import Emit
-from streams.registry.registry import Registration, Standing, correlation_origin, fingerprint
+from streams.publisher import Emit, Publisher
+from streams.registry.registry import RequestRegistry, Standing, correlation_origin, fingerprint
 from streams.serving.keys import Caller
 from streams.topics import EMBEDDINGS, REPLIES, REQUESTS
 
 log = structlog.get_logger(__name__)
 
 _CORRELATION_BYTES = 16
-_PUBLISH = (Standing.NEW, Standing.PENDING)
-_FINISHED = (Standing.SETTLED, Standing.DONE)
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,13 +46,13 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     deadline_ms: int
     traceparent: str
-    on_disconnect: Literal["continue", "cancel"] = "continue"
+    on_disconnect: OnDisconnect = "continue"
     body: str | None = None
     call: SdkCall | None = None
 
 
 class Submitted(msgspec.Struct, frozen=True, kw_only=True):
-    """An accepted request. `reply` is there where it was answered before."""
+    """An accepted request. `reply` is there if it was answered before."""
 
     ask: Ask
     standing: Standing
@@ -75,28 +73,22 @@ class Submissions:
         hub: those who wait for replies.
         partitions: the reply partitions that this replica reads.
         source: names this replica in the records' headers.
-        clock: returns the time, UTC-aware.
-        random_bytes: returns that many random bytes.
     """
 
     def __init__(
         self,
-        registry: Registry,
-        publisher: Publishing,
+        registry: RequestRegistry,
+        publisher: Publisher,
         hub: ReplyHub,
         *,
         partitions: Sequence[int],
         source: str,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._registry = registry
         self._publisher = publisher
         self._hub = hub
         self._partitions = tuple(partitions)
         self._source = source
-        self._clock = clock
-        self._random_bytes = random_bytes
 
     async def submit(self, ask: Ask, *, followed: bool = True) -> Submitted:
         """Accept a request that nobody waits for.
@@ -106,18 +98,20 @@ class Submissions:
             followed: whether somebody may want to follow it while it runs.
 
         Raises:
-            ApiError: 409, the id stands for another body; 429, too many wait for its reply; 503, Kafka or
-                Redis does not answer, or Redis is nearly full.
+            ApiError: 409, the id stands for another body; 429, too many wait for its reply.
+            KafkaUnavailable: no broker acknowledges the record.
+            StoreUnavailable: Redis does not answer, or is nearly full.
         """
         if followed:
             self._hub.track(ask.request_id)
         return await self._submit(ask, self._address(ask.request_id))
 
-    async def submit_and_listen(self, ask: Ask) -> tuple[Submitted, Listener]:
-        """Accept a request and return the ear for its reply, which the caller closes.
+    async def submit_and_listen(self, ask: Ask) -> tuple[Submitted, ReplyListener]:
+        """Accept a request and return the listener for its reply, which the caller closes.
 
         Raises:
-            ApiError: as `submit`; 503 too where too many requests wait.
+            ApiError: as `submit`; 503 too if too many requests wait.
+            HeadraceError: as `submit`.
         """
         address = self._address(ask.request_id)
         listener = self._hub.listen(ask.request_id, correlation_id=address.correlation_id)
@@ -127,7 +121,7 @@ class Submissions:
             listener.close()
             raise
         if submitted.reply is not None:
-            listener.settle(submitted.reply)
+            listener.resolve(submitted.reply)
         return submitted, listener
 
     def _address(self, request_id: str) -> ReplyAddress:
@@ -135,7 +129,7 @@ class Submissions:
         return ReplyAddress(
             topic=REPLIES.name,
             partition=self._partitions[index],
-            correlation_id=self._random_bytes(_CORRELATION_BYTES),
+            correlation_id=os.urandom(_CORRELATION_BYTES),
         )
 
     async def _submit(self, ask: Ask, address: ReplyAddress) -> Submitted:
@@ -144,38 +138,36 @@ class Submissions:
             request_id=ask.request_id,
             tenant=ask.caller.tenant,
             tier=ask.caller.tier,
-            accepted_at=self._clock(),
+            accepted_at=datetime.now(UTC),
             deadline_ms=ask.deadline_ms,
             on_disconnect=ask.on_disconnect,
         )
         origin = correlation_origin(address.correlation_id or b"")
-        found = await self._register(request, ask, origin, address)
-        if found.standing in (Standing.CONFLICT, Standing.IMPOSTER):
-            raise other_body()
-        if found.standing is Standing.CROWDED:
-            raise too_many_repeats()
-        if found.standing is Standing.NEW:
-            self._hub.mark_whole(ask.request_id)  # it was tracked before anybody could begin to work on it
-        if found.standing in _PUBLISH:
-            await self._publish(request, ask, origin, address)
-        reply = as_repeat(found.reply) if found.standing in _FINISHED and found.reply else None
-        return Submitted(ask=ask, standing=found.standing, reply=reply)
-
-    async def _register(
-        self, request: Requested, ask: Ask, origin: str, address: ReplyAddress
-    ) -> Registration:
-        try:
-            return await self._registry.register(
+        body = ask.body or fingerprint(request, ask.caller.tenant)
+        found = await with_second_try(
+            lambda: self._registry.register(
                 ask.request_id,
                 tenant=ask.caller.tenant,
-                body=ask.body or fingerprint(request, ask.caller.tenant),
+                body=body,
                 origin=origin,
                 running=False,
                 reply_to=address,
             )
-        except StoreUnavailable as fault:
-            log.warning("submission.registry_unavailable", request_id=ask.request_id, error=str(fault))
-            raise outage(fault, "the request registry") from fault
+        )
+        match found.standing:
+            case Standing.CONFLICT | Standing.IMPOSTER:
+                raise key_of_another_body()
+            case Standing.CROWDED:
+                raise too_many_repeats()
+            case Standing.NEW | Standing.SAME:  # the same: the first try was made, and its answer was lost
+                # It was tracked before any stage could begin to work on it.
+                self._hub.mark_complete(ask.request_id)
+                await self._publish(request, ask, origin, address)
+            case Standing.PENDING:
+                await self._publish(request, ask, origin, address)
+            case Standing.SETTLED | Standing.DONE if found.reply:
+                return Submitted(ask=ask, standing=found.standing, reply=as_repeat(found.reply))
+        return Submitted(ask=ask, standing=found.standing)
 
     async def _publish(self, request: Requested, ask: Ask, origin: str, address: ReplyAddress) -> None:
         headers = event_headers(
@@ -189,12 +181,11 @@ class Submissions:
         topic = EMBEDDINGS if isinstance(request, EmbeddingsRequested) else REQUESTS
         try:
             await self._publisher.publish(Emit.to(topic, request, key=ask.request_id, headers=headers))
-        except KafkaUnavailable as fault:
-            log.warning("submission.publish_failed", request_id=ask.request_id, error=str(fault))
-            await self._abandon(ask.request_id, origin)
-            raise outage(fault, "Kafka") from fault
+        except KafkaUnavailable:
+            await self._withdraw(ask.request_id, origin)
+            raise
 
-    async def _abandon(self, request_id: str, origin: str) -> None:
+    async def _withdraw(self, request_id: str, origin: str) -> None:
         try:
             await self._registry.abandon(request_id, origin=origin)
         except StoreUnavailable as fault:

@@ -11,7 +11,7 @@ import pytest
 
 from streams.webhooks.special_addresses import SPECIAL_RANGES, SpecialRange
 from tests import parts
-from tests.acceptance.conftest import LOCAL_WEBHOOKS, System, started, unique, wait_for
+from tests.acceptance.conftest import System, unique, wait_for
 from tests.acceptance.test_audit import audit, now, produce
 from tests.acceptance.test_webhooks import dead
 from tests.fakes.receiver import Receiver, Say, receiving
@@ -32,14 +32,6 @@ SPECIAL = [
     for each in SPECIAL_RANGES
     if not each.globally_reachable and each.network != ip_network("::ffff:0:0/96")
 ]
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A Headrace whose operator has opened webhooks to loopback, which is when they could do most."""
-    data_dir = tmp_path_factory.mktemp("opened") / "home"
-    with started(data_dir, "--no-demo", environ=LOCAL_WEBHOOKS) as running:
-        yield running
 
 
 @pytest.fixture
@@ -87,21 +79,21 @@ def reply(system: System, request_id: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "service", ["clickhouse", "redis", "kafka", "ingest", "analytics", "worker", "simulator"]
 )
-def test_a_service_of_ours_is_refused_by_every_name(opened: System, service: str) -> None:
+def test_a_service_of_ours_is_refused_by_every_name(system: System, service: str) -> None:
     """Though loopback is open; whether by http or https."""
-    port = own_ports(opened)[service]
+    port = own_ports(system)[service]
     for host in _HOSTS:
-        assert_refused(opened, f"http://{host}:{port}/behaviour")
-    assert_refused(opened, f"https://127.0.0.1:{port}/")
+        assert_refused(system, f"http://{host}:{port}/behaviour")
+    assert_refused(system, f"https://127.0.0.1:{port}/")
 
 
-def test_clickhouse_is_not_written_to(opened: System, receiver: Receiver) -> None:
+def test_clickhouse_is_not_written_to(system: System, receiver: Receiver) -> None:
     """Neither by HTTP nor over Kafka, directly or by a redirect; and the books balance."""
     since = now()
     table = f"hooked_{uuid.uuid4().hex}"
     statement = quote(f"CREATE TABLE default.{table} (line String) ENGINE = Memory")
-    url = f"http://127.0.0.1:{own_ports(opened)['clickhouse']}/?query={statement}"
-    assert_refused(opened, url)
+    url = f"http://127.0.0.1:{own_ports(system)['clickhouse']}/?query={statement}"
+    assert_refused(system, url)
     produced = f"kafka-{table}"
     body = {
         "query": unique("What is lye?"),
@@ -109,47 +101,47 @@ def test_clickhouse_is_not_written_to(opened: System, receiver: Receiver) -> Non
         "request_id": produced,
         "webhook": {"url": url},
     }
-    produce(opened, [("llm.requests.v1", produced.encode(), body, [("kafka_correlationId", b"c")])])
-    refused = reply(opened, produced)
+    produce(system, [("llm.requests.v1", produced.encode(), body, [("kafka_correlationId", b"c")])])
+    refused = reply(system, produced)
     assert (refused["status"], refused["error"]["param"]) == ("failed", "webhook.url")
     receiver.script = lambda got, before: Say(307, {"Location": url})
-    status, accepted = ask(opened, receiver.url())
+    status, accepted = ask(system, receiver.url())
     assert status == 202
-    (letter,) = wait_for(lambda: dead(opened, accepted["request_id"]), _ENDS_S)
+    (letter,) = wait_for(lambda: dead(system, accepted["request_id"]), _ENDS_S)
     assert "redirects are not followed" in letter["message"]
-    assert opened.sql(f"SELECT name FROM system.tables WHERE name = '{table}'") == []
-    assert dead(opened, produced) == []
-    code, report = audit(opened, since, "--wait", "60")
+    assert system.sql(f"SELECT name FROM system.tables WHERE name = '{table}'") == []
+    assert dead(system, produced) == []
+    code, report = audit(system, since, "--wait", "60")
     assert (code, report["verdict"]) == (0, "balanced")
 
 
-def test_a_receiver_on_this_machine_is_reached(opened: System, receiver: Receiver) -> None:
+def test_a_receiver_on_this_machine_is_reached(system: System, receiver: Receiver) -> None:
     """What is refused is ours, not loopback, where its operator has opened that."""
     for host in ("127.0.0.1", "localhost"):
-        status, body = ask(opened, receiver.url(f"/{host}", host=host))
+        status, body = ask(system, receiver.url(f"/{host}", host=host))
         assert status == 202, body
         assert wait_for(lambda path=f"/{host}": receiver.on(path), _ENDS_S)
 
 
-def test_a_name_that_leads_to_a_service_of_ours(opened: System) -> None:
+def test_a_name_that_leads_to_a_service_of_ours(system: System) -> None:
     """What nobody can tell from the URL is refused when it is sent: a dead letter says why."""
     try:
         socket.gethostbyname(socket.gethostname())
     except OSError:
         pytest.skip("this machine has no name that leads to it")
-    port = own_ports(opened)["simulator"]
-    status, body = ask(opened, f"http://{socket.gethostname()}:{port}/behaviour")
+    port = own_ports(system)["simulator"]
+    status, body = ask(system, f"http://{socket.gethostname()}:{port}/behaviour")
     assert status == 202, body
-    (letter,) = wait_for(lambda: dead(opened, body["request_id"]), _ENDS_S)
+    (letter,) = wait_for(lambda: dead(system, body["request_id"]), _ENDS_S)
     assert "an address that is not allowed" in letter["message"]
-    assert reply(opened, body["request_id"])["status"] == "answered"
+    assert reply(system, body["request_id"])["status"] == "answered"
 
 
 @pytest.mark.parametrize("special", SPECIAL, ids=lambda each: str(each.network))
-def test_no_special_range_is_reached(opened: System, special: SpecialRange) -> None:
+def test_no_special_range_is_reached(system: System, special: SpecialRange) -> None:
     """First, middle and last address of each range of IANA's registries, but for the open loopback."""
     network = special.network
     for address in {network[0], network[network.num_addresses // 2], network[-1]}:
         if not address.is_loopback:
             host = f"[{address}]" if address.version == 6 else str(address)
-            assert_refused(opened, f"http://{host}:8080/hook")
+            assert_refused(system, f"http://{host}:8080/hook")

@@ -174,13 +174,18 @@ def running(system: System) -> set[str]:
 
 
 def wait_for(condition: Callable[[], Any], timeout_s: float) -> Any:
-    """Return the first truthy value of `condition`."""
+    """Return the first truthy value of `condition`, or its last value.
+
+    The pause after each look is as long as the look took (0.05 to 2 s): looking leaves the system its time.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
+        began = time.monotonic()
         value = condition()
-        if value or time.monotonic() > deadline:
+        now = time.monotonic()
+        if value or now > deadline:
             return value
-        time.sleep(0.05)
+        time.sleep(min(max(0.05, now - began), 2.0))
 
 
 def unique(text: str) -> str:

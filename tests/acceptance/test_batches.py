@@ -17,7 +17,7 @@ from tests.acceptance.conftest import System, headrace, wait_for
 
 pytestmark = pytest.mark.acceptance
 
-_ENDED_S = 120.0
+_ENDED_S = 150.0
 _ROWS_S = 30.0
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ingest.follow.resume import Marker
+from ingest.follow.event_ids import StreamPosition
 from tests.acceptance.chat import (
     SLOWLY,
     STORY,
@@ -57,15 +57,21 @@ def test_the_browser_connects_again_by_itself_after_kill_9_of_ingest(chat: Chat)
     ("events", "goes_on_from"),
     [
         (
-            [("delta", "The riv", Marker("The riv")), ("delta", "mill", Marker("The river drives the mill"))],
+            [
+                ("delta", "The riv", StreamPosition("The riv")),
+                ("delta", "mill", StreamPosition("The river drives the mill")),
+            ],
             None,
         ),
-        ([("delta", "Nonsense", Marker("Nonsense")), ("reset", "", Marker())], Marker().event_id),
+        (
+            [("delta", "Nonsense", StreamPosition("Nonsense")), ("reset", "", StreamPosition())],
+            StreamPosition().event_id,
+        ),
     ],
     ids=["gap", "reset"],
 )
 def test_text_that_does_not_count_is_taken_back(
-    chat: Chat, events: list[tuple[str, str, Marker]], goes_on_from: str | None
+    chat: Chat, events: list[tuple[str, str, StreamPosition]], goes_on_from: str | None
 ) -> None:
     """A first stream with a gap, or with a beginning that is withdrawn: the answer is whole in the end."""
     body = "retry: 100\n\n" + "".join(

@@ -1,4 +1,4 @@
-"""Starting, stopping, dying and coming back."""
+"""A worker that dies comes back. Starting and stopping: `test_own_system`."""
 
 import json
 import os
@@ -6,11 +6,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from headrace.up.home import Home
-from tests.acceptance.conftest import System, headrace, started, unique, wait_for
+from tests.acceptance.conftest import System, headrace, unique, wait_for
 
 pytestmark = pytest.mark.acceptance
 
@@ -18,25 +17,6 @@ pytestmark = pytest.mark.acceptance
 def processes(data_dir: Path) -> dict[str, dict[str, Any]]:
     document = json.loads(headrace("status", "--json", data_dir=data_dir))
     return {row["role"]: row for row in document["processes"]}
-
-
-@pytest.mark.timeout(240)
-def test_a_second_start_finds_the_data_of_the_first(tmp_path: Path) -> None:
-    """Rows, replies and keys survive `down` and `up`; nothing is left running after `down`."""
-    data_dir = tmp_path / "home"
-    with started(data_dir, "--no-demo") as first:
-        reply = first.chat(unique("Will you remember this?")).json()
-        row = first.row(reply["request_id"])
-        before = processes(data_dir)
-    pids = [pid for row in before.values() for pid in (row["pid"], row["standby_pid"]) if pid]
-    assert not [pid for pid in pids if psutil.pid_exists(pid)]
-
-    with started(data_dir, "--no-demo") as second:
-        assert second.endpoints.api_key == first.endpoints.api_key
-        assert second.row(reply["request_id"]) == row
-        fetched = second.http.get(f"/v1/requests/{reply['request_id']}").json()
-        assert fetched["content"] == reply["response"]
-        assert second.chat(unique("And this?")).json()["status"] == "answered"
 
 
 def test_a_killed_worker_comes_back_and_nothing_is_lost(healthy: System) -> None:

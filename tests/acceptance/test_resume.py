@@ -15,7 +15,7 @@ import pytest
 
 from bench.event_stream import Follower
 from headrace.embedded.ports import free_port
-from ingest.follow.resume import Marker
+from ingest.follow.event_ids import StreamPosition
 from tests.acceptance.conftest import System, clean_environ, unique, wait_for
 
 pytestmark = pytest.mark.acceptance
@@ -159,7 +159,7 @@ async def test_every_place_of_an_answer_that_has_ended(
     whole = Follower(session, submit(system))
     await gather([whole.read_to_the_end([system.endpoints.ingest])])
     assert whole.text == ANSWER
-    places = {Marker(ANSWER[:at]).event_id for at in range(1, len(ANSWER), 5)} | set(whole.ids)
+    places = {StreamPosition(ANSWER[:at]).event_id for at in range(1, len(ANSWER), 5)} | set(whole.ids)
 
     async def come_back(event_id: str, *, as_parameter: bool) -> None:
         client = Follower(session, whole.request_id)

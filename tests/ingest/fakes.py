@@ -14,9 +14,9 @@ from ingest.admin.dependency_health import HealthMonitor
 from ingest.batches.lines import LineName
 from ingest.batches.service import Batches
 from ingest.batches.store import Batch
-from ingest.feedback.submission import FeedbackDesk
+from ingest.feedback.submission import FeedbackSubmission
 from ingest.follow.abandonment import Abandonments
-from ingest.follow.replies import ReplyHub
+from ingest.follow.reply_hub import ReplyHub
 from ingest.follow.stream_tokens import StreamTokens
 from ingest.services import Services
 from ingest.submit.client_retries import SdkCall
@@ -156,8 +156,10 @@ class MemoryRegistry:
     broken: bool = False
     full: bool = False
     max_waiters: int = 1_000
+    lost_answers: int = 0
+    """So many registrations are made, and their answers do not arrive."""
 
-    async def register(
+    async def register(  # noqa: PLR0911  # one for each standing
         self,
         request_id: str,
         *,
@@ -174,11 +176,16 @@ class MemoryRegistry:
             if self.full:
                 raise StoreFull("Redis: its memory is nearly full")
             self.entries[request_id] = Entry(tenant, body, origin, "pending", reply_to=reply_to)
+            if self.lost_answers:
+                self.lost_answers -= 1
+                raise StoreUnavailable("Redis: no answer in time")
             return Registration(Standing.NEW)
         if found.body != body:
             return Registration(Standing.CONFLICT)
         if found.state == "settled":
             return Registration(Standing.SETTLED, found.reply)
+        if found.origin == origin:
+            return Registration(Standing.SAME)
         if found.state == "pending":
             return Registration(Standing.PENDING)
         if len(self.waiters) >= self.max_waiters:
@@ -374,13 +381,12 @@ class NotedHistory:
     def following(
         self,
         request_id: str,
-        reply_to: ReplyAddress | None,
+        state: RequestState,
         *,
-        since: datetime,
-        whole: bool,
+        complete: bool,
     ) -> Iterator[None]:
-        assert since.tzinfo is not None
-        self.followed.append((request_id, reply_to.partition if reply_to else None, whole))
+        partition = state.reply_to.partition if state.reply_to else None
+        self.followed.append((request_id, partition, complete))
         self.open += 1
         try:
             yield
@@ -443,7 +449,9 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
         stream_tokens=StreamTokens.of(chosen),
         submissions=submissions,
         batches=Batches(batches, registry, submissions),
-        feedback=FeedbackDesk(registry, stored, pipeline, source="/ingest-1", clock=lambda: FEEDBACK_AT),
+        feedback=FeedbackSubmission(
+            registry, stored, pipeline, source="/ingest-1", clock=lambda: FEEDBACK_AT
+        ),
         abandonments=Abandonments(registry, timeout_s=1.0),
         identification=Identification(MemoryRuns(registry), NoCalls()),
         client_retries=NoCalls(),

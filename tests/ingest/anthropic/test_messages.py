@@ -12,7 +12,7 @@ import pytest
 from anthropic import AsyncAnthropic
 
 from ingest.app import create_app
-from ingest.follow.replies import ReplyHub
+from ingest.follow.reply_hub import ReplyHub
 from streams.events import CacheControl, Delta, Message, Status, TextPart
 from tests.ingest.fakes import KEY, MODEL, Rig, Sent, answered, blocked, failed
 from tests.ingest.sse_reader import events

@@ -9,11 +9,9 @@ from ingest.batches.lines import LineName
 from ingest.batches.progress import (
     SUBMIT_TIMEOUT_S,
     BatchStatus,
-    Counts,
     batch_id_for,
-    counts_of,
     line_request_id,
-    status_of,
+    progress_of,
 )
 from ingest.batches.store import Batch
 from ingest.outcomes import failure_of
@@ -53,8 +51,8 @@ def batch(**fields: Any) -> Batch:
 )
 def test_the_status_of_a_batch(fields: dict[str, Any], ended: int, open_: int, status: BatchStatus) -> None:
     """What was asked of it goes before how its lines are."""
-    counts = Counts(total=3, completed=ended, failed=0, open=open_)
-    assert status_of(batch(**fields), counts, NOW) is status
+    seen = [*[Glimpse(Status.ANSWERED)] * ended, *[Glimpse()] * open_, *[None] * (3 - ended - open_)]
+    assert progress_of(batch(**fields), seen, NOW).status is status
 
 
 @pytest.mark.parametrize("status", Status)
@@ -62,18 +60,26 @@ def test_the_status_of_a_batch(fields: dict[str, Any], ended: int, open_: int, s
 def test_a_line_has_failed_where_its_result_has_an_error(status: Status, content: str) -> None:
     """The counts, which do not see replies, and the results, which do, agree."""
     failed = failure_of(Reply(request_id="r", status=status, content=content)) is not None
-    counts = counts_of(batch(), [Glimpse(status, has_text=bool(content)), Glimpse(), None])
-    assert (counts.failed, counts.completed) == (int(failed), int(not failed))
-    assert (counts.total, counts.open) == (3, 1)
+    found = progress_of(batch(), [Glimpse(status, has_text=bool(content)), Glimpse(), None], NOW)
+    assert (found.failed, found.completed, found.open) == (int(failed), int(not failed), 2)
 
 
-@pytest.mark.parametrize("status", BatchStatus)
-def test_the_counts_add_up(status: BatchStatus) -> None:
+@pytest.mark.parametrize(
+    ("fields", "cut_short"),
+    [
+        ({}, False),  # validating
+        ({"accepted_at": NOW}, False),  # in progress
+        ({"submitted_at": LONG_AGO}, True),  # failed
+        ({"accepted_at": NOW, "cancelled_at": NOW}, True),  # cancelling
+    ],
+)
+def test_the_counts_add_up(fields: dict[str, Any], cut_short: bool) -> None:
     """A line that was not accepted is still to come, or has failed where the batch was cut short."""
-    counts = Counts(total=10, completed=4, failed=1, open=2).adding_up(status)
-    assert counts.completed + counts.failed + counts.open == counts.total == 10
-    cut_short = status in (BatchStatus.FAILED, BatchStatus.CANCELLING, BatchStatus.CANCELLED)
-    assert (counts.failed, counts.open) == ((4, 2) if cut_short else (1, 5))
+    seen = [*[Glimpse(Status.ANSWERED)] * 4, Glimpse(Status.FAILED), Glimpse(), Glimpse(), *[None] * 3]
+    names = tuple(LineName(str(number), "/v1/requests") for number in range(10))
+    found = progress_of(batch(names=names, **fields), seen, NOW)
+    assert found.completed + found.failed + found.open == 10
+    assert (found.failed, found.open) == ((4, 2) if cut_short else (1, 5))
 
 
 def test_a_key_names_a_batch_of_its_tenant() -> None:

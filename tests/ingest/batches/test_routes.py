@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from ingest.batches.progress import SUBMIT_TIMEOUT_S, line_request_id
-from ingest.follow.replies import ReplyHub
+from ingest.follow.reply_hub import ReplyHub
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.events import Reply, Status
 from tests.ingest.batches.test_lines import CHAT, jsonl, line

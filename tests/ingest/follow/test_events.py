@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from ingest.follow import events as events_route
-from ingest.follow.resume import Marker
+from ingest.follow.event_ids import StreamPosition
 from streams.events import Delta, Reply, ReplyAddress, Status, Timing
 from streams.registry.cancellation import cancelled_error
 from streams.topics import REPLIES
@@ -53,7 +53,7 @@ async def test_follow_a_request_of_another_replica(
     wired: Rig, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its reply never passes here: the registry is asked."""
-    monkeypatch.setattr(events_route, "_POLL_S", 0.0)
+    monkeypatch.setattr(events_route, "POLL_S", 0.0)
     wired.registry.entries["r-1"] = Entry("acme", "", "", "running")
     following = asyncio.create_task(client.get("/v1/requests/r-1/events"))
     while not wired.services.hub.in_flight:
@@ -80,14 +80,14 @@ async def test_every_event_with_text_has_an_id(wired: Rig, client: httpx.AsyncCl
     assert body.startswith("retry: 1000\n\n")
     deltas = [block for block in body.split("\n\n") if block.startswith("event: delta")]
     assert all("\nid: " in block for block in deltas)
-    assert deltas[-1].endswith(f"\nid: {Marker('Paris is the capital.').event_id}")
+    assert deltas[-1].endswith(f"\nid: {StreamPosition('Paris is the capital.').event_id}")
 
 
 @pytest.mark.parametrize("as_parameter", [True, False])
 async def test_come_back(wired: Rig, client: httpx.AsyncClient, as_parameter: bool) -> None:
     """The next character, then the end."""
     wired.registry.settle(answered("r-1"))
-    had = Marker("Paris is").event_id
+    had = StreamPosition("Paris is").event_id
     sent = {"params": {"last_event_id": had}} if as_parameter else {"headers": {"Last-Event-ID": had}}
     read = events((await client.get("/v1/requests/r-1/events", **sent)).text)  # type: ignore[arg-type]
     assert "".join(data["token"] for name, data in read if name == "delta") == " the capital."
@@ -99,8 +99,8 @@ async def test_the_header_goes_before_the_parameter(wired: Rig, client: httpx.As
     wired.registry.settle(answered("r-1"))
     response = await client.get(
         "/v1/requests/r-1/events",
-        params={"last_event_id": Marker("Paris").event_id},
-        headers={"Last-Event-ID": Marker("Paris is the capital.").event_id},
+        params={"last_event_id": StreamPosition("Paris").event_id},
+        headers={"Last-Event-ID": StreamPosition("Paris is the capital.").event_id},
     )
     assert [name for name, _ in events(response.text)] == ["done"]
 
@@ -108,7 +108,7 @@ async def test_the_header_goes_before_the_parameter(wired: Rig, client: httpx.As
 async def test_come_back_with_another_text(wired: Rig, client: httpx.AsyncClient) -> None:
     """Its answer was replaced meanwhile: `reset`, and the whole answer."""
     wired.registry.settle(answered("r-1"))
-    headers = {"Last-Event-ID": Marker("London").event_id}
+    headers = {"Last-Event-ID": StreamPosition("London").event_id}
     read = events((await client.get("/v1/requests/r-1/events", headers=headers)).text)
     assert read[0] == ("reset", {})
     assert "".join(data["token"] for name, data in read if name == "delta") == "Paris is the capital."
@@ -135,7 +135,7 @@ async def test_no_id_yet(wired: Rig, client: httpx.AsyncClient) -> None:
 async def test_a_text_ahead_of_this_replica_is_waited_for(wired: Rig, client: httpx.AsyncClient) -> None:
     """The client has read on another replica what has not come by here yet."""
     wired.registry.entries["r-1"] = Entry("acme", "", "", "running")
-    headers = {"Last-Event-ID": Marker("Paris is").event_id}
+    headers = {"Last-Event-ID": StreamPosition("Paris is").event_id}
     following = asyncio.create_task(client.get("/v1/requests/r-1/events", headers=headers))
     hub = wired.services.hub
     while not hub.in_flight:

@@ -8,9 +8,12 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from ingest.follow import kafka_reading
-from ingest.follow.replies import ReplyHub
+from ingest.follow import groupless_consumer
+from ingest.follow.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_consumer import ReplyConsumer, dispatch, own_partitions
+from ingest.follow.reply_hub import ReplyHub
+from streams import tasks
+from streams.backoff import Backoff
 from streams.codec import encode
 from streams.errors import ConfigurationError
 from streams.events import Delta, Event
@@ -98,21 +101,24 @@ class _Consumer:
 @pytest.mark.parametrize("fault", [KafkaConnectionError(), OSError(), TimeoutError(), ValueError("a bug")])
 async def test_the_loop_outlives_every_fault(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker's faults and our own: it connects again, and the reply behind them arrives."""
-    monkeypatch.setattr(kafka_reading, "BACKOFF_S", (0.0,))
+    monkeypatch.setattr(groupless_consumer, "RECONNECT", Backoff(first_s=0.0))
     hub = ReplyHub(max_listeners=1)
-    loop = ReplyConsumer("unused:1", hub, replica=0, replicas=1, client_id="c", timeout_s=1)
+    loop = ReplyConsumer(
+        GrouplessConsumer("unused:1", client_id="c", timeout_s=1), hub, replica=0, replicas=1
+    )
     found = [_record("llm.replies.v1", answered("r-1"), b"1")]
     consumers = [_Consumer(fault, found), _Consumer(OSError("still away")), _Consumer(found)]
 
-    async def connect() -> _Consumer:
-        return consumers.pop(0)
+    async def connect() -> None:
+        loop._kafka.client = consumers.pop(0)
 
     monkeypatch.setattr(loop, "_connect", connect)
-    task = asyncio.create_task(loop._run())
+    task = asyncio.create_task(loop._kafka.read_with(loop._poll))
     loop._task = task
     with hub.listen("r-1", correlation_id=b"1") as listener:
         async with asyncio.timeout(5):
-            assert await listener.until_reply() == answered("r-1")
+            await listener.until(lambda: listener.reply is not None)
+        assert listener.reply == answered("r-1")
     assert loop.alive
     assert loop.connected
     await loop.stop()
@@ -122,22 +128,26 @@ async def test_the_loop_outlives_every_fault(fault: Exception, monkeypatch: pyte
 
 async def test_a_loop_that_misses_its_cancellation_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `asyncio.wait_for` of Python 3.11 makes it miss one: ingest would never end."""
-    monkeypatch.setattr(kafka_reading, "_CANCEL_AGAIN_S", 0.0)
+    monkeypatch.setattr(tasks, "_CANCEL_AGAIN_S", 0.0)
     loop = ReplyConsumer(
-        "unused:1", ReplyHub(max_listeners=1), replica=0, replicas=1, client_id="c", timeout_s=1
+        GrouplessConsumer("unused:1", client_id="c", timeout_s=1),
+        ReplyHub(max_listeners=1),
+        replica=0,
+        replicas=1,
     )
     missed: list[int] = []
 
-    async def turn() -> None:
+    async def poll() -> bool:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             if missed:
                 raise
             missed.append(1)
+        return True
 
-    monkeypatch.setattr(loop, "_turn", turn)
-    loop._task = asyncio.create_task(loop._run())
+    monkeypatch.setattr(loop, "_poll", poll)
+    loop._task = asyncio.create_task(loop._kafka.read_with(loop._poll))
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await loop.stop()
@@ -161,10 +171,8 @@ class _Stuck(_Consumer):
 @pytest.mark.parametrize("stray", [True, False])
 async def test_a_consumer_that_does_not_stop_is_left_behind(stray: bool) -> None:
     """The loop must connect anew, whatever becomes of the old connection."""
-    loop = ReplyConsumer(
-        "unused:1", ReplyHub(max_listeners=1), replica=0, replicas=1, client_id="c", timeout_s=0.01
-    )
-    loop._consumer = _Stuck(stray=stray)
+    consumer = GrouplessConsumer("unused:1", client_id="c", timeout_s=0.01)
+    consumer.client = _Stuck(stray=stray)
     async with asyncio.timeout(5):
-        await loop._disconnect()
-    assert loop._consumer is None
+        await consumer.disconnect()
+    assert consumer.client is None

@@ -10,18 +10,17 @@ from starlette.types import Message
 
 from ingest.anthropic.answers import MessageStream
 from ingest.errors import timed_out
-from ingest.follow.replies import Listener, ReplyHub
-from ingest.follow.resume import Marker, parse_event_id
+from ingest.follow.answer_cursor import MAX_STEP_CHARS
+from ingest.follow.event_ids import StreamPosition, parse_event_id
+from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from ingest.follow.sse import (
     HEARTBEAT,
     RESUME_PATIENCE_S,
-    RETRY,
     EventStream,
-    StreamShape,
-    frames,
+    StreamFormat,
     sse_event,
+    stream_events,
 )
-from ingest.follow.transcript import MAX_STEP_CHARS
 from ingest.native.answers import ChatStream, RequestEvents
 from ingest.openai.chat_answers import CompletionStream
 from streams.events import Delta, Status
@@ -29,7 +28,7 @@ from tests.ingest.fakes import answered, blocked
 from tests.ingest.sse_reader import events
 
 
-def _listener() -> Listener:
+def _listener() -> ReplyListener:
     return ReplyHub(max_listeners=1).listen("r-1")
 
 
@@ -37,8 +36,8 @@ def _openai() -> CompletionStream:
     return CompletionStream("r-1", model="gpt-4o", created=1, include_usage=False)
 
 
-async def _read(listener: Listener, shape: StreamShape, *, give_up_at: float = 60.0) -> str:
-    stream = frames(
+async def _read(listener: ReplyListener, shape: StreamFormat, *, give_up_at: float = 60.0) -> str:
+    stream = stream_events(
         listener, shape, give_up_at=give_up_at, on_timeout=lambda: timed_out("r-1", 5), clock=lambda: 0.0
     )
     return b"".join([frame async for frame in stream]).decode()
@@ -54,7 +53,7 @@ def test_an_event_is_one_line_of_json() -> None:
 async def test_a_silent_request_gets_heartbeats_until_it_is_given_up() -> None:
     """Comments first, which clients skip; then the error, and no end mark."""
     times = iter([0.0] * 7 + [99.0] * 2)  # two looks a turn, and one at the beginning
-    stream = frames(
+    stream = stream_events(
         _listener(),
         ChatStream("r-1"),
         give_up_at=60.0,
@@ -72,7 +71,7 @@ async def test_a_silent_messages_stream_gets_pings() -> None:
     """Anthropic's own event for silence, after `message_start`, and before there is any block."""
     shape = MessageStream("r-1", model="gpt-4o")
     listener = _listener()
-    stream = frames(
+    stream = stream_events(
         listener,
         shape,
         give_up_at=60.0,
@@ -82,7 +81,7 @@ async def test_a_silent_messages_stream_gets_pings() -> None:
     )
     names = [name for _ in range(3) for name, _ in events((await anext(stream)).decode())]
     assert names == ["message_start", "ping", "ping"]
-    listener.settle(answered())
+    listener.resolve(answered())
     rest = events(b"".join([frame async for frame in stream]).decode())
     assert "".join(data["delta"]["text"] for name, data in rest if name == "content_block_delta") == (
         "Paris is the capital."
@@ -90,10 +89,10 @@ async def test_a_silent_messages_stream_gets_pings() -> None:
 
 
 @pytest.mark.parametrize("shape", [ChatStream("r-1"), RequestEvents("r-1"), _openai()])
-async def test_a_block_after_the_headers_is_an_error_event(shape: StreamShape) -> None:
+async def test_a_block_after_the_headers_is_an_error_event(shape: StreamFormat) -> None:
     """Where the status was already sent."""
     listener = _listener()
-    listener.settle(blocked())
+    listener.resolve(blocked())
     errors = [data for _, data in events(await _read(listener, shape)) if data.get("error")]
     assert errors[0]["error"]["code"] == "content_filter"
 
@@ -103,11 +102,11 @@ async def test_an_answer_withdrawn_midway_says_why() -> None:
     hub = ReplyHub(max_listeners=1)
     listener = hub.listen("r-1")
     hub.on_delta(Delta(request_id="r-1", attempt=1, seq=0, text="rm -rf"))
-    stream = frames(
+    stream = stream_events(
         listener, _openai(), give_up_at=1.0, on_timeout=lambda: timed_out("r", 1), clock=lambda: 0
     )
     got = [await anext(stream), await anext(stream)]
-    listener.settle(answered(content="Withheld.", status=Status.BLOCKED, finish_reason="content_filter"))
+    listener.resolve(answered(content="Withheld.", status=Status.BLOCKED, finish_reason="content_filter"))
     got += [frame async for frame in stream]
     read = events(b"".join(got).decode())
     assert read[-1][1]["error"]["code"] == "content_filter"
@@ -172,7 +171,9 @@ async def test_a_stream_that_is_ended_from_here_is_not_left() -> None:
     """Its time was up: the client was told so, and has not gone anywhere."""
     hub, left = ReplyHub(max_listeners=1), list[bool]()
     listener = hub.listen("r-1")
-    timed = frames(listener, _openai(), give_up_at=0, on_timeout=lambda: timed_out("r", 1), clock=lambda: 1.0)
+    timed = stream_events(
+        listener, _openai(), give_up_at=0, on_timeout=lambda: timed_out("r", 1), clock=lambda: 1.0
+    )
 
     async def send(_message: Message) -> None:
         await asyncio.sleep(0)
@@ -203,16 +204,16 @@ async def test_a_new_attempt_that_stays_shorter_is_not_waited_for_without_end() 
     listener = hub.listen("r-1")
     hub.on_delta(Delta(request_id="r-1", attempt=2, seq=0, text="Paris"))
     now = 0.0
-    stream = frames(
+    stream = stream_events(
         listener,
         RequestEvents("r-1"),
         give_up_at=1e9,
         on_timeout=lambda: timed_out("r-1", 5),
-        resume_at=parse_event_id(Marker("Paris is the").event_id),
+        resume_at=parse_event_id(StreamPosition("Paris is the").event_id),
         heartbeat_s=0.0,
         clock=lambda: now,
     )
-    assert [await anext(stream) for _ in range(3)] == [RETRY, HEARTBEAT, HEARTBEAT]
+    assert [await anext(stream) for _ in range(3)] == [b"retry: 1000\n\n", HEARTBEAT, HEARTBEAT]
     now = RESUME_PATIENCE_S
     told = events((await anext(stream) + await anext(stream)).decode())
     assert told == [("reset", {}), ("delta", {"token": "Paris"})]
@@ -222,8 +223,8 @@ async def test_a_new_attempt_that_stays_shorter_is_not_waited_for_without_end() 
 async def test_much_text_at_once_comes_in_steps() -> None:
     """A slow client has a step in its connection, not the whole answer."""
     listener = _listener()
-    listener.settle(answered(content="x" * 10_000))
-    stream = frames(
+    listener.resolve(answered(content="x" * 10_000))
+    stream = stream_events(
         listener, RequestEvents("r-1"), give_up_at=1.0, on_timeout=lambda: timed_out("r", 1), clock=lambda: 0
     )
     sizes = [
@@ -236,6 +237,6 @@ async def test_much_text_at_once_comes_in_steps() -> None:
 async def test_a_dismissed_listener_whose_reply_is_there_gets_it() -> None:
     """The end is near enough."""
     listener = _listener()
-    listener.settle(answered())
+    listener.resolve(answered())
     listener.dismiss()
     assert "event: done" in await _read(listener, RequestEvents("r-1"))

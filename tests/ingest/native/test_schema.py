@@ -5,14 +5,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from ingest.errors import ApiError
+from ingest.errors import as_api_error
 from ingest.native.schema import ChatBody, native_request
-from ingest.openai.chat_schema import Completion, completion_request, decode_completion
+from ingest.openai.chat_schema import DecodedCompletion, completion_request, decode_completion
 from ingest.submit.checks import check_request
 from streams.codec import decode, encode
+from streams.errors import InvalidRequest
 from streams.events import ChatRequested, Message
 from streams.registry.registry import fingerprint
 from streams.request_rules.sent_requests import SentMessage
+from streams.serving.errors import ApiError
+from tests.ingest.fakes import settings
 
 HELLO = (Message(role="user", content="hello"),)
 SENT = (SentMessage(role="user", content="hello"),)
@@ -22,7 +25,9 @@ TOOL = {"type": "function", "function": {"name": "weather", "parameters": {}}}
 def _completion(stream: bool = False, user_header: str | None = None, **fields: Any) -> ChatRequested:
     sent = {"messages": [{"role": "user", "content": "hello"}]} | fields
     body = decode_completion(msgspec.json.encode(sent)).body
-    return completion_request(Completion(body, {}), user_header=user_header, stream=stream, deadline_ms=None)
+    return completion_request(
+        DecodedCompletion(body, {}), user_header=user_header, stream=stream, deadline_ms=None
+    )
 
 
 def test_a_native_body_becomes_the_event() -> None:
@@ -58,9 +63,9 @@ def test_every_field_of_a_native_body_is_one_of_the_event() -> None:
 )
 def test_a_native_body_asks_one_thing(body: ChatBody, param: str) -> None:
     """Either a query, with or without a template, or messages."""
-    with pytest.raises(ApiError) as caught:
-        check_request(native_request(body), max_tokens_per_request=100)
-    assert caught.value.error.param == param
+    with pytest.raises((ApiError, InvalidRequest)) as caught:
+        check_request(native_request(body), settings(max_tokens_per_request=100))
+    assert as_api_error(caught.value).error.param == param
 
 
 @pytest.mark.parametrize(
@@ -102,9 +107,9 @@ def test_what_cannot_change_the_answer_is_accepted(fields: dict[str, Any]) -> No
 )
 def test_what_would_change_the_answer_is_refused(fields: dict[str, Any], param: str) -> None:
     """By name, instead of an answer that silently ignores it."""
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises((ApiError, InvalidRequest)) as caught:
         _completion(**fields)
-    assert (caught.value.status, caught.value.error.param) == (400, param)
+    assert (as_api_error(caught.value).status, as_api_error(caught.value).error.param) == (400, param)
 
 
 @pytest.mark.parametrize(
@@ -142,28 +147,32 @@ def test_openai_parameters_keep_their_meaning() -> None:
 )
 def test_wrong_values_are_refused_with_their_place(fields: dict[str, Any], param: str) -> None:
     """Before anything is accepted."""
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises((ApiError, InvalidRequest)) as caught:
         check_request(
-            ChatRequested(**{"user_id": "u", "messages": HELLO} | fields), max_tokens_per_request=100
+            ChatRequested(**{"user_id": "u", "messages": HELLO} | fields),
+            settings(max_tokens_per_request=100),
         )
-    assert (caught.value.status, caught.value.error.param) == (400, param)
+    assert (as_api_error(caught.value).status, as_api_error(caught.value).error.param) == (400, param)
 
 
 def test_an_unknown_model_is_not_found() -> None:
     """With OpenAI's code, and the names of those that are known."""
-    with pytest.raises(ApiError) as caught:
-        check_request(ChatRequested(user_id="u", model="gpt-9"), max_tokens_per_request=100)
-    assert (caught.value.status, caught.value.error.code) == (404, "model_not_found")
-    assert "gpt-4o" in caught.value.error.message
+    with pytest.raises((ApiError, InvalidRequest)) as caught:
+        check_request(ChatRequested(user_id="u", model="gpt-9"), settings(max_tokens_per_request=100))
+    assert (as_api_error(caught.value).status, as_api_error(caught.value).error.code) == (
+        404,
+        "model_not_found",
+    )
+    assert "gpt-4o" in as_api_error(caught.value).error.message
 
 
 def test_parts_count_together() -> None:
     """Many parts are no way around the limit on a message."""
     parts = [{"type": "text", "text": "x" * 20_000}] * 2
     event = _completion(messages=[{"role": "user", "content": parts}])
-    with pytest.raises(ApiError) as caught:
-        check_request(event, max_tokens_per_request=100)
-    assert caught.value.error.param == "messages[0].content"
+    with pytest.raises((ApiError, InvalidRequest)) as caught:
+        check_request(event, settings(max_tokens_per_request=100))
+    assert as_api_error(caught.value).error.param == "messages[0].content"
 
 
 def test_deep_free_form_fields_are_refused() -> None:
@@ -171,9 +180,11 @@ def test_deep_free_form_fields_are_refused() -> None:
     deep: dict[str, Any] = {}
     for _ in range(100):
         deep = {"a": deep}
-    with pytest.raises(ApiError) as caught:
-        check_request(ChatRequested(user_id="u", query="q", metadata=deep), max_tokens_per_request=100)
-    assert caught.value.error.param == "metadata"
+    with pytest.raises((ApiError, InvalidRequest)) as caught:
+        check_request(
+            ChatRequested(user_id="u", query="q", metadata=deep), settings(max_tokens_per_request=100)
+        )
+    assert as_api_error(caught.value).error.param == "metadata"
 
 
 def test_the_fingerprint_survives_the_wire() -> None:
@@ -191,10 +202,13 @@ def test_extra_parameters_are_let_through_by_name() -> None:
     sent = decode_completion(body, ["guided_json", "top_k"])
     event = completion_request(sent, user_header=None, stream=False, deadline_ms=None)
     assert event.params == {"guided_json": {}, "top_k": 5}
-    check_request(event, max_tokens_per_request=100, extra_parameters=["guided_json", "top_k"])
-    with pytest.raises(ApiError) as caught:
-        check_request(event, max_tokens_per_request=100)
-    assert caught.value.error.param == "guided_json"
-    with pytest.raises(ApiError) as caught:
+    check_request(event, settings(max_tokens_per_request=100, extra_parameters=["guided_json", "top_k"]))
+    with pytest.raises((ApiError, InvalidRequest)) as caught:
+        check_request(event, settings(max_tokens_per_request=100))
+    assert as_api_error(caught.value).error.param == "guided_json"
+    with pytest.raises((ApiError, InvalidRequest)) as caught:
         decode_completion(body, ["top_k"])
-    assert (caught.value.error.code, caught.value.error.param) == ("unknown_parameter", "guided_json")
+    assert (as_api_error(caught.value).error.code, as_api_error(caught.value).error.param) == (
+        "unknown_parameter",
+        "guided_json",
+    )

@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from ingest.errors import ApiError, unavailable
 from ingest.submit.client_retries import CallState, ClientRetries, SdkCall
 from streams.redis import connection
+from streams.serving.errors import ApiError, unavailable
 
 pytestmark = pytest.mark.integration
 

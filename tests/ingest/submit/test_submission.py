@@ -4,9 +4,9 @@ import pytest
 
 from agents.intake import admission
 from agents.stage import Record
+from ingest.submit.headers import traceparent_of
 from ingest.submit.identification import request_id_for
 from ingest.submit.submission import reply_headers
-from ingest.submit.tracing import traceparent_of
 from streams.events import ReplyAddress
 
 ADDRESS = ReplyAddress(topic="llm.replies.v1", partition=258, correlation_id=bytes(range(16)))

@@ -1,19 +1,30 @@
-"""An incident in the running system: told once when it begins, once when it is over, whatever is killed."""
+"""What needs a system of its own: alerts with short windows, a restart, an outage that outlasts all patience.
+
+The tests share one system, which is started twice: the restart changes its settings.
+"""
 
 import asyncio
+import os
+import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 from threading import Event
 from typing import Self
 
 import httpx
+import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer
 
 from streams.codec import decode
 from streams.events import AlertRaised
 from tests.acceptance.conftest import System, started, unique, wait_for
+from tests.acceptance.test_dead_letters import ask, dlq, eventually, letter_of, replies
+from tests.acceptance.test_lifecycle import processes
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
 
@@ -42,20 +53,52 @@ FROM numbers(28 * 3 * 480)
 """
 
 
-@pytest.fixture
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A Headrace of its own, with short windows and a history."""
-    data_dir = tmp_path_factory.mktemp("alerts") / "home"
-    environ = {
-        "HEADRACE_ALERT_WINDOW_S": str(WINDOW_S),
-        "HEADRACE_ALERT_MIN_REQUESTS": "5",
-        "HEADRACE_BREAKER_THRESHOLD": "1000",
-        "HEADRACE_PROVIDER_TRIES": "1",
-        "HEADRACE_EMBEDDINGS": "off",
-    }
-    with started(data_dir, "--no-demo", environ=environ) as system:
-        system.sql(HISTORY)
-        yield system
+#: Short windows, and no second chance: a failure counts at once.
+WATCHFUL = {
+    "HEADRACE_ALERT_WINDOW_S": str(WINDOW_S),
+    "HEADRACE_ALERT_MIN_REQUESTS": "5",
+    "HEADRACE_BREAKER_THRESHOLD": "1000",
+    "HEADRACE_PROVIDER_TRIES": "1",
+    "HEADRACE_EMBEDDINGS": "off",
+}
+#: Records are given up after seconds.
+IMPATIENT = {
+    "HEADRACE_RETRY_IN_PLACE_S": "2",
+    "HEADRACE_RETRY_ATTEMPTS": "1",
+    "HEADRACE_RETRY_MAX_DELAY_S": "0.5",
+    "HEADRACE_REDIS_TIMEOUT_S": "1.5",
+}
+
+
+class OwnSystem:
+    """One Headrace for the tests of this file, started anew where a test wants other settings."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self._stack = ExitStack()
+        self._environ: dict[str, str] | None = None
+        self._system: System | None = None
+
+    def running(self, environ: dict[str, str]) -> System:
+        """Return the system, running with these settings."""
+        if self._system is None or self._environ != environ:
+            self.stop()
+            self._system = self._stack.enter_context(started(self.data_dir, "--no-demo", environ=environ))
+            self._environ = environ
+        return self._system
+
+    def stop(self) -> None:
+        """Take it down; its data stays."""
+        self._stack.close()
+        self._system = None
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnSystem]:
+    """The system of this file."""
+    system = OwnSystem(tmp_path_factory.mktemp("own") / "home")
+    yield system
+    system.stop()
 
 
 class Traffic:
@@ -123,8 +166,10 @@ def metrics(system: System) -> dict[str, float]:
     return {name: float(value) for name, value in lines}
 
 
-def test_a_burst_of_errors_is_one_alert_and_its_end_another(watched: System) -> None:
+def test_a_burst_of_errors_is_one_alert_and_its_end_another(own: OwnSystem) -> None:
     """Every provider fails for a while, and the watcher is killed: one record raises, one resolves."""
+    watched = own.running(WATCHFUL)
+    watched.sql(HISTORY)
     told = of_tenant(watched)
     watched.behave(faults=[{"kind": "overloaded", "rate": 1.0}])
     with Traffic(watched):
@@ -154,3 +199,43 @@ def test_a_burst_of_errors_is_one_alert_and_its_end_another(watched: System) -> 
     assert found["headrace_watcher_active"] == 1
     assert found["headrace_sink_lag_records"] < 100
     assert found['headrace_freshness_seconds{table="requests"}'] < 60
+
+
+def test_a_second_start_finds_the_data_of_the_first(own: OwnSystem) -> None:
+    """Rows, replies and keys survive `down` and `up`; nothing is left running after `down`."""
+    first = own.running(WATCHFUL)
+    reply = first.chat(unique("Will you remember this?")).json()
+    row = first.row(reply["request_id"])
+    before = processes(own.data_dir)
+    own.stop()
+    pids = [pid for row in before.values() for pid in (row["pid"], row["standby_pid"]) if pid]
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+
+    second = own.running(IMPATIENT)
+    assert second.endpoints.api_key == first.endpoints.api_key
+    assert second.row(reply["request_id"]) == row
+    fetched = second.http.get(f"/v1/requests/{reply['request_id']}").json()
+    assert fetched["content"] == reply["response"]
+    assert second.chat(unique("And this?")).json()["status"] == "answered"
+
+
+def test_a_request_that_died_of_an_outage_is_replayed_to_its_answer(own: OwnSystem) -> None:
+    """Redis hangs, the request is given up, Redis is back, the operator replays: the answer comes."""
+    impatient = own.running(IMPATIENT)
+    request_id = uuid.uuid4().hex
+    redis = impatient.process("redis").pid
+    assert redis is not None
+    os.kill(redis, signal.SIGSTOP)
+    try:
+        ask(impatient, request_id)
+        letter = letter_of(impatient, request_id)
+    finally:
+        os.kill(redis, signal.SIGCONT)
+    eventually(lambda: [each["status"] for each in replies(impatient, request_id)] == ["failed"])
+    assert (letter["stage"], letter["exception"]) == ("guardrail", "StoreUnavailable")
+    dlq(impatient, "replay", letter["id"], "--reason", "redis is back")
+    answered = eventually(
+        lambda: [each for each in replies(impatient, request_id) if each["status"] == "answered"]
+    )
+    assert [each.get("replay") for each in answered] == [1]
+    eventually(lambda: impatient.row(request_id)["status"] == "answered")

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from ingest.errors import ApiError
-from ingest.follow.replies import ReplyHub
+from ingest.follow.reply_hub import ReplyHub
 from streams.events import Delta
+from streams.serving.errors import ApiError
 from tests.ingest.fakes import answered
 
 
@@ -33,7 +33,7 @@ def test_a_follower_takes_any_reply_of_its_request() -> None:
         hub.on_reply(answered("other"), b"9")
         assert follower.reply is None
         hub.on_reply(answered("r"), b"1")
-        follower.settle(answered("r", "late"))
+        follower.resolve(answered("r", "late"))
         assert follower.reply == answered("r")
 
 
@@ -98,7 +98,7 @@ def test_a_finished_request_leaves_nothing_behind() -> None:
         hub.on_reply(answered("r"), b"1")
     assert not hub.expects("r", b"1")
     with hub.listen("s", correlation_id=b"2") as listener:
-        listener.settle(answered("s"))
+        listener.resolve(answered("s"))
     assert not hub.expects("s", b"2")
 
 
@@ -115,11 +115,11 @@ async def test_news_wait_for_news() -> None:
     """True once for what came, False where nothing came in time."""
     hub = ReplyHub(max_listeners=2)
     with hub.listen("r") as listener:
-        assert not await listener.news(0)
+        assert not await listener.changed_within(0)
         hub.on_delta(_delta("r", 0, "a"))
         hub.on_delta(_delta("r", 0, "a"))
-        assert await listener.news(0)
-        assert not await listener.news(0)
+        assert await listener.changed_within(0)
+        assert not await listener.changed_within(0)
 
 
 def test_what_a_listener_keeps_ends_with_it() -> None:
@@ -133,7 +133,7 @@ def test_what_a_listener_keeps_ends_with_it() -> None:
         log.append("ended")
 
     listener = hub.listen("r")
-    listener.keep(kept())
+    listener.enter(kept())
     assert log == ["begun"]
     listener.close()
     listener.close()
@@ -152,8 +152,8 @@ def test_only_followers_are_dismissed() -> None:
 def test_what_is_heard_from_the_start_is_known() -> None:
     """By all who listen; a request that is not kept is not marked."""
     hub = ReplyHub(max_listeners=4)
-    hub.mark_whole("r")
+    hub.mark_complete("r")
     with hub.listen("r") as listener:
-        assert not listener.whole
-        hub.mark_whole("r")
-        assert listener.whole
+        assert not listener.complete
+        hub.mark_complete("r")
+        assert listener.complete

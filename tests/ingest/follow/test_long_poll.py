@@ -5,14 +5,14 @@ import asyncio
 import httpx
 import pytest
 
-from ingest.follow import long_poll
+from ingest.follow import waiting
 from tests.ingest.fakes import Entry, Rig, answered
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The registry is asked every 10 ms."""
-    monkeypatch.setattr(long_poll, "_POLL_S", 0.01)
+    monkeypatch.setattr(waiting, "POLL_S", 0.01)
 
 
 def pending(wired: Rig, request_id: str = "r-1") -> None:
@@ -24,7 +24,7 @@ async def poll(client: httpx.AsyncClient, wait_s: object = 50) -> httpx.Response
         return await client.get("/v1/requests/r-1", params={"wait_s": str(wait_s)})
 
 
-async def waiting(wired: Rig) -> None:
+async def somebody_waits(wired: Rig) -> None:
     """Return once somebody waits."""
     async with asyncio.timeout(10):
         while not wired.services.hub.in_flight:
@@ -42,10 +42,10 @@ async def test_it_ends_when_the_reply_passes_by(
     wired: Rig, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the registry would not be asked again for a long while."""
-    monkeypatch.setattr(long_poll, "_POLL_S", 1e6)
+    monkeypatch.setattr(waiting, "POLL_S", 1e6)
     pending(wired)
     asked = asyncio.create_task(poll(client))
-    await waiting(wired)
+    await somebody_waits(wired)
     await asyncio.sleep(0.05)  # it has asked the registry, and only listens now
     wired.registry.settle(answered())
     wired.services.hub.on_reply(answered(), b"somebody")
@@ -57,7 +57,7 @@ async def test_it_ends_when_the_registry_has_the_reply(wired: Rig, client: httpx
     """For requests whose replies pass another replica."""
     pending(wired)
     asked = asyncio.create_task(poll(client))
-    await waiting(wired)
+    await somebody_waits(wired)
     wired.registry.settle(answered())
     assert (await asked).json()["status"] == "answered"
     assert wired.services.hub.in_flight == 0
@@ -78,7 +78,7 @@ async def test_a_replica_that_ends_lets_go(wired: Rig, client: httpx.AsyncClient
     """The client asks again, and comes to another."""
     pending(wired)
     asked = asyncio.create_task(poll(client))
-    await waiting(wired)
+    await somebody_waits(wired)
     wired.services.hub.dismiss_followers()
     assert (await asked).json()["status"] == "running"
 
@@ -87,7 +87,7 @@ async def test_redis_goes_away_meanwhile(wired: Rig, client: httpx.AsyncClient) 
     """503 in the end, as without waiting."""
     pending(wired)
     asked = asyncio.create_task(poll(client, 0.1))
-    await waiting(wired)
+    await somebody_waits(wired)
     wired.registry.broken = True
     assert (await asked).status_code == 503
 

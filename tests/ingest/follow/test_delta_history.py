@@ -11,12 +11,16 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaConnectionError
 
-from ingest.follow import history, kafka_reading
-from ingest.follow.history import DeltaHistory, deltas_partition
-from ingest.follow.replies import Listener, ReplyHub
+from ingest.follow import delta_history, groupless_consumer
+from ingest.follow.delta_history import DeltaHistory, deltas_partition
+from ingest.follow.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_consumer import ReplyConsumer
+from ingest.follow.reply_hub import ReplyHub, ReplyListener
+from streams.backoff import Backoff
 from streams.events import Delta, ReplyAddress
+from streams.kafka.clients import start_client
 from streams.publisher import Emit, Publisher
+from streams.registry.registry import RequestState
 from streams.topics import DELTAS, REPLIES
 from tests.parts import PARTITIONS
 
@@ -47,12 +51,16 @@ class Consumers:
         self.since_s: list[float] = []
         self.latest: AIOKafkaConsumer | None = None
 
-    async def open(self, bootstrap: str, *, client_id: str, timeout_s: float) -> AIOKafkaConsumer:
-        """Open one as the module itself would."""
+    async def start(self, consumer: AIOKafkaConsumer, *, timeout_s: float) -> None:
+        """Connect one; those of the reply consumer are not counted."""
+        if consumer._client._client_id != "history":
+            await start_client(consumer, timeout_s=timeout_s)
+            return
         self.opened += 1
         if self.opened <= self.faults:
+            await consumer.stop()
             raise KafkaConnectionError
-        consumer = await kafka_reading.open_consumer(bootstrap, client_id=client_id, timeout_s=timeout_s)
+        await start_client(consumer, timeout_s=timeout_s)
         look_up = consumer.offsets_for_times
 
         async def counted(timestamps: dict[object, int]) -> object:
@@ -62,14 +70,13 @@ class Consumers:
 
         consumer.offsets_for_times = counted
         self.latest = consumer
-        return consumer
 
 
 @pytest.fixture
 def consumers(monkeypatch: pytest.MonkeyPatch) -> Consumers:
     """The consumers that the history opens."""
     found = Consumers()
-    monkeypatch.setattr(history, "open_consumer", found.open)
+    monkeypatch.setattr(groupless_consumer, "start_client", found.start)
     return found
 
 
@@ -92,11 +99,20 @@ class Replica:
 
     def follow(
         self, stack: ExitStack, request_id: str, partition: int, *, since: datetime | None = None
-    ) -> Listener:
+    ) -> ReplyListener:
         """Listen to a request as the route does."""
         listener = stack.enter_context(self.hub.listen(request_id))
         stack.enter_context(
-            self.past.following(request_id, _address(partition), since=since or _now(), whole=listener.whole)
+            self.past.following(
+                request_id,
+                RequestState(
+                    tenant="acme",
+                    state="running",
+                    registered_at=since or _now(),
+                    reply_to=_address(partition),
+                ),
+                complete=listener.complete,
+            )
         )
         return listener
 
@@ -106,17 +122,15 @@ async def _replica(bootstrap: str, *, index: int = 0, lookback_s: float = 60.0) 
     hub = ReplyHub(max_listeners=1_000)
     async with AsyncExitStack() as stack:
         publisher = await stack.enter_async_context(Publisher(bootstrap, client_id="worker"))
-        live = ReplyConsumer(bootstrap, hub, replica=index, replicas=2, client_id="live", timeout_s=10)
+        kafka = GrouplessConsumer(bootstrap, client_id="live", timeout_s=10)
+        live = ReplyConsumer(kafka, hub, replica=index, replicas=2)
         stack.push_async_callback(live.stop)
         await live.start()
         past = DeltaHistory(
-            bootstrap,
+            GrouplessConsumer(bootstrap, client_id="history", timeout_s=10),
             hub,
-            partitions=PARTITIONS,
-            live_position=live.position,
+            live,
             lookback_s=lookback_s,
-            client_id="history",
-            timeout_s=10,
         )
         stack.push_async_callback(past.close)
         yield Replica(hub, past, publisher, live)
@@ -164,7 +178,7 @@ async def test_what_was_heard_from_the_start_is_not_read_again(
         with ExitStack() as stack:
             stack.enter_context(replica.hub.listen(request_id))
             if whole:
-                replica.hub.mark_whole(request_id)
+                replica.hub.mark_complete(request_id)
             replica.follow(stack, request_id, partition)
             if partition == 0 and whole:
                 await asyncio.sleep(0)
@@ -189,7 +203,7 @@ async def test_a_request_is_heard_from_its_first_delta_on(
             await _until(lambda: listener.text == "abc")
             await replica.write(request_id, partition, "A", "B", attempt=2)
             await _until(lambda: listener.text == "AB")
-            await _until(lambda: listener.whole == (partition == 0))
+            await _until(lambda: listener.complete == (partition == 0))
             assert consumers.opened == 1
 
 
@@ -202,14 +216,14 @@ async def test_an_own_partition_is_left_to_the_reply_consumer(
         await replica.write(request_id, 0, "a")
         with ExitStack() as stack:
             listener = replica.follow(stack, request_id, 0)
-            await _until(lambda: listener.whole)
-            assert (listener.text, replica.past._wanted, replica.past._passes) == ("a", {}, {})
+            await _until(lambda: listener.complete)
+            assert (listener.text, replica.past._wanted, replica.past._replays) == ("a", {}, {})
             replica.follow(stack, request_id, 0)
             assert (replica.past._wanted, consumers.passes) == ({}, 1)
 
 
 @pytest.mark.integration
-async def test_many_clients_cost_one_consumer_and_few_passes(
+async def test_many_clients_cost_one_consumer_and_few_replays(
     kafka_bootstrap: str, consumers: Consumers, request_id: str
 ) -> None:
     """As after a crash: all of them come back at once, some a little later."""
@@ -226,7 +240,7 @@ async def test_many_clients_cost_one_consumer_and_few_passes(
             await _until(lambda: all(each.text == "ab" for each in listeners))
             assert consumers.opened == 1
             assert consumers.passes <= 4 * PARTITIONS
-        await _until(lambda: not replica.past._passes)
+        await _until(lambda: not replica.past._replays)
 
 
 @pytest.mark.integration
@@ -237,7 +251,7 @@ async def test_a_pass_back_takes_nothing_twice(
     old, new = f"{request_id}-old", f"{request_id}-new"
     async with _replica(kafka_bootstrap) as replica:
         await replica.write(old, 1, "a", "b")
-        later = _now() + timedelta(seconds=history._CLOCK_MARGIN_S)
+        later = _now() + timedelta(seconds=delta_history._CLOCK_MARGIN_S)
         with ExitStack() as stack:
             second = replica.follow(stack, new, 1, since=later)
             await _until(lambda: consumers.passes == 1)
@@ -254,7 +268,7 @@ async def test_a_broker_that_is_away_is_tried_again(
     kafka_bootstrap: str, consumers: Consumers, request_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client hears nothing of it but a delay."""
-    monkeypatch.setattr(kafka_reading, "BACKOFF_S", (0.0,))
+    monkeypatch.setattr(groupless_consumer, "RECONNECT", Backoff(first_s=0.0))
     consumers.faults = 2
     async with _replica(kafka_bootstrap) as replica:
         await replica.write(request_id, 1, "a")
@@ -274,7 +288,7 @@ async def test_it_ends_when_nobody_follows(
     kafka_bootstrap: str, consumers: Consumers, request_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while the consumer is closed; the next client opens another."""
-    monkeypatch.setattr(history, "_IDLE_S", 0.0)
+    monkeypatch.setattr(delta_history, "_IDLE_S", 0.0)
     async with _replica(kafka_bootstrap) as replica:
         for number in (1, 2):
             with ExitStack() as stack:
@@ -284,7 +298,7 @@ async def test_it_ends_when_nobody_follows(
             task = replica.past._task
             assert task is not None
             await _until(task.done)
-            assert (replica.past._wanted, replica.past._passes) == ({}, {})
+            assert (replica.past._wanted, replica.past._replays) == ({}, {})
             assert consumers.opened == number
 
 
@@ -296,5 +310,5 @@ async def test_how_far_back_is_bounded(kafka_bootstrap: str, consumers: Consumer
             before = _now()
             replica.follow(stack, request_id, 1, since=before - timedelta(hours=5))
             await _until(lambda: consumers.passes == 1)
-            oldest = before.timestamp() - 60.0 - history._CLOCK_MARGIN_S
+            oldest = before.timestamp() - 60.0 - delta_history._CLOCK_MARGIN_S
             assert oldest <= consumers.since_s[0] + 0.001 <= _now().timestamp() - 60.0

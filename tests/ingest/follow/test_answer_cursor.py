@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.follow.transcript import Finish, Progress, Replace, Say, Step, Wait, advance, next_step, pieces
+from ingest.follow.answer_cursor import AnswerCursor, AnswerSoFar, SendText, Step, advance, pieces
 from streams.events import Delta
 
 
@@ -12,8 +12,8 @@ def _delta(attempt: int, seq: int, text: str) -> Delta:
     return Delta(request_id="r", attempt=attempt, seq=seq, text=text)
 
 
-def _after(*deltas: tuple[int, int, str], max_chars: int = 100) -> Progress:
-    progress = Progress()
+def _after(*deltas: tuple[int, int, str], max_chars: int = 100) -> AnswerSoFar:
+    progress = AnswerSoFar()
     for attempt, seq, text in deltas:
         progress = advance(progress, _delta(attempt, seq, text), max_chars=max_chars)
     return progress
@@ -45,37 +45,40 @@ def test_the_transcript_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("sent", "text", "content", "step"),
     [
-        ("", "", None, Wait()),
-        ("", "Hel", None, Say("Hel")),
-        ("Hel", "Hello", None, Say("lo")),
-        ("Hello", "Hello", None, Wait()),
-        ("Hello", "", None, Wait()),  # a new attempt, nothing of it yet
-        ("Hello", "He", None, Wait()),  # a new attempt that says the same so far
-        ("Hello", "Hi", None, Replace()),  # a new attempt that says something else
-        ("Hello", "Hello", "Hello", Finish()),
-        ("Hel", "Hel", "Hello", Say("lo")),  # the reply overtook the last deltas
-        ("", "", "cached", Say("cached")),
-        ("", "", "", Finish()),
-        ("Hello", "Hello", "No.", Replace()),
-        ("Hello", "Hello", "Hell", Replace()),  # the reply is shorter than what was sent
-        ("Hello", "Hello", "", Replace()),
+        ("", "", None, Step.WAIT),
+        ("", "Hel", None, SendText("Hel")),
+        ("Hel", "Hello", None, SendText("lo")),
+        ("Hello", "Hello", None, Step.WAIT),
+        ("Hello", "", None, Step.WAIT),  # a new attempt, nothing of it yet
+        ("Hello", "He", None, Step.WAIT),  # a new attempt that says the same so far
+        ("Hello", "Hi", None, Step.RESET),  # a new attempt that says something else
+        ("Hello", "Hello", "Hello", Step.FINISH),
+        ("Hel", "Hel", "Hello", SendText("lo")),  # the reply overtook the last deltas
+        ("", "", "cached", SendText("cached")),
+        ("", "", "", Step.FINISH),
+        ("Hello", "Hello", "No.", Step.RESET),
+        ("Hello", "Hello", "Hell", Step.RESET),  # the reply is shorter than what was sent
+        ("Hello", "Hello", "", Step.RESET),
     ],
 )
-def test_next_step(sent: str, text: str, content: str | None, step: Step) -> None:
+def test_the_next_step(sent: str, text: str, content: str | None, step: SendText | Step) -> None:
     """The next step continues what was sent, or takes it back; never both answers in a row."""
-    assert next_step(sent, text, content) == step
+    cursor = AnswerCursor()
+    if sent:
+        cursor.step(sent, None)
+    assert cursor.step(text, content) == step
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4), st.text(max_size=3)), max_size=20), st.text())
 def test_a_client_ends_with_exactly_the_reply(deltas: list[tuple[int, int, str]], content: str) -> None:
     """Whatever deltas came, in whatever order: what a client keeps after the resets is the reply."""
-    progress, kept = Progress(), ""
+    answer, kept, cursor = AnswerSoFar(), "", AnswerCursor()
     for attempt, seq, text in deltas:
-        progress = advance(progress, _delta(attempt, seq, text), max_chars=100)
-        step = next_step(kept, progress.text, None)
-        kept = kept + step.text if isinstance(step, Say) else "" if isinstance(step, Replace) else kept
-    while not isinstance(step := next_step(kept, progress.text, content), Finish):
-        kept = kept + step.text if isinstance(step, Say) else ""
+        answer = advance(answer, _delta(attempt, seq, text), max_chars=100)
+        step = cursor.step(answer.text, None)
+        kept = kept + step.text if isinstance(step, SendText) else "" if step is Step.RESET else kept
+    while (step := cursor.step(answer.text, content)) is not Step.FINISH:
+        kept = kept + step.text if isinstance(step, SendText) else ""
     assert kept == content
 
 

@@ -1,9 +1,9 @@
-"""The ids of a stream's events: each names a place in the answer, so that any replica can go on from there.
+"""The ids of a stream's events: each names a position in the answer, so that any replica can resume there.
 
-An id is `<characters>-<digest>`: how many characters of the answer the client has since the last reset, as
-Unicode code points, and the BLAKE2b digest of their UTF-8, of 6 bytes, in hex. Nothing is kept for it: who
-knows the answer can tell whether a client's text is its beginning. So an id holds on every replica, after a
-restart, and after the answer has ended.
+An id is `<characters>-<digest>`, e.g. `137-9f3a2c410b77`: how many characters of the answer the client has
+since the last reset, as Unicode code points, and the BLAKE2b digest of their UTF-8, of 6 bytes, in hex.
+Nothing is stored for an id: whoever knows the answer can tell whether the client's text is its beginning. So
+an id holds on every replica, after a restart, and after the answer has ended.
 """
 
 import hashlib
@@ -15,19 +15,19 @@ _DIGEST_BYTES = 6
 _ID = re.compile(r"([0-9]{1,9})-([0-9a-f]{12})")
 
 
-class Place(msgspec.Struct, frozen=True):
-    """How far a client says that it is: so many characters, whose digest is this."""
+class ResumePoint(msgspec.Struct, frozen=True):
+    """What a client says it has: so many characters, with this digest."""
 
     chars: int
     digest: str
 
-    def is_in(self, text: str) -> bool:
+    def matches(self, text: str) -> bool:
         """Whether the client's characters are the beginning of `text`, which is long enough to tell."""
         return _digest(text[: self.chars]).hexdigest() == self.digest
 
 
-class Marker:
-    """Names the places of a text while it grows.
+class StreamPosition:
+    """The position in a growing text, and its event id.
 
     Args:
         text: what is there already.
@@ -37,19 +37,19 @@ class Marker:
         self._chars = len(text)
         self._hash = _digest(text)
 
-    def add(self, text: str) -> None:
+    def advance(self, text: str) -> None:
         """Go on by `text`."""
         self._chars += len(text)
         self._hash.update(text.encode())
 
     @property
     def event_id(self) -> str:
-        """The id of the place that is reached."""
+        """The id of the position that is reached."""
         return f"{self._chars}-{self._hash.hexdigest()}"
 
 
-def parse_event_id(event_id: str) -> Place:
-    """Return the place that an event's id names.
+def parse_event_id(event_id: str) -> ResumePoint:
+    """Return the position that an event id names.
 
     Raises:
         ValueError: it is none of ours.
@@ -57,7 +57,7 @@ def parse_event_id(event_id: str) -> Place:
     found = _ID.fullmatch(event_id)
     if found is None:
         raise ValueError("not an event id of ours, like 137-9f3a2c410b77")
-    return Place(int(found[1]), found[2])
+    return ResumePoint(int(found[1]), found[2])
 
 
 def _digest(text: str) -> "hashlib.blake2b":

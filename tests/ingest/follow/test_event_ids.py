@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.follow.resume import Marker, Place, parse_event_id
-from ingest.follow.transcript import Finish, Reading, Replace, Resume, Say, Step, Wait, resume_step
+from ingest.follow.answer_cursor import AnswerCursor, SendText, Step
+from ingest.follow.event_ids import ResumePoint, StreamPosition, parse_event_id
 from ingest.native.answers import RequestEvents
 from tests.ingest.fakes import answered
 
@@ -17,8 +17,8 @@ TEXTS = st.text(max_size=40)
 ALIKE = st.text(alphabet="ab ", max_size=30)
 
 
-def _place(text: str) -> Place:
-    return parse_event_id(Marker(text).event_id)
+def _place(text: str) -> ResumePoint:
+    return parse_event_id(StreamPosition(text).event_id)
 
 
 @pytest.mark.parametrize("text", ["", "Paris", "naïve café", "👩‍🚀 and 🇫🇷", "a\r\nb\x00"])
@@ -29,25 +29,25 @@ def test_an_id_counts_characters_as_code_points(text: str) -> None:
 
 def test_an_id_is_stable() -> None:
     """Clients keep it over our upgrades: the format may only be added to."""
-    assert Marker("").event_id == "0-ddd9c40767f9"
-    assert Marker("Paris is the capital.").event_id == "21-da90bd1350ff"
+    assert StreamPosition("").event_id == "0-ddd9c40767f9"
+    assert StreamPosition("Paris is the capital.").event_id == "21-da90bd1350ff"
 
 
 @given(st.lists(TEXTS))
 def test_an_id_does_not_depend_on_the_pieces(pieces: list[str]) -> None:
     """Replicas cut the same answer differently."""
-    marker = Marker()
+    position = StreamPosition()
     for piece in pieces:
-        marker.add(piece)
-    assert marker.event_id == Marker("".join(pieces)).event_id
+        position.advance(piece)
+    assert position.event_id == StreamPosition("".join(pieces)).event_id
 
 
 @given(TEXTS, TEXTS, TEXTS)
 def test_a_place_is_known_by_its_text(had: str, more: str, other: str) -> None:
     """It is in every text that begins with the client's, and in no other that is long enough."""
-    assert _place(had).is_in(had + more)
+    assert _place(had).matches(had + more)
     if len(other) >= len(had):
-        assert _place(had).is_in(other) == other.startswith(had)
+        assert _place(had).matches(other) == other.startswith(had)
 
 
 @pytest.mark.parametrize(
@@ -77,34 +77,37 @@ def test_what_is_no_id(event_id: str) -> None:
 @pytest.mark.parametrize(
     ("had", "text", "content", "patient", "step"),
     [
-        ("Hel", "Hello", None, True, Resume("Hel")),
-        ("Hello", "Hello", None, True, Resume("Hello")),
-        ("", "", None, True, Resume("")),
+        ("Hel", "Hello", None, True, SendText("lo")),
+        ("Hello", "Hello", None, True, Step.WAIT),
+        ("", "", None, True, Step.WAIT),
         (
             "Hello",
             "Hel",
             None,
             True,
-            Wait(),
+            Step.WAIT,
         ),  # this replica has not read that far, or a new attempt has begun
-        ("Hello", "Hel", None, False, Replace()),  # a new attempt, then
-        ("Hello", "", None, False, Wait()),  # there is nothing to begin with
-        ("Hel", "Hallo", None, True, Replace()),
-        ("Hel", "", "Hello", True, Resume("Hel")),  # the reply has it all
-        ("Hello", "Hello", "Hell", True, Replace()),  # what was sent was taken back
-        ("Hello", "Hello", "", True, Replace()),
+        ("Hello", "Hel", None, False, Step.RESET),  # a new attempt, then
+        ("Hello", "", None, False, Step.WAIT),  # there is nothing to begin with
+        ("Hel", "Hallo", None, True, Step.RESET),
+        ("Hel", "", "Hello", True, SendText("lo")),  # the reply has it all
+        ("Hello", "Hello", "Hell", True, Step.RESET),  # what was sent was taken back
+        ("Hello", "Hello", "", True, Step.RESET),
     ],
 )
-def test_resume_step(had: str, text: str, content: str | None, patient: bool, step: Step | Resume) -> None:
+def test_the_first_step_of_a_client_that_comes_back(
+    had: str, text: str, content: str | None, patient: bool, step: SendText | Step
+) -> None:
     """Go on, wait, or start over."""
-    assert resume_step(_place(had), text, content, patient=patient) == step
+    cursor = AnswerCursor(_place(had))
+    assert cursor.step(text, content, patient=patient) == step
 
 
 def test_a_long_text_is_sent_in_steps() -> None:
     """So that no client has much of it in its connection."""
-    reading = Reading(max_chars=3)
-    steps = [reading.step("abcdefgh", None) for _ in range(4)]
-    assert steps == [Say("abc"), Say("def"), Say("gh"), Wait()]
+    cursor = AnswerCursor(max_chars=3)
+    steps = [cursor.step("abcdefgh", None) for _ in range(4)]
+    assert steps == [SendText("abc"), SendText("def"), SendText("gh"), Step.WAIT]
 
 
 class Client:
@@ -135,15 +138,15 @@ def _blocks(data: bytes) -> list[str]:
 
 def _serve(last_event_id: str, views: list[tuple[str, str | None]], *, patient: bool) -> Iterator[str]:
     """Yield the events that one connection brings while its replica sees one view after the other."""
-    reading = Reading(parse_event_id(last_event_id) if last_event_id else None, max_chars=7)
+    cursor = AnswerCursor(parse_event_id(last_event_id) if last_event_id else None, max_chars=7)
     shape = RequestEvents("r")
     for text, content in views:
-        while not isinstance(step := reading.step(text, content, patient=patient), Wait | Finish):
-            if isinstance(step, Say):
-                yield from _blocks(shape.text(step.text, reading.marker))
+        while (step := cursor.step(text, content, patient=patient)) not in (Step.WAIT, Step.FINISH):
+            if isinstance(step, SendText):
+                yield from _blocks(shape.text(step.text, cursor.position))
             else:
-                yield from _blocks(shape.restart() or b"")
-        if isinstance(step, Finish):
+                yield from _blocks(shape.reset() or b"")
+        if step is Step.FINISH:
             yield from _blocks(shape.finish(answered(content=content or "")))
 
 
@@ -195,7 +198,7 @@ def test_an_ended_answer_resumes_with_the_very_next_character(answer: str, data:
     """No character twice, none missed, and no reset."""
     at = data.draw(st.integers(0, len(answer)))
     client = Client()
-    client.text, client.last_event_id = answer[:at], Marker(answer[:at]).event_id
+    client.text, client.last_event_id = answer[:at], StreamPosition(answer[:at]).event_id
     blocks = list(_serve(client.last_event_id, [("", answer)], patient=True))
     assert not [block for block in blocks if block.startswith("event: reset")]
     for block in blocks:

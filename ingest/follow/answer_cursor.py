@@ -1,0 +1,128 @@
+"""What to send next of an answer, decided on values: no client ever gets parts of two answers as one.
+
+Deltas count from 0 in each attempt, and a higher attempt replaces all lower ones. The terminal reply has the
+whole answer; deltas are its beginning, sent early.
+
+    cursor = AnswerCursor()
+    cursor.step("The capital", None)                   # SendText("The capital")
+    cursor.step("The capital", "The capital is Rome")  # SendText(" is Rome")
+    cursor.step("The capital", "The capital is Rome")  # Step.FINISH
+"""
+
+from enum import Enum, auto
+
+import msgspec
+
+from ingest.follow.event_ids import ResumePoint, StreamPosition
+from streams.events import Delta
+
+#: The most that is written to a client's connection at once: some 20 kB there.
+MAX_STEP_CHARS = 4_096
+_PIECE_CHARS = 24
+
+
+class AnswerSoFar(msgspec.Struct, frozen=True):
+    """The text of the highest attempt, without gaps."""
+
+    attempt: int = 0
+    next_seq: int = 0
+    text: str = ""
+
+
+class SendText(msgspec.Struct, frozen=True):
+    """Send this text after what was sent."""
+
+    text: str
+
+
+class Step(Enum):
+    """What to do other than sending text."""
+
+    WAIT = auto()  # there is nothing to send yet
+    RESET = auto()  # what was sent is not the beginning of the answer: take it back and start over
+    FINISH = auto()  # the whole answer was sent
+
+
+def advance(answer: AnswerSoFar, delta: Delta, *, max_chars: int) -> AnswerSoFar:
+    """Return the answer after `delta`.
+
+    Stale attempts, duplicates, everything after a gap and everything beyond `max_chars` is left out: the
+    reply brings it.
+    """
+    if delta.attempt > answer.attempt:
+        answer = AnswerSoFar(attempt=delta.attempt)
+    if delta.attempt < answer.attempt or delta.seq != answer.next_seq:
+        return answer
+    if len(answer.text) + len(delta.text) > max_chars:
+        return answer
+    return AnswerSoFar(answer.attempt, answer.next_seq + 1, answer.text + delta.text)
+
+
+class AnswerCursor:
+    """How much of the answer one client has, and what it is sent next.
+
+    Args:
+        resume_at: what the client has from an earlier stream.
+        max_chars: the most that it is sent in one step: more waits until the client has read.
+
+    Attributes:
+        position: where the client is; whoever sends the text advances it.
+    """
+
+    def __init__(self, resume_at: ResumePoint | None = None, *, max_chars: int = MAX_STEP_CHARS) -> None:
+        self.position = StreamPosition()
+        self._resume_at = resume_at
+        self._max_chars = max_chars
+        self._sent = ""
+
+    def step(self, text: str, content: str | None, *, patient: bool = True) -> SendText | Step:
+        """Return the next step, and take it for done.
+
+        A client that resumes may be ahead of what this replica has read yet. It is waited for, but not for
+        ever: a new attempt may be shorter and say something else.
+
+        Args:
+            text: the text of the highest attempt so far.
+            content: the content of the terminal reply, once it is there.
+            patient: whether there is time left to wait until `text` reaches the client's position.
+        """
+        known = text if content is None else content
+        if (point := self._resume_at) is not None:
+            is_ahead = len(known) < point.chars
+            if is_ahead and content is None and (patient or not text):
+                return Step.WAIT
+            if is_ahead or not point.matches(known):
+                return self._reset()
+            self._continue_after(known[: point.chars])
+        if not known.startswith(self._sent):
+            is_shorter_so_far = content is None and self._sent.startswith(text)
+            return Step.WAIT if is_shorter_so_far else self._reset()
+        if len(known) == len(self._sent):
+            return Step.WAIT if content is None else Step.FINISH
+        piece = known[len(self._sent) :][: self._max_chars]
+        self._sent += piece
+        return SendText(piece)
+
+    def _reset(self) -> Step:
+        self._continue_after("")
+        return Step.RESET
+
+    def _continue_after(self, text: str) -> None:
+        self._resume_at, self._sent, self.position = None, text, StreamPosition(text)
+
+
+def pieces(text: str, size: int = _PIECE_CHARS) -> list[str]:
+    """Cut `text` into pieces of about `size` characters, at spaces if there are some.
+
+    Joined they are `text` again.
+    """
+    cut: list[str] = []
+    start = 0
+    while len(text) - start > size:
+        space = text.find(" ", start + size // 2, start + 2 * size)
+        end = space if space > start else start + size
+        cut.append(text[start:end])
+        start = end
+    if start < len(text):
+        cut.append(text[start:])
+    return cut
