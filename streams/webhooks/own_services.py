@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 import psutil
 
-from streams.webhooks.special_addresses import Address, meant, special_range
+from streams.webhooks.special_addresses import Address, is_public, targets_of
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379}
 #: clickhouse-connect's: it takes a URL without a port for one of ClickHouse's own.
@@ -113,8 +113,8 @@ def is_own(services: Iterable[Service], address: Address, port: int) -> bool:
     return any(
         _same(one, own)
         for each, own in at_port
-        if own is not None and not (each.shared and special_range(own) is None)
-        for one in meant(address)
+        if own is not None and not (each.shared and is_public(own))
+        for one in targets_of(address)
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from streams.errors import InvalidRequest
 from streams.webhooks.own_services import Service, address_of, is_own
-from streams.webhooks.special_addresses import Address, Network, meant, special_range
+from streams.webhooks.special_addresses import Address, Network, is_public, targets_of
 
 _HTTP_PORT, _HTTPS_PORT, _MAX_PORT = 80, 443, 65_535
 #: RFC 1035: the longest name that there can be.
@@ -58,10 +58,9 @@ class Targets(msgspec.Struct, frozen=True, kw_only=True):
 
     def objection(self, address: Address, port: int) -> str | None:
         """Return why nothing may be sent to an address and port; None: it may, and they are not ours."""
-        for each in meant(address):
-            special = special_range(each)
-            if special is not None and not self._opens(each):
-                return f"is in {special.network} ({special.name})"
+        for each in targets_of(address):
+            if not (is_public(each) or any(each in network for network in self.networks)):
+                return "is not on the public internet" if each == address else f"leads to {each}"
         if is_own(self.services, address, port):
             return f"with port {port} is this installation's own"
         return None
@@ -69,9 +68,6 @@ class Targets(msgspec.Struct, frozen=True, kw_only=True):
     def allows(self, address: str, port: int = _HTTPS_PORT) -> bool:
         """Whether a webhook may be sent to an IP address: a public one, or one in the networks."""
         return self.objection(ip_address(address.partition("%")[0]), port) is None
-
-    def _opens(self, address: Address) -> bool:
-        return any(address in network for network in self.networks)
 
     def _authority(self, url: str) -> tuple[str, int]:
         """Return host and port of a URL that is well-formed, as far as that matters here."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streams.errors import InvalidRequest
 from streams.webhooks.own_services import Service
-from streams.webhooks.special_addresses import special_range
+from streams.webhooks.special_addresses import is_public
 from streams.webhooks.targets import Targets
 
 PUBLIC = Targets()
@@ -190,7 +190,7 @@ def spelled(address: IPv4Address) -> st.SearchStrategy[str]:
     return st.sampled_from(forms)
 
 
-special_ipv4 = st.ip_addresses(v=4).filter(lambda address: special_range(address) is not None)
+special_ipv4 = st.ip_addresses(v=4).filter(lambda address: not is_public(address))
 
 
 @given(special_ipv4.flatmap(spelled))
@@ -211,6 +211,6 @@ def test_no_form_of_loopback_leads_to_our_own_port(host: str, scheme: str) -> No
 def test_an_address_that_holds_an_ipv4_one(address: IPv4Address) -> None:
     """Mapped and NAT64 ones are as public as the one they hold; of the other forms none is."""
     public = PUBLIC.allows(str(address))
-    assert public == (special_range(address) is None)
+    assert public == is_public(address)
     allowed = [PUBLIC.allows(str(IPv6Address(int(IPv6Address(each)) | int(address)))) for each in _PREFIXES]
     assert allowed == [False, public, False, public, False]
