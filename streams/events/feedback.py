@@ -19,10 +19,10 @@ ScoreComment = Annotated[str, Meta(max_length=4_000)]
 class FeedbackGiven(Event, frozen=True, kw_only=True):
     """A score of a request's answer, by its user, a reviewer, a judge model or a check.
 
-    `value` is -1,000,000 to 1,000,000; a label of `streams.request_rules.feedback.LABELS` stands for one. `score_id` tells
-    the scores of one request apart; without it there is one score per `name`, `source` and `scorer`. A score
-    with a later `scored_at` (default: the record's timestamp) replaces the former. `accepted_at` of the
-    request, if given, makes the request quicker to find.
+    `value` is -1,000,000 to 1,000,000; a label of `streams.request_rules.feedback.LABELS` stands for one.
+    `score_id` tells the scores of one request apart; without it there is one score per `name`, `source` and
+    `scorer`. A score with a later `scored_at` (default: the record's timestamp) replaces the former.
+    `accepted_at` of the request, if given, makes the request quicker to find.
     """
 
     request_id: RequestId

@@ -55,8 +55,8 @@ class AlertRaised(Event, frozen=True, kw_only=True):
 class Erasure(Event, frozen=True, kw_only=True):
     """An order to erase what was accepted of a user before `until`. It contains no name.
 
-    `digest` is the record's key: `streams.erasure.erasures.digest_of` the user, under `salt`. `pseudonym` replaces
-    the user where `mode` is *anonymise*; with *delete* no rows are left.
+    `digest` is the record's key: `streams.erasure.erasures.digest_of` the user, under `salt`. `pseudonym`
+    replaces the user where `mode` is *anonymise*; with *delete* no rows are left.
     """
 
     digest: str

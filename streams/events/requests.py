@@ -71,8 +71,8 @@ class ChatRequested(Event, frozen=True, kw_only=True):
 
     It has either a `query` (with a prompt `template` and its `variables`) or `messages`. Without `request_id`
     the `ce_id` header counts; without `accepted_at` the record's timestamp. `params` holds further parameters
-    of the models' own APIs by name (`streams.request_rules.parameters`), `headrace_cache` directives for the answer cache
-    (`streams.request_rules.cache_directives`). Limits of texts: `streams.request_rules.chat`.
+    of the models' own APIs by name, `headrace_cache` directives for the answer cache. Limits and meanings:
+    `streams.request_rules`.
     """
 
     user_id: Name

@@ -12,7 +12,8 @@ from msgspec import Meta, Struct
 
 from streams.events import CacheControl, ChatRequested, Name, TextPart
 from streams.models import ProviderName
-from streams.request_rules.parameter_table import OPENAI_PATHS, Effect, Rule
+from streams.request_rules.parameter_effects import Effect, Rule
+from streams.request_rules.parameter_table import OPENAI_PATHS
 
 Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
 Bias = Annotated[float, Meta(ge=-100.0, le=100.0)]
