@@ -1,4 +1,4 @@
-"""Who may wait for a broker that does not answer: few, and not for ever. In memory, without I/O."""
+"""Bounds how many sends wait for a broker that does not answer, and how long. In memory, without I/O."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +12,13 @@ _RETRY_AFTER_S = 2.0
 class SendGate:
     """Lets sends through while the broker acknowledges, and refuses them at once in a long outage.
 
-    A short outage, such as a broker's restart, is waited out by those who send meanwhile. When nothing has
-    been acknowledged for `patience_s`, one send at a time goes on to find out whether the broker is back, and
-    all others are refused; the first acknowledgement opens the gate again.
+    Sends wait out a short outage, such as a broker's restart. After `patience_s` without an acknowledgement
+    one send at a time still tries whether the broker is back, and all others are refused; the first
+    acknowledgement opens the gate again.
 
     Args:
-        patience_s: how long nothing may be acknowledged before sends are refused, in seconds.
-        max_waiting: how many sends may wait at once, whatever the broker does.
+        patience_s: the time without an acknowledgement after which sends are refused, in seconds.
+        max_waiting: the most sends that wait at once.
         clock: a monotonic clock, in seconds.
     """
 
@@ -34,18 +34,15 @@ class SendGate:
 
     @property
     def silent_s(self) -> float:
-        """How long sends have waited, or failed, without any being acknowledged, in seconds."""
+        """How long no send has been acknowledged while some waited or failed, in seconds."""
         return self._clock() - self._unanswered_since if self._unanswered_since is not None else 0.0
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Surround one send, which is acknowledged unless it raises.
-
-        `KafkaUnavailable` says that the broker did not answer; any other exception (the record is too large,
-        the sender has left) says nothing about the broker.
+        """Surround one send. `KafkaUnavailable` inside means that the broker did not answer.
 
         Raises:
-            KafkaUnavailable: it is refused; nothing may be sent.
+            KafkaUnavailable: the send is refused; nothing may be sent.
         """
         self._enter()
         try:
