@@ -7,7 +7,7 @@ python scripts/parameter_docs.py --check    exit status 1 where the document say
 import sys
 from pathlib import Path
 
-from streams.request_rules.parameter_effects import Effect, Parameter, Rule
+from streams.request_rules.parameter_effects import Effect, Parameter, ParameterRule
 from streams.request_rules.parameter_table import PARAMETERS
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "http.md"
@@ -49,7 +49,7 @@ def _row(row: Parameter) -> str:
     return f"| {openai} | {anthropic} | {_words(row.to_openai)} | {_words(row.to_anthropic)} |\n"
 
 
-def _words(rule: Rule) -> str:
+def _words(rule: ParameterRule) -> str:
     if not rule.note:
         return rule.effect
     if rule.note.startswith(rule.effect):

@@ -96,7 +96,7 @@ def _class_headers(event: type[Event]) -> tuple[tuple[str, bytes], ...]:
 
 
 def schema_version(headers: Headers) -> int:
-    """Return the schema version in the headers; 1 by default, 10**9 for any number of more than nine digits."""
+    """Return the schema version in the headers: 1 by default, 10**9 for more than nine digits."""
     schema = header(headers, "ce_dataschema")
     if schema is None:
         return SCHEMA_VERSION

@@ -1,10 +1,9 @@
 """The catalogue of models: provider, limits and the versioned price table.
 
 Prices are US dollars per million tokens, as the providers publish them. A change of price is a new
-`PRICE_VERSION`; every booked call keeps the version it was priced with.
-
-What a call costs depends on the tokens of each kind, on the service tier that the provider says it was served
-at, and, of some models, on whether the prompt is long: then the whole call is dearer.
+`PRICE_VERSION`; every booked call keeps its version. The cost of a call depends on the tokens of each kind,
+on the service tier that the provider reports, and, of some models, on whether the prompt is long: then all
+tokens of the call are dearer.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ import msgspec
 
 PRICE_VERSION = "2026-11-30"
 
-#: What OpenAI calls `default`. A tier that a model has no prices for costs the same.
+#: OpenAI's `default`. A tier without prices of its own costs the same.
 STANDARD_TIER = "standard"
 
 _TOKENS_PER_PRICE = Decimal(1_000_000)
@@ -23,14 +22,14 @@ _NANO_USD = Decimal("0.000000001")
 
 
 class ProviderName(StrEnum):
-    """Who serves a model."""
+    """The provider of a model."""
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """What a million tokens of each kind cost, in US dollars."""
+    """US dollars per million tokens of each kind."""
 
     input_usd: Decimal
     cached_input_usd: Decimal
@@ -41,7 +40,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TierPrices(msgspec.Struct, frozen=True, kw_only=True):
-    """The prices of a service tier, per million tokens. Cache writes follow from the input's price."""
+    """The prices of a service tier, per million tokens. Cache writes are multiples of the input price."""
 
     input_usd: Decimal
     cached_input_usd: Decimal
@@ -51,7 +50,7 @@ class TierPrices(msgspec.Struct, frozen=True, kw_only=True):
 class LongContext(msgspec.Struct, frozen=True, kw_only=True):
     """The price of long prompts: with more than `above_tokens` of input all tokens of the call are dearer.
 
-    `most_tokens` is the longest input that the provider takes of accounts that have the long context.
+    `most_tokens` is the longest input of accounts that have the long context.
     """
 
     above_tokens: int
@@ -61,10 +60,10 @@ class LongContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """One model: where it is served, what it can take, what it costs.
+    """One model: its provider, limits and prices.
 
-    `service_tiers` holds the prices of the tiers that cost another amount than the standard one, or are to be
-    known by name. `reasoning_usd_per_million` is there where reasoning does not cost what output costs.
+    `service_tiers` are the tiers beside the standard one. `reasoning_usd_per_million` is set where reasoning
+    has another price than output.
     """
 
     name: str
@@ -74,7 +73,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     input_usd_per_million: Decimal
     cached_input_usd_per_million: Decimal
     output_usd_per_million: Decimal
-    #: What a token costs that is written to the prompt cache for five minutes, or an hour, in input tokens.
+    #: The price of a token written to the prompt cache (for five minutes, an hour), in input tokens.
     cache_write_times: Decimal = Decimal(1)
     cache_write_1h_times: Decimal = Decimal(1)
     reasoning_usd_per_million: Decimal | None = None
@@ -82,11 +81,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     long_context: LongContext | None = None
 
     def is_long(self, input_tokens: int) -> bool:
-        """Return whether a prompt is priced as a long one."""
+        """Whether a prompt is priced as a long one."""
         return self.long_context is not None and input_tokens > self.long_context.above_tokens
 
     def rates(self, service_tier: str = STANDARD_TIER, *, long_context: bool = False) -> Rates:
-        """Return what the tokens of a call cost at a tier; at the standard one where it is not known."""
+        """Return the prices at a tier; those of the standard one for an unknown tier."""
         at = self.service_tiers.get(service_tier) or TierPrices(
             input_usd=self.input_usd_per_million,
             cached_input_usd=self.cached_input_usd_per_million,
@@ -109,7 +108,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def price_list(self) -> Iterator[tuple[str, bool, Rates]]:
-        """Yield all prices of the model: the service tier, whether for long prompts, and the rates."""
+        """Yield all prices: the service tier, whether for long prompts, and the rates."""
         for tier in (STANDARD_TIER, *self.service_tiers):
             for long_context in (False, True) if self.long_context else (False,):
                 yield tier, long_context, self.rates(tier, long_context=long_context)
@@ -143,10 +142,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EmbeddingModel(Model, frozen=True, kw_only=True):
-    """A model that makes embeddings, and writes nothing: chat requests cannot name it.
+    """A model for embeddings; chat requests cannot name it.
 
     `context_window_tokens` is the length of one input. `takes_dimensions`: whether shorter vectors than
-    `max_dimensions` can be asked for.
+    `max_dimensions` are possible.
     """
 
     max_dimensions: int

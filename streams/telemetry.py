@@ -1,4 +1,4 @@
-"""Structured logs by structlog: one JSON object per line on stderr, with the request id where there is one."""
+"""Structured logs by structlog: one JSON object per line, with the request id where there is one."""
 
 import logging
 import sys

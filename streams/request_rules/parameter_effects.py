@@ -15,7 +15,7 @@ class Effect(StrEnum):
     REFUSED = "refused"
 
 
-class Rule(NamedTuple):
+class ParameterRule(NamedTuple):
     """What becomes of a parameter at models of one API.
 
     Attributes:
@@ -38,8 +38,8 @@ class Parameter(NamedTuple):
 
     openai_path: str
     anthropic_path: str
-    to_openai: Rule
-    to_anthropic: Rule
+    to_openai: ParameterRule
+    to_anthropic: ParameterRule
     whole: bool = False
 
     @property

@@ -10,21 +10,21 @@ A path is spelled as the API spells it: `[]` is any element of a list, `<text>` 
 
 from typing import Final
 
-from streams.request_rules.parameter_effects import Effect, Parameter, Rule
+from streams.request_rules.parameter_effects import Effect, Parameter, ParameterRule
 
-_UNDERSTOOD = Rule(Effect.UNDERSTOOD)
-_PASSED = Rule(Effect.PASSED)
-
-
-def _refused(note: str) -> Rule:
-    return Rule(Effect.REFUSED, note)
+_UNDERSTOOD = ParameterRule(Effect.UNDERSTOOD)
+_PASSED = ParameterRule(Effect.PASSED)
 
 
-def _none(note: str) -> Rule:
-    return Rule(Effect.NO_EFFECT, note)
+def _refused(note: str) -> ParameterRule:
+    return ParameterRule(Effect.REFUSED, note)
 
 
-def _both(openai: str, anthropic: str, rule: Rule, *, whole: bool = False) -> Parameter:
+def _none(note: str) -> ParameterRule:
+    return ParameterRule(Effect.NO_EFFECT, note)
+
+
+def _both(openai: str, anthropic: str, rule: ParameterRule, *, whole: bool = False) -> Parameter:
     return Parameter(openai, anthropic, rule, rule, whole)
 
 
@@ -44,8 +44,10 @@ def _cached(openai: str, anthropic: str) -> Parameter:
     return Parameter(openai, anthropic, no_effect, _PASSED, whole=True)
 
 
-_HASHED = Rule(Effect.TRANSLATED, "passed on as a hash: providers never learn who asks")
-_NO_PENALTY = Rule(Effect.REFUSED, "Anthropic's models have no penalties; leave it out, or at 0", {0: None})
+_HASHED = ParameterRule(Effect.TRANSLATED, "passed on as a hash: providers never learn who asks")
+_NO_PENALTY = ParameterRule(
+    Effect.REFUSED, "Anthropic's models have no penalties; leave it out, or at 0", {0: None}
+)
 _EFFORTS: Final = {name: name for name in ("low", "medium", "high", "xhigh", "max")}
 _ANTHROPIC_TIERS: Final = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 _OPENAI_TIERS: Final = {name: name for name in ("auto", "default", "flex", "scale", "priority", "fast")} | {
@@ -84,49 +86,54 @@ PARAMETERS: Final = (
     _cached("messages[].content[]<text>.cache_control", "messages[].content[]<text>.cache_control"),
     _both("max_completion_tokens", "max_tokens", _UNDERSTOOD),
     Parameter(
-        "temperature", "temperature", _PASSED, Rule(Effect.TRANSLATED, "above 1 it becomes 1, their most")
+        "temperature",
+        "temperature",
+        _PASSED,
+        ParameterRule(Effect.TRANSLATED, "above 1 it becomes 1, their most"),
     ),
     _both("top_p", "top_p", _PASSED),
     Parameter(
         "stop",
         "stop_sequences",
         _PASSED,
-        Rule(Effect.PASSED, "as `stop_sequences`, which must not be white space alone"),
+        ParameterRule(Effect.PASSED, "as `stop_sequences`, which must not be white space alone"),
     ),
-    Parameter("tools", "tools", _PASSED, Rule(Effect.TRANSLATED, "into their form")),
+    Parameter("tools", "tools", _PASSED, ParameterRule(Effect.TRANSLATED, "into their form")),
     _both("tools[]<function>.type", "tools[]<custom>.type", _UNDERSTOOD),
     _both("tools[]<function>.function.name", "tools[]<custom>.name", _PASSED),
     _both("tools[]<function>.function.description", "tools[]<custom>.description", _PASSED),
     _both("tools[]<function>.function.parameters", "tools[]<custom>.input_schema", _PASSED, whole=True),
     _both("tools[]<function>.function.strict", "tools[]<custom>.strict", _PASSED),
     _cached("tools[]<function>.cache_control", "tools[]<custom>.cache_control"),
-    Parameter("tool_choice", "tool_choice", _PASSED, Rule(Effect.TRANSLATED, "into their form")),
+    Parameter("tool_choice", "tool_choice", _PASSED, ParameterRule(Effect.TRANSLATED, "into their form")),
     _both("tool_choice<function>", "tool_choice<tool>", _UNDERSTOOD, whole=True),
     _both("", "tool_choice<none>", _UNDERSTOOD, whole=True),
     Parameter(
         "parallel_tool_calls",
         "tool_choice.disable_parallel_tool_use",
         _PASSED,
-        Rule(Effect.TRANSLATED, "into `tool_choice.disable_parallel_tool_use`"),
+        ParameterRule(Effect.TRANSLATED, "into `tool_choice.disable_parallel_tool_use`"),
     ),
     Parameter(
         "response_format",
         "output_config.format",
         _PASSED,
-        Rule(Effect.TRANSLATED, "into instructions; the answer is checked against the schema"),
+        ParameterRule(Effect.TRANSLATED, "into instructions; the answer is checked against the schema"),
         whole=True,
     ),
     Parameter(
         "reasoning_effort",
         "output_config.effort",
         _PASSED,
-        Rule(Effect.TRANSLATED, "into `output_config.effort`; low, medium, high, xhigh or max", _EFFORTS),
+        ParameterRule(
+            Effect.TRANSLATED, "into `output_config.effort`; low, medium, high, xhigh or max", _EFFORTS
+        ),
     ),
     Parameter(
         "service_tier",
         "service_tier",
-        Rule(Effect.TRANSLATED, "passed on; `standard_only` becomes `default`", _OPENAI_TIERS),
-        Rule(
+        ParameterRule(Effect.TRANSLATED, "passed on; `standard_only` becomes `default`", _OPENAI_TIERS),
+        ParameterRule(
             Effect.TRANSLATED,
             "passed on; `default` becomes `standard_only`; others they have not: use auto or default",
             _ANTHROPIC_TIERS,
@@ -138,7 +145,7 @@ PARAMETERS: Final = (
         "messages[].name",
         "",
         _PASSED,
-        Rule(
+        ParameterRule(
             Effect.TRANSLATED,
             "said before the text: `Ann: …`; that of a tool's result has no effect beside its id",
         ),
@@ -149,7 +156,9 @@ PARAMETERS: Final = (
     _both(
         "messages[].refusal",
         "",
-        Rule(Effect.TRANSLATED, "the message's text where it has no content; beside content it is refused"),
+        ParameterRule(
+            Effect.TRANSLATED, "the message's text where it has no content; beside content it is refused"
+        ),
     ),
     _no("messages[].audio", "answers are text: hand their text back in content"),
     _no("messages[].function_call", "use tool_calls"),
@@ -161,17 +170,21 @@ PARAMETERS: Final = (
     _no("function_call", "use tool_choice"),
     _no("functions", "use tools"),
     Parameter("logit_bias", "", _PASSED, _refused("Anthropic's models have no such parameter")),
-    _both("logprobs", "", Rule(Effect.REFUSED, "answers come without log probabilities", {False: None})),
+    _both(
+        "logprobs", "", ParameterRule(Effect.REFUSED, "answers come without log probabilities", {False: None})
+    ),
     _no("top_logprobs", "answers come without log probabilities"),
     Parameter(
         "metadata",
         "",
-        Rule(Effect.PASSED, "where `store` is true, as OpenAI's API asks for"),
+        ParameterRule(Effect.PASSED, "where `store` is true, as OpenAI's API asks for"),
         _none("it labels what OpenAI stores"),
     ),
-    _both("modalities", "", Rule(Effect.REFUSED, 'answers are text: leave it out, or send ["text"]')),
+    _both(
+        "modalities", "", ParameterRule(Effect.REFUSED, 'answers are text: leave it out, or send ["text"]')
+    ),
     _no("moderation", "the guardrails check input and output"),
-    _both("n", "", Rule(Effect.REFUSED, "one request has one answer: n must be 1", {1: None})),
+    _both("n", "", ParameterRule(Effect.REFUSED, "one request has one answer: n must be 1", {1: None})),
     Parameter("prediction", "", _PASSED, _none("it only makes OpenAI's models faster"), whole=True),
     Parameter("prompt_cache_key", "", _PASSED, _none(_NO_HINT)),
     Parameter("prompt_cache_options", "", _PASSED, _none(_NO_HINT), whole=True),
@@ -182,7 +195,7 @@ PARAMETERS: Final = (
     _both(
         "stream_options.include_obfuscation",
         "",
-        Rule(Effect.REFUSED, "streams are not padded: leave it out, or send false", {False: None}),
+        ParameterRule(Effect.REFUSED, "streams are not padded: leave it out, or send false", {False: None}),
     ),
     _no("tool_choice<allowed_tools>", "send only the tools that are allowed"),
     _no("tool_choice<custom>", "custom tools are not there: use functions"),
@@ -203,7 +216,7 @@ PARAMETERS: Final = (
     _both(
         "",
         "messages[].content[]<tool_use>.caller",
-        Rule(Effect.REFUSED, 'only {"type": "direct"}: no code runs here that calls tools'),
+        ParameterRule(Effect.REFUSED, 'only {"type": "direct"}: no code runs here that calls tools'),
         whole=True,
     ),
     _never("messages[].content[]<tool_use>.toolset_name", _NO_TOOLSETS),
@@ -214,7 +227,7 @@ PARAMETERS: Final = (
     _both(
         "",
         "messages[].content[]<tool_result>.is_error",
-        Rule(Effect.TRANSLATED, "the model reads `Error: …`"),
+        ParameterRule(Effect.TRANSLATED, "the model reads `Error: …`"),
     ),
     _cached("", "messages[].content[]<tool_result>.cache_control"),
     _never("messages[].content[]<tool_result>.toolset_name", _NO_TOOLSETS),
@@ -225,7 +238,7 @@ PARAMETERS: Final = (
         "thinking",
         "thinking",
         _refused("models of OpenAI's take reasoning_effort (on /v1/messages: output_config.effort)"),
-        Rule(Effect.PASSED, "except together with tools; the answer is the text alone"),
+        ParameterRule(Effect.PASSED, "except together with tools; the answer is the text alone"),
         whole=True,
     ),
     Parameter("top_k", "top_k", _refused("models of OpenAI's have no such parameter: use top_p"), _PASSED),
@@ -233,17 +246,19 @@ PARAMETERS: Final = (
         "betas",
         "betas",
         _none("they concern Anthropic's API"),
-        Rule(Effect.PASSED, "on /v1/messages, the header `anthropic-beta`"),
+        ParameterRule(Effect.PASSED, "on /v1/messages, the header `anthropic-beta`"),
     ),
     _both("", "tools[]<custom>.eager_input_streaming", _none("a tool's input comes whole")),
     _never("tools[]<custom>.input_examples", "put examples into the description"),
     _both(
-        "", "tools[]<custom>.defer_loading", Rule(Effect.REFUSED, "there is no tool search", {False: None})
+        "",
+        "tools[]<custom>.defer_loading",
+        ParameterRule(Effect.REFUSED, "there is no tool search", {False: None}),
     ),
     _both(
         "",
         "tools[]<custom>.allowed_callers",
-        Rule(Effect.REFUSED, 'only ["direct"]: no code runs here that calls tools'),
+        ParameterRule(Effect.REFUSED, 'only ["direct"]: no code runs here that calls tools'),
     ),
     _never("tools[]<*>", "only custom tools are supported, which the client runs"),
     _never("output_config.task_budget", "use max_tokens"),
@@ -253,7 +268,7 @@ PARAMETERS: Final = (
     _never("diagnostics", "what was read from the cache is in the usage"),
     _never("inference_geo", "where models run is the operator's choice"),
     _never("mcp_servers", "offer their tools in tools, and call them yourself"),
-    _both("", "speed", Rule(Effect.REFUSED, "leave it out, or send standard", {"standard": None})),
+    _both("", "speed", ParameterRule(Effect.REFUSED, "leave it out, or send standard", {"standard": None})),
     _never("billing_policy", "the operator pays"),
     _never("fallback_credit_token", _NO_FALLBACKS),
     _never("fallbacks", _NO_FALLBACKS),

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from streams.events import CacheControl, ChatRequested, Name, TextPart
 from streams.models import ProviderName
-from streams.request_rules.parameter_effects import Effect, Rule
+from streams.request_rules.parameter_effects import Effect, ParameterRule
 from streams.request_rules.parameter_table import OPENAI_PATHS
 
 Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
@@ -149,14 +149,14 @@ def split_extra(params: Mapping[str, Any], extra: Collection[str]) -> tuple[dict
 
 
 @cache
-def _rule(name: str, provider: ProviderName) -> Rule | None:
+def _rule(name: str, provider: ProviderName) -> ParameterRule | None:
     row = OPENAI_PATHS.get(name)
     if row is None:
         return None
     return row.to_openai if provider is ProviderName.OPENAI else row.to_anthropic
 
 
-def _keeps(name: str, rule: Rule, value: Any) -> bool:
+def _keeps(name: str, rule: ParameterRule, value: Any) -> bool:
     if name == "thinking" and isinstance(value, Mapping) and value.get("type") == "disabled":
         return True
     if name == "logit_bias" and not value:
