@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams import codec, events
@@ -44,6 +44,7 @@ def test_every_field_of_every_event_is_in_a_golden_record() -> None:
     }
 
 
+@settings(max_examples=40)
 @given(text=st.text(), amount=st.decimals(-(10**9), 10**9, places=9), at=st.datetimes(timezones=st.just(UTC)))
 def test_any_text_amount_and_time_survives_the_wire(text: str, amount: Decimal, at: datetime) -> None:
     """Down to the last digit of money and microsecond of time."""

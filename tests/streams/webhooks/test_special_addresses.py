@@ -3,7 +3,7 @@
 from ipaddress import IPv6Address, ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.webhooks.special_addresses import Address, Network, is_public, targets_of
@@ -37,12 +37,14 @@ def test_what_is_public(address: str) -> None:
     assert is_public(ip_address(address))
 
 
+@settings(max_examples=50)
 @given(st.ip_addresses())
 def test_any_address(address: Address) -> None:
     """The rule is the registry, for every address."""
     assert is_public(address) is not registered(address)
 
 
+@settings(max_examples=50)
 @given(st.ip_addresses(v=6))
 def test_ipv6_outside_global_unicast_is_never_public(address: IPv6Address) -> None:
     """IANA has assigned 2000::/3 alone; an address that stands for an IPv4 one is judged as that."""

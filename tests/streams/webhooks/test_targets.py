@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.errors import InvalidRequest
@@ -193,6 +193,7 @@ def spelled(address: IPv4Address) -> st.SearchStrategy[str]:
 special_ipv4 = st.ip_addresses(v=4).filter(lambda address: not is_public(address))
 
 
+@settings(max_examples=50)
 @given(special_ipv4.flatmap(spelled))
 def test_no_form_of_a_special_address_is_taken(host: str) -> None:
     """Decimal, octal, hexadecimal, short, with a dot, mapped, translated, compatible, 6to4, Teredo."""
@@ -200,6 +201,7 @@ def test_no_form_of_a_special_address_is_taken(host: str) -> None:
         PUBLIC.check_url(f"https://{host}/")
 
 
+@settings(max_examples=50)
 @given(st.ip_addresses(network="127.0.0.0/8", v=4).flatmap(spelled), st.sampled_from(["http", "https"]))
 def test_no_form_of_loopback_leads_to_our_own_port(host: str, scheme: str) -> None:
     """Though loopback is allowed."""
@@ -207,6 +209,7 @@ def test_no_form_of_loopback_leads_to_our_own_port(host: str, scheme: str) -> No
         OURS.check_url(f"{scheme}://{host}:8123/")
 
 
+@settings(max_examples=50)
 @given(st.ip_addresses(v=4))
 def test_an_address_that_holds_an_ipv4_one(address: IPv4Address) -> None:
     """Mapped and NAT64 ones are as public as the one they hold; of the other forms none is."""
