@@ -6,7 +6,7 @@ on the service tier that the provider reports, and, of some models, on whether t
 tokens of the call are dearer.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 
@@ -152,92 +152,64 @@ class EmbeddingModel(Model, frozen=True, kw_only=True):
     takes_dimensions: bool
 
 
-#: As Anthropic publishes them for all its models.
-_CACHE_WRITES = {"cache_write_times": Decimal("1.25"), "cache_write_1h_times": Decimal(2)}
-#: For accounts with the window of a million tokens.
-_LONG_SONNET = LongContext(
-    above_tokens=200_000, most_tokens=1_000_000, input_times=Decimal(2), output_times=Decimal("1.5")
-)
-_Usd = tuple[str, str, str]
+#: US dollars per million tokens: input, cached input, output, and OpenAI's priority tier.
+_CHAT_MODELS = """
+gpt-4o                    openai     128000  16384    2.50  1.25   10.00   4.25  2.125  17.00
+gpt-4o-mini               openai     128000  16384    0.15  0.075   0.60   0.25  0.125   1.00
+claude-sonnet-4-20250514  anthropic  200000  64000    3.00  0.30   15.00
+claude-3-5-sonnet         anthropic  200000   8192    3.00  0.30   15.00
+claude-3-opus             anthropic  200000   4096   15.00  1.50   75.00
+"""
+#: Their dimensions, whether shorter vectors are possible, and US dollars per million tokens of input.
+_EMBEDDING_MODELS = """
+text-embedding-3-small  1536  shorter  0.02
+text-embedding-3-large  3072  shorter  0.13
+text-embedding-ada-002  1536  fixed    0.10
+"""
+#: The million tokens of context are for some accounts.
+_LONG_CONTEXTS = {
+    "claude-sonnet-4-20250514": LongContext(
+        above_tokens=200_000, most_tokens=1_000_000, input_times=Decimal(2), output_times=Decimal("1.5")
+    )
+}
 
 
-def _tier(usd: _Usd, times: Decimal = Decimal(1)) -> TierPrices:
+def _tier(usd: Sequence[str], times: Decimal = Decimal(1)) -> TierPrices:
     input_usd, cached_usd, output_usd = (Decimal(each) * times for each in usd)
     return TierPrices(input_usd=input_usd, cached_input_usd=cached_usd, output_usd=output_usd)
 
 
-def _openai(name: str, *, context: int, output: int, usd: _Usd, priority: _Usd) -> Model:
+def _service_tiers(
+    provider: ProviderName, usd: Sequence[str], priority: Sequence[str]
+) -> dict[str, TierPrices]:
     half = _tier(usd, Decimal("0.5"))
-    input_usd, cached_usd, output_usd = usd
+    if provider is ProviderName.ANTHROPIC:
+        return {"batch": half, "priority": _tier(usd)}  # priority is paid for by commitment
+    fast = _tier(priority)  # "fast" is the newer name of priority
+    return {"flex": half, "batch": half, "priority": fast, "fast": fast, "scale": _tier(usd)}
+
+
+def _chat_model(row: str) -> Model:
+    name, served_by, context, output, *usd = row.split()
+    provider, standard = ProviderName(served_by), _tier(usd[:3])
+    is_anthropic = provider is ProviderName.ANTHROPIC
     return Model(
         name=name,
-        provider=ProviderName.OPENAI,
-        context_window_tokens=context,
-        max_output_tokens=output,
-        input_usd_per_million=Decimal(input_usd),
-        cached_input_usd_per_million=Decimal(cached_usd),
-        output_usd_per_million=Decimal(output_usd),
-        service_tiers={
-            "flex": half,
-            "batch": half,
-            "priority": _tier(priority),
-            "fast": _tier(priority),  # the newer name of priority
-            "scale": _tier(usd),
-        },
+        provider=provider,
+        context_window_tokens=int(context),
+        max_output_tokens=int(output),
+        input_usd_per_million=standard.input_usd,
+        cached_input_usd_per_million=standard.cached_input_usd,
+        output_usd_per_million=standard.output_usd,
+        cache_write_times=Decimal("1.25") if is_anthropic else Decimal(1),
+        cache_write_1h_times=Decimal(2) if is_anthropic else Decimal(1),
+        service_tiers=_service_tiers(provider, usd[:3], usd[3:]),
+        long_context=_LONG_CONTEXTS.get(name),
     )
 
 
-def _anthropic(
-    name: str, *, context: int, output: int, usd: _Usd, long_context: LongContext | None = None
-) -> Model:
-    input_usd, cached_usd, output_usd = usd
-    return Model(
-        name=name,
-        provider=ProviderName.ANTHROPIC,
-        context_window_tokens=context,
-        max_output_tokens=output,
-        input_usd_per_million=Decimal(input_usd),
-        cached_input_usd_per_million=Decimal(cached_usd),
-        output_usd_per_million=Decimal(output_usd),
-        **_CACHE_WRITES,
-        # Priority is paid for by commitment: its tokens have the list's price.
-        service_tiers={"batch": _tier(usd, Decimal("0.5")), "priority": _tier(usd)},
-        long_context=long_context,
-    )
-
-
-_CATALOGUE = (
-    _openai(
-        "gpt-4o",
-        context=128_000,
-        output=16_384,
-        usd=("2.50", "1.25", "10.00"),
-        priority=("4.25", "2.125", "17.00"),
-    ),
-    _openai(
-        "gpt-4o-mini",
-        context=128_000,
-        output=16_384,
-        usd=("0.15", "0.075", "0.60"),
-        priority=("0.25", "0.125", "1.00"),
-    ),
-    _anthropic(
-        "claude-sonnet-4-20250514",
-        context=200_000,
-        output=64_000,
-        usd=("3.00", "0.30", "15.00"),
-        long_context=_LONG_SONNET,
-    ),
-    _anthropic("claude-3-5-sonnet", context=200_000, output=8_192, usd=("3.00", "0.30", "15.00")),
-    _anthropic("claude-3-opus", context=200_000, output=4_096, usd=("15.00", "1.50", "75.00")),
-)
-
-MODELS: dict[str, Model] = {model.name: model for model in _CATALOGUE}
-
-
-def _embedding_model(
-    name: str, *, dimensions: int, usd: str, takes_dimensions: bool = True
-) -> EmbeddingModel:
+def _embedding_model(row: str) -> EmbeddingModel:
+    name, dimensions, lengths, usd = row.split()
     return EmbeddingModel(
         name=name,
         provider=ProviderName.OPENAI,
@@ -246,19 +218,17 @@ def _embedding_model(
         input_usd_per_million=Decimal(usd),
         cached_input_usd_per_million=Decimal(usd),
         output_usd_per_million=Decimal(0),
-        max_dimensions=dimensions,
-        takes_dimensions=takes_dimensions,
+        max_dimensions=int(dimensions),
+        takes_dimensions=lengths == "shorter",
     )
 
 
-_EMBEDDING_CATALOGUE = (
-    _embedding_model("text-embedding-3-small", dimensions=1536, usd="0.02"),
-    _embedding_model("text-embedding-3-large", dimensions=3072, usd="0.13"),
-    _embedding_model("text-embedding-ada-002", dimensions=1536, usd="0.10", takes_dimensions=False),
-)
-
-EMBEDDING_MODELS: dict[str, EmbeddingModel] = {model.name: model for model in _EMBEDDING_CATALOGUE}
-
+MODELS: dict[str, Model] = {
+    model.name: model for model in map(_chat_model, _CHAT_MODELS.strip().splitlines())
+}
+EMBEDDING_MODELS: dict[str, EmbeddingModel] = {
+    model.name: model for model in map(_embedding_model, _EMBEDDING_MODELS.strip().splitlines())
+}
 #: Every model that a call may be booked for.
 PRICED_MODELS: dict[str, Model] = {**MODELS, **EMBEDDING_MODELS}
 

@@ -12,20 +12,45 @@ see that. Replaying a dead letter opens a settled request again.
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 
 import msgspec
 from redis.asyncio import Redis
 
 from streams.codec import encode
 from streams.errors import InvalidRequest, SpendPending, StoreFull
-from streams.events import ChatRequested, Reply, ReplyAddress, Requested, Status
+from streams.events import ChatRequested, Reply, ReplyAddress, Requested
 from streams.redis.connection import store_faults
 from streams.redis.keys import REQUEST, WAITERS, digest
 from streams.redis.memory import HasRoom
 from streams.registry import scripts
+from streams.registry.entries import (
+    GLIMPSES,
+    STATE_FIELDS,
+    CancelAnswer,
+    Glimpse,
+    Registration,
+    RequestState,
+    Settlement,
+    Standing,
+    decode_reply,
+    decode_state,
+)
 from streams.registry.kept_vectors import KeptVectors, taken_out, vectors_key
 from streams.registry.runs import may_run_anew
+
+__all__ = [
+    "TOO_MANY_REPEATS",
+    "CancelAnswer",
+    "Glimpse",
+    "Registration",
+    "RequestRegistry",
+    "RequestState",
+    "Settlement",
+    "Standing",
+    "correlation_origin",
+    "fingerprint",
+    "request_key",
+]
 
 #: The error code for `Standing.CROWDED`.
 TOO_MANY_REPEATS = "too_many_repeats"
@@ -33,76 +58,6 @@ TOO_MANY_REPEATS = "too_many_repeats"
 _MAX_WAITERS = 1_000
 _MAX_ADDRESS_BYTES = 2_048
 _MAX_TENANT_CHARS = 1_024
-_FOUND = ["tenant", "state", "registered_at", "reply", "cancelled", "reply_to"]
-
-
-class Standing(StrEnum):
-    """The result of a registration."""
-
-    NEW = "new"  # first submission: do the work
-    SAME = "same"  # the same submission, delivered again: go on with it
-    DONE = "done"  # the same submission, whose replies are sent: nothing left to do
-    PENDING = "pending"  # accepted before, and its record is not read yet: publish it (again)
-    JOINED = "joined"  # it runs: its reply will also be sent to this sender
-    SETTLED = "settled"  # it has its reply: return that
-    CONFLICT = "conflict"  # another body under the same id: refuse
-    IMPOSTER = "imposter"  # another body under the origin of the first submission: a copied header
-    CROWDED = "crowded"  # it runs, and too many wait for its reply already: refuse
-
-
-class Registration(msgspec.Struct, frozen=True):
-    """The answer to `RequestRegistry.register`.
-
-    A settled request has a `reply`; one that shall be cancelled has the reason in `cancelled`.
-    """
-
-    standing: Standing
-    reply: Reply | None = None
-    cancelled: str | None = None
-
-
-class CancelAnswer(StrEnum):
-    """The result of cancelling a request."""
-
-    CANCELLING = "cancelling"  # the stages will end it as soon as they see it
-    SETTLED = "settled"  # too late: it has its reply
-    SHARED = "shared"  # others have sent the same request and wait for it: it goes on
-    UNKNOWN = "unknown"  # there is no such request, or it is another tenant's
-
-
-class RequestState(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a request and its tenant.
-
-    `cancelled` is the reason of a cancellation. `reply_to` is the address of its deltas and reply; None where
-    only its reply is known.
-    """
-
-    tenant: str
-    state: str
-    registered_at: datetime
-    reply: Reply | None = None
-    cancelled: str | None = None
-    reply_to: ReplyAddress | None = None
-
-
-class Glimpse(msgspec.Struct, frozen=True):
-    """The state of a request without its reply.
-
-    `status` is None before it has a reply; `has_text`: whether the reply has text; `anew`: whether the
-    request may be worked on again (`streams.registry.runs.may_run_anew`).
-    """
-
-    status: Status | None = None
-    has_text: bool = False
-    anew: bool = False
-
-
-class Settlement(msgspec.Struct, frozen=True):
-    """The reply that was stored first, and the addresses that wait for it."""
-
-    done: bool
-    reply: Reply
-    waiters: tuple[ReplyAddress, ...]
 
 
 def request_key(request_id: str) -> str:
@@ -214,7 +169,7 @@ class RequestRegistry:
                 raise StoreFull("Redis: registering a request failed: its memory is nearly full")
             if standing == b"too_long":
                 raise _too_long()
-            found = await self._vectors.restored(_reply(reply))
+            found = await self._vectors.restored(decode_reply(reply))
         return Registration(Standing(standing.decode()), found, cancelled.decode() if cancelled else None)
 
     async def cancel(
@@ -242,7 +197,7 @@ class RequestRegistry:
     async def find(self, request_id: str) -> RequestState | None:
         """Return the state of a request; None where it is unknown or expired."""
         with store_faults("finding a request"):
-            state = _state(await self._redis.hmget(request_key(request_id), _FOUND))
+            state = decode_state(await self._redis.hmget(request_key(request_id), STATE_FIELDS))
             if state is None or state.reply is None:
                 return state
             return msgspec.structs.replace(state, reply=await self._vectors.restored(state.reply))
@@ -257,9 +212,9 @@ class RequestRegistry:
         with store_faults("finding requests"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for request_id in request_ids:
-                    pipe.hmget(request_key(request_id), _FOUND)
+                    pipe.hmget(request_key(request_id), STATE_FIELDS)
                 found = await pipe.execute()
-        return [_state(fields) for fields in found]
+        return [decode_state(fields) for fields in found]
 
     async def glimpse_many(self, request_ids: Sequence[str], *, tenant: str) -> list[Glimpse | None]:
         """Return the state of each request in one round trip, without its reply.
@@ -271,7 +226,7 @@ class RequestRegistry:
         keys = [request_key(request_id) for request_id in request_ids]
         with store_faults("looking at requests"):
             found = await self._glimpse(keys=keys, args=[tenant])
-        return [_GLIMPSES[each] for each in found]
+        return [GLIMPSES[each] for each in found]
 
     async def begin_settle(self, reply: Reply, *, tenant: str, knows_spend: bool = True) -> Settlement:
         """Store the reply and close the list of waiters.
@@ -305,7 +260,7 @@ class RequestRegistry:
                     int(may_run_anew(reply)),
                 ],
             )
-            first = await self._vectors.restored(_reply(stored), beside=reply)
+            first = await self._vectors.restored(decode_reply(stored), beside=reply)
         if state == b"spent":
             raise SpendPending(f"request {reply.request_id!r} has spent what this outcome does not know of")
         return Settlement(
@@ -338,38 +293,3 @@ def _too_long() -> InvalidRequest:
         code="names_too_long",
         param="kafka_correlationId",
     )
-
-
-def _state(fields: Sequence[bytes | str | None]) -> RequestState | None:
-    tenant, state, at, reply, cancelled, reply_to = (_bytes(field) for field in fields)
-    if state is None:
-        return None
-    return RequestState(
-        tenant=(tenant or b"").decode(),
-        state=state.decode(),
-        registered_at=datetime.fromisoformat(at.decode()) if at else datetime.now(UTC),
-        reply=_reply(reply),
-        cancelled=cancelled.decode() if cancelled else None,
-        reply_to=msgspec.json.decode(reply_to, type=ReplyAddress) if reply_to else None,
-    )
-
-
-#: The answers of the script.
-_GLIMPSES: dict[bytes, Glimpse | None] = {
-    b"unknown": None,
-    b"open": Glimpse(),
-    **{
-        f"{status.value}{'+' * has_text}{'!' * anew}".encode(): Glimpse(status, has_text=has_text, anew=anew)
-        for status in Status
-        for has_text in (False, True)
-        for anew in (False, True)
-    },
-}
-
-
-def _reply(data: bytes | None) -> Reply | None:
-    return msgspec.json.decode(data, type=Reply) if data else None
-
-
-def _bytes(field: bytes | str | None) -> bytes | None:
-    return field.encode() if isinstance(field, str) else field
