@@ -2,6 +2,7 @@
 
 One module per process: `services` (all), `requests` and `webhooks` (ingest and worker), `ingest`, `worker`,
 `analytics`. A field `x` is the variable `HEADRACE_X`; those of the providers keep the names of their SDKs.
+`docs/configuration.md` explains each one.
 """
 
 from streams.settings.analytics import REQUEST_DAYS, TEXT_DAYS, TenantRules

@@ -13,7 +13,5 @@ class IngestSettings(BaseModel):
     ingest_replica: Annotated[int, Field(ge=0)] = 0
     ingest_replicas: Annotated[int, Field(ge=1)] = 1
     max_concurrent_requests: int = Field(2_000, ge=1, description="requests that one ingest holds open")
-    stream_token_secret: SecretStr | None = Field(
-        None, min_length=32, description="signs stream tokens; at least 32 characters"
-    )
+    stream_token_secret: SecretStr | None = Field(None, min_length=32)
     stream_token_ttl_s: int = Field(900, ge=10, le=86_400, description="how long a stream token is good")

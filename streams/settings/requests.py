@@ -12,30 +12,15 @@ class RequestSettings(BaseModel):
     """Limits and defaults of requests."""
 
     max_tokens_per_request: int = Field(4096, ge=1, description="the most output tokens a request may ask")
-    extra_parameters: tuple[str, ...] = Field(
-        (),
-        description="JSON list of parameters that are in nobody's SDK and go on as they are to models behind "
-        'OpenAI\'s API, e.g. ["guided_json"] for vLLM',
-    )
+    extra_parameters: tuple[str, ...] = ()
     max_input_tokens: int = Field(100_000, ge=1)
     default_max_tokens: int = Field(1024, ge=1)
     default_temperature: float = Field(0.7, ge=0, le=2)
     default_deadline_ms: int = Field(60_000, ge=1, le=MAX_DEADLINE_MS)
-    on_disconnect: Literal["continue", "cancel"] = Field(
-        "continue", description="what becomes of a request whose client has left"
-    )
-    max_body_bytes: int = Field(
-        MAX_BODY_BYTES, ge=1024, le=MAX_BODY_BYTES, description="of a request; later stages hold it twice"
-    )
+    on_disconnect: Literal["continue", "cancel"] = "continue"
+    max_body_bytes: int = Field(MAX_BODY_BYTES, ge=1024, le=MAX_BODY_BYTES)
 
     # Embeddings requests (the cache's own embeddings: `embeddings`)
-    embedding_max_inputs: int = Field(
-        128,
-        ge=1,
-        le=256,
-        description="texts in one request; 256 of the longest vectors make a record of 4 MiB",
-    )
+    embedding_max_inputs: int = Field(128, ge=1, le=256)
     embedding_in_flight: int = Field(64, ge=1)
-    embedding_ttl_s: int = Field(
-        600, ge=60, description="how long the vectors of a reply can be fetched again; they are kept in Redis"
-    )
+    embedding_ttl_s: int = Field(600, ge=60)

@@ -19,39 +19,22 @@ class ServiceSettings(BaseModel):
     redis_url: str = Field(description="redis://host:port/db")
     clickhouse_url: str = Field(description="http://user:password@host:port")
     clickhouse_database: str = "headrace"
-    clickhouse_cluster: str = Field(
-        "", description="the cluster of replicas that the tables are on; empty: one server"
-    )
-    clickhouse_insert_quorum: str = Field(
-        "auto", pattern=r"^(auto|\d)$", description="replicas that must have a row; auto: the majority"
-    )
-    clickhouse_reader_url: SecretStr | None = Field(
-        None, description="the same for a user who can only read: analysts' queries run as that user"
-    )
+    clickhouse_cluster: str = ""
+    clickhouse_insert_quorum: str = Field("auto", pattern=r"^(auto|\d)$")
+    clickhouse_reader_url: SecretStr | None = None
 
     # API keys
     api_key: SecretStr | None = Field(None, description="one API key, for the tenant 'default'")
-    api_keys: dict[str, ApiKey] = Field(
-        default_factory=dict, description='JSON: {"key": {"tenant": "acme", "tier": "enterprise"}}'
-    )
+    api_keys: dict[str, ApiKey] = Field(default_factory=dict)
     admin_key: SecretStr | None = Field(None, description="the key for the admin routes")
-    cors_origins: tuple[str, ...] = Field(
-        (), description='JSON list of origins, e.g. ["https://app.example"]'
-    )
+    cors_origins: tuple[str, ...] = ()
 
     # Topics and records
     topic_partitions: int = Field(4, ge=1)
     topic_replication: int = Field(1, ge=1)
-    reply_topics: tuple[str, ...] = Field(
-        (), description='JSON list of topics that senders may name in kafka_replyTopic, e.g. ["*.replies"]'
-    )
-    record_keys: tuple[Annotated[SecretStr, Field(min_length=32)], ...] = Field(
-        (),
-        description="JSON list of secrets: the first signs the records of our topics, all are believed",
-    )
-    record_signing: Literal["required", "off"] = Field(
-        "required", description="off: who may write to a topic may write there what only Headrace should"
-    )
+    reply_topics: tuple[str, ...] = ()
+    record_keys: tuple[Annotated[SecretStr, Field(min_length=32)], ...] = ()
+    record_signing: Literal["required", "off"] = "required"
     kafka_timeout_s: float = Field(15.0, gt=0)
     redis_timeout_s: float = Field(2.0, gt=0)
     registry_ttl_s: int = Field(24 * 3600, ge=60, description="how long a reply can be fetched again")

@@ -10,27 +10,15 @@ from streams.webhooks.signing import signing_keys
 class WebhookSettings(BaseModel):
     """Where webhooks may go, and how they are sent."""
 
-    webhook_secret: SecretStr | None = Field(
-        None, description="signs webhooks: whsec_ and 24 to 64 random bytes in base64; none: no webhooks"
-    )
+    webhook_secret: SecretStr | None = None
     webhook_allow_http: bool = Field(default=False, description="whether a webhook's URL may be http")
-    webhook_allow_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
-        (), description='JSON list of private networks that webhooks may reach, e.g. ["10.1.0.0/16"]'
-    )
-    webhook_own_services: tuple[str, ...] = Field(
-        (),
-        description='JSON list of further services that no webhook may reach, e.g. ["ingest:8000"]; those '
-        "that the settings name are known",
-    )
+    webhook_allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    webhook_own_services: tuple[str, ...] = ()
     webhook_attempts: int = Field(9, ge=1, le=20, description="tries before a webhook becomes a dead letter")
     webhook_timeout_s: float = Field(10.0, gt=0, le=60, description="what one try may take")
     webhook_in_flight: int = Field(64, ge=1, description="webhooks that a worker sends at once")
     webhook_per_host: int = Field(8, ge=1, description="of these, of one tenant to one host")
-    webhook_max_waiting_bytes: int = Field(
-        128 * 1024 * 1024,
-        ge=1024,
-        description="what may wait in Redis; of one tenant for one host, a quarter of it",
-    )
+    webhook_max_waiting_bytes: int = Field(128 * 1024 * 1024, ge=1024)
 
     @property
     def webhook_keys(self) -> tuple[bytes, ...]:
