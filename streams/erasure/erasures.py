@@ -72,13 +72,7 @@ class ErasureList:
         return self._by_pseudonym.get(pseudonym)
 
     def ordered(self, subject: Subject, *, mode: ErasureMode, until: datetime) -> Erasure:
-        """Return a new erasure of a user, which extends a former one of the same user.
-
-        Args:
-            subject: the user.
-            mode: what is done with the rows.
-            until: it covers what was accepted before.
-        """
+        """Return an erasure of what was accepted before `until`; it extends a former one of the user."""
         former = self.find(subject)
         if former is not None:
             return msgspec.structs.replace(former, mode=mode, until=max(until, former.until))

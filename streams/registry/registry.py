@@ -238,8 +238,7 @@ class RequestRegistry:
             reply: the terminal reply.
             tenant: the owner of the request.
             knows_spend: False for an outcome without provider calls, e.g. of a stage before them that was
-                given
-                the record again after its deadline. It must not settle a request for which a call was made.
+                given the record again after its deadline. It must not settle a request that has calls.
 
         Raises:
             SpendPending: the calls are in another outcome, which has to be settled first.
@@ -270,11 +269,7 @@ class RequestRegistry:
         )
 
     async def finish_settle(self, request_id: str, *, replay: int = 0) -> bool:
-        """Note that the broker has every reply of a run.
-
-        Args:
-            request_id: the request.
-            replay: how often a dead letter of it had been replayed: the run.
+        """Note that the broker has every reply of a run, which `replay` counts.
 
         Returns:
             Whether a reply of this or a later run is stored: False where `begin_settle` never reached Redis.

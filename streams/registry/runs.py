@@ -51,12 +51,7 @@ def may_run_anew(reply: Reply) -> bool:
 
 
 class RequestRuns:
-    """The newest run of each key, in Redis.
-
-    Args:
-        redis: the client; its timeouts bound every call.
-        ttl_s: how long the registry keeps an entry, in seconds.
-    """
+    """The newest run of each key, in Redis. `ttl_s`: how long the registry keeps an entry, in seconds."""
 
     def __init__(self, redis: Redis, *, ttl_s: int) -> None:
         self._ttl_s = ttl_s + _OUTLIVES_S

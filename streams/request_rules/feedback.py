@@ -53,10 +53,6 @@ def scored_at_of(feedback: FeedbackGiven, *, written_at: datetime) -> datetime:
 
     Kafka's and many other clocks count in milliseconds. A time of whole milliseconds gets microseconds from a
     hash of the content: of two scores in one millisecond the same one wins however they are stored.
-
-    Args:
-        feedback: what was said.
-        written_at: the timestamp of its record.
     """
     at = feedback.scored_at or written_at
     if at.microsecond % _MILLISECOND_US:

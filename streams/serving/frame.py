@@ -41,11 +41,6 @@ class RequestFrame:
     """Gives each request an id, answers uncaught faults with a 500, and logs one line per request.
 
     The line never contains the key, the query string or any text of the request.
-
-    Args:
-        app: the application inside.
-        logger: the name of the logger.
-        error_body: the shape of an error.
     """
 
     def __init__(self, app: ASGIApp, *, logger: str, error_body: ErrorBody = plain_error_body) -> None:

@@ -36,11 +36,7 @@ def signing_keys(secrets: str) -> tuple[bytes, ...]:
 def signature(keys: Sequence[bytes], *, message_id: str, timestamp_s: int, body: bytes) -> str:
     """Return the value of the header ``webhook-signature``.
 
-    Args:
-        keys: from `signing_keys`; the body is signed with each.
-        message_id: the value of ``webhook-id``.
-        timestamp_s: the value of ``webhook-timestamp``: when it is sent, Unix seconds.
-        body: what is sent.
+    The body is signed with each key; `timestamp_s` is the header ``webhook-timestamp``, in Unix seconds.
     """
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp_s, body)
     codes = (hmac.new(key, signed, hashlib.sha256).digest() for key in keys)
