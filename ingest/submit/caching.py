@@ -5,7 +5,7 @@ from starlette.datastructures import Headers
 from ingest.errors import invalid
 from streams.errors import InvalidRequest
 from streams.events import CacheKind, Reply
-from streams.request_rules.cache_directives import understood
+from streams.request_rules.cache_directives import known_directives
 
 KIND_HEADER = "X-Headrace-Cache"
 MODEL_HEADER = "X-Headrace-Model"
@@ -21,7 +21,7 @@ def cache_header(headers: Headers) -> str | None:
     if given is None:
         return None
     try:
-        return understood(given)
+        return known_directives(given)
     except InvalidRequest as fault:
         raise invalid(fault.message, param=fault.param) from None
 

@@ -12,20 +12,20 @@ _RETRY_AFTER_S = 2.0
 class SendGate:
     """Lets sends through while the broker acknowledges, and refuses them at once in a long outage.
 
-    Sends wait out a short outage, such as a broker's restart. After `patience_s` without an acknowledgement
-    one send at a time still tries whether the broker is back, and all others are refused; the first
-    acknowledgement opens the gate again.
+    Sends wait out a short outage, such as a broker's restart. After `max_silence_s` without an
+    acknowledgement one send at a time still tries whether the broker is back, and all others are refused; the
+    first acknowledgement opens the gate again.
 
     Args:
-        patience_s: the time without an acknowledgement after which sends are refused, in seconds.
+        max_silence_s: the time without an acknowledgement after which sends are refused, in seconds.
         max_waiting: the most sends that wait at once.
         clock: a monotonic clock, in seconds.
     """
 
     def __init__(
-        self, *, patience_s: float, max_waiting: int, clock: Callable[[], float] = time.monotonic
+        self, *, max_silence_s: float, max_waiting: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._patience_s = patience_s
+        self._max_silence_s = max_silence_s
         self._max_waiting = max_waiting
         self._clock = clock
         self._waiting = 0
@@ -62,7 +62,7 @@ class SendGate:
             raise KafkaUnavailable(
                 f"{self._waiting} sends wait for the broker already", retry_after_s=_RETRY_AFTER_S
             )
-        if self._waiting and self.silent_s >= self._patience_s:
+        if self._waiting and self.silent_s >= self._max_silence_s:
             raise KafkaUnavailable(
                 f"the broker has acknowledged nothing for {self.silent_s:.0f} s",
                 retry_after_s=_RETRY_AFTER_S,
@@ -74,4 +74,4 @@ class SendGate:
             self._unanswered_since = self._clock()
 
     def _is_long_ago(self, at: float | None) -> bool:
-        return at is not None and self._clock() - at >= self._patience_s
+        return at is not None and self._clock() - at >= self._max_silence_s

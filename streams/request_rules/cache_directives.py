@@ -37,7 +37,7 @@ def cache_directives(text: str | None, *, param: str = "headrace_cache") -> Cach
     return _directives(found)
 
 
-def understood(header: str, *, param: str = "Cache-Control") -> str | None:
+def known_directives(header: str, *, param: str = "Cache-Control") -> str | None:
     """Return the three directives of a `Cache-Control` header, without those for HTTP caches; None for none.
 
     Raises:

@@ -17,7 +17,13 @@ from streams.models import MODELS
 from streams.request_rules.bounds import MAX_NAME_CHARS, check_at_most, check_name
 from streams.request_rules.cache_directives import cache_directives
 from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, explain, table_of
-from streams.request_rules.parameters import MAX_EXTRA_CHARS, UNKNOWN_HINT, Parameters, split_extra, unkept
+from streams.request_rules.parameters import (
+    MAX_EXTRA_CHARS,
+    UNKNOWN_HINT,
+    Parameters,
+    split_extra,
+    unsupported_parameter,
+)
 from streams.request_rules.tools import check_response_format, check_tool_calls, check_tools
 
 MAX_MESSAGES = 100
@@ -65,11 +71,11 @@ def check_chat(
     check_at_most(len(request.metadata or {}), MAX_METADATA_ENTRIES, "metadata", " entries")
     cache_directives(request.headrace_cache)
     _check_params(request.params or {}, extra_parameters)
-    if request.model is not None and (kept := unkept(request, MODELS[request.model].provider)):
-        raise not_kept(kept.param, kept.why, request.model)
+    if request.model is not None and (kept := unsupported_parameter(request, MODELS[request.model].provider)):
+        raise not_supported(kept.param, kept.why, request.model)
 
 
-def not_kept(param: str, why: str, model: str) -> InvalidRequest:
+def not_supported(param: str, why: str, model: str) -> InvalidRequest:
     """Return the fault of a request with a parameter that its model does not support."""
     return InvalidRequest(f"{param} is not supported for {model}: {why}", code=UNSUPPORTED, param=param)
 

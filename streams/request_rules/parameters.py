@@ -99,7 +99,7 @@ class Parameters(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
 NAMES: Final = frozenset(Parameters.__struct_fields__)
 
 
-class Unkept(NamedTuple):
+class UnsupportedParameter(NamedTuple):
     """A parameter that models of a provider cannot keep, and why."""
 
     param: str
@@ -113,7 +113,7 @@ def params_of(body: Parameters) -> dict[str, Any] | None:
     return found or None
 
 
-def unkept(request: ChatRequested, provider: ProviderName) -> Unkept | None:
+def unsupported_parameter(request: ChatRequested, provider: ProviderName) -> UnsupportedParameter | None:
     """Return the first parameter of a request that models of a provider cannot keep, or None.
 
     One that is in nobody's API came by `HEADRACE_EXTRA_PARAMETERS`: models behind OpenAI's API keep it.
@@ -122,11 +122,11 @@ def unkept(request: ChatRequested, provider: ProviderName) -> Unkept | None:
         rule = _rule(name, provider)
         if rule is None:
             if provider is not ProviderName.OPENAI:
-                return Unkept(name, "only models behind OpenAI's API take extra parameters")
+                return UnsupportedParameter(name, "only models behind OpenAI's API take extra parameters")
         elif not _keeps(name, rule, value):
-            return Unkept(name, rule.note)
+            return UnsupportedParameter(name, rule.note)
     if provider is ProviderName.ANTHROPIC:
-        return _unkept_at_anthropic(request)
+        return _unsupported_at_anthropic(request)
     return None
 
 
@@ -166,18 +166,20 @@ def _keeps(name: str, rule: ParameterRule, value: Any) -> bool:
     return rule.effect is not Effect.REFUSED
 
 
-def _unkept_at_anthropic(request: ChatRequested) -> Unkept | None:
+def _unsupported_at_anthropic(request: ChatRequested) -> UnsupportedParameter | None:
     for index, sequence in enumerate(request.stop or ()):
         if not sequence.strip():
-            return Unkept(f"stop[{index}]", "Anthropic's models take no stop sequence of white space alone")
+            return UnsupportedParameter(
+                f"stop[{index}]", "Anthropic's models take no stop sequence of white space alone"
+            )
     spoken = _spoken(request)
     for (index, role), why in zip(spoken[:1] + spoken[-1:], (_BEGINS, _ENDS), strict=False):
         if role == "assistant":
-            return Unkept(f"messages[{index}].role", why)
+            return UnsupportedParameter(f"messages[{index}].role", why)
     thinking = (request.params or {}).get("thinking") or {}
     if thinking.get("type", "disabled") != "disabled" and request.tools:
         why = "not together with tools: models then want their thinking back, which is not kept"
-        return Unkept("thinking", why)
+        return UnsupportedParameter("thinking", why)
     return None
 
 
