@@ -68,7 +68,7 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
                 timeout_s=settings.kafka_timeout_s,
                 auth=auth,
                 gate=SendGate(
-                    patience_s=_OUTAGE_PATIENCE * settings.kafka_timeout_s,
+                    max_silence_s=_OUTAGE_PATIENCE * settings.kafka_timeout_s,
                     max_waiting=settings.max_concurrent_requests,
                 ),
             )

@@ -7,7 +7,8 @@ python scripts/parameter_docs.py --check    exit status 1 where the document say
 import sys
 from pathlib import Path
 
-from streams.request_rules.parameter_table import PARAMETERS, Effect, Parameter, Rule
+from streams.request_rules.parameter_effects import Effect, Parameter, ParameterRule
+from streams.request_rules.parameter_table import PARAMETERS
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "http.md"
 BEGIN = "<!-- parameters: written by scripts/parameter_docs.py -->\n"
@@ -16,14 +17,14 @@ END = "<!-- end of parameters -->\n"
 
 def tables() -> str:
     """Return the tables as Markdown: OpenAI's spelling, then what only Anthropic's API has."""
-    told = [row for row in PARAMETERS if not _is_refused(row) and not _is_plain(row)]
+    told = [row for row in PARAMETERS if not row.is_refused and not _is_plain(row)]
     head = "| `/v1/chat/completions` | `/v1/messages` | at OpenAI's models | at Anthropic's models |\n"
     rows = "".join(_row(row) for row in sorted(told, key=lambda row: not row.openai_path))
     refused = "| refused everywhere | route | |\n|---|---|---|\n"
     refused += "".join(
         f"| `{row.openai_path or row.anthropic_path}` | {_routes(row)} | {row.to_openai.note} |\n"
         for row in PARAMETERS
-        if _is_refused(row)
+        if row.is_refused
     )
     return f"{head}|---|---|---|---|\n{rows}\n{refused}"
 
@@ -33,10 +34,6 @@ def written(document: str) -> str:
     before, _, rest = document.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
-
-
-def _is_refused(row: Parameter) -> bool:
-    return row.to_openai.effect is row.to_anthropic.effect is Effect.REFUSED
 
 
 def _is_plain(row: Parameter) -> bool:
@@ -52,7 +49,7 @@ def _row(row: Parameter) -> str:
     return f"| {openai} | {anthropic} | {_words(row.to_openai)} | {_words(row.to_anthropic)} |\n"
 
 
-def _words(rule: Rule) -> str:
+def _words(rule: ParameterRule) -> str:
     if not rule.note:
         return rule.effect
     if rule.note.startswith(rule.effect):

@@ -1,8 +1,7 @@
-"""Events to bytes and back. Nothing else in Headrace encodes or decodes a record.
+"""Encodes and decodes events; nothing else in Headrace does.
 
-Values are JSON, so that any language can join in. The headers say which event it is and in which version
-of the schema (CloudEvents binary mode); records without them, as a plain producer writes
-them, are taken as version 1 of the event that the topic carries.
+Values are JSON. Headers name the event and its schema version (CloudEvents binary mode). A record without
+them, e.g. of a plain producer, counts as version 1 of the event that its topic carries.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,7 @@ from streams.kafka.record_batches import UNREADABLE
 from streams.request_rules.decode_faults import explain, table_of
 
 SCHEMA_VERSION = 1
-#: Longer schema versions are nobody's.
+#: Longer schema versions are not parsed.
 _VERSION_DIGITS = 9
 
 Headers = Sequence[tuple[str, bytes]]
@@ -41,8 +40,8 @@ def decode(data: bytes | None, event: type[E], headers: Headers = ()) -> E:
     """Return the event in `data`.
 
     Raises:
-        UndecodableRecord: no bytes, not JSON, not this event, or a newer schema than this reader's.
-            The message says where in the record, and what was expected there.
+        UndecodableRecord: no bytes, not JSON, not this event, or a newer schema version. The message says
+            where in the record, and what was expected.
     """
     if data is None:
         unreadable = header_text(headers, UNREADABLE)
@@ -97,11 +96,7 @@ def _class_headers(event: type[Event]) -> tuple[tuple[str, bytes], ...]:
 
 
 def schema_version(headers: Headers) -> int:
-    """Return the schema version that the headers name; 1 where they name none.
-
-    Numbers with more than nine digits all stand for one unknown version: whoever wrote them, `int` refuses
-    those of thousands of digits.
-    """
+    """Return the schema version in the headers: 1 by default, 10**9 for more than nine digits."""
     schema = header(headers, "ce_dataschema")
     if schema is None:
         return SCHEMA_VERSION
@@ -113,19 +108,14 @@ def schema_version(headers: Headers) -> int:
 
 def header(headers: Iterable[tuple[str, bytes]], name: str) -> bytes | None:
     """Return the last value of the header `name`, or None."""
-    found = None
-    for key, value in headers:
-        if key == name:
-            found = value
-    return found
+    values = [value for key, value in headers if key == name]
+    return values[-1] if values else None
 
 
 def header_text(headers: Iterable[tuple[str, bytes]], name: str) -> str | None:
     """Return the last value of the header `name` as text; None where it is absent or not UTF-8."""
     value = header(headers, name)
-    if value is None:
-        return None
     try:
-        return value.decode()
+        return value.decode() if value is not None else None
     except UnicodeDecodeError:
         return None

@@ -1,7 +1,7 @@
-"""How every process writes a dead letter: the bytes as they came, and headers that say why it is dead.
+"""Makes dead letters: the record as it came, byte for byte, and headers that say what went wrong where.
 
-A record that is too large to be kept (its topic allows more than ours, or it was compressed to a fraction of
-its size) is not lost either: its dead letter says where it lies, and how large it is.
+A record that is too large for the topic has a dead letter without its bytes, which says where it is and how
+large.
 """
 
 from typing import Protocol
@@ -11,54 +11,47 @@ from streams.publisher import Emit
 from streams.topics import DEAD_LETTERS
 
 PREFIX = "__streams.errors."
-#: In place of the bytes: how many they are.
+#: The size of a record whose bytes are left out.
 OMITTED = PREFIX + "omitted-bytes"
 _MAX_MESSAGE_CHARS = 2_000
-#: What the headers below take at most: a message of four-byte characters, and seven short ones.
+#: The largest size of the headers below: a message of four-byte characters, and seven short ones.
 _REASON_BYTES = 16 * 1024
 
 
 class DeadRecord(Protocol):
-    """What a dead letter needs to know of the record that it keeps."""
+    """The record that a dead letter keeps."""
 
     @property
     def topic(self) -> str:
-        """Where it was read."""
-        ...
+        """Its place."""
 
     @property
     def partition(self) -> int:
-        """Where it was read."""
-        ...
+        """Its place."""
 
     @property
     def offset(self) -> int:
-        """Where it was read."""
-        ...
+        """Its place."""
 
     @property
     def timestamp_ms(self) -> int:
         """When it was written, Unix ms."""
-        ...
 
     @property
     def key(self) -> bytes | None:
         """Its key."""
-        ...
 
     @property
     def value(self) -> bytes | None:
         """Its value."""
-        ...
 
     @property
     def headers(self) -> tuple[tuple[str, bytes], ...]:
         """Its headers."""
-        ...
 
 
 def dead_letter(record: DeadRecord, *, stage: str, fault: BaseException) -> Emit:
-    """Return the record as it came, byte for byte, with headers that say what went wrong where."""
+    """Return the dead letter of a record."""
     reason = {
         "exception": type(fault).__name__,
         "message": str(fault)[:_MAX_MESSAGE_CHARS],

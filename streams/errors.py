@@ -4,7 +4,7 @@
     ├── ConfigurationError      a setting is missing or wrong: the process does not start
     ├── InputError              the sender's mistake: tell the sender, never retry
     │   ├── UndecodableRecord   bytes on a topic that are not the event they should be
-    │   ├── UnauthenticRecord   a record on a topic of ours that Headrace did not write
+    │   ├── UnauthenticRecord   a record on one of our topics that Headrace did not write
     │   └── InvalidRequest      a request that is well-formed and still cannot be served
     ├── Undeliverable           a record that no retry can bring onto its topic
     │   ├── RecordTooLarge      it is larger than the topic allows
@@ -18,8 +18,8 @@
         ├── ClickHouseUnavailable
         └── EmbeddingUnavailable
 
-Faults of LLM providers have their own small tree in `agents/providers/faults.py`: the rest of the
-system never sees them, it sees a completion, a fallback or a degraded answer.
+Faults of LLM providers have their own tree in `agents/providers/faults.py`: the rest of the system sees a
+completion, a fallback or a degraded answer instead.
 """
 
 
@@ -52,7 +52,7 @@ class UndecodableRecord(InputError):
 
 
 class UnauthenticRecord(InputError):
-    """A record on a topic of our own has no code of ours: it says nothing that could be believed."""
+    """A record on a topic of our own without a valid code: Headrace did not write it."""
 
 
 class InvalidRequest(InputError):
@@ -60,7 +60,7 @@ class InvalidRequest(InputError):
 
 
 class Undeliverable(HeadraceError):
-    """A record cannot be brought onto its topic, however often it is tried."""
+    """A record that no retry can bring onto its topic."""
 
 
 class RecordTooLarge(Undeliverable):
@@ -68,11 +68,11 @@ class RecordTooLarge(Undeliverable):
 
 
 class TopicRefused(Undeliverable):
-    """A topic does not take a record; somebody else's topic, for our own are written again and again."""
+    """A sender's topic refuses a record. On our own topics that counts as `KafkaUnavailable`."""
 
 
 class UnknownTopic(Undeliverable):
-    """A record's topic or partition does not exist; somebody else's topic, for ours are created."""
+    """The topic or partition that a sender named does not exist."""
 
 
 class TransientFault(HeadraceError):
@@ -80,7 +80,7 @@ class TransientFault(HeadraceError):
 
     Attributes:
         retry_after_s: how long to wait before the next try, in seconds.
-        in_place: whether a record that met it may wait where it is, and those of its key behind it.
+        in_place: whether the record may wait in its stage, with the records of its key behind it.
     """
 
     in_place = True
@@ -91,7 +91,7 @@ class TransientFault(HeadraceError):
 
 
 class SpendPending(TransientFault):
-    """The request's spend is on its way in another outcome, which has to be settled first."""
+    """The request's spend is in another outcome, which has to be settled first."""
 
     in_place = False  # that outcome has the same key
 
@@ -105,17 +105,14 @@ class StoreUnavailable(TransientFault):
 
 
 class StoreFull(StoreUnavailable):
-    """Redis has no memory for more. Keys expire, and operators act: in seconds at the earliest."""
+    """Redis is full. It takes seconds at least until keys expire or an operator acts."""
 
     def __init__(self, message: str, *, retry_after_s: float = 5.0) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
 
 
 class StoreDenied(StoreUnavailable):
-    """Redis refuses the user or password, or what that user may do.
-
-    No record is at fault, so that records wait as in an outage; a process that starts ends instead.
-    """
+    """Redis refuses the user, the password or a permission. Records wait as in an outage; a start fails."""
 
 
 class ClickHouseUnavailable(TransientFault):

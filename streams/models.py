@@ -1,13 +1,12 @@
 """The catalogue of models: provider, limits and the versioned price table.
 
 Prices are US dollars per million tokens, as the providers publish them. A change of price is a new
-`PRICE_VERSION`; every booked call keeps the version it was priced with.
-
-What a call costs depends on the tokens of each kind, on the service tier that the provider says it was served
-at, and, of some models, on whether the prompt is long: then the whole call is dearer.
+`PRICE_VERSION`; every booked call keeps its version. The cost of a call depends on the tokens of each kind,
+on the service tier that the provider reports, and, of some models, on whether the prompt is long: then all
+tokens of the call are dearer.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 
@@ -15,7 +14,7 @@ import msgspec
 
 PRICE_VERSION = "2026-11-30"
 
-#: What OpenAI calls `default`. A tier that a model has no prices for costs the same.
+#: OpenAI's `default`. A tier without prices of its own costs the same.
 STANDARD_TIER = "standard"
 
 _TOKENS_PER_PRICE = Decimal(1_000_000)
@@ -23,14 +22,14 @@ _NANO_USD = Decimal("0.000000001")
 
 
 class ProviderName(StrEnum):
-    """Who serves a model."""
+    """The provider of a model."""
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """What a million tokens of each kind cost, in US dollars."""
+    """US dollars per million tokens of each kind."""
 
     input_usd: Decimal
     cached_input_usd: Decimal
@@ -41,7 +40,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TierPrices(msgspec.Struct, frozen=True, kw_only=True):
-    """The prices of a service tier, per million tokens. Cache writes follow from the input's price."""
+    """The prices of a service tier, per million tokens. Cache writes are multiples of the input price."""
 
     input_usd: Decimal
     cached_input_usd: Decimal
@@ -51,7 +50,7 @@ class TierPrices(msgspec.Struct, frozen=True, kw_only=True):
 class LongContext(msgspec.Struct, frozen=True, kw_only=True):
     """The price of long prompts: with more than `above_tokens` of input all tokens of the call are dearer.
 
-    `most_tokens` is the longest input that the provider takes of accounts that have the long context.
+    `most_tokens` is the longest input of accounts that have the long context.
     """
 
     above_tokens: int
@@ -61,10 +60,10 @@ class LongContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """One model: where it is served, what it can take, what it costs.
+    """One model: its provider, limits and prices.
 
-    `service_tiers` holds the prices of the tiers that cost another amount than the standard one, or are to be
-    known by name. `reasoning_usd_per_million` is there where reasoning does not cost what output costs.
+    `service_tiers` are the tiers beside the standard one. `reasoning_usd_per_million` is set where reasoning
+    has another price than output.
     """
 
     name: str
@@ -74,7 +73,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     input_usd_per_million: Decimal
     cached_input_usd_per_million: Decimal
     output_usd_per_million: Decimal
-    #: What a token costs that is written to the prompt cache for five minutes, or an hour, in input tokens.
+    #: The price of a token written to the prompt cache (for five minutes, an hour), in input tokens.
     cache_write_times: Decimal = Decimal(1)
     cache_write_1h_times: Decimal = Decimal(1)
     reasoning_usd_per_million: Decimal | None = None
@@ -82,11 +81,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     long_context: LongContext | None = None
 
     def is_long(self, input_tokens: int) -> bool:
-        """Return whether a prompt is priced as a long one."""
+        """Whether a prompt is priced as a long one."""
         return self.long_context is not None and input_tokens > self.long_context.above_tokens
 
     def rates(self, service_tier: str = STANDARD_TIER, *, long_context: bool = False) -> Rates:
-        """Return what the tokens of a call cost at a tier; at the standard one where it is not known."""
+        """Return the prices at a tier; those of the standard one for an unknown tier."""
         at = self.service_tiers.get(service_tier) or TierPrices(
             input_usd=self.input_usd_per_million,
             cached_input_usd=self.cached_input_usd_per_million,
@@ -109,7 +108,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def price_list(self) -> Iterator[tuple[str, bool, Rates]]:
-        """Yield all prices of the model: the service tier, whether for long prompts, and the rates."""
+        """Yield all prices: the service tier, whether for long prompts, and the rates."""
         for tier in (STANDARD_TIER, *self.service_tiers):
             for long_context in (False, True) if self.long_context else (False,):
                 yield tier, long_context, self.rates(tier, long_context=long_context)
@@ -143,102 +142,74 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EmbeddingModel(Model, frozen=True, kw_only=True):
-    """A model that makes embeddings, and writes nothing: chat requests cannot name it.
+    """A model for embeddings; chat requests cannot name it.
 
     `context_window_tokens` is the length of one input. `takes_dimensions`: whether shorter vectors than
-    `max_dimensions` can be asked for.
+    `max_dimensions` are possible.
     """
 
     max_dimensions: int
     takes_dimensions: bool
 
 
-#: As Anthropic publishes them for all its models.
-_CACHE_WRITES = {"cache_write_times": Decimal("1.25"), "cache_write_1h_times": Decimal(2)}
-#: For accounts with the window of a million tokens.
-_LONG_SONNET = LongContext(
-    above_tokens=200_000, most_tokens=1_000_000, input_times=Decimal(2), output_times=Decimal("1.5")
-)
-_Usd = tuple[str, str, str]
+#: US dollars per million tokens: input, cached input, output, and OpenAI's priority tier.
+_CHAT_MODELS = """
+gpt-4o                    openai     128000  16384    2.50  1.25   10.00   4.25  2.125  17.00
+gpt-4o-mini               openai     128000  16384    0.15  0.075   0.60   0.25  0.125   1.00
+claude-sonnet-4-20250514  anthropic  200000  64000    3.00  0.30   15.00
+claude-3-5-sonnet         anthropic  200000   8192    3.00  0.30   15.00
+claude-3-opus             anthropic  200000   4096   15.00  1.50   75.00
+"""
+#: Their dimensions, whether shorter vectors are possible, and US dollars per million tokens of input.
+_EMBEDDING_MODELS = """
+text-embedding-3-small  1536  shorter  0.02
+text-embedding-3-large  3072  shorter  0.13
+text-embedding-ada-002  1536  fixed    0.10
+"""
+#: The million tokens of context are for some accounts.
+_LONG_CONTEXTS = {
+    "claude-sonnet-4-20250514": LongContext(
+        above_tokens=200_000, most_tokens=1_000_000, input_times=Decimal(2), output_times=Decimal("1.5")
+    )
+}
 
 
-def _tier(usd: _Usd, times: Decimal = Decimal(1)) -> TierPrices:
+def _tier(usd: Sequence[str], times: Decimal = Decimal(1)) -> TierPrices:
     input_usd, cached_usd, output_usd = (Decimal(each) * times for each in usd)
     return TierPrices(input_usd=input_usd, cached_input_usd=cached_usd, output_usd=output_usd)
 
 
-def _openai(name: str, *, context: int, output: int, usd: _Usd, priority: _Usd) -> Model:
+def _service_tiers(
+    provider: ProviderName, usd: Sequence[str], priority: Sequence[str]
+) -> dict[str, TierPrices]:
     half = _tier(usd, Decimal("0.5"))
-    input_usd, cached_usd, output_usd = usd
+    if provider is ProviderName.ANTHROPIC:
+        return {"batch": half, "priority": _tier(usd)}  # priority is paid for by commitment
+    fast = _tier(priority)  # "fast" is the newer name of priority
+    return {"flex": half, "batch": half, "priority": fast, "fast": fast, "scale": _tier(usd)}
+
+
+def _chat_model(row: str) -> Model:
+    name, served_by, context, output, *usd = row.split()
+    provider, standard = ProviderName(served_by), _tier(usd[:3])
+    is_anthropic = provider is ProviderName.ANTHROPIC
     return Model(
         name=name,
-        provider=ProviderName.OPENAI,
-        context_window_tokens=context,
-        max_output_tokens=output,
-        input_usd_per_million=Decimal(input_usd),
-        cached_input_usd_per_million=Decimal(cached_usd),
-        output_usd_per_million=Decimal(output_usd),
-        service_tiers={
-            "flex": half,
-            "batch": half,
-            "priority": _tier(priority),
-            "fast": _tier(priority),  # the newer name of priority
-            "scale": _tier(usd),
-        },
+        provider=provider,
+        context_window_tokens=int(context),
+        max_output_tokens=int(output),
+        input_usd_per_million=standard.input_usd,
+        cached_input_usd_per_million=standard.cached_input_usd,
+        output_usd_per_million=standard.output_usd,
+        cache_write_times=Decimal("1.25") if is_anthropic else Decimal(1),
+        cache_write_1h_times=Decimal(2) if is_anthropic else Decimal(1),
+        service_tiers=_service_tiers(provider, usd[:3], usd[3:]),
+        long_context=_LONG_CONTEXTS.get(name),
     )
 
 
-def _anthropic(
-    name: str, *, context: int, output: int, usd: _Usd, long_context: LongContext | None = None
-) -> Model:
-    input_usd, cached_usd, output_usd = usd
-    return Model(
-        name=name,
-        provider=ProviderName.ANTHROPIC,
-        context_window_tokens=context,
-        max_output_tokens=output,
-        input_usd_per_million=Decimal(input_usd),
-        cached_input_usd_per_million=Decimal(cached_usd),
-        output_usd_per_million=Decimal(output_usd),
-        **_CACHE_WRITES,
-        # Priority is paid for by commitment: its tokens have the list's price.
-        service_tiers={"batch": _tier(usd, Decimal("0.5")), "priority": _tier(usd)},
-        long_context=long_context,
-    )
-
-
-_CATALOGUE = (
-    _openai(
-        "gpt-4o",
-        context=128_000,
-        output=16_384,
-        usd=("2.50", "1.25", "10.00"),
-        priority=("4.25", "2.125", "17.00"),
-    ),
-    _openai(
-        "gpt-4o-mini",
-        context=128_000,
-        output=16_384,
-        usd=("0.15", "0.075", "0.60"),
-        priority=("0.25", "0.125", "1.00"),
-    ),
-    _anthropic(
-        "claude-sonnet-4-20250514",
-        context=200_000,
-        output=64_000,
-        usd=("3.00", "0.30", "15.00"),
-        long_context=_LONG_SONNET,
-    ),
-    _anthropic("claude-3-5-sonnet", context=200_000, output=8_192, usd=("3.00", "0.30", "15.00")),
-    _anthropic("claude-3-opus", context=200_000, output=4_096, usd=("15.00", "1.50", "75.00")),
-)
-
-MODELS: dict[str, Model] = {model.name: model for model in _CATALOGUE}
-
-
-def _embedding_model(
-    name: str, *, dimensions: int, usd: str, takes_dimensions: bool = True
-) -> EmbeddingModel:
+def _embedding_model(row: str) -> EmbeddingModel:
+    name, dimensions, lengths, usd = row.split()
     return EmbeddingModel(
         name=name,
         provider=ProviderName.OPENAI,
@@ -247,19 +218,17 @@ def _embedding_model(
         input_usd_per_million=Decimal(usd),
         cached_input_usd_per_million=Decimal(usd),
         output_usd_per_million=Decimal(0),
-        max_dimensions=dimensions,
-        takes_dimensions=takes_dimensions,
+        max_dimensions=int(dimensions),
+        takes_dimensions=lengths == "shorter",
     )
 
 
-_EMBEDDING_CATALOGUE = (
-    _embedding_model("text-embedding-3-small", dimensions=1536, usd="0.02"),
-    _embedding_model("text-embedding-3-large", dimensions=3072, usd="0.13"),
-    _embedding_model("text-embedding-ada-002", dimensions=1536, usd="0.10", takes_dimensions=False),
-)
-
-EMBEDDING_MODELS: dict[str, EmbeddingModel] = {model.name: model for model in _EMBEDDING_CATALOGUE}
-
+MODELS: dict[str, Model] = {
+    model.name: model for model in map(_chat_model, _CHAT_MODELS.strip().splitlines())
+}
+EMBEDDING_MODELS: dict[str, EmbeddingModel] = {
+    model.name: model for model in map(_embedding_model, _EMBEDDING_MODELS.strip().splitlines())
+}
 #: Every model that a call may be booked for.
 PRICED_MODELS: dict[str, Model] = {**MODELS, **EMBEDDING_MODELS}
 

@@ -1,8 +1,7 @@
-"""The way onto a topic: every send is acknowledged by the broker before it counts."""
+"""Publishes records; every send is acknowledged by the broker before it returns."""
 
 from collections.abc import Iterable
 from contextlib import nullcontext
-from types import TracebackType
 from typing import Any, Self
 
 import msgspec
@@ -21,7 +20,7 @@ from streams.topics import TOPICS, Topic
 
 
 class Emit(msgspec.Struct, frozen=True, kw_only=True):
-    """One record to send. `value` is an event, or bytes that are passed on as they came."""
+    """One record to send. `value` is an event, or bytes that are sent unchanged."""
 
     topic: str
     key: str | bytes | None
@@ -53,11 +52,11 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Publisher:
-    """Sends records to our topics and to those that senders name; returns once the broker has each.
+    """Sends records to our topics and to those that senders name.
 
     Our own topics have an idempotent producer. Topics that senders name have another one, without a sequence
-    to lose: whatever such a topic refuses, our own records go on. Nothing is compressed: at the size of our
-    records it saves nothing, and a client without optional codecs can read a reply.
+    that a refused record could break. Nothing is compressed: it saves nothing at the size of our records, and
+    a client without optional codecs can read a reply.
 
     Args:
         bootstrap: host:port of the brokers, separated by commas.
@@ -97,11 +96,7 @@ class Publisher:
         )
 
     async def start(self) -> None:
-        """Connect.
-
-        Raises:
-            KafkaUnavailable: no broker answered.
-        """
+        """Connect. Raises `KafkaUnavailable`."""
         await self._own.start()
 
     async def stop(self) -> None:
@@ -114,9 +109,7 @@ class Publisher:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *fault: object) -> None:
         """Disconnect."""
         await self.stop()
 
@@ -124,8 +117,9 @@ class Publisher:
         """Send one record and wait until the broker has it.
 
         Raises:
-            KafkaUnavailable: not acknowledged in time, or refused by the gate. Where it was not refused, the
-                record may still have been written: what reads it must recognise a repeat.
+            KafkaUnavailable: refused by the gate, or not acknowledged in time: the record may have been
+                written
+                nevertheless, and its readers must recognise a repeat.
             RecordTooLarge: the record is larger than its topic allows.
             TopicRefused: the topic, which is not one of ours, never takes the record.
             UnknownTopic: the topic (if it is not one of ours) or the partition does not exist.
@@ -138,11 +132,7 @@ class Publisher:
             return await self._send(emit, topic)
 
     async def has(self, topic: str, partition: int | None = None) -> bool:
-        """Whether a topic exists, and has the partition where one is named.
-
-        Raises:
-            KafkaUnavailable: no broker said so in time.
-        """
+        """Whether a topic exists, and has the partition where one is named. Raises `KafkaUnavailable`."""
         return await self._own.has(topic, partition)
 
     async def _send(self, emit: Emit, topic: Topic | None) -> Position:
@@ -154,8 +144,10 @@ class Publisher:
         size, most = record_bytes(key, value, headers), topic.max_bytes if topic else MAX_KEPT_BYTES
         if size > most:
             raise RecordTooLarge(f"a record of {size} bytes for {emit.topic}, which takes {most}")
+        producer = self._own if topic is not None else self._foreign
         try:
-            producer = self._own if topic is not None else await self._producer_of_replies()
+            if producer is self._foreign:  # most installations never need it
+                await producer.start()
             sent: Any = await producer.send(
                 emit.topic,
                 key=key,
@@ -167,8 +159,3 @@ class Publisher:
         except (KafkaError, TimeoutError, OSError) as fault:
             raise send_fault(fault, emit.topic, ours=topic is not None) from fault
         return Position(sent.topic, sent.partition, sent.offset)
-
-    async def _producer_of_replies(self) -> Producer:
-        """Return the producer for senders' topics; most installations never need it."""
-        await self._foreign.start()
-        return self._foreign

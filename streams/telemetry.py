@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, with the request id on every line that has one."""
+"""Structured logs by structlog: one JSON object per line, with the request id where there is one."""
 
 import logging
 import sys
@@ -9,17 +9,7 @@ import structlog
 from streams.redis.addresses import without_credentials
 
 #: Libraries that repeat themselves during an outage: aiokafka wrote 18,000 error lines in one broker restart.
-_NOISY_LIBRARIES = (
-    "aiokafka",
-    "faust",
-    "mode",
-    "httpx",
-    "httpx2",
-    "httpcore",
-    "openai",
-    "anthropic",
-    "asyncio",
-)
+_NOISY_LIBRARIES = tuple("aiokafka faust mode httpx httpx2 httpcore openai anthropic asyncio".split())
 
 
 def configure_logging(level: str = "INFO", log_format: Literal["json", "console"] = "json") -> None:
@@ -57,19 +47,19 @@ def configure_logging(level: str = "INFO", log_format: Literal["json", "console"
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # On the handler: a filter on a logger does not see what the loggers below it write.
+    # On the handler: a filter on a logger does not see the records of the loggers below it.
     handler.addFilter(_RepeatFilter(_NOISY_LIBRARIES))
     for name in _NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
 def _without_credentials(_logger: object, _method: str, line: object) -> str:
-    """Take the passwords of addresses out of a finished line, exceptions and tracebacks included."""
+    """Remove the passwords of addresses from a finished line, tracebacks included."""
     return without_credentials(str(line))
 
 
 class _RepeatFilter(logging.Filter):
-    """Let a message of a library through once a second; count what was held back."""
+    """Passes each message of a library once a second, and counts the repeats that it drops."""
 
     _PERIOD_S = 1.0
     _MAX_MESSAGES = 256

@@ -1,13 +1,12 @@
-"""Token counts before a provider has said its own.
+"""Token counts by our own count, for limits. Prices use what the provider reports.
 
-The count follows OpenAI's published rule for chat messages (the cookbook's "How to count tokens"):
-three tokens a message, one for a name, three to prime the reply, text by o200k_base. For other
-providers' tokenizers it is an estimate; limits use it, prices never do where a provider reports usage.
+It follows OpenAI's rule for chat messages (the cookbook's "How to count tokens"): three tokens per message,
+one for a name, three for the reply, text by o200k_base. For other providers' tokenizers it is an estimate.
 """
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from rs_bpe import openai
@@ -16,19 +15,14 @@ _TOKENS_PER_MESSAGE = 3
 _TOKENS_TO_PRIME_REPLY = 3
 
 
-class _Tokenizer(Protocol):
-    def count(self, text: str) -> int: ...
-
-
 @cache
-def _o200k() -> _Tokenizer:
-    tokenizer: _Tokenizer = openai.o200k_base()
-    return tokenizer
+def _o200k() -> Any:
+    return openai.o200k_base()
 
 
 def count_text(text: str) -> int:
     """Return the number of o200k_base tokens in `text`."""
-    return _o200k().count(text)
+    return int(_o200k().count(text))
 
 
 def count_messages(messages: Iterable[Mapping[str, Any]]) -> int:

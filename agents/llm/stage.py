@@ -30,8 +30,8 @@ from streams.errors import StoreUnavailable
 from streams.events import CacheMissed
 from streams.models import MODELS, ProviderName
 from streams.publisher import Emit
-from streams.request_rules.chat import not_kept
-from streams.request_rules.parameters import unkept
+from streams.request_rules.chat import not_supported
+from streams.request_rules.parameters import unsupported_parameter
 from streams.topics import MISSES
 
 _MAX_KEPT = 10_000
@@ -166,12 +166,12 @@ class LlmStage:
         if wanted not in MODELS:
             return failed(work, unknown_model(wanted))
         request = work.event.envelope.request
-        if kept := unkept(request, MODELS[wanted].provider):
-            return failed(work, senders_mistake(not_kept(kept.param, kept.why, wanted)))
+        if kept := unsupported_parameter(request, MODELS[wanted].provider):
+            return failed(work, senders_mistake(not_supported(kept.param, kept.why, wanted)))
         routing = route(
             wanted=wanted,
             fallbacks=self._policy.fallback_models,
-            providers=[each for each in self._providers if unkept(request, each) is None],
+            providers=[each for each in self._providers if unsupported_parameter(request, each) is None],
             input_tokens=work.input_tokens,
             max_output_tokens=work.event.max_output_tokens,
         )

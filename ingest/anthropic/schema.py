@@ -15,7 +15,6 @@ from streams.events import Name
 from streams.request_rules.bounds import check_at_most
 from streams.request_rules.chat import MAX_MESSAGES, MAX_STOP_SEQUENCES
 from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, explain, reason, table_of
-from streams.request_rules.parameter_table import Effect
 from streams.request_rules.parameters import (
     UNKNOWN_HINT,
     Beta,
@@ -190,7 +189,7 @@ def decode_tool(raw: dict[str, Any], where: str) -> CustomTool:
         # As if the tools were the whole body, so that the table's paths fit.
         message, code, param = explain(fault, raw, CustomTool)
         row = table_of(anthropic=True).get(f"tools[]<custom>.{param}")
-        if row is not None and row.to_openai.effect is Effect.REFUSED:
+        if row is not None and row.is_refused:
             raise _unsupported_field(where, param or "") from None
         raise InvalidRequest(
             f"{where}: {message}", param=f"{where}.{param}" if param else where, code=code

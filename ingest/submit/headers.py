@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 from streams.events import MAX_DEADLINE_MS, CacheKind, Reply
 from streams.request_rules.bounds import MAX_NAME_CHARS, check_at_most, has_control_character
-from streams.request_rules.cache_directives import understood
+from streams.request_rules.cache_directives import known_directives
 from streams.serving.errors import REPLAYED, invalid
 
 CACHE_KIND_HEADER = "X-Headrace-Cache"
@@ -109,7 +109,7 @@ def cache_header(headers: Mapping[str, str]) -> str | None:
         InvalidRequest: `max-age` is not a whole number.
     """
     given = headers.get("cache-control")
-    return None if given is None else understood(given)
+    return None if given is None else known_directives(given)
 
 
 def traceparent_of(header: str | None) -> str:

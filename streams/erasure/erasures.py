@@ -1,10 +1,10 @@
-"""Who is to be forgotten: the list that everything which stores what users did has to apply.
+"""The list of erased users, which everything that stores data of users has to apply.
 
-An erasure is one record on `llm.erasures.v1`. It names nobody: it holds a salted hash of tenant and user,
-which whoever has a user's name at hand can compare, and the pseudonym that takes the name's place. The
-pseudonym is random. No key turns it back, and once its record is gone nothing links it to anybody.
+An erasure is one record on `llm.erasures.v1`. It contains no name, but a salted hash of tenant and user, to
+which a known name can be compared, and the random pseudonym that replaces the name. Once the record is gone
+nothing links the pseudonym to anybody.
 
-An erasure covers what was accepted until it was ordered. A user who comes back later is a new user.
+An erasure covers what was accepted before it was ordered. A user who comes back later is a new user.
 """
 
 import hashlib
@@ -24,18 +24,14 @@ _PSEUDONYM_BYTES = 12
 
 
 class Subject(msgspec.Struct, frozen=True, order=True):
-    """A user of a tenant: the same user id under another tenant is somebody else."""
+    """A user of a tenant. The same id under another tenant is another user."""
 
     tenant: str
     user_id: str
 
 
 class ErasureList:
-    """The erasures that are known. It does not change: what is learnt makes a new list.
-
-    Args:
-        known: by their digests.
-    """
+    """An immutable list of erasures, `known` by their digests."""
 
     def __init__(self, known: Mapping[str, Erasure] | None = None) -> None:
         self._known = dict(known or {})
@@ -54,7 +50,7 @@ class ErasureList:
         return len(self._known)
 
     def learned(self, records: Iterable[tuple[str, Erasure | None]]) -> Self:
-        """Return the list with what the topic's records say: by digest, None where one is taken off."""
+        """Return the list with the topic's records applied: by digest; None removes one."""
         known = dict(self._known)
         for digest, erasure in records:
             if erasure is None:
@@ -64,7 +60,7 @@ class ErasureList:
         return type(self)(known)
 
     def find(self, subject: Subject) -> Erasure | None:
-        """Return the erasure of a user, whatever it covers; None where the user is not on the list."""
+        """Return the erasure of a user, or None."""
         for salt in self._salts.get(subject.tenant, ()):
             found = self._known.get(digest_of(subject, salt))
             if found is not None:
@@ -72,17 +68,11 @@ class ErasureList:
         return None
 
     def behind(self, pseudonym: Subject) -> Erasure | None:
-        """Return the erasure that has given a user this name; None where the name is a user's own."""
+        """Return the erasure that has given a user this pseudonym, or None."""
         return self._by_pseudonym.get(pseudonym)
 
     def ordered(self, subject: Subject, *, mode: ErasureMode, until: datetime) -> Erasure:
-        """Return the erasure of a user, to be put on the list: a former one of the same user goes on with it.
-
-        Args:
-            subject: who is to be forgotten.
-            mode: what is done with the rows.
-            until: what was accepted until then is covered.
-        """
+        """Return an erasure of what was accepted before `until`; it extends a former one of the user."""
         former = self.find(subject)
         if former is not None:
             return msgspec.structs.replace(former, mode=mode, until=max(until, former.until))
@@ -99,7 +89,7 @@ class ErasureList:
 
 
 def digest_of(subject: Subject, salt: str) -> str:
-    """Return what the list knows a user by: HMAC-SHA256 of tenant and user id under the salt, in hex."""
+    """Return the digest of a user: HMAC-SHA256 of tenant and user id under the salt, in hex."""
     # The length keeps tenant "a", user "bc" apart from tenant "ab", user "c".
     named = f"{len(subject.tenant)}:{subject.tenant}{subject.user_id}".encode("utf-8", "surrogatepass")
     return hmac.digest(salt.encode(), named, hashlib.sha256().name).hex()

@@ -1,7 +1,7 @@
-"""The list of erasures as it is now: read from its topic to the very end each time somebody asks.
+"""Reads the list of erasures: to the end of its topic each time somebody asks.
 
-Who stores a user's data asks before it writes and after it. Whatever was ordered before the second answer is
-in it, because a record counts as ordered once the broker has acknowledged it.
+A writer of user data asks before the write and after it. The second answer contains every erasure that the
+broker had acknowledged by then.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from streams.topics import ERASURES
 
 log = structlog.get_logger(__name__)
 
-#: All erasures are on one partition: there are few, and one end is quickly known.
+#: All erasures are on one partition: there are few, and one end offset is quickly known.
 PARTITION = 0
 _PLACE = TopicPartition(ERASURES.name, PARTITION)
 _POLL_MS = 200
@@ -31,15 +31,13 @@ _POLL_RECORDS = 5_000
 
 
 class ErasureFeed:
-    """Follows the topic without a consumer group: each process knows the whole list.
-
-    It connects when it is first asked, and anew after a fault.
+    """Reads the topic without a consumer group. It connects with the first question, and again after a fault.
 
     Args:
         bootstrap: host:port of the brokers, separated by commas.
         client_id: the name that the broker's logs and metrics show.
         timeout_s: how long one answer may take; the first one reads the whole topic.
-        auth: tells which orders Headrace wrote; others count for nothing.
+        auth: recognises the records that Headrace wrote; others are ignored.
     """
 
     def __init__(
@@ -62,9 +60,7 @@ class ErasureFeed:
         await self.close()
 
     async def current(self) -> ErasureList:
-        """Return the list with everything that was ordered before this was called.
-
-        As long as nothing is ordered it is the same object each time.
+        """Return the list with everything that was ordered before the call; the same object if nothing was.
 
         Raises:
             KafkaUnavailable: no broker answered in time, or the topic does not exist.
@@ -81,7 +77,7 @@ class ErasureFeed:
                 ) from fault
 
     async def close(self) -> None:
-        """Disconnect, whatever state the broker is in; what is known is kept."""
+        """Disconnect, and keep the list."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await stop_client(consumer, timeout_s=self._timeout_s)
@@ -92,20 +88,20 @@ class ErasureFeed:
         if await consumer.position(_PLACE) >= end:
             return self._list
         consumer.resume(_PLACE)
-        # A position moves over what is no record, too: the gaps that compaction leaves.
+        # The position also moves over the gaps that compaction leaves.
         while await consumer.position(_PLACE) < end:
             fetched = await consumer.getmany(_PLACE, timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
             own = [record for record in fetched.get(_PLACE, ()) if self._wrote(record)]
             records = [each for record in own if (each := _read(record)) is not None]
             if records:
                 self._list = self._list.learned(records)
-        # Else it would ask for more all the time, and each question would wait behind a fetch.
+        # Otherwise it would fetch all the time, and each question would wait behind a fetch.
         consumer.pause(_PLACE)
         return self._list
 
     def _wrote(self, record: ConsumerRecord) -> bool:
-        if authentic := self._auth.wrote(record):
-            return authentic
+        if self._auth.wrote(record):
+            return True
         log.warning("erasures.unauthentic", offset=record.offset)
         return False
 
@@ -133,7 +129,7 @@ def erasure_emit(erasure: Erasure) -> Emit:
 
 
 def _read(record: ConsumerRecord) -> tuple[str, Erasure | None] | None:
-    """Return what a record says; None where it says nothing that can be understood."""
+    """Return digest and erasure of a record, or None where it is unreadable."""
     key = (record.key or b"").decode(errors="replace")
     if record.value is None:
         return key, None

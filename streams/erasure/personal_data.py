@@ -1,4 +1,4 @@
-"""The types of structured personal data that are recognised."""
+"""The types of personal data that are recognised."""
 
 from typing import Final, Literal
 

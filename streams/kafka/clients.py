@@ -1,4 +1,4 @@
-"""Begins and ends connections to Kafka, whatever state the broker is in."""
+"""Connects and disconnects aiokafka's clients, whatever state the broker is in."""
 
 import asyncio
 from contextlib import suppress
@@ -8,7 +8,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-import streams.kafka.record_batches  # noqa: F401  # whatever reads from Kafka reads any record
+import streams.kafka.record_batches  # noqa: F401  # every consumer reads any record: see there
 
 log = structlog.get_logger(__name__)
 
@@ -16,10 +16,10 @@ Client: TypeAlias = AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient
 
 
 async def start_client(client: Client, *, timeout_s: float) -> None:
-    """Connect a client of aiokafka; what does not connect is disconnected.
+    """Connect a client; where that fails, disconnect it.
 
-    Cancelled while it connects, aiokafka would leave its socket open. So whoever is cancelled here waits
-    until the client has connected, for `timeout_s` at most, and is disconnected again.
+    aiokafka leaves its socket open when it is cancelled while it connects. So a caller that is cancelled here
+    waits until the client has connected, for `timeout_s` at most, and is disconnected again.
     """
     starting = asyncio.ensure_future(client.start())
     try:
@@ -41,30 +41,27 @@ async def _abandon(client: Client, starting: asyncio.Future[Any], timeout_s: flo
 
 
 async def stop_client(client: Client, *, timeout_s: float) -> str | None:
-    """Disconnect a client of aiokafka. It is given up in any case.
+    """Disconnect a client, started or not, within `timeout_s` seconds.
 
-    In a task of its own, because aiokafka lets the cancellation of its inner tasks escape where no broker
-    answers, which our caller would take for its own, and would end itself.
-
-    Args:
-        client: it may have been started or not.
-        timeout_s: how long that may take, in seconds.
+    It runs in a task of its own: where no broker answers, aiokafka lets the cancellation of its inner tasks
+    escape, which the caller would take for its own.
 
     Returns:
-        Why it did not end well, or None where it did. There is nothing to be done about it, but to log it.
+        Why it did not end well, for the log; None where it did.
     """
     ending = client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop()
     stopping: asyncio.Task[Any] = asyncio.ensure_future(ending)
     await asyncio.wait((stopping,), timeout=timeout_s)
     if not stopping.done():
         stopping.cancel()
-        stopping.add_done_callback(_fault_of)  # else Python complains about a fault that nobody has asked for
+        stopping.add_done_callback(_fault_of)
         return f"it did not stop within {timeout_s:g} s"
     return _fault_of(stopping)
 
 
-def _fault_of(stopping: asyncio.Future[Any]) -> str | None:
-    if stopping.cancelled():
+def _fault_of(ended: asyncio.Future[Any]) -> str | None:
+    """Return a future's fault. Asking for it keeps Python from complaining that nobody did."""
+    if ended.cancelled():
         return "no broker answered"
-    fault = stopping.exception()
+    fault = ended.exception()
     return None if fault is None else repr(fault)

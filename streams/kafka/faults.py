@@ -1,8 +1,7 @@
-"""Which errors of Kafka pass by themselves, which never will, and which the producer does not survive.
+"""What the errors of a Kafka send mean for its caller: transient, permanent, or the producer is lost.
 
-aiokafka's own `retriable` says what *its* sender repeats. What a caller may repeat is another question: a
-topic that refuses a record refuses it again for ever, and a producer that has lost its sequence refuses
-everything until it is replaced. Every send of ours asks this one table.
+aiokafka's own `retriable` is about its sender. A topic that refuses a record refuses it for ever, and a
+producer that has lost its sequence refuses everything until it is replaced.
 """
 
 from aiokafka import errors as kafka
@@ -36,7 +35,7 @@ _PRODUCER_LOST = (
 
 
 def is_producer_lost(fault: BaseException) -> bool:
-    """Whether the producer that raised this raises it for every further record, until it is replaced.
+    """Whether the producer raises this for every further record, until it is replaced.
 
     aiokafka's sender task raises the bare `KafkaError` for everything once it has ended.
     """
@@ -44,15 +43,10 @@ def is_producer_lost(fault: BaseException) -> bool:
 
 
 def send_fault(fault: BaseException, topic: str, *, ours: bool) -> HeadraceError:
-    """Return what the failed send of a record means for whoever wanted to send it.
+    """Return our exception for a failed send.
 
-    On topics of our own a refusal counts as transient: an operator who took a right away can give it back,
-    and there is nowhere else that the record could go. Only its size never changes.
-
-    Args:
-        fault: what aiokafka raised.
-        topic: where the record was to go.
-        ours: whether that is one of Headrace's topics.
+    On Headrace's own topics (`ours`) a refusal counts as transient: an operator can give a right back, and
+    there is nowhere else for the record to go. Only a record's size never changes.
     """
     if isinstance(fault, _TOO_LARGE):
         return RecordTooLarge(f"topic {topic} does not take a record of this size: {fault!r}")

@@ -1,4 +1,4 @@
-"""One Kafka producer, replaced by a fresh one when the broker no longer takes what it sends."""
+"""One Kafka producer, replaced by a fresh one when the broker refuses everything that it sends."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,11 +20,11 @@ log = structlog.get_logger(__name__)
 
 
 class Producer:
-    """Sends records one by one, each awaited; survives the loss of its sequence.
+    """Sends records one by one, each acknowledged; survives the loss of its sequence.
 
-    An idempotent producer numbers its batches. Where the broker has refused one (it was too large for the
-    topic, say) it refuses all that follow as out of order, for as long as the producer lives. So a producer
-    that meets that is replaced; what it still had under way fails, and its senders try again.
+    An idempotent producer numbers its batches. After the broker refuses one (e.g. it is too large for the
+    topic) it refuses all that follow as out of order. Such a producer is replaced; the sends that it still
+    had under way fail, and their callers try again.
 
     Args:
         build: makes a producer that is not started.
@@ -41,11 +41,7 @@ class Producer:
         self._ending: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Connect, unless it is connected.
-
-        Raises:
-            KafkaUnavailable: no broker answered.
-        """
+        """Connect, unless it is connected. Raises `KafkaUnavailable`."""
         async with self._replacing:
             if self._producer is None:
                 self._producer = await self._connect()
@@ -76,17 +72,10 @@ class Producer:
         """
         producer = self._started()
         if key is None and value is None:
-            sending = _send_bare(
-                producer, topic, headers=headers, partition=partition, timestamp_ms=timestamp_ms
-            )
+            sending = _send_bare(producer, topic, headers, partition, timestamp_ms)
         else:
             sending = producer.send_and_wait(
-                topic,
-                value=value,
-                key=key,
-                partition=partition,
-                timestamp_ms=timestamp_ms,
-                headers=list(headers),
+                topic, value, key, partition=partition, timestamp_ms=timestamp_ms, headers=list(headers)
             )
         try:
             return await asyncio.wait_for(sending, self._timeout_s)
@@ -96,11 +85,7 @@ class Producer:
             raise
 
     async def has(self, topic: str, partition: int | None = None) -> bool:
-        """Whether a topic exists, and has the partition where one is named.
-
-        Raises:
-            KafkaUnavailable: no broker said so in time.
-        """
+        """Whether a topic exists, and has the partition where one is named. Raises `KafkaUnavailable`."""
         client = self._started().client
         found = client.cluster.partitions_for_topic(topic)
         if found is None:
@@ -125,7 +110,7 @@ class Producer:
         return producer
 
     async def _replace(self, lost: AIOKafkaProducer, fault: KafkaError) -> None:
-        """Put a fresh producer in the place of one that is lost, once however many sends have met that."""
+        """Replace a lost producer, once however many sends have met the loss."""
         async with self._replacing:
             if self._producer is not lost:
                 return
@@ -149,7 +134,7 @@ async def _look_up(client: AIOKafkaClient, topic: str) -> set[int] | None:
     await client.add_topic(topic)
     partitions: set[int] | None = None
     try:
-        # The first update may be one that was under way already, and did not ask for this topic.
+        # An update that was under way already did not ask for this topic: so there are two.
         for _ in range(2):
             if not await client.force_metadata_update():
                 raise KafkaConnectionError("no broker answered")
@@ -157,18 +142,13 @@ async def _look_up(client: AIOKafkaClient, topic: str) -> set[int] | None:
             if partitions:
                 break
     finally:
-        if not partitions:  # a name that senders made up must not be asked for with every update from now on
+        if not partitions:  # a name that a sender made up must not be part of every further update
             client._topics.discard(topic)  # noqa: SLF001  # aiokafka has no public way to forget one topic
     return partitions
 
 
 async def _send_bare(
-    producer: AIOKafkaProducer,
-    topic: str,
-    *,
-    headers: Headers,
-    partition: int | None,
-    timestamp_ms: int | None,
+    producer: AIOKafkaProducer, topic: str, headers: Headers, partition: int | None, timestamp_ms: int | None
 ) -> Any:
     """Send a record without key and value: Kafka takes it, aiokafka's own `send` does not."""
     batch = producer.create_batch()

@@ -1,11 +1,11 @@
-"""Tells the records that Headrace wrote from those that somebody else wrote.
+"""Signs the records that Headrace writes, and recognises them.
 
 Every record on a topic of our own carries a message authentication code (HMAC-SHA-256, the first 16 bytes)
-over its topic, key, value and the headers that Headrace acts upon. Who may write to a topic but has no key
-can therefore not speak for a stage: a forged record is a dead letter, and nobody is told of it.
+over its topic, key, value and the headers that Headrace acts upon. Without a key nobody can write records in
+the name of a stage: a forged record becomes a dead letter, and nobody gets a reply.
 
-The topics where senders write (`streams.topics.ENTRANCES` and feedback) take records without a code. What
-only Headrace may say there, that a record is a redelivery or a replay, is believed with a code only.
+The topics where senders write (`streams.topics.ENTRANCES` and feedback) accept records without a code. There,
+headers that say "redelivered" or "replayed" are believed with a code only.
 
     auth = RecordAuth([b"a secret of at least 32 bytes ........"])
     headers = auth.signed("llm.logs.v1", key, value, headers)
@@ -37,7 +37,7 @@ _NULL = _LENGTH.pack(-1)
 
 
 class ReadRecord(Protocol):
-    """What is looked at of a record that a consumer has read; aiokafka's `ConsumerRecord` is one."""
+    """A record that a consumer has read, e.g. aiokafka's `ConsumerRecord`."""
 
     topic: str
     key: bytes | None
@@ -59,10 +59,10 @@ class RecordAuth:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Return what the installation has chosen; without a choice, the key that goes with its Redis.
+        """Return the installation's; without keys of its own, with the key made of its Redis password.
 
         Raises:
-            ConfigurationError: there is no key, and nobody has said that none is wanted.
+            ConfigurationError: there is no key, and signing is not switched off.
         """
         if settings.record_signing == "off":
             return cls()
@@ -93,10 +93,10 @@ class RecordAuth:
     def read(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]
     ) -> tuple[bool, Headers]:
-        """Return whether a record is authentic, and what may be believed of its headers.
+        """Return whether a record is authentic, and its headers without the code.
 
-        That leaves out the code and, where the record is not authentic, every reserved header: so a copy that
-        Headrace makes of it, and signs, does not vouch for what its sender made up.
+        Without the reserved headers, too, where it is not authentic: a copy that Headrace signs must not
+        vouch for what a sender made up.
         """
         given = tuple((name, text or b"") for name, text in headers)
         authentic = self.is_authentic(topic, key, value, given)
@@ -126,10 +126,10 @@ class RecordAuth:
 
 
 def key_of_redis(url: str) -> bytes | None:
-    """Return the key that goes with a Redis: made from its password, which every process has anyway.
+    """Return a key made of the password in a Redis URL, which every process has anyway.
 
-    Who has that can change replies and journal where they lie, so the code protects from nobody else by it.
-    None where the address has no password, or one that could be guessed.
+    Somebody who has that password can change replies and journal directly, so the key gives away nothing
+    more. None where there is no password, or a short one.
     """
     password = unquote(urlsplit(url).password or "")
     if len(password) < _PASSWORD_CHARS:
@@ -137,23 +137,21 @@ def key_of_redis(url: str) -> bytes | None:
     return hmac.digest(password.encode(), b"headrace record key", "sha256")
 
 
-#: Signs nothing and believes everything: for tests, and for installations that have chosen so.
+#: Signs nothing and believes everything: for tests, and where signing is off.
 UNSIGNED = RecordAuth()
 
 
 def _split(headers: Iterable[tuple[str, bytes]]) -> tuple[bytes | None, list[tuple[str, bytes]]]:
     """Return the code, if there is exactly one, and the other headers."""
-    codes: list[tuple[str, bytes]] = []
-    rest: list[tuple[str, bytes]] = []
-    for each in headers:
-        (codes if each[0] == HEADER else rest).append(each)
-    return (codes[0][1] if len(codes) == 1 else None), rest
+    given = list(headers)
+    codes = [text for name, text in given if name == HEADER]
+    return (codes[0] if len(codes) == 1 else None), [each for each in given if each[0] != HEADER]
 
 
 def _mac(
     secret: bytes, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
 ) -> bytes:
-    """Return the code. Each part goes in with its length, so that none passes for another one's beginning."""
+    """Return the code over all parts, each with its length, so that no part can be read as another."""
     parts = [*_with_length(topic.encode()), *_with_length(key), *_with_length(value)]
     for name, text in headers:
         if name.startswith(_COVERED):

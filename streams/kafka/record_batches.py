@@ -1,13 +1,10 @@
-"""Batches that Kafka keeps and aiokafka cannot read: each would end every consumer of its partition.
+"""Makes aiokafka read batches that would end every consumer of their partition.
 
-Whoever may write to a topic can write there
+- A header whose name is no UTF-8 is read with escapes, and the record is like any other.
+- A batch that decompresses to gigabytes (9 KB of zstd make 300 MB), or not at all, is read as one record
+  without a value, at its last offset; the header `UNREADABLE` describes it.
 
-- a header whose name is no UTF-8: it is read as its escapes, and the record is like any other;
-- a batch that decompresses to gigabytes (9 KB of zstd make 300 MB), or not at all: it is read as one record
-  without a value, at its last offset, whose header `UNREADABLE` says what it was.
-
-With this module imported aiokafka reads them so. `streams.kafka.clients` imports it, and with that whatever
-reads from Kafka.
+Importing this module patches aiokafka. `streams.kafka.clients` does, and every consumer uses that.
 """
 
 import zlib
@@ -28,31 +25,31 @@ UNREADABLE = "headrace-unreadable-batch"
 #: Where the records begin in a batch.
 _HEADER_BYTES = 61
 _GZIP, _SNAPPY, _LZ4, _ZSTD = 1, 2, 3, 4
-#: How many times its size a batch can decompress to at most; of zstd there is no such number.
+#: The highest compression ratio of a codec; zstd has none.
 _MOST_TIMES = {0: 1, _GZIP: 1_032, _SNAPPY: 22, _LZ4: 255}
 _GZIP_WINDOW = 31
-#: What the codecs raise for bytes that are none of theirs.
+#: What the codecs raise for broken data.
 _BROKEN = (cramjam.DecompressionError, zlib.error, OSError, EOFError, CorruptRecordException)
 
-#: Of a batch: its first offset and its length, which counts what follows it.
+#: Where the length is in a batch. It counts the bytes that follow it.
 _LENGTH_AT, _LENGTH_END = 8, 12
 
 
 class _Name(bytes):
     def decode(self, *_: object) -> str:
-        """Return the name as text, whatever its bytes are."""
+        """Return the name as text, with escapes for what is no UTF-8."""
         return super().decode("utf-8", "backslashreplace")
 
 
 class _Buffer(bytearray):
     def __getitem__(self, at: Any) -> Any:
-        """Return a byte, or bytes that any text can be made of."""
+        """Return a byte, or bytes whose `decode` never fails."""
         found = super().__getitem__(at)
         return _Name(found) if isinstance(at, slice) else found
 
 
 class _AnyNames(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka is not typed
-    """aiokafka's own reader in Python: slower than the compiled one, and it can be told how to decode."""
+    """aiokafka's reader in Python: slower than the compiled one, and its decoding can be changed."""
 
     _buffer: Any
 
@@ -62,7 +59,7 @@ class _AnyNames(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka is not
 
 
 class _Batch:
-    """A batch that the compiled reader reads for as long as it can."""
+    """A batch, read by the compiled reader as far as that can."""
 
     def __init__(self, batch: Any, raw: memoryview) -> None:
         self._batch = batch
@@ -130,7 +127,7 @@ def _gunzips(data: bytes) -> bool:
 
 
 class Records:
-    """What a fetch has brought of a partition: aiokafka's `MemoryRecords`, but for names that are no text.
+    """The data that a fetch returns of a partition: replaces aiokafka's `MemoryRecords`.
 
     Args:
         data: whole batches, the last of which may be cut off.

@@ -1,28 +1,28 @@
-"""How large a record may be on its way, and why each bound leaves room for what the next stage adds.
+"""The largest size of each kind of record.
 
-A request has at most `MAX_BODY_BYTES`. The guardrail may lengthen it by what stands for personal data, up to
-`MAX_GUARDED_FACTOR` times; later records hold that and the rendered prompt, which is as long, and the
-answer: 3 x 2 MiB x 2 + 4 MiB = 16 MiB. A dead letter and a record put aside hold such a record and the
-headers that say why. Every bound is the broker's too, with some room (`Topic.broker_bytes`).
+A request has at most `MAX_BODY_BYTES`. Placeholders for personal data lengthen it up to `MAX_GUARDED_FACTOR`
+times; later records hold that, the rendered prompt, which is as long, and the answer: 3 x 2 MiB x 2 + 4 MiB =
+16 MiB. A dead letter or a record put aside adds headers. The broker's bounds have some room
+(`Topic.broker_bytes`).
 """
 
 _MIB = 1024 * 1024
 
 MAX_BODY_BYTES = 2 * _MIB
-#: What a sender's headers may take up, names and values together.
+#: All headers of a sender together, names and values.
 MAX_HEADER_BYTES = 16 * 1024
 MAX_HEADERS = 64
 #: A record on a topic where senders write: the body, its headers, its key, and what ingest adds.
 MAX_ENTRANCE_BYTES = MAX_BODY_BYTES + 128 * 1024
 MAX_GUARDED_FACTOR = 3
-#: An answer of a provider, text and tool calls as JSON; what is longer is not taken.
+#: An answer of a provider, text and tool calls as JSON; a longer one is refused.
 MAX_ANSWER_BYTES = 4 * _MIB
 MAX_EVENT_BYTES = 16 * _MIB
 #: A dead letter, or a record put aside: any record of ours, with headers of its own.
 MAX_KEPT_BYTES = MAX_EVENT_BYTES + 256 * 1024
-#: A compressed batch may decompress to so much: some records of the largest size, or very many small ones.
+#: A compressed batch, decompressed.
 MAX_BATCH_BYTES = 64 * _MIB
-#: What a batch of one record takes beside its key, value and headers.
+#: A batch of one record, without its key, value and headers.
 BATCH_OVERHEAD_BYTES = 1024
 _HEADER_OVERHEAD_BYTES = 10  # two lengths
 

@@ -1,4 +1,4 @@
-"""Who may wait for a broker that does not answer: few, and not for ever. In memory, without I/O."""
+"""Bounds how many sends wait for a broker that does not answer, and how long. In memory, without I/O."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,20 +12,20 @@ _RETRY_AFTER_S = 2.0
 class SendGate:
     """Lets sends through while the broker acknowledges, and refuses them at once in a long outage.
 
-    A short outage, such as a broker's restart, is waited out by those who send meanwhile. When nothing has
-    been acknowledged for `patience_s`, one send at a time goes on to find out whether the broker is back, and
-    all others are refused; the first acknowledgement opens the gate again.
+    Sends wait out a short outage, such as a broker's restart. After `max_silence_s` without an
+    acknowledgement one send at a time still tries whether the broker is back, and all others are refused; the
+    first acknowledgement opens the gate again.
 
     Args:
-        patience_s: how long nothing may be acknowledged before sends are refused, in seconds.
-        max_waiting: how many sends may wait at once, whatever the broker does.
+        max_silence_s: the time without an acknowledgement after which sends are refused, in seconds.
+        max_waiting: the most sends that wait at once.
         clock: a monotonic clock, in seconds.
     """
 
     def __init__(
-        self, *, patience_s: float, max_waiting: int, clock: Callable[[], float] = time.monotonic
+        self, *, max_silence_s: float, max_waiting: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._patience_s = patience_s
+        self._max_silence_s = max_silence_s
         self._max_waiting = max_waiting
         self._clock = clock
         self._waiting = 0
@@ -34,18 +34,15 @@ class SendGate:
 
     @property
     def silent_s(self) -> float:
-        """How long sends have waited, or failed, without any being acknowledged, in seconds."""
+        """How long no send has been acknowledged while some waited or failed, in seconds."""
         return self._clock() - self._unanswered_since if self._unanswered_since is not None else 0.0
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Surround one send, which is acknowledged unless it raises.
-
-        `KafkaUnavailable` says that the broker did not answer; any other exception (the record is too large,
-        the sender has left) says nothing about the broker.
+        """Surround one send. `KafkaUnavailable` inside means that the broker did not answer.
 
         Raises:
-            KafkaUnavailable: it is refused; nothing may be sent.
+            KafkaUnavailable: the send is refused; nothing may be sent.
         """
         self._enter()
         try:
@@ -65,7 +62,7 @@ class SendGate:
             raise KafkaUnavailable(
                 f"{self._waiting} sends wait for the broker already", retry_after_s=_RETRY_AFTER_S
             )
-        if self._waiting and self.silent_s >= self._patience_s:
+        if self._waiting and self.silent_s >= self._max_silence_s:
             raise KafkaUnavailable(
                 f"the broker has acknowledged nothing for {self.silent_s:.0f} s",
                 retry_after_s=_RETRY_AFTER_S,
@@ -77,4 +74,4 @@ class SendGate:
             self._unanswered_since = self._clock()
 
     def _is_long_ago(self, at: float | None) -> bool:
-        return at is not None and self._clock() - at >= self._patience_s
+        return at is not None and self._clock() - at >= self._max_silence_s

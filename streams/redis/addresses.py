@@ -1,4 +1,4 @@
-"""Addresses with passwords in them, such as ``redis://:password@host:port/0``."""
+"""Removes passwords from addresses such as ``redis://:password@host:port/0``."""
 
 import re
 
@@ -6,5 +6,5 @@ _CREDENTIALS = re.compile(r"(?<=://)[^\s/@\"']{0,512}@")
 
 
 def without_credentials(text: str) -> str:
-    """Take user and password out of every address in a text."""
+    """Return the text without the user and password of every address."""
     return _CREDENTIALS.sub("", text) if "@" in text else text

@@ -1,4 +1,4 @@
-"""Redis: how every process connects to it, and how its faults are named."""
+"""Connects to Redis, and turns its faults into ours."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from streams.errors import StoreDenied, StoreFull, StoreUnavailable
 
 _MAX_CONNECTIONS = 4096
 
-#: What Redis's error means, and what to do; an error that is not here is told in Redis's own words.
+#: What an error of Redis means, and what to do. Any other error keeps Redis's own words.
 _MEANINGS: tuple[tuple[type[RedisError], type[StoreUnavailable], str], ...] = (
     (OutOfMemoryError, StoreFull, "its memory is full: raise its maxmemory, or wait until keys expire"),
     (AuthenticationError, StoreDenied, "it wants another user or password: correct HEADRACE_REDIS_URL"),
@@ -30,16 +30,16 @@ _MEANINGS: tuple[tuple[type[RedisError], type[StoreUnavailable], str], ...] = (
     (BusyLoadingError, StoreUnavailable, "it still loads its data"),
     (NoScriptError, StoreUnavailable, "its scripts were flushed while one was called: the next try loads it"),
 )
-#: What Redis calls the error that redis-py has no class for.
+#: An error that redis-py has no class for.
 _DISK_FAULT = "MISCONF"
 
 
 def connect(url: str, *, timeout_s: float = 2.0) -> Redis:
     """Return a client for the Redis at `url`; it connects at its first command.
 
-    Every command ends within about `timeout_s` seconds. The client retries nothing by itself: its
-    caller knows the request's deadline, the client does not. There are as many connections as commands
-    at once; who uses the client bounds those, and the pool's own limit is only the last resort.
+    Every command ends within about `timeout_s` seconds. The client does not retry: its caller knows the
+    request's deadline. Each command at a time has a connection; callers bound their number, and the pool's
+    own limit is the last resort.
     """
     pool: ConnectionPool = ConnectionPool.from_url(
         url,
@@ -57,19 +57,13 @@ def connect(url: str, *, timeout_s: float = 2.0) -> Redis:
 
 @contextmanager
 def store_faults(what: str) -> Iterator[None]:
-    """Turn Redis's exceptions inside the block into ours.
-
-    Raises:
-        StoreFull: its memory is full.
-        StoreDenied: it refuses the user or password.
-        StoreUnavailable: it did not answer in time, or answered with another error.
-    """
+    """Turn Redis's exceptions inside the block into `StoreFull`, `StoreDenied` or `StoreUnavailable`."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as fault:
         raise _named(fault, what) from fault
     except RuntimeError as fault:
-        # So uvloop names a connection that the other side closed just before something was written to it.
+        # uvloop raises this for a write to a connection that the other side has just closed.
         if "handler is closed" not in str(fault):
             raise
         raise StoreUnavailable(f"Redis: {what} failed: {fault!r}") from fault

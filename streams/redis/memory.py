@@ -1,9 +1,8 @@
-"""How full Redis is: looked at once a second, beside the work, so that it is noticed before it is too late.
+"""Watches the memory of Redis, once a second beside the work.
 
-Redis does not evict: it holds the journal. At its memory limit it refuses writes, and then nothing can be
-settled either. So what may be spared stops before that: at `LOW_SHARE` nothing more is cached, vectors
-are not kept, and the cache gives back what it holds; at `FULL_SHARE` no new request is accepted. The rest is
-for those under way.
+Redis holds the journal and does not evict: at its limit it refuses writes, and no request can be settled. So
+from `LOW_SHARE` on nothing more is cached, vectors are not kept and the cache shrinks; from `FULL_SHARE` on
+no new request is accepted.
 """
 
 import asyncio
@@ -17,6 +16,7 @@ from redis.asyncio import Redis
 
 from streams.errors import ConfigurationError, StoreDenied, StoreUnavailable
 from streams.redis.connection import store_faults
+from streams.tasks import cancel_and_wait
 
 log = structlog.get_logger(__name__)
 
@@ -24,27 +24,23 @@ LOW_SHARE = 0.80
 FULL_SHARE = 0.90
 _LOOK_EVERY_S = 1.0
 
-#: Whether there is room for something new. It asks nobody: it is called for every request.
+#: Whether there is room for something new. It is called for every request, and does no I/O.
 HasRoom = Callable[[], bool]
 
 
 class MemoryState(StrEnum):
-    """What the memory that is left suffices for."""
+    """What the free memory suffices for."""
 
     OK = "ok"
     LOW = "low"  # for everything but the cache and the vectors
     FULL = "full"  # for the requests under way
-    UNLIMITED = "unlimited"  # nobody knows: Redis has no limit of its own
+    UNLIMITED = "unlimited"  # unknown: Redis has no limit of its own
 
 
 class StoreMemory(msgspec.Struct, frozen=True, kw_only=True):
     """Redis's memory, as `/health` shows it.
 
-    Attributes:
-        used_bytes: what counts towards the limit.
-        limit_bytes: Redis's `maxmemory`; 0 where it has none.
-        state: what is left.
-        note: what its operator should change; None where nothing is wrong.
+    `limit_bytes` is Redis's `maxmemory`, 0 for none. `note` says what the operator should change.
     """
 
     used_bytes: int
@@ -54,17 +50,15 @@ class StoreMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemoryWatch:
-    """Looks at Redis's memory for as long as its context lasts.
-
-    While Redis does not answer, what was seen last goes on counting: writes then fail by themselves.
+    """Looks at Redis's memory for as long as its context lasts. During an outage the last answer counts.
 
     Args:
         redis: the client; its timeouts bound every look.
         every_s: seconds between two looks.
 
     Attributes:
-        latest: what was seen last; None before the first answer.
-        make_room: called after each look that finds memory low, so that something is given back.
+        latest: the last answer; None before the first.
+        make_room: called after each look that finds memory low.
     """
 
     def __init__(self, redis: Redis, *, every_s: float = _LOOK_EVERY_S) -> None:
@@ -75,7 +69,7 @@ class MemoryWatch:
         self.latest: StoreMemory | None = None
 
     async def __aenter__(self) -> Self:
-        """Look, and go on looking; a Redis that is away is waited for by whoever needs it.
+        """Look, and go on looking; a Redis that is away does not fail the start.
 
         Raises:
             ConfigurationError: Redis refuses the user or password.
@@ -91,27 +85,21 @@ class MemoryWatch:
 
     async def __aexit__(self, *fault: object) -> None:
         """Look no more."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        await cancel_and_wait(self._looking)
 
     def has_room(self) -> bool:
         """Whether a new request may be accepted."""
         return self.latest is None or self.latest.state is not MemoryState.FULL
 
     def has_room_to_spare(self) -> bool:
-        """Whether more may be kept of what can be done without: cached answers, vectors of replies."""
+        """Whether there is room for cached answers and vectors of replies."""
         return self.latest is None or self.latest.state in (MemoryState.OK, MemoryState.UNLIMITED)
 
     async def look(self) -> StoreMemory:
-        """Return how full Redis is now; it takes commands, too.
-
-        Raises:
-            StoreUnavailable: Redis does not answer in time, or takes no commands.
-        """
+        """Return how full Redis is now. Raises `StoreUnavailable` where it accepts no commands."""
         with store_faults("looking at its memory"):
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.ping()  # while it loads its data it answers the second question, not this one
+                pipe.ping()  # while it loads its data it answers INFO, but no PING
                 pipe.info("memory", "replication")
                 _, info = await pipe.execute()
         if info.get("role") == "slave" and info.get("slave_read_only"):
@@ -145,9 +133,9 @@ def _state(used: int, limit: int) -> MemoryState:
     if not limit:
         return MemoryState.UNLIMITED
     share = used / limit
-    return (
-        MemoryState.FULL if share >= FULL_SHARE else MemoryState.LOW if share >= LOW_SHARE else MemoryState.OK
-    )
+    if share >= FULL_SHARE:
+        return MemoryState.FULL
+    return MemoryState.LOW if share >= LOW_SHARE else MemoryState.OK
 
 
 def _note(limit: int, info: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""What a sender reads of a request that was cancelled, and why requests are."""
+"""Why requests are cancelled, and the error that their senders read."""
 
 from streams.events import ErrorInfo
 

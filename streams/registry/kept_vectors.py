@@ -1,9 +1,8 @@
-"""The vectors of replies to embedding requests, beside the registry and for a shorter time.
+"""Keeps the vectors of embedding replies apart from the registry, and for a shorter time.
 
-A reply of chat has a few kB and is kept for a day, one with vectors up to some MB: kept as long, ten of the
-larger ones a second would fill Redis with a terabyte. So the registry keeps the reply without its vectors,
-by which a repeat is still recognised and never charged, and the vectors are kept here for as long as clients
-come back after a time-out.
+A reply of chat has a few kB and is kept for a day. Vectors have up to some MB: ten large replies a second
+would fill Redis with a terabyte a day. The registry keeps the reply without vectors, which recognises a
+repeat, and the vectors stay as long as clients come back after a time-out.
 """
 
 import msgspec
@@ -14,14 +13,14 @@ from streams.redis.keys import VECTORS, digest
 
 
 def vectors_key(request_id: str) -> str:
-    """Return the key of the vectors that are kept for a request."""
+    """Return the key of a request's vectors."""
     return VECTORS.key(digest(request_id))
 
 
 def taken_out(reply: Reply) -> tuple[Reply, bytes]:
-    """Return a reply without its vectors, and the vectors; another reply as it is, and nothing.
+    """Return a reply without its vectors, and the vectors (empty where it has none).
 
-    The registry stores both in one step: they are kept where the reply is the one that counts.
+    The registry stores both in one step, so that the vectors are those of the reply that counts.
     """
     embeddings = reply.embeddings
     if embeddings is None:
@@ -30,21 +29,15 @@ def taken_out(reply: Reply) -> tuple[Reply, bytes]:
 
 
 class KeptVectors:
-    """Puts the vectors of replies back.
-
-    Args:
-        redis: the client; its timeouts bound every step.
-    """
+    """Puts the vectors of replies back."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def restored(self, reply: Reply | None, *, beside: Reply | None = None) -> Reply | None:
-        """Return a reply with its vectors; without, where they are no longer kept.
+        """Return a reply with its vectors; without them, where they are no longer kept.
 
-        Args:
-            reply: as the registry has it.
-            beside: a reply to the same request, whose vectors are at hand.
+        `beside` is another reply to the same request whose vectors are at hand.
         """
         if reply is None or reply.embeddings is None or reply.embeddings.vectors:
             return reply

@@ -1,4 +1,4 @@
-"""A reply as its sender sees it over HTTP: the body of `GET /v1/requests/{id}`, and of a webhook."""
+"""A reply as HTTP shows it: the body of `GET /v1/requests/{id}`, and of a webhook."""
 
 from decimal import Decimal
 from typing import Any
@@ -22,6 +22,6 @@ def reply_json(reply: Reply) -> bytes:
 
 
 def plain(amount: Decimal) -> Decimal:
-    """Return the same amount without an exponent or trailing zeros, as people write it."""
+    """Return the same amount without an exponent or trailing zeros."""
     text = f"{amount:f}"
     return Decimal(text.rstrip("0").rstrip(".") or "0") if "." in text else Decimal(text)

@@ -1,12 +1,11 @@
-"""The runs of an `Idempotency-Key`: a failure that cost nothing does not stand for ever.
+"""The runs of an `Idempotency-Key`: after a failure that cost nothing the key may be used again.
 
-Each run is a request of its own, with its own id, registry entry, row and terminal reply. The first run's id
-is derived from the key alone. Where a run ends without an answer and without a charge (`may_run_anew`), the
-next submission under the key begins the next run; everything else that a run can end in is given again.
+Each run is a request with its own id, registry entry, row and terminal reply. The first run's id is derived
+from the key alone. After a run without an answer and without a charge (`may_run_anew`) the next submission
+under the key begins the next run; any other result is returned again.
 
-Redis has a pointer per key from the second run on: the number of the newest run, and the fingerprint of what
-is asked, which holds for every run. One script moves it, so that two clients that repeat at the same time
-join one new run.
+From the second run on Redis has a pointer per key: the number of the newest run, and the fingerprint of the
+request. One script moves it: two clients that repeat at the same time join one new run.
 """
 
 from collections.abc import Callable
@@ -17,9 +16,9 @@ from streams.events import MAX_DEADLINE_MS, Reply, Status
 from streams.redis.connection import store_faults
 from streams.redis.keys import REQUEST, RUNS, digest
 
-#: Statuses without an answer; a blocked request has been judged, and is not asked again.
+#: Statuses without an answer. A blocked request is not worked on again.
 _WITHOUT_ANSWER = frozenset({Status.DEGRADED, Status.FAILED, Status.CANCELLED})
-#: A pointer that expired before its runs' entries would lead back to the first run.
+#: The pointer must outlive the entries of its runs, or it would lead back to the first run.
 _OUTLIVES_S = MAX_DEADLINE_MS // 1000
 
 _NEWEST = """
@@ -39,9 +38,9 @@ return {run, 1}
 
 
 def may_run_anew(reply: Reply) -> bool:
-    """Whether the same request may be worked on again: it has no answer, cost nothing, and may fare better.
+    """Whether the same request may be worked on again: it has no answer, and cost nothing.
 
-    What the sender has to mend (`invalid_request_error`) fails again, and is given again instead.
+    A mistake of the sender (`invalid_request_error`) would fail again: its reply is returned again instead.
     """
     senders_mistake = reply.error is not None and reply.error.type == "invalid_request_error"
     return (
@@ -52,26 +51,18 @@ def may_run_anew(reply: Reply) -> bool:
 
 
 class RequestRuns:
-    """The newest run of each key, in Redis.
-
-    Args:
-        redis: the client; its timeouts bound every call.
-        ttl_s: how long the registry keeps an entry, in seconds.
-    """
+    """The newest run of each key, in Redis. `ttl_s`: how long the registry keeps an entry, in seconds."""
 
     def __init__(self, redis: Redis, *, ttl_s: int) -> None:
         self._ttl_s = ttl_s + _OUTLIVES_S
         self._newest = redis.register_script(_NEWEST)
 
     async def newest(self, id_of_run: Callable[[int], str], *, body: str) -> str | None:
-        """Return the id of the run that a submission belongs to; it begins a new run where it may.
+        """Return the id of the run that a submission belongs to; None where the key has another body.
 
         Args:
-            id_of_run: the request id of a run, by its number from 1 on.
+            id_of_run: returns the request id of a run, by its number from 1 on.
             body: the `fingerprint` of what is asked.
-
-        Returns:
-            None where the key stands for another body.
 
         Raises:
             StoreUnavailable: Redis does not answer in time.

@@ -1,20 +1,21 @@
 """The registry's steps as Redis scripts.
 
-The key of a request is a hash:
-`tenant`, `fingerprint`, `origin`, `registered_at`: who sent what, and in which submission.
-`state`: pending, running, settling, settled. `reply`: from settling on. `replay`: how often a dead letter of
-the request was replayed. `others`: how often it was sent again. `cancelled`: what asked to end it.
-`anew`: 1 where the stored reply is no answer and cost nothing, so that a repeat may be a run anew (`runs`).
-`reply_to`: where the reply to the submission that is worked on goes, and before it the deltas.
-`spent`: the run (as `replay` counts them) for which a provider was last called; the journal writes it.
-Those who joined it while it ran are a set under a key of their own. So are the vectors of the stored reply,
-see `kept_vectors`: stored with it, in one step, and never again.
+A request is a hash with these fields:
 
-Where Redis is nearly full nothing new is taken: no request, and nobody who joins one. Who may not join is
-refused for itself: as a fault of the record, it would end the request that runs.
+- `tenant`, `fingerprint`, `origin`, `registered_at`: who sent what, in which submission.
+- `state`: pending, running, settling, settled. `reply`: from settling on.
+- `replay`: how often a dead letter of it was replayed. `others`: how often it was sent again.
+- `cancelled`: the reason of a cancellation.
+- `anew`: 1 where the reply is no answer and cost nothing, so that a repeat may begin a new run (`runs`).
+- `reply_to`: where its deltas and its reply go.
+- `spent`: the run (as `replay` counts them) of the last provider call; the journal writes it.
 
-An event of a run before the latest replay comes too late to change anything: it was delivered again.
-Those who joined a run that was not settled are waiting still, and get the reply of the replay.
+The addresses that joined a running request are a set under a key of their own. The vectors of the reply are
+stored in the same step as the reply (`kept_vectors`).
+
+A Redis that is nearly full accepts no new request, and nobody who joins one. An event of a run before the
+latest replay is a late delivery and changes nothing. Those who joined a run that was not settled get the
+replay's reply.
 """
 
 REGISTER = """
@@ -117,7 +118,7 @@ redis.call('HSETNX', key, 'cancelled', reason)
 return 'cancelling'
 """
 
-# A reply begins with its id, its status and, where there is any, its text: the codec keeps that order.
+# A reply begins with its id, its status and its text, if any: the codec keeps that order.
 GLIMPSE = """
 local answers = {}
 for index, key in ipairs(KEYS) do

@@ -1,4 +1,4 @@
-"""Bounds of what senders send, and the words for what is beyond them."""
+"""Bounds of what senders send, and the words for what exceeds them."""
 
 import re
 
@@ -10,22 +10,14 @@ MAX_NAME_CHARS = 256
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def check_at_most(count: int, most: int, field: str, unit: str = "") -> None:
-    """Check a number of things.
-
-    Raises:
-        InvalidRequest: there are more than `most`.
-    """
-    if count > most:
-        raise InvalidRequest(at_most(field, most, count, unit), param=field)
+def check_at_most(count: int, limit: int, where: str, unit: str = "") -> None:
+    """Raise `InvalidRequest` where there are more than `limit`."""
+    if count > limit:
+        raise InvalidRequest(at_most(where, limit, count, unit), param=where)
 
 
 def check_name(name: str | None, where: str) -> None:
-    """Check a name: its length, and that logs and tables have it on one line.
-
-    Raises:
-        InvalidRequest: it is longer than `MAX_NAME_CHARS`, or has a control character.
-    """
+    """Raise `InvalidRequest` where a name is too long, or would not fit on one line of a log or table."""
     if name is None:
         return
     check_at_most(len(name), MAX_NAME_CHARS, where, " characters")
@@ -38,5 +30,5 @@ def check_name(name: str | None, where: str) -> None:
 
 
 def has_control_character(text: str) -> bool:
-    """Whether a text has a control character, or what some read as the end of a line."""
+    """Whether a text has a control character, or what some programs read as the end of a line."""
     return _CONTROL.search(text) is not None

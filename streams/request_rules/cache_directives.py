@@ -1,10 +1,10 @@
-"""How a sender wants the answer cache used, in the words of `Cache-Control` (RFC 9111, section 5.2.1).
+"""How a sender wants the answer cache used: directives of `Cache-Control` (RFC 9111, section 5.2.1).
 
-| directive | an earlier answer is given | the new answer is kept |
+| directive | a cached answer is given | the new answer is cached |
 |---|---|---|
 | `no-cache` | no | yes |
 | `no-store` | no | no |
-| `max-age=60` | one that was kept at most 60 seconds ago | yes |
+| `max-age=60` | if it is at most 60 seconds old | yes |
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ _WORDS: Final = "no-cache, no-store and max-age=SECONDS"
 
 
 class CacheDirectives(Struct, frozen=True, kw_only=True):
-    """Whether an earlier answer may be given, of what age at most in seconds; whether a new one is kept."""
+    """Whether a cached answer may be given, its highest age in seconds, and whether a new one is cached."""
 
     read: bool = True
     store: bool = True
@@ -27,11 +27,7 @@ class CacheDirectives(Struct, frozen=True, kw_only=True):
 
 
 def cache_directives(text: str | None, *, param: str = "headrace_cache") -> CacheDirectives:
-    """Return what the field `headrace_cache` says.
-
-    Raises:
-        InvalidRequest: a word that is none of the three directives, or an age that is no whole number.
-    """
+    """Return what the field `headrace_cache` says; raise `InvalidRequest` for anything else."""
     found = _words(text or "", param)
     unknown = next((word for word in found if word not in ("no-cache", "no-store", "max-age")), None)
     if unknown is not None:
@@ -41,10 +37,8 @@ def cache_directives(text: str | None, *, param: str = "headrace_cache") -> Cach
     return _directives(found)
 
 
-def understood(header: str, *, param: str = "Cache-Control") -> str | None:
-    """Return the directives in a `Cache-Control` header that a cache of answers has; None for none.
-
-    Others are for caches on the way, and no business of ours.
+def known_directives(header: str, *, param: str = "Cache-Control") -> str | None:
+    """Return the three directives of a `Cache-Control` header, without those for HTTP caches; None for none.
 
     Raises:
         InvalidRequest: the age is no whole number.

@@ -1,9 +1,7 @@
-"""What senders may send: the limits of a request, checked once, at the door.
+"""The rules of a chat request: ingest checks a body by them, the guardrail checks a record by them.
 
-HTTP and Kafka have the same door: ingest checks a body before it accepts it, the guardrail checks a record
-before it works on it. Behind the door a text may grow, by what stands for personal data and by the template
-around it. So the events of the pipeline have no limits of their own but a record's size
-(`streams.kafka.record_sizes`).
+Behind these two checks a text may grow: placeholders replace personal data, a template surrounds it. So the
+events of the pipeline have no limits of their own but the size of a record (`streams.kafka.record_sizes`).
 """
 
 import json
@@ -18,8 +16,14 @@ from streams.events import ChatRequested, Message, Requested
 from streams.models import MODELS
 from streams.request_rules.bounds import MAX_NAME_CHARS, check_at_most, check_name
 from streams.request_rules.cache_directives import cache_directives
-from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, at_most, explain, table_of
-from streams.request_rules.parameters import MAX_EXTRA_CHARS, UNKNOWN_HINT, Parameters, split_extra, unkept
+from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, explain, table_of
+from streams.request_rules.parameters import (
+    MAX_EXTRA_CHARS,
+    UNKNOWN_HINT,
+    Parameters,
+    split_extra,
+    unsupported_parameter,
+)
 from streams.request_rules.tools import check_response_format, check_tool_calls, check_tools
 
 MAX_MESSAGES = 100
@@ -29,10 +33,10 @@ MAX_STOP_SEQUENCES = 4
 MAX_STOP_CHARS = 256
 MAX_METADATA_ENTRIES = 16
 MAX_VARIABLES = 100
-#: Whoever reads a record downstream need not follow more levels of lists and objects.
+#: Readers of a record downstream need not follow more levels of lists and objects.
 MAX_JSON_DEPTH = 64
 
-#: Nobody has sent a request before; a time further ahead than a day is no clock's.
+#: The range of times that a clock may be wrong by: what is stored must fit the tables.
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 MAX_AHEAD = timedelta(days=1)
 
@@ -43,9 +47,7 @@ _IDS = ("user_id", "session_id", "tenant", "tier")
 def check_chat(
     request: ChatRequested, *, max_tokens_per_request: int, extra_parameters: Collection[str] = ()
 ) -> None:
-    """Check a request before it is worked on.
-
-    What depends on the rendered prompt, e.g. its number of tokens, is the guardrail's business.
+    """Check a request before it is worked on. Rules of the rendered prompt are the guardrail's own.
 
     Args:
         request: what is asked.
@@ -53,67 +55,39 @@ def check_chat(
         extra_parameters: the names that the operator lets through to models behind OpenAI's API.
 
     Raises:
-        InvalidRequest: the first thing found wrong, with the field and what it must be.
+        InvalidRequest: the first broken rule, with the field and what it must be.
     """
     _check_model(request.model)
     check_ids(request)
-    _check_asked(request)
+    _check_query_or_messages(request)
     _check_max_tokens(request.max_tokens, max_tokens_per_request)
     check_depth(request)
     check_text(request.query or "", "query")
     _check_variables(request.variables or {})
-    messages = request.messages or ()
-    check_at_most(len(messages), MAX_MESSAGES, "messages")
-    if request.messages == ():
-        raise InvalidRequest("messages: at least 1 are required, got 0", param="messages")
-    for index, message in enumerate(messages):
-        _check_message(message, f"messages[{index}]")
-    if messages and not any(message.text.strip() or message.tool_calls for message in messages):
-        raise InvalidRequest("messages: at least one must have a text", param="messages")
+    _check_messages(request.messages or ())
     _check_stop(request.stop or ())
     check_tools(request.tools, request.tool_choice)
     check_response_format(request.response_format)
     check_at_most(len(request.metadata or {}), MAX_METADATA_ENTRIES, "metadata", " entries")
     cache_directives(request.headrace_cache)
     _check_params(request.params or {}, extra_parameters)
-    if request.model is not None and (kept := unkept(request, MODELS[request.model].provider)):
-        raise not_kept(kept.param, kept.why, request.model)
+    if request.model is not None and (kept := unsupported_parameter(request, MODELS[request.model].provider)):
+        raise not_supported(kept.param, kept.why, request.model)
 
 
-def _check_asked(request: ChatRequested) -> None:
-    if request.messages is not None and request.query is not None:
-        raise InvalidRequest("give either query or messages, not both", param="query")
-    if request.messages is None and not (request.query or "").strip():
-        raise InvalidRequest(
-            "query is required: what to answer, as text; or give messages",
-            code="missing_required_parameter",
-            param="query",
-        )
-    if request.messages is not None and (request.template or request.variables):
-        raise InvalidRequest("a template goes with query, not with messages", param="template")
-
-
-def not_kept(param: str, why: str, model: str) -> InvalidRequest:
-    """Return the fault of a request with a parameter that its model cannot keep."""
+def not_supported(param: str, why: str, model: str) -> InvalidRequest:
+    """Return the fault of a request with a parameter that its model does not support."""
     return InvalidRequest(f"{param} is not supported for {model}: {why}", code=UNSUPPORTED, param=param)
 
 
 def check_ids(request: Requested) -> None:
-    """Check that the names of who asks can be printed: logs and tables have them on one line.
-
-    Raises:
-        InvalidRequest: one has a control character, or a line end.
-    """
+    """Raise `InvalidRequest` where a name of the sender is too long or has a control character."""
     for name in _IDS:
         check_name(getattr(request, name), name)
 
 
 def check_moment(at: datetime, where: str, *, now: datetime) -> None:
-    """Check that a time can be meant: what is stored of it must fit the tables, and deadlines count from it.
-
-    Raises:
-        InvalidRequest: it is before `EARLIEST`, or more than `MAX_AHEAD` after `now`.
-    """
+    """Raise `InvalidRequest` where a time is before `EARLIEST`, or more than `MAX_AHEAD` after `now`."""
     if not EARLIEST <= at <= now + MAX_AHEAD:
         raise InvalidRequest(
             f"{where} must be from {EARLIEST:%Y-%m-%d} to at most a day from now, got {at.isoformat()}",
@@ -122,30 +96,8 @@ def check_moment(at: datetime, where: str, *, now: datetime) -> None:
         )
 
 
-def _check_params(params: Mapping[str, Any], extra: Collection[str]) -> None:
-    """Check the parameters for the models' own APIs.
-
-    Their faults name them without the `params` around them, as most senders spell them.
-    """
-    known, let_through = split_extra(params, extra)
-    try:
-        msgspec.convert(known, Parameters)
-    except msgspec.ValidationError as fault:
-        message, code, param = explain(
-            fault, known, Parameters, table=table_of(), hints={ANY_FIELD: UNKNOWN_HINT}
-        )
-        raise InvalidRequest(message, code=code, param=param) from None
-    size = len(json.dumps(let_through)) if let_through else 0
-    if size > MAX_EXTRA_CHARS:
-        raise InvalidRequest(at_most("params", MAX_EXTRA_CHARS, size, " characters"), param="params")
-
-
 def check_depth(request: object) -> None:
-    """Check how deep lists and objects are nested where a sender may send any JSON.
-
-    Raises:
-        InvalidRequest: deeper than `MAX_JSON_DEPTH`.
-    """
+    """Raise `InvalidRequest` where a field of free-form JSON is nested deeper than `MAX_JSON_DEPTH`."""
     fields = {name: getattr(request, name, None) for name in _FREE_FORM}
     for index, message in enumerate(getattr(request, "messages", None) or ()):
         fields[f"messages[{index}].tool_calls"] = message.tool_calls
@@ -157,13 +109,8 @@ def check_depth(request: object) -> None:
 
 
 def check_text(text: str, where: str) -> None:
-    """Check the length of a text.
-
-    Raises:
-        InvalidRequest: it is longer than `MAX_CONTENT_CHARS`.
-    """
-    if len(text) > MAX_CONTENT_CHARS:
-        raise InvalidRequest(at_most(where, MAX_CONTENT_CHARS, len(text), " characters"), param=where)
+    """Raise `InvalidRequest` where a text is longer than `MAX_CONTENT_CHARS`."""
+    check_at_most(len(text), MAX_CONTENT_CHARS, where, " characters")
 
 
 def depth_exceeds(value: Any, limit: int) -> bool:
@@ -190,13 +137,27 @@ def _check_model(model: str | None) -> None:
         )
 
 
+def _check_query_or_messages(request: ChatRequested) -> None:
+    if request.messages is None:
+        if not (request.query or "").strip():
+            raise InvalidRequest(
+                "query is required: what to answer, as text; or give messages",
+                code="missing_required_parameter",
+                param="query",
+            )
+    elif request.query is not None:
+        raise InvalidRequest("give either query or messages, not both", param="query")
+    elif request.template or request.variables:
+        raise InvalidRequest("a template goes with query, not with messages", param="template")
+    elif not request.messages:
+        raise InvalidRequest("messages: at least 1 are required, got 0", param="messages")
+
+
 def _check_max_tokens(max_tokens: int | None, limit: int) -> None:
     if max_tokens is not None and not 1 <= max_tokens <= limit:
         bound = "at least 1" if max_tokens < 1 else f"at most {limit}"
         raise InvalidRequest(
-            f"max_tokens: must be {bound}, got {max_tokens}",
-            code="invalid_value",
-            param="max_tokens",
+            f"max_tokens: must be {bound}, got {max_tokens}", code="invalid_value", param="max_tokens"
         )
 
 
@@ -205,6 +166,14 @@ def _check_variables(variables: Mapping[str, str]) -> None:
     for name, text in variables.items():
         check_at_most(len(name), MAX_NAME_CHARS, "the name of a variable", " characters")
         check_text(text, f"variables.{name}")
+
+
+def _check_messages(messages: Sequence[Message]) -> None:
+    check_at_most(len(messages), MAX_MESSAGES, "messages")
+    for index, message in enumerate(messages):
+        _check_message(message, f"messages[{index}]")
+    if messages and not any(message.text.strip() or message.tool_calls for message in messages):
+        raise InvalidRequest("messages: at least one must have a text", param="messages")
 
 
 def _check_message(message: Message, where: str) -> None:
@@ -225,8 +194,21 @@ def _check_message(message: Message, where: str) -> None:
 def _check_stop(stop: Sequence[str]) -> None:
     check_at_most(len(stop), MAX_STOP_SEQUENCES, "stop")
     for index, sequence in enumerate(stop):
-        if not 1 <= len(sequence) <= MAX_STOP_CHARS:
-            raise InvalidRequest(
-                f"stop[{index}] must have 1 to {MAX_STOP_CHARS} characters, not {len(sequence)}",
-                param=f"stop[{index}]",
-            )
+        where = f"stop[{index}]"
+        check_at_most(len(sequence), MAX_STOP_CHARS, where, " characters")
+        if not sequence:
+            raise InvalidRequest(f"{where}: at least 1 characters are required, got 0", param=where)
+
+
+def _check_params(params: Mapping[str, Any], extra: Collection[str]) -> None:
+    """Check the parameters for the models' own APIs; faults name them without the `params` around them."""
+    known, let_through = split_extra(params, extra)
+    try:
+        msgspec.convert(known, Parameters)
+    except msgspec.ValidationError as fault:
+        message, code, param = explain(
+            fault, known, Parameters, table=table_of(), hints={ANY_FIELD: UNKNOWN_HINT}
+        )
+        raise InvalidRequest(message, code=code, param=param) from None
+    if let_through:
+        check_at_most(len(json.dumps(let_through)), MAX_EXTRA_CHARS, "params", " characters")

@@ -1,7 +1,7 @@
-"""What is wrong with JSON that is not what it should be, in words that its sender knows.
+"""Decoding faults of msgspec in the words of a sender, the same for HTTP, lines of batches and Kafka.
 
-msgspec says ``Expected `array` of length <= 100 - at `$.messages` ``; a sender reads ``messages: at most 100
-are allowed, got 120``. The same words whichever way a request comes in: HTTP, a line of a batch, Kafka.
+msgspec: ``Expected `array` of length <= 100 - at `$.messages` ``.
+Here: ``messages: at most 100 are allowed, got 120``.
 """
 
 import re
@@ -11,13 +11,15 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import inspect
 
-from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS, Effect, Parameter
+from streams.request_rules.parameter_effects import Parameter
+from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS
 
 UNSUPPORTED: Final = "unsupported_parameter"
-#: In hints: every field without a hint of its own.
+#: In hints: for every field without a hint of its own.
 ANY_FIELD: Final = "*"
 _MAX_SHOWN: Final = 64
 _MAX_NAME: Final = 128
+_NOTHING: Final = object()
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
@@ -27,7 +29,7 @@ _PATTERN = re.compile(r"Expected `str` matching regex '(.*)'", re.DOTALL)
 _TYPE = re.compile(r"Expected `([^`]+)`, got `(\w+)`")
 _ENUM = re.compile(r"Invalid (enum )?value (.*)", re.DOTALL)
 _INDEX = re.compile(r"\[(\d+|\.\.\.)\]")
-_TYPE_OF_ELEMENT = re.compile(r"<[^>]*>")
+_ELEMENT_TYPE = re.compile(r"<[^>]*>")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 _TYPES: Final = {
@@ -44,7 +46,7 @@ _TYPES: Final = {
 }
 _UNITS: Final = {"str": " characters", "array": "", "object": " entries"}
 _BOUNDS: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
-#: What the patterns of our own types mean.
+#: The patterns of our own types, in words.
 _PATTERNS: Final = {
     r"^[A-Za-z0-9._:-]{1,128}$(?!\n)": "1 to 128 of the characters A-Z, a-z, 0-9, '.', '_', ':' and '-'",
     r"^[A-Za-z0-9._:-]{1,64}$(?!\n)": "1 to 64 of the characters A-Z, a-z, 0-9, '.', '_', ':' and '-'",
@@ -92,13 +94,13 @@ def explain(
 
 
 def joined(path: str, name: str) -> str:
-    """Return the path of a field of what lies at a path."""
+    """Return the path of a field of the object at a path."""
     return f"{path}.{name}" if path else name
 
 
-def at_most(where: str, most: int, got: int, unit: str = "") -> str:
-    """Say that something is too long."""
-    return f"{where}: at most {most}{unit} are allowed, got {got}"
+def at_most(where: str, limit: int, got: int, unit: str = "") -> str:
+    """Return the words for something that is too long."""
+    return f"{where}: at most {limit}{unit} are allowed, got {got}"
 
 
 def table_of(*, anthropic: bool = False) -> Mapping[str, Parameter]:
@@ -107,17 +109,16 @@ def table_of(*, anthropic: bool = False) -> Mapping[str, Parameter]:
 
 
 def reason(name: str, *, anthropic: bool = False) -> str:
-    """Return why a parameter is refused, as the table says it."""
-    row = table_of(anthropic=anthropic)[name]
-    return f"{name} is not supported: {row.to_openai.note}"
+    """Return why a parameter is refused, in the words of the table."""
+    return f"{name} is not supported: {table_of(anthropic=anthropic)[name].to_openai.note}"
 
 
 def _unknown(name: str, path: str, table: Mapping[str, Parameter], hints: Mapping[str, str]) -> Explained:
     param, name = joined(path, name)[: _MAX_NAME * 2], name[:_MAX_NAME]
-    # Of the other API, too: what is refused there is refused here, with the same words.
-    if why := _reasons(table).get(_pattern(param)) or (
-        _refused_anywhere(name) if table and not path else None
-    ):
+    why = _reasons(table).get(_INDEX.sub("[]", param))
+    if why is None and table and not path:  # what the other API refuses is refused here in the same words
+        why = _reasons(OPENAI_PATHS).get(name) or _reasons(ANTHROPIC_PATHS).get(name)
+    if why:
         return Explained(f"{param} is not supported: {why}", UNSUPPORTED, param)
     known = hints if not path else {}
     hint = known.get(name) or known.get(ANY_FIELD) or "it is not known here"
@@ -125,45 +126,33 @@ def _unknown(name: str, path: str, table: Mapping[str, Parameter], hints: Mappin
 
 
 def _refusal(path: str, value: object, table: Mapping[str, Parameter]) -> str | None:
-    """Return what the table says against what is at a path, if anything."""
-    pattern = _pattern(path)
+    """Return the table's reason against what is at a path, or None."""
+    pattern = _INDEX.sub("[]", path)
     if why := _reasons(table).get(pattern):
         return f"{path} is not supported: {why}"
-    other = _other_types(table).get(pattern.removesuffix(".type")) if pattern.endswith("].type") else None
+    other = _reasons(table).get(f"{pattern.removesuffix('.type')}<*>") if pattern.endswith("].type") else None
     return f"{path}: {str(value)[:_MAX_SHOWN]!r} is not supported: {other}" if other else None
 
 
 def _reasons(table: Mapping[str, Parameter]) -> dict[str, str]:
-    """Return why parameters are refused whatever the model, by their path without types."""
-    return {
-        _TYPE_OF_ELEMENT.sub("", path): row.to_openai.note
-        for path, row in table.items()
-        if row.to_openai.effect is row.to_anthropic.effect is Effect.REFUSED and not path.endswith(">")
-    }
+    """Return why parameters are refused whatever the model, by their path without types.
 
-
-def _refused_anywhere(name: str) -> str | None:
-    return _reasons(OPENAI_PATHS).get(name) or _reasons(ANTHROPIC_PATHS).get(name)
-
-
-def _other_types(table: Mapping[str, Parameter]) -> dict[str, str]:
-    """Return why elements of a type without a row are refused, by the path of the list without types."""
-    others = {path: row.to_openai.note for path, row in table.items() if path.endswith("<*>")}
-    return {_TYPE_OF_ELEMENT.sub("", path): note for path, note in others.items()}
-
-
-def _pattern(path: str) -> str:
-    """Return a path without its numbers, as the table has it."""
-    return _INDEX.sub("[]", path)
+    Elements of any type without a row are under the path with `<*>`.
+    """
+    found = {}
+    for path, row in table.items():
+        if path.endswith("<*>"):
+            found[_ELEMENT_TYPE.sub("", path) + "<*>"] = row.to_openai.note
+        elif row.is_refused and not path.endswith(">"):
+            found[_ELEMENT_TYPE.sub("", path)] = row.to_openai.note
+    return found
 
 
 def _words(message: str, path: str, value: object, kind: type[msgspec.Struct]) -> str:
     if found := _LENGTH.fullmatch(message):
-        unit = _UNITS[found[1]]
         got = f", got {len(value)}" if isinstance(value, str | list | dict) else ""
-        return (
-            f"{_BOUNDS[found[2]]} {found[3]}{unit} are {'allowed' if found[2] == '<=' else 'required'}{got}"
-        )
+        verb = "allowed" if found[2] == "<=" else "required"
+        return f"{_BOUNDS[found[2]]} {found[3]}{_UNITS[found[1]]} are {verb}{got}"
     if found := _BOUND.fullmatch(message):
         return f"must be {_BOUNDS[found[2]]} {found[3].removesuffix('.0')}{_got(value)}"
     if found := _PATTERN.fullmatch(message):
@@ -190,18 +179,13 @@ def _listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-_NOTHING: Final = object()
-
-
 def _steps(path: str) -> list[str | int]:
-    steps: list[str | int] = []
-    for name, index in _STEP.findall(f".{path}" if path and not path.startswith("[") else path):
-        steps.append(name or (int(index) if index.isdigit() else index))
-    return steps
+    found = _STEP.findall(f".{path}" if path and not path.startswith("[") else path)
+    return [name or (int(index) if index.isdigit() else index) for name, index in found]
 
 
 def _value_at(data: bytes | object, path: str) -> Any:
-    """Return what lies at a path, as far as it can be told."""
+    """Return what is at a path, or `_NOTHING`."""
     try:
         value: Any = msgspec.json.decode(data) if isinstance(data, bytes) else data
         for step in _steps(path):
@@ -215,32 +199,32 @@ def _allowed(kind: type[msgspec.Struct], path: str) -> list[str]:
     """Return the words that are allowed at a path of a type."""
     found = [inspect.type_info(kind)]
     for step in _steps(path):
-        found = [child for each in found for child in _below(each, step)]
-    values = [
-        value for each in _flat(found) if isinstance(each, inspect.LiteralType) for value in each.values
-    ]
-    tags = [
-        each.tag for each in _flat(found) if isinstance(each, inspect.StructType) and each.tag is not None
-    ]
-    return [str(value) for value in dict.fromkeys([*values, *tags]) if value is not None]
+        found = [child for each in _alternatives(found) for child in _below(each, step)]
+    words: dict[str, None] = {}
+    for each in _alternatives(found):
+        if isinstance(each, inspect.LiteralType):
+            words |= dict.fromkeys(str(value) for value in each.values if value is not None)
+        elif isinstance(each, inspect.StructType) and each.tag is not None:
+            words[str(each.tag)] = None
+    return list(words)
 
 
-def _flat(types: list[inspect.Type]) -> list[inspect.Type]:
+def _alternatives(types: list[inspect.Type]) -> list[inspect.Type]:
+    """Return the members of unions instead of the unions."""
     flat: list[inspect.Type] = []
     for each in types:
         bare = each.type if isinstance(each, inspect.Metadata) else each
-        flat += _flat(list(bare.types)) if isinstance(bare, inspect.UnionType) else [bare]
+        flat += _alternatives(list(bare.types)) if isinstance(bare, inspect.UnionType) else [bare]
     return flat
 
 
 def _below(kind: inspect.Type, step: str | int) -> list[inspect.Type]:
-    below: list[inspect.Type] = []
-    for each in _flat([kind]):
-        if isinstance(each, inspect.StructType):
-            below += [field.type for field in each.fields if field.encode_name == step]
-            below += [each] if step == each.tag_field else []
-        elif isinstance(each, inspect.VarTupleType | inspect.ListType):
-            below.append(each.item_type)
-        elif isinstance(each, inspect.DictType):
-            below.append(each.value_type)
-    return below
+    match kind:
+        case inspect.StructType():
+            fields = [field.type for field in kind.fields if field.encode_name == step]
+            return [*fields, *([kind] if step == kind.tag_field else [])]
+        case inspect.VarTupleType() | inspect.ListType():
+            return [kind.item_type]
+        case inspect.DictType():
+            return [kind.value_type]
+    return []

@@ -1,4 +1,4 @@
-"""What a request for embeddings must keep: the same where it is accepted and where it is worked on."""
+"""The rules of an embeddings request: ingest and the embedding stage check it by them."""
 
 from typing import Self
 
@@ -13,7 +13,7 @@ from streams.tokens import count_text
 
 
 class EmbeddingLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much one request may ask for: texts, and tokens in all of them together."""
+    """The most texts of one request, and the most tokens in all of them together."""
 
     max_inputs: int
     max_input_tokens: int
@@ -25,10 +25,10 @@ class EmbeddingLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_embeddings(request: EmbeddingsRequested, limits: EmbeddingLimits) -> int:
-    """Check a request and return its number of tokens, as far as we can count them.
+    """Check a request and return its number of tokens, by our own count.
 
     Raises:
-        InvalidRequest: the first thing found wrong, with the field and what it must be.
+        InvalidRequest: the first broken rule, with the field and what it must be.
     """
     model = embedding_model(request.model)
     if len(request.inputs) > limits.max_inputs:
@@ -40,17 +40,7 @@ def check_embeddings(request: EmbeddingsRequested, limits: EmbeddingLimits) -> i
         )
     check_ids(request)
     _check_dimensions(request.dimensions, model)
-    total = 0
-    for index, text in enumerate(request.inputs):
-        tokens = count_text(text)
-        if tokens > model.context_window_tokens:
-            raise InvalidRequest(
-                f"input[{index}] has {tokens} tokens; {model.name} takes {model.context_window_tokens}: "
-                "shorten or split it",
-                code="context_length_exceeded",
-                param=f"input[{index}]",
-            )
-        total += tokens
+    total = sum(_tokens(text, f"input[{index}]", model) for index, text in enumerate(request.inputs))
     if total > limits.max_input_tokens:
         raise InvalidRequest(
             f"input has {total} tokens in all; at most {limits.max_input_tokens} are allowed in one request: "
@@ -67,8 +57,7 @@ def embedding_model(name: str) -> EmbeddingModel:
     Raises:
         InvalidRequest: there is none that makes embeddings.
     """
-    model = EMBEDDING_MODELS.get(name)
-    if model is None:
+    if (model := EMBEDDING_MODELS.get(name)) is None:
         known = ", ".join(sorted(EMBEDDING_MODELS))
         raise InvalidRequest(
             f"the model {name!r} does not exist, or makes no embeddings; those that do: {known}",
@@ -76,6 +65,18 @@ def embedding_model(name: str) -> EmbeddingModel:
             param="model",
         )
     return model
+
+
+def _tokens(text: str, where: str, model: EmbeddingModel) -> int:
+    tokens = count_text(text)
+    if tokens > model.context_window_tokens:
+        raise InvalidRequest(
+            f"{where} has {tokens} tokens; {model.name} takes {model.context_window_tokens}: "
+            "shorten or split it",
+            code="context_length_exceeded",
+            param=where,
+        )
+    return tokens
 
 
 def _check_dimensions(dimensions: int | None, model: EmbeddingModel) -> None:

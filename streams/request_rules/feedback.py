@@ -1,4 +1,4 @@
-"""What a piece of feedback says, in the same words for whoever takes it and whoever stores it. Pure."""
+"""The rules of feedback: its value, its id and its time, the same at ingest and in analytics. Pure."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,16 +9,11 @@ from streams.codec import encode
 from streams.errors import InvalidRequest
 from streams.events import FeedbackGiven
 
-#: Under which its dead letters go: they are no end of the request that they name.
+#: The stage in the headers of its dead letters. They do not end the request that they name.
 STAGE = "feedback"
-#: Labels that say a value by themselves.
-LABELS: Mapping[str, Decimal] = {
-    "up": Decimal(1),
-    "down": Decimal(0),
-    "pass": Decimal(1),
-    "fail": Decimal(0),
-}
-#: So far from zero a value may be: the sum of the squares of many fits ClickHouse's widest decimal.
+#: Labels that stand for a value.
+LABELS: Mapping[str, Decimal] = {"up": Decimal(1), "down": Decimal(0), "pass": Decimal(1), "fail": Decimal(0)}
+#: The largest amount of a value: the sum of many squares fits ClickHouse's widest decimal.
 MAX_VALUE = Decimal(1_000_000)
 #: Nine decimals are kept, as of money.
 _STEP = Decimal("0.000000001")
@@ -43,10 +38,9 @@ def value_of(*, value: Decimal | None, label: str) -> Decimal:
 
 
 def score_id_of(feedback: FeedbackGiven) -> str:
-    """Return what tells a score from the others of its request.
+    """Return the id of a score among those of its request: the sender's, or one of name, source and scorer.
 
-    The sender's id where there is one; else one of the score's name, its source and its scorer. So whoever
-    says the same again, or thinks better of it, has given one score and not two.
+    So a scorer who changes a score has given one score and not two.
     """
     if feedback.score_id is not None:
         return feedback.score_id
@@ -57,13 +51,8 @@ def score_id_of(feedback: FeedbackGiven) -> str:
 def scored_at_of(feedback: FeedbackGiven, *, written_at: datetime) -> datetime:
     """Return when a score was given: the version by which one replaces another with the same id.
 
-    Many clocks count in milliseconds, Kafka's too. Two scores of one millisecond would replace each other in
-    whichever order they are stored. So a time of whole milliseconds gets microseconds, from a hash of what
-    was said: the order of the two is arbitrary, but always the same.
-
-    Args:
-        feedback: what was said.
-        written_at: the timestamp of its record.
+    Kafka's and many other clocks count in milliseconds. A time of whole milliseconds gets microseconds from a
+    hash of the content: of two scores in one millisecond the same one wins however they are stored.
     """
     at = feedback.scored_at or written_at
     if at.microsecond % _MILLISECOND_US:

@@ -1,66 +1,30 @@
-"""What becomes of every parameter of a chat request, at models of either API: the one table.
+"""What becomes of every parameter of a chat request, at models of either API.
 
-The checks at the door take their words from it, the providers' adapters what they pass on, and
-`docs/http.md` its tables (`scripts/parameter_docs.py`). `tests/streams/request_rules/test_parameter_table.py`
-fails for a parameter of the official SDKs that is not in it.
+The checks of ingest and guardrail take their words from it, the providers' adapters what they pass on, and
+`docs/http.md` its tables (`scripts/parameter_docs.py`). A test fails for a parameter of the official SDKs
+that has no row.
 
-A path is as the API spells it: `[]` is any element of a list, `<text>` those of this `type`, `<*>` those of
-every type without a row of its own.
+A path is spelled as the API spells it: `[]` is any element of a list, `<text>` the elements of this `type`,
+`<*>` the elements of every type without a row of its own.
 """
 
-from collections.abc import Mapping
-from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Final
+
+from streams.request_rules.parameter_effects import Effect, Parameter, ParameterRule
+
+_UNDERSTOOD = ParameterRule(Effect.UNDERSTOOD)
+_PASSED = ParameterRule(Effect.PASSED)
 
 
-class Effect(StrEnum):
-    """What becomes of a parameter."""
-
-    UNDERSTOOD = "understood"
-    PASSED = "passed on"
-    TRANSLATED = "translated"
-    NO_EFFECT = "no effect"
-    REFUSED = "refused"
+def _refused(note: str) -> ParameterRule:
+    return ParameterRule(Effect.REFUSED, note)
 
 
-class Rule(NamedTuple):
-    """What becomes of a parameter at models of one API.
-
-    `note` completes the effect: of what is refused, what to do instead. `values` are those that are accepted
-    nevertheless (of what is refused) or at all (of what is translated), and what they become.
-    """
-
-    effect: Effect
-    note: str = ""
-    values: Mapping[Any, object] | None = None
+def _none(note: str) -> ParameterRule:
+    return ParameterRule(Effect.NO_EFFECT, note)
 
 
-class Parameter(NamedTuple):
-    """One row: the paths in a Chat Completions and in a Messages request, empty where that API has none.
-
-    `whole`: what lies below the path is covered by this row.
-    """
-
-    openai_path: str
-    anthropic_path: str
-    to_openai: Rule
-    to_anthropic: Rule
-    whole: bool = False
-
-
-_UNDERSTOOD = Rule(Effect.UNDERSTOOD)
-_PASSED = Rule(Effect.PASSED)
-
-
-def _refused(note: str) -> Rule:
-    return Rule(Effect.REFUSED, note)
-
-
-def _none(note: str) -> Rule:
-    return Rule(Effect.NO_EFFECT, note)
-
-
-def _both(openai: str, anthropic: str, rule: Rule = _UNDERSTOOD, *, whole: bool = False) -> Parameter:
+def _both(openai: str, anthropic: str, rule: ParameterRule, *, whole: bool = False) -> Parameter:
     return Parameter(openai, anthropic, rule, rule, whole)
 
 
@@ -74,116 +38,127 @@ def _never(path: str, note: str) -> Parameter:
     return _both("", path, _refused(note), whole=True)
 
 
-_HASHED = Rule(Effect.TRANSLATED, "passed on as a hash: providers never learn who asks")
-_NO_PENALTY = Rule(Effect.REFUSED, "Anthropic's models have no penalties; leave it out, or at 0", {0: None})
+def _cached(openai: str, anthropic: str) -> Parameter:
+    """A cache breakpoint."""
+    no_effect = _none("OpenAI's models cache prompts by themselves")
+    return Parameter(openai, anthropic, no_effect, _PASSED, whole=True)
+
+
+_HASHED = ParameterRule(Effect.TRANSLATED, "passed on as a hash: providers never learn who asks")
+_NO_PENALTY = ParameterRule(
+    Effect.REFUSED, "Anthropic's models have no penalties; leave it out, or at 0", {0: None}
+)
 _EFFORTS: Final = {name: name for name in ("low", "medium", "high", "xhigh", "max")}
 _ANTHROPIC_TIERS: Final = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 _OPENAI_TIERS: Final = {name: name for name in ("auto", "default", "flex", "scale", "priority", "fast")} | {
     "standard_only": "default"
 }
-_OWN_CACHING = "OpenAI's models cache prompts by themselves"
 _NO_HINT = "it hints at how OpenAI caches; use cache_control"
 
+_NOTHING_TO_CITE = "documents are not supported, so that there is nothing to cite"
+_NO_TOOLSETS = "toolsets are not there: use custom tools"
+_NO_THREADS = "send the messages that the model is to see"
+_NO_FALLBACKS = "which models stand in is the operator's choice (HEADRACE_FALLBACK_MODELS)"
+
+#: Understood: paths of both APIs, of OpenAI's alone, of Anthropic's alone.
+_BOTH = """
+    model messages messages[].role messages[].content messages[].content[]<text>
+    messages[].content[]<text>.type messages[].content[]<text>.text stream
+"""
+_OPENAI = """
+    max_tokens tools[]<function>.function messages[].tool_calls stream_options
+    stream_options.include_usage
+"""
+_ANTHROPIC = """
+    tool_choice<auto>.type tool_choice<any>.type tool_choice<auto>.disable_parallel_tool_use
+    tool_choice<any>.disable_parallel_tool_use output_config metadata system system[]<text>
+    system[]<text>.type system[]<text>.text messages[].content[]<tool_use>.type
+    messages[].content[]<tool_result>.type messages[].content[]<tool_result>.content
+    messages[].content[]<tool_result>.content[]<text>.type
+    messages[].content[]<tool_result>.content[]<text>.text
+"""
+
 PARAMETERS: Final = (
+    *(_both(path, path, _UNDERSTOOD) for path in _BOTH.split()),
+    *(_both(path, "", _UNDERSTOOD) for path in _OPENAI.split()),
+    *(_both("", path, _UNDERSTOOD) for path in _ANTHROPIC.split()),
     # What both APIs have.
-    _both("model", "model"),
-    _both("messages", "messages"),
-    _both("messages[].role", "messages[].role"),
-    _both("messages[].content", "messages[].content"),
-    _both("messages[].content[]<text>", "messages[].content[]<text>"),
-    _both("messages[].content[]<text>.type", "messages[].content[]<text>.type"),
-    _both("messages[].content[]<text>.text", "messages[].content[]<text>.text"),
+    _cached("messages[].content[]<text>.cache_control", "messages[].content[]<text>.cache_control"),
+    _both("max_completion_tokens", "max_tokens", _UNDERSTOOD),
     Parameter(
-        "messages[].content[]<text>.cache_control",
-        "messages[].content[]<text>.cache_control",
-        _none(_OWN_CACHING),
+        "temperature",
+        "temperature",
         _PASSED,
-        whole=True,
-    ),
-    _both("max_completion_tokens", "max_tokens"),
-    _both("max_tokens", ""),
-    Parameter(
-        "temperature", "temperature", _PASSED, Rule(Effect.TRANSLATED, "above 1 it becomes 1, their most")
+        ParameterRule(Effect.TRANSLATED, "above 1 it becomes 1, their most"),
     ),
     _both("top_p", "top_p", _PASSED),
     Parameter(
         "stop",
         "stop_sequences",
         _PASSED,
-        Rule(Effect.PASSED, "as `stop_sequences`, which must not be white space alone"),
+        ParameterRule(Effect.PASSED, "as `stop_sequences`, which must not be white space alone"),
     ),
-    _both("stream", "stream"),
-    Parameter("tools", "tools", _PASSED, Rule(Effect.TRANSLATED, "into their form")),
-    _both("tools[]<function>.type", "tools[]<custom>.type"),
-    _both("tools[]<function>.function", ""),
+    Parameter("tools", "tools", _PASSED, ParameterRule(Effect.TRANSLATED, "into their form")),
+    _both("tools[]<function>.type", "tools[]<custom>.type", _UNDERSTOOD),
     _both("tools[]<function>.function.name", "tools[]<custom>.name", _PASSED),
     _both("tools[]<function>.function.description", "tools[]<custom>.description", _PASSED),
     _both("tools[]<function>.function.parameters", "tools[]<custom>.input_schema", _PASSED, whole=True),
     _both("tools[]<function>.function.strict", "tools[]<custom>.strict", _PASSED),
-    Parameter(
-        "tools[]<function>.cache_control",
-        "tools[]<custom>.cache_control",
-        _none(_OWN_CACHING),
-        _PASSED,
-        whole=True,
-    ),
-    Parameter("tool_choice", "tool_choice", _PASSED, Rule(Effect.TRANSLATED, "into their form")),
-    _both("tool_choice<function>", "tool_choice<tool>", whole=True),
-    _both("", "tool_choice<auto>.type"),
-    _both("", "tool_choice<any>.type"),
-    _both("", "tool_choice<none>", whole=True),
+    _cached("tools[]<function>.cache_control", "tools[]<custom>.cache_control"),
+    Parameter("tool_choice", "tool_choice", _PASSED, ParameterRule(Effect.TRANSLATED, "into their form")),
+    _both("tool_choice<function>", "tool_choice<tool>", _UNDERSTOOD, whole=True),
+    _both("", "tool_choice<none>", _UNDERSTOOD, whole=True),
     Parameter(
         "parallel_tool_calls",
         "tool_choice.disable_parallel_tool_use",
         _PASSED,
-        Rule(Effect.TRANSLATED, "into `tool_choice.disable_parallel_tool_use`"),
+        ParameterRule(Effect.TRANSLATED, "into `tool_choice.disable_parallel_tool_use`"),
     ),
-    _both("", "tool_choice<auto>.disable_parallel_tool_use"),
-    _both("", "tool_choice<any>.disable_parallel_tool_use"),
     Parameter(
         "response_format",
         "output_config.format",
         _PASSED,
-        Rule(Effect.TRANSLATED, "into instructions; the answer is checked against the schema"),
+        ParameterRule(Effect.TRANSLATED, "into instructions; the answer is checked against the schema"),
         whole=True,
     ),
-    _both("", "output_config"),
     Parameter(
         "reasoning_effort",
         "output_config.effort",
         _PASSED,
-        Rule(Effect.TRANSLATED, "into `output_config.effort`; low, medium, high, xhigh or max", _EFFORTS),
+        ParameterRule(
+            Effect.TRANSLATED, "into `output_config.effort`; low, medium, high, xhigh or max", _EFFORTS
+        ),
     ),
     Parameter(
         "service_tier",
         "service_tier",
-        Rule(Effect.TRANSLATED, "passed on; `standard_only` becomes `default`", _OPENAI_TIERS),
-        Rule(
+        ParameterRule(Effect.TRANSLATED, "passed on; `standard_only` becomes `default`", _OPENAI_TIERS),
+        ParameterRule(
             Effect.TRANSLATED,
             "passed on; `default` becomes `standard_only`; others they have not: use auto or default",
             _ANTHROPIC_TIERS,
         ),
     ),
     _both("user", "metadata.user_id", _HASHED),
-    _both("", "metadata"),
     # What OpenAI's API has.
     Parameter(
         "messages[].name",
         "",
         _PASSED,
-        Rule(
+        ParameterRule(
             Effect.TRANSLATED,
             "said before the text: `Ann: …`; that of a tool's result has no effect beside its id",
         ),
     ),
     _both("messages[].tool_call_id", "", _PASSED),
-    _both("messages[].tool_calls", ""),
     _both("messages[].tool_calls[]<function>", "", _PASSED, whole=True),
     _no("messages[].tool_calls[]<custom>", "custom tools are not there: use functions"),
     _both(
         "messages[].refusal",
         "",
-        Rule(Effect.TRANSLATED, "the message's text where it has no content; beside content it is refused"),
+        ParameterRule(
+            Effect.TRANSLATED, "the message's text where it has no content; beside content it is refused"
+        ),
     ),
     _no("messages[].audio", "answers are text: hand their text back in content"),
     _no("messages[].function_call", "use tool_calls"),
@@ -195,17 +170,21 @@ PARAMETERS: Final = (
     _no("function_call", "use tool_choice"),
     _no("functions", "use tools"),
     Parameter("logit_bias", "", _PASSED, _refused("Anthropic's models have no such parameter")),
-    _both("logprobs", "", Rule(Effect.REFUSED, "answers come without log probabilities", {False: None})),
+    _both(
+        "logprobs", "", ParameterRule(Effect.REFUSED, "answers come without log probabilities", {False: None})
+    ),
     _no("top_logprobs", "answers come without log probabilities"),
     Parameter(
         "metadata",
         "",
-        Rule(Effect.PASSED, "where `store` is true, as OpenAI's API asks for"),
+        ParameterRule(Effect.PASSED, "where `store` is true, as OpenAI's API asks for"),
         _none("it labels what OpenAI stores"),
     ),
-    _both("modalities", "", Rule(Effect.REFUSED, 'answers are text: leave it out, or send ["text"]')),
+    _both(
+        "modalities", "", ParameterRule(Effect.REFUSED, 'answers are text: leave it out, or send ["text"]')
+    ),
     _no("moderation", "the guardrails check input and output"),
-    _both("n", "", Rule(Effect.REFUSED, "one request has one answer: n must be 1", {1: None})),
+    _both("n", "", ParameterRule(Effect.REFUSED, "one request has one answer: n must be 1", {1: None})),
     Parameter("prediction", "", _PASSED, _none("it only makes OpenAI's models faster"), whole=True),
     Parameter("prompt_cache_key", "", _PASSED, _none(_NO_HINT)),
     Parameter("prompt_cache_options", "", _PASSED, _none(_NO_HINT), whole=True),
@@ -213,12 +192,10 @@ PARAMETERS: Final = (
     Parameter("safety_identifier", "", _HASHED, _none("the hash of `user` is passed on")),
     Parameter("seed", "", _PASSED, _none("they have none; it is best effort at OpenAI's models, too")),
     Parameter("store", "", _PASSED, _none("nothing is stored there for later use")),
-    _both("stream_options", ""),
-    _both("stream_options.include_usage", ""),
     _both(
         "stream_options.include_obfuscation",
         "",
-        Rule(Effect.REFUSED, "streams are not padded: leave it out, or send false", {False: None}),
+        ParameterRule(Effect.REFUSED, "streams are not padded: leave it out, or send false", {False: None}),
     ),
     _no("tool_choice<allowed_tools>", "send only the tools that are allowed"),
     _no("tool_choice<custom>", "custom tools are not there: use functions"),
@@ -228,102 +205,74 @@ PARAMETERS: Final = (
     ),
     _no("web_search_options", "models do not search the web"),
     # What Anthropic's API has.
-    _both("", "system"),
-    _both("", "system[]<text>"),
-    _both("", "system[]<text>.type"),
-    _both("", "system[]<text>.text"),
-    Parameter("", "system[]<text>.cache_control", _none(_OWN_CACHING), _PASSED, whole=True),
-    _never("system[]<text>.citations", "documents are not supported, so that there is nothing to cite"),
-    _never(
-        "messages[].content[]<text>.citations",
-        "documents are not supported, so that there is nothing to cite",
-    ),
+    _cached("", "system[]<text>.cache_control"),
+    _never("system[]<text>.citations", _NOTHING_TO_CITE),
+    _never("messages[].content[]<text>.citations", _NOTHING_TO_CITE),
     _never("messages[].content[]<*>", "only text, tool_use and tool_result blocks are supported"),
-    _both("", "messages[].content[]<tool_use>.type"),
     _both("", "messages[].content[]<tool_use>.id", _PASSED),
     _both("", "messages[].content[]<tool_use>.name", _PASSED),
     _both("", "messages[].content[]<tool_use>.input", _PASSED),
-    Parameter("", "messages[].content[]<tool_use>.cache_control", _none(_OWN_CACHING), _PASSED, whole=True),
+    _cached("", "messages[].content[]<tool_use>.cache_control"),
     _both(
         "",
         "messages[].content[]<tool_use>.caller",
-        Rule(Effect.REFUSED, 'only {"type": "direct"}: no code runs here that calls tools'),
+        ParameterRule(Effect.REFUSED, 'only {"type": "direct"}: no code runs here that calls tools'),
         whole=True,
     ),
-    _never("messages[].content[]<tool_use>.toolset_name", "toolsets are not there: use custom tools"),
-    _both("", "messages[].content[]<tool_result>.type"),
+    _never("messages[].content[]<tool_use>.toolset_name", _NO_TOOLSETS),
     _both("", "messages[].content[]<tool_result>.tool_use_id", _PASSED),
-    _both("", "messages[].content[]<tool_result>.content"),
-    _both("", "messages[].content[]<tool_result>.content[]<text>.type"),
-    _both("", "messages[].content[]<tool_result>.content[]<text>.text"),
-    Parameter(
-        "",
-        "messages[].content[]<tool_result>.content[]<text>.cache_control",
-        _none(_OWN_CACHING),
-        _PASSED,
-        whole=True,
-    ),
-    _never(
-        "messages[].content[]<tool_result>.content[]<text>.citations",
-        "documents are not supported, so that there is nothing to cite",
-    ),
+    _cached("", "messages[].content[]<tool_result>.content[]<text>.cache_control"),
+    _never("messages[].content[]<tool_result>.content[]<text>.citations", _NOTHING_TO_CITE),
     _never("messages[].content[]<tool_result>.content[]<*>", "only text blocks are supported"),
     _both(
         "",
         "messages[].content[]<tool_result>.is_error",
-        Rule(Effect.TRANSLATED, "the model reads `Error: …`"),
+        ParameterRule(Effect.TRANSLATED, "the model reads `Error: …`"),
     ),
-    Parameter(
-        "", "messages[].content[]<tool_result>.cache_control", _none(_OWN_CACHING), _PASSED, whole=True
-    ),
-    _never("messages[].content[]<tool_result>.toolset_name", "toolsets are not there: use custom tools"),
-    _never("messages[].clear_at", "send the messages that the model is to see"),
+    _cached("", "messages[].content[]<tool_result>.cache_control"),
+    _never("messages[].content[]<tool_result>.toolset_name", _NO_TOOLSETS),
+    _never("messages[].clear_at", _NO_THREADS),
     _never("messages[].output_config", "give it for the whole request"),
-    Parameter("cache_control", "cache_control", _none(_OWN_CACHING), _PASSED, whole=True),
+    _cached("cache_control", "cache_control"),
     Parameter(
         "thinking",
         "thinking",
         _refused("models of OpenAI's take reasoning_effort (on /v1/messages: output_config.effort)"),
-        Rule(Effect.PASSED, "except together with tools; the answer is the text alone"),
+        ParameterRule(Effect.PASSED, "except together with tools; the answer is the text alone"),
         whole=True,
     ),
-    Parameter(
-        "top_k",
-        "top_k",
-        _refused("models of OpenAI's have no such parameter: use top_p"),
-        _PASSED,
-    ),
+    Parameter("top_k", "top_k", _refused("models of OpenAI's have no such parameter: use top_p"), _PASSED),
     Parameter(
         "betas",
         "betas",
         _none("they concern Anthropic's API"),
-        Rule(Effect.PASSED, "on /v1/messages, the header `anthropic-beta`"),
+        ParameterRule(Effect.PASSED, "on /v1/messages, the header `anthropic-beta`"),
     ),
     _both("", "tools[]<custom>.eager_input_streaming", _none("a tool's input comes whole")),
     _never("tools[]<custom>.input_examples", "put examples into the description"),
     _both(
-        "", "tools[]<custom>.defer_loading", Rule(Effect.REFUSED, "there is no tool search", {False: None})
+        "",
+        "tools[]<custom>.defer_loading",
+        ParameterRule(Effect.REFUSED, "there is no tool search", {False: None}),
     ),
     _both(
         "",
         "tools[]<custom>.allowed_callers",
-        Rule(Effect.REFUSED, 'only ["direct"]: no code runs here that calls tools'),
+        ParameterRule(Effect.REFUSED, 'only ["direct"]: no code runs here that calls tools'),
     ),
     _never("tools[]<*>", "only custom tools are supported, which the client runs"),
     _never("output_config.task_budget", "use max_tokens"),
     _never("container", "no code runs here"),
-    _never("context_management", "send the messages that the model is to see"),
-    _never("compaction", "send the messages that the model is to see"),
+    _never("context_management", _NO_THREADS),
+    _never("compaction", _NO_THREADS),
     _never("diagnostics", "what was read from the cache is in the usage"),
     _never("inference_geo", "where models run is the operator's choice"),
     _never("mcp_servers", "offer their tools in tools, and call them yourself"),
-    _both("", "speed", Rule(Effect.REFUSED, "leave it out, or send standard", {"standard": None})),
+    _both("", "speed", ParameterRule(Effect.REFUSED, "leave it out, or send standard", {"standard": None})),
     _never("billing_policy", "the operator pays"),
-    _never(
-        "fallback_credit_token", "which models stand in is the operator's choice (HEADRACE_FALLBACK_MODELS)"
-    ),
-    _never("fallbacks", "which models stand in is the operator's choice (HEADRACE_FALLBACK_MODELS)"),
-    _never("thread", "send the messages that the model is to see"),
+    _never("fallback_credit_token", _NO_FALLBACKS),
+    _never("fallbacks", _NO_FALLBACKS),
+    _never("thread", _NO_THREADS),
     _never("user_profile_id", "send metadata.user_id"),
     _never("workspace_id", "the workspace is the operator's"),
 )

@@ -1,6 +1,6 @@
-"""The parameters that a chat request may have for a model's API beside those that Headrace itself works with.
+"""The parameters of `ChatRequested.params`: for the models' own APIs, not used by Headrace itself.
 
-`ChatRequested.params` holds them by name. `streams.request_rules.parameter_table` says what becomes of each.
+`streams.request_rules.parameter_table` says what becomes of each.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,7 +12,8 @@ from msgspec import Meta, Struct
 
 from streams.events import CacheControl, ChatRequested, Name, TextPart
 from streams.models import ProviderName
-from streams.request_rules.parameter_table import OPENAI_PATHS, Effect, Rule
+from streams.request_rules.parameter_effects import Effect, ParameterRule
+from streams.request_rules.parameter_table import OPENAI_PATHS
 
 Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
 Bias = Annotated[float, Meta(ge=-100.0, le=100.0)]
@@ -20,7 +21,7 @@ Beta = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)")]
 MAX_LOGIT_BIASES: Final = 1024
 MAX_EXTRA_CHARS: Final = 32_000
 
-#: What to do about a parameter that is in nobody's API.
+#: The hint for a parameter of neither API.
 UNKNOWN_HINT: Final = (
     "it is not known here; the operator may let a parameter through: HEADRACE_EXTRA_PARAMETERS"
 )
@@ -32,46 +33,44 @@ _ENDS: Final = (
 )
 
 
-class Prediction(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="content"
-):
+class _Strict(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Refuses unknown fields; its subclasses do, too."""
+
+
+class Prediction(_Strict, frozen=True, kw_only=True, tag_field="type", tag="content"):
     """Text that the answer will mostly be."""
 
     content: str | tuple[TextPart, ...]
 
 
-class PromptCacheOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class PromptCacheOptions(_Strict, frozen=True, kw_only=True):
     """How OpenAI caches the prompt."""
 
     mode: Literal["implicit", "explicit"] | None = None
     ttl: Literal["30m"] | None = None
 
 
-class Thinks(
-    Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag_field="type"
-):
+class Thinks(_Strict, frozen=True, kw_only=True, tag_field="type"):
     """How the thinking of Anthropic's models is shown."""
 
     display: Literal["summarized", "omitted"] | None = None
 
 
-class ThinkingEnabled(Thinks, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="enabled"):
+class ThinkingEnabled(Thinks, frozen=True, kw_only=True, tag="enabled"):
     """Think for up to so many tokens, which count as output."""
 
     budget_tokens: Annotated[int, Meta(ge=1024)]
 
 
-class ThinkingAdaptive(Thinks, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="adaptive"):
+class ThinkingAdaptive(Thinks, frozen=True, kw_only=True, tag="adaptive"):
     """Think as long as it seems worth it."""
 
 
-class ThinkingDisabled(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="disabled"
-):
+class ThinkingDisabled(_Strict, frozen=True, kw_only=True, tag_field="type", tag="disabled"):
     """Do not think."""
 
 
-class Parameters(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Parameters(_Strict, frozen=True, kw_only=True):
     """The parameters by name. Those of OpenAI's API first, then those of Anthropic's."""
 
     frequency_penalty: Penalty | None = None
@@ -98,39 +97,39 @@ class Parameters(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
 NAMES: Final = frozenset(Parameters.__struct_fields__)
 
 
-class Unkept(NamedTuple):
-    """A parameter that models of a provider cannot keep, and why."""
+class UnsupportedParameter(NamedTuple):
+    """A parameter that models of a provider do not support, and why."""
 
     param: str
     why: str
 
 
 def params_of(body: Parameters) -> dict[str, Any] | None:
-    """Return the parameters that a body has, as `ChatRequested.params` holds them; None for none."""
+    """Return the parameters of a body in the form of `ChatRequested.params`; None for none."""
     given = {name: getattr(body, name) for name in Parameters.__struct_fields__}
     found = {name: msgspec.to_builtins(value) for name, value in given.items() if value is not None}
     return found or None
 
 
-def unkept(request: ChatRequested, provider: ProviderName) -> Unkept | None:
-    """Return the first parameter of a request that models of a provider cannot keep, or None.
+def unsupported_parameter(request: ChatRequested, provider: ProviderName) -> UnsupportedParameter | None:
+    """Return the first parameter of a request that models of a provider do not support, or None.
 
-    One that is in nobody's API came by `HEADRACE_EXTRA_PARAMETERS`: models behind OpenAI's API keep it.
+    One of neither API was let through by `HEADRACE_EXTRA_PARAMETERS`, to models behind OpenAI's API.
     """
     for name, value in (request.params or {}).items():
         rule = _rule(name, provider)
         if rule is None:
             if provider is not ProviderName.OPENAI:
-                return Unkept(name, "only models behind OpenAI's API take extra parameters")
-        elif not _keeps(name, rule, value):
-            return Unkept(name, rule.note)
+                return UnsupportedParameter(name, "only models behind OpenAI's API take extra parameters")
+        elif not _is_supported(name, rule, value):
+            return UnsupportedParameter(name, rule.note)
     if provider is ProviderName.ANTHROPIC:
-        return _unkept_at_anthropic(request)
+        return _unsupported_at_anthropic(request)
     return None
 
 
 def passed_on(params: Mapping[str, Any], provider: ProviderName) -> dict[str, Any]:
-    """Return what models of a provider get of some parameters, by the same names."""
+    """Return the parameters that models of a provider receive, by the same names."""
     found = {}
     for name, value in params.items():
         rule = _rule(name, provider)
@@ -142,20 +141,20 @@ def passed_on(params: Mapping[str, Any], provider: ProviderName) -> dict[str, An
 
 
 def split_extra(params: Mapping[str, Any], extra: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return those that are known, and those that the operator lets through besides (they go first)."""
+    """Return the known parameters, and those that the operator lets through (`extra` takes precedence)."""
     known = {name: value for name, value in params.items() if name not in extra}
     return known, {name: value for name, value in params.items() if name in extra}
 
 
 @cache
-def _rule(name: str, provider: ProviderName) -> Rule | None:
+def _rule(name: str, provider: ProviderName) -> ParameterRule | None:
     row = OPENAI_PATHS.get(name)
     if row is None:
         return None
     return row.to_openai if provider is ProviderName.OPENAI else row.to_anthropic
 
 
-def _keeps(name: str, rule: Rule, value: Any) -> bool:
+def _is_supported(name: str, rule: ParameterRule, value: Any) -> bool:
     if name == "thinking" and isinstance(value, Mapping) and value.get("type") == "disabled":
         return True
     if name == "logit_bias" and not value:
@@ -165,23 +164,25 @@ def _keeps(name: str, rule: Rule, value: Any) -> bool:
     return rule.effect is not Effect.REFUSED
 
 
-def _unkept_at_anthropic(request: ChatRequested) -> Unkept | None:
+def _unsupported_at_anthropic(request: ChatRequested) -> UnsupportedParameter | None:
     for index, sequence in enumerate(request.stop or ()):
         if not sequence.strip():
-            return Unkept(f"stop[{index}]", "Anthropic's models take no stop sequence of white space alone")
-    spoken = _spoken(request)
-    for (index, role), why in zip(spoken[:1] + spoken[-1:], (_BEGINS, _ENDS), strict=False):
+            return UnsupportedParameter(
+                f"stop[{index}]", "Anthropic's models take no stop sequence of white space alone"
+            )
+    turns = _turns(request)
+    for (index, role), why in zip(turns[:1] + turns[-1:], (_BEGINS, _ENDS), strict=False):
         if role == "assistant":
-            return Unkept(f"messages[{index}].role", why)
+            return UnsupportedParameter(f"messages[{index}].role", why)
     thinking = (request.params or {}).get("thinking") or {}
     if thinking.get("type", "disabled") != "disabled" and request.tools:
         why = "not together with tools: models then want their thinking back, which is not kept"
-        return Unkept("thinking", why)
+        return UnsupportedParameter("thinking", why)
     return None
 
 
-def _spoken(request: ChatRequested) -> list[tuple[int, str]]:
-    """Return place and role of the turns of a conversation: instructions are none, nor is what is empty."""
+def _turns(request: ChatRequested) -> list[tuple[int, str]]:
+    """Return index and role of the turns of a conversation, without instructions and empty messages."""
     return [
         (index, message.role)
         for index, message in enumerate(request.messages or ())

@@ -1,7 +1,7 @@
-"""Requests as senders may send them: the events of the entrances, and no field that they do not know.
+"""Requests as senders may send them: the events of the entrance topics, without unknown fields.
 
-An event ignores fields of a newer writer. Of a sender that would be a parameter which is silently dropped, so
-that what comes in is read by these types too, and an unknown field is refused by its name.
+An event ignores unknown fields, because a newer writer may have added them. A parameter of a sender must not
+be dropped silently: incoming records are decoded with these types too, which refuse unknown fields by name.
 """
 
 from functools import cache
@@ -31,22 +31,22 @@ HINTS = {name: f'it goes into "params": {{"{name}": …}}' for name in NAMES} | 
 class SentCacheControl(
     CacheControl, frozen=True, kw_only=True, tag_field="type", tag="ephemeral", forbid_unknown_fields=True
 ):
-    """A `cache_control`, and nothing else."""
+    """A `cache_control` without unknown fields."""
 
 
 class SentCacheBreakpoint(CacheBreakpoint, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A `prompt_cache_breakpoint`, and nothing else."""
+    """A `prompt_cache_breakpoint` without unknown fields."""
 
 
 class SentPart(TextPart, frozen=True, kw_only=True, tag_field="type", tag="text", forbid_unknown_fields=True):
-    """A text part, and nothing else."""
+    """A text part without unknown fields."""
 
     cache_control: SentCacheControl | None = None
     prompt_cache_breakpoint: SentCacheBreakpoint | None = None
 
 
 class SentMessage(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A message, and of what answers have besides only what is empty."""
+    """A message. Fields that only answers have are accepted where they are empty."""
 
     content: str | tuple[SentPart, ...] | None = None
     cache_control: SentCacheControl | None = None
@@ -57,11 +57,7 @@ class SentMessage(Message, frozen=True, kw_only=True, forbid_unknown_fields=True
     parsed: None = None
 
     def as_message(self) -> Message:
-        """Return the message that the pipeline knows; a refusal is its text where it has no other.
-
-        Raises:
-            InvalidRequest: it has both.
-        """
+        """Return the pipeline's message; a refusal becomes its text. With both, raise `InvalidRequest`."""
         if self.refusal and self.text:
             raise InvalidRequest("refusal: beside content it is not supported", param="refusal")
         return Message(
@@ -86,11 +82,7 @@ class _Embeddings(EmbeddingsRequested, frozen=True, kw_only=True, forbid_unknown
 
 
 def check_fields(value: bytes, request: Requested) -> None:
-    """Check that a record has no field that its request has dropped.
-
-    Raises:
-        InvalidRequest: it has; `param` names the first.
-    """
+    """Raise `InvalidRequest` for the first field of a record that its request ignores."""
     kind = _Chat if isinstance(request, ChatRequested) else _Embeddings
     try:
         sent = _decoder(kind).decode(value)

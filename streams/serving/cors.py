@@ -1,7 +1,7 @@
-"""What browsers and probes ask beside the routes: `OPTIONS`, with and without an origin, and `HEAD`."""
+"""Answers `OPTIONS` (CORS preflights and others) and `HEAD`, which FastAPI's routes do not."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -30,27 +30,21 @@ def answer_options(
     exposed: Sequence[str],
     render: Render = render_plainly,
 ) -> None:
-    """Let `OPTIONS` be answered on every route, and `HEAD` wherever there is a `GET`.
+    """Answer `OPTIONS` on every route, and `HEAD` wherever there is a `GET`.
 
-    A preflight of an allowed origin gets its permission, for whatever headers; any other a 403 in words.
-    Credentials of browsers (cookies) are never allowed: keys come in headers.
+    A preflight of an allowed origin is permitted with any headers; any other gets a 403. Cookies are never
+    allowed: keys come in headers.
 
     Args:
         app: the application; a `RequestFrame` must be added after this.
-        origins: from where browsers may ask; empty: from nowhere else.
+        origins: the allowed origins beside our own.
         methods: those that pages may use.
         exposed: the response headers that pages may read.
         render: the shape of an error.
     """
     app.add_middleware(HeadAsGet)
-    app.add_middleware(
-        _Options,
-        routes_of=app,
-        render=render,
-        origins=origins,
-        methods=methods,
-        exposed=exposed,
-    )
+    cors = {"allow_origins": origins, "allow_methods": methods, "expose_headers": exposed}
+    app.add_middleware(_Options, routes_of=app, render=render, cors=cors)
 
 
 class HeadAsGet:
@@ -77,27 +71,16 @@ class HeadAsGet:
 
 class _Options(CORSMiddleware):
     def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        routes_of: Starlette,
-        render: Render,
-        origins: Sequence[str],
-        methods: Sequence[str],
-        exposed: Sequence[str],
+        self, app: ASGIApp, *, routes_of: Starlette, render: Render, cors: Mapping[str, Any]
     ) -> None:
-        super().__init__(
-            app, allow_origins=origins, allow_methods=methods, allow_headers=["*"], expose_headers=exposed
-        )
+        super().__init__(app, allow_headers=["*"], **cors)
         self._routes_of = routes_of
         self._render = render
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["method"] != "OPTIONS" and not self.allow_origins):
-            await self.app(scope, receive, send)
-            return
-        if scope["method"] != "OPTIONS":
-            await super().__call__(scope, receive, send)
+        if scope["type"] != "http" or scope["method"] != "OPTIONS":
+            inner = super().__call__ if self.allow_origins else self.app
+            await inner(scope, receive, send)
             return
         headers = Headers(scope=scope)
         if "origin" in headers and "access-control-request-method" in headers:

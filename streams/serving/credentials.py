@@ -1,4 +1,4 @@
-"""The API key of a request, as its headers present it."""
+"""The API key in the headers of a request."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ async def presented_key(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     api_key: Annotated[str | None, Security(_header)],
 ) -> str | None:
-    """Return the key that a request presents, or None. The bearer's goes first."""
+    """Return the key that a request presents, or None. The bearer token goes first."""
     presented = (bearer.credentials if bearer else api_key) or None
     if presented is None or presented.isascii():
         return presented
@@ -26,11 +26,7 @@ PresentedKey = Annotated[str | None, Depends(presented_key)]
 
 
 def required(presented: str | None) -> str:
-    """Return the key.
-
-    Raises:
-        ApiError: 401, there is none.
-    """
+    """Return the key; raise the 401 where there is none."""
     if presented is None:
         raise unauthorized("no API key: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
     return presented

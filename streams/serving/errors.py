@@ -1,14 +1,14 @@
-"""What goes wrong over HTTP, always as OpenAI's error object with the right status."""
+"""HTTP errors as OpenAI's error object with the right status."""
 
 from collections.abc import Mapping
 
 from streams.errors import HeadraceError, StoreFull, TransientFault
 from streams.events import ErrorInfo
 
-#: OpenAI's SDKs retry 408, 409, 429 and 5xx unless told otherwise; where the request is still running, or
-#: can never succeed, a retry would only ask (and pay) twice.
+#: OpenAI's SDKs retry 408, 409, 429 and 5xx without it. Where the request still runs, or can never succeed, a
+#: retry would only pay twice.
 NO_RETRY = {"x-should-retry": "false"}
-#: On every response that was given before, as Stripe names it; its body says `repeat`.
+#: On every repeated response, as Stripe names it; its body says `repeat`.
 REPLAYED = {"Idempotent-Replayed": "true"}
 
 
@@ -29,13 +29,7 @@ class ApiError(HeadraceError):
 
 
 def error_body(error: ErrorInfo, request_id: str | None, *, repeat: bool = False) -> dict[str, object]:
-    """Return OpenAI's error object, with the id under which the logs know the request.
-
-    Args:
-        error: what is said.
-        request_id: the id.
-        repeat: whether it was said before, to an earlier submission of the same request.
-    """
+    """Return OpenAI's error object with the request's id; `repeat`: an earlier submission got the same."""
     said = {
         "message": error.message,
         "type": error.type,
@@ -49,12 +43,12 @@ def error_body(error: ErrorInfo, request_id: str | None, *, repeat: bool = False
 def invalid(
     message: str, *, param: str | None = None, code: str = "invalid_request", status: int = 400
 ) -> ApiError:
-    """The client's mistake: `message` says what to change, `param` where."""
+    """Return the error for a client's mistake: `message` says what to change, `param` where."""
     return ApiError(status, ErrorInfo(type="invalid_request_error", code=code, message=message, param=param))
 
 
 def unauthorized(message: str) -> ApiError:
-    """No API key, or one that nobody was given."""
+    """Return the 401: no API key, or an unknown one."""
     return ApiError(
         401,
         ErrorInfo(type="authentication_error", code="invalid_api_key", message=message),
@@ -63,7 +57,7 @@ def unauthorized(message: str) -> ApiError:
 
 
 def not_found(message: str, *, code: str = "not_found", param: str | None = None) -> ApiError:
-    """There is no such thing, or not for this caller."""
+    """Return the 404: it does not exist, or not for this caller."""
     return invalid(message, code=code, param=param, status=404)
 
 
@@ -74,6 +68,6 @@ def unavailable(message: str, *, code: str = "service_unavailable", retry_after_
 
 
 def outage(fault: TransientFault, what: str) -> ApiError:
-    """Return the 503 for a dependency's outage; its own words go to the log, not to the client."""
+    """Return the 503 for a dependency's outage; the client does not read the fault's own words."""
     state = "has no memory left for anything new" if isinstance(fault, StoreFull) else "does not answer"
     return unavailable(f"{what} {state}; try again", retry_after_s=fault.retry_after_s)

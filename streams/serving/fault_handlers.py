@@ -1,4 +1,4 @@
-"""From exceptions to error objects, for every route of an application."""
+"""Turns exceptions into error objects, for every route of an application."""
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -15,7 +15,7 @@ from streams.serving.errors import ApiError
 from streams.serving.frame import plain_error_body
 from streams.serving.json_response import JsonResponse
 
-#: Makes the response to a request of its status, its error and extra headers.
+#: Makes the response to a request from its status, its error and extra headers.
 Render = Callable[[Request, int, ErrorInfo, Mapping[str, str]], Response]
 
 _METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
@@ -28,7 +28,7 @@ def render_plainly(request: Request, status: int, error: ErrorInfo, headers: Map
 
 
 def allowed_methods(app: Starlette, scope: Scope) -> str:
-    """Return the methods of a path, as the header `Allow` has them; empty where there is no such path."""
+    """Return the header `Allow` of a path; empty for an unknown path."""
     methods = {
         method
         for method in _METHODS
@@ -40,11 +40,11 @@ def allowed_methods(app: Starlette, scope: Scope) -> str:
 
 
 def answer_faults(app: Starlette, *, described_at: str, render: Render = render_plainly) -> None:
-    """Let every `ApiError` and unknown route be answered with an error object.
+    """Answer every `ApiError` and unknown route with an error object.
 
     Args:
-        app: the application; its requests must come through a `RequestFrame`, which gives them their ids.
-        described_at: the path of the routes' description, named to who asks for a route that is not there.
+        app: the application, inside a `RequestFrame`.
+        described_at: the path of the routes' description, for the message of an unknown route.
         render: the shape of an error.
     """
 

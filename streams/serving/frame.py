@@ -1,4 +1,4 @@
-"""Around every request: its id, the access log, the last resort for faults, and a few headers."""
+"""The outermost middleware: request ids, access log, faults that nothing caught, security headers."""
 
 import re
 import time
@@ -22,7 +22,7 @@ ErrorBody = Callable[[Request, ErrorInfo, int], Mapping[str, object]]
 SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _PROBES = frozenset({"/health", "/live", "/ready", "/metrics"})
 _CLIENT_CLOSED_REQUEST = 499
-#: An id of the client's, for its own logs and ours: short, and of characters that no log or header minds.
+#: An id of the client's own: short, and safe in logs and headers.
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _INTERNAL_ERROR = ErrorInfo(
     type="api_error",
@@ -38,14 +38,9 @@ def plain_error_body(request: Request, error: ErrorInfo, status: int) -> dict[st
 
 
 class RequestFrame:
-    """Gives each request an id, answers what nothing else caught, and writes one line about it.
+    """Gives each request an id, answers uncaught faults with a 500, and logs one line per request.
 
-    The line never has the key, the query string or any text of the request.
-
-    Args:
-        app: the application inside.
-        logger: the name under which the lines are written.
-        error_body: the shape of an error.
+    The line never contains the key, the query string or any text of the request.
     """
 
     def __init__(self, app: ASGIApp, *, logger: str, error_body: ErrorBody = plain_error_body) -> None:
@@ -62,7 +57,7 @@ class RequestFrame:
 
 
 def _request_id(scope: Scope) -> str:
-    """Return the client's own id where it is a plain one, or else a new one."""
+    """Return the client's own id if it is well-formed, else a new one."""
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     text: str = given.decode("latin-1")
     return text if _CLIENT_ID.fullmatch(text) else str(uuid.uuid4())

@@ -1,4 +1,4 @@
-"""The accepted API keys, and whose they are."""
+"""The accepted API keys and their owners."""
 
 import hashlib
 import hmac
@@ -14,18 +14,14 @@ T = TypeVar("T")
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Whose request it is. Neither can be set by the client."""
+    """The owner of a request; clients cannot set either field."""
 
     tenant: str
     tier: str
 
 
 class KeyTable(Generic[T]):
-    """Keys, kept as digests, and what each stands for.
-
-    Raises:
-        ConfigurationError: a key is empty.
-    """
+    """Keys, kept as digests, and their owners. Raises `ConfigurationError` for an empty key."""
 
     def __init__(self, owners: Mapping[str, T]) -> None:
         if not all(key.strip() for key in owners):
@@ -35,7 +31,7 @@ class KeyTable(Generic[T]):
         self._owners = [(_digest(key), owner) for key, owner in owners.items()]
 
     def owner(self, presented: str) -> T | None:
-        """Return what this key stands for, or None. It takes the same time whichever key it is."""
+        """Return the owner of a key, or None, in constant time."""
         digest = _digest(presented)
         found = None
         for known, owner in self._owners:
@@ -45,11 +41,7 @@ class KeyTable(Generic[T]):
 
 
 class Keyring:
-    """The accepted API keys of those who send requests.
-
-    Raises:
-        ConfigurationError: no key is configured; an open door is never the default.
-    """
+    """The API keys of senders. Raises `ConfigurationError` where none is configured."""
 
     def __init__(self, keys: Mapping[str, ApiKey]) -> None:
         if not keys:
@@ -60,7 +52,7 @@ class Keyring:
         self._table = KeyTable({key: Caller(owner.tenant, owner.tier) for key, owner in keys.items()})
 
     def caller(self, presented: str) -> Caller | None:
-        """Return whose key this is, or None. It takes the same time whichever key it is."""
+        """Return the owner of a key, or None, in constant time."""
         return self._table.owner(presented)
 
 

@@ -1,12 +1,12 @@
-"""What one client may send and hold, before and beside what a route allows: docs/http.md has the table."""
+"""Limits of HTTP connections, whatever the route: docs/http.md has the table."""
 
 import resource
 from dataclasses import dataclass
 from typing import Final
 
-#: Above the requests that one ingest holds open by default, with room for idle connections and probes.
+#: More than the requests that one ingest holds open by default: idle connections and probes.
 _MOST_CONNECTIONS: Final = 4096
-#: The rest of the process's files are sockets to Kafka, Redis and ClickHouse.
+#: The rest of the process's file descriptors are for Kafka, Redis and ClickHouse.
 _SHARE_OF_FILES: Final = 0.75
 
 
@@ -15,21 +15,20 @@ class HttpLimits:
     """Limits of each connection, and of all connections of a server.
 
     Attributes:
-        head_timeout_s: from the first byte of a request (of the connection) to the end of its headers, in
-            seconds.
-        head_bytes: request line and headers. Traces, cookies and keys need a few kB; nginx allows 32.
-        target_bytes: the request target. nginx allows 8 kB.
-        header_bytes: name and value of one header. nginx allows 8 kB.
-        headers: how many. Apache allows 100.
-        body_window_s: a body is looked at so often, in seconds.
-        body_bytes_per_s: what it must bring in each window, on average. Apache asks for 500.
+        head_timeout_s: seconds from the begin of a request, or of the connection, to the end of its headers.
+        head_bytes: request line and headers; nginx allows 32 kB.
+        target_bytes: the request target; nginx allows 8 kB.
+        header_bytes: name and value of one header; nginx allows 8 kB.
+        headers: the number of headers; Apache allows 100.
+        body_window_s: the seconds over which the rate of a body is measured.
+        body_bytes_per_s: the lowest rate of a body; Apache asks for 500.
         framing_bytes: chunk extensions and trailers of a body.
         pipelined: requests of one connection that wait for their turn.
-        idle_s: between two requests on a connection, in seconds.
-        linger_s: how long what a refused client still sends is read and dropped, in seconds.
-        linger_bytes: how much of it.
-        flush_s: how long a client may take to read what is left of its response when the connection ends.
-        connections: of the whole server.
+        idle_s: seconds between two requests on a connection.
+        linger_s: seconds for which the rest that a refused client sends is read and dropped.
+        linger_bytes: the most bytes of that rest.
+        flush_s: seconds for which a client may read the rest of its response when the connection ends.
+        connections: connections of the whole server.
     """
 
     head_timeout_s: float = 10.0

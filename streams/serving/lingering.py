@@ -1,4 +1,4 @@
-"""The end of a connection whose client may still be sending."""
+"""Closes a connection whose client may still be sending (nginx and Apache: lingering close)."""
 
 import asyncio
 
@@ -8,15 +8,9 @@ from streams.serving.limits import HttpLimits
 class LingeringTransport(asyncio.Transport):
     """A transport that is closed so that the client gets the response.
 
-    A socket that is closed with bytes unread resets the connection, and the client may lose a response that
-    it has not read yet. So the sending side is closed first, and what still comes is read and dropped for a
-    bounded time (nginx and Apache call it a lingering close). In any case the connection ends: a client that
-    never reads its response cannot hold it.
-
-    Args:
-        transport: the real one.
-        loop: for the timers.
-        limits: the bounds.
+    Closing a socket with unread bytes resets the connection, and the client may lose the response. So the
+    sending side is closed first, and incoming bytes are read and dropped for a bounded time. A client that
+    never reads its response cannot hold the connection.
 
     Attributes:
         unread: whether the client may still be sending: closing then lingers.
@@ -48,7 +42,7 @@ class LingeringTransport(asyncio.Transport):
         return self.lingering or self._transport.is_closing()
 
     def close(self) -> None:
-        """Close, once what was written is sent; what is unread is dropped before."""
+        """Close once everything is sent; linger where the client may still be sending."""
         if self.is_closing():
             return
         if not self.unread:
@@ -61,19 +55,19 @@ class LingeringTransport(asyncio.Transport):
         self._timer = self._loop.call_later(self._limits.linger_s, self.finish)
 
     def drop(self, count: int) -> None:
-        """Take note of so many bytes that came while lingering, and were dropped."""
+        """Count bytes that came while lingering."""
         self._budget -= count
         if self._budget < 0:
             self.finish()
 
     def finish(self) -> None:
-        """Close without waiting for the client to stop; a response that is not read in time is broken off."""
+        """Close without lingering; abort where the response is not read in time."""
         self.lost()
         self._timer = self._loop.call_later(self._limits.flush_s, self._transport.abort)
         self._transport.close()
 
     def lost(self) -> None:
-        """Forget the timer: the connection has ended."""
+        """Stop the timer: the connection has ended."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""The errors of every operation in an OpenAPI document, as they are really answered."""
+"""Adds the errors that every operation really answers to an OpenAPI document."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -7,7 +7,7 @@ Document = dict[str, Any]
 #: The schema of an error, for the operations of a path.
 SchemaOf = Callable[[str], Mapping[str, Any]]
 
-#: What the protocol answers before any route is asked.
+#: Answers of the protocol, before any route.
 _ANY_ROUTE: Final = (400, 408, 414, 431, 503)
 _FIRST_ERROR: Final = 400
 _WORDS: Final = {
@@ -52,7 +52,7 @@ _REF: Final = "#/components/schemas/{}"
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route that can answer with these errors, beside those of every route."""
+    """Return the `responses` of a route for its own errors."""
     return {status: {"description": _WORDS[status]} for status in statuses}
 
 
@@ -63,14 +63,10 @@ def openai_error(path: str) -> Mapping[str, Any]:
 
 
 def describe_errors(document: Document, schema_of: SchemaOf = openai_error) -> None:
-    """Complete the errors of a document that FastAPI made.
+    """Complete the errors of FastAPI's document, in place.
 
-    An operation that needs a key can answer 401, one with a body 413, and each what the protocol answers.
-    FastAPI's own 422 never comes.
-
-    Args:
-        document: is changed.
-        schema_of: the schema of an error.
+    An operation that needs a key can answer 401, one with a body 413 and 415, and each what the protocol
+    answers. FastAPI's own 422 never occurs.
     """
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -92,7 +88,7 @@ def _describe(operation: dict[str, Any], schema: Mapping[str, Any]) -> None:
     for status in statuses:
         responses.setdefault(str(status), {"description": _WORDS[status]})
     for status, response in responses.items():
-        # FastAPI's schema would be that of the whole stream as one text; readers take it for each event's.
+        # FastAPI describes the whole stream as one text; readers take that for the schema of an event.
         response.get("content", {}).get("text/event-stream", {}).pop("schema", None)
         response["headers"] = {"X-Request-ID": {"schema": _TEXT}}
         if int(status) >= _FIRST_ERROR:

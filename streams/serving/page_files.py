@@ -1,4 +1,4 @@
-"""Files of a page that a process serves itself: under a strict policy, zipped, and known again by an ETag."""
+"""Serves the files of a page: with a strict content security policy, compressed, with an ETag."""
 
 import gzip
 import hashlib
@@ -13,7 +13,7 @@ from starlette.responses import Response
 Sender = Callable[[Request], Coroutine[Any, Any, Response]]
 
 ASK_EACH_TIME: Final = "no-cache"
-"""For `Cache-Control`: kept, but asked about each time: after an upgrade nobody has half of a page."""
+"""For `Cache-Control`: browsers revalidate each time, so that no page is half of one version."""
 
 _KINDS: Final = {
     "html": "text/html; charset=utf-8",
@@ -21,7 +21,7 @@ _KINDS: Final = {
     "css": "text/css; charset=utf-8",
     "svg": "image/svg+xml",
 }
-#: Nothing but our own files runs or loads, no text becomes markup, and no other page shows this one.
+#: Only our own files run or load, text never becomes markup, and no other page can frame this one.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -36,7 +36,7 @@ _HEADERS: Final = {
 
 
 class PageFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of a page, ready to be sent."""
+    """A file of a page in both encodings."""
 
     name: str
     body: bytes
@@ -53,7 +53,7 @@ def page_file(name: str, body: bytes) -> PageFile:
         body=body,
         zipped=gzip.compress(body, mtime=0),
         media_type=_KINDS[_ending(name)],
-        etag=f'W/"{digest}"',  # weak, because the zipped and the plain form share it
+        etag=f'W/"{digest}"',  # weak: both encodings share it
     )
 
 
@@ -64,12 +64,7 @@ def page_files(folder: Traversable) -> tuple[PageFile, ...]:
 
 
 def sender(file: PageFile, cached: Callable[[Request], str] = lambda _: ASK_EACH_TIME) -> Sender:
-    """Return a route's endpoint that sends a file.
-
-    Args:
-        file: the file.
-        cached: what `Cache-Control` says to a request.
-    """
+    """Return the endpoint that sends a file; `cached` returns the `Cache-Control` for a request."""
     always = {**_HEADERS, "ETag": file.etag}
 
     async def send(request: Request) -> Response:

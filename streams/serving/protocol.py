@@ -1,7 +1,7 @@
-"""Uvicorn's HTTP/1.1, with bounds on what a client may do before, beside and after what a route allows.
+"""Uvicorn's HTTP/1.1 protocol with limits (`HttpLimits`) and errors as objects.
 
-Uvicorn has none: a connection that sends its headers or its body a byte at a time is kept for ever, headers
-and trailers may be as long as memory lasts, and what its parser refuses is answered as plain text.
+Uvicorn keeps a connection that sends a byte at a time for ever, accepts headers and trailers of any length,
+and answers parser faults as plain text.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ log = structlog.get_logger(__name__)
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """A connection that keeps to its limits; what is over them is answered with an error object.
+    """A connection with limits, beyond which it answers an error object.
 
-    A subclass says how: `limits`, and the shape of errors in `error_object`.
+    A subclass sets `limits`, and the shape of errors in `error_object`.
     """
 
     limits: ClassVar[HttpLimits] = HttpLimits()
@@ -54,7 +54,7 @@ class BoundedHttp(HttpToolsProtocol):
         return error_body(error, request_id)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        """Begin to wait for a request, if there is room for one more connection."""
+        """Wait for a request, if one more connection is allowed."""
         super().connection_made(transport)
         self.transport = self._wire = LingeringTransport(transport, self.loop, self.limits)
         if len(self.connections) <= self.limits.connections or self._make_room():
@@ -87,7 +87,7 @@ class BoundedHttp(HttpToolsProtocol):
         return False  # nothing but HTTP/1.1 is spoken here
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come, as far as the limits go."""
+        """Parse what has arrived, within the limits."""
         if self._refusal is not None or self._wire.is_closing():
             self._wire.drop(len(data))
             return
@@ -110,7 +110,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._head_bytes += received
 
     def _look_at_rest(self) -> None:
-        """Check what has come of a request that is not there as a whole, and wait for the rest of it."""
+        """Check the part of a request that has arrived, and set the timer for the rest."""
         limits = self.limits
         if self._in_body:
             if self._framing_bytes > limits.framing_bytes:
@@ -125,7 +125,7 @@ class BoundedHttp(HttpToolsProtocol):
         elif self._timer is None and (self._in_head or not self._due):
             self._await(self._head_is_late, limits.head_timeout_s)
 
-    # What the parser finds.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         """Expect a head."""
@@ -133,7 +133,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._in_head = self._wire.unread = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; a trailer is only counted, because nobody may add headers to a request that runs."""
+        """Keep a header; only count a trailer, which must not change a running request."""
         if not self._in_body:
             super().on_header(name, value)
             return
@@ -142,7 +142,7 @@ class BoundedHttp(HttpToolsProtocol):
             raise self._too_much_framing()
 
     def on_headers_complete(self) -> None:
-        """Begin to serve, if the head is good; until the body is there, the response ends the connection."""
+        """Check the head and begin to serve; a response before the end of the body ends the connection."""
         self._stop_waiting()
         version, upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
         refusals.check_head(self.headers, self.url, self.limits)
@@ -163,12 +163,12 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_body(body)
 
     def on_chunk_header(self) -> None:
-        """Take note of a chunk: it is the last one, until it brings something."""
+        """Note a chunk: it is the last one, unless it has data."""
         self._framing_bytes -= _CHUNK_FRAME_BYTES
         self._in_last_chunk = True
 
     def on_message_complete(self) -> None:
-        """Let the connection live on, unless the response has said that it will not."""
+        """Keep the connection alive, unless the response has announced its end."""
         self._stop_waiting()
         self._in_body = self._wire.unread = False
         if not self.cycle.response_started:
@@ -176,13 +176,13 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or with what was wrong with it."""
+        """Go on with the next request, or answer its error."""
         self._due -= 1
         super().on_response_complete()
         if self._refusal is not None and not self._due:
             self._answer(self._refusal)
 
-    # What does not come.
+    # Time-outs.
 
     def _await(self, late: Callable[[], None], timeout_s: float) -> None:
         self._timer = self.loop.call_later(timeout_s, late)
@@ -196,7 +196,7 @@ class BoundedHttp(HttpToolsProtocol):
         if self._in_head or self._head_bytes:
             self._refuse(refusals.head_too_slow(self.limits))
         else:
-            self._wire.close()  # it was opened ahead of need, and has said nothing
+            self._wire.close()  # a connection opened ahead of need
 
     def _look_at_rate(self) -> None:
         least = self.limits.body_bytes_per_s * self.limits.body_window_s
@@ -206,7 +206,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._window_bytes = 0
         self._await(self._look_at_rate, self.limits.body_window_s)
 
-    # What is refused.
+    # Errors.
 
     def _too_much_framing(self) -> ApiError:
         if self._in_last_chunk:
@@ -214,12 +214,12 @@ class BoundedHttp(HttpToolsProtocol):
         return refusals.chunks_too_large(self.limits)
 
     def _make_room(self) -> bool:
-        """Let a connection give way that waits for its client, if there is one."""
+        """End a connection that waits for its client, if there is one."""
         others = (each for each in self.connections if each is not self and isinstance(each, BoundedHttp))
         return any(other.give_way() for other in others)
 
     def _refuse(self, refusal: ApiError) -> None:
-        """Take nothing more; answer once the responses before are complete."""
+        """Stop reading; answer once the responses before are complete."""
         if self._refusal is not None or self._wire.is_closing():
             return
         self._stop_waiting()

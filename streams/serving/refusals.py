@@ -1,4 +1,4 @@
-"""Requests that end before they reach a route: what is wrong with them, and what to change."""
+"""The errors of requests that end before they reach a route, and the checks of a request's head."""
 
 import re
 from typing import Final
@@ -10,16 +10,16 @@ from streams.serving.errors import ApiError, invalid
 from streams.serving.frame import SECURITY_HEADERS
 from streams.serving.limits import HttpLimits
 
-#: A method (RFC 9110, a token) and the space behind it: what a parser fails on that knows other methods.
+#: A well-formed method (RFC 9110, a token) that the parser does not know.
 _METHOD: Final = re.compile(rb"\s*[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ")
-#: A host and a port (RFC 9110, 7.2), without the characters that hosts have no use for.
+#: A host and a port (RFC 9110, 7.2), without the characters that no host has.
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%-]*)(:\d{0,5})?")
-#: A response to a method that no route has must say which there are.
+#: A 405 must list the methods.
 _METHODS: Final = {"Allow": "GET, HEAD, POST, DELETE, OPTIONS"}
 
 
 def head_too_slow(limits: HttpLimits) -> ApiError:
-    """408: the headers have not come in time."""
+    """408: the headers did not arrive in time."""
     return invalid(
         f"the request's headers did not arrive within {limits.head_timeout_s:g} s",
         code="request_timeout",
@@ -28,7 +28,7 @@ def head_too_slow(limits: HttpLimits) -> ApiError:
 
 
 def body_too_slow(limits: HttpLimits) -> ApiError:
-    """408: the body drips."""
+    """408: the body is too slow."""
     return invalid(
         f"the body brought less than {limits.body_bytes_per_s} bytes a second for {limits.body_window_s:g} s",
         code="request_timeout",
@@ -37,19 +37,19 @@ def body_too_slow(limits: HttpLimits) -> ApiError:
 
 
 def target_too_long(limits: HttpLimits) -> ApiError:
-    """414: the path and query of the request line."""
+    """414: path and query are too long."""
     return invalid(
         f"the request target is longer than {limits.target_bytes} bytes", code="uri_too_long", status=414
     )
 
 
 def headers_too_large(what: str) -> ApiError:
-    """431: `what` says which limit the headers or trailers are over."""
+    """431: `what` names the limit."""
     return invalid(what, code="headers_too_large", status=431)
 
 
 def chunks_too_large(limits: HttpLimits) -> ApiError:
-    """413: chunk extensions, which nobody needs."""
+    """413: chunk extensions are too long."""
     return invalid(
         f"the chunk extensions of the body are longer than {limits.framing_bytes} bytes",
         code="request_too_large",
@@ -58,7 +58,7 @@ def chunks_too_large(limits: HttpLimits) -> ApiError:
 
 
 def malformed(what: str) -> ApiError:
-    """400: not HTTP/1.1 as RFC 9112 has it."""
+    """400: not HTTP/1.1 (RFC 9112)."""
     return invalid(f"not a valid HTTP/1.1 request: {what}", code="malformed_request")
 
 
@@ -71,7 +71,7 @@ def method_not_allowed() -> ApiError:
 
 
 def too_many_connections() -> ApiError:
-    """503: every connection is at work."""
+    """503: every connection is in use."""
     error = ErrorInfo(
         type="unavailable_error",
         code="overloaded",
@@ -81,11 +81,9 @@ def too_many_connections() -> ApiError:
 
 
 def refusal_of(fault: httptools.HttpParserError, begin: bytes) -> ApiError:
-    """Return what a parser's fault stands for.
+    """Return the error for a parser's fault; an `ApiError` of a callback is its context.
 
-    Args:
-        fault: the parser's; one of ours in a callback is its context.
-        begin: of the request, where that is what it failed on.
+    `begin` is the begin of the request, if the parser failed on it.
     """
     if isinstance(fault.__context__, ApiError):
         return fault.__context__
@@ -98,11 +96,7 @@ def refusal_of(fault: httptools.HttpParserError, begin: bytes) -> ApiError:
 
 
 def check_head(headers: list[tuple[bytes, bytes]], target: bytes, limits: HttpLimits) -> None:
-    """Check the size of a complete head, however it came.
-
-    Raises:
-        ApiError: 414 or 431.
-    """
+    """Check the size of a complete head; raise the 414 or 431."""
     if len(target) > limits.target_bytes:
         raise target_too_long(limits)
     if len(headers) > limits.headers:
@@ -115,16 +109,12 @@ def check_head(headers: list[tuple[bytes, bytes]], target: bytes, limits: HttpLi
 
 
 def head_too_large(limits: HttpLimits) -> ApiError:
-    """431: all of the head together."""
+    """431: the whole head is too long."""
     return headers_too_large(f"the request line and headers are longer than {limits.head_bytes} bytes")
 
 
 def check_meaning(method: bytes, version: str, headers: list[tuple[bytes, bytes]], *, upgrade: bool) -> None:
-    """Check what the parser leaves to the server.
-
-    Raises:
-        ApiError: 400 or 405.
-    """
+    """Check what the parser does not; raise the 400 or 405."""
     if method == b"CONNECT":
         raise method_not_allowed()
     if version not in ("1.1", "1.0"):
@@ -140,7 +130,7 @@ def check_meaning(method: bytes, version: str, headers: list[tuple[bytes, bytes]
 
 
 def after_status(refusal: ApiError, body: bytes, request_id: str) -> bytes:
-    """Return what follows the status line of the response to a refused request, which is the last one."""
+    """Return what follows the status line of an error that ends the connection."""
     headers = {
         **refusal.headers,
         "Content-Type": "application/json",

@@ -1,4 +1,4 @@
-"""How our processes run uvicorn: the same protocol and limits everywhere, no signal handling of its own."""
+"""Runs uvicorn with the same protocol and limits in every process, and without signal handling."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +22,12 @@ def http_config(
     """Return the configuration of a server.
 
     Args:
-        app: what answers.
-        grace_s: how long open requests may take at the end, in seconds; at least one.
+        app: the application.
+        grace_s: what open requests may take at shutdown, in seconds; at least one.
         host: where to listen, unless the server is given a socket.
         port: likewise.
         backlog: connections that wait to be accepted.
-        protocol: what speaks HTTP, and says how errors look.
+        protocol: the HTTP protocol, with the shape of errors.
     """
 
     class Limited(protocol):  # type: ignore[misc, valid-type]  # the class is a parameter
@@ -49,10 +49,7 @@ def http_config(
 
 
 class HttpServer(uvicorn.Server):
-    """A server that leaves signals alone: its process ends what else there is first.
-
-    Uvicorn's own handling raises the signal again at its end, which kills the process at once.
-    """
+    """A server without signal handling: uvicorn's raises the signal again and kills the process at once."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

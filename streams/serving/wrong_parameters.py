@@ -1,4 +1,4 @@
-"""Parameters of a path or a query that FastAPI refuses, as error objects."""
+"""Turns wrong path and query parameters, which FastAPI finds, into error objects."""
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -9,12 +9,7 @@ from streams.serving.fault_handlers import Render, render_plainly
 
 
 def answer_wrong_parameters(app: FastAPI, *, render: Render = render_plainly) -> None:
-    """Let a wrong parameter be answered with a 400 that names it.
-
-    Args:
-        app: the application; its requests must come through a `RequestFrame`.
-        render: the shape of an error.
-    """
+    """Answer a wrong parameter with a 400 that names it. The app must be inside a `RequestFrame`."""
 
     async def on_wrong_parameters(request: Request, fault: Exception) -> Response:
         if not isinstance(fault, RequestValidationError):

@@ -1,4 +1,4 @@
-"""Where this installation's own services listen: what no webhook may reach, whatever networks are allowed."""
+"""Where this installation's own services listen: no webhook may reach them, whatever networks are allowed."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 import psutil
 
-from streams.webhooks.special_addresses import Address, meant, special_range
+from streams.webhooks.special_addresses import Address, is_public, targets_of
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379}
 #: clickhouse-connect's: it takes a URL without a port for one of ClickHouse's own.
@@ -22,8 +22,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         host: a name or an IP address, in lower case.
         port: the TCP port.
-        shared: whether its address, where that is a public one, may be others' too, as a CDN's is; then only
-            its name is refused.
+        shared: whether others may have the same public address, as at a CDN: then only its name is refused.
     """
 
     host: str
@@ -32,11 +31,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def service_at(text: str, *, default_port: int = 0) -> Service:
-    """Read ``host:port``.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Read ``host:port``; raise `ValueError` for anything else."""
     parts = urlsplit("//" + text.strip().rpartition("://")[2])
     port = parts.port or default_port
     if not parts.hostname or not port or parts.path or parts.username is not None:
@@ -46,12 +41,12 @@ def service_at(text: str, *, default_port: int = 0) -> Service:
 
 def _brokers(bootstrap: str) -> Iterator[Service]:
     for each in bootstrap.split(","):
-        with suppress(ValueError):  # Kafka's client refuses it with more to say
+        with suppress(ValueError):  # Kafka's client refuses it, with a better message
             yield service_at(each, default_port=_KAFKA_PORT)
 
 
-def _behind(url: str, default_ports: Mapping[str, int], *, shared: bool = False) -> Iterator[Service]:
-    """Return what a URL leads to; nothing for one without a host, as ``unix:///run/redis.sock``."""
+def _of_url(url: str, default_ports: Mapping[str, int], *, shared: bool = False) -> Iterator[Service]:
+    """Return the service of a URL; none for one without a host, as ``unix:///run/redis.sock``."""
     with suppress(ValueError):
         parts = urlsplit(url)
         port = parts.port or default_ports.get(parts.scheme)
@@ -75,22 +70,22 @@ def own_services(
         redis: its URL.
         clickhouse: its URLs.
         providers: the URLs of the providers' APIs.
-        listening: host and port of what is served; 0 is no port, and no host every address.
-        others: ``host:port`` of what only the operator knows of.
+        listening: host and port of our servers; port 0 is none, and no host is every address.
+        others: ``host:port`` of further services.
 
     Raises:
         ValueError: which of the others is no address.
     """
-    found = [*_brokers(kafka), *_behind(redis, _DEFAULT_PORTS)]
-    found += [each for url in clickhouse for each in _behind(url, _CLICKHOUSE_PORTS)]
-    found += [each for url in providers for each in _behind(url, _DEFAULT_PORTS, shared=True)]
+    found = [*_brokers(kafka), *_of_url(redis, _DEFAULT_PORTS)]
+    found += [each for url in clickhouse for each in _of_url(url, _CLICKHOUSE_PORTS)]
+    found += [each for url in providers for each in _of_url(url, _DEFAULT_PORTS, shared=True)]
     found += [Service(host=host.lower() or "::", port=port) for host, port in listening if port]
     found += [service_at(each) for each in others]
     return frozenset(found)
 
 
 def address_of(host: str) -> Address | None:
-    """Return the address that a host is without asking a name server; None for other names.
+    """Return the address of a host that needs no name server; None for other names.
 
     ``localhost`` and all names under it are this machine (RFC 6761).
     """
@@ -104,18 +99,17 @@ def address_of(host: str) -> Address | None:
 
 
 def is_own(services: Iterable[Service], address: Address, port: int) -> bool:
-    """Whether one of the services, of those that are given by address, listens there.
+    """Whether one of the services that are given by address listens there.
 
-    All addresses of this machine are one: what listens on 127.0.0.1 may be asked for at ``::1``, at
-    ``0.0.0.0`` or at that of a network card.
+    All addresses of this machine count as one: a service on 127.0.0.1 may be reached at ``::1``, at
+    ``0.0.0.0`` or at the address of a network card.
     """
-    at_port = [(each, address_of(each.host)) for each in services if each.port == port]
-    return any(
-        _same(one, own)
-        for each, own in at_port
-        if own is not None and not (each.shared and special_range(own) is None)
-        for one in meant(address)
-    )
+    owned = [
+        own
+        for each in services
+        if each.port == port and (own := address_of(each.host)) and not (each.shared and is_public(own))
+    ]
+    return any(_same(one, own) for own in owned for one in targets_of(address))
 
 
 def _same(one: Address, other: Address) -> bool:

@@ -1,7 +1,7 @@
 """Signatures of webhooks, as https://www.standardwebhooks.com specifies them.
 
-Signed is ``id.timestamp.body`` with HMAC-SHA256; the header holds ``v1,`` and the signature in base64.
-With several secrets there are several signatures, separated by spaces: so a secret is changed without a gap.
+``id.timestamp.body`` is signed with HMAC-SHA256; the header holds ``v1,`` and the signature in base64. With
+several secrets there are several signatures, separated by spaces: a secret can be changed without a gap.
 """
 
 import base64
@@ -11,30 +11,22 @@ import hmac
 from collections.abc import Sequence
 
 _PREFIX = "whsec_"
-#: What the specification asks of a secret.
+#: The specification's bounds of a secret.
 _MIN_BYTES, _MAX_BYTES = 24, 64
 _ID_CHARS = 32
 
 
 def webhook_id(request_id: str, replay: int) -> str:
-    """Return the id of a notification: the same however often it is sent, for each outcome its own.
+    """Return the id of a webhook: the same for every try, another one for each replay of a dead letter.
 
-    It is a hash, because an id of the sender's own choice may hold the dots that separate what is signed.
-
-    Args:
-        request_id: the request.
-        replay: how often a dead letter of it had been replayed.
+    It is a hash, because a request id may contain the dots that separate what is signed.
     """
     named = hashlib.sha256(f"{request_id}:{replay}".encode()).hexdigest()
     return f"msg_{named[:_ID_CHARS]}"
 
 
 def signing_keys(secrets: str) -> tuple[bytes, ...]:
-    """Return the keys that the text of a setting holds, one or several separated by spaces.
-
-    Raises:
-        ValueError: what a secret must look like.
-    """
+    """Return the keys in a setting, one or several separated by spaces; raise `ValueError` for wrong ones."""
     keys = tuple(_key(secret) for secret in secrets.split())
     if not keys:
         raise ValueError(_HOW)
@@ -44,11 +36,7 @@ def signing_keys(secrets: str) -> tuple[bytes, ...]:
 def signature(keys: Sequence[bytes], *, message_id: str, timestamp_s: int, body: bytes) -> str:
     """Return the value of the header ``webhook-signature``.
 
-    Args:
-        keys: from `signing_keys`; the body is signed with each.
-        message_id: the value of ``webhook-id``.
-        timestamp_s: the value of ``webhook-timestamp``: when it is sent, Unix seconds.
-        body: what is sent.
+    The body is signed with each key; `timestamp_s` is the header ``webhook-timestamp``, in Unix seconds.
     """
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp_s, body)
     codes = (hmac.new(key, signed, hashlib.sha256).digest() for key in keys)

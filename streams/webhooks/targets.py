@@ -1,4 +1,4 @@
-"""Where a webhook may be sent: whoever names a URL must not reach into the operator's network."""
+"""Where a webhook may be sent: its URL must not reach into the operator's network."""
 
 import re
 import socket
@@ -10,23 +10,23 @@ import msgspec
 
 from streams.errors import InvalidRequest
 from streams.webhooks.own_services import Service, address_of, is_own
-from streams.webhooks.special_addresses import Address, Network, meant, special_range
+from streams.webhooks.special_addresses import Address, Network, is_public, targets_of
 
 _HTTP_PORT, _HTTPS_PORT, _MAX_PORT = 80, 443, 65_535
 #: RFC 1035: the longest name that there can be.
 _MAX_HOST_CHARS = 253
-#: Of a URL's authority only what all parsers read alike: no escapes, no zones.
+#: The authority of a URL, restricted to what all parsers read alike: no escapes, no zones.
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class Targets(msgspec.Struct, frozen=True, kw_only=True):
-    """What is allowed.
+    """The rules for targets of webhooks.
 
     Attributes:
-        enabled: whether there are webhooks at all: they need a secret to be signed with.
+        enabled: whether there are webhooks at all: they need a secret.
         allow_http: whether a URL may be http; else only https.
-        networks: addresses that may be reached though they are not on the public internet.
-        services: what may not be reached, wherever it is: this installation itself.
+        networks: private networks that may be reached.
+        services: this installation's services, which may never be reached.
     """
 
     enabled: bool = True
@@ -35,10 +35,10 @@ class Targets(msgspec.Struct, frozen=True, kw_only=True):
     services: Collection[Service] = frozenset()
 
     def check_url(self, url: str) -> str:
-        """Check what can be seen without asking a name server, and return the URL's host, in lower case.
+        """Check a URL without asking a name server, and return its host in lower case.
 
         Raises:
-            InvalidRequest: what is wrong with the URL, or that there are no webhooks.
+            InvalidRequest: the URL is not allowed, or there are no webhooks.
         """
         if not self.enabled:
             raise InvalidRequest(
@@ -57,24 +57,20 @@ class Targets(msgspec.Struct, frozen=True, kw_only=True):
         return host
 
     def objection(self, address: Address, port: int) -> str | None:
-        """Return why nothing may be sent to an address and port; None: it may, and they are not ours."""
-        for each in meant(address):
-            special = special_range(each)
-            if special is not None and not self._opens(each):
-                return f"is in {special.network} ({special.name})"
+        """Return why nothing may be sent to an address and port; None where it may."""
+        for each in targets_of(address):
+            if not (is_public(each) or any(each in network for network in self.networks)):
+                return "is not on the public internet" if each == address else f"leads to {each}"
         if is_own(self.services, address, port):
             return f"with port {port} is this installation's own"
         return None
 
     def allows(self, address: str, port: int = _HTTPS_PORT) -> bool:
-        """Whether a webhook may be sent to an IP address: a public one, or one in the networks."""
+        """Whether a webhook may be sent to an IP address."""
         return self.objection(ip_address(address.partition("%")[0]), port) is None
 
-    def _opens(self, address: Address) -> bool:
-        return any(address in network for network in self.networks)
-
     def _authority(self, url: str) -> tuple[str, int]:
-        """Return host and port of a URL that is well-formed, as far as that matters here."""
+        """Return host and port of a URL; raise `InvalidRequest` where it is not well-formed."""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.simulator.billing.charges import BilledUsage, charge_usd
@@ -44,6 +44,7 @@ def nano_per_token(model: Model) -> tuple[int, int, int]:
     return tuple(int(price) for price in scaled)  # type: ignore[return-value]
 
 
+@settings(max_examples=30)
 @given(
     calls=st.lists(st.tuples(st.sampled_from(sorted(MODELS)), TOKENS, TOKENS, st.floats(0, 1)), max_size=50),
 )

@@ -258,7 +258,7 @@ async def test_a_publisher_that_is_not_started_says_so() -> None:
 async def test_a_closed_gate_refuses_before_anything_is_sent(kafka_bootstrap: str) -> None:
     """In a long outage nobody waits; the first acknowledgement lets all through again."""
     now = [0.0]
-    gate = SendGate(patience_s=10.0, max_waiting=5, clock=lambda: now[0])
+    gate = SendGate(max_silence_s=10.0, max_waiting=5, clock=lambda: now[0])
     async with Publisher(kafka_bootstrap, client_id="test", gate=gate) as publisher:
         first = await publisher.publish(delta())
         with gate.passing():  # somebody's send, without an answer

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.codec import decode, encode
@@ -33,6 +33,7 @@ def test_who_was_put_on_the_list_is_found() -> None:
     assert known.find(Subject("globex", ANN.user_id)) is None
 
 
+@settings(max_examples=30)
 @given(st.text(max_size=5), st.text(max_size=5), st.text(max_size=5))
 def test_where_the_tenant_ends_matters(tenant: str, between: str, user: str) -> None:
     """However tenant and user are cut, another cut is somebody else."""

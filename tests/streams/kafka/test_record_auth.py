@@ -1,7 +1,7 @@
 """Which records count as written by Headrace."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.errors import ConfigurationError
@@ -19,6 +19,7 @@ headers = st.lists(
 ).map(tuple)
 
 
+@settings(max_examples=40)
 @given(key=texts, value=texts, given=headers)
 def test_what_was_signed_is_authentic_and_what_was_changed_is_not(
     key: bytes | None, value: bytes | None, given: tuple[tuple[str, bytes], ...]

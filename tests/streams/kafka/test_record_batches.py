@@ -3,6 +3,7 @@
 import gzip
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import cramjam
@@ -15,6 +16,9 @@ from streams.kafka.record_sizes import MAX_BATCH_BYTES
 
 Header = tuple[str, bytes | None]
 HEADER_BYTES = 61
+
+ROOT = Path(__file__).parents[3]
+SOURCES = ("streams", "ingest", "agents", "analytics", "headrace")
 
 
 class Raw(str):
@@ -135,14 +139,18 @@ def test_a_batch_that_can_be_is_read(codec: int) -> None:
     assert [value for _, value, _ in read(bytes(built.build()))] == [value] * 4
 
 
-@pytest.mark.parametrize(
-    "module",
-    """agents.bootstrap analytics.main ingest.main streams.erasure.feed headrace.ops.topic_reader
-    headrace.ops.privacy.user_requests""".split(),
-)
-def test_whatever_reads_from_kafka_reads_them(module: str) -> None:
-    """Every process and every command."""
-    asks = f"import {module}; from aiokafka.consumer import fetcher; print(fetcher.MemoryRecords.__module__)"
+def test_whoever_opens_a_consumer_imports_the_readers() -> None:
+    """Every module that makes a consumer of its own imports `streams.kafka.clients`."""
+    sources = [path for name in SOURCES for path in (ROOT / name).rglob("*.py")]
+    makes = [path for path in sources if "AIOKafkaConsumer(" in path.read_text(encoding="utf-8")]
+    assert len(makes) >= 5
+    assert [path for path in makes if "streams.kafka.clients" not in path.read_text(encoding="utf-8")] == []
+
+
+def test_the_worker_reads_with_them() -> None:
+    """Faust's transport makes the stages' consumers."""
+    module = "from aiokafka.consumer import fetcher; print(fetcher.MemoryRecords.__module__)"
+    asks = f"import agents.bootstrap; {module}"
     asked = subprocess.run(
         [sys.executable, "-c", asks], capture_output=True, text=True, timeout=60, check=True
     )

@@ -26,7 +26,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def gate(clock: Clock) -> SendGate:
-    return SendGate(patience_s=10.0, max_waiting=3, clock=clock)
+    return SendGate(max_silence_s=10.0, max_waiting=3, clock=clock)
 
 
 def fail(gate: SendGate) -> None:

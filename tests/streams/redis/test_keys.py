@@ -32,14 +32,11 @@ def test_no_family_hides_another() -> None:
     assert family_of("session:1") is None
 
 
-def test_what_does_not_expire_is_bounded_in_number() -> None:
-    """Every family has a time to live, or a bound that is stated."""
-    assert [family.prefix for family in FAMILIES if not (family.expires or family.number)] == []
-
-
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.prefix)
-def test_the_table_in_the_documentation_is_this_one(family: KeyFamily) -> None:
-    """Row by row."""
-    ends = family.expires or f"never; {family.number}"
-    row = f"| `{family.prefix}` | {family.holds} | {family.writer} | {family.bound} | {ends} |"
-    assert row in _DOCS.read_text(encoding="utf-8").splitlines()
+def test_the_documentation_has_a_row_for_every_family(family: KeyFamily) -> None:
+    """It says what bounds the number of those that never expire."""
+    rows = [
+        line for line in _DOCS.read_text(encoding="utf-8").splitlines() if f"| `{family.prefix}` |" in line
+    ]
+    assert len(rows) == 1
+    assert ("| never; " in rows[0]) is not family.expires

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.codec import decode, encode
@@ -29,6 +29,7 @@ def test_what_is_no_value(value: str) -> None:
         value_of(value=Decimal(value), label="up")
 
 
+@settings(max_examples=30)
 @given(st.decimals(-MAX_VALUE, MAX_VALUE, allow_nan=False))
 def test_every_other_number_is_kept_to_nine_decimals(value: Decimal) -> None:
     """Rounded, not cut."""
@@ -45,6 +46,7 @@ def test_the_same_judgement_is_the_same_score() -> None:
     assert len({score_id_of(up), *ids}) == 1 + len(others)
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 10_000_000))
 def test_versions_differ_by_less_than_a_millisecond_from_what_was_said(micros: int) -> None:
     """And not at all where the sender's clock counts in microseconds."""

@@ -14,8 +14,9 @@ from typing_extensions import is_typeddict
 from ingest.openai.embeddings_schema import EmbeddingsBody
 from streams.events import ChatRequested, Message
 from streams.models import ProviderName
-from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS, PARAMETERS, Effect, Parameter
-from streams.request_rules.parameters import NAMES, passed_on, unkept
+from streams.request_rules.parameter_effects import Effect, Parameter
+from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS, PARAMETERS
+from streams.request_rules.parameters import NAMES, passed_on, unsupported_parameter
 
 Found = tuple[str, str | None]  # a path, and the `type` of the object that it is a field of
 
@@ -138,7 +139,7 @@ def test_a_parameter_is_sent_or_refused(provider: ProviderName) -> None:
         "cache_control": {"type": "ephemeral"}, "reasoning_effort": "low", "guided_json": {},
     }  # fmt: skip
     for name, value in given.items():
-        refused = unkept(ChatRequested(user_id="u", query="q", params={name: value}), provider)
+        refused = unsupported_parameter(ChatRequested(user_id="u", query="q", params={name: value}), provider)
         sent = passed_on({name: value}, provider)
         row = OPENAI_PATHS.get(name)
         rule = row and (row.to_openai if provider is ProviderName.OPENAI else row.to_anthropic)
@@ -159,7 +160,7 @@ def test_a_parameter_is_sent_or_refused(provider: ProviderName) -> None:
 def test_anthropics_models_begin_and_end_with_the_user(roles: list[Any], param: str | None) -> None:
     """Instructions do not stand in the conversation."""
     messages = tuple(Message(role=role, content="x") for role in roles)
-    refused = unkept(ChatRequested(user_id="u", messages=messages), ProviderName.ANTHROPIC)
+    refused = unsupported_parameter(ChatRequested(user_id="u", messages=messages), ProviderName.ANTHROPIC)
     assert (refused and refused.param) == param
 
 

@@ -3,12 +3,12 @@
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.errors import InvalidRequest
 from streams.webhooks.own_services import Service
-from streams.webhooks.special_addresses import special_range
+from streams.webhooks.special_addresses import is_public
 from streams.webhooks.targets import Targets
 
 PUBLIC = Targets()
@@ -190,9 +190,10 @@ def spelled(address: IPv4Address) -> st.SearchStrategy[str]:
     return st.sampled_from(forms)
 
 
-special_ipv4 = st.ip_addresses(v=4).filter(lambda address: special_range(address) is not None)
+special_ipv4 = st.ip_addresses(v=4).filter(lambda address: not is_public(address))
 
 
+@settings(max_examples=50)
 @given(special_ipv4.flatmap(spelled))
 def test_no_form_of_a_special_address_is_taken(host: str) -> None:
     """Decimal, octal, hexadecimal, short, with a dot, mapped, translated, compatible, 6to4, Teredo."""
@@ -200,6 +201,7 @@ def test_no_form_of_a_special_address_is_taken(host: str) -> None:
         PUBLIC.check_url(f"https://{host}/")
 
 
+@settings(max_examples=50)
 @given(st.ip_addresses(network="127.0.0.0/8", v=4).flatmap(spelled), st.sampled_from(["http", "https"]))
 def test_no_form_of_loopback_leads_to_our_own_port(host: str, scheme: str) -> None:
     """Though loopback is allowed."""
@@ -207,10 +209,11 @@ def test_no_form_of_loopback_leads_to_our_own_port(host: str, scheme: str) -> No
         OURS.check_url(f"{scheme}://{host}:8123/")
 
 
+@settings(max_examples=50)
 @given(st.ip_addresses(v=4))
 def test_an_address_that_holds_an_ipv4_one(address: IPv4Address) -> None:
     """Mapped and NAT64 ones are as public as the one they hold; of the other forms none is."""
     public = PUBLIC.allows(str(address))
-    assert public == (special_range(address) is None)
+    assert public == is_public(address)
     allowed = [PUBLIC.allows(str(IPv6Address(int(IPv6Address(each)) | int(address)))) for each in _PREFIXES]
     assert allowed == [False, public, False, public, False]

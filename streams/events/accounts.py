@@ -1,0 +1,87 @@
+"""What remains of a request: its log record for analysts, and its ledger entries."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from streams.events.calls import LlmCall, Usage
+from streams.events.envelope import Timing
+from streams.events.event import Event
+from streams.events.stages import Status
+from streams.models import STANDARD_TIER
+
+
+class Payload(Event, frozen=True, kw_only=True):
+    """The texts of a request, stored apart, and only where the tenant allows it."""
+
+    request_text: str
+    reply_text: str
+
+
+class RequestLog(Event, frozen=True, kw_only=True):
+    """The one complete record of a request for analysts. Field names are ClickHouse's columns."""
+
+    request_id: str
+    tenant: str
+    user_id: str
+    tier: str
+    accepted_at: datetime
+    finished_at: datetime
+    status: Status
+    latency_ms: float
+    prompt_template: str = ""
+    prompt_version: str = ""
+    experiment: str = ""
+    arm: str = ""
+    session_id: str = ""
+    model: str = ""
+    provider: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    usage_estimated: bool = False
+    service_tier: str = STANDARD_TIER
+    long_context: bool = False
+    cost_usd: Decimal = Decimal(0)
+    price_version: str = ""
+    cache_hit: bool = False
+    cache_kind: str = ""
+    cache_similarity: float | None = None
+    guardrail_input_pass: bool = True
+    guardrail_input_rule: str = ""
+    guardrail_output_pass: bool = True
+    guardrail_output_rule: str = ""
+    pii_types: tuple[str, ...] = ()
+    output_flags: tuple[str, ...] = ()
+    tools_used: tuple[str, ...] = ()
+    finish_reason: str = ""
+    fallback: bool = False
+    stream: bool = False
+    error: str | None = None
+    error_code: str = ""
+    timings: tuple[Timing, ...] = ()
+    calls: tuple[LlmCall, ...] = ()
+    payload: Payload | None = None
+
+
+class LedgerEntry(Event, frozen=True, kw_only=True):
+    """One booking. `entry_id` is derived from the request, so that a second copy is recognised.
+
+    A *settle* entry states the total cost of its request. A replayed dead letter adds one with the same id
+    and a higher `replay`, which replaces the former. `usage` is the sum of all calls, at the prices of
+    `price_version`; old entries have none.
+    """
+
+    entry_id: str
+    request_id: str
+    tenant: str
+    user_id: str
+    kind: Literal["reserve", "settle", "release"]
+    amount_usd: Decimal
+    booked_at: datetime
+    replay: int = 0
+    usage: Usage | None = None
+    price_version: str = ""
