@@ -38,14 +38,12 @@ class Redaction:
     """A text without its personal data.
 
     Attributes:
-        text: The text with each span replaced by its label, such as `[REDACTED_SSN]`.
-        spans: What was replaced; offsets into the text that was given.
-        types: The types found, each once, in order of their first appearance.
+        text: the text with each span replaced by its label, such as `[REDACTED_SSN]`.
+        types: the types found, each once, in order of their first appearance.
     """
 
     text: str
-    spans: tuple[PiiSpan, ...]
-    types: tuple[PiiType, ...]
+    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +84,12 @@ def find(text: str) -> tuple[PiiSpan, ...]:
 
 def redact(text: str) -> Redaction:
     """Replace structured personal data by labels; redacting the result again changes nothing."""
-    spans = find(text)
-    return Redaction(replace(text, spans), spans, tuple(dict.fromkeys(span.type for span in spans)))
+    return without(text, find(text))
+
+
+def without(text: str, spans: Sequence[PiiSpan]) -> Redaction:
+    """Return `text` with `spans` (ordered, not overlapping) replaced by labels, and their types."""
+    return Redaction(replace(text, spans), tuple(dict.fromkeys(span.type for span in spans)))
 
 
 def replace(text: str, spans: Iterable[PiiSpan]) -> str:

@@ -13,11 +13,12 @@ from agents.cost.sent_replies import SentReplies
 from agents.intake import admission
 from agents.intake.webhook_notice import notices
 from agents.stage import Delivery, Record
+from streams import pipeline
 from streams.errors import StoreUnavailable
 from streams.events import OutcomeReached, Reply, Status, Timing
 from streams.publisher import Emit
 from streams.registry.registry import RequestRegistry, Settlement
-from streams.topics import LEDGER, LOGS, OUTCOMES
+from streams.topics import LEDGER, LOGS
 
 #: How long after its deadline an outcome waits that may be of a record which was delivered again: for Redis,
 #: which knows whether the request has its answer; for the calls that were made the first time, which come in
@@ -40,8 +41,7 @@ class CostStage:
         clock: the time, UTC-aware.
     """
 
-    name = "cost"
-    source = OUTCOMES
+    spec = pipeline.COST
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ def _timed(delivery: Delivery[OutcomeReached], started_at: datetime, finished_at
     event = delivery.event
     queued = started_at - delivery.record.arrived_at
     timing = Timing(
-        stage=CostStage.name,
+        stage=CostStage.spec.name,
         started_at=started_at,
         queue_us=max(0, queued // timedelta(microseconds=1)),
         work_us=(finished_at - started_at) // timedelta(microseconds=1),

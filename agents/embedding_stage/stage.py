@@ -23,12 +23,13 @@ from agents.paid_calls.call_journal import Books
 from agents.paid_calls.ports import CallJournal, Clock
 from agents.stage import Delivery, Superseded
 from agents.stores.journal import Claimed, Fenced, Finished, Hold
+from streams import pipeline
 from streams.codec import decode, encode
 from streams.errors import InputError, StoreUnavailable
 from streams.events import EmbeddingsRequested, Envelope, Event, OutcomeReached, Status
 from streams.publisher import Emit
 from streams.request_rules.embeddings import EmbeddingLimits, check_embeddings, embedding_model
-from streams.topics import EMBEDDINGS, OUTCOMES
+from streams.topics import OUTCOMES
 
 #: From this size on a request is counted and redacted in a thread: the event loop has heartbeats to send.
 _LONG_BYTES = 8_192
@@ -65,8 +66,7 @@ class EmbeddingsStage:
         clock: the time.
     """
 
-    name = "embeddings"
-    source = EMBEDDINGS
+    spec = pipeline.EMBEDDINGS
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class EmbeddingsStage:
         self._redact = redact
         self._limits = limits
         self._instance = instance
-        self._books = Books(journal, clock, stage=self.name)
+        self._books = Books(journal, clock, stage=self.spec.name)
         # By the delivery's identity: a zombie's, of the same record, is another one.
         self._in_hand: OrderedDict[int, tuple[Delivery[EmbeddingsRequested], _Progress]] = OrderedDict()
 

@@ -21,11 +21,12 @@ from streams.events import (
     Requested,
 )
 from streams.kafka.record_sizes import MAX_HEADER_BYTES, MAX_HEADERS
+from streams.pipeline import TOPICS
 from streams.publisher import Emit
 from streams.registry.registry import correlation_origin
 from streams.request_rules.chat import check_depth, check_ids, check_moment
 from streams.request_rules.sent_requests import check_fields
-from streams.topics import REPLIES, TOPICS
+from streams.topics import REPLIES
 
 DEFAULT_TENANT = "default"
 DEFAULT_TIER = "standard"

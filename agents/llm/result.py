@@ -4,10 +4,11 @@ from typing import TypeVar
 
 import msgspec
 
+from streams import pipeline
 from streams.codec import decode, encode
 from streams.events import Completed, Event, OutcomeReached
 from streams.publisher import Emit
-from streams.topics import COMPLETIONS, OUTCOMES
+from streams.topics import OUTCOMES
 
 
 class StoredResult(Event, frozen=True, kw_only=True):
@@ -48,5 +49,5 @@ def of_this_run(outcome: R, replay: int) -> R:
 
 def emit(outcome: Outcome) -> Emit:
     """Return the record that carries the event."""
-    topic = COMPLETIONS if isinstance(outcome, Completed) else OUTCOMES
+    topic = pipeline.LLM.next if isinstance(outcome, Completed) else OUTCOMES
     return Emit.to(topic, outcome, key=outcome.envelope.request_id)

@@ -26,13 +26,13 @@ from agents.providers.port import Provider
 from agents.providers.usage import count_input
 from agents.stage import Delivery, Superseded
 from agents.stores.journal import Claimed, Fenced, Finished, Hold
+from streams import pipeline
 from streams.errors import StoreUnavailable
 from streams.events import CacheMissed
 from streams.models import MODELS, ProviderName
 from streams.publisher import Emit
 from streams.request_rules.chat import not_kept
 from streams.request_rules.parameters import unkept
-from streams.topics import MISSES
 
 _MAX_KEPT = 10_000
 
@@ -56,8 +56,7 @@ class LlmStage:
         pause: waits for a number of seconds between two looks at whether a call is still wanted.
     """
 
-    name = "llm"
-    source = MISSES
+    spec = pipeline.LLM
 
     def __init__(
         self,
@@ -75,7 +74,7 @@ class LlmStage:
         self._providers = providers
         self._policy = policy
         self._clock = clock or SystemClock()
-        self._books = Books(journal, self._clock, stage=self.name)
+        self._books = Books(journal, self._clock, stage=self.spec.name)
         caller = Caller(deltas=deltas, guards=guards, clock=self._clock, policy=policy)
         self._attempts = Attempts(
             providers=providers,

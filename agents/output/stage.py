@@ -14,11 +14,10 @@ from agents.output.rules import DEFAULT_POLICY, OutputPolicy, OutputVerdict, che
 from agents.prompts.catalogue import PromptCatalogue
 from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
-from streams import events
+from streams import events, pipeline
 from streams.errors import TransientFault
 from streams.events import CacheSlot, Completed, Completion, Envelope, ErrorInfo, Status
 from streams.publisher import Emit
-from streams.topics import COMPLETIONS
 
 #: What the user reads instead of an answer that was blocked.
 BLOCKED_ANSWER = "I cannot provide that response as it was flagged by our safety system."
@@ -36,8 +35,7 @@ class OutputStage:
         clock: the time, UTC-aware.
     """
 
-    name = "output"
-    source = COMPLETIONS
+    spec = pipeline.OUTPUT
 
     def __init__(
         self,

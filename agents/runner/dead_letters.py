@@ -22,8 +22,8 @@ from streams.events import (
     Requested,
     Status,
 )
+from streams.pipeline import ENTRANCES
 from streams.publisher import Emit
-from streams.topics import ENTRANCES
 
 _ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
 

@@ -6,11 +6,11 @@ from datetime import datetime
 import msgspec
 
 from agents.providers.http_faults import retry_after_s
+from streams.backoff import spread
 
 #: The waits after each failed try, in seconds; the last one repeats. They cover a night's outage, as the
 #: specification of Standard Webhooks advises: with 9 tries 10 hours.
 SCHEDULE_S = (1.0, 5.0, 30.0, 120.0, 600.0, 3_600.0, 10_800.0, 21_600.0)
-_JITTER = 0.25
 #: Statuses that mean "later", besides 5xx: Request Timeout, Too Early, Too Many Requests.
 _LATER = frozenset({408, 425, 429})
 _GONE = 410
@@ -102,5 +102,5 @@ def decide(answer: Answer, attempt: int, *, attempts: int, jitter: Callable[[], 
         case TryLater(reason, after_s):
             if attempt >= attempts:
                 return Bury(f"{reason}; that was try {attempt} of {attempts}")
-            wait_s = SCHEDULE_S[min(attempt, len(SCHEDULE_S)) - 1] * (1 + _JITTER * (2 * jitter() - 1))
+            wait_s = spread(SCHEDULE_S[min(attempt, len(SCHEDULE_S)) - 1], jitter=0.25, luck=jitter())
             return Again(max(wait_s, min(after_s, SCHEDULE_S[-1])), reason)

@@ -9,22 +9,23 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Never
 
 import msgspec
 import structlog
 
-from agents.pipeline import WEBHOOKS
-from agents.runner.retries import backoff_s
 from agents.runner.sending import Publishes
 from agents.webhooks.answers import Again, Answer, Bury, Decision, Done, Refused, TryLater, decide
 from agents.webhooks.counts import WebhookCounts
 from agents.webhooks.posting import Posts
 from agents.webhooks.queue import Claimed, Lane, WebhookQueue
-from streams import codec
+from streams import codec, pipeline
+from streams.backoff import retry
 from streams.dead_letters import dead_letter
 from streams.errors import HeadraceError, StoreUnavailable, TransientFault, Undeliverable
 from streams.events import WebhookDue
 from streams.registry.reply_view import reply_json
+from streams.tasks import cancel_and_wait, event_within
 from streams.webhooks.signing import signature
 
 #: How soon a webhook is noticed that another worker has added, or whose time has come.
@@ -46,7 +47,7 @@ class WebhookFailed(HeadraceError):
     """A webhook could not be delivered, and is not tried again."""
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What bounds the deliverer.
 
     Attributes:
@@ -54,14 +55,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         per_host: how many of these of one tenant to one host; one, where the last try failed.
         attempts: how often each is tried.
         timeout_s: what one try may take.
-        bury_s: what writing a dead letter may take.
+        dead_letter_s: what writing a dead letter may take.
     """
 
     in_flight: int
     per_host: int
     attempts: int
     timeout_s: float
-    bury_s: float
+    dead_letter_s: float
 
 
 class Deliverer:
@@ -87,7 +88,7 @@ class Deliverer:
         publisher: Publishes,
         *,
         keys: tuple[bytes, ...],
-        limits: Limits,
+        limits: DeliveryLimits,
         counts: WebhookCounts,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -104,24 +105,14 @@ class Deliverer:
         self._lanes = Counter[Lane]()
         self._ailing: dict[Lane, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._finishing = False
 
     def wake(self) -> None:
         """Say that there is something new to send."""
         self._news.set()
 
-    def finish(self) -> None:
-        """Begin with no more webhooks; `run` ends.
-
-        To cancel it is not enough: redis-py waits with `asyncio.wait_for`, which in Python 3.11 loses a
-        cancellation that comes as what it waits for is done.
-        """
-        self._finishing = True
-        self.wake()
-
-    async def run(self) -> None:
-        """Send what is due, until `finish`."""
-        while not self._finishing:
+    async def run(self) -> Never:
+        """Send what is due, until it is cancelled."""
+        while True:
             try:
                 if await self.begin_next():
                     continue
@@ -132,7 +123,8 @@ class Deliverer:
                 # What cannot be read is lent for a while, and holds up nobody else.
                 log.exception("webhook.loop_failed")
                 await self._sleep(_STORE_AWAY_S)
-            await self._wait_for_news()
+            await event_within(self._news, _POLL_S)
+            self._news.clear()
 
     async def begin_next(self) -> bool:
         """Begin with the next webhook that is due, and say whether there was one, and room for it.
@@ -157,17 +149,7 @@ class Deliverer:
         """Wait for what is being sent, for a few seconds, and break off the rest."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=_STOP_S)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-
-    async def _wait_for_news(self) -> None:
-        try:
-            async with asyncio.timeout(_POLL_S):
-                await self._news.wait()
-        except TimeoutError:
-            pass
-        self._news.clear()
+            await cancel_and_wait(*late)
 
     def _done(self, lane: Lane, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -243,8 +225,8 @@ class Deliverer:
 
     async def _bury(self, claimed: Claimed, reason: str) -> None:
         """Keep the webhook as a dead letter. Where the broker is away, it is tried again after a while."""
-        await self._insist(lambda: self._queue.postpone(claimed, self._limits.bury_s + _NOTE_S))
-        letter = dead_letter(claimed.record, stage=WEBHOOKS, fault=WebhookFailed(reason))
+        await self._insist(lambda: self._queue.postpone(claimed, self._limits.dead_letter_s + _NOTE_S))
+        letter = dead_letter(claimed.record, stage=pipeline.WEBHOOKS.name, fault=WebhookFailed(reason))
         try:
             await self._publisher.publish(letter)
         except Undeliverable as fault:
@@ -259,12 +241,7 @@ class Deliverer:
         Raises:
             StoreUnavailable: it stays away; the webhook comes again when its time is over.
         """
-        for tries in range(1, _TRIES_TO_NOTE):
-            try:
-                return await step()
-            except StoreUnavailable:
-                await self._sleep(backoff_s(tries, jitter=random.random))
-        return await step()
+        await retry(step, on=StoreUnavailable, attempts=_TRIES_TO_NOTE, sleep=self._sleep)
 
 
 def _named(claimed: Claimed) -> dict[str, object]:

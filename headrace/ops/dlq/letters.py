@@ -11,8 +11,9 @@ from agents.stage import Record
 from streams.codec import header
 from streams.dead_letters import PREFIX as _ERRORS
 from streams.errors import InputError
+from streams.pipeline import ENTRANCES
 from streams.redelivery import redelivery
-from streams.topics import ENTRANCES, RETRIES, Topic
+from streams.topics import RETRIES, Topic
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE = re.compile(r"(\d{1,9}):(\d{1,18})", re.ASCII)

@@ -11,9 +11,10 @@ from agents.stage import Record
 from streams.codec import encode
 from streams.errors import InvalidRequest
 from streams.events import MAX_DEADLINE_MS, ChatRequested, Reply, ReplyAddress, RequestGuarded, Status
+from streams.pipeline import TOPICS
 from streams.redelivery import Headers, replayed
 from streams.registry.registry import correlation_origin
-from streams.topics import ALL_TOPICS, REPLIES
+from streams.topics import REPLIES
 from tests.agents.cost.calls import llm_call
 from tests.fakes.envelopes import NOW, chat, envelope, record
 
@@ -82,7 +83,7 @@ def test_without_headers_the_reply_goes_to_our_own_topic() -> None:
         ("orders.replies.eu", ("*.replies",), False),
         ("Orders.replies", ("orders.*",), False),
         (REPLIES.name, (), True),
-        *((topic.name, ("*", topic.name), topic is REPLIES) for topic in ALL_TOPICS),
+        *((topic.name, ("*", topic.name), topic is REPLIES) for topic in TOPICS.values()),
         ("__consumer_offsets", ("*",), False),
         ("_schemas", ("*", "_schemas"), False),
     ],

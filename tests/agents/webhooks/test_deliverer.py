@@ -11,12 +11,13 @@ from redis.asyncio import Redis
 
 from agents.webhooks.answers import Answer, Delivered, Gone, Refused, TryLater
 from agents.webhooks.counts import WebhookCounts
-from agents.webhooks.deliverer import Deliverer, Limits
+from agents.webhooks.deliverer import Deliverer, DeliveryLimits
 from agents.webhooks.queue import Lane, WebhookQueue
 from streams.errors import KafkaUnavailable, RecordTooLarge
 from streams.publisher import Emit
 from streams.redis import connection
 from streams.registry.reply_view import reply_json
+from streams.tasks import cancel_and_wait
 from streams.topics import DEAD_LETTERS
 from tests.agents.runner.runs import Sends
 from tests.agents.webhooks.due import URL, due, due_record
@@ -67,7 +68,7 @@ class Delivering:
             self.receiver,
             self.sends,
             keys=(KEY,),
-            limits=Limits(in_flight=5, per_host=2, attempts=3, timeout_s=10, bury_s=15),
+            limits=DeliveryLimits(in_flight=5, per_host=2, attempts=3, timeout_s=10, dead_letter_s=15),
             counts=self.counts,
             clock=lambda: self.now,
         )
@@ -315,8 +316,7 @@ async def test_it_runs_by_itself(delivering: Delivering) -> None:
     async with asyncio.timeout(10):
         while not delivering.counts["delivered"]:
             await asyncio.sleep(0.01)
-        delivering.deliverer.finish()
-        await running
+        await cancel_and_wait(running)
     await delivering.add("2")
     assert len(delivering.receiver.got) == 1
 
@@ -337,13 +337,12 @@ async def test_it_goes_on_while_redis_is_away(delivering: Delivering) -> None:
         delivering.receiver,
         delivering.sends,
         keys=(KEY,),
-        limits=Limits(in_flight=5, per_host=2, attempts=3, timeout_s=10, bury_s=15),
+        limits=DeliveryLimits(in_flight=5, per_host=2, attempts=3, timeout_s=10, dead_letter_s=15),
         counts=delivering.counts,
         sleep=sleep,
     )
     running = asyncio.create_task(deliverer.run())
     async with asyncio.timeout(10):
         await enough.wait()
-        deliverer.finish()
-        await running
+        await cancel_and_wait(running)
     await nowhere.aclose()

@@ -29,17 +29,16 @@ from streams.dead_letters import PREFIX as _ERRORS
 from streams.errors import UnauthenticRecord, UndecodableRecord
 from streams.events import ErrorInfo, Requested
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.pipeline import ENTRANCES, TOPICS
 from streams.redelivery import redelivery
 from streams.registry.registry import TOO_MANY_REPEATS
 from streams.topics import (
     DEAD_LETTER_ACTIONS,
     DEAD_LETTERS,
-    ENTRANCES,
     LEDGER,
     LOGS,
     REPLIES,
     RETRIES,
-    TOPICS,
 )
 
 #: What each of the topics carries where requests come in.

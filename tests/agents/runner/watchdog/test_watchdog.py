@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import pytest
 
-from agents.runner.apps import View
+from agents.runner.apps import ConsumerView
 from agents.runner.watchdog.watchdog import EXIT_STUCK, Guard, WatchClock, Watchdog, WorkerStalled
 from tests.agents.runner.views import partition, view, work
 
@@ -15,7 +15,7 @@ Ends = Mapping[tuple[str, int], int] | None
 class Scene:
     """A watchdog over one consumer; `ends` is what the broker says."""
 
-    def __init__(self, seen: View, *, ends: Ends, looks: int = 200) -> None:
+    def __init__(self, seen: ConsumerView, *, ends: Ends, looks: int = 200) -> None:
         self.seen = seen
         self.ends = ends
         self.asked: list[Sequence[tuple[str, int]]] = []

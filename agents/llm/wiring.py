@@ -1,0 +1,33 @@
+"""Builds the LLM stage."""
+
+from contextlib import AsyncExitStack
+
+from agents.llm.stage import LlmStage
+from agents.output.context import answer_context
+from agents.output.streaming_guard import StreamingGuard
+from agents.output.verdict import OutputPolicy
+from agents.paid_calls.policy import LlmPolicy
+from agents.providers.configured import configured_providers
+from agents.stores.journal import Journal
+from agents.worker_ports import WorkerPorts
+from streams.events import CacheMissed
+
+
+async def build(ports: WorkerPorts, resources: AsyncExitStack) -> LlmStage:
+    """Return the stage, with a client for each configured provider."""
+    settings = ports.settings
+    providers = configured_providers(settings)
+    for provider in providers.values():
+        resources.push_async_callback(provider.aclose)
+    checked_by = OutputPolicy.from_settings(settings)
+
+    def guard(event: CacheMissed) -> StreamingGuard:
+        return answer_context(event.envelope, event.messages, ports.prompts).streaming_guard(checked_by)
+
+    return LlmStage(
+        providers=providers,
+        journal=Journal(ports.redis, ttl_s=settings.registry_ttl_s),
+        deltas=ports.publisher,
+        guards=guard,
+        policy=LlmPolicy.from_settings(settings),
+    )
