@@ -100,7 +100,11 @@ def test_other_numbers_stay(text: str) -> None:
 def test_the_result_names_types_and_places() -> None:
     """Spans point into the text that was given; types come once each, in order."""
     result = redact("a@b.io, 123-45-6789, c@d.io")
-    assert find("a@b.io, 123-45-6789, c@d.io") == (PiiSpan("email", 0, 6), PiiSpan("ssn", 8, 19), PiiSpan("email", 21, 27))
+    assert find("a@b.io, 123-45-6789, c@d.io") == (
+        PiiSpan("email", 0, 6),
+        PiiSpan("ssn", 8, 19),
+        PiiSpan("email", 21, 27),
+    )
     assert result.types == ("email", "ssn")
     assert redact("nothing here").types == ()
 
