@@ -3,10 +3,10 @@
 from contextlib import AsyncExitStack
 
 from agents.cache.stage import CacheSettings, CacheStage
+from agents.checks.output_policy import OutputPolicy
 from agents.embeddings import Embedder
 from agents.embeddings.recent import RecentEmbeddings
 from agents.loading import embedder_of
-from agents.output.verdict import OutputPolicy
 from agents.worker_ports import WorkerPorts
 
 

@@ -2,10 +2,10 @@
 
 from contextlib import AsyncExitStack
 
+from agents.checks.answer_context import answer_context
+from agents.checks.output_policy import OutputPolicy
+from agents.checks.streaming_guard import StreamingGuard
 from agents.llm.stage import LlmStage
-from agents.output.context import answer_context
-from agents.output.streaming_guard import StreamingGuard
-from agents.output.verdict import OutputPolicy
 from agents.paid_calls.policy import LlmPolicy
 from agents.providers.configured import configured_providers
 from agents.stores.journal import Journal

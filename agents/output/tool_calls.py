@@ -4,7 +4,7 @@ from typing import Any
 
 from agents.checks import pii
 from agents.checks.json_texts import Redact, TextWalk, texts_of
-from agents.output.verdict import OutputPolicy
+from agents.checks.output_policy import OutputPolicy
 
 ToolCalls = tuple[dict[str, Any], ...]
 

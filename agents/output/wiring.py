@@ -2,8 +2,8 @@
 
 from contextlib import AsyncExitStack
 
+from agents.checks.output_policy import OutputPolicy
 from agents.output.stage import OutputStage
-from agents.output.verdict import OutputPolicy
 from agents.worker_ports import WorkerPorts
 
 

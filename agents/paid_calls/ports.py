@@ -93,7 +93,7 @@ class DeltaSink(Protocol):
 
 
 class StreamGuard(Protocol):
-    """Checks one answer as it is written: see `agents.output.streaming_guard.StreamingGuard`."""
+    """Checks one answer as it is written: see `agents.checks.streaming_guard.StreamingGuard`."""
 
     @property
     def blocked_by(self) -> str | None:

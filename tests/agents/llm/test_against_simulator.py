@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from agents.checks.streaming_guard import StreamingGuard
 from agents.llm.stage import LlmStage
-from agents.output.streaming_guard import StreamingGuard
 from agents.paid_calls.policy import LlmPolicy
 from agents.paid_calls.ports import SystemClock
 from agents.stage import Delivery, Record

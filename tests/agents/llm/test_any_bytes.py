@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.checks.streaming_guard import StreamingGuard
 from agents.llm.stage import LlmStage
-from agents.output.streaming_guard import StreamingGuard
 from agents.paid_calls.policy import LlmPolicy
 from agents.providers.port import Answer
 from streams.codec import decode, encode

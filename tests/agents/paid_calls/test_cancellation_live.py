@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from agents.checks.streaming_guard import StreamingGuard
 from agents.llm.stage import LlmStage
-from agents.output.streaming_guard import StreamingGuard
 from agents.paid_calls.policy import LlmPolicy
 from agents.stage import Delivery, Record, Superseded
 from agents.stores.journal import Claimed, Journal
