@@ -292,7 +292,7 @@ class ErrorInfo(Event, frozen=True, kw_only=True):
 class Envelope(Event, frozen=True, kw_only=True):
     """Everything that is known of one request so far.
 
-    `request`: of embeddings, it says who asks and how; see `agents.intake.admission.as_chat`.
+    `request`: of embeddings, it says who asks and how; see `agents.intake.envelopes.as_chat`.
     `replay` counts how often an operator has replayed a dead letter of the request.
     """
 

@@ -10,7 +10,7 @@ import structlog
 from agents.cost.counts import CallCounts
 from agents.cost.records import ledger_entry, request_log, terminal_reply
 from agents.cost.sent_replies import SentReplies
-from agents.intake import admission
+from agents.intake.reply_address import reply_emit
 from agents.intake.webhook_notice import notices
 from agents.stage import Delivery, Record
 from streams import pipeline
@@ -80,7 +80,7 @@ class CostStage:
         reply = msgspec.structs.replace(settlement.reply, timings=envelope.timings)
         store_text = self._text_by_tenant.get(envelope.tenant, self._store_text)
         record = request_log(event, reply, finished_at=finished_at, store_text=store_text)
-        emits = [admission.reply_emit(reply, envelope.reply_to)]
+        emits = [reply_emit(reply, envelope.reply_to)]
         emits += _copies(reply, settlement)
         emits += notices(settlement.reply, envelope)
         emits.append(Emit.to(LOGS, record, key=envelope.request_id))
@@ -128,7 +128,7 @@ class CostStage:
 def _copies(reply: Reply, settlement: Settlement) -> tuple[Emit, ...]:
     """Return the reply to everyone who has sent the same request again while it ran."""
     again = msgspec.structs.replace(reply, repeat=True)
-    return tuple(admission.reply_emit(again, waiter) for waiter in settlement.waiters)
+    return tuple(reply_emit(again, waiter) for waiter in settlement.waiters)
 
 
 def _timed(delivery: Delivery[OutcomeReached], started_at: datetime, finished_at: datetime) -> OutcomeReached:

@@ -11,7 +11,7 @@ from agents.checks.injection.scanner import Injection, find_injection
 from agents.checks.json_texts import Redact
 from agents.guardrail.request_texts import redacted, untrusted_texts
 from agents.guardrail.validation import RequestLimits, check_size, validate
-from agents.intake import admission
+from agents.intake.envelopes import without_texts
 from agents.intake.intake import Admitted, Intake
 from agents.intake.outcomes import decided, senders_mistake
 from agents.stage import Delivery
@@ -93,7 +93,7 @@ class GuardrailStage:
         envelope, unreachable = self._check_webhook(admitted.envelope)
         if admitted.cancelled is not None:
             error = cancelled_error(admitted.cancelled)
-            return decided(admission.without_texts(envelope), Status.CANCELLED, error=error)
+            return decided(without_texts(envelope), Status.CANCELLED, error=error)
         refusal = admitted.refusal or unreachable
         if refusal is not None:
             return _refuse(envelope, refusal)
@@ -124,7 +124,7 @@ class GuardrailStage:
                 message="the request's deadline passed in the queue; send it again with a longer deadline_ms",
                 param="deadline_ms",
             )
-            return decided(admission.without_texts(envelope), Status.FAILED, error=error)
+            return decided(without_texts(envelope), Status.FAILED, error=error)
         try:
             tokens = validate(envelope.request, self._settings.limits)
             # Redacted before anything goes on: a blocked request is logged, too.
@@ -144,7 +144,7 @@ class GuardrailStage:
 
 
 def _refuse(envelope: Envelope, fault: InputError) -> Sequence[Emit]:
-    return decided(admission.without_texts(envelope), Status.FAILED, error=senders_mistake(fault))
+    return decided(without_texts(envelope), Status.FAILED, error=senders_mistake(fault))
 
 
 def _block(envelope: Envelope, injection: Injection, passed: InputVerdict) -> Sequence[Emit]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from agents.intake import admission
+from agents.intake.reply_address import to_own_topic
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.outgoing import stamped, timing
 from agents.runner.retries import RetryPolicy
@@ -109,7 +109,7 @@ class StageRunner:
             Whether what the stage made of the record has arrived: if not, a replay must find it undone.
         """
         homeless = [each for each in lost if _is_homeless(each)]
-        more = [admission.to_own_topic(each.emit) for each in homeless]
+        more = [to_own_topic(each.emit) for each in homeless]
         others = [each for each in lost if not _is_homeless(each)]
         if others and not decision.is_dead:
             gone = {id(each.emit) for each in others}

@@ -117,7 +117,7 @@ class Relay:
         """Keep the record as a dead letter, and tell its sender what the stage would have told."""
         work.is_dead = True
         at_home = msgspec.structs.replace(record, topic=topic.name)
-        told = self._dead_letters.tell(at_home, _event(record, topic), fault)
+        told = self._dead_letters.tell_sender(at_home, _event(record, topic), fault)
         now = instant(int(self._clock() * 1000))
         entry = timing(_NAME, record, told, started_at=now, ended_at=now)
         letter = dead_letter(record, stage=_NAME, fault=fault)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from agents.intake import admission
+from agents.intake.delivery_identity import deadline_of, request_id_of, with_replay
 from agents.intake.outcomes import senders_mistake
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.retries import GiveUp, MakeDeadLetter, PutAside, RetryPolicy, RetrySituation, WaitInPlace
@@ -98,7 +98,7 @@ class StageHandler:
             return await self._undecodable(record, fault)
         delivery: Delivery[Any] = Delivery(event=event, record=record)
         try:
-            event = admission.renewed(event, record, default_deadline_ms=self._default_deadline_ms)
+            event = with_replay(event, record, default_deadline_ms=self._default_deadline_ms)
             delivery = Delivery(event=event, record=record)
             return await self._handle_in_time(delivery, work)
         except InputError as fault:
@@ -134,7 +134,7 @@ class StageHandler:
 
     def dead(self, record: Record, event: Event | None, fault: BaseException) -> StageDecision:
         """Return the record's dead letter, and what tells its sender."""
-        emits = self._dead_letters.bury(record, event, stage=self._name, fault=fault)
+        emits = self._dead_letters.make(record, event, stage=self._name, fault=fault)
         return StageDecision(emits=emits, event=event, is_dead=True)
 
     async def dead_with_spend(self, delivery: Delivery[Any], fault: BaseException) -> StageDecision:
@@ -193,7 +193,7 @@ class StageHandler:
         Nobody is told where it came as a request under the id of one that was accepted: the sender of that
         one waits for a reply of its own, and anybody can copy its headers.
         """
-        request_id = admission.request_id_of(record) if self._source.open else None
+        request_id = request_id_of(record) if self._source.open else None
         if request_id is not None and await self._is_known(request_id):
             letter = dead_letter(record, stage=self._name, fault=fault)
             return StageDecision(emits=(letter,), is_dead=True)
@@ -210,9 +210,7 @@ class StageHandler:
         if envelope is not None:
             deadline: datetime = envelope.deadline_at
             return deadline
-        return admission.deadline_of(
-            delivery.record, delivery.event, default_deadline_ms=self._default_deadline_ms
-        )
+        return deadline_of(delivery.record, delivery.event, default_deadline_ms=self._default_deadline_ms)
 
     def _log_input_fault(self, what: str, record: Record, fault: InputError) -> None:
         """Log a sender's mistake in the words that the sender reads: without personal data."""

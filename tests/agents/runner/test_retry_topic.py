@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from agents.intake import admission
+from agents.intake.envelopes import open_envelope
 from agents.runner.apps import Run, StageApp
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.relay import Drain, Relay
@@ -287,7 +287,7 @@ class DeadlineStage(EchoStage):
     """Tells the envelope's deadline and number."""
 
     async def handle(self, delivery: Delivery[ChatRequested]) -> Sequence[Emit]:
-        made = admission.open_envelope(
+        made = open_envelope(
             delivery.record,
             delivery.event,
             reply_to=ReplyAddress(topic=REPLIES.name),
