@@ -20,7 +20,7 @@ from agents.runner.metrics import StageMetrics
 from agents.runner.probes import serve_probes
 from agents.runner.relay import Drain, Relay
 from agents.runner.retries import RetryPolicy
-from agents.runner.watchdog.end_offsets import BrokerEnds
+from agents.runner.watchdog.end_offsets import BrokerEndOffsets
 from agents.runner.watchdog.watchdog import WatchClock, Watchdog
 from agents.runner.worker import run_apps
 from agents.stage import Stage
@@ -66,7 +66,7 @@ async def run_worker(
     """
     check_timeouts(settings)
     clock = WatchClock()
-    ends = BrokerEnds(settings.kafka_bootstrap, timeout_s=settings.kafka_timeout_s)
+    ends = BrokerEndOffsets(settings.kafka_bootstrap, timeout_s=settings.kafka_timeout_s)
     watchdog = Watchdog(clock, ask_ends=ends, stall_timeout_s=settings.stall_timeout_s)
     metrics = CollectorRegistry()
     metrics.register(StageMetrics(watchdog))

@@ -12,7 +12,7 @@ from agents.embeddings import Embedder
 from agents.intake.outcomes import decided, senders_mistake
 from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
-from agents.stores.answer_cache import AnswerCache, CachedAnswer, Exact
+from agents.stores.answer_cache import AnswerCache, CachedAnswer, ExactLookup
 from streams import pipeline
 from streams.errors import InvalidRequest, StoreUnavailable, TransientFault
 from streams.events import (
@@ -143,7 +143,9 @@ class CacheStage:
         """
         missed = CacheLookup(kind=CacheKind.MISS) if wanted.read else _BYPASS
         try:
-            known = await self._cache.exact(slot, asker=asker) if wanted.read else Exact(missed_before=True)
+            known = (
+                await self._cache.exact(slot, asker=asker) if wanted.read else ExactLookup(missed_before=True)
+            )
             answer = None if known.missed_before else known.answer
             if answer is not None and self._is_fresh(answer, wanted.max_age_s):
                 return slot, self._found(CacheKind.EXACT, 1.0, answer), answer

@@ -47,7 +47,7 @@ class Redaction:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class PiiCandidate:
     """A match of a detector's pattern that its validator has not judged yet."""
 
     start: int
@@ -117,13 +117,13 @@ def mask_labels(text: str) -> str:
     return _LABEL.sub(lambda m: _MASKS[m[1].lower()] * len(m[0]), text)
 
 
-def candidates(text: str, start: int = 0, types: frozenset[PiiType] = ALL_TYPES) -> list[Candidate]:
+def candidates(text: str, start: int = 0, types: frozenset[PiiType] = ALL_TYPES) -> list[PiiCandidate]:
     """Return the matches for `types` from `start`, by start, then the longest, then the most specific.
 
     The text is in `plain` spelling.
     """
     found = [
-        Candidate(match.start(), match.end(), index)
+        PiiCandidate(match.start(), match.end(), index)
         for index, detector in enumerate(DETECTORS)
         if detector.type in types and detector.gate in text
         for match in detector.pattern.finditer(text, start, overlapped=True)
@@ -131,7 +131,7 @@ def candidates(text: str, start: int = 0, types: frozenset[PiiType] = ALL_TYPES)
     return sorted(found, key=lambda c: (c.start, -c.end, c.detector))
 
 
-def select(text: str, ordered: Sequence[Candidate], *, start: int) -> list[PiiSpan]:
+def select(text: str, ordered: Sequence[PiiCandidate], *, start: int) -> list[PiiSpan]:
     """Return the candidates that their validators accept, leftmost first, none overlapping an earlier one.
 
     The text is the one that they were found in, perhaps masked.
@@ -147,7 +147,7 @@ def select(text: str, ordered: Sequence[Candidate], *, start: int) -> list[PiiSp
     return spans
 
 
-def _judge(text: str, candidate: Candidate, position: int, kind: PiiType | None) -> PiiSpan | None:
+def _judge(text: str, candidate: PiiCandidate, position: int, kind: PiiType | None) -> PiiSpan | None:
     detector = DETECTORS[candidate.detector]
     left = text[max(0, candidate.start - CONTEXT_CHARS) : candidate.start]
     if kind is not None and candidate.start - position < CONTEXT_CHARS:

@@ -13,7 +13,7 @@ import msgspec
 
 from agents.runner import transport
 from agents.runner.keyed_tasks import KeyedTasks
-from agents.runner.transport import PartitionStanding, SafeConsumer
+from agents.runner.transport import PartitionProgress, SafeConsumer
 from agents.runner.watchdog.consumer_progress import ConsumerProgress, RecordCounts, RecordWork
 from agents.stage import Record
 from streams.kafka.record_auth import RecordAuth
@@ -54,7 +54,7 @@ class ConsumerView(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     held: int
     in_flight: tuple[RecordWork, ...]
-    partitions: tuple[PartitionStanding, ...]
+    partitions: tuple[PartitionProgress, ...]
     joined: bool
     rebalancing: bool
     rebalances: int
@@ -128,7 +128,7 @@ class StageApp:
             limit=self._limit,
             held=self._tasks.in_flight,
             in_flight=self._progress.in_flight,
-            partitions=self._consumer.standings() if joined else (),
+            partitions=self._consumer.partition_progress() if joined else (),
             joined=joined,
             rebalancing=self.app.rebalancing,
             rebalances=self.app.rebalancing_count,

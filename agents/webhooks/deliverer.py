@@ -15,10 +15,19 @@ import msgspec
 import structlog
 
 from agents.runner.sending import Publishes
-from agents.webhooks.answers import Again, Answer, Bury, Decision, Done, Refused, TryLater, decide
 from agents.webhooks.counts import WebhookCounts
+from agents.webhooks.delivery_decision import (
+    DeliveryDecision,
+    DeliveryResult,
+    Done,
+    GiveUpDelivery,
+    Rejected,
+    RetryDelivery,
+    TryLater,
+    decide,
+)
 from agents.webhooks.posting import Posts
-from agents.webhooks.queue import Claimed, Lane, WebhookQueue
+from agents.webhooks.queue import ClaimedWebhook, Lane, WebhookQueue
 from streams import codec, pipeline
 from streams.backoff import retry
 from streams.dead_letters import dead_letter
@@ -175,14 +184,14 @@ class Deliverer:
         """Return how many of a lane are sent at once: one, to see whether its host is well again."""
         return 1 if lane in self._ailing else self._limits.per_host
 
-    def _note_health(self, lane: Lane, answer: Answer) -> None:
+    def _note_health(self, lane: Lane, answer: DeliveryResult) -> None:
         self._ailing.pop(lane, None)
         if isinstance(answer, TryLater):
             self._ailing[lane] = None
             if len(self._ailing) > _MAX_AILING:
                 del self._ailing[next(iter(self._ailing))]
 
-    async def _deliver(self, claimed: Claimed) -> None:
+    async def _deliver(self, claimed: ClaimedWebhook) -> None:
         answer = await self._send(claimed)
         self._note_health(claimed.lane, answer)
         decision = decide(answer, claimed.attempt, attempts=self._limits.attempts, jitter=random.random)
@@ -191,7 +200,7 @@ class Deliverer:
         except TransientFault as fault:
             log.warning("webhook.not_noted", **_named(claimed), error=str(fault))
 
-    async def _send(self, claimed: Claimed) -> Answer:
+    async def _send(self, claimed: ClaimedWebhook) -> DeliveryResult:
         """Return what came of one try. A bug ends the webhook as a dead letter, not the others."""
         try:
             due = codec.decode(claimed.record.value, WebhookDue, claimed.record.headers)
@@ -208,11 +217,11 @@ class Deliverer:
             return await self._posts.post(due.url, body, headers)
         except Exception as fault:
             log.exception("webhook.broken", **_named(claimed))
-            return Refused(f"{type(fault).__name__}: {fault}")
+            return Rejected(f"{type(fault).__name__}: {fault}")
 
-    async def _note(self, claimed: Claimed, decision: Decision) -> None:
+    async def _note(self, claimed: ClaimedWebhook, decision: DeliveryDecision) -> None:
         match decision:
-            case Again(delay_s, reason):
+            case RetryDelivery(delay_s, reason):
                 await self._insist(lambda: self._queue.postpone(claimed, delay_s))
                 self._counts.count("retried")
                 log.info("webhook.retried", **_named(claimed), reason=reason, again_in_s=round(delay_s, 1))
@@ -220,10 +229,10 @@ class Deliverer:
                 self._counts.count(outcome)
                 log.info("webhook.ended", **_named(claimed), outcome=outcome)
                 await self._insist(lambda: self._queue.end(claimed))
-            case Bury(reason):
-                await self._bury(claimed, reason)
+            case GiveUpDelivery(reason):
+                await self._make_dead_letter(claimed, reason)
 
-    async def _bury(self, claimed: Claimed, reason: str) -> None:
+    async def _make_dead_letter(self, claimed: ClaimedWebhook, reason: str) -> None:
         """Keep the webhook as a dead letter. Where the broker is away, it is tried again after a while."""
         await self._insist(lambda: self._queue.postpone(claimed, self._limits.dead_letter_s + _NOTE_S))
         letter = dead_letter(claimed.record, stage=pipeline.WEBHOOKS.name, fault=WebhookFailed(reason))
@@ -244,7 +253,7 @@ class Deliverer:
         await retry(step, on=StoreUnavailable, attempts=_TRIES_TO_NOTE, sleep=self._sleep)
 
 
-def _named(claimed: Claimed) -> dict[str, object]:
+def _named(claimed: ClaimedWebhook) -> dict[str, object]:
     """Return what logs say of a webhook; not its URL, which may hold a secret of its receiver."""
     key = claimed.record.key
     return {

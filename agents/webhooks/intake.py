@@ -65,14 +65,14 @@ class WebhookIntake:
         try:
             due, lane = self._read(record)
         except InputError as fault:
-            await self._bury(record, fault, work)
+            await self._make_dead_letter(record, fault, work)
             return True
         added = await self._add(due, lane, record, work)
         if added is None:
             return False
         if added is Added.FULL:
             full = TooManyWaiting(f"too many webhooks wait, of this tenant, for {lane.host} or in all")
-            await self._bury(record, full, work)
+            await self._make_dead_letter(record, full, work)
         elif added is Added.ADDED:
             self._on_added()
         return True
@@ -107,7 +107,7 @@ class WebhookIntake:
         due = codec.decode(record.value, WebhookDue, record.headers)
         return due, Lane.of(due.tenant, self._targets.check_url(due.url))
 
-    async def _bury(self, record: Record, fault: Exception, work: RecordWork) -> None:
+    async def _make_dead_letter(self, record: Record, fault: Exception, work: RecordWork) -> None:
         log.warning("webhook.dead_lettered", at=record.place, reason=str(fault))
         work.is_dead = True
         await self._sends.all((dead_letter(record, stage=pipeline.WEBHOOKS.name, fault=fault),))

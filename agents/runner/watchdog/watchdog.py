@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from agents.runner.apps import ConsumerView
-from agents.runner.watchdog.stall_rules import NEEDS_RECORDS, StageWatch, Suspicion
+from agents.runner.watchdog.stall_rules import NEEDS_RECORDS, StageWatch, Stall
 from streams.errors import HeadraceError
 
 #: How often the watchdog looks, and the most that one look advances its clock by two such steps.
@@ -90,7 +90,7 @@ class Watchdog:
         self._watches: dict[str, tuple[Callable[[], ConsumerView], StageWatch]] = {}
         self._asked_at = float("-inf")
         self.beats = 0
-        self.stalled: Suspicion | None = None
+        self.stalled: Stall | None = None
 
     def watch(self, name: str, view: Callable[[], ConsumerView]) -> None:
         """Watch one more consumer."""
@@ -127,7 +127,7 @@ class Watchdog:
         """Whether the broker was not asked just now."""
         return self._clock() - self._asked_at >= self._stall_timeout_s * _ASK_AGAIN
 
-    async def _could_move(self, suspicion: Suspicion, view: ConsumerView, watch: StageWatch) -> bool:
+    async def _could_move(self, suspicion: Stall, view: ConsumerView, watch: StageWatch) -> bool:
         """Ask the broker, on a connection of its own, whether anything could have moved; if not, begin anew.
 
         It is asked several times before anything counts as stuck: so a broker that was away for most of that
@@ -150,7 +150,7 @@ class Watchdog:
             return False
         return True
 
-    def _stall(self, suspicion: Suspicion) -> WorkerStalled:
+    def _stall(self, suspicion: Stall) -> WorkerStalled:
         self.stalled = suspicion
         stages = {report.view.name: _seen(report) for report in self.reports()}
         log.error("worker.stalled", **msgspec.to_builtins(suspicion) | {"stages": stages})
@@ -160,7 +160,7 @@ class Watchdog:
         )
 
 
-class Guard:
+class ProcessGuard:
     """A thread that ends the process when its event loop no longer runs, or does not end when it should.
 
     Args:

@@ -10,7 +10,7 @@ from agents.runner.apps import ConsumerView
 from agents.runner.metrics import StageMetrics
 from agents.runner.probes import serve_probes
 from agents.runner.watchdog.consumer_progress import RecordCounts
-from agents.runner.watchdog.stall_rules import Suspicion
+from agents.runner.watchdog.stall_rules import Stall
 from agents.runner.watchdog.watchdog import WatchClock, Watchdog
 from headrace.embedded.ports import free_port
 from streams.errors import ConfigurationError
@@ -45,7 +45,7 @@ async def test_a_worker_is_live_until_it_is_stuck() -> None:
     served = Served(view(partition()))
     async with serve_probes(served.dog, served.metrics, host="127.0.0.1", port=served.port):
         assert (await served.get("/live"))[0] == 200
-        served.dog.stalled = Suspicion(stage="llm", what="overdue", for_s=130, detail="t:0:1 is in flight")
+        served.dog.stalled = Stall(stage="llm", what="overdue", for_s=130, detail="t:0:1 is in flight")
         status, text = await served.get("/live")
     assert status == 503
     assert msgspec.json.decode(text)["what"] == "overdue"
@@ -131,7 +131,7 @@ def test_every_number_of_every_stage_is_there() -> None:
     dog.watch("llm", lambda: seen)
     dog.watch("cost", lambda: view(name="cost"))
     clock.advance(2)
-    dog.stalled = Suspicion(stage="llm", what="overdue", for_s=130, detail="t:0:1 is in flight")
+    dog.stalled = Stall(stage="llm", what="overdue", for_s=130, detail="t:0:1 is in flight")
     samples = {
         (sample.name.removeprefix("headrace_worker_"), sample.labels.get("stage")): sample.value
         for family in StageMetrics(dog).collect()

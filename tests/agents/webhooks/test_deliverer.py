@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 from redis.asyncio import Redis
 
-from agents.webhooks.answers import Answer, Delivered, Gone, Refused, TryLater
 from agents.webhooks.counts import WebhookCounts
 from agents.webhooks.deliverer import Deliverer, DeliveryLimits
+from agents.webhooks.delivery_decision import Delivered, DeliveryResult, Gone, Rejected, TryLater
 from agents.webhooks.queue import Lane, WebhookQueue
 from streams.errors import KafkaUnavailable, RecordTooLarge
 from streams.publisher import Emit
@@ -32,13 +32,13 @@ class Receiver:
     """Answers as it is told; those to whom `held` applies wait until they are released."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, list[Answer]] = {}
+        self.answers: dict[str, list[DeliveryResult]] = {}
         self.held: Callable[[str], bool] = lambda url: False
         self.released = asyncio.Event()
         self.got: list[tuple[str, bytes, Mapping[str, str]]] = []
         self.fault: Exception | None = None
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         self.got.append((url, body, headers))
         if self.fault is not None:
             raise self.fault
@@ -168,7 +168,7 @@ async def test_it_is_given_up_after_so_many_tries(delivering: Delivering) -> Non
 
 async def test_a_refusal_ends_it_at_once_and_so_does_gone(delivering: Delivering) -> None:
     """The first as a dead letter; the second is what its receiver wants."""
-    delivering.receiver.answers["https://hooks.example/"] = [Refused("it answered 404")]
+    delivering.receiver.answers["https://hooks.example/"] = [Rejected("it answered 404")]
     delivering.receiver.answers["https://gone.example/"] = [Gone()]
     await delivering.add("1")
     await delivering.add("2", host="gone.example")
@@ -274,7 +274,7 @@ async def test_what_a_dead_worker_was_sending_is_sent_by_another(delivering: Del
 async def test_a_dead_letter_that_the_broker_does_not_take(redis: Redis) -> None:
     """It is tried again later, and not forgotten."""
     away = Delivering(redis, refuse=lambda emit, tries: KafkaUnavailable("away") if tries == 1 else None)
-    away.receiver.answers["https://hooks.example/"] = [Refused("it answered 404")] * 2
+    away.receiver.answers["https://hooks.example/"] = [Rejected("it answered 404")] * 2
     await away.add("1")
     await away.send_all()
     assert (away.sends.sent, await away.is_empty()) == ([], False)
@@ -289,7 +289,7 @@ async def test_a_dead_letter_that_the_broker_does_not_take(redis: Redis) -> None
 async def test_a_dead_letter_that_is_too_large(redis: Redis) -> None:
     """No try can help: it ends, and the log says so."""
     full = Delivering(redis, refuse=lambda emit, tries: RecordTooLarge("9 MiB"))
-    full.receiver.answers["https://hooks.example/"] = [Refused("it answered 404")]
+    full.receiver.answers["https://hooks.example/"] = [Rejected("it answered 404")]
     await full.add("1")
     await full.send_all()
     assert await full.is_empty()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from agents.runner.apps import ConsumerView
-from agents.runner.watchdog.stall_rules import StageWatch, Suspicion
+from agents.runner.watchdog.stall_rules import StageWatch, Stall
 from tests.agents.runner.views import partition, view, work
 
 STALL_S = 120.0
@@ -13,7 +13,7 @@ STALL_S = 120.0
 Seen = Callable[[float], ConsumerView]
 
 
-def watch(seen: Seen, *, until: float = 600.0) -> Suspicion | None:
+def watch(seen: Seen, *, until: float = 600.0) -> Stall | None:
     """Look every second, as the watchdog does."""
     stage = StageWatch(now=0.0)
     for now in range(1, int(until)):

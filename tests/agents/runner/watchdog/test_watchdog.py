@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agents.runner.apps import ConsumerView
-from agents.runner.watchdog.watchdog import EXIT_STUCK, Guard, WatchClock, Watchdog, WorkerStalled
+from agents.runner.watchdog.watchdog import EXIT_STUCK, ProcessGuard, WatchClock, Watchdog, WorkerStalled
 from tests.agents.runner.views import partition, view, work
 
 Ends = Mapping[tuple[str, int], int] | None
@@ -111,7 +111,7 @@ class Beats:
     def __init__(self) -> None:
         self.count = 0
         self.ended: list[int] = []
-        self.guard = Guard(lambda: self.count, limit_s=5, end=self.ended.append)
+        self.guard = ProcessGuard(lambda: self.count, limit_s=5, end=self.ended.append)
 
 
 def test_a_loop_that_is_blocked_is_noticed_from_another_thread() -> None:
