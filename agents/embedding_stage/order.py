@@ -3,7 +3,7 @@
 import msgspec
 
 from agents.checks.json_texts import Redact
-from agents.guardrail.request_texts import redacted
+from agents.checks.request_texts import redacted
 from streams.events import EmbeddingsRequested, Envelope, InputVerdict
 from streams.models import EmbeddingModel
 from streams.request_rules.chat import MAX_CONTENT_CHARS

@@ -9,7 +9,7 @@ import msgspec
 from agents.checks import pii
 from agents.checks.injection.scanner import Injection, find_injection
 from agents.checks.json_texts import Redact
-from agents.guardrail.request_texts import redacted, untrusted_texts
+from agents.checks.request_texts import redacted, untrusted_texts
 from agents.guardrail.validation import RequestLimits, check_size, validate
 from agents.intake.envelopes import without_texts
 from agents.intake.intake import Admitted, Intake
