@@ -1,4 +1,4 @@
-"""The output check: nothing a model wrote reaches anybody before it has passed here."""
+"""The output stage: checks a model's whole answer and its format, and keeps it for the cache."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from streams.errors import TransientFault
 from streams.events import CacheSlot, Completed, Completion, Envelope, ErrorInfo, Status
 from streams.publisher import Emit
 
-#: What the user reads instead of an answer that was blocked.
+#: The text that the user gets instead of a blocked answer.
 BLOCKED_ANSWER = "I cannot provide that response as it was flagged by our safety system."
 
 log = structlog.get_logger(__name__)
