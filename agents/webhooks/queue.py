@@ -14,7 +14,6 @@ from redis.asyncio import Redis
 from agents.stage import Record
 from agents.webhooks import queue_scripts as scripts
 from streams.errors import StoreFull
-from streams.redelivery import Headers
 from streams.redis.connection import store_faults
 from streams.redis.keys import (
     WEBHOOK,
@@ -92,18 +91,6 @@ class ClaimedWebhook(msgspec.Struct, frozen=True, kw_only=True):
     record: Record
 
 
-class _Kept(msgspec.Struct, frozen=True, array_like=True):
-    """A record as the queue keeps it: enough for a dead letter."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-
-
 def entry_key(webhook_id: str) -> str:
     """Return the key of a webhook that waits, a hash; its `tenant` and `host` are those of its lane."""
     return WEBHOOK.key(webhook_id)
@@ -154,17 +141,7 @@ class WebhookQueue:
         """
         if not self._has_room():
             raise StoreFull("Redis: adding a webhook failed: its memory is nearly full")
-        kept = msgspec.msgpack.encode(
-            _Kept(
-                record.topic,
-                record.partition,
-                record.offset,
-                record.timestamp_ms,
-                record.key,
-                record.value,
-                record.headers,
-            )
-        )
+        kept = msgspec.msgpack.encode(record)
         with store_faults("adding a webhook"):
             answer = await self._add(
                 keys=[entry_key(webhook_id), WEBHOOK_DONE.key(webhook_id), *lane.keys, _BYTES],
@@ -229,6 +206,6 @@ class WebhookQueue:
 
 
 def _claimed(webhook_id: bytes, tenant: bytes, host: bytes, attempt: int, kept: bytes) -> ClaimedWebhook:
-    record = Record.read(**msgspec.structs.asdict(msgspec.msgpack.decode(kept, type=_Kept)))
+    record = msgspec.msgpack.decode(kept, type=Record)
     lane = Lane(tenant.decode(), host.decode())
     return ClaimedWebhook(webhook_id=webhook_id.decode(), lane=lane, attempt=attempt, record=record)

@@ -131,7 +131,7 @@ SEEDS = (
 )  # fmt: skip
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(parts=st.lists(st.sampled_from(SEEDS), min_size=1, max_size=3))
 def test_long_repetitive_texts_end(parts: list[str]) -> None:
     """Whatever is repeated up to 32,000 characters, the scan ends by itself, not by the time limit."""
