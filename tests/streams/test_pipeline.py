@@ -100,6 +100,13 @@ def test_no_second_list_of_stages_or_their_topics() -> None:
     assert found == {}
 
 
+@pytest.mark.parametrize("page", ["ingest/web/view.js", "analytics/web/view-latency.js"])
+def test_pages_name_the_stages_of_a_chat_in_their_order(page: str) -> None:
+    """Scripts of pages cannot import the rows: each list in them is compared."""
+    (found,) = re.findall(r'\[("guardrail"[^\]]*)\]', (ROOT / page).read_text())
+    assert re.findall(r'"(\w+)"', found) == [spec.name for spec in path(topics.REQUESTS)]
+
+
 @pytest.mark.parametrize(
     "planted",
     [
