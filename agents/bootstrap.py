@@ -1,8 +1,6 @@
 """Wires a worker: the one place that knows which stage gets which port."""
 
 import asyncio
-import random
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -17,22 +15,21 @@ from agents.checks.injection import scanner
 from agents.checks.json_texts import Redacted
 from agents.cost.counts import CallCounts
 from agents.cost.stage import CostStage
-from agents.embedding_stage.attempts import Attempts
 from agents.embedding_stage.stage import EmbeddingsStage
 from agents.embeddings import Embedder
 from agents.embeddings.recent import RecentEmbeddings
 from agents.guardrail.stage import Finding, GuardrailSettings, GuardrailStage
 from agents.guardrail.validation import Limits
 from agents.intake.intake import Intake
+from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
 from agents.loading import Loaded, embedder_of
 from agents.output.context import answer_context
 from agents.output.stage import OutputStage
 from agents.output.streaming_guard import StreamingGuard
 from agents.output.verdict import OutputPolicy
-from agents.paid_calls.circuit_breaker import Circuits
-from agents.paid_calls.policy import LlmPolicy
-from agents.paid_calls.ports import SystemClock
+from agents.paid_calls.policy import CallPolicy
+from agents.paid_calls.ports import CallPorts
 from agents.pipeline import RELAY, WEBHOOKS
 from agents.prompts.catalogue import PromptCatalogue
 from agents.providers.configured import configured_embedders, configured_providers
@@ -111,7 +108,7 @@ async def run_worker(
                 watchdog,
                 host=settings.worker_host,
                 port=settings.worker_port,
-                more=lambda: (*webhooks.lines(), *calls.lines()),
+                collectors=(webhooks, calls),
             )
         )
         ports = await resources.enter_async_context(_ports(settings, loaded or Loaded(), webhooks, calls))
@@ -330,10 +327,10 @@ async def _llm(ports: Ports, resources: AsyncExitStack) -> LlmStage:
 
     return LlmStage(
         providers=providers,
-        journal=Journal(ports.redis, ttl_s=settings.registry_ttl_s),
-        deltas=ports.publisher,
+        publisher=ports.publisher,
         guards=guard,
-        policy=LlmPolicy.from_settings(settings),
+        settings=LlmSettings.from_settings(settings),
+        ports=CallPorts(journal=Journal(ports.redis, ttl_s=settings.registry_ttl_s)),
     )
 
 
@@ -346,8 +343,6 @@ async def _embeddings(ports: Ports, resources: AsyncExitStack) -> EmbeddingsStag
     providers = configured_embedders(settings)
     for provider in providers.values():
         resources.push_async_callback(provider.aclose)
-    journal, clock = Journal(ports.redis, ttl_s=settings.registry_ttl_s), SystemClock()
-    policy = LlmPolicy.from_settings(settings)
     return EmbeddingsStage(
         intake=Intake(
             ports.registry,
@@ -355,21 +350,11 @@ async def _embeddings(ports: Ports, resources: AsyncExitStack) -> EmbeddingsStag
             reply_topics=settings.reply_topics,
             default_deadline_ms=settings.default_deadline_ms,
         ),
-        attempts=Attempts(
-            providers=providers,
-            circuits=Circuits(threshold=policy.breaker_threshold, reset_s=policy.breaker_reset_s),
-            journal=journal,
-            clock=clock,
-            new_call_id=lambda: str(uuid.uuid4()),
-            random=random.random,
-            policy=policy,
-            pause=asyncio.sleep,
-        ),
-        journal=journal,
+        providers=providers,
         redact=redact,
         limits=EmbeddingLimits.from_settings(settings),
-        instance=settings.instance_id,
-        clock=clock,
+        policy=CallPolicy.from_settings(settings),
+        ports=CallPorts(journal=Journal(ports.redis, ttl_s=settings.registry_ttl_s)),
     )
 
 

@@ -31,10 +31,6 @@ from agents.providers.port import Timeouts
 #: The status of an answer, or of a stream, in which an error is told of.
 STREAMING = 200
 
-#: More than a worker ever opens: what bounds its calls is how many it has in flight. Idle connections are
-#: closed after a few seconds.
-CONNECTIONS = httpx2.Limits(max_connections=10_000)
-
 _MAX_CHARS = 500
 
 _QUOTA = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached"})
@@ -122,34 +118,6 @@ def _number(value: str | None) -> float | None:
     return number if number is not None and 0 <= number < float("inf") else None
 
 
-def timeout_fault(cause: BaseException | None, timeouts: Timeouts, after_chunks: int) -> ProviderFault:
-    """Return the fault for what the HTTP client calls a timeout, and noticed before we did."""
-    broken = _broken_connection(cause)
-    if broken is not None:
-        return connection_fault(broken, after_chunks)
-    if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
-        return ProviderTimeout("connect", after_s=timeouts.connect_s)
-    return ProviderTimeout("total", after_s=timeouts.total_s)
-
-
-def _broken_connection(cause: BaseException | None) -> BaseException | None:
-    """Return why a connection failed, where that is what happened.
-
-    The clients' transport has one name, `ConnectTimeout`, for each connection that fails, late or refused.
-    """
-    first = cause.__cause__ if cause is not None else None
-    if isinstance(first, aiohttp.ClientConnectionError) and not isinstance(first, TimeoutError):
-        return first
-    return None
-
-
-def connection_fault(cause: BaseException, after_chunks: int) -> ConnectionLost:
-    """Return the fault for a connection that failed."""
-    words = str(cause)[:_MAX_CHARS]
-    what = f"{type(cause).__name__}: {words}" if words else type(cause).__name__
-    return ConnectionLost(what, after_chunks=after_chunks)
-
-
 def may_be_billed(fault: ProviderFault, error: BaseException) -> bool:
     """Tell whether a provider may bill a call that failed before any of its answer was read.
 
@@ -178,23 +146,30 @@ def _never_connected(error: BaseException | None) -> bool:
 
 def transport_fault(error: Exception, timeouts: Timeouts, after_chunks: int) -> ProviderFault:
     """Return the fault for what the HTTP client, or reading the answer, has raised."""
+    words = f"{type(error).__name__}: {str(error)[:_MAX_CHARS]}"
     match error:
         case httpx2.TimeoutException():
-            return timeout_fault(error, timeouts, after_chunks)
+            return _timeout_fault(error, timeouts, after_chunks)
         case httpx2.DecodingError():
             return Malformed(f"the answer is not compressed as it says: {error}")
         case httpx2.HTTPError() | OSError():
-            return connection_fault(error, after_chunks)
+            return ConnectionLost(words.removesuffix(": "), after_chunks=after_chunks)
         case aiohttp.ClientError():
-            return Malformed(
-                f"the answer is no HTTP response: {type(error).__name__}: {str(error)[:_MAX_CHARS]}"
-            )
+            return Malformed(f"the answer is no HTTP response: {words}")
         case _:
-            return Malformed(
-                f"the answer could not be read: {type(error).__name__}: {str(error)[:_MAX_CHARS]}"
-            )
+            return Malformed(f"the answer could not be read: {words}")
 
 
-def http_timeout(timeouts: Timeouts) -> httpx2.Timeout:
-    """Return what the HTTP client is told. Reading ends with the whole call: `Pace` times the phases."""
-    return httpx2.Timeout(timeouts.total_s, connect=timeouts.connect_s, pool=timeouts.connect_s)
+def _timeout_fault(error: httpx2.TimeoutException, timeouts: Timeouts, after_chunks: int) -> ProviderFault:
+    """Return the fault for what the HTTP client calls a timeout, and noticed before we did.
+
+    It has one name, `ConnectTimeout`, for each connection that fails, late or refused: the cause tells which.
+    """
+    cause = error.__cause__
+    if isinstance(cause, aiohttp.ClientConnectionError) and not isinstance(cause, TimeoutError):
+        return ConnectionLost(
+            f"{type(cause).__name__}: {str(cause)[:_MAX_CHARS]}".removesuffix(": "), after_chunks=after_chunks
+        )
+    if isinstance(error, httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        return ProviderTimeout("connect", after_s=timeouts.connect_s)
+    return ProviderTimeout("total", after_s=timeouts.total_s)

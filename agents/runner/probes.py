@@ -2,15 +2,18 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agents.runner import metrics
+from agents.runner.metrics import StageMetrics
 from agents.runner.watchdog.watchdog import StageReport, Watchdog
 from streams.errors import ConfigurationError
 from streams.serving.fault_handlers import answer_faults
@@ -25,7 +28,7 @@ _BACKLOG = 32
 
 @asynccontextmanager
 async def serve_probes(
-    watchdog: Watchdog, *, host: str, port: int, more: Callable[[], Iterable[str]] = lambda: ()
+    watchdog: Watchdog, *, host: str, port: int, collectors: Iterable[Collector] = ()
 ) -> AsyncIterator[None]:
     """Answer probes while the block runs; nothing where the port is 0.
 
@@ -33,7 +36,7 @@ async def serve_probes(
         watchdog: knows the consumers.
         host: where to listen.
         port: where to listen.
-        more: returns further lines for /metrics, in Prometheus' text format.
+        collectors: what /metrics shows beside the stages.
 
     Raises:
         ConfigurationError: the port is taken.
@@ -41,7 +44,9 @@ async def serve_probes(
     if not port:
         yield
         return
-    server = HttpServer(http_config(_app(watchdog, more), grace_s=_SHUTDOWN_S, backlog=_BACKLOG))
+    server = HttpServer(
+        http_config(_app(watchdog, _registry(watchdog, collectors)), grace_s=_SHUTDOWN_S, backlog=_BACKLOG)
+    )
     with _listen(host, port) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
@@ -61,7 +66,14 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from fault
 
 
-def _app(watchdog: Watchdog, more: Callable[[], Iterable[str]]) -> Starlette:
+def _registry(watchdog: Watchdog, collectors: Iterable[Collector]) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    for collector in (StageMetrics(watchdog), *collectors):
+        registry.register(collector)
+    return registry
+
+
+def _app(watchdog: Watchdog, registry: CollectorRegistry) -> Starlette:
     async def live(_: Request) -> Response:
         stalled = watchdog.stalled
         if stalled is None:
@@ -77,9 +89,7 @@ def _app(watchdog: Watchdog, more: Callable[[], Iterable[str]]) -> Starlette:
         return JsonResponse({"ready": is_ready, "stages": stages}, status_code=200 if is_ready else 503)
 
     async def show_metrics(_: Request) -> Response:
-        text = metrics.exposition(watchdog.reports(), stalled=watchdog.stalled is not None)
-        text += "".join(f"{line}\n" for line in more())
-        return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
+        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     app = Starlette(routes=[Route("/live", live), Route("/ready", ready), Route("/metrics", show_metrics)])
     app.router.redirect_slashes = False  # it would send clients to whatever Host they name

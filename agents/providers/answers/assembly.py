@@ -11,17 +11,15 @@ from agents.providers.answers.text import AnswerText, check_size
 from agents.providers.answers.tool_calls import ToolCall
 from agents.providers.faults import ConnectionLost, Malformed
 from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta
+from agents.providers.spending import CallSpending
 from agents.providers.usage import asked_tier, count_output, estimate, tier_name
 from streams.events import Usage
 
 
-class Assembly(ABC):
+class Assembly(CallSpending, ABC):
     """Puts the JSON values of one answer together, whether they are pieces of it or the whole.
 
     Attributes:
-        model: the model that answers, as the provider names it.
-        chunks: how many values came.
-        opened: whether the provider has taken the call: from then on it bills the prompt.
         ended: whether it has named a finish reason, and gone on no more.
         done: whether it says that nothing follows.
     """
@@ -32,14 +30,12 @@ class Assembly(ABC):
     without_tools: ClassVar[str]
 
     def __init__(self, call: ProviderCall) -> None:
-        self._call = call
+        super().__init__(call)
+        self._call: ProviderCall = call
         self._text = AnswerText()
         self._usage: Usage | None = None
         self._tier: object = None
         self._finish: list[str] = []
-        self.model: str | None = None
-        self.chunks = 0
-        self.opened = False
         self.ended = False
         self.done = False
 
@@ -80,13 +76,19 @@ class Assembly(ABC):
             text=self._text.told,
             model=self.model or self._call.model,
             finish_reason=finish,
-            usage=self._usage or self._estimate(),
+            usage=self._usage or self.estimate(),
             tool_calls=tools,
         )
 
-    def billed(self) -> Usage | None:
-        """Return what a break at this point has cost; None where the provider had not taken the call."""
-        return self._estimate() if self.opened else None
+    def estimate(self) -> Usage:
+        """Return what a break at this point has cost, if the provider has taken the call."""
+        return estimate(
+            input_tokens=self._call.input_tokens,
+            text=self._text.told,
+            tool_calls=tool_calls.begun(self._calls),
+            reported=self._usage,
+            service_tier=tier_name(self._tier) if self.chunks else asked_tier(self._call),
+        )
 
     def _said(self, piece: str) -> Iterator[ProviderEvent]:
         if piece:
@@ -102,12 +104,3 @@ class Assembly(ABC):
 
     def _count_output(self) -> int:
         return count_output(self._text.told, tool_calls.begun(self._calls))
-
-    def _estimate(self) -> Usage:
-        return estimate(
-            input_tokens=self._call.input_tokens,
-            text=self._text.told,
-            tool_calls=tool_calls.begun(self._calls),
-            reported=self._usage,
-            service_tier=tier_name(self._tier) if self.chunks else asked_tier(self._call),
-        )

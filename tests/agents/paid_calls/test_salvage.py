@@ -111,5 +111,4 @@ async def test_what_was_delivered_is_forgotten() -> None:
     bench, first = Bench([answer()]), delivery()
     await bench.stage.handle(first)
     await bench.stage.delivered(first)
-    assert not bench.stage._works
-    assert not bench.stage._unsent
+    assert not bench.stage._work._open

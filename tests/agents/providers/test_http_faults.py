@@ -22,7 +22,7 @@ from agents.providers.faults import (
     Refused,
     ServerFault,
 )
-from agents.providers.http_faults import may_be_billed, retry_after_s, status_fault, timeout_fault
+from agents.providers.http_faults import may_be_billed, retry_after_s, status_fault, transport_fault
 from agents.providers.port import Timeouts
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
@@ -94,9 +94,9 @@ def test_a_timeout_while_connecting_says_so() -> None:
         httpx2.PoolTimeout("x"),
         caused(httpx2.ConnectTimeout("x"), aiohttp.ConnectionTimeoutError()),
     ):
-        assert timeout_fault(cause, TIMEOUTS, 0).error == "timeout_connect"
+        assert transport_fault(cause, TIMEOUTS, 0).error == "timeout_connect"
     for cause in (httpx2.ReadTimeout("x"), caused(httpx2.ReadTimeout("x"), aiohttp.SocketTimeoutError())):
-        assert timeout_fault(cause, TIMEOUTS, 0).error == "timeout_total"
+        assert transport_fault(cause, TIMEOUTS, 0).error == "timeout_total"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_timeout_while_connecting_says_so() -> None:
 )
 def test_a_connection_that_breaks_is_no_timeout(first: aiohttp.ClientError) -> None:
     """Its transport calls it one."""
-    fault = timeout_fault(caused(httpx2.ConnectTimeout("x"), first), TIMEOUTS, 3)
+    fault = transport_fault(caused(httpx2.ConnectTimeout("x"), first), TIMEOUTS, 3)
     assert isinstance(fault, ConnectionLost)
     assert type(first).__name__ in fault.message
     assert fault.after_chunks == 3

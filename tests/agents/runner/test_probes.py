@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from agents.runner.apps import View
-from agents.runner.metrics import exposition
+from agents.runner.metrics import StageMetrics
 from agents.runner.probes import serve_probes
 from agents.runner.watchdog.consumer_progress import Counts
 from agents.runner.watchdog.stall_rules import Suspicion
@@ -72,7 +72,7 @@ async def test_metrics_are_served_in_prometheus_own_format() -> None:
         "text/plain; version=0.0.4; charset=utf-8",
     )
     text = answer.text
-    assert 'headrace_worker_acked_total{stage="guardrail"} 0\n' in text
+    assert 'headrace_worker_acked_total{stage="guardrail"} 0.0\n' in text
 
 
 @pytest.mark.parametrize(
@@ -128,13 +128,13 @@ def test_every_number_of_every_stage_is_there() -> None:
     dog.watch("llm", lambda: seen)
     dog.watch("cost", lambda: view(name="cost"))
     clock.advance(2)
-    lines = exposition(dog.reports(), stalled=True).splitlines()
-    samples = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    llm = {
-        name.removeprefix("headrace_worker_").removesuffix('{stage="llm"}'): float(number)
-        for name, number in samples.items()
-        if "llm" in name
+    dog.stalled = Suspicion(stage="llm", what="overdue", for_s=130, detail="t:0:1 is in flight")
+    samples = {
+        (sample.name.removeprefix("headrace_worker_"), sample.labels.get("stage")): sample.value
+        for family in StageMetrics(dog).collect()
+        for sample in family.samples
     }
+    llm = {name: value for (name, stage), value in samples.items() if stage == "llm"}
     assert llm == {
         "partitions": 1,
         "in_flight": 1,
@@ -148,7 +148,5 @@ def test_every_number_of_every_stage_is_there() -> None:
         "handed_back_total": 2,
         "rebalances_total": 6,
     }
-    assert 'headrace_worker_last_ack_age_seconds{stage="cost"}' not in samples
-    assert samples["headrace_worker_stalled"] == "1"
-    kinds = {line.split()[2] for line in lines if line.startswith("# TYPE")}
-    assert {name.split("{")[0] for name in samples} <= kinds
+    assert ("last_ack_age_seconds", "cost") not in samples
+    assert samples["stalled", None] == 1

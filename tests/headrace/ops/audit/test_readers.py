@@ -275,7 +275,7 @@ async def test_standings_and_open_calls_are_read_as_they_are_written(redis: Redi
     )
     assert isinstance(claim, Claimed)
     call = BegunCall(call_id="call", provider="openai", model="gpt-4o", started_at=AT, input_tokens=1)
-    await journal.begin_call(claim.hold, call)
+    await journal.begin_call(claim.lease, call)
     unknown = [f"unknown-{number}" for number in range(600)]
     books = await RegistryReader(redis).read([*unknown, running, begun])
     assert books.standings == {running: "running, cancelled", begun: "running"}

@@ -65,7 +65,7 @@ def error_in(value: object, *, named: bool = False) -> object | None:
     return None
 
 
-def spoken_fault(
+def fault_told(
     error: object, *, status: int = STREAMING, headers: Mapping[str, str] | None = None
 ) -> ProviderFault:
     """Return the fault that a provider tells of.

@@ -1,0 +1,117 @@
+"""Waiting before another try: exponential backoff with jitter, and a loop that uses it.
+
+    async def ping() -> str: ...
+
+    answer = await retry(ping, on=StoreUnavailable, attempts=5, on_failure=log_it)
+
+A loop of several calls a round computes the wait alone: `await sleep(BACKOFF.wait_s(failures))`.
+Cancelling the task ends any wait at once.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from streams.errors import TransientFault
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
+
+#: Waits for a number of seconds. Returning False means that the wait was cut short: there is no next try.
+Sleep: TypeAlias = Callable[[float], Awaitable[bool | None]]
+
+#: 2**30 times the first wait is beyond any limit; more would overflow a float in the end.
+_MAX_DOUBLINGS = 30
+
+
+def spread(wait_s: float, *, jitter: float, luck: float) -> float:
+    """Return `wait_s` times a factor from `1 - jitter` to `1 + jitter`.
+
+    Clients that failed together then do not come back together.
+
+    Args:
+        wait_s: the average wait, in seconds.
+        jitter: the share of it that the wait may differ by, from 0 to 1.
+        luck: a random number from 0 to 1.
+    """
+    return wait_s * (1 + jitter * (2 * luck - 1))
+
+
+class Backoff(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule of waits that doubles with each failure, up to a limit.
+
+    `Backoff(first_s=0.1, max_s=2.0, jitter=0)` waits 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2, … seconds.
+
+    Attributes:
+        first_s: the wait after the first failure, in seconds.
+        max_s: the longest wait, in seconds, before jitter.
+        jitter: see `spread`.
+    """
+
+    first_s: float = 0.1
+    max_s: float = 2.0
+    jitter: float = 0.25
+
+    def wait_s(self, failures: int, luck: Callable[[], float] = random.random) -> float:
+        """Return how long to wait after so many failures in a row, in seconds; 0 after none.
+
+        Args:
+            failures: counts from 1 for the first failure.
+            luck: returns random numbers from 0 to 1.
+        """
+        if failures < 1:
+            return 0.0
+        doubled: float = self.first_s * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
+        return spread(min(doubled, self.max_s), jitter=self.jitter, luck=luck())
+
+
+async def _sleep(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+def _forever() -> float:
+    return math.inf
+
+
+async def retry(
+    step: Callable[[], Awaitable[T]],
+    *,
+    on: type[E] | tuple[type[E], ...] = TransientFault,  # type: ignore[assignment]  # mypy cannot bind a default to E
+    backoff: Backoff = Backoff(),  # noqa: B008  # frozen
+    attempts: float = math.inf,
+    remaining_s: Callable[[], float] = _forever,
+    on_failure: Callable[[int, E], None] = lambda _failures, _fault: None,
+    sleep: Sleep = _sleep,
+    luck: Callable[[], float] = random.random,
+) -> T:
+    """Return what `step` returns, trying again while it raises `on`.
+
+    Args:
+        step: the call. It must do no harm when it is made twice.
+        on: the faults after which another try makes sense. Any other exception is raised at once.
+        backoff: the waits between two tries.
+        attempts: the number of tries, at least 1; without end by default.
+        remaining_s: returns the seconds until the deadline. No wait goes beyond it.
+        on_failure: called with the number of failures so far and the fault, before each wait.
+        sleep: waits. Where it returns False, the last fault is raised.
+        luck: returns random numbers from 0 to 1.
+
+    Raises:
+        E: the last fault, where the tries or the time are used up, or the wait was cut short.
+    """
+    failures = 0
+    while True:
+        try:
+            return await step()
+        except on as fault:
+            failures += 1
+            wait_s = backoff.wait_s(failures, luck)
+            if failures >= attempts or wait_s >= remaining_s():
+                raise
+            on_failure(failures, fault)
+            if await sleep(wait_s) is False:
+                raise
