@@ -7,8 +7,8 @@ the last event of every request; from it the cost stage makes the one `Reply` an
 Times are UTC-aware. Durations carry their unit in the name. Money is `Decimal` US dollars and travels
 as a JSON string. Unknown fields are ignored, so that an older reader understands a newer writer.
 
-How long a text may be is no property of an event: `streams.request_rules.chat` says it of what senders send, and
-stages may add to it.
+How long a text may be is no property of an event: `streams.request_rules.chat` says it of what senders send,
+and stages may add to it.
 """
 
 from datetime import datetime
@@ -104,7 +104,7 @@ class ChatRequested(Event, frozen=True, kw_only=True):
     Either `query` (with a prompt `template` and its `variables`) or `messages`. `request_id` may come
     from the `ce_id` header instead; `accepted_at` is the record's timestamp where it is not given.
     `params` are further parameters of the models' own APIs, by name: see `streams.request_rules.parameters`.
-    `headrace_cache` says how the answer cache may be used, in the words of `streams.request_rules.cache_directives`.
+    `headrace_cache` says how the answer cache may be used: `streams.request_rules.cache_directives`.
     """
 
     user_id: Name
@@ -542,11 +542,11 @@ class LedgerEntry(Event, frozen=True, kw_only=True):
 class FeedbackGiven(Event, frozen=True, kw_only=True):
     """What somebody thinks of a request's answer: its user, a reviewer, a judge model or a check.
 
-    `value` is -1,000,000 to 1,000,000; a label of `streams.request_rules.feedback.LABELS` says it, too. `score_id` tells
-    the scores of one request apart. Without it there is one for each `name`, `source` and `scorer`
-    (`streams.request_rules.feedback`), and giving it again corrects it: of two the one with the later `scored_at` counts,
-    which is the record's timestamp where it is not given. `accepted_at` is when the request was accepted,
-    where the sender knows that: the request is found faster.
+    `value` is -1,000,000 to 1,000,000; a label of `streams.request_rules.feedback.LABELS` says it, too.
+    `score_id` tells the scores of one request apart. Without it there is one for each `name`, `source` and
+    `scorer` (`streams.request_rules.feedback`), and giving it again corrects it: of two the one with the
+    later `scored_at` counts, which is the record's timestamp where it is not given. `accepted_at` is when the
+    request was accepted, where the sender knows that: the request is found faster.
     """
 
     request_id: RequestId
@@ -612,8 +612,8 @@ ErasureMode = Literal["anonymise", "delete"]
 class Erasure(Event, frozen=True, kw_only=True):
     """A user is to be forgotten, as far as what was accepted until then. It names nobody.
 
-    `digest` is the record's key: `streams.erasure.erasures.digest_of` the user, under `salt`. `pseudonym` takes the
-    user's place where `mode` is *anonymise*; with *delete* there are no rows left.
+    `digest` is the record's key: `streams.erasure.erasures.digest_of` the user, under `salt`. `pseudonym`
+    takes the user's place where `mode` is *anonymise*; with *delete* there are no rows left.
     """
 
     digest: str

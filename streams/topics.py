@@ -11,8 +11,9 @@ DAY_MS = 24 * 60 * 60 * 1000
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """A topic and the event it carries. `event` is None where the bytes are kept as they came.
 
-    `max_bytes` is the largest record that it takes; see `streams.kafka.record_sizes`. On a topic that is `open` anybody
-    with the right may write; on every other only Headrace does, and signs it (`streams.kafka.record_auth`).
+    `max_bytes` is the largest record that it takes; see `streams.kafka.record_sizes`. On a topic that is
+    `open` anybody with the right may write; on every other only Headrace does, and signs it
+    (`streams.kafka.record_auth`).
     """
 
     name: str

@@ -1,10 +1,10 @@
 """Whether a window differs from the same windows of earlier days. Pure; docs/alerts.md says it in prose.
 
 Counts (errors, blocks, cache hits) are judged as beta-binomial, levels (spend, 95th percentile of latency) as
-log-normal with Student's t: `analytics/alerts/statistics.py`. A window is anomalous where chance hardly explains it
-*and* the difference is large enough to matter. "Hardly" is Holm's correction over everything that is judged
-in the window, all tenants and measures, at a level at which chance would call one window in thirty days
-anomalous; and an alert takes two of them in a row.
+log-normal with Student's t: `analytics/alerts/statistics.py`. A window is anomalous where chance hardly
+explains it *and* the difference is large enough to matter. "Hardly" is Holm's correction over everything that
+is judged in the window, all tenants and measures, at a level at which chance would call one window in thirty
+days anomalous; and an alert takes two of them in a row.
 """
 
 import math

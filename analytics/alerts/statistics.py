@@ -1,8 +1,8 @@
 """The statistics behind the alerts. Pure.
 
 Written out here because scipy and statsmodels are no dependencies of Headrace (each is larger than all of
-Headrace), and numpy has no distribution functions. `tests/analytics/alerts/test_statistics.py` checks each against
-exact sums or published tables.
+Headrace), and numpy has no distribution functions. `tests/analytics/alerts/test_statistics.py` checks each
+against exact sums or published tables.
 """
 
 import math

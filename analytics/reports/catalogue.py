@@ -1,7 +1,7 @@
 """The query catalogue: every question that analysts ask, as a documented query with parameters.
 
-Each query is one file, `queries/NAME.sql`; `analytics.reports.query_header` states its format. All of them read the
-deduplicated views, so that their figures are exact however often a record was delivered.
+Each query is one file, `queries/NAME.sql`; `analytics.reports.query_header` states its format. All of them
+read the deduplicated views, so that their figures are exact however often a record was delivered.
 """
 
 from collections.abc import Iterator, Mapping

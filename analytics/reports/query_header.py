@@ -8,10 +8,10 @@
     -- column: model [name] | the model that answered
     -- column: cost_usd [USD] | what the requests cost
 
-A parameter without ``= default`` must be given (`analytics.reports.query_comment` has its whole form); `since`,
-`until` and `tenant` need no line. Every parameter is used in the SQL, with the type that is stated, and the
-SQL uses no other. ``-- part: whole_hours`` lets the statement begin with that file of `query_parts/`, and
-takes over what the file says and takes.
+A parameter without ``= default`` must be given (`analytics.reports.query_comment` has its whole form);
+`since`, `until` and `tenant` need no line. Every parameter is used in the SQL, with the type that is stated,
+and the SQL uses no other. ``-- part: whole_hours`` lets the statement begin with that file of `query_parts/`,
+and takes over what the file says and takes.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""The body of Anthropic's Messages: what becomes of each parameter is in `streams.request_rules.parameter_table`."""
+"""The body of Anthropic's Messages.
+
+What becomes of each parameter is in `streams.request_rules.parameter_table`.
+"""
 
 from typing import Annotated, Any, Literal
 

@@ -1,5 +1,6 @@
-"""The body of OpenAI's Chat Completions: what becomes of each parameter is in `streams.request_rules.parameter_table`.
+"""The body of OpenAI's Chat Completions.
 
+What becomes of each parameter is in `streams.request_rules.parameter_table`.
 A parameter that cannot be kept is refused by name: an answer that silently ignored it would be a wrong one.
 """
 

@@ -25,7 +25,7 @@ from streams.events import ChatRequested, Reply, ReplyAddress, Requested, Status
 from streams.redis.connection import store_faults
 from streams.redis.keys import REQUEST, WAITERS, digest
 from streams.redis.memory import HasRoom
-from streams.registry import scripts as scripts
+from streams.registry import scripts
 from streams.registry.kept_vectors import KeptVectors, taken_out, vectors_key
 from streams.registry.runs import may_run_anew
 

@@ -2,7 +2,8 @@
 
 HTTP and Kafka have the same door: ingest checks a body before it accepts it, the guardrail checks a record
 before it works on it. Behind the door a text may grow, by what stands for personal data and by the template
-around it. So the events of the pipeline have no limits of their own but a record's size (`streams.kafka.record_sizes`).
+around it. So the events of the pipeline have no limits of their own but a record's size
+(`streams.kafka.record_sizes`).
 """
 
 import json

@@ -1,8 +1,8 @@
 """What becomes of every parameter of a chat request, at models of either API: the one table.
 
 The checks at the door take their words from it, the providers' adapters what they pass on, and
-`docs/http.md` its tables (`scripts/parameter_docs.py`). `tests/streams/request_rules/test_parameter_table.py` fails for a
-parameter of the official SDKs that is not in it.
+`docs/http.md` its tables (`scripts/parameter_docs.py`). `tests/streams/request_rules/test_parameter_table.py`
+fails for a parameter of the official SDKs that is not in it.
 
 A path is as the API spells it: `[]` is any element of a list, `<text>` those of this `type`, `<*>` those of
 every type without a row of its own.

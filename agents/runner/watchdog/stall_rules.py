@@ -5,8 +5,9 @@ Not stuck, however long it lasts, is a consumer
 - that is idle: there is no record that it has not begun;
 - that waits for a slow provider: its stage may work until the request's deadline, and said so;
 - whose Redis is away: its records are put aside after seconds, which moves them;
-- whose broker is away: nothing can move then. `agents.runner.watchdog.watchdog` asks the broker, from half of the
-  stall time-out on, and where that does not answer, all patience begins anew (`StageWatch.forgive`).
+- whose broker is away: nothing can move then. `agents.runner.watchdog.watchdog` asks the broker,
+  from half of the stall time-out on, and where that does not answer, all patience begins anew
+  (`StageWatch.forgive`).
 
 Stuck, once nothing has moved for the stall time-out, is a consumer
 

@@ -137,8 +137,9 @@ def test_a_batch_that_can_be_is_read(codec: int) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    """agents.bootstrap analytics.main ingest.main streams.erasure.feed headrace.ops.audit.evidence.kafka_reader
-    headrace.ops.dlq.topic_reader headrace.ops.privacy.kafka_traces""".split(),
+    """agents.bootstrap analytics.main ingest.main streams.erasure.feed
+    headrace.ops.audit.evidence.kafka_reader headrace.ops.dlq.topic_reader
+    headrace.ops.privacy.kafka_traces""".split(),
 )
 def test_whatever_reads_from_kafka_reads_them(module: str) -> None:
     """Every process and every command."""
