@@ -33,7 +33,7 @@ from agents.paid_calls.ports import CallPorts
 from agents.pipeline import RELAY, WEBHOOKS
 from agents.prompts.catalogue import PromptCatalogue
 from agents.providers.configured import configured_embedders, configured_providers
-from agents.providers.port import Provider
+from agents.providers.provider import Provider
 from agents.runner import relay
 from agents.runner.apps import REBALANCE_TIMEOUT_S, StageApp
 from agents.runner.dead_letters import DeadLetters

@@ -1,9 +1,9 @@
 """From how the calls for a request ended to the outcome that the stage sends."""
 
-from agents.embedding_stage.order import EmbeddingRequest
+from agents.embedding_stage.embedding_request import EmbeddingRequest
 from agents.paid_calls.endings import Answered, Ending, Exhausted, RequestRefused, unanswered
 from agents.providers.faults import ProviderFault, RateLimited, Refused
-from agents.providers.port import Embedded
+from agents.providers.provider import Embedded
 from streams.events import Completion, ErrorInfo, OutcomeReached, Status
 from streams.models import EmbeddingModel
 

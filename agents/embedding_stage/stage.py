@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from agents.checks.json_texts import Redact
-from agents.embedding_stage.attempts import EmbeddingCalls
 from agents.embedding_stage.conclusions import conclude, not_served
-from agents.embedding_stage.order import EmbeddingOrder, EmbeddingRequest, order_of
+from agents.embedding_stage.embedding_calls import EmbeddingCalls
+from agents.embedding_stage.embedding_request import EmbeddingOrder, EmbeddingRequest, order_of
 from agents.intake.intake import Admitted, Intake
 from agents.intake.outcomes import decided, senders_mistake
 from agents.paid_calls.call_journal import CallJournal
@@ -20,7 +20,7 @@ from agents.paid_calls.paid_work import PaidWork
 from agents.paid_calls.policy import CallPolicy
 from agents.paid_calls.ports import CallPorts
 from agents.paid_calls.route import Route
-from agents.providers.port import EmbeddingProvider
+from agents.providers.provider import EmbeddingProvider
 from agents.stage import Delivery
 from streams.codec import decode, encode
 from streams.errors import InputError

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 
 from agents.llm.deltas import DeltaPace, DeltaStream
-from agents.llm.prompt import provider_call, publishes_deltas
+from agents.llm.provider_call import provider_call, publishes_deltas
 from agents.llm.settings import LlmSettings
 from agents.llm.stream_guard import GuardFactory, StreamGuard
 from agents.paid_calls.call_progress import CallProgress
@@ -13,7 +13,7 @@ from agents.paid_calls.paid_request import PaidRequest
 from agents.paid_calls.ports import Clock
 from agents.paid_calls.route import Route
 from agents.providers.faults import ProviderFault
-from agents.providers.port import Answer, Provider, ProviderCall, TextDelta, Timeouts
+from agents.providers.provider import Answer, Provider, ProviderCall, TextDelta, Timeouts
 from agents.providers.usage import count_input, tier_name
 from agents.stores.journal import Lease
 from streams.events import CacheMissed, LlmCall

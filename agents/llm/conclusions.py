@@ -2,10 +2,10 @@
 
 from agents.llm.chat_calls import ChatRequest
 from agents.llm.degraded import degraded_completion
-from agents.llm.result import ChatOutcome
 from agents.llm.routing import Routing
+from agents.llm.stored_result import ChatOutcome
 from agents.paid_calls.endings import Answered, Ending, Exhausted, unanswered
-from agents.providers.port import Answer
+from agents.providers.provider import Answer
 from streams.events import Completed, Completion, ErrorInfo, OutcomeReached, Status
 from streams.models import MODELS
 

@@ -7,16 +7,16 @@ import msgspec
 from agents.intake.outcomes import senders_mistake
 from agents.llm.chat_calls import ChatCalls, ChatRequest
 from agents.llm.conclusions import conclude, failed, too_long, unknown_model
-from agents.llm.result import ChatOutcome, emit, pack, unpack
 from agents.llm.routing import route
 from agents.llm.settings import LlmSettings
+from agents.llm.stored_result import ChatOutcome, emit, pack, unpack
 from agents.llm.stream_guard import GuardFactory
 from agents.paid_calls.call_journal import CallJournal
 from agents.paid_calls.call_loop import CallLoop
 from agents.paid_calls.endings import OutOfTime
 from agents.paid_calls.paid_work import PaidWork
 from agents.paid_calls.ports import CallPorts
-from agents.providers.port import Provider
+from agents.providers.provider import Provider
 from agents.stage import Delivery
 from streams.events import CacheMissed
 from streams.models import MODELS, ProviderName

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from agents.paid_calls import pricing
 from agents.paid_calls.route import Route
 from agents.providers.faults import ProviderFault
-from agents.providers.port import Answer, AnyCall, Embedded, TextDelta, UsageKnown
+from agents.providers.provider import Answer, AnyCall, Embedded, TextDelta, UsageKnown
 from agents.providers.usage import asked_tier, estimate
 from streams.events import LlmCall, Usage
 

@@ -9,7 +9,7 @@ import msgspec
 from agents.paid_calls.call_progress import A, C, CallProgress
 from agents.paid_calls.route import Route
 from agents.providers.faults import ProviderFault
-from agents.providers.port import Timeouts
+from agents.providers.provider import Timeouts
 from agents.stores.journal import Lease
 from streams.events import Envelope, LlmCall
 from streams.models import STANDARD_TIER

@@ -5,7 +5,7 @@ from typing import Any, Self
 import msgspec
 
 from agents.providers.faults import ProviderFault, ProviderTimeout
-from agents.providers.port import Timeouts
+from agents.providers.provider import Timeouts
 from streams.settings import Settings
 
 #: What is kept of the time left for the reply to reach its sender, in seconds: one more stage and ingest,

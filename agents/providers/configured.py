@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agents.providers.deferred import DeferredEmbeddings, DeferredProvider
-from agents.providers.port import EmbeddingProvider, Provider
+from agents.providers.provider import EmbeddingProvider, Provider
 from streams.models import ProviderName
 from streams.settings import Settings
 

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from agents.providers.faults import ClientNotLoaded, ProviderTimeout
-from agents.providers.port import (
+from agents.providers.provider import (
     AnyCall,
     Embedded,
     EmbeddingCall,

@@ -26,7 +26,7 @@ from agents.providers.faults import (
     Refused,
     ServerFault,
 )
-from agents.providers.port import Timeouts
+from agents.providers.provider import Timeouts
 
 #: The status of an answer, or of a stream, in which an error is told of.
 STREAMING = 200

@@ -13,7 +13,7 @@ import msgspec
 from agents.providers.error_objects import error_of_body, fault_told
 from agents.providers.faults import ProviderFault
 from agents.providers.http_faults import transport_fault
-from agents.providers.port import CALL_ID_HEADER, AnyCall
+from agents.providers.provider import CALL_ID_HEADER, AnyCall
 
 #: More than a worker ever opens: its calls in flight bound it. Idle connections are closed after a few
 #: seconds.

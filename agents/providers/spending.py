@@ -8,7 +8,7 @@ import httpx2
 
 from agents.providers.faults import ProviderFault
 from agents.providers.http_faults import may_be_billed
-from agents.providers.port import AnyCall
+from agents.providers.provider import AnyCall
 from agents.providers.sdk_client import SdkErrors
 from agents.providers.usage import asked_tier
 from streams.events import Usage

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import TypeVar
 
 from agents.providers.faults import ProviderTimeout
-from agents.providers.port import Timeouts
+from agents.providers.provider import Timeouts
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from agents.providers.answers.finish_reasons import of_several
 from agents.providers.answers.text import AnswerText, check_size
 from agents.providers.answers.tool_calls import ToolCall
 from agents.providers.faults import ConnectionLost, Malformed
-from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta
+from agents.providers.provider import Answer, ProviderCall, ProviderEvent, TextDelta
 from agents.providers.spending import CallSpending
 from agents.providers.usage import asked_tier, count_output, estimate, tier_name
 from streams.events import Usage

@@ -10,7 +10,7 @@ import httpx2
 from agents.providers.answers.assembly import Assembly
 from agents.providers.answers.body import AnswerBody
 from agents.providers.faults import ProviderTimeout
-from agents.providers.port import ProviderCall, ProviderEvent
+from agents.providers.provider import ProviderCall, ProviderEvent
 from agents.providers.sdk_client import SdkClient
 from agents.providers.spending import spending_faults
 from agents.providers.timeouts import PhaseTimeouts

@@ -9,7 +9,7 @@ from anthropic import AsyncAnthropic, AsyncStream, DefaultAioHttpClient
 from agents.providers.answers.reading import ChatApi
 from agents.providers.anthropic.assembly import AnthropicAssembly
 from agents.providers.anthropic.prompt import request_body
-from agents.providers.port import ProviderCall
+from agents.providers.provider import ProviderCall
 from agents.providers.sdk_client import CONNECTIONS, SdkClient, SdkErrors, http_client
 from streams.models import ProviderName
 

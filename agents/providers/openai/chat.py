@@ -7,7 +7,7 @@ import msgspec
 from agents.providers.answers.reading import ChatApi
 from agents.providers.openai.assembly import OpenAIAssembly
 from agents.providers.openai.client import openai_client
-from agents.providers.port import ProviderCall
+from agents.providers.provider import ProviderCall
 from streams.events import Message
 from streams.models import ProviderName
 from streams.request_rules.parameters import passed_on

@@ -13,7 +13,7 @@ from agents.providers.answers.body import whole_json
 from agents.providers.error_objects import error_in, fault_told
 from agents.providers.faults import Malformed
 from agents.providers.openai.client import openai_client
-from agents.providers.port import Embedded, EmbeddingCall
+from agents.providers.provider import Embedded, EmbeddingCall
 from agents.providers.spending import CallSpending, spending_faults
 from agents.providers.timeouts import PhaseTimeouts
 from agents.providers.usage import Reported, believed

@@ -15,7 +15,7 @@ from agents.paid_calls.circuit_breaker import CircuitBreakers
 from agents.paid_calls.policy import CallPolicy
 from agents.paid_calls.ports import CallPorts
 from agents.providers.faults import ProviderFault
-from agents.providers.port import Embedded, EmbeddingCall
+from agents.providers.provider import Embedded, EmbeddingCall
 from agents.stage import Delivery, Record
 from streams.codec import encode
 from streams.events import Embeddings, EmbeddingsRequested, OutcomeReached, Usage

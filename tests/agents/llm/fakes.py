@@ -12,7 +12,7 @@ from agents.llm.stage import LlmStage
 from agents.llm.stream_guard import GuardFactory
 from agents.paid_calls.ports import CallPorts
 from agents.providers.faults import ProviderFault
-from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta
+from agents.providers.provider import Answer, ProviderCall, ProviderEvent, TextDelta
 from agents.stage import Delivery, Record
 from agents.stores.journal import (
     AlreadySent,

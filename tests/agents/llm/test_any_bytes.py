@@ -14,7 +14,7 @@ from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
 from agents.output.streaming_guard import StreamingGuard
 from agents.paid_calls.ports import CallPorts
-from agents.providers.port import Answer
+from agents.providers.provider import Answer
 from streams.codec import decode, encode
 from streams.events import Completed, OutcomeReached, Status
 from streams.models import ProviderName

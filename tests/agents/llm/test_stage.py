@@ -18,7 +18,7 @@ from agents.providers.faults import (
     Refused,
     ServerFault,
 )
-from agents.providers.port import TextDelta, UsageKnown
+from agents.providers.provider import TextDelta, UsageKnown
 from agents.stage import Superseded
 from streams.errors import StoreUnavailable
 from streams.events import CacheSlot, Completed, OutcomeReached, ReplyAddress, Status, Usage

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from agents.providers.faults import ConnectionLost, RateLimited, ServerFault
-from agents.providers.port import TextDelta, UsageKnown
+from agents.providers.provider import TextDelta, UsageKnown
 from agents.stores.journal import Lease, LeaseState
 from streams.events import Completed, OutcomeReached, Status, Usage
 from tests.agents.llm.fakes import (

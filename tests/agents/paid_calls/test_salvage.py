@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from agents.providers.faults import ConnectionLost
-from agents.providers.port import TextDelta, UsageKnown
+from agents.providers.provider import TextDelta, UsageKnown
 from streams.events import Completed, Usage
 from tests.agents.llm.fakes import (
     Bench,

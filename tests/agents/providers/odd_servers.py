@@ -10,7 +10,7 @@ import msgspec
 from agents.providers.anthropic.messages import AnthropicMessages
 from agents.providers.faults import ProviderFault
 from agents.providers.openai.chat import OpenAIChat
-from agents.providers.port import Answer, Provider, ProviderCall, TextDelta, Timeouts
+from agents.providers.provider import Answer, Provider, ProviderCall, TextDelta, Timeouts
 from tests.agents.providers.simulated import complete, streamed
 from tests.fakes.envelopes import said
 from tests.fakes.raw_provider import RawProvider, raw_provider

@@ -11,7 +11,7 @@ import msgspec
 
 from agents.providers.anthropic.messages import AnthropicMessages
 from agents.providers.openai.chat import OpenAIChat
-from agents.providers.port import (
+from agents.providers.provider import (
     Answer,
     Provider,
     ProviderCall,

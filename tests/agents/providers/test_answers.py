@@ -6,7 +6,7 @@ from contextlib import aclosing
 import msgspec
 import pytest
 
-from agents.providers.port import Answer, Provider, TextDelta, Timeouts
+from agents.providers.provider import Answer, Provider, TextDelta, Timeouts
 from streams.events import Message
 from streams.models import MODELS as CATALOGUE
 from tests.agents.providers.simulated import TEXT, Operator, call_to, complete, read, streamed

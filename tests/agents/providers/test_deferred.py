@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from agents.providers.deferred import DeferredProvider
 from agents.providers.faults import ClientNotLoaded, ProviderTimeout
-from agents.providers.port import Answer, Provider, ProviderCall, ProviderEvent, TextDelta, Timeouts
+from agents.providers.provider import Answer, Provider, ProviderCall, ProviderEvent, TextDelta, Timeouts
 from streams.events import Usage
 from streams.models import ProviderName
 from tests.agents.providers.simulated import complete, streamed

@@ -19,7 +19,7 @@ from agents.providers.faults import (
     Refused,
     ServerFault,
 )
-from agents.providers.port import Provider, TextDelta, Timeouts
+from agents.providers.provider import Provider, TextDelta, Timeouts
 from streams.events import Usage
 from streams.tokens import count_text
 from tests.agents.providers.simulated import (

@@ -8,7 +8,7 @@ import pytest
 
 from agents.providers.anthropic.messages import AnthropicMessages
 from agents.providers.openai.chat import OpenAIChat
-from agents.providers.port import Answer, Provider, ProviderCall, TextDelta, Timeouts
+from agents.providers.provider import Answer, Provider, ProviderCall, TextDelta, Timeouts
 from tests.agents.providers.simulated import complete, streamed
 from tests.fakes.envelopes import said
 from tests.fakes.raw_provider import EVENTS, JSON, events, saying

@@ -23,7 +23,7 @@ from agents.providers.faults import (
     ServerFault,
 )
 from agents.providers.http_faults import may_be_billed, retry_after_s, status_fault, transport_fault
-from agents.providers.port import Timeouts
+from agents.providers.provider import Timeouts
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 TIMEOUTS = Timeouts(connect_s=1, first_token_s=2, between_tokens_s=2, total_s=9)

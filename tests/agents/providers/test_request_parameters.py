@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.llm.prompt import provider_call
+from agents.llm.provider_call import provider_call
 from agents.paid_calls.route import Route
 from agents.providers.anthropic.messages import AnthropicMessages
 from agents.providers.faults import ProviderFault
 from agents.providers.openai.chat import OpenAIChat
-from agents.providers.port import ProviderCall, Timeouts
+from agents.providers.provider import ProviderCall, Timeouts
 from streams.models import MODELS
 from tests.agents.llm.fakes import missed
 from tests.agents.providers.simulated import complete

@@ -13,7 +13,7 @@ from agents.providers.answers.assembly import Assembly
 from agents.providers.answers.body import Value
 from agents.providers.anthropic.assembly import AnthropicAssembly
 from agents.providers.openai.assembly import OpenAIAssembly
-from agents.providers.port import ProviderCall, Timeouts
+from agents.providers.provider import ProviderCall, Timeouts
 from agents.providers.usage import Reported, asked_tier, believed, count_output
 from streams.events import Usage
 

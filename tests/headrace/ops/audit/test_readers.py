@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from redis.asyncio import Redis
 
-from agents.providers.port import CALL_ID_HEADER
+from agents.providers.provider import CALL_ID_HEADER
 from agents.stores.journal import BegunCall, Claimed, Journal
 from analytics.clickhouse import ClickHouse
 from headrace.embedded.ports import free_port

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from agents.embedding_stage.order import EmbeddingRequest
+from agents.embedding_stage.embedding_request import EmbeddingRequest
 from agents.paid_calls.call_progress import CallProgress
 from agents.paid_calls.ports import Clock
 from agents.paid_calls.pseudonyms import hashed_user
 from agents.paid_calls.route import Route
-from agents.providers.port import Embedded, EmbeddingCall, EmbeddingProvider, Timeouts
+from agents.providers.provider import Embedded, EmbeddingCall, EmbeddingProvider, Timeouts
 from streams.models import ProviderName
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from agents.paid_calls.pseudonyms import hashed_user, pseudonym
 from agents.paid_calls.route import Route
-from agents.providers.port import ProviderCall, Timeouts
+from agents.providers.provider import ProviderCall, Timeouts
 from streams.events import CacheMissed, ChatRequested, Envelope
 
 _JSON_FORMATS = frozenset({"json_object", "json_schema"})

@@ -8,7 +8,7 @@ import pytest
 from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
 from agents.providers.faults import ProviderTimeout, ServerFault
-from agents.providers.port import ProviderCall, ProviderEvent, TextDelta
+from agents.providers.provider import ProviderCall, ProviderEvent, TextDelta
 from streams.events import Completed, OutcomeReached, Status
 from streams.models import ProviderName
 from tests.agents.llm.fakes import Bench, FakeClock, answer, delivery, missed
