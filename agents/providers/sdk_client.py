@@ -10,10 +10,10 @@ from typing import Any
 import httpx2
 import msgspec
 
-from agents.providers.error_objects import error_of_body, fault_told
+from agents.providers.error_responses import error_of_body, fault_told
 from agents.providers.faults import ProviderFault
-from agents.providers.http_faults import transport_fault
 from agents.providers.provider import CALL_ID_HEADER, AnyCall
+from agents.providers.transport_faults import transport_fault
 
 #: More than a worker ever opens: its calls in flight bound it. Idle connections are closed after a few
 #: seconds.

@@ -7,9 +7,9 @@ import aiohttp
 import httpx2
 
 from agents.providers.faults import ProviderFault
-from agents.providers.http_faults import may_be_billed
 from agents.providers.provider import AnyCall
 from agents.providers.sdk_client import SdkErrors
+from agents.providers.transport_faults import may_be_billed
 from agents.providers.usage import asked_tier
 from streams.events import Usage
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from agents.providers.http_faults import retry_after_s
+from agents.providers.error_responses import retry_after_s
 
 #: The waits after each failed try, in seconds; the last one repeats. They cover a night's outage, as the
 #: specification of Standard Webhooks advises: with 9 tries 10 hours.

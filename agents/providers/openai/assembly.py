@@ -11,7 +11,7 @@ from agents.providers.answers import json_fields, tool_calls
 from agents.providers.answers.assembly import Assembly
 from agents.providers.answers.body import DONE, Value
 from agents.providers.answers.tool_calls import ToolCall, ToolPieces
-from agents.providers.error_objects import error_in, fault_told
+from agents.providers.error_responses import error_in, fault_told
 from agents.providers.faults import Malformed
 from agents.providers.provider import ProviderCall, ProviderEvent, UsageKnown
 from agents.providers.usage import Reported, believed

@@ -10,7 +10,7 @@ import numpy as np
 
 from agents.providers.answers import json_fields
 from agents.providers.answers.body import whole_json
-from agents.providers.error_objects import error_in, fault_told
+from agents.providers.error_responses import error_in, fault_told
 from agents.providers.faults import Malformed
 from agents.providers.openai.client import openai_client
 from agents.providers.provider import Embedded, EmbeddingCall
