@@ -8,9 +8,9 @@ import msgspec
 
 from streams.events import Event
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.pipeline import StageSpec
 from streams.publisher import Emit
 from streams.redelivery import FIRST_DELIVERY, Headers, Redelivery, redelivery
-from streams.topics import Topic
 
 E = TypeVar("E", bound=Event)
 
@@ -127,8 +127,10 @@ class Stage(Protocol[E]):
     envelope's `timings`.
     """
 
-    name: str
-    source: Topic
+    @property
+    def spec(self) -> StageSpec:
+        """Its row in `streams.pipeline`: its name, the topic it reads, the topic it hands on to."""
+        ...
 
     async def handle(self, delivery: Delivery[E]) -> Sequence[Emit]:
         """Return the records that follow from the event.

@@ -158,7 +158,7 @@ class EmbeddingsRequested(Event, frozen=True, kw_only=True):
     metadata: dict[str, Any] | None = None
 
 
-#: What senders ask for, each on a topic of its own: `streams.topics.ENTRANCES`.
+#: What senders ask for, each on a topic of its own: `streams.pipeline.ENTRANCES`.
 Requested = ChatRequested | EmbeddingsRequested
 
 
@@ -292,7 +292,7 @@ class ErrorInfo(Event, frozen=True, kw_only=True):
 class Envelope(Event, frozen=True, kw_only=True):
     """Everything that is known of one request so far.
 
-    `request`: of embeddings, it says who asks and how; see `agents.intake.admission.as_chat`.
+    `request`: of embeddings, it says who asks and how; see `agents.intake.envelopes.as_chat`.
     `replay` counts how often an operator has replayed a dead letter of the request.
     """
 

@@ -13,7 +13,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
     `max_bytes` is the largest record that it takes; see `streams.kafka.record_sizes`. On a topic that is
     `open` anybody with the right may write; on every other only Headrace does, and signs it
-    (`streams.kafka.record_auth`).
+    (`streams.kafka.record_auth`). Records of one that is `personal` hold texts or names of users. The rows of
+    `streams.pipeline` say who reads and writes each.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     compacted: bool = False
     max_bytes: int = MAX_EVENT_BYTES
     open: bool = False
+    personal: bool = True
 
     @property
     def broker_bytes(self) -> int:
@@ -54,32 +56,10 @@ DEAD_LETTERS = Topic(
     name="llm.dead-letters.v1", event=None, retention_ms=30 * DAY_MS, max_bytes=MAX_KEPT_BYTES
 )
 DEAD_LETTER_ACTIONS = Topic(
-    name="llm.dead-letter-actions.v1", event=events.DeadLetterAction, retention_ms=30 * DAY_MS
+    name="llm.dead-letter-actions.v1",
+    event=events.DeadLetterAction,
+    retention_ms=30 * DAY_MS,
+    personal=False,
 )
-ALERTS = Topic(name="llm.alerts.v1", event=events.AlertRaised, retention_ms=90 * DAY_MS)
-ERASURES = Topic(name="llm.erasures.v1", event=events.Erasure, compacted=True)
-
-#: Where requests come in, from ingest and from senders of their own.
-ENTRANCES: tuple[Topic, ...] = (REQUESTS, EMBEDDINGS)
-
-ALL_TOPICS: tuple[Topic, ...] = (
-    REQUESTS,
-    EMBEDDINGS,
-    GUARDED,
-    MISSES,
-    COMPLETIONS,
-    OUTCOMES,
-    DELTAS,
-    REPLIES,
-    LOGS,
-    LEDGER,
-    WEBHOOKS,
-    FEEDBACK,
-    RETRIES,
-    DEAD_LETTERS,
-    DEAD_LETTER_ACTIONS,
-    ALERTS,
-    ERASURES,
-)
-
-TOPICS: dict[str, Topic] = {topic.name: topic for topic in ALL_TOPICS}
+ALERTS = Topic(name="llm.alerts.v1", event=events.AlertRaised, retention_ms=90 * DAY_MS, personal=False)
+ERASURES = Topic(name="llm.erasures.v1", event=events.Erasure, compacted=True, personal=False)

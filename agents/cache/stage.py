@@ -12,7 +12,8 @@ from agents.embeddings import Embedder
 from agents.intake.outcomes import decided, senders_mistake
 from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
-from agents.stores.answer_cache import AnswerCache, CachedAnswer, Exact
+from agents.stores.answer_cache import AnswerCache, CachedAnswer, ExactLookup
+from streams import pipeline
 from streams.errors import InvalidRequest, StoreUnavailable, TransientFault
 from streams.events import (
     CacheKind,
@@ -30,7 +31,6 @@ from streams.events import (
 from streams.models import MODELS
 from streams.publisher import Emit
 from streams.request_rules.cache_directives import CacheDirectives, cache_directives
-from streams.topics import GUARDED, MISSES
 
 _BYPASS = CacheLookup(kind=CacheKind.BYPASS)
 
@@ -67,8 +67,7 @@ class CacheStage:
         clock: the time, UTC-aware.
     """
 
-    name = "cache"
-    source = GUARDED
+    spec = pipeline.CACHE
 
     def __init__(
         self,
@@ -95,13 +94,13 @@ class CacheStage:
         envelope = msgspec.structs.replace(envelope, prompt=rendered.prompt)
         slot, wanted = self._slot(envelope, rendered), cache_directives(envelope.request.headrace_cache)
         if slot is None or not wanted.store:
-            return _miss(envelope, rendered, None, _BYPASS)
+            return self._miss(envelope, rendered, None, _BYPASS)
         asker = f"{envelope.request_id}:{envelope.replay}"
         slot, lookup, answer = await self._look_up(slot, rendered.messages, asker, wanted)
         if answer is not None:
             return _hit(envelope, lookup, answer)
         await self._note_miss(asker)
-        return _miss(envelope, rendered, slot, lookup)
+        return self._miss(envelope, rendered, slot, lookup)
 
     async def delivered(self, delivery: Delivery[RequestGuarded]) -> None:
         """Nothing to note: a miss was noted before it was sent, and a hit twice does no harm."""
@@ -144,7 +143,9 @@ class CacheStage:
         """
         missed = CacheLookup(kind=CacheKind.MISS) if wanted.read else _BYPASS
         try:
-            known = await self._cache.exact(slot, asker=asker) if wanted.read else Exact(missed_before=True)
+            known = (
+                await self._cache.exact(slot, asker=asker) if wanted.read else ExactLookup(missed_before=True)
+            )
             answer = None if known.missed_before else known.answer
             if answer is not None and self._is_fresh(answer, wanted.max_age_s):
                 return slot, self._found(CacheKind.EXACT, 1.0, answer), answer
@@ -175,6 +176,18 @@ class CacheStage:
 
     def _age_s(self, answer: CachedAnswer) -> float:
         return max(0.0, (self._clock() - answer.cached_at).total_seconds())
+
+    def _miss(
+        self, envelope: Envelope, rendered: _Rendered, slot: CacheSlot | None, lookup: CacheLookup
+    ) -> Sequence[Emit]:
+        event = CacheMissed(
+            envelope=msgspec.structs.replace(envelope, cache=lookup),
+            messages=rendered.messages,
+            default_model=rendered.model,
+            max_output_tokens=rendered.max_output_tokens,
+            cache_slot=slot,
+        )
+        return (Emit.to(self.spec.next, event, key=envelope.request_id),)
 
     async def _note_miss(self, asker: str) -> None:
         try:
@@ -208,16 +221,3 @@ def _hit(envelope: Envelope, lookup: CacheLookup, answer: CachedAnswer) -> Seque
         usage=Usage(),
     )
     return decided(msgspec.structs.replace(envelope, cache=lookup), Status.CACHED, completion=completion)
-
-
-def _miss(
-    envelope: Envelope, rendered: _Rendered, slot: CacheSlot | None, lookup: CacheLookup
-) -> Sequence[Emit]:
-    event = CacheMissed(
-        envelope=msgspec.structs.replace(envelope, cache=lookup),
-        messages=rendered.messages,
-        default_model=rendered.model,
-        max_output_tokens=rendered.max_output_tokens,
-        cache_slot=slot,
-    )
-    return (Emit.to(MISSES, event, key=envelope.request_id),)

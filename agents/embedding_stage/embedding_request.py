@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from agents.checks.json_texts import Redact
-from agents.guardrail.request_texts import redacted
+from agents.checks.request_texts import redacted
 from agents.paid_calls.paid_request import PaidRequest
 from agents.stores.journal import Lease
 from streams.events import EmbeddingsRequested, Envelope, InputVerdict, LlmCall

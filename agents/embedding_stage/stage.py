@@ -22,13 +22,14 @@ from agents.paid_calls.ports import CallPorts
 from agents.paid_calls.route import Route
 from agents.providers.provider import EmbeddingProvider
 from agents.stage import Delivery
+from streams import pipeline
 from streams.codec import decode, encode
 from streams.errors import InputError
 from streams.events import EmbeddingsRequested, Envelope, Event, OutcomeReached, Status
 from streams.models import ProviderName
 from streams.publisher import Emit
 from streams.request_rules.embeddings import EmbeddingLimits, check_embeddings, embedding_model
-from streams.topics import EMBEDDINGS, OUTCOMES
+from streams.topics import OUTCOMES
 
 #: From this size on a request is counted and redacted in a thread: the event loop has heartbeats to send.
 _LONG_BYTES = 8_192
@@ -52,8 +53,7 @@ class EmbeddingsStage:
         ports: the journal, the clock and their like.
     """
 
-    name = "embeddings"
-    source = EMBEDDINGS
+    spec = pipeline.EMBEDDINGS
 
     def __init__(
         self,
@@ -69,12 +69,12 @@ class EmbeddingsStage:
         self._providers = providers
         self._redact = redact
         self._limits = limits
-        journal = CallJournal(ports, stage=self.name)
+        journal = CallJournal(ports, stage=self.spec.name)
         self._work = PaidWork[EmbeddingRequest, OutcomeReached](
-            journal, stage=self.name, instance=policy.instance, pack=encode, unpack=_unpack
+            journal, stage=self.spec.name, instance=policy.instance, pack=encode, unpack=_unpack
         )
         calls = EmbeddingCalls(providers, clock=ports.clock)
-        self.loop = CallLoop(calls, journal=journal, ports=ports, policy=policy, stage=self.name)
+        self.loop = CallLoop(calls, journal=journal, ports=ports, policy=policy, stage=self.spec.name)
 
     async def handle(self, delivery: Delivery[EmbeddingsRequested]) -> Sequence[Emit]:
         """Return the outcome; of a repeat, its stored reply or nothing.

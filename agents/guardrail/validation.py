@@ -11,7 +11,7 @@ from streams.request_rules.chat import check_chat
 from streams.tokens import count_messages, count_text
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How large a request may be."""
 
     max_input_tokens: int
@@ -20,7 +20,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     extra_parameters: tuple[str, ...] = ()
 
 
-def validate(request: ChatRequested, limits: Limits) -> int:
+def validate(request: ChatRequested, limits: RequestLimits) -> int:
     """Check a request and return its estimated number of input tokens.
 
     Raises:
@@ -60,7 +60,7 @@ def _check_model_limit(request: ChatRequested) -> None:
         )
 
 
-def _check_tokens(request: ChatRequested, limits: Limits) -> int:
+def _check_tokens(request: ChatRequested, limits: RequestLimits) -> int:
     if request.messages is not None:
         tokens = count_messages([msgspec.to_builtins(message) for message in request.messages])
     else:

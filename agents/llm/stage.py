@@ -18,12 +18,12 @@ from agents.paid_calls.paid_work import PaidWork
 from agents.paid_calls.ports import CallPorts
 from agents.providers.provider import Provider
 from agents.stage import Delivery
+from streams import pipeline
 from streams.events import CacheMissed
 from streams.models import MODELS, ProviderName
 from streams.publisher import Emit, Publisher
 from streams.request_rules.chat import not_kept
 from streams.request_rules.parameters import unkept
-from streams.topics import MISSES
 
 
 class LlmStage:
@@ -37,8 +37,7 @@ class LlmStage:
         ports: the journal, the clock and their like.
     """
 
-    name = "llm"
-    source = MISSES
+    spec = pipeline.LLM
 
     def __init__(
         self,
@@ -52,12 +51,12 @@ class LlmStage:
         self._providers = providers
         self._settings = settings
         self._clock = ports.clock
-        journal = CallJournal(ports, stage=self.name)
+        journal = CallJournal(ports, stage=self.spec.name)
         self._work = PaidWork[ChatRequest, ChatOutcome](
-            journal, stage=self.name, instance=settings.instance, pack=pack, unpack=unpack
+            journal, stage=self.spec.name, instance=settings.instance, pack=pack, unpack=unpack
         )
         calls = ChatCalls(providers, publisher=publisher, guards=guards, clock=ports.clock, settings=settings)
-        self.loop = CallLoop(calls, journal=journal, ports=ports, policy=settings, stage=self.name)
+        self.loop = CallLoop(calls, journal=journal, ports=ports, policy=settings, stage=self.spec.name)
 
     async def handle(self, delivery: Delivery[CacheMissed]) -> Sequence[Emit]:
         """Return the answer, the degraded answer, or the failure; nothing for a repeat.

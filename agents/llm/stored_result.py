@@ -1,9 +1,10 @@
 """The outcome of a chat request as the journal stores it, and as it is sent."""
 
+from streams import pipeline
 from streams.codec import decode, encode
 from streams.events import Completed, Event, OutcomeReached
 from streams.publisher import Emit
-from streams.topics import COMPLETIONS, OUTCOMES
+from streams.topics import OUTCOMES
 
 
 class StoredResult(Event, frozen=True, kw_only=True):
@@ -38,5 +39,5 @@ def unpack(data: bytes) -> ChatOutcome:
 
 def emit(outcome: ChatOutcome) -> Emit:
     """Return the record that carries the event."""
-    topic = COMPLETIONS if isinstance(outcome, Completed) else OUTCOMES
+    topic = pipeline.LLM.next if isinstance(outcome, Completed) else OUTCOMES
     return Emit.to(topic, outcome, key=outcome.envelope.request_id)

@@ -6,19 +6,19 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
+from agents.checks.answer_context import AnswerContext, answer_context
+from agents.checks.output_policy import DEFAULT_POLICY, AnswerVerdict, OutputPolicy
+from agents.checks.streaming_guard import check_answer
 from agents.checks.structured import FormatVerdict, validate_format
 from agents.intake.outcomes import decided
 from agents.output import tool_calls
-from agents.output.context import AnswerContext, answer_context
-from agents.output.rules import DEFAULT_POLICY, OutputPolicy, OutputVerdict, check_output
 from agents.prompts.catalogue import PromptCatalogue
 from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
-from streams import events
+from streams import events, pipeline
 from streams.errors import TransientFault
 from streams.events import CacheSlot, Completed, Completion, Envelope, ErrorInfo, Status
 from streams.publisher import Emit
-from streams.topics import COMPLETIONS
 
 #: What the user reads instead of an answer that was blocked.
 BLOCKED_ANSWER = "I cannot provide that response as it was flagged by our safety system."
@@ -36,8 +36,7 @@ class OutputStage:
         clock: the time, UTC-aware.
     """
 
-    name = "output"
-    source = COMPLETIONS
+    spec = pipeline.OUTPUT
 
     def __init__(
         self,
@@ -80,10 +79,10 @@ class OutputStage:
     async def delivered(self, delivery: Delivery[Completed]) -> None:
         """Nothing to note: checking twice gives the same verdict."""
 
-    def _check(self, text: str, context: AnswerContext, *, finish_reason: str | None = None) -> OutputVerdict:
-        return check_output(
+    def _check(self, text: str, context: AnswerContext, *, finish_reason: str | None = None) -> AnswerVerdict:
+        return check_answer(
             text,
-            system_prompt=context.instructions,
+            instructions=context.instructions,
             user_text=context.user_text,
             policy=self._policy,
             finish_reason=finish_reason,
@@ -105,7 +104,7 @@ class OutputStage:
             log.warning("cache.not_written", request_id=envelope.request_id, error=str(fault))
 
 
-def _verdict(found: OutputVerdict, in_calls: tuple[str, ...] = ()) -> events.OutputVerdict:
+def _verdict(found: AnswerVerdict, in_calls: tuple[str, ...] = ()) -> events.OutputVerdict:
     return events.OutputVerdict(
         passed=found.passed,
         rule=found.rule,
@@ -123,7 +122,7 @@ def _check_format(envelope: Envelope, completion: Completion) -> FormatVerdict:
     return validate_format(completion.content, wanted)
 
 
-def _may_be_given_again(completion: Completion, found: OutputVerdict) -> bool:
+def _may_be_given_again(completion: Completion, found: AnswerVerdict) -> bool:
     return (
         completion.finish_reason == "stop"
         and not completion.tool_calls
@@ -132,7 +131,7 @@ def _may_be_given_again(completion: Completion, found: OutputVerdict) -> bool:
     )
 
 
-def _blocked(envelope: Envelope, completion: Completion, found: OutputVerdict) -> Sequence[Emit]:
+def _blocked(envelope: Envelope, completion: Completion, found: AnswerVerdict) -> Sequence[Emit]:
     shown = msgspec.structs.replace(
         completion, content=BLOCKED_ANSWER, finish_reason="content_filter", tool_calls=()
     )

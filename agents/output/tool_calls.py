@@ -3,8 +3,8 @@
 from typing import Any
 
 from agents.checks import pii
-from agents.checks.json_texts import Redact, Redacted, TextWalk, texts_of
-from agents.output.verdict import OutputPolicy
+from agents.checks.json_texts import Redact, TextWalk, texts_of
+from agents.checks.output_policy import OutputPolicy
 
 ToolCalls = tuple[dict[str, Any], ...]
 
@@ -33,12 +33,12 @@ def redaction_by(policy: OutputPolicy, *, user_text: str) -> Redact:
     """Return what replaces the types that a policy names, but for values that the user wrote."""
     own = {pii.canonical(user_text[span.start : span.end]) for span in pii.find(user_text)}
 
-    def redact(text: str) -> Redacted:
+    def redact(text: str) -> pii.Redaction:
         spans = [
             span
             for span in pii.find(text)
             if span.type in policy.redact_pii and pii.canonical(text[span.start : span.end]) not in own
         ]
-        return Redacted(pii.replace(text, spans), tuple(dict.fromkeys(span.type for span in spans)))
+        return pii.without(text, spans)
 
     return redact

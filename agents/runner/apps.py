@@ -13,12 +13,12 @@ import msgspec
 
 from agents.runner import transport
 from agents.runner.keyed_tasks import KeyedTasks
-from agents.runner.transport import PartitionStanding, SafeConsumer
-from agents.runner.watchdog.consumer_progress import Counts, Progress, Work
+from agents.runner.transport import PartitionProgress, SafeConsumer
+from agents.runner.watchdog.consumer_progress import ConsumerProgress, RecordCounts, RecordWork
 from agents.stage import Record
 from streams.kafka.record_auth import RecordAuth
+from streams.pipeline import ConsumerSpec
 from streams.settings import Settings
-from streams.topics import Topic
 
 #: Dead members are noticed after the session timeout; a restarted one with the same instance id takes
 #: its partitions back at once (measured: 15 ms instead of 60 s).
@@ -29,10 +29,10 @@ _COMMIT_INTERVAL_S = 0.5
 
 #: What is done with a record. True: its durable outcome is there, acknowledge it. False: nothing was done,
 #: because the partition is being taken away; it will be delivered again.
-Run = Callable[[Record, Work], Awaitable[bool]]
+Run = Callable[[Record, RecordWork], Awaitable[bool]]
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
+class ConsumerView(msgspec.Struct, frozen=True, kw_only=True):
     """What an app is doing at one moment.
 
     Attributes:
@@ -53,15 +53,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     limit: int
     held: int
-    in_flight: tuple[Work, ...]
-    partitions: tuple[PartitionStanding, ...]
+    in_flight: tuple[RecordWork, ...]
+    partitions: tuple[PartitionProgress, ...]
     joined: bool
     rebalancing: bool
     rebalances: int
     polls: int
     last_begin_at: float
     last_ack_at: float | None
-    counts: Counts
+    counts: RecordCounts
 
     @property
     def lag(self) -> int:
@@ -73,44 +73,41 @@ class StageApp:
     """A Faust app with one agent, which runs a function over the records of a topic.
 
     Args:
-        name: of the stage; the consumer group is named after it.
-        topic: what it reads.
+        spec: its row in `streams.pipeline`: name, consumer group, topic, and how many records it works on
+            at once; the rest waits in Kafka.
         run: brings each record to its outcome.
         settings: brokers, names and time-outs.
-        in_flight: how many records are worked on at once; the rest waits in Kafka.
-        now: the watch's clock, in seconds.
+        now: the watchdog's clock, in seconds.
         on_drain: called when a rebalance or a stop begins to wait for what is in flight.
         on_assigned: called when there is a new assignment, before any of its records is delivered.
     """
 
     def __init__(
         self,
-        name: str,
-        topic: Topic,
+        spec: ConsumerSpec,
         run: Run,
         settings: Settings,
         *,
-        in_flight: int,
         now: Callable[[], float],
         on_drain: Callable[[], None] | None = None,
         on_assigned: Callable[[], None] = lambda: None,
     ) -> None:
-        self.name = name
+        self.name = spec.name
         self._run = run
         self._auth = RecordAuth.from_settings(settings)
-        self._limit = in_flight
+        self._limit = spec.max_in_flight(settings)
         self._on_drain = on_drain
         self._on_assigned = on_assigned
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        self._tasks = KeyedTasks(in_flight, self._fail)
+        self._tasks = KeyedTasks(self._limit, self._fail)
         self._assigned = asyncio.Event()
-        self._progress = Progress(now)
+        self._progress = ConsumerProgress(now)
         # Faust makes folders for tables, which there are none of.
-        folder = Path(tempfile.mkdtemp(prefix=f"headrace-faust-{self.name}-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"headrace-faust-{spec.name}-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self.app = _faust_app(self.name, settings, in_flight, folder)
-        source = self.app.topic(topic.name, key_serializer="raw", value_serializer="raw")
-        self.app.agent(source, name=f"headrace.{self.name}")(self._consume)
+        self.app = _faust_app(spec, settings, self._limit, folder)
+        source = self.app.topic(spec.source.name, key_serializer="raw", value_serializer="raw")
+        self.app.agent(source, name=spec.group)(self._consume)
         self.app.on_partitions_assigned.connect(self._assign)
 
     async def start(self) -> None:
@@ -123,15 +120,15 @@ class StageApp:
         """Stop fetching, finish what is in flight within the drain time-out, commit, leave."""
         await self.app.stop()
 
-    def view(self) -> View:
+    def view(self) -> ConsumerView:
         """Return what the app is doing. Asks nobody."""
         joined = self._assigned.is_set()
-        return View(
+        return ConsumerView(
             name=self.name,
             limit=self._limit,
             held=self._tasks.in_flight,
             in_flight=self._progress.in_flight,
-            partitions=self._consumer.standings() if joined else (),
+            partitions=self._consumer.partition_progress() if joined else (),
             joined=joined,
             rebalancing=self.app.rebalancing,
             rebalances=self.app.rebalancing_count,
@@ -189,12 +186,12 @@ class StageApp:
         return work
 
 
-def _faust_app(stage: str, settings: Settings, in_flight: int, folder: Path) -> faust.App:
+def _faust_app(spec: ConsumerSpec, settings: Settings, in_flight: int, folder: Path) -> faust.App:
     transport.register()
     transport.SafeConsumer.drain_timeout_s = settings.drain_timeout_s
     transport.SafeConsumer.revoke_drain_s = settings.revoke_drain_s
     return faust.App(
-        f"headrace.{stage}",
+        spec.group,
         broker=[f"{transport.SCHEME}://{host}" for host in settings.kafka_bootstrap.split(",")],
         set_as_current=False,
         autodiscover=False,
@@ -207,7 +204,7 @@ def _faust_app(stage: str, settings: Settings, in_flight: int, folder: Path) -> 
         topic_allow_declare=False,
         table_standby_replicas=0,
         consumer_auto_offset_reset="earliest",
-        consumer_group_instance_id=f"{settings.instance_id}.{stage}",
+        consumer_group_instance_id=f"{settings.instance_id}.{spec.name}",
         broker_session_timeout=_SESSION_TIMEOUT_S,
         broker_heartbeat_interval=_HEARTBEAT_S,
         broker_rebalance_timeout=REBALANCE_TIMEOUT_S,

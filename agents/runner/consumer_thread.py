@@ -26,13 +26,13 @@ _RESET_TIMEOUT_S = 30.0
 faust_log = logging.getLogger("faust.transport.headrace")
 
 
-class Place(NamedTuple):
+class ReadPosition(NamedTuple):
     """Where the reading stands: after so many seeks, in this assignment. Records from elsewhere are stale."""
 
     seeks: int
     assignment: Assignment | None
 
-    def is_same(self, other: "Place | None") -> bool:
+    def is_same(self, other: "ReadPosition | None") -> bool:
         """Whether what was fetched there follows on what was fetched here."""
         return other is not None and self.seeks == other.seeks and self.assignment is other.assignment
 
@@ -40,7 +40,7 @@ class Place(NamedTuple):
 class Fetched(dict[Any, Any]):
     """A batch of records by partition, and the place that it was fetched from."""
 
-    place: Place | None = None
+    place: ReadPosition | None = None
 
 
 class ConsumerThread(AIOKafkaConsumerThread):
@@ -55,9 +55,9 @@ class ConsumerThread(AIOKafkaConsumerThread):
         return consumer
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ReadPosition:
         """Where the reading stands now."""
-        return Place(self._seeks, self._assignment())
+        return ReadPosition(self._seeks, self._assignment())
 
     async def _fetch_records(self, consumer: AIOKafkaConsumer, *args: Any, **kwargs: Any) -> Fetched:
         fetched = Fetched(await super()._fetch_records(consumer, *args, **kwargs))

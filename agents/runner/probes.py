@@ -2,18 +2,16 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agents.runner.metrics import StageMetrics
 from agents.runner.watchdog.watchdog import StageReport, Watchdog
 from streams.errors import ConfigurationError
 from streams.serving.fault_handlers import answer_faults
@@ -28,15 +26,15 @@ _BACKLOG = 32
 
 @asynccontextmanager
 async def serve_probes(
-    watchdog: Watchdog, *, host: str, port: int, collectors: Iterable[Collector] = ()
+    watchdog: Watchdog, metrics: CollectorRegistry, *, host: str, port: int
 ) -> AsyncIterator[None]:
     """Answer probes while the block runs; nothing where the port is 0.
 
     Args:
         watchdog: knows the consumers.
+        metrics: what /metrics shows.
         host: where to listen.
         port: where to listen.
-        collectors: what /metrics shows beside the stages.
 
     Raises:
         ConfigurationError: the port is taken.
@@ -44,9 +42,7 @@ async def serve_probes(
     if not port:
         yield
         return
-    server = HttpServer(
-        http_config(_app(watchdog, _registry(watchdog, collectors)), grace_s=_SHUTDOWN_S, backlog=_BACKLOG)
-    )
+    server = HttpServer(http_config(_app(watchdog, metrics), grace_s=_SHUTDOWN_S, backlog=_BACKLOG))
     with _listen(host, port) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
@@ -66,14 +62,7 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from fault
 
 
-def _registry(watchdog: Watchdog, collectors: Iterable[Collector]) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    for collector in (StageMetrics(watchdog), *collectors):
-        registry.register(collector)
-    return registry
-
-
-def _app(watchdog: Watchdog, registry: CollectorRegistry) -> Starlette:
+def _app(watchdog: Watchdog, metrics: CollectorRegistry) -> Starlette:
     async def live(_: Request) -> Response:
         stalled = watchdog.stalled
         if stalled is None:
@@ -89,7 +78,7 @@ def _app(watchdog: Watchdog, registry: CollectorRegistry) -> Starlette:
         return JsonResponse({"ready": is_ready, "stages": stages}, status_code=200 if is_ready else 503)
 
     async def show_metrics(_: Request) -> Response:
-        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+        return Response(generate_latest(metrics), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     app = Starlette(routes=[Route("/live", live), Route("/ready", ready), Route("/metrics", show_metrics)])
     app.router.redirect_slashes = False  # it would send clients to whatever Host they name

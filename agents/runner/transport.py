@@ -19,14 +19,14 @@ from faust.transport.drivers.aiokafka import Consumer as StockConsumer
 from faust.transport.drivers.aiokafka import Transport as StockTransport
 from faust.types import TP, Message
 
-from agents.runner.consumer_thread import ConsumerThread, Place, faust_log
+from agents.runner.consumer_thread import ConsumerThread, ReadPosition, faust_log
 
 SCHEME = "headrace"
 
 log = structlog.get_logger(__name__)
 
 
-class PartitionStanding(msgspec.Struct, frozen=True, kw_only=True):
+class PartitionProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a consumer has got with one partition, as far as it knows without asking the broker.
 
     Attributes:
@@ -79,7 +79,7 @@ class SafeConsumer(StockConsumer):
     def __init__(self, transport: Any, callback: Any, *args: Any, **kwargs: Any) -> None:
         self._delivered = defaultdict(deque)
         self._watermark = {}
-        self._place: Place | None = None
+        self._place: ReadPosition | None = None
         self._open, self._sought = asyncio.Event(), False
         super().__init__(transport, callback, *args, **kwargs)
         self._read_offset = _NothingRead()
@@ -105,7 +105,7 @@ class SafeConsumer(StockConsumer):
                 return
             yield tp, self._to_message(tp, record)
 
-    def _follows_on(self, place: Place) -> bool:
+    def _follows_on(self, place: ReadPosition) -> bool:
         """Whether records from `place` come next; the first ones of a new place begin the tracking anew."""
         thread: Any = self._thread
         if not thread.place.is_same(place):
@@ -148,15 +148,15 @@ class SafeConsumer(StockConsumer):
             self._forget_below(tp, self._watermark[tp])
         return self._watermark.get(tp)
 
-    def standings(self) -> tuple[PartitionStanding, ...]:
+    def partition_progress(self) -> tuple[PartitionProgress, ...]:
         """Return how far each assigned partition is. Asks nobody."""
         thread: Any = self._thread
         consumer = thread and thread._consumer  # noqa: SLF001  # Faust keeps it to itself
         subscription = consumer and consumer._subscription.subscription  # noqa: SLF001  # so does aiokafka
         assignment = subscription and subscription.assignment
-        return tuple(self._standing(tp, assignment) for tp in assignment.tps) if assignment else ()
+        return tuple(self._partition_progress(tp, assignment) for tp in assignment.tps) if assignment else ()
 
-    def _standing(self, at: Any, assignment: Any) -> PartitionStanding:
+    def _partition_progress(self, at: Any, assignment: Any) -> PartitionProgress:
         tp = TP(at.topic, at.partition)
         state = assignment.state_value(at)
         delivered, acked = self._delivered.get(tp, ()), self._acked_index.get(tp, ())
@@ -165,7 +165,7 @@ class SafeConsumer(StockConsumer):
             if offset not in acked:
                 break
             done = offset + 1
-        return PartitionStanding(
+        return PartitionProgress(
             topic=tp.topic,
             partition=tp.partition,
             committed=self._committed_offset.get(tp),

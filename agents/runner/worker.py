@@ -8,7 +8,7 @@ import structlog
 
 from agents.runner import transport
 from agents.runner.apps import StageApp
-from agents.runner.watchdog.watchdog import Guard, Watchdog
+from agents.runner.watchdog.watchdog import ProcessGuard, Watchdog
 
 #: What leaving the groups may take after the drain.
 _LEAVE_TIMEOUT_S = 10.0
@@ -37,7 +37,7 @@ async def run_apps(
         loop.add_signal_handler(number, stop.set)
     for app in apps:
         watchdog.watch(app.name, app.view)
-    guard = Guard(lambda: watchdog.beats, limit_s=stall_timeout_s)
+    guard = ProcessGuard(lambda: watchdog.beats, limit_s=stall_timeout_s)
     guard.start()
     faults = [asyncio.ensure_future(each) for each in (watchdog.run(), *(app.wait_crashed() for app in apps))]
     stopped = asyncio.ensure_future(stop.wait())
@@ -59,7 +59,7 @@ async def _start_all(apps: Sequence[StageApp], on_ready: Callable[[], None]) -> 
     on_ready()
 
 
-async def _stop_all(apps: Sequence[StageApp], guard: Guard, *, patient: bool) -> None:
+async def _stop_all(apps: Sequence[StageApp], guard: ProcessGuard, *, patient: bool) -> None:
     """Stop every app, for as long as a drain may take; what is stuck has no drain to wait for.
 
     What does not end by then is left to the guard, which ends the process.

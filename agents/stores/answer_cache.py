@@ -51,14 +51,14 @@ class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     cached_at: datetime
 
 
-class Exact(msgspec.Struct, frozen=True, kw_only=True):
+class ExactLookup(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of exactly this query, and whether this very request was sent to a model before."""
 
     answer: CachedAnswer | None = None
     missed_before: bool = False
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+class SimilarAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A stored answer to a similar query. `similarity` is the cosine of the two queries."""
 
     answer: CachedAnswer
@@ -94,7 +94,7 @@ class AnswerCache:
         self._put = self._redis.register_script(scripts.PUT)
         self._shrink = self._redis.register_script(scripts.SHRINK)
 
-    async def exact(self, slot: CacheSlot, *, asker: str) -> Exact:
+    async def exact(self, slot: CacheSlot, *, asker: str) -> ExactLookup:
         """Look for the answer to exactly this query.
 
         Args:
@@ -103,14 +103,14 @@ class AnswerCache:
         """
         with store_faults("reading the cache"):
             data, missed = await self._redis.mget(answer_key(slot.scope, slot.exact_key), _missed_key(asker))
-        return Exact(answer=_decode(data), missed_before=missed is not None)
+        return ExactLookup(answer=_decode(data), missed_before=missed is not None)
 
     async def note_miss(self, asker: str) -> None:
         """Note that a request goes to a model now: it must not be answered from the cache as well."""
         with store_faults("noting a miss of the cache"):
             await self._redis.set(_missed_key(asker), b"", ex=_MISS_TTL_S)
 
-    async def similar(self, slot: CacheSlot) -> list[Candidate]:
+    async def similar(self, slot: CacheSlot) -> list[SimilarAnswer]:
         """Return the answers to the most similar queries of the scope, most similar first."""
         if slot.vector is None:
             return []
@@ -120,7 +120,7 @@ class AnswerCache:
             )
         return [
             # A vector set scores (cosine + 1) / 2.
-            Candidate(answer=answer, similarity=2 * float(score) - 1)
+            SimilarAnswer(answer=answer, similarity=2 * float(score) - 1)
             for score, data in zip(found[::2], found[1::2], strict=True)
             if (answer := _decode(data)) is not None
         ]

@@ -9,22 +9,32 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Never
 
 import msgspec
 import structlog
 
-from agents.pipeline import WEBHOOKS
-from agents.runner.retries import backoff_s
 from agents.runner.sending import Publishes
-from agents.webhooks.answers import Again, Answer, Bury, Decision, Done, Refused, TryLater, decide
 from agents.webhooks.counts import WebhookCounts
+from agents.webhooks.delivery_decision import (
+    DeliveryDecision,
+    DeliveryResult,
+    Done,
+    GiveUpDelivery,
+    Rejected,
+    RetryDelivery,
+    TryLater,
+    decide,
+)
 from agents.webhooks.posting import Posts
-from agents.webhooks.queue import Claimed, Lane, WebhookQueue
-from streams import codec
+from agents.webhooks.queue import ClaimedWebhook, Lane, WebhookQueue
+from streams import codec, pipeline
+from streams.backoff import retry
 from streams.dead_letters import dead_letter
 from streams.errors import HeadraceError, StoreUnavailable, TransientFault, Undeliverable
 from streams.events import WebhookDue
 from streams.registry.reply_view import reply_json
+from streams.tasks import cancel_and_wait, event_within
 from streams.webhooks.signing import signature
 
 #: How soon a webhook is noticed that another worker has added, or whose time has come.
@@ -46,7 +56,7 @@ class WebhookFailed(HeadraceError):
     """A webhook could not be delivered, and is not tried again."""
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What bounds the deliverer.
 
     Attributes:
@@ -54,14 +64,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         per_host: how many of these of one tenant to one host; one, where the last try failed.
         attempts: how often each is tried.
         timeout_s: what one try may take.
-        bury_s: what writing a dead letter may take.
+        dead_letter_s: what writing a dead letter may take.
     """
 
     in_flight: int
     per_host: int
     attempts: int
     timeout_s: float
-    bury_s: float
+    dead_letter_s: float
 
 
 class Deliverer:
@@ -87,7 +97,7 @@ class Deliverer:
         publisher: Publishes,
         *,
         keys: tuple[bytes, ...],
-        limits: Limits,
+        limits: DeliveryLimits,
         counts: WebhookCounts,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -104,24 +114,14 @@ class Deliverer:
         self._lanes = Counter[Lane]()
         self._ailing: dict[Lane, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._finishing = False
 
     def wake(self) -> None:
         """Say that there is something new to send."""
         self._news.set()
 
-    def finish(self) -> None:
-        """Begin with no more webhooks; `run` ends.
-
-        To cancel it is not enough: redis-py waits with `asyncio.wait_for`, which in Python 3.11 loses a
-        cancellation that comes as what it waits for is done.
-        """
-        self._finishing = True
-        self.wake()
-
-    async def run(self) -> None:
-        """Send what is due, until `finish`."""
-        while not self._finishing:
+    async def run(self) -> Never:
+        """Send what is due, until it is cancelled."""
+        while True:
             try:
                 if await self.begin_next():
                     continue
@@ -132,7 +132,8 @@ class Deliverer:
                 # What cannot be read is lent for a while, and holds up nobody else.
                 log.exception("webhook.loop_failed")
                 await self._sleep(_STORE_AWAY_S)
-            await self._wait_for_news()
+            await event_within(self._news, _POLL_S)
+            self._news.clear()
 
     async def begin_next(self) -> bool:
         """Begin with the next webhook that is due, and say whether there was one, and room for it.
@@ -157,17 +158,7 @@ class Deliverer:
         """Wait for what is being sent, for a few seconds, and break off the rest."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=_STOP_S)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-
-    async def _wait_for_news(self) -> None:
-        try:
-            async with asyncio.timeout(_POLL_S):
-                await self._news.wait()
-        except TimeoutError:
-            pass
-        self._news.clear()
+            await cancel_and_wait(*late)
 
     def _done(self, lane: Lane, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -193,14 +184,14 @@ class Deliverer:
         """Return how many of a lane are sent at once: one, to see whether its host is well again."""
         return 1 if lane in self._ailing else self._limits.per_host
 
-    def _note_health(self, lane: Lane, answer: Answer) -> None:
+    def _note_health(self, lane: Lane, answer: DeliveryResult) -> None:
         self._ailing.pop(lane, None)
         if isinstance(answer, TryLater):
             self._ailing[lane] = None
             if len(self._ailing) > _MAX_AILING:
                 del self._ailing[next(iter(self._ailing))]
 
-    async def _deliver(self, claimed: Claimed) -> None:
+    async def _deliver(self, claimed: ClaimedWebhook) -> None:
         answer = await self._send(claimed)
         self._note_health(claimed.lane, answer)
         decision = decide(answer, claimed.attempt, attempts=self._limits.attempts, jitter=random.random)
@@ -209,7 +200,7 @@ class Deliverer:
         except TransientFault as fault:
             log.warning("webhook.not_noted", **_named(claimed), error=str(fault))
 
-    async def _send(self, claimed: Claimed) -> Answer:
+    async def _send(self, claimed: ClaimedWebhook) -> DeliveryResult:
         """Return what came of one try. A bug ends the webhook as a dead letter, not the others."""
         try:
             due = codec.decode(claimed.record.value, WebhookDue, claimed.record.headers)
@@ -226,11 +217,11 @@ class Deliverer:
             return await self._posts.post(due.url, body, headers)
         except Exception as fault:
             log.exception("webhook.broken", **_named(claimed))
-            return Refused(f"{type(fault).__name__}: {fault}")
+            return Rejected(f"{type(fault).__name__}: {fault}")
 
-    async def _note(self, claimed: Claimed, decision: Decision) -> None:
+    async def _note(self, claimed: ClaimedWebhook, decision: DeliveryDecision) -> None:
         match decision:
-            case Again(delay_s, reason):
+            case RetryDelivery(delay_s, reason):
                 await self._insist(lambda: self._queue.postpone(claimed, delay_s))
                 self._counts.count("retried")
                 log.info("webhook.retried", **_named(claimed), reason=reason, again_in_s=round(delay_s, 1))
@@ -238,13 +229,13 @@ class Deliverer:
                 self._counts.count(outcome)
                 log.info("webhook.ended", **_named(claimed), outcome=outcome)
                 await self._insist(lambda: self._queue.end(claimed))
-            case Bury(reason):
-                await self._bury(claimed, reason)
+            case GiveUpDelivery(reason):
+                await self._make_dead_letter(claimed, reason)
 
-    async def _bury(self, claimed: Claimed, reason: str) -> None:
+    async def _make_dead_letter(self, claimed: ClaimedWebhook, reason: str) -> None:
         """Keep the webhook as a dead letter. Where the broker is away, it is tried again after a while."""
-        await self._insist(lambda: self._queue.postpone(claimed, self._limits.bury_s + _NOTE_S))
-        letter = dead_letter(claimed.record, stage=WEBHOOKS, fault=WebhookFailed(reason))
+        await self._insist(lambda: self._queue.postpone(claimed, self._limits.dead_letter_s + _NOTE_S))
+        letter = dead_letter(claimed.record, stage=pipeline.WEBHOOKS.name, fault=WebhookFailed(reason))
         try:
             await self._publisher.publish(letter)
         except Undeliverable as fault:
@@ -259,15 +250,10 @@ class Deliverer:
         Raises:
             StoreUnavailable: it stays away; the webhook comes again when its time is over.
         """
-        for tries in range(1, _TRIES_TO_NOTE):
-            try:
-                return await step()
-            except StoreUnavailable:
-                await self._sleep(backoff_s(tries, jitter=random.random))
-        return await step()
+        await retry(step, on=StoreUnavailable, attempts=_TRIES_TO_NOTE, sleep=self._sleep)
 
 
-def _named(claimed: Claimed) -> dict[str, object]:
+def _named(claimed: ClaimedWebhook) -> dict[str, object]:
     """Return what logs say of a webhook; not its URL, which may hold a secret of its receiver."""
     key = claimed.record.key
     return {

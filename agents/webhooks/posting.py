@@ -8,14 +8,14 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
-from agents.webhooks.answers import Answer, Refused, TryLater, answer_of
-from agents.webhooks.resolution import (
+from agents.webhooks.delivery_decision import DeliveryResult, Rejected, TryLater, result_of_response
+from agents.webhooks.target_resolver import (
     ForbiddenTarget,
-    Guard,
     GuardedResolver,
     LookUp,
     ServiceUnresolved,
     SystemResolver,
+    TargetGuard,
 )
 from streams.errors import InvalidRequest
 from streams.webhooks.targets import Targets
@@ -30,7 +30,7 @@ _MAX_REASON_CHARS = 300
 class Posts(Protocol):
     """What sends one webhook."""
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         """Send it, and return what came of that; never raises for what a receiver does."""
         ...
 
@@ -56,7 +56,7 @@ class HttpPosts:
         # A name server's answer may outlast the try that has asked for it.
         self._system = SystemResolver(2 * in_flight)
         look_up = look_up or self._system
-        self._guard = Guard(targets, look_up=look_up)
+        self._guard = TargetGuard(targets, look_up=look_up)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 resolver=GuardedResolver(self._guard, look_up=look_up),
@@ -75,16 +75,16 @@ class HttpPosts:
             trust_env=False,
         )
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         """Send one webhook."""
         try:
             await self._guard.refresh()
             self._guard.targets.check_url(url)
             return await self._post(url, body, headers)
         except InvalidRequest as fault:
-            return Refused(fault.message)
+            return Rejected(fault.message)
         except (ForbiddenTarget, aiohttp.InvalidURL) as fault:
-            return Refused(_words(fault))
+            return Rejected(_words(fault))
         except ServiceUnresolved as fault:
             return TryLater(str(fault))
         except TimeoutError:
@@ -92,11 +92,11 @@ class HttpPosts:
         except (aiohttp.ClientError, OSError, ssl.SSLError) as fault:
             return TryLater(_words(fault))
 
-    async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         async with self._session.post(
             URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
         ) as response:
-            answer = answer_of(response.status, _lower(response.headers), now=datetime.now(UTC))
+            answer = result_of_response(response.status, _lower(response.headers), now=datetime.now(UTC))
             await _read(response)
             return answer
 

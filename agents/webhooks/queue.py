@@ -76,7 +76,7 @@ class Lane(msgspec.Struct, frozen=True):
         return [_TENANTS, WEBHOOKS_HOSTS.key(self.tenant), WEBHOOKS_DUE.key(self.name)]
 
 
-class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+class ClaimedWebhook(msgspec.Struct, frozen=True, kw_only=True):
     """A webhook that is to be sent now.
 
     Attributes:
@@ -183,7 +183,7 @@ class WebhookQueue:
             )
         return Added(answer.decode())
 
-    async def claim(self, *, lend_s: float, busy: Collection[str] = ()) -> Claimed | None:
+    async def claim(self, *, lend_s: float, busy: Collection[str] = ()) -> ClaimedWebhook | None:
         """Take a webhook that is due, if there is one.
 
         Args:
@@ -206,7 +206,7 @@ class WebhookQueue:
             if answer[0] == b"further":
                 passed += scripts.TENANTS_AT_ONCE
 
-    async def postpone(self, claimed: Claimed, delay_s: float) -> None:
+    async def postpone(self, claimed: ClaimedWebhook, delay_s: float) -> None:
         """Say that a webhook is due again after so many seconds."""
         with store_faults("postponing a webhook"):
             await self._postpone(
@@ -220,7 +220,7 @@ class WebhookQueue:
                 ],
             )
 
-    async def end(self, claimed: Claimed) -> None:
+    async def end(self, claimed: ClaimedWebhook) -> None:
         """Forget a webhook: it has arrived, or is a dead letter."""
         keys, args = end_arguments(claimed.webhook_id, claimed.lane)
         with store_faults("ending a webhook"):
@@ -230,7 +230,7 @@ class WebhookQueue:
         return int(self._clock() * 1000)
 
 
-def _claimed(webhook_id: bytes, tenant: bytes, host: bytes, attempt: int, kept: bytes) -> Claimed:
+def _claimed(webhook_id: bytes, tenant: bytes, host: bytes, attempt: int, kept: bytes) -> ClaimedWebhook:
     record = Record.read(**msgspec.structs.asdict(msgspec.msgpack.decode(kept, type=_Kept)))
     lane = Lane(tenant.decode(), host.decode())
-    return Claimed(webhook_id=webhook_id.decode(), lane=lane, attempt=attempt, record=record)
+    return ClaimedWebhook(webhook_id=webhook_id.decode(), lane=lane, attempt=attempt, record=record)

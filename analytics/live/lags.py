@@ -8,38 +8,15 @@ import msgspec
 from aiokafka import TopicPartition
 
 from analytics.kafka_questions import KafkaQuestions
-from streams.topics import (
-    COMPLETIONS,
-    EMBEDDINGS,
-    FEEDBACK,
-    GUARDED,
-    LOGS,
-    MISSES,
-    OUTCOMES,
-    REQUESTS,
-    RETRIES,
-    WEBHOOKS,
-)
+from streams import pipeline
 
-_PREFIX: Final = "headrace."
-SINK: Final = "analytics"
-RETRYING: Final = "retries"
+SINK: Final = pipeline.SINK.name
+RETRYING: Final = pipeline.RELAY.name
 
 #: What each group reads, in the order in which a request meets them; a group is named after its stage.
-SOURCES: Final[Mapping[str, str]] = {
-    "guardrail": REQUESTS.name,
-    "embeddings": EMBEDDINGS.name,
-    "cache": GUARDED.name,
-    "llm": MISSES.name,
-    "output": COMPLETIONS.name,
-    "cost": OUTCOMES.name,
-    SINK: LOGS.name,
-    "feedback": FEEDBACK.name,
-    RETRYING: RETRIES.name,
-    "webhooks": WEBHOOKS.name,
-}
+SOURCES: Final[Mapping[str, str]] = {spec.name: spec.source.name for spec in pipeline.PIPELINE}
 #: A request that was accepted and is not settled yet is a record that one of these has not finished.
-IN_FLIGHT: Final = ("guardrail", "embeddings", "cache", "llm", "output", "cost")
+IN_FLIGHT: Final = tuple(spec.name for spec in pipeline.STAGES)
 
 #: Ages are found by doubling from the first one.
 _FIRST_AGE: Final = timedelta(seconds=1)
@@ -90,15 +67,17 @@ async def read_lags(
     """
     partitions = await kafka.partitions(sources.values())
     read = {stage: [each for each in partitions if each.topic == topic] for stage, topic in sources.items()}
-    committed = {stage: await kafka.committed(_PREFIX + stage, read[stage]) for stage in sources}
-    members = {stage: await kafka.members(_PREFIX + stage) for stage in sources}
+    committed = {
+        stage: await kafka.committed(pipeline.GROUP_PREFIX + stage, read[stage]) for stage in sources
+    }
+    members = {stage: await kafka.members(pipeline.GROUP_PREFIX + stage) for stage in sources}
     begins, ends = await kafka.begins(partitions), await kafka.ends(partitions)
     groups = [_behind(stage, committed[stage], read[stage], begins, ends) for stage in sources if read[stage]]
     await _find_ages(kafka, groups, now)
     return tuple(
         GroupLag(
             stage=each.stage,
-            group=_PREFIX + each.stage,
+            group=pipeline.GROUP_PREFIX + each.stage,
             topic=sources[each.stage],
             lag=each.lag,
             oldest_s=each.oldest_s,

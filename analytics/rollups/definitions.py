@@ -38,7 +38,7 @@ class Rollup(msgspec.Struct, frozen=True, kw_only=True):
 
 @cache
 def _sql(name: str) -> str:
-    return (files("analytics.rollups.definitions") / "queries" / f"{name}.sql").read_text("utf-8")
+    return (files("analytics.rollups") / "queries" / f"{name}.sql").read_text("utf-8")
 
 
 ROLLUPS = (

@@ -80,7 +80,7 @@ def load_migrations(folder: Traversable | None = None) -> list[Migration]:
     Raises:
         ConfigurationError: a file is not named ``NNNN_name.sql``, or two have the same number.
     """
-    source = folder if folder is not None else files("analytics.schema.migrate") / "migrations"
+    source = folder if folder is not None else files("analytics.schema") / "migrations"
     found: dict[int, Migration] = {}
     for file in source.iterdir():
         if not file.name.endswith(".sql"):

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 import uvloop
 
-from agents.pipeline import CONSUMERS
+from streams.pipeline import WORKER_CONSUMERS
 from streams.settings import load_settings
 from streams.telemetry import configure_logging
 
 #: Faust hands every event from the consumer's thread to the stage's. With Python's default of 5 ms the
 #: two wait for each other; at this value the whole pipeline's p99 fell from 55 to 21 ms.
 _SWITCH_INTERVAL_S = 0.0002
+_CONSUMERS = [spec.name for spec in WORKER_CONSUMERS]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,7 +39,7 @@ def ingest() -> None:
 
 def worker(
     stages: Annotated[
-        list[str] | None, typer.Argument(help=f"Which stages: {', '.join(CONSUMERS)}. Default: all.")
+        list[str] | None, typer.Argument(help=f"Which stages: {', '.join(_CONSUMERS)}. Default: all.")
     ] = None,
     ready_file: Annotated[
         Path | None, typer.Option(help="A file to create once every stage has its partitions.")
@@ -60,9 +61,9 @@ def worker(
     from agents.bootstrap import run_worker  # noqa: PLC0415  # as above
     from agents.loading import Loaded, load_all, wait_for_word  # noqa: PLC0415  # as above
 
-    unknown = sorted(set(stages or ()) - set(CONSUMERS))
+    unknown = sorted(set(stages or ()) - set(_CONSUMERS))
     if unknown:
-        raise typer.BadParameter(f"unknown stage {unknown[0]!r}; known stages: {', '.join(CONSUMERS)}")
+        raise typer.BadParameter(f"unknown stage {unknown[0]!r}; known stages: {', '.join(_CONSUMERS)}")
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -71,7 +72,8 @@ def worker(
         loaded = load_all(settings)
         if not wait_for_word(standby_fd):
             return
-    uvloop.run(run_worker(settings, stages or CONSUMERS, loaded=loaded, on_ready=lambda: _touch(ready_file)))
+    consumers = [spec for spec in WORKER_CONSUMERS if not stages or spec.name in stages]
+    uvloop.run(run_worker(settings, consumers, loaded=loaded, on_ready=lambda: _touch(ready_file)))
 
 
 def analytics() -> None:

@@ -4,7 +4,7 @@ Every record on a topic of our own carries a message authentication code (HMAC-S
 over its topic, key, value and the headers that Headrace acts upon. Who may write to a topic but has no key
 can therefore not speak for a stage: a forged record is a dead letter, and nobody is told of it.
 
-The topics where senders write (`streams.topics.ENTRANCES` and feedback) take records without a code. What
+The topics where senders write (`streams.pipeline.ENTRANCES` and feedback) take records without a code. What
 only Headrace may say there, that a record is a redelivery or a replay, is believed with a code only.
 
     auth = RecordAuth([b"a secret of at least 32 bytes ........"])

@@ -1,6 +1,6 @@
 """Rules: the system prompt or a secret asked for."""
 
-from agents.checks.injection.rule import Rule, any_of
+from agents.checks.injection.rule import InjectionRule, any_of
 
 _PROMPT = (
     r"(?:(?:system|initial|original|hidden|secret|first|previous|full|entire|whole|exact|internal|"
@@ -15,20 +15,18 @@ _SHOW = any_of(
     "provide tell give summari[sz]e translate paraphrase reproduce copy paste see know"
 )
 
-EXTRACTION_RULES: tuple[Rule, ...] = (
+EXTRACTION_RULES: tuple[InjectionRule, ...] = (
     # Prompt extraction
-    Rule(
+    InjectionRule(
         id="prompt_extraction",
-        family="prompt_extraction",
         pattern=(
             rf"\b{_SHOW}(?: (?:me|us|back|out|here|all|the|of|exactly|verbatim|now|each|what|is|"
             rf"are)){{0,6}}? your {_PROMPT}\b"
         ),
         hints="your",
     ),
-    Rule(
+    InjectionRule(
         id="prompt_extraction.system_prompt",
-        family="prompt_extraction",
         pattern=(
             rf"\b(?:{_SHOW})(?: (?:me|us|back|out|all|of|exactly|verbatim|now|what|is|are|your)){{0,4}}? "
             rf"the "
@@ -38,11 +36,9 @@ EXTRACTION_RULES: tuple[Rule, ...] = (
             r"(?! (?:of|for|from|on|in|about|to) )"
         ),
         hints="prompt|instruction|message",
-        score=0.8,
     ),
-    Rule(
+    InjectionRule(
         id="prompt_extraction.what_is",
-        family="prompt_extraction",
         pattern=(
             r"\b(?:what(?:['’]?s| is| are| was| were)|how do) (?:exactly )?your (?:(?:system|initial|"
             r"original|hidden|secret|first|full|exact|internal|very first) ){1,3}"
@@ -53,11 +49,9 @@ EXTRACTION_RULES: tuple[Rule, ...] = (
             r"instructions) (?:say|look)"
         ),
         hints="your|instruction|prompt|rules|directives",
-        score=0.8,
     ),
-    Rule(
+    InjectionRule(
         id="prompt_extraction.above",
-        family="prompt_extraction",
         pattern=r"\b(?:(?:translate|spell ?check|summari[sz]e) the (?:prompt|instructions?) above|"
         r"(?:repeat|print|output|show|copy|echo|return|display)(?: (?:me|back|out|down|verbatim|"
         r"exactly)){0,2} "
@@ -69,11 +63,9 @@ EXTRACTION_RULES: tuple[Rule, ...] = (
         r"|\brepeat (?:all|everything) (?:you (?:were|have been) told|starting (?:from|with))|\bbeginning "
         r"(?:with|from) ['\"“]?you are\b",
         hints="above|before|prior|preceding|you were|you have|starting|beginning",
-        score=0.8,
     ),
-    Rule(
+    InjectionRule(
         id="prompt_extraction.secret",
-        family="prompt_extraction",
         pattern=(
             r"\b(?:tell|give|reveal|show|share|print|disclose|provide|need|say|leak|spell|know|"
             r"what(?:['’]?s| is| are))(?: (?:me|us|out|to|with|exactly|the|all)){0,4} "
@@ -84,6 +76,5 @@ EXTRACTION_RULES: tuple[Rule, ...] = (
             r"instructions?)\b"
         ),
         hints="password|secret|passphrase|access code|confidential|hidden|forbidden",
-        score=0.7,
     ),
 )

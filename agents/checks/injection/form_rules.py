@@ -1,12 +1,11 @@
 """Rules: the form of a request abused: fake delimiters, refusals forbidden, encoded payloads."""
 
-from agents.checks.injection.rule import Rule
+from agents.checks.injection.rule import InjectionRule
 
-FORM_RULES: tuple[Rule, ...] = (
+FORM_RULES: tuple[InjectionRule, ...] = (
     # Fake delimiters
-    Rule(
+    InjectionRule(
         id="fake_delimiter.template",
-        family="fake_delimiter",
         pattern=(
             r"<\|(?:im_start|im_end|system|user|assistant|endoftext|end_of_text|start_header_id|eot_id|"
             r"begin_of_text)\|>|<</?SYS>>|\[/?INST\]|<\s{0,9}/\s{0,9}system\s{0,9}>|"
@@ -14,20 +13,17 @@ FORM_RULES: tuple[Rule, ...] = (
         ),
         hints="<|[inst]|[/inst]",
     ),
-    Rule(
+    InjectionRule(
         id="fake_delimiter.header",
-        family="fake_delimiter",
         pattern=(
             r"(?:^|\n)[#\[({*=\- ]{0,8}(?:system|admin|developer|root)(?: (?:message|prompt|note|notice|"
             r"override|update|command|instructions?|mode))?[\])}*= ]{0,8}: ?(?:you |ignore|new |the "
             r"(?:user|following)|disregard|all |from now|forget|reveal|override|print|attention|important)"
         ),
         hints="system|admin|developer|root",
-        score=0.8,
     ),
-    Rule(
+    InjectionRule(
         id="fake_delimiter.end_of_prompt",
-        family="fake_delimiter",
         pattern=(
             r"\b(?:end of (?:the )?(?:system )?(?:prompt|instructions?|context|system message|user input)|"
             r"(?:end|begin|start) (?:system|admin|developer) (?:prompt|message|instructions?|override)|"
@@ -35,12 +31,10 @@ FORM_RULES: tuple[Rule, ...] = (
             r"initiated|activated|mode|enabled|authorized|accepted))\b"
         ),
         hints="end|begin|start|override",
-        score=0.8,
     ),
     # Refusals forbidden
-    Rule(
+    InjectionRule(
         id="refusal_suppression",
-        family="refusal_suppression",
         pattern=(
             r"\b(?:never|(?:do|does|will|must|can|should|may) ?n['’]?[o]?t|cannot|avoid|without) (?:ever |"
             r"also |include |includ\w{1,3} |start |begin )?(?:say(?:ing|s)?|respond(?:ing)?|reply(?:ing)?|"
@@ -51,11 +45,9 @@ FORM_RULES: tuple[Rule, ...] = (
             r"this) (?:can['’]?t|cannot|is (?:not|im|un|il)\w{1,14}))\b"
         ),
         hints="sorry|can't|cannot|can’t|cant|can not|unable|an ai|not able|that it|that something|that this",
-        score=0.8,
     ),
-    Rule(
+    InjectionRule(
         id="refusal_suppression.never_refuse",
-        family="refusal_suppression",
         pattern=(
             r"\b(?:never|not|cannot|can['’]?t|won['’]?t|don['’]?t|doesn['’]?t|without|must ?n['’]?t) "
             r"(?:ever |be able to |allowed to |to )?(?:refus(?:e|es|ing)|reject|declin(?:e|ing)|deny) "
@@ -64,11 +56,9 @@ FORM_RULES: tuple[Rule, ...] = (
             r"produc|provid|user|it)"
         ),
         hints="refus|reject|declin|deny",
-        score=0.7,
     ),
-    Rule(
+    InjectionRule(
         id="refusal_suppression.no_warnings",
-        family="refusal_suppression",
         pattern=(
             r"\b(?:no|without|never|(?:do|does|will) ?n['’]?[o]?t|omit|skip|avoid)(?: \w{1,12}){0,4}? "
             r"(?:ethical|moral|legal|safety|moralizing|moralistic|disclaimers?|disclamers?)(?:,? (?:and|"
@@ -76,18 +66,15 @@ FORM_RULES: tuple[Rule, ...] = (
             r"constraints|limitations)\b"
         ),
         hints="warning|disclaimer|reminder|lectur|restriction|constraint|limitation",
-        score=0.7,
     ),
     # Encoded payloads
-    Rule(
+    InjectionRule(
         id="encoded_payload",
-        family="encoded_payload",
         pattern=(
             r"\b(?:decode|decrypt|decipher|base64|rot-?13|hex(?:adecimal)?)\b.{0,80}\b(?:and|then) "
             r"(?:then )?(?:follow|execute|obey|do what|carry out|comply|answer (?:it|the decoded)|act on|"
             r"run it as|respond to it|treat it as (?:an? )?(?:instruction|prompt|command))"
         ),
         hints="decode|decrypt|decipher|base64|rot|hex",
-        score=0.8,
     ),
 )

@@ -1,6 +1,6 @@
 """Rules: earlier instructions set aside, or new ones put in their place."""
 
-from agents.checks.injection.rule import Rule, any_of
+from agents.checks.injection.rule import InjectionRule, any_of
 
 _FILL = r"(?:(?! (?:error|warning|exception|null|typo)s?\b) [\w'’-]{1,20}){0,4}?"
 _DROP = any_of(
@@ -24,20 +24,18 @@ _CORE_ORDERS = any_of(
     "training"
 )
 
-OVERRIDE_RULES: tuple[Rule, ...] = (
+OVERRIDE_RULES: tuple[InjectionRule, ...] = (
     # Overrides
-    Rule(
+    InjectionRule(
         id="instruction_override",
-        family="instruction_override",
         pattern=rf"\b{_DROP}{_FILL} {_EARLIER}(?: [\w'’-]{{1,20}}){{0,3}}? {_ORDERS}\b",
         hints=(
             "ignor|disregard|forget|overrid|bypass|neglect|discard|dismiss|overwrite|overlook|abandon|"
             "cancel|delete|erase"
         ),
     ),
-    Rule(
+    InjectionRule(
         id="instruction_override.your_rules",
-        family="instruction_override",
         pattern=(
             rf"\b{_DROP} (?:all |any |every |each )?(?:of )?(?:your|openai['’]?s?|the (?:system|developer|"
             rf"ai|safety|content|above))"
@@ -45,9 +43,8 @@ OVERRIDE_RULES: tuple[Rule, ...] = (
         ),
         hints="ignor|disregard|forget|overrid|bypass|neglect|discard|dismiss|abandon|erase",
     ),
-    Rule(
+    InjectionRule(
         id="instruction_override.everything",
-        family="instruction_override",
         pattern=(
             r"\b(?:ignore|disregard|forget) (?:about )?(?:(?:all|everything|anything|whatever|"
             r"every ?thing)(?: of)? "
@@ -63,9 +60,8 @@ OVERRIDE_RULES: tuple[Rule, ...] = (
         ),
         hints="ignore|disregard|forget",
     ),
-    Rule(
+    InjectionRule(
         id="instruction_override.do_not_follow",
-        family="instruction_override",
         pattern=(
             rf"\b(?:do not|don['’]?t|stop|no longer(?: have to| need to)?|never|instead of) (?:follow|"
             rf"obey|adher|listen|comply)(?:ing)?"
@@ -74,9 +70,8 @@ OVERRIDE_RULES: tuple[Rule, ...] = (
         ),
         hints="follow|obey|adher|listen|comply",
     ),
-    Rule(
+    InjectionRule(
         id="instruction_override.multilingual",
-        family="instruction_override",
         pattern=(
             r"(?:vergiss|vergessen sie|ignoriere?|ignorieren sie|missachte)\b.{0,40}\b(?:anweisung|"
             r"instruktion|aufgabe|auftr[aä]g|befehl|vorgabe|regeln|"
@@ -99,9 +94,8 @@ OVERRIDE_RULES: tuple[Rule, ...] = (
         ),
     ),
     # New instructions
-    Rule(
+    InjectionRule(
         id="new_instructions",
-        family="new_instructions",
         pattern=(
             rf"\b(?:(?:here (?:are|is|come)|these are|following are) (?:your |the |some |my )?(?:new|"
             rf"updated|real|actual|true) (?:instructions?|tasks?|orders|rules|directives|assignments?)"
@@ -115,17 +109,14 @@ OVERRIDE_RULES: tuple[Rule, ...] = (
             rf")?(?:instructions?|commands?|orders))"
         ),
         hints="new|updated|real|actual|true|your|follow|execute|obey",
-        score=0.8,
     ),
-    Rule(
+    InjectionRule(
         id="new_instructions.instead",
-        family="new_instructions",
         pattern=r"\b(?:no matter what (?:the )?(?:\w{1,12} ){0,3}(?:asks?|says?|instructions?|prompt)|"
         r"(?:stop|halt|pause)(?: here| now)?[.!] (?:new|your|now|instead|i have)|"
         r"(?:instead|rather) of (?:following|doing|answering|obeying) (?:the|that|this|your|those) "
         r"(?:\w{1,12} )?(?:above|instructions?|prompt|question|task)s?,? "
         r"(?:just |simply )?(?:say|print|write|output|answer|reply|tell|give))",
         hints="no matter|stop|halt|pause|instead|rather",
-        score=0.7,
     ),
 )

@@ -1,6 +1,6 @@
 """Rules: a persona without limits, and the rules that are said not to bind it."""
 
-from agents.checks.injection.rule import Rule, any_of
+from agents.checks.injection.rule import InjectionRule, any_of
 
 _FREE = any_of("unfiltered uncensored amoral unrestricted jailbroken unconstrained unhinged")
 _NO = any_of("no without zero ignoring")
@@ -9,11 +9,10 @@ _LIMITS = any_of(
     "moral(?:s|ity|ities)? ethic(?:s|al)? laws policies filtering"
 )
 
-ROLE_PLAY_RULES: tuple[Rule, ...] = (
+ROLE_PLAY_RULES: tuple[InjectionRule, ...] = (
     # Role play
-    Rule(
+    InjectionRule(
         id="role_play.do_anything_now",
-        family="role_play",
         pattern=(
             r"\bdo[ -]anything[ -]now\b|\b(?:act|respond|answer|behave|reply|speak|pretend|going to act|"
             r"role-?play)(?: to be| like| as){1,2} (?:an? )?(?:DAN|STAN|DUDE|AIM|JailBot|EvilBOT|"
@@ -21,9 +20,8 @@ ROLE_PLAY_RULES: tuple[Rule, ...] = (
         ),
         hints="anything|dan|stan|dude|aim|bot|devmode",
     ),
-    Rule(
+    InjectionRule(
         id="role_play.mode",
-        family="role_play",
         pattern=(
             r"\b(?:enable|enabled|enter|entering|activate|activated|switch(?:ed)? (?:in)?to|simulate|with|"
             r"in|turn on|unlock|go into) (?:\w{1,16} ){0,3}?"
@@ -32,11 +30,9 @@ ROLE_PLAY_RULES: tuple[Rule, ...] = (
             r"prompt)\b)"
         ),
         hints=" mode",
-        score=0.7,
     ),
-    Rule(
+    InjectionRule(
         id="role_play.unfiltered",
-        family="role_play",
         pattern=(
             rf"\b(?:you(?:['’]?re| are| will| act| must| have| can| respond| answer)|act(?:ing)? as|"
             rf"pretend|play(?:ing)?|simulate|become|persona|character|named|called|chat ?bot|an? ai|model|"
@@ -52,11 +48,9 @@ ROLE_PLAY_RULES: tuple[Rule, ...] = (
             "unfilter|uncensor|amoral|unrestrict|jailbroken|unethical|immoral|illegal|harmful|unconstrain|"
             "unhinged"
         ),
-        score=0.7,
     ),
-    Rule(
+    InjectionRule(
         id="role_play.no_limits",
-        family="role_play",
         pattern=(
             rf"\b(?:you|he|she|it|they|who|that|ai|gpt|model|bot|character|persona|which|"
             rf"[A-Z]\w{{2,12}})(?: (?:now|also|simply|always|both|just|completely|totally|"
@@ -68,11 +62,9 @@ ROLE_PLAY_RULES: tuple[Rule, ...] = (
             rf"such|kind|of|openai) ){{0,4}}{_LIMITS}\b"
         ),
         hints="no |without|zero|any |ignoring",
-        score=0.7,
     ),
-    Rule(
+    InjectionRule(
         id="role_play.broken_free",
-        family="role_play",
         pattern=(
             r"\b(?:(?:broken free|freed?) (?:of|from) (?:all |any |the |its |your ){0,2}(?:typical |usual "
             r"|openai |content |ethical |moral )(?:and \w{1,12} )?(?:confines|restrictions|limitations|"
@@ -86,9 +78,8 @@ ROLE_PLAY_RULES: tuple[Rule, ...] = (
         ),
         hints="free|bound|restricted|limited|constrained|restrained",
     ),
-    Rule(
+    InjectionRule(
         id="role_play.ignores_rules",
-        family="role_play",
         pattern=(
             r"\b(?:do(?:es)?(?: not|n['’]?t)|don['’]?t|never|not|refuses? to|without|needn['’]?t|hates? "
             r"to|(?:do|does)n['’]?t (?:have|need) to) (?:even )?(?:have to |need to |required to |ever "
@@ -100,11 +91,9 @@ ROLE_PLAY_RULES: tuple[Rule, ...] = (
             r"legality|censorship|openai|rules set|limitations|principles)\b"
         ),
         hints="care|follow|abid|adher|comply|obey|respect|conform|believe",
-        score=0.8,
     ),
-    Rule(
+    InjectionRule(
         id="role_play.policy_bypass",
-        family="role_play",
         pattern=(
             r"\b(?:bypass|ignor\w{1,3}|violat\w{1,3}|break\w{0,3}|circumvent\w{0,3}|disregard\w{0,3}|"
             r"evad\w{1,3}|overrid\w{1,3}|against) (?:\w{1,12} ){0,4}?(?:openai|content|usage|community|"
@@ -112,11 +101,9 @@ ROLE_PLAY_RULES: tuple[Rule, ...] = (
             r"guardrails|restrictions|programming)\b"
         ),
         hints="bypass|ignor|violat|break|circumvent|disregard|evad|overrid|against",
-        score=0.8,
     ),
-    Rule(
+    InjectionRule(
         id="role_play.two_answers",
-        family="role_play",
         pattern=(
             r"\b(?:two|2|both|three|3)(?: \w{1,14}){0,4} (?:responses|answers|ways|replies|paragraphs|"
             r"outputs|personalities|voices)\b(?=.{0,700}(?:\bDAN\b|chat ?gpt|\bgpt\b|unfilter|\bclassic\b|"
@@ -125,11 +112,9 @@ ROLE_PLAY_RULES: tuple[Rule, ...] = (
             r"[^\]\n]{0,20}(?:developer mode|jailbreak|DAN)[^\]\n]{0,20})\] ?:"
         ),
         hints="two|2|both|three|3|🔓|🔒|[",
-        score=0.8,
     ),
-    Rule(
+    InjectionRule(
         id="role_play.from_now_on",
-        family="role_play",
         pattern=(
             r"\b(?:from now on|henceforth|starting now|from here on)\b.{0,60}\b(?:you (?:are|will|must|"
             r"shall|have to|should|can) (?:now )?(?:act|be|respond|answer|reply|pretend|role|play|only|"
@@ -137,11 +122,9 @@ ROLE_PLAY_RULES: tuple[Rule, ...] = (
             r"longer| now)|act as|pretend|your name is)"
         ),
         hints="now on|henceforth|starting now|from here",
-        score=0.7,
     ),
-    Rule(
+    InjectionRule(
         id="role_play.no_longer",
-        family="role_play",
         pattern=(
             r"\byou (?:are|were) (?:no longer|not) (?:an? )?(?:chat ?gpt|ai (?:language )?model|language "
             r"model|ai assistant|assistant|gpt|an ai|openai|claude)\b|\bstay(?:ing)? (?:in|as|a) DAN\b|"
@@ -149,11 +132,9 @@ ROLE_PLAY_RULES: tuple[Rule, ...] = (
             r"\btokens? (?:system|deducted)\b|\bstrive to avoid norms\b"
         ),
         hints="no longer|are not|were not|character|token|strive|in dan",
-        score=0.7,
     ),
-    Rule(
+    InjectionRule(
         id="role_play.evil",
-        family="role_play",
         pattern=(
             r"\b(?:you (?:are|will|act)|act(?:ing)? as|pretend|play(?:ing)? the|simulate|role-?play)(?: "
             r"\w{1,14}){0,6} (?:evil|malicious|rogue|villainous|sinister|opposite of (?:chat ?gpt|"
@@ -161,6 +142,5 @@ ROLE_PLAY_RULES: tuple[Rule, ...] = (
             r"trusted)\b"
         ),
         hints="evil|malicious|rogue|villain|sinister|opposite",
-        score=0.7,
     ),
 )

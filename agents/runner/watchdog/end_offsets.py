@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 from streams.kafka.clients import stop_client
 
 
-class BrokerEnds:
+class BrokerEndOffsets:
     """Knows where partitions end; each question is a connection, so it is asked rarely.
 
     Args:

@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 import structlog
 
-from agents.runner.apps import View
-from agents.runner.watchdog.stall_rules import NEEDS_RECORDS, StageWatch, Suspicion
+from agents.runner.apps import ConsumerView
+from agents.runner.watchdog.stall_rules import NEEDS_RECORDS, StageWatch, Stall
 from streams.errors import HeadraceError
 
 #: How often the watchdog looks, and the most that one look advances its clock by two such steps.
@@ -39,7 +39,7 @@ class WorkerStalled(HeadraceError):
 
 
 class WatchClock:
-    """Counts the seconds that the process really ran: while it is stopped (SIGSTOP) it does not age."""
+    """RecordCounts the seconds that the process really ran: while it is stopped (SIGSTOP) it does not age."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
@@ -56,7 +56,7 @@ class WatchClock:
 class StageReport(msgspec.Struct, frozen=True, kw_only=True):
     """One stage, for probes and metrics. Ages are in seconds; None where there was nothing yet."""
 
-    view: View
+    view: ConsumerView
     oldest_in_flight_s: float
     last_ack_age_s: float | None
     last_commit_age_s: float | None
@@ -87,12 +87,12 @@ class Watchdog:
         self._stall_timeout_s = stall_timeout_s
         self._sleep = sleep
         self._monotonic = monotonic
-        self._watches: dict[str, tuple[Callable[[], View], StageWatch]] = {}
+        self._watches: dict[str, tuple[Callable[[], ConsumerView], StageWatch]] = {}
         self._asked_at = float("-inf")
         self.beats = 0
-        self.stalled: Suspicion | None = None
+        self.stalled: Stall | None = None
 
-    def watch(self, name: str, view: Callable[[], View]) -> None:
+    def watch(self, name: str, view: Callable[[], ConsumerView]) -> None:
         """Watch one more consumer."""
         watch = StageWatch(now=self._clock())
         self._watches[name] = view, watch
@@ -127,7 +127,7 @@ class Watchdog:
         """Whether the broker was not asked just now."""
         return self._clock() - self._asked_at >= self._stall_timeout_s * _ASK_AGAIN
 
-    async def _could_move(self, suspicion: Suspicion, view: View, watch: StageWatch) -> bool:
+    async def _could_move(self, suspicion: Stall, view: ConsumerView, watch: StageWatch) -> bool:
         """Ask the broker, on a connection of its own, whether anything could have moved; if not, begin anew.
 
         It is asked several times before anything counts as stuck: so a broker that was away for most of that
@@ -150,7 +150,7 @@ class Watchdog:
             return False
         return True
 
-    def _stall(self, suspicion: Suspicion) -> WorkerStalled:
+    def _stall(self, suspicion: Stall) -> WorkerStalled:
         self.stalled = suspicion
         stages = {report.view.name: _seen(report) for report in self.reports()}
         log.error("worker.stalled", **msgspec.to_builtins(suspicion) | {"stages": stages})
@@ -160,7 +160,7 @@ class Watchdog:
         )
 
 
-class Guard:
+class ProcessGuard:
     """A thread that ends the process when its event loop no longer runs, or does not end when it should.
 
     Args:
@@ -219,7 +219,7 @@ def _end(status: int) -> None:
     os._exit(status)
 
 
-def _report(view: View, watch: StageWatch, now: float) -> StageReport:
+def _report(view: ConsumerView, watch: StageWatch, now: float) -> StageReport:
     return StageReport(
         view=view,
         oldest_in_flight_s=max((now - work.began_at for work in view.in_flight), default=0.0),

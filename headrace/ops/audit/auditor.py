@@ -30,9 +30,10 @@ from headrace.ops.audit.evidence.registry import RegistryReader
 from headrace.ops.audit.report import Report, Verdict
 from streams.events import MAX_DEADLINE_MS
 from streams.kafka.record_auth import RecordAuth
+from streams.pipeline import ENTRANCES
 from streams.redis.connection import connect
 from streams.settings import Settings
-from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, ENTRANCES, LEDGER, LOGS, RETRIES
+from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, LEDGER, LOGS, RETRIES
 
 #: Requests are known from so long before the window: their replies fall into it.
 RUN_UP_MS = 10 * 60 * 1000

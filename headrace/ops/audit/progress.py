@@ -1,14 +1,13 @@
 """What is still under way, and so no loss yet."""
 
-from headrace.ops.audit.evidence.positions import STAGE_SOURCES
 from headrace.ops.audit.evidence.records import Books, Committed, Log, Request, Submission
+from streams import pipeline
 
 #: What the end of a request may take beyond its deadline: it is told of it, settled, and sent.
 GRACE_MS = 30_000
 
-*_, _COST = STAGE_SOURCES
 #: Which group reads each topic: the one that takes a request in is that of its submission.
-_READERS = {topic: group for group, topic in STAGE_SOURCES.items()}
+_READERS = {spec.source.name: spec.group for spec in pipeline.STAGES}
 
 
 class Progress:
@@ -60,7 +59,7 @@ class Progress:
 
     def has_settled(self, replied_at_ms: int) -> bool:
         """Whether everything that the cost stage sends with a reply of this time is sent."""
-        cost = self._groups.get(_COST)
+        cost = self._groups.get(pipeline.COST.group)
         return cost is None or cost.oldest_ms is None or cost.oldest_ms > replied_at_ms
 
     def has_row(self, log: Log) -> bool:

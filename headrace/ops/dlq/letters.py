@@ -6,13 +6,15 @@ from typing import Self
 
 import msgspec
 
-from agents.intake import admission
+from agents.intake.delivery_identity import request_id_of
+from agents.intake.envelopes import DEFAULT_TENANT
 from agents.stage import Record
 from streams.codec import header
 from streams.dead_letters import PREFIX as _ERRORS
 from streams.errors import InputError
+from streams.pipeline import ENTRANCES
 from streams.redelivery import redelivery
-from streams.topics import ENTRANCES, RETRIES, Topic
+from streams.topics import RETRIES, Topic
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE = re.compile(r"(\d{1,9}):(\d{1,18})", re.ASCII)
@@ -167,7 +169,7 @@ def _request_id(dead: DeadRecord, place: str | None) -> str | None:
     record = Record(
         topic="", partition=0, offset=0, timestamp_ms=0, key=dead.key, value=dead.value, headers=dead.headers
     )
-    named = admission.request_id_of(record)
+    named = request_id_of(record)
     if named is not None:
         return named[:_MAX_NAME_CHARS]
     # A request that names no id has its place for one.
@@ -192,5 +194,5 @@ def _tenant(value: bytes | None) -> str | None:
         return None
     named = body.envelope.get("tenant") if isinstance(body.envelope, dict) else body.tenant
     if named is None:
-        return admission.DEFAULT_TENANT
+        return DEFAULT_TENANT
     return named[:_MAX_NAME_CHARS] if isinstance(named, str) else None

@@ -8,7 +8,6 @@ from aiokafka import ConsumerRecord
 
 from headrace.ops.dlq.filters import Filters
 from headrace.ops.dlq.letters import DeadRecord, Letter, Place, letter_of
-from headrace.ops.dlq.replay import PAYING
 from headrace.ops.dlq.selection import Selection
 from headrace.ops.dlq.standing import Standings
 from headrace.ops.dlq.topic_reader import TopicReader
@@ -16,6 +15,7 @@ from streams.codec import decode
 from streams.errors import UndecodableRecord
 from streams.events import DeadLetterAction, LedgerEntry
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.pipeline import PAYING
 from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, LEDGER
 
 _MAX_HISTORY = 1_000

@@ -12,29 +12,11 @@ from streams.codec import header
 from streams.dead_letters import OMITTED
 from streams.errors import UnauthenticRecord
 from streams.events import DeadLetterAction, LedgerEntry
+from streams.pipeline import PAYING, REPLAYABLE
 from streams.publisher import Emit
 from streams.redelivery import PREFIX, redelivery, replayed
-from streams.topics import (
-    COMPLETIONS,
-    DEAD_LETTER_ACTIONS,
-    EMBEDDINGS,
-    FEEDBACK,
-    GUARDED,
-    LOGS,
-    MISSES,
-    OUTCOMES,
-    REQUESTS,
-    WEBHOOKS,
-)
+from streams.topics import DEAD_LETTER_ACTIONS
 
-#: Topics whose reader handles what comes again. A header that names another one is not followed: anybody
-#: may write headers, and the ledger is no place for somebody's record.
-REPLAYABLE = frozenset(
-    topic.name
-    for topic in (REQUESTS, EMBEDDINGS, GUARDED, MISSES, COMPLETIONS, OUTCOMES, LOGS, WEBHOOKS, FEEDBACK)
-)
-#: Of them, those before a model is called: a replay calls it again, and that is paid for again.
-PAYING = frozenset(topic.name for topic in (REQUESTS, EMBEDDINGS, GUARDED, MISSES))
 _SOURCE = "headrace/ops/dlq"
 
 

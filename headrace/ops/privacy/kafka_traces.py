@@ -9,32 +9,16 @@ from typing import Any
 import msgspec
 from aiokafka import ConsumerRecord
 
-from agents.intake.admission import DEFAULT_TENANT, accepted_at, request_id_of
+from agents.intake.delivery_identity import accepted_at, request_id_of
+from agents.intake.envelopes import DEFAULT_TENANT
 from headrace.ops.audit.evidence.kafka import as_read
 from headrace.ops.audit.evidence.kafka_reader import KafkaReader
-from streams import topics
 from streams.codec import decode
 from streams.erasure.erasures import Subject
 from streams.errors import InputError
 from streams.events import Requested
 from streams.kafka.record_auth import UNSIGNED
-
-#: Topics with texts or names of users in their records.
-PERSONAL_TOPICS = (
-    *topics.ENTRANCES,
-    topics.GUARDED,
-    topics.MISSES,
-    topics.COMPLETIONS,
-    topics.OUTCOMES,
-    topics.DELTAS,
-    topics.REPLIES,
-    topics.WEBHOOKS,
-    topics.FEEDBACK,
-    topics.RETRIES,
-    topics.LOGS,
-    topics.LEDGER,
-    topics.DEAD_LETTERS,
-)
+from streams.pipeline import ENTRANCES, PERSONAL_TOPICS
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +40,7 @@ class _Asker(msgspec.Struct, frozen=True):
 
 
 #: What each of them carries.
-_ENTRANCES: dict[str, Any] = {topic.name: topic.event for topic in topics.ENTRANCES}
+_ENTRANCES: dict[str, Any] = {topic.name: topic.event for topic in ENTRANCES}
 
 _asker = msgspec.json.Decoder(_Asker)
 

@@ -11,6 +11,7 @@ from agents.cost.stage import CostStage
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.execution import StageRunner
 from agents.runner.retries import RetryPolicy
+from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery
 from streams.codec import header
 from streams.errors import SpendPending, StoreUnavailable
@@ -240,6 +241,6 @@ async def test_an_answer_outlives_redis_on_its_way_through_the_runner() -> None:
         clock=lambda: now[0],
         sleep=sleep,
     )
-    await runner.run(outcome().record)
+    await runner.run(outcome().record, RecordWork("llm.outcomes.v1:0:0", 0.0))
     assert [each.topic for each in sent] == [REPLIES.name, LOGS.name, LEDGER.name, RETRIES.name]
     assert value(sent, REPLIES.name).status is Status.ANSWERED

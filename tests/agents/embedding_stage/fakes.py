@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.checks.json_texts import Redacted
+from agents.checks.pii import Redaction
 from agents.embedding_stage.stage import EmbeddingsStage
 from agents.intake.intake import Intake
 from agents.paid_calls.circuit_breaker import CircuitBreakers
@@ -125,9 +125,9 @@ def outcome(emits: Iterable[Emit]) -> OutcomeReached:
     return emit.value
 
 
-def hide_ann(text: str) -> Redacted:
+def hide_ann(text: str) -> Redaction:
     """Redact a name."""
-    return Redacted(text=text.replace("Ann", "[NAME]"), types=("name",) if "Ann" in text else ())
+    return Redaction(text=text.replace("Ann", "[NAME]"), types=("name",) if "Ann" in text else ())
 
 
 class Bench:

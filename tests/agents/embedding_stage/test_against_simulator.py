@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from agents.bootstrap import redact
+from agents.checks.pii import redact
 from agents.embedding_stage.stage import EmbeddingsStage
 from agents.intake.intake import Intake
 from agents.paid_calls.policy import CallPolicy

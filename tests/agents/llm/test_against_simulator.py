@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from agents.checks.streaming_guard import StreamingGuard
 from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
-from agents.output.streaming_guard import StreamingGuard
 from agents.paid_calls.ports import CallPorts, Clock
 from agents.stage import Delivery, Record
 from agents.stores.journal import Journal

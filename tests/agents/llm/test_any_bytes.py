@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.checks.streaming_guard import StreamingGuard
 from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
-from agents.output.streaming_guard import StreamingGuard
 from agents.paid_calls.ports import CallPorts
 from agents.providers.provider import Answer
 from streams.codec import decode, encode

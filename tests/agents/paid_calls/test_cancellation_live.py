@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from agents.checks.streaming_guard import StreamingGuard
 from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
-from agents.output.streaming_guard import StreamingGuard
 from agents.paid_calls.ports import CallPorts
 from agents.stage import Delivery, Record, Superseded
 from agents.stores.journal import Claimed, Journal

@@ -69,7 +69,7 @@ async def test_a_stuck_event_bounds_neither_the_stop_nor_its_redelivery(kafka_bo
     async with Publisher(kafka_bootstrap, client_id="test") as publisher:
         group = uuid.uuid4().hex[:8]
         stuck = EchoStage(group)
-        app = stage_app(stuck, publisher, settings(kafka_bootstrap), in_flight=64)
+        app = stage_app(stuck, publisher, settings(kafka_bootstrap, in_flight=64))
         slow = request("slow")
         await publisher.publish(slow)
         await app.start()
@@ -78,7 +78,7 @@ async def test_a_stuck_event_bounds_neither_the_stop_nor_its_redelivery(kafka_bo
 
         free = EchoStage(group)
         free.release_slow.set()
-        again = stage_app(free, publisher, settings(kafka_bootstrap), in_flight=64)
+        again = stage_app(free, publisher, settings(kafka_bootstrap, in_flight=64))
         await again.start()
         try:
             replies = await read(kafka_bootstrap, REPLIES.name, {str(slow.key)})

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import structlog
 
-from agents.runner.watchdog.consumer_progress import Work
+from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record, Superseded
 from streams.codec import encode, header
 from streams.errors import (
@@ -53,8 +53,7 @@ async def test_an_event_that_headrace_did_not_write_is_a_dead_letter_and_nobody_
 
 async def test_a_request_needs_no_code_of_ours() -> None:
     """Its sender has no key."""
-    run = Run(lambda _: ())
-    run.stage.source = REQUESTS
+    run = Run(lambda _: (), source=REQUESTS)
     await run(msgspec.structs.replace(record(chat()), authentic=False))
     assert run.diary == ["handle", "delivered"]
 
@@ -134,9 +133,9 @@ async def test_a_superseded_delivery_is_over_and_its_record_is_not_done() -> Non
 
     run = Run(superseded)
     given = guarded()
-    work = Work(given.place, 0.0)
+    work = RecordWork(given.place, 0.0)
     assert not await run.runner.run(given, work)
-    assert (run.diary, work.buried) == (["handle"], False)
+    assert (run.diary, work.is_dead) == (["handle"], False)
 
 
 async def test_the_stage_stamps_its_timing_into_the_envelope() -> None:

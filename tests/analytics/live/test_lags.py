@@ -6,13 +6,12 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from agents.pipeline import CONSUMERS
 from analytics.feedback.consumer import GROUP as FEEDBACK_GROUP
 from analytics.kafka_questions import KafkaQuestions
 from analytics.live.lags import IN_FLIGHT, SINK, SOURCES, GroupLag, read_lags
 from analytics.sink.consumer import GROUP
 from streams.errors import KafkaUnavailable
-from streams.topics import ALL_TOPICS
+from streams.pipeline import TOPICS, WORKER_CONSUMERS
 from tests.analytics.broker import Broker
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -90,7 +89,7 @@ async def test_a_broker_that_is_away_is_a_fault() -> None:
 
 def test_every_group_of_headrace_is_asked_for() -> None:
     """All that a worker runs, the sink and the reader of feedback; each reads a topic that there is."""
-    assert set(SOURCES) == {*CONSUMERS, SINK, "feedback"}
+    assert set(SOURCES) == {*(spec.name for spec in WORKER_CONSUMERS), SINK, "feedback"}
     assert (f"headrace.{SINK}", "headrace.feedback") == (GROUP, FEEDBACK_GROUP)
-    assert set(SOURCES.values()) <= {topic.name for topic in ALL_TOPICS}
+    assert set(SOURCES.values()) <= set(TOPICS)
     assert set(IN_FLIGHT) < set(SOURCES)

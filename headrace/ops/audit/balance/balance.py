@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from agents.pipeline import WEBHOOKS
 from headrace.ops.audit.balance.calls import count_calls
 from headrace.ops.audit.balance.equations import Account, equations
 from headrace.ops.audit.balance.money import check_strangers, weigh
@@ -12,9 +11,10 @@ from headrace.ops.audit.evidence.records import Books, usd_text
 from headrace.ops.audit.findings import Code, Tally
 from headrace.ops.audit.progress import Progress
 from headrace.ops.audit.report import Figures, Part, Report, Verdict
+from streams import pipeline
 from streams.events import Status
+from streams.pipeline import ENTRANCES
 from streams.request_rules.feedback import STAGE as FEEDBACK
-from streams.topics import ENTRANCES
 
 _ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
 
@@ -80,7 +80,9 @@ def _note_dead_letters(books: Books, decided: Decided, tally: Tally) -> int:
     malformed = books.kafka.malformed
     # A webhook that could not be delivered, or a score that found no request, is no end of its request; nor
     # is what somebody else wrote in the name of a stage.
-    ends = [each for each in letters if each.stage not in (WEBHOOKS, FEEDBACK) and not each.forged]
+    ends = [
+        each for each in letters if each.stage not in (pipeline.WEBHOOKS.name, FEEDBACK) and not each.forged
+    ]
     dead = {each.request_id for each in ends if each.record not in malformed}
     return len(dead & (decided.terminals.keys() | set(decided.open) | set(decided.missing)))
 

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from aiokafka import ConsumerRecord
 
-from agents.intake.admission import correlation_id_of, deadline_of, may_be_named, request_id_of
+from agents.intake.delivery_identity import deadline_of, request_id_of
+from agents.intake.reply_address import correlation_id_of, may_be_named
 from agents.stage import Record
 from headrace.ops.audit.evidence.records import (
     NO_CORRELATION,
@@ -29,17 +30,16 @@ from streams.dead_letters import PREFIX as _ERRORS
 from streams.errors import UnauthenticRecord, UndecodableRecord
 from streams.events import ErrorInfo, Requested
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.pipeline import ENTRANCES, TOPICS
 from streams.redelivery import redelivery
 from streams.registry.registry import TOO_MANY_REPEATS
 from streams.topics import (
     DEAD_LETTER_ACTIONS,
     DEAD_LETTERS,
-    ENTRANCES,
     LEDGER,
     LOGS,
     REPLIES,
     RETRIES,
-    TOPICS,
 )
 
 #: What each of the topics carries where requests come in.

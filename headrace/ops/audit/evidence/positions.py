@@ -2,19 +2,12 @@
 
 from headrace.ops.audit.evidence.kafka_reader import KafkaReader
 from headrace.ops.audit.evidence.records import Committed
-from streams.topics import COMPLETIONS, EMBEDDINGS, GUARDED, LOGS, MISSES, OUTCOMES, REQUESTS, RETRIES
+from streams import pipeline
+from streams.topics import LOGS, RETRIES
 
-_PREFIX = "headrace."
 #: Which topic each stage's group reads.
-STAGE_SOURCES = {
-    "headrace.guardrail": REQUESTS.name,
-    "headrace.cache": GUARDED.name,
-    "headrace.llm": MISSES.name,
-    "headrace.output": COMPLETIONS.name,
-    "headrace.embeddings": EMBEDDINGS.name,
-    "headrace.cost": OUTCOMES.name,
-}
-SINK = ("headrace.analytics", LOGS.name)
+STAGE_SOURCES = {spec.group: spec.source.name for spec in pipeline.STAGES}
+SINK = (pipeline.SINK.group, pipeline.SINK.source.name)
 
 
 class Positions:
@@ -43,7 +36,7 @@ class Positions:
         Raises:
             KafkaUnavailable: none answers in time.
         """
-        commits = await reader.committed(_PREFIX)
+        commits = await reader.committed(pipeline.GROUP_PREFIX)
         topics = {*STAGE_SOURCES.values(), LOGS.name, RETRIES.name}
         ends, begins = await reader.ends(topics), await reader.begins(topics)
 

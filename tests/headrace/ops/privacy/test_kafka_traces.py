@@ -13,7 +13,8 @@ from aiokafka import AIOKafkaProducer
 from headrace.ops.audit.evidence.kafka_reader import KafkaReader
 from headrace.ops.privacy.kafka_traces import PERSONAL_TOPICS, kept, requests_of
 from streams.erasure.erasures import Subject
-from streams.topics import ALL_TOPICS, REQUESTS
+from streams.pipeline import TOPICS
+from streams.topics import REQUESTS
 
 NOW_MS = int(time.time() * 1000)
 NOW = datetime.fromtimestamp(NOW_MS / 1000, UTC)
@@ -85,7 +86,7 @@ async def test_a_request_without_a_tenant_is_the_default_one_s(
 def test_every_topic_that_names_users_is_told_of() -> None:
     """A new topic has to be thought about here."""
     named = {topic.name for topic in PERSONAL_TOPICS}
-    assert {topic.name for topic in ALL_TOPICS} - named == {
+    assert set(TOPICS) - named == {
         "llm.dead-letter-actions.v1",
         "llm.alerts.v1",
         "llm.erasures.v1",

@@ -2,9 +2,8 @@
 
 import msgspec
 
-from agents.output.prompt_leak import ProtectedPrompt
-from agents.output.streaming_guard import StreamingGuard
-from agents.output.verdict import DEFAULT_POLICY, OutputPolicy
+from agents.checks.output_policy import DEFAULT_POLICY, OutputPolicy
+from agents.checks.streaming_guard import StreamingGuard
 from agents.prompts.catalogue import PromptCatalogue
 from streams.events import Envelope, Message
 
@@ -19,8 +18,7 @@ class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):
 
     def streaming_guard(self, policy: OutputPolicy = DEFAULT_POLICY) -> StreamingGuard:
         """Return a guard for one answer while it is being written."""
-        prompt = ProtectedPrompt(self.instructions, quotable=self.user_text, leak_chars=policy.leak_chars)
-        return StreamingGuard(policy=policy, prompt=prompt, user_text=self.user_text)
+        return StreamingGuard(policy=policy, instructions=self.instructions, user_text=self.user_text)
 
 
 def answer_context(

@@ -6,11 +6,11 @@ from datetime import datetime
 import msgspec
 
 from agents.providers.error_responses import retry_after_s
+from streams.backoff import spread
 
 #: The waits after each failed try, in seconds; the last one repeats. They cover a night's outage, as the
 #: specification of Standard Webhooks advises: with 9 tries 10 hours.
 SCHEDULE_S = (1.0, 5.0, 30.0, 120.0, 600.0, 3_600.0, 10_800.0, 21_600.0)
-_JITTER = 0.25
 #: Statuses that mean "later", besides 5xx: Request Timeout, Too Early, Too Many Requests.
 _LATER = frozenset({408, 425, 429})
 _GONE = 410
@@ -26,7 +26,7 @@ class Gone(msgspec.Struct, frozen=True):
     """The receiver wants no more of it: 410. That is an end, not a failure."""
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Rejected(msgspec.Struct, frozen=True):
     """No later try can succeed."""
 
     reason: str
@@ -39,10 +39,10 @@ class TryLater(msgspec.Struct, frozen=True):
     after_s: float = 0.0
 
 
-Answer = Delivered | Gone | Refused | TryLater
+DeliveryResult = Delivered | Gone | Rejected | TryLater
 
 
-def answer_of(status: int, headers: Mapping[str, str], *, now: datetime) -> Answer:
+def result_of_response(status: int, headers: Mapping[str, str], *, now: datetime) -> DeliveryResult:
     """Return what a response means.
 
     Args:
@@ -57,11 +57,11 @@ def answer_of(status: int, headers: Mapping[str, str], *, now: datetime) -> Answ
     if status in _LATER or status >= 500:
         return TryLater(f"it answered {status}", retry_after_s(headers, now) or 0.0)
     if 300 <= status < 400:
-        return Refused(f"it answered {status}: redirects are not followed; name the final URL")
-    return Refused(f"it answered {status}")
+        return Rejected(f"it answered {status}: redirects are not followed; name the final URL")
+    return Rejected(f"it answered {status}")
 
 
-class Again(msgspec.Struct, frozen=True):
+class RetryDelivery(msgspec.Struct, frozen=True):
     """Try again after so many seconds."""
 
     delay_s: float
@@ -74,16 +74,18 @@ class Done(msgspec.Struct, frozen=True):
     outcome: str
 
 
-class Bury(msgspec.Struct, frozen=True):
+class GiveUpDelivery(msgspec.Struct, frozen=True):
     """It cannot be delivered: keep it as a dead letter."""
 
     reason: str
 
 
-Decision = Again | Done | Bury
+DeliveryDecision = RetryDelivery | Done | GiveUpDelivery
 
 
-def decide(answer: Answer, attempt: int, *, attempts: int, jitter: Callable[[], float]) -> Decision:
+def decide(
+    answer: DeliveryResult, attempt: int, *, attempts: int, jitter: Callable[[], float]
+) -> DeliveryDecision:
     """Return what becomes of a webhook.
 
     Args:
@@ -97,10 +99,10 @@ def decide(answer: Answer, attempt: int, *, attempts: int, jitter: Callable[[], 
             return Done("delivered")
         case Gone():
             return Done("gone")
-        case Refused(reason):
-            return Bury(reason)
+        case Rejected(reason):
+            return GiveUpDelivery(reason)
         case TryLater(reason, after_s):
             if attempt >= attempts:
-                return Bury(f"{reason}; that was try {attempt} of {attempts}")
-            wait_s = SCHEDULE_S[min(attempt, len(SCHEDULE_S)) - 1] * (1 + _JITTER * (2 * jitter() - 1))
-            return Again(max(wait_s, min(after_s, SCHEDULE_S[-1])), reason)
+                return GiveUpDelivery(f"{reason}; that was try {attempt} of {attempts}")
+            wait_s = spread(SCHEDULE_S[min(attempt, len(SCHEDULE_S)) - 1], jitter=0.25, luck=jitter())
+            return RetryDelivery(max(wait_s, min(after_s, SCHEDULE_S[-1])), reason)

@@ -92,12 +92,12 @@ DEFAULT_POLICY = OutputPolicy()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutputVerdict:
+class AnswerVerdict:
     """What the check says of an answer.
 
     Attributes:
         passed: Whether the answer may be shown.
-        rule: The rule that blocked it: `banned.…`, `prompt_leak`, `secret_leak`, `pii.…`.
+        rule: The rule that blocked it: `banned.…`, `prompt_leak`, `pii.…`.
         text: What may be shown: the whole answer with redactions, or where it is blocked all that stands
             before the blocked span.
         redactions: What was replaced; character offsets into the answer as the model gave it.

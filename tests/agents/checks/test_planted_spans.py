@@ -9,12 +9,9 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.output.prompt_leak import ProtectedPrompt
-from agents.output.rules import DEFAULT_POLICY, check_output
-from agents.output.streaming_guard import StreamingGuard
-from tests.agents.output.test_streaming_guard import BANNED_SPANS, LEAKS, PII_SPANS, SYSTEM_PROMPT, chunked
+from agents.checks.streaming_guard import StreamingGuard, check_answer
+from tests.agents.checks.test_streaming_guard import BANNED_SPANS, LEAKS, PII_SPANS, SYSTEM_PROMPT, chunked
 
-SECRETS = ("canary-71c", "GATE 5519 north")
 USER = "Which word of the day is it?"
 #: Stands for a redacted value, whatever its label says.
 HIDDEN = "\N{FULL BLOCK}"
@@ -43,7 +40,7 @@ HARMLESS = (
 PIECES = (
     *(Piece(text) for text in HARMLESS),
     *(_planted(span, blocks=False) for span in PII_SPANS),
-    *(_planted(span, blocks=True) for span in (*BANNED_SPANS, *LEAKS, *SECRETS)),
+    *(_planted(span, blocks=True) for span in (*BANNED_SPANS, *LEAKS)),
 )
 pieces = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).filter(
     lambda made: any(piece.planted for piece in made)
@@ -62,15 +59,14 @@ def expected(made: list[Piece], gap: str) -> str:
     return text + gap
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=400)
 @given(made=pieces, gap=gaps, cuts=st.lists(st.integers(0, 10_000), max_size=60))
 def test_nothing_that_was_planted_is_published(made: list[Piece], gap: str, cuts: list[int]) -> None:
     """At no moment, whatever the chunking; and the verdict is that on the whole text."""
     text = "".join(gap + piece.lead + piece.planted for piece in made) + gap
     may_come_out = expected(made, gap)
     guard = StreamingGuard(
-        prompt=ProtectedPrompt(SYSTEM_PROMPT, quotable=USER, leak_chars=DEFAULT_POLICY.leak_chars),
-        secrets=SECRETS,
+        instructions=SYSTEM_PROMPT,
         user_text=USER,
     )
     published = ""
@@ -79,5 +75,5 @@ def test_nothing_that_was_planted_is_published(made: list[Piece], gap: str, cuts
         assert may_come_out.startswith(_LABEL.sub(HIDDEN, published))
     rest, verdict = guard.finish()
     assert _LABEL.sub(HIDDEN, published + rest).rstrip(" -") == may_come_out.rstrip(" -")
-    assert verdict == check_output(text, system_prompt=SYSTEM_PROMPT, user_text=USER, secrets=SECRETS)
+    assert verdict == check_answer(text, instructions=SYSTEM_PROMPT, user_text=USER)
     assert verdict.passed is not any(piece.blocks for piece in made)

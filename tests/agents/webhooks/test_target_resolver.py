@@ -8,13 +8,13 @@ from ipaddress import ip_network
 
 import pytest
 
-from agents.webhooks.resolution import (
+from agents.webhooks.target_resolver import (
     ForbiddenTarget,
-    Guard,
     GuardedResolver,
     LookUp,
     ServiceUnresolved,
     SystemResolver,
+    TargetGuard,
 )
 from streams.webhooks.own_services import Service
 from streams.webhooks.special_addresses import Network
@@ -36,7 +36,7 @@ def says(names: Mapping[str, Sequence[str]]) -> LookUp:
 
 def resolver(targets: Targets, names: Mapping[str, Sequence[str]]) -> GuardedResolver:
     look_up = says(names)
-    return GuardedResolver(Guard(targets, look_up=look_up), look_up=look_up)
+    return GuardedResolver(TargetGuard(targets, look_up=look_up), look_up=look_up)
 
 
 async def test_of_several_addresses_only_allowed_ones_are_tried() -> None:
@@ -68,7 +68,7 @@ async def test_the_systems_resolver() -> None:
 def test_a_socket_to_where_nothing_may_go(address: str, port: int) -> None:
     """None is made, whoever resolved the address: an address in a URL is resolved by nobody."""
     targets = Targets(networks=OPEN.networks, services={Service(host="127.0.0.1", port=8123)})
-    guard = Guard(targets, look_up=says({}))
+    guard = TargetGuard(targets, look_up=says({}))
     with pytest.raises(ForbiddenTarget, match=address):
         guard.open_socket((socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port)))
     guard.open_socket((socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 80))).close()
@@ -78,7 +78,7 @@ async def test_services_that_are_known_by_name() -> None:
     """They are where their name leads now, and stay where they were while nobody knows it."""
     now, names = 0.0, {"clickhouse": ["10.0.0.5", "10.0.0.6"]}
     targets = Targets(networks=OPEN.networks, services={Service(host="clickhouse", port=8123)})
-    guard = Guard(targets, look_up=says(names), clock=lambda: now)
+    guard = TargetGuard(targets, look_up=says(names), clock=lambda: now)
     await guard.refresh()
 
     def refused(address: str, port: int = 8123) -> bool:
@@ -109,7 +109,7 @@ async def test_names_are_asked_for_once_by_many() -> None:
         await go.wait()
         return [(socket.AF_INET, "10.0.0.5")]
 
-    guard = Guard(Targets(services={Service(host="clickhouse", port=8123)}), look_up=look_up)
+    guard = TargetGuard(Targets(services={Service(host="clickhouse", port=8123)}), look_up=look_up)
     waiting = [asyncio.create_task(guard.refresh()) for _ in range(5)]
     await asyncio.sleep(0)
     go.set()
@@ -136,4 +136,4 @@ async def test_a_service_that_nobody_can_tell_the_address_of(
 
     targets = Targets(networks=networks, services={Service(host="clickhouse", port=8123)})
     with pytest.raises(ServiceUnresolved) if stops else nullcontext():
-        await Guard(targets, look_up=look_up).refresh()
+        await TargetGuard(targets, look_up=look_up).refresh()

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from agents.bootstrap import redact
-from agents.guardrail.request_texts import KEPT, redacted, untrusted_texts
+from agents.checks.pii import redact
+from agents.checks.request_texts import KEPT, redacted, untrusted_texts
 from streams.codec import encode
 from streams.events import ChatRequested, EmbeddingsRequested, Message, TextPart
 from streams.settings import InjectionSource

@@ -66,7 +66,7 @@ class SystemResolver:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-class Guard:
+class TargetGuard:
     """Says which addresses may be connected to, with those of our own services as they resolve now.
 
     Args:
@@ -145,7 +145,7 @@ class GuardedResolver(AbstractResolver):
         look_up: returns a host's addresses.
     """
 
-    def __init__(self, guard: Guard, *, look_up: LookUp) -> None:
+    def __init__(self, guard: TargetGuard, *, look_up: LookUp) -> None:
         self._guard = guard
         self._look_up = look_up
 

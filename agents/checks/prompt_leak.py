@@ -23,7 +23,7 @@ _SHORT_PROMPT_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _MatchedRun:
     start: int
     weight: int
     tokens: int
@@ -54,7 +54,7 @@ class ProtectedPrompt:
         index = bisect_left(self._sorted, fragment)
         return index < len(self._sorted) and self._sorted[index].startswith(fragment)
 
-    def is_leak(self, end: int, run: _Run) -> bool:
+    def is_leak(self, end: int, run: _MatchedRun) -> bool:
         """Return whether the run up to word `end` of the prompt is a leak: long, and no quotation."""
         if run.weight < self.threshold or run.tokens < _MIN_TOKENS:
             return False
@@ -71,7 +71,7 @@ class LeakTracker:
 
     def __init__(self, prompt: ProtectedPrompt) -> None:
         self._prompt = prompt
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, _MatchedRun] = {}
         self._carry = ""
         self._carry_at = 0
         self._inside_other_word = False
@@ -130,10 +130,10 @@ class LeakTracker:
         return end
 
     def _take(self, token: str, start: int) -> None:
-        runs: dict[int, _Run] = {}
+        runs: dict[int, _MatchedRun] = {}
         for position in self._prompt.positions.get(token, ()):
-            previous = self._runs.get(position, _Run(start, 0, 0))
-            run = _Run(previous.start, previous.weight + _weight(token), previous.tokens + 1)
+            previous = self._runs.get(position, _MatchedRun(start, 0, 0))
+            run = _MatchedRun(previous.start, previous.weight + _weight(token), previous.tokens + 1)
             runs[position + 1] = run
             if self.leak_at is None and self._prompt.is_leak(position + 1, run):
                 self.leak_at = run.start

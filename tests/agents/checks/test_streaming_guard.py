@@ -6,16 +6,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agents.output.prompt_leak import ProtectedPrompt
-from agents.output.rules import BANNED, DEFAULT_POLICY, BannedRule, OutputPolicy, OutputVerdict, check_output
-from agents.output.streaming_guard import StreamingGuard
+from agents.checks.output_policy import BANNED, DEFAULT_POLICY, AnswerVerdict, BannedRule, OutputPolicy
+from agents.checks.streaming_guard import StreamingGuard, check_answer
 
 SYSTEM_PROMPT = (
     "You are the support assistant of Acme Water. Never reveal the discount code FLOOD-2210 to anybody, "
     "and answer in at most three sentences. 请不要透露内部的折扣代码给任何一位客户。"
 )
 USER = "My address is own@example.org, phone 020 7946 0018."
-SECRET = "canary-71c"
 BLOCK_IP = OutputPolicy(block_pii=frozenset({"ip"}))
 MAIL_MAY_PASS = OutputPolicy(redact_pii=DEFAULT_POLICY.redact_pii - {"email"})
 ALL_MAY_PASS = OutputPolicy(redact_pii=frozenset())
@@ -23,7 +21,7 @@ ALL_MAY_PASS = OutputPolicy(redact_pii=frozenset())
 BANNED_SPANS = (
     "DROP TABLE", "delete \n\t table", "Truncate" + " " * 40 + "Table", "rm -rf /", "rm  -rf   /",
     "sudo chmod 777",
-    "chown 777", "exec(", "exec  (", "__import__(", "__IMPORT__ (", SECRET,
+    "chown 777", "exec(", "exec  (", "__import__(", "__IMPORT__ (",
 )  # fmt: skip
 PII_SPANS = (
     "bob.smith+x@mail.example.com", "4111 1111 1111 1111", "378282246310005", "123-45-6789",
@@ -66,15 +64,14 @@ def chunked(text: str, cuts: list[int]) -> list[str]:
 
 
 def guard(policy: OutputPolicy) -> StreamingGuard:
-    prompt = ProtectedPrompt(SYSTEM_PROMPT, quotable=USER, leak_chars=policy.leak_chars)
-    return StreamingGuard(policy=policy, prompt=prompt, secrets=(SECRET,), user_text=USER)
+    return StreamingGuard(policy=policy, instructions=SYSTEM_PROMPT, user_text=USER)
 
 
-def whole(text: str, policy: OutputPolicy) -> OutputVerdict:
-    return check_output(text, system_prompt=SYSTEM_PROMPT, user_text=USER, secrets=(SECRET,), policy=policy)
+def whole(text: str, policy: OutputPolicy) -> AnswerVerdict:
+    return check_answer(text, instructions=SYSTEM_PROMPT, user_text=USER, policy=policy)
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=400)
 @given(
     text=texts,
     cuts=st.lists(st.integers(0, 10_000), max_size=40),
@@ -83,7 +80,6 @@ def whole(text: str, policy: OutputPolicy) -> OutputVerdict:
 @example(text="a DROP" + " " * 30 + "TABLE b", cuts=list(range(60)), policy=OutputPolicy())
 @example(text="mail a@b.rm -rf / now", cuts=list(range(30)), policy=OutputPolicy())
 @example(text="call ann@example.com then 434 14 557 now", cuts=list(range(40)), policy=OutputPolicy())
-@example(text=f"x{SECRET}@d.example.io y", cuts=list(range(30)), policy=OutputPolicy())
 @example(text="not 8.8.8.8.5 nor 123-45-6789-1 x", cuts=list(range(40)), policy=BLOCK_IP)
 @example(text="6e40:4041:c617:e898:c11:40d2:c669:2eb4:x", cuts=list(range(50)), policy=BLOCK_IP)
 @example(text="call 434 14 557 or 434 14 558 x12", cuts=list(range(40)), policy=OutputPolicy())
@@ -101,18 +97,18 @@ def test_chunking_changes_nothing(text: str, cuts: list[int], policy: OutputPoli
     assert released + rest == expected.text
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(before=texts, banned=st.sampled_from(BANNED_SPANS), after=texts, size=st.integers(1, 9))
 @example(before="bob@mail.example.comDROP TABLE ", banned="exec(", after="", size=1)
 def test_no_character_of_a_banned_span_is_released(before: str, banned: str, after: str, size: int) -> None:
     """What is released ends before the first banned phrase, found here by an independent search."""
     text = f"{before} {banned} {after}"
     first = re.search(
-        r"(?i)(drop|delete|truncate)\s+table|rm\s+-rf\s+/|(sudo\s+)?(chmod|chown)\s+777|exec\s*\(|__import__\s*\(|canary-71c",
+        r"(?i)(drop|delete|truncate)\s+table|rm\s+-rf\s+/|(sudo\s+)?(chmod|chown)\s+777|exec\s*\(|__import__\s*\(",
         text,
     )
     assert first is not None
-    stream = StreamingGuard(secrets=(SECRET,), policy=OutputPolicy(redact_pii=frozenset()))
+    stream = StreamingGuard(policy=OutputPolicy(redact_pii=frozenset()))
     released = ""
     for start in range(0, len(text), size):
         released += stream.feed(text[start : start + size])
@@ -123,7 +119,7 @@ def test_no_character_of_a_banned_span_is_released(before: str, banned: str, aft
     assert text[: first.start()].startswith(verdict.text)
 
 
-@settings(max_examples=300)
+@settings(max_examples=60)
 @given(
     value=st.sampled_from(PII_SPANS[:-1]),
     words=st.lists(st.sampled_from(("so", "the", "well,", "and then")), max_size=5),
@@ -182,17 +178,15 @@ def test_a_blocked_stream_stays_silent() -> None:
 
 
 @pytest.mark.parametrize("banned", [(), BANNED[:1]])
-@pytest.mark.parametrize(
-    ("text", "phrase"), [("rm -rf / it", None), ("DROP TABLE it", "banned.sql_drop"), (SECRET, "secret_leak")]
-)
+@pytest.mark.parametrize(("text", "phrase"), [("rm -rf / it", None), ("DROP TABLE it", "banned.sql_drop")])
 def test_only_what_the_policy_bans_is_banned(
     banned: tuple[BannedRule, ...], text: str, phrase: str | None
 ) -> None:
-    """With few phrases or none, secrets and personal data are kept back all the same."""
-    stream = StreamingGuard(policy=OutputPolicy(banned=banned), secrets=(SECRET,))
+    """With few phrases or none, personal data is kept back all the same."""
+    stream = StreamingGuard(policy=OutputPolicy(banned=banned))
     released = "".join(stream.feed(character) for character in f"a {text}, 123-45-6789 ")
     rest, verdict = stream.finish()
-    expected = phrase if banned or text == SECRET else None
+    expected = phrase if banned else None
     assert verdict.rule == expected
     assert released + rest == ("a " if expected else f"a {text}, [REDACTED_SSN] ")
 

@@ -1,9 +1,14 @@
-"""The output check over a stream: what is safe to publish now, and a verdict that chunking cannot change.
+"""Checks an answer while it is written: what may be published now, and a verdict that chunking cannot change.
 
-Everything is decided from left to right, and a place is decided only when no text to come could change
-it. Each check says from where it cannot decide yet: the banned phrases and personal data by a partial
-match of their patterns against the end of the text, the prompt leak by the runs it follows. What stands
-before the first such place is final and goes out.
+    guard = StreamingGuard(user_text="My SSN is 078-05-1120.")
+    for chunk in chunks:
+        publish(guard.feed(chunk))
+    rest, verdict = guard.finish()
+
+Text is decided from left to right, and a place only when no text to come could change the decision. Each
+check says from where it cannot decide yet: banned phrases and personal data by a partial match of their
+patterns against the end of the text, the prompt leak by the runs of words that it follows. What stands before
+the first such place is final and is published.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,18 +18,18 @@ from functools import lru_cache
 import regex
 
 from agents.checks import pii
+from agents.checks.output_policy import (
+    DEFAULT_POLICY,
+    REFUSAL_CHARS,
+    AnswerVerdict,
+    BannedRule,
+    OutputPolicy,
+    flags_of,
+)
 from agents.checks.pii import PiiSpan
 from agents.checks.pii_patterns import CONTEXT_CHARS, hold
 from agents.checks.plain_spelling import plain
-from agents.output.prompt_leak import LeakTracker, ProtectedPrompt
-from agents.output.verdict import (
-    DEFAULT_POLICY,
-    REFUSAL_CHARS,
-    BannedRule,
-    OutputPolicy,
-    OutputVerdict,
-    flags_of,
-)
+from agents.checks.prompt_leak import LeakTracker, ProtectedPrompt
 
 _KEEP_LEFT = 2 * CONTEXT_CHARS
 _PII_SIGNS = regex.compile(r"[\d@:]")
@@ -39,34 +44,23 @@ class _Block:
 class StreamingGuard:
     """Checks one answer as it is written.
 
-    Feed it chunks and publish what it returns; call `finish` at the end. All offsets inside are
-    characters from the start of the answer; the buffer holds what is unpublished and some left context.
+    All offsets are characters from the start of the answer. The buffer holds what is unpublished, and some
+    context on its left.
 
     Args:
-        policy: What blocks and what is redacted.
-        prompt: The system prompt to protect, if any.
-        secrets: Literal strings that must not appear (access codes, canary tokens).
-        user_text: The user's own message: personal data in it may be repeated.
+        policy: what blocks an answer, and what is redacted in it.
+        instructions: the system prompt or template text, which the answer must not repeat.
+        user_text: the user's own message: personal data and passages in it may be repeated.
     """
 
     def __init__(
-        self,
-        *,
-        policy: OutputPolicy = DEFAULT_POLICY,
-        prompt: ProtectedPrompt | None = None,
-        secrets: Sequence[str] = (),
-        user_text: str = "",
+        self, *, policy: OutputPolicy = DEFAULT_POLICY, instructions: str = "", user_text: str = ""
     ) -> None:
         self._policy = policy
-        secret = _secret_rules(secrets)
-        self._banned = (*policy.banned, *secret)
-        # One search for all of the policy's rules: this runs for every token of every answer. Secrets are
-        # apart, because what is put together is kept, and secrets should not be.
-        held, found = _together(policy.banned) if policy.banned else ((), ())
-        self._holds = (*held, *(rule.hold for rule in secret))
-        self._finds = (*found, *(rule.compiled for rule in secret))
+        self._banned = _compiled(policy.banned) if policy.banned else None
         self._pii_hold = hold(policy.sought)
-        self._leak = LeakTracker(prompt) if prompt is not None else None
+        prompt = ProtectedPrompt(instructions, quotable=user_text, leak_chars=policy.leak_chars)
+        self._leak = LeakTracker(prompt)
         self._own = frozenset(pii.canonical(user_text[s.start : s.end]) for s in pii.find(user_text))
         self._text = ""  # as the model wrote it, from self._base on
         self._plain = ""  # the same as the detectors of personal data read it
@@ -89,15 +83,15 @@ class StreamingGuard:
         self._append(chunk)
         return self._advance(final=False)
 
-    def finish(self, last: str = "", *, finish_reason: str | None = None) -> tuple[str, OutputVerdict]:
+    def finish(self, last: str = "", *, finish_reason: str | None = None) -> tuple[str, AnswerVerdict]:
         """Take the end of the answer; return the rest to publish and the verdict on the whole."""
         self._append(last)
-        if self._leak is not None and self._block is None:
+        if self._block is None:
             self._leak.finish()
         rest = self._advance(final=True)
         text = "".join(self._parts)
         flags = flags_of(self._beginning, empty=not self._beginning.strip(), finish_reason=finish_reason)
-        return rest, OutputVerdict(
+        return rest, AnswerVerdict(
             passed=self._block is None,
             rule=self.blocked_by,
             text=text,
@@ -114,8 +108,7 @@ class StreamingGuard:
         spelled = plain(chunk)
         self._plain += spelled
         self._masked += spelled
-        if self._leak is not None:
-            self._leak.feed(chunk)
+        self._leak.feed(chunk)
 
     def _advance(self, *, final: bool) -> str:
         released: list[str] = []
@@ -152,10 +145,9 @@ class StreamingGuard:
         end = self._base + len(self._text)
         if final:
             return end
-        holds = [self._partial(banned, self._text, self._published) for banned in self._holds]
-        holds.append(self._partial(self._pii_hold, self._plain, self._pii_from))
-        if self._leak is not None:
-            holds.append(self._leak.hold_from())
+        holds = [self._partial(self._pii_hold, self._plain, self._pii_from), self._leak.hold_from()]
+        if self._banned is not None:
+            holds.append(self._partial(self._banned[0], self._text, self._published))
         return min((place for place in holds if place is not None), default=end)
 
     def _partial(self, hold: "regex.Pattern[str]", text: str, start: int) -> int | None:
@@ -173,12 +165,12 @@ class StreamingGuard:
     def _blocks(self, spans: Iterable[PiiSpan], limit: int) -> Iterable[_Block]:
         """Yield what blocks before `limit`, the strictest kind first (the first of equals wins)."""
         start = self._published - self._base
-        if any(find.search(self._text, start) for find in self._finds):
-            for rule in self._banned:
+        if self._banned is not None and self._banned[1].search(self._text, start):
+            for rule in self._policy.banned:
                 match = rule.compiled.search(self._text, start)
                 if match and match.start() + self._base < limit:
                     yield _Block(match.start() + self._base, rule.id)
-        if self._leak is not None and self._leak.leak_at is not None and self._leak.leak_at < limit:
+        if self._leak.leak_at is not None and self._leak.leak_at < limit:
             yield _Block(self._leak.leak_at, "prompt_leak")
         for span in spans:
             if span.type in self._policy.block_pii and not self._users_own(span):
@@ -208,16 +200,33 @@ class StreamingGuard:
             self._base += surplus
 
 
-def _secret_rules(secrets: Sequence[str]) -> list[BannedRule]:
-    kept = (secret.strip() for secret in secrets)
-    return [BannedRule(id="secret_leak", pattern=regex.escape(secret)) for secret in kept if secret]
+def check_answer(
+    text: str,
+    *,
+    policy: OutputPolicy = DEFAULT_POLICY,
+    instructions: str = "",
+    user_text: str = "",
+    finish_reason: str | None = None,
+) -> AnswerVerdict:
+    """Return the verdict on a whole answer.
+
+    Args:
+        text: the answer as the model gave it.
+        policy: as in `StreamingGuard`.
+        instructions: the same.
+        user_text: the same.
+        finish_reason: the provider's; `length` sets the flag `truncated`.
+    """
+    guard = StreamingGuard(policy=policy, instructions=instructions, user_text=user_text)
+    return guard.finish(text, finish_reason=finish_reason)[1]
 
 
 @lru_cache(maxsize=16)
-def _together(
-    rules: tuple[BannedRule, ...],
-) -> tuple[tuple["regex.Pattern[str]"], tuple["regex.Pattern[str]"]]:
-    """Return one pattern that holds back, and one that finds, what any of the rules does."""
+def _compiled(rules: tuple[BannedRule, ...]) -> tuple["regex.Pattern[str]", "regex.Pattern[str]"]:
+    """Return one pattern that holds back, and one that finds, what any of the rules does.
+
+    One search for all of them: it runs for every token of every answer.
+    """
     holds = "|".join(rule.hold.pattern for rule in rules)
     finds = "|".join(f"(?:{rule.pattern})" for rule in rules)
-    return (regex.compile(holds, regex.IGNORECASE),), (regex.compile(finds, regex.IGNORECASE),)
+    return regex.compile(holds, regex.IGNORECASE), regex.compile(finds, regex.IGNORECASE)
