@@ -7,7 +7,7 @@ import msgspec
 from agents.checks.json_texts import Redact
 from agents.checks.request_texts import redacted
 from agents.paid_calls.paid_request import PaidRequest
-from agents.stores.journal import Lease
+from agents.stores.journal_entries import Lease
 from streams.events import EmbeddingsRequested, Envelope, InputVerdict, LlmCall
 from streams.models import EmbeddingModel
 from streams.request_rules.chat import MAX_CONTENT_CHARS

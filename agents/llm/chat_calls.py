@@ -1,12 +1,12 @@
 """Chat calls: a request's text goes to a model, and a streamed answer through its guard to its watcher."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 
+from agents.checks.streaming_guard import StreamingGuard
 from agents.llm.deltas import DeltaPace, DeltaStream
 from agents.llm.provider_call import provider_call, publishes_deltas
 from agents.llm.settings import LlmSettings
-from agents.llm.stream_guard import GuardFactory, StreamGuard
 from agents.paid_calls.call_progress import CallProgress
 from agents.paid_calls.cancellation_watch import stoppable
 from agents.paid_calls.paid_request import PaidRequest
@@ -15,10 +15,13 @@ from agents.paid_calls.route import Route
 from agents.providers.faults import ProviderFault
 from agents.providers.provider import Answer, Provider, ProviderCall, TextDelta, Timeouts
 from agents.providers.usage import count_input, tier_name
-from agents.stores.journal import Lease
+from agents.stores.journal_entries import Lease
 from streams.events import CacheMissed, LlmCall
 from streams.models import ProviderName
 from streams.publisher import Publisher
+
+#: Makes the guard that checks the streamed answer to one request.
+GuardFactory = Callable[[CacheMissed], StreamingGuard]
 
 
 class ChatRequest(PaidRequest):
@@ -146,7 +149,7 @@ class ChatCalls:
 class _Publication:
     """The way of a streamed answer through its guard to its watcher."""
 
-    def __init__(self, guard: StreamGuard, deltas: DeltaStream) -> None:
+    def __init__(self, guard: StreamingGuard, deltas: DeltaStream) -> None:
         self._guard = guard
         self.deltas = deltas
 

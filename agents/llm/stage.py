@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from agents.intake.outcomes import senders_mistake
-from agents.llm.chat_calls import ChatCalls, ChatRequest
+from agents.llm.chat_calls import ChatCalls, ChatRequest, GuardFactory
 from agents.llm.conclusions import conclude, failed, too_long, unknown_model
 from agents.llm.routing import route
 from agents.llm.settings import LlmSettings
 from agents.llm.stored_result import ChatOutcome, emit, pack, unpack
-from agents.llm.stream_guard import GuardFactory
 from agents.paid_calls.call_journal import CallJournal
 from agents.paid_calls.call_loop import CallLoop
 from agents.paid_calls.endings import OutOfTime

@@ -14,7 +14,7 @@ import structlog
 from agents.paid_calls.paid_request import PaidRequest
 from agents.paid_calls.ports import CallPorts
 from agents.paid_calls.pricing import orphaned_call
-from agents.stores.journal import (
+from agents.stores.journal_entries import (
     AlreadySent,
     BegunCall,
     Claimed,

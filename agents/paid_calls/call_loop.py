@@ -7,6 +7,7 @@ leave of the circuit breaker, entry in the journal, the call itself under the ca
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
+import msgspec
 import structlog
 
 from agents.paid_calls.call_journal import CallJournal
@@ -26,7 +27,7 @@ from agents.providers.faults import (
     QuotaExhausted,
     Refused,
 )
-from agents.stores.journal import BegunCall, Cancelled
+from agents.stores.journal_entries import BegunCall, Cancelled
 from streams.errors import StoreUnavailable
 from streams.events import LlmCall
 
@@ -185,9 +186,9 @@ class CallLoop(Generic[R, C, A]):
             has_next=has_next,
         )
         call = self._kind.new_call(request, route, call_id=begun.call_id, timeouts=timeouts)
-        progress = CallProgress[C, A](
-            call, route, number=number, started_at=now, started=self._clock.monotonic()
-        )
+        begun = msgspec.structs.replace(begun, started_at=now)
+        started = self._clock.monotonic()
+        progress = CallProgress[C, A](call, route, begun, number=number, started=started)
         request.progress = progress
         return progress
 

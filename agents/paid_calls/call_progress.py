@@ -1,6 +1,5 @@
 """What has come of a provider call so far, and what it has spent: known at every moment."""
 
-from datetime import datetime
 from typing import Generic, TypeVar
 
 from agents.paid_calls import pricing
@@ -8,6 +7,7 @@ from agents.paid_calls.route import Route
 from agents.providers.faults import ProviderFault
 from agents.providers.provider import Answer, AnyCall, Embedded, TextDelta, UsageKnown
 from agents.providers.usage import asked_tier, estimate
+from agents.stores.journal_entries import BegunCall
 from streams.events import LlmCall, Usage
 
 C = TypeVar("C", bound=AnyCall)
@@ -20,20 +20,20 @@ class CallProgress(Generic[C, A]):
     Args:
         call: the call.
         route: the model it goes to.
+        begun: its entry in the journal.
         number: its number among the request's calls.
-        started_at: when it began.
-        started: the same on the monotonic clock, in seconds.
+        started: when it began, on the monotonic clock, in seconds.
 
     Attributes:
         answer: the whole answer, once it is there.
     """
 
-    def __init__(self, call: C, route: Route, *, number: int, started_at: datetime, started: float) -> None:
+    def __init__(self, call: C, route: Route, begun: BegunCall, *, number: int, started: float) -> None:
         self.call = call
         self.route = route
         self.number = number
         self.answer: A | None = None
-        self._started_at = started_at
+        self._begun = begun
         self._started = started
         self._first_text_at: float | None = None
         self._text: list[str] = []
@@ -107,13 +107,10 @@ class CallProgress(Generic[C, A]):
     ) -> LlmCall:
         first = self._first_text_at
         return pricing.priced_call(
+            self._begun,
             usage,
-            call_id=self.call.call_id,
             number=self.number,
-            provider=self.route.model.provider,
-            request_model=self.route.model.name,
             response_model=response_model,
-            started_at=self._started_at,
             duration_us=_microseconds(now - self._started),
             time_to_first_token_us=None if first is None else _microseconds(first - self._started),
             finish_reason=finish_reason,

@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from agents.stores.journal import Cancelled, Fenced, Journal, Lease, LeaseState
+from agents.stores.journal import Journal
+from agents.stores.journal_entries import Cancelled, Fenced, Lease, LeaseState
 from streams.errors import StoreUnavailable
 from streams.tasks import cancel_and_wait
 

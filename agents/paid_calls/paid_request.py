@@ -10,7 +10,7 @@ from agents.paid_calls.call_progress import A, C, CallProgress
 from agents.paid_calls.route import Route
 from agents.providers.faults import ProviderFault
 from agents.providers.provider import Timeouts
-from agents.stores.journal import Lease
+from agents.stores.journal_entries import Lease
 from streams.events import Envelope, LlmCall
 from streams.models import STANDARD_TIER
 

@@ -16,7 +16,7 @@ import structlog
 from agents.paid_calls.call_journal import CallJournal
 from agents.paid_calls.paid_request import PaidRequest, with_calls
 from agents.stage import Delivery, Superseded
-from agents.stores.journal import Claimed, Fenced, Finished, Lease
+from agents.stores.journal_entries import Claimed, Fenced, Finished, Lease
 from streams.errors import StoreUnavailable
 from streams.events import Completed, Envelope, LlmCall, OutcomeReached
 

@@ -3,24 +3,16 @@
 price(Usage(input_tokens=1_000, output_tokens=200), request_model="gpt-4o")  # Decimal("0.0045")
 """
 
-from collections.abc import Mapping
-from datetime import datetime
 from decimal import Decimal
 
-from agents.stores.journal import LostCall
+from agents.stores.journal_entries import BegunCall, LostCall
 from streams.events import LlmCall, Usage
 from streams.models import PRICE_VERSION, PRICED_MODELS, Model
 
 
-def price(
-    usage: Usage,
-    *,
-    request_model: str,
-    response_model: str | None = None,
-    models: Mapping[str, Model] = PRICED_MODELS,
-) -> Decimal:
+def price(usage: Usage, *, request_model: str, response_model: str | None = None) -> Decimal:
     """Return the cost in US dollars; zero for a model without a price."""
-    model = _priced_model(request_model, response_model, models)
+    model = _priced_model(request_model, response_model)
     if model is None:
         return Decimal(0)
     return model.cost_usd(
@@ -34,24 +26,19 @@ def price(
     )
 
 
-def _priced_model(
-    request_model: str, response_model: str | None, models: Mapping[str, Model]
-) -> Model | None:
+def _priced_model(request_model: str, response_model: str | None) -> Model | None:
     """Return the model whose prices count: the one that answered, where the table has it.
 
     A dated snapshot such as ``gpt-4o-2024-08-06`` is not in the table: then it is the model asked for.
     """
-    return models.get(response_model or "") or models.get(request_model)
+    return PRICED_MODELS.get(response_model or "") or PRICED_MODELS.get(request_model)
 
 
 def priced_call(
+    begun: BegunCall,
     usage: Usage,
     *,
-    call_id: str,
     number: int,
-    provider: str,
-    request_model: str,
-    started_at: datetime,
     response_model: str | None = None,
     duration_us: int = 0,
     time_to_first_token_us: int | None = None,
@@ -60,18 +47,18 @@ def priced_call(
     orphaned: bool = False,
 ) -> LlmCall:
     """Return the booking of a call that has spent `usage`."""
-    model = _priced_model(request_model, response_model, PRICED_MODELS)
+    model = _priced_model(begun.model, response_model)
     return LlmCall(
-        call_id=call_id,
+        call_id=begun.call_id,
         attempt=number,
-        provider=provider,
-        request_model=request_model,
+        provider=begun.provider,
+        request_model=begun.model,
         response_model=response_model,
-        started_at=started_at,
+        started_at=begun.started_at,
         duration_us=duration_us,
         time_to_first_token_us=time_to_first_token_us,
         usage=usage,
-        cost_usd=price(usage, request_model=request_model, response_model=response_model),
+        cost_usd=price(usage, request_model=begun.model, response_model=response_model),
         price_version=PRICE_VERSION,
         long_context=model is not None and model.is_long(usage.input_tokens),
         finish_reason=finish_reason,
@@ -86,14 +73,6 @@ def orphaned_call(lost: LostCall) -> LlmCall:
     The cost is an estimate, and a lower bound where the provider did answer: the input is our count from
     before the call; the output is not known and counts as none.
     """
-    call = lost.call
-    return priced_call(
-        Usage(input_tokens=call.input_tokens, estimated=True, service_tier=call.service_tier),
-        call_id=call.call_id,
-        number=lost.number,
-        provider=call.provider,
-        request_model=call.model,
-        started_at=call.started_at,
-        error="orphaned",
-        orphaned=True,
-    )
+    begun = lost.call
+    usage = Usage(input_tokens=begun.input_tokens, estimated=True, service_tier=begun.service_tier)
+    return priced_call(begun, usage, number=lost.number, error="orphaned", orphaned=True)

@@ -20,11 +20,8 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
     def of(self, phase: str) -> float:
         """Return the limit of a phase: ``connect``, ``first_token``, ``between_tokens`` or ``total``."""
-        return {
-            "connect": self.connect_s,
-            "first_token": self.first_token_s,
-            "between_tokens": self.between_tokens_s,
-        }.get(phase, self.total_s)
+        limit_s: float = getattr(self, f"{phase}_s")
+        return limit_s
 
 
 class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):

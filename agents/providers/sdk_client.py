@@ -30,8 +30,8 @@ class SdkErrors(msgspec.Struct, frozen=True):
     connection: type[Exception]
     status: type[Exception]
 
-    def fault_of(self, error: Exception, call: AnyCall, chunks: int) -> ProviderFault:
-        """Return the fault for what the SDK, or reading its answer, has raised after so many chunks."""
+    def fault_of(self, error: Exception, call: AnyCall) -> ProviderFault:
+        """Return the fault for what the SDK, or reading its answer, has raised."""
         if isinstance(error, self.status):
             response: httpx2.Response = error.response  # type: ignore[attr-defined]  # both SDKs have it
             return fault_told(
@@ -39,7 +39,7 @@ class SdkErrors(msgspec.Struct, frozen=True):
             )
         if isinstance(error, self.timeout | self.connection) and isinstance(error.__cause__, Exception):
             error = error.__cause__
-        return transport_fault(error, call.timeouts, chunks)
+        return transport_fault(error, call.timeouts)
 
 
 class SdkClient:

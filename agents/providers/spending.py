@@ -34,14 +34,12 @@ class CallSpending:
 
     Attributes:
         opened: whether the provider has taken the call: from then on it bills the prompt.
-        chunks: how many pieces of the answer came.
         model: the model that answers, as the provider names it.
     """
 
     def __init__(self, call: AnyCall) -> None:
         self._call = call
         self.opened = False
-        self.chunks = 0
         self.model: str | None = None
 
     def estimate(self) -> Usage:
@@ -66,7 +64,7 @@ def spending_faults(errors: SdkErrors, call: AnyCall, spending: CallSpending) ->
     try:
         yield
     except (ProviderFault, errors.base, *_READING_ERRORS) as error:
-        fault = error if isinstance(error, ProviderFault) else errors.fault_of(error, call, spending.chunks)
+        fault = error if isinstance(error, ProviderFault) else errors.fault_of(error, call)
         fault.response_model = spending.model
         fault.billed_usage = spending.estimate() if spending.opened or may_be_billed(fault, error) else None
         if fault is error:

@@ -17,27 +17,27 @@ _MAX_CHARS = 500
 _FIRST_REFUSAL = 400
 
 
-def transport_fault(error: BaseException, timeouts: Timeouts, after_chunks: int) -> ProviderFault:
+def transport_fault(error: BaseException, timeouts: Timeouts) -> ProviderFault:
     """Return the fault for what the HTTP client, or reading the answer, has raised."""
     words = f"{type(error).__name__}: {str(error)[:_MAX_CHARS]}".removesuffix(": ")
     match error:
         case httpx2.TimeoutException():
-            return _timeout_fault(error, timeouts, after_chunks)
+            return _timeout_fault(error, timeouts)
         case httpx2.DecodingError():
             return Malformed(f"the answer is not compressed as it says: {error}")
         case httpx2.HTTPError() | OSError() | aiohttp.ClientConnectionError():
-            return ConnectionLost(words, after_chunks=after_chunks)
+            return ConnectionLost(words)
         case aiohttp.ClientError():
             return Malformed(f"the answer is no HTTP response: {words}")
         case _:
             return Malformed(f"the answer could not be read: {words}")
 
 
-def _timeout_fault(error: httpx2.TimeoutException, timeouts: Timeouts, after_chunks: int) -> ProviderFault:
+def _timeout_fault(error: httpx2.TimeoutException, timeouts: Timeouts) -> ProviderFault:
     cause = error.__cause__
     # The client has one name, `ConnectTimeout`, for each connection that fails, late or refused.
     if isinstance(cause, aiohttp.ClientConnectionError) and not isinstance(cause, TimeoutError):
-        return transport_fault(cause, timeouts, after_chunks)
+        return transport_fault(cause, timeouts)
     if isinstance(error, httpx2.ConnectTimeout | httpx2.PoolTimeout):
         return ProviderTimeout("connect", after_s=timeouts.connect_s)
     return ProviderTimeout("total", after_s=timeouts.total_s)

@@ -49,23 +49,6 @@ from streams.redis.connection import store_faults
 from streams.redis.keys import JOURNAL, digest
 from streams.registry.registry import request_key
 
-__all__ = [
-    "AlreadySent",
-    "BegunCall",
-    "Cancelled",
-    "Claim",
-    "Claimed",
-    "Fenced",
-    "Finished",
-    "HeldElsewhere",
-    "Journal",
-    "JournaledCalls",
-    "Lease",
-    "LeaseState",
-    "LostCall",
-    "journal_key",
-]
-
 _BEGUN = b"begun:"
 _ENDED = b"ended:"
 #: The leases looked up in one script: Redis does nothing else for half a millisecond.

@@ -20,6 +20,7 @@ class Assembly(CallSpending, ABC):
     """Puts the JSON values of one answer together, whether they are pieces of it or the whole.
 
     Attributes:
+        chunks: how many pieces of the answer came.
         ended: whether it has named a finish reason, and gone on no more.
         done: whether it says that nothing follows.
     """
@@ -36,6 +37,7 @@ class Assembly(CallSpending, ABC):
         self._usage: Usage | None = None
         self._tier: object = None
         self._finish: list[str] = []
+        self.chunks = 0
         self.ended = False
         self.done = False
 
@@ -67,7 +69,7 @@ class Assembly(CallSpending, ABC):
         if not self.ended:
             if self.chunks and self.done:
                 raise Malformed(f"the answer ended without a {self.finish_field}")
-            raise ConnectionLost("the stream ended before the answer did", after_chunks=self.chunks)
+            raise ConnectionLost("the stream ended before the answer did")
         finish, tools = of_several(self._finish), tool_calls.told(self._calls, self._call.call_id)
         if finish == "tool_calls" and not tools:
             raise Malformed(self.without_tools)

@@ -7,14 +7,14 @@ from itertools import count
 
 import msgspec
 
+from agents.llm.chat_calls import GuardFactory
 from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
-from agents.llm.stream_guard import GuardFactory
 from agents.paid_calls.ports import CallPorts
 from agents.providers.faults import ProviderFault
 from agents.providers.provider import Answer, ProviderCall, ProviderEvent, TextDelta
 from agents.stage import Delivery, Record
-from agents.stores.journal import (
+from agents.stores.journal_entries import (
     AlreadySent,
     BegunCall,
     Cancelled,

@@ -365,7 +365,7 @@ async def test_a_blocked_stream_that_goes_on_is_stopped_and_estimated() -> None:
 
 async def test_a_fault_after_a_block_is_no_reason_to_ask_again() -> None:
     """The verdict stands; another call would only cost more."""
-    bench = Bench([[*BLOCKED_STREAM, ConnectionLost("reset", after_chunks=3)]])
+    bench = Bench([[*BLOCKED_STREAM, ConnectionLost("reset")]])
     event = await completed(bench, missed(stream=True))
     assert event.completion.finish_reason == "content_filter"
     assert len(event.envelope.calls) == 1
@@ -373,7 +373,7 @@ async def test_a_fault_after_a_block_is_no_reason_to_ask_again() -> None:
 
 async def test_a_broken_stream_is_replaced_by_a_higher_attempt() -> None:
     """The second answer's deltas carry number 2; the first call's spend stays in the books."""
-    broken = ConnectionLost("reset", after_chunks=1)
+    broken = ConnectionLost("reset")
     broken.billed_usage = Usage(input_tokens=100, output_tokens=4)
     begun = [TextDelta(word) for word in ("The first ", "answer is ", "going on ", "and on ", "and on ")]
     bench = Bench([[*begun, broken], answer("The second answer")])
@@ -534,7 +534,7 @@ async def test_an_answer_is_sent_unstored_when_redis_stays_away() -> None:
 
 async def test_spend_is_booked_where_redis_goes_away_between_two_calls() -> None:
     """The retry waits for the journal; at the deadline the request fails with its first call in the books."""
-    broken = ConnectionLost("reset", after_chunks=1)
+    broken = ConnectionLost("reset")
     broken.billed_usage = Usage(input_tokens=100, output_tokens=4)
     journal = FakeJournal()
     provider = FakeProvider(

@@ -9,7 +9,7 @@ import pytest
 
 from agents.providers.faults import ConnectionLost, RateLimited, ServerFault
 from agents.providers.provider import TextDelta, UsageKnown
-from agents.stores.journal import Lease, LeaseState
+from agents.stores.journal_entries import Lease, LeaseState
 from streams.events import Completed, OutcomeReached, Status, Usage
 from tests.agents.llm.fakes import (
     HANGS,

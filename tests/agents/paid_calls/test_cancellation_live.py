@@ -17,7 +17,8 @@ from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
 from agents.paid_calls.ports import CallPorts
 from agents.stage import Delivery, Record, Superseded
-from agents.stores.journal import Claimed, Journal
+from agents.stores.journal import Journal
+from agents.stores.journal_entries import Claimed
 from streams.events import LlmCall, OutcomeReached, ReplyAddress, Status
 from streams.models import MODELS, ProviderName
 from streams.publisher import Emit

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from agents.paid_calls.cancellation_watch import CancellationWatch
-from agents.stores.journal import Fenced, Lease, LeaseState
+from agents.stores.journal_entries import Fenced, Lease, LeaseState
 from streams.errors import StoreUnavailable
 from tests.agents.llm.fakes import at_once
 

@@ -28,7 +28,7 @@ class BrokenGuard(FakeGuard):
 
 def broken(journal: FakeJournal | None = None) -> Bench:
     """A stage whose second call runs into a bug after some text."""
-    lost = ConnectionLost("reset", after_chunks=1)
+    lost = ConnectionLost("reset")
     lost.billed_usage = Usage(input_tokens=100, output_tokens=4)
     begun = [UsageKnown(Usage(input_tokens=80), "gpt-4o"), TextDelta("Paris is "), TextDelta("a bug")]
     return Bench([[lost], begun], journal=journal, guards=lambda _event: BrokenGuard())

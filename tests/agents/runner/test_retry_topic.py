@@ -18,7 +18,8 @@ from agents.runner.relay import Drain, Relay
 from agents.runner.retries import RetryPolicy
 from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record
-from agents.stores.journal import Claimed, Journal, Lease
+from agents.stores.journal import Journal
+from agents.stores.journal_entries import Claimed, Lease
 from streams import pipeline
 from streams.codec import encode
 from streams.errors import StoreUnavailable

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from agents.stores.journal import (
+from agents.stores.journal import Journal, journal_key
+from agents.stores.journal_entries import (
     AlreadySent,
     BegunCall,
     Cancelled,
@@ -18,11 +19,9 @@ from agents.stores.journal import (
     Fenced,
     Finished,
     HeldElsewhere,
-    Journal,
     JournaledCalls,
     Lease,
     LeaseState,
-    journal_key,
 )
 from streams.errors import SpendPending, StoreUnavailable
 from streams.events import LlmCall, Reply, ReplyAddress, Status, Usage

@@ -12,7 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from redis.asyncio import Redis
 
 from agents.providers.provider import CALL_ID_HEADER
-from agents.stores.journal import BegunCall, Claimed, Journal
+from agents.stores.journal import Journal
+from agents.stores.journal_entries import BegunCall, Claimed
 from analytics.clickhouse import ClickHouse
 from headrace.embedded.ports import free_port
 from headrace.ops.audit.evidence import clickhouse as clickhouse_books
