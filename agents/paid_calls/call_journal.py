@@ -19,10 +19,10 @@ from agents.stores.journal_entries import (
     BegunCall,
     Claimed,
     Fenced,
-    Finished,
     HeldElsewhere,
     JournaledCalls,
     Lease,
+    ResultStored,
 )
 from streams.backoff import Backoff, retry
 from streams.errors import StoreUnavailable
@@ -52,7 +52,7 @@ class CallJournal:
         self._clock = ports.clock
         self._stage = stage
 
-    async def claim(self, envelope: Envelope, *, record: str, instance: str) -> Claimed | Finished | None:
+    async def claim(self, envelope: Envelope, *, record: str, instance: str) -> Claimed | ResultStored | None:
         """Claim a request, or return the result that is to be sent for it; None: there is nothing to do.
 
         Args:

@@ -16,7 +16,7 @@ import structlog
 from agents.paid_calls.call_journal import CallJournal
 from agents.paid_calls.paid_request import PaidRequest, with_calls
 from agents.stage import Delivery, Superseded
-from agents.stores.journal_entries import Claimed, Fenced, Finished, Lease
+from agents.stores.journal_entries import Claimed, Fenced, Lease, ResultStored
 from streams.errors import StoreUnavailable
 from streams.events import Completed, Envelope, LlmCall, OutcomeReached
 
@@ -118,7 +118,7 @@ class PaidWork(Generic[R, O]):
             case None:
                 self._open.pop(id(entry.delivery), None)
                 return None
-            case Finished(lease=lease, result=stored):
+            case ResultStored(lease=lease, result=stored):
                 entry.unsent = lease
                 return _of_this_run(self._unpack(stored), envelope.replay)
             case Claimed(lease=lease):

@@ -10,7 +10,7 @@ provider is to be asked once. A worker *claims* the request here before it does 
 | claimed, same record | `Claimed`, next attempt | a record comes again only when its holder has lost it |
 | claimed, another record | `HeldElsewhere`: drop | the holder's record is uncommitted, and comes again |
 | … after the deadline | `Claimed`, next attempt | the holder can do nothing more; its record may be gone |
-| a result, not sent | `Finished`: send it, no call | it crashed before sending; later stages drop a repeat |
+| a result, not sent | `ResultStored`: send it, no call | it crashed before sending; a repeat is dropped |
 | sent, this run or a later one | `AlreadySent` | nothing is left to do |
 | sent, an earlier run | `Claimed` | an operator has replayed the dead letter: a new run |
 
@@ -37,12 +37,12 @@ from agents.stores.journal_entries import (
     Claim,
     Claimed,
     Fenced,
-    Finished,
     HeldElsewhere,
     JournaledCalls,
     Lease,
     LeaseState,
     LostCall,
+    ResultStored,
 )
 from streams.events import LlmCall
 from streams.redis.connection import store_faults
@@ -212,7 +212,7 @@ def _claim(claimant: Lease, answer: Sequence[bytes | int]) -> Claim:
         case [b"held", bytes(holder)]:
             return HeldElsewhere(holder.decode())
         case [b"finished", int(attempt), bytes(result)]:
-            return Finished(lease=msgspec.structs.replace(claimant, attempt=attempt), result=result)
+            return ResultStored(lease=msgspec.structs.replace(claimant, attempt=attempt), result=result)
         case [b"claimed", int(attempt), *fields]:
             noted = _noted(_pairs(fields))
             return Claimed(

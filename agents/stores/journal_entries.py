@@ -94,7 +94,7 @@ class Claimed(JournaledCalls, frozen=True, kw_only=True):
     lease: Lease
 
 
-class Finished(msgspec.Struct, frozen=True, kw_only=True):
+class ResultStored(msgspec.Struct, frozen=True, kw_only=True):
     """The result is there, and nobody knows it to be sent: send it."""
 
     lease: Lease
@@ -111,4 +111,4 @@ class AlreadySent(msgspec.Struct, frozen=True):
     """The broker has the result: nothing is left to do."""
 
 
-Claim = Claimed | Finished | HeldElsewhere | AlreadySent
+Claim = Claimed | ResultStored | HeldElsewhere | AlreadySent

@@ -21,12 +21,12 @@ from agents.stores.journal_entries import (
     Claim,
     Claimed,
     Fenced,
-    Finished,
     HeldElsewhere,
     JournaledCalls,
     Lease,
     LeaseState,
     LostCall,
+    ResultStored,
 )
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.events import (
@@ -165,7 +165,7 @@ class FakeJournal:
             return AlreadySent()
         if "result" in entry:
             entry["lease"] = lease
-            return Finished(lease=lease, result=entry["result"])
+            return ResultStored(lease=lease, result=entry["result"])
         if held and held.record != record and now < entry["deadline"]:
             return HeldElsewhere(held.record)
         lease = entry["lease"] = msgspec.structs.replace(lease, attempt=attempt + 1)

@@ -17,11 +17,11 @@ from agents.stores.journal_entries import (
     Claim,
     Claimed,
     Fenced,
-    Finished,
     HeldElsewhere,
     JournaledCalls,
     Lease,
     LeaseState,
+    ResultStored,
 )
 from streams.errors import SpendPending, StoreUnavailable
 from streams.events import LlmCall, Reply, ReplyAddress, Status, Usage
@@ -147,7 +147,7 @@ async def test_a_zombie_is_fenced_at_every_step(journal: Journal, request_id: st
     assert (await look(journal, holder.lease)).wanted
     assert await journal.finish(holder.lease, b"result")
     await journal.sent(zombie.lease)
-    assert isinstance(await claim(journal, request_id), Finished)
+    assert isinstance(await claim(journal, request_id), ResultStored)
 
 
 async def test_a_result_not_sent_is_handed_to_whoever_comes(journal: Journal, request_id: str) -> None:
@@ -156,7 +156,7 @@ async def test_a_result_not_sent_is_handed_to_whoever_comes(journal: Journal, re
     assert await journal.finish(first.lease, b"result")
     for record in (A, B, A):
         answer = await claim(journal, request_id, record)
-        assert isinstance(answer, Finished)
+        assert isinstance(answer, ResultStored)
         assert answer.result == b"result"
 
 
@@ -211,7 +211,7 @@ async def test_whoever_sends_a_result_again_closes_the_entry(journal: Journal, r
     first = await claimed(journal, request_id)
     await journal.finish(first.lease, b"result")
     replay = await claim(journal, request_id, B)
-    assert isinstance(replay, Finished)
+    assert isinstance(replay, ResultStored)
     await journal.sent(replay.lease)
     assert await claim(journal, request_id, A) == AlreadySent()
 
@@ -239,7 +239,7 @@ async def test_a_worker_goes_on_where_redis_lost_its_data(
     await journal.end_call(first.lease, booked(2))
     assert (await look(journal, first.lease)).wanted
     assert await journal.finish(first.lease, b"result")
-    assert isinstance(await claim(journal, request_id), Finished)
+    assert isinstance(await claim(journal, request_id), ResultStored)
 
 
 async def test_entries_expire(redis: Redis, request_id: str) -> None:
