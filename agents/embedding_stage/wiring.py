@@ -1,17 +1,12 @@
 """Builds the embeddings stage."""
 
-import asyncio
-import random
-import uuid
 from contextlib import AsyncExitStack
 
 from agents.checks import pii
-from agents.embedding_stage.attempts import Attempts
 from agents.embedding_stage.stage import EmbeddingsStage
 from agents.intake.intake import Intake
-from agents.paid_calls.circuit_breaker import Circuits
-from agents.paid_calls.policy import LlmPolicy
-from agents.paid_calls.ports import SystemClock
+from agents.paid_calls.policy import CallPolicy
+from agents.paid_calls.ports import CallPorts
 from agents.providers.configured import configured_embedders
 from agents.stores.journal import Journal
 from agents.worker_ports import WorkerPorts
@@ -24,8 +19,6 @@ async def build(ports: WorkerPorts, resources: AsyncExitStack) -> EmbeddingsStag
     providers = configured_embedders(settings)
     for provider in providers.values():
         resources.push_async_callback(provider.aclose)
-    journal, clock = Journal(ports.redis, ttl_s=settings.registry_ttl_s), SystemClock()
-    policy = LlmPolicy.from_settings(settings)
     return EmbeddingsStage(
         intake=Intake(
             ports.registry,
@@ -33,19 +26,9 @@ async def build(ports: WorkerPorts, resources: AsyncExitStack) -> EmbeddingsStag
             reply_topics=settings.reply_topics,
             default_deadline_ms=settings.default_deadline_ms,
         ),
-        attempts=Attempts(
-            providers=providers,
-            circuits=Circuits(threshold=policy.breaker_threshold, reset_s=policy.breaker_reset_s),
-            journal=journal,
-            clock=clock,
-            new_call_id=lambda: str(uuid.uuid4()),
-            random=random.random,
-            policy=policy,
-            pause=asyncio.sleep,
-        ),
-        journal=journal,
+        providers=providers,
         redact=pii.redact,
         limits=EmbeddingLimits.from_settings(settings),
-        instance=settings.instance_id,
-        clock=clock,
+        policy=CallPolicy.from_settings(settings),
+        ports=CallPorts(journal=Journal(ports.redis, ttl_s=settings.registry_ttl_s)),
     )

@@ -5,8 +5,9 @@ from contextlib import AsyncExitStack
 from agents.checks.answer_context import answer_context
 from agents.checks.output_policy import OutputPolicy
 from agents.checks.streaming_guard import StreamingGuard
+from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
-from agents.paid_calls.policy import LlmPolicy
+from agents.paid_calls.ports import CallPorts
 from agents.providers.configured import configured_providers
 from agents.stores.journal import Journal
 from agents.worker_ports import WorkerPorts
@@ -26,8 +27,8 @@ async def build(ports: WorkerPorts, resources: AsyncExitStack) -> LlmStage:
 
     return LlmStage(
         providers=providers,
-        journal=Journal(ports.redis, ttl_s=settings.registry_ttl_s),
-        deltas=ports.publisher,
+        publisher=ports.publisher,
         guards=guard,
-        policy=LlmPolicy.from_settings(settings),
+        settings=LlmSettings.from_settings(settings),
+        ports=CallPorts(journal=Journal(ports.redis, ttl_s=settings.registry_ttl_s)),
     )

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from agents.providers.http_faults import retry_after_s
+from agents.providers.error_responses import retry_after_s
 from streams.backoff import spread
 
 #: The waits after each failed try, in seconds; the last one repeats. Nine tries take 10 hours: the outage of

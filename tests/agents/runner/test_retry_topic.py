@@ -18,7 +18,8 @@ from agents.runner.relay import Drain, Relay
 from agents.runner.retries import RetryPolicy
 from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record
-from agents.stores.journal import Claimed, Hold, Journal
+from agents.stores.journal import Journal
+from agents.stores.journal_entries import Claimed, Lease
 from streams import pipeline
 from streams.codec import encode
 from streams.errors import StoreUnavailable
@@ -161,7 +162,7 @@ class PaidStage(EchoStage):
         self.journal = journal
         self.calls = 0
         self.places: set[str] = set()
-        self.hold: Hold | None = None
+        self.lease: Lease | None = None
 
     async def handle(self, delivery: Delivery[ChatRequested]) -> Sequence[Emit]:
         if delivery.event.request_id != self.request_id:
@@ -178,14 +179,14 @@ class PaidStage(EchoStage):
         if not isinstance(claim, Claimed):
             return ()
         self.calls += 1
-        self.hold = claim.hold
+        self.lease = claim.lease
         await asyncio.sleep(0.2)
-        await self.journal.finish(claim.hold, b"answer")
+        await self.journal.finish(claim.lease, b"answer")
         return await super().handle(delivery)
 
     async def delivered(self, delivery: Delivery[ChatRequested]) -> None:
-        if self.hold is not None:
-            await self.journal.sent(self.hold)
+        if self.lease is not None:
+            await self.journal.sent(self.lease)
 
 
 async def aside(publisher: Publisher, sent: Emit, *, not_before_ms: int) -> Position:

@@ -7,6 +7,7 @@ import httpx2
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
+from agents.providers.error_responses import fault_told, retry_after_s
 from agents.providers.faults import (
     AuthenticationFault,
     ClientNotLoaded,
@@ -22,8 +23,8 @@ from agents.providers.faults import (
     Refused,
     ServerFault,
 )
-from agents.providers.http_faults import may_be_billed, retry_after_s, status_fault, timeout_fault
-from agents.providers.port import Timeouts
+from agents.providers.provider import Timeouts
+from agents.providers.transport_faults import may_be_billed, transport_fault
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 TIMEOUTS = Timeouts(connect_s=1, first_token_s=2, between_tokens_s=2, total_s=9)
@@ -62,7 +63,7 @@ def test_each_error_is_one_fault(
     status: int, message: str, kind: str | None, code: str | None, fault: type[ProviderFault]
 ) -> None:
     """Status, type and code decide."""
-    assert type(status_fault(status, message, kind=kind, code=code)) is fault
+    assert type(fault_told({"message": message, "type": kind, "code": code}, status=status)) is fault
 
 
 @pytest.mark.parametrize(
@@ -94,9 +95,9 @@ def test_a_timeout_while_connecting_says_so() -> None:
         httpx2.PoolTimeout("x"),
         caused(httpx2.ConnectTimeout("x"), aiohttp.ConnectionTimeoutError()),
     ):
-        assert timeout_fault(cause, TIMEOUTS, 0).error == "timeout_connect"
+        assert transport_fault(cause, TIMEOUTS).error == "timeout_connect"
     for cause in (httpx2.ReadTimeout("x"), caused(httpx2.ReadTimeout("x"), aiohttp.SocketTimeoutError())):
-        assert timeout_fault(cause, TIMEOUTS, 0).error == "timeout_total"
+        assert transport_fault(cause, TIMEOUTS).error == "timeout_total"
 
 
 @pytest.mark.parametrize(
@@ -104,10 +105,9 @@ def test_a_timeout_while_connecting_says_so() -> None:
 )
 def test_a_connection_that_breaks_is_no_timeout(first: aiohttp.ClientError) -> None:
     """Its transport calls it one."""
-    fault = timeout_fault(caused(httpx2.ConnectTimeout("x"), first), TIMEOUTS, 3)
+    fault = transport_fault(caused(httpx2.ConnectTimeout("x"), first), TIMEOUTS)
     assert isinstance(fault, ConnectionLost)
     assert type(first).__name__ in fault.message
-    assert fault.after_chunks == 3
 
 
 class Spoken(Exception):

@@ -1,15 +1,19 @@
-"""What is asked of a model: texts without personal data, and what is told of them afterwards."""
+"""A request for embeddings while it is worked on: its texts without personal data."""
+
+from collections.abc import Iterable
 
 import msgspec
 
 from agents.checks.json_texts import Redact
 from agents.checks.request_texts import redacted
-from streams.events import EmbeddingsRequested, Envelope, InputVerdict
+from agents.paid_calls.paid_request import PaidRequest
+from agents.stores.journal_entries import Lease
+from streams.events import EmbeddingsRequested, Envelope, InputVerdict, LlmCall
 from streams.models import EmbeddingModel
 from streams.request_rules.chat import MAX_CONTENT_CHARS
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class EmbeddingOrder(msgspec.Struct, frozen=True, kw_only=True):
     """One request, as the model sees it. `input_tokens` is our own count, of the texts as they were sent."""
 
     envelope: Envelope
@@ -19,6 +23,20 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: int | None
 
 
+class EmbeddingRequest(PaidRequest):
+    """One request while it is worked on.
+
+    Args:
+        order: what is asked.
+        lease: the right to work on it.
+        calls: the calls of former attempts.
+    """
+
+    def __init__(self, order: EmbeddingOrder, lease: Lease, calls: Iterable[LlmCall] = ()) -> None:
+        super().__init__(order.envelope, lease, input_tokens=order.input_tokens, calls=calls)
+        self.order = order
+
+
 def order_of(
     request: EmbeddingsRequested,
     envelope: Envelope,
@@ -26,15 +44,15 @@ def order_of(
     model: EmbeddingModel,
     input_tokens: int,
     redact: Redact,
-) -> Order:
+) -> EmbeddingOrder:
     """Return the order for a checked request.
 
-    Nobody but the sender sees the texts again: what the envelope has of them, for the log record, is redacted
-    too, and as much as a message may have.
+    Nobody but the sender sees the texts again. What the envelope holds of them, for the log record, is
+    redacted too, and no longer than a message may be.
     """
     clean, types = redacted(request, redact)
     told = msgspec.structs.replace(envelope.request, query="\n".join(clean.inputs)[:MAX_CONTENT_CHARS])
-    return Order(
+    return EmbeddingOrder(
         envelope=msgspec.structs.replace(
             envelope,
             request=told,

@@ -1,4 +1,4 @@
-"""What a provider is to the rest of Headrace: one call in, an answer out, whole or piece by piece."""
+"""What a provider is to the rest of Headrace: one call in, an answer out."""
 
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
@@ -20,19 +20,19 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
     def of(self, phase: str) -> float:
         """Return the limit of a phase: ``connect``, ``first_token``, ``between_tokens`` or ``total``."""
-        return {
-            "connect": self.connect_s,
-            "first_token": self.first_token_s,
-            "between_tokens": self.between_tokens_s,
-        }.get(phase, self.total_s)
+        limit_s: float = getattr(self, f"{phase}_s")
+        return limit_s
 
 
 class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One call, in OpenAI's terms.
+    """One chat call, in OpenAI's terms.
 
-    `input_tokens` is our own count, for estimates where the provider reports no usage. `user` is a
-    hash: providers never learn who asks. `params` are the request's, of either API: an adapter sends what its
-    API has (`streams.request_rules.parameters.passed_on`).
+    Attributes:
+        input_tokens: our own count, for estimates where the provider reports no usage.
+        stream: whether the answer is wanted in pieces.
+        user: a hash: providers never learn who asks.
+        params: the request's, of either API: an adapter sends what its API has
+            (`streams.request_rules.parameters.passed_on`).
     """
 
     call_id: str
@@ -40,6 +40,7 @@ class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     max_output_tokens: int
     timeouts: Timeouts
+    stream: bool = False
     input_tokens: int = 0
     temperature: float | None = None
     top_p: float | None = None
@@ -74,6 +75,7 @@ class Embedded(msgspec.Struct, frozen=True, kw_only=True):
     embeddings: Embeddings
     model: str
     usage: Usage
+    finish_reason: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,23 +105,15 @@ ProviderEvent = TextDelta | UsageKnown | Answer
 
 
 class Provider(Protocol):
-    """A service that answers chat prompts. It tries once: retries are the stage's."""
+    """A service that answers chat prompts. It tries once: the call loop retries."""
 
     @property
     def name(self) -> str:
         """The provider's name, as the model catalogue has it."""
         ...
 
-    async def complete(self, call: ProviderCall) -> Answer:
-        """Return the whole answer.
-
-        Raises:
-            ProviderFault: there is none.
-        """
-        ...
-
-    def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
-        """Yield the answer piece by piece, and last the whole `Answer`.
+    def answer(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
+        """Yield the answer piece by piece where `call.stream`, and last the whole `Answer`.
 
         Closing the generator ends the call at the provider.
 
@@ -134,7 +128,7 @@ class Provider(Protocol):
 
 
 class EmbeddingProvider(Protocol):
-    """A service that makes embeddings. It tries once: retries are the stage's."""
+    """A service that makes embeddings. It tries once: the call loop retries."""
 
     @property
     def name(self) -> str:

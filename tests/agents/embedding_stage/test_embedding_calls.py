@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from agents.paid_calls.circuit_breaker import Circuits, Permit
+from agents.paid_calls.circuit_breaker import CallPermit, CircuitBreakers
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,
@@ -104,14 +104,14 @@ async def test_without_a_key_nobody_is_asked() -> None:
     assert (found.error.type, found.error.code) == ("unavailable_error", "provider_not_configured")
 
 
-class RefusingCircuits(Circuits):
+class RefusingCircuits(CircuitBreakers):
     """Refuses so many calls."""
 
     def __init__(self, *, times: int) -> None:
         super().__init__(threshold=5, reset_s=15.0)
         self.refusals = times
 
-    async def permit(self, name: str) -> Permit | None:
+    async def permit(self, name: str) -> CallPermit | None:
         self.refusals -= 1
         return None if self.refusals >= 0 else await super().permit(name)
 
@@ -131,14 +131,14 @@ async def test_a_model_that_fails_again_and_again_is_left_alone() -> None:
 
 async def test_a_request_outlasts_an_open_circuit() -> None:
     """Faults of others are not its own end, as long as it has time."""
-    bench = Bench([embedded()], circuits=RefusingCircuits(times=20))
+    bench = Bench([embedded()], breakers=RefusingCircuits(times=20))
     assert (await bench.run()).status is Status.ANSWERED
     assert sum(bench.clock.slept) == 10.0
 
 
 async def test_an_open_circuit_is_not_waited_for_beyond_the_deadline() -> None:
     """The reply that says so still has to arrive."""
-    bench = Bench(circuits=RefusingCircuits(times=1_000))
+    bench = Bench(breakers=RefusingCircuits(times=1_000))
     found = await bench.run(wanted(deadline_ms=5_000))
     assert found.error is not None
     assert found.error.code == "provider_unavailable"
@@ -149,7 +149,7 @@ async def test_cancelled_while_the_circuit_is_open() -> None:
     """Nobody waits for it any more."""
     journal = FakeJournal()
     journal.cancelled["r-1"] = "client_disconnected"
-    bench = Bench(journal=journal, circuits=RefusingCircuits(times=1_000), pause=at_once)
+    bench = Bench(journal=journal, breakers=RefusingCircuits(times=1_000), pause=at_once)
     assert (await bench.run()).status is Status.CANCELLED
 
 

@@ -1,8 +1,4 @@
-"""The stage's outcome as the journal stores it."""
-
-from typing import TypeVar
-
-import msgspec
+"""The outcome of a chat request as the journal stores it, and as it is sent."""
 
 from streams import pipeline
 from streams.codec import decode, encode
@@ -18,18 +14,17 @@ class StoredResult(Event, frozen=True, kw_only=True):
     outcome: OutcomeReached | None = None
 
 
-Outcome = Completed | OutcomeReached
-R = TypeVar("R", Completed, OutcomeReached, Outcome)
+ChatOutcome = Completed | OutcomeReached
 
 
-def pack(outcome: Outcome) -> bytes:
+def pack(outcome: ChatOutcome) -> bytes:
     """Return the bytes that the journal stores."""
     if isinstance(outcome, Completed):
         return encode(StoredResult(completed=outcome))
     return encode(StoredResult(outcome=outcome))
 
 
-def unpack(data: bytes) -> Outcome:
+def unpack(data: bytes) -> ChatOutcome:
     """Return the event in stored bytes.
 
     Raises:
@@ -42,12 +37,7 @@ def unpack(data: bytes) -> Outcome:
     return outcome
 
 
-def of_this_run(outcome: R, replay: int) -> R:
-    """Return a result that a former run has stored as this run's: it is settled under its number."""
-    return msgspec.structs.replace(outcome, envelope=msgspec.structs.replace(outcome.envelope, replay=replay))
-
-
-def emit(outcome: Outcome) -> Emit:
+def emit(outcome: ChatOutcome) -> Emit:
     """Return the record that carries the event."""
     topic = pipeline.LLM.next if isinstance(outcome, Completed) else OUTCOMES
     return Emit.to(topic, outcome, key=outcome.envelope.request_id)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
-from agents.paid_calls.policy import LlmPolicy
 from agents.providers.faults import ProviderTimeout, ServerFault
-from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta
+from agents.providers.provider import ProviderCall, ProviderEvent, TextDelta
 from streams.events import Completed, OutcomeReached, Status
 from streams.models import ProviderName
 from tests.agents.llm.fakes import Bench, FakeClock, answer, delivery, missed
@@ -34,13 +34,10 @@ class Slow:
         if takes_s > allowed_s:
             raise ProviderTimeout(phase, after_s=allowed_s)
 
-    async def complete(self, call: ProviderCall) -> Answer:
-        self._silence(call, "total")
-        return answer(model=call.model)
-
-    async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
-        self._silence(call, "first_token")
-        yield TextDelta("Hello there")
+    async def answer(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
+        self._silence(call, "first_token" if call.stream else "total")
+        if call.stream:
+            yield TextDelta("Hello there")
         yield answer(model=call.model)
 
     async def aclose(self) -> None:
@@ -55,7 +52,7 @@ class Slowness:
         self.clock = bench.clock
         self.stage: LlmStage = bench.stage
         self.provider = Slow(bench.clock, takes_s or {})
-        self.stage._attempts._providers = dict.fromkeys(ProviderName, self.provider)
+        self.stage.loop._kind._providers = dict.fromkeys(ProviderName, self.provider)
         self.stage._providers = dict.fromkeys(ProviderName, self.provider)
         self.asked = 0
 
@@ -111,7 +108,7 @@ async def test_a_model_whose_circuit_is_open_can_stand_in_for_nobody() -> None:
     slowness = Slowness({"gpt-4o": 4.9}, breaker_threshold=1)
     assert isinstance(await slowness.ask(deadline_s=6), OutcomeReached)
     for name in MODELS:
-        permit = await slowness.stage._attempts._circuits.permit(name_of(name))
+        permit = await slowness.stage.loop.breakers.permit(name_of(name))
         assert permit is not None
         permit.settle(ServerFault("boom"))
     assert isinstance(await slowness.ask(deadline_s=6), Completed)
@@ -119,7 +116,7 @@ async def test_a_model_whose_circuit_is_open_can_stand_in_for_nobody() -> None:
 
 async def test_a_stream_that_has_begun_may_use_the_whole_deadline() -> None:
     """Only silence is cut: what comes steadily is not given up for an apology."""
-    timeouts = LlmPolicy().timeouts(remaining_s=20, reserve_s=1, stream=True, has_next=True)
+    timeouts = LlmSettings().timeouts(remaining_s=20, reserve_s=1, stream=True, has_next=True)
     assert (timeouts.first_token_s, timeouts.between_tokens_s, timeouts.total_s) == (9.5, 9.5, 20)
 
 
@@ -155,7 +152,7 @@ async def test_a_probe_that_was_cut_short_leaves_the_place_to_the_next(
     slowness = Slowness(breaker_threshold=1, fallback_models=())
     monkeypatch.setattr("time.time", lambda: slowness.clock.elapsed_s)
     await slowness.ask(deadline_s=32)
-    assert await slowness.stage._attempts._circuits.permit("openai/gpt-4o") is None
+    assert await slowness.stage.loop.breakers.permit("openai/gpt-4o") is None
     slowness.clock.elapsed_s += 16
     slowness.provider.takes_s = {"gpt-4o": 3}
     assert isinstance(await slowness.ask(deadline_s=2), OutcomeReached)
