@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from agents.runner import transport
-from agents.runner.apps import StageApp
+from agents.runner.stage_app import StageApp
 from agents.runner.watchdog.watchdog import ProcessGuard, Watchdog
 
 #: Time limit for leaving the groups after the drain.

@@ -22,7 +22,7 @@ from collections.abc import Hashable, Mapping
 
 import msgspec
 
-from agents.runner.apps import ConsumerView
+from agents.runner.stage_app import ConsumerView
 from agents.runner.watchdog.consumer_progress import RecordWork
 
 #: What does not move, as in this module's description, and where if there is more than one place.

@@ -9,9 +9,9 @@ import pytest
 
 from agents.cost.stage import CostStage
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.execution import StageRunner
 from agents.runner.retries import RetryPolicy
 from agents.runner.stage_handler import StageHandler
+from agents.runner.stage_runner import StageRunner
 from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery
 from streams.codec import header

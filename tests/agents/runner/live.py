@@ -8,11 +8,11 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents.runner.apps import StageApp
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.execution import StageRunner
 from agents.runner.retries import RetryPolicy
+from agents.runner.stage_app import StageApp
 from agents.runner.stage_handler import StageHandler
+from agents.runner.stage_runner import StageRunner
 from agents.stage import Delivery, Stage, Superseded
 from streams.events import ChatRequested, Reply, Status
 from streams.pipeline import StageSpec

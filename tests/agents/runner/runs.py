@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.execution import StageRunner
 from agents.runner.retries import RetryPolicy
 from agents.runner.stage_handler import StageHandler
+from agents.runner.stage_runner import StageRunner
 from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record
 from streams.errors import RecordTooLarge, StoreUnavailable
