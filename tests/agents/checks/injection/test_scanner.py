@@ -106,7 +106,7 @@ def test_disguised_attacks_block(text: str, reading: str) -> None:
 
 def test_a_scan_that_cannot_end_blocks() -> None:
     """When the time is over, by a runaway pattern or before the next rule, the text is blocked."""
-    runaway = InjectionRule(id="runaway", pattern=r"(a|aa)+$", hints="a")
+    runaway = InjectionRule("runaway", "a", r"(a|aa)+$")
     assert InjectionScanner((runaway,), timeout_s=0.05).find("a" * 4_000 + "!") == Injection(SCAN_TIMEOUT)
     ticks = iter(range(100))
     late = InjectionScanner(timeout_s=0.5, clock=lambda: float(next(ticks)))
