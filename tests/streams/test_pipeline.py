@@ -24,8 +24,9 @@ ALLOWED = {"bootstrap.py": "BUILDERS", "query_header.py": "GROUPS"}
 #: Where a list may hide.
 FORMS = (ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Match, ast.If, ast.BoolOp, ast.Call)
 STAGE_NAMES = {spec.name for spec in STAGES}
-#: How source refers to a stage's row, or to a topic that a stage reads: as a constant, or as its name.
+#: How source refers to a stage, or to a topic that a stage reads: by its row, its class, or its name.
 ROWS = {name for name, value in vars(pipeline).items() if value in STAGES}
+ROWS |= {f"{spec.name.capitalize()}Stage" for spec in STAGES}
 STAGE_TOPICS = {name for name, value in vars(topics).items() if value in [spec.source for spec in STAGES]}
 NAMES = {spec.source.name for spec in STAGES} | {spec.group for spec in STAGES} | STAGE_NAMES
 
@@ -119,6 +120,7 @@ def test_pages_name_the_stages_of_a_chat_in_their_order(page: str) -> None:
         "def f(stage):\n match stage:\n  case 'llm': return 1\n  case 'cost': return 2",
         "def f(stage):\n if stage == 'llm': return 1\n elif stage == 'output': return 2",
         "PAID = {pipeline.LLM, pipeline.EMBEDDINGS}",
+        "CLASSES = [GuardrailStage, CostStage]",
         "DASHBOARD = {'llm.requests.v1', 'llm.misses.v1'}",
     ],
 )
