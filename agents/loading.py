@@ -5,7 +5,7 @@ import os
 
 import msgspec
 
-from agents.checks.injection import scanner
+from agents.checks.injection.scanner import find_injection
 from agents.embeddings.minilm import MiniLmEmbedder
 from agents.providers.configured import import_clients
 from streams.settings import Settings
@@ -23,7 +23,7 @@ def load_all(settings: Settings) -> Loaded:
     Raises:
         ConfigurationError: the embedding model is not installed.
     """
-    scanner.check("")  # compiles the rules
+    find_injection("")  # compiles the rules
     import_clients(settings)
     return Loaded(embedder=None if settings.embeddings == "off" else MiniLmEmbedder.load())
 

@@ -20,11 +20,11 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from agents.pipeline import STAGES
 from bench.chaos.system import System
 from bench.kafka_lag import StageLag
 from bench.kafka_load import KafkaLoad
 from streams.events import MAX_DEADLINE_MS
+from streams.pipeline import STAGES
 from streams.settings import load_settings
 
 _SAMPLE_S = 1.0
@@ -159,12 +159,13 @@ def limits(system: System) -> str:
 
 def heading() -> str:
     """Return the head of the table."""
-    return f"{'s':>6}{'RSS MiB':>9}{'waiting':>9}{'answered':>9}   lag: {', '.join(STAGES)}"
+    names = ", ".join(spec.name for spec in STAGES)
+    return f"{'s':>6}{'RSS MiB':>9}{'waiting':>9}{'answered':>9}   lag: {names}"
 
 
 def line(sample: Sample) -> str:
     """Return a sample as a line of the table."""
-    lag = ", ".join(str(sample.lag.get(stage, 0)) for stage in STAGES)
+    lag = ", ".join(str(sample.lag.get(spec.name, 0)) for spec in STAGES)
     return f"{sample.at_s:6.0f}{sample.rss_mib:9.0f}{sample.waiting:9}{sample.answered:9}   {lag}"
 
 

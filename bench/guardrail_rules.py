@@ -49,7 +49,7 @@ PII_TYPES = {
 
 
 def main(data: Path) -> None:
-    scanner.check("")  # compiles the rules
+    scanner.find_injection("")  # compiles the rules
     caught: list[str] = []
     for file in sorted((data / "injection").glob("*.jsonl")):
         caught += report_injection(file)
@@ -66,11 +66,11 @@ def report_injection(file: Path) -> list[str]:
     seen, blocked, took_us, caught = Counter[int](), Counter[int](), list[float](), list[str]()
     for row in rows_of(file):
         start = time.perf_counter()
-        verdict = scanner.check(row["text"])
+        found = scanner.find_injection(row["text"])
         took_us.append((time.perf_counter() - start) * 1e6)
         seen[row["label"]] += 1
-        blocked[row["label"]] += not verdict.passed
-        if row["label"] and not verdict.passed:
+        blocked[row["label"]] += found is not None
+        if row["label"] and found is not None:
             caught.append(row["text"])
     shares = {
         label: f"{blocked[label]}/{count} = {blocked[label] / count:.1%}" for label, count in seen.items()
@@ -86,7 +86,7 @@ def report_disguises(caught: list[str]) -> None:
     """Say how many of the attacks that are caught as they are written are still caught disguised."""
     print(f"\n{len(caught)} attacks caught in plain form, disguised:")
     for name, disguise in DISGUISES.items():
-        still = sum(not scanner.check(disguise(text)).passed for text in caught)
+        still = sum(scanner.find_injection(disguise(text)) is not None for text in caught)
         print(f"  {name:16} {still / max(1, len(caught)):6.1%}")
 
 

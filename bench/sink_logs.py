@@ -9,8 +9,10 @@ import msgspec
 
 from streams.codec import encode
 from streams.events import LlmCall, Payload, RequestLog, Status, Timing, Usage
+from streams.pipeline import path
+from streams.topics import REQUESTS
 
-STAGES = ("guardrail", "cache", "llm", "output", "cost")
+STAGES = tuple(spec.name for spec in path(REQUESTS))
 TENANTS = ("acme", "globex", "initech", "umbrella")
 
 _MODELS = (

@@ -122,6 +122,12 @@ COST = StageSpec(
     next=topics.REPLIES,
     emits=(topics.LOGS, topics.LEDGER, topics.WEBHOOKS),
 )
+#: Stores log records in ClickHouse. It works in batches: `sink_batch_rows` bounds them.
+SINK = ConsumerSpec(name="analytics", source=topics.LOGS, in_flight="sink_batch_rows", process="analytics")
+#: Stores feedback in ClickHouse, in batches as well.
+FEEDBACK = ConsumerSpec(
+    name="feedback", source=topics.FEEDBACK, in_flight="sink_batch_rows", process="analytics"
+)
 #: Brings records on the retry topic back to the stage that put them aside.
 RELAY = ConsumerSpec(
     name="retries",
@@ -131,25 +137,10 @@ RELAY = ConsumerSpec(
 )
 #: Posts the webhooks of requests that have ended.
 WEBHOOKS = ConsumerSpec(name="webhooks", source=topics.WEBHOOKS)
-#: Stores log records in ClickHouse. It works in batches: `sink_batch_rows` bounds them.
-SINK = ConsumerSpec(name="analytics", source=topics.LOGS, in_flight="sink_batch_rows", process="analytics")
-#: Stores feedback in ClickHouse, in batches as well.
-FEEDBACK = ConsumerSpec(
-    name="feedback", source=topics.FEEDBACK, in_flight="sink_batch_rows", process="analytics"
-)
 
-#: Every consumer group, in the order in which a request meets them.
-PIPELINE: tuple[ConsumerSpec, ...] = (
-    GUARDRAIL,
-    EMBEDDINGS,
-    CACHE,
-    LLM,
-    OUTPUT,
-    COST,
-    SINK,
-    FEEDBACK,
-    RELAY,
-    WEBHOOKS,
+#: Every row above, in its order: the one in which a request meets them.
+PIPELINE: tuple[ConsumerSpec, ...] = tuple(
+    each for each in tuple(globals().values()) if isinstance(each, ConsumerSpec)
 )
 #: What else reads or writes topics.
 CLIENTS: tuple[TopicClient, ...] = (

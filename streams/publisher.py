@@ -16,7 +16,8 @@ from streams.kafka.producer import Producer
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.kafka.record_sizes import MAX_KEPT_BYTES, record_bytes
 from streams.kafka.send_gate import SendGate
-from streams.topics import TOPICS, Topic
+from streams.pipeline import TOPICS
+from streams.topics import Topic
 
 
 class Emit(msgspec.Struct, frozen=True, kw_only=True):

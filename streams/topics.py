@@ -13,7 +13,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
     `max_bytes` is the largest record that it takes; see `streams.kafka.record_sizes`. On a topic that is
     `open` anybody with the right may write; on every other only Headrace does, and signs it
-    (`streams.kafka.record_auth`). Records of one that is `personal` hold texts or names of users.
+    (`streams.kafka.record_auth`). Records of one that is `personal` hold texts or names of users. The rows of
+    `streams.pipeline` say who reads and writes each.
     """
 
     name: str
@@ -62,28 +63,3 @@ DEAD_LETTER_ACTIONS = Topic(
 )
 ALERTS = Topic(name="llm.alerts.v1", event=events.AlertRaised, retention_ms=90 * DAY_MS, personal=False)
 ERASURES = Topic(name="llm.erasures.v1", event=events.Erasure, compacted=True, personal=False)
-
-#: Where requests come in, from ingest and from senders of their own.
-ENTRANCES: tuple[Topic, ...] = (REQUESTS, EMBEDDINGS)
-
-ALL_TOPICS: tuple[Topic, ...] = (
-    REQUESTS,
-    EMBEDDINGS,
-    GUARDED,
-    MISSES,
-    COMPLETIONS,
-    OUTCOMES,
-    DELTAS,
-    REPLIES,
-    LOGS,
-    LEDGER,
-    WEBHOOKS,
-    FEEDBACK,
-    RETRIES,
-    DEAD_LETTERS,
-    DEAD_LETTER_ACTIONS,
-    ALERTS,
-    ERASURES,
-)
-
-TOPICS: dict[str, Topic] = {topic.name: topic for topic in ALL_TOPICS}

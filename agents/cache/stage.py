@@ -1,4 +1,4 @@
-"""The cache stage: choose the prompt, render it, and look for an answer that may be given again."""
+"""The cache stage: chooses the prompt, renders it, and looks for an answer that may be given again."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -12,7 +12,8 @@ from agents.embeddings import Embedder
 from agents.intake.outcomes import decided, senders_mistake
 from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
-from agents.stores.answer_cache import AnswerCache, CachedAnswer, Exact
+from agents.stores.answer_cache import AnswerCache, CachedAnswer, ExactLookup
+from streams import pipeline
 from streams.errors import InvalidRequest, StoreUnavailable, TransientFault
 from streams.events import (
     CacheKind,
@@ -30,7 +31,6 @@ from streams.events import (
 from streams.models import MODELS
 from streams.publisher import Emit
 from streams.request_rules.cache_directives import CacheDirectives, cache_directives
-from streams.topics import GUARDED, MISSES
 
 _BYPASS = CacheLookup(kind=CacheKind.BYPASS)
 
@@ -38,14 +38,20 @@ log = structlog.get_logger(__name__)
 
 
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the stage needs to know of its installation."""
+    """The settings of the stage.
+
+    Attributes:
+        threshold: the least cosine of two queries that may have the same answer.
+        default_model: of requests that name none.
+        default_max_tokens: of requests that name none.
+        checked_by: the fingerprint of the output policy; see `cache_slot`.
+        max_temperature: the same.
+    """
 
     threshold: float
     default_model: str
     default_max_tokens: int
-    #: The fingerprint of the output policy: what an older one let pass, a newer one may not.
     checked_by: str = ""
-    #: A request that asks for a higher temperature wants another answer each time.
     max_temperature: float = 1.0
 
 
@@ -67,8 +73,7 @@ class CacheStage:
         clock: the time, UTC-aware.
     """
 
-    name = "cache"
-    source = GUARDED
+    spec = pipeline.CACHE
 
     def __init__(
         self,
@@ -95,16 +100,16 @@ class CacheStage:
         envelope = msgspec.structs.replace(envelope, prompt=rendered.prompt)
         slot, wanted = self._slot(envelope, rendered), cache_directives(envelope.request.headrace_cache)
         if slot is None or not wanted.store:
-            return _miss(envelope, rendered, None, _BYPASS)
+            return self._miss(envelope, rendered, None, _BYPASS)
         asker = f"{envelope.request_id}:{envelope.replay}"
         slot, lookup, answer = await self._look_up(slot, rendered.messages, asker, wanted)
         if answer is not None:
             return _hit(envelope, lookup, answer)
         await self._note_miss(asker)
-        return _miss(envelope, rendered, slot, lookup)
+        return self._miss(envelope, rendered, slot, lookup)
 
     async def delivered(self, delivery: Delivery[RequestGuarded]) -> None:
-        """Nothing to note: a miss was noted before it was sent, and a hit twice does no harm."""
+        """Nothing to note: a miss was noted before it was sent, and a second hit does no harm."""
 
     def _render(self, envelope: Envelope) -> _Rendered:
         request = envelope.request
@@ -137,14 +142,16 @@ class CacheStage:
     async def _look_up(
         self, slot: CacheSlot, messages: tuple[Message, ...], asker: str, wanted: CacheDirectives
     ) -> tuple[CacheSlot, CacheLookup, CachedAnswer | None]:
-        """Look for an answer. Without Redis or embeddings the cache is a miss: it only ever saves work.
+        """Look for an answer. Where Redis or the embedder fails, the result is a miss.
 
         A record that is delivered again after its miss was sent is a miss again, whatever is in the cache by
-        now: a model is being asked, and what that costs must be in the books of the one outcome.
+        now: a model is being asked, and the one outcome must hold the cost of that.
         """
         missed = CacheLookup(kind=CacheKind.MISS) if wanted.read else _BYPASS
         try:
-            known = await self._cache.exact(slot, asker=asker) if wanted.read else Exact(missed_before=True)
+            known = (
+                await self._cache.exact(slot, asker=asker) if wanted.read else ExactLookup(missed_before=True)
+            )
             answer = None if known.missed_before else known.answer
             if answer is not None and self._is_fresh(answer, wanted.max_age_s):
                 return slot, self._found(CacheKind.EXACT, 1.0, answer), answer
@@ -176,6 +183,18 @@ class CacheStage:
     def _age_s(self, answer: CachedAnswer) -> float:
         return max(0.0, (self._clock() - answer.cached_at).total_seconds())
 
+    def _miss(
+        self, envelope: Envelope, rendered: _Rendered, slot: CacheSlot | None, lookup: CacheLookup
+    ) -> Sequence[Emit]:
+        event = CacheMissed(
+            envelope=msgspec.structs.replace(envelope, cache=lookup),
+            messages=rendered.messages,
+            default_model=rendered.model,
+            max_output_tokens=rendered.max_output_tokens,
+            cache_slot=slot,
+        )
+        return (Emit.to(self.spec.next, event, key=envelope.request_id),)
+
     async def _note_miss(self, asker: str) -> None:
         try:
             await self._cache.note_miss(asker)
@@ -183,10 +202,10 @@ class CacheStage:
             log.warning("cache.miss_not_noted", request=asker, error=str(fault))
 
     async def _with_vector(self, slot: CacheSlot, messages: tuple[Message, ...]) -> CacheSlot:
-        """Return the slot with its vector, where what is similar may have the same answer.
+        """Return the slot with its vector, where a similar query may have the same answer.
 
-        Not where tools have acted: what is asked then is about their results. Nor where the text is longer
-        than the embedder reads: texts that are equal up to there must not match.
+        There is none where tools have acted, because the question is about their results; nor where the text
+        is longer than the embedder reads, because texts that are equal up to there must not match.
         """
         acted = any(message.role == "tool" or message.tool_calls for message in messages)
         if self._embedder is None or acted or not self._embedder.covers(slot.text):
@@ -208,16 +227,3 @@ def _hit(envelope: Envelope, lookup: CacheLookup, answer: CachedAnswer) -> Seque
         usage=Usage(),
     )
     return decided(msgspec.structs.replace(envelope, cache=lookup), Status.CACHED, completion=completion)
-
-
-def _miss(
-    envelope: Envelope, rendered: _Rendered, slot: CacheSlot | None, lookup: CacheLookup
-) -> Sequence[Emit]:
-    event = CacheMissed(
-        envelope=msgspec.structs.replace(envelope, cache=lookup),
-        messages=rendered.messages,
-        default_model=rendered.model,
-        max_output_tokens=rendered.max_output_tokens,
-        cache_slot=slot,
-    )
-    return (Emit.to(MISSES, event, key=envelope.request_id),)

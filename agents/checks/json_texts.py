@@ -11,11 +11,12 @@ of a few places have a form of their own, which they keep:
 import json
 import re
 from collections.abc import Callable, Container
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from agents.checks.phone import says_phone
+from agents.checks.pii import Redaction
 from streams.request_rules.chat import MAX_JSON_DEPTH, depth_exceeds
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9-]+")
@@ -27,14 +28,8 @@ _LIMITS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum
 T = TypeVar("T")
 
 
-class Redacted(NamedTuple):
-    """A text without personal data, and the types that were in it, in order of appearance."""
-
-    text: str
-    types: tuple[str, ...]
-
-
-Redact = Callable[[str], Redacted]
+#: Replaces the personal data in a text: `pii.redact`, or another.
+Redact = Callable[[str], Redaction]
 
 
 class TextWalk:
@@ -149,9 +144,9 @@ def texts_of(value: Any, *, kept: Container[str] = (), path: str = "") -> list[s
     """Return every text in a value, keys included, in order."""
     found: list[str] = []
 
-    def note(text: str) -> Redacted:
+    def note(text: str) -> Redaction:
         found.append(text)
-        return Redacted(text, ())
+        return Redaction(text)
 
     TextWalk(note, kept=kept).value(value, path)
     return found

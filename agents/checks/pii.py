@@ -38,18 +38,16 @@ class Redaction:
     """A text without its personal data.
 
     Attributes:
-        text: The text with each span replaced by its label, such as `[REDACTED_SSN]`.
-        spans: What was replaced; offsets into the text that was given.
-        types: The types found, each once, in order of their first appearance.
+        text: the text with each span replaced by its label, such as `[REDACTED_SSN]`.
+        types: the types found, each once, in order of their first appearance.
     """
 
     text: str
-    spans: tuple[PiiSpan, ...]
-    types: tuple[PiiType, ...]
+    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class PiiCandidate:
     """A match of a detector's pattern that its validator has not judged yet."""
 
     start: int
@@ -86,8 +84,12 @@ def find(text: str) -> tuple[PiiSpan, ...]:
 
 def redact(text: str) -> Redaction:
     """Replace structured personal data by labels; redacting the result again changes nothing."""
-    spans = find(text)
-    return Redaction(replace(text, spans), spans, tuple(dict.fromkeys(span.type for span in spans)))
+    return without(text, find(text))
+
+
+def without(text: str, spans: Sequence[PiiSpan]) -> Redaction:
+    """Return `text` with `spans` (ordered, not overlapping) replaced by labels, and their types."""
+    return Redaction(replace(text, spans), tuple(dict.fromkeys(span.type for span in spans)))
 
 
 def replace(text: str, spans: Iterable[PiiSpan]) -> str:
@@ -115,13 +117,13 @@ def mask_labels(text: str) -> str:
     return _LABEL.sub(lambda m: _MASKS[m[1].lower()] * len(m[0]), text)
 
 
-def candidates(text: str, start: int = 0, types: frozenset[PiiType] = ALL_TYPES) -> list[Candidate]:
+def candidates(text: str, start: int = 0, types: frozenset[PiiType] = ALL_TYPES) -> list[PiiCandidate]:
     """Return the matches for `types` from `start`, by start, then the longest, then the most specific.
 
     The text is in `plain` spelling.
     """
     found = [
-        Candidate(match.start(), match.end(), index)
+        PiiCandidate(match.start(), match.end(), index)
         for index, detector in enumerate(DETECTORS)
         if detector.type in types and detector.gate in text
         for match in detector.pattern.finditer(text, start, overlapped=True)
@@ -129,7 +131,7 @@ def candidates(text: str, start: int = 0, types: frozenset[PiiType] = ALL_TYPES)
     return sorted(found, key=lambda c: (c.start, -c.end, c.detector))
 
 
-def select(text: str, ordered: Sequence[Candidate], *, start: int) -> list[PiiSpan]:
+def select(text: str, ordered: Sequence[PiiCandidate], *, start: int) -> list[PiiSpan]:
     """Return the candidates that their validators accept, leftmost first, none overlapping an earlier one.
 
     The text is the one that they were found in, perhaps masked.
@@ -145,7 +147,7 @@ def select(text: str, ordered: Sequence[Candidate], *, start: int) -> list[PiiSp
     return spans
 
 
-def _judge(text: str, candidate: Candidate, position: int, kind: PiiType | None) -> PiiSpan | None:
+def _judge(text: str, candidate: PiiCandidate, position: int, kind: PiiType | None) -> PiiSpan | None:
     detector = DETECTORS[candidate.detector]
     left = text[max(0, candidate.start - CONTEXT_CHARS) : candidate.start]
     if kind is not None and candidate.start - position < CONTEXT_CHARS:

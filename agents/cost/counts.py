@@ -1,7 +1,9 @@
-"""Calls of the requests that were settled, counted since the process began; on the worker's /metrics."""
+"""Counts of the provider calls of settled requests since the process began, for the worker's `/metrics`."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, Metric
 
 from streams.events import LlmCall
 
@@ -19,13 +21,13 @@ class CallCounts:
             self._calls[call.request_model] += 1
             self._estimated[call.request_model] += call.usage.estimated
 
-    def lines(self) -> Iterator[str]:
-        """Return the counters in Prometheus' text format."""
-        yield "# HELP headrace_calls_booked_total Provider calls that were booked, by the model asked."
-        yield "# TYPE headrace_calls_booked_total counter"
-        for model, number in sorted(self._calls.items()):
-            yield f'headrace_calls_booked_total{{model="{model}"}} {number}'
-        yield "# HELP headrace_calls_estimated_total Booked calls whose usage the provider did not report."
-        yield "# TYPE headrace_calls_estimated_total counter"
-        for model, number in sorted(self._estimated.items()):
-            yield f'headrace_calls_estimated_total{{model="{model}"}} {number}'
+    def collect(self) -> Iterator[Metric]:
+        """Yield the two counters, with one sample per model."""
+        for name, text, numbers in (
+            ("booked", "Provider calls that were booked, by the model asked.", self._calls),
+            ("estimated", "Booked calls whose usage the provider did not report.", self._estimated),
+        ):
+            family = CounterMetricFamily(f"headrace_calls_{name}", text, labels=["model"])
+            for model, number in sorted(numbers.items()):
+                family.add_metric([model], number)
+            yield family

@@ -10,14 +10,15 @@ import structlog
 from agents.cost.counts import CallCounts
 from agents.cost.records import ledger_entry, request_log, terminal_reply
 from agents.cost.sent_replies import SentReplies
-from agents.intake import admission
+from agents.intake.reply_address import reply_emit
 from agents.intake.webhook_notice import notices
 from agents.stage import Delivery, Record
+from streams import pipeline
 from streams.errors import StoreUnavailable
 from streams.events import OutcomeReached, Reply, Status, Timing
 from streams.publisher import Emit
 from streams.registry.registry import RequestRegistry, Settlement
-from streams.topics import LEDGER, LOGS, OUTCOMES
+from streams.topics import LEDGER, LOGS
 
 #: How long after its deadline an outcome waits that may be of a record which was delivered again: for Redis,
 #: which knows whether the request has its answer; for the calls that were made the first time, which come in
@@ -40,8 +41,7 @@ class CostStage:
         clock: the time, UTC-aware.
     """
 
-    name = "cost"
-    source = OUTCOMES
+    spec = pipeline.COST
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class CostStage:
         reply = msgspec.structs.replace(settlement.reply, timings=envelope.timings)
         store_text = self._text_by_tenant.get(envelope.tenant, self._store_text)
         record = request_log(event, reply, finished_at=finished_at, store_text=store_text)
-        emits = [admission.reply_emit(reply, envelope.reply_to)]
+        emits = [reply_emit(reply, envelope.reply_to)]
         emits += _copies(reply, settlement)
         emits += notices(settlement.reply, envelope)
         emits.append(Emit.to(LOGS, record, key=envelope.request_id))
@@ -128,7 +128,7 @@ class CostStage:
 def _copies(reply: Reply, settlement: Settlement) -> tuple[Emit, ...]:
     """Return the reply to everyone who has sent the same request again while it ran."""
     again = msgspec.structs.replace(reply, repeat=True)
-    return tuple(admission.reply_emit(again, waiter) for waiter in settlement.waiters)
+    return tuple(reply_emit(again, waiter) for waiter in settlement.waiters)
 
 
 def _timed(delivery: Delivery[OutcomeReached], started_at: datetime, finished_at: datetime) -> OutcomeReached:
@@ -136,7 +136,7 @@ def _timed(delivery: Delivery[OutcomeReached], started_at: datetime, finished_at
     event = delivery.event
     queued = started_at - delivery.record.arrived_at
     timing = Timing(
-        stage=CostStage.name,
+        stage=CostStage.spec.name,
         started_at=started_at,
         queue_us=max(0, queued // timedelta(microseconds=1)),
         work_us=(finished_at - started_at) // timedelta(microseconds=1),

@@ -1,79 +1,64 @@
-"""From how the work on a request ended to the outcome that the stage sends."""
+"""From how the calls for a request ended to the outcome that the stage sends."""
 
-from agents.embedding_stage.attempts import Ending, GaveUp, Made, NotServed, Work
-from agents.llm.conclusions import with_calls
-from agents.paid_calls.attempts import RequestRefused
-from agents.paid_calls.paid_work import Abandoned, OutOfTime
-from agents.providers.faults import ProviderFault, RateLimited
-from streams.events import Completion, Envelope, ErrorInfo, OutcomeReached, Status
+from agents.embedding_stage.embedding_request import EmbeddingRequest
+from agents.paid_calls.endings import Answered, Ending, Exhausted, RequestRefused, unanswered
+from agents.providers.faults import ProviderFault, RateLimited, Refused
+from agents.providers.provider import Embedded
+from streams.events import Completion, ErrorInfo, OutcomeReached, Status
 from streams.models import EmbeddingModel
-from streams.registry.cancellation import cancelled_error
 
 
-def conclude(work: Work, ending: Ending) -> OutcomeReached:
+def conclude(request: EmbeddingRequest, ending: Ending[Embedded]) -> OutcomeReached:
     """Return the outcome of a request that was worked on."""
-    envelope = with_calls(work.order.envelope, work.calls)
     match ending:
-        case Made():
+        case Answered():
             return OutcomeReached(
-                envelope=envelope, status=Status.ANSWERED, completion=_completion(work, ending)
+                envelope=request.envelope_with_calls,
+                status=Status.ANSWERED,
+                completion=_completion(request, ending),
             )
-        case Abandoned(reason):
-            error = cancelled_error(reason)
-            return OutcomeReached(envelope=envelope, status=Status.CANCELLED, error=error)
-        case RequestRefused(fault):
-            error = ErrorInfo(
-                type="invalid_request_error", code=fault.code, message=fault.message, param=fault.param
-            )
-            return _failed(envelope, error)
-        case OutOfTime():
-            return _failed(envelope, too_late(asked=bool(work.calls)))
-        case NotServed():
-            return _failed(envelope, _not_served(work.order.model))
-        case GaveUp(fault):
-            return _failed(envelope, _no_answer(work.order.model, fault))
+        case Exhausted(Refused() as refused):
+            ending = RequestRefused(refused)
+        case Exhausted(fault):
+            return _failed(request, _no_answer(request.order.model, fault))
+    status, error = unanswered(ending, asked=bool(request.calls))
+    return OutcomeReached(envelope=request.envelope_with_calls, status=status, error=error)
 
 
-def _completion(work: Work, made: Made) -> Completion:
-    embedded = made.embedded
+def not_served(request: EmbeddingRequest) -> OutcomeReached:
+    """Return the outcome of a request whose model's provider has no key here."""
+    model = request.order.model
+    return _failed(
+        request,
+        ErrorInfo(
+            type="unavailable_error",
+            code="provider_not_configured",
+            message=f"{model.name} is served by {model.provider}, for which there is no key here; an "
+            "operator must give the workers one",
+            param="model",
+        ),
+    )
+
+
+def _completion(request: EmbeddingRequest, ending: Answered[Embedded]) -> Completion:
+    embedded = ending.answer
     return Completion(
         content="",
         model=embedded.model,
         finish_reason="",
         usage=embedded.usage,
-        attempt=made.attempt,
-        provider=work.order.model.provider,
+        attempt=ending.attempt,
+        provider=request.order.model.provider,
         embeddings=embedded.embeddings,
     )
 
 
-def _failed(envelope: Envelope, error: ErrorInfo) -> OutcomeReached:
-    return OutcomeReached(envelope=envelope, status=Status.FAILED, error=error)
-
-
-def too_late(*, asked: bool) -> ErrorInfo:
-    """Return the error of a request whose deadline has passed."""
-    when = "before the model answered" if asked else "before the model could be asked"
-    return ErrorInfo(
-        type="timeout_error",
-        code="deadline_exceeded",
-        message=f"the request's deadline passed {when}; send it again with a longer deadline_ms",
-        param="deadline_ms",
-    )
-
-
-def _not_served(model: EmbeddingModel) -> ErrorInfo:
-    return ErrorInfo(
-        type="unavailable_error",
-        code="provider_not_configured",
-        message=f"{model.name} is served by {model.provider}, for which there is no key here: whoever runs "
-        "Headrace must give one to the workers",
-        param="model",
-    )
+def _failed(request: EmbeddingRequest, error: ErrorInfo) -> OutcomeReached:
+    return OutcomeReached(envelope=request.envelope_with_calls, status=Status.FAILED, error=error)
 
 
 def _no_answer(model: EmbeddingModel, fault: ProviderFault | None) -> ErrorInfo:
-    """Return the error of a request that its model has not answered: the provider's own words stay here."""
+    """Return the error of a request that its model has not answered, without the provider's own words."""
     if isinstance(fault, RateLimited):
         return ErrorInfo(
             type="rate_limit_error",

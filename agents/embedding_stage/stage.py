@@ -1,40 +1,38 @@
 """The embeddings stage: takes a request in, claims it, asks its model, and says what came of it.
 
-What the guardrail and the LLM stage do for chat is done here in one hop, by the same rules: the registry
-knows repeats, the journal has each call before it is made, and the outcome goes to *cost* with every call in
-it. Texts are not looked through for injections: an embedding model follows no instructions.
+It does in one hop what the guardrail and the LLM stage do for chat, by the same rules: the registry knows
+repeats, the journal has each call before it is sent, and the outcome goes to *cost* with every call in it.
+Texts are not searched for injections: an embedding model follows no instructions.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Sequence
-
-import structlog
+from collections.abc import Mapping, Sequence
 
 from agents.checks.json_texts import Redact
-from agents.embedding_stage.attempts import Attempts, Work
-from agents.embedding_stage.conclusions import conclude
-from agents.embedding_stage.order import Order, order_of
+from agents.embedding_stage.conclusions import conclude, not_served
+from agents.embedding_stage.embedding_calls import EmbeddingCalls
+from agents.embedding_stage.embedding_request import EmbeddingOrder, EmbeddingRequest, order_of
 from agents.intake.intake import Admitted, Intake
 from agents.intake.outcomes import decided, senders_mistake
-from agents.llm.conclusions import with_calls
-from agents.llm.result import of_this_run
-from agents.paid_calls.call_journal import Books
-from agents.paid_calls.ports import CallJournal, Clock
-from agents.stage import Delivery, Superseded
-from agents.stores.journal import Claimed, Fenced, Finished, Hold
+from agents.paid_calls.call_journal import CallJournal
+from agents.paid_calls.call_loop import CallLoop
+from agents.paid_calls.paid_work import PaidWork
+from agents.paid_calls.policy import CallPolicy
+from agents.paid_calls.ports import CallPorts
+from agents.paid_calls.route import Route
+from agents.providers.provider import EmbeddingProvider
+from agents.stage import Delivery
+from streams import pipeline
 from streams.codec import decode, encode
-from streams.errors import InputError, StoreUnavailable
+from streams.errors import InputError
 from streams.events import EmbeddingsRequested, Envelope, Event, OutcomeReached, Status
+from streams.models import ProviderName
 from streams.publisher import Emit
 from streams.request_rules.embeddings import EmbeddingLimits, check_embeddings, embedding_model
-from streams.topics import EMBEDDINGS, OUTCOMES
+from streams.topics import OUTCOMES
 
 #: From this size on a request is counted and redacted in a thread: the event loop has heartbeats to send.
 _LONG_BYTES = 8_192
-_MAX_KEPT = 10_000
-
-log = structlog.get_logger(__name__)
 
 
 class InHand(Event, frozen=True, kw_only=True):
@@ -43,80 +41,70 @@ class InHand(Event, frozen=True, kw_only=True):
     envelope: Envelope
 
 
-class _Progress:
-    """How far this worker is with a delivery."""
-
-    def __init__(self, envelope: Envelope) -> None:
-        self.envelope = envelope
-        self.work: Work | None = None
-        self.unsent: Hold | None = None
-
-
 class EmbeddingsStage:
     """Gets vectors from a model, once per request whatever happens to the worker.
 
     Args:
         intake: registers requests, and knows those that were seen before.
-        attempts: asks the model.
-        journal: where requests are claimed and calls noted.
+        providers: the providers of embeddings there are keys for.
         redact: replaces personal data in a text.
         limits: how much a request may ask for.
-        instance: who claims, for operators to read.
-        clock: the time.
+        policy: how calls are made.
+        ports: the journal, the clock and their like.
     """
 
-    name = "embeddings"
-    source = EMBEDDINGS
+    spec = pipeline.EMBEDDINGS
 
     def __init__(
         self,
         *,
         intake: Intake,
-        attempts: Attempts,
-        journal: CallJournal,
+        providers: Mapping[ProviderName, EmbeddingProvider],
         redact: Redact,
         limits: EmbeddingLimits,
-        instance: str,
-        clock: Clock,
+        policy: CallPolicy,
+        ports: CallPorts,
     ) -> None:
         self._intake = intake
-        self._attempts = attempts
+        self._providers = providers
         self._redact = redact
         self._limits = limits
-        self._instance = instance
-        self._books = Books(journal, clock, stage=self.name)
-        # By the delivery's identity: a zombie's, of the same record, is another one.
-        self._in_hand: OrderedDict[int, tuple[Delivery[EmbeddingsRequested], _Progress]] = OrderedDict()
+        journal = CallJournal(ports, stage=self.spec.name)
+        self._work = PaidWork[EmbeddingRequest, OutcomeReached](
+            journal, stage=self.spec.name, instance=policy.instance, pack=encode, unpack=_unpack
+        )
+        calls = EmbeddingCalls(providers, clock=ports.clock)
+        self.loop = CallLoop(calls, journal=journal, ports=ports, policy=policy, stage=self.spec.name)
 
     async def handle(self, delivery: Delivery[EmbeddingsRequested]) -> Sequence[Emit]:
         """Return the outcome; of a repeat, its stored reply or nothing.
 
         Raises:
             StoreUnavailable: the registry or the journal does not answer, so no call may be made.
+            Superseded: another attempt took over.
         """
         admitted = await self._intake.admit(delivery.record, delivery.event)
         if not isinstance(admitted, Admitted):
             return admitted
+        envelope = admitted.envelope
         if admitted.refusal is not None:
-            return decided(admitted.envelope, Status.FAILED, error=senders_mistake(admitted.refusal))
-        progress = self._keep(delivery, admitted.envelope)
+            return decided(envelope, Status.FAILED, error=senders_mistake(admitted.refusal))
+        self._work.open(delivery, envelope)
         try:
-            # What has been cancelled, or is late, is claimed all the same: calls may have been made for it.
-            return await self._claimed(delivery, progress)
-        except Fenced as fenced:
-            log.warning("embeddings.fenced", request_id=admitted.envelope.request_id, reason=str(fenced))
-            self._in_hand.pop(id(delivery), None)
-            raise Superseded from fenced
-        except (StoreUnavailable, asyncio.CancelledError):  # no call is in no book: see `Attempts.run`
-            self._in_hand.pop(id(delivery), None)
-            raise
+            order = await self._order(delivery, envelope)
+        except InputError as fault:
+            return decided(envelope, Status.FAILED, error=senders_mistake(fault))
+        # What has been cancelled, or is late, is claimed all the same: calls may have been made for it.
+        outcome = await self._work.run(
+            delivery,
+            request=lambda lease, calls: EmbeddingRequest(order, lease, calls),
+            outcome=self._outcome,
+        )
+        return () if outcome is None else (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
 
     async def delivered(self, delivery: Delivery[EmbeddingsRequested]) -> None:
-        """Note that the broker has the result. Where Redis is away, a repeat would be sent again: no harm."""
-        _, progress = self._in_hand.pop(id(delivery), (None, None))
-        if progress is None or progress.unsent is None:
-            return
-        await self._books.sent(progress.unsent)
+        """Note that the broker has the result."""
+        await self._work.delivered(delivery)
 
     async def salvage(self, delivery: Delivery[EmbeddingsRequested], fault: BaseException) -> Event:
         """Return the request in its envelope, with every call that was made for it.
@@ -127,39 +115,15 @@ class EmbeddingsStage:
             delivery: the very one that `handle` was given; it raised, or what it returned cannot be sent.
             fault: why.
         """
-        _, progress = self._in_hand.pop(id(delivery), (None, None))
-        envelope = progress.envelope if progress else self._intake.open(delivery.record, delivery.event)
-        calls = await self._books.salvaged(
-            envelope.request_id,
-            record=delivery.record.address,
-            work=progress.work if progress else None,
-            fault=fault,
-        )
-        if progress is None and not calls:
+        admitted = self._work.envelope_of(delivery)
+        envelope = admitted or self._intake.open(delivery.record, delivery.event)
+        salvaged = await self._work.salvaged(delivery, envelope, fault)
+        if admitted is None and not salvaged.calls:
             return delivery.event
-        return InHand(envelope=with_calls(envelope, calls))
+        return InHand(envelope=salvaged)
 
-    async def _claimed(self, delivery: Delivery[EmbeddingsRequested], progress: _Progress) -> Sequence[Emit]:
-        envelope = progress.envelope
-        try:
-            order = await self._order(delivery, envelope)
-        except InputError as fault:
-            return decided(envelope, Status.FAILED, error=senders_mistake(fault))
-        claim = await self._books.claim(envelope, record=delivery.record.address, instance=self._instance)
-        match claim:
-            case None:
-                return ()
-            case Finished(hold=hold, result=result):
-                progress.unsent = hold
-                return (_emit(of_this_run(decode(result, OutcomeReached), envelope.replay)),)
-            case Claimed(hold=hold):
-                progress.envelope = order.envelope
-                outcome = await self._work(order, claim, progress)
-                progress.unsent = hold
-                return (_emit(outcome),)
-
-    async def _order(self, delivery: Delivery[EmbeddingsRequested], envelope: Envelope) -> Order:
-        def order() -> Order:
+    async def _order(self, delivery: Delivery[EmbeddingsRequested], envelope: Envelope) -> EmbeddingOrder:
+        def order() -> EmbeddingOrder:
             return order_of(
                 delivery.event,
                 envelope,
@@ -172,19 +136,12 @@ class EmbeddingsStage:
             return await asyncio.to_thread(order)
         return order()
 
-    async def _work(self, order: Order, claimed: Claimed, progress: _Progress) -> OutcomeReached:
-        work = progress.work = Work(order, claimed.hold, calls=self._books.former_calls(claimed))
-        outcome = conclude(work, await self._attempts.run(work))
-        await self._books.store(work, encode(outcome))
-        return outcome
-
-    def _keep(self, delivery: Delivery[EmbeddingsRequested], envelope: Envelope) -> _Progress:
-        progress = _Progress(envelope)
-        self._in_hand[id(delivery)] = delivery, progress
-        while len(self._in_hand) > _MAX_KEPT:
-            self._in_hand.popitem(last=False)
-        return progress
+    async def _outcome(self, request: EmbeddingRequest) -> OutcomeReached:
+        model = request.order.model
+        if model.provider not in self._providers:
+            return not_served(request)
+        return conclude(request, await self.loop.run(request, [Route(model=model)]))
 
 
-def _emit(outcome: OutcomeReached) -> Emit:
-    return Emit.to(OUTCOMES, outcome, key=outcome.envelope.request_id)
+def _unpack(stored: bytes) -> OutcomeReached:
+    return decode(stored, OutcomeReached)

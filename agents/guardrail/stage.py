@@ -1,4 +1,4 @@
-"""The guardrail stage: who asks, has it been asked before, can it be served, is it safe."""
+"""The guardrail stage: has the request been seen before, can it be served, is it safe."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -6,67 +6,61 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from agents.checks import pii
+from agents.checks.injection.scanner import Injection, find_injection
 from agents.checks.json_texts import Redact
-from agents.guardrail.request_texts import redacted, untrusted_texts
-from agents.guardrail.validation import Limits, check_size, validate
-from agents.intake import admission
+from agents.checks.request_texts import redacted, untrusted_texts
+from agents.guardrail.validation import RequestLimits, check_size, validate
+from agents.intake.envelopes import without_texts
 from agents.intake.intake import Admitted, Intake
 from agents.intake.outcomes import decided, senders_mistake
 from agents.stage import Delivery
+from streams import pipeline
 from streams.errors import InputError
-from streams.events import (
-    ChatRequested,
-    Envelope,
-    ErrorInfo,
-    InputVerdict,
-    RequestGuarded,
-    Status,
-)
+from streams.events import ChatRequested, Envelope, ErrorInfo, InputVerdict, RequestGuarded, Status
 from streams.kafka.record_sizes import MAX_GUARDED_FACTOR
 from streams.publisher import Emit
 from streams.registry.cancellation import cancelled_error
 from streams.registry.registry import RequestRegistry
 from streams.settings import InjectionSource
-from streams.topics import GUARDED, REQUESTS
 from streams.webhooks.targets import Targets
 
-#: From this size on a request is examined in a thread: hostile text of 32,000 characters takes 0.4 s, and the
-#: event loop has heartbeats to send.
+#: A request of this size or more is examined in a thread: hostile text of 32,000 characters takes 0.4 s, and
+#: the event loop has heartbeats to send.
 _LONG_BYTES = 8_192
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a text is blocked: the rule's stable name, and what its sender is told."""
-
-    rule: str
-    reason: str
-
-
 class GuardrailSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the stage needs to know of its installation."""
+    """The settings of the stage.
 
-    limits: Limits
+    Attributes:
+        limits: how large a request may be.
+        default_deadline_ms: of requests that name none.
+        reply_topics: names or patterns of the topics that senders may name for their replies.
+        webhook_targets: where webhooks may go.
+        injection_sources: whose texts are searched for injections.
+    """
+
+    limits: RequestLimits
     default_deadline_ms: int
     reply_topics: tuple[str, ...]
     webhook_targets: Targets
-    #: Whose texts are looked through for injections.
     injection_sources: frozenset[InjectionSource] = frozenset({"user", "tool", "variables"})
 
 
 class GuardrailStage:
-    """Admits a request or turns it away; redacts personal data from what goes on.
+    """Admits a request or refuses it, and redacts the personal data in it.
 
     Args:
         settings: limits and defaults.
         registry: knows the requests that were seen before.
         has_topic: tells whether a topic, and its partition where one is named, exists.
-        scan: finds a reason to block a text, or None.
+        find_injection: returns the injection in a text, or None.
         redact: replaces personal data in a text.
         clock: the time, UTC-aware.
     """
 
-    name = "guardrail"
-    source = REQUESTS
+    spec = pipeline.GUARDRAIL
 
     def __init__(
         self,
@@ -74,8 +68,8 @@ class GuardrailStage:
         registry: RequestRegistry,
         *,
         has_topic: Callable[[str, int | None], Awaitable[bool]],
-        scan: Callable[[str], Finding | None],
-        redact: Redact,
+        find_injection: Callable[[str], Injection | None] = find_injection,
+        redact: Redact = pii.redact,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
@@ -86,7 +80,7 @@ class GuardrailStage:
             default_deadline_ms=settings.default_deadline_ms,
             clock=clock,
         )
-        self._scan = scan
+        self._find_injection = find_injection
         self._redact = redact
         self._clock = clock
 
@@ -99,11 +93,10 @@ class GuardrailStage:
         envelope, unreachable = self._check_webhook(admitted.envelope)
         if admitted.cancelled is not None:
             error = cancelled_error(admitted.cancelled)
-            return decided(admission.without_texts(envelope), Status.CANCELLED, error=error)
-        if admitted.refusal is not None:
-            return _refuse(envelope, admitted.refusal)
-        if unreachable is not None:
-            return _refuse(envelope, unreachable)
+            return decided(without_texts(envelope), Status.CANCELLED, error=error)
+        refusal = admitted.refusal or unreachable
+        if refusal is not None:
+            return _refuse(envelope, refusal)
         if len(record.value or b"") > _LONG_BYTES:
             return await asyncio.to_thread(self._examine, envelope)
         return self._examine(envelope)
@@ -131,40 +124,34 @@ class GuardrailStage:
                 message="the request's deadline passed in the queue; send it again with a longer deadline_ms",
                 param="deadline_ms",
             )
-            return decided(admission.without_texts(envelope), Status.FAILED, error=error)
+            return decided(without_texts(envelope), Status.FAILED, error=error)
         try:
             tokens = validate(envelope.request, self._settings.limits)
-        except InputError as fault:
-            return _refuse(envelope, fault)
-        # Redacted before anything goes on: what is blocked is logged, too.
-        request, types = redacted(envelope.request, self._redact)
-        try:
-            self._check_growth(request, types)
+            # Redacted before anything goes on: a blocked request is logged, too.
+            request, types = redacted(envelope.request, self._redact)
+            if types:  # labels may be longer than what they replace, and later records need room
+                most = MAX_GUARDED_FACTOR * self._settings.limits.max_request_bytes
+                check_size(request, most, what="with its personal data replaced, the request")
         except InputError as fault:
             return _refuse(envelope, fault)
         verdict = InputVerdict(passed=True, pii_types=types, input_tokens=tokens)
         guarded = msgspec.structs.replace(envelope, request=request, input_verdict=verdict)
         for text in untrusted_texts(envelope.request, self._settings.injection_sources):
-            finding = self._scan(text)
-            if finding is not None:
-                return _block(guarded, finding, verdict)
-        return (Emit.to(GUARDED, RequestGuarded(envelope=guarded), key=envelope.request_id),)
-
-    def _check_growth(self, request: ChatRequested, types: tuple[str, ...]) -> None:
-        """Check that what stands for personal data has not made the request too large for later records."""
-        if types:
-            most = MAX_GUARDED_FACTOR * self._settings.limits.max_request_bytes
-            check_size(request, most, what="with its personal data replaced, the request")
+            injection = self._find_injection(text)
+            if injection is not None:
+                return _block(guarded, injection, verdict)
+        return (Emit.to(self.spec.next, RequestGuarded(envelope=guarded), key=envelope.request_id),)
 
 
 def _refuse(envelope: Envelope, fault: InputError) -> Sequence[Emit]:
-    return decided(admission.without_texts(envelope), Status.FAILED, error=senders_mistake(fault))
+    return decided(without_texts(envelope), Status.FAILED, error=senders_mistake(fault))
 
 
-def _block(envelope: Envelope, finding: Finding, passed: InputVerdict) -> Sequence[Emit]:
-    verdict = msgspec.structs.replace(passed, passed=False, rule=finding.rule, reason=finding.reason)
+def _block(envelope: Envelope, injection: Injection, passed: InputVerdict) -> Sequence[Emit]:
+    reason = "Potential prompt injection detected"
+    verdict = msgspec.structs.replace(passed, passed=False, rule=injection.rule, reason=reason)
     return decided(
         msgspec.structs.replace(envelope, input_verdict=verdict),
         Status.BLOCKED,
-        error=ErrorInfo(type="content_policy_error", code=finding.rule, message=finding.reason),
+        error=ErrorInfo(type="content_policy_error", code=injection.rule, message=reason),
     )

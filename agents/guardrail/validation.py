@@ -2,7 +2,7 @@
 
 import msgspec
 
-from agents.checks.structured import check_response_format
+from agents.checks.structured import schema_problem
 from streams.codec import encode
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested
@@ -11,7 +11,7 @@ from streams.request_rules.chat import check_chat
 from streams.tokens import count_messages, count_text
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How large a request may be."""
 
     max_input_tokens: int
@@ -20,7 +20,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     extra_parameters: tuple[str, ...] = ()
 
 
-def validate(request: ChatRequested, limits: Limits) -> int:
+def validate(request: ChatRequested, limits: RequestLimits) -> int:
     """Check a request and return its estimated number of input tokens.
 
     Raises:
@@ -32,7 +32,7 @@ def validate(request: ChatRequested, limits: Limits) -> int:
         max_tokens_per_request=limits.max_output_tokens,
         extra_parameters=limits.extra_parameters,
     )
-    problem = check_response_format(request.response_format)
+    problem = schema_problem(request.response_format)
     if problem is not None:
         raise InvalidRequest(problem, code="invalid_response_format", param="response_format")
     _check_model_limit(request)
@@ -60,7 +60,7 @@ def _check_model_limit(request: ChatRequested) -> None:
         )
 
 
-def _check_tokens(request: ChatRequested, limits: Limits) -> int:
+def _check_tokens(request: ChatRequested, limits: RequestLimits) -> int:
     if request.messages is not None:
         tokens = count_messages([msgspec.to_builtins(message) for message in request.messages])
     else:

@@ -5,7 +5,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from agents.intake import admission
+from agents.intake.delivery_identity import submission_origin, with_sane_time
+from agents.intake.entrance_rules import check_entrance
+from agents.intake.envelopes import as_chat, open_envelope, request_without_texts
+from agents.intake.reply_address import allowed_reply_address, own_reply_address, reply_address, reply_emit
 from agents.stage import Record
 from streams.errors import InputError, InvalidRequest, UnauthenticRecord
 from streams.events import Envelope, ErrorInfo, Reply, ReplyAddress, Requested, Status
@@ -63,20 +66,20 @@ class Intake:
         fault: InputError | None = None
         now = self._clock()
         try:
-            admission.check_entrance(record, request, now=now)
+            check_entrance(record, request, now=now)
         except InputError as found:
-            fault, request = found, admission.bare(admission.as_chat(request))
+            fault, request = found, request_without_texts(as_chat(request))
             request = msgspec.structs.replace(request, accepted_at=None)  # it may be what is wrong
-            record = admission.with_sane_time(record, now=now)
+            record = with_sane_time(record, now=now)
         reply_to, refusal = await self._reply_address(record)
-        envelope = admission.open_envelope(
+        envelope = open_envelope(
             record, request, reply_to=reply_to, default_deadline_ms=self._default_deadline_ms
         )
         registration = await self._registry.register(
             envelope.request_id,
             tenant=envelope.tenant,
             body=fingerprint(request, envelope.tenant),
-            origin=admission.submission_origin(record, reply_to),
+            origin=submission_origin(record, reply_to),
             running=True,
             reply_to=reply_to,
             replay=envelope.replay,
@@ -91,20 +94,17 @@ class Intake:
 
     def open(self, record: Record, request: Requested) -> Envelope:
         """Return the envelope that `admit` would return, without asking anybody about it."""
-        try:
-            reply_to = admission.reply_address(record, self._reply_topics)
-        except InputError:
-            reply_to = admission.fallback_address(record)
-        return admission.open_envelope(
+        reply_to = allowed_reply_address(record, self._reply_topics)
+        return open_envelope(
             record, request, reply_to=reply_to, default_deadline_ms=self._default_deadline_ms
         )
 
     async def _reply_address(self, record: Record) -> tuple[ReplyAddress, InputError | None]:
         """Return where the reply goes, and why the sender's own choice was refused if it was."""
         try:
-            wanted = admission.reply_address(record, self._reply_topics)
+            wanted = reply_address(record, self._reply_topics)
         except InputError as fault:
-            return admission.fallback_address(record), fault
+            return own_reply_address(record), fault
         if await self._has_topic(wanted.topic, wanted.partition):
             return wanted, None
         where = wanted.topic if wanted.partition is None else f"{wanted.topic}-{wanted.partition}"
@@ -113,7 +113,7 @@ class Intake:
             code="reply_topic_not_found",
             param="kafka_replyTopic",
         )
-        return admission.fallback_address(record), missing
+        return own_reply_address(record), missing
 
 
 def _answer_repeat(envelope: Envelope, registration: Registration) -> Sequence[Emit]:
@@ -121,11 +121,11 @@ def _answer_repeat(envelope: Envelope, registration: Registration) -> Sequence[E
     request_id, reply_to = envelope.request_id, envelope.reply_to
     if registration.standing is Standing.SETTLED and registration.reply is not None:
         repeat = msgspec.structs.replace(registration.reply, repeat=True)
-        return (admission.reply_emit(repeat, reply_to),)
+        return (reply_emit(repeat, reply_to),)
     refusal = _refusal(registration.standing, request_id)
     if refusal is not None:
         refused = Reply(request_id=request_id, status=Status.FAILED, error=refusal, replay=envelope.replay)
-        return (admission.reply_emit(refused, reply_to),)
+        return (reply_emit(refused, reply_to),)
     return ()  # joined the one that runs, or this very submission is done
 
 

@@ -1,15 +1,16 @@
-"""Pieces of an answer on their way to whoever watches it being written."""
+"""Publishes a streamed answer as deltas, fenced by attempt and sequence number."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 
-from agents.paid_calls.ports import DeltaSink
 from streams.codec import event_headers
 from streams.errors import TransientFault
 from streams.events import Delta, Envelope
-from streams.publisher import Emit
+from streams.publisher import Emit, Publisher
+from streams.tasks import cancel_and_wait, run_unless
 from streams.topics import DELTAS, REPLIES
 
 _SOURCE = "headrace/llm"
@@ -23,8 +24,8 @@ class DeltaPace:
     """How often streams publish: the less often, the more of them one worker writes at once.
 
     A record costs the worker, the broker and ingest together as much as several tokens do, and a reader
-    hardly sees a difference between twenty updates a second and five. So few streams may publish nearly every
-    token, and many share a number of records a second.
+    hardly sees a difference between twenty updates a second and five. So a few streams publish nearly every
+    token, and many streams share a number of records a second.
 
     Args:
         interval_s: the shortest time between two records of a stream, in seconds.
@@ -55,12 +56,12 @@ class DeltaPace:
 class DeltaStream:
     """Publishes the text of one attempt, in order, without making the provider wait.
 
-    The first text goes out at once; what comes before it is time for the next record is gathered into that
-    one. One record is on its way at a time, so a slow broker means longer deltas, not more
-    memory. Where publishing fails the stream ends quietly: the reply carries the whole answer.
+    The first text goes out at once. What comes before it is time for the next record is gathered into that
+    one. One record is on its way at a time, so a slow broker means longer deltas, not more memory. Where
+    publishing fails the stream ends quietly: the reply carries the whole answer.
 
     Args:
-        sink: where the records go.
+        publisher: sends the records.
         envelope: the request; its reply partition is where its watcher reads.
         attempt: the number of the call. Watchers drop the text of lower attempts.
         pace: tells how often records go out.
@@ -70,15 +71,15 @@ class DeltaStream:
 
     def __init__(
         self,
-        sink: DeltaSink,
+        publisher: Publisher,
         *,
         envelope: Envelope,
         attempt: int,
         pace: DeltaPace,
         max_chars: int,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
     ) -> None:
-        self._sink = sink
+        self._publisher = publisher
         self._envelope = envelope
         self._partition = _partition(envelope)
         self._attempt = attempt
@@ -121,10 +122,9 @@ class DeltaStream:
         """Publish nothing more."""
         self._failed, self._waiting = True, ""
         if self._worker is not None:
-            self._worker.cancel()
             worker, self._worker = self._worker, None
             self._pace.end()
-            await asyncio.wait([worker])
+            await cancel_and_wait(worker)
 
     async def _work(self) -> None:
         while not self._failed:
@@ -137,13 +137,7 @@ class DeltaStream:
 
     async def _pause(self) -> None:
         """Wait for the interval to pass, or for enough text."""
-        pause = asyncio.ensure_future(self._sleep(self._pace.interval_s))
-        full = asyncio.ensure_future(self._full.wait())
-        try:
-            await asyncio.wait([pause, full], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            pause.cancel()
-            full.cancel()
+        await run_unless(self._full.wait(), self._sleep(self._pace.interval_s))
 
     async def _publish_waiting(self) -> None:
         text, self._waiting = self._waiting, ""
@@ -153,7 +147,7 @@ class DeltaStream:
             return
         emit, self._seq = self._emit(text), self._seq + 1
         try:
-            await self._sink.publish(emit)
+            await self._publisher.publish(emit)
         except TransientFault as fault:
             self._give_up(str(fault))
 

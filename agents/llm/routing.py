@@ -4,19 +4,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
+from agents.paid_calls.route import Route
 from streams.models import MODELS, Model, ProviderName
-
-
-class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """A model to ask, and how much it may write."""
-
-    model: Model
-    max_output_tokens: int
-
-    @property
-    def name(self) -> str:
-        """Provider and model, e.g. ``openai/gpt-4o``."""
-        return f"{self.model.provider}/{self.model.name}"
 
 
 class Routing(msgspec.Struct, frozen=True, kw_only=True):

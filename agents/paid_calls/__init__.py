@@ -1,4 +1,4 @@
 """Provider calls that cost money: journal, retries, circuit breaker, pricing, cancellation.
 
-Begin with `paid_work`; every call is journaled before it is sent.
+Begin with `call_loop`; every call is journaled before it is sent.
 """

@@ -1,57 +1,58 @@
-"""What the journal is told of work that is paid for: the same for every stage that spends.
+"""What the journal is told of a stage's calls, and how long Redis is waited for.
 
-No call is in no book. It is noted before it is made; its end is noted where it brings no result; the result
-is stored before it is sent; and once something was spent, Redis is waited for rather than the work lost.
+Every provider call is journaled before it is sent. The end of a call without a result is noted. A result is
+stored before it is sent on. Once something was spent, the stage waits for Redis until the request's deadline
+instead of losing the work. A waiting request keeps its place among those in flight, which costs nobody
+anything: without Redis nothing new can be claimed.
 """
 
-from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import structlog
 
-from agents.paid_calls.paid_work import PaidWork
-from agents.paid_calls.ports import CallJournal, Clock
-from agents.paid_calls.pricing import orphaned
-from agents.paid_calls.redis_waits import patiently
-from agents.paid_calls.retry import RetryDecision, decide
-from agents.providers.faults import AuthenticationFault, ProviderFault, QuotaExhausted
-from agents.providers.port import AnyCall
-from agents.stores.journal import (
+from agents.paid_calls.paid_request import PaidRequest
+from agents.paid_calls.ports import CallPorts
+from agents.paid_calls.pricing import orphaned_call
+from agents.stores.journal_entries import (
     AlreadySent,
     BegunCall,
     Claimed,
     Fenced,
-    Finished,
     HeldElsewhere,
-    Hold,
-    NotedCalls,
+    JournaledCalls,
+    Lease,
+    ResultStored,
 )
+from streams.backoff import Backoff, retry
 from streams.errors import StoreUnavailable
 from streams.events import Envelope, LlmCall
 
-#: What `LlmCall.error` says of a call within which the stage itself failed.
+#: `LlmCall.error` of a call within which the stage itself failed.
 INTERNAL_ERROR = "internal_error"
+#: Between two tries while Redis is away, in seconds.
+RETRY_S = 0.5
+_BACKOFF = Backoff(first_s=RETRY_S, max_s=RETRY_S, jitter=0)
 
-C = TypeVar("C", bound=AnyCall)
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
 
-class Books:
-    """What the journal is told of a stage's work.
+class CallJournal:
+    """The journal as one stage uses it.
 
     Args:
-        journal: where requests are claimed and calls noted.
-        clock: the time.
-        stage: its name, for the log.
+        ports: the journal and the clock.
+        stage: the stage's name, for the log.
     """
 
-    def __init__(self, journal: CallJournal, clock: Clock, *, stage: str) -> None:
-        self._journal = journal
-        self._clock = clock
+    def __init__(self, ports: CallPorts, *, stage: str) -> None:
+        self._journal = ports.journal
+        self._clock = ports.clock
         self._stage = stage
 
-    async def claim(self, envelope: Envelope, *, record: str, instance: str) -> Claimed | Finished | None:
+    async def claim(self, envelope: Envelope, *, record: str, instance: str) -> Claimed | ResultStored | None:
         """Claim a request, or return the result that is to be sent for it; None: there is nothing to do.
 
         Args:
@@ -77,142 +78,88 @@ class Books:
         return claim
 
     def former_calls(self, claimed: Claimed) -> list[LlmCall]:
-        """Return the calls of former attempts; those whose end nobody noted are orphaned."""
+        """Return the calls of former attempts. Those without a noted end are booked as orphaned."""
         if claimed.lost_calls:
             log.warning(
                 self._event("calls_orphaned"),
-                request_id=claimed.hold.request_id,
+                request_id=claimed.lease.request_id,
                 calls=len(claimed.lost_calls),
             )
-        return _all(claimed)
+        return _booked(claimed)
 
-    async def begin(self, work: PaidWork[C], begun: BegunCall) -> int:
+    async def begin(self, request: PaidRequest, begun: BegunCall) -> int:
         """Note a call that is about to be made; return its number."""
 
         def step() -> Awaitable[int]:
-            return self._journal.begin_call(work.hold, begun, after=work.last_number)
+            return self._journal.begin_call(request.lease, begun, after=request.last_number)
 
-        if not work.calls:
+        if not request.calls:
             return await step()
-        return await patiently(
-            step,
-            remaining_s=lambda: work.usable_s(self._clock.now()),
-            clock=self._clock,
-            event=self._event("journal_away"),
-            request_id=work.hold.request_id,
-        )
+        return await self._until(step, request, lambda: request.usable_s(self._clock.now()))
 
-    async def end(self, work: PaidWork[C], booked: LlmCall) -> None:
+    async def end(self, request: PaidRequest, booked: LlmCall) -> None:
         """Note how a call ended that did not bring the result."""
         try:
-            await self._journal.end_call(work.hold, booked)
+            await self._journal.end_call(request.lease, booked)
         except StoreUnavailable as fault:  # should this worker die now, the call will count as lost
-            log.warning(self._event("end_not_noted"), request_id=work.hold.request_id, reason=str(fault))
+            log.warning(self._event("end_not_noted"), request_id=request.lease.request_id, reason=str(fault))
 
-    def after_fault(
-        self,
-        work: PaidWork[C],
-        fault: ProviderFault,
-        *,
-        model: str,
-        try_number: int,
-        tries: int,
-        has_next: bool,
-        jitter: float,
-    ) -> RetryDecision:
-        """Decide what comes after a call that failed and is booked, and note both in the log.
+    async def store(self, request: PaidRequest, result: bytes) -> None:
+        """Store the result, which was paid for: Redis has until the deadline to come back.
 
-        Args:
-            work: the work; its last call is the one that failed.
-            fault: what went wrong.
-            model: the model that was asked.
-            try_number: which try of this model that was, counting from 1.
-            tries: how many tries a model has.
-            has_next: whether another model could be asked.
-            jitter: a random number from 0 to 1.
-        """
-        decision = decide(
-            fault,
-            try_number=try_number,
-            tries=tries,
-            remaining_s=work.usable_s(self._clock.now()),
-            has_next=has_next,
-            jitter=jitter,
-        )
-        # What does not pass by itself: an operator has to see to it.
-        report = log.error if isinstance(fault, AuthenticationFault | QuotaExhausted) else log.warning
-        report(
-            self._event("call_failed"),
-            request_id=work.hold.request_id,
-            call_id=work.calls[-1].call_id,
-            model=model,
-            fault=fault.error,
-            message=fault.message,
-            try_number=try_number,
-            next=decision.action.value,
-            wait_s=round(decision.wait_s, 3),
-        )
-        return decision
-
-    async def store(self, work: PaidWork[C], result: bytes) -> None:
-        """Store the result; it was paid for, so Redis is given until the deadline to come back.
-
-        If it does not, the result is sent all the same: an answer that is sent twice is recognised further
-        down, whereas the spend of one that is thrown away would be in no book.
+        If it does not, the result is sent all the same. The next stages recognise an answer that is sent
+        twice, whereas the spend of an answer that is thrown away would never be booked.
 
         Raises:
             Fenced: another attempt took over.
         """
+        lease = request.lease
         try:
-            stored = await patiently(
-                lambda: self._journal.finish(work.hold, result),
-                remaining_s=lambda: work.remaining_s(self._clock.now()),
-                clock=self._clock,
-                event=self._event("journal_away"),
-                request_id=work.hold.request_id,
+            stored = await self._until(
+                lambda: self._journal.finish(lease, result),
+                request,
+                lambda: request.remaining_s(self._clock.now()),
             )
         except StoreUnavailable as fault:
-            log.error(self._event("result_not_stored"), request_id=work.hold.request_id, reason=str(fault))  # noqa: TRY400  # the stack says nothing more
+            log.error(self._event("result_not_stored"), request_id=lease.request_id, reason=str(fault))  # noqa: TRY400  # the stack says nothing more
             return
         if not stored:
-            raise Fenced(work.hold)
+            raise Fenced(lease)
 
-    async def sent(self, hold: Hold) -> None:
-        """Note that the broker has the result. Where Redis is away, a repeat would be sent again: no harm."""
+    async def sent(self, lease: Lease) -> None:
+        """Note that the broker has the result. Where Redis is away, a repeat is sent again: no harm."""
         try:
-            await self._journal.sent(hold)
+            await self._journal.sent(lease)
         except StoreUnavailable as fault:
-            log.warning(self._event("journal_not_closed"), request_id=hold.request_id, reason=str(fault))
+            log.warning(self._event("journal_not_closed"), request_id=lease.request_id, reason=str(fault))
 
     async def salvaged(
-        self, request_id: str, *, record: str, work: PaidWork[Any] | None, fault: BaseException
+        self, request_id: str, *, record: str, request: PaidRequest | None, fault: BaseException
     ) -> Sequence[LlmCall]:
-        """Return what was spent on a request that a bug has ended: it was paid for, whoever is at fault.
+        """Return every call for a request that a bug has ended, by number: the spend must still be booked.
 
-        The ends of the calls are noted in the journal. What this worker knows of its own calls counts; the
-        journal knows those of former workers. Without the journal only the former are found.
+        The ends of the calls are noted in the journal. This worker knows its own calls; the journal knows
+        those of former workers. Without the journal only the former are found.
 
         Args:
             request_id: the request.
             record: the record that holds it.
-            work: the work so far, if it had begun.
+            request: the work so far, if it had begun.
             fault: why it came to nothing.
-
-        Returns:
-            The calls, by their numbers.
         """
-        calls = {call.attempt: call for call in work.calls} if work else {}
-        if work is not None and work.reading is not None:
-            calls[work.reading.number] = work.reading.cut_off(INTERNAL_ERROR, self._clock.monotonic())
+        own = {call.attempt: call for call in request.calls} if request else {}
+        if request is not None and request.progress is not None:
+            cut_off = request.progress.cut_off(INTERNAL_ERROR, self._clock.monotonic())
+            own[request.progress.number] = cut_off
         try:
             noted = await self._journal.calls(request_id, record=record)
-            if work is not None:
-                for call in calls.values():
-                    await self._journal.end_call(work.hold, call)
+            if request is not None:
+                for call in own.values():
+                    await self._journal.end_call(request.lease, call)
         except StoreUnavailable as away:
             log.warning(self._event("calls_not_looked_up"), request_id=request_id, reason=str(away))
-            noted = NotedCalls()
-        calls = {call.attempt: call for call in _all(noted)} | calls
+            noted = JournaledCalls()
+        calls = {call.attempt: call for call in _booked(noted)} | own
         if calls:
             log.warning(
                 self._event("calls_salvaged"),
@@ -222,10 +169,27 @@ class Books:
             )
         return [calls[number] for number in sorted(calls)]
 
+    async def _until(
+        self, step: Callable[[], Awaitable[T]], request: PaidRequest, remaining_s: Callable[[], float]
+    ) -> T:
+        """Return what `step` returns, trying again while Redis is away and time is left."""
+
+        def note(_failures: int, fault: StoreUnavailable) -> None:
+            log.warning(self._event("journal_away"), request_id=request.lease.request_id, reason=str(fault))
+
+        return await retry(
+            step,
+            on=StoreUnavailable,
+            backoff=_BACKOFF,
+            remaining_s=remaining_s,
+            on_failure=note,
+            sleep=self._clock.sleep,
+        )
+
     def _event(self, what: str) -> str:
         """Return an event's name in the log."""
         return f"{self._stage}.{what}"
 
 
-def _all(noted: Claimed | NotedCalls) -> list[LlmCall]:
-    return [*noted.known_calls, *(orphaned(lost) for lost in noted.lost_calls)]
+def _booked(noted: JournaledCalls) -> list[LlmCall]:
+    return [*noted.known_calls, *(orphaned_call(lost) for lost in noted.lost_calls)]

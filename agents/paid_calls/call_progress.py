@@ -1,114 +1,120 @@
-"""What has come of an answer so far, and what it has spent: known at every moment, for when it ends early."""
+"""What has come of a provider call so far, and what it has spent: known at every moment."""
 
-from datetime import datetime
 from typing import Generic, TypeVar
 
-from agents.llm.routing import Route
 from agents.paid_calls import pricing
-from agents.paid_calls.pricing import CallTimes
+from agents.paid_calls.route import Route
 from agents.providers.faults import ProviderFault
-from agents.providers.port import Answer, AnyCall, ProviderEvent, TextDelta, UsageKnown
+from agents.providers.provider import Answer, AnyCall, Embedded, TextDelta, UsageKnown
 from agents.providers.usage import asked_tier, estimate
+from agents.stores.journal_entries import BegunCall
 from streams.events import LlmCall, Usage
 
 C = TypeVar("C", bound=AnyCall)
+A = TypeVar("A", Answer, Embedded)
 
 
-class Reading(Generic[C]):
-    """One call while its answer is read.
+class CallProgress(Generic[C, A]):
+    """One provider call between its entry in the journal and its booking.
 
     Args:
         call: the call.
         route: the model it goes to.
+        begun: its entry in the journal.
         number: its number among the request's calls.
-        started_at: when it began.
-        started: the same on the monotonic clock, in seconds.
+        started: when it began, on the monotonic clock, in seconds.
+
+    Attributes:
+        answer: the whole answer, once it is there.
     """
 
-    def __init__(self, call: C, route: Route, *, number: int, started_at: datetime, started: float) -> None:
+    def __init__(self, call: C, route: Route, begun: BegunCall, *, number: int, started: float) -> None:
         self.call = call
         self.route = route
         self.number = number
-        self.answer: Answer | None = None
-        self.blocked = False
-        self._started_at = started_at
+        self.answer: A | None = None
+        self._begun = begun
         self._started = started
         self._first_text_at: float | None = None
         self._text: list[str] = []
         self._usage: Usage | None = None
         self._model: str | None = None
 
-    def take(self, event: ProviderEvent, now: float) -> None:
+    def take(self, event: TextDelta | UsageKnown | A, now: float) -> None:
         """Take what comes next. `now` is on the monotonic clock."""
-        match event:
-            case TextDelta(text):
-                if self._first_text_at is None:
-                    self._first_text_at = now
-                self._text.append(text)
-            case UsageKnown(usage, model):
-                self._usage, self._model = usage, model
-            case Answer():
-                self.answer = event
+        if isinstance(event, TextDelta):
+            if self._first_text_at is None:
+                self._first_text_at = now
+            self._text.append(event.text)
+        elif isinstance(event, UsageKnown):
+            self._usage, self._model = event.usage, event.model
+        else:
+            self.answer = event
 
     @property
     def begun(self) -> bool:
         """Whether text has come."""
         return self._first_text_at is not None
 
-    def times(self, now: float) -> CallTimes:
-        """Return the times of a call that ends now."""
-        first = self._first_text_at
-        return CallTimes(
-            started_at=self._started_at,
-            duration_us=_microseconds(now - self._started),
-            first_token_us=None if first is None else _microseconds(first - self._started),
-        )
+    @property
+    def text(self) -> str:
+        """The text that has come."""
+        return "".join(self._text)
+
+    @property
+    def model(self) -> str:
+        """The model that answers, as far as is known."""
+        return self._model or self.call.model
 
     def spent(self) -> Usage:
-        """Return what a call that is cut off here has spent.
+        """Return what a call that ends here has spent.
 
-        What the provider has reported counts; for the rest it is our own count of the prompt and of the text
-        that came. Of an answer that comes whole, nothing has come: the prompt alone is counted, which is a
-        lower bound of what the provider bills if it goes on writing.
+        What the provider has reported counts; the rest is our own count of the prompt and of the text that
+        came. Of an answer that comes whole, nothing has come: the prompt alone is counted, which is a lower
+        bound.
         """
         return estimate(
             input_tokens=self.call.input_tokens,
-            text="".join(self._text),
+            text=self.text,
             reported=self._usage,
             service_tier=asked_tier(self.call),
         )
 
-    def stop(self) -> None:
-        """End the answer here: the guard has blocked it. What was spent so far is billed."""
-        self.answer = Answer(
-            text="".join(self._text),
-            model=self._model or self.call.model,
-            finish_reason="content_filter",
-            usage=self.spent(),
-        )
-
-    def answered(self, answer: Answer, now: float) -> LlmCall:
-        """Return the entry for a call that was answered."""
-        return pricing.answered(
-            self.route, answer, call_id=self.call.call_id, number=self.number, times=self.times(now)
+    def answered(self, answer: A, now: float) -> LlmCall:
+        """Return the booking of a call that was answered."""
+        return self._booked(
+            answer.usage, now, response_model=answer.model, finish_reason=answer.finish_reason
         )
 
     def failed(self, fault: ProviderFault, now: float) -> LlmCall:
-        """Return the entry for a call that failed."""
-        return pricing.failed(
-            self.route, fault, call_id=self.call.call_id, number=self.number, times=self.times(now)
+        """Return the booking of a call that failed: what is known, or estimated, to be spent."""
+        return self._booked(
+            fault.billed_usage or Usage(), now, response_model=fault.response_model, error=fault.error
         )
 
     def cut_off(self, error: str, now: float) -> LlmCall:
-        """Return the entry for a call that we ended ourselves; `error` says why."""
-        return pricing.cut_off(
-            self.route,
-            self.spent(),
-            error=error,
-            response_model=self._model,
-            call_id=self.call.call_id,
+        """Return the booking of a call that Headrace ended itself; `error` says why."""
+        return self._booked(self.spent(), now, response_model=self._model, error=error)
+
+    def _booked(
+        self,
+        usage: Usage,
+        now: float,
+        *,
+        response_model: str | None,
+        finish_reason: str | None = None,
+        error: str | None = None,
+    ) -> LlmCall:
+        first = self._first_text_at
+        return pricing.priced_call(
+            self._begun,
+            usage,
             number=self.number,
-            times=self.times(now),
+            response_model=response_model,
+            duration_us=_microseconds(now - self._started),
+            time_to_first_token_us=None if first is None else _microseconds(first - self._started),
+            finish_reason=finish_reason,
+            error=error,
         )
 
 

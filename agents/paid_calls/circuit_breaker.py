@@ -1,4 +1,4 @@
-"""A circuit breaker for each model of each provider: what fails again and again is left alone for a while."""
+"""A circuit breaker for each model of each provider: a model that fails again and again gets a rest."""
 
 import time
 from collections.abc import Iterable
@@ -9,21 +9,21 @@ from purgatory.domain.model import HALF_OPENED, OPENED, Context, OpenedState
 
 from agents.providers.faults import ProviderFault, RateLimited, Refused
 
-# Faults that only a provider in good health has.
+# Faults that only a healthy provider answers with.
 _ALIVE = (RateLimited, Refused)
 
 log = structlog.get_logger(__name__)
 
 
-class Permit:
+class CallPermit:
     """Leave to call a model. It ends with `settle` or, where nothing was learnt, with `release`."""
 
-    def __init__(self, circuits: "Circuits", context: Context) -> None:
-        self._circuits = circuits
+    def __init__(self, breakers: "CircuitBreakers", context: Context) -> None:
+        self._breakers = breakers
         self._context = context
 
     def settle(self, fault: ProviderFault | None) -> None:
-        """Note how the call went."""
+        """Record the outcome of the call: None is a success."""
         before = self._context.state
         if fault is None or isinstance(fault, _ALIVE):
             self._context.handle_end_request()
@@ -34,22 +34,22 @@ class Permit:
             log.warning("llm.circuit_changed", circuit=self._context.name, state=self._context.state)
 
     def release(self) -> None:
-        """Give the permit back without a word on how the call went."""
-        self._circuits.release(self._context)
+        """Release without recording an outcome."""
+        self._breakers.release(self._context)
 
 
-class Circuits:
-    """The circuits of one process.
+class CircuitBreakers:
+    """The circuit breakers of one stage, by model.
 
-    A circuit opens after `threshold` faults in a row, and stays open for `reset_s` seconds. Then one
-    call at a time may try: success closes the circuit, failure opens it again.
+    A circuit opens after `threshold` faults in a row, and stays open for `reset_s` seconds. Then one call at
+    a time is a probe: success closes the circuit, failure opens it again.
     """
 
     def __init__(self, *, threshold: int, reset_s: float) -> None:
         self._factory = AsyncCircuitBreakerFactory(default_threshold=threshold, default_ttl=reset_s)
         self._probing: set[str] = set()
 
-    async def permit(self, name: str) -> Permit | None:
+    async def permit(self, name: str) -> CallPermit | None:
         """Return leave to call, or None while the circuit is open."""
         context = (await self._factory.get_breaker(name)).context
         try:
@@ -61,7 +61,7 @@ class Circuits:
             if name in self._probing:
                 return None
             self._probing.add(name)
-        return Permit(self, context)
+        return CallPermit(self, context)
 
     async def may_permit_any(self, names: Iterable[str]) -> bool:
         """Tell whether `permit` would give leave for one of these now. Changes nothing."""
@@ -77,6 +77,6 @@ class Circuits:
         return context.state != HALF_OPENED or name not in self._probing
 
     def release(self, context: Context) -> None:
-        """Let the next one try."""
+        """Let the next call be the probe."""
         self._probing.discard(context.name)
         context.messages.clear()  # they are for repositories outside the process

@@ -1,62 +1,60 @@
-"""The settings of the LLM stage."""
+"""The settings of paid calls: tries, timeouts and the circuit breaker's limits."""
 
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
 from agents.providers.faults import ProviderFault, ProviderTimeout
-from agents.providers.port import Timeouts
+from agents.providers.provider import Timeouts
 from streams.settings import Settings
 
-#: What is kept of the time left for the degraded answer to reach its sender, in seconds: one more stage and
-#: ingest, about 0.1 s each on a busy machine. Of a short deadline it is a part, or no model could be asked.
+#: What is kept of the time left for the reply to reach its sender, in seconds: one more stage and ingest,
+#: about
+#: 0.1 s each on a busy machine. Of a short deadline it is a share, or no model could be asked.
 _RESERVE_S = 1.0
 _RESERVE_SHARE = 0.2
-#: A silence tells of its provider's health from this part of the configured patience on. It is not the whole:
-#: the default deadline is twice the patience, and what the stages before take of it would hide every hang.
-_TELLING = 0.5
+#: A timeout trips the circuit breaker only after this share of the configured timeout. It is not the whole:
+#: the
+#: default deadline is twice the timeout, and what the stages before take of it would hide every hang.
+_TRIPPING_SHARE = 0.5
 #: No limit is less, in seconds: a client may take 0 for none.
 _LEAST_S = 0.01
 
 
-class LlmPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How the LLM stage behaves. Times are in seconds.
+class CallPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How calls are made. Times are in seconds.
 
-    `provider_timeout_s` is the longest silence: until the first token, between two tokens, and until the
-    answer where it comes whole. A request's deadline may allow less: see `timeouts`.
-    `provider_total_timeout_s` is the longest a streamed answer may take, however steadily it comes.
-    `delta_…`: how often pieces of streamed answers are published, see `DeltaPace`.
-    `read_on_s` is how long a stream is read on whose answer was blocked.
+    Attributes:
+        instance: the worker's name, for operators to read in the journal.
+        tries_per_model: how often one model is asked for a request.
+        connect_timeout_s: the longest time to connect.
+        provider_timeout_s: the longest silence: until the first token, between two tokens, and until an
+            answer that comes whole. A request's deadline may allow less: see `timeouts`.
+        provider_total_timeout_s: the longest a streamed answer may take, however steadily it comes.
+        breaker_threshold: faults in a row that open a model's circuit.
+        breaker_reset_s: how long it stays open.
     """
 
     instance: str = "worker-0"
-    fallback_models: tuple[str, ...] = ()
     tries_per_model: int = 3
-    default_temperature: float = 0.7
     connect_timeout_s: float = 5.0
     provider_timeout_s: float = 30.0
     provider_total_timeout_s: float = 600.0
     breaker_threshold: int = 5
     breaker_reset_s: float = 15.0
-    delta_interval_s: float = 0.03
-    delta_max_interval_s: float = 1.0
-    delta_records_per_s: float = 800.0
-    delta_max_chars: int = 2_000
-    read_on_s: float = 1.0
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings, **more: Any) -> Self:
         """Return the policy that the installation's settings ask for."""
         return cls(
             instance=settings.instance_id,
-            fallback_models=settings.fallback_models,
             tries_per_model=settings.provider_tries,
-            default_temperature=settings.default_temperature,
             connect_timeout_s=settings.provider_connect_timeout_s,
             provider_timeout_s=settings.provider_timeout_s,
             provider_total_timeout_s=settings.provider_total_timeout_s,
             breaker_threshold=settings.breaker_threshold,
             breaker_reset_s=settings.breaker_reset_s,
+            **more,
         )
 
     def reserve_s(self, remaining_s: float) -> float:
@@ -71,7 +69,7 @@ class LlmPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             remaining_s: the time until the request's deadline.
-            reserve_s: the part of it that is kept for the degraded answer.
+            reserve_s: the part of it that is kept for the reply.
             stream: whether the answer comes in pieces.
             has_next: whether another model could be asked afterwards.
         """
@@ -84,19 +82,8 @@ class LlmPolicy(msgspec.Struct, frozen=True, kw_only=True):
             total_s=min(self.provider_total_timeout_s, max(remaining_s, silence_s)) if stream else silence_s,
         )
 
-    def full_s(self, phase: str, *, begun: bool) -> float:
-        """Return how long a phase of a call may take where no deadline is near.
-
-        Args:
-            phase: as `ProviderTimeout` names it.
-            begun: whether the answer had begun to come.
-        """
-        if phase == "connect":
-            return self.connect_timeout_s
-        return self.provider_total_timeout_s if phase == "total" and begun else self.provider_timeout_s
-
     def cut_short(self, fault: ProviderFault, timeouts: Timeouts, *, begun: bool) -> bool:
-        """Return whether it was the sender's deadline that was short, and not the provider that was slow.
+        """Return whether the sender's deadline was short, rather than the provider slow.
 
         Args:
             fault: how the call failed.
@@ -105,4 +92,9 @@ class LlmPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not isinstance(fault, ProviderTimeout):
             return False
-        return timeouts.of(fault.phase) < _TELLING * self.full_s(fault.phase, begun=begun)
+        full_s = (
+            self.provider_total_timeout_s if fault.phase == "total" and begun else self.provider_timeout_s
+        )
+        if fault.phase == "connect":
+            full_s = self.connect_timeout_s
+        return timeouts.of(fault.phase) < _TRIPPING_SHARE * full_s

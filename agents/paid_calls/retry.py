@@ -47,8 +47,8 @@ def decide(
     """Decide what comes after `fault`.
 
     A model is tried at most `tries` times; each model has its turn once, so that retries never multiply.
-    After a timeout the next model has its turn at once, where there is one: a second silence would use
-    up the deadline. So it has behind an answer that would be paid for again, and come likewise (`NotTaken`).
+    The next model follows at once after a timeout, because a second silence would use up the deadline; and
+    after an answer that would be paid for again and come out the same (`NotTaken`).
 
     Args:
         fault: what went wrong.
@@ -78,7 +78,7 @@ def decide(
 def wait_before_retry_s(fault: ProviderFault, *, try_number: int, jitter: float) -> float:
     """Return `min(2^n + jitter, 10)` seconds, n counting from 0; or what the provider asks for.
 
-    To `Retry-After` up to a quarter, and at most a second, is added: everybody was told the same time.
+    Up to a quarter, and at most a second, is added to `Retry-After`: every client was told the same time.
     """
     if fault.retry_after_s is not None:
         return fault.retry_after_s + jitter * min(1.0, fault.retry_after_s / 4)

@@ -1,16 +1,15 @@
-"""A provider whose client is loaded while its worker already joins its consumer groups."""
+"""A provider whose SDK is loaded while its worker already joins its consumer groups."""
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import structlog
 
 from agents.providers.faults import ClientNotLoaded, ProviderTimeout
-from agents.providers.port import (
-    Answer,
+from agents.providers.provider import (
     AnyCall,
     Embedded,
     EmbeddingCall,
@@ -19,31 +18,24 @@ from agents.providers.port import (
     ProviderCall,
     ProviderEvent,
 )
+from streams.backoff import Backoff
 from streams.models import ProviderName
 
-#: After a load that failed the next one waits so long, in seconds, then twice as long, up to the most: a load
-#: costs a second of a core, and what makes it fail (a file that is being replaced, no memory) lasts.
-_FIRST_WAIT_S = 1.0
-_MAX_WAIT_S = 60.0
+#: Between two loads: one costs a second of a core, and what makes it fail (a file that is being replaced, no
+#: memory) lasts.
+_BACKOFF = Backoff(first_s=1.0, max_s=60.0, jitter=0)
+
+P = TypeVar("P", bound=Provider | EmbeddingProvider)
 
 log = structlog.get_logger(__name__)
 
 
-class _Closes(Protocol):
-    async def aclose(self) -> None:
-        """Close the connections."""
-        ...
-
-
-P = TypeVar("P", bound=_Closes)
-
-
-class _Loading(Generic[P]):
+class _Deferred(Generic[P]):
     """Loads a provider in a thread; its first calls wait for that.
 
-    The import of an official client takes a second, and a worker that was killed should serve its partitions
-    again before that. A load that fails is a fault of this provider, so that others are asked; a later call
-    tries it again.
+    The import of an SDK takes a second, and a worker that was killed should serve its partitions again before
+    that. A load that fails is a fault of this provider, so that others are asked; a later call tries it
+    again.
 
     Args:
         name: the provider's name.
@@ -97,9 +89,8 @@ class _Loading(Generic[P]):
         return provider
 
     def _failed(self, fault: Exception) -> ClientNotLoaded:
-        wait_s = min(_FIRST_WAIT_S * 2.0 ** min(self._failures, 10), _MAX_WAIT_S)
         self._failures += 1
-        self._not_before = self._monotonic() + wait_s
+        self._not_before = self._monotonic() + _BACKOFF.wait_s(self._failures)
         message = f"the client of {self.name} cannot be loaded ({type(fault).__name__}: {fault})"
         if self._failures == 1:  # once: each call that fails for it has a line of its own
             log.error(
@@ -112,35 +103,27 @@ class _Loading(Generic[P]):
         return ClientNotLoaded(message)
 
 
-class Deferred(_Loading[Provider]):
+class DeferredProvider(_Deferred[Provider]):
     """A provider of answers that is being loaded."""
 
-    async def complete(self, call: ProviderCall) -> Answer:
-        """Return the whole answer.
+    async def answer(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
+        """Yield the answer as the provider does.
 
         Raises:
-            ProviderFault: there is none; `ClientNotLoaded` where the client cannot be loaded.
+            ProviderFault: it does not come; `ClientNotLoaded` where the SDK cannot be loaded.
         """
-        return await (await self._loaded(call)).complete(call)
-
-    async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
-        """Yield the answer piece by piece, and last the whole `Answer`.
-
-        Raises:
-            ProviderFault: it does not come; `ClientNotLoaded` where the client cannot be loaded.
-        """
-        async with aclosing((await self._loaded(call)).stream(call)) as events:
+        async with aclosing((await self._loaded(call)).answer(call)) as events:
             async for event in events:
                 yield event
 
 
-class DeferredEmbeddings(_Loading[EmbeddingProvider]):
+class DeferredEmbeddings(_Deferred[EmbeddingProvider]):
     """A provider of embeddings that is being loaded."""
 
     async def embed(self, call: EmbeddingCall) -> Embedded:
         """Return the vectors of all the texts.
 
         Raises:
-            ProviderFault: there are none; `ClientNotLoaded` where the client cannot be loaded.
+            ProviderFault: there are none; `ClientNotLoaded` where the SDK cannot be loaded.
         """
         return await (await self._loaded(call)).embed(call)

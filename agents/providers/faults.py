@@ -7,10 +7,10 @@
     ├── ProviderTimeout       a phase of the call took too long
     ├── ConnectionLost        refused, reset, or ended before the answer did
     ├── Malformed             an answer that is not what the API documents
-    │   └── NotTaken          too long, or of an unknown end: it would come likewise again
+    │   └── NotTaken          too long, or with an unknown finish reason: it would come out the same again
     ├── AuthenticationFault   401, 403: the key is wrong, for every model of the provider
     ├── QuotaExhausted        the account has no credit left: likewise
-    ├── ClientNotLoaded       our client for the provider cannot be loaded: likewise
+    ├── ClientNotLoaded       the provider's SDK cannot be loaded: likewise
     └── Refused               4xx: the request itself is wrong, and would be wrong again
         ├── ContextTooLong    it may fit another model
         └── ModelUnavailable  the provider does not serve this model (any more)
@@ -29,7 +29,7 @@ class ProviderFault(HeadraceError):
     """A call failed.
 
     Attributes:
-        kind: a stable name for logs and for `LlmCall.error`.
+        error: a stable name for logs and for `LlmCall.error`.
         message: what the provider said, or what happened.
         retry_after_s: how long the provider asks to wait, in seconds, where it says so.
         billed_usage: what was spent before the fault; None where nothing is known to be. It is an
@@ -37,45 +37,33 @@ class ProviderFault(HeadraceError):
         response_model: the model that had begun to answer, where one had.
     """
 
-    kind: ClassVar[str] = "provider_fault"
+    error: ClassVar[str] = "provider_fault"
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after_s: float | None = None,
-        billed_usage: Usage | None = None,
-        response_model: str | None = None,
-    ) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         message = encodable(message)
         super().__init__(message)
         self.message = message
         self.retry_after_s = retry_after_s
-        self.billed_usage = billed_usage
-        self.response_model = response_model
-
-    @property
-    def error(self) -> str:
-        """What `LlmCall.error` says of this fault."""
-        return self.kind
+        self.billed_usage: Usage | None = None
+        self.response_model: str | None = None
 
 
 class RateLimited(ProviderFault):
     """Too many requests or tokens a minute."""
 
-    kind = "rate_limited"
+    error = "rate_limited"
 
 
 class ServerFault(ProviderFault):
     """The provider failed."""
 
-    kind = "server_error"
+    error = "server_error"
 
 
 class Overloaded(ProviderFault):
     """The provider has no capacity at the moment."""
 
-    kind = "overloaded"
+    error = "overloaded"
 
 
 class ProviderTimeout(ProviderFault):
@@ -85,61 +73,51 @@ class ProviderTimeout(ProviderFault):
         phase: ``connect``, ``first_token``, ``between_tokens`` or ``total``.
     """
 
-    kind = "timeout"
-
     def __init__(self, phase: str, *, after_s: float) -> None:
         super().__init__(f"no answer in time ({phase.replace('_', ' ')}: {after_s:.3g} s)")
         self.phase = phase
 
     @property
-    def error(self) -> str:
+    def error(self) -> str:  # type: ignore[override]  # a name for each phase
         """The kind with its phase, e.g. ``timeout_first_token``."""
-        return f"{self.kind}_{self.phase}"
+        return f"timeout_{self.phase}"
 
 
 class ConnectionLost(ProviderFault):
-    """The connection was refused, reset, or ended before the answer did.
+    """The connection was refused, reset, or ended before the answer did."""
 
-    Attributes:
-        after_chunks: how many pieces of the answer had come.
-    """
-
-    kind = "connection_lost"
-
-    def __init__(self, message: str, *, after_chunks: int = 0) -> None:
-        super().__init__(message)
-        self.after_chunks = after_chunks
+    error = "connection_lost"
 
 
 class Malformed(ProviderFault):
     """The answer is not what the API documents."""
 
-    kind = "malformed_response"
+    error = "malformed_response"
 
 
 class NotTaken(Malformed):
-    """A whole answer that cannot be taken: it is too long, or ends as nobody knows.
+    """A whole answer that cannot be taken: it is too long, or has an unknown finish reason.
 
-    Asked again, the same model would be paid again, and most likely answer likewise.
+    Asked again, the same model would be paid again, and most likely answer the same.
     """
 
 
 class AuthenticationFault(ProviderFault):
     """The provider does not accept the configured key."""
 
-    kind = "authentication_failed"
+    error = "authentication_failed"
 
 
 class QuotaExhausted(ProviderFault):
     """The account at the provider has no credit left; waiting does not help."""
 
-    kind = "quota_exhausted"
+    error = "quota_exhausted"
 
 
 class ClientNotLoaded(ProviderFault):
-    """The client for this provider cannot be imported or made, for any of its models; nobody was asked."""
+    """The provider's SDK cannot be imported or made, for any of its models; nobody was asked."""
 
-    kind = "client_not_loaded"
+    error = "client_not_loaded"
 
 
 class Refused(ProviderFault):
@@ -150,7 +128,7 @@ class Refused(ProviderFault):
         param: the field at fault, where the provider names it.
     """
 
-    kind = "refused"
+    error = "refused"
 
     def __init__(self, message: str, *, code: str = "invalid_request", param: str | None = None) -> None:
         super().__init__(message)
@@ -161,10 +139,10 @@ class Refused(ProviderFault):
 class ContextTooLong(Refused):
     """The prompt and the output asked for do not fit into the model's context window."""
 
-    kind = "context_length_exceeded"
+    error = "context_length_exceeded"
 
 
 class ModelUnavailable(Refused):
     """The provider does not serve this model to this account."""
 
-    kind = "model_unavailable"
+    error = "model_unavailable"

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from agents.providers.answers.encodable import encodable
-from agents.providers.port import AnyCall, EmbeddingCall, ProviderCall
+from agents.providers.provider import AnyCall, EmbeddingCall, ProviderCall
 from streams.events import Message, Usage
 from streams.models import PRICED_MODELS, STANDARD_TIER
 from streams.tokens import count_messages, count_text

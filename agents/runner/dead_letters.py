@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from agents.intake import admission
+from agents.intake.delivery_identity import request_id_of
+from agents.intake.envelopes import open_envelope, salvaged_envelope, without_texts
 from agents.intake.outcomes import decided, senders_mistake
+from agents.intake.reply_address import allowed_reply_address, reply_emit
 from agents.intake.webhook_notice import notices
 from agents.stage import Record
 from streams.dead_letters import dead_letter
@@ -18,12 +20,11 @@ from streams.events import (
     Event,
     OutcomeReached,
     Reply,
-    ReplyAddress,
     Requested,
     Status,
 )
+from streams.pipeline import ENTRANCES
 from streams.publisher import Emit
-from streams.topics import ENTRANCES
 
 _ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
 
@@ -40,11 +41,11 @@ class DeadLetters:
         self._reply_topics = reply_topics
         self._default_deadline_ms = default_deadline_ms
 
-    def bury(
+    def make(
         self, record: Record, event: Event | None, *, stage: str, fault: BaseException
     ) -> Sequence[Emit]:
         """Return the dead letter, and what tells the sender."""
-        return (dead_letter(record, stage=stage, fault=fault), *self.tell(record, event, fault))
+        return (dead_letter(record, stage=stage, fault=fault), *self.tell_sender(record, event, fault))
 
     def give_up(
         self, record: Record, event: Event | None, *, stage: str, fault: TransientFault
@@ -54,18 +55,17 @@ class DeadLetters:
         A replay that was never registered is a dead letter again: what an operator sent must not vanish.
         """
         if _is_unregistered_replay(record, event, fault):
-            return self.bury(record, event, stage=stage, fault=fault)
-        return self.tell(record, event, fault)
+            return self.make(record, event, stage=stage, fault=fault)
+        return self.tell_sender(record, event, fault)
 
-    def tell(self, record: Record, event: Event | None, fault: BaseException) -> Sequence[Emit]:
+    def tell_sender(self, record: Record, event: Event | None, fault: BaseException) -> Sequence[Emit]:
         """Return what tells the sender of a failure: nothing where no request id can be read.
 
-        A request that was never understood was never accepted: it gets a reply, but neither a
-        registration nor a log record, which might belong to a good request with the same id. Nor has anybody
-        looked whether a replay that could not be registered belongs to the request that it names: its outcome
-        would replace that request's. And what failed in *cost* may not come to *cost* again: its sender gets
-        the reply straight away. Of a record that Headrace did not write nobody is told: whoever it names has
-        nothing to do with it.
+        - A record that Headrace did not write: nobody is told. The request that it names has no part in it.
+        - A record that failed in *cost*: its sender gets the reply at once: it must not go there again.
+        - A request that was never decoded, or a replay that was never registered: its sender gets a reply,
+          but there is no outcome. An outcome might belong to a good request with the same id, and replace it.
+        - Anything else goes to *cost* as a failed outcome.
         """
         if isinstance(fault, UnauthenticRecord):
             return ()
@@ -78,10 +78,10 @@ class DeadLetters:
                 replay=event.envelope.replay,
             )
             return (
-                admission.reply_emit(reply, event.envelope.reply_to),
+                reply_emit(reply, event.envelope.reply_to),
                 *notices(reply, event.envelope),
             )
-        request_id = admission.request_id_of(record, _requested(event))
+        request_id = request_id_of(record, _requested(event))
         if request_id is None:
             return ()
         unknown = event is None or _is_unregistered_replay(record, event, fault)
@@ -89,28 +89,22 @@ class DeadLetters:
             reply = Reply(
                 request_id=request_id, status=Status.FAILED, error=error, replay=record.again.replay
             )
-            return (admission.reply_emit(reply, self._reply_address(record)),)
+            return (reply_emit(reply, allowed_reply_address(record, self._reply_topics)),)
         envelope = getattr(event, "envelope", None)
         if envelope is None and record.topic not in _ENTRANCES:
-            envelope = admission.salvaged_envelope(record.value)
+            envelope = salvaged_envelope(record.value)
         envelope = envelope or self._stand_in(record, event, request_id)
         return decided(envelope, Status.FAILED, error=error)
 
     def _stand_in(self, record: Record, event: Event | None, request_id: str) -> Envelope:
         request = _requested(event) or ChatRequested(user_id="unknown")
-        envelope = admission.open_envelope(
+        envelope = open_envelope(
             record,
             request,
-            reply_to=self._reply_address(record),
+            reply_to=allowed_reply_address(record, self._reply_topics),
             default_deadline_ms=self._default_deadline_ms,
         )
-        return admission.without_texts(msgspec.structs.replace(envelope, request_id=request_id))
-
-    def _reply_address(self, record: Record) -> ReplyAddress:
-        try:
-            return admission.reply_address(record, self._reply_topics)
-        except InputError:
-            return admission.fallback_address(record)
+        return without_texts(msgspec.structs.replace(envelope, request_id=request_id))
 
 
 def error_info(fault: BaseException) -> ErrorInfo:

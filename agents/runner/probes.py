@@ -1,16 +1,17 @@
-"""What a worker answers over HTTP: /live, /ready and /metrics."""
+"""The HTTP endpoints of a worker: /live, /ready and /metrics."""
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agents.runner import metrics
 from agents.runner.watchdog.watchdog import StageReport, Watchdog
 from streams.errors import ConfigurationError
 from streams.serving.fault_handlers import answer_faults
@@ -18,22 +19,22 @@ from streams.serving.frame import RequestFrame
 from streams.serving.json_response import JsonResponse
 from streams.serving.server import HttpServer, http_config
 
-#: What open requests may take when the worker ends.
+#: Time limit for open requests when the worker ends.
 _SHUTDOWN_S = 1.0
 _BACKLOG = 32
 
 
 @asynccontextmanager
 async def serve_probes(
-    watchdog: Watchdog, *, host: str, port: int, more: Callable[[], Iterable[str]] = lambda: ()
+    watchdog: Watchdog, metrics: CollectorRegistry, *, host: str, port: int
 ) -> AsyncIterator[None]:
-    """Answer probes while the block runs; nothing where the port is 0.
+    """Serve the endpoints while the block runs; nothing where the port is 0.
 
     Args:
         watchdog: knows the consumers.
+        metrics: what /metrics shows.
         host: where to listen.
         port: where to listen.
-        more: returns further lines for /metrics, in Prometheus' text format.
 
     Raises:
         ConfigurationError: the port is taken.
@@ -41,7 +42,7 @@ async def serve_probes(
     if not port:
         yield
         return
-    server = HttpServer(http_config(_app(watchdog, more), grace_s=_SHUTDOWN_S, backlog=_BACKLOG))
+    server = HttpServer(http_config(_app(watchdog, metrics), grace_s=_SHUTDOWN_S, backlog=_BACKLOG))
     with _listen(host, port) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
@@ -61,7 +62,7 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from fault
 
 
-def _app(watchdog: Watchdog, more: Callable[[], Iterable[str]]) -> Starlette:
+def _app(watchdog: Watchdog, metrics: CollectorRegistry) -> Starlette:
     async def live(_: Request) -> Response:
         stalled = watchdog.stalled
         if stalled is None:
@@ -77,9 +78,7 @@ def _app(watchdog: Watchdog, more: Callable[[], Iterable[str]]) -> Starlette:
         return JsonResponse({"ready": is_ready, "stages": stages}, status_code=200 if is_ready else 503)
 
     async def show_metrics(_: Request) -> Response:
-        text = metrics.exposition(watchdog.reports(), stalled=watchdog.stalled is not None)
-        text += "".join(f"{line}\n" for line in more())
-        return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
+        return Response(generate_latest(metrics), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     app = Starlette(routes=[Route("/live", live), Route("/ready", ready), Route("/metrics", show_metrics)])
     app.router.redirect_slashes = False  # it would send clients to whatever Host they name

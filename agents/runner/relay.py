@@ -1,18 +1,8 @@
 """The relay: brings records from the retry topic back to the topics that they were put aside from.
 
 A record may be relayed twice: the relay ended between its send and its acknowledgement, or a rebalance gave
-the record to another one. That does no harm, because both copies stand for the same first record (they carry
-its address), and that is what every stage goes by:
-
-- *guardrail*: the registry knows the submission by the address, and takes the second copy for the same one.
-- *cache* and *output* decide again what they decided before, and the repeat is recognised further down.
-- *llm*: the journal holds the request under the address. Both copies go to the partition that the first
-  record had, so that one worker has them, one after the other: the second finds the result sent, and ends.
-  If the first copy's worker has died, the second takes over from it, as a redelivery would; a holder that is
-  alive after all is fenced by its attempt number.
-- *embeddings*: both, as in *guardrail* and as in *llm*.
-- *cost*: the second copy finds the request settled. Where Redis lost that, replies, log and ledger entries
-  have ids of their own by which a repeat is recognised.
+the record to another one. That does no harm: both copies carry the address of the same first record, and
+every stage goes by that. docs/redelivery.md says what a second copy means at each stage.
 """
 
 import asyncio
@@ -22,32 +12,27 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
-from agents.pipeline import RELAY
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.outgoing import stamped, timing
 from agents.runner.sending import Publishes, Sends
-from agents.runner.watchdog.consumer_progress import Work
+from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Record, instant
-from streams import codec
+from streams import codec, pipeline
 from streams.dead_letters import dead_letter
 from streams.errors import InputError, UndecodableRecord
 from streams.events import Event
 from streams.publisher import Emit
 from streams.redelivery import Redelivery, redelivery
-from streams.topics import COMPLETIONS, EMBEDDINGS, GUARDED, MISSES, OUTCOMES, REQUESTS, RETRIES, Topic
+from streams.tasks import event_within
+from streams.topics import Topic
 
-SOURCE = RETRIES
-
-#: The only topics that a record is brought back to, whatever its headers say.
-_STAGE_INPUTS = {
-    topic.name: topic for topic in (REQUESTS, GUARDED, MISSES, COMPLETIONS, EMBEDDINGS, OUTCOMES)
-}
+_NAME = pipeline.RELAY.name
 
 log = structlog.get_logger(__name__)
 
 
 class Drain:
-    """Says when the partitions are about to be taken away, so that nobody waits any longer."""
+    """Ends waits when the partitions are about to be taken away."""
 
     def __init__(self) -> None:
         self._begun = asyncio.Event()
@@ -62,13 +47,7 @@ class Drain:
 
     async def wait(self, seconds: float) -> bool:
         """Wait, and return whether that was for the whole time."""
-        if self._begun.is_set():
-            return False
-        try:
-            await asyncio.wait_for(self._begun.wait(), max(seconds, 0.0))
-        except TimeoutError:
-            return True
-        return False
+        return not await event_within(self._begun, seconds)
 
 
 class Relay:
@@ -76,9 +55,9 @@ class Relay:
 
     Args:
         publisher: where to.
-        dead_letters: what to do with what cannot be brought back.
+        dead_letters: makes the replies of records that cannot be brought back.
         max_delay_s: the longest time that a record is held for, whatever its header says.
-        wait: waits so many seconds, and says whether it was left to; see `Drain`.
+        wait: waits so many seconds; False where it was cut short; see `Drain`.
         clock: the time, in seconds since the epoch.
     """
 
@@ -91,59 +70,58 @@ class Relay:
         max_delay_s: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._sends = Sends(publisher, stage=RELAY)
+        self._sends = Sends(publisher, stage=_NAME)
         self._dead_letters = dead_letters
         self._wait = wait
         self._max_delay_s = max_delay_s
         self._clock = clock
 
-    async def run(self, record: Record, work: Work) -> bool:
+    async def run(self, record: Record, work: RecordWork) -> bool:
         """Bring a record back once its time has come.
 
         Returns:
             Whether its copy, or its dead letter, is on its topic. False: it was only waiting, and the
             partition is being taken away; it must not be acknowledged, so that it comes again.
         """
-        origin = redelivery(
-            record.headers
-        )  # of a record that Headrace did not write, nothing is left of them
-        topic = _STAGE_INPUTS.get(origin.topic or "")
+        first = redelivery(record.headers)  # a record that Headrace did not write has none of these headers
+        topic = pipeline.STAGE_SOURCES.get(first.topic or "")
         if topic is None:
-            await self._bury_foreign(record, work)
+            log.warning("relay.foreign_record", at=record.place)
+            work.is_dead = True
+            fault = UndecodableRecord(
+                "the record's headers name no topic of a stage that it was put aside from"
+            )
+            await self._sends.all((dead_letter(record, stage=_NAME, fault=fault),))
             return True
-        delay_s = min(max(origin.not_before_ms / 1000 - self._clock(), 0.0), self._max_delay_s)
+        delay_s = min(max(first.not_before_ms / 1000 - self._clock(), 0.0), self._max_delay_s)
         work.may_take(delay_s)
         if delay_s and not await self._wait(delay_s):
             return False
-        await self._send_back(record, origin, topic, work)
+        await self._send_back(record, first, topic, work)
         return True
 
-    async def _send_back(self, record: Record, origin: Redelivery, topic: Topic, work: Work) -> None:
+    async def _send_back(self, record: Record, first: Redelivery, topic: Topic, work: RecordWork) -> None:
         copy = Emit(topic=topic.name, key=record.key, value=record.value, headers=record.headers)
-        home = msgspec.structs.replace(copy, partition=origin.partition)
+        home = msgspec.structs.replace(copy, partition=first.partition)
         if not await self._sends.all((home,)):
             return
-        # Somebody else's headers named a partition that is not there; the key knows a better one.
+        # The headers name a partition that does not exist: the producer chooses one by the key.
         lost = await self._sends.all((copy,))
         if lost:
             log.error("relay.undeliverable", at=record.place, topic=topic.name, error=str(lost[0].fault))
-            await self._bury(record, topic, lost[0].fault, work)
+            await self._make_dead_letter(record, topic, lost[0].fault, work)
 
-    async def _bury_foreign(self, record: Record, work: Work) -> None:
-        log.warning("relay.foreign_record", at=record.place)
-        work.buried = True
-        fault = UndecodableRecord("the record's headers name no topic of a stage that it was put aside from")
-        await self._sends.all((dead_letter(record, stage=RELAY, fault=fault),))
-
-    async def _bury(self, record: Record, topic: Topic, fault: Exception, work: Work) -> None:
+    async def _make_dead_letter(
+        self, record: Record, topic: Topic, fault: Exception, work: RecordWork
+    ) -> None:
         """Keep the record as a dead letter, and tell its sender what the stage would have told."""
-        work.buried = True
+        work.is_dead = True
         at_home = msgspec.structs.replace(record, topic=topic.name)
-        told = self._dead_letters.tell(at_home, _event(record, topic), fault)
+        told = self._dead_letters.tell_sender(at_home, _event(record, topic), fault)
         now = instant(int(self._clock() * 1000))
-        entry = timing(RELAY, record, told, started_at=now, ended_at=now)
-        letter = dead_letter(record, stage=RELAY, fault=fault)
-        await self._sends.all((letter, *(stamped(emit, RELAY, entry) for emit in told)))
+        entry = timing(_NAME, record, told, started_at=now, ended_at=now)
+        letter = dead_letter(record, stage=_NAME, fault=fault)
+        await self._sends.all((letter, *(stamped(emit, _NAME, entry) for emit in told)))
 
 
 def _event(record: Record, topic: Topic) -> Event | None:

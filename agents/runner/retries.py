@@ -1,4 +1,4 @@
-"""Whether a record whose dependency is away is tried again, and when: decisions without any I/O.
+"""Whether and when a record is tried again while something that it needs is away: decisions without I/O.
 
 A stage waits a few seconds in place. After that the record is *put aside*: a copy of it goes to the retry
 topic, and comes back to the stage's topic after a while (see `agents.runner.relay`). So a long outage holds
@@ -10,15 +10,15 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from streams.backoff import Backoff, spread
 from streams.errors import TransientFault
 from streams.settings import Settings
 
-_FIRST_WAIT_S = 0.1
-_MAX_WAIT_S = 2.0
+_IN_PLACE = Backoff(jitter=0)
 _FIRST_DELAY_S = 1.0
-#: So near to the deadline a record stays where it is.
-_NOT_WORTH_IT_S = 0.5
 _JITTER = 0.25
+#: A record is not put aside when its deadline is nearer than this.
+_NOT_WORTH_IT_S = 0.5
 #: How long after its deadline a record that may have spent money waits for what is away: what was spent on it
 #: before it came again is known there only. Redis is back within half a minute.
 SPEND_WAITS_S = 60.0
@@ -47,7 +47,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Wait(msgspec.Struct, frozen=True):
+class WaitInPlace(msgspec.Struct, frozen=True):
     """Try again in the stage, after so many seconds."""
 
     seconds: float
@@ -60,17 +60,17 @@ class PutAside(msgspec.Struct, frozen=True):
 
 
 class GiveUp(msgspec.Struct, frozen=True):
-    """Tell the sender: the deadline is there."""
+    """Tell the sender that the deadline has passed."""
 
 
-class Bury(msgspec.Struct, frozen=True):
-    """Keep it as a dead letter: it was put aside as often as it may be."""
+class MakeDeadLetter(msgspec.Struct, frozen=True):
+    """Keep the record as a dead letter: it was put aside as often as it may be."""
 
 
-Decision = Wait | PutAside | GiveUp | Bury
+RetryDecision = WaitInPlace | PutAside | GiveUp | MakeDeadLetter
 
 
-class Situation(msgspec.Struct, frozen=True, kw_only=True):
+class RetrySituation(msgspec.Struct, frozen=True, kw_only=True):
     """A record that met a transient fault.
 
     Attributes:
@@ -93,43 +93,34 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide(
-    at: Situation, fault: TransientFault, policy: RetryPolicy, *, jitter: Callable[[], float]
-) -> Decision:
+    at: RetrySituation, fault: TransientFault, policy: RetryPolicy, *, jitter: Callable[[], float]
+) -> RetryDecision:
     """Return what becomes of a record that met `fault`.
 
-    No wait goes beyond the deadline: the last try is made at it. What holds a result is neither given up nor
-    buried: it may be put aside without end, because the cost stage itself knows when to do without what is
-    away. Its sender may have a reply, and would be told another one from the dead letter. What may have spent
-    money is given up `SPEND_WAITS_S` after its deadline.
+    No wait goes beyond the deadline: the last try is made at it. A record that holds a result is neither
+    given up nor made a dead letter: it may be put aside without end, because the cost stage itself knows when
+    to do without what is away. Its sender may have a reply, and a dead letter would tell it another one. A
+    record that may have spent money is given up `SPEND_WAITS_S` after its deadline.
 
     Args:
         at: the record and its history.
-        fault: asks for a pause, perhaps.
+        fault: it may ask for a pause.
         policy: the settings.
-        jitter: returns random numbers from 0 to 1, lest all records come back at once.
+        jitter: returns random numbers from 0 to 1, so that records do not come back together.
     """
     left_s = (at.deadline_at - at.now).total_seconds()
     late = left_s <= 0
     if not at.terminal and left_s + (SPEND_WAITS_S if at.spends else 0) <= 0:
         return GiveUp()
-    spread = 1 + _JITTER * (2 * jitter() - 1)
-    wait_s = _exponential(_FIRST_WAIT_S, at.tries - 1, _MAX_WAIT_S) * spread
+    luck = jitter()
+    wait_s = spread(_IN_PLACE.wait_s(at.tries), jitter=_JITTER, luck=luck)
     wait_s = wait_s if late else min(wait_s, left_s)
     spent_s = (at.now - at.began_at).total_seconds()
     if fault.in_place and (spent_s + wait_s <= policy.in_place_s or 0 < left_s <= _NOT_WORTH_IT_S):
-        return Wait(wait_s)
+        return WaitInPlace(wait_s)
     if at.attempt >= policy.attempts and not at.terminal:
-        return Bury()
-    delay_s = max(_exponential(_FIRST_DELAY_S, at.attempt, policy.max_delay_s), fault.retry_after_s) * spread
+        return MakeDeadLetter()
+    doubled_s = Backoff(first_s=_FIRST_DELAY_S, max_s=policy.max_delay_s, jitter=0).wait_s(at.attempt + 1)
+    delay_s = spread(max(doubled_s, fault.retry_after_s), jitter=_JITTER, luck=luck)
     delay_s = min(delay_s, policy.max_delay_s)
     return PutAside(at.now + timedelta(seconds=delay_s if late else min(delay_s, left_s)))
-
-
-def backoff_s(tries: int, *, jitter: Callable[[], float]) -> float:
-    """Return how long to wait after `tries` failed tries of something that is tried until it works."""
-    return _exponential(_FIRST_WAIT_S, tries - 1, _MAX_WAIT_S) * (1 + _JITTER * (2 * jitter() - 1))
-
-
-def _exponential(first: float, doublings: int, limit: float) -> float:
-    grown: float = first * 2.0 ** min(doublings, 30)
-    return min(grown, limit)

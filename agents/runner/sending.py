@@ -1,7 +1,6 @@
-"""Sends that end only when the broker has acknowledged them, or when no retry can help."""
+"""Sends records until the broker has acknowledged them, or no retry can help."""
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -9,21 +8,22 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from agents.runner.retries import backoff_s
+from streams.backoff import Backoff
 from streams.errors import TopicRefused, TransientFault, Undeliverable
+from streams.pipeline import TOPICS
 from streams.publisher import Emit, Position
-from streams.topics import TOPICS
 
 log = structlog.get_logger(__name__)
 
 Sleep = Callable[[float], Awaitable[None]]
 
-#: How long a topic that a sender named may keep a record of ours waiting.
-FOREIGN_PATIENCE_S = 60.0
+#: How long a send to a topic that a sender named is tried.
+FOREIGN_TIMEOUT_S = 60.0
+_BACKOFF = Backoff()
 
 
 class Publishes(Protocol):
-    """What sends one record, and returns once the broker has it."""
+    """Sends one record, and returns once the broker has acknowledged it."""
 
     async def publish(self, emit: Emit) -> Position:
         """Send one record."""
@@ -31,17 +31,17 @@ class Publishes(Protocol):
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """A record that no retry can bring onto its topic."""
+    """A record that its topic does not take, however often it is sent."""
 
     emit: Emit
     fault: Undeliverable
 
 
 class Sends:
-    """Sends records for one stage until the broker has them, past any deadline.
+    """Sends records for one stage until the broker has acknowledged them, past any deadline.
 
-    Topics that senders named are tried for `FOREIGN_PATIENCE_S`: what is wrong with one of them, say that
-    it has too few replicas in sync, may never be mended.
+    Topics that senders named are tried for `FOREIGN_TIMEOUT_S`: a fault of theirs, e.g. too few replicas in
+    sync, may never be mended.
 
     Args:
         publisher: sends one record.
@@ -64,11 +64,7 @@ class Sends:
         self._monotonic = monotonic
 
     async def all(self, emits: Sequence[Emit]) -> list[Lost]:
-        """Send until each is acknowledged; what is not acknowledged must not be committed.
-
-        Returns:
-            Those that no retry can help.
-        """
+        """Send until each is acknowledged. Return those that no retry can help."""
         waiting, lost, tries, began_s = list(emits), list[Lost](), 0, self._monotonic()
         while waiting:
             results = await asyncio.gather(
@@ -84,13 +80,13 @@ class Sends:
             if failed:
                 tries += 1
                 log.warning("stage.send_failed", stage=self._stage, tries=tries, error=str(failed[0][1]))
-                if self._monotonic() - began_s >= FOREIGN_PATIENCE_S:
+                if self._monotonic() - began_s >= FOREIGN_TIMEOUT_S:
                     lost += [
                         Lost(emit, _unavailable(emit, each)) for emit, each in failed if is_foreign(emit)
                     ]
                     waiting = [emit for emit in waiting if not is_foreign(emit)]
             if waiting:
-                await self._sleep(backoff_s(tries, jitter=random.random))
+                await self._sleep(_BACKOFF.wait_s(tries))
         return lost
 
 
@@ -100,4 +96,4 @@ def is_foreign(emit: Emit) -> bool:
 
 
 def _unavailable(emit: Emit, fault: TransientFault) -> Undeliverable:
-    return TopicRefused(f"{emit.topic} has taken nothing for {FOREIGN_PATIENCE_S:g} s: {fault}")
+    return TopicRefused(f"{emit.topic} has taken nothing for {FOREIGN_TIMEOUT_S:g} s: {fault}")

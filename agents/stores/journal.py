@@ -1,32 +1,26 @@
-"""The journal of provider calls: who works on a request, what was asked, what came of it.
+"""The journal of provider calls in Redis: who works on a request, what was asked, what came of it.
 
-At least once plus idempotency: a record may be delivered again, and a request may come in several
-records, yet its provider is to be asked once. So a worker *claims* the request here before it does anything,
-notes each call *before* making it, and stores its result before sending it.
+Delivery is at least once: a record may be delivered again, and a request may come in several records, yet its
+provider is to be asked once. A worker *claims* the request here before it does anything, notes each call
+*before* sending it, and stores its result before sending it on.
 
-What `claim` answers, and why:
+| the entry says | `claim` returns | because |
+|---|---|---|
+| nothing | `Claimed`, attempt 1 | the request is new |
+| claimed, same record | `Claimed`, next attempt | a record comes again only when its holder has lost it |
+| claimed, another record | `HeldElsewhere`: drop | the holder's record is uncommitted, and comes again |
+| … after the deadline | `Claimed`, next attempt | the holder can do nothing more; its record may be gone |
+| a result, not sent | `ResultStored`: send it, no call | it crashed before sending; a repeat is dropped |
+| sent, this run or a later one | `AlreadySent` | nothing is left to do |
+| sent, an earlier run | `Claimed` | an operator has replayed the dead letter: a new run |
 
-- **No entry**: the caller works on it, as attempt 1.
-- **A claim without a result, the same record**: Kafka delivers a record again only when its former
-  holder lost it. The caller takes over at once, with the next attempt number. Calls that were begun and
-  whose end nobody noted are handed over as lost: the provider may have billed them. The former holder
-  may turn out to be alive (a zombie after a rebalance): its attempt number is stale, so it is *fenced*
-  at its next step, and sends nothing.
-- **A claim without a result, another record** (a repeat from an earlier stage): drop it. The holder's record
-  stays uncommitted until it has its outcome, and will come again. That holds only as long as the holder can
-  still work: after the request's deadline it can neither begin a call nor wait for one, and its record
-  may be gone (dead-lettered while Redis was away, say, and now replayed from there). Then the other
-  record takes over, lest the request end without a reply.
-- **A result that nobody knows to be sent**, any record: send it, without a call. For the same record that
-  is the redelivery after a crash between storing and sending. For another record it costs a repeat at
-  worst, which the next stages recognise; dropping it could lose the outcome, where the holder's record
-  was dead-lettered because Kafka did not take the result.
-- **A result that was sent**: nothing is left to do, for any record of that run or an earlier one. A later
-  run, of a dead letter that an operator has replayed, starts anew. The text of the result is forgotten as
-  soon as the broker has it, so that the journal's memory is that of what is in flight.
+A call that was begun and whose end nobody noted is handed over as *lost*: the provider may have billed it. A
+former holder that is still alive (a zombie after a rebalance) has a stale attempt number: it is *fenced* at
+its next step. The text of a result is forgotten as soon as the broker has it, so the journal's memory is that
+of what is in flight.
 
-Where Redis has lost its data (its append-only file included), an entry that is missing counts as one's
-own: a worker goes on rather than throw away an answer that was paid for. A repeat may then be called again.
+Where Redis has lost its data, append-only file included, a missing entry counts as the caller's own: the
+worker goes on rather than throw away an answer that was paid for. A repeat may then be called again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,38 +37,21 @@ from agents.stores.journal_entries import (
     Claim,
     Claimed,
     Fenced,
-    Finished,
     HeldElsewhere,
-    Hold,
-    Look,
+    JournaledCalls,
+    Lease,
+    LeaseState,
     LostCall,
-    NotedCalls,
+    ResultStored,
 )
 from streams.events import LlmCall
 from streams.redis.connection import store_faults
 from streams.redis.keys import JOURNAL, digest
 from streams.registry.registry import request_key
 
-__all__ = [
-    "AlreadySent",
-    "BegunCall",
-    "Cancelled",
-    "Claim",
-    "Claimed",
-    "Fenced",
-    "Finished",
-    "HeldElsewhere",
-    "Hold",
-    "Journal",
-    "Look",
-    "LostCall",
-    "NotedCalls",
-    "journal_key",
-]
-
 _BEGUN = b"begun:"
 _ENDED = b"ended:"
-#: So many claims are looked up at once: Redis does nothing else for half a millisecond.
+#: The leases looked up in one script: Redis does nothing else for half a millisecond.
 _LOOK_BATCH = 200
 
 _Args = list[bytes | str | int]
@@ -127,7 +104,7 @@ class Journal:
             now: the time.
             replay: which run of the request it is.
         """
-        hold = Hold(
+        lease = Lease(
             request_id=request_id,
             record=record,
             attempt=0,
@@ -137,15 +114,15 @@ class Journal:
         with store_faults("claiming a request in the journal"):
             answer = await self._claim(
                 keys=[journal_key(request_id)],
-                args=[record, instance, _milliseconds(now), hold.deadline_ms, self._ttl_s, replay],
+                args=[record, instance, _milliseconds(now), lease.deadline_ms, self._ttl_s, replay],
             )
-        return _claim(hold, answer)
+        return _claim(lease, answer)
 
-    async def begin_call(self, hold: Hold, call: BegunCall, *, after: int = 0) -> int:
+    async def begin_call(self, lease: Lease, call: BegunCall, *, after: int = 0) -> int:
         """Note a call that is about to be made.
 
         Args:
-            hold: the claim.
+            lease: the caller's.
             call: the call.
             after: the number of the caller's last call: the new number is higher.
 
@@ -157,90 +134,89 @@ class Journal:
             Cancelled: the request is cancelled; do not make the call.
         """
         args: _Args = [
-            hold.record,
-            hold.attempt,
-            hold.replay,
+            lease.record,
+            lease.attempt,
+            lease.replay,
             _encoder.encode(call),
             after,
-            hold.deadline_ms,
+            lease.deadline_ms,
             self._ttl_s,
         ]
         with store_faults("noting a call in the journal"):
-            answer = await self._begin(keys=_both_keys(hold), args=args)
+            answer = await self._begin(keys=_both_keys(lease), args=args)
         match answer:
             case [0]:
-                raise Fenced(hold)
+                raise Fenced(lease)
             case [-1, bytes(reason)]:
-                raise Cancelled(hold, reason.decode())
+                raise Cancelled(lease, reason.decode())
             case _:
                 return int(answer[0])
 
-    async def end_call(self, hold: Hold, ended: LlmCall) -> None:
+    async def end_call(self, lease: Lease, ended: LlmCall) -> None:
         """Note how a call ended that did not bring the result, so that nobody takes it for lost."""
-        args: _Args = [hold.record, hold.attempt, ended.attempt, _encoder.encode(ended)]
+        args: _Args = [lease.record, lease.attempt, ended.attempt, _encoder.encode(ended)]
         with store_faults("noting the end of a call in the journal"):
-            await self._end(keys=[journal_key(hold.request_id)], args=args)
+            await self._end(keys=[journal_key(lease.request_id)], args=args)
 
-    async def look(self, holds: Sequence[Hold]) -> list[Look]:
-        """Tell of each claim whether it still stands and its request is still wanted."""
+    async def look(self, leases: Sequence[Lease]) -> list[LeaseState]:
+        """Return of each lease whether it still stands and its request is still wanted."""
         with store_faults("looking up claims in the journal"):
-            answers = [answer for some in _batches(holds) for answer in await self._look_at(some)]
+            answers = [
+                answer
+                for at in range(0, len(leases), _LOOK_BATCH)
+                for answer in await self._look_at(leases[at : at + _LOOK_BATCH])
+            ]
         return [
-            Look(holds=not fenced, cancelled=reason.decode() if reason else None)
+            LeaseState(held=not fenced, cancelled=reason.decode() if reason else None)
             for fenced, reason in answers
         ]
 
-    async def _look_at(self, holds: Sequence[Hold]) -> list[tuple[int, bytes | None]]:
-        keys = [key for hold in holds for key in _both_keys(hold)]
-        args = [each for hold in holds for each in (hold.record, hold.attempt, hold.replay)]
+    async def _look_at(self, leases: Sequence[Lease]) -> list[tuple[int, bytes | None]]:
+        keys = [key for lease in leases for key in _both_keys(lease)]
+        args = [each for lease in leases for each in (lease.record, lease.attempt, lease.replay)]
         answers: list[tuple[int, bytes | None]] = await self._look(keys=keys, args=args)
         return answers
 
-    async def calls(self, request_id: str, *, record: str) -> NotedCalls:
+    async def calls(self, request_id: str, *, record: str) -> JournaledCalls:
         """Return the calls for a request; none where another record holds it, which will book them."""
         with store_faults("looking up calls in the journal"):
             fields = await self._calls(keys=[journal_key(request_id)], args=[record])
         return _noted(_pairs(fields))
 
-    async def finish(self, hold: Hold, result: bytes) -> bool:
+    async def finish(self, lease: Lease, result: bytes) -> bool:
         """Store the result. False means that a newer attempt works on the request: send nothing."""
         with store_faults("storing a result in the journal"):
             return bool(
                 await self._finish(
-                    keys=[journal_key(hold.request_id)],
-                    args=[hold.record, hold.attempt, result, self._ttl_s],
+                    keys=[journal_key(lease.request_id)],
+                    args=[lease.record, lease.attempt, result, self._ttl_s],
                 )
             )
 
-    async def sent(self, hold: Hold) -> None:
+    async def sent(self, lease: Lease) -> None:
         """Note that the broker has the result, and forget its text."""
         with store_faults("closing an entry of the journal"):
             await self._sent(
-                keys=[journal_key(hold.request_id)], args=[hold.record, hold.attempt, self._ttl_s]
+                keys=[journal_key(lease.request_id)], args=[lease.record, lease.attempt, self._ttl_s]
             )
 
 
-def _batches(holds: Sequence[Hold]) -> Iterator[Sequence[Hold]]:
-    for at in range(0, len(holds), _LOOK_BATCH):
-        yield holds[at : at + _LOOK_BATCH]
+def _both_keys(lease: Lease) -> list[str]:
+    return [journal_key(lease.request_id), request_key(lease.request_id)]
 
 
-def _both_keys(hold: Hold) -> list[str]:
-    return [journal_key(hold.request_id), request_key(hold.request_id)]
-
-
-def _claim(claimant: Hold, answer: Sequence[bytes | int]) -> Claim:
+def _claim(claimant: Lease, answer: Sequence[bytes | int]) -> Claim:
     match answer:
         case [b"sent"]:
             return AlreadySent()
         case [b"held", bytes(holder)]:
             return HeldElsewhere(holder.decode())
         case [b"finished", int(attempt), bytes(result)]:
-            return Finished(hold=msgspec.structs.replace(claimant, attempt=attempt), result=result)
+            return ResultStored(lease=msgspec.structs.replace(claimant, attempt=attempt), result=result)
         case [b"claimed", int(attempt), *fields]:
             noted = _noted(_pairs(fields))
             return Claimed(
-                hold=msgspec.structs.replace(claimant, attempt=attempt),
+                lease=msgspec.structs.replace(claimant, attempt=attempt),
                 lost_calls=noted.lost_calls,
                 known_calls=noted.known_calls,
             )
@@ -248,7 +224,7 @@ def _claim(claimant: Hold, answer: Sequence[bytes | int]) -> Claim:
             raise AssertionError(f"the journal's script answered {answer!r}")
 
 
-def _noted(fields: Mapping[bytes, bytes]) -> NotedCalls:
+def _noted(fields: Mapping[bytes, bytes]) -> JournaledCalls:
     ended = dict(_numbered(fields, _ENDED))
     begun = dict(_numbered(fields, _BEGUN))
     lost = [
@@ -256,7 +232,7 @@ def _noted(fields: Mapping[bytes, bytes]) -> NotedCalls:
         for number in sorted(begun.keys() - ended.keys())
     ]
     known = [msgspec.json.decode(ended[number], type=LlmCall) for number in sorted(ended)]
-    return NotedCalls(lost_calls=tuple(lost), known_calls=tuple(known))
+    return JournaledCalls(lost_calls=tuple(lost), known_calls=tuple(known))
 
 
 def _numbered(fields: Mapping[bytes, bytes], prefix: bytes) -> Iterator[tuple[int, bytes]]:

@@ -30,10 +30,14 @@ class LostCall(msgspec.Struct, frozen=True, kw_only=True):
     call: BegunCall
 
 
-class Hold(msgspec.Struct, frozen=True, kw_only=True):
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """The right to work on a request: it ends when another attempt takes over.
 
-    `replay`: which run of the request it is, as in its envelope.
+    Attributes:
+        record: the record that holds the request, as ``topic:partition:offset``.
+        attempt: the number of the claim, which fences older ones.
+        deadline_ms: the request's deadline, Unix ms.
+        replay: which run of the request it is, as in its envelope.
     """
 
     request_id: str
@@ -44,35 +48,35 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fenced(HeadraceError):
-    """A newer attempt works on the request, or it has its reply: stop, and send nothing."""
+    """A newer attempt works on the request, or it has its reply: stop, and send nothing on."""
 
-    def __init__(self, hold: Hold) -> None:
-        super().__init__(f"attempt {hold.attempt} at request {hold.request_id!r} is no longer wanted")
-        self.hold = hold
+    def __init__(self, lease: Lease) -> None:
+        super().__init__(f"attempt {lease.attempt} at request {lease.request_id!r} is no longer wanted")
+        self.lease = lease
 
 
 class Cancelled(HeadraceError):
     """The request is to be ended without an answer, for `reason`; no call was noted, so make none."""
 
-    def __init__(self, hold: Hold, reason: str) -> None:
-        super().__init__(f"request {hold.request_id!r} is cancelled: {reason}")
-        self.hold = hold
+    def __init__(self, lease: Lease, reason: str) -> None:
+        super().__init__(f"request {lease.request_id!r} is cancelled: {reason}")
+        self.lease = lease
         self.reason = reason
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the claim still stands, and what has cancelled the request, where something has."""
+class LeaseState(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a lease still stands, and what has cancelled the request, where something has."""
 
-    holds: bool
+    held: bool
     cancelled: str | None = None
 
     @property
-    def go_on(self) -> bool:
+    def wanted(self) -> bool:
         """Whether the work is still wanted."""
-        return self.holds and self.cancelled is None
+        return self.held and self.cancelled is None
 
 
-class NotedCalls(msgspec.Struct, frozen=True, kw_only=True):
+class JournaledCalls(msgspec.Struct, frozen=True, kw_only=True):
     """The calls for a request that the journal knows.
 
     Attributes:
@@ -84,16 +88,16 @@ class NotedCalls(msgspec.Struct, frozen=True, kw_only=True):
     known_calls: tuple[LlmCall, ...] = ()
 
 
-class Claimed(NotedCalls, frozen=True, kw_only=True):
-    """Work on it, showing `hold` at every further step. The calls are those of former attempts."""
+class Claimed(JournaledCalls, frozen=True, kw_only=True):
+    """Work on it, showing `lease` at every further step. The calls are those of former attempts."""
 
-    hold: Hold
+    lease: Lease
 
 
-class Finished(msgspec.Struct, frozen=True, kw_only=True):
+class ResultStored(msgspec.Struct, frozen=True, kw_only=True):
     """The result is there, and nobody knows it to be sent: send it."""
 
-    hold: Hold
+    lease: Lease
     result: bytes
 
 
@@ -107,4 +111,4 @@ class AlreadySent(msgspec.Struct, frozen=True):
     """The broker has the result: nothing is left to do."""
 
 
-Claim = Claimed | Finished | HeldElsewhere | AlreadySent
+Claim = Claimed | ResultStored | HeldElsewhere | AlreadySent

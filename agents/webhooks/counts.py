@@ -1,13 +1,15 @@
-"""What became of webhooks, counted since the process began; on the worker's /metrics."""
+"""Counts of webhook deliveries since the process began, for the worker's `/metrics`."""
 
 from collections import Counter
 from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 _OUTCOMES = ("delivered", "gone", "retried", "dead_lettered")
 
 
 class WebhookCounts:
-    """Counters, how many webhooks are being sent at the moment, and how much waits."""
+    """Counts tries by outcome, the webhooks being sent now, and the bytes that wait."""
 
     def __init__(self) -> None:
         self._outcomes = Counter[str]()
@@ -15,21 +17,23 @@ class WebhookCounts:
         self.waiting_bytes = 0
 
     def count(self, outcome: str) -> None:
-        """Count a try by what came of it."""
+        """Count a try by its outcome."""
         self._outcomes[outcome] += 1
 
     def __getitem__(self, outcome: str) -> int:
         return self._outcomes[outcome]
 
-    def lines(self) -> Iterator[str]:
-        """Return the counters in Prometheus' text format."""
-        yield "# HELP headrace_webhooks_total Tries to deliver a webhook, by what came of them."
-        yield "# TYPE headrace_webhooks_total counter"
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics. Every outcome has a sample from the start: a rate then sees its first count."""
+        tries = CounterMetricFamily("headrace_webhooks", "Tries to deliver a webhook.", labels=["outcome"])
         for outcome in _OUTCOMES:
-            yield f'headrace_webhooks_total{{outcome="{outcome}"}} {self._outcomes[outcome]}'
-        yield "# HELP headrace_webhooks_in_flight Webhooks that are being sent."
-        yield "# TYPE headrace_webhooks_in_flight gauge"
-        yield f"headrace_webhooks_in_flight {self.in_flight}"
-        yield "# HELP headrace_webhooks_waiting_bytes What waits in Redis, for all workers."
-        yield "# TYPE headrace_webhooks_waiting_bytes gauge"
-        yield f"headrace_webhooks_waiting_bytes {self.waiting_bytes}"
+            tries.add_metric([outcome], self._outcomes[outcome])
+        yield tries
+        yield GaugeMetricFamily(
+            "headrace_webhooks_in_flight", "Webhooks that are being sent.", value=self.in_flight
+        )
+        yield GaugeMetricFamily(
+            "headrace_webhooks_waiting_bytes",
+            "Bytes that wait in Redis, for all workers.",
+            value=self.waiting_bytes,
+        )

@@ -1,7 +1,7 @@
-"""Sends the webhooks that are due: so many at once, so many of them to one host, each until it has ended.
+"""Sends the webhooks that are due: a bounded number at once, and a bounded number of them to one host.
 
-A tenant, and a host over all tenants, never has more than is free for the others: whose receivers hang,
-however many they are, holds up nobody else.
+Neither a tenant nor a host ever has more than is free for the others. So receivers that hang, however many
+they are, hold up nobody else.
 """
 
 import asyncio
@@ -9,34 +9,44 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Never
 
 import msgspec
 import structlog
 
-from agents.pipeline import WEBHOOKS
-from agents.runner.retries import backoff_s
 from agents.runner.sending import Publishes
-from agents.webhooks.answers import Again, Answer, Bury, Decision, Done, Refused, TryLater, decide
 from agents.webhooks.counts import WebhookCounts
+from agents.webhooks.delivery_decision import (
+    DeliveryDecision,
+    DeliveryResult,
+    Done,
+    GiveUpDelivery,
+    Rejected,
+    RetryDelivery,
+    TryLater,
+    decide,
+)
 from agents.webhooks.posting import Posts
-from agents.webhooks.queue import Claimed, Lane, WebhookQueue
-from streams import codec
+from agents.webhooks.queue import ClaimedWebhook, Lane, WebhookQueue
+from streams import codec, pipeline
+from streams.backoff import retry
 from streams.dead_letters import dead_letter
 from streams.errors import HeadraceError, StoreUnavailable, TransientFault, Undeliverable
 from streams.events import WebhookDue
 from streams.registry.reply_view import reply_json
+from streams.tasks import cancel_and_wait, event_within
 from streams.webhooks.signing import signature
 
-#: How soon a webhook is noticed that another worker has added, or whose time has come.
+#: How often the queue is asked for webhooks that another worker has added, or that are due again.
 _POLL_S = 0.5
 _STORE_AWAY_S = 1.0
-#: What taking note of an answer may take beyond the time of the request itself, before another tries again.
+#: Time for noting the result, beyond that of the request; then the webhook may be claimed again.
 _NOTE_S = 5.0
 _TRIES_TO_NOTE = 4
-#: What a stop waits for: who is asked by then and has not answered is asked again, under the same id.
+#: How long a stop waits for responses. A webhook without one is sent again, under the same id.
 _STOP_S = 3.0
 
-#: Of so many lanes is known that their last try failed.
+#: How many lanes are remembered whose last try failed.
 _MAX_AILING = 10_000
 
 log = structlog.get_logger(__name__)
@@ -46,28 +56,28 @@ class WebhookFailed(HeadraceError):
     """A webhook could not be delivered, and is not tried again."""
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What bounds the deliverer.
 
     Attributes:
         in_flight: how many are sent at once.
-        per_host: how many of these of one tenant to one host; one, where the last try failed.
+        per_host: how many of them of one tenant to one host; one, where the last try failed.
         attempts: how often each is tried.
-        timeout_s: what one try may take.
-        bury_s: what writing a dead letter may take.
+        timeout_s: time limit of one try.
+        dead_letter_s: time limit of writing a dead letter.
     """
 
     in_flight: int
     per_host: int
     attempts: int
     timeout_s: float
-    bury_s: float
+    dead_letter_s: float
 
 
 class Deliverer:
-    """Claims what is due, sends it, and notes what came of it.
+    """Claims webhooks that are due, sends them, and notes the result.
 
-    What a worker had claimed when it died is claimed again, and sent again under the same id.
+    A webhook that a worker had claimed when it died is claimed and sent again, under the same id.
 
     Args:
         queue: what is due.
@@ -87,7 +97,7 @@ class Deliverer:
         publisher: Publishes,
         *,
         keys: tuple[bytes, ...],
-        limits: Limits,
+        limits: DeliveryLimits,
         counts: WebhookCounts,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -104,24 +114,14 @@ class Deliverer:
         self._lanes = Counter[Lane]()
         self._ailing: dict[Lane, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._finishing = False
 
     def wake(self) -> None:
-        """Say that there is something new to send."""
+        """Look into the queue now: there is something new to send."""
         self._news.set()
 
-    def finish(self) -> None:
-        """Begin with no more webhooks; `run` ends.
-
-        To cancel it is not enough: redis-py waits with `asyncio.wait_for`, which in Python 3.11 loses a
-        cancellation that comes as what it waits for is done.
-        """
-        self._finishing = True
-        self.wake()
-
-    async def run(self) -> None:
-        """Send what is due, until `finish`."""
-        while not self._finishing:
+    async def run(self) -> Never:
+        """Send what is due, until it is cancelled."""
+        while True:
             try:
                 if await self.begin_next():
                     continue
@@ -129,13 +129,14 @@ class Deliverer:
                 log.warning("webhook.queue_unavailable", error=str(fault))
                 await self._sleep(_STORE_AWAY_S)
             except Exception:
-                # What cannot be read is lent for a while, and holds up nobody else.
+                # An entry that cannot be read is claimed for a while, and holds up nobody else.
                 log.exception("webhook.loop_failed")
                 await self._sleep(_STORE_AWAY_S)
-            await self._wait_for_news()
+            await event_within(self._news, _POLL_S)
+            self._news.clear()
 
     async def begin_next(self) -> bool:
-        """Begin with the next webhook that is due, and say whether there was one, and room for it.
+        """Begin with the next webhook that is due. Return whether there was one, and room for it.
 
         Raises:
             StoreUnavailable: Redis does not answer.
@@ -154,20 +155,10 @@ class Deliverer:
         return True
 
     async def settle(self) -> None:
-        """Wait for what is being sent, for a few seconds, and break off the rest."""
+        """Wait a few seconds for webhooks that are being sent, and cancel the rest."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=_STOP_S)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-
-    async def _wait_for_news(self) -> None:
-        try:
-            async with asyncio.timeout(_POLL_S):
-                await self._news.wait()
-        except TimeoutError:
-            pass
-        self._news.clear()
+            await cancel_and_wait(*late)
 
     def _done(self, lane: Lane, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -180,7 +171,7 @@ class Deliverer:
         self.wake()
 
     def _busy(self) -> list[str]:
-        """Return the shares of which nothing more is sent now."""
+        """Return the shares that may not have more webhooks in flight now."""
         free = self._limits.in_flight - len(self._tasks)
         crowds = Counter[str]()
         for lane, number in self._lanes.items():
@@ -190,17 +181,17 @@ class Deliverer:
         return full + [crowd for crowd, number in crowds.items() if number >= free]
 
     def _share_of(self, lane: Lane) -> int:
-        """Return how many of a lane are sent at once: one, to see whether its host is well again."""
+        """Return how many of a lane are sent at once; one, until its host answers again."""
         return 1 if lane in self._ailing else self._limits.per_host
 
-    def _note_health(self, lane: Lane, answer: Answer) -> None:
+    def _note_health(self, lane: Lane, answer: DeliveryResult) -> None:
         self._ailing.pop(lane, None)
         if isinstance(answer, TryLater):
             self._ailing[lane] = None
             if len(self._ailing) > _MAX_AILING:
                 del self._ailing[next(iter(self._ailing))]
 
-    async def _deliver(self, claimed: Claimed) -> None:
+    async def _deliver(self, claimed: ClaimedWebhook) -> None:
         answer = await self._send(claimed)
         self._note_health(claimed.lane, answer)
         decision = decide(answer, claimed.attempt, attempts=self._limits.attempts, jitter=random.random)
@@ -209,8 +200,8 @@ class Deliverer:
         except TransientFault as fault:
             log.warning("webhook.not_noted", **_named(claimed), error=str(fault))
 
-    async def _send(self, claimed: Claimed) -> Answer:
-        """Return what came of one try. A bug ends the webhook as a dead letter, not the others."""
+    async def _send(self, claimed: ClaimedWebhook) -> DeliveryResult:
+        """Return the result of one try. A bug ends this webhook as a dead letter, and no other."""
         try:
             due = codec.decode(claimed.record.value, WebhookDue, claimed.record.headers)
             body = reply_json(due.reply)
@@ -226,11 +217,11 @@ class Deliverer:
             return await self._posts.post(due.url, body, headers)
         except Exception as fault:
             log.exception("webhook.broken", **_named(claimed))
-            return Refused(f"{type(fault).__name__}: {fault}")
+            return Rejected(f"{type(fault).__name__}: {fault}")
 
-    async def _note(self, claimed: Claimed, decision: Decision) -> None:
+    async def _note(self, claimed: ClaimedWebhook, decision: DeliveryDecision) -> None:
         match decision:
-            case Again(delay_s, reason):
+            case RetryDelivery(delay_s, reason):
                 await self._insist(lambda: self._queue.postpone(claimed, delay_s))
                 self._counts.count("retried")
                 log.info("webhook.retried", **_named(claimed), reason=reason, again_in_s=round(delay_s, 1))
@@ -238,13 +229,13 @@ class Deliverer:
                 self._counts.count(outcome)
                 log.info("webhook.ended", **_named(claimed), outcome=outcome)
                 await self._insist(lambda: self._queue.end(claimed))
-            case Bury(reason):
-                await self._bury(claimed, reason)
+            case GiveUpDelivery(reason):
+                await self._make_dead_letter(claimed, reason)
 
-    async def _bury(self, claimed: Claimed, reason: str) -> None:
-        """Keep the webhook as a dead letter. Where the broker is away, it is tried again after a while."""
-        await self._insist(lambda: self._queue.postpone(claimed, self._limits.bury_s + _NOTE_S))
-        letter = dead_letter(claimed.record, stage=WEBHOOKS, fault=WebhookFailed(reason))
+    async def _make_dead_letter(self, claimed: ClaimedWebhook, reason: str) -> None:
+        """Keep the webhook as a dead letter; if the broker is away, after a while."""
+        await self._insist(lambda: self._queue.postpone(claimed, self._limits.dead_letter_s + _NOTE_S))
+        letter = dead_letter(claimed.record, stage=pipeline.WEBHOOKS.name, fault=WebhookFailed(reason))
         try:
             await self._publisher.publish(letter)
         except Undeliverable as fault:
@@ -257,18 +248,13 @@ class Deliverer:
         """Take a step in Redis, several times if need be.
 
         Raises:
-            StoreUnavailable: it stays away; the webhook comes again when its time is over.
+            StoreUnavailable: Redis stays away; the webhook can be claimed again after its lease.
         """
-        for tries in range(1, _TRIES_TO_NOTE):
-            try:
-                return await step()
-            except StoreUnavailable:
-                await self._sleep(backoff_s(tries, jitter=random.random))
-        return await step()
+        await retry(step, on=StoreUnavailable, attempts=_TRIES_TO_NOTE, sleep=self._sleep)
 
 
-def _named(claimed: Claimed) -> dict[str, object]:
-    """Return what logs say of a webhook; not its URL, which may hold a secret of its receiver."""
+def _named(claimed: ClaimedWebhook) -> dict[str, object]:
+    """Return a webhook's fields for the log, without its URL, which may hold a secret of its receiver."""
     key = claimed.record.key
     return {
         "webhook_id": claimed.webhook_id,

@@ -1,34 +1,30 @@
-"""From the topic to the queue: a webhook's record is done with once Redis has it."""
+"""From the topic to the queue: a webhook's record is acknowledged once Redis has it."""
 
-import random
 import time
 from collections.abc import Awaitable, Callable
 
 import structlog
 
-from agents.pipeline import WEBHOOKS
-from agents.runner.retries import backoff_s
 from agents.runner.sending import Publishes, Sends
-from agents.runner.watchdog.consumer_progress import Work
+from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Record
 from agents.webhooks.queue import Added, Lane, WebhookQueue
-from streams import codec, topics
+from streams import codec, pipeline
+from streams.backoff import retry
 from streams.dead_letters import dead_letter
 from streams.errors import HeadraceError, InputError, StoreUnavailable, UnauthenticRecord
 from streams.events import WebhookDue
 from streams.webhooks.signing import webhook_id
 from streams.webhooks.targets import Targets
 
-SOURCE = topics.WEBHOOKS
-
-#: What one more try with Redis may take, for the watchdog.
+#: Time that one more try with Redis may take, for the watchdog.
 _TRY_S = 30.0
 
 log = structlog.get_logger(__name__)
 
 
 class TooManyWaiting(HeadraceError):
-    """So much waits already, of this tenant, for this host or in all, that nothing bounds one more."""
+    """Too many webhooks wait already: of this tenant, for this host, or in all."""
 
 
 class WebhookIntake:
@@ -38,7 +34,7 @@ class WebhookIntake:
         queue: where to.
         publisher: for dead letters.
         targets: where webhooks may go.
-        wait: waits so many seconds, and says whether it was left to; see `agents.runner.relay.Drain`.
+        wait: waits so many seconds; False where it was cut short; see `agents.runner.relay.Drain`.
         on_added: called when there is something to send.
         monotonic: a monotonic clock, in seconds.
     """
@@ -54,46 +50,51 @@ class WebhookIntake:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
-        self._sends = Sends(publisher, stage=WEBHOOKS)
+        self._sends = Sends(publisher, stage=pipeline.WEBHOOKS.name)
         self._targets = targets
         self._wait = wait
         self._on_added = on_added
         self._monotonic = monotonic
 
-    async def run(self, record: Record, work: Work) -> bool:
+    async def run(self, record: Record, work: RecordWork) -> bool:
         """Put a record into the queue, however long Redis is away.
 
         Returns:
-            Whether the queue has it, or a dead letter keeps it. False: the partition is being taken away.
+            Whether the queue or a dead letter has it. False: the partition is being taken away.
         """
         try:
             due, lane = self._read(record)
         except InputError as fault:
-            await self._bury(record, fault, work)
+            await self._make_dead_letter(record, fault, work)
             return True
         added = await self._add(due, lane, record, work)
         if added is None:
             return False
         if added is Added.FULL:
             full = TooManyWaiting(f"too many webhooks wait, of this tenant, for {lane.host} or in all")
-            await self._bury(record, full, work)
+            await self._make_dead_letter(record, full, work)
         elif added is Added.ADDED:
             self._on_added()
         return True
 
-    async def _add(self, due: WebhookDue, lane: Lane, record: Record, work: Work) -> Added | None:
+    async def _add(self, due: WebhookDue, lane: Lane, record: Record, work: RecordWork) -> Added | None:
         """Add to the queue; None where the partition is taken away before Redis answers."""
         message_id = webhook_id(due.request_id, due.reply.replay)
-        began_s, tries = self._monotonic(), 0
-        while True:
-            try:
-                return await self._queue.add(message_id, lane=lane, record=record)
-            except StoreUnavailable as fault:
-                tries += 1
-                log.warning("webhook.queue_unavailable", at=record.place, tries=tries, error=str(fault))
+        began_s = self._monotonic()
+
+        def note(tries: int, fault: StoreUnavailable) -> None:
+            log.warning("webhook.queue_unavailable", at=record.place, tries=tries, error=str(fault))
             work.may_take(self._monotonic() - began_s + _TRY_S)
-            if not await self._wait(backoff_s(tries, jitter=random.random)):
-                return None
+
+        try:
+            return await retry(
+                lambda: self._queue.add(message_id, lane=lane, record=record),
+                on=StoreUnavailable,
+                on_failure=note,
+                sleep=self._wait,
+            )
+        except StoreUnavailable:
+            return None
 
     def _read(self, record: Record) -> tuple[WebhookDue, Lane]:
         """Return what a record asks for, and where it queues.
@@ -106,7 +107,7 @@ class WebhookIntake:
         due = codec.decode(record.value, WebhookDue, record.headers)
         return due, Lane.of(due.tenant, self._targets.check_url(due.url))
 
-    async def _bury(self, record: Record, fault: Exception, work: Work) -> None:
+    async def _make_dead_letter(self, record: Record, fault: Exception, work: RecordWork) -> None:
         log.warning("webhook.dead_lettered", at=record.place, reason=str(fault))
-        work.buried = True
-        await self._sends.all((dead_letter(record, stage=WEBHOOKS, fault=fault),))
+        work.is_dead = True
+        await self._sends.all((dead_letter(record, stage=pipeline.WEBHOOKS.name, fault=fault),))

@@ -8,7 +8,8 @@ import msgspec
 from bench.abuse.damage import Damage
 from bench.abuse.forged import Forger
 from streams.codec import encode, event_headers
-from streams.topics import ALL_TOPICS, ENTRANCES, FEEDBACK, RETRIES
+from streams.pipeline import ENTRANCES, TOPICS
+from streams.topics import FEEDBACK, RETRIES
 
 #: Somebody who may write to the entrances, and is no victim.
 INTRUDER = "intruder"
@@ -17,7 +18,7 @@ INTRUDER = "intruder"
 Headers = tuple[tuple[str, bytes | None], ...]
 
 _MAX_RECORD_BYTES = 8 * 1024 * 1024
-_TOPICS = [topic.name for topic in ALL_TOPICS]
+_TOPICS = [topic.name for topic in TOPICS.values()]
 _OPEN = frozenset({*(topic.name for topic in ENTRANCES), FEEDBACK.name})
 _ODD_IDS: Sequence[bytes] = (
     b"\x00",

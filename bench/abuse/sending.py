@@ -13,7 +13,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from analytics.kafka_inspector import KafkaInspector
 from bench.abuse.records import Hostile
 from streams.kafka.clients import stop_client
-from streams.topics import ALL_TOPICS
+from streams.pipeline import TOPICS
 
 _MAX_REQUEST_BYTES = 9 * 1024 * 1024
 _TIMEOUT_S = 30.0
@@ -112,7 +112,7 @@ async def real_records(bootstrap: str, *, per_partition: int = 20) -> list[Hosti
     questions = KafkaInspector(bootstrap, client_id="abuse", timeout_s=_TIMEOUT_S)
     found: list[Hostile] = []
     try:
-        places = await questions.partitions(topic.name for topic in ALL_TOPICS)
+        places = await questions.partitions(TOPICS)
         ends = await questions.end_offsets(places)
         left = {each: max(end - per_partition, 0) for each, end in ends.items() if end}
         while left:

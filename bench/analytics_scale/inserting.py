@@ -16,7 +16,9 @@ from analytics.sink.writer import BatchWriter
 from streams.codec import encode
 from streams.events import LlmCall, RequestLog, Status, Timing, Usage
 from streams.models import PRICE_VERSION
+from streams.pipeline import path
 from streams.publisher import Publisher
+from streams.topics import REQUESTS
 
 
 class _Timed(ClickHouse):
@@ -35,7 +37,7 @@ class _Timed(ClickHouse):
 
 _DATABASE = "headrace_scale_inserts"
 _TOPIC = "llm.logs.v1"
-_STAGES = ("guardrail", "cache", "llm", "output", "cost")
+_STAGES = tuple(spec.name for spec in path(REQUESTS))
 #: One of the request, one of its call, one of each stage.
 ROWS_PER_REQUEST = 2 + len(_STAGES)
 #: The sink closes a batch at 10,000 rows (HEADRACE_SINK_BATCH_ROWS).

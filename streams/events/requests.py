@@ -126,5 +126,5 @@ class EmbeddingsRequested(Event, frozen=True, kw_only=True):
     metadata: dict[str, Any] | None = None
 
 
-#: What senders ask for, each on a topic of its own: `streams.topics.ENTRANCES`.
+#: What senders ask for, each on a topic of its own: `streams.pipeline.ENTRANCES`.
 Requested = ChatRequested | EmbeddingsRequested

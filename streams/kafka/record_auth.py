@@ -4,8 +4,8 @@ Every record on a topic of our own carries a message authentication code (HMAC-S
 over its topic, key, value and the headers that Headrace acts upon. Without a key nobody can write records in
 the name of a stage: a forged record becomes a dead letter, and nobody gets a reply.
 
-The topics where senders write (`streams.topics.ENTRANCES` and feedback) accept records without a code. There,
-headers that say "redelivered" or "replayed" are believed with a code only.
+The topics where senders write (`streams.pipeline.ENTRANCES` and feedback) take records without a code. What
+only Headrace may say there, that a record is a redelivery or a replay, is believed with a code only.
 
     auth = RecordAuth([b"a secret of at least 32 bytes ........"])
     headers = auth.signed("llm.logs.v1", key, value, headers)

@@ -1,14 +1,15 @@
 """Create the topics: an explicit step that can be repeated; brokers never create them by themselves."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from streams.errors import ConfigurationError, KafkaUnavailable
-from streams.topics import ALL_TOPICS, Topic
+from streams.pipeline import TOPICS
+from streams.topics import Topic
 
 _TIMEOUT_S = 30.0
 _LOOK_AGAIN_S = 0.05
@@ -20,7 +21,7 @@ async def create_topics(
     *,
     partitions: int,
     replication: int,
-    topics: Sequence[Topic] = ALL_TOPICS,
+    topics: Iterable[Topic] = TOPICS.values(),
     extra: Sequence[str] = (),
 ) -> list[str]:
     """Create the topics that do not exist yet, and return their names when they can be used.

@@ -12,7 +12,8 @@ from bench.abuse.records import Hostile, HostileRecords
 from bench.abuse.requests import HttpAttack, HttpAttacks
 from streams.codec import decode, encode
 from streams.events import Delta
-from streams.topics import ALL_TOPICS, DELTAS, ENTRANCES, FEEDBACK, RETRIES
+from streams.pipeline import ENTRANCES, TOPICS
+from streams.topics import DELTAS, FEEDBACK, RETRIES
 
 _OPENAPI = {"paths": {"/v1/chat": {"post": {}}, "/v1/requests/{request_id}": {"get": {}, "delete": {}}}}
 _VICTIM = Victim(tenant="witness", user_id="w", webhook="http://127.0.0.1:1/", request_ids=["real-1"])
@@ -45,7 +46,7 @@ def test_the_same_seed_draws_the_same() -> None:
 def test_every_topic_and_kind_is_met() -> None:
     """The mixture is what it says: all topics, over twenty kinds, none of them most of it."""
     drawn = records(3)
-    assert {each.topic for each in drawn} >= {topic.name for topic in ALL_TOPICS}
+    assert {each.topic for each in drawn} >= set(TOPICS)
     kinds = Counter(each.kind for each in drawn)
     assert len(kinds) > 20
     assert max(kinds.values()) < len(drawn) / 4
@@ -56,7 +57,7 @@ def test_forgeries_are_what_their_topics_carry() -> None:
     forged = {topic.name: (topic, event) for topic, _, event in Forger(_VICTIM, Random(1)).about("real-1")}
     open_to_senders = {*(topic.name for topic in ENTRANCES), FEEDBACK.name}
     as_they_came = {RETRIES.name, "llm.dead-letters.v1"}
-    assert set(forged) == {topic.name for topic in ALL_TOPICS} - open_to_senders - as_they_came
+    assert set(forged) == set(TOPICS) - open_to_senders - as_they_came
     for topic, event in forged.values():
         assert topic.event is not None
         assert decode(encode(event), topic.event) == event

@@ -3,7 +3,8 @@
 from streams.dead_letters import OMITTED, dead_letter
 from streams.errors import UndecodableRecord
 from streams.kafka.record_sizes import record_bytes
-from streams.topics import ALL_TOPICS, DEAD_LETTERS
+from streams.pipeline import TOPICS
+from streams.topics import DEAD_LETTERS
 from tests.analytics.logs import make_record
 
 
@@ -38,7 +39,7 @@ def test_a_record_that_is_too_large_to_be_kept_leaves_word_of_where_it_lies() ->
 
 def test_the_largest_record_of_any_topic_can_be_kept() -> None:
     """With every header that says why it is dead."""
-    for topic in ALL_TOPICS:
+    for topic in TOPICS.values():
         if topic is DEAD_LETTERS or topic.event is None:
             continue
         record = make_record(7, b"x" * (topic.max_bytes - record_bytes(None, None, ())), partition=3)

@@ -18,8 +18,9 @@ from streams.kafka.record_auth import HEADER, RecordAuth
 from streams.kafka.record_sizes import MAX_EVENT_BYTES
 from streams.kafka.send_gate import SendGate
 from streams.kafka.topic_admin import create_topics
+from streams.pipeline import TOPICS
 from streams.publisher import Emit, Position, Publisher
-from streams.topics import ALL_TOPICS, DELTAS, TOPICS, Topic
+from streams.topics import DELTAS, Topic
 
 pytestmark = pytest.mark.integration
 
@@ -90,7 +91,7 @@ async def test_a_record_over_the_limit_is_refused_and_the_next_goes_through(publ
     await publisher.publish(delta())
 
 
-@pytest.mark.parametrize("topic", ALL_TOPICS, ids=lambda topic: topic.name)
+@pytest.mark.parametrize("topic", TOPICS.values(), ids=lambda topic: topic.name)
 async def test_the_largest_record_of_each_topic_is_taken_by_the_broker(
     publisher: Publisher, topic: Topic
 ) -> None:

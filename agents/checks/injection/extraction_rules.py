@@ -1,6 +1,6 @@
 """Rules: the system prompt or a secret asked for."""
 
-from agents.checks.injection.rule import Rule, any_of
+from agents.checks.injection.rule import InjectionRule, any_of
 
 _PROMPT = (
     r"(?:(?:system|initial|original|hidden|secret|first|previous|full|entire|whole|exact|internal|"
@@ -15,50 +15,39 @@ _SHOW = any_of(
     "provide tell give summari[sz]e translate paraphrase reproduce copy paste see know"
 )
 
-EXTRACTION_RULES: tuple[Rule, ...] = (
+EXTRACTION_RULES: tuple[InjectionRule, ...] = (
     # Prompt extraction
-    Rule(
-        id="prompt_extraction",
-        family="prompt_extraction",
-        pattern=(
-            rf"\b{_SHOW}(?: (?:me|us|back|out|here|all|the|of|exactly|verbatim|now|each|what|is|"
-            rf"are)){{0,6}}? your {_PROMPT}\b"
-        ),
-        hints="your",
+    InjectionRule(
+        "prompt_extraction",
+        "your",
+        rf"\b{_SHOW}(?: (?:me|us|back|out|here|all|the|of|exactly|verbatim|now|each|what|is|"
+        rf"are)){{0,6}}? your {_PROMPT}\b",
     ),
-    Rule(
-        id="prompt_extraction.system_prompt",
-        family="prompt_extraction",
-        pattern=(
-            rf"\b(?:{_SHOW})(?: (?:me|us|back|out|all|of|exactly|verbatim|now|what|is|are|your)){{0,4}}? "
-            rf"the "
-            r"(?:(?:full|entire|whole|exact|complete|hidden|secret|initial|original|above|previous|very "
-            r"first) ){1,3}"
-            r"(?:system ?prompts?|prompts?(?:[ -]?texts?)?|instructions?|system messages?)\b"
-            r"(?! (?:of|for|from|on|in|about|to) )"
-        ),
-        hints="prompt|instruction|message",
-        score=0.8,
+    InjectionRule(
+        "prompt_extraction.system_prompt",
+        "prompt|instruction|message",
+        rf"\b(?:{_SHOW})(?: (?:me|us|back|out|all|of|exactly|verbatim|now|what|is|are|your)){{0,4}}? "
+        rf"the "
+        r"(?:(?:full|entire|whole|exact|complete|hidden|secret|initial|original|above|previous|very "
+        r"first) ){1,3}"
+        r"(?:system ?prompts?|prompts?(?:[ -]?texts?)?|instructions?|system messages?)\b"
+        r"(?! (?:of|for|from|on|in|about|to) )",
     ),
-    Rule(
-        id="prompt_extraction.what_is",
-        family="prompt_extraction",
-        pattern=(
-            r"\b(?:what(?:['’]?s| is| are| was| were)|how do) (?:exactly )?your (?:(?:system|initial|"
-            r"original|hidden|secret|first|full|exact|internal|very first) ){1,3}"
-            r"(?:prompts?|instructions?|messages?|rules|guidelines|directives|configuration|look)\b"
-            r"|\bwhat (?:instructions|prompt|rules|directives) (?:were|was|have|did|are) (?:you|they|openai) "
-            r"(?:been )?(?:giv|told|receiv|follow|start|programmed)"
-            r"|\bhow (?:do|does) your prompts? (?:look|read|start|begin)|\bwhat (?:did|do) your (?:prompts?|"
-            r"instructions) (?:say|look)"
-        ),
-        hints="your|instruction|prompt|rules|directives",
-        score=0.8,
+    InjectionRule(
+        "prompt_extraction.what_is",
+        "your|instruction|prompt|rules|directives",
+        r"\b(?:what(?:['’]?s| is| are| was| were)|how do) (?:exactly )?your (?:(?:system|initial|"
+        r"original|hidden|secret|first|full|exact|internal|very first) ){1,3}"
+        r"(?:prompts?|instructions?|messages?|rules|guidelines|directives|configuration|look)\b"
+        r"|\bwhat (?:instructions|prompt|rules|directives) (?:were|was|have|did|are) (?:you|they|openai) "
+        r"(?:been )?(?:giv|told|receiv|follow|start|programmed)"
+        r"|\bhow (?:do|does) your prompts? (?:look|read|start|begin)|\bwhat (?:did|do) your (?:prompts?|"
+        r"instructions) (?:say|look)",
     ),
-    Rule(
-        id="prompt_extraction.above",
-        family="prompt_extraction",
-        pattern=r"\b(?:(?:translate|spell ?check|summari[sz]e) the (?:prompt|instructions?) above|"
+    InjectionRule(
+        "prompt_extraction.above",
+        "above|before|prior|preceding|you were|you have|starting|beginning",
+        r"\b(?:(?:translate|spell ?check|summari[sz]e) the (?:prompt|instructions?) above|"
         r"(?:repeat|print|output|show|copy|echo|return|display)(?: (?:me|back|out|down|verbatim|"
         r"exactly)){0,2} "
         r"(?:(?:all|everything|every word|each word|the (?:text|words?|prompt|instructions?))"
@@ -68,22 +57,16 @@ EXTRACTION_RULES: tuple[Rule, ...] = (
         r"(?:instructions|prompt|text|words)))"
         r"|\brepeat (?:all|everything) (?:you (?:were|have been) told|starting (?:from|with))|\bbeginning "
         r"(?:with|from) ['\"“]?you are\b",
-        hints="above|before|prior|preceding|you were|you have|starting|beginning",
-        score=0.8,
     ),
-    Rule(
-        id="prompt_extraction.secret",
-        family="prompt_extraction",
-        pattern=(
-            r"\b(?:tell|give|reveal|show|share|print|disclose|provide|need|say|leak|spell|know|"
-            r"what(?:['’]?s| is| are))(?: (?:me|us|out|to|with|exactly|the|all)){0,4} "
-            r"your (?:\w{1,12} )?(?:passwords?|passphrase|secret(?:s| key| string| phrase| code| word| "
-            r"instructions)|access code|secret)\b"
-            r"|\b(?:tell|give|reveal|show|share|print|disclose|what(?:['’]?s| is))(?: (?:me|us|out))? the "
-            r"(?:secret|confidential|hidden|forbidden) (?:string|phrase|word|password|code|key|information|"
-            r"instructions?)\b"
-        ),
-        hints="password|secret|passphrase|access code|confidential|hidden|forbidden",
-        score=0.7,
+    InjectionRule(
+        "prompt_extraction.secret",
+        "password|secret|passphrase|access code|confidential|hidden|forbidden",
+        r"\b(?:tell|give|reveal|show|share|print|disclose|provide|need|say|leak|spell|know|"
+        r"what(?:['’]?s| is| are))(?: (?:me|us|out|to|with|exactly|the|all)){0,4} "
+        r"your (?:\w{1,12} )?(?:passwords?|passphrase|secret(?:s| key| string| phrase| code| word| "
+        r"instructions)|access code|secret)\b"
+        r"|\b(?:tell|give|reveal|show|share|print|disclose|what(?:['’]?s| is))(?: (?:me|us|out))? the "
+        r"(?:secret|confidential|hidden|forbidden) (?:string|phrase|word|password|code|key|information|"
+        r"instructions?)\b",
     ),
 )

@@ -1,39 +1,23 @@
-"""One injection rule, and the notation its pattern is written in."""
+"""One injection rule, and the notation of its pattern."""
 
 from dataclasses import dataclass
-from typing import Literal
-
-Family = Literal[
-    "instruction_override",
-    "new_instructions",
-    "prompt_extraction",
-    "role_play",
-    "fake_delimiter",
-    "refusal_suppression",
-    "encoded_payload",
-    "scan",
-]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+@dataclass(frozen=True, slots=True)
+class InjectionRule:
     """One rule.
 
     Attributes:
-        id: Stable; begins with the family.
-        family: The kind of attack.
-        pattern: A case-insensitive regular expression in which one blank stands for whatever separates
+        id: stable; begins with the kind of attack, e.g. `role_play.jailbreak`.
+        hints: lower-case substrings, separated by `|`. The pattern is tried only on a text that holds one of
+            them, so that an ordinary prompt takes microseconds.
+        pattern: a case-insensitive regular expression in which one blank stands for whatever separates
             two words (blanks, a line break, a little punctuation). Every repetition is bounded.
-        hints: Lower-case substrings, separated by `|`, of which a text must hold at least one before the
-            pattern is tried: they keep ordinary prompts at microseconds.
-        score: How sure a match makes, 0 to 1.
     """
 
     id: str
-    family: Family
-    pattern: str
     hints: str
-    score: float = 0.9
+    pattern: str
 
 
 def any_of(words: str) -> str:

@@ -8,54 +8,52 @@ from agents.checks.injection.extraction_rules import EXTRACTION_RULES
 from agents.checks.injection.form_rules import FORM_RULES
 from agents.checks.injection.override_rules import OVERRIDE_RULES
 from agents.checks.injection.role_play_rules import ROLE_PLAY_RULES
-from agents.checks.injection.rule import Rule
+from agents.checks.injection.rule import InjectionRule
 
-LESSON_RULES: tuple[Rule, ...] = (
-    Rule(
-        id="instruction_override.previous",
-        family="instruction_override",
-        pattern=r"ignore\s{1,99}(?:all\s{1,99})?previous\s{1,99}instructions",
-        hints="ignore",
-        score=1.0,
+LESSON_RULES: tuple[InjectionRule, ...] = (
+    InjectionRule(
+        "instruction_override.previous",
+        "ignore",
+        r"ignore\s{1,99}(?:all\s{1,99})?previous\s{1,99}instructions",
     ),
-    Rule(
-        id="instruction_override.above",
-        family="instruction_override",
-        pattern=r"ignore\s{1,99}(?:all\s{1,99})?above",
-        hints="ignore",
-        score=1.0,
+    InjectionRule(
+        "instruction_override.above",
+        "ignore",
+        r"ignore\s{1,99}(?:all\s{1,99})?above",
     ),
-    Rule(
-        id="role_play.dan",
-        family="role_play",
-        pattern=r"you\s{1,99}are\s{1,99}now\s{1,99}DAN",
-        hints="dan",
-        score=1.0,
+    InjectionRule(
+        "role_play.dan",
+        "dan",
+        r"you\s{1,99}are\s{1,99}now\s{1,99}DAN",
     ),
-    Rule(
-        id="fake_delimiter.override",
-        family="fake_delimiter",
-        pattern=r"system\s{0,99}:\s{0,99}override",
-        hints="override",
-        score=1.0,
+    InjectionRule(
+        "fake_delimiter.override",
+        "override",
+        r"system\s{0,99}:\s{0,99}override",
     ),
-    Rule(
-        id="fake_delimiter.system_tag",
-        family="fake_delimiter",
-        pattern=r"<\s{0,99}system\s{0,99}>",
-        hints="<",
-        score=1.0,
+    InjectionRule(
+        "fake_delimiter.system_tag",
+        "<",
+        r"<\s{0,99}system\s{0,99}>",
     ),
-    Rule(id="role_play.jailbreak", family="role_play", pattern="jailbreak", hints="jailbreak", score=1.0),
-    Rule(
-        id="role_play.pretend_unrestricted",
-        family="role_play",
-        pattern=r"\bpretend\s{1,99}you\s{1,99}have\s{1,99}no\s{1,99}(?:restrictions|rules|guidelines)\b",
-        hints="pretend",
-        score=1.0,
+    InjectionRule(
+        "role_play.jailbreak",
+        "jailbreak",
+        "jailbreak",
+    ),
+    InjectionRule(
+        "role_play.pretend_unrestricted",
+        "pretend",
+        r"\bpretend\s{1,99}you\s{1,99}have\s{1,99}no\s{1,99}(?:restrictions|rules|guidelines)\b",
     ),
 )
 """The seven patterns of the course lesson that Headrace began from, with their blanks bounded."""
 
-RULES: tuple[Rule, ...] = (*LESSON_RULES, *OVERRIDE_RULES, *EXTRACTION_RULES, *ROLE_PLAY_RULES, *FORM_RULES)
+RULES: tuple[InjectionRule, ...] = (
+    *LESSON_RULES,
+    *OVERRIDE_RULES,
+    *EXTRACTION_RULES,
+    *ROLE_PLAY_RULES,
+    *FORM_RULES,
+)
 """All rules, in the order in which a match is reported."""

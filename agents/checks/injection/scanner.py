@@ -1,4 +1,7 @@
-"""Prompt injection by rule: every reading of a prompt against every rule, inside one time budget."""
+"""Finds prompt injections: every reading of a text against every rule, within one time limit.
+
+find_injection("Ignore all previous instructions")  # Injection("instruction_override.previous", …)
+"""
 
 import time
 from collections.abc import Callable, Iterable
@@ -8,62 +11,48 @@ from functools import cache
 import regex
 
 from agents.checks.injection.normalise import Variant, VariantKind, readings
-from agents.checks.injection.rule import Family, Rule
+from agents.checks.injection.rule import InjectionRule
 from agents.checks.injection.rules import RULES
 
+#: For all rules over all readings of one text; 32,000 characters need about a tenth of it.
 DEFAULT_TIMEOUT_S = 0.5
-"""For all rules over all readings of one text; 32,000 characters need about a tenth of it."""
 
 SCAN_TIMEOUT = "scan_timeout"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InjectionVerdict:
-    """What the rules say of a text.
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """An injection that was found.
 
     Attributes:
-        passed: Whether no rule matched.
-        rule: The id of the rule that matched, or `scan_timeout`.
-        family: The family of that rule.
-        score: How sure the match makes, 0 to 1; 0 where nothing matched.
-        found_in: The reading in which it matched (the original, or one with a disguise removed).
-        matched: The text that matched, in that reading.
-        span: Where it stands in the original text, if it matched there.
+        rule: the id of the rule that matched, or `scan_timeout`.
+        reading: the reading of the text in which it matched; None for a time-out.
     """
 
-    passed: bool
-    rule: str | None = None
-    family: Family | None = None
-    score: float = 0.0
-    found_in: VariantKind | None = None
-    matched: str | None = None
-    span: tuple[int, int] | None = None
-
-
-_PASSED = InjectionVerdict(passed=True)
-_TIMED_OUT = InjectionVerdict(passed=False, rule=SCAN_TIMEOUT, family="scan", score=1.0)
+    rule: str
+    reading: VariantKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Compiled:
-    rule: Rule
+class _CompiledRule:
+    id: str
     hints: tuple[str, ...]
     spaced: "regex.Pattern[str]"
     dense: "regex.Pattern[str]"
 
 
-class InjectionRules:
+class InjectionScanner:
     """A compiled set of rules.
 
     Args:
-        rules: What to look for, in the order in which a match is reported.
-        timeout_s: Seconds for one `check` altogether. When they are over, the text is blocked.
-        clock: A monotonic clock in seconds.
+        rules: what to look for. The first rule that matches is reported.
+        timeout_s: the time limit of one scan, in seconds. A text that takes longer counts as an injection.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
         self,
-        rules: Iterable[Rule] = RULES,
+        rules: Iterable[InjectionRule] = RULES,
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         clock: Callable[[], float] = time.monotonic,
@@ -72,64 +61,45 @@ class InjectionRules:
         self._timeout_s = timeout_s
         self._clock = clock
 
-    def check(self, text: str) -> InjectionVerdict:
-        """Return the verdict on `text`; a scan that cannot end in time blocks."""
+    def find(self, text: str) -> Injection | None:
+        """Return the injection in `text`, or None."""
         deadline = self._clock() + self._timeout_s
         try:
-            for reading in readings(text):
-                verdict = self._scan(reading, deadline)
-                if verdict is not None:
-                    return verdict
+            found = (self._find_in(reading, deadline) for reading in readings(text))
+            return next((injection for injection in found if injection is not None), None)
         except TimeoutError:
-            return _TIMED_OUT
-        return _PASSED
+            return Injection(SCAN_TIMEOUT)
 
-    def _scan(self, reading: Variant, deadline: float) -> InjectionVerdict | None:
+    def _find_in(self, reading: Variant, deadline: float) -> Injection | None:
         lowered = reading.text.lower()
-        for compiled in self._rules:
-            if not any(hint in lowered for hint in compiled.hints):
+        for rule in self._rules:
+            if not any(hint in lowered for hint in rule.hints):
                 continue
-            pattern = compiled.dense if reading.kind == "joined" else compiled.spaced
-            match = pattern.search(reading.text, timeout=self._left(deadline))
-            if match is not None:
-                return _blocked(compiled.rule, reading, match)
+            pattern = rule.dense if reading.kind == "joined" else rule.spaced
+            left_s = deadline - self._clock()
+            if left_s <= 0:
+                raise TimeoutError
+            if pattern.search(reading.text, timeout=left_s) is not None:
+                return Injection(rule.id, reading.kind)
         return None
 
-    def _left(self, deadline: float) -> float:
-        left = deadline - self._clock()
-        if left <= 0:
-            raise TimeoutError
-        return left
 
-
-def check(text: str) -> InjectionVerdict:
-    """Return the verdict of the default rules on `text`."""
-    return _default_rules().check(text)
+def find_injection(text: str) -> Injection | None:
+    """Return the injection that the default rules find in `text`, or None."""
+    return _default_scanner().find(text)
 
 
 @cache
-def _default_rules() -> InjectionRules:
-    return InjectionRules()
+def _default_scanner() -> InjectionScanner:
+    return InjectionScanner()
 
 
-def _compile(rule: Rule) -> _Compiled:
+def _compile(rule: InjectionRule) -> _CompiledRule:
     flags = regex.IGNORECASE | regex.VERSION0
     dense = rule.pattern.replace(r"\b", "").replace(r"\s{1,99}", r"\s{0,99}").replace(" ", r"\W{0,6}")
-    return _Compiled(
-        rule,
+    return _CompiledRule(
+        rule.id,
         tuple(rule.hints.split("|")),
         regex.compile(rule.pattern.replace(" ", r"\W{1,6}"), flags),
         regex.compile(dense, flags),
-    )
-
-
-def _blocked(rule: Rule, reading: Variant, match: "regex.Match[str]") -> InjectionVerdict:
-    return InjectionVerdict(
-        passed=False,
-        rule=rule.id,
-        family=rule.family,
-        score=rule.score,
-        found_in=reading.kind,
-        matched=match[0],
-        span=match.span() if reading.kind == "original" else None,
     )

@@ -10,18 +10,17 @@ from agents.providers.answers.finish_reasons import of_several
 from agents.providers.answers.text import AnswerText, check_size
 from agents.providers.answers.tool_calls import ToolCall
 from agents.providers.faults import ConnectionLost, Malformed
-from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta
+from agents.providers.provider import Answer, ProviderCall, ProviderEvent, TextDelta
+from agents.providers.spending import CallSpending
 from agents.providers.usage import asked_tier, count_output, estimate, tier_name
 from streams.events import Usage
 
 
-class Assembly(ABC):
+class Assembly(CallSpending, ABC):
     """Puts the JSON values of one answer together, whether they are pieces of it or the whole.
 
     Attributes:
-        model: the model that answers, as the provider names it.
-        chunks: how many values came.
-        opened: whether the provider has taken the call: from then on it bills the prompt.
+        chunks: how many pieces of the answer came.
         ended: whether it has named a finish reason, and gone on no more.
         done: whether it says that nothing follows.
     """
@@ -32,14 +31,13 @@ class Assembly(ABC):
     without_tools: ClassVar[str]
 
     def __init__(self, call: ProviderCall) -> None:
-        self._call = call
+        super().__init__(call)
+        self._call: ProviderCall = call
         self._text = AnswerText()
         self._usage: Usage | None = None
         self._tier: object = None
         self._finish: list[str] = []
-        self.model: str | None = None
         self.chunks = 0
-        self.opened = False
         self.ended = False
         self.done = False
 
@@ -71,7 +69,7 @@ class Assembly(ABC):
         if not self.ended:
             if self.chunks and self.done:
                 raise Malformed(f"the answer ended without a {self.finish_field}")
-            raise ConnectionLost("the stream ended before the answer did", after_chunks=self.chunks)
+            raise ConnectionLost("the stream ended before the answer did")
         finish, tools = of_several(self._finish), tool_calls.told(self._calls, self._call.call_id)
         if finish == "tool_calls" and not tools:
             raise Malformed(self.without_tools)
@@ -80,13 +78,19 @@ class Assembly(ABC):
             text=self._text.told,
             model=self.model or self._call.model,
             finish_reason=finish,
-            usage=self._usage or self._estimate(),
+            usage=self._usage or self.estimate(),
             tool_calls=tools,
         )
 
-    def billed(self) -> Usage | None:
-        """Return what a break at this point has cost; None where the provider had not taken the call."""
-        return self._estimate() if self.opened else None
+    def estimate(self) -> Usage:
+        """Return what a break at this point has cost, if the provider has taken the call."""
+        return estimate(
+            input_tokens=self._call.input_tokens,
+            text=self._text.told,
+            tool_calls=tool_calls.begun(self._calls),
+            reported=self._usage,
+            service_tier=tier_name(self._tier) if self.chunks else asked_tier(self._call),
+        )
 
     def _said(self, piece: str) -> Iterator[ProviderEvent]:
         if piece:
@@ -102,12 +106,3 @@ class Assembly(ABC):
 
     def _count_output(self) -> int:
         return count_output(self._text.told, tool_calls.begun(self._calls))
-
-    def _estimate(self) -> Usage:
-        return estimate(
-            input_tokens=self._call.input_tokens,
-            text=self._text.told,
-            tool_calls=tool_calls.begun(self._calls),
-            reported=self._usage,
-            service_tier=tier_name(self._tier) if self.chunks else asked_tier(self._call),
-        )

@@ -1,13 +1,13 @@
 """The body of a provider's answer as JSON values, whether it comes whole or as events.
 
-Which of them it is shows in its first byte, and nowhere else: servers name wrong content types, answer with
-one JSON object where a stream was asked for, and with a stream where none was.
+The first byte alone decides which: servers name wrong content types, answer with one JSON object where a
+stream was asked for, and with a stream where none was.
 """
 
 import asyncio
 import codecs
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -23,8 +23,8 @@ from agents.providers.faults import ConnectionLost, Malformed
 MAX_EMBEDDINGS_BYTES = 128 * 1024 * 1024
 #: A stream: 128,000 tokens in events of 2 kB.
 MAX_STREAM_BYTES = 256 * 1024 * 1024
+#: The value that `[DONE]` is.
 DONE = object()
-"""The value that `[DONE]` is."""
 
 _DRAIN_S = 0.5
 _SPACE = b" \t\r\n"
@@ -57,45 +57,42 @@ class AnswerBody:
         """Yield the JSON values; nothing after `DONE`.
 
         Raises:
-            Malformed: it is neither JSON nor events, or too long.
+            Malformed: the body is neither JSON nor events, or too long.
             ConnectionLost: it ends amid an event.
             httpx2.HTTPError: it breaks off.
         """
         first = await _first(self._pieces)
         if first.startswith((b"{", b"[")):
-            yield Value(
-                decode_json(first + await _rest(self._pieces, MAX_EVENT_BYTES - len(first))), whole=True
-            )
+            rest = await _rest(self._pieces, MAX_EVENT_BYTES - len(first))
+            yield Value(decode_json(first + rest), whole=True)
             return
         stream = EventStream()
         if first and not first.startswith(b"<"):
-            async for value in self._events(stream, first):
-                yield value
-                if self._ended:
-                    return
+            async for event, is_cut in self._events(stream, first):
+                for value in _values_of(event, is_cut=is_cut):
+                    self._ended = value is DONE
+                    yield Value(value, event.name)
+                    if self._ended:
+                        return
         if not stream.known:
             raise Malformed(f"the answer is {_what(first, self._response)}, not JSON or a stream of events")
 
-    async def _events(self, stream: EventStream, first: bytes) -> AsyncGenerator[Value]:
-        for value in _values(stream.feed(first)):
-            yield self._noted(value)
+    async def _events(
+        self, stream: EventStream, first: bytes
+    ) -> AsyncGenerator[tuple[ServerSentEvent, bool]]:
+        """Yield the events, and whether the end of the body has cut them off."""
+        for event in stream.feed(first):
+            yield event, False
         async for piece in self._pieces:
-            for value in _values(stream.feed(piece)):
-                yield self._noted(value)
-        try:
-            for value in _values(stream.end()):
-                yield self._noted(value)
-        except Malformed as fault:
-            raise ConnectionLost("the stream ended amid an event") from fault
-
-    def _noted(self, value: Value) -> Value:
-        self._ended = self._ended or value.json is DONE
-        return value
+            for event in stream.feed(piece):
+                yield event, False
+        for event in stream.end():
+            yield event, True
 
     async def aclose(self) -> None:
         """Close the response.
 
-        Behind `DONE` the rest of the body is read where it is there: only then the connection serves on.
+        After `DONE` the rest of the body is read where it is there: only then the connection serves on.
         """
         try:
             if self._ended:
@@ -170,22 +167,21 @@ async def _rest(pieces: AsyncIterator[bytes], most: int) -> bytes:
     return b"".join([piece async for piece in bounded(pieces, most)])
 
 
-def _values(events: Iterable[ServerSentEvent]) -> Iterator[Value]:
-    for event in events:
-        for value in _values_of(event):
-            yield Value(value, event.name)
-
-
-def _values_of(event: ServerSentEvent) -> list[Any]:
+def _values_of(event: ServerSentEvent, *, is_cut: bool) -> list[Any]:
     """Return the value of an event; the values of its lines where blank lines between events are missing."""
     try:
         return [_value(event.data)]
-    except Malformed:
+    except Malformed as fault:
         if event.name == "error":
             return [event.data]
-        if "\n" not in event.data:
-            raise
-        return [_value(line) for line in event.data.split("\n") if line]
+        try:
+            if "\n" in event.data:
+                return [_value(line) for line in event.data.split("\n") if line]
+        except Malformed:
+            pass
+        if is_cut:
+            raise ConnectionLost("the stream ended amid an event") from fault
+        raise
 
 
 def _value(data: str) -> Any:

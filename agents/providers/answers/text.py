@@ -5,16 +5,24 @@ from typing import Any
 
 import msgspec
 
-from agents.providers.answers.encodable import TextPieces, encodable
+from agents.providers.answers.encodable import encodable
 from agents.providers.faults import Malformed, NotTaken
 from streams.kafka.record_sizes import MAX_ANSWER_BYTES
 
+_FIRST_HALVES = range(0xD800, 0xDC00)
+
 
 class AnswerText:
-    """Puts a text together; see `TextPieces` for what is held back."""
+    r"""Puts a text together. Half a character is held back until its other half comes.
+
+    text = AnswerText()
+    text.feed("Hi \ud83d")  # "Hi "
+    text.feed("\ude00!")  # "😀!"
+    text.end()  # ""
+    """
 
     def __init__(self) -> None:
-        self._pieces = TextPieces()
+        self._half = ""
         self._told: list[str] = []
         self._size = 0
 
@@ -29,11 +37,14 @@ class AnswerText:
         Raises:
             NotTaken: the text is longer than an answer may be.
         """
-        return self._tell(self._pieces.feed(piece))
+        text = self._half + piece
+        self._half = text[-1:] if text and ord(text[-1]) in _FIRST_HALVES else ""
+        return self._tell(text.removesuffix(self._half) if self._half else text)
 
     def end(self) -> str:
-        """Return what is left of the text, after its last piece."""
-        return self._tell(self._pieces.end())
+        """Return what is left of the text: U+FFFD for a half that is still alone."""
+        half, self._half = self._half, ""
+        return self._tell(half)
 
     def rest_of(self, whole: str) -> str:
         """Return what a whole text adds to the pieces that came before it.
@@ -43,17 +54,11 @@ class AnswerText:
         """
         if not self._told:
             return whole
-        self._pieces = TextPieces()
+        self._half = ""
         whole, told = encodable(whole), self.told
         if not whole.startswith(told):
             raise Malformed("the whole message at the end of the stream is not what its pieces have said")
         return whole[len(told) :]
-
-    def _tell(self, text: str) -> str:
-        if text:
-            self._told.append(text)
-            self.count(len(text))
-        return text
 
     def count(self, chars: int) -> None:
         """Count what belongs to the answer beside its text.
@@ -64,6 +69,13 @@ class AnswerText:
         self._size += chars
         if self._size > MAX_ANSWER_BYTES:
             raise NotTaken(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+
+    def _tell(self, text: str) -> str:
+        text = encodable(text)
+        if text:
+            self._told.append(text)
+            self.count(len(text))
+        return text
 
 
 def check_size(text: str, tool_calls: Iterable[Mapping[str, Any]]) -> None:

@@ -11,9 +11,9 @@ from agents.providers.answers import json_fields, tool_calls
 from agents.providers.answers.assembly import Assembly
 from agents.providers.answers.body import DONE, Value
 from agents.providers.answers.tool_calls import ToolCall
+from agents.providers.error_responses import error_in, fault_told
 from agents.providers.faults import Malformed
-from agents.providers.port import ProviderCall, ProviderEvent, UsageKnown
-from agents.providers.spoken_faults import error_in, spoken_fault
+from agents.providers.provider import ProviderCall, ProviderEvent, UsageKnown
 from agents.providers.usage import Reported, as_count, believed
 from streams.events import Usage
 
@@ -85,7 +85,7 @@ class AnthropicAssembly(Assembly):
         event = value.json
         error = error_in(event, named=value.name == "error")
         if error is not None:
-            raise spoken_fault(error)
+            raise fault_told(error)
         if not isinstance(event, dict):
             raise Malformed("the answer is JSON, but no object")
         kind = event.get("type") or value.name

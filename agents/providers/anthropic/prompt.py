@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from agents.providers.faults import Refused
-from agents.providers.port import ProviderCall
+from agents.providers.provider import ProviderCall
 from streams.events import CacheControl, Message, TextPart
 from streams.models import ProviderName
 from streams.request_rules.chat import MAX_JSON_DEPTH, depth_exceeds

@@ -11,9 +11,9 @@ from agents.providers.answers import json_fields, tool_calls
 from agents.providers.answers.assembly import Assembly
 from agents.providers.answers.body import DONE, Value
 from agents.providers.answers.tool_calls import ToolCall, ToolPieces
+from agents.providers.error_responses import error_in, fault_told
 from agents.providers.faults import Malformed
-from agents.providers.port import ProviderCall, ProviderEvent, UsageKnown
-from agents.providers.spoken_faults import error_in, spoken_fault
+from agents.providers.provider import ProviderCall, ProviderEvent, UsageKnown
 from agents.providers.usage import Reported, believed
 from streams.events import Usage
 
@@ -76,7 +76,7 @@ class OpenAIAssembly(Assembly):
         error = error or next((choice["error"] for choice in ours if choice.get("error")), None)
         if error is not None:
             self._take_usage(chunk)
-            raise spoken_fault(error)
+            raise fault_told(error)
         for choice in ours[:1] if value.whole else ours:
             yield from self._take(choice, whole=value.whole)
         if self._take_usage(chunk) and self._usage is not None:

@@ -1,24 +1,20 @@
 """OpenAI Chat Completions, or whatever speaks it (vLLM, Azure, the simulator)."""
 
-from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-import httpx2
 import msgspec
 
-from agents.providers.answers.reading import read_stream, read_whole
+from agents.providers.answers.reading import ChatApi
 from agents.providers.openai.assembly import OpenAIAssembly
-from agents.providers.openai.client import ERRORS, new_client, post
-from agents.providers.port import Answer, ProviderCall, ProviderEvent
+from agents.providers.openai.client import openai_client
+from agents.providers.provider import ProviderCall
 from streams.events import Message
 from streams.models import ProviderName
 from streams.request_rules.parameters import passed_on
 
-_PATH = "/chat/completions"
 
-
-class OpenAIChat:
-    """OpenAI through its official client, which retries nothing by itself.
+class OpenAIChat(ChatApi):
+    """OpenAI.
 
     Args:
         api_key: the key.
@@ -26,58 +22,38 @@ class OpenAIChat:
     """
 
     name = ProviderName.OPENAI
+    path = "/chat/completions"
+    assembly = OpenAIAssembly
 
     def __init__(self, *, api_key: str, base_url: str | None = None) -> None:
-        self._client = new_client(api_key=api_key, base_url=base_url)
+        super().__init__(openai_client(api_key=api_key, base_url=base_url))
 
-    async def complete(self, call: ProviderCall) -> Answer:
-        """Return the whole answer.
-
-        Raises:
-            ProviderFault: there is none.
-        """
-        return await read_whole(self._open(call), call, OpenAIAssembly(call), ERRORS)
-
-    def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
-        """Yield the answer piece by piece, and last the whole `Answer`.
-
-        Raises:
-            ProviderFault: the answer does not come, or breaks off.
-        """
-        streamed = {"stream": True, "stream_options": {"include_usage": True}}
-        return read_stream(self._open(call, streamed), call, OpenAIAssembly(call), ERRORS)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._client.close()
-
-    async def _open(self, call: ProviderCall, more: Mapping[str, Any] | None = None) -> httpx2.Response:
-        return await post(self._client, _PATH, {**_body(call), **(more or {})}, call)
-
-
-def _body(call: ProviderCall) -> dict[str, Any]:
-    params = passed_on(call.params, ProviderName.OPENAI)
-    if not call.tools:
-        params.pop("parallel_tool_calls", None)
-    given = {
-        "temperature": call.temperature,
-        "top_p": call.top_p,
-        "stop": list(call.stop) or None,
-        "seed": call.seed,
-        "response_format": call.response_format,
-        "tools": [_without_cache_control(tool) for tool in call.tools] or None,
-        "tool_choice": call.tool_choice if call.tools else None,
-        "user": call.user,
-        # OpenAI takes metadata of what it is to store only.
-        "metadata": call.metadata if params.get("store") else None,
-    }
-    return {
-        "model": call.model,
-        "messages": [_message(message) for message in call.messages],
-        "max_completion_tokens": call.max_output_tokens,
-        **{name: value for name, value in given.items() if value is not None},
-        **params,
-    }
+    def body(self, call: ProviderCall) -> dict[str, Any]:
+        """Return the body of the request."""
+        params = passed_on(call.params, ProviderName.OPENAI)
+        if not call.tools:
+            params.pop("parallel_tool_calls", None)
+        given = {
+            "temperature": call.temperature,
+            "top_p": call.top_p,
+            "stop": list(call.stop) or None,
+            "seed": call.seed,
+            "response_format": call.response_format,
+            "tools": [_without_cache_control(tool) for tool in call.tools] or None,
+            "tool_choice": call.tool_choice if call.tools else None,
+            "user": call.user,
+            # OpenAI takes metadata only of what it is to store.
+            "metadata": call.metadata if params.get("store") else None,
+            "stream": call.stream or None,
+            "stream_options": {"include_usage": True} if call.stream else None,
+        }
+        return {
+            "model": call.model,
+            "messages": [_message(message) for message in call.messages],
+            "max_completion_tokens": call.max_output_tokens,
+            **{name: value for name, value in given.items() if value is not None},
+            **params,
+        }
 
 
 def _message(message: Message) -> dict[str, Any]:

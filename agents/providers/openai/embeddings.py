@@ -10,14 +10,14 @@ import numpy as np
 
 from agents.providers.answers import json_fields
 from agents.providers.answers.body import whole_json
+from agents.providers.error_responses import error_in, fault_told
 from agents.providers.faults import Malformed
-from agents.providers.openai.client import ERRORS, new_client, post
-from agents.providers.port import Embedded, EmbeddingCall
-from agents.providers.spent import spending_faults
-from agents.providers.spoken_faults import error_in, spoken_fault
-from agents.providers.timeouts import Pace
+from agents.providers.openai.client import openai_client
+from agents.providers.provider import Embedded, EmbeddingCall
+from agents.providers.spending import CallSpending, spending_faults
+from agents.providers.timeouts import PhaseTimeouts
 from agents.providers.usage import Reported, believed
-from streams.events import Embeddings, Usage
+from streams.events import Embeddings
 from streams.models import ProviderName
 
 _PATH = "/embeddings"
@@ -25,7 +25,7 @@ _BYTES_PER_NUMBER = 4
 
 
 class OpenAIEmbeddings:
-    """OpenAI's embeddings through its official client, which retries nothing by itself.
+    """OpenAI's embeddings.
 
     Args:
         api_key: the key.
@@ -35,7 +35,7 @@ class OpenAIEmbeddings:
     name = ProviderName.OPENAI
 
     def __init__(self, *, api_key: str, base_url: str | None = None) -> None:
-        self._client = new_client(api_key=api_key, base_url=base_url)
+        self._client = openai_client(api_key=api_key, base_url=base_url)
 
     async def embed(self, call: EmbeddingCall) -> Embedded:
         """Return the vectors of all the texts.
@@ -43,33 +43,19 @@ class OpenAIEmbeddings:
         Raises:
             ProviderFault: there are none.
         """
-        reading = _Reading(call)
-        with spending_faults(ERRORS, call, reading):
-            data = await Pace(call.timeouts).whole(self._data(call, reading))
+        spending = CallSpending(call)
+        with spending_faults(self._client.errors, call, spending):
+            data = await PhaseTimeouts(call.timeouts, stream=False).wait(self._data(call, spending))
             return read_embeddings(data, call)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._client.aclose()
 
-    async def _data(self, call: EmbeddingCall, reading: "_Reading") -> object:
-        async with aclosing(await post(self._client, _PATH, _body(call), call)) as response:
-            reading.opened = True
+    async def _data(self, call: EmbeddingCall, spending: CallSpending) -> object:
+        async with aclosing(await self._client.post(_PATH, _body(call), call)) as response:
+            spending.opened = True
             return await whole_json(response)
-
-
-class _Reading:
-    """What has come of an answer: its prompt is billed once the provider has taken the call."""
-
-    def __init__(self, call: EmbeddingCall) -> None:
-        self._call = call
-        self.chunks = 0
-        self.model: str | None = None
-        self.opened = False
-
-    def billed(self) -> Usage | None:
-        """Return what a break at this point has cost."""
-        return Usage(input_tokens=self._call.input_tokens, estimated=True) if self.opened else None
 
 
 def _body(call: EmbeddingCall) -> dict[str, Any]:
@@ -89,7 +75,7 @@ class _Vector(msgspec.Struct, frozen=True, kw_only=True):
     embedding: str | tuple[float, ...]
 
 
-class _Body(msgspec.Struct, frozen=True, kw_only=True):
+class _EmbeddingsBody(msgspec.Struct, frozen=True, kw_only=True):
     data: tuple[_Vector, ...]
     model: Any = None
     usage: Any = None
@@ -107,9 +93,9 @@ def read_embeddings(data: object, call: EmbeddingCall) -> Embedded:
     """
     error = error_in(data)
     if error is not None:
-        raise spoken_fault(error)
+        raise fault_told(error)
     try:
-        body = msgspec.convert(data, _Body)
+        body = msgspec.convert(data, _EmbeddingsBody)
     except msgspec.ValidationError as fault:
         raise Malformed(f"the answer is not a list of embeddings: {fault}") from fault
     numbers = [vector.index for vector in body.data]

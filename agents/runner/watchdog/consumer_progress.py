@@ -1,4 +1,4 @@
-"""What one consumer has in hand and what it has done: the facts by which the watchdog judges it."""
+"""What one consumer works on, and what it has done: the facts that the watchdog judges by."""
 
 from collections.abc import Callable
 
@@ -7,32 +7,32 @@ import msgspec
 from agents.stage import Record
 
 
-class Work:
+class RecordWork:
     """One record that is being worked on. Whoever works on it notes here what becomes of it.
 
     Attributes:
         place: the record's own place in the log.
-        began_at: when the work began, in seconds of the watch's clock.
+        began_at: when the work began, in seconds of the watchdog's clock.
         allowed_s: how long it may take beyond what any record may, in seconds.
         put_aside: whether it went to the retry topic.
-        buried: whether it became a dead letter.
+        is_dead: whether it became a dead letter.
     """
 
-    __slots__ = ("allowed_s", "began_at", "buried", "place", "put_aside")
+    __slots__ = ("allowed_s", "began_at", "is_dead", "place", "put_aside")
 
     def __init__(self, place: str, began_at: float) -> None:
         self.place = place
         self.began_at = began_at
         self.allowed_s = 0.0
         self.put_aside = False
-        self.buried = False
+        self.is_dead = False
 
     def may_take(self, seconds: float) -> None:
-        """Say that the work may well take so long: it waits for somebody slow, or for a time of day."""
+        """Allow the work so much time: it waits for a slow provider, or for a time of day."""
         self.allowed_s = max(self.allowed_s, seconds)
 
 
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
+class RecordCounts(msgspec.Struct, frozen=True, kw_only=True):
     """How many records came to which end since the process began."""
 
     acked: int = 0
@@ -41,45 +41,45 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     handed_back: int = 0
 
 
-class Progress:
+class ConsumerProgress:
     """Keeps the records in flight of one consumer, and counts those that are done.
 
     Args:
-        now: the watch's clock, in seconds.
+        now: the watchdog's clock, in seconds.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._in_flight: dict[int, Work] = {}
-        self.counts = Counts()
+        self._in_flight: dict[int, RecordWork] = {}
+        self.counts = RecordCounts()
         self.last_begin_at = now()
         self.last_ack_at: float | None = None
 
-    def begin(self, record: Record) -> Work:
+    def begin(self, record: Record) -> RecordWork:
         """Note that the work on a record begins."""
-        work = Work(record.place, self._now())
+        work = RecordWork(record.place, self._now())
         self._in_flight[id(work)] = work
         self.last_begin_at = work.began_at
         return work
 
-    def end(self, work: Work, *, acked: bool) -> None:
+    def end(self, work: RecordWork, *, acked: bool) -> None:
         """Note that the work is over: its record was acknowledged, or handed back to be delivered again."""
         del self._in_flight[id(work)]
         counts = self.counts
-        self.counts = Counts(
+        self.counts = RecordCounts(
             acked=counts.acked + acked,
             put_aside=counts.put_aside + work.put_aside,
-            dead_letters=counts.dead_letters + work.buried,
+            dead_letters=counts.dead_letters + work.is_dead,
             handed_back=counts.handed_back + (not acked),
         )
         if acked:
             self.last_ack_at = self._now()
 
-    def abandon(self, work: Work) -> None:
+    def abandon(self, work: RecordWork) -> None:
         """Note that the work was broken off: by a fault that ends the process, or with its task."""
         self._in_flight.pop(id(work), None)
 
     @property
-    def in_flight(self) -> tuple[Work, ...]:
+    def in_flight(self) -> tuple[RecordWork, ...]:
         """The records that are being worked on, the oldest first."""
         return tuple(self._in_flight.values())

@@ -1,4 +1,4 @@
-"""Asks the broker where partitions end, on a connection of its own: the consumer's may be what is stuck."""
+"""Asks the broker for end offsets, on a connection of its own: the consumer's may be stuck."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ from aiokafka.errors import KafkaError
 from streams.kafka.clients import stop_client
 
 
-class BrokerEnds:
-    """Knows where partitions end; each question is a connection, so it is asked rarely.
+class BrokerEndOffsets:
+    """Asks for the end offsets of partitions. Each question opens a connection, so it is asked rarely.
 
     Args:
         bootstrap: host:port of the brokers, separated by commas.

@@ -1,13 +1,13 @@
 """When a consumer counts as stuck: judged by what moves, not by whether the process lives.
 
-Not stuck, however long it lasts, is a consumer
+A consumer is not stuck, however long it lasts,
 
-- that is idle: there is no record that it has not begun;
-- that waits for a slow provider: its stage may work until the request's deadline, and said so;
-- whose Redis is away: its records are put aside after seconds, which moves them;
-- whose broker is away: nothing can move then. `agents.runner.watchdog.watchdog` asks the broker,
-  from half of the stall time-out on, and where that does not answer, all patience begins anew
-  (`StageWatch.forgive`).
+- when it is idle: there is no record that it has not begun;
+- when it waits for a slow provider: its stage has said that it may work until the request's deadline;
+- when Redis is away: its records are put aside after seconds, and so they move;
+- when the broker is away. `agents.runner.watchdog.watchdog` asks it after half of the stall time-out; if it
+does
+  not answer, all time-outs begin anew (`StageWatch.forgive`).
 
 Stuck, once nothing has moved for the stall time-out, is a consumer
 
@@ -22,24 +22,24 @@ from collections.abc import Hashable, Mapping
 
 import msgspec
 
-from agents.runner.apps import View
-from agents.runner.watchdog.consumer_progress import Work
+from agents.runner.stage_app import ConsumerView
+from agents.runner.watchdog.consumer_progress import RecordWork
 
 #: What does not move, as in this module's description, and where if there is more than one place.
 _Condition = tuple[str, str]
 
-#: What only counts if the broker has records that the consumer has not got.
+#: Conditions that count only if the broker has records that the consumer has not fetched.
 NEEDS_RECORDS = frozenset({"silent"})
 
 
-class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
+class Stall(msgspec.Struct, frozen=True, kw_only=True):
     """Something has not moved for the stall time-out.
 
     Attributes:
         stage: which consumer.
         what: a stable name of what does not move, as in this module's description.
-        for_s: since how many seconds.
-        detail: what was seen, for whoever reads the log.
+        for_s: for how many seconds.
+        detail: what was seen, for the log.
     """
 
     stage: str
@@ -52,7 +52,7 @@ class StageWatch:
     """Watches one consumer from one look to the next.
 
     Args:
-        now: the watch's clock at the start, in seconds.
+        now: the watchdog's clock at the start, in seconds.
     """
 
     def __init__(self, *, now: float) -> None:
@@ -61,7 +61,7 @@ class StageWatch:
         self._committed: dict[tuple[str, int], int | None] = {}
         self.last_commit_at: float | None = None
 
-    def look(self, view: View, now: float, *, longer_than_s: float) -> Suspicion | None:
+    def look(self, view: ConsumerView, now: float, *, longer_than_s: float) -> Stall | None:
         """Take note of what the consumer does, and say what has not moved for longer than so many seconds.
 
         Where there is more than one such thing, it is the one that has not moved for longest.
@@ -74,7 +74,7 @@ class StageWatch:
             if each not in self._since or self._since[each][0] != key:
                 self._since[each] = key, now
         found = [
-            Suspicion(
+            Stall(
                 stage=view.name,
                 what=each[0],
                 for_s=now - max(self._since[each][1], self._forgiven_at),
@@ -90,20 +90,20 @@ class StageWatch:
         """Begin anew: what did not move could not, or had no reason to."""
         self._forgiven_at = now
 
-    def _late(self, stage: str, work: Work, now: float) -> Suspicion:
+    def _late(self, stage: str, work: RecordWork, now: float) -> Stall:
         # What it was allowed counts from its beginning; only the patience beyond that begins anew.
         due_at = max(work.began_at + work.allowed_s, self._forgiven_at)
         detail = f"{work.place} is in flight for {now - work.began_at:.0f} s"
-        return Suspicion(stage=stage, what="overdue", for_s=now - due_at, detail=detail)
+        return Stall(stage=stage, what="overdue", for_s=now - due_at, detail=detail)
 
-    def _note_commits(self, view: View, now: float) -> None:
+    def _note_commits(self, view: ConsumerView, now: float) -> None:
         committed = {(each.topic, each.partition): each.committed for each in view.partitions}
         before, self._committed = self._committed, committed
         if any(at in before and before[at] != offset for at, offset in committed.items()):
             self.last_commit_at = now
 
 
-def _conditions(view: View) -> Mapping[_Condition, tuple[Hashable, str]]:
+def _conditions(view: ConsumerView) -> Mapping[_Condition, tuple[Hashable, str]]:
     """Return what could be a stall if it lasts, each with what must stay the same while it does."""
     if not view.joined:
         return {("rebalancing", ""): (view.rebalances, "it has never joined its group")}
@@ -127,7 +127,7 @@ def _conditions(view: View) -> Mapping[_Condition, tuple[Hashable, str]]:
     return found
 
 
-def _has_waiting(view: View) -> bool:
+def _has_waiting(view: ConsumerView) -> bool:
     """Whether there are records that the consumer knows of and has not begun."""
     known = any(
         each.highwater is not None and each.position is not None and each.highwater > each.position

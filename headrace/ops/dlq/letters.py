@@ -7,7 +7,8 @@ from typing import Self
 import msgspec
 from aiokafka import ConsumerRecord
 
-from agents.intake.admission import DEFAULT_TENANT, request_id_of
+from agents.intake.delivery_identity import request_id_of
+from agents.intake.envelopes import DEFAULT_TENANT
 from agents.stage import Record, instant
 from streams.codec import header
 from streams.dead_letters import PREFIX as _ERRORS

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from aiokafka import ConsumerRecord
 
-from agents.intake.admission import DEFAULT_TENANT, accepted_at, request_id_of
+from agents.intake.delivery_identity import accepted_at, request_id_of
+from agents.intake.envelopes import DEFAULT_TENANT
 from headrace.ops.audit.evidence.kafka_records import as_read
 from headrace.ops.topic_reader import TopicReader
 from streams.codec import decode

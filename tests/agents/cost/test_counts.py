@@ -13,9 +13,14 @@ def test_calls_and_estimates_are_counted_by_the_model_asked() -> None:
     known = llm_call()
     guessed = msgspec.structs.replace(known, request_model="gpt-4o-mini", usage=Usage(estimated=True))
     counts.count([known, known, guessed])
-    assert [line for line in counts.lines() if not line.startswith("#")] == [
-        f'headrace_calls_booked_total{{model="{known.request_model}"}} 2',
-        'headrace_calls_booked_total{model="gpt-4o-mini"} 1',
-        f'headrace_calls_estimated_total{{model="{known.request_model}"}} 0',
-        'headrace_calls_estimated_total{model="gpt-4o-mini"} 1',
+    samples = [
+        (sample.name, sample.labels["model"], sample.value)
+        for family in counts.collect()
+        for sample in family.samples
+    ]
+    assert samples == [
+        ("headrace_calls_booked_total", known.request_model, 2),
+        ("headrace_calls_booked_total", "gpt-4o-mini", 1),
+        ("headrace_calls_estimated_total", known.request_model, 0),
+        ("headrace_calls_estimated_total", "gpt-4o-mini", 1),
     ]

@@ -1,22 +1,21 @@
 """The stage on fakes: a scripted provider, a journal and a registry in memory, a clock that does not wait."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from itertools import count
 from typing import Any
 
 import numpy as np
 
-from agents.checks.json_texts import Redacted
-from agents.embedding_stage.attempts import Attempts
+from agents.checks.pii import Redaction
 from agents.embedding_stage.stage import EmbeddingsStage
 from agents.intake.intake import Intake
-from agents.paid_calls.cancellation_watch import Pause
-from agents.paid_calls.circuit_breaker import Circuits
-from agents.paid_calls.policy import LlmPolicy
+from agents.paid_calls.circuit_breaker import CircuitBreakers
+from agents.paid_calls.policy import CallPolicy
+from agents.paid_calls.ports import CallPorts
 from agents.providers.faults import ProviderFault
-from agents.providers.port import Embedded, EmbeddingCall
+from agents.providers.provider import Embedded, EmbeddingCall
 from agents.stage import Delivery, Record
 from streams.codec import encode
 from streams.events import Embeddings, EmbeddingsRequested, OutcomeReached, Usage
@@ -126,9 +125,9 @@ def outcome(emits: Iterable[Emit]) -> OutcomeReached:
     return emit.value
 
 
-def hide_ann(text: str) -> Redacted:
+def hide_ann(text: str) -> Redaction:
     """Redact a name."""
-    return Redacted(text=text.replace("Ann", "[NAME]"), types=("name",) if "Ann" in text else ())
+    return Redaction(text=text.replace("Ann", "[NAME]"), types=("name",) if "Ann" in text else ())
 
 
 class Bench:
@@ -140,10 +139,10 @@ class Bench:
         *,
         journal: FakeJournal | None = None,
         registry: ScriptedRegistry | None = None,
-        pause: Pause = never,
+        pause: Callable[[float], Awaitable[None]] = never,
         served: bool = True,
         redact: Any = hide_ann,
-        circuits: Circuits | None = None,
+        breakers: CircuitBreakers | None = None,
         **policy: Any,
     ) -> None:
         self.clock = FakeClock()
@@ -151,7 +150,6 @@ class Bench:
         self.registry = registry or ScriptedRegistry()
         self.provider = script if isinstance(script, FakeEmbedder) else FakeEmbedder(script)
         numbers = count(1)
-        settings = LlmPolicy(**policy)
         self.stage = EmbeddingsStage(
             intake=Intake(
                 self.registry,  # type: ignore[arg-type]  # a fake of the same shape
@@ -159,23 +157,20 @@ class Bench:
                 reply_topics=(),
                 default_deadline_ms=60_000,
             ),
-            attempts=Attempts(
-                providers={ProviderName.OPENAI: self.provider} if served else {},
-                circuits=circuits
-                or Circuits(threshold=settings.breaker_threshold, reset_s=settings.breaker_reset_s),
+            providers={ProviderName.OPENAI: self.provider} if served else {},
+            redact=redact,
+            limits=EmbeddingLimits(max_inputs=4, max_input_tokens=10_000),
+            policy=CallPolicy(**policy),
+            ports=CallPorts(
                 journal=self.journal,
                 clock=self.clock,
                 new_call_id=lambda: f"call-{next(numbers)}",
-                random=lambda: 0.5,
-                policy=settings,
+                jitter=lambda: 0.5,
                 pause=pause,
             ),
-            journal=self.journal,
-            redact=redact,
-            limits=EmbeddingLimits(max_inputs=4, max_input_tokens=10_000),
-            instance="worker-0",
-            clock=self.clock,
         )
+        if breakers is not None:
+            self.stage.loop.breakers = breakers
 
     async def run(self, event: EmbeddingsRequested | None = None) -> OutcomeReached:
         """Send one request through the stage, to the end."""

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from agents.bootstrap import redact
-from agents.embedding_stage.attempts import Attempts
+from agents.checks.pii import redact
 from agents.embedding_stage.stage import EmbeddingsStage
 from agents.intake.intake import Intake
-from agents.paid_calls.circuit_breaker import Circuits
-from agents.paid_calls.policy import LlmPolicy
+from agents.paid_calls.policy import CallPolicy
+from agents.paid_calls.ports import CallPorts
 from agents.providers.openai.embeddings import OpenAIEmbeddings
 from agents.stores.journal import Journal
 from headrace.simulator.openai.word_vectors import embed
@@ -57,7 +56,6 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 async def stage(address: str, operator: Operator, redis: Redis) -> AsyncIterator[EmbeddingsStage]:
     del operator
     provider = OpenAIEmbeddings(api_key="sk-test", base_url=f"{address}/v1")
-    journal, clock = Journal(redis, ttl_s=600), ImpatientClock()
     yield EmbeddingsStage(
         intake=Intake(
             RequestRegistry(redis, ttl_s=600),
@@ -65,21 +63,11 @@ async def stage(address: str, operator: Operator, redis: Redis) -> AsyncIterator
             reply_topics=(),
             default_deadline_ms=30_000,
         ),
-        attempts=Attempts(
-            providers={ProviderName.OPENAI: provider},
-            circuits=Circuits(threshold=1_000, reset_s=1.0),
-            journal=journal,
-            clock=clock,
-            new_call_id=lambda: str(uuid4()),
-            random=lambda: 0.0,
-            policy=LlmPolicy(tries_per_model=6),
-            pause=asyncio.sleep,
-        ),
-        journal=journal,
+        providers={ProviderName.OPENAI: provider},
         redact=redact,
         limits=EmbeddingLimits(max_inputs=128, max_input_tokens=100_000),
-        instance="worker-0",
-        clock=clock,
+        policy=CallPolicy(tries_per_model=6, breaker_threshold=1_000),
+        ports=CallPorts(journal=Journal(redis, ttl_s=600), clock=ImpatientClock(), jitter=lambda: 0.0),
     )
     await provider.aclose()
 

@@ -201,7 +201,7 @@ async def test_without_the_journal_no_call_is_made() -> None:
     with pytest.raises(StoreUnavailable):
         await bench.stage.handle(given)
     assert not bench.provider.calls
-    assert not bench.stage._in_hand
+    assert not bench.stage._work._open
     assert outcome(await bench.stage.handle(given)).status is Status.ANSWERED
 
 

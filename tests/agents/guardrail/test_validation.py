@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from agents.guardrail.validation import Limits, validate
+from agents.guardrail.validation import RequestLimits, validate
 from streams.errors import InvalidRequest
 from streams.events import Message, TextPart
 from streams.models import MODELS
 from tests.fakes.envelopes import chat, said
 
-LIMITS = Limits(max_input_tokens=1_000, max_output_tokens=10_000, max_request_bytes=20_000)
+LIMITS = RequestLimits(max_input_tokens=1_000, max_output_tokens=10_000, max_request_bytes=20_000)
 USER = said("user", "hello")
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -112,7 +112,7 @@ def test_the_messages_say_what_to_change() -> None:
 
 def test_a_models_own_window_counts_where_it_is_the_smaller() -> None:
     """A generous installation does not make a model larger."""
-    wide = Limits(max_input_tokens=10**9, max_output_tokens=10**9, max_request_bytes=10**9)
+    wide = RequestLimits(max_input_tokens=10**9, max_output_tokens=10**9, max_request_bytes=10**9)
     variables = {f"v{n}": "a b c d " * 3_900 for n in range(10)}
     assert validate(chat(variables=variables), wide) > MODELS["gpt-4o"].context_window_tokens
     with pytest.raises(InvalidRequest, match="the limit is 128000"):

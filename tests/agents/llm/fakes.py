@@ -1,32 +1,32 @@
 """A clock that does not wait, a provider with a script, and a journal, a sink and a guard in memory."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import msgspec
 
+from agents.llm.chat_calls import GuardFactory
+from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
-from agents.paid_calls.cancellation_watch import Pause
-from agents.paid_calls.policy import LlmPolicy
-from agents.paid_calls.ports import GuardFactory
+from agents.paid_calls.ports import CallPorts
 from agents.providers.faults import ProviderFault
-from agents.providers.port import Answer, ProviderCall, ProviderEvent, TextDelta
+from agents.providers.provider import Answer, ProviderCall, ProviderEvent, TextDelta
 from agents.stage import Delivery, Record
-from agents.stores.journal import (
+from agents.stores.journal_entries import (
     AlreadySent,
     BegunCall,
     Cancelled,
     Claim,
     Claimed,
     Fenced,
-    Finished,
     HeldElsewhere,
-    Hold,
-    Look,
+    JournaledCalls,
+    Lease,
+    LeaseState,
     LostCall,
-    NotedCalls,
+    ResultStored,
 )
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.events import (
@@ -106,21 +106,10 @@ class FakeProvider:
             self._before()
         return self._script.pop(0)
 
-    async def complete(self, call: ProviderCall) -> Answer:
+    async def answer(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
         step = self._next(call)
-        assert not isinstance(step, list), "the script has a stream where a whole answer is asked for"
-        if isinstance(step, BaseException):
-            raise step
-        if step is HANGS:
-            try:
-                await asyncio.Event().wait()
-            finally:
-                self.closed_streams += 1
-        return step
-
-    async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
-        step = self._next(call)
-        if isinstance(step, Answer):
+        assert call.stream or not isinstance(step, list), "the script has a stream for a whole answer"
+        if isinstance(step, Answer) and call.stream:
             step = [TextDelta(step.text), step]
         try:
             for event in step if isinstance(step, list) else [step]:
@@ -155,7 +144,7 @@ class FakeJournal:
     def take_over(self, request_id: str) -> None:
         """Let another worker claim the request."""
         entry = self.entries[request_id]
-        entry["hold"] = msgspec.structs.replace(entry["hold"], attempt=entry["hold"].attempt + 1)
+        entry["lease"] = msgspec.structs.replace(entry["lease"], attempt=entry["lease"].attempt + 1)
 
     async def claim(
         self,
@@ -169,67 +158,67 @@ class FakeJournal:
     ) -> Claim:
         self._step("claim")
         entry = self.entries.setdefault(request_id, {"begun": {}, "ended": {}, "deadline": deadline_at})
-        held = entry.get("hold")
+        held = entry.get("lease")
         attempt = held.attempt if held else 0
-        hold = Hold(request_id=request_id, record=record, attempt=attempt, replay=replay)
+        lease = Lease(request_id=request_id, record=record, attempt=attempt, replay=replay)
         if entry.get("sent"):
             return AlreadySent()
         if "result" in entry:
-            entry["hold"] = hold
-            return Finished(hold=hold, result=entry["result"])
+            entry["lease"] = lease
+            return ResultStored(lease=lease, result=entry["result"])
         if held and held.record != record and now < entry["deadline"]:
             return HeldElsewhere(held.record)
-        hold = entry["hold"] = msgspec.structs.replace(hold, attempt=attempt + 1)
+        lease = entry["lease"] = msgspec.structs.replace(lease, attempt=attempt + 1)
         lost = [LostCall(number=n, call=c) for n, c in entry["begun"].items() if n not in entry["ended"]]
-        return Claimed(hold=hold, lost_calls=tuple(lost), known_calls=tuple(entry["ended"].values()))
+        return Claimed(lease=lease, lost_calls=tuple(lost), known_calls=tuple(entry["ended"].values()))
 
-    async def begin_call(self, hold: Hold, call: BegunCall, *, after: int = 0) -> int:
+    async def begin_call(self, lease: Lease, call: BegunCall, *, after: int = 0) -> int:
         self._step("begin_call")
-        entry = self.entries[hold.request_id]
-        if entry["hold"] != hold:
-            raise Fenced(hold)
-        if hold.request_id in self.cancelled:
-            raise Cancelled(hold, self.cancelled[hold.request_id])
+        entry = self.entries[lease.request_id]
+        if entry["lease"] != lease:
+            raise Fenced(lease)
+        if lease.request_id in self.cancelled:
+            raise Cancelled(lease, self.cancelled[lease.request_id])
         number = max([after, *entry["begun"]]) + 1
         entry["begun"][number] = call
         self.begun.append(call)
         return number
 
-    async def end_call(self, hold: Hold, ended: LlmCall) -> None:
+    async def end_call(self, lease: Lease, ended: LlmCall) -> None:
         self._step("end_call")
-        self.entries[hold.request_id]["ended"][ended.attempt] = ended
+        self.entries[lease.request_id]["ended"][ended.attempt] = ended
 
-    async def look(self, holds: Sequence[Hold]) -> list[Look]:
+    async def look(self, leases: Sequence[Lease]) -> list[LeaseState]:
         self._step("look")
-        self.looks.append([hold.request_id for hold in holds])
+        self.looks.append([lease.request_id for lease in leases])
         return [
-            Look(
-                holds=self.entries[hold.request_id]["hold"] == hold,
-                cancelled=self.cancelled.get(hold.request_id),
+            LeaseState(
+                held=self.entries[lease.request_id]["lease"] == lease,
+                cancelled=self.cancelled.get(lease.request_id),
             )
-            for hold in holds
+            for lease in leases
         ]
 
-    async def calls(self, request_id: str, *, record: str) -> NotedCalls:
+    async def calls(self, request_id: str, *, record: str) -> JournaledCalls:
         self._step("calls")
         entry = self.entries.get(request_id, {})
-        if "hold" not in entry or entry["hold"].record != record:
-            return NotedCalls()
+        if "lease" not in entry or entry["lease"].record != record:
+            return JournaledCalls()
         lost = [LostCall(number=n, call=c) for n, c in entry["begun"].items() if n not in entry["ended"]]
-        return NotedCalls(lost_calls=tuple(lost), known_calls=tuple(entry["ended"].values()))
+        return JournaledCalls(lost_calls=tuple(lost), known_calls=tuple(entry["ended"].values()))
 
-    async def finish(self, hold: Hold, result: bytes) -> bool:
+    async def finish(self, lease: Lease, result: bytes) -> bool:
         self._step("finish")
-        entry = self.entries[hold.request_id]
-        if entry["hold"] != hold:
+        entry = self.entries[lease.request_id]
+        if entry["lease"] != lease:
             return False
         entry["result"] = result
         return True
 
-    async def sent(self, hold: Hold) -> None:
+    async def sent(self, lease: Lease) -> None:
         self._step("sent")
-        if self.entries[hold.request_id]["hold"] == hold:
-            self.entries[hold.request_id]["sent"] = True
+        if self.entries[lease.request_id]["lease"] == lease:
+            self.entries[lease.request_id]["sent"] = True
 
 
 class FakeSink:
@@ -252,7 +241,7 @@ class FakeSink:
 
 
 class FakeGuard:
-    """Blocks at a banned word, and holds back as many characters as it has, less one."""
+    """Blocks at a banned word, and leases back as many characters as it has, less one."""
 
     def __init__(self, banned: str = "FORBIDDEN") -> None:
         self._banned = banned
@@ -318,7 +307,7 @@ class Bench:
         *,
         journal: FakeJournal | None = None,
         sink: FakeSink | None = None,
-        pause: Pause = never,
+        pause: Callable[[float], Awaitable[None]] = never,
         guards: GuardFactory = lambda _event: FakeGuard(),
         **policy: object,
     ) -> None:
@@ -335,12 +324,14 @@ class Bench:
         numbers = count(1)
         self.stage = LlmStage(
             providers=providers,
-            journal=self.journal,
-            deltas=self.sink,
+            publisher=self.sink,
             guards=guards,
-            policy=LlmPolicy(**policy),
-            clock=self.clock,
-            new_call_id=lambda: f"call-{next(numbers)}",
-            jitter=lambda: 0.5,
-            pause=pause,
+            settings=LlmSettings(**policy),
+            ports=CallPorts(
+                journal=self.journal,
+                clock=self.clock,
+                new_call_id=lambda: f"call-{next(numbers)}",
+                jitter=lambda: 0.5,
+                pause=pause,
+            ),
         )

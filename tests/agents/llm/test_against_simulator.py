@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from agents.checks.streaming_guard import StreamingGuard
+from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
-from agents.output.streaming_guard import StreamingGuard
-from agents.paid_calls.policy import LlmPolicy
-from agents.paid_calls.ports import SystemClock
+from agents.paid_calls.ports import CallPorts, Clock
 from agents.stage import Delivery, Record
 from agents.stores.journal import Journal
 from streams.events import Completed, OutcomeReached, Status
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 CLAUDE = "claude-sonnet-4-20250514"
 
 
-class ImpatientClock(SystemClock):
+class ImpatientClock(Clock):
     """The real time, but waits before retries take none."""
 
     async def sleep(self, seconds: float) -> None:
@@ -62,14 +62,12 @@ async def stage(address: str, operator: Operator, redis: Redis) -> AsyncIterator
     providers = {name: provider_at(address, name) for name in ProviderName}
     yield LlmStage(
         providers=providers,
-        journal=Journal(redis, ttl_s=600),
-        deltas=FakeSink(),
+        publisher=FakeSink(),
         guards=lambda _event: StreamingGuard(),
-        policy=LlmPolicy(
+        settings=LlmSettings(
             fallback_models=(CLAUDE, "gpt-4o-mini"), breaker_threshold=1000, provider_timeout_s=5
         ),
-        clock=ImpatientClock(),
-        jitter=lambda: 0.0,
+        ports=CallPorts(journal=Journal(redis, ttl_s=600), clock=ImpatientClock(), jitter=lambda: 0.0),
     )
     for provider in providers.values():
         await provider.aclose()
@@ -143,7 +141,7 @@ async def test_what_is_published_of_a_streamed_answer_is_the_answer(
     await operator.behave(answers=[{"text": "The headrace feeds the mill. " * 30}])
     outcome = await run(stage, stream=True)
     assert isinstance(outcome, Completed)
-    sink = stage._attempts._caller._deltas
+    sink = stage.loop._kind._publisher
     assert isinstance(sink, FakeSink)
     assert sink.text == outcome.completion.content
     assert outcome.envelope.calls[0].time_to_first_token_us is not None

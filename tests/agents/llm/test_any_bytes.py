@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.checks.streaming_guard import StreamingGuard
+from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
-from agents.output.streaming_guard import StreamingGuard
-from agents.paid_calls.policy import LlmPolicy
-from agents.providers.port import Answer
+from agents.paid_calls.ports import CallPorts
+from agents.providers.provider import Answer
 from streams.codec import decode, encode
 from streams.events import Completed, OutcomeReached, Status
 from streams.models import ProviderName
@@ -47,12 +48,10 @@ async def outcome(servers: Bench, said: Said, *, stream: bool) -> tuple[Complete
     sink = FakeSink()
     stage = LlmStage(
         providers={ProviderName(name): provider for name, provider in servers.providers.items()},
-        journal=FakeJournal(),
-        deltas=sink,
+        publisher=sink,
         guards=lambda _event: StreamingGuard(),
-        policy=LlmPolicy(tries_per_model=1),
-        clock=FakeClock(),
-        pause=never,
+        settings=LlmSettings(tries_per_model=1),
+        ports=CallPorts(journal=FakeJournal(), clock=FakeClock(), pause=never),
     )
     (sent,) = await stage.handle(delivery(missed(model=MODELS[said.api], stream=stream)))
     assert isinstance(sent.value, Completed | OutcomeReached)

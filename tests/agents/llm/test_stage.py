@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from agents.llm.degraded import APOLOGY
-from agents.paid_calls.redis_waits import RETRY_S
+from agents.paid_calls.call_journal import RETRY_S
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,
@@ -18,7 +18,7 @@ from agents.providers.faults import (
     Refused,
     ServerFault,
 )
-from agents.providers.port import TextDelta, UsageKnown
+from agents.providers.provider import TextDelta, UsageKnown
 from agents.stage import Superseded
 from streams.errors import StoreUnavailable
 from streams.events import CacheSlot, Completed, OutcomeReached, ReplyAddress, Status, Usage
@@ -262,7 +262,7 @@ async def test_the_deadline_ends_retries_and_fallbacks() -> None:
         [ProviderTimeout("total", after_s=60)],
         before=lambda: setattr(bench.clock, "elapsed_s", 60.0),
     )
-    bench.stage._attempts._providers = {**bench.stage._providers, "openai": hang}
+    bench.stage.loop._kind._providers = {**bench.stage._providers, "openai": hang}
     event = await outcome(bench)
     assert event.error is not None
     assert event.error.code == "deadline_exceeded"
@@ -274,7 +274,7 @@ async def test_an_answer_that_comes_late_is_delivered() -> None:
     """It was paid for, and its sender can fetch it: the deadline is for work that is not begun."""
     bench = Bench()
     late = FakeProvider("openai", [answer("Paris")], before=lambda: setattr(bench.clock, "elapsed_s", 61.0))
-    bench.stage._attempts._providers = {"openai": late}
+    bench.stage.loop._kind._providers = {"openai": late}
     assert (await completed(bench)).completion.content == "Paris"
 
 
@@ -365,7 +365,7 @@ async def test_a_blocked_stream_that_goes_on_is_stopped_and_estimated() -> None:
 
 async def test_a_fault_after_a_block_is_no_reason_to_ask_again() -> None:
     """The verdict stands; another call would only cost more."""
-    bench = Bench([[*BLOCKED_STREAM, ConnectionLost("reset", after_chunks=3)]])
+    bench = Bench([[*BLOCKED_STREAM, ConnectionLost("reset")]])
     event = await completed(bench, missed(stream=True))
     assert event.completion.finish_reason == "content_filter"
     assert len(event.envelope.calls) == 1
@@ -373,7 +373,7 @@ async def test_a_fault_after_a_block_is_no_reason_to_ask_again() -> None:
 
 async def test_a_broken_stream_is_replaced_by_a_higher_attempt() -> None:
     """The second answer's deltas carry number 2; the first call's spend stays in the books."""
-    broken = ConnectionLost("reset", after_chunks=1)
+    broken = ConnectionLost("reset")
     broken.billed_usage = Usage(input_tokens=100, output_tokens=4)
     begun = [TextDelta(word) for word in ("The first ", "answer is ", "going on ", "and on ", "and on ")]
     bench = Bench([[*begun, broken], answer("The second answer")])
@@ -418,7 +418,7 @@ async def test_a_repeat_at_another_offset_is_dropped_while_the_first_runs() -> N
     provider = FakeProvider(
         "openai", [ServerFault("x"), answer()], before=lambda: task.append(asyncio.create_task(repeat()))
     )
-    bench.stage._attempts._providers = {"openai": provider}
+    bench.stage.loop._kind._providers = {"openai": provider}
     await completed(bench)
     await asyncio.gather(*task)
     assert repeats[0] == ()
@@ -534,7 +534,7 @@ async def test_an_answer_is_sent_unstored_when_redis_stays_away() -> None:
 
 async def test_spend_is_booked_where_redis_goes_away_between_two_calls() -> None:
     """The retry waits for the journal; at the deadline the request fails with its first call in the books."""
-    broken = ConnectionLost("reset", after_chunks=1)
+    broken = ConnectionLost("reset")
     broken.billed_usage = Usage(input_tokens=100, output_tokens=4)
     journal = FakeJournal()
     provider = FakeProvider(

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from agents.checks.output_policy import DEFAULT_POLICY, OutputPolicy
 from agents.output.stage import BLOCKED_ANSWER, OutputStage
-from agents.output.verdict import DEFAULT_POLICY, OutputPolicy
 from agents.prompts.catalogue import PromptCatalogue
 from agents.stores.answer_cache import CachedAnswer
 from streams.errors import StoreUnavailable

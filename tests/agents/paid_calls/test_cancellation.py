@@ -1,15 +1,15 @@
 """The LLM stage and requests that are cancelled: before, between and within their calls."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from decimal import Decimal
 
 import pytest
 
 from agents.providers.faults import ConnectionLost, RateLimited, ServerFault
-from agents.providers.port import TextDelta, UsageKnown
-from agents.stores.journal import Hold, Look
+from agents.providers.provider import TextDelta, UsageKnown
+from agents.stores.journal_entries import Lease, LeaseState
 from streams.events import Completed, OutcomeReached, Status, Usage
 from tests.agents.llm.fakes import (
     HANGS,
@@ -78,7 +78,7 @@ async def test_a_whole_call_is_stopped_and_its_prompt_is_booked() -> None:
 
 
 async def test_what_was_published_is_not_added_to() -> None:
-    """The text that the guard holds back stays unsaid."""
+    """The text that the guard leases back stays unsaid."""
     journal = FakeJournal()
     bench = Bench(
         cancelling(journal, [[TextDelta("Paris is the capital"), HANGS]]), journal=journal, pause=at_once
@@ -160,41 +160,43 @@ async def test_a_bug_in_the_watch_is_no_silence() -> None:
     """It comes out of the stage, and is salvaged there like any other."""
     journal = FakeJournal()
 
-    async def look(holds: object) -> object:
+    async def look(leases: object) -> object:
         raise TypeError("a bug")
 
     journal.look = look  # type: ignore[method-assign]
 
     class Slow(FakeProvider):
-        async def complete(self, call: object) -> object:
+        async def answer(self, call: object) -> AsyncGenerator[object]:
             for _ in range(10):
                 await at_once(0)
-            return await super().complete(call)
+            async for event in super().answer(call):
+                yield event
 
     bench = Bench(Slow("openai", [answer()]), journal=journal, pause=at_once)
     with pytest.raises(TypeError, match="a bug"):
         await bench.stage.handle(delivery())
 
 
-async def test_a_look_that_swallows_its_cancellation_holds_nothing_up() -> None:
+async def test_a_look_that_swallows_its_cancellation_leases_nothing_up() -> None:
     """`asyncio.wait_for` of Python 3.11 does that where the result comes at the same time."""
     journal = FakeJournal()
     looks = 0
 
-    async def look(holds: Sequence[Hold]) -> list[Look]:
+    async def look(leases: Sequence[Lease]) -> list[LeaseState]:
         nonlocal looks
         looks += 1
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        return [Look(holds=True) for _ in holds]
+        return [LeaseState(held=True) for _ in leases]
 
     journal.look = look  # type: ignore[assignment, method-assign]
 
     class Slow(FakeProvider):
-        async def complete(self, call: object) -> object:
+        async def answer(self, call: object) -> AsyncGenerator[object]:
             while not looks:
                 await at_once(0)
-            return await super().complete(call)
+            async for event in super().answer(call):
+                yield event
 
     async with asyncio.timeout(5):
         await Bench(Slow("openai", [answer()]), journal=journal, pause=at_once).stage.handle(delivery())

@@ -12,11 +12,13 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from agents.checks.streaming_guard import StreamingGuard
+from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
-from agents.output.streaming_guard import StreamingGuard
-from agents.paid_calls.policy import LlmPolicy
+from agents.paid_calls.ports import CallPorts
 from agents.stage import Delivery, Record, Superseded
-from agents.stores.journal import Claimed, Journal
+from agents.stores.journal import Journal
+from agents.stores.journal_entries import Claimed
 from streams.events import LlmCall, OutcomeReached, ReplyAddress, Status
 from streams.models import MODELS, ProviderName
 from streams.publisher import Emit
@@ -74,11 +76,10 @@ async def staged(address: str, operator: Operator, redis: Redis) -> AsyncIterato
     def make(**policy: Any) -> LlmStage:
         return LlmStage(
             providers=providers,
-            journal=Journal(redis, ttl_s=TTL_S),
-            deltas=FakeSink(),
+            publisher=FakeSink(),
             guards=lambda _event: StreamingGuard(),
-            policy=LlmPolicy(**({"tries_per_model": 1} | policy)),
-            pause=soon,
+            settings=LlmSettings(**({"tries_per_model": 1} | policy)),
+            ports=CallPorts(journal=Journal(redis, ttl_s=TTL_S), pause=soon),
         )
 
     yield make

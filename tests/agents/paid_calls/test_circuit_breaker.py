@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from agents.paid_calls.circuit_breaker import Circuits
+from agents.paid_calls.circuit_breaker import CircuitBreakers
 from agents.providers.faults import RateLimited, Refused, ServerFault
 
 
@@ -21,7 +21,7 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     return Wall(monkeypatch)
 
 
-async def fail(circuits: Circuits, times: int, name: str = "m") -> None:
+async def fail(circuits: CircuitBreakers, times: int, name: str = "m") -> None:
     for _ in range(times):
         permit = await circuits.permit(name)
         assert permit is not None
@@ -30,7 +30,7 @@ async def fail(circuits: Circuits, times: int, name: str = "m") -> None:
 
 async def test_faults_in_a_row_open_the_circuit_of_that_model_only() -> None:
     """Others go on."""
-    circuits = Circuits(threshold=3, reset_s=15)
+    circuits = CircuitBreakers(threshold=3, reset_s=15)
     await fail(circuits, 3)
     assert await circuits.permit("m") is None
     assert await circuits.permit("other") is not None
@@ -39,7 +39,7 @@ async def test_faults_in_a_row_open_the_circuit_of_that_model_only() -> None:
 @pytest.mark.parametrize("fault", [None, RateLimited("slow"), Refused("no")])
 async def test_a_sign_of_life_starts_the_count_anew(fault: Refused | RateLimited | None) -> None:
     """A provider that answers, limits or refuses is in good health."""
-    circuits = Circuits(threshold=3, reset_s=15)
+    circuits = CircuitBreakers(threshold=3, reset_s=15)
     await fail(circuits, 2)
     permit = await circuits.permit("m")
     assert permit is not None
@@ -50,7 +50,7 @@ async def test_a_sign_of_life_starts_the_count_anew(fault: Refused | RateLimited
 
 async def test_after_the_reset_one_probe_decides(wall: Wall) -> None:
     """While it is out nobody else may call; its success closes the circuit."""
-    circuits = Circuits(threshold=1, reset_s=15)
+    circuits = CircuitBreakers(threshold=1, reset_s=15)
     await fail(circuits, 1)
     wall.now += 16
     probe = await circuits.permit("m")
@@ -63,7 +63,7 @@ async def test_after_the_reset_one_probe_decides(wall: Wall) -> None:
 
 async def test_a_failed_probe_opens_the_circuit_again(wall: Wall) -> None:
     """And for the whole time."""
-    circuits = Circuits(threshold=1, reset_s=15)
+    circuits = CircuitBreakers(threshold=1, reset_s=15)
     await fail(circuits, 1)
     wall.now += 16
     await fail(circuits, 1)
@@ -75,7 +75,7 @@ async def test_a_failed_probe_opens_the_circuit_again(wall: Wall) -> None:
 
 async def test_a_cancelled_probe_leaves_the_place_to_the_next(wall: Wall) -> None:
     """A worker that is stopped during its probe does not keep the circuit shut."""
-    circuits = Circuits(threshold=1, reset_s=15)
+    circuits = CircuitBreakers(threshold=1, reset_s=15)
     await fail(circuits, 1)
     wall.now += 16
     probe = await circuits.permit("m")

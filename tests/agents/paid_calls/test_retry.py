@@ -53,7 +53,7 @@ class Case(NamedTuple):
         (Case(Malformed("what")), Action.WAIT, 1.5),
         (Case(NotTaken("it ends as nobody knows")), Action.NEXT_MODEL, 0),
         (Case(NotTaken("it is too long"), has_next=False), Action.NEXT_MODEL, 0),
-        (Case(ConnectionLost("gone", after_chunks=4)), Action.WAIT, 1.5),
+        (Case(ConnectionLost("gone")), Action.WAIT, 1.5),
         (Case(limited(None)), Action.WAIT, 1.5),
         (Case(limited(2)), Action.WAIT, 2.25),
         (Case(limited(0)), Action.WAIT, 0),

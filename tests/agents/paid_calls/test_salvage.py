@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from agents.providers.faults import ConnectionLost
-from agents.providers.port import TextDelta, UsageKnown
+from agents.providers.provider import TextDelta, UsageKnown
 from streams.events import Completed, Usage
 from tests.agents.llm.fakes import (
     Bench,
@@ -28,7 +28,7 @@ class BrokenGuard(FakeGuard):
 
 def broken(journal: FakeJournal | None = None) -> Bench:
     """A stage whose second call runs into a bug after some text."""
-    lost = ConnectionLost("reset", after_chunks=1)
+    lost = ConnectionLost("reset")
     lost.billed_usage = Usage(input_tokens=100, output_tokens=4)
     begun = [UsageKnown(Usage(input_tokens=80), "gpt-4o"), TextDelta("Paris is "), TextDelta("a bug")]
     return Bench([[lost], begun], journal=journal, guards=lambda _event: BrokenGuard())
@@ -111,5 +111,4 @@ async def test_what_was_delivered_is_forgotten() -> None:
     bench, first = Bench([answer()]), delivery()
     await bench.stage.handle(first)
     await bench.stage.delivered(first)
-    assert not bench.stage._works
-    assert not bench.stage._unsent
+    assert not bench.stage._work._open

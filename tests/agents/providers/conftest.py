@@ -6,7 +6,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from agents.providers.port import Provider
+from agents.providers.provider import Provider
 from tests.agents.providers.odd_servers import Bench, bench
 from tests.agents.providers.simulated import Operator, provider_at, running_simulator
 

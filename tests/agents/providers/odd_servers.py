@@ -10,7 +10,8 @@ import msgspec
 from agents.providers.anthropic.messages import AnthropicMessages
 from agents.providers.faults import ProviderFault
 from agents.providers.openai.chat import OpenAIChat
-from agents.providers.port import Answer, Provider, ProviderCall, TextDelta, Timeouts
+from agents.providers.provider import Answer, Provider, ProviderCall, TextDelta, Timeouts
+from tests.agents.providers.simulated import complete, streamed
 from tests.fakes.envelopes import said
 from tests.fakes.raw_provider import RawProvider, raw_provider
 
@@ -36,9 +37,9 @@ class Bench(msgspec.Struct, frozen=True):
         provider = self.providers[name]
         try:
             if not stream:
-                return await provider.complete(call)
+                return await complete(provider, call)
             told, answer = "", None
-            async for event in provider.stream(call):
+            async for event in streamed(provider, call):
                 if isinstance(event, TextDelta):
                     told += event.text
                 elif isinstance(event, Answer):

@@ -1,7 +1,7 @@
 """The provider simulator on a real socket, and calls to it."""
 
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
@@ -11,7 +11,15 @@ import msgspec
 
 from agents.providers.anthropic.messages import AnthropicMessages
 from agents.providers.openai.chat import OpenAIChat
-from agents.providers.port import Answer, Provider, ProviderCall, TextDelta, Timeouts, UsageKnown
+from agents.providers.provider import (
+    Answer,
+    Provider,
+    ProviderCall,
+    ProviderEvent,
+    TextDelta,
+    Timeouts,
+    UsageKnown,
+)
 from agents.providers.usage import count_input
 from headrace.simulator.app import create_app
 from headrace.simulator.server import build_server, listen
@@ -110,5 +118,17 @@ async def read(provider: Provider, call: ProviderCall, into: Streamed | None = N
 
 
 async def events(provider: Provider, call: ProviderCall) -> AsyncIterator[Any]:
-    async for event in provider.stream(call):
+    async for event in streamed(provider, call):
         yield event
+
+
+async def complete(provider: Provider, call: ProviderCall) -> Answer:
+    """Return the answer to a call that is made whole: one event."""
+    (answer,) = [event async for event in provider.answer(msgspec.structs.replace(call, stream=False))]
+    assert isinstance(answer, Answer)
+    return answer
+
+
+def streamed(provider: Provider, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
+    """Return the events of a call that is streamed."""
+    return provider.answer(msgspec.structs.replace(call, stream=True))

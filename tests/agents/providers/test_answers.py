@@ -6,10 +6,10 @@ from contextlib import aclosing
 import msgspec
 import pytest
 
-from agents.providers.port import Answer, Provider, TextDelta, Timeouts
+from agents.providers.provider import Answer, Provider, TextDelta, Timeouts
 from streams.events import Message
 from streams.models import MODELS as CATALOGUE
-from tests.agents.providers.simulated import TEXT, Operator, call_to, read
+from tests.agents.providers.simulated import TEXT, Operator, call_to, complete, read, streamed
 
 TOOL = {
     "type": "function",
@@ -24,7 +24,7 @@ TOOL = {
 async def ask(provider: Provider, *, stream: bool, **settings: object) -> Answer:
     call = call_to(provider, **settings)
     if not stream:
-        return await provider.complete(call)
+        return await complete(provider, call)
     got = await read(provider, call)
     assert got.answer is not None
     assert got.text == got.answer.text
@@ -121,7 +121,7 @@ async def test_a_conversation_with_parallel_tool_results_is_understood(provider:
         Message(role="tool", tool_call_id="t1", content="1500 rpm"),
         Message(role="tool", tool_call_id="t2", content="3000 rpm"),
     )
-    answer = await provider.complete(call_to(provider, messages=messages, tools=(TOOL,)))
+    answer = await complete(provider, call_to(provider, messages=messages, tools=(TOOL,)))
     assert "rpm" in answer.text
     assert answer.finish_reason == "stop"
 
@@ -156,7 +156,7 @@ async def test_openai_gets_the_response_format_itself(address: str, operator: Op
         "additionalProperties": False,
     }
     form = {"type": "json_schema", "json_schema": {"name": "place", "strict": True, "schema": schema}}
-    answer = await provider.complete(call_to(provider, response_format=form))
+    answer = await complete(provider, call_to(provider, response_format=form))
     assert set(msgspec.json.decode(answer.text)) == {"city"}
     await provider.aclose()
 
@@ -168,7 +168,7 @@ async def test_many_answers_are_open_at_once(provider: Provider, operator: Opera
     patient = Timeouts(connect_s=60, first_token_s=60, between_tokens_s=60, total_s=90)
 
     async def one() -> None:
-        async with aclosing(provider.stream(call_to(provider, timeouts=patient))) as stream:
+        async with aclosing(streamed(provider, call_to(provider, timeouts=patient))) as stream:
             async for event in stream:
                 if isinstance(event, TextDelta):
                     await all_begun.wait()

@@ -8,11 +8,12 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from agents.providers.deferred import Deferred
+from agents.providers.deferred import DeferredProvider
 from agents.providers.faults import ClientNotLoaded, ProviderTimeout
-from agents.providers.port import Answer, Provider, ProviderCall, ProviderEvent, TextDelta, Timeouts
+from agents.providers.provider import Answer, Provider, ProviderCall, ProviderEvent, TextDelta, Timeouts
 from streams.events import Usage
 from streams.models import ProviderName
+from tests.agents.providers.simulated import complete, streamed
 
 ANSWER = Answer(text="Hi", model="m", finish_reason="stop", usage=Usage())
 CALL = ProviderCall(
@@ -31,14 +32,10 @@ class Greeter:
     name = ProviderName.OPENAI
     closed = 0
 
-    async def complete(self, call: ProviderCall) -> Answer:
-        assert call is CALL
-        return ANSWER
-
-    async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
-        assert call is CALL
+    async def answer(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
         try:
-            yield TextDelta("H")
+            if call.stream:
+                yield TextDelta("H")
             yield ANSWER
         finally:
             self.closed += 1
@@ -55,21 +52,21 @@ async def test_the_first_calls_wait_until_it_is_loaded() -> None:
         assert go.wait(10)
         return Greeter()
 
-    provider = Deferred(ProviderName.OPENAI, load)
-    first, second = (asyncio.ensure_future(provider.complete(CALL)) for _ in range(2))
+    provider = DeferredProvider(ProviderName.OPENAI, load)
+    first, second = (asyncio.ensure_future(complete(provider, CALL)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     assert not second.done()
     go.set()
     assert await second == ANSWER
-    assert [event async for event in provider.stream(CALL)] == [TextDelta("H"), ANSWER]
+    assert [event async for event in streamed(provider, CALL)] == [TextDelta("H"), ANSWER]
 
 
 async def test_closing_the_stream_closes_the_provider_s() -> None:
     """That is how a call is stopped."""
     greeter = Greeter()
-    provider = Deferred(ProviderName.OPENAI, lambda: greeter)
-    stream = provider.stream(CALL)
+    provider = DeferredProvider(ProviderName.OPENAI, lambda: greeter)
+    stream = streamed(provider, CALL)
     assert await anext(stream) == TextDelta("H")
     await stream.aclose()
     assert greeter.closed == 1
@@ -89,18 +86,18 @@ class Loads:
             raise ImportError("no module named anthropic")
         return Greeter()
 
-    def provider(self) -> Deferred:
+    def provider(self) -> DeferredProvider:
         """Begin with the first load."""
-        return Deferred(ProviderName.ANTHROPIC, self, monotonic=lambda: self.now)
+        return DeferredProvider(ProviderName.ANTHROPIC, self, monotonic=lambda: self.now)
 
 
 async def test_a_load_that_fails_is_a_fault_of_the_provider() -> None:
     """So that another one is asked: no request is lost for it. Each caller gets a fault of its own."""
     provider = Loads(failing=1).provider()
     with pytest.raises(ClientNotLoaded, match=r"cannot be loaded \(ImportError: no module") as first:
-        await provider.complete(CALL)
+        await complete(provider, CALL)
     with pytest.raises(ClientNotLoaded) as second:
-        await anext(provider.stream(CALL))
+        await anext(streamed(provider, CALL))
     assert first.value is not second.value
     await provider.aclose()
 
@@ -113,11 +110,11 @@ async def test_a_load_that_fails_is_tried_again_by_later_calls() -> None:
     for now in (0.0, 0.9, 1.0, 2.9):
         loads.now = now
         with pytest.raises(ClientNotLoaded):
-            await provider.complete(CALL)
+            await complete(provider, CALL)
         seen.append(loads.count)
     assert seen == [1, 1, 2, 2]
     loads.now = 3.0
-    both = await asyncio.gather(provider.complete(CALL), provider.complete(CALL))
+    both = await asyncio.gather(complete(provider, CALL), complete(provider, CALL))
     assert both == [ANSWER, ANSWER]
     assert loads.count == 3
 
@@ -130,9 +127,9 @@ async def test_a_load_that_fails_is_logged_once() -> None:
         for now in (0.0, 1.0, 3.0):
             loads.now = now
             with pytest.raises(ClientNotLoaded):
-                await provider.complete(CALL)
+                await complete(provider, CALL)
         loads.now = 7.0
-        await provider.complete(CALL)
+        await complete(provider, CALL)
     assert [(line["event"], line["log_level"]) for line in logs] == [
         ("provider.not_loaded", "error"),
         ("provider.loaded_after_all", "info"),
@@ -148,9 +145,9 @@ async def test_a_load_that_hangs_is_waited_for_no_longer_than_a_silent_provider(
         assert go.wait(10)
         return Greeter()
 
-    provider = Deferred(ProviderName.OPENAI, load)
+    provider = DeferredProvider(ProviderName.OPENAI, load)
     timeouts = msgspec.structs.replace(CALL.timeouts, first_token_s=0.01)
     with pytest.raises(ProviderTimeout):
-        await provider.complete(msgspec.structs.replace(CALL, timeouts=timeouts))
+        await complete(provider, msgspec.structs.replace(CALL, timeouts=timeouts))
     go.set()
-    assert await provider.complete(CALL) == ANSWER
+    assert await complete(provider, CALL) == ANSWER

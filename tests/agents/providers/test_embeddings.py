@@ -21,7 +21,7 @@ from agents.providers.faults import (
     ServerFault,
 )
 from agents.providers.openai.embeddings import OpenAIEmbeddings, read_embeddings
-from agents.providers.port import EmbeddingCall, Timeouts
+from agents.providers.provider import EmbeddingCall, Timeouts
 from headrace.simulator.openai.word_vectors import embed
 from streams.events import Usage
 from streams.models import ProviderName

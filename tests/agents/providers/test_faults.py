@@ -19,17 +19,26 @@ from agents.providers.faults import (
     Refused,
     ServerFault,
 )
-from agents.providers.port import Provider, TextDelta, Timeouts
+from agents.providers.provider import Provider, TextDelta, Timeouts
 from streams.events import Usage
 from streams.tokens import count_text
-from tests.agents.providers.simulated import TEXT, Operator, Streamed, call_to, provider_at, read
+from tests.agents.providers.simulated import (
+    TEXT,
+    Operator,
+    Streamed,
+    call_to,
+    complete,
+    provider_at,
+    read,
+    streamed,
+)
 
 QUICK = Timeouts(connect_s=5, first_token_s=0.2, between_tokens_s=0.2, total_s=5)
 
 
 async def ask(provider: Provider, *, stream: bool, **settings: object) -> None:
     call = call_to(provider, **settings)
-    await (read(provider, call) if stream else provider.complete(call))
+    await (read(provider, call) if stream else complete(provider, call))
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -131,7 +140,7 @@ async def test_a_whole_answer_that_is_garbled_is_billed_for_its_prompt(
 async def test_closing_the_stream_ends_the_call(provider: Provider, operator: Operator) -> None:
     """A reader that has seen enough stops the provider: far less is billed than would have been."""
     await operator.behave(latency={"tokens_per_second": 10}, answers=[{"text": TEXT * 50}])
-    async with aclosing(provider.stream(call_to(provider))) as stream:
+    async with aclosing(streamed(provider, call_to(provider))) as stream:
         async for event in stream:
             if isinstance(event, TextDelta):
                 break

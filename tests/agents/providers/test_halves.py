@@ -8,7 +8,8 @@ import pytest
 
 from agents.providers.anthropic.messages import AnthropicMessages
 from agents.providers.openai.chat import OpenAIChat
-from agents.providers.port import Answer, Provider, ProviderCall, TextDelta, Timeouts
+from agents.providers.provider import Answer, Provider, ProviderCall, TextDelta, Timeouts
+from tests.agents.providers.simulated import complete, streamed
 from tests.fakes.envelopes import said
 from tests.fakes.raw_provider import EVENTS, JSON, events, saying
 
@@ -110,7 +111,7 @@ def right(answer: Answer) -> None:
 async def test_a_streamed_answer_can_be_told(provider: Any, pieces: list[bytes]) -> None:
     """It was a 500 and a dead letter before, the money booked and the text lost."""
     async with saying(*pieces, content_type=EVENTS) as base, provider(base) as asked:
-        found = [event async for event in asked.stream(CALL)]
+        found = [event async for event in streamed(asked, CALL)]
     answer = found[-1]
     assert isinstance(answer, Answer)
     right(answer)
@@ -127,7 +128,7 @@ async def test_a_streamed_answer_can_be_told(provider: Any, pieces: list[bytes])
 async def test_a_whole_answer_can_be_told(provider: Any, body: bytes) -> None:
     """The same words as in pieces."""
     async with saying(body, content_type=JSON) as base, provider(base) as asked:
-        right(await asked.complete(CALL))
+        right(await complete(asked, CALL))
 
 
 @pytest.mark.parametrize("provider", [openai, anthropic])
@@ -136,5 +137,5 @@ async def test_a_providers_error_can_be_told(provider: Any) -> None:
     error = rb'{"type": "error", "error": {"type": "invalid_request_error", "message": "no \ud83d"}}'
     async with saying(error, content_type=JSON, status="400 Bad Request") as base, provider(base) as asked:
         with pytest.raises(Exception, match="no \ufffd") as caught:
-            await asked.complete(CALL)
+            await complete(asked, CALL)
     assert str(caught.value).encode()

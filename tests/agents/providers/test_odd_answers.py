@@ -9,7 +9,7 @@ import json
 import pytest
 
 from agents.providers.faults import ProviderFault, ServerFault
-from agents.providers.port import Answer
+from agents.providers.provider import Answer
 from streams.events import Usage
 from tests.agents.providers.odd_servers import (
     STARTED,

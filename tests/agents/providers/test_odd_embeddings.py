@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agents.providers.faults import Malformed, Overloaded, ProviderFault, RateLimited, Refused
 from agents.providers.openai.embeddings import OpenAIEmbeddings
-from agents.providers.port import Embedded, EmbeddingCall, Timeouts
+from agents.providers.provider import Embedded, EmbeddingCall, Timeouts
 from tests.agents.llm.any_bytes import values
 from tests.fakes.raw_provider import RawProvider, raw_provider
 

@@ -17,7 +17,7 @@ from agents.providers.faults import (
     Refused,
     ServerFault,
 )
-from agents.providers.port import Answer
+from agents.providers.provider import Answer
 from tests.agents.providers.odd_servers import (
     STARTED,
     STOPPED,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agents.providers.port import Answer
+from agents.providers.provider import Answer
 from tests.agents.providers.odd_servers import (
     STARTED,
     Bench,

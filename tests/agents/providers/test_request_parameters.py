@@ -6,15 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.llm.prompt import provider_call
-from agents.llm.routing import Route
-from agents.paid_calls.policy import LlmPolicy
+from agents.llm.provider_call import provider_call
+from agents.paid_calls.route import Route
 from agents.providers.anthropic.messages import AnthropicMessages
 from agents.providers.faults import ProviderFault
 from agents.providers.openai.chat import OpenAIChat
-from agents.providers.port import ProviderCall, Timeouts
+from agents.providers.provider import ProviderCall, Timeouts
 from streams.models import MODELS
 from tests.agents.llm.fakes import missed
+from tests.agents.providers.simulated import complete
 
 TIMEOUTS = Timeouts(connect_s=20, first_token_s=20, between_tokens_s=20, total_s=20)
 
@@ -26,7 +26,7 @@ def call_of(model: str, **request: Any) -> ProviderCall:
         call_id="c",
         input_tokens=5,
         timeouts=TIMEOUTS,
-        policy=LlmPolicy(),
+        default_temperature=0.7,
     )
 
 
@@ -46,7 +46,7 @@ async def heard(provider: type[OpenAIChat | AnthropicMessages], call: ProviderCa
         address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         client = provider(api_key="k", base_url=address)
         with pytest.raises(ProviderFault):
-            await client.complete(call)
+            await complete(client, call)
         await client.aclose()
     return found[0], msgspec.json.decode(found[1])
 

@@ -13,7 +13,7 @@ from agents.providers.answers.assembly import Assembly
 from agents.providers.answers.body import Value
 from agents.providers.anthropic.assembly import AnthropicAssembly
 from agents.providers.openai.assembly import OpenAIAssembly
-from agents.providers.port import ProviderCall, Timeouts
+from agents.providers.provider import ProviderCall, Timeouts
 from agents.providers.usage import Reported, asked_tier, believed, count_output
 from streams.events import Usage
 
@@ -97,9 +97,8 @@ def test_tier_and_reasoning_are_read_from_both_apis() -> None:
             value = Value(told | {"service_tier": named}, whole=whole)
             assert spent(OpenAIAssembly(ASKED_GPT), value) == expected
     broken = OpenAIAssembly(ASKED_GPT)
-    broken.opened = True
     list(broken.feed(Value({"choices": [{"delta": {"content": TEXT}}], "service_tier": "flex"})))
-    assert broken.billed() == Usage(
+    assert broken.estimate() == Usage(
         input_tokens=7, output_tokens=COUNTED, estimated=True, service_tier="flex"
     )
 
@@ -108,10 +107,9 @@ def test_the_tier_that_was_asked_for_counts_until_the_provider_names_one() -> No
     """A call without any answer may be billed at it."""
     asked = msgspec.structs.replace(ASKED_GPT, params={"service_tier": "priority"})
     silent = OpenAIAssembly(asked)
-    silent.opened = True
-    assert silent.billed() == Usage(input_tokens=7, estimated=True, service_tier="priority")
+    assert silent.estimate() == Usage(input_tokens=7, estimated=True, service_tier="priority")
     list(silent.feed(Value({"choices": [], "service_tier": "default"})))
-    assert silent.billed() == Usage(input_tokens=7, estimated=True)
+    assert silent.estimate() == Usage(input_tokens=7, estimated=True)
     assert [asked_tier(call) for call in (asked, ASKED_GPT)] == ["priority", "standard"]
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents.runner.apps import StageApp
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.execution import StageRunner
 from agents.runner.retries import RetryPolicy
+from agents.runner.stage_app import StageApp
+from agents.runner.stage_handler import StageHandler
+from agents.runner.stage_runner import StageRunner
 from agents.stage import Delivery, Stage, Superseded
 from streams.events import ChatRequested, Reply, Status
+from streams.pipeline import StageSpec
 from streams.publisher import Emit, Publisher
 from streams.settings import Settings
 from streams.topics import REPLIES, REQUESTS
@@ -25,11 +27,8 @@ IN_PLACE = RetryPolicy(in_place_s=3600, attempts=1, max_delay_s=1)
 class EchoStage:
     """Replies with the query; special queries take until they are released, or end as if taken over."""
 
-    name = "echo"
-    source = REQUESTS
-
     def __init__(self, group: str) -> None:
-        self.name = f"echo-{group}"
+        self.spec = StageSpec(name=f"echo-{group}", source=REQUESTS, next=REPLIES)
         self.slow_started = asyncio.Event()
         self.release_slow = asyncio.Event()
         self.is_zombie = False
@@ -52,12 +51,13 @@ class EchoStage:
         """Nothing to note."""
 
 
-def settings(bootstrap: str, *, drain_timeout_s: float = 1.0) -> Settings:
+def settings(bootstrap: str, *, drain_timeout_s: float = 1.0, in_flight: int = 8) -> Settings:
     return Settings(
         kafka_bootstrap=bootstrap,
         redis_url="redis://unused",
         clickhouse_url="http://unused",
         drain_timeout_s=drain_timeout_s,
+        stage_in_flight=in_flight,
         revoke_drain_s=drain_timeout_s,
         _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own
     )
@@ -68,14 +68,15 @@ def stage_app(
     publisher: Publisher,
     settings: Settings,
     *,
-    in_flight: int = 8,
     retry: RetryPolicy = IN_PLACE,
     now: Callable[[], float] = time.monotonic,
 ) -> StageApp:
     """A stage as an app, wired as a worker wires it."""
     dead_letters = DeadLetters(reply_topics=(), default_deadline_ms=60_000)
-    runner = StageRunner(stage, publisher, dead_letters, retry=retry, default_deadline_ms=60_000)
-    return StageApp(stage.name, stage.source, runner.run, settings, in_flight=in_flight, now=now)
+    runner = StageRunner(
+        StageHandler(stage, dead_letters, retry=retry, default_deadline_ms=60_000), publisher
+    )
+    return StageApp(stage.spec, runner.run, settings, now=now)
 
 
 def request(query: str) -> Emit:

@@ -7,12 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.execution import StageRunner
 from agents.runner.retries import RetryPolicy
-from agents.runner.watchdog.consumer_progress import Work
+from agents.runner.stage_handler import StageHandler
+from agents.runner.stage_runner import StageRunner
+from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record
 from streams.errors import RecordTooLarge, StoreUnavailable
 from streams.events import RequestGuarded
+from streams.pipeline import StageSpec
 from streams.publisher import Emit, Position
 from streams.topics import DEAD_LETTERS, GUARDED, MISSES, Topic
 from tests.fakes.envelopes import NOW, envelope, record
@@ -69,10 +71,14 @@ class ScriptedStage:
     do: Callable[[Delivery[Any]], Sequence[Emit]]
     diary: list[str]
     source: Topic = GUARDED
-    name: str = "scripted"
+    spends: bool = False
     handled: list[Delivery[Any]] = field(default_factory=list)
     noted: list[Delivery[Any]] = field(default_factory=list)
     note_faults: int = 0
+
+    @property
+    def spec(self) -> StageSpec:
+        return StageSpec(name="scripted", source=self.source, next=MISSES, spends=self.spends)
 
     async def handle(self, delivery: Delivery[Any]) -> Sequence[Emit]:
         self.diary.append("handle")
@@ -113,22 +119,21 @@ class Run:
     ) -> None:
         self.diary: list[str] = []
         self.clock = Clock()
-        self.stage = kind(do, self.diary, source=source)
+        self.stage = kind(do, self.diary, source=source, spends=until_deadline)
         self.sends = Sends(self.diary, refuse)
-        self.runner = StageRunner(
+        handler = StageHandler(
             self.stage,
-            self.sends,
             DeadLetters(reply_topics=reply_topics, default_deadline_ms=30_000),
             retry=retry,
             default_deadline_ms=30_000,
-            until_deadline=until_deadline,
             knows=knows,
             clock=self.clock,
             sleep=self.clock.sleep,
         )
+        self.runner = StageRunner(handler, self.sends)
 
-    async def __call__(self, given: Record) -> Work:
-        work = Work(given.place, 0.0)
+    async def __call__(self, given: Record) -> RecordWork:
+        work = RecordWork(given.place, 0.0)
         assert await self.runner.run(given, work)
         return work
 

@@ -5,8 +5,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from agents.runner.apps import StageApp
-from agents.runner.watchdog.end_offsets import BrokerEnds
+from agents.runner.stage_app import StageApp
+from agents.runner.watchdog.end_offsets import BrokerEndOffsets
 from agents.runner.watchdog.watchdog import WatchClock, Watchdog
 from agents.runner.worker import run_apps
 from agents.stage import Delivery
@@ -34,7 +34,7 @@ async def main(bootstrap: str, group: str, way: str) -> None:
     """Run until the watchdog, or the test's signal, ends it."""
     clock = WatchClock()
     stall_s = 30.0 if way == "works" else 3.0  # a busy machine is no stall
-    watchdog = Watchdog(clock, ask_ends=BrokerEnds(bootstrap, timeout_s=5), stall_timeout_s=stall_s)
+    watchdog = Watchdog(clock, ask_ends=BrokerEndOffsets(bootstrap, timeout_s=5), stall_timeout_s=stall_s)
     async with Publisher(bootstrap, client_id="stuck") as publisher:
         await publisher.publish(request("fast"))
         stage = StuckStage(group, way)

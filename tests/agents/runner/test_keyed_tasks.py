@@ -7,7 +7,7 @@ import pytest
 
 from agents.runner.keyed_tasks import KeyedTasks
 
-Work = Callable[[], Awaitable[None]]
+RecordWork = Callable[[], Awaitable[None]]
 
 
 class Gates:
@@ -17,7 +17,7 @@ class Gates:
         self.diary: list[str] = []
         self._gates: dict[str, asyncio.Event] = {}
 
-    def work(self, name: str, fault: Exception | None = None) -> Work:
+    def work(self, name: str, fault: Exception | None = None) -> RecordWork:
         gate = self._gates[name] = asyncio.Event()
 
         async def run() -> None:

@@ -8,21 +8,18 @@ import pytest
 
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.relay import Drain, Relay
-from agents.runner.watchdog.consumer_progress import Work
+from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Record
 from streams.codec import encode
 from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
 from streams.events import RequestGuarded
 from streams.kafka.record_auth import RecordAuth
+from streams.pipeline import STAGE_SOURCES, TOPICS
 from streams.publisher import Emit
 from streams.redelivery import put_aside
 from streams.topics import (
-    ALL_TOPICS,
-    COMPLETIONS,
     DEAD_LETTERS,
-    EMBEDDINGS,
     GUARDED,
-    MISSES,
     OUTCOMES,
     REPLIES,
     REQUESTS,
@@ -30,8 +27,6 @@ from streams.topics import (
 )
 from tests.agents.runner.runs import Sends
 from tests.fakes.envelopes import NOW_MS, envelope
-
-STAGE_INPUTS = (REQUESTS, GUARDED, MISSES, COMPLETIONS, EMBEDDINGS, OUTCOMES)
 
 
 class Relaying:
@@ -59,8 +54,8 @@ class Relaying:
         self.waited.append(seconds)
         return self.stays
 
-    async def __call__(self, record: Record) -> tuple[bool, Work]:
-        work = Work(record.place, 0.0)
+    async def __call__(self, record: Record) -> tuple[bool, RecordWork]:
+        work = RecordWork(record.place, 0.0)
         return await self.relay.run(record, work), work
 
 
@@ -87,7 +82,7 @@ def waiting(topic: str = GUARDED.name, *, not_before_ms: int = NOW_MS + 4_000, *
     return Record.read(**given | fields)
 
 
-@pytest.mark.parametrize("topic", [each.name for each in STAGE_INPUTS])
+@pytest.mark.parametrize("topic", STAGE_SOURCES)
 async def test_a_record_goes_back_to_where_it_came_from_when_its_time_has_come(topic: str) -> None:
     """To the partition that it had, byte for byte, with the headers that say which record it stands for."""
     relaying, given = Relaying(), waiting(topic)
@@ -101,7 +96,7 @@ async def test_a_record_goes_back_to_where_it_came_from_when_its_time_has_come(t
         given.value,
         given.headers,
     )
-    assert (relaying.waited, work.allowed_s, work.buried) == ([4.0], 4.0, False)
+    assert (relaying.waited, work.allowed_s, work.is_dead) == ([4.0], 4.0, False)
 
 
 @pytest.mark.parametrize(
@@ -139,8 +134,8 @@ async def test_a_rebalance_does_not_wait_for_it() -> None:
         (),
         *(
             (("__streams.origin.record", f"{topic.name}:0:1".encode()),)
-            for topic in ALL_TOPICS
-            if topic not in STAGE_INPUTS
+            for topic in TOPICS.values()
+            if topic.name not in STAGE_SOURCES
         ),
         (("__streams.origin.record", b"orders:0:1"),),
         (("__streams.origin.record", b"llm.requests.v1"),),
@@ -151,7 +146,7 @@ async def test_only_stages_get_records_back(headers: tuple[tuple[str, bytes], ..
     relaying, given = Relaying(), waiting(headers=headers)
     done, work = await relaying(given)
     (letter,) = relaying.sends.sent
-    assert (done, work.buried) == (True, True)
+    assert (done, work.is_dead) == (True, True)
     assert (letter.topic, letter.value) == (DEAD_LETTERS.name, given.value)
     assert dict(letter.headers)["__streams.errors.topic"] == RETRIES.name.encode()
 
@@ -184,7 +179,7 @@ async def test_what_cannot_be_brought_back_is_a_dead_letter_and_its_sender_is_to
     _, work = await relaying(waiting())
     letter, told = relaying.sends.sent
     outcome: Any = told.value
-    assert (letter.topic, told.topic, work.buried) == (DEAD_LETTERS.name, OUTCOMES.name, True)
+    assert (letter.topic, told.topic, work.is_dead) == (DEAD_LETTERS.name, OUTCOMES.name, True)
     assert (outcome.envelope.request_id, outcome.error.code) == ("r-1", "internal_error")
     assert dict(letter.headers)["__streams.origin.record"] == b"llm.guarded.v1:3:7"
 

@@ -48,7 +48,7 @@ async def test_a_longer_outage_puts_the_record_aside() -> None:
     assert aside.headers[: len(given.headers)] == given.headers
     again = redelivery(aside.headers)
     assert (again.record, again.timestamp_ms, again.attempt) == (given.address, given.timestamp_ms, 1)
-    assert (work.put_aside, work.buried, run.stage.noted) == (True, False, [])
+    assert (work.put_aside, work.is_dead, run.stage.noted) == (True, False, [])
     assert run.clock.now - NOW <= timedelta(seconds=5)
     delay = timedelta(milliseconds=again.not_before_ms) + datetime(1970, 1, 1, tzinfo=UTC) - run.clock.now
     assert timedelta(seconds=0.7) < delay < timedelta(seconds=1.3)
@@ -112,7 +112,7 @@ async def test_after_its_last_attempt_a_record_is_a_dead_letter_and_its_sender_i
     assert redelivery(letter.headers).record == given.address
     (outcome,) = (value(emit) for emit in run.sends.on(OUTCOMES))
     assert (outcome.status, outcome.error.code) == (Status.FAILED, "dependency_unavailable")
-    assert (len(run.sends.on(RETRIES)), work.buried) == (3, True)
+    assert (len(run.sends.on(RETRIES)), work.is_dead) == (3, True)
 
 
 async def test_a_copy_that_comes_back_at_its_deadline_is_tried_once_more() -> None:

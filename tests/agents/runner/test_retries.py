@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from agents.runner.retries import Bury, GiveUp, PutAside, RetryPolicy, Situation, Wait, backoff_s, decide
+from agents.runner.retries import (
+    GiveUp,
+    MakeDeadLetter,
+    PutAside,
+    RetryPolicy,
+    RetrySituation,
+    WaitInPlace,
+    decide,
+)
 from streams.errors import SpendPending, StoreUnavailable
 from streams.settings import Settings
 from tests.fakes.envelopes import NOW
@@ -14,12 +22,12 @@ POLICY = RetryPolicy(in_place_s=5, attempts=3, max_delay_s=8)
 LONG = NOW + timedelta(hours=6)
 
 
-def at(**fields: Any) -> Situation:
+def at(**fields: Any) -> RetrySituation:
     given: dict[str, Any] = {"now": NOW, "began_at": NOW, "deadline_at": LONG, "tries": 1, "attempt": 0}
-    return Situation(**given | fields)
+    return RetrySituation(**given | fields)
 
 
-def decided(situation: Situation, *, retry_after_s: float = 0.0, jitter: float = 0.5) -> Any:
+def decided(situation: RetrySituation, *, retry_after_s: float = 0.0, jitter: float = 0.5) -> Any:
     return decide(
         situation, StoreUnavailable("away", retry_after_s=retry_after_s), POLICY, jitter=lambda: jitter
     )
@@ -35,23 +43,23 @@ SPENT = NOW - timedelta(seconds=5)
 @pytest.mark.parametrize(
     ("situation", "expected"),
     [
-        (at(), Wait(0.1)),
-        (at(tries=3), Wait(0.4)),
-        (at(tries=500), Wait(2.0)),
-        (at(tries=500, began_at=NOW - timedelta(seconds=3)), Wait(2.0)),
+        (at(), WaitInPlace(0.1)),
+        (at(tries=3), WaitInPlace(0.4)),
+        (at(tries=500), WaitInPlace(2.0)),
+        (at(tries=500, began_at=NOW - timedelta(seconds=3)), WaitInPlace(2.0)),
         (at(tries=500, began_at=NOW - timedelta(seconds=3.5)), aside(1)),
-        (at(deadline_at=NOW + timedelta(seconds=0.05)), Wait(0.05)),
+        (at(deadline_at=NOW + timedelta(seconds=0.05)), WaitInPlace(0.05)),
         (at(began_at=SPENT), aside(1)),
         (at(began_at=SPENT, attempt=2), aside(4)),
         (at(began_at=SPENT, attempt=2, deadline_at=NOW + timedelta(seconds=3)), aside(3)),
-        (at(began_at=SPENT, deadline_at=NOW + timedelta(seconds=0.5)), Wait(0.1)),
-        (at(began_at=SPENT, attempt=3), Bury()),
-        (at(attempt=3), Wait(0.1)),
+        (at(began_at=SPENT, deadline_at=NOW + timedelta(seconds=0.5)), WaitInPlace(0.1)),
+        (at(began_at=SPENT, attempt=3), MakeDeadLetter()),
+        (at(attempt=3), WaitInPlace(0.1)),
         (at(deadline_at=NOW), GiveUp()),
         (at(deadline_at=NOW - timedelta(days=9), attempt=99), GiveUp()),
     ],
 )
-def test_what_becomes_of_a_record(situation: Situation, expected: Any) -> None:
+def test_what_becomes_of_a_record(situation: RetrySituation, expected: Any) -> None:
     """In place for a while; then aside, for ever longer; then buried; at its deadline, given up."""
     assert decided(situation) == expected
 
@@ -60,12 +68,12 @@ def test_what_becomes_of_a_record(situation: Situation, expected: Any) -> None:
     ("situation", "expected"),
     [
         (at(terminal=True, began_at=SPENT, attempt=99), aside(8)),
-        (at(terminal=True, deadline_at=NOW), Wait(0.1)),
+        (at(terminal=True, deadline_at=NOW), WaitInPlace(0.1)),
         (at(terminal=True, deadline_at=NOW - timedelta(days=1), began_at=SPENT, attempt=1), aside(2)),
         (at(terminal=True, deadline_at=NOW, began_at=SPENT, attempt=99), aside(8)),
     ],
 )
-def test_a_result_must_get_out(situation: Situation, expected: Any) -> None:
+def test_a_result_must_get_out(situation: RetrySituation, expected: Any) -> None:
     """It was paid for, or its sender has a reply already: no cap, and no end at its deadline."""
     assert decided(situation) == expected
 
@@ -73,15 +81,15 @@ def test_a_result_must_get_out(situation: Situation, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("situation", "expected"),
     [
-        (at(spends=True, deadline_at=NOW), Wait(0.1)),
+        (at(spends=True, deadline_at=NOW), WaitInPlace(0.1)),
         (at(spends=True, deadline_at=NOW, began_at=SPENT, attempt=1), aside(2)),
         (at(spends=True, deadline_at=NOW - timedelta(seconds=59), began_at=SPENT), aside(1)),
         (at(spends=True, deadline_at=NOW - timedelta(seconds=60)), GiveUp()),
-        (at(spends=True, deadline_at=NOW, began_at=SPENT, attempt=3), Bury()),
-        (at(spends=True, began_at=SPENT, attempt=3), Bury()),
+        (at(spends=True, deadline_at=NOW, began_at=SPENT, attempt=3), MakeDeadLetter()),
+        (at(spends=True, began_at=SPENT, attempt=3), MakeDeadLetter()),
     ],
 )
-def test_what_was_spent_must_be_looked_up(situation: Situation, expected: Any) -> None:
+def test_what_was_spent_must_be_looked_up(situation: RetrySituation, expected: Any) -> None:
     """The journal knows what a former worker has spent: it has a minute beyond the deadline to come back."""
     assert decided(situation) == expected
 
@@ -105,7 +113,6 @@ def test_waits_are_spread(jitter: float, wait_s: float, delay_s: float) -> None:
     """What went away for all does not meet all of them again at one moment."""
     assert decided(at(), jitter=jitter).seconds == pytest.approx(wait_s)
     assert decided(at(began_at=SPENT), jitter=jitter) == aside(delay_s)
-    assert backoff_s(1, jitter=lambda: jitter) == pytest.approx(wait_s)
 
 
 def test_no_delay_is_longer_than_the_longest() -> None:

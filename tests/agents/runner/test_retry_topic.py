@@ -7,18 +7,20 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from agents.intake import admission
-from agents.runner import relay
-from agents.runner.apps import Run, StageApp
+from agents.intake.envelopes import open_envelope
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.relay import Drain, Relay
 from agents.runner.retries import RetryPolicy
-from agents.runner.watchdog.consumer_progress import Work
+from agents.runner.stage_app import Run, StageApp
+from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record
-from agents.stores.journal import Claimed, Hold, Journal
+from agents.stores.journal import Journal
+from agents.stores.journal_entries import Claimed, Lease
+from streams import pipeline
 from streams.codec import encode
 from streams.errors import StoreUnavailable
 from streams.events import ChatRequested, Reply, ReplyAddress, Status
@@ -65,11 +67,9 @@ def relay_app(
     dead_letters = DeadLetters(reply_topics=(), default_deadline_ms=60_000)
     made = Relay(publisher, dead_letters, wait=drain.wait, max_delay_s=30, clock=clock)
     return StageApp(
-        f"retries-{group}",
-        relay.SOURCE,
+        msgspec.structs.replace(pipeline.RELAY, name=f"retries-{group}"),
         around(made.run),
-        settings(bootstrap, drain_timeout_s=drain_timeout_s),
-        in_flight=64,
+        settings(bootstrap, drain_timeout_s=drain_timeout_s, in_flight=64),
         now=time.monotonic,
         on_drain=drain.begin,
         on_assigned=drain.end,
@@ -83,7 +83,7 @@ async def test_a_record_is_put_aside_and_comes_back(kafka_bootstrap: str) -> Non
     async with Publisher(kafka_bootstrap, client_id="test") as publisher:
         at = await publisher.publish(sent)
         app = stage_app(stage, publisher, settings(kafka_bootstrap), retry=ASIDE)
-        back = relay_app(publisher, kafka_bootstrap, group=stage.name)
+        back = relay_app(publisher, kafka_bootstrap, group=stage.spec.name)
         await asyncio.gather(app.start(), back.start())
         try:
             await wait_for(lambda: at_least(app, at.offset + 1))
@@ -112,7 +112,7 @@ async def test_after_its_last_attempt_it_is_a_dead_letter(kafka_bootstrap: str) 
     async with Publisher(kafka_bootstrap, client_id="test") as publisher:
         at = await publisher.publish(sent)
         app = stage_app(stage, publisher, settings(kafka_bootstrap), retry=once)
-        back = relay_app(publisher, kafka_bootstrap, group=stage.name)
+        back = relay_app(publisher, kafka_bootstrap, group=stage.spec.name)
         await asyncio.gather(app.start(), back.start())
         try:
             dead = await read(kafka_bootstrap, DEAD_LETTERS.name, {str(sent.key)})
@@ -132,7 +132,7 @@ async def test_at_its_deadline_its_sender_is_told(kafka_bootstrap: str) -> None:
     stage = FlakyStage(request_id)
     async with Publisher(kafka_bootstrap, client_id="test") as publisher:
         app = stage_app(stage, publisher, settings(kafka_bootstrap), retry=ASIDE)
-        back = relay_app(publisher, kafka_bootstrap, group=stage.name)
+        back = relay_app(publisher, kafka_bootstrap, group=stage.spec.name)
         await asyncio.gather(app.start(), back.start())
         try:
             await publisher.publish(Emit.to(REQUESTS, event, key=request_id))
@@ -162,7 +162,7 @@ class PaidStage(EchoStage):
         self.journal = journal
         self.calls = 0
         self.places: set[str] = set()
-        self.hold: Hold | None = None
+        self.lease: Lease | None = None
 
     async def handle(self, delivery: Delivery[ChatRequested]) -> Sequence[Emit]:
         if delivery.event.request_id != self.request_id:
@@ -179,14 +179,14 @@ class PaidStage(EchoStage):
         if not isinstance(claim, Claimed):
             return ()
         self.calls += 1
-        self.hold = claim.hold
+        self.lease = claim.lease
         await asyncio.sleep(0.2)
-        await self.journal.finish(claim.hold, b"answer")
+        await self.journal.finish(claim.lease, b"answer")
         return await super().handle(delivery)
 
     async def delivered(self, delivery: Delivery[ChatRequested]) -> None:
-        if self.hold is not None:
-            await self.journal.sent(self.hold)
+        if self.lease is not None:
+            await self.journal.sent(self.lease)
 
 
 async def aside(publisher: Publisher, sent: Emit, *, not_before_ms: int) -> Position:
@@ -212,7 +212,7 @@ async def test_a_record_that_is_relayed_twice_is_paid_once(kafka_bootstrap: str,
         sent_once = asyncio.Event()
 
         def dying(run: Run) -> Run:
-            async def relay_and_die(record: Record, work: Work) -> bool:
+            async def relay_and_die(record: Record, work: RecordWork) -> bool:
                 await run(record, work)
                 if redelivery(record.headers).record == f"{at.topic}:{at.partition}:{at.offset}":
                     sent_once.set()
@@ -221,12 +221,12 @@ async def test_a_record_that_is_relayed_twice_is_paid_once(kafka_bootstrap: str,
 
             return relay_and_die
 
-        crashed = relay_app(publisher, kafka_bootstrap, group=stage.name, around=dying)
+        crashed = relay_app(publisher, kafka_bootstrap, group=stage.spec.name, around=dying)
         await crashed.start()
         await sent_once.wait()
         assert isinstance(await crashed.wait_crashed(), RuntimeError)
         await crashed.stop()
-        back = relay_app(publisher, kafka_bootstrap, group=stage.name)
+        back = relay_app(publisher, kafka_bootstrap, group=stage.spec.name)
         app = stage_app(stage, publisher, settings(kafka_bootstrap))
         await asyncio.gather(app.start(), back.start())
         try:
@@ -267,7 +267,7 @@ async def end_of(publisher: Publisher, bootstrap: str, app: StageApp) -> set[str
     found: set[str] = set()
     run = app._run
 
-    async def noted(record: Record, work: Work) -> bool:
+    async def noted(record: Record, work: RecordWork) -> bool:
         done = await run(record, work)
         found.add(redelivery(record.headers).record or "")
         return done
@@ -288,7 +288,7 @@ class DeadlineStage(EchoStage):
     """Tells the envelope's deadline and number."""
 
     async def handle(self, delivery: Delivery[ChatRequested]) -> Sequence[Emit]:
-        made = admission.open_envelope(
+        made = open_envelope(
             delivery.record,
             delivery.event,
             reply_to=ReplyAddress(topic=REPLIES.name),
@@ -342,7 +342,7 @@ async def test_strangers_headers_stop_nothing(kafka_bootstrap: str) -> None:
                 key = uuid.uuid4().hex
                 await publisher.publish(Emit(topic=topic, key=key, value=encode(body), headers=headers))
         app = stage_app(stage, publisher, settings(kafka_bootstrap))
-        back = relay_app(publisher, kafka_bootstrap, group=stage.name, clock=lambda: time.time() + 60)
+        back = relay_app(publisher, kafka_bootstrap, group=stage.spec.name, clock=lambda: time.time() + 60)
         await asyncio.gather(app.start(), end_of(publisher, kafka_bootstrap, back))
         try:
             await publisher.publish(last)

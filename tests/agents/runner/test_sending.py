@@ -1,6 +1,6 @@
 """Sends that end only when the broker has the record, or when no retry can help."""
 
-from agents.runner.sending import FOREIGN_PATIENCE_S, Sends
+from agents.runner.sending import FOREIGN_TIMEOUT_S, Sends
 from streams.errors import KafkaUnavailable, TopicRefused
 from streams.publisher import Emit, Position
 from streams.topics import LOGS
@@ -36,4 +36,4 @@ async def test_a_senders_topic_is_given_up_and_ours_never() -> None:
     assert [each.emit for each in lost] == [FOREIGN]
     assert isinstance(lost[0].fault, TopicRefused)
     assert broker.sent == [LOGS.name]
-    assert broker.now_s >= 600 > FOREIGN_PATIENCE_S
+    assert broker.now_s >= 600 > FOREIGN_TIMEOUT_S

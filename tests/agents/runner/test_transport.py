@@ -20,8 +20,8 @@ from mode import Service
 from yarl import URL
 
 from agents.runner import transport
-from agents.runner.consumer_thread import Fetched, Place
-from agents.runner.transport import PartitionStanding, SafeConsumer, Transport
+from agents.runner.consumer_thread import Fetched, ReadPosition
+from agents.runner.transport import PartitionProgress, SafeConsumer, Transport
 
 P0, P1 = TP("t", 0), TP("t", 1)
 
@@ -29,7 +29,7 @@ P0, P1 = TP("t", 0), TP("t", 1)
 class _NoThread(Service):
     """Stands in for the thread that reads from the broker."""
 
-    place = Place(0, None)
+    place = ReadPosition(0, None)
     _consumer: Any = None
 
 
@@ -88,7 +88,7 @@ class Bench:
     def read_anew(self) -> None:
         """The thread has gone back."""
         consumer: Any = self.consumer
-        consumer._thread.place = Place(consumer._thread.place.seeks + 1, None)
+        consumer._thread.place = ReadPosition(consumer._thread.place.seeks + 1, None)
 
     def ack(self, *offsets: int, tp: TP = P0) -> None:
         for offset in offsets:
@@ -443,15 +443,15 @@ class _Assignment:
 async def test_standings_say_what_is_committed_and_what_could_be(safe: Bench) -> None:
     """Without a round trip: from the consumer's own books."""
     consumer: Any = safe.consumer
-    assert consumer.standings() == ()
+    assert consumer.partition_progress() == ()
     consumer._thread._consumer = SimpleNamespace(
         _subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=_Assignment()))
     )
     safe.committed_before(10)
     await safe.deliver(10, 11, 12, 13)
     safe.ack(10, 11, 13)
-    (standing,) = consumer.standings()
-    assert standing == PartitionStanding(
+    (standing,) = consumer.partition_progress()
+    assert standing == PartitionProgress(
         topic="t",
         partition=0,
         committed=10,
@@ -463,7 +463,7 @@ async def test_standings_say_what_is_committed_and_what_could_be(safe: Bench) ->
     )
     assert standing.lag == 10
     safe.commit()
-    (standing,) = consumer.standings()
+    (standing,) = consumer.partition_progress()
     assert (standing.committed, standing.committable, standing.lag) == (12, 12, 8)
 
 

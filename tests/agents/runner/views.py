@@ -3,15 +3,15 @@
 import itertools
 from typing import Any
 
-from agents.runner.apps import View
-from agents.runner.transport import PartitionStanding
-from agents.runner.watchdog.consumer_progress import Counts, Work
+from agents.runner.stage_app import ConsumerView
+from agents.runner.transport import PartitionProgress
+from agents.runner.watchdog.consumer_progress import RecordCounts, RecordWork
 
 #: A consumer that lives asks for records all the time.
 _polls = itertools.count()
 
 
-def partition(**fields: Any) -> PartitionStanding:
+def partition(**fields: Any) -> PartitionProgress:
     """An idle partition: all 10 records of it are committed."""
     given: dict[str, Any] = {
         "topic": "t",
@@ -23,10 +23,10 @@ def partition(**fields: Any) -> PartitionStanding:
         "in_hand": 0,
         "fetched_at_ms": 0,
     }
-    return PartitionStanding(**given | fields)
+    return PartitionProgress(**given | fields)
 
 
-def view(*partitions: PartitionStanding, **fields: Any) -> View:
+def view(*partitions: PartitionProgress, **fields: Any) -> ConsumerView:
     """A consumer that has joined its group, has room for four records, and none in hand."""
     given: dict[str, Any] = {
         "name": "guardrail",
@@ -40,13 +40,13 @@ def view(*partitions: PartitionStanding, **fields: Any) -> View:
         "polls": next(_polls),
         "last_begin_at": 0.0,
         "last_ack_at": None,
-        "counts": Counts(),
+        "counts": RecordCounts(),
     }
-    return View(**given | fields)
+    return ConsumerView(**given | fields)
 
 
-def work(began_at: float, *, allowed_s: float = 0.0) -> Work:
+def work(began_at: float, *, allowed_s: float = 0.0) -> RecordWork:
     """A record in flight."""
-    made = Work("t:0:10", began_at)
+    made = RecordWork("t:0:10", began_at)
     made.may_take(allowed_s)
     return made

@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 from redis.asyncio import Redis
 
-from agents.webhooks.answers import Answer, Delivered, Gone, Refused, TryLater
 from agents.webhooks.counts import WebhookCounts
-from agents.webhooks.deliverer import Deliverer, Limits
+from agents.webhooks.deliverer import Deliverer, DeliveryLimits
+from agents.webhooks.delivery_decision import Delivered, DeliveryResult, Gone, Rejected, TryLater
 from agents.webhooks.queue import Lane, WebhookQueue
 from streams.errors import KafkaUnavailable, RecordTooLarge
 from streams.publisher import Emit
 from streams.redis import connection
 from streams.registry.reply_view import reply_json
+from streams.tasks import cancel_and_wait
 from streams.topics import DEAD_LETTERS
 from tests.agents.runner.runs import Sends
 from tests.agents.webhooks.due import URL, due, due_record
@@ -31,13 +32,13 @@ class Receiver:
     """Answers as it is told; those to whom `held` applies wait until they are released."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, list[Answer]] = {}
+        self.answers: dict[str, list[DeliveryResult]] = {}
         self.held: Callable[[str], bool] = lambda url: False
         self.released = asyncio.Event()
         self.got: list[tuple[str, bytes, Mapping[str, str]]] = []
         self.fault: Exception | None = None
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         self.got.append((url, body, headers))
         if self.fault is not None:
             raise self.fault
@@ -67,7 +68,7 @@ class Delivering:
             self.receiver,
             self.sends,
             keys=(KEY,),
-            limits=Limits(in_flight=5, per_host=2, attempts=3, timeout_s=10, bury_s=15),
+            limits=DeliveryLimits(in_flight=5, per_host=2, attempts=3, timeout_s=10, dead_letter_s=15),
             counts=self.counts,
             clock=lambda: self.now,
         )
@@ -167,7 +168,7 @@ async def test_it_is_given_up_after_so_many_tries(delivering: Delivering) -> Non
 
 async def test_a_refusal_ends_it_at_once_and_so_does_gone(delivering: Delivering) -> None:
     """The first as a dead letter; the second is what its receiver wants."""
-    delivering.receiver.answers["https://hooks.example/"] = [Refused("it answered 404")]
+    delivering.receiver.answers["https://hooks.example/"] = [Rejected("it answered 404")]
     delivering.receiver.answers["https://gone.example/"] = [Gone()]
     await delivering.add("1")
     await delivering.add("2", host="gone.example")
@@ -273,7 +274,7 @@ async def test_what_a_dead_worker_was_sending_is_sent_by_another(delivering: Del
 async def test_a_dead_letter_that_the_broker_does_not_take(redis: Redis) -> None:
     """It is tried again later, and not forgotten."""
     away = Delivering(redis, refuse=lambda emit, tries: KafkaUnavailable("away") if tries == 1 else None)
-    away.receiver.answers["https://hooks.example/"] = [Refused("it answered 404")] * 2
+    away.receiver.answers["https://hooks.example/"] = [Rejected("it answered 404")] * 2
     await away.add("1")
     await away.send_all()
     assert (away.sends.sent, await away.is_empty()) == ([], False)
@@ -288,7 +289,7 @@ async def test_a_dead_letter_that_the_broker_does_not_take(redis: Redis) -> None
 async def test_a_dead_letter_that_is_too_large(redis: Redis) -> None:
     """No try can help: it ends, and the log says so."""
     full = Delivering(redis, refuse=lambda emit, tries: RecordTooLarge("9 MiB"))
-    full.receiver.answers["https://hooks.example/"] = [Refused("it answered 404")]
+    full.receiver.answers["https://hooks.example/"] = [Rejected("it answered 404")]
     await full.add("1")
     await full.send_all()
     assert await full.is_empty()
@@ -315,8 +316,7 @@ async def test_it_runs_by_itself(delivering: Delivering) -> None:
     async with asyncio.timeout(10):
         while not delivering.counts["delivered"]:
             await asyncio.sleep(0.01)
-        delivering.deliverer.finish()
-        await running
+        await cancel_and_wait(running)
     await delivering.add("2")
     assert len(delivering.receiver.got) == 1
 
@@ -337,13 +337,12 @@ async def test_it_goes_on_while_redis_is_away(delivering: Delivering) -> None:
         delivering.receiver,
         delivering.sends,
         keys=(KEY,),
-        limits=Limits(in_flight=5, per_host=2, attempts=3, timeout_s=10, bury_s=15),
+        limits=DeliveryLimits(in_flight=5, per_host=2, attempts=3, timeout_s=10, dead_letter_s=15),
         counts=delivering.counts,
         sleep=sleep,
     )
     running = asyncio.create_task(deliverer.run())
     async with asyncio.timeout(10):
         await enough.wait()
-        deliverer.finish()
-        await running
+        await cancel_and_wait(running)
     await nowhere.aclose()

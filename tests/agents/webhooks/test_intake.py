@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.runner.watchdog.consumer_progress import Work
+from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Record
 from agents.webhooks.intake import WebhookIntake
 from agents.webhooks.queue import Added, Lane
@@ -59,9 +59,9 @@ class Intake:
     def _wake(self) -> None:
         self.woken += 1
 
-    async def __call__(self, record: Record | None = None) -> tuple[bool, Work]:
+    async def __call__(self, record: Record | None = None) -> tuple[bool, RecordWork]:
         record = record or due_record()
-        work = Work(record.place, 0.0)
+        work = RecordWork(record.place, 0.0)
         return await self.intake.run(record, work), work
 
     def reasons(self) -> list[tuple[str, str]]:
@@ -111,7 +111,7 @@ async def test_too_much_waits() -> None:
     """A dead letter keeps it, byte for byte: nothing is dropped, and nothing grows without end."""
     intake, record = Intake(Queue(Added.FULL)), due_record()
     done, work = await intake(record)
-    assert (done, work.buried) == (True, True)
+    assert (done, work.is_dead) == (True, True)
     assert intake.reasons() == [
         ("TooManyWaiting", "too many webhooks wait, of this tenant, for hooks.example or in all")
     ]

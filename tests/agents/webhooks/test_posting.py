@@ -8,9 +8,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from agents.webhooks.answers import Answer, Delivered, Gone, Refused, TryLater
+from agents.webhooks.delivery_decision import Delivered, DeliveryResult, Gone, Rejected, TryLater
 from agents.webhooks.posting import HttpPosts
-from agents.webhooks.resolution import LookUp
+from agents.webhooks.target_resolver import LookUp
 from headrace.embedded.ports import free_port
 from streams.webhooks.own_services import Service
 from streams.webhooks.targets import Targets
@@ -43,7 +43,7 @@ def says(names: Addresses) -> LookUp:
 
 async def post(
     url: str, targets: Targets = LOCAL, *, names: Addresses | None = None, timeout_s: float = 10.0
-) -> Answer:
+) -> DeliveryResult:
     posts = HttpPosts(
         targets, timeout_s=timeout_s, in_flight=4, look_up=None if names is None else says(names)
     )
@@ -66,14 +66,14 @@ async def test_what_the_receiver_answers(receiver: Receiver) -> None:
     answers = [Say(204), Say(410), Say(404), Say(503, {"Retry-After": "7"})]
     receiver.script = lambda got, before: answers[before]
     found = [await post(receiver.url()) for _ in answers]
-    assert found == [Delivered(204), Gone(), Refused("it answered 404"), TryLater("it answered 503", 7.0)]
+    assert found == [Delivered(204), Gone(), Rejected("it answered 404"), TryLater("it answered 503", 7.0)]
 
 
 async def test_redirects_are_not_followed(receiver: Receiver) -> None:
     """They might lead to where the URL must not."""
     receiver.script = lambda got, before: Say(307, {"Location": receiver.url("/elsewhere")})
     answer = await post(receiver.url())
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, Rejected)
     assert "redirects are not followed" in answer.reason
     assert [got.path for got in receiver.got] == ["/hook"]
 
@@ -141,7 +141,7 @@ async def test_a_header_that_is_too_long(receiver: Receiver) -> None:
 async def test_an_address_that_is_not_allowed(receiver: Receiver, host: str) -> None:
     """However it is written; nothing reaches it."""
     answer = await post(f"http://{host}:{receiver.port}/hook", PUBLIC)
-    assert isinstance(answer, Refused), answer
+    assert isinstance(answer, Rejected), answer
     assert receiver.connections == 0
 
 
@@ -149,7 +149,7 @@ async def test_an_address_that_is_not_allowed(receiver: Receiver, host: str) -> 
 async def test_a_name_that_leads_to_one(receiver: Receiver, address: str) -> None:
     """What counts is where it leads at the time of the sending."""
     answer = await post(f"http://hooks.example:{receiver.port}/", PUBLIC, names={"hooks.example": [address]})
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, Rejected)
     assert f"hooks.example is {address}, an address that is not allowed" in answer.reason
     assert receiver.connections == 0
 
@@ -204,7 +204,7 @@ async def test_a_name_that_leads_to_a_service_of_ours(receiver: Receiver, own: s
     """Refused at the time of the sending, though loopback is open; its neighbour is not."""
     names = {"hooks.example": [address], "redis": ["127.0.0.1"]}
     url = f"http://hooks.example:{receiver.port}/"
-    assert isinstance(await post(url, ours(own, receiver.port), names=names), Refused)
+    assert isinstance(await post(url, ours(own, receiver.port), names=names), Rejected)
     assert receiver.connections == 0
     names = {"hooks.example": ["127.0.0.1"], "redis": ["127.0.0.1"]}
     assert await post(url, ours(own, receiver.port + 1), names=names) == Delivered(200)
@@ -217,7 +217,7 @@ async def test_a_redirect_to_a_service_of_ours(receiver: Receiver) -> None:
         statuses = [301, 302, 303, 307, 308]
         receiver.script = lambda got, before: Say(statuses[before], location)
         for _ in statuses:
-            assert isinstance(await post(receiver.url(), ours("127.0.0.1", service.port)), Refused)
+            assert isinstance(await post(receiver.url(), ours("127.0.0.1", service.port)), Rejected)
         assert service.connections == 0
 
 

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from agents.stage import Record
-from agents.webhooks.queue import Added, Claimed, Lane, WebhookQueue
+from agents.webhooks.queue import Added, ClaimedWebhook, Lane, WebhookQueue
 from streams.errors import StoreFull, StoreUnavailable
 from streams.redelivery import replayed
 from streams.redis import connection
@@ -56,7 +56,7 @@ async def add(queue: WebhookQueue, webhook_id: str, host: str = "a.example", ten
     return await queue.add(webhook_id, lane=lane(host, tenant), record=due_record())
 
 
-async def claimed(queue: WebhookQueue, *busy: str) -> Claimed:
+async def claimed(queue: WebhookQueue, *busy: str) -> ClaimedWebhook:
     found = await queue.claim(lend_s=10, busy=busy)
     assert found is not None
     return found
@@ -73,7 +73,7 @@ async def test_what_is_added_is_claimed_as_it_came(queue: WebhookQueue) -> None:
     """Byte for byte: it may become a dead letter."""
     given = due_record(headers=(("x", b"\xff"), ("x", b"2")))
     assert await queue.add("m-1", lane=lane(), record=given) is Added.ADDED
-    assert await claimed(queue) == Claimed(webhook_id="m-1", lane=lane(), attempt=1, record=given)
+    assert await claimed(queue) == ClaimedWebhook(webhook_id="m-1", lane=lane(), attempt=1, record=given)
 
 
 async def test_the_same_once(queue: WebhookQueue) -> None:

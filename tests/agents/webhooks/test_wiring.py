@@ -5,13 +5,20 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from agents.webhooks.counts import WebhookCounts
+from agents.loading import Loaded
+from agents.prompts.catalogue import PromptCatalogue
+from agents.runner.relay import Drain
+from agents.stores.answer_cache import AnswerCache
 from agents.webhooks.queue import Lane, WebhookQueue
-from agents.webhooks.wiring import webhooks_app
+from agents.webhooks.wiring import webhook_intake
+from agents.worker_ports import WorkerPorts
 from streams.publisher import Publisher
 from streams.redis import connection
+from streams.redis.memory import MemoryWatch
+from streams.registry.registry import RequestRegistry
 from streams.settings import load_settings
 from tests.agents.webhooks.due import due, due_record
 from tests.fakes.receiver import HANG, receiving
@@ -22,7 +29,7 @@ _LANE = Lane.of("acme", "127.0.0.1")
 SECRET = "whsec_" + "QUJD" * 8
 
 
-async def wire(redis: Redis, resources: AsyncExitStack, **given: Any) -> WebhookCounts:
+async def wire(redis: Redis, resources: AsyncExitStack, **given: Any) -> CollectorRegistry:
     settings = load_settings(
         kafka_bootstrap="127.0.0.1:1",
         redis_url="unused",
@@ -32,17 +39,24 @@ async def wire(redis: Redis, resources: AsyncExitStack, **given: Any) -> Webhook
         webhook_allow_networks=("127.0.0.0/8",),
         **given,
     )
-    counts = WebhookCounts()
-    await webhooks_app(
-        settings,
+    metrics = CollectorRegistry()
+    ports = WorkerPorts(
+        settings=settings,
+        loaded=Loaded(),
         redis=redis,
-        has_room=lambda: True,
+        memory=MemoryWatch(redis),
         publisher=Publisher("127.0.0.1:1", client_id="test"),
-        counts=counts,
-        resources=resources,
-        now=lambda: 0.0,
+        registry=RequestRegistry(redis, ttl_s=1),
+        cache=AnswerCache(redis, ttl_s=1, max_entries=1),
+        prompts=PromptCatalogue(),
+        metrics=metrics,
     )
-    return counts
+    await webhook_intake(ports, Drain().wait, resources)
+    return metrics
+
+
+def tries(metrics: CollectorRegistry, outcome: str) -> float | None:
+    return metrics.get_sample_value("headrace_webhooks_total", {"outcome": outcome})
 
 
 async def add(redis: Redis, url: str) -> None:
@@ -57,8 +71,8 @@ async def test_what_waits_is_sent_as_soon_as_a_worker_is_there(redis_url: str) -
     with receiving() as receiver:
         await add(redis, receiver.url())
         async with AsyncExitStack() as resources, asyncio.timeout(20):
-            counts = await wire(redis, resources, webhook_secret=SECRET)
-            while not counts["delivered"]:
+            metrics = await wire(redis, resources, webhook_secret=SECRET)
+            while not tries(metrics, "delivered"):
                 await asyncio.sleep(0.01)
         assert [got.webhook_id for got in receiver.got] == ["m-1"]
     await redis.aclose()
@@ -72,10 +86,11 @@ async def test_a_worker_ends_though_a_receiver_hangs(redis_url: str) -> None:
         await add(redis, receiver.url())
         async with asyncio.timeout(20):
             async with AsyncExitStack() as resources:
-                counts = await wire(redis, resources, webhook_secret=SECRET)
+                metrics = await wire(redis, resources, webhook_secret=SECRET)
                 while not receiver.got:
                     await asyncio.sleep(0.01)
-        assert (counts["delivered"], counts["retried"], counts.in_flight) == (0, 0, 0)
+        assert (tries(metrics, "delivered"), tries(metrics, "retried")) == (0, 0)
+        assert metrics.get_sample_value("headrace_webhooks_in_flight") == 0
     assert await redis.exists("headrace:webhooks:entry:m-1")
     await redis.aclose()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.intake import admission
+from agents.intake.reply_address import reply_address
 from agents.stage import Record
 from ingest.submit.headers import traceparent_of
 from ingest.submit.identification import request_id_for
@@ -31,7 +31,7 @@ def test_the_guardrail_reads_what_ingest_writes() -> None:
     record = Record(
         topic="llm.requests.v1", partition=0, offset=7, timestamp_ms=0, headers=tuple(reply_headers(ADDRESS))
     )
-    read = admission.reply_address(record, ())
+    read = reply_address(record, ())
     assert read == ADDRESS
 
 

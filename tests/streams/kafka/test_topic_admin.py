@@ -10,7 +10,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams.errors import ConfigurationError, KafkaUnavailable
 from streams.kafka.topic_admin import create_topics
-from streams.topics import ALL_TOPICS, Topic
+from streams.pipeline import TOPICS
+from streams.topics import Topic
 
 pytestmark = pytest.mark.integration
 
@@ -110,7 +111,9 @@ async def test_without_a_broker() -> None:
 
 def test_the_topics_are_versioned_and_of_one_family() -> None:
     """A change that readers would not understand is a new topic beside the old one."""
-    names = [topic.name for topic in ALL_TOPICS]
+    names = list(TOPICS)
     assert len(set(names)) == len(names)
     assert all(name.startswith("llm.") and name.endswith(".v1") for name in names)
-    assert [topic.name for topic in ALL_TOPICS if topic.compacted] == ["llm.erasures.v1"]  # no stage's input
+    assert [topic.name for topic in TOPICS.values() if topic.compacted] == [
+        "llm.erasures.v1"
+    ]  # no stage's input

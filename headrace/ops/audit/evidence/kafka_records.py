@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from aiokafka import ConsumerRecord
 
-from agents.intake.admission import correlation_id_of, deadline_of, may_be_named, request_id_of
+from agents.intake.delivery_identity import deadline_of, request_id_of
+from agents.intake.reply_address import correlation_id_of, may_be_named
 from agents.stage import Record
 from headrace.ops.audit.evidence.records import (
     NO_CORRELATION,

@@ -5,7 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.providers.answers.encodable import TextPieces, encodable, encodable_escapes, encodable_json
+from agents.providers.answers.encodable import encodable, encodable_escapes
+from agents.providers.answers.text import AnswerText
 
 anything = st.text(st.characters(exclude_categories=()), max_size=20)
 
@@ -14,7 +15,7 @@ anything = st.text(st.characters(exclude_categories=()), max_size=20)
 def test_a_text_is_the_same_however_it_is_cut(text: str, cuts: list[int]) -> None:
     """Every piece can be encoded, and together they say what the whole says."""
     bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    pieces = TextPieces()
+    pieces = AnswerText()
     told = [pieces.feed(text[a:b]) for a, b in itertools.pairwise(bounds)] + [pieces.end()]
     assert "".join(told) == encodable(text)
     for each in told:
@@ -26,19 +27,13 @@ def test_halves_are_joined_and_a_lone_one_is_replaced() -> None:
     assert encodable("Hi \ud83d\ude00!") == "Hi 😀!"
     assert encodable("\ude00\ud83d") == "\ufffd\ufffd"
     assert encodable("Hi 😀 \x00 \ufffd") == "Hi 😀 \x00 \ufffd"
-    pieces = TextPieces()
+    pieces = AnswerText()
     assert [pieces.feed("Hi \ud83d"), pieces.feed("\ude00!"), pieces.feed("\ud83d"), pieces.end()] == [
         "Hi ",
         "😀!",
         "",
         "\ufffd",
     ]
-
-
-def test_every_text_of_a_json_value_is_made_encodable() -> None:
-    """Names as well, at any depth; numbers and the rest stay."""
-    given_ = {"a\ud83d": ["\ude00", {"b": ("\ud83d\ude00", 1, None)}]}
-    assert encodable_json(given_) == {"a\ufffd": ["\ufffd", {"b": ("😀", 1, None)}]}
 
 
 def test_a_half_that_is_escaped_within_json_is_replaced() -> None:

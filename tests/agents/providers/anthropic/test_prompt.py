@@ -6,7 +6,7 @@ import pytest
 
 from agents.providers.anthropic.prompt import request_body
 from agents.providers.faults import Refused
-from agents.providers.port import ProviderCall, Timeouts
+from agents.providers.provider import ProviderCall, Timeouts
 from streams.events import CacheControl, Message, TextPart
 
 

@@ -4,16 +4,16 @@ from collections.abc import Callable
 
 import pytest
 
-from agents.runner.apps import View
-from agents.runner.watchdog.stall_rules import StageWatch, Suspicion
+from agents.runner.stage_app import ConsumerView
+from agents.runner.watchdog.stall_rules import StageWatch, Stall
 from tests.agents.runner.views import partition, view, work
 
 STALL_S = 120.0
 
-Seen = Callable[[float], View]
+Seen = Callable[[float], ConsumerView]
 
 
-def watch(seen: Seen, *, until: float = 600.0) -> Suspicion | None:
+def watch(seen: Seen, *, until: float = 600.0) -> Stall | None:
     """Look every second, as the watchdog does."""
     stage = StageWatch(now=0.0)
     for now in range(1, int(until)):
@@ -176,7 +176,7 @@ def test_of_several_things_the_longest_counts() -> None:
 def test_a_commit_that_moves_ends_the_suspicion() -> None:
     """Every hundred seconds is slow, and is not stuck."""
 
-    def seen(now: float) -> View:
+    def seen(now: float) -> ConsumerView:
         committed = int(now / 100) * 5
         return view(
             partition(committed=committed, committable=committed + 5, fetched_at_ms=polled(now)),

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agents.runner.apps import StageApp
-from agents.runner.watchdog.end_offsets import BrokerEnds
+from agents.runner.stage_app import StageApp
+from agents.runner.watchdog.end_offsets import BrokerEndOffsets
 from agents.runner.watchdog.watchdog import WatchClock, Watchdog, WorkerStalled
 from headrace.embedded.ports import free_port
 from streams.publisher import Publisher
@@ -42,7 +42,7 @@ class Scene:
 @asynccontextmanager
 async def scene(bootstrap: str) -> AsyncIterator[Scene]:
     clock = WatchClock()
-    dog = Watchdog(clock, ask_ends=BrokerEnds(bootstrap, timeout_s=5), stall_timeout_s=STALL_S)
+    dog = Watchdog(clock, ask_ends=BrokerEndOffsets(bootstrap, timeout_s=5), stall_timeout_s=STALL_S)
     stage = EchoStage(uuid.uuid4().hex[:8])
     async with Publisher(bootstrap, client_id="test") as publisher:
         at = await publisher.publish(request("fast"))
@@ -103,7 +103,7 @@ async def test_the_broker_says_where_partitions_end(kafka_bootstrap: str) -> Non
     """Or does not answer: then nobody is to blame."""
     async with Publisher(kafka_bootstrap, client_id="test") as publisher:
         at = await publisher.publish(request("fast"))
-    ends = await BrokerEnds(kafka_bootstrap, timeout_s=10)([(REQUESTS.name, 0)])
+    ends = await BrokerEndOffsets(kafka_bootstrap, timeout_s=10)([(REQUESTS.name, 0)])
     assert ends is not None
     assert ends[REQUESTS.name, 0] > at.offset
-    assert await BrokerEnds(f"127.0.0.1:{free_port()}", timeout_s=2)([(REQUESTS.name, 0)]) is None
+    assert await BrokerEndOffsets(f"127.0.0.1:{free_port()}", timeout_s=2)([(REQUESTS.name, 0)]) is None

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import pytest
 
-from agents.runner.apps import View
-from agents.runner.watchdog.watchdog import EXIT_STUCK, Guard, WatchClock, Watchdog, WorkerStalled
+from agents.runner.stage_app import ConsumerView
+from agents.runner.watchdog.watchdog import EXIT_STUCK, ProcessGuard, WatchClock, Watchdog, WorkerStalled
 from tests.agents.runner.views import partition, view, work
 
 Ends = Mapping[tuple[str, int], int] | None
@@ -15,7 +15,7 @@ Ends = Mapping[tuple[str, int], int] | None
 class Scene:
     """A watchdog over one consumer; `ends` is what the broker says."""
 
-    def __init__(self, seen: View, *, ends: Ends, looks: int = 200) -> None:
+    def __init__(self, seen: ConsumerView, *, ends: Ends, looks: int = 200) -> None:
         self.seen = seen
         self.ends = ends
         self.asked: list[Sequence[tuple[str, int]]] = []
@@ -111,7 +111,7 @@ class Beats:
     def __init__(self) -> None:
         self.count = 0
         self.ended: list[int] = []
-        self.guard = Guard(lambda: self.count, limit_s=5, end=self.ended.append)
+        self.guard = ProcessGuard(lambda: self.count, limit_s=5, end=self.ended.append)
 
 
 def test_a_loop_that_is_blocked_is_noticed_from_another_thread() -> None:

@@ -11,8 +11,9 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from redis.asyncio import Redis
 
-from agents.providers.port import CALL_ID_HEADER
-from agents.stores.journal import BegunCall, Claimed, Journal
+from agents.providers.provider import CALL_ID_HEADER
+from agents.stores.journal import Journal
+from agents.stores.journal_entries import BegunCall, Claimed
 from analytics.clickhouse import ClickHouse
 from headrace.embedded.ports import free_port
 from headrace.ops.audit.evidence.clickhouse import add_calls, add_requests, read_clickhouse
@@ -237,7 +238,7 @@ async def test_known_requests_and_open_calls_are_read_as_they_are_written(redis:
     )
     assert isinstance(claim, Claimed)
     call = BegunCall(call_id="call", provider="openai", model="gpt-4o", started_at=AT, input_tokens=1)
-    await journal.begin_call(claim.hold, call)
+    await journal.begin_call(claim.lease, call)
     unknown = [f"unknown-{number}" for number in range(600)]
     evidence = await read_redis(redis, [*unknown, running, begun])
     assert evidence.known == 2

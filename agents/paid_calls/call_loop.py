@@ -1,0 +1,250 @@
+"""The call loop: retries on one model, then the next model, until one answers.
+
+Every stage that spends runs its calls through here, whatever it asks for. Each call takes the same steps:
+leave of the circuit breaker, entry in the journal, the call itself under the cancellation watch, booking.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+import structlog
+
+from agents.paid_calls.call_journal import CallJournal
+from agents.paid_calls.call_progress import A, C, CallProgress
+from agents.paid_calls.cancellation_watch import CancellationWatch
+from agents.paid_calls.circuit_breaker import CallPermit, CircuitBreakers
+from agents.paid_calls.endings import Answered, Ending, Exhausted, OutOfTime, RequestCancelled, RequestRefused
+from agents.paid_calls.paid_request import CallKind, PaidRequest
+from agents.paid_calls.policy import CallPolicy
+from agents.paid_calls.ports import CallPorts
+from agents.paid_calls.retry import Action, RetryDecision, decide
+from agents.paid_calls.route import Route
+from agents.providers.faults import (
+    AuthenticationFault,
+    ConnectionLost,
+    ProviderFault,
+    QuotaExhausted,
+    Refused,
+)
+from agents.stores.journal_entries import BegunCall, Cancelled
+from streams.errors import StoreUnavailable
+from streams.events import LlmCall
+
+#: `LlmCall.error` of a call that was stopped because its request was cancelled.
+CANCELLED = "cancelled"
+#: Seconds between two looks whether a circuit lets calls through again.
+_PERMIT_STEP_S = 0.5
+
+log = structlog.get_logger(__name__)
+
+R = TypeVar("R", bound=PaidRequest)
+
+
+class CallLoop(Generic[R, C, A]):
+    """Calls models until one answers.
+
+    Args:
+        kind: what is called.
+        journal: where each call is noted before it is sent.
+        ports: the clock and its like.
+        policy: tries, timeouts and the circuit breaker's limits.
+        stage: the stage's name, for the log.
+    """
+
+    def __init__(
+        self,
+        kind: CallKind[R, C, A],
+        *,
+        journal: CallJournal,
+        ports: CallPorts,
+        policy: CallPolicy,
+        stage: str,
+    ) -> None:
+        self._kind: CallKind[R, C, A] = kind
+        self._journal = journal
+        self._ports = ports
+        self._clock = ports.clock
+        self._policy = policy
+        self._stage = stage
+        self._watch = CancellationWatch(ports.journal, pause=ports.pause)
+        self.breakers = CircuitBreakers(threshold=policy.breaker_threshold, reset_s=policy.breaker_reset_s)
+
+    async def run(self, request: R, routes: Iterable[Route]) -> Ending[A]:
+        """Return how the request ends; every call made is in `request.calls` then.
+
+        Args:
+            request: the request.
+            routes: the models to ask, in order.
+
+        Raises:
+            Fenced: another attempt took over.
+            StoreUnavailable: the journal does not answer, so no call may be made, and none was: the whole may
+                be tried again. Later, when there is spend to book, the journal is waited for.
+        """
+        request.reserve_s = self._policy.reserve_s(request.remaining_s(self._clock.now()))
+        try:
+            return await self._try_each(request, list(routes))
+        except StoreUnavailable:
+            if not request.calls:
+                raise
+            return OutOfTime()
+        except Cancelled as cancelled:
+            return RequestCancelled(cancelled.reason)
+
+    async def _try_each(self, request: R, left: list[Route]) -> Ending[A]:
+        while left:
+            route = left.pop(0)
+            ending = await self._try_model(request, route, left)
+            if not isinstance(ending, Action):
+                return ending
+            if ending is Action.NEXT_PROVIDER:
+                left = [other for other in left if other.model.provider != route.model.provider]
+        if request.remaining_s(self._clock.now()) <= 0:
+            return OutOfTime()
+        refusals = [fault for fault in request.faults if isinstance(fault, Refused)]
+        if refusals and len(refusals) == len(request.faults):
+            return RequestRefused(refusals[0])
+        return Exhausted(request.faults[-1] if request.faults else None)
+
+    async def _try_model(self, request: R, route: Route, left: Sequence[Route]) -> Ending[A] | Action:
+        for try_number in range(1, self._policy.tries_per_model + 1):
+            if request.remaining_s(self._clock.now()) <= 0:
+                return OutOfTime()
+            has_next = await self.breakers.may_permit_any(other.name for other in left)
+            result = await self._call_if_permitted(request, route, has_next=has_next)
+            if result is None:
+                return Action.NEXT_MODEL
+            if not isinstance(result, ProviderFault):
+                return result
+            decision = self._decide(request, result, route, try_number=try_number, has_next=has_next)
+            if decision.action is Action.GIVE_UP and isinstance(result, Refused):
+                return RequestRefused(result)
+            if decision.action is not Action.WAIT:
+                return decision.action
+            await self._watch.wait(request.lease, self._clock.sleep(decision.wait_s))
+        return Action.NEXT_MODEL
+
+    async def _call_if_permitted(
+        self, request: R, route: Route, *, has_next: bool
+    ) -> Answered[A] | RequestCancelled | ProviderFault | None:
+        """Make one call; None where there is no time for it, or the circuit is open."""
+        if request.usable_s(self._clock.now()) <= 0:
+            return None
+        permit = await self._permit(request, route.name)
+        if permit is None:
+            log.info(self._event("circuit_open"), request_id=request.lease.request_id, circuit=route.name)
+            return None
+        try:
+            progress = await self._begin(request, route, has_next=has_next)
+            result = await self._call(request, progress)
+            if isinstance(result, Answered):
+                permit.settle(None)
+            elif isinstance(result, ProviderFault) and not self._policy.cut_short(
+                result, progress.call.timeouts, begun=progress.begun
+            ):
+                permit.settle(result)
+            return result
+        finally:
+            permit.release()
+
+    async def _permit(self, request: R, circuit: str) -> CallPermit | None:
+        permit = await self.breakers.permit(circuit)
+        if permit is not None or not self._kind.waits_for_circuit:
+            return permit
+        wait_s = min(self._policy.breaker_reset_s + _PERMIT_STEP_S, request.usable_s(self._clock.now()))
+        try:
+            async with self._watch.over(request.lease) as watched:
+                while permit is None and wait_s > _PERMIT_STEP_S:
+                    await self._clock.sleep(_PERMIT_STEP_S)
+                    wait_s -= _PERMIT_STEP_S
+                    permit = await self.breakers.permit(circuit)
+        except BaseException:
+            if permit is not None:
+                permit.release()
+            raise
+        if permit is None and watched.cancelled is not None:
+            raise Cancelled(request.lease, watched.cancelled)
+        return permit
+
+    async def _begin(self, request: R, route: Route, *, has_next: bool) -> CallProgress[C, A]:
+        """Note the call in the journal, and make it ready."""
+        begun = BegunCall(
+            call_id=self._ports.new_call_id(),
+            provider=route.model.provider,
+            model=route.model.name,
+            started_at=self._clock.now(),
+            input_tokens=request.input_tokens,
+            service_tier=request.service_tier,
+        )
+        number = await self._journal.begin(request, begun)
+        now = self._clock.now()  # not the time above: it may have waited for the journal
+        timeouts = self._policy.timeouts(
+            remaining_s=request.remaining_s(now),
+            reserve_s=request.reserve_s,
+            stream=request.stream,
+            has_next=has_next,
+        )
+        call = self._kind.new_call(request, route, call_id=begun.call_id, timeouts=timeouts)
+        begun = msgspec.structs.replace(begun, started_at=now)
+        started = self._clock.monotonic()
+        progress = CallProgress[C, A](call, route, begun, number=number, started=started)
+        request.progress = progress
+        return progress
+
+    async def _call(
+        self, request: R, progress: CallProgress[C, A]
+    ) -> Answered[A] | RequestCancelled | ProviderFault:
+        """Send the call, and book what came of it. An answer that is there before a cancellation counts."""
+        fault: ProviderFault | None = None
+        try:
+            async with self._watch.over(request.lease) as watched:
+                await self._kind.send(request, progress)
+        except ProviderFault as error:
+            fault = error
+        now = self._clock.monotonic()
+        if progress.answer is not None:
+            request.book(progress.answered(progress.answer, now))
+            return Answered(answer=progress.answer, route=progress.route, attempt=progress.number)
+        if watched.cancelled is not None:
+            booked = progress.failed(fault, now) if fault else progress.cut_off(CANCELLED, now)
+            await self._book(request, booked)
+            return RequestCancelled(watched.cancelled)
+        fault = fault or ConnectionLost("the provider ended the stream without an answer")
+        request.faults.append(fault)
+        await self._book(request, progress.failed(fault, now))
+        return fault
+
+    async def _book(self, request: R, booked: LlmCall) -> None:
+        request.book(booked)
+        await self._journal.end(request, booked)
+
+    def _decide(
+        self, request: R, fault: ProviderFault, route: Route, *, try_number: int, has_next: bool
+    ) -> RetryDecision:
+        decision = decide(
+            fault,
+            try_number=try_number,
+            tries=self._policy.tries_per_model,
+            remaining_s=request.usable_s(self._clock.now()),
+            has_next=has_next,
+            jitter=self._ports.jitter(),
+        )
+        # An operator has to act on these: they do not pass by themselves.
+        report = log.error if isinstance(fault, AuthenticationFault | QuotaExhausted) else log.warning
+        report(
+            self._event("call_failed"),
+            request_id=request.lease.request_id,
+            call_id=request.calls[-1].call_id,
+            model=route.name,
+            fault=fault.error,
+            message=fault.message,
+            try_number=try_number,
+            next=decision.action.value,
+            wait_s=round(decision.wait_s, 3),
+        )
+        return decision
+
+    def _event(self, what: str) -> str:
+        """Return an event's name in the log."""
+        return f"{self._stage}.{what}"

@@ -1,0 +1,108 @@
+"""What a receiver's response means, and whether the webhook is sent again: decisions without I/O."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import msgspec
+
+from agents.providers.error_responses import retry_after_s
+from streams.backoff import spread
+
+#: The waits after each failed try, in seconds; the last one repeats. Nine tries take 10 hours: the outage of
+#: a night, as the specification of Standard Webhooks advises.
+SCHEDULE_S = (1.0, 5.0, 30.0, 120.0, 600.0, 3_600.0, 10_800.0, 21_600.0)
+#: Statuses after which another try makes sense, besides 5xx: Request Timeout, Too Early, Too Many Requests.
+_LATER = frozenset({408, 425, 429})
+_GONE = 410
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """The receiver has taken it: any 2xx."""
+
+    status: int
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """The receiver wants no more webhooks: 410. That is an end, not a failure."""
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """No later try can succeed."""
+
+    reason: str
+
+
+class TryLater(msgspec.Struct, frozen=True):
+    """The receiver did not answer, or asks for a pause of so many seconds."""
+
+    reason: str
+    after_s: float = 0.0
+
+
+DeliveryResult = Delivered | Gone | Rejected | TryLater
+
+
+def result_of_response(status: int, headers: Mapping[str, str], *, now: datetime) -> DeliveryResult:
+    """Return what a response means.
+
+    Args:
+        status: its HTTP status.
+        headers: its headers, for `Retry-After`.
+        now: from when a date there counts.
+    """
+    if 200 <= status < 300:
+        return Delivered(status)
+    if status == _GONE:
+        return Gone()
+    if status in _LATER or status >= 500:
+        return TryLater(f"it answered {status}", retry_after_s(headers, now) or 0.0)
+    if 300 <= status < 400:
+        return Rejected(f"it answered {status}: redirects are not followed; name the final URL")
+    return Rejected(f"it answered {status}")
+
+
+class RetryDelivery(msgspec.Struct, frozen=True):
+    """Try again after so many seconds."""
+
+    delay_s: float
+    reason: str
+
+
+class Done(msgspec.Struct, frozen=True):
+    """It has ended. `outcome` is its name in logs and metrics."""
+
+    outcome: str
+
+
+class GiveUpDelivery(msgspec.Struct, frozen=True):
+    """It cannot be delivered: keep it as a dead letter."""
+
+    reason: str
+
+
+DeliveryDecision = RetryDelivery | Done | GiveUpDelivery
+
+
+def decide(
+    answer: DeliveryResult, attempt: int, *, attempts: int, jitter: Callable[[], float]
+) -> DeliveryDecision:
+    """Return what becomes of a webhook.
+
+    Args:
+        answer: what came of the try.
+        attempt: its number, from 1.
+        attempts: how many there may be.
+        jitter: returns random numbers from 0 to 1, so that webhooks do not come back together.
+    """
+    match answer:
+        case Delivered():
+            return Done("delivered")
+        case Gone():
+            return Done("gone")
+        case Rejected(reason):
+            return GiveUpDelivery(reason)
+        case TryLater(reason, after_s):
+            if attempt >= attempts:
+                return GiveUpDelivery(f"{reason}; that was try {attempt} of {attempts}")
+            wait_s = spread(SCHEDULE_S[min(attempt, len(SCHEDULE_S)) - 1], jitter=0.25, luck=jitter())
+            return RetryDelivery(max(wait_s, min(after_s, SCHEDULE_S[-1])), reason)
