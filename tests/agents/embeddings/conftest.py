@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from agents.embeddings import Vectors
 from agents.embeddings.graph import Precision, build_model
-from agents.embeddings.minilm import MiniLmEmbedder, MiniLmSettings
+from agents.embeddings.minilm import MiniLmEmbedder
 from agents.embeddings.weights import Tensors, WeightFiles
 
 Fp32 = Callable[[Sequence[int]], Vectors]
@@ -60,6 +60,6 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def embedder(cache_dir: Path) -> Iterator[MiniLmEmbedder]:
-    embedder = MiniLmEmbedder.load(MiniLmSettings(cache_dir=cache_dir))
+    embedder = MiniLmEmbedder.load(cache_dir)
     yield embedder
     embedder.close()
