@@ -1,8 +1,8 @@
-"""Which terminal replies this process has sent: what stands in for Redis while that does not answer.
+"""The terminal replies that this process has sent: they stand in for Redis while it does not answer.
 
-All outcomes of a request come to the same process, because they have the same key. So one that finds Redis
-away, after another was replied to, is recognised here; and a reply that went out without Redis is stored
-before any other outcome of its request is looked at. A process that ends forgets them: then only Redis knows.
+All outcomes of a request come to the same process, because they have the same key. A second outcome that
+finds Redis away is recognised here. A reply that went out without Redis is stored before any other outcome of
+its request is looked at. A process that ends forgets its replies: then only Redis knows.
 """
 
 from collections import OrderedDict
@@ -30,7 +30,7 @@ class _Unstored(msgspec.Struct, frozen=True):
 
 
 class SentReplies:
-    """The newest run of each request that was replied to, bounded: the oldest are forgotten."""
+    """The newest run of each request that was replied to. The number is bounded: the oldest are forgotten."""
 
     def __init__(self) -> None:
         self._stored: OrderedDict[str, int] = OrderedDict()

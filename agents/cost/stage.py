@@ -20,12 +20,12 @@ from streams.publisher import Emit
 from streams.registry.registry import RequestRegistry, Settlement
 from streams.topics import LEDGER, LOGS
 
-#: How long after its deadline an outcome waits that may be of a record which was delivered again: for Redis,
-#: which knows whether the request has its answer; for the calls that were made the first time, which come in
-#: an outcome of their own. In half a minute another worker has a killed one's records, and Redis is back. For
-#: Redis it waits as long from when it was written, too: stages give up a minute after the deadline, and their
-#: outcomes would have no patience left.
-_PATIENCE = timedelta(seconds=60)
+#: How long an outcome that may come from a redelivered record waits after the request's deadline: for Redis,
+#: which knows whether the request has its answer; and for the outcome of the first delivery, which has the
+#: calls that were made then. Within half a minute another worker has the records of a killed one, and Redis
+#: is back. The wait for Redis also counts from when the outcome was written, because stages give up a minute
+#: after the deadline.
+_REDELIVERY_WAIT = timedelta(seconds=60)
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,7 @@ class CostStage:
     async def handle(self, delivery: Delivery[OutcomeReached]) -> Sequence[Emit]:
         """Return replies, log record, ledger entry and webhook; nothing for a settled request.
 
-        Where its reply went out while Redis was away, those who have joined it get theirs now.
+        Where its reply went out while Redis was away, senders that joined the request get their copies now.
 
         Raises:
             StoreUnavailable: the registry does not answer.
@@ -105,7 +105,7 @@ class CostStage:
         reply = terminal_reply(event)
         knows_spend = bool(envelope.calls)
         final = event.status is not Status.FAILED and knows_spend
-        late = now >= envelope.deadline_at + (timedelta() if final else _PATIENCE)
+        late = now >= envelope.deadline_at + (timedelta() if final else _REDELIVERY_WAIT)
         try:
             first = self._sent.unstored(event, record)
             if first is not None:
@@ -117,9 +117,9 @@ class CostStage:
         except StoreUnavailable:
             if self._sent.knows(envelope):
                 return Settlement(done=True, reply=reply, waiters=())
-            if not late or (not final and now < record.written_at + _PATIENCE):
+            if not late or (not final and now < record.written_at + _REDELIVERY_WAIT):
                 raise
-            # Redis stays away and the sender waits: the reply matters more than recognising repeats.
+            # Redis stays away and the sender waits: the reply matters more than to recognise repeats.
             log.warning("cost.unregistered_reply", request_id=envelope.request_id)
             self._sent.note_leaving(reply, record)
             return Settlement(done=False, reply=reply, waiters=())

@@ -12,12 +12,7 @@ from streams.models import ProviderName
 
 
 class EmbeddingCalls:
-    """Makes embedding calls.
-
-    Args:
-        providers: the providers of embeddings there are keys for.
-        clock: the time.
-    """
+    """Makes embedding calls."""
 
     #: No other model can stand in, and a few quick faults of some requests should not fail all others.
     waits_for_circuit = True

@@ -24,13 +24,7 @@ class EmbeddingOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EmbeddingRequest(PaidRequest):
-    """One request while it is worked on.
-
-    Args:
-        order: what is asked.
-        lease: the right to work on it.
-        calls: the calls of former attempts.
-    """
+    """One request while it is worked on."""
 
     def __init__(self, order: EmbeddingOrder, lease: Lease, calls: Iterable[LlmCall] = ()) -> None:
         super().__init__(order.envelope, lease, input_tokens=order.input_tokens, calls=calls)

@@ -42,16 +42,7 @@ class InHand(Event, frozen=True, kw_only=True):
 
 
 class EmbeddingsStage:
-    """Gets vectors from a model, once per request whatever happens to the worker.
-
-    Args:
-        intake: registers requests, and knows those that were seen before.
-        providers: the providers of embeddings there are keys for.
-        redact: replaces personal data in a text.
-        limits: how much a request may ask for.
-        policy: how calls are made.
-        ports: the journal, the clock and their like.
-    """
+    """Gets vectors from a model, once per request whatever happens to the worker."""
 
     spec = pipeline.EMBEDDINGS
 

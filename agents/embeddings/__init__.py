@@ -9,8 +9,6 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from streams.errors import EmbeddingUnavailable
-
 Vectors: TypeAlias = npt.NDArray[np.float32]
 
 
@@ -38,26 +36,6 @@ class Embedder(Protocol):
         """Return the vectors of `texts`, in order: `(len(texts), dimensions)` float32, L2-normalised.
 
         Raises:
-            EmbeddingError: the model or the service failed.
+            EmbeddingUnavailable: the model or the service failed.
         """
         ...
-
-
-class EmbeddingError(EmbeddingUnavailable):
-    """An embedder failed; nothing is known about the texts it was given.
-
-    Attributes:
-        embedder: name of the embedder that failed.
-        retryable: whether the same call may succeed later.
-        retry_after_s: how long to wait before it, in seconds.
-    """
-
-    def __init__(
-        self, message: str, *, embedder: str, retryable: bool = False, retry_after_s: float = 1.0
-    ) -> None:
-        super().__init__(message, retry_after_s=retry_after_s)
-        self.embedder = embedder
-        self.retryable = retryable
-
-
-__all__ = ["Embedder", "EmbeddingError", "Vectors"]

@@ -1,6 +1,6 @@
 """The local embedder: all-MiniLM-L6-v2 in int8 on ONNX Runtime, 384 dimensions, no network.
 
-Texts are English first; case and accents do not matter. Only the first `max_tokens` tokens count, so two
+Texts are English first; case and accents do not matter. Only the first 256 tokens count, so two
 texts that differ later have the same vector: ask `covers` before taking a cosine for "the same question".
 """
 
@@ -9,44 +9,28 @@ import importlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from agents.embeddings import EmbeddingError, Vectors
+from agents.embeddings import Vectors
 from agents.embeddings.model_file import MODEL_NAME, ModelFile, default_cache_dir, find_or_build
 from agents.embeddings.weights import INSTALL_WEIGHTS, WeightFiles
-from streams.errors import ConfigurationError
+from streams.errors import ConfigurationError, EmbeddingUnavailable
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 _INSTALL_EXTRA = f"pip install 'headrace[embeddings]' && {INSTALL_WEIGHTS}"
-# The longest text the tokenizer is given, in characters for each token that counts. English has about 4
-# characters a token; the bound keeps a megabyte of prompt from costing a second of tokenizing.
-_MAX_CHARACTERS_PER_TOKEN = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class MiniLmSettings:
-    """How the local embedder runs.
-
-    Attributes:
-        intra_op_threads: threads inside one multiplication. More than one gains little below 128 tokens.
-        concurrency: texts embedded at the same time, each on a worker thread of its own.
-        max_tokens: where texts are cut, [CLS] and [SEP] included; 256 is what the model was made for.
-        texts_per_turn: texts a call embeds before it queues again, so that a long list of documents does
-            not hold up a request.
-        cache_dir: where the built model lives; None is `headrace/models` in the user's cache folder.
-    """
-
-    intra_op_threads: int = 1
-    concurrency: int = 1
-    max_tokens: int = 256
-    texts_per_turn: int = 16
-    cache_dir: Path | None = None
+#: Where texts are cut, [CLS] and [SEP] included: what the model was made for.
+_MAX_TOKENS = 256
+#: The longest text the tokenizer is given. English has about 4 characters a token; the bound keeps a megabyte
+#: of prompt from costing a second of tokenizing.
+_MAX_CHARACTERS = 64 * _MAX_TOKENS
+#: Texts that a call embeds before it queues again, so that a long list of documents does not hold up a
+#: request.
+_TEXTS_PER_TURN = 16
 
 
 class MiniLmEmbedder:
@@ -56,34 +40,35 @@ class MiniLmEmbedder:
     next to nothing on one thread, and padding would cost.
     """
 
-    def __init__(self, session: Any, tokenizer: "Tokenizer", version: str, settings: MiniLmSettings) -> None:
+    def __init__(self, session: Any, tokenizer: "Tokenizer", version: str) -> None:
         """Take the parts that `load` makes: an `onnxruntime.InferenceSession` and its tokenizer."""
         self._session = session
         self._tokenizer = tokenizer
-        self._settings = settings
-        self._name = f"{MODEL_NAME}-{version}-{settings.max_tokens}"
+        self._name = f"{MODEL_NAME}-{version}-{_MAX_TOKENS}"
         self._dimensions: int = session.get_outputs()[0].shape[1]
         # Each call has at most one turn in the queue, so the queue is as long as there are callers.
-        self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="embed")
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="embed")
 
     @classmethod
-    def load(cls, settings: MiniLmSettings | None = None) -> Self:
+    def load(cls, cache_dir: Path | None = None) -> Self:
         """Load the model, building it first where this machine has not yet. Blocks for up to seconds.
+
+        Args:
+            cache_dir: where the built model lives; None is `headrace/models` in the user's cache folder.
 
         Raises:
             ConfigurationError: the extra or the weights are not installed, or the cache is not usable.
         """
-        settings = settings or MiniLmSettings()
         # Without it the library writes /tmp/.ses and reports to its makers, from its import on.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         runtime, tokenizers = _require("onnxruntime"), _require("tokenizers")
         files = WeightFiles.find()
-        model = _find_or_build(files, settings.cache_dir or default_cache_dir(os.environ))
+        model = _find_or_build(files, cache_dir or default_cache_dir(os.environ))
         tokenizer = tokenizers.Tokenizer.from_file(str(files.tokenizer))
         # The file asks for padding to 128 tokens, which is a habit of training.
         tokenizer.no_padding()
-        tokenizer.enable_truncation(settings.max_tokens)
-        return cls(_session(runtime, model.path, settings), tokenizer, model.version, settings)
+        tokenizer.enable_truncation(_MAX_TOKENS)
+        return cls(_session(runtime, model.path), tokenizer, model.version)
 
     @property
     def name(self) -> str:
@@ -101,38 +86,34 @@ class MiniLmEmbedder:
         The empty text has a vector too, that of [CLS] [SEP].
 
         Raises:
-            EmbeddingError: the embedder is closed.
+            EmbeddingUnavailable: the embedder is closed.
         """
         vectors = np.empty((len(texts), self._dimensions), dtype=np.float32)
-        for start in range(0, len(texts), self._settings.texts_per_turn):
-            turn = slice(start, start + self._settings.texts_per_turn)
+        for start in range(0, len(texts), _TEXTS_PER_TURN):
+            turn = slice(start, start + _TEXTS_PER_TURN)
             vectors[turn] = await asyncio.wrap_future(self._submit(texts[turn]))
         return vectors
 
     def covers(self, text: str) -> bool:
-        """Whether the vector of `text` reflects all of it, and not only its first `max_tokens` tokens.
+        """Whether the vector of `text` reflects all of it, and not only its first 256 tokens.
 
         Runs the tokenizer on the caller's thread where the length alone does not say: a few ms at the limit.
         """
         # A token holds at least one character; [CLS] and [SEP] hold none. Characters beyond ASCII may be
         # taken apart first, so that there are more of them than there were.
-        if text.isascii() and len(text) <= self._settings.max_tokens - 2:
+        if text.isascii() and len(text) <= _MAX_TOKENS - 2:
             return True
-        return len(text) <= self._max_characters and not self._encode(text).overflowing
+        return len(text) <= _MAX_CHARACTERS and not self._encode(text).overflowing
 
     def close(self) -> None:
         """Refuse new texts and let the worker threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    @property
-    def _max_characters(self) -> int:
-        return self._settings.max_tokens * _MAX_CHARACTERS_PER_TOKEN
-
     def _submit(self, texts: Sequence[str]) -> Any:
         try:
             return self._threads.submit(self._embed_each, texts)
         except RuntimeError as error:
-            raise EmbeddingError("the embedder is closed: make a new one", embedder=self._name) from error
+            raise EmbeddingUnavailable("the embedder is closed: make a new one") from error
 
     def _embed_each(self, texts: Sequence[str]) -> Vectors:
         return np.stack([self._embed_one(text) for text in texts])
@@ -144,7 +125,7 @@ class MiniLmEmbedder:
         return vector
 
     def _encode(self, text: str) -> "Encoding":
-        clipped = text[: self._max_characters]
+        clipped = text[:_MAX_CHARACTERS]
         # JSON can carry half a surrogate pair, which is no Unicode text and no input for the tokenizer.
         valid = clipped.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return self._tokenizer.encode(valid)
@@ -169,9 +150,10 @@ def _find_or_build(files: WeightFiles, cache_dir: Path) -> ModelFile:
         ) from error
 
 
-def _session(runtime: Any, path: Path, settings: MiniLmSettings) -> Any:
+def _session(runtime: Any, path: Path) -> Any:
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = settings.intra_op_threads
+    # More than one thread gains little below 128 tokens.
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     # Threads that spin while they wait would take the other processes' time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -39,7 +39,7 @@ class RecentEmbeddings:
         """Return the vectors of `texts`, asking the embedder behind only for those it does not remember.
 
         Raises:
-            EmbeddingError: the embedder behind failed.
+            EmbeddingUnavailable: the embedder behind failed.
         """
         known = {text: self._vectors[text] for text in texts if text in self._vectors}
         missing = [text for text in dict.fromkeys(texts) if text not in known]

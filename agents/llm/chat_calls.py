@@ -25,13 +25,7 @@ GuardFactory = Callable[[CacheMissed], StreamingGuard]
 
 
 class ChatRequest(PaidRequest):
-    """One chat request while it is worked on.
-
-    Args:
-        event: the request with its prompt.
-        lease: the right to work on it.
-        calls: the calls of former attempts.
-    """
+    """One chat request while it is worked on."""
 
     def __init__(self, event: CacheMissed, lease: Lease, calls: Iterable[LlmCall] = ()) -> None:
         asked = event.envelope.request
@@ -47,15 +41,7 @@ class ChatRequest(PaidRequest):
 
 
 class ChatCalls:
-    """Makes chat calls; publishes what they bring on the way where the request wants it.
-
-    Args:
-        providers: the providers there are keys for.
-        publisher: where checked pieces of the answer are published.
-        guards: makes the guard that checks a streamed answer.
-        clock: the time.
-        settings: of the stage.
-    """
+    """Makes chat calls; publishes what they bring on the way where the request wants it."""
 
     #: The next model is asked at once.
     waits_for_circuit = False

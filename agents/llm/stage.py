@@ -26,15 +26,7 @@ from streams.request_rules.parameters import unsupported_parameter
 
 
 class LlmStage:
-    """Gets an answer from a model, once per request whatever happens to the worker.
-
-    Args:
-        providers: the providers there are keys for.
-        publisher: where pieces of streamed answers are published.
-        guards: makes the guard that checks a streamed answer before it is published.
-        settings: of this stage.
-        ports: the journal, the clock and their like.
-    """
+    """Gets an answer from a model, once per request whatever happens to the worker."""
 
     spec = pipeline.LLM
 

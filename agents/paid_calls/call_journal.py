@@ -40,12 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 class CallJournal:
-    """The journal as one stage uses it.
-
-    Args:
-        ports: the journal and the clock.
-        stage: the stage's name, for the log.
-    """
+    """The journal as one stage uses it."""
 
     def __init__(self, ports: CallPorts, *, stage: str) -> None:
         self._journal = ports.journal
@@ -54,11 +49,6 @@ class CallJournal:
 
     async def claim(self, envelope: Envelope, *, record: str, instance: str) -> Claimed | ResultStored | None:
         """Claim a request, or return the result that is to be sent for it; None: there is nothing to do.
-
-        Args:
-            envelope: the request's.
-            record: the record that holds it, as ``topic:partition:offset``.
-            instance: who claims, for operators to read.
 
         Raises:
             StoreUnavailable: the journal does not answer, so no call may be made.

@@ -42,15 +42,7 @@ R = TypeVar("R", bound=PaidRequest)
 
 
 class CallLoop(Generic[R, C, A]):
-    """Calls models until one answers.
-
-    Args:
-        kind: what is called.
-        journal: where each call is noted before it is sent.
-        ports: the clock and its like.
-        policy: tries, timeouts and the circuit breaker's limits.
-        stage: the stage's name, for the log.
-    """
+    """Calls models until one answers."""
 
     def __init__(
         self,

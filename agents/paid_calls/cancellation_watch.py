@@ -70,12 +70,7 @@ class Watched:
 
 
 class CancellationWatch:
-    """Looks once in `INTERVAL_S` at all the requests of a worker, in one round trip for many.
-
-    Args:
-        journal: knows which leases stand, and which requests were cancelled.
-        pause: waits for a number of seconds.
-    """
+    """Looks once in `INTERVAL_S` at all the requests of a worker, in one round trip for many."""
 
     def __init__(self, journal: Journal, *, pause: Callable[[float], Awaitable[None]]) -> None:
         self._journal = journal

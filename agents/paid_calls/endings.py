@@ -47,12 +47,7 @@ Ending = Answered[A] | RequestRefused | RequestCancelled | OutOfTime | Exhausted
 def unanswered(
     ending: RequestRefused | RequestCancelled | OutOfTime, *, asked: bool
 ) -> tuple[Status, ErrorInfo]:
-    """Return the status and the error of a request that a model has not answered.
-
-    Args:
-        ending: how its calls ended.
-        asked: whether a model was asked at all.
-    """
+    """Return the status and the error of a request that a model has not answered."""
     match ending:
         case RequestRefused(fault):
             return Status.FAILED, ErrorInfo(

@@ -43,13 +43,6 @@ class PaidWork(Generic[R, O]):
 
     Deliveries are known by identity: a zombie's delivery of the same record is another one, and must not
     close this one's entry.
-
-    Args:
-        journal: where requests are claimed and calls are noted.
-        stage: the stage's name, for the log.
-        instance: who claims, for operators to read.
-        pack: encodes a result for the journal.
-        unpack: decodes it.
     """
 
     def __init__(
@@ -146,11 +139,6 @@ class PaidWork(Generic[R, O]):
 
         It is asked for before the sender is told of the failure, so that the spend is booked with it.
         Afterwards the journal knows the calls as they were booked, so that a replay books the same.
-
-        Args:
-            delivery: the very one that was worked on.
-            envelope: its envelope.
-            fault: why it came to nothing.
         """
         entry = self._open.pop(id(delivery), None)
         calls = await self._journal.salvaged(

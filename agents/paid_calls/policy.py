@@ -83,13 +83,7 @@ class CallPolicy(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def cut_short(self, fault: ProviderFault, timeouts: Timeouts, *, begun: bool) -> bool:
-        """Return whether the sender's deadline was short, rather than the provider slow.
-
-        Args:
-            fault: how the call failed.
-            timeouts: what it was given.
-            begun: whether the answer had begun to come.
-        """
+        """Return whether the sender's deadline was short, rather than the provider slow."""
         if not isinstance(fault, ProviderTimeout):
             return False
         full_s = (

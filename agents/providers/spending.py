@@ -53,11 +53,6 @@ class CallSpending:
 def spending_faults(errors: SdkErrors, call: AnyCall, spending: CallSpending) -> Iterator[None]:
     """Turn the exceptions inside the block into faults.
 
-    Args:
-        errors: the SDK's own exceptions.
-        call: the call that is made.
-        spending: what comes of it.
-
     Raises:
         ProviderFault: with what was spent, where something was.
     """

@@ -48,10 +48,6 @@ def may_be_billed(fault: ProviderFault, error: BaseException) -> bool:
 
     It may where the request was sent and no refusal came back: the answer is generated, whether or not it
     arrives. A call that reached nobody, or that a status from 400 on has refused, is not billed.
-
-    Args:
-        fault: what went wrong.
-        error: the exception that said so, with its causes.
     """
     status = getattr(error, "status_code", None)
     if isinstance(status, int):

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agents.embeddings import EmbeddingError, Vectors
+from agents.embeddings import Vectors
+from streams.errors import EmbeddingUnavailable
 
 _DIMENSIONS = 64
 
@@ -32,7 +33,7 @@ class WordEmbedder:
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Return one unit vector a text."""
         if self.broken:
-            raise EmbeddingError("broken", embedder=self.name)
+            raise EmbeddingUnavailable("broken")
         return np.stack([_vector(text) for text in texts])
 
 

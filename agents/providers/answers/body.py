@@ -42,11 +42,7 @@ class Value(msgspec.Struct, frozen=True):
 
 
 class AnswerBody:
-    """The body of one answer, read once.
-
-    Args:
-        response: the answer; its body is not read yet.
-    """
+    """The body of one answer, read once."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response

@@ -18,11 +18,7 @@ from streams.models import ProviderName
 
 
 class ChatApi(ABC):
-    """A chat API: where it is, what it is sent, and how its answer is assembled. The rest is done here.
-
-    Args:
-        client: sends the calls.
-    """
+    """A chat API: where it is, what it is sent, and how its answer is assembled. The rest is done here."""
 
     name: ProviderName
     path: ClassVar[str]

@@ -25,12 +25,7 @@ _API_VERSION = "2023-06-01"
 
 
 class AnthropicMessages(ChatApi):
-    """Anthropic.
-
-    Args:
-        api_key: the key.
-        base_url: the API's address; Anthropic's own where it is None.
-    """
+    """Anthropic."""
 
     name = ProviderName.ANTHROPIC
     path = "/v1/messages"

@@ -14,12 +14,7 @@ from streams.request_rules.parameters import passed_on
 
 
 class OpenAIChat(ChatApi):
-    """OpenAI.
-
-    Args:
-        api_key: the key.
-        base_url: the API's address; OpenAI's own where it is None.
-    """
+    """OpenAI."""
 
     name = ProviderName.OPENAI
     path = "/chat/completions"

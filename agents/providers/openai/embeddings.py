@@ -25,12 +25,7 @@ _BYTES_PER_NUMBER = 4
 
 
 class OpenAIEmbeddings:
-    """OpenAI's embeddings.
-
-    Args:
-        api_key: the key.
-        base_url: the API's address; OpenAI's own where it is None.
-    """
+    """OpenAI's embeddings."""
 
     name = ProviderName.OPENAI
 
@@ -83,10 +78,6 @@ class _EmbeddingsBody(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_embeddings(data: object, call: EmbeddingCall) -> Embedded:
     """Return the vectors in an answer.
-
-    Args:
-        data: the answer's JSON.
-        call: what it answers.
 
     Raises:
         Malformed: it is not a list of as many vectors as there are texts, all of one length.

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from agents.cache.stage import CacheSettings, CacheStage
 from agents.embeddings import Embedder
-from agents.embeddings.minilm import MiniLmEmbedder, MiniLmSettings
+from agents.embeddings.minilm import MiniLmEmbedder
 from agents.output.stage import OutputStage
 from agents.prompts.catalogue import PromptCatalogue
 from agents.stores.answer_cache import AnswerCache
@@ -87,7 +87,7 @@ def pipe(redis: Redis) -> Pipe:
 
 @pytest.fixture(scope="module")
 def minilm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MiniLmEmbedder]:
-    embedder = MiniLmEmbedder.load(MiniLmSettings(cache_dir=tmp_path_factory.mktemp("models")))
+    embedder = MiniLmEmbedder.load(tmp_path_factory.mktemp("models"))
     yield embedder
     embedder.close()
 

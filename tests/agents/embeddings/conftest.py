@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from tokenizers import Tokenizer
 
 from agents.embeddings import Vectors
 from agents.embeddings.graph import Precision, build_model
-from agents.embeddings.minilm import MiniLmEmbedder, MiniLmSettings
+from agents.embeddings.minilm import MiniLmEmbedder
 from agents.embeddings.weights import Tensors, WeightFiles
 
 Fp32 = Callable[[Sequence[int]], Vectors]
@@ -37,7 +38,16 @@ def tokenizer(weight_files: WeightFiles) -> Tokenizer:
 @pytest.fixture(scope="session")
 def fp32_session(weight_files: WeightFiles, tensors: Tensors) -> onnxruntime.InferenceSession:
     model = build_model(tensors, weight_files.shape(), Precision.FP32)
-    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session_of(model)
+
+
+def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """Run a model on one thread, which does not spin while it waits."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +70,6 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def embedder(cache_dir: Path) -> Iterator[MiniLmEmbedder]:
-    embedder = MiniLmEmbedder.load(MiniLmSettings(cache_dir=cache_dir))
+    embedder = MiniLmEmbedder.load(cache_dir)
     yield embedder
     embedder.close()

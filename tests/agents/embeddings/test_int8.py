@@ -1,13 +1,13 @@
 """Quantised multiplication on its own."""
 
 import numpy as np
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
 from agents.embeddings.emitter import Emitter
 from agents.embeddings.int8 import Matrix, emit_linear, quantise_columns, quantise_rows
 from agents.embeddings.weights import Tensors
+from tests.agents.embeddings.conftest import session_of
 
 RANDOM = np.random.default_rng(7)
 
@@ -22,8 +22,7 @@ def run_linear(states: Matrix, matrix: Matrix, bias: Matrix) -> Matrix:
         opset_imports=[helper.make_opsetid("", 20)],
         ir_version=10,
     )
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    product: Matrix = session.run(None, {"states": states})[0]
+    product: Matrix = session_of(model).run(None, {"states": states})[0]
     return product
 
 

@@ -7,17 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from agents.embeddings import model_file
 from agents.embeddings.model_file import default_cache_dir, find_or_build, model_version
 from agents.embeddings.weights import WeightFiles
 from streams.errors import ConfigurationError
 
 BUILD = (
     "import sys; from pathlib import Path\n"
-    "from agents.embeddings.model_file import find_or_build\n"
+    "from agents.embeddings import model_file\n"
     "from agents.embeddings.weights import WeightFiles\n"
+    "model_file._build = lambda files: bytes(30_000_000)\n"
     "sys.stdin.readline()\n"
-    "print(find_or_build(WeightFiles.find(), Path(sys.argv[1])).path)"
+    "print(model_file.find_or_build(WeightFiles.find(), Path(sys.argv[1])).path)"
 )
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that costs nothing."""
+    monkeypatch.setattr(model_file, "_build", lambda _files: b"a model")
 
 
 @pytest.mark.parametrize(
@@ -34,6 +42,7 @@ def test_default_folder_follows_xdg(environ: dict[str, str], expected: Path) -> 
     assert default_cache_dir(environ) == expected
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_built_model_is_used_again(weight_files: WeightFiles, tmp_path: Path) -> None:
     """The second call finds the file of the first and does not write."""
     first = find_or_build(weight_files, tmp_path / "new" / "folder")
@@ -60,8 +69,8 @@ def test_version_depends_on_tokenizer_and_weights(weight_files: WeightFiles, tmp
         assert model_version(copy) != before
 
 
-def test_two_processes_may_build_at_once(cache_dir: Path, embedder: object, tmp_path: Path) -> None:
-    """Both succeed, one whole file is left, equal to any other build, and nothing else."""
+def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
+    """Both succeed; one whole file is left, and nothing else."""
     builders = [
         subprocess.Popen(
             [sys.executable, "-c", BUILD, str(tmp_path)],
@@ -79,11 +88,20 @@ def test_two_processes_may_build_at_once(cache_dir: Path, embedder: object, tmp_
     assert [builder.returncode for builder in builders] == [0, 0]
     (built,) = tmp_path.iterdir()
     assert outputs == [str(built)] * 2
+    assert built.read_bytes() == bytes(30_000_000)
+
+
+def test_every_build_is_the_same(
+    weight_files: WeightFiles, cache_dir: Path, embedder: object, tmp_path: Path
+) -> None:
+    """To the byte: so it does not matter which of several processes was last."""
+    del embedder  # it has built the one in the cache folder
     (reference,) = cache_dir.iterdir()
-    assert built.name == reference.name
-    assert built.read_bytes() == reference.read_bytes()
+    built = find_or_build(weight_files, tmp_path).path
+    assert (built.name, built.read_bytes()) == (reference.name, reference.read_bytes())
 
 
+@pytest.mark.usefixtures("quick")
 def test_an_unusable_folder_says_what_to_set(weight_files: WeightFiles, tmp_path: Path) -> None:
     """A cache that cannot be a folder is a configuration error that names the variable."""
     (tmp_path / "file").touch()
@@ -91,6 +109,7 @@ def test_an_unusable_folder_says_what_to_set(weight_files: WeightFiles, tmp_path
         find_or_build(weight_files, tmp_path / "file" / "models")
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_failed_write_leaves_nothing_behind(weight_files: WeightFiles, tmp_path: Path) -> None:
     """When the file cannot be put in its place, the temporary one goes too."""
     name = find_or_build(weight_files, tmp_path / "good").path.name

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from agents.embeddings import EmbeddingError, Vectors
+from agents.embeddings import Vectors
 from agents.embeddings.recent import RecentEmbeddings
+from streams.errors import EmbeddingUnavailable
 
 
 class CountingEmbedder:
@@ -21,7 +22,7 @@ class CountingEmbedder:
     async def embed(self, texts: Sequence[str]) -> Vectors:
         self.asked.append(list(texts))
         if "fail" in texts:
-            raise EmbeddingError("asked to fail", embedder=self.name)
+            raise EmbeddingUnavailable("asked to fail")
         return np.array([[len(text), *map(ord, text[:3].ljust(3))] for text in texts], dtype=np.float32)
 
 
@@ -84,7 +85,7 @@ async def test_a_fault_is_not_remembered() -> None:
     behind = CountingEmbedder()
     recent = RecentEmbeddings(behind)
     for _ in range(2):
-        with pytest.raises(EmbeddingError):
+        with pytest.raises(EmbeddingUnavailable):
             await recent.embed(["fail"])
     assert len(behind.asked) == 2
     assert (recent.name, recent.dimensions) == ("counting", 4)

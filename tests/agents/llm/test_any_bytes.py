@@ -59,7 +59,7 @@ async def outcome(servers: Bench, said: Said, *, stream: bool) -> tuple[Complete
     return sent.value, sink
 
 
-@settings(max_examples=250, derandomize=True)
+@settings(max_examples=120, derandomize=True)
 @given(said=answers(), stream=st.booleans())
 def test_every_sequence_of_bytes_ends_in_one_outcome(
     served: tuple[asyncio.Runner, Bench], said: Said, stream: bool
@@ -88,7 +88,7 @@ def test_every_sequence_of_bytes_ends_in_one_outcome(
         assert said.status != 200 or call.usage.input_tokens > 0
 
 
-@settings(max_examples=100, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(said=documented(), stream=st.booleans())
 def test_a_documented_answer_is_understood_wherever_it_is_cut(
     served: tuple[asyncio.Runner, Bench], said: Documented, stream: bool

@@ -65,18 +65,15 @@ async def test_embeddings_need_openais_key() -> None:
     await providers[ProviderName.OPENAI].aclose()
 
 
-@pytest.mark.parametrize(
-    ("variable", "loaded"), [("OPENAI_API_KEY", "openai"), ("ANTHROPIC_API_KEY", "anthropic")]
-)
-def test_a_client_without_a_key_is_not_loaded(variable: str, loaded: str, tmp_path: Path) -> None:
+def test_a_client_without_a_key_is_not_loaded(tmp_path: Path) -> None:
     """A worker that asks one provider does not carry the other's client in its memory."""
     result = subprocess.run(
         [sys.executable, "-c", _LOADED],
         cwd=tmp_path,  # where no .env names more keys
-        env={variable: "sk-x", "PYTHONPATH": ":".join(sys.path)},
+        env={"OPENAI_API_KEY": "sk-x", "PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    assert result.stdout.split() == [loaded]
+    assert result.stdout.split() == ["openai"]
