@@ -41,7 +41,7 @@ class RequestType:
 
     def __init__(self, typed_dict: type, limits: Limits) -> None:
         schema: Any = TypeAdapter(typed_dict).core_schema
-        json_schema = _JsonSchema(schema).made()
+        json_schema = _JsonBodySchema(schema).made()
         fields = json_schema.get("schema", json_schema)["fields"]
         for name, limit in limits.items():
             field = fields[name]["schema"]
@@ -57,13 +57,13 @@ class RequestType:
         try:
             self._validator.validate_python(body, strict=True)
         except ValidationError as invalid:
-            found = [_Fault(body, each) for each in invalid.errors(include_url=False)]
+            found = [_FieldFault(body, each) for each in invalid.errors(include_url=False)]
             faults = [fault for fault in found if not fault.echoes_a_reply]
             if faults:  # alternatives fail side by side; the one that fits best fails deepest
                 raise max(faults, key=lambda fault: len(fault.path)).reply() from None
 
 
-class _Fault:
+class _FieldFault:
     """One of pydantic's findings, and where it is in the body."""
 
     def __init__(self, body: Any, error: ErrorDetails) -> None:
@@ -109,7 +109,7 @@ def _path(body: Any, location: tuple[int | str, ...], *, missing: bool) -> Itera
             value, is_new = value[part], True
 
 
-class _JsonSchema:
+class _JsonBodySchema:
     """Makes the core schema of JSON bodies from that of Python calls."""
 
     def __init__(self, schema: Any) -> None:

@@ -16,7 +16,8 @@ from streams.request_rules.parameter_effects import Effect, ParameterRule
 from streams.request_rules.parameter_table import OPENAI_PATHS
 
 Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
-Bias = Annotated[float, Meta(ge=-100.0, le=100.0)]
+#: OpenAI takes whole numbers: they are passed on as they came.
+Bias = Annotated[int, Meta(ge=-100, le=100)] | Annotated[float, Meta(ge=-100.0, le=100.0)]
 Beta = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)")]
 MAX_LOGIT_BIASES: Final = 1024
 MAX_EXTRA_CHARS: Final = 32_000
