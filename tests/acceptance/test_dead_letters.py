@@ -17,7 +17,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from agents.stage import Record
-from headrace.ops.dlq.service import Desk, Outcome
+from headrace.ops.dlq.desk import Desk, Outcome
 from headrace.ops.dlq.letters import Place
 from headrace.ops.dlq.reader import DeadLetterReader
 from headrace.ops.dlq.topic_reader import TopicReader
@@ -246,8 +246,8 @@ async def replay_and_die(system: System, place: Place) -> None:
                     raise KafkaUnavailable("killed")
                 return await publisher.publish(emit)
 
-        service = Desk(DeadLetterReader(topics, system.auth), Dies(), by="nobody", reason="")
-        results = [each async for each in service.replay([place], force=False, max_replays=3)]
+        desk = Desk(DeadLetterReader(topics, system.auth), Dies(), by="nobody", reason="")
+        results = [each async for each in desk.replay([place], force=False, max_replays=3)]
     assert [each.outcome for each in results] == [Outcome.FAILED]
 
 

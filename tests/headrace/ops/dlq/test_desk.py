@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
-from headrace.ops.dlq.service import Desk, Outcome, Pace, Result
+from headrace.ops.dlq.desk import Desk, Outcome, Pace, Result
 from headrace.ops.dlq.letters import DeadRecord, Letter, Place, letter_of
 from headrace.ops.dlq.standing import Standings
 from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
@@ -59,7 +59,7 @@ class Wire:
 A, B, C = Place(0, 1), Place(0, 2), Place(1, 1)
 
 
-def service(wire: Wire, *places: Place, dry_run: bool = False, charged: LedgerEntry | None = None) -> Desk:
+def desk(wire: Wire, *places: Place, dry_run: bool = False, charged: LedgerEntry | None = None) -> Desk:
     shelf = Shelf(wire.sent, *(places or (A, B, C)))
     if charged is not None:
         shelf.charged[charged.request_id] = charged
@@ -74,7 +74,7 @@ async def replay(at: Desk, *places: Place, force: bool = False, pay_again: bool 
 async def test_a_replay_is_recorded_once_the_broker_has_it() -> None:
     """First the record, then the action: never an action without a replay."""
     wire = Wire()
-    (result,) = await replay(service(wire), A)
+    (result,) = await replay(desk(wire), A)
     assert [emit.topic for emit in wire.sent] == ["llm.requests.v1", "llm.dead-letter-actions.v1"]
     assert (result.outcome, result.number, result.sent_to) == (
         Outcome.REPLAYED,
@@ -95,14 +95,14 @@ async def test_what_was_charged_is_not_paid_for_again_unasked() -> None:
         amount_usd=Decimal("0.638256750"),
         booked_at=NOW,
     )
-    (result,) = await replay(service(wire, charged=charged), A)
+    (result,) = await replay(desk(wire, charged=charged), A)
     assert (result.outcome, wire.sent) == (Outcome.REFUSED, [])
     assert "0.63825675 USD" in result.detail
     assert "--pay-again" in result.detail
-    (result,) = await replay(service(wire, charged=charged), A, pay_again=True)
+    (result,) = await replay(desk(wire, charged=charged), A, pay_again=True)
     assert result.outcome is Outcome.REPLAYED
     wire.sent.clear()
-    (result,) = await replay(service(wire, charged=msgspec.structs.replace(charged, replay=1)), A)
+    (result,) = await replay(desk(wire, charged=msgspec.structs.replace(charged, replay=1)), A)
     assert (result.outcome, result.number) == (Outcome.REPLAYED, 1)
 
 
@@ -110,10 +110,10 @@ async def test_a_replay_that_was_not_recorded_is_repeated_under_the_same_number(
     """The letter is still open; what is sent a second time is the very same record."""
     wire = Wire()
     wire.faults[1] = KafkaUnavailable("gone")
-    (result,) = await replay(service(wire), A)
+    (result,) = await replay(desk(wire), A)
     assert result.outcome is Outcome.FAILED
     assert "no harm" in result.detail
-    (result,) = await replay(service(wire), A)
+    (result,) = await replay(desk(wire), A)
     assert result.outcome is Outcome.REPLAYED
     first, second, _ = wire.sent
     assert first == second
@@ -124,7 +124,7 @@ async def test_once_kafka_does_not_answer_the_rest_is_left_alone() -> None:
     """A thousand letters do not wait for a thousand time-outs."""
     wire = Wire()
     wire.faults[2] = KafkaUnavailable("gone")
-    results = await replay(service(wire), A, B, C)
+    results = await replay(desk(wire), A, B, C)
     assert [each.outcome for each in results] == [Outcome.REPLAYED, Outcome.FAILED, Outcome.FAILED]
     assert "not tried" in results[2].detail
     assert len(wire.sent) == 2
@@ -134,7 +134,7 @@ async def test_a_letter_that_cannot_be_sent_does_not_hold_up_the_others() -> Non
     """It fails alone, and is not recorded."""
     wire = Wire()
     wire.faults[0] = RecordTooLarge("9 MB")
-    results = await replay(service(wire), A, B)
+    results = await replay(desk(wire), A, B)
     assert [each.outcome for each in results] == [Outcome.FAILED, Outcome.REPLAYED]
 
 
@@ -142,7 +142,7 @@ async def test_a_partition_that_is_gone_is_no_reason_to_fail() -> None:
     """The topic was made anew with fewer: the key knows a partition."""
     wire = Wire()
     wire.faults[0] = UnknownTopic("no partition 2")
-    (result,) = await replay(service(wire), A)
+    (result,) = await replay(desk(wire), A)
     assert result.outcome is Outcome.REPLAYED
     assert wire.sent[0].partition is None
 
@@ -150,24 +150,24 @@ async def test_a_partition_that_is_gone_is_no_reason_to_fail() -> None:
 async def test_the_same_letter_named_twice_is_replayed_once() -> None:
     """A slip of the pen is no second charge."""
     wire = Wire()
-    assert len(await replay(service(wire), A, A)) == 1
+    assert len(await replay(desk(wire), A, A)) == 1
 
 
 async def test_a_missing_letter_is_said_to_be_missing() -> None:
     """It has expired, or never was; the others are replayed."""
     wire = Wire()
-    results = await replay(service(wire, B), A, B)
+    results = await replay(desk(wire, B), A, B)
     assert [each.outcome for each in results] == [Outcome.MISSING, Outcome.REPLAYED]
 
 
 async def test_a_dry_run_sends_nothing_and_says_what_it_would() -> None:
     """With the same refusals as the real one."""
     wire = Wire()
-    await replay(service(wire), A)
+    await replay(desk(wire), A)
     before = len(wire.sent)
-    results = await replay(service(wire, dry_run=True), A, B)
+    results = await replay(desk(wire, dry_run=True), A, B)
     assert [each.outcome for each in results] == [Outcome.REFUSED, Outcome.WOULD_REPLAY]
-    discards = [each async for each in service(wire, dry_run=True).discard([A, B])]
+    discards = [each async for each in desk(wire, dry_run=True).discard([A, B])]
     assert [each.outcome for each in discards] == [Outcome.REFUSED, Outcome.WOULD_DISCARD]
     assert len(wire.sent) == before
 
@@ -175,7 +175,7 @@ async def test_a_dry_run_sends_nothing_and_says_what_it_would() -> None:
 async def test_forced_replays_go_on_until_the_cap() -> None:
     """Each has its own number; at the cap even force ends."""
     wire = Wire()
-    outcomes = [(await replay(service(wire), A, force=True))[0] for _ in range(4)]
+    outcomes = [(await replay(desk(wire), A, force=True))[0] for _ in range(4)]
     assert [each.number for each in outcomes] == [1, 2, 3, None]
     assert outcomes[3].outcome is Outcome.REFUSED
 
@@ -183,12 +183,12 @@ async def test_forced_replays_go_on_until_the_cap() -> None:
 async def test_a_discard_is_an_action_and_nothing_else() -> None:
     """The record stays where it is; a second discard is refused."""
     wire = Wire()
-    assert [each.outcome async for each in service(wire).discard([A])] == [Outcome.DISCARDED]
+    assert [each.outcome async for each in desk(wire).discard([A])] == [Outcome.DISCARDED]
     (emit,) = wire.sent
     assert isinstance(emit.value, DeadLetterAction)
     assert (emit.value.action, emit.value.by, emit.value.reason) == ("discarded", "ann", "why")
-    assert [each.outcome async for each in service(wire).discard([A])] == [Outcome.REFUSED]
-    assert (await replay(service(wire), A))[0].outcome is Outcome.REFUSED
+    assert [each.outcome async for each in desk(wire).discard([A])] == [Outcome.REFUSED]
+    assert (await replay(desk(wire), A))[0].outcome is Outcome.REFUSED
 
 
 async def test_the_pace_keeps_its_distance() -> None:

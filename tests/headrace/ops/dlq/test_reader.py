@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from headrace.ops.dlq.service import Desk, Outcome, Result
+from headrace.ops.dlq.desk import Desk, Outcome, Result
 from headrace.ops.dlq.filters import Filters
 from headrace.ops.dlq.letters import Place
 from headrace.ops.dlq.reader import DeadLetterReader
@@ -50,8 +50,8 @@ async def state_of(letters: DeadLetterReader, place: Place) -> State:
     return (await letters.standings(lambda other: other == place)).of(place).state
 
 
-async def replay(service: Desk, *places: Place, force: bool = False) -> list[Result]:
-    return [each async for each in service.replay(places, force=force, max_replays=3)]
+async def replay(desk: Desk, *places: Place, force: bool = False) -> list[Result]:
+    return [each async for each in desk.replay(places, force=force, max_replays=3)]
 
 
 async def test_letters_are_found_by_what_is_known_of_them(
@@ -113,8 +113,8 @@ async def test_a_replay_reaches_the_stage_and_is_on_the_trail(
 ) -> None:
     """It lies on the topic where the record died; the letter is replayed, by whom and why."""
     place = await bury(publisher, marker)
-    service = Desk(letters, publisher, by="ann", reason="mended")
-    (result,) = await replay(service, place)
+    desk = Desk(letters, publisher, by="ann", reason="mended")
+    (result,) = await replay(desk, place)
     assert result.outcome is Outcome.REPLAYED
     assert result.sent_to is not None
     async with TopicReader(kafka_bootstrap, client_id="test", timeout_s=10.0) as topics:
@@ -127,7 +127,7 @@ async def test_a_replay_reaches_the_stage_and_is_on_the_trail(
     assert await state_of(letters, place) is State.REPLAYED
     (action,) = await letters.history(place)
     assert (action.by, action.reason, action.request_id) == ("ann", "mended", marker)
-    (result,) = await replay(service, place)
+    (result,) = await replay(desk, place)
     assert result.outcome is Outcome.REFUSED
 
 
@@ -174,12 +174,12 @@ async def test_a_discarded_letter_stays_and_is_no_longer_open(
 ) -> None:
     """Filters find it by its state; the bytes are still there."""
     place = await bury(publisher, marker)
-    service = Desk(letters, publisher, by="ann", reason="a typing error")
-    assert [each.outcome async for each in service.discard([place])] == [Outcome.DISCARDED]
+    desk = Desk(letters, publisher, by="ann", reason="a typing error")
+    assert [each.outcome async for each in desk.discard([place])] == [Outcome.DISCARDED]
     assert (await letters.select(Filters(request_id=marker, state=State.OPEN), limit=9)).matched == 0
     assert (await letters.select(Filters(request_id=marker, state=State.DISCARDED), limit=9)).matched == 1
     assert await letters.find(place) is not None
-    (result,) = await replay(service, place, force=True)
+    (result,) = await replay(desk, place, force=True)
     assert result.outcome is Outcome.REPLAYED
     assert [each.action for each in await letters.history(place)] == ["discarded", "replayed"]
 

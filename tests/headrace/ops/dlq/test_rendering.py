@@ -8,7 +8,7 @@ import pytest
 from rich.cells import cell_len
 
 from headrace.ops.dlq import rendering
-from headrace.ops.dlq.service import Outcome, Result
+from headrace.ops.dlq.desk import Outcome, Result
 from headrace.ops.dlq.letters import Place, letter_of
 from headrace.ops.dlq.selection import Found, Kind
 from headrace.ops.dlq.standing import Standing, State
