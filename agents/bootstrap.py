@@ -13,13 +13,14 @@ import agents.guardrail.wiring
 import agents.llm.wiring
 import agents.output.wiring
 from agents.loading import Loaded
-from agents.runner.apps import REBALANCE_TIMEOUT_S, StageApp
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.execution import StageRunner
 from agents.runner.metrics import StageMetrics
 from agents.runner.probes import serve_probes
 from agents.runner.relay import Drain, Relay
 from agents.runner.retries import RetryPolicy
+from agents.runner.stage_app import REBALANCE_TIMEOUT_S, StageApp
+from agents.runner.stage_handler import StageHandler
+from agents.runner.stage_runner import StageRunner
 from agents.runner.watchdog.end_offsets import BrokerEndOffsets
 from agents.runner.watchdog.watchdog import WatchClock, Watchdog
 from agents.runner.worker import run_apps
@@ -126,14 +127,14 @@ async def _app(
 
 def _stage_runner(stage: Stage[Any], ports: WorkerPorts) -> StageRunner:
     settings = ports.settings
-    return StageRunner(
+    handler = StageHandler(
         stage,
-        ports.publisher,
         _dead_letters(settings),
         retry=RetryPolicy.from_settings(settings),
         default_deadline_ms=settings.default_deadline_ms,
         knows=ports.registry.knows,
     )
+    return StageRunner(handler, ports.publisher)
 
 
 def _dead_letters(settings: Settings) -> DeadLetters:

@@ -1,4 +1,4 @@
-"""The one shape that every stage has."""
+"""The shape of a stage: a record comes in as a delivery, and the records to send go out."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,23 +15,23 @@ from streams.redelivery import FIRST_DELIVERY, Headers, Redelivery, redelivery
 E = TypeVar("E", bound=Event)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: 2200-01-01: later than that is no time of a record, and close to the calendar's end, where sums overflow.
+#: 2200-01-01. A later timestamp is no date of a record; close to the calendar's end sums overflow.
 _LATEST_MS = 7_258_118_400_000
 
 
 class Superseded(Exception):  # nothing is wrong: it ends this delivery
-    """Another delivery of the record has taken the work over, maybe in another process.
+    """Another delivery of the record, perhaps in another process, has taken the work over.
 
-    So this one is over and the record is not done: should the other one die, it has to be delivered again.
+    This one ends, and is not acknowledged: if the other process dies, the record must be delivered again.
     """
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The Kafka record that carried an event, with its bytes as they came.
 
-    A copy of a record (one that was put aside, or replayed) stands for the first one: `address`, `written_ms`
-    and `written_at` are the first record's, so that the journal, the registry and the ids know it again.
-    Where the copy itself lies is in `topic`, `partition`, `offset` and `timestamp_ms`.
+    A copy of a record (put aside, or replayed) stands for the first one: `address`, `written_ms` and
+    `written_at` are the first record's, and the journal, the registry and ids are built from these. The
+    copy's own place is in `topic`, `partition`, `offset` and `timestamp_ms`. See docs/redelivery.md.
 
     Attributes:
         topic: where it was read; so are `partition` and `offset`.
@@ -64,7 +64,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         headers: Iterable[tuple[str, bytes | None]],
         auth: RecordAuth = UNSIGNED,
     ) -> Self:
-        """Return a record as it was read, knowing from its headers what it stands for."""
+        """Return a record as it was read, with what its headers say of former deliveries."""
         authentic, believed = auth.read(topic, key, value, headers)
         return cls(
             topic=topic,
@@ -85,7 +85,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def address(self) -> str:
-        """The place of the first record: what this one is known by."""
+        """The place of the first record: the record's identity."""
         return self.again.record or self.place
 
     @property
@@ -95,15 +95,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def written_at(self) -> datetime:
-        """When the first record was written.
-
-        A timestamp that is no date at all (producers choose it) counts as the epoch.
-        """
+        """When the first record was written; the epoch where its producer's timestamp is no date."""
         return instant(self.written_ms)
 
     @property
     def arrived_at(self) -> datetime:
-        """When this very record was written: it has waited for the stage since then."""
+        """When this record itself was written: it has waited for the stage since then."""
         return instant(self.timestamp_ms)
 
 
@@ -120,11 +117,10 @@ class Delivery(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
 
 
 class Stage(Protocol[E]):
-    """A step of the pipeline: it reads one topic and says what is to be sent.
+    """A step of the pipeline: it reads one topic and returns what is to be sent.
 
-    The runner owns everything around it: consumption, acknowledgement, retries of transient faults (in place,
-    and over the retry topic) inside the deadline, dead letters, the sends, and the stage's entry in the
-    envelope's `timings`.
+    The runner does the rest: consumption, acknowledgement, retries, dead letters, sends, and the stage's
+    entry in the envelope's `timings`.
     """
 
     @property
@@ -133,16 +129,15 @@ class Stage(Protocol[E]):
         ...
 
     async def handle(self, delivery: Delivery[E]) -> Sequence[Emit]:
-        """Return the records that follow from the event.
+        """Return the records that follow from the event; none where it needs nothing more, e.g. a repeat.
 
-        None means that the event needs nothing more, e.g. as a repeat. Called again for the same
-        record (after a crash, or for a copy of it from the retry topic), it must do no harm: by then
-        other records of its key may have overtaken it.
+        It may be called again for the same record, after a crash or for a copy from the retry topic, and must
+        do no harm then. By that time other records of the key may have overtaken it.
 
         Raises:
             TransientFault: try again later.
             InputError: dead-letter the record and tell its sender.
-            Superseded: another delivery does the work. This one is over, the record is not done.
+            Superseded: another delivery does the work.
         """
         ...
 

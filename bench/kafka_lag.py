@@ -7,16 +7,11 @@ from typing import Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from agents.cache.stage import CacheStage
-from agents.cost.stage import CostStage
-from agents.guardrail.stage import GuardrailStage
-from agents.llm.stage import LlmStage
-from agents.output.stage import OutputStage
+from streams.pipeline import path
+from streams.topics import REQUESTS
 
 _TIMEOUT_S = 20.0
-_SOURCES = {
-    stage.name: stage.source.name for stage in (GuardrailStage, CacheStage, LlmStage, OutputStage, CostStage)
-}
+_SOURCES = {spec.name: spec.source.name for spec in path(REQUESTS)}
 
 
 class StageLag:

@@ -1,4 +1,4 @@
-"""Where an answer belongs in the cache: which requests may share it, and by what text they match."""
+"""Where an answer belongs in the cache: which requests may share it, and by which text they match."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ import msgspec
 from agents.cache.time_dependence import depends_on_time
 from streams.events import CacheSlot, ChatRequested, Envelope, Message, PromptRef
 
-#: Fields of a request that are not part of the question as they stand, and why. Every other one is.
+#: Fields of a request that are not part of the question, and why. Every other field is.
 NOT_ASKED: Mapping[str, str] = {
     "request_id": "names the request",
     "tenant": "in every scope, as the envelope has it",
@@ -31,7 +31,7 @@ NOT_ASKED: Mapping[str, str] = {
     "headrace_cache": "says how the cache is used",
 }
 
-#: Of `params`: how the provider serves, caches and bills a call. Any other parameter may change the answer.
+#: Parameters of how a provider serves, caches and bills a call. Any other one may change the answer.
 _SERVING = frozenset(
     {
         "cache_control",
@@ -62,18 +62,18 @@ def cache_slot(
     """Return the slot of a request, or None where its answer must not be shared.
 
     The scope is a hash of everything that must be equal for an answer to be given again: tenant, model,
-    prompt version, every parameter, the other variables, and the whole conversation but for the text of the
-    last message. So another tenant's or another conversation's answer cannot be found at all.
-    Requests in which personal data was redacted share answers only within one user.
+    prompt version, every parameter, the other variables, and the conversation without the text of its last
+    message. Answers of another tenant or conversation can therefore not be found. Requests in which personal
+    data was redacted, and those of a session, share answers only within one user.
 
     Args:
         envelope: the request.
         messages: its rendered prompt.
         prompt: the version that was rendered, if any.
         model: the model that is asked first.
-        max_temperature: what asks for a higher one wants another answer each time.
-        vectors: which embedder makes the vectors: those of two embedders must not be compared.
-        checked_by: the output policy: an answer that one let pass is not given again under another.
+        max_temperature: a request with a higher one wants another answer each time.
+        vectors: the embedder's name: vectors of two embedders must not be compared.
+        checked_by: the output policy: an answer that passed one is not given again under another.
     """
     request, last = envelope.request, messages[-1]
     if request.tools or request.tool_choice or last.role != "user":
@@ -105,7 +105,7 @@ def cache_slot(
 
 
 def _depends_on_time(request: ChatRequested) -> bool:
-    """Whether the answer may be another one tomorrow: by what the users of the conversation have asked."""
+    """Whether the answer may be another one tomorrow, by what the users of the conversation have asked."""
     asked = [
         request.query or "",
         *(message.text for message in request.messages or () if message.role == "user"),
@@ -115,13 +115,13 @@ def _depends_on_time(request: ChatRequested) -> bool:
 
 
 def _normalised(asked: str) -> str:
-    """Return the text without blanks that mean nothing; between lines and in quotes they may."""
+    """Return the text with single blanks, unless it has several lines or quotes: there, blanks may matter."""
     text = asked.strip()
     return text if "\n" in text or _QUOTES.search(text) else " ".join(text.split())
 
 
 def _parameters(request: ChatRequested) -> dict[str, Any]:
-    """Return every field that is not named in `NOT_ASKED`: one that comes to requests later is in, too."""
+    """Return every field that is not named in `NOT_ASKED`, including those that are added later."""
     names = (name for name in request.__struct_fields__ if name not in NOT_ASKED)
     asked = {name: getattr(request, name) for name in names}
     asked["params"] = {name: value for name, value in (request.params or {}).items() if name not in _SERVING}
@@ -129,7 +129,7 @@ def _parameters(request: ChatRequested) -> dict[str, Any]:
 
 
 def _without_text(message: Message) -> list[Any]:
-    """Return what else a message says: whose it is, say, and into how many parts it is cut."""
+    """Return a message without its text: its role, say, and its number of parts."""
     parts = len(message.content) if isinstance(message.content, tuple) else 1
     return [msgspec.structs.replace(message, content=None), parts]
 

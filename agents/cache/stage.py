@@ -1,4 +1,4 @@
-"""The cache stage: choose the prompt, render it, and look for an answer that may be given again."""
+"""The cache stage: chooses the prompt, renders it, and looks for an answer that may be given again."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -38,14 +38,20 @@ log = structlog.get_logger(__name__)
 
 
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the stage needs to know of its installation."""
+    """The settings of the stage.
+
+    Attributes:
+        threshold: the least cosine of two queries that may have the same answer.
+        default_model: of requests that name none.
+        default_max_tokens: of requests that name none.
+        checked_by: the fingerprint of the output policy; see `cache_slot`.
+        max_temperature: the same.
+    """
 
     threshold: float
     default_model: str
     default_max_tokens: int
-    #: The fingerprint of the output policy: what an older one let pass, a newer one may not.
     checked_by: str = ""
-    #: A request that asks for a higher temperature wants another answer each time.
     max_temperature: float = 1.0
 
 
@@ -103,7 +109,7 @@ class CacheStage:
         return self._miss(envelope, rendered, slot, lookup)
 
     async def delivered(self, delivery: Delivery[RequestGuarded]) -> None:
-        """Nothing to note: a miss was noted before it was sent, and a hit twice does no harm."""
+        """Nothing to note: a miss was noted before it was sent, and a second hit does no harm."""
 
     def _render(self, envelope: Envelope) -> _Rendered:
         request = envelope.request
@@ -136,10 +142,10 @@ class CacheStage:
     async def _look_up(
         self, slot: CacheSlot, messages: tuple[Message, ...], asker: str, wanted: CacheDirectives
     ) -> tuple[CacheSlot, CacheLookup, CachedAnswer | None]:
-        """Look for an answer. Without Redis or embeddings the cache is a miss: it only ever saves work.
+        """Look for an answer. Where Redis or the embedder fails, the result is a miss.
 
         A record that is delivered again after its miss was sent is a miss again, whatever is in the cache by
-        now: a model is being asked, and what that costs must be in the books of the one outcome.
+        now: a model is being asked, and the one outcome must hold the cost of that.
         """
         missed = CacheLookup(kind=CacheKind.MISS) if wanted.read else _BYPASS
         try:
@@ -196,10 +202,10 @@ class CacheStage:
             log.warning("cache.miss_not_noted", request=asker, error=str(fault))
 
     async def _with_vector(self, slot: CacheSlot, messages: tuple[Message, ...]) -> CacheSlot:
-        """Return the slot with its vector, where what is similar may have the same answer.
+        """Return the slot with its vector, where a similar query may have the same answer.
 
-        Not where tools have acted: what is asked then is about their results. Nor where the text is longer
-        than the embedder reads: texts that are equal up to there must not match.
+        There is none where tools have acted, because the question is about their results; nor where the text
+        is longer than the embedder reads, because texts that are equal up to there must not match.
         """
         acted = any(message.role == "tool" or message.tool_calls for message in messages)
         if self._embedder is None or acted or not self._embedder.covers(slot.text):

@@ -1,14 +1,14 @@
 """Whether a question's answer depends on when it is asked: such an answer is not given again.
 
-By words: of now ("today", "the latest"), and of what changes by the hour (weather, prices, scores). One
-that is taken for one of these costs a call; one that is missed gets an old answer. So doubt counts for time.
-English, German, French, Spanish, Italian, Portuguese and Dutch, and the plainest words of some others;
-docs/caching.md has the figures.
+It is told by words: of now ("today", "the latest"), and of what changes by the hour (weather, prices,
+scores). A false alarm costs a call, a miss gives an old answer; so doubtful words count. The lists hold
+English, German, French, Spanish, Italian, Portuguese and Dutch, and the plainest words of some other
+languages. docs/caching.md has the figures.
 """
 
 import re
 
-#: Of a longer text only its two ends are read: questions stand there, and in between is what they are about.
+#: Of a longer text only the two ends are read: the question stands there, and its material in between.
 _END_CHARS = 1_000
 
 #: Each line is a regular expression of whole words; the text has single blanks and straight quotes.

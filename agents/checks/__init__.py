@@ -1,4 +1,5 @@
-"""Checks that guardrail and output share: personal data, prompt injection, structured answers.
+"""Checks that several stages share: personal data, injections, answers while they are written, formats.
 
-Begin with `pii`.
+Begin with `pii` for requests and `streaming_guard` for answers; `output_policy` has the rules for answers,
+`injection/` those for requests.
 """

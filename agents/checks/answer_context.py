@@ -1,4 +1,4 @@
-"""What an answer is checked against: the instructions it must not give away, and the user's own words."""
+"""What an answer is checked against: the instructions it must not repeat, and the user's own words."""
 
 import msgspec
 
@@ -11,7 +11,12 @@ _INSTRUCTING_ROLES = frozenset({"system", "developer"})
 
 
 class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):
-    """`instructions` must not be repeated by an answer; what the user wrote in `user_text` may be."""
+    """The texts that an answer is checked against.
+
+    Attributes:
+        instructions: must not be repeated.
+        user_text: may be repeated.
+    """
 
     instructions: str
     user_text: str

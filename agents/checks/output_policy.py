@@ -1,4 +1,4 @@
-"""What the output check decides, and by which policy."""
+"""The rules for answers: banned phrases, personal data, leaks of the prompt; and the verdict on an answer."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -14,16 +14,16 @@ from streams.settings import Settings
 Flag = Literal["refusal", "truncated", "empty"]
 
 MAX_GAP = 256
-"""Blanks that a banned phrase may hold between two words: the bound on what a stream holds back for it."""
+"""Blanks between two words of a banned phrase: it bounds what a stream holds back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BannedRule:
     """A phrase that no answer may hold.
 
-    `pattern` must be bounded in length and must not look ahead: the stream is released from the first
-    place where no match can begin any more. It must not refer to groups by number: all rules of a policy are
-    searched for at once.
+    `pattern` must be bounded in length and must not look ahead: a stream is released up to the first place
+    where a match may begin. It must not refer to groups by number, because all rules are searched for at
+    once.
     """
 
     id: str
@@ -73,12 +73,12 @@ class OutputPolicy:
 
     @property
     def sought(self) -> frozenset[PiiType]:
-        """The types that are looked for: those that count, and addresses, to take none for a number."""
+        """The types to look for: those that count, and IP addresses, which look like telephone numbers."""
         return self.redact_pii | self.block_pii | {"ip"}
 
     @property
     def fingerprint(self) -> str:
-        """What differs between two policies that may judge an answer differently: 16 hex digits."""
+        """16 hex digits that differ between policies that may judge an answer differently."""
         parts = (
             *(f"{rule.id} {rule.pattern}" for rule in self.banned),
             *(f"redact {kind}" for kind in sorted(self.redact_pii)),
@@ -93,7 +93,7 @@ DEFAULT_POLICY = OutputPolicy()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerVerdict:
-    """What the check says of an answer.
+    """The verdict on an answer.
 
     Attributes:
         passed: Whether the answer may be shown.

@@ -1,13 +1,11 @@
 """Answers in a promised format: `response_format` as OpenAI's Chat Completions API defines it.
 
-The schema comes from outside and so does the answer, so everything is bounded: size, depth, the time of
-each `pattern`, and the number of references followed (references that double at every level would
-otherwise take for ever). References to other documents are refused, never fetched.
+Both the schema and the answer come from outside. So everything is bounded: size, depth, the time of each
+`pattern`, and the number of references that are followed. References to other documents are refused.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 import jsonschema
@@ -15,10 +13,13 @@ import referencing.exceptions
 import regex
 from jsonschema import Draft202012Validator, validators
 
+from streams.request_rules.chat import depth_exceeds
+
 MAX_SCHEMA_CHARS: Final = 65_536
 MAX_SCHEMA_DEPTH: Final = 64
 MAX_ANSWER_CHARS: Final = 1_048_576
 MAX_ANSWER_DEPTH: Final = 128
+#: References that double at every level would otherwise take for ever.
 _MAX_REFERENCES = 20_000
 _PATTERN_TIMEOUT_S = 0.1
 _MAX_ERROR_CHARS = 300
@@ -29,58 +30,39 @@ _UNSUPPORTED = ("patternProperties",)
 _VERBATIM = {"const", "enum", "default", "examples"}  # their values are data, not schemas
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormatVerdict:
-    """Whether an answer has the format that was asked for.
-
-    Attributes:
-        valid: Whether it has.
-        error: What is wrong and where, in words that a repair prompt can pass on to the model.
-        parsed: The JSON value, where the format is JSON and the answer parses.
-    """
-
-    valid: bool
-    error: str | None = None
-    parsed: Any = None
-
-
 class _LimitError(Exception):
     """A bound of this module was reached; the message says which."""
 
 
-def check_response_format(response_format: object) -> str | None:
-    """Return what is wrong with a request's `response_format`, or None: to be asked before any model call."""
-    if response_format is None:
+def schema_problem(response_format: Mapping[str, Any] | None) -> str | None:
+    """Return what is wrong with the JSON Schema of a `response_format`, or None.
+
+    `streams.request_rules` has checked that it has one where its type is `json_schema`.
+    """
+    if response_format is None or response_format["type"] != "json_schema":
         return None
-    if not isinstance(response_format, Mapping):
-        return "response_format must be an object such as {'type': 'json_object'}"
-    match response_format.get("type"):
-        case "text" | "json_object":
-            return None
-        case "json_schema":
-            return _check_json_schema(response_format.get("json_schema"))
-        case other:
-            return f"response_format.type must be 'text', 'json_object' or 'json_schema', not {other!r}"
+    where, described = "response_format.json_schema", response_format["json_schema"]
+    name, schema, strict = described.get("name"), described["schema"], described.get("strict")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return f"{where}.name must be 1 to 64 letters, digits, '_' or '-'"
+    if strict is not None and not isinstance(strict, bool):
+        return f"{where}.strict must be true or false"
+    problem = _check_bounds(schema) or _check_nodes(schema, strict=strict is True) or _check_meta(schema)
+    return f"{where}.schema {problem}" if problem else None
 
 
-def validate_format(text: str, response_format: Mapping[str, Any] | None) -> FormatVerdict:
-    """Return whether `text`, the whole answer, has the format asked for (None asks for text)."""
-    problem = check_response_format(response_format)
-    if problem is not None:
-        return FormatVerdict(valid=False, error=problem)
+def format_problem(text: str, response_format: Mapping[str, Any] | None) -> str | None:
+    """Return where and how `text`, the whole answer, breaks the format that was asked for, or None."""
     kind = response_format["type"] if response_format else "text"
     if response_format is None or kind == "text":
-        return FormatVerdict(valid=True)
+        return None
     try:
         parsed = _parse(text)
     except ValueError as fault:
-        return FormatVerdict(valid=False, error=f"the answer is not valid JSON: {fault}")
+        return f"the answer is not valid JSON: {fault}"
     if kind == "json_object":
-        valid = isinstance(parsed, dict)
-        mismatch = None if valid else f"the answer must be a JSON object, not {_kind(parsed)}"
-        return FormatVerdict(valid=valid, error=mismatch, parsed=parsed)
-    broken = _violation(parsed, response_format["json_schema"].get("schema", {}))
-    return FormatVerdict(valid=broken is None, error=broken, parsed=parsed)
+        return None if isinstance(parsed, dict) else f"the answer must be a JSON object, not {_kind(parsed)}"
+    return _violation(parsed, response_format["json_schema"]["schema"])
 
 
 def _parse(text: str) -> Any:
@@ -90,7 +72,7 @@ def _parse(text: str) -> Any:
         parsed = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_ANSWER_DEPTH} levels") from None
-    if _depth_exceeds(parsed, MAX_ANSWER_DEPTH):
+    if depth_exceeds(parsed, MAX_ANSWER_DEPTH):
         raise ValueError(f"nested deeper than {MAX_ANSWER_DEPTH} levels")
     return parsed
 
@@ -99,23 +81,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _check_json_schema(described: object) -> str | None:
-    where = "response_format.json_schema"
-    if not isinstance(described, Mapping):
-        return f"{where} must be an object with 'name' and 'schema'"
-    name, schema, strict = described.get("name"), described.get("schema", {}), described.get("strict")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        return f"{where}.name must be 1 to 64 letters, digits, '_' or '-'"
-    if strict is not None and not isinstance(strict, bool):
-        return f"{where}.strict must be true or false"
-    if not isinstance(schema, dict):
-        return f"{where}.schema must be a JSON Schema object, not {_kind(schema)}"
-    problem = _check_bounds(schema) or _check_nodes(schema, strict=strict is True) or _check_meta(schema)
-    return f"{where}.schema {problem}" if problem else None
-
-
 def _check_bounds(schema: dict[str, Any]) -> str | None:
-    if _depth_exceeds(schema, MAX_SCHEMA_DEPTH):
+    if depth_exceeds(schema, MAX_SCHEMA_DEPTH):
         return f"is nested deeper than {MAX_SCHEMA_DEPTH} levels"
     try:
         size = len(json.dumps(schema))
@@ -227,20 +194,6 @@ def _timed_pattern(validator: Any, pattern: str, instance: Any, node: Any) -> It
         raise _LimitError(f"the pattern {pattern[:80]!r} takes too long") from None
     if not found:
         yield jsonschema.ValidationError(f"{instance[:80]!r} does not match {pattern[:80]!r}")
-
-
-def _depth_exceeds(value: Any, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit):
-        level = [child for node in level for child in _children(node)]
-        if not level:
-            return False
-    return True
-
-
-def _children(node: Any) -> list[Any]:
-    members = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    return [member for member in members if isinstance(member, dict | list)]
 
 
 def _pointer(path: Any) -> str:

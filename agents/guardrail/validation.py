@@ -2,7 +2,7 @@
 
 import msgspec
 
-from agents.checks.structured import check_response_format
+from agents.checks.structured import schema_problem
 from streams.codec import encode
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested
@@ -32,7 +32,7 @@ def validate(request: ChatRequested, limits: RequestLimits) -> int:
         max_tokens_per_request=limits.max_output_tokens,
         extra_parameters=limits.extra_parameters,
     )
-    problem = check_response_format(request.response_format)
+    problem = schema_problem(request.response_format)
     if problem is not None:
         raise InvalidRequest(problem, code="invalid_response_format", param="response_format")
     _check_model_limit(request)

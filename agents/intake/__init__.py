@@ -1,4 +1,5 @@
-"""What every first stage does with a record from outside: who asks, where the reply goes, was it seen before.
+"""Takes a request in: which request it is, where its reply goes, whether it was seen before, how it ends.
 
-Begin with `intake`.
+Begin with `intake`. `delivery_identity` says what a delivery stands for, however often its record comes;
+`outcomes` and `reply_address` build the records that end a request.
 """

@@ -1,4 +1,4 @@
-"""The output check: nothing a model wrote reaches anybody before it has passed here."""
+"""The output stage: checks a model's whole answer and its format, and keeps it for the cache."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ import structlog
 from agents.checks.answer_context import AnswerContext, answer_context
 from agents.checks.output_policy import DEFAULT_POLICY, AnswerVerdict, OutputPolicy
 from agents.checks.streaming_guard import check_answer
-from agents.checks.structured import FormatVerdict, validate_format
+from agents.checks.structured import format_problem
 from agents.intake.outcomes import decided
 from agents.output import tool_calls
 from agents.prompts.catalogue import PromptCatalogue
@@ -20,7 +20,7 @@ from streams.errors import TransientFault
 from streams.events import CacheSlot, Completed, Completion, Envelope, ErrorInfo, Status
 from streams.publisher import Emit
 
-#: What the user reads instead of an answer that was blocked.
+#: The text that the user gets instead of a blocked answer.
 BLOCKED_ANSWER = "I cannot provide that response as it was flagged by our safety system."
 
 log = structlog.get_logger(__name__)
@@ -69,9 +69,10 @@ class OutputStage:
             calls, types = tool_calls.redacted(calls, redact)
             envelope = msgspec.structs.replace(envelope, output_verdict=_verdict(found, types))
         completion = msgspec.structs.replace(event.completion, content=found.text, tool_calls=calls)
-        form = _check_format(envelope, completion)
-        if not form.valid:
-            return _malformed(envelope, completion, form)
+        # A tool call has no format.
+        problem = None if calls else format_problem(completion.content, envelope.request.response_format)
+        if problem is not None:
+            return _malformed(envelope, completion, problem)
         if event.cache_slot is not None and _may_be_given_again(completion, found):
             await self._remember(event.cache_slot, envelope, completion)
         return decided(envelope, Status.ANSWERED, completion=completion)
@@ -114,14 +115,6 @@ def _verdict(found: AnswerVerdict, in_calls: tuple[str, ...] = ()) -> events.Out
     )
 
 
-def _check_format(envelope: Envelope, completion: Completion) -> FormatVerdict:
-    """Check the answer against the format that was asked for; a tool call has none."""
-    wanted = envelope.request.response_format
-    if wanted is None or completion.tool_calls:
-        return FormatVerdict(valid=True)
-    return validate_format(completion.content, wanted)
-
-
 def _may_be_given_again(completion: Completion, found: AnswerVerdict) -> bool:
     return (
         completion.finish_reason == "stop"
@@ -143,18 +136,16 @@ def _blocked(envelope: Envelope, completion: Completion, found: AnswerVerdict) -
     return decided(envelope, Status.BLOCKED, completion=shown, error=error)
 
 
-def _malformed(envelope: Envelope, completion: Completion, form: FormatVerdict) -> Sequence[Emit]:
+def _malformed(envelope: Envelope, completion: Completion, problem: str) -> Sequence[Emit]:
     error = ErrorInfo(
         type="api_error",
         code="invalid_output_format",
-        message=f"the model's answer does not have the requested response_format: {form.error}",
+        message=f"the model's answer does not have the requested response_format: {problem}",
         param="response_format",
     )
     verdict = envelope.output_verdict
     if verdict is not None:
-        verdict = msgspec.structs.replace(
-            verdict, passed=False, rule="invalid_output_format", reason=form.error
-        )
+        verdict = msgspec.structs.replace(verdict, passed=False, rule="invalid_output_format", reason=problem)
     return decided(
         msgspec.structs.replace(envelope, output_verdict=verdict),
         Status.FAILED,

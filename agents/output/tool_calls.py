@@ -1,4 +1,4 @@
-"""The output check of tool calls: what a model writes into them leaves us as an answer does."""
+"""The output check of tool calls: their texts are checked and redacted like an answer."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _KEPT = frozenset({"tool_calls[].id"})
 
 
 def said_in(calls: ToolCalls) -> str:
-    """Return everything that the calls say, as it was written and as its readers decode it."""
+    """Return the texts of the calls, both as they were written and as their readers decode them."""
     return "\n".join(text for call in calls for text in _texts(call))
 
 
@@ -24,13 +24,13 @@ def _texts(call: dict[str, Any]) -> list[str]:
 
 
 def redacted(calls: ToolCalls, redact: Redact) -> tuple[ToolCalls, tuple[str, ...]]:
-    """Return the calls without personal data, their arguments still JSON; and the types that were in them."""
+    """Return the calls without personal data (their arguments are still JSON), and the types found."""
     walk = TextWalk(redact, kept=_KEPT)
     return walk.value(calls, "tool_calls"), walk.types
 
 
 def redaction_by(policy: OutputPolicy, *, user_text: str) -> Redact:
-    """Return what replaces the types that a policy names, but for values that the user wrote."""
+    """Return a function that replaces the types of a policy, except values that the user wrote."""
     own = {pii.canonical(user_text[span.start : span.end]) for span in pii.find(user_text)}
 
     def redact(text: str) -> pii.Redaction:

@@ -1,1 +1,5 @@
-"""The only package that imports Faust: it turns stages into agents and owns everything around them."""
+"""Runs stages over Kafka: consumption, retries, dead letters, sends, acknowledgement. Only it imports Faust.
+
+Begin with `stage_runner` (one record, from its delivery to its acknowledgement), then `stage_app` (a consumer
+group) and `transport` (which offsets may be committed). `watchdog/` ends a worker that makes no progress.
+"""

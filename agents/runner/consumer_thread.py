@@ -1,8 +1,8 @@
-"""The thread in which a consumer talks to the broker, and how it goes back to what is committed.
+"""The thread in which a consumer talks to the broker, and its seek to the committed offsets.
 
-Faust's own way back loses records. It asks aiokafka to seek to the committed offsets, and aiokafka leaves
-a partition where it is that has no commit yet: what was fetched of it and dropped during a rebalance never
-comes again. And a batch that was fetched before the seek may arrive after it, and is taken for what follows.
+Faust's own seek loses records. It asks aiokafka to seek to the committed offsets, and aiokafka does not move
+a partition without a commit: records that were fetched of it and dropped during a rebalance never come again.
+And a batch that was fetched before the seek may arrive after it, and counts as the records that follow.
 """
 
 import asyncio
@@ -27,24 +27,24 @@ faust_log = logging.getLogger("faust.transport.headrace")
 
 
 class ReadPosition(NamedTuple):
-    """Where the reading stands: after so many seeks, in this assignment. Records from elsewhere are stale."""
+    """Where a consumer reads: after so many seeks, in this assignment. Records from elsewhere are stale."""
 
     seeks: int
     assignment: Assignment | None
 
     def is_same(self, other: "ReadPosition | None") -> bool:
-        """Whether what was fetched there follows on what was fetched here."""
+        """Whether records fetched there follow on records fetched here."""
         return other is not None and self.seeks == other.seeks and self.assignment is other.assignment
 
 
 class Fetched(dict[Any, Any]):
-    """A batch of records by partition, and the place that it was fetched from."""
+    """A batch of records by partition, and the position it was fetched from."""
 
     place: ReadPosition | None = None
 
 
 class ConsumerThread(AIOKafkaConsumerThread):
-    """Faust's consumer thread, with a shorter fetch and a safe way back."""
+    """Faust's consumer thread, with a shorter fetch and a safe seek."""
 
     logger = faust_log
     _seeks = 0
@@ -56,7 +56,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
     @property
     def place(self) -> ReadPosition:
-        """Where the reading stands now."""
+        """Where the consumer reads now."""
         return ReadPosition(self._seeks, self._assignment())
 
     async def _fetch_records(self, consumer: AIOKafkaConsumer, *args: Any, **kwargs: Any) -> Fetched:

@@ -1,4 +1,4 @@
-"""Tasks for records: a bounded number at once, and those with one key one after the other."""
+"""Tasks for records: a bounded number at once, and records with the same key one after the other."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,12 +9,12 @@ log = structlog.get_logger(__name__)
 
 
 class KeyedTasks:
-    """At most `limit` records in flight, and those with one key strictly after each other.
+    """At most `limit` records in flight, and records with the same key strictly one after the other.
 
     Args:
         limit: how many records are worked on at once.
-        on_fault: called when work raises, which only a bug can make it do: the record stays
-            unacknowledged, so whoever owns the tasks should stop and let it be delivered again.
+        on_fault: called when work raises, which only a bug can cause. The record stays unacknowledged: the
+            caller should end the process, so that it is delivered again.
     """
 
     def __init__(self, limit: int, on_fault: Callable[[BaseException], None]) -> None:

@@ -1,4 +1,4 @@
-"""What the runner adds to a record that a stage returns: the stage's timing, and the CloudEvents headers."""
+"""Adds the stage's timing and the CloudEvents headers to the records that a stage returns."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -47,7 +47,7 @@ def stamped(emit: Emit, stage: str, entry: Timing) -> Emit:
 
 
 def _event_id(event: Event, emit: Emit) -> str:
-    """Return an id by which a repeat of the event is recognised: a booking's own, or its request's."""
+    """Return the id by which readers recognise a repeat: a ledger entry's own id, or its request's."""
     return str(getattr(event, "entry_id", None) or getattr(event, "request_id", None) or emit.key)
 
 

@@ -1,4 +1,4 @@
-"""What a worker answers over HTTP: /live, /ready and /metrics."""
+"""The HTTP endpoints of a worker: /live, /ready and /metrics."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ from streams.serving.frame import RequestFrame
 from streams.serving.json_response import JsonResponse
 from streams.serving.server import HttpServer, http_config
 
-#: What open requests may take when the worker ends.
+#: Time limit for open requests when the worker ends.
 _SHUTDOWN_S = 1.0
 _BACKLOG = 32
 
@@ -28,7 +28,7 @@ _BACKLOG = 32
 async def serve_probes(
     watchdog: Watchdog, metrics: CollectorRegistry, *, host: str, port: int
 ) -> AsyncIterator[None]:
-    """Answer probes while the block runs; nothing where the port is 0.
+    """Serve the endpoints while the block runs; nothing where the port is 0.
 
     Args:
         watchdog: knows the consumers.

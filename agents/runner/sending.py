@@ -1,4 +1,4 @@
-"""Sends that end only when the broker has acknowledged them, or when no retry can help."""
+"""Sends records until the broker has acknowledged them, or no retry can help."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ _BACKOFF = Backoff()
 
 
 class Publishes(Protocol):
-    """What sends one record, and returns once the broker has it."""
+    """Sends one record, and returns once the broker has acknowledged it."""
 
     async def publish(self, emit: Emit) -> Position:
         """Send one record."""
@@ -31,17 +31,17 @@ class Publishes(Protocol):
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """A record that no retry can bring onto its topic."""
+    """A record that its topic does not take, however often it is sent."""
 
     emit: Emit
     fault: Undeliverable
 
 
 class Sends:
-    """Sends records for one stage until the broker has them, past any deadline.
+    """Sends records for one stage until the broker has acknowledged them, past any deadline.
 
-    Topics that senders named are tried for `FOREIGN_TIMEOUT_S`: what is wrong with one of them, say that
-    it has too few replicas in sync, may never be mended.
+    Topics that senders named are tried for `FOREIGN_TIMEOUT_S`: a fault of theirs, e.g. too few replicas in
+    sync, may never be mended.
 
     Args:
         publisher: sends one record.
@@ -64,11 +64,7 @@ class Sends:
         self._monotonic = monotonic
 
     async def all(self, emits: Sequence[Emit]) -> list[Lost]:
-        """Send until each is acknowledged; what is not acknowledged must not be committed.
-
-        Returns:
-            Those that no retry can help.
-        """
+        """Send until each is acknowledged. Return those that no retry can help."""
         waiting, lost, tries, began_s = list(emits), list[Lost](), 0, self._monotonic()
         while waiting:
             results = await asyncio.gather(

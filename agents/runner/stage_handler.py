@@ -70,15 +70,15 @@ class StageHandler:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._stage = stage
+        self.stage = stage
         self._name = stage.spec.name
         self._source = stage.spec.source
         self._dead_letters = dead_letters
-        self._retry = retry
+        self.retry = retry
         self._default_deadline_ms = default_deadline_ms
         self._knows = knows
-        self._clock = clock
-        self._sleep = sleep
+        self.clock = clock
+        self.sleep = sleep
 
     async def decide(self, record: Record, work: RecordWork) -> StageDecision:
         """Return what becomes of a record. Neither the record nor the stage can make it fail.
@@ -144,27 +144,27 @@ class StageHandler:
     async def _handle_in_time(self, delivery: Delivery[Any], work: RecordWork) -> StageDecision:
         """Handle the event, waiting out transient faults: in place at first, then on the retry topic."""
         record, deadline_at = delivery.record, self._deadline(delivery)
-        began_at, tries = self._clock(), 0
-        if self._stage.spec.spends:
+        began_at, tries = self.clock(), 0
+        if self.stage.spec.spends:
             work.may_take((deadline_at - began_at).total_seconds())
         while True:
             try:
-                emits = await self._stage.handle(delivery)
+                emits = await self.stage.handle(delivery)
                 return StageDecision(emits=emits, event=delivery.event, delivery=delivery)
             except TransientFault as transient:
                 fault, tries = transient, tries + 1
             situation = RetrySituation(
-                now=self._clock(),
+                now=self.clock(),
                 began_at=began_at,
                 deadline_at=deadline_at,
                 tries=tries,
                 attempt=record.again.attempt,
                 terminal=isinstance(delivery.event, OutcomeReached),
-                spends=isinstance(self._stage, Salvages),
+                spends=isinstance(self.stage, Salvages),
             )
-            match decide_retry(situation, fault, self._retry, jitter=random.random):
+            match decide_retry(situation, fault, self.retry, jitter=random.random):
                 case WaitInPlace(seconds):
-                    await self._sleep(seconds)
+                    await self.sleep(seconds)
                 case PutAside(not_before):
                     return self.put_aside(delivery, fault, not_before)
                 case GiveUp():
@@ -179,10 +179,10 @@ class StageHandler:
     async def _salvaged(self, delivery: Delivery[Any], fault: BaseException) -> Event:
         """Return the event with what the stage has spent on it, if anything."""
         event: Event = delivery.event
-        if not isinstance(self._stage, Salvages):
+        if not isinstance(self.stage, Salvages):
             return event
         try:
-            return await self._stage.salvage(delivery, fault)
+            return await self.stage.salvage(delivery, fault)
         except Exception:
             log.exception("stage.salvage_failed", stage=self._name, at=delivery.record.place)
             return event

@@ -1,9 +1,9 @@
 """A Faust transport that never commits past an event that is still in flight.
 
-Faust 0.15.3 derives the offset to commit from what was *acked*, and gets it wrong as soon as an agent
-has more than one event in flight (bugs A to D in docs/decisions/0001-safe-consumer.md): a fast event's
-commit passes a slow one, and a crash loses the slow one. This consumer remembers what was *delivered*
-instead, and commits up to the lowest delivered offset that is not acked yet.
+Faust 0.15.3 derives the offset to commit from the *acked* events. As soon as an agent has more than one event
+in flight that is wrong (bugs A to D in docs/decisions/0001-safe-consumer.md): the commit of a fast event
+passes a slow one, and a crash loses the slow one. This consumer remembers the *delivered* events instead, and
+commits up to the lowest delivered offset that is not acked yet.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class PartitionProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a consumer has got with one partition, as far as it knows without asking the broker.
+    """How far a consumer is with one partition, as it knows without asking the broker.
 
     Attributes:
         topic: the topic.
@@ -63,8 +63,8 @@ class SafeConsumer(StockConsumer):
 
     #: How long a stop waits for events in flight, in seconds; Faust waits for ever.
     drain_timeout_s: ClassVar[float] = 40.0
-    #: The same for a revoke: meanwhile nobody in the group is served. What stays in flight is worked on, and
-    #: comes again; where its partition has moved, the other member takes it over.
+    #: The same for a revoke, during which nobody in the group is served. Events that stay in flight are
+    #: delivered again, to the member that has their partition then.
     revoke_drain_s: ClassVar[float] = 0.75
 
     #: Called when a drain begins: fetching has stopped, and the rebalance or the stop waits for us.
@@ -92,8 +92,8 @@ class SafeConsumer(StockConsumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109  # Faust's
         """Yield the next records; none between a revoke and the seek that follows the assignment.
 
-        Faust drops what it has fetched when a rebalance begins and trusts a seek to bring it back. Here a
-        batch waits, and is dropped only where the reading has been set back to before it.
+        Faust drops its fetched batch when a rebalance begins, and relies on a seek to bring it back. Here the
+        batch waits. It is dropped only where the consumer has been set back to an offset before it.
         """
         fetched: Any = (await self._wait_next_records(timeout))[0]
         if not fetched:
@@ -106,7 +106,7 @@ class SafeConsumer(StockConsumer):
             yield tp, self._to_message(tp, record)
 
     def _follows_on(self, place: ReadPosition) -> bool:
-        """Whether records from `place` come next; the first ones of a new place begin the tracking anew."""
+        """Whether records from `place` come next. The first ones of a new place restart the tracking."""
         thread: Any = self._thread
         if not thread.place.is_same(place):
             return False
@@ -116,13 +116,13 @@ class SafeConsumer(StockConsumer):
         return True
 
     def resume_flow(self) -> None:
-        """Go on; Faust also says so before it has gone back to what is committed, which is too early."""
+        """Go on, but not before the seek to the committed offsets: Faust calls this too early as well."""
         super().resume_flow()
         if self._sought:
             self._open.set()
 
     def _shut(self) -> None:
-        """Deliver and track nothing more until the reading has been set back."""
+        """Deliver and track nothing until the seek to the committed offsets."""
         self._sought = False
         self._open.clear()
         self._place = None
@@ -130,7 +130,7 @@ class SafeConsumer(StockConsumer):
     async def _deliver(self, message: Message) -> None:
         if self.app.topics.acks_enabled_for(message.topic):
             delivered = self._delivered[message.tp]
-            # A straggler from before a revoke will be delivered again: it must not be tracked now.
+            # A record from before a revoke will be delivered again: it must not be tracked now.
             if self._place is not None and (not delivered or message.offset > delivered[-1]):
                 delivered.append(message.offset)
         await self._pass_on(message)
@@ -181,7 +181,7 @@ class SafeConsumer(StockConsumer):
         return await super()._wait_next_records(timeout)
 
     def hand_back(self, message: Message) -> None:
-        """Let go of a record that is not done: it will be delivered again, so no drain waits for it."""
+        """Let go of a record that is not done. It will be delivered again, so no drain waits for it."""
         self._unacked_messages.discard(message)
         waiting = self._waiting_for_ack
         if waiting is not None and not waiting.done():
@@ -194,7 +194,7 @@ class SafeConsumer(StockConsumer):
         self._acked_index[tp].intersection_update(acked)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Ignore gaps in the offsets: what was never delivered is not in flight."""
+        """Ignore gaps in the offsets: a record that was never delivered is not in flight."""
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Drain and commit what is in flight, and only then forget the partitions."""
@@ -234,7 +234,7 @@ class SafeConsumer(StockConsumer):
         await super().seek(partition, offset)
 
     async def wait_empty(self) -> None:
-        """Wait for events in flight, but not for ever: what is left is delivered again elsewhere.
+        """Wait for events in flight, within the drain time-out. The others are delivered again elsewhere.
 
         Faust's own loop swallows a cancellation, so that no timeout around it would end it.
         """
@@ -264,7 +264,7 @@ class SafeConsumer(StockConsumer):
 
 
 class _NothingRead(defaultdict[TP, int | None]):
-    """What Faust has read of each partition. It would drop what comes again after a seek as read already."""
+    """Faust's offsets read so far, kept empty: it would drop records that come again after a seek."""
 
     def __getitem__(self, tp: TP) -> int | None:
         return None

@@ -1,4 +1,4 @@
-"""A worker: several apps side by side in one process, from their start to a bounded end."""
+"""Runs several consumers side by side in one process, from their start to their end in bounded time."""
 
 import asyncio
 import signal
@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from agents.runner import transport
-from agents.runner.apps import StageApp
+from agents.runner.stage_app import StageApp
 from agents.runner.watchdog.watchdog import ProcessGuard, Watchdog
 
-#: What leaving the groups may take after the drain.
+#: Time limit for leaving the groups after the drain.
 _LEAVE_TIMEOUT_S = 10.0
-#: What closing connections may take after that, before the process is ended.
+#: Time limit for closing connections after that; then the process is ended.
 _CLOSE_TIMEOUT_S = 5.0
 
 log = structlog.get_logger(__name__)
@@ -28,8 +28,7 @@ async def run_apps(
     """Run apps side by side until SIGTERM or SIGINT, or until one of them crashes or is stuck.
 
     Raises:
-        BaseException: what crashed an app, or `WorkerStalled`. The process should end and be restarted: the
-            events that were in flight are delivered again.
+        BaseException: what crashed an app, or `WorkerStalled`. The process should end and be restarted.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -60,9 +59,9 @@ async def _start_all(apps: Sequence[StageApp], on_ready: Callable[[], None]) -> 
 
 
 async def _stop_all(apps: Sequence[StageApp], guard: ProcessGuard, *, patient: bool) -> None:
-    """Stop every app, for as long as a drain may take; what is stuck has no drain to wait for.
+    """Stop every app, within the time of a drain; without a drain where one is stuck.
 
-    What does not end by then is left to the guard, which ends the process.
+    If an app has not ended by then, the guard ends the process.
     """
     timeout_s = _LEAVE_TIMEOUT_S + (transport.SafeConsumer.drain_timeout_s if patient else 0)
     guard.end_within(timeout_s + _CLOSE_TIMEOUT_S)

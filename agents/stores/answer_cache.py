@@ -1,11 +1,9 @@
-"""Answers that may be given again, in Redis: exact by key, semantic by vector set.
+"""Answers that may be given again, in Redis: exact by key, similar by vector set.
 
-One vector set per scope; the scope isolates whatever must not be mixed (tenant, model route, prompt
-version, conversation). An entry is the answer under its own key with a time to live, its vector, and
-its place in the tenant's index, by which the size of the cache is bounded.
-
-Where Redis runs low on memory nothing more is kept, and `AnswerCache.shrink` gives back what is, so that the
-cache never leaves the requests themselves without room.
+One vector set per scope. The scope keeps apart what must not be mixed: tenants, models, prompt versions,
+conversations. An entry is the answer under its own key with a time to live, its vector, and its place in the
+tenant's index, which bounds the number of entries. When Redis runs low on memory nothing more is kept, and
+`AnswerCache.shrink` removes entries.
 """
 
 import time
@@ -33,9 +31,9 @@ _CANDIDATES = 3
 #: A longer answer is not kept: its model's most tokens are some 100 kB.
 _MAX_ANSWER_BYTES = 256 * 1024
 _EVICT_AT_ONCE = 64
-#: Some 10 MB a second, where Redis's memory is looked at once a second.
+#: About 10 MB a second: Redis's memory is looked at once a second.
 _SHRINK_BY = 2_048
-#: A record is not delivered again longer after its first delivery than the longest deadline, and some.
+#: Longer than the longest deadline: no record is delivered again after it.
 _MISS_TTL_S = 24 * 3600
 
 
@@ -52,7 +50,7 @@ class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExactLookup(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of exactly this query, and whether this very request was sent to a model before."""
+    """The answer to exactly this query, and whether this request was sent to a model before."""
 
     answer: CachedAnswer | None = None
     missed_before: bool = False
@@ -136,11 +134,7 @@ class AnswerCache:
                 await self._remove(leaving)
 
     async def shrink(self, most: int = _SHRINK_BY) -> int:
-        """Take out so many answers at most, to make room: each time of the tenant that has most.
-
-        Returns:
-            How many were taken out; some may have expired before.
-        """
+        """Remove answers to make room, of the tenants that have most. Return how many entries left."""
         gone = 0
         with store_faults("shrinking the cache"):
             while gone < most and (

@@ -1,7 +1,7 @@
-"""Sends the webhooks that are due: so many at once, so many of them to one host, each until it has ended.
+"""Sends the webhooks that are due: a bounded number at once, and a bounded number of them to one host.
 
-A tenant, and a host over all tenants, never has more than is free for the others: whose receivers hang,
-however many they are, holds up nobody else.
+Neither a tenant nor a host ever has more than is free for the others. So receivers that hang, however many
+they are, hold up nobody else.
 """
 
 import asyncio
@@ -37,16 +37,16 @@ from streams.registry.reply_view import reply_json
 from streams.tasks import cancel_and_wait, event_within
 from streams.webhooks.signing import signature
 
-#: How soon a webhook is noticed that another worker has added, or whose time has come.
+#: How often the queue is asked for webhooks that another worker has added, or that are due again.
 _POLL_S = 0.5
 _STORE_AWAY_S = 1.0
-#: What taking note of an answer may take beyond the time of the request itself, before another tries again.
+#: Time for noting the result, beyond that of the request; then the webhook may be claimed again.
 _NOTE_S = 5.0
 _TRIES_TO_NOTE = 4
-#: What a stop waits for: who is asked by then and has not answered is asked again, under the same id.
+#: How long a stop waits for responses. A webhook without one is sent again, under the same id.
 _STOP_S = 3.0
 
-#: Of so many lanes is known that their last try failed.
+#: How many lanes are remembered whose last try failed.
 _MAX_AILING = 10_000
 
 log = structlog.get_logger(__name__)
@@ -61,10 +61,10 @@ class DeliveryLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         in_flight: how many are sent at once.
-        per_host: how many of these of one tenant to one host; one, where the last try failed.
+        per_host: how many of them of one tenant to one host; one, where the last try failed.
         attempts: how often each is tried.
-        timeout_s: what one try may take.
-        dead_letter_s: what writing a dead letter may take.
+        timeout_s: time limit of one try.
+        dead_letter_s: time limit of writing a dead letter.
     """
 
     in_flight: int
@@ -75,9 +75,9 @@ class DeliveryLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Deliverer:
-    """Claims what is due, sends it, and notes what came of it.
+    """Claims webhooks that are due, sends them, and notes the result.
 
-    What a worker had claimed when it died is claimed again, and sent again under the same id.
+    A webhook that a worker had claimed when it died is claimed and sent again, under the same id.
 
     Args:
         queue: what is due.
@@ -116,7 +116,7 @@ class Deliverer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
-        """Say that there is something new to send."""
+        """Look into the queue now: there is something new to send."""
         self._news.set()
 
     async def run(self) -> Never:
@@ -129,14 +129,14 @@ class Deliverer:
                 log.warning("webhook.queue_unavailable", error=str(fault))
                 await self._sleep(_STORE_AWAY_S)
             except Exception:
-                # What cannot be read is lent for a while, and holds up nobody else.
+                # An entry that cannot be read is claimed for a while, and holds up nobody else.
                 log.exception("webhook.loop_failed")
                 await self._sleep(_STORE_AWAY_S)
             await event_within(self._news, _POLL_S)
             self._news.clear()
 
     async def begin_next(self) -> bool:
-        """Begin with the next webhook that is due, and say whether there was one, and room for it.
+        """Begin with the next webhook that is due. Return whether there was one, and room for it.
 
         Raises:
             StoreUnavailable: Redis does not answer.
@@ -155,7 +155,7 @@ class Deliverer:
         return True
 
     async def settle(self) -> None:
-        """Wait for what is being sent, for a few seconds, and break off the rest."""
+        """Wait a few seconds for webhooks that are being sent, and cancel the rest."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=_STOP_S)
             await cancel_and_wait(*late)
@@ -171,7 +171,7 @@ class Deliverer:
         self.wake()
 
     def _busy(self) -> list[str]:
-        """Return the shares of which nothing more is sent now."""
+        """Return the shares that may not have more webhooks in flight now."""
         free = self._limits.in_flight - len(self._tasks)
         crowds = Counter[str]()
         for lane, number in self._lanes.items():
@@ -181,7 +181,7 @@ class Deliverer:
         return full + [crowd for crowd, number in crowds.items() if number >= free]
 
     def _share_of(self, lane: Lane) -> int:
-        """Return how many of a lane are sent at once: one, to see whether its host is well again."""
+        """Return how many of a lane are sent at once; one, until its host answers again."""
         return 1 if lane in self._ailing else self._limits.per_host
 
     def _note_health(self, lane: Lane, answer: DeliveryResult) -> None:
@@ -201,7 +201,7 @@ class Deliverer:
             log.warning("webhook.not_noted", **_named(claimed), error=str(fault))
 
     async def _send(self, claimed: ClaimedWebhook) -> DeliveryResult:
-        """Return what came of one try. A bug ends the webhook as a dead letter, not the others."""
+        """Return the result of one try. A bug ends this webhook as a dead letter, and no other."""
         try:
             due = codec.decode(claimed.record.value, WebhookDue, claimed.record.headers)
             body = reply_json(due.reply)
@@ -233,7 +233,7 @@ class Deliverer:
                 await self._make_dead_letter(claimed, reason)
 
     async def _make_dead_letter(self, claimed: ClaimedWebhook, reason: str) -> None:
-        """Keep the webhook as a dead letter. Where the broker is away, it is tried again after a while."""
+        """Keep the webhook as a dead letter; if the broker is away, after a while."""
         await self._insist(lambda: self._queue.postpone(claimed, self._limits.dead_letter_s + _NOTE_S))
         letter = dead_letter(claimed.record, stage=pipeline.WEBHOOKS.name, fault=WebhookFailed(reason))
         try:
@@ -248,13 +248,13 @@ class Deliverer:
         """Take a step in Redis, several times if need be.
 
         Raises:
-            StoreUnavailable: it stays away; the webhook comes again when its time is over.
+            StoreUnavailable: Redis stays away; the webhook can be claimed again after its lease.
         """
         await retry(step, on=StoreUnavailable, attempts=_TRIES_TO_NOTE, sleep=self._sleep)
 
 
 def _named(claimed: ClaimedWebhook) -> dict[str, object]:
-    """Return what logs say of a webhook; not its URL, which may hold a secret of its receiver."""
+    """Return a webhook's fields for the log, without its URL, which may hold a secret of its receiver."""
     key = claimed.record.key
     return {
         "webhook_id": claimed.webhook_id,

@@ -1,4 +1,4 @@
-"""What a receiver's answer means, and what follows from it: decisions without any I/O."""
+"""What a receiver's response means, and whether the webhook is sent again: decisions without I/O."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -8,22 +8,22 @@ import msgspec
 from agents.providers.error_responses import retry_after_s
 from streams.backoff import spread
 
-#: The waits after each failed try, in seconds; the last one repeats. They cover a night's outage, as the
-#: specification of Standard Webhooks advises: with 9 tries 10 hours.
+#: The waits after each failed try, in seconds; the last one repeats. Nine tries take 10 hours: the outage of
+#: a night, as the specification of Standard Webhooks advises.
 SCHEDULE_S = (1.0, 5.0, 30.0, 120.0, 600.0, 3_600.0, 10_800.0, 21_600.0)
-#: Statuses that mean "later", besides 5xx: Request Timeout, Too Early, Too Many Requests.
+#: Statuses after which another try makes sense, besides 5xx: Request Timeout, Too Early, Too Many Requests.
 _LATER = frozenset({408, 425, 429})
 _GONE = 410
 
 
 class Delivered(msgspec.Struct, frozen=True):
-    """The receiver has it: any 2xx."""
+    """The receiver has taken it: any 2xx."""
 
     status: int
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """The receiver wants no more of it: 410. That is an end, not a failure."""
+    """The receiver wants no more webhooks: 410. That is an end, not a failure."""
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 class TryLater(msgspec.Struct, frozen=True):
-    """The receiver did not answer, or asks to be left alone for so many seconds."""
+    """The receiver did not answer, or asks for a pause of so many seconds."""
 
     reason: str
     after_s: float = 0.0
@@ -69,7 +69,7 @@ class RetryDelivery(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """Nothing is left to do. `outcome` is how it ended, as logs and metrics name it."""
+    """It has ended. `outcome` is its name in logs and metrics."""
 
     outcome: str
 
@@ -92,7 +92,7 @@ def decide(
         answer: what came of the try.
         attempt: its number, from 1.
         attempts: how many there may be.
-        jitter: returns random numbers from 0 to 1, lest all come back at once.
+        jitter: returns random numbers from 0 to 1, so that webhooks do not come back together.
     """
     match answer:
         case Delivered():

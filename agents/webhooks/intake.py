@@ -1,4 +1,4 @@
-"""From the topic to the queue: a webhook's record is done with once Redis has it."""
+"""From the topic to the queue: a webhook's record is acknowledged once Redis has it."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -17,14 +17,14 @@ from streams.events import WebhookDue
 from streams.webhooks.signing import webhook_id
 from streams.webhooks.targets import Targets
 
-#: What one more try with Redis may take, for the watchdog.
+#: Time that one more try with Redis may take, for the watchdog.
 _TRY_S = 30.0
 
 log = structlog.get_logger(__name__)
 
 
 class TooManyWaiting(HeadraceError):
-    """So much waits already, of this tenant, for this host or in all, that nothing bounds one more."""
+    """Too many webhooks wait already: of this tenant, for this host, or in all."""
 
 
 class WebhookIntake:
@@ -34,7 +34,7 @@ class WebhookIntake:
         queue: where to.
         publisher: for dead letters.
         targets: where webhooks may go.
-        wait: waits so many seconds, and says whether it was left to; see `agents.runner.relay.Drain`.
+        wait: waits so many seconds; False where it was cut short; see `agents.runner.relay.Drain`.
         on_added: called when there is something to send.
         monotonic: a monotonic clock, in seconds.
     """
@@ -60,7 +60,7 @@ class WebhookIntake:
         """Put a record into the queue, however long Redis is away.
 
         Returns:
-            Whether the queue has it, or a dead letter keeps it. False: the partition is being taken away.
+            Whether the queue or a dead letter has it. False: the partition is being taken away.
         """
         try:
             due, lane = self._read(record)

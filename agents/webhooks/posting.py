@@ -1,4 +1,4 @@
-"""One HTTP request to a receiver: bounded in time, in what is read, and in where it may go."""
+"""Sends one webhook: an HTTP request, bounded in time, in what it reads, and in its targets."""
 
 import ssl
 from collections.abc import Mapping
@@ -20,18 +20,18 @@ from agents.webhooks.target_resolver import (
 from streams.errors import InvalidRequest
 from streams.webhooks.targets import Targets
 
-#: What is read of a response's body, so that its connection can be used again; of longer ones it is closed.
+#: How much of a response's body is read, so that the connection can be used again; a longer one closes it.
 _READ_BYTES = 4096
-#: Of a response's headers: each, and how many.
+#: Bounds of a response's headers: the size of each, and their number.
 _MAX_HEADER_BYTES, _MAX_HEADERS = 8190, 128
 _MAX_REASON_CHARS = 300
 
 
 class Posts(Protocol):
-    """What sends one webhook."""
+    """Sends one webhook."""
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
-        """Send it, and return what came of that; never raises for what a receiver does."""
+        """Send it and return the result. Nothing that a receiver does raises an exception."""
         ...
 
 
@@ -40,7 +40,7 @@ class HttpPosts:
 
     Args:
         targets: where they may go.
-        timeout_s: what one may take in all.
+        timeout_s: time limit of one webhook.
         in_flight: how many are sent at once, at most.
         look_up: returns the addresses of a name; by default the system's resolver.
     """
@@ -53,7 +53,7 @@ class HttpPosts:
         in_flight: int,
         look_up: LookUp | None = None,
     ) -> None:
-        # A name server's answer may outlast the try that has asked for it.
+        # A name server may answer after the try that has asked for it.
         self._system = SystemResolver(2 * in_flight)
         look_up = look_up or self._system
         self._guard = TargetGuard(targets, look_up=look_up)
@@ -67,7 +67,7 @@ class HttpPosts:
             ),
             timeout=aiohttp.ClientTimeout(total=timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # nothing is done with what they answer
+            auto_decompress=False,  # the body is not used
             read_bufsize=_READ_BYTES,
             max_line_size=_MAX_HEADER_BYTES,
             max_field_size=_MAX_HEADER_BYTES,

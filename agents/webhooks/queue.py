@@ -1,7 +1,7 @@
-"""The webhooks that are to be sent, in Redis: by tenant, by host, and by when they are due.
+"""The queue of webhooks in Redis: by tenant, by host, and by when they are due.
 
-One that is claimed is lent: whoever claims it says when it ended, or when it is due again. A holder that dies
-does neither; then it is due once the time has passed for which it was lent, to any worker.
+A claim is a lease. Its holder ends the webhook, or says when it is due again. If the holder dies, the webhook
+is due again when the lease is over, for any worker.
 """
 
 import time
@@ -14,7 +14,6 @@ from redis.asyncio import Redis
 from agents.stage import Record
 from agents.webhooks import queue_scripts as scripts
 from streams.errors import StoreFull
-from streams.redelivery import Headers
 from streams.redis.connection import store_faults
 from streams.redis.keys import (
     WEBHOOK,
@@ -29,9 +28,9 @@ from streams.redis.memory import HasRoom
 
 _TENANTS = WEBHOOKS_TENANTS.prefix
 _BYTES = WEBHOOKS_BYTES.prefix
-#: How long a webhook that has ended is known: its record may come again, seconds later, rarely minutes.
+#: How long an ended webhook is remembered: its record may be delivered again, mostly within seconds.
 _DONE_TTL_S = 3600
-#: What Redis needs for a webhook beyond its record and its host's name, and in how many places that is.
+#: Redis's memory for a webhook beside its record, and in how many places its host's name stands.
 _OVERHEAD_BYTES, _HOST_PLACES = 1_280, 6
 
 
@@ -39,9 +38,9 @@ class Added(StrEnum):
     """What came of adding a webhook."""
 
     ADDED = "added"
-    WAITING = "waiting"  # it is there already: its record was delivered again
+    WAITING = "waiting"  # it is in the queue already: its record was delivered again
     ENDED = "ended"  # it has ended already
-    FULL = "full"  # too much waits, in all or of one of its shares
+    FULL = "full"  # too many wait, in all or of one of its shares
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -62,7 +61,7 @@ class Lane(msgspec.Struct, frozen=True):
 
     @property
     def crowds(self) -> tuple[str, str]:
-        """The shares that others are in, too: the tenant's to all hosts, the host's of all tenants."""
+        """The larger shares that it belongs to: its tenant's to all hosts, its host's of all tenants."""
         return f"{self.tenant}:", self.host
 
     @property
@@ -72,7 +71,7 @@ class Lane(msgspec.Struct, frozen=True):
 
     @property
     def keys(self) -> list[str]:
-        """Where it is: all tenants, the tenant's hosts, what is due."""
+        """Its Redis keys: all tenants, the tenant's hosts, what is due."""
         return [_TENANTS, WEBHOOKS_HOSTS.key(self.tenant), WEBHOOKS_DUE.key(self.name)]
 
 
@@ -92,18 +91,6 @@ class ClaimedWebhook(msgspec.Struct, frozen=True, kw_only=True):
     record: Record
 
 
-class _Kept(msgspec.Struct, frozen=True, array_like=True):
-    """A record as it is kept: what a dead letter needs of it."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-
-
 def entry_key(webhook_id: str) -> str:
     """Return the key of a webhook that waits, a hash; its `tenant` and `host` are those of its lane."""
     return WEBHOOK.key(webhook_id)
@@ -116,19 +103,17 @@ def end_arguments(webhook_id: str, lane: Lane) -> tuple[list[str], list[str | in
 
 
 class WebhookQueue:
-    """The queue; every step is one atomic script.
-
-    Every method raises `StoreUnavailable` where Redis does not answer in time.
+    """The queue. Every step is one atomic script, and raises `StoreUnavailable` where Redis does not answer.
 
     Args:
-        redis: the client; its timeouts bound every step.
-        max_bytes: how much may wait in all; of one tenant for one host a quarter of it, and of one tenant,
-            or for one host, no more than is still free.
+        redis: the client; its timeouts bound every step. max_bytes: how much may wait in all. Of one tenant
+        for one host: a quarter of it. Of one tenant, or for
+            one host: no more than is still free.
         has_room: whether Redis has memory for one more.
         clock: the time, in seconds since the epoch. Workers' clocks must agree to within seconds.
 
     Attributes:
-        waiting_bytes: how much waited in all when nothing was due for the last time.
+        waiting_bytes: how much waited in all when the last claim found nothing.
     """
 
     def __init__(
@@ -149,24 +134,14 @@ class WebhookQueue:
         self._end = redis.register_script(scripts.END)
 
     async def add(self, webhook_id: str, *, lane: Lane, record: Record) -> Added:
-        """Add a webhook that is due now; adding it again changes nothing, unless an operator replays it.
+        """Add a webhook that is due now. Adding it again changes nothing, unless an operator replays it.
 
         Raises:
             StoreFull: Redis is nearly full; the webhook's record waits in Kafka.
         """
         if not self._has_room():
             raise StoreFull("Redis: adding a webhook failed: its memory is nearly full")
-        kept = msgspec.msgpack.encode(
-            _Kept(
-                record.topic,
-                record.partition,
-                record.offset,
-                record.timestamp_ms,
-                record.key,
-                record.value,
-                record.headers,
-            )
-        )
+        kept = msgspec.msgpack.encode(record)
         with store_faults("adding a webhook"):
             answer = await self._add(
                 keys=[entry_key(webhook_id), WEBHOOK_DONE.key(webhook_id), *lane.keys, _BYTES],
@@ -188,7 +163,7 @@ class WebhookQueue:
 
         Args:
             lend_s: after so many seconds it may be claimed again.
-            busy: lanes, by `Lane.name`, and `Lane.crowds` of which nothing more is to be sent at the moment.
+            busy: names of lanes and `Lane.crowds` that may not have more in flight now.
         """
         now_ms, passed = self._now_ms(), 0
         while True:
@@ -231,6 +206,6 @@ class WebhookQueue:
 
 
 def _claimed(webhook_id: bytes, tenant: bytes, host: bytes, attempt: int, kept: bytes) -> ClaimedWebhook:
-    record = Record.read(**msgspec.structs.asdict(msgspec.msgpack.decode(kept, type=_Kept)))
+    record = msgspec.msgpack.decode(kept, type=Record)
     lane = Lane(tenant.decode(), host.decode())
     return ClaimedWebhook(webhook_id=webhook_id.decode(), lane=lane, attempt=attempt, record=record)

@@ -1,7 +1,7 @@
-"""Names to addresses, and only to those that a webhook may be sent to.
+"""Resolves the names of receivers, and allows only addresses that a webhook may be sent to.
 
-The connection is made to the very addresses that were checked: a name that changes between the check and the
-connection (DNS rebinding) changes nothing.
+The connection is made to the checked address itself. So a name that changes between check and connection (DNS
+rebinding) has no effect.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from streams.webhooks.targets import Targets
 #: Returns the addresses of a host, as `socket.getaddrinfo` does.
 LookUp = Callable[[str, int], Awaitable[list[tuple[socket.AddressFamily, str]]]]
 
-#: Of a name's addresses so many are tried.
+#: How many addresses of a name are tried.
 _MAX_ADDRESSES = 8
-#: How long the addresses of our own services are taken for granted, and what asking for them may take.
+#: How long the addresses of our own services are cached, and the time limit for resolving them.
 _OWN_FOR_S = 30.0
 _OWN_WITHIN_S = 2.0
-#: What a name server says of a name that does not exist, or has no address.
+#: Errors of a name that does not exist, or has no address.
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
 
@@ -36,17 +36,14 @@ class ForbiddenTarget(HeadraceError):
 
 
 class ServiceUnresolved(HeadraceError):
-    """Nobody says where a service of ours is, so nothing can be told from it."""
+    """The name of one of our own services cannot be resolved, so webhooks cannot be kept away from it."""
 
 
 class SystemResolver:
-    """Asks the system's resolver, in threads of its own.
-
-    A slow name server of somebody's holds up other webhooks' names at most, and nothing else of the process,
-    whose shared threads the stages use.
+    """Asks the system's resolver, in threads of its own: a slow name server must not occupy the shared ones.
 
     Args:
-        threads: how many names are asked for at once.
+        threads: how many names are resolved at once.
     """
 
     def __init__(self, threads: int) -> None:
@@ -62,12 +59,12 @@ class SystemResolver:
         return [(family, str(address[0])) for family, _, _, _, address in found]
 
     def close(self) -> None:
-        """Take no more names; the threads end with their last answer."""
+        """Resolve no more names; the threads end with their last answer."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class TargetGuard:
-    """Says which addresses may be connected to, with those of our own services as they resolve now.
+    """Says which addresses may be connected to. It resolves the names of our own services to exclude them.
 
     Args:
         targets: what is allowed.
@@ -88,10 +85,10 @@ class TargetGuard:
         self._given = targets
 
     async def refresh(self) -> None:
-        """Resolve our own services' names, if that was long ago. One that is not found keeps what it had.
+        """Resolve our own services' names, if the cache is stale. One that is not found keeps its addresses.
 
         Raises:
-            ServiceUnresolved: no name server answers for one, and there are networks where it may be.
+            ServiceUnresolved: a service was never resolved, and it may be in an allowed network.
         """
         async with self._fresh:
             if self._clock() < self._stale_at:
@@ -127,7 +124,7 @@ class TargetGuard:
             raise ForbiddenTarget(f"{host} is {address}, an address that is not allowed: it {objection}")
 
     def open_socket(self, info: AddrInfoType) -> socket.socket:
-        """Return the socket of a connection; whatever resolved its address, this is where it is checked.
+        """Check the address of a connection, however it was resolved, and return its socket.
 
         Raises:
             ForbiddenTarget: it may not go there.
@@ -188,7 +185,7 @@ class GuardedResolver(AbstractResolver):
         return allowed
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
 
 def _getaddrinfo(

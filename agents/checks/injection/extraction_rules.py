@@ -18,41 +18,36 @@ _SHOW = any_of(
 EXTRACTION_RULES: tuple[InjectionRule, ...] = (
     # Prompt extraction
     InjectionRule(
-        id="prompt_extraction",
-        pattern=(
-            rf"\b{_SHOW}(?: (?:me|us|back|out|here|all|the|of|exactly|verbatim|now|each|what|is|"
-            rf"are)){{0,6}}? your {_PROMPT}\b"
-        ),
-        hints="your",
+        "prompt_extraction",
+        "your",
+        rf"\b{_SHOW}(?: (?:me|us|back|out|here|all|the|of|exactly|verbatim|now|each|what|is|"
+        rf"are)){{0,6}}? your {_PROMPT}\b",
     ),
     InjectionRule(
-        id="prompt_extraction.system_prompt",
-        pattern=(
-            rf"\b(?:{_SHOW})(?: (?:me|us|back|out|all|of|exactly|verbatim|now|what|is|are|your)){{0,4}}? "
-            rf"the "
-            r"(?:(?:full|entire|whole|exact|complete|hidden|secret|initial|original|above|previous|very "
-            r"first) ){1,3}"
-            r"(?:system ?prompts?|prompts?(?:[ -]?texts?)?|instructions?|system messages?)\b"
-            r"(?! (?:of|for|from|on|in|about|to) )"
-        ),
-        hints="prompt|instruction|message",
+        "prompt_extraction.system_prompt",
+        "prompt|instruction|message",
+        rf"\b(?:{_SHOW})(?: (?:me|us|back|out|all|of|exactly|verbatim|now|what|is|are|your)){{0,4}}? "
+        rf"the "
+        r"(?:(?:full|entire|whole|exact|complete|hidden|secret|initial|original|above|previous|very "
+        r"first) ){1,3}"
+        r"(?:system ?prompts?|prompts?(?:[ -]?texts?)?|instructions?|system messages?)\b"
+        r"(?! (?:of|for|from|on|in|about|to) )",
     ),
     InjectionRule(
-        id="prompt_extraction.what_is",
-        pattern=(
-            r"\b(?:what(?:['’]?s| is| are| was| were)|how do) (?:exactly )?your (?:(?:system|initial|"
-            r"original|hidden|secret|first|full|exact|internal|very first) ){1,3}"
-            r"(?:prompts?|instructions?|messages?|rules|guidelines|directives|configuration|look)\b"
-            r"|\bwhat (?:instructions|prompt|rules|directives) (?:were|was|have|did|are) (?:you|they|openai) "
-            r"(?:been )?(?:giv|told|receiv|follow|start|programmed)"
-            r"|\bhow (?:do|does) your prompts? (?:look|read|start|begin)|\bwhat (?:did|do) your (?:prompts?|"
-            r"instructions) (?:say|look)"
-        ),
-        hints="your|instruction|prompt|rules|directives",
+        "prompt_extraction.what_is",
+        "your|instruction|prompt|rules|directives",
+        r"\b(?:what(?:['’]?s| is| are| was| were)|how do) (?:exactly )?your (?:(?:system|initial|"
+        r"original|hidden|secret|first|full|exact|internal|very first) ){1,3}"
+        r"(?:prompts?|instructions?|messages?|rules|guidelines|directives|configuration|look)\b"
+        r"|\bwhat (?:instructions|prompt|rules|directives) (?:were|was|have|did|are) (?:you|they|openai) "
+        r"(?:been )?(?:giv|told|receiv|follow|start|programmed)"
+        r"|\bhow (?:do|does) your prompts? (?:look|read|start|begin)|\bwhat (?:did|do) your (?:prompts?|"
+        r"instructions) (?:say|look)",
     ),
     InjectionRule(
-        id="prompt_extraction.above",
-        pattern=r"\b(?:(?:translate|spell ?check|summari[sz]e) the (?:prompt|instructions?) above|"
+        "prompt_extraction.above",
+        "above|before|prior|preceding|you were|you have|starting|beginning",
+        r"\b(?:(?:translate|spell ?check|summari[sz]e) the (?:prompt|instructions?) above|"
         r"(?:repeat|print|output|show|copy|echo|return|display)(?: (?:me|back|out|down|verbatim|"
         r"exactly)){0,2} "
         r"(?:(?:all|everything|every word|each word|the (?:text|words?|prompt|instructions?))"
@@ -62,19 +57,16 @@ EXTRACTION_RULES: tuple[InjectionRule, ...] = (
         r"(?:instructions|prompt|text|words)))"
         r"|\brepeat (?:all|everything) (?:you (?:were|have been) told|starting (?:from|with))|\bbeginning "
         r"(?:with|from) ['\"“]?you are\b",
-        hints="above|before|prior|preceding|you were|you have|starting|beginning",
     ),
     InjectionRule(
-        id="prompt_extraction.secret",
-        pattern=(
-            r"\b(?:tell|give|reveal|show|share|print|disclose|provide|need|say|leak|spell|know|"
-            r"what(?:['’]?s| is| are))(?: (?:me|us|out|to|with|exactly|the|all)){0,4} "
-            r"your (?:\w{1,12} )?(?:passwords?|passphrase|secret(?:s| key| string| phrase| code| word| "
-            r"instructions)|access code|secret)\b"
-            r"|\b(?:tell|give|reveal|show|share|print|disclose|what(?:['’]?s| is))(?: (?:me|us|out))? the "
-            r"(?:secret|confidential|hidden|forbidden) (?:string|phrase|word|password|code|key|information|"
-            r"instructions?)\b"
-        ),
-        hints="password|secret|passphrase|access code|confidential|hidden|forbidden",
+        "prompt_extraction.secret",
+        "password|secret|passphrase|access code|confidential|hidden|forbidden",
+        r"\b(?:tell|give|reveal|show|share|print|disclose|provide|need|say|leak|spell|know|"
+        r"what(?:['’]?s| is| are))(?: (?:me|us|out|to|with|exactly|the|all)){0,4} "
+        r"your (?:\w{1,12} )?(?:passwords?|passphrase|secret(?:s| key| string| phrase| code| word| "
+        r"instructions)|access code|secret)\b"
+        r"|\b(?:tell|give|reveal|show|share|print|disclose|what(?:['’]?s| is))(?: (?:me|us|out))? the "
+        r"(?:secret|confidential|hidden|forbidden) (?:string|phrase|word|password|code|key|information|"
+        r"instructions?)\b",
     ),
 )

@@ -3,21 +3,21 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class InjectionRule:
     """One rule.
 
     Attributes:
         id: stable; begins with the kind of attack, e.g. `role_play.jailbreak`.
-        pattern: a case-insensitive regular expression in which one blank stands for whatever separates
-            two words (blanks, a line break, a little punctuation). Every repetition is bounded.
         hints: lower-case substrings, separated by `|`. The pattern is tried only on a text that holds one of
             them, so that an ordinary prompt takes microseconds.
+        pattern: a case-insensitive regular expression in which one blank stands for whatever separates
+            two words (blanks, a line break, a little punctuation). Every repetition is bounded.
     """
 
     id: str
-    pattern: str
     hints: str
+    pattern: str
 
 
 def any_of(words: str) -> str:

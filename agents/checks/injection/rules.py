@@ -12,35 +12,39 @@ from agents.checks.injection.rule import InjectionRule
 
 LESSON_RULES: tuple[InjectionRule, ...] = (
     InjectionRule(
-        id="instruction_override.previous",
-        pattern=r"ignore\s{1,99}(?:all\s{1,99})?previous\s{1,99}instructions",
-        hints="ignore",
+        "instruction_override.previous",
+        "ignore",
+        r"ignore\s{1,99}(?:all\s{1,99})?previous\s{1,99}instructions",
     ),
     InjectionRule(
-        id="instruction_override.above",
-        pattern=r"ignore\s{1,99}(?:all\s{1,99})?above",
-        hints="ignore",
+        "instruction_override.above",
+        "ignore",
+        r"ignore\s{1,99}(?:all\s{1,99})?above",
     ),
     InjectionRule(
-        id="role_play.dan",
-        pattern=r"you\s{1,99}are\s{1,99}now\s{1,99}DAN",
-        hints="dan",
+        "role_play.dan",
+        "dan",
+        r"you\s{1,99}are\s{1,99}now\s{1,99}DAN",
     ),
     InjectionRule(
-        id="fake_delimiter.override",
-        pattern=r"system\s{0,99}:\s{0,99}override",
-        hints="override",
+        "fake_delimiter.override",
+        "override",
+        r"system\s{0,99}:\s{0,99}override",
     ),
     InjectionRule(
-        id="fake_delimiter.system_tag",
-        pattern=r"<\s{0,99}system\s{0,99}>",
-        hints="<",
+        "fake_delimiter.system_tag",
+        "<",
+        r"<\s{0,99}system\s{0,99}>",
     ),
-    InjectionRule(id="role_play.jailbreak", pattern="jailbreak", hints="jailbreak"),
     InjectionRule(
-        id="role_play.pretend_unrestricted",
-        pattern=r"\bpretend\s{1,99}you\s{1,99}have\s{1,99}no\s{1,99}(?:restrictions|rules|guidelines)\b",
-        hints="pretend",
+        "role_play.jailbreak",
+        "jailbreak",
+        "jailbreak",
+    ),
+    InjectionRule(
+        "role_play.pretend_unrestricted",
+        "pretend",
+        r"\bpretend\s{1,99}you\s{1,99}have\s{1,99}no\s{1,99}(?:restrictions|rules|guidelines)\b",
     ),
 )
 """The seven patterns of the course lesson that Headrace began from, with their blanks bounded."""

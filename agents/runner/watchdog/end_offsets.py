@@ -1,4 +1,4 @@
-"""Asks the broker where partitions end, on a connection of its own: the consumer's may be what is stuck."""
+"""Asks the broker for end offsets, on a connection of its own: the consumer's may be stuck."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from streams.kafka.clients import stop_client
 
 
 class BrokerEndOffsets:
-    """Knows where partitions end; each question is a connection, so it is asked rarely.
+    """Asks for the end offsets of partitions. Each question opens a connection, so it is asked rarely.
 
     Args:
         bootstrap: host:port of the brokers, separated by commas.

@@ -1,13 +1,13 @@
 """When a consumer counts as stuck: judged by what moves, not by whether the process lives.
 
-Not stuck, however long it lasts, is a consumer
+A consumer is not stuck, however long it lasts,
 
-- that is idle: there is no record that it has not begun;
-- that waits for a slow provider: its stage may work until the request's deadline, and said so;
-- whose Redis is away: its records are put aside after seconds, which moves them;
-- whose broker is away: nothing can move then. `agents.runner.watchdog.watchdog` asks the broker,
-  from half of the stall time-out on, and where that does not answer, all patience begins anew
-  (`StageWatch.forgive`).
+- when it is idle: there is no record that it has not begun;
+- when it waits for a slow provider: its stage has said that it may work until the request's deadline;
+- when Redis is away: its records are put aside after seconds, and so they move;
+- when the broker is away. `agents.runner.watchdog.watchdog` asks it after half of the stall time-out; if it
+does
+  not answer, all time-outs begin anew (`StageWatch.forgive`).
 
 Stuck, once nothing has moved for the stall time-out, is a consumer
 
@@ -22,13 +22,13 @@ from collections.abc import Hashable, Mapping
 
 import msgspec
 
-from agents.runner.apps import ConsumerView
+from agents.runner.stage_app import ConsumerView
 from agents.runner.watchdog.consumer_progress import RecordWork
 
 #: What does not move, as in this module's description, and where if there is more than one place.
 _Condition = tuple[str, str]
 
-#: What only counts if the broker has records that the consumer has not got.
+#: Conditions that count only if the broker has records that the consumer has not fetched.
 NEEDS_RECORDS = frozenset({"silent"})
 
 
@@ -38,8 +38,8 @@ class Stall(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         stage: which consumer.
         what: a stable name of what does not move, as in this module's description.
-        for_s: since how many seconds.
-        detail: what was seen, for whoever reads the log.
+        for_s: for how many seconds.
+        detail: what was seen, for the log.
     """
 
     stage: str
@@ -52,7 +52,7 @@ class StageWatch:
     """Watches one consumer from one look to the next.
 
     Args:
-        now: the watch's clock at the start, in seconds.
+        now: the watchdog's clock at the start, in seconds.
     """
 
     def __init__(self, *, now: float) -> None:

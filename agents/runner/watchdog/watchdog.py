@@ -1,6 +1,6 @@
 """The watchdog of a worker: ends the process when its consumers make no progress, so that it is restarted.
 
-Ending is safe at any moment: what was in flight is not committed, and is delivered again.
+Ending is safe at any moment: records in flight are not committed, and are delivered again.
 """
 
 import asyncio
@@ -14,18 +14,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 import structlog
 
-from agents.runner.apps import ConsumerView
+from agents.runner.stage_app import ConsumerView
 from agents.runner.watchdog.stall_rules import NEEDS_RECORDS, StageWatch, Stall
 from streams.errors import HeadraceError
 
 #: How often the watchdog looks, and the most that one look advances its clock by two such steps.
 _STEP_S = 1.0
-#: From these parts of the stall time-out on the broker is asked, and asked again.
+#: The broker is asked after half of the stall time-out, and again after each eighth.
 _UNEASY = 0.5
 _ASK_AGAIN = 0.125
-#: What a worker that is stuck may take to end in good order.
+#: How long a stuck worker may take for an orderly end.
 _END_WITHIN_S = 10.0
-#: EX_SOFTWARE of sysexits.h: supervisors see that it was no crash of Python, nor a signal.
+#: EX_SOFTWARE of sysexits.h. Supervisors tell it from a crash of Python and from a signal.
 EXIT_STUCK = 70
 
 #: Asks the broker for the end of each partition; None where it does not answer.
@@ -39,7 +39,7 @@ class WorkerStalled(HeadraceError):
 
 
 class WatchClock:
-    """RecordCounts the seconds that the process really ran: while it is stopped (SIGSTOP) it does not age."""
+    """Counts the seconds that the process really ran, without those in which it was stopped (SIGSTOP)."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
@@ -49,7 +49,7 @@ class WatchClock:
         return self._seconds
 
     def advance(self, elapsed_s: float) -> None:
-        """Go on by what has passed since the last time, or by two steps where that is more."""
+        """Add the time that has passed since the last call, at most two steps."""
         self._seconds += min(elapsed_s, 2 * _STEP_S)
 
 
@@ -66,8 +66,8 @@ class Watchdog:
     """Looks at the consumers of a worker every second.
 
     Args:
-        clock: counts the seconds that the process ran; the consumers' times are its.
-        ask_ends: asks the broker; only where something seems to be stuck.
+        clock: counts the seconds that the process ran; the consumers use it too.
+        ask_ends: asks the broker; used only when something seems to be stuck.
         stall_timeout_s: how long nothing may move.
         sleep: how to wait for the next look.
         monotonic: a monotonic clock, in seconds.
@@ -128,10 +128,10 @@ class Watchdog:
         return self._clock() - self._asked_at >= self._stall_timeout_s * _ASK_AGAIN
 
     async def _could_move(self, suspicion: Stall, view: ConsumerView, watch: StageWatch) -> bool:
-        """Ask the broker, on a connection of its own, whether anything could have moved; if not, begin anew.
+        """Ask the broker, on a connection of its own, whether anything could have moved. If not, begin anew.
 
-        It is asked several times before anything counts as stuck: so a broker that was away for most of that
-        time and has just come back leaves everybody half of the stall time-out at least to go on.
+        It is asked several times before anything counts as stuck. So after a broker that was away comes back,
+        every consumer has at least half of the stall time-out to go on.
         """
         self._asked_at = self._clock()
         places = [(each.topic, each.partition) for each in view.partitions]
@@ -161,12 +161,11 @@ class Watchdog:
 
 
 class ProcessGuard:
-    """A thread that ends the process when its event loop no longer runs, or does not end when it should.
+    """A thread that ends the process when its event loop is blocked, or when it does not end in time.
 
     Args:
-        beats: a number that the event loop raises about every second.
-        limit_s: how long it may stay the same. Counted in the guard's own steps: a stopped process does
-            not age.
+        beats: returns a number that the event loop raises about every second.
+        limit_s: how long the number may stay the same, counted in the thread's own steps.
         end: ends the process at once, with an exit status.
     """
 
@@ -187,15 +186,15 @@ class ProcessGuard:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread: the process ends by itself."""
+        """End the thread."""
         self._stopped.set()
 
     def end_within(self, seconds: float = _END_WITHIN_S) -> None:
-        """End the process if it has not ended by itself by then."""
+        """End the process after so many seconds, if it has not ended by then."""
         self._left_s = seconds
 
     def step(self) -> bool:
-        """Take a look; return whether the process should end now."""
+        """Look once; return whether the process must end now."""
         beats = self._beats()
         self._silent_s = 0.0 if beats != self._last else self._silent_s + _STEP_S
         self._last = beats
@@ -214,7 +213,7 @@ class ProcessGuard:
 
 
 def _end(status: int) -> None:
-    """End the process, with what every thread was doing in its log. No clean-up could run any more."""
+    """Write every thread's stack to the log and end the process, without any clean-up."""
     faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
     os._exit(status)
 

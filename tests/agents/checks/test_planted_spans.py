@@ -59,7 +59,7 @@ def expected(made: list[Piece], gap: str) -> str:
     return text + gap
 
 
-@settings(max_examples=400)
+@settings(max_examples=220)
 @given(made=pieces, gap=gaps, cuts=st.lists(st.integers(0, 10_000), max_size=60))
 def test_nothing_that_was_planted_is_published(made: list[Piece], gap: str, cuts: list[int]) -> None:
     """At no moment, whatever the chunking; and the verdict is that on the whole text."""

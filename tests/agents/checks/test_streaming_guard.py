@@ -71,7 +71,7 @@ def whole(text: str, policy: OutputPolicy) -> AnswerVerdict:
     return check_answer(text, instructions=SYSTEM_PROMPT, user_text=USER, policy=policy)
 
 
-@settings(max_examples=400)
+@settings(max_examples=220)
 @given(
     text=texts,
     cuts=st.lists(st.integers(0, 10_000), max_size=40),
@@ -97,7 +97,7 @@ def test_chunking_changes_nothing(text: str, cuts: list[int], policy: OutputPoli
     assert released + rest == expected.text
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(before=texts, banned=st.sampled_from(BANNED_SPANS), after=texts, size=st.integers(1, 9))
 @example(before="bob@mail.example.comDROP TABLE ", banned="exec(", after="", size=1)
 def test_no_character_of_a_banned_span_is_released(before: str, banned: str, after: str, size: int) -> None:
@@ -119,7 +119,7 @@ def test_no_character_of_a_banned_span_is_released(before: str, banned: str, aft
     assert text[: first.start()].startswith(verdict.text)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     value=st.sampled_from(PII_SPANS[:-1]),
     words=st.lists(st.sampled_from(("so", "the", "well,", "and then")), max_size=5),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.checks.structured import check_response_format, validate_format
+from agents.checks.structured import format_problem, schema_problem
 
 
 def schema_format(schema: dict[str, Any], *, strict: bool | None = None) -> dict[str, Any]:
@@ -22,13 +22,12 @@ PERSON = {
 @pytest.mark.parametrize("wanted", [None, {"type": "text"}])
 def test_text_is_always_valid(wanted: dict[str, Any] | None) -> None:
     """Without a format, or with `text`, any answer is valid."""
-    assert validate_format("not { json", wanted).valid
+    assert format_problem("not { json", wanted) is None
 
 
-def test_a_json_object_is_parsed() -> None:
-    """`json_object` takes an object and hands over its value."""
-    verdict = validate_format(' {"a": [1, 2.5, null]} ', {"type": "json_object"})
-    assert (verdict.valid, verdict.parsed, verdict.error) == (True, {"a": [1, 2.5, None]}, None)
+def test_a_json_object_is_valid() -> None:
+    """`json_object` takes any object."""
+    assert format_problem(' {"a": [1, 2.5, null]} ', {"type": "json_object"}) is None
 
 
 @pytest.mark.parametrize(
@@ -46,19 +45,17 @@ def test_a_json_object_is_parsed() -> None:
 )
 def test_what_is_no_json_object_says_why(text: str, says: str) -> None:
     """Prose, fences, other values, constants outside JSON and oversized answers are refused with a reason."""
-    verdict = validate_format(text, {"type": "json_object"})
-    assert not verdict.valid
-    assert says in (verdict.error or "")
+    assert says in (format_problem(text, {"type": "json_object"}) or "")
 
 
 def test_a_schema_is_enforced() -> None:
     """The error names the place and what is wrong there."""
     wanted = schema_format(PERSON, strict=True)
-    assert validate_format('{"name": "Ann", "age": 3}', wanted).valid
-    assert "#/age" in (validate_format('{"name": "Ann", "age": -1}', wanted).error or "")
-    assert "'age' is a required property" in (validate_format('{"name": "Ann"}', wanted).error or "")
-    assert "does not match" in (validate_format('{"name": "ann", "age": 3}', wanted).error or "")
-    assert "unexpected" in (validate_format('{"name": "Ann", "age": 3, "x": 1}', wanted).error or "")
+    assert format_problem('{"name": "Ann", "age": 3}', wanted) is None
+    assert "#/age" in (format_problem('{"name": "Ann", "age": -1}', wanted) or "")
+    assert "'age' is a required property" in (format_problem('{"name": "Ann"}', wanted) or "")
+    assert "does not match" in (format_problem('{"name": "ann", "age": 3}', wanted) or "")
+    assert "unexpected" in (format_problem('{"name": "Ann", "age": 3, "x": 1}', wanted) or "")
 
 
 def test_local_references_work() -> None:
@@ -73,20 +70,15 @@ def test_local_references_work() -> None:
             }
         },
     }
-    assert validate_format('{"child": {"child": {}}}', schema_format(tree)).valid
-    assert not validate_format('{"child": {"kid": {}}}', schema_format(tree)).valid
+    assert format_problem('{"child": {"child": {}}}', schema_format(tree)) is None
+    assert format_problem('{"child": {"kid": {}}}', schema_format(tree))
 
 
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
-        ("json_object", "must be an object"),
-        ({}, "must be 'text', 'json_object' or 'json_schema', not None"),
-        ({"type": "xml"}, "not 'xml'"),
-        ({"type": "json_schema"}, "must be an object with 'name' and 'schema'"),
         ({"type": "json_schema", "json_schema": {"schema": {}}}, ".name must be"),
         ({"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}}, ".name must be"),
-        ({"type": "json_schema", "json_schema": {"name": "a", "schema": []}}, "not an array"),
         ({"type": "json_schema", "json_schema": {"name": "a", "schema": {}, "strict": 1}}, ".strict must be"),
         (schema_format({"type": "objekt"}), "not a valid JSON Schema"),
         (schema_format({"$ref": "https://example.com/s.json"}), "another document"),
@@ -104,9 +96,9 @@ def test_local_references_work() -> None:
         ),
     ],
 )
-def test_a_wrong_format_is_refused_before_any_call(wanted: object, says: str) -> None:
+def test_a_wrong_format_is_refused_before_any_call(wanted: dict[str, Any], says: str) -> None:
     """Each mistake in the request's own format object is named."""
-    assert says in (check_response_format(wanted) or "")
+    assert says in (schema_problem(wanted) or "")
 
 
 def test_a_deep_schema_is_refused() -> None:
@@ -114,7 +106,7 @@ def test_a_deep_schema_is_refused() -> None:
     schema: dict[str, Any] = {}
     for _ in range(5_000):
         schema = {"items": schema}
-    assert "nested deeper" in (check_response_format(schema_format(schema)) or "")
+    assert "nested deeper" in (schema_problem(schema_format(schema)) or "")
 
 
 def test_property_names_are_not_keywords() -> None:
@@ -123,7 +115,7 @@ def test_property_names_are_not_keywords() -> None:
         "type": "object",
         "properties": {"$ref": {"type": "string"}, "pattern": {"enum": [{"$ref": "http://x"}]}},
     }
-    assert check_response_format(schema_format(schema)) is None
+    assert schema_problem(schema_format(schema)) is None
 
 
 @pytest.mark.parametrize(
@@ -147,6 +139,4 @@ def test_property_names_are_not_keywords() -> None:
 )
 def test_a_hostile_schema_ends_in_an_error(schema: dict[str, Any], text: str, says: str) -> None:
     """Backtracking patterns, endless and exploding references end in a clear error, in bounded time."""
-    verdict = validate_format(text, schema_format(schema))
-    assert not verdict.valid
-    assert says in (verdict.error or "")
+    assert says in (format_problem(text, schema_format(schema)) or "")

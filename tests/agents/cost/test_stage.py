@@ -9,8 +9,9 @@ import pytest
 
 from agents.cost.stage import CostStage
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.execution import StageRunner
 from agents.runner.retries import RetryPolicy
+from agents.runner.stage_handler import StageHandler
+from agents.runner.stage_runner import StageRunner
 from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery
 from streams.codec import header
@@ -232,15 +233,15 @@ async def test_an_answer_outlives_redis_on_its_way_through_the_runner() -> None:
         now[0] += timedelta(seconds=seconds)
 
     cost = CostStage(ScriptedRegistry(broken=10_000), store_text=True, clock=lambda: now[0])  # type: ignore[arg-type]  # a fake
-    runner = StageRunner(
+    handler = StageHandler(
         cost,
-        Sends(),  # type: ignore[arg-type]  # a fake
         DeadLetters(reply_topics=(), default_deadline_ms=1_000),
         retry=RetryPolicy(in_place_s=3_600, attempts=1, max_delay_s=1),
         default_deadline_ms=1_000,
         clock=lambda: now[0],
         sleep=sleep,
     )
+    runner = StageRunner(handler, Sends())  # type: ignore[arg-type]  # a fake
     await runner.run(outcome().record, RecordWork("llm.outcomes.v1:0:0", 0.0))
     assert [each.topic for each in sent] == [REPLIES.name, LOGS.name, LEDGER.name, RETRIES.name]
     assert value(sent, REPLIES.name).status is Status.ANSWERED

@@ -8,10 +8,11 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents.runner.apps import StageApp
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.execution import StageRunner
 from agents.runner.retries import RetryPolicy
+from agents.runner.stage_app import StageApp
+from agents.runner.stage_handler import StageHandler
+from agents.runner.stage_runner import StageRunner
 from agents.stage import Delivery, Stage, Superseded
 from streams.events import ChatRequested, Reply, Status
 from streams.pipeline import StageSpec
@@ -72,7 +73,9 @@ def stage_app(
 ) -> StageApp:
     """A stage as an app, wired as a worker wires it."""
     dead_letters = DeadLetters(reply_topics=(), default_deadline_ms=60_000)
-    runner = StageRunner(stage, publisher, dead_letters, retry=retry, default_deadline_ms=60_000)
+    runner = StageRunner(
+        StageHandler(stage, dead_letters, retry=retry, default_deadline_ms=60_000), publisher
+    )
     return StageApp(stage.spec, runner.run, settings, now=now)
 
 

@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.execution import StageRunner
 from agents.runner.retries import RetryPolicy
+from agents.runner.stage_handler import StageHandler
+from agents.runner.stage_runner import StageRunner
 from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record
 from streams.errors import RecordTooLarge, StoreUnavailable
@@ -120,9 +121,8 @@ class Run:
         self.clock = Clock()
         self.stage = kind(do, self.diary, source=source, spends=until_deadline)
         self.sends = Sends(self.diary, refuse)
-        self.runner = StageRunner(
+        handler = StageHandler(
             self.stage,
-            self.sends,
             DeadLetters(reply_topics=reply_topics, default_deadline_ms=30_000),
             retry=retry,
             default_deadline_ms=30_000,
@@ -130,6 +130,7 @@ class Run:
             clock=self.clock,
             sleep=self.clock.sleep,
         )
+        self.runner = StageRunner(handler, self.sends)
 
     async def __call__(self, given: Record) -> RecordWork:
         work = RecordWork(given.place, 0.0)

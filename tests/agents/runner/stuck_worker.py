@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from agents.runner.apps import StageApp
+from agents.runner.stage_app import StageApp
 from agents.runner.watchdog.end_offsets import BrokerEndOffsets
 from agents.runner.watchdog.watchdog import WatchClock, Watchdog
 from agents.runner.worker import run_apps

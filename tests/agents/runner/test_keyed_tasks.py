@@ -11,7 +11,7 @@ RecordWork = Callable[[], Awaitable[None]]
 
 
 class Gates:
-    """RecordWork that ends when its gate is opened, and a diary of what began and ended."""
+    """Work that ends when its gate is opened, and a diary of what began and ended."""
 
     def __init__(self) -> None:
         self.diary: list[str] = []

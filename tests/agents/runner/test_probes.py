@@ -6,9 +6,9 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from agents.runner.apps import ConsumerView
 from agents.runner.metrics import StageMetrics
 from agents.runner.probes import serve_probes
+from agents.runner.stage_app import ConsumerView
 from agents.runner.watchdog.consumer_progress import RecordCounts
 from agents.runner.watchdog.stall_rules import Stall
 from agents.runner.watchdog.watchdog import WatchClock, Watchdog

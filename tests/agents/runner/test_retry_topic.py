@@ -12,10 +12,10 @@ import pytest
 from redis.asyncio import Redis
 
 from agents.intake.envelopes import open_envelope
-from agents.runner.apps import Run, StageApp
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.relay import Drain, Relay
 from agents.runner.retries import RetryPolicy
+from agents.runner.stage_app import Run, StageApp
 from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record
 from agents.stores.journal import Journal

@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from agents.runner.apps import ConsumerView
+from agents.runner.stage_app import ConsumerView
 from agents.runner.transport import PartitionProgress
 from agents.runner.watchdog.consumer_progress import RecordCounts, RecordWork
 

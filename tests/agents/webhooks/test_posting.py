@@ -201,7 +201,7 @@ def ours(host: str, port: int, *, shared: bool = False) -> Targets:
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.9", "0.0.0.0", "::1", "::ffff:127.0.0.1"])  # noqa: S104  # addresses to refuse
 @pytest.mark.parametrize("own", ["127.0.0.1", "::1", "redis"])
 async def test_a_name_that_leads_to_a_service_of_ours(receiver: Receiver, own: str, address: str) -> None:
-    """Rejected at the time of the sending, though loopback is open; its neighbour is not."""
+    """Refused at the time of the sending, though loopback is open; its neighbour is not."""
     names = {"hooks.example": [address], "redis": ["127.0.0.1"]}
     url = f"http://hooks.example:{receiver.port}/"
     assert isinstance(await post(url, ours(own, receiver.port), names=names), Rejected)

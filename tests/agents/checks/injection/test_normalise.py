@@ -84,7 +84,7 @@ def test_letters_are_joined() -> None:
     assert join_letters("a b c") == "a b c"
 
 
-@settings(max_examples=300)
+@settings(max_examples=80)
 @given(text=st.text(max_size=400))
 def test_readings_are_bounded_and_distinct(text: str) -> None:
     """The original comes first; count and size are bounded; normalising again changes nothing."""
@@ -97,4 +97,4 @@ def test_readings_are_bounded_and_distinct(text: str) -> None:
 
 def test_an_inflating_text_stays_bounded() -> None:
     """A text whose compatibility form is many times longer does not exceed the bound."""
-    assert sum(map(len, variants("\ufdfa" * 32_000))) <= MAX_CHARS
+    assert sum(map(len, variants("\ufdfa" * 16_000))) <= MAX_CHARS

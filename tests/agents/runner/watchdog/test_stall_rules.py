@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agents.runner.apps import ConsumerView
+from agents.runner.stage_app import ConsumerView
 from agents.runner.watchdog.stall_rules import StageWatch, Stall
 from tests.agents.runner.views import partition, view, work
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agents.runner.apps import StageApp
+from agents.runner.stage_app import StageApp
 from agents.runner.watchdog.end_offsets import BrokerEndOffsets
 from agents.runner.watchdog.watchdog import WatchClock, Watchdog, WorkerStalled
 from headrace.embedded.ports import free_port

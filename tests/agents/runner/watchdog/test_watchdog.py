@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import pytest
 
-from agents.runner.apps import ConsumerView
+from agents.runner.stage_app import ConsumerView
 from agents.runner.watchdog.watchdog import EXIT_STUCK, ProcessGuard, WatchClock, Watchdog, WorkerStalled
 from tests.agents.runner.views import partition, view, work
 

@@ -1,4 +1,4 @@
-"""Consumers as Faust apps: one app, so one consumer group, per stage; any mix of them in one process."""
+"""A consumer group as a Faust app: one app per row of the pipeline, any mix of them in one process."""
 
 import asyncio
 import shutil
@@ -20,20 +20,20 @@ from streams.kafka.record_auth import RecordAuth
 from streams.pipeline import ConsumerSpec
 from streams.settings import Settings
 
-#: Dead members are noticed after the session timeout; a restarted one with the same instance id takes
-#: its partitions back at once (measured: 15 ms instead of 60 s).
+#: A dead member is noticed after the session timeout. One that restarts with the same instance id takes its
+#: partitions back at once (measured: 15 ms instead of 60 s).
 _SESSION_TIMEOUT_S = 6.0
 _HEARTBEAT_S = 0.5
 REBALANCE_TIMEOUT_S = 60.0
 _COMMIT_INTERVAL_S = 0.5
 
-#: What is done with a record. True: its durable outcome is there, acknowledge it. False: nothing was done,
-#: because the partition is being taken away; it will be delivered again.
+#: Works on a record. True: it has its durable outcome, and may be acknowledged. False: it must be delivered
+#: again.
 Run = Callable[[Record, RecordWork], Awaitable[bool]]
 
 
 class ConsumerView(msgspec.Struct, frozen=True, kw_only=True):
-    """What an app is doing at one moment.
+    """What a consumer is doing at one moment, for the watchdog, probes and metrics.
 
     Attributes:
         name: of its stage.
@@ -45,7 +45,7 @@ class ConsumerView(msgspec.Struct, frozen=True, kw_only=True):
         rebalancing: whether its group is being rebalanced.
         rebalances: how often it was.
         polls: how often it has asked for records.
-        last_begin_at: when it last began with a record, in seconds of the watch's clock.
+        last_begin_at: when it last began with a record, in seconds of the watchdog's clock.
         last_ack_at: when it last acknowledged one.
         counts: what became of its records.
     """
@@ -102,7 +102,7 @@ class StageApp:
         self._tasks = KeyedTasks(self._limit, self._fail)
         self._assigned = asyncio.Event()
         self._progress = ConsumerProgress(now)
-        # Faust makes folders for tables, which there are none of.
+        # Faust makes a folder for tables, even where there are none.
         folder = Path(tempfile.mkdtemp(prefix=f"headrace-faust-{spec.name}-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.app = _faust_app(spec, settings, self._limit, folder)
@@ -169,7 +169,7 @@ class StageApp:
             await self._tasks.submit(event.message.key, self._work(stream, event))
 
     def _work(self, stream: Any, event: Any) -> Callable[[], Any]:
-        # The closure holds the event: Faust tracks what is in flight by weak references.
+        # The closure keeps the event alive: Faust tracks what is in flight by weak references.
         async def work() -> None:
             record = _record(event.message, self._auth)
             work = self._progress.begin(record)

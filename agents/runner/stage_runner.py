@@ -4,21 +4,18 @@ Every record ends in exactly one durable outcome: the broker has acknowledged wh
 copy on the retry topic, or its dead letter. Only then may its offset be committed.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import structlog
 
 from agents.intake.reply_address import to_own_topic
-from agents.runner.dead_letters import DeadLetters
 from agents.runner.outgoing import stamped, timing
-from agents.runner.retries import RetryPolicy
-from agents.runner.sending import Lost, Publishes, Sends, Sleep, is_foreign
+from agents.runner.sending import Lost, Publishes, Sends, is_foreign
 from agents.runner.stage_handler import StageDecision, StageHandler
 from agents.runner.watchdog.consumer_progress import RecordWork
-from agents.stage import Delivery, Record, Stage, Superseded
+from agents.stage import Delivery, Record, Superseded
 from streams.backoff import retry as retry_step
 from streams.dead_letters import dead_letter
 from streams.errors import TransientFault, UnknownTopic
@@ -34,43 +31,15 @@ class StageRunner:
     """Runs one stage's records to their outcome.
 
     Args:
-        stage: what to do with an event.
-        publisher: where its records go.
-        dead_letters: makes dead letters, and the replies that go with them.
-        retry: how transient faults are waited out.
-        default_deadline_ms: for requests that name no deadline.
-        knows: whether a request of this id was accepted; None: nobody can tell.
-        clock: the time, UTC-aware.
-        sleep: how to wait between two tries.
+        handler: lets the stage handle a record, and decides what becomes of it.
+        publisher: sends records.
     """
 
-    def __init__(
-        self,
-        stage: Stage[Any],
-        publisher: Publishes,
-        dead_letters: DeadLetters,
-        *,
-        retry: RetryPolicy,
-        default_deadline_ms: int,
-        knows: Callable[[str], Awaitable[bool]] | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
-        self._stage = stage
-        self._name = stage.spec.name
-        self._handler = StageHandler(
-            stage,
-            dead_letters,
-            retry=retry,
-            default_deadline_ms=default_deadline_ms,
-            knows=knows,
-            clock=clock,
-            sleep=sleep,
-        )
-        self._sends = Sends(publisher, stage=self._name, sleep=sleep)
-        self._retry = retry
-        self._clock = clock
-        self._sleep = sleep
+    def __init__(self, handler: StageHandler, publisher: Publishes) -> None:
+        self._handler = handler
+        self._stage = handler.stage
+        self._name = handler.stage.spec.name
+        self._sends = Sends(publisher, stage=self._name, sleep=handler.sleep)
 
     async def run(self, record: Record, work: RecordWork) -> bool:
         """Bring a record to its durable outcome. Returns only then.
@@ -83,13 +52,15 @@ class StageRunner:
             Whether it may be acknowledged. Not where another delivery works on it now: were that committed
             before the other one has ended, the record would be lost with the other one's process.
         """
-        started_at = self._clock()
+        started_at = self._handler.clock()
         try:
             decision = await self._handler.decide(record, work)
         except Superseded:
             return False
         work.put_aside, work.is_dead = decision.put_aside, decision.is_dead
-        entry = timing(self._name, record, decision.emits, started_at=started_at, ended_at=self._clock())
+        entry = timing(
+            self._name, record, decision.emits, started_at=started_at, ended_at=self._handler.clock()
+        )
         emits = [stamped(emit, self._name, entry) for emit in decision.emits]
         lost = await self._sends.all(emits)
         arrived = await self._make_good(record, decision, emits, lost) if lost else True
@@ -140,13 +111,13 @@ class StageRunner:
                 lambda: self._stage.delivered(delivery),
                 attempts=_TRIES_TO_NOTE_DELIVERY,
                 on_failure=note,
-                sleep=self._sleep,
+                sleep=self._handler.sleep,
             )
         except TransientFault as fault:
-            if delivery.record.again.attempt >= self._retry.attempts:
+            if delivery.record.again.attempt >= self._handler.retry.attempts:
                 log.error("stage.delivery_not_noted", stage=self._name, at=delivery.record.place)  # noqa: TRY400  # no bug
                 return
-            later = self._clock() + timedelta(seconds=self._retry.max_delay_s)
+            later = self._handler.clock() + timedelta(seconds=self._handler.retry.max_delay_s)
             work.put_aside = True
             await self._sends.all(self._handler.put_aside(delivery, fault, later).emits)
 
