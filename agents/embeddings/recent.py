@@ -23,7 +23,7 @@ class RecentEmbeddings:
 
     @property
     def name(self) -> str:
-        """The name of the embedder behind: the vectors are its own."""
+        """The name of the wrapped embedder: the vectors are its own."""
         return self._embedder.name
 
     @property
@@ -36,10 +36,10 @@ class RecentEmbeddings:
         return self._embedder.covers(text)
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
-        """Return the vectors of `texts`, asking the embedder behind only for those it does not remember.
+        """Return the vectors of `texts`, asking the wrapped embedder only for those that are not remembered.
 
         Raises:
-            EmbeddingUnavailable: the embedder behind failed.
+            EmbeddingUnavailable: the wrapped embedder failed.
         """
         known = {text: self._vectors[text] for text in texts if text in self._vectors}
         missing = [text for text in dict.fromkeys(texts) if text not in known]

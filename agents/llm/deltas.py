@@ -175,6 +175,6 @@ class DeltaStream:
 
 
 def _partition(envelope: Envelope) -> int | None:
-    """Return the partition that the replica of ingest reads which asked; None where nobody did."""
+    """Return the reply partition of the ingest replica that asked; None where a Kafka producer asked."""
     reply_to = envelope.reply_to
     return reply_to.partition if reply_to.topic == REPLIES.name else None

@@ -2,8 +2,8 @@
 
 Every provider call is journaled before it is sent. The end of a call without a result is noted. A result is
 stored before it is sent on. Once something was spent, the stage waits for Redis until the request's deadline
-instead of losing the work. A waiting request keeps its place among those in flight, which costs nobody
-anything: without Redis nothing new can be claimed.
+instead of losing the work. A waiting request keeps its place among those in flight. That costs no throughput:
+without Redis nothing new can be claimed.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

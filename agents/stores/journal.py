@@ -14,7 +14,7 @@ provider is to be asked once. A worker *claims* the request here before it does 
 | sent, this run or a later one | `AlreadySent` | nothing is left to do |
 | sent, an earlier run | `Claimed` | an operator has replayed the dead letter: a new run |
 
-A call that was begun and whose end nobody noted is handed over as *lost*: the provider may have billed it. A
+A call without a noted end is handed over as *lost*: the provider may have billed it. A
 former holder that is still alive (a zombie after a rebalance) has a stale attempt number: it is *fenced* at
 its next step. The text of a result is forgotten as soon as the broker has it, so the journal's memory is that
 of what is in flight.
@@ -153,7 +153,7 @@ class Journal:
                 return int(answer[0])
 
     async def end_call(self, lease: Lease, ended: LlmCall) -> None:
-        """Note how a call ended that did not bring the result, so that nobody takes it for lost."""
+        """Note the end of a call that did not bring the result, so that it does not count as lost."""
         args: _Args = [lease.record, lease.attempt, ended.attempt, _encoder.encode(ended)]
         with store_faults("noting the end of a call in the journal"):
             await self._end(keys=[journal_key(lease.request_id)], args=args)

@@ -24,7 +24,7 @@ class BegunCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LostCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that was begun and whose end nobody noted. `number` is its place among the calls."""
+    """A call without a noted end. `number` is its place among the calls."""
 
     number: int
     call: BegunCall
@@ -80,7 +80,7 @@ class JournaledCalls(msgspec.Struct, frozen=True, kw_only=True):
     """The calls for a request that the journal knows.
 
     Attributes:
-        lost_calls: those whose end nobody noted: they may have been billed, and their answers are lost.
+        lost_calls: those without a noted end: they may have been billed, and their answers are lost.
         known_calls: those whose end was noted, as they were booked.
     """
 
@@ -95,7 +95,7 @@ class Claimed(JournaledCalls, frozen=True, kw_only=True):
 
 
 class ResultStored(msgspec.Struct, frozen=True, kw_only=True):
-    """The result is there, and nobody knows it to be sent: send it."""
+    """The result is stored, and not known to be sent: send it."""
 
     lease: Lease
     result: bytes

@@ -46,7 +46,7 @@ def understood(said: str) -> str:
     """Return OpenAI's word for a finish reason.
 
     Raises:
-        ProviderFault: it says that the answer is not whole through a failure, or nobody knows what it says.
+        ProviderFault: it names a failure, or is in no table.
     """
     word = said.strip().lower().replace("-", "_").replace(" ", "_")
     reason = _UNDERSTOOD.get(word)

@@ -83,7 +83,7 @@ class OpenAIAssembly(Assembly):
             yield UsageKnown(self._usage, self.model or self._call.model)
 
     def _ours(self, chunk: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the choices of a chunk that belong to the first answer; nobody has asked for others."""
+        """Return the choices of a chunk that belong to the first answer; no call asks for others."""
         choices = json_fields.records(chunk.get("choices"), "choices")
         numbers = [json_fields.number(choice.get("index")) for choice in choices]
         placed = [place if number is None else number for place, number in enumerate(numbers)]
@@ -112,7 +112,7 @@ class OpenAIAssembly(Assembly):
         self._finished(json_fields.text(choice.get(self.finish_field), self.finish_field))
 
     def _take_message(self, message: dict[str, Any]) -> Iterator[ProviderEvent]:
-        """Take a whole message; in a stream it may come behind pieces, and says what they have said."""
+        """Take a whole message; in a stream it may come after pieces, and repeats them."""
         yield from self._said(
             self._text.rest_of(json_fields.content(message.get("content")) or _refusal(message))
         )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agents.providers.answers.event_stream import MAX_EVENT_BYTES
+from agents.providers.answers import event_stream
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,
@@ -273,9 +273,10 @@ async def test_a_body_that_breaks_off_fails(servers: Bench) -> None:
         assert found.text == "Hi"
 
 
-async def test_every_length_has_a_bound(servers: Bench) -> None:
+async def test_every_length_has_a_bound(servers: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line without an end, and an answer that no record would hold."""
-    endless = b"data: " + b"x" * (MAX_EVENT_BYTES + 1)
+    monkeypatch.setattr(event_stream, "MAX_EVENT_BYTES", 2_000_000)
+    endless = b"data: " + b"x" * 2_000_001
     found = await both(servers, "openai", endless)
     assert isinstance(found, Malformed)
     assert "longer than" in found.message

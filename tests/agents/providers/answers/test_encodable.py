@@ -2,7 +2,7 @@
 
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.providers.answers.encodable import encodable, encodable_escapes
@@ -11,6 +11,7 @@ from agents.providers.answers.text import AnswerText
 anything = st.text(st.characters(exclude_categories=()), max_size=20)
 
 
+@settings(max_examples=50)
 @given(anything, st.lists(st.integers(0, 20), max_size=6))
 def test_a_text_is_the_same_however_it_is_cut(text: str, cuts: list[int]) -> None:
     """Every piece can be encoded, and together they say what the whole says."""
