@@ -228,13 +228,14 @@ async def test_many_clients_cost_one_consumer_and_few_replays(
 ) -> None:
     """As after a crash: all of them come back at once, some a little later."""
     names = [f"{request_id}-{index}" for index in range(400)]
+    registered_at = _now()  # before the first delta, however long writing them takes
     async with _replica(kafka_bootstrap) as replica:
         for index, name in enumerate(names):
             await replica.write(name, index % PARTITIONS, "a", "b")
         with ExitStack() as stack:
             listeners = []
             for index, name in enumerate(names):
-                listeners.append(replica.follow(stack, name, index % PARTITIONS))
+                listeners.append(replica.follow(stack, name, index % PARTITIONS, since=registered_at))
                 if index % 100 == 99:
                     await asyncio.sleep(0.005)
             await _until(lambda: all(each.text == "ab" for each in listeners))
