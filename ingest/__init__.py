@@ -1,1 +1,4 @@
-"""FastAPI: authenticate, publish to Kafka, wait for the reply or stream it."""
+"""The HTTP API: authenticates, publishes a request to Kafka, and returns its reply or streams it.
+
+Begin with `submit.asking`. `app` lists the routes; `bootstrap` connects what they need.
+"""

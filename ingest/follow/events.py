@@ -16,7 +16,7 @@ from ingest.errors import timed_out
 from ingest.follow.event_ids import ResumePoint, parse_event_id
 from ingest.follow.lookup import state_of
 from ingest.follow.reply_hub import ReplyListener
-from ingest.follow.sse import SseStream, stream_events
+from ingest.follow.sse import EventStreamResponse, stream_events
 from ingest.follow.waiting import GRACE_S, POLL_S, polling
 from ingest.native.answers import RequestEvents
 from ingest.services import Services, ServicesDep
@@ -46,7 +46,7 @@ _PARAMETERS: list[dict[str, Any]] = [
 @router.get(
     "/v1/requests/{request_id}/events",
     status_code=200,
-    response_class=SseStream,
+    response_class=EventStreamResponse,
     responses=errors(404),
     openapi_extra={"parameters": _PARAMETERS},
 )
@@ -66,7 +66,7 @@ async def follow(request: Request, request_id: str, caller: ReaderDep, services:
         listener.resolve(state.reply)
     else:
         listener.enter(services.history.following(request_id, state, complete=listener.complete))
-    return SseStream(_events(listener, request_id, state, services, resume_at), listener)
+    return EventStreamResponse(_events(listener, request_id, state, services, resume_at), listener)
 
 
 @router.post("/v1/requests/{request_id}/stream-token", responses=errors(404))

@@ -139,7 +139,7 @@ def _replaced(reply: Reply | None) -> ErrorInfo:
     return ANSWER_WITHDRAWN if withdrawn else ANSWER_REPLACED
 
 
-class SseStream(TimedStream):
+class EventStreamResponse(TimedStream):
     """A stream of events that closes its listener, however it ends.
 
     What a slow client has not read yet stays in the `RunningAnswer`, which all its clients share.

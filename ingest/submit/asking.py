@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from ingest.errors import timed_out
 from ingest.follow.reply_hub import ReplyListener
-from ingest.follow.sse import SseStream, StreamFormat, stream_events
+from ingest.follow.sse import EventStreamResponse, StreamFormat, stream_events
 from ingest.follow.waiting import Stopwatch, find_state, wait_for_first_text, wait_for_reply
 from ingest.outcomes import api_error, error_of, is_charged
 from ingest.services import Services
@@ -121,7 +121,7 @@ async def _answer_stream(
         on_timeout=lambda: timed_out(ask.request_id, ask.deadline_ms),
     )
     headers = answer_headers(listener.reply, listener.cache_kind)
-    return SseStream(
+    return EventStreamResponse(
         events,
         listener,
         headers=headers | (REPLAYED if submitted.is_repeat else {}),

@@ -16,7 +16,7 @@ from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from ingest.follow.sse import (
     HEARTBEAT,
     RESUME_PATIENCE_S,
-    SseStream,
+    EventStreamResponse,
     StreamFormat,
     sse_event,
     stream_events,
@@ -113,7 +113,7 @@ async def test_an_answer_withdrawn_midway_says_why() -> None:
     assert "Withheld" not in str(read)
 
 
-async def _serve(response: SseStream, send: object) -> None:
+async def _serve(response: EventStreamResponse, send: object) -> None:
     async def receive() -> Message:
         await asyncio.Event().wait()
         raise AssertionError
@@ -139,7 +139,9 @@ async def test_a_client_that_reads_nothing_is_cut_off() -> None:
         await asyncio.Event().wait()
 
     left: list[bool] = []
-    stream = SseStream(_endless(closed), hub.listen("r"), stalled_s=0.01, on_leave=lambda: left.append(True))
+    stream = EventStreamResponse(
+        _endless(closed), hub.listen("r"), stalled_s=0.01, on_leave=lambda: left.append(True)
+    )
     await _serve(stream, stuck)
     assert hub.in_flight == 0
     assert left == [True]
@@ -149,7 +151,7 @@ async def test_a_client_that_reads_nothing_is_cut_off() -> None:
 async def test_a_client_that_leaves_is_noted_once(spec_version: str) -> None:
     """Servers say it by a message, or, since ASGI 2.4, by an exception at the next write."""
     hub, closed, left = ReplyHub(max_listeners=1), list[bool](), list[bool]()
-    stream = SseStream(_endless(closed), hub.listen("r"), on_leave=lambda: left.append(True))
+    stream = EventStreamResponse(_endless(closed), hub.listen("r"), on_leave=lambda: left.append(True))
 
     async def receive() -> Message:
         await asyncio.sleep(0)
@@ -176,7 +178,7 @@ async def test_a_stream_that_is_ended_from_here_is_not_left() -> None:
     async def send(_message: Message) -> None:
         await asyncio.sleep(0)
 
-    await _serve(SseStream(timed, listener, on_leave=lambda: left.append(True)), send)
+    await _serve(EventStreamResponse(timed, listener, on_leave=lambda: left.append(True)), send)
     assert left == []
 
 
@@ -191,7 +193,7 @@ async def test_a_stream_that_breaks_frees_its_place() -> None:
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        await _serve(SseStream(_endless(closed), hub.listen("r")), send)
+        await _serve(EventStreamResponse(_endless(closed), hub.listen("r")), send)
     assert closed == [True]
     assert hub.in_flight == 0
 
