@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from agents.cost.records import terminal_reply
+from agents.cost.reply_log_ledger import terminal_reply
 from agents.stage import Record
 from streams.events import Envelope, OutcomeReached, Reply
 from streams.registry.kept_vectors import taken_out

@@ -7,8 +7,8 @@ from decimal import Decimal
 import msgspec
 import structlog
 
-from agents.cost.counts import CallCounts
-from agents.cost.records import ledger_entry, request_log, terminal_reply
+from agents.cost.call_counts import CallCounts
+from agents.cost.reply_log_ledger import ledger_entry, request_log, terminal_reply
 from agents.cost.sent_replies import SentReplies
 from agents.intake.reply_address import reply_emit
 from agents.intake.webhook_notice import notices

@@ -7,7 +7,7 @@ from streams.publisher import Emit
 from streams.topics import OUTCOMES
 
 
-def decided(
+def outcome_emits(
     envelope: Envelope,
     status: Status,
     *,
@@ -19,7 +19,7 @@ def decided(
     return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
 
 
-def senders_mistake(fault: InputError) -> ErrorInfo:
+def input_error_info(fault: InputError) -> ErrorInfo:
     """Return the error for a mistake of the sender's, in full: it is the sender who can mend it.
 
     Personal data in what it quotes of the request is redacted: errors are logged.

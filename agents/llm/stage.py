@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from agents.intake.outcomes import senders_mistake
+from agents.intake.outcomes import input_error_info
 from agents.llm.chat_calls import ChatCalls, ChatRequest, GuardFactory
 from agents.llm.conclusions import conclude, failed, too_long, unknown_model
 from agents.llm.routing import route
@@ -88,7 +88,7 @@ class LlmStage:
         if wanted not in MODELS:
             return failed(request, unknown_model(wanted))
         if kept := unsupported_parameter(asked, MODELS[wanted].provider):
-            return failed(request, senders_mistake(not_supported(kept.param, kept.why, wanted)))
+            return failed(request, input_error_info(not_supported(kept.param, kept.why, wanted)))
         routing = route(
             wanted=wanted,
             fallbacks=self._settings.fallback_models,

@@ -11,14 +11,14 @@ import msgspec
 import structlog
 
 from agents.paid_calls.call_journal import CallJournal
+from agents.paid_calls.call_policy import CallPolicy
 from agents.paid_calls.call_progress import A, C, CallProgress
+from agents.paid_calls.call_retry import Action, CallRetryDecision, decide_call_retry
 from agents.paid_calls.cancellation_watch import CancellationWatch
 from agents.paid_calls.circuit_breaker import CallPermit, CircuitBreakers
 from agents.paid_calls.endings import Answered, Ending, Exhausted, OutOfTime, RequestCancelled, RequestRefused
 from agents.paid_calls.paid_request import CallKind, PaidRequest
-from agents.paid_calls.policy import CallPolicy
 from agents.paid_calls.ports import CallPorts
-from agents.paid_calls.retry import Action, RetryDecision, decide
 from agents.paid_calls.route import Route
 from agents.providers.faults import (
     AuthenticationFault,
@@ -213,8 +213,8 @@ class CallLoop(Generic[R, C, A]):
 
     def _decide(
         self, request: R, fault: ProviderFault, route: Route, *, try_number: int, has_next: bool
-    ) -> RetryDecision:
-        decision = decide(
+    ) -> CallRetryDecision:
+        decision = decide_call_retry(
             fault,
             try_number=try_number,
             tries=self._policy.tries_per_model,

@@ -24,7 +24,7 @@ _NOT_WORTH_IT_S = 0.5
 SPEND_WAITS_S = 60.0
 
 
-class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class RecordRetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How long a record waits, and how often.
 
     Attributes:
@@ -38,7 +38,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     max_delay_s: float
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "RetryPolicy":
+    def from_settings(cls, settings: Settings) -> "RecordRetryPolicy":
         """Return the policy of an installation."""
         return cls(
             in_place_s=settings.retry_in_place_s,
@@ -67,10 +67,10 @@ class MakeDeadLetter(msgspec.Struct, frozen=True):
     """Keep the record as a dead letter: it was put aside as often as it may be."""
 
 
-RetryDecision = WaitInPlace | PutAside | GiveUp | MakeDeadLetter
+RecordRetryDecision = WaitInPlace | PutAside | GiveUp | MakeDeadLetter
 
 
-class RetrySituation(msgspec.Struct, frozen=True, kw_only=True):
+class RecordRetrySituation(msgspec.Struct, frozen=True, kw_only=True):
     """A record that met a transient fault.
 
     Attributes:
@@ -92,9 +92,9 @@ class RetrySituation(msgspec.Struct, frozen=True, kw_only=True):
     spends: bool = False
 
 
-def decide(
-    at: RetrySituation, fault: TransientFault, policy: RetryPolicy, *, jitter: Callable[[], float]
-) -> RetryDecision:
+def decide_record_retry(
+    at: RecordRetrySituation, fault: TransientFault, policy: RecordRetryPolicy, *, jitter: Callable[[], float]
+) -> RecordRetryDecision:
     """Return what becomes of a record that met `fault`.
 
     No wait goes beyond the deadline: the last try is made at it. A record that holds a result is neither

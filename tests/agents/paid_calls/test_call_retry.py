@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.paid_calls.retry import MAX_WAIT_S, Action, decide
+from agents.paid_calls.call_retry import MAX_WAIT_S, Action, decide_call_retry
 from agents.providers.faults import (
     AuthenticationFault,
     ClientNotLoaded,
@@ -74,7 +74,7 @@ class Case(NamedTuple):
 )
 def test_each_fault_has_its_consequence(case: Case, action: Action, wait_s: float) -> None:
     """Transient faults wait, hopeless ones move on, the sender's own mistakes end the request."""
-    decision = decide(
+    decision = decide_call_retry(
         case.fault,
         try_number=case.try_number,
         tries=3,
@@ -96,7 +96,7 @@ def test_no_wait_outlives_the_deadline_nor_undercuts_retry_after(
     retry_after_s: float | None, try_number: int, remaining_s: float, has_next: bool, jitter: float
 ) -> None:
     """A wait fits the deadline, is at least what the provider asks, and at most 10 s if it asks nothing."""
-    decision = decide(
+    decision = decide_call_retry(
         limited(retry_after_s),
         try_number=try_number,
         tries=10,

@@ -28,14 +28,14 @@ class Action(StrEnum):
     GIVE_UP = "give_up"
 
 
-class RetryDecision(msgspec.Struct, frozen=True, kw_only=True):
+class CallRetryDecision(msgspec.Struct, frozen=True, kw_only=True):
     """An action, and how long to wait before the next try where it is to wait."""
 
     action: Action
     wait_s: float = 0.0
 
 
-def decide(
+def decide_call_retry(
     fault: ProviderFault,
     *,
     try_number: int,
@@ -43,7 +43,7 @@ def decide(
     remaining_s: float,
     has_next: bool,
     jitter: float,
-) -> RetryDecision:
+) -> CallRetryDecision:
     """Decide what comes after `fault`.
 
     A model is tried at most `tries` times; each model has its turn once, so that retries never multiply.
@@ -60,19 +60,19 @@ def decide(
     """
     if isinstance(fault, Refused):
         elsewhere = isinstance(fault, ContextTooLong | ModelUnavailable)
-        return RetryDecision(action=Action.NEXT_MODEL if elsewhere else Action.GIVE_UP)
+        return CallRetryDecision(action=Action.NEXT_MODEL if elsewhere else Action.GIVE_UP)
     if isinstance(fault, AuthenticationFault | QuotaExhausted | ClientNotLoaded):
-        return RetryDecision(action=Action.NEXT_PROVIDER)
+        return CallRetryDecision(action=Action.NEXT_PROVIDER)
     if (
         isinstance(fault, NotTaken)
         or try_number >= tries
         or (isinstance(fault, ProviderTimeout) and has_next)
     ):
-        return RetryDecision(action=Action.NEXT_MODEL)
+        return CallRetryDecision(action=Action.NEXT_MODEL)
     wait_s = wait_before_retry_s(fault, try_number=try_number, jitter=jitter)
     if wait_s >= remaining_s or (has_next and wait_s > MAX_WAIT_S):
-        return RetryDecision(action=Action.NEXT_MODEL)
-    return RetryDecision(action=Action.WAIT, wait_s=wait_s)
+        return CallRetryDecision(action=Action.NEXT_MODEL)
+    return CallRetryDecision(action=Action.WAIT, wait_s=wait_s)
 
 
 def wait_before_retry_s(fault: ProviderFault, *, try_number: int, jitter: float) -> float:
