@@ -1,7 +1,8 @@
 """The call loop: retries on one model, then the next model, until one answers.
 
-Every stage that spends runs its calls through here, whatever it asks for. Each call takes the same steps:
-leave of the circuit breaker, entry in the journal, the call itself under the cancellation watch, booking.
+The LLM stage and the embeddings stage make their calls here. Each call takes the same steps: the circuit
+breaker permits it, the journal notes it, the provider is called while the cancellation watch looks on, and
+the call is booked. `call_retry` decides what follows a failed call.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,8 @@
-"""What to do after a failed call: wait and try again, go to the next model, or give up."""
+"""The retry schedule of provider calls: after a failure wait and try again, ask the next model, or give up.
+
+How often a model is tried is the setting HEADRACE_PROVIDER_TRIES. `agents.runner.record_retry` is about
+something else: records that a stage cannot process because Redis or Kafka is away.
+"""
 
 from enum import StrEnum
 

@@ -8,7 +8,7 @@ from agents.intake.delivery_identity import request_id_of
 from agents.intake.envelopes import open_envelope, salvaged_envelope, without_texts
 from agents.intake.outcomes import input_error_info, outcome_emits
 from agents.intake.reply_address import allowed_reply_address, reply_emit
-from agents.intake.webhook_notice import notices
+from agents.intake.webhook_notice import webhook_emits
 from agents.stage import Record
 from streams.dead_letters import dead_letter
 from streams.errors import InputError, TransientFault, UnauthenticRecord
@@ -79,7 +79,7 @@ class DeadLetters:
             )
             return (
                 reply_emit(reply, event.envelope.reply_to),
-                *notices(reply, event.envelope),
+                *webhook_emits(reply, event.envelope),
             )
         request_id = request_id_of(record, _requested(event))
         if request_id is None:

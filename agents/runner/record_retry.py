@@ -1,8 +1,9 @@
-"""Whether and when a record is tried again while something that it needs is away: decisions without I/O.
+"""The retry schedule of records: when a stage tries a record again because Redis or Kafka is away. No I/O.
 
-A stage waits a few seconds in place. After that the record is *put aside*: a copy of it goes to the retry
-topic, and comes back to the stage's topic after a while (see `agents.runner.relay`). So a long outage holds
-neither the stage's slots nor its commits, and a rebalance never waits for it.
+A stage first waits a few seconds in place. Then the record is *put aside*: a copy goes to the retry topic,
+and `agents.runner.relay` sends it back to the stage's topic later. So a long outage blocks neither the
+stage's slots nor its commits, and a rebalance need not wait. The limits are the settings HEADRACE_RETRY_*.
+`agents.paid_calls.call_retry` is about something else: provider calls that fail.
 """
 
 from collections.abc import Callable
@@ -19,8 +20,8 @@ _FIRST_DELAY_S = 1.0
 _JITTER = 0.25
 #: A record is not put aside when its deadline is nearer than this.
 _NOT_WORTH_IT_S = 0.5
-#: How long after its deadline a record that may have spent money waits for what is away: what was spent on it
-#: before it came again is known there only. Redis is back within half a minute.
+#: How long after its deadline a record whose stage spends money still waits for Redis: only the journal knows
+#: what earlier deliveries of the record have spent. Redis is back within half a minute.
 SPEND_WAITS_S = 60.0
 
 

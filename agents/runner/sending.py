@@ -1,4 +1,4 @@
-"""Sends records until the broker has acknowledged them, or no retry can help."""
+"""Sends records until the broker has acknowledged them; returns those that it can never take."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""From a record to a decision: the stage's records, a copy for the retry topic, or a dead letter."""
+"""Decides what becomes of a record: the stage's results, a copy on the retry topic, or a dead letter."""
 
 import asyncio
 import random
