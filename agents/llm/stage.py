@@ -1,4 +1,4 @@
-"""The LLM stage: claims the request, asks the models, and says what came of it."""
+"""The LLM stage: claims the request in the journal, calls the models, and returns how that ended."""
 
 from collections.abc import Mapping, Sequence
 
@@ -50,7 +50,10 @@ class LlmStage:
         self.loop = CallLoop(calls, journal=journal, ports=ports, policy=settings, stage=self.spec.name)
 
     async def handle(self, delivery: Delivery[CacheMissed]) -> Sequence[Emit]:
-        """Return the answer, the degraded answer, or the failure; nothing for a repeat.
+        """Return the answer, the degraded answer, or the failure.
+
+        Of a record that is delivered twice, the journal decides: the stored result is returned again, the
+        request is continued, or nothing is returned because another record has it.
 
         Raises:
             StoreUnavailable: the journal does not answer, so no call may be made.
