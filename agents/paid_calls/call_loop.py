@@ -14,7 +14,7 @@ import structlog
 from agents.paid_calls.call_journal import CallJournal
 from agents.paid_calls.call_policy import CallPolicy
 from agents.paid_calls.call_progress import A, C, CallProgress
-from agents.paid_calls.call_retry import Action, CallRetryDecision, decide_call_retry
+from agents.paid_calls.call_retry import CallRetryAction, CallRetryDecision, decide_call_retry
 from agents.paid_calls.cancellation_watch import CancellationWatch
 from agents.paid_calls.circuit_breaker import CallPermit, CircuitBreakers
 from agents.paid_calls.endings import Answered, Ending, Exhausted, OutOfTime, RequestCancelled, RequestRefused
@@ -89,9 +89,9 @@ class CallLoop(Generic[R, C, A]):
         while left:
             route = left.pop(0)
             ending = await self._try_model(request, route, left)
-            if not isinstance(ending, Action):
+            if not isinstance(ending, CallRetryAction):
                 return ending
-            if ending is Action.NEXT_PROVIDER:
+            if ending is CallRetryAction.NEXT_PROVIDER:
                 left = [other for other in left if other.model.provider != route.model.provider]
         if request.remaining_s(self._clock.now()) <= 0:
             return OutOfTime()
@@ -100,23 +100,25 @@ class CallLoop(Generic[R, C, A]):
             return RequestRefused(refusals[0])
         return Exhausted(request.faults[-1] if request.faults else None)
 
-    async def _try_model(self, request: R, route: Route, left: Sequence[Route]) -> Ending[A] | Action:
+    async def _try_model(
+        self, request: R, route: Route, left: Sequence[Route]
+    ) -> Ending[A] | CallRetryAction:
         for try_number in range(1, self._policy.tries_per_model + 1):
             if request.remaining_s(self._clock.now()) <= 0:
                 return OutOfTime()
             has_next = await self.breakers.may_permit_any(other.name for other in left)
             result = await self._call_if_permitted(request, route, has_next=has_next)
             if result is None:
-                return Action.NEXT_MODEL
+                return CallRetryAction.NEXT_MODEL
             if not isinstance(result, ProviderFault):
                 return result
             decision = self._decide(request, result, route, try_number=try_number, has_next=has_next)
-            if decision.action is Action.GIVE_UP and isinstance(result, Refused):
+            if decision.action is CallRetryAction.GIVE_UP and isinstance(result, Refused):
                 return RequestRefused(result)
-            if decision.action is not Action.WAIT:
+            if decision.action is not CallRetryAction.WAIT:
                 return decision.action
             await self._watch.wait(request.lease, self._clock.sleep(decision.wait_s))
-        return Action.NEXT_MODEL
+        return CallRetryAction.NEXT_MODEL
 
     async def _call_if_permitted(
         self, request: R, route: Route, *, has_next: bool

@@ -23,7 +23,7 @@ from agents.providers.faults import (
 MAX_WAIT_S = 10.0
 
 
-class Action(StrEnum):
+class CallRetryAction(StrEnum):
     """What comes next."""
 
     WAIT = "wait"
@@ -35,7 +35,7 @@ class Action(StrEnum):
 class CallRetryDecision(msgspec.Struct, frozen=True, kw_only=True):
     """An action, and how long to wait before the next try where it is to wait."""
 
-    action: Action
+    action: CallRetryAction
     wait_s: float = 0.0
 
 
@@ -64,19 +64,19 @@ def decide_call_retry(
     """
     if isinstance(fault, Refused):
         elsewhere = isinstance(fault, ContextTooLong | ModelUnavailable)
-        return CallRetryDecision(action=Action.NEXT_MODEL if elsewhere else Action.GIVE_UP)
+        return CallRetryDecision(action=CallRetryAction.NEXT_MODEL if elsewhere else CallRetryAction.GIVE_UP)
     if isinstance(fault, AuthenticationFault | QuotaExhausted | ClientNotLoaded):
-        return CallRetryDecision(action=Action.NEXT_PROVIDER)
+        return CallRetryDecision(action=CallRetryAction.NEXT_PROVIDER)
     if (
         isinstance(fault, NotTaken)
         or try_number >= tries
         or (isinstance(fault, ProviderTimeout) and has_next)
     ):
-        return CallRetryDecision(action=Action.NEXT_MODEL)
+        return CallRetryDecision(action=CallRetryAction.NEXT_MODEL)
     wait_s = wait_before_retry_s(fault, try_number=try_number, jitter=jitter)
     if wait_s >= remaining_s or (has_next and wait_s > MAX_WAIT_S):
-        return CallRetryDecision(action=Action.NEXT_MODEL)
-    return CallRetryDecision(action=Action.WAIT, wait_s=wait_s)
+        return CallRetryDecision(action=CallRetryAction.NEXT_MODEL)
+    return CallRetryDecision(action=CallRetryAction.WAIT, wait_s=wait_s)
 
 
 def wait_before_retry_s(fault: ProviderFault, *, try_number: int, jitter: float) -> float:

@@ -21,7 +21,7 @@ from agents.runner.record_retry import (
     WaitInPlace,
     decide_record_retry,
 )
-from agents.runner.sending import Sleep
+from agents.runner.record_sender import Sleep
 from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record, Salvages, Stage, Superseded
 from streams import codec

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.paid_calls.call_retry import MAX_WAIT_S, Action, decide_call_retry
+from agents.paid_calls.call_retry import MAX_WAIT_S, CallRetryAction, decide_call_retry
 from agents.providers.faults import (
     AuthenticationFault,
     ClientNotLoaded,
@@ -43,36 +43,36 @@ class Case(NamedTuple):
 @pytest.mark.parametrize(
     ("case", "action", "wait_s"),
     [
-        (Case(ServerFault("boom")), Action.WAIT, 1.5),
-        (Case(ServerFault("boom"), try_number=2), Action.WAIT, 2.5),
-        (Case(ServerFault("boom"), try_number=3), Action.NEXT_MODEL, 0),
-        (Case(ServerFault("boom"), try_number=3, has_next=False), Action.NEXT_MODEL, 0),
-        (Case(ServerFault("boom"), remaining_s=1.5), Action.NEXT_MODEL, 0),
-        (Case(ServerFault("boom", retry_after_s=4)), Action.WAIT, 4.5),
-        (Case(Overloaded("busy")), Action.WAIT, 1.5),
-        (Case(Malformed("what")), Action.WAIT, 1.5),
-        (Case(NotTaken("it ends as nobody knows")), Action.NEXT_MODEL, 0),
-        (Case(NotTaken("it is too long"), has_next=False), Action.NEXT_MODEL, 0),
-        (Case(ConnectionLost("gone")), Action.WAIT, 1.5),
-        (Case(limited(None)), Action.WAIT, 1.5),
-        (Case(limited(2)), Action.WAIT, 2.25),
-        (Case(limited(0)), Action.WAIT, 0),
-        (Case(limited(8)), Action.WAIT, 8.5),
-        (Case(limited(8), remaining_s=5), Action.NEXT_MODEL, 0),
-        (Case(limited(8), remaining_s=5, has_next=False), Action.NEXT_MODEL, 0),
-        (Case(limited(20)), Action.NEXT_MODEL, 0),
-        (Case(limited(20), has_next=False), Action.WAIT, 20.5),
-        (Case(TIMEOUT), Action.NEXT_MODEL, 0),
-        (Case(TIMEOUT, has_next=False), Action.WAIT, 1.5),
-        (Case(Refused("no")), Action.GIVE_UP, 0),
-        (Case(ContextTooLong("too long")), Action.NEXT_MODEL, 0),
-        (Case(ModelUnavailable("gone")), Action.NEXT_MODEL, 0),
-        (Case(AuthenticationFault("key")), Action.NEXT_PROVIDER, 0),
-        (Case(QuotaExhausted("pay")), Action.NEXT_PROVIDER, 0),
-        (Case(ClientNotLoaded("no module")), Action.NEXT_PROVIDER, 0),
+        (Case(ServerFault("boom")), CallRetryAction.WAIT, 1.5),
+        (Case(ServerFault("boom"), try_number=2), CallRetryAction.WAIT, 2.5),
+        (Case(ServerFault("boom"), try_number=3), CallRetryAction.NEXT_MODEL, 0),
+        (Case(ServerFault("boom"), try_number=3, has_next=False), CallRetryAction.NEXT_MODEL, 0),
+        (Case(ServerFault("boom"), remaining_s=1.5), CallRetryAction.NEXT_MODEL, 0),
+        (Case(ServerFault("boom", retry_after_s=4)), CallRetryAction.WAIT, 4.5),
+        (Case(Overloaded("busy")), CallRetryAction.WAIT, 1.5),
+        (Case(Malformed("what")), CallRetryAction.WAIT, 1.5),
+        (Case(NotTaken("it ends as nobody knows")), CallRetryAction.NEXT_MODEL, 0),
+        (Case(NotTaken("it is too long"), has_next=False), CallRetryAction.NEXT_MODEL, 0),
+        (Case(ConnectionLost("gone")), CallRetryAction.WAIT, 1.5),
+        (Case(limited(None)), CallRetryAction.WAIT, 1.5),
+        (Case(limited(2)), CallRetryAction.WAIT, 2.25),
+        (Case(limited(0)), CallRetryAction.WAIT, 0),
+        (Case(limited(8)), CallRetryAction.WAIT, 8.5),
+        (Case(limited(8), remaining_s=5), CallRetryAction.NEXT_MODEL, 0),
+        (Case(limited(8), remaining_s=5, has_next=False), CallRetryAction.NEXT_MODEL, 0),
+        (Case(limited(20)), CallRetryAction.NEXT_MODEL, 0),
+        (Case(limited(20), has_next=False), CallRetryAction.WAIT, 20.5),
+        (Case(TIMEOUT), CallRetryAction.NEXT_MODEL, 0),
+        (Case(TIMEOUT, has_next=False), CallRetryAction.WAIT, 1.5),
+        (Case(Refused("no")), CallRetryAction.GIVE_UP, 0),
+        (Case(ContextTooLong("too long")), CallRetryAction.NEXT_MODEL, 0),
+        (Case(ModelUnavailable("gone")), CallRetryAction.NEXT_MODEL, 0),
+        (Case(AuthenticationFault("key")), CallRetryAction.NEXT_PROVIDER, 0),
+        (Case(QuotaExhausted("pay")), CallRetryAction.NEXT_PROVIDER, 0),
+        (Case(ClientNotLoaded("no module")), CallRetryAction.NEXT_PROVIDER, 0),
     ],
 )
-def test_each_fault_has_its_consequence(case: Case, action: Action, wait_s: float) -> None:
+def test_each_fault_has_its_consequence(case: Case, action: CallRetryAction, wait_s: float) -> None:
     """Transient faults wait, hopeless ones move on, the sender's own mistakes end the request."""
     decision = decide_call_retry(
         case.fault,
@@ -104,7 +104,7 @@ def test_no_wait_outlives_the_deadline_nor_undercuts_retry_after(
         has_next=has_next,
         jitter=jitter,
     )
-    if decision.action is not Action.WAIT:
+    if decision.action is not CallRetryAction.WAIT:
         return
     assert decision.wait_s < remaining_s
     assert try_number < 10
