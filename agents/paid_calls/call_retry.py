@@ -20,7 +20,8 @@ from agents.providers.faults import (
     Refused,
 )
 
-MAX_WAIT_S = 10.0
+#: The waits between two tries of a model, in seconds: 1, 2, 4, … up to the limit; see `wait_before_retry_s`.
+FIRST_WAIT_S, MAX_WAIT_S = 1.0, 10.0
 
 
 class CallRetryAction(StrEnum):
@@ -86,4 +87,4 @@ def wait_before_retry_s(fault: ProviderFault, *, try_number: int, jitter: float)
     """
     if fault.retry_after_s is not None:
         return fault.retry_after_s + jitter * min(1.0, fault.retry_after_s / 4)
-    return min(2.0 ** (try_number - 1) + jitter, MAX_WAIT_S)
+    return min(FIRST_WAIT_S * 2.0 ** (try_number - 1) + jitter, MAX_WAIT_S)

@@ -15,8 +15,11 @@ from streams.backoff import Backoff, spread
 from streams.errors import TransientFault
 from streams.settings import Settings
 
-_IN_PLACE = Backoff(jitter=0)
+#: The waits in place: 0.1, 0.2, 0.4, … 2 s, for HEADRACE_RETRY_IN_PLACE_S in all.
+_IN_PLACE = Backoff(first_s=0.1, max_s=2.0, jitter=0)
+#: The waits on the retry topic: 1, 2, 4, … s, each at most HEADRACE_RETRY_MAX_DELAY_S.
 _FIRST_DELAY_S = 1.0
+#: The share by which each wait may differ.
 _JITTER = 0.25
 #: A record is not put aside when its deadline is nearer than this.
 _NOT_WORTH_IT_S = 0.5
