@@ -16,8 +16,8 @@ from agents.loading import Loaded
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.metrics import StageMetrics
 from agents.runner.probes import serve_probes
+from agents.runner.record_retry import RecordRetryPolicy
 from agents.runner.relay import Drain, Relay
-from agents.runner.retries import RetryPolicy
 from agents.runner.stage_app import REBALANCE_TIMEOUT_S, StageApp
 from agents.runner.stage_handler import StageHandler
 from agents.runner.stage_runner import StageRunner
@@ -130,7 +130,7 @@ def _stage_runner(stage: Stage[Any], ports: WorkerPorts) -> StageRunner:
     handler = StageHandler(
         stage,
         _dead_letters(settings),
-        retry=RetryPolicy.from_settings(settings),
+        retry=RecordRetryPolicy.from_settings(settings),
         default_deadline_ms=settings.default_deadline_ms,
         knows=ports.registry.knows,
     )

@@ -152,7 +152,9 @@ class EmbeddingModel(Model, frozen=True, kw_only=True):
     takes_dimensions: bool
 
 
-#: US dollars per million tokens: input, cached input, output, and OpenAI's priority tier.
+#: Name, provider, context window, most output tokens, and US dollars per million tokens: input, cached input,
+#: output; then the same three in OpenAI's priority tier. A model without the last three has the standard tier
+#: only (Anthropic's have their own tiers: `_service_tiers`).
 _CHAT_MODELS = """
 gpt-4o                    openai     128000  16384    2.50  1.25   10.00   4.25  2.125  17.00
 gpt-4o-mini               openai     128000  16384    0.15  0.075   0.60   0.25  0.125   1.00
@@ -185,6 +187,8 @@ def _service_tiers(
     half = _tier(usd, Decimal("0.5"))
     if provider is ProviderName.ANTHROPIC:
         return {"batch": half, "priority": _tier(usd)}  # priority is paid for by commitment
+    if not priority:
+        return {}
     fast = _tier(priority)  # "fast" is the newer name of priority
     return {"flex": half, "batch": half, "priority": fast, "fast": fast, "scale": _tier(usd)}
 

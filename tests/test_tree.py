@@ -1,6 +1,7 @@
 """The source tree stays one that a newcomer can read: docs/decisions/0010-layout.md."""
 
 import ast
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,11 @@ MAX_MODULES = 15
 MAX_LINES = 300
 #: `__init__` says what lives in a package; beyond this it would be a module.
 MAX_INIT_LINES = 80
+
+#: A path of the source in backticks. Names in capitals stand for any name.
+PATH = re.compile(r"`((?:streams|ingest|agents|analytics|headrace|tests|bench|scripts)/[\w/.*-]+)`")
+#: The page about a stage that does not exist yet, and the stage.
+EXAMPLE = ("docs/adding-a-stage.md", "agents/denylist/")
 
 
 def modules() -> Iterator[Path]:
@@ -57,3 +63,14 @@ def test_every_package_says_what_lives_in_it(package: str) -> None:
         text = (folder / "__init__.py").read_text()
         assert ast.get_docstring(ast.parse(text)), named(folder)
         assert text.count("\n") <= MAX_INIT_LINES, named(folder)
+
+
+def test_every_path_that_the_pages_name_exists() -> None:
+    """A page that names a moved file sends its reader the wrong way."""
+    missing = []
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
+        for path in PATH.findall(page.read_text(encoding="utf-8")):
+            example = named(page) == EXAMPLE[0] and path.startswith(EXAMPLE[1])
+            if not (example or re.search(r"[A-Z]{4}", path) or any(ROOT.glob(path.rstrip("/")))):
+                missing.append((named(page), path))
+    assert not missing

@@ -9,7 +9,7 @@ import structlog
 from agents.cache.slot import cache_slot
 from agents.cache.veto import veto
 from agents.embeddings import Embedder
-from agents.intake.outcomes import decided, senders_mistake
+from agents.intake.outcomes import input_error_info, outcome_emits
 from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer, ExactLookup
@@ -96,7 +96,7 @@ class CacheStage:
         try:
             rendered = self._render(envelope)
         except InvalidRequest as fault:
-            return decided(envelope, Status.FAILED, error=senders_mistake(fault))
+            return outcome_emits(envelope, Status.FAILED, error=input_error_info(fault))
         envelope = msgspec.structs.replace(envelope, prompt=rendered.prompt)
         slot, wanted = self._slot(envelope, rendered), cache_directives(envelope.request.headrace_cache)
         if slot is None or not wanted.store:
@@ -226,4 +226,6 @@ def _hit(envelope: Envelope, lookup: CacheLookup, answer: CachedAnswer) -> Seque
         finish_reason=answer.finish_reason,
         usage=Usage(),
     )
-    return decided(msgspec.structs.replace(envelope, cache=lookup), Status.CACHED, completion=completion)
+    return outcome_emits(
+        msgspec.structs.replace(envelope, cache=lookup), Status.CACHED, completion=completion
+    )

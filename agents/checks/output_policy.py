@@ -19,11 +19,14 @@ MAX_GAP = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BannedRule:
-    """A phrase that no answer may hold.
+    r"""A phrase that no answer may hold.
 
-    `pattern` must be bounded in length and must not look ahead: a stream is released up to the first place
-    where a match may begin. It must not refer to groups by number, because all rules are searched for at
-    once.
+    A stream is released up to the first place where a match may begin. Therefore `pattern` must
+
+    - be bounded in length, and not look ahead;
+    - begin with fixed letters: `db1\.corp` waits for a word that begins with "db1", `\w{1,63}\.corp` holds
+      back every word of every stream;
+    - not refer to groups by number, because all rules are searched for at once.
     """
 
     id: str
@@ -46,7 +49,7 @@ BANNED: tuple[BannedRule, ...] = (
     BannedRule(id="banned.exec_call", pattern=rf"exec{_S0}\("),
     BannedRule(id="banned.import_call", pattern=rf"__import__{_S0}\("),
 )
-"""The five patterns of the course lesson that Headrace began from."""
+"""The phrases that block an answer, in every installation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
-"""The terminal replies that this process has sent: they stand in for Redis while it does not answer.
+"""Remembers the terminal replies that this process has sent, for the time in which Redis does not answer.
 
-All outcomes of a request come to the same process, because they have the same key. A second outcome that
-finds Redis away is recognised here. A reply that went out without Redis is stored before any other outcome of
-its request is looked at. A process that ends forgets its replies: then only Redis knows.
+All outcomes of a request have the same key, so the same process reads them. While Redis is away, this memory
+recognises a second outcome. A reply that was sent without Redis is stored in Redis before the stage handles
+another outcome of its request. When the process ends, the memory is lost: then only Redis knows.
 """
 
 from collections import OrderedDict
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from agents.cost.records import terminal_reply
+from agents.cost.reply_log_ledger import terminal_reply
 from agents.stage import Record
 from streams.events import Envelope, OutcomeReached, Reply
 from streams.registry.kept_vectors import taken_out

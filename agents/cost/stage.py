@@ -7,11 +7,11 @@ from decimal import Decimal
 import msgspec
 import structlog
 
-from agents.cost.counts import CallCounts
-from agents.cost.records import ledger_entry, request_log, terminal_reply
+from agents.cost.call_counts import CallCounts
+from agents.cost.reply_log_ledger import ledger_entry, request_log, terminal_reply
 from agents.cost.sent_replies import SentReplies
 from agents.intake.reply_address import reply_emit
-from agents.intake.webhook_notice import notices
+from agents.intake.webhook_notice import webhook_emits
 from agents.stage import Delivery, Record
 from streams import pipeline
 from streams.errors import StoreUnavailable
@@ -82,7 +82,7 @@ class CostStage:
         record = request_log(event, reply, finished_at=finished_at, store_text=store_text)
         emits = [reply_emit(reply, envelope.reply_to)]
         emits += _copies(reply, settlement)
-        emits += notices(settlement.reply, envelope)
+        emits += webhook_emits(settlement.reply, envelope)
         emits.append(Emit.to(LOGS, record, key=envelope.request_id))
         if reply.cost_usd > Decimal(0):
             entry = ledger_entry(envelope, reply.cost_usd, finished_at)

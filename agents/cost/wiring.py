@@ -2,7 +2,7 @@
 
 from contextlib import AsyncExitStack
 
-from agents.cost.counts import CallCounts
+from agents.cost.call_counts import CallCounts
 from agents.cost.stage import CostStage
 from agents.worker_ports import WorkerPorts
 

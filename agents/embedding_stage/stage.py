@@ -13,11 +13,11 @@ from agents.embedding_stage.conclusions import conclude, not_served
 from agents.embedding_stage.embedding_calls import EmbeddingCalls
 from agents.embedding_stage.embedding_request import EmbeddingOrder, EmbeddingRequest, order_of
 from agents.intake.intake import Admitted, Intake
-from agents.intake.outcomes import decided, senders_mistake
+from agents.intake.outcomes import input_error_info, outcome_emits
 from agents.paid_calls.call_journal import CallJournal
 from agents.paid_calls.call_loop import CallLoop
+from agents.paid_calls.call_policy import CallPolicy
 from agents.paid_calls.paid_work import PaidWork
-from agents.paid_calls.policy import CallPolicy
 from agents.paid_calls.ports import CallPorts
 from agents.paid_calls.route import Route
 from agents.providers.provider import EmbeddingProvider
@@ -79,12 +79,12 @@ class EmbeddingsStage:
             return admitted
         envelope = admitted.envelope
         if admitted.refusal is not None:
-            return decided(envelope, Status.FAILED, error=senders_mistake(admitted.refusal))
+            return outcome_emits(envelope, Status.FAILED, error=input_error_info(admitted.refusal))
         self._work.open(delivery, envelope)
         try:
             order = await self._order(delivery, envelope)
         except InputError as fault:
-            return decided(envelope, Status.FAILED, error=senders_mistake(fault))
+            return outcome_emits(envelope, Status.FAILED, error=input_error_info(fault))
         # What has been cancelled, or is late, is claimed all the same: calls may have been made for it.
         outcome = await self._work.run(
             delivery,

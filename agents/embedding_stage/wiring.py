@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from agents.checks import pii
 from agents.embedding_stage.stage import EmbeddingsStage
 from agents.intake.intake import Intake
-from agents.paid_calls.policy import CallPolicy
+from agents.paid_calls.call_policy import CallPolicy
 from agents.paid_calls.ports import CallPorts
 from agents.providers.configured import configured_embedders
 from agents.stores.journal import Journal

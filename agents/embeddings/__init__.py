@@ -1,6 +1,7 @@
-"""Embeddings of text: the port, and the local MiniLM that serves it by default.
+"""Embeddings of text for the cache: the port `Embedder`, and the local MiniLM that implements it.
 
-One embedding per request serves the guardrail, the cache and retrieval: `recent` remembers the last few.
+Begin with `minilm`. `recent` remembers the last embeddings, so that a text is embedded once. `graph` and
+`int8` build the model.
 """
 
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ from agents.checks.request_texts import redacted, untrusted_texts
 from agents.guardrail.validation import RequestLimits, check_size, validate
 from agents.intake.envelopes import without_texts
 from agents.intake.intake import Admitted, Intake
-from agents.intake.outcomes import decided, senders_mistake
+from agents.intake.outcomes import input_error_info, outcome_emits
 from agents.stage import Delivery
 from streams import pipeline
 from streams.errors import InputError
@@ -93,7 +93,7 @@ class GuardrailStage:
         envelope, unreachable = self._check_webhook(admitted.envelope)
         if admitted.cancelled is not None:
             error = cancelled_error(admitted.cancelled)
-            return decided(without_texts(envelope), Status.CANCELLED, error=error)
+            return outcome_emits(without_texts(envelope), Status.CANCELLED, error=error)
         refusal = admitted.refusal or unreachable
         if refusal is not None:
             return _refuse(envelope, refusal)
@@ -124,7 +124,7 @@ class GuardrailStage:
                 message="the request's deadline passed in the queue; send it again with a longer deadline_ms",
                 param="deadline_ms",
             )
-            return decided(without_texts(envelope), Status.FAILED, error=error)
+            return outcome_emits(without_texts(envelope), Status.FAILED, error=error)
         try:
             tokens = validate(envelope.request, self._settings.limits)
             # Redacted before anything goes on: a blocked request is logged, too.
@@ -144,13 +144,13 @@ class GuardrailStage:
 
 
 def _refuse(envelope: Envelope, fault: InputError) -> Sequence[Emit]:
-    return decided(without_texts(envelope), Status.FAILED, error=senders_mistake(fault))
+    return outcome_emits(without_texts(envelope), Status.FAILED, error=input_error_info(fault))
 
 
 def _block(envelope: Envelope, injection: Injection, passed: InputVerdict) -> Sequence[Emit]:
     reason = "Potential prompt injection detected"
     verdict = msgspec.structs.replace(passed, passed=False, rule=injection.rule, reason=reason)
-    return decided(
+    return outcome_emits(
         msgspec.structs.replace(envelope, input_verdict=verdict),
         Status.BLOCKED,
         error=ErrorInfo(type="content_policy_error", code=injection.rule, message=reason),

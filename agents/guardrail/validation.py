@@ -2,7 +2,7 @@
 
 import msgspec
 
-from agents.checks.structured import schema_problem
+from agents.checks.response_format import schema_problem
 from streams.codec import encode
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested

@@ -1,5 +1,5 @@
-"""Takes a request in: which request it is, where its reply goes, whether it was seen before, how it ends.
+"""Admits requests: which request a record holds, where its reply goes, whether it is known already.
 
-Begin with `intake`. `delivery_identity` says what a delivery stands for, however often its record comes;
-`outcomes` and `reply_address` build the records that end a request.
+Begin with `intake`. `delivery_identity` finds request id, submission and deadline of a record, also when it
+is delivered twice. `outcomes`, `reply_address` and `webhook_notice` build the records that end a request.
 """

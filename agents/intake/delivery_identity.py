@@ -1,9 +1,9 @@
-"""What a delivery stands for, however often its record comes: its request, its submission, its deadline.
+"""The identity of a delivered record: its request id, its submission, its deadline.
 
-A record may be delivered again (after a crash or a rebalance), come back from the retry topic as a copy, or
-be replayed from the dead letters as a copy. `record.address` is that of the first record in each case, so all
-deliveries of one record have the same request id and the same submission. A replay is a submission of its
-own, with a deadline of its own. docs/redelivery.md says what follows at each stage.
+Kafka may deliver a record twice (after a crash or a rebalance). A copy of it may come from the retry topic,
+or from the dead letters. In each case `record.address` is the address of the first record. Therefore all
+deliveries of one record have the same request id and the same submission. A replayed dead letter is the
+exception: it is a new submission with a new deadline. docs/redelivery.md says what each stage does then.
 """
 
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""The rules for what a sender writes around a request: headers, ids and times of its record."""
+"""Checks what surrounds the body of a sender's record: its headers, ids, times and nesting."""
 
 from datetime import datetime
 

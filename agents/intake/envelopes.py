@@ -1,4 +1,4 @@
-"""The envelope that a request travels in: opened from a record, stripped of texts, or salvaged."""
+"""Makes envelopes: opens one for a new request, removes its texts, or recovers one from a broken record."""
 
 import re
 from datetime import datetime

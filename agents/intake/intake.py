@@ -1,4 +1,8 @@
-"""Taking a request in, whatever it asks for: where its reply goes, and whether it was seen before."""
+"""Admits a request, for chat or embeddings: checks it, finds its reply address, registers it in Redis.
+
+A request that the registry knows already is not admitted: its sender gets the stored reply or an error, or
+waits for the running request.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -17,10 +21,13 @@ from streams.registry.registry import TOO_MANY_REPEATS, Registration, RequestReg
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that is registered, and is to be worked on.
+    """A registered request that the stage has to process.
 
-    `cancelled`: what has cancelled it already, where something has. `refusal`: why what the sender wrote
-    around the request was refused, where it was; if it was the reply topic, the reply goes to ours.
+    Attributes:
+        envelope: the request.
+        cancelled: the reason, if the request was cancelled before.
+        refusal: the fault, if the record's headers, ids or times were refused. Where the reply topic was
+            refused, the reply goes to Headrace's own.
     """
 
     envelope: Envelope

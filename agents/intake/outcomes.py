@@ -1,4 +1,4 @@
-"""How a stage decides a request by itself: the record that sends it straight to the cost stage."""
+"""Builds the record on `llm.outcomes.v1` by which a stage ends a request: the cost stage reads it."""
 
 from agents.checks import pii
 from streams.errors import InputError
@@ -7,22 +7,22 @@ from streams.publisher import Emit
 from streams.topics import OUTCOMES
 
 
-def decided(
+def outcome_emits(
     envelope: Envelope,
     status: Status,
     *,
     completion: Completion | None = None,
     error: ErrorInfo | None = None,
 ) -> tuple[Emit]:
-    """Return the one record that ends a request."""
+    """Return the one record that ends a request with this status."""
     outcome = OutcomeReached(envelope=envelope, status=status, completion=completion, error=error)
     return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
 
 
-def senders_mistake(fault: InputError) -> ErrorInfo:
-    """Return the error for a mistake of the sender's, in full: it is the sender who can mend it.
+def input_error_info(fault: InputError) -> ErrorInfo:
+    """Return the error that a sender gets for invalid input, with the whole message.
 
-    Personal data in what it quotes of the request is redacted: errors are logged.
+    The message may quote the request. Personal data in it is redacted, because errors are logged.
     """
     return ErrorInfo(
         type="invalid_request_error",

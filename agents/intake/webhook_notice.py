@@ -1,12 +1,12 @@
-"""The note that a request's end is to be told of: what whoever sends a terminal reply sends with it."""
+"""The record on `llm.webhooks.v1`: it goes with every terminal reply whose sender wants a webhook."""
 
 from streams.events import Envelope, Reply, WebhookDue
 from streams.publisher import Emit
 from streams.topics import WEBHOOKS
 
 
-def notices(reply: Reply, envelope: Envelope) -> list[Emit]:
-    """Return what is to be sent with the terminal reply: nothing where its sender wants no webhook.
+def webhook_emits(reply: Reply, envelope: Envelope) -> list[Emit]:
+    """Return the record that asks for a webhook; nothing where the sender wants none.
 
     Args:
         reply: as it is stored, so that the webhook says what `GET /v1/requests/{id}` says.

@@ -1,4 +1,4 @@
-"""From how the calls for a request ended to the event that the stage sends."""
+"""Makes the event that the stage sends, of the way in which the calls for a request ended."""
 
 from agents.llm.chat_calls import ChatRequest
 from agents.llm.degraded import degraded_completion

@@ -1,4 +1,4 @@
-"""The answer when no model can be had: it apologises, and says that it is not a model's."""
+"""The degraded answer, for requests that no model answers: an apology, marked as not written by a model."""
 
 from collections.abc import Sequence
 

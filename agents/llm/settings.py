@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-from agents.paid_calls.policy import CallPolicy
+from agents.paid_calls.call_policy import CallPolicy
 from streams.settings import Settings
 
 

@@ -1,10 +1,10 @@
-"""The LLM stage: claims the request, asks the models, and says what came of it."""
+"""The LLM stage: claims the request in the journal, calls the models, and returns how that ended."""
 
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from agents.intake.outcomes import senders_mistake
+from agents.intake.outcomes import input_error_info
 from agents.llm.chat_calls import ChatCalls, ChatRequest, GuardFactory
 from agents.llm.conclusions import conclude, failed, too_long, unknown_model
 from agents.llm.routing import route
@@ -50,7 +50,10 @@ class LlmStage:
         self.loop = CallLoop(calls, journal=journal, ports=ports, policy=settings, stage=self.spec.name)
 
     async def handle(self, delivery: Delivery[CacheMissed]) -> Sequence[Emit]:
-        """Return the answer, the degraded answer, or the failure; nothing for a repeat.
+        """Return the answer, the degraded answer, or the failure.
+
+        Of a record that is delivered twice, the journal decides: the stored result is returned again, the
+        request is continued, or nothing is returned because another record has it.
 
         Raises:
             StoreUnavailable: the journal does not answer, so no call may be made.
@@ -88,7 +91,7 @@ class LlmStage:
         if wanted not in MODELS:
             return failed(request, unknown_model(wanted))
         if kept := unsupported_parameter(asked, MODELS[wanted].provider):
-            return failed(request, senders_mistake(not_supported(kept.param, kept.why, wanted)))
+            return failed(request, input_error_info(not_supported(kept.param, kept.why, wanted)))
         routing = route(
             wanted=wanted,
             fallbacks=self._settings.fallback_models,

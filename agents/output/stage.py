@@ -8,9 +8,9 @@ import structlog
 
 from agents.checks.answer_context import AnswerContext, answer_context
 from agents.checks.output_policy import DEFAULT_POLICY, AnswerVerdict, OutputPolicy
+from agents.checks.response_format import format_problem
 from agents.checks.streaming_guard import check_answer
-from agents.checks.structured import format_problem
-from agents.intake.outcomes import decided
+from agents.intake.outcomes import outcome_emits
 from agents.output import tool_calls
 from agents.prompts.catalogue import PromptCatalogue
 from agents.stage import Delivery
@@ -75,7 +75,7 @@ class OutputStage:
             return _malformed(envelope, completion, problem)
         if event.cache_slot is not None and _may_be_given_again(completion, found):
             await self._remember(event.cache_slot, envelope, completion)
-        return decided(envelope, Status.ANSWERED, completion=completion)
+        return outcome_emits(envelope, Status.ANSWERED, completion=completion)
 
     async def delivered(self, delivery: Delivery[Completed]) -> None:
         """Nothing to note: checking twice gives the same verdict."""
@@ -133,7 +133,7 @@ def _blocked(envelope: Envelope, completion: Completion, found: AnswerVerdict) -
         code=found.rule or "blocked",
         message=f"the answer was withheld by output rule {found.rule}",
     )
-    return decided(envelope, Status.BLOCKED, completion=shown, error=error)
+    return outcome_emits(envelope, Status.BLOCKED, completion=shown, error=error)
 
 
 def _malformed(envelope: Envelope, completion: Completion, problem: str) -> Sequence[Emit]:
@@ -146,7 +146,7 @@ def _malformed(envelope: Envelope, completion: Completion, problem: str) -> Sequ
     verdict = envelope.output_verdict
     if verdict is not None:
         verdict = msgspec.structs.replace(verdict, passed=False, rule="invalid_output_format", reason=problem)
-    return decided(
+    return outcome_emits(
         msgspec.structs.replace(envelope, output_verdict=verdict),
         Status.FAILED,
         completion=msgspec.structs.replace(completion, content=""),

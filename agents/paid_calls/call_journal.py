@@ -1,9 +1,9 @@
-"""What the journal is told of a stage's calls, and how long Redis is waited for.
+"""The journal as a stage uses it: the stage notes its provider calls in Redis, and waits while Redis is away.
 
-Every provider call is journaled before it is sent. The end of a call without a result is noted. A result is
-stored before it is sent on. Once something was spent, the stage waits for Redis until the request's deadline
-instead of losing the work. A waiting request keeps its place among those in flight. That costs no throughput:
-without Redis nothing new can be claimed.
+Every provider call is journaled before it is sent. The end of a failed call is noted too. A result is stored
+before it is sent to the next stage. After the first call the stage waits for Redis until the request's
+deadline, because it must not lose what was paid for. The waiting request still counts as in flight. This
+costs no throughput: without Redis, the stage cannot claim other requests either.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 class CallJournal:
-    """The journal as one stage uses it."""
+    """Notes the calls of one stage in the journal."""
 
     def __init__(self, ports: CallPorts, *, stage: str) -> None:
         self._journal = ports.journal

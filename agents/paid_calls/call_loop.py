@@ -1,7 +1,8 @@
 """The call loop: retries on one model, then the next model, until one answers.
 
-Every stage that spends runs its calls through here, whatever it asks for. Each call takes the same steps:
-leave of the circuit breaker, entry in the journal, the call itself under the cancellation watch, booking.
+The LLM stage and the embeddings stage make their calls here. Each call takes the same steps: the circuit
+breaker permits it, the journal notes it, the provider is called while the cancellation watch looks on, and
+the call is booked. `call_retry` decides what follows a failed call.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,14 +12,14 @@ import msgspec
 import structlog
 
 from agents.paid_calls.call_journal import CallJournal
+from agents.paid_calls.call_policy import CallPolicy
 from agents.paid_calls.call_progress import A, C, CallProgress
+from agents.paid_calls.call_retry import CallRetryAction, CallRetryDecision, decide_call_retry
 from agents.paid_calls.cancellation_watch import CancellationWatch
 from agents.paid_calls.circuit_breaker import CallPermit, CircuitBreakers
 from agents.paid_calls.endings import Answered, Ending, Exhausted, OutOfTime, RequestCancelled, RequestRefused
 from agents.paid_calls.paid_request import CallKind, PaidRequest
-from agents.paid_calls.policy import CallPolicy
 from agents.paid_calls.ports import CallPorts
-from agents.paid_calls.retry import Action, RetryDecision, decide
 from agents.paid_calls.route import Route
 from agents.providers.faults import (
     AuthenticationFault,
@@ -88,9 +89,9 @@ class CallLoop(Generic[R, C, A]):
         while left:
             route = left.pop(0)
             ending = await self._try_model(request, route, left)
-            if not isinstance(ending, Action):
+            if not isinstance(ending, CallRetryAction):
                 return ending
-            if ending is Action.NEXT_PROVIDER:
+            if ending is CallRetryAction.NEXT_PROVIDER:
                 left = [other for other in left if other.model.provider != route.model.provider]
         if request.remaining_s(self._clock.now()) <= 0:
             return OutOfTime()
@@ -99,23 +100,25 @@ class CallLoop(Generic[R, C, A]):
             return RequestRefused(refusals[0])
         return Exhausted(request.faults[-1] if request.faults else None)
 
-    async def _try_model(self, request: R, route: Route, left: Sequence[Route]) -> Ending[A] | Action:
+    async def _try_model(
+        self, request: R, route: Route, left: Sequence[Route]
+    ) -> Ending[A] | CallRetryAction:
         for try_number in range(1, self._policy.tries_per_model + 1):
             if request.remaining_s(self._clock.now()) <= 0:
                 return OutOfTime()
             has_next = await self.breakers.may_permit_any(other.name for other in left)
             result = await self._call_if_permitted(request, route, has_next=has_next)
             if result is None:
-                return Action.NEXT_MODEL
+                return CallRetryAction.NEXT_MODEL
             if not isinstance(result, ProviderFault):
                 return result
             decision = self._decide(request, result, route, try_number=try_number, has_next=has_next)
-            if decision.action is Action.GIVE_UP and isinstance(result, Refused):
+            if decision.action is CallRetryAction.GIVE_UP and isinstance(result, Refused):
                 return RequestRefused(result)
-            if decision.action is not Action.WAIT:
+            if decision.action is not CallRetryAction.WAIT:
                 return decision.action
             await self._watch.wait(request.lease, self._clock.sleep(decision.wait_s))
-        return Action.NEXT_MODEL
+        return CallRetryAction.NEXT_MODEL
 
     async def _call_if_permitted(
         self, request: R, route: Route, *, has_next: bool
@@ -213,8 +216,8 @@ class CallLoop(Generic[R, C, A]):
 
     def _decide(
         self, request: R, fault: ProviderFault, route: Route, *, try_number: int, has_next: bool
-    ) -> RetryDecision:
-        decision = decide(
+    ) -> CallRetryDecision:
+        decision = decide_call_retry(
             fault,
             try_number=try_number,
             tries=self._policy.tries_per_model,

@@ -1,4 +1,4 @@
-"""What has come of a provider call so far, and what it has spent: known at every moment."""
+"""The progress of one provider call: what has arrived, and what the call would cost if it ended now."""
 
 from typing import Generic, TypeVar
 

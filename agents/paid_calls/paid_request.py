@@ -1,4 +1,4 @@
-"""A request on whose behalf providers are called, and how a call is made of it."""
+"""A request for which providers are called (`PaidRequest`), and the two kinds of calls (`CallKind`)."""
 
 from collections.abc import Iterable
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What a stage that spends does around its calls: claim, calls, result stored, result sent.
+"""The steps of a paid request, from its claim in the journal to the acknowledged result.
 
 LlmStage.handle  → PaidWork.run       claims the request, makes the calls, stores the result
 (broker)         → PaidWork.delivered notes that the broker has the result

@@ -1,4 +1,4 @@
 """Providers of answers and embeddings: OpenAI (and everything compatible with it) and Anthropic.
 
-Begin with `provider`, the port, and `answers.reading`. docs/providers.md shows how to add one.
+Begin with `provider`, the port, and `answers.chat_api`. docs/providers.md shows how to add one.
 """

@@ -1,4 +1,4 @@
-"""What a provider is to the rest of Headrace: one call in, an answer out."""
+"""The port `Provider`, which every adapter implements: it takes one call and returns an answer, or raises."""
 
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol

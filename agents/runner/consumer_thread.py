@@ -1,8 +1,9 @@
-"""The thread in which a consumer talks to the broker, and its seek to the committed offsets.
+"""The thread in which a consumer talks to the broker, with a seek that loses no records.
 
-Faust's own seek loses records. It asks aiokafka to seek to the committed offsets, and aiokafka does not move
-a partition without a commit: records that were fetched of it and dropped during a rebalance never come again.
-And a batch that was fetched before the seek may arrive after it, and counts as the records that follow.
+Faust's own seek loses records in two ways. It asks aiokafka to seek to the committed offsets, but aiokafka
+does not move a partition that has no commit: records of it that were fetched and dropped during a rebalance
+are never read again. And a batch that was fetched before the seek may arrive after it; Faust then takes it
+for the records that follow the seek.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ faust_log = logging.getLogger("faust.transport.headrace")
 
 
 class ReadPosition(NamedTuple):
-    """Where a consumer reads: after so many seeks, in this assignment. Records from elsewhere are stale."""
+    """A reading position: an assignment and its number of seeks. Batches of another position are stale."""
 
     seeks: int
     assignment: Assignment | None

@@ -6,9 +6,9 @@ import msgspec
 
 from agents.intake.delivery_identity import request_id_of
 from agents.intake.envelopes import open_envelope, salvaged_envelope, without_texts
-from agents.intake.outcomes import decided, senders_mistake
+from agents.intake.outcomes import input_error_info, outcome_emits
 from agents.intake.reply_address import allowed_reply_address, reply_emit
-from agents.intake.webhook_notice import notices
+from agents.intake.webhook_notice import webhook_emits
 from agents.stage import Record
 from streams.dead_letters import dead_letter
 from streams.errors import InputError, TransientFault, UnauthenticRecord
@@ -79,7 +79,7 @@ class DeadLetters:
             )
             return (
                 reply_emit(reply, event.envelope.reply_to),
-                *notices(reply, event.envelope),
+                *webhook_emits(reply, event.envelope),
             )
         request_id = request_id_of(record, _requested(event))
         if request_id is None:
@@ -94,7 +94,7 @@ class DeadLetters:
         if envelope is None and record.topic not in _ENTRANCES:
             envelope = salvaged_envelope(record.value)
         envelope = envelope or self._stand_in(record, event, request_id)
-        return decided(envelope, Status.FAILED, error=error)
+        return outcome_emits(envelope, Status.FAILED, error=error)
 
     def _stand_in(self, record: Record, event: Event | None, request_id: str) -> Envelope:
         request = _requested(event) or ChatRequested(user_id="unknown")
@@ -110,7 +110,7 @@ class DeadLetters:
 def error_info(fault: BaseException) -> ErrorInfo:
     """Return what the sender is told: its own mistakes in full, our bugs without the internals."""
     if isinstance(fault, InputError):
-        return senders_mistake(fault)
+        return input_error_info(fault)
     if isinstance(fault, TransientFault):
         return ErrorInfo(
             type="unavailable_error",

@@ -1,4 +1,4 @@
-"""Adds the stage's timing and the CloudEvents headers to the records that a stage returns."""
+"""Prepares the records that a stage returns: adds the stage's timing and the CloudEvents headers."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -14,7 +14,7 @@ import structlog
 
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.outgoing import stamped, timing
-from agents.runner.sending import Publishes, Sends
+from agents.runner.record_sender import RecordPublisher, RecordSender
 from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Record, instant
 from streams import codec, pipeline
@@ -63,14 +63,14 @@ class Relay:
 
     def __init__(
         self,
-        publisher: Publishes,
+        publisher: RecordPublisher,
         dead_letters: DeadLetters,
         *,
         wait: Callable[[float], Awaitable[bool]],
         max_delay_s: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._sends = Sends(publisher, stage=_NAME)
+        self._sender = RecordSender(publisher, stage=_NAME)
         self._dead_letters = dead_letters
         self._wait = wait
         self._max_delay_s = max_delay_s
@@ -91,7 +91,7 @@ class Relay:
             fault = UndecodableRecord(
                 "the record's headers name no topic of a stage that it was put aside from"
             )
-            await self._sends.all((dead_letter(record, stage=_NAME, fault=fault),))
+            await self._sender.send_all((dead_letter(record, stage=_NAME, fault=fault),))
             return True
         delay_s = min(max(first.not_before_ms / 1000 - self._clock(), 0.0), self._max_delay_s)
         work.may_take(delay_s)
@@ -103,10 +103,10 @@ class Relay:
     async def _send_back(self, record: Record, first: Redelivery, topic: Topic, work: RecordWork) -> None:
         copy = Emit(topic=topic.name, key=record.key, value=record.value, headers=record.headers)
         home = msgspec.structs.replace(copy, partition=first.partition)
-        if not await self._sends.all((home,)):
+        if not await self._sender.send_all((home,)):
             return
         # The headers name a partition that does not exist: the producer chooses one by the key.
-        lost = await self._sends.all((copy,))
+        lost = await self._sender.send_all((copy,))
         if lost:
             log.error("relay.undeliverable", at=record.place, topic=topic.name, error=str(lost[0].fault))
             await self._make_dead_letter(record, topic, lost[0].fault, work)
@@ -121,7 +121,7 @@ class Relay:
         now = instant(int(self._clock() * 1000))
         entry = timing(_NAME, record, told, started_at=now, ended_at=now)
         letter = dead_letter(record, stage=_NAME, fault=fault)
-        await self._sends.all((letter, *(stamped(emit, _NAME, entry) for emit in told)))
+        await self._sender.send_all((letter, *(stamped(emit, _NAME, entry) for emit in told)))
 
 
 def _event(record: Record, topic: Topic) -> Event | None:

@@ -1,4 +1,4 @@
-"""From a record to a decision: the stage's records, a copy for the retry topic, or a dead letter."""
+"""Decides what becomes of a record: the stage's results, a copy on the retry topic, or a dead letter."""
 
 import asyncio
 import random
@@ -10,11 +10,18 @@ import msgspec
 import structlog
 
 from agents.intake.delivery_identity import deadline_of, request_id_of, with_replay
-from agents.intake.outcomes import senders_mistake
+from agents.intake.outcomes import input_error_info
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.retries import GiveUp, MakeDeadLetter, PutAside, RetryPolicy, RetrySituation, WaitInPlace
-from agents.runner.retries import decide as decide_retry
-from agents.runner.sending import Sleep
+from agents.runner.record_retry import (
+    GiveUp,
+    MakeDeadLetter,
+    PutAside,
+    RecordRetryPolicy,
+    RecordRetrySituation,
+    WaitInPlace,
+    decide_record_retry,
+)
+from agents.runner.record_sender import Sleep
 from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record, Salvages, Stage, Superseded
 from streams import codec
@@ -64,7 +71,7 @@ class StageHandler:
         stage: Stage[Any],
         dead_letters: DeadLetters,
         *,
-        retry: RetryPolicy,
+        retry: RecordRetryPolicy,
         default_deadline_ms: int,
         knows: Callable[[str], Awaitable[bool]] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -153,7 +160,7 @@ class StageHandler:
                 return StageDecision(emits=emits, event=delivery.event, delivery=delivery)
             except TransientFault as transient:
                 fault, tries = transient, tries + 1
-            situation = RetrySituation(
+            situation = RecordRetrySituation(
                 now=self.clock(),
                 began_at=began_at,
                 deadline_at=deadline_at,
@@ -162,7 +169,7 @@ class StageHandler:
                 terminal=isinstance(delivery.event, OutcomeReached),
                 spends=isinstance(self.stage, Salvages),
             )
-            match decide_retry(situation, fault, self.retry, jitter=random.random):
+            match decide_record_retry(situation, fault, self.retry, jitter=random.random):
                 case WaitInPlace(seconds):
                     await self.sleep(seconds)
                 case PutAside(not_before):
@@ -214,4 +221,4 @@ class StageHandler:
 
     def _log_input_fault(self, what: str, record: Record, fault: InputError) -> None:
         """Log a sender's mistake in the words that the sender reads: without personal data."""
-        log.warning(what, stage=self._name, at=record.place, error=senders_mistake(fault).message)
+        log.warning(what, stage=self._name, at=record.place, error=input_error_info(fault).message)

@@ -12,7 +12,7 @@ import structlog
 
 from agents.intake.reply_address import to_own_topic
 from agents.runner.outgoing import stamped, timing
-from agents.runner.sending import Lost, Publishes, Sends, is_foreign
+from agents.runner.record_sender import RecordPublisher, RecordSender, UnsentRecord, is_foreign
 from agents.runner.stage_handler import StageDecision, StageHandler
 from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record, Superseded
@@ -35,11 +35,11 @@ class StageRunner:
         publisher: sends records.
     """
 
-    def __init__(self, handler: StageHandler, publisher: Publishes) -> None:
+    def __init__(self, handler: StageHandler, publisher: RecordPublisher) -> None:
         self._handler = handler
         self._stage = handler.stage
         self._name = handler.stage.spec.name
-        self._sends = Sends(publisher, stage=self._name, sleep=handler.sleep)
+        self._sender = RecordSender(publisher, stage=self._name, sleep=handler.sleep)
 
     async def run(self, record: Record, work: RecordWork) -> bool:
         """Bring a record to its durable outcome. Returns only then.
@@ -62,14 +62,14 @@ class StageRunner:
             self._name, record, decision.emits, started_at=started_at, ended_at=self._handler.clock()
         )
         emits = [stamped(emit, self._name, entry) for emit in decision.emits]
-        lost = await self._sends.all(emits)
+        lost = await self._sender.send_all(emits)
         arrived = await self._make_good(record, decision, emits, lost) if lost else True
         if decision.delivery is not None and arrived:
             await self._note_delivery(decision.delivery, work)
         return True
 
     async def _make_good(
-        self, record: Record, decision: StageDecision, emits: Sequence[Emit], lost: Sequence[Lost]
+        self, record: Record, decision: StageDecision, emits: Sequence[Emit], lost: Sequence[UnsentRecord]
     ) -> bool:
         """Bring what no retry can deliver to another durable end.
 
@@ -92,7 +92,7 @@ class StageRunner:
                 more += (await self._handler.dead_with_spend(decision.delivery, fault)).emits
             else:
                 more += self._handler.dead(record, decision.event, fault).emits
-        for each in (*others, *await self._sends.all(more)):
+        for each in (*others, *await self._sender.send_all(more)):
             log.error("record.undeliverable", stage=self._name, topic=each.emit.topic, error=str(each.fault))
         return not others
 
@@ -119,10 +119,10 @@ class StageRunner:
                 return
             later = self._handler.clock() + timedelta(seconds=self._handler.retry.max_delay_s)
             work.put_aside = True
-            await self._sends.all(self._handler.put_aside(delivery, fault, later).emits)
+            await self._sender.send_all(self._handler.put_aside(delivery, fault, later).emits)
 
 
-def _is_homeless(lost: Lost) -> bool:
+def _is_homeless(lost: UnsentRecord) -> bool:
     return isinstance(lost.emit.value, Reply) and (
         is_foreign(lost.emit) or isinstance(lost.fault, UnknownTopic)
     )

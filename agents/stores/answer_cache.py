@@ -1,8 +1,8 @@
 """Answers that may be given again, in Redis: exact by key, similar by vector set.
 
-One vector set per scope. The scope keeps apart what must not be mixed: tenants, models, prompt versions,
-conversations. An entry is the answer under its own key with a time to live, its vector, and its place in the
-tenant's index, which bounds the number of entries. When Redis runs low on memory nothing more is kept, and
+Each scope has one vector set. A scope keeps tenants, models, prompt versions and conversations apart. An
+entry has three parts: the answer under its own key with a time to live, its vector, and its place in the
+tenant's index, which bounds the number of entries. When Redis is low on memory, no answer is stored, and
 `AnswerCache.shrink` removes entries.
 """
 

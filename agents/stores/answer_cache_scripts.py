@@ -1,6 +1,6 @@
 """The cache's steps as Redis scripts.
 
-Each operation is one script, so one round trip: a client's share of a round trip is more than Redis's.
+Each operation is one script, and therefore one round trip: most of the time of a round trip is the client's.
 """
 
 # What is found without an answer has expired: it leaves the vector set.

@@ -1,26 +1,27 @@
-"""The journal of provider calls in Redis: who works on a request, what was asked, what came of it.
+"""The journal of provider calls in Redis: which worker has a request, its calls, and its result.
 
-Delivery is at least once: a record may be delivered again, and a request may come in several records, yet its
-provider is to be asked once. A worker *claims* the request here before it does anything, notes each call
-*before* sending it, and stores its result before sending it on.
+Delivery is at least once: a record may be delivered twice, and a request may be in several records. Its
+provider must be called once all the same. Therefore a worker *claims* the request here first, notes each
+provider call *before* it sends it, and stores the result before it sends it to the next stage. `claim` says
+what to do with a record:
 
 | the entry says | `claim` returns | because |
 |---|---|---|
 | nothing | `Claimed`, attempt 1 | the request is new |
 | claimed, same record | `Claimed`, next attempt | a record comes again only when its holder has lost it |
-| claimed, another record | `HeldElsewhere`: drop | the holder's record is uncommitted, and comes again |
+| claimed, another record | `HeldElsewhere`: drop | the holder's record is not committed; it comes again |
 | … after the deadline | `Claimed`, next attempt | the holder can do nothing more; its record may be gone |
 | a result, not sent | `ResultStored`: send it, no call | it crashed before sending; a repeat is dropped |
 | sent, this run or a later one | `AlreadySent` | nothing is left to do |
 | sent, an earlier run | `Claimed` | an operator has replayed the dead letter: a new run |
 
-A call without a noted end is handed over as *lost*: the provider may have billed it. A
-former holder that is still alive (a zombie after a rebalance) has a stale attempt number: it is *fenced* at
-its next step. The text of a result is forgotten as soon as the broker has it, so the journal's memory is that
-of what is in flight.
+A call without a noted end is *lost*: the provider may have billed it, so the next holder books it as
+orphaned. A former holder that is still alive (a zombie after a rebalance) has an old attempt number: it is
+*fenced* at its next step. The journal deletes a result when the broker has it, so its memory is that of the
+requests in flight.
 
-Where Redis has lost its data, append-only file included, a missing entry counts as the caller's own: the
-worker goes on rather than throw away an answer that was paid for. A repeat may then be called again.
+If Redis has lost its data, append-only file included, a missing entry counts as the caller's own: the worker
+continues, because the answer was paid for. A repeat of the request may then call the provider again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the journal of provider calls is told, and what it answers."""
+"""The values that the journal of provider calls takes and returns; begin with `Claim`."""
 
 from datetime import datetime
 

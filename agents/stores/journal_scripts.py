@@ -1,13 +1,17 @@
 """The journal's steps as Redis scripts.
 
-The first key is a hash:
-`record`, `instance`, `attempt`, `deadline` (Unix ms): the holder. `calls`: the number of the last call.
-`begun:N`, `ended:N`: the calls. `result`: the outcome, until it is sent. `sent`: that it was. `run`: which
-run of the request that is, as its dead letters were replayed; a later one starts anew, an earlier one comes
-too late.
-The second key, where there is one, is the request's entry in the registry: `cancelled`, `replay`, `state`.
-And `spent`, which is written here: an outcome without calls does not settle a request for which one was
-begun, and none is begun for a request that is settled. Each is decided in one script: nothing comes between.
+The first key is the request's entry in the journal, a hash:
+
+- `record`, `instance`, `attempt`, `deadline` (Unix ms): the holder.
+- `calls`: the number of the last call. `begun:N`, `ended:N`: the calls.
+- `result`: the outcome, until it is sent. `sent`: whether it was.
+- `run`: the run of the request, which is its number of replays. A later run starts again; an earlier run is
+  ignored.
+
+The second key, if there is one, is the request's entry in the registry. The scripts read `cancelled`,
+`replay` and `state`, and write `spent`. With `spent`, the registry does not settle a request by an outcome
+without calls after a call was begun. With `state`, no call is begun for a settled request. Each script is
+atomic, so no other step can come in between.
 """
 
 CLAIM = """

@@ -1,5 +1,5 @@
-"""Webhooks: an HTTP request to its sender's URL tells that a request has ended.
+"""Webhooks: when a request has ended, its reply is sent to the URL that the request names.
 
-`intake` puts the records of the topic into `queue` (in Redis); `deliverer` sends what is due and decides by
-`delivery_decision`. `target_resolver` keeps them away from addresses that they may not reach.
+Begin with `intake`, which puts the records of the topic into `queue` (in Redis), then `deliverer`, which
+sends what is due. `delivery_decision` has the retry schedule. `target_resolver` refuses forbidden addresses.
 """

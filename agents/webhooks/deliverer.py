@@ -14,7 +14,7 @@ from typing import Never
 import msgspec
 import structlog
 
-from agents.runner.sending import Publishes
+from agents.runner.record_sender import RecordPublisher
 from agents.webhooks.counts import WebhookCounts
 from agents.webhooks.delivery_decision import (
     DeliveryDecision,
@@ -26,7 +26,7 @@ from agents.webhooks.delivery_decision import (
     TryLater,
     decide,
 )
-from agents.webhooks.posting import Posts
+from agents.webhooks.posting import WebhookPoster
 from agents.webhooks.queue import ClaimedWebhook, Lane, WebhookQueue
 from streams import codec, pipeline
 from streams.backoff import retry
@@ -93,8 +93,8 @@ class Deliverer:
     def __init__(
         self,
         queue: WebhookQueue,
-        posts: Posts,
-        publisher: Publishes,
+        posts: WebhookPoster,
+        publisher: RecordPublisher,
         *,
         keys: tuple[bytes, ...],
         limits: DeliveryLimits,

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from agents.runner.sending import Publishes, Sends
+from agents.runner.record_sender import RecordPublisher, RecordSender
 from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Record
 from agents.webhooks.queue import Added, Lane, WebhookQueue
@@ -42,7 +42,7 @@ class WebhookIntake:
     def __init__(
         self,
         queue: WebhookQueue,
-        publisher: Publishes,
+        publisher: RecordPublisher,
         *,
         targets: Targets,
         wait: Callable[[float], Awaitable[bool]],
@@ -50,7 +50,7 @@ class WebhookIntake:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
-        self._sends = Sends(publisher, stage=pipeline.WEBHOOKS.name)
+        self._sender = RecordSender(publisher, stage=pipeline.WEBHOOKS.name)
         self._targets = targets
         self._wait = wait
         self._on_added = on_added
@@ -110,4 +110,4 @@ class WebhookIntake:
     async def _make_dead_letter(self, record: Record, fault: Exception, work: RecordWork) -> None:
         log.warning("webhook.dead_lettered", at=record.place, reason=str(fault))
         work.is_dead = True
-        await self._sends.all((dead_letter(record, stage=pipeline.WEBHOOKS.name, fault=fault),))
+        await self._sender.send_all((dead_letter(record, stage=pipeline.WEBHOOKS.name, fault=fault),))

@@ -27,7 +27,7 @@ _MAX_HEADER_BYTES, _MAX_HEADERS = 8190, 128
 _MAX_REASON_CHARS = 300
 
 
-class Posts(Protocol):
+class WebhookPoster(Protocol):
     """Sends one webhook."""
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
@@ -35,7 +35,7 @@ class Posts(Protocol):
         ...
 
 
-class HttpPosts:
+class HttpWebhookPoster:
     """Sends webhooks. Redirects are not followed, proxies of the environment not used, cookies not kept.
 
     Args:

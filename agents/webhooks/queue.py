@@ -106,9 +106,9 @@ class WebhookQueue:
     """The queue. Every step is one atomic script, and raises `StoreUnavailable` where Redis does not answer.
 
     Args:
-        redis: the client; its timeouts bound every step. max_bytes: how much may wait in all. Of one tenant
-        for one host: a quarter of it. Of one tenant, or for
-            one host: no more than is still free.
+        redis: the client; its timeouts bound every step.
+        max_bytes: how many bytes may wait in all. The webhooks of one tenant to one host may take a quarter
+            of it; those of one tenant, or to one host, as much as is still free.
         has_room: whether Redis has memory for one more.
         clock: the time, in seconds since the epoch. Workers' clocks must agree to within seconds.
 

@@ -1,4 +1,5 @@
-"""From replies and deltas on Kafka to the client: waiting, streaming over SSE, resuming.
+"""Brings replies and deltas from Kafka to HTTP clients: waiting for a reply, streaming over SSE, resuming.
 
-Begin with `events` (a stream) or `waiting` (one reply).
+Begin with `reply_consumer` and `reply_hub` (from Kafka to listeners), then `waiting` (one reply) or `sse` (a
+stream). `events` is the route that follows a request; `delta_history` reads what this replica has not seen.
 """

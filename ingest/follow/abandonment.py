@@ -1,4 +1,4 @@
-"""Cancels requests whose client has left, where their sender or the installation wants that.
+"""Cancels requests whose client has closed its connection, if the sender or the installation wants that.
 
 With `on_disconnect` = `continue` a request goes on without its client, and its reply can be fetched later.
 With `cancel` the stages end it, and stop a provider call that runs.

@@ -1,4 +1,4 @@
-"""What to send next of an answer, decided on values: no client ever gets parts of two answers as one.
+"""Decides what a client is sent next of an answer. No client gets parts of two answers as one. No I/O.
 
 Deltas count from 0 in each attempt, and a higher attempt replaces all lower ones. The terminal reply has the
 whole answer; deltas are its beginning, sent early.

@@ -1,13 +1,14 @@
-"""Reads deltas again that this process has not seen, for those who follow a request.
+"""Reads deltas from Kafka again that this replica has not seen, for clients that resume a stream.
 
-A client that comes back after a restart, or to another replica, follows a request whose first deltas were
-written before this process read, or to a partition that it does not read. One consumer serves all such
-clients. A *replay* reads one partition from the registration of its oldest wanted request; requests that are
-wanted meanwhile get the next replay, so a thousand clients that come back at once cost one.
+A client may resume after a restart of ingest, or at another replica. Then the first deltas of its request
+were written before this process started to read, or to a partition that this replica does not read. One
+consumer serves all such clients. A *replay* reads one partition from the time at which its oldest wanted
+request was registered. Requests that are wanted during a replay wait for the next one, so a thousand clients
+that resume at once cost one replay.
 
-In a partition of this replica's own, a request is let go as soon as the replay has caught up with the reply
-consumer, which hears the rest. Another replica's partition is read for as long as somebody listens. If
-anything fails, no client notices: the reply brings the whole answer.
+This replica's own partitions are replayed up to the position of the reply consumer, which reads the rest. A
+partition of another replica is read for as long as a client listens. If the replay fails, no client notices:
+the reply has the whole answer.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A Kafka consumer without a consumer group, which outlives its broker."""
+"""A Kafka consumer without a consumer group, which reconnects when its broker was lost."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

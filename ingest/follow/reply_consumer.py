@@ -1,7 +1,7 @@
 """Reads this replica's partitions of the reply and delta topics, and hands the records to the hub.
 
-There is no consumer group: replica i of n reads the partitions p with p % n == i, from their ends. The loop
-outlives the broker: it reconnects, and reads on where it was.
+There is no consumer group: replica i of n reads the partitions p with p % n == i, from their ends. When the
+broker is lost, the consumer reconnects, and continues at its last position.
 """
 
 import asyncio

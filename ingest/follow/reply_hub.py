@@ -1,7 +1,7 @@
 """Hands replies and deltas to the HTTP requests that wait for them. In memory, without I/O.
 
-A reply goes to the listener with its correlation id, and to everyone who follows its request. The text of a
-running answer is held once per request, however many clients read it.
+A reply goes to the listener with its correlation id, and to every other listener of its request. The text of
+a running answer is stored once per request, however many clients read it.
 
     with hub.listen(request_id) as listener:
         await listener.until(lambda: listener.reply is not None)

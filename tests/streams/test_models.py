@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.simulator.billing.charges import BilledUsage, charge_usd
-from streams.models import EMBEDDING_MODELS, MODELS, PRICED_MODELS, Model
+from streams.models import EMBEDDING_MODELS, MODELS, PRICED_MODELS, Model, ProviderName, _service_tiers
 
 TOKENS = st.integers(0, 2_000_000)
 
@@ -129,3 +129,8 @@ def test_no_embedding_model_can_be_asked_to_chat() -> None:
     assert not EMBEDDING_MODELS.keys() & MODELS.keys()
     assert PRICED_MODELS.keys() == EMBEDDING_MODELS.keys() | MODELS.keys()
     assert {model.max_output_tokens for model in EMBEDDING_MODELS.values()} == {0}
+
+
+def test_a_model_without_prices_of_a_priority_tier_has_the_standard_tier_only() -> None:
+    """So a row of a provider without service tiers needs three prices."""
+    assert _service_tiers(ProviderName.OPENAI, ("1.00", "0.10", "2.00"), ()) == {}

@@ -1,4 +1,4 @@
 """From the bytes of a provider's response to an `Answer`, the same way for every chat API.
 
-Begin with `reading`.
+Begin with `chat_api`.
 """

@@ -6,7 +6,7 @@ from typing import Any
 import anthropic
 from anthropic import AsyncAnthropic, AsyncStream, DefaultAioHttpClient
 
-from agents.providers.answers.reading import ChatApi
+from agents.providers.answers.chat_api import ChatApi
 from agents.providers.anthropic.assembly import AnthropicAssembly
 from agents.providers.anthropic.prompt import request_body
 from agents.providers.provider import ProviderCall

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from agents.providers.answers.reading import ChatApi
+from agents.providers.answers.chat_api import ChatApi
 from agents.providers.openai.assembly import OpenAIAssembly
 from agents.providers.openai.client import openai_client
 from agents.providers.provider import ProviderCall

@@ -6,8 +6,7 @@ A consumer is not stuck, however long it lasts,
 - when it waits for a slow provider: its stage has said that it may work until the request's deadline;
 - when Redis is away: its records are put aside after seconds, and so they move;
 - when the broker is away. `agents.runner.watchdog.watchdog` asks it after half of the stall time-out; if it
-does
-  not answer, all time-outs begin anew (`StageWatch.forgive`).
+  does not answer, all time-outs begin anew (`StageWatch.forgive`).
 
 Stuck, once nothing has moved for the stall time-out, is a consumer
 

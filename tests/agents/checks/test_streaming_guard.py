@@ -191,6 +191,13 @@ def test_only_what_the_policy_bans_is_banned(
     assert released + rest == ("a " if expected else f"a {text}, [REDACTED_SSN] ")
 
 
+@pytest.mark.parametrize("rule", BANNED, ids=lambda rule: rule.id)
+def test_no_banned_phrase_holds_back_ordinary_words(rule: BannedRule) -> None:
+    """A pattern that begins with any letter would delay every word of every stream: see `BannedRule`."""
+    nothing_else = OutputPolicy(banned=(rule,), redact_pii=frozenset())
+    assert StreamingGuard(policy=nothing_else).feed("Boiling") == "Boiling"
+
+
 def test_a_type_that_may_pass_is_neither_replaced_nor_waited_for() -> None:
     """Where e-mail addresses may pass, the first word goes out at once; other data are still replaced."""
     careful, lenient = guard(DEFAULT_POLICY), guard(MAIL_MAY_PASS)

@@ -9,7 +9,7 @@ import pytest
 
 from agents.cost.stage import CostStage
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.retries import RetryPolicy
+from agents.runner.record_retry import RecordRetryPolicy
 from agents.runner.stage_handler import StageHandler
 from agents.runner.stage_runner import StageRunner
 from agents.runner.watchdog.consumer_progress import RecordWork
@@ -236,7 +236,7 @@ async def test_an_answer_outlives_redis_on_its_way_through_the_runner() -> None:
     handler = StageHandler(
         cost,
         DeadLetters(reply_topics=(), default_deadline_ms=1_000),
-        retry=RetryPolicy(in_place_s=3_600, attempts=1, max_delay_s=1),
+        retry=RecordRetryPolicy(in_place_s=3_600, attempts=1, max_delay_s=1),
         default_deadline_ms=1_000,
         clock=lambda: now[0],
         sleep=sleep,

@@ -1,6 +1,6 @@
 """The note that goes with a terminal reply."""
 
-from agents.intake.webhook_notice import notices
+from agents.intake.webhook_notice import webhook_emits
 from streams.events import Reply, Status, Webhook, WebhookDue
 from streams.topics import WEBHOOKS
 from tests.fakes.envelopes import chat, envelope
@@ -10,7 +10,7 @@ REPLY = Reply(request_id="r-1", status=Status.ANSWERED, content="Paris.")
 
 def test_it_holds_the_reply_and_where_it_goes() -> None:
     """Keyed by the request, so that its notes keep their order."""
-    (note,) = notices(REPLY, envelope(chat(webhook=Webhook(url="https://hooks.example/"))))
+    (note,) = webhook_emits(REPLY, envelope(chat(webhook=Webhook(url="https://hooks.example/"))))
     assert (note.topic, note.key) == (WEBHOOKS.name, "r-1")
     assert note.value == WebhookDue(
         request_id="r-1", tenant="acme", url="https://hooks.example/", reply=REPLY
@@ -19,4 +19,4 @@ def test_it_holds_the_reply_and_where_it_goes() -> None:
 
 def test_who_asked_for_none_gets_none() -> None:
     """And costs nothing."""
-    assert notices(REPLY, envelope()) == []
+    assert webhook_emits(REPLY, envelope()) == []

@@ -204,8 +204,8 @@ async def test_a_stream_that_drips_for_ever_ends(staged: Staged, operator: Opera
 @pytest.fixture
 def large_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep three seconds for the apology: on a busy machine it may take most of them."""
-    monkeypatch.setattr("agents.paid_calls.policy._RESERVE_S", 3.0)
-    monkeypatch.setattr("agents.paid_calls.policy._RESERVE_SHARE", 1.0)
+    monkeypatch.setattr("agents.paid_calls.call_policy._RESERVE_S", 3.0)
+    monkeypatch.setattr("agents.paid_calls.call_policy._RESERVE_SHARE", 1.0)
 
 
 @each_provider

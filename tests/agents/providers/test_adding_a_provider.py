@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.providers.answers.reading import ChatApi
+from agents.providers.answers.chat_api import ChatApi
 from agents.providers.faults import Overloaded
 from agents.providers.provider import Answer
 from tests.agents.providers.odd_servers import CALL, Bench, sse

@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.retries import RetryPolicy
+from agents.runner.record_retry import RecordRetryPolicy
 from agents.runner.stage_app import StageApp
 from agents.runner.stage_handler import StageHandler
 from agents.runner.stage_runner import StageRunner
@@ -21,7 +21,7 @@ from streams.settings import Settings
 from streams.topics import REPLIES, REQUESTS
 from tests.parts import PARTITIONS
 
-IN_PLACE = RetryPolicy(in_place_s=3600, attempts=1, max_delay_s=1)
+IN_PLACE = RecordRetryPolicy(in_place_s=3600, attempts=1, max_delay_s=1)
 
 
 class EchoStage:
@@ -68,7 +68,7 @@ def stage_app(
     publisher: Publisher,
     settings: Settings,
     *,
-    retry: RetryPolicy = IN_PLACE,
+    retry: RecordRetryPolicy = IN_PLACE,
     now: Callable[[], float] = time.monotonic,
 ) -> StageApp:
     """A stage as an app, wired as a worker wires it."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.retries import RetryPolicy
+from agents.runner.record_retry import RecordRetryPolicy
 from agents.runner.stage_handler import StageHandler
 from agents.runner.stage_runner import StageRunner
 from agents.runner.watchdog.consumer_progress import RecordWork
@@ -20,8 +20,8 @@ from streams.topics import DEAD_LETTERS, GUARDED, MISSES, Topic
 from tests.fakes.envelopes import NOW, envelope, record
 
 #: Everything is waited out in the stage: what the retry topic is for has tests of its own.
-IN_PLACE = RetryPolicy(in_place_s=1e9, attempts=3, max_delay_s=8)
-ASIDE = RetryPolicy(in_place_s=5, attempts=3, max_delay_s=8)
+IN_PLACE = RecordRetryPolicy(in_place_s=1e9, attempts=3, max_delay_s=8)
+ASIDE = RecordRetryPolicy(in_place_s=5, attempts=3, max_delay_s=8)
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Run:
         source: Topic = GUARDED,
         refuse: Callable[[Emit, int], Exception | None] = lambda emit, tries: None,
         reply_topics: Sequence[str] = (),
-        retry: RetryPolicy = IN_PLACE,
+        retry: RecordRetryPolicy = IN_PLACE,
         until_deadline: bool = False,
         kind: type[ScriptedStage] = ScriptedStage,
         knows: Callable[[str], Awaitable[bool]] | None = None,

@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 
 from agents.intake.envelopes import open_envelope
 from agents.runner.dead_letters import DeadLetters
+from agents.runner.record_retry import RecordRetryPolicy
 from agents.runner.relay import Drain, Relay
-from agents.runner.retries import RetryPolicy
 from agents.runner.stage_app import Run, StageApp
 from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record
@@ -33,7 +33,7 @@ from tests.parts import PARTITIONS
 
 pytestmark = pytest.mark.integration
 
-ASIDE = RetryPolicy(in_place_s=0.1, attempts=100, max_delay_s=0.5)
+ASIDE = RecordRetryPolicy(in_place_s=0.1, attempts=100, max_delay_s=0.5)
 
 
 class FlakyStage(EchoStage):
@@ -108,7 +108,7 @@ async def test_after_its_last_attempt_it_is_a_dead_letter(kafka_bootstrap: str) 
     """And its request has failed; the dead letter knows its first record."""
     sent = request("hello")
     stage = FlakyStage(str(sent.key))
-    once = RetryPolicy(in_place_s=0.1, attempts=2, max_delay_s=0.2)
+    once = RecordRetryPolicy(in_place_s=0.1, attempts=2, max_delay_s=0.2)
     async with Publisher(kafka_bootstrap, client_id="test") as publisher:
         at = await publisher.publish(sent)
         app = stage_app(stage, publisher, settings(kafka_bootstrap), retry=once)

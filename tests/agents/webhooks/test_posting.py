@@ -9,7 +9,7 @@ from ipaddress import ip_network
 import pytest
 
 from agents.webhooks.delivery_decision import Delivered, DeliveryResult, Gone, Rejected, TryLater
-from agents.webhooks.posting import HttpPosts
+from agents.webhooks.posting import HttpWebhookPoster
 from agents.webhooks.target_resolver import LookUp
 from headrace.embedded.ports import free_port
 from streams.webhooks.own_services import Service
@@ -44,7 +44,7 @@ def says(names: Addresses) -> LookUp:
 async def post(
     url: str, targets: Targets = LOCAL, *, names: Addresses | None = None, timeout_s: float = 10.0
 ) -> DeliveryResult:
-    posts = HttpPosts(
+    posts = HttpWebhookPoster(
         targets, timeout_s=timeout_s, in_flight=4, look_up=None if names is None else says(names)
     )
     try:
@@ -110,7 +110,7 @@ async def test_no_tls_where_tls_is_wanted(receiver: Receiver) -> None:
 async def test_a_long_answer_is_not_read(receiver: Receiver) -> None:
     """Its status counts; its connection is not used again, while that of a short one is."""
     receiver.script = lambda got, before: Say(200, body=b"x" * (10 if got.path == "/short" else 8_000_000))
-    posts = HttpPosts(LOCAL, timeout_s=10, in_flight=1)
+    posts = HttpWebhookPoster(LOCAL, timeout_s=10, in_flight=1)
     for path in ("/short", "/short", "/long", "/long"):
         assert await posts.post(receiver.url(path), b"", {}) == Delivered(200)
     await posts.close()
@@ -161,7 +161,7 @@ async def test_a_name_is_resolved_once(receiver: Receiver) -> None:
     async def look_up(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
         return [(socket.AF_INET, each) for each in answers.pop(0)]
 
-    posts = HttpPosts(LOCAL, timeout_s=10, in_flight=1, look_up=look_up)
+    posts = HttpWebhookPoster(LOCAL, timeout_s=10, in_flight=1, look_up=look_up)
     assert await posts.post(f"http://hooks.example:{receiver.port}/", b"", {}) == Delivered(200)
     await posts.close()
     assert answers == [["10.0.0.1"]]

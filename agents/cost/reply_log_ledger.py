@@ -1,4 +1,4 @@
-"""What the cost stage writes: the reply, the log record, the ledger entry. Pure functions of the outcome."""
+"""Makes the reply, the log record and the ledger entry of a request. Pure functions of its outcome."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal

@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from agents.cost.records import ledger_entry, request_log, terminal_reply, total_cost_usd, total_usage
+from agents.cost.reply_log_ledger import (
+    ledger_entry,
+    request_log,
+    terminal_reply,
+    total_cost_usd,
+    total_usage,
+)
 from streams.events import (
     CacheKind,
     CacheLookup,

@@ -1,4 +1,4 @@
-"""From a provider's response to an `Answer`, whole or piece by piece: one way for every chat API."""
+"""`ChatApi`: what the adapters of all chat APIs have in common. It sends a call and reads the answer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Mapping

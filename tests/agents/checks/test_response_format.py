@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.checks.structured import format_problem, schema_problem
+from agents.checks.response_format import format_problem, schema_problem
 
 
 def schema_format(schema: dict[str, Any], *, strict: bool | None = None) -> dict[str, Any]:

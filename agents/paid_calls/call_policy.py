@@ -8,14 +8,14 @@ from agents.providers.faults import ProviderFault, ProviderTimeout
 from agents.providers.provider import Timeouts
 from streams.settings import Settings
 
-#: What is kept of the time left for the reply to reach its sender, in seconds: one more stage and ingest,
-#: about
-#: 0.1 s each on a busy machine. Of a short deadline it is a share, or no model could be asked.
+#: The part of the time left that is kept for the reply to reach its sender, in seconds: one more stage and
+#: ingest take about 0.1 s each on a busy machine. Of a short deadline it is a share, or no model could be
+#: asked.
 _RESERVE_S = 1.0
 _RESERVE_SHARE = 0.2
-#: A timeout trips the circuit breaker only after this share of the configured timeout. It is not the whole:
-#: the
-#: default deadline is twice the timeout, and what the stages before take of it would hide every hang.
+#: A timeout trips the circuit breaker only after this share of the configured timeout. It is not the whole
+#: timeout: the default deadline is twice the timeout, and the earlier stages use part of it, so that no hang
+#: would ever count.
 _TRIPPING_SHARE = 0.5
 #: No limit is less, in seconds: a client may take 0 for none.
 _LEAST_S = 0.01

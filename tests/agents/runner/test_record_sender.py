@@ -1,6 +1,6 @@
 """Sends that end only when the broker has the record, or when no retry can help."""
 
-from agents.runner.sending import FOREIGN_TIMEOUT_S, Sends
+from agents.runner.record_sender import FOREIGN_TIMEOUT_S, RecordSender
 from streams.errors import KafkaUnavailable, TopicRefused
 from streams.publisher import Emit, Position
 from streams.topics import LOGS
@@ -31,8 +31,8 @@ class Broker:
 async def test_a_senders_topic_is_given_up_and_ours_never() -> None:
     """What is wrong with somebody else's topic may never be mended, and a slot would be taken for ever."""
     broker = Broker()
-    sends = Sends(broker, stage="cost", sleep=broker.sleep, monotonic=lambda: broker.now_s)
-    lost = await sends.all([FOREIGN, OWN])
+    sender = RecordSender(broker, stage="cost", sleep=broker.sleep, monotonic=lambda: broker.now_s)
+    lost = await sender.send_all([FOREIGN, OWN])
     assert [each.emit for each in lost] == [FOREIGN]
     assert isinstance(lost[0].fault, TopicRefused)
     assert broker.sent == [LOGS.name]

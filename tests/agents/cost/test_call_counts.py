@@ -2,7 +2,7 @@
 
 import msgspec
 
-from agents.cost.counts import CallCounts
+from agents.cost.call_counts import CallCounts
 from streams.events import Usage
 from tests.agents.cost.calls import llm_call
 

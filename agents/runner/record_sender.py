@@ -1,4 +1,4 @@
-"""Sends records until the broker has acknowledged them, or no retry can help."""
+"""Sends records until the broker has acknowledged them; returns those that it can never take."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ FOREIGN_TIMEOUT_S = 60.0
 _BACKOFF = Backoff()
 
 
-class Publishes(Protocol):
+class RecordPublisher(Protocol):
     """Sends one record, and returns once the broker has acknowledged it."""
 
     async def publish(self, emit: Emit) -> Position:
@@ -30,14 +30,14 @@ class Publishes(Protocol):
         ...
 
 
-class Lost(msgspec.Struct, frozen=True):
+class UnsentRecord(msgspec.Struct, frozen=True):
     """A record that its topic does not take, however often it is sent."""
 
     emit: Emit
     fault: Undeliverable
 
 
-class Sends:
+class RecordSender:
     """Sends records for one stage until the broker has acknowledged them, past any deadline.
 
     Topics that senders named are tried for `FOREIGN_TIMEOUT_S`: a fault of theirs, e.g. too few replicas in
@@ -52,7 +52,7 @@ class Sends:
 
     def __init__(
         self,
-        publisher: Publishes,
+        publisher: RecordPublisher,
         *,
         stage: str,
         sleep: Sleep = asyncio.sleep,
@@ -63,9 +63,9 @@ class Sends:
         self._sleep = sleep
         self._monotonic = monotonic
 
-    async def all(self, emits: Sequence[Emit]) -> list[Lost]:
+    async def send_all(self, emits: Sequence[Emit]) -> list[UnsentRecord]:
         """Send until each is acknowledged. Return those that no retry can help."""
-        waiting, lost, tries, began_s = list(emits), list[Lost](), 0, self._monotonic()
+        waiting, lost, tries, began_s = list(emits), list[UnsentRecord](), 0, self._monotonic()
         while waiting:
             results = await asyncio.gather(
                 *(self._publisher.publish(emit) for emit in waiting), return_exceptions=True
@@ -74,7 +74,7 @@ class Sends:
             for _, each in pairs:
                 if isinstance(each, BaseException) and not isinstance(each, TransientFault | Undeliverable):
                     raise each
-            lost += [Lost(emit, each) for emit, each in pairs if isinstance(each, Undeliverable)]
+            lost += [UnsentRecord(emit, each) for emit, each in pairs if isinstance(each, Undeliverable)]
             failed = [(emit, each) for emit, each in pairs if isinstance(each, TransientFault)]
             waiting = [emit for emit, _ in failed]
             if failed:
@@ -82,7 +82,9 @@ class Sends:
                 log.warning("stage.send_failed", stage=self._stage, tries=tries, error=str(failed[0][1]))
                 if self._monotonic() - began_s >= FOREIGN_TIMEOUT_S:
                     lost += [
-                        Lost(emit, _unavailable(emit, each)) for emit, each in failed if is_foreign(emit)
+                        UnsentRecord(emit, _unavailable(emit, each))
+                        for emit, each in failed
+                        if is_foreign(emit)
                     ]
                     waiting = [emit for emit in waiting if not is_foreign(emit)]
             if waiting:

@@ -5,30 +5,30 @@ from typing import Any
 
 import pytest
 
-from agents.runner.retries import (
+from agents.runner.record_retry import (
     GiveUp,
     MakeDeadLetter,
     PutAside,
-    RetryPolicy,
-    RetrySituation,
+    RecordRetryPolicy,
+    RecordRetrySituation,
     WaitInPlace,
-    decide,
+    decide_record_retry,
 )
 from streams.errors import SpendPending, StoreUnavailable
 from streams.settings import Settings
 from tests.fakes.envelopes import NOW
 
-POLICY = RetryPolicy(in_place_s=5, attempts=3, max_delay_s=8)
+POLICY = RecordRetryPolicy(in_place_s=5, attempts=3, max_delay_s=8)
 LONG = NOW + timedelta(hours=6)
 
 
-def at(**fields: Any) -> RetrySituation:
+def at(**fields: Any) -> RecordRetrySituation:
     given: dict[str, Any] = {"now": NOW, "began_at": NOW, "deadline_at": LONG, "tries": 1, "attempt": 0}
-    return RetrySituation(**given | fields)
+    return RecordRetrySituation(**given | fields)
 
 
-def decided(situation: RetrySituation, *, retry_after_s: float = 0.0, jitter: float = 0.5) -> Any:
-    return decide(
+def decided(situation: RecordRetrySituation, *, retry_after_s: float = 0.0, jitter: float = 0.5) -> Any:
+    return decide_record_retry(
         situation, StoreUnavailable("away", retry_after_s=retry_after_s), POLICY, jitter=lambda: jitter
     )
 
@@ -59,7 +59,7 @@ SPENT = NOW - timedelta(seconds=5)
         (at(deadline_at=NOW - timedelta(days=9), attempt=99), GiveUp()),
     ],
 )
-def test_what_becomes_of_a_record(situation: RetrySituation, expected: Any) -> None:
+def test_what_becomes_of_a_record(situation: RecordRetrySituation, expected: Any) -> None:
     """In place for a while; then aside, for ever longer; then buried; at its deadline, given up."""
     assert decided(situation) == expected
 
@@ -73,7 +73,7 @@ def test_what_becomes_of_a_record(situation: RetrySituation, expected: Any) -> N
         (at(terminal=True, deadline_at=NOW, began_at=SPENT, attempt=99), aside(8)),
     ],
 )
-def test_a_result_must_get_out(situation: RetrySituation, expected: Any) -> None:
+def test_a_result_must_get_out(situation: RecordRetrySituation, expected: Any) -> None:
     """It was paid for, or its sender has a reply already: no cap, and no end at its deadline."""
     assert decided(situation) == expected
 
@@ -89,7 +89,7 @@ def test_a_result_must_get_out(situation: RetrySituation, expected: Any) -> None
         (at(spends=True, began_at=SPENT, attempt=3), MakeDeadLetter()),
     ],
 )
-def test_what_was_spent_must_be_looked_up(situation: RetrySituation, expected: Any) -> None:
+def test_what_was_spent_must_be_looked_up(situation: RecordRetrySituation, expected: Any) -> None:
     """The journal knows what a former worker has spent: it has a minute beyond the deadline to come back."""
     assert decided(situation) == expected
 
@@ -97,8 +97,8 @@ def test_what_was_spent_must_be_looked_up(situation: RetrySituation, expected: A
 def test_what_would_hold_up_what_it_waits_for_is_put_aside_at_once() -> None:
     """The outcome with the spend has the same key: it is not begun before this one is out of its way."""
     waits = at(terminal=True, deadline_at=NOW + timedelta(seconds=0.4))
-    assert decide(waits, SpendPending("spent"), POLICY, jitter=lambda: 0.5) == aside(0.4)
-    assert decide(at(), SpendPending("spent"), POLICY, jitter=lambda: 0.5) == aside(1)
+    assert decide_record_retry(waits, SpendPending("spent"), POLICY, jitter=lambda: 0.5) == aside(0.4)
+    assert decide_record_retry(at(), SpendPending("spent"), POLICY, jitter=lambda: 0.5) == aside(1)
 
 
 def test_what_is_away_may_ask_for_a_pause() -> None:
@@ -131,4 +131,6 @@ def test_the_policy_is_that_of_the_settings() -> None:
         retry_max_delay_s=3,
         _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own
     )
-    assert RetryPolicy.from_settings(settings) == RetryPolicy(in_place_s=1, attempts=2, max_delay_s=3)
+    assert RecordRetryPolicy.from_settings(settings) == RecordRetryPolicy(
+        in_place_s=1, attempts=2, max_delay_s=3
+    )

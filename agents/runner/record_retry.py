@@ -1,8 +1,9 @@
-"""Whether and when a record is tried again while something that it needs is away: decisions without I/O.
+"""The retry schedule of records: when a stage tries a record again because Redis or Kafka is away. No I/O.
 
-A stage waits a few seconds in place. After that the record is *put aside*: a copy of it goes to the retry
-topic, and comes back to the stage's topic after a while (see `agents.runner.relay`). So a long outage holds
-neither the stage's slots nor its commits, and a rebalance never waits for it.
+A stage first waits a few seconds in place. Then the record is *put aside*: a copy goes to the retry topic,
+and `agents.runner.relay` sends it back to the stage's topic later. So a long outage blocks neither the
+stage's slots nor its commits, and a rebalance need not wait. The limits are the settings HEADRACE_RETRY_*.
+`agents.paid_calls.call_retry` is about something else: provider calls that fail.
 """
 
 from collections.abc import Callable
@@ -14,17 +15,20 @@ from streams.backoff import Backoff, spread
 from streams.errors import TransientFault
 from streams.settings import Settings
 
-_IN_PLACE = Backoff(jitter=0)
+#: The waits in place: 0.1, 0.2, 0.4, … 2 s, for HEADRACE_RETRY_IN_PLACE_S in all.
+_IN_PLACE = Backoff(first_s=0.1, max_s=2.0, jitter=0)
+#: The waits on the retry topic: 1, 2, 4, … s, each at most HEADRACE_RETRY_MAX_DELAY_S.
 _FIRST_DELAY_S = 1.0
+#: The share by which each wait may differ.
 _JITTER = 0.25
 #: A record is not put aside when its deadline is nearer than this.
 _NOT_WORTH_IT_S = 0.5
-#: How long after its deadline a record that may have spent money waits for what is away: what was spent on it
-#: before it came again is known there only. Redis is back within half a minute.
+#: How long after its deadline a record whose stage spends money still waits for Redis: only the journal knows
+#: what earlier deliveries of the record have spent. Redis is back within half a minute.
 SPEND_WAITS_S = 60.0
 
 
-class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class RecordRetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How long a record waits, and how often.
 
     Attributes:
@@ -38,7 +42,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     max_delay_s: float
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "RetryPolicy":
+    def from_settings(cls, settings: Settings) -> "RecordRetryPolicy":
         """Return the policy of an installation."""
         return cls(
             in_place_s=settings.retry_in_place_s,
@@ -67,10 +71,10 @@ class MakeDeadLetter(msgspec.Struct, frozen=True):
     """Keep the record as a dead letter: it was put aside as often as it may be."""
 
 
-RetryDecision = WaitInPlace | PutAside | GiveUp | MakeDeadLetter
+RecordRetryDecision = WaitInPlace | PutAside | GiveUp | MakeDeadLetter
 
 
-class RetrySituation(msgspec.Struct, frozen=True, kw_only=True):
+class RecordRetrySituation(msgspec.Struct, frozen=True, kw_only=True):
     """A record that met a transient fault.
 
     Attributes:
@@ -92,9 +96,9 @@ class RetrySituation(msgspec.Struct, frozen=True, kw_only=True):
     spends: bool = False
 
 
-def decide(
-    at: RetrySituation, fault: TransientFault, policy: RetryPolicy, *, jitter: Callable[[], float]
-) -> RetryDecision:
+def decide_record_retry(
+    at: RecordRetrySituation, fault: TransientFault, policy: RecordRetryPolicy, *, jitter: Callable[[], float]
+) -> RecordRetryDecision:
     """Return what becomes of a record that met `fault`.
 
     No wait goes beyond the deadline: the last try is made at it. A record that holds a result is neither

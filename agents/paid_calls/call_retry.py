@@ -1,4 +1,8 @@
-"""What to do after a failed call: wait and try again, go to the next model, or give up."""
+"""The retry schedule of provider calls: after a failure wait and try again, ask the next model, or give up.
+
+How often a model is tried is the setting HEADRACE_PROVIDER_TRIES. `agents.runner.record_retry` is about
+something else: records that a stage cannot process because Redis or Kafka is away.
+"""
 
 from enum import StrEnum
 
@@ -16,10 +20,11 @@ from agents.providers.faults import (
     Refused,
 )
 
-MAX_WAIT_S = 10.0
+#: The waits between two tries of a model, in seconds: 1, 2, 4, … up to the limit; see `wait_before_retry_s`.
+FIRST_WAIT_S, MAX_WAIT_S = 1.0, 10.0
 
 
-class Action(StrEnum):
+class CallRetryAction(StrEnum):
     """What comes next."""
 
     WAIT = "wait"
@@ -28,14 +33,14 @@ class Action(StrEnum):
     GIVE_UP = "give_up"
 
 
-class RetryDecision(msgspec.Struct, frozen=True, kw_only=True):
+class CallRetryDecision(msgspec.Struct, frozen=True, kw_only=True):
     """An action, and how long to wait before the next try where it is to wait."""
 
-    action: Action
+    action: CallRetryAction
     wait_s: float = 0.0
 
 
-def decide(
+def decide_call_retry(
     fault: ProviderFault,
     *,
     try_number: int,
@@ -43,7 +48,7 @@ def decide(
     remaining_s: float,
     has_next: bool,
     jitter: float,
-) -> RetryDecision:
+) -> CallRetryDecision:
     """Decide what comes after `fault`.
 
     A model is tried at most `tries` times; each model has its turn once, so that retries never multiply.
@@ -60,19 +65,19 @@ def decide(
     """
     if isinstance(fault, Refused):
         elsewhere = isinstance(fault, ContextTooLong | ModelUnavailable)
-        return RetryDecision(action=Action.NEXT_MODEL if elsewhere else Action.GIVE_UP)
+        return CallRetryDecision(action=CallRetryAction.NEXT_MODEL if elsewhere else CallRetryAction.GIVE_UP)
     if isinstance(fault, AuthenticationFault | QuotaExhausted | ClientNotLoaded):
-        return RetryDecision(action=Action.NEXT_PROVIDER)
+        return CallRetryDecision(action=CallRetryAction.NEXT_PROVIDER)
     if (
         isinstance(fault, NotTaken)
         or try_number >= tries
         or (isinstance(fault, ProviderTimeout) and has_next)
     ):
-        return RetryDecision(action=Action.NEXT_MODEL)
+        return CallRetryDecision(action=CallRetryAction.NEXT_MODEL)
     wait_s = wait_before_retry_s(fault, try_number=try_number, jitter=jitter)
     if wait_s >= remaining_s or (has_next and wait_s > MAX_WAIT_S):
-        return RetryDecision(action=Action.NEXT_MODEL)
-    return RetryDecision(action=Action.WAIT, wait_s=wait_s)
+        return CallRetryDecision(action=CallRetryAction.NEXT_MODEL)
+    return CallRetryDecision(action=CallRetryAction.WAIT, wait_s=wait_s)
 
 
 def wait_before_retry_s(fault: ProviderFault, *, try_number: int, jitter: float) -> float:
@@ -82,4 +87,4 @@ def wait_before_retry_s(fault: ProviderFault, *, try_number: int, jitter: float)
     """
     if fault.retry_after_s is not None:
         return fault.retry_after_s + jitter * min(1.0, fault.retry_after_s / 4)
-    return min(2.0 ** (try_number - 1) + jitter, MAX_WAIT_S)
+    return min(FIRST_WAIT_S * 2.0 ** (try_number - 1) + jitter, MAX_WAIT_S)
