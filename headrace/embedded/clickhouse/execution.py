@@ -4,7 +4,7 @@ import contextlib
 import os
 from dataclasses import dataclass
 
-from headrace.embedded.clickhouse.engine import Connection, Engine, Summary
+from headrace.embedded.clickhouse.engine import Engine, Summary
 from headrace.embedded.clickhouse.http_query import SPOOL_BYTES, HttpQuery
 from headrace.embedded.clickhouse.query_error import QueryError
 from headrace.embedded.clickhouse.statement import (
@@ -21,7 +21,8 @@ _HEAD_BYTES = 1 << 20  # four times the engine's max_query_size: an INSERT's SQL
 _STREAMED = frozenset({b"SELECT", b"WITH", b"FROM"})
 # The engine's setting readonly lets KILL QUERY, SYSTEM STOP MERGES and BACKUP pass: on a server they need a
 # grant.
-_READER_STATEMENTS = _STREAMED | {b"SHOW", b"DESCRIBE", b"DESC", b"EXPLAIN", b"EXISTS", b"USE", b"SET"}
+_READER_STATEMENTS = _STREAMED | {b"SHOW", b"DESCRIBE", b"DESC", b"EXPLAIN", b"EXISTS"}
+_OF_SESSIONS = frozenset({b"SET", b"USE"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +63,12 @@ def plan_query(query: HttpQuery, engine: Engine) -> ExecutionPlan:
         raise QueryError.of("SYNTAX_ERROR", "Multi-statements are not allowed")
     check_confined(sql, engine.refused)
     keyword = first_keyword(sql)
+    if keyword in _OF_SESSIONS:
+        raise QueryError.of(
+            "NOT_IMPLEMENTED",
+            f"{keyword.decode()} is not supported here, because there are no sessions: send settings and "
+            "database as parameters of each query, or write SETTINGS and database.table in it",
+        )
     if query.user == READER and keyword not in _READER_STATEMENTS:
         raise QueryError.of(
             "ACCESS_DENIED",
@@ -77,17 +84,8 @@ def plan_query(query: HttpQuery, engine: Engine) -> ExecutionPlan:
     return ExecutionPlan(sql=sql, streams=streams, output_format=output.format or query.default_format)
 
 
-def run_query(
-    engine: Engine, session: Connection | None, query: HttpQuery, plan: ExecutionPlan, pipe_fd: int
-) -> tuple[bytes, Summary]:
-    """Run a query; blocks.
-
-    Args:
-        engine: Gives a connection where there is no session.
-        session: The session's connection.
-        query: What is asked.
-        plan: How to run it.
-        pipe_fd: Where a streamed result goes. Closed at the end, whatever happens.
+def run_query(engine: Engine, query: HttpQuery, plan: ExecutionPlan, pipe_fd: int) -> tuple[bytes, Summary]:
+    """Run a query; blocks. A streamed result goes to `pipe_fd`, which is closed at the end in any case.
 
     Returns:
         The output, where it did not go through the pipe, and the figures.
@@ -97,8 +95,8 @@ def run_query(
     """
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, pipe_fd)
-        connection = session or stack.enter_context(contextlib.closing(engine.connect()))
-        stack.enter_context(connection.query_settings(query, restore=session is not None))
+        connection = stack.enter_context(contextlib.closing(engine.connect()))
+        connection.apply(query)
         if plan.insert is not None:
             return b"", connection.insert(plan.insert, plan.sql, query.content, query.parameters)
         if not plan.streams:
