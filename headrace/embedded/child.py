@@ -64,9 +64,6 @@ class Child(ABC):
     def start(self, on_progress: OnProgress = silent) -> None:
         """Start it, for the first time or again, and return when it serves.
 
-        Args:
-            on_progress: Told what is going on where it can take more than a second.
-
         Raises:
             EmbeddedError: It runs already, or cannot start; the message says what to change.
         """

@@ -29,10 +29,8 @@ def create_app(
 ) -> Starlette:
     """Return the simulator as an ASGI application.
 
-    Args:
-        seed: The simulator draws answers, rates and times from it.
-        data_dir: Where the invoice is kept across restarts; without it, it ends with the application.
-        control_password: What the operator's paths ask for; None: nothing.
+    Answers, rates and times are drawn from `seed`. Without `data_dir` the invoice ends with the application;
+    without `control_password` the operator's paths ask for none.
 
     Raises:
         InvoiceFileError: If the data folder cannot be used.

@@ -23,10 +23,7 @@ TaskT = TypeVar("TaskT", bound=ModelTask)
 class ReplyPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How a reply is sent.
 
-    Attributes:
-        timing: When its tokens are generated.
-        fault: What goes wrong with it, or None.
-        bill: Puts the call on the invoice, once: its output tokens, and how it ended.
+    `bill` puts the call on the invoice, once: its output tokens, and how it ended.
     """
 
     timing: TokenTiming
@@ -42,12 +39,8 @@ class ReplyPlan(msgspec.Struct, frozen=True, kw_only=True):
 class Endpoint(Generic[TaskT]):
     """An ASGI application for one kind of call.
 
-    Args:
-        simulation: What all calls share.
-        api: The API that the call belongs to.
-        id_prefix: What the ids of replies begin with.
-        read: Turns a decoded body and the headers into a task; raises `ErrorReply`.
-        answer: Answers a call and bills it; raises `UnsupportedSchema`.
+    `read` turns a decoded body and the headers into a task, or raises `ErrorReply`. `answer` answers a call
+    and bills it, or raises `UnsupportedSchema`.
     """
 
     def __init__(
@@ -116,12 +109,6 @@ async def answer_whole(call: SimulatedCall, body: bytes, tokens: int, plan: Repl
     """Send a reply that does not stream when it is due, and bill it.
 
     A client that leaves before is billed for what was generated until then.
-
-    Args:
-        call: The call that it answers.
-        body: The reply.
-        tokens: The output tokens of the whole reply.
-        plan: How it is sent.
     """
     timing = plan.timing
     if not timing.instant:

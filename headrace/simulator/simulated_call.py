@@ -35,9 +35,7 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
 class SimulatedCall:
     """A call to one of the endpoints.
 
-    Attributes:
-        call_id: The id of the reply, which is on the invoice.
-        headers: What every answer to it carries.
+    Its `call_id` is on the invoice; every answer carries its `headers`.
     """
 
     def __init__(self, simulation: Simulation, api: ProviderApi, exchange: HttpExchange, prefix: str) -> None:

@@ -16,14 +16,7 @@ _FRAMES_PER_WRITE = 64
 
 
 class StreamPlayback:
-    """One stream.
-
-    Args:
-        call: The call that it answers.
-        made: The whole output.
-        script: Its frames.
-        plan: How it is sent.
-    """
+    """One stream."""
 
     def __init__(self, call: SimulatedCall, made: Generation, script: StreamScript, plan: ReplyPlan) -> None:
         self._call = call

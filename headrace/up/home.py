@@ -84,11 +84,7 @@ class InstallationKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Home:
-    """Reads and writes the folder.
-
-    Args:
-        path: the folder; it is created where it is missing. Only its owner can look into it.
-    """
+    """Reads and writes the folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()

@@ -35,15 +35,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stack:
-    """Starts and stops everything.
-
-    Args:
-        home: where data, logs and keys are.
-        options: from the command line.
-        environ: the variables that say which parts are provided, and settings to pass on.
-        on_progress: told what is going on.
-        on_change: called after every change of a process's state.
-    """
+    """Starts and stops everything."""
 
     def __init__(
         self,
@@ -115,10 +107,6 @@ class Stack:
 
     def service_environment(self, parts: Mapping[str, str], simulator: str | None) -> dict[str, str]:
         """Return the environment of our own processes.
-
-        Args:
-            parts: the address of each part, by its role.
-            simulator: the address of the provider simulator; None: the providers are real.
 
         Raises:
             ConfigurationError: HEADRACE_WEBHOOK_OWN_SERVICES is not a list.

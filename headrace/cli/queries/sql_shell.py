@@ -11,10 +11,8 @@ def run_shell(read: Callable[[str], str], ask: Callable[[str], None]) -> None:
 
     A statement that was begun and not ended is not asked.
 
-    Args:
-        read: returns the next line, given a prompt. It raises `EOFError` at the end and `KeyboardInterrupt`
-            where the user drops a line.
-        ask: answers a statement; it says itself what went wrong.
+    `read` returns the next line, given a prompt; it raises `EOFError` at the end and `KeyboardInterrupt`
+    where the user drops a line. `ask` says itself what went wrong.
     """
     lines: list[str] = []
     while True:

@@ -29,9 +29,6 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 class BodyDecoder:
     """Decompresses one body, chunk by chunk. A body may hold several frames: clients send one per block.
 
-    Args:
-        encoding: The Content-Encoding; empty for none.
-
     Raises:
         QueryError: The encoding is not known.
     """

@@ -32,12 +32,8 @@ class EmbeddedClickHouse(EmbeddedPart):
     An insert is on disk, in the operating system's hands, when it is answered: a killed process loses
     nothing that it acknowledged.
 
-    Args:
-        data_dir: Folder for the databases and the log.
-        port: Port to listen on; None or 0 takes a free one.
-        password: Password of the user ``default``, the owner. None: the one in `data_dir`, made at the first
-            start.
-        reader_password: Makes a user ``reader``, who may only read tables; None: no such user.
+    Port None or 0 takes a free one. Password None: the one in `data_dir`, made at the first start. A
+    `reader_password` makes a user ``reader``, who may only read tables.
     """
 
     role = "clickhouse"

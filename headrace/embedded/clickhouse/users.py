@@ -24,9 +24,7 @@ READER_LIMITS: Mapping[str, int] = {
 class Passwords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The users that there are.
 
-    Attributes:
-        owner: Password of ``default``, who may do everything with tables.
-        reader: Password of ``reader``, who may only read tables; None: there is no such user.
+    `reader` None: there is no such user.
     """
 
     owner: str
@@ -38,9 +36,6 @@ class Passwords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def authenticate(self, headers: Mapping[str, str]) -> str:
         """Check the credentials of a request.
-
-        Returns:
-            `OWNER` or `READER`.
 
         Raises:
             QueryError: They are missing or wrong.

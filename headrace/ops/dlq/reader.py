@@ -24,12 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 class DeadLetterReader:
-    """Reads dead letters; every method raises `KafkaUnavailable` where no broker answers in time.
-
-    Args:
-        topics: what it reads with, connected.
-        auth: tells which letters and actions Headrace wrote.
-    """
+    """Reads dead letters; every method raises `KafkaUnavailable` where no broker answers in time."""
 
     def __init__(self, topics: TopicReader, auth: RecordAuth = UNSIGNED) -> None:
         self._topics = topics

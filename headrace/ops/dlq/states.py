@@ -31,8 +31,7 @@ _OPEN = LetterState()
 class LetterStates:
     """The states of many dead letters, from the actions in the order in which they were recorded.
 
-    Args:
-        wanted: which letters are of interest; nothing is kept of the others.
+    Nothing is kept of letters that are not `wanted`.
     """
 
     def __init__(self, wanted: Callable[[LetterId], bool] = lambda _: True) -> None:

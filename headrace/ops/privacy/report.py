@@ -30,16 +30,7 @@ class StoredItems(msgspec.Struct, frozen=True, kw_only=True):
 class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
     """The result. It does not name the user.
 
-    Attributes:
-        tenant: whose user it was.
-        mode: what was done with the rows.
-        pseudonym: what stands for the user now, where rows remain.
-        until: what was accepted until then is erased.
-        requests: how many requests of the user are known.
-        places: what was found where.
-        under_way: how many requests had not ended at the last look.
-        kept: what stays on Kafka until its retention is over.
-        verdict: how it ended.
+    What was accepted until `until` is erased; `kept` is what stays on Kafka until its retention is over.
     """
 
     tenant: str

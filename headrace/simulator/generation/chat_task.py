@@ -13,12 +13,7 @@ from headrace.simulator.billing.charges import BilledUsage
 class ModelTask(msgspec.Struct, frozen=True, kw_only=True):
     """What every call has, whatever it asks for: a chat or embeddings.
 
-    Attributes:
-        model: The model's name.
-        prompt: All text of the input, for behaviour rules.
-        input_tokens: The length of the input, tools included.
-        stream: Whether the answer is a stream.
-        charge_usd: Returns what the call costs, in US dollars.
+    `prompt` is all text of the input, for behaviour rules; `input_tokens` includes the tools.
     """
 
     model: str
@@ -71,13 +66,8 @@ class OutputForm(msgspec.Struct, frozen=True, kw_only=True):
 class ChatTask(ModelTask, frozen=True, kw_only=True):
     """One validated chat call.
 
-    Attributes:
-        question: The text of the last user message, which the answer is about.
-        tool_results: The results that end the conversation, or none where it does not end in results.
-        identity: The bytes that the answer is a function of, together with the simulator's seed.
-        stop: The stop sequences.
-        max_output_tokens: The limit asked for, or the model's own.
-        include_usage: Whether an OpenAI stream ends with a usage chunk.
+    The answer is about `question`, the last user message, and a function of `identity` and the seed.
+    `tool_results` are those that end the conversation.
     """
 
     question: str

@@ -43,11 +43,8 @@ def offered_tools(
 ) -> tuple[ToolOffer, ...]:
     """Return the tools of a call.
 
-    Args:
-        functions: The tools as the body has them.
-        schema_field: Where the JSON Schema of a tool's arguments is in it.
-        path: Where a tool is in the body, with `{}` for its index.
-        max_name_chars: The length of a name at most.
+    `schema_field` holds the JSON Schema of a tool's arguments; `path` is where a tool is in the body, with
+    `{}` for its index.
 
     Raises:
         ErrorReply: 400, where a name or a schema is wrong.
@@ -88,11 +85,6 @@ def count_tools(tools: Any) -> int:
 
 def check_lengths(model: Model, input_tokens: int, wanted: int | None) -> None:
     """Check a call against the model's limits of output and context.
-
-    Args:
-        model: The model asked.
-        input_tokens: The length of the prompt.
-        wanted: The limit of output tokens asked for, or None.
 
     Raises:
         ErrorReply: 400.

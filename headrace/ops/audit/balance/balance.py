@@ -19,12 +19,7 @@ _ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
 
 
 def balance(evidence: Evidence, *, took_s: float = 0.0) -> AuditReport:
-    """Return the report on what was read.
-
-    Args:
-        evidence: what was read.
-        took_s: how long reading took.
-    """
+    """Return the report on what was read."""
     tally, progress = FindingTally(), WorkInProgress(evidence)
     outcomes = decide(evidence, progress, tally)
     money = compare_money(evidence, outcomes, progress, tally)

@@ -18,10 +18,7 @@ _STOPPED = "content_filter"
 def check_call(call: CallRow, item: BilledCall | None, *, complete: bool) -> FindingKind | None:
     """Return what is wrong with a booked call; None where the invoice confirms or explains it.
 
-    Args:
-        call: as ClickHouse has it.
-        item: what was billed for it, if anything was.
-        complete: whether the invoice has everything of the time.
+    `complete`: whether the invoice has everything of the time.
     """
     is_estimate = call.estimated or call.orphaned
     if item is None:

@@ -32,11 +32,7 @@ class MoneyTotals(msgspec.Struct, kw_only=True):
 def compare_money(
     evidence: Evidence, outcomes: RequestOutcomes, progress: WorkInProgress, tally: FindingTally
 ) -> MoneyTotals:
-    """Compare every decided request's reply, charge, log record and row, and note what differs.
-
-    Returns:
-        The sums; `whole` are the requests whose rows are all there.
-    """
+    """Compare every decided request's reply, charge, log record and row, and note what differs."""
     money = MoneyTotals()
     dead_lettered = _dead_lettered(evidence)
     for request_id, terminal in outcomes.terminals.items():
@@ -79,10 +75,7 @@ def compare_money(
 def check_unknown_ids(evidence: Evidence, tally: FindingTally, *, truncated_ms: int) -> None:
     """Note requests that the evidence knows and that nobody has accepted.
 
-    Args:
-        evidence: what was read.
-        tally: where to note it.
-        truncated_ms: before this time requests may have been deleted.
+    Before `truncated_ms` requests may have been deleted.
     """
     kafka, rows = evidence.kafka, evidence.clickhouse.rows
     known = kafka.requests.keys() | {each.request_id for each in kafka.malformed.values()}

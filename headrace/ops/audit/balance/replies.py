@@ -18,16 +18,8 @@ from headrace.ops.audit.work_in_progress import WorkInProgress
 class RequestOutcomes(msgspec.Struct, kw_only=True):
     """The requests of the window by what became of them.
 
-    Attributes:
-        terminals: the terminal reply that counts, by request: of the last replay.
-        open: those that may still get theirs.
-        missing: those that will not.
-        by_status: how many ended how.
-        submissions: how many records submitted them, repeats included.
-        resent: how many replies were sent again as they were.
-        malformed: how many records were no requests.
-        retries_waiting: how many records on the retry topic nobody has taken up again.
-        dead_lettered: how many requests have a dead letter.
+    `terminals`: the terminal reply of the last replay, by request. `resent`: replies sent again as they were.
+    `malformed`: records that were no requests.
     """
 
     terminals: dict[str, TerminalReply] = {}

@@ -22,10 +22,6 @@ class _JournaledCall(msgspec.Struct, frozen=True):
 async def read_redis(redis: Redis, request_ids: Iterable[str]) -> RedisEvidence:
     """Return what the registry and the journal know of these requests.
 
-    Args:
-        redis: the client; its timeouts bound every step.
-        request_ids: the requests.
-
     Raises:
         StoreUnavailable: Redis does not answer in time.
     """
