@@ -69,9 +69,6 @@ def clickhouse_to_read(data_dir: Path) -> tuple[str, str]:
 
     `HEADRACE_CLICKHOUSE_READER_URL` goes before `HEADRACE_CLICKHOUSE_URL`, and both before a running
     `headrace up`.
-
-    Raises:
-        ConfigurationError: neither says where ClickHouse is.
     """
     named = _ClickHouseAddresses()
     url = named.clickhouse_reader_url or named.clickhouse_url
@@ -83,11 +80,7 @@ def clickhouse_to_read(data_dir: Path) -> tuple[str, str]:
 
 
 def _running(data_dir: Path, part: str, variables: str) -> Endpoints:
-    """Return the endpoints of the `headrace up` that runs on a folder.
-
-    Raises:
-        ConfigurationError: none runs there.
-    """
+    """Return the endpoints of the `headrace up` that runs on a folder."""
     try:
         return Home(data_dir).endpoints()
     except (NotRunning, OSError, msgspec.MsgspecError) as fault:

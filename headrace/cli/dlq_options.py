@@ -48,11 +48,7 @@ def _filters_of(
     since: Since = None,
     until: Until = None,
 ) -> LetterFilters | None:
-    """Return the filters that options name; None where none is given.
-
-    Raises:
-        typer.BadParameter: an option has no such value.
-    """
+    """Return the filters that options name; None where none is given."""
     texts = {
         "stage": stage,
         "exception": exception,

@@ -9,7 +9,7 @@ import msgspec
 
 @dataclass(eq=False)
 class ErrorReply(Exception):
-    """A call that is answered with an error.
+    """A call that is answered with an error: what every check of a request raises.
 
     `kind`, `param` and `code` are OpenAI's; Anthropic's error type follows from the status.
     """

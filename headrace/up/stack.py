@@ -106,11 +106,7 @@ class Stack:
         self._supervisor.stop()
 
     def service_environment(self, parts: Mapping[str, str], simulator: str | None) -> dict[str, str]:
-        """Return the environment of our own processes.
-
-        Raises:
-            ConfigurationError: HEADRACE_WEBHOOK_OWN_SERVICES is not a list.
-        """
+        """Return the environment of our own processes."""
         options = self._options
         ports = {
             "ingest": self._port("ingest", options.ingest_port or self._given_port("HEADRACE_INGEST_PORT")),

@@ -27,11 +27,7 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 
 
 class BodyDecoder:
-    """Decompresses one body, chunk by chunk. A body may hold several frames: clients send one per block.
-
-    Raises:
-        QueryError: The encoding is not known.
-    """
+    """Decompresses one body, chunk by chunk. A body may hold several frames: clients send one per block."""
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding.strip().lower() or "identity"
@@ -43,11 +39,7 @@ class BodyDecoder:
         self._frame: Any = None
 
     def feed(self, chunk: bytes) -> bytes:
-        """Decompress one chunk.
-
-        Raises:
-            QueryError: The bytes are not of that encoding.
-        """
+        """Decompress one chunk."""
         if self._encoding == "identity":
             return chunk
         output: list[bytes] = []
@@ -65,11 +57,7 @@ class BodyDecoder:
         return b"".join(output)
 
     def finish(self) -> None:
-        """Check that the body is complete.
-
-        Raises:
-            QueryError: It ends within a frame.
-        """
+        """Check that the body is complete."""
         if self._frame is not None:
             raise self._invalid("it ends too early")
 

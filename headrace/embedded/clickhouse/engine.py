@@ -41,11 +41,7 @@ class Connection:
     def run(
         self, sql: bytes, output_format: str = "Null", parameters: Mapping[str, str] | None = None
     ) -> tuple[bytes, Summary]:
-        """Run one statement and return its whole output.
-
-        Raises:
-            QueryError: The engine refuses it.
-        """
+        """Run one statement and return its whole output."""
         try:
             # It is declared for text and takes bytes as well: inline data need not be UTF-8.
             result = self._chdb.query(
@@ -82,11 +78,7 @@ class Connection:
         return verdict["query_class"].name, verdict["statement_count"]
 
     def apply(self, query: HttpQuery) -> None:
-        """Apply a query's settings and database.
-
-        Raises:
-            QueryError: There is no such setting or database, or it may not be set.
-        """
+        """Apply a query's settings and database."""
         if query.database:
             escaped = query.database.replace("\\", "\\\\").replace("`", "\\`")
             self.run(f"USE `{escaped}`".encode())

@@ -43,11 +43,7 @@ class ExecutionPlan:
 
 
 def plan_query(query: HttpQuery, engine: Engine) -> ExecutionPlan:
-    """Decide how to run a query.
-
-    Raises:
-        QueryError: It must not be run.
-    """
+    """Decide how to run a query."""
     head = query.content.read(_HEAD_BYTES)
     insert = find_insert(head)
     if insert is not None:
@@ -89,9 +85,6 @@ def run_query(engine: Engine, query: HttpQuery, plan: ExecutionPlan, pipe_fd: in
 
     Returns:
         The output, where it did not go through the pipe, and the figures.
-
-    Raises:
-        QueryError: The engine refuses it.
     """
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, pipe_fd)

@@ -55,11 +55,7 @@ class HttpQuery:
 
 
 async def read_query(request: Request, passwords: Passwords) -> HttpQuery:
-    """Authenticate a request and read it to its end.
-
-    Raises:
-        QueryError: It is not allowed, or not well-formed.
-    """
+    """Authenticate a request and read it to its end."""
     headers = request.headers
     values = dict(request.query_params)
     user = passwords.authenticate(headers)

@@ -40,7 +40,7 @@ _STATUS = {
 
 
 class QueryError(EmbeddedError):
-    """A statement that the engine, or this server in its place, refuses.
+    """A query that the engine, or any function of this package in its place, refuses.
 
     `code` and `name` are ClickHouse's, such as 60 and UNKNOWN_TABLE; `message` is the whole text as the
     server writes it, without the version.

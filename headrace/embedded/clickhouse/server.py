@@ -169,11 +169,7 @@ async def _hold(reader: PipeReader, held: IO[bytes], limit: int | None) -> bool:
 
 
 def serve(listener: socket.socket, data_dir: Path, config: Path, passwords: Passwords) -> None:
-    """Serve an engine until SIGTERM or Ctrl-C.
-
-    Raises:
-        EmbeddedError: The engine does not start.
-    """
+    """Serve an engine until SIGTERM or Ctrl-C."""
     # chDB's own handlers leave a crashed process standing that refuses every query. Ours end it, with
     # the stack in the log, so that it is started again.
     _chdb.set_signal_handlers_enabled(0)  # type: ignore[attr-defined]  # missing in its stubs

@@ -102,11 +102,7 @@ def first_keyword(sql: bytes) -> bytes:
 
 
 def check_confined(sql: bytes, refused: RefusedNames) -> None:
-    """Refuse files, and functions and engines that reach beyond the tables.
-
-    Raises:
-        QueryError: The statement names one of them.
-    """
+    """Refuse files, and functions and engines that reach beyond the tables."""
     before: SqlToken | None = None
     previous: SqlToken | None = None
     for token in scan(sql):

@@ -35,11 +35,7 @@ class Passwords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return "Passwords(…)"
 
     def authenticate(self, headers: Mapping[str, str]) -> str:
-        """Check the credentials of a request.
-
-        Raises:
-            QueryError: They are missing or wrong.
-        """
+        """Check the credentials of a request."""
         given = _credentials(headers)
         user, password = given or (OWNER, "")
         wanted = {OWNER: self.owner, READER: self.reader}.get(user)
@@ -54,11 +50,7 @@ class Passwords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def reader_settings(asked: Mapping[str, str]) -> dict[str, str]:
-    """A reader's settings: those asked for, within the limits, and nothing can be written.
-
-    Raises:
-        QueryError: One is above its limit.
-    """
+    """A reader's settings: those asked for, within the limits, and nothing can be written."""
     for name, limit in READER_LIMITS.items():
         value = asked.get(name)
         # Python reads no number of thousands of digits; 18 are more than any limit has.

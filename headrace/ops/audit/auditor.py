@@ -72,11 +72,7 @@ class Auditor:
         )
 
     async def __aenter__(self) -> Self:
-        """Connect.
-
-        Raises:
-            KafkaUnavailable: no broker answers in time.
-        """
+        """Connect."""
         async with AsyncExitStack() as connecting:
             connecting.push_async_callback(self._redis.aclose)
             connecting.push_async_callback(self._http.aclose)

@@ -49,9 +49,6 @@ async def requests_of(reader: TopicReader, subject: Subject, *, since_ms: int, u
     """Return the ids of the user's requests.
 
     Begin with the first record written at `since_ms`; leave out what was accepted after `until`.
-
-    Raises:
-        KafkaUnavailable: no broker answered in time.
     """
     # To the very end: senders' clocks differ, and one that is ahead must not end the search.
     spans = await reader.spans(await reader.existing(_EVENTS), since_ms=since_ms)

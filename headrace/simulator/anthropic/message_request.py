@@ -39,11 +39,7 @@ _MAX_NAME_CHARS = 128
 
 
 def read_message_request(body: Any, headers: RequestHeaders) -> ChatTask:
-    """Turn a decoded body into a task, by the rules of the API version in the headers.
-
-    Raises:
-        ErrorReply: If the API would not take it, or the simulator does not cover it.
-    """
+    """Turn a decoded body into a task, by the rules of the API version in the headers."""
     version = headers.get("anthropic-version", "")
     if version not in MESSAGE_BY_VERSION:
         raise ErrorReply(400, f'anthropic-version: "{version}" is not one of {", ".join(MESSAGE_BY_VERSION)}')

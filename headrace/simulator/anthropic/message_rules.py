@@ -14,11 +14,7 @@ _MAX_ID_CHARS = 256
 
 
 def check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Check that turns say something, begin with the user's, and that tool uses have their results.
-
-    Raises:
-        ErrorReply: If turns are empty or out of order.
-    """
+    """Check that turns say something, begin with the user's, and that tool uses have their results."""
     for index, message in enumerate(messages):
         is_prefill = index == len(messages) - 1 and message["role"] == "assistant"
         if message["role"] not in {"user", "assistant"}:

@@ -38,12 +38,7 @@ _MAX_NAME_CHARS = 64
 
 
 def read_chat_request(body: Any) -> ChatTask:
-    """Turn a decoded body into a task.
-
-    Raises:
-        ErrorReply: If the API would not take it, or the simulator does not cover it.
-        UnsupportedSchema: If the schema of its response format is none.
-    """
+    """Turn a decoded body into a task."""
     CHAT_COMPLETION.check(body)
     model = served_model(ProviderName.OPENAI, body["model"])
     _refuse_unsupported(body)

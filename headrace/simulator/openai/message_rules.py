@@ -7,11 +7,7 @@ from headrace.simulator.error_reply import wrong_field
 
 
 def check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Check that assistants say something, and that tool calls and tool messages belong together.
-
-    Raises:
-        ErrorReply: If a tool message answers nothing, or a tool call is not answered.
-    """
+    """Check that assistants say something, and that tool calls and tool messages belong together."""
     waiting: list[str] = []
     asked_at = 0
     for index, message in enumerate(messages):

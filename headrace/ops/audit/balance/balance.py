@@ -52,7 +52,7 @@ def _note_unread(evidence: Evidence, tally: FindingTally) -> int:
     truncated_ms = 0
     for read in evidence.kafka.topics.values():
         if read.gone:
-            tally.add(FindingKind.GONE, read.topic)
+            tally.add(FindingKind.REPLY_TOPICS_GONE, read.topic)
         if read.truncated_ms is not None:
             tally.add(FindingKind.TRUNCATED, f"{read.topic} before {_time(read.truncated_ms)}")
             if read.topic in _ENTRANCES:
@@ -62,7 +62,7 @@ def _note_unread(evidence: Evidence, tally: FindingTally) -> int:
     for topic, number in evidence.kafka.unauthentic.items():
         tally.add(FindingKind.UNAUTHENTIC, topic, times=number)
     if evidence.invoice is not None and not evidence.invoice.complete:
-        tally.add(FindingKind.INVOICE_CUT, "invoice")
+        tally.add(FindingKind.INVOICE_INCOMPLETE, "invoice")
     return truncated_ms
 
 
@@ -71,7 +71,7 @@ def _note_dead_letters(evidence: Evidence, outcomes: RequestOutcomes, tally: Fin
     kafka = evidence.kafka
     letters = [each for each in kafka.dead_letters.values() if each.inside]
     waiting = (each.letter_id for each in letters if each.letter_id not in kafka.actions)
-    tally.add_all(FindingKind.DEAD, waiting)
+    tally.add_all(FindingKind.DEAD_LETTERS_WAITING, waiting)
     # A webhook that could not be delivered, or a score that found no request, is no end of its request; nor
     # is what somebody else wrote in the name of a stage.
     dead = {
@@ -101,15 +101,15 @@ def _figures(
         dead_lettered=outcomes.dead_lettered,
         submissions=outcomes.submissions,
         conflicts=evidence.kafka.conflicts,
-        contradictory_replies=tally.count(FindingKind.CONTRADICTORY, FindingKind.ANSWERED_TWICE),
+        contradictory_replies=tally.count(FindingKind.CONTRADICTORY_REPLIES, FindingKind.ANSWERED_TWICE),
         resent_replies=outcomes.resent,
-        unanswered_submissions=tally.count(FindingKind.UNANSWERED),
-        duplicate_charges=tally.count(FindingKind.DUPLICATE_CHARGE),
+        unanswered_submissions=tally.count(FindingKind.UNANSWERED_SUBMISSIONS),
+        duplicate_charges=tally.count(FindingKind.DUPLICATE_CHARGES),
         resent_charges=money.resent_charges,
         ledger_usd=usd_text(money.ledger_nano),
         clickhouse_usd=usd_text(money.clickhouse_nano),
-        rows_missing=tally.count(FindingKind.ROW_MISSING),
-        rows_extra=tally.count(FindingKind.ROW_EXTRA),
+        rows_missing=tally.count(FindingKind.ROWS_MISSING),
+        rows_extra=tally.count(FindingKind.ROWS_EXTRA),
         rows_waiting=money.rows_waiting,
         calls=sum(each.calls for each in calls.booked),
         orphaned_calls=calls.orphaned.calls,

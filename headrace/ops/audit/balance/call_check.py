@@ -24,14 +24,14 @@ def check_call(call: CallRow, item: BilledCall | None, *, complete: bool) -> Fin
     if item is None:
         # An estimate without an answer may be of a call that the provider never began.
         has_to_be_billed = call.error is None or (call.cost_nano > 0 and not is_estimate)
-        return FindingKind.UNINVOICED if complete and has_to_be_billed else None
+        return FindingKind.CALLS_NOT_INVOICED if complete and has_to_be_billed else None
     if item.times > 1:
-        return FindingKind.BILLED_TWICE
+        return FindingKind.CALLS_BILLED_TWICE
     if item.cost_nano == call.cost_nano:
         return None
     if not is_estimate:
-        return FindingKind.MISPRICED
-    return None if _is_explained(call, item) else FindingKind.MISESTIMATED
+        return FindingKind.CALLS_MISPRICED
+    return None if _is_explained(call, item) else FindingKind.CALLS_MISESTIMATED
 
 
 def _is_explained(call: CallRow, item: BilledCall) -> bool:

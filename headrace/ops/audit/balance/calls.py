@@ -87,7 +87,7 @@ def compare_calls(
             wrong = check_call(call, item, complete=invoice.complete) if invoice is not None else None
             if wrong is not None:
                 tally.add(wrong, call_id)
-    tally.add_all(FindingKind.CALL_DOUBLED, evidence.clickhouse.doubled)
+    tally.add_all(FindingKind.CALLS_BOOKED_TWICE, evidence.clickhouse.doubled)
     _check_costs(evidence, money, tally)
     if invoice is not None:
         _check_unbooked(evidence, calls, invoice, tally)
@@ -115,7 +115,7 @@ def _check_costs(evidence: Evidence, money: MoneyTotals, tally: FindingTally) ->
     for request_id in money.whole:
         row, log = evidence.clickhouse.rows[request_id], evidence.kafka.logs[request_id]
         if costs[request_id] != row.cost_nano or numbers[request_id] != len(log.call_ids):
-            tally.add(FindingKind.CALLS_DIFFER, request_id)
+            tally.add(FindingKind.CALLS_DIFFER_FROM_COST, request_id)
 
 
 def _check_unbooked(
@@ -138,4 +138,4 @@ def _check_unbooked(
             continue
         calls.unbooked.calls += 1
         calls.unbooked.invoiced_nano += item.cost_nano
-        tally.add(FindingKind.UNBOOKED, call_id)
+        tally.add(FindingKind.UNBOOKED_CALLS, call_id)

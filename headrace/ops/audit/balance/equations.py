@@ -13,16 +13,20 @@ from headrace.ops.audit.report import Equation
 #: Each equation, and the findings by which it does not hold, whatever the sums say.
 EQUATIONS = {
     "accepted = ended + open": (Kind.MISSING, Kind.STRANGERS),
-    "one terminal reply per request": (Kind.CONTRADICTORY, Kind.ANSWERED_TWICE),
-    "submissions = submissions answered": (Kind.UNANSWERED,),
-    "malformed = dead letters = senders told": (Kind.NOT_DEAD_LETTERED, Kind.UNTOLD),
-    "ledger = replies, one charge per request": (Kind.DUPLICATE_CHARGE, Kind.LEDGER_REPLY),
-    "ledger = ClickHouse, per request": (Kind.LEDGER_CLICKHOUSE, Kind.ROW_MISSING),
-    "one row per request": (Kind.ROW_MISSING, Kind.ROW_EXTRA, Kind.ROW_DIFFERS, Kind.UNLOGGED),
-    "calls = cost, per request": (Kind.CALLS_DIFFER,),
-    "answered calls booked = invoiced, per call": (Kind.MISPRICED, Kind.UNINVOICED, Kind.BILLED_TWICE),
-    "estimated calls booked ≈ invoiced, per call within bounds": (Kind.MISESTIMATED,),
-    "every billed call is booked, once": (Kind.UNBOOKED, Kind.CALL_DOUBLED),
+    "one terminal reply per request": (Kind.CONTRADICTORY_REPLIES, Kind.ANSWERED_TWICE),
+    "submissions = submissions answered": (Kind.UNANSWERED_SUBMISSIONS,),
+    "malformed = dead letters = senders told": (Kind.MALFORMED_UNBURIED, Kind.MALFORMED_UNTOLD),
+    "ledger = replies, one charge per request": (Kind.DUPLICATE_CHARGES, Kind.LEDGER_DIFFERS_FROM_REPLY),
+    "ledger = ClickHouse, per request": (Kind.LEDGER_DIFFERS_FROM_CLICKHOUSE, Kind.ROWS_MISSING),
+    "one row per request": (Kind.ROWS_MISSING, Kind.ROWS_EXTRA, Kind.ROWS_DIFFER, Kind.UNLOGGED),
+    "calls = cost, per request": (Kind.CALLS_DIFFER_FROM_COST,),
+    "answered calls booked = invoiced, per call": (
+        Kind.CALLS_MISPRICED,
+        Kind.CALLS_NOT_INVOICED,
+        Kind.CALLS_BILLED_TWICE,
+    ),
+    "estimated calls booked ≈ invoiced, per call within bounds": (Kind.CALLS_MISESTIMATED,),
+    "every billed call is booked, once": (Kind.UNBOOKED_CALLS, Kind.CALLS_BOOKED_TWICE),
 }
 #: The last ones need an invoice.
 _OF_INVOICE = 3
@@ -39,8 +43,8 @@ def equations(
     """Yield the equations, those of the invoice only where there is one."""
     count = tally.count
     replies, submissions, malformed = len(outcomes.terminals), outcomes.submissions, outcomes.malformed
-    contradictory = count(Kind.CONTRADICTORY, Kind.ANSWERED_TWICE)
-    not_told = max(count(Kind.NOT_DEAD_LETTERED), count(Kind.UNTOLD))
+    contradictory = count(Kind.CONTRADICTORY_REPLIES, Kind.ANSWERED_TWICE)
+    not_told = max(count(Kind.MALFORMED_UNBURIED), count(Kind.MALFORMED_UNTOLD))
     replied_nano = sum(each.cost_nano for each in outcomes.terminals.values())
     booked_nano = sum(each.booked_nano for each in calls.booked)
     estimated_nano = sum(each.booked_nano for each in calls.estimates)
@@ -49,7 +53,7 @@ def equations(
     sides: tuple[tuple[object, object], ...] = (
         (outcomes.accepted, replies + len(outcomes.open)),
         (replies + contradictory, replies),
-        (submissions, submissions - count(Kind.UNANSWERED)),
+        (submissions, submissions - count(Kind.UNANSWERED_SUBMISSIONS)),
         (malformed, malformed - not_told),
         (usd_text(money.ledger_nano), usd_text(replied_nano)),
         (usd_text(money.compared_ledger_nano), usd_text(money.compared_clickhouse_nano)),

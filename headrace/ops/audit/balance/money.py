@@ -53,7 +53,7 @@ def compare_money(
         if log is None:
             tally.add(FindingKind.UNLOGGED, request_id)
         if charged_nano != terminal.cost_nano:
-            tally.add(FindingKind.LEDGER_REPLY if settled else FindingKind.WAITING, request_id)
+            tally.add(FindingKind.LEDGER_DIFFERS_FROM_REPLY if settled else FindingKind.WAITING, request_id)
         if log is not None and not progress.has_row(log):
             money.rows_waiting += 1
             tally.add(FindingKind.WAITING, request_id)
@@ -61,7 +61,7 @@ def compare_money(
         money.compared_ledger_nano += charged_nano
         if row is None:
             tally.add(
-                FindingKind.ROW_DEAD_LETTERED if request_id in dead_lettered else FindingKind.ROW_MISSING,
+                FindingKind.ROWS_DEAD_LETTERED if request_id in dead_lettered else FindingKind.ROWS_MISSING,
                 request_id,
             )
             continue
@@ -110,7 +110,7 @@ def _check_charges(
     money.resent_charges += sum(each.times - 1 for each in charges if not each.contradictory)
     twice = sum(each.contradictory for each in charges) + max(len(charges) - 1, 0)
     if twice:
-        tally.add(FindingKind.DUPLICATE_CHARGE, request_id, times=twice)
+        tally.add(FindingKind.DUPLICATE_CHARGES, request_id, times=twice)
     return sum(each.amount_nano for each in charges)
 
 
@@ -118,11 +118,11 @@ def _check_row(
     tally: FindingTally, request_id: str, terminal: TerminalReply, row: RequestRow, charged_nano: int
 ) -> None:
     if row.rows > 1:
-        tally.add(FindingKind.ROW_EXTRA, request_id, times=row.rows - 1)
+        tally.add(FindingKind.ROWS_EXTRA, request_id, times=row.rows - 1)
     if row.cost_nano != charged_nano:
-        tally.add(FindingKind.LEDGER_CLICKHOUSE, request_id)
+        tally.add(FindingKind.LEDGER_DIFFERS_FROM_CLICKHOUSE, request_id)
     if row.status != terminal.status:
-        tally.add(FindingKind.ROW_DIFFERS, request_id)
+        tally.add(FindingKind.ROWS_DIFFER, request_id)
 
 
 def _dead_lettered(evidence: Evidence) -> set[str]:

@@ -88,7 +88,7 @@ def _check_replies(
     readers = Counter((each.correlation, each.replay) for each in replies)
     contradictory = sum(number - 1 for number in readers.values())
     if contradictory:
-        tally.add(FindingKind.CONTRADICTORY, request_id, times=contradictory)
+        tally.add(FindingKind.CONTRADICTORY_REPLIES, request_id, times=contradictory)
     by_replay = Counter(replay for _, replay in readers)
     if any(number > 1 for number in by_replay.values()):
         tally.add(FindingKind.ANSWERED_TWICE, request_id)
@@ -109,7 +109,7 @@ def _check_submissions(
         if correlation in answered or not evidence.window.contains(submission.at_ms):
             continue
         may_come = progress.may_tell(submission)
-        tally.add(FindingKind.WAITING if may_come else FindingKind.UNANSWERED, request_id)
+        tally.add(FindingKind.WAITING if may_come else FindingKind.UNANSWERED_SUBMISSIONS, request_id)
 
 
 def _check_malformed(
@@ -133,9 +133,9 @@ def _check_malformed(
         tally.add(FindingKind.WAITING, record.request_id or record.address)
         return
     if not dead_lettered:
-        tally.add(FindingKind.NOT_DEAD_LETTERED, record.address)
+        tally.add(FindingKind.MALFORMED_UNBURIED, record.address)
     if not told:
-        tally.add(FindingKind.UNTOLD, record.request_id or record.address)
+        tally.add(FindingKind.MALFORMED_UNTOLD, record.request_id or record.address)
 
 
 def _terminal(

@@ -42,9 +42,6 @@ class IncrementalReader:
 
         The first read of a topic begins at the first record written at or after `since_ms`. A read ends where
         the topic ended when it was begun, or before the first record written at or after `until_ms`.
-
-        Raises:
-            KafkaUnavailable: no broker answered in time.
         """
         existing = await self._topics.existing(topics)
         spans = await self._topics.spans(existing, since_ms=since_ms, until_ms=until_ms)
