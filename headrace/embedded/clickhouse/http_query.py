@@ -1,16 +1,31 @@
-"""Reads an HTTP request into the query to run."""
+"""Reads an HTTP request into the query to run. Bodies may be compressed, as clickhouse-connect sends them."""
 
+import sys
 import tempfile
 import uuid
-from collections.abc import Mapping
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
+import lz4.frame
 from starlette.requests import Request
 
-from headrace.embedded.clickhouse.body_decoder import BodyDecoder
 from headrace.embedded.clickhouse.query_error import QueryError
 from headrace.embedded.clickhouse.users import READER, Passwords, reader_settings
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_GZIP_OR_ZLIB = 47  # zlib's window bits: the header says which of the two it is
+_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    "lz4": lz4.frame.LZ4FrameDecompressor,
+    "zstd": zstd.ZstdDecompressor,
+    "gzip": lambda: zlib.decompressobj(_GZIP_OR_ZLIB),
+    "deflate": lambda: zlib.decompressobj(_GZIP_OR_ZLIB),
+}
 
 SPOOL_BYTES = 8 << 20
 """A body or a held result up to this size stays in memory; a larger one is in a temporary file."""
@@ -95,12 +110,33 @@ async def _spooled(request: Request, sql: str, *, with_body: bool) -> IO[bytes]:
     if sql:
         content.write(sql.encode() + b"\n")
     if with_body:
-        decoder = BodyDecoder(request.headers.get("content-encoding", ""))
-        async for chunk in request.stream():
-            content.write(decoder.feed(chunk))
-        decoder.finish()
+        async for chunk in _decompressed(request.stream(), request.headers.get("content-encoding", "")):
+            content.write(chunk)
     content.seek(0)
     return content
+
+
+async def _decompressed(chunks: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
+    """Decompress a body chunk by chunk. It may hold several frames: clients send one per block."""
+    decompressor = _DECOMPRESSORS.get(encoding.strip().lower())
+    if decompressor is None and encoding.strip().lower() not in ("", "identity"):
+        text = f"Content-Encoding {encoding} is not supported here: use lz4, zstd, gzip or none"
+        raise QueryError.of("NOT_IMPLEMENTED", text)
+    frame: Any = None
+    async for chunk in chunks:
+        if decompressor is None:
+            yield chunk
+            continue
+        left = chunk
+        while left:
+            frame = frame or decompressor()
+            try:
+                yield frame.decompress(left)
+            except (zlib.error, RuntimeError, zstd.ZstdError) as error:
+                raise QueryError.of("INCORRECT_DATA", f"The body is not valid {encoding}: {error}") from error
+            left, frame = (frame.unused_data or b"", None) if frame.eof else (b"", frame)
+    if frame is not None:
+        raise QueryError.of("INCORRECT_DATA", f"The body is not valid {encoding}: it ends too early")
 
 
 async def _form_fields(request: Request) -> dict[str, str]:
