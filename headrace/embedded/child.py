@@ -22,8 +22,6 @@ class Child(ABC):
 
     Attributes:
         role: What it is called in messages and in `headrace status`.
-        log_path: Where its output goes.
-        standby_pid: The id of a process that waits to take over; None: there is none.
         stop_grace_s: Seconds that it may take to end once it is asked to.
     """
 

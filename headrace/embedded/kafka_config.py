@@ -1,5 +1,6 @@
 """The configuration of a one-node Kafka, as text, and why each value is what it is."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -104,11 +105,5 @@ def jvm_options(*, temp_dir: Path, log4j2: Path) -> list[str]:
 
 
 def _escaped(value: str) -> str:
-    """A value as java.util.Properties reads it: backslashes doubled, the rest of Latin-1 as it is."""
-    escaped = value.replace("\\", "\\\\").replace("\n", "\\n")
-    return "".join(c if ord(c) < 0x7F else _unicode(c) for c in escaped)
-
-
-def _unicode(character: str) -> str:
-    units = character.encode("utf-16-be")
-    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
+    """A value as java.util.Properties reads it: its escapes are those of JSON strings."""
+    return json.dumps(value)[1:-1]

@@ -15,12 +15,11 @@ from headrace.simulator.anthropic.api import ANTHROPIC
 from headrace.simulator.behaviour.director import Director
 from headrace.simulator.billing.invoice import Invoice
 from headrace.simulator.billing.invoice_file import InvoiceFile
-from headrace.simulator.chat_endpoint import chat_endpoint
+from headrace.simulator.endpoint import chat_endpoint
 from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.openai.api import OPENAI
 from headrace.simulator.openai.embeddings import embeddings_endpoint
 from headrace.simulator.operator_api import operator_routes
-from headrace.simulator.received_calls import ReceivedCalls
 from headrace.simulator.simulated_call import Simulation
 
 
@@ -41,7 +40,6 @@ def create_app(
         seed=seed,
         director=Director(seed),
         invoice=Invoice(file, carried=carried, items=items),
-        received=ReceivedCalls(),
     )
 
     @asynccontextmanager

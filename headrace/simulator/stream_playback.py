@@ -4,11 +4,10 @@ import asyncio
 
 from headrace.simulator.behaviour.rules import FaultKind
 from headrace.simulator.billing.invoice_items import BilledAs
-from headrace.simulator.endpoint import ReplyPlan
 from headrace.simulator.generation.generate import Generation, output_tokens
 from headrace.simulator.generation.stream_script import StreamFrame, StreamScript, sent_blocks
 from headrace.simulator.http_exchange import ClientDeparture
-from headrace.simulator.simulated_call import SimulatedCall
+from headrace.simulator.simulated_call import ReplyPlan, SimulatedCall
 from streams.tokens import count_text
 
 # Frames that are due at once go out together, so that an instant stream is not a system call a token.

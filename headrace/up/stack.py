@@ -86,7 +86,7 @@ class Stack:
             )
         )
         self._supervisor.start(self._services(environ, settings))
-        self._home.write_ports(self._ports)
+        self._home.write("ports", self._ports)
         return Endpoints(
             kafka=settings.kafka_bootstrap,
             redis=settings.redis_url,

@@ -53,9 +53,7 @@ class HttpQuery:
     Attributes:
         content: The SQL and the data after it, from the start.
         settings: Setting → value, for this query only.
-        database: The current database; empty for the default.
         parameters: Values for ``{name:Type}``.
-        default_format: The output format where the SQL names none.
         wait_end_of_query: Send nothing before the end, so that an error can still be the status.
     """
 

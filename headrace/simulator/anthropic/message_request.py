@@ -1,5 +1,7 @@
 """Reads a Messages request as strictly as the Anthropic API does."""
 
+import json
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -18,11 +20,10 @@ from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.generation.chat_task import (
     ChatTask,
     OutputForm,
-    OutputKind,
     ToolMode,
     ToolUse,
 )
-from headrace.simulator.generation.prompted_format import prompted_form
+from headrace.simulator.generation.schema_values import UnsupportedSchema, check_schema
 from headrace.simulator.generation.task_rules import (
     check_chosen,
     check_lengths,
@@ -36,6 +37,8 @@ from streams.tokens import count_messages
 
 _IDENTITY = ("model", "system", "messages", "tools", "tool_choice", "output_config")
 _MAX_NAME_CHARS = 128
+_ASKS_FOR_JSON = re.compile(r"\b(?:one|a|as|only|valid) JSON(?: object)?\b", re.IGNORECASE)
+_GIVES_SCHEMA = re.compile(r"\bJSON Schema:?\s*(?=\{)", re.IGNORECASE)
 
 
 def read_message_request(body: Any, headers: RequestHeaders) -> ChatTask:
@@ -109,5 +112,21 @@ def _tool_use(body: Mapping[str, Any]) -> ToolUse:
 def _output_form(body: Mapping[str, Any], system: str) -> OutputForm:
     wanted = (body.get("output_config") or {}).get("format")
     if wanted is None:
-        return prompted_form(system)
-    return OutputForm(kind=OutputKind.JSON_SCHEMA, schema=wanted["schema"])
+        return _prompted_form(system)
+    return OutputForm(json=True, schema=wanted["schema"])
+
+
+def _prompted_form(system: str) -> OutputForm:
+    """Return the form that a system prompt asks for: JSON, after the schema that it quotes, or text."""
+    if not _ASKS_FOR_JSON.search(system):
+        return OutputForm()
+    quoted = _GIVES_SCHEMA.search(system)
+    if quoted is not None:
+        try:
+            schema, _ = json.JSONDecoder().raw_decode(system, quoted.end())
+            check_schema(schema)
+        except (json.JSONDecodeError, UnsupportedSchema, RecursionError):
+            pass  # the model does what it can
+        else:
+            return OutputForm(json=True, schema=schema)
+    return OutputForm(json=True)

@@ -48,19 +48,11 @@ class ToolUse(msgspec.Struct, frozen=True, kw_only=True):
     parallel: bool = True
 
 
-class OutputKind(StrEnum):
-    """The form the answer must have."""
-
-    TEXT = "text"
-    JSON_OBJECT = "json_object"
-    JSON_SCHEMA = "json_schema"
-
-
 class OutputForm(msgspec.Struct, frozen=True, kw_only=True):
-    """The form of the answer, with its JSON Schema where there is one."""
+    """The form of the answer: text, a JSON object, or what conforms to a JSON Schema."""
 
-    kind: OutputKind = OutputKind.TEXT
-    schema: dict[str, Any] = msgspec.field(default_factory=dict)
+    json: bool = False
+    schema: dict[str, Any] | None = None
 
 
 class ChatTask(ModelTask, frozen=True, kw_only=True):

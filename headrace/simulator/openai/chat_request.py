@@ -12,7 +12,6 @@ from headrace.simulator.error_reply import wrong_field
 from headrace.simulator.generation.chat_task import (
     ChatTask,
     OutputForm,
-    OutputKind,
     ToolMode,
     ToolUse,
 )
@@ -96,16 +95,16 @@ def _tool_use(body: Mapping[str, Any]) -> ToolUse:
 
 def _output_form(body: Mapping[str, Any], texts: Sequence[str]) -> OutputForm:
     wanted = body.get("response_format") or {"type": "text"}
-    kind = OutputKind(wanted["type"])
-    if kind is OutputKind.JSON_SCHEMA:
+    if wanted["type"] == "json_schema":
         described = wanted["json_schema"]
         check_name(described["name"], "response_format.json_schema.name", _MAX_NAME_CHARS)
         schema = described.get("schema") or {}
         check_schema(schema)
-        return OutputForm(kind=kind, schema=schema)
-    if kind is OutputKind.JSON_OBJECT and not any("json" in text.lower() for text in texts):
+        return OutputForm(json=True, schema=schema)
+    is_json = wanted["type"] == "json_object"
+    if is_json and not any("json" in text.lower() for text in texts):
         raise wrong_field("messages", "must contain the word 'json' for the 'response_format' json_object")
-    return OutputForm(kind=kind)
+    return OutputForm(json=is_json)
 
 
 def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
