@@ -12,8 +12,7 @@ import typer
 
 from headrace.cli.options import parse_time_option
 from headrace.ops.dlq.letters import LetterId
-from headrace.ops.dlq.selection import LetterFilters
-from headrace.ops.dlq.states import LetterStatus
+from headrace.ops.dlq.selection import LetterFilters, LetterStatus
 from streams.errors import InputError
 
 ALL_OPEN = LetterFilters(status=LetterStatus.OPEN)

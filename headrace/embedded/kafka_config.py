@@ -64,7 +64,8 @@ def render_server_properties(*, log_dir: Path, client_port: int, controller_port
         "listeners": f"CLIENT://{LOOPBACK}:{client_port},CONTROLLER://{LOOPBACK}:{controller_port}",
         "advertised.listeners": f"CLIENT://{LOOPBACK}:{client_port}",
     }
-    return "".join(f"{name}={_escaped(value)}\n" for name, value in settings.items())
+    # java.util.Properties reads the escapes of JSON strings.
+    return "".join(f"{name}={json.dumps(value)[1:-1]}\n" for name, value in settings.items())
 
 
 def render_log4j2() -> str:
@@ -102,8 +103,3 @@ def jvm_options(*, temp_dir: Path, log4j2: Path) -> list[str]:
         f"-Djava.io.tmpdir={temp_dir}",  # native libraries are unpacked there; /tmp may be noexec
         f"-Dlog4j2.configurationFile={log4j2.as_uri()}",
     ]
-
-
-def _escaped(value: str) -> str:
-    """A value as java.util.Properties reads it: its escapes are those of JSON strings."""
-    return json.dumps(value)[1:-1]

@@ -1,9 +1,12 @@
 """Wires the simulator: paths to endpoints, endpoints to behaviour and invoice."""
 
+import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,6 +24,50 @@ from headrace.simulator.openai.api import OPENAI
 from headrace.simulator.openai.embeddings import embeddings_endpoint
 from headrace.simulator.operator_api import operator_routes
 from headrace.simulator.simulated_call import Simulation
+
+# Hanging calls end with their clients; at a stop they are given this long.
+_GRACE_S = 2
+_CUT_SHORT = "ASGI callable returned without completing response."
+
+
+class AddressUnavailable(Exception):
+    """The address cannot be listened on; the message says what to do."""
+
+
+class _CutResponses(logging.Filter):
+    """Hides uvicorn's complaint about responses that are cut short: it is what the fault `drop` is for."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.getMessage() != _CUT_SHORT
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one.
+
+    Raises:
+        AddressUnavailable: If the address is taken or not of this machine.
+    """
+    try:
+        return socket.create_server((host, port), backlog=2048, reuse_port=False)
+    except OSError as error:
+        raise AddressUnavailable(
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another --port, or 0 for a free one"
+        ) from error
+
+
+def build_server(app: ASGIApp) -> uvicorn.Server:
+    """Return a server for the simulator; run it with `serve(sockets=[…])`."""
+    logging.getLogger("uvicorn.error").addFilter(_CutResponses())
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+            timeout_keep_alive=75,
+        )
+    )
 
 
 def create_app(

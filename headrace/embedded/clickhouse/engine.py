@@ -69,14 +69,6 @@ class Connection:
             file.flush()
             return self.run(insert.reading(file.name), parameters=parameters)[1]
 
-    def classify(self, sql: bytes) -> tuple[str, int]:
-        """What the SQL would do (READ_ONLY, MUTATING, …; UNKNOWN: it does not parse), and how many it is.
-
-        The library has no public method for it; only the engine's parser knows.
-        """
-        verdict = self._chdb._conn.classify_query(sql)  # noqa: SLF001
-        return verdict["query_class"].name, verdict["statement_count"]
-
     def apply(self, query: HttpQuery) -> None:
         """Apply a query's settings and database."""
         if query.database:
@@ -126,8 +118,12 @@ class Engine:
         return Connection(self._path)
 
     def classify(self, sql: bytes) -> tuple[str, int]:
-        """`Connection.classify` on the engine's own connection: it only parses (30 µs)."""
-        return self._root.classify(sql)
+        """What the SQL would do (READ_ONLY, MUTATING, …; UNKNOWN: it does not parse), and how many it is.
+
+        The library has no public method for it; only the engine's parser knows (30 µs).
+        """
+        verdict = self._root._chdb._conn.classify_query(sql)  # noqa: SLF001
+        return verdict["query_class"].name, verdict["statement_count"]
 
     def kill(self, query_id: str | None = None) -> None:
         """Cancel a query, or all of them. One that still runs fails with QUERY_WAS_CANCELLED."""

@@ -73,7 +73,7 @@ class EmbeddedClickHouse(EmbeddedPart):
             role=self.role,
             argv=[
                 *(sys.executable, "-m", "headrace.embedded.clickhouse"),
-                *("--data-dir", str(self._databases), "--passwords", str(passwords)),
+                *("--data-dir", str(self.data_dir / "databases"), "--passwords", str(passwords)),
                 *("--port", str(self.port)),
             ],
             env=self._environment(),
@@ -81,10 +81,6 @@ class EmbeddedClickHouse(EmbeddedPart):
             probe=answers_http(f"http://{LOOPBACK}:{self.port}/ping"),
             pass_fds=[lock_fd],
         )
-
-    @property
-    def _databases(self) -> Path:
-        return self.data_dir / "databases"
 
     def _environment(self) -> dict[str, str]:
         """What it needs, and no more: a statement that got to the environment should find no key there."""

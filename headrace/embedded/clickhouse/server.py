@@ -18,11 +18,17 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from headrace.embedded.clickhouse.engine import Engine, Summary
-from headrace.embedded.clickhouse.execution import ExecutionPlan, plan_query, run_query
+from headrace.embedded.clickhouse.execution import (
+    PIECE_BYTES,
+    ExecutionPlan,
+    PipeReader,
+    open_pipe,
+    plan_query,
+    run_query,
+)
 from headrace.embedded.clickhouse.http_query import SPOOL_BYTES, HttpQuery, read_query
 from headrace.embedded.clickhouse.http_reply import HttpReply
 from headrace.embedded.clickhouse.query_error import QueryError
-from headrace.embedded.clickhouse.result_pipe import PIECE_BYTES, PipeReader, open_pipe
 from headrace.embedded.clickhouse.users import Passwords
 from headrace.same_origin import SameOriginOnly
 from streams.tasks import run_unless, until_disconnect

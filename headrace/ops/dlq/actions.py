@@ -12,7 +12,7 @@ import msgspec
 from headrace.ops.dlq.letters import DeadLetterRecord, LetterId, LetterSummary
 from headrace.ops.dlq.reader import DeadLetterReader
 from headrace.ops.dlq.replay import PlannedReplay, ReplayRefused, action_emit, discard_refused, plan_replay
-from headrace.ops.dlq.states import LetterState
+from headrace.ops.dlq.selection import LetterState
 from streams.errors import TransientFault, Undeliverable, UnknownTopic
 from streams.events import LedgerEntry
 from streams.publisher import Position, Publisher

@@ -7,8 +7,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from headrace.ops.dlq.letters import DeadLetterRecord, LetterId, LetterSummary, read_letter, summary_of
-from headrace.ops.dlq.selection import LetterFilters, LetterSelection
-from headrace.ops.dlq.states import LetterStates
+from headrace.ops.dlq.selection import LetterFilters, LetterSelection, LetterStates
 from headrace.ops.topic_reader import TopicReader
 from streams.codec import decode
 from streams.errors import UndecodableRecord

@@ -24,7 +24,6 @@ from headrace.simulator.generation.task_rules import (
     offered_tools,
     served_model,
 )
-from headrace.simulator.openai.message_rules import check_messages, text_of
 from headrace.simulator.openai.request_types import CHAT_COMPLETION
 from streams.models import ProviderName
 from streams.tokens import count_messages
@@ -34,6 +33,36 @@ _IDENTITY = ("model", "messages", "tools", "tool_choice", "response_format", "se
 _NOT_COVERED = "the simulator does not support this"
 _MAX_STOPS = 4
 _MAX_NAME_CHARS = 64
+
+
+def check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Check that assistants say something, and that tool calls and tool messages belong together."""
+    waiting: list[str] = []
+    asked_at = 0
+    for index, message in enumerate(messages):
+        if message["role"] == "tool":
+            if message["tool_call_id"] not in waiting:
+                reason = "a tool message must respond to a 'tool_calls' of the assistant message before it"
+                raise wrong_field(f"messages.[{index}].role", reason)
+            waiting.remove(message["tool_call_id"])
+            continue
+        if waiting:
+            break
+        if message["role"] == "assistant":
+            waiting, asked_at = [call["id"] for call in message.get("tool_calls") or ()], index
+            if not waiting and message.get("content") is None and message.get("refusal") is None:
+                raise wrong_field(f"messages[{index}].content", "must be a string", "invalid_type")
+    if waiting:
+        reason = f"tool messages must follow for each 'tool_call_id'; there are none for {', '.join(waiting)}"
+        raise wrong_field(f"messages.[{asked_at + 1}].role", reason)
+
+
+def text_of(message: Mapping[str, Any]) -> str:
+    """Return the text of a message, its parts joined by line breaks."""
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content if part["type"] == "text")
 
 
 def read_chat_request(body: Any) -> ChatTask:
