@@ -12,12 +12,7 @@ import msgspec
 from headrace.simulator.anthropic.request_types import MESSAGE_BY_VERSION
 from headrace.simulator.billing.charges import charge_usd
 from headrace.simulator.error_reply import ErrorReply
-from headrace.simulator.generation.chat_task import (
-    ChatTask,
-    OutputForm,
-    ToolMode,
-    ToolUse,
-)
+from headrace.simulator.generation.chat_task import ChatTask, OutputForm, ToolMode, ToolUse
 from headrace.simulator.generation.schema_values import UnsupportedSchema, check_schema
 from headrace.simulator.generation.task_rules import (
     check_chosen,
@@ -38,7 +33,7 @@ _GIVES_SCHEMA = re.compile(r"\bJSON Schema:?\s*(?=\{)", re.IGNORECASE)
 _MAX_ID_CHARS = 256
 
 
-def check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
+def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
     """Check that turns say something, begin with the user's, and that tool uses have their results.
 
     The API joins consecutive turns of one role, so roles need not alternate.
@@ -55,13 +50,13 @@ def check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
 
 def _check_content(message: Mapping[str, Any], index: int, *, is_prefill: bool) -> None:
     if is_prefill:
-        text = text_of(message) or ""
+        text = _text_of(message) or ""
         if text != text.rstrip():
             raise ErrorReply(400, "messages: final assistant content cannot end with trailing whitespace")
         return
     if not message["content"]:
         raise ErrorReply(400, f"messages[{index}]: all messages must have non-empty content")
-    for block in blocks_of(message):
+    for block in _blocks_of(message):
         if block["type"] == "text" and not block["text"]:
             raise ErrorReply(400, f"messages[{index}]: text content blocks must be non-empty")
 
@@ -69,7 +64,7 @@ def _check_content(message: Mapping[str, Any], index: int, *, is_prefill: bool) 
 def _check_tool_turns(messages: Sequence[Mapping[str, Any]]) -> None:
     asked: list[str] = []
     for role, group in groupby(messages, key=lambda message: message["role"]):
-        blocks = [block for message in group for block in blocks_of(message)]
+        blocks = [block for message in group for block in _blocks_of(message)]
         if role == "assistant":
             asked = [block["id"] for block in blocks if block["type"] == "tool_use"]
             for use in asked:
@@ -92,15 +87,15 @@ def _check_tool_turns(messages: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def blocks_of(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def _blocks_of(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Return the content blocks of a message; a text is one block."""
     content = message["content"]
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-def prompt_texts(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+def _prompt_texts(messages: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the text of each message: its text blocks and tool results."""
-    return ["\n".join(filter(None, map(_text_in, blocks_of(message)))) for message in messages]
+    return ["\n".join(filter(None, map(_text_in, _blocks_of(message)))) for message in messages]
 
 
 def _text_in(block: Mapping[str, Any]) -> str:
@@ -114,14 +109,14 @@ def _result_text(block: Mapping[str, Any]) -> str:
     return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
 
 
-def results_at_end(messages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def _results_at_end(messages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Return the tool results in the last message, if it has any."""
-    return tuple(_result_text(block) for block in blocks_of(messages[-1]) if block["type"] == "tool_result")
+    return tuple(_result_text(block) for block in _blocks_of(messages[-1]) if block["type"] == "tool_result")
 
 
-def text_of(message: Mapping[str, Any]) -> str | None:
+def _text_of(message: Mapping[str, Any]) -> str | None:
     """Return the text of a message that is one text, or None where it is more than that."""
-    blocks = blocks_of(message)
+    blocks = _blocks_of(message)
     return str(blocks[0]["text"]) if len(blocks) == 1 and blocks[0]["type"] == "text" else None
 
 
@@ -133,7 +128,7 @@ def read_message_request(body: Any, headers: RequestHeaders) -> ChatTask:
     MESSAGE_BY_VERSION[version].check(body)
     model = served_model(ProviderName.ANTHROPIC, body["model"])
     messages: list[dict[str, Any]] = body["messages"]
-    check_messages(messages)
+    _check_messages(messages)
     stops: list[str] = body.get("stop_sequences") or []
     if not all(stop.strip() for stop in stops):
         raise ErrorReply(400, "stop_sequences: each stop sequence must contain non-whitespace")
@@ -142,14 +137,14 @@ def read_message_request(body: Any, headers: RequestHeaders) -> ChatTask:
     system = _system_text(body)
     input_tokens = _input_tokens(body, system)
     check_lengths(model, input_tokens, body["max_tokens"])
-    texts = prompt_texts(messages)
+    texts = _prompt_texts(messages)
     users = [text for turn, text in zip(messages, texts, strict=True) if turn["role"] == "user" and text]
     return ChatTask(
         model=model.name,
         charge_usd=partial(charge_usd, model),
         prompt="\n".join((system, *texts)),
         question=users[-1] if users else texts[-1],
-        tool_results=results_at_end(messages),
+        tool_results=_results_at_end(messages),
         identity=msgspec.json.encode([body.get(name) for name in _IDENTITY]),
         tool_use=_tool_use(body),
         form=_output_form(body, system),
@@ -173,7 +168,7 @@ def _input_tokens(body: Mapping[str, Any], system: str) -> int:
     counted = [{"role": "system", "content": system}] if system else []
     for message in body["messages"]:
         # A list of one text block is the same request as its text.
-        plain = text_of(message)
+        plain = _text_of(message)
         counted.append({"role": message["role"], "content": message["content"] if plain is None else plain})
     return count_messages(counted) + count_tools(body.get("tools"))
 

@@ -9,12 +9,7 @@ import msgspec
 
 from headrace.simulator.billing.charges import charge_usd
 from headrace.simulator.error_reply import wrong_field
-from headrace.simulator.generation.chat_task import (
-    ChatTask,
-    OutputForm,
-    ToolMode,
-    ToolUse,
-)
+from headrace.simulator.generation.chat_task import ChatTask, OutputForm, ToolMode, ToolUse
 from headrace.simulator.generation.schema_values import check_schema
 from headrace.simulator.generation.task_rules import (
     check_chosen,
@@ -35,7 +30,7 @@ _MAX_STOPS = 4
 _MAX_NAME_CHARS = 64
 
 
-def check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
+def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
     """Check that assistants say something, and that tool calls and tool messages belong together."""
     waiting: list[str] = []
     asked_at = 0
@@ -57,7 +52,7 @@ def check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
         raise wrong_field(f"messages.[{asked_at + 1}].role", reason)
 
 
-def text_of(message: Mapping[str, Any]) -> str:
+def _text_of(message: Mapping[str, Any]) -> str:
     """Return the text of a message, its parts joined by line breaks."""
     content = message.get("content") or ""
     if isinstance(content, str):
@@ -71,9 +66,9 @@ def read_chat_request(body: Any) -> ChatTask:
     model = served_model(ProviderName.OPENAI, body["model"])
     _refuse_unsupported(body)
     messages: list[dict[str, Any]] = body["messages"]
-    check_messages(messages)
+    _check_messages(messages)
     tool_use = _tool_use(body)
-    texts = [text_of(message) for message in messages]
+    texts = [_text_of(message) for message in messages]
     input_tokens = count_messages(messages) + count_tools(body.get("tools"))
     wanted = _wanted_tokens(body)
     check_lengths(model, input_tokens, wanted)
