@@ -20,10 +20,8 @@ _FOREIGN_SITES = frozenset({"cross-site", "same-site"})  # `Sec-Fetch-Site`, as 
 class SameOriginOnly:
     """Refuses requests under a foreign host name (421) and those that pages of other origins send (403).
 
-    Args:
-        app: What is wrapped.
-        hosts: Names that the server goes by, besides `localhost`, loopback addresses and the address that it
-            listens on.
+    `hosts` are names of the server besides `localhost`, loopback addresses and the address that it listens
+    on.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:

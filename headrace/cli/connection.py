@@ -38,9 +38,6 @@ def connection_settings(data_dir: Path) -> Settings:
     The environment wins. What it leaves open comes from the `headrace up` that runs on `data_dir`, but only
     where that one uses the parts which the environment names: two installations are never mixed.
 
-    Args:
-        data_dir: the folder of a `headrace up`.
-
     Raises:
         ConfigurationError: a setting is wrong, or neither the environment nor a running `headrace up` says
             where the parts are.
@@ -72,12 +69,6 @@ def clickhouse_to_read(data_dir: Path) -> tuple[str, str]:
 
     `HEADRACE_CLICKHOUSE_READER_URL` goes before `HEADRACE_CLICKHOUSE_URL`, and both before a running
     `headrace up`.
-
-    Args:
-        data_dir: the folder of a `headrace up`.
-
-    Raises:
-        ConfigurationError: neither says where ClickHouse is.
     """
     named = _ClickHouseAddresses()
     url = named.clickhouse_reader_url or named.clickhouse_url
@@ -89,11 +80,7 @@ def clickhouse_to_read(data_dir: Path) -> tuple[str, str]:
 
 
 def _running(data_dir: Path, part: str, variables: str) -> Endpoints:
-    """Return the endpoints of the `headrace up` that runs on a folder.
-
-    Raises:
-        ConfigurationError: none runs there.
-    """
+    """Return the endpoints of the `headrace up` that runs on a folder."""
     try:
         return Home(data_dir).endpoints()
     except (NotRunning, OSError, msgspec.MsgspecError) as fault:

@@ -207,11 +207,7 @@ def _run(
 async def _choose(
     letters: DeadLetterReader, filters: LetterFilters | None, limit: int, *, ask: bool, verb: str
 ) -> Sequence[LetterId]:
-    """Return the letters that match. Where they are several, ask first.
-
-    Raises:
-        NotConfirmed: nobody agreed.
-    """
+    """Return the letters that match. Where they are several, ask first."""
     selection = await letters.select(filters or ALL_OPEN, limit=limit)
     chosen = [each.letter.letter_id for each in selection.letters()]
     _say_what_is_left(selection, limit)

@@ -12,8 +12,7 @@ import typer
 
 from headrace.cli.options import parse_time_option
 from headrace.ops.dlq.letters import LetterId
-from headrace.ops.dlq.selection import LetterFilters
-from headrace.ops.dlq.states import LetterStatus
+from headrace.ops.dlq.selection import LetterFilters, LetterStatus
 from streams.errors import InputError
 
 ALL_OPEN = LetterFilters(status=LetterStatus.OPEN)
@@ -48,11 +47,7 @@ def _filters_of(
     since: Since = None,
     until: Until = None,
 ) -> LetterFilters | None:
-    """Return the filters that options name; None where none is given.
-
-    Raises:
-        typer.BadParameter: an option has no such value.
-    """
+    """Return the filters that options name; None where none is given."""
     texts = {
         "stage": stage,
         "exception": exception,

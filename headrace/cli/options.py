@@ -33,11 +33,6 @@ class NotConfirmed(HeadraceError):
 def confirm(question: str, *, unattended: str, details: str = "") -> None:
     """Ask a question on the terminal.
 
-    Args:
-        question: is answered with y or n.
-        unattended: the error where there is no terminal.
-        details: is shown before the question.
-
     Raises:
         NotConfirmed: the answer is no, or there is no terminal.
     """

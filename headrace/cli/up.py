@@ -96,7 +96,7 @@ def _run(home: Home, options: Options, *, demo: bool) -> None:
             supervisor_pid=os.getpid(), started_at=started_at, ready=ready, processes=stack.processes()
         )
         with noting:
-            home.write_status(status)
+            home.write("status", status)
 
     noting = threading.Lock()
     environ = {name: value for name, value in dotenv_values(".env").items() if value is not None} | os.environ
@@ -106,7 +106,7 @@ def _run(home: Home, options: Options, *, demo: bool) -> None:
         if endpoints is None:
             return
         ready = True
-        home.write_endpoints(endpoints)
+        home.write("endpoints", endpoints)
         note()
         progress(f"ready after {time.time() - started_at:.1f} s")
         if demo:

@@ -22,8 +22,6 @@ class Child(ABC):
 
     Attributes:
         role: What it is called in messages and in `headrace status`.
-        log_path: Where its output goes.
-        standby_pid: The id of a process that waits to take over; None: there is none.
         stop_grace_s: Seconds that it may take to end once it is asked to.
     """
 
@@ -63,9 +61,6 @@ class Child(ABC):
 
     def start(self, on_progress: OnProgress = silent) -> None:
         """Start it, for the first time or again, and return when it serves.
-
-        Args:
-            on_progress: Told what is going on where it can take more than a second.
 
         Raises:
             EmbeddedError: It runs already, or cannot start; the message says what to change.

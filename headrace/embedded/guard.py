@@ -68,14 +68,7 @@ class BoundedLog:
 
 
 class Guard:
-    """Runs one child, and does not let it outlive the parent.
-
-    Args:
-        parent_pid: Whose child this guard is.
-        control_fd: Read end of the control pipe.
-        grace_s: Seconds between SIGTERM and SIGKILL once the parent is gone.
-        log: Where the child's output goes.
-    """
+    """Runs one child, and does not let it outlive the parent."""
 
     def __init__(self, *, parent_pid: int, control_fd: int, grace_s: float, log: BoundedLog) -> None:
         self._parent_pid = parent_pid

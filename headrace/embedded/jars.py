@@ -70,10 +70,7 @@ def class_path(cache_dir: Path, on_progress: OnProgress, jars: Sequence[Jar] | N
     Safe when several processes do it at once (one downloads, the others wait), and when one is killed
     half way: the folder gets its final name only when all in it has been verified.
 
-    Args:
-        cache_dir: Where to keep them, in a folder named after the version and the lock's content.
-        on_progress: Told what is going on while it downloads.
-        jars: What to fetch. None: all of `locked_jars`.
+    They are in a folder named after the version and the lock's content. `jars` None: all of `locked_jars`.
 
     Raises:
         DownloadFailed: No network, or a jar that is not what the lock says.

@@ -57,10 +57,6 @@ class EmbeddedKafka(EmbeddedPart):
     writes it to the disk later, so that a machine that loses power may lose its last half minute. (Kafka's
     remedy is replicas, and this is one node.) After a kill Kafka reads the last segment of each partition
     again, 64 MiB at most, and serves after 4 to 6 s (measured; for 3 s of them its former session expires).
-
-    Args:
-        data_dir: Folder for topics, configuration and log.
-        port: Port for clients; None or 0 takes a free one.
     """
 
     role = "kafka"

@@ -1,5 +1,6 @@
 """The configuration of a one-node Kafka, as text, and why each value is what it is."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def render_server_properties(*, log_dir: Path, client_port: int, controller_port
         "listeners": f"CLIENT://{LOOPBACK}:{client_port},CONTROLLER://{LOOPBACK}:{controller_port}",
         "advertised.listeners": f"CLIENT://{LOOPBACK}:{client_port}",
     }
-    return "".join(f"{name}={_escaped(value)}\n" for name, value in settings.items())
+    # java.util.Properties reads the escapes of JSON strings.
+    return "".join(f"{name}={json.dumps(value)[1:-1]}\n" for name, value in settings.items())
 
 
 def render_log4j2() -> str:
@@ -101,14 +103,3 @@ def jvm_options(*, temp_dir: Path, log4j2: Path) -> list[str]:
         f"-Djava.io.tmpdir={temp_dir}",  # native libraries are unpacked there; /tmp may be noexec
         f"-Dlog4j2.configurationFile={log4j2.as_uri()}",
     ]
-
-
-def _escaped(value: str) -> str:
-    """A value as java.util.Properties reads it: backslashes doubled, the rest of Latin-1 as it is."""
-    escaped = value.replace("\\", "\\\\").replace("\n", "\\n")
-    return "".join(c if ord(c) < 0x7F else _unicode(c) for c in escaped)
-
-
-def _unicode(character: str) -> str:
-    units = character.encode("utf-16-be")
-    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))

@@ -46,9 +46,7 @@ def confine(*, writable: Iterable[Path], readable: Iterable[Path]) -> bool:
 
     Call it before other threads exist: those keep what they have.
 
-    Args:
-        writable: Folders and files to read and to write.
-        readable: Folders and files only to read. Missing paths are fine.
+    Missing paths are fine.
 
     Returns:
         Whether the kernel can do it. TCP is refused from version 4 on, signals from 6.

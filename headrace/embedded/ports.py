@@ -36,9 +36,7 @@ def free_port() -> int:
 def choose_port(port: int | None, *, setting: str) -> int:
     """The port asked for, checked to be free, or a free one where it is None or 0.
 
-    Args:
-        port: The port that the user asked for.
-        setting: What the user would change to get another one; part of the error message.
+    `setting` is what the user would change to get another one.
 
     Raises:
         PortInUse: A port was asked for and is taken.

@@ -38,14 +38,9 @@ class ChildProcess:
 
     Attributes:
         role: What it is to the user, such as "kafka"; in error messages.
-        argv: Program and arguments.
-        log_path: File for its standard output and error.
         probe: Answers whether it is ready; called every 50 ms while starting, with a timeout of its own.
             None: ready as soon as it runs.
         env: Its whole environment. None: ours.
-        cwd: Its working directory. None: ours.
-        start_timeout_s: Seconds until `wait_ready` gives up.
-        pass_fds: Descriptors it inherits.
         orphan_grace_s: Seconds between SIGTERM and SIGKILL when we are gone.
         log_bytes: Size at which the log file is set aside; one older file of that size is kept.
     """

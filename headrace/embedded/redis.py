@@ -46,11 +46,7 @@ class EmbeddedRedis(EmbeddedPart):
     writes a second from 50 clients). Nothing is evicted, because the journal and the budgets live here: a
     full Redis refuses writes.
 
-    Args:
-        data_dir: Folder for the append-only file, configuration and log.
-        port: Port to listen on; None or 0 takes a free one.
-        password: What clients must know. None: the one in `data_dir`, made at the first start.
-        maxmemory_mb: Memory for data, in MiB.
+    Port None or 0 takes a free one. Password None: the one in `data_dir`, made at the first start.
     """
 
     role = "redis"

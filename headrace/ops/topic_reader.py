@@ -51,10 +51,7 @@ class TopicReader:
             spans = await reader.spans(["llm.logs.v1"], since_ms=1_780_000_000_000)
             async for record in reader.read(spans): ...
 
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        client_id: the name that the brokers' logs and metrics show.
-        timeout_s: how long one call may take, and how long reading may go without progress, in seconds.
+    `timeout_s` is how long one call may take, and how long reading may go without progress.
     """
 
     def __init__(self, bootstrap: str, *, client_id: str, timeout_s: float) -> None:

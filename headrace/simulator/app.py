@@ -1,9 +1,12 @@
 """Wires the simulator: paths to endpoints, endpoints to behaviour and invoice."""
 
+import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,13 +18,56 @@ from headrace.simulator.anthropic.api import ANTHROPIC
 from headrace.simulator.behaviour.director import Director
 from headrace.simulator.billing.invoice import Invoice
 from headrace.simulator.billing.invoice_file import InvoiceFile
-from headrace.simulator.chat_endpoint import chat_endpoint
+from headrace.simulator.endpoint import chat_endpoint
 from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.openai.api import OPENAI
 from headrace.simulator.openai.embeddings import embeddings_endpoint
 from headrace.simulator.operator_api import operator_routes
-from headrace.simulator.received_calls import ReceivedCalls
 from headrace.simulator.simulated_call import Simulation
+
+# Hanging calls end with their clients; at a stop they are given this long.
+_GRACE_S = 2
+_CUT_SHORT = "ASGI callable returned without completing response."
+
+
+class AddressUnavailable(Exception):
+    """The address cannot be listened on; the message says what to do."""
+
+
+class _CutResponses(logging.Filter):
+    """Hides uvicorn's complaint about responses that are cut short: it is what the fault `drop` is for."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.getMessage() != _CUT_SHORT
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one.
+
+    Raises:
+        AddressUnavailable: If the address is taken or not of this machine.
+    """
+    try:
+        return socket.create_server((host, port), backlog=2048, reuse_port=False)
+    except OSError as error:
+        raise AddressUnavailable(
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another --port, or 0 for a free one"
+        ) from error
+
+
+def build_server(app: ASGIApp) -> uvicorn.Server:
+    """Return a server for the simulator; run it with `serve(sockets=[…])`."""
+    logging.getLogger("uvicorn.error").addFilter(_CutResponses())
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+            timeout_keep_alive=75,
+        )
+    )
 
 
 def create_app(
@@ -29,10 +75,8 @@ def create_app(
 ) -> Starlette:
     """Return the simulator as an ASGI application.
 
-    Args:
-        seed: The simulator draws answers, rates and times from it.
-        data_dir: Where the invoice is kept across restarts; without it, it ends with the application.
-        control_password: What the operator's paths ask for; None: nothing.
+    Answers, rates and times are drawn from `seed`. Without `data_dir` the invoice ends with the application;
+    without `control_password` the operator's paths ask for none.
 
     Raises:
         InvoiceFileError: If the data folder cannot be used.
@@ -43,7 +87,6 @@ def create_app(
         seed=seed,
         director=Director(seed),
         invoice=Invoice(file, carried=carried, items=items),
-        received=ReceivedCalls(),
     )
 
     @asynccontextmanager

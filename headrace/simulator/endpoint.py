@@ -1,53 +1,34 @@
-"""Serves one kind of call: checks, faults, and replies that do not stream."""
+"""Serves one kind of call: checks, faults, the reply, the bill."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
-import msgspec
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from headrace.simulator.behaviour.latency import TokenTiming
 from headrace.simulator.behaviour.rules import FaultKind, FaultRule, RawAnswer, RawEnd
+from headrace.simulator.billing.charges import BilledUsage
 from headrace.simulator.billing.invoice_items import BilledAs
 from headrace.simulator.error_reply import ErrorReply, unreadable_body
-from headrace.simulator.generation.chat_task import ModelTask
+from headrace.simulator.generation.chat_task import ChatTask, ModelTask
+from headrace.simulator.generation.generate import generate
 from headrace.simulator.generation.schema_values import UnsupportedSchema
-from headrace.simulator.http_exchange import ClientGone, HttpExchange
+from headrace.simulator.generation.stream_script import ReplyHead
+from headrace.simulator.http_exchange import HttpExchange
 from headrace.simulator.provider_api import ProviderApi, RequestHeaders
-from headrace.simulator.simulated_call import SimulatedCall, Simulation
+from headrace.simulator.simulated_call import ReplyPlan, SimulatedCall, Simulation
+from headrace.simulator.stream_playback import StreamPlayback
 
 TaskT = TypeVar("TaskT", bound=ModelTask)
-
-
-class ReplyPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a reply is sent.
-
-    Attributes:
-        timing: When its tokens are generated.
-        fault: What goes wrong with it, or None.
-        bill: Puts the call on the invoice, once: its output tokens, and how it ended.
-    """
-
-    timing: TokenTiming
-    fault: FaultRule | None
-    bill: Callable[[int, BilledAs], None]
-
-    @property
-    def ends_in(self) -> FaultKind | None:
-        """The fault that the reply ends in, or None where it is whole."""
-        return None if self.fault is None or self.fault.kind is FaultKind.SLOW else self.fault.kind
 
 
 class Endpoint(Generic[TaskT]):
     """An ASGI application for one kind of call.
 
-    Args:
-        simulation: What all calls share.
-        api: The API that the call belongs to.
-        id_prefix: What the ids of replies begin with.
-        read: Turns a decoded body and the headers into a task; raises `ErrorReply`.
-        answer: Answers a call and bills it; raises `UnsupportedSchema`.
+    `read` turns a decoded body and the headers into a task, or raises `ErrorReply`. `answer` answers a call
+    and bills it, or raises `UnsupportedSchema`.
     """
 
     def __init__(
@@ -78,7 +59,7 @@ class Endpoint(Generic[TaskT]):
             await call.answer_error(ErrorReply(400, message, param="response_format"))
         except RecursionError:
             await call.answer_error(unreadable_body("it is nested too deeply"))
-        except ClientGone:
+        except ClientDisconnect:
             return
 
     async def _serve(self, call: SimulatedCall) -> None:
@@ -116,12 +97,6 @@ async def answer_whole(call: SimulatedCall, body: bytes, tokens: int, plan: Repl
     """Send a reply that does not stream when it is due, and bill it.
 
     A client that leaves before is billed for what was generated until then.
-
-    Args:
-        call: The call that it answers.
-        body: The reply.
-        tokens: The output tokens of the whole reply.
-        plan: How it is sent.
     """
     timing = plan.timing
     if not timing.instant:
@@ -141,3 +116,29 @@ async def answer_whole(call: SimulatedCall, body: bytes, tokens: int, plan: Repl
     else:
         whole = len(body) if plan.ends_in is None else len(body) * 2 // 3
         await call.exchange.answer(200, body[:whole], call.headers)
+
+
+def chat_endpoint(simulation: Simulation, api: ProviderApi) -> Endpoint[ChatTask]:
+    """Return `POST …/chat/completions` or `POST …/messages`, by the API."""
+    return Endpoint(simulation, api, api.id_prefix, read=api.read_chat, answer=_answer_chat)
+
+
+async def _answer_chat(call: SimulatedCall, task: ChatTask, fault: FaultRule | None) -> None:
+    director, api = call.simulation.director, call.api
+    rule = director.answer(api.provider, task.model, task.prompt)
+    made = generate(task, rule, call.simulation.seed)
+    cached_tokens = director.cached_tokens(task.input_tokens)
+    head = ReplyHead(call_id=call.call_id, created=int(time.time()), cached_tokens=cached_tokens)
+
+    def bill(output_tokens: int, status: BilledAs) -> None:
+        usage = BilledUsage(
+            input_tokens=task.input_tokens, cached_tokens=cached_tokens, output_tokens=output_tokens
+        )
+        call.bill(task, usage, status)
+
+    plan = ReplyPlan(timing=director.timing(fault), fault=fault, bill=bill)
+    if task.stream:
+        script = api.stream_script(task, made, head, rule.chunk_chars if rule else None)
+        await StreamPlayback(call, made, script, plan).run()
+    else:
+        await answer_whole(call, api.whole_reply(task, made, head), made.output_tokens, plan)

@@ -9,15 +9,9 @@ import msgspec
 
 @dataclass(eq=False)
 class ErrorReply(Exception):
-    """A call that is answered with an error.
+    """A call that is answered with an error: what every check of a request raises.
 
-    Attributes:
-        status: HTTP status.
-        message: What is wrong, for the caller.
-        kind: OpenAI's `error.type`; Anthropic's type follows from the status.
-        param: OpenAI's `error.param`: the field at fault.
-        code: OpenAI's `error.code`.
-        headers: Extra response headers, such as `retry-after`.
+    `kind`, `param` and `code` are OpenAI's; Anthropic's error type follows from the status.
     """
 
     status: int

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
+from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from headrace.simulator.error_reply import ErrorReply
 from streams.tasks import cancel_and_wait, until_disconnect
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -13,18 +15,10 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 ReplyHeaders = Iterable[tuple[str, str]]
 
 
-class RequestBodyTooLarge(Exception):
-    """The request body is larger than `MAX_BODY_BYTES`."""
-
-
-class ClientGone(Exception):
-    """The client closed the connection before its request was read."""
-
-
 class ClientDeparture:
     """Tells whether the client has closed the connection."""
 
-    def __init__(self, left: asyncio.Task[None]) -> None:
+    def __init__(self, left: asyncio.Future[None]) -> None:
         self._left = left
 
     @property
@@ -43,6 +37,7 @@ class HttpExchange:
     """A request and the one response to it."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
         self._receive = receive
         self._send = send
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -51,21 +46,15 @@ class HttpExchange:
         """Read the request body.
 
         Raises:
-            RequestBodyTooLarge: If it is larger than `MAX_BODY_BYTES`.
-            ClientGone: If the client leaves meanwhile.
+            ErrorReply: 413, if it is larger than `MAX_BODY_BYTES`.
+            ClientDisconnect: If the client leaves meanwhile.
         """
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            event = await self._receive()
-            if event["type"] == "http.disconnect":
-                raise ClientGone
-            parts.append(event.get("body", b""))
-            size += len(parts[-1])
-            if size > MAX_BODY_BYTES:
-                raise RequestBodyTooLarge
-            if not event.get("more_body", False):
-                return b"".join(parts)
+        body = bytearray()
+        async for chunk in Request(self._scope, self._receive).stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise ErrorReply(413, "Request exceeds the maximum size of 32 MB")
+        return bytes(body)
 
     async def answer(self, status: int, body: bytes, headers: ReplyHeaders) -> None:
         """Send a whole JSON response."""
@@ -102,12 +91,8 @@ class HttpExchange:
     @asynccontextmanager
     async def departure(self) -> AsyncIterator[ClientDeparture]:
         """Watch for the client's leaving; only after the body is read."""
-        left = asyncio.create_task(_left(self._receive))
+        left = asyncio.ensure_future(until_disconnect(self._receive))
         try:
             yield ClientDeparture(left)
         finally:
             await cancel_and_wait(left)
-
-
-async def _left(receive: Receive) -> None:
-    await until_disconnect(receive)

@@ -16,19 +16,7 @@ ChunkChars = int | list[int] | None
 
 
 class ProviderApi(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider's API.
-
-    Attributes:
-        id_prefix: What the ids of its chat replies begin with.
-        overloaded_status: The HTTP status of an overloaded service.
-        api_key: Returns the key in the headers, or an empty string.
-        read_chat: Turns body and headers into a task; raises `ErrorReply`.
-        whole_reply: Renders a chat reply that does not stream.
-        stream_script: Renders one that does.
-        error_body: Renders an error, with the id of the request.
-        error_event: Renders an error in the middle of a stream.
-        broken_event: An event whose JSON is broken.
-    """
+    """One provider's API."""
 
     provider: ProviderName
     request_id_header: str

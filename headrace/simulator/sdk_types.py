@@ -19,9 +19,7 @@ def load_types(load: Callable[[], T], *packages: str) -> T:
 
     Where the SDK is loaded already, `load` uses it; where its types do not do without, all of it is loaded.
 
-    Args:
-        load: Imports types and resolves their annotations.
-        packages: The SDK and those of its packages that the types are in, parents before children.
+    `packages`: the SDK and those of its packages that the types are in, parents before children.
     """
     if packages[0] in sys.modules:
         return load()

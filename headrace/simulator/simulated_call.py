@@ -2,42 +2,66 @@
 
 import secrets
 import time
+from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from headrace.simulator.behaviour.director import Director
-from headrace.simulator.behaviour.rules import FaultKind, FaultRule
+from headrace.simulator.behaviour.rules import FaultKind, FaultRule, TokenTiming
 from headrace.simulator.billing.charges import BilledUsage
 from headrace.simulator.billing.invoice import Invoice
 from headrace.simulator.billing.invoice_items import BilledAs, InvoiceItem
 from headrace.simulator.error_reply import ErrorReply, unreadable_body
 from headrace.simulator.generation.chat_task import ModelTask
-from headrace.simulator.http_exchange import HttpExchange, RequestBodyTooLarge
+from headrace.simulator.http_exchange import HttpExchange
 from headrace.simulator.provider_api import ProviderApi
-from headrace.simulator.received_calls import ReceivedCalls
 
 CALL_ID_HEADER = "x-headrace-call-id"
 _MAX_CALL_ID_CHARS = 256
 _DEFAULT_RETRY_AFTER_S = 1.0
+_MAX_RECEIVED_CALLS = 256
+_MAX_RECEIVED_BYTES = 64 * 1024
+
+
+class ReceivedCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One call: its header `X-Headrace-Call-Id`, and the first 64 KiB of its body."""
+
+    client_request_id: str | None
+    body: str
+
+
+class ReplyPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How a reply is sent.
+
+    `bill` puts the call on the invoice, once: its output tokens, and how it ended.
+    """
+
+    timing: TokenTiming
+    fault: FaultRule | None
+    bill: Callable[[int, BilledAs], None]
+
+    @property
+    def ends_in(self) -> FaultKind | None:
+        """The fault that the reply ends in, or None where it is whole."""
+        return None if self.fault is None or self.fault.kind is FaultKind.SLOW else self.fault.kind
 
 
 class Simulation(msgspec.Struct, frozen=True, kw_only=True):
-    """What all calls share: the seed, the behaviour in force, the invoice, the latest bodies."""
+    """What all calls share; `received` are the latest 256 calls whose key was right."""
 
     seed: int
     director: Director
     invoice: Invoice
-    received: ReceivedCalls
+    received: deque[ReceivedCall] = msgspec.field(default_factory=lambda: deque(maxlen=_MAX_RECEIVED_CALLS))
 
 
 class SimulatedCall:
     """A call to one of the endpoints.
 
-    Attributes:
-        call_id: The id of the reply, which is on the invoice.
-        headers: What every answer to it carries.
+    Its `call_id` is on the invoice; every answer carries its `headers`.
     """
 
     def __init__(self, simulation: Simulation, api: ProviderApi, exchange: HttpExchange, prefix: str) -> None:
@@ -60,7 +84,7 @@ class SimulatedCall:
 
         Raises:
             ErrorReply: If the key is wrong, or the body not JSON or too large.
-            ClientGone: If the client leaves meanwhile.
+            ClientDisconnect: If the client leaves meanwhile.
         """
         key = self.api.api_key(self.exchange.headers)
         if not key:
@@ -69,10 +93,11 @@ class SimulatedCall:
             raise ErrorReply(401, "The API key is incorrect: it begins with `sk-`.", code="invalid_api_key")
         try:
             data = await self.exchange.body()
-            self.simulation.received.add(self._client_request_id, data)
+            text = data[:_MAX_RECEIVED_BYTES].decode("utf-8", "replace")
+            self.simulation.received.append(
+                ReceivedCall(client_request_id=self._client_request_id, body=text)
+            )
             return msgspec.json.decode(data)
-        except RequestBodyTooLarge:
-            raise ErrorReply(413, "Request exceeds the maximum size of 32 MB") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise unreadable_body(str(error)) from error
 

@@ -4,11 +4,10 @@ import asyncio
 
 from headrace.simulator.behaviour.rules import FaultKind
 from headrace.simulator.billing.invoice_items import BilledAs
-from headrace.simulator.endpoint import ReplyPlan
 from headrace.simulator.generation.generate import Generation, output_tokens
 from headrace.simulator.generation.stream_script import StreamFrame, StreamScript, sent_blocks
 from headrace.simulator.http_exchange import ClientDeparture
-from headrace.simulator.simulated_call import SimulatedCall
+from headrace.simulator.simulated_call import ReplyPlan, SimulatedCall
 from streams.tokens import count_text
 
 # Frames that are due at once go out together, so that an instant stream is not a system call a token.
@@ -16,14 +15,7 @@ _FRAMES_PER_WRITE = 64
 
 
 class StreamPlayback:
-    """One stream.
-
-    Args:
-        call: The call that it answers.
-        made: The whole output.
-        script: Its frames.
-        plan: How it is sent.
-    """
+    """One stream."""
 
     def __init__(self, call: SimulatedCall, made: Generation, script: StreamScript, plan: ReplyPlan) -> None:
         self._call = call

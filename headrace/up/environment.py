@@ -34,13 +34,8 @@ def service_environment(
 ) -> dict[str, str]:
     """Return the environment of our own processes.
 
-    Args:
-        given: the operator's environment.
-        keys: those of this installation, for what the operator does not set.
-        parts: the address of each part, by its role.
-        ports: those of `ingest` and `analytics`.
-        own_ports: every port of this installation: no webhook may reach them.
-        simulator: the address of the provider simulator; None: the providers are real.
+    `parts` are addresses by role. No webhook may reach `own_ports`. Without a simulator the providers are
+    real.
 
     Raises:
         ConfigurationError: HEADRACE_WEBHOOK_OWN_SERVICES is not a list.

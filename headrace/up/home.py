@@ -84,11 +84,7 @@ class InstallationKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Home:
-    """Reads and writes the folder.
-
-    Args:
-        path: the folder; it is created where it is missing. Only its owner can look into it.
-    """
+    """Reads and writes the folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -155,17 +151,9 @@ class Home:
             self._write("keys.json", keys)
         return msgspec.convert(keys, InstallationKeys)
 
-    def write_status(self, status: UpStatus) -> None:
-        """Write what `headrace status` shows."""
-        self._write("status.json", status)
-
-    def write_endpoints(self, endpoints: Endpoints) -> None:
-        """Write where everything is."""
-        self._write("endpoints.json", endpoints)
-
-    def write_ports(self, ports: dict[str, int]) -> None:
-        """Remember the ports, so that the next start takes the same ones where they are free."""
-        self._write("ports.json", ports)
+    def write(self, name: Literal["status", "endpoints", "ports"], content: Any) -> None:
+        """Write an `UpStatus`, the `Endpoints`, or the ports, which the next start takes if they are free."""
+        self._write(f"{name}.json", content)
 
     def ports(self) -> dict[str, int]:
         """Return the ports of the last start."""

@@ -18,16 +18,8 @@ MakeProcess = Callable[[int], ChildProcess]
 class ServiceProcess(Child):
     """One of Headrace's own processes.
 
-    Args:
-        role: its name in `headrace status`.
-        arguments: of `python -m …`, e.g. ``("headrace", "ingest")``.
-        environ: its whole environment.
-        log_dir: where its log goes.
-        probe: answers whether it is ready.
-        port: what it serves, if anything.
-        stop_grace_s: what it may take to finish what it has in hand.
-        standby: whether a second process waits to take over from one that ends. Its program must know
-            `--standby-fd`.
+    `arguments` are those of `python -m …`. With `standby` a second process waits to take over from one that
+    ends; its program must know `--standby-fd`.
     """
 
     def __init__(
@@ -103,9 +95,8 @@ class Standby:
     than its consumer groups wait for it on a busy machine, so that its partitions would move away and back
     again. A standby takes over in the time that it needs to connect.
 
-    Args:
-        make: makes the process, given the descriptor on which it is to wait. It begins once a byte comes, and
-            ends where the other end is closed.
+    `make` is given the descriptor on which the process waits: it begins once a byte comes, and ends where the
+    other end is closed.
     """
 
     def __init__(self, make: MakeProcess) -> None:

@@ -35,15 +35,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stack:
-    """Starts and stops everything.
-
-    Args:
-        home: where data, logs and keys are.
-        options: from the command line.
-        environ: the variables that say which parts are provided, and settings to pass on.
-        on_progress: told what is going on.
-        on_change: called after every change of a process's state.
-    """
+    """Starts and stops everything."""
 
     def __init__(
         self,
@@ -94,7 +86,7 @@ class Stack:
             )
         )
         self._supervisor.start(self._services(environ, settings))
-        self._home.write_ports(self._ports)
+        self._home.write("ports", self._ports)
         return Endpoints(
             kafka=settings.kafka_bootstrap,
             redis=settings.redis_url,
@@ -114,15 +106,7 @@ class Stack:
         self._supervisor.stop()
 
     def service_environment(self, parts: Mapping[str, str], simulator: str | None) -> dict[str, str]:
-        """Return the environment of our own processes.
-
-        Args:
-            parts: the address of each part, by its role.
-            simulator: the address of the provider simulator; None: the providers are real.
-
-        Raises:
-            ConfigurationError: HEADRACE_WEBHOOK_OWN_SERVICES is not a list.
-        """
+        """Return the environment of our own processes."""
         options = self._options
         ports = {
             "ingest": self._port("ingest", options.ingest_port or self._given_port("HEADRACE_INGEST_PORT")),

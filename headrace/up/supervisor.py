@@ -45,12 +45,7 @@ class _Watched:
 
 
 class Supervisor:
-    """Starts children and keeps them running until `stop`.
-
-    Args:
-        on_progress: told what is going on where it takes a while.
-        on_change: called after every change of a child's state.
-    """
+    """Starts children and keeps them running until `stop`."""
 
     def __init__(self, on_progress: Callable[[str], None], on_change: Callable[[], None]) -> None:
         self._on_progress = on_progress

@@ -20,11 +20,6 @@ class QueryFailed(HeadraceError):
 def read_only_client(url: str, database: str, *, timeout_s: float) -> Iterator[Client]:
     """Connect for the block. Whoever the user is, nothing can be written through the connection.
 
-    Args:
-        url: ``http://user:password@host:port``.
-        database: which names without one mean.
-        timeout_s: what one statement may take, in seconds.
-
     Raises:
         ClickHouseUnavailable: nobody answers.
         QueryFailed: a statement failed in the block.

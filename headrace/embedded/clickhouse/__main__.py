@@ -66,11 +66,7 @@ def _serve(options: argparse.Namespace, listener: socket.socket, temporary: Path
 
 
 def read_passwords(path: Path) -> Passwords:
-    """Read the file.
-
-    Raises:
-        EmbeddedError: It is not what it should be.
-    """
+    """Read the file."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Passwords)
     except (OSError, msgspec.MsgspecError) as error:

@@ -28,7 +28,6 @@ GRANTED = (
     "SHOW, SELECT, INSERT, ALTER, DROP, UNDROP TABLE, TRUNCATE, OPTIMIZE, CHECK",
     "KILL QUERY, KILL TRANSACTION, MOVE PARTITION BETWEEN SHARDS",
     "CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE FUNCTION",
-    "CREATE TEMPORARY TABLE, CREATE ARBITRARY TEMPORARY TABLE",
     "SYSTEM MERGES, SYSTEM TTL MERGES, SYSTEM FLUSH LOGS, SYSTEM DROP CACHE",
 )
 """The rights of the engine's one user, on everything."""
@@ -80,12 +79,7 @@ _SYSTEM = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RefusedNames:
-    """What no statement may name, in lower case.
-
-    Attributes:
-        functions: Table functions, and scalar ones that read files.
-        engines: Engines of tables and of databases.
-    """
+    """What no statement may name, in lower case: functions of tables and files, engines."""
 
     functions: frozenset[bytes]
     engines: frozenset[bytes]
@@ -133,14 +127,9 @@ def write_config(folder: Path) -> Path:
 
 
 def confine_process(data_dir: Path, scratch: Path) -> bool:
-    """Leave the process its data, its temporary files and its own code; before the engine is loaded.
+    """Leave the process its data, its temporary files and its own code; whether the kernel can.
 
-    Args:
-        data_dir: The databases.
-        scratch: The folder of its temporary files and configuration.
-
-    Returns:
-        Whether the kernel can.
+    Call it before the engine is loaded.
     """
     code = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     packages = (Path(path) for package in (headrace, streams) for path in package.__path__)

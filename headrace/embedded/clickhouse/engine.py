@@ -1,16 +1,14 @@
-"""chDB behind a few plain calls: connections, statements, inserts, settings that end with their query.
+"""chDB behind a few plain calls: connections, statements, inserts.
 
-Everything here blocks and is called from worker threads. One engine serves a process. Each connection to it
-(0.4 ms to make) has settings, a database and temporary tables of its own, and connections run in parallel,
-so that a query without a session gets a connection of its own.
+Everything here blocks and is called from worker threads. One engine serves a process. Each query gets a
+connection of its own (0.4 ms to make): it has settings and a database of its own, and runs in parallel.
 """
 
 import contextlib
-import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,17 +35,13 @@ class Connection:
         self.run(b"SET implicit_select = 0")  # as on a server; the library is made from clickhouse-local
 
     def close(self) -> None:
-        """Give it back. Its temporary tables go with it."""
+        """Give it back."""
         self._chdb.close()
 
     def run(
         self, sql: bytes, output_format: str = "Null", parameters: Mapping[str, str] | None = None
     ) -> tuple[bytes, Summary]:
-        """Run one statement and return its whole output.
-
-        Raises:
-            QueryError: The engine refuses it.
-        """
+        """Run one statement and return its whole output."""
         try:
             # It is declared for text and takes bytes as well: inline data need not be UTF-8.
             result = self._chdb.query(
@@ -75,67 +69,20 @@ class Connection:
             file.flush()
             return self.run(insert.reading(file.name), parameters=parameters)[1]
 
-    def classify(self, sql: bytes) -> tuple[str, int]:
-        """What the SQL would do (READ_ONLY, MUTATING, …; UNKNOWN: it does not parse), and how many it is.
-
-        The library has no public method for it; only the engine's parser knows.
-        """
-        verdict = self._chdb._conn.classify_query(sql)  # noqa: SLF001
-        return verdict["query_class"].name, verdict["statement_count"]
-
-    @contextlib.contextmanager
-    def query_settings(self, query: HttpQuery, *, restore: bool) -> Iterator[None]:
-        """Apply a query's settings and database while the block runs.
-
-        With `restore`, for the connection of a session, put back what it had before.
-        """
-        # Reading them costs milliseconds, and most queries of a session change neither.
-        database = self._database() if restore and query.database else ""
-        before = self._changed_settings() if restore and query.settings else {}
-        try:
-            self._apply(query)
-            yield
-        finally:
-            if restore:
-                for name in query.settings:
-                    with contextlib.suppress(
-                        QueryError
-                    ):  # there is no such setting: it was not applied either
-                        value = _quoted(before[name]) if name in before else "DEFAULT"
-                        self.run(f"SET {_setting_name(name)} = {value}".encode())
-                if database and self._database() == query.database:
-                    self._use(database)
-
-    def _apply(self, query: HttpQuery) -> None:
+    def apply(self, query: HttpQuery) -> None:
+        """Apply a query's settings and database."""
         if query.database:
-            self._use(query.database)
+            escaped = query.database.replace("\\", "\\\\").replace("`", "\\`")
+            self.run(f"USE `{escaped}`".encode())
         # The query's id travels as log_comment. `readonly` is last, because it forbids to set others.
         values = {**query.settings, "log_comment": query.query_id}
         pairs = sorted(values.items(), key=lambda pair: pair[0] == "readonly")
         assignments = ", ".join(f"{_setting_name(name)} = {_quoted(value)}" for name, value in pairs)
         self.run(f"SET {assignments}".encode())
 
-    def _use(self, database: str) -> None:
-        escaped = database.replace("\\", "\\\\").replace("`", "\\`")
-        self.run(f"USE `{escaped}`".encode())
-
-    def _database(self) -> str:
-        return self.run(b"SELECT currentDatabase()", "TSVRaw")[0].decode().removesuffix("\n")
-
-    def _changed_settings(self) -> dict[str, str]:
-        sql = b"SELECT name, value FROM system.settings WHERE changed"
-        return dict(map(json.loads, self.run(sql, "JSONCompactEachRow")[0].splitlines()))
-
 
 class Engine:
-    """The engine on a data folder. A process may open one.
-
-    Args:
-        data_dir: Where its databases are; created if need be.
-        config: The engine's configuration, see `confinement.write_config`.
-
-    Attributes:
-        refused: What no statement may name.
+    """The engine on a data folder. A process may open one. No statement may name what is `refused`.
 
     Raises:
         DataDirInUse: Another process has it open.
@@ -171,8 +118,12 @@ class Engine:
         return Connection(self._path)
 
     def classify(self, sql: bytes) -> tuple[str, int]:
-        """`Connection.classify` on the engine's own connection: it only parses (30 µs)."""
-        return self._root.classify(sql)
+        """What the SQL would do (READ_ONLY, MUTATING, …; UNKNOWN: it does not parse), and how many it is.
+
+        The library has no public method for it; only the engine's parser knows (30 µs).
+        """
+        verdict = self._root._chdb._conn.classify_query(sql)  # noqa: SLF001
+        return verdict["query_class"].name, verdict["statement_count"]
 
     def kill(self, query_id: str | None = None) -> None:
         """Cancel a query, or all of them. One that still runs fails with QUERY_WAS_CANCELLED."""

@@ -1,10 +1,13 @@
 """Decides how a query is run, and runs it: an INSERT with data, a streamed SELECT, or another statement."""
 
+import asyncio
 import contextlib
+import fcntl
 import os
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
-from headrace.embedded.clickhouse.engine import Connection, Engine, Summary
+from headrace.embedded.clickhouse.engine import Engine, Summary
 from headrace.embedded.clickhouse.http_query import SPOOL_BYTES, HttpQuery
 from headrace.embedded.clickhouse.query_error import QueryError
 from headrace.embedded.clickhouse.statement import (
@@ -21,7 +24,54 @@ _HEAD_BYTES = 1 << 20  # four times the engine's max_query_size: an INSERT's SQL
 _STREAMED = frozenset({b"SELECT", b"WITH", b"FROM"})
 # The engine's setting readonly lets KILL QUERY, SYSTEM STOP MERGES and BACKUP pass: on a server they need a
 # grant.
-_READER_STATEMENTS = _STREAMED | {b"SHOW", b"DESCRIBE", b"DESC", b"EXPLAIN", b"EXISTS", b"USE", b"SET"}
+_READER_STATEMENTS = _STREAMED | {b"SHOW", b"DESCRIBE", b"DESC", b"EXPLAIN", b"EXISTS"}
+_OF_SESSIONS = frozenset({b"SET", b"USE"})
+PIECE_BYTES = 256 << 10
+"""How much is read, and sent, at once."""
+
+_CAPACITY_BYTES = 1 << 20  # Linux' default limit for users (fs.pipe-max-size)
+
+
+class PipeReader:
+    """The reading end, for one task at a time. It holds nothing, so that a full pipe makes its writer wait.
+
+    It is not the loop's own pipe transport: uvloop's closes the descriptor twice, and in between the engine's
+    threads may have been given the same number for a file of theirs.
+    """
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The pieces of the result until its end, each at most `PIECE_BYTES`."""
+        while piece := await self._read():
+            yield piece
+
+    async def _read(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                return os.read(self._fd, PIECE_BYTES)
+            readable = asyncio.Event()
+            loop.add_reader(self._fd, readable.set)
+            try:
+                await readable.wait()
+            finally:
+                loop.remove_reader(self._fd)
+
+
+@contextlib.contextmanager
+def open_pipe() -> Iterator[tuple[PipeReader, int]]:
+    """The reader, and the descriptor to write to, which the writer closes."""
+    read_fd, write_fd = os.pipe()
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with contextlib.suppress(OSError):  # fewer, larger pieces; not needed
+            fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, _CAPACITY_BYTES)
+    try:
+        yield PipeReader(read_fd), write_fd
+    finally:
+        os.close(read_fd)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,11 +92,7 @@ class ExecutionPlan:
 
 
 def plan_query(query: HttpQuery, engine: Engine) -> ExecutionPlan:
-    """Decide how to run a query.
-
-    Raises:
-        QueryError: It must not be run.
-    """
+    """Decide how to run a query."""
     head = query.content.read(_HEAD_BYTES)
     insert = find_insert(head)
     if insert is not None:
@@ -62,6 +108,12 @@ def plan_query(query: HttpQuery, engine: Engine) -> ExecutionPlan:
         raise QueryError.of("SYNTAX_ERROR", "Multi-statements are not allowed")
     check_confined(sql, engine.refused)
     keyword = first_keyword(sql)
+    if keyword in _OF_SESSIONS:
+        raise QueryError.of(
+            "NOT_IMPLEMENTED",
+            f"{keyword.decode()} is not supported here, because there are no sessions: send settings and "
+            "database as parameters of each query, or write SETTINGS and database.table in it",
+        )
     if query.user == READER and keyword not in _READER_STATEMENTS:
         raise QueryError.of(
             "ACCESS_DENIED",
@@ -77,28 +129,16 @@ def plan_query(query: HttpQuery, engine: Engine) -> ExecutionPlan:
     return ExecutionPlan(sql=sql, streams=streams, output_format=output.format or query.default_format)
 
 
-def run_query(
-    engine: Engine, session: Connection | None, query: HttpQuery, plan: ExecutionPlan, pipe_fd: int
-) -> tuple[bytes, Summary]:
-    """Run a query; blocks.
-
-    Args:
-        engine: Gives a connection where there is no session.
-        session: The session's connection.
-        query: What is asked.
-        plan: How to run it.
-        pipe_fd: Where a streamed result goes. Closed at the end, whatever happens.
+def run_query(engine: Engine, query: HttpQuery, plan: ExecutionPlan, pipe_fd: int) -> tuple[bytes, Summary]:
+    """Run a query; blocks. A streamed result goes to `pipe_fd`, which is closed at the end in any case.
 
     Returns:
         The output, where it did not go through the pipe, and the figures.
-
-    Raises:
-        QueryError: The engine refuses it.
     """
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, pipe_fd)
-        connection = session or stack.enter_context(contextlib.closing(engine.connect()))
-        stack.enter_context(connection.query_settings(query, restore=session is not None))
+        connection = stack.enter_context(contextlib.closing(engine.connect()))
+        connection.apply(query)
         if plan.insert is not None:
             return b"", connection.insert(plan.insert, plan.sql, query.content, query.parameters)
         if not plan.streams:

@@ -1,36 +1,48 @@
-"""Reads an HTTP request into the query to run."""
+"""Reads an HTTP request into the query to run. Bodies may be compressed, as clickhouse-connect sends them."""
 
+import sys
 import tempfile
 import uuid
-from collections.abc import Mapping
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
+import lz4.frame
 from starlette.requests import Request
 
-from headrace.embedded.clickhouse.body_decoder import BodyDecoder
 from headrace.embedded.clickhouse.query_error import QueryError
 from headrace.embedded.clickhouse.users import READER, Passwords, reader_settings
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_GZIP_OR_ZLIB = 47  # zlib's window bits: the header says which of the two it is
+_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    "lz4": lz4.frame.LZ4FrameDecompressor,
+    "zstd": zstd.ZstdDecompressor,
+    "gzip": lambda: zlib.decompressobj(_GZIP_OR_ZLIB),
+    "deflate": lambda: zlib.decompressobj(_GZIP_OR_ZLIB),
+}
 
 SPOOL_BYTES = 8 << 20
 """A body or a held result up to this size stays in memory; a larger one is in a temporary file."""
 
-_DEFAULT_SESSION_TIMEOUT_S = 60  # the server's default_session_timeout
-_MAX_SESSION_TIMEOUT_S = 3600  # the server's max_session_timeout
-
 #: Parameters of the HTTP interface, with `param_…`. Every other one is a setting of the engine.
 _INTERFACE_PARAMETERS = frozenset({
-    "query", "database", "default_format", "query_id", "session_id", "session_timeout", "wait_end_of_query",
+    "query", "database", "default_format", "query_id", "wait_end_of_query",
     # What clients send that changes nothing here. Queries always end with their client.
-    "quota_key", "buffer_size", "client_protocol_version", "enable_http_compression",
-    "send_progress_in_http_headers", "http_headers_progress_interval_ms",
+    "session_id", "session_timeout", "quota_key", "buffer_size", "client_protocol_version",
+    "enable_http_compression", "send_progress_in_http_headers", "http_headers_progress_interval_ms",
     "cancel_http_readonly_queries_on_client_close",
 })  # fmt: skip
 _NOT_SUPPORTED = {
     "compress": "responses are not compressed",
     "decompress": "use the header Content-Encoding",
-    "session_check": "a session is made by its first request",
-    "close_session": "a session ends after session_timeout",
+    "session_check": "there are no sessions",
+    "close_session": "there are no sessions",
 }
 
 
@@ -39,16 +51,10 @@ class HttpQuery:
     """One query, as a client sent it.
 
     Attributes:
-        user: `OWNER` or `READER`.
         content: The SQL and the data after it, from the start.
         settings: Setting → value, for this query only.
-        database: The current database; empty for the default, or the session's.
-        query_id: What the client knows the query by.
         parameters: Values for ``{name:Type}``.
-        default_format: The output format where the SQL names none.
         wait_end_of_query: Send nothing before the end, so that an error can still be the status.
-        session_id: Empty: no session.
-        session_timeout_s: How long the session lives after this query.
     """
 
     user: str
@@ -59,38 +65,28 @@ class HttpQuery:
     parameters: Mapping[str, str]
     default_format: str
     wait_end_of_query: bool
-    session_id: str
-    session_timeout_s: float
 
 
 async def read_query(request: Request, passwords: Passwords) -> HttpQuery:
-    """Authenticate a request and read it to its end.
-
-    Raises:
-        QueryError: It is not allowed, or not well-formed.
-    """
+    """Authenticate a request and read it to its end."""
     headers = request.headers
     values = dict(request.query_params)
     user = passwords.authenticate(headers)
     for name, instead in _NOT_SUPPORTED.items():
         if values.get(name, "0") != "0":
             raise QueryError.of("NOT_IMPLEMENTED", f"{name} is not supported here: {instead}")
-    if headers.get("content-type", "").startswith("multipart/form-data"):
+    is_form = headers.get("content-type", "").startswith("multipart/form-data")
+    if is_form:
         values |= await _form_fields(request)
-        content = await _spooled(request, values.get("query", ""), with_body=False)
-    else:
-        content = await _spooled(request, values.get("query", ""), with_body=True)
+    content = await _spooled(request, values.get("query", ""), with_body=not is_form)
     settings = {
         name: value
         for name, value in values.items()
         if name not in _INTERFACE_PARAMETERS and name not in _NOT_SUPPORTED and not name.startswith("param_")
     }
-    session_id = values.get("session_id", "")
     if user == READER:
-        settings, session_id = reader_settings(settings), ""  # a reader has nothing to keep in a session
+        settings = reader_settings(settings)
     elif request.method == "GET":
-        if session_id:
-            raise QueryError.of("NOT_IMPLEMENTED", "GET has no sessions here: use POST")
         settings["readonly"] = "2" if settings.get("readonly", "0") == "0" else settings["readonly"]
     return HttpQuery(
         user=user,
@@ -103,20 +99,7 @@ async def read_query(request: Request, passwords: Passwords) -> HttpQuery:
         },
         default_format=values.get("default_format") or "TabSeparated",
         wait_end_of_query=values.get("wait_end_of_query") in ("1", "true"),
-        session_id=session_id,
-        session_timeout_s=_session_timeout_s(values.get("session_timeout")),
     )
-
-
-def _session_timeout_s(text: str | None) -> float:
-    if text is None:
-        return _DEFAULT_SESSION_TIMEOUT_S
-    if not text.isdecimal() or len(text) > 4 or int(text) > _MAX_SESSION_TIMEOUT_S:
-        raise QueryError.of(
-            "INVALID_SESSION_TIMEOUT",
-            f"session_timeout must be at most {_MAX_SESSION_TIMEOUT_S} s, not {text!r}",
-        )
-    return float(text)
 
 
 async def _spooled(request: Request, sql: str, *, with_body: bool) -> IO[bytes]:
@@ -125,12 +108,33 @@ async def _spooled(request: Request, sql: str, *, with_body: bool) -> IO[bytes]:
     if sql:
         content.write(sql.encode() + b"\n")
     if with_body:
-        decoder = BodyDecoder(request.headers.get("content-encoding", ""))
-        async for chunk in request.stream():
-            content.write(decoder.feed(chunk))
-        decoder.finish()
+        async for chunk in _decompressed(request.stream(), request.headers.get("content-encoding", "")):
+            content.write(chunk)
     content.seek(0)
     return content
+
+
+async def _decompressed(chunks: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
+    """Decompress a body chunk by chunk. It may hold several frames: clients send one per block."""
+    decompressor = _DECOMPRESSORS.get(encoding.strip().lower())
+    if decompressor is None and encoding.strip().lower() not in ("", "identity"):
+        text = f"Content-Encoding {encoding} is not supported here: use lz4, zstd, gzip or none"
+        raise QueryError.of("NOT_IMPLEMENTED", text)
+    frame: Any = None
+    async for chunk in chunks:
+        if decompressor is None:
+            yield chunk
+            continue
+        left = chunk
+        while left:
+            frame = frame or decompressor()
+            try:
+                yield frame.decompress(left)
+            except (zlib.error, RuntimeError, zstd.ZstdError) as error:
+                raise QueryError.of("INCORRECT_DATA", f"The body is not valid {encoding}: {error}") from error
+            left, frame = (frame.unused_data or b"", None) if frame.eof else (b"", frame)
+    if frame is not None:
+        raise QueryError.of("INCORRECT_DATA", f"The body is not valid {encoding}: it ends too early")
 
 
 async def _form_fields(request: Request) -> dict[str, str]:

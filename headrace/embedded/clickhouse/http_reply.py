@@ -19,16 +19,7 @@ _MEDIA_TYPES = {
 
 
 class HttpReply:
-    """The response to one query, sent whole or in pieces.
-
-    Args:
-        send: The ASGI channel.
-        engine: Says its version and time zone.
-
-    Attributes:
-        query_id: What the client knows the query by.
-        output_format: The format of the result; empty until it is known.
-    """
+    """The response to one query, sent whole or in pieces; set `query_id` and `output_format` before."""
 
     def __init__(self, send: Send, engine: Engine) -> None:
         self._send = send
@@ -48,13 +39,9 @@ class HttpReply:
         tag = {"x-clickhouse-exception-tag": self._tag}
         await self._start(200, summary, {**self._format(), **tag})
 
-    async def piece(self, data: bytes) -> None:
+    async def piece(self, data: bytes, *, last: bool = False) -> None:
         """Send a piece of the body; waits while the client is slow."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def end(self) -> None:
-        """Finish an answer in pieces."""
-        await self._send({"type": "http.response.body", "body": b""})
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
     async def fail(self, error: QueryError) -> None:
         """Report an error: as the status, or inside a body that has begun.

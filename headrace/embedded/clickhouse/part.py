@@ -32,12 +32,8 @@ class EmbeddedClickHouse(EmbeddedPart):
     An insert is on disk, in the operating system's hands, when it is answered: a killed process loses
     nothing that it acknowledged.
 
-    Args:
-        data_dir: Folder for the databases and the log.
-        port: Port to listen on; None or 0 takes a free one.
-        password: Password of the user ``default``, the owner. None: the one in `data_dir`, made at the first
-            start.
-        reader_password: Makes a user ``reader``, who may only read tables; None: no such user.
+    Port None or 0 takes a free one. Password None: the one in `data_dir`, made at the first start. A
+    `reader_password` makes a user ``reader``, who may only read tables.
     """
 
     role = "clickhouse"
@@ -77,7 +73,7 @@ class EmbeddedClickHouse(EmbeddedPart):
             role=self.role,
             argv=[
                 *(sys.executable, "-m", "headrace.embedded.clickhouse"),
-                *("--data-dir", str(self._databases), "--passwords", str(passwords)),
+                *("--data-dir", str(self.data_dir / "databases"), "--passwords", str(passwords)),
                 *("--port", str(self.port)),
             ],
             env=self._environment(),
@@ -85,10 +81,6 @@ class EmbeddedClickHouse(EmbeddedPart):
             probe=answers_http(f"http://{LOOPBACK}:{self.port}/ping"),
             pass_fds=[lock_fd],
         )
-
-    @property
-    def _databases(self) -> Path:
-        return self.data_dir / "databases"
 
     def _environment(self) -> dict[str, str]:
         """What it needs, and no more: a statement that got to the environment should find no key there."""

@@ -18,8 +18,6 @@ _OWN_CODES = {
     "REQUIRED_PASSWORD": 194,
     "TOO_MANY_SIMULTANEOUS_QUERIES": 202,
     "INTO_OUTFILE_NOT_ALLOWED": 358,
-    "SESSION_IS_LOCKED": 373,
-    "INVALID_SESSION_TIMEOUT": 374,
     "SETTING_CONSTRAINT_VIOLATION": 452,
     "ACCESS_DENIED": 497,
     "AUTHENTICATION_FAILED": 516,
@@ -42,12 +40,10 @@ _STATUS = {
 
 
 class QueryError(EmbeddedError):
-    """A statement that the engine, or this server in its place, refuses.
+    """A query that the engine, or any function of this package in its place, refuses.
 
-    Attributes:
-        code: ClickHouse's number, such as 60.
-        name: ClickHouse's name, such as UNKNOWN_TABLE.
-        message: The whole text as the server writes it, without the version.
+    `code` and `name` are ClickHouse's, such as 60 and UNKNOWN_TABLE; `message` is the whole text as the
+    server writes it, without the version.
     """
 
     def __init__(self, code: int, name: str, message: str) -> None:

@@ -6,9 +6,8 @@ import faulthandler
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -18,13 +17,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from headrace.embedded.clickhouse.engine import Connection, Engine, Summary
-from headrace.embedded.clickhouse.execution import ExecutionPlan, plan_query, run_query
+from headrace.embedded.clickhouse.engine import Engine, Summary
+from headrace.embedded.clickhouse.execution import (
+    PIECE_BYTES,
+    ExecutionPlan,
+    PipeReader,
+    open_pipe,
+    plan_query,
+    run_query,
+)
 from headrace.embedded.clickhouse.http_query import SPOOL_BYTES, HttpQuery, read_query
 from headrace.embedded.clickhouse.http_reply import HttpReply
 from headrace.embedded.clickhouse.query_error import QueryError
-from headrace.embedded.clickhouse.result_pipe import PIECE_BYTES, PipeReader, open_pipe
-from headrace.embedded.clickhouse.sessions import Sessions
 from headrace.embedded.clickhouse.users import Passwords
 from headrace.same_origin import SameOriginOnly
 from streams.tasks import run_unless, until_disconnect
@@ -46,12 +50,7 @@ _HOLD_BYTES = 1 << 20
 
 
 class ClickHouseHttp:
-    """The HTTP interface of one engine.
-
-    Args:
-        engine: The open engine.
-        passwords: Who may come in.
-    """
+    """The HTTP interface of one open engine."""
 
     def __init__(self, engine: Engine, passwords: Passwords) -> None:
         self._engine = engine
@@ -59,13 +58,11 @@ class ClickHouseHttp:
         self._slots = asyncio.Semaphore(MAX_RUNNING)
         self._waiting = 0
         self._threads = ThreadPoolExecutor(MAX_RUNNING, thread_name_prefix="query")
-        self._sessions = Sessions(engine)
 
     def close(self) -> None:
-        """End what still runs and close the sessions."""
+        """End what still runs."""
         self._engine.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
-        self._sessions.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -87,10 +84,8 @@ class ClickHouseHttp:
             with query.content:
                 plan = plan_query(query, self._engine)
                 reply.output_format = plan.output_format
-                async with self._slot(), self._sessions.use(query) as session:
-                    finish = await self._answer(request, query, plan, session, reply)
-                # Only now: who has the whole answer may use the session again.
-                await finish()
+                async with self._slot():
+                    await self._answer(request, query, plan, reply)
         except QueryError as error:
             await reply.fail(error)
         except ClientDisconnect:
@@ -119,34 +114,24 @@ class ClickHouseHttp:
             self._slots.release()
 
     async def _answer(
-        self,
-        request: Request,
-        query: HttpQuery,
-        plan: ExecutionPlan,
-        session: Connection | None,
-        reply: HttpReply,
-    ) -> Callable[[], Awaitable[None]]:
-        """Run the query and send its result but for the end, which the returned function sends.
-
-        A client that leaves ends its query, but a write is completed in any case.
-        """
+        self, request: Request, query: HttpQuery, plan: ExecutionPlan, reply: HttpReply
+    ) -> None:
+        """Run the query and send its result. A client that leaves ends its query, but no write."""
         with open_pipe() as (reader, write_fd):
             job = asyncio.get_running_loop().run_in_executor(
-                self._threads, run_query, self._engine, session, query, plan, write_fd
+                self._threads, run_query, self._engine, query, plan, write_fd
             )
             sending = _send_result(reader, job, reply, whole=query.wait_end_of_query)
             try:
                 if not plan.streams:
-                    return await sending
-                finished = await run_unless(until_disconnect(request.receive), sending)
-                if finished is None:
+                    await sending
+                elif await run_unless(until_disconnect(request.receive), sending) is None:
                     raise ClientDisconnect
-                return finished.value
             finally:
                 await self._end(reader, job, query.query_id)
 
     async def _end(self, reader: PipeReader, job: _Job, query_id: str) -> None:
-        """Wait until the engine is done, and cancel what nobody waits for: then slot and session are free."""
+        """Wait until the engine is done, and cancel what nobody waits for: then the slot is free."""
         drain = asyncio.create_task(_drain(reader))
         while not job.done():
             with contextlib.suppress(QueryError):
@@ -162,23 +147,22 @@ async def _drain(reader: PipeReader) -> None:
         pass
 
 
-async def _send_result(
-    reader: PipeReader, job: _Job, reply: HttpReply, *, whole: bool
-) -> Callable[[], Awaitable[None]]:
+async def _send_result(reader: PipeReader, job: _Job, reply: HttpReply, *, whole: bool) -> None:
     with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as held:
         complete = await _hold(reader, held, None if whole else _HOLD_BYTES)
         output, summary = await asyncio.shield(job) if complete else (b"", None)
         size = held.tell()
         held.seek(0)
         if summary is not None and size <= _HOLD_BYTES:
-            return partial(reply.whole, output or held.read(), summary)
+            await reply.whole(output or held.read(), summary)
+            return
         await reply.begin(summary)
         while piece := held.read(PIECE_BYTES):
             await reply.piece(piece)
     async for piece in reader:
         await reply.piece(piece)
     await asyncio.shield(job)
-    return reply.end
+    await reply.piece(b"", last=True)
 
 
 async def _hold(reader: PipeReader, held: IO[bytes], limit: int | None) -> bool:
@@ -191,11 +175,7 @@ async def _hold(reader: PipeReader, held: IO[bytes], limit: int | None) -> bool:
 
 
 def serve(listener: socket.socket, data_dir: Path, config: Path, passwords: Passwords) -> None:
-    """Serve an engine until SIGTERM or Ctrl-C.
-
-    Raises:
-        EmbeddedError: The engine does not start.
-    """
+    """Serve an engine until SIGTERM or Ctrl-C."""
     # chDB's own handlers leave a crashed process standing that refuses every query. Ours end it, with
     # the stack in the log, so that it is started again.
     _chdb.set_signal_handlers_enabled(0)  # type: ignore[attr-defined]  # missing in its stubs

@@ -32,14 +32,9 @@ _OPENING_QUOTE = "\N{LEFT DOUBLE QUOTATION MARK}".encode()
 
 @dataclass(frozen=True, slots=True)
 class SqlToken:
-    """One lexical element.
+    """One lexical element: a "word", "quoted" name, "string", "number" or "symbol".
 
-    Attributes:
-        kind: "word", "quoted", "string", "number" or "symbol".
-        text: Its bytes as written.
-        start: Offset of its first byte.
-        end: Offset after its last byte.
-        depth: How many brackets of any kind are open around it.
+    `end` is the offset after its last byte; `depth` counts the open brackets of any kind around it.
     """
 
     kind: str

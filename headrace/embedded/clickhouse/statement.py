@@ -20,10 +20,7 @@ _FILE_CLAUSES = ((b"INTO", b"OUTFILE"), (b"FROM", b"INFILE"))
 class InsertStatement:
     """An INSERT whose data follows its SQL.
 
-    Attributes:
-        sql: The statement up to its FORMAT or VALUES clause.
-        input_format: The format of the data.
-        data_offset: Where the data begins.
+    `sql` ends before its FORMAT or VALUES clause.
     """
 
     sql: bytes
@@ -69,10 +66,7 @@ def find_insert(text: bytes) -> InsertStatement | None:
 class OutputClause:
     """A statement that returns rows, split where its output clause stands.
 
-    Attributes:
-        head: The SQL before the clause.
-        format: The format that it names, if it does.
-        tail: What follows: a SETTINGS clause, or nothing.
+    `tail` is the SETTINGS clause behind it, or nothing.
     """
 
     head: bytes
@@ -108,11 +102,7 @@ def first_keyword(sql: bytes) -> bytes:
 
 
 def check_confined(sql: bytes, refused: RefusedNames) -> None:
-    """Refuse files, and functions and engines that reach beyond the tables.
-
-    Raises:
-        QueryError: The statement names one of them.
-    """
+    """Refuse files, and functions and engines that reach beyond the tables."""
     before: SqlToken | None = None
     previous: SqlToken | None = None
     for token in scan(sql):

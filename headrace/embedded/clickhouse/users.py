@@ -24,9 +24,7 @@ READER_LIMITS: Mapping[str, int] = {
 class Passwords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The users that there are.
 
-    Attributes:
-        owner: Password of ``default``, who may do everything with tables.
-        reader: Password of ``reader``, who may only read tables; None: there is no such user.
+    `reader` None: there is no such user.
     """
 
     owner: str
@@ -37,14 +35,7 @@ class Passwords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return "Passwords(…)"
 
     def authenticate(self, headers: Mapping[str, str]) -> str:
-        """Check the credentials of a request.
-
-        Returns:
-            `OWNER` or `READER`.
-
-        Raises:
-            QueryError: They are missing or wrong.
-        """
+        """Check the credentials of a request."""
         given = _credentials(headers)
         user, password = given or (OWNER, "")
         wanted = {OWNER: self.owner, READER: self.reader}.get(user)
@@ -59,11 +50,7 @@ class Passwords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def reader_settings(asked: Mapping[str, str]) -> dict[str, str]:
-    """A reader's settings: those asked for, within the limits, and nothing can be written.
-
-    Raises:
-        QueryError: One is above its limit.
-    """
+    """A reader's settings: those asked for, within the limits, and nothing can be written."""
     for name, limit in READER_LIMITS.items():
         value = asked.get(name)
         # Python reads no number of thousands of digits; 18 are more than any limit has.

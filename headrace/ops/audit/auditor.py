@@ -44,10 +44,7 @@ class Auditor:
     booked by then; then how far the consumer groups have come, so that what they had finished must be in what
     is read next; ClickHouse before Kafka, so that every row's request is known; the requests last of all.
 
-    Args:
-        settings: where the parts are.
-        window: the time whose requests are audited.
-        simulator: the provider simulator's address; None where there is none.
+    `simulator` is the provider simulator's address, None where there is none.
     """
 
     def __init__(self, settings: Settings, window: AuditWindow, *, simulator: str | None) -> None:
@@ -75,11 +72,7 @@ class Auditor:
         )
 
     async def __aenter__(self) -> Self:
-        """Connect.
-
-        Raises:
-            KafkaUnavailable: no broker answers in time.
-        """
+        """Connect."""
         async with AsyncExitStack() as connecting:
             connecting.push_async_callback(self._redis.aclose)
             connecting.push_async_callback(self._http.aclose)

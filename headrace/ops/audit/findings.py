@@ -13,173 +13,143 @@ _BREAKS, _OPEN, _NOTED = "breaks", "open", "noted"
 
 
 class FindingKind(Enum):
-    """The kinds: the code that scripts know, what was found, what to do about it, the effect on the verdict.
+    """The kinds: what was found, what to do about it, the effect on the verdict.
 
-    The codes are stable. Reports list findings in this order.
+    The names are the codes that scripts know, and stable. Reports list findings in this order.
     """
 
-    def __init__(self, code: str, title: str, advice: str, effect: str = _BREAKS) -> None:
-        self.code = code
+    def __init__(self, title: str, advice: str, effect: str = _BREAKS) -> None:
+        self.code = self.name.lower()
         self.title = title
         self.advice = advice
         self.breaks = effect == _BREAKS
         self.open = effect == _OPEN
 
     MISSING = (
-        "missing",
         "accepted, past the deadline, and nothing works on it: no terminal reply",
         "look for the id in `headrace dlq list` and the workers' logs; then send it again with the same id",
     )
-    CONTRADICTORY = (
-        "contradictory_replies",
+    CONTRADICTORY_REPLIES = (
         "a second terminal reply to the same submission that says something else",
         "compare the records on the reply topic by their source header; only Headrace may write there",
     )
     ANSWERED_TWICE = (
-        "answered_twice",
         "two submissions of one request were each worked on",
         "check that Redis keeps its data (append-only file, no eviction), and HEADRACE_REGISTRY_TTL_S",
     )
-    UNANSWERED = (
-        "unanswered_submissions",
+    UNANSWERED_SUBMISSIONS = (
         "a repeated submission got no reply of its own, though its request is done",
         "its sender should ask once more with the same id: the stored reply is sent",
     )
-    NOT_DEAD_LETTERED = (
-        "malformed_unburied",
+    MALFORMED_UNBURIED = (
         "a record on a topic for requests that is no request, and has no dead letter",
         "read the record at that address; its bytes are nowhere else",
     )
-    UNTOLD = (
-        "malformed_untold",
+    MALFORMED_UNTOLD = (
         "a malformed record whose sender was not told, though it has an id",
         "tell its sender; the dead letter says what was wrong",
     )
     STRANGERS = (
-        "strangers",
         "replies, log records, ledger entries or rows of requests that were never accepted",
         "find out who writes to the internal topics or to ClickHouse: only Headrace may",
     )
-    DUPLICATE_CHARGE = (
-        "duplicate_charges",
+    DUPLICATE_CHARGES = (
         "charged more than once, or with two different amounts",
         "compare the entries on llm.ledger.v1 by entry_id; correct the customer's account by hand",
     )
-    LEDGER_REPLY = (
-        "ledger_differs_from_reply",
+    LEDGER_DIFFERS_FROM_REPLY = (
         "the ledger's amount is not what the reply says that it cost",
         "compare the entry on llm.ledger.v1 with the reply; the provider's invoice decides",
     )
-    LEDGER_CLICKHOUSE = (
-        "ledger_differs_from_clickhouse",
+    LEDGER_DIFFERS_FROM_CLICKHOUSE = (
         "the ledger's amount is not that of the row in ClickHouse",
         "compare the two; writing the request's log record to llm.logs.v1 again replaces its row",
     )
     UNLOGGED = (
-        "unlogged",
         "has its reply, and no log record",
         "look for a dead letter of the cost stage with `headrace dlq list`",
     )
-    ROW_MISSING = (
-        "rows_missing",
+    ROWS_MISSING = (
         "no row in ClickHouse, though the sink is past the log record",
         "write the log record to llm.logs.v1 again, or reset the sink's offsets to before it",
     )
-    ROW_EXTRA = (
-        "rows_extra",
+    ROWS_EXTRA = (
         "more than one row in ClickHouse",
         "the rows differ in tenant or accepted_at: compare them in requests_raw",
     )
-    ROW_DIFFERS = (
-        "rows_differ",
+    ROWS_DIFFER = (
         "the row in ClickHouse has another status than the reply",
         "writing the log record to llm.logs.v1 again replaces the row",
     )
-    ROW_DEAD_LETTERED = (
-        "rows_dead_lettered",
+    ROWS_DEAD_LETTERED = (
         "no row in ClickHouse; the record is a dead letter",
         "`headrace dlq show`, then `headrace dlq replay`",
         _NOTED,
     )
-    CALLS_DIFFER = (
-        "calls_differ_from_cost",
+    CALLS_DIFFER_FROM_COST = (
         "the calls in ClickHouse are not those of the log record, or do not add up to the request's cost",
         "writing the log record to llm.logs.v1 again replaces the rows",
     )
-    CALL_DOUBLED = (
-        "calls_booked_twice",
+    CALLS_BOOKED_TWICE = (
         "one call is booked in two rows of llm_calls",
         "compare the rows in llm_calls_raw: one call belongs to one request",
     )
-    BILLED_TWICE = (
-        "calls_billed_twice",
+    CALLS_BILLED_TWICE = (
         "the provider has billed one call twice",
         "something in between repeats requests (a proxy, an SDK's retries): switch that off",
     )
-    UNINVOICED = (
-        "calls_not_invoiced",
+    CALLS_NOT_INVOICED = (
         "booked as answered, or with an amount that is no estimate, and not on the invoice",
         "was the invoice cleared, or does --invoice name another simulator?",
     )
-    MISPRICED = (
-        "calls_mispriced",
+    CALLS_MISPRICED = (
         "a call whose usage is no estimate is booked with another amount than it was billed with",
         "compare the token counts of llm_calls with the invoice, and the model's prices",
     )
-    MISESTIMATED = (
-        "calls_misestimated",
+    CALLS_MISESTIMATED = (
         "booked as an estimate that the invoice does not confirm: no prompt, or over twice the tokens",
         "compare token counts with the invoice; find out why the provider reports no plausible usage",
     )
-    UNBOOKED = (
-        "unbooked_calls",
+    UNBOOKED_CALLS = (
         "billed by the provider, and not booked",
         "a worker and Redis's data were lost together, or another client uses the same provider key",
     )
     OPEN = (
-        "open",
         "no terminal reply yet, and still in time or under way",
         "wait: `headrace audit --wait 60`",
         _OPEN,
     )
     WAITING = (
-        "waiting",
         "decided, and not yet booked everywhere",
         "wait: `headrace audit --wait 60`; if it stays, see what lags below",
         _OPEN,
     )
-    DEAD = (
-        "dead_letters_waiting",
+    DEAD_LETTERS_WAITING = (
         "dead letters that nobody has replayed or discarded",
         "`headrace dlq list`",
         _NOTED,
     )
     TRUNCATED = (
-        "truncated",
         "retention has deleted records of this window: what came before is not audited",
         "choose a later --since, or keep the topics longer",
         _NOTED,
     )
-    GONE = (
-        "reply_topics_gone",
+    REPLY_TOPICS_GONE = (
         "reply topics that requests have named and that do not exist (any more)",
         "replies to them were sent to llm.replies.v1 instead, or were deleted with the topic",
         _NOTED,
     )
     UNDECODABLE = (
-        "undecodable",
         "records that cannot be decoded as what their topic carries",
         "find out who writes to the topic; they are not counted",
         _NOTED,
     )
     UNAUTHENTIC = (
-        "unauthentic",
         "records on Headrace's own topics that Headrace did not write",
         "they had no effect; find out who may write to the topic, and take that right away",
         _NOTED,
     )
-    INVOICE_CUT = (
-        "invoice_incomplete",
+    INVOICE_INCOMPLETE = (
         "the simulator has forgotten items of this window: calls without an item are not held against it",
         "choose a later --since",
         _NOTED,

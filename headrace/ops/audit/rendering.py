@@ -17,13 +17,7 @@ _STATES = ("answered", "cached", "degraded", "blocked", "failed", "cancelled", "
 
 
 def show(report: AuditReport, console: Console, *, details: bool = False) -> None:
-    """Print what `headrace audit` prints.
-
-    Args:
-        report: the report.
-        console: where to.
-        details: whether to say how fresh each part is even if all is well.
-    """
+    """Print what `headrace audit` prints."""
     parts: list[RenderableType] = [
         Text(f"requests of {report.since} to {report.until}", style="dim"),
         Text("\n".join(_figures(report.figures))),

@@ -25,13 +25,7 @@ class Equation(msgspec.Struct, frozen=True, kw_only=True):
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Something an operator should know.
 
-    Attributes:
-        code: stable, for scripts.
-        title: what was found.
-        count: how often.
-        breaks: whether it breaks the balance.
-        ids: of requests (or calls, or records): the first of them.
-        advice: what to do about it.
+    `code` is stable, for scripts. `ids` are the first of the requests, calls or records.
     """
 
     code: str

@@ -12,7 +12,7 @@ import msgspec
 from headrace.ops.dlq.letters import DeadLetterRecord, LetterId, LetterSummary
 from headrace.ops.dlq.reader import DeadLetterReader
 from headrace.ops.dlq.replay import PlannedReplay, ReplayRefused, action_emit, discard_refused, plan_replay
-from headrace.ops.dlq.states import LetterState
+from headrace.ops.dlq.selection import LetterState
 from streams.errors import TransientFault, Undeliverable, UnknownTopic
 from streams.events import LedgerEntry
 from streams.publisher import Position, Publisher
@@ -54,14 +54,7 @@ class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
 class DeadLetterActions:
     """Carries out an operator's decisions.
 
-    Attributes:
-        letters: where dead letters are read.
-        publisher: where replays and the audit trail go; None for a dry run, which sends nothing.
-        by: who decides.
-        reason: why, for the audit trail.
-        rate: at most so many actions a second; None: as fast as they go.
-        clock: the time, UTC-aware.
-        sleep: waits for a number of seconds.
+    Without a publisher it is a dry run. `rate` is the maximum of actions a second; None: as fast as they go.
     """
 
     letters: DeadLetterReader

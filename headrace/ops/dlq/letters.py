@@ -68,20 +68,13 @@ class LetterSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What a list shows of a dead letter. Its size is bounded, whatever the record holds.
 
     Attributes:
-        letter_id: its id.
         written_ms: when it died, Unix ms.
-        stage: the stage it died in; this and the next two are empty where no header says so.
-        exception: the name of the fault.
-        message: what the fault said.
         topic: where it died, and where a replay goes. Of a record that died on the retry topic: the topic
             that it came from.
         record: the address of the first record, ``topic:partition:offset``: what a replay stands for.
-        record_ms: when the first record was written, Unix ms.
         replay: how often the record had been replayed when it died.
-        request_id: the request it belongs to, as its sender was told.
-        tenant: whose request it is, as far as the value says so.
-        key_bytes: the size of the key.
-        value_bytes: the size of the value; None where it has none.
+        request_id: as its sender was told.
+        value_bytes: None where it has no value.
     """
 
     letter_id: LetterId

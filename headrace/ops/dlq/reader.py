@@ -7,8 +7,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from headrace.ops.dlq.letters import DeadLetterRecord, LetterId, LetterSummary, read_letter, summary_of
-from headrace.ops.dlq.selection import LetterFilters, LetterSelection
-from headrace.ops.dlq.states import LetterStates
+from headrace.ops.dlq.selection import LetterFilters, LetterSelection, LetterStates
 from headrace.ops.topic_reader import TopicReader
 from streams.codec import decode
 from streams.errors import UndecodableRecord
@@ -24,12 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 class DeadLetterReader:
-    """Reads dead letters; every method raises `KafkaUnavailable` where no broker answers in time.
-
-    Args:
-        topics: what it reads with, connected.
-        auth: tells which letters and actions Headrace wrote.
-    """
+    """Reads dead letters; every method raises `KafkaUnavailable` where no broker answers in time."""
 
     def __init__(self, topics: TopicReader, auth: RecordAuth = UNSIGNED) -> None:
         self._topics = topics

@@ -18,16 +18,10 @@ _MESSAGE_CHARS = 60
 _NAME_CHARS = 40
 #: The columns of a list, and the fields of a letter's document that they show.
 _LETTER_COLUMNS = {
-    "id": "id",
-    "died at": "died_at",
-    "state": "state",
-    "replays": "replays",
-    "stage": "stage",
-    "exception": "exception",
-    "topic": "topic",
-    "request": "request_id",
-    "message": "message",
+    name.removesuffix("_id").replace("_", " "): name
+    for name in "id died_at state replays stage exception topic request_id message".split()
 }
+_LETTER_FIELDS = "stage exception message topic record request_id tenant key_bytes value_bytes".split()
 _GROUP_COLUMNS = {name: name for name in ("letters", "stage", "exception", "oldest", "newest")}
 
 
@@ -39,15 +33,7 @@ def letter_document(listed: ListedLetter) -> dict[str, Any]:
         "died_at": letter.died_at.isoformat(),
         "state": listed.state.status.value,
         "replays": listed.replays,
-        "stage": letter.stage,
-        "exception": letter.exception,
-        "message": letter.message,
-        "topic": letter.topic,
-        "record": letter.record,
-        "request_id": letter.request_id,
-        "tenant": letter.tenant,
-        "key_bytes": letter.key_bytes,
-        "value_bytes": letter.value_bytes,
+        **{name: getattr(letter, name) for name in _LETTER_FIELDS},
     }
 
 

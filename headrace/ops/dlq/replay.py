@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from headrace.ops.dlq.letters import DeadLetterRecord, LetterSummary
-from headrace.ops.dlq.states import LetterState, LetterStatus
+from headrace.ops.dlq.selection import LetterState, LetterStatus
 from streams import codec
 from streams.codec import header
 from streams.dead_letters import OMITTED

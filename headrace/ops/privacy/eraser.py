@@ -59,18 +59,7 @@ class _Look(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Eraser:
-    """Erases users.
-
-    Attributes:
-        feed: the list of erasures.
-        publisher: puts users on it.
-        rows: ClickHouse's rows.
-        rollup: the one that names users.
-        redis: Redis.
-        find_requests: looks on Kafka.
-        clock: the time, UTC-aware.
-        progress: is told what is being done.
-    """
+    """Erases users."""
 
     feed: ErasureFeed
     publisher: Publisher
@@ -96,10 +85,7 @@ class Eraser:
     async def erase(self, subject: Subject, mode: ErasureMode, *, wait_s: float) -> ErasureReport:
         """Erase a user.
 
-        Args:
-            subject: who.
-            mode: what becomes of the rows.
-            wait_s: how long to wait for requests that are under way, and for a look that finds nothing.
+        `wait_s` is how long to wait for requests that are under way, and for a look that finds nothing.
 
         Raises:
             AlreadyDeleted: the user's rows were deleted, and the mode is a milder one.

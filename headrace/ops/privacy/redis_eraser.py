@@ -65,11 +65,7 @@ class _RedisFindings(msgspec.Struct, kw_only=True):
 
 
 class RedisEraser:
-    """Finds and erases them. Every method raises `StoreUnavailable` where Redis does not answer in time.
-
-    Args:
-        redis: the client; its timeouts bound every step.
-    """
+    """Finds and erases them. Every method raises `StoreUnavailable` where Redis does not answer in time."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis  # its stubs know neither vector sets nor bytes from strings

@@ -1,7 +1,9 @@
-"""What an erasure found, what is left of it, and what stays for a while."""
+"""What an erasure found, what is left of it, and what stays for a while; also as lines for people."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
+from itertools import groupby
 
 import msgspec
 
@@ -30,16 +32,7 @@ class StoredItems(msgspec.Struct, frozen=True, kw_only=True):
 class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
     """The result. It does not name the user.
 
-    Attributes:
-        tenant: whose user it was.
-        mode: what was done with the rows.
-        pseudonym: what stands for the user now, where rows remain.
-        until: what was accepted until then is erased.
-        requests: how many requests of the user are known.
-        places: what was found where.
-        under_way: how many requests had not ended at the last look.
-        kept: what stays on Kafka until its retention is over.
-        verdict: how it ended.
+    What was accepted until `until` is erased; `kept` is what stays on Kafka until its retention is over.
     """
 
     tenant: str
@@ -51,3 +44,36 @@ class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
     under_way: int
     kept: tuple[RetainedTopic, ...]
     verdict: ErasureVerdict
+
+
+_SAYS = {
+    ErasureVerdict.PLANNED: "Nothing was changed. With --yes instead of --dry-run all of it goes.",
+    ErasureVerdict.ERASED: "A last look found nothing.",
+    ErasureVerdict.UNDER_WAY: "Requests of the user are still under way: run it again when they have ended.",
+    ErasureVerdict.LEFT: "Something is still there: run it again.",
+}
+
+
+def lines(report: ErasureReport) -> Iterator[str]:
+    """Yield the lines of a report."""
+    planned = report.verdict is ErasureVerdict.PLANNED
+    yield f"{report.requests} requests of a user of {report.tenant}, accepted until {_time(report.until)}"
+    if report.mode == "anonymise" and not planned:
+        yield f"their rows now belong to {report.pseudonym}"
+    for items in report.places:
+        left = "" if planned else f"{items.left:>10} left"
+        yield f"  {items.part:<11}{items.name:<20}{items.found:>10} found{left}"
+    if report.under_way:
+        yield f"  {report.under_way} requests have not ended"
+    yield "Kafka keeps its records as they are, and deletes them by itself, at the latest"
+    for until, topics in groupby(sorted(report.kept, key=_until), key=_until):
+        yield f"  {_time(until)}  {', '.join(each.topic for each in topics)}"
+    yield _SAYS[report.verdict]
+
+
+def _until(kept: RetainedTopic) -> datetime:
+    return kept.until
+
+
+def _time(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M UTC")

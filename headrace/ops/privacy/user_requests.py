@@ -48,14 +48,7 @@ _owner = msgspec.json.Decoder(_RequestOwner)
 async def requests_of(reader: TopicReader, subject: Subject, *, since_ms: int, until: datetime) -> set[str]:
     """Return the ids of the user's requests.
 
-    Args:
-        reader: connected.
-        subject: the user.
-        since_ms: begin with the first record that was written then, Unix ms.
-        until: requests that were accepted later are left out.
-
-    Raises:
-        KafkaUnavailable: no broker answered in time.
+    Begin with the first record written at `since_ms`; leave out what was accepted after `until`.
     """
     # To the very end: senders' clocks differ, and one that is ahead must not end the search.
     spans = await reader.spans(await reader.existing(_EVENTS), since_ms=since_ms)

@@ -1,31 +1,23 @@
 """Reads a Messages request as strictly as the Anthropic API does."""
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import msgspec
 
-from headrace.simulator.anthropic.message_rules import (
-    check_messages,
-    prompt_texts,
-    results_at_end,
-    text_of,
-)
 from headrace.simulator.anthropic.request_types import MESSAGE_BY_VERSION
 from headrace.simulator.billing.charges import charge_usd
 from headrace.simulator.error_reply import ErrorReply
-from headrace.simulator.generation.chat_task import (
-    ChatTask,
-    OutputForm,
-    OutputKind,
-    ToolMode,
-    ToolUse,
-)
-from headrace.simulator.generation.prompted_format import prompted_form
+from headrace.simulator.generation.chat_task import ChatTask, OutputForm, ToolMode, ToolUse
+from headrace.simulator.generation.schema_values import UnsupportedSchema, check_schema
 from headrace.simulator.generation.task_rules import (
     check_chosen,
     check_lengths,
+    check_name,
     count_tools,
     offered_tools,
     served_model,
@@ -36,21 +28,107 @@ from streams.tokens import count_messages
 
 _IDENTITY = ("model", "system", "messages", "tools", "tool_choice", "output_config")
 _MAX_NAME_CHARS = 128
+_ASKS_FOR_JSON = re.compile(r"\b(?:one|a|as|only|valid) JSON(?: object)?\b", re.IGNORECASE)
+_GIVES_SCHEMA = re.compile(r"\bJSON Schema:?\s*(?=\{)", re.IGNORECASE)
+_MAX_ID_CHARS = 256
+
+
+def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Check that turns say something, begin with the user's, and that tool uses have their results.
+
+    The API joins consecutive turns of one role, so roles need not alternate.
+    """
+    for index, message in enumerate(messages):
+        is_prefill = index == len(messages) - 1 and message["role"] == "assistant"
+        if message["role"] not in {"user", "assistant"}:
+            raise ErrorReply(400, f'messages[{index}].role: unexpected role "{message["role"]}"')
+        _check_content(message, index, is_prefill=is_prefill)
+    if messages[0]["role"] != "user":
+        raise ErrorReply(400, 'messages: first message must use the "user" role')
+    _check_tool_turns(messages)
+
+
+def _check_content(message: Mapping[str, Any], index: int, *, is_prefill: bool) -> None:
+    if is_prefill:
+        text = _text_of(message) or ""
+        if text != text.rstrip():
+            raise ErrorReply(400, "messages: final assistant content cannot end with trailing whitespace")
+        return
+    if not message["content"]:
+        raise ErrorReply(400, f"messages[{index}]: all messages must have non-empty content")
+    for block in _blocks_of(message):
+        if block["type"] == "text" and not block["text"]:
+            raise ErrorReply(400, f"messages[{index}]: text content blocks must be non-empty")
+
+
+def _check_tool_turns(messages: Sequence[Mapping[str, Any]]) -> None:
+    asked: list[str] = []
+    for role, group in groupby(messages, key=lambda message: message["role"]):
+        blocks = [block for message in group for block in _blocks_of(message)]
+        if role == "assistant":
+            asked = [block["id"] for block in blocks if block["type"] == "tool_use"]
+            for use in asked:
+                check_name(use, "tool_use.id", _MAX_ID_CHARS)
+            continue
+        results = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
+        if unasked := [each for each in results if each not in asked]:
+            raise ErrorReply(
+                400,
+                f"messages: unexpected `tool_use_id` in `tool_result` blocks: {unasked[0]}; its `tool_use` "
+                "block must be in the message before",
+            )
+        asked = [each for each in asked if each not in results]
+        if asked:
+            break
+    if asked:
+        raise ErrorReply(
+            400,
+            f"messages: `tool_use` ids without `tool_result` blocks immediately after: {', '.join(asked)}",
+        )
+
+
+def _blocks_of(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the content blocks of a message; a text is one block."""
+    content = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _prompt_texts(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the text of each message: its text blocks and tool results."""
+    return ["\n".join(filter(None, map(_text_in, _blocks_of(message)))) for message in messages]
+
+
+def _text_in(block: Mapping[str, Any]) -> str:
+    if block["type"] == "tool_result":
+        return _result_text(block)
+    return str(block["text"]) if block["type"] == "text" else ""
+
+
+def _result_text(block: Mapping[str, Any]) -> str:
+    content = block.get("content") or ""
+    return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
+
+
+def _results_at_end(messages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the tool results in the last message, if it has any."""
+    return tuple(_result_text(block) for block in _blocks_of(messages[-1]) if block["type"] == "tool_result")
+
+
+def _text_of(message: Mapping[str, Any]) -> str | None:
+    """Return the text of a message that is one text, or None where it is more than that."""
+    blocks = _blocks_of(message)
+    return str(blocks[0]["text"]) if len(blocks) == 1 and blocks[0]["type"] == "text" else None
 
 
 def read_message_request(body: Any, headers: RequestHeaders) -> ChatTask:
-    """Turn a decoded body into a task, by the rules of the API version in the headers.
-
-    Raises:
-        ErrorReply: If the API would not take it, or the simulator does not cover it.
-    """
+    """Turn a decoded body into a task, by the rules of the API version in the headers."""
     version = headers.get("anthropic-version", "")
     if version not in MESSAGE_BY_VERSION:
         raise ErrorReply(400, f'anthropic-version: "{version}" is not one of {", ".join(MESSAGE_BY_VERSION)}')
     MESSAGE_BY_VERSION[version].check(body)
     model = served_model(ProviderName.ANTHROPIC, body["model"])
     messages: list[dict[str, Any]] = body["messages"]
-    check_messages(messages)
+    _check_messages(messages)
     stops: list[str] = body.get("stop_sequences") or []
     if not all(stop.strip() for stop in stops):
         raise ErrorReply(400, "stop_sequences: each stop sequence must contain non-whitespace")
@@ -59,14 +137,14 @@ def read_message_request(body: Any, headers: RequestHeaders) -> ChatTask:
     system = _system_text(body)
     input_tokens = _input_tokens(body, system)
     check_lengths(model, input_tokens, body["max_tokens"])
-    texts = prompt_texts(messages)
+    texts = _prompt_texts(messages)
     users = [text for turn, text in zip(messages, texts, strict=True) if turn["role"] == "user" and text]
     return ChatTask(
         model=model.name,
         charge_usd=partial(charge_usd, model),
         prompt="\n".join((system, *texts)),
         question=users[-1] if users else texts[-1],
-        tool_results=results_at_end(messages),
+        tool_results=_results_at_end(messages),
         identity=msgspec.json.encode([body.get(name) for name in _IDENTITY]),
         tool_use=_tool_use(body),
         form=_output_form(body, system),
@@ -90,7 +168,7 @@ def _input_tokens(body: Mapping[str, Any], system: str) -> int:
     counted = [{"role": "system", "content": system}] if system else []
     for message in body["messages"]:
         # A list of one text block is the same request as its text.
-        plain = text_of(message)
+        plain = _text_of(message)
         counted.append({"role": message["role"], "content": message["content"] if plain is None else plain})
     return count_messages(counted) + count_tools(body.get("tools"))
 
@@ -113,5 +191,21 @@ def _tool_use(body: Mapping[str, Any]) -> ToolUse:
 def _output_form(body: Mapping[str, Any], system: str) -> OutputForm:
     wanted = (body.get("output_config") or {}).get("format")
     if wanted is None:
-        return prompted_form(system)
-    return OutputForm(kind=OutputKind.JSON_SCHEMA, schema=wanted["schema"])
+        return _prompted_form(system)
+    return OutputForm(json=True, schema=wanted["schema"])
+
+
+def _prompted_form(system: str) -> OutputForm:
+    """Return the form that a system prompt asks for: JSON, after the schema that it quotes, or text."""
+    if not _ASKS_FOR_JSON.search(system):
+        return OutputForm()
+    quoted = _GIVES_SCHEMA.search(system)
+    if quoted is not None:
+        try:
+            schema, _ = json.JSONDecoder().raw_decode(system, quoted.end())
+            check_schema(schema)
+        except (json.JSONDecodeError, UnsupportedSchema, RecursionError):
+            pass  # the model does what it can
+        else:
+            return OutputForm(json=True, schema=schema)
+    return OutputForm(json=True)

@@ -4,8 +4,7 @@ from random import Random
 
 import msgspec
 
-from headrace.simulator.behaviour.latency import TokenTiming, draw
-from headrace.simulator.behaviour.rules import AnswerRule, Behaviour, FaultRule, RawAnswer
+from headrace.simulator.behaviour.rules import AnswerRule, Behaviour, FaultRule, RawAnswer, TokenTiming
 from streams.models import ProviderName
 
 # OpenAI caches inputs from this length on, in steps of this size.
@@ -64,7 +63,7 @@ class Director:
     def timing(self, fault: FaultRule | None) -> TokenTiming:
         """Draw the timing of a call."""
         own = fault.latency if fault is not None else None
-        return draw(own or self._behaviour.latency, self._random)
+        return (own or self._behaviour.latency).draw(self._random)
 
     def answer(self, provider: ProviderName, model: str, prompt: str) -> AnswerRule | None:
         """Return the first rule that gives a call its words."""

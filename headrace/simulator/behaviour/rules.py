@@ -4,7 +4,9 @@ Every field is described in docs/simulator.md. Unknown fields, values out of ran
 refused with the path of the field.
 """
 
+import math
 from enum import StrEnum
+from random import Random
 from typing import Annotated, Any
 
 import msgspec
@@ -12,6 +14,7 @@ import msgspec
 from headrace.simulator.billing.charges import BilledUsage
 from streams.models import ProviderName
 
+_MS_PER_S = 1000.0
 _Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=600_000)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _CallCount = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
@@ -43,11 +46,47 @@ class LogNormal(_Setting, frozen=True, kw_only=True, tag_field="distribution", t
     sigma: Annotated[float, msgspec.Meta(ge=0, le=3)] = 0.5
 
 
+class TokenTiming(msgspec.Struct, frozen=True, kw_only=True):
+    """The timing of one call: seconds to the first token and seconds a token (0 is instant)."""
+
+    first_token_s: float = 0.0
+    token_s: float = 0.0
+
+    @property
+    def instant(self) -> bool:
+        """Whether the call waits for nothing."""
+        return self.first_token_s == 0.0 and self.token_s == 0.0
+
+    def due_s(self, tokens: int) -> float:
+        """Return when `tokens` tokens are generated, in seconds from the start of the call."""
+        return self.first_token_s + max(0, tokens - 1) * self.token_s
+
+    def generated(self, elapsed_s: float, total: int) -> int:
+        """Return how many of `total` tokens are generated after `elapsed_s`."""
+        if elapsed_s < self.first_token_s:
+            return 0
+        if self.token_s == 0.0:
+            return total
+        return min(total, 1 + int((elapsed_s - self.first_token_s) / self.token_s))
+
+
 class Latency(_Setting, frozen=True, kw_only=True):
     """How long a call takes; the defaults are instant."""
 
     first_token_ms: _Milliseconds | Uniform | LogNormal = 0.0
     tokens_per_second: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
+
+    def draw(self, random: Random) -> TokenTiming:
+        """Draw the timing of one call."""
+        match self.first_token_ms:
+            case Uniform(min_ms=low, max_ms=high):
+                first_ms = random.uniform(low, high)
+            case LogNormal(median_ms=median, sigma=sigma):
+                first_ms = median * math.exp(random.gauss(0.0, sigma))
+            case fixed:
+                first_ms = float(fixed)
+        rate = self.tokens_per_second
+        return TokenTiming(first_token_s=first_ms / _MS_PER_S, token_s=0.0 if rate is None else 1.0 / rate)
 
 
 class FaultKind(StrEnum):

@@ -13,11 +13,8 @@ from headrace.simulator.billing.invoice_items import InvoiceItem, InvoiceTotals
 class Invoice:
     """The billed calls and their totals.
 
-    Args:
-        file: Where items are kept beyond the process; None: nowhere.
-        carried: What items add up to that are no longer listed.
-        items: The items so far.
-        retained: How many items are listed; the totals count the older ones too.
+    Without a file nothing is kept beyond the process. `carried` is what items add up to that are no longer
+    listed; at most `retained` are.
     """
 
     def __init__(

@@ -13,12 +13,7 @@ from headrace.simulator.billing.charges import BilledUsage
 class ModelTask(msgspec.Struct, frozen=True, kw_only=True):
     """What every call has, whatever it asks for: a chat or embeddings.
 
-    Attributes:
-        model: The model's name.
-        prompt: All text of the input, for behaviour rules.
-        input_tokens: The length of the input, tools included.
-        stream: Whether the answer is a stream.
-        charge_usd: Returns what the call costs, in US dollars.
+    `prompt` is all text of the input, for behaviour rules; `input_tokens` includes the tools.
     """
 
     model: str
@@ -53,31 +48,18 @@ class ToolUse(msgspec.Struct, frozen=True, kw_only=True):
     parallel: bool = True
 
 
-class OutputKind(StrEnum):
-    """The form the answer must have."""
-
-    TEXT = "text"
-    JSON_OBJECT = "json_object"
-    JSON_SCHEMA = "json_schema"
-
-
 class OutputForm(msgspec.Struct, frozen=True, kw_only=True):
-    """The form of the answer, with its JSON Schema where there is one."""
+    """The form of the answer: text, a JSON object, or what conforms to a JSON Schema."""
 
-    kind: OutputKind = OutputKind.TEXT
-    schema: dict[str, Any] = msgspec.field(default_factory=dict)
+    json: bool = False
+    schema: dict[str, Any] | None = None
 
 
 class ChatTask(ModelTask, frozen=True, kw_only=True):
     """One validated chat call.
 
-    Attributes:
-        question: The text of the last user message, which the answer is about.
-        tool_results: The results that end the conversation, or none where it does not end in results.
-        identity: The bytes that the answer is a function of, together with the simulator's seed.
-        stop: The stop sequences.
-        max_output_tokens: The limit asked for, or the model's own.
-        include_usage: Whether an OpenAI stream ends with a usage chunk.
+    The answer is about `question`, the last user message, and a function of `identity` and the seed.
+    `tool_results` are those that end the conversation.
     """
 
     question: str

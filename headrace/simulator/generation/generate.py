@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.simulator.behaviour.rules import AnswerRule
 from headrace.simulator.generation.answer_texts import about_results, json_object, key_words, sentences
-from headrace.simulator.generation.chat_task import ChatTask, OutputKind, ToolMode, ToolOffer
+from headrace.simulator.generation.chat_task import ChatTask, ToolMode, ToolOffer
 from headrace.simulator.generation.schema_values import value_for
 from headrace.simulator.generation.token_pieces import first_tokens
 from streams.tokens import count_text
@@ -66,16 +66,14 @@ def generate(task: ChatTask, rule: AnswerRule | None, seed: int) -> Generation:
 def _words(task: ChatTask, rule: AnswerRule | None, random: Random) -> str:
     if rule is not None and rule.text is not None:
         return rule.text
-    match task.form.kind:
-        case OutputKind.JSON_SCHEMA:
-            value = value_for(task.form.schema, key_words(task.question), random)
-            return msgspec.json.encode(value).decode()
-        case OutputKind.JSON_OBJECT:
-            return json_object(task.question, random)
-        case OutputKind.TEXT:
-            if task.tool_results:
-                return about_results(task.tool_results, task.question)
-            return sentences(task.question, random)
+    if task.form.schema is not None:
+        value = value_for(task.form.schema, key_words(task.question), random)
+        return msgspec.json.encode(value).decode()
+    if task.form.json:
+        return json_object(task.question, random)
+    if task.tool_results:
+        return about_results(task.tool_results, task.question)
+    return sentences(task.question, random)
 
 
 def _tool_calls(task: ChatTask, rule: AnswerRule | None, random: Random) -> tuple[ToolCallBlock, ...]:

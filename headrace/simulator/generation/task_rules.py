@@ -16,11 +16,7 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]+")
 
 
 def served_model(provider: ProviderName, name: str) -> Model:
-    """Return a provider's chat model.
-
-    Raises:
-        ErrorReply: 404, where the provider has none of that name.
-    """
+    """Return a provider's chat model."""
     model = MODELS.get(name)
     if model is None or model.provider is not provider:
         raise model_not_found(name)
@@ -28,11 +24,7 @@ def served_model(provider: ProviderName, name: str) -> Model:
 
 
 def check_name(name: str, param: str, max_chars: int) -> None:
-    """Check the name of a tool or of a schema.
-
-    Raises:
-        ErrorReply: 400, where it is too long or has characters that the APIs do not take.
-    """
+    """Check the name of a tool or of a schema."""
     if len(name) > max_chars or _NAME.fullmatch(name) is None:
         reason = f"must be 1 to {max_chars} letters, digits, underscores and dashes"
         raise wrong_field(param, reason, "invalid_value")
@@ -43,14 +35,8 @@ def offered_tools(
 ) -> tuple[ToolOffer, ...]:
     """Return the tools of a call.
 
-    Args:
-        functions: The tools as the body has them.
-        schema_field: Where the JSON Schema of a tool's arguments is in it.
-        path: Where a tool is in the body, with `{}` for its index.
-        max_name_chars: The length of a name at most.
-
-    Raises:
-        ErrorReply: 400, where a name or a schema is wrong.
+    `schema_field` holds the JSON Schema of a tool's arguments; `path` is where a tool is in the body, with
+    `{}` for its index.
     """
     for index, function in enumerate(functions):
         check_name(function["name"], f"{path.format(index)}.name", max_name_chars)
@@ -72,11 +58,7 @@ def offered_tools(
 
 
 def check_chosen(only: str | None, tools: Sequence[ToolOffer]) -> None:
-    """Check that the tool which must be called is there.
-
-    Raises:
-        ErrorReply: 400.
-    """
+    """Check that the tool which must be called is there."""
     if only is not None and only not in {tool.name for tool in tools}:
         raise wrong_field("tool_choice", f"there is no tool '{only}' in `tools`")
 
@@ -87,16 +69,7 @@ def count_tools(tools: Any) -> int:
 
 
 def check_lengths(model: Model, input_tokens: int, wanted: int | None) -> None:
-    """Check a call against the model's limits of output and context.
-
-    Args:
-        model: The model asked.
-        input_tokens: The length of the prompt.
-        wanted: The limit of output tokens asked for, or None.
-
-    Raises:
-        ErrorReply: 400.
-    """
+    """Check a call against the model's limits of output and context."""
     if wanted is not None and wanted > model.max_output_tokens:
         reason = f"{wanted} > {model.max_output_tokens}, the maximum of output tokens of {model.name}"
         raise wrong_field("max_tokens", reason, "invalid_value")

@@ -9,13 +9,7 @@ import msgspec
 
 from headrace.simulator.billing.charges import charge_usd
 from headrace.simulator.error_reply import wrong_field
-from headrace.simulator.generation.chat_task import (
-    ChatTask,
-    OutputForm,
-    OutputKind,
-    ToolMode,
-    ToolUse,
-)
+from headrace.simulator.generation.chat_task import ChatTask, OutputForm, ToolMode, ToolUse
 from headrace.simulator.generation.schema_values import check_schema
 from headrace.simulator.generation.task_rules import (
     check_chosen,
@@ -25,7 +19,6 @@ from headrace.simulator.generation.task_rules import (
     offered_tools,
     served_model,
 )
-from headrace.simulator.openai.message_rules import check_messages, text_of
 from headrace.simulator.openai.request_types import CHAT_COMPLETION
 from streams.models import ProviderName
 from streams.tokens import count_messages
@@ -37,20 +30,45 @@ _MAX_STOPS = 4
 _MAX_NAME_CHARS = 64
 
 
-def read_chat_request(body: Any) -> ChatTask:
-    """Turn a decoded body into a task.
+def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Check that assistants say something, and that tool calls and tool messages belong together."""
+    waiting: list[str] = []
+    asked_at = 0
+    for index, message in enumerate(messages):
+        if message["role"] == "tool":
+            if message["tool_call_id"] not in waiting:
+                reason = "a tool message must respond to a 'tool_calls' of the assistant message before it"
+                raise wrong_field(f"messages.[{index}].role", reason)
+            waiting.remove(message["tool_call_id"])
+            continue
+        if waiting:
+            break
+        if message["role"] == "assistant":
+            waiting, asked_at = [call["id"] for call in message.get("tool_calls") or ()], index
+            if not waiting and message.get("content") is None and message.get("refusal") is None:
+                raise wrong_field(f"messages[{index}].content", "must be a string", "invalid_type")
+    if waiting:
+        reason = f"tool messages must follow for each 'tool_call_id'; there are none for {', '.join(waiting)}"
+        raise wrong_field(f"messages.[{asked_at + 1}].role", reason)
 
-    Raises:
-        ErrorReply: If the API would not take it, or the simulator does not cover it.
-        UnsupportedSchema: If the schema of its response format is none.
-    """
+
+def _text_of(message: Mapping[str, Any]) -> str:
+    """Return the text of a message, its parts joined by line breaks."""
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content if part["type"] == "text")
+
+
+def read_chat_request(body: Any) -> ChatTask:
+    """Turn a decoded body into a task."""
     CHAT_COMPLETION.check(body)
     model = served_model(ProviderName.OPENAI, body["model"])
     _refuse_unsupported(body)
     messages: list[dict[str, Any]] = body["messages"]
-    check_messages(messages)
+    _check_messages(messages)
     tool_use = _tool_use(body)
-    texts = [text_of(message) for message in messages]
+    texts = [_text_of(message) for message in messages]
     input_tokens = count_messages(messages) + count_tools(body.get("tools"))
     wanted = _wanted_tokens(body)
     check_lengths(model, input_tokens, wanted)
@@ -101,16 +119,16 @@ def _tool_use(body: Mapping[str, Any]) -> ToolUse:
 
 def _output_form(body: Mapping[str, Any], texts: Sequence[str]) -> OutputForm:
     wanted = body.get("response_format") or {"type": "text"}
-    kind = OutputKind(wanted["type"])
-    if kind is OutputKind.JSON_SCHEMA:
+    if wanted["type"] == "json_schema":
         described = wanted["json_schema"]
         check_name(described["name"], "response_format.json_schema.name", _MAX_NAME_CHARS)
         schema = described.get("schema") or {}
         check_schema(schema)
-        return OutputForm(kind=kind, schema=schema)
-    if kind is OutputKind.JSON_OBJECT and not any("json" in text.lower() for text in texts):
+        return OutputForm(json=True, schema=schema)
+    is_json = wanted["type"] == "json_object"
+    if is_json and not any("json" in text.lower() for text in texts):
         raise wrong_field("messages", "must contain the word 'json' for the 'response_format' json_object")
-    return OutputForm(kind=kind)
+    return OutputForm(json=is_json)
 
 
 def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -1,21 +1,25 @@
-"""Serves `POST …/embeddings`."""
+"""Serves `POST …/embeddings`: texts that share words have vectors that are near each other."""
 
 import base64
+import hashlib
+import re
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from headrace.simulator.behaviour.rules import FaultRule
 from headrace.simulator.billing.charges import BilledUsage, embedding_charge_usd
 from headrace.simulator.billing.invoice_items import BilledAs
-from headrace.simulator.endpoint import Endpoint, ReplyPlan, answer_whole
+from headrace.simulator.endpoint import Endpoint, answer_whole
 from headrace.simulator.error_reply import encode, model_not_found, wrong_field
 from headrace.simulator.generation.chat_task import ModelTask
 from headrace.simulator.openai.api import OPENAI
 from headrace.simulator.openai.request_types import EMBEDDINGS
-from headrace.simulator.openai.word_vectors import embed
 from headrace.simulator.provider_api import RequestHeaders
-from headrace.simulator.simulated_call import SimulatedCall, Simulation
+from headrace.simulator.simulated_call import ReplyPlan, SimulatedCall, Simulation
 from streams.models import EMBEDDING_USD_PER_MILLION
 from streams.tokens import count_text
 
@@ -25,6 +29,7 @@ _DEFAULT_DIMENSIONS = 1536
 _MAX_INPUTS = 2048
 _MAX_TOKENS_PER_INPUT = 8192
 _MAX_TOKENS_PER_CALL = 300_000
+_WORD = re.compile(r"\w+")
 
 
 class EmbeddingTask(ModelTask, frozen=True, kw_only=True):
@@ -100,3 +105,17 @@ def _reply(task: EmbeddingTask, seed: int) -> bytes:
         data.append({"object": "embedding", "index": index, "embedding": shown})
     usage = {"prompt_tokens": task.input_tokens, "total_tokens": task.input_tokens}
     return encode({"object": "list", "data": data, "model": task.model, "usage": usage})
+
+
+def embed(text: str, dimensions: int, seed: int) -> NDArray[np.float32]:
+    """Return a unit vector: the sum of one random direction a word, drawn from the seed and the word."""
+    total = np.zeros(dimensions, dtype=np.float32)
+    for word in _WORD.findall(text.lower()) or [text]:
+        total += _direction(word, dimensions, seed)
+    return total / np.float32(np.linalg.norm(total))
+
+
+@lru_cache(maxsize=4_096)
+def _direction(word: str, dimensions: int, seed: int) -> NDArray[np.float32]:
+    digest = hashlib.blake2b(word.encode(), key=str(seed).encode(), digest_size=8).digest()
+    return np.random.default_rng(int.from_bytes(digest)).standard_normal(dimensions, dtype=np.float32)

@@ -21,8 +21,7 @@ from agents.providers.provider import (
     UsageKnown,
 )
 from agents.providers.usage import count_input
-from headrace.simulator.app import create_app
-from headrace.simulator.server import build_server, listen
+from headrace.simulator.app import build_server, create_app, listen
 from streams.events import Message, Usage
 
 MODELS = {"openai": "gpt-4o", "anthropic": "claude-sonnet-4-20250514"}

@@ -25,7 +25,8 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def home(tmp_path: Path) -> Path:
     """The folder of a `headrace up` that runs: this process stands for its supervisor."""
     made = Home(tmp_path / "home")
-    made.write_endpoints(
+    made.write(
+        "endpoints",
         Endpoints(
             kafka="up:9092",
             redis="redis://up",
@@ -35,9 +36,11 @@ def home(tmp_path: Path) -> Path:
             simulator=None,
             api_key="",
             admin_key="",
-        )
+        ),
     )
-    made.write_status(UpStatus(supervisor_pid=os.getpid(), started_at=time.time(), ready=True, processes=()))
+    made.write(
+        "status", UpStatus(supervisor_pid=os.getpid(), started_at=time.time(), ready=True, processes=())
+    )
     return made.path
 
 

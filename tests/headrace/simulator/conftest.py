@@ -9,8 +9,7 @@ import httpx
 import openai
 import pytest
 
-from headrace.simulator.app import create_app
-from headrace.simulator.server import build_server, listen
+from headrace.simulator.app import build_server, create_app, listen
 
 
 @pytest.fixture(scope="package")

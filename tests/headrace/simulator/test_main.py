@@ -14,8 +14,8 @@ import httpx
 import openai
 import pytest
 
+from headrace.simulator.app import listen
 from headrace.simulator.operator_api import PASSWORD_VARIABLE
-from headrace.simulator.server import listen
 
 _COMMAND = [sys.executable, "-m", "headrace.simulator"]
 _PASSWORD = "the operator's"

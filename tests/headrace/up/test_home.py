@@ -62,20 +62,20 @@ def test_a_status_of_a_dead_supervisor_does_not_count(tmp_path: Path) -> None:
     home = Home(tmp_path)
     with pytest.raises(NotRunning, match="headrace up"):
         home.status()
-    home.write_status(status(2**22 + 1, time.time()))
+    home.write("status", status(2**22 + 1, time.time()))
     with pytest.raises(NotRunning):
         home.status()
-    home.write_status(status(os.getpid(), started_at=1.0))
+    home.write("status", status(os.getpid(), started_at=1.0))
     with pytest.raises(NotRunning):
         home.status()
-    home.write_status(status(os.getpid(), time.time()))
+    home.write("status", status(os.getpid(), time.time()))
     assert home.status().processes[0].role == "kafka"
 
 
 def test_endpoints_are_not_given_before_everything_is_ready(tmp_path: Path) -> None:
     """A script that waits for the endpoints waits for the whole system."""
     home = Home(tmp_path)
-    home.write_status(status(os.getpid(), time.time()))
+    home.write("status", status(os.getpid(), time.time()))
     with pytest.raises(NotRunning, match="still starting"):
         home.endpoints()
 
@@ -83,7 +83,7 @@ def test_endpoints_are_not_given_before_everything_is_ready(tmp_path: Path) -> N
 def test_broken_ports_are_forgotten(tmp_path: Path) -> None:
     """A damaged file costs other ports, not the start."""
     home = Home(tmp_path)
-    home.write_ports({"kafka": 1234})
+    home.write("ports", {"kafka": 1234})
     assert home.ports() == {"kafka": 1234}
     (tmp_path / "ports.json").write_text("{")
     assert home.ports() == {}

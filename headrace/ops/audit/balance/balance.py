@@ -5,26 +5,77 @@ from datetime import UTC, datetime
 from typing import Any
 
 from headrace.ops.audit.balance.calls import CallTotals, compare_calls
-from headrace.ops.audit.balance.equations import equations
 from headrace.ops.audit.balance.money import MoneyTotals, check_unknown_ids, compare_money
 from headrace.ops.audit.balance.replies import RequestOutcomes, decide
 from headrace.ops.audit.evidence.records import Evidence, usd_text
 from headrace.ops.audit.findings import FindingKind, FindingTally
-from headrace.ops.audit.report import AuditFigures, AuditReport, AuditVerdict, SourceState
+from headrace.ops.audit.findings import FindingKind as Kind
+from headrace.ops.audit.report import AuditFigures, AuditReport, AuditVerdict, Equation, SourceState
 from headrace.ops.audit.work_in_progress import WorkInProgress
 from streams.events import Status
 from streams.pipeline import ENTRANCES, FEEDBACK, WEBHOOKS
 
 _ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
+#: Each equation, and the findings by which it does not hold, whatever the sums say.
+EQUATIONS = {
+    "accepted = ended + open": (Kind.MISSING, Kind.STRANGERS),
+    "one terminal reply per request": (Kind.CONTRADICTORY_REPLIES, Kind.ANSWERED_TWICE),
+    "submissions = submissions answered": (Kind.UNANSWERED_SUBMISSIONS,),
+    "malformed = dead letters = senders told": (Kind.MALFORMED_UNBURIED, Kind.MALFORMED_UNTOLD),
+    "ledger = replies, one charge per request": (Kind.DUPLICATE_CHARGES, Kind.LEDGER_DIFFERS_FROM_REPLY),
+    "ledger = ClickHouse, per request": (Kind.LEDGER_DIFFERS_FROM_CLICKHOUSE, Kind.ROWS_MISSING),
+    "one row per request": (Kind.ROWS_MISSING, Kind.ROWS_EXTRA, Kind.ROWS_DIFFER, Kind.UNLOGGED),
+    "calls = cost, per request": (Kind.CALLS_DIFFER_FROM_COST,),
+    "answered calls booked = invoiced, per call": (
+        Kind.CALLS_MISPRICED,
+        Kind.CALLS_NOT_INVOICED,
+        Kind.CALLS_BILLED_TWICE,
+    ),
+    "estimated calls booked ≈ invoiced, per call within bounds": (Kind.CALLS_MISESTIMATED,),
+    "every billed call is booked, once": (Kind.UNBOOKED_CALLS, Kind.CALLS_BOOKED_TWICE),
+}
+#: The last ones need an invoice.
+_OF_INVOICE = 3
+
+
+def equations(
+    outcomes: RequestOutcomes,
+    money: MoneyTotals,
+    calls: CallTotals,
+    tally: FindingTally,
+    *,
+    with_invoice: bool,
+) -> Iterator[Equation]:
+    """Yield the equations, those of the invoice only where there is one."""
+    count = tally.count
+    replies, submissions, malformed = len(outcomes.terminals), outcomes.submissions, outcomes.malformed
+    contradictory = count(Kind.CONTRADICTORY_REPLIES, Kind.ANSWERED_TWICE)
+    not_told = max(count(Kind.MALFORMED_UNBURIED), count(Kind.MALFORMED_UNTOLD))
+    replied_nano = sum(each.cost_nano for each in outcomes.terminals.values())
+    booked_nano = sum(each.booked_nano for each in calls.booked)
+    estimated_nano = sum(each.booked_nano for each in calls.estimates)
+    invoiced_nano = sum(each.invoiced_nano for each in calls.estimates)
+    booked = sum(each.calls for each in calls.booked)
+    sides: tuple[tuple[object, object], ...] = (
+        (outcomes.accepted, replies + len(outcomes.open)),
+        (replies + contradictory, replies),
+        (submissions, submissions - count(Kind.UNANSWERED_SUBMISSIONS)),
+        (malformed, malformed - not_told),
+        (usd_text(money.ledger_nano), usd_text(replied_nano)),
+        (usd_text(money.compared_ledger_nano), usd_text(money.compared_clickhouse_nano)),
+        (replies - money.rows_waiting, money.rows),
+        (usd_text(booked_nano), usd_text(money.clickhouse_nano)),
+        (usd_text(calls.exact.booked_nano), usd_text(calls.exact.invoiced_nano)),
+        (usd_text(estimated_nano), usd_text(invoiced_nano)),
+        (booked + calls.unbooked.calls, booked),
+    )
+    found = list(zip(EQUATIONS.items(), sides, strict=True))
+    for (name, broken_by), (left, right) in found if with_invoice else found[:-_OF_INVOICE]:
+        yield Equation(name=name, left=str(left), right=str(right), holds=count(*broken_by) == 0)
 
 
 def balance(evidence: Evidence, *, took_s: float = 0.0) -> AuditReport:
-    """Return the report on what was read.
-
-    Args:
-        evidence: what was read.
-        took_s: how long reading took.
-    """
+    """Return the report on what was read."""
     tally, progress = FindingTally(), WorkInProgress(evidence)
     outcomes = decide(evidence, progress, tally)
     money = compare_money(evidence, outcomes, progress, tally)
@@ -57,7 +108,7 @@ def _note_unread(evidence: Evidence, tally: FindingTally) -> int:
     truncated_ms = 0
     for read in evidence.kafka.topics.values():
         if read.gone:
-            tally.add(FindingKind.GONE, read.topic)
+            tally.add(FindingKind.REPLY_TOPICS_GONE, read.topic)
         if read.truncated_ms is not None:
             tally.add(FindingKind.TRUNCATED, f"{read.topic} before {_time(read.truncated_ms)}")
             if read.topic in _ENTRANCES:
@@ -67,7 +118,7 @@ def _note_unread(evidence: Evidence, tally: FindingTally) -> int:
     for topic, number in evidence.kafka.unauthentic.items():
         tally.add(FindingKind.UNAUTHENTIC, topic, times=number)
     if evidence.invoice is not None and not evidence.invoice.complete:
-        tally.add(FindingKind.INVOICE_CUT, "invoice")
+        tally.add(FindingKind.INVOICE_INCOMPLETE, "invoice")
     return truncated_ms
 
 
@@ -76,7 +127,7 @@ def _note_dead_letters(evidence: Evidence, outcomes: RequestOutcomes, tally: Fin
     kafka = evidence.kafka
     letters = [each for each in kafka.dead_letters.values() if each.inside]
     waiting = (each.letter_id for each in letters if each.letter_id not in kafka.actions)
-    tally.add_all(FindingKind.DEAD, waiting)
+    tally.add_all(FindingKind.DEAD_LETTERS_WAITING, waiting)
     # A webhook that could not be delivered, or a score that found no request, is no end of its request; nor
     # is what somebody else wrote in the name of a stage.
     dead = {
@@ -106,15 +157,15 @@ def _figures(
         dead_lettered=outcomes.dead_lettered,
         submissions=outcomes.submissions,
         conflicts=evidence.kafka.conflicts,
-        contradictory_replies=tally.count(FindingKind.CONTRADICTORY, FindingKind.ANSWERED_TWICE),
+        contradictory_replies=tally.count(FindingKind.CONTRADICTORY_REPLIES, FindingKind.ANSWERED_TWICE),
         resent_replies=outcomes.resent,
-        unanswered_submissions=tally.count(FindingKind.UNANSWERED),
-        duplicate_charges=tally.count(FindingKind.DUPLICATE_CHARGE),
+        unanswered_submissions=tally.count(FindingKind.UNANSWERED_SUBMISSIONS),
+        duplicate_charges=tally.count(FindingKind.DUPLICATE_CHARGES),
         resent_charges=money.resent_charges,
         ledger_usd=usd_text(money.ledger_nano),
         clickhouse_usd=usd_text(money.clickhouse_nano),
-        rows_missing=tally.count(FindingKind.ROW_MISSING),
-        rows_extra=tally.count(FindingKind.ROW_EXTRA),
+        rows_missing=tally.count(FindingKind.ROWS_MISSING),
+        rows_extra=tally.count(FindingKind.ROWS_EXTRA),
         rows_waiting=money.rows_waiting,
         calls=sum(each.calls for each in calls.booked),
         orphaned_calls=calls.orphaned.calls,

@@ -32,11 +32,7 @@ class MoneyTotals(msgspec.Struct, kw_only=True):
 def compare_money(
     evidence: Evidence, outcomes: RequestOutcomes, progress: WorkInProgress, tally: FindingTally
 ) -> MoneyTotals:
-    """Compare every decided request's reply, charge, log record and row, and note what differs.
-
-    Returns:
-        The sums; `whole` are the requests whose rows are all there.
-    """
+    """Compare every decided request's reply, charge, log record and row, and note what differs."""
     money = MoneyTotals()
     dead_lettered = _dead_lettered(evidence)
     for request_id, terminal in outcomes.terminals.items():
@@ -57,7 +53,7 @@ def compare_money(
         if log is None:
             tally.add(FindingKind.UNLOGGED, request_id)
         if charged_nano != terminal.cost_nano:
-            tally.add(FindingKind.LEDGER_REPLY if settled else FindingKind.WAITING, request_id)
+            tally.add(FindingKind.LEDGER_DIFFERS_FROM_REPLY if settled else FindingKind.WAITING, request_id)
         if log is not None and not progress.has_row(log):
             money.rows_waiting += 1
             tally.add(FindingKind.WAITING, request_id)
@@ -65,7 +61,7 @@ def compare_money(
         money.compared_ledger_nano += charged_nano
         if row is None:
             tally.add(
-                FindingKind.ROW_DEAD_LETTERED if request_id in dead_lettered else FindingKind.ROW_MISSING,
+                FindingKind.ROWS_DEAD_LETTERED if request_id in dead_lettered else FindingKind.ROWS_MISSING,
                 request_id,
             )
             continue
@@ -79,10 +75,7 @@ def compare_money(
 def check_unknown_ids(evidence: Evidence, tally: FindingTally, *, truncated_ms: int) -> None:
     """Note requests that the evidence knows and that nobody has accepted.
 
-    Args:
-        evidence: what was read.
-        tally: where to note it.
-        truncated_ms: before this time requests may have been deleted.
+    Before `truncated_ms` requests may have been deleted.
     """
     kafka, rows = evidence.kafka, evidence.clickhouse.rows
     known = kafka.requests.keys() | {each.request_id for each in kafka.malformed.values()}
@@ -117,7 +110,7 @@ def _check_charges(
     money.resent_charges += sum(each.times - 1 for each in charges if not each.contradictory)
     twice = sum(each.contradictory for each in charges) + max(len(charges) - 1, 0)
     if twice:
-        tally.add(FindingKind.DUPLICATE_CHARGE, request_id, times=twice)
+        tally.add(FindingKind.DUPLICATE_CHARGES, request_id, times=twice)
     return sum(each.amount_nano for each in charges)
 
 
@@ -125,11 +118,11 @@ def _check_row(
     tally: FindingTally, request_id: str, terminal: TerminalReply, row: RequestRow, charged_nano: int
 ) -> None:
     if row.rows > 1:
-        tally.add(FindingKind.ROW_EXTRA, request_id, times=row.rows - 1)
+        tally.add(FindingKind.ROWS_EXTRA, request_id, times=row.rows - 1)
     if row.cost_nano != charged_nano:
-        tally.add(FindingKind.LEDGER_CLICKHOUSE, request_id)
+        tally.add(FindingKind.LEDGER_DIFFERS_FROM_CLICKHOUSE, request_id)
     if row.status != terminal.status:
-        tally.add(FindingKind.ROW_DIFFERS, request_id)
+        tally.add(FindingKind.ROWS_DIFFER, request_id)
 
 
 def _dead_lettered(evidence: Evidence) -> set[str]:

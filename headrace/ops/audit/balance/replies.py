@@ -18,16 +18,8 @@ from headrace.ops.audit.work_in_progress import WorkInProgress
 class RequestOutcomes(msgspec.Struct, kw_only=True):
     """The requests of the window by what became of them.
 
-    Attributes:
-        terminals: the terminal reply that counts, by request: of the last replay.
-        open: those that may still get theirs.
-        missing: those that will not.
-        by_status: how many ended how.
-        submissions: how many records submitted them, repeats included.
-        resent: how many replies were sent again as they were.
-        malformed: how many records were no requests.
-        retries_waiting: how many records on the retry topic nobody has taken up again.
-        dead_lettered: how many requests have a dead letter.
+    `terminals`: the terminal reply of the last replay, by request. `resent`: replies sent again as they were.
+    `malformed`: records that were no requests.
     """
 
     terminals: dict[str, TerminalReply] = {}
@@ -96,7 +88,7 @@ def _check_replies(
     readers = Counter((each.correlation, each.replay) for each in replies)
     contradictory = sum(number - 1 for number in readers.values())
     if contradictory:
-        tally.add(FindingKind.CONTRADICTORY, request_id, times=contradictory)
+        tally.add(FindingKind.CONTRADICTORY_REPLIES, request_id, times=contradictory)
     by_replay = Counter(replay for _, replay in readers)
     if any(number > 1 for number in by_replay.values()):
         tally.add(FindingKind.ANSWERED_TWICE, request_id)
@@ -117,7 +109,7 @@ def _check_submissions(
         if correlation in answered or not evidence.window.contains(submission.at_ms):
             continue
         may_come = progress.may_tell(submission)
-        tally.add(FindingKind.WAITING if may_come else FindingKind.UNANSWERED, request_id)
+        tally.add(FindingKind.WAITING if may_come else FindingKind.UNANSWERED_SUBMISSIONS, request_id)
 
 
 def _check_malformed(
@@ -141,9 +133,9 @@ def _check_malformed(
         tally.add(FindingKind.WAITING, record.request_id or record.address)
         return
     if not dead_lettered:
-        tally.add(FindingKind.NOT_DEAD_LETTERED, record.address)
+        tally.add(FindingKind.MALFORMED_UNBURIED, record.address)
     if not told:
-        tally.add(FindingKind.UNTOLD, record.request_id or record.address)
+        tally.add(FindingKind.MALFORMED_UNTOLD, record.request_id or record.address)
 
 
 def _terminal(

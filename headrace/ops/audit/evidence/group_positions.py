@@ -11,9 +11,6 @@ async def read_positions(topics: TopicReader, evidence: KafkaEvidence) -> None:
 
     To be called before the topics are read: what a group had finished by then, and so everything that it made
     of it, is in what is read afterwards.
-
-    Raises:
-        KafkaUnavailable: no broker answers in time.
     """
     commits = await topics.committed(GROUP_PREFIX)
     read = {spec.source.name for spec in (*STAGES, SINK)} | {RETRIES.name}

@@ -12,12 +12,8 @@ from headrace.ops.topic_reader import OffsetSpan, TopicReader
 class PartitionRead(msgspec.Struct, kw_only=True):
     """What has been read of a partition.
 
-    Attributes:
-        next_offset: the first offset that was not read yet.
-        truncated: whether older records of the time asked for may have been deleted.
-        first_ms: when the first record that was read was written, Unix ms.
-        last_ms: the same of the last one.
-        records: how many were read.
+    `truncated`: older records of the time asked for may have been deleted. Times are when the first and the
+    last record were written.
     """
 
     next_offset: int
@@ -28,11 +24,7 @@ class PartitionRead(msgspec.Struct, kw_only=True):
 
 
 class IncrementalReader:
-    """Reads what has come since the last read.
-
-    Args:
-        topics: what it reads with, connected.
-    """
+    """Reads what has come since the last read."""
 
     def __init__(self, topics: TopicReader) -> None:
         self._topics = topics
@@ -50,9 +42,6 @@ class IncrementalReader:
 
         The first read of a topic begins at the first record written at or after `since_ms`. A read ends where
         the topic ended when it was begun, or before the first record written at or after `until_ms`.
-
-        Raises:
-            KafkaUnavailable: no broker answered in time.
         """
         existing = await self._topics.existing(topics)
         spans = await self._topics.spans(existing, since_ms=since_ms, until_ms=until_ms)
@@ -76,9 +65,7 @@ class IncrementalReader:
     def read_of(self, topic: str, *, since_ms: int) -> TopicRead:
         """Return how a topic was read.
 
-        Args:
-            topic: its name.
-            since_ms: what was deleted of the time before, Unix ms, is not missed.
+        What was deleted of the time before `since_ms` is not missed.
         """
         reads = [each for partition, each in self.partitions.items() if partition.topic == topic]
         cut = [each.first_ms for each in reads if each.truncated and each.first_ms is not None]

@@ -29,11 +29,6 @@ class _Invoice(msgspec.Struct, frozen=True):
 async def read_invoice(client: httpx.AsyncClient, url: str, *, since_ms: int) -> InvoiceEvidence:
     """Return what was billed at or after a time.
 
-    Args:
-        client: with a bound on every call.
-        url: the simulator's address, with the operator's password.
-        since_ms: the time, Unix ms.
-
     Raises:
         InvoiceUnavailable: no answer in time, or one that is no invoice.
     """

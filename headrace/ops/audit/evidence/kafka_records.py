@@ -64,11 +64,7 @@ _UNREADABLE = (msgspec.DecodeError, UndecodableRecord, UnicodeDecodeError, Recur
 class RecordCollector:
     """Adds records to the evidence.
 
-    Args:
-        evidence: what the records are added to.
-        window: the time whose requests are audited.
-        default_deadline_ms: of requests that name no deadline, as in the settings.
-        auth: tells which records Headrace wrote. On its own topics all others are only counted.
+    `auth` tells which records Headrace wrote: on its own topics all others are only counted.
     """
 
     def __init__(

@@ -20,15 +20,7 @@ class _JournaledCall(msgspec.Struct, frozen=True):
 
 
 async def read_redis(redis: Redis, request_ids: Iterable[str]) -> RedisEvidence:
-    """Return what the registry and the journal know of these requests.
-
-    Args:
-        redis: the client; its timeouts bound every step.
-        request_ids: the requests.
-
-    Raises:
-        StoreUnavailable: Redis does not answer in time.
-    """
+    """Return what the registry and the journal know of these requests."""
     evidence = RedisEvidence()
     with store_faults("reading the registry and the journal"):
         await redis.ping()  # so that one that is away is noticed, even where nothing is asked

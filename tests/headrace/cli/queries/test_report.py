@@ -202,7 +202,8 @@ def test_beside_a_running_up_no_variable_is_needed(
 ) -> None:
     """Its reader is asked; an older one's only user is, too. This process stands for its supervisor."""
     home = Home(tmp_path)
-    home.write_endpoints(
+    home.write(
+        "endpoints",
         Endpoints(
             kafka="",
             redis="",
@@ -213,9 +214,11 @@ def test_beside_a_running_up_no_variable_is_needed(
             simulator=None,
             api_key="",
             admin_key="",
-        )
+        ),
     )
-    home.write_status(UpStatus(supervisor_pid=os.getpid(), started_at=time.time(), ready=True, processes=()))
+    home.write(
+        "status", UpStatus(supervisor_pid=os.getpid(), started_at=time.time(), ready=True, processes=())
+    )
     database = {"HEADRACE_CLICKHOUSE_DATABASE": stored["HEADRACE_CLICKHOUSE_DATABASE"]}
     result = run("cost_totals", *JANUARY, "-f", "json", "--data-dir", str(tmp_path), environ=database)
     assert json.loads(result.stdout)[0]["requests"] == 3

@@ -27,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedClickHo
 
 @pytest.fixture
 def client(server: EmbeddedClickHouse) -> Iterator[Client]:
-    """A synchronous client in a session of its own."""
+    """A synchronous client with its defaults."""
     with clickhouse_connect.get_client(dsn=server.endpoint) as connected:
         yield connected
 

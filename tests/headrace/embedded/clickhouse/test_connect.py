@@ -135,28 +135,29 @@ def test_server_side_parameters(client: Client) -> None:
     assert result.result_rows == [(42, hostile, ["a", "b'"], at, None)]
 
 
-def test_sessions_keep_temporary_tables_and_settings(client: Client, server: EmbeddedClickHouse) -> None:
-    """SET and temporary tables live in the session, and only there."""
-    client.command("CREATE TEMPORARY TABLE mine (a Int8)")
-    client.insert("mine", [[1], [2]], column_names=["a"])
-    client.command("SET max_block_size = 77")
-    assert client.command("SELECT sum(a) FROM mine") == 3
-    assert client.command("SELECT getSetting('max_block_size')") == 77
-    with clickhouse_connect.get_client(dsn=server.endpoint) as other:
-        assert other.command("SELECT getSetting('max_block_size')") != 77
-        with pytest.raises(DatabaseError, match="UNKNOWN_TABLE"):
-            other.command("SELECT sum(a) FROM mine")
-
-
 def test_settings_of_a_query_end_with_it(client: Client) -> None:
-    """Settings given with one query do not stay in the session; those set in it come back."""
+    """Settings given with one query hold for it alone."""
     read = "SELECT getSetting('max_block_size')"
-    client.command("SET max_block_size = 55")
+    before = client.command(read)
     assert client.command(read, settings={"max_block_size": 11}) == 11
-    assert client.command(read) == 55
+    assert client.command(read) == before
     with pytest.raises(DatabaseError, match="TOO_MANY_ROWS_OR_BYTES"):
         client.query("SELECT * FROM numbers(10)", settings={"max_result_rows": 3})
     assert len(client.query("SELECT * FROM numbers(10)").result_rows) == 10
+
+
+@pytest.mark.parametrize("sql", ["SET max_block_size = 77", "USE system"])
+def test_what_only_a_session_would_keep_is_refused(client: Client, sql: str) -> None:
+    """The client's `session_id` is ignored: nothing that it would keep is lost without a word."""
+    with pytest.raises(DatabaseError, match="NOT_IMPLEMENTED"):
+        client.command(sql)
+
+
+def test_a_temporary_table_ends_with_its_query(client: Client) -> None:
+    """It can be made, and is not there for the next query."""
+    client.command("CREATE TEMPORARY TABLE mine (a Int8)")
+    with pytest.raises(DatabaseError, match="UNKNOWN_TABLE"):
+        client.command("SELECT sum(a) FROM mine")
 
 
 def test_several_databases(client: Client, server: EmbeddedClickHouse, table: str) -> None:
@@ -189,7 +190,7 @@ def test_ping_and_summary(client: Client, table: str) -> None:
 
 
 def test_an_error_carries_its_code(client: Client) -> None:
-    """Errors are the engine's, with code and name; the session goes on."""
+    """Errors are the engine's, with code and name; the client goes on."""
     with pytest.raises(DatabaseError, match=r"Code: 60\..*UNKNOWN_TABLE"):
         client.query("SELECT * FROM no_such_table")
     assert client.command("SELECT 1") == 1

@@ -9,7 +9,7 @@ import msgspec
 from headrace.ops.dlq.actions import ActionOutcome, ActionResult, DeadLetterActions
 from headrace.ops.dlq.letters import DeadLetterRecord, LetterId, LetterSummary, summary_of
 from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.states import LetterStates
+from headrace.ops.dlq.selection import LetterStates
 from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
 from streams.events import DeadLetterAction, LedgerEntry
 from streams.publisher import Emit, Position, Publisher

@@ -10,8 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from headrace.ops.dlq.actions import ActionOutcome, ActionResult, DeadLetterActions
 from headrace.ops.dlq.letters import LetterId
 from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.selection import LetterFilters
-from headrace.ops.dlq.states import LetterStatus
+from headrace.ops.dlq.selection import LetterFilters, LetterStatus
 from headrace.ops.topic_reader import TopicReader
 from streams.errors import KafkaUnavailable
 from streams.publisher import Emit, Position, Publisher

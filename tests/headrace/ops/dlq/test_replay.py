@@ -7,7 +7,7 @@ import pytest
 
 from headrace.ops.dlq.letters import LetterId, summary_of
 from headrace.ops.dlq.replay import PlannedReplay, ReplayRefused, action_emit, discard_refused, plan_replay
-from headrace.ops.dlq.states import LetterState, LetterStatus
+from headrace.ops.dlq.selection import LetterState, LetterStatus
 from streams.codec import decode, encode, header_text
 from streams.errors import UnauthenticRecord
 from streams.events import DeadLetterAction

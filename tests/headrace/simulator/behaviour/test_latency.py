@@ -2,30 +2,29 @@
 
 from random import Random
 
-from headrace.simulator.behaviour.latency import TokenTiming, draw
-from headrace.simulator.behaviour.rules import Latency, LogNormal, Uniform
+from headrace.simulator.behaviour.rules import Latency, LogNormal, TokenTiming, Uniform
 
 
 def test_fixed() -> None:
     """Milliseconds and tokens a second become seconds."""
-    assert draw(Latency(first_token_ms=250, tokens_per_second=50), Random(0)) == TokenTiming(
+    assert Latency(first_token_ms=250, tokens_per_second=50).draw(Random(0)) == TokenTiming(
         first_token_s=0.25, token_s=0.02
     )
-    assert draw(Latency(), Random(0)).instant
+    assert Latency().draw(Random(0)).instant
 
 
 def test_distributions_are_seeded_and_within_bounds() -> None:
     """Uniform times stay within their bounds; log-normal ones lie about their median; seeds repeat."""
     random = Random(1)
     even = [
-        draw(Latency(first_token_ms=Uniform(min_ms=10, max_ms=20)), random).first_token_s for _ in range(200)
+        Latency(first_token_ms=Uniform(min_ms=10, max_ms=20)).draw(random).first_token_s for _ in range(200)
     ]
     assert 0.010 <= min(even) < 0.012
     assert 0.018 < max(even) <= 0.020
     tail = Latency(first_token_ms=LogNormal(median_ms=100, sigma=0.5))
-    times = sorted(draw(tail, random).first_token_s for _ in range(1_001))
+    times = sorted(tail.draw(random).first_token_s for _ in range(1_001))
     assert 0.08 < times[500] < 0.12
-    assert draw(tail, Random(3)) == draw(tail, Random(3))
+    assert tail.draw(Random(3)) == tail.draw(Random(3))
 
 
 def test_due_and_generated_agree() -> None:

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.ops.audit.balance.balance import balance
-from headrace.ops.audit.balance.equations import EQUATIONS
+from headrace.ops.audit.balance.balance import EQUATIONS, balance
 from headrace.ops.audit.evidence.records import (
     BilledCall,
     DeadLetter,
