@@ -29,12 +29,8 @@ class CachedReading(Generic[T]):
     A reading that takes longer than the timeout goes on, and no other one begins meanwhile: callers then get
     a fault.
 
-    Args:
-        name: of the source, for the log.
-        read: asks it; raises `KafkaUnavailable` or `ClickHouseUnavailable` where there is no answer.
-        fresh_for_s: how long an answer is given again.
-        timeout_s: how long a caller waits for one.
-        clock: a monotonic clock, in seconds.
+    `read` raises `KafkaUnavailable` or `ClickHouseUnavailable` where there is no answer; an answer is given
+    again for `fresh_for_s`.
     """
 
     def __init__(

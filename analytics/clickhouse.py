@@ -84,15 +84,9 @@ class ClickHouse:
     Every method raises `ClickHouseUnavailable` where the server does not answer in time, or answers with
     an error that is not the data's.
 
-    Args:
-        url: ``http://user:password@host:port``.
-        database: the database that unqualified names mean; None for the user's default.
-        timeout_s: how long one statement may take.
-        threads: how many statements may run at once.
-        cluster: the cluster of replicas that the tables are on, and the server is one of; empty: there is one
-            server. Statements are not changed by it.
-        quorum: on a cluster, how many replicas must have a row before it counts as stored: a number, or
-            ``auto`` for the majority.
+    `database` None is the user's default; `threads` is how many statements may run at once, and `timeout_s`
+    bounds one. `cluster` names the replicas that the tables are on (empty: one server), and `quorum` how many
+    of them must have a row before it counts as stored: a number, or ``auto`` for the majority.
     """
 
     def __init__(

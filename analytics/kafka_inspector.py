@@ -29,11 +29,6 @@ class KafkaInspector:
     """A connection that is opened at its first call, and anew after a fault.
 
     Every method raises `KafkaUnavailable` where no broker answers in time. Used by one task at a time.
-
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        client_id: the name that the brokers' logs and metrics show.
-        timeout_s: how long one call may take.
     """
 
     def __init__(self, bootstrap: str, *, client_id: str, timeout_s: float) -> None:

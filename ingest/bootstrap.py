@@ -38,10 +38,6 @@ _OUTAGE_PATIENCE = 2 / 3
 async def connected_services(settings: Settings, queries: Queries) -> AsyncIterator[Services]:
     """Connect, yield the services, and disconnect.
 
-    Args:
-        settings: where everything is.
-        queries: the query catalogue.
-
     Raises:
         ConfigurationError: no API key, topics that do not fit, or a Redis that refuses us.
         KafkaUnavailable: no broker answered.

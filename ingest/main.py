@@ -26,10 +26,6 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def serve(settings: Settings, queries: Queries) -> None:
     """Serve until SIGTERM or SIGINT; then finish the open requests, within the drain timeout.
 
-    Args:
-        settings: where everything is.
-        queries: the query catalogue, from which the cost and cache summaries are made.
-
     Raises:
         ConfigurationError: no API key is configured, the topics do not fit, or the port is taken.
         KafkaUnavailable: no broker answered.
@@ -61,12 +57,7 @@ async def serve_async(settings: Settings, queries: Queries) -> None:
 
 
 class _Server(HttpServer):
-    """A server that returns to its caller when it stops, so that connections are closed after it, in order.
-
-    Args:
-        config: uvicorn's.
-        on_stop: called when the server is asked to stop.
-    """
+    """A server that returns to its caller when it stops: connections are closed after it, in order."""
 
     def __init__(self, config: uvicorn.Config, *, on_stop: Callable[[], None]) -> None:
         super().__init__(config)

@@ -50,13 +50,8 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
 
     Every method raises `KafkaUnavailable` where the broker does not answer in time.
 
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        instance_id: this replica's stable name.
-        timeout_s: what one step may take.
-        topic: the topic.
-        group: the consumer group in which the watching process is chosen, and the transactional id.
-        auth: signs what is written, and tells what of the topic Headrace wrote.
+    `group` is the consumer group in which the leader is chosen, and the transactional id. One step takes at
+    most `timeout_s`.
     """
 
     def __init__(

@@ -57,12 +57,8 @@ class AlertStates:
     ) -> list[AlertRaised]:
         """Return the records that are due after a window.
 
-        Args:
-            verdicts: on the series that could be judged.
-            window: the one they are on; windows come in their order, and one may come again.
-            rules: what was looked at: a standing alert of one of these without a verdict counts as calm, for
-                there is nothing left of what it was about.
-            at: now.
+        Windows come in their order, and one may come again. A standing alert of one of the `rules` without a
+        verdict counts as calm, for there is nothing left of what it was about.
         """
         found = {verdict.series: verdict for verdict in verdicts}
         wanted = frozenset(rules)

@@ -98,9 +98,8 @@ def fit_level(values: Sequence[float], *, least_deviation: float) -> LevelModel:
     Values that are more than four (scaled) median absolute deviations from the median are left out; mean and
     deviation are those of the rest, which uses them better than median and MAD would.
 
-    Args:
-        values: at least three, each above 0.
-        least_deviation: of the logarithms; below it a history counts as steady by accident.
+    It takes at least three values, each above 0. Below `least_deviation`, of the logarithms, a history counts
+    as steady by accident.
     """
     logs = np.log(np.asarray(values, dtype=float))
     spread = max(_deviation(logs), least_deviation)

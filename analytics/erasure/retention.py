@@ -31,11 +31,8 @@ _TENANTS_A_STATEMENT = 100
 class KeptTable(msgspec.Struct, frozen=True, kw_only=True):
     """A table whose rows belong to tenants and days.
 
-    Attributes:
-        name: of the table.
-        kind: ``text`` goes as soon as texts do, ``rows`` with all the rest.
-        column: what a row's age is counted from.
-        is_day: whether that is a date, and not a time.
+    Rows of the kind ``text`` go as soon as texts do, ``rows`` with all the rest. `column` is what a row's age
+    is counted from.
     """
 
     name: str
@@ -68,13 +65,7 @@ def first_kept(now: datetime, days: int) -> datetime:
 
 
 class Retention:
-    """Deletes what tenants want gone.
-
-    Args:
-        clickhouse: a connection to the database, which may change rows.
-        rules: by tenant.
-        clock: the time, UTC-aware.
-    """
+    """Deletes what tenants want gone."""
 
     def __init__(
         self, clickhouse: ClickHouse, rules: Mapping[str, TenantRules], *, clock: Clock = utc_now

@@ -29,10 +29,8 @@ _SUBJECTS_A_QUERY = 200  # parameters travel in the URL
 class UserTable(msgspec.Struct, frozen=True, kw_only=True):
     """A raw table with rows of users, and what in it points to a person.
 
-    Attributes:
-        name: of the table.
-        text: whether its rows are nothing but texts, which are deleted whatever the mode.
-        anonymise: the assignments that make a row anonymous; `{pseudonym:String}` is the new name.
+    Rows of a `text` table are deleted whatever the mode; `anonymise` are the assignments that make a row
+    anonymous.
     """
 
     name: str

@@ -46,9 +46,8 @@ class RequestLookup:
     ) -> Found:
         """Return the requests that have the ids of these judgements.
 
-        Args:
-            judgements: whose requests are looked for where they most likely are.
-            everywhere: those of them that are worth a look through all rows, if that does not find them.
+        They are looked for where they most likely are; those of `everywhere` then in all rows, if that does
+        not find them.
 
         Raises:
             ClickHouseUnavailable: no answer in time.

@@ -118,12 +118,8 @@ def row_of(
 ) -> Row | None:
     """Return the row of a score; None where the erasure of the request's user leaves none.
 
-    Args:
-        judgement: what was said.
-        facts: the request that it is about.
-        ingested_at: when the row is written.
-        keep_comment: whether the tenant allows storing texts.
-        erasure: of the request's user, whatever it covers; None where there is none.
+    `erasure` is that of the request's user, whatever it covers; `keep_comment` says whether the tenant allows
+    texts.
     """
     user_id = facts.user_id
     if erasure is not None and facts.accepted_at <= erasure.until:

@@ -78,9 +78,7 @@ class ScoreWriter:
 
         The others have no row of their request yet.
 
-        Args:
-            entries: what is to be looked at.
-            overdue: tells which of some have waited long enough at a time (Unix seconds).
+        `overdue` tells which of some have waited long enough at a time (Unix seconds).
         """
         faults = {entry: entry.parsed for entry in entries if isinstance(entry.parsed, InputError)}
         judged = {entry: entry.parsed for entry in entries if isinstance(entry.parsed, ParsedFeedback)}

@@ -37,12 +37,8 @@ class StageCount(msgspec.Struct, frozen=True, kw_only=True):
 class OpenDeadLetters(msgspec.Struct, frozen=True, kw_only=True):
     """What waits for an operator.
 
-    Attributes:
-        waiting: dead letters that were neither replayed nor discarded.
-        on_topic: dead letters that are still kept.
-        by_stage: `waiting` by the stage that they died in, the most first.
-        complete: False while the topics are being read for the first time: some letters that were acted on
-            may still count, and their stages are not all known.
+    `on_topic` counts all letters that are still kept. While the topics are read for the first time `complete`
+    is False: letters that were acted on may still count, and not all stages are known.
     """
 
     waiting: int
@@ -54,14 +50,8 @@ class OpenDeadLetters(msgspec.Struct, frozen=True, kw_only=True):
 class DeadLetterBacklog:
     """Follows the dead letters and what operators do with them.
 
-    Args:
-        kafka: the connection, its own.
-        budget_s: how long one look may read; the next one goes on from there.
-        most_letters: letters that are remembered one by one.
-        letters: the topic of the dead letters.
-        actions: the topic of what operators do with them.
-        auth: tells which actions Headrace wrote; others count for nothing.
-        clock: a monotonic clock, in seconds.
+    One look reads for at most `budget_s`; the next one goes on from there. More than `most_letters` are
+    counted without their stage. Actions that Headrace did not write count for nothing.
     """
 
     def __init__(

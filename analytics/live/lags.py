@@ -21,13 +21,8 @@ _LAST_AGE: Final = timedelta(days=7)
 class GroupLag(msgspec.Struct, frozen=True, kw_only=True):
     """The lag of one group.
 
-    Attributes:
-        stage: whose group it is.
-        group: its name.
-        topic: what it reads.
-        lag: records that it has not finished: waiting or in work.
-        oldest_s: the age that the oldest of them has reached: 0 (below a second), 1, 2, 4, 8, … seconds.
-        members: consumers in the group; 0: nobody works on it.
+    `lag` counts records that are waiting or in work; `oldest_s` is the age that the oldest has reached: 0
+    (below a second), 1, 2, 4, 8, … seconds. Without `members` nobody works on it.
     """
 
     stage: str

@@ -40,9 +40,7 @@ class Query(Header, frozen=True, kw_only=True):
     def bind(self, given: Mapping[str, object], *, now: datetime | None = None) -> Bound:
         """Return the statement and the values of all its parameters.
 
-        Args:
-            given: values by name, as typed texts or as values of the right kind; defaults for the rest.
-            now: what ages count from; the present time by default.
+        Values may be typed texts or of the right kind; ages count from `now`, by default the present time.
 
         Raises:
             WrongParameter: there is no such parameter, one that must be given is missing, a value is not

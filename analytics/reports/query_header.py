@@ -65,13 +65,7 @@ Named = TypeVar("Named", Column, QueryParameter)
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What a query file states, and its statement.
 
-    Attributes:
-        title: the question, in a few words.
-        group: one of `GROUPS`.
-        description: what the query answers, and how its figures are counted.
-        parameters: `since`, `until` and `tenant` come first, in every query.
-        columns: of the result, in order.
-        sql: the statement, with a placeholder ``{name:Type}`` for each parameter.
+    `since`, `until` and `tenant` come first among the parameters of every query.
     """
 
     title: str

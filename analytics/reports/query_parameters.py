@@ -34,14 +34,8 @@ class WrongParameter(InputError):
 class QueryParameter(msgspec.Struct, frozen=True, kw_only=True):
     """One parameter of a query.
 
-    Attributes:
-        name: as in the SQL.
-        type: ClickHouse's, as in the SQL.
-        default: as a user would type it; None: it must be given.
-        doc: what it means, and its unit.
-        low: the least value, where there is one.
-        high: the greatest value, where there is one.
-        choices: the words that it may be, where there are such.
+    `type` is ClickHouse's, `default` as a user would type it (None: it must be given); `low` and `high` bound
+    a number, `choices` a text.
     """
 
     name: str
@@ -54,10 +48,6 @@ class QueryParameter(msgspec.Struct, frozen=True, kw_only=True):
 
     def value(self, given: object, now: datetime) -> Any:
         """Return what ClickHouse is given.
-
-        Args:
-            given: the text that a user typed, or a value of the right kind.
-            now: the time that ages are counted from.
 
         Raises:
             WrongParameter: it is no value of this parameter's.

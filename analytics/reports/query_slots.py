@@ -33,11 +33,8 @@ class _Share:
 class QuerySlots:
     """First come, first served within a tenant; every wait is bounded.
 
-    Args:
-        running: queries at once.
-        waiting: queries that wait; further ones are refused at once.
-        waiting_per_tenant: of these, one tenant's.
-        wait_s: seconds until one that waits is refused.
+    `running` queries run at once. `waiting` may wait, `waiting_per_tenant` of them one tenant's, each for
+    `wait_s` at most.
     """
 
     def __init__(

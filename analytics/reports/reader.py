@@ -62,12 +62,7 @@ class ReaderLimits(msgspec.Struct, frozen=True, kw_only=True):
 class ReaderQuery(msgspec.Struct, frozen=True, kw_only=True):
     """One query for ClickHouse.
 
-    Attributes:
-        sql: one of the catalogue's statements, never a caller's.
-        parameters: the values of its placeholders.
-        tenant: whose rows; empty for everybody's.
-        output_format: ClickHouse's name of the format.
-        format_settings: ClickHouse's settings for that format.
+    `sql` is one of the catalogue's statements, never a caller's; an empty tenant is everybody.
     """
 
     sql: str
@@ -99,11 +94,7 @@ class QueryResult:
 class AnalystReader:
     """Runs queries as a user who can only read. It connects at its first query.
 
-    Args:
-        url: ``http://user:password@host:port`` of that user.
-        database: where the views are.
-        limits: what one query may take.
-        clock: a monotonic clock, in seconds.
+    The URL is ``http://user:password@host:port`` of that user.
 
     Raises:
         ConfigurationError: the URL is not one.

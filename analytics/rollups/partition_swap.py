@@ -73,13 +73,8 @@ async def replace_partition(
 ) -> None:
     """Put the rows of `new` in the place of a day of `table`. There is no table `new` any more then.
 
-    Args:
-        clickhouse: a connection to the database.
-        new: the staging table, see `staging`. It must have rows: the server refuses to swap nothing in.
-        table: the rollup's table.
-        day: the day, which is a partition of it.
-        wait_s: how long to wait for others that swap into `table`.
-        expiry_s: the age, in seconds, from which another one's table is a dead process's.
+    The staging table `new` must have rows: the server refuses to swap nothing in. Others that swap into
+    `table` are waited for, for `wait_s`; one whose table is `expiry_s` old counts as dead.
 
     Raises:
         ClickHouseUnavailable: the server did not answer, or somebody else has not ended yet.

@@ -116,14 +116,9 @@ def partition_states(
 class RollupRefresher:
     """Keeps the rollups up to date.
 
-    Args:
-        clickhouse: a connection to the database.
-        min_age_s: a day that any process computed less than so long ago is left for later.
-        statement_s: how long the computation of one day may take.
-        staging_expiry_s: the age from which a staging table is nobody's; above `statement_s`.
-        expiry_s: the same for a table that is being swapped in; `swap_expiry_s` by default.
-        clock: the time, to tell which days are too old.
-        rollups: which ones.
+    A day that any process computed less than `min_age_s` ago is left for later; `statement_s` bounds the
+    computation of one. A staging table of the age `staging_expiry_s` (above `statement_s`) is nobody's;
+    `expiry_s` is the same for one that is being swapped in.
     """
 
     def __init__(

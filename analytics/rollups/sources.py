@@ -80,11 +80,8 @@ _PARTITIONS_A_QUERY = 200  # their ids travel in the URL
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """A raw table.
 
-    Attributes:
-        table: its name.
-        monthly: whether a partition is a month, and not a day.
-        whole_days: so many days back no row has expired yet. Days before are never computed again, because
-            what is left of them would replace the figures of the whole. Below the table's TTL.
+    `monthly`: a partition is a month, and not a day. Within `whole_days` no row has expired yet; days before
+    are never computed again, because what is left of them would replace the figures of the whole.
     """
 
     table: str

@@ -63,11 +63,8 @@ _NONE_YET = _Term(number=0, holder="", is_over=True, age_s=0)
 class SchemaLock:
     """The lock of one database's schema, for use with `async with`. Its table must exist.
 
-    Args:
-        clickhouse: a connection to the database, on a cluster to any of its replicas.
-        wait_s: how long to wait for another process that holds it.
-        expiry_s: how long a holder counts as alive after it last renewed the lock; above what one statement
-            may take, and what the replicas' clocks differ.
+    Another holder is waited for, for `wait_s`. A holder counts as alive for `expiry_s` after it last renewed
+    the lock: above what one statement may take, and what the replicas' clocks differ.
     """
 
     def __init__(self, clickhouse: ClickHouse, *, wait_s: float = 300.0, expiry_s: float = 60.0) -> None:

@@ -32,12 +32,7 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outages:
-    """Which dependencies are down. Logged when an outage begins and when it ends, not at each try.
-
-    Args:
-        who: the prefix of the log events, such as ``sink`` of ``sink.outage``.
-        clock: the time.
-    """
+    """Which dependencies are down. Logged when an outage begins and when it ends, not at each try."""
 
     def __init__(self, who: str, clock: Clock = utc_now) -> None:
         self._event_of_outage, self._event_of_recovery = f"{who}.outage", f"{who}.recovered"

@@ -38,14 +38,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class HealthMonitor:
-    """Runs the checks side by side, and keeps their results for a moment.
-
-    Args:
-        checks: one for each dependency, by name.
-        timeout_s: how long a check may take, in seconds; a dependency that takes longer is down.
-        fresh_for_s: how long results are kept, in seconds.
-        clock: a monotonic clock, in seconds.
-    """
+    """Runs the checks side by side, and keeps their results for a moment."""
 
     def __init__(
         self,

@@ -52,12 +52,6 @@ class ClickHouseSpend:
     """Asks ClickHouse. Every method raises `ClickHouseUnavailable` if there is no answer in time.
 
     It connects at its first query, so that ClickHouse may start later than ingest.
-
-    Args:
-        url: ``http://user:password@host:port``.
-        queries: the query catalogue.
-        database: where the views are.
-        timeout_s: what a query may take, in seconds.
     """
 
     def __init__(self, url: str, queries: Queries, *, database: str, timeout_s: float) -> None:

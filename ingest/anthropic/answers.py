@@ -69,9 +69,7 @@ def anthropic_usage(usage: Usage) -> dict[str, Any]:
 class MessageStream(StreamFormat):
     """`message_start`, the content block by block, `message_delta` with the usage, `message_stop`.
 
-    Args:
-        request_id: of the request.
-        model: the model that was asked for. The stream names it, because it begins before one answers.
+    It names the model that was asked for, because it begins before one answers.
     """
 
     def __init__(self, request_id: str, *, model: str) -> None:

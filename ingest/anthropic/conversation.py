@@ -58,11 +58,8 @@ def messages_request(
 ) -> TranslatedRequest:
     """Return the event for a Messages body.
 
-    Args:
-        body: what the client sent.
-        betas: those of the header `anthropic-beta`.
-        user_header: the header `X-Headrace-User`; it goes before `metadata.user_id`.
-        deadline_ms: how long the answer may take.
+    The header `X-Headrace-User` goes before `metadata.user_id`; `betas` are those of the header
+    `anthropic-beta`.
 
     Raises:
         InvalidRequest: something is not supported, or does not fit together.

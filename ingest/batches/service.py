@@ -39,13 +39,7 @@ _MAX_RECEIVED_AT_ONCE = 2
 
 
 class Batches:
-    """Batches of requests. Every method raises `StoreUnavailable` if Redis does not answer.
-
-    Args:
-        records: what is recorded of batches.
-        registry: where each request stands.
-        submissions: accepts each line.
-    """
+    """Batches of requests. Every method raises `StoreUnavailable` if Redis does not answer."""
 
     def __init__(
         self,

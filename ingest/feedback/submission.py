@@ -47,15 +47,7 @@ class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class FeedbackSubmission:
-    """Checks and publishes feedback.
-
-    Args:
-        registry: where requests stand.
-        stored: requests that have ended.
-        publisher: the way to the topic.
-        source: the `ce_source` of what is published.
-        clock: the time at which feedback is given.
-    """
+    """Checks and publishes feedback."""
 
     def __init__(
         self,

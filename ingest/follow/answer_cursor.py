@@ -61,12 +61,7 @@ def advance(answer: AnswerSoFar, delta: Delta, *, max_chars: int) -> AnswerSoFar
 class AnswerCursor:
     """How much of the answer one client has, and what it is sent next.
 
-    Args:
-        resume_at: what the client has from an earlier stream.
-        max_chars: the most that it is sent in one step: more waits until the client has read.
-
-    Attributes:
-        position: where the client is; whoever sends the text advances it.
+    Whoever sends the text advances `position`. Text beyond `max_chars` waits until the client has read.
     """
 
     def __init__(self, resume_at: ResumePoint | None = None, *, max_chars: int = MAX_STEP_CHARS) -> None:
@@ -81,10 +76,7 @@ class AnswerCursor:
         A client that resumes may be ahead of what this replica has read yet. It is waited for, but not for
         ever: a new attempt may be shorter and say something else.
 
-        Args:
-            text: the text of the highest attempt so far.
-            content: the content of the terminal reply, once it is there.
-            patient: whether there is time left to wait until `text` reaches the client's position.
+        `content` is that of the terminal reply, once it is there.
         """
         known = text if content is None else content
         if (point := self._resume_at) is not None:

@@ -69,12 +69,8 @@ class _Replay(msgspec.Struct):
 class DeltaHistory:
     """Reads deltas again for those who ask.
 
-    Args:
-        kafka: the connection, of which it is the only user.
-        hub: what the deltas are handed to.
-        live: the reply consumer, which has started.
-        lookback_s: the age of the oldest delta that is still of use: the longest time of a streamed answer.
-        auth: tells which deltas Headrace wrote; others reach nobody.
+    It is the only user of `kafka`. Deltas older than `lookback_s`, the longest time of a streamed answer, are
+    of no use.
     """
 
     def __init__(
@@ -100,10 +96,8 @@ class DeltaHistory:
     def following(self, request_id: str, state: RequestState, *, complete: bool) -> Iterator[None]:
         """Have the hub hear a request's deltas, from the first one on, for as long as the context lasts.
 
-        Args:
-            request_id: the request; the hub must track it.
-            state: its registration. If it has no reply address, it is not known where its deltas are.
-            complete: the reply consumer has heard all that was written to its own partitions.
+        The hub must track the request. `complete` says that the reply consumer has heard all that was written
+        to its own partitions.
         """
         partition = (
             deltas_partition(state.reply_to, request_id, self._live.delta_partitions)

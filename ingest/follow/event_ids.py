@@ -27,11 +27,7 @@ class ResumePoint(msgspec.Struct, frozen=True):
 
 
 class StreamPosition:
-    """The position in a growing text, and its event id.
-
-    Args:
-        text: what is there already.
-    """
+    """The position in a growing text, and its event id."""
 
     def __init__(self, text: str = "") -> None:
         self._chars = len(text)

@@ -30,12 +30,7 @@ _STUCK_AFTER_S = 60.0
 class ReplyConsumer:
     """Reads replies and deltas for the hub.
 
-    Args:
-        kafka: the connection, of which it is the only user.
-        hub: what the records are handed to.
-        replica: the number of this replica, from 0.
-        replicas: how many there are.
-        auth: tells which replies and deltas Headrace wrote; others reach nobody.
+    It is the only user of `kafka`. Records that Headrace did not write reach nobody.
     """
 
     def __init__(

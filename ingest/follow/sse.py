@@ -58,9 +58,7 @@ class StreamFormat:
     def text(self, text: str, position: StreamPosition) -> bytes:
         """Return the next text of the answer.
 
-        Args:
-            text: the text.
-            position: where it begins. A format with event ids advances it.
+        It begins at `position`, which a format with event ids advances.
         """
         raise NotImplementedError
 
@@ -93,14 +91,8 @@ async def stream_events(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the events of a running (or finished) request until its end, or until the listener is dismissed.
 
-    Args:
-        listener: hears the answer.
-        stream: the route's format.
-        give_up_at: when to end without a reply, on the scale of `clock`.
-        on_timeout: returns the error to end with then.
-        resume_at: what the client has from an earlier stream.
-        heartbeat_s: the longest silence, in seconds; then a heartbeat keeps the connection open.
-        clock: a monotonic clock, in seconds.
+    It ends with `on_timeout` at `give_up_at`, on the scale of `clock`. After `heartbeat_s` of silence a
+    heartbeat keeps the connection open.
     """
     cursor = AnswerCursor(resume_at)
     patient_until = clock() + RESUME_PATIENCE_S
@@ -144,12 +136,8 @@ class EventStreamResponse(TimedStream):
 
     What a slow client has not read yet stays in the `RunningAnswer`, which all its clients share.
 
-    Args:
-        events: the events.
-        listener: closed when the stream ends or the client leaves, or even if it never starts.
-        headers: of the response, beside those that keep proxies from collecting events.
-        stalled_s: how long one write may take, in seconds.
-        on_leave: called if the client leaves (or stalls) before the reply is there.
+    One write takes at most `stalled_s`. `on_leave` is called if the client leaves (or stalls) before the
+    reply is there.
     """
 
     media_type = "text/event-stream"

@@ -52,11 +52,7 @@ class TokenInvalid(msgspec.Struct, frozen=True):
 class StreamTokens:
     """Gives and checks stream tokens.
 
-    Args:
-        secret: what they are signed with; the same on every replica.
-        tenants: who has an API key. The tokens of others are refused.
-        ttl_s: how long a token opens its stream, in seconds.
-        clock: returns the time in Unix seconds.
+    The secret is the same on every replica. Tokens of tenants without an API key are refused.
     """
 
     def __init__(

@@ -17,11 +17,8 @@ class TimedStream(StreamingResponse):
 
     A fault while streaming breaks the connection, so that the client cannot take what it has for the whole.
 
-    Args:
-        pieces: what is sent; closed however the response ends.
-        headers: of the response.
-        stalled_s: how long the client may leave one write unread, in seconds. The server's write buffer
-            (64 KiB) takes what is written meanwhile.
+    The client may leave one write unread for `stalled_s`; the server's write buffer (64 KiB) takes what is
+    written meanwhile. The pieces are closed however the response ends.
     """
 
     def __init__(

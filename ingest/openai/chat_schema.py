@@ -101,11 +101,7 @@ def completion_request(
 ) -> ChatRequested:
     """Return the event for a Chat Completions body.
 
-    Args:
-        completion: what the client sent.
-        user_header: the header `X-Headrace-User`; it goes before the field `user`.
-        stream: whether the answer is streamed.
-        deadline_ms: how long the answer may take.
+    The header `X-Headrace-User` goes before the field `user`.
 
     Raises:
         InvalidRequest: a parameter is not supported.

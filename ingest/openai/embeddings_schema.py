@@ -27,10 +27,7 @@ def embeddings_request(
 ) -> EmbeddingsRequested:
     """Return the event for an Embeddings body.
 
-    Args:
-        body: what the client sent.
-        user_header: the header `X-Headrace-User`; it goes before the field `user`.
-        deadline_ms: how long the answer may take.
+    The header `X-Headrace-User` goes before the field `user`.
 
     Raises:
         InvalidRequest: no texts, or texts that are empty, too long, or token arrays.

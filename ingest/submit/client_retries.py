@@ -94,9 +94,7 @@ class SdkCall(msgspec.Struct, kw_only=True):
 class ClientRetries:
     """The open calls of SDKs, in Redis.
 
-    Args:
-        redis: the client; its timeouts bound every call.
-        timeout_s: how long noting the end of an attempt may take, in seconds.
+    Noting the end of an attempt takes at most `timeout_s`.
     """
 
     def __init__(self, redis: Redis, *, timeout_s: float) -> None:
@@ -108,11 +106,8 @@ class ClientRetries:
     async def call_of(self, *, tenant: str, body: str, retries: int, deadline_ms: int) -> SdkCall:
         """Return the call that an attempt belongs to.
 
-        Args:
-            tenant: whose it is.
-            body: the `fingerprint` of what is asked.
-            retries: how many attempts the SDK has made before this one.
-            deadline_ms: how long the answer may take.
+        `body` is the `fingerprint` of what is asked, `retries` how many attempts the SDK has made before this
+        one.
 
         Raises:
             StoreUnavailable: Redis does not answer in time.

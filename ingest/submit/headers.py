@@ -122,9 +122,7 @@ def traceparent_of(header: str | None) -> str:
 def answer_headers(reply: Reply | None, kind: CacheKind | None = None) -> dict[str, str]:
     """Return the response headers that say where an answer comes from.
 
-    Args:
-        reply: the reply; None while the answer is still being written.
-        kind: how the cache was consulted, as far as that is known then.
+    While the answer is still being written, `kind` is how the cache was consulted, as far as that is known.
     """
     if reply is None:
         return {CACHE_KIND_HEADER: kind.value} if kind else {}

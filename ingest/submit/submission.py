@@ -31,14 +31,9 @@ _CORRELATION_BYTES = 16
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A checked request, and whose it is.
 
-    Attributes:
-        request: the body; tenant, tier, accepted_at and request_id are filled in on submission.
-        request_id: the id under which the pipeline will know it.
-        deadline_ms: how long the answer may take.
-        traceparent: W3C trace context, the client's or our own.
-        on_disconnect: what becomes of the request if its client leaves before the answer is there.
-        body: the `fingerprint` of the request, where it was computed already.
-        call: the SDK's call that it is an attempt of, where it has no `Idempotency-Key`.
+    Tenant, tier, accepted_at and request_id of `request` are filled in on submission. `body` is its
+    `fingerprint`, where it was computed already; `call` is the SDK's call, where there is no
+    `Idempotency-Key`.
     """
 
     request: Requested
@@ -67,12 +62,7 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
 class Submissions:
     """Registers and publishes requests.
 
-    Args:
-        registry: where each request stands.
-        publisher: the way to Kafka.
-        hub: those who wait for replies.
-        partitions: the reply partitions that this replica reads.
-        source: names this replica in the records' headers.
+    `partitions` are the reply partitions that this replica reads; `source` names it in the records' headers.
     """
 
     def __init__(
@@ -93,9 +83,7 @@ class Submissions:
     async def submit(self, ask: Ask, *, followed: bool = True) -> Submitted:
         """Accept a request that nobody waits for.
 
-        Args:
-            ask: the request.
-            followed: whether somebody may want to follow it while it runs.
+        It is tracked from the start where somebody may want to follow it.
 
         Raises:
             ApiError: 409, the id stands for another body; 429, too many wait for its reply.
