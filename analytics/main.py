@@ -13,8 +13,8 @@ import structlog
 
 from analytics.alerts.status import WatchStatus
 from analytics.alerts.wiring import watch
+from analytics.api.asking import analysts_of_settings
 from analytics.api.budgets import budgets_router
-from analytics.api.metrics import metrics_router
 from analytics.app import create_app
 from analytics.budgets import configured_budgets
 from analytics.clickhouse import ClickHouse, skip_dataframe_imports
@@ -22,8 +22,7 @@ from analytics.erasure.retention import Retention
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.wiring import read_feedback
 from analytics.live.pipeline import connected_pipeline
-from analytics.metrics import StatusCollector, metrics_registry
-from analytics.reports.wiring import analysts_of_settings
+from analytics.metrics import StatusCollector, metrics_registry, metrics_router
 from analytics.rollups.job import keep_rollups_fresh
 from analytics.rollups.refresh import RollupRefresher
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations

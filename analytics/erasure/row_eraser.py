@@ -46,7 +46,7 @@ USER_TABLES = (
     UserTable(name="llm_calls_raw"),
     UserTable(
         name="requests_raw",
-        # As `analytics.erasure.anonymising.anonymised` does it.
+        # As `analytics.erasure.forgetting.anonymised` does it.
         anonymise=(
             "user_id = {pseudonym:String}, session_id = '', "
             f"error = if(error IS NULL, NULL, toString(error_code)), {REVISE}"

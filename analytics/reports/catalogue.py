@@ -13,9 +13,8 @@ from typing import Any, Self
 
 import msgspec
 
-from analytics.reports.query_header import GROUPS, Column, Header, parse
+from analytics.reports.query_header import GROUPS, Column, Header, load_parts, parse
 from analytics.reports.query_parameters import QueryParameter, WrongParameter, check_window
-from analytics.reports.query_parts import load_parts
 from streams.errors import InputError
 
 __all__ = ["Bound", "Catalogue", "Column", "Query", "QueryParameter", "UnknownQuery", "WrongParameter"]

@@ -173,15 +173,3 @@ _EXPECTED: Mapping[str, str] = {
 }
 #: What a parameter may be.
 TYPES = frozenset(_CONVERSIONS)
-
-
-def parse_range(text: str | None) -> tuple[float | None, float | None]:
-    """Return the bounds that ``1..100`` states; none where there is no text.
-
-    Raises:
-        ValueError: they are not numbers.
-    """
-    if text is None:
-        return None, None
-    low, _, high = text.partition("..")
-    return float(low), float(high)

@@ -10,7 +10,7 @@ import json
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -20,8 +20,30 @@ import msgspec
 from clickhouse_connect.driver.binding import format_bind_value
 
 from analytics.reports.reader_faults import QueryFault, Reason, fault_of
-from analytics.reports.tenant_filters import TABLES_WITH_TENANT, tenant_filters
 from streams.errors import ClickHouseUnavailable, ConfigurationError
+
+#: The stored tables with a column `tenant`. A view needs no filter: it reads these.
+TABLES_WITH_TENANT: Final = """
+SELECT name
+FROM system.tables
+WHERE database = currentDatabase()
+    AND endsWith(engine, 'MergeTree')
+    AND name IN (SELECT table FROM system.columns WHERE database = currentDatabase() AND name = 'tenant')
+ORDER BY name
+"""
+
+
+def tenant_filters(database: str, tables: Iterable[str], tenant: str) -> str:
+    """Return the value of `additional_table_filters` that leaves only the rows of `tenant`."""
+    condition = f"tenant = {_quoted(tenant)}"
+    pairs = (f"{_quoted(f'{database}.{table}')}: {_quoted(condition)}" for table in tables)
+    return "{" + ", ".join(pairs) + "}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 #: ClickHouse ends a query itself, with a better message; this is for one that does not.

@@ -11,8 +11,7 @@ import msgspec
 import structlog
 
 from analytics.clickhouse import ClickHouse, RowsRefused
-from analytics.erasure.anonymising import Anonymiser
-from analytics.erasure.forgetting import LateRowErasure
+from analytics.erasure.forgetting import Anonymiser, LateRowErasure
 from analytics.sink.batches import ConsumedRecord, InsertBlock, SinkBatch, split_by_day
 from analytics.sink.dead_letter_publish import publish_dead_letter
 from analytics.sink.rows import RequestRows, rows_of

@@ -5,8 +5,7 @@ from typing import Any
 import msgspec
 
 from ingest.anthropic.errors import anthropic_error_body
-from ingest.follow.answer_cursor import pieces
-from ingest.follow.event_ids import StreamPosition
+from ingest.follow.answer_cursor import StreamPosition, pieces
 from ingest.follow.sse import StreamFormat, sse_event
 from ingest.openai.chat_answers import headrace_extension
 from ingest.outcomes import is_blocked_input, is_repeat, naming_the_charge

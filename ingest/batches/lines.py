@@ -17,7 +17,7 @@ from ingest.errors import as_api_error
 from ingest.native.schema import SubmitBody, native_request
 from ingest.openai.chat_schema import completion_request, decode_completion
 from ingest.submit.body import decode_body
-from ingest.submit.checks import check_request
+from ingest.submit.submission import check_request
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested
 from streams.registry.registry import fingerprint

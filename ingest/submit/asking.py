@@ -20,11 +20,9 @@ from ingest.follow.sse import EventStreamResponse, StreamFormat, stream_events
 from ingest.follow.waiting import Stopwatch, find_state, wait_for_first_text, wait_for_reply
 from ingest.outcomes import api_error, error_of, is_charged
 from ingest.services import Services
-from ingest.submit.checks import check_request
 from ingest.submit.client_retries import CallState
 from ingest.submit.headers import answer_headers, cache_header, on_disconnect_header, traceparent_of
-from ingest.submit.second_try import with_second_try
-from ingest.submit.submission import Ask
+from ingest.submit.submission import Ask, check_request, with_second_try
 from streams.events import ChatRequested, Reply, Requested
 from streams.registry.registry import Standing
 from streams.serving.errors import REPLAYED

@@ -2,8 +2,9 @@
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -14,14 +15,41 @@ from ingest.outcomes import as_repeat
 from ingest.submit.client_retries import SdkCall
 from ingest.submit.headers import OnDisconnect
 from ingest.submit.identification import key_of_another_body
-from ingest.submit.second_try import with_second_try
+from streams.backoff import Backoff, retry
 from streams.codec import event_headers
-from streams.errors import KafkaUnavailable, StoreUnavailable
-from streams.events import EmbeddingsRequested, Reply, ReplyAddress, Requested
+from streams.errors import KafkaUnavailable, StoreDenied, StoreFull, StoreUnavailable
+from streams.events import ChatRequested, EmbeddingsRequested, Reply, ReplyAddress, Requested
 from streams.publisher import Emit, Publisher
 from streams.registry.registry import RequestRegistry, Standing, correlation_origin, fingerprint
+from streams.request_rules.chat import check_chat
 from streams.serving.keys import Caller
+from streams.settings import Settings
 from streams.topics import EMBEDDINGS, REPLIES, REQUESTS
+
+T = TypeVar("T")
+
+_BACKOFF = Backoff(first_s=0.05)
+
+
+async def with_second_try(step: Callable[[], Awaitable[T]]) -> T:
+    """Return what `step` returns, tried once more if Redis does not answer in time.
+
+    On a busy machine a command runs into its time-out although Redis has answered it: this process had no
+    processor for so long. A second failure means an outage, which the client should hear of.
+
+    `step` may be done twice: every script of the registry may.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, is full, or refuses the user.
+    """
+    return await retry(step, on=StoreUnavailable, attempts=2, backoff=_BACKOFF, on_failure=_note)
+
+
+def _note(failures: int, fault: StoreUnavailable) -> None:
+    if isinstance(fault, StoreFull | StoreDenied):
+        raise fault
+    log.warning("registry.tried_again", failures=failures, error=str(fault))
+
 
 log = structlog.get_logger(__name__)
 
@@ -188,3 +216,20 @@ def reply_headers(address: ReplyAddress) -> list[tuple[str, bytes]]:
         ("kafka_replyTopic", address.topic.encode()),
         ("kafka_replyPartition", (address.partition or 0).to_bytes(4, "big")),
     ]
+
+
+def check_request(request: ChatRequested, settings: Settings) -> None:
+    """Check a request by the rules of this installation.
+
+    Of a webhook only the URL is checked; its address is resolved and checked at each delivery.
+
+    Raises:
+        InvalidRequest: the first fault, with the field and what it must be.
+    """
+    check_chat(
+        request,
+        max_tokens_per_request=settings.max_tokens_per_request,
+        extra_parameters=settings.extra_parameters,
+    )
+    if request.webhook is not None:
+        settings.webhook_targets.check_url(request.webhook.url)

@@ -8,9 +8,8 @@ from fastapi import FastAPI
 
 from analytics.access import TenantScope
 from analytics.alerts.status import WatchStatus
-from analytics.api.metrics import metrics_router
 from analytics.feedback.status import FeedbackStatus
-from analytics.metrics import StatusCollector, exposition, metrics_registry
+from analytics.metrics import StatusCollector, exposition, metrics_registry, metrics_router
 from analytics.reports.query_counts import QueryCounts, QueryDurations, QueryOutcome
 from analytics.reports.query_service import QueryService
 from analytics.reports.query_slots import QuerySlots, TooManyQueries
