@@ -16,7 +16,6 @@ from analytics.alerts.wiring import watch
 from analytics.api.asking import analysts_of_settings
 from analytics.api.budgets import budgets_router
 from analytics.app import create_app
-from analytics.budgets import configured_budgets
 from analytics.clickhouse import ClickHouse, skip_dataframe_imports
 from analytics.erasure.retention import Retention
 from analytics.feedback.status import FeedbackStatus
@@ -98,7 +97,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     )
     collector = StatusCollector(status, watch_status, feedback_status)
     app.include_router(metrics_router(metrics_registry(collector, analysts.service.counts)))
-    app.include_router(budgets_router(configured_budgets(settings.daily_budgets)))
+    app.include_router(budgets_router(settings.daily_budgets))
     server = HttpServer(http_config(app, grace_s=_HTTP_GRACE_S))
     with_database = partial(_with_database, settings, status, stop)
     with _listen(settings.analytics_host, settings.analytics_port) as listener:
@@ -209,19 +208,13 @@ def _connect(settings: Settings, *, database: str | None) -> ClickHouse:
 
 
 def _sink_config(settings: Settings) -> SinkConfig:
-    return SinkConfig(
-        bootstrap=settings.kafka_bootstrap,
-        topic=SINK.source.name,
-        instance_id=settings.instance_id,
-        auth=RecordAuth.from_settings(settings),
-        batch=BatchLimits(
-            rows=settings.sink_batch_rows,
-            bytes=_BATCH_BYTES,
-            seconds=settings.sink_batch_seconds,
-            busy_seconds=_BUSY_BATCH_S,
-        ),
-        kafka_timeout_s=settings.kafka_timeout_s,
+    batch = BatchLimits(
+        rows=settings.sink_batch_rows,
+        bytes=_BATCH_BYTES,
+        seconds=settings.sink_batch_seconds,
+        busy_seconds=_BUSY_BATCH_S,
     )
+    return SinkConfig.of(settings, SINK, batch=batch)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -9,7 +9,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from ingest.admin.spend import Queries
+from ingest.admin.spend import BindQuery
 from ingest.anthropic.errors import IngestHttp
 from ingest.app import create_app
 from ingest.bootstrap import connected_services
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def serve(settings: Settings, queries: Queries) -> None:
+def serve(settings: Settings, bind: BindQuery) -> None:
     """Serve until SIGTERM or SIGINT; then finish the open requests, within the drain timeout.
 
     Raises:
@@ -32,12 +32,12 @@ def serve(settings: Settings, queries: Queries) -> None:
     """
     Keyring(settings.keys)  # before anything is connected
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_async(settings, queries))
+        runner.run(serve_async(settings, bind))
 
 
-async def serve_async(settings: Settings, queries: Queries) -> None:
+async def serve_async(settings: Settings, bind: BindQuery) -> None:
     """Do what `serve` does, in the running event loop."""
-    async with connected_services(settings, queries) as services:
+    async with connected_services(settings, bind) as services:
         config = http_config(
             create_app(services),
             host=settings.ingest_host,

@@ -10,8 +10,8 @@ from datetime import datetime
 
 import msgspec
 
-from analytics.alerts.verdicts import EVERYBODY, AlertSeries, MeasureState, SeriesVerdict
-from analytics.alerts.windows import AlertWindow
+from analytics.alerts.verdicts import AlertSeries, MeasureState, SeriesVerdict
+from analytics.alerts.windows import EVERYBODY, AlertWindow
 from streams.events import AlertRaised
 
 #: What the rules are called in sentences. A rule without a name here goes by its own.

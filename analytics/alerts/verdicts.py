@@ -1,6 +1,6 @@
 """The verdict on one measure: what the judging functions return and `alert_states` takes."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Self
 
@@ -8,15 +8,7 @@ import msgspec
 
 from streams.events import AlertRaised
 
-#: The name under which all tenants together go. No tenant has it: names are not empty.
-EVERYBODY = ""
-
 Direction = Literal["above", "below"]
-
-
-def instant(at: datetime) -> str:
-    """Return a time as ClickHouse reads it in UTC; the client library would cut it to whole seconds."""
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 class MeasureState(StrEnum):

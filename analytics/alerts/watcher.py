@@ -6,7 +6,7 @@ watches (`analytics.alerts.alert_log`).
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -15,13 +15,9 @@ import structlog
 from analytics.alerts.alert_log import AlertLog
 from analytics.alerts.alert_states import AlertStates
 from analytics.alerts.anomalies import MEASURES, AnomalyLimits, judge
-from analytics.alerts.budgets import RULES as BUDGET_RULES
-from analytics.alerts.budgets import BudgetMonitor
-from analytics.alerts.freshness import RULES as FRESHNESS_RULES
-from analytics.alerts.freshness import FreshnessLimits, judge_freshness
+from analytics.alerts.fixed_limits import BUDGET_RULES, FRESHNESS_RULES, FreshnessLimits, judge_freshness
 from analytics.alerts.sink_progress import SinkProgress
 from analytics.alerts.status import WatchStatus
-from analytics.alerts.table import AlertTable
 from analytics.alerts.verdicts import SeriesVerdict
 from analytics.alerts.windows import AlertWindow, WindowReader
 from analytics.budgets import begin_of_day
@@ -31,6 +27,9 @@ from streams.events import AlertRaised
 from streams.tasks import event_within
 
 log = structlog.get_logger(__name__)
+
+#: Returns the verdicts on the budgets at a time, given the alerts that stand.
+BudgetVerdicts = Callable[[datetime, Iterable[AlertRaised]], Awaitable[list[SeriesVerdict]]]
 
 _ANOMALY_RULES = tuple(measure.rule for measure in MEASURES)
 
@@ -58,7 +57,7 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Watcher:
     """Looks at intervals until it is told to stop. It waits out outages; `status` counts them.
 
-    `budgets` is None where there are none. `table` lags behind `alert_log` while ClickHouse is down.
+    `budgets` is None where there are none. What is stored lags behind `alert_log` while ClickHouse is down.
     """
 
     def __init__(
@@ -67,17 +66,17 @@ class Watcher:
         figures: WindowReader,
         progress: SinkProgress,
         alert_log: AlertLog,
-        table: AlertTable,
+        store: Callable[[Sequence[AlertRaised]], Awaitable[None]],
         *,
         status: WatchStatus,
-        budgets: BudgetMonitor | None = None,
+        budgets: BudgetVerdicts | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._config = config
         self._figures = figures
         self._progress = progress
         self._alert_log = alert_log
-        self._table = table
+        self._store = store
         self._not_stored: list[AlertRaised] = []
         self._status = status
         self._budgets = budgets
@@ -135,7 +134,7 @@ class Watcher:
                 await self._watch_window(states, window)
                 self._next = window.next
                 await self._alert_log.note_judged(window.until)
-            await self._table.store(self._not_stored)
+            await self._store(self._not_stored)
             self._not_stored = []
         self._status.newest_rows = await self._figures.newest(now)
 
@@ -163,7 +162,7 @@ class Watcher:
         pause = timedelta(seconds=self._config.budget_interval_s)
         if self._budgets is None or (self._budgets_at is not None and now < self._budgets_at + pause):
             return
-        verdicts = await self._budgets.verdicts(now, states.standing)
+        verdicts = await self._budgets(now, states.standing)
         await self._publish(states, verdicts, AlertWindow(begin_of_day(now), now), BUDGET_RULES)
         self._budgets_at = now
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import msgspec
 
-from analytics.alerts.verdicts import EVERYBODY, instant
-from analytics.clickhouse import ClickHouse
+from analytics.clickhouse import ClickHouse, instant
+
+#: The name under which all tenants together go. No tenant has it: names are not empty.
+EVERYBODY = ""
 
 _MOST_TENANTS = 1_000
 _DAY = timedelta(days=1)

@@ -2,19 +2,18 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from analytics.alerts.alert_log import AlertLog
 from analytics.alerts.anomalies import AnomalyLimits
-from analytics.alerts.budgets import BudgetMonitor
-from analytics.alerts.freshness import FreshnessLimits
+from analytics.alerts.fixed_limits import FreshnessLimits, budget_verdicts
 from analytics.alerts.sink_progress import SinkProgress
 from analytics.alerts.status import WatchStatus
-from analytics.alerts.table import AlertTable
+from analytics.alerts.table import store_alerts
 from analytics.alerts.watcher import WatchConfig, Watcher
 from analytics.alerts.windows import WindowReader
-from analytics.budgets import configured_budgets
 from analytics.clickhouse import ClickHouse
 from streams.kafka.record_auth import RecordAuth
 from streams.settings import Settings
@@ -41,9 +40,9 @@ async def watch(settings: Settings, status: WatchStatus, stop: asyncio.Event, cl
         WindowReader(clickhouse),
         progress,
         alert_log,
-        AlertTable(clickhouse),
+        partial(store_alerts, clickhouse),
         status=status,
-        budgets=BudgetMonitor(configured_budgets(settings.daily_budgets), clickhouse),
+        budgets=partial(budget_verdicts, settings.daily_budgets, clickhouse),
     )
     try:
         await unless_stopped(stop, watcher.run(stop))

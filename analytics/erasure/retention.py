@@ -7,13 +7,13 @@ for each tenant, and most rounds have nothing to do.
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
 import structlog
 
-from analytics.clickhouse import ClickHouse
+from analytics.clickhouse import ClickHouse, micros
 from analytics.rollups.definitions import ROLLUPS
 from analytics.sink.status import Clock, utc_now
 from streams.errors import ClickHouseUnavailable
@@ -21,7 +21,6 @@ from streams.settings import TenantRules
 
 log = structlog.get_logger(__name__)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ROUND_S = 3600.0
 _AGAIN_S = 60.0  # after a fault, or while there is more to delete
 _PARTITIONS_A_ROUND = 8
@@ -137,5 +136,5 @@ def _condition(table: KeptTable, due: list[tuple[str, datetime]]) -> tuple[str, 
         earlier = f"toDate({limit})" if table.is_day else limit
         parts.append(f"(tenant = {{tenant_{number}:String}} AND {table.column} < {earlier})")
         parameters[f"tenant_{number}"] = tenant
-        parameters[f"before_{number}"] = (before - _EPOCH) // timedelta(microseconds=1)
+        parameters[f"before_{number}"] = micros(before)
     return " OR ".join(parts), parameters

@@ -9,19 +9,17 @@ the user (`analytics.rollups.sources`), and compute those anew.
 import asyncio
 import time
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from analytics.clickhouse import ClickHouse
+from analytics.clickhouse import ClickHouse, micros
 from analytics.rollups.sources import REVISE
 from analytics.schema.cluster import sync_all_replicas, sync_replica, unfinished_mutations
 from streams.erasure.erasures import Subject
 from streams.errors import ClickHouseUnavailable
 from streams.events import Erasure
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POLL_S = 0.1
 _SUBJECTS_A_QUERY = 200  # parameters travel in the URL
 
@@ -196,5 +194,5 @@ def parameters_of(subject: Subject, erasure: Erasure) -> dict[str, Any]:
         "tenant": subject.tenant,
         "user": subject.user_id,
         "pseudonym": erasure.pseudonym,
-        "until_us": (erasure.until - _EPOCH) // timedelta(microseconds=1),
+        "until_us": micros(erasure.until),
     }

@@ -43,22 +43,10 @@ async def read_feedback(
         text=TextRules(default=settings.store_text, by_tenant=settings.text_by_tenant),
     )
     try:
-        await FeedbackConsumer(
-            _config(settings), PendingLimits(wait_s=settings.feedback_wait_s), writer, status
-        ).run(stop)
+        config = ConsumerConfig.of(settings, FEEDBACK, fetch_wait_ms=_FETCH_WAIT_MS)
+        limits = PendingLimits(wait_s=settings.feedback_wait_s)
+        await FeedbackConsumer(config, limits, writer, status).run(stop)
     finally:
         await erasures.close()
         await progress.close()
         await publisher.stop()
-
-
-def _config(settings: Settings) -> ConsumerConfig:
-    return ConsumerConfig(
-        bootstrap=settings.kafka_bootstrap,
-        topic=FEEDBACK.source.name,
-        instance_id=settings.instance_id,
-        auth=RecordAuth.from_settings(settings),
-        group=FEEDBACK.group,
-        kafka_timeout_s=settings.kafka_timeout_s,
-        fetch_wait_ms=_FETCH_WAIT_MS,
-    )

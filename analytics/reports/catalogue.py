@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -24,7 +24,7 @@ class UnknownQuery(InputError):
     """There is no query of this name."""
 
 
-class Bound(msgspec.Struct, frozen=True, kw_only=True):
+class Bound(NamedTuple):
     """A statement with the values of its parameters, ready for `clickhouse-connect`."""
 
     sql: str

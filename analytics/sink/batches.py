@@ -200,10 +200,9 @@ def partitions_to_pause(buffers: Mapping[K, PartitionBuffer], *, limit_bytes: in
 
 
 class InsertBlock(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows of one insert: one table, one day. `sources[i]` is the record that row i came from."""
+    """The rows of one insert into one table. `sources[i]` is the place of the record that row i came from."""
 
     table: Table
-    day: date
     rows: Sequence[Row]
     sources: Sequence[int]
     token: str
@@ -245,7 +244,6 @@ def split_by_day(batch: SinkBatch, requests: Iterable[tuple[int, RequestRows]]) 
     return [
         InsertBlock(
             table=TABLES[number],
-            day=day,
             rows=block_rows,
             sources=sources,
             token=f"{prefix}:{TABLES[number].name}:{day.isoformat()}",

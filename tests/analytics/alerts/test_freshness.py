@@ -2,7 +2,7 @@
 
 import pytest
 
-from analytics.alerts.freshness import FreshnessLimits, judge_freshness
+from analytics.alerts.fixed_limits import FreshnessLimits, judge_freshness
 from analytics.alerts.verdicts import MeasureState
 
 LIMITS = FreshnessLimits(stale_s=300.0, lag_records=1_000)
