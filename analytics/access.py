@@ -19,11 +19,7 @@ class TenantScope(msgspec.Struct, frozen=True):
     tenant: str | None
 
     def narrowed(self, asked: str) -> str:
-        """Return the tenant that a query is about; empty for all of them.
-
-        Raises:
-            TenantNotAllowed: it is not the caller's own.
-        """
+        """Return the tenant that a query is about (empty: all), or raise `TenantNotAllowed`."""
         if self.tenant is None:
             return asked
         if asked not in ("", self.tenant):

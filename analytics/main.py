@@ -71,11 +71,7 @@ def serve(settings: Settings) -> None:
 
 
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
-    """Run inside an event loop until `stop` is set (by default: by SIGTERM or SIGINT).
-
-    Raises:
-        ConfigurationError: as `serve`.
-    """
+    """Run inside an event loop until `stop` is set (by default: by SIGTERM or SIGINT); raises as `serve`."""
     if stop is None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -124,11 +120,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
 
 
 async def migrate(settings: Settings, status: SinkStatus) -> None:
-    """Bring the schema up to date, however long ClickHouse is away.
-
-    Raises:
-        ConfigurationError: the schema is not what the migrations say.
-    """
+    """Bring the schema up to date, however long ClickHouse is away; raises as `SchemaRunner.apply`."""
     server = _connect(settings, database=None)
     clickhouse = _connect(settings, database=settings.clickhouse_database)
     try:

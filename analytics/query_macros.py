@@ -53,11 +53,7 @@ _CALL: Final = re.compile(r"\$([a-z][a-z0-9_]*)\(([^()]*)\)")
 
 
 def expanded(sql: str) -> str:
-    """Return a statement with its macros replaced, indented as its lines are.
-
-    Raises:
-        ValueError: there is no such macro.
-    """
+    """Return a statement with its macros replaced and indented; `ValueError` for an unknown one."""
     while (call := _CALL.search(sql)) is not None:
         sql = sql[: call.start()] + _text(call, sql) + sql[call.end() :]
     return sql

@@ -16,11 +16,7 @@ _NO_TIER = ""
 
 
 async def authenticate(request: Request, presented: PresentedKey) -> Caller:
-    """Return the caller of a request.
-
-    Raises:
-        ApiError: 401, no key or an unknown one.
-    """
+    """Return the caller of a request; 401 without a key that is known."""
     caller = services_of(request).keyring.caller(required(presented))
     if caller is None:
         raise unauthorized("the API key is not known here")
@@ -39,11 +35,7 @@ async def authenticate_reader(
         str | None, Query(description="a stream token, for browsers' `EventSource`, instead of a key")
     ] = None,
 ) -> Caller:
-    """Return the reader of the events of `request_id`: by key, or by a stream token for that request.
-
-    Raises:
-        ApiError: 401, neither is valid.
-    """
+    """Return the reader of a request's events: by key, or by a stream token for that request; 401 without."""
     if token is None or presented is not None:
         return await authenticate(request, presented)
     match services_of(request).stream_tokens.check(token, request_id):

@@ -46,11 +46,7 @@ def judge_freshness(*, lag_records: int, stale_s: float, limits: FreshnessLimits
 async def budget_verdicts(
     daily_usd: Mapping[str, Decimal], clickhouse: ClickHouse, now: datetime, standing: Iterable[AlertRaised]
 ) -> list[SeriesVerdict]:
-    """Return the verdicts on the day's budgets, given the alerts that stand.
-
-    Raises:
-        ClickHouseUnavailable: no answer in time.
-    """
+    """Return the verdicts on the day's budgets, given the alerts that stand."""
     if not daily_usd:
         return []
     since = begin_of_day(now)

@@ -17,11 +17,7 @@ _COLUMNS = (
 
 
 async def store_alerts(clickhouse: ClickHouse, events: Sequence[AlertRaised]) -> None:
-    """Store records of the topic; storing one again changes nothing.
-
-    Raises:
-        ClickHouseUnavailable: no answer in time; perhaps they are stored all the same.
-    """
+    """Store records of the topic; storing one again changes nothing."""
     if not events:
         return
     ids = "\n".join(f"{event.alert_id}:{event.state}" for event in events)

@@ -39,11 +39,7 @@ async def _service(request: Request) -> QueryService:
 
 
 async def _authenticate(request: Request, presented: PresentedKey) -> TenantScope:
-    """Return whose rows the caller may see.
-
-    Raises:
-        ApiError: 401, no key or an unknown one.
-    """
+    """Return whose rows the caller may see; 401 without a key that is known."""
     scope = analysts_of(request).keys.owner(required(presented))
     if scope is None:
         raise unauthorized("the API key is not known here")

@@ -89,11 +89,7 @@ class Retention:
         await asyncio.Event().wait()
 
     async def sweep(self) -> int:
-        """Delete what is due, of each table at most a few partitions; return how many rows that were.
-
-        Raises:
-            ClickHouseUnavailable: no answer in time.
-        """
+        """Delete what is due, of each table at most a few partitions; return how many rows that were."""
         deleted = 0
         for table in KEPT_TABLES:
             for condition, parameters in self._conditions(table):

@@ -58,11 +58,7 @@ class ParsedFeedback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parsed_feedback(record: ConsumedRecord) -> ParsedFeedback:
-    """Return the feedback of a record, the same at each delivery.
-
-    Raises:
-        InputError: it is not feedback, or says no value.
-    """
+    """Return the feedback of a record, the same at each delivery; `InputError` where it is none."""
     feedback = decode(record.value, FeedbackGiven, record.headers)
     again = redelivery(record.headers).believed_of(topic=record.topic, timestamp_ms=record.timestamp_ms)
     # A dead letter that is replayed was written when it was written first.

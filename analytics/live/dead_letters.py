@@ -77,11 +77,7 @@ class DeadLetterBacklog:
         self._done: set[tuple[int, int]] = set()
 
     async def look(self) -> OpenDeadLetters:
-        """Read what is new and return what waits.
-
-        Raises:
-            KafkaUnavailable: no broker answered in time.
-        """
+        """Read what is new and return what waits."""
         partitions = await self._kafka.partitions((self._letters, self._actions))
         begins, ends = (
             await self._kafka.beginning_offsets(partitions),

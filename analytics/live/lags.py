@@ -45,11 +45,7 @@ class GroupBacklog(msgspec.Struct):
 async def read_lags(
     kafka: KafkaInspector, *, now: datetime, sources: Mapping[str, str] = SOURCES
 ) -> Sequence[GroupLag]:
-    """Return the lag of every group whose topic exists.
-
-    Raises:
-        KafkaUnavailable: no broker answered in time.
-    """
+    """Return the lag of every group whose topic exists."""
     partitions = await kafka.partitions(sources.values())
     read = {stage: [each for each in partitions if each.topic == topic] for stage, topic in sources.items()}
     committed = {stage: await kafka.committed_offsets(GROUP_PREFIX + stage, read[stage]) for stage in sources}

@@ -75,11 +75,7 @@ class Catalogue:
 
     @classmethod
     def load(cls, folder: Traversable | None = None) -> Self:
-        """Return the queries of a folder; Headrace's own by default.
-
-        Raises:
-            ConfigurationError: a file is not in the format.
-        """
+        """Return the queries of a folder, by default Headrace's own; raises as `parse`."""
         source = folder if folder is not None else files("analytics.reports") / "queries"
         found: dict[str, Query] = {}
         parts = load_parts()
@@ -98,11 +94,7 @@ class Catalogue:
         return list(self._queries)
 
     def get(self, name: str) -> Query:
-        """Return a query.
-
-        Raises:
-            UnknownQuery: there is none of this name; the message names those that are near.
-        """
+        """Return a query, or raise `UnknownQuery` with the names that are near."""
         try:
             return self._queries[name]
         except KeyError:

@@ -105,11 +105,7 @@ def parse(file: str, text: str, parts: Mapping[str, QueryPart] | None = None) ->
 
 
 def load_parts(folder: Traversable | None = None) -> Mapping[str, QueryPart]:
-    """Return the parts of a folder by name; Headrace's own by default.
-
-    Raises:
-        ConfigurationError: a file is not in the format.
-    """
+    """Return the parts of a folder by name, by default Headrace's own; raises as `parse`."""
     source = folder if folder is not None else files("analytics.reports") / "query_parts"
     return {
         file.name.removesuffix(".sql"): _part(file.name, file.read_text("utf-8"))

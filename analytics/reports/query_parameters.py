@@ -47,11 +47,7 @@ class QueryParameter(msgspec.Struct, frozen=True, kw_only=True):
     choices: tuple[str, ...] = ()
 
     def value(self, given: object, now: datetime) -> Any:
-        """Return what ClickHouse is given.
-
-        Raises:
-            WrongParameter: it is no value of this parameter's.
-        """
+        """Return what ClickHouse is given, or raise `WrongParameter`."""
         try:
             value = _CONVERSIONS[self.type](given, now)
         except (ArithmeticError, TypeError, ValueError) as fault:
@@ -98,11 +94,7 @@ def instant(given: object, now: datetime) -> datetime:
 
 
 def check_window(values: Mapping[str, Any]) -> None:
-    """Check that a window has a beginning before its end.
-
-    Raises:
-        WrongParameter: it has not.
-    """
+    """Check that a window's beginning is before its end, or raise `WrongParameter`."""
     if values["since"] >= values["until"]:  # as text: all of the same length
         raise WrongParameter(
             f"since ({values['since']}) must be earlier than until ({values['until']})", param="since"

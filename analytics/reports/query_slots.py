@@ -66,11 +66,7 @@ class QuerySlots:
 
     @asynccontextmanager
     async def hold(self, tenant: str) -> AsyncIterator[None]:
-        """Hold a slot while the block runs.
-
-        Raises:
-            TooManyQueries: no slot in time, or too many wait already.
-        """
+        """Hold a slot while the block runs; `TooManyQueries` without one in time, or if too many wait."""
         share = self._enter(tenant)
         async with AsyncExitStack() as stack:
             stack.callback(self._leave, tenant, share)

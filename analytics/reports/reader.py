@@ -101,11 +101,7 @@ class QueryResult:
         self._response = response
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the bytes.
-
-        Raises:
-            ClickHouseUnavailable: the connection broke, or is there and has nothing more to say.
-        """
+        """Yield the bytes; `ClickHouseUnavailable` where the connection broke, or fell silent."""
         try:
             async for piece in self._response.content.iter_any():
                 yield piece

@@ -143,11 +143,7 @@ class RollupRefresher:
         self._clean: dict[str, dict[str, str]] = {rollup.table: {} for rollup in rollups}
 
     async def refresh(self, *, limit: int = 30) -> RefreshProgress:
-        """Compute at most `limit` days that are due, the newest first.
-
-        Raises:
-            ClickHouseUnavailable: at least one could not be computed. The others were.
-        """
+        """Compute at most `limit` days that are due, newest first. One's fault is raised after the others."""
         tables = [*{rollup.source.table for rollup in self._rollups}, *self._clean]
         partitions = await read_partitions(self._clickhouse, tables)
         versions = DayVersions(self._clickhouse, partitions)

@@ -118,11 +118,7 @@ class DayVersions:
         self._read: dict[tuple[str, str], dict[date, str]] = {}
 
     async def of(self, source: Source, partitions: Iterable[str]) -> dict[date, str]:
-        """Return the version of each day in some of the source's partitions.
-
-        Raises:
-            ClickHouseUnavailable: there was no answer.
-        """
+        """Return the version of each day in some of the source's partitions."""
         # Those that have no rows any more are left out.
         wanted = [each for each in partitions if each in self._partitions[source.table]]
         missing = [each for each in wanted if (source.table, each) not in self._read]

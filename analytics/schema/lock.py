@@ -76,11 +76,7 @@ class SchemaLock:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
     async def __aenter__(self) -> Self:
-        """Take the lock.
-
-        Raises:
-            ClickHouseUnavailable: the server did not answer, or another process holds the lock too long.
-        """
+        """Take the lock; `ClickHouseUnavailable` where another process holds it too long."""
         deadline = time.monotonic() + self._wait_s
         while True:
             last = await self._last()
@@ -105,11 +101,7 @@ class SchemaLock:
                 await self._say("over", token=f"term:{self._term}:over")
 
     async def renew(self) -> None:
-        """Show that the holder is alive.
-
-        Raises:
-            ClickHouseUnavailable: another process has taken the lock over.
-        """
+        """Show that the holder is alive; `ClickHouseUnavailable` where another process took the lock over."""
         last = await self._last()
         if not self._holds(last):
             raise ClickHouseUnavailable(f"the lock on the schema was lost to {last.holder or 'nobody'}")

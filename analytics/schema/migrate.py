@@ -81,11 +81,7 @@ def _rendered(statement: str, cluster: str) -> str:
 
 
 def load_migrations(folder: Traversable | None = None) -> list[Migration]:
-    """Return the migrations in `folder` (Headrace's own by default), by version.
-
-    Raises:
-        ConfigurationError: a file is not named ``NNNN_name.sql``, or two have the same number.
-    """
+    """Return the migrations in `folder` (Headrace's own by default), by version; their numbers are unique."""
     source = folder if folder is not None else files("analytics.schema") / "migrations"
     found: dict[int, Migration] = {}
     for file in source.iterdir():

@@ -66,11 +66,7 @@ def prepare(
 
 
 def _decoded(record: ConsumedRecord) -> RequestLog:
-    """Return the log record in a record.
-
-    Raises:
-        InputError: it holds none, or Headrace has not written it.
-    """
+    """Return the log record in a record; `InputError` where it holds none, or Headrace has not written it."""
     if not record.authentic:
         raise UnauthenticRecord("Headrace has not written this record")
     return decode(record.value, RequestLog, record.headers)

@@ -23,11 +23,7 @@ _PING = sse_event({"type": "ping"}, name="ping")
 
 
 def message(reply: Reply, *, fallback_model: str, latency_ms: float) -> dict[str, Any]:
-    """Return a `message` object, with Headrace's own fields under `headrace`.
-
-    Raises:
-        ApiError: 500, the model called a tool with arguments that cannot be an `input`.
-    """
+    """Return a `message` object; 500 where a tool was called with arguments that cannot be an `input`."""
     text = [_text_block(reply.content)] if reply.content else []
     return _message(reply.request_id, reply.model or fallback_model) | {
         "content": text

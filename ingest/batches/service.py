@@ -54,11 +54,7 @@ class Batches:
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
-        """Surround the reception of one file.
-
-        Raises:
-            ApiError: 503, as many as may be are being received already.
-        """
+        """Surround the reception of one file; 503 where as many as may be are being received already."""
         if self._received >= _MAX_RECEIVED_AT_ONCE:
             raise unavailable(
                 f"{self._received} batches are being received already; try again",
@@ -111,11 +107,7 @@ class Batches:
         return False
 
     async def progress(self, batch_id: str, tenant: str) -> BatchProgress:
-        """Return how far a batch is.
-
-        Raises:
-            ApiError: 404, there is none, or it is another tenant's.
-        """
+        """Return how far a batch is; 404 where the tenant has none of this id."""
         batch = await self._records.find(batch_id)
         if batch is None or batch.tenant != tenant:
             raise _no_such_batch()

@@ -56,11 +56,7 @@ class StreamPosition:
 
 
 def parse_event_id(event_id: str) -> ResumePoint:
-    """Return the position that an event id names.
-
-    Raises:
-        ValueError: it is none of ours.
-    """
+    """Return the position that an event id names; `ValueError` where it is none of ours."""
     found = _ID.fullmatch(event_id)
     if found is None:
         raise ValueError("not an event id of ours, like 137-9f3a2c410b77")

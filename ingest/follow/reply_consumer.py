@@ -91,11 +91,7 @@ class ReplyConsumer:
         return self._positions.get(TopicPartition(DELTAS.name, partition))
 
     async def ping(self) -> None:
-        """Ask the broker for the end of one partition.
-
-        Raises:
-            KafkaUnavailable: it does not answer.
-        """
+        """Ask the broker for the end of one partition; `KafkaUnavailable` where it does not answer."""
         if self._kafka.client is None:
             raise KafkaUnavailable("the reply consumer is not connected")
         try:
@@ -157,11 +153,7 @@ def dispatch(record: ConsumerRecord, hub: ReplyHub, auth: RecordAuth) -> None:
 
 
 def own_partitions(count: int, *, replica: int, replicas: int) -> tuple[int, ...]:
-    """Return the partitions that belong to a replica.
-
-    Raises:
-        ConfigurationError: there are none.
-    """
+    """Return the partitions that belong to a replica; `ConfigurationError` where there are none."""
     own = tuple(range(replica, count, replicas))
     if not own:
         raise ConfigurationError(

@@ -62,11 +62,7 @@ class Stopwatch(msgspec.Struct, frozen=True):
 async def wait_for_reply(
     listener: ReplyListener, request: Request, ask: Ask, watch: Stopwatch, registry: RequestRegistry
 ) -> Reply | None:
-    """Return the reply, or None if the client left before it came.
-
-    Raises:
-        ApiError: 504, it did not come in time. The request goes on.
-    """
+    """Return the reply, or None if the client left before; 504 where it did not come in time."""
     heard = listener.until(lambda: listener.reply is not None)
     try:
         async with asyncio.timeout(watch.left_s):
@@ -147,12 +143,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 async def state_of(request_id: str, caller: Caller, services: Services) -> RequestState:
-    """Return where a request of the caller's tenant stands.
-
-    Raises:
-        ApiError: 404, there is none, or it is another tenant's.
-        StoreUnavailable: Redis does not answer.
-    """
+    """Return where a request of the caller's tenant stands; 404 where the tenant has none of this id."""
     check_request_id(request_id)
     state = await services.registry.find(request_id)
     if state is None or state.tenant != caller.tenant:
@@ -161,11 +152,7 @@ async def state_of(request_id: str, caller: Caller, services: Services) -> Reque
 
 
 def check_request_id(request_id: str) -> None:
-    """Check that an id could be a request's.
-
-    Raises:
-        ApiError: 404, it could not.
-    """
+    """Check that an id could be a request's; 404 where it could not."""
     if not _REQUEST_ID.fullmatch(request_id):
         raise no_such_request()
 

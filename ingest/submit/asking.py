@@ -147,11 +147,7 @@ async def _replay_deltas(listener: ReplyListener, request_id: str, services: Ser
 
 
 def raise_for(reply: Reply) -> None:
-    """Raise the error of a reply without an answer.
-
-    Raises:
-        ApiError: with the status that belongs to the error.
-    """
+    """Raise the error of a reply without an answer, with the status that belongs to it."""
     error = error_of(reply)
     if error is not None:
         raise api_error(error, charged=is_charged(reply), repeat=reply.repeat)

@@ -39,12 +39,7 @@ class Identification:
     async def identify(
         self, headers: Mapping[str, str], request: Requested, *, tenant: str, deadline_ms: int
     ) -> Identity:
-        """Return the identity of a submission: a new request, or one that was sent before.
-
-        Raises:
-            ApiError: 400, the key is malformed; 409, it was used for another body.
-            StoreUnavailable: Redis does not answer.
-        """
+        """Return a submission's identity, new or sent before; 409 for a key of another body."""
         key, body = idempotency_key(headers), fingerprint(request, tenant)
         if key is not None:
             return Identity(await self._newest_run(tenant, key, body), body)
