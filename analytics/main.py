@@ -12,14 +12,14 @@ from typing import Any
 import structlog
 
 from analytics.alerts.status import WatchStatus
-from analytics.alerts.wiring import watch
+from analytics.alerts.watcher import watch
 from analytics.api.asking import analysts_of_settings
 from analytics.api.budgets import budgets_router
 from analytics.app import create_app
 from analytics.clickhouse import ClickHouse, skip_dataframe_imports
 from analytics.erasure.retention import Retention
+from analytics.feedback.consumer import read_feedback
 from analytics.feedback.status import FeedbackStatus
-from analytics.feedback.wiring import read_feedback
 from analytics.live.pipeline import connected_pipeline
 from analytics.metrics import StatusCollector, metrics_registry, metrics_router
 from analytics.rollups.job import keep_rollups_fresh

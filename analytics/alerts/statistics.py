@@ -143,7 +143,7 @@ def student_tail(t: float, degrees: int) -> float:
 
 def chi_square_quantile(probability: float, degrees: int) -> float:
     """Return a quantile of χ², by Wilson and Hilferty: within some 2 % from five degrees on."""
-    z = _normal_quantile(probability)
+    z = NormalDist().inv_cdf(probability)
     spread = 2 / (9 * degrees)
     return float(degrees * max(1 - spread + z * math.sqrt(spread), 0.01) ** 3)
 
@@ -156,10 +156,6 @@ def holm(p_values: Sequence[float], level: float) -> list[bool]:
             break
         rejected[place] = True
     return rejected
-
-
-def _normal_quantile(probability: float) -> float:
-    return NormalDist().inv_cdf(probability)
 
 
 def _log_beta(a: float, b: float) -> float:

@@ -8,20 +8,25 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-import structlog
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
+from analytics.alerts.sink_progress import SinkProgress
+from analytics.clickhouse import ClickHouse
 from analytics.feedback.pending_feedback import PendingFeedback, PendingLimits, PendingRecord
 from analytics.feedback.scores import ParsedFeedback, parsed_feedback
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
 from analytics.sink.batches import ConsumedRecord
 from analytics.sink.consumer import BatchConsumer, ConsumerConfig, record_of
+from analytics.sink.writer import TextRules
+from streams.erasure.feed import ErasureFeed
 from streams.errors import InputError, KafkaUnavailable
+from streams.kafka.record_auth import RecordAuth
+from streams.pipeline import FEEDBACK
+from streams.publisher import Publisher
+from streams.settings import Settings
 from streams.tasks import cancel_and_wait, unless_stopped
-
-log = structlog.get_logger(__name__)
 
 _POLL_MS = 200
 _BATCH_RECORDS = 1_000
@@ -135,3 +140,38 @@ class FeedbackConsumer(BatchConsumer):
         await self._hand_over()
         self._pending.forget()
         self._committed.clear()
+
+
+_CLIENT = "headrace.feedback"
+#: What comes is answered at once all the same; the sink, which works in batches, asks ten times as often.
+_FETCH_WAIT_MS = 500
+
+
+async def read_feedback(
+    settings: Settings, status: FeedbackStatus, stop: asyncio.Event, clickhouse: ClickHouse
+) -> None:
+    """Turn feedback into scores until `stop` is set."""
+    bootstrap, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
+    auth = RecordAuth.from_settings(settings)
+    publisher = Publisher(bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)
+    start = status.retry("kafka", publisher.start)
+    if not await unless_stopped(stop, start):
+        return
+    progress = SinkProgress(bootstrap, timeout_s=timeout_s)
+    erasures = ErasureFeed(bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)
+    writer = ScoreWriter(
+        clickhouse,
+        publisher,
+        progress,
+        status,
+        erasures=erasures,
+        text=TextRules(default=settings.store_text, by_tenant=settings.text_by_tenant),
+    )
+    try:
+        config = ConsumerConfig.of(settings, FEEDBACK, fetch_wait_ms=_FETCH_WAIT_MS)
+        limits = PendingLimits(wait_s=settings.feedback_wait_s)
+        await FeedbackConsumer(config, limits, writer, status).run(stop)
+    finally:
+        await erasures.close()
+        await progress.close()
+        await publisher.stop()

@@ -58,14 +58,11 @@ class QueryParameter(msgspec.Struct, frozen=True, kw_only=True):
             raise WrongParameter(
                 f"{self.name} must be one of {', '.join(self.choices)}, not {_shown(given)}", param=self.name
             )
-        if not self._allows(value):
+        if self.low is not None and self.high is not None and not self.low <= value <= self.high:
             raise WrongParameter(
                 f"{self.name} must be {self.low:g} to {self.high:g}, not {_shown(given)}", param=self.name
             )
         return value
-
-    def _allows(self, value: Any) -> bool:
-        return self.low is None or self.high is None or self.low <= value <= self.high
 
 
 #: What every query takes. A query's own header may give another default.

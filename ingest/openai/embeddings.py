@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-from collections.abc import Iterator
 from struct import unpack
 from typing import Any
 
@@ -18,13 +17,14 @@ from ingest.services import ServicesDep
 from ingest.submit.asking import answer, ask_of, raise_for
 from ingest.submit.body import decode_body, read_body
 from ingest.submit.headers import deadline_header, user_header
-from streams.events import Embeddings, Reply
+from streams.events import Reply
 from streams.request_rules.embeddings import EmbeddingLimits, check_embeddings
 
 router = APIRouter(tags=["OpenAI-compatible"])
 
 #: Bodies from this size on are checked in a thread, because counting their tokens takes long.
 _LONG_BYTES = 8_192
+_BYTES_PER_NUMBER = 4
 
 
 @router.post("/v1/embeddings", openapi_extra=body_of(EmbeddingsBody), responses=ASKING_ERRORS)
@@ -54,9 +54,6 @@ async def embeddings(request: Request, caller: CallerDep, services: ServicesDep)
     return await answer(request, ask, services, render)
 
 
-_BYTES_PER_NUMBER = 4
-
-
 def embeddings_list(
     reply: Reply, *, encoding_format: EncodingFormat, fallback_model: str, latency_ms: float
 ) -> dict[str, Any]:
@@ -76,10 +73,17 @@ def embeddings_list(
             code="embeddings_expired",
             param="Idempotency-Key",
         )
-    render = _as_base64 if encoding_format == "base64" else _as_numbers
+    length = embeddings.dimensions * _BYTES_PER_NUMBER
+    vectors = [embeddings.vectors[at : at + length] for at in range(0, embeddings.count * length, length)]
     data = [
-        {"object": "embedding", "index": index, "embedding": render(vector)}
-        for index, vector in enumerate(_vectors(embeddings))
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": base64.b64encode(vector).decode()
+            if encoding_format == "base64"
+            else unpack(f"<{embeddings.dimensions}f", vector),
+        }
+        for index, vector in enumerate(vectors)
     ]
     return {
         "object": "list",
@@ -88,17 +92,3 @@ def embeddings_list(
         "usage": {"prompt_tokens": reply.usage.input_tokens, "total_tokens": reply.usage.input_tokens},
         "headrace": headrace_extension(reply, latency_ms=latency_ms),
     }
-
-
-def _vectors(embeddings: Embeddings) -> Iterator[bytes]:
-    length = embeddings.dimensions * _BYTES_PER_NUMBER
-    for at in range(0, embeddings.count * length, length):
-        yield embeddings.vectors[at : at + length]
-
-
-def _as_base64(vector: bytes) -> str:
-    return base64.b64encode(vector).decode()
-
-
-def _as_numbers(vector: bytes) -> tuple[float, ...]:
-    return unpack(f"<{len(vector) // _BYTES_PER_NUMBER}f", vector)

@@ -3,6 +3,7 @@
 import os
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -87,26 +88,18 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
         return self.reply is not None or self.standing is Standing.JOINED
 
 
+@dataclass
 class Submissions:
     """Registers and publishes requests.
 
     `partitions` are the reply partitions that this replica reads; `source` names it in the records' headers.
     """
 
-    def __init__(
-        self,
-        registry: RequestRegistry,
-        publisher: Publisher,
-        hub: ReplyHub,
-        *,
-        partitions: Sequence[int],
-        source: str,
-    ) -> None:
-        self._registry = registry
-        self._publisher = publisher
-        self._hub = hub
-        self._partitions = tuple(partitions)
-        self._source = source
+    registry: RequestRegistry
+    publisher: Publisher
+    hub: ReplyHub
+    partitions: Sequence[int]
+    source: str
 
     async def submit(self, ask: Ask, *, followed: bool = True) -> Submitted:
         """Accept a request that nobody waits for.
@@ -119,7 +112,7 @@ class Submissions:
             StoreUnavailable: Redis does not answer, or is nearly full.
         """
         if followed:
-            self._hub.track(ask.request_id)
+            self.hub.track(ask.request_id)
         return await self._submit(ask, self._address(ask.request_id))
 
     async def submit_and_listen(self, ask: Ask) -> tuple[Submitted, ReplyListener]:
@@ -130,7 +123,7 @@ class Submissions:
             HeadraceError: as `submit`.
         """
         address = self._address(ask.request_id)
-        listener = self._hub.listen(ask.request_id, correlation_id=address.correlation_id)
+        listener = self.hub.listen(ask.request_id, correlation_id=address.correlation_id)
         try:
             submitted = await self._submit(ask, address)
         except BaseException:
@@ -141,10 +134,10 @@ class Submissions:
         return submitted, listener
 
     def _address(self, request_id: str) -> ReplyAddress:
-        index = zlib.crc32(request_id.encode()) % len(self._partitions)
+        index = zlib.crc32(request_id.encode()) % len(self.partitions)
         return ReplyAddress(
             topic=REPLIES.name,
-            partition=self._partitions[index],
+            partition=self.partitions[index],
             correlation_id=os.urandom(_CORRELATION_BYTES),
         )
 
@@ -161,7 +154,7 @@ class Submissions:
         origin = correlation_origin(address.correlation_id or b"")
         body = ask.body or fingerprint(request, ask.caller.tenant)
         found = await with_second_try(
-            lambda: self._registry.register(
+            lambda: self.registry.register(
                 ask.request_id,
                 tenant=ask.caller.tenant,
                 body=body,
@@ -177,7 +170,7 @@ class Submissions:
                 raise too_many_repeats()
             case Standing.NEW | Standing.SAME:  # the same: the first try was made, and its answer was lost
                 # It was tracked before any stage could begin to work on it.
-                self._hub.mark_complete(ask.request_id)
+                self.hub.mark_complete(ask.request_id)
                 await self._publish(request, ask, origin, address)
             case Standing.PENDING:
                 await self._publish(request, ask, origin, address)
@@ -189,21 +182,21 @@ class Submissions:
         headers = event_headers(
             request,
             event_id=ask.request_id,
-            source=self._source,
+            source=self.source,
             at=request.accepted_at,
             traceparent=ask.traceparent,
         )
         headers += reply_headers(address)
         topic = EMBEDDINGS if isinstance(request, EmbeddingsRequested) else REQUESTS
         try:
-            await self._publisher.publish(Emit.to(topic, request, key=ask.request_id, headers=headers))
+            await self.publisher.publish(Emit.to(topic, request, key=ask.request_id, headers=headers))
         except KafkaUnavailable:
             await self._withdraw(ask.request_id, origin)
             raise
 
     async def _withdraw(self, request_id: str, origin: str) -> None:
         try:
-            await self._registry.abandon(request_id, origin=origin)
+            await self.registry.abandon(request_id, origin=origin)
         except StoreUnavailable as fault:
             # The entry stays pending: the same request, sent again, is published again.
             log.warning("submission.abandon_failed", request_id=request_id, error=str(fault))
