@@ -1,13 +1,8 @@
 """Macros in the catalogue's SQL: conditions and expressions that many queries need, defined once.
 
-``$window(r)`` in a query becomes the conditions on time and tenant of the table alias ``r``:
-
-    r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
-
-Arguments hold neither commas nor parentheses. ClickHouse, `headrace report --explain` and the dashboards see
-the expanded statement only.
+``$window(r)`` becomes the conditions on time and tenant of the table alias ``r``. Arguments hold neither
+commas nor parentheses. ClickHouse, `headrace report --explain` and the dashboards see the expanded statement
+only.
 """
 
 import re

@@ -4,11 +4,9 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from ingest.follow.stream_tokens import TokenAccepted, TokenExpired, TokenInvalid
 from ingest.services import services_of
-from streams.events import ErrorInfo
 from streams.serving.credentials import PresentedKey, required
-from streams.serving.errors import ApiError, unauthorized
+from streams.serving.errors import unauthorized
 from streams.serving.keys import Caller
 
 #: The tier of a caller with a stream token. It submits nothing, so that no limit needs it.
@@ -38,22 +36,8 @@ async def authenticate_reader(
     """Return the reader of a request's events: by key, or by a stream token for that request; 401 without."""
     if token is None or presented is not None:
         return await authenticate(request, presented)
-    match services_of(request).stream_tokens.check(token, request_id):
-        case TokenAccepted(tenant):
-            request.state.tenant = tenant
-            return Caller(tenant, _NO_TIER)
-        case TokenExpired(expired_at):
-            raise _refused("expired_stream_token", f"the stream token expired at {expired_at.isoformat()}")
-        case TokenInvalid():
-            raise _refused(
-                "invalid_stream_token", "the stream token is not good for the events of this request"
-            )
-
-
-def _refused(code: str, what: str) -> ApiError:
-    message = f"{what}: POST /v1/requests/{{id}}/stream-token gives a new one to who has the API key"
-    error = ErrorInfo(type="authentication_error", code=code, message=message, param="token")
-    return ApiError(401, error, headers={"WWW-Authenticate": "Bearer"})
+    request.state.tenant = services_of(request).stream_tokens.tenant_of(token, request_id)
+    return Caller(request.state.tenant, _NO_TIER)
 
 
 ReaderDep = Annotated[Caller, Depends(authenticate_reader)]

@@ -48,7 +48,7 @@ class OpenDeadLetters(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-@dataclass
+@dataclass(eq=False)
 class DeadLetterBacklog:
     """Follows the dead letters and what operators do with them.
 

@@ -24,7 +24,7 @@ _KAFKA_TIMEOUT_S: Final = 2.0
 _PART_TIMEOUT_S: Final = 3.0
 
 
-@dataclass
+@dataclass(eq=False)
 class LivePipeline:
     """What the pipeline does now."""
 

@@ -5,15 +5,11 @@ from the raw rows without duplicates (`FINAL`), into a staging table, and then s
 (`analytics.rollups.partition_swap`). Every row says from which version of the raw table's day it was computed
 (`analytics.rollups.sources`); a day whose version is not the current one is due.
 
-Figures and version change in one step, so nothing can be lost in between: a process that dies leaves a day
-that is still due, and a staging table that is dropped later. Several processes may refresh at once; only
-their swaps take turns. The rows of the last swap tell their version truly, and the next run of any process
-corrects what was computed from an older one. Staging tables have a new name each time, so a statement that
-was given up and still runs in the server writes where nobody reads. If two swaps met all the same, after one
-was given up for dead, the day has rows of two computations, and is due.
-
-On a cluster a staging table is on one replica only, and what is swapped in goes to the others. A replica that
-is behind catches up before it looks (`analytics.rollups.sources.read_partitions`).
+Figures and version change in one step, so a process that dies leaves a day that is still due, and a staging
+table that is dropped later. Several processes may refresh at once; only their swaps take turns, and the next
+run of any process corrects what was computed from an older version. If two swaps met all the same, after one
+was given up for dead, the day has rows of two computations, and is due. On a cluster a staging table is on
+one replica only, and what is swapped in goes to the others.
 """
 
 from collections.abc import Mapping, Sequence

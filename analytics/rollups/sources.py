@@ -1,19 +1,14 @@
 """The version of each day of a raw table, so that a rollup knows which of its days are out of date.
 
-Looking for rows whose `ingested_at` is later than the last run would lose rows: the sink stamps a batch
-before it inserts it, and after an outage the insert may come hours later. So time is not used. There are two
-checks, a cheap one and a close one.
-
-Cheap: a partition is unchanged while its parts have the same files. No row is read, and a mutation that has
-nothing to do in a partition (a user is erased) does not count: it renames the parts and keeps their files.
+Looking for rows whose `ingested_at` is later than the last run would lose rows: after an outage of the sink
+the insert may come hours later. There are two checks. Cheap: a partition is unchanged while its parts have
+the same files; a mutation that has nothing to do in it renames the parts, and keeps their files.
 
 Close, where that has changed: what was stored, the number of the day's rows, and how often they were changed
-in place (`revision`). What was stored is the highest block number, which changes with every insert; or, where
-a partition is a month, a hash over the `ingested_at` of the day's rows. A merge that drops replaced rows
-changes these figures, but not the day's content: the day is computed once more, with the same result. A
-mutation of Headrace changes them only for the days of the rows that it touches: it deletes rows, or
-increments `revision` (`REVISE`). Any other mutation was written by hand, and nothing says which rows it
-changed: it makes every day of the table due, when it is first seen and again when it is done.
+in place (`revision`). What was stored is the highest block number, or, where a partition is a month, a hash
+over the `ingested_at` of the day's rows. A mutation of Headrace changes these only for the days of the rows
+that it touches (`REVISE`). Any other mutation was written by hand, and nothing says which rows it changed: it
+makes every day of the table due, when it is first seen and again when it is done.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

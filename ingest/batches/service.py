@@ -39,7 +39,7 @@ _REPLIES_AT_ONCE = 100
 _MAX_RECEIVED_AT_ONCE = 2
 
 
-@dataclass
+@dataclass(eq=False)
 class Batches:
     """Batches of requests. Every method raises `StoreUnavailable` if Redis does not answer."""
 

@@ -47,7 +47,7 @@ class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     score_id: ScoreId | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class FeedbackSubmission:
     """Checks and publishes feedback."""
 

@@ -3,11 +3,9 @@
 A client that comes back after a restart, or to another replica, follows a request whose first deltas were
 written before this process read, or to a partition that it does not read. One consumer serves all such
 clients. A *replay* reads one partition from the registration of its oldest wanted request; requests that are
-wanted meanwhile get the next replay, so a thousand clients that come back at once cost one.
-
-In a partition of this replica's own, a request is let go as soon as the replay has caught up with the reply
-consumer, which hears the rest. Another replica's partition is read for as long as somebody listens. If
-anything fails, no client notices: the reply brings the whole answer.
+wanted meanwhile get the next replay, so a thousand clients that come back at once cost one. In a partition of
+this replica's own, a request is let go once the replay has caught up with the reply consumer; another
+replica's is read for as long as somebody listens. If anything fails, the reply brings the whole answer.
 """
 
 import asyncio
@@ -15,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import msgspec
 import structlog
@@ -66,6 +65,7 @@ class _Replay(msgspec.Struct):
     seek: bool = True
 
 
+@dataclass(eq=False)
 class DeltaHistory:
     """Reads deltas again for those who ask.
 
@@ -73,24 +73,15 @@ class DeltaHistory:
     of no use.
     """
 
-    def __init__(
-        self,
-        kafka: GrouplessConsumer,
-        hub: ReplyHub,
-        live: ReplyConsumer,
-        *,
-        lookback_s: float,
-        auth: RecordAuth = UNSIGNED,
-    ) -> None:
-        self._auth = auth
-        self._hub = hub
-        self._live = live
-        self._lookback_s = lookback_s
-        self._kafka = kafka
-        self._wanted: dict[str, _WantedRequest] = {}
-        self._replays: dict[int, _Replay] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._wake = asyncio.Event()
+    kafka: GrouplessConsumer
+    hub: ReplyHub
+    live: ReplyConsumer
+    lookback_s: float
+    auth: RecordAuth = UNSIGNED
+    _wanted: dict[str, _WantedRequest] = field(default_factory=dict, init=False)
+    _replays: dict[int, _Replay] = field(default_factory=dict, init=False)
+    _task: asyncio.Task[None] | None = field(default=None, init=False)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @contextmanager
     def following(self, request_id: str, state: RequestState, *, complete: bool) -> Iterator[None]:
@@ -100,11 +91,11 @@ class DeltaHistory:
         to its own partitions.
         """
         partition = (
-            deltas_partition(state.reply_to, request_id, self._live.delta_partitions)
+            deltas_partition(state.reply_to, request_id, self.live.delta_partitions)
             if state.reply_to
             else None
         )
-        if partition is None or (complete and self._live.position(partition) is not None):
+        if partition is None or (complete and self.live.position(partition) is not None):
             yield
             return
         wanted = self._want(request_id, partition, state.registered_at.timestamp())
@@ -120,13 +111,13 @@ class DeltaHistory:
     def _want(self, request_id: str, partition: int, since_s: float) -> _WantedRequest:
         wanted = self._wanted.get(request_id)
         if wanted is None:
-            oldest = time.time() - self._lookback_s
+            oldest = time.time() - self.lookback_s
             since_ms = int((max(since_s, oldest) - _CLOCK_MARGIN_S) * 1000)
             wanted = self._wanted[request_id] = _WantedRequest(request_id, partition, since_ms)
         wanted.followers += 1
         self._wake.set()
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._kafka.read_with(self._poll), name="delta-history")
+            self._task = asyncio.create_task(self.kafka.read_with(self._poll), name="delta-history")
         return wanted
 
     def _release(self, wanted: _WantedRequest) -> None:
@@ -145,8 +136,8 @@ class DeltaHistory:
     async def _poll(self) -> bool:
         if not await self._is_needed():
             return False
-        async with asyncio.timeout(self._kafka.timeout_s):
-            consumer = await self._kafka.connect()
+        async with asyncio.timeout(self.kafka.timeout_s):
+            consumer = await self.kafka.connect()
             await self._begin_replays(consumer)
         self._assign(consumer)
         if self._replays:
@@ -203,17 +194,17 @@ class DeltaHistory:
             if wanted is None or wanted.next_offset is None or record.offset < wanted.next_offset:
                 continue
             wanted.next_offset = record.offset + 1
-            dispatch(record, self._hub, self._auth)
+            dispatch(record, self.hub, self.auth)
 
     def _let_go(self) -> None:
         for wanted in list(self._wanted.values()):
-            live = self._live.position(wanted.partition)
+            live = self.live.position(wanted.partition)
             replay = self._replays.get(wanted.partition)
             if live is None or replay is None or wanted.next_offset is None:
                 continue
             if replay.position >= live:
                 del self._wanted[wanted.request_id]
-                self._hub.mark_complete(wanted.request_id)
+                self.hub.mark_complete(wanted.request_id)
         read = {wanted.partition for wanted in self._wanted.values() if wanted.next_offset is not None}
         for partition in set(self._replays) - read:
             del self._replays[partition]

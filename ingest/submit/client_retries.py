@@ -1,14 +1,10 @@
 """Recognises the retries of the official SDKs, which repeat a lost call without an `Idempotency-Key`.
 
 The SDKs of OpenAI and Anthropic (Python, Node and others from Stainless) send `x-stainless-retry-count`. They
-retry after a lost connection, a time-out of their own and most errors, with the same body and nothing that
-names the call. So each first attempt gets a key here, and is noted as an open call of its tenant and body. A
-retry takes the key of one of these calls, and then counts as if it had been sent with that `Idempotency-Key`.
-
-Example: a script makes two equal calls at the same moment, and one connection is lost. Its retry takes the
-call whose client has left. The order of choice is `CallState`: a call whose client left, a refused one, an
-open one, and last one that was answered just now. Whichever it takes answers what the retry asks, and is paid
-for once.
+retry with the same body and nothing that names the call. So each first attempt gets a key here, and is noted
+as an open call of its tenant and body. A retry takes the key of one of these calls (`CallState` is the order
+of choice), as if it had been sent with that `Idempotency-Key`: whichever it takes answers what the retry
+asks, and is paid for once.
 """
 
 import asyncio

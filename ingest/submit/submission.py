@@ -88,7 +88,7 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
         return self.reply is not None or self.standing is Standing.JOINED
 
 
-@dataclass
+@dataclass(eq=False)
 class Submissions:
     """Registers and publishes requests.
 
