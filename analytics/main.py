@@ -58,11 +58,7 @@ _HTTP_GRACE_S = 3
 
 
 def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT; then store what is in hand and return.
-
-    Raises:
-        ConfigurationError: the port is taken, or the schema is not what the migrations say.
-    """
+    """Run until SIGTERM or SIGINT, then store what is in hand; `ConfigurationError` if the port is taken."""
     gc.set_threshold(*_GC_THRESHOLDS)
     skip_dataframe_imports()
     # It logs a traceback for each value that it cannot encode; the sink logs which record it was, and why.

@@ -28,7 +28,7 @@ from aiokafka import (
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from analytics.alerts.verdicts import AlertSeries
+from analytics.alerts.alert_states import AlertSeries
 from analytics.kafka_inspector import KafkaInspector
 from streams.codec import decode, encode, event_headers
 from streams.errors import KafkaUnavailable, UndecodableRecord

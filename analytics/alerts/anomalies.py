@@ -14,8 +14,8 @@ from statistics import median
 
 import msgspec
 
+from analytics.alerts.alert_states import AlertSeries, Direction, MeasureState, SeriesVerdict
 from analytics.alerts.statistics import LevelModel, RateModel, fit_level, fit_rate, holm
-from analytics.alerts.verdicts import AlertSeries, Direction, MeasureState, SeriesVerdict
 from analytics.alerts.windows import FiguresByTenant, WindowFigures
 
 #: Windows that chance alone calls anomalous, in thirty days, whatever the number of tenants. An alert takes

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
-from analytics.alerts.verdicts import AlertSeries, MeasureState, SeriesVerdict
+from analytics.alerts.alert_states import AlertSeries, MeasureState, SeriesVerdict
 from analytics.alerts.windows import EVERYBODY
 from analytics.budgets import ALL_TENANTS, BudgetStanding, begin_of_day, budget_standings, end_of_day
 from analytics.clickhouse import ClickHouse, instant

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from analytics.alerts.alert_log import AlertLog
-from analytics.alerts.alert_states import AlertStates
+from analytics.alerts.alert_states import AlertStates, SeriesVerdict
 from analytics.alerts.anomalies import MEASURES, AnomalyLimits, judge
 from analytics.alerts.fixed_limits import (
     BUDGET_RULES,
@@ -27,7 +27,6 @@ from analytics.alerts.fixed_limits import (
 from analytics.alerts.sink_progress import SinkProgress
 from analytics.alerts.status import WatchStatus
 from analytics.alerts.table import store_alerts
-from analytics.alerts.verdicts import SeriesVerdict
 from analytics.alerts.windows import AlertWindow, WindowReader
 from analytics.budgets import begin_of_day
 from analytics.clickhouse import ClickHouse

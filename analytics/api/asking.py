@@ -52,12 +52,7 @@ TenantScopeDep = Annotated[TenantScope, Depends(_authenticate)]
 
 
 def analysts_of_settings(settings: Settings) -> Analysts:
-    """Return them; nothing is connected before the first question.
-
-    Raises:
-        ConfigurationError: the reader's URL is not one, a key is not good, or a query's file is not in its
-            format.
-    """
+    """Return them, not connected before the first question; raises as `Catalogue.load`, `AnalystReader`."""
     admin_key = settings.admin_key
     return Analysts(
         service=QueryService(

@@ -37,13 +37,9 @@ class Query(Header, frozen=True, kw_only=True):
     name: str
 
     def bind(self, given: Mapping[str, object], *, now: datetime | None = None) -> Bound:
-        """Return the statement and the values of all its parameters.
+        """Return the statement and the values of all its parameters, or raise `WrongParameter`.
 
         Values may be typed texts or of the right kind; ages count from `now`, by default the present time.
-
-        Raises:
-            WrongParameter: there is no such parameter, one that must be given is missing, a value is not
-                one of its type, or the window has no length.
         """
         names = [parameter.name for parameter in self.parameters]
         for name in given:

@@ -79,12 +79,9 @@ STANDARD = (
 
 
 def instant(given: object, now: datetime) -> datetime:
-    """Return the time that is meant: ``now``, an age such as ``90s``, ``24h`` or ``7d``, or ISO 8601.
+    """Return the time that is meant (``now``, an age such as ``7d``, or ISO 8601), or raise `ValueError`.
 
     A time without a zone is UTC, as all times in the tables are.
-
-    Raises:
-        ValueError: it is none of these.
     """
     at = utc(given) if isinstance(given, datetime) else parse_moment(str(given), now=now)
     return min(max(at, FIRST), _LAST)

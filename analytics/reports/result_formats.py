@@ -65,12 +65,9 @@ class UnknownFormat(InputError):
 
 
 def chosen_format(name: str | None, accept: str) -> ResultFormat:
-    """Return the format that a caller asks for.
+    """Return the format that a caller asks for, or raise `UnknownFormat`.
 
     The parameter `format` goes before the header `Accept`.
-
-    Raises:
-        UnknownFormat: there is none of this name, or none that the header accepts.
     """
     if name is not None:
         try:

@@ -108,11 +108,7 @@ class Batches:
         return await self._progress_of(batch)
 
     async def cancel(self, batch_id: str, tenant: str) -> BatchProgress:
-        """Cancel every line that has not ended; a batch that is cancelled already stays so.
-
-        Raises:
-            ApiError: as `progress`; 409, every line has ended.
-        """
+        """Cancel every line that has not ended; 404 as `progress`, 409 where every line has ended."""
         found = await self.progress(batch_id, tenant)
         if found.status is BatchStatus.COMPLETED:
             raise conflict(

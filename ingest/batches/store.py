@@ -66,12 +66,9 @@ class BatchStore:
         self._rerun = redis.register_script(_RERUN)
 
     async def begin(self, batch_id: str, *, tenant: str, digest: str, names: tuple[LineName, ...]) -> Batch:
-        """Record a batch before its first line is submitted, and return the batch that has this id.
+        """Record a batch before its first line is submitted; return the one of this id (or `StoreFull`).
 
         If it was sent before, that is the former one, whose digest differs if it asks something else.
-
-        Raises:
-            StoreFull: Redis is nearly full.
         """
         if not self._has_room():
             raise StoreFull("Redis: beginning a batch failed: its memory is nearly full")

@@ -131,12 +131,9 @@ class ReplyHub:
         return len(self._listeners)
 
     def listen(self, request_id: str, *, correlation_id: bytes | None = None) -> ReplyListener:
-        """Return a listener for a request; close it when done.
+        """Return a listener for a request, to be closed; 503 where as many as are allowed wait already.
 
         With a `correlation_id` it takes the reply of that id alone, else any of the request.
-
-        Raises:
-            ApiError: 503, as many requests as are allowed wait already.
         """
         if len(self._listeners) >= self._max_listeners:
             raise unavailable(

@@ -93,13 +93,10 @@ async def wait_for_first_text(listener: ReplyListener, request: Request, watch: 
 async def long_poll(
     request: Request, request_id: str, wait_s: float, hub: ReplyHub, registry: RequestRegistry
 ) -> None:
-    """Wait until a request that was submitted before has its reply, for at most `wait_s` seconds.
+    """Wait until a request has its reply, for at most `wait_s` seconds; 503 as `ReplyHub.listen`.
 
     The wait ends early if the client leaves. A replica that is about to stop does not wait: the client asks
     again, and comes to another.
-
-    Raises:
-        ApiError: 503, as many requests as are allowed wait already.
     """
     with hub.listen(request_id) as listener:
         heard = listener.until(lambda: listener.reply is not None or listener.dismissed)

@@ -74,12 +74,9 @@ async def ask_of(request: Request, caller: Caller, wanted: Requested, services: 
 async def answer(
     request: Request, ask: Ask, services: Services, render: Render, *, stream: StreamFormat | None = None
 ) -> Response:
-    """Submit a request and return the response with its answer: JSON, or a stream if a format is given.
+    """Submit a request; return the response with its answer: JSON, or a stream if a format is given.
 
     Of a stream, a failure before its first text is answered as JSON, with its real status.
-
-    Raises:
-        HeadraceError: as `Submissions.submit_and_listen` and `wait_for_reply`, or what the reply says.
     """
     with services.client_retries.attending(ask.call):
         if stream is None:

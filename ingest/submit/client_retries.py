@@ -104,9 +104,6 @@ class ClientRetries:
 
         `body` is the `fingerprint` of what is asked, `retries` how many attempts the SDK has made before this
         one.
-
-        Raises:
-            StoreUnavailable: Redis does not answer in time.
         """
         slot = CLIENT_RETRIES.key(digest(f"{len(tenant)}:{tenant}:{body}"))
         until = _now_ms() + deadline_ms + _RETRY_WITHIN_S * 1000

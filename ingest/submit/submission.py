@@ -39,9 +39,6 @@ async def with_second_try(step: Callable[[], Awaitable[T]]) -> T:
     processor for so long. A second failure means an outage, which the client should hear of.
 
     `step` may be done twice: every script of the registry may.
-
-    Raises:
-        StoreUnavailable: Redis does not answer, is full, or refuses the user.
     """
     return await retry(step, on=StoreUnavailable, attempts=2, backoff=_BACKOFF, on_failure=_note)
 
@@ -116,12 +113,7 @@ class Submissions:
         return await self._submit(ask, self._address(ask.request_id))
 
     async def submit_and_listen(self, ask: Ask) -> tuple[Submitted, ReplyListener]:
-        """Accept a request and return the listener for its reply, which the caller closes.
-
-        Raises:
-            ApiError: as `submit`; 503 too if too many requests wait.
-            HeadraceError: as `submit`.
-        """
+        """Accept a request; return the listener for its reply, to be closed. Raises as `submit`, `listen`."""
         address = self._address(ask.request_id)
         listener = self.hub.listen(ask.request_id, correlation_id=address.correlation_id)
         try:
@@ -212,12 +204,9 @@ def reply_headers(address: ReplyAddress) -> list[tuple[str, bytes]]:
 
 
 def check_request(request: ChatRequested, settings: Settings) -> None:
-    """Check a request by the rules of this installation.
+    """Check a request by the rules of this installation; `InvalidRequest` names the first fault.
 
     Of a webhook only the URL is checked; its address is resolved and checked at each delivery.
-
-    Raises:
-        InvalidRequest: the first fault, with the field and what it must be.
     """
     check_chat(
         request,

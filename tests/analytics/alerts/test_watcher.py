@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analytics.alerts.alert_states import SeriesVerdict
 from analytics.alerts.anomalies import AnomalyLimits
 from analytics.alerts.fixed_limits import FreshnessLimits, judge_budgets
 from analytics.alerts.status import WatchStatus
-from analytics.alerts.verdicts import SeriesVerdict
 from analytics.alerts.watcher import BudgetVerdicts, WatchConfig, Watcher
 from analytics.alerts.windows import EVERYBODY, AlertWindow, FiguresByTenant, WindowFigures
 from analytics.budgets import BudgetStanding, begin_of_day
