@@ -19,11 +19,7 @@ class TenantScope(msgspec.Struct, frozen=True):
     tenant: str | None
 
     def narrowed(self, asked: str) -> str:
-        """Return the tenant that a query is about; empty for all of them.
-
-        Raises:
-            TenantNotAllowed: it is not the caller's own.
-        """
+        """Return the tenant that a query is about (empty: all), or raise `TenantNotAllowed`."""
         if self.tenant is None:
             return asked
         if asked not in ("", self.tenant):
@@ -36,11 +32,7 @@ class TenantScope(msgspec.Struct, frozen=True):
 
 
 def analyst_keys(keys: Mapping[str, ApiKey], admin_key: str | None) -> KeyTable[TenantScope]:
-    """Return the keys: an API key opens its own tenant, the admin key all of them. There may be none.
-
-    Raises:
-        ConfigurationError: a key is empty, belongs to no tenant, or is the admin's as well.
-    """
+    """Return the keys: an API key opens its tenant, the admin key all; `ConfigurationError` if unsafe."""
     if admin_key is not None and admin_key in keys:
         raise ConfigurationError(
             "HEADRACE_ADMIN_KEY is an API key too: who has it would see every tenant; choose another one"

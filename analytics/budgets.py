@@ -3,7 +3,7 @@
 Budgets are reported here, not enforced: no request is refused for one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
@@ -13,13 +13,6 @@ import msgspec
 ALL_TENANTS = "*"
 
 _SHARE_STEP = Decimal("0.000001")
-
-
-class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tenant, or all of them together, may spend in a day (UTC)."""
-
-    tenant: str
-    daily_usd: Decimal
 
 
 class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,11 +29,6 @@ class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True):
         return (self.spent_usd / self.daily_usd).quantize(_SHARE_STEP)
 
 
-def configured_budgets(daily_usd: Mapping[str, Decimal]) -> list[Budget]:
-    """Return the budgets of `HEADRACE_DAILY_BUDGETS`; its key `ALL_TENANTS` is all tenants together."""
-    return [Budget(tenant=name, daily_usd=usd) for name, usd in sorted(daily_usd.items())]
-
-
 def begin_of_day(now: datetime) -> datetime:
     """Return the last midnight (UTC)."""
     return datetime.combine(now.astimezone(UTC).date(), time(), UTC)
@@ -52,19 +40,15 @@ def end_of_day(now: datetime) -> datetime:
 
 
 def budget_standings(
-    budgets: Iterable[Budget], spent_usd: Mapping[str, Decimal], *, day: date
+    daily_usd: Mapping[str, Decimal], spent_usd: Mapping[str, Decimal], *, day: date
 ) -> list[BudgetStanding]:
-    """Return each budget with what was spent of it on `day`. Pure.
+    """Return each budget, by tenant, with what was spent of it on `day`. Pure.
 
-    `spent_usd` is what every tenant has spent on the day; a missing one has spent nothing.
+    `daily_usd` is `HEADRACE_DAILY_BUDGETS`; its key `ALL_TENANTS` is all tenants together. A tenant that is
+    missing in `spent_usd` has spent nothing.
     """
     by_tenant = {ALL_TENANTS: sum(spent_usd.values(), Decimal(0)), **spent_usd}
     return [
-        BudgetStanding(
-            tenant=budget.tenant,
-            daily_usd=budget.daily_usd,
-            spent_usd=by_tenant.get(budget.tenant, Decimal(0)),
-            day=day,
-        )
-        for budget in budgets
+        BudgetStanding(tenant=tenant, daily_usd=usd, spent_usd=by_tenant.get(tenant, Decimal(0)), day=day)
+        for tenant, usd in sorted(daily_usd.items())
     ]

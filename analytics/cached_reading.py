@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import msgspec
@@ -23,46 +24,34 @@ class SourceReading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     fault: str | None = None
 
 
+@dataclass(eq=False)
 class CachedReading(Generic[T]):
     """A source that is read on demand.
 
     A reading that takes longer than the timeout goes on, and no other one begins meanwhile: callers then get
     a fault.
 
-    Args:
-        name: of the source, for the log.
-        read: asks it; raises `KafkaUnavailable` or `ClickHouseUnavailable` where there is no answer.
-        fresh_for_s: how long an answer is given again.
-        timeout_s: how long a caller waits for one.
-        clock: a monotonic clock, in seconds.
+    `read` raises `KafkaUnavailable` or `ClickHouseUnavailable` where there is no answer; an answer is given
+    again for `fresh_for_s`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        read: Callable[[], Awaitable[T]],
-        *,
-        fresh_for_s: float,
-        timeout_s: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._name = name
-        self._read = read
-        self._fresh_for_s = fresh_for_s
-        self._timeout_s = timeout_s
-        self._clock = clock
-        self._running: asyncio.Task[SourceReading[T]] | None = None
-        self._read_at = 0.0
-        self._away = False
+    name: str
+    read: Callable[[], Awaitable[T]]
+    fresh_for_s: float
+    timeout_s: float
+    clock: Callable[[], float] = time.monotonic
+    _running: asyncio.Task[SourceReading[T]] | None = field(default=None, init=False)
+    _read_at: float = field(default=0.0, init=False)
+    _away: bool = field(default=False, init=False)
 
     async def get(self) -> SourceReading[T]:
         """Return what the source says now, or said less than `fresh_for_s` ago."""
         running = self._running
-        if running is None or (running.done() and self._clock() - self._read_at >= self._fresh_for_s):
-            running = self._running = asyncio.create_task(self._ask(), name=f"reading.{self._name}")
-        await asyncio.wait((running,), timeout=self._timeout_s)
+        if running is None or (running.done() and self.clock() - self._read_at >= self.fresh_for_s):
+            running = self._running = asyncio.create_task(self._ask(), name=f"reading.{self.name}")
+        await asyncio.wait((running,), timeout=self.timeout_s)
         if not running.done():
-            return SourceReading(fault=f"no answer within {self._timeout_s:g} s")
+            return SourceReading(fault=f"no answer within {self.timeout_s:g} s")
         return running.result()
 
     async def close(self) -> None:
@@ -73,14 +62,14 @@ class CachedReading(Generic[T]):
 
     async def _ask(self) -> SourceReading[T]:
         try:
-            value = await self._read()
+            value = await self.read()
         except (KafkaUnavailable, ClickHouseUnavailable) as fault:
             if not self._away:  # told when it begins, not at each look
-                log.warning("reading.no_answer", source=self._name, error=str(fault))
+                log.warning("reading.no_answer", source=self.name, error=str(fault))
             self._away = True
             return SourceReading(fault=str(fault))
         else:
             self._away = False
             return SourceReading(value=value)
         finally:
-            self._read_at = self._clock()
+            self._read_at = self.clock()

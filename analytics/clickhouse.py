@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from threading import Lock
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -24,6 +25,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT_S = 5.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 #: Error codes that blame the inserted data, from ClickHouse's `src/Common/ErrorCodes.cpp`. Every other
 #: code is taken as a fault that passes (or that an operator ends), because giving up on rows for a
@@ -70,6 +73,16 @@ def skip_dataframe_imports() -> None:
         vars(options).setdefault(name, None)
 
 
+def instant(at: datetime) -> str:
+    """Return a time as ClickHouse reads it in UTC; the client library would cut it to whole seconds."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def micros(at: datetime) -> int:
+    """Return a time as its column holds it, in microseconds since 1970."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
 class RowsRefused(InputError):
     """ClickHouse, or the client's encoder, refuses at least one of the rows: a retry will not help."""
 
@@ -84,15 +97,9 @@ class ClickHouse:
     Every method raises `ClickHouseUnavailable` where the server does not answer in time, or answers with
     an error that is not the data's.
 
-    Args:
-        url: ``http://user:password@host:port``.
-        database: the database that unqualified names mean; None for the user's default.
-        timeout_s: how long one statement may take.
-        threads: how many statements may run at once.
-        cluster: the cluster of replicas that the tables are on, and the server is one of; empty: there is one
-            server. Statements are not changed by it.
-        quorum: on a cluster, how many replicas must have a row before it counts as stored: a number, or
-            ``auto`` for the majority.
+    `database` None is the user's default; `threads` is how many statements may run at once, and `timeout_s`
+    bounds one. `cluster` names the replicas that the tables are on (empty: one server), and `quorum` how many
+    of them must have a row before it counts as stored: a number, or ``auto`` for the majority.
     """
 
     def __init__(

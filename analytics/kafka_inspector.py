@@ -29,17 +29,15 @@ class KafkaInspector:
     """A connection that is opened at its first call, and anew after a fault.
 
     Every method raises `KafkaUnavailable` where no broker answers in time. Used by one task at a time.
-
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        client_id: the name that the brokers' logs and metrics show.
-        timeout_s: how long one call may take.
     """
 
-    def __init__(self, bootstrap: str, *, client_id: str, timeout_s: float) -> None:
+    def __init__(
+        self, bootstrap: str, *, client_id: str, timeout_s: float, committed_only: bool = False
+    ) -> None:
         self._bootstrap = bootstrap
         self._client_id = client_id
         self._timeout_s = timeout_s
+        self._isolation = "read_committed" if committed_only else "read_uncommitted"
         self._admin: AIOKafkaAdminClient | None = None
         self._consumer: AIOKafkaConsumer | None = None
 
@@ -132,6 +130,7 @@ class KafkaInspector:
                 group_id=None,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",  # records expire while they are read
+                isolation_level=self._isolation,
                 fetch_max_bytes=_FETCH_BYTES,
                 max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
                 fetch_max_wait_ms=_FETCH_WAIT_MS,

@@ -12,18 +12,16 @@ from typing import Any
 import structlog
 
 from analytics.alerts.status import WatchStatus
-from analytics.alerts.wiring import watch
+from analytics.alerts.watcher import watch
+from analytics.api.asking import analysts_of_settings
 from analytics.api.budgets import budgets_router
-from analytics.api.metrics import metrics_router
 from analytics.app import create_app
-from analytics.budgets import configured_budgets
 from analytics.clickhouse import ClickHouse, skip_dataframe_imports
 from analytics.erasure.retention import Retention
+from analytics.feedback.consumer import read_feedback
 from analytics.feedback.status import FeedbackStatus
-from analytics.feedback.wiring import read_feedback
 from analytics.live.pipeline import connected_pipeline
-from analytics.metrics import StatusCollector, metrics_registry
-from analytics.reports.wiring import analysts_of_settings
+from analytics.metrics import StatusCollector, metrics_registry, metrics_router
 from analytics.rollups.job import keep_rollups_fresh
 from analytics.rollups.refresh import RollupRefresher
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
@@ -60,11 +58,7 @@ _HTTP_GRACE_S = 3
 
 
 def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT; then store what is in hand and return.
-
-    Raises:
-        ConfigurationError: the port is taken, or the schema is not what the migrations say.
-    """
+    """Run until SIGTERM or SIGINT, then store what is in hand; `ConfigurationError` if the port is taken."""
     gc.set_threshold(*_GC_THRESHOLDS)
     skip_dataframe_imports()
     # It logs a traceback for each value that it cannot encode; the sink logs which record it was, and why.
@@ -73,11 +67,7 @@ def serve(settings: Settings) -> None:
 
 
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
-    """Run inside an event loop until `stop` is set (by default: by SIGTERM or SIGINT).
-
-    Raises:
-        ConfigurationError: as `serve`.
-    """
+    """Run inside an event loop until `stop` is set (by default: by SIGTERM or SIGINT); raises as `serve`."""
     if stop is None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -99,7 +89,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     )
     collector = StatusCollector(status, watch_status, feedback_status)
     app.include_router(metrics_router(metrics_registry(collector, analysts.service.counts)))
-    app.include_router(budgets_router(configured_budgets(settings.daily_budgets)))
+    app.include_router(budgets_router(settings.daily_budgets))
     server = HttpServer(http_config(app, grace_s=_HTTP_GRACE_S))
     with_database = partial(_with_database, settings, status, stop)
     with _listen(settings.analytics_host, settings.analytics_port) as listener:
@@ -126,11 +116,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
 
 
 async def migrate(settings: Settings, status: SinkStatus) -> None:
-    """Bring the schema up to date, however long ClickHouse is away.
-
-    Raises:
-        ConfigurationError: the schema is not what the migrations say.
-    """
+    """Bring the schema up to date, however long ClickHouse is away; raises as `SchemaRunner.apply`."""
     server = _connect(settings, database=None)
     clickhouse = _connect(settings, database=settings.clickhouse_database)
     try:
@@ -210,19 +196,13 @@ def _connect(settings: Settings, *, database: str | None) -> ClickHouse:
 
 
 def _sink_config(settings: Settings) -> SinkConfig:
-    return SinkConfig(
-        bootstrap=settings.kafka_bootstrap,
-        topic=SINK.source.name,
-        instance_id=settings.instance_id,
-        auth=RecordAuth.from_settings(settings),
-        batch=BatchLimits(
-            rows=settings.sink_batch_rows,
-            bytes=_BATCH_BYTES,
-            seconds=settings.sink_batch_seconds,
-            busy_seconds=_BUSY_BATCH_S,
-        ),
-        kafka_timeout_s=settings.kafka_timeout_s,
+    batch = BatchLimits(
+        rows=settings.sink_batch_rows,
+        bytes=_BATCH_BYTES,
+        seconds=settings.sink_batch_seconds,
+        busy_seconds=_BUSY_BATCH_S,
     )
+    return SinkConfig.of(settings, SINK, batch=batch)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from fastapi import APIRouter, Response
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from starlette.responses import PlainTextResponse
 
 from analytics.alerts.status import WatchStatus
 from analytics.feedback.status import FeedbackStatus
@@ -129,3 +131,15 @@ def _counter(name: str, text: str, value: float) -> Metric:
 
 def _gauge(name: str, text: str, value: float | None) -> Metric:
     return GaugeMetricFamily(f"headrace_{name}", text, value=value)
+
+
+def metrics_router(registry: CollectorRegistry) -> APIRouter:
+    """Return the route; `registry` has the metrics."""
+    router = APIRouter(tags=["metrics"])
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Return the numbers in Prometheus' text format."""
+        return Response(exposition(registry), media_type=CONTENT_TYPE)
+
+    return router

@@ -1,13 +1,8 @@
 """Macros in the catalogue's SQL: conditions and expressions that many queries need, defined once.
 
-``$window(r)`` in a query becomes the conditions on time and tenant of the table alias ``r``:
-
-    r.accepted_at >= {since:DateTime64(6, 'UTC')}
-    AND r.accepted_at < {until:DateTime64(6, 'UTC')}
-    AND ({tenant:String} = '' OR r.tenant = {tenant:String})
-
-Arguments hold neither commas nor parentheses. ClickHouse, `headrace report --explain` and the dashboards see
-the expanded statement only.
+``$window(r)`` becomes the conditions on time and tenant of the table alias ``r``. Arguments hold neither
+commas nor parentheses. ClickHouse, `headrace report --explain` and the dashboards see the expanded statement
+only.
 """
 
 import re
@@ -53,11 +48,7 @@ _CALL: Final = re.compile(r"\$([a-z][a-z0-9_]*)\(([^()]*)\)")
 
 
 def expanded(sql: str) -> str:
-    """Return a statement with its macros replaced, indented as its lines are.
-
-    Raises:
-        ValueError: there is no such macro.
-    """
+    """Return a statement with its macros replaced and indented; `ValueError` for an unknown one."""
     while (call := _CALL.search(sql)) is not None:
         sql = sql[: call.start()] + _text(call, sql) + sql[call.end() :]
     return sql

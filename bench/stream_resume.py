@@ -36,7 +36,7 @@ import aiohttp
 import psutil
 
 from bench.event_stream import Follower
-from ingest.follow.event_ids import StreamPosition
+from ingest.follow.answer_cursor import StreamPosition
 from streams.tokens import count_text
 
 _ANSWERS = 8

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from ingest.admin.dependency_health import HealthMonitor
-from ingest.admin.spend import ClickHouseSpend, Queries
+from ingest.admin.spend import BindQuery, ClickHouseSpend
 from ingest.batches.service import Batches
 from ingest.batches.store import BatchStore
 from ingest.feedback.submission import FeedbackSubmission
@@ -35,12 +35,8 @@ _OUTAGE_PATIENCE = 2 / 3
 
 
 @asynccontextmanager
-async def connected_services(settings: Settings, queries: Queries) -> AsyncIterator[Services]:
+async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterator[Services]:
     """Connect, yield the services, and disconnect.
-
-    Args:
-        settings: where everything is.
-        queries: the query catalogue.
 
     Raises:
         ConfigurationError: no API key, topics that do not fit, or a Redis that refuses us.
@@ -56,7 +52,7 @@ async def connected_services(settings: Settings, queries: Queries) -> AsyncItera
         memory = await stack.enter_async_context(MemoryWatch(redis))
         spend = ClickHouseSpend(
             settings.clickhouse_url,
-            queries,
+            bind,
             database=settings.clickhouse_database,
             timeout_s=min(settings.clickhouse_timeout_s, _DASHBOARD_TIMEOUT_S),
         )

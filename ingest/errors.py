@@ -25,11 +25,7 @@ _DEPENDENCIES: dict[type[TransientFault], str] = {
 
 
 def as_api_error(fault: HeadraceError) -> ApiError:
-    """Return the HTTP error for a fault: 4xx for the sender's mistake, 503 for the outage of a dependency.
-
-    Raises:
-        HeadraceError: `fault` itself, if it is neither.
-    """
+    """Return the HTTP error for a sender's mistake (4xx) or an outage (503); any other fault is raised."""
     if isinstance(fault, ApiError):
         return fault
     if isinstance(fault, InputError):

@@ -9,7 +9,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from ingest.admin.spend import Queries
+from ingest.admin.spend import BindQuery
 from ingest.anthropic.errors import IngestHttp
 from ingest.app import create_app
 from ingest.bootstrap import connected_services
@@ -23,12 +23,8 @@ log = structlog.get_logger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def serve(settings: Settings, queries: Queries) -> None:
+def serve(settings: Settings, bind: BindQuery) -> None:
     """Serve until SIGTERM or SIGINT; then finish the open requests, within the drain timeout.
-
-    Args:
-        settings: where everything is.
-        queries: the query catalogue, from which the cost and cache summaries are made.
 
     Raises:
         ConfigurationError: no API key is configured, the topics do not fit, or the port is taken.
@@ -36,12 +32,12 @@ def serve(settings: Settings, queries: Queries) -> None:
     """
     Keyring(settings.keys)  # before anything is connected
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_async(settings, queries))
+        runner.run(serve_async(settings, bind))
 
 
-async def serve_async(settings: Settings, queries: Queries) -> None:
+async def serve_async(settings: Settings, bind: BindQuery) -> None:
     """Do what `serve` does, in the running event loop."""
-    async with connected_services(settings, queries) as services:
+    async with connected_services(settings, bind) as services:
         config = http_config(
             create_app(services),
             host=settings.ingest_host,
@@ -61,12 +57,7 @@ async def serve_async(settings: Settings, queries: Queries) -> None:
 
 
 class _Server(HttpServer):
-    """A server that returns to its caller when it stops, so that connections are closed after it, in order.
-
-    Args:
-        config: uvicorn's.
-        on_stop: called when the server is asked to stop.
-    """
+    """A server that returns to its caller when it stops: connections are closed after it, in order."""
 
     def __init__(self, config: uvicorn.Config, *, on_stop: Callable[[], None]) -> None:
         super().__init__(config)

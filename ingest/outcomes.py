@@ -81,11 +81,8 @@ def status_of(error: ErrorInfo) -> int:
 def api_error(error: ErrorInfo, *, charged: bool = False, repeat: bool = False) -> ApiError:
     """Return the HTTP error for an error that the pipeline reports.
 
-    Args:
-        error: what is said.
-        charged: whether the request has cost something. The official clients repeat a 5xx by themselves,
-            under a new id, unless the response forbids it.
-        repeat: whether an earlier submission got the same reply.
+    The official clients repeat a 5xx by themselves, under a new id, unless the response forbids it: it does
+    where the request was `charged`.
     """
     status = status_of(error)
     headers = dict(NO_RETRY) if charged or status in (409, 504) else {}

@@ -12,17 +12,23 @@ Readers of committed records see each change once. Its `ce_id` identifies it in 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TypeVar
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import (
+    AIOKafkaConsumer,
+    AIOKafkaProducer,
+    ConsumerRebalanceListener,
+    ConsumerRecord,
+    TopicPartition,
+)
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from analytics.alerts.verdicts import AlertSeries
+from analytics.alerts.alert_states import AlertSeries
 from analytics.kafka_inspector import KafkaInspector
 from streams.codec import decode, encode, event_headers
 from streams.errors import KafkaUnavailable, UndecodableRecord
@@ -41,8 +47,6 @@ _SOURCE = "headrace/analytics"
 _SESSION_TIMEOUT_MS = 10_000
 _HEARTBEAT_MS = 3_000
 _TRANSACTION_TIMEOUT_MS = 30_000
-_READ_RECORDS = 1_000
-_POLL_MS = 200
 
 
 class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
@@ -50,13 +54,8 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
 
     Every method raises `KafkaUnavailable` where the broker does not answer in time.
 
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        instance_id: this replica's stable name.
-        timeout_s: what one step may take.
-        topic: the topic.
-        group: the consumer group in which the watching process is chosen, and the transactional id.
-        auth: signs what is written, and tells what of the topic Headrace wrote.
+    `group` is the consumer group in which the leader is chosen, and the transactional id. One step takes at
+    most `timeout_s`.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         auth: RecordAuth = UNSIGNED,
     ) -> None:
         self._auth = auth
-        self._bootstrap = bootstrap.split(",")
+        self._bootstrap = bootstrap
         self._instance_id = instance_id
         self._timeout_s = timeout_s
         self._topic = topic
@@ -94,7 +93,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """Fence off earlier writers, and return what the topic holds, each key's records in order."""
         await self.resign()
         producer: AIOKafkaProducer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
+            bootstrap_servers=self._bootstrap.split(","),
             client_id=f"{self._group}.{self._instance_id}",
             transactional_id=self._group,
             transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
@@ -158,7 +157,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
 
     async def _join(self) -> AIOKafkaConsumer:
         member = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            bootstrap_servers=self._bootstrap.split(","),
             client_id=f"{self._group}.{self._instance_id}",
             group_id=self._group,
             group_instance_id=self._instance_id,
@@ -188,39 +187,34 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         await producer.commit_transaction()
 
     async def _read(self) -> list[AlertRaised]:
-        reader = AIOKafkaConsumer(
-            self._topic,
-            bootstrap_servers=self._bootstrap,
+        reader = KafkaInspector(
+            self._bootstrap,
             client_id=f"{self._group}.{self._instance_id}.reader",
-            group_id=None,  # it is given all partitions
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
+            timeout_s=self._timeout_s,
+            committed_only=True,
         )
         try:
-            with self._faults(f"reading {self._topic}"):
-                await self._within(reader.start())
-                return [event async for event in self._events(reader)]
-        finally:
-            await self._end(reader)
-
-    async def _events(self, reader: AIOKafkaConsumer) -> AsyncIterator[AlertRaised]:
-        left = set(reader.assignment())
-        ends = await self._within(reader.end_offsets(list(left)))
-        while True:
+            partitions = await reader.partitions([self._topic])
+            left = await reader.beginning_offsets(partitions)
+            ends = await reader.end_offsets(partitions)
+            events: list[AlertRaised] = []
             # By position and not by the last record: what is left may be the ends of transactions.
-            left -= {each for each in left if await self._within(reader.position(each)) >= ends[each]}
-            if not left:
-                return
-            found = await self._within(reader.getmany(timeout_ms=_POLL_MS, max_records=_READ_RECORDS))
-            for record in (each for records in found.values() for each in records):
-                if not self._auth.wrote(record):
-                    log.warning("watcher.unauthentic_record", offset=record.offset)
-                    continue
-                try:
-                    yield decode(record.value, AlertRaised, record.headers)
-                except UndecodableRecord as fault:
-                    log.warning("watcher.foreign_record", offset=record.offset, reason=str(fault))
+            while left := {each: at for each, at in left.items() if at < ends[each]}:
+                records, left = await reader.read(left)
+                events += self._events(each for found in records.values() for each in found)
+        finally:
+            await reader.close()
+        return events
+
+    def _events(self, records: Iterable[ConsumerRecord]) -> Iterator[AlertRaised]:
+        for record in records:
+            if not self._auth.wrote(record):
+                log.warning("watcher.unauthentic_record", offset=record.offset)
+                continue
+            try:
+                yield decode(record.value, AlertRaised, record.headers)
+            except UndecodableRecord as fault:
+                log.warning("watcher.foreign_record", offset=record.offset, reason=str(fault))
 
     async def _within(self, call: Awaitable[T]) -> T:
         return await asyncio.wait_for(call, self._timeout_s)

@@ -7,12 +7,66 @@ the states are rebuilt from the topic in the same way.
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from enum import StrEnum
+from typing import Literal, Self
 
 import msgspec
 
-from analytics.alerts.verdicts import EVERYBODY, AlertSeries, MeasureState, SeriesVerdict
-from analytics.alerts.windows import AlertWindow
+from analytics.alerts.windows import EVERYBODY, AlertWindow
 from streams.events import AlertRaised
+
+Direction = Literal["above", "below"]
+
+
+class MeasureState(StrEnum):
+    """The state of a measure in a window."""
+
+    CALM = "calm"
+    UNCLEAR = "unclear"
+    ANOMALOUS = "anomalous"
+
+
+class AlertSeries(msgspec.Struct, frozen=True):
+    """What an alert is about: one measure of one tenant (or of all), in one direction."""
+
+    rule: str
+    direction: Direction
+    tenant: str
+
+    @classmethod
+    def of(cls, event: AlertRaised) -> Self:
+        """Return the series that a record is of."""
+        return cls(event.rule, event.direction, event.tenant)
+
+    @property
+    def key(self) -> str:
+        """The key of its records."""
+        return f"{self.rule}:{self.direction}:{self.tenant or '*'}"
+
+    def alert_id(self, began_at: datetime) -> str:
+        """Return the id of the alert of this series whose first window began then."""
+        return f"{self.key}:{began_at.strftime('%Y-%m-%dT%H:%M:%SZ')}"
+
+
+class SeriesVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """One series at one time.
+
+    `confirm` is how many verdicts in a row have to be anomalous before it is an alert, and how many have to
+    be calm before that is over. `sentence` says it in words, where it is no comparison with what is expected.
+    """
+
+    series: AlertSeries
+    finding: MeasureState
+    observed: float
+    expected: float
+    unit: str
+    method: str
+    severe: bool = False
+    p_value: float | None = None
+    history_windows: int = 0
+    confirm: int = 2
+    sentence: str = ""
+
 
 #: What the rules are called in sentences. A rule without a name here goes by its own.
 NAMES: Mapping[str, str] = {
@@ -57,12 +111,8 @@ class AlertStates:
     ) -> list[AlertRaised]:
         """Return the records that are due after a window.
 
-        Args:
-            verdicts: on the series that could be judged.
-            window: the one they are on; windows come in their order, and one may come again.
-            rules: what was looked at: a standing alert of one of these without a verdict counts as calm, for
-                there is nothing left of what it was about.
-            at: now.
+        Windows come in their order, and one may come again. A standing alert of one of the `rules` without a
+        verdict counts as calm, for there is nothing left of what it was about.
         """
         found = {verdict.series: verdict for verdict in verdicts}
         wanted = frozenset(rules)

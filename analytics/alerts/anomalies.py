@@ -14,8 +14,8 @@ from statistics import median
 
 import msgspec
 
+from analytics.alerts.alert_states import AlertSeries, Direction, MeasureState, SeriesVerdict
 from analytics.alerts.statistics import LevelModel, RateModel, fit_level, fit_rate, holm
-from analytics.alerts.verdicts import AlertSeries, Direction, MeasureState, SeriesVerdict
 from analytics.alerts.windows import FiguresByTenant, WindowFigures
 
 #: Windows that chance alone calls anomalous, in thirty days, whatever the number of tenants. An alert takes
@@ -37,6 +37,20 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     directions: tuple[Direction, ...]
     least_difference: float
     least_ratio: float = 1.0
+    unit: str
+    method: str
+
+    def _test(
+        self, model: RateModel | LevelModel, series: tuple[Direction, str], observed: float, p_value: float
+    ) -> "_Test":
+        return _Test(
+            series=AlertSeries(self.rule, *series),
+            measure=self,
+            observed=observed,
+            expected=model.expected,
+            p_value=p_value,
+            windows=model.windows,
+        )
 
 
 class Rate(Measure, frozen=True, kw_only=True):
@@ -47,6 +61,21 @@ class Rate(Measure, frozen=True, kw_only=True):
     unit: str = "ratio"
     method: str = "beta-binomial tail against the same hours of earlier days"
 
+    def tests(
+        self, tenant: str, now: WindowFigures, history: Sequence[WindowFigures], limits: "AnomalyLimits"
+    ) -> Iterator["_Test"]:
+        """Yield a test for each direction, where there are requests enough."""
+        hits, total = self.hits(now), self.total(now)
+        earlier = [(self.hits(each), self.total(each)) for each in history if self.total(each)]
+        if total < limits.requests or len(earlier) < limits.history:
+            return
+        if sum(each for _, each in earlier) < limits.requests:
+            return
+        model = fit_rate(*zip(*earlier, strict=True))
+        for direction in self.directions:
+            tail = model.p_above if direction == "above" else model.p_below
+            yield self._test(model, (direction, tenant), hits / total, tail(hits, total))
+
 
 class Level(Measure, frozen=True, kw_only=True):
     """A positive amount, and how many requests it is of."""
@@ -55,6 +84,21 @@ class Level(Measure, frozen=True, kw_only=True):
     count: Callable[[WindowFigures], int]
     unit: str
     method: str = "Student's t of the logarithm against the same hours of earlier days"
+
+    def tests(
+        self, tenant: str, now: WindowFigures, history: Sequence[WindowFigures], limits: "AnomalyLimits"
+    ) -> Iterator["_Test"]:
+        """Yield a test for each direction, where there are requests enough."""
+        enough = [each for each in history if self.count(each) >= limits.requests and self.value(each) > 0]
+        if len(enough) < limits.history:
+            return
+        values = [self.value(each) for each in enough]
+        model = fit_level(values, least_deviation=_LEAST_LOG_DEVIATION)
+        logarithm = math.log(max(self.value(now), _NEXT_TO_NOTHING * median(values)))
+        for direction in self.directions:
+            if direction == "below" or self.count(now) >= limits.requests:
+                tail = model.p_above if direction == "above" else model.p_below
+                yield self._test(model, (direction, tenant), self.value(now), tail(logarithm))
 
 
 MEASURES: tuple[Rate | Level, ...] = (
@@ -123,7 +167,7 @@ class _Test(msgspec.Struct, frozen=True, kw_only=True):
     """One test: the observed and the expected value, and the p-value."""
 
     series: AlertSeries
-    measure: Rate | Level
+    measure: Measure
     observed: float
     expected: float
     p_value: float
@@ -152,19 +196,18 @@ def judge(
 
     `history` are the same windows of earlier days; days without requests say nothing.
     """
-    known = {tenant for earlier in history for tenant in earlier}
+    by_tenant: dict[str, list[WindowFigures]] = {}
+    for earlier in history:
+        for tenant, figures in earlier.items():
+            by_tenant.setdefault(tenant, []).append(figures)
     tests = [
         test
-        for tenant in sorted(known)
+        for tenant, before in sorted(by_tenant.items())
         for measure in MEASURES
-        for test in _tests(measure, tenant, now.get(tenant, WindowFigures()), _of(tenant, history), limits)
+        for test in measure.tests(tenant, now.get(tenant, WindowFigures()), before, limits)
     ]
     rejected = holm([test.p_value for test in tests], limits.level)
     return [_verdict(test, improbable=improbable) for test, improbable in zip(tests, rejected, strict=True)]
-
-
-def _of(tenant: str, history: Sequence[FiguresByTenant]) -> list[WindowFigures]:
-    return [earlier[tenant] for earlier in history if tenant in earlier]
 
 
 def _verdict(test: _Test, *, improbable: bool) -> SeriesVerdict:
@@ -185,62 +228,3 @@ def _verdict(test: _Test, *, improbable: bool) -> SeriesVerdict:
         p_value=test.p_value,
         history_windows=test.windows,
     )
-
-
-def _tests(
-    measure: Rate | Level,
-    tenant: str,
-    now: WindowFigures,
-    history: Sequence[WindowFigures],
-    limits: AnomalyLimits,
-) -> Iterator[_Test]:
-    if isinstance(measure, Rate):
-        yield from _rate_tests(measure, tenant, now, history, limits)
-    else:
-        yield from _level_tests(measure, tenant, now, history, limits)
-
-
-def _rate_tests(
-    measure: Rate, tenant: str, now: WindowFigures, history: Sequence[WindowFigures], limits: AnomalyLimits
-) -> Iterator[_Test]:
-    hits, total = measure.hits(now), measure.total(now)
-    earlier = [(measure.hits(each), measure.total(each)) for each in history if measure.total(each)]
-    if total < limits.requests or len(earlier) < limits.history:
-        return
-    if sum(each for _, each in earlier) < limits.requests:
-        return
-    model: RateModel = fit_rate(*zip(*earlier, strict=True))
-    for direction in measure.directions:
-        tail = model.p_above if direction == "above" else model.p_below
-        yield _Test(
-            series=AlertSeries(measure.rule, direction, tenant),
-            measure=measure,
-            observed=hits / total,
-            expected=model.expected,
-            p_value=tail(hits, total),
-            windows=model.windows,
-        )
-
-
-def _level_tests(
-    measure: Level, tenant: str, now: WindowFigures, history: Sequence[WindowFigures], limits: AnomalyLimits
-) -> Iterator[_Test]:
-    earlier = [each for each in history if measure.count(each) >= limits.requests and measure.value(each) > 0]
-    if len(earlier) < limits.history:
-        return
-    values = [measure.value(each) for each in earlier]
-    least = _NEXT_TO_NOTHING * median(values)
-    model: LevelModel = fit_level(values, least_deviation=_LEAST_LOG_DEVIATION)
-    logarithm = math.log(max(measure.value(now), least))
-    for direction in measure.directions:
-        if direction == "above" and measure.count(now) < limits.requests:
-            continue
-        tail = model.p_above if direction == "above" else model.p_below
-        yield _Test(
-            series=AlertSeries(measure.rule, direction, tenant),
-            measure=measure,
-            observed=measure.value(now),
-            expected=model.expected,
-            p_value=tail(logarithm),
-            windows=model.windows,
-        )

@@ -98,9 +98,8 @@ def fit_level(values: Sequence[float], *, least_deviation: float) -> LevelModel:
     Values that are more than four (scaled) median absolute deviations from the median are left out; mean and
     deviation are those of the rest, which uses them better than median and MAD would.
 
-    Args:
-        values: at least three, each above 0.
-        least_deviation: of the logarithms; below it a history counts as steady by accident.
+    It takes at least three values, each above 0. Below `least_deviation`, of the logarithms, a history counts
+    as steady by accident.
     """
     logs = np.log(np.asarray(values, dtype=float))
     spread = max(_deviation(logs), least_deviation)
@@ -144,7 +143,7 @@ def student_tail(t: float, degrees: int) -> float:
 
 def chi_square_quantile(probability: float, degrees: int) -> float:
     """Return a quantile of χ², by Wilson and Hilferty: within some 2 % from five degrees on."""
-    z = _normal_quantile(probability)
+    z = NormalDist().inv_cdf(probability)
     spread = 2 / (9 * degrees)
     return float(degrees * max(1 - spread + z * math.sqrt(spread), 0.01) ** 3)
 
@@ -157,10 +156,6 @@ def holm(p_values: Sequence[float], level: float) -> list[bool]:
             break
         rejected[place] = True
     return rejected
-
-
-def _normal_quantile(probability: float) -> float:
-    return NormalDist().inv_cdf(probability)
 
 
 def _log_beta(a: float, b: float) -> float:

@@ -6,31 +6,41 @@ watches (`analytics.alerts.alert_log`).
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 import structlog
 
 from analytics.alerts.alert_log import AlertLog
-from analytics.alerts.alert_states import AlertStates
+from analytics.alerts.alert_states import AlertStates, SeriesVerdict
 from analytics.alerts.anomalies import MEASURES, AnomalyLimits, judge
-from analytics.alerts.budgets import RULES as BUDGET_RULES
-from analytics.alerts.budgets import BudgetMonitor
-from analytics.alerts.freshness import RULES as FRESHNESS_RULES
-from analytics.alerts.freshness import FreshnessLimits, judge_freshness
+from analytics.alerts.fixed_limits import (
+    BUDGET_RULES,
+    FRESHNESS_RULES,
+    FreshnessLimits,
+    budget_verdicts,
+    judge_freshness,
+)
 from analytics.alerts.sink_progress import SinkProgress
 from analytics.alerts.status import WatchStatus
-from analytics.alerts.table import AlertTable
-from analytics.alerts.verdicts import SeriesVerdict
+from analytics.alerts.table import store_alerts
 from analytics.alerts.windows import AlertWindow, WindowReader
 from analytics.budgets import begin_of_day
+from analytics.clickhouse import ClickHouse
 from analytics.sink.status import Clock, utc_now
 from streams.errors import KafkaUnavailable, TransientFault
 from streams.events import AlertRaised
-from streams.tasks import event_within
+from streams.kafka.record_auth import RecordAuth
+from streams.settings import Settings
+from streams.tasks import event_within, unless_stopped
 
 log = structlog.get_logger(__name__)
+
+#: Returns the verdicts on the budgets at a time, given the alerts that stand.
+BudgetVerdicts = Callable[[datetime, Iterable[AlertRaised]], Awaitable[list[SeriesVerdict]]]
 
 _ANOMALY_RULES = tuple(measure.rule for measure in MEASURES)
 
@@ -55,43 +65,32 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     budget_interval_s: float = 30.0
 
 
+@dataclass(eq=False)
 class Watcher:
     """Looks at intervals until it is told to stop. It waits out outages; `status` counts them.
 
-    `budgets` is None where there are none. `table` lags behind `alert_log` while ClickHouse is down.
+    `budgets` is None where there are none. What is stored lags behind `alert_log` while ClickHouse is down.
     """
 
-    def __init__(
-        self,
-        config: WatchConfig,
-        figures: WindowReader,
-        progress: SinkProgress,
-        alert_log: AlertLog,
-        table: AlertTable,
-        *,
-        status: WatchStatus,
-        budgets: BudgetMonitor | None = None,
-        clock: Clock = utc_now,
-    ) -> None:
-        self._config = config
-        self._figures = figures
-        self._progress = progress
-        self._alert_log = alert_log
-        self._table = table
-        self._not_stored: list[AlertRaised] = []
-        self._status = status
-        self._budgets = budgets
-        self._budgets_at: datetime | None = None
-        self._clock = clock
-        self._states: AlertStates | None = None
-        self._next: AlertWindow | None = None
-        self._failing = False
+    config: WatchConfig
+    figures: WindowReader
+    progress: SinkProgress
+    alert_log: AlertLog
+    store: Callable[[Sequence[AlertRaised]], Awaitable[None]]
+    status: WatchStatus
+    budgets: BudgetVerdicts | None = None
+    clock: Clock = utc_now
+    _not_stored: list[AlertRaised] = field(default_factory=list, init=False)
+    _budgets_at: datetime | None = field(default=None, init=False)
+    _states: AlertStates | None = field(default=None, init=False)
+    _next: AlertWindow | None = field(default=None, init=False)
+    _failing: bool = field(default=False, init=False)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look again and again until `stop` is set."""
         while not stop.is_set():
             await self.round()
-            await event_within(stop, self._config.interval_s)
+            await event_within(stop, self.config.interval_s)
 
     async def round(self) -> None:
         """Look once."""
@@ -100,7 +99,7 @@ class Watcher:
         except TransientFault as fault:
             if isinstance(fault, KafkaUnavailable):
                 self._states = None  # whether the last record was written is for the topic to say
-            self._status.failed_rounds += 1
+            self.status.failed_rounds += 1
             if not self._failing:  # told when it begins, not at each try
                 log.warning("watcher.outage", error=str(fault))
             self._failing = True
@@ -108,75 +107,73 @@ class Watcher:
             if self._failing:
                 log.info("watcher.recovered")
             self._failing = False
-            self._status.standing = self._states.standing if self._states is not None else ()
-        self._status.rounds += 1
-        self._status.round_at = self._clock()
+            self.status.standing = self._states.standing if self._states is not None else ()
+        self.status.rounds += 1
+        self.status.round_at = self.clock()
 
     async def _look(self) -> None:
-        now = self._clock()
-        lag = await self._progress.lag()
-        stale_s = await self._progress.oldest_s(
-            now, at_least=timedelta(seconds=self._config.freshness.stale_s)
-        )
-        self._status.sink_lag_records, self._status.sink_stale_s = lag, stale_s
-        self._status.watching = await self._alert_log.is_leader()
-        if not self._status.watching:
+        now = self.clock()
+        lag = await self.progress.lag()
+        stale_s = await self.progress.oldest_s(now, at_least=timedelta(seconds=self.config.freshness.stale_s))
+        self.status.sink_lag_records, self.status.sink_stale_s = lag, stale_s
+        self.status.watching = await self.alert_log.is_leader()
+        if not self.status.watching:
             if self._states is not None:
                 self._states = None
-                await self._alert_log.resign()
+                await self.alert_log.resign()
         else:
             states = await self._known_states()
             await self._watch_freshness(states, now, lag, stale_s)
             # ClickHouse last: what is said of the sinks does not depend on it.
             await self._watch_budgets(states, now)
             for window in self._due(now):
-                if not await self._progress.stored_before(window.until + _SETTLING):
+                if not await self.progress.stored_before(window.until + _SETTLING):
                     break
                 await self._watch_window(states, window)
                 self._next = window.next
-                await self._alert_log.note_judged(window.until)
-            await self._table.store(self._not_stored)
+                await self.alert_log.note_judged(window.until)
+            await self.store(self._not_stored)
             self._not_stored = []
-        self._status.newest_rows = await self._figures.newest(now)
+        self.status.newest_rows = await self.figures.newest(now)
 
     async def _known_states(self) -> AlertStates:
         """Return the states of alerts, read from the topic where they are not known."""
         if self._states is None:
             states = AlertStates()
-            self._not_stored = await self._alert_log.take_over()
+            self._not_stored = await self.alert_log.take_over()
             for event in self._not_stored:
                 states.record(event)
             self._states = states
             # What had spoken for a change is forgotten: look once more at the last that was judged.
-            judged_until = await self._alert_log.judged_until()
+            judged_until = await self.alert_log.judged_until()
             self._next = (
-                AlertWindow.last_closed(judged_until, self._config.limits.window) if judged_until else None
+                AlertWindow.last_closed(judged_until, self.config.limits.window) if judged_until else None
             )
         return self._states
 
     async def _watch_freshness(self, states: AlertStates, now: datetime, lag: int, stale_s: float) -> None:
-        verdicts = judge_freshness(lag_records=lag, stale_s=stale_s, limits=self._config.freshness)
-        window = AlertWindow(now - timedelta(seconds=self._config.interval_s), now)
+        verdicts = judge_freshness(lag_records=lag, stale_s=stale_s, limits=self.config.freshness)
+        window = AlertWindow(now - timedelta(seconds=self.config.interval_s), now)
         await self._publish(states, verdicts, window, FRESHNESS_RULES)
 
     async def _watch_budgets(self, states: AlertStates, now: datetime) -> None:
-        pause = timedelta(seconds=self._config.budget_interval_s)
-        if self._budgets is None or (self._budgets_at is not None and now < self._budgets_at + pause):
+        pause = timedelta(seconds=self.config.budget_interval_s)
+        if self.budgets is None or (self._budgets_at is not None and now < self._budgets_at + pause):
             return
-        verdicts = await self._budgets.verdicts(now, states.standing)
+        verdicts = await self.budgets(now, states.standing)
         await self._publish(states, verdicts, AlertWindow(begin_of_day(now), now), BUDGET_RULES)
         self._budgets_at = now
 
     async def _watch_window(self, states: AlertStates, window: AlertWindow) -> None:
-        figures = await self._figures.figures(window)
+        figures = await self.figures.figures(window)
         history = [
-            await self._figures.figures(earlier)
-            for earlier in window.same_on_earlier_days(self._config.history_days)
+            await self.figures.figures(earlier)
+            for earlier in window.same_on_earlier_days(self.config.history_days)
         ]
         # Seconds of work where there are a thousand tenants: the sink's loop must go on turning.
-        verdicts = await asyncio.to_thread(judge, figures, history, self._config.limits)
+        verdicts = await asyncio.to_thread(judge, figures, history, self.config.limits)
         await self._publish(states, verdicts, window, _ANOMALY_RULES)
-        self._status.judged_until = window.until
+        self.status.judged_until = window.until
 
     async def _publish(
         self,
@@ -185,13 +182,13 @@ class Watcher:
         window: AlertWindow,
         rules: Iterable[str],
     ) -> None:
-        for event in states.judge(verdicts, window, rules=rules, at=self._clock()):
-            await self._alert_log.publish(event)
+        for event in states.judge(verdicts, window, rules=rules, at=self.clock()):
+            await self.alert_log.publish(event)
             states.record(event)
             self._not_stored.append(event)
             raised = event.state == "raised"
-            self._status.raised += raised
-            self._status.resolved += not raised
+            self.status.raised += raised
+            self.status.resolved += not raised
             log.warning(
                 "watcher.raised" if raised else "watcher.resolved",
                 alert=event.alert_id,
@@ -200,10 +197,53 @@ class Watcher:
 
     def _due(self, now: datetime) -> Iterator[AlertWindow]:
         """Yield the windows that are over and not judged yet, the oldest first."""
-        newest = AlertWindow.last_closed(now - _SETTLING, self._config.limits.window)
+        newest = AlertWindow.last_closed(now - _SETTLING, self.config.limits.window)
         window = self._next or newest.earlier(1)
-        oldest = AlertWindow.last_closed(now - _OLDEST_WINDOW, self._config.limits.window)
+        oldest = AlertWindow.last_closed(now - _OLDEST_WINDOW, self.config.limits.window)
         window = max(window, oldest, key=lambda each: each.since)
         while window.until <= newest.until:
             yield window
             window = window.next
+
+
+#: The time between two looks: short windows are looked at more often.
+_LONGEST_INTERVAL_S = 10.0
+_LOOKS_PER_WINDOW = 4
+
+
+async def watch(settings: Settings, status: WatchStatus, stop: asyncio.Event, clickhouse: ClickHouse) -> None:
+    """Watch until `stop` is set."""
+    progress = SinkProgress(settings.kafka_bootstrap, timeout_s=settings.kafka_timeout_s)
+    alert_log = AlertLog(
+        settings.kafka_bootstrap,
+        instance_id=settings.instance_id,
+        timeout_s=settings.kafka_timeout_s,
+        auth=RecordAuth.from_settings(settings),
+    )
+    watcher = Watcher(
+        watch_config(settings),
+        WindowReader(clickhouse),
+        progress,
+        alert_log,
+        partial(store_alerts, clickhouse),
+        status=status,
+        budgets=partial(budget_verdicts, settings.daily_budgets, clickhouse),
+    )
+    try:
+        await unless_stopped(stop, watcher.run(stop))
+    finally:
+        await alert_log.stop()
+        await progress.close()
+        log.info("watcher.stopped", rounds=status.rounds)
+
+
+def watch_config(settings: Settings) -> WatchConfig:
+    """Return what the settings say about watching."""
+    return WatchConfig(
+        limits=AnomalyLimits(
+            window=timedelta(seconds=settings.alert_window_s), requests=settings.alert_min_requests
+        ),
+        freshness=FreshnessLimits(stale_s=settings.alert_stale_s, lag_records=settings.alert_lag_records),
+        history_days=settings.alert_history_days,
+        interval_s=min(settings.alert_window_s / _LOOKS_PER_WINDOW, _LONGEST_INTERVAL_S),
+    )

@@ -13,8 +13,10 @@ from typing import Any
 
 import msgspec
 
-from analytics.alerts.verdicts import EVERYBODY, instant
-from analytics.clickhouse import ClickHouse
+from analytics.clickhouse import ClickHouse, instant
+
+#: The name under which all tenants together go. No tenant has it: names are not empty.
+EVERYBODY = ""
 
 _MOST_TENANTS = 1_000
 _DAY = timedelta(days=1)
@@ -84,21 +86,13 @@ class WindowReader:
         self._clickhouse = clickhouse
 
     async def figures(self, window: AlertWindow) -> FiguresByTenant:
-        """Return the figures of all tenants together, and of each of the thousand with the most requests.
-
-        Raises:
-            ClickHouseUnavailable: no answer in time.
-        """
+        """Return the figures of all tenants together, and of each of the thousand with the most requests."""
         bounds = {"since": instant(window.since), "until": instant(window.until)}
         rows = await self._clickhouse.query(_sql("window_figures"), {**bounds, "most": _MOST_TENANTS + 1})
         return dict(_figures(row) for row in rows if row["overall"] or row["tenant"] != EVERYBODY)
 
     async def newest(self, now: datetime) -> dict[str, datetime]:
-        """Return when each table's newest row was written; only tables with rows of the last day.
-
-        Raises:
-            ClickHouseUnavailable: no answer in time.
-        """
+        """Return when each table's newest row was written; only tables with rows of the last day."""
         since = now - _DAY
         rows = await self._clickhouse.query(_sql("newest_rows"), {"since": instant(since)})
         newest = {row["name"]: datetime.fromtimestamp(row["newest_us"] / 1e6, UTC) for row in rows}

@@ -5,11 +5,15 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from analytics.access import TenantScope
+from analytics.access import TenantScope, analyst_keys
+from analytics.reports.catalogue import Catalogue
 from analytics.reports.query_service import QueryService
+from analytics.reports.query_slots import QuerySlots
+from analytics.reports.reader import AnalystReader, ReaderLimits
 from streams.serving.credentials import PresentedKey, required
 from streams.serving.errors import unauthorized
 from streams.serving.keys import KeyTable
+from streams.settings import Settings
 
 #: What the access log calls the tenant of who may see all of them.
 _ADMIN = "(admin)"
@@ -30,17 +34,12 @@ def analysts_of(request: Request) -> Analysts:
 
 
 async def _service(request: Request) -> QueryService:
-    return analysts_of(
-        request
-    ).service  # async, because FastAPI runs plain functions in a thread of their own
+    # Async, because FastAPI runs plain functions in a thread of their own.
+    return analysts_of(request).service
 
 
 async def _authenticate(request: Request, presented: PresentedKey) -> TenantScope:
-    """Return whose rows the caller may see.
-
-    Raises:
-        ApiError: 401, no key or an unknown one.
-    """
+    """Return whose rows the caller may see; 401 without a key that is known."""
     scope = analysts_of(request).keys.owner(required(presented))
     if scope is None:
         raise unauthorized("the API key is not known here")
@@ -50,3 +49,27 @@ async def _authenticate(request: Request, presented: PresentedKey) -> TenantScop
 
 QueryServiceDep = Annotated[QueryService, Depends(_service)]
 TenantScopeDep = Annotated[TenantScope, Depends(_authenticate)]
+
+
+def analysts_of_settings(settings: Settings) -> Analysts:
+    """Return them, not connected before the first question; raises as `Catalogue.load`, `AnalystReader`."""
+    admin_key = settings.admin_key
+    return Analysts(
+        service=QueryService(
+            Catalogue.load(), _reader(settings), QuerySlots(running=settings.analyst_queries)
+        ),
+        keys=analyst_keys(settings.keys, admin_key.get_secret_value() if admin_key else None),
+    )
+
+
+def _reader(settings: Settings) -> AnalystReader | None:
+    if settings.clickhouse_reader_url is None:
+        return None
+    limits = ReaderLimits(
+        timeout_s=settings.analyst_timeout_s,
+        result_rows=settings.analyst_result_rows,
+        result_bytes=settings.analyst_result_bytes,
+        memory_bytes=settings.analyst_memory_bytes,
+    )
+    url = settings.clickhouse_reader_url.get_secret_value()
+    return AnalystReader(url, database=settings.clickhouse_database, limits=limits)

@@ -1,6 +1,6 @@
 """`/v1/analytics/budgets`: how much of the day's budgets is spent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -12,14 +12,7 @@ from analytics.access import TenantScope
 from analytics.api.answering import faults_as_errors
 from analytics.api.asking import QueryServiceDep, TenantScopeDep
 from analytics.api.openapi import QUERY_ERRORS
-from analytics.budgets import (
-    ALL_TENANTS,
-    Budget,
-    BudgetStanding,
-    begin_of_day,
-    budget_standings,
-    end_of_day,
-)
+from analytics.budgets import ALL_TENANTS, BudgetStanding, begin_of_day, budget_standings, end_of_day
 from analytics.reports.query_service import QueryService
 from analytics.reports.result_formats import JSON
 from analytics.sink.status import Clock, utc_now
@@ -34,7 +27,7 @@ _Row = dict[str, Any]
 _rows = msgspec.json.Decoder(list[_Row], float_hook=Decimal)
 
 
-def budgets_router(budgets: Sequence[Budget], *, clock: Clock = utc_now) -> APIRouter:
+def budgets_router(daily_usd: Mapping[str, Decimal], *, clock: Clock = utc_now) -> APIRouter:
     """Return the route."""
     router = APIRouter(tags=["analytics"])
 
@@ -45,19 +38,19 @@ def budgets_router(budgets: Sequence[Budget], *, clock: Clock = utc_now) -> APIR
         A tenant's key sees its own budget. Nothing is refused where one is exceeded.
         """
         with faults_as_errors(_QUERY):
-            wanted = [each for each in budgets if _sees(scope, each)]
+            wanted = {tenant: usd for tenant, usd in daily_usd.items() if _sees(scope, tenant)}
             found = await _standings(wanted, service, scope, clock) if wanted else []
         return JsonResponse({"budgets": [_described(each) for each in found]})
 
     return router
 
 
-def _sees(scope: TenantScope, budget: Budget) -> bool:
-    return scope.tenant is None or (budget.tenant == scope.tenant != ALL_TENANTS)
+def _sees(scope: TenantScope, tenant: str) -> bool:
+    return scope.tenant is None or (tenant == scope.tenant != ALL_TENANTS)
 
 
 async def _standings(
-    budgets: list[Budget], service: QueryService, scope: TenantScope, clock: Clock
+    daily_usd: Mapping[str, Decimal], service: QueryService, scope: TenantScope, clock: Clock
 ) -> list[BudgetStanding]:
     now = clock()  # once: between two readings the day may change
     since, until = begin_of_day(now), end_of_day(now)
@@ -66,7 +59,7 @@ async def _standings(
     async with service.ask(prepared) as answer:
         rows = _rows.decode(b"".join([piece async for piece in answer.pieces()]) or b"[]")
     spent = {str(row["tenant"]): Decimal(row["cost_usd"]) for row in rows}
-    return budget_standings(budgets, spent, day=since.date())
+    return budget_standings(daily_usd, spent, day=since.date())
 
 
 def _described(standing: BudgetStanding) -> dict[str, Any]:

@@ -41,12 +41,7 @@ class RowsResponse(Response):
         self._fetch_timeout_s = fetch_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request.
-
-        Raises:
-            ApiError: there is no answer.
-            ClientDisconnect: the client has left, or is too slow.
-        """
+        """Serve the request. It raises `ClientDisconnect` where the client has left, or is too slow."""
         del scope
         if await run_unless(until_disconnect(receive), self._serve(send)) is None:
             log.info("analysts.client_left", query=self._prepared.query.name)

@@ -7,13 +7,13 @@ for each tenant, and most rounds have nothing to do.
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
 import structlog
 
-from analytics.clickhouse import ClickHouse
+from analytics.clickhouse import ClickHouse, micros
 from analytics.rollups.definitions import ROLLUPS
 from analytics.sink.status import Clock, utc_now
 from streams.errors import ClickHouseUnavailable
@@ -21,7 +21,6 @@ from streams.settings import TenantRules
 
 log = structlog.get_logger(__name__)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ROUND_S = 3600.0
 _AGAIN_S = 60.0  # after a fault, or while there is more to delete
 _PARTITIONS_A_ROUND = 8
@@ -31,11 +30,8 @@ _TENANTS_A_STATEMENT = 100
 class KeptTable(msgspec.Struct, frozen=True, kw_only=True):
     """A table whose rows belong to tenants and days.
 
-    Attributes:
-        name: of the table.
-        kind: ``text`` goes as soon as texts do, ``rows`` with all the rest.
-        column: what a row's age is counted from.
-        is_day: whether that is a date, and not a time.
+    Rows of the kind ``text`` go as soon as texts do, ``rows`` with all the rest. `column` is what a row's age
+    is counted from.
     """
 
     name: str
@@ -68,13 +64,7 @@ def first_kept(now: datetime, days: int) -> datetime:
 
 
 class Retention:
-    """Deletes what tenants want gone.
-
-    Args:
-        clickhouse: a connection to the database, which may change rows.
-        rules: by tenant.
-        clock: the time, UTC-aware.
-    """
+    """Deletes what tenants want gone."""
 
     def __init__(
         self, clickhouse: ClickHouse, rules: Mapping[str, TenantRules], *, clock: Clock = utc_now
@@ -99,11 +89,7 @@ class Retention:
         await asyncio.Event().wait()
 
     async def sweep(self) -> int:
-        """Delete what is due, of each table at most a few partitions; return how many rows that were.
-
-        Raises:
-            ClickHouseUnavailable: no answer in time.
-        """
+        """Delete what is due, of each table at most a few partitions; return how many rows that were."""
         deleted = 0
         for table in KEPT_TABLES:
             for condition, parameters in self._conditions(table):
@@ -146,5 +132,5 @@ def _condition(table: KeptTable, due: list[tuple[str, datetime]]) -> tuple[str, 
         earlier = f"toDate({limit})" if table.is_day else limit
         parts.append(f"(tenant = {{tenant_{number}:String}} AND {table.column} < {earlier})")
         parameters[f"tenant_{number}"] = tenant
-        parameters[f"before_{number}"] = (before - _EPOCH) // timedelta(microseconds=1)
+        parameters[f"before_{number}"] = micros(before)
     return " OR ".join(parts), parameters

@@ -9,19 +9,17 @@ the user (`analytics.rollups.sources`), and compute those anew.
 import asyncio
 import time
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from analytics.clickhouse import ClickHouse
+from analytics.clickhouse import ClickHouse, micros
 from analytics.rollups.sources import REVISE
 from analytics.schema.cluster import sync_all_replicas, sync_replica, unfinished_mutations
 from streams.erasure.erasures import Subject
 from streams.errors import ClickHouseUnavailable
 from streams.events import Erasure
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POLL_S = 0.1
 _SUBJECTS_A_QUERY = 200  # parameters travel in the URL
 
@@ -29,10 +27,8 @@ _SUBJECTS_A_QUERY = 200  # parameters travel in the URL
 class UserTable(msgspec.Struct, frozen=True, kw_only=True):
     """A raw table with rows of users, and what in it points to a person.
 
-    Attributes:
-        name: of the table.
-        text: whether its rows are nothing but texts, which are deleted whatever the mode.
-        anonymise: the assignments that make a row anonymous; `{pseudonym:String}` is the new name.
+    Rows of a `text` table are deleted whatever the mode; `anonymise` are the assignments that make a row
+    anonymous.
     """
 
     name: str
@@ -48,7 +44,7 @@ USER_TABLES = (
     UserTable(name="llm_calls_raw"),
     UserTable(
         name="requests_raw",
-        # As `analytics.erasure.anonymising.anonymised` does it.
+        # As `analytics.erasure.forgetting.anonymised` does it.
         anonymise=(
             "user_id = {pseudonym:String}, session_id = '', "
             f"error = if(error IS NULL, NULL, toString(error_code)), {REVISE}"
@@ -198,5 +194,5 @@ def parameters_of(subject: Subject, erasure: Erasure) -> dict[str, Any]:
         "tenant": subject.tenant,
         "user": subject.user_id,
         "pseudonym": erasure.pseudonym,
-        "until_us": (erasure.until - _EPOCH) // timedelta(microseconds=1),
+        "until_us": micros(erasure.until),
     }

@@ -34,11 +34,9 @@ _WITHOUT = f"SELECT * FROM {USERS_ROLLUP} WHERE day = {{day:Date}} AND NOT ({EIT
 class UsersRollup:
     """Finds and erases users in it. Every method raises `ClickHouseUnavailable` where there is no answer.
 
-    Args:
-        clickhouse: a connection to the database, which may change tables.
-        statement_s: how long a statement may take, here and in whoever refreshes the rollups.
-        name: makes the unique part of a staging table's name: 12 hexadecimal digits. One that is left behind
-            is dropped with those of `analytics.rollups.refresh`.
+    `statement_s` bounds a statement, here and in whoever refreshes the rollups. `name` makes the 12
+    hexadecimal digits of a staging table's name; one that is left behind is dropped with those of
+    `analytics.rollups.refresh`.
     """
 
     def __init__(

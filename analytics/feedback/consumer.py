@@ -1,37 +1,42 @@
 """Reads `llm.feedback.v1` in a group of its own, and commits what is settled.
 
 It polls all the time, so that it stays in its group while ClickHouse is down or feedback waits for the rows
-of its requests; one batch at a time is settled in a task beside it. While too much is pending, it pauses.
+of its requests; one batch at a time is settled in a task beside it. While too much is pending it only polls.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
+from analytics.alerts.sink_progress import SinkProgress
+from analytics.clickhouse import ClickHouse
 from analytics.feedback.pending_feedback import PendingFeedback, PendingLimits, PendingRecord
 from analytics.feedback.scores import ParsedFeedback, parsed_feedback
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
 from analytics.sink.batches import ConsumedRecord
-from analytics.sink.consumer import ConsumerConfig, record_of, start_consumer, stop_consumer
-from streams.errors import InputError
+from analytics.sink.consumer import BatchConsumer, ConsumerConfig, record_of
+from analytics.sink.writer import TextRules
+from streams.erasure.feed import ErasureFeed
+from streams.errors import InputError, KafkaUnavailable
+from streams.kafka.record_auth import RecordAuth
+from streams.pipeline import FEEDBACK
+from streams.publisher import Publisher
+from streams.settings import Settings
 from streams.tasks import cancel_and_wait, unless_stopped
 
-log = structlog.get_logger(__name__)
-
 _POLL_MS = 200
-_POLL_RECORDS = 1_000
 _BATCH_RECORDS = 1_000
 _HANDOVER_S = 5.0  # for the batch in hand at a rebalance or at the end; what is not done is done again
 
 
-class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+class FeedbackConsumer(BatchConsumer):
     """Turns the topic's records into scores until it is told to stop."""
+
+    _status: FeedbackStatus
 
     def __init__(
         self,
@@ -42,49 +47,31 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._config = config
+        super().__init__(config, status)
         self._pending = PendingFeedback(limits)
         self._writer = writer
-        self._status = status
         self._clock = clock
         self._work: asyncio.Task[None] | None = None
         self._committed: dict[tuple[str, int], int] = {}
-        self._consumer: AIOKafkaConsumer = None  # until it is started
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Join the group and settle records until `stop` is set; then finish the batch in hand."""
-        try:
-            start = self._status.retry("kafka", self._start)
-            if not await unless_stopped(stop, start):
-                return
-            self._consumer.subscribe([self._config.topic], listener=self)
-            await unless_stopped(stop, self._poll_forever())
-            await self._hand_over()
-        finally:
-            if self._work is not None:
-                await cancel_and_wait(self._work)
-            if self._consumer is not None:
-                await stop_consumer(self._consumer, timeout_s=self._config.kafka_timeout_s)
-            log.info("feedback.stopped", records=self._status.records)
+    async def _work_until(self, stop: asyncio.Event) -> None:
+        await unless_stopped(stop, self._poll_forever())
+        await self._hand_over()
 
-    async def _start(self) -> None:
-        self._consumer = await start_consumer(self._config)
+    async def _close(self) -> None:
+        if self._work is not None:
+            await cancel_and_wait(self._work)
 
     async def _poll_forever(self) -> None:
         while True:
             await self._poll()
 
     async def _poll(self) -> None:
-        try:
-            fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
-        except KafkaError as fault:
-            self._status.failed("kafka", repr(fault))
-            await asyncio.sleep(1)
-            return
+        wanted = () if self._pending.full else self._consumer.assignment()
+        fetched = await self._fetch(wanted, wait_ms=_POLL_MS)
         for records in fetched.values():
             for record in records:
                 self._take(record_of(record, self._config.auth))
-        self._throttle()
         await self._settle_next()
         self._status.pending(len(self._pending), self._pending.oldest_at)
 
@@ -96,14 +83,6 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             parsed = fault
         self._pending.add(record, parsed, self._clock())
         self._status.records += 1
-
-    def _throttle(self) -> None:
-        """Stop reading where enough waits, and go on where there is room again."""
-        assigned, paused = self._consumer.assignment(), self._consumer.paused()
-        if self._pending.full and assigned - paused:
-            self._consumer.pause(*(assigned - paused))
-        elif paused and not self._pending.full:
-            self._consumer.resume(*paused)
 
     async def _settle_next(self) -> None:
         """Commit what the batch in hand has settled, if it is done, and begin the next one."""
@@ -137,9 +116,9 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             return
         commit = {TopicPartition(*place): OffsetAndMetadata(offset, "") for place, offset in behind.items()}
         try:
-            await asyncio.wait_for(self._consumer.commit(commit), self._config.kafka_timeout_s)
-        except (KafkaError, TimeoutError, OSError) as fault:
-            self._status.failed("kafka_commit", repr(fault))
+            await self._try_commit(commit)
+        except KafkaUnavailable as fault:
+            self._status.failed("kafka_commit", str(fault))
         else:
             self._status.recovered("kafka_commit")
             self._committed |= behind
@@ -162,9 +141,37 @@ class FeedbackConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         self._pending.forget()
         self._committed.clear()
 
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Take note."""
-        self._status.partitions = len(list(assigned))
-        self._status.joined = True
-        self._status.recovered("kafka")
-        log.info("feedback.assigned", partitions=self._status.partitions)
+
+_CLIENT = "headrace.feedback"
+#: What comes is answered at once all the same; the sink, which works in batches, asks ten times as often.
+_FETCH_WAIT_MS = 500
+
+
+async def read_feedback(
+    settings: Settings, status: FeedbackStatus, stop: asyncio.Event, clickhouse: ClickHouse
+) -> None:
+    """Turn feedback into scores until `stop` is set."""
+    bootstrap, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
+    auth = RecordAuth.from_settings(settings)
+    publisher = Publisher(bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)
+    start = status.retry("kafka", publisher.start)
+    if not await unless_stopped(stop, start):
+        return
+    progress = SinkProgress(bootstrap, timeout_s=timeout_s)
+    erasures = ErasureFeed(bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)
+    writer = ScoreWriter(
+        clickhouse,
+        publisher,
+        progress,
+        status,
+        erasures=erasures,
+        text=TextRules(default=settings.store_text, by_tenant=settings.text_by_tenant),
+    )
+    try:
+        config = ConsumerConfig.of(settings, FEEDBACK, fetch_wait_ms=_FETCH_WAIT_MS)
+        limits = PendingLimits(wait_s=settings.feedback_wait_s)
+        await FeedbackConsumer(config, limits, writer, status).run(stop)
+    finally:
+        await erasures.close()
+        await progress.close()
+        await publisher.stop()

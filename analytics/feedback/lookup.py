@@ -7,10 +7,8 @@ few ids, and not for hundreds. So the hour narrows the search wherever something
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from analytics.alerts.verdicts import instant
-from analytics.clickhouse import ClickHouse
+from analytics.clickhouse import ClickHouse, instant
 from analytics.feedback.scores import ParsedFeedback, RequestFacts
 
 _RECENT = timedelta(days=2)
@@ -35,55 +33,48 @@ LIMIT 1 BY tenant, request_id, toStartOfHour(accepted_at)
 Found = Mapping[str, Sequence[RequestFacts]]
 
 
-class RequestLookup:
-    """Finds requests."""
+async def find_requests(
+    clickhouse: ClickHouse,
+    judgements: Collection[ParsedFeedback],
+    *,
+    everywhere: Collection[ParsedFeedback],
+) -> Found:
+    """Return the requests that have the ids of these judgements.
 
-    def __init__(self, clickhouse: ClickHouse) -> None:
-        self._clickhouse = clickhouse
+    They are looked for where they most likely are; those of `everywhere` then in all rows, if that does not
+    find them.
 
-    async def find(
-        self, judgements: Collection[ParsedFeedback], *, everywhere: Collection[ParsedFeedback]
-    ) -> Found:
-        """Return the requests that have the ids of these judgements.
+    Raises:
+        ClickHouseUnavailable: no answer in time.
+    """
+    found: dict[str, list[RequestFacts]] = {}
+    for (since, until), request_ids in _windows(judgements).items():
+        await _look(clickhouse, request_ids, since, until, found)
+    missing = {
+        each.feedback.request_id
+        for each in everywhere
+        if not any(facts.tenant == each.tenant for facts in found.get(each.feedback.request_id, ()))
+    }
+    await _look(clickhouse, missing, _FIRST, _LAST, found)
+    return found
 
-        Args:
-            judgements: whose requests are looked for where they most likely are.
-            everywhere: those of them that are worth a look through all rows, if that does not find them.
 
-        Raises:
-            ClickHouseUnavailable: no answer in time.
-        """
-        found: dict[str, list[RequestFacts]] = {}
-        for (since, until), request_ids in _windows(judgements).items():
-            await self._look(request_ids, since, until, found)
-        missing = {
-            each.feedback.request_id
-            for each in everywhere
-            if not any(facts.tenant == each.tenant for facts in found.get(each.feedback.request_id, ()))
-        }
-        await self._look(missing, _FIRST, _LAST, found)
-        return found
-
-    async def _look(
-        self,
-        request_ids: Iterable[str],
-        since: datetime,
-        until: datetime,
-        found: dict[str, list[RequestFacts]],
-    ) -> None:
-        wanted = sorted(request_ids)
-        for begin in range(0, len(wanted), _IDS_A_QUERY):
-            some = wanted[begin : begin + _IDS_A_QUERY]
-            parameters: dict[str, Any] = {
-                "request_ids": some,
-                "since": instant(since),
-                "until": instant(until),
-            }
-            for row in await self._clickhouse.query(_SQL, parameters):
-                facts = RequestFacts(**row | {"accepted_at": row["accepted_at"].replace(tzinfo=UTC)})
-                known = found.setdefault(facts.request_id, [])
-                if facts not in known:
-                    known.append(facts)
+async def _look(
+    clickhouse: ClickHouse,
+    request_ids: Iterable[str],
+    since: datetime,
+    until: datetime,
+    found: dict[str, list[RequestFacts]],
+) -> None:
+    wanted = sorted(request_ids)
+    for begin in range(0, len(wanted), _IDS_A_QUERY):
+        some = wanted[begin : begin + _IDS_A_QUERY]
+        parameters = {"request_ids": some, "since": instant(since), "until": instant(until)}
+        for row in await clickhouse.query(_SQL, parameters):
+            facts = RequestFacts(**row | {"accepted_at": row["accepted_at"].replace(tzinfo=UTC)})
+            known = found.setdefault(facts.request_id, [])
+            if facts not in known:
+                known.append(facts)
 
 
 def _windows(judgements: Iterable[ParsedFeedback]) -> dict[tuple[datetime, datetime], set[str]]:

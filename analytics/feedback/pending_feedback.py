@@ -26,12 +26,7 @@ _LEAST_WAIT_S = 10.0
 class PendingLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How much waits, and for how long.
 
-    Attributes:
-        wait_s: how long feedback waits for its request, in seconds.
-        crowded_wait_s: the same while the room is full, so that ids which nobody knows cannot hold up the
-            rest.
-        records: that may wait.
-        bytes: of them all.
+    `crowded_wait_s` holds while the room is full, so that ids which nobody knows cannot hold up the rest.
     """
 
     wait_s: float
@@ -43,13 +38,8 @@ class PendingLimits(msgspec.Struct, frozen=True, kw_only=True):
 class PendingRecord(msgspec.Struct, kw_only=True, eq=False):
     """A record in the room.
 
-    Attributes:
-        record: as it came.
-        parsed: its feedback, or why it has none.
-        seen_at: when it came in, Unix seconds.
-        deadline_at: until when its request is waited for, Unix seconds.
-        due_at: when it is to be looked at next, Unix seconds.
-        tries: how often it was.
+    Its request is waited for until `deadline_at`, and it is looked at next at `due_at`; times are Unix
+    seconds.
     """
 
     record: ConsumedRecord

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
+from analytics.clickhouse import micros
 from analytics.sink.batches import ConsumedRecord
 from analytics.sink.rows import Row, Table
 from streams.codec import decode
@@ -20,22 +21,12 @@ DEFAULT_TENANT = "default"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _END = datetime(2149, 6, 6, tzinfo=UTC)  # the last day that ClickHouse's `Date` holds
 _END_MS = (_END - _EPOCH) // timedelta(milliseconds=1)
-_MICROSECOND = timedelta(microseconds=1)
 
 SCORES = Table(
     name="scores_raw",
     columns=(
-        *(
-            "request_id",
-            "score_id",
-            "tenant",
-            "user_id",
-            "accepted_at",
-            "scored_at",
-            "name",
-            "value",
-            "label",
-        ),
+        *("request_id", "score_id", "tenant", "user_id", "accepted_at", "scored_at"),
+        *("name", "value", "label"),
         *("source", "scorer", "comment", "model", "prompt_template", "prompt_version", "experiment", "arm"),
         "ingested_at",
     ),
@@ -67,11 +58,7 @@ class ParsedFeedback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parsed_feedback(record: ConsumedRecord) -> ParsedFeedback:
-    """Return the feedback of a record, the same at each delivery.
-
-    Raises:
-        InputError: it is not feedback, or says no value.
-    """
+    """Return the feedback of a record, the same at each delivery; `InputError` where it is none."""
     feedback = decode(record.value, FeedbackGiven, record.headers)
     again = redelivery(record.headers).believed_of(topic=record.topic, timestamp_ms=record.timestamp_ms)
     # A dead letter that is replayed was written when it was written first.
@@ -118,12 +105,8 @@ def row_of(
 ) -> Row | None:
     """Return the row of a score; None where the erasure of the request's user leaves none.
 
-    Args:
-        judgement: what was said.
-        facts: the request that it is about.
-        ingested_at: when the row is written.
-        keep_comment: whether the tenant allows storing texts.
-        erasure: of the request's user, whatever it covers; None where there is none.
+    `erasure` is that of the request's user, whatever it covers; `keep_comment` says whether the tenant allows
+    texts.
     """
     user_id = facts.user_id
     if erasure is not None and facts.accepted_at <= erasure.until:
@@ -133,11 +116,11 @@ def row_of(
     feedback = judgement.feedback
     return (
         *(feedback.request_id, judgement.score_id, judgement.tenant, user_id),
-        *(_micros(facts.accepted_at), _micros(judgement.scored_at)),
+        *(micros(facts.accepted_at), micros(judgement.scored_at)),
         *(feedback.name, judgement.value, feedback.label, feedback.source, feedback.scorer),
         feedback.comment if keep_comment else "",
         *(facts.model, facts.prompt_template, facts.prompt_version, facts.experiment, facts.arm),
-        _micros(ingested_at),
+        micros(ingested_at),
     )
 
 
@@ -145,7 +128,3 @@ def _check_time(at: datetime, field: str) -> None:
     """Check that a time fits its column and the search for the request."""
     if not _EPOCH <= at < _END:
         raise InvalidRequest(f"{field} is {at.isoformat()}: not between 1970 and 2149", param=field)
-
-
-def _micros(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from analytics.sink.status import Clock, Outages, utc_now
+from analytics.sink.status import Clock, ConsumerStatus, utc_now
 
 
-class FeedbackStatus(Outages):
-    """Counters and states. Used from one event loop only."""
+class FeedbackStatus(ConsumerStatus):
+    """Counters and states."""
 
     _SHOWN = (
         *("joined", "partitions", "records", "scores", "erased", "dead_letters"),
@@ -16,12 +16,8 @@ class FeedbackStatus(Outages):
 
     def __init__(self, clock: Clock = utc_now) -> None:
         super().__init__("feedback", clock)
-        self.joined = False
-        self.partitions = 0
-        self.records = 0
         self.scores = 0
         self.erased = 0
-        self.dead_letters = 0
         self.waiting = 0
         self.waiting_since: datetime | None = None
 

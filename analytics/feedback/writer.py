@@ -6,17 +6,17 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import msgspec
-import structlog
 
 from analytics.alerts.sink_progress import SinkProgress
-from analytics.clickhouse import ClickHouse, RowsRefused
+from analytics.clickhouse import ClickHouse
 from analytics.erasure.forgetting import LateRowErasure
-from analytics.feedback.lookup import Found, RequestLookup
+from analytics.feedback.lookup import Found, find_requests
 from analytics.feedback.pending_feedback import PendingRecord
 from analytics.feedback.scores import SCORES, ParsedFeedback, RequestFacts, request_of, row_of
 from analytics.feedback.status import FeedbackStatus
 from analytics.schema.cluster import sync_replica
-from analytics.sink.dead_letter_publish import publish_dead_letter
+from analytics.sink.batches import InsertBlock
+from analytics.sink.refused_records import insert_block, publish_dead_letter
 from analytics.sink.rows import REQUESTS, Row
 from analytics.sink.status import Clock, utc_now
 from analytics.sink.writer import TextRules
@@ -25,8 +25,6 @@ from streams.erasure.feed import ErasureFeed
 from streams.errors import InputError, InvalidRequest
 from streams.publisher import Publisher
 from streams.request_rules.feedback import STAGE
-
-log = structlog.get_logger(__name__)
 
 #: The sink is given so long, in seconds, to store what was written before a deadline. Else feedback would be
 #: kept by the few records that are always under way.
@@ -62,7 +60,6 @@ class ScoreWriter:
         self._publisher = publisher
         self._progress = progress
         self._status = status
-        self._lookup = RequestLookup(clickhouse)
         self._erasure = LateRowErasure(clickhouse, erasures, status)
         self._text = text
         self._sink_margin = timedelta(seconds=sink_margin_s)
@@ -78,9 +75,7 @@ class ScoreWriter:
 
         The others have no row of their request yet.
 
-        Args:
-            entries: what is to be looked at.
-            overdue: tells which of some have waited long enough at a time (Unix seconds).
+        `overdue` tells which of some have waited long enough at a time (Unix seconds).
         """
         faults = {entry: entry.parsed for entry in entries if isinstance(entry.parsed, InputError)}
         judged = {entry: entry.parsed for entry in entries if isinstance(entry.parsed, ParsedFeedback)}
@@ -121,9 +116,8 @@ class ScoreWriter:
         stored = partial(self._progress.stored_before, until)
         if not await self._status.retry("kafka", stored):
             return set()
-        seen = partial(
-            sync_replica, self._clickhouse, [REQUESTS.name]
-        )  # where another replica has stored them
+        # Where another replica has stored them.
+        seen = partial(sync_replica, self._clickhouse, [REQUESTS.name])
         await self._status.retry("clickhouse", seen)
         return set(overdue)
 
@@ -131,7 +125,7 @@ class ScoreWriter:
         self, judged: Mapping[PendingRecord, ParsedFeedback], unmatched: set[PendingRecord]
     ) -> Found:
         everywhere = [said for entry, said in judged.items() if entry.tries == 0 or entry in unmatched]
-        find = partial(self._lookup.find, list(judged.values()), everywhere=everywhere)
+        find = partial(find_requests, self._clickhouse, list(judged.values()), everywhere=everywhere)
         return await self._status.retry("clickhouse", find)
 
     def _row(self, judgement: ParsedFeedback, facts: RequestFacts, erasures: ErasureList) -> Row | None:
@@ -144,36 +138,20 @@ class ScoreWriter:
             erasure=erasures.find(subject) or erasures.behind(subject),
         )
 
-    async def _store(self, rows: Sequence[_Written]) -> dict[PendingRecord, InputError]:
-        """Insert rows. Where some are refused, halve them until only these are left."""
+    async def _store(self, written: Sequence[_Written]) -> dict[PendingRecord, InputError]:
+        rows = [each.row for each in written if each.row is not None]
         if not rows:
             return {}
-        try:
-            await self._status.retry("clickhouse", partial(self._insert, rows))
-        except RowsRefused as fault:
-            if len(rows) == 1:
-                return {rows[0].entry: fault}
-            middle = len(rows) // 2
-            return await self._store(rows[:middle]) | await self._store(rows[middle:])
-        return {}
-
-    async def _insert(self, written: Sequence[_Written]) -> None:
-        rows = [each.row for each in written if each.row is not None]
         # Named by what is in it, so that a try whose answer was lost is recognised, and nothing else is.
         digest = hashlib.blake2b(repr(rows).encode(), digest_size=16).hexdigest()
-        await self._clickhouse.insert(SCORES.name, SCORES.columns, rows, token=f"scores:{digest}")
+        block = InsertBlock(table=SCORES, rows=rows, sources=range(len(rows)), token=f"scores:{digest}")
+        refused = await insert_block(self._clickhouse, block, self._status)
+        return {written[each.source].entry: each.fault for each in refused}
 
     async def _bury(self, faults: Mapping[PendingRecord, InputError]) -> None:
         for entry, fault in faults.items():
-            reason = await publish_dead_letter(
+            await publish_dead_letter(
                 self._publisher, entry.record, stage=STAGE, fault=fault, status=self._status
-            )
-            self._status.dead_letters += 1
-            log.warning(
-                "feedback.dead_letter",
-                partition=entry.record.partition,
-                offset=entry.record.offset,
-                reason=reason,
             )
 
 

@@ -6,6 +6,7 @@ Both topics are followed: what was read once is not read again, so that a look c
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -37,12 +38,8 @@ class StageCount(msgspec.Struct, frozen=True, kw_only=True):
 class OpenDeadLetters(msgspec.Struct, frozen=True, kw_only=True):
     """What waits for an operator.
 
-    Attributes:
-        waiting: dead letters that were neither replayed nor discarded.
-        on_topic: dead letters that are still kept.
-        by_stage: `waiting` by the stage that they died in, the most first.
-        complete: False while the topics are being read for the first time: some letters that were acted on
-            may still count, and their stages are not all known.
+    `on_topic` counts all letters that are still kept. While the topics are read for the first time `complete`
+    is False: letters that were acted on may still count, and not all stages are known.
     """
 
     waiting: int
@@ -51,57 +48,37 @@ class OpenDeadLetters(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
+@dataclass(eq=False)
 class DeadLetterBacklog:
     """Follows the dead letters and what operators do with them.
 
-    Args:
-        kafka: the connection, its own.
-        budget_s: how long one look may read; the next one goes on from there.
-        most_letters: letters that are remembered one by one.
-        letters: the topic of the dead letters.
-        actions: the topic of what operators do with them.
-        auth: tells which actions Headrace wrote; others count for nothing.
-        clock: a monotonic clock, in seconds.
+    One look reads for at most `budget_s`; the next one goes on from there. More than `most_letters` are
+    counted without their stage. Actions that Headrace did not write count for nothing.
     """
 
-    def __init__(
-        self,
-        kafka: KafkaInspector,
-        *,
-        budget_s: float,
-        auth: RecordAuth = UNSIGNED,
-        most_letters: int = _MOST_LETTERS,
-        letters: str = DEAD_LETTERS.name,
-        actions: str = DEAD_LETTER_ACTIONS.name,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._kafka = kafka
-        self._auth = auth
-        self._budget_s = budget_s
-        self._most_letters = most_letters
-        self._letters = letters
-        self._actions = actions
-        self._clock = clock
-        self._positions: dict[TopicPartition, int] = {}
-        self._stages: dict[tuple[int, int], str] = {}
-        self._done: set[tuple[int, int]] = set()
+    kafka: KafkaInspector
+    budget_s: float
+    auth: RecordAuth = UNSIGNED
+    most_letters: int = _MOST_LETTERS
+    letters: str = DEAD_LETTERS.name
+    actions: str = DEAD_LETTER_ACTIONS.name
+    clock: Callable[[], float] = time.monotonic
+    _positions: dict[TopicPartition, int] = field(default_factory=dict, init=False)
+    _stages: dict[tuple[int, int], str] = field(default_factory=dict, init=False)
+    _done: set[tuple[int, int]] = field(default_factory=set, init=False)
 
     async def look(self) -> OpenDeadLetters:
-        """Read what is new and return what waits.
-
-        Raises:
-            KafkaUnavailable: no broker answered in time.
-        """
-        partitions = await self._kafka.partitions((self._letters, self._actions))
+        """Read what is new and return what waits."""
+        partitions = await self.kafka.partitions((self.letters, self.actions))
         begins, ends = (
-            await self._kafka.beginning_offsets(partitions),
-            await self._kafka.end_offsets(partitions),
+            await self.kafka.beginning_offsets(partitions),
+            await self.kafka.end_offsets(partitions),
         )
         complete = await self._catch_up(begins, ends)
         kept = {
             each.partition: range(begins[each], ends[each])
             for each in partitions
-            if each.topic == self._letters
+            if each.topic == self.letters
         }
         self._forget(kept)
         on_topic = sum(map(len, kept.values()))
@@ -121,25 +98,25 @@ class DeadLetterBacklog:
     ) -> bool:
         """Read on, for as long as the budget lasts; return whether that was all."""
         self._positions = {each: max(self._positions.get(each, 0), begin) for each, begin in begins.items()}
-        stop_at = self._clock() + self._budget_s
+        stop_at = self.clock() + self.budget_s
         while True:
             left = {each: at for each, at in self._positions.items() if at < ends[each]}
             if not left:
                 return True
-            if self._clock() >= stop_at:
+            if self.clock() >= stop_at:
                 return False
-            records, positions = await self._kafka.read(left)
+            records, positions = await self.kafka.read(left)
             for found in records.values():
                 for record in found:
                     self._take(record)
             self._positions |= positions
 
     def _take(self, record: ConsumerRecord) -> None:
-        if record.topic == self._letters:
-            if len(self._stages) < self._most_letters:
+        if record.topic == self.letters:
+            if len(self._stages) < self.most_letters:
                 self._stages[record.partition, record.offset] = _stage(record)
             return
-        if not self._auth.wrote(record):
+        if not self.auth.wrote(record):
             log.info("live.unauthentic_action", partition=record.partition, offset=record.offset)
             return
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from analytics.alerts.status import WatchStatus
@@ -23,36 +24,27 @@ _KAFKA_TIMEOUT_S: Final = 2.0
 _PART_TIMEOUT_S: Final = 3.0
 
 
+@dataclass(eq=False)
 class LivePipeline:
     """What the pipeline does now."""
 
-    def __init__(
-        self,
-        sink: SinkStatus,
-        watch: WatchStatus,
-        *,
-        lags: CachedReading[Sequence[GroupLag]],
-        letters: CachedReading[OpenDeadLetters],
-        connections: Sequence[KafkaInspector] = (),
-        clock: Clock = utc_now,
-    ) -> None:
-        self._sink = sink
-        self._watch = watch
-        self._lags = lags
-        self._letters = letters
-        self._connections = connections
-        self._clock = clock
+    sink: SinkStatus
+    watch: WatchStatus
+    lags: CachedReading[Sequence[GroupLag]]
+    letters: CachedReading[OpenDeadLetters]
+    connections: Sequence[KafkaInspector] = ()
+    clock: Clock = utc_now
 
     async def everything(self) -> dict[str, Any]:
         """Return all parts, of all tenants."""
-        lags, letters = await asyncio.gather(self._lags.get(), self._letters.get())
+        lags, letters = await asyncio.gather(self.lags.get(), self.letters.get())
         faults = {
             name: reading.fault
             for name, reading in (("topics", lags), ("in_flight", lags), ("dead_letters", letters))
             if reading.fault is not None
         }
         return {
-            "at": self._clock(),
+            "at": self.clock(),
             "topics": lags.value,
             "in_flight": _in_flight(lags.value),
             "dead_letters": letters.value,
@@ -62,13 +54,13 @@ class LivePipeline:
 
     async def freshness(self) -> dict[str, Any]:
         """Return what every tenant may know: how fresh the figures of queries are."""
-        return {"at": self._clock(), **self._freshness_parts(await self._lags.get()), "faults": {}}
+        return {"at": self.clock(), **self._freshness_parts(await self.lags.get()), "faults": {}}
 
     async def close(self) -> None:
         """Cancel what is under way, and disconnect."""
-        await self._lags.close()
-        await self._letters.close()
-        for connection in self._connections:
+        await self.lags.close()
+        await self.letters.close()
+        for connection in self.connections:
             await connection.close()
 
     def _freshness_parts(self, lags: SourceReading[Sequence[GroupLag]]) -> dict[str, Any]:
@@ -77,21 +69,21 @@ class LivePipeline:
     def _sink_part(self, lags: Sequence[GroupLag] | None) -> Mapping[str, Any]:
         """Return how far all sinks are; where Kafka does not answer, this process's own."""
         group = next((each for each in lags or () if each.stage == SINK.name), None)
-        newest = self._watch.newest_rows.get("requests")
+        newest = self.watch.newest_rows.get("requests")
         return {
-            "state": "degraded" if self._sink.outages else "ok" if self._sink.ready else "starting",
-            "away": sorted(self._sink.outages),
-            "lag": self._sink.lag_records if group is None else group.lag,
-            "oldest_s": round(self._sink.behind_s, 1) if group is None else group.oldest_s,
-            "freshness_s": None if newest is None else round((self._clock() - newest).total_seconds(), 1),
-            "last_commit_at": self._sink.last_commit_at,
+            "state": "degraded" if self.sink.outages else "ok" if self.sink.ready else "starting",
+            "away": sorted(self.sink.outages),
+            "lag": self.sink.lag_records if group is None else group.lag,
+            "oldest_s": round(self.sink.behind_s, 1) if group is None else group.oldest_s,
+            "freshness_s": None if newest is None else round((self.clock() - newest).total_seconds(), 1),
+            "last_commit_at": self.sink.last_commit_at,
         }
 
     def _rollups_part(self) -> Mapping[str, Any]:
-        rollups = self._sink.rollups
+        rollups = self.sink.rollups
         at = rollups.last_run_at
         return {
-            "behind_s": None if at is None else round((self._clock() - at).total_seconds(), 1),
+            "behind_s": None if at is None else round((self.clock() - at).total_seconds(), 1),
             "last_run_at": at,
             "last_run_s": rollups.last_run_s,
             "dirty_days": rollups.dirty_days,

@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from analytics.reports.query_header import GROUPS, Column, Header, parse
+from analytics.reports.query_header import GROUPS, Column, Header, load_parts, parse
 from analytics.reports.query_parameters import QueryParameter, WrongParameter, check_window
-from analytics.reports.query_parts import load_parts
 from streams.errors import InputError
 
 __all__ = ["Bound", "Catalogue", "Column", "Query", "QueryParameter", "UnknownQuery", "WrongParameter"]
@@ -25,7 +24,7 @@ class UnknownQuery(InputError):
     """There is no query of this name."""
 
 
-class Bound(msgspec.Struct, frozen=True, kw_only=True):
+class Bound(NamedTuple):
     """A statement with the values of its parameters, ready for `clickhouse-connect`."""
 
     sql: str
@@ -38,15 +37,9 @@ class Query(Header, frozen=True, kw_only=True):
     name: str
 
     def bind(self, given: Mapping[str, object], *, now: datetime | None = None) -> Bound:
-        """Return the statement and the values of all its parameters.
+        """Return the statement and the values of all its parameters, or raise `WrongParameter`.
 
-        Args:
-            given: values by name, as typed texts or as values of the right kind; defaults for the rest.
-            now: what ages count from; the present time by default.
-
-        Raises:
-            WrongParameter: there is no such parameter, one that must be given is missing, a value is not
-                one of its type, or the window has no length.
+        Values may be typed texts or of the right kind; ages count from `now`, by default the present time.
         """
         names = [parameter.name for parameter in self.parameters]
         for name in given:
@@ -78,11 +71,7 @@ class Catalogue:
 
     @classmethod
     def load(cls, folder: Traversable | None = None) -> Self:
-        """Return the queries of a folder; Headrace's own by default.
-
-        Raises:
-            ConfigurationError: a file is not in the format.
-        """
+        """Return the queries of a folder, by default Headrace's own; raises as `parse`."""
         source = folder if folder is not None else files("analytics.reports") / "queries"
         found: dict[str, Query] = {}
         parts = load_parts()
@@ -101,11 +90,7 @@ class Catalogue:
         return list(self._queries)
 
     def get(self, name: str) -> Query:
-        """Return a query.
-
-        Raises:
-            UnknownQuery: there is none of this name; the message names those that are near.
-        """
+        """Return a query, or raise `UnknownQuery` with the names that are near."""
         try:
             return self._queries[name]
         except KeyError:

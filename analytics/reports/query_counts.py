@@ -2,13 +2,12 @@
 
 import math
 import time
-from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from itertools import accumulate
-from typing import Final, NamedTuple
+from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client import Counter, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -18,42 +17,31 @@ from streams.errors import ClickHouseUnavailable
 
 #: Upper bounds in seconds: the page's aim is 0.3 s, everybody's 1 s, the default limit 20 s.
 BUCKETS_S: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, math.inf)
-_REFUSED: Final = "refused"
+_PREFIX: Final = "headrace_analyst_queries"
 
-
-class QueryOutcome(NamedTuple):
-    """A query of the catalogue and how it ended."""
-
-    query: str
-    outcome: str
-
-
-class QueryDurations:
-    """A histogram over `BUCKETS_S`, and the sum in seconds."""
-
-    def __init__(self) -> None:
-        self._counts = [0] * len(BUCKETS_S)
-        self.sum_s = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Count a duration; one at a bound is within it."""
-        self._counts[bisect_left(BUCKETS_S, seconds)] += 1
-        self.sum_s += seconds
-
-    @property
-    def cumulative(self) -> dict[float, int]:
-        """The number of durations up to each bound."""
-        return dict(zip(BUCKETS_S, accumulate(self._counts), strict=True))
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for each that nobody reads
 
 
 class QueryCounts(Collector):
-    """Counts queries. Used from one event loop only; the catalogue bounds what it holds."""
+    """Counts queries; the catalogue bounds what it holds."""
 
     def __init__(self, slots: QuerySlots, clock: Callable[[], float] = time.monotonic) -> None:
         self._slots = slots
         self._clock = clock
-        self.ended: dict[QueryOutcome, int] = {}
-        self.durations: dict[str, QueryDurations] = {}
+        self._refused = 0
+        self._ended = Counter(
+            _PREFIX,
+            "Queries by name and outcome; left: the client did, before it had the whole result.",
+            ("query", "outcome"),
+            registry=None,
+        )
+        self._seconds = Histogram(
+            "headrace_analyst_query_seconds",
+            "From the request to the last byte of the result, the wait for a slot included.",
+            ("query",),
+            buckets=BUCKETS_S,
+            registry=None,
+        )
 
     @asynccontextmanager
     async def counted(self, query: str) -> AsyncIterator[None]:
@@ -63,7 +51,8 @@ class QueryCounts(Collector):
             yield
             outcome = "answered"
         except TooManyQueries:
-            outcome = _REFUSED
+            outcome = "refused"
+            self._refused += 1
             raise
         except ClickHouseUnavailable:
             outcome = "unavailable"
@@ -72,31 +61,15 @@ class QueryCounts(Collector):
             outcome = fault.reason.value
             raise
         finally:
-            ended = QueryOutcome(query, outcome)
-            self.ended[ended] = self.ended.get(ended, 0) + 1
-            self.durations.setdefault(query, QueryDurations()).add(self._clock() - began)
+            self._ended.labels(query, outcome).inc()
+            self._seconds.labels(query).observe(self._clock() - began)
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
-        prefix = "headrace_analyst_queries"
-        yield GaugeMetricFamily(f"{prefix}_running", "Queries that run.", value=self._slots.running)
-        yield GaugeMetricFamily(
-            f"{prefix}_waiting", "Queries that wait for a slot.", value=self._slots.waiting
-        )
-        refused = sum(count for ended, count in self.ended.items() if ended.outcome == _REFUSED)
-        yield CounterMetricFamily(f"{prefix}_refused", "Queries that got no slot in time.", value=refused)
-        text = "Queries by name and outcome; left: the client did, before it had the whole result."
-        total = CounterMetricFamily(prefix, text, labels=["query", "outcome"])
-        for ended, count in sorted(self.ended.items()):
-            total.add_metric(ended, count)
-        yield total
-        text = "From the request to the last byte of the result, the wait for a slot included."
-        seconds = HistogramMetricFamily("headrace_analyst_query_seconds", text, labels=["query"])
-        for query, durations in sorted(self.durations.items()):
-            buckets = [(_bound(bound), float(count)) for bound, count in durations.cumulative.items()]
-            seconds.add_metric([query], buckets=buckets, sum_value=round(durations.sum_s, 6))
-        yield seconds
-
-
-def _bound(seconds: float) -> str:
-    return "+Inf" if math.isinf(seconds) else f"{seconds:g}"
+        yield GaugeMetricFamily(f"{_PREFIX}_running", "Queries that run.", value=self._slots.running)
+        text = "Queries that wait for a slot."
+        yield GaugeMetricFamily(f"{_PREFIX}_waiting", text, value=self._slots.waiting)
+        text = "Queries that got no slot in time."
+        yield CounterMetricFamily(f"{_PREFIX}_refused", text, value=self._refused)
+        yield from self._ended.collect()
+        yield from self._seconds.collect()

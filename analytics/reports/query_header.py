@@ -8,36 +8,31 @@
     -- column: model [name] | the model that answered
     -- column: cost_usd [USD] | what the requests cost
 
-A parameter without ``= default`` must be given (`analytics.reports.query_comment` has its whole form);
-`since`, `until` and `tenant` need no line. Every parameter is used in the SQL, with the type that is stated,
-and the SQL uses no other. ``-- part: whole_hours`` lets the statement begin with that file of `query_parts/`,
-and takes over what the file says and takes.
+A parameter without ``= default`` must be given; ``low..high`` are bounds of a number, ``one|other`` the words
+that a text may be. `since`, `until` and `tenant` need no line. Every parameter is used in the SQL, with the
+type that is stated, and the SQL uses no other.
+
+What several queries begin with is a part, a file of `query_parts/`: a description, parameters, and what
+stands in a ``WITH`` clause. ``-- part: whole_hours`` lets the statement begin with that part, and takes over
+what the part says and takes. Parts are named in the order in which they build on each other.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import TypeVar
 
 import msgspec
 
 from analytics.query_macros import expanded
-from analytics.reports import query_comment
-from analytics.reports.query_comment import NAME, Fields
-from analytics.reports.query_parameters import STANDARD, QueryParameter
-from analytics.reports.query_parts import QueryPart, joined
+from analytics.reports.query_parameters import STANDARD, TYPES, QueryParameter
 from streams.errors import ConfigurationError
 
 #: What the queries are sorted by, in the order in which they are listed.
 GROUPS = (
-    "cost",
-    "latency",
-    "reliability",
-    "cache",
-    "guardrail",
-    "quality",
-    "experiments",
-    "traffic",
-    "request",
+    *("cost", "latency", "reliability", "cache", "guardrail"),
+    *("quality", "experiments", "traffic", "request"),
 )
 
 #: What a column may hold. `share` is a part of one, from 0 to 1; `name` is a text.
@@ -46,9 +41,22 @@ UNITS = frozenset({
     "share", "ratio", "cosine", "score", "measure", "name", "id", "text", "flag", "day", "time",
 })  # fmt: skip
 
-_KEYS = frozenset({"title", "group", "description", "part", "parameter", "column"})
-_COLUMN = re.compile(rf"(?P<name>{NAME}) \[(?P<unit>[^\]]+)\] \| (?P<doc>\S.*)")
-_PLACEHOLDER = re.compile(rf"\{{({NAME}):([^{{}}]+)\}}")
+_QUERY_KEYS = frozenset({"title", "group", "description", "part", "parameter", "column"})
+_PART_KEYS = frozenset({"description", "parameter"})
+_NAME = r"[a-z][a-z0-9_]*"
+_FIELD = re.compile(r"-- ([a-z]+): (\S.*)")
+_CONTINUATION = re.compile(r"--     (\S.*)")
+_PARAMETER = re.compile(
+    rf"(?P<name>{_NAME}) (?P<type>\S.*?)"
+    r"(?: (?P<low>-?[\d.]+?)\.\.(?P<high>-?[\d.]+))?"
+    rf"(?: (?P<choices>{_NAME}(?:\|{_NAME})+))?"
+    r"(?: = (?P<default>\S.*?))? \| (?P<doc>\S.*)"
+)
+_COLUMN = re.compile(rf"(?P<name>{_NAME}) \[(?P<unit>[^\]]+)\] \| (?P<doc>\S.*)")
+_PLACEHOLDER = re.compile(rf"\{{({_NAME}):([^{{}}]+)\}}")
+_WITH = "WITH\n"
+
+Fields = list[tuple[str, str]]
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,24 +70,23 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 Named = TypeVar("Named", Column, QueryParameter)
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True):
+class QueryPart(msgspec.Struct, frozen=True, kw_only=True):
+    """What a part says of itself, the parameters that its SQL uses besides the standard ones, and the SQL."""
+
+    description: str
+    parameters: tuple[QueryParameter, ...]
+    sql: str
+
+
+class Header(QueryPart, frozen=True, kw_only=True):
     """What a query file states, and its statement.
 
-    Attributes:
-        title: the question, in a few words.
-        group: one of `GROUPS`.
-        description: what the query answers, and how its figures are counted.
-        parameters: `since`, `until` and `tenant` come first, in every query.
-        columns: of the result, in order.
-        sql: the statement, with a placeholder ``{name:Type}`` for each parameter.
+    `since`, `until` and `tenant` come first among the parameters of every query.
     """
 
     title: str
     group: str
-    description: str
-    parameters: tuple[QueryParameter, ...]
     columns: tuple[Column, ...]
-    sql: str
 
 
 def parse(file: str, text: str, parts: Mapping[str, QueryPart] | None = None) -> Header:
@@ -89,12 +96,31 @@ def parse(file: str, text: str, parts: Mapping[str, QueryPart] | None = None) ->
         ConfigurationError: it is not in the format above, or its SQL uses other parameters than it states.
     """
     try:
-        fields, sql = query_comment.split(text, _KEYS)
+        fields, sql = _split(text, _QUERY_KEYS)
         header = _header(fields, sql, _parts(fields, parts or {}))
         _check_placeholders(header)
     except ValueError as fault:
         raise ConfigurationError(f"analytics/reports/queries/{file}: {fault}") from fault
     return header
+
+
+def load_parts(folder: Traversable | None = None) -> Mapping[str, QueryPart]:
+    """Return the parts of a folder by name, by default Headrace's own; raises as `parse`."""
+    source = folder if folder is not None else files("analytics.reports") / "query_parts"
+    return {
+        file.name.removesuffix(".sql"): _part(file.name, file.read_text("utf-8"))
+        for file in source.iterdir()
+        if file.name.endswith(".sql")
+    }
+
+
+def _part(file: str, text: str) -> QueryPart:
+    try:
+        fields, sql = _split(text, _PART_KEYS)
+        own = tuple(_parameters(fields))
+        return QueryPart(description=_only(fields, "description"), parameters=own, sql=sql)
+    except ValueError as fault:
+        raise ConfigurationError(f"analytics/reports/query_parts/{file}: {fault}") from fault
 
 
 def _parts(fields: Fields, known: Mapping[str, QueryPart]) -> list[QueryPart]:
@@ -108,23 +134,85 @@ def _parts(fields: Fields, known: Mapping[str, QueryPart]) -> list[QueryPart]:
 def _header(fields: Fields, sql: str, parts: list[QueryPart]) -> Header:
     if not sql or ";" in sql:
         raise ValueError("there must be one statement, without a semicolon")
-    group = query_comment.only(fields, "group")
+    group = _only(fields, "group")
     if group not in GROUPS:
         raise ValueError(f"group {group!r} is none of {', '.join(GROUPS)}")
     columns = tuple(_column(text) for key, text in fields if key == "column")
     if not columns:
         raise ValueError("there is no column")
-    own = query_comment.parameters(fields)
+    own = _parameters(fields)
     given = {parameter.name for parameter in own}  # a query may give a part's parameter another default
     taken_over = [each for part in parts for each in part.parameters if each.name not in given]
-    texts = [query_comment.only(fields, "description"), *(part.description for part in parts)]
+    texts = [_only(fields, "description"), *(part.description for part in parts)]
     return Header(
-        title=query_comment.only(fields, "title"),
+        title=_only(fields, "title"),
         group=group,
         description=" ".join(texts),
         parameters=_with_standard([*taken_over, *own]),
         columns=_unique(columns, "column"),
-        sql=expanded(joined(sql, parts)),
+        sql=expanded(_joined(sql, parts)),
+    )
+
+
+def _joined(sql: str, parts: Sequence[QueryPart]) -> str:
+    """Return a statement that begins with the parts' SQL, in this order."""
+    if not parts:
+        return sql
+    clauses = [part.sql for part in parts]
+    if sql.startswith(_WITH):  # its own clauses may build on those of the parts
+        return _WITH + ",\n".join([*clauses, sql.removeprefix(_WITH)])
+    return _WITH + ",\n".join(clauses) + "\n" + sql
+
+
+def _split(text: str, keys: Collection[str]) -> tuple[Fields, str]:
+    """Return the fields of the leading comment, and what follows it."""
+    lines = text.splitlines()
+    end = next((place for place, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    return list(_fields(lines[:end], keys)), "\n".join(lines[end:]).strip()
+
+
+def _fields(lines: list[str], keys: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield each field with its whole text."""
+    key, text = "", ""
+    for line in lines:
+        begins, goes_on = _FIELD.fullmatch(line), _CONTINUATION.fullmatch(line)
+        if begins and begins[1] in keys:
+            if key:
+                yield key, text
+            key, text = begins[1], begins[2]
+        elif goes_on and key:
+            text += " " + goes_on[1]
+        else:
+            raise ValueError(f"{line!r} is neither a field nor the rest of one")
+    if key:
+        yield key, text
+
+
+def _only(fields: Fields, key: str) -> str:
+    """Return the text of a field that there must be once."""
+    texts = [text for name, text in fields if name == key]
+    if len(texts) != 1:
+        raise ValueError(f"there must be one {key}")
+    return texts[0]
+
+
+def _parameters(fields: Fields) -> list[QueryParameter]:
+    return [_parameter(text) for key, text in fields if key == "parameter"]
+
+
+def _parameter(text: str) -> QueryParameter:
+    match = _PARAMETER.fullmatch(text)
+    if match is None or match["type"] not in TYPES:
+        raise ValueError(f"parameter {text!r} must be: name Type [low..high] [= default] | what it is")
+    choices = tuple(match["choices"].split("|")) if match["choices"] else ()
+    return QueryParameter(
+        name=match["name"],
+        type=match["type"],
+        default="" if match["default"] == "''" else match["default"],
+        doc=match["doc"] + (f": {', '.join(choices)}" if choices else ""),
+        low=None if match["low"] is None else float(match["low"]),
+        high=None if match["high"] is None else float(match["high"]),
+        choices=choices,
     )
 
 
@@ -134,7 +222,7 @@ def _column(text: str) -> Column:
         raise ValueError(
             f"column {text!r} must be: name [unit] | what it is; units: {', '.join(sorted(UNITS))}"
         )
-    return Column(name=match["name"], unit=match["unit"], doc=match["doc"])
+    return Column(**match.groupdict())
 
 
 def _with_standard(stated: list[QueryParameter]) -> tuple[QueryParameter, ...]:

@@ -34,14 +34,8 @@ class WrongParameter(InputError):
 class QueryParameter(msgspec.Struct, frozen=True, kw_only=True):
     """One parameter of a query.
 
-    Attributes:
-        name: as in the SQL.
-        type: ClickHouse's, as in the SQL.
-        default: as a user would type it; None: it must be given.
-        doc: what it means, and its unit.
-        low: the least value, where there is one.
-        high: the greatest value, where there is one.
-        choices: the words that it may be, where there are such.
+    `type` is ClickHouse's, `default` as a user would type it (None: it must be given); `low` and `high` bound
+    a number, `choices` a text.
     """
 
     name: str
@@ -53,15 +47,7 @@ class QueryParameter(msgspec.Struct, frozen=True, kw_only=True):
     choices: tuple[str, ...] = ()
 
     def value(self, given: object, now: datetime) -> Any:
-        """Return what ClickHouse is given.
-
-        Args:
-            given: the text that a user typed, or a value of the right kind.
-            now: the time that ages are counted from.
-
-        Raises:
-            WrongParameter: it is no value of this parameter's.
-        """
+        """Return what ClickHouse is given, or raise `WrongParameter`."""
         try:
             value = _CONVERSIONS[self.type](given, now)
         except (ArithmeticError, TypeError, ValueError) as fault:
@@ -72,14 +58,11 @@ class QueryParameter(msgspec.Struct, frozen=True, kw_only=True):
             raise WrongParameter(
                 f"{self.name} must be one of {', '.join(self.choices)}, not {_shown(given)}", param=self.name
             )
-        if not self._allows(value):
+        if self.low is not None and self.high is not None and not self.low <= value <= self.high:
             raise WrongParameter(
                 f"{self.name} must be {self.low:g} to {self.high:g}, not {_shown(given)}", param=self.name
             )
         return value
-
-    def _allows(self, value: Any) -> bool:
-        return self.low is None or self.high is None or self.low <= value <= self.high
 
 
 #: What every query takes. A query's own header may give another default.
@@ -96,23 +79,16 @@ STANDARD = (
 
 
 def instant(given: object, now: datetime) -> datetime:
-    """Return the time that is meant: ``now``, an age such as ``90s``, ``24h`` or ``7d``, or ISO 8601.
+    """Return the time that is meant (``now``, an age such as ``7d``, or ISO 8601), or raise `ValueError`.
 
     A time without a zone is UTC, as all times in the tables are.
-
-    Raises:
-        ValueError: it is none of these.
     """
     at = utc(given) if isinstance(given, datetime) else parse_moment(str(given), now=now)
     return min(max(at, FIRST), _LAST)
 
 
 def check_window(values: Mapping[str, Any]) -> None:
-    """Check that a window has a beginning before its end.
-
-    Raises:
-        WrongParameter: it has not.
-    """
+    """Check that a window's beginning is before its end, or raise `WrongParameter`."""
     if values["since"] >= values["until"]:  # as text: all of the same length
         raise WrongParameter(
             f"since ({values['since']}) must be earlier than until ({values['until']})", param="since"
@@ -183,15 +159,3 @@ _EXPECTED: Mapping[str, str] = {
 }
 #: What a parameter may be.
 TYPES = frozenset(_CONVERSIONS)
-
-
-def parse_range(text: str | None) -> tuple[float | None, float | None]:
-    """Return the bounds that ``1..100`` states; none where there is no text.
-
-    Raises:
-        ValueError: they are not numbers.
-    """
-    if text is None:
-        return None, None
-    low, _, high = text.partition("..")
-    return float(low), float(high)

@@ -40,13 +40,7 @@ class QueryService:
     def prepare(
         self, name: str, given: Mapping[str, str], scope: TenantScope, output: ResultFormat
     ) -> PreparedQuery:
-        """Check a query's name and the texts that the caller gave for its parameters.
-
-        Raises:
-            UnknownQuery: there is none of this name.
-            WrongParameter: a parameter that the query does not have, or a value that it does not take.
-            TenantNotAllowed: the caller asked for another's rows.
-        """
+        """Check a query's name and parameters; raises as `Catalogue.get`, `bind` and `narrowed`."""
         query = self.catalogue.get(name)
         tenant = scope.narrowed(given.get("tenant", ""))
         bound = query.bind({**given, "tenant": tenant})
@@ -54,13 +48,7 @@ class QueryService:
 
     @asynccontextmanager
     async def ask(self, prepared: PreparedQuery) -> AsyncIterator[QueryResult]:
-        """Run a query, and hold the result while the block runs; leaving the block early cancels the query.
-
-        Raises:
-            TooManyQueries: too many are asked already.
-            QueryFault: there is no answer; its reason says what to do.
-            ClickHouseUnavailable: ClickHouse cannot be reached.
-        """
+        """Run a query, hold the result while the block runs; raises as `hold` and `AnalystReader.ask`."""
         async with self.counts.counted(prepared.query.name), self._ask(prepared) as answer:
             yield answer
 

@@ -33,11 +33,8 @@ class _Share:
 class QuerySlots:
     """First come, first served within a tenant; every wait is bounded.
 
-    Args:
-        running: queries at once.
-        waiting: queries that wait; further ones are refused at once.
-        waiting_per_tenant: of these, one tenant's.
-        wait_s: seconds until one that waits is refused.
+    `running` queries run at once. `waiting` may wait, `waiting_per_tenant` of them one tenant's, each for
+    `wait_s` at most.
     """
 
     def __init__(
@@ -69,11 +66,7 @@ class QuerySlots:
 
     @asynccontextmanager
     async def hold(self, tenant: str) -> AsyncIterator[None]:
-        """Hold a slot while the block runs.
-
-        Raises:
-            TooManyQueries: no slot in time, or too many wait already.
-        """
+        """Hold a slot while the block runs; `TooManyQueries` without one in time, or if too many wait."""
         share = self._enter(tenant)
         async with AsyncExitStack() as stack:
             stack.callback(self._leave, tenant, share)

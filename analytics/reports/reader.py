@@ -10,7 +10,7 @@ import json
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -20,8 +20,30 @@ import msgspec
 from clickhouse_connect.driver.binding import format_bind_value
 
 from analytics.reports.reader_faults import QueryFault, Reason, fault_of
-from analytics.reports.tenant_filters import TABLES_WITH_TENANT, tenant_filters
 from streams.errors import ClickHouseUnavailable, ConfigurationError
+
+#: The stored tables with a column `tenant`. A view needs no filter: it reads these.
+TABLES_WITH_TENANT: Final = """
+SELECT name
+FROM system.tables
+WHERE database = currentDatabase()
+    AND endsWith(engine, 'MergeTree')
+    AND name IN (SELECT table FROM system.columns WHERE database = currentDatabase() AND name = 'tenant')
+ORDER BY name
+"""
+
+
+def tenant_filters(database: str, tables: Iterable[str], tenant: str) -> str:
+    """Return the value of `additional_table_filters` that leaves only the rows of `tenant`."""
+    condition = f"tenant = {_quoted(tenant)}"
+    pairs = (f"{_quoted(f'{database}.{table}')}: {_quoted(condition)}" for table in tables)
+    return "{" + ", ".join(pairs) + "}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 #: ClickHouse ends a query itself, with a better message; this is for one that does not.
@@ -62,12 +84,7 @@ class ReaderLimits(msgspec.Struct, frozen=True, kw_only=True):
 class ReaderQuery(msgspec.Struct, frozen=True, kw_only=True):
     """One query for ClickHouse.
 
-    Attributes:
-        sql: one of the catalogue's statements, never a caller's.
-        parameters: the values of its placeholders.
-        tenant: whose rows; empty for everybody's.
-        output_format: ClickHouse's name of the format.
-        format_settings: ClickHouse's settings for that format.
+    `sql` is one of the catalogue's statements, never a caller's; an empty tenant is everybody.
     """
 
     sql: str
@@ -84,11 +101,7 @@ class QueryResult:
         self._response = response
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the bytes.
-
-        Raises:
-            ClickHouseUnavailable: the connection broke, or is there and has nothing more to say.
-        """
+        """Yield the bytes; `ClickHouseUnavailable` where the connection broke, or fell silent."""
         try:
             async for piece in self._response.content.iter_any():
                 yield piece
@@ -99,11 +112,7 @@ class QueryResult:
 class AnalystReader:
     """Runs queries as a user who can only read. It connects at its first query.
 
-    Args:
-        url: ``http://user:password@host:port`` of that user.
-        database: where the views are.
-        limits: what one query may take.
-        clock: a monotonic clock, in seconds.
+    The URL is ``http://user:password@host:port`` of that user.
 
     Raises:
         ConfigurationError: the URL is not one.

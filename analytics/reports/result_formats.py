@@ -11,14 +11,7 @@ from streams.errors import InputError
 
 
 class ResultFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """One format.
-
-    Attributes:
-        name: what callers ask for it by; also the ending of a file.
-        media_type: of the HTTP response.
-        clickhouse: ClickHouse's name for it.
-        settings: ClickHouse's settings for it.
-    """
+    """One format."""
 
     name: str
     media_type: str
@@ -72,14 +65,9 @@ class UnknownFormat(InputError):
 
 
 def chosen_format(name: str | None, accept: str) -> ResultFormat:
-    """Return the format that a caller asks for.
+    """Return the format that a caller asks for, or raise `UnknownFormat`.
 
-    Args:
-        name: the parameter `format`, which goes first; None where there is none.
-        accept: the header `Accept`; empty where there is none.
-
-    Raises:
-        UnknownFormat: there is none of this name, or none that the header accepts.
+    The parameter `format` goes before the header `Accept`.
     """
     if name is not None:
         try:

@@ -1,16 +1,12 @@
 """Replaces a day of a rollup in one step by rows that were computed in a staging table beside it.
 
-`REPLACE PARTITION` does that, but not for two processes at once: of two that replace the same partition of a
-table on one server, ClickHouse (26.9) often keeps the rows of both (158 of 400 times that four ran at once).
-Every figure of the day would then be too high, without any error. So swaps into a table take turns.
+Of two `REPLACE PARTITION` at once into one table ClickHouse (26.9) often keeps the rows of both (158 of 400
+times that four ran at once): every figure of the day would be too high, without any error. So swaps take
+turns. A turn is a table's name: the staging table is renamed to it before the swap, which fails while such a
+table exists, and dropped after it. A process that dies in between leaves the table behind, and so does one
+that got no answer, for the swap may still be running; the next process drops it after `expiry_s`.
 
-A turn is a table's name. The staging table is renamed to it before the swap, which fails while such a table
-exists, and dropped after it. A process that dies in between leaves the table behind; the next process drops
-it after `expiry_s`. Where no answer came, so that the outcome of a swap is unknown, its table is left behind
-too: the swap may still be running in the server.
-
-On a cluster each replica has turns of its own; between replicas the order is that of their common log. If
-the rows of two computations meet all the same, the day is computed anew (`analytics.rollups.refresh`).
+On a cluster each replica has turns of its own; between replicas the order is that of their common log.
 """
 
 import asyncio
@@ -73,13 +69,8 @@ async def replace_partition(
 ) -> None:
     """Put the rows of `new` in the place of a day of `table`. There is no table `new` any more then.
 
-    Args:
-        clickhouse: a connection to the database.
-        new: the staging table, see `staging`. It must have rows: the server refuses to swap nothing in.
-        table: the rollup's table.
-        day: the day, which is a partition of it.
-        wait_s: how long to wait for others that swap into `table`.
-        expiry_s: the age, in seconds, from which another one's table is a dead process's.
+    The staging table `new` must have rows: the server refuses to swap nothing in. Others that swap into
+    `table` are waited for, for `wait_s`; one whose table is `expiry_s` old counts as dead.
 
     Raises:
         ClickHouseUnavailable: the server did not answer, or somebody else has not ended yet.

@@ -5,15 +5,11 @@ from the raw rows without duplicates (`FINAL`), into a staging table, and then s
 (`analytics.rollups.partition_swap`). Every row says from which version of the raw table's day it was computed
 (`analytics.rollups.sources`); a day whose version is not the current one is due.
 
-Figures and version change in one step, so nothing can be lost in between: a process that dies leaves a day
-that is still due, and a staging table that is dropped later. Several processes may refresh at once; only
-their swaps take turns. The rows of the last swap tell their version truly, and the next run of any process
-corrects what was computed from an older one. Staging tables have a new name each time, so a statement that
-was given up and still runs in the server writes where nobody reads. If two swaps met all the same, after one
-was given up for dead, the day has rows of two computations, and is due.
-
-On a cluster a staging table is on one replica only, and what is swapped in goes to the others. A replica that
-is behind catches up before it looks (`analytics.rollups.sources.read_partitions`).
+Figures and version change in one step, so a process that dies leaves a day that is still due, and a staging
+table that is dropped later. Several processes may refresh at once; only their swaps take turns, and the next
+run of any process corrects what was computed from an older version. If two swaps met all the same, after one
+was given up for dead, the day has rows of two computations, and is due. On a cluster a staging table is on
+one replica only, and what is swapped in goes to the others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -116,14 +112,9 @@ def partition_states(
 class RollupRefresher:
     """Keeps the rollups up to date.
 
-    Args:
-        clickhouse: a connection to the database.
-        min_age_s: a day that any process computed less than so long ago is left for later.
-        statement_s: how long the computation of one day may take.
-        staging_expiry_s: the age from which a staging table is nobody's; above `statement_s`.
-        expiry_s: the same for a table that is being swapped in; `swap_expiry_s` by default.
-        clock: the time, to tell which days are too old.
-        rollups: which ones.
+    A day that any process computed less than `min_age_s` ago is left for later; `statement_s` bounds the
+    computation of one. A staging table of the age `staging_expiry_s` (above `statement_s`) is nobody's;
+    `expiry_s` is the same for one that is being swapped in.
     """
 
     def __init__(
@@ -148,11 +139,7 @@ class RollupRefresher:
         self._clean: dict[str, dict[str, str]] = {rollup.table: {} for rollup in rollups}
 
     async def refresh(self, *, limit: int = 30) -> RefreshProgress:
-        """Compute at most `limit` days that are due, the newest first.
-
-        Raises:
-            ClickHouseUnavailable: at least one could not be computed. The others were.
-        """
+        """Compute at most `limit` days that are due, newest first. One's fault is raised after the others."""
         tables = [*{rollup.source.table for rollup in self._rollups}, *self._clean]
         partitions = await read_partitions(self._clickhouse, tables)
         versions = DayVersions(self._clickhouse, partitions)

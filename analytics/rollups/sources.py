@@ -1,19 +1,14 @@
 """The version of each day of a raw table, so that a rollup knows which of its days are out of date.
 
-Looking for rows whose `ingested_at` is later than the last run would lose rows: the sink stamps a batch
-before it inserts it, and after an outage the insert may come hours later. So time is not used. There are two
-checks, a cheap one and a close one.
-
-Cheap: a partition is unchanged while its parts have the same files. No row is read, and a mutation that has
-nothing to do in a partition (a user is erased) does not count: it renames the parts and keeps their files.
+Looking for rows whose `ingested_at` is later than the last run would lose rows: after an outage of the sink
+the insert may come hours later. There are two checks. Cheap: a partition is unchanged while its parts have
+the same files; a mutation that has nothing to do in it renames the parts, and keeps their files.
 
 Close, where that has changed: what was stored, the number of the day's rows, and how often they were changed
-in place (`revision`). What was stored is the highest block number, which changes with every insert; or, where
-a partition is a month, a hash over the `ingested_at` of the day's rows. A merge that drops replaced rows
-changes these figures, but not the day's content: the day is computed once more, with the same result. A
-mutation of Headrace changes them only for the days of the rows that it touches: it deletes rows, or
-increments `revision` (`REVISE`). Any other mutation was written by hand, and nothing says which rows it
-changed: it makes every day of the table due, when it is first seen and again when it is done.
+in place (`revision`). What was stored is the highest block number, or, where a partition is a month, a hash
+over the `ingested_at` of the day's rows. A mutation of Headrace changes these only for the days of the rows
+that it touches (`REVISE`). Any other mutation was written by hand, and nothing says which rows it changed: it
+makes every day of the table due, when it is first seen and again when it is done.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -80,11 +75,8 @@ _PARTITIONS_A_QUERY = 200  # their ids travel in the URL
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """A raw table.
 
-    Attributes:
-        table: its name.
-        monthly: whether a partition is a month, and not a day.
-        whole_days: so many days back no row has expired yet. Days before are never computed again, because
-            what is left of them would replace the figures of the whole. Below the table's TTL.
+    `monthly`: a partition is a month, and not a day. Within `whole_days` no row has expired yet; days before
+    are never computed again, because what is left of them would replace the figures of the whole.
     """
 
     table: str
@@ -121,11 +113,7 @@ class DayVersions:
         self._read: dict[tuple[str, str], dict[date, str]] = {}
 
     async def of(self, source: Source, partitions: Iterable[str]) -> dict[date, str]:
-        """Return the version of each day in some of the source's partitions.
-
-        Raises:
-            ClickHouseUnavailable: there was no answer.
-        """
+        """Return the version of each day in some of the source's partitions."""
         # Those that have no rows any more are left out.
         wanted = [each for each in partitions if each in self._partitions[source.table]]
         missing = [each for each in wanted if (source.table, each) not in self._read]

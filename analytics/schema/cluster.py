@@ -1,7 +1,8 @@
 """What differs where the tables are on a cluster: one shard of several replicas.
 
 A connection is to one replica. Rows that another replica has stored reach it a little later, so a reader that
-must not miss them waits with `sync_replica`. Each replica carries out mutations on its own.
+must not miss them waits with `sync_replica`. Each replica carries out mutations on its own. A check that
+finds a wrong setting raises `ConfigurationError`.
 """
 
 import re
@@ -52,11 +53,7 @@ def placeholders(cluster: str) -> dict[str, str]:
 
 
 def quoted_cluster(cluster: str) -> str:
-    """Return a cluster's name as it is written in statements.
-
-    Raises:
-        ConfigurationError: it is no name.
-    """
+    """Return a cluster's name as it is written in statements, or raise `ConfigurationError`."""
     if _CLUSTER_NAME.fullmatch(cluster) is None:
         raise ConfigurationError(
             f"HEADRACE_CLICKHOUSE_CLUSTER is {cluster!r}: it is a name of letters, digits, _ . and -"
@@ -65,11 +62,7 @@ def quoted_cluster(cluster: str) -> str:
 
 
 async def check_cluster(server: ClickHouse) -> None:
-    """Check that the server knows the connection's cluster, and that the cluster is one shard.
-
-    Raises:
-        ConfigurationError: there is no such cluster, or it has several shards.
-    """
+    """Check that the server knows the connection's cluster, and that the cluster is one shard."""
     if not server.cluster:
         return
     rows = await server.query(_CLUSTERS)
@@ -88,11 +81,7 @@ async def check_cluster(server: ClickHouse) -> None:
 
 
 async def check_table_engine(clickhouse: ClickHouse, table: str) -> bool:
-    """Return whether `table` exists, and check that it is replicated exactly where a cluster is configured.
-
-    Raises:
-        ConfigurationError: it is on one server and a cluster is set, or the other way round.
-    """
+    """Return whether `table` exists; check that it is replicated exactly where a cluster is configured."""
     rows = await clickhouse.query(_ENGINE, {"table": table})
     if not rows:
         return False
@@ -110,21 +99,13 @@ async def check_table_engine(clickhouse: ClickHouse, table: str) -> bool:
 
 
 async def sync_replica(clickhouse: ClickHouse, tables: Sequence[str]) -> None:
-    """Wait until this replica has every row that any replica had at the call. No-op for unreplicated tables.
-
-    Raises:
-        ClickHouseUnavailable: it does not get them in time.
-    """
+    """Wait until this replica has every row that any replica had. No-op for unreplicated tables."""
     for row in await clickhouse.query(_REPLICATED, {"tables": list(tables)}):
         await clickhouse.execute(f"SYSTEM SYNC REPLICA {row['name']} LIGHTWEIGHT")
 
 
 async def sync_replica_and_mutations(clickhouse: ClickHouse, tables: Sequence[str]) -> None:
-    """Wait as `sync_replica`, and check that this replica has carried out every mutation of the tables.
-
-    Raises:
-        ClickHouseUnavailable: it does not get the rows in time, or a mutation is under way.
-    """
+    """Wait as `sync_replica`, and check that this replica has carried out every mutation of the tables."""
     replicated = [row["name"] for row in await clickhouse.query(_REPLICATED, {"tables": list(tables)})]
     if not replicated:
         return
@@ -135,11 +116,7 @@ async def sync_replica_and_mutations(clickhouse: ClickHouse, tables: Sequence[st
 
 
 async def sync_all_replicas(clickhouse: ClickHouse, tables: Sequence[str]) -> None:
-    """Wait until every replica has every row that any replica had. No-op without a cluster.
-
-    Raises:
-        ClickHouseUnavailable: a replica does not get them in time, or does not answer.
-    """
+    """Wait until every replica has every row that any replica had. No-op without a cluster."""
     if clickhouse.cluster:
         database = await _database(clickhouse)
         for table in tables:
@@ -150,11 +127,7 @@ async def sync_all_replicas(clickhouse: ClickHouse, tables: Sequence[str]) -> No
 
 
 async def unfinished_mutations(clickhouse: ClickHouse, table: str) -> list[str]:
-    """Return the last error (or an empty text) of each unfinished mutation of a table, on any replica.
-
-    Raises:
-        ClickHouseUnavailable: the server did not answer, or another replica did not.
-    """
+    """Return the last error (or an empty text) of each unfinished mutation of a table, on any replica."""
     mutations = "system.mutations"
     if clickhouse.cluster:
         mutations = f"clusterAllReplicas({quoted_cluster(clickhouse.cluster)}, system.mutations)"

@@ -63,11 +63,8 @@ _NONE_YET = _Term(number=0, holder="", is_over=True, age_s=0)
 class SchemaLock:
     """The lock of one database's schema, for use with `async with`. Its table must exist.
 
-    Args:
-        clickhouse: a connection to the database, on a cluster to any of its replicas.
-        wait_s: how long to wait for another process that holds it.
-        expiry_s: how long a holder counts as alive after it last renewed the lock; above what one statement
-            may take, and what the replicas' clocks differ.
+    Another holder is waited for, for `wait_s`. A holder counts as alive for `expiry_s` after it last renewed
+    the lock: above what one statement may take, and what the replicas' clocks differ.
     """
 
     def __init__(self, clickhouse: ClickHouse, *, wait_s: float = 300.0, expiry_s: float = 60.0) -> None:
@@ -79,11 +76,7 @@ class SchemaLock:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
     async def __aenter__(self) -> Self:
-        """Take the lock.
-
-        Raises:
-            ClickHouseUnavailable: the server did not answer, or another process holds the lock too long.
-        """
+        """Take the lock; `ClickHouseUnavailable` where another process holds it too long."""
         deadline = time.monotonic() + self._wait_s
         while True:
             last = await self._last()
@@ -108,11 +101,7 @@ class SchemaLock:
                 await self._say("over", token=f"term:{self._term}:over")
 
     async def renew(self) -> None:
-        """Show that the holder is alive.
-
-        Raises:
-            ClickHouseUnavailable: another process has taken the lock over.
-        """
+        """Show that the holder is alive; `ClickHouseUnavailable` where another process took the lock over."""
         last = await self._last()
         if not self._holds(last):
             raise ClickHouseUnavailable(f"the lock on the schema was lost to {last.holder or 'nobody'}")

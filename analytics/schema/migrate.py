@@ -81,11 +81,7 @@ def _rendered(statement: str, cluster: str) -> str:
 
 
 def load_migrations(folder: Traversable | None = None) -> list[Migration]:
-    """Return the migrations in `folder` (Headrace's own by default), by version.
-
-    Raises:
-        ConfigurationError: a file is not named ``NNNN_name.sql``, or two have the same number.
-    """
+    """Return the migrations in `folder` (Headrace's own by default), by version; their numbers are unique."""
     source = folder if folder is not None else files("analytics.schema") / "migrations"
     found: dict[int, Migration] = {}
     for file in source.iterdir():
@@ -139,14 +135,11 @@ class SchemaRunner:
         if not await self._missing():
             return []
         await self._create_if_missing(LOCK_TABLE, CREATE_LOCK_TABLE)
-        async with self._lock() as lock:
+        async with SchemaLock(self._clickhouse) as lock:
             missing = await self._missing()  # another process may have been quicker
             for migration in missing:
                 await self._apply(migration, lock)
         return missing
-
-    def _lock(self) -> SchemaLock:
-        return SchemaLock(self._clickhouse)
 
     async def _create_if_missing(self, table: str, statement: str) -> None:
         if not await check_table_engine(self._clickhouse, table):

@@ -96,9 +96,7 @@ class SinkBatch(msgspec.Struct, frozen=True, kw_only=True):
 class PartitionBuffer:
     """The records of one partition that wait to be written.
 
-    Args:
-        limits: when a batch is closed.
-        replay: a range that was announced and perhaps written before; it becomes the first batch, exactly.
+    `replay` is a range that was announced and perhaps written before: it becomes the first batch, exactly.
     """
 
     def __init__(self, limits: BatchLimits, *, replay: OffsetRange | None = None) -> None:
@@ -140,11 +138,9 @@ class PartitionBuffer:
     def due(self, now: float, *, end: int | None, flush: bool = False) -> bool:
         """Whether a batch is to be written now.
 
-        Args:
-            now: a monotonic time in seconds.
-            end: the partition's end offset, where it is known. A range whose end was lost from the log is
-                given up when everything there is has been read.
-            flush: do not wait for more records, except for those of a range that is to be replayed.
+        `end` is the partition's end offset, where it is known: a range whose end was lost from the log is
+        given up when everything there is has been read. `flush` waits for no more records, except for those
+        of such a range.
         """
         if not self._records:
             return False
@@ -204,10 +200,9 @@ def partitions_to_pause(buffers: Mapping[K, PartitionBuffer], *, limit_bytes: in
 
 
 class InsertBlock(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows of one insert: one table, one day. `sources[i]` is the record that row i came from."""
+    """The rows of one insert into one table. `sources[i]` is the place of the record that row i came from."""
 
     table: Table
-    day: date
     rows: Sequence[Row]
     sources: Sequence[int]
     token: str
@@ -249,7 +244,6 @@ def split_by_day(batch: SinkBatch, requests: Iterable[tuple[int, RequestRows]]) 
     return [
         InsertBlock(
             table=TABLES[number],
-            day=day,
             rows=block_rows,
             sources=sources,
             token=f"{prefix}:{TABLES[number].name}:{day.isoformat()}",

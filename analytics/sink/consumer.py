@@ -1,19 +1,24 @@
-"""The Kafka consumers of the sink and of feedback."""
+"""The Kafka consumer that the sink and feedback share."""
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any, Self
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
 
 from analytics.sink.batches import BatchLimits, ConsumedRecord
+from analytics.sink.status import ConsumerStatus
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import stop_client
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
-from streams.pipeline import SINK
+from streams.pipeline import ConsumerSpec
+from streams.settings import Settings
+from streams.tasks import unless_stopped
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +46,19 @@ class ConsumerConfig(msgspec.Struct, frozen=True, kw_only=True):
     kafka_timeout_s: float = 15.0
     fetch_wait_ms: int = FETCH_WAIT_MS
 
+    @classmethod
+    def of(cls, settings: Settings, spec: ConsumerSpec, **given: Any) -> Self:
+        """Return the configuration of a group of this installation."""
+        return cls(
+            bootstrap=settings.kafka_bootstrap,
+            topic=spec.source.name,
+            group=spec.group,
+            instance_id=settings.instance_id,
+            auth=RecordAuth.from_settings(settings),
+            kafka_timeout_s=settings.kafka_timeout_s,
+            **given,
+        )
+
 
 class SinkConfig(ConsumerConfig, frozen=True, kw_only=True):
     """How the sink reads.
@@ -50,57 +68,95 @@ class SinkConfig(ConsumerConfig, frozen=True, kw_only=True):
     """
 
     batch: BatchLimits
-    group: str = SINK.group
     buffer_bytes: int = 16 * 1024 * 1024
 
 
-async def start_consumer(config: ConsumerConfig) -> AIOKafkaConsumer:
-    """Return a connected consumer that commits nothing by itself and has subscribed to nothing yet.
+class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    """A member of a consumer group that reads in batches, and commits what it has settled itself.
 
-    It is a static member of its group: a replica that restarts gets its partitions back at once, and
-    nobody else's move.
-
-    Raises:
-        KafkaUnavailable: no broker answered in time.
+    It is a static member of its group: a replica that restarts gets its partitions back at once, and nobody
+    else's move.
     """
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=config.bootstrap.split(","),
-        client_id=f"{config.group}.{config.instance_id}",
-        group_id=config.group,
-        group_instance_id=config.instance_id,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        session_timeout_ms=_SESSION_TIMEOUT_MS,
-        heartbeat_interval_ms=_HEARTBEAT_MS,
-        rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
-        max_partition_fetch_bytes=_FETCH_BYTES_PER_PARTITION,
-        fetch_max_wait_ms=config.fetch_wait_ms,
-    )
-    try:
-        await asyncio.wait_for(consumer.start(), config.kafka_timeout_s)
-    except (KafkaError, TimeoutError, OSError) as fault:
-        await stop_consumer(consumer, timeout_s=config.kafka_timeout_s)
-        raise KafkaUnavailable(f"no Kafka broker at {config.bootstrap}: {fault!r}") from fault
-    return consumer
 
+    def __init__(self, config: ConsumerConfig, status: ConsumerStatus) -> None:
+        self._config = config
+        self._status = status
+        self._consumer: AIOKafkaConsumer = None  # until it is started
 
-async def fetch(
-    consumer: AIOKafkaConsumer, wanted: Collection[TopicPartition]
-) -> dict[TopicPartition, list[ConsumerRecord]]:
-    """Return what has come of the wanted partitions, after `FETCH_WAIT_MS` at the latest.
+    async def run(self, stop: asyncio.Event) -> None:
+        """Join the group and work until `stop` is set; then finish what is in hand, and commit it."""
+        try:
+            if await unless_stopped(stop, self._status.retry("kafka", self._start)):
+                self._consumer.subscribe([self._config.topic], listener=self)
+                await self._work_until(stop)
+        finally:
+            await self._close()
+            if self._consumer is not None:
+                await self._stop(self._consumer)
+            log.info(self._status.event("stopped"), records=self._status.records)
 
-    What was fetched of others waits for them to be wanted again, and no more of them is fetched meanwhile.
-    Pausing them would throw it away, to be fetched once more. It is to be called even while nothing is
-    wanted: a consumer that does not ask is put out of its group.
+    async def _work_until(self, stop: asyncio.Event) -> None:
+        raise NotImplementedError
 
-    Raises:
-        KafkaError: what aiokafka cannot put right itself.
-    """
-    # Asked for no partitions, aiokafka takes it for all of them.
-    found: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(
-        *(wanted or (_NOWHERE,)), timeout_ms=FETCH_WAIT_MS, max_records=_POLL_RECORDS
-    )
-    return found
+    async def _close(self) -> None:
+        """End what runs beside the consumer."""
+
+    async def _start(self) -> None:
+        config = self._config
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=config.bootstrap.split(","),
+            client_id=f"{config.group}.{config.instance_id}",
+            group_id=config.group,
+            group_instance_id=config.instance_id,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=_SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=_HEARTBEAT_MS,
+            rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
+            max_partition_fetch_bytes=_FETCH_BYTES_PER_PARTITION,
+            fetch_max_wait_ms=config.fetch_wait_ms,
+        )
+        try:
+            await asyncio.wait_for(consumer.start(), config.kafka_timeout_s)
+        except (KafkaError, TimeoutError, OSError) as fault:
+            await self._stop(consumer)
+            raise KafkaUnavailable(f"no Kafka broker at {config.bootstrap}: {fault!r}") from fault
+        self._consumer = consumer
+
+    async def _stop(self, consumer: AIOKafkaConsumer) -> None:
+        """Disconnect, whatever state the broker is in. A static member stays in its group."""
+        if (fault := await stop_client(consumer, timeout_s=self._config.kafka_timeout_s)) is not None:
+            log.warning(self._status.event("stop_failed"), error=fault)
+
+    async def _fetch(
+        self, wanted: Collection[TopicPartition], *, wait_ms: int = FETCH_WAIT_MS
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """Return what has come of the wanted partitions, after `wait_ms` at the latest.
+
+        What was fetched of others waits for them to be wanted again, and no more of them is fetched
+        meanwhile. Pausing them would throw it away, to be fetched once more. It is to be called even while
+        nothing is wanted: a consumer that does not ask is put out of its group.
+        """
+        try:
+            # Asked for no partitions, aiokafka takes it for all of them.
+            found: dict[TopicPartition, list[ConsumerRecord]] = await self._consumer.getmany(
+                *(wanted or (_NOWHERE,)), timeout_ms=wait_ms, max_records=_POLL_RECORDS
+            )
+        except KafkaError as fault:  # what aiokafka cannot put right itself
+            self._status.failed("kafka", repr(fault))
+            await asyncio.sleep(1)
+            return {}
+        return found
+
+    async def _try_commit(self, commit: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        try:
+            await asyncio.wait_for(self._consumer.commit(commit), self._config.kafka_timeout_s)
+        except (KafkaError, TimeoutError, OSError) as fault:
+            raise KafkaUnavailable(f"the commit of {commit} failed: {fault!r}") from fault
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Take note. A partition is opened with the first record that arrives from it."""
+        self._status.assigned(len(assigned))
 
 
 def record_of(record: ConsumerRecord, auth: RecordAuth) -> ConsumedRecord:
@@ -128,9 +184,3 @@ def silence_s(consumer: AIOKafkaConsumer) -> float:
         at for where in consumer.assignment() if (at := consumer.last_poll_timestamp(where)) is not None
     ]
     return max(time.time() - max(answers) / 1000, 0.0) if answers else 0.0
-
-
-async def stop_consumer(consumer: AIOKafkaConsumer, *, timeout_s: float) -> None:
-    """Disconnect, whatever state the broker is in. A static member stays in its group."""
-    if (fault := await stop_client(consumer, timeout_s=timeout_s)) is not None:
-        log.warning("sink.stop_failed", error=fault)

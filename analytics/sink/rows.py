@@ -92,10 +92,8 @@ TABLES = (PAYLOADS, LLM_CALLS, STAGES, REQUESTS)
 def rows_of(log: RequestLog, *, ingested_at: datetime, store_text: bool = True) -> RequestRows:
     """Return the rows of a request.
 
-    Args:
-        log: the record.
-        ingested_at: when it is written; of two rows with the same sort key the later one counts.
-        store_text: whether the texts of the request and its reply are kept, where the record has them.
+    Of two rows with the same sort key the one with the later `ingested_at` counts. Texts are kept where the
+    record has them and `store_text` allows it.
 
     Raises:
         UndecodableRecord: a time without a zone or out of range, or a cost that is not a number below

@@ -10,13 +10,12 @@ buffers are full it asks for nothing.
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.kafka_inspector import KafkaInspector
@@ -27,10 +26,9 @@ from analytics.sink.batches import (
     SinkBatch,
     partitions_to_pause,
 )
-from analytics.sink.consumer import SinkConfig, fetch, record_of, silence_s, start_consumer, stop_consumer
+from analytics.sink.consumer import BatchConsumer, SinkConfig, record_of, silence_s
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
-from streams.errors import KafkaUnavailable
 from streams.tasks import unless_stopped
 
 log = structlog.get_logger(__name__)
@@ -64,13 +62,15 @@ class _Partition:
         return self.oldest.timestamp_ms if self.oldest is not None else 0
 
 
-class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+class Sink(BatchConsumer):
     """Moves the records of one topic into ClickHouse until it is told to stop."""
 
+    _config: SinkConfig
+    _status: SinkStatus
+
     def __init__(self, config: SinkConfig, writer: BatchWriter, status: SinkStatus) -> None:
-        self._config = config
+        super().__init__(config, status)
         self._writer = writer
-        self._status = status
         self._partitions: dict[TopicPartition, _Partition] = {}
         self._unread_until = time.monotonic()  # when nothing was asked for, for the last time
         self._assignment = 0  # counts assignments, to recognise what belongs to an earlier one
@@ -78,29 +78,14 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         self._inspector = KafkaInspector(
             config.bootstrap, client_id=config.group, timeout_s=config.kafka_timeout_s
         )
-        self._consumer: AIOKafkaConsumer = None  # until it is started
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Join the group and move records until `stop` is set; then write and commit what is in hand."""
-        try:
-            start = self._status.retry("kafka", self._start)
-            if not await unless_stopped(stop, start):
-                return
-            self._consumer.subscribe([self._config.topic], listener=self)
-            async with asyncio.TaskGroup() as writes:
-                await unless_stopped(stop, self._poll_forever(writes))
-                await self._hand_over(self._partitions, writes)
-        finally:
-            await self._stop()
+    async def _work_until(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as writes:
+            await unless_stopped(stop, self._poll_forever(writes))
+            await self._hand_over(self._partitions, writes)
 
-    async def _start(self) -> None:
-        self._consumer = await start_consumer(self._config)
-
-    async def _stop(self) -> None:
+    async def _close(self) -> None:
         await self._inspector.close()
-        if self._consumer is not None:
-            await stop_consumer(self._consumer, timeout_s=self._config.kafka_timeout_s)
-        log.info("sink.stopped", records=self._status.records)
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────
 
@@ -109,13 +94,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
             await self._poll(writes)
 
     async def _poll(self, writes: asyncio.TaskGroup) -> None:
-        wanted = self._wanted()
-        try:
-            fetched = await fetch(self._consumer, wanted)
-        except KafkaError as fault:
-            self._status.failed("kafka", repr(fault))
-            await asyncio.sleep(1)
-            return
+        fetched = await self._fetch(self._wanted())
         assignment = self._assignment
         await self._open(fetched)
         if assignment == self._assignment:  # else they are read again, by whoever has them now
@@ -218,12 +197,6 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         commit = {where: OffsetAndMetadata(offset, metadata)}
         await self._status.retry("kafka", partial(self._try_commit, commit))
 
-    async def _try_commit(self, commit: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        try:
-            await asyncio.wait_for(self._consumer.commit(commit), self._config.kafka_timeout_s)
-        except (KafkaError, TimeoutError, OSError) as fault:
-            raise KafkaUnavailable(f"the commit of {commit} failed: {fault!r}") from fault
-
     async def _hand_over(
         self, partitions: Mapping[TopicPartition, _Partition], writes: asyncio.TaskGroup | None
     ) -> None:
@@ -252,10 +225,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is unty
         partitions, self._partitions = self._partitions, {}
         await self._hand_over(partitions, None)
 
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Take note. A partition is opened with the first record that arrives from it."""
         self._assignment += 1
-        self._status.partitions = len(list(assigned))
-        self._status.joined = True
-        self._status.recovered("kafka")
-        log.info("sink.assigned", partitions=self._status.partitions)
+        await super().on_partitions_assigned(assigned)

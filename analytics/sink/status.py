@@ -32,23 +32,22 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outages:
-    """Which dependencies are down. Logged when an outage begins and when it ends, not at each try.
-
-    Args:
-        who: the prefix of the log events, such as ``sink`` of ``sink.outage``.
-        clock: the time.
-    """
+    """Which dependencies are down. Logged when an outage begins and when it ends, not at each try."""
 
     def __init__(self, who: str, clock: Clock = utc_now) -> None:
-        self._event_of_outage, self._event_of_recovery = f"{who}.outage", f"{who}.recovered"
+        self._who = who
         self._clock = clock
         self.outages: dict[str, Outage] = {}
+
+    def event(self, what: str) -> str:
+        """Return the name of a log event, such as ``sink.outage``."""
+        return f"{self._who}.{what}"
 
     def failed(self, dependency: str, error: str) -> None:
         """Note that a dependency did not answer."""
         known = self.outages.get(dependency)
         if known is None:
-            log.warning(self._event_of_outage, dependency=dependency, error=error)
+            log.warning(self.event("outage"), dependency=dependency, error=error)
         self.outages[dependency] = Outage(since=known.since if known else self._clock(), error=error)
 
     def recovered(self, dependency: str) -> None:
@@ -56,7 +55,7 @@ class Outages:
         outage = self.outages.pop(dependency, None)
         if outage is not None:
             lasted = (self._clock() - outage.since).total_seconds()
-            log.info(self._event_of_recovery, dependency=dependency, outage_s=round(lasted, 1))
+            log.info(self.event("recovered"), dependency=dependency, outage_s=round(lasted, 1))
 
     async def retry(self, dependency: str, call: Callable[[], Awaitable[T]]) -> T:
         """Return what `call` returns, after as many tries as it takes: giving up would lose data.
@@ -100,8 +99,32 @@ class RollupStatus:
         return {name: getattr(self, name) for name in names}
 
 
-class SinkStatus(Outages):
-    """Counters and states of one sink. Used from one event loop only."""
+class ConsumerStatus(Outages):
+    """What every consumer counts. Used from one event loop only."""
+
+    def __init__(self, who: str, clock: Clock = utc_now) -> None:
+        super().__init__(who, clock)
+        self.joined = False
+        self.partitions = 0
+        self.records = 0
+        self.rows = 0
+        self.dead_letters = 0
+        self.last_insert_ms: float | None = None
+
+    def inserted(self, rows: int, seconds: float) -> None:
+        """Note an insert that ClickHouse confirmed."""
+        self.rows += rows
+        self.last_insert_ms = round(seconds * 1000, 1)
+
+    def assigned(self, partitions: int) -> None:
+        """Note what the group has assigned to this member."""
+        self.partitions, self.joined = partitions, True
+        self.recovered("kafka")
+        log.info(self.event("assigned"), partitions=partitions)
+
+
+class SinkStatus(ConsumerStatus):
+    """Counters and states of one sink."""
 
     _SHOWN = (
         *("joined", "schema_ready", "partitions", "records", "rows", "batches", "replayed_batches"),
@@ -110,19 +133,13 @@ class SinkStatus(Outages):
 
     def __init__(self, clock: Clock = utc_now) -> None:
         super().__init__("sink", clock)
-        self.records = 0
-        self.rows = 0
         self.batches = 0
         self.replayed_batches = 0
-        self.dead_letters = 0
-        self.partitions = 0
         self.lag_records = 0
-        self.last_insert_ms: float | None = None
         self.last_commit_at: datetime | None = None
         self.last_error: str | None = None
         self.last_error_at: datetime | None = None
         self._schema = asyncio.Event()
-        self.joined = False
         self.polled_at = clock()
         self.oldest_waiting_at: datetime | None = None
         self.rollups = RollupStatus(clock)
@@ -168,11 +185,6 @@ class SinkStatus(Outages):
         """Note that a dependency did not answer, and keep the error as the last one."""
         super().failed(dependency, error)
         self.last_error, self.last_error_at = error, self._clock()
-
-    def inserted(self, rows: int, seconds: float) -> None:
-        """Note an insert that ClickHouse confirmed."""
-        self.rows += rows
-        self.last_insert_ms = round(seconds * 1000, 1)
 
     def stored(self, records: int, *, replayed: bool) -> None:
         """Note a batch whose offsets are committed."""

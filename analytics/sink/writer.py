@@ -2,19 +2,15 @@
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import partial
 
 import msgspec
-import structlog
 
-from analytics.clickhouse import ClickHouse, RowsRefused
-from analytics.erasure.anonymising import Anonymiser
-from analytics.erasure.forgetting import LateRowErasure
+from analytics.clickhouse import ClickHouse
+from analytics.erasure.forgetting import Anonymiser, LateRowErasure
 from analytics.sink.batches import ConsumedRecord, InsertBlock, SinkBatch, split_by_day
-from analytics.sink.dead_letter_publish import publish_dead_letter
+from analytics.sink.refused_records import RefusedRecord, insert_block, publish_dead_letter
 from analytics.sink.rows import RequestRows, rows_of
 from analytics.sink.status import Clock, SinkStatus, utc_now
 from streams.codec import decode
@@ -26,8 +22,6 @@ from streams.publisher import Publisher
 
 _STAGE = "analytics"
 
-log = structlog.get_logger(__name__)
-
 
 class TextRules(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the texts of requests and replies are kept: the default, and the tenants that differ."""
@@ -38,13 +32,6 @@ class TextRules(msgspec.Struct, frozen=True, kw_only=True):
     def keep(self, tenant: str) -> bool:
         """Whether this tenant's texts are kept."""
         return self.by_tenant.get(tenant, self.default)
-
-
-class RefusedRecord(msgspec.Struct, frozen=True):
-    """A record that cannot be stored, by its place in the batch, and why."""
-
-    source: int
-    fault: InputError
 
 
 class PreparedInserts(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,11 +66,7 @@ def prepare(
 
 
 def _decoded(record: ConsumedRecord) -> RequestLog:
-    """Return the log record in a record.
-
-    Raises:
-        InputError: it holds none, or Headrace has not written it.
-    """
+    """Return the log record in a record; `InputError` where it holds none, or Headrace has not written it."""
     if not record.authentic:
         raise UnauthenticRecord("Headrace has not written this record")
     return decode(record.value, RequestLog, record.headers)
@@ -134,25 +117,9 @@ class BatchWriter:
         )
         refusals = list(prepared.refusals)
         for block in prepared.blocks:
-            refusals += await self._store(block)
+            refusals += await insert_block(self._clickhouse, block, self._status)
         await self._erasure.after_writing(prepared.subjects)
         await self._bury(batch, refusals)
-
-    async def _store(self, block: InsertBlock) -> list[RefusedRecord]:
-        """Insert a block. Where rows of it are refused, halve it until only they are left."""
-        try:
-            await self._status.retry("clickhouse", partial(self._insert, block))
-        except RowsRefused as fault:
-            if len(block.rows) == 1:
-                return [RefusedRecord(block.sources[0], fault)]
-            first, second = block.halves()
-            return [*await self._store(first), *await self._store(second)]
-        return []
-
-    async def _insert(self, block: InsertBlock) -> None:
-        began = time.perf_counter()
-        await self._clickhouse.insert(block.table.name, block.table.columns, block.rows, token=block.token)
-        self._status.inserted(len(block.rows), time.perf_counter() - began)
 
     async def _bury(self, batch: SinkBatch, refusals: Sequence[RefusedRecord]) -> None:
         """Send each refused record to the dead letters, once, with the first reason found."""
@@ -160,15 +127,6 @@ class BatchWriter:
         for refusal in refusals:
             reasons.setdefault(refusal.source, refusal.fault)
         for source, fault in reasons.items():
-            record = batch.records[source]
-            reason = await publish_dead_letter(
-                self._publisher, record, stage=_STAGE, fault=fault, status=self._status
-            )
-            self._status.dead_letters += 1
-            log.warning(
-                "sink.dead_letter",
-                topic=record.topic,
-                partition=record.partition,
-                offset=record.offset,
-                reason=reason,
+            await publish_dead_letter(
+                self._publisher, batch.records[source], stage=_STAGE, fault=fault, status=self._status
             )

@@ -35,7 +35,7 @@ def ingest() -> None:
 
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    serve(settings, Catalogue.load())
+    serve(settings, Catalogue.load().bind)
 
 
 def worker(

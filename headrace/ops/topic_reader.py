@@ -98,7 +98,12 @@ class TopicReader:
         return [topic for topic in topics if topic in self._partitions]
 
     async def spans(
-        self, topics: Iterable[str], *, since_ms: int | None = None, until_ms: int | None = None
+        self,
+        topics: Iterable[str],
+        *,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        records_before: int = 0,
     ) -> dict[TopicPartition, OffsetSpan]:
         """Return what each partition of the topics holds now.
 
@@ -106,6 +111,8 @@ class TopicReader:
             topics: their names.
             since_ms: begin at the first record that was written at this time (Unix ms) or later.
             until_ms: end before the first record that was written at this time or later.
+            records_before: begin so many records before that in each partition. Where anybody may write, a
+                record that was written in time may say that it is older.
 
         Raises:
             ConfigurationError: a topic does not exist.
@@ -119,7 +126,7 @@ class TopicReader:
         lasts = ends if until_ms is None else await self._offsets_at(partitions, until_ms, ends)
         return {
             each: OffsetSpan(
-                max(firsts[each], begins[each]),
+                max(firsts[each], begins[each] - records_before),
                 min(ends[each], lasts[each]),
                 truncated=since_ms is not None and 0 < firsts[each] == begins[each] < ends[each],
             )

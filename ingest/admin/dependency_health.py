@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 import structlog
@@ -37,53 +38,39 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return self.memory is not None and self.memory.state is state
 
 
+@dataclass(eq=False)
 class HealthMonitor:
-    """Runs the checks side by side, and keeps their results for a moment.
+    """Runs the checks side by side, and keeps their results for a moment."""
 
-    Args:
-        checks: one for each dependency, by name.
-        timeout_s: how long a check may take, in seconds; a dependency that takes longer is down.
-        fresh_for_s: how long results are kept, in seconds.
-        clock: a monotonic clock, in seconds.
-    """
-
-    def __init__(
-        self,
-        checks: Mapping[str, Check],
-        *,
-        timeout_s: float = _TIMEOUT_S,
-        fresh_for_s: float = _FRESH_FOR_S,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._checks = dict(checks)
-        self._timeout_s = timeout_s
-        self._fresh_for_s = fresh_for_s
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._results: dict[str, CheckResult] = {}
-        self._fresh_until = float("-inf")
+    checks: Mapping[str, Check]
+    timeout_s: float = _TIMEOUT_S
+    fresh_for_s: float = _FRESH_FOR_S
+    clock: Callable[[], float] = time.monotonic
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _results: Mapping[str, CheckResult] = field(default_factory=dict, init=False)
+    _fresh_until: float = field(default=float("-inf"), init=False)
 
     async def results(self) -> Mapping[str, CheckResult]:
         """Return the state of every dependency."""
         async with self._lock:
-            if self._clock() >= self._fresh_until:
-                found = await asyncio.gather(*(self._run(*each) for each in self._checks.items()))
-                self._results = dict(zip(self._checks, found, strict=True))
-                self._fresh_until = self._clock() + self._fresh_for_s
+            if self.clock() >= self._fresh_until:
+                found = await asyncio.gather(*(self._run(*each) for each in self.checks.items()))
+                self._results = dict(zip(self.checks, found, strict=True))
+                self._fresh_until = self.clock() + self.fresh_for_s
             return self._results
 
     async def _run(self, name: str, check: Check) -> CheckResult:
-        started = self._clock()
+        started = self.clock()
         error = memory = None
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 memory = await check()
         except TimeoutError:
-            error = f"no answer within {self._timeout_s:g} s"
+            error = f"no answer within {self.timeout_s:g} s"
         except (HeadraceError, OSError) as fault:
             log.warning("health.check_failed", dependency=name, error=str(fault))
             denied = isinstance(fault, StoreDenied)
             error = "refuses our user or password" if denied else "does not answer; the log says more"
-        latency_ms = round((self._clock() - started) * 1000, 2)
+        latency_ms = round((self.clock() - started) * 1000, 2)
         status = "down" if error else "up"
         return CheckResult(status=status, latency_ms=latency_ms, error=error, memory=memory)

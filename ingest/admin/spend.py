@@ -1,10 +1,10 @@
 """Asks ClickHouse, by the catalogue's queries, what a tenant's requests cost and when one was accepted."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 from clickhouse_connect.driver import create_async_client
 from clickhouse_connect.driver.asyncclient import AsyncClient
@@ -23,46 +23,20 @@ _MAX_MODELS = 10_000
 _ALWAYS = {"since": datetime(1970, 1, 1, tzinfo=UTC), "until": datetime(2149, 6, 6, tzinfo=UTC)}
 
 
-class BoundQuery(Protocol):
-    """A statement with the values of its parameters: `analytics`' `Bound`."""
-
-    @property
-    def sql(self) -> str:
-        """The statement, with a placeholder for each parameter."""
-        ...
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """The values, by name."""
-        ...
-
-
-class Queries(Protocol):
-    """The query catalogue of `analytics`, which ingest may not import: the command line hands it in.
-
-    Ingest's summaries are made by the same queries as the analysts' reports, so that they cannot differ.
-    """
-
-    def bind(self, name: str, given: Mapping[str, object]) -> BoundQuery:
-        """Return a query's statement with these values of its parameters."""
-        ...
+#: Binds a query of the catalogue of `analytics`, which ingest may not import: the command line hands it in.
+#: Ingest's summaries are made by the same queries as the analysts' reports, so that they cannot differ.
+BindQuery = Callable[[str, Mapping[str, object]], tuple[str, Mapping[str, Any]]]
 
 
 class ClickHouseSpend:
     """Asks ClickHouse. Every method raises `ClickHouseUnavailable` if there is no answer in time.
 
     It connects at its first query, so that ClickHouse may start later than ingest.
-
-    Args:
-        url: ``http://user:password@host:port``.
-        queries: the query catalogue.
-        database: where the views are.
-        timeout_s: what a query may take, in seconds.
     """
 
-    def __init__(self, url: str, queries: Queries, *, database: str, timeout_s: float) -> None:
+    def __init__(self, url: str, bind: BindQuery, *, database: str, timeout_s: float) -> None:
         self._url = url
-        self._queries = queries
+        self._bind = bind
         self._database = database
         self._timeout_s = timeout_s
         self._client: AsyncClient | None = None
@@ -102,11 +76,11 @@ class ClickHouseSpend:
     async def _ask(self, name: str, tenant: str, **given: object) -> list[Row]:
         if not tenant:  # the catalogue would take it for every tenant
             raise ValueError("a tenant's name is not empty")
-        bound = self._queries.bind(name, {**_ALWAYS, "tenant": tenant, **given})
+        sql, parameters = self._bind(name, {**_ALWAYS, "tenant": tenant, **given})
         client = await self._connected()
         try:
             async with asyncio.timeout(self._timeout_s):
-                result = await client.query(bound.sql, parameters=dict(bound.parameters))
+                result = await client.query(sql, parameters=dict(parameters))
         except (ClickHouseError, TimeoutError, OSError) as fault:
             raise ClickHouseUnavailable(f"ClickHouse: {name} failed: {fault!r}") from fault
         return list(result.named_results())

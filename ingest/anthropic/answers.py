@@ -5,8 +5,7 @@ from typing import Any
 import msgspec
 
 from ingest.anthropic.errors import anthropic_error_body
-from ingest.follow.answer_cursor import pieces
-from ingest.follow.event_ids import StreamPosition
+from ingest.follow.answer_cursor import StreamPosition, pieces
 from ingest.follow.sse import StreamFormat, sse_event
 from ingest.openai.chat_answers import headrace_extension
 from ingest.outcomes import is_blocked_input, is_repeat, naming_the_charge
@@ -24,11 +23,7 @@ _PING = sse_event({"type": "ping"}, name="ping")
 
 
 def message(reply: Reply, *, fallback_model: str, latency_ms: float) -> dict[str, Any]:
-    """Return a `message` object, with Headrace's own fields under `headrace`.
-
-    Raises:
-        ApiError: 500, the model called a tool with arguments that cannot be an `input`.
-    """
+    """Return a `message` object; 500 where a tool was called with arguments that cannot be an `input`."""
     text = [_text_block(reply.content)] if reply.content else []
     return _message(reply.request_id, reply.model or fallback_model) | {
         "content": text
@@ -69,9 +64,7 @@ def anthropic_usage(usage: Usage) -> dict[str, Any]:
 class MessageStream(StreamFormat):
     """`message_start`, the content block by block, `message_delta` with the usage, `message_stop`.
 
-    Args:
-        request_id: of the request.
-        model: the model that was asked for. The stream names it, because it begins before one answers.
+    It names the model that was asked for, because it begins before one answers.
     """
 
     def __init__(self, request_id: str, *, model: str) -> None:

@@ -56,16 +56,10 @@ class TranslatedRequest(NamedTuple):
 def messages_request(
     body: MessagesBody, *, user_header: str | None, deadline_ms: int | None, betas: tuple[str, ...] = ()
 ) -> TranslatedRequest:
-    """Return the event for a Messages body.
+    """Return the event for a Messages body; `InvalidRequest` for what is not supported, or does not fit.
 
-    Args:
-        body: what the client sent.
-        betas: those of the header `anthropic-beta`.
-        user_header: the header `X-Headrace-User`; it goes before `metadata.user_id`.
-        deadline_ms: how long the answer may take.
-
-    Raises:
-        InvalidRequest: something is not supported, or does not fit together.
+    The header `X-Headrace-User` goes before `metadata.user_id`; `betas` are those of the header
+    `anthropic-beta`.
     """
     tools = tuple(_tool(raw, f"tools[{index}]") for index, raw in enumerate(body.tools or ()))
     conversation = list(_conversation(body))

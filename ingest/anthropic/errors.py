@@ -31,11 +31,7 @@ def anthropic_error_body(
 ) -> dict[str, object]:
     """Return Anthropic's error object. `code` and `param` are Headrace's, and their SDK leaves them alone.
 
-    Args:
-        error: what went wrong.
-        request_id: the id under which the logs know the request.
-        status: the HTTP status; None within a stream: the status that the error would have had.
-        repeat: whether an earlier submission of the same request got the same error.
+    Within a stream `status` is None: the one that the error would have had counts.
     """
     status = status_of(error) if status is None else status
     kind = _TYPE_OF_STATUS.get(status, "invalid_request_error" if status in _INVALID else "api_error")

@@ -174,11 +174,7 @@ def decode_messages(data: bytes) -> MessagesBody:
 
 
 def decode_tool(raw: dict[str, Any], where: str) -> CustomTool:
-    """Return a tool's definition.
-
-    Raises:
-        InvalidRequest: it is a tool of Anthropic's, or not a complete definition.
-    """
+    """Return a tool's definition; `InvalidRequest` where it is a tool of Anthropic's, or not complete."""
     kind = raw.get("type")
     if kind not in (None, "custom"):
         words = f"{where}: the tool type {str(kind)[:64]!r} is not supported: {_note('tools[]<*>')}"

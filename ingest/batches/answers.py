@@ -28,12 +28,7 @@ _NOT_ACCEPTED: dict[BatchStatus, dict[str, str]] = {
 
 
 def batch_object(found: BatchProgress, *, kept_s: int) -> dict[str, Any]:
-    """Return the batch object. Times are Unix time in seconds.
-
-    Args:
-        found: the batch, and how far it is.
-        kept_s: how long a batch is kept, in seconds.
-    """
+    """Return the batch object. Times are Unix time in seconds."""
     batch = found.batch
     urls = {name.url for name in batch.names}
     failed = found.status is BatchStatus.FAILED
@@ -65,11 +60,7 @@ def result_line(
 ) -> bytes:
     """Return a line of the output file, or of the error file; nothing for a request that has not ended.
 
-    Args:
-        line: the line.
-        status: of its batch.
-        fallback_model: the model that is named if none answered.
-        errors_only: whether lines with an answer are left out.
+    With `errors_only`, lines with an answer are left out.
     """
     result: dict[str, Any] = {"id": f"batch_req_{line.request_id}", "custom_id": line.name.custom_id}
     if line.state is None and status in _NOT_ACCEPTED:

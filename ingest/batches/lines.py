@@ -17,7 +17,7 @@ from ingest.errors import as_api_error
 from ingest.native.schema import SubmitBody, native_request
 from ingest.openai.chat_schema import completion_request, decode_completion
 from ingest.submit.body import decode_body
-from ingest.submit.checks import check_request
+from ingest.submit.submission import check_request
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested
 from streams.registry.registry import fingerprint
@@ -56,11 +56,7 @@ class LineBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class LineRules:
     """What holds for every line of a batch.
 
-    Attributes:
-        settings: the limits of a request, and where webhooks may be sent.
-        user: from the header `X-Headrace-User`, for lines with OpenAI's bodies.
-        deadline_ms: from the header `X-Headrace-Deadline-Ms`, for lines that name none.
-        cache: from the header `Cache-Control`, for lines without `headrace_cache`.
+    The values come from the HTTP headers, for lines that say nothing themselves.
     """
 
     settings: Settings
@@ -88,10 +84,7 @@ class Line(Struct, frozen=True):
 class CheckedFile:
     """A file in which every line is valid.
 
-    Attributes:
-        data: its bytes, and `spans` where the lines are.
-        names: of the lines, in order.
-        digest: the same for files that ask the same under the same names, however they are written.
+    `digest` is the same for files that ask the same under the same names, however they are written.
     """
 
     data: bytes

@@ -43,10 +43,7 @@ _ACCEPTS_NO_MORE = frozenset({BatchStatus.FAILED, BatchStatus.CANCELLING, BatchS
 class BatchProgress(msgspec.Struct, frozen=True, kw_only=True):
     """A batch, how far it is, and how many of its lines are in each state.
 
-    Attributes:
-        completed: lines that a model (or the cache) has answered.
-        failed: lines that ended without an answer, or will never be accepted.
-        open: the others.
+    `failed` lines ended without an answer, or will never be accepted.
     """
 
     batch: Batch

@@ -12,7 +12,7 @@ from ingest.batches.answers import batch_object, result_line
 from ingest.batches.lines import MAX_BATCH_BYTES, LineRules, check_file
 from ingest.batches.progress import BatchProgress, batch_id_for
 from ingest.errors import conflict
-from ingest.follow.timed_stream import TimedStream
+from ingest.follow.sse import TimedStream
 from ingest.services import Services, ServicesDep
 from ingest.submit.body import read_body
 from ingest.submit.headers import cache_header, deadline_header, idempotency_key, user_header

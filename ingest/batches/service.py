@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import msgspec
@@ -38,33 +39,18 @@ _REPLIES_AT_ONCE = 100
 _MAX_RECEIVED_AT_ONCE = 2
 
 
+@dataclass(eq=False)
 class Batches:
-    """Batches of requests. Every method raises `StoreUnavailable` if Redis does not answer.
+    """Batches of requests. Every method raises `StoreUnavailable` if Redis does not answer."""
 
-    Args:
-        records: what is recorded of batches.
-        registry: where each request stands.
-        submissions: accepts each line.
-    """
-
-    def __init__(
-        self,
-        records: BatchStore,
-        registry: RequestRegistry,
-        submissions: Submissions,
-    ) -> None:
-        self._records = records
-        self._registry = registry
-        self._submissions = submissions
-        self._received = 0
+    records: BatchStore
+    registry: RequestRegistry
+    submissions: Submissions
+    _received: int = field(default=0, init=False)
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
-        """Surround the reception of one file.
-
-        Raises:
-            ApiError: 503, as many as may be are being received already.
-        """
+        """Surround the reception of one file; 503 where as many as may be are being received already."""
         if self._received >= _MAX_RECEIVED_AT_ONCE:
             raise unavailable(
                 f"{self._received} batches are being received already; try again",
@@ -91,9 +77,7 @@ class Batches:
             ApiError: 409, the id stands for another file; 503, Kafka or Redis does not answer: some of the
                 lines may have been accepted.
         """
-        batch = await self._records.begin(
-            batch_id, tenant=caller.tenant, digest=file.digest, names=file.names
-        )
+        batch = await self.records.begin(batch_id, tenant=caller.tenant, digest=file.digest, names=file.names)
         if batch.digest != file.digest or batch.tenant != caller.tenant:
             raise conflict(
                 "this Idempotency-Key was used for another batch: use a new key for a new batch",
@@ -110,35 +94,27 @@ class Batches:
             raise _interrupted(as_api_error(fault), batch_id) from fault
         except TimeoutError as fault:
             raise _interrupted(unavailable("it took too long"), batch_id) from fault
-        accepted = await self._records.accept(batch_id)
+        accepted = await self.records.accept(batch_id)
         log.info("batches.accepted", batch_id=batch_id, tenant=caller.tenant, lines=len(file.names))
         if accepted is not None and accepted.cancelled_at:
             await self._cancel_lines(accepted)
         return False
 
     async def progress(self, batch_id: str, tenant: str) -> BatchProgress:
-        """Return how far a batch is.
-
-        Raises:
-            ApiError: 404, there is none, or it is another tenant's.
-        """
-        batch = await self._records.find(batch_id)
+        """Return how far a batch is; 404 where the tenant has none of this id."""
+        batch = await self.records.find(batch_id)
         if batch is None or batch.tenant != tenant:
             raise _no_such_batch()
         return await self._progress_of(batch)
 
     async def cancel(self, batch_id: str, tenant: str) -> BatchProgress:
-        """Cancel every line that has not ended; a batch that is cancelled already stays so.
-
-        Raises:
-            ApiError: as `progress`; 409, every line has ended.
-        """
+        """Cancel every line that has not ended; 404 as `progress`, 409 where every line has ended."""
         found = await self.progress(batch_id, tenant)
         if found.status is BatchStatus.COMPLETED:
             raise conflict(
                 "every line of the batch has ended already", code="batch_finished", param="batch_id"
             )
-        batch = await self._records.cancel(batch_id)
+        batch = await self.records.cancel(batch_id)
         if batch is None:
             raise _no_such_batch()
         await self._cancel_lines(batch)
@@ -148,7 +124,7 @@ class Batches:
         """Yield the lines in order, with their replies, some at a time."""
         for names in _chunks(batch.names, _REPLIES_AT_ONCE):
             ids = [line_request_id(batch, name) for name in names]
-            states = await self._registry.find_many(ids)
+            states = await self.registry.find_many(ids)
             yield [
                 FoundLine(name, request_id, state if state and state.tenant == batch.tenant else None)
                 for name, request_id, state in zip(names, ids, states, strict=True)
@@ -157,7 +133,7 @@ class Batches:
     async def _with_new_runs(self, batch: Batch) -> Batch:
         """Return the batch with a new run of every line that failed at no cost; unchanged if none did."""
         runs = runs_anew(batch, await self._glimpses(batch))
-        return batch if runs == batch.runs else await self._records.rerun(batch, runs) or batch
+        return batch if runs == batch.runs else await self.records.rerun(batch, runs) or batch
 
     async def _submit_lines(
         self, batch: Batch, file: CheckedFile, caller: Caller, traceparent: str | None
@@ -175,7 +151,7 @@ class Batches:
 
         async def submit_some() -> None:
             for ask in asks:
-                await self._submissions.submit(ask, followed=False)
+                await self.submissions.submit(ask, followed=False)
 
         await _side_by_side(submit_some)
 
@@ -186,7 +162,7 @@ class Batches:
         async def cancel_some() -> None:
             for name in open_lines:
                 request_id = line_request_id(batch, name)
-                await self._registry.cancel(request_id, tenant=batch.tenant, reason=BY_SENDER)
+                await self.registry.cancel(request_id, tenant=batch.tenant, reason=BY_SENDER)
 
         await _side_by_side(cancel_some)
 
@@ -197,7 +173,7 @@ class Batches:
         found: list[Glimpse | None] = []
         for names in _chunks(batch.names, _GLIMPSES_AT_ONCE):
             ids = [line_request_id(batch, name) for name in names]
-            found += await self._registry.glimpse_many(ids, tenant=batch.tenant)
+            found += await self.registry.glimpse_many(ids, tenant=batch.tenant)
         return found
 
 

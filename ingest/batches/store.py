@@ -40,16 +40,7 @@ end
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """A batch.
 
-    Attributes:
-        batch_id: its id.
-        tenant: whose it is.
-        digest: of what its lines ask.
-        names: of its lines, in order.
-        created_at: when it was first sent.
-        submitted_at: when it was last sent.
-        accepted_at: when every line was accepted; None before that.
-        cancelled_at: when its cancellation was asked for.
-        runs: the newest run of a line, by its custom id, if it is not the first.
+    `runs` has the newest run of a line, by its custom id, if it is not the first.
     """
 
     batch_id: str
@@ -64,13 +55,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchStore:
-    """The records of batches. Every method raises `StoreUnavailable` if Redis does not answer in time.
-
-    Args:
-        redis: the client; its timeouts bound every call.
-        ttl_s: how long a record is kept, in seconds.
-        has_room: whether Redis has memory for one more batch.
-    """
+    """The records of batches. Every method raises `StoreUnavailable` if Redis does not answer in time."""
 
     def __init__(self, redis: Redis, *, ttl_s: int, has_room: HasRoom = lambda: True) -> None:
         self._redis = redis
@@ -81,12 +66,9 @@ class BatchStore:
         self._rerun = redis.register_script(_RERUN)
 
     async def begin(self, batch_id: str, *, tenant: str, digest: str, names: tuple[LineName, ...]) -> Batch:
-        """Record a batch before its first line is submitted, and return the batch that has this id.
+        """Record a batch before its first line is submitted; return the one of this id (or `StoreFull`).
 
         If it was sent before, that is the former one, whose digest differs if it asks something else.
-
-        Raises:
-            StoreFull: Redis is nearly full.
         """
         if not self._has_room():
             raise StoreFull("Redis: beginning a batch failed: its memory is nearly full")

@@ -5,6 +5,7 @@ knows them from their end on, for 13 months. ClickHouse is asked about what the 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -46,31 +47,15 @@ class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     score_id: ScoreId | None = None
 
 
+@dataclass(eq=False)
 class FeedbackSubmission:
-    """Checks and publishes feedback.
+    """Checks and publishes feedback."""
 
-    Args:
-        registry: where requests stand.
-        stored: requests that have ended.
-        publisher: the way to the topic.
-        source: the `ce_source` of what is published.
-        clock: the time at which feedback is given.
-    """
-
-    def __init__(
-        self,
-        registry: RequestRegistry,
-        stored: ClickHouseSpend,
-        publisher: Publisher,
-        *,
-        source: str,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._registry = registry
-        self._stored = stored
-        self._publisher = publisher
-        self._source = source
-        self._clock = clock
+    registry: RequestRegistry
+    stored: ClickHouseSpend
+    publisher: Publisher
+    source: str
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     async def give(self, body: FeedbackBody, *, tenant: str, traceparent: str) -> FeedbackGiven:
         """Return the feedback once the broker has it.
@@ -82,7 +67,7 @@ class FeedbackSubmission:
         """
         value = value_of(value=body.value, label=body.label)
         accepted_at = await self._accepted_at(body.request_id, tenant)
-        at = self._clock()
+        at = self.clock()
         given = {name: getattr(body, name) for name in body.__struct_fields__}
         feedback = FeedbackGiven(
             **given | {"value": value}, tenant=tenant, scored_at=at, accepted_at=accepted_at
@@ -90,24 +75,24 @@ class FeedbackSubmission:
         headers = event_headers(
             feedback,
             event_id=f"{feedback.request_id}:{score_id_of(feedback)}:{(at - _EPOCH) // _MICROSECOND}",
-            source=self._source,
+            source=self.source,
             at=at,
             traceparent=traceparent,
         )
-        await self._publisher.publish(Emit.to(FEEDBACK, feedback, key=feedback.request_id, headers=headers))
+        await self.publisher.publish(Emit.to(FEEDBACK, feedback, key=feedback.request_id, headers=headers))
         return feedback
 
     async def _accepted_at(self, request_id: str, tenant: str) -> datetime | None:
         """Return when the request was accepted; None while only the stages know."""
         unavailable: StoreUnavailable | None = None
         try:
-            (state,) = await self._registry.find_many([request_id])  # `find` fetches vectors, too
+            (state,) = await self.registry.find_many([request_id])  # `find` fetches vectors, too
         except StoreUnavailable as fault:
             state, unavailable = None, fault
         # An entry of another tenant means nothing: once forgotten, an id may be used again by anybody.
         if state is not None and state.tenant == tenant:
             return state.reply.accepted_at if state.reply else None
-        accepted_at = await self._stored.accepted_at(tenant, request_id)
+        accepted_at = await self.stored.accepted_at(tenant, request_id)
         if accepted_at is None and unavailable is not None:
             raise unavailable
         if accepted_at is None:

@@ -25,10 +25,8 @@ log = structlog.get_logger(__name__)
 class Abandonments:
     """Cancels abandoned requests, beside the HTTP requests that end.
 
-    Args:
-        registry: where requests are cancelled.
-        timeout_s: how long one cancellation may take, in seconds.
-        retry_grace_s: how long a client that may come back by itself is waited for, in seconds.
+    One cancellation takes at most `timeout_s`; a client that may come back is waited for, for
+    `retry_grace_s`.
     """
 
     def __init__(
@@ -40,12 +38,7 @@ class Abandonments:
         self._tasks = DetachedTasks(timeout_s=timeout_s)
 
     def client_left(self, ask: Ask, *, may_come_back: bool = False) -> None:
-        """Note that a client has left before its answer was there. Returns at once.
-
-        Args:
-            ask: the request.
-            may_come_back: whether the client may retry by itself; it is given `retry_grace_s` for that.
-        """
+        """Note that a client has left before its answer was there. Returns at once."""
         if ask.on_disconnect != "cancel":
             log.info("abandonment.goes_on", request_id=ask.request_id)
         elif not self._tasks.start(self._cancel(ask, self._retry_grace_s if may_come_back else 0.0)):

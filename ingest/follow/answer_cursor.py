@@ -7,14 +7,65 @@ whole answer; deltas are its beginning, sent early.
     cursor.step("The capital", None)                   # SendText("The capital")
     cursor.step("The capital", "The capital is Rome")  # SendText(" is Rome")
     cursor.step("The capital", "The capital is Rome")  # Step.FINISH
+
+The id of an event names a position, so that any replica can resume there: `<characters>-<digest>`, e.g.
+`137-9f3a2c410b77`, is how many characters of the answer the client has since the last reset, as Unicode code
+points, and the BLAKE2b digest of their UTF-8, of 6 bytes, in hex. Nothing is stored for an id: whoever knows
+the answer can tell whether the client's text is its beginning.
 """
 
+import hashlib
+import re
 from enum import Enum, auto
 
 import msgspec
 
-from ingest.follow.event_ids import ResumePoint, StreamPosition
 from streams.events import Delta
+
+_DIGEST_BYTES = 6
+_ID = re.compile(r"([0-9]{1,9})-([0-9a-f]{12})")
+
+
+class ResumePoint(msgspec.Struct, frozen=True):
+    """What a client says it has: so many characters, with this digest."""
+
+    chars: int
+    digest: str
+
+    def matches(self, text: str) -> bool:
+        """Whether the client's characters are the beginning of `text`, which is long enough to tell."""
+        return _digest(text[: self.chars]).hexdigest() == self.digest
+
+
+class StreamPosition:
+    """The position in a growing text, and its event id."""
+
+    def __init__(self, text: str = "") -> None:
+        self._chars = len(text)
+        self._hash = _digest(text)
+
+    def advance(self, text: str) -> None:
+        """Go on by `text`."""
+        self._chars += len(text)
+        self._hash.update(text.encode())
+
+    @property
+    def event_id(self) -> str:
+        """The id of the position that is reached."""
+        return f"{self._chars}-{self._hash.hexdigest()}"
+
+
+def parse_event_id(event_id: str) -> ResumePoint:
+    """Return the position that an event id names; `ValueError` where it is none of ours."""
+    found = _ID.fullmatch(event_id)
+    if found is None:
+        raise ValueError("not an event id of ours, like 137-9f3a2c410b77")
+    return ResumePoint(int(found[1]), found[2])
+
+
+def _digest(text: str) -> "hashlib.blake2b":
+    return hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES, usedforsecurity=False)
+
 
 #: The most that is written to a client's connection at once: some 20 kB there.
 MAX_STEP_CHARS = 4_096
@@ -61,12 +112,7 @@ def advance(answer: AnswerSoFar, delta: Delta, *, max_chars: int) -> AnswerSoFar
 class AnswerCursor:
     """How much of the answer one client has, and what it is sent next.
 
-    Args:
-        resume_at: what the client has from an earlier stream.
-        max_chars: the most that it is sent in one step: more waits until the client has read.
-
-    Attributes:
-        position: where the client is; whoever sends the text advances it.
+    Whoever sends the text advances `position`. Text beyond `max_chars` waits until the client has read.
     """
 
     def __init__(self, resume_at: ResumePoint | None = None, *, max_chars: int = MAX_STEP_CHARS) -> None:
@@ -81,10 +127,7 @@ class AnswerCursor:
         A client that resumes may be ahead of what this replica has read yet. It is waited for, but not for
         ever: a new attempt may be shorter and say something else.
 
-        Args:
-            text: the text of the highest attempt so far.
-            content: the content of the terminal reply, once it is there.
-            patient: whether there is time left to wait until `text` reaches the client's position.
+        `content` is that of the terminal reply, once it is there.
         """
         known = text if content is None else content
         if (point := self._resume_at) is not None:

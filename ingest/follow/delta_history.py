@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import msgspec
 import structlog
@@ -67,51 +68,37 @@ class _Replay(msgspec.Struct):
     seek: bool = True
 
 
+@dataclass(eq=False)
 class DeltaHistory:
     """Reads deltas again for those who ask.
 
-    Args:
-        kafka: the connection, of which it is the only user.
-        hub: what the deltas are handed to.
-        live: the reply consumer, which has started.
-        lookback_s: the age of the oldest delta that is still of use: the longest time of a streamed answer.
-        auth: tells which deltas Headrace wrote; others reach nobody.
+    It is the only user of `kafka`. Deltas older than `lookback_s`, the longest time of a streamed answer, are
+    of no use.
     """
 
-    def __init__(
-        self,
-        kafka: GrouplessConsumer,
-        hub: ReplyHub,
-        live: ReplyConsumer,
-        *,
-        lookback_s: float,
-        auth: RecordAuth = UNSIGNED,
-    ) -> None:
-        self._auth = auth
-        self._hub = hub
-        self._live = live
-        self._lookback_s = lookback_s
-        self._kafka = kafka
-        self._wanted: dict[str, _WantedRequest] = {}
-        self._replays: dict[int, _Replay] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._wake = asyncio.Event()
+    kafka: GrouplessConsumer
+    hub: ReplyHub
+    live: ReplyConsumer
+    lookback_s: float
+    auth: RecordAuth = UNSIGNED
+    _wanted: dict[str, _WantedRequest] = field(default_factory=dict, init=False)
+    _replays: dict[int, _Replay] = field(default_factory=dict, init=False)
+    _task: asyncio.Task[None] | None = field(default=None, init=False)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @contextmanager
     def following(self, request_id: str, state: RequestState, *, complete: bool) -> Iterator[None]:
         """Have the hub hear a request's deltas, from the first one on, for as long as the context lasts.
 
-        Args:
-            request_id: the request; the hub must track it.
-            state: its registration. If it has no reply address, it is not known where its deltas are.
-            complete: the reply consumer has heard all that was written to its own partitions.
+        The hub must track the request. `complete` says that the reply consumer has heard all that was written
+        to its own partitions.
         """
         partition = (
-            deltas_partition(state.reply_to, request_id, self._live.delta_partitions)
+            deltas_partition(state.reply_to, request_id, self.live.delta_partitions)
             if state.reply_to
             else None
         )
-        if partition is None or (complete and self._live.position(partition) is not None):
+        if partition is None or (complete and self.live.position(partition) is not None):
             yield
             return
         wanted = self._want(request_id, partition, state.registered_at.timestamp())
@@ -127,13 +114,13 @@ class DeltaHistory:
     def _want(self, request_id: str, partition: int, since_s: float) -> _WantedRequest:
         wanted = self._wanted.get(request_id)
         if wanted is None:
-            oldest = time.time() - self._lookback_s
+            oldest = time.time() - self.lookback_s
             since_ms = int((max(since_s, oldest) - _CLOCK_MARGIN_S) * 1000)
             wanted = self._wanted[request_id] = _WantedRequest(request_id, partition, since_ms)
         wanted.followers += 1
         self._wake.set()
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._kafka.read_with(self._poll), name="delta-history")
+            self._task = asyncio.create_task(self.kafka.read_with(self._poll), name="delta-history")
         return wanted
 
     def _release(self, wanted: _WantedRequest) -> None:
@@ -152,8 +139,8 @@ class DeltaHistory:
     async def _poll(self) -> bool:
         if not await self._is_needed():
             return False
-        async with asyncio.timeout(self._kafka.timeout_s):
-            consumer = await self._kafka.connect()
+        async with asyncio.timeout(self.kafka.timeout_s):
+            consumer = await self.kafka.connect()
             await self._begin_replays(consumer)
         self._assign(consumer)
         if self._replays:
@@ -210,17 +197,17 @@ class DeltaHistory:
             if wanted is None or wanted.next_offset is None or record.offset < wanted.next_offset:
                 continue
             wanted.next_offset = record.offset + 1
-            dispatch(record, self._hub, self._auth)
+            dispatch(record, self.hub, self.auth)
 
     def _let_go(self) -> None:
         for wanted in list(self._wanted.values()):
-            live = self._live.position(wanted.partition)
+            live = self.live.position(wanted.partition)
             replay = self._replays.get(wanted.partition)
             if live is None or replay is None or wanted.next_offset is None:
                 continue
             if replay.position >= live:
                 del self._wanted[wanted.request_id]
-                self._hub.mark_complete(wanted.request_id)
+                self.hub.mark_complete(wanted.request_id)
         read = {wanted.partition for wanted in self._wanted.values() if wanted.next_offset is not None}
         for partition in set(self._replays) - read:
             del self._replays[partition]

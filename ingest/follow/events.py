@@ -13,11 +13,10 @@ from starlette.responses import Response
 
 from ingest.auth import CallerDep, ReaderDep
 from ingest.errors import timed_out
-from ingest.follow.event_ids import ResumePoint, parse_event_id
-from ingest.follow.lookup import state_of
+from ingest.follow.answer_cursor import ResumePoint, parse_event_id
 from ingest.follow.reply_hub import ReplyListener
 from ingest.follow.sse import EventStreamResponse, stream_events
-from ingest.follow.waiting import GRACE_S, POLL_S, polling
+from ingest.follow.waiting import GRACE_S, POLL_S, polling, state_of
 from ingest.native.answers import RequestEvents
 from ingest.services import Services, ServicesDep
 from streams.events import MAX_DEADLINE_MS

@@ -21,13 +21,8 @@ RECONNECT = Backoff(first_s=0.2, max_s=5.0)
 class GrouplessConsumer:
     """One connection to Kafka, opened again after every fault.
 
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        client_id: the name that the broker's logs and metrics show.
-        timeout_s: what connecting, or one of the broker's answers, may take, in seconds.
-
-    Attributes:
-        client: None while there is no connection.
+    `client` is None while there is no connection. Connecting takes at most `timeout_s`, and so does an
+    answer.
     """
 
     def __init__(self, bootstrap: str, *, client_id: str, timeout_s: float) -> None:

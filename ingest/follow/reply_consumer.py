@@ -7,6 +7,7 @@ broker is lost, the consumer reconnects, and continues at its last position.
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
@@ -27,36 +28,23 @@ _POLL_MS = 1_000
 _STUCK_AFTER_S = 60.0
 
 
+@dataclass(eq=False)
 class ReplyConsumer:
     """Reads replies and deltas for the hub.
 
-    Args:
-        kafka: the connection, of which it is the only user.
-        hub: what the records are handed to.
-        replica: the number of this replica, from 0.
-        replicas: how many there are.
-        auth: tells which replies and deltas Headrace wrote; others reach nobody.
+    It is the only user of `kafka`. Records that Headrace did not write reach nobody.
     """
 
-    def __init__(
-        self,
-        kafka: GrouplessConsumer,
-        hub: ReplyHub,
-        *,
-        replica: int,
-        replicas: int,
-        auth: RecordAuth = UNSIGNED,
-    ) -> None:
-        self._auth = auth
-        self._hub = hub
-        self._replica = replica
-        self._replicas = replicas
-        self._kafka = kafka
-        self._task: asyncio.Task[None] | None = None
-        self._positions: dict[TopicPartition, int] = {}
-        self._last_poll_at = time.monotonic()
-        self.partitions: tuple[int, ...] = ()
-        self.delta_partitions = 0
+    kafka: GrouplessConsumer
+    hub: ReplyHub
+    replica: int
+    replicas: int
+    auth: RecordAuth = UNSIGNED
+    partitions: tuple[int, ...] = field(default=(), init=False)
+    delta_partitions: int = field(default=0, init=False)
+    _task: asyncio.Task[None] | None = field(default=None, init=False)
+    _positions: dict[TopicPartition, int] = field(default_factory=dict, init=False)
+    _last_poll_at: float = field(default_factory=time.monotonic, init=False)
 
     @property
     def alive(self) -> bool:
@@ -67,7 +55,7 @@ class ReplyConsumer:
     @property
     def connected(self) -> bool:
         """Whether the loop has a consumer to read with."""
-        return self.alive and self._kafka.client is not None
+        return self.alive and self.kafka.client is not None
 
     async def start(self) -> None:
         """Find this replica's partitions, seek their ends, and begin to read.
@@ -77,40 +65,36 @@ class ReplyConsumer:
             ConfigurationError: the topics are missing, or have fewer partitions than there are replicas.
         """
         try:
-            async with asyncio.timeout(self._kafka.timeout_s):
-                counts = await _partition_counts(self._kafka.bootstrap, (REPLIES.name, DELTAS.name))
+            async with asyncio.timeout(self.kafka.timeout_s):
+                counts = await _partition_counts(self.kafka.bootstrap, (REPLIES.name, DELTAS.name))
                 self.delta_partitions = counts[-1]
-                self.partitions = own_partitions(min(counts), replica=self._replica, replicas=self._replicas)
+                self.partitions = own_partitions(min(counts), replica=self.replica, replicas=self.replicas)
                 await self._connect()
         except BROKER_FAULTS as fault:
-            raise KafkaUnavailable(f"cannot read replies at {self._kafka.bootstrap}: {fault!r}") from fault
-        self._task = asyncio.create_task(self._kafka.read_with(self._poll), name="reply-consumer")
+            raise KafkaUnavailable(f"cannot read replies at {self.kafka.bootstrap}: {fault!r}") from fault
+        self._task = asyncio.create_task(self.kafka.read_with(self._poll), name="reply-consumer")
 
     async def stop(self) -> None:
         """Stop reading."""
         await cancel_and_wait(self._task)
-        await self._kafka.disconnect()
+        await self.kafka.disconnect()
 
     def position(self, partition: int) -> int | None:
         """Return the offset of the next delta to read from a partition; None if it is another replica's."""
         return self._positions.get(TopicPartition(DELTAS.name, partition))
 
     async def ping(self) -> None:
-        """Ask the broker for the end of one partition.
-
-        Raises:
-            KafkaUnavailable: it does not answer.
-        """
-        if self._kafka.client is None:
+        """Ask the broker for the end of one partition; `KafkaUnavailable` where it does not answer."""
+        if self.kafka.client is None:
             raise KafkaUnavailable("the reply consumer is not connected")
         try:
-            await self._kafka.client.end_offsets([TopicPartition(REPLIES.name, self.partitions[0])])
+            await self.kafka.client.end_offsets([TopicPartition(REPLIES.name, self.partitions[0])])
         except BROKER_FAULTS as fault:
             raise KafkaUnavailable(f"the broker does not answer: {fault!r}") from fault
 
     async def _connect(self) -> None:
         """Connect, and seek where the loop was, or the end the first time."""
-        consumer = await self._kafka.connect()
+        consumer = await self.kafka.connect()
         assigned = [
             TopicPartition(topic, p) for topic in (REPLIES.name, DELTAS.name) for p in self.partitions
         ]
@@ -120,17 +104,17 @@ class ReplyConsumer:
 
     async def _poll(self) -> bool:
         self._last_poll_at = time.monotonic()
-        if self._kafka.client is None:
-            async with asyncio.timeout(self._kafka.timeout_s):
+        if self.kafka.client is None:
+            async with asyncio.timeout(self.kafka.timeout_s):
                 await self._connect()
             log.info("replies.reconnected")
-        consumer = await self._kafka.connect()
+        consumer = await self.kafka.connect()
         batches = await consumer.getmany(timeout_ms=_POLL_MS)
         for partition, records in batches.items():
             # Before they are handed on: a batch that breaks the loop is not read again for ever.
             self._positions[partition] = records[-1].offset + 1
             for record in records:
-                dispatch(record, self._hub, self._auth)
+                dispatch(record, self.hub, self.auth)
         return True
 
 
@@ -162,11 +146,7 @@ def dispatch(record: ConsumerRecord, hub: ReplyHub, auth: RecordAuth) -> None:
 
 
 def own_partitions(count: int, *, replica: int, replicas: int) -> tuple[int, ...]:
-    """Return the partitions that belong to a replica.
-
-    Raises:
-        ConfigurationError: there are none.
-    """
+    """Return the partitions that belong to a replica; `ConfigurationError` where there are none."""
     own = tuple(range(replica, count, replicas))
     if not own:
         raise ConfigurationError(

@@ -115,11 +115,7 @@ class ReplyListener:
 
 
 class ReplyHub:
-    """The listeners of this process, and the running answers that they share.
-
-    Args:
-        max_listeners: how many HTTP requests may wait at once.
-    """
+    """The listeners of this process, and the running answers that they share."""
 
     def __init__(self, *, max_listeners: int) -> None:
         self._max_listeners = max_listeners
@@ -135,14 +131,9 @@ class ReplyHub:
         return len(self._listeners)
 
     def listen(self, request_id: str, *, correlation_id: bytes | None = None) -> ReplyListener:
-        """Return a listener for a request; close it when done.
+        """Return a listener for a request, to be closed; 503 where as many as are allowed wait already.
 
-        Args:
-            request_id: whose deltas are wanted.
-            correlation_id: of the reply that is wanted; None takes any reply of that request.
-
-        Raises:
-            ApiError: 503, as many requests as are allowed wait already.
+        With a `correlation_id` it takes the reply of that id alone, else any of the request.
         """
         if len(self._listeners) >= self._max_listeners:
             raise unavailable(

@@ -3,22 +3,70 @@
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from types import MappingProxyType
 
+import structlog
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
+from starlette.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
-from ingest.follow.answer_cursor import AnswerCursor, SendText, Step
-from ingest.follow.event_ids import ResumePoint, StreamPosition
+from ingest.follow.answer_cursor import AnswerCursor, ResumePoint, SendText, Step, StreamPosition
 from ingest.follow.reply_hub import ReplyListener
-from ingest.follow.timed_stream import STALLED_S, TimedStream
 from ingest.outcomes import error_of
 from streams.events import ErrorInfo, Reply
 from streams.serving.errors import ApiError
 from streams.serving.json_response import to_json
+
+log = structlog.get_logger(__name__)
+
+STALLED_S = 30.0
+
+
+class TimedStream(StreamingResponse):
+    """Streams pieces as the client takes them, one piece in memory at a time.
+
+    A fault while streaming breaks the connection, so that the client cannot take what it has for the whole.
+
+    The client may leave one write unread for `stalled_s`; the server's write buffer (64 KiB) takes what is
+    written meanwhile. The pieces are closed however the response ends.
+    """
+
+    def __init__(
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        *,
+        headers: Mapping[str, str] | None = None,
+        stalled_s: float = STALLED_S,
+    ) -> None:
+        super().__init__(pieces, headers=headers)
+        self._pieces = pieces
+        self._stalled_s = stalled_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream."""
+
+        async def timed_send(message: Message) -> None:
+            try:
+                async with asyncio.timeout(self._stalled_s):
+                    await send(message)
+            except TimeoutError as fault:
+                raise _ClientStalled from fault
+
+        try:
+            await super().__call__(scope, receive, timed_send)
+        except _ClientStalled:
+            log.info("stream.client_stalled", stalled_s=self._stalled_s)
+        finally:
+            await self._pieces.aclose()
+
+
+class _ClientStalled(Exception):
+    """The client does not read."""
+
 
 HEARTBEAT_S = 15.0
 #: How long a client that resumes may be ahead of what this replica has read, in seconds.
@@ -58,9 +106,7 @@ class StreamFormat:
     def text(self, text: str, position: StreamPosition) -> bytes:
         """Return the next text of the answer.
 
-        Args:
-            text: the text.
-            position: where it begins. A format with event ids advances it.
+        It begins at `position`, which a format with event ids advances.
         """
         raise NotImplementedError
 
@@ -93,14 +139,8 @@ async def stream_events(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the events of a running (or finished) request until its end, or until the listener is dismissed.
 
-    Args:
-        listener: hears the answer.
-        stream: the route's format.
-        give_up_at: when to end without a reply, on the scale of `clock`.
-        on_timeout: returns the error to end with then.
-        resume_at: what the client has from an earlier stream.
-        heartbeat_s: the longest silence, in seconds; then a heartbeat keeps the connection open.
-        clock: a monotonic clock, in seconds.
+    It ends with `on_timeout` at `give_up_at`, on the scale of `clock`. After `heartbeat_s` of silence a
+    heartbeat keeps the connection open.
     """
     cursor = AnswerCursor(resume_at)
     patient_until = clock() + RESUME_PATIENCE_S
@@ -144,12 +184,8 @@ class EventStreamResponse(TimedStream):
 
     What a slow client has not read yet stays in the `RunningAnswer`, which all its clients share.
 
-    Args:
-        events: the events.
-        listener: closed when the stream ends or the client leaves, or even if it never starts.
-        headers: of the response, beside those that keep proxies from collecting events.
-        stalled_s: how long one write may take, in seconds.
-        on_leave: called if the client leaves (or stalls) before the reply is there.
+    One write takes at most `stalled_s`. `on_leave` is called if the client leaves (or stalls) before the
+    reply is there.
     """
 
     media_type = "text/event-stream"

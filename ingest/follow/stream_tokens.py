@@ -18,6 +18,8 @@ from typing import Self
 
 import msgspec
 
+from streams.events import ErrorInfo
+from streams.serving.errors import ApiError
 from streams.settings import Settings
 
 _PURPOSE = b"headrace stream token 1"
@@ -33,30 +35,10 @@ class StreamToken(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
 
 
-class TokenAccepted(msgspec.Struct, frozen=True):
-    """The token is valid: it reads for this tenant."""
-
-    tenant: str
-
-
-class TokenExpired(msgspec.Struct, frozen=True):
-    """The token was valid until then."""
-
-    expired_at: datetime
-
-
-class TokenInvalid(msgspec.Struct, frozen=True):
-    """Not a token of ours, not for this request, or from before the keys were changed."""
-
-
 class StreamTokens:
     """Gives and checks stream tokens.
 
-    Args:
-        secret: what they are signed with; the same on every replica.
-        tenants: who has an API key. The tokens of others are refused.
-        ttl_s: how long a token opens its stream, in seconds.
-        clock: returns the time in Unix seconds.
+    The secret is the same on every replica. Tokens of tenants without an API key are refused.
     """
 
     def __init__(
@@ -86,21 +68,24 @@ class StreamTokens:
         expires_at = datetime.fromtimestamp(expiry, UTC)
         return StreamToken(token=self._token(request_id, payload), expires_at=expires_at)
 
-    def check(self, token: str, request_id: str) -> TokenAccepted | TokenExpired | TokenInvalid:
-        """Say whether `token` opens the events of this request."""
+    def tenant_of(self, token: str, request_id: str) -> str:
+        """Return the tenant whose token opens the events of this request; 401 for any other token."""
         if len(token) > _MAX_TOKEN_CHARS or not token.isascii():
-            return TokenInvalid()
+            raise _invalid()
         try:
             payload = urlsafe_b64decode(token.partition(".")[0] + "==")
         except ValueError:
-            return TokenInvalid()
+            raise _invalid() from None
         # Compared as a whole: another spelling of the same bytes is no token of ours.
         if not hmac.compare_digest(token, self._token(request_id, payload)):
-            return TokenInvalid()
+            raise _invalid()
         tenant, expiry = msgspec.json.decode(payload, type=tuple[str, int])  # signed: it is as we wrote it
         if self._clock() >= expiry:
-            return TokenExpired(datetime.fromtimestamp(expiry, UTC))
-        return TokenAccepted(tenant) if tenant in self._tenants else TokenInvalid()
+            expired_at = datetime.fromtimestamp(expiry, UTC).isoformat()
+            raise _refused("expired_stream_token", f"the stream token expired at {expired_at}")
+        if tenant not in self._tenants:
+            raise _invalid()
+        return tenant
 
     def _token(self, request_id: str, payload: bytes) -> str:
         name = request_id.encode("utf-8", "surrogateescape")
@@ -115,3 +100,14 @@ def _secret_from(keys: Iterable[str]) -> bytes:
 
 def _base64url(data: bytes) -> str:
     return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _invalid() -> ApiError:
+    """Not a token of ours, not for this request, or from before the keys were changed."""
+    return _refused("invalid_stream_token", "the stream token is not good for the events of this request")
+
+
+def _refused(code: str, what: str) -> ApiError:
+    message = f"{what}: POST /v1/requests/{{id}}/stream-token gives a new one to who has the API key"
+    error = ErrorInfo(type="authentication_error", code=code, message=message, param="token")
+    return ApiError(401, error, headers={"WWW-Authenticate": "Bearer"})

@@ -1,6 +1,7 @@
 """Waiting for a reply until it comes, the client leaves, or the time is up."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,10 +13,13 @@ from starlette.requests import Request
 from ingest.errors import timed_out
 from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from ingest.outcomes import as_repeat
+from ingest.services import Services
 from ingest.submit.submission import Ask
 from streams.errors import StoreUnavailable
 from streams.events import Reply
 from streams.registry.registry import RequestRegistry, RequestState
+from streams.serving.errors import ApiError, not_found
+from streams.serving.keys import Caller
 from streams.tasks import cancel_and_wait, run_unless, until_disconnect
 
 log = structlog.get_logger(__name__)
@@ -58,11 +62,7 @@ class Stopwatch(msgspec.Struct, frozen=True):
 async def wait_for_reply(
     listener: ReplyListener, request: Request, ask: Ask, watch: Stopwatch, registry: RequestRegistry
 ) -> Reply | None:
-    """Return the reply, or None if the client left before it came.
-
-    Raises:
-        ApiError: 504, it did not come in time. The request goes on.
-    """
+    """Return the reply, or None if the client left before; 504 where it did not come in time."""
     heard = listener.until(lambda: listener.reply is not None)
     try:
         async with asyncio.timeout(watch.left_s):
@@ -93,13 +93,10 @@ async def wait_for_first_text(listener: ReplyListener, request: Request, watch: 
 async def long_poll(
     request: Request, request_id: str, wait_s: float, hub: ReplyHub, registry: RequestRegistry
 ) -> None:
-    """Wait until a request that was submitted before has its reply, for at most `wait_s` seconds.
+    """Wait until a request has its reply, for at most `wait_s` seconds; 503 as `ReplyHub.listen`.
 
     The wait ends early if the client leaves. A replica that is about to stop does not wait: the client asks
     again, and comes to another.
-
-    Raises:
-        ApiError: 503, as many requests as are allowed wait already.
     """
     with hub.listen(request_id) as listener:
         heard = listener.until(lambda: listener.reply is not None or listener.dismissed)
@@ -137,3 +134,30 @@ async def find_state(registry: RequestRegistry, request_id: str) -> RequestState
     except StoreUnavailable as fault:
         log.warning("waiting.registry_unavailable", request_id=request_id, error=str(fault))
         return None
+
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+async def state_of(request_id: str, caller: Caller, services: Services) -> RequestState:
+    """Return where a request of the caller's tenant stands; 404 where the tenant has none of this id."""
+    check_request_id(request_id)
+    state = await services.registry.find(request_id)
+    if state is None or state.tenant != caller.tenant:
+        raise no_such_request()
+    return state
+
+
+def check_request_id(request_id: str) -> None:
+    """Check that an id could be a request's; 404 where it could not."""
+    if not _REQUEST_ID.fullmatch(request_id):
+        raise no_such_request()
+
+
+def no_such_request() -> ApiError:
+    """Return the 404 for a request that does not exist. It is the same for one of another tenant."""
+    return not_found(
+        "no such request: it was never accepted, or its reply is no longer kept",
+        code="request_not_found",
+        param="request_id",
+    )

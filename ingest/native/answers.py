@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from ingest.follow.answer_cursor import pieces
-from ingest.follow.event_ids import StreamPosition
+from ingest.follow.answer_cursor import StreamPosition, pieces
 from ingest.follow.sse import DONE, StreamFormat, sse_event
 from ingest.openai.chat_answers import headrace_extension
 from ingest.outcomes import is_blocked_input, is_blocked_output, is_repeat

@@ -8,8 +8,7 @@ from starlette.responses import Response
 from ingest.auth import CallerDep
 from ingest.errors import conflict
 from ingest.follow.events import stream_access
-from ingest.follow.lookup import check_request_id, no_such_request, state_of
-from ingest.follow.waiting import long_poll
+from ingest.follow.waiting import check_request_id, long_poll, no_such_request, state_of
 from ingest.native.schema import SubmitBody, native_request
 from ingest.openapi import body_of
 from ingest.services import Services, ServicesDep

@@ -71,21 +71,13 @@ class SubmitBody(ChatBody, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def native_request(body: ChatBody) -> ChatRequested:
-    """Return the event for a native body.
-
-    Raises:
-        InvalidRequest: a message has a refusal beside its content.
-    """
+    """Return the event for a native body; raises as `as_messages`."""
     fields = {name: getattr(body, name) for name in body.__struct_fields__ if name in _EVENT_FIELDS}
     return ChatRequested(**fields | {"messages": as_messages(body.messages)})
 
 
 def as_messages(sent: Sequence[SentMessage] | None) -> tuple[Message, ...] | None:
-    """Return messages as the pipeline knows them.
-
-    Raises:
-        InvalidRequest: a message has a refusal beside its content.
-    """
+    """Return messages as the pipeline knows them; `InvalidRequest` for a refusal beside the content."""
     if sent is None:
         return None
     found = []

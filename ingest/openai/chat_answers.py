@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from ingest.follow.answer_cursor import pieces
-from ingest.follow.event_ids import StreamPosition
+from ingest.follow.answer_cursor import StreamPosition, pieces
 from ingest.follow.sse import DONE, StreamFormat, sse_event
 from ingest.outcomes import is_repeat
 from streams.events import ErrorInfo, Reply, Usage
@@ -90,11 +89,7 @@ def with_flat_fields(answer: dict[str, Any], reply: Reply, *, latency_ms: float)
 class CompletionStream(StreamFormat):
     """`chat.completion.chunk` objects, then `data: [DONE]`.
 
-    Args:
-        request_id: of the request.
-        model: what the chunks name until the reply says which model answered.
-        created: Unix time in seconds.
-        include_usage: whether a last chunk brings the usage.
+    The chunks name `model` until the reply says which one answered.
     """
 
     def __init__(self, request_id: str, *, model: str, created: int, include_usage: bool) -> None:

@@ -72,11 +72,7 @@ async def _complete(
 
 
 def _check_as_the_course_does(body: CompletionBody) -> None:
-    """Check the rules of the `/api/v1` routes beyond OpenAI's, which come from the week-1 course.
-
-    Raises:
-        InvalidRequest: a conversation that begins with an answer, or a message without text.
-    """
+    """Check the rules of the `/api/v1` routes beyond OpenAI's, which come from the week-1 course."""
     if body.messages[0].role not in _FIRST_ROLES:
         raise InvalidRequest(
             f"the first message must be of the role system or user, not {body.messages[0].role}",

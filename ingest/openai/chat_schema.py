@@ -76,11 +76,7 @@ class DecodedCompletion(Struct, frozen=True):
 
 
 def decode_completion(data: bytes, extra_parameters: Sequence[str] = ()) -> DecodedCompletion:
-    """Return the body of a Chat Completions request, with its `extra_parameters` apart.
-
-    Raises:
-        ApiError: 400, not JSON, or not what is expected; `param` says where.
-    """
+    """Return the body of a Chat Completions request, its `extra_parameters` apart; else as `decode_body`."""
     extra: dict[str, Any] = {}
     if extra_parameters:
         data, extra = _taken_out(data, extra_parameters)
@@ -99,16 +95,9 @@ def _taken_out(data: bytes, names: Sequence[str]) -> tuple[bytes, dict[str, Any]
 def completion_request(
     completion: DecodedCompletion, *, user_header: str | None, stream: bool, deadline_ms: int | None
 ) -> ChatRequested:
-    """Return the event for a Chat Completions body.
+    """Return the event for a Chat Completions body; `InvalidRequest` for an unsupported parameter.
 
-    Args:
-        completion: what the client sent.
-        user_header: the header `X-Headrace-User`; it goes before the field `user`.
-        stream: whether the answer is streamed.
-        deadline_ms: how long the answer may take.
-
-    Raises:
-        InvalidRequest: a parameter is not supported.
+    The header `X-Headrace-User` goes before the field `user`.
     """
     body = completion.body
     _refuse_unsupported(body)

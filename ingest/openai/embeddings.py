@@ -1,14 +1,17 @@
 """`POST /v1/embeddings`: OpenAI's Embeddings, for its official clients as they are."""
 
 import asyncio
+import base64
+from struct import unpack
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ingest.auth import CallerDep
-from ingest.openai.embeddings_answers import embeddings_list
-from ingest.openai.embeddings_schema import EmbeddingsBody, embeddings_request
+from ingest.errors import conflict
+from ingest.openai.chat_answers import headrace_extension
+from ingest.openai.embeddings_schema import EmbeddingsBody, EncodingFormat, embeddings_request
 from ingest.openapi import ASKING_ERRORS, body_of
 from ingest.services import ServicesDep
 from ingest.submit.asking import answer, ask_of, raise_for
@@ -21,6 +24,7 @@ router = APIRouter(tags=["OpenAI-compatible"])
 
 #: Bodies from this size on are checked in a thread, because counting their tokens takes long.
 _LONG_BYTES = 8_192
+_BYTES_PER_NUMBER = 4
 
 
 @router.post("/v1/embeddings", openapi_extra=body_of(EmbeddingsBody), responses=ASKING_ERRORS)
@@ -48,3 +52,43 @@ async def embeddings(request: Request, caller: CallerDep, services: ServicesDep)
         )
 
     return await answer(request, ask, services, render)
+
+
+def embeddings_list(
+    reply: Reply, *, encoding_format: EncodingFormat, fallback_model: str, latency_ms: float
+) -> dict[str, Any]:
+    """Return OpenAI's list, with Headrace's own fields under `headrace`, which the SDK leaves alone.
+
+    The vectors are exactly those of the model: base64 has its bytes, and each JSON number has all the digits
+    of its float32.
+
+    Raises:
+        ApiError: 409, the request was answered before, and its vectors are no longer kept.
+    """
+    embeddings = reply.embeddings
+    if embeddings is None or not embeddings.vectors:
+        raise conflict(
+            "this request was answered before, and its vectors are no longer kept: "
+            "send it under a new Idempotency-Key, as a new request",
+            code="embeddings_expired",
+            param="Idempotency-Key",
+        )
+    length = embeddings.dimensions * _BYTES_PER_NUMBER
+    vectors = [embeddings.vectors[at : at + length] for at in range(0, embeddings.count * length, length)]
+    data = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": base64.b64encode(vector).decode()
+            if encoding_format == "base64"
+            else unpack(f"<{embeddings.dimensions}f", vector),
+        }
+        for index, vector in enumerate(vectors)
+    ]
+    return {
+        "object": "list",
+        "data": data,
+        "model": reply.model or fallback_model,
+        "usage": {"prompt_tokens": reply.usage.input_tokens, "total_tokens": reply.usage.input_tokens},
+        "headrace": headrace_extension(reply, latency_ms=latency_ms),
+    }

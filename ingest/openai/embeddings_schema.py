@@ -25,15 +25,9 @@ class EmbeddingsBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def embeddings_request(
     body: EmbeddingsBody, *, user_header: str | None, deadline_ms: int | None
 ) -> EmbeddingsRequested:
-    """Return the event for an Embeddings body.
+    """Return the event for an Embeddings body; `InvalidRequest` for texts that are empty or too long.
 
-    Args:
-        body: what the client sent.
-        user_header: the header `X-Headrace-User`; it goes before the field `user`.
-        deadline_ms: how long the answer may take.
-
-    Raises:
-        InvalidRequest: no texts, or texts that are empty, too long, or token arrays.
+    The header `X-Headrace-User` goes before the field `user`.
     """
     given = (body.input,) if isinstance(body.input, str) else body.input
     if not 1 <= len(given) <= MAX_EMBEDDING_INPUTS:

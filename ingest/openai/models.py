@@ -81,11 +81,7 @@ def available_models(settings: Settings, catalogue: Mapping[str, Model] = PRICED
 def page_of(
     models: Sequence[Model], *, limit: int, after_id: str | None, before_id: str | None
 ) -> tuple[Sequence[Model], bool]:
-    """Return `limit` models after (or before) the one with that id, and whether there are more.
-
-    Raises:
-        ApiError: 400, there is no model with that id, or both ids are given.
-    """
+    """Return `limit` models after (or before) the one with that id, and whether there are more; else 400."""
     if after_id is not None and before_id is not None:
         raise invalid("give either after_id or before_id, not both", param="before_id")
     names = [model.name for model in models]

@@ -20,11 +20,9 @@ from ingest.follow.sse import EventStreamResponse, StreamFormat, stream_events
 from ingest.follow.waiting import Stopwatch, find_state, wait_for_first_text, wait_for_reply
 from ingest.outcomes import api_error, error_of, is_charged
 from ingest.services import Services
-from ingest.submit.checks import check_request
 from ingest.submit.client_retries import CallState
 from ingest.submit.headers import answer_headers, cache_header, on_disconnect_header, traceparent_of
-from ingest.submit.second_try import with_second_try
-from ingest.submit.submission import Ask
+from ingest.submit.submission import Ask, check_request, with_second_try
 from streams.events import ChatRequested, Reply, Requested
 from streams.registry.registry import Standing
 from streams.serving.errors import REPLAYED
@@ -76,12 +74,9 @@ async def ask_of(request: Request, caller: Caller, wanted: Requested, services: 
 async def answer(
     request: Request, ask: Ask, services: Services, render: Render, *, stream: StreamFormat | None = None
 ) -> Response:
-    """Submit a request and return the response with its answer: JSON, or a stream if a format is given.
+    """Submit a request; return the response with its answer: JSON, or a stream if a format is given.
 
     Of a stream, a failure before its first text is answered as JSON, with its real status.
-
-    Raises:
-        HeadraceError: as `Submissions.submit_and_listen` and `wait_for_reply`, or what the reply says.
     """
     with services.client_retries.attending(ask.call):
         if stream is None:
@@ -149,11 +144,7 @@ async def _replay_deltas(listener: ReplyListener, request_id: str, services: Ser
 
 
 def raise_for(reply: Reply) -> None:
-    """Raise the error of a reply without an answer.
-
-    Raises:
-        ApiError: with the status that belongs to the error.
-    """
+    """Raise the error of a reply without an answer, with the status that belongs to it."""
     error = error_of(reply)
     if error is not None:
         raise api_error(error, charged=is_charged(reply), repeat=reply.repeat)

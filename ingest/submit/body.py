@@ -106,11 +106,7 @@ def decode_body(
 ) -> B:
     """Return the body as `kind`.
 
-    Args:
-        data: the bytes.
-        kind: what they should be.
-        anthropic: whether a refused parameter is named as in Anthropic's API.
-        hints: what to do instead, by the name of an unknown field.
+    `hints` say what to do instead, by the name of an unknown field.
 
     Raises:
         ApiError: 400, not JSON, or not what is expected; `param` says where.

@@ -1,14 +1,10 @@
 """Recognises the retries of the official SDKs, which repeat a lost call without an `Idempotency-Key`.
 
 The SDKs of OpenAI and Anthropic (Python, Node and others from Stainless) send `x-stainless-retry-count`. They
-retry after a lost connection, a time-out of their own and most errors, with the same body and nothing that
-names the call. So each first attempt gets a key here, and is noted as an open call of its tenant and body. A
-retry takes the key of one of these calls, and then counts as if it had been sent with that `Idempotency-Key`.
-
-Example: a script makes two equal calls at the same moment, and one connection is lost. Its retry takes the
-call whose client has left. The order of choice is `CallState`: a call whose client left, a refused one, an
-open one, and last one that was answered just now. Whichever it takes answers what the retry asks, and is paid
-for once.
+retry with the same body and nothing that names the call. So each first attempt gets a key here, and is noted
+as an open call of its tenant and body. A retry takes the key of one of these calls (`CallState` is the order
+of choice), as if it had been sent with that `Idempotency-Key`: whichever it takes answers what the retry
+asks, and is paid for once.
 """
 
 import asyncio
@@ -94,9 +90,7 @@ class SdkCall(msgspec.Struct, kw_only=True):
 class ClientRetries:
     """The open calls of SDKs, in Redis.
 
-    Args:
-        redis: the client; its timeouts bound every call.
-        timeout_s: how long noting the end of an attempt may take, in seconds.
+    Noting the end of an attempt takes at most `timeout_s`.
     """
 
     def __init__(self, redis: Redis, *, timeout_s: float) -> None:
@@ -108,14 +102,8 @@ class ClientRetries:
     async def call_of(self, *, tenant: str, body: str, retries: int, deadline_ms: int) -> SdkCall:
         """Return the call that an attempt belongs to.
 
-        Args:
-            tenant: whose it is.
-            body: the `fingerprint` of what is asked.
-            retries: how many attempts the SDK has made before this one.
-            deadline_ms: how long the answer may take.
-
-        Raises:
-            StoreUnavailable: Redis does not answer in time.
+        `body` is the `fingerprint` of what is asked, `retries` how many attempts the SDK has made before this
+        one.
         """
         slot = CLIENT_RETRIES.key(digest(f"{len(tenant)}:{tenant}:{body}"))
         until = _now_ms() + deadline_ms + _RETRY_WITHIN_S * 1000

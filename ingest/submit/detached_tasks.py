@@ -10,8 +10,7 @@ _MAX_TASKS = 10_000
 class DetachedTasks:
     """Tasks beside the HTTP requests.
 
-    Args:
-        timeout_s: how long one of them may take, and so how long `close` waits, in seconds.
+    One of them takes at most `timeout_s`, and so does `close`.
     """
 
     def __init__(self, *, timeout_s: float) -> None:

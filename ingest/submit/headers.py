@@ -23,11 +23,7 @@ OnDisconnect = Literal["continue", "cancel"]
 
 
 def header_text(headers: Mapping[str, str], name: str) -> str | None:
-    """Return a header, whose bytes must be UTF-8; None if it is absent.
-
-    Raises:
-        ApiError: 400, it is not UTF-8, or has control characters.
-    """
+    """Return a header; None if it is absent, 400 if it is not UTF-8, or has control characters."""
     text = headers.get(name)
     if text is None:
         return None
@@ -41,11 +37,7 @@ def header_text(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def idempotency_key(headers: Mapping[str, str]) -> str | None:
-    """Return the `Idempotency-Key`.
-
-    Raises:
-        ApiError: 400, it is empty, or longer than `MAX_IDEMPOTENCY_KEY_CHARS`.
-    """
+    """Return the `Idempotency-Key`; 400 if it is empty, or longer than `MAX_IDEMPOTENCY_KEY_CHARS`."""
     name = "Idempotency-Key"
     key = header_text(headers, name)
     if key is not None and not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS:
@@ -60,11 +52,7 @@ def sdk_retry_count(headers: Mapping[str, str]) -> int | None:
 
 
 def deadline_header(headers: Mapping[str, str]) -> int | None:
-    """Return the deadline from `X-Headrace-Deadline-Ms`, in milliseconds.
-
-    Raises:
-        ApiError: 400, it is not a number from 1 to `MAX_DEADLINE_MS`.
-    """
+    """Return `X-Headrace-Deadline-Ms`; 400 if it is not a number from 1 to `MAX_DEADLINE_MS`."""
     name = "X-Headrace-Deadline-Ms"
     text = headers.get(name)
     if text is None:
@@ -77,11 +65,7 @@ def deadline_header(headers: Mapping[str, str]) -> int | None:
 
 
 def on_disconnect_header(headers: Mapping[str, str]) -> OnDisconnect | None:
-    """Return what `X-Headrace-On-Disconnect` asks for.
-
-    Raises:
-        ApiError: 400, it is neither `continue` nor `cancel`.
-    """
+    """Return `X-Headrace-On-Disconnect`; 400 if it is neither `continue` nor `cancel`."""
     name = "X-Headrace-On-Disconnect"
     text = headers.get(name)
     if text not in (None, "continue", "cancel"):
@@ -90,12 +74,7 @@ def on_disconnect_header(headers: Mapping[str, str]) -> OnDisconnect | None:
 
 
 def user_header(headers: Mapping[str, str]) -> str | None:
-    """Return the user id from `X-Headrace-User`; None if it is absent or empty.
-
-    Raises:
-        ApiError: 400, it is not UTF-8 or has control characters.
-        InvalidRequest: it is longer than `MAX_NAME_CHARS`.
-    """
+    """Return the user id from `X-Headrace-User`, or None; 400 if it is longer than `MAX_NAME_CHARS`."""
     name = "X-Headrace-User"
     user = header_text(headers, name)
     check_at_most(len(user or ""), MAX_NAME_CHARS, name, " characters")
@@ -103,11 +82,7 @@ def user_header(headers: Mapping[str, str]) -> str | None:
 
 
 def cache_header(headers: Mapping[str, str]) -> str | None:
-    """Return what `Cache-Control` asks of the answer cache, as the field `headrace_cache` spells it.
-
-    Raises:
-        InvalidRequest: `max-age` is not a whole number.
-    """
+    """Return what `Cache-Control` asks of the answer cache, as the field `headrace_cache` spells it."""
     given = headers.get("cache-control")
     return None if given is None else known_directives(given)
 
@@ -122,9 +97,7 @@ def traceparent_of(header: str | None) -> str:
 def answer_headers(reply: Reply | None, kind: CacheKind | None = None) -> dict[str, str]:
     """Return the response headers that say where an answer comes from.
 
-    Args:
-        reply: the reply; None while the answer is still being written.
-        kind: how the cache was consulted, as far as that is known then.
+    While the answer is still being written, `kind` is how the cache was consulted, as far as that is known.
     """
     if reply is None:
         return {CACHE_KIND_HEADER: kind.value} if kind else {}

@@ -30,12 +30,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Identification:
-    """Finds out which request a submission is.
-
-    Args:
-        runs: the newest run of each key.
-        calls: the open calls of SDKs.
-    """
+    """Finds out which request a submission is."""
 
     def __init__(self, runs: RequestRuns, calls: ClientRetries) -> None:
         self._runs = runs
@@ -44,18 +39,7 @@ class Identification:
     async def identify(
         self, headers: Mapping[str, str], request: Requested, *, tenant: str, deadline_ms: int
     ) -> Identity:
-        """Return the identity of a submission: a new request, or one that was sent before.
-
-        Args:
-            headers: of the HTTP request.
-            request: what is asked.
-            tenant: who asks.
-            deadline_ms: how long the answer may take.
-
-        Raises:
-            ApiError: 400, the key is malformed; 409, it was used for another body.
-            StoreUnavailable: Redis does not answer.
-        """
+        """Return a submission's identity, new or sent before; 409 for a key of another body."""
         key, body = idempotency_key(headers), fingerprint(request, tenant)
         if key is not None:
             return Identity(await self._newest_run(tenant, key, body), body)

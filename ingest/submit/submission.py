@@ -2,8 +2,10 @@
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -14,14 +16,38 @@ from ingest.outcomes import as_repeat
 from ingest.submit.client_retries import SdkCall
 from ingest.submit.headers import OnDisconnect
 from ingest.submit.identification import key_of_another_body
-from ingest.submit.second_try import with_second_try
+from streams.backoff import Backoff, retry
 from streams.codec import event_headers
-from streams.errors import KafkaUnavailable, StoreUnavailable
-from streams.events import EmbeddingsRequested, Reply, ReplyAddress, Requested
+from streams.errors import KafkaUnavailable, StoreDenied, StoreFull, StoreUnavailable
+from streams.events import ChatRequested, EmbeddingsRequested, Reply, ReplyAddress, Requested
 from streams.publisher import Emit, Publisher
 from streams.registry.registry import RequestRegistry, Standing, correlation_origin, fingerprint
+from streams.request_rules.chat import check_chat
 from streams.serving.keys import Caller
+from streams.settings import Settings
 from streams.topics import EMBEDDINGS, REPLIES, REQUESTS
+
+T = TypeVar("T")
+
+_BACKOFF = Backoff(first_s=0.05)
+
+
+async def with_second_try(step: Callable[[], Awaitable[T]]) -> T:
+    """Return what `step` returns, tried once more if Redis does not answer in time.
+
+    On a busy machine a command runs into its time-out although Redis has answered it: this process had no
+    processor for so long. A second failure means an outage, which the client should hear of.
+
+    `step` may be done twice: every script of the registry may.
+    """
+    return await retry(step, on=StoreUnavailable, attempts=2, backoff=_BACKOFF, on_failure=_note)
+
+
+def _note(failures: int, fault: StoreUnavailable) -> None:
+    if isinstance(fault, StoreFull | StoreDenied):
+        raise fault
+    log.warning("registry.tried_again", failures=failures, error=str(fault))
+
 
 log = structlog.get_logger(__name__)
 
@@ -31,14 +57,9 @@ _CORRELATION_BYTES = 16
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A checked request, and whose it is.
 
-    Attributes:
-        request: the body; tenant, tier, accepted_at and request_id are filled in on submission.
-        request_id: the id under which the pipeline will know it.
-        deadline_ms: how long the answer may take.
-        traceparent: W3C trace context, the client's or our own.
-        on_disconnect: what becomes of the request if its client leaves before the answer is there.
-        body: the `fingerprint` of the request, where it was computed already.
-        call: the SDK's call that it is an attempt of, where it has no `Idempotency-Key`.
+    Tenant, tier, accepted_at and request_id of `request` are filled in on submission. `body` is its
+    `fingerprint`, where it was computed already; `call` is the SDK's call, where there is no
+    `Idempotency-Key`.
     """
 
     request: Requested
@@ -64,38 +85,23 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
         return self.reply is not None or self.standing is Standing.JOINED
 
 
+@dataclass(eq=False)
 class Submissions:
     """Registers and publishes requests.
 
-    Args:
-        registry: where each request stands.
-        publisher: the way to Kafka.
-        hub: those who wait for replies.
-        partitions: the reply partitions that this replica reads.
-        source: names this replica in the records' headers.
+    `partitions` are the reply partitions that this replica reads; `source` names it in the records' headers.
     """
 
-    def __init__(
-        self,
-        registry: RequestRegistry,
-        publisher: Publisher,
-        hub: ReplyHub,
-        *,
-        partitions: Sequence[int],
-        source: str,
-    ) -> None:
-        self._registry = registry
-        self._publisher = publisher
-        self._hub = hub
-        self._partitions = tuple(partitions)
-        self._source = source
+    registry: RequestRegistry
+    publisher: Publisher
+    hub: ReplyHub
+    partitions: Sequence[int]
+    source: str
 
     async def submit(self, ask: Ask, *, followed: bool = True) -> Submitted:
         """Accept a request that nobody waits for.
 
-        Args:
-            ask: the request.
-            followed: whether somebody may want to follow it while it runs.
+        It is tracked from the start where somebody may want to follow it.
 
         Raises:
             ApiError: 409, the id stands for another body; 429, too many wait for its reply.
@@ -103,18 +109,13 @@ class Submissions:
             StoreUnavailable: Redis does not answer, or is nearly full.
         """
         if followed:
-            self._hub.track(ask.request_id)
+            self.hub.track(ask.request_id)
         return await self._submit(ask, self._address(ask.request_id))
 
     async def submit_and_listen(self, ask: Ask) -> tuple[Submitted, ReplyListener]:
-        """Accept a request and return the listener for its reply, which the caller closes.
-
-        Raises:
-            ApiError: as `submit`; 503 too if too many requests wait.
-            HeadraceError: as `submit`.
-        """
+        """Accept a request; return the listener for its reply, to be closed. Raises as `submit`, `listen`."""
         address = self._address(ask.request_id)
-        listener = self._hub.listen(ask.request_id, correlation_id=address.correlation_id)
+        listener = self.hub.listen(ask.request_id, correlation_id=address.correlation_id)
         try:
             submitted = await self._submit(ask, address)
         except BaseException:
@@ -125,10 +126,10 @@ class Submissions:
         return submitted, listener
 
     def _address(self, request_id: str) -> ReplyAddress:
-        index = zlib.crc32(request_id.encode()) % len(self._partitions)
+        index = zlib.crc32(request_id.encode()) % len(self.partitions)
         return ReplyAddress(
             topic=REPLIES.name,
-            partition=self._partitions[index],
+            partition=self.partitions[index],
             correlation_id=os.urandom(_CORRELATION_BYTES),
         )
 
@@ -145,7 +146,7 @@ class Submissions:
         origin = correlation_origin(address.correlation_id or b"")
         body = ask.body or fingerprint(request, ask.caller.tenant)
         found = await with_second_try(
-            lambda: self._registry.register(
+            lambda: self.registry.register(
                 ask.request_id,
                 tenant=ask.caller.tenant,
                 body=body,
@@ -161,7 +162,7 @@ class Submissions:
                 raise too_many_repeats()
             case Standing.NEW | Standing.SAME:  # the same: the first try was made, and its answer was lost
                 # It was tracked before any stage could begin to work on it.
-                self._hub.mark_complete(ask.request_id)
+                self.hub.mark_complete(ask.request_id)
                 await self._publish(request, ask, origin, address)
             case Standing.PENDING:
                 await self._publish(request, ask, origin, address)
@@ -173,21 +174,21 @@ class Submissions:
         headers = event_headers(
             request,
             event_id=ask.request_id,
-            source=self._source,
+            source=self.source,
             at=request.accepted_at,
             traceparent=ask.traceparent,
         )
         headers += reply_headers(address)
         topic = EMBEDDINGS if isinstance(request, EmbeddingsRequested) else REQUESTS
         try:
-            await self._publisher.publish(Emit.to(topic, request, key=ask.request_id, headers=headers))
+            await self.publisher.publish(Emit.to(topic, request, key=ask.request_id, headers=headers))
         except KafkaUnavailable:
             await self._withdraw(ask.request_id, origin)
             raise
 
     async def _withdraw(self, request_id: str, origin: str) -> None:
         try:
-            await self._registry.abandon(request_id, origin=origin)
+            await self.registry.abandon(request_id, origin=origin)
         except StoreUnavailable as fault:
             # The entry stays pending: the same request, sent again, is published again.
             log.warning("submission.abandon_failed", request_id=request_id, error=str(fault))
@@ -200,3 +201,17 @@ def reply_headers(address: ReplyAddress) -> list[tuple[str, bytes]]:
         ("kafka_replyTopic", address.topic.encode()),
         ("kafka_replyPartition", (address.partition or 0).to_bytes(4, "big")),
     ]
+
+
+def check_request(request: ChatRequested, settings: Settings) -> None:
+    """Check a request by the rules of this installation; `InvalidRequest` names the first fault.
+
+    Of a webhook only the URL is checked; its address is resolved and checked at each delivery.
+    """
+    check_chat(
+        request,
+        max_tokens_per_request=settings.max_tokens_per_request,
+        extra_parameters=settings.extra_parameters,
+    )
+    if request.webhook is not None:
+        settings.webhook_targets.check_url(request.webhook.url)

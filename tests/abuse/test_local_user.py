@@ -131,8 +131,8 @@ def test_no_server_answers_without_a_password(stack: System) -> None:
     tries = [
         (where.clickhouse, http("POST", "/", query), " 401 "),
         (where.clickhouse, http("GET", "/?query=SELECT+1"), " 401 "),
-        (where.clickhouse, http("GET", "/?user=default&password=&query=SELECT+1"), " 403 "),
-        (where.clickhouse, http("GET", "/?user=reader&password=&query=SELECT+1"), " 403 "),
+        (where.clickhouse, http("GET", "/?user=default&password=&query=SELECT+1"), " 401 "),
+        (where.clickhouse, http("GET", "/?user=reader&password=&query=SELECT+1"), " 401 "),
         (where.redis, b"KEYS *\r\n", "-NOAUTH"),
         (where.redis, b"AUTH default x\r\n", "-WRONGPASS"),
         (where.simulator, http("GET", "/invoice"), " 401 "),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ingest.follow.event_ids import StreamPosition
+from ingest.follow.answer_cursor import StreamPosition
 from tests.acceptance.chat import (
     SLOWLY,
     STORY,

@@ -15,7 +15,7 @@ import pytest
 
 from bench.event_stream import Follower
 from headrace.embedded.ports import free_port
-from ingest.follow.event_ids import StreamPosition
+from ingest.follow.answer_cursor import StreamPosition
 from tests.acceptance.conftest import System, clean_environ, unique, wait_for
 
 pytestmark = pytest.mark.acceptance

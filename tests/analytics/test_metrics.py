@@ -7,9 +7,8 @@ import httpx
 from fastapi import FastAPI
 
 from analytics.alerts.status import WatchStatus
-from analytics.api.metrics import metrics_router
 from analytics.feedback.status import FeedbackStatus
-from analytics.metrics import StatusCollector, exposition, metrics_registry
+from analytics.metrics import StatusCollector, exposition, metrics_registry, metrics_router
 from analytics.sink.status import SinkStatus
 from streams.events import AlertRaised
 

@@ -96,7 +96,7 @@ async def _pipeline(chosen: Settings) -> AsyncIterator[EchoPipeline]:
 
 @asynccontextmanager
 async def _replica(chosen: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    async with connected_services(chosen, Catalogue.load()) as services:
+    async with connected_services(chosen, Catalogue.load().bind) as services:
         transport = httpx.ASGITransport(create_app(services))
         headers = {"X-API-Key": KEY}
         async with httpx.AsyncClient(transport=transport, base_url="http://ingest", headers=headers) as http:

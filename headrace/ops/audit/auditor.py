@@ -31,6 +31,9 @@ from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, LEDGER, LOGS, RETR
 RUN_UP_MS = 10 * 60 * 1000
 #: How far the clocks of those who write records may differ.
 SKEW_MS = 60_000
+#: Senders set the times of their records. One that says that it is old may lie before the first of its time, but
+#: not far before: what is accepted in the window lies behind it.
+_RECORDS_BEFORE = 1_000
 _INVOICE_CONNECT_TIMEOUT_S = 5.0
 _RESULT_TOPICS = tuple(topic.name for topic in (LOGS, LEDGER, DEAD_LETTERS, DEAD_LETTER_ACTIONS, RETRIES))
 _ENTRANCES = tuple(topic.name for topic in ENTRANCES)
@@ -128,7 +131,13 @@ class Auditor:
 
         async def read_requests() -> None:
             add = self._collector.add
-            await self._reader.read(_ENTRANCES, add, since_ms=since_ms - RUN_UP_MS, until_ms=last_ms)
+            await self._reader.read(
+                _ENTRANCES,
+                add,
+                since_ms=since_ms - RUN_UP_MS,
+                until_ms=last_ms,
+                records_before=_RECORDS_BEFORE,
+            )
 
         await read_requests()
         topics = (*_RESULT_TOPICS, *sorted(self._collector.reply_topics)[:_MAX_REPLY_TOPICS])

@@ -7,8 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.alerts.alert_states import AlertStates
-from analytics.alerts.verdicts import AlertSeries, MeasureState, SeriesVerdict
+from analytics.alerts.alert_states import AlertSeries, AlertStates, MeasureState, SeriesVerdict
 from analytics.alerts.windows import AlertWindow
 from streams.codec import decode, encode
 from streams.events import AlertRaised

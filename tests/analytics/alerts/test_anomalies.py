@@ -9,10 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from analytics.alerts.alert_states import AlertStates
+from analytics.alerts.alert_states import AlertSeries, AlertStates, MeasureState, SeriesVerdict
 from analytics.alerts.anomalies import MEASURES, AnomalyLimits, judge
-from analytics.alerts.verdicts import EVERYBODY, AlertSeries, MeasureState, SeriesVerdict
-from analytics.alerts.windows import AlertWindow, FiguresByTenant, WindowFigures
+from analytics.alerts.windows import EVERYBODY, AlertWindow, FiguresByTenant, WindowFigures
 
 HOUR = timedelta(hours=1)
 LIMITS = AnomalyLimits(window=HOUR, requests=50, history=5)

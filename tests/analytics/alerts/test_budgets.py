@@ -6,11 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from analytics.alerts.alert_states import AlertStates
-from analytics.alerts.budgets import EXCEEDED, NEARLY, RULES, BudgetMonitor, judge_budgets
-from analytics.alerts.verdicts import EVERYBODY, MeasureState
-from analytics.alerts.windows import AlertWindow
-from analytics.budgets import BudgetStanding, begin_of_day, configured_budgets
+from analytics.alerts.alert_states import AlertStates, MeasureState
+from analytics.alerts.fixed_limits import BUDGET_RULES, EXCEEDED, NEARLY, budget_verdicts, judge_budgets
+from analytics.alerts.windows import EVERYBODY, AlertWindow
+from analytics.budgets import BudgetStanding, begin_of_day
 from analytics.clickhouse import ClickHouse
 from streams.events import AlertRaised
 from tests.analytics.logs import NOON, make_log
@@ -54,7 +53,7 @@ def looks(book: AlertStates, *spent: tuple[datetime, str]) -> Iterator[AlertRais
     """What is told when the watcher looks at these times and finds so much spent."""
     for now, usd in spent:
         verdicts = judge_budgets([budget(usd, day=now.date())], book.standing)
-        for event in book.judge(verdicts, AlertWindow(begin_of_day(now), now), rules=RULES, at=now):
+        for event in book.judge(verdicts, AlertWindow(begin_of_day(now), now), rules=BUDGET_RULES, at=now):
             book.record(event)
             yield event
 
@@ -119,9 +118,9 @@ def test_a_budget_that_was_taken_away_has_no_alerts() -> None:
     told = []
     for minutes in (30, 60):
         now = MORNING + timedelta(minutes=minutes)
-        told.append(book.judge([], AlertWindow(begin_of_day(now), now), rules=RULES, at=now))
+        told.append(book.judge([], AlertWindow(begin_of_day(now), now), rules=BUDGET_RULES, at=now))
     assert told[0] == []
-    assert {(event.rule, event.state) for event in told[1]} == {(rule, "resolved") for rule in RULES}
+    assert {(event.rule, event.state) for event in told[1]} == {(rule, "resolved") for rule in BUDGET_RULES}
 
 
 @pytest.mark.integration
@@ -139,13 +138,12 @@ async def test_the_days_spend_is_exact(clickhouse: ClickHouse) -> None:
     ]
     await store(clickhouse, logs)
     await store(clickhouse, logs)
-    watch = BudgetMonitor(
-        configured_budgets({"*": Decimal(7), "acme": Decimal(3), "nobody": Decimal(1)}), clickhouse
-    )
-    found = {(each.series.tenant, each.series.rule): each for each in await watch.verdicts(NOON, standing=())}
+    budgets = {"*": Decimal(7), "acme": Decimal(3), "nobody": Decimal(1)}
+    verdicts = await budget_verdicts(budgets, clickhouse, NOON, ())
+    found = {(each.series.tenant, each.series.rule): each for each in verdicts}
     assert found["acme", EXCEEDED].observed == 3.000000002
     assert found["", EXCEEDED].observed == 7.000000002
     assert found["nobody", EXCEEDED].observed == 0
     over = {key for key, each in found.items() if each.finding is MeasureState.ANOMALOUS}
     assert over == {("acme", NEARLY), ("acme", EXCEEDED), ("", NEARLY), ("", EXCEEDED)}
-    assert await BudgetMonitor(configured_budgets({}), clickhouse).verdicts(NOON, standing=()) == []
+    assert await budget_verdicts({}, clickhouse, NOON, ()) == []

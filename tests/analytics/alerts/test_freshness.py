@@ -2,8 +2,8 @@
 
 import pytest
 
-from analytics.alerts.freshness import FreshnessLimits, judge_freshness
-from analytics.alerts.verdicts import MeasureState
+from analytics.alerts.alert_states import MeasureState
+from analytics.alerts.fixed_limits import FreshnessLimits, judge_freshness
 
 LIMITS = FreshnessLimits(stale_s=300.0, lag_records=1_000)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -9,10 +10,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from analytics.alerts.alert_log import AlertLog
 from analytics.alerts.anomalies import AnomalyLimits
-from analytics.alerts.freshness import FreshnessLimits
+from analytics.alerts.fixed_limits import FreshnessLimits
 from analytics.alerts.sink_progress import SinkProgress
 from analytics.alerts.status import WatchStatus
-from analytics.alerts.table import AlertTable
+from analytics.alerts.table import store_alerts
 from analytics.alerts.watcher import WatchConfig, Watcher
 from analytics.alerts.windows import WindowReader
 from analytics.clickhouse import ClickHouse
@@ -58,7 +59,7 @@ class Bench:
             WindowReader(clickhouse),
             self.progress,
             self.memory,
-            AlertTable(clickhouse),
+            partial(store_alerts, clickhouse),
             status=self.status,
             clock=lambda: END + timedelta(minutes=1),
         )

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from analytics.alerts.table import AlertTable
+from analytics.alerts.table import store_alerts
 from analytics.clickhouse import ClickHouse
 from streams.events import AlertRaised
 
@@ -51,9 +51,8 @@ def micros(at: datetime) -> int:
 
 async def test_an_alert_is_one_row_that_says_whether_it_stands(clickhouse: ClickHouse) -> None:
     """What was observed is what raised it; the end comes into the same row."""
-    table = AlertTable(clickhouse)
-    await table.store([])
-    await table.store([RAISED])
+    await store_alerts(clickhouse, [])
+    await store_alerts(clickhouse, [RAISED])
     (row,) = await view(clickhouse)
     assert (row["rule"], row["tenant"], row["severity"], row["observed"]) == (
         "error_rate",
@@ -62,7 +61,7 @@ async def test_an_alert_is_one_row_that_says_whether_it_stands(clickhouse: Click
         0.3,
     )
     assert (row["raised_us"], row["resolved_at"]) == (micros(RAISED.at), None)
-    await table.store([RESOLVED, LAG])
+    await store_alerts(clickhouse, [RESOLVED, LAG])
     error_rate, lag = await view(clickhouse)
     assert (error_rate["observed"], error_rate["message"]) == (0.3, "The error rate is high")
     assert error_rate["p_value"] == 1e-12
@@ -72,9 +71,8 @@ async def test_an_alert_is_one_row_that_says_whether_it_stands(clickhouse: Click
 
 async def test_storing_again_changes_nothing(clickhouse: ClickHouse) -> None:
     """In whatever company the records come again, as after a restart."""
-    table = AlertTable(clickhouse)
     for events in ([RAISED], [RAISED], [RAISED, RESOLVED], [RAISED, RESOLVED, LAG]):
-        await table.store(events)
+        await store_alerts(clickhouse, events)
     stored = await clickhouse.query("SELECT count() AS n FROM alerts_raw FINAL")
     assert stored[0]["n"] == 3
     assert len(await view(clickhouse)) == 2

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analytics.alerts.alert_states import SeriesVerdict
 from analytics.alerts.anomalies import AnomalyLimits
-from analytics.alerts.budgets import BudgetMonitor, judge_budgets
-from analytics.alerts.freshness import FreshnessLimits
+from analytics.alerts.fixed_limits import FreshnessLimits, judge_budgets
 from analytics.alerts.status import WatchStatus
-from analytics.alerts.verdicts import EVERYBODY, SeriesVerdict
-from analytics.alerts.watcher import WatchConfig, Watcher
-from analytics.alerts.windows import AlertWindow, FiguresByTenant, WindowFigures
+from analytics.alerts.watcher import BudgetVerdicts, WatchConfig, Watcher
+from analytics.alerts.windows import EVERYBODY, AlertWindow, FiguresByTenant, WindowFigures
 from analytics.budgets import BudgetStanding, begin_of_day
 from streams.codec import decode, encode
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable
@@ -126,7 +125,7 @@ class Spending:
     def __init__(self) -> None:
         self.asked: list[datetime] = []
 
-    async def verdicts(self, now: datetime, standing: Iterable[AlertRaised]) -> list[SeriesVerdict]:
+    async def __call__(self, now: datetime, standing: Iterable[AlertRaised]) -> list[SeriesVerdict]:
         self.asked.append(now)
         spent = Decimal((now - begin_of_day(now)) / timedelta(hours=1))
         budget = BudgetStanding(tenant="acme", daily_usd=Decimal(5), spent_usd=spent, day=now.date())
@@ -142,7 +141,7 @@ class Bench:
         self.now = BEGIN
         self.rows, self.sinks, self.topic, self.status = Rows(bad), Sinks(), Topic(fates), WatchStatus()
         self.copies = Copies(self.rows)
-        self.budgets: BudgetMonitor | None = None
+        self.budgets: BudgetVerdicts | None = None
         self.watcher = self.another()
 
     def another(self) -> Watcher:
@@ -152,7 +151,7 @@ class Bench:
             self.rows,
             self.sinks,
             self.topic,
-            self.copies,
+            self.copies.store,
             status=self.status,
             budgets=self.budgets,
             clock=lambda: self.now,

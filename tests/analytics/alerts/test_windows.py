@@ -6,8 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from analytics.alerts.verdicts import EVERYBODY
-from analytics.alerts.windows import AlertWindow, WindowFigures, WindowReader
+from analytics.alerts.windows import EVERYBODY, AlertWindow, WindowFigures, WindowReader
 from analytics.clickhouse import ClickHouse
 from analytics.sink.rows import REQUESTS, rows_of
 from streams.events import RequestLog, Status

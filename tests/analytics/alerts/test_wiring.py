@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from analytics.alerts.wiring import watch_config
+from analytics.alerts.watcher import watch_config
 from streams.errors import ConfigurationError
 from streams.settings import Settings, load_settings
 

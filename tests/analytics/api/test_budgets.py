@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from analytics.api.budgets import budgets_router
-from analytics.budgets import configured_budgets
 from analytics.clickhouse import ClickHouse
 from analytics.reports.catalogue import Catalogue
 from analytics.reports.reader import AnalystReader, ReaderLimits
@@ -49,7 +48,7 @@ async def asked(
     """The answer to a key where tenants have these budgets; `everybody` is all of them together."""
     daily = {name.replace("everybody", "*"): Decimal(usd) for name, usd in budgets.items()}
     app = app_of(Catalogue.load(), reader)
-    app.include_router(budgets_router(configured_budgets(daily), clock=clock))
+    app.include_router(budgets_router(daily, clock=clock))
     async with client_of(app, key) as client:
         return await client.get(URL)
 

@@ -6,8 +6,7 @@ import pytest
 
 from analytics.query_macros import expanded
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query_header import parse
-from analytics.reports.query_parts import load_parts
+from analytics.reports.query_header import load_parts, parse
 from streams.errors import ConfigurationError
 
 PART = """\

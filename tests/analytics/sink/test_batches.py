@@ -199,8 +199,8 @@ def test_a_batch_is_split_by_day_and_table_with_a_token_for_each() -> None:
             for place, day in enumerate(days)
         ],
     )
-    early, late = (NOON - timedelta(days=2)).date(), NOON.date()
-    assert [(block.day, block.table.name, len(block.rows)) for block in blocks] == [
+    early, late = (f"{at:%Y-%m-%d}" for at in (NOON - timedelta(days=2), NOON))
+    assert [(block.token[-10:], block.table.name, len(block.rows)) for block in blocks] == [
         (early, "llm_calls_raw", 1),
         (early, "stages_raw", 5),
         (early, "requests_raw", 1),
@@ -208,7 +208,7 @@ def test_a_batch_is_split_by_day_and_table_with_a_token_for_each() -> None:
         (late, "stages_raw", 10),
         (late, "requests_raw", 2),
     ]
-    assert blocks[0].token == f"llm.logs.v1:2:40-42:llm_calls_raw:{early.isoformat()}"
+    assert blocks[0].token == f"llm.logs.v1:2:40-42:llm_calls_raw:{early}"
     assert len({block.token for block in blocks}) == len(blocks)
     assert blocks[4].sources == [0] * 5 + [2] * 5
 

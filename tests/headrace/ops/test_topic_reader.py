@@ -94,6 +94,19 @@ async def test_reading_begins_at_a_time(reader: TopicReader, topic: str, produce
 
 
 @integration
+async def test_records_that_say_they_are_older_are_read_too(
+    reader: TopicReader, topic: str, producer: AIOKafkaProducer
+) -> None:
+    """So many before the first of the time, as far as there are any; also where nothing is so new."""
+    for at_ms in (1_000, 1, 3_000):
+        await producer.send_and_wait(topic, b"%d" % at_ms, partition=0, timestamp_ms=at_ms)
+    await producer.send_and_wait(topic, b"0", partition=1, timestamp_ms=0)
+    for before, expected in ((0, [b"3000"]), (1, [b"0", b"1", b"3000"]), (9, [b"0", b"1", b"1000", b"3000"])):
+        spans = await reader.spans([topic], since_ms=2_000, records_before=before)
+        assert sorted([record.value async for record in reader.read(spans)]) == expected
+
+
+@integration
 @pytest.mark.parametrize("left", [3, 0])
 async def test_records_that_expire_while_they_are_read_are_passed_over(
     kafka_bootstrap: str,

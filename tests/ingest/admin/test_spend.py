@@ -75,7 +75,7 @@ def test_what_was_not_looked_up_is_no_miss() -> None:
 
 async def test_nobody_asks_about_everybody() -> None:
     """To the catalogue the empty tenant means all of them: it is refused before anything is asked."""
-    spend = ClickHouseSpend("http://127.0.0.1:9", Catalogue.load(), database="headrace", timeout_s=2.0)
+    spend = ClickHouseSpend("http://127.0.0.1:9", Catalogue.load().bind, database="headrace", timeout_s=2.0)
     for ask in (spend.costs, spend.cache_stats):
         with pytest.raises(ValueError, match="not empty"):
             await ask("")
@@ -83,7 +83,7 @@ async def test_nobody_asks_about_everybody() -> None:
 
 async def test_clickhouse_away() -> None:
     """A clear exception, and the next question tries again."""
-    spend = ClickHouseSpend("http://127.0.0.1:9", Catalogue.load(), database="headrace", timeout_s=2.0)
+    spend = ClickHouseSpend("http://127.0.0.1:9", Catalogue.load().bind, database="headrace", timeout_s=2.0)
     for _ in range(2):
         with pytest.raises(ClickHouseUnavailable):
             await spend.costs("acme")

@@ -36,7 +36,7 @@ async def database(clickhouse_url: str) -> AsyncIterator[str]:
 
 async def test_costs_and_cache_statistics(clickhouse_url: str, database: str) -> None:
     """Exact under duplicates, and nothing of another tenant."""
-    spend = ClickHouseSpend(clickhouse_url, Catalogue.load(), database=database, timeout_s=10)
+    spend = ClickHouseSpend(clickhouse_url, Catalogue.load().bind, database=database, timeout_s=10)
     await spend.ping()
     costs = await spend.costs("acme")
     cache = await spend.cache_stats("acme")
@@ -59,7 +59,7 @@ async def test_costs_and_cache_statistics(clickhouse_url: str, database: str) ->
 
 async def test_when_a_request_was_accepted(clickhouse_url: str, database: str) -> None:
     """However long ago; of the tenant alone, and nothing where there is none of the id."""
-    spend = ClickHouseSpend(clickhouse_url, Catalogue.load(), database=database, timeout_s=10)
+    spend = ClickHouseSpend(clickhouse_url, Catalogue.load().bind, database=database, timeout_s=10)
     found = [await spend.accepted_at(*asked) for asked in (("acme", "2"), ("zeta", "2"), ("acme", "5"))]
     await spend.close()
     assert found == [datetime(2026, 1, 1, tzinfo=UTC), None, None]

@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.follow.answer_cursor import AnswerCursor, SendText, Step
-from ingest.follow.event_ids import ResumePoint, StreamPosition, parse_event_id
+from ingest.follow.answer_cursor import (
+    AnswerCursor,
+    ResumePoint,
+    SendText,
+    Step,
+    StreamPosition,
+    parse_event_id,
+)
 from ingest.native.answers import RequestEvents
 from tests.ingest.fakes import answered
 

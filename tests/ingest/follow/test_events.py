@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from ingest.follow import events as events_route
-from ingest.follow.event_ids import StreamPosition
+from ingest.follow.answer_cursor import StreamPosition
 from streams.events import Delta, Reply, ReplyAddress, Status, Timing
 from streams.registry.cancellation import cancelled_error
 from streams.topics import REPLIES

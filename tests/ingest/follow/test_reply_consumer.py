@@ -110,10 +110,10 @@ async def test_the_loop_outlives_every_fault(fault: Exception, monkeypatch: pyte
     consumers = [_Consumer(fault, found), _Consumer(OSError("still away")), _Consumer(found)]
 
     async def connect() -> None:
-        loop._kafka.client = consumers.pop(0)
+        loop.kafka.client = consumers.pop(0)
 
     monkeypatch.setattr(loop, "_connect", connect)
-    task = asyncio.create_task(loop._kafka.read_with(loop._poll))
+    task = asyncio.create_task(loop.kafka.read_with(loop._poll))
     loop._task = task
     with hub.listen("r-1", correlation_id=b"1") as listener:
         async with asyncio.timeout(5):
@@ -147,7 +147,7 @@ async def test_a_loop_that_misses_its_cancellation_is_stopped(monkeypatch: pytes
         return True
 
     monkeypatch.setattr(loop, "_poll", poll)
-    loop._task = asyncio.create_task(loop._kafka.read_with(loop._poll))
+    loop._task = asyncio.create_task(loop.kafka.read_with(loop._poll))
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await loop.stop()

@@ -10,8 +10,7 @@ from starlette.types import Message
 
 from ingest.anthropic.answers import MessageStream
 from ingest.errors import timed_out
-from ingest.follow.answer_cursor import MAX_STEP_CHARS
-from ingest.follow.event_ids import StreamPosition, parse_event_id
+from ingest.follow.answer_cursor import MAX_STEP_CHARS, StreamPosition, parse_event_id
 from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from ingest.follow.sse import (
     HEARTBEAT,

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from ingest.app import create_app
-from ingest.follow.stream_tokens import StreamTokens, TokenAccepted, TokenExpired, TokenInvalid
+from ingest.follow.stream_tokens import StreamTokens
+from streams.serving.errors import ApiError
 from streams.settings import ApiKey
 from tests.ingest.fakes import KEY, OTHER_KEY, Entry, Rig, answered, rig, settings
 from tests.ingest.sse_reader import events
 
 SECRET = b"a secret of thirty-two characters"
 NOW = datetime(2026, 11, 21, 10, tzinfo=UTC).timestamp()
+INVALID = "invalid_stream_token"
 URL = "/v1/requests/r-1/events"
 QUESTION = {"user_id": "ada", "query": "capital of France?"}
 
@@ -28,37 +30,47 @@ def tokens(
     return StreamTokens(secret, tenants=tenants, ttl_s=900, clock=lambda: at)
 
 
+def checked(mine: StreamTokens, token: str, request_id: str) -> str:
+    """The tenant that a token opens the request's events for, or the code of its refusal."""
+    try:
+        return mine.tenant_of(token, request_id)
+    except ApiError as fault:
+        return fault.error.code
+
+
 def test_a_token_opens_its_own_request_on_every_replica() -> None:
     """Nothing is kept for it: another process with the same secret takes it."""
     given_token = tokens().give("r-1", "acme")
     assert given_token.expires_at == datetime(2026, 11, 21, 10, 15, tzinfo=UTC)
-    assert tokens().check(given_token.token, "r-1") == TokenAccepted("acme")
+    assert checked(tokens(), given_token.token, "r-1") == "acme"
 
 
 def test_a_token_opens_no_other_request() -> None:
     """Not even one whose id begins or ends alike."""
     token = tokens().give("r-1", "acme").token
-    assert {tokens().check(token, other) for other in ("r-2", "r-", "r-11", "", "R-1")} == {TokenInvalid()}
+    assert {checked(tokens(), token, other) for other in ("r-2", "r-", "r-11", "", "R-1")} == {INVALID}
 
 
 def test_a_token_ends() -> None:
     """To the second; and it says when."""
     token = tokens().give("r-1", "acme").token
-    assert tokens(at=NOW + 899).check(token, "r-1") == TokenAccepted("acme")
-    expired = tokens(at=NOW + 900).check(token, "r-1")
-    assert expired == TokenExpired(datetime(2026, 11, 21, 10, 15, tzinfo=UTC))
+    assert checked(tokens(at=NOW + 899), token, "r-1") == "acme"
+    expired = checked(tokens(at=NOW + 900), token, "r-1")
+    assert expired == "expired_stream_token"
+    with pytest.raises(ApiError, match="expired at 2026-11-21T10:15:00"):
+        tokens(at=NOW + 900).tenant_of(token, "r-1")
 
 
 def test_a_token_of_a_tenant_without_a_key_opens_nothing() -> None:
     """Whose last key was taken away does not read on with a token."""
     token = tokens().give("r-1", "acme").token
-    assert tokens(tenants=("zeta",)).check(token, "r-1") == TokenInvalid()
+    assert checked(tokens(tenants=("zeta",)), token, "r-1") == INVALID
 
 
 def test_another_secret_makes_another_token() -> None:
     """Who does not know the secret cannot make one."""
     token = tokens().give("r-1", "acme").token
-    assert tokens(SECRET + b"!").check(token, "r-1") == TokenInvalid()
+    assert checked(tokens(SECRET + b"!"), token, "r-1") == INVALID
 
 
 def test_no_character_can_be_changed() -> None:
@@ -72,14 +84,14 @@ def test_no_character_can_be_changed() -> None:
         if other != kept
     }
     changed |= {token + "=", token + ".", token[:-1], token[1:], token + "A", "." + token}
-    assert {tokens().check(each, "r-1") for each in changed} == {TokenInvalid()}
+    assert {checked(tokens(), each, "r-1") for each in changed} == {INVALID}
 
 
 def test_a_longer_life_cannot_be_written_in() -> None:
     """A payload with another expiry needs another signature."""
     signature = tokens().give("r-1", "acme").token.partition(".")[2]
     payload = base64.urlsafe_b64encode(msgspec.json.encode(("acme", int(NOW) + 10**6))).rstrip(b"=").decode()
-    assert tokens().check(f"{payload}.{signature}", "r-1") == TokenInvalid()
+    assert checked(tokens(), f"{payload}.{signature}", "r-1") == INVALID
 
 
 def test_id_and_payload_cannot_trade_places() -> None:
@@ -88,20 +100,20 @@ def test_id_and_payload_cannot_trade_places() -> None:
     payload, _, signature = given_token.partition(".")
     text = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
     moved = base64.urlsafe_b64encode(text[1:]).rstrip(b"=").decode()
-    assert tokens().check(f"{moved}.{signature}", "r-1" + text[:1].decode()) == TokenInvalid()
+    assert checked(tokens(), f"{moved}.{signature}", "r-1" + text[:1].decode()) == INVALID
 
 
 @given(st.text(max_size=3_000))
 def test_any_text_is_answered(text: str) -> None:
     """Whatever stands in the address, it is a refusal and not a fault."""
-    assert tokens().check(text, "r-1") == TokenInvalid()
+    assert checked(tokens(), text, "r-1") == INVALID
 
 
 @given(tenant=st.text(min_size=1, max_size=50), request_id=st.text(max_size=128))
 def test_every_name_comes_back(tenant: str, request_id: str) -> None:
     """Tenants are named as their operators like."""
     mine = tokens(tenants=(tenant,))
-    assert mine.check(mine.give(request_id, tenant).token, request_id) == TokenAccepted(tenant)
+    assert checked(mine, mine.give(request_id, tenant).token, request_id) == tenant
 
 
 # ── the secret ────────────────────────────────────────────────────────────────────────────────────
@@ -115,8 +127,8 @@ def test_without_a_secret_the_keys_make_one() -> None:
         for each in (keys, dict(reversed(keys.items())), keys | {"three": ApiKey(tenant="acme")})
     )
     token = mine.give("r-1", "acme").token
-    assert turned.check(token, "r-1") == TokenAccepted("acme")
-    assert changed.check(token, "r-1") == TokenInvalid()
+    assert checked(turned, token, "r-1") == "acme"
+    assert checked(changed, token, "r-1") == INVALID
 
 
 def test_keys_that_join_to_the_same_text_make_different_secrets() -> None:
@@ -125,7 +137,7 @@ def test_keys_that_join_to_the_same_text_make_different_secrets() -> None:
         StreamTokens.of(settings(stream_token_secret=None, api_keys={key: ApiKey() for key in keys}))
         for keys in (("ab", "c"), ("a", "bc"))
     )
-    assert second.check(first.give("r-1", "default").token, "r-1") == TokenInvalid()
+    assert checked(second, first.give("r-1", "default").token, "r-1") == INVALID
 
 
 def test_with_a_secret_tokens_outlive_a_change_of_keys() -> None:
@@ -134,7 +146,7 @@ def test_with_a_secret_tokens_outlive_a_change_of_keys() -> None:
     before, after = (
         StreamTokens.of(settings(api_keys=each)) for each in (keys, keys | {"two": ApiKey(tenant="zeta")})
     )
-    assert after.check(before.give("r-1", "acme").token, "r-1") == TokenAccepted("acme")
+    assert checked(after, before.give("r-1", "acme").token, "r-1") == "acme"
 
 
 def test_a_short_secret_is_refused() -> None:

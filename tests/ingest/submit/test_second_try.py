@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from ingest.submit.second_try import with_second_try
+from ingest.submit.submission import with_second_try
 from streams.errors import StoreDenied, StoreFull, StoreUnavailable
 from tests.ingest.fakes import Rig, answered
 

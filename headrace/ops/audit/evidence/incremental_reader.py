@@ -37,14 +37,18 @@ class IncrementalReader:
         *,
         since_ms: int,
         until_ms: int | None = None,
+        records_before: int = 0,
     ) -> None:
         """Hand every new record of the topics to `add`. Topics that do not exist are passed over.
 
-        The first read of a topic begins at the first record written at or after `since_ms`. A read ends where
-        the topic ended when it was begun, or before the first record written at or after `until_ms`.
+        The first read of a topic begins at the first record written at or after `since_ms`, or so many
+        records before it. A read ends where the topic ended when it was begun, or before the first record
+        written at or after `until_ms`.
         """
         existing = await self._topics.existing(topics)
-        spans = await self._topics.spans(existing, since_ms=since_ms, until_ms=until_ms)
+        spans = await self._topics.spans(
+            existing, since_ms=since_ms, until_ms=until_ms, records_before=records_before
+        )
         for partition, span in spans.items():
             new = PartitionRead(next_offset=span.begin, truncated=span.truncated)
             self.partitions.setdefault(partition, new)

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from analytics.alerts.table import AlertTable
+from analytics.alerts.table import store_alerts
 from analytics.clickhouse import ClickHouse
 from analytics.reports.catalogue import Catalogue
 from analytics.rollups.refresh import RollupRefresher
@@ -91,7 +91,7 @@ async def _fill(url: str, name: str) -> None:
         rows = [_score_row(score) for score in scores]
         await clickhouse.insert("scores_raw", _SCORE_COLUMNS, rows, token=f"scores-{number}")
     for _ in range(2):  # the watcher writes them again after a restart
-        await AlertTable(clickhouse).store([event for alert in ALERTS for event in alert.records()])
+        await store_alerts(clickhouse, [event for alert in ALERTS for event in alert.records()])
     await RollupRefresher(clickhouse).refresh()
     await clickhouse.close()
 
