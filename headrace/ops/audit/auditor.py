@@ -31,8 +31,8 @@ from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, LEDGER, LOGS, RETR
 RUN_UP_MS = 10 * 60 * 1000
 #: How far the clocks of those who write records may differ.
 SKEW_MS = 60_000
-#: Senders set the times of their records. One that says that it is old may lie before the first of its time, but
-#: not far before: what is accepted in the window lies behind it.
+#: Senders set the times of their records. One that says that it is old may lie before the first record of the
+#: window, but not far before it.
 _RECORDS_BEFORE = 1_000
 _INVOICE_CONNECT_TIMEOUT_S = 5.0
 _RESULT_TOPICS = tuple(topic.name for topic in (LOGS, LEDGER, DEAD_LETTERS, DEAD_LETTER_ACTIONS, RETRIES))
