@@ -17,7 +17,13 @@ from agents.stage import Record
 from streams.errors import InputError, InvalidRequest, UnauthenticRecord
 from streams.events import Envelope, ErrorInfo, Reply, ReplyAddress, Requested, Status
 from streams.publisher import Emit
-from streams.registry.registry import TOO_MANY_REPEATS, Registration, RequestRegistry, Standing, fingerprint
+from streams.registry.registry import (
+    TOO_MANY_REPEATS,
+    Registration,
+    RequestRegistry,
+    SubmissionState,
+    fingerprint,
+)
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,11 +97,11 @@ class Intake:
             reply_to=reply_to,
             replay=envelope.replay,
         )
-        if registration.standing is Standing.IMPOSTER:
+        if registration.standing is SubmissionState.IMPOSTER:
             raise UnauthenticRecord(
                 f"request {envelope.request_id[:128]!r} came with this correlation id before, in other words"
             )
-        if registration.standing not in (Standing.NEW, Standing.SAME):
+        if registration.standing not in (SubmissionState.NEW, SubmissionState.SAME):
             return _answer_repeat(envelope, registration)
         return Admitted(envelope=envelope, cancelled=registration.cancelled, refusal=fault or refusal)
 
@@ -126,7 +132,7 @@ class Intake:
 def _answer_repeat(envelope: Envelope, registration: Registration) -> Sequence[Emit]:
     """Return what a request gets whose id was seen before: nothing new is done for it."""
     request_id, reply_to = envelope.request_id, envelope.reply_to
-    if registration.standing is Standing.SETTLED and registration.reply is not None:
+    if registration.standing is SubmissionState.SETTLED and registration.reply is not None:
         repeat = msgspec.structs.replace(registration.reply, repeat=True)
         return (reply_emit(repeat, reply_to),)
     refusal = _refusal(registration.standing, request_id)
@@ -136,10 +142,10 @@ def _answer_repeat(envelope: Envelope, registration: Registration) -> Sequence[E
     return ()  # joined the one that runs, or this very submission is done
 
 
-def _refusal(standing: Standing, request_id: str) -> ErrorInfo | None:
-    if standing is Standing.CONFLICT:
+def _refusal(standing: SubmissionState, request_id: str) -> ErrorInfo | None:
+    if standing is SubmissionState.CONFLICT:
         return conflict_error(request_id)
-    if standing is Standing.CROWDED:
+    if standing is SubmissionState.CROWDED:
         return ErrorInfo(
             type="rate_limit_error",
             code=TOO_MANY_REPEATS,

@@ -10,7 +10,7 @@ import msgspec
 from ingest.batches.lines import LineName
 from ingest.batches.store import Batch
 from streams.events import Status
-from streams.registry.registry import Glimpse, RequestState
+from streams.registry.registry import RequestState, RequestSummary
 
 #: How long accepting a batch may take, in seconds; a longer one is cut off, and goes on when it is sent
 #: again. 10,000 lines take about 15 s.
@@ -80,20 +80,20 @@ def line_request_id(batch: Batch, name: LineName) -> str:
     return str(uuid.uuid5(_LINES, line) if run == 1 else uuid.uuid5(_LATER_RUNS, f"{run}:{line}"))
 
 
-def runs_anew(batch: Batch, seen: Sequence[Glimpse | None]) -> dict[str, int]:
+def runs_anew(batch: Batch, seen: Sequence[RequestSummary | None]) -> dict[str, int]:
     """Return the runs of the batch's lines once those that failed at no cost are run anew."""
     again = {
         name.custom_id: batch.runs.get(name.custom_id, 1) + 1
-        for name, glimpse in zip(batch.names, seen, strict=True)
-        if glimpse is not None and glimpse.anew
+        for name, summary in zip(batch.names, seen, strict=True)
+        if summary is not None and summary.anew
     }
     return batch.runs | again
 
 
-def progress_of(batch: Batch, seen: Sequence[Glimpse | None], now: datetime) -> BatchProgress:
+def progress_of(batch: Batch, seen: Sequence[RequestSummary | None], now: datetime) -> BatchProgress:
     """Return how far a batch is, from how each line's request stands; None for one that is not known."""
-    ended = [glimpse for glimpse in seen if glimpse is not None and glimpse.status is not None]
-    running = sum(glimpse is not None for glimpse in seen) - len(ended)
+    ended = [summary for summary in seen if summary is not None and summary.status is not None]
+    running = sum(summary is not None for summary in seen) - len(ended)
     failed = sum(map(_has_failed, ended))
     status = _status_of(batch, is_running=running > 0, all_ended=len(ended) == len(batch.names), now=now)
     unknown = len(batch.names) - len(ended) - running
@@ -116,7 +116,7 @@ def _status_of(batch: Batch, *, is_running: bool, all_ended: bool, now: datetime
     return BatchStatus.COMPLETED if all_ended else BatchStatus.IN_PROGRESS
 
 
-def _has_failed(seen: Glimpse) -> bool:
+def _has_failed(seen: RequestSummary) -> bool:
     """Whether a request has ended without an answer: for what `ingest.outcomes.failure_of` has an error."""
     blocked = seen.status is Status.BLOCKED and not seen.has_text
     return blocked or seen.status in _FAILURES

@@ -25,14 +25,14 @@ from ingest.submit.headers import traceparent_of
 from ingest.submit.submission import Ask, Submissions
 from streams.errors import HeadraceError
 from streams.registry.cancellation import BY_SENDER
-from streams.registry.registry import Glimpse, RequestRegistry
+from streams.registry.registry import RequestRegistry, RequestSummary
 from streams.serving.errors import ApiError, not_found, unavailable
 from streams.serving.keys import Caller
 
 log = structlog.get_logger(__name__)
 
 _LINES_AT_ONCE = 32
-_OPEN = Glimpse()
+_OPEN = RequestSummary()
 _GLIMPSES_AT_ONCE = 1_000
 _REPLIES_AT_ONCE = 100
 #: Each may hold a file of `MAX_BATCH_BYTES` in memory, and a copy of it for a moment.
@@ -169,11 +169,11 @@ class Batches:
     async def _progress_of(self, batch: Batch) -> BatchProgress:
         return progress_of(batch, await self._glimpses(batch), datetime.now(UTC))
 
-    async def _glimpses(self, batch: Batch) -> list[Glimpse | None]:
-        found: list[Glimpse | None] = []
+    async def _glimpses(self, batch: Batch) -> list[RequestSummary | None]:
+        found: list[RequestSummary | None] = []
         for names in _chunks(batch.names, _GLIMPSES_AT_ONCE):
             ids = [line_request_id(batch, name) for name in names]
-            found += await self.registry.glimpse_many(ids, tenant=batch.tenant)
+            found += await self.registry.summaries_of(ids, tenant=batch.tenant)
         return found
 
 

@@ -17,7 +17,7 @@ from ingest.submit.body import decode_body, read_body
 from ingest.submit.submission import Submitted
 from streams.events import Status
 from streams.registry.cancellation import BY_SENDER
-from streams.registry.registry import CancelAnswer, Standing
+from streams.registry.registry import CancelAnswer, SubmissionState
 from streams.registry.reply_view import reply_view
 from streams.request_rules.sent_requests import HINTS
 from streams.serving.errors import REPLAYED
@@ -110,7 +110,7 @@ async def _cancelled_before(request_id: str, caller: Caller, services: Services)
 def _accepted(submitted: Submitted, services: Services) -> Response:
     request_id = submitted.ask.request_id
     path = f"/v1/requests/{request_id}"
-    status = "running" if submitted.standing is Standing.JOINED else "pending"
+    status = "running" if submitted.standing is SubmissionState.JOINED else "pending"
     access = stream_access(request_id, submitted.ask.caller.tenant, services)
     body = {"request_id": request_id, "status": status, "url": path, **access}
     headers = {"Location": path, "Cache-Control": "no-store"}

@@ -24,7 +24,7 @@ from ingest.submit.client_retries import CallState
 from ingest.submit.headers import answer_headers, cache_header, on_disconnect_header, traceparent_of
 from ingest.submit.submission import Ask, check_request, with_second_try
 from streams.events import ChatRequested, Reply, Requested
-from streams.registry.registry import Standing
+from streams.registry.registry import SubmissionState
 from streams.serving.errors import REPLAYED
 from streams.serving.json_response import JsonResponse
 from streams.serving.keys import Caller
@@ -98,7 +98,7 @@ async def _answer_stream(
     watch = Stopwatch.start(ask.deadline_ms)
     submitted, listener = await services.submissions.submit_and_listen(ask)
     try:
-        if submitted.standing is Standing.JOINED:
+        if submitted.standing is SubmissionState.JOINED:
             await _replay_deltas(listener, ask.request_id, services)
         if not await wait_for_first_text(listener, request, watch):
             listener.close()

@@ -21,7 +21,7 @@ from streams.codec import event_headers
 from streams.errors import KafkaUnavailable, StoreDenied, StoreFull, StoreUnavailable
 from streams.events import ChatRequested, EmbeddingsRequested, Reply, ReplyAddress, Requested
 from streams.publisher import Emit, Publisher
-from streams.registry.registry import RequestRegistry, Standing, correlation_origin, fingerprint
+from streams.registry.registry import RequestRegistry, SubmissionState, correlation_origin, fingerprint
 from streams.request_rules.chat import check_chat
 from streams.serving.keys import Caller
 from streams.settings import Settings
@@ -76,13 +76,13 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     """An accepted request. `reply` is there if it was answered before."""
 
     ask: Ask
-    standing: Standing
+    standing: SubmissionState
     reply: Reply | None = None
 
     @property
     def is_repeat(self) -> bool:
         """Whether its reply is, or will be, marked as a repeat."""
-        return self.reply is not None or self.standing is Standing.JOINED
+        return self.reply is not None or self.standing is SubmissionState.JOINED
 
 
 @dataclass(eq=False)
@@ -156,17 +156,19 @@ class Submissions:
             )
         )
         match found.standing:
-            case Standing.CONFLICT | Standing.IMPOSTER:
+            case SubmissionState.CONFLICT | SubmissionState.IMPOSTER:
                 raise key_of_another_body()
-            case Standing.CROWDED:
+            case SubmissionState.CROWDED:
                 raise too_many_repeats()
-            case Standing.NEW | Standing.SAME:  # the same: the first try was made, and its answer was lost
+            case (
+                SubmissionState.NEW | SubmissionState.SAME
+            ):  # the same: the first try was made, and its answer was lost
                 # It was tracked before any stage could begin to work on it.
                 self.hub.mark_complete(ask.request_id)
                 await self._publish(request, ask, origin, address)
-            case Standing.PENDING:
+            case SubmissionState.PENDING:
                 await self._publish(request, ask, origin, address)
-            case Standing.SETTLED | Standing.DONE if found.reply:
+            case SubmissionState.SETTLED | SubmissionState.DONE if found.reply:
                 return Submitted(ask=ask, standing=found.standing, reply=as_repeat(found.reply))
         return Submitted(ask=ask, standing=found.standing)
 

@@ -12,7 +12,7 @@ from streams.events import Reply, ReplyAddress, Status
 STATE_FIELDS: Final = ("tenant", "state", "registered_at", "reply", "cancelled", "reply_to")
 
 
-class Standing(StrEnum):
+class SubmissionState(StrEnum):
     """The result of a registration."""
 
     NEW = "new"  # first submission: do the work
@@ -32,7 +32,7 @@ class Registration(msgspec.Struct, frozen=True):
     A settled request has a `reply`; one that shall be cancelled has the reason in `cancelled`.
     """
 
-    standing: Standing
+    standing: SubmissionState
     reply: Reply | None = None
     cancelled: str | None = None
 
@@ -61,7 +61,7 @@ class RequestState(msgspec.Struct, frozen=True, kw_only=True):
     reply_to: ReplyAddress | None = None
 
 
-class Glimpse(msgspec.Struct, frozen=True):
+class RequestSummary(msgspec.Struct, frozen=True):
     """The state of a request without its reply.
 
     `status` is None before it has a reply; `has_text`: whether the reply has text; `anew`: whether the
@@ -97,11 +97,13 @@ def decode_state(fields: Sequence[bytes | str | None]) -> RequestState | None:
 
 
 #: The answers of the script.
-GLIMPSES: dict[bytes, Glimpse | None] = {
+GLIMPSES: dict[bytes, RequestSummary | None] = {
     b"unknown": None,
-    b"open": Glimpse(),
+    b"open": RequestSummary(),
     **{
-        f"{status.value}{'+' * has_text}{'!' * anew}".encode(): Glimpse(status, has_text=has_text, anew=anew)
+        f"{status.value}{'+' * has_text}{'!' * anew}".encode(): RequestSummary(
+            status, has_text=has_text, anew=anew
+        )
         for status in Status
         for has_text in (False, True)
         for anew in (False, True)

@@ -27,11 +27,11 @@ from streams.registry.entries import (
     GLIMPSES,
     STATE_FIELDS,
     CancelAnswer,
-    Glimpse,
     Registration,
     RequestState,
+    RequestSummary,
     Settlement,
-    Standing,
+    SubmissionState,
     decode_reply,
     decode_state,
 )
@@ -41,18 +41,18 @@ from streams.registry.runs import may_run_anew
 __all__ = [
     "TOO_MANY_REPEATS",
     "CancelAnswer",
-    "Glimpse",
     "Registration",
     "RequestRegistry",
     "RequestState",
+    "RequestSummary",
     "Settlement",
-    "Standing",
+    "SubmissionState",
     "correlation_origin",
     "fingerprint",
     "request_key",
 ]
 
-#: The error code for `Standing.CROWDED`.
+#: The error code for `SubmissionState.CROWDED`.
 TOO_MANY_REPEATS = "too_many_repeats"
 #: The most senders that wait for one reply, and the longest address of one.
 _MAX_WAITERS = 1_000
@@ -170,7 +170,9 @@ class RequestRegistry:
             if standing == b"too_long":
                 raise _too_long()
             found = await self._vectors.restored(decode_reply(reply))
-        return Registration(Standing(standing.decode()), found, cancelled.decode() if cancelled else None)
+        return Registration(
+            SubmissionState(standing.decode()), found, cancelled.decode() if cancelled else None
+        )
 
     async def cancel(
         self, request_id: str, *, tenant: str, reason: str, only_alone: bool = False
@@ -216,7 +218,7 @@ class RequestRegistry:
                 found = await pipe.execute()
         return [decode_state(fields) for fields in found]
 
-    async def glimpse_many(self, request_ids: Sequence[str], *, tenant: str) -> list[Glimpse | None]:
+    async def summaries_of(self, request_ids: Sequence[str], *, tenant: str) -> list[RequestSummary | None]:
         """Return the state of each request in one round trip, without its reply.
 
         None stands for a request that is unknown, or another tenant's.

@@ -5,7 +5,7 @@ from typing import Any
 
 from streams.errors import SpendPending, StoreUnavailable
 from streams.events import Reply, ReplyAddress
-from streams.registry.registry import Registration, Settlement, Standing
+from streams.registry.registry import Registration, Settlement, SubmissionState
 
 
 @dataclass
@@ -15,7 +15,7 @@ class ScriptedRegistry:
     `broken`: how many of the next calls fail as if Redis were away.
     """
 
-    registration: Registration = field(default_factory=lambda: Registration(Standing.NEW))
+    registration: Registration = field(default_factory=lambda: Registration(SubmissionState.NEW))
     waiters: tuple[ReplyAddress, ...] = ()
     broken: int = 0
     spent: bool = False

@@ -38,7 +38,13 @@ from streams.events import (
 )
 from streams.publisher import Emit, Position
 from streams.redis.memory import StoreMemory
-from streams.registry.registry import CancelAnswer, Glimpse, Registration, RequestState, Standing
+from streams.registry.registry import (
+    CancelAnswer,
+    Registration,
+    RequestState,
+    RequestSummary,
+    SubmissionState,
+)
 from streams.registry.runs import may_run_anew
 from streams.serving.keys import Keyring
 from streams.settings import ApiKey, Settings
@@ -179,20 +185,20 @@ class MemoryRegistry:
             if self.lost_answers:
                 self.lost_answers -= 1
                 raise StoreUnavailable("Redis: no answer in time")
-            return Registration(Standing.NEW)
+            return Registration(SubmissionState.NEW)
         if found.body != body:
-            return Registration(Standing.CONFLICT)
+            return Registration(SubmissionState.CONFLICT)
         if found.state == "settled":
-            return Registration(Standing.SETTLED, found.reply)
+            return Registration(SubmissionState.SETTLED, found.reply)
         if found.origin == origin:
-            return Registration(Standing.SAME)
+            return Registration(SubmissionState.SAME)
         if found.state == "pending":
-            return Registration(Standing.PENDING)
+            return Registration(SubmissionState.PENDING)
         if len(self.waiters) >= self.max_waiters:
-            return Registration(Standing.CROWDED)
+            return Registration(SubmissionState.CROWDED)
         self.waiters.append(reply_to)
         found.others += 1
-        return Registration(Standing.JOINED)
+        return Registration(SubmissionState.JOINED)
 
     async def abandon(self, request_id: str, *, origin: str) -> None:
         self._check()
@@ -236,7 +242,7 @@ class MemoryRegistry:
     async def find_many(self, request_ids: Sequence[str]) -> list[RequestState | None]:
         return [await self.find(request_id) for request_id in request_ids]
 
-    async def glimpse_many(self, request_ids: Sequence[str], *, tenant: str) -> list[Glimpse | None]:
+    async def summaries_of(self, request_ids: Sequence[str], *, tenant: str) -> list[RequestSummary | None]:
         found = [await self.find(request_id) for request_id in request_ids]
         return [_glimpse(state) if state and state.tenant == tenant else None for state in found]
 
@@ -279,10 +285,12 @@ class NoCalls:
         yield
 
 
-def _glimpse(state: RequestState) -> Glimpse:
+def _glimpse(state: RequestState) -> RequestSummary:
     if state.reply is None:
-        return Glimpse()
-    return Glimpse(state.reply.status, has_text=bool(state.reply.content), anew=may_run_anew(state.reply))
+        return RequestSummary()
+    return RequestSummary(
+        state.reply.status, has_text=bool(state.reply.content), anew=may_run_anew(state.reply)
+    )
 
 
 @dataclass

@@ -17,7 +17,7 @@ from streams.events import ChatRequested, Delta, ReplyAddress
 from streams.kafka.topic_admin import create_topics
 from streams.publisher import Emit, Publisher
 from streams.redis.connection import connect
-from streams.registry.registry import RequestRegistry, Standing, correlation_origin, fingerprint
+from streams.registry.registry import RequestRegistry, SubmissionState, correlation_origin, fingerprint
 from streams.settings import Settings
 from streams.topics import DELTAS, REPLIES, REQUESTS
 from tests.ingest.fakes import KEY, answered, settings
@@ -52,7 +52,7 @@ class EchoPipeline:
             running=True,
             reply_to=address,
         )
-        assert registration.standing is Standing.SAME, "the guardrail must know what ingest registered"
+        assert registration.standing is SubmissionState.SAME, "the guardrail must know what ingest registered"
         self.runs += 1
         content = f"You said {request.query}"
         for seq, text in enumerate(("You", " said") if request.stream else ()):

@@ -14,7 +14,7 @@ from streams.errors import StoreUnavailable
 from streams.events import ErrorInfo, OutcomeReached, Reply, ReplyAddress, Status
 from streams.publisher import Emit
 from streams.redis import connection
-from streams.registry.registry import RequestRegistry, Standing, correlation_origin
+from streams.registry.registry import RequestRegistry, SubmissionState, correlation_origin
 from streams.topics import OUTCOMES
 from tests.agents.cost.calls import llm_call
 from tests.fakes.envelopes import NOW, NOW_MS, completion, delivery, envelope
@@ -139,7 +139,7 @@ async def test_an_answer_that_went_out_without_redis_stands(case: Case) -> None:
             running=True,
             reply_to=address,
         )
-    assert found.standing is Standing.JOINED
+    assert found.standing is SubmissionState.JOINED
     case.at(0)
     case.lose_redis()
     answer = case.answered(offset=1)

@@ -12,7 +12,7 @@ from agents.stage import Superseded
 from streams.errors import StoreUnavailable
 from streams.events import Reply, Status
 from streams.redelivery import Redelivery
-from streams.registry.registry import Registration, Standing
+from streams.registry.registry import Registration, SubmissionState
 from streams.topics import REPLIES
 from tests.agents.embedding_stage.fakes import (
     HANGS,
@@ -98,7 +98,7 @@ async def test_a_reply_topic_that_is_not_allowed_is_refused() -> None:
 async def test_a_repeat_gets_the_stored_reply() -> None:
     """With its vectors; nobody is asked again."""
     stored = Reply(request_id="r-1", status=Status.ANSWERED, embeddings=vectors(1.0))
-    bench = Bench(registry=ScriptedRegistry(Registration(Standing.SETTLED, stored)))
+    bench = Bench(registry=ScriptedRegistry(Registration(SubmissionState.SETTLED, stored)))
     (emit,) = await bench.stage.handle(delivery())
     assert isinstance(emit.value, Reply)
     assert (emit.value.repeat, emit.value.embeddings) == (True, stored.embeddings)
@@ -107,7 +107,7 @@ async def test_a_repeat_gets_the_stored_reply() -> None:
 
 async def test_another_body_under_the_same_id_is_refused() -> None:
     """As for chat; the registry compares all that is asked."""
-    bench = Bench(registry=ScriptedRegistry(Registration(Standing.CONFLICT)))
+    bench = Bench(registry=ScriptedRegistry(Registration(SubmissionState.CONFLICT)))
     (emit,) = await bench.stage.handle(delivery())
     assert isinstance(emit.value, Reply)
     assert emit.value.error is not None
@@ -175,7 +175,9 @@ async def test_a_zombie_sends_nothing() -> None:
 
 async def test_a_cancelled_request_ends_without_a_call() -> None:
     """It was cancelled while it waited in the queue."""
-    bench = Bench(registry=ScriptedRegistry(Registration(Standing.NEW, cancelled="cancelled_by_sender")))
+    bench = Bench(
+        registry=ScriptedRegistry(Registration(SubmissionState.NEW, cancelled="cancelled_by_sender"))
+    )
     bench.journal.cancelled["r-1"] = "cancelled_by_sender"
     found = await bench.run()
     assert (found.status, found.envelope.calls) == (Status.CANCELLED, ())

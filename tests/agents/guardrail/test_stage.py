@@ -18,7 +18,7 @@ from streams.errors import KafkaUnavailable, StoreUnavailable, UnauthenticRecord
 from streams.events import Message, OutcomeReached, Reply, RequestGuarded, Status, TextPart, Webhook
 from streams.publisher import Emit
 from streams.redelivery import Redelivery
-from streams.registry.registry import Registration, Standing, correlation_origin, fingerprint
+from streams.registry.registry import Registration, SubmissionState, correlation_origin, fingerprint
 from streams.topics import GUARDED, OUTCOMES, REPLIES
 from streams.webhooks.targets import Targets
 from tests.fakes.envelopes import NOW, NOW_MS, chat, delivery, said
@@ -117,23 +117,23 @@ async def test_a_new_request_goes_on_in_its_envelope() -> None:
     ]
 
 
-@pytest.mark.parametrize("standing", [Standing.NEW, Standing.SAME])
-async def test_new_and_redelivered_requests_are_worked_on(standing: Standing) -> None:
+@pytest.mark.parametrize("standing", [SubmissionState.NEW, SubmissionState.SAME])
+async def test_new_and_redelivered_requests_are_worked_on(standing: SubmissionState) -> None:
     """A redelivery means that the former worker may not have sent anything."""
     registry = ScriptedRegistry(Registration(standing))
     guarded(await stage(registry).handle(given()))
 
 
-@pytest.mark.parametrize("standing", [Standing.JOINED, Standing.DONE])
-async def test_what_is_in_hand_elsewhere_needs_nothing(standing: Standing) -> None:
+@pytest.mark.parametrize("standing", [SubmissionState.JOINED, SubmissionState.DONE])
+async def test_what_is_in_hand_elsewhere_needs_nothing(standing: SubmissionState) -> None:
     """The one that runs answers those who joined it; what is done is done."""
     stored = Reply(request_id="r-1", status=Status.ANSWERED)
-    registry = ScriptedRegistry(Registration(standing, stored if standing is Standing.DONE else None))
+    registry = ScriptedRegistry(Registration(standing, stored if standing is SubmissionState.DONE else None))
     assert await stage(registry).handle(given()) == ()
 
 
-@pytest.mark.parametrize("standing", [Standing.NEW, Standing.SAME])
-async def test_a_cancelled_request_is_not_examined(standing: Standing) -> None:
+@pytest.mark.parametrize("standing", [SubmissionState.NEW, SubmissionState.SAME])
+async def test_a_cancelled_request_is_not_examined(standing: SubmissionState) -> None:
     """It ends here, without its texts, whatever is in them."""
     registry = ScriptedRegistry(Registration(standing, cancelled="client_disconnected"))
     ended = outcome(await stage(registry).handle(given(query="a bomb for Ann")))
@@ -161,7 +161,7 @@ async def test_a_conflict_says_which_run_it_is_of() -> None:
     copy = msgspec.structs.replace(
         first.record, again=Redelivery(record=first.record.place, replay=1, replayed_at_ms=NOW_MS)
     )
-    registry = ScriptedRegistry(Registration(Standing.CONFLICT))
+    registry = ScriptedRegistry(Registration(SubmissionState.CONFLICT))
     reply = replied(await stage(registry).handle(Delivery(event=first.event, record=copy)))
     assert (reply.status, reply.replay) == (Status.FAILED, 1)
 
@@ -169,7 +169,7 @@ async def test_a_conflict_says_which_run_it_is_of() -> None:
 async def test_a_repeat_of_a_settled_request_gets_its_reply_again() -> None:
     """Marked as a repeat, at the repeat's own address; nothing is checked or charged anew."""
     stored = Reply(request_id="r-1", status=Status.ANSWERED, content="Paris")
-    registry = ScriptedRegistry(Registration(Standing.SETTLED, stored))
+    registry = ScriptedRegistry(Registration(SubmissionState.SETTLED, stored))
     emits = await stage(registry).handle(given(query="bomb", headers=SPRING))
     again = replied(emits)
     assert (again.content, again.repeat) == ("Paris", True)
@@ -179,7 +179,7 @@ async def test_a_repeat_of_a_settled_request_gets_its_reply_again() -> None:
 
 async def test_the_same_id_with_another_body_is_refused_without_an_outcome() -> None:
     """An outcome would settle the request that has the id rightly."""
-    registry = ScriptedRegistry(Registration(Standing.CONFLICT))
+    registry = ScriptedRegistry(Registration(SubmissionState.CONFLICT))
     emits = await stage(registry).handle(given(headers=SPRING))
     refusal = replied(emits)
     assert refusal.status is Status.FAILED
@@ -190,14 +190,14 @@ async def test_the_same_id_with_another_body_is_refused_without_an_outcome() -> 
 
 async def test_a_copied_correlation_id_with_another_body_is_no_request() -> None:
     """Whoever copied it must not have the owner told of a conflict; a dead letter keeps it."""
-    registry = ScriptedRegistry(Registration(Standing.IMPOSTER))
+    registry = ScriptedRegistry(Registration(SubmissionState.IMPOSTER))
     with pytest.raises(UnauthenticRecord):
         await stage(registry).handle(given(headers=SPRING))
 
 
 async def test_who_finds_too_many_waiting_is_told_so() -> None:
     """At its own address, and without an outcome: the request that runs goes on."""
-    registry = ScriptedRegistry(Registration(Standing.CROWDED))
+    registry = ScriptedRegistry(Registration(SubmissionState.CROWDED))
     emits = await stage(registry).handle(given(headers=SPRING))
     error = replied(emits).error
     assert error is not None
@@ -208,13 +208,13 @@ async def test_who_finds_too_many_waiting_is_told_so() -> None:
 async def test_a_repeat_to_a_topic_that_is_not_allowed_comes_to_our_own() -> None:
     """Its reply is not lost, and goes nowhere it may not."""
     stored = Reply(request_id="r-1", status=Status.ANSWERED)
-    registry = ScriptedRegistry(Registration(Standing.SETTLED, stored))
+    registry = ScriptedRegistry(Registration(SubmissionState.SETTLED, stored))
     (emit,) = await stage(registry).handle(given(headers=[("kafka_replyTopic", b"secret.topic")]))
     assert emit.topic == REPLIES.name
 
 
-@pytest.mark.parametrize("standing", [Standing.NEW, Standing.SETTLED])
-async def test_delivered_has_nothing_to_note(standing: Standing) -> None:
+@pytest.mark.parametrize("standing", [SubmissionState.NEW, SubmissionState.SETTLED])
+async def test_delivered_has_nothing_to_note(standing: SubmissionState) -> None:
     """The registry knows the request already."""
     registry = ScriptedRegistry(Registration(standing))
     await stage(registry).delivered(given())

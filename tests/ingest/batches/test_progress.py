@@ -16,7 +16,7 @@ from ingest.batches.progress import (
 from ingest.batches.store import Batch
 from ingest.outcomes import failure_of
 from streams.events import Reply, Status
-from streams.registry.registry import Glimpse
+from streams.registry.registry import RequestSummary
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(seconds=SUBMIT_TIMEOUT_S)
@@ -51,7 +51,11 @@ def batch(**fields: Any) -> Batch:
 )
 def test_the_status_of_a_batch(fields: dict[str, Any], ended: int, open_: int, status: BatchStatus) -> None:
     """What was asked of it goes before how its lines are."""
-    seen = [*[Glimpse(Status.ANSWERED)] * ended, *[Glimpse()] * open_, *[None] * (3 - ended - open_)]
+    seen = [
+        *[RequestSummary(Status.ANSWERED)] * ended,
+        *[RequestSummary()] * open_,
+        *[None] * (3 - ended - open_),
+    ]
     assert progress_of(batch(**fields), seen, NOW).status is status
 
 
@@ -60,7 +64,9 @@ def test_the_status_of_a_batch(fields: dict[str, Any], ended: int, open_: int, s
 def test_a_line_has_failed_where_its_result_has_an_error(status: Status, content: str) -> None:
     """The counts, which do not see replies, and the results, which do, agree."""
     failed = failure_of(Reply(request_id="r", status=status, content=content)) is not None
-    found = progress_of(batch(), [Glimpse(status, has_text=bool(content)), Glimpse(), None], NOW)
+    found = progress_of(
+        batch(), [RequestSummary(status, has_text=bool(content)), RequestSummary(), None], NOW
+    )
     assert (found.failed, found.completed, found.open) == (int(failed), int(not failed), 2)
 
 
@@ -75,7 +81,13 @@ def test_a_line_has_failed_where_its_result_has_an_error(status: Status, content
 )
 def test_the_counts_add_up(fields: dict[str, Any], cut_short: bool) -> None:
     """A line that was not accepted is still to come, or has failed where the batch was cut short."""
-    seen = [*[Glimpse(Status.ANSWERED)] * 4, Glimpse(Status.FAILED), Glimpse(), Glimpse(), *[None] * 3]
+    seen = [
+        *[RequestSummary(Status.ANSWERED)] * 4,
+        RequestSummary(Status.FAILED),
+        RequestSummary(),
+        RequestSummary(),
+        *[None] * 3,
+    ]
     names = tuple(LineName(str(number), "/v1/requests") for number in range(10))
     found = progress_of(batch(names=names, **fields), seen, NOW)
     assert found.completed + found.failed + found.open == 10

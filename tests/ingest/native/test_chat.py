@@ -10,7 +10,7 @@ import pytest
 
 from ingest.follow import waiting
 from streams.events import Delta, ErrorInfo, ReplyAddress, Status
-from streams.registry.registry import Standing
+from streams.registry.registry import SubmissionState
 from tests.ingest.fakes import Rig, Sent, answered, blocked, failed
 from tests.ingest.sse_reader import events
 
@@ -251,7 +251,7 @@ async def test_a_request_whose_record_was_never_read_is_published_again(
     wired.pipeline.replies_with(answered())
     headers = {"Idempotency-Key": "order-7"}
     await client.post("/v1/chat", json=QUESTION, headers=headers)
-    assert wired.registry.entries[wired.pipeline.sent[0].key].state == Standing.PENDING
+    assert wired.registry.entries[wired.pipeline.sent[0].key].state == SubmissionState.PENDING
     await client.post("/v1/chat", json=QUESTION, headers=headers)
     assert len(wired.pipeline.sent) == 2
 

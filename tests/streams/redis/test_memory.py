@@ -12,7 +12,7 @@ from streams.errors import ConfigurationError, StoreFull, StoreUnavailable
 from streams.events import Reply, ReplyAddress, Status
 from streams.redis import connection
 from streams.redis.memory import MemoryState, MemoryWatch, memory_of
-from streams.registry.registry import RequestRegistry, Standing, request_key
+from streams.registry.registry import RequestRegistry, SubmissionState, request_key
 
 pytestmark = pytest.mark.integration
 
@@ -44,7 +44,7 @@ async def fill(redis: Redis, watch: MemoryWatch, share: float) -> None:
     await watch.look()
 
 
-async def register(registry: RequestRegistry, request_id: str, **fields: Any) -> Standing:
+async def register(registry: RequestRegistry, request_id: str, **fields: Any) -> SubmissionState:
     given: dict[str, Any] = {
         "tenant": "acme",
         "body": "b",
@@ -123,12 +123,12 @@ async def test_while_redis_is_nearly_full_what_is_under_way_ends(
         await register(registry, new)
     assert not await redis.exists(request_key(new))
     joining = await register(registry, running, origin="b", reply_to=ReplyAddress(topic="b"))
-    assert joining is Standing.CROWDED
-    assert await register(registry, pending) is Standing.SAME
+    assert joining is SubmissionState.CROWDED
+    assert await register(registry, pending) is SubmissionState.SAME
     settlement = await registry.begin_settle(reply(running), tenant="acme")
     assert await registry.finish_settle(running)
     assert not settlement.done
-    assert await register(registry, running, origin="b") is Standing.SETTLED
+    assert await register(registry, running, origin="b") is SubmissionState.SETTLED
 
 
 async def test_a_redis_that_is_full_takes_nothing_and_loses_nothing(

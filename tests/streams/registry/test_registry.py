@@ -16,7 +16,7 @@ from streams.registry.registry import (
     CancelAnswer,
     Registration,
     RequestRegistry,
-    Standing,
+    SubmissionState,
     correlation_origin,
     fingerprint,
     request_key,
@@ -69,15 +69,15 @@ async def test_a_request_from_the_first_sight_to_its_reply(
     request_id: str,
 ) -> None:
     """New, the same while it runs, done once its replies are out; a sender who asks again gets the reply."""
-    assert await register(registry, request_id) == Registration(Standing.NEW)
-    assert await register(registry, request_id) == Registration(Standing.SAME)
+    assert await register(registry, request_id) == Registration(SubmissionState.NEW)
+    assert await register(registry, request_id) == Registration(SubmissionState.SAME)
     settlement = await registry.begin_settle(reply(request_id), tenant="acme")
     assert (settlement.done, settlement.waiters) == (False, ())
-    assert (await register(registry, request_id)).standing is Standing.SAME
+    assert (await register(registry, request_id)).standing is SubmissionState.SAME
     assert await registry.finish_settle(request_id)
-    assert await register(registry, request_id) == Registration(Standing.DONE, reply(request_id))
+    assert await register(registry, request_id) == Registration(SubmissionState.DONE, reply(request_id))
     again = await register(registry, request_id, origin="b")
-    assert again == Registration(Standing.SETTLED, reply(request_id))
+    assert again == Registration(SubmissionState.SETTLED, reply(request_id))
 
 
 async def test_of_many_at_once_exactly_one_is_new(registry: RequestRegistry, request_id: str) -> None:
@@ -86,11 +86,11 @@ async def test_of_many_at_once_exactly_one_is_new(registry: RequestRegistry, req
         *(register(registry, request_id, origin=f"origin-{number}") for number in range(100)),
     )
     standings = [each.standing for each in found]
-    assert standings.count(Standing.NEW) == 1
-    assert standings.count(Standing.JOINED) == 99
+    assert standings.count(SubmissionState.NEW) == 1
+    assert standings.count(SubmissionState.JOINED) == 99
     settlement = await registry.begin_settle(reply(request_id), tenant="acme")
     assert len(settlement.waiters) == 99
-    winner = standings.index(Standing.NEW)
+    winner = standings.index(SubmissionState.NEW)
     assert f"origin-{winner}".encode() not in {waiter.correlation_id for waiter in settlement.waiters}
 
 
@@ -98,7 +98,7 @@ async def test_a_waiter_joins_once(registry: RequestRegistry, request_id: str) -
     """Its record delivered twice, it still gets one copy, at the address it gave."""
     await register(registry, request_id)
     for _ in range(2):
-        assert (await register(registry, request_id, origin="b")).standing is Standing.JOINED
+        assert (await register(registry, request_id, origin="b")).standing is SubmissionState.JOINED
     settlement = await registry.begin_settle(reply(request_id), tenant="acme")
     assert settlement.waiters == (address("b"),)
 
@@ -119,7 +119,7 @@ async def test_nobody_joins_while_it_is_settled(registry: RequestRegistry, reque
     await register(registry, request_id)
     await registry.begin_settle(reply(request_id), tenant="acme")
     assert await register(registry, request_id, origin="b") == Registration(
-        Standing.SETTLED,
+        SubmissionState.SETTLED,
         reply(request_id),
     )
 
@@ -134,7 +134,7 @@ async def test_settlements_and_joins_race_without_a_loss(registry: RequestRegist
         found = await joins
         told = {(waiter.correlation_id or b"").decode() for waiter in settlement.waiters}
         for number, each in enumerate(found):
-            in_hand = each.standing is Standing.SETTLED and each.reply is not None
+            in_hand = each.standing is SubmissionState.SETTLED and each.reply is not None
             assert in_hand != (f"j{number}" in told)
 
 
@@ -152,7 +152,7 @@ async def test_the_same_id_for_something_else_is_a_conflict(
         await registry.begin_settle(reply(request_id), tenant="acme")
     if state == "settled":
         await registry.finish_settle(request_id)
-    assert await register(registry, request_id, origin="b", **other) == Registration(Standing.CONFLICT)
+    assert await register(registry, request_id, origin="b", **other) == Registration(SubmissionState.CONFLICT)
 
 
 async def test_another_body_under_the_name_of_the_first_submission_is_an_imposters(
@@ -163,8 +163,8 @@ async def test_another_body_under_the_name_of_the_first_submission_is_an_imposte
     assert await registry.knows(request_id)
     for other in ({"body": "b2"}, {"tenant": "zeta"}):
         found = await register(registry, request_id, origin="a", **other)
-        assert found == Registration(Standing.IMPOSTER)
-    assert (await register(registry, request_id, origin="a")).standing is Standing.SAME
+        assert found == Registration(SubmissionState.IMPOSTER)
+    assert (await register(registry, request_id, origin="a")).standing is SubmissionState.SAME
     assert not await registry.knows("of nobody")
 
 
@@ -174,7 +174,7 @@ async def test_a_reply_without_a_registration_is_its_tenants_alone(
 ) -> None:
     """Redis lost the registration: the reply is stored all the same, and not for other tenants."""
     await registry.begin_settle(reply(request_id), tenant="acme")
-    assert (await register(registry, request_id, tenant="zeta")).standing is Standing.CONFLICT
+    assert (await register(registry, request_id, tenant="zeta")).standing is SubmissionState.CONFLICT
     assert (await register(registry, request_id, origin="b")).reply == reply(request_id)
 
 
@@ -183,10 +183,12 @@ async def test_a_pending_request_is_taken_over_by_its_record(
     request_id: str,
 ) -> None:
     """Ingest registers, the guardrail goes on with it: to the guardrail its own record is no repeat."""
-    assert (await register(registry, request_id, running=False)).standing is Standing.NEW
-    assert (await register(registry, request_id, running=False, origin="b")).standing is Standing.PENDING
-    assert (await register(registry, request_id)).standing is Standing.SAME
-    assert (await register(registry, request_id, origin="b")).standing is Standing.JOINED
+    assert (await register(registry, request_id, running=False)).standing is SubmissionState.NEW
+    assert (
+        await register(registry, request_id, running=False, origin="b")
+    ).standing is SubmissionState.PENDING
+    assert (await register(registry, request_id)).standing is SubmissionState.SAME
+    assert (await register(registry, request_id, origin="b")).standing is SubmissionState.JOINED
 
 
 async def test_a_pending_request_is_taken_over_by_whichever_record_is_read_first(
@@ -195,8 +197,8 @@ async def test_a_pending_request_is_taken_over_by_whichever_record_is_read_first
 ) -> None:
     """The first submission's record may never have been written; its waiter joins when it comes after all."""
     await register(registry, request_id, running=False)
-    assert (await register(registry, request_id, origin="b")).standing is Standing.NEW
-    assert (await register(registry, request_id)).standing is Standing.JOINED
+    assert (await register(registry, request_id, origin="b")).standing is SubmissionState.NEW
+    assert (await register(registry, request_id)).standing is SubmissionState.JOINED
     settlement = await registry.begin_settle(reply(request_id), tenant="acme")
     assert settlement.waiters == (address("a"),)
 
@@ -276,7 +278,7 @@ async def test_finishing_what_has_no_reply_changes_nothing(
     assert not await redis.exists(request_key(request_id))
     await register(registry, request_id)
     assert not await registry.finish_settle(request_id)
-    assert (await register(registry, request_id)).standing is Standing.SAME
+    assert (await register(registry, request_id)).standing is SubmissionState.SAME
 
 
 async def test_without_redis_every_call_says_so(request_id: str) -> None:
@@ -313,8 +315,10 @@ async def test_a_replay_opens_a_settled_request_again(registry: RequestRegistry,
     await register(registry, request_id)
     await register(registry, request_id, origin="b")
     await settle(registry, reply(request_id, "failed"))
-    assert await register(registry, request_id, origin="a:replay:1", replay=1) == Registration(Standing.NEW)
-    assert (await register(registry, request_id, origin="c")).standing is Standing.JOINED
+    assert await register(registry, request_id, origin="a:replay:1", replay=1) == Registration(
+        SubmissionState.NEW
+    )
+    assert (await register(registry, request_id, origin="c")).standing is SubmissionState.JOINED
     settlement = await registry.begin_settle(replayed_reply(request_id, "Paris", 1), tenant="acme")
     assert (settlement.done, settlement.reply.content) == (False, "Paris")
     assert settlement.waiters == (address("c"),)
@@ -325,10 +329,10 @@ async def test_a_replay_delivered_again_is_the_same(registry: RequestRegistry, r
     await register(registry, request_id)
     await settle(registry, reply(request_id))
     again = {"origin": "a:replay:1", "replay": 1}
-    assert (await register(registry, request_id, **again)).standing is Standing.NEW
-    assert (await register(registry, request_id, **again)).standing is Standing.SAME
+    assert (await register(registry, request_id, **again)).standing is SubmissionState.NEW
+    assert (await register(registry, request_id, **again)).standing is SubmissionState.SAME
     await settle(registry, replayed_reply(request_id, "Paris", 1))
-    assert (await register(registry, request_id, **again)).standing is Standing.DONE
+    assert (await register(registry, request_id, **again)).standing is SubmissionState.DONE
 
 
 async def test_a_replay_of_a_later_stage_settles_without_registering(
@@ -399,7 +403,7 @@ async def test_a_replay_is_its_tenants_alone(registry: RequestRegistry, request_
     await register(registry, request_id)
     await settle(registry, reply(request_id))
     stranger = await register(registry, request_id, origin="z", tenant="zeta", replay=9)
-    assert stranger.standing is Standing.CONFLICT
+    assert stranger.standing is SubmissionState.CONFLICT
     assert (await register(registry, request_id, origin="b")).reply == reply(request_id)
 
 
@@ -423,7 +427,7 @@ async def test_a_request_that_is_cancelled_says_so_to_the_stages(
     assert await cancel(registry, request_id) is CancelAnswer.CANCELLING
     assert await cancel(registry, request_id, reason="another") is CancelAnswer.CANCELLING
     same = await register(registry, request_id)
-    assert (same.standing, same.cancelled) == (Standing.SAME, "cancelled_by_sender")
+    assert (same.standing, same.cancelled) == (SubmissionState.SAME, "cancelled_by_sender")
     found = await registry.find(request_id)
     assert found is not None
     assert (found.state, found.cancelled) == ("running", "cancelled_by_sender")
@@ -439,7 +443,7 @@ async def test_a_queued_request_stays_cancelled_whichever_record_is_read_first(
     await register(registry, request_id, running=False, origin="b")
     await cancel(registry, request_id)
     taken = await register(registry, request_id, origin="b")
-    assert (taken.standing, taken.cancelled) == (Standing.NEW, "cancelled_by_sender")
+    assert (taken.standing, taken.cancelled) == (SubmissionState.NEW, "cancelled_by_sender")
 
 
 @pytest.mark.parametrize("finish", [False, True])
@@ -500,7 +504,7 @@ async def test_a_replay_is_not_cancelled(
     await cancel(registry, request_id)
     if registered:
         opened = await register(registry, request_id, origin="a:replay:1", replay=1)
-        assert opened == Registration(Standing.NEW)
+        assert opened == Registration(SubmissionState.NEW)
     await registry.begin_settle(replayed_reply(request_id, "Paris", 1), tenant="acme")
     found = await registry.find(request_id)
     assert found is not None
@@ -559,12 +563,12 @@ async def test_so_many_wait_for_one_reply_and_no_more(
         joined = await asyncio.gather(
             *(register(registry, request_id, origin=f"j{number}") for number in range(start, start + 25))
         )
-        assert {each.standing for each in joined} == {Standing.JOINED}
-    assert (await register(registry, request_id, origin="late")).standing is Standing.CROWDED
-    assert (await register(registry, request_id, origin="j7")).standing is Standing.JOINED
+        assert {each.standing for each in joined} == {SubmissionState.JOINED}
+    assert (await register(registry, request_id, origin="late")).standing is SubmissionState.CROWDED
+    assert (await register(registry, request_id, origin="j7")).standing is SubmissionState.JOINED
     assert await redis.scard(WAITERS.key(digest(request_id))) == 1_000
     assert len((await registry.begin_settle(reply(request_id), tenant="acme")).waiters) == 1_000
-    assert (await register(registry, request_id, origin="late")).standing is Standing.SETTLED
+    assert (await register(registry, request_id, origin="late")).standing is SubmissionState.SETTLED
 
 
 async def test_who_has_been_told_is_forgotten(
@@ -595,7 +599,7 @@ async def test_a_refused_repeat_is_no_fault_of_the_request(
     """What cannot be kept of it is its own affair: an error would end the request that has the id."""
     await register(registry, request_id)
     repeat = await register(registry, request_id, origin="b", reply_to=address("c" * 2_000))
-    assert repeat.standing is Standing.CROWDED
+    assert repeat.standing is SubmissionState.CROWDED
     assert (await registry.begin_settle(reply(request_id), tenant="acme")).waiters == ()
 
 
@@ -606,6 +610,6 @@ async def test_an_id_of_megabytes_costs_what_any_other_costs(registry: RequestRe
         origin = correlation_origin(request_id.encode())
         await register(registry, request_id, origin=origin, reply_to=address())
         assert await registry.find(request_id) is not None
-        assert (await register(registry, request_id, origin=origin)).standing is Standing.SAME
+        assert (await register(registry, request_id, origin=origin)).standing is SubmissionState.SAME
         costs.append(await redis.memory_usage(request_key(request_id), samples=0))
     assert costs[0] == costs[1]

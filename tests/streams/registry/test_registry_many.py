@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from streams.errors import StoreUnavailable
 from streams.events import ErrorInfo, Reply, ReplyAddress, Status, Usage
 from streams.redis import connection
-from streams.registry.registry import Glimpse, RequestRegistry
+from streams.registry.registry import RequestRegistry, RequestSummary
 
 pytestmark = pytest.mark.integration
 
@@ -47,10 +47,10 @@ async def ended(registry: RequestRegistry, status: Status, content: str, tenant:
 async def test_how_each_ended_and_whether_there_is_text(registry: RequestRegistry, status: Status) -> None:
     """Whatever stands in the reply; from settling on, as `find` shows it."""
     ids = [await ended(registry, status, content) for content in (*TRICKY, "")]
-    glimpses = await registry.glimpse_many(ids, tenant="acme")
-    assert glimpses == [*[Glimpse(status, has_text=True)] * len(TRICKY), Glimpse(status)]
+    glimpses = await registry.summaries_of(ids, tenant="acme")
+    assert glimpses == [*[RequestSummary(status, has_text=True)] * len(TRICKY), RequestSummary(status)]
     await registry.finish_settle(ids[0])
-    assert await registry.glimpse_many(ids[:1], tenant="acme") == glimpses[:1]
+    assert await registry.summaries_of(ids[:1], tenant="acme") == glimpses[:1]
 
 
 async def test_those_that_have_not_ended_and_those_that_are_not_there(registry: RequestRegistry) -> None:
@@ -58,9 +58,9 @@ async def test_those_that_have_not_ended_and_those_that_are_not_there(registry: 
     mine, theirs = await open_request(registry), await open_request(registry, "zeta")
     done = await ended(registry, Status.CACHED, "x")
     done_there = await ended(registry, Status.CACHED, "x", "zeta")
-    glimpses = await registry.glimpse_many([theirs, mine, "never", done, done_there], tenant="acme")
-    assert glimpses == [None, Glimpse(), None, Glimpse(Status.CACHED, has_text=True), None]
-    assert await registry.glimpse_many([], tenant="acme") == []
+    glimpses = await registry.summaries_of([theirs, mine, "never", done, done_there], tenant="acme")
+    assert glimpses == [None, RequestSummary(), None, RequestSummary(Status.CACHED, has_text=True), None]
+    assert await registry.summaries_of([], tenant="acme") == []
 
 
 async def test_finding_many_is_finding_each(registry: RequestRegistry) -> None:
@@ -78,5 +78,5 @@ async def test_without_redis() -> None:
     with pytest.raises(StoreUnavailable):
         await registry.find_many(["a"])
     with pytest.raises(StoreUnavailable):
-        await registry.glimpse_many(["a"], tenant="acme")
+        await registry.summaries_of(["a"], tenant="acme")
     await client.aclose()

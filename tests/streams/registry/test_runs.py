@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from streams.events import ErrorInfo, Reply, ReplyAddress, Status
 from streams.redis import connection
-from streams.registry.registry import RequestRegistry, Standing
+from streams.registry.registry import RequestRegistry, SubmissionState
 from streams.registry.runs import RequestRuns, may_run_anew
 
 UNAVAILABLE = ErrorInfo(type="unavailable_error", code="dependency_unavailable", message="away")
@@ -83,13 +83,13 @@ async def key(redis_url: str) -> AsyncIterator[Key]:
 @pytest.mark.integration
 async def test_a_failure_is_followed_by_a_new_run_until_there_is_an_answer(key: Key) -> None:
     """Each is a request of its own, and a repeat belongs to the newest."""
-    assert await key.send() == f"1:{Standing.NEW}"
-    assert await key.send() == f"1:{Standing.PENDING}"
+    assert await key.send() == f"1:{SubmissionState.NEW}"
+    assert await key.send() == f"1:{SubmissionState.PENDING}"
     for run in (1, 2):
         await key.end(run)
-        assert await key.send() == f"{run + 1}:{Standing.NEW}"
+        assert await key.send() == f"{run + 1}:{SubmissionState.NEW}"
     await key.end(3, status=Status.ANSWERED, content="Paris", error=None)
-    assert [await key.send() for _ in range(2)] == [f"3:{Standing.SETTLED}"] * 2
+    assert [await key.send() for _ in range(2)] == [f"3:{SubmissionState.SETTLED}"] * 2
     first = await key.registry.find(key.id_of_run(1))
     assert first is not None
     assert first.reply is not None
@@ -102,7 +102,9 @@ async def test_those_who_repeat_at_once_join_one_new_run(key: Key) -> None:
     await key.send()
     await key.end(1)
     found = await asyncio.gather(*(key.send() for _ in range(20)))
-    assert sorted(found, key=str) == sorted([f"2:{Standing.NEW}", *[f"2:{Standing.PENDING}"] * 19])
+    assert sorted(found, key=str) == sorted(
+        [f"2:{SubmissionState.NEW}", *[f"2:{SubmissionState.PENDING}"] * 19]
+    )
 
 
 @pytest.mark.integration
@@ -110,7 +112,7 @@ async def test_what_was_charged_or_judged_stands(key: Key) -> None:
     """It is given again, and never paid again."""
     await key.send()
     await key.end(1, cost_usd=Decimal("0.01"))
-    assert await key.send() == f"1:{Standing.SETTLED}"
+    assert await key.send() == f"1:{SubmissionState.SETTLED}"
 
 
 @pytest.mark.integration
@@ -118,7 +120,7 @@ async def test_another_body_is_a_conflict_for_every_run(key: Key) -> None:
     """Also where the new run has begun, and its entry is not there yet."""
     await key.send()
     await key.end(1)
-    assert await key.send("other") == f"1:{Standing.CONFLICT}"
+    assert await key.send("other") == f"1:{SubmissionState.CONFLICT}"
     assert await key.runs.newest(key.id_of_run, body="body") == key.id_of_run(2)
     assert await key.send("other") is None
-    assert await key.send() == f"2:{Standing.NEW}"
+    assert await key.send() == f"2:{SubmissionState.NEW}"

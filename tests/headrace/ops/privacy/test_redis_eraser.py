@@ -16,7 +16,7 @@ from agents.webhooks.queue import Added, Lane, WebhookQueue, entry_key
 from headrace.ops.privacy.redis_eraser import RedisEraser, StoredTexts
 from streams.codec import encode
 from streams.events import CacheSlot, Embeddings, ErrorInfo, Reply, ReplyAddress, Status, WebhookDue
-from streams.registry.registry import RequestRegistry, Standing, request_key
+from streams.registry.registry import RequestRegistry, SubmissionState, request_key
 from streams.webhooks.signing import webhook_id
 
 pytestmark = pytest.mark.integration
@@ -101,7 +101,7 @@ async def test_a_finished_request_stays_known_without_its_texts(redis: Redis, te
     again = await registry.register(
         request_id, tenant=tenant, body="print", origin="o-2", running=True, reply_to=TO
     )
-    assert again.standing is Standing.SETTLED
+    assert again.standing is SubmissionState.SETTLED
     assert again.reply is not None
     assert (again.reply.status, again.reply.content) == (Status.ANSWERED, "")
     assert again.reply.cost_usd == Decimal("0.0103")
