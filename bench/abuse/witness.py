@@ -40,7 +40,11 @@ class Witness:
     def __init__(self, ingest: str, kafka: str, webhook: str) -> None:
         self._kafka, self._webhook = kafka, webhook
         self._http = httpx.AsyncClient(
-            base_url=ingest, headers={"Authorization": f"Bearer {KEY}"}, timeout=_TIMEOUT_S
+            base_url=ingest,
+            headers={"Authorization": f"Bearer {KEY}"},
+            timeout=_TIMEOUT_S,
+            # Well before ingest closes an idle connection: a request may not meet its end.
+            limits=httpx.Limits(keepalive_expiry=1.0),
         )
         self._producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all")
         self._consumer = AIOKafkaConsumer(
