@@ -23,6 +23,11 @@ _POLL_MS = 200
 #: Other questions wait behind a fetch, which the broker holds for so long where there is nothing.
 _FETCH_WAIT_MS = 25
 
+#: Where senders write, they set the times of their records. One that says that it is old may lie before the
+#: first record of the time asked for, but not far before it: who reads such a topic gives this to
+#: `TopicReader.spans`.
+RECORDS_BEFORE = 1_000
+
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
@@ -111,8 +116,7 @@ class TopicReader:
             topics: their names.
             since_ms: begin at the first record that was written at this time (Unix ms) or later.
             until_ms: end before the first record that was written at this time or later.
-            records_before: begin so many records before that in each partition. Where anybody may write, a
-                record that was written in time may say that it is older.
+            records_before: begin so many records before that in each partition: see `RECORDS_BEFORE`.
 
         Raises:
             ConfigurationError: a topic does not exist.

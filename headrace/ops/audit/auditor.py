@@ -19,7 +19,7 @@ from headrace.ops.audit.evidence.kafka_records import RecordCollector
 from headrace.ops.audit.evidence.records import AuditWindow, Evidence, KafkaEvidence
 from headrace.ops.audit.evidence.redis_state import read_redis
 from headrace.ops.audit.report import AuditReport, AuditVerdict
-from headrace.ops.topic_reader import TopicReader
+from headrace.ops.topic_reader import RECORDS_BEFORE, TopicReader
 from streams.events import MAX_DEADLINE_MS
 from streams.kafka.record_auth import RecordAuth
 from streams.pipeline import ENTRANCES
@@ -31,9 +31,6 @@ from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, LEDGER, LOGS, RETR
 RUN_UP_MS = 10 * 60 * 1000
 #: How far the clocks of those who write records may differ.
 SKEW_MS = 60_000
-#: Senders set the times of their records. One that says that it is old may lie before the first record of the
-#: window, but not far before it.
-_RECORDS_BEFORE = 1_000
 _INVOICE_CONNECT_TIMEOUT_S = 5.0
 _RESULT_TOPICS = tuple(topic.name for topic in (LOGS, LEDGER, DEAD_LETTERS, DEAD_LETTER_ACTIONS, RETRIES))
 _ENTRANCES = tuple(topic.name for topic in ENTRANCES)
@@ -136,7 +133,7 @@ class Auditor:
                 add,
                 since_ms=since_ms - RUN_UP_MS,
                 until_ms=last_ms,
-                records_before=_RECORDS_BEFORE,
+                records_before=RECORDS_BEFORE,
             )
 
         await read_requests()

@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord
 from agents.intake.delivery_identity import accepted_at, request_id_of
 from agents.intake.envelopes import DEFAULT_TENANT
 from headrace.ops.audit.evidence.kafka_records import as_read
-from headrace.ops.topic_reader import TopicReader
+from headrace.ops.topic_reader import RECORDS_BEFORE, TopicReader
 from streams.codec import decode
 from streams.erasure.erasures import Subject
 from streams.errors import InputError
@@ -51,7 +51,9 @@ async def requests_of(reader: TopicReader, subject: Subject, *, since_ms: int, u
     Begin with the first record written at `since_ms`; leave out what was accepted after `until`.
     """
     # To the very end: senders' clocks differ, and one that is ahead must not end the search.
-    spans = await reader.spans(await reader.existing(_EVENTS), since_ms=since_ms)
+    spans = await reader.spans(
+        await reader.existing(_EVENTS), since_ms=since_ms, records_before=RECORDS_BEFORE
+    )
     ids = {_request_of(record, subject, until) async for record in reader.read(spans)}
     return {request_id for request_id in ids if request_id is not None}
 

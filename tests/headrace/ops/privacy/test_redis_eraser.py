@@ -101,7 +101,7 @@ async def test_a_finished_request_stays_known_without_its_texts(redis: Redis, te
     again = await registry.register(
         request_id, tenant=tenant, body="print", origin="o-2", running=True, reply_to=TO
     )
-    assert again.standing is SubmissionState.SETTLED
+    assert again.state is SubmissionState.SETTLED
     assert again.reply is not None
     assert (again.reply.status, again.reply.content) == (Status.ANSWERED, "")
     assert again.reply.cost_usd == Decimal("0.0103")

@@ -73,6 +73,19 @@ async def test_a_sender_whose_clock_is_ahead_ends_no_search(
 
 
 @pytest.mark.integration
+async def test_a_record_that_says_that_it_is_older_is_found(
+    kafka_bootstrap: str, reader: TopicReader
+) -> None:
+    """Its sender sets its time; it lies behind everything that was there before."""
+    user, run = uuid4().hex, uuid4().hex
+    await write(
+        kafka_bootstrap, {"user_id": user, "query": "q", "tenant": "acme", "request_id": run}, at_ms=1
+    )
+    found = await requests_of(reader, Subject("acme", user), since_ms=NOW_MS + 60_000, until=NOW)
+    assert found == {run}
+
+
+@pytest.mark.integration
 async def test_a_request_without_a_tenant_is_the_default_one_s(
     kafka_bootstrap: str, reader: TopicReader
 ) -> None:
