@@ -167,7 +167,7 @@ class StageHandler:
                 tries=tries,
                 attempt=record.again.attempt,
                 terminal=isinstance(delivery.event, OutcomeReached),
-                spends=isinstance(self.stage, Salvages),
+                spends=self.stage.spec.spends,
             )
             match decide_record_retry(situation, fault, self.retry, jitter=random.random):
                 case WaitInPlace(seconds):

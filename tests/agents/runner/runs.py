@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.record_retry import RecordRetryPolicy
 from agents.runner.stage_handler import StageHandler
@@ -96,6 +98,10 @@ class ScriptedStage:
 @dataclass
 class SpendingStage(ScriptedStage):
     """One that spends money."""
+
+    @property
+    def spec(self) -> StageSpec:
+        return msgspec.structs.replace(super().spec, spends=True)
 
     async def salvage(self, delivery: Delivery[Any], fault: BaseException) -> Any:
         self.diary.append(f"salvage {type(fault).__name__}")
