@@ -97,11 +97,11 @@ class Intake:
             reply_to=reply_to,
             replay=envelope.replay,
         )
-        if registration.standing is SubmissionState.IMPOSTER:
+        if registration.state is SubmissionState.IMPOSTER:
             raise UnauthenticRecord(
                 f"request {envelope.request_id[:128]!r} came with this correlation id before, in other words"
             )
-        if registration.standing not in (SubmissionState.NEW, SubmissionState.SAME):
+        if registration.state not in (SubmissionState.NEW, SubmissionState.SAME):
             return _answer_repeat(envelope, registration)
         return Admitted(envelope=envelope, cancelled=registration.cancelled, refusal=fault or refusal)
 
@@ -132,20 +132,20 @@ class Intake:
 def _answer_repeat(envelope: Envelope, registration: Registration) -> Sequence[Emit]:
     """Return what a request gets whose id was seen before: nothing new is done for it."""
     request_id, reply_to = envelope.request_id, envelope.reply_to
-    if registration.standing is SubmissionState.SETTLED and registration.reply is not None:
+    if registration.state is SubmissionState.SETTLED and registration.reply is not None:
         repeat = msgspec.structs.replace(registration.reply, repeat=True)
         return (reply_emit(repeat, reply_to),)
-    refusal = _refusal(registration.standing, request_id)
+    refusal = _refusal(registration.state, request_id)
     if refusal is not None:
         refused = Reply(request_id=request_id, status=Status.FAILED, error=refusal, replay=envelope.replay)
         return (reply_emit(refused, reply_to),)
     return ()  # joined the one that runs, or this very submission is done
 
 
-def _refusal(standing: SubmissionState, request_id: str) -> ErrorInfo | None:
-    if standing is SubmissionState.CONFLICT:
+def _refusal(state: SubmissionState, request_id: str) -> ErrorInfo | None:
+    if state is SubmissionState.CONFLICT:
         return conflict_error(request_id)
-    if standing is SubmissionState.CROWDED:
+    if state is SubmissionState.CROWDED:
         return ErrorInfo(
             type="rate_limit_error",
             code=TOO_MANY_REPEATS,

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Any, Self
 
@@ -95,8 +96,9 @@ class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
                 await self._stop(self._consumer)
             log.info(self._status.event("stopped"), records=self._status.records)
 
+    @abstractmethod
     async def _work_until(self, stop: asyncio.Event) -> None:
-        raise NotImplementedError
+        """Read and settle records until `stop` is set, then settle what is in hand."""
 
     async def _close(self) -> None:
         """End what runs beside the consumer."""

@@ -5,6 +5,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from types import MappingProxyType
@@ -96,31 +97,31 @@ def sse_event(data: object, *, name: str | None = None, event_id: str | None = N
     return prefix + b"data: " + to_json(data) + suffix
 
 
-class StreamFormat:
+class StreamFormat(ABC):
     """How one route writes its stream. Every method returns whole events."""
 
     def begin(self) -> bytes:
         """Return what comes before the answer."""
         return b""
 
+    @abstractmethod
     def text(self, text: str, position: StreamPosition) -> bytes:
         """Return the next text of the answer.
 
         It begins at `position`, which a format with event ids advances.
         """
-        raise NotImplementedError
 
     def reset(self) -> bytes | None:
         """Return what takes back the text so far; None if the format has no word for that."""
         return None
 
+    @abstractmethod
     def finish(self, reply: Reply) -> bytes:
         """Return the end of a stream whose answer was sent in full."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fail(self, error: ErrorInfo, reply: Reply | None) -> bytes:
         """Return the end of a stream without a (whole) answer."""
-        raise NotImplementedError
 
     def heartbeat(self) -> bytes:
         """Return what keeps a silent connection open."""

@@ -30,6 +30,7 @@ GRACE_S = 2.0
 FIRST_TEXT_S = 10.0
 #: The reply to a request that came in elsewhere does not pass this replica: the registry is asked this often.
 POLL_S = 1.0
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class Stopwatch(msgspec.Struct, frozen=True):
@@ -134,9 +135,6 @@ async def find_state(registry: RequestRegistry, request_id: str) -> RequestState
     except StoreUnavailable as fault:
         log.warning("waiting.registry_unavailable", request_id=request_id, error=str(fault))
         return None
-
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 async def state_of(request_id: str, caller: Caller, services: Services) -> RequestState:

@@ -110,7 +110,7 @@ async def _cancelled_before(request_id: str, caller: Caller, services: Services)
 def _accepted(submitted: Submitted, services: Services) -> Response:
     request_id = submitted.ask.request_id
     path = f"/v1/requests/{request_id}"
-    status = "running" if submitted.standing is SubmissionState.JOINED else "pending"
+    status = "running" if submitted.state is SubmissionState.JOINED else "pending"
     access = stream_access(request_id, submitted.ask.caller.tenant, services)
     body = {"request_id": request_id, "status": status, "url": path, **access}
     headers = {"Location": path, "Cache-Control": "no-store"}

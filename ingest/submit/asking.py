@@ -98,7 +98,7 @@ async def _answer_stream(
     watch = Stopwatch.start(ask.deadline_ms)
     submitted, listener = await services.submissions.submit_and_listen(ask)
     try:
-        if submitted.standing is SubmissionState.JOINED:
+        if submitted.state is SubmissionState.JOINED:
             await _replay_deltas(listener, ask.request_id, services)
         if not await wait_for_first_text(listener, request, watch):
             listener.close()

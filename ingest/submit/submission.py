@@ -29,29 +29,11 @@ from streams.topics import EMBEDDINGS, REPLIES, REQUESTS
 
 T = TypeVar("T")
 
-_BACKOFF = Backoff(first_s=0.05)
-
-
-async def with_second_try(step: Callable[[], Awaitable[T]]) -> T:
-    """Return what `step` returns, tried once more if Redis does not answer in time.
-
-    On a busy machine a command runs into its time-out although Redis has answered it: this process had no
-    processor for so long. A second failure means an outage, which the client should hear of.
-
-    `step` may be done twice: every script of the registry may.
-    """
-    return await retry(step, on=StoreUnavailable, attempts=2, backoff=_BACKOFF, on_failure=_note)
-
-
-def _note(failures: int, fault: StoreUnavailable) -> None:
-    if isinstance(fault, StoreFull | StoreDenied):
-        raise fault
-    log.warning("registry.tried_again", failures=failures, error=str(fault))
-
-
 log = structlog.get_logger(__name__)
 
 _CORRELATION_BYTES = 16
+#: The wait before a command to Redis is tried once more.
+_BACKOFF = Backoff(first_s=0.05)
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,13 +58,13 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     """An accepted request. `reply` is there if it was answered before."""
 
     ask: Ask
-    standing: SubmissionState
+    state: SubmissionState
     reply: Reply | None = None
 
     @property
     def is_repeat(self) -> bool:
         """Whether its reply is, or will be, marked as a repeat."""
-        return self.reply is not None or self.standing is SubmissionState.JOINED
+        return self.reply is not None or self.state is SubmissionState.JOINED
 
 
 @dataclass(eq=False)
@@ -155,22 +137,21 @@ class Submissions:
                 reply_to=address,
             )
         )
-        match found.standing:
+        match found.state:
             case SubmissionState.CONFLICT | SubmissionState.IMPOSTER:
                 raise key_of_another_body()
             case SubmissionState.CROWDED:
                 raise too_many_repeats()
-            case (
-                SubmissionState.NEW | SubmissionState.SAME
-            ):  # the same: the first try was made, and its answer was lost
-                # It was tracked before any stage could begin to work on it.
+            case SubmissionState.NEW | SubmissionState.SAME:
+                # The same: the first try was made, and its answer was lost. In both cases the request was
+                # tracked before any stage could begin to work on it.
                 self.hub.mark_complete(ask.request_id)
                 await self._publish(request, ask, origin, address)
             case SubmissionState.PENDING:
                 await self._publish(request, ask, origin, address)
             case SubmissionState.SETTLED | SubmissionState.DONE if found.reply:
-                return Submitted(ask=ask, standing=found.standing, reply=as_repeat(found.reply))
-        return Submitted(ask=ask, standing=found.standing)
+                return Submitted(ask=ask, state=found.state, reply=as_repeat(found.reply))
+        return Submitted(ask=ask, state=found.state)
 
     async def _publish(self, request: Requested, ask: Ask, origin: str, address: ReplyAddress) -> None:
         headers = event_headers(
@@ -194,6 +175,23 @@ class Submissions:
         except StoreUnavailable as fault:
             # The entry stays pending: the same request, sent again, is published again.
             log.warning("submission.abandon_failed", request_id=request_id, error=str(fault))
+
+
+async def with_second_try(step: Callable[[], Awaitable[T]]) -> T:
+    """Return what `step` returns, tried once more if Redis does not answer in time.
+
+    On a busy machine a command runs into its time-out although Redis has answered it: this process had no
+    processor for so long. A second failure means an outage, which the client should hear of.
+
+    `step` may be done twice: every script of the registry may.
+    """
+    return await retry(step, on=StoreUnavailable, attempts=2, backoff=_BACKOFF, on_failure=_note)
+
+
+def _note(failures: int, fault: StoreUnavailable) -> None:
+    if isinstance(fault, StoreFull | StoreDenied):
+        raise fault
+    log.warning("registry.tried_again", failures=failures, error=str(fault))
 
 
 def reply_headers(address: ReplyAddress) -> list[tuple[str, bytes]]:

@@ -32,7 +32,7 @@ class Registration(msgspec.Struct, frozen=True):
     A settled request has a `reply`; one that shall be cancelled has the reason in `cancelled`.
     """
 
-    standing: SubmissionState
+    state: SubmissionState
     reply: Reply | None = None
     cancelled: str | None = None
 

@@ -117,7 +117,7 @@ class RequestRegistry:
         self._finish_settle = redis.register_script(scripts.FINISH_SETTLE)
         self._cancel = redis.register_script(scripts.CANCEL)
         self._abandon = redis.register_script(scripts.ABANDON)
-        self._glimpse = redis.register_script(scripts.GLIMPSE)
+        self._summary = redis.register_script(scripts.SUMMARY)
 
     async def register(
         self,
@@ -149,7 +149,7 @@ class RequestRegistry:
         address = encode(reply_to)
         fits = len(tenant) <= _MAX_TENANT_CHARS and len(address) <= _MAX_ADDRESS_BYTES
         with store_faults("registering a request"):
-            standing, reply, cancelled = await self._register(
+            state, reply, cancelled = await self._register(
                 keys=self._keys(request_id),
                 args=[
                     tenant if fits else "",
@@ -165,14 +165,12 @@ class RequestRegistry:
                     _MAX_WAITERS,
                 ],
             )
-            if standing == b"full":
+            if state == b"full":
                 raise StoreFull("Redis: registering a request failed: its memory is nearly full")
-            if standing == b"too_long":
+            if state == b"too_long":
                 raise _too_long()
             found = await self._vectors.restored(decode_reply(reply))
-        return Registration(
-            SubmissionState(standing.decode()), found, cancelled.decode() if cancelled else None
-        )
+        return Registration(SubmissionState(state.decode()), found, cancelled.decode() if cancelled else None)
 
     async def cancel(
         self, request_id: str, *, tenant: str, reason: str, only_alone: bool = False
@@ -227,7 +225,7 @@ class RequestRegistry:
             return []
         keys = [request_key(request_id) for request_id in request_ids]
         with store_faults("looking at requests"):
-            found = await self._glimpse(keys=keys, args=[tenant])
+            found = await self._summary(keys=keys, args=[tenant])
         return [GLIMPSES[each] for each in found]
 
     async def begin_settle(self, reply: Reply, *, tenant: str, knows_spend: bool = True) -> Settlement:

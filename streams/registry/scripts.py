@@ -119,7 +119,7 @@ return 'cancelling'
 """
 
 # A reply begins with its id, its status and its text, if any: the codec keeps that order.
-GLIMPSE = """
+SUMMARY = """
 local answers = {}
 for index, key in ipairs(KEYS) do
   local found = redis.call('HMGET', key, 'state', 'tenant', 'reply', 'anew')

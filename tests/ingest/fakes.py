@@ -244,7 +244,7 @@ class MemoryRegistry:
 
     async def summaries_of(self, request_ids: Sequence[str], *, tenant: str) -> list[RequestSummary | None]:
         found = [await self.find(request_id) for request_id in request_ids]
-        return [_glimpse(state) if state and state.tenant == tenant else None for state in found]
+        return [_summary(state) if state and state.tenant == tenant else None for state in found]
 
     def settle(self, reply: Reply, *, tenant: str = "acme") -> None:
         """Store a reply, as the cost stage does."""
@@ -285,7 +285,7 @@ class NoCalls:
         yield
 
 
-def _glimpse(state: RequestState) -> RequestSummary:
+def _summary(state: RequestState) -> RequestSummary:
     if state.reply is None:
         return RequestSummary()
     return RequestSummary(

@@ -52,7 +52,7 @@ class EchoPipeline:
             running=True,
             reply_to=address,
         )
-        assert registration.standing is SubmissionState.SAME, "the guardrail must know what ingest registered"
+        assert registration.state is SubmissionState.SAME, "the guardrail must know what ingest registered"
         self.runs += 1
         content = f"You said {request.query}"
         for seq, text in enumerate(("You", " said") if request.stream else ()):

@@ -139,7 +139,7 @@ async def test_an_answer_that_went_out_without_redis_stands(case: Case) -> None:
             running=True,
             reply_to=address,
         )
-    assert found.standing is SubmissionState.JOINED
+    assert found.state is SubmissionState.JOINED
     case.at(0)
     case.lose_redis()
     answer = case.answered(offset=1)

@@ -117,25 +117,25 @@ async def test_a_new_request_goes_on_in_its_envelope() -> None:
     ]
 
 
-@pytest.mark.parametrize("standing", [SubmissionState.NEW, SubmissionState.SAME])
-async def test_new_and_redelivered_requests_are_worked_on(standing: SubmissionState) -> None:
+@pytest.mark.parametrize("state", [SubmissionState.NEW, SubmissionState.SAME])
+async def test_new_and_redelivered_requests_are_worked_on(state: SubmissionState) -> None:
     """A redelivery means that the former worker may not have sent anything."""
-    registry = ScriptedRegistry(Registration(standing))
+    registry = ScriptedRegistry(Registration(state))
     guarded(await stage(registry).handle(given()))
 
 
-@pytest.mark.parametrize("standing", [SubmissionState.JOINED, SubmissionState.DONE])
-async def test_what_is_in_hand_elsewhere_needs_nothing(standing: SubmissionState) -> None:
+@pytest.mark.parametrize("state", [SubmissionState.JOINED, SubmissionState.DONE])
+async def test_what_is_in_hand_elsewhere_needs_nothing(state: SubmissionState) -> None:
     """The one that runs answers those who joined it; what is done is done."""
     stored = Reply(request_id="r-1", status=Status.ANSWERED)
-    registry = ScriptedRegistry(Registration(standing, stored if standing is SubmissionState.DONE else None))
+    registry = ScriptedRegistry(Registration(state, stored if state is SubmissionState.DONE else None))
     assert await stage(registry).handle(given()) == ()
 
 
-@pytest.mark.parametrize("standing", [SubmissionState.NEW, SubmissionState.SAME])
-async def test_a_cancelled_request_is_not_examined(standing: SubmissionState) -> None:
+@pytest.mark.parametrize("state", [SubmissionState.NEW, SubmissionState.SAME])
+async def test_a_cancelled_request_is_not_examined(state: SubmissionState) -> None:
     """It ends here, without its texts, whatever is in them."""
-    registry = ScriptedRegistry(Registration(standing, cancelled="client_disconnected"))
+    registry = ScriptedRegistry(Registration(state, cancelled="client_disconnected"))
     ended = outcome(await stage(registry).handle(given(query="a bomb for Ann")))
     assert ended.status is Status.CANCELLED
     assert ended.error is not None
@@ -213,10 +213,10 @@ async def test_a_repeat_to_a_topic_that_is_not_allowed_comes_to_our_own() -> Non
     assert emit.topic == REPLIES.name
 
 
-@pytest.mark.parametrize("standing", [SubmissionState.NEW, SubmissionState.SETTLED])
-async def test_delivered_has_nothing_to_note(standing: SubmissionState) -> None:
+@pytest.mark.parametrize("state", [SubmissionState.NEW, SubmissionState.SETTLED])
+async def test_delivered_has_nothing_to_note(state: SubmissionState) -> None:
     """The registry knows the request already."""
-    registry = ScriptedRegistry(Registration(standing))
+    registry = ScriptedRegistry(Registration(state))
     await stage(registry).delivered(given())
     assert (registry.registered, registry.finished) == ([], set())
 

@@ -52,7 +52,7 @@ async def register(registry: RequestRegistry, request_id: str, **fields: Any) ->
         "running": True,
         "reply_to": ReplyAddress(topic="llm.replies.v1", correlation_id=b"c"),
     }
-    return (await registry.register(request_id, **(given | fields))).standing
+    return (await registry.register(request_id, **(given | fields))).state
 
 
 def reply(request_id: str) -> Reply:

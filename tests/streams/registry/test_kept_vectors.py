@@ -62,7 +62,7 @@ async def test_a_repeat_and_a_fetch_get_the_vectors(registry: RequestRegistry, r
     """Whoever asks the registry for the reply finds it whole, and so does the first sender."""
     assert await settled(registry, reply) == reply
     again = await submit(registry, reply, origin="second")
-    assert (again.standing, again.reply) == (SubmissionState.SETTLED, reply)
+    assert (again.state, again.reply) == (SubmissionState.SETTLED, reply)
     found = await registry.find(reply.request_id)
     assert found is not None
     assert found.reply == reply
@@ -88,7 +88,7 @@ async def test_without_its_vectors_a_reply_is_known_all_the_same(
     await settled(registry, reply)
     await redis.delete(vectors_key(reply.request_id))
     again = await submit(registry, reply, origin="second")
-    assert again.standing is SubmissionState.SETTLED
+    assert again.state is SubmissionState.SETTLED
     assert again.reply == msgspec.structs.replace(reply, embeddings=BARE)
 
 
@@ -174,7 +174,7 @@ async def test_while_memory_is_low_vectors_are_not_kept(redis: Redis, reply: Rep
     assert await settled(registry, reply) == reply
     assert not await redis.exists(vectors_key(reply.request_id))
     again = await submit(registry, reply, origin="second")
-    assert (again.standing, again.reply) == (
+    assert (again.state, again.reply) == (
         SubmissionState.SETTLED,
         msgspec.structs.replace(reply, embeddings=BARE),
     )

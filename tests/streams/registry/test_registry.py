@@ -73,7 +73,7 @@ async def test_a_request_from_the_first_sight_to_its_reply(
     assert await register(registry, request_id) == Registration(SubmissionState.SAME)
     settlement = await registry.begin_settle(reply(request_id), tenant="acme")
     assert (settlement.done, settlement.waiters) == (False, ())
-    assert (await register(registry, request_id)).standing is SubmissionState.SAME
+    assert (await register(registry, request_id)).state is SubmissionState.SAME
     assert await registry.finish_settle(request_id)
     assert await register(registry, request_id) == Registration(SubmissionState.DONE, reply(request_id))
     again = await register(registry, request_id, origin="b")
@@ -85,7 +85,7 @@ async def test_of_many_at_once_exactly_one_is_new(registry: RequestRegistry, req
     found = await asyncio.gather(
         *(register(registry, request_id, origin=f"origin-{number}") for number in range(100)),
     )
-    standings = [each.standing for each in found]
+    standings = [each.state for each in found]
     assert standings.count(SubmissionState.NEW) == 1
     assert standings.count(SubmissionState.JOINED) == 99
     settlement = await registry.begin_settle(reply(request_id), tenant="acme")
@@ -98,7 +98,7 @@ async def test_a_waiter_joins_once(registry: RequestRegistry, request_id: str) -
     """Its record delivered twice, it still gets one copy, at the address it gave."""
     await register(registry, request_id)
     for _ in range(2):
-        assert (await register(registry, request_id, origin="b")).standing is SubmissionState.JOINED
+        assert (await register(registry, request_id, origin="b")).state is SubmissionState.JOINED
     settlement = await registry.begin_settle(reply(request_id), tenant="acme")
     assert settlement.waiters == (address("b"),)
 
@@ -134,7 +134,7 @@ async def test_settlements_and_joins_race_without_a_loss(registry: RequestRegist
         found = await joins
         told = {(waiter.correlation_id or b"").decode() for waiter in settlement.waiters}
         for number, each in enumerate(found):
-            in_hand = each.standing is SubmissionState.SETTLED and each.reply is not None
+            in_hand = each.state is SubmissionState.SETTLED and each.reply is not None
             assert in_hand != (f"j{number}" in told)
 
 
@@ -164,7 +164,7 @@ async def test_another_body_under_the_name_of_the_first_submission_is_an_imposte
     for other in ({"body": "b2"}, {"tenant": "zeta"}):
         found = await register(registry, request_id, origin="a", **other)
         assert found == Registration(SubmissionState.IMPOSTER)
-    assert (await register(registry, request_id, origin="a")).standing is SubmissionState.SAME
+    assert (await register(registry, request_id, origin="a")).state is SubmissionState.SAME
     assert not await registry.knows("of nobody")
 
 
@@ -174,7 +174,7 @@ async def test_a_reply_without_a_registration_is_its_tenants_alone(
 ) -> None:
     """Redis lost the registration: the reply is stored all the same, and not for other tenants."""
     await registry.begin_settle(reply(request_id), tenant="acme")
-    assert (await register(registry, request_id, tenant="zeta")).standing is SubmissionState.CONFLICT
+    assert (await register(registry, request_id, tenant="zeta")).state is SubmissionState.CONFLICT
     assert (await register(registry, request_id, origin="b")).reply == reply(request_id)
 
 
@@ -183,12 +183,10 @@ async def test_a_pending_request_is_taken_over_by_its_record(
     request_id: str,
 ) -> None:
     """Ingest registers, the guardrail goes on with it: to the guardrail its own record is no repeat."""
-    assert (await register(registry, request_id, running=False)).standing is SubmissionState.NEW
-    assert (
-        await register(registry, request_id, running=False, origin="b")
-    ).standing is SubmissionState.PENDING
-    assert (await register(registry, request_id)).standing is SubmissionState.SAME
-    assert (await register(registry, request_id, origin="b")).standing is SubmissionState.JOINED
+    assert (await register(registry, request_id, running=False)).state is SubmissionState.NEW
+    assert (await register(registry, request_id, running=False, origin="b")).state is SubmissionState.PENDING
+    assert (await register(registry, request_id)).state is SubmissionState.SAME
+    assert (await register(registry, request_id, origin="b")).state is SubmissionState.JOINED
 
 
 async def test_a_pending_request_is_taken_over_by_whichever_record_is_read_first(
@@ -197,8 +195,8 @@ async def test_a_pending_request_is_taken_over_by_whichever_record_is_read_first
 ) -> None:
     """The first submission's record may never have been written; its waiter joins when it comes after all."""
     await register(registry, request_id, running=False)
-    assert (await register(registry, request_id, origin="b")).standing is SubmissionState.NEW
-    assert (await register(registry, request_id)).standing is SubmissionState.JOINED
+    assert (await register(registry, request_id, origin="b")).state is SubmissionState.NEW
+    assert (await register(registry, request_id)).state is SubmissionState.JOINED
     settlement = await registry.begin_settle(reply(request_id), tenant="acme")
     assert settlement.waiters == (address("a"),)
 
@@ -278,7 +276,7 @@ async def test_finishing_what_has_no_reply_changes_nothing(
     assert not await redis.exists(request_key(request_id))
     await register(registry, request_id)
     assert not await registry.finish_settle(request_id)
-    assert (await register(registry, request_id)).standing is SubmissionState.SAME
+    assert (await register(registry, request_id)).state is SubmissionState.SAME
 
 
 async def test_without_redis_every_call_says_so(request_id: str) -> None:
@@ -318,7 +316,7 @@ async def test_a_replay_opens_a_settled_request_again(registry: RequestRegistry,
     assert await register(registry, request_id, origin="a:replay:1", replay=1) == Registration(
         SubmissionState.NEW
     )
-    assert (await register(registry, request_id, origin="c")).standing is SubmissionState.JOINED
+    assert (await register(registry, request_id, origin="c")).state is SubmissionState.JOINED
     settlement = await registry.begin_settle(replayed_reply(request_id, "Paris", 1), tenant="acme")
     assert (settlement.done, settlement.reply.content) == (False, "Paris")
     assert settlement.waiters == (address("c"),)
@@ -329,10 +327,10 @@ async def test_a_replay_delivered_again_is_the_same(registry: RequestRegistry, r
     await register(registry, request_id)
     await settle(registry, reply(request_id))
     again = {"origin": "a:replay:1", "replay": 1}
-    assert (await register(registry, request_id, **again)).standing is SubmissionState.NEW
-    assert (await register(registry, request_id, **again)).standing is SubmissionState.SAME
+    assert (await register(registry, request_id, **again)).state is SubmissionState.NEW
+    assert (await register(registry, request_id, **again)).state is SubmissionState.SAME
     await settle(registry, replayed_reply(request_id, "Paris", 1))
-    assert (await register(registry, request_id, **again)).standing is SubmissionState.DONE
+    assert (await register(registry, request_id, **again)).state is SubmissionState.DONE
 
 
 async def test_a_replay_of_a_later_stage_settles_without_registering(
@@ -403,7 +401,7 @@ async def test_a_replay_is_its_tenants_alone(registry: RequestRegistry, request_
     await register(registry, request_id)
     await settle(registry, reply(request_id))
     stranger = await register(registry, request_id, origin="z", tenant="zeta", replay=9)
-    assert stranger.standing is SubmissionState.CONFLICT
+    assert stranger.state is SubmissionState.CONFLICT
     assert (await register(registry, request_id, origin="b")).reply == reply(request_id)
 
 
@@ -427,7 +425,7 @@ async def test_a_request_that_is_cancelled_says_so_to_the_stages(
     assert await cancel(registry, request_id) is CancelAnswer.CANCELLING
     assert await cancel(registry, request_id, reason="another") is CancelAnswer.CANCELLING
     same = await register(registry, request_id)
-    assert (same.standing, same.cancelled) == (SubmissionState.SAME, "cancelled_by_sender")
+    assert (same.state, same.cancelled) == (SubmissionState.SAME, "cancelled_by_sender")
     found = await registry.find(request_id)
     assert found is not None
     assert (found.state, found.cancelled) == ("running", "cancelled_by_sender")
@@ -443,7 +441,7 @@ async def test_a_queued_request_stays_cancelled_whichever_record_is_read_first(
     await register(registry, request_id, running=False, origin="b")
     await cancel(registry, request_id)
     taken = await register(registry, request_id, origin="b")
-    assert (taken.standing, taken.cancelled) == (SubmissionState.NEW, "cancelled_by_sender")
+    assert (taken.state, taken.cancelled) == (SubmissionState.NEW, "cancelled_by_sender")
 
 
 @pytest.mark.parametrize("finish", [False, True])
@@ -563,12 +561,12 @@ async def test_so_many_wait_for_one_reply_and_no_more(
         joined = await asyncio.gather(
             *(register(registry, request_id, origin=f"j{number}") for number in range(start, start + 25))
         )
-        assert {each.standing for each in joined} == {SubmissionState.JOINED}
-    assert (await register(registry, request_id, origin="late")).standing is SubmissionState.CROWDED
-    assert (await register(registry, request_id, origin="j7")).standing is SubmissionState.JOINED
+        assert {each.state for each in joined} == {SubmissionState.JOINED}
+    assert (await register(registry, request_id, origin="late")).state is SubmissionState.CROWDED
+    assert (await register(registry, request_id, origin="j7")).state is SubmissionState.JOINED
     assert await redis.scard(WAITERS.key(digest(request_id))) == 1_000
     assert len((await registry.begin_settle(reply(request_id), tenant="acme")).waiters) == 1_000
-    assert (await register(registry, request_id, origin="late")).standing is SubmissionState.SETTLED
+    assert (await register(registry, request_id, origin="late")).state is SubmissionState.SETTLED
 
 
 async def test_who_has_been_told_is_forgotten(
@@ -599,7 +597,7 @@ async def test_a_refused_repeat_is_no_fault_of_the_request(
     """What cannot be kept of it is its own affair: an error would end the request that has the id."""
     await register(registry, request_id)
     repeat = await register(registry, request_id, origin="b", reply_to=address("c" * 2_000))
-    assert repeat.standing is SubmissionState.CROWDED
+    assert repeat.state is SubmissionState.CROWDED
     assert (await registry.begin_settle(reply(request_id), tenant="acme")).waiters == ()
 
 
@@ -610,6 +608,6 @@ async def test_an_id_of_megabytes_costs_what_any_other_costs(registry: RequestRe
         origin = correlation_origin(request_id.encode())
         await register(registry, request_id, origin=origin, reply_to=address())
         assert await registry.find(request_id) is not None
-        assert (await register(registry, request_id, origin=origin)).standing is SubmissionState.SAME
+        assert (await register(registry, request_id, origin=origin)).state is SubmissionState.SAME
         costs.append(await redis.memory_usage(request_key(request_id), samples=0))
     assert costs[0] == costs[1]

@@ -47,10 +47,10 @@ async def ended(registry: RequestRegistry, status: Status, content: str, tenant:
 async def test_how_each_ended_and_whether_there_is_text(registry: RequestRegistry, status: Status) -> None:
     """Whatever stands in the reply; from settling on, as `find` shows it."""
     ids = [await ended(registry, status, content) for content in (*TRICKY, "")]
-    glimpses = await registry.summaries_of(ids, tenant="acme")
-    assert glimpses == [*[RequestSummary(status, has_text=True)] * len(TRICKY), RequestSummary(status)]
+    found = await registry.summaries_of(ids, tenant="acme")
+    assert found == [*[RequestSummary(status, has_text=True)] * len(TRICKY), RequestSummary(status)]
     await registry.finish_settle(ids[0])
-    assert await registry.summaries_of(ids[:1], tenant="acme") == glimpses[:1]
+    assert await registry.summaries_of(ids[:1], tenant="acme") == found[:1]
 
 
 async def test_those_that_have_not_ended_and_those_that_are_not_there(registry: RequestRegistry) -> None:
@@ -58,8 +58,8 @@ async def test_those_that_have_not_ended_and_those_that_are_not_there(registry: 
     mine, theirs = await open_request(registry), await open_request(registry, "zeta")
     done = await ended(registry, Status.CACHED, "x")
     done_there = await ended(registry, Status.CACHED, "x", "zeta")
-    glimpses = await registry.summaries_of([theirs, mine, "never", done, done_there], tenant="acme")
-    assert glimpses == [None, RequestSummary(), None, RequestSummary(Status.CACHED, has_text=True), None]
+    found = await registry.summaries_of([theirs, mine, "never", done, done_there], tenant="acme")
+    assert found == [None, RequestSummary(), None, RequestSummary(Status.CACHED, has_text=True), None]
     assert await registry.summaries_of([], tenant="acme") == []
 
 

@@ -65,7 +65,7 @@ class Key:
             running=False,
             reply_to=ReplyAddress(topic="llm.replies.v1"),
         )
-        return f"{request_id.removeprefix(self.name + '-')}:{found.standing}"
+        return f"{request_id.removeprefix(self.name + '-')}:{found.state}"
 
     async def end(self, run: int, **reply: Any) -> None:
         given = {"status": Status.FAILED, "error": UNAVAILABLE} | reply
