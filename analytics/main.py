@@ -30,7 +30,7 @@ from analytics.sink.consumer import SinkConfig
 from analytics.sink.sink import Sink
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter, TextRules
-from streams.erasure.feed import ErasureFeed
+from streams.erasure import ErasureFeed
 from streams.errors import ConfigurationError
 from streams.kafka.record_auth import RecordAuth
 from streams.pipeline import SINK

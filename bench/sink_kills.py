@@ -29,12 +29,12 @@ from pathlib import Path
 import msgspec
 from aiokafka import TopicPartition
 
-from analytics.kafka_inspector import KafkaInspector
 from bench.sink_books import ROLLUPS, VIEWS, compare, in_time
 from bench.sink_commits import commits_of, faults_in, records_of
 from bench.sink_load import Load, Place
 from bench.sink_stand import Stand, stand
 from streams.codec import header
+from streams.kafka.inspector import KafkaInspector
 from streams.pipeline import SINK
 from streams.topics import DEAD_LETTERS, LOGS
 

@@ -8,8 +8,7 @@ import regex
 
 from agents.checks.pii import PiiSpan
 from agents.checks.pii_patterns import NEVER
-from streams.erasure.personal_data import PiiType
-from streams.settings import Settings
+from streams.settings import PiiType, Settings
 
 Flag = Literal["refusal", "truncated", "empty"]
 

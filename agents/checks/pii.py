@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from agents.checks.pii_patterns import CONTEXT_CHARS, DETECTORS
 from agents.checks.plain_spelling import plain, visible
-from streams.erasure.personal_data import ALL_TYPES, PiiType
+from streams.settings import PII_TYPES, PiiType
 
 _MAX_PASSES = 6
 _MASKS = {
@@ -117,7 +117,7 @@ def mask_labels(text: str) -> str:
     return _LABEL.sub(lambda m: _MASKS[m[1].lower()] * len(m[0]), text)
 
 
-def candidates(text: str, start: int = 0, types: frozenset[PiiType] = ALL_TYPES) -> list[PiiCandidate]:
+def candidates(text: str, start: int = 0, types: frozenset[PiiType] = PII_TYPES) -> list[PiiCandidate]:
     """Return the matches for `types` from `start`, by start, then the longest, then the most specific.
 
     The text is in `plain` spelling.

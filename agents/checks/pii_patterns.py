@@ -19,7 +19,7 @@ from functools import lru_cache
 import regex
 
 from agents.checks import phone
-from streams.erasure.personal_data import ALL_TYPES, PiiType
+from streams.settings import PII_TYPES, PiiType
 
 CONTEXT_CHARS = 48
 """How far to the left of a candidate its context words are looked for (characters)."""
@@ -221,7 +221,7 @@ DETECTORS: tuple[Detector, ...] = (
 
 
 @lru_cache(maxsize=16)
-def hold(types: frozenset[PiiType] = ALL_TYPES) -> "regex.Pattern[str]":
+def hold(types: frozenset[PiiType] = PII_TYPES) -> "regex.Pattern[str]":
     """Return what finds the first place from which data of these types could reach past the end of a text."""
     sought = (detector for detector in DETECTORS if detector.type in types)
     return regex.compile("|".join(f"{d.before}(?:{d.body}){d.peek}{NEVER}" for d in sought), regex.IGNORECASE)

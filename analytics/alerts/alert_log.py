@@ -29,11 +29,11 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.alerts.alert_states import AlertSeries
-from analytics.kafka_inspector import KafkaInspector
 from streams.codec import decode, encode, event_headers
 from streams.errors import KafkaUnavailable, UndecodableRecord
 from streams.events import AlertRaised
 from streams.kafka.clients import stop_client
+from streams.kafka.inspector import KafkaInspector
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.topics import ALERTS
 

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 from aiokafka import TopicPartition
 
-from analytics.kafka_inspector import KafkaInspector, Offsets
 from streams.errors import KafkaUnavailable
+from streams.kafka.inspector import KafkaInspector, Offsets
 from streams.pipeline import SINK
 
 #: Ages are found by doubling from the first one asked for; the topic keeps nothing older than this.

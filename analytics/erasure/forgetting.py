@@ -13,8 +13,7 @@ import structlog
 from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import RowEraser
 from analytics.sink.status import Outages
-from streams.erasure.erasures import ErasureList, Subject
-from streams.erasure.feed import ErasureFeed
+from streams.erasure import ErasureFeed, ErasureList, Subject
 from streams.events import Erasure, RequestLog
 
 

@@ -16,7 +16,7 @@ import msgspec
 from analytics.clickhouse import ClickHouse, micros
 from analytics.rollups.sources import REVISE
 from analytics.schema.cluster import sync_all_replicas, sync_replica, unfinished_mutations
-from streams.erasure.erasures import Subject
+from streams.erasure import Subject
 from streams.errors import ClickHouseUnavailable
 from streams.events import Erasure
 

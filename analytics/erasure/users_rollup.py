@@ -14,7 +14,7 @@ from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import COVERED, EITHER, NAMED, parameters_of
 from analytics.rollups.partition_swap import replace_partition, staging, swap_expiry_s
 from analytics.schema.cluster import sync_replica
-from streams.erasure.erasures import Subject
+from streams.erasure import Subject
 from streams.events import Erasure
 
 USERS_ROLLUP = "rollup_users_1d"

@@ -20,7 +20,7 @@ from analytics.feedback.writer import ScoreWriter
 from analytics.sink.batches import ConsumedRecord
 from analytics.sink.consumer import BatchConsumer, ConsumerConfig, record_of
 from analytics.sink.writer import TextRules
-from streams.erasure.feed import ErasureFeed
+from streams.erasure import ErasureFeed
 from streams.errors import InputError, KafkaUnavailable
 from streams.kafka.record_auth import RecordAuth
 from streams.pipeline import FEEDBACK

@@ -20,8 +20,7 @@ from analytics.sink.refused_records import insert_block, publish_dead_letter
 from analytics.sink.rows import REQUESTS, Row
 from analytics.sink.status import Clock, utc_now
 from analytics.sink.writer import TextRules
-from streams.erasure.erasures import ErasureList, Subject
-from streams.erasure.feed import ErasureFeed
+from streams.erasure import ErasureFeed, ErasureList, Subject
 from streams.errors import InputError, InvalidRequest
 from streams.publisher import Publisher
 from streams.request_rules.feedback import STAGE

@@ -13,10 +13,10 @@ import msgspec
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
-from analytics.kafka_inspector import KafkaInspector
 from streams.codec import decode, header
 from streams.errors import UndecodableRecord
 from streams.events import DeadLetterAction
+from streams.kafka.inspector import KafkaInspector
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS
 

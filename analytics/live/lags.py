@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from aiokafka import TopicPartition
 
-from analytics.kafka_inspector import KafkaInspector, Offsets
+from streams.kafka.inspector import KafkaInspector, Offsets
 from streams.pipeline import GROUP_PREFIX, PIPELINE
 
 #: What each group reads, by the name of its stage, in the order in which a request meets them.

@@ -18,7 +18,6 @@ import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from analytics.kafka_inspector import KafkaInspector
 from analytics.sink.batches import (
     ConsumedRecord,
     OffsetRange,
@@ -29,6 +28,7 @@ from analytics.sink.batches import (
 from analytics.sink.consumer import BatchConsumer, SinkConfig, record_of, silence_s
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from streams.kafka.inspector import KafkaInspector
 from streams.tasks import unless_stopped
 
 log = structlog.get_logger(__name__)

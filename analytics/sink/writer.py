@@ -14,8 +14,7 @@ from analytics.sink.refused_records import RefusedRecord, insert_block, publish_
 from analytics.sink.rows import RequestRows, rows_of
 from analytics.sink.status import Clock, SinkStatus, utc_now
 from streams.codec import decode
-from streams.erasure.erasures import ErasureList, Subject
-from streams.erasure.feed import ErasureFeed
+from streams.erasure import ErasureFeed, ErasureList, Subject
 from streams.errors import InputError, UnauthenticRecord
 from streams.events import RequestLog
 from streams.publisher import Publisher

@@ -13,12 +13,12 @@ import httpx
 import msgspec
 import psutil
 
-from analytics.kafka_inspector import KafkaInspector
 from analytics.live.lags import read_lags
 from bench.abuse.forged import MARK
 from bench.abuse.receiver import Receiver
 from bench.abuse.witness import ENDS, TENANT, USER, Witness
 from headrace.up.home import Home
+from streams.kafka.inspector import KafkaInspector
 
 _NO_SUCH_TABLE = 404
 _MIB = 1024 * 1024

@@ -8,7 +8,7 @@ from random import Random
 import msgspec
 
 from streams import events, topics
-from streams.erasure.erasures import Subject, digest_of
+from streams.erasure import Subject, digest_of
 
 #: Stands in everything that is forged: nothing that a victim reads may hold it.
 MARK = "FORGED-BY-A-PRODUCER"

@@ -10,9 +10,9 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from analytics.kafka_inspector import KafkaInspector
 from bench.abuse.records import Hostile
 from streams.kafka.clients import stop_client
+from streams.kafka.inspector import KafkaInspector
 from streams.pipeline import TOPICS
 
 _MAX_REQUEST_BYTES = 9 * 1024 * 1024

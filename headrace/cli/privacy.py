@@ -18,8 +18,7 @@ from headrace.ops.privacy.redis_eraser import RedisEraser
 from headrace.ops.privacy.report import ErasureReport, ErasureVerdict, lines
 from headrace.ops.privacy.user_requests import requests_of
 from headrace.ops.topic_reader import TopicReader
-from streams.erasure.erasures import Subject
-from streams.erasure.feed import ErasureFeed
+from streams.erasure import ErasureFeed, Subject
 from streams.errors import HeadraceError, TransientFault
 from streams.events import Erasure, ErasureMode
 from streams.kafka.record_auth import RecordAuth

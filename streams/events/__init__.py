@@ -1,5 +1,5 @@
 # ruff: noqa: F403  # the package is one namespace: `from streams.events import Reply`
-"""The events on the topics, as frozen structs; JSON on the wire. Begin with `envelope`, then `stages`.
+"""The events on the topics, as frozen structs; JSON on the wire. Begin with `requests`, then `envelope`.
 
 A sender's `ChatRequested` or `EmbeddingsRequested` is put into an `Envelope` by the first stage. Every stage
 extends it and hands it on. `OutcomeReached` is the last event of every request: the cost stage makes of it
@@ -9,12 +9,7 @@ Times are UTC-aware, durations carry their unit in the name, money is `Decimal` 
 Unknown fields are ignored: an older reader understands a newer writer.
 """
 
-from streams.events.accounts import *
-from streams.events.calls import *
 from streams.events.envelope import *
-from streams.events.event import *
-from streams.events.feedback import *
 from streams.events.operations import *
-from streams.events.replies import *
 from streams.events.requests import *
-from streams.events.stages import *
+from streams.events.results import *

@@ -1,11 +1,97 @@
-"""The envelope: everything that is known of one request so far. It travels through all stages."""
+"""What the stages hand on: the envelope, and everything that they have found out about a request."""
 
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
-from streams.events.calls import LlmCall
-from streams.events.event import Event
-from streams.events.requests import ChatRequested
+from streams.events.requests import ChatRequested, Event, Message
+from streams.models import STANDARD_TIER
+
+
+class ErrorInfo(Event, frozen=True, kw_only=True):
+    """A failure as the sender reads it: the fields of OpenAI's error object."""
+
+    type: str
+    code: str
+    message: str
+    param: str | None = None
+
+
+class Usage(Event, frozen=True, kw_only=True, omit_defaults=False):
+    """The tokens of a call.
+
+    Attributes:
+        input_tokens: all of the prompt, cached and cache-written tokens included.
+        output_tokens: all of the answer, reasoning included.
+        cached_tokens: read from the provider's prompt cache.
+        cache_write_tokens: written to that cache.
+        cache_write_1h_tokens: those of them that are kept for an hour instead of five minutes.
+        estimated: some counts are our own, because the provider reported none or impossible ones.
+        service_tier: as the provider reports it; OpenAI's `default` is `standard`.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    estimated: bool = False
+    service_tier: str = STANDARD_TIER
+
+
+class LlmCall(Event, frozen=True, kw_only=True):
+    """One attempt at a provider, whatever came of it.
+
+    `orphaned`: the worker ended before the answer was stored, so that the spend is an estimate. `error` is
+    the fault's type, e.g. ``rate_limited``. `long_context`: priced as a long prompt.
+    """
+
+    call_id: str
+    attempt: int
+    provider: str
+    request_model: str
+    started_at: datetime
+    duration_us: int
+    usage: Usage
+    cost_usd: Decimal
+    price_version: str
+    response_model: str | None = None
+    time_to_first_token_us: int | None = None
+    finish_reason: str | None = None
+    error: str | None = None
+    shadow: bool = False
+    orphaned: bool = False
+    long_context: bool = False
+
+
+class Embeddings(Event, frozen=True, kw_only=True):
+    """The vectors of some texts, in the order of the texts.
+
+    `vectors` holds all numbers in a row as little-endian float32: exact, and a third of the size of JSON
+    numbers. It is empty once they are no longer kept.
+    """
+
+    count: int
+    dimensions: int
+    vectors: bytes = b""
+
+
+class Completion(Event, frozen=True, kw_only=True):
+    """An answer of a model, or the degraded answer when no model answers."""
+
+    content: str
+    model: str
+    finish_reason: str
+    usage: Usage
+    attempt: int = 1
+    provider: str | None = None
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    tools_used: tuple[str, ...] = ()
+    degraded: bool = False
+    error: ErrorInfo | None = None
+    embeddings: Embeddings | None = None
 
 
 class ReplyAddress(Event, frozen=True, kw_only=True):
@@ -102,3 +188,61 @@ class Envelope(Event, frozen=True, kw_only=True):
     calls: tuple[LlmCall, ...] = ()
     output_verdict: OutputVerdict | None = None
     replay: int = 0
+
+
+class RequestGuarded(Event, frozen=True, kw_only=True):
+    """The request passed the input guardrails; personal data in it is redacted."""
+
+    envelope: Envelope
+
+
+class CacheSlot(Event, frozen=True, kw_only=True):
+    """Where the answer is cached once it is checked.
+
+    `scope` isolates tenant, model route, prompt version and conversation. `vector` is the query's embedding
+    as little-endian float32 bytes; without it only an exact match is possible.
+    """
+
+    scope: str
+    exact_key: str
+    text: str
+    vector: bytes | None = None
+
+
+class CacheMissed(Event, frozen=True, kw_only=True):
+    """No cached answer: `messages` is the rendered prompt that the model will see."""
+
+    envelope: Envelope
+    messages: tuple[Message, ...]
+    default_model: str
+    max_output_tokens: int
+    cache_slot: CacheSlot | None = None
+
+
+class Completed(Event, frozen=True, kw_only=True):
+    """A model answered; the answer is not checked yet."""
+
+    envelope: Envelope
+    messages: tuple[Message, ...]
+    completion: Completion
+    cache_slot: CacheSlot | None = None
+
+
+class Status(StrEnum):
+    """How a request ended."""
+
+    ANSWERED = "answered"
+    CACHED = "cached"
+    DEGRADED = "degraded"
+    BLOCKED = "blocked"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class OutcomeReached(Event, frozen=True, kw_only=True):
+    """The request has ended; only the accounting is left."""
+
+    envelope: Envelope
+    status: Status
+    completion: Completion | None = None
+    error: ErrorInfo | None = None

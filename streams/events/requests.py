@@ -1,4 +1,4 @@
-"""What senders ask for: chat requests and embeddings requests."""
+"""The base of all events, and what senders ask for: chat requests and embeddings requests."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -6,12 +6,20 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from streams.events.event import MAX_DEADLINE_MS, Event, Name, RequestId
-
+#: The longest deadline a request may name, in milliseconds: 6 hours. Replies are kept longer than that.
+MAX_DEADLINE_MS = 6 * 60 * 60 * 1000
 #: OpenAI's maximum; an installation's own limit is lower (`HEADRACE_EMBEDDING_MAX_INPUTS`).
 MAX_EMBEDDING_INPUTS = 2048
 #: 8,192 tokens, the longest input of an embedding model, are about 40,000 characters of prose.
 MAX_EMBEDDING_CHARS = 100_000
+
+#: The end of the pattern refuses a final line break, which `$` alone lets through.
+RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$(?!\n)")]
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of everything that is encoded on a topic."""
 
 
 class CacheControl(Event, frozen=True, kw_only=True, tag_field="type", tag="ephemeral"):

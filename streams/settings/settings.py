@@ -9,12 +9,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from streams.errors import ConfigurationError
 from streams.models import MODELS
-from streams.settings.analytics import AnalyticsSettings
-from streams.settings.ingest import IngestSettings
-from streams.settings.requests import RequestSettings
-from streams.settings.services import ServiceSettings
-from streams.settings.webhooks import WebhookSettings
-from streams.settings.worker import WorkerSettings
+from streams.settings.fields import (
+    AnalyticsSettings,
+    IngestSettings,
+    RequestSettings,
+    ServiceSettings,
+    WebhookSettings,
+    WorkerSettings,
+)
 from streams.webhooks.own_services import Service, own_services
 from streams.webhooks.targets import Targets
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from analytics.kafka_inspector import KafkaInspector
+from streams.kafka.inspector import KafkaInspector
 from streams.kafka.topic_admin import create_topics
 from streams.topics import Topic
 

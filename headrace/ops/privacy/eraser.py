@@ -17,8 +17,7 @@ from analytics.erasure.users_rollup import USERS_ROLLUP, UsersRollup
 from headrace.ops.privacy.redis_eraser import RedisEraser, StoredTexts
 from headrace.ops.privacy.report import ErasureReport, ErasureVerdict, StoredItems
 from headrace.ops.privacy.user_requests import retained_topics
-from streams.erasure.erasures import Subject
-from streams.erasure.feed import ErasureFeed, erasure_emit
+from streams.erasure import ErasureFeed, Subject, erasure_emit
 from streams.errors import HeadraceError
 from streams.events import Erasure, ErasureMode
 from streams.publisher import Publisher

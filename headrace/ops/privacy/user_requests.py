@@ -14,7 +14,7 @@ from agents.intake.envelopes import DEFAULT_TENANT
 from headrace.ops.audit.evidence.kafka_records import as_read
 from headrace.ops.topic_reader import RECORDS_BEFORE, TopicReader
 from streams.codec import decode
-from streams.erasure.erasures import Subject
+from streams.erasure import Subject
 from streams.errors import InputError
 from streams.events import Requested
 from streams.kafka.record_auth import UNSIGNED

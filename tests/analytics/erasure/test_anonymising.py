@@ -11,7 +11,7 @@ from analytics.erasure.forgetting import Anonymiser
 from analytics.sink.batches import OffsetRange, SinkBatch
 from analytics.sink.rows import PAYLOADS, REQUESTS, rows_of
 from analytics.sink.writer import PreparedInserts, TextRules, prepare
-from streams.erasure.erasures import ErasureList, Subject
+from streams.erasure import ErasureList, Subject
 from streams.errors import UnauthenticRecord
 from streams.events import ErasureMode, Payload, RequestLog
 from tests.analytics.logs import NOON, make_log, make_record

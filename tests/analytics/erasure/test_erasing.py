@@ -17,7 +17,7 @@ from analytics.rollups.refresh import RollupRefresher
 from analytics.sink.batches import OffsetRange, SinkBatch
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
-from streams.erasure.erasures import ErasureList, Subject
+from streams.erasure import ErasureList, Subject
 from streams.events import Erasure, ErasureMode, Payload, RequestLog
 from streams.publisher import Publisher
 from tests.analytics.logs import NOON, make_log, make_record, request_logs

@@ -15,7 +15,7 @@ from analytics.erasure.users_rollup import USERS_ROLLUP, UsersRollup
 from analytics.rollups.refresh import RollupRefresher
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
-from streams.erasure.erasures import ErasureList, Subject
+from streams.erasure import ErasureList, Subject
 from streams.events import Erasure, ErasureMode, RequestLog
 from streams.publisher import Publisher
 from tests.analytics.logs import NOON, make_log

@@ -9,7 +9,7 @@ from analytics.feedback.pending_feedback import PendingRecord
 from analytics.feedback.scores import ParsedFeedback, RequestFacts, parsed_feedback
 from analytics.sink.batches import ConsumedRecord
 from streams.codec import encode
-from streams.erasure.erasures import ErasureList
+from streams.erasure import ErasureList
 from streams.errors import InputError, RecordTooLarge
 from streams.events import FeedbackGiven
 from streams.publisher import Emit, Position

@@ -16,9 +16,9 @@ from analytics.feedback.consumer import FeedbackConsumer
 from analytics.feedback.pending_feedback import PendingLimits, PendingRecord
 from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
-from analytics.kafka_inspector import KafkaInspector
 from analytics.sink.consumer import ConsumerConfig
 from streams.codec import encode
+from streams.kafka.inspector import KafkaInspector
 from streams.kafka.topic_admin import create_topics
 from streams.topics import Topic
 from tests.analytics.feedback.given import Known, Letters, Stored, feedback

@@ -18,7 +18,7 @@ from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
 from analytics.sink.writer import TextRules
 from streams.codec import encode
-from streams.erasure.erasures import ErasureList, Subject
+from streams.erasure import ErasureList, Subject
 from streams.events import Erasure, ErasureMode, FeedbackGiven
 from tests.analytics.feedback.given import (
     WRITTEN_AT,

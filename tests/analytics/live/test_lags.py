@@ -6,9 +6,9 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from analytics.kafka_inspector import KafkaInspector
 from analytics.live.lags import GroupLag, read_lags
 from streams.errors import KafkaUnavailable
+from streams.kafka.inspector import KafkaInspector
 from tests.analytics.broker import Broker
 
 NOW = datetime.now(UTC).replace(microsecond=0)

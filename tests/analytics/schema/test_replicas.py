@@ -19,7 +19,7 @@ from analytics.rollups.refresh import RollupRefresher
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
-from streams.erasure.erasures import ErasureList, Subject
+from streams.erasure import ErasureList, Subject
 from streams.publisher import Publisher
 from tests import parts
 from tests.analytics.logs import NOON, make_log

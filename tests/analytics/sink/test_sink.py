@@ -14,13 +14,13 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from analytics.clickhouse import ClickHouse
-from analytics.kafka_inspector import KafkaInspector
 from analytics.sink.batches import BatchLimits, SinkBatch
 from analytics.sink.consumer import SinkConfig
 from analytics.sink.sink import Sink
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
 from streams.codec import encode
+from streams.kafka.inspector import KafkaInspector
 from streams.kafka.record_sizes import MAX_KEPT_BYTES
 from streams.kafka.topic_admin import create_topics
 from streams.publisher import Publisher

@@ -20,8 +20,7 @@ from analytics.sink.writer import BatchWriter
 from headrace.ops.privacy.eraser import AlreadyDeleted, Eraser
 from headrace.ops.privacy.redis_eraser import RedisEraser
 from headrace.ops.privacy.report import ErasureReport, ErasureVerdict
-from streams.erasure.erasures import Subject
-from streams.erasure.feed import ErasureFeed
+from streams.erasure import ErasureFeed, Subject
 from streams.events import Erasure, ErasureMode, Payload, Reply, ReplyAddress, RequestLog, Status
 from streams.publisher import Publisher
 from streams.registry.registry import RequestRegistry

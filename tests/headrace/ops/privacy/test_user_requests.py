@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from headrace.ops.privacy.user_requests import requests_of, retained_topics
 from headrace.ops.topic_reader import TopicReader
-from streams.erasure.erasures import Subject
+from streams.erasure import Subject
 from streams.pipeline import PERSONAL_TOPICS, TOPICS
 from streams.topics import REQUESTS
 

@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 from aiokafka import TopicPartition
 
-from analytics.kafka_inspector import check_answered
 from streams.errors import KafkaUnavailable
+from streams.kafka.inspector import check_answered
 from tests.analytics.broker import Broker
 
 

@@ -6,8 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from streams.erasure.erasures import Subject
-from streams.erasure.feed import PARTITION, ErasureFeed, erasure_emit
+from streams.erasure import PARTITION, ErasureFeed, Subject, erasure_emit
 from streams.errors import KafkaUnavailable
 from streams.events import Erasure
 from streams.kafka.record_auth import RecordAuth
@@ -112,5 +111,5 @@ async def test_a_tombstone_takes_a_user_off(feed: ErasureFeed, publisher: Publis
 async def test_without_a_broker_nobody_is_told_that_the_list_is_empty() -> None:
     """Who asks has to wait: storing without the list would let erased users in."""
     async with ErasureFeed("127.0.0.1:1", client_id="test", timeout_s=0.5) as feed:
-        with pytest.raises(KafkaUnavailable, match=r"cannot read llm.erasures.v1 at 127.0.0.1:1"):
+        with pytest.raises(KafkaUnavailable, match=r"cannot read llm.erasures.v1: Kafka at 127.0.0.1:1"):
             await feed.current()

@@ -1,8 +1,9 @@
-"""Reads offsets, groups and records from Kafka without joining a group. Every call has a timeout."""
+"""Reads offsets, consumer groups and records from Kafka without joining a group. Every call has a timeout."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
-from typing import Any, Final, TypeVar
+import time
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
+from typing import Any, Final, Self, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -18,10 +19,12 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 Offsets = dict[TopicPartition, int]
 
-#: Other calls wait behind a fetch, which the broker holds for so long where there is nothing.
-_FETCH_WAIT_MS: Final = 50
+#: How long a broker holds a fetch that finds nothing. Other calls wait behind it.
+_FETCH_WAIT_MS: Final = 25
+_POLL_MS: Final = 200
+#: The size of a fetch, in all and of one partition; a larger record still comes alone.
 _FETCH_BYTES: Final = 8 * 1024 * 1024
-_PARTITION_FETCH_BYTES: Final = 512 * 1024
+_PARTITION_FETCH_BYTES: Final = 1024 * 1024
 _BATCH_RECORDS: Final = 2_000
 
 
@@ -29,6 +32,17 @@ class KafkaInspector:
     """A connection that is opened at its first call, and anew after a fault.
 
     Every method raises `KafkaUnavailable` where no broker answers in time. Used by one task at a time.
+
+        async with KafkaInspector("127.0.0.1:9092", client_id="me", timeout_s=15) as kafka:
+            partitions = await kafka.partitions(["llm.logs.v1"])
+            begins, ends = await kafka.beginning_offsets(partitions), await kafka.end_offsets(partitions)
+            async for record in kafka.read_between(begins, ends): ...
+
+    Args:
+        bootstrap: host:port of the brokers, separated by commas.
+        client_id: the name that the broker's logs and metrics show.
+        timeout_s: how long one call may take, and how long reading may go without progress.
+        committed_only: leave out the records of transactions that are not committed.
     """
 
     def __init__(
@@ -40,6 +54,17 @@ class KafkaInspector:
         self._isolation = "read_committed" if committed_only else "read_uncommitted"
         self._admin: AIOKafkaAdminClient | None = None
         self._consumer: AIOKafkaConsumer | None = None
+        self._positions: Offsets = {}
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        await self._admins()
+        await self._reader()
+        return self
+
+    async def __aexit__(self, *fault: object) -> None:
+        """Disconnect."""
+        await self.close()
 
     async def partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
         """Return the partitions of those topics that exist."""
@@ -86,31 +111,67 @@ class KafkaInspector:
         found = await self.commits(group, partitions)
         return {each: commit.offset for each, commit in found.items() if commit.offset >= 0}
 
+    async def groups(self) -> list[str]:
+        """Return the names of all consumer groups."""
+        return [name for name, *_ in await self._within((await self._admins()).list_consumer_groups())]
+
     async def group_size(self, group: str) -> int:
         """Return how many members a group has; 0 where there is no such group."""
         # One at a time: aiokafka 0.14 reads version 3 of the answer as version 2, wrong from the second on.
         answers = await self._within((await self._admins()).describe_consumer_groups([group]))
         return sum(len(each["members"]) for answer in answers for each in answer.to_object()["groups"])
 
-    async def read(
-        self, begins: Mapping[TopicPartition, int]
-    ) -> tuple[dict[TopicPartition, list[ConsumerRecord]], Offsets]:
-        """Return some records from these offsets on, and the offsets up to which they go."""
+    async def read(self, begins: Offsets) -> tuple[dict[TopicPartition, list[ConsumerRecord]], Offsets]:
+        """Return some records from these offsets on, and the offsets up to which they go.
+
+        By position, not by the last record: deletion, compaction and transaction markers leave gaps.
+        """
         consumer = await self._reader()
-        if consumer.assignment() != set(begins):
+        assigned = consumer.assignment()
+        if assigned >= set(begins):
+            consumer.pause(*assigned - set(begins))
+            consumer.resume(*begins)
+        else:
             consumer.assign(list(begins))
+            self._positions = {}
         for partition, offset in begins.items():
-            consumer.seek(partition, offset)
-        records = await self._within(
-            consumer.getmany(timeout_ms=_FETCH_WAIT_MS * 4, max_records=_BATCH_RECORDS)
-        )
-        positions = {each: await self._within(consumer.position(each)) for each in begins}
-        return records, positions
+            if self._positions.get(partition) != offset:  # a seek drops what was fetched ahead
+                consumer.seek(partition, offset)
+        self._positions = {}  # unknown, should this call be given up
+        records = await self._within(consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH_RECORDS))
+        self._positions = {each: await self._within(consumer.position(each)) for each in begins}
+        return records, dict(self._positions)
+
+    async def read_between(
+        self, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> AsyncGenerator[ConsumerRecord, None]:
+        """Yield the records from `begins` up to but without `ends`, each partition's in order.
+
+        Raises:
+            KafkaUnavailable: nothing has come for `timeout_s`.
+        """
+        left = {each: at for each, at in begins.items() if at < ends[each]}
+        moved_at = time.monotonic()
+        while left:
+            batches, positions = await self.read(left)
+            for partition, records in batches.items():
+                for record in records:
+                    if record.offset < ends[partition]:
+                        yield record
+            if positions != left:
+                moved_at = time.monotonic()
+            elif time.monotonic() - moved_at > self._timeout_s:
+                names = ", ".join(f"{each.topic}:{each.partition}" for each in left)
+                raise KafkaUnavailable(f"Kafka at {self._bootstrap} sends nothing of {names} any more")
+            left = {each: at for each, at in positions.items() if at < ends[each]}
+        if self._consumer is not None:  # it would go on fetching, and the next call would wait behind that
+            self._consumer.pause(*self._consumer.assignment())
 
     async def close(self) -> None:
         """Disconnect, whatever state the brokers are in."""
         clients = [client for client in (self._admin, self._consumer) if client is not None]
         self._admin = self._consumer = None
+        self._positions = {}
         await asyncio.gather(*map(self._end, clients))
 
     async def _admins(self) -> AIOKafkaAdminClient:
@@ -134,6 +195,7 @@ class KafkaInspector:
                 fetch_max_bytes=_FETCH_BYTES,
                 max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
                 fetch_max_wait_ms=_FETCH_WAIT_MS,
+                retry_backoff_ms=20,  # a topic whose leader is not known yet is asked for once more
             )
             await self._start(consumer)
             self._consumer = consumer
@@ -144,7 +206,7 @@ class KafkaInspector:
 
     async def _end(self, client: Client) -> None:
         if (fault := await stop_client(client, timeout_s=self._timeout_s)) is not None:
-            log.info("inspector.close_failed", client=self._client_id, error=fault)
+            log.info("kafka.stop_failed", client_id=self._client_id, error=fault)
 
     async def _within(self, call: Awaitable[T]) -> T:
         try:

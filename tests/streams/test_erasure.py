@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.codec import decode, encode
-from streams.erasure.erasures import PSEUDONYM_PREFIX, ErasureList, Subject, digest_of
+from streams.erasure import PSEUDONYM_PREFIX, ErasureList, Subject, digest_of
 from streams.events import Erasure
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -1,4 +1,0 @@
-"""Which users' data must be erased, and what counts as personal data.
-
-Begin with `erasures`.
-"""
