@@ -69,23 +69,15 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
         return spread(min(doubled, self.max_s), jitter=self.jitter, luck=luck())
 
 
-async def _sleep(seconds: float) -> None:
-    await asyncio.sleep(seconds)
-
-
-def _forever() -> float:
-    return math.inf
-
-
 async def retry(
     step: Callable[[], Awaitable[T]],
     *,
     on: type[E] | tuple[type[E], ...] = TransientFault,  # type: ignore[assignment]  # mypy cannot bind a default to E
     backoff: Backoff = Backoff(),  # noqa: B008  # frozen
     attempts: float = math.inf,
-    remaining_s: Callable[[], float] = _forever,
+    remaining_s: Callable[[], float] = lambda: math.inf,
     on_failure: Callable[[int, E], None] = lambda _failures, _fault: None,
-    sleep: Sleep = _sleep,
+    sleep: Sleep = asyncio.sleep,
     luck: Callable[[], float] = random.random,
 ) -> T:
     """Return what `step` returns, trying again while it raises `on`.

@@ -64,11 +64,6 @@ def decode(data: bytes | None, event: type[E], headers: Headers = ()) -> E:
         raise UndecodableRecord("the JSON is nested too deeply", code="invalid_json") from fault
 
 
-def event_type(event: type[Event]) -> str:
-    """Return the CloudEvents type of an event class, e.g. ``headrace.CacheMissed``."""
-    return f"headrace.{event.__name__}"
-
-
 def event_headers(
     event: Event, *, event_id: str, source: str, at: datetime | None = None, traceparent: str | None = None
 ) -> list[tuple[str, bytes]]:
@@ -89,7 +84,7 @@ def _class_headers(event: type[Event]) -> tuple[tuple[str, bytes], ...]:
     """Return the headers that all records of an event class share."""
     return (
         ("ce_specversion", b"1.0"),
-        ("ce_type", event_type(event).encode()),
+        ("ce_type", f"headrace.{event.__name__}".encode()),
         ("ce_dataschema", f"urn:headrace:{event.__name__}:{SCHEMA_VERSION}".encode()),
         ("content-type", b"application/json"),
     )

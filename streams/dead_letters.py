@@ -4,10 +4,9 @@ A record that is too large for the topic has a dead letter without its bytes, wh
 large.
 """
 
-from typing import Protocol
-
 from streams.kafka.record_sizes import record_bytes
 from streams.publisher import Emit
+from streams.redelivery import Record
 from streams.topics import DEAD_LETTERS
 
 PREFIX = "__streams.errors."
@@ -18,39 +17,7 @@ _MAX_MESSAGE_CHARS = 2_000
 _REASON_BYTES = 16 * 1024
 
 
-class DeadRecord(Protocol):
-    """The record that a dead letter keeps."""
-
-    @property
-    def topic(self) -> str:
-        """Its place."""
-
-    @property
-    def partition(self) -> int:
-        """Its place."""
-
-    @property
-    def offset(self) -> int:
-        """Its place."""
-
-    @property
-    def timestamp_ms(self) -> int:
-        """When it was written, Unix ms."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Its key."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Its value."""
-
-    @property
-    def headers(self) -> tuple[tuple[str, bytes], ...]:
-        """Its headers."""
-
-
-def dead_letter(record: DeadRecord, *, stage: str, fault: BaseException) -> Emit:
+def dead_letter(record: Record, *, stage: str, fault: BaseException) -> Emit:
     """Return the dead letter of a record."""
     reason = {
         "exception": type(fault).__name__,

@@ -167,7 +167,6 @@ CLIENTS: tuple[TopicClient, ...] = (
 STAGES: tuple[StageSpec, ...] = tuple(spec for spec in PIPELINE if isinstance(spec, StageSpec))
 #: What a worker can run.
 WORKER_CONSUMERS: tuple[ConsumerSpec, ...] = tuple(spec for spec in PIPELINE if spec.process == "worker")
-CONSUMER_BY_NAME: Mapping[str, ConsumerSpec] = {spec.name: spec for spec in PIPELINE}
 
 #: Every topic of Headrace, by name.
 TOPICS: Mapping[str, Topic] = {

@@ -11,8 +11,7 @@ from aiokafka.errors import KafkaError
 from streams.codec import encode
 from streams.errors import RecordTooLarge, UnknownTopic
 from streams.events import Event
-from streams.kafka.faults import send_fault
-from streams.kafka.producer import Producer
+from streams.kafka.producer import Producer, send_fault
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.kafka.record_sizes import MAX_KEPT_BYTES, record_bytes
 from streams.kafka.send_gate import SendGate

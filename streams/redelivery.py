@@ -1,19 +1,20 @@
-"""Records that come again: put aside for a while, or replayed from the dead letters.
+"""A record as it was read, and records that come again: put aside for a while, or replayed dead letters.
 
-Such a record holds the key, value and headers of the first one, byte for byte, and headers that say which
-record that was. It stands for it everywhere: it has the same address, and was written at the same time.
+A record that comes again holds the key, value and headers of the first one, byte for byte, and headers that
+say which record that was. It stands for it everywhere: it has the same address, and was written at the same
+time.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Self
 
 import msgspec
 
 from streams.codec import header_text
+from streams.kafka.record_auth import RESERVED_PREFIX, UNSIGNED, RecordAuth
 
-#: Headers that only Headrace writes: redelivery, replay, and why a record is dead.
-PREFIX = "__streams."
 _RECORD = "__streams.origin.record"
 _TIMESTAMP = "__streams.origin.timestamp"
 _ATTEMPT = "__streams.retry.attempt"
@@ -21,6 +22,7 @@ _NOT_BEFORE = "__streams.retry.not-before"
 _REASON = "__streams.retry.reason"
 _NUMBER = "__streams.replay.number"
 _AT = "__streams.replay.at"
+_WRITTEN = (_RECORD, _TIMESTAMP, _ATTEMPT, _NOT_BEFORE, _REASON, _NUMBER, _AT)
 _MAX_REASON_CHARS = 500
 #: More replays than any operator asks for: a number beyond it was not written by Headrace, and would keep
 #: those that are from ever being the highest.
@@ -28,31 +30,11 @@ _MAX_REPLAYS = 1_000
 #: A topic as Kafka allows it, and numbers that fit its own: int32 and int64.
 _PLACE = re.compile(r"([A-Za-z0-9._-]{1,249}):(\d{1,10}):(\d{1,18})", re.ASCII)
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: 2200-01-01. A later timestamp is no date of a record; close to the calendar's end sums overflow.
+_LATEST_MS = 7_258_118_400_000
+
 Headers = tuple[tuple[str, bytes], ...]
-
-
-class FirstRecord(Protocol):
-    """The record that a copy stands for."""
-
-    @property
-    def address(self) -> str:
-        """Its place in the log: ``topic:partition:offset``."""
-        ...
-
-    @property
-    def written_ms(self) -> int:
-        """When it was written, Unix ms."""
-        ...
-
-    @property
-    def headers(self) -> Headers:
-        """Its headers, as they came."""
-        ...
-
-    @property
-    def again(self) -> "Redelivery":
-        """What of its headers is believed."""
-        ...
 
 
 class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +92,7 @@ FIRST_DELIVERY = Redelivery()
 
 def redelivery(headers: Iterable[tuple[str, bytes]]) -> Redelivery:
     """Return what a record's headers say; what is no number there counts as absent."""
-    known = tuple(each for each in headers if each[0].startswith(PREFIX))
+    known = tuple(each for each in headers if each[0].startswith(RESERVED_PREFIX))
     if not known:
         return FIRST_DELIVERY
     return Redelivery(
@@ -123,7 +105,90 @@ def redelivery(headers: Iterable[tuple[str, bytes]]) -> Redelivery:
     )
 
 
-def put_aside(record: FirstRecord, *, not_before_ms: int, reason: str) -> Headers:
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The Kafka record that carried an event, with its bytes as they came.
+
+    A copy of a record (put aside, or replayed) stands for the first one: `address`, `written_ms` and
+    `written_at` are the first record's, and the journal, the registry and ids are built from these. The
+    copy's own place is in `topic`, `partition`, `offset` and `timestamp_ms`. See docs/redelivery.md.
+
+    Attributes:
+        topic: where it was read; so are `partition` and `offset`.
+        timestamp_ms: when it was written, by its producer's or the broker's clock, Unix ms.
+        headers: of a record that is not authentic, without those that only Headrace writes.
+        again: which former deliveries it stands for.
+        authentic: whether Headrace wrote it; see `streams.kafka.record_auth`.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: Headers = ()
+    again: Redelivery = FIRST_DELIVERY
+    authentic: bool = True
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        topic: str,
+        partition: int,
+        offset: int,
+        timestamp_ms: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Iterable[tuple[str, bytes | None]],
+        auth: RecordAuth = UNSIGNED,
+    ) -> Self:
+        """Return a record as it was read, with what its headers say of former deliveries."""
+        authentic, believed = auth.read(topic, key, value, headers)
+        return cls(
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            timestamp_ms=timestamp_ms,
+            key=key,
+            value=value,
+            headers=believed,
+            again=redelivery(believed).believed_of(topic=topic, timestamp_ms=timestamp_ms),
+            authentic=authentic,
+        )
+
+    @property
+    def place(self) -> str:
+        """The record's own place in the log: ``topic:partition:offset``."""
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+    @property
+    def address(self) -> str:
+        """The place of the first record: the record's identity."""
+        return self.again.record or self.place
+
+    @property
+    def written_ms(self) -> int:
+        """When the first record was written, Unix ms."""
+        return self.timestamp_ms if self.again.timestamp_ms is None else self.again.timestamp_ms
+
+    @property
+    def written_at(self) -> datetime:
+        """When the first record was written; the epoch where its producer's timestamp is no date."""
+        return instant(self.written_ms)
+
+    @property
+    def arrived_at(self) -> datetime:
+        """When this record itself was written: it has waited for the stage since then."""
+        return instant(self.timestamp_ms)
+
+
+def instant(at_ms: int) -> datetime:
+    """Return the time of a Unix ms, or the epoch where it is no date that a record could have."""
+    return _EPOCH + timedelta(milliseconds=at_ms) if 0 <= at_ms <= _LATEST_MS else _EPOCH
+
+
+def put_aside(record: Record, *, not_before_ms: int, reason: str) -> Headers:
     """Return the headers of the copy of `record` that waits on the retry topic.
 
     What was not believed of the record is left behind: beside the place that the copy does have, it would be.
@@ -131,7 +196,7 @@ def put_aside(record: FirstRecord, *, not_before_ms: int, reason: str) -> Header
     again = record.again
     number = ((_NUMBER, again.replay), (_AT, again.replayed_at_ms or 0)) if again.replay else ()
     return (
-        *_without(record.headers, _RECORD, _TIMESTAMP, _ATTEMPT, _NOT_BEFORE, _REASON, _NUMBER, _AT),
+        *(each for each in record.headers if each[0] not in _WRITTEN),
         (_RECORD, record.address.encode()),
         (_TIMESTAMP, str(record.written_ms).encode()),
         (_ATTEMPT, str(again.attempt + 1).encode()),
@@ -152,16 +217,12 @@ def replayed(headers: Headers, *, record: str, timestamp_ms: int, at_ms: int) ->
     """
     before = redelivery(headers)
     return (
-        *(each for each in headers if not each[0].startswith(PREFIX)),
+        *(each for each in headers if not each[0].startswith(RESERVED_PREFIX)),
         (_RECORD, record.encode()),
         (_TIMESTAMP, str(timestamp_ms).encode()),
         (_NUMBER, str(before.replay + 1).encode()),
         (_AT, str(at_ms).encode()),
     )
-
-
-def _without(headers: Sequence[tuple[str, bytes]], *names: str) -> Headers:
-    return tuple(each for each in headers if each[0] not in names)
 
 
 def _record(text: str | None) -> str | None:

@@ -1,13 +1,13 @@
 """Structured logs by structlog: one JSON object per line, with the request id where there is one."""
 
 import logging
+import re
 import sys
 from typing import Literal
 
 import structlog
 
-from streams.redis.addresses import without_credentials
-
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/@\"']{0,512}@")
 #: Libraries that repeat themselves during an outage: aiokafka wrote 18,000 error lines in one broker restart.
 _NOISY_LIBRARIES = tuple("aiokafka faust mode httpx httpx2 httpcore openai anthropic asyncio".split())
 
@@ -51,6 +51,11 @@ def configure_logging(level: str = "INFO", log_format: Literal["json", "console"
     handler.addFilter(_RepeatFilter(_NOISY_LIBRARIES))
     for name in _NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def without_credentials(text: str) -> str:
+    """Return the text without the user and password of addresses such as ``redis://user:password@host:port``."""
+    return _CREDENTIALS.sub("", text) if "@" in text else text
 
 
 def _without_credentials(_logger: object, _method: str, line: object) -> str:

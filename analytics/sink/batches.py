@@ -15,23 +15,15 @@ from typing import Self, TypeVar
 import msgspec
 
 from analytics.sink.rows import TABLES, RequestRows, Row, Table
+from streams.redelivery import Record
 
 K = TypeVar("K")
 
 _RANGE = re.compile(r"(\d{1,19})-(\d{1,19})")
 
 
-class ConsumedRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A record as it came from the topic. `authentic`: whether Headrace wrote it."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
-    authentic: bool = True
+class ConsumedRecord(Record, frozen=True, kw_only=True, gc=False):
+    """A record as it came from the topic."""
 
     @property
     def size_bytes(self) -> int:

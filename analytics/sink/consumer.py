@@ -163,16 +163,15 @@ class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
 
 def record_of(record: ConsumerRecord, auth: RecordAuth) -> ConsumedRecord:
     """Return a record with what is authentic of its headers."""
-    authentic, headers = auth.read(record.topic, record.key, record.value, record.headers)
-    return ConsumedRecord(
+    return ConsumedRecord.read(
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
         timestamp_ms=record.timestamp,
         key=record.key,
         value=record.value,
-        headers=headers,
-        authentic=authentic,
+        headers=record.headers,
+        auth=auth,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from streams.redis.addresses import without_credentials
+from streams.telemetry import without_credentials
 
 #: Results. Rich drops colours by itself where stdout is not a terminal, or NO_COLOR is set.
 out = Console(highlight=False, soft_wrap=True)

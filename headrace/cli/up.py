@@ -21,8 +21,7 @@ from headrace.embedded.private_files import OWNER_ONLY
 from headrace.up.demo import Demo, run_demo
 from headrace.up.home import Endpoints, Home, UpStatus
 from headrace.up.stack import Options, Stack
-from streams.redis.addresses import without_credentials
-from streams.telemetry import configure_logging
+from streams.telemetry import configure_logging, without_credentials
 
 _DETACH_POLL_S = 0.1
 _say = partial(out.print, markup=False)

@@ -16,33 +16,27 @@ import hashlib
 import hmac
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Protocol, Self
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
+from aiokafka import ConsumerRecord
+
 from streams.errors import ConfigurationError
-from streams.redelivery import PREFIX
 from streams.settings import Settings
 
 HEADER = "headrace-mac"
+#: Headers that only Headrace writes: redelivery, replay, and why a record is dead.
+RESERVED_PREFIX = "__streams."
 
 Headers = tuple[tuple[str, bytes], ...]
 
 #: Prefixes of the headers that the code covers; tracing agents and mirrors may add others.
-_COVERED = ("ce_", "kafka_", PREFIX)
+_COVERED = ("ce_", "kafka_", RESERVED_PREFIX)
 _MAC_BYTES = 16
 _PASSWORD_CHARS = 24
 _KEY_ID_BYTES = 4
 _LENGTH = struct.Struct(">i")
 _NULL = _LENGTH.pack(-1)
-
-
-class ReadRecord(Protocol):
-    """A record that a consumer has read, e.g. aiokafka's `ConsumerRecord`."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: Iterable[tuple[str, bytes | None]]
 
 
 class RecordAuth:
@@ -100,11 +94,10 @@ class RecordAuth:
         """
         given = tuple((name, text or b"") for name, text in headers)
         authentic = self.is_authentic(topic, key, value, given)
-        return authentic, tuple(
-            each for each in given if each[0] != HEADER and (authentic or not each[0].startswith(PREFIX))
-        )
+        kept = (each for each in given if authentic or not each[0].startswith(RESERVED_PREFIX))
+        return authentic, tuple(each for each in kept if each[0] != HEADER)
 
-    def wrote(self, record: ReadRecord) -> bool:
+    def wrote(self, record: ConsumerRecord) -> bool:
         """Whether Headrace wrote a record, as a consumer has read it."""
         given = ((name, text or b"") for name, text in record.headers)
         return self.is_authentic(record.topic, record.key, record.value, given)
@@ -112,17 +105,16 @@ class RecordAuth:
     def is_authentic(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
     ) -> bool:
-        """Whether a record carries the code that one of the keys makes for it."""
+        """Whether a record carries exactly one code, and one of the keys makes it for the record."""
         if self._signing is None:
             return True
-        found, rest = _split(headers)
-        if found is None:
-            return False
-        secret = self._keys.get(found[: 2 * _KEY_ID_BYTES])
-        if secret is None:
+        given = list(headers)
+        codes = [text for name, text in given if name == HEADER]
+        rest = [each for each in given if each[0] != HEADER]
+        if len(codes) != 1 or (secret := self._keys.get(codes[0][: 2 * _KEY_ID_BYTES])) is None:
             return False
         expected = _mac(secret, topic, key, value, rest).hex().encode()
-        return hmac.compare_digest(found[2 * _KEY_ID_BYTES :], expected)
+        return hmac.compare_digest(codes[0][2 * _KEY_ID_BYTES :], expected)
 
 
 def key_of_redis(url: str) -> bytes | None:
@@ -139,13 +131,6 @@ def key_of_redis(url: str) -> bytes | None:
 
 #: Signs nothing and believes everything: for tests, and where signing is off.
 UNSIGNED = RecordAuth()
-
-
-def _split(headers: Iterable[tuple[str, bytes]]) -> tuple[bytes | None, list[tuple[str, bytes]]]:
-    """Return the code, if there is exactly one, and the other headers."""
-    given = list(headers)
-    codes = [text for name, text in given if name == HEADER]
-    return (codes[0] if len(codes) == 1 else None), [each for each in given if each[0] != HEADER]
 
 
 def _mac(

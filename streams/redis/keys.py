@@ -54,11 +54,6 @@ WEBHOOK_DONE = KeyFamily(prefix=_ROOT + "webhooks:done:")
 FAMILIES = tuple(each for each in list(globals().values()) if isinstance(each, KeyFamily))
 
 
-def family_of(key: str) -> KeyFamily | None:
-    """Return the family of a key; None for a key that is not Headrace's."""
-    return next((family for family in FAMILIES if key.startswith(family.prefix)), None)
-
-
 def digest(given: str | bytes) -> str:
     """Return what replaces an id from outside: its BLAKE2b digest of 160 bits, in 27 characters."""
     data = given if isinstance(given, bytes) else given.encode("utf-8", "surrogatepass")

@@ -96,8 +96,8 @@ def decode_state(fields: Sequence[bytes | str | None]) -> RequestState | None:
     )
 
 
-#: The answers of the script.
-GLIMPSES: dict[bytes, RequestSummary | None] = {
+#: What each answer of `scripts.SUMMARY` means.
+SUMMARIES: dict[bytes, RequestSummary | None] = {
     b"unknown": None,
     b"open": RequestSummary(),
     **{

@@ -28,26 +28,20 @@ def taken_out(reply: Reply) -> tuple[Reply, bytes]:
     return _with(reply, msgspec.structs.replace(embeddings, vectors=b"")), embeddings.vectors
 
 
-class KeptVectors:
-    """Puts the vectors of replies back."""
+async def restored(redis: Redis, reply: Reply | None, *, beside: Reply | None = None) -> Reply | None:
+    """Return a reply with its vectors; without them, where they are no longer kept.
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-
-    async def restored(self, reply: Reply | None, *, beside: Reply | None = None) -> Reply | None:
-        """Return a reply with its vectors; without them, where they are no longer kept.
-
-        `beside` is another reply to the same request whose vectors are at hand.
-        """
-        if reply is None or reply.embeddings is None or reply.embeddings.vectors:
-            return reply
-        wanted = reply.embeddings
-        if beside is not None and beside.embeddings is not None and _fits(beside.embeddings.vectors, wanted):
-            return _with(reply, beside.embeddings)
-        found = await self._redis.get(vectors_key(reply.request_id))
-        if not isinstance(found, bytes) or not _fits(found, wanted):
-            return reply
-        return _with(reply, msgspec.structs.replace(wanted, vectors=found))
+    `beside` is another reply to the same request whose vectors are at hand.
+    """
+    if reply is None or reply.embeddings is None or reply.embeddings.vectors:
+        return reply
+    wanted = reply.embeddings
+    if beside is not None and beside.embeddings is not None and _fits(beside.embeddings.vectors, wanted):
+        return _with(reply, beside.embeddings)
+    found = await redis.get(vectors_key(reply.request_id))
+    if not isinstance(found, bytes) or not _fits(found, wanted):
+        return reply
+    return _with(reply, msgspec.structs.replace(wanted, vectors=found))
 
 
 def _fits(vectors: bytes, wanted: Embeddings) -> bool:

@@ -24,8 +24,8 @@ from streams.redis.keys import REQUEST, WAITERS, digest
 from streams.redis.memory import HasRoom
 from streams.registry import scripts
 from streams.registry.entries import (
-    GLIMPSES,
     STATE_FIELDS,
+    SUMMARIES,
     CancelAnswer,
     Registration,
     RequestState,
@@ -35,7 +35,7 @@ from streams.registry.entries import (
     decode_reply,
     decode_state,
 )
-from streams.registry.kept_vectors import KeptVectors, taken_out, vectors_key
+from streams.registry.kept_vectors import restored, taken_out, vectors_key
 from streams.registry.runs import may_run_anew
 
 __all__ = [
@@ -111,7 +111,6 @@ class RequestRegistry:
         self._keeps_vectors = keeps_vectors
         self._ttl_s = ttl_s
         self._vectors_ttl_s = vectors_ttl_s
-        self._vectors = KeptVectors(redis)
         self._register = redis.register_script(scripts.REGISTER)
         self._begin_settle = redis.register_script(scripts.BEGIN_SETTLE)
         self._finish_settle = redis.register_script(scripts.FINISH_SETTLE)
@@ -168,8 +167,13 @@ class RequestRegistry:
             if state == b"full":
                 raise StoreFull("Redis: registering a request failed: its memory is nearly full")
             if state == b"too_long":
-                raise _too_long()
-            found = await self._vectors.restored(decode_reply(reply))
+                raise InvalidRequest(
+                    f"a tenant has at most {_MAX_TENANT_CHARS} characters, and reply topic and correlation "
+                    f"id have {_MAX_ADDRESS_BYTES} bytes together, in Base64: use a shorter correlation id",
+                    code="names_too_long",
+                    param="kafka_correlationId",
+                )
+            found = await restored(self._redis, decode_reply(reply))
         return Registration(SubmissionState(state.decode()), found, cancelled.decode() if cancelled else None)
 
     async def cancel(
@@ -200,7 +204,7 @@ class RequestRegistry:
             state = decode_state(await self._redis.hmget(request_key(request_id), STATE_FIELDS))
             if state is None or state.reply is None:
                 return state
-            return msgspec.structs.replace(state, reply=await self._vectors.restored(state.reply))
+            return msgspec.structs.replace(state, reply=await restored(self._redis, state.reply))
 
     async def knows(self, request_id: str) -> bool:
         """Whether a request of this id was accepted and is not expired."""
@@ -226,7 +230,7 @@ class RequestRegistry:
         keys = [request_key(request_id) for request_id in request_ids]
         with store_faults("looking at requests"):
             found = await self._summary(keys=keys, args=[tenant])
-        return [GLIMPSES[each] for each in found]
+        return [SUMMARIES[each] for each in found]
 
     async def begin_settle(self, reply: Reply, *, tenant: str, knows_spend: bool = True) -> Settlement:
         """Store the reply and close the list of waiters.
@@ -259,7 +263,7 @@ class RequestRegistry:
                     int(may_run_anew(reply)),
                 ],
             )
-            first = await self._vectors.restored(decode_reply(stored), beside=reply)
+            first = await restored(self._redis, decode_reply(stored), beside=reply)
         if state == b"spent":
             raise SpendPending(f"request {reply.request_id!r} has spent what this outcome does not know of")
         return Settlement(
@@ -279,12 +283,3 @@ class RequestRegistry:
 
     def _keys(self, request_id: str) -> list[str]:
         return [request_key(request_id), WAITERS.key(digest(request_id))]
-
-
-def _too_long() -> InvalidRequest:
-    return InvalidRequest(
-        f"a tenant has at most {_MAX_TENANT_CHARS} characters, and reply topic and correlation id have "
-        f"{_MAX_ADDRESS_BYTES} bytes together, in Base64: use a shorter correlation id",
-        code="names_too_long",
-        param="kafka_correlationId",
-    )

@@ -12,9 +12,10 @@ from streams.codec import header
 from streams.dead_letters import OMITTED
 from streams.errors import UnauthenticRecord
 from streams.events import DeadLetterAction, LedgerEntry
+from streams.kafka.record_auth import RESERVED_PREFIX
 from streams.pipeline import PAYING, REPLAYABLE
 from streams.publisher import Emit
-from streams.redelivery import PREFIX, redelivery, replayed
+from streams.redelivery import redelivery, replayed
 from streams.topics import DEAD_LETTER_ACTIONS
 
 _SOURCE = "headrace/ops/dlq"
@@ -75,7 +76,7 @@ def plan_replay(
             f"its request has been charged {charge.amount_usd.normalize():f} USD, and a replay calls a model "
             "again; --pay-again replays it all the same"
         )
-    headers = tuple(each for each in dead.headers if not each[0].startswith(PREFIX))
+    headers = tuple(each for each in dead.headers if not each[0].startswith(RESERVED_PREFIX))
     for _ in range(number):  # each time adds one
         headers = replayed(
             headers,

@@ -1,6 +1,7 @@
 """Offsets and commits as brokers tell them."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
@@ -9,6 +10,16 @@ from aiokafka import TopicPartition
 from streams.errors import KafkaUnavailable
 from streams.kafka.inspector import check_answered
 from tests.analytics.broker import Broker
+
+
+@pytest.fixture
+async def broker(kafka_bootstrap: str) -> AsyncIterator[Broker]:
+    """The run's broker, and a connection that asks it."""
+    broker = Broker(kafka_bootstrap)
+    # The first group ever makes the broker create the topic of all groups' offsets, which takes a moment.
+    await broker.commit("a-group", await broker.topic("first"), 0, 0)
+    yield broker
+    await broker.inspector.close()
 
 
 @pytest.mark.integration

@@ -6,7 +6,7 @@ import pytest
 from aiokafka import errors as kafka
 
 from streams.errors import KafkaUnavailable, RecordTooLarge, TopicRefused, TransientFault, UnknownTopic
-from streams.kafka.faults import is_producer_lost, send_fault
+from streams.kafka.producer import is_producer_lost, send_fault
 
 EVERY = [
     each
