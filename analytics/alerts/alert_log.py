@@ -195,16 +195,11 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         )
         try:
             partitions = await reader.partitions([self._topic])
-            left = await reader.beginning_offsets(partitions)
+            begins = await reader.beginning_offsets(partitions)
             ends = await reader.end_offsets(partitions)
-            events: list[AlertRaised] = []
-            # By position and not by the last record: what is left may be the ends of transactions.
-            while left := {each: at for each, at in left.items() if at < ends[each]}:
-                records, left = await reader.read(left)
-                events += self._events(each for found in records.values() for each in found)
+            return list(self._events([each async for each in reader.read_between(begins, ends)]))
         finally:
             await reader.close()
-        return events
 
     def _events(self, records: Iterable[ConsumerRecord]) -> Iterator[AlertRaised]:
         for record in records:

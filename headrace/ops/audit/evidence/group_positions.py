@@ -12,9 +12,10 @@ async def read_positions(topics: TopicReader, evidence: KafkaEvidence) -> None:
     To be called before the topics are read: what a group had finished by then, and so everything that it made
     of it, is in what is read afterwards.
     """
-    commits = await topics.committed(GROUP_PREFIX)
     read = {spec.source.name for spec in (*STAGES, SINK)} | {RETRIES.name}
-    spans = await topics.spans(await topics.existing(sorted(read)))
+    existing = await topics.existing(sorted(read))
+    commits = await topics.committed(GROUP_PREFIX, existing)  # before the ends, which must not lie below
+    spans = await topics.spans(existing)
 
     async def position(group: str, topic: str) -> GroupPosition:
         done = commits.get(group, {})
