@@ -21,7 +21,7 @@ from streams.errors import TransientFault
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
 
-#: Waits for a number of seconds. Returning False means that the wait was cut short: there is no next try.
+#: Waits for a number of seconds. It returns False if the wait was cut short: then there is no next try.
 Sleep: TypeAlias = Callable[[float], Awaitable[bool | None]]
 
 #: 2**30 times the first wait is beyond any limit; more would overflow a float in the end.
@@ -29,14 +29,9 @@ _MAX_DOUBLINGS = 30
 
 
 def spread(wait_s: float, *, jitter: float, luck: float) -> float:
-    """Return `wait_s` times a factor from `1 - jitter` to `1 + jitter`.
+    """Return `wait_s` times a factor from `1 - jitter` to `1 + jitter`, chosen by `luck`, which is 0 to 1.
 
     Clients that failed together then do not come back together.
-
-    Args:
-        wait_s: the average wait, in seconds.
-        jitter: the share of it that the wait may differ by, from 0 to 1.
-        luck: a random number from 0 to 1.
     """
     return wait_s * (1 + jitter * (2 * luck - 1))
 
@@ -57,12 +52,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     jitter: float = 0.25
 
     def wait_s(self, failures: int, luck: Callable[[], float] = random.random) -> float:
-        """Return how long to wait after so many failures in a row, in seconds; 0 after none.
-
-        Args:
-            failures: counts from 1 for the first failure.
-            luck: returns random numbers from 0 to 1.
-        """
+        """Return how long to wait after so many failures in a row, in seconds; 0 after none."""
         if failures < 1:
             return 0.0
         doubled: float = self.first_s * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)

@@ -1,7 +1,6 @@
 """Makes dead letters: the record as it came, byte for byte, and headers that say what went wrong where.
 
-A record that is too large for the topic has a dead letter without its bytes, which says where it is and how
-large.
+If the record is too large for the topic, its dead letter has only the record's place and size.
 """
 
 from streams.kafka.record_sizes import record_bytes

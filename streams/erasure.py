@@ -64,11 +64,11 @@ class ErasureList:
                 self._salts[erasure.tenant] = (*salts, erasure.salt)
 
     def __len__(self) -> int:
-        """How many users are on it."""
+        """Return the number of erased users."""
         return len(self._known)
 
     def learned(self, records: Iterable[tuple[str, Erasure | None]]) -> Self:
-        """Return the list with the topic's records applied: by digest; None removes one."""
+        """Return the list with records of the topic applied, by digest; None removes an erasure."""
         known = dict(self._known)
         for digest, erasure in records:
             if erasure is None:
@@ -90,7 +90,7 @@ class ErasureList:
         return self._by_pseudonym.get(pseudonym)
 
     def ordered(self, subject: Subject, *, mode: ErasureMode, until: datetime) -> Erasure:
-        """Return an erasure of what was accepted before `until`; it extends a former one of the user."""
+        """Return a new erasure of what was accepted before `until`; it extends an earlier one of the user."""
         former = self.find(subject)
         if former is not None:
             return msgspec.structs.replace(former, mode=mode, until=max(until, former.until))

@@ -80,7 +80,7 @@ class TransientFault(HeadraceError):
 
     Attributes:
         retry_after_s: how long to wait before the next try, in seconds.
-        in_place: whether the record may wait in its stage, with the records of its key behind it.
+        in_place: whether the record may wait in its stage. Later records with its key then wait, too.
     """
 
     in_place = True

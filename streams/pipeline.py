@@ -35,7 +35,7 @@ class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A consumer group: what it reads and writes.
 
     Attributes:
-        name: in commands, logs, metrics, dead letters and the name of its consumer group.
+        name: its name in commands, logs, metrics, dead letters and the consumer group.
         source: the topic that it reads.
         emits: the topics that it writes, besides the dead letters.
         in_flight: the setting that bounds how many records it works on at once.

@@ -24,8 +24,8 @@ _NUMBER = "__streams.replay.number"
 _AT = "__streams.replay.at"
 _WRITTEN = (_RECORD, _TIMESTAMP, _ATTEMPT, _NOT_BEFORE, _REASON, _NUMBER, _AT)
 _MAX_REASON_CHARS = 500
-#: More replays than any operator asks for: a number beyond it was not written by Headrace, and would keep
-#: those that are from ever being the highest.
+#: More replays than any operator asks for. A higher number was not written by Headrace; if it were believed,
+#: no genuine replay could ever have the highest number.
 _MAX_REPLAYS = 1_000
 #: A topic as Kafka allows it, and numbers that fit its own: int32 and int64.
 _PLACE = re.compile(r"([A-Za-z0-9._-]{1,249}):(\d{1,10}):(\d{1,18})", re.ASCII)
@@ -67,10 +67,10 @@ class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
         return int(self.record.rsplit(":", 2)[1]) if self.record else None
 
     def believed_of(self, *, topic: str, timestamp_ms: int) -> "Redelivery":
-        """Return what of it a reader of `topic` may believe: anybody may write headers.
+        """Return what a reader of `topic` may believe of it: anybody may write headers.
 
-        Copies come back to the topic of their first record, and neither that nor their replay is younger
-        than they are. So a record cannot pass for one of another topic, nor reach into the future.
+        A copy is on the topic of its first record, and is not older than the first record or the replay. So a
+        record cannot pass for one of another topic, and no time lies after the record's own.
 
         Args:
             topic: where the record that carries the headers is.
@@ -91,7 +91,7 @@ FIRST_DELIVERY = Redelivery()
 
 
 def redelivery(headers: Iterable[tuple[str, bytes]]) -> Redelivery:
-    """Return what a record's headers say; what is no number there counts as absent."""
+    """Return what a record's headers say. A header that should be a number and is not counts as absent."""
     known = tuple(each for each in headers if each[0].startswith(RESERVED_PREFIX))
     if not known:
         return FIRST_DELIVERY
@@ -191,7 +191,8 @@ def instant(at_ms: int) -> datetime:
 def put_aside(record: Record, *, not_before_ms: int, reason: str) -> Headers:
     """Return the headers of the copy of `record` that waits on the retry topic.
 
-    What was not believed of the record is left behind: beside the place that the copy does have, it would be.
+    Redelivery headers of the record that were not believed are dropped: readers would believe them in the
+    copy, which names a genuine first record.
     """
     again = record.again
     number = ((_NUMBER, again.replay), (_AT, again.replayed_at_ms or 0)) if again.replay else ()

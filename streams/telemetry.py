@@ -48,7 +48,7 @@ def configure_logging(level: str = "INFO", log_format: Literal["json", "console"
     root.handlers[:] = [handler]
     root.setLevel(level)
     # On the handler: a filter on a logger does not see the records of the loggers below it.
-    handler.addFilter(_RepeatFilter(_NOISY_LIBRARIES))
+    handler.addFilter(_RepeatFilter())
     for name in _NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
@@ -69,14 +69,13 @@ class _RepeatFilter(logging.Filter):
     _PERIOD_S = 1.0
     _MAX_MESSAGES = 256
 
-    def __init__(self, libraries: tuple[str, ...]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._libraries = frozenset(libraries)
         self._last: dict[str, float] = {}
         self._suppressed = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name.partition(".")[0] not in self._libraries:
+        if record.name.partition(".")[0] not in _NOISY_LIBRARIES:
             return True
         text = str(record.msg)
         last = self._last.get(text)

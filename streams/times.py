@@ -7,8 +7,8 @@ from typing import Final
 _AGE = re.compile(r"(\d{1,9})\s*([smhdw])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
+#: The earliest time: an age that reaches further back ends here.
 FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""The earliest time: an age that reaches further back ends here."""
 
 
 def parse_moment(text: str, *, now: datetime) -> datetime:

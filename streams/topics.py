@@ -9,12 +9,13 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic and the event it carries. `event` is None where the bytes are kept as they came.
+    """A topic and the event it carries. `streams.pipeline` says who reads and writes it.
 
-    `max_bytes` is the largest record that it takes; see `streams.kafka.record_sizes`. On a topic that is
-    `open` anybody with the right may write; on every other only Headrace does, and signs it
-    (`streams.kafka.record_auth`). Records of one that is `personal` hold texts or names of users. The rows of
-    `streams.pipeline` say who reads and writes each.
+    Attributes:
+        event: None if the topic keeps records byte for byte as they came.
+        max_bytes: the largest record; see `streams.kafka.record_sizes`.
+        open: whether services may write to it. On other topics only records that Headrace has signed count.
+        personal: whether its records hold texts or names of users.
     """
 
     name: str
@@ -27,7 +28,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def broker_bytes(self) -> int:
-        """The broker's limit: what cannot be compressed grows by half a percent when it is tried."""
+        """The broker's limit: incompressible data grows by half a percent when a client compresses it."""
         return self.max_bytes + self.max_bytes // 64
 
 

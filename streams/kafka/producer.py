@@ -50,11 +50,11 @@ _PRODUCER_LOST = (
 
 
 class Producer:
-    """Sends records one by one, each acknowledged; survives the loss of its sequence.
+    """Sends records one by one, each acknowledged; replaces a producer that has lost its sequence.
 
     An idempotent producer numbers its batches. After the broker refuses one (e.g. it is too large for the
-    topic) it refuses all that follow as out of order. Such a producer is replaced; the sends that it still
-    had under way fail, and their callers try again.
+    topic) it refuses all that follow as out of order. Such a producer is replaced. Its pending sends fail,
+    and their callers try again.
 
     Args:
         build: makes a producer that is not started.
@@ -164,7 +164,7 @@ async def _look_up(client: AIOKafkaClient, topic: str) -> set[int] | None:
     await client.add_topic(topic)
     partitions: set[int] | None = None
     try:
-        # An update that was under way already did not ask for this topic: so there are two.
+        # Two updates: one that was already under way did not ask for this topic.
         for _ in range(2):
             if not await client.force_metadata_update():
                 raise KafkaConnectionError("no broker answered")

@@ -42,9 +42,8 @@ _NULL = _LENGTH.pack(-1)
 class RecordAuth:
     """Signs and checks records. Without keys it does neither: every record counts as authentic.
 
-    Args:
-        keys: secrets of the installation. The first one signs; records signed with any of them are authentic,
-            so that a key can be replaced while records of the old one are still on the topics.
+    The first key signs. Records signed with any key are authentic, so that a key can be replaced while
+    records of the old one are still on the topics.
     """
 
     def __init__(self, keys: Sequence[bytes] = ()) -> None:
@@ -53,7 +52,7 @@ class RecordAuth:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Return the installation's; without keys of its own, with the key made of its Redis password.
+        """Return the installation's; its default key is derived from the Redis password.
 
         Raises:
             ConfigurationError: there is no key, and signing is not switched off.
@@ -98,7 +97,7 @@ class RecordAuth:
         return authentic, tuple(each for each in kept if each[0] != HEADER)
 
     def wrote(self, record: ConsumerRecord) -> bool:
-        """Whether Headrace wrote a record, as a consumer has read it."""
+        """Whether Headrace wrote a record that a consumer has read."""
         given = ((name, text or b"") for name, text in record.headers)
         return self.is_authentic(record.topic, record.key, record.value, given)
 
@@ -118,10 +117,10 @@ class RecordAuth:
 
 
 def key_of_redis(url: str) -> bytes | None:
-    """Return a key made of the password in a Redis URL, which every process has anyway.
+    """Return a key derived from the password in a Redis URL; None for a short or missing password.
 
-    Somebody who has that password can change replies and journal directly, so the key gives away nothing
-    more. None where there is no password, or a short one.
+    Every process has that password. Whoever has it can change replies and the journal directly, so the
+    derived key gives away nothing more.
     """
     password = unquote(urlsplit(url).password or "")
     if len(password) < _PASSWORD_CHARS:

@@ -1,10 +1,10 @@
-"""Makes aiokafka read batches that would end every consumer of their partition.
+"""Makes aiokafka survive batches that would otherwise end every consumer of their partition.
 
 - A header whose name is no UTF-8 is read with escapes, and the record is like any other.
 - A batch that decompresses to gigabytes (9 KB of zstd make 300 MB), or not at all, is read as one record
   without a value, at its last offset; the header `UNREADABLE` describes it.
 
-Importing this module patches aiokafka. `streams.kafka.clients` does, and every consumer uses that.
+Importing this module patches aiokafka. `streams.kafka.clients`, which every consumer uses, imports it.
 """
 
 import zlib

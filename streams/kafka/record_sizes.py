@@ -1,9 +1,9 @@
 """The largest size of each kind of record.
 
-A request has at most `MAX_BODY_BYTES`. Placeholders for personal data lengthen it up to `MAX_GUARDED_FACTOR`
-times; later records hold that, the rendered prompt, which is as long, and the answer: 3 x 2 MiB x 2 + 4 MiB =
-16 MiB. A dead letter or a record put aside adds headers. The broker's bounds have some room
-(`Topic.broker_bytes`).
+A request has at most `MAX_BODY_BYTES`. Placeholders for personal data make it up to `MAX_GUARDED_FACTOR`
+times as long. Later records hold that text, the rendered prompt of the same length, and the answer:
+3 x 2 MiB x 2 + 4 MiB = 16 MiB. A dead letter or a record put aside adds headers. The broker's limits are
+slightly higher (`Topic.broker_bytes`).
 """
 
 _MIB = 1024 * 1024

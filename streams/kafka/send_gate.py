@@ -67,11 +67,9 @@ class SendGate:
                 f"the broker has acknowledged nothing for {self.silent_s:.0f} s",
                 retry_after_s=_RETRY_AFTER_S,
             )
-        if not self._waiting and self._is_long_ago(self._failed_at):
-            self._unanswered_since, self._failed_at = None, None  # that outage says nothing of today
+        failed_s = self._clock() - self._failed_at if self._failed_at is not None else 0.0
+        if not self._waiting and failed_s >= self._max_silence_s:
+            self._unanswered_since, self._failed_at = None, None  # that outage may be over
         self._waiting += 1
         if self._unanswered_since is None:
             self._unanswered_since = self._clock()
-
-    def _is_long_ago(self, at: float | None) -> bool:
-        return at is not None and self._clock() - at >= self._max_silence_s

@@ -1,4 +1,4 @@
-"""Create the topics: an explicit step that can be repeated; brokers never create them by themselves."""
+"""Creates the topics: an explicit step that can be repeated. Brokers never create them by themselves."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,11 +28,11 @@ async def create_topics(
 
     Args:
         bootstrap: host:port of the brokers, separated by commas.
-        partitions: of each new topic. All stage topics must have the same number, because a
-            request keeps its partition on its way.
+        partitions: of each new topic. All stage topics must have the same number, because a request keeps its
+            partition on its way.
         replication: the replication factor of each new topic.
         topics: which of Headrace's topics.
-        extra: reply topics of upstream services, to be created too; patterns among them are not.
+        extra: reply topics of upstream services, to be created too; patterns among them are ignored.
 
     Raises:
         KafkaUnavailable: no broker answered.
@@ -76,7 +76,7 @@ async def _create(bootstrap: str, wanted: Sequence[NewTopic]) -> list[str]:
 async def _until_led(admin: AIOKafkaAdminClient, names: Collection[str]) -> None:
     """Wait until a broker knows the topics and a leader of each partition.
 
-    A controller confirms a topic before the brokers have heard of it: who asks at once finds nothing.
+    The controller confirms a topic before the brokers know it: a client that asks at once finds nothing.
     """
     while True:
         described = await admin.describe_topics(list(names))

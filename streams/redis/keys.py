@@ -20,8 +20,8 @@ class KeyFamily(msgspec.Struct, frozen=True, kw_only=True):
     """Keys that hold the same kind of value.
 
     Attributes:
-        prefix: the begin of their names; the whole name where there is only one such key.
-        expires: whether each has a time to live. The number of those without is bounded (`docs/redis.md`).
+        prefix: the beginning of their names; the whole name if there is only one such key.
+        expires: whether each key has a time to live. The number of keys without one is bounded.
     """
 
     prefix: str

@@ -22,7 +22,6 @@ log = structlog.get_logger(__name__)
 
 LOW_SHARE = 0.80
 FULL_SHARE = 0.90
-_LOOK_EVERY_S = 1.0
 
 #: Whether there is room for something new. It is called for every request, and does no I/O.
 HasRoom = Callable[[], bool]
@@ -50,18 +49,14 @@ class StoreMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemoryWatch:
-    """Looks at Redis's memory for as long as its context lasts. During an outage the last answer counts.
-
-    Args:
-        redis: the client; its timeouts bound every look.
-        every_s: seconds between two looks.
+    """Asks Redis for its memory every `every_s` seconds. During an outage the last answer counts.
 
     Attributes:
         latest: the last answer; None before the first.
-        make_room: called after each look that finds memory low.
+        make_room: called after each answer that says that memory is low.
     """
 
-    def __init__(self, redis: Redis, *, every_s: float = _LOOK_EVERY_S) -> None:
+    def __init__(self, redis: Redis, *, every_s: float = 1.0) -> None:
         self._redis = redis
         self._every_s = every_s
         self.make_room: Callable[[], Awaitable[object]] | None = None
@@ -69,7 +64,7 @@ class MemoryWatch:
         self.latest: StoreMemory | None = None
 
     async def __aenter__(self) -> Self:
-        """Look, and go on looking; a Redis that is away does not fail the start.
+        """Ask for the first time. A Redis that is away does not fail the start.
 
         Raises:
             ConfigurationError: Redis refuses the user or password.
@@ -84,7 +79,7 @@ class MemoryWatch:
         return self
 
     async def __aexit__(self, *fault: object) -> None:
-        """Look no more."""
+        """Stop asking."""
         await cancel_and_wait(self._looking)
 
     def has_room(self) -> bool:
@@ -108,7 +103,7 @@ class MemoryWatch:
             )
         before, self.latest = self.latest, memory_of(info)
         if before is None or before.state is not self.latest.state:
-            _tell(self.latest)
+            _log_state(self.latest)
         return self.latest
 
     async def _look_on(self) -> None:
@@ -147,12 +142,6 @@ def _note(limit: int, info: dict[str, Any]) -> str | None:
     return None
 
 
-def _tell(memory: StoreMemory) -> None:
-    say = log.warning if memory.state in (MemoryState.LOW, MemoryState.FULL) or memory.note else log.info
-    say(
-        "store.memory",
-        state=memory.state.value,
-        used_bytes=memory.used_bytes,
-        limit_bytes=memory.limit_bytes,
-        note=memory.note,
-    )
+def _log_state(memory: StoreMemory) -> None:
+    write = log.warning if memory.state in (MemoryState.LOW, MemoryState.FULL) or memory.note else log.info
+    write("store.memory", **msgspec.structs.asdict(memory) | {"state": memory.state.value})

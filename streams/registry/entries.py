@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -49,8 +49,8 @@ class CancelAnswer(StrEnum):
 class RequestState(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a request and its tenant.
 
-    `cancelled` is the reason of a cancellation. `reply_to` is the address of its deltas and reply; None where
-    only its reply is known.
+    `cancelled` is the reason of a cancellation. `reply_to` is the address of deltas and reply; None if only
+    the reply is known.
     """
 
     tenant: str
@@ -81,9 +81,12 @@ class Settlement(msgspec.Struct, frozen=True):
     waiters: tuple[ReplyAddress, ...]
 
 
-def decode_state(fields: Sequence[bytes | str | None]) -> RequestState | None:
-    """Return the state in the fields `STATE_FIELDS` of an entry; None where there is no entry."""
-    tenant, state, at, reply, cancelled, reply_to = (_bytes(field) for field in fields)
+def decode_state(fields: Sequence[Any]) -> RequestState | None:
+    """Return the state in the fields `STATE_FIELDS` of an entry; None where there is no entry.
+
+    `fields` are bytes, or None for a missing field; redis-py's types also allow text.
+    """
+    tenant, state, at, reply, cancelled, reply_to = fields
     if state is None:
         return None
     return RequestState(
@@ -114,7 +117,3 @@ SUMMARIES: dict[bytes, RequestSummary | None] = {
 def decode_reply(data: bytes | None) -> Reply | None:
     """Return a stored reply; None for none."""
     return msgspec.json.decode(data, type=Reply) if data else None
-
-
-def _bytes(field: bytes | str | None) -> bytes | None:
-    return field.encode() if isinstance(field, str) else field

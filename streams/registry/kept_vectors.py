@@ -1,8 +1,8 @@
 """Keeps the vectors of embedding replies apart from the registry, and for a shorter time.
 
-A reply of chat has a few kB and is kept for a day. Vectors have up to some MB: ten large replies a second
-would fill Redis with a terabyte a day. The registry keeps the reply without vectors, which recognises a
-repeat, and the vectors stay as long as clients come back after a time-out.
+A chat reply has a few kB and is kept for a day. Vectors have up to some MB: ten large replies a second would
+fill Redis with a terabyte a day. So the registry keeps the reply without its vectors, which is enough to
+recognise a repeat. The vectors are kept for as long as clients usually retry after a timeout.
 """
 
 import msgspec

@@ -94,7 +94,7 @@ class RequestRegistry:
         ttl_s: how long an entry is kept, in seconds.
         vectors_ttl_s: how long the vectors of a reply are kept, in seconds.
         has_room: whether Redis has memory for one more request.
-        keeps_vectors: whether it has memory for vectors, too; without, a repeat gets none.
+        keeps_vectors: whether Redis has memory for vectors. Without it, repeats get replies without vectors.
     """
 
     def __init__(
@@ -135,10 +135,9 @@ class RequestRegistry:
             request_id: the sender's id, or the one that it was given.
             tenant: the owner of the request.
             body: the request's `fingerprint`.
-            origin: the id of this submission. A redelivery has the same origin; a repeat by the sender has
-                another.
+            origin: the id of this submission. A redelivery has the same origin, a repeat has another one.
             running: the caller works on it now (the guardrail) instead of queueing it (ingest).
-            reply_to: where the reply goes, even if the request runs already.
+            reply_to: where this submission's reply goes.
             replay: how often a dead letter of the request was replayed.
 
         Raises:
@@ -179,13 +178,13 @@ class RequestRegistry:
     async def cancel(
         self, request_id: str, *, tenant: str, reason: str, only_alone: bool = False
     ) -> CancelAnswer:
-        """Ask the stages to end a request. It is answered nevertheless where they see that too late.
+        """Ask the stages to end a request. It is still answered if they see that too late.
 
         Args:
             request_id: the request.
-            tenant: its owner; others' requests are unknown.
+            tenant: its owner. A request of another tenant counts as unknown.
             reason: for operators, e.g. ``client_disconnected``.
-            only_alone: do nothing where the same request was sent more than once.
+            only_alone: do nothing if the same request was sent more than once.
         """
         with store_faults("cancelling a request"):
             answer = await self._cancel(
@@ -212,7 +211,7 @@ class RequestRegistry:
             return bool(await self._redis.exists(request_key(request_id)))
 
     async def find_many(self, request_ids: Sequence[str]) -> list[RequestState | None]:
-        """Return the state of each request in one round trip. With replies (no vectors): ask for few."""
+        """Return the state of each request in one round trip. Replies come without vectors; ask for few."""
         with store_faults("finding requests"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for request_id in request_ids:
@@ -235,14 +234,14 @@ class RequestRegistry:
     async def begin_settle(self, reply: Reply, *, tenant: str, knows_spend: bool = True) -> Settlement:
         """Store the reply and close the list of waiters.
 
-        A second call returns the reply that was stored first. A reply of a run before the latest replay
-        counts as done.
+        A second call returns the reply that was stored first. A reply from before the latest replay counts as
+        done.
 
         Args:
             reply: the terminal reply.
             tenant: the owner of the request.
-            knows_spend: False for an outcome without provider calls, e.g. of a stage before them that was
-                given the record again after its deadline. It must not settle a request that has calls.
+            knows_spend: False for an outcome without provider calls, e.g. of an earlier stage that got the
+                record again after its deadline. It must not settle a request that has calls.
 
         Raises:
             SpendPending: the calls are in another outcome, which has to be settled first.
@@ -265,7 +264,7 @@ class RequestRegistry:
             )
             first = await restored(self._redis, decode_reply(stored), beside=reply)
         if state == b"spent":
-            raise SpendPending(f"request {reply.request_id!r} has spent what this outcome does not know of")
+            raise SpendPending(f"request {reply.request_id!r} has calls that this outcome does not contain")
         return Settlement(
             state == b"settled",
             first or reply,
@@ -273,10 +272,10 @@ class RequestRegistry:
         )
 
     async def finish_settle(self, request_id: str, *, replay: int = 0) -> bool:
-        """Note that the broker has every reply of a run, which `replay` counts.
+        """Mark a request as settled: the broker has acknowledged every reply of its run number `replay`.
 
         Returns:
-            Whether a reply of this or a later run is stored: False where `begin_settle` never reached Redis.
+            Whether a reply of this or a later run is stored: False if `begin_settle` never reached Redis.
         """
         with store_faults("finishing a request"):
             return bool(await self._finish_settle(keys=self._keys(request_id), args=[self._ttl_s, replay]))

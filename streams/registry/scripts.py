@@ -13,9 +13,9 @@ A request is a hash with these fields:
 The addresses that joined a running request are a set under a key of their own. The vectors of the reply are
 stored in the same step as the reply (`kept_vectors`).
 
-A Redis that is nearly full accepts no new request, and nobody who joins one. An event of a run before the
-latest replay is a late delivery and changes nothing. Those who joined a run that was not settled get the
-replay's reply.
+While Redis is nearly full, no request is registered and nobody may join one. An event from before the latest
+replay is a late delivery and changes nothing. If a run was not settled, those who joined it get the reply of
+the replay.
 """
 
 REGISTER = """
