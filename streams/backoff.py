@@ -59,6 +59,10 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
         return spread(min(doubled, self.max_s), jitter=self.jitter, luck=luck())
 
 
+async def _sleep(seconds: float) -> None:  # looks `asyncio.sleep` up at each call: tests replace it
+    await asyncio.sleep(seconds)
+
+
 async def retry(
     step: Callable[[], Awaitable[T]],
     *,
@@ -67,7 +71,7 @@ async def retry(
     attempts: float = math.inf,
     remaining_s: Callable[[], float] = lambda: math.inf,
     on_failure: Callable[[int, E], None] = lambda _failures, _fault: None,
-    sleep: Sleep = asyncio.sleep,
+    sleep: Sleep = _sleep,
     luck: Callable[[], float] = random.random,
 ) -> T:
     """Return what `step` returns, trying again while it raises `on`.
