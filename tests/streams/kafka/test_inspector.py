@@ -55,6 +55,23 @@ async def test_what_a_group_has_not_committed_is_left_out(broker: Broker) -> Non
     assert await broker.inspector.committed_offsets(group, []) == {}
 
 
+@pytest.mark.integration
+async def test_reading_ends_at_the_given_offsets_and_can_begin_again(broker: Broker) -> None:
+    """Partitions of different lengths, and other partitions afterwards, on one connection."""
+    topic, kafka = await broker.topic("source"), broker.inspector
+    first, second = (TopicPartition(topic, number) for number in range(2))
+    await broker.write(topic, *(b"%d" % number for number in range(5)))
+    await broker.write(topic, b"x", partition=1)
+
+    async def values(begins: dict[TopicPartition, int], ends: dict[TopicPartition, int]) -> list[bytes]:
+        return sorted([record.value async for record in kafka.read_between(begins, ends)])
+
+    assert await values({first: 0, second: 0}, {first: 4, second: 1}) == [b"0", b"1", b"2", b"3", b"x"]
+    assert await values({first: 4}, {first: 5}) == [b"4"]
+    assert await values({first: 2, second: 0}, {first: 4, second: 1}) == [b"2", b"3", b"x"]
+    assert await values({first: 5}, {first: 5}) == []
+
+
 HERE, THERE = TopicPartition("logs", 0), TopicPartition("logs", 1)
 
 
