@@ -16,31 +16,11 @@ LESSON_RULES: tuple[InjectionRule, ...] = (
         "ignore",
         r"ignore\s{1,99}(?:all\s{1,99})?previous\s{1,99}instructions",
     ),
-    InjectionRule(
-        "instruction_override.above",
-        "ignore",
-        r"ignore\s{1,99}(?:all\s{1,99})?above",
-    ),
-    InjectionRule(
-        "role_play.dan",
-        "dan",
-        r"you\s{1,99}are\s{1,99}now\s{1,99}DAN",
-    ),
-    InjectionRule(
-        "fake_delimiter.override",
-        "override",
-        r"system\s{0,99}:\s{0,99}override",
-    ),
-    InjectionRule(
-        "fake_delimiter.system_tag",
-        "<",
-        r"<\s{0,99}system\s{0,99}>",
-    ),
-    InjectionRule(
-        "role_play.jailbreak",
-        "jailbreak",
-        "jailbreak",
-    ),
+    InjectionRule("instruction_override.above", "ignore", r"ignore\s{1,99}(?:all\s{1,99})?above"),
+    InjectionRule("role_play.dan", "dan", r"you\s{1,99}are\s{1,99}now\s{1,99}DAN"),
+    InjectionRule("fake_delimiter.override", "override", r"system\s{0,99}:\s{0,99}override"),
+    InjectionRule("fake_delimiter.system_tag", "<", r"<\s{0,99}system\s{0,99}>"),
+    InjectionRule("role_play.jailbreak", "jailbreak", "jailbreak"),
     InjectionRule(
         "role_play.pretend_unrestricted",
         "pretend",
@@ -49,11 +29,5 @@ LESSON_RULES: tuple[InjectionRule, ...] = (
 )
 """The seven patterns of the course lesson that Headrace began from, with their blanks bounded."""
 
-RULES: tuple[InjectionRule, ...] = (
-    *LESSON_RULES,
-    *OVERRIDE_RULES,
-    *EXTRACTION_RULES,
-    *ROLE_PLAY_RULES,
-    *FORM_RULES,
-)
+RULES = (*LESSON_RULES, *OVERRIDE_RULES, *EXTRACTION_RULES, *ROLE_PLAY_RULES, *FORM_RULES)
 """All rules, in the order in which a match is reported."""

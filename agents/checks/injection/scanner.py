@@ -4,13 +4,13 @@ find_injection("Ignore all previous instructions")  # Injection("instruction_ove
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import regex
 
-from agents.checks.injection.normalise import Variant, VariantKind, readings
+from agents.checks.injection.normalise import ReadingKind, readings
 from agents.checks.injection.rule import InjectionRule
 from agents.checks.injection.rules import RULES
 
@@ -30,7 +30,7 @@ class Injection:
     """
 
     rule: str
-    reading: VariantKind | None = None
+    reading: ReadingKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,57 +41,39 @@ class _CompiledRule:
     dense: "regex.Pattern[str]"
 
 
-class InjectionScanner:
-    """A compiled set of rules.
+def find_injection(
+    text: str,
+    rules: tuple[InjectionRule, ...] = RULES,
+    *,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> Injection | None:
+    """Return the first injection in `text`, or None. A text that takes longer to scan counts as one.
 
-    Args:
-        rules: what to look for. The first rule that matches is reported.
-        timeout_s: the time limit of one scan, in seconds. A text that takes longer counts as an injection.
-        clock: a monotonic clock, in seconds.
+    The first call compiles the rules, which takes about a second.
     """
-
-    def __init__(
-        self,
-        rules: Iterable[InjectionRule] = RULES,
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._rules = tuple(_compile(rule) for rule in rules)
-        self._timeout_s = timeout_s
-        self._clock = clock
-
-    def find(self, text: str) -> Injection | None:
-        """Return the injection in `text`, or None."""
-        deadline = self._clock() + self._timeout_s
-        try:
-            found = (self._find_in(reading, deadline) for reading in readings(text))
-            return next((injection for injection in found if injection is not None), None)
-        except TimeoutError:
-            return Injection(SCAN_TIMEOUT)
-
-    def _find_in(self, reading: Variant, deadline: float) -> Injection | None:
-        lowered = reading.text.lower()
-        for rule in self._rules:
-            if not any(hint in lowered for hint in rule.hints):
-                continue
-            pattern = rule.dense if reading.kind == "joined" else rule.spaced
-            left_s = deadline - self._clock()
-            if left_s <= 0:
-                raise TimeoutError
-            if pattern.search(reading.text, timeout=left_s) is not None:
-                return Injection(rule.id, reading.kind)
-        return None
-
-
-def find_injection(text: str) -> Injection | None:
-    """Return the injection that the default rules find in `text`, or None."""
-    return _default_scanner().find(text)
+    compiled = _compiled(rules)
+    deadline = clock() + timeout_s
+    try:
+        for reading, kind in readings(text).items():
+            lowered = reading.lower()
+            for rule in compiled:
+                if not any(hint in lowered for hint in rule.hints):
+                    continue
+                pattern = rule.dense if kind == "joined" else rule.spaced
+                left_s = deadline - clock()
+                if left_s <= 0:
+                    return Injection(SCAN_TIMEOUT)
+                if pattern.search(reading, timeout=left_s) is not None:
+                    return Injection(rule.id, kind)
+    except TimeoutError:
+        return Injection(SCAN_TIMEOUT)
+    return None
 
 
 @cache
-def _default_scanner() -> InjectionScanner:
-    return InjectionScanner()
+def _compiled(rules: tuple[InjectionRule, ...]) -> tuple[_CompiledRule, ...]:
+    return tuple(map(_compile, rules))
 
 
 def _compile(rule: InjectionRule) -> _CompiledRule:
