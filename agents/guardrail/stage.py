@@ -8,8 +8,7 @@ import msgspec
 
 from agents.checks import pii
 from agents.checks.injection.scanner import Injection, find_injection
-from agents.checks.json_texts import Redact
-from agents.checks.request_texts import redacted, untrusted_texts
+from agents.checks.redaction import redacted, untrusted_texts
 from agents.guardrail.validation import RequestLimits, check_size, validate
 from agents.intake.envelopes import without_texts
 from agents.intake.intake import Admitted, Intake
@@ -69,7 +68,7 @@ class GuardrailStage:
         *,
         has_topic: Callable[[str, int | None], Awaitable[bool]],
         find_injection: Callable[[str], Injection | None] = find_injection,
-        redact: Redact = pii.redact,
+        redact: pii.Redact = pii.redact,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
