@@ -8,7 +8,7 @@ import structlog
 
 from agents.cache.slot import cache_slot
 from agents.cache.veto import veto
-from agents.embeddings import Embedder
+from agents.embeddings.minilm import MiniLmEmbedder
 from agents.intake.outcomes import input_error_info, outcome_emits
 from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
@@ -80,7 +80,7 @@ class CacheStage:
         settings: CacheSettings,
         prompts: PromptCatalogue,
         cache: AnswerCache,
-        embedder: Embedder | None,
+        embedder: MiniLmEmbedder | None,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:

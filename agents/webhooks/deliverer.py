@@ -17,10 +17,8 @@ import structlog
 from agents.runner.record_sender import RecordPublisher
 from agents.webhooks.counts import WebhookCounts
 from agents.webhooks.delivery_decision import (
-    DeliveryDecision,
     DeliveryResult,
     Done,
-    GiveUpDelivery,
     Rejected,
     RetryDelivery,
     TryLater,
@@ -219,7 +217,7 @@ class Deliverer:
             log.exception("webhook.broken", **_named(claimed))
             return Rejected(f"{type(fault).__name__}: {fault}")
 
-    async def _note(self, claimed: ClaimedWebhook, decision: DeliveryDecision) -> None:
+    async def _note(self, claimed: ClaimedWebhook, decision: Done | Rejected | RetryDelivery) -> None:
         match decision:
             case RetryDelivery(delay_s, reason):
                 await self._insist(lambda: self._queue.postpone(claimed, delay_s))
@@ -229,7 +227,7 @@ class Deliverer:
                 self._counts.count(outcome)
                 log.info("webhook.ended", **_named(claimed), outcome=outcome)
                 await self._insist(lambda: self._queue.end(claimed))
-            case GiveUpDelivery(reason):
+            case Rejected(reason):
                 await self._make_dead_letter(claimed, reason)
 
     async def _make_dead_letter(self, claimed: ClaimedWebhook, reason: str) -> None:

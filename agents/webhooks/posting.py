@@ -3,7 +3,6 @@
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Protocol
 
 import aiohttp
 from yarl import URL
@@ -27,15 +26,7 @@ _MAX_HEADER_BYTES, _MAX_HEADERS = 8190, 128
 _MAX_REASON_CHARS = 300
 
 
-class WebhookPoster(Protocol):
-    """Sends one webhook."""
-
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
-        """Send it and return the result. Nothing that a receiver does raises an exception."""
-        ...
-
-
-class HttpWebhookPoster:
+class WebhookPoster:
     """Sends webhooks. Redirects are not followed, proxies of the environment not used, cookies not kept.
 
     Args:
@@ -76,7 +67,7 @@ class HttpWebhookPoster:
         )
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
-        """Send one webhook."""
+        """Send one webhook and return the result. Nothing that a receiver does raises an exception."""
         try:
             await self._guard.refresh()
             self._guard.targets.check_url(url)
@@ -96,7 +87,7 @@ class HttpWebhookPoster:
         async with self._session.post(
             URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
         ) as response:
-            answer = result_of_response(response.status, _lower(response.headers), now=datetime.now(UTC))
+            answer = result_of_response(response.status, response.headers, now=datetime.now(UTC))
             await _read(response)
             return answer
 
@@ -118,10 +109,6 @@ async def _read(response: aiohttp.ClientResponse) -> None:
     except (aiohttp.ClientError, OSError):
         pass  # the status is there, and it counts
     response.close()
-
-
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
 
 
 def _words(fault: BaseException) -> str:

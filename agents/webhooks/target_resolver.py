@@ -7,7 +7,7 @@ rebinding) has no effect.
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
@@ -113,15 +113,12 @@ class TargetGuard:
             msgspec.structs.replace(service, host=address.partition("%")[0]) for _, address in found
         )
 
-    def check(self, host: str, address: str, port: int) -> None:
-        """Check where a connection goes.
-
-        Raises:
-            ForbiddenTarget: it may not go there.
-        """
+    def refusal(self, host: str, address: str, port: int) -> ForbiddenTarget | None:
+        """Return why no connection may be made to an address of a host; None where one may."""
         objection = self.targets.objection(ip_address(address.partition("%")[0]), port)
-        if objection is not None:
-            raise ForbiddenTarget(f"{host} is {address}, an address that is not allowed: it {objection}")
+        if objection is None:
+            return None
+        return ForbiddenTarget(f"{host} is {address}, an address that is not allowed: it {objection}")
 
     def open_socket(self, info: AddrInfoType) -> socket.socket:
         """Check the address of a connection, however it was resolved, and return its socket.
@@ -130,7 +127,8 @@ class TargetGuard:
             ForbiddenTarget: it may not go there.
         """
         family, kind, protocol, _, address = info
-        self.check("the host", str(address[0]), int(address[1]))
+        if refusal := self.refusal("the host", str(address[0]), int(address[1])):
+            raise refusal
         return socket.socket(family=family, type=kind, proto=protocol)
 
 
@@ -157,7 +155,10 @@ class GuardedResolver(AbstractResolver):
         """
         found = await self._look_up(host, port)
         wanted = [each for each in found if family in (socket.AF_UNSPEC, each[0])]
-        allowed = self._allowed(host, port, wanted)
+        refusals = [self._guard.refusal(host, address, port) for _, address in wanted]
+        allowed = [each for each, refusal in zip(wanted, refusals, strict=True) if refusal is None]
+        if not allowed and refusals and refusals[0]:
+            raise refusals[0]
         return [
             ResolveResult(
                 hostname=host,
@@ -169,20 +170,6 @@ class GuardedResolver(AbstractResolver):
             )
             for family_found, address in allowed[:_MAX_ADDRESSES]
         ]
-
-    def _allowed(
-        self, host: str, port: int, found: Iterable[tuple[socket.AddressFamily, str]]
-    ) -> list[tuple[socket.AddressFamily, str]]:
-        allowed, refusals = [], []
-        for family, address in found:
-            try:
-                self._guard.check(host, address, port)
-                allowed.append((family, address))
-            except ForbiddenTarget as fault:
-                refusals.append(fault)
-        if refusals and not allowed:
-            raise refusals[0]
-        return allowed
 
     async def close(self) -> None:
         """Nothing to close."""

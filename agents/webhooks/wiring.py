@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from agents.webhooks.counts import WebhookCounts
 from agents.webhooks.deliverer import Deliverer, DeliveryLimits
 from agents.webhooks.intake import WebhookIntake
-from agents.webhooks.posting import HttpWebhookPoster
+from agents.webhooks.posting import WebhookPoster
 from agents.webhooks.queue import WebhookQueue
 from agents.worker_ports import WorkerPorts
 from streams.tasks import cancel_and_wait
@@ -40,7 +40,7 @@ async def webhook_intake(
 def _deliverer(ports: WorkerPorts, queue: WebhookQueue, resources: AsyncExitStack) -> Deliverer:
     settings, counts = ports.settings, WebhookCounts()
     ports.metrics.register(counts)
-    posts = HttpWebhookPoster(
+    posts = WebhookPoster(
         settings.webhook_targets,
         timeout_s=settings.webhook_timeout_s,
         in_flight=settings.webhook_in_flight,
