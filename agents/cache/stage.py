@@ -12,7 +12,7 @@ from agents.embeddings.minilm import MiniLmEmbedder
 from agents.intake.outcomes import input_error_info, outcome_emits
 from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
-from agents.stores.answer_cache import AnswerCache, CachedAnswer, ExactLookup
+from agents.stores.answer_cache import AnswerCache, CachedAnswer
 from streams import pipeline
 from streams.errors import InvalidRequest, StoreUnavailable, TransientFault
 from streams.events import (
@@ -65,12 +65,7 @@ class _Rendered(msgspec.Struct, frozen=True, kw_only=True):
 class CacheStage:
     """Renders the prompt and answers from the cache where an earlier answer is right.
 
-    Args:
-        settings: threshold and defaults.
-        prompts: the prompt templates.
-        cache: the stored answers.
-        embedder: makes the vectors by which similar queries are found; None for exact matches only.
-        clock: the time, UTC-aware.
+    Similar queries are found by the vectors of `embedder`; without one there are exact matches only.
     """
 
     spec = pipeline.CACHE
@@ -112,19 +107,19 @@ class CacheStage:
         """Nothing to note: a miss was noted before it was sent, and a second hit does no harm."""
 
     def _render(self, envelope: Envelope) -> _Rendered:
-        request = envelope.request
-        if request.messages is not None:
-            model = request.model or self._settings.default_model
-            wanted = request.max_tokens or self._settings.default_max_tokens
-            return _Rendered(messages=request.messages, model=model, max_output_tokens=_within(model, wanted))
-        template, prompt = self._prompts.resolve(request.template or DEFAULT_TEMPLATE, envelope.user_id)
-        text = template.render({**(request.variables or {}), "query": request.query or ""})
-        model = request.model or template.model
-        wanted = request.max_tokens or template.max_output_tokens
+        request, settings = envelope.request, self._settings
+        prompt, messages = None, request.messages
+        model, max_tokens = settings.default_model, settings.default_max_tokens
+        if messages is None:
+            template, prompt = self._prompts.resolve(request.template or DEFAULT_TEMPLATE, envelope.user_id)
+            text = template.render({**(request.variables or {}), "query": request.query or ""})
+            messages = (Message(role="user", content=text),)
+            model, max_tokens = template.model, template.max_output_tokens
+        model = request.model or model
         return _Rendered(
-            messages=(Message(role="user", content=text),),
+            messages=messages,
             model=model,
-            max_output_tokens=_within(model, wanted),
+            max_output_tokens=min(request.max_tokens or max_tokens, MODELS[model].max_output_tokens),
             prompt=prompt,
         )
 
@@ -149,14 +144,13 @@ class CacheStage:
         """
         missed = CacheLookup(kind=CacheKind.MISS) if wanted.read else _BYPASS
         try:
-            known = (
-                await self._cache.exact(slot, asker=asker) if wanted.read else ExactLookup(missed_before=True)
-            )
-            answer = None if known.missed_before else known.answer
-            if answer is not None and self._is_fresh(answer, wanted.max_age_s):
+            answer, missed_before = None, True
+            if wanted.read:
+                answer, missed_before = await self._cache.exact(slot, asker=asker)
+            if answer is not None and not missed_before and self._is_fresh(answer, wanted.max_age_s):
                 return slot, self._found(CacheKind.EXACT, 1.0, answer), answer
             slot = await self._with_vector(slot, messages)
-            candidates = [] if known.missed_before else await self._cache.similar(slot)
+            candidates = [] if missed_before else await self._cache.similar(slot)
         except TransientFault as fault:
             log.warning("cache.unavailable", error=str(fault))
             return slot, missed, None
@@ -212,10 +206,6 @@ class CacheStage:
             return slot
         vectors = await self._embedder.embed([slot.text])
         return msgspec.structs.replace(slot, vector=vectors[0].astype("<f4").tobytes())
-
-
-def _within(model: str, wanted: int) -> int:
-    return min(wanted, MODELS[model].max_output_tokens)
 
 
 def _hit(envelope: Envelope, lookup: CacheLookup, answer: CachedAnswer) -> Sequence[Emit]:

@@ -29,7 +29,7 @@ from agents.checks.output_policy import (
 )
 from agents.checks.pii import PiiSpan
 from agents.checks.pii_patterns import CONTEXT_CHARS, NEVER, hold
-from agents.checks.prompt_leak import LeakTracker, ProtectedPrompt
+from agents.checks.prompt_leak import LeakTracker
 from agents.prompts.catalogue import PromptCatalogue
 from streams.events import Envelope, Message
 
@@ -62,8 +62,7 @@ class StreamingGuard:
         self._policy = policy
         self._banned = _compiled(policy.banned) if policy.banned else None
         self._pii_hold = hold(policy.sought)
-        prompt = ProtectedPrompt(instructions, quotable=user_text, leak_chars=policy.leak_chars)
-        self._leak = LeakTracker(prompt)
+        self._leak = LeakTracker(instructions, quotable=user_text, leak_chars=policy.leak_chars)
         self._own = pii.values_in(user_text)
         self._text = ""  # as the model wrote it, from self._base on
         self._plain = ""  # the same as the detectors of personal data read it

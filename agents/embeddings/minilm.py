@@ -5,7 +5,6 @@ texts that differ later have the same vector: ask `covers` before taking a cosin
 """
 
 import asyncio
-import importlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from agents.embeddings.model_file import MODEL_NAME, ModelFile, default_cache_dir, find_or_build
+from agents.embeddings.model_file import default_cache_dir, find_or_build
 from agents.embeddings.weights import INSTALL_WEIGHTS, WeightFiles
 from streams.errors import ConfigurationError, EmbeddingUnavailable
 
@@ -45,12 +44,12 @@ class MiniLmEmbedder:
     next to nothing on one thread, and padding would cost.
     """
 
-    def __init__(self, session: Any, tokenizer: "Tokenizer", version: str) -> None:
+    def __init__(self, session: Any, tokenizer: "Tokenizer", *, name: str) -> None:
         """Take the parts that `load` makes: an `onnxruntime.InferenceSession` and its tokenizer."""
         self._session = session
         self._tokenizer = tokenizer
         #: Model, version and cut. Vectors of different names must never be compared.
-        self.name = f"{MODEL_NAME}-{version}-{_MAX_TOKENS}"
+        self.name = name
         self.dimensions: int = session.get_outputs()[0].shape[1]
         self._vector: Callable[[bytes], Vectors] = lru_cache(_REMEMBERED)(self._computed)
         # Each call has at most one turn in the queue, so the queue is as long as there are callers.
@@ -68,14 +67,22 @@ class MiniLmEmbedder:
         """
         # Without it the library writes /tmp/.ses and reports to its makers, from its import on.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        runtime, tokenizers = _require("onnxruntime"), _require("tokenizers")
-        files = WeightFiles.find()
-        model = _find_or_build(files, cache_dir or default_cache_dir(os.environ))
+        try:
+            import onnxruntime  # noqa: PLC0415  # the extra may not be installed
+            import tokenizers  # noqa: PLC0415
+
+            files = WeightFiles.find()
+            model = find_or_build(files, cache_dir or default_cache_dir(os.environ))
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"the local embedding model needs the package {error.name}: run `{_INSTALL_EXTRA}`,"
+                " or choose another embedder"
+            ) from error
         tokenizer = tokenizers.Tokenizer.from_file(str(files.tokenizer))
         # The file asks for padding to 128 tokens, which is a habit of training.
         tokenizer.no_padding()
         tokenizer.enable_truncation(_MAX_TOKENS)
-        return cls(_session(runtime, model.path), tokenizer, model.version)
+        return cls(_session(onnxruntime, model), tokenizer, name=f"{model.stem}-{_MAX_TOKENS}")
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Return the unit vectors of `texts`, in order, `(len(texts), dimensions)` float32.
@@ -128,25 +135,6 @@ class MiniLmEmbedder:
         # JSON can carry half a surrogate pair, which is no Unicode text and no input for the tokenizer.
         valid = clipped.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return self._tokenizer.encode(valid)
-
-
-def _require(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"the local embedding model needs the package {error.name}: run `{_INSTALL_EXTRA}`,"
-            " or choose another embedder"
-        ) from error
-
-
-def _find_or_build(files: WeightFiles, cache_dir: Path) -> ModelFile:
-    try:
-        return find_or_build(files, cache_dir)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"building the local embedding model needs the package {error.name}: run `{_INSTALL_EXTRA}`"
-        ) from error
 
 
 def _session(runtime: Any, path: Path) -> Any:

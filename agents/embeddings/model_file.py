@@ -4,7 +4,6 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -16,14 +15,6 @@ MODEL_NAME = "all-MiniLM-L6-v2-int8"
 # Read as text, not imported: they import onnx, which a worker that finds the model built does not need.
 _BUILDER_SOURCES = ("emitter.py", "int8.py", "graph.py")
 _VERSION_LENGTH = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelFile:
-    """A built model: where it is, and the version that its vectors belong to."""
-
-    path: Path
-    version: str
 
 
 def default_cache_dir(environ: Mapping[str, str]) -> Path:
@@ -41,8 +32,8 @@ def model_version(files: WeightFiles) -> str:
     return digest.hexdigest()[:_VERSION_LENGTH]
 
 
-def find_or_build(files: WeightFiles, cache_dir: Path) -> ModelFile:
-    """Return the model for these weights, building it first (about a second) where it is not cached.
+def find_or_build(files: WeightFiles, cache_dir: Path) -> Path:
+    """Return the file of the model for these weights, building it (in a second) where it is not cached.
 
     Several processes may do this at once: each writes a file of its own and renames it into place, and
     since all build the same bytes it does not matter who is last.
@@ -50,11 +41,10 @@ def find_or_build(files: WeightFiles, cache_dir: Path) -> ModelFile:
     Raises:
         ConfigurationError: the folder cannot be written.
     """
-    version = model_version(files)
-    path = cache_dir / f"{MODEL_NAME}-{version}.onnx"
+    path = cache_dir / f"{MODEL_NAME}-{model_version(files)}.onnx"
     if not path.is_file():
         _write_atomically(path, _build(files))
-    return ModelFile(path=path, version=version)
+    return path
 
 
 def _build(files: WeightFiles) -> bytes:

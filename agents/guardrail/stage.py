@@ -48,16 +48,7 @@ class GuardrailSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GuardrailStage:
-    """Admits a request or refuses it, and redacts the personal data in it.
-
-    Args:
-        settings: limits and defaults.
-        registry: knows the requests that were seen before.
-        has_topic: tells whether a topic, and its partition where one is named, exists.
-        find_injection: returns the injection in a text, or None.
-        redact: replaces personal data in a text.
-        clock: the time, UTC-aware.
-    """
+    """Admits a request or refuses it, and redacts the personal data in it; see `Intake` for `has_topic`."""
 
     spec = pipeline.GUARDRAIL
 

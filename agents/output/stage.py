@@ -33,14 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class OutputStage:
-    """Checks a model's answer, and keeps it for the cache where it may be given again.
-
-    Args:
-        prompts: the templates whose instructions must not leak.
-        cache: where checked answers are kept.
-        policy: what blocks an answer, and what is redacted in it.
-        clock: the time, UTC-aware.
-    """
+    """Checks a model's answer, and keeps it for the cache where it may be given again."""
 
     spec = pipeline.OUTPUT
 

@@ -68,11 +68,8 @@ def journal_key(request_id: str) -> str:
 class Journal:
     """The journal in Redis; every step is one atomic script.
 
-    Every method raises `StoreUnavailable` where Redis does not answer in time.
-
-    Args:
-        redis: the client; its timeouts bound every step.
-        ttl_s: how long an entry is kept after its last step, in seconds.
+    Every method raises `StoreUnavailable` where Redis does not answer in time. An entry is kept for `ttl_s`
+    seconds after its last step.
     """
 
     def __init__(self, redis: Redis, *, ttl_s: int) -> None:
@@ -95,15 +92,9 @@ class Journal:
         now: datetime,
         replay: int = 0,
     ) -> Claim:
-        """Claim a request, or learn why there is nothing to claim.
+        """Claim a request for the record that holds it, or learn why there is nothing to claim; see `Lease`.
 
-        Args:
-            request_id: the request.
-            record: the record that holds it, as ``topic:partition:offset``.
-            instance: who claims it, for operators to read.
-            deadline_at: until when the claimant can work on it.
-            now: the time.
-            replay: which run of the request it is.
+        Operators read `instance`. After `deadline_at` a record other than this one may claim the request.
         """
         lease = Lease(
             request_id=request_id,
@@ -122,27 +113,16 @@ class Journal:
     async def begin_call(self, lease: Lease, call: BegunCall, *, after: int = 0) -> int:
         """Note a call that is about to be made.
 
-        Args:
-            lease: the caller's.
-            call: the call.
-            after: the number of the caller's last call: the new number is higher.
-
         Returns:
-            The call's number among all calls for the request, by whatever attempt; they count from 1.
+            The call's number among all calls for the request, by whatever attempt, from 1. It is higher than
+            `after`, the number of the caller's last call.
 
         Raises:
             Fenced: a newer attempt works on the request, or it has its reply; do not make the call.
             Cancelled: the request is cancelled; do not make the call.
         """
-        args: _Args = [
-            lease.record,
-            lease.attempt,
-            lease.replay,
-            _encoder.encode(call),
-            after,
-            lease.deadline_ms,
-            self._ttl_s,
-        ]
+        holder: _Args = [lease.record, lease.attempt, lease.replay]
+        args = [*holder, _encoder.encode(call), after, lease.deadline_ms, self._ttl_s]
         with store_faults("noting a call in the journal"):
             answer = await self._begin(keys=_both_keys(lease), args=args)
         match answer:

@@ -75,17 +75,8 @@ class DeliveryLimits(msgspec.Struct, frozen=True, kw_only=True):
 class Deliverer:
     """Claims webhooks that are due, sends them, and notes the result.
 
-    A webhook that a worker had claimed when it died is claimed and sent again, under the same id.
-
-    Args:
-        queue: what is due.
-        posts: sends one.
-        publisher: for dead letters.
-        keys: what the bodies are signed with.
-        limits: what bounds it.
-        counts: where outcomes are counted.
-        clock: the time, in seconds since the epoch.
-        sleep: how to wait between two tries.
+    A webhook that a worker had claimed when it died is claimed and sent again, under the same id. Bodies are
+    signed with `keys`; `clock` returns Unix seconds.
     """
 
     def __init__(

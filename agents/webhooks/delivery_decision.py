@@ -47,13 +47,7 @@ DeliveryResult = Done | Rejected | TryLater
 
 
 def result_of_response(status: int, headers: Mapping[str, str], *, now: datetime) -> DeliveryResult:
-    """Return what a response means.
-
-    Args:
-        status: its HTTP status.
-        headers: its headers, for `Retry-After`.
-        now: from when a date there counts.
-    """
+    """Return what a response means. `now` is from when a date in its `Retry-After` counts."""
     if 200 <= status < 300:
         return Done("delivered")
     if status == _GONE:
@@ -68,13 +62,9 @@ def result_of_response(status: int, headers: Mapping[str, str], *, now: datetime
 def decide(
     result: DeliveryResult, attempt: int, *, attempts: int, jitter: Callable[[], float]
 ) -> Done | Rejected | RetryDelivery:
-    """Return what becomes of a webhook.
+    """Return what becomes of a webhook after try number `attempt` (from 1) of `attempts`.
 
-    Args:
-        result: what came of the try.
-        attempt: its number, from 1.
-        attempts: how many there may be.
-        jitter: returns random numbers from 0 to 1, so that webhooks do not come back together.
+    `jitter` returns random numbers from 0 to 1, so that webhooks do not come back together.
     """
     if not isinstance(result, TryLater):
         return result

@@ -29,11 +29,8 @@ _MAX_REASON_CHARS = 300
 class WebhookPoster:
     """Sends webhooks. Redirects are not followed, proxies of the environment not used, cookies not kept.
 
-    Args:
-        targets: where they may go.
-        timeout_s: time limit of one webhook.
-        in_flight: how many are sent at once, at most.
-        look_up: returns the addresses of a name; by default the system's resolver.
+    At most `in_flight` are sent at once, each within `timeout_s`. The default of `look_up` is the system's
+    resolver.
     """
 
     def __init__(

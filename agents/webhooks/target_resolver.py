@@ -40,11 +40,7 @@ class ServiceUnresolved(HeadraceError):
 
 
 class SystemResolver:
-    """Asks the system's resolver, in threads of its own: a slow name server must not occupy the shared ones.
-
-    Args:
-        threads: how many names are resolved at once.
-    """
+    """Asks the system's resolver, in threads of its own: a slow name server must not block others."""
 
     def __init__(self, threads: int) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="webhook-names")
@@ -64,13 +60,7 @@ class SystemResolver:
 
 
 class TargetGuard:
-    """Says which addresses may be connected to. It resolves the names of our own services to exclude them.
-
-    Args:
-        targets: what is allowed.
-        look_up: returns a host's addresses.
-        clock: a monotonic clock, in seconds.
-    """
+    """Says which addresses may be connected to. It resolves the names of our own services to exclude them."""
 
     def __init__(
         self, targets: Targets, *, look_up: LookUp, clock: Callable[[], float] = time.monotonic
@@ -81,8 +71,7 @@ class TargetGuard:
         self._resolved: dict[Service, frozenset[Service]] = {}
         self._stale_at = float("-inf")
         self._fresh = asyncio.Lock()
-        self.targets = targets
-        self._given = targets
+        self._given = self.targets = targets
 
     async def refresh(self) -> None:
         """Resolve our own services' names, if the cache is stale. One that is not found keeps its addresses.
@@ -133,12 +122,7 @@ class TargetGuard:
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves names for aiohttp.
-
-    Args:
-        guard: which addresses are allowed.
-        look_up: returns a host's addresses.
-    """
+    """Resolves names for aiohttp, to the addresses that the guard allows."""
 
     def __init__(self, guard: TargetGuard, *, look_up: LookUp) -> None:
         self._guard = guard

@@ -16,13 +16,7 @@ from streams.tasks import cancel_and_wait
 async def webhook_intake(
     ports: WorkerPorts, wait: Callable[[float], Awaitable[bool]], resources: AsyncExitStack
 ) -> WebhookIntake:
-    """Return what takes the records of the webhooks' topic, and begin to send what waits.
-
-    Args:
-        ports: what the consumers of this worker share.
-        wait: waits so many seconds; False when the partitions are taken away first.
-        resources: ends what is begun here.
-    """
+    """Return what takes the records of the webhooks' topic, and begin to send what waits."""
     settings = ports.settings
     queue = WebhookQueue(
         ports.redis, max_bytes=settings.webhook_max_waiting_bytes, has_room=ports.memory.has_room

@@ -3,7 +3,6 @@
 import re
 import socket
 from collections.abc import Collection, Sequence
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import msgspec
@@ -64,10 +63,6 @@ class Targets(msgspec.Struct, frozen=True, kw_only=True):
         if is_own(self.services, address, port):
             return f"with port {port} is this installation's own"
         return None
-
-    def allows(self, address: str, port: int = _HTTPS_PORT) -> bool:
-        """Whether a webhook may be sent to an IP address."""
-        return self.objection(ip_address(address.partition("%")[0]), port) is None
 
     def _authority(self, url: str) -> tuple[str, int]:
         """Return host and port of a URL; raise `InvalidRequest` where it is not well-formed."""

@@ -18,7 +18,7 @@ BUILD = (
     "from agents.embeddings.weights import WeightFiles\n"
     "model_file._build = lambda files: bytes(30_000_000)\n"
     "sys.stdin.readline()\n"
-    "print(model_file.find_or_build(WeightFiles.find(), Path(sys.argv[1])).path)"
+    "print(model_file.find_or_build(WeightFiles.find(), Path(sys.argv[1])))"
 )
 
 
@@ -46,10 +46,10 @@ def test_default_folder_follows_xdg(environ: dict[str, str], expected: Path) -> 
 def test_a_built_model_is_used_again(weight_files: WeightFiles, tmp_path: Path) -> None:
     """The second call finds the file of the first and does not write."""
     first = find_or_build(weight_files, tmp_path / "new" / "folder")
-    written = first.path.stat()
+    written = first.stat()
     second = find_or_build(weight_files, tmp_path / "new" / "folder")
     assert second == first
-    assert (second.path.stat().st_ino, second.path.stat().st_mtime_ns) == (
+    assert (second.stat().st_ino, second.stat().st_mtime_ns) == (
         written.st_ino,
         written.st_mtime_ns,
     )
@@ -97,7 +97,7 @@ def test_every_build_is_the_same(
     """To the byte: so it does not matter which of several processes was last."""
     del embedder  # it has built the one in the cache folder
     (reference,) = cache_dir.iterdir()
-    built = find_or_build(weight_files, tmp_path).path
+    built = find_or_build(weight_files, tmp_path)
     assert (built.name, built.read_bytes()) == (reference.name, reference.read_bytes())
 
 
@@ -112,7 +112,7 @@ def test_an_unusable_folder_says_what_to_set(weight_files: WeightFiles, tmp_path
 @pytest.mark.usefixtures("quick")
 def test_a_failed_write_leaves_nothing_behind(weight_files: WeightFiles, tmp_path: Path) -> None:
     """When the file cannot be put in its place, the temporary one goes too."""
-    name = find_or_build(weight_files, tmp_path / "good").path.name
+    name = find_or_build(weight_files, tmp_path / "good").name
     (tmp_path / "bad" / name).mkdir(parents=True)
     with pytest.raises(ConfigurationError, match="cannot be cached"):
         find_or_build(weight_files, tmp_path / "bad")

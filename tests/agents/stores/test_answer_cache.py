@@ -70,7 +70,7 @@ def answer(text: str = "q", content: str = "a", **fields: Any) -> CachedAnswer:
 
 
 async def exact(cache: AnswerCache, where: CacheSlot) -> CachedAnswer | None:
-    return (await cache.exact(where, asker=uuid4().hex)).answer
+    return (await cache.exact(where, asker=uuid4().hex))[0]
 
 
 async def slot(scope: str, text: str, *, vector: bool = True) -> CacheSlot:
@@ -94,10 +94,10 @@ async def test_an_answer_is_found_by_its_exact_key(cache: AnswerCache, scope: st
 async def test_who_was_sent_to_a_model_is_known_again(cache: AnswerCache, scope: str) -> None:
     """By request and replay."""
     where, asker = await slot(scope, "q"), uuid4().hex
-    assert not (await cache.exact(where, asker=f"{asker}:0")).missed_before
+    assert not (await cache.exact(where, asker=f"{asker}:0"))[1]
     await cache.note_miss(f"{asker}:0")
-    assert (await cache.exact(where, asker=f"{asker}:0")).missed_before
-    assert not (await cache.exact(where, asker=f"{asker}:1")).missed_before
+    assert (await cache.exact(where, asker=f"{asker}:0"))[1]
+    assert not (await cache.exact(where, asker=f"{asker}:1"))[1]
 
 
 async def test_similar_answers_come_most_similar_first(cache: AnswerCache, scope: str, tenant: str) -> None:
