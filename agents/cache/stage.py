@@ -154,13 +154,12 @@ class CacheStage:
         except TransientFault as fault:
             log.warning("cache.unavailable", error=str(fault))
             return slot, missed, None
-        for candidate in candidates:
-            if candidate.similarity < self._settings.threshold:
+        for similarity, answer in candidates:
+            if similarity < self._settings.threshold:
                 break
-            answer = candidate.answer
             if self._is_fresh(answer, wanted.max_age_s) and veto(slot.text, answer.text) is None:
-                return slot, self._found(CacheKind.SEMANTIC, round(candidate.similarity, 6), answer), answer
-        best = round(candidates[0].similarity, 6) if candidates else None
+                return slot, self._found(CacheKind.SEMANTIC, round(similarity, 6), answer), answer
+        best = round(candidates[0][0], 6) if candidates else None
         return slot, msgspec.structs.replace(missed, similarity=best), None
 
     def _found(self, kind: CacheKind, similarity: float, answer: CachedAnswer) -> CacheLookup:

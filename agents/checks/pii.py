@@ -1,9 +1,8 @@
 """Structured personal data: found by format, confirmed by its check digits, replaced by a label.
 
-`redact` is pure and idempotent. `candidates` and `select` are the two halves of its scan; the streaming guard
-uses them to do the same over a stream. The detectors are in ASCII, so texts are read in `plain` spelling: a
-number is the same number in Arabic, Devanagari or full-width digits, with typographic dashes, with the blanks
-of French typesetting, or with invisible characters in it.
+`redact` is pure and idempotent; the streaming guard does the same over a stream by `scan`. Detectors are in
+ASCII, so texts are read in `plain` spelling: a number is the same number in Arabic, Devanagari or full-width
+digits, with typographic dashes, with the blanks of French typesetting, or with invisible characters in it.
 """
 
 import re
@@ -70,15 +69,6 @@ Redact = Callable[[str], Redaction]
 """Replaces the personal data in a text, as `redact` does."""
 
 
-@dataclass(frozen=True, slots=True)
-class PiiCandidate:
-    """A match of a detector's pattern that its validator has not judged yet."""
-
-    start: int
-    end: int
-    detector: int
-
-
 def label(kind: PiiType) -> str:
     """Return what stands for redacted data of this type."""
     return f"[REDACTED_{kind.upper()}]"
@@ -97,7 +87,7 @@ def find(text: str) -> tuple[PiiSpan, ...]:
         return ()
     masked, found = mask_labels(spelled), list[PiiSpan]()
     for _ in range(_MAX_PASSES):  # what a rejected candidate hid shows up once its neighbour is masked
-        spans = select(masked, candidates(masked), start=0)
+        spans = scan(masked, masked)
         if not spans:
             break
         found += spans
@@ -146,43 +136,31 @@ def mask_labels(text: str) -> str:
     return _LABEL.sub(lambda m: _MASKS[m[1].lower()] * len(m[0]), text)
 
 
-def candidates(text: str, start: int = 0, types: frozenset[PiiType] = ALL_TYPES) -> list[PiiCandidate]:
-    """Return the matches for `types` from `start`, by start, then the longest, then the most specific.
+def scan(text: str, masked: str, *, start: int = 0, types: frozenset[PiiType] = ALL_TYPES) -> list[PiiSpan]:
+    """Return the personal data from `start`: leftmost first, then the longest, then the most specific.
 
-    The text is in `plain` spelling.
+    Patterns are matched against `text`, which is in `plain` spelling; validators judge the same place in
+    `masked`, where what was found before is masked.
     """
-    found = [
-        PiiCandidate(match.start(), match.end(), index)
+    candidates = [
+        (match.start(), -match.end(), index)
         for index, detector in enumerate(DETECTORS)
         if detector.type in types and detector.gate in text
         for match in detector.pattern.finditer(text, start, overlapped=True)
     ]
-    return sorted(found, key=lambda c: (c.start, -c.end, c.detector))
-
-
-def select(text: str, ordered: Sequence[PiiCandidate], *, start: int) -> list[PiiSpan]:
-    """Return the candidates that their validators accept, leftmost first, none overlapping an earlier one.
-
-    The text is the one that they were found in, perhaps masked.
-    """
     spans, position, kind = list[PiiSpan](), start, None
-    for candidate in ordered:
-        if candidate.start < position:
+    for begin, negative_end, index in sorted(candidates):
+        if begin < position:
             continue
-        span = _judge(text, candidate, position, kind)
-        if span is not None:
-            spans.append(span)
-            position, kind = span.end, span.type
+        detector = DETECTORS[index]
+        left = masked[max(0, begin - CONTEXT_CHARS) : begin]
+        if kind is not None and begin - position < CONTEXT_CHARS:
+            left = _MASKS[kind] + masked[position:begin]
+        accepted = detector.accept(masked[begin:-negative_end], _context(left))
+        if accepted:
+            position, kind = begin + accepted, detector.type
+            spans.append(PiiSpan(kind, begin, position))
     return spans
-
-
-def _judge(text: str, candidate: PiiCandidate, position: int, kind: PiiType | None) -> PiiSpan | None:
-    detector = DETECTORS[candidate.detector]
-    left = text[max(0, candidate.start - CONTEXT_CHARS) : candidate.start]
-    if kind is not None and candidate.start - position < CONTEXT_CHARS:
-        left = _MASKS[kind] + text[position : candidate.start]
-    accepted = detector.accept(text[candidate.start : candidate.end], _context(left))
-    return PiiSpan(detector.type, candidate.start, candidate.start + accepted) if accepted else None
 
 
 def _context(left: str) -> str:

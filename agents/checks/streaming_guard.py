@@ -161,7 +161,7 @@ class StreamingGuard:
         start = self._pii_from - self._base
         if not _PII_SIGNS.search(self._plain, start):
             return []
-        found = pii.select(self._masked, pii.candidates(self._plain, start, self._policy.sought), start=start)
+        found = pii.scan(self._plain, self._masked, start=start, types=self._policy.sought)
         return [span.moved(self._base) for span in found]
 
     def _blocks(self, spans: Iterable[PiiSpan], limit: int) -> Iterable[_Block]:

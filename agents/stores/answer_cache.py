@@ -114,13 +114,6 @@ class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     cached_at: datetime
 
 
-class SimilarAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored answer to a similar query. `similarity` is the cosine of the two queries."""
-
-    answer: CachedAnswer
-    similarity: float
-
-
 class AnswerCache:
     """The cache's store. Every method raises `StoreUnavailable` where Redis does not answer.
 
@@ -157,8 +150,8 @@ class AnswerCache:
         with store_faults("noting a miss of the cache"):
             await self._redis.set(_missed_key(asker), b"", ex=_MISS_TTL_S)
 
-    async def similar(self, slot: CacheSlot) -> list[SimilarAnswer]:
-        """Return the answers to the most similar queries of the scope, most similar first."""
+    async def similar(self, slot: CacheSlot) -> list[tuple[float, CachedAnswer]]:
+        """Return the answers to the most similar queries of the scope, with the cosine, highest first."""
         if slot.vector is None:
             return []
         with store_faults("searching the cache"):
@@ -167,7 +160,7 @@ class AnswerCache:
             )
         return [
             # A vector set scores (cosine + 1) / 2.
-            SimilarAnswer(answer=answer, similarity=2 * float(score) - 1)
+            (2 * float(score) - 1, answer)
             for score, data in zip(found[::2], found[1::2], strict=True)
             if (answer := _decode(data)) is not None
         ]

@@ -106,10 +106,10 @@ async def test_similar_answers_come_most_similar_first(cache: AnswerCache, scope
         await cache.put(await slot(scope, text), answer(text), tenant=tenant)
     asked = await slot(scope, "red green blue white")
     found = await cache.similar(asked)
-    assert [each.answer.text for each in found] == ["red green blue white", "red green blue", "black"]
-    assert found[0].similarity == pytest.approx(1.0, abs=0.02)
+    assert [each.text for _, each in found] == ["red green blue white", "red green blue", "black"]
+    assert found[0][0] == pytest.approx(1.0, abs=0.02)
     vectors = await WordEmbedder().embed(["red green blue white", "red green blue"])
-    assert found[1].similarity == pytest.approx(float(np.dot(*vectors)), abs=0.02)
+    assert found[1][0] == pytest.approx(float(np.dot(*vectors)), abs=0.02)
 
 
 async def test_another_scope_has_no_similar_answers(cache: AnswerCache, scope: str, tenant: str) -> None:
@@ -158,7 +158,7 @@ async def test_an_expired_answer_is_neither_found_nor_counted(
     assert await cache.entries(tenant) == 1
     assert await exact(cache, await slot(scope, "old")) is None
     found = await cache.similar(await slot(scope, "old"))
-    assert [each.answer.text for each in found] == ["new"]
+    assert [each.text for _, each in found] == ["new"]
     assert await redis.execute_command("VCARD", f"headrace:cache:vectors:{scope}") == 1  # type: ignore[no-untyped-call]
 
 
@@ -172,7 +172,7 @@ async def test_a_forgotten_vector_does_not_hide_the_others(
         await redis.delete(f"headrace:cache:answer:{scope}:{name}")
     asked = await slot(scope, "a b c d")
     await cache.similar(asked)
-    assert [each.answer.text for each in await cache.similar(asked)] == ["a"]
+    assert [each.text for _, each in await cache.similar(asked)] == ["a"]
 
 
 async def test_a_tenant_keeps_its_newest_answers(
