@@ -66,14 +66,9 @@ def cache_slot(
     message. Answers of another tenant or conversation can therefore not be found. Requests in which personal
     data was redacted, and those of a session, share answers only within one user.
 
-    Args:
-        envelope: the request.
-        messages: its rendered prompt.
-        prompt: the version that was rendered, if any.
-        model: the model that is asked first.
-        max_temperature: a request with a higher one wants another answer each time.
-        vectors: the embedder's name: vectors of two embedders must not be compared.
-        checked_by: the output policy: an answer that passed one is not given again under another.
+    A request with a temperature above `max_temperature` wants another answer each time. `vectors` is the
+    embedder's name: vectors of two embedders must not be compared. `checked_by` is the output policy: an
+    answer that passed one is not given again under another.
     """
     request, last = envelope.request, messages[-1]
     if request.tools or request.tool_choice or last.role != "user":

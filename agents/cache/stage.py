@@ -40,12 +40,8 @@ log = structlog.get_logger(__name__)
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of the stage.
 
-    Attributes:
-        threshold: the least cosine of two queries that may have the same answer.
-        default_model: of requests that name none.
-        default_max_tokens: of requests that name none.
-        checked_by: the fingerprint of the output policy; see `cache_slot`.
-        max_temperature: the same.
+    `threshold` is the least cosine of two queries that may have the same answer, `checked_by` the fingerprint
+    of the output policy.
     """
 
     threshold: float

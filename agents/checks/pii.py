@@ -54,12 +54,7 @@ class PiiSpan:
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """A text without its personal data.
-
-    Attributes:
-        text: the text with each span replaced by its label, such as `[REDACTED_SSN]`.
-        types: the types found, each once, in order of their first appearance.
-    """
+    """A text with labels such as `[REDACTED_SSN]`; the types found, each once, in order of appearance."""
 
     text: str
     types: tuple[str, ...] = ()

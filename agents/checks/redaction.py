@@ -51,12 +51,7 @@ _DEFINITIONS = ("tools", "tool_choice", "response_format")
 
 
 class TextWalk:
-    """One walk over a value. `types` has what was found, each type once, in order of appearance.
-
-    Args:
-        redact: replaces personal data in a text.
-        kept: paths of the texts that stay as they are.
-    """
+    """One walk over a value, in which the texts at the paths `kept` stay as they are."""
 
     def __init__(self, redact: Redact, *, kept: Container[str] = ()) -> None:
         self._redact = redact
@@ -65,7 +60,7 @@ class TextWalk:
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The types of personal data that were found."""
+        """The types of personal data that were found, each once, in order of appearance."""
         return tuple(self._types)
 
     def text(self, text: str) -> str:

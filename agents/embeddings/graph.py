@@ -37,7 +37,7 @@ _MIN_NORM = 1e-12
 
 
 class Precision(StrEnum):
-    """How the weights are stored and multiplied."""
+    """How the weights are stored and multiplied: fp32 reproduces the original, int8 runs in production."""
 
     FP32 = "fp32"
     INT8 = "int8"
@@ -154,13 +154,7 @@ def _score_bias(graph: Emitter) -> str:
 
 
 def build_model(tensors: Tensors, shape: BertShape, precision: Precision) -> onnx.ModelProto:
-    """Build the checked ONNX model of the encoder with its weights inside.
-
-    Args:
-        tensors: the checkpoint, by tensor name.
-        shape: the encoder's shape; `tensors` must have that many layers.
-        precision: fp32 reproduces the original, int8 is what runs in production.
-    """
+    """Build the checked ONNX model of the encoder with its weights inside."""
     graph = Emitter()
     encoder = _Encoder(
         graph=graph,

@@ -59,9 +59,6 @@ class MiniLmEmbedder:
     def load(cls, cache_dir: Path | None = None) -> Self:
         """Load the model, building it first where this machine has not yet. Blocks for up to seconds.
 
-        Args:
-            cache_dir: where the built model lives; None is `headrace/models` in the user's cache folder.
-
         Raises:
             ConfigurationError: the extra or the weights are not installed, or the cache is not usable.
         """

@@ -30,15 +30,7 @@ _LONG_BYTES = 8_192
 
 
 class GuardrailSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of the stage.
-
-    Attributes:
-        limits: how large a request may be.
-        default_deadline_ms: of requests that name none.
-        reply_topics: names or patterns of the topics that senders may name for their replies.
-        webhook_targets: where webhooks may go.
-        injection_sources: whose texts are searched for injections.
-    """
+    """The settings of the stage. The texts of `injection_sources` are searched for injections."""
 
     limits: RequestLimits
     default_deadline_ms: int

@@ -62,12 +62,8 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
 class Intake:
     """Registers the requests that a topic brings.
 
-    Args:
-        registry: knows the requests that were seen before.
-        has_topic: tells whether a topic, and its partition where one is named, exists.
-        reply_topics: names or patterns of the topics that senders may name for their replies.
-        default_deadline_ms: of requests that name none.
-        clock: the time, UTC-aware.
+    `has_topic` tells whether a topic, and its partition where one is named, exists; `reply_topics` are names
+    or patterns of the topics that senders may name for their replies.
     """
 
     def __init__(

@@ -55,14 +55,9 @@ class WebhookFailed(HeadraceError):
 
 
 class DeliveryLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What bounds the deliverer.
+    """What bounds the deliverer: how many webhooks are sent at once, how often, and time limits in seconds.
 
-    Attributes:
-        in_flight: how many are sent at once.
-        per_host: how many of them of one tenant to one host; one, where the last try failed.
-        attempts: how often each is tried.
-        timeout_s: time limit of one try.
-        dead_letter_s: time limit of writing a dead letter.
+    `per_host` is of one tenant to one host; it is one where the last try failed.
     """
 
     in_flight: int

@@ -19,11 +19,9 @@ _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?
 
 
 class Targets(msgspec.Struct, frozen=True, kw_only=True):
-    """The rules for targets of webhooks.
+    """The rules for targets of webhooks, which are `enabled` where they can be signed.
 
     Attributes:
-        enabled: whether there are webhooks at all: they need a secret.
-        allow_http: whether a URL may be http; else only https.
         networks: private networks that may be reached.
         services: this installation's services, which may never be reached.
     """

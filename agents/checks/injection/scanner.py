@@ -22,12 +22,7 @@ SCAN_TIMEOUT = "scan_timeout"
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """An injection that was found.
-
-    Attributes:
-        rule: the id of the rule that matched, or `scan_timeout`.
-        reading: the reading of the text in which it matched; None for a time-out.
-    """
+    """The id of the rule that matched, or `scan_timeout`, and the reading of the text in which it matched."""
 
     rule: str
     reading: ReadingKind | None = None
