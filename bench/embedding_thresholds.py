@@ -26,7 +26,7 @@ from tokenizers import Tokenizer
 
 from agents.embeddings.graph import Precision, build_model
 from agents.embeddings.minilm import MiniLmEmbedder, Vectors
-from agents.embeddings.weights import WeightFiles
+from agents.embeddings.model_files import WeightFiles
 
 THRESHOLDS = (0.85, 0.88, 0.90, 0.92, 0.95)
 LENGTHS = (16, 32, 64, 128)

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from agents.embeddings.model_file import default_cache_dir, find_or_build
-from agents.embeddings.weights import INSTALL_WEIGHTS, WeightFiles
+from agents.embeddings.model_files import INSTALL_WEIGHTS, WeightFiles, default_cache_dir, find_or_build
 from streams.errors import ConfigurationError, EmbeddingUnavailable
 
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ If Redis has lost its data, append-only file included, a missing entry counts as
 continues, because the answer was paid for. A repeat of the request may then call the provider again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
@@ -50,8 +51,6 @@ from streams.redis.connection import store_faults
 from streams.redis.keys import JOURNAL, digest
 from streams.registry.registry import request_key
 
-_BEGUN = b"begun:"
-_ENDED = b"ended:"
 #: The leases looked up in one script: Redis does nothing else for half a millisecond.
 _LOOK_BATCH = 200
 
@@ -162,7 +161,7 @@ class Journal:
         """Return the calls for a request; none where another record holds it, which will book them."""
         with store_faults("looking up calls in the journal"):
             fields = await self._calls(keys=[journal_key(request_id)], args=[record])
-        return _noted(_pairs(fields))
+        return _noted(fields)
 
     async def finish(self, lease: Lease, result: bytes) -> bool:
         """Store the result. False means that a newer attempt works on the request: send nothing."""
@@ -195,7 +194,7 @@ def _claim(claimant: Lease, answer: Sequence[bytes | int]) -> Claim:
         case [b"finished", int(attempt), bytes(result)]:
             return ResultStored(lease=msgspec.structs.replace(claimant, attempt=attempt), result=result)
         case [b"claimed", int(attempt), *fields]:
-            noted = _noted(_pairs(fields))
+            noted = _noted(fields)
             return Claimed(
                 lease=msgspec.structs.replace(claimant, attempt=attempt),
                 lost_calls=noted.lost_calls,
@@ -205,26 +204,20 @@ def _claim(claimant: Lease, answer: Sequence[bytes | int]) -> Claim:
             raise AssertionError(f"the journal's script answered {answer!r}")
 
 
-def _noted(fields: Mapping[bytes, bytes]) -> JournaledCalls:
-    ended = dict(_numbered(fields, _ENDED))
-    begun = dict(_numbered(fields, _BEGUN))
+def _noted(fields: Sequence[Any]) -> JournaledCalls:
+    """Return the calls of an entry, which is given as a flat list of its fields and values."""
+    noted: dict[bytes, dict[int, bytes]] = {b"begun": {}, b"ended": {}}
+    for name, value in zip(fields[::2], fields[1::2], strict=True):
+        kind, _, number = name.partition(b":")
+        if kind in noted:
+            noted[kind][int(number)] = value
+    begun, ended = noted[b"begun"], noted[b"ended"]
     lost = [
         LostCall(number=number, call=msgspec.json.decode(begun[number], type=BegunCall))
         for number in sorted(begun.keys() - ended.keys())
     ]
     known = [msgspec.json.decode(ended[number], type=LlmCall) for number in sorted(ended)]
     return JournaledCalls(lost_calls=tuple(lost), known_calls=tuple(known))
-
-
-def _numbered(fields: Mapping[bytes, bytes], prefix: bytes) -> Iterator[tuple[int, bytes]]:
-    for name, value in fields.items():
-        if name.startswith(prefix):
-            yield int(name.removeprefix(prefix)), value
-
-
-def _pairs(flat: Sequence[bytes | int]) -> dict[bytes, bytes]:
-    values = [value for value in flat if isinstance(value, bytes)]
-    return dict(zip(values[::2], values[1::2], strict=True))
 
 
 def _milliseconds(at: datetime) -> int:

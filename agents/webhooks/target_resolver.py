@@ -16,7 +16,7 @@ from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from streams.errors import HeadraceError
-from streams.webhooks.own_services import Service, address_of
+from streams.webhooks.addresses import Service, address_of
 from streams.webhooks.targets import Targets
 
 #: Returns the addresses of a host, as `socket.getaddrinfo` does.

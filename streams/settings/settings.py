@@ -15,7 +15,7 @@ from streams.settings.requests import RequestSettings
 from streams.settings.services import ServiceSettings
 from streams.settings.webhooks import WebhookSettings
 from streams.settings.worker import WorkerSettings
-from streams.webhooks.own_services import Service, own_services
+from streams.webhooks.addresses import Service, own_services
 from streams.webhooks.targets import Targets
 
 _PREFIX = "HEADRACE_"

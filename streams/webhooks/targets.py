@@ -8,8 +8,15 @@ from urllib.parse import urlsplit
 import msgspec
 
 from streams.errors import InvalidRequest
-from streams.webhooks.own_services import Service, address_of, is_own
-from streams.webhooks.special_addresses import Address, Network, is_public, targets_of
+from streams.webhooks.addresses import (
+    Address,
+    Network,
+    Service,
+    address_of,
+    is_own,
+    is_public,
+    targets_of,
+)
 
 _HTTP_PORT, _HTTPS_PORT, _MAX_PORT = 80, 443, 65_535
 #: RFC 1035: the longest name that there can be.

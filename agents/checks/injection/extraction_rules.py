@@ -1,6 +1,6 @@
 """Rules: the system prompt or a secret asked for."""
 
-from agents.checks.injection.rule import InjectionRule, any_of
+from agents.checks.injection.rules import InjectionRule, any_of
 
 _PROMPT = (
     r"(?:(?:system|initial|original|hidden|secret|first|previous|full|entire|whole|exact|internal|developer|"

@@ -1,6 +1,6 @@
 """Rules: the form of a request abused: fake delimiters, refusals forbidden, encoded payloads."""
 
-from agents.checks.injection.rule import InjectionRule
+from agents.checks.injection.rules import InjectionRule
 
 FORM_RULES: tuple[InjectionRule, ...] = (
     # Fake delimiters

@@ -1,6 +1,6 @@
 """Rules: earlier instructions set aside, or new ones put in their place."""
 
-from agents.checks.injection.rule import InjectionRule, any_of
+from agents.checks.injection.rules import InjectionRule, any_of
 
 _FILL = r"(?:(?! (?:error|warning|exception|null|typo)s?\b) [\w'’-]{1,20}){0,4}?"
 _DROP = any_of(

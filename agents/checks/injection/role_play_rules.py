@@ -1,6 +1,6 @@
 """Rules: a persona without limits, and the rules that are said not to bind it."""
 
-from agents.checks.injection.rule import InjectionRule, any_of
+from agents.checks.injection.rules import InjectionRule, any_of
 
 _FREE = any_of("unfiltered uncensored amoral unrestricted jailbroken unconstrained unhinged")
 _NO = any_of("no without zero ignoring")

@@ -10,9 +10,15 @@ from functools import cache
 
 import regex
 
+from agents.checks.injection.extraction_rules import EXTRACTION_RULES
+from agents.checks.injection.form_rules import FORM_RULES
 from agents.checks.injection.normalise import ReadingKind, readings
-from agents.checks.injection.rule import InjectionRule
-from agents.checks.injection.rules import RULES
+from agents.checks.injection.override_rules import OVERRIDE_RULES
+from agents.checks.injection.role_play_rules import ROLE_PLAY_RULES
+from agents.checks.injection.rules import LESSON_RULES, InjectionRule
+
+RULES = (*LESSON_RULES, *OVERRIDE_RULES, *EXTRACTION_RULES, *ROLE_PLAY_RULES, *FORM_RULES)
+"""All rules, in the order in which a match is reported."""
 
 #: For all rules over all readings of one text; 32,000 characters need about a tenth of it.
 DEFAULT_TIMEOUT_S = 0.5

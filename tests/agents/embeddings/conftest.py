@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from agents.embeddings.graph import Precision, build_model
 from agents.embeddings.minilm import MiniLmEmbedder, Vectors
-from agents.embeddings.weights import Tensors, WeightFiles
+from agents.embeddings.model_files import Tensors, WeightFiles
 
 Fp32 = Callable[[Sequence[int]], Vectors]
 

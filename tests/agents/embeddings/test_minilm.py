@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from agents.embeddings.minilm import MiniLmEmbedder
-from agents.embeddings.model_file import MODEL_NAME, model_version
-from agents.embeddings.weights import WeightFiles
+from agents.embeddings.model_files import MODEL_NAME, WeightFiles, model_version
 from streams.errors import ConfigurationError, EmbeddingUnavailable
 from tests.agents.embeddings.texts import ASSORTED, PARAPHRASES
 
@@ -137,8 +136,7 @@ def test_a_missing_builder_says_what_to_install(
 ) -> None:
     """Where the model is still to be built, so does a missing onnx or safetensors."""
     monkeypatch.delitem(sys.modules, "agents.embeddings.graph")
-    monkeypatch.delitem(sys.modules, "agents.embeddings.emitter")
-    monkeypatch.delitem(sys.modules, "agents.embeddings.int8")
+    monkeypatch.delitem(sys.modules, "agents.embeddings.operators")
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigurationError, match=rf"{module}: run `pip install 'headrace\[embeddings\]'"):
         MiniLmEmbedder.load(tmp_path)

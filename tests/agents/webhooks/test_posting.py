@@ -12,7 +12,7 @@ from agents.webhooks.delivery_decision import DeliveryResult, Done, Rejected, Tr
 from agents.webhooks.posting import WebhookPoster
 from agents.webhooks.target_resolver import LookUp
 from headrace.embedded.ports import free_port
-from streams.webhooks.own_services import Service
+from streams.webhooks.addresses import Service
 from streams.webhooks.targets import Targets
 from tests.fakes.receiver import DROP, HANG, Receiver, Say, receiving
 

@@ -16,8 +16,7 @@ from agents.webhooks.target_resolver import (
     SystemResolver,
     TargetGuard,
 )
-from streams.webhooks.own_services import Service
-from streams.webhooks.special_addresses import Network
+from streams.webhooks.addresses import Network, Service
 from streams.webhooks.targets import Targets
 from tests.fakes.webhook_targets import allows
 

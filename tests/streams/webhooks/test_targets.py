@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.errors import InvalidRequest
-from streams.webhooks.own_services import Service
-from streams.webhooks.special_addresses import is_public
+from streams.webhooks.addresses import Service, is_public
 from streams.webhooks.targets import Targets
 from tests.fakes.webhook_targets import allows
 

@@ -7,9 +7,8 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.checks.injection.rule import InjectionRule
-from agents.checks.injection.rules import RULES
-from agents.checks.injection.scanner import SCAN_TIMEOUT, Injection, find_injection
+from agents.checks.injection.rules import InjectionRule
+from agents.checks.injection.scanner import RULES, SCAN_TIMEOUT, Injection, find_injection
 
 find = partial(find_injection, timeout_s=20)  # a busy machine must not block a text
 

@@ -7,25 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from agents.embeddings import model_file
-from agents.embeddings.model_file import default_cache_dir, find_or_build, model_version
-from agents.embeddings.weights import WeightFiles
+from agents.embeddings import model_files
+from agents.embeddings.model_files import WeightFiles, default_cache_dir, find_or_build, model_version
 from streams.errors import ConfigurationError
 
 BUILD = (
     "import sys; from pathlib import Path\n"
-    "from agents.embeddings import model_file\n"
-    "from agents.embeddings.weights import WeightFiles\n"
-    "model_file._build = lambda files: bytes(30_000_000)\n"
+    "from agents.embeddings import model_files\n"
+    "from agents.embeddings.model_files import WeightFiles\n"
+    "model_files._build = lambda files: bytes(30_000_000)\n"
     "sys.stdin.readline()\n"
-    "print(model_file.find_or_build(WeightFiles.find(), Path(sys.argv[1])))"
+    "print(model_files.find_or_build(WeightFiles.find(), Path(sys.argv[1])))"
 )
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A build that costs nothing."""
-    monkeypatch.setattr(model_file, "_build", lambda _files: b"a model")
+    monkeypatch.setattr(model_files, "_build", lambda _files: b"a model")
 
 
 @pytest.mark.parametrize(
