@@ -95,7 +95,9 @@ def cache_slot(
         checked_by,
     ]
     return CacheSlot(
-        scope=_hash(_canonical(scope)), exact_key=_hash(text.encode("utf-8", "surrogatepass")), text=text
+        scope=_hash(msgspec.json.encode(scope, order="deterministic")),
+        exact_key=_hash(text.encode("utf-8", "surrogatepass")),
+        text=text,
     )
 
 
@@ -127,10 +129,6 @@ def _without_text(message: Message) -> list[Any]:
     """Return a message without its text: its role, say, and its number of parts."""
     parts = len(message.content) if isinstance(message.content, tuple) else 1
     return [msgspec.structs.replace(message, content=None), parts]
-
-
-def _canonical(value: Any) -> bytes:
-    return msgspec.json.encode(value, order="deterministic")
 
 
 def _hash(data: bytes) -> str:

@@ -91,7 +91,11 @@ class MiniLmEmbedder:
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
         for start in range(0, len(texts), _TEXTS_PER_TURN):
             turn = slice(start, start + _TEXTS_PER_TURN)
-            vectors[turn] = await asyncio.wrap_future(self._submit(texts[turn]))
+            try:
+                embedding = self._threads.submit(self._embed_each, texts[turn])
+            except RuntimeError as error:
+                raise EmbeddingUnavailable("the embedder is closed: make a new one") from error
+            vectors[turn] = await asyncio.wrap_future(embedding)
         return vectors
 
     def covers(self, text: str) -> bool:
@@ -108,12 +112,6 @@ class MiniLmEmbedder:
     def close(self) -> None:
         """Refuse new texts and let the worker threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _submit(self, texts: Sequence[str]) -> Any:
-        try:
-            return self._threads.submit(self._embed_each, texts)
-        except RuntimeError as error:
-            raise EmbeddingUnavailable("the embedder is closed: make a new one") from error
 
     def _embed_each(self, texts: Sequence[str]) -> Vectors:
         return np.stack(

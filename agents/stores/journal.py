@@ -194,12 +194,8 @@ def _claim(claimant: Lease, answer: Sequence[bytes | int]) -> Claim:
         case [b"finished", int(attempt), bytes(result)]:
             return ResultStored(lease=msgspec.structs.replace(claimant, attempt=attempt), result=result)
         case [b"claimed", int(attempt), *fields]:
-            noted = _noted(fields)
-            return Claimed(
-                lease=msgspec.structs.replace(claimant, attempt=attempt),
-                lost_calls=noted.lost_calls,
-                known_calls=noted.known_calls,
-            )
+            lease = msgspec.structs.replace(claimant, attempt=attempt)
+            return Claimed(lease=lease, **msgspec.structs.asdict(_noted(fields)))
         case _:
             raise AssertionError(f"the journal's script answered {answer!r}")
 

@@ -161,12 +161,9 @@ class Deliverer:
         for lane, number in self._lanes.items():
             for crowd in lane.crowds:
                 crowds[crowd] += number
-        full = [lane.name for lane, number in self._lanes.items() if number >= self._share_of(lane)]
+        shares = {lane: 1 if lane in self._ailing else self._limits.per_host for lane in self._lanes}
+        full = [lane.name for lane, number in self._lanes.items() if number >= shares[lane]]
         return full + [crowd for crowd, number in crowds.items() if number >= free]
-
-    def _share_of(self, lane: Lane) -> int:
-        """Return how many of a lane are sent at once; one, until its host answers again."""
-        return 1 if lane in self._ailing else self._limits.per_host
 
     def _note_health(self, lane: Lane, answer: DeliveryResult) -> None:
         self._ailing.pop(lane, None)

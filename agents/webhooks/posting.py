@@ -1,6 +1,5 @@
 """Sends one webhook: an HTTP request, bounded in time, in what it reads, and in its targets."""
 
-import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -77,7 +76,7 @@ class WebhookPoster:
             return TryLater(str(fault))
         except TimeoutError:
             return TryLater("it did not answer in time")
-        except (aiohttp.ClientError, OSError, ssl.SSLError) as fault:
+        except (aiohttp.ClientError, OSError) as fault:
             return TryLater(_words(fault))
 
     async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:

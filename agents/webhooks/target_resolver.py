@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import ip_address
 
 import msgspec
@@ -51,7 +52,8 @@ class SystemResolver:
         Raises:
             OSError: there is no such host.
         """
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, _getaddrinfo, host, port)
+        resolve = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, resolve)
         return [(family, str(address[0])) for family, _, _, _, address in found]
 
     def close(self) -> None:
@@ -157,9 +159,3 @@ class GuardedResolver(AbstractResolver):
 
     async def close(self) -> None:
         """Nothing to close."""
-
-
-def _getaddrinfo(
-    host: str, port: int
-) -> list[tuple[socket.AddressFamily, int, int, str, tuple[object, ...]]]:
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)  # type: ignore[return-value]  # wider
