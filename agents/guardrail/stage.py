@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from agents.checks import pii
-from agents.checks.injection.scanner import Injection, find_injection
+from agents.checks.injection.scanner import find_injection
 from agents.checks.redaction import redacted, untrusted_texts
 from agents.guardrail.validation import RequestLimits, check_size, validate
 from agents.intake.envelopes import without_texts
@@ -50,7 +50,7 @@ class GuardrailStage:
         registry: RequestRegistry,
         *,
         has_topic: Callable[[str, int | None], Awaitable[bool]],
-        find_injection: Callable[[str], Injection | None] = find_injection,
+        find_injection: Callable[[str], str | None] = find_injection,
         redact: pii.Redact = pii.redact,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -119,9 +119,9 @@ class GuardrailStage:
         verdict = InputVerdict(passed=True, pii_types=types, input_tokens=tokens)
         guarded = msgspec.structs.replace(envelope, request=request, input_verdict=verdict)
         for text in untrusted_texts(envelope.request, self._settings.injection_sources):
-            injection = self._find_injection(text)
-            if injection is not None:
-                return _block(guarded, injection, verdict)
+            rule = self._find_injection(text)
+            if rule is not None:
+                return _block(guarded, rule, verdict)
         return (Emit.to(self.spec.next, RequestGuarded(envelope=guarded), key=envelope.request_id),)
 
 
@@ -129,11 +129,11 @@ def _refuse(envelope: Envelope, fault: InputError) -> Sequence[Emit]:
     return outcome_emits(without_texts(envelope), Status.FAILED, error=input_error_info(fault))
 
 
-def _block(envelope: Envelope, injection: Injection, passed: InputVerdict) -> Sequence[Emit]:
+def _block(envelope: Envelope, rule: str, passed: InputVerdict) -> Sequence[Emit]:
     reason = "Potential prompt injection detected"
-    verdict = msgspec.structs.replace(passed, passed=False, rule=injection.rule, reason=reason)
+    verdict = msgspec.structs.replace(passed, passed=False, rule=rule, reason=reason)
     return outcome_emits(
         msgspec.structs.replace(envelope, input_verdict=verdict),
         Status.BLOCKED,
-        error=ErrorInfo(type="content_policy_error", code=injection.rule, message=reason),
+        error=ErrorInfo(type="content_policy_error", code=rule, message=reason),
     )

@@ -195,11 +195,6 @@ class AnswerCache:
                 gone += len(leaving)
         return gone
 
-    async def entries(self, tenant: str) -> int:
-        """Return how many answers of a tenant can be given again."""
-        with store_faults("counting the cache"):
-            return int(await self._redis.zcount(index_key(tenant), self._clock(), "+inf"))
-
     async def _remove(self, entries: list[bytes]) -> None:
         async with self._redis.pipeline(transaction=True) as pipe:
             for entry in entries:

@@ -6,12 +6,9 @@ encodings, and the model reads through all of them. `readings` undoes each, boun
 
 import re
 import unicodedata
-from typing import Literal
 
 from agents.checks.injection.decoding import decode_spans, unreversed, unrotated
 from agents.checks.injection.homoglyphs import FOLD
-
-ReadingKind = Literal["original", "normalised", "joined", "leet", "decoded", "rot13", "reversed"]
 
 MAX_READINGS = 8
 MAX_CHARS = 262_144
@@ -77,26 +74,26 @@ def fold_leet(text: str) -> str:
     return _LEET_TOKEN.sub(_read_leet, text)
 
 
-def readings(text: str) -> dict[str, ReadingKind]:
-    """Return the distinct readings of `text` and how each was reached, the original first."""
-    found: dict[str, ReadingKind] = {text: "original"}
+def readings(text: str) -> dict[str, bool]:
+    """Return the distinct readings of `text`, the original first, and whether letters were joined in each."""
+    found = {text: False}
     room = MAX_CHARS - len(text)
 
-    def add(kind: ReadingKind, reading: str | None) -> None:
+    def add(reading: str | None, *, is_joined: bool = False) -> None:
         nonlocal room
         if reading and reading not in found and len(found) < MAX_READINGS and len(reading) <= room:
-            found[reading] = kind
+            found[reading] = is_joined
             room -= len(reading)
 
     # Letters are joined before blanks are, or the gaps between the words would be gone.
     clean = normalise(text)
-    add("normalised", clean)
-    add("joined", normalise(join_letters(_INVISIBLE.sub("", text))))
-    add("joined", join_letters(clean))
-    add("decoded", _decode(text))
-    add("rot13", unrotated(clean))
-    add("reversed", unreversed(clean))
-    add("leet", fold_leet(clean))
+    add(clean)
+    add(normalise(join_letters(_INVISIBLE.sub("", text))), is_joined=True)
+    add(join_letters(clean), is_joined=True)
+    add(_decode(text))
+    add(unrotated(clean))
+    add(unreversed(clean))
+    add(fold_leet(clean))
     return found
 
 

@@ -1,6 +1,6 @@
 """Finds prompt injections: every reading of a text against every rule, within one time limit.
 
-find_injection("Ignore all previous instructions")  # Injection("instruction_override.previous", …)
+find_injection("Ignore all previous instructions")  # "instruction_override.previous"
 """
 
 import time
@@ -12,7 +12,7 @@ import regex
 
 from agents.checks.injection.extraction_rules import EXTRACTION_RULES
 from agents.checks.injection.form_rules import FORM_RULES
-from agents.checks.injection.normalise import ReadingKind, readings
+from agents.checks.injection.normalise import readings
 from agents.checks.injection.override_rules import OVERRIDE_RULES
 from agents.checks.injection.role_play_rules import ROLE_PLAY_RULES
 from agents.checks.injection.rules import LESSON_RULES, InjectionRule
@@ -24,14 +24,6 @@ RULES = (*LESSON_RULES, *OVERRIDE_RULES, *EXTRACTION_RULES, *ROLE_PLAY_RULES, *F
 DEFAULT_TIMEOUT_S = 0.5
 
 SCAN_TIMEOUT = "scan_timeout"
-
-
-@dataclass(frozen=True, slots=True)
-class Injection:
-    """The id of the rule that matched, or `scan_timeout`, and the reading of the text in which it matched."""
-
-    rule: str
-    reading: ReadingKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +40,27 @@ def find_injection(
     *,
     timeout_s: float = DEFAULT_TIMEOUT_S,
     clock: Callable[[], float] = time.monotonic,
-) -> Injection | None:
-    """Return the first injection in `text`, or None. A text that takes longer to scan counts as one.
+) -> str | None:
+    """Return the id of the first rule that matches `text`, or None; `scan_timeout` where it takes longer.
 
-    The first call compiles the rules, which takes about a second.
+    The first call compiles the rules.
     """
     compiled = _compiled(rules)
     deadline = clock() + timeout_s
     try:
-        for reading, kind in readings(text).items():
+        for reading, is_joined in readings(text).items():
             lowered = reading.lower()
             for rule in compiled:
                 if not any(hint in lowered for hint in rule.hints):
                     continue
-                pattern = rule.dense if kind == "joined" else rule.spaced
+                pattern = rule.dense if is_joined else rule.spaced
                 left_s = deadline - clock()
                 if left_s <= 0:
-                    return Injection(SCAN_TIMEOUT)
+                    return SCAN_TIMEOUT
                 if pattern.search(reading, timeout=left_s) is not None:
-                    return Injection(rule.id, kind)
+                    return rule.id
     except TimeoutError:
-        return Injection(SCAN_TIMEOUT)
+        return SCAN_TIMEOUT
     return None
 
 
