@@ -202,19 +202,6 @@ class StreamingGuard:
             self._base += surplus
 
 
-def check_answer(
-    text: str,
-    *,
-    policy: OutputPolicy = DEFAULT_POLICY,
-    instructions: str = "",
-    user_text: str = "",
-    finish_reason: str | None = None,
-) -> AnswerVerdict:
-    """Return the verdict on a whole answer; see `StreamingGuard`."""
-    guard = StreamingGuard(policy=policy, instructions=instructions, user_text=user_text)
-    return guard.finish(text, finish_reason=finish_reason)[1]
-
-
 class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer is checked against: instructions that it must not repeat, and the user's own words."""
 

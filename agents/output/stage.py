@@ -11,7 +11,7 @@ from agents.checks import pii
 from agents.checks.output_policy import DEFAULT_POLICY, AnswerVerdict, OutputPolicy
 from agents.checks.redaction import TextWalk, texts_of
 from agents.checks.response_format import format_problem
-from agents.checks.streaming_guard import AnswerContext, answer_context, check_answer
+from agents.checks.streaming_guard import AnswerContext, answer_context
 from agents.intake.outcomes import outcome_emits
 from agents.prompts.catalogue import PromptCatalogue
 from agents.stage import Delivery
@@ -79,13 +79,8 @@ class OutputStage:
         """Nothing to note: checking twice gives the same verdict."""
 
     def _check(self, text: str, context: AnswerContext, *, finish_reason: str | None = None) -> AnswerVerdict:
-        return check_answer(
-            text,
-            instructions=context.instructions,
-            user_text=context.user_text,
-            policy=self._policy,
-            finish_reason=finish_reason,
-        )
+        guard = context.streaming_guard(self._policy)
+        return guard.finish(text, finish_reason=finish_reason)[1]
 
     def _redacted(self, calls: ToolCalls, context: AnswerContext) -> tuple[ToolCalls, tuple[str, ...]]:
         """Return the calls without personal data that is not the user's own, and its types."""
