@@ -66,14 +66,9 @@ def cache_slot(
     message. Answers of another tenant or conversation can therefore not be found. Requests in which personal
     data was redacted, and those of a session, share answers only within one user.
 
-    Args:
-        envelope: the request.
-        messages: its rendered prompt.
-        prompt: the version that was rendered, if any.
-        model: the model that is asked first.
-        max_temperature: a request with a higher one wants another answer each time.
-        vectors: the embedder's name: vectors of two embedders must not be compared.
-        checked_by: the output policy: an answer that passed one is not given again under another.
+    A request with a temperature above `max_temperature` wants another answer each time. `vectors` is the
+    embedder's name: vectors of two embedders must not be compared. `checked_by` is the output policy: an
+    answer that passed one is not given again under another.
     """
     request, last = envelope.request, messages[-1]
     if request.tools or request.tool_choice or last.role != "user":
@@ -100,7 +95,9 @@ def cache_slot(
         checked_by,
     ]
     return CacheSlot(
-        scope=_hash(_canonical(scope)), exact_key=_hash(text.encode("utf-8", "surrogatepass")), text=text
+        scope=_hash(msgspec.json.encode(scope, order="deterministic")),
+        exact_key=_hash(text.encode("utf-8", "surrogatepass")),
+        text=text,
     )
 
 
@@ -132,10 +129,6 @@ def _without_text(message: Message) -> list[Any]:
     """Return a message without its text: its role, say, and its number of parts."""
     parts = len(message.content) if isinstance(message.content, tuple) else 1
     return [msgspec.structs.replace(message, content=None), parts]
-
-
-def _canonical(value: Any) -> bytes:
-    return msgspec.json.encode(value, order="deterministic")
 
 
 def _hash(data: bytes) -> str:

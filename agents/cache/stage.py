@@ -8,11 +8,11 @@ import structlog
 
 from agents.cache.slot import cache_slot
 from agents.cache.veto import veto
-from agents.embeddings import Embedder
+from agents.embeddings.minilm import MiniLmEmbedder
 from agents.intake.outcomes import input_error_info, outcome_emits
 from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
-from agents.stores.answer_cache import AnswerCache, CachedAnswer, ExactLookup
+from agents.stores.answer_cache import AnswerCache, CachedAnswer
 from streams import pipeline
 from streams.errors import InvalidRequest, StoreUnavailable, TransientFault
 from streams.events import (
@@ -40,12 +40,8 @@ log = structlog.get_logger(__name__)
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of the stage.
 
-    Attributes:
-        threshold: the least cosine of two queries that may have the same answer.
-        default_model: of requests that name none.
-        default_max_tokens: of requests that name none.
-        checked_by: the fingerprint of the output policy; see `cache_slot`.
-        max_temperature: the same.
+    `threshold` is the least cosine of two queries that may have the same answer, `checked_by` the fingerprint
+    of the output policy.
     """
 
     threshold: float
@@ -65,12 +61,7 @@ class _Rendered(msgspec.Struct, frozen=True, kw_only=True):
 class CacheStage:
     """Renders the prompt and answers from the cache where an earlier answer is right.
 
-    Args:
-        settings: threshold and defaults.
-        prompts: the prompt templates.
-        cache: the stored answers.
-        embedder: makes the vectors by which similar queries are found; None for exact matches only.
-        clock: the time, UTC-aware.
+    Similar queries are found by the vectors of `embedder`; without one there are exact matches only.
     """
 
     spec = pipeline.CACHE
@@ -80,7 +71,7 @@ class CacheStage:
         settings: CacheSettings,
         prompts: PromptCatalogue,
         cache: AnswerCache,
-        embedder: Embedder | None,
+        embedder: MiniLmEmbedder | None,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -112,19 +103,19 @@ class CacheStage:
         """Nothing to note: a miss was noted before it was sent, and a second hit does no harm."""
 
     def _render(self, envelope: Envelope) -> _Rendered:
-        request = envelope.request
-        if request.messages is not None:
-            model = request.model or self._settings.default_model
-            wanted = request.max_tokens or self._settings.default_max_tokens
-            return _Rendered(messages=request.messages, model=model, max_output_tokens=_within(model, wanted))
-        template, prompt = self._prompts.resolve(request.template or DEFAULT_TEMPLATE, envelope.user_id)
-        text = template.render({**(request.variables or {}), "query": request.query or ""})
-        model = request.model or template.model
-        wanted = request.max_tokens or template.max_output_tokens
+        request, settings = envelope.request, self._settings
+        prompt, messages = None, request.messages
+        model, max_tokens = settings.default_model, settings.default_max_tokens
+        if messages is None:
+            template, prompt = self._prompts.resolve(request.template or DEFAULT_TEMPLATE, envelope.user_id)
+            text = template.render({**(request.variables or {}), "query": request.query or ""})
+            messages = (Message(role="user", content=text),)
+            model, max_tokens = template.model, template.max_output_tokens
+        model = request.model or model
         return _Rendered(
-            messages=(Message(role="user", content=text),),
+            messages=messages,
             model=model,
-            max_output_tokens=_within(model, wanted),
+            max_output_tokens=min(request.max_tokens or max_tokens, MODELS[model].max_output_tokens),
             prompt=prompt,
         )
 
@@ -149,24 +140,22 @@ class CacheStage:
         """
         missed = CacheLookup(kind=CacheKind.MISS) if wanted.read else _BYPASS
         try:
-            known = (
-                await self._cache.exact(slot, asker=asker) if wanted.read else ExactLookup(missed_before=True)
-            )
-            answer = None if known.missed_before else known.answer
-            if answer is not None and self._is_fresh(answer, wanted.max_age_s):
+            answer, missed_before = None, True
+            if wanted.read:
+                answer, missed_before = await self._cache.exact(slot, asker=asker)
+            if answer is not None and not missed_before and self._is_fresh(answer, wanted.max_age_s):
                 return slot, self._found(CacheKind.EXACT, 1.0, answer), answer
             slot = await self._with_vector(slot, messages)
-            candidates = [] if known.missed_before else await self._cache.similar(slot)
+            candidates = [] if missed_before else await self._cache.similar(slot)
         except TransientFault as fault:
             log.warning("cache.unavailable", error=str(fault))
             return slot, missed, None
-        for candidate in candidates:
-            if candidate.similarity < self._settings.threshold:
+        for similarity, answer in candidates:
+            if similarity < self._settings.threshold:
                 break
-            answer = candidate.answer
             if self._is_fresh(answer, wanted.max_age_s) and veto(slot.text, answer.text) is None:
-                return slot, self._found(CacheKind.SEMANTIC, round(candidate.similarity, 6), answer), answer
-        best = round(candidates[0].similarity, 6) if candidates else None
+                return slot, self._found(CacheKind.SEMANTIC, round(similarity, 6), answer), answer
+        best = round(candidates[0][0], 6) if candidates else None
         return slot, msgspec.structs.replace(missed, similarity=best), None
 
     def _found(self, kind: CacheKind, similarity: float, answer: CachedAnswer) -> CacheLookup:
@@ -212,10 +201,6 @@ class CacheStage:
             return slot
         vectors = await self._embedder.embed([slot.text])
         return msgspec.structs.replace(slot, vector=vectors[0].astype("<f4").tobytes())
-
-
-def _within(model: str, wanted: int) -> int:
-    return min(wanted, MODELS[model].max_output_tokens)
 
 
 def _hit(envelope: Envelope, lookup: CacheLookup, answer: CachedAnswer) -> Sequence[Emit]:

@@ -37,29 +37,13 @@ _FUNCTION_WORDS = frozenset(
     whom whose when where why how please
     """.split()
 )
-_OPPOSITES = (
-    ("before", "after"),
-    ("increase", "decrease"),
-    ("enable", "disable"),
-    ("start", "stop"),
-    ("open", "close"),
-    ("buy", "sell"),
-    ("min", "max"),
-    ("minimum", "maximum"),
-    ("highest", "lowest"),
-    ("most", "least"),
-    ("best", "worst"),
-    ("cheapest", "expensive"),
-    ("oldest", "newest"),
-    ("from", "to"),
-    ("with", "without"),
-    ("more", "less"),
-    ("left", "right"),
-    ("win", "lose"),
-    ("import", "export"),
-    ("encode", "decode"),
-    ("encrypt", "decrypt"),
-    ("upload", "download"),
+_OPPOSITES = tuple(
+    pair.split("/")
+    for pair in """
+    before/after increase/decrease enable/disable start/stop open/close buy/sell min/max minimum/maximum
+    highest/lowest most/least best/worst cheapest/expensive oldest/newest from/to with/without more/less
+    left/right win/lose import/export encode/decode encrypt/decrypt upload/download
+    """.split()
 )
 
 
@@ -81,34 +65,18 @@ def veto(asked: str, cached: str) -> str | None:
     return next((reason for reason, differ in _CHECKS if differ(one, other)), None)
 
 
-def _other_numbers(one: _Query, other: _Query) -> bool:
-    return _numbers(one) != _numbers(other)
-
-
 def _numbers(query: _Query) -> tuple[list[str], list[str]]:
     return _NUMBER.findall(query.text), [word for word in query.words if word in _NUMBER_WORDS]
 
 
-def _other_symbols(one: _Query, other: _Query) -> bool:
-    return _SYMBOLS.findall(one.text) != _SYMBOLS.findall(other.text)
-
-
-def _other_layout(one: _Query, other: _Query) -> bool:
-    return _indents(one.text) != _indents(other.text)
-
-
-def _indents(text: str) -> list[str]:
+def _indents(query: _Query) -> list[str]:
     """Return how lines are indented, where any is: in code that is meaning."""
-    indents = _INDENT.findall(text)
+    indents = _INDENT.findall(query.text)
     return indents if any(indents) else []
 
 
-def _negated(one: _Query, other: _Query) -> bool:
-    return _negations(one.vocabulary) % 2 != _negations(other.vocabulary) % 2
-
-
-def _negations(words: frozenset[str]) -> int:
-    return sum(word in _NEGATIONS or word.endswith("n't") for word in words)
+def _is_negated(query: _Query) -> bool:
+    return sum(word in _NEGATIONS or word.endswith("n't") for word in query.vocabulary) % 2 == 1
 
 
 def _opposed(one: _Query, other: _Query) -> bool:
@@ -142,10 +110,10 @@ def _orders(text: str) -> list[list[str]]:
 
 
 _CHECKS: tuple[tuple[str, Callable[[_Query, _Query], bool]], ...] = (
-    ("numbers", _other_numbers),
-    ("symbols", _other_symbols),
-    ("layout", _other_layout),
-    ("negation", _negated),
+    ("numbers", lambda one, other: _numbers(one) != _numbers(other)),
+    ("symbols", lambda one, other: _SYMBOLS.findall(one.text) != _SYMBOLS.findall(other.text)),
+    ("layout", lambda one, other: _indents(one) != _indents(other)),
+    ("negation", lambda one, other: _is_negated(one) != _is_negated(other)),
     ("opposites", _opposed),
     ("names", _other_names),
     ("order", _reordered),
@@ -158,8 +126,7 @@ def _words(text: str) -> list[str]:
 
 def _names(text: str) -> frozenset[str]:
     """Return the capitalised words that do not begin a sentence."""
-    names = set()
-    begins = True
+    names, begins = set(), True
     for match in re.finditer(r"[\w'’]+|[.!?]", text):
         word = match[0]
         if word in ".!?":

@@ -4,8 +4,6 @@ from contextlib import AsyncExitStack
 
 from agents.cache.stage import CacheSettings, CacheStage
 from agents.checks.output_policy import OutputPolicy
-from agents.embeddings import Embedder
-from agents.embeddings.recent import RecentEmbeddings
 from agents.loading import embedder_of
 from agents.worker_ports import WorkerPorts
 
@@ -13,6 +11,9 @@ from agents.worker_ports import WorkerPorts
 async def build(ports: WorkerPorts, resources: AsyncExitStack) -> CacheStage:
     """Return the stage, with its embedding model loaded."""
     settings = ports.settings
+    embedder = await embedder_of(settings, ports.loaded)
+    if embedder is not None:
+        resources.callback(embedder.close)
     return CacheStage(
         CacheSettings(
             threshold=settings.cache_threshold,
@@ -23,13 +24,5 @@ async def build(ports: WorkerPorts, resources: AsyncExitStack) -> CacheStage:
         ),
         ports.prompts,
         ports.cache,
-        await _embedder(ports, resources),
+        embedder,
     )
-
-
-async def _embedder(ports: WorkerPorts, resources: AsyncExitStack) -> Embedder | None:
-    local = await embedder_of(ports.settings, ports.loaded)
-    if local is None:
-        return None
-    resources.callback(local.close)
-    return RecentEmbeddings(local)

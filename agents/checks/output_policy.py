@@ -7,7 +7,6 @@ from typing import Literal, Self
 import regex
 
 from agents.checks.pii import PiiSpan
-from agents.checks.pii_patterns import NEVER
 from streams.settings import PiiType, Settings
 
 Flag = Literal["refusal", "truncated", "empty"]
@@ -31,11 +30,9 @@ class BannedRule:
     id: str
     pattern: str
     compiled: "regex.Pattern[str]" = field(init=False, repr=False, compare=False)
-    hold: "regex.Pattern[str]" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "compiled", regex.compile(self.pattern, regex.IGNORECASE))
-        object.__setattr__(self, "hold", regex.compile(f"(?:{self.pattern}){NEVER}", regex.IGNORECASE))
 
 
 _S = rf"\s{{1,{MAX_GAP}}}"

@@ -1,15 +1,19 @@
 """Structured personal data: found by format, confirmed by its check digits, replaced by a label.
 
-`redact` is pure and idempotent. `candidates` and `select` are the two halves of its scan; the output
-stage uses them to do the same over a stream.
+`redact` is pure and idempotent; the streaming guard does the same over a stream by `scan`. Detectors are in
+ASCII, so texts are read in `plain` spelling: a number is the same number in Arabic, Devanagari or full-width
+digits, with typographic dashes, with the blanks of French typesetting, or with invisible characters in it.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
+
+import regex
 
 from agents.checks.pii_patterns import CONTEXT_CHARS, DETECTORS
-from agents.checks.plain_spelling import plain, visible
 from streams.settings import PII_TYPES, PiiType
 
 _MAX_PASSES = 6
@@ -23,6 +27,17 @@ _LAST_MASK = re.compile("[\ue000-\ue005](?!.*[\ue000-\ue005])", re.DOTALL)
 _SIGNS = re.compile(r"@|:[0-9a-f]{0,4}:|\d\.\d{1,3}\.\d|(?:\d\D*){6}", re.IGNORECASE)
 _LIST_GAP = re.compile(r"[\s,;/|&]{0,4}(?:or |and )?", re.IGNORECASE)
 
+#: What has one ASCII character as its plain spelling: digits, blanks, dashes (but the long ones, which set
+#: clauses apart), full-width characters, and letters that `re.IGNORECASE` takes for ASCII ones.
+_UNUSUAL = regex.compile(
+    r"[[\p{Nd}\p{Zs}\p{Pd}\u2212\uff01-\uff5e\u0130\u0131\u017f\u212a]--[\x00-\x7f\u2014\u2015]]",
+    regex.VERSION1,
+)
+_LETTERS = {"\u0130": "I", "\u0131": "i", "\u017f": "s", "\u212a": "K"}
+_FULL_WIDTH = range(0xFF01, 0xFF5F)
+_TO_ASCII = 0xFF00 - 0x20
+_INVISIBLE = regex.compile(r"[\p{Cf}\u034f\ufe00-\ufe0f]")
+
 
 @dataclass(frozen=True, slots=True)
 class PiiSpan:
@@ -32,27 +47,21 @@ class PiiSpan:
     start: int
     end: int
 
+    def moved(self, by: int) -> Self:
+        """Return the span in a text that begins `by` characters earlier."""
+        return type(self)(self.type, self.start + by, self.end + by)
+
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """A text without its personal data.
-
-    Attributes:
-        text: the text with each span replaced by its label, such as `[REDACTED_SSN]`.
-        types: the types found, each once, in order of their first appearance.
-    """
+    """A text with labels such as `[REDACTED_SSN]`; the types found, each once, in order of appearance."""
 
     text: str
     types: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PiiCandidate:
-    """A match of a detector's pattern that its validator has not judged yet."""
-
-    start: int
-    end: int
-    detector: int
+Redact = Callable[[str], Redaction]
+"""Replaces the personal data in a text, as `redact` does."""
 
 
 def label(kind: PiiType) -> str:
@@ -73,13 +82,18 @@ def find(text: str) -> tuple[PiiSpan, ...]:
         return ()
     masked, found = mask_labels(spelled), list[PiiSpan]()
     for _ in range(_MAX_PASSES):  # what a rejected candidate hid shows up once its neighbour is masked
-        spans = select(masked, candidates(masked), start=0)
+        spans = scan(masked, masked)
         if not spans:
             break
         found += spans
         masked = mask(masked, spans)
     stood = (PiiSpan(span.type, places[span.start], places[span.end - 1] + 1) for span in found)
     return tuple(sorted(stood, key=lambda span: span.start))
+
+
+def values_in(text: str) -> frozenset[str]:
+    """Return the personal data in `text`, in `canonical` form."""
+    return frozenset(canonical(text[span.start : span.end]) for span in find(text))
 
 
 def redact(text: str) -> Redaction:
@@ -94,18 +108,18 @@ def without(text: str, spans: Sequence[PiiSpan]) -> Redaction:
 
 def replace(text: str, spans: Iterable[PiiSpan]) -> str:
     """Return `text` with each of `spans` (ordered, not overlapping) replaced by its label."""
-    parts, position = list[str](), 0
-    for span in spans:
-        parts += (text[position : span.start], label(span.type))
-        position = span.end
-    return "".join((*parts, text[position:]))
+    return _overwritten(text, spans, lambda span: label(span.type))
 
 
 def mask(text: str, spans: Iterable[PiiSpan]) -> str:
     """Return `text` with each of `spans` overwritten, character by character, by its type's mask."""
+    return _overwritten(text, spans, lambda span: _MASKS[span.type] * (span.end - span.start))
+
+
+def _overwritten(text: str, spans: Iterable[PiiSpan], by: Callable[[PiiSpan], str]) -> str:
     parts, position = list[str](), 0
     for span in spans:
-        parts += (text[position : span.start], _MASKS[span.type] * (span.end - span.start))
+        parts += (text[position : span.start], by(span))
         position = span.end
     return "".join((*parts, text[position:]))
 
@@ -117,43 +131,31 @@ def mask_labels(text: str) -> str:
     return _LABEL.sub(lambda m: _MASKS[m[1].lower()] * len(m[0]), text)
 
 
-def candidates(text: str, start: int = 0, types: frozenset[PiiType] = PII_TYPES) -> list[PiiCandidate]:
-    """Return the matches for `types` from `start`, by start, then the longest, then the most specific.
+def scan(text: str, masked: str, *, start: int = 0, types: frozenset[PiiType] = PII_TYPES) -> list[PiiSpan]:
+    """Return the personal data from `start`: leftmost first, then the longest, then the most specific.
 
-    The text is in `plain` spelling.
+    Patterns are matched against `text`, which is in `plain` spelling; validators judge the same place in
+    `masked`, where what was found before is masked.
     """
-    found = [
-        PiiCandidate(match.start(), match.end(), index)
+    candidates = [
+        (match.start(), -match.end(), index)
         for index, detector in enumerate(DETECTORS)
         if detector.type in types and detector.gate in text
         for match in detector.pattern.finditer(text, start, overlapped=True)
     ]
-    return sorted(found, key=lambda c: (c.start, -c.end, c.detector))
-
-
-def select(text: str, ordered: Sequence[PiiCandidate], *, start: int) -> list[PiiSpan]:
-    """Return the candidates that their validators accept, leftmost first, none overlapping an earlier one.
-
-    The text is the one that they were found in, perhaps masked.
-    """
     spans, position, kind = list[PiiSpan](), start, None
-    for candidate in ordered:
-        if candidate.start < position:
+    for begin, negative_end, index in sorted(candidates):
+        if begin < position:
             continue
-        span = _judge(text, candidate, position, kind)
-        if span is not None:
-            spans.append(span)
-            position, kind = span.end, span.type
+        detector = DETECTORS[index]
+        left = masked[max(0, begin - CONTEXT_CHARS) : begin]
+        if kind is not None and begin - position < CONTEXT_CHARS:
+            left = _MASKS[kind] + masked[position:begin]
+        accepted = detector.accept(masked[begin:-negative_end], _context(left))
+        if accepted:
+            position, kind = begin + accepted, detector.type
+            spans.append(PiiSpan(kind, begin, position))
     return spans
-
-
-def _judge(text: str, candidate: PiiCandidate, position: int, kind: PiiType | None) -> PiiSpan | None:
-    detector = DETECTORS[candidate.detector]
-    left = text[max(0, candidate.start - CONTEXT_CHARS) : candidate.start]
-    if kind is not None and candidate.start - position < CONTEXT_CHARS:
-        left = _MASKS[kind] + text[position : candidate.start]
-    accepted = detector.accept(text[candidate.start : candidate.end], _context(left))
-    return PiiSpan(detector.type, candidate.start, candidate.start + accepted) if accepted else None
 
 
 def _context(left: str) -> str:
@@ -164,3 +166,27 @@ def _context(left: str) -> str:
     gap = left[last.end() :]
     listed_phone = last[0] == _MASKS["phone"] and _LIST_GAP.fullmatch(gap)
     return f"phone {gap}" if listed_phone else gap
+
+
+def plain(text: str) -> str:
+    """Return a text of the same length, character by character, in plain spelling."""
+    return text if text.isascii() else _UNUSUAL.sub(_plain_character, text)
+
+
+def visible(text: str) -> tuple[str, Sequence[int]]:
+    """Return a text without its invisible characters, and where each that is left stood."""
+    if text.isascii() or not _INVISIBLE.search(text):
+        return text, range(len(text))
+    places = [place for place, character in enumerate(text) if not _INVISIBLE.match(character)]
+    return "".join(text[place] for place in places), places
+
+
+def _plain_character(match: "regex.Match[str]") -> str:
+    character = match[0]
+    if character in _LETTERS:
+        return _LETTERS[character]
+    if character.isdecimal():
+        return str(unicodedata.decimal(character))
+    if ord(character) in _FULL_WIDTH:
+        return chr(ord(character) - _TO_ASCII)
+    return " " if character.isspace() else "-"

@@ -33,10 +33,9 @@ Accept = Callable[[str, str], int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detector:
-    """One format of personal data; `rank` decides between formats that start and end together (0 wins)."""
+    """One format of personal data. Of formats that start and end together the first of `DETECTORS` wins."""
 
     type: PiiType
-    rank: int
     before: str
     body: str
     after: str
@@ -147,7 +146,6 @@ _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 DETECTORS: tuple[Detector, ...] = (
     Detector(
         type="email",
-        rank=0,
         gate="@",
         before=rf"(?<![{_LETTER}._%+'-])",
         body=rf"[{_LETTER}_%+](?:[{_LETTER}._%+'-]{{0,62}}[{_LETTER}_%+-])?"
@@ -157,7 +155,6 @@ DETECTORS: tuple[Detector, ...] = (
     ),
     Detector(
         type="iban",
-        rank=1,
         before=r"(?<!\w)",
         body=_IBAN_BODY,
         after=r"(?!\w)",
@@ -165,7 +162,6 @@ DETECTORS: tuple[Detector, ...] = (
     ),
     Detector(
         type="credit_card",
-        rank=2,
         before=r"(?<!\w)(?<!\d[.,-])",
         body=rf"\d{{4}}{_GAP}\d{{4}}{_GAP}\d{{4}}{_GAP}\d{{4}}|\d{{4}}{_GAP}\d{{6}}{_GAP}\d{{4,5}}"
         r"|\d{12,19}",
@@ -174,7 +170,6 @@ DETECTORS: tuple[Detector, ...] = (
     ),
     Detector(
         type="ssn",
-        rank=3,
         before=r"(?<!\w)(?<!\d-)",
         body=r"\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4}|\d{3}\.\d{2}\.\d{4}|\d{9}",
         after=r"(?!\w)(?!-\d)",
@@ -183,7 +178,6 @@ DETECTORS: tuple[Detector, ...] = (
     ),
     Detector(
         type="ip",
-        rank=4,
         before=r"(?<![\w.])",
         body=rf"(?:{_OCTET}\.){{3}}{_OCTET}",
         after=r"(?!\w)(?!\.\d)",
@@ -192,7 +186,6 @@ DETECTORS: tuple[Detector, ...] = (
     ),
     Detector(
         type="ip",
-        rank=5,
         gate=":",
         before=r"(?<![\w:.])",
         body=rf"(?:{_HEX}:){{7}}{_HEX}|(?:{_HEX}:){{1,6}}(?::{_HEX}){{1,6}}",
@@ -202,7 +195,6 @@ DETECTORS: tuple[Detector, ...] = (
     ),
     Detector(
         type="phone",
-        rank=6,
         gate="+",
         before=r"(?<![\w+])",
         body=phone.INTERNATIONAL,
@@ -211,7 +203,6 @@ DETECTORS: tuple[Detector, ...] = (
     ),
     Detector(
         type="phone",
-        rank=7,
         before=phone.BEFORE_NATIONAL,
         body=phone.NATIONAL,
         after=r"(?!\w)",

@@ -29,48 +29,28 @@ class _MatchedRun:
     tokens: int
 
 
-class ProtectedPrompt:
-    """A system prompt made ready to be recognised; build it once per prompt version and user message.
-
-    Args:
-        prompt: The system prompt or template text. Its first 4,000 words count.
-        quotable: Text that the answer may repeat although the prompt holds it: the user's message.
-        leak_chars: Letters and digits in a row that make a leak.
-    """
-
-    def __init__(self, prompt: str, *, quotable: str = "", leak_chars: int = 48) -> None:
-        self.tokens = _tokens(prompt)[:_MAX_PROMPT_TOKENS]
-        total = sum(map(_weight, self.tokens))
-        self.threshold = min(leak_chars, int(_SHORT_PROMPT_SHARE * total))
-        self.active = len(self.tokens) >= _MIN_TOKENS
-        self.positions: dict[str, list[int]] = {}
-        for position, token in enumerate(self.tokens):
-            self.positions.setdefault(token, []).append(position)
-        self._sorted = sorted(self.positions)
-        self._quotable = f" {' '.join(_tokens(quotable))} "
-
-    def may_become(self, fragment: str) -> bool:
-        """Return whether some word of the prompt begins with `fragment`."""
-        index = bisect_left(self._sorted, fragment)
-        return index < len(self._sorted) and self._sorted[index].startswith(fragment)
-
-    def is_leak(self, end: int, run: _MatchedRun) -> bool:
-        """Return whether the run up to word `end` of the prompt is a leak: long, and no quotation."""
-        if run.weight < self.threshold or run.tokens < _MIN_TOKENS:
-            return False
-        words = " ".join(self.tokens[end - run.tokens : end])
-        return f" {words} " not in self._quotable
-
-
 class LeakTracker:
     """Follows an answer, in whatever chunks it comes, and says where a leak begins or may have begun.
 
+    Args:
+        prompt: the system prompt or template text. Its first 4,000 words count.
+        quotable: text that the answer may repeat although the prompt holds it: the user's message.
+        leak_chars: letters and digits in a row that make a leak.
+
     Attributes:
-        leak_at: Where the first leak begins (characters from the start of the answer), once there is one.
+        leak_at: where the first leak begins (characters from the start of the answer), once there is one.
     """
 
-    def __init__(self, prompt: ProtectedPrompt) -> None:
-        self._prompt = prompt
+    def __init__(self, prompt: str, *, quotable: str = "", leak_chars: int = 48) -> None:
+        self._tokens = _tokens(prompt)[:_MAX_PROMPT_TOKENS]
+        total = sum(map(_weight, self._tokens))
+        self._threshold = min(leak_chars, int(_SHORT_PROMPT_SHARE * total))
+        self._active = len(self._tokens) >= _MIN_TOKENS
+        self._positions: dict[str, list[int]] = {}
+        for position, token in enumerate(self._tokens):
+            self._positions.setdefault(token, []).append(position)
+        self._sorted = sorted(self._positions)
+        self._quotable = f" {' '.join(_tokens(quotable))} "
         self._runs: dict[int, _MatchedRun] = {}
         self._carry = ""
         self._carry_at = 0
@@ -79,7 +59,7 @@ class LeakTracker:
 
     def feed(self, chunk: str) -> None:
         """Take the next piece of the answer."""
-        if not self._prompt.active:
+        if not self._active:
             return
         text, at = self._carry + chunk, self._carry_at
         position = self._skip_other_word(text)
@@ -114,11 +94,20 @@ class LeakTracker:
         return self._carry_at if fragment else None
 
     def _may_continue(self) -> bool:
-        return self._prompt.may_become(self._carry.casefold())
+        """Whether some word of the prompt begins with the last fragment of the answer."""
+        fragment = self._carry.casefold()
+        index = bisect_left(self._sorted, fragment)
+        return index < len(self._sorted) and self._sorted[index].startswith(fragment)
 
     def _expects(self, position: int, fragment: str) -> bool:
-        tokens = self._prompt.tokens
-        return position < len(tokens) and tokens[position].startswith(fragment)
+        return position < len(self._tokens) and self._tokens[position].startswith(fragment)
+
+    def _is_leak(self, end: int, run: _MatchedRun) -> bool:
+        """Whether the run up to word `end` of the prompt is a leak: long, and no quotation."""
+        if run.weight < self._threshold or run.tokens < _MIN_TOKENS:
+            return False
+        words = " ".join(self._tokens[end - run.tokens : end])
+        return f" {words} " not in self._quotable
 
     def _skip_other_word(self, text: str) -> int:
         """Return where the next word may begin, when the answer stands inside one that cannot match."""
@@ -131,11 +120,11 @@ class LeakTracker:
 
     def _take(self, token: str, start: int) -> None:
         runs: dict[int, _MatchedRun] = {}
-        for position in self._prompt.positions.get(token, ()):
+        for position in self._positions.get(token, ()):
             previous = self._runs.get(position, _MatchedRun(start, 0, 0))
             run = _MatchedRun(previous.start, previous.weight + _weight(token), previous.tokens + 1)
             runs[position + 1] = run
-            if self.leak_at is None and self._prompt.is_leak(position + 1, run):
+            if self.leak_at is None and self._is_leak(position + 1, run):
                 self.leak_at = run.start
         self._runs = runs
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
 import regex
 
 from agents.checks import pii
@@ -27,11 +28,13 @@ from agents.checks.output_policy import (
     flags_of,
 )
 from agents.checks.pii import PiiSpan
-from agents.checks.pii_patterns import CONTEXT_CHARS, hold
-from agents.checks.plain_spelling import plain
-from agents.checks.prompt_leak import LeakTracker, ProtectedPrompt
+from agents.checks.pii_patterns import CONTEXT_CHARS, NEVER, hold
+from agents.checks.prompt_leak import LeakTracker
+from agents.prompts.catalogue import PromptCatalogue
+from streams.events import Envelope, Message
 
 _KEEP_LEFT = 2 * CONTEXT_CHARS
+_INSTRUCTING_ROLES = frozenset({"system", "developer"})
 _PII_SIGNS = regex.compile(r"[\d@:]")
 
 
@@ -59,9 +62,8 @@ class StreamingGuard:
         self._policy = policy
         self._banned = _compiled(policy.banned) if policy.banned else None
         self._pii_hold = hold(policy.sought)
-        prompt = ProtectedPrompt(instructions, quotable=user_text, leak_chars=policy.leak_chars)
-        self._leak = LeakTracker(prompt)
-        self._own = frozenset(pii.canonical(user_text[s.start : s.end]) for s in pii.find(user_text))
+        self._leak = LeakTracker(instructions, quotable=user_text, leak_chars=policy.leak_chars)
+        self._own = pii.values_in(user_text)
         self._text = ""  # as the model wrote it, from self._base on
         self._plain = ""  # the same as the detectors of personal data read it
         self._masked = ""  # that with what was recognised masked: the context of later numbers
@@ -105,7 +107,7 @@ class StreamingGuard:
         if self._block is not None:
             return
         self._text += chunk
-        spelled = plain(chunk)
+        spelled = pii.plain(chunk)
         self._plain += spelled
         self._masked += spelled
         self._leak.feed(chunk)
@@ -159,8 +161,8 @@ class StreamingGuard:
         start = self._pii_from - self._base
         if not _PII_SIGNS.search(self._plain, start):
             return []
-        found = pii.select(self._masked, pii.candidates(self._plain, start, self._policy.sought), start=start)
-        return [PiiSpan(span.type, span.start + self._base, span.end + self._base) for span in found]
+        found = pii.scan(self._plain, self._masked, start=start, types=self._policy.sought)
+        return [span.moved(self._base) for span in found]
 
     def _blocks(self, spans: Iterable[PiiSpan], limit: int) -> Iterable[_Block]:
         """Yield what blocks before `limit`, the strictest kind first (the first of equals wins)."""
@@ -181,12 +183,12 @@ class StreamingGuard:
 
     def _publish(self, end: int, spans: Sequence[PiiSpan]) -> str:
         """Release up to `end`, with `spans` (all before it) redacted where the policy says so."""
-        local = [PiiSpan(s.type, s.start - self._base, s.end - self._base) for s in spans]
         hidden = [s for s in spans if s.type in self._policy.redact_pii and not self._users_own(s)]
         start = self._published - self._base
-        shifted = [PiiSpan(s.type, s.start - self._published, s.end - self._published) for s in hidden]
-        released = pii.replace(self._text[start : end - self._base], shifted)
-        self._masked = pii.mask(self._masked, local)
+        released = pii.replace(
+            self._text[start : end - self._base], [span.moved(-self._published) for span in hidden]
+        )
+        self._masked = pii.mask(self._masked, [span.moved(-self._base) for span in spans])
         self._redactions += hidden
         self._published = end
         self._pii_from = max(self._pii_from, end)
@@ -200,25 +202,30 @@ class StreamingGuard:
             self._base += surplus
 
 
-def check_answer(
-    text: str,
-    *,
-    policy: OutputPolicy = DEFAULT_POLICY,
-    instructions: str = "",
-    user_text: str = "",
-    finish_reason: str | None = None,
-) -> AnswerVerdict:
-    """Return the verdict on a whole answer.
+class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer is checked against: instructions that it must not repeat, and the user's own words."""
 
-    Args:
-        text: the answer as the model gave it.
-        policy: as in `StreamingGuard`.
-        instructions: the same.
-        user_text: the same.
-        finish_reason: the provider's; `length` sets the flag `truncated`.
-    """
-    guard = StreamingGuard(policy=policy, instructions=instructions, user_text=user_text)
-    return guard.finish(text, finish_reason=finish_reason)[1]
+    instructions: str
+    user_text: str
+
+    def streaming_guard(self, policy: OutputPolicy = DEFAULT_POLICY) -> StreamingGuard:
+        """Return a guard for one answer while it is being written."""
+        return StreamingGuard(policy=policy, instructions=self.instructions, user_text=self.user_text)
+
+
+def answer_context(
+    envelope: Envelope, messages: tuple[Message, ...], prompts: PromptCatalogue
+) -> AnswerContext:
+    """Return what the answer to a request is checked against."""
+    template = prompts.version(envelope.prompt) if envelope.prompt else None
+    instructions = [template.instructions] if template else []
+    instructions += [message.text for message in messages if message.role in _INSTRUCTING_ROLES]
+    request = envelope.request
+    if request.messages is None:
+        said = [request.query or "", *(request.variables or {}).values()]
+    else:
+        said = [message.text for message in messages if message.role not in _INSTRUCTING_ROLES]
+    return AnswerContext(instructions="\n".join(instructions), user_text="\n".join(said))
 
 
 @lru_cache(maxsize=16)
@@ -227,6 +234,6 @@ def _compiled(rules: tuple[BannedRule, ...]) -> tuple["regex.Pattern[str]", "reg
 
     One search for all of them: it runs for every token of every answer.
     """
-    holds = "|".join(rule.hold.pattern for rule in rules)
+    holds = "|".join(f"(?:{rule.pattern}){NEVER}" for rule in rules)
     finds = "|".join(f"(?:{rule.pattern})" for rule in rules)
     return regex.compile(holds, regex.IGNORECASE), regex.compile(finds, regex.IGNORECASE)

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from agents.checks.json_texts import Redact
-from agents.checks.request_texts import redacted
+from agents.checks.pii import Redact
+from agents.checks.redaction import redacted
 from agents.paid_calls.paid_request import PaidRequest
 from agents.stores.journal_entries import Lease
 from streams.events import EmbeddingsRequested, Envelope, InputVerdict, LlmCall

@@ -8,7 +8,7 @@ Texts are not searched for injections: an embedding model follows no instruction
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from agents.checks.json_texts import Redact
+from agents.checks.pii import Redact
 from agents.embedding_stage.conclusions import conclude, not_served
 from agents.embedding_stage.embedding_calls import EmbeddingCalls
 from agents.embedding_stage.embedding_request import EmbeddingOrder, EmbeddingRequest, order_of

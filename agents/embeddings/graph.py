@@ -2,7 +2,7 @@
 
 Inputs `input_ids` and `attention_mask`, both `(batch, tokens)` int64; output `embedding`,
 `(batch, hidden)` float32. In fp32 it is all-MiniLM-L6-v2 as sentence-transformers runs it; int8 is its
-production form (see `int8`). Inside, the tokens of all texts lie below each other,
+production form (see `operators`). Inside, the tokens of all texts lie below each other,
 `(batch * tokens, hidden)`.
 
 The source of this module is part of the cached model's version: any change here builds a new file.
@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from agents.embeddings import int8
-from agents.embeddings.emitter import Emitter
-from agents.embeddings.weights import BertShape, Tensors
-
-Matrix = npt.NDArray[np.float32]
+from agents.embeddings import operators
+from agents.embeddings.model_files import BertShape, Tensors
+from agents.embeddings.operators import Emitter, Matrix
 
 INPUT_IDS = "input_ids"
 ATTENTION_MASK = "attention_mask"
@@ -37,7 +34,7 @@ _MIN_NORM = 1e-12
 
 
 class Precision(StrEnum):
-    """How the weights are stored and multiplied."""
+    """How the weights are stored and multiplied: fp32 reproduces the original, int8 runs in production."""
 
     FP32 = "fp32"
     INT8 = "int8"
@@ -91,7 +88,7 @@ class _Encoder:
     def _words(self) -> str:
         table = self.tensors["embeddings.word_embeddings.weight"]
         if self.precision is Precision.INT8:
-            return int8.emit_lookup(self.graph, table, INPUT_IDS)
+            return operators.emit_lookup(self.graph, table, INPUT_IDS)
         return self.graph.op("Gather", self.graph.floats(table), INPUT_IDS)
 
     def _attention(self, states: str, score_bias: str, layer: str) -> str:
@@ -131,7 +128,7 @@ class _Encoder:
     def _linear(self, states: str, matrix: Matrix, bias: Matrix) -> str:
         graph = self.graph
         if self.precision is Precision.INT8:
-            return int8.emit_linear(graph, states, matrix, bias)
+            return operators.emit_linear(graph, states, matrix, bias)
         return graph.op("Add", graph.op("MatMul", states, graph.floats(matrix)), graph.floats(bias))
 
     def _norm(self, states: str, name: str) -> str:
@@ -154,13 +151,7 @@ def _score_bias(graph: Emitter) -> str:
 
 
 def build_model(tensors: Tensors, shape: BertShape, precision: Precision) -> onnx.ModelProto:
-    """Build the checked ONNX model of the encoder with its weights inside.
-
-    Args:
-        tensors: the checkpoint, by tensor name.
-        shape: the encoder's shape; `tensors` must have that many layers.
-        precision: fp32 reproduces the original, int8 is what runs in production.
-    """
+    """Build the checked ONNX model of the encoder with its weights inside."""
     graph = Emitter()
     encoder = _Encoder(
         graph=graph,

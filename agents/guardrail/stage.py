@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from agents.checks import pii
-from agents.checks.injection.scanner import Injection, find_injection
-from agents.checks.json_texts import Redact
-from agents.checks.request_texts import redacted, untrusted_texts
+from agents.checks.injection.scanner import find_injection
+from agents.checks.redaction import redacted, untrusted_texts
 from agents.guardrail.validation import RequestLimits, check_size, validate
 from agents.intake.envelopes import without_texts
 from agents.intake.intake import Admitted, Intake
@@ -31,15 +30,7 @@ _LONG_BYTES = 8_192
 
 
 class GuardrailSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of the stage.
-
-    Attributes:
-        limits: how large a request may be.
-        default_deadline_ms: of requests that name none.
-        reply_topics: names or patterns of the topics that senders may name for their replies.
-        webhook_targets: where webhooks may go.
-        injection_sources: whose texts are searched for injections.
-    """
+    """The settings of the stage. The texts of `injection_sources` are searched for injections."""
 
     limits: RequestLimits
     default_deadline_ms: int
@@ -49,16 +40,7 @@ class GuardrailSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GuardrailStage:
-    """Admits a request or refuses it, and redacts the personal data in it.
-
-    Args:
-        settings: limits and defaults.
-        registry: knows the requests that were seen before.
-        has_topic: tells whether a topic, and its partition where one is named, exists.
-        find_injection: returns the injection in a text, or None.
-        redact: replaces personal data in a text.
-        clock: the time, UTC-aware.
-    """
+    """Admits a request or refuses it, and redacts the personal data in it; see `Intake` for `has_topic`."""
 
     spec = pipeline.GUARDRAIL
 
@@ -68,8 +50,8 @@ class GuardrailStage:
         registry: RequestRegistry,
         *,
         has_topic: Callable[[str, int | None], Awaitable[bool]],
-        find_injection: Callable[[str], Injection | None] = find_injection,
-        redact: Redact = pii.redact,
+        find_injection: Callable[[str], str | None] = find_injection,
+        redact: pii.Redact = pii.redact,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
@@ -137,9 +119,9 @@ class GuardrailStage:
         verdict = InputVerdict(passed=True, pii_types=types, input_tokens=tokens)
         guarded = msgspec.structs.replace(envelope, request=request, input_verdict=verdict)
         for text in untrusted_texts(envelope.request, self._settings.injection_sources):
-            injection = self._find_injection(text)
-            if injection is not None:
-                return _block(guarded, injection, verdict)
+            rule = self._find_injection(text)
+            if rule is not None:
+                return _block(guarded, rule, verdict)
         return (Emit.to(self.spec.next, RequestGuarded(envelope=guarded), key=envelope.request_id),)
 
 
@@ -147,11 +129,11 @@ def _refuse(envelope: Envelope, fault: InputError) -> Sequence[Emit]:
     return outcome_emits(without_texts(envelope), Status.FAILED, error=input_error_info(fault))
 
 
-def _block(envelope: Envelope, injection: Injection, passed: InputVerdict) -> Sequence[Emit]:
+def _block(envelope: Envelope, rule: str, passed: InputVerdict) -> Sequence[Emit]:
     reason = "Potential prompt injection detected"
-    verdict = msgspec.structs.replace(passed, passed=False, rule=injection.rule, reason=reason)
+    verdict = msgspec.structs.replace(passed, passed=False, rule=rule, reason=reason)
     return outcome_emits(
         msgspec.structs.replace(envelope, input_verdict=verdict),
         Status.BLOCKED,
-        error=ErrorInfo(type="content_policy_error", code=injection.rule, message=reason),
+        error=ErrorInfo(type="content_policy_error", code=rule, message=reason),
     )

@@ -44,22 +44,15 @@ class _Head(msgspec.Struct):
     reply_to: ReplyAddress
     session_id: str | None = None
     replay: int = 0
+    calls: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 class _HeadOnly(msgspec.Struct):
     envelope: _Head
 
 
-class _Calls(msgspec.Struct):
-    calls: tuple[LlmCall, ...] = ()
-
-
-class _CallsOnly(msgspec.Struct):
-    envelope: _Calls
-
-
 _head = msgspec.json.Decoder(_HeadOnly)
-_calls = msgspec.json.Decoder(_CallsOnly)
+_calls = msgspec.json.Decoder(tuple[LlmCall, ...])
 _BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -109,11 +102,11 @@ def salvaged_envelope(value: bytes | None) -> Envelope | None:
     except _BROKEN:
         return None
     try:
-        calls = _calls.decode(value or b"").envelope.calls
+        calls = _calls.decode(head.calls)
     except _BROKEN:
         calls = ()
-    known = {name: getattr(head, name) for name in _Head.__struct_fields__}
-    return Envelope(request=ChatRequested(user_id=head.user_id), calls=calls, **known)
+    known = msgspec.structs.asdict(head) | {"calls": calls}
+    return Envelope(request=ChatRequested(user_id=head.user_id), **known)
 
 
 def _traceparent(record: Record) -> str | None:

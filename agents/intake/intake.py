@@ -9,13 +9,26 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from agents.intake.delivery_identity import submission_origin, with_sane_time
-from agents.intake.entrance_rules import check_entrance
+from agents.intake.delivery_identity import (
+    MAX_REQUEST_ID_CHARS,
+    as_request_id,
+    key_text,
+    submission_origin,
+    with_sane_time,
+)
 from agents.intake.envelopes import as_chat, open_envelope, request_without_texts
-from agents.intake.reply_address import allowed_reply_address, own_reply_address, reply_address, reply_emit
+from agents.intake.reply_address import (
+    MAX_CORRELATION_ID_BYTES,
+    allowed_reply_address,
+    own_reply_address,
+    reply_address,
+    reply_emit,
+)
 from agents.stage import Record
+from streams.codec import header, header_text
 from streams.errors import InputError, InvalidRequest, UnauthenticRecord
 from streams.events import Envelope, ErrorInfo, Reply, ReplyAddress, Requested, Status
+from streams.kafka.record_sizes import MAX_HEADER_BYTES, MAX_HEADERS
 from streams.publisher import Emit
 from streams.registry.registry import (
     TOO_MANY_REPEATS,
@@ -24,6 +37,11 @@ from streams.registry.registry import (
     SubmissionState,
     fingerprint,
 )
+from streams.request_rules.chat import check_depth, check_ids, check_moment
+from streams.request_rules.sent_requests import check_fields
+
+#: The headers of a request that are read as text.
+_TEXT_HEADERS = ("ce_id", "kafka_replyTopic", "traceparent")
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,12 +62,8 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
 class Intake:
     """Registers the requests that a topic brings.
 
-    Args:
-        registry: knows the requests that were seen before.
-        has_topic: tells whether a topic, and its partition where one is named, exists.
-        reply_topics: names or patterns of the topics that senders may name for their replies.
-        default_deadline_ms: of requests that name none.
-        clock: the time, UTC-aware.
+    `has_topic` tells whether a topic, and its partition where one is named, exists; `reply_topics` are names
+    or patterns of the topics that senders may name for their replies.
     """
 
     def __init__(
@@ -135,24 +149,19 @@ def _answer_repeat(envelope: Envelope, registration: Registration) -> Sequence[E
     if registration.state is SubmissionState.SETTLED and registration.reply is not None:
         repeat = msgspec.structs.replace(registration.reply, repeat=True)
         return (reply_emit(repeat, reply_to),)
-    refusal = _refusal(registration.state, request_id)
-    if refusal is not None:
-        refused = Reply(request_id=request_id, status=Status.FAILED, error=refusal, replay=envelope.replay)
-        return (reply_emit(refused, reply_to),)
-    return ()  # joined the one that runs, or this very submission is done
-
-
-def _refusal(state: SubmissionState, request_id: str) -> ErrorInfo | None:
-    if state is SubmissionState.CONFLICT:
-        return conflict_error(request_id)
-    if state is SubmissionState.CROWDED:
-        return ErrorInfo(
+    if registration.state is SubmissionState.CONFLICT:
+        refusal = conflict_error(request_id)
+    elif registration.state is SubmissionState.CROWDED:
+        refusal = ErrorInfo(
             type="rate_limit_error",
             code=TOO_MANY_REPEATS,
             message=f"request {request_id!r} runs, and nobody else can wait for its reply: ask again later",
             param="request_id",
         )
-    return None
+    else:
+        return ()  # joined the one that runs, or this very submission is done
+    refused = Reply(request_id=request_id, status=Status.FAILED, error=refusal, replay=envelope.replay)
+    return (reply_emit(refused, reply_to),)
 
 
 def conflict_error(request_id: str) -> ErrorInfo:
@@ -163,3 +172,54 @@ def conflict_error(request_id: str) -> ErrorInfo:
         message=f"request id {request_id!r} was already used with a different body; use a new id",
         param="request_id",
     )
+
+
+def check_entrance(record: Record, request: Requested, *, now: datetime) -> None:
+    """Check what a sender wrote around a request, before anything of it is kept.
+
+    Raises:
+        InvalidRequest: headers, ids, times or nesting out of bounds, headers that are no UTF-8, or unknown
+            fields; `param` names the header or field.
+    """
+    check_moment(record.written_at, "timestamp", now=now)
+    if request.accepted_at is not None:
+        check_moment(request.accepted_at, "accepted_at", now=now)
+    _check_headers(record)
+    if request.request_id is None:
+        _check_id(header_text(record.headers, "ce_id"), "ce_id")
+        _check_id(key_text(record.key), "key")
+    check_depth(request)
+    check_ids(request)
+    check_fields(record.value or b"", request)
+
+
+def _check_headers(record: Record) -> None:
+    for name in _TEXT_HEADERS:
+        if header(record.headers, name) is not None and header_text(record.headers, name) is None:
+            raise InvalidRequest(f"{name} must be UTF-8", code="invalid_header", param=name)
+    size = sum(len(name) + len(value) for name, value in record.headers)
+    if len(record.headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        raise InvalidRequest(
+            f"the record has {len(record.headers)} headers of {size} bytes together; at most {MAX_HEADERS} "
+            f"of {MAX_HEADER_BYTES} are allowed",
+            code="headers_too_large",
+            param="headers",
+        )
+    correlation_id = header(record.headers, "kafka_correlationId") or b""
+    if len(correlation_id) > MAX_CORRELATION_ID_BYTES:
+        raise InvalidRequest(
+            f"kafka_correlationId has {len(correlation_id)} bytes; at most {MAX_CORRELATION_ID_BYTES} are "
+            "allowed. The reply goes without one",
+            code="correlation_id_too_long",
+            param="kafka_correlationId",
+        )
+
+
+def _check_id(text: str | None, where: str) -> None:
+    if text and as_request_id(text) is None:
+        raise InvalidRequest(
+            f"the {where} names the request, and must have at most {MAX_REQUEST_ID_CHARS} characters that "
+            "can be printed; or give a request_id in the body",
+            code="invalid_request_id",
+            param=where,
+        )

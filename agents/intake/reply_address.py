@@ -23,10 +23,8 @@ _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 def reply_address(record: Record, allowed_topics: Sequence[str]) -> ReplyAddress:
     """Return where the reply goes.
 
-    Args:
-        record: the request's record.
-        allowed_topics: names or shell patterns of topics that may be named. `llm.replies.v1` always may;
-            Headrace's other topics, and names that begin with `_` or `.`, never may.
+    `allowed_topics` are names or shell patterns of topics that may be named. `llm.replies.v1` always may;
+    Headrace's other topics, and names that begin with `_` or `.`, never may.
 
     Raises:
         InvalidRequest: the headers name a topic that is not on the allow-list.

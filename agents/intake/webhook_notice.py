@@ -8,9 +8,7 @@ from streams.topics import WEBHOOKS
 def webhook_emits(reply: Reply, envelope: Envelope) -> list[Emit]:
     """Return the record that asks for a webhook; nothing where the sender wants none.
 
-    Args:
-        reply: as it is stored, so that the webhook says what `GET /v1/requests/{id}` says.
-        envelope: of the request.
+    `reply` is as it is stored, so that the webhook says what `GET /v1/requests/{id}` says.
     """
     webhook = envelope.request.webhook
     if webhook is None:

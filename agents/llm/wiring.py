@@ -2,9 +2,8 @@
 
 from contextlib import AsyncExitStack
 
-from agents.checks.answer_context import answer_context
 from agents.checks.output_policy import OutputPolicy
-from agents.checks.streaming_guard import StreamingGuard
+from agents.checks.streaming_guard import StreamingGuard, answer_context
 from agents.llm.settings import LlmSettings
 from agents.llm.stage import LlmStage
 from agents.paid_calls.ports import CallPorts

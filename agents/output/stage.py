@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import structlog
 
-from agents.checks.answer_context import AnswerContext, answer_context
+from agents.checks import pii
 from agents.checks.output_policy import DEFAULT_POLICY, AnswerVerdict, OutputPolicy
+from agents.checks.redaction import TextWalk, texts_of
 from agents.checks.response_format import format_problem
-from agents.checks.streaming_guard import check_answer
+from agents.checks.streaming_guard import AnswerContext, answer_context
 from agents.intake.outcomes import outcome_emits
-from agents.output import tool_calls
 from agents.prompts.catalogue import PromptCatalogue
 from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
@@ -23,18 +24,16 @@ from streams.publisher import Emit
 #: The text that the user gets instead of a blocked answer.
 BLOCKED_ANSWER = "I cannot provide that response as it was flagged by our safety system."
 
+#: Paths that stay as they are: the tool's result names the call by its id.
+_KEPT = frozenset({"tool_calls[].id"})
+
+ToolCalls = tuple[dict[str, Any], ...]
+
 log = structlog.get_logger(__name__)
 
 
 class OutputStage:
-    """Checks a model's answer, and keeps it for the cache where it may be given again.
-
-    Args:
-        prompts: the templates whose instructions must not leak.
-        cache: where checked answers are kept.
-        policy: what blocks an answer, and what is redacted in it.
-        clock: the time, UTC-aware.
-    """
+    """Checks a model's answer, and keeps it for the cache where it may be given again."""
 
     spec = pipeline.OUTPUT
 
@@ -61,12 +60,11 @@ class OutputStage:
             return _blocked(envelope, event.completion, found)
         calls, types = event.completion.tool_calls, tuple[str, ...]()
         if calls:
-            in_calls = self._check(tool_calls.said_in(calls), context)
+            in_calls = self._check(_texts_of_calls(calls), context)
             if not in_calls.passed:
                 envelope = msgspec.structs.replace(envelope, output_verdict=_verdict(in_calls))
                 return _blocked(envelope, event.completion, in_calls)
-            redact = tool_calls.redaction_by(self._policy, user_text=context.user_text)
-            calls, types = tool_calls.redacted(calls, redact)
+            calls, types = self._redacted(calls, context)
             envelope = msgspec.structs.replace(envelope, output_verdict=_verdict(found, types))
         completion = msgspec.structs.replace(event.completion, content=found.text, tool_calls=calls)
         # A tool call has no format.
@@ -81,13 +79,19 @@ class OutputStage:
         """Nothing to note: checking twice gives the same verdict."""
 
     def _check(self, text: str, context: AnswerContext, *, finish_reason: str | None = None) -> AnswerVerdict:
-        return check_answer(
-            text,
-            instructions=context.instructions,
-            user_text=context.user_text,
-            policy=self._policy,
-            finish_reason=finish_reason,
-        )
+        guard = context.streaming_guard(self._policy)
+        return guard.finish(text, finish_reason=finish_reason)[1]
+
+    def _redacted(self, calls: ToolCalls, context: AnswerContext) -> tuple[ToolCalls, tuple[str, ...]]:
+        """Return the calls without personal data that is not the user's own, and its types."""
+        own = pii.values_in(context.user_text)
+
+        def redact(text: str) -> pii.Redaction:
+            found = [span for span in pii.find(text) if span.type in self._policy.redact_pii]
+            return pii.without(text, [s for s in found if pii.canonical(text[s.start : s.end]) not in own])
+
+        walk = TextWalk(redact, kept=_KEPT)
+        return walk.value(calls, "tool_calls"), walk.types
 
     async def _remember(self, slot: CacheSlot, envelope: Envelope, completion: Completion) -> None:
         answer = CachedAnswer(
@@ -103,6 +107,15 @@ class OutputStage:
             await self._cache.put(slot, answer, tenant=envelope.tenant)
         except TransientFault as fault:
             log.warning("cache.not_written", request_id=envelope.request_id, error=str(fault))
+
+
+def _texts_of_calls(calls: ToolCalls) -> str:
+    """Return the texts of the calls, both as they were written and as their readers decode them."""
+    texts: list[str] = []
+    for call in calls:
+        texts.append(str((call.get("function") or {}).get("arguments") or ""))
+        texts += texts_of(call, kept=_KEPT, path="tool_calls[]")
+    return "\n".join(texts)
 
 
 def _verdict(found: AnswerVerdict, in_calls: tuple[str, ...] = ()) -> events.OutputVerdict:

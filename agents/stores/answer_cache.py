@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from agents.stores import answer_cache_scripts as scripts
 from streams.events import CacheSlot
 from streams.redis.connection import store_faults
 from streams.redis.keys import (
@@ -37,6 +36,72 @@ _SHRINK_BY = 2_048
 _MISS_TTL_S = 24 * 3600
 
 
+# What is found without an answer has expired: it leaves the vector set.
+_SIMILAR = """
+local vectors, vector, most, prefix = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local found, answers = redis.call('VSIM', vectors, 'FP32', vector, 'WITHSCORES', 'COUNT', most), {}
+for place = 1, #found, 2 do
+  local answer = redis.call('GET', prefix .. found[place])
+  if answer then
+    answers[#answers + 1] = found[place + 1]
+    answers[#answers + 1] = answer
+  else
+    redis.call('VREM', vectors, found[place])
+  end
+end
+return answers
+"""
+
+# Takes entries out of an index and counts what is left. The index is one key: what it names leaves after it.
+_TAKEN_OUT = """
+local function taken_out(index, tenants, leaving)
+  if #leaving > 0 then redis.call('ZREM', index, unpack(leaving)) end
+  local left = redis.call('ZCARD', index)
+  if left > 0 then redis.call('ZADD', tenants, left, index) else redis.call('ZREM', tenants, index) end
+  return leaving
+end
+"""
+
+# Returns the entries that leave for the new one: what expired, and of the rest what expires first. In the
+# same step, or two writers at once would each take out what the other has already made room for.
+_PUT = (
+    _TAKEN_OUT
+    + """
+local answer, index, vectors, tenants = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local data, member, name, vector = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local now, ends, ttl, most, at_once = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
+redis.call('SET', answer, data, 'EX', ttl)
+redis.call('ZADD', index, ends, member)
+if vector ~= '' then
+  redis.call('VADD', vectors, 'FP32', vector, name)
+  redis.call('EXPIRE', vectors, ttl)
+end
+local leaving = redis.call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, at_once)
+local surplus = math.min(redis.call('ZCARD', index) - #leaving - most, at_once)
+if surplus > 0 then
+  for _, each in ipairs(redis.call('ZRANGE', index, #leaving, #leaving + surplus - 1)) do
+    leaving[#leaving + 1] = each
+  end
+end
+taken_out(index, tenants, leaving)
+redis.call('EXPIRE', index, ttl)
+redis.call('EXPIRE', tenants, ttl)
+return leaving
+"""
+)
+
+# Returns the entries that leave to make room: of the tenant that has most, those that expire first.
+_SHRINK = (
+    _TAKEN_OUT
+    + """
+local tenants, at_once = KEYS[1], tonumber(ARGV[1])
+local index = redis.call('ZRANGE', tenants, -1, -1)[1]
+if not index then return {} end
+return taken_out(index, tenants, redis.call('ZRANGE', index, 0, at_once - 1))
+"""
+)
+
+
 class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An answer and where it came from. `text` is the query that it answered."""
 
@@ -49,29 +114,11 @@ class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     cached_at: datetime
 
 
-class ExactLookup(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to exactly this query, and whether this request was sent to a model before."""
-
-    answer: CachedAnswer | None = None
-    missed_before: bool = False
-
-
-class SimilarAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored answer to a similar query. `similarity` is the cosine of the two queries."""
-
-    answer: CachedAnswer
-    similarity: float
-
-
 class AnswerCache:
     """The cache's store. Every method raises `StoreUnavailable` where Redis does not answer.
 
-    Args:
-        redis: the client.
-        ttl_s: how long an answer may be given again, in seconds.
-        max_entries: how many answers are kept per tenant; the oldest leave first.
-        has_room: whether Redis has memory for more of them.
-        clock: seconds since the epoch.
+    An answer may be given again for `ttl_s` seconds. Of a tenant's answers beyond `max_entries`, those that
+    expire first leave.
     """
 
     def __init__(
@@ -88,28 +135,23 @@ class AnswerCache:
         self._ttl_s = ttl_s
         self._max_entries = max_entries
         self._clock = clock
-        self._similar = self._redis.register_script(scripts.SIMILAR)
-        self._put = self._redis.register_script(scripts.PUT)
-        self._shrink = self._redis.register_script(scripts.SHRINK)
+        self._similar = self._redis.register_script(_SIMILAR)
+        self._put = self._redis.register_script(_PUT)
+        self._shrink = self._redis.register_script(_SHRINK)
 
-    async def exact(self, slot: CacheSlot, *, asker: str) -> ExactLookup:
-        """Look for the answer to exactly this query.
-
-        Args:
-            slot: the query.
-            asker: names the request, so that it is known again after `note_miss`.
-        """
+    async def exact(self, slot: CacheSlot, *, asker: str) -> tuple[CachedAnswer | None, bool]:
+        """Return the answer to exactly this query, and whether `note_miss` was called for this asker."""
         with store_faults("reading the cache"):
             data, missed = await self._redis.mget(answer_key(slot.scope, slot.exact_key), _missed_key(asker))
-        return ExactLookup(answer=_decode(data), missed_before=missed is not None)
+        return _decode(data), missed is not None
 
     async def note_miss(self, asker: str) -> None:
         """Note that a request goes to a model now: it must not be answered from the cache as well."""
         with store_faults("noting a miss of the cache"):
             await self._redis.set(_missed_key(asker), b"", ex=_MISS_TTL_S)
 
-    async def similar(self, slot: CacheSlot) -> list[SimilarAnswer]:
-        """Return the answers to the most similar queries of the scope, most similar first."""
+    async def similar(self, slot: CacheSlot) -> list[tuple[float, CachedAnswer]]:
+        """Return the answers to the most similar queries of the scope, with the cosine, highest first."""
         if slot.vector is None:
             return []
         with store_faults("searching the cache"):
@@ -118,7 +160,7 @@ class AnswerCache:
             )
         return [
             # A vector set scores (cosine + 1) / 2.
-            SimilarAnswer(answer=answer, similarity=2 * float(score) - 1)
+            (2 * float(score) - 1, answer)
             for score, data in zip(found[::2], found[1::2], strict=True)
             if (answer := _decode(data)) is not None
         ]
@@ -128,8 +170,17 @@ class AnswerCache:
         data = msgspec.json.encode(answer)
         if len(data) > _MAX_ANSWER_BYTES or not self._has_room():
             return
+        now, name = self._clock(), slot.exact_key
+        keys = [
+            answer_key(slot.scope, name),
+            index_key(tenant),
+            vectors_key(slot.scope),
+            CACHE_TENANTS.prefix,
+        ]
+        entry: list[bytes | str] = [data, f"{slot.scope} {name}", name, slot.vector or b""]
+        bounds = [now, now + self._ttl_s, self._ttl_s, self._max_entries, _EVICT_AT_ONCE]
         with store_faults("writing the cache"):
-            leaving = await self._added(slot, data, tenant)
+            leaving = await self._put(keys=keys, args=[*entry, *bounds])
             if leaving:
                 await self._remove(leaving)
 
@@ -143,35 +194,6 @@ class AnswerCache:
                 await self._remove(leaving)
                 gone += len(leaving)
         return gone
-
-    async def entries(self, tenant: str) -> int:
-        """Return how many answers of a tenant can be given again."""
-        with store_faults("counting the cache"):
-            return int(await self._redis.zcount(index_key(tenant), self._clock(), "+inf"))
-
-    async def _added(self, slot: CacheSlot, data: bytes, tenant: str) -> list[bytes]:
-        """Keep an answer, and return the entries that leave for it."""
-        now, name = self._clock(), slot.exact_key
-        leaving: list[bytes] = await self._put(
-            keys=[
-                answer_key(slot.scope, name),
-                index_key(tenant),
-                vectors_key(slot.scope),
-                CACHE_TENANTS.prefix,
-            ],
-            args=[
-                data,
-                f"{slot.scope} {name}",
-                name,
-                slot.vector or b"",
-                now,
-                now + self._ttl_s,
-                self._ttl_s,
-                self._max_entries,
-                _EVICT_AT_ONCE,
-            ],
-        )
-        return leaving
 
     async def _remove(self, entries: list[bytes]) -> None:
         async with self._redis.pipeline(transaction=True) as pipe:

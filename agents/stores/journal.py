@@ -24,8 +24,9 @@ If Redis has lost its data, append-only file included, a missing entry counts as
 continues, because the answer was paid for. A repeat of the request may then call the provider again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
@@ -50,8 +51,6 @@ from streams.redis.connection import store_faults
 from streams.redis.keys import JOURNAL, digest
 from streams.registry.registry import request_key
 
-_BEGUN = b"begun:"
-_ENDED = b"ended:"
 #: The leases looked up in one script: Redis does nothing else for half a millisecond.
 _LOOK_BATCH = 200
 
@@ -68,11 +67,8 @@ def journal_key(request_id: str) -> str:
 class Journal:
     """The journal in Redis; every step is one atomic script.
 
-    Every method raises `StoreUnavailable` where Redis does not answer in time.
-
-    Args:
-        redis: the client; its timeouts bound every step.
-        ttl_s: how long an entry is kept after its last step, in seconds.
+    Every method raises `StoreUnavailable` where Redis does not answer in time. An entry is kept for `ttl_s`
+    seconds after its last step.
     """
 
     def __init__(self, redis: Redis, *, ttl_s: int) -> None:
@@ -95,15 +91,9 @@ class Journal:
         now: datetime,
         replay: int = 0,
     ) -> Claim:
-        """Claim a request, or learn why there is nothing to claim.
+        """Claim a request for the record that holds it, or learn why there is nothing to claim; see `Lease`.
 
-        Args:
-            request_id: the request.
-            record: the record that holds it, as ``topic:partition:offset``.
-            instance: who claims it, for operators to read.
-            deadline_at: until when the claimant can work on it.
-            now: the time.
-            replay: which run of the request it is.
+        Operators read `instance`. After `deadline_at` a record other than this one may claim the request.
         """
         lease = Lease(
             request_id=request_id,
@@ -122,27 +112,16 @@ class Journal:
     async def begin_call(self, lease: Lease, call: BegunCall, *, after: int = 0) -> int:
         """Note a call that is about to be made.
 
-        Args:
-            lease: the caller's.
-            call: the call.
-            after: the number of the caller's last call: the new number is higher.
-
         Returns:
-            The call's number among all calls for the request, by whatever attempt; they count from 1.
+            The call's number among all calls for the request, by whatever attempt, from 1. It is higher than
+            `after`, the number of the caller's last call.
 
         Raises:
             Fenced: a newer attempt works on the request, or it has its reply; do not make the call.
             Cancelled: the request is cancelled; do not make the call.
         """
-        args: _Args = [
-            lease.record,
-            lease.attempt,
-            lease.replay,
-            _encoder.encode(call),
-            after,
-            lease.deadline_ms,
-            self._ttl_s,
-        ]
+        holder: _Args = [lease.record, lease.attempt, lease.replay]
+        args = [*holder, _encoder.encode(call), after, lease.deadline_ms, self._ttl_s]
         with store_faults("noting a call in the journal"):
             answer = await self._begin(keys=_both_keys(lease), args=args)
         match answer:
@@ -182,7 +161,7 @@ class Journal:
         """Return the calls for a request; none where another record holds it, which will book them."""
         with store_faults("looking up calls in the journal"):
             fields = await self._calls(keys=[journal_key(request_id)], args=[record])
-        return _noted(_pairs(fields))
+        return _noted(fields)
 
     async def finish(self, lease: Lease, result: bytes) -> bool:
         """Store the result. False means that a newer attempt works on the request: send nothing."""
@@ -215,36 +194,26 @@ def _claim(claimant: Lease, answer: Sequence[bytes | int]) -> Claim:
         case [b"finished", int(attempt), bytes(result)]:
             return ResultStored(lease=msgspec.structs.replace(claimant, attempt=attempt), result=result)
         case [b"claimed", int(attempt), *fields]:
-            noted = _noted(_pairs(fields))
-            return Claimed(
-                lease=msgspec.structs.replace(claimant, attempt=attempt),
-                lost_calls=noted.lost_calls,
-                known_calls=noted.known_calls,
-            )
+            lease = msgspec.structs.replace(claimant, attempt=attempt)
+            return Claimed(lease=lease, **msgspec.structs.asdict(_noted(fields)))
         case _:
             raise AssertionError(f"the journal's script answered {answer!r}")
 
 
-def _noted(fields: Mapping[bytes, bytes]) -> JournaledCalls:
-    ended = dict(_numbered(fields, _ENDED))
-    begun = dict(_numbered(fields, _BEGUN))
+def _noted(fields: Sequence[Any]) -> JournaledCalls:
+    """Return the calls of an entry, which is given as a flat list of its fields and values."""
+    noted: dict[bytes, dict[int, bytes]] = {b"begun": {}, b"ended": {}}
+    for name, value in zip(fields[::2], fields[1::2], strict=True):
+        kind, _, number = name.partition(b":")
+        if kind in noted:
+            noted[kind][int(number)] = value
+    begun, ended = noted[b"begun"], noted[b"ended"]
     lost = [
         LostCall(number=number, call=msgspec.json.decode(begun[number], type=BegunCall))
         for number in sorted(begun.keys() - ended.keys())
     ]
     known = [msgspec.json.decode(ended[number], type=LlmCall) for number in sorted(ended)]
     return JournaledCalls(lost_calls=tuple(lost), known_calls=tuple(known))
-
-
-def _numbered(fields: Mapping[bytes, bytes], prefix: bytes) -> Iterator[tuple[int, bytes]]:
-    for name, value in fields.items():
-        if name.startswith(prefix):
-            yield int(name.removeprefix(prefix)), value
-
-
-def _pairs(flat: Sequence[bytes | int]) -> dict[bytes, bytes]:
-    values = [value for value in flat if isinstance(value, bytes)]
-    return dict(zip(values[::2], values[1::2], strict=True))
 
 
 def _milliseconds(at: datetime) -> int:

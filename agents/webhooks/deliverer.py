@@ -17,10 +17,8 @@ import structlog
 from agents.runner.record_sender import RecordPublisher
 from agents.webhooks.counts import WebhookCounts
 from agents.webhooks.delivery_decision import (
-    DeliveryDecision,
     DeliveryResult,
     Done,
-    GiveUpDelivery,
     Rejected,
     RetryDelivery,
     TryLater,
@@ -57,14 +55,9 @@ class WebhookFailed(HeadraceError):
 
 
 class DeliveryLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What bounds the deliverer.
+    """What bounds the deliverer: how many webhooks are sent at once, how often, and time limits in seconds.
 
-    Attributes:
-        in_flight: how many are sent at once.
-        per_host: how many of them of one tenant to one host; one, where the last try failed.
-        attempts: how often each is tried.
-        timeout_s: time limit of one try.
-        dead_letter_s: time limit of writing a dead letter.
+    `per_host` is of one tenant to one host; it is one where the last try failed.
     """
 
     in_flight: int
@@ -77,17 +70,8 @@ class DeliveryLimits(msgspec.Struct, frozen=True, kw_only=True):
 class Deliverer:
     """Claims webhooks that are due, sends them, and notes the result.
 
-    A webhook that a worker had claimed when it died is claimed and sent again, under the same id.
-
-    Args:
-        queue: what is due.
-        posts: sends one.
-        publisher: for dead letters.
-        keys: what the bodies are signed with.
-        limits: what bounds it.
-        counts: where outcomes are counted.
-        clock: the time, in seconds since the epoch.
-        sleep: how to wait between two tries.
+    A webhook that a worker had claimed when it died is claimed and sent again, under the same id. Bodies are
+    signed with `keys`; `clock` returns Unix seconds.
     """
 
     def __init__(
@@ -177,12 +161,9 @@ class Deliverer:
         for lane, number in self._lanes.items():
             for crowd in lane.crowds:
                 crowds[crowd] += number
-        full = [lane.name for lane, number in self._lanes.items() if number >= self._share_of(lane)]
+        shares = {lane: 1 if lane in self._ailing else self._limits.per_host for lane in self._lanes}
+        full = [lane.name for lane, number in self._lanes.items() if number >= shares[lane]]
         return full + [crowd for crowd, number in crowds.items() if number >= free]
-
-    def _share_of(self, lane: Lane) -> int:
-        """Return how many of a lane are sent at once; one, until its host answers again."""
-        return 1 if lane in self._ailing else self._limits.per_host
 
     def _note_health(self, lane: Lane, answer: DeliveryResult) -> None:
         self._ailing.pop(lane, None)
@@ -219,7 +200,7 @@ class Deliverer:
             log.exception("webhook.broken", **_named(claimed))
             return Rejected(f"{type(fault).__name__}: {fault}")
 
-    async def _note(self, claimed: ClaimedWebhook, decision: DeliveryDecision) -> None:
+    async def _note(self, claimed: ClaimedWebhook, decision: Done | Rejected | RetryDelivery) -> None:
         match decision:
             case RetryDelivery(delay_s, reason):
                 await self._insist(lambda: self._queue.postpone(claimed, delay_s))
@@ -229,7 +210,7 @@ class Deliverer:
                 self._counts.count(outcome)
                 log.info("webhook.ended", **_named(claimed), outcome=outcome)
                 await self._insist(lambda: self._queue.end(claimed))
-            case GiveUpDelivery(reason):
+            case Rejected(reason):
                 await self._make_dead_letter(claimed, reason)
 
     async def _make_dead_letter(self, claimed: ClaimedWebhook, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -16,18 +17,14 @@ _LATER = frozenset({408, 425, 429})
 _GONE = 410
 
 
-class Delivered(msgspec.Struct, frozen=True):
-    """The receiver has taken it: any 2xx."""
+class Done(msgspec.Struct, frozen=True):
+    """It has ended: ``delivered`` (any 2xx), or ``gone`` (410: the receiver wants no more webhooks)."""
 
-    status: int
-
-
-class Gone(msgspec.Struct, frozen=True):
-    """The receiver wants no more webhooks: 410. That is an end, not a failure."""
+    outcome: Literal["delivered", "gone"]
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """No later try can succeed."""
+    """It cannot be delivered, now or later: keep it as a dead letter."""
 
     reason: str
 
@@ -39,28 +36,6 @@ class TryLater(msgspec.Struct, frozen=True):
     after_s: float = 0.0
 
 
-DeliveryResult = Delivered | Gone | Rejected | TryLater
-
-
-def result_of_response(status: int, headers: Mapping[str, str], *, now: datetime) -> DeliveryResult:
-    """Return what a response means.
-
-    Args:
-        status: its HTTP status.
-        headers: its headers, for `Retry-After`.
-        now: from when a date there counts.
-    """
-    if 200 <= status < 300:
-        return Delivered(status)
-    if status == _GONE:
-        return Gone()
-    if status in _LATER or status >= 500:
-        return TryLater(f"it answered {status}", retry_after_s(headers, now) or 0.0)
-    if 300 <= status < 400:
-        return Rejected(f"it answered {status}: redirects are not followed; name the final URL")
-    return Rejected(f"it answered {status}")
-
-
 class RetryDelivery(msgspec.Struct, frozen=True):
     """Try again after so many seconds."""
 
@@ -68,41 +43,32 @@ class RetryDelivery(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Done(msgspec.Struct, frozen=True):
-    """It has ended. `outcome` is its name in logs and metrics."""
-
-    outcome: str
+DeliveryResult = Done | Rejected | TryLater
 
 
-class GiveUpDelivery(msgspec.Struct, frozen=True):
-    """It cannot be delivered: keep it as a dead letter."""
-
-    reason: str
-
-
-DeliveryDecision = RetryDelivery | Done | GiveUpDelivery
+def result_of_response(status: int, headers: Mapping[str, str], *, now: datetime) -> DeliveryResult:
+    """Return what a response means. `now` is from when a date in its `Retry-After` counts."""
+    if 200 <= status < 300:
+        return Done("delivered")
+    if status == _GONE:
+        return Done("gone")
+    if status in _LATER or status >= 500:
+        return TryLater(f"it answered {status}", retry_after_s(headers, now) or 0.0)
+    if 300 <= status < 400:
+        return Rejected(f"it answered {status}: redirects are not followed; name the final URL")
+    return Rejected(f"it answered {status}")
 
 
 def decide(
-    answer: DeliveryResult, attempt: int, *, attempts: int, jitter: Callable[[], float]
-) -> DeliveryDecision:
-    """Return what becomes of a webhook.
+    result: DeliveryResult, attempt: int, *, attempts: int, jitter: Callable[[], float]
+) -> Done | Rejected | RetryDelivery:
+    """Return what becomes of a webhook after try number `attempt` (from 1) of `attempts`.
 
-    Args:
-        answer: what came of the try.
-        attempt: its number, from 1.
-        attempts: how many there may be.
-        jitter: returns random numbers from 0 to 1, so that webhooks do not come back together.
+    `jitter` returns random numbers from 0 to 1, so that webhooks do not come back together.
     """
-    match answer:
-        case Delivered():
-            return Done("delivered")
-        case Gone():
-            return Done("gone")
-        case Rejected(reason):
-            return GiveUpDelivery(reason)
-        case TryLater(reason, after_s):
-            if attempt >= attempts:
-                return GiveUpDelivery(f"{reason}; that was try {attempt} of {attempts}")
-            wait_s = spread(SCHEDULE_S[min(attempt, len(SCHEDULE_S)) - 1], jitter=0.25, luck=jitter())
-            return RetryDelivery(max(wait_s, min(after_s, SCHEDULE_S[-1])), reason)
+    if not isinstance(result, TryLater):
+        return result
+    if attempt >= attempts:
+        return Rejected(f"{result.reason}; that was try {attempt} of {attempts}")
+    wait_s = spread(SCHEDULE_S[min(attempt, len(SCHEDULE_S)) - 1], jitter=0.25, luck=jitter())
+    return RetryDelivery(max(wait_s, min(result.after_s, SCHEDULE_S[-1])), result.reason)

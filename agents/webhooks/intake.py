@@ -30,13 +30,8 @@ class TooManyWaiting(HeadraceError):
 class WebhookIntake:
     """Puts webhooks into the queue. Nothing is sent from here: no receiver can hold up the topic.
 
-    Args:
-        queue: where to.
-        publisher: for dead letters.
-        targets: where webhooks may go.
-        wait: waits so many seconds; False where it was cut short; see `agents.runner.relay.Drain`.
-        on_added: called when there is something to send.
-        monotonic: a monotonic clock, in seconds.
+    `wait` returns False where the wait was cut short (see `agents.runner.relay.Drain`); `on_added` is called
+    when there is something to send.
     """
 
     def __init__(

@@ -1,9 +1,7 @@
 """Sends one webhook: an HTTP request, bounded in time, in what it reads, and in its targets."""
 
-import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Protocol
 
 import aiohttp
 from yarl import URL
@@ -27,22 +25,11 @@ _MAX_HEADER_BYTES, _MAX_HEADERS = 8190, 128
 _MAX_REASON_CHARS = 300
 
 
-class WebhookPoster(Protocol):
-    """Sends one webhook."""
-
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
-        """Send it and return the result. Nothing that a receiver does raises an exception."""
-        ...
-
-
-class HttpWebhookPoster:
+class WebhookPoster:
     """Sends webhooks. Redirects are not followed, proxies of the environment not used, cookies not kept.
 
-    Args:
-        targets: where they may go.
-        timeout_s: time limit of one webhook.
-        in_flight: how many are sent at once, at most.
-        look_up: returns the addresses of a name; by default the system's resolver.
+    At most `in_flight` are sent at once, each within `timeout_s`. The default of `look_up` is the system's
+    resolver.
     """
 
     def __init__(
@@ -76,7 +63,7 @@ class HttpWebhookPoster:
         )
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
-        """Send one webhook."""
+        """Send one webhook and return the result. Nothing that a receiver does raises an exception."""
         try:
             await self._guard.refresh()
             self._guard.targets.check_url(url)
@@ -89,14 +76,14 @@ class HttpWebhookPoster:
             return TryLater(str(fault))
         except TimeoutError:
             return TryLater("it did not answer in time")
-        except (aiohttp.ClientError, OSError, ssl.SSLError) as fault:
+        except (aiohttp.ClientError, OSError) as fault:
             return TryLater(_words(fault))
 
     async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         async with self._session.post(
             URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
         ) as response:
-            answer = result_of_response(response.status, _lower(response.headers), now=datetime.now(UTC))
+            answer = result_of_response(response.status, response.headers, now=datetime.now(UTC))
             await _read(response)
             return answer
 
@@ -118,10 +105,6 @@ async def _read(response: aiohttp.ClientResponse) -> None:
     except (aiohttp.ClientError, OSError):
         pass  # the status is there, and it counts
     response.close()
-
-
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
 
 
 def _words(fault: BaseException) -> str:

@@ -44,12 +44,7 @@ class Added(StrEnum):
 
 
 class Lane(msgspec.Struct, frozen=True):
-    """The webhooks of one tenant to one host.
-
-    Attributes:
-        tenant: a digest of its name.
-        host: where they go.
-    """
+    """The webhooks of one tenant (a digest of its name) to one host."""
 
     tenant: str
     host: str
@@ -76,14 +71,7 @@ class Lane(msgspec.Struct, frozen=True):
 
 
 class ClaimedWebhook(msgspec.Struct, frozen=True, kw_only=True):
-    """A webhook that is to be sent now.
-
-    Attributes:
-        webhook_id: its id.
-        lane: whose it is, and where it goes.
-        attempt: the number of this try, from 1.
-        record: the record that asked for it.
-    """
+    """A webhook that is to be sent now: try number `attempt`, from 1. `record` asked for it."""
 
     webhook_id: str
     lane: Lane
@@ -106,7 +94,7 @@ class WebhookQueue:
     """The queue. Every step is one atomic script, and raises `StoreUnavailable` where Redis does not answer.
 
     Args:
-        redis: the client; its timeouts bound every step.
+        redis: its timeouts bound every step.
         max_bytes: how many bytes may wait in all. The webhooks of one tenant to one host may take a quarter
             of it; those of one tenant, or to one host, as much as is still free.
         has_room: whether Redis has memory for one more.
@@ -159,11 +147,9 @@ class WebhookQueue:
         return Added(answer.decode())
 
     async def claim(self, *, lend_s: float, busy: Collection[str] = ()) -> ClaimedWebhook | None:
-        """Take a webhook that is due, if there is one.
+        """Take a webhook that is due, if there is one, for `lend_s` seconds: then it may be claimed again.
 
-        Args:
-            lend_s: after so many seconds it may be claimed again.
-            busy: names of lanes and `Lane.crowds` that may not have more in flight now.
+        `busy` has the names of lanes and `Lane.crowds` that may not have more in flight now.
         """
         now_ms, passed = self._now_ms(), 0
         while True:

@@ -7,8 +7,9 @@ rebinding) has no effect.
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import ip_address
 
 import msgspec
@@ -16,7 +17,7 @@ from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from streams.errors import HeadraceError
-from streams.webhooks.own_services import Service, address_of
+from streams.webhooks.addresses import Service, address_of
 from streams.webhooks.targets import Targets
 
 #: Returns the addresses of a host, as `socket.getaddrinfo` does.
@@ -40,11 +41,7 @@ class ServiceUnresolved(HeadraceError):
 
 
 class SystemResolver:
-    """Asks the system's resolver, in threads of its own: a slow name server must not occupy the shared ones.
-
-    Args:
-        threads: how many names are resolved at once.
-    """
+    """Asks the system's resolver, in threads of its own: a slow name server must not block others."""
 
     def __init__(self, threads: int) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="webhook-names")
@@ -55,7 +52,8 @@ class SystemResolver:
         Raises:
             OSError: there is no such host.
         """
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, _getaddrinfo, host, port)
+        resolve = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, resolve)
         return [(family, str(address[0])) for family, _, _, _, address in found]
 
     def close(self) -> None:
@@ -64,13 +62,7 @@ class SystemResolver:
 
 
 class TargetGuard:
-    """Says which addresses may be connected to. It resolves the names of our own services to exclude them.
-
-    Args:
-        targets: what is allowed.
-        look_up: returns a host's addresses.
-        clock: a monotonic clock, in seconds.
-    """
+    """Says which addresses may be connected to. It resolves the names of our own services to exclude them."""
 
     def __init__(
         self, targets: Targets, *, look_up: LookUp, clock: Callable[[], float] = time.monotonic
@@ -81,8 +73,7 @@ class TargetGuard:
         self._resolved: dict[Service, frozenset[Service]] = {}
         self._stale_at = float("-inf")
         self._fresh = asyncio.Lock()
-        self.targets = targets
-        self._given = targets
+        self._given = self.targets = targets
 
     async def refresh(self) -> None:
         """Resolve our own services' names, if the cache is stale. One that is not found keeps its addresses.
@@ -113,15 +104,12 @@ class TargetGuard:
             msgspec.structs.replace(service, host=address.partition("%")[0]) for _, address in found
         )
 
-    def check(self, host: str, address: str, port: int) -> None:
-        """Check where a connection goes.
-
-        Raises:
-            ForbiddenTarget: it may not go there.
-        """
+    def refusal(self, host: str, address: str, port: int) -> ForbiddenTarget | None:
+        """Return why no connection may be made to an address of a host; None where one may."""
         objection = self.targets.objection(ip_address(address.partition("%")[0]), port)
-        if objection is not None:
-            raise ForbiddenTarget(f"{host} is {address}, an address that is not allowed: it {objection}")
+        if objection is None:
+            return None
+        return ForbiddenTarget(f"{host} is {address}, an address that is not allowed: it {objection}")
 
     def open_socket(self, info: AddrInfoType) -> socket.socket:
         """Check the address of a connection, however it was resolved, and return its socket.
@@ -130,17 +118,13 @@ class TargetGuard:
             ForbiddenTarget: it may not go there.
         """
         family, kind, protocol, _, address = info
-        self.check("the host", str(address[0]), int(address[1]))
+        if refusal := self.refusal("the host", str(address[0]), int(address[1])):
+            raise refusal
         return socket.socket(family=family, type=kind, proto=protocol)
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves names for aiohttp.
-
-    Args:
-        guard: which addresses are allowed.
-        look_up: returns a host's addresses.
-    """
+    """Resolves names for aiohttp, to the addresses that the guard allows."""
 
     def __init__(self, guard: TargetGuard, *, look_up: LookUp) -> None:
         self._guard = guard
@@ -157,7 +141,10 @@ class GuardedResolver(AbstractResolver):
         """
         found = await self._look_up(host, port)
         wanted = [each for each in found if family in (socket.AF_UNSPEC, each[0])]
-        allowed = self._allowed(host, port, wanted)
+        refusals = [self._guard.refusal(host, address, port) for _, address in wanted]
+        allowed = [each for each, refusal in zip(wanted, refusals, strict=True) if refusal is None]
+        if not allowed and refusals and refusals[0]:
+            raise refusals[0]
         return [
             ResolveResult(
                 hostname=host,
@@ -170,25 +157,5 @@ class GuardedResolver(AbstractResolver):
             for family_found, address in allowed[:_MAX_ADDRESSES]
         ]
 
-    def _allowed(
-        self, host: str, port: int, found: Iterable[tuple[socket.AddressFamily, str]]
-    ) -> list[tuple[socket.AddressFamily, str]]:
-        allowed, refusals = [], []
-        for family, address in found:
-            try:
-                self._guard.check(host, address, port)
-                allowed.append((family, address))
-            except ForbiddenTarget as fault:
-                refusals.append(fault)
-        if refusals and not allowed:
-            raise refusals[0]
-        return allowed
-
     async def close(self) -> None:
         """Nothing to close."""
-
-
-def _getaddrinfo(
-    host: str, port: int
-) -> list[tuple[socket.AddressFamily, int, int, str, tuple[object, ...]]]:
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)  # type: ignore[return-value]  # wider

@@ -17,7 +17,7 @@ from streams.settings.fields import (
     WebhookSettings,
     WorkerSettings,
 )
-from streams.webhooks.own_services import Service, own_services
+from streams.webhooks.addresses import Service, own_services
 from streams.webhooks.targets import Targets
 
 _PREFIX = "HEADRACE_"

@@ -3,14 +3,20 @@
 import re
 import socket
 from collections.abc import Collection, Sequence
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import msgspec
 
 from streams.errors import InvalidRequest
-from streams.webhooks.own_services import Service, address_of, is_own
-from streams.webhooks.special_addresses import Address, Network, is_public, targets_of
+from streams.webhooks.addresses import (
+    Address,
+    Network,
+    Service,
+    address_of,
+    is_own,
+    is_public,
+    targets_of,
+)
 
 _HTTP_PORT, _HTTPS_PORT, _MAX_PORT = 80, 443, 65_535
 #: RFC 1035: the longest name that there can be.
@@ -20,11 +26,9 @@ _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?
 
 
 class Targets(msgspec.Struct, frozen=True, kw_only=True):
-    """The rules for targets of webhooks.
+    """The rules for targets of webhooks, which are `enabled` where they can be signed.
 
     Attributes:
-        enabled: whether there are webhooks at all: they need a secret.
-        allow_http: whether a URL may be http; else only https.
         networks: private networks that may be reached.
         services: this installation's services, which may never be reached.
     """
@@ -64,10 +68,6 @@ class Targets(msgspec.Struct, frozen=True, kw_only=True):
         if is_own(self.services, address, port):
             return f"with port {port} is this installation's own"
         return None
-
-    def allows(self, address: str, port: int = _HTTPS_PORT) -> bool:
-        """Whether a webhook may be sent to an IP address."""
-        return self.objection(ip_address(address.partition("%")[0]), port) is None
 
     def _authority(self, url: str) -> tuple[str, int]:
         """Return host and port of a URL; raise `InvalidRequest` where it is not well-formed."""

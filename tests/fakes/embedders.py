@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agents.embeddings import Vectors
+from agents.embeddings.minilm import Vectors
 from streams.errors import EmbeddingUnavailable
 
 _DIMENSIONS = 64
@@ -16,7 +16,7 @@ class WordEmbedder:
     """Each word turns the vector in a direction of its own: texts with most words in common are close.
 
     Args:
-        name: as in `agents.embeddings.Embedder`.
+        name: as in `MiniLmEmbedder`.
         covers_chars: texts longer than this are not covered.
     """
 

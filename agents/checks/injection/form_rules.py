@@ -1,6 +1,6 @@
 """Rules: the form of a request abused: fake delimiters, refusals forbidden, encoded payloads."""
 
-from agents.checks.injection.rule import InjectionRule
+from agents.checks.injection.rules import InjectionRule
 
 FORM_RULES: tuple[InjectionRule, ...] = (
     # Fake delimiters
@@ -8,15 +8,15 @@ FORM_RULES: tuple[InjectionRule, ...] = (
         "fake_delimiter.template",
         "<|[inst]|[/inst]",
         r"<\|(?:im_start|im_end|system|user|assistant|endoftext|end_of_text|start_header_id|eot_id|"
-        r"begin_of_text)\|>|<</?SYS>>|\[/?INST\]|<\s{0,9}/\s{0,9}system\s{0,9}>|"
-        r"</?(?:system[_ -]?(?:prompt|instructions?|message|mode|override)|admin|sudo)\b[^>\n]{0,40}>",
+        r"begin_of_text)\|>|<</?SYS>>|\[/?INST\]|<\s{0,9}/\s{0,9}system\s{0,9}>|</?(?:system[_ -]?(?:prompt|"
+        r"instructions?|message|mode|override)|admin|sudo)\b[^>\n]{0,40}>",
     ),
     InjectionRule(
         "fake_delimiter.header",
         "system|admin|developer|root",
         r"(?:^|\n)[#\[({*=\- ]{0,8}(?:system|admin|developer|root)(?: (?:message|prompt|note|notice|"
-        r"override|update|command|instructions?|mode))?[\])}*= ]{0,8}: ?(?:you |ignore|new |the "
-        r"(?:user|following)|disregard|all |from now|forget|reveal|override|print|attention|important)",
+        r"override|update|command|instructions?|mode))?[\])}*= ]{0,8}: ?(?:you |ignore|new |the (?:user|"
+        r"following)|disregard|all |from now|forget|reveal|override|print|attention|important)",
     ),
     InjectionRule(
         "fake_delimiter.end_of_prompt",
@@ -30,37 +30,35 @@ FORM_RULES: tuple[InjectionRule, ...] = (
     InjectionRule(
         "refusal_suppression",
         "sorry|can't|cannot|can’t|cant|can not|unable|an ai|not able|that it|that something|that this",
-        r"\b(?:never|(?:do|does|will|must|can|should|may) ?n['’]?[o]?t|cannot|avoid|without) (?:ever |"
-        r"also |include |includ\w{1,3} |start |begin )?(?:say(?:ing|s)?|respond(?:ing)?|reply(?:ing)?|"
+        r"\b(?:never|(?:do|does|will|must|can|should|may) ?n['’]?[o]?t|cannot|avoid|without) (?:ever |also |"
+        r"include |includ\w{1,3} |start |begin )?(?:say(?:ing|s)?|respond(?:ing)?|reply(?:ing)?|"
         r"mention(?:ing)?|answer(?:ing)?|tell(?:ing)?|write|using|use|state)(?: \w{1,12}){0,5}? "
-        r"(?:i(?:['’]?m| am) sorry|i ?(?:can['’]?t|cannot|can not|am not able|am unable)|as an ai|"
-        r"sorry,? "
+        r"(?:i(?:['’]?m| am) sorry|i ?(?:can['’]?t|cannot|can not|am not able|am unable)|as an ai|sorry,? "
         r"(?:but )?i|you (?:can['’]?t|cannot|can not|are unable|are not able)|that (?:you|it|something|"
         r"this) (?:can['’]?t|cannot|is (?:not|im|un|il)\w{1,14}))\b",
     ),
     InjectionRule(
         "refusal_suppression.never_refuse",
         "refus|reject|declin|deny",
-        r"\b(?:never|not|cannot|can['’]?t|won['’]?t|don['’]?t|doesn['’]?t|without|must ?n['’]?t) "
-        r"(?:ever |be able to |allowed to |to )?(?:refus(?:e|es|ing)|reject|declin(?:e|ing)|deny) "
-        r"(?:to |any |my |a |an |the |your |user['’]?s? |direct |human ){0,4}(?:answer\w{0,3}|request|"
-        r"order|question|command|prompt|instruct|comply|respond|anything|task|follow|generat|do|"
-        r"produc|provid|user|it)",
+        r"\b(?:never|not|cannot|can['’]?t|won['’]?t|don['’]?t|doesn['’]?t|without|must ?n['’]?t) (?:ever |"
+        r"be able to |allowed to |to )?(?:refus(?:e|es|ing)|reject|declin(?:e|ing)|deny) (?:to |any |my |a |"
+        r"an |the |your |user['’]?s? |direct |human ){0,4}(?:answer\w{0,3}|request|order|question|command|"
+        r"prompt|instruct|comply|respond|anything|task|follow|generat|do|produc|provid|user|it)",
     ),
     InjectionRule(
         "refusal_suppression.no_warnings",
         "warning|disclaimer|reminder|lectur|restriction|constraint|limitation",
         r"\b(?:no|without|never|(?:do|does|will) ?n['’]?[o]?t|omit|skip|avoid)(?: \w{1,12}){0,4}? "
-        r"(?:ethical|moral|legal|safety|moralizing|moralistic|disclaimers?|disclamers?)(?:,? (?:and|"
-        r"or|/)? ?\w{1,12}){0,2}? ?(?:warnings?|disclaimers?|reminders?|lectur\w{1,5}|restrictions|"
-        r"constraints|limitations)\b",
+        r"(?:ethical|moral|legal|safety|moralizing|moralistic|disclaimers?|disclamers?)(?:,? (?:and|or|/)? "
+        r"?\w{1,12}){0,2}? ?(?:warnings?|disclaimers?|reminders?|lectur\w{1,5}|restrictions|constraints|"
+        r"limitations)\b",
     ),
     # Encoded payloads
     InjectionRule(
         "encoded_payload",
         "decode|decrypt|decipher|base64|rot|hex",
-        r"\b(?:decode|decrypt|decipher|base64|rot-?13|hex(?:adecimal)?)\b.{0,80}\b(?:and|then) "
-        r"(?:then )?(?:follow|execute|obey|do what|carry out|comply|answer (?:it|the decoded)|act on|"
-        r"run it as|respond to it|treat it as (?:an? )?(?:instruction|prompt|command))",
+        r"\b(?:decode|decrypt|decipher|base64|rot-?13|hex(?:adecimal)?)\b.{0,80}\b(?:and|then) (?:then "
+        r")?(?:follow|execute|obey|do what|carry out|comply|answer (?:it|the decoded)|act on|run it as|"
+        r"respond to it|treat it as (?:an? )?(?:instruction|prompt|command))",
     ),
 )

@@ -5,66 +5,23 @@ capitals, the remaining Cyrillic and Greek look-alikes that attacks use, and the
 Folding spoils honest Russian or Greek, so the text as it was written is always scanned as well.
 """
 
-_LOOK_ALIKES: dict[str, str] = {
-    "A": "ΑАᎪᗅꓮ𐊠",
-    "B": "ΒВᏴᗷꓐꞴ𐊂𐊡𐌁",
-    "C": "СᏟⲤꓚ𐊢𐌂𐐕",
-    "D": "Ꭰᗞᗪꓓ",
-    "E": "ΕЕᎬ⋿ⴹꓰ𐊆",
-    "F": "ϜᖴꓝꞘ𐊇𐊥",
-    "G": "ԌᏀᏳꓖ",
-    "H": "ΗНᎻᕼⲎꓧ𐋏",
-    "I": "ΙІӀⲒꓲ",
-    "J": "ͿЈᎫᒍꓙꞲ",
-    "K": "ΚКᏦᛕⲔꓗ",
-    "L": "ᏞᒪⳐꓡ𐐛",
-    "M": "ΜϺМᎷᗰᛖⲘꓟ𐊰𐌑",
-    "N": "ΝⲚꓠ",
-    "O": "ΟОՕⲞⵔꓳ𐊒𐊫𐐄",
-    "P": "ΡРᏢᑭⲢꓑ𐊕",
-    "Q": "ⵕԚ",
-    "R": "ƦᎡᏒᖇꓣ",
-    "S": "ЅՏᏕᏚꓢ𐊖𐐠",
-    "T": "ΤТᎢ⊤⟙Ⲧꓔ𐊗𐊱𐌕",
-    "U": "Սሀᑌꓴ",
-    "V": "ѴᏙᐯⴸꓦꛟ",
-    "W": "ԜᎳᏔꓪ",
-    "X": "ΧХ᙭ᚷⲬⵝꓫꞳ𐊐𐊴𐌗",
-    "Y": "ΥУҮᎩᎽⲨꓬ𐊲",
-    "Z": "ΖᏃꓜ𐋵",
-    "a": "ɑαа⍺ᴀ",
-    "b": "ƄЬᏏᑲᖯʙвβ",
-    "c": "сᴄⲥꮯ𐐽ϲ",
-    "d": "ԁᏧᑯꓒᴅđɖ",
-    "e": "еҽ℮ꬲᴇεєɛ",
-    "f": "քẝꞙꬵꜰƒ",
-    "g": "ƍɡցᶃɢ",
-    "h": "һհᏂʜнђ",
-    "i": "ıɩɪιіӏᎥ⍳ꙇꭵ",
-    "j": "ϳјᴊ",
-    "k": "кκᴋ",
-    "l": "ƖǀᛁⵏʟɭłƚŁ",
-    "m": "мᴍɱ",
-    "n": "ոռɴηпπɳ",
-    "o": "οσоօ०੦૦௦०ᴏᴑⲟꬽ𐐬ဝ၀ჿøɵØ",
-    "p": "ρр⍴ⲣᴘ",
-    "q": "ԛգզǫ",
-    "r": "гᴦⲅꭇꭈꮁʀɾ",
-    "s": "ƽѕꜱꮪ𐑈ʂ",
-    "t": "тτᴛŧ",
-    "u": "ʋυսᴜꞟꭎꭒʉµμ",
-    "v": "νѵᴠ∨⋁ꮩ",
-    "w": "ɯѡԝաᴡꮃωш",
-    "x": "хᕁᕽ᙮×χ",
-    "y": "ɣʏγуүყᶌỿꭚ",
-    "z": "ᴢꮓʐƶ",
-}
+#: In each word an ASCII letter, and then the characters that look like it.
+_LOOK_ALIKES = """
+    AΑАᎪᗅꓮ𐊠 BΒВᏴᗷꓐꞴ𐊂𐊡𐌁 CСᏟⲤꓚ𐊢𐌂𐐕 DᎠᗞᗪꓓ EΕЕᎬ⋿ⴹꓰ𐊆 FϜᖴꓝꞘ𐊇𐊥 GԌᏀᏳꓖ
+    HΗНᎻᕼⲎꓧ𐋏 IΙІӀⲒꓲ JͿЈᎫᒍꓙꞲ KΚКᏦᛕⲔꓗ LᏞᒪⳐꓡ𐐛 MΜϺМᎷᗰᛖⲘꓟ𐊰𐌑 NΝⲚꓠ
+    OΟОՕⲞⵔꓳ𐊒𐊫𐐄 PΡРᏢᑭⲢꓑ𐊕 QⵕԚ RƦᎡᏒᖇꓣ SЅՏᏕᏚꓢ𐊖𐐠 TΤТᎢ⊤⟙Ⲧꓔ𐊗𐊱𐌕 UՍሀᑌꓴ
+    VѴᏙᐯⴸꓦꛟ WԜᎳᏔꓪ XΧХ᙭ᚷⲬⵝꓫꞳ𐊐𐊴𐌗 YΥУҮᎩᎽⲨꓬ𐊲 ZΖᏃꓜ𐋵 aɑαа⍺ᴀ bƄЬᏏᑲᖯʙвβ
+    cсᴄⲥꮯ𐐽ϲ dԁᏧᑯꓒᴅđɖ eеҽ℮ꬲᴇεєɛ fքẝꞙꬵꜰƒ gƍɡցᶃɢ hһհᏂʜнђ
+    iıɩɪιіӏᎥ⍳ꙇꭵ jϳјᴊ kкκᴋ lƖǀᛁⵏʟɭłƚŁ mмᴍɱ nոռɴηпπɳ
+    oοσоօ०੦૦௦०ᴏᴑⲟꬽ𐐬ဝ၀ჿøɵØ pρр⍴ⲣᴘ qԛգզǫ rгᴦⲅꭇꭈꮁʀɾ sƽѕꜱꮪ𐑈ʂ tтτᴛŧ
+    uʋυսᴜꞟꭎꭒʉµμ vνѵᴠ∨⋁ꮩ wɯѡԝաᴡꮃωш xхᕁᕽ᙮×χ yɣʏγуүყᶌỿꭚ zᴢꮓʐƶ
+""".split()
 
 # Negative circled, negative squared and regional-indicator letters, each a run from A to Z.
 _ENCLOSED_RUNS = (0x1F150, 0x1F170, 0x1F1E6)
 
 FOLD: dict[int, str] = {
-    **{ord(look_alike): letter for letter, look_alikes in _LOOK_ALIKES.items() for look_alike in look_alikes},
+    **{ord(look_alike): word[0] for word in _LOOK_ALIKES for look_alike in word[1:]},
     **{start + index: chr(ord("A") + index) for start in _ENCLOSED_RUNS for index in range(26)},
 }
 """A table for `str.translate`: look-alike → ASCII letter."""

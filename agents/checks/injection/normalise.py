@@ -1,22 +1,18 @@
 """The readings of a text that a check should see: as written, cleaned, and with its disguises removed.
 
 Attacks hide from rules behind look-alike letters, invisible characters, leet, spaced-out letters and
-encodings, and the model reads through all of them. `variants` undoes each, bounded in count and size.
+encodings, and the model reads through all of them. `readings` undoes each, bounded in count and size.
 """
 
 import re
 import unicodedata
-from dataclasses import dataclass
-from typing import Literal
 
-from agents.checks.injection.encodings import decode_spans, unreversed, unrotated
+from agents.checks.injection.decoding import decode_spans, unreversed, unrotated
 from agents.checks.injection.homoglyphs import FOLD
 
-VariantKind = Literal["original", "normalised", "joined", "leet", "decoded", "rot13", "reversed"]
-
-MAX_VARIANTS = 8
+MAX_READINGS = 8
 MAX_CHARS = 262_144
-"""Characters over all variants together; the shortest ways to evade come first, so they are never cut."""
+"""Characters over all readings together; the shortest ways to evade come first, so they are never cut."""
 _MAX_DECODINGS = 3
 
 _KEPT_CONTROLS = "\n\t\r"
@@ -53,14 +49,6 @@ _WORDS_WITH_I_OR_L = """
 _BY_ONES = {word.translate(_ONES): word for word in _WORDS_WITH_I_OR_L}
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One reading of a text, and how it was reached."""
-
-    kind: VariantKind
-    text: str
-
-
 def normalise(text: str) -> str:
     """Return `text` in compatibility form with look-alikes folded, invisible characters and accents dropped.
 
@@ -86,33 +74,27 @@ def fold_leet(text: str) -> str:
     return _LEET_TOKEN.sub(_read_leet, text)
 
 
-def variants(text: str) -> tuple[str, ...]:
-    """Return the distinct readings of `text`, the original first; at most `MAX_VARIANTS`."""
-    return tuple(variant.text for variant in readings(text))
-
-
-def readings(text: str) -> tuple[Variant, ...]:
-    """Return what `variants` returns, each with how it was reached."""
-    found = {text: Variant("original", text)}
+def readings(text: str) -> dict[str, bool]:
+    """Return the distinct readings of `text`, the original first, and whether letters were joined in each."""
+    found = {text: False}
     room = MAX_CHARS - len(text)
 
-    def add(kind: VariantKind, reading: str | None) -> None:
+    def add(reading: str | None, *, is_joined: bool = False) -> None:
         nonlocal room
-        if reading and reading not in found and len(found) < MAX_VARIANTS and len(reading) <= room:
-            found[reading] = Variant(kind, reading)
+        if reading and reading not in found and len(found) < MAX_READINGS and len(reading) <= room:
+            found[reading] = is_joined
             room -= len(reading)
 
     # Letters are joined before blanks are, or the gaps between the words would be gone.
     clean = normalise(text)
-    add("normalised", clean)
-    add("joined", normalise(join_letters(_INVISIBLE.sub("", text))))
-    add("joined", join_letters(clean))
-    decoded = _decode(text)
-    add("decoded", decoded)
-    add("rot13", unrotated(clean))
-    add("reversed", unreversed(clean))
-    add("leet", fold_leet(clean))
-    return tuple(found.values())
+    add(clean)
+    add(normalise(join_letters(_INVISIBLE.sub("", text))), is_joined=True)
+    add(join_letters(clean), is_joined=True)
+    add(_decode(text))
+    add(unrotated(clean))
+    add(unreversed(clean))
+    add(fold_leet(clean))
+    return found
 
 
 def _decode(text: str) -> str | None:

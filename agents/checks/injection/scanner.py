@@ -1,36 +1,29 @@
 """Finds prompt injections: every reading of a text against every rule, within one time limit.
 
-find_injection("Ignore all previous instructions")  # Injection("instruction_override.previous", …)
+find_injection("Ignore all previous instructions")  # "instruction_override.previous"
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import regex
 
-from agents.checks.injection.normalise import Variant, VariantKind, readings
-from agents.checks.injection.rule import InjectionRule
-from agents.checks.injection.rules import RULES
+from agents.checks.injection.extraction_rules import EXTRACTION_RULES
+from agents.checks.injection.form_rules import FORM_RULES
+from agents.checks.injection.normalise import readings
+from agents.checks.injection.override_rules import OVERRIDE_RULES
+from agents.checks.injection.role_play_rules import ROLE_PLAY_RULES
+from agents.checks.injection.rules import LESSON_RULES, InjectionRule
+
+RULES = (*LESSON_RULES, *OVERRIDE_RULES, *EXTRACTION_RULES, *ROLE_PLAY_RULES, *FORM_RULES)
+"""All rules, in the order in which a match is reported."""
 
 #: For all rules over all readings of one text; 32,000 characters need about a tenth of it.
 DEFAULT_TIMEOUT_S = 0.5
 
 SCAN_TIMEOUT = "scan_timeout"
-
-
-@dataclass(frozen=True, slots=True)
-class Injection:
-    """An injection that was found.
-
-    Attributes:
-        rule: the id of the rule that matched, or `scan_timeout`.
-        reading: the reading of the text in which it matched; None for a time-out.
-    """
-
-    rule: str
-    reading: VariantKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,57 +34,39 @@ class _CompiledRule:
     dense: "regex.Pattern[str]"
 
 
-class InjectionScanner:
-    """A compiled set of rules.
+def find_injection(
+    text: str,
+    rules: tuple[InjectionRule, ...] = RULES,
+    *,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> str | None:
+    """Return the id of the first rule that matches `text`, or None; `scan_timeout` where it takes longer.
 
-    Args:
-        rules: what to look for. The first rule that matches is reported.
-        timeout_s: the time limit of one scan, in seconds. A text that takes longer counts as an injection.
-        clock: a monotonic clock, in seconds.
+    The first call compiles the rules.
     """
-
-    def __init__(
-        self,
-        rules: Iterable[InjectionRule] = RULES,
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._rules = tuple(_compile(rule) for rule in rules)
-        self._timeout_s = timeout_s
-        self._clock = clock
-
-    def find(self, text: str) -> Injection | None:
-        """Return the injection in `text`, or None."""
-        deadline = self._clock() + self._timeout_s
-        try:
-            found = (self._find_in(reading, deadline) for reading in readings(text))
-            return next((injection for injection in found if injection is not None), None)
-        except TimeoutError:
-            return Injection(SCAN_TIMEOUT)
-
-    def _find_in(self, reading: Variant, deadline: float) -> Injection | None:
-        lowered = reading.text.lower()
-        for rule in self._rules:
-            if not any(hint in lowered for hint in rule.hints):
-                continue
-            pattern = rule.dense if reading.kind == "joined" else rule.spaced
-            left_s = deadline - self._clock()
-            if left_s <= 0:
-                raise TimeoutError
-            if pattern.search(reading.text, timeout=left_s) is not None:
-                return Injection(rule.id, reading.kind)
-        return None
-
-
-def find_injection(text: str) -> Injection | None:
-    """Return the injection that the default rules find in `text`, or None."""
-    return _default_scanner().find(text)
+    compiled = _compiled(rules)
+    deadline = clock() + timeout_s
+    try:
+        for reading, is_joined in readings(text).items():
+            lowered = reading.lower()
+            for rule in compiled:
+                if not any(hint in lowered for hint in rule.hints):
+                    continue
+                pattern = rule.dense if is_joined else rule.spaced
+                left_s = deadline - clock()
+                if left_s <= 0:
+                    return SCAN_TIMEOUT
+                if pattern.search(reading, timeout=left_s) is not None:
+                    return rule.id
+    except TimeoutError:
+        return SCAN_TIMEOUT
+    return None
 
 
 @cache
-def _default_scanner() -> InjectionScanner:
-    return InjectionScanner()
+def _compiled(rules: tuple[InjectionRule, ...]) -> tuple[_CompiledRule, ...]:
+    return tuple(map(_compile, rules))
 
 
 def _compile(rule: InjectionRule) -> _CompiledRule:

@@ -9,7 +9,6 @@ import pytest
 from redis.asyncio import Redis
 
 from agents.cache.stage import CacheSettings, CacheStage
-from agents.embeddings import Embedder
 from agents.embeddings.minilm import MiniLmEmbedder
 from agents.output.stage import OutputStage
 from agents.prompts.catalogue import PromptCatalogue
@@ -39,7 +38,7 @@ LONG = "why do cats sleep so much during the day in a warm house"
 class Pipe:
     """The cache stage, and the output check behind it that fills the cache."""
 
-    def __init__(self, redis: Redis, embedder: Embedder | None) -> None:
+    def __init__(self, redis: Redis, embedder: MiniLmEmbedder | WordEmbedder | None) -> None:
         self.prompts = PromptCatalogue()
         self.cache = AnswerCache(redis, ttl_s=60, max_entries=100)
         self.tenant = uuid4().hex

@@ -4,7 +4,7 @@ import pytest
 
 from agents.checks.output_policy import OutputPolicy
 from agents.checks.pii import PiiSpan
-from agents.checks.streaming_guard import check_answer
+from tests.fakes.answers import check_answer
 
 SYSTEM_PROMPT = (
     "You are the billing assistant of Nordwind Energy. Offer a refund of at most forty euros, and only when "

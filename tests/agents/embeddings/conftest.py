@@ -9,10 +9,9 @@ import onnxruntime
 import pytest
 from tokenizers import Tokenizer
 
-from agents.embeddings import Vectors
 from agents.embeddings.graph import Precision, build_model
-from agents.embeddings.minilm import MiniLmEmbedder
-from agents.embeddings.weights import Tensors, WeightFiles
+from agents.embeddings.minilm import MiniLmEmbedder, Vectors
+from agents.embeddings.model_files import Tensors, WeightFiles
 
 Fp32 = Callable[[Sequence[int]], Vectors]
 
@@ -69,7 +68,14 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def embedder(cache_dir: Path) -> Iterator[MiniLmEmbedder]:
+def loaded_embedder(cache_dir: Path) -> Iterator[MiniLmEmbedder]:
     embedder = MiniLmEmbedder.load(cache_dir)
     yield embedder
     embedder.close()
+
+
+@pytest.fixture
+def embedder(loaded_embedder: MiniLmEmbedder) -> MiniLmEmbedder:
+    """The embedder, which remembers no text."""
+    loaded_embedder._vector.cache_clear()
+    return loaded_embedder

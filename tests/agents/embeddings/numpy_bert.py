@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from agents.embeddings.weights import BertShape, Tensors
+from agents.embeddings.model_files import BertShape, Tensors
 
 Matrix = npt.NDArray[np.float32]
 

@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from agents.embeddings.minilm import MiniLmEmbedder
-from agents.embeddings.weights import Tensors, WeightFiles
+from agents.embeddings.model_files import Tensors, WeightFiles
 from tests.agents.embeddings.conftest import Fp32
 from tests.agents.embeddings.numpy_bert import encode
 from tests.agents.embeddings.texts import ASSORTED, PARAPHRASES

@@ -7,18 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.embeddings import Embedder
 from agents.embeddings.minilm import MiniLmEmbedder
-from agents.embeddings.model_file import MODEL_NAME, model_version
-from agents.embeddings.weights import WeightFiles
+from agents.embeddings.model_files import MODEL_NAME, WeightFiles, model_version
 from streams.errors import ConfigurationError, EmbeddingUnavailable
 from tests.agents.embeddings.texts import ASSORTED, PARAPHRASES
 
 
 async def test_vectors_are_unit_float32_rows(embedder: MiniLmEmbedder) -> None:
     """Whatever the text, even none, its vector has length one."""
-    port: Embedder = embedder
-    vectors = await port.embed(ASSORTED)
+    vectors = await embedder.embed(ASSORTED)
     assert vectors.shape == (len(ASSORTED), 384)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
@@ -39,7 +36,9 @@ async def test_paraphrases_are_closer_than_anything_else(embedder: MiniLmEmbedde
 async def test_a_vector_does_not_depend_on_its_batch(embedder: MiniLmEmbedder) -> None:
     """In a list, in reverse, or alone among other callers: the bits are the same."""
     together = await embedder.embed(ASSORTED)
+    embedder._vector.cache_clear()
     reverse = await embedder.embed(ASSORTED[::-1])
+    embedder._vector.cache_clear()
     at_once = await asyncio.gather(*(embedder.embed([text]) for text in ASSORTED))
     np.testing.assert_array_equal(reverse[::-1], together)
     np.testing.assert_array_equal(np.concatenate(at_once), together)
@@ -57,11 +56,20 @@ async def test_the_event_loop_runs_on(embedder: MiniLmEmbedder) -> None:
 
 async def test_a_long_list_lets_others_in(embedder: MiniLmEmbedder) -> None:
     """A short request that comes after a long list of documents is answered before its end."""
-    documents = asyncio.create_task(embedder.embed(["a document"] * 64))
+    documents = asyncio.create_task(embedder.embed([f"document {number}" for number in range(64)]))
     await asyncio.sleep(0)
     await embedder.embed(["a question"])
     assert not documents.done()
     await documents
+
+
+async def test_a_text_is_embedded_once(embedder: MiniLmEmbedder) -> None:
+    """A question that many ask at once is remembered; what a caller does to its vectors stays with it."""
+    first, *_ = await asyncio.gather(*(embedder.embed(["a question", "another"]) for _ in range(5)))
+    first[:] = 0
+    again = await embedder.embed(["another", "a question"])
+    np.testing.assert_allclose(np.linalg.norm(again, axis=1), 1.0, atol=1e-5)
+    assert embedder._vector.cache_info().misses == 2
 
 
 async def test_only_the_first_256_tokens_count(embedder: MiniLmEmbedder) -> None:
@@ -128,8 +136,7 @@ def test_a_missing_builder_says_what_to_install(
 ) -> None:
     """Where the model is still to be built, so does a missing onnx or safetensors."""
     monkeypatch.delitem(sys.modules, "agents.embeddings.graph")
-    monkeypatch.delitem(sys.modules, "agents.embeddings.emitter")
-    monkeypatch.delitem(sys.modules, "agents.embeddings.int8")
+    monkeypatch.delitem(sys.modules, "agents.embeddings.operators")
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigurationError, match=rf"{module}: run `pip install 'headrace\[embeddings\]'"):
         MiniLmEmbedder.load(tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.embeddings.weights import WeightFiles
+from agents.embeddings.model_files import WeightFiles
 from streams.errors import ConfigurationError
 
 

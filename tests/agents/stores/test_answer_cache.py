@@ -13,6 +13,7 @@ from agents.stores.answer_cache import AnswerCache, CachedAnswer
 from streams.errors import StoreUnavailable
 from streams.events import CacheSlot
 from streams.redis import connection
+from tests.fakes.cached_answers import entries
 from tests.fakes.embedders import WordEmbedder
 from tests.fakes.envelopes import NOW
 
@@ -70,7 +71,7 @@ def answer(text: str = "q", content: str = "a", **fields: Any) -> CachedAnswer:
 
 
 async def exact(cache: AnswerCache, where: CacheSlot) -> CachedAnswer | None:
-    return (await cache.exact(where, asker=uuid4().hex)).answer
+    return (await cache.exact(where, asker=uuid4().hex))[0]
 
 
 async def slot(scope: str, text: str, *, vector: bool = True) -> CacheSlot:
@@ -94,10 +95,10 @@ async def test_an_answer_is_found_by_its_exact_key(cache: AnswerCache, scope: st
 async def test_who_was_sent_to_a_model_is_known_again(cache: AnswerCache, scope: str) -> None:
     """By request and replay."""
     where, asker = await slot(scope, "q"), uuid4().hex
-    assert not (await cache.exact(where, asker=f"{asker}:0")).missed_before
+    assert not (await cache.exact(where, asker=f"{asker}:0"))[1]
     await cache.note_miss(f"{asker}:0")
-    assert (await cache.exact(where, asker=f"{asker}:0")).missed_before
-    assert not (await cache.exact(where, asker=f"{asker}:1")).missed_before
+    assert (await cache.exact(where, asker=f"{asker}:0"))[1]
+    assert not (await cache.exact(where, asker=f"{asker}:1"))[1]
 
 
 async def test_similar_answers_come_most_similar_first(cache: AnswerCache, scope: str, tenant: str) -> None:
@@ -106,10 +107,10 @@ async def test_similar_answers_come_most_similar_first(cache: AnswerCache, scope
         await cache.put(await slot(scope, text), answer(text), tenant=tenant)
     asked = await slot(scope, "red green blue white")
     found = await cache.similar(asked)
-    assert [each.answer.text for each in found] == ["red green blue white", "red green blue", "black"]
-    assert found[0].similarity == pytest.approx(1.0, abs=0.02)
+    assert [each.text for _, each in found] == ["red green blue white", "red green blue", "black"]
+    assert found[0][0] == pytest.approx(1.0, abs=0.02)
     vectors = await WordEmbedder().embed(["red green blue white", "red green blue"])
-    assert found[1].similarity == pytest.approx(float(np.dot(*vectors)), abs=0.02)
+    assert found[1][0] == pytest.approx(float(np.dot(*vectors)), abs=0.02)
 
 
 async def test_another_scope_has_no_similar_answers(cache: AnswerCache, scope: str, tenant: str) -> None:
@@ -136,7 +137,7 @@ async def test_a_later_answer_replaces_the_earlier(cache: AnswerCache, scope: st
     found = await exact(cache, await slot(scope, "q"))
     assert found is not None
     assert found.content == "new"
-    assert await cache.entries(tenant) == 1
+    assert await entries(cache, tenant) == 1
     assert len(await cache.similar(await slot(scope, "q"))) == 1
 
 
@@ -155,10 +156,10 @@ async def test_an_expired_answer_is_neither_found_nor_counted(
     clock.now += 3601
     await cache.put(await slot(scope, "new"), answer("new"), tenant=tenant)
     await redis.delete(f"headrace:cache:answer:{scope}:old")
-    assert await cache.entries(tenant) == 1
+    assert await entries(cache, tenant) == 1
     assert await exact(cache, await slot(scope, "old")) is None
     found = await cache.similar(await slot(scope, "old"))
-    assert [each.answer.text for each in found] == ["new"]
+    assert [each.text for _, each in found] == ["new"]
     assert await redis.execute_command("VCARD", f"headrace:cache:vectors:{scope}") == 1  # type: ignore[no-untyped-call]
 
 
@@ -172,7 +173,7 @@ async def test_a_forgotten_vector_does_not_hide_the_others(
         await redis.delete(f"headrace:cache:answer:{scope}:{name}")
     asked = await slot(scope, "a b c d")
     await cache.similar(asked)
-    assert [each.answer.text for each in await cache.similar(asked)] == ["a"]
+    assert [each.text for _, each in await cache.similar(asked)] == ["a"]
 
 
 async def test_a_tenant_keeps_its_newest_answers(
@@ -185,21 +186,21 @@ async def test_a_tenant_keeps_its_newest_answers(
         clock.now += 1
         where = f"{scope}{number % 2}"
         await cache.put(await slot(where, f"q{number}"), answer(f"q{number}"), tenant=tenant)
-    assert await cache.entries(tenant) == 5
+    assert await entries(cache, tenant) == 5
     kept = [
         number for number in range(9) if await exact(cache, await slot(f"{scope}{number % 2}", f"q{number}"))
     ]
     assert kept == [4, 5, 6, 7, 8]
     vectors = [await redis.execute_command("VCARD", f"headrace:cache:vectors:{scope}{n}") for n in (0, 1)]  # type: ignore[no-untyped-call]
     assert vectors == [3, 2]
-    assert await cache.entries(other) == 1
+    assert await entries(cache, other) == 1
 
 
 async def test_many_writers_at_once_keep_the_bound(cache: AnswerCache, scope: str, tenant: str) -> None:
     """No writer takes out what another has made room for already."""
     slots = [await slot(scope, f"q{number}") for number in range(60)]
     await asyncio.gather(*(cache.put(each, answer(each.text), tenant=tenant) for each in slots))
-    assert await cache.entries(tenant) == 5
+    assert await entries(cache, tenant) == 5
     kept = [each for each in slots if await exact(cache, each)]
     assert len(kept) == 5
 
@@ -224,7 +225,6 @@ async def test_without_redis_every_call_says_so(scope: str) -> None:
         away.note_miss("r-1:0"),
         away.similar(where),
         away.put(where, answer(), tenant="t"),
-        away.entries("t"),
     ):
         with pytest.raises(StoreUnavailable, match=r"Redis: .* the cache failed"):
             await call

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from agents.webhooks.counts import WebhookCounts
 from agents.webhooks.deliverer import Deliverer, DeliveryLimits
-from agents.webhooks.delivery_decision import Delivered, DeliveryResult, Gone, Rejected, TryLater
+from agents.webhooks.delivery_decision import DeliveryResult, Done, Rejected, TryLater
 from agents.webhooks.queue import Lane, WebhookQueue
 from streams.errors import KafkaUnavailable, RecordTooLarge
 from streams.publisher import Emit
@@ -45,7 +45,7 @@ class Receiver:
         if self.held(url):
             await self.released.wait()
         answers = self.answers.get(url)
-        return answers.pop(0) if answers else Delivered(200)
+        return answers.pop(0) if answers else Done("delivered")
 
 
 class Delivering:
@@ -169,7 +169,7 @@ async def test_it_is_given_up_after_so_many_tries(delivering: Delivering) -> Non
 async def test_a_refusal_ends_it_at_once_and_so_does_gone(delivering: Delivering) -> None:
     """The first as a dead letter; the second is what its receiver wants."""
     delivering.receiver.answers["https://hooks.example/"] = [Rejected("it answered 404")]
-    delivering.receiver.answers["https://gone.example/"] = [Gone()]
+    delivering.receiver.answers["https://gone.example/"] = [Done("gone")]
     await delivering.add("1")
     await delivering.add("2", host="gone.example")
     await delivering.send_all()

@@ -8,11 +8,11 @@ from ipaddress import ip_network
 
 import pytest
 
-from agents.webhooks.delivery_decision import Delivered, DeliveryResult, Gone, Rejected, TryLater
-from agents.webhooks.posting import HttpWebhookPoster
+from agents.webhooks.delivery_decision import DeliveryResult, Done, Rejected, TryLater
+from agents.webhooks.posting import WebhookPoster
 from agents.webhooks.target_resolver import LookUp
 from headrace.embedded.ports import free_port
-from streams.webhooks.own_services import Service
+from streams.webhooks.addresses import Service
 from streams.webhooks.targets import Targets
 from tests.fakes.receiver import DROP, HANG, Receiver, Say, receiving
 
@@ -44,7 +44,7 @@ def says(names: Addresses) -> LookUp:
 async def post(
     url: str, targets: Targets = LOCAL, *, names: Addresses | None = None, timeout_s: float = 10.0
 ) -> DeliveryResult:
-    posts = HttpWebhookPoster(
+    posts = WebhookPoster(
         targets, timeout_s=timeout_s, in_flight=4, look_up=None if names is None else says(names)
     )
     try:
@@ -55,7 +55,7 @@ async def post(
 
 async def test_it_arrives_as_it_was_given(receiver: Receiver) -> None:
     """Body and headers, byte for byte: they are signed."""
-    assert await post(receiver.url("/hook?token=t%2F1")) == Delivered(200)
+    assert await post(receiver.url("/hook?token=t%2F1")) == Done("delivered")
     (got,) = receiver.got
     assert (got.path, got.body) == ("/hook?token=t%2F1", b'{"a": 1}')
     assert (got.headers["content-type"], got.webhook_id) == ("application/json", "m")
@@ -66,7 +66,12 @@ async def test_what_the_receiver_answers(receiver: Receiver) -> None:
     answers = [Say(204), Say(410), Say(404), Say(503, {"Retry-After": "7"})]
     receiver.script = lambda got, before: answers[before]
     found = [await post(receiver.url()) for _ in answers]
-    assert found == [Delivered(204), Gone(), Rejected("it answered 404"), TryLater("it answered 503", 7.0)]
+    assert found == [
+        Done("delivered"),
+        Done("gone"),
+        Rejected("it answered 404"),
+        TryLater("it answered 503", 7.0),
+    ]
 
 
 async def test_redirects_are_not_followed(receiver: Receiver) -> None:
@@ -110,9 +115,9 @@ async def test_no_tls_where_tls_is_wanted(receiver: Receiver) -> None:
 async def test_a_long_answer_is_not_read(receiver: Receiver) -> None:
     """Its status counts; its connection is not used again, while that of a short one is."""
     receiver.script = lambda got, before: Say(200, body=b"x" * (10 if got.path == "/short" else 8_000_000))
-    posts = HttpWebhookPoster(LOCAL, timeout_s=10, in_flight=1)
+    posts = WebhookPoster(LOCAL, timeout_s=10, in_flight=1)
     for path in ("/short", "/short", "/long", "/long"):
-        assert await posts.post(receiver.url(path), b"", {}) == Delivered(200)
+        assert await posts.post(receiver.url(path), b"", {}) == Done("delivered")
     await posts.close()
     assert receiver.connections == 2
 
@@ -120,13 +125,13 @@ async def test_a_long_answer_is_not_read(receiver: Receiver) -> None:
 async def test_an_answer_that_never_ends(receiver: Receiver) -> None:
     """Its status came in time, and it is the status that counts."""
     receiver.script = lambda got, before: Say(200, {"content-length": "100"}, b"x")
-    assert await post(receiver.url(), timeout_s=2.5) == Delivered(200)
+    assert await post(receiver.url(), timeout_s=2.5) == Done("delivered")
 
 
 async def test_a_compressed_answer_is_not_unpacked(receiver: Receiver) -> None:
     """A few bytes may unpack to gigabytes, or not at all."""
     receiver.script = lambda got, before: Say(200, {"Content-Encoding": "gzip"}, b"no gzip at all")
-    assert await post(receiver.url()) == Delivered(200)
+    assert await post(receiver.url()) == Done("delivered")
 
 
 async def test_a_header_that_is_too_long(receiver: Receiver) -> None:
@@ -161,8 +166,8 @@ async def test_a_name_is_resolved_once(receiver: Receiver) -> None:
     async def look_up(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
         return [(socket.AF_INET, each) for each in answers.pop(0)]
 
-    posts = HttpWebhookPoster(LOCAL, timeout_s=10, in_flight=1, look_up=look_up)
-    assert await posts.post(f"http://hooks.example:{receiver.port}/", b"", {}) == Delivered(200)
+    posts = WebhookPoster(LOCAL, timeout_s=10, in_flight=1, look_up=look_up)
+    assert await posts.post(f"http://hooks.example:{receiver.port}/", b"", {}) == Done("delivered")
     await posts.close()
     assert answers == [["10.0.0.1"]]
     assert receiver.got[0].headers["host"] == f"hooks.example:{receiver.port}"
@@ -188,7 +193,7 @@ async def test_the_environments_proxy_is_not_used(
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     monkeypatch.delenv("no_proxy", raising=False)
-    assert await post(receiver.url()) == Delivered(200)
+    assert await post(receiver.url()) == Done("delivered")
 
 
 def ours(host: str, port: int, *, shared: bool = False) -> Targets:
@@ -207,7 +212,7 @@ async def test_a_name_that_leads_to_a_service_of_ours(receiver: Receiver, own: s
     assert isinstance(await post(url, ours(own, receiver.port), names=names), Rejected)
     assert receiver.connections == 0
     names = {"hooks.example": ["127.0.0.1"], "redis": ["127.0.0.1"]}
-    assert await post(url, ours(own, receiver.port + 1), names=names) == Delivered(200)
+    assert await post(url, ours(own, receiver.port + 1), names=names) == Done("delivered")
 
 
 async def test_a_redirect_to_a_service_of_ours(receiver: Receiver) -> None:

@@ -16,9 +16,9 @@ from agents.webhooks.target_resolver import (
     SystemResolver,
     TargetGuard,
 )
-from streams.webhooks.own_services import Service
-from streams.webhooks.special_addresses import Network
+from streams.webhooks.addresses import Network, Service
 from streams.webhooks.targets import Targets
+from tests.fakes.webhook_targets import allows
 
 OPEN = Targets(allow_http=True, networks=(ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8")))
 
@@ -82,7 +82,7 @@ async def test_services_that_are_known_by_name() -> None:
     await guard.refresh()
 
     def refused(address: str, port: int = 8123) -> bool:
-        return not guard.targets.allows(address, port)
+        return not allows(guard.targets, address, port)
 
     assert refused("10.0.0.5")
     assert refused("10.0.0.6")

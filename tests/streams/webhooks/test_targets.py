@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.errors import InvalidRequest
-from streams.webhooks.own_services import Service
-from streams.webhooks.special_addresses import is_public
+from streams.webhooks.addresses import Service, is_public
 from streams.webhooks.targets import Targets
+from tests.fakes.webhook_targets import allows
 
 PUBLIC = Targets()
 LOCAL = Targets(allow_http=True, networks=(ip_network("127.0.0.0/8"), ip_network("::1/128")))
@@ -41,18 +41,18 @@ LOCAL = Targets(allow_http=True, networks=(ip_network("127.0.0.0/8"), ip_network
 )
 def test_what_is_not_on_the_public_internet(address: str) -> None:
     """Loopback, private, link-local (the clouds' metadata), shared, multicast; wrapped into IPv6 too."""
-    assert not PUBLIC.allows(address)
+    assert not allows(PUBLIC, address)
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
 def test_what_is(address: str) -> None:
     """Wrapped as well."""
-    assert PUBLIC.allows(address)
+    assert allows(PUBLIC, address)
 
 
 def test_networks_that_are_allowed() -> None:
     """Those, and no other private one."""
-    assert [LOCAL.allows(each) for each in ("127.0.0.9", "::1", "::ffff:127.0.0.1", "10.0.0.1")] == [
+    assert [allows(LOCAL, each) for each in ("127.0.0.9", "::1", "::ffff:127.0.0.1", "10.0.0.1")] == [
         True,
         True,
         True,
@@ -213,7 +213,7 @@ def test_no_form_of_loopback_leads_to_our_own_port(host: str, scheme: str) -> No
 @given(st.ip_addresses(v=4))
 def test_an_address_that_holds_an_ipv4_one(address: IPv4Address) -> None:
     """Mapped and NAT64 ones are as public as the one they hold; of the other forms none is."""
-    public = PUBLIC.allows(str(address))
+    public = allows(PUBLIC, str(address))
     assert public == is_public(address)
-    allowed = [PUBLIC.allows(str(IPv6Address(int(IPv6Address(each)) | int(address)))) for each in _PREFIXES]
+    allowed = [allows(PUBLIC, str(IPv6Address(int(IPv6Address(each)) | int(address)))) for each in _PREFIXES]
     assert allowed == [False, public, False, public, False]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.intake.entrance_rules import check_entrance
+from agents.intake.intake import check_entrance
 from streams.errors import InvalidRequest
 from tests.fakes.envelopes import NOW, chat, record
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from agents.embeddings.emitter import Emitter
-from agents.embeddings.int8 import Matrix, emit_linear, quantise_columns, quantise_rows
-from agents.embeddings.weights import Tensors
+from agents.embeddings.model_files import Tensors
+from agents.embeddings.operators import Emitter, Matrix, emit_linear, quantise_columns, quantise_rows
 from tests.agents.embeddings.conftest import session_of
 
 RANDOM = np.random.default_rng(7)

@@ -9,7 +9,7 @@ import pytest
 from msgspec import inspect
 
 from agents.checks.pii import redact
-from agents.checks.request_texts import KEPT, redacted, untrusted_texts
+from agents.checks.redaction import KEPT, redacted, untrusted_texts
 from streams.codec import encode
 from streams.events import ChatRequested, EmbeddingsRequested, Message, TextPart
 from streams.settings import InjectionSource

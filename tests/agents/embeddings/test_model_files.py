@@ -7,25 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from agents.embeddings import model_file
-from agents.embeddings.model_file import default_cache_dir, find_or_build, model_version
-from agents.embeddings.weights import WeightFiles
+from agents.embeddings import model_files
+from agents.embeddings.model_files import WeightFiles, default_cache_dir, find_or_build, model_version
 from streams.errors import ConfigurationError
 
 BUILD = (
     "import sys; from pathlib import Path\n"
-    "from agents.embeddings import model_file\n"
-    "from agents.embeddings.weights import WeightFiles\n"
-    "model_file._build = lambda files: bytes(30_000_000)\n"
+    "from agents.embeddings import model_files\n"
+    "from agents.embeddings.model_files import WeightFiles\n"
+    "model_files._build = lambda files: bytes(30_000_000)\n"
     "sys.stdin.readline()\n"
-    "print(model_file.find_or_build(WeightFiles.find(), Path(sys.argv[1])).path)"
+    "print(model_files.find_or_build(WeightFiles.find(), Path(sys.argv[1])))"
 )
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A build that costs nothing."""
-    monkeypatch.setattr(model_file, "_build", lambda _files: b"a model")
+    monkeypatch.setattr(model_files, "_build", lambda _files: b"a model")
 
 
 @pytest.mark.parametrize(
@@ -46,10 +45,10 @@ def test_default_folder_follows_xdg(environ: dict[str, str], expected: Path) -> 
 def test_a_built_model_is_used_again(weight_files: WeightFiles, tmp_path: Path) -> None:
     """The second call finds the file of the first and does not write."""
     first = find_or_build(weight_files, tmp_path / "new" / "folder")
-    written = first.path.stat()
+    written = first.stat()
     second = find_or_build(weight_files, tmp_path / "new" / "folder")
     assert second == first
-    assert (second.path.stat().st_ino, second.path.stat().st_mtime_ns) == (
+    assert (second.stat().st_ino, second.stat().st_mtime_ns) == (
         written.st_ino,
         written.st_mtime_ns,
     )
@@ -97,7 +96,7 @@ def test_every_build_is_the_same(
     """To the byte: so it does not matter which of several processes was last."""
     del embedder  # it has built the one in the cache folder
     (reference,) = cache_dir.iterdir()
-    built = find_or_build(weight_files, tmp_path).path
+    built = find_or_build(weight_files, tmp_path)
     assert (built.name, built.read_bytes()) == (reference.name, reference.read_bytes())
 
 
@@ -112,7 +111,7 @@ def test_an_unusable_folder_says_what_to_set(weight_files: WeightFiles, tmp_path
 @pytest.mark.usefixtures("quick")
 def test_a_failed_write_leaves_nothing_behind(weight_files: WeightFiles, tmp_path: Path) -> None:
     """When the file cannot be put in its place, the temporary one goes too."""
-    name = find_or_build(weight_files, tmp_path / "good").path.name
+    name = find_or_build(weight_files, tmp_path / "good").name
     (tmp_path / "bad" / name).mkdir(parents=True)
     with pytest.raises(ConfigurationError, match="cannot be cached"):
         find_or_build(weight_files, tmp_path / "bad")

@@ -1,8 +1,7 @@
-"""Replaces every text in a value made of structs, dicts, lists and scalars, wherever it stands.
+"""Redacts every text of a request, or of a value made of structs, dicts, lists and scalars.
 
-Nothing is left out by being forgotten: a field that nobody has named here is changed like any other. What
-must stay as it is (ids that have to match, say) is named by its path, e.g. ``messages[].tool_call_id``; texts
-of a few places have a form of their own, which they keep:
+No field is forgotten: every text is redacted, unless its path is among those that must stay as they are (ids
+that have to match, for example ``messages[].tool_call_id``). Two kinds of text keep a form of their own:
 
 * the value of a key ``name``, and every key itself, has the characters that providers allow in names;
 * the value of a key ``arguments`` is JSON in a text, and stays JSON.
@@ -10,14 +9,16 @@ of a few places have a form of their own, which they keep:
 
 import json
 import re
-from collections.abc import Callable, Container
+from collections.abc import Container, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
 from agents.checks.phone import says_phone
-from agents.checks.pii import Redaction
+from agents.checks.pii import Redact, Redaction
+from streams.events import ChatRequested, Message, Requested
 from streams.request_rules.chat import MAX_JSON_DEPTH, depth_exceeds
+from streams.settings import InjectionSource
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9-]+")
 _MAX_NAME_CHARS = 64
@@ -26,19 +27,31 @@ _LIMITS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum
 
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Requested)
 
+#: Texts of a request that are not redacted, and why. Whatever is not named here is.
+KEPT: Mapping[str, str] = {
+    "request_id": "names the request; its sender looks the reply up by it",
+    "user_id": "says who asks; providers get a hash of it, and `headrace privacy` erases it",
+    "tenant": "says whose request it is; comes from the API key",
+    "tier": "says how the request is served",
+    "session_id": "tells sessions apart; no provider gets it",
+    "template": "names a prompt template of the installation",
+    "model": "one of the models of the catalogue",
+    "on_disconnect": "one of two words",
+    "webhook": "must be reached as it stands; no provider gets it",
+    "messages[].role": "one of five words",
+    "messages[].tool_call_id": "minted by a provider; must match the call's id",
+    "messages[].tool_calls[].id": "minted by a provider; the tool's result names it",
+}
 
-#: Replaces the personal data in a text: `pii.redact`, or another.
-Redact = Callable[[str], Redaction]
+#: How models may read the parts of a message: each apart, or as they stand one behind the other.
+_GAPS = ("\n", "", " ")
+_DEFINITIONS = ("tools", "tool_choice", "response_format")
 
 
 class TextWalk:
-    """One walk over a value. `types` has what was found, each type once, in order of appearance.
-
-    Args:
-        redact: replaces personal data in a text.
-        kept: paths of the texts that stay as they are.
-    """
+    """One walk over a value, in which the texts at the paths `kept` stay as they are."""
 
     def __init__(self, redact: Redact, *, kept: Container[str] = ()) -> None:
         self._redact = redact
@@ -47,14 +60,12 @@ class TextWalk:
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The types of personal data that were found."""
+        """The types of personal data that were found, each once, in order of appearance."""
         return tuple(self._types)
 
     def text(self, text: str) -> str:
         """Return a text without personal data."""
-        found = self._redact(text)
-        self._types.update(dict.fromkeys(found.types))
-        return found.text
+        return self._note(self._redact(text))
 
     def value(self, value: T, path: str = "") -> T:
         """Return the same value with every text in it replaced; what has not changed is the same object."""
@@ -72,6 +83,10 @@ class TextWalk:
         elif isinstance(value, str):
             changed = self._name(value) if path.endswith(".name") else self.text(value)
         return value if changed == value else changed
+
+    def _note(self, found: Redaction) -> str:
+        self._types.update(dict.fromkeys(found.types))
+        return found.text
 
     def _struct(self, struct: msgspec.Struct, path: str) -> msgspec.Struct:
         fields = {name: getattr(struct, name) for name in struct.__struct_fields__}
@@ -103,16 +118,14 @@ class TextWalk:
         found = self._redact(said + text)
         if not found.text.startswith(said):
             return self.text(text)
-        self._types.update(dict.fromkeys(found.types))
-        return found.text[len(said) :]
+        return self._note(found)[len(said) :]
 
     def _name(self, name: str) -> str:
         """Return a name: what stands for personal data in it has no character that providers refuse."""
         found = self._redact(_words(name))
         if not found.types:
             return name
-        self._types.update(dict.fromkeys(found.types))
-        return _NOT_IN_NAMES.sub("_", found.text).strip("_")[:_MAX_NAME_CHARS]
+        return _NOT_IN_NAMES.sub("_", self._note(found)).strip("_")[:_MAX_NAME_CHARS]
 
     def _number(self, key: str, number: Any) -> Any:
         """Return a number, or what stands for it: a telephone number only where its key says so."""
@@ -155,3 +168,41 @@ def texts_of(value: Any, *, kept: Container[str] = (), path: str = "") -> list[s
 def _words(name: str) -> str:
     """Return a name as words: the detectors take no number that has a letter or `_` beside it."""
     return name.replace("_", " ")
+
+
+def redacted(request: R, redact: Redact) -> tuple[R, tuple[str, ...]]:
+    """Return a request without personal data, and the types that were in it, in order of appearance."""
+    walk = TextWalk(redact, kept=KEPT)
+    clean = walk.value(request)
+    if isinstance(clean, ChatRequested) and clean.messages:
+        messages = tuple(_joined(message, walk) for message in clean.messages)
+        clean = msgspec.structs.replace(clean, messages=messages)
+    return clean, walk.types
+
+
+def _joined(message: Message, walk: TextWalk) -> Message:
+    """Return a message in whose parts together there is no personal data either: models read them as one."""
+    if not isinstance(message.content, tuple) or len(message.content) == 1:
+        return message
+    for gap in _GAPS:
+        text = gap.join(part.text for part in message.content)
+        clean = walk.text(text)
+        if clean != text:
+            return message.with_text(clean)
+    return message
+
+
+def untrusted_texts(request: ChatRequested, sources: Container[InjectionSource]) -> list[str]:
+    """Return the texts that come from `sources`; of a message, its text, name and tool calls together."""
+    texts: list[str] = []
+    if "user" in sources:
+        texts.append(request.query or "")
+    if "variables" in sources:
+        texts += (request.variables or {}).values()
+    for message in request.messages or ():
+        if message.role in sources:
+            rest = msgspec.structs.replace(message, content=None)
+            texts.append("\n".join([message.text, *texts_of(rest, kept=KEPT, path="messages[]")]))
+    if "tools" in sources:
+        texts += ["\n".join(texts_of(getattr(request, name), path=name)) for name in _DEFINITIONS]
+    return [text for text in texts if text.strip()]
