@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from agents.checks.answer_context import answer_context
 from agents.checks.output_policy import OutputPolicy
 from agents.checks.streaming_guard import StreamingGuard
-from agents.llm.settings import LlmSettings
+from agents.llm.chat_calls import LlmSettings
 from agents.llm.stage import LlmStage
 from agents.paid_calls.ports import CallPorts
 from agents.providers.configured import configured_providers

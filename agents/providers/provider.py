@@ -104,13 +104,21 @@ class UsageKnown(msgspec.Struct, frozen=True):
 ProviderEvent = TextDelta | UsageKnown | Answer
 
 
-class Provider(Protocol):
-    """A service that answers chat prompts. It tries once: the call loop retries."""
+class ProviderClient(Protocol):
+    """The client of a service. It tries each call once: the call loop retries."""
 
     @property
     def name(self) -> str:
         """The provider's name, as the model catalogue has it."""
         ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class Provider(ProviderClient, Protocol):
+    """A service that answers chat prompts."""
 
     def answer(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
         """Yield the answer piece by piece where `call.stream`, and last the whole `Answer`.
@@ -122,18 +130,9 @@ class Provider(Protocol):
         """
         ...
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        ...
 
-
-class EmbeddingProvider(Protocol):
-    """A service that makes embeddings. It tries once: the call loop retries."""
-
-    @property
-    def name(self) -> str:
-        """The provider's name, as the model catalogue has it."""
-        ...
+class EmbeddingProvider(ProviderClient, Protocol):
+    """A service that makes embeddings."""
 
     async def embed(self, call: EmbeddingCall) -> Embedded:
         """Return the vectors of all the texts.
@@ -141,8 +140,4 @@ class EmbeddingProvider(Protocol):
         Raises:
             ProviderFault: there are none.
         """
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connections."""
         ...
