@@ -138,7 +138,7 @@ class ChatCalls:
         self, progress: CallProgress[ProviderCall, Answer], guard: StreamingGuard | None, deltas: DeltaStream
     ) -> None:
         provider = self._providers[progress.model.provider]
-        async with cancel_scope() as scope, aclosing(provider.answer(progress.call)) as events:
+        async with cancel_scope() as cancel_within, aclosing(provider.answer(progress.call)) as events:
             async for event in events:
                 progress.take(event, self._clock.monotonic())
                 if guard is None or _blocks(guard) or not isinstance(event, TextDelta):
@@ -147,7 +147,7 @@ class ChatCalls:
                 if _blocks(guard):
                     # What the provider has on its way is billed: read on for a moment, to book what it
                     # reports rather than an estimate.
-                    scope.cancel_within(self._settings.read_on_s)
+                    cancel_within(self._settings.read_on_s)
 
 
 def _blocks(guard: StreamingGuard | None) -> bool:

@@ -19,29 +19,22 @@ from streams.tasks import cancel_and_wait
 INTERVAL_S = 1.0
 
 
-class CancelScope:
-    """Ends a `cancel_scope` block early: what is awaited in it is cancelled.
+@asynccontextmanager
+async def cancel_scope() -> AsyncIterator[Callable[[float], None]]:
+    """Yield a function that cancels the block after so many seconds; it then ends without an exception.
 
     Cancelling the wait for a provider closes its connection, so that the provider stops, too.
     """
 
-    def __init__(self, limit: asyncio.Timeout) -> None:
-        self._limit = limit
-
-    def cancel_within(self, seconds: float) -> None:
-        """Cancel after so many seconds; an earlier end stands."""
+    def cancel_within(seconds: float) -> None:
         at = asyncio.get_running_loop().time() + seconds
-        before = self._limit.when()
-        if not self._limit.expired() and (before is None or at < before):
-            self._limit.reschedule(at)
+        before = limit.when()
+        if not limit.expired() and (before is None or at < before):
+            limit.reschedule(at)
 
-
-@asynccontextmanager
-async def cancel_scope() -> AsyncIterator[CancelScope]:
-    """A block that can be cancelled; it then ends without an exception."""
     try:
         async with asyncio.timeout(None) as limit:
-            yield CancelScope(limit)
+            yield cancel_within
     except TimeoutError:
         if not limit.expired():
             raise
@@ -51,13 +44,14 @@ class WatchedLease:
     """A lease whose work is watched.
 
     Attributes:
+        cancel_within: cancels the work after so many seconds.
         state: the lease's, as the last poll has found it.
         bug: what went wrong with a poll, beyond Redis being away.
     """
 
-    def __init__(self, lease: Lease, scope: CancelScope) -> None:
+    def __init__(self, lease: Lease, cancel_within: Callable[[float], None]) -> None:
         self.lease = lease
-        self.scope = scope
+        self.cancel_within = cancel_within
         self.state = LeaseState(held=True)
         self.bug: Exception | None = None
 
@@ -83,8 +77,8 @@ class CancellationWatch:
         Raises:
             Fenced: at the end of the block; another attempt took over.
         """
-        async with cancel_scope() as scope:
-            watched = WatchedLease(lease, scope)
+        async with cancel_scope() as cancel_within:
+            watched = WatchedLease(lease, cancel_within)
             self._watched[watched] = None
             if self._polling is None:
                 self._polling = asyncio.create_task(self._poll())
@@ -132,4 +126,4 @@ class CancellationWatch:
                 if watched in self._watched:  # it may have ended meanwhile
                     watched.state = state
                     if not state.wanted:
-                        watched.scope.cancel_within(0)
+                        watched.cancel_within(0)

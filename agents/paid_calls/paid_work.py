@@ -18,15 +18,7 @@ from agents.paid_calls.paid_request import PaidRequest, with_calls
 from agents.paid_calls.ports import CallPorts, StageLog
 from agents.paid_calls.pricing import orphaned_call
 from agents.stage import Delivery, Superseded
-from agents.stores.journal_entries import (
-    AlreadySent,
-    Claimed,
-    Fenced,
-    HeldElsewhere,
-    JournaledCalls,
-    Lease,
-    ResultStored,
-)
+from agents.stores.journal_entries import Claim, Claimed, Fenced, JournaledCalls, Lease, ResultStored
 from streams.errors import StoreUnavailable
 from streams.events import Completed, Envelope, LlmCall, OutcomeReached
 
@@ -106,7 +98,18 @@ class PaidWork(Generic[R, O]):
         """
         entry = self._open[id(delivery)]
         try:
-            return await self._run(entry, request, outcome)
+            match await self._claim(entry):
+                case ResultStored(lease=lease, result=stored):
+                    result = _of_this_run(self._unpack(stored), entry.envelope.replay)
+                case Claimed(lease=lease) as claimed:
+                    entry.request = working = request(lease, self._former_calls(claimed))
+                    result = await outcome(working)
+                    await self.call_journal.store(working, self._pack(result))
+                case repeat:
+                    why = type(repeat).__name__
+                    self._log("repeat_dropped", entry.envelope.request_id, level=logging.INFO, why=why)
+                    self._open.pop(id(delivery), None)
+                    return None
         except Fenced as fenced:
             self._log("fenced", entry.envelope.request_id, reason=str(fenced))
             self._open.pop(id(delivery), None)
@@ -114,15 +117,12 @@ class PaidWork(Generic[R, O]):
         except (StoreUnavailable, asyncio.CancelledError):  # every call is in the journal: see `CallLoop.run`
             self._open.pop(id(delivery), None)
             raise
+        entry.unsent = lease
+        return result
 
-    async def _run(
-        self,
-        entry: _OpenDelivery,
-        request: Callable[[Lease, list[LlmCall]], R],
-        outcome: Callable[[R], Awaitable[O]],
-    ) -> O | None:
+    async def _claim(self, entry: _OpenDelivery) -> Claim:
         envelope = entry.envelope
-        claim = await self._journal.claim(
+        return await self._journal.claim(
             envelope.request_id,
             record=entry.delivery.record.address,
             instance=self._instance,
@@ -130,23 +130,11 @@ class PaidWork(Generic[R, O]):
             now=self._clock.now(),
             replay=envelope.replay,
         )
-        match claim:
-            case HeldElsewhere() | AlreadySent():
-                why = type(claim).__name__
-                self._log("repeat_dropped", envelope.request_id, level=logging.INFO, why=why)
-                self._open.pop(id(entry.delivery), None)
-                return None
-            case ResultStored(lease=lease, result=stored):
-                entry.unsent = lease
-                return _of_this_run(self._unpack(stored), envelope.replay)
-            case Claimed(lease=lease):
-                if claim.lost_calls:
-                    self._log("calls_orphaned", envelope.request_id, calls=len(claim.lost_calls))
-                entry.request = working = request(lease, _booked(claim))
-                result = await outcome(working)
-                await self.call_journal.store(working, self._pack(result))
-                entry.unsent = lease
-                return result
+
+    def _former_calls(self, claimed: Claimed) -> list[LlmCall]:
+        if claimed.lost_calls:
+            self._log("calls_orphaned", claimed.lease.request_id, calls=len(claimed.lost_calls))
+        return _booked(claimed)
 
     async def delivered(self, delivery: Delivery[Any]) -> None:
         """Note that the broker has the result. Where Redis is away, a repeat is sent again: no harm."""

@@ -104,21 +104,8 @@ class UsageKnown(msgspec.Struct, frozen=True):
 ProviderEvent = TextDelta | UsageKnown | Answer
 
 
-class ProviderClient(Protocol):
-    """The client of a service. It tries each call once: the call loop retries."""
-
-    @property
-    def name(self) -> str:
-        """The provider's name, as the model catalogue has it."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        ...
-
-
-class Provider(ProviderClient, Protocol):
-    """A service that answers chat prompts."""
+class Provider(Protocol):
+    """A service that answers chat prompts. It tries each call once: the call loop retries."""
 
     def answer(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
         """Yield the answer piece by piece where `call.stream`, and last the whole `Answer`.
@@ -130,9 +117,13 @@ class Provider(ProviderClient, Protocol):
         """
         ...
 
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
 
-class EmbeddingProvider(ProviderClient, Protocol):
-    """A service that makes embeddings."""
+
+class EmbeddingProvider(Protocol):
+    """A service that makes embeddings. It tries each call once: the call loop retries."""
 
     async def embed(self, call: EmbeddingCall) -> Embedded:
         """Return the vectors of all the texts.
@@ -140,4 +131,8 @@ class EmbeddingProvider(ProviderClient, Protocol):
         Raises:
             ProviderFault: there are none.
         """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
         ...

@@ -13,8 +13,15 @@ from agents.providers.answers.finish_reasons import finish_reason
 from agents.providers.answers.tool_calls import ToolCall
 from agents.providers.call_faults import CallSpending
 from agents.providers.faults import ConnectionLost, Malformed, UnusableAnswer
-from agents.providers.provider import Answer, ProviderCall, ProviderEvent, TextDelta
-from agents.providers.usage import asked_tier, count_output, estimate, tier_name
+from agents.providers.provider import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
+from agents.providers.usage import (
+    ReportedUsage,
+    asked_tier,
+    count_output,
+    estimate,
+    plausible_usage,
+    tier_name,
+)
 from streams.events import Usage
 from streams.kafka.record_sizes import MAX_ANSWER_BYTES
 
@@ -166,5 +173,10 @@ class Assembly(CallSpending, ABC):
             self._finish.append(reason)
             self.ended = True
 
-    def _count_output(self) -> int:
-        return count_output(self._text.text, tool_calls.partial(self._calls))
+    def _add_usage(self, reported: ReportedUsage) -> UsageKnown:
+        self._usage = plausible_usage(
+            reported,
+            self._call,
+            count_output=lambda: count_output(self._text.text, tool_calls.partial(self._calls)),
+        )
+        return UsageKnown(self._usage, self.model or self._call.model)

@@ -14,13 +14,11 @@ from agents.providers.faults import ProviderTimeout
 from agents.providers.provider import ProviderCall, ProviderEvent
 from agents.providers.sdk_client import SdkClient
 from agents.providers.timeouts import PhaseTimeouts
-from streams.models import ProviderName
 
 
 class ChatApi(ABC):
     """A chat API: where it is, what it is sent, and how its answer is assembled. The rest is done here."""
 
-    name: ProviderName
     path: ClassVar[str]
     assembly: ClassVar[type[Assembly]]
 

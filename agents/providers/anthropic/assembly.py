@@ -4,7 +4,7 @@ Events, blocks and pieces of other types are skipped, as Anthropic asks. Everyth
 in another way. What cannot be understood is a fault: half an answer must not look whole.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from agents.providers.answers import json_fields, tool_calls
@@ -14,25 +14,24 @@ from agents.providers.answers.tool_calls import ToolCall
 from agents.providers.error_responses import error_in, fault_of_error
 from agents.providers.faults import Malformed
 from agents.providers.provider import ProviderCall, ProviderEvent, UsageKnown
-from agents.providers.usage import ReportedUsage, as_count, plausible_usage
-from streams.events import Usage
+from agents.providers.usage import ReportedUsage, as_count
 
 _READ, _WRITTEN = _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _HOURLY, _MINUTES = "ephemeral_1h_input_tokens", "ephemeral_5m_input_tokens"
 
 
-def read_usage(usage: object, call: ProviderCall, *, count_output: Callable[[], int]) -> Usage:
-    """Return the usage in our terms, as far as it is plausible.
+def reported_usage(usage: dict[str, Any]) -> ReportedUsage:
+    """Return the usage in our terms.
 
     Anthropic's `input_tokens` are those that neither came from the cache nor went into it; ours are all. What
     went into it for an hour is in the breakdown `cache_creation` alone.
     """
-    fields = _with_written(usage) if isinstance(usage, dict) else {}
+    fields = _with_written(usage)
     counts = [
         as_count(fields.get("input_tokens")),
         *(as_count(fields.get(name) or 0) for name in _CACHE_COUNTS),
     ]
-    reported = ReportedUsage(
+    return ReportedUsage(
         input_tokens=None if None in counts else sum(count or 0 for count in counts),
         output_tokens=fields.get("output_tokens"),
         cached_tokens=fields.get(_READ),
@@ -41,7 +40,6 @@ def read_usage(usage: object, call: ProviderCall, *, count_output: Callable[[], 
         reasoning_tokens=json_fields.field(fields.get("output_tokens_details"), "thinking_tokens"),
         service_tier=fields.get("service_tier"),
     )
-    return plausible_usage(reported, call, count_output=count_output)
 
 
 def _with_written(usage: dict[str, Any]) -> dict[str, Any]:
@@ -147,8 +145,7 @@ class AnthropicAssembly(Assembly):
     def _update_usage(self, counts: dict[str, Any]) -> UsageKnown:
         """Take the counts of an event: they are cumulative, so of each the last one counts."""
         self._counts |= counts
-        self._usage = read_usage(self._counts, self._call, count_output=self._count_output)
-        return UsageKnown(self._usage, self.model or self._call.model)
+        return self._add_usage(reported_usage(self._counts))
 
 
 def _without_nulls(usage: object) -> dict[str, Any]:

@@ -30,7 +30,6 @@ _Turn = tuple[str, list[_Block]]
 class AnthropicMessages(ChatApi):
     """Anthropic."""
 
-    name = ProviderName.ANTHROPIC
     path = "/v1/messages"
     assembly = AnthropicAssembly
 

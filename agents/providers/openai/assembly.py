@@ -4,7 +4,7 @@ Everything may be missing, and much may be of another shape, because those who s
 things out and put others in. What cannot be understood is a fault: half an answer must not look whole.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from agents.providers.answers import json_fields, tool_calls
@@ -14,18 +14,15 @@ from agents.providers.answers.tool_calls import ToolPieces
 from agents.providers.error_responses import error_in, fault_of_error
 from agents.providers.faults import Malformed
 from agents.providers.provider import ProviderCall, ProviderEvent, UsageKnown
-from agents.providers.usage import ReportedUsage, plausible_usage
-from streams.events import Usage
+from agents.providers.usage import ReportedUsage
 
 
-def read_usage(
-    usage: object, call: ProviderCall, *, service_tier: object, count_output: Callable[[], int]
-) -> Usage | None:
-    """Return the usage as far as it is plausible; None where the provider reports none."""
+def reported_usage(usage: object, service_tier: object) -> ReportedUsage | None:
+    """Return the usage in our terms; None where the provider reports none."""
     if not isinstance(usage, dict) or usage.get("prompt_tokens") is None:
         return None
     prompt, output = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    reported = ReportedUsage(
+    return ReportedUsage(
         input_tokens=usage["prompt_tokens"],
         output_tokens=usage.get("completion_tokens"),
         cached_tokens=json_fields.field(prompt, "cached_tokens"),
@@ -33,7 +30,6 @@ def read_usage(
         reasoning_tokens=json_fields.field(output, "reasoning_tokens"),
         service_tier=service_tier,
     )
-    return plausible_usage(reported, call, count_output=count_output)
 
 
 class OpenAIAssembly(Assembly):
@@ -60,8 +56,8 @@ class OpenAIAssembly(Assembly):
             raise fault_of_error(error)
         for choice in ours[:1] if value.whole else ours:
             yield from self._take_choice(choice, whole=value.whole)
-        if self._take_usage(chunk) and self._usage is not None:
-            yield UsageKnown(self._usage, self.model or self._call.model)
+        if usage := self._take_usage(chunk):
+            yield usage
 
     def _ours(self, chunk: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the choices of a chunk that belong to the first answer; no call asks for others."""
@@ -71,12 +67,9 @@ class OpenAIAssembly(Assembly):
         self._choice = placed[0] if placed and self._choice is None else self._choice
         return [choice for number, choice in zip(placed, choices, strict=True) if number == self._choice]
 
-    def _take_usage(self, chunk: dict[str, Any]) -> bool:
-        found = read_usage(
-            chunk.get("usage"), self._call, service_tier=self._tier, count_output=self._count_output
-        )
-        self._usage = found or self._usage
-        return found is not None
+    def _take_usage(self, chunk: dict[str, Any]) -> UsageKnown | None:
+        reported = reported_usage(chunk.get("usage"), self._tier)
+        return None if reported is None else self._add_usage(reported)
 
     def _take_choice(self, choice: dict[str, Any], *, whole: bool) -> Iterator[ProviderEvent]:
         said = choice.get("delta")

@@ -23,7 +23,6 @@ def openai_client(*, api_key: str, base_url: str | None) -> SdkClient:
 class OpenAIChat(ChatApi):
     """OpenAI."""
 
-    name = ProviderName.OPENAI
     path = "/chat/completions"
     assembly = OpenAIAssembly
 

@@ -18,7 +18,6 @@ from agents.providers.provider import Embedded, EmbeddingCall
 from agents.providers.timeouts import PhaseTimeouts
 from agents.providers.usage import ReportedUsage, plausible_usage
 from streams.events import Embeddings
-from streams.models import ProviderName
 
 _PATH = "/embeddings"
 _BYTES_PER_NUMBER = 4
@@ -26,8 +25,6 @@ _BYTES_PER_NUMBER = 4
 
 class OpenAIEmbeddings:
     """OpenAI's embeddings."""
-
-    name = ProviderName.OPENAI
 
     def __init__(self, *, api_key: str, base_url: str | None = None) -> None:
         self._client = openai_client(api_key=api_key, base_url=base_url)
