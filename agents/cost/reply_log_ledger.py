@@ -1,5 +1,6 @@
 """Makes the reply, the log record and the ledger entry of a request. Pure functions of its outcome."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -17,17 +18,19 @@ from streams.events import (
 from streams.models import PRICE_VERSION, STANDARD_TIER
 
 
-def total_cost_usd(calls: tuple[LlmCall, ...]) -> Decimal:
-    """Return what all attempts of a request cost together, the failed and the lost ones included.
+def _charged(calls: Iterable[LlmCall]) -> list[LlmCall]:
+    """Return the calls that the request's sender is charged for: calls in shadow are booked on their own."""
+    return [call for call in calls if not call.shadow]
 
-    Calls in shadow are booked on their own and not charged to the request's sender.
-    """
-    return sum((call.cost_usd for call in calls if not call.shadow), Decimal(0))
+
+def total_cost_usd(calls: tuple[LlmCall, ...]) -> Decimal:
+    """Return what all attempts of a request cost together, the failed and the lost ones included."""
+    return sum((call.cost_usd for call in _charged(calls)), Decimal(0))
 
 
 def total_usage(calls: tuple[LlmCall, ...]) -> Usage:
     """Return the tokens of all attempts of a request together; the service tier is that of the last."""
-    charged = [call.usage for call in calls if not call.shadow]
+    charged = [call.usage for call in _charged(calls)]
     return Usage(
         input_tokens=sum(usage.input_tokens for usage in charged),
         output_tokens=sum(usage.output_tokens for usage in charged),
@@ -104,7 +107,7 @@ def request_log(
         cache_write_1h_tokens=usage.cache_write_1h_tokens,
         usage_estimated=usage.estimated,
         service_tier=usage.service_tier,
-        long_context=any(call.long_context for call in envelope.calls if not call.shadow),
+        long_context=any(call.long_context for call in _charged(envelope.calls)),
         cost_usd=reply.cost_usd,
         price_version=_price_version(envelope),
         cache_hit=reply.cache_hit,
@@ -155,22 +158,11 @@ def _fell_back(envelope: Envelope, completion: Completion | None) -> bool:
     """Whether another model answered than the first one that was tried, or none did."""
     if completion is None or not envelope.calls:
         return False
-    return (
-        completion.degraded
-        or completion.provider is None
-        or _answering_model(envelope) != _first_model(envelope)
-    )
-
-
-def _first_model(envelope: Envelope) -> str:
-    return next((call.request_model for call in envelope.calls if not call.shadow), "")
-
-
-def _answering_model(envelope: Envelope) -> str:
+    models = [call.request_model for call in _charged(envelope.calls)]
     answered = [
-        call for call in envelope.calls if call.error is None and not call.orphaned and not call.shadow
+        call.request_model for call in _charged(envelope.calls) if call.error is None and not call.orphaned
     ]
-    return answered[-1].request_model if answered else ""
+    return completion.degraded or completion.provider is None or answered[-1:] != models[:1]
 
 
 def _payload(envelope: Envelope, reply: Reply) -> Payload:

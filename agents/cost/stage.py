@@ -1,13 +1,13 @@
 """The cost stage: where every request ends. It settles the spend, replies once and logs once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
 import structlog
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 
-from agents.cost.call_counts import CallCounts
 from agents.cost.reply_log_ledger import ledger_entry, request_log, terminal_reply
 from agents.cost.sent_replies import SentReplies
 from agents.intake.reply_address import reply_emit
@@ -15,7 +15,7 @@ from agents.intake.webhook_notice import webhook_emits
 from agents.stage import Delivery, Record
 from streams import pipeline
 from streams.errors import StoreUnavailable
-from streams.events import OutcomeReached, Reply, Status, Timing
+from streams.events import LlmCall, OutcomeReached, Reply, Status, Timing
 from streams.publisher import Emit
 from streams.registry.registry import RequestRegistry, Settlement
 from streams.topics import LEDGER, LOGS
@@ -28,6 +28,24 @@ from streams.topics import LEDGER, LOGS
 _REDELIVERY_WAIT = timedelta(seconds=60)
 
 log = structlog.get_logger(__name__)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for each that nobody reads
+
+
+class CallCounts:
+    """Counts the calls of settled requests by model, and those whose usage is an estimate, for `/metrics`."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        booked = "Provider calls that were booked, by the model asked."
+        estimated = "Booked calls whose usage the provider did not report."
+        self._booked = Counter("headrace_calls_booked", booked, ["model"], registry=registry)
+        self._estimated = Counter("headrace_calls_estimated", estimated, ["model"], registry=registry)
+
+    def count(self, calls: Iterable[LlmCall]) -> None:
+        """Count the calls of a request that is settled."""
+        for call in calls:
+            self._booked.labels(call.request_model).inc()
+            self._estimated.labels(call.request_model).inc(call.usage.estimated)
 
 
 class CostStage:

@@ -6,26 +6,29 @@ Texts are not searched for injections: an embedding model follows no instruction
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from agents.checks.pii import Redact
-from agents.embedding_stage.conclusions import conclude, not_served
-from agents.embedding_stage.embedding_calls import EmbeddingCalls
-from agents.embedding_stage.embedding_request import EmbeddingOrder, EmbeddingRequest, order_of
+from agents.embedding_stage.embedding_calls import (
+    EmbeddingCalls,
+    EmbeddingRequest,
+    conclude,
+    not_served,
+    redacted_request,
+)
 from agents.intake.intake import Admitted, Intake
 from agents.intake.outcomes import input_error_info, outcome_emits
-from agents.paid_calls.call_journal import CallJournal
 from agents.paid_calls.call_loop import CallLoop
 from agents.paid_calls.call_policy import CallPolicy
 from agents.paid_calls.paid_work import PaidWork
-from agents.paid_calls.ports import CallPorts
-from agents.paid_calls.route import Route
+from agents.paid_calls.ports import CallPorts, StageLog
 from agents.providers.provider import EmbeddingProvider
 from agents.stage import Delivery
+from agents.stores.journal_entries import Lease
 from streams import pipeline
 from streams.codec import decode, encode
 from streams.errors import InputError
-from streams.events import EmbeddingsRequested, Envelope, Event, OutcomeReached, Status
+from streams.events import EmbeddingsRequested, Envelope, Event, LlmCall, OutcomeReached, Status
 from streams.models import ProviderName
 from streams.publisher import Emit
 from streams.request_rules.embeddings import EmbeddingLimits, check_embeddings, embedding_model
@@ -35,7 +38,7 @@ from streams.topics import OUTCOMES
 _LONG_BYTES = 8_192
 
 
-class InHand(Event, frozen=True, kw_only=True):
+class AdmittedEmbeddings(Event, frozen=True, kw_only=True):
     """A request that failed here after it was admitted, with the calls that were made for it."""
 
     envelope: Envelope
@@ -60,20 +63,15 @@ class EmbeddingsStage:
         self._providers = providers
         self._redact = redact
         self._limits = limits
-        journal = CallJournal(ports, stage=self.spec.name)
+        log = StageLog(self.spec.name)
         self._work = PaidWork[EmbeddingRequest, OutcomeReached](
-            journal, stage=self.spec.name, instance=policy.instance, pack=encode, unpack=_unpack
+            ports, log=log, instance=policy.instance_id, pack=encode, unpack=_unpack
         )
         calls = EmbeddingCalls(providers, clock=ports.clock)
-        self.loop = CallLoop(calls, journal=journal, ports=ports, policy=policy, stage=self.spec.name)
+        self.loop = CallLoop(calls, journal=self._work.call_journal, ports=ports, policy=policy, log=log)
 
     async def handle(self, delivery: Delivery[EmbeddingsRequested]) -> Sequence[Emit]:
-        """Return the outcome; of a repeat, its stored reply or nothing.
-
-        Raises:
-            StoreUnavailable: the registry or the journal does not answer, so no call may be made.
-            Superseded: another attempt took over.
-        """
+        """Return the outcome; of a repeat, its stored reply or nothing. Raises what `PaidWork.run` does."""
         admitted = await self._intake.admit(delivery.record, delivery.event)
         if not isinstance(admitted, Admitted):
             return admitted
@@ -82,15 +80,11 @@ class EmbeddingsStage:
             return outcome_emits(envelope, Status.FAILED, error=input_error_info(admitted.refusal))
         self._work.open(delivery, envelope)
         try:
-            order = await self._order(delivery, envelope)
+            request = await self._checked(delivery, envelope)
         except InputError as fault:
             return outcome_emits(envelope, Status.FAILED, error=input_error_info(fault))
         # What has been cancelled, or is late, is claimed all the same: calls may have been made for it.
-        outcome = await self._work.run(
-            delivery,
-            request=lambda lease, calls: EmbeddingRequest(order, lease, calls),
-            outcome=self._outcome,
-        )
+        outcome = await self._work.run(delivery, request=request, outcome=self._outcome)
         return () if outcome is None else (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
 
     async def delivered(self, delivery: Delivery[EmbeddingsRequested]) -> None:
@@ -101,21 +95,19 @@ class EmbeddingsStage:
         """Return the request in its envelope, with every call that was made for it.
 
         A request that was not admitted, as far as we know, comes back as it is.
-
-        Args:
-            delivery: the very one that `handle` was given; it raised, or what it returned cannot be sent.
-            fault: why.
         """
         admitted = self._work.envelope_of(delivery)
         envelope = admitted or self._intake.open(delivery.record, delivery.event)
-        salvaged = await self._work.salvaged(delivery, envelope, fault)
-        if admitted is None and not salvaged.calls:
+        with_calls = await self._work.recover_calls(delivery, envelope, fault)
+        if admitted is None and not with_calls.calls:
             return delivery.event
-        return InHand(envelope=salvaged)
+        return AdmittedEmbeddings(envelope=with_calls)
 
-    async def _order(self, delivery: Delivery[EmbeddingsRequested], envelope: Envelope) -> EmbeddingOrder:
-        def order() -> EmbeddingOrder:
-            return order_of(
+    async def _checked(
+        self, delivery: Delivery[EmbeddingsRequested], envelope: Envelope
+    ) -> Callable[[Lease, Iterable[LlmCall]], EmbeddingRequest]:
+        def check() -> Callable[[Lease, Iterable[LlmCall]], EmbeddingRequest]:
+            return redacted_request(
                 delivery.event,
                 envelope,
                 model=embedding_model(delivery.event.model),
@@ -124,14 +116,14 @@ class EmbeddingsStage:
             )
 
         if len(delivery.record.value or b"") > _LONG_BYTES:
-            return await asyncio.to_thread(order)
-        return order()
+            return await asyncio.to_thread(check)
+        return check()
 
     async def _outcome(self, request: EmbeddingRequest) -> OutcomeReached:
-        model = request.order.model
+        model = request.model
         if model.provider not in self._providers:
             return not_served(request)
-        return conclude(request, await self.loop.run(request, [Route(model=model)]))
+        return conclude(request, await self.loop.run(request, [model]))
 
 
 def _unpack(stored: bytes) -> OutcomeReached:

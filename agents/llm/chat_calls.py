@@ -1,27 +1,44 @@
-"""Chat calls: a request's text goes to a model, and a streamed answer through its guard to its watcher."""
+"""Chat calls: what a provider is sent of a request, and the way of a streamed answer through its guard."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from agents.checks.streaming_guard import StreamingGuard
 from agents.llm.deltas import DeltaPace, DeltaStream
-from agents.llm.provider_call import provider_call, publishes_deltas
-from agents.llm.settings import LlmSettings
+from agents.llm.routing import longest_output
+from agents.paid_calls.call_policy import CallPolicy
 from agents.paid_calls.call_progress import CallProgress
-from agents.paid_calls.cancellation_watch import stoppable
-from agents.paid_calls.paid_request import PaidRequest
+from agents.paid_calls.cancellation_watch import cancel_scope
+from agents.paid_calls.paid_request import PaidRequest, pseudonym
 from agents.paid_calls.ports import Clock
-from agents.paid_calls.route import Route
 from agents.providers.faults import ProviderFault
 from agents.providers.provider import Answer, Provider, ProviderCall, TextDelta, Timeouts
 from agents.providers.usage import count_input, tier_name
 from agents.stores.journal_entries import Lease
-from streams.events import CacheMissed, LlmCall
-from streams.models import ProviderName
+from streams.events import CacheMissed, ChatRequested, Envelope, LlmCall
+from streams.models import Model, ProviderName
 from streams.publisher import Publisher
 
 #: Makes the guard that checks the streamed answer to one request.
 GuardFactory = Callable[[CacheMissed], StreamingGuard]
+
+_JSON_FORMATS = frozenset({"json_object", "json_schema"})
+_REASONING = ("reasoning_effort", "thinking")
+
+
+class LlmSettings(CallPolicy, frozen=True, kw_only=True):
+    """How the LLM stage behaves, beside how calls are made.
+
+    Attributes:
+        fallback_models: who is asked after the model that is wanted, in order.
+        default_temperature: where the request names none.
+        read_on_s: how long a stream is read on whose answer was blocked, in seconds.
+    """
+
+    fallback_models: tuple[str, ...] = ()
+    default_temperature: float = 0.7
+    read_on_s: float = 1.0
 
 
 class ChatRequest(PaidRequest):
@@ -60,98 +77,106 @@ class ChatCalls:
         self._guards = guards
         self._clock = clock
         self._settings = settings
-        self._pace = DeltaPace(
-            interval_s=settings.delta_interval_s,
-            max_interval_s=settings.delta_max_interval_s,
-            records_per_s=settings.delta_records_per_s,
-        )
+        self._pace = DeltaPace()
 
     def new_call(
-        self, request: ChatRequest, route: Route, *, call_id: str, timeouts: Timeouts
+        self, request: ChatRequest, model: Model, *, call_id: str, timeouts: Timeouts
     ) -> ProviderCall:
         """Return the call to send to a model."""
-        return provider_call(
-            request.event,
-            route,
+        asked, event = request.envelope.request, request.event
+        return ProviderCall(
             call_id=call_id,
-            input_tokens=request.input_tokens,
+            model=model.name,
+            messages=event.messages,
+            max_output_tokens=longest_output(model, event.max_output_tokens),
             timeouts=timeouts,
-            default_temperature=self._settings.default_temperature,
+            stream=asked.stream,
+            input_tokens=request.input_tokens,
+            temperature=_temperature(asked, self._settings.default_temperature),
+            top_p=asked.top_p,
+            stop=asked.stop or (),
+            seed=asked.seed,
+            response_format=asked.response_format,
+            tools=asked.tools or (),
+            tool_choice=asked.tool_choice,
+            user=pseudonym(request.envelope, request.envelope.user_id),
+            params=_params(request.envelope),
+            metadata=asked.metadata,
         )
 
     async def send(self, request: ChatRequest, progress: CallProgress[ProviderCall, Answer]) -> None:
-        """Send the call, and let `progress` take what comes.
-
-        Raises:
-            ProviderFault: there is no answer, or not all of it.
-        """
-        if not publishes_deltas(request.envelope.request):
-            await self._read(progress, None)
-            return
-        publication = _Publication(
-            self._guards(request.event),
-            DeltaStream(
-                self._publisher,
-                envelope=request.envelope,
-                attempt=progress.number,
-                pace=self._pace,
-                max_chars=self._settings.delta_max_chars,
-                sleep=self._clock.sleep,
-            ),
+        """Send the call, and let `progress` take what comes."""
+        guard = self._guards(request.event) if _publishes_deltas(request.envelope.request) else None
+        deltas = DeltaStream(
+            self._publisher,
+            envelope=request.envelope,
+            attempt=progress.number,
+            pace=self._pace,
+            sleep=self._clock.sleep,
         )
         try:
-            await self._read(progress, publication)
-            await publication.finish()
+            await self._read(progress, guard, deltas)
+            if guard is not None and not _blocks(guard):
+                deltas.feed(guard.finish()[0])
+            await deltas.close()
         except ProviderFault:
-            if not publication.blocked:
+            if not _blocks(guard):
                 raise
         finally:
-            await publication.deltas.abandon()
-        if publication.blocked and progress.answer is None:
+            await deltas.abandon()
+        if _blocks(guard) and progress.answer is None:
             # The guard has ended the answer here. What was spent so far is billed.
             answer = Answer(
                 text=progress.text,
-                model=progress.model,
+                model=progress.response_model,
                 finish_reason="content_filter",
                 usage=progress.spent(),
             )
             progress.take(answer, self._clock.monotonic())
 
     async def _read(
-        self, progress: CallProgress[ProviderCall, Answer], publication: "_Publication | None"
+        self, progress: CallProgress[ProviderCall, Answer], guard: StreamingGuard | None, deltas: DeltaStream
     ) -> None:
-        provider = self._providers[progress.route.model.provider]
-        async with stoppable() as stop, aclosing(provider.answer(progress.call)) as events:
+        provider = self._providers[progress.model.provider]
+        async with cancel_scope() as cancel_within, aclosing(provider.answer(progress.call)) as events:
             async for event in events:
                 progress.take(event, self._clock.monotonic())
-                if publication is None or publication.blocked or not isinstance(event, TextDelta):
+                if guard is None or _blocks(guard) or not isinstance(event, TextDelta):
                     continue
-                if not publication.take(event.text):
+                deltas.feed(guard.feed(event.text))
+                if _blocks(guard):
                     # What the provider has on its way is billed: read on for a moment, to book what it
                     # reports rather than an estimate.
-                    stop.within(self._settings.read_on_s)
+                    cancel_within(self._settings.read_on_s)
 
 
-class _Publication:
-    """The way of a streamed answer through its guard to its watcher."""
+def _blocks(guard: StreamingGuard | None) -> bool:
+    return guard is not None and guard.blocked_by is not None
 
-    def __init__(self, guard: StreamingGuard, deltas: DeltaStream) -> None:
-        self._guard = guard
-        self.deltas = deltas
 
-    @property
-    def blocked(self) -> bool:
-        """Whether the guard has blocked the answer."""
-        return self._guard.blocked_by is not None
+def _params(envelope: Envelope) -> dict[str, Any]:
+    params = envelope.request.params or {}
+    if "safety_identifier" not in params:
+        return params
+    return {**params, "safety_identifier": pseudonym(envelope, params["safety_identifier"])}
 
-    def take(self, text: str) -> bool:
-        """Publish what is safe; False where the guard has blocked the answer."""
-        self.deltas.feed(self._guard.feed(text))
-        return not self.blocked
 
-    async def finish(self) -> None:
-        """Publish the rest."""
-        if not self.blocked:
-            rest, _ = self._guard.finish()
-            self.deltas.feed(rest)
-        await self.deltas.close()
+def _temperature(request: ChatRequested, default: float) -> float | None:
+    """Return the temperature; None leaves it to the provider.
+
+    It is left to the provider where the sender chose `top_p` instead, or how the model reasons: reasoning
+    models take no temperature but 1.
+    """
+    chosen = request.temperature is not None or request.top_p is not None
+    if chosen or any(name in (request.params or {}) for name in _REASONING):
+        return request.temperature
+    return default
+
+
+def _publishes_deltas(request: ChatRequested) -> bool:
+    """Tell whether the answer is published while it is written.
+
+    Structured answers and answers with tools are checked whole first.
+    """
+    structured = (request.response_format or {}).get("type") in _JSON_FORMATS
+    return request.stream and not structured and not request.tools

@@ -14,6 +14,10 @@ from streams.tasks import cancel_and_wait, run_unless
 from streams.topics import DELTAS, REPLIES
 
 _SOURCE = "headrace/llm"
+#: The time between two records of a stream, in seconds: the shortest, and what it grows to at most.
+_MIN_INTERVAL_S, _MAX_INTERVAL_S = 0.03, 1.0
+_RECORDS_PER_S = 800.0
+_MAX_RECORD_CHARS = 2_000
 _MAX_WAITING_CHARS = 256_000
 _CLOSE_TIMEOUT_S = 5.0
 
@@ -23,34 +27,25 @@ log = structlog.get_logger(__name__)
 class DeltaPace:
     """How often streams publish: the less often, the more of them one worker writes at once.
 
-    A record costs the worker, the broker and ingest together as much as several tokens do, and a reader
-    hardly sees a difference between twenty updates a second and five. So a few streams publish nearly every
-    token, and many streams share a number of records a second.
+    A record costs as much as several tokens do, and a reader hardly sees a difference between twenty updates
+    a second and five. So a few streams publish nearly every token, and many share `records_per_s`.
 
     Args:
-        interval_s: the shortest time between two records of a stream, in seconds.
-        max_interval_s: what it grows to at most, in seconds; beyond that all streams together publish more.
-        records_per_s: how many records all streams together publish in a second.
+        records_per_s: how many records all streams together publish in a second, until they are so many that
+            each publishes at the longest interval.
+
+    Attributes:
+        streams: how many streams have text.
     """
 
-    def __init__(self, *, interval_s: float, max_interval_s: float, records_per_s: float) -> None:
-        self._least_s = interval_s
-        self._most_s = max(interval_s, max_interval_s)
+    def __init__(self, *, records_per_s: float = _RECORDS_PER_S) -> None:
         self._records_per_s = records_per_s
-        self._writing = 0
+        self.streams = 0
 
     @property
     def interval_s(self) -> float:
         """The time between two records of a stream, as things are now, in seconds."""
-        return min(max(self._least_s, self._writing / self._records_per_s), self._most_s)
-
-    def begin(self) -> None:
-        """One more stream has text."""
-        self._writing += 1
-
-    def end(self) -> None:
-        """One stream less."""
-        self._writing -= 1
+        return min(max(_MIN_INTERVAL_S, self.streams / self._records_per_s), _MAX_INTERVAL_S)
 
 
 class DeltaStream:
@@ -76,12 +71,11 @@ class DeltaStream:
         envelope: Envelope,
         attempt: int,
         pace: DeltaPace,
-        max_chars: int,
+        max_chars: int = _MAX_RECORD_CHARS,
         sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
     ) -> None:
         self._publisher = publisher
         self._envelope = envelope
-        self._partition = _partition(envelope)
         self._attempt = attempt
         self._pace = pace
         self._max_chars = max_chars
@@ -106,7 +100,7 @@ class DeltaStream:
         if len(self._waiting) >= self._max_chars:
             self._full.set()
         if self._worker is None:
-            self._pace.begin()
+            self._pace.streams += 1
             self._worker = asyncio.create_task(self._work())
 
     async def close(self) -> None:
@@ -123,7 +117,7 @@ class DeltaStream:
         self._failed, self._waiting = True, ""
         if self._worker is not None:
             worker, self._worker = self._worker, None
-            self._pace.end()
+            self._pace.streams -= 1
             await cancel_and_wait(worker)
 
     async def _work(self) -> None:
@@ -133,11 +127,7 @@ class DeltaStream:
             await self._publish_waiting()
             if self._ending and not self._waiting:
                 return
-            await self._pause()
-
-    async def _pause(self) -> None:
-        """Wait for the interval to pass, or for enough text."""
-        await run_unless(self._full.wait(), self._sleep(self._pace.interval_s))
+            await run_unless(self._full.wait(), self._sleep(self._pace.interval_s))
 
     async def _publish_waiting(self) -> None:
         text, self._waiting = self._waiting, ""
@@ -167,7 +157,7 @@ class DeltaStream:
             source=_SOURCE,
             traceparent=self._envelope.traceparent,
         )
-        return Emit.to(DELTAS, delta, key=request_id, headers=headers, partition=self._partition)
+        return Emit.to(DELTAS, delta, key=request_id, headers=headers, partition=_partition(self._envelope))
 
     def _give_up(self, why: str) -> None:
         self._failed, self._waiting = True, ""

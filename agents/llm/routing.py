@@ -1,20 +1,16 @@
 """Which models are asked, in which order."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 import msgspec
 
-from agents.paid_calls.route import Route
 from streams.models import MODELS, Model, ProviderName
 
 
 class Routing(msgspec.Struct, frozen=True, kw_only=True):
-    """The models to ask in turn.
+    """The models to ask in turn, and those left out because the prompt does not fit."""
 
-    `too_small` are those left out because the prompt does not fit.
-    """
-
-    routes: tuple[Route, ...]
+    models: tuple[Model, ...]
     too_small: tuple[Model, ...] = ()
 
 
@@ -25,7 +21,6 @@ def route(
     providers: Collection[ProviderName],
     input_tokens: int,
     max_output_tokens: int,
-    models: Mapping[str, Model] = MODELS,
 ) -> Routing:
     """Return the models to ask: the wanted one, then the fallbacks, each once.
 
@@ -38,13 +33,17 @@ def route(
         providers: those there are keys for and that can keep the request's parameters.
         input_tokens: the size of the prompt.
         max_output_tokens: the longest answer asked for; a model that cannot write as much writes less.
-        models: the catalogue.
     """
-    known = [models[name] for name in dict.fromkeys((wanted, *fallbacks)) if name in models]
+    known = [MODELS[name] for name in dict.fromkeys((wanted, *fallbacks)) if name in MODELS]
     served = [model for model in known if model.provider in providers]
-    routes = [
-        Route(model=model, max_output_tokens=min(max_output_tokens, model.max_output_tokens))
+    fitting = [
+        model
         for model in served
+        if input_tokens + longest_output(model, max_output_tokens) <= model.context_window_tokens
     ]
-    fitting = [r for r in routes if input_tokens + r.max_output_tokens <= r.model.context_window_tokens]
-    return Routing(routes=tuple(fitting), too_small=tuple(r.model for r in routes if r not in fitting))
+    return Routing(models=tuple(fitting), too_small=tuple(model for model in served if model not in fitting))
+
+
+def longest_output(model: Model, max_output_tokens: int) -> int:
+    """Return the longest answer to ask a model for, in tokens."""
+    return min(max_output_tokens, model.max_output_tokens)

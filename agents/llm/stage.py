@@ -1,24 +1,22 @@
 """The LLM stage: claims the request in the journal, calls the models, and returns how that ended."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 
 from agents.intake.outcomes import input_error_info
-from agents.llm.chat_calls import ChatCalls, ChatRequest, GuardFactory
-from agents.llm.conclusions import conclude, failed, too_long, unknown_model
+from agents.llm.chat_calls import ChatCalls, ChatRequest, GuardFactory, LlmSettings
+from agents.llm.outcomes import ChatOutcome, conclude, emit, pack, too_long, unknown_model, unpack
 from agents.llm.routing import route
-from agents.llm.settings import LlmSettings
-from agents.llm.stored_result import ChatOutcome, emit, pack, unpack
-from agents.paid_calls.call_journal import CallJournal
 from agents.paid_calls.call_loop import CallLoop
-from agents.paid_calls.endings import OutOfTime
+from agents.paid_calls.paid_request import OutOfTime
 from agents.paid_calls.paid_work import PaidWork
-from agents.paid_calls.ports import CallPorts
+from agents.paid_calls.ports import CallPorts, StageLog
 from agents.providers.provider import Provider
 from agents.stage import Delivery
 from streams import pipeline
-from streams.events import CacheMissed
+from streams.events import CacheMissed, Status
 from streams.models import MODELS, ProviderName
 from streams.publisher import Emit, Publisher
 from streams.request_rules.chat import not_supported
@@ -42,30 +40,23 @@ class LlmStage:
         self._providers = providers
         self._settings = settings
         self._clock = ports.clock
-        journal = CallJournal(ports, stage=self.spec.name)
+        log = StageLog(self.spec.name)
         self._work = PaidWork[ChatRequest, ChatOutcome](
-            journal, stage=self.spec.name, instance=settings.instance, pack=pack, unpack=unpack
+            ports, log=log, instance=settings.instance_id, pack=pack, unpack=unpack
         )
         calls = ChatCalls(providers, publisher=publisher, guards=guards, clock=ports.clock, settings=settings)
-        self.loop = CallLoop(calls, journal=journal, ports=ports, policy=settings, stage=self.spec.name)
+        self.loop = CallLoop(calls, journal=self._work.call_journal, ports=ports, policy=settings, log=log)
 
     async def handle(self, delivery: Delivery[CacheMissed]) -> Sequence[Emit]:
         """Return the answer, the degraded answer, or the failure.
 
         Of a record that is delivered twice, the journal decides: the stored result is returned again, the
-        request is continued, or nothing is returned because another record has it.
-
-        Raises:
-            StoreUnavailable: the journal does not answer, so no call may be made.
-            Superseded: another attempt took over.
+        request is continued, or nothing is returned because another record has it. Raises what `PaidWork.run`
+        does.
         """
         event = delivery.event
         self._work.open(delivery, event.envelope)
-        outcome = await self._work.run(
-            delivery,
-            request=lambda lease, calls: ChatRequest(event, lease, calls),
-            outcome=self._outcome,
-        )
+        outcome = await self._work.run(delivery, request=partial(ChatRequest, event), outcome=self._outcome)
         return () if outcome is None else (emit(outcome),)
 
     async def delivered(self, delivery: Delivery[CacheMissed]) -> None:
@@ -73,14 +64,9 @@ class LlmStage:
         await self._work.delivered(delivery)
 
     async def salvage(self, delivery: Delivery[CacheMissed], fault: BaseException) -> CacheMissed:
-        """Return the event of a delivery that came to nothing, with every call that was made for it.
-
-        Args:
-            delivery: the very one that `handle` was given; it raised, or what it returned cannot be sent.
-            fault: why.
-        """
+        """Return the event of a delivery that came to nothing, with every call that was made for it."""
         event = delivery.event
-        envelope = await self._work.salvaged(delivery, event.envelope, fault)
+        envelope = await self._work.recover_calls(delivery, event.envelope, fault)
         return msgspec.structs.replace(event, envelope=envelope)
 
     async def _outcome(self, request: ChatRequest) -> ChatOutcome:
@@ -89,9 +75,10 @@ class LlmStage:
         event, asked = request.event, request.envelope.request
         wanted = asked.model or event.default_model
         if wanted not in MODELS:
-            return failed(request, unknown_model(wanted))
+            return request.outcome(Status.FAILED, error=unknown_model(wanted))
         if kept := unsupported_parameter(asked, MODELS[wanted].provider):
-            return failed(request, input_error_info(not_supported(kept.param, kept.why, wanted)))
+            error = input_error_info(not_supported(kept.param, kept.why, wanted))
+            return request.outcome(Status.FAILED, error=error)
         routing = route(
             wanted=wanted,
             fallbacks=self._settings.fallback_models,
@@ -99,6 +86,6 @@ class LlmStage:
             input_tokens=request.input_tokens,
             max_output_tokens=event.max_output_tokens,
         )
-        if routing.too_small and not routing.routes:
-            return failed(request, too_long(request, routing))
-        return conclude(request, await self.loop.run(request, routing.routes))
+        if routing.too_small and not routing.models:
+            return request.outcome(Status.FAILED, error=too_long(request, routing))
+        return conclude(request, await self.loop.run(request, routing.models))

@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 
 from agents.checks.output_policy import OutputPolicy
 from agents.checks.streaming_guard import StreamingGuard, answer_context
-from agents.llm.settings import LlmSettings
+from agents.llm.chat_calls import LlmSettings
 from agents.llm.stage import LlmStage
 from agents.paid_calls.ports import CallPorts
 from agents.providers.configured import configured_providers

@@ -5,11 +5,11 @@ breaker permits it, the journal notes it, the provider is called while the cance
 the call is booked. `call_retry` decides what follows a failed call.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
-import structlog
 
 from agents.paid_calls.call_journal import CallJournal
 from agents.paid_calls.call_policy import CallPolicy
@@ -17,10 +17,17 @@ from agents.paid_calls.call_progress import A, C, CallProgress
 from agents.paid_calls.call_retry import CallRetryAction, CallRetryDecision, decide_call_retry
 from agents.paid_calls.cancellation_watch import CancellationWatch
 from agents.paid_calls.circuit_breaker import CallPermit, CircuitBreakers
-from agents.paid_calls.endings import Answered, Ending, Exhausted, OutOfTime, RequestCancelled, RequestRefused
-from agents.paid_calls.paid_request import CallKind, PaidRequest
-from agents.paid_calls.ports import CallPorts
-from agents.paid_calls.route import Route
+from agents.paid_calls.paid_request import (
+    Answered,
+    CallKind,
+    Ending,
+    Exhausted,
+    OutOfTime,
+    PaidRequest,
+    RequestCancelled,
+    RequestRefused,
+)
+from agents.paid_calls.ports import CallPorts, StageLog
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,
@@ -31,13 +38,12 @@ from agents.providers.faults import (
 from agents.stores.journal_entries import BegunCall, Cancelled
 from streams.errors import StoreUnavailable
 from streams.events import LlmCall
+from streams.models import Model
 
 #: `LlmCall.error` of a call that was stopped because its request was cancelled.
 CANCELLED = "cancelled"
 #: Seconds between two looks whether a circuit lets calls through again.
 _PERMIT_STEP_S = 0.5
-
-log = structlog.get_logger(__name__)
 
 R = TypeVar("R", bound=PaidRequest)
 
@@ -52,23 +58,19 @@ class CallLoop(Generic[R, C, A]):
         journal: CallJournal,
         ports: CallPorts,
         policy: CallPolicy,
-        stage: str,
+        log: StageLog,
     ) -> None:
         self._kind: CallKind[R, C, A] = kind
         self._journal = journal
         self._ports = ports
         self._clock = ports.clock
         self._policy = policy
-        self._stage = stage
+        self._log = log
         self._watch = CancellationWatch(ports.journal, pause=ports.pause)
         self.breakers = CircuitBreakers(threshold=policy.breaker_threshold, reset_s=policy.breaker_reset_s)
 
-    async def run(self, request: R, routes: Iterable[Route]) -> Ending[A]:
-        """Return how the request ends; every call made is in `request.calls` then.
-
-        Args:
-            request: the request.
-            routes: the models to ask, in order.
+    async def run(self, request: R, models: Iterable[Model]) -> Ending[A]:
+        """Ask the models in turn; return how the request ends. Every call made is in `request.calls` then.
 
         Raises:
             Fenced: another attempt took over.
@@ -77,7 +79,7 @@ class CallLoop(Generic[R, C, A]):
         """
         request.reserve_s = self._policy.reserve_s(request.remaining_s(self._clock.now()))
         try:
-            return await self._try_each(request, list(routes))
+            return await self._try_each(request, list(models))
         except StoreUnavailable:
             if not request.calls:
                 raise
@@ -85,14 +87,14 @@ class CallLoop(Generic[R, C, A]):
         except Cancelled as cancelled:
             return RequestCancelled(cancelled.reason)
 
-    async def _try_each(self, request: R, left: list[Route]) -> Ending[A]:
+    async def _try_each(self, request: R, left: list[Model]) -> Ending[A]:
         while left:
-            route = left.pop(0)
-            ending = await self._try_model(request, route, left)
+            model = left.pop(0)
+            ending = await self._try_model(request, model, left)
             if not isinstance(ending, CallRetryAction):
                 return ending
             if ending is CallRetryAction.NEXT_PROVIDER:
-                left = [other for other in left if other.model.provider != route.model.provider]
+                left = [other for other in left if other.provider != model.provider]
         if request.remaining_s(self._clock.now()) <= 0:
             return OutOfTime()
         refusals = [fault for fault in request.faults if isinstance(fault, Refused)]
@@ -101,18 +103,18 @@ class CallLoop(Generic[R, C, A]):
         return Exhausted(request.faults[-1] if request.faults else None)
 
     async def _try_model(
-        self, request: R, route: Route, left: Sequence[Route]
+        self, request: R, model: Model, left: Sequence[Model]
     ) -> Ending[A] | CallRetryAction:
-        for try_number in range(1, self._policy.tries_per_model + 1):
+        for try_number in range(1, self._policy.provider_tries + 1):
             if request.remaining_s(self._clock.now()) <= 0:
                 return OutOfTime()
-            has_next = await self.breakers.may_permit_any(other.name for other in left)
-            result = await self._call_if_permitted(request, route, has_next=has_next)
+            has_next = await self.breakers.may_permit_any(_circuit(other) for other in left)
+            result = await self._call_if_permitted(request, model, has_next=has_next)
             if result is None:
                 return CallRetryAction.NEXT_MODEL
             if not isinstance(result, ProviderFault):
                 return result
-            decision = self._decide(request, result, route, try_number=try_number, has_next=has_next)
+            decision = self._decide(request, result, model, try_number=try_number, has_next=has_next)
             if decision.action is CallRetryAction.GIVE_UP and isinstance(result, Refused):
                 return RequestRefused(result)
             if decision.action is not CallRetryAction.WAIT:
@@ -121,23 +123,21 @@ class CallLoop(Generic[R, C, A]):
         return CallRetryAction.NEXT_MODEL
 
     async def _call_if_permitted(
-        self, request: R, route: Route, *, has_next: bool
-    ) -> Answered[A] | RequestCancelled | ProviderFault | None:
+        self, request: R, model: Model, *, has_next: bool
+    ) -> Answered[A] | ProviderFault | None:
         """Make one call; None where there is no time for it, or the circuit is open."""
         if request.usable_s(self._clock.now()) <= 0:
             return None
-        permit = await self._permit(request, route.name)
+        permit = await self._permit(request, _circuit(model))
         if permit is None:
-            log.info(self._event("circuit_open"), request_id=request.lease.request_id, circuit=route.name)
+            self._log("circuit_open", request.lease.request_id, level=logging.INFO, circuit=_circuit(model))
             return None
         try:
-            progress = await self._begin(request, route, has_next=has_next)
+            progress = await self._begin(request, model, has_next=has_next)
             result = await self._call(request, progress)
             if isinstance(result, Answered):
                 permit.settle(None)
-            elif isinstance(result, ProviderFault) and not self._policy.cut_short(
-                result, progress.call.timeouts, begun=progress.begun
-            ):
+            elif not self._policy.cut_short(result, progress.call.timeouts, begun=progress.begun):
                 permit.settle(result)
             return result
         finally:
@@ -162,12 +162,12 @@ class CallLoop(Generic[R, C, A]):
             raise Cancelled(request.lease, watched.cancelled)
         return permit
 
-    async def _begin(self, request: R, route: Route, *, has_next: bool) -> CallProgress[C, A]:
+    async def _begin(self, request: R, model: Model, *, has_next: bool) -> CallProgress[C, A]:
         """Note the call in the journal, and make it ready."""
         begun = BegunCall(
             call_id=self._ports.new_call_id(),
-            provider=route.model.provider,
-            model=route.model.name,
+            provider=model.provider,
+            model=model.name,
             started_at=self._clock.now(),
             input_tokens=request.input_tokens,
             service_tier=request.service_tier,
@@ -180,16 +180,14 @@ class CallLoop(Generic[R, C, A]):
             stream=request.stream,
             has_next=has_next,
         )
-        call = self._kind.new_call(request, route, call_id=begun.call_id, timeouts=timeouts)
+        call = self._kind.new_call(request, model, call_id=begun.call_id, timeouts=timeouts)
         begun = msgspec.structs.replace(begun, started_at=now)
         started = self._clock.monotonic()
-        progress = CallProgress[C, A](call, route, begun, number=number, started=started)
+        progress = CallProgress[C, A](call, model, begun, number=number, started=started)
         request.progress = progress
         return progress
 
-    async def _call(
-        self, request: R, progress: CallProgress[C, A]
-    ) -> Answered[A] | RequestCancelled | ProviderFault:
+    async def _call(self, request: R, progress: CallProgress[C, A]) -> Answered[A] | ProviderFault:
         """Send the call, and book what came of it. An answer that is there before a cancellation counts."""
         fault: ProviderFault | None = None
         try:
@@ -200,11 +198,11 @@ class CallLoop(Generic[R, C, A]):
         now = self._clock.monotonic()
         if progress.answer is not None:
             request.book(progress.answered(progress.answer, now))
-            return Answered(answer=progress.answer, route=progress.route, attempt=progress.number)
+            return Answered(answer=progress.answer, model=progress.model, attempt=progress.number)
         if watched.cancelled is not None:
             booked = progress.failed(fault, now) if fault else progress.cut_off(CANCELLED, now)
             await self._book(request, booked)
-            return RequestCancelled(watched.cancelled)
+            raise Cancelled(request.lease, watched.cancelled)
         fault = fault or ConnectionLost("the provider ended the stream without an answer")
         request.faults.append(fault)
         await self._book(request, progress.failed(fault, now))
@@ -215,23 +213,24 @@ class CallLoop(Generic[R, C, A]):
         await self._journal.end(request, booked)
 
     def _decide(
-        self, request: R, fault: ProviderFault, route: Route, *, try_number: int, has_next: bool
+        self, request: R, fault: ProviderFault, model: Model, *, try_number: int, has_next: bool
     ) -> CallRetryDecision:
         decision = decide_call_retry(
             fault,
             try_number=try_number,
-            tries=self._policy.tries_per_model,
+            tries=self._policy.provider_tries,
             remaining_s=request.usable_s(self._clock.now()),
             has_next=has_next,
             jitter=self._ports.jitter(),
         )
-        # An operator has to act on these: they do not pass by themselves.
-        report = log.error if isinstance(fault, AuthenticationFault | QuotaExhausted) else log.warning
-        report(
-            self._event("call_failed"),
-            request_id=request.lease.request_id,
+        # Wrong keys and spent quotas do not pass by themselves.
+        needs_operator = isinstance(fault, AuthenticationFault | QuotaExhausted)
+        self._log(
+            "call_failed",
+            request.lease.request_id,
+            level=logging.ERROR if needs_operator else logging.WARNING,
             call_id=request.calls[-1].call_id,
-            model=route.name,
+            model=_circuit(model),
             fault=fault.error,
             message=fault.message,
             try_number=try_number,
@@ -240,6 +239,7 @@ class CallLoop(Generic[R, C, A]):
         )
         return decision
 
-    def _event(self, what: str) -> str:
-        """Return an event's name in the log."""
-        return f"{self._stage}.{what}"
+
+def _circuit(model: Model) -> str:
+    """Return the name of a model's circuit breaker, e.g. ``openai/gpt-4o``."""
+    return f"{model.provider}/{model.name}"

@@ -1,6 +1,6 @@
 """The settings of paid calls: tries, timeouts and the circuit breaker's limits."""
 
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -25,9 +25,9 @@ class CallPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How calls are made. Times are in seconds.
 
     Attributes:
-        instance: the worker's name, for operators to read in the journal.
-        tries_per_model: how often one model is asked for a request.
-        connect_timeout_s: the longest time to connect.
+        instance_id: the worker's name, for operators to read in the journal.
+        provider_tries: how often one model is asked for a request.
+        provider_connect_timeout_s: the longest time to connect.
         provider_timeout_s: the longest silence: until the first token, between two tokens, and until an
             answer that comes whole. A request's deadline may allow less: see `timeouts`.
         provider_total_timeout_s: the longest a streamed answer may take, however steadily it comes.
@@ -35,26 +35,19 @@ class CallPolicy(msgspec.Struct, frozen=True, kw_only=True):
         breaker_reset_s: how long it stays open.
     """
 
-    instance: str = "worker-0"
-    tries_per_model: int = 3
-    connect_timeout_s: float = 5.0
+    instance_id: str = "worker-0"
+    provider_tries: int = 3
+    provider_connect_timeout_s: float = 5.0
     provider_timeout_s: float = 30.0
     provider_total_timeout_s: float = 600.0
     breaker_threshold: int = 5
     breaker_reset_s: float = 15.0
 
     @classmethod
-    def from_settings(cls, settings: Settings, **more: Any) -> Self:
-        """Return the policy that the installation's settings ask for."""
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return the policy that the installation's settings ask for: they have the same names."""
         return cls(
-            instance=settings.instance_id,
-            tries_per_model=settings.provider_tries,
-            connect_timeout_s=settings.provider_connect_timeout_s,
-            provider_timeout_s=settings.provider_timeout_s,
-            provider_total_timeout_s=settings.provider_total_timeout_s,
-            breaker_threshold=settings.breaker_threshold,
-            breaker_reset_s=settings.breaker_reset_s,
-            **more,
+            **{name: getattr(settings, name) for name in cls.__struct_fields__ if hasattr(settings, name)}
         )
 
     def reserve_s(self, remaining_s: float) -> float:
@@ -76,7 +69,7 @@ class CallPolicy(msgspec.Struct, frozen=True, kw_only=True):
         share_s = max(remaining_s - reserve_s, _LEAST_S) / (2 if has_next else 1)
         silence_s = min(self.provider_timeout_s, share_s)
         return Timeouts(
-            connect_s=min(self.connect_timeout_s, silence_s),
+            connect_s=min(self.provider_connect_timeout_s, silence_s),
             first_token_s=silence_s,
             between_tokens_s=silence_s,
             total_s=min(self.provider_total_timeout_s, max(remaining_s, silence_s)) if stream else silence_s,
@@ -90,5 +83,5 @@ class CallPolicy(msgspec.Struct, frozen=True, kw_only=True):
             self.provider_total_timeout_s if fault.phase == "total" and begun else self.provider_timeout_s
         )
         if fault.phase == "connect":
-            full_s = self.connect_timeout_s
+            full_s = self.provider_connect_timeout_s
         return timeouts.of(fault.phase) < _TRIPPING_SHARE * full_s

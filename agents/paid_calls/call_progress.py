@@ -3,12 +3,12 @@
 from typing import Generic, TypeVar
 
 from agents.paid_calls import pricing
-from agents.paid_calls.route import Route
 from agents.providers.faults import ProviderFault
 from agents.providers.provider import Answer, AnyCall, Embedded, TextDelta, UsageKnown
 from agents.providers.usage import asked_tier, estimate
 from agents.stores.journal_entries import BegunCall
 from streams.events import LlmCall, Usage
+from streams.models import Model
 
 C = TypeVar("C", bound=AnyCall)
 A = TypeVar("A", Answer, Embedded)
@@ -19,7 +19,7 @@ class CallProgress(Generic[C, A]):
 
     Args:
         call: the call.
-        route: the model it goes to.
+        model: the model asked.
         begun: its entry in the journal.
         number: its number among the request's calls.
         started: when it began, on the monotonic clock, in seconds.
@@ -28,9 +28,9 @@ class CallProgress(Generic[C, A]):
         answer: the whole answer, once it is there.
     """
 
-    def __init__(self, call: C, route: Route, begun: BegunCall, *, number: int, started: float) -> None:
+    def __init__(self, call: C, model: Model, begun: BegunCall, *, number: int, started: float) -> None:
         self.call = call
-        self.route = route
+        self.model = model
         self.number = number
         self.answer: A | None = None
         self._begun = begun
@@ -38,7 +38,7 @@ class CallProgress(Generic[C, A]):
         self._first_text_at: float | None = None
         self._text: list[str] = []
         self._usage: Usage | None = None
-        self._model: str | None = None
+        self._response_model: str | None = None
 
     def take(self, event: TextDelta | UsageKnown | A, now: float) -> None:
         """Take what comes next. `now` is on the monotonic clock."""
@@ -47,7 +47,7 @@ class CallProgress(Generic[C, A]):
                 self._first_text_at = now
             self._text.append(event.text)
         elif isinstance(event, UsageKnown):
-            self._usage, self._model = event.usage, event.model
+            self._usage, self._response_model = event.usage, event.model
         else:
             self.answer = event
 
@@ -62,9 +62,9 @@ class CallProgress(Generic[C, A]):
         return "".join(self._text)
 
     @property
-    def model(self) -> str:
+    def response_model(self) -> str:
         """The model that answers, as far as is known."""
-        return self._model or self.call.model
+        return self._response_model or self.call.model
 
     def spent(self) -> Usage:
         """Return what a call that ends here has spent.
@@ -94,7 +94,7 @@ class CallProgress(Generic[C, A]):
 
     def cut_off(self, error: str, now: float) -> LlmCall:
         """Return the booking of a call that Headrace ended itself; `error` says why."""
-        return self._booked(self.spent(), now, response_model=self._model, error=error)
+        return self._booked(self.spent(), now, response_model=self._response_model, error=error)
 
     def _booked(
         self,

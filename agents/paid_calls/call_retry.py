@@ -13,11 +13,11 @@ from agents.providers.faults import (
     ClientNotLoaded,
     ContextTooLong,
     ModelUnavailable,
-    NotTaken,
     ProviderFault,
     ProviderTimeout,
     QuotaExhausted,
     Refused,
+    UnusableAnswer,
 )
 
 #: The waits between two tries of a model, in seconds: 1, 2, 4, … up to the limit; see `wait_before_retry_s`.
@@ -41,19 +41,13 @@ class CallRetryDecision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide_call_retry(
-    fault: ProviderFault,
-    *,
-    try_number: int,
-    tries: int,
-    remaining_s: float,
-    has_next: bool,
-    jitter: float,
+    fault: ProviderFault, *, try_number: int, tries: int, remaining_s: float, has_next: bool, jitter: float
 ) -> CallRetryDecision:
     """Decide what comes after `fault`.
 
     A model is tried at most `tries` times; each model has its turn once, so that retries never multiply.
     The next model follows at once after a timeout, because a second silence would use up the deadline; and
-    after an answer that would be paid for again and come out the same (`NotTaken`).
+    after an answer that would be paid for again and come out the same (`UnusableAnswer`).
 
     Args:
         fault: what went wrong.
@@ -69,7 +63,7 @@ def decide_call_retry(
     if isinstance(fault, AuthenticationFault | QuotaExhausted | ClientNotLoaded):
         return CallRetryDecision(action=CallRetryAction.NEXT_PROVIDER)
     if (
-        isinstance(fault, NotTaken)
+        isinstance(fault, UnusableAnswer)
         or try_number >= tries
         or (isinstance(fault, ProviderTimeout) and has_next)
     ):

@@ -15,51 +15,43 @@ from agents.stores.journal_entries import Cancelled, Fenced, Lease, LeaseState
 from streams.errors import StoreUnavailable
 from streams.tasks import cancel_and_wait
 
-#: Seconds between two looks: a cancelled call costs at most this much longer.
+#: Seconds between two polls of the journal: a cancelled call costs at most this much longer.
 INTERVAL_S = 1.0
 
 
-class Stop:
-    """Ends a `stoppable` block early: what is awaited in it is cancelled.
+@asynccontextmanager
+async def cancel_scope() -> AsyncIterator[Callable[[float], None]]:
+    """Yield a function that cancels the block after so many seconds; it then ends without an exception.
 
     Cancelling the wait for a provider closes its connection, so that the provider stops, too.
     """
 
-    def __init__(self, limit: asyncio.Timeout) -> None:
-        self._limit = limit
-
-    def within(self, seconds: float) -> None:
-        """Stop after so many seconds; an earlier end stands."""
+    def cancel_within(seconds: float) -> None:
         at = asyncio.get_running_loop().time() + seconds
-        before = self._limit.when()
-        if not self._limit.expired() and (before is None or at < before):
-            self._limit.reschedule(at)
+        before = limit.when()
+        if not limit.expired() and (before is None or at < before):
+            limit.reschedule(at)
 
-
-@asynccontextmanager
-async def stoppable() -> AsyncIterator[Stop]:
-    """A block that can be stopped; it then ends without an exception."""
     try:
         async with asyncio.timeout(None) as limit:
-            yield Stop(limit)
+            yield cancel_within
     except TimeoutError:
         if not limit.expired():
             raise
 
 
-class Watched:
-    """Work that is watched.
+class WatchedLease:
+    """A lease whose work is watched.
 
     Attributes:
-        lease: the right to work on the request.
-        stop: ends the work.
-        state: what the last look has found.
-        bug: what went wrong with a look, beyond Redis being away.
+        cancel_within: cancels the work after so many seconds.
+        state: the lease's, as the last poll has found it.
+        bug: what went wrong with a poll, beyond Redis being away.
     """
 
-    def __init__(self, lease: Lease, stop: Stop) -> None:
+    def __init__(self, lease: Lease, cancel_within: Callable[[float], None]) -> None:
         self.lease = lease
-        self.stop = stop
+        self.cancel_within = cancel_within
         self.state = LeaseState(held=True)
         self.bug: Exception | None = None
 
@@ -70,30 +62,33 @@ class Watched:
 
 
 class CancellationWatch:
-    """Looks once in `INTERVAL_S` at all the requests of a worker, in one round trip for many."""
+    """Polls the leases of a worker's requests every `INTERVAL_S`, in one round trip for many."""
 
     def __init__(self, journal: Journal, *, pause: Callable[[float], Awaitable[None]]) -> None:
         self._journal = journal
         self._pause = pause
-        self._watched: dict[Watched, None] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._watched: dict[WatchedLease, None] = {}
+        self._polling: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def over(self, lease: Lease) -> AsyncIterator[Watched]:
+    async def over(self, lease: Lease) -> AsyncIterator[WatchedLease]:
         """Watch over a block. It ends early, without an exception, once the work is not wanted any more.
 
         Raises:
             Fenced: at the end of the block; another attempt took over.
         """
-        async with stoppable() as stop:
-            watched = Watched(lease, stop)
+        async with cancel_scope() as cancel_within:
+            watched = WatchedLease(lease, cancel_within)
             self._watched[watched] = None
-            if self._looking is None:
-                self._looking = asyncio.create_task(self._look_on())
+            if self._polling is None:
+                self._polling = asyncio.create_task(self._poll())
             try:
                 yield watched
             finally:
-                await self._end(watched)
+                del self._watched[watched]
+                if not self._watched:
+                    polling, self._polling = self._polling, None
+                    await cancel_and_wait(polling)
             if watched.bug is not None:
                 raise watched.bug
         if not watched.state.held:
@@ -111,30 +106,24 @@ class CancellationWatch:
         if watched.cancelled is not None:
             raise Cancelled(lease, watched.cancelled)
 
-    async def _end(self, watched: Watched) -> None:
-        self._watched.pop(watched, None)
-        if not self._watched:
-            looking, self._looking = self._looking, None
-            await cancel_and_wait(looking)
-
-    async def _look_on(self) -> None:
+    async def _poll(self) -> None:
         # It may swallow its cancellation, as `asyncio.wait_for` of Python 3.11 does. Then it ends because
-        # nothing is left to look at, or because another task looks meanwhile.
+        # nothing is left to watch, or because another task polls meanwhile.
         me = asyncio.current_task()
-        while self._watched and self._looking is me:
+        while self._watched and self._polling is me:
             await self._pause(INTERVAL_S)
-            looked_at = [watched for watched in self._watched if watched.state.wanted]
+            polled = [watched for watched in self._watched if watched.state.wanted]
             try:
-                leases = [watched.lease for watched in looked_at]
-                states = await self._journal.look(leases) if leases else []
+                leases = [watched.lease for watched in polled]
+                states = await self._journal.lease_states(leases) if leases else []
             except StoreUnavailable:
                 continue  # not known: the fence of the result decides
             except Exception as bug:  # noqa: BLE001  # each block raises it at its end
-                for watched in looked_at:
+                for watched in polled:
                     watched.bug = bug
                 continue
-            for watched, state in zip(looked_at, states, strict=True):
+            for watched, state in zip(polled, states, strict=True):
                 if watched in self._watched:  # it may have ended meanwhile
                     watched.state = state
                     if not state.wanted:
-                        watched.stop.within(0)
+                        watched.cancel_within(0)

@@ -18,9 +18,9 @@ log = structlog.get_logger(__name__)
 class CallPermit:
     """Leave to call a model. It ends with `settle` or, where nothing was learnt, with `release`."""
 
-    def __init__(self, breakers: "CircuitBreakers", context: Context) -> None:
-        self._breakers = breakers
+    def __init__(self, context: Context, probing: set[str]) -> None:
         self._context = context
+        self._probing = probing
 
     def settle(self, fault: ProviderFault | None) -> None:
         """Record the outcome of the call: None is a success."""
@@ -34,8 +34,9 @@ class CallPermit:
             log.warning("llm.circuit_changed", circuit=self._context.name, state=self._context.state)
 
     def release(self) -> None:
-        """Release without recording an outcome."""
-        self._breakers.release(self._context)
+        """Release without recording an outcome: the next call may be the probe."""
+        self._probing.discard(self._context.name)
+        self._context.messages.clear()  # they are for repositories outside the process
 
 
 class CircuitBreakers:
@@ -61,22 +62,14 @@ class CircuitBreakers:
             if name in self._probing:
                 return None
             self._probing.add(name)
-        return CallPermit(self, context)
+        return CallPermit(context, self._probing)
 
     async def may_permit_any(self, names: Iterable[str]) -> bool:
         """Tell whether `permit` would give leave for one of these now. Changes nothing."""
-        for name in names:
-            if await self._may_permit(name):
-                return True
-        return False
+        contexts = [(await self._factory.get_breaker(name)).context for name in names]
+        return any(self._may_permit(context) for context in contexts)
 
-    async def _may_permit(self, name: str) -> bool:
-        context = (await self._factory.get_breaker(name)).context
+    def _may_permit(self, context: Context) -> bool:
         if context.state == OPENED:
             return time.time() > (context.opened_at or 0.0) + context.ttl  # the library's own clock and rule
-        return context.state != HALF_OPENED or name not in self._probing
-
-    def release(self, context: Context) -> None:
-        """Let the next call be the probe."""
-        self._probing.discard(context.name)
-        context.messages.clear()  # they are for repositories outside the process
+        return context.state != HALF_OPENED or context.name not in self._probing

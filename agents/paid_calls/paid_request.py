@@ -1,33 +1,32 @@
-"""A request for which providers are called (`PaidRequest`), and the two kinds of calls (`CallKind`)."""
+"""A request for which providers are called, the ways in which that ends, and the two kinds of calls."""
 
+import hashlib
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from agents.paid_calls.call_progress import A, C, CallProgress
-from agents.paid_calls.route import Route
-from agents.providers.faults import ProviderFault
+from agents.providers.faults import ProviderFault, Refused
 from agents.providers.provider import Timeouts
 from agents.stores.journal_entries import Lease
-from streams.events import Envelope, LlmCall
-from streams.models import STANDARD_TIER
+from streams.events import Completion, Envelope, ErrorInfo, LlmCall, OutcomeReached, Status
+from streams.models import STANDARD_TIER, Model
+from streams.registry.cancellation import cancelled_error
+
+_PSEUDONYM_CHARS = 32
 
 
 class PaidRequest:
     """One request while providers are called for it.
 
-    Args:
-        envelope: the request's.
+    Attributes:
         lease: the right to work on it.
         input_tokens: our own count of what a model is sent.
-        calls: the calls of former attempts.
         stream: whether the answer is wanted in pieces.
         service_tier: the service tier asked for.
-
-    Attributes:
-        calls: every call that has ended, in order.
+        calls: every call that has ended, in order, those of former attempts included.
         faults: what went wrong with those of this attempt.
         progress: the call that is on its way: journaled, and not booked yet.
         reserve_s: the end of the time left that is kept for the reply, in seconds.
@@ -68,6 +67,32 @@ class PaidRequest:
         """The envelope with every call so far, for the outcome."""
         return with_calls(self.envelope, self.calls)
 
+    def outcome(
+        self, status: Status, *, completion: Completion | None = None, error: ErrorInfo | None = None
+    ) -> OutcomeReached:
+        """Return the request's outcome, with every call so far."""
+        envelope = self.envelope_with_calls
+        return OutcomeReached(envelope=envelope, status=status, completion=completion, error=error)
+
+    def unanswered(self, ending: "RequestRefused | RequestCancelled | OutOfTime") -> OutcomeReached:
+        """Return the outcome of a request that a model has not answered."""
+        match ending:
+            case RequestRefused(fault):
+                error = ErrorInfo(
+                    type="invalid_request_error", code=fault.code, message=fault.message, param=fault.param
+                )
+            case RequestCancelled(reason):
+                return self.outcome(Status.CANCELLED, error=cancelled_error(reason))
+            case OutOfTime():
+                when = "before a model answered" if self.calls else "before a model could be asked"
+                error = ErrorInfo(
+                    type="timeout_error",
+                    code="deadline_exceeded",
+                    message=f"the request's deadline passed {when}; send it again with a longer deadline_ms",
+                    param="deadline_ms",
+                )
+        return self.outcome(Status.FAILED, error=error)
+
     def remaining_s(self, now: datetime) -> float:
         """The time until the deadline, in seconds."""
         return (self.envelope.deadline_at - now).total_seconds()
@@ -82,6 +107,44 @@ def with_calls(envelope: Envelope, calls: Iterable[LlmCall]) -> Envelope:
     return msgspec.structs.replace(envelope, calls=(*envelope.calls, *calls))
 
 
+def pseudonym(envelope: Envelope, name: str) -> str:
+    """Return the stable name that providers get for a user of the tenant. It does not tell who that is."""
+    return hashlib.sha256(f"{envelope.tenant}\x00{name}".encode()).hexdigest()[:_PSEUDONYM_CHARS]
+
+
+class Answered(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
+    """`model` answered, in call number `attempt`."""
+
+    answer: A
+    model: Model
+    attempt: int
+
+
+class RequestRefused(msgspec.Struct, frozen=True):
+    """The provider says that the request is wrong; another try would not help."""
+
+    fault: Refused
+
+
+class RequestCancelled(msgspec.Struct, frozen=True):
+    """The request was cancelled before a model had answered. `reason`: what cancelled it."""
+
+    reason: str
+
+
+class OutOfTime(msgspec.Struct, frozen=True):
+    """The deadline passed."""
+
+
+class Exhausted(msgspec.Struct, frozen=True):
+    """No model answered. `fault`: the last one; None where no call was made, e.g. behind an open circuit."""
+
+    fault: ProviderFault | None = None
+
+
+Ending = Answered[A] | RequestRefused | RequestCancelled | OutOfTime | Exhausted
+
+
 R_contra = TypeVar("R_contra", bound=PaidRequest, contravariant=True)
 
 
@@ -92,7 +155,7 @@ class CallKind(Protocol[R_contra, C, A]):
     #: requests should not fail all others that have time.
     waits_for_circuit: bool
 
-    def new_call(self, request: R_contra, route: Route, *, call_id: str, timeouts: Timeouts) -> C:
+    def new_call(self, request: R_contra, model: Model, *, call_id: str, timeouts: Timeouts) -> C:
         """Return the call to send to a model."""
         ...
 

@@ -1,31 +1,33 @@
 """The steps of a paid request, from its claim in the journal to the acknowledged result.
 
-LlmStage.handle  → PaidWork.run       claims the request, makes the calls, stores the result
-(broker)         → PaidWork.delivered notes that the broker has the result
-(a bug)          → PaidWork.salvaged  finds what was spent, so that it is booked
+LlmStage.handle → PaidWork.run           claims the request, makes the calls, stores the result
+(broker)        → PaidWork.delivered     notes that the broker has the result
+(a bug)         → PaidWork.recover_calls finds what was spent, so that it is booked
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 import msgspec
-import structlog
 
 from agents.paid_calls.call_journal import CallJournal
 from agents.paid_calls.paid_request import PaidRequest, with_calls
+from agents.paid_calls.ports import CallPorts, StageLog
+from agents.paid_calls.pricing import orphaned_call
 from agents.stage import Delivery, Superseded
-from agents.stores.journal_entries import Claimed, Fenced, Lease, ResultStored
+from agents.stores.journal_entries import Claim, Claimed, Fenced, JournaledCalls, Lease, ResultStored
 from streams.errors import StoreUnavailable
 from streams.events import Completed, Envelope, LlmCall, OutcomeReached
 
-_MAX_KEPT = 10_000
+#: `LlmCall.error` of a call within which the stage itself failed.
+INTERNAL_ERROR = "internal_error"
+_MAX_OPEN = 10_000
 
 R = TypeVar("R", bound=PaidRequest)
 O = TypeVar("O", bound=Completed | OutcomeReached)  # noqa: E741
-
-log = structlog.get_logger(__name__)
 
 
 class _OpenDelivery:
@@ -43,28 +45,37 @@ class PaidWork(Generic[R, O]):
 
     Deliveries are known by identity: a zombie's delivery of the same record is another one, and must not
     close this one's entry.
+
+    Args:
+        ports: the journal and the clock.
+        log: the stage's.
+        instance: the worker's name, for operators to read in the journal.
+        pack: makes the bytes that the journal stores of a result.
+        unpack: the reverse.
     """
 
     def __init__(
         self,
-        journal: CallJournal,
+        ports: CallPorts,
         *,
-        stage: str,
+        log: StageLog,
         instance: str,
         pack: Callable[[O], bytes],
         unpack: Callable[[bytes], O],
     ) -> None:
-        self._journal = journal
-        self._stage = stage
+        self._journal = ports.journal
+        self._clock = ports.clock
+        self._log = log
         self._instance = instance
         self._pack = pack
         self._unpack = unpack
         self._open: OrderedDict[int, _OpenDelivery] = OrderedDict()
+        self.call_journal = CallJournal(ports, log)
 
     def open(self, delivery: Delivery[Any], envelope: Envelope) -> None:
-        """Remember a delivery's envelope, for its salvage."""
+        """Remember a delivery's envelope, should its calls have to be recovered."""
         self._open[id(delivery)] = _OpenDelivery(delivery, envelope)
-        while len(self._open) > _MAX_KEPT:
+        while len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)
 
     async def run(
@@ -87,45 +98,53 @@ class PaidWork(Generic[R, O]):
         """
         entry = self._open[id(delivery)]
         try:
-            return await self._run(entry, request, outcome)
+            match await self._claim(entry):
+                case ResultStored(lease=lease, result=stored):
+                    result = _of_this_run(self._unpack(stored), entry.envelope.replay)
+                case Claimed(lease=lease) as claimed:
+                    entry.request = working = request(lease, self._former_calls(claimed))
+                    result = await outcome(working)
+                    await self.call_journal.store(working, self._pack(result))
+                case repeat:
+                    why = type(repeat).__name__
+                    self._log("repeat_dropped", entry.envelope.request_id, level=logging.INFO, why=why)
+                    self._open.pop(id(delivery), None)
+                    return None
         except Fenced as fenced:
-            event = f"{self._stage}.fenced"
-            log.warning(event, request_id=entry.envelope.request_id, reason=str(fenced))
+            self._log("fenced", entry.envelope.request_id, reason=str(fenced))
             self._open.pop(id(delivery), None)
             raise Superseded from fenced
         except (StoreUnavailable, asyncio.CancelledError):  # every call is in the journal: see `CallLoop.run`
             self._open.pop(id(delivery), None)
             raise
+        entry.unsent = lease
+        return result
 
-    async def _run(
-        self,
-        entry: _OpenDelivery,
-        request: Callable[[Lease, list[LlmCall]], R],
-        outcome: Callable[[R], Awaitable[O]],
-    ) -> O | None:
+    async def _claim(self, entry: _OpenDelivery) -> Claim:
         envelope = entry.envelope
-        claim = await self._journal.claim(
-            envelope, record=entry.delivery.record.address, instance=self._instance
+        return await self._journal.claim(
+            envelope.request_id,
+            record=entry.delivery.record.address,
+            instance=self._instance,
+            deadline_at=envelope.deadline_at,
+            now=self._clock.now(),
+            replay=envelope.replay,
         )
-        match claim:
-            case None:
-                self._open.pop(id(entry.delivery), None)
-                return None
-            case ResultStored(lease=lease, result=stored):
-                entry.unsent = lease
-                return _of_this_run(self._unpack(stored), envelope.replay)
-            case Claimed(lease=lease):
-                entry.request = working = request(lease, self._journal.former_calls(claim))
-                result = await outcome(working)
-                await self._journal.store(working, self._pack(result))
-                entry.unsent = lease
-                return result
+
+    def _former_calls(self, claimed: Claimed) -> list[LlmCall]:
+        if claimed.lost_calls:
+            self._log("calls_orphaned", claimed.lease.request_id, calls=len(claimed.lost_calls))
+        return _booked(claimed)
 
     async def delivered(self, delivery: Delivery[Any]) -> None:
-        """Note that the broker has the result."""
+        """Note that the broker has the result. Where Redis is away, a repeat is sent again: no harm."""
         entry = self._open.pop(id(delivery), None)
-        if entry is not None and entry.unsent is not None:
+        if entry is None or entry.unsent is None:
+            return
+        try:
             await self._journal.sent(entry.unsent)
+        except StoreUnavailable as fault:
+            self._log("journal_not_closed", entry.envelope.request_id, reason=str(fault))
 
     def envelope_of(self, delivery: Delivery[Any]) -> Envelope | None:
         """Return the envelope of an open delivery, as far as its work has brought it."""
@@ -134,20 +153,42 @@ class PaidWork(Generic[R, O]):
             return None
         return entry.envelope if entry.request is None else entry.request.envelope
 
-    async def salvaged(self, delivery: Delivery[Any], envelope: Envelope, fault: BaseException) -> Envelope:
+    async def recover_calls(
+        self, delivery: Delivery[Any], envelope: Envelope, fault: BaseException
+    ) -> Envelope:
         """Return the envelope with every call that was made for a delivery which came to nothing.
 
         It is asked for before the sender is told of the failure, so that the spend is booked with it.
-        Afterwards the journal knows the calls as they were booked, so that a replay books the same.
+        Afterwards the journal knows the calls as they were booked, so that a replay books the same. This
+        worker knows its own calls; the journal knows those of former workers, while Redis answers.
         """
         entry = self._open.pop(id(delivery), None)
-        calls = await self._journal.salvaged(
-            envelope.request_id,
-            record=delivery.record.address,
-            request=entry.request if entry else None,
-            fault=fault,
-        )
-        return with_calls(envelope, calls)
+        request = entry.request if entry else None
+        own = self._own_calls(request) if request else {}
+        try:
+            noted = await self._journal.calls(envelope.request_id, record=delivery.record.address)
+            if request is not None:
+                for call in own.values():
+                    await self._journal.end_call(request.lease, call)
+        except StoreUnavailable as away:
+            self._log("calls_not_looked_up", envelope.request_id, reason=str(away))
+            noted = JournaledCalls()
+        calls = {call.attempt: call for call in _booked(noted)} | own
+        if calls:
+            self._log("calls_recovered", envelope.request_id, calls=len(calls), fault=type(fault).__name__)
+        return with_calls(envelope, [calls[number] for number in sorted(calls)])
+
+    def _own_calls(self, request: PaidRequest) -> dict[int, LlmCall]:
+        calls = {call.attempt: call for call in request.calls}
+        if request.progress is not None:
+            cut_off = request.progress.cut_off(INTERNAL_ERROR, self._clock.monotonic())
+            calls[request.progress.number] = cut_off
+        return calls
+
+
+def _booked(noted: JournaledCalls) -> list[LlmCall]:
+    """Return the calls of former attempts. Those without a noted end are booked as orphaned."""
+    return [*noted.known_calls, *(orphaned_call(lost) for lost in noted.lost_calls)]
 
 
 def _of_this_run(outcome: O, replay: int) -> O:

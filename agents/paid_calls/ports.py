@@ -1,6 +1,7 @@
-"""What paid calls need from outside: the journal, the time, ids and random numbers."""
+"""What paid calls need from outside: the journal, the log, the time, ids and random numbers."""
 
 import asyncio
+import logging
 import random
 import time
 import uuid
@@ -8,7 +9,23 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import structlog
+
 from agents.stores.journal import Journal
+
+log = structlog.get_logger(__name__)
+
+
+class StageLog:
+    """Logs what befalls requests, under the stage's name: `StageLog("llm")("call_failed", …)`."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
+    def __call__(self, what: str, request_id: str, *, level: int = logging.WARNING, **more: object) -> None:
+        """Log an event, as a warning where no other level is given."""
+        event = f"{self._stage}.{what}"
+        log.log(level, event, request_id=request_id, **more)
 
 
 class Clock:
@@ -27,24 +44,17 @@ class Clock:
         await asyncio.sleep(seconds)
 
 
-def _new_call_id() -> str:
-    return str(uuid.uuid4())
-
-
 @dataclass(frozen=True, kw_only=True)
 class CallPorts:
     """The ports of one stage's paid calls.
 
     Attributes:
-        journal: where requests are claimed and calls are noted.
-        clock: the time.
-        new_call_id: mints ids of provider calls.
         jitter: returns random numbers from 0 to 1.
-        pause: waits for a number of seconds between two looks for cancelled requests.
+        pause: waits for a number of seconds between two polls for cancelled requests.
     """
 
     journal: Journal
     clock: Clock = field(default_factory=Clock)
-    new_call_id: Callable[[], str] = _new_call_id
+    new_call_id: Callable[[], str] = lambda: str(uuid.uuid4())
     jitter: Callable[[], float] = random.random
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep

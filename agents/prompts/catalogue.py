@@ -1,11 +1,73 @@
-"""The prompt templates that ship with Headrace, and the experiments on them."""
+"""The prompt templates that ship with Headrace, and the experiments that choose between two versions."""
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 
-from agents.prompts.experiments import Experiment
-from agents.prompts.templates import PromptTemplate
+import msgspec
+
 from streams.errors import InvalidRequest
 from streams.events import PromptRef
+
+_PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
+_BUCKETS = 100
+
+
+class PromptTemplate(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a prompt. `text` holds `{name}` placeholders; braces otherwise stand for themselves."""
+
+    name: str
+    version: str
+    text: str
+    model: str = "gpt-4o"
+    max_output_tokens: int = 1024
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """The names that must be given a value, in order of appearance."""
+        return tuple(dict.fromkeys(_PLACEHOLDER.findall(self.text)))
+
+    def render(self, variables: Mapping[str, str]) -> str:
+        """Return the prompt with every placeholder replaced. Values are never interpreted.
+
+        Raises:
+            InvalidRequest: a placeholder has no value.
+        """
+        missing = [name for name in self.placeholders if name not in variables]
+        if missing:
+            raise InvalidRequest(
+                f"template {self.name} {self.version} needs variables.{missing[0]}",
+                code="missing_variable",
+                param=f"variables.{missing[0]}",
+            )
+        return _PLACEHOLDER.sub(lambda match: variables[match[1]], self.text)
+
+    @property
+    def instructions(self) -> str:
+        """The template without its placeholders: what an answer must not give away."""
+        return _PLACEHOLDER.sub(" ", self.text)
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """Sends `traffic_pct` percent of the users to `variant`, the others to `control`."""
+
+    name: str
+    template: str
+    control: str
+    variant: str
+    traffic_pct: int
+
+    def assign(self, user_id: str) -> tuple[str, str]:
+        """Return the arm (``control`` or ``variant``) and the version that this user always gets.
+
+        The bucket is a hash of user and experiment, so that a user's arms in two experiments are
+        independent of each other.
+        """
+        digest = hashlib.md5(f"{user_id}:{self.name}".encode(), usedforsecurity=False).hexdigest()
+        if int(digest, 16) % _BUCKETS < self.traffic_pct:
+            return "variant", self.variant
+        return "control", self.control
+
 
 DEFAULT_TEMPLATE = "general_chat"
 _DEFAULT_VERSION = "v1"

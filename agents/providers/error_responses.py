@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+from agents.providers.answers import json_fields
 from agents.providers.answers.encodable import decoded, encodable
 from agents.providers.faults import (
     AuthenticationFault,
@@ -68,6 +69,7 @@ _FAULTS: Final[Mapping[int, type[ProviderFault]]] = {
     503: Overloaded,
     529: Overloaded,
 }
+_STATUS_FIELDS = ("code", "status", "status_code", "http_status_code")
 #: A name that stands for one of these says more than the HTTP status does.
 _TELLING: Final = (402, 429, 503)
 
@@ -75,9 +77,7 @@ _TELLING: Final = (402, 429, 503)
 def error_in(value: object, *, named: bool = False) -> object | None:
     """Return what a JSON value says of an error; None where it tells of none.
 
-    Args:
-        value: the value.
-        named: whether it came in an event named `error`: then it is one.
+    One that is `named`, because it came in an event named `error`, always is one.
     """
     if isinstance(value, list) and value and isinstance(value[0], dict):
         value = value[0]
@@ -100,20 +100,20 @@ def error_of_body(body: bytes) -> object:
     return error_in(value, named=True)
 
 
-def fault_told(
+def fault_of_error(
     error: object, *, status: int = STREAMING, headers: Mapping[str, str] | None = None
 ) -> ProviderFault:
-    """Return the fault that a provider tells of.
+    """Return the fault that an error stands for: an object, a text, or anything else.
 
     Args:
-        error: the error: an object, a text, or anything else.
+        error: the error.
         status: the HTTP status; 200 where the error is in an answer or a stream.
         headers: the response's headers, for `Retry-After`.
     """
-    told = error if isinstance(error, dict) else {}
-    kind, code, state, more = (_name(told.get(field)) for field in ("type", "code", "status", "error_type"))
+    fields = error if isinstance(error, dict) else {}
+    kind, code, state, more = (_name(fields.get(field)) for field in ("type", "code", "status", "error_type"))
     names = [name.lower() for name in (kind, code, state, more) if name]
-    status = _status(status, told, names)
+    status = _status(status, fields, names)
     message = _message(error, status)
     if status == 404:
         return ModelUnavailable(message, code="model_not_found", param="model")
@@ -121,13 +121,13 @@ def fault_told(
         return ServerFault(f"the provider redirects (HTTP {status}); set its base URL to where it serves")
     if fault := _FAULTS.get(status) or (ServerFault if status >= 500 else None):
         return fault(message, retry_after_s=retry_after_s(headers or {}, datetime.now(UTC)))
-    param = _name(told.get("param"))
+    param = _name(fields.get("param"))
     if "context_length_exceeded" in names or status == 413 or any(x in message.lower() for x in _TOO_LONG):
         return ContextTooLong(message, code="context_length_exceeded", param=param or "messages")
     return Refused(message, code=code or kind or state or more or "invalid_request", param=param)
 
 
-def _status(status: int, told: Mapping[str, Any], names: Iterable[str]) -> int:
+def _status(status: int, fields: Mapping[str, Any], names: Iterable[str]) -> int:
     """Return the status that an error stands for, whatever status it came with."""
     named = [_STATUS_OF[name] for name in names if name in _STATUS_OF]
     telling = next((each for each in _TELLING if each in named), None)
@@ -135,8 +135,8 @@ def _status(status: int, told: Mapping[str, Any], names: Iterable[str]) -> int:
         return telling
     if status != STREAMING:
         return 404 if 404 in named and status in range(400, 500) else status
-    numbers = [_number(told.get(field)) for field in ("code", "status", "status_code", "http_status_code")]
-    return next((each for each in (*numbers, *named) if each in _STATUSES), 500)
+    numbers = [json_fields.number(fields.get(field)) for field in _STATUS_FIELDS]
+    return next((each for each in (*numbers, *named) if each is not None and each in _STATUSES), 500)
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -163,17 +163,8 @@ def _seconds(value: str | None) -> float | None:
     return number if number is not None and 0 <= number < float("inf") else None
 
 
-def _number(value: object) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == len("500"):
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
 def _name(value: object) -> str | None:
-    """Return a type, code or field name; None for none."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value) if abs(value) < 10**9 else None
-    return encodable(value[:_MAX_NAME_CHARS]) if isinstance(value, str) and value else None
+    return json_fields.short(value)[:_MAX_NAME_CHARS] or None
 
 
 def _message(error: object, status: int) -> str:

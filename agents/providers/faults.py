@@ -7,7 +7,7 @@
     ├── ProviderTimeout       a phase of the call took too long
     ├── ConnectionLost        refused, reset, or ended before the answer did
     ├── Malformed             an answer that is not what the API documents
-    │   └── NotTaken          too long, or with an unknown finish reason: it would come out the same again
+    │   └── UnusableAnswer    too long, or of an unknown finish reason: it would come out the same again
     ├── AuthenticationFault   401, 403: the key is wrong, for every model of the provider
     ├── QuotaExhausted        the account has no credit left: likewise
     ├── ClientNotLoaded       the provider's SDK cannot be loaded: likewise
@@ -95,7 +95,7 @@ class Malformed(ProviderFault):
     error = "malformed_response"
 
 
-class NotTaken(Malformed):
+class UnusableAnswer(Malformed):
     """A whole answer that cannot be taken: it is too long, or has an unknown finish reason.
 
     Asked again, the same model would be paid again, and most likely answer the same.

@@ -105,12 +105,7 @@ ProviderEvent = TextDelta | UsageKnown | Answer
 
 
 class Provider(Protocol):
-    """A service that answers chat prompts. It tries once: the call loop retries."""
-
-    @property
-    def name(self) -> str:
-        """The provider's name, as the model catalogue has it."""
-        ...
+    """A service that answers chat prompts. It tries each call once: the call loop retries."""
 
     def answer(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
         """Yield the answer piece by piece where `call.stream`, and last the whole `Answer`.
@@ -128,12 +123,7 @@ class Provider(Protocol):
 
 
 class EmbeddingProvider(Protocol):
-    """A service that makes embeddings. It tries once: the call loop retries."""
-
-    @property
-    def name(self) -> str:
-        """The provider's name, as the model catalogue has it."""
-        ...
+    """A service that makes embeddings. It tries each call once: the call loop retries."""
 
     async def embed(self, call: EmbeddingCall) -> Embedded:
         """Return the vectors of all the texts.

@@ -5,59 +5,45 @@ otherwise.
 """
 
 from collections.abc import AsyncIterator, Mapping
+from types import ModuleType
 from typing import Any
 
 import httpx2
-import msgspec
 
-from agents.providers.error_responses import error_of_body, fault_told
-from agents.providers.faults import ProviderFault
 from agents.providers.provider import CALL_ID_HEADER, AnyCall
-from agents.providers.transport_faults import transport_fault
 
 #: More than a worker ever opens: its calls in flight bound it. Idle connections are closed after a few
 #: seconds.
-CONNECTIONS = httpx2.Limits(max_connections=10_000)
+_CONNECTIONS = httpx2.Limits(max_connections=10_000)
 #: Of an error response: the rest is not read.
 _MAX_ERROR_BYTES = 256 * 1024
-
-
-class SdkErrors(msgspec.Struct, frozen=True):
-    """The exceptions of one SDK: all of them, and those that say something."""
-
-    base: type[Exception]
-    timeout: type[Exception]
-    connection: type[Exception]
-    status: type[Exception]
-
-    def fault_of(self, error: Exception, call: AnyCall) -> ProviderFault:
-        """Return the fault for what the SDK, or reading its answer, has raised."""
-        if isinstance(error, self.status):
-            response: httpx2.Response = error.response  # type: ignore[attr-defined]  # both SDKs have it
-            return fault_told(
-                error_of_body(response.content), status=response.status_code, headers=response.headers
-            )
-        if isinstance(error, self.timeout | self.connection) and isinstance(error.__cause__, Exception):
-            error = error.__cause__
-        return transport_fault(error, call.timeouts)
 
 
 class SdkClient:
     """One SDK's client, which retries nothing by itself.
 
     Args:
-        sdk: the client.
-        errors: its exceptions.
-        stream_type: its type of a stream, which its `post` wants named.
+        sdk: the SDK: `openai`, `anthropic`, or another that the same generator has made.
+        client: its class of clients.
+        api_key: the key.
+        base_url: where the API is; None for the provider's own address.
         options: what every request tells the SDK beside headers and timeouts.
     """
 
     def __init__(
-        self, sdk: Any, *, errors: SdkErrors, stream_type: Any, options: Mapping[str, Any] | None = None
+        self,
+        sdk: ModuleType,
+        client: type[Any],
+        *,
+        api_key: str,
+        base_url: str | None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.errors = errors
-        self._sdk = sdk
-        self._stream_type = stream_type
+        self.sdk = sdk
+        self.base_error: type[Exception] = sdk.APIError.__base__  # `OpenAIError`, `AnthropicError`
+        # The SDK's second HTTP transport reads a chunk in two thirds of the first one's time.
+        http = _bounded(sdk.DefaultAioHttpClient(limits=_CONNECTIONS))
+        self._client = client(api_key=api_key, base_url=base_url, max_retries=0, http_client=http)
         self._options = options or {}
 
     async def post(
@@ -70,7 +56,7 @@ class SdkClient:
         every call to a model that is to be retired.
         """
         timeouts = call.timeouts
-        response: httpx2.Response = await self._sdk.post(
+        response: httpx2.Response = await self._client.post(
             path,
             cast_to=httpx2.Response,
             body=body,
@@ -83,16 +69,16 @@ class SdkClient:
                 ),
             },
             stream=True,
-            stream_cls=self._stream_type,
+            stream_cls=self.sdk.AsyncStream[object],
         )
         return response
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._sdk.close()
+        await self._client.close()
 
 
-def http_client(http: httpx2.AsyncClient) -> httpx2.AsyncClient:
+def _bounded(http: httpx2.AsyncClient) -> httpx2.AsyncClient:
     """Make an HTTP client follow no redirects, and read no more of an error response than is of use.
 
     A redirect would send the key and the prompt to wherever it says.

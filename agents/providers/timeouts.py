@@ -27,10 +27,10 @@ class PhaseTimeouts:
         self._begun = False
 
     async def wait(self, work: Awaitable[T]) -> T:
-        """Wait for `work` within the phase that the call is in.
+        """Wait for `work` within the phase that the call is in; it is cancelled where it takes too long.
 
         Raises:
-            ProviderTimeout: it took too long; `work` was cancelled.
+            ProviderTimeout: it took too long.
         """
         phase, by = self._limit()
         try:
@@ -42,11 +42,7 @@ class PhaseTimeouts:
             raise ProviderTimeout(phase, after_s=self._timeouts.of(phase)) from fault
 
     async def each(self, chunks: AsyncIterator[T]) -> AsyncGenerator[T]:
-        """Yield the chunks of an answer, each within its time.
-
-        Raises:
-            ProviderTimeout: the first, or the next, chunk took too long.
-        """
+        """Yield the chunks of an answer, each within its time, as `wait` does."""
         while True:
             try:
                 chunk = await self.wait(anext(chunks))

@@ -19,7 +19,7 @@ _MOST_TIER_CHARS = 32
 _STANDARD_TIERS = frozenset({STANDARD_TIER, "standard_only", "default", "auto", ""})
 
 
-class Reported(msgspec.Struct, frozen=True, kw_only=True):
+class ReportedUsage(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider says that a call has spent, in our terms and as it came: numbers, or anything else.
 
     `input_tokens` are all of them. None stands for what it does not say.
@@ -34,10 +34,10 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: object = None
 
 
-def believed(reported: Reported, call: AnyCall, *, count_output: Callable[[], int]) -> Usage:
+def plausible_usage(reported: ReportedUsage, call: AnyCall, *, count_output: Callable[[], int]) -> Usage:
     """Return what can be true of what a provider reports; the rest is our own count, and marked.
 
-    A count is believed if it is a whole number, not negative, and no more than the model can take; a part
+    A count is plausible if it is a whole number, not negative, and no more than the model can take; a part
     only if it is no more than what it is a part of. Zeros for a prompt that was sent say nothing.
 
     Args:
@@ -97,7 +97,7 @@ def as_count(value: object, most: int = _MOST_TOKENS) -> int | None:
 
 
 def _part(value: object, whole: int) -> tuple[int, bool]:
-    """Return a part of a count, and whether it can be believed; none is none."""
+    """Return a part of a count, and whether it is plausible; none is none."""
     if value is None:
         return 0, True
     found = as_count(value, whole)

@@ -138,7 +138,7 @@ class Journal:
         with store_faults("noting the end of a call in the journal"):
             await self._end(keys=[journal_key(lease.request_id)], args=args)
 
-    async def look(self, leases: Sequence[Lease]) -> list[LeaseState]:
+    async def lease_states(self, leases: Sequence[Lease]) -> list[LeaseState]:
         """Return of each lease whether it still stands and its request is still wanted."""
         with store_faults("looking up claims in the journal"):
             answers = [

@@ -1,19 +1,85 @@
-"""What assembling an answer has in common in every chat API: text, tool calls and usage come, and it ends."""
+"""Puts an answer together from its pieces, for every chat API: text, tool calls, usage and the end."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
+import msgspec
+
 from agents.providers.answers import tool_calls
-from agents.providers.answers.body import Value
-from agents.providers.answers.finish_reasons import of_several
-from agents.providers.answers.text import AnswerText, check_size
+from agents.providers.answers.body import DONE, Value
+from agents.providers.answers.encodable import encodable
+from agents.providers.answers.finish_reasons import finish_reason
 from agents.providers.answers.tool_calls import ToolCall
-from agents.providers.faults import ConnectionLost, Malformed
-from agents.providers.provider import Answer, ProviderCall, ProviderEvent, TextDelta
-from agents.providers.spending import CallSpending
-from agents.providers.usage import asked_tier, count_output, estimate, tier_name
+from agents.providers.call_faults import CallSpending
+from agents.providers.faults import ConnectionLost, Malformed, UnusableAnswer
+from agents.providers.provider import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
+from agents.providers.usage import (
+    ReportedUsage,
+    asked_tier,
+    count_output,
+    estimate,
+    plausible_usage,
+    tier_name,
+)
 from streams.events import Usage
+from streams.kafka.record_sizes import MAX_ANSWER_BYTES
+
+_FIRST_HALVES = range(0xD800, 0xDC00)
+
+
+class AnswerText:
+    r"""Puts a text together, encodable and bounded. Half a character is held back until the other comes.
+
+    text = AnswerText()
+    text.feed("Hi \ud83d")  # "Hi "
+    text.feed("\ude00!")  # "😀!"
+    text.end()  # ""
+    """
+
+    def __init__(self) -> None:
+        self._half = ""
+        self._pieces: list[str] = []
+        self._size = 0
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._pieces)
+
+    def feed(self, piece: str) -> str:
+        """Return the text that is complete with this piece; it may be empty."""
+        text = self._half + piece
+        self._half = text[-1:] if text and ord(text[-1]) in _FIRST_HALVES else ""
+        return self._append(text.removesuffix(self._half) if self._half else text)
+
+    def end(self) -> str:
+        """Return what is left of the text: U+FFFD for a half that is still alone."""
+        half, self._half = self._half, ""
+        return self._append(half)
+
+    def rest_of(self, whole: str) -> str:
+        """Return what a whole text adds to the pieces that came before it, with which it must begin."""
+        if not self._pieces:
+            return whole
+        self._half = ""
+        whole, so_far = encodable(whole), self.text
+        if not whole.startswith(so_far):
+            raise Malformed("the whole message at the end of the stream is not what its pieces have said")
+        return whole[len(so_far) :]
+
+    def count(self, chars: int) -> None:
+        """Count what belongs to the answer beside its text: together they are bounded."""
+        self._size += chars
+        if self._size > MAX_ANSWER_BYTES:
+            raise UnusableAnswer(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+
+    def _append(self, text: str) -> str:
+        text = encodable(text)
+        if text:
+            self._pieces.append(text)
+            self.count(len(text))
+        return text
 
 
 class Assembly(CallSpending, ABC):
@@ -27,13 +93,12 @@ class Assembly(CallSpending, ABC):
 
     #: What the API calls its finish reason.
     finish_field: ClassVar[str]
-    #: What is wrong with an answer that ends to call tools, and calls none.
-    without_tools: ClassVar[str]
 
     def __init__(self, call: ProviderCall) -> None:
         super().__init__(call)
         self._call: ProviderCall = call
         self._text = AnswerText()
+        self._calls: list[ToolCall] = []
         self._usage: Usage | None = None
         self._tier: object = None
         self._finish: list[str] = []
@@ -41,18 +106,21 @@ class Assembly(CallSpending, ABC):
         self.ended = False
         self.done = False
 
-    @abstractmethod
     def feed(self, value: Value) -> Iterator[ProviderEvent]:
         """Take the next value, and yield what it brings.
 
         Raises:
             ProviderFault: it tells of an error, or is not what the API documents.
         """
+        if value.json is DONE:
+            self.done = True
+            return
+        self.chunks += 1
+        yield from self._take(value)
 
-    @property
     @abstractmethod
-    def _calls(self) -> list[ToolCall]:
-        """The tool calls that have begun."""
+    def _take(self, value: Value) -> Iterator[ProviderEvent]:
+        """Take a value that is not `DONE`."""
 
     def end(self) -> Iterator[ProviderEvent]:
         """Yield what is left of the text, after the last value."""
@@ -70,12 +138,13 @@ class Assembly(CallSpending, ABC):
             if self.chunks and self.done:
                 raise Malformed(f"the answer ended without a {self.finish_field}")
             raise ConnectionLost("the stream ended before the answer did")
-        finish, tools = of_several(self._finish), tool_calls.told(self._calls, self._call.call_id)
+        finish, tools = finish_reason(self._finish), tool_calls.as_openai(self._calls, self._call.call_id)
         if finish == "tool_calls" and not tools:
-            raise Malformed(self.without_tools)
-        check_size(self._text.told, tools)
+            raise Malformed("the answer says that it calls tools, and calls none")
+        if len(msgspec.json.encode((self._text.text, tools))) > MAX_ANSWER_BYTES:
+            raise UnusableAnswer(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
         return Answer(
-            text=self._text.told,
+            text=self._text.text,
             model=self.model or self._call.model,
             finish_reason=finish,
             usage=self._usage or self.estimate(),
@@ -86,23 +155,28 @@ class Assembly(CallSpending, ABC):
         """Return what a break at this point has cost, if the provider has taken the call."""
         return estimate(
             input_tokens=self._call.input_tokens,
-            text=self._text.told,
-            tool_calls=tool_calls.begun(self._calls),
+            text=self._text.text,
+            tool_calls=tool_calls.partial(self._calls),
             reported=self._usage,
             service_tier=tier_name(self._tier) if self.chunks else asked_tier(self._call),
         )
 
-    def _said(self, piece: str) -> Iterator[ProviderEvent]:
+    def _add_text(self, piece: str) -> Iterator[ProviderEvent]:
         if piece:
             self.ended = False  # an answer that goes on has not ended, whatever it has said before
-        told = self._text.feed(piece)
-        if told:
-            yield TextDelta(told)
+        text = self._text.feed(piece)
+        if text:
+            yield TextDelta(text)
 
-    def _finished(self, reason: str) -> None:
+    def _add_finish_reason(self, reason: str) -> None:
         if reason.strip():
             self._finish.append(reason)
             self.ended = True
 
-    def _count_output(self) -> int:
-        return count_output(self._text.told, tool_calls.begun(self._calls))
+    def _add_usage(self, reported: ReportedUsage) -> UsageKnown:
+        self._usage = plausible_usage(
+            reported,
+            self._call,
+            count_output=lambda: count_output(self._text.text, tool_calls.partial(self._calls)),
+        )
+        return UsageKnown(self._usage, self.model or self._call.model)

@@ -46,7 +46,7 @@ class AnswerBody:
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
-        self._pieces = bounded(response.aiter_bytes(), MAX_STREAM_BYTES)
+        self._pieces = _bounded(response.aiter_bytes(), MAX_STREAM_BYTES)
         self._ended = False
 
     async def values(self) -> AsyncGenerator[Value]:
@@ -60,12 +60,12 @@ class AnswerBody:
         first = await _first(self._pieces)
         if first.startswith((b"{", b"[")):
             rest = await _rest(self._pieces, MAX_EVENT_BYTES - len(first))
-            yield Value(decode_json(first + rest), whole=True)
+            yield Value(_decode_json(first + rest), whole=True)
             return
         stream = EventStream()
         if first and not first.startswith(b"<"):
-            async for event, is_cut in self._events(stream, first):
-                for value in _values_of(event, is_cut=is_cut):
+            async for event in self._events(stream, first):
+                for value in _values_of(event):
                     self._ended = value is DONE
                     yield Value(value, event.name)
                     if self._ended:
@@ -73,17 +73,14 @@ class AnswerBody:
         if not stream.known:
             raise Malformed(f"the answer is {_what(first, self._response)}, not JSON or a stream of events")
 
-    async def _events(
-        self, stream: EventStream, first: bytes
-    ) -> AsyncGenerator[tuple[ServerSentEvent, bool]]:
-        """Yield the events, and whether the end of the body has cut them off."""
+    async def _events(self, stream: EventStream, first: bytes) -> AsyncGenerator[ServerSentEvent]:
         for event in stream.feed(first):
-            yield event, False
+            yield event
         async for piece in self._pieces:
             for event in stream.feed(piece):
-                yield event, False
+                yield event
         for event in stream.end():
-            yield event, True
+            yield event
 
     async def aclose(self) -> None:
         """Close the response.
@@ -102,21 +99,16 @@ class AnswerBody:
 
 
 async def whole_json(response: httpx2.Response) -> object:
-    """Return the one JSON value that a body is, of at most `MAX_EMBEDDINGS_BYTES`.
+    """Return the one JSON value that a body is.
 
     Raises:
-        Malformed: it is not JSON, or too long.
+        Malformed: it is not JSON, or longer than `MAX_EMBEDDINGS_BYTES`.
         httpx2.HTTPError: it breaks off.
     """
-    return decode_json(await _rest(response.aiter_bytes(), MAX_EMBEDDINGS_BYTES))
+    return _decode_json(await _rest(response.aiter_bytes(), MAX_EMBEDDINGS_BYTES))
 
 
-async def bounded(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[bytes]:
-    """Yield the pieces of a body.
-
-    Raises:
-        Malformed: they are longer than `most` bytes together.
-    """
+async def _bounded(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[bytes]:
     size = 0
     async for piece in pieces:
         size += len(piece)
@@ -125,12 +117,8 @@ async def bounded(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[byt
         yield piece
 
 
-def decode_json(data: bytes | str) -> Any:
-    """Return a JSON value; halves of characters are left in it.
-
-    Raises:
-        Malformed: it is not JSON.
-    """
+def _decode_json(data: bytes | str) -> Any:
+    """Return a JSON value; halves of characters are left in it."""
     text = decoded(data) if isinstance(data, bytes) else data
     try:
         value: Any = _JSON.decode(text.removeprefix("\ufeff"))
@@ -160,10 +148,10 @@ async def _first(pieces: AsyncIterator[bytes]) -> bytes:
 
 
 async def _rest(pieces: AsyncIterator[bytes], most: int) -> bytes:
-    return b"".join([piece async for piece in bounded(pieces, most)])
+    return b"".join([piece async for piece in _bounded(pieces, most)])
 
 
-def _values_of(event: ServerSentEvent, *, is_cut: bool) -> list[Any]:
+def _values_of(event: ServerSentEvent) -> list[Any]:
     """Return the value of an event; the values of its lines where blank lines between events are missing."""
     try:
         return [_value(event.data)]
@@ -175,13 +163,13 @@ def _values_of(event: ServerSentEvent, *, is_cut: bool) -> list[Any]:
                 return [_value(line) for line in event.data.split("\n") if line]
         except Malformed:
             pass
-        if is_cut:
+        if event.is_cut:
             raise ConnectionLost("the stream ended amid an event") from fault
         raise
 
 
 def _value(data: str) -> Any:
-    return DONE if data.strip() == "[DONE]" else decode_json(data)
+    return DONE if data.strip() == "[DONE]" else _decode_json(data)
 
 
 def _what(first: bytes, response: httpx2.Response) -> str:

@@ -1,26 +1,24 @@
 """`ChatApi`: what the adapters of all chat APIs have in common. It sends a call and reads the answer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any, ClassVar
 
 import httpx2
 
 from agents.providers.answers.assembly import Assembly
 from agents.providers.answers.body import AnswerBody
+from agents.providers.call_faults import spending_faults
 from agents.providers.faults import ProviderTimeout
 from agents.providers.provider import ProviderCall, ProviderEvent
 from agents.providers.sdk_client import SdkClient
-from agents.providers.spending import spending_faults
 from agents.providers.timeouts import PhaseTimeouts
-from streams.models import ProviderName
 
 
 class ChatApi(ABC):
     """A chat API: where it is, what it is sent, and how its answer is assembled. The rest is done here."""
 
-    name: ProviderName
     path: ClassVar[str]
     assembly: ClassVar[type[Assembly]]
 
@@ -46,18 +44,22 @@ class ChatApi(ABC):
             ProviderFault: the answer does not come, or breaks off.
         """
         assembly, clock = self.assembly(call), PhaseTimeouts(call.timeouts, stream=call.stream)
-        with spending_faults(self._client.errors, call, assembly):
+        with spending_faults(self._client, call, assembly):
             opening = self._client.post(self.path, self.body(call), call, self.headers(call))
             async with aclosing(AnswerBody(await clock.wait(opening))) as body:
                 assembly.opened = True
                 async with aclosing(body.values()) as values, aclosing(clock.each(values)) as timed:
-                    with _over_once_ended(assembly):
+                    try:
                         async for value in timed:
                             for event in assembly.feed(value):
                                 if call.stream:
                                     yield event
                             if assembly.done:
                                 break
+                    except (ProviderTimeout, httpx2.HTTPError):
+                        # A break or a silence after the finish reason is the end of the answer.
+                        if not assembly.ended:
+                            raise
                 for event in assembly.end():
                     if call.stream:
                         yield event
@@ -66,13 +68,3 @@ class ChatApi(ABC):
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
-
-
-@contextmanager
-def _over_once_ended(assembly: Assembly) -> Iterator[None]:
-    """Take a connection that breaks, or falls silent, after the finish reason for the end of the answer."""
-    try:
-        yield
-    except (ProviderTimeout, httpx2.HTTPError):
-        if not assembly.ended:
-            raise

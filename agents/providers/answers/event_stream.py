@@ -1,9 +1,9 @@
 r"""Server-sent events from bytes, as the HTML standard has them and as others write them.
 
     events = EventStream()
-    events.feed(b'data: {"a": 1}\r\n')  # []
-    events.feed(b"\r\n")  # [ServerSentEvent(name="", data='{"a": 1}')]
-    events.end()  # []
+    [*events.feed(b'data: {"a": 1}\r\n')]  # []
+    [*events.feed(b"\r\n")]  # [ServerSentEvent(name="", data='{"a": 1}')]
+    [*events.end()]  # []
 
 Beyond the standard, a line of bare JSON is an event of its own, and so is llama.cpp's `error: {…}`; an event
 that the end of the stream ends, instead of a blank line, is one too.
@@ -11,6 +11,7 @@ that the end of the stream ends, instead of a blank line, is one too.
 
 import codecs
 import re
+from collections.abc import Iterator
 
 import msgspec
 
@@ -23,10 +24,14 @@ _LINE_END = re.compile(b"\r\n|\r|\n")
 
 
 class ServerSentEvent(msgspec.Struct, frozen=True):
-    """One event: its name, empty where it has none, and its data, lines joined by line feeds."""
+    """One event: its name, empty where it has none, and its data, lines joined by line feeds.
+
+    `is_cut`: the end of the stream has ended it.
+    """
 
     name: str
     data: str
+    is_cut: bool = False
 
 
 class EventStream:
@@ -43,11 +48,10 @@ class EventStream:
         self._after_cr = False
         self._name = ""
         self._data: list[str] = []
-        self._found: list[ServerSentEvent] = []
         self._size = 0
 
-    def feed(self, piece: bytes) -> list[ServerSentEvent]:
-        """Return the events that end within the piece.
+    def feed(self, piece: bytes) -> Iterator[ServerSentEvent]:
+        """Yield the events that end within the piece.
 
         Raises:
             Malformed: an event is longer than `MAX_EVENT_BYTES`.
@@ -55,36 +59,30 @@ class EventStream:
         at = 1 if self._after_cr and piece.startswith(b"\n") else 0
         for end in _LINE_END.finditer(piece, at):
             self._line += piece[at : end.start()]
-            self._take_line()
+            yield from self._take_line()
             at = end.end()
         self._line += piece[at:]
         self._after_cr = piece.endswith(b"\r") if piece else self._after_cr
         if self._size + len(self._line) > MAX_EVENT_BYTES:
             raise Malformed(f"an event of the stream is longer than {MAX_EVENT_BYTES} bytes")
-        return self._take_found()
 
-    def end(self) -> list[ServerSentEvent]:
-        """Return the events that the end of the stream ends."""
+    def end(self) -> Iterator[ServerSentEvent]:
+        """Yield the events that the end of the stream ends."""
         if self._line:
-            self._take_line()
-        self._end_event()
-        return self._take_found()
+            yield from self._take_line(is_cut=True)
+        yield from self._end_event(is_cut=True)
 
-    def _take_found(self) -> list[ServerSentEvent]:
-        found, self._found = self._found, []
-        return found
-
-    def _take_line(self) -> None:
+    def _take_line(self, *, is_cut: bool = False) -> Iterator[ServerSentEvent]:
         raw = bytes(self._line)
         self._line.clear()
         if not self._begun:
             raw, self._begun = raw.removeprefix(codecs.BOM_UTF8), True
         line = decoded(raw)
         if not line:
-            self._end_event()
+            yield from self._end_event(is_cut=is_cut)
         elif line.startswith("{"):
-            self._end_event()
-            self._found.append(ServerSentEvent("", line))
+            yield from self._end_event(is_cut=is_cut)
+            yield ServerSentEvent("", line, is_cut)
         else:
             self._take_field(line)
 
@@ -100,9 +98,9 @@ class EventStream:
             self._data.append(value)
             self._size += len(line)
 
-    def _end_event(self) -> None:
-        data = "\n".join(self._data)
-        if data.strip() or (self._data and self._name == "error"):  # others say nothing: they keep it open
-            self._found.append(ServerSentEvent(self._name, data))
-        self._data = []
-        self._name, self._size = "", 0
+    def _end_event(self, *, is_cut: bool = False) -> Iterator[ServerSentEvent]:
+        data, name = "\n".join(self._data), self._name
+        says = data.strip() or (self._data and name == "error")  # others only keep the connection open
+        self._data, self._name, self._size = [], "", 0
+        if says:
+            yield ServerSentEvent(name, data, is_cut)

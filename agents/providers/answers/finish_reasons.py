@@ -1,4 +1,4 @@
-"""Why a model stopped: the words of those who speak OpenAI's or Anthropic's language, as OpenAI's own four.
+"""Why a model stopped: every provider's word for it as one of OpenAI's four.
 
 The table has those of OpenAI and Azure, Anthropic, Gemini, Bedrock, Mistral, vLLM, TGI, Ollama, llama.cpp,
 OpenRouter, DeepSeek and Zhipu. A word that it has not may mean that the answer is half of one: such a call
@@ -8,7 +8,7 @@ has failed.
 from typing import Final
 
 from agents.providers.answers.encodable import encodable
-from agents.providers.faults import NotTaken, Overloaded, ProviderFault, ServerFault
+from agents.providers.faults import Overloaded, ProviderFault, ServerFault, UnusableAnswer
 
 _MAX_SHOWN = 100
 #: Where a stream names several, the last one of this list stands.
@@ -42,12 +42,16 @@ _FAILED: Final = frozenset(
 _OVERLOADED: Final = frozenset({"insufficient_system_resource", "overloaded", "capacity"})
 
 
-def understood(said: str) -> str:
-    """Return OpenAI's word for a finish reason.
+def finish_reason(said: list[str]) -> str:
+    """Return OpenAI's word for the finish reasons that one answer names, at least one.
 
     Raises:
-        ProviderFault: it names a failure, or is in no table.
+        ProviderFault: one of them names a failure, or is in no table.
     """
+    return max((_understood(each) for each in said), key=_RANK.index)
+
+
+def _understood(said: str) -> str:
     word = said.strip().lower().replace("-", "_").replace(" ", "_")
     reason = _UNDERSTOOD.get(word)
     if reason is None:
@@ -55,18 +59,9 @@ def understood(said: str) -> str:
     return reason
 
 
-def of_several(said: list[str]) -> str:
-    """Return OpenAI's word for the finish reasons that one answer names, at least one.
-
-    Raises:
-        ProviderFault: one of them is no end of a whole answer.
-    """
-    return max((understood(each) for each in said), key=_RANK.index)
-
-
 def _fault(word: str, shown: str) -> ProviderFault:
     if word in _OVERLOADED:
         return Overloaded(f"the provider broke off its answer: finish_reason {shown!r}")
     if word in _FAILED:
         return ServerFault(f"the provider's answer failed: finish_reason {shown!r}")
-    return NotTaken(f"the provider ended its answer with an unknown finish_reason, {shown!r}")
+    return UnusableAnswer(f"the provider ended its answer with an unknown finish_reason, {shown!r}")

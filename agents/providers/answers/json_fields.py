@@ -1,4 +1,7 @@
-"""Fields of a provider's JSON: null and missing are the same, and what is of another type is named."""
+"""Fields of a provider's JSON: null and missing are the same.
+
+A `Malformed` names a field whose value is of another type.
+"""
 
 from typing import Any
 
@@ -8,12 +11,13 @@ from agents.providers.faults import Malformed
 _MAX_NAME_CHARS = 256
 
 
-def text(value: object, name: str) -> str:
-    """Return a text as it came: its halves of characters may belong to those of the next piece.
+def field(value: object, name: str) -> object:
+    """Return a field of an object; None where it has none, or is no object."""
+    return value.get(name) if isinstance(value, dict) else None
 
-    Raises:
-        Malformed: it is none.
-    """
+
+def text(value: object, name: str) -> str:
+    """Return a text as it came: its halves of characters may belong to those of the next piece."""
     if value is None or isinstance(value, str):
         return value or ""
     raise Malformed(f"`{name}` of the answer is {_kind(value)}, not a text")
@@ -34,22 +38,14 @@ def number(value: object) -> int | None:
 
 
 def record(value: object, name: str) -> dict[str, Any]:
-    """Return an object; an empty one for none.
-
-    Raises:
-        Malformed: it is none.
-    """
+    """Return an object; an empty one for none."""
     if value is None or isinstance(value, dict):
         return value or {}
     raise Malformed(f"`{name}` of the answer is {_kind(value)}, not an object")
 
 
 def records(value: object, name: str) -> list[dict[str, Any]]:
-    """Return the objects of a list; one object stands for a list of it.
-
-    Raises:
-        Malformed: it is no list of objects.
-    """
+    """Return the objects of a list; one object stands for a list of it."""
     found = [value] if isinstance(value, dict) else [] if value is None else value
     if not isinstance(found, list):
         raise Malformed(f"`{name}` of the answer is {_kind(value)}, not a list")
@@ -60,9 +56,6 @@ def content(value: object) -> str:
     """Return the text of a message's content: a text, a list of parts, or none.
 
     Parts that are no text (reasoning, references) are left out.
-
-    Raises:
-        Malformed: it is neither.
     """
     if not isinstance(value, list):
         return text(value, "content")

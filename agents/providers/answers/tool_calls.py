@@ -8,6 +8,7 @@ from agents.providers.answers.encodable import encodable, encodable_escapes
 from agents.providers.faults import Malformed
 
 _PIECE_CHARS = 4  # that there is a piece counts, too
+_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 class ToolCall:
@@ -30,11 +31,7 @@ class ToolCall:
         return "".join(self._pieces)
 
     def add(self, arguments: object) -> None:
-        """Take the next piece of the arguments, or all of them as an object.
-
-        Raises:
-            Malformed: they are neither.
-        """
+        """Take the next piece of the arguments, or all of them as an object."""
         if self._given:
             self._pieces, self._given = [], False
         if not isinstance(arguments, dict | list):
@@ -43,7 +40,7 @@ class ToolCall:
         elif self.begun and self.arguments.strip() not in {"", "{}"}:
             raise Malformed("the arguments of a tool call came in pieces and then as an object")
         else:
-            self._pieces = [as_json(arguments)]
+            self._pieces = [_compact.encode(arguments)]
 
     def begin_with(self, arguments: object) -> None:
         """Take arguments that the beginning of a call names whole; where pieces follow, the pieces count."""
@@ -68,18 +65,17 @@ class ToolPieces:
     OpenAI gives each call an index, an id and a name once, and then pieces of arguments under the index.
     Others leave the index out, give all calls the same one, repeat id and name with every piece, or send
     whole calls without ids.
+
+    Args:
+        calls: the tool calls so far, to which it adds.
     """
 
-    def __init__(self) -> None:
-        self.calls: list[ToolCall] = []
+    def __init__(self, calls: list[ToolCall]) -> None:
+        self._calls = calls
         self._by_index: dict[int, ToolCall] = {}
 
     def feed(self, piece: dict[str, Any]) -> None:
-        """Take the next piece: an object with `index`, `id` and `function`, as far as they are there.
-
-        Raises:
-            Malformed: it is not of that shape.
-        """
+        """Take the next piece: an object with `index`, `id` and `function`, as far as they are there."""
         function = json_fields.record(piece.get("function"), "function")
         call_id, name = json_fields.short(piece.get("id")), json_fields.text(function.get("name"), "name")
         index = json_fields.number(piece.get("index"))
@@ -89,7 +85,7 @@ class ToolPieces:
             call = None
         if call is None:
             call = ToolCall(call_id)
-            self.calls.append(call)
+            self._calls.append(call)
         if index is not None:
             self._by_index[index] = call
         repeated = name == call.name and (bool(call_id) or call.begun)
@@ -101,8 +97,8 @@ class ToolPieces:
         """Return the call that has a piece's index, or its id, or that came last."""
         if index is not None:
             return self._by_index.get(index)
-        by_id = (each for each in self.calls if call_id and each.id == call_id)
-        return next(by_id, self.calls[-1] if self.calls else None)
+        by_id = (each for each in self._calls if call_id and each.id == call_id)
+        return next(by_id, self._calls[-1] if self._calls else None)
 
 
 def _begins_another(call: ToolCall, index: int | None, call_id: str, name: str, arguments: object) -> bool:
@@ -115,22 +111,17 @@ def _begins_another(call: ToolCall, index: int | None, call_id: str, name: str, 
     return not call_id and call.is_whole() and (index is None or bool(arguments))
 
 
-def size(piece: object) -> int:
+def piece_size(piece: object) -> int:
     """Return how much a piece of a tool call, or of its arguments, adds to the answer, roughly."""
     if isinstance(piece, str):
         return len(piece) + _PIECE_CHARS
-    return sum(size(each) for each in piece.values()) if isinstance(piece, dict) else _PIECE_CHARS
+    return sum(piece_size(each) for each in piece.values()) if isinstance(piece, dict) else _PIECE_CHARS
 
 
-def told(calls: list[ToolCall], call_id: str) -> tuple[dict[str, Any], ...]:
+def as_openai(calls: list[ToolCall], call_id: str) -> tuple[dict[str, Any], ...]:
     """Return tool calls in OpenAI's shape, each with an id that no other has, and ``{}`` for no arguments.
 
-    Args:
-        calls: the calls.
-        call_id: of the call to the provider; ids that it leaves out are made of it.
-
-    Raises:
-        Malformed: one of them has no name.
+    Ids that the provider leaves out are made of `call_id`, that of the call to it.
     """
     found: dict[str, dict[str, Any]] = {}
     for number, call in enumerate(calls):
@@ -138,25 +129,15 @@ def told(calls: list[ToolCall], call_id: str) -> tuple[dict[str, Any], ...]:
             raise Malformed("the answer has a tool call without a name")
         minted = f"call_{call_id.replace('-', '')}_{number}"
         own = minted if not call.id or call.id in found else call.id
-        found[own] = shape(own, call.name, call.arguments if call.arguments.strip() else "{}")
+        found[own] = _openai_shape(own, call.name, call.arguments if call.arguments.strip() else "{}")
     return tuple(found.values())
 
 
-def begun(calls: list[ToolCall]) -> tuple[dict[str, Any], ...]:
+def partial(calls: list[ToolCall]) -> tuple[dict[str, Any], ...]:
     """Return what has come of tool calls, to be counted."""
-    return tuple(shape(call.id, call.name, call.arguments) for call in calls)
+    return tuple(_openai_shape(call.id, call.name, call.arguments) for call in calls)
 
 
-def shape(call_id: str, name: str, arguments: str) -> dict[str, Any]:
-    """Return one tool call in OpenAI's shape."""
+def _openai_shape(call_id: str, name: str, arguments: str) -> dict[str, Any]:
     function = {"name": encodable(name), "arguments": encodable_escapes(encodable(arguments))}
     return {"id": call_id, "type": "function", "function": function}
-
-
-def as_json(value: object) -> str:
-    """Return a JSON value as text.
-
-    Raises:
-        ValueError: a number in it is not finite.
-    """
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

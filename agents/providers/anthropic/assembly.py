@@ -4,129 +4,111 @@ Events, blocks and pieces of other types are skipped, as Anthropic asks. Everyth
 in another way. What cannot be understood is a fault: half an answer must not look whole.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from agents.providers.answers import json_fields, tool_calls
 from agents.providers.answers.assembly import Assembly
-from agents.providers.answers.body import DONE, Value
+from agents.providers.answers.body import Value
 from agents.providers.answers.tool_calls import ToolCall
-from agents.providers.error_responses import error_in, fault_told
+from agents.providers.error_responses import error_in, fault_of_error
 from agents.providers.faults import Malformed
 from agents.providers.provider import ProviderCall, ProviderEvent, UsageKnown
-from agents.providers.usage import Reported, as_count, believed
-from streams.events import Usage
+from agents.providers.usage import ReportedUsage, as_count
 
 _READ, _WRITTEN = _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _HOURLY, _MINUTES = "ephemeral_1h_input_tokens", "ephemeral_5m_input_tokens"
 
 
-def read_usage(usage: object, call: ProviderCall, *, count_output: Callable[[], int]) -> Usage:
-    """Return the usage in our terms, as far as it can be believed.
+def reported_usage(usage: dict[str, Any]) -> ReportedUsage:
+    """Return the usage in our terms.
 
     Anthropic's `input_tokens` are those that neither came from the cache nor went into it; ours are all. What
     went into it for an hour is in the breakdown `cache_creation` alone.
     """
-    told = _with_written(usage) if isinstance(usage, dict) else {}
-    hourly = _of(told.get("cache_creation"), _HOURLY)
-    parts = [told.get("input_tokens"), *(told.get(name) or 0 for name in _CACHE_COUNTS)]
-    counts = [as_count(part) for part in parts]
-    reported = Reported(
+    fields = _with_written(usage)
+    counts = [
+        as_count(fields.get("input_tokens")),
+        *(as_count(fields.get(name) or 0) for name in _CACHE_COUNTS),
+    ]
+    return ReportedUsage(
         input_tokens=None if None in counts else sum(count or 0 for count in counts),
-        output_tokens=told.get("output_tokens"),
-        cached_tokens=told.get(_READ),
-        cache_write_tokens=told.get(_WRITTEN),
-        cache_write_1h_tokens=hourly,
-        reasoning_tokens=_of(told.get("output_tokens_details"), "thinking_tokens"),
-        service_tier=told.get("service_tier"),
+        output_tokens=fields.get("output_tokens"),
+        cached_tokens=fields.get(_READ),
+        cache_write_tokens=fields.get(_WRITTEN),
+        cache_write_1h_tokens=json_fields.field(fields.get("cache_creation"), _HOURLY),
+        reasoning_tokens=json_fields.field(fields.get("output_tokens_details"), "thinking_tokens"),
+        service_tier=fields.get("service_tier"),
     )
-    return believed(reported, call, count_output=count_output)
 
 
 def _with_written(usage: dict[str, Any]) -> dict[str, Any]:
-    """Return usage whose cache writes are told: some servers send the breakdown alone."""
-    parts = [as_count(_of(usage.get("cache_creation"), name)) for name in (_HOURLY, _MINUTES)]
+    """Return usage whose cache writes are counted: some servers send the breakdown alone."""
+    parts = [as_count(json_fields.field(usage.get("cache_creation"), name)) for name in (_HOURLY, _MINUTES)]
     if usage.get(_WRITTEN) is not None or not any(parts):
         return usage
     return usage | {_WRITTEN: sum(part or 0 for part in parts)}
-
-
-def _of(value: object, name: str) -> object:
-    return value.get(name) if isinstance(value, dict) else None
 
 
 class AnthropicAssembly(Assembly):
     """Puts one answer together: its events, or the message that it is; it is done with `message_stop`."""
 
     finish_field = "stop_reason"
-    without_tools = "the answer says that it uses tools, and uses none"
 
     def __init__(self, call: ProviderCall) -> None:
         super().__init__(call)
-        self._tools: list[ToolCall] = []
         self._open: dict[int, ToolCall | None] = {}
         self._last = -1
-        self._told: dict[str, Any] = {}
+        self._counts: dict[str, Any] = {}
 
-    @property
-    def _calls(self) -> list[ToolCall]:
-        return self._tools
-
-    def feed(self, value: Value) -> Iterator[ProviderEvent]:
-        """Take the next event, or the whole message, and yield what it brings.
-
-        Raises:
-            ProviderFault: it tells of an error, or is not of the documented shape.
-        """
-        if value.json is DONE:  # of those that have it from OpenAI
-            self.done = True
-            return
-        self.chunks += 1
+    def _take(self, value: Value) -> Iterator[ProviderEvent]:
         event = value.json
         error = error_in(event, named=value.name == "error")
         if error is not None:
-            raise fault_told(error)
+            raise fault_of_error(error)
         if not isinstance(event, dict):
             raise Malformed("the answer is JSON, but no object")
         kind = event.get("type") or value.name
         match kind:
             case "content_block_delta":
-                yield from self._goes_on(event)
+                yield from self._block_delta(event)
             case "content_block_start":
-                yield from self._begins(
+                yield from self._block_start(
                     event.get("index"), json_fields.record(event.get("content_block"), kind)
                 )
             case "message_start":
-                yield from self._starts(json_fields.record(event.get("message"), "message"))
+                yield from self._message_start(json_fields.record(event.get("message"), "message"))
             case "message_delta":
-                yield from self._ends(json_fields.record(event.get("delta"), "delta"), event.get("usage"))
+                yield from self._message_delta(
+                    json_fields.record(event.get("delta"), "delta"), event.get("usage")
+                )
             case "message_stop":
                 self.done = True
             case _ if value.whole or kind == "message":
-                yield from self._is(event)
+                yield from self._whole_message(event)
 
-    def _is(self, message: dict[str, Any]) -> Iterator[ProviderEvent]:
+    def _whole_message(self, message: dict[str, Any]) -> Iterator[ProviderEvent]:
         """Take a whole message."""
         if "content" not in message:
             raise Malformed("the answer is not a message with content")
-        yield from self._starts(message)
-        yield from self._ends(message, message.get("usage"))
+        yield from self._message_start(message)
+        yield from self._message_delta(message, message.get("usage"))
         self.done = True
 
-    def _starts(self, message: dict[str, Any]) -> Iterator[ProviderEvent]:
+    def _message_start(self, message: dict[str, Any]) -> Iterator[ProviderEvent]:
         if self._last >= 0:
             raise Malformed("a second message began within the answer")
         self.model = json_fields.short(message.get("model")) or None
         # Its output count is a placeholder: nothing is written yet.
-        yield self._spends({**_told(message.get("usage")), "output_tokens": 0})
-        self._told.pop("output_tokens")
+        yield self._update_usage({**_without_nulls(message.get("usage")), "output_tokens": 0})
+        self._counts.pop("output_tokens")
         content = message.get("content")
         if isinstance(content, str):
             content = [{"type": "text", "text": content}]
         for block in json_fields.records(content, "content"):
-            yield from self._begins(None, block)
+            yield from self._block_start(None, block)
 
-    def _begins(self, index: object, block: dict[str, Any]) -> Iterator[ProviderEvent]:
+    def _block_start(self, index: object, block: dict[str, Any]) -> Iterator[ProviderEvent]:
         number = json_fields.number(index)
         self._last = self._last + 1 if number is None else number
         self._open[self._last] = None
@@ -135,16 +117,14 @@ class AnthropicAssembly(Assembly):
             tool = ToolCall(json_fields.short(block.get("id")), json_fields.text(block.get("name"), "name"))
             if block.get("input"):  # else it comes in pieces, or there is none
                 tool.begin_with(block["input"])
-            self._tools.append(tool)
+            self._calls.append(tool)
             self._open[self._last] = tool
         elif block.get("type", "text") == "text":
-            yield from self._said(json_fields.text(block.get("text"), "text"))
+            yield from self._add_text(json_fields.text(block.get("text"), "text"))
 
-    def _goes_on(self, event: dict[str, Any]) -> Iterator[ProviderEvent]:
-        piece, number = (
-            json_fields.record(event.get("delta"), "delta"),
-            json_fields.number(event.get("index")),
-        )
+    def _block_delta(self, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+        piece = json_fields.record(event.get("delta"), "delta")
+        number = json_fields.number(event.get("index"))
         if "partial_json" in piece:
             tool = self._open.get(self._last if number is None else number)
             if tool is None:
@@ -152,24 +132,23 @@ class AnthropicAssembly(Assembly):
                     raise Malformed("arguments came for a tool call that had not begun")
                 return  # of a tool that the provider calls itself
             self.ended = False
-            self._text.count(tool_calls.size(piece["partial_json"]))
+            self._text.count(tool_calls.piece_size(piece["partial_json"]))
             tool.add(piece["partial_json"])
         elif piece.get("type", "text_delta") == "text_delta":
             self._last = max(self._last, 0)
-            yield from self._said(json_fields.text(piece.get("text"), "text"))
+            yield from self._add_text(json_fields.text(piece.get("text"), "text"))
 
-    def _ends(self, ending: dict[str, Any], usage: object) -> Iterator[ProviderEvent]:
-        self._finished(json_fields.text(ending.get(self.finish_field), self.finish_field))
-        yield self._spends(_told(usage))
+    def _message_delta(self, ending: dict[str, Any], usage: object) -> Iterator[ProviderEvent]:
+        self._add_finish_reason(json_fields.text(ending.get(self.finish_field), self.finish_field))
+        yield self._update_usage(_without_nulls(usage))
 
-    def _spends(self, told: dict[str, Any]) -> UsageKnown:
+    def _update_usage(self, counts: dict[str, Any]) -> UsageKnown:
         """Take the counts of an event: they are cumulative, so of each the last one counts."""
-        self._told |= told
-        self._usage = read_usage(self._told, self._call, count_output=self._count_output)
-        return UsageKnown(self._usage, self.model or self._call.model)
+        self._counts |= counts
+        return self._add_usage(reported_usage(self._counts))
 
 
-def _told(usage: object) -> dict[str, Any]:
+def _without_nulls(usage: object) -> dict[str, Any]:
     """Return what an event says of the usage; a count that is null says nothing."""
     given = usage if isinstance(usage, dict) else {}
     return {name: value for name, value in given.items() if value is not None}

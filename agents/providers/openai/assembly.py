@@ -4,68 +4,45 @@ Everything may be missing, and much may be of another shape, because those who s
 things out and put others in. What cannot be understood is a fault: half an answer must not look whole.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from agents.providers.answers import json_fields, tool_calls
 from agents.providers.answers.assembly import Assembly
-from agents.providers.answers.body import DONE, Value
-from agents.providers.answers.tool_calls import ToolCall, ToolPieces
-from agents.providers.error_responses import error_in, fault_told
+from agents.providers.answers.body import Value
+from agents.providers.answers.tool_calls import ToolPieces
+from agents.providers.error_responses import error_in, fault_of_error
 from agents.providers.faults import Malformed
 from agents.providers.provider import ProviderCall, ProviderEvent, UsageKnown
-from agents.providers.usage import Reported, believed
-from streams.events import Usage
+from agents.providers.usage import ReportedUsage
 
 
-def read_usage(
-    usage: object, call: ProviderCall, *, service_tier: object, count_output: Callable[[], int]
-) -> Usage | None:
-    """Return the usage as far as it can be believed; None where the provider reports none."""
+def reported_usage(usage: object, service_tier: object) -> ReportedUsage | None:
+    """Return the usage in our terms; None where the provider reports none."""
     if not isinstance(usage, dict) or usage.get("prompt_tokens") is None:
         return None
-    prompt, output = _object(usage, "prompt_tokens_details"), _object(usage, "completion_tokens_details")
-    reported = Reported(
+    prompt, output = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    return ReportedUsage(
         input_tokens=usage["prompt_tokens"],
         output_tokens=usage.get("completion_tokens"),
-        cached_tokens=prompt.get("cached_tokens"),
-        cache_write_tokens=prompt.get("cache_write_tokens"),
-        reasoning_tokens=output.get("reasoning_tokens"),
+        cached_tokens=json_fields.field(prompt, "cached_tokens"),
+        cache_write_tokens=json_fields.field(prompt, "cache_write_tokens"),
+        reasoning_tokens=json_fields.field(output, "reasoning_tokens"),
         service_tier=service_tier,
     )
-    return believed(reported, call, count_output=count_output)
-
-
-def _object(value: dict[str, Any], name: str) -> dict[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 class OpenAIAssembly(Assembly):
     """Puts one answer together: its chunks, or the completion that it is; it is done with `[DONE]`."""
 
     finish_field = "finish_reason"
-    without_tools = "the answer says that it calls tools, and calls none"
 
     def __init__(self, call: ProviderCall) -> None:
         super().__init__(call)
-        self._tools = ToolPieces()
+        self._tools = ToolPieces(self._calls)
         self._choice: int | None = None
 
-    @property
-    def _calls(self) -> list[ToolCall]:
-        return self._tools.calls
-
-    def feed(self, value: Value) -> Iterator[ProviderEvent]:
-        """Take the next chunk, or the whole completion, and yield what it brings.
-
-        Raises:
-            ProviderFault: it tells of an error, or is not of the documented shape.
-        """
-        if value.json is DONE:
-            self.done = True
-            return
-        self.chunks += 1
+    def _take(self, value: Value) -> Iterator[ProviderEvent]:
         chunk = value.json if isinstance(value.json, dict) else {}
         self.model = json_fields.short(chunk.get("model")) or self.model
         self._tier = chunk.get("service_tier") or self._tier
@@ -76,11 +53,11 @@ class OpenAIAssembly(Assembly):
         error = error or next((choice["error"] for choice in ours if choice.get("error")), None)
         if error is not None:
             self._take_usage(chunk)
-            raise fault_told(error)
+            raise fault_of_error(error)
         for choice in ours[:1] if value.whole else ours:
-            yield from self._take(choice, whole=value.whole)
-        if self._take_usage(chunk) and self._usage is not None:
-            yield UsageKnown(self._usage, self.model or self._call.model)
+            yield from self._take_choice(choice, whole=value.whole)
+        if usage := self._take_usage(chunk):
+            yield usage
 
     def _ours(self, chunk: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the choices of a chunk that belong to the first answer; no call asks for others."""
@@ -90,14 +67,11 @@ class OpenAIAssembly(Assembly):
         self._choice = placed[0] if placed and self._choice is None else self._choice
         return [choice for number, choice in zip(placed, choices, strict=True) if number == self._choice]
 
-    def _take_usage(self, chunk: dict[str, Any]) -> bool:
-        found = read_usage(
-            chunk.get("usage"), self._call, service_tier=self._tier, count_output=self._count_output
-        )
-        self._usage = found or self._usage
-        return found is not None
+    def _take_usage(self, chunk: dict[str, Any]) -> UsageKnown | None:
+        reported = reported_usage(chunk.get("usage"), self._tier)
+        return None if reported is None else self._add_usage(reported)
 
-    def _take(self, choice: dict[str, Any], *, whole: bool) -> Iterator[ProviderEvent]:
+    def _take_choice(self, choice: dict[str, Any], *, whole: bool) -> Iterator[ProviderEvent]:
         said = choice.get("delta")
         if said is None and choice.get("message") is not None:
             yield from self._take_message(json_fields.record(choice["message"], "message"))
@@ -106,22 +80,22 @@ class OpenAIAssembly(Assembly):
                 raise Malformed("the answer has a choice that says nothing")
             said = json_fields.record(said, "delta")
             self._take_tools(said)
-            yield from self._said(json_fields.content(said.get("content")) or _refusal(said))
+            yield from self._add_text(json_fields.content(said.get("content")) or _refusal(said))
         else:  # as the older Completions have it
-            yield from self._said(json_fields.text(choice["text"], "text"))
-        self._finished(json_fields.text(choice.get(self.finish_field), self.finish_field))
+            yield from self._add_text(json_fields.text(choice["text"], "text"))
+        self._add_finish_reason(json_fields.text(choice.get(self.finish_field), self.finish_field))
 
     def _take_message(self, message: dict[str, Any]) -> Iterator[ProviderEvent]:
         """Take a whole message; in a stream it may come after pieces, and repeats them."""
-        yield from self._said(
+        yield from self._add_text(
             self._text.rest_of(json_fields.content(message.get("content")) or _refusal(message))
         )
-        if not self._tools.calls:
+        if not self._calls:
             self._take_tools(message)
 
     def _take_tools(self, said: dict[str, Any]) -> None:
         for piece in json_fields.records(said.get("tool_calls"), "tool_calls"):
-            self._text.count(tool_calls.size(piece))
+            self._text.count(tool_calls.piece_size(piece))
             self._tools.feed(piece)
             self.ended = False
         if said.get("function_call") is not None:  # as they were before there were tools

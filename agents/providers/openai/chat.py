@@ -3,20 +3,26 @@
 from typing import Any
 
 import msgspec
+import openai
 
 from agents.providers.answers.chat_api import ChatApi
 from agents.providers.openai.assembly import OpenAIAssembly
-from agents.providers.openai.client import openai_client
 from agents.providers.provider import ProviderCall
+from agents.providers.sdk_client import SdkClient
 from streams.events import Message
 from streams.models import ProviderName
 from streams.request_rules.parameters import passed_on
 
 
+def openai_client(*, api_key: str, base_url: str | None) -> SdkClient:
+    """Return a client of OpenAI's SDK; OpenAI's own address where `base_url` is None."""
+    options = {"security": {"bearer_auth": True}}
+    return SdkClient(openai, openai.AsyncOpenAI, api_key=api_key, base_url=base_url, options=options)
+
+
 class OpenAIChat(ChatApi):
     """OpenAI."""
 
-    name = ProviderName.OPENAI
     path = "/chat/completions"
     assembly = OpenAIAssembly
 

@@ -10,15 +10,14 @@ import numpy as np
 
 from agents.providers.answers import json_fields
 from agents.providers.answers.body import whole_json
-from agents.providers.error_responses import error_in, fault_told
+from agents.providers.call_faults import CallSpending, spending_faults
+from agents.providers.error_responses import error_in, fault_of_error
 from agents.providers.faults import Malformed
-from agents.providers.openai.client import openai_client
+from agents.providers.openai.chat import openai_client
 from agents.providers.provider import Embedded, EmbeddingCall
-from agents.providers.spending import CallSpending, spending_faults
 from agents.providers.timeouts import PhaseTimeouts
-from agents.providers.usage import Reported, believed
+from agents.providers.usage import ReportedUsage, plausible_usage
 from streams.events import Embeddings
-from streams.models import ProviderName
 
 _PATH = "/embeddings"
 _BYTES_PER_NUMBER = 4
@@ -27,19 +26,13 @@ _BYTES_PER_NUMBER = 4
 class OpenAIEmbeddings:
     """OpenAI's embeddings."""
 
-    name = ProviderName.OPENAI
-
     def __init__(self, *, api_key: str, base_url: str | None = None) -> None:
         self._client = openai_client(api_key=api_key, base_url=base_url)
 
     async def embed(self, call: EmbeddingCall) -> Embedded:
-        """Return the vectors of all the texts.
-
-        Raises:
-            ProviderFault: there are none.
-        """
+        """Return the vectors of all the texts."""
         spending = CallSpending(call)
-        with spending_faults(self._client.errors, call, spending):
+        with spending_faults(self._client, call, spending):
             data = await PhaseTimeouts(call.timeouts, stream=False).wait(self._data(call, spending))
             return read_embeddings(data, call)
 
@@ -84,7 +77,7 @@ def read_embeddings(data: object, call: EmbeddingCall) -> Embedded:
     """
     error = error_in(data)
     if error is not None:
-        raise fault_told(error)
+        raise fault_of_error(error)
     try:
         body = msgspec.convert(data, _EmbeddingsBody)
     except msgspec.ValidationError as fault:
@@ -96,13 +89,13 @@ def read_embeddings(data: object, call: EmbeddingCall) -> Embedded:
     if len(numbers) != len(call.inputs) or by_number.keys() != set(range(len(call.inputs))):
         raise Malformed(f"the answer has embeddings {_shown(numbers)} for {len(call.inputs)} texts")
     vectors = [_packed(by_number[number].embedding) for number in range(len(call.inputs))]
-    reported = body.usage.get("prompt_tokens") if isinstance(body.usage, dict) else None
+    reported = ReportedUsage(input_tokens=json_fields.field(body.usage, "prompt_tokens"), output_tokens=0)
     return Embedded(
         embeddings=Embeddings(
             count=len(vectors), dimensions=_dimensions(vectors, call), vectors=b"".join(vectors)
         ),
         model=json_fields.short(body.model) or call.model,
-        usage=believed(Reported(input_tokens=reported, output_tokens=0), call, count_output=lambda: 0),
+        usage=plausible_usage(reported, call, count_output=lambda: 0),
     )
 
 

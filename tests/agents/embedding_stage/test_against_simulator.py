@@ -66,7 +66,7 @@ async def stage(address: str, operator: Operator, redis: Redis) -> AsyncIterator
         providers={ProviderName.OPENAI: provider},
         redact=redact,
         limits=EmbeddingLimits(max_inputs=128, max_input_tokens=100_000),
-        policy=CallPolicy(tries_per_model=6, breaker_threshold=1_000),
+        policy=CallPolicy(provider_tries=6, breaker_threshold=1_000),
         ports=CallPorts(journal=Journal(redis, ttl_s=600), clock=ImpatientClock(), jitter=lambda: 0.0),
     )
     await provider.aclose()

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from structlog.testing import capture_logs
 
-from agents.embedding_stage.stage import InHand
+from agents.embedding_stage.stage import AdmittedEmbeddings
 from agents.providers.faults import RateLimited, ServerFault
 from agents.stage import Superseded
 from streams.errors import StoreUnavailable
@@ -222,7 +222,7 @@ async def test_a_bug_books_what_was_spent() -> None:
     with pytest.raises(RuntimeError) as caught:
         await bench.stage.handle(given)
     kept = await bench.stage.salvage(given, caught.value)
-    assert isinstance(kept, InHand)
+    assert isinstance(kept, AdmittedEmbeddings)
     assert [call.error for call in kept.envelope.calls] == ["server_error", "internal_error"]
     noted = await bench.journal.calls("r-1", record=given.record.address)
     assert [call.error for call in noted.known_calls] == ["server_error", "internal_error"]
@@ -242,7 +242,7 @@ async def test_the_log_says_which_stage_was_without_the_journal() -> None:
     assert [line["event"] for line in lines] == [
         "embeddings.journal_away",
         "embeddings.calls_not_looked_up",
-        "embeddings.calls_salvaged",
+        "embeddings.calls_recovered",
     ]
 
 
@@ -260,7 +260,7 @@ async def test_a_record_given_up_books_what_the_journal_knows() -> None:
     with pytest.raises(StoreUnavailable) as caught:
         await bench.stage.handle(given)
     kept = await bench.stage.salvage(given, caught.value)
-    assert isinstance(kept, InHand)
+    assert isinstance(kept, AdmittedEmbeddings)
     assert (kept.envelope.tenant, [call.orphaned for call in kept.envelope.calls]) == ("acme", [True])
 
 

@@ -7,8 +7,7 @@ from itertools import count
 
 import msgspec
 
-from agents.llm.chat_calls import GuardFactory
-from agents.llm.settings import LlmSettings
+from agents.llm.chat_calls import GuardFactory, LlmSettings
 from agents.llm.stage import LlmStage
 from agents.paid_calls.ports import CallPorts
 from agents.providers.faults import ProviderFault
@@ -188,8 +187,8 @@ class FakeJournal:
         self._step("end_call")
         self.entries[lease.request_id]["ended"][ended.attempt] = ended
 
-    async def look(self, leases: Sequence[Lease]) -> list[LeaseState]:
-        self._step("look")
+    async def lease_states(self, leases: Sequence[Lease]) -> list[LeaseState]:
+        self._step("lease_states")
         self.looks.append([lease.request_id for lease in leases])
         return [
             LeaseState(

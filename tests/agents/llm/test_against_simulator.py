@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from agents.checks.streaming_guard import StreamingGuard
-from agents.llm.settings import LlmSettings
+from agents.llm.chat_calls import LlmSettings
 from agents.llm.stage import LlmStage
 from agents.paid_calls.ports import CallPorts, Clock
 from agents.stage import Delivery, Record

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.checks.streaming_guard import StreamingGuard
-from agents.llm.settings import LlmSettings
+from agents.llm.chat_calls import LlmSettings
 from agents.llm.stage import LlmStage
 from agents.paid_calls.ports import CallPorts
 from agents.providers.provider import Answer
@@ -50,7 +50,7 @@ async def outcome(servers: Bench, said: Said, *, stream: bool) -> tuple[Complete
         providers={ProviderName(name): provider for name, provider in servers.providers.items()},
         publisher=sink,
         guards=lambda _event: StreamingGuard(),
-        settings=LlmSettings(tries_per_model=1),
+        settings=LlmSettings(provider_tries=1),
         ports=CallPorts(journal=FakeJournal(), clock=FakeClock(), pause=never),
     )
     (sent,) = await stage.handle(delivery(missed(model=MODELS[said.api], stream=stream)))

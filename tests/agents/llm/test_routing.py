@@ -2,8 +2,8 @@
 
 import pytest
 
-from agents.llm.routing import route
-from streams.models import ProviderName
+from agents.llm.routing import longest_output, route
+from streams.models import MODELS, ProviderName
 
 BOTH = {ProviderName.OPENAI, ProviderName.ANTHROPIC}
 CLAUDE = "claude-sonnet-4-20250514"
@@ -30,7 +30,7 @@ def test_wanted_model_first_then_each_fallback_once(
     routing = route(
         wanted=wanted, fallbacks=fallbacks, providers=providers, input_tokens=100, max_output_tokens=100
     )
-    assert [r.model.name for r in routing.routes] == expected
+    assert [model.name for model in routing.models] == expected
 
 
 def test_a_prompt_too_long_for_one_model_goes_to_a_larger_one() -> None:
@@ -38,14 +38,19 @@ def test_a_prompt_too_long_for_one_model_goes_to_a_larger_one() -> None:
     routing = route(
         wanted="gpt-4o", fallbacks=DEFAULTS, providers=BOTH, input_tokens=127_900, max_output_tokens=200
     )
-    assert [r.model.name for r in routing.routes] == [CLAUDE]
+    assert [model.name for model in routing.models] == [CLAUDE]
     assert [m.name for m in routing.too_small] == ["gpt-4o", "gpt-4o-mini"]
 
 
 def test_a_model_is_never_asked_for_more_than_it_can_write() -> None:
     """claude-3-opus writes 4,096 tokens at most."""
+    assert longest_output(MODELS["claude-3-opus"], 9_000) == 4_096
+    assert longest_output(MODELS["claude-3-opus"], 100) == 100
     routing = route(
-        wanted="claude-3-opus", fallbacks=(), providers=BOTH, input_tokens=1, max_output_tokens=9_000
+        wanted="claude-3-opus",
+        fallbacks=(),
+        providers=BOTH,
+        input_tokens=200_000 - 4_096,
+        max_output_tokens=9_000,
     )
-    assert routing.routes[0].max_output_tokens == 4_096
-    assert routing.routes[0].name == "anthropic/claude-3-opus"
+    assert [model.name for model in routing.models] == ["claude-3-opus"]

@@ -6,7 +6,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from agents.llm.degraded import APOLOGY
+from agents.llm.outcomes import APOLOGY
 from agents.paid_calls.call_journal import RETRY_S
 from agents.providers.faults import (
     AuthenticationFault,

@@ -14,7 +14,6 @@ from agents.providers.faults import (
     ContextTooLong,
     Malformed,
     ModelUnavailable,
-    NotTaken,
     Overloaded,
     ProviderFault,
     ProviderTimeout,
@@ -22,6 +21,7 @@ from agents.providers.faults import (
     RateLimited,
     Refused,
     ServerFault,
+    UnusableAnswer,
 )
 
 TIMEOUT = ProviderTimeout("first_token", after_s=30)
@@ -51,8 +51,8 @@ class Case(NamedTuple):
         (Case(ServerFault("boom", retry_after_s=4)), CallRetryAction.WAIT, 4.5),
         (Case(Overloaded("busy")), CallRetryAction.WAIT, 1.5),
         (Case(Malformed("what")), CallRetryAction.WAIT, 1.5),
-        (Case(NotTaken("it ends as nobody knows")), CallRetryAction.NEXT_MODEL, 0),
-        (Case(NotTaken("it is too long"), has_next=False), CallRetryAction.NEXT_MODEL, 0),
+        (Case(UnusableAnswer("it ends as nobody knows")), CallRetryAction.NEXT_MODEL, 0),
+        (Case(UnusableAnswer("it is too long"), has_next=False), CallRetryAction.NEXT_MODEL, 0),
         (Case(ConnectionLost("gone")), CallRetryAction.WAIT, 1.5),
         (Case(limited(None)), CallRetryAction.WAIT, 1.5),
         (Case(limited(2)), CallRetryAction.WAIT, 2.25),

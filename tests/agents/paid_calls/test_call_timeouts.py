@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents.llm.settings import LlmSettings
+from agents.llm.chat_calls import LlmSettings
 from agents.llm.stage import LlmStage
 from agents.providers.faults import ProviderTimeout, ServerFault
 from agents.providers.provider import ProviderCall, ProviderEvent, TextDelta

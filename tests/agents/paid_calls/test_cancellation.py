@@ -149,21 +149,21 @@ async def test_calls_of_former_workers_are_booked_with_a_cancelled_request() -> 
 async def test_a_journal_that_does_not_answer_stops_no_call() -> None:
     """Whether the request is still wanted is not known: the call goes on, and the next look tells."""
     journal = FakeJournal()
-    journal.away_for = {"look": 3}
+    journal.away_for = {"lease_states": 3}
     provider = cancelling(journal, [HANGS])
     event = await outcome(Bench(provider, journal=journal, pause=at_once))
     assert event.status is Status.CANCELLED
-    assert journal.away_for == {"look": 0}
+    assert journal.away_for == {"lease_states": 0}
 
 
 async def test_a_bug_in_the_watch_is_no_silence() -> None:
     """It comes out of the stage, and is salvaged there like any other."""
     journal = FakeJournal()
 
-    async def look(leases: object) -> object:
+    async def lease_states(leases: object) -> object:
         raise TypeError("a bug")
 
-    journal.look = look  # type: ignore[method-assign]
+    journal.lease_states = lease_states  # type: ignore[method-assign]
 
     class Slow(FakeProvider):
         async def answer(self, call: object) -> AsyncGenerator[object]:
@@ -182,14 +182,14 @@ async def test_a_look_that_swallows_its_cancellation_leases_nothing_up() -> None
     journal = FakeJournal()
     looks = 0
 
-    async def look(leases: Sequence[Lease]) -> list[LeaseState]:
+    async def lease_states(leases: Sequence[Lease]) -> list[LeaseState]:
         nonlocal looks
         looks += 1
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         return [LeaseState(held=True) for _ in leases]
 
-    journal.look = look  # type: ignore[assignment, method-assign]
+    journal.lease_states = lease_states  # type: ignore[assignment, method-assign]
 
     class Slow(FakeProvider):
         async def answer(self, call: object) -> AsyncGenerator[object]:

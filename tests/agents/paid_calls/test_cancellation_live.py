@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from agents.checks.streaming_guard import StreamingGuard
-from agents.llm.settings import LlmSettings
+from agents.llm.chat_calls import LlmSettings
 from agents.llm.stage import LlmStage
 from agents.paid_calls.ports import CallPorts
 from agents.stage import Delivery, Record, Superseded
@@ -78,7 +78,7 @@ async def staged(address: str, operator: Operator, redis: Redis) -> AsyncIterato
             providers=providers,
             publisher=FakeSink(),
             guards=lambda _event: StreamingGuard(),
-            settings=LlmSettings(**({"tries_per_model": 1} | policy)),
+            settings=LlmSettings(**({"provider_tries": 1} | policy)),
             ports=CallPorts(journal=Journal(redis, ttl_s=TTL_S), pause=soon),
         )
 

@@ -23,7 +23,7 @@ class Rounds:
         self.says: dict[str, LeaseState] = {}
         self.fault: Exception | None = None
 
-    async def look(self, leases: Sequence[Lease]) -> list[LeaseState]:
+    async def lease_states(self, leases: Sequence[Lease]) -> list[LeaseState]:
         self.rounds.append([lease.request_id for lease in leases])
         if self.fault is not None:
             raise self.fault

@@ -2,9 +2,7 @@
 
 import pytest
 
-from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
-from agents.prompts.experiments import Experiment
-from agents.prompts.templates import PromptTemplate
+from agents.prompts.catalogue import DEFAULT_TEMPLATE, Experiment, PromptCatalogue, PromptTemplate
 from streams.errors import InvalidRequest
 from streams.events import PromptRef
 from streams.models import MODELS

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.prompts.experiments import Experiment
+from agents.prompts.catalogue import Experiment
 
 USERS = [f"user-{number}" for number in range(20_000)]
 

@@ -82,7 +82,7 @@ def call_to(provider: Provider, *, text: str = "Tell me about turbines", **setti
     messages = (Message(role="system", content="Be brief."), Message(role="user", content=text))
     call = ProviderCall(
         call_id="call-1",
-        model=MODELS[provider.name],
+        model=MODELS["openai" if isinstance(provider, OpenAIChat) else "anthropic"],
         messages=messages,
         max_output_tokens=300,
         timeouts=Timeouts(connect_s=5, first_token_s=5, between_tokens_s=5, total_s=10),

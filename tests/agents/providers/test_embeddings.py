@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.providers.deferred import DeferredEmbeddings
+from agents.providers.configured import DeferredProvider
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,
@@ -160,6 +160,6 @@ def test_vectors_of_different_lengths() -> None:
 
 async def test_the_first_call_waits_until_the_client_is_loaded(openai: OpenAIEmbeddings) -> None:
     """As calls for answers do."""
-    deferred = DeferredEmbeddings(ProviderName.OPENAI, lambda: openai)
+    deferred = DeferredProvider(ProviderName.OPENAI, lambda: openai)
     first, second = await asyncio.gather(deferred.embed(call_for("a")), deferred.embed(call_for("a")))
     assert first == second

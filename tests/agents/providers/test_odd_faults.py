@@ -9,13 +9,13 @@ from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,
     Malformed,
-    NotTaken,
     Overloaded,
     ProviderFault,
     QuotaExhausted,
     RateLimited,
     Refused,
     ServerFault,
+    UnusableAnswer,
 )
 from agents.providers.provider import Answer
 from tests.agents.providers.odd_servers import (
@@ -58,7 +58,7 @@ FAILED: dict[str, tuple[str, bytes, type[ProviderFault], str]] = {
     "one that nobody knows": (
         "openai",
         sse(delta("Hi", finish="tired\ud83d")),
-        NotTaken,
+        UnusableAnswer,
         "unknown finish_reason",
     ),
     "one that is no text": ("openai", sse(delta("Hi", finish=3)), Malformed, "`finish_reason`"),
@@ -188,7 +188,7 @@ FAILED: dict[str, tuple[str, bytes, type[ProviderFault], str]] = {
     "a stop reason that nobody knows": (
         "anthropic",
         sse(STARTED, ended("tired")),
-        NotTaken,
+        UnusableAnswer,
         "unknown finish_reason",
     ),
     "arguments of no call": ("anthropic", sse(STARTED, partial("{}"), ended()), Malformed, "had not begun"),
@@ -198,7 +198,7 @@ FAILED: dict[str, tuple[str, bytes, type[ProviderFault], str]] = {
         Malformed,
         "a second message",
     ),
-    "a use that is none": ("anthropic", sse(STARTED, ended("tool_use")), Malformed, "uses none"),
+    "a use that is none": ("anthropic", sse(STARTED, ended("tool_use")), Malformed, "calls none"),
     "another API's object": ("anthropic", json.dumps(whole()).encode(), Malformed, "not a message"),
     "another API's stream": ("anthropic", sse(delta("Hi"), STOP), ConnectionLost, "before the answer did"),
 }
@@ -283,5 +283,5 @@ async def test_every_length_has_a_bound(servers: Bench, monkeypatch: pytest.Monk
     long = delta("x" * 1_000_000)
     for body in (sse(*[long] * 5, STOP), json.dumps(whole("\0" * 900_000)).encode()):
         found = await both(servers, "openai", body)
-        assert isinstance(found, NotTaken)
+        assert isinstance(found, UnusableAnswer)
         assert "the answer is longer than" in found.message

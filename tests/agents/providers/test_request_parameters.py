@@ -6,28 +6,27 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.llm.provider_call import provider_call
-from agents.paid_calls.route import Route
+from agents.llm.chat_calls import ChatCalls, ChatRequest, LlmSettings
 from agents.providers.anthropic.messages import AnthropicMessages
 from agents.providers.faults import ProviderFault
 from agents.providers.openai.chat import OpenAIChat
 from agents.providers.provider import ProviderCall, Timeouts
+from agents.stores.journal_entries import Lease
 from streams.models import MODELS
-from tests.agents.llm.fakes import missed
+from tests.agents.llm.fakes import FakeClock, FakeGuard, FakeSink, missed
 from tests.agents.providers.simulated import complete
 
 TIMEOUTS = Timeouts(connect_s=20, first_token_s=20, between_tokens_s=20, total_s=20)
 
 
 def call_of(model: str, **request: Any) -> ProviderCall:
-    return provider_call(
-        missed(**request),
-        Route(model=MODELS[model], max_output_tokens=50),
-        call_id="c",
-        input_tokens=5,
-        timeouts=TIMEOUTS,
-        default_temperature=0.7,
+    calls = ChatCalls(
+        {}, publisher=FakeSink(), guards=lambda _event: FakeGuard(), clock=FakeClock(), settings=LlmSettings()
     )
+    asked = ChatRequest(
+        missed(max_output_tokens=50, **request), Lease(request_id="r-1", record="misses:0:1", attempt=1)
+    )
+    return calls.new_call(asked, MODELS[model], call_id="c", timeouts=TIMEOUTS)
 
 
 async def heard(provider: type[OpenAIChat | AnthropicMessages], call: ProviderCall) -> tuple[bytes, Any]:

@@ -14,7 +14,7 @@ from agents.providers.answers.body import Value
 from agents.providers.anthropic.assembly import AnthropicAssembly
 from agents.providers.openai.assembly import OpenAIAssembly
 from agents.providers.provider import ProviderCall, Timeouts
-from agents.providers.usage import Reported, asked_tier, believed, count_output
+from agents.providers.usage import ReportedUsage, asked_tier, count_output, plausible_usage
 from streams.events import Usage
 
 SONNET = "claude-sonnet-4-20250514"
@@ -190,10 +190,10 @@ def test_what_cannot_be_true_is_replaced_by_our_own_count_and_marked(usage: obje
     assert spent(assembly, Value(chunk), Value({"choices": [], "usage": usage})) == expected
 
 
-@given(reported=st.builds(Reported, **dict.fromkeys(Reported.__struct_fields__, numbers)))
-def test_nothing_that_is_booked_is_negative_or_more_than_its_whole(reported: Reported) -> None:
+@given(reported=st.builds(ReportedUsage, **dict.fromkeys(ReportedUsage.__struct_fields__, numbers)))
+def test_nothing_that_is_booked_is_negative_or_more_than_its_whole(reported: ReportedUsage) -> None:
     """Whatever a provider says: ClickHouse takes the row, and the price is a price."""
-    found: Any = believed(reported, CALL, count_output=lambda: 3)
+    found: Any = plausible_usage(reported, CALL, count_output=lambda: 3)
     counts = msgspec.structs.asdict(found)
     assert 0 < len(counts.pop("service_tier")) <= 32
     assert all(count >= 0 for count in counts.values())

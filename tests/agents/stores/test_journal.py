@@ -67,7 +67,7 @@ async def claim(
 
 
 async def look(journal: Journal, lease: Lease) -> LeaseState:
-    (seen,) = await journal.look([lease])
+    (seen,) = await journal.lease_states([lease])
     return seen
 
 
@@ -346,7 +346,7 @@ async def test_many_claims_are_looked_up_at_once(
     stopped = (await claimed(journal, f"{request_id}-c")).lease
     await cancelled(registry, f"{request_id}-c")
     lost = msgspec.structs.replace(standing, request_id=f"{request_id}-unknown")
-    seen = await journal.look([standing, zombie, stopped, lost] * 120)
+    seen = await journal.lease_states([standing, zombie, stopped, lost] * 120)
     expected = [
         LeaseState(held=True),
         LeaseState(held=False),
@@ -354,7 +354,7 @@ async def test_many_claims_are_looked_up_at_once(
         LeaseState(held=True),
     ]
     assert seen == expected * 120
-    assert await journal.look([]) == []
+    assert await journal.lease_states([]) == []
 
 
 async def test_noted_calls_are_those_of_the_holding_record(journal: Journal, request_id: str) -> None:

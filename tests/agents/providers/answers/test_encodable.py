@@ -5,8 +5,8 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.providers.answers.assembly import AnswerText
 from agents.providers.answers.encodable import encodable, encodable_escapes
-from agents.providers.answers.text import AnswerText
 
 anything = st.text(st.characters(exclude_categories=()), max_size=20)
 

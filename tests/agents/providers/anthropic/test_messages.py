@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.providers.anthropic.prompt import request_body
+from agents.providers.anthropic.messages import request_body
 from agents.providers.faults import Refused
 from agents.providers.provider import ProviderCall, Timeouts
 from streams.events import CacheControl, Message, TextPart

@@ -7,7 +7,8 @@ import httpx2
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from agents.providers.error_responses import fault_told, retry_after_s
+from agents.providers.call_faults import may_be_billed, transport_fault
+from agents.providers.error_responses import fault_of_error, retry_after_s
 from agents.providers.faults import (
     AuthenticationFault,
     ClientNotLoaded,
@@ -24,7 +25,6 @@ from agents.providers.faults import (
     ServerFault,
 )
 from agents.providers.provider import Timeouts
-from agents.providers.transport_faults import may_be_billed, transport_fault
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 TIMEOUTS = Timeouts(connect_s=1, first_token_s=2, between_tokens_s=2, total_s=9)
@@ -63,7 +63,7 @@ def test_each_error_is_one_fault(
     status: int, message: str, kind: str | None, code: str | None, fault: type[ProviderFault]
 ) -> None:
     """Status, type and code decide."""
-    assert type(fault_told({"message": message, "type": kind, "code": code}, status=status)) is fault
+    assert type(fault_of_error({"message": message, "type": kind, "code": code}, status=status)) is fault
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from agents.providers.deferred import DeferredProvider
+from agents.providers.configured import DeferredProvider
 from agents.providers.faults import ClientNotLoaded, ProviderTimeout
 from agents.providers.provider import Answer, Provider, ProviderCall, ProviderEvent, TextDelta, Timeouts
 from streams.events import Usage
