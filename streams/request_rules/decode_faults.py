@@ -11,8 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import inspect
 
-from streams.request_rules.parameter_effects import Parameter
-from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS
+from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS, Parameter
 
 UNSUPPORTED: Final = "unsupported_parameter"
 #: In hints: for every field without a hint of its own.

@@ -12,8 +12,7 @@ from msgspec import Meta, Struct
 
 from streams.events import CacheControl, ChatRequested, Name, TextPart
 from streams.models import ProviderName
-from streams.request_rules.parameter_effects import Effect, ParameterRule
-from streams.request_rules.parameter_table import OPENAI_PATHS
+from streams.request_rules.parameter_table import OPENAI_PATHS, Effect, ParameterRule
 
 Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
 #: OpenAI takes whole numbers: they are passed on as they came.
