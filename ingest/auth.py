@@ -5,9 +5,8 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from ingest.services import services_of
-from streams.serving.credentials import PresentedKey, required
+from streams.serving.api_keys import Caller, PresentedKey, required
 from streams.serving.errors import unauthorized
-from streams.serving.keys import Caller
 
 #: The tier of a caller with a stream token. It submits nothing, so that no limit needs it.
 _NO_TIER = ""

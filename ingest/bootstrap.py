@@ -16,7 +16,6 @@ from ingest.follow.reply_hub import ReplyHub
 from ingest.follow.stream_tokens import StreamTokens
 from ingest.services import Services
 from ingest.submit.client_retries import ClientRetries
-from ingest.submit.identification import Identification
 from ingest.submit.submission import Submissions
 from streams.kafka.record_auth import RecordAuth
 from streams.kafka.send_gate import SendGate
@@ -25,7 +24,7 @@ from streams.redis import connection
 from streams.redis.memory import MemoryWatch
 from streams.registry.registry import RequestRegistry
 from streams.registry.runs import RequestRuns
-from streams.serving.keys import Keyring
+from streams.serving.api_keys import Keyring
 from streams.settings import Settings
 
 _DASHBOARD_TIMEOUT_S = 10.0
@@ -98,7 +97,6 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
         stack.push_async_callback(abandonments.close)
         client_retries = ClientRetries(redis, timeout_s=2 * settings.redis_timeout_s)
         stack.push_async_callback(client_retries.close)
-        runs = RequestRuns(redis, ttl_s=settings.registry_ttl_s)
         submissions = Submissions(registry, publisher, hub, partitions=replies.partitions, source=f"/{name}")
         yield Services(
             settings=settings,
@@ -112,7 +110,7 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
             ),
             feedback=FeedbackSubmission(registry, spend, publisher, source=f"/{name}"),
             abandonments=abandonments,
-            identification=Identification(runs, client_retries),
+            runs=RequestRuns(redis, ttl_s=settings.registry_ttl_s),
             client_retries=client_retries,
             hub=hub,
             registry=registry,

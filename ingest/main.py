@@ -14,7 +14,7 @@ from ingest.anthropic.errors import IngestHttp
 from ingest.app import create_app
 from ingest.bootstrap import connected_services
 from streams.errors import ConfigurationError
-from streams.serving.keys import Keyring
+from streams.serving.api_keys import Keyring
 from streams.serving.server import HttpServer, http_config
 from streams.settings import Settings
 

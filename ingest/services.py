@@ -18,10 +18,10 @@ from ingest.follow.reply_consumer import ReplyConsumer
 from ingest.follow.reply_hub import ReplyHub
 from ingest.follow.stream_tokens import StreamTokens
 from ingest.submit.client_retries import ClientRetries
-from ingest.submit.identification import Identification
 from ingest.submit.submission import Submissions
 from streams.registry.registry import RequestRegistry
-from streams.serving.keys import Keyring
+from streams.registry.runs import RequestRuns
+from streams.serving.api_keys import Keyring
 from streams.settings import Settings
 
 
@@ -36,7 +36,7 @@ class Services:
     batches: Batches
     feedback: FeedbackSubmission
     abandonments: Abandonments
-    identification: Identification
+    runs: RequestRuns
     client_retries: ClientRetries
     hub: ReplyHub
     registry: RequestRegistry

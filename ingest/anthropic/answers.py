@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 
 from ingest.anthropic.errors import anthropic_error_body
+from ingest.errors import is_blocked_input, is_repeat, naming_the_charge
 from ingest.follow.answer_cursor import StreamPosition, pieces
 from ingest.follow.sse import StreamFormat, sse_event
 from ingest.openai.chat_answers import headrace_extension
-from ingest.outcomes import is_blocked_input, is_repeat, naming_the_charge
 from streams.events import ErrorInfo, Reply, Usage
 from streams.request_rules.chat import MAX_JSON_DEPTH, depth_exceeds
 from streams.serving.errors import NO_RETRY, ApiError

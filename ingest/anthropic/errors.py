@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from starlette.requests import Request
 
-from ingest.outcomes import status_of
+from ingest.errors import status_of
 from streams.events import ErrorInfo
 from streams.serving.errors import error_body
 from streams.serving.protocol import BoundedHttp
@@ -53,16 +53,6 @@ def speaks_anthropic(request: Request) -> bool:
 def is_anthropic_route(path: str) -> bool:
     """Whether a path is of Anthropic's API alone."""
     return path == "/v1/messages" or path.startswith("/v1/messages/")
-
-
-def error_body_for(
-    request: Request, error: ErrorInfo, status: int, *, repeat: bool = False
-) -> dict[str, object]:
-    """Return the error object of the API that the request speaks."""
-    request_id: str = request.state.request_id
-    if speaks_anthropic(request):
-        return anthropic_error_body(error, request_id, status=status, repeat=repeat)
-    return error_body(error, request_id, repeat=repeat)
 
 
 class IngestHttp(BoundedHttp):

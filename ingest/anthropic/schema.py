@@ -14,7 +14,8 @@ from streams.errors import InvalidRequest
 from streams.events import Name
 from streams.request_rules.bounds import check_at_most
 from streams.request_rules.chat import MAX_MESSAGES, MAX_STOP_SEQUENCES
-from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, explain, reason, table_of
+from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, explain, unsupported
+from streams.request_rules.parameter_table import ANTHROPIC_PATHS
 from streams.request_rules.parameters import (
     UNKNOWN_HINT,
     Beta,
@@ -163,9 +164,9 @@ def decode_messages(data: bytes) -> MessagesBody:
         ApiError: 400, not JSON, or not what is expected; `param` says where.
         InvalidRequest: something in it is not supported.
     """
-    body = decode_body(data, MessagesBody, anthropic=True, hints={ANY_FIELD: UNKNOWN_HINT})
+    body = decode_body(data, MessagesBody, table=ANTHROPIC_PATHS, hints={ANY_FIELD: UNKNOWN_HINT})
     if body.speed not in (None, "standard"):
-        raise unsupported("speed", reason("speed", anthropic=True))
+        raise unsupported("speed", ANTHROPIC_PATHS["speed"].to_openai.note)
     stop = body.stop_sequences or ()
     check_at_most(len(stop), MAX_STOP_SEQUENCES, "stop_sequences")
     if any(not sequence.strip() for sequence in stop):
@@ -177,19 +178,19 @@ def decode_tool(raw: dict[str, Any], where: str) -> CustomTool:
     """Return a tool's definition; `InvalidRequest` where it is a tool of Anthropic's, or not complete."""
     kind = raw.get("type")
     if kind not in (None, "custom"):
-        words = f"{where}: the tool type {str(kind)[:64]!r} is not supported: {_note('tools[]<*>')}"
-        raise unsupported(f"{where}.type", words)
+        why = ANTHROPIC_PATHS["tools[]<*>"].to_openai.note
+        words = f"{where}: the tool type {str(kind)[:64]!r} is not supported: {why}"
+        raise InvalidRequest(words, param=f"{where}.type", code=UNSUPPORTED)
     try:
         tool = msgspec.convert(raw, CustomTool)
     except msgspec.ValidationError as fault:
         # As if the tools were the whole body, so that the table's paths fit.
-        message, code, param = explain(fault, raw, CustomTool)
-        row = table_of(anthropic=True).get(f"tools[]<custom>.{param}")
+        told = explain(fault, raw, CustomTool, table={})
+        row = ANTHROPIC_PATHS.get(f"tools[]<custom>.{told.param}")
         if row is not None and row.is_refused:
-            raise _unsupported_field(where, param or "") from None
-        raise InvalidRequest(
-            f"{where}: {message}", param=f"{where}.{param}" if param else where, code=code
-        ) from None
+            raise _unsupported_field(where, told.param or "") from None
+        path = f"{where}.{told.param}" if told.param else where
+        raise InvalidRequest(f"{where}: {told.message}", param=path, code=told.code) from None
     if tool.defer_loading:
         raise _unsupported_field(where, "defer_loading")
     if tool.allowed_callers not in (None, ("direct",)):
@@ -197,17 +198,5 @@ def decode_tool(raw: dict[str, Any], where: str) -> CustomTool:
     return tool
 
 
-def unsupported(param: str, message: str) -> InvalidRequest:
-    """Return the error for a feature of Anthropic's API that Headrace does not have."""
-    return InvalidRequest(message, param=param, code=UNSUPPORTED)
-
-
 def _unsupported_field(where: str, name: str) -> InvalidRequest:
-    return unsupported(
-        f"{where}.{name}", f"{where}.{name} is not supported: {_note(f'tools[]<custom>.{name}')}"
-    )
-
-
-def _note(path: str) -> str:
-    """Return why the parameter table refuses a path."""
-    return table_of(anthropic=True)[path].to_openai.note
+    return unsupported(f"{where}.{name}", ANTHROPIC_PATHS[f"tools[]<custom>.{name}"].to_openai.note)

@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 from ingest.batches.progress import BatchProgress, BatchStatus, FoundLine
+from ingest.errors import failure_of, status_of
 from ingest.openai.chat_answers import completion
-from ingest.outcomes import failure_of, status_of
 from streams.events import Reply
 from streams.registry.registry import RequestState
 from streams.registry.reply_view import reply_view

@@ -117,6 +117,6 @@ def _status_of(batch: Batch, *, is_running: bool, all_ended: bool, now: datetime
 
 
 def _has_failed(seen: RequestSummary) -> bool:
-    """Whether a request has ended without an answer: for what `ingest.outcomes.failure_of` has an error."""
+    """Whether a request has ended without an answer: for what `ingest.errors.failure_of` has an error."""
     blocked = seen.status is Status.BLOCKED and not seen.has_text
     return blocked or seen.status in _FAILURES

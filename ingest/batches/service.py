@@ -22,12 +22,12 @@ from ingest.batches.progress import (
 from ingest.batches.store import Batch, BatchStore
 from ingest.errors import as_api_error, conflict
 from ingest.submit.headers import traceparent_of
-from ingest.submit.submission import Ask, Submissions
+from ingest.submit.submission import PreparedRequest, Submissions
 from streams.errors import HeadraceError
 from streams.registry.cancellation import BY_SENDER
 from streams.registry.registry import RequestRegistry, RequestSummary
+from streams.serving.api_keys import Caller
 from streams.serving.errors import ApiError, not_found, unavailable
-from streams.serving.keys import Caller
 
 log = structlog.get_logger(__name__)
 
@@ -138,8 +138,8 @@ class Batches:
     async def _submit_lines(
         self, batch: Batch, file: CheckedFile, caller: Caller, traceparent: str | None
     ) -> None:
-        asks = (
-            Ask(
+        requests = (
+            PreparedRequest(
                 request=line.request,
                 caller=caller,
                 request_id=line_request_id(batch, line.name),
@@ -150,8 +150,8 @@ class Batches:
         )
 
         async def submit_some() -> None:
-            for ask in asks:
-                await self.submissions.submit(ask, followed=False)
+            for prepared in requests:
+                await self.submissions.submit(prepared, followed=False)
 
         await _side_by_side(submit_some)
 

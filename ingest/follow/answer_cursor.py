@@ -4,8 +4,8 @@ Deltas count from 0 in each attempt, and a higher attempt replaces all lower one
 whole answer; deltas are its beginning, sent early.
 
     cursor = AnswerCursor()
-    cursor.step("The capital", None)                   # SendText("The capital")
-    cursor.step("The capital", "The capital is Rome")  # SendText(" is Rome")
+    cursor.step("The capital", None)                   # "The capital"
+    cursor.step("The capital", "The capital is Rome")  # " is Rome"
     cursor.step("The capital", "The capital is Rome")  # Step.FINISH
 
 The id of an event names a position, so that any replica can resume there: `<characters>-<digest>`, e.g.
@@ -80,12 +80,6 @@ class AnswerSoFar(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-class SendText(msgspec.Struct, frozen=True):
-    """Send this text after what was sent."""
-
-    text: str
-
-
 class Step(Enum):
     """What to do other than sending text."""
 
@@ -121,8 +115,8 @@ class AnswerCursor:
         self._max_chars = max_chars
         self._sent = ""
 
-    def step(self, text: str, content: str | None, *, patient: bool = True) -> SendText | Step:
-        """Return the next step, and take it for done.
+    def step(self, text: str, content: str | None, *, patient: bool = True) -> str | Step:
+        """Return the text to send next, or another step, and take it for done.
 
         A client that resumes may be ahead of what this replica has read yet. It is waited for, but not for
         ever: a new attempt may be shorter and say something else.
@@ -144,7 +138,7 @@ class AnswerCursor:
             return Step.WAIT if content is None else Step.FINISH
         piece = known[len(self._sent) :][: self._max_chars]
         self._sent += piece
-        return SendText(piece)
+        return piece
 
     def _reset(self) -> Step:
         self._continue_after("")

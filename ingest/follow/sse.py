@@ -15,9 +15,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from ingest.follow.answer_cursor import AnswerCursor, ResumePoint, SendText, Step, StreamPosition
+from ingest.errors import error_of
+from ingest.follow.answer_cursor import AnswerCursor, ResumePoint, Step, StreamPosition
 from ingest.follow.reply_hub import ReplyListener
-from ingest.outcomes import error_of
 from streams.events import ErrorInfo, Reply
 from streams.serving.errors import ApiError
 from streams.serving.json_response import to_json
@@ -155,7 +155,7 @@ async def stream_events(
             return
         content = reply.content if reply else None
         match cursor.step(listener.text, content, patient=clock() < patient_until):
-            case SendText(text):
+            case str(text):
                 yield stream.text(text, cursor.position)
             case Step.RESET:
                 reset = stream.reset()

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from ingest.errors import is_repeat
 from ingest.follow.answer_cursor import StreamPosition, pieces
 from ingest.follow.sse import DONE, StreamFormat, sse_event
-from ingest.outcomes import is_repeat
 from streams.events import ErrorInfo, Reply, Usage
 from streams.models import STANDARD_TIER
 from streams.registry.reply_view import plain

@@ -3,14 +3,16 @@
 import asyncio
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import cache
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 import msgspec
 from starlette.requests import Request
 
+from ingest.errors import as_api_error
 from streams.request_rules.chat import MAX_JSON_DEPTH
-from streams.request_rules.decode_faults import explain, table_of
+from streams.request_rules.decode_faults import explain
+from streams.request_rules.parameter_table import OPENAI_PATHS, Parameter
 from streams.serving.errors import ApiError, invalid
 
 B = TypeVar("B", bound=msgspec.Struct)
@@ -102,22 +104,23 @@ async def _read(request: Request, max_bytes: int) -> bytes:
 
 
 def decode_body(
-    data: bytes, kind: type[B], *, anthropic: bool = False, hints: Mapping[str, str] | None = None
+    data: bytes,
+    kind: type[B],
+    *,
+    table: Mapping[str, Parameter] = OPENAI_PATHS,
+    hints: Mapping[str, str] = MappingProxyType({}),
 ) -> B:
-    """Return the body as `kind`.
-
-    `hints` say what to do instead, by the name of an unknown field.
+    """Return the body as `kind`; `table` and `hints` as `explain` takes them.
 
     Raises:
         ApiError: 400, not JSON, or not what is expected; `param` says where.
     """
     try:
-        decoder: msgspec.json.Decoder[B] = _decoder(kind)
-        return decoder.decode(data)
+        return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as fault:
-        known = {**_SERVER_OWNED, **(hints or {})}
-        message, code, param = explain(fault, data, kind, table=table_of(anthropic=anthropic), hints=known)
-        raise invalid(message, code=code, param=param) from None
+        raise as_api_error(
+            explain(fault, data, kind, table=table, hints={**_SERVER_OWNED, **hints})
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise invalid(f"the body is not valid JSON: {fault}", code="invalid_json") from None
     except RecursionError:
@@ -130,11 +133,6 @@ def too_deep(param: str | None = None) -> ApiError:
     return invalid(f"{where} nested deeper than {MAX_JSON_DEPTH} levels", code="invalid_json", param=param)
 
 
-@cache
-def _decoder(kind: type[B]) -> msgspec.json.Decoder[B]:
-    return msgspec.json.Decoder(kind)
-
-
 def _too_large(max_bytes: int) -> ApiError:
     return _unread(f"the body is longer than {max_bytes} bytes", code="request_too_large", status=413)
 
@@ -145,9 +143,7 @@ def _unread(
     code: str,
     status: int,
     param: str | None = None,
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> ApiError:
     """Return an error after which the connection is closed, because the rest of the body is not read."""
-    error = invalid(message, code=code, param=param, status=status)
-    error.headers |= {"Connection": "close", **(headers or {})}
-    return error
+    return invalid(message, code=code, param=param, status=status, headers={"Connection": "close", **headers})

@@ -29,34 +29,29 @@ class Identity(msgspec.Struct, frozen=True):
     call: SdkCall | None = None
 
 
-class Identification:
-    """Finds out which request a submission is."""
-
-    def __init__(self, runs: RequestRuns, calls: ClientRetries) -> None:
-        self._runs = runs
-        self._calls = calls
-
-    async def identify(
-        self, headers: Mapping[str, str], request: Requested, *, tenant: str, deadline_ms: int
-    ) -> Identity:
-        """Return a submission's identity, new or sent before; 409 for a key of another body."""
-        key, body = idempotency_key(headers), fingerprint(request, tenant)
-        if key is not None:
-            return Identity(await self._newest_run(tenant, key, body), body)
+async def identify(
+    headers: Mapping[str, str],
+    request: Requested,
+    *,
+    tenant: str,
+    deadline_ms: int,
+    runs: RequestRuns,
+    calls: ClientRetries,
+) -> Identity:
+    """Return a submission's identity, new or sent before; 409 for a key of another body."""
+    key, call, body = idempotency_key(headers), None, fingerprint(request, tenant)
+    if key is None:
         retries = sdk_retry_count(headers)
         if retries is None:
             return Identity(request_id_for(tenant, None), body)
-        call = await self._calls.call_of(tenant=tenant, body=body, retries=retries, deadline_ms=deadline_ms)
+        call = await calls.call_of(tenant=tenant, body=body, retries=retries, deadline_ms=deadline_ms)
         key = _SDK_KEY + call.key
-        if call.is_retry:
-            return Identity(await self._newest_run(tenant, key, body), body, call)
-        return Identity(request_id_for(tenant, key), body, call)
-
-    async def _newest_run(self, tenant: str, key: str, body: str) -> str:
-        found = await self._runs.newest(lambda run: request_id_for(tenant, key, run=run), body=body)
-        if found is None:
-            raise key_of_another_body()
-        return found
+        if not call.is_retry:
+            return Identity(request_id_for(tenant, key), body, call)
+    found = await runs.newest(lambda run: request_id_for(tenant, key, run=run), body=body)
+    if found is None:
+        raise key_of_another_body()
+    return Identity(found, body, call)
 
 
 def key_of_another_body() -> ApiError:

@@ -3,7 +3,7 @@
 `streams.request_rules.parameter_table` says what becomes of each.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -18,7 +18,6 @@ Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
 #: OpenAI takes whole numbers: they are passed on as they came.
 Bias = Annotated[int, Meta(ge=-100, le=100)] | Annotated[float, Meta(ge=-100.0, le=100.0)]
 Beta = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)")]
-MAX_LOGIT_BIASES: Final = 1024
 MAX_EXTRA_CHARS: Final = 32_000
 
 #: The hint for a parameter of neither API.
@@ -75,7 +74,7 @@ class Parameters(_Strict, frozen=True, kw_only=True):
 
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logit_bias: Annotated[dict[str, Bias], Meta(max_length=MAX_LOGIT_BIASES)] | None = None
+    logit_bias: Annotated[dict[str, Bias], Meta(max_length=1024)] | None = None
     parallel_tool_calls: bool | None = None
     prediction: Prediction | None = None
     prompt_cache_key: Name | None = None
@@ -138,12 +137,6 @@ def passed_on(params: Mapping[str, Any], provider: ProviderName) -> dict[str, An
         elif rule.effect is Effect.TRANSLATED:
             found[name] = rule.values[value] if rule.values else value
     return found
-
-
-def split_extra(params: Mapping[str, Any], extra: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the known parameters, and those that the operator lets through (`extra` takes precedence)."""
-    known = {name: value for name, value in params.items() if name not in extra}
-    return known, {name: value for name, value in params.items() if name in extra}
 
 
 @cache

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streams.events import ErrorInfo
-from streams.serving.fault_handlers import Render, allowed_methods, render_plainly
+from streams.serving.fault_handlers import allowed_methods
+from streams.serving.frame import Render, render_plainly
 
 _FORBIDDEN: Final = 403
 _OK: Final = 200
@@ -30,17 +31,10 @@ def answer_options(
     exposed: Sequence[str],
     render: Render = render_plainly,
 ) -> None:
-    """Answer `OPTIONS` on every route, and `HEAD` wherever there is a `GET`.
+    """Answer `OPTIONS` on every route, and `HEAD` wherever there is a `GET`. Add a `RequestFrame` after it.
 
     A preflight of an allowed origin is permitted with any headers; any other gets a 403. Cookies are never
-    allowed: keys come in headers.
-
-    Args:
-        app: the application; a `RequestFrame` must be added after this.
-        origins: the allowed origins beside our own.
-        methods: those that pages may use.
-        exposed: the response headers that pages may read.
-        render: the shape of an error.
+    allowed: keys come in headers. `exposed` are the response headers that pages of other origins may read.
     """
     app.add_middleware(HeadAsGet)
     cors = {"allow_origins": origins, "allow_methods": methods, "expose_headers": exposed}

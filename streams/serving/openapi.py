@@ -48,7 +48,7 @@ _ERROR: Final = {
         }
     },
 }
-_REF: Final = "#/components/schemas/{}"
+OPENAI_ERROR: Final = {"$ref": "#/components/schemas/Error"}
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -56,17 +56,10 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _WORDS[status]} for status in statuses}
 
 
-def openai_error(path: str) -> Mapping[str, Any]:
-    """Return the schema of OpenAI's error object, whatever the path."""
-    del path
-    return {"$ref": _REF.format("Error")}
+def describe_errors(document: Document, schema_of: SchemaOf = lambda _: OPENAI_ERROR) -> None:
+    """Complete the errors of FastAPI's document, in place. FastAPI's own 422 never occurs.
 
-
-def describe_errors(document: Document, schema_of: SchemaOf = openai_error) -> None:
-    """Complete the errors of FastAPI's document, in place.
-
-    An operation that needs a key can answer 401, one with a body 413 and 415, and each what the protocol
-    answers. FastAPI's own 422 never occurs.
+    An operation that needs a key can answer 401, one with a body 413 and 415, each what the protocol answers.
     """
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):

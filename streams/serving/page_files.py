@@ -12,9 +12,8 @@ from starlette.responses import Response
 
 Sender = Callable[[Request], Coroutine[Any, Any, Response]]
 
+#: For `Cache-Control`: browsers revalidate each time, so that no page is half of one version.
 ASK_EACH_TIME: Final = "no-cache"
-"""For `Cache-Control`: browsers revalidate each time, so that no page is half of one version."""
-
 _KINDS: Final = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",

@@ -20,7 +20,6 @@ from ingest.follow.reply_hub import ReplyHub
 from ingest.follow.stream_tokens import StreamTokens
 from ingest.services import Services
 from ingest.submit.client_retries import SdkCall
-from ingest.submit.identification import Identification
 from ingest.submit.submission import Submissions
 from streams.codec import decode, encode, header
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreFull, StoreUnavailable
@@ -46,7 +45,7 @@ from streams.registry.registry import (
     SubmissionState,
 )
 from streams.registry.runs import may_run_anew
-from streams.serving.keys import Keyring
+from streams.serving.api_keys import Keyring
 from streams.settings import ApiKey, Settings
 
 KEY = "key-of-acme"
@@ -461,7 +460,7 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
             registry, stored, pipeline, source="/ingest-1", clock=lambda: FEEDBACK_AT
         ),
         abandonments=Abandonments(registry, timeout_s=1.0),
-        identification=Identification(MemoryRuns(registry), NoCalls()),
+        runs=MemoryRuns(registry),
         client_retries=NoCalls(),
         hub=hub,
         registry=registry,

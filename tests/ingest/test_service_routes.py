@@ -9,7 +9,7 @@ import structlog
 from ingest.app import create_app
 from streams.errors import ConfigurationError
 from streams.redis.memory import MemoryState, StoreMemory
-from streams.serving.keys import Keyring
+from streams.serving.api_keys import Keyring
 from streams.settings import ApiKey
 from tests.ingest.fakes import KEY, OTHER_KEY, Rig, answered, rig
 

@@ -9,10 +9,10 @@ from structlog.testing import capture_logs
 
 from ingest.app import create_app
 from ingest.follow.abandonment import Abandonments
-from ingest.submit.submission import Ask
+from ingest.submit.submission import PreparedRequest
 from streams.events import ChatRequested, Delta
 from streams.registry.registry import CancelAnswer
-from streams.serving.keys import Caller
+from streams.serving.api_keys import Caller
 from tests.ingest.fakes import KEY, MODEL, Entry, Rig, answered, rig
 
 CHAT = (
@@ -191,8 +191,8 @@ async def test_a_wrong_header_is_refused(wired: Rig) -> None:
     assert not wired.registry.entries
 
 
-def ask() -> Ask:
-    return Ask(
+def ask() -> PreparedRequest:
+    return PreparedRequest(
         request=ChatRequested(user_id="ada", query="q", model=MODEL),
         caller=Caller(tenant="acme", tier="standard"),
         request_id="r-1",

@@ -11,7 +11,7 @@ from openai.types import embedding_create_params as embeddings
 from openai.types.chat import completion_create_params as completions
 from typing_extensions import is_typeddict
 
-from ingest.openai.embeddings_schema import EmbeddingsBody
+from ingest.openai.embeddings import EmbeddingsBody
 from streams.events import ChatRequested, Message
 from streams.models import ProviderName
 from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS, PARAMETERS, Effect, Parameter

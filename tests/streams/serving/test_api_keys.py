@@ -3,7 +3,7 @@
 import pytest
 
 from streams.errors import ConfigurationError
-from streams.serving.keys import Caller, Keyring, KeyTable
+from streams.serving.api_keys import Caller, Keyring, KeyTable
 from streams.settings import ApiKey
 
 

@@ -3,31 +3,33 @@
 A route brings three things: the event that its body stands for, a function that renders a reply (`Render`),
 and, if it streams, a `StreamFormat`.
 
-    ask = await ask_of(request, caller, wanted, services)
-    return await answer(request, ask, services, render, stream=ChatStream(ask.request_id))
+    prepared = await prepare(request, caller, wanted, services)
+    return await answer(request, prepared, services, render, stream=ChatStream(prepared.request_id))
 """
 
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
 from fastapi import Request
 from starlette.responses import Response
 
-from ingest.errors import timed_out
+from ingest.errors import api_error, error_of, is_charged, timed_out
 from ingest.follow.reply_hub import ReplyListener
 from ingest.follow.sse import EventStreamResponse, StreamFormat, stream_events
-from ingest.follow.waiting import Stopwatch, find_state, wait_for_first_text, wait_for_reply
-from ingest.outcomes import api_error, error_of, is_charged
+from ingest.follow.waiting import GRACE_S, find_state, wait_for_first_text, wait_for_reply
 from ingest.services import Services
 from ingest.submit.client_retries import CallState
 from ingest.submit.headers import answer_headers, cache_header, on_disconnect_header, traceparent_of
-from ingest.submit.submission import Ask, check_request, with_second_try
+from ingest.submit.identification import identify
+from ingest.submit.submission import PreparedRequest, Submitted, check_request, with_second_try
 from streams.events import ChatRequested, Reply, Requested
 from streams.registry.registry import SubmissionState
+from streams.serving.api_keys import Caller
 from streams.serving.errors import REPLAYED
 from streams.serving.json_response import JsonResponse
-from streams.serving.keys import Caller
 
 _CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left; only the access log shows it
 
@@ -36,7 +38,7 @@ _CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left; only the 
 Render = Callable[[Reply, float], dict[str, Any]]
 
 
-async def ask_of(request: Request, caller: Caller, wanted: Requested, services: Services) -> Ask:
+async def prepare(request: Request, caller: Caller, wanted: Requested, services: Services) -> PreparedRequest:
     """Return the checked request with its id; the response's `X-Request-ID` becomes the same.
 
     A request for embeddings has been checked by its route, in a thread.
@@ -54,12 +56,17 @@ async def ask_of(request: Request, caller: Caller, wanted: Requested, services: 
     deadline_ms = wanted.deadline_ms or settings.default_deadline_ms
     on_disconnect = wanted.on_disconnect or on_disconnect_header(request.headers) or settings.on_disconnect
     found = await with_second_try(
-        lambda: services.identification.identify(
-            request.headers, wanted, tenant=caller.tenant, deadline_ms=deadline_ms
+        lambda: identify(
+            request.headers,
+            wanted,
+            tenant=caller.tenant,
+            deadline_ms=deadline_ms,
+            runs=services.runs,
+            calls=services.client_retries,
         )
     )
     request.state.request_id = found.request_id
-    return Ask(
+    return PreparedRequest(
         request=wanted,
         caller=caller,
         request_id=found.request_id,
@@ -72,67 +79,65 @@ async def ask_of(request: Request, caller: Caller, wanted: Requested, services: 
 
 
 async def answer(
-    request: Request, ask: Ask, services: Services, render: Render, *, stream: StreamFormat | None = None
+    request: Request,
+    prepared: PreparedRequest,
+    services: Services,
+    render: Render,
+    *,
+    stream: StreamFormat | None = None,
 ) -> Response:
     """Submit a request; return the response with its answer: JSON, or a stream if a format is given.
 
     Of a stream, a failure before its first text is answered as JSON, with its real status.
     """
-    with services.client_retries.attending(ask.call):
-        if stream is None:
-            return await _answer_json(request, ask, services, render)
-        return await _answer_stream(request, ask, services, render, stream)
+    started = time.monotonic()
+    give_up_at = started + prepared.deadline_ms / 1000 + GRACE_S
+
+    def rendered(reply: Reply) -> Response:
+        latency_ms = round((time.monotonic() - started) * 1000, 2)
+        return JsonResponse(render(reply, latency_ms), headers=answer_headers(reply))
+
+    with services.client_retries.attending(prepared.call):
+        submitted, listener = await services.submissions.submit_and_listen(prepared)
+        with ExitStack() as closing:
+            closing.enter_context(listener)
+            if stream is None:
+                reply = await wait_for_reply(listener, request, prepared, give_up_at, services.registry)
+                return _client_left(prepared, services) if reply is None else rendered(reply)
+            if submitted.state is SubmissionState.JOINED:
+                await _replay_deltas(listener, prepared.request_id, services)
+            if not await wait_for_first_text(listener, request, give_up_at):
+                return _client_left(prepared, services)
+            if listener.reply is not None and error_of(listener.reply) is not None:
+                return rendered(listener.reply)
+            closing.pop_all()  # the response closes the listener
+        return _streamed(submitted, listener, services, stream, give_up_at)
 
 
-async def _answer_json(request: Request, ask: Ask, services: Services, render: Render) -> Response:
-    watch = Stopwatch.start(ask.deadline_ms)
-    _, listener = await services.submissions.submit_and_listen(ask)
-    with listener:
-        reply = await wait_for_reply(listener, request, ask, watch, services.registry)
-    return _client_left(ask, services) if reply is None else _rendered(reply, render, watch)
-
-
-async def _answer_stream(
-    request: Request, ask: Ask, services: Services, render: Render, stream: StreamFormat
+def _streamed(
+    submitted: Submitted, listener: ReplyListener, services: Services, stream: StreamFormat, give_up_at: float
 ) -> Response:
-    watch = Stopwatch.start(ask.deadline_ms)
-    submitted, listener = await services.submissions.submit_and_listen(ask)
-    try:
-        if submitted.state is SubmissionState.JOINED:
-            await _replay_deltas(listener, ask.request_id, services)
-        if not await wait_for_first_text(listener, request, watch):
-            listener.close()
-            return _client_left(ask, services)
-        if listener.reply is not None and error_of(listener.reply) is not None:
-            listener.close()
-            return _rendered(listener.reply, render, watch)
-    except BaseException:
-        listener.close()
-        raise
+    prepared = submitted.prepared
     events = stream_events(
         listener,
         stream,
-        give_up_at=watch.give_up_at,
-        on_timeout=lambda: timed_out(ask.request_id, ask.deadline_ms),
+        give_up_at=give_up_at,
+        on_timeout=lambda: timed_out(prepared.request_id, prepared.deadline_ms),
     )
     headers = answer_headers(listener.reply, listener.cache_kind)
     return EventStreamResponse(
         events,
         listener,
         headers=headers | (REPLAYED if submitted.is_repeat else {}),
-        on_leave=lambda: services.abandonments.client_left(ask),
+        on_leave=lambda: services.abandonments.client_left(prepared),
     )
 
 
-def _rendered(reply: Reply, render: Render, watch: Stopwatch) -> Response:
-    return JsonResponse(render(reply, watch.elapsed_ms), headers=answer_headers(reply))
-
-
-def _client_left(ask: Ask, services: Services) -> Response:
+def _client_left(prepared: PreparedRequest, services: Services) -> Response:
     """Note that nobody waits any more; an SDK may come back for the answer."""
-    if ask.call is not None:
-        ask.call.state = CallState.LEFT
-    services.abandonments.client_left(ask, may_come_back=ask.call is not None)
+    if prepared.call is not None:
+        prepared.call.state = CallState.LEFT
+    services.abandonments.client_left(prepared, may_come_back=prepared.call is not None)
     return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
 
