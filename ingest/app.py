@@ -18,7 +18,7 @@ from ingest.native import chat, requests
 from ingest.native.page import page_router
 from ingest.native.schema import ChatBody, SubmitBody
 from ingest.openai import chat_completions, embeddings, models
-from ingest.openai.chat_completions import CompletionBody
+from ingest.openai.chat_schema import CompletionBody
 from ingest.openai.embeddings import EmbeddingsBody
 from ingest.openapi import describe
 from ingest.services import Services

@@ -9,6 +9,7 @@ import msgspec
 
 from ingest.anthropic.schema import (
     Block,
+    CustomTool,
     MessagesBody,
     OutputConfig,
     TextBlock,
@@ -16,7 +17,6 @@ from ingest.anthropic.schema import (
     ToolResultBlock,
     ToolUseBlock,
     Turn,
-    decode_tool,
 )
 from ingest.errors import as_api_error
 from ingest.native.schema import DEFAULT_USER
@@ -53,7 +53,7 @@ def messages_request(
     The header `X-Headrace-User` goes before `metadata.user_id`; `betas` are those of the header
     `anthropic-beta`. Raises `InvalidRequest` for what is not supported, or does not fit.
     """
-    tools = tuple(_tool(raw, f"tools[{index}]") for index, raw in enumerate(body.tools or ()))
+    tools = tuple(_tool(tool) for tool in body.tools or ())
     conversation = list(_conversation(body))
     request = ChatRequested(
         user_id=user_header or (body.metadata and body.metadata.user_id) or DEFAULT_USER,
@@ -186,8 +186,7 @@ def _content(content: str | Sequence[TextBlock], where: str) -> str | tuple[Text
     return tuple(TextPart(text=block.text, cache_control=block.cache_control) for block in content)
 
 
-def _tool(raw: dict[str, Any], where: str) -> dict[str, Any]:
-    tool = decode_tool(raw, where)
+def _tool(tool: CustomTool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name, "parameters": tool.input_schema}
     if tool.description:
         function["description"] = tool.description

@@ -5,7 +5,6 @@ What becomes of each parameter is in `streams.request_rules.parameter_table`.
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from ingest.native.schema import CacheWish, Content, MaxTokens, StopSequence, TopP
@@ -14,7 +13,7 @@ from streams.errors import InvalidRequest
 from streams.events import Name
 from streams.request_rules.bounds import check_at_most
 from streams.request_rules.chat import MAX_MESSAGES, MAX_STOP_SEQUENCES
-from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, explain, unsupported
+from streams.request_rules.decode_faults import ANY_FIELD, unsupported
 from streams.request_rules.parameter_table import ANTHROPIC_PATHS
 from streams.request_rules.parameters import (
     UNKNOWN_HINT,
@@ -133,7 +132,7 @@ class MessagesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     stop_sequences: tuple[StopSequence, ...] | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
-    tools: tuple[dict[str, Any], ...] | None = None
+    tools: tuple[CustomTool, ...] | None = None
     tool_choice: ToolChoice | None = None
     output_config: OutputConfig | None = None
     stream: bool | None = None
@@ -145,8 +144,8 @@ class MessagesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     thinking: ThinkingEnabled | ThinkingAdaptive | ThinkingDisabled | None = None
     top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     betas: tuple[Beta, ...] | None = None
-    # Accepted at the value that means "as usual", refused otherwise.
-    speed: str | None = None
+    # Accepted at the value that means "as usual".
+    speed: Literal["standard"] | None = None
     # Refused.
     container: None = None
     context_management: None = None
@@ -165,38 +164,17 @@ def decode_messages(data: bytes) -> MessagesBody:
         InvalidRequest: something in it is not supported.
     """
     body = decode_body(data, MessagesBody, table=ANTHROPIC_PATHS, hints={ANY_FIELD: UNKNOWN_HINT})
-    if body.speed not in (None, "standard"):
-        raise unsupported("speed", ANTHROPIC_PATHS["speed"].to_openai.note)
     stop = body.stop_sequences or ()
     check_at_most(len(stop), MAX_STOP_SEQUENCES, "stop_sequences")
+    for index, tool in enumerate(body.tools or ()):
+        unusual = {
+            "defer_loading": bool(tool.defer_loading),
+            "allowed_callers": tool.allowed_callers not in (None, ("direct",)),
+        }
+        for name, wrong in unusual.items():
+            if wrong:
+                why = ANTHROPIC_PATHS[f"tools[]<custom>.{name}"].to_openai.note
+                raise unsupported(f"tools[{index}].{name}", why)
     if any(not sequence.strip() for sequence in stop):
         raise InvalidRequest("stop_sequences must not be white space alone", param="stop_sequences")
     return body
-
-
-def decode_tool(raw: dict[str, Any], where: str) -> CustomTool:
-    """Return a tool's definition; `InvalidRequest` where it is a tool of Anthropic's, or not complete."""
-    kind = raw.get("type")
-    if kind not in (None, "custom"):
-        why = ANTHROPIC_PATHS["tools[]<*>"].to_openai.note
-        words = f"{where}: the tool type {str(kind)[:64]!r} is not supported: {why}"
-        raise InvalidRequest(words, param=f"{where}.type", code=UNSUPPORTED)
-    try:
-        tool = msgspec.convert(raw, CustomTool)
-    except msgspec.ValidationError as fault:
-        # As if the tools were the whole body, so that the table's paths fit.
-        told = explain(fault, raw, CustomTool, table={})
-        row = ANTHROPIC_PATHS.get(f"tools[]<custom>.{told.param}")
-        if row is not None and row.is_refused:
-            raise _unsupported_field(where, told.param or "") from None
-        path = f"{where}.{told.param}" if told.param else where
-        raise InvalidRequest(f"{where}: {told.message}", param=path, code=told.code) from None
-    if tool.defer_loading:
-        raise _unsupported_field(where, "defer_loading")
-    if tool.allowed_callers not in (None, ("direct",)):
-        raise _unsupported_field(where, "allowed_callers")
-    return tool
-
-
-def _unsupported_field(where: str, name: str) -> InvalidRequest:
-    return unsupported(f"{where}.{name}", ANTHROPIC_PATHS[f"tools[]<custom>.{name}"].to_openai.note)

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from ingest.errors import as_api_error
 from ingest.native.schema import SubmitBody, native_request
-from ingest.openai.chat_completions import completion_request, decode_completion
+from ingest.openai.chat_schema import completion_request, decode_completion
 from ingest.submit.body import decode_body
 from ingest.submit.submission import check_request
 from streams.errors import InvalidRequest

@@ -10,9 +10,7 @@ a running answer is stored once per request, however many clients read it.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
-from types import TracebackType
-from typing import Self
+from contextlib import ExitStack
 
 from ingest.follow.answer_cursor import AnswerSoFar, advance
 from streams.events import CacheKind, Delta, Reply
@@ -37,20 +35,21 @@ class RunningAnswer:
         self.listeners: set[ReplyListener] = set()
 
 
-class ReplyListener:
+class ReplyListener(ExitStack):
     """What one HTTP request hears of its answer: the text so far, and the reply once it is there.
 
-    A slow client costs no memory: it reads on in the `RunningAnswer` where it stopped.
+    A slow client costs no memory: it reads on in the `RunningAnswer` where it stopped. As an `ExitStack` it
+    holds the contexts that last for as long as it listens.
     """
 
     def __init__(self, hub: "ReplyHub", answer: RunningAnswer, correlation_id: bytes | None) -> None:
+        super().__init__()
         self.correlation_id = correlation_id
         self.reply: Reply | None = None
         self.dismissed = False
-        self._hub = hub
         self._answer = answer
         self._changed = asyncio.Event()
-        self._contexts = ExitStack()
+        self.callback(hub.forget, self, answer)
 
     @property
     def text(self) -> str:
@@ -93,25 +92,6 @@ class ReplyListener:
         while not condition():
             await self._changed.wait()
             self._changed.clear()
-
-    def enter(self, context: AbstractContextManager[None]) -> None:
-        """Enter a context that lasts for as long as this listens."""
-        self._contexts.enter_context(context)
-
-    def close(self) -> None:
-        """Stop listening. The request goes on without."""
-        self._contexts.close()
-        self._hub.forget(self, self._answer)
-
-    def __enter__(self) -> Self:
-        """Listen."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop listening."""
-        self.close()
 
 
 class ReplyHub:

@@ -129,7 +129,7 @@ async def follow(request: Request, request_id: str, caller: ReaderDep, services:
     if state.reply is not None:
         listener.resolve(state.reply)
     else:
-        listener.enter(services.history.following(request_id, state, complete=listener.complete))
+        listener.enter_context(services.history.following(request_id, state, complete=listener.complete))
     return EventStreamResponse(_events(listener, request_id, state, services, resume_at), listener)
 
 

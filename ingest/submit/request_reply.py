@@ -145,7 +145,7 @@ async def _replay_deltas(listener: ReplyListener, request_id: str, services: Ser
     """Read the deltas that were written before the client joined, perhaps for another replica."""
     state = await find_state(services.registry, request_id)
     if state is not None:
-        listener.enter(services.history.following(request_id, state, complete=listener.complete))
+        listener.enter_context(services.history.following(request_id, state, complete=listener.complete))
 
 
 def raise_for(reply: Reply) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from ingest.errors import as_api_error
 from ingest.native.schema import ChatBody, native_request
-from ingest.openai.chat_completions import DecodedCompletion, completion_request, decode_completion
+from ingest.openai.chat_schema import DecodedCompletion, completion_request, decode_completion
 from ingest.submit.submission import check_request
 from streams.codec import decode, encode
 from streams.errors import InvalidRequest
