@@ -14,7 +14,7 @@ _NO_TIER = ""
 
 async def authenticate(request: Request, presented: PresentedKey) -> Caller:
     """Return the caller of a request; 401 without a key that is known."""
-    caller = services_of(request).keyring.caller(required(presented))
+    caller = services_of(request).keys.owner(required(presented))
     if caller is None:
         raise unauthorized("the API key is not known here")
     request.state.tenant = caller.tenant

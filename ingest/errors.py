@@ -92,17 +92,17 @@ def error_of(reply: Reply) -> ErrorInfo | None:
         param = reply.error.param if reply.error else None
         return ErrorInfo(type="invalid_request_error", code="content_filter", message=reason, param=param)
     if reply.status is Status.FAILED:
-        return naming_the_charge(_naming_the_deadline(reply.error or _NO_ERROR), reply)
+        error = reply.error or _NO_ERROR
+        if error.code == DEADLINE_EXCEEDED and error.param is None:
+            error = msgspec.structs.replace(error, param=DEADLINE_PARAM)
+        return naming_the_charge(error, reply)
     if reply.status is Status.CANCELLED:
         return naming_the_charge(reply.error or cancelled_error(), reply)
     return None
 
 
 def failure_of(reply: Reply) -> ErrorInfo | None:
-    """Return the error of a reply that no model has answered: as `error_of`, and also of a degraded answer.
-
-    A batch has no use for the apology of a degraded answer: its line has failed.
-    """
+    """Return the error of a line of a batch: as `error_of`; a degraded answer, an apology, is one, too."""
     if reply.status is not Status.DEGRADED:
         return error_of(reply)
     why = reply.error.message if reply.error else "no model answered"
@@ -123,13 +123,6 @@ def naming_the_charge(error: ErrorInfo, reply: Reply) -> ErrorInfo:
     return msgspec.structs.replace(error, message=message)
 
 
-def _naming_the_deadline(error: ErrorInfo) -> ErrorInfo:
-    """Return the error with `deadline_ms` as its param, whichever stage noticed the deadline."""
-    if error.code != DEADLINE_EXCEEDED or error.param is not None:
-        return error
-    return msgspec.structs.replace(error, param=DEADLINE_PARAM)
-
-
 def status_of(error: ErrorInfo) -> int:
     """Return the HTTP status of an error that the pipeline reports."""
     if error.type == "invalid_request_error":
@@ -138,12 +131,9 @@ def status_of(error: ErrorInfo) -> int:
 
 
 def api_error(error: ErrorInfo, *, charged: bool = False, repeat: bool = False) -> ApiError:
-    """Return the HTTP error for an error that the pipeline reports.
-
-    The official clients repeat a 5xx by themselves, under a new id, unless the response forbids it: it does
-    where the request was `charged`.
-    """
+    """Return the HTTP error for an error that the pipeline reports."""
     status = status_of(error)
+    # The official clients repeat a 5xx by themselves, under a new id, unless the response forbids it.
     headers = dict(NO_RETRY) if charged or status in (409, 504) else {}
     if status in _RETRY_AFTER_S and not charged:
         headers["Retry-After"] = str(_RETRY_AFTER_S[status])

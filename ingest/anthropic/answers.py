@@ -35,12 +35,10 @@ def message(reply: Reply, *, fallback_model: str, latency_ms: float) -> dict[str
 
 
 def stop_reason(reply: Reply) -> str:
-    """Return the finish reason in Anthropic's words.
-
-    A stop sequence is `end_turn`: not every provider says which one it was, or that it was one.
-    """
+    """Return the finish reason in Anthropic's words."""
     if reply.tool_calls and reply.finish_reason != "content_filter":
         return "tool_use"
+    # After a stop sequence, too, it is `end_turn`: not every provider says that it was one, or which one.
     return _STOP_REASONS.get(reply.finish_reason or "stop", "end_turn")
 
 
@@ -62,14 +60,11 @@ def anthropic_usage(usage: Usage) -> dict[str, Any]:
 
 
 class MessageStream(StreamFormat):
-    """`message_start`, the content block by block, `message_delta` with the usage, `message_stop`.
-
-    It names the model that was asked for, because it begins before one answers.
-    """
+    """`message_start`, the content block by block, `message_delta` with the usage, `message_stop`."""
 
     def __init__(self, request_id: str, *, model: str) -> None:
         self._request_id = request_id
-        self._model = model
+        self._model = model  # the one that was asked for: the stream begins before one answers
         self._text_is_open = False
         self._blocks = 0
 

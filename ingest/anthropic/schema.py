@@ -157,12 +157,7 @@ class MessagesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def decode_messages(data: bytes) -> MessagesBody:
-    """Return the body of a Messages request.
-
-    Raises:
-        ApiError: 400, not JSON, or not what is expected; `param` says where.
-        InvalidRequest: something in it is not supported.
-    """
+    """Return the body of a Messages request, as `decode_body`; `InvalidRequest` for what is not supported."""
     body = decode_body(data, MessagesBody, table=ANTHROPIC_PATHS, hints={ANY_FIELD: UNKNOWN_HINT})
     stop = body.stop_sequences or ()
     check_at_most(len(stop), MAX_STOP_SEQUENCES, "stop_sequences")

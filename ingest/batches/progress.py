@@ -41,15 +41,12 @@ _ACCEPTS_NO_MORE = frozenset({BatchStatus.FAILED, BatchStatus.CANCELLING, BatchS
 
 
 class BatchProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch, how far it is, and how many of its lines are in each state.
-
-    `failed` lines ended without an answer, or will never be accepted.
-    """
+    """A batch, how far it is, and how many of its lines are in each state."""
 
     batch: Batch
     status: BatchStatus
     completed: int
-    failed: int
+    failed: int  # ended without an answer, or will never be accepted
     open: int
 
     @property

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 _LINES_AT_ONCE = 32
 _OPEN = RequestSummary()
-_GLIMPSES_AT_ONCE = 1_000
+_SUMMARIES_AT_ONCE = 1_000
 _REPLIES_AT_ONCE = 100
 #: Each may hold a file of `MAX_BATCH_BYTES` in memory, and a copy of it for a moment.
 _MAX_RECEIVED_AT_ONCE = 2
@@ -66,16 +66,13 @@ class Batches:
     async def submit(
         self, batch_id: str, file: CheckedFile, *, caller: Caller, traceparent: str | None
     ) -> bool:
-        """Accept every line of a checked file. Lines that were accepted before are not done again.
+        """Accept every line of a checked file; return whether all of them were accepted before.
 
-        If the whole batch was accepted before, and not cancelled, lines that failed at no cost are run anew.
+        Lines that were accepted before are not done again. If the whole batch was, and was not cancelled,
+        lines that failed at no cost are run anew.
 
-        Returns:
-            Whether all of it was accepted before, and nothing is done now.
-
-        Raises:
-            ApiError: 409, the id stands for another file; 503, Kafka or Redis does not answer: some of the
-                lines may have been accepted.
+        Raises `ApiError`: 409, the id stands for another file; 503, Kafka or Redis does not answer, and some
+        of the lines may have been accepted.
         """
         batch = await self.records.begin(batch_id, tenant=caller.tenant, digest=file.digest, names=file.names)
         if batch.digest != file.digest or batch.tenant != caller.tenant:
@@ -84,7 +81,9 @@ class Batches:
                 param="Idempotency-Key",
             )
         if batch.accepted_at and not batch.cancelled_at:
-            batch = await self._with_new_runs(batch)
+            runs = runs_anew(batch, await self._summaries(batch))
+            if runs != batch.runs:
+                batch = await self.records.rerun(batch, runs) or batch
         if batch.accepted_at or batch.cancelled_at:
             return True
         try:
@@ -130,11 +129,6 @@ class Batches:
                 for name, request_id, state in zip(names, ids, states, strict=True)
             ]
 
-    async def _with_new_runs(self, batch: Batch) -> Batch:
-        """Return the batch with a new run of every line that failed at no cost; unchanged if none did."""
-        runs = runs_anew(batch, await self._glimpses(batch))
-        return batch if runs == batch.runs else await self.records.rerun(batch, runs) or batch
-
     async def _submit_lines(
         self, batch: Batch, file: CheckedFile, caller: Caller, traceparent: str | None
     ) -> None:
@@ -156,8 +150,8 @@ class Batches:
         await _side_by_side(submit_some)
 
     async def _cancel_lines(self, batch: Batch) -> None:
-        glimpses = await self._glimpses(batch)
-        open_lines = iter([name for name, seen in zip(batch.names, glimpses, strict=True) if seen == _OPEN])
+        summaries = await self._summaries(batch)
+        open_lines = iter([name for name, seen in zip(batch.names, summaries, strict=True) if seen == _OPEN])
 
         async def cancel_some() -> None:
             for name in open_lines:
@@ -167,11 +161,11 @@ class Batches:
         await _side_by_side(cancel_some)
 
     async def _progress_of(self, batch: Batch) -> BatchProgress:
-        return progress_of(batch, await self._glimpses(batch), datetime.now(UTC))
+        return progress_of(batch, await self._summaries(batch), datetime.now(UTC))
 
-    async def _glimpses(self, batch: Batch) -> list[RequestSummary | None]:
+    async def _summaries(self, batch: Batch) -> list[RequestSummary | None]:
         found: list[RequestSummary | None] = []
-        for names in _chunks(batch.names, _GLIMPSES_AT_ONCE):
+        for names in _chunks(batch.names, _SUMMARIES_AT_ONCE):
             ids = [line_request_id(batch, name) for name in names]
             found += await self.registry.summaries_of(ids, tenant=batch.tenant)
         return found

@@ -60,10 +60,8 @@ class FeedbackSubmission:
     async def give(self, body: FeedbackBody, *, tenant: str, traceparent: str) -> FeedbackGiven:
         """Return the feedback once the broker has it.
 
-        Raises:
-            InvalidRequest: it has no value.
-            ApiError: 404, the tenant has no such request.
-            TransientFault: Kafka, or a store that must be asked about the request, does not answer.
+        Raises `InvalidRequest` where it has no value, a 404 where the tenant has no such request, and
+        `TransientFault` where Kafka, or a store that must be asked about the request, does not answer.
         """
         value = value_of(value=body.value, label=body.label)
         accepted_at = await self._accepted_at(body.request_id, tenant)

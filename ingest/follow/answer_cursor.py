@@ -89,10 +89,9 @@ class Step(Enum):
 
 
 def advance(answer: AnswerSoFar, delta: Delta, *, max_chars: int) -> AnswerSoFar:
-    """Return the answer after `delta`.
+    """Return the answer after `delta`. The reply brings what is left out here.
 
-    Stale attempts, duplicates, everything after a gap and everything beyond `max_chars` is left out: the
-    reply brings it.
+    That is stale attempts, duplicates, everything after a gap, and everything beyond `max_chars`.
     """
     if delta.attempt > answer.attempt:
         answer = AnswerSoFar(attempt=delta.attempt)
@@ -118,10 +117,9 @@ class AnswerCursor:
     def step(self, text: str, content: str | None, *, patient: bool = True) -> str | Step:
         """Return the text to send next, or another step, and take it for done.
 
-        A client that resumes may be ahead of what this replica has read yet. It is waited for, but not for
-        ever: a new attempt may be shorter and say something else.
-
-        `content` is that of the terminal reply, once it is there.
+        `content` is that of the terminal reply, once it is there. A client that resumes may be ahead of what
+        this replica has read yet. Only while `patient` is it waited for: a new attempt may be shorter and say
+        something else.
         """
         known = text if content is None else content
         if (point := self._resume_at) is not None:
@@ -149,10 +147,7 @@ class AnswerCursor:
 
 
 def pieces(text: str, size: int = _PIECE_CHARS) -> list[str]:
-    """Cut `text` into pieces of about `size` characters, at spaces if there are some.
-
-    Joined they are `text` again.
-    """
+    """Cut `text` into pieces of about `size` characters, at spaces if there are some."""
     cut: list[str] = []
     start = 0
     while len(text) - start > size:

@@ -22,14 +22,11 @@ MAX_ANSWER_CHARS = 262_144
 
 
 class RunningAnswer:
-    """What is known of one running request, shared by all its listeners.
-
-    `complete`: this process hears, or has heard, every delta of it.
-    """
+    """What is known of one running request, shared by all its listeners."""
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
-        self.complete = False
+        self.complete = False  # whether this process hears, or has heard, every delta of it
         self.so_far = AnswerSoFar()
         self.cache_kind: CacheKind | None = None
         self.listeners: set[ReplyListener] = set()
@@ -130,10 +127,7 @@ class ReplyHub:
         return listener
 
     def dismiss_followers(self) -> None:
-        """End the streams of those who only follow: this process stops, and another can go on for them.
-
-        Those who wait for their own request's reply keep waiting.
-        """
+        """End the streams of those who only follow: this process stops, and another can go on for them."""
         self._closing = True
         for listener in self._listeners:
             if listener.correlation_id is None:

@@ -28,12 +28,11 @@ STALLED_S = 30.0
 
 
 class TimedStream(StreamingResponse):
-    """Streams pieces as the client takes them, one piece in memory at a time.
+    """Streams pieces as the client takes them, one piece in memory at a time; they are closed at its end.
 
     A fault while streaming breaks the connection, so that the client cannot take what it has for the whole.
-
     The client may leave one write unread for `stalled_s`; the server's write buffer (64 KiB) takes what is
-    written meanwhile. The pieces are closed however the response ends.
+    written meanwhile.
     """
 
     def __init__(
@@ -106,10 +105,7 @@ class StreamFormat(ABC):
 
     @abstractmethod
     def text(self, text: str, position: StreamPosition) -> bytes:
-        """Return the next text of the answer.
-
-        It begins at `position`, which a format with event ids advances.
-        """
+        """Return the next text of the answer, at `position`, which a format with event ids advances."""
 
     def reset(self) -> bytes | None:
         """Return what takes back the text so far; None if the format has no word for that."""
@@ -183,10 +179,7 @@ def _replaced(reply: Reply | None) -> ErrorInfo:
 class EventStreamResponse(TimedStream):
     """A stream of events that closes its listener, however it ends.
 
-    What a slow client has not read yet stays in the `RunningAnswer`, which all its clients share.
-
-    One write takes at most `stalled_s`. `on_leave` is called if the client leaves (or stalls) before the
-    reply is there.
+    `on_leave` is called if the client leaves (or stalls) before the reply is there.
     """
 
     media_type = "text/event-stream"

@@ -38,10 +38,7 @@ async def wait_for_reply(
     give_up_at: float,
     registry: RequestRegistry,
 ) -> Reply | None:
-    """Return the reply, or None if the client left before; 504 where it is not there at `give_up_at`.
-
-    `give_up_at` is on the monotonic clock, here and below.
-    """
+    """Return the reply; None if the client left before; 504 at `give_up_at`, on the monotonic clock."""
     heard = listener.until(lambda: listener.reply is not None)
     try:
         async with asyncio.timeout(give_up_at - time.monotonic()):
@@ -56,11 +53,7 @@ async def wait_for_reply(
 
 
 async def wait_for_first_text(listener: ReplyListener, request: Request, give_up_at: float) -> bool:
-    """Wait until there is text, or the reply, or `FIRST_TEXT_S` have passed.
-
-    Returns:
-        False if the client left before.
-    """
+    """Wait for text, or the reply, for at most `FIRST_TEXT_S`; return False if the client left before."""
     heard = listener.until(lambda: bool(listener.text) or listener.reply is not None)
     try:
         async with asyncio.timeout(min(FIRST_TEXT_S, give_up_at - time.monotonic())):
@@ -72,10 +65,9 @@ async def wait_for_first_text(listener: ReplyListener, request: Request, give_up
 async def long_poll(
     request: Request, request_id: str, wait_s: float, hub: ReplyHub, registry: RequestRegistry
 ) -> None:
-    """Wait until a request has its reply, for at most `wait_s` seconds; 503 as `ReplyHub.listen`.
+    """Wait until a request has its reply, or its client leaves, for `wait_s` at most; 503 as `listen`.
 
-    The wait ends early if the client leaves. A replica that is about to stop does not wait: the client asks
-    again, and comes to another.
+    A replica that is about to stop does not wait: the client asks again, and comes to another.
     """
     with hub.listen(request_id) as listener:
         heard = listener.until(lambda: listener.reply is not None or listener.dismissed)

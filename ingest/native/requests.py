@@ -31,13 +31,11 @@ from ingest.openapi import body_of
 from ingest.services import Services, ServicesDep
 from ingest.submit.body import decode_body, read_body
 from ingest.submit.request_reply import prepare
-from ingest.submit.submission import Submitted
 from streams.events import MAX_DEADLINE_MS, Status
 from streams.registry.cancellation import BY_SENDER
 from streams.registry.registry import CancelAnswer, RequestState, SubmissionState
 from streams.registry.reply_view import reply_view
 from streams.request_rules.sent_requests import HINTS
-from streams.serving.api_keys import Caller
 from streams.serving.errors import REPLAYED, invalid
 from streams.serving.json_response import JsonResponse
 from streams.serving.openapi import errors
@@ -83,12 +81,18 @@ _CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = {
 async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Accept a request and answer at once; one that was answered before gets its reply."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
-    body = native_request(decode_body(data, SubmitBody, hints=HINTS))
-    prepared = await prepare(request, caller, body, services)
+    wanted = native_request(decode_body(data, SubmitBody, hints=HINTS))
+    prepared = await prepare(request, caller, wanted, services)
     submitted = await services.submissions.submit(prepared)
     if submitted.reply is not None:
         return JsonResponse(reply_view(submitted.reply), headers=dict(REPLAYED))
-    return _accepted(submitted, services)
+    request_id = prepared.request_id
+    path = f"/v1/requests/{request_id}"
+    status = "running" if submitted.state is SubmissionState.JOINED else "pending"
+    access = _stream_access(request_id, caller.tenant, services)
+    body = {"request_id": request_id, "status": status, "url": path, **access}
+    headers = {"Location": path, "Cache-Control": "no-store"}
+    return JsonResponse(body, status_code=202, headers=headers)
 
 
 @router.get("/v1/requests/{request_id}", responses=errors(404))
@@ -161,12 +165,8 @@ async def cancel(request: Request, request_id: str, caller: CallerDep, services:
     if answer is CancelAnswer.UNKNOWN:
         raise no_such_request()
     request.state.request_id = request_id
-    if answer is CancelAnswer.SETTLED:
-        return await _cancelled_before(request_id, caller, services)
-    return JsonResponse({"request_id": request_id, "status": "cancelling"}, status_code=202)
-
-
-async def _cancelled_before(request_id: str, caller: Caller, services: Services) -> Response:
+    if answer is not CancelAnswer.SETTLED:
+        return JsonResponse({"request_id": request_id, "status": "cancelling"}, status_code=202)
     state = await state_of(request_id, caller, services)
     if state.reply is not None and state.reply.status is Status.CANCELLED:
         return JsonResponse(reply_view(state.reply))
@@ -176,16 +176,6 @@ async def _cancelled_before(request_id: str, caller: Caller, services: Services)
         code="request_finished",
         param="request_id",
     )
-
-
-def _accepted(submitted: Submitted, services: Services) -> Response:
-    request_id = submitted.prepared.request_id
-    path = f"/v1/requests/{request_id}"
-    status = "running" if submitted.state is SubmissionState.JOINED else "pending"
-    access = _stream_access(request_id, submitted.prepared.caller.tenant, services)
-    body = {"request_id": request_id, "status": status, "url": path, **access}
-    headers = {"Location": path, "Cache-Control": "no-store"}
-    return JsonResponse(body, status_code=202, headers=headers)
 
 
 def _stream_access(request_id: str, tenant: str, services: Services) -> dict[str, Any]:

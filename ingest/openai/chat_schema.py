@@ -96,10 +96,7 @@ def _taken_out(data: bytes, names: Sequence[str]) -> tuple[bytes, dict[str, Any]
 def completion_request(
     completion: DecodedCompletion, *, user_header: str | None, stream: bool, deadline_ms: int | None
 ) -> ChatRequested:
-    """Return the event for a Chat Completions body; `InvalidRequest` for an unsupported parameter.
-
-    The header `X-Headrace-User` goes before the field `user`.
-    """
+    """Return the event for a Chat Completions body; `InvalidRequest` for an unsupported parameter."""
     body = completion.body
     _refuse_unsupported(body)
     if body.stream_options is not None and not stream:
@@ -132,15 +129,11 @@ def _without_sdk_additions(message: Message) -> Message:
     """
     if not message.tool_calls:
         return message
-    calls = tuple(_without_additions(call) for call in message.tool_calls)
-    return msgspec.structs.replace(message, tool_calls=calls)
-
-
-def _without_additions(call: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in call.items() if name != "index"}
-    if isinstance(function := call.get("function"), dict):
-        kept["function"] = {name: value for name, value in function.items() if name != "parsed_arguments"}
-    return kept
+    calls = [{name: call[name] for name in call if name != "index"} for call in message.tool_calls]
+    for call in calls:
+        if isinstance(function := call.get("function"), dict):
+            call["function"] = {name: function[name] for name in function if name != "parsed_arguments"}
+    return msgspec.structs.replace(message, tool_calls=tuple(calls))
 
 
 def _refuse_unsupported(body: CompletionBody) -> None:

@@ -73,10 +73,7 @@ async def embeddings(request: Request, caller: CallerDep, services: ServicesDep)
 def embeddings_request(
     body: EmbeddingsBody, *, user_header: str | None, deadline_ms: int | None
 ) -> EmbeddingsRequested:
-    """Return the event for an Embeddings body; `InvalidRequest` for texts that are empty or too long.
-
-    The header `X-Headrace-User` goes before the field `user`.
-    """
+    """Return the event for an Embeddings body; `InvalidRequest` for texts that are empty or too long."""
     given = (body.input,) if isinstance(body.input, str) else body.input
     if not 1 <= len(given) <= MAX_EMBEDDING_INPUTS:
         raise InvalidRequest(
@@ -118,10 +115,7 @@ def embeddings_list(
     """Return OpenAI's list, with Headrace's own fields under `headrace`, which the SDK leaves alone.
 
     The vectors are exactly those of the model: base64 has its bytes, and each JSON number has all the digits
-    of its float32.
-
-    Raises:
-        ApiError: 409, the request was answered before, and its vectors are no longer kept.
+    of its float32. 409 where the request was answered before, and its vectors are no longer kept.
     """
     embeddings = reply.embeddings
     if embeddings is None or not embeddings.vectors:

@@ -45,10 +45,9 @@ _SERVER_OWNED = {
 async def read_body(request: Request, *, max_bytes: int, timeout_s: float = BODY_TIMEOUT_S) -> bytes:
     """Return the body of a request, decompressed.
 
-    Raises:
-        ApiError: 413, the body is longer than `max_bytes`, as it comes or decompressed, whatever its headers
-            say; 408, it has not come within `timeout_s` seconds; 415, it is compressed in an unknown way;
-            400, it is not what its `Content-Encoding` says.
+    Raises `ApiError`: 413, the body is longer than `max_bytes`, as it comes or decompressed, whatever its
+    headers say; 408, it has not come within `timeout_s` seconds; 415, it is compressed in an unknown way;
+    400, it is not what its `Content-Encoding` says.
     """
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding not in _ZLIB_WINDOWS:
@@ -110,11 +109,7 @@ def decode_body(
     table: Mapping[str, Parameter] = OPENAI_PATHS,
     hints: Mapping[str, str] = MappingProxyType({}),
 ) -> B:
-    """Return the body as `kind`; `table` and `hints` as `explain` takes them.
-
-    Raises:
-        ApiError: 400, not JSON, or not what is expected; `param` says where.
-    """
+    """Return the body as `kind`; a 400 says where it is wrong, by `table` and `hints` as in `explain`."""
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as fault:

@@ -17,24 +17,21 @@ from fastapi import Request
 from starlette.responses import Response
 
 from ingest.errors import api_error, error_of, is_charged, timed_out
-from ingest.follow.reply_hub import ReplyListener
 from ingest.follow.sse import EventStreamResponse, StreamFormat, stream_events
 from ingest.follow.waiting import GRACE_S, find_state, wait_for_first_text, wait_for_reply
 from ingest.services import Services
 from ingest.submit.client_retries import CallState
 from ingest.submit.headers import answer_headers, cache_header, on_disconnect_header, traceparent_of
 from ingest.submit.identification import identify
-from ingest.submit.submission import PreparedRequest, Submitted, check_request, with_second_try
+from ingest.submit.submission import PreparedRequest, check_request, with_second_try
 from streams.events import ChatRequested, Reply, Requested
 from streams.registry.registry import SubmissionState
 from streams.serving.api_keys import Caller
 from streams.serving.errors import REPLAYED
+from streams.serving.frame import CLIENT_CLOSED_REQUEST
 from streams.serving.json_response import JsonResponse
 
-_CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left; only the access log shows it
-
-#: Renders a reply as the JSON body of a route, given the latency in ms. It raises `ApiError` for a failed
-#: one.
+#: Renders a reply, given the latency in ms, as the JSON body of a route; raises the error of a failed one.
 Render = Callable[[Reply, float], dict[str, Any]]
 
 
@@ -43,10 +40,8 @@ async def prepare(request: Request, caller: Caller, wanted: Requested, services:
 
     A request for embeddings has been checked by its route, in a thread.
 
-    Raises:
-        InvalidRequest: the body cannot be served.
-        ApiError: 400, a header is wrong; 409, the key was used for another body.
-        StoreUnavailable: Redis does not answer.
+    Raises `InvalidRequest` where the body cannot be served; `ApiError`: 400, a header is wrong; 409, the key
+    was used for another body; `StoreUnavailable`.
     """
     settings = services.settings
     if isinstance(wanted, ChatRequested):
@@ -55,7 +50,7 @@ async def prepare(request: Request, caller: Caller, wanted: Requested, services:
         check_request(wanted, settings)
     deadline_ms = wanted.deadline_ms or settings.default_deadline_ms
     on_disconnect = wanted.on_disconnect or on_disconnect_header(request.headers) or settings.on_disconnect
-    found = await with_second_try(
+    request_id, body, call = await with_second_try(
         lambda: identify(
             request.headers,
             wanted,
@@ -65,13 +60,13 @@ async def prepare(request: Request, caller: Caller, wanted: Requested, services:
             calls=services.client_retries,
         )
     )
-    request.state.request_id = found.request_id
+    request.state.request_id = request_id
     return PreparedRequest(
         request=wanted,
         caller=caller,
-        request_id=found.request_id,
-        body=found.body,
-        call=found.call,
+        request_id=request_id,
+        body=body,
+        call=call,
         deadline_ms=deadline_ms,
         traceparent=traceparent_of(request.headers.get("traceparent")),
         on_disconnect=on_disconnect,
@@ -105,47 +100,39 @@ async def answer(
                 reply = await wait_for_reply(listener, request, prepared, give_up_at, services.registry)
                 return _client_left(prepared, services) if reply is None else rendered(reply)
             if submitted.state is SubmissionState.JOINED:
-                await _replay_deltas(listener, prepared.request_id, services)
+                # The deltas that were written before this client joined, perhaps for another replica.
+                state = await find_state(services.registry, prepared.request_id)
+                if state is not None:
+                    missed = services.history.following(
+                        prepared.request_id, state, complete=listener.complete
+                    )
+                    listener.enter_context(missed)
             if not await wait_for_first_text(listener, request, give_up_at):
                 return _client_left(prepared, services)
             if listener.reply is not None and error_of(listener.reply) is not None:
                 return rendered(listener.reply)
             closing.pop_all()  # the response closes the listener
-        return _streamed(submitted, listener, services, stream, give_up_at)
-
-
-def _streamed(
-    submitted: Submitted, listener: ReplyListener, services: Services, stream: StreamFormat, give_up_at: float
-) -> Response:
-    prepared = submitted.prepared
-    events = stream_events(
-        listener,
-        stream,
-        give_up_at=give_up_at,
-        on_timeout=lambda: timed_out(prepared.request_id, prepared.deadline_ms),
-    )
-    headers = answer_headers(listener.reply, listener.cache_kind)
-    return EventStreamResponse(
-        events,
-        listener,
-        headers=headers | (REPLAYED if submitted.is_repeat else {}),
-        on_leave=lambda: services.abandonments.client_left(prepared),
-    )
+        events = stream_events(
+            listener,
+            stream,
+            give_up_at=give_up_at,
+            on_timeout=lambda: timed_out(prepared.request_id, prepared.deadline_ms),
+        )
+        headers = answer_headers(listener.reply, listener.cache_kind)
+        return EventStreamResponse(
+            events,
+            listener,
+            headers=headers | (REPLAYED if submitted.is_repeat else {}),
+            on_leave=lambda: services.disconnects.client_left(prepared),
+        )
 
 
 def _client_left(prepared: PreparedRequest, services: Services) -> Response:
     """Note that nobody waits any more; an SDK may come back for the answer."""
     if prepared.call is not None:
         prepared.call.state = CallState.LEFT
-    services.abandonments.client_left(prepared, may_come_back=prepared.call is not None)
-    return Response(status_code=_CLIENT_CLOSED_REQUEST)
-
-
-async def _replay_deltas(listener: ReplyListener, request_id: str, services: Services) -> None:
-    """Read the deltas that were written before the client joined, perhaps for another replica."""
-    state = await find_state(services.registry, request_id)
-    if state is not None:
-        listener.enter_context(services.history.following(request_id, state, complete=listener.complete))
+    services.disconnects.client_left(prepared, may_come_back=prepared.call is not None)
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 def raise_for(reply: Reply) -> None:

@@ -36,27 +36,21 @@ _BACKOFF = Backoff(first_s=0.05)
 
 
 class PreparedRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked request, and whose it is.
+    """A checked request, and whose it is."""
 
-    Tenant, tier, accepted_at and request_id of `request` are filled in on submission. `body` is its
-    `fingerprint`, where it was computed already; `call` is the SDK's call, where there is no
-    `Idempotency-Key`.
-    """
-
-    request: Requested
+    request: Requested  # tenant, tier, accepted_at and request_id are filled in on submission
     caller: Caller
     request_id: str
     deadline_ms: int
     traceparent: str
     on_disconnect: OnDisconnect = "continue"
-    body: str | None = None
-    call: SdkCall | None = None
+    body: str | None = None  # the `fingerprint`, where it was computed already
+    call: SdkCall | None = None  # where there is no `Idempotency-Key`
 
 
 class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     """An accepted request. `reply` is there if it was answered before."""
 
-    prepared: PreparedRequest
     state: SubmissionState
     reply: Reply | None = None
 
@@ -68,26 +62,19 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(eq=False)
 class Submissions:
-    """Registers and publishes requests.
-
-    `partitions` are the reply partitions that this replica reads; `source` names it in the records' headers.
-    """
+    """Registers and publishes requests."""
 
     registry: RequestRegistry
     publisher: Publisher
     hub: ReplyHub
-    partitions: Sequence[int]
-    source: str
+    partitions: Sequence[int]  # the reply partitions that this replica reads
+    source: str  # names it in the headers of records
 
     async def submit(self, prepared: PreparedRequest, *, followed: bool = True) -> Submitted:
-        """Accept a request that nobody waits for.
+        """Accept a request that nobody waits for; `followed`: somebody may want to follow it later.
 
-        It is tracked from the start where somebody may want to follow it.
-
-        Raises:
-            ApiError: 409, the id stands for another body; 429, too many wait for its reply.
-            KafkaUnavailable: no broker acknowledges the record.
-            StoreUnavailable: Redis does not answer, or is nearly full.
+        Raises `ApiError`: 409, the id stands for another body; 429, too many wait for its reply;
+        `KafkaUnavailable`; `StoreUnavailable` where Redis does not answer, or is nearly full.
         """
         if followed:
             self.hub.track(prepared.request_id)
@@ -149,8 +136,8 @@ class Submissions:
             case SubmissionState.PENDING:
                 await self._publish(request, prepared, origin, address)
             case SubmissionState.SETTLED | SubmissionState.DONE if found.reply:
-                return Submitted(prepared=prepared, state=found.state, reply=as_repeat(found.reply))
-        return Submitted(prepared=prepared, state=found.state)
+                return Submitted(state=found.state, reply=as_repeat(found.reply))
+        return Submitted(state=found.state)
 
     async def _publish(
         self, request: Requested, prepared: PreparedRequest, origin: str, address: ReplyAddress
@@ -167,24 +154,20 @@ class Submissions:
         try:
             await self.publisher.publish(Emit.to(topic, request, key=prepared.request_id, headers=headers))
         except KafkaUnavailable:
-            await self._withdraw(prepared.request_id, origin)
+            try:
+                await self.registry.abandon(prepared.request_id, origin=origin)
+            except StoreUnavailable as fault:
+                # The entry stays pending: the same request, sent again, is published again.
+                log.warning("submission.abandon_failed", request_id=prepared.request_id, error=str(fault))
             raise
-
-    async def _withdraw(self, request_id: str, origin: str) -> None:
-        try:
-            await self.registry.abandon(request_id, origin=origin)
-        except StoreUnavailable as fault:
-            # The entry stays pending: the same request, sent again, is published again.
-            log.warning("submission.abandon_failed", request_id=request_id, error=str(fault))
 
 
 async def with_second_try(step: Callable[[], Awaitable[T]]) -> T:
     """Return what `step` returns, tried once more if Redis does not answer in time.
 
     On a busy machine a command runs into its time-out although Redis has answered it: this process had no
-    processor for so long. A second failure means an outage, which the client should hear of.
-
-    `step` may be done twice: every script of the registry may.
+    processor for so long. A second failure means an outage, which the client should hear of. `step` may be
+    done twice: every script of the registry may.
     """
     return await retry(step, on=StoreUnavailable, attempts=2, backoff=_BACKOFF, on_failure=_note)
 

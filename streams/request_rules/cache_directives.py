@@ -28,8 +28,9 @@ class CacheDirectives(Struct, frozen=True, kw_only=True):
     max_age_s: int | None = None
 
 
-def cache_directives(text: str | None, *, param: str = "headrace_cache") -> CacheDirectives:
+def cache_directives(text: str | None) -> CacheDirectives:
     """Return what the field `headrace_cache` says; raise `InvalidRequest` for anything else."""
+    param = "headrace_cache"
     found = _words(text or "", param)
     unknown = next((word for word in found if word not in _KNOWN), None)
     if unknown is not None:
@@ -42,13 +43,12 @@ def cache_directives(text: str | None, *, param: str = "headrace_cache") -> Cach
     return CacheDirectives(read=read, store=store, max_age_s=max_age_s)
 
 
-def known_directives(header: str, *, param: str = "Cache-Control") -> str | None:
+def known_directives(header: str) -> str | None:
     """Return the three directives of a `Cache-Control` header, without those for HTTP caches; None for none.
 
-    Raises:
-        InvalidRequest: the age is no whole number.
+    Raises `InvalidRequest` where the age is no whole number.
     """
-    found = _words(header, param)
+    found = _words(header, "Cache-Control")
     known = {"no-cache": "no-cache", "no-store": "no-store", "max-age": f"max-age={found.get('max-age')}"}
     return ", ".join(known[word] for word in known if word in found) or None
 

@@ -46,15 +46,10 @@ _IDS = ("user_id", "session_id", "tenant", "tier")
 def check_chat(
     request: ChatRequested, *, max_tokens_per_request: int, extra_parameters: Collection[str] = ()
 ) -> None:
-    """Check a request before it is worked on. Rules of the rendered prompt are the guardrail's own.
+    """Check a request before it is worked on; `InvalidRequest` names the first broken rule and its field.
 
-    Args:
-        request: what is asked.
-        max_tokens_per_request: the most output tokens that may be asked for.
-        extra_parameters: the names that the operator lets through to models behind OpenAI's API.
-
-    Raises:
-        InvalidRequest: the first broken rule, with the field and what it must be.
+    Rules of the rendered prompt are the guardrail's own. `extra_parameters` are the names that the operator
+    lets through to models behind OpenAI's API.
     """
     _check_model(request.model)
     check_ids(request)

@@ -25,31 +25,23 @@ class Effect(StrEnum):
 
 
 class ParameterRule(NamedTuple):
-    """What becomes of a parameter at models of one API.
-
-    Attributes:
-        effect: the effect.
-        note: completes it; of what is refused, what to do instead.
-        values: of a refused parameter, the values that are accepted nevertheless; of a translated one, the
-            only values that are accepted, and what each becomes.
-    """
+    """What becomes of a parameter at models of one API."""
 
     effect: Effect
-    note: str = ""
+    note: str = ""  # completes the effect; of what is refused, what to do instead
+    #: Of a refused parameter, the values that are accepted nevertheless; of a translated one, the only values
+    #: that are accepted, and what each becomes.
     values: Mapping[Any, object] | None = None
 
 
 class Parameter(NamedTuple):
-    """One row: the paths in a Chat Completions and in a Messages request, empty where that API has none.
-
-    `whole`: the row covers what lies below the path, too.
-    """
+    """One row: the paths in a Chat Completions and in a Messages request, empty where that API has none."""
 
     openai_path: str
     anthropic_path: str
     to_openai: ParameterRule
     to_anthropic: ParameterRule
-    whole: bool = False
+    whole: bool = False  # the row covers what lies below the path, too
 
     @property
     def is_refused(self) -> bool:

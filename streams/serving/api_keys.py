@@ -67,20 +67,14 @@ class KeyTable(Generic[T]):
         return found
 
 
-class Keyring:
-    """The API keys of senders. Raises `ConfigurationError` where none is configured."""
-
-    def __init__(self, keys: Mapping[str, ApiKey]) -> None:
-        if not keys:
-            raise ConfigurationError(
-                "no API key is configured: set HEADRACE_API_KEY to a secret of your choice, or "
-                'HEADRACE_API_KEYS to {"key": {"tenant": "…", "tier": "…"}}'
-            )
-        self._table = KeyTable({key: Caller(owner.tenant, owner.tier) for key, owner in keys.items()})
-
-    def caller(self, presented: str) -> Caller | None:
-        """Return the owner of a key, or None, in constant time."""
-        return self._table.owner(presented)
+def sender_keys(keys: Mapping[str, ApiKey]) -> KeyTable[Caller]:
+    """Return the API keys of senders; `ConfigurationError` where none is configured."""
+    if not keys:
+        raise ConfigurationError(
+            "no API key is configured: set HEADRACE_API_KEY to a secret of your choice, or "
+            'HEADRACE_API_KEYS to {"key": {"tenant": "…", "tier": "…"}}'
+        )
+    return KeyTable({key: Caller(owner.tenant, owner.tier) for key, owner in keys.items()})
 
 
 def _digest(key: str) -> bytes:

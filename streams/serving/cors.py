@@ -14,8 +14,6 @@ from streams.events import ErrorInfo
 from streams.serving.fault_handlers import allowed_methods
 from streams.serving.frame import Render, render_plainly
 
-_FORBIDDEN: Final = 403
-_OK: Final = 200
 _REFUSED: Final = ErrorInfo(
     type="invalid_request_error",
     code="origin_not_allowed",
@@ -79,8 +77,8 @@ class _Options(CORSMiddleware):
         headers = Headers(scope=scope)
         if "origin" in headers and "access-control-request-method" in headers:
             response = self.preflight_response(request_headers=headers)
-            if response.status_code != _OK:
-                response = self._render(Request(scope), _FORBIDDEN, _REFUSED, {"Vary": "Origin"})
+            if response.status_code != 200:
+                response = self._render(Request(scope), 403, _REFUSED, {"Vary": "Origin"})
             await response(scope, receive, send)
         elif allowed := allowed_methods(self._routes_of, scope):
             await Response(status_code=204, headers={"Allow": allowed})(scope, receive, send)

@@ -21,7 +21,7 @@ Render = Callable[[Request, int, ErrorInfo, Mapping[str, str]], Response]
 #: On every response.
 SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _PROBES = frozenset({"/health", "/live", "/ready", "/metrics"})
-_CLIENT_CLOSED_REQUEST = 499
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left; only the access log shows it
 #: An id of the client's own: short, and safe in logs and headers.
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _INTERNAL_ERROR = ErrorInfo(
@@ -70,7 +70,7 @@ class RequestFrame:
         try:
             await self._app(scope, receive, watched_send)
         except ClientDisconnect:
-            status = _CLIENT_CLOSED_REQUEST
+            status = CLIENT_CLOSED_REQUEST
         except Exception:  # noqa: BLE001 - the last resort: no request may show its insides
             self._log.exception("http.fault", request_id=state["request_id"])
             if status is None:

@@ -21,8 +21,6 @@ _SHARE_OF_FILES: Final = 0.75
 _METHOD: Final = re.compile(rb"\s*[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ")
 #: A host and a port (RFC 9110, 7.2), without the characters that no host has.
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%-]*)(:\d{0,5})?")
-#: A 405 must list the methods.
-_METHODS: Final = {"Allow": "GET, HEAD, POST, DELETE, OPTIONS"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +89,8 @@ def malformed(what: str) -> ApiError:
 
 def method_not_allowed() -> ApiError:
     """405: a method that no route has."""
-    return invalid("no route has this method", code="method_not_allowed", status=405, headers=_METHODS)
+    allow = {"Allow": "GET, HEAD, POST, DELETE, OPTIONS"}
+    return invalid("no route has this method", code="method_not_allowed", status=405, headers=allow)
 
 
 def too_many_connections() -> ApiError:

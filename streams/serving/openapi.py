@@ -9,7 +9,6 @@ SchemaOf = Callable[[str], Mapping[str, Any]]
 
 #: Answers of the protocol, before any route.
 _ANY_ROUTE: Final = (400, 408, 414, 431, 503)
-_FIRST_ERROR: Final = 400
 _WORDS: Final = {
     400: "The request is wrong: `param` says where",
     401: "There is no API key, or it is not known here",
@@ -84,7 +83,7 @@ def _describe(operation: dict[str, Any], schema: Mapping[str, Any]) -> None:
         # FastAPI describes the whole stream as one text; readers take that for the schema of an event.
         response.get("content", {}).get("text/event-stream", {}).pop("schema", None)
         response["headers"] = {"X-Request-ID": {"schema": _TEXT}}
-        if int(status) >= _FIRST_ERROR:
+        if int(status) >= 400:
             response.setdefault("content", {"application/json": {"schema": schema}})
         if status in ("429", "503"):
             response["headers"]["Retry-After"] = {"schema": {"type": "integer"}}

@@ -23,15 +23,11 @@ def http_config(
 
     Open requests may take `grace_s` at shutdown, at least a second. `protocol` has the shape of errors.
     """
-
-    class Limited(protocol):  # type: ignore[misc, valid-type]  # the class is a parameter
-        limits = limits_of_process()
-
     return uvicorn.Config(
         app,
         host=host,
         port=port,
-        http=Limited,
+        http=type("Limited", (protocol,), {"limits": limits_of_process()}),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -15,7 +15,7 @@ from ingest.batches.lines import LineName
 from ingest.batches.service import Batches
 from ingest.batches.store import Batch
 from ingest.feedback.submission import FeedbackSubmission
-from ingest.follow.abandonment import Abandonments
+from ingest.follow.client_disconnects import ClientDisconnects
 from ingest.follow.reply_hub import ReplyHub
 from ingest.follow.stream_tokens import StreamTokens
 from ingest.services import Services
@@ -45,7 +45,7 @@ from streams.registry.registry import (
     SubmissionState,
 )
 from streams.registry.runs import may_run_anew
-from streams.serving.api_keys import Keyring
+from streams.serving.api_keys import sender_keys
 from streams.settings import ApiKey, Settings
 
 KEY = "key-of-acme"
@@ -452,14 +452,14 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
     submissions = Submissions(registry, pipeline, hub, partitions=(1, 3), source="/ingest-1")
     services = Services(
         settings=chosen,
-        keyring=Keyring(chosen.keys),
+        keys=sender_keys(chosen.keys),
         stream_tokens=StreamTokens.of(chosen),
         submissions=submissions,
         batches=Batches(batches, registry, submissions),
         feedback=FeedbackSubmission(
             registry, stored, pipeline, source="/ingest-1", clock=lambda: FEEDBACK_AT
         ),
-        abandonments=Abandonments(registry, timeout_s=1.0),
+        disconnects=ClientDisconnects(registry, timeout_s=1.0),
         runs=MemoryRuns(registry),
         client_retries=NoCalls(),
         hub=hub,

@@ -22,12 +22,8 @@ RETRY_GRACE_S = 3.0
 log = structlog.get_logger(__name__)
 
 
-class Abandonments:
-    """Cancels abandoned requests, beside the HTTP requests that end.
-
-    One cancellation takes at most `timeout_s`; a client that may come back is waited for, for
-    `retry_grace_s`.
-    """
+class ClientDisconnects:
+    """Cancels abandoned requests, beside the HTTP requests that end; each within `timeout_s`."""
 
     def __init__(
         self, registry: RequestRegistry, *, timeout_s: float, retry_grace_s: float = RETRY_GRACE_S
@@ -40,10 +36,10 @@ class Abandonments:
     def client_left(self, prepared: PreparedRequest, *, may_come_back: bool = False) -> None:
         """Note that a client has left before its answer was there. Returns at once."""
         if prepared.on_disconnect != "cancel":
-            log.info("abandonment.goes_on", request_id=prepared.request_id)
+            log.info("client_disconnect.goes_on", request_id=prepared.request_id)
         elif not self._tasks.start(self._cancel(prepared, self._retry_grace_s if may_come_back else 0.0)):
             log.warning(
-                "abandonment.not_cancelled", request_id=prepared.request_id, reason="too many at once"
+                "client_disconnect.not_cancelled", request_id=prepared.request_id, reason="too many at once"
             )
 
     async def close(self) -> None:
@@ -65,6 +61,6 @@ class Abandonments:
                 )
         except (StoreUnavailable, TimeoutError) as fault:
             # The answer is then produced and booked for nobody; it can still be fetched.
-            log.warning("abandonment.not_cancelled", request_id=prepared.request_id, reason=str(fault))
+            log.warning("client_disconnect.not_cancelled", request_id=prepared.request_id, reason=str(fault))
         else:
-            log.info("abandonment.cancel", request_id=prepared.request_id, answer=answer.value)
+            log.info("client_disconnect.cancel", request_id=prepared.request_id, answer=answer.value)
