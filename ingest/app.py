@@ -6,14 +6,14 @@ import structlog
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from ingest import feedback
 from ingest.admin import routes as admin
 from ingest.anthropic import messages
 from ingest.anthropic.errors import anthropic_error_body, speaks_anthropic
 from ingest.anthropic.schema import MessagesBody
 from ingest.batches import routes as batches
 from ingest.errors import as_api_error
-from ingest.feedback import routes as feedback
-from ingest.feedback.submission import FeedbackBody
+from ingest.feedback import FeedbackBody
 from ingest.native import chat, requests
 from ingest.native.page import page_router
 from ingest.native.schema import ChatBody, SubmitBody

@@ -1,8 +1,9 @@
 """The services behind the routes: wired here, and nowhere else. Each route finds them by its request."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -11,7 +12,6 @@ from ingest.admin.dependency_health import HealthMonitor
 from ingest.admin.spend import BindQuery, ClickHouseSpend
 from ingest.batches.service import Batches
 from ingest.batches.store import BatchStore
-from ingest.feedback.submission import FeedbackSubmission
 from ingest.follow.client_disconnects import ClientDisconnects
 from ingest.follow.delta_history import DeltaHistory
 from ingest.follow.reply_consumer import GrouplessConsumer, ReplyConsumer
@@ -44,7 +44,6 @@ class Services:
     stream_tokens: StreamTokens
     submissions: Submissions
     batches: Batches
-    feedback: FeedbackSubmission
     disconnects: ClientDisconnects
     runs: RequestRuns
     client_retries: ClientRetries
@@ -54,6 +53,7 @@ class Services:
     health: HealthMonitor
     reply_loop: ReplyConsumer
     history: DeltaHistory
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 def services_of(request: Request) -> Services:
@@ -144,7 +144,6 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
                 registry,
                 submissions,
             ),
-            feedback=FeedbackSubmission(registry, spend, publisher, source=f"/{name}"),
             disconnects=disconnects,
             runs=RequestRuns(redis, ttl_s=settings.registry_ttl_s),
             client_retries=client_retries,

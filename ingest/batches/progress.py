@@ -1,4 +1,4 @@
-"""How far a batch is, decided from its record and from how its requests stand. Without I/O."""
+"""The status of a batch, computed from its record and the states of its requests. Without I/O."""
 
 import uuid
 from collections.abc import Sequence

@@ -1,10 +1,11 @@
 """Accepts batches, says how far they are, and cancels them. Each line is a request like any other."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -28,6 +29,8 @@ from streams.registry.cancellation import BY_SENDER
 from streams.registry.registry import RequestRegistry, RequestSummary
 from streams.serving.api_keys import Caller
 from streams.serving.errors import ApiError, not_found, unavailable
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -142,23 +145,18 @@ class Batches:
             )
             for line in file.lines()
         )
-
-        async def submit_some() -> None:
-            for prepared in requests:
-                await self.submissions.submit(prepared, followed=False)
-
-        await _side_by_side(submit_some)
+        await _side_by_side(requests, lambda each: self.submissions.submit(each, followed=False))
 
     async def _cancel_lines(self, batch: Batch) -> None:
         summaries = await self._summaries(batch)
-        open_lines = iter([name for name, seen in zip(batch.names, summaries, strict=True) if seen == _OPEN])
-
-        async def cancel_some() -> None:
-            for name in open_lines:
-                request_id = line_request_id(batch, name)
-                await self.registry.cancel(request_id, tenant=batch.tenant, reason=BY_SENDER)
-
-        await _side_by_side(cancel_some)
+        open_ids = [
+            line_request_id(batch, name)
+            for name, seen in zip(batch.names, summaries, strict=True)
+            if seen == _OPEN
+        ]
+        await _side_by_side(
+            open_ids, lambda each: self.registry.cancel(each, tenant=batch.tenant, reason=BY_SENDER)
+        )
 
     async def _progress_of(self, batch: Batch) -> BatchProgress:
         return progress_of(batch, await self._summaries(batch), datetime.now(UTC))
@@ -171,11 +169,13 @@ class Batches:
         return found
 
 
-async def _side_by_side(work: Callable[[], Awaitable[None]]) -> None:
-    """Run `_LINES_AT_ONCE` of `work`; the first fault ends them all, and is raised."""
+async def _side_by_side(items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> None:
+    """Do `work` on each item, `_LINES_AT_ONCE` at a time; the first fault ends it all, and is raised."""
+    waiting = iter(items)
 
     async def run() -> None:
-        await work()
+        for item in waiting:
+            await work(item)
 
     try:
         async with asyncio.TaskGroup() as group:

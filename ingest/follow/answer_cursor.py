@@ -1,4 +1,4 @@
-"""Decides what a client is sent next of an answer. No client gets parts of two answers as one. No I/O.
+"""Decides what a client is sent next of an answer, so that it never mixes two attempts. Without I/O.
 
 Deltas count from 0 in each attempt, and a higher attempt replaces all lower ones. The terminal reply has the
 whole answer; deltas are its beginning, sent early.

@@ -8,7 +8,6 @@ a running answer is stored once per request, however many clients read it.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -99,7 +98,7 @@ class ReplyHub:
         self._max_answers = 2 * max_listeners
         self._listeners: set[ReplyListener] = set()
         self._by_correlation: dict[bytes, ReplyListener] = {}
-        self._answers: OrderedDict[str, RunningAnswer] = OrderedDict()
+        self._answers: dict[str, RunningAnswer] = {}
         self._closing = False
 
     @property

@@ -190,20 +190,16 @@ def _stream_access(request_id: str, tenant: str, services: Services) -> dict[str
 
 def _resume_point(request: Request) -> ResumePoint | None:
     # The header first: a browser sends it when it connects again to an address that still has the parameter.
-    for name, sent in (
-        ("Last-Event-ID", request.headers.get("last-event-id")),
-        ("last_event_id", request.query_params.get("last_event_id")),
-    ):
-        if sent:
-            try:
-                return parse_event_id(sent)
-            except ValueError as fault:
-                raise invalid(
-                    f"{name} is {fault}: send the id of the last event as it came, or none to begin anew",
-                    code="invalid_event_id",
-                    param=name,
-                ) from fault
-    return None
+    name, sent = "Last-Event-ID", request.headers.get("last-event-id")
+    if not sent:
+        name, sent = "last_event_id", request.query_params.get("last_event_id")
+    if not sent:
+        return None
+    try:
+        return parse_event_id(sent)
+    except ValueError as fault:
+        words = f"{name} is {fault}: send the id of the last event as it came, or none to begin anew"
+        raise invalid(words, code="invalid_event_id", param=name) from fault
 
 
 async def _events(

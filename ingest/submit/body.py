@@ -1,4 +1,4 @@
-"""Reads a request's body within bounds of size and time, and decodes it; a fault names the field it is in."""
+"""Reads a request's body within limits of size and time, and decodes it; an error names the wrong field."""
 
 import asyncio
 import zlib

@@ -1,4 +1,4 @@
-"""Bounds of what senders send, and the words for what exceeds them."""
+"""Limits of lengths, counts and characters of what senders send."""
 
 import re
 

@@ -24,7 +24,6 @@ MAX_EXTRA_CHARS: Final = 32_000
 UNKNOWN_HINT: Final = (
     "it is not known here; the operator may let a parameter through: HEADRACE_EXTRA_PARAMETERS"
 )
-_MISSING: Final = object()
 
 _BEGINS: Final = "Anthropic's models take no conversation that begins with an answer"
 _ENDS: Final = (
@@ -153,7 +152,7 @@ def _is_supported(name: str, rule: ParameterRule, value: Any) -> bool:
     if name == "logit_bias" and not value:
         return True
     if rule.values is not None:
-        return isinstance(value, str | int | float) and rule.values.get(value, _MISSING) is not _MISSING
+        return isinstance(value, str | int | float) and value in rule.values
     return rule.effect is not Effect.REFUSED
 
 

@@ -1,4 +1,4 @@
-"""Adds the errors that every operation really answers to an OpenAPI document."""
+"""Adds the errors that operations answer to an OpenAPI document."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final

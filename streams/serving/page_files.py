@@ -1,4 +1,4 @@
-"""Serves the files of a page: with a strict content security policy, compressed, with an ETag."""
+"""Serves the files of a page with a strict content security policy, gzip and an ETag."""
 
 import gzip
 import hashlib

@@ -14,7 +14,6 @@ from ingest.admin.dependency_health import HealthMonitor
 from ingest.batches.lines import LineName
 from ingest.batches.service import Batches
 from ingest.batches.store import Batch
-from ingest.feedback.submission import FeedbackSubmission
 from ingest.follow.client_disconnects import ClientDisconnects
 from ingest.follow.reply_hub import ReplyHub
 from ingest.follow.stream_tokens import StreamTokens
@@ -358,7 +357,7 @@ class FixedSpend:
 
 
 @dataclass
-class StoredRequests:
+class StoredRequests(FixedSpend):
     """When the requests of each tenant that have ended were accepted; `broken`: ClickHouse is down."""
 
     requests: dict[tuple[str, str], datetime] = field(default_factory=dict)
@@ -448,7 +447,7 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
 
         return run
 
-    batches, stored = MemoryBatches(), StoredRequests()
+    batches, stored = MemoryBatches(), StoredRequests(spend)
     submissions = Submissions(registry, pipeline, hub, partitions=(1, 3), source="/ingest-1")
     services = Services(
         settings=chosen,
@@ -456,17 +455,15 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
         stream_tokens=StreamTokens.of(chosen),
         submissions=submissions,
         batches=Batches(batches, registry, submissions),
-        feedback=FeedbackSubmission(
-            registry, stored, pipeline, source="/ingest-1", clock=lambda: FEEDBACK_AT
-        ),
         disconnects=ClientDisconnects(registry, timeout_s=1.0),
         runs=MemoryRuns(registry),
         client_retries=NoCalls(),
         hub=hub,
         registry=registry,
-        spend=FixedSpend(spend),
+        spend=stored,
         health=HealthMonitor({name: check(name) for name in ("kafka", "redis", "clickhouse")}, fresh_for_s=0),
         reply_loop=loop,
         history=history,
+        clock=lambda: FEEDBACK_AT,
     )
     return Rig(services, pipeline, registry, loop, down, history, batches, stored, memory)
