@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from streams.errors import ConfigurationError, InputError
-from streams.serving.keys import KeyTable
+from streams.serving.api_keys import KeyTable
 from streams.settings import ApiKey
 
 

@@ -6,23 +6,27 @@ import structlog
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from ingest.admin import costs, health
+from ingest import feedback
+from ingest.admin import routes as admin
 from ingest.anthropic import messages
-from ingest.anthropic.errors import error_body_for, speaks_anthropic
+from ingest.anthropic.errors import anthropic_error_body, speaks_anthropic
+from ingest.anthropic.schema import MessagesBody
 from ingest.batches import routes as batches
 from ingest.errors import as_api_error
-from ingest.feedback import routes as feedback
-from ingest.follow import events
+from ingest.feedback import FeedbackBody
 from ingest.native import chat, requests
 from ingest.native.page import page_router
+from ingest.native.schema import ChatBody, SubmitBody
 from ingest.openai import chat_completions, embeddings, models
+from ingest.openai.chat_schema import CompletionBody
+from ingest.openai.embeddings import EmbeddingsBody
 from ingest.openapi import describe
 from ingest.services import Services
 from ingest.submit.headers import CACHE_KIND_HEADER, MODEL_HEADER
 from streams.errors import HeadraceError, InputError, TransientFault
 from streams.events import ErrorInfo
 from streams.serving.cors import answer_options
-from streams.serving.errors import REPLAYED
+from streams.serving.errors import REPLAYED, error_body
 from streams.serving.fault_handlers import answer_faults
 from streams.serving.frame import RequestFrame
 from streams.serving.json_response import JsonResponse
@@ -35,7 +39,8 @@ _EXPOSED_HEADERS = (
     *("X-Request-ID", "request-id", "Retry-After", "Location", "x-should-retry", "Age"),
     *(CACHE_KIND_HEADER, MODEL_HEADER, *REPLAYED),
 )
-_NATIVE = (chat, requests, events, batches, feedback, health, costs)
+_NATIVE = (chat, requests, batches, feedback, admin)
+_BODIES = (ChatBody, SubmitBody, CompletionBody, MessagesBody, EmbeddingsBody, FeedbackBody)
 _COMPATIBLE = (chat_completions, embeddings, models, messages)
 
 
@@ -60,8 +65,8 @@ def create_app(services: Services) -> FastAPI:
         app, services.settings.cors_origins, methods=_METHODS, exposed=_EXPOSED_HEADERS, render=_error
     )
     # The last one added is the outermost: it sees preflights too.
-    app.add_middleware(RequestFrame, logger="ingest.access", error_body=error_body_for)
-    describe(app)
+    app.add_middleware(RequestFrame, logger="ingest.access", render=_error)
+    describe(app, _BODIES)
     return app
 
 
@@ -77,6 +82,9 @@ async def _on_fault(request: Request, fault: Exception) -> Response:
 
 
 def _error(request: Request, status: int, error: ErrorInfo, headers: Mapping[str, str]) -> Response:
-    body = error_body_for(request, error, status, repeat=REPLAYED.items() <= headers.items())
-    own = {"request-id": request.state.request_id} if speaks_anthropic(request) else {}
-    return JsonResponse(body, status_code=status, headers={**headers, **own})
+    """Return the error object of the API that the request speaks."""
+    request_id, repeat = request.state.request_id, REPLAYED.items() <= headers.items()
+    if not speaks_anthropic(request):
+        return JsonResponse(error_body(error, request_id, repeat=repeat), status, headers)
+    body = anthropic_error_body(error, request_id, status=status, repeat=repeat)
+    return JsonResponse(body, status, {**headers, "request-id": request_id})

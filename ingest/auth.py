@@ -5,9 +5,8 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from ingest.services import services_of
-from streams.serving.credentials import PresentedKey, required
+from streams.serving.api_keys import Caller, PresentedKey, required
 from streams.serving.errors import unauthorized
-from streams.serving.keys import Caller
 
 #: The tier of a caller with a stream token. It submits nothing, so that no limit needs it.
 _NO_TIER = ""
@@ -15,7 +14,7 @@ _NO_TIER = ""
 
 async def authenticate(request: Request, presented: PresentedKey) -> Caller:
     """Return the caller of a request; 401 without a key that is known."""
-    caller = services_of(request).keyring.caller(required(presented))
+    caller = services_of(request).keys.owner(required(presented))
     if caller is None:
         raise unauthorized("the API key is not known here")
     request.state.tenant = caller.tenant

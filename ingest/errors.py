@@ -1,4 +1,6 @@
-"""The HTTP errors of ingest, and how a fault of the layers below becomes one of them."""
+"""HTTP errors: a sender's mistakes, outages of dependencies, replies of the pipeline without an answer."""
+
+import msgspec
 
 from streams.errors import (
     ClickHouseUnavailable,
@@ -8,9 +10,10 @@ from streams.errors import (
     StoreUnavailable,
     TransientFault,
 )
-from streams.events import ErrorInfo
+from streams.events import ErrorInfo, Reply, Status
+from streams.registry.cancellation import cancelled_error
 from streams.registry.registry import TOO_MANY_REPEATS
-from streams.serving.errors import NO_RETRY, ApiError, invalid, outage
+from streams.serving.errors import NO_RETRY, REPLAYED, ApiError, invalid, outage
 
 DEADLINE_EXCEEDED = "deadline_exceeded"
 #: The `param` of every 504, whether a stage or ingest notices that the deadline has passed.
@@ -22,6 +25,9 @@ _DEPENDENCIES: dict[type[TransientFault], str] = {
     KafkaUnavailable: "Kafka",
     ClickHouseUnavailable: "ClickHouse",
 }
+_STATUS_OF_TYPE = {"timeout_error": 504, "unavailable_error": 503, "rate_limit_error": 429}
+_RETRY_AFTER_S = {503: 2, 429: 10}
+_NO_ERROR = ErrorInfo(type="api_error", code="internal_error", message="the request failed")
 
 
 def as_api_error(fault: HeadraceError) -> ApiError:
@@ -43,8 +49,7 @@ def status_of_code(code: str) -> int:
 
 def conflict(message: str, *, code: str = "idempotency_conflict", param: str | None = None) -> ApiError:
     """Return a 409 that no client should retry by itself."""
-    error = ErrorInfo(type="invalid_request_error", code=code, message=message, param=param)
-    return ApiError(409, error, headers=NO_RETRY)
+    return invalid(message, code=code, param=param, status=409, headers=NO_RETRY)
 
 
 def too_many_repeats() -> ApiError:
@@ -68,3 +73,78 @@ def timed_out(request_id: str, deadline_ms: int) -> ApiError:
         param=DEADLINE_PARAM,
     )
     return ApiError(504, error, headers=NO_RETRY)
+
+
+def is_blocked_input(reply: Reply) -> bool:
+    """Whether the input guardrails stopped the request, so that there is no answer at all."""
+    return reply.status is Status.BLOCKED and not reply.content
+
+
+def is_blocked_output(reply: Reply) -> bool:
+    """Whether the output check replaced the answer."""
+    return reply.finish_reason == "content_filter" and bool(reply.content)
+
+
+def error_of(reply: Reply) -> ErrorInfo | None:
+    """Return the error of a reply; None if it has an answer."""
+    if is_blocked_input(reply):
+        reason = reply.error.message if reply.error else "the request was blocked by a guardrail"
+        param = reply.error.param if reply.error else None
+        return ErrorInfo(type="invalid_request_error", code="content_filter", message=reason, param=param)
+    if reply.status is Status.FAILED:
+        error = reply.error or _NO_ERROR
+        if error.code == DEADLINE_EXCEEDED and error.param is None:
+            error = msgspec.structs.replace(error, param=DEADLINE_PARAM)
+        return naming_the_charge(error, reply)
+    if reply.status is Status.CANCELLED:
+        return naming_the_charge(reply.error or cancelled_error(), reply)
+    return None
+
+
+def failure_of(reply: Reply) -> ErrorInfo | None:
+    """Return the error of a line of a batch: as `error_of`; a degraded answer, an apology, is one, too."""
+    if reply.status is not Status.DEGRADED:
+        return error_of(reply)
+    why = reply.error.message if reply.error else "no model answered"
+    error = ErrorInfo(type="unavailable_error", code="all_models_failed", message=why)
+    return naming_the_charge(error, reply)
+
+
+def is_charged(reply: Reply) -> bool:
+    """Whether a model was paid for the request. Sent again under another id, it would be paid again."""
+    return reply.cost_usd > 0
+
+
+def naming_the_charge(error: ErrorInfo, reply: Reply) -> ErrorInfo:
+    """Return the error; its message names the cost of the request, if it has one."""
+    if not is_charged(reply):
+        return error
+    message = f"{error.message}. A model was called, and charged: {reply.cost_usd.normalize():f} USD"
+    return msgspec.structs.replace(error, message=message)
+
+
+def status_of(error: ErrorInfo) -> int:
+    """Return the HTTP status of an error that the pipeline reports."""
+    if error.type == "invalid_request_error":
+        return status_of_code(error.code)
+    return _STATUS_OF_TYPE.get(error.type, 500)
+
+
+def api_error(error: ErrorInfo, *, charged: bool = False, repeat: bool = False) -> ApiError:
+    """Return the HTTP error for an error that the pipeline reports."""
+    status = status_of(error)
+    # The official clients repeat a 5xx by themselves, under a new id, unless the response forbids it.
+    headers = dict(NO_RETRY) if charged or status in (409, 504) else {}
+    if status in _RETRY_AFTER_S and not charged:
+        headers["Retry-After"] = str(_RETRY_AFTER_S[status])
+    return ApiError(status, error, headers=headers | (REPLAYED if repeat else {}))
+
+
+def as_repeat(reply: Reply) -> Reply:
+    """Return the stored reply, marked as one that was given before."""
+    return msgspec.structs.replace(reply, repeat=True)
+
+
+def is_repeat(reply: Reply | None) -> bool:
+    """Whether a reply is one that an earlier submission got."""
+    return reply is not None and reply.repeat

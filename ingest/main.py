@@ -12,9 +12,9 @@ import uvloop
 from ingest.admin.spend import BindQuery
 from ingest.anthropic.errors import IngestHttp
 from ingest.app import create_app
-from ingest.bootstrap import connected_services
+from ingest.services import connected_services
 from streams.errors import ConfigurationError
-from streams.serving.keys import Keyring
+from streams.serving.api_keys import sender_keys
 from streams.serving.server import HttpServer, http_config
 from streams.settings import Settings
 
@@ -26,17 +26,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def serve(settings: Settings, bind: BindQuery) -> None:
     """Serve until SIGTERM or SIGINT; then finish the open requests, within the drain timeout.
 
-    Raises:
-        ConfigurationError: no API key is configured, the topics do not fit, or the port is taken.
-        KafkaUnavailable: no broker answered.
+    Raises as `connected_services`, and `ConfigurationError` where the port is taken.
     """
-    Keyring(settings.keys)  # before anything is connected
+    sender_keys(settings.keys)  # before anything is connected
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_async(settings, bind))
+        runner.run(_serve(settings, bind))
 
 
-async def serve_async(settings: Settings, bind: BindQuery) -> None:
-    """Do what `serve` does, in the running event loop."""
+async def _serve(settings: Settings, bind: BindQuery) -> None:
     async with connected_services(settings, bind) as services:
         config = http_config(
             create_app(services),

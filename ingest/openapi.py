@@ -1,21 +1,15 @@
 """The bodies and errors of the routes for `/docs`, generated from the types that the routes use."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI
 
 from ingest.anthropic.errors import ERROR_TYPES, is_anthropic_route
-from ingest.anthropic.schema import MessagesBody
-from ingest.feedback.submission import FeedbackBody
-from ingest.native.schema import ChatBody, SubmitBody
-from ingest.openai.chat_schema import CompletionBody
-from ingest.openai.embeddings_schema import EmbeddingsBody
-from streams.serving.openapi import describe_errors, errors, openai_error
+from streams.serving.openapi import OPENAI_ERROR, describe_errors, errors
 
 _REF: Final = "#/components/schemas/{name}"
-_BODIES: Final = (ChatBody, SubmitBody, CompletionBody, MessagesBody, EmbeddingsBody, FeedbackBody)
 _ANTHROPIC_ERROR: Final = {
     "title": "AnthropicError",
     "type": "object",
@@ -52,14 +46,14 @@ def body_of(kind: type[msgspec.Struct]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def describe(app: FastAPI) -> None:
-    """Add the schemas of the bodies and all errors to the application's OpenAPI document."""
+def describe(app: FastAPI, bodies: Iterable[type[msgspec.Struct]]) -> None:
+    """Add the schemas of the routes' bodies and of all errors to the application's OpenAPI document."""
     original = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = original()
-            _, components = msgspec.json.schema_components(_BODIES, ref_template=_REF)
+            _, components = msgspec.json.schema_components(bodies, ref_template=_REF)
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(components, AnthropicError=_ANTHROPIC_ERROR)
             describe_errors(document, _error_of)
@@ -72,4 +66,4 @@ def _error_of(path: str) -> Mapping[str, Any]:
     anthropic = {"$ref": _REF.format(name="AnthropicError")}
     if is_anthropic_route(path):
         return anthropic
-    return {"oneOf": [openai_error(path), anthropic]} if path.startswith("/v1/models") else openai_error(path)
+    return {"oneOf": [OPENAI_ERROR, anthropic]} if path.startswith("/v1/models") else OPENAI_ERROR

@@ -7,8 +7,7 @@ python scripts/parameter_docs.py --check    exit status 1 where the document say
 import sys
 from pathlib import Path
 
-from streams.request_rules.parameter_effects import Effect, Parameter, ParameterRule
-from streams.request_rules.parameter_table import PARAMETERS
+from streams.request_rules.parameter_table import PARAMETERS, Effect, Parameter, ParameterRule
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "http.md"
 BEGIN = "<!-- parameters: written by scripts/parameter_docs.py -->\n"

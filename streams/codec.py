@@ -14,7 +14,7 @@ import msgspec
 from streams.errors import UndecodableRecord
 from streams.events import Event
 from streams.kafka.record_batches import UNREADABLE
-from streams.request_rules.decode_faults import explain, table_of
+from streams.request_rules.decode_faults import explain
 
 SCHEMA_VERSION = 1
 #: Longer schema versions are not parsed.
@@ -56,8 +56,8 @@ def decode(data: bytes | None, event: type[E], headers: Headers = ()) -> E:
         decoder: msgspec.json.Decoder[E] = _decoder(event)
         return decoder.decode(data)
     except msgspec.ValidationError as fault:
-        message, code, param = explain(fault, data, event, table=table_of())
-        raise UndecodableRecord(message, code=code, param=param) from fault
+        told = explain(fault, data, event)
+        raise UndecodableRecord(told.message, code=told.code, param=told.param) from fault
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise UndecodableRecord(f"not valid JSON: {fault}", code="invalid_json") from fault
     except RecursionError as fault:

@@ -10,9 +10,8 @@ from analytics.reports.catalogue import Catalogue
 from analytics.reports.query_service import QueryService
 from analytics.reports.query_slots import QuerySlots
 from analytics.reports.reader import AnalystReader, ReaderLimits
-from streams.serving.credentials import PresentedKey, required
+from streams.serving.api_keys import KeyTable, PresentedKey, required
 from streams.serving.errors import unauthorized
-from streams.serving.keys import KeyTable
 from streams.settings import Settings
 
 #: What the access log calls the tenant of who may see all of them.

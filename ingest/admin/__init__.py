@@ -1,4 +1,4 @@
 """Routes about the service itself: health, costs, cache statistics.
 
-Begin with `health`.
+Begin with `routes`.
 """

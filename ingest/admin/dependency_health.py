@@ -16,9 +16,6 @@ log = structlog.get_logger(__name__)
 #: Raises `HeadraceError` if the dependency is down; returns Redis's memory, if that is what it checks.
 Check = Callable[[], Awaitable[StoreMemory | None]]
 
-_TIMEOUT_S = 1.5
-_FRESH_FOR_S = 2.0
-
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One dependency: ``up`` or ``down``, how long the check took, what was wrong; Redis's memory."""
@@ -43,8 +40,8 @@ class HealthMonitor:
     """Runs the checks side by side, and keeps their results for a moment."""
 
     checks: Mapping[str, Check]
-    timeout_s: float = _TIMEOUT_S
-    fresh_for_s: float = _FRESH_FOR_S
+    timeout_s: float = 1.5
+    fresh_for_s: float = 2.0
     clock: Callable[[], float] = time.monotonic
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _results: Mapping[str, CheckResult] = field(default_factory=dict, init=False)

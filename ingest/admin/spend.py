@@ -29,10 +29,7 @@ BindQuery = Callable[[str, Mapping[str, object]], tuple[str, Mapping[str, Any]]]
 
 
 class ClickHouseSpend:
-    """Asks ClickHouse. Every method raises `ClickHouseUnavailable` if there is no answer in time.
-
-    It connects at its first query, so that ClickHouse may start later than ingest.
-    """
+    """Asks ClickHouse. Connects at the first query; `ClickHouseUnavailable` without an answer in time."""
 
     def __init__(self, url: str, bind: BindQuery, *, database: str, timeout_s: float) -> None:
         self._url = url
@@ -87,21 +84,19 @@ class ClickHouseSpend:
 
     async def _connected(self) -> AsyncClient:
         async with self._connecting:
-            if self._client is None:
-                self._client = await self._connect()
+            if self._client is not None:
+                return self._client
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    self._client = await create_async_client(
+                        dsn=self._url,
+                        database=self._database,
+                        connect_timeout=_CONNECT_TIMEOUT_S,
+                        send_receive_timeout=self._timeout_s,
+                    )
+            except (ClickHouseError, TimeoutError, OSError) as fault:
+                raise ClickHouseUnavailable(f"ClickHouse cannot be reached: {fault!r}") from fault
             return self._client
-
-    async def _connect(self) -> AsyncClient:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await create_async_client(
-                    dsn=self._url,
-                    database=self._database,
-                    connect_timeout=_CONNECT_TIMEOUT_S,
-                    send_receive_timeout=self._timeout_s,
-                )
-        except (ClickHouseError, TimeoutError, OSError) as fault:
-            raise ClickHouseUnavailable(f"ClickHouse cannot be reached: {fault!r}") from fault
 
 
 def cost_summary(totals: Row, by_model: Sequence[Row], by_user: Sequence[Row]) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 
 from ingest.anthropic.errors import anthropic_error_body
+from ingest.errors import is_blocked_input, is_repeat, naming_the_charge
 from ingest.follow.answer_cursor import StreamPosition, pieces
 from ingest.follow.sse import StreamFormat, sse_event
 from ingest.openai.chat_answers import headrace_extension
-from ingest.outcomes import is_blocked_input, is_repeat, naming_the_charge
 from streams.events import ErrorInfo, Reply, Usage
 from streams.request_rules.chat import MAX_JSON_DEPTH, depth_exceeds
 from streams.serving.errors import NO_RETRY, ApiError
@@ -35,12 +35,10 @@ def message(reply: Reply, *, fallback_model: str, latency_ms: float) -> dict[str
 
 
 def stop_reason(reply: Reply) -> str:
-    """Return the finish reason in Anthropic's words.
-
-    A stop sequence is `end_turn`: not every provider says which one it was, or that it was one.
-    """
+    """Return the finish reason in Anthropic's words."""
     if reply.tool_calls and reply.finish_reason != "content_filter":
         return "tool_use"
+    # After a stop sequence, too, it is `end_turn`: not every provider says that it was one, or which one.
     return _STOP_REASONS.get(reply.finish_reason or "stop", "end_turn")
 
 
@@ -62,14 +60,11 @@ def anthropic_usage(usage: Usage) -> dict[str, Any]:
 
 
 class MessageStream(StreamFormat):
-    """`message_start`, the content block by block, `message_delta` with the usage, `message_stop`.
-
-    It names the model that was asked for, because it begins before one answers.
-    """
+    """`message_start`, the content block by block, `message_delta` with the usage, `message_stop`."""
 
     def __init__(self, request_id: str, *, model: str) -> None:
         self._request_id = request_id
-        self._model = model
+        self._model = model  # the one that was asked for: the stream begins before one answers
         self._text_is_open = False
         self._blocks = 0
 

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from ingest.anthropic.schema import (
     Block,
+    CustomTool,
     MessagesBody,
     OutputConfig,
     TextBlock,
@@ -16,8 +17,6 @@ from ingest.anthropic.schema import (
     ToolResultBlock,
     ToolUseBlock,
     Turn,
-    decode_tool,
-    unsupported,
 )
 from ingest.errors import as_api_error
 from ingest.native.schema import DEFAULT_USER
@@ -26,7 +25,7 @@ from streams.errors import InvalidRequest
 from streams.events import CacheControl, ChatRequested, Message, TextPart
 from streams.request_rules.bounds import check_at_most
 from streams.request_rules.chat import MAX_CONTENT_CHARS, MAX_JSON_DEPTH, MAX_MESSAGES, depth_exceeds
-from streams.request_rules.decode_faults import at_most
+from streams.request_rules.decode_faults import UNSUPPORTED
 from streams.request_rules.parameters import Parameters, params_of
 from streams.serving.errors import ApiError
 
@@ -46,22 +45,15 @@ _TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _FAILED = "Error: "
 
 
-class TranslatedRequest(NamedTuple):
-    """A request, and the path in the body that each of its messages comes from."""
-
-    request: ChatRequested
-    origins: tuple[str, ...]
-
-
 def messages_request(
     body: MessagesBody, *, user_header: str | None, deadline_ms: int | None, betas: tuple[str, ...] = ()
-) -> TranslatedRequest:
-    """Return the event for a Messages body; `InvalidRequest` for what is not supported, or does not fit.
+) -> tuple[ChatRequested, tuple[str, ...]]:
+    """Return the event for a Messages body, and the path in the body that each of its messages comes from.
 
     The header `X-Headrace-User` goes before `metadata.user_id`; `betas` are those of the header
-    `anthropic-beta`.
+    `anthropic-beta`. Raises `InvalidRequest` for what is not supported, or does not fit.
     """
-    tools = tuple(_tool(raw, f"tools[{index}]") for index, raw in enumerate(body.tools or ()))
+    tools = tuple(_tool(tool) for tool in body.tools or ())
     conversation = list(_conversation(body))
     request = ChatRequested(
         user_id=user_header or (body.metadata and body.metadata.user_id) or DEFAULT_USER,
@@ -79,7 +71,7 @@ def messages_request(
         deadline_ms=deadline_ms,
         headrace_cache=body.headrace_cache,
     )
-    return TranslatedRequest(request, tuple(where for where, _ in conversation))
+    return request, tuple(where for where, _ in conversation)
 
 
 def as_sent(fault: ApiError | InvalidRequest, origins: Sequence[str]) -> ApiError:
@@ -119,11 +111,10 @@ def _conversation(body: MessagesBody) -> Sequence[tuple[str, Message]]:
         messages += [(where, message) for message in _turn(turn, where)]
     last = len(body.messages) - 1
     if body.messages[last].role == "assistant":
-        raise unsupported(
-            f"messages[{last}]", "the last message must be the user's: a prefilled answer is not supported"
-        )
+        words = "the last message must be the user's: a prefilled answer is not supported"
+        raise InvalidRequest(words, code=UNSUPPORTED, param=f"messages[{last}]")
     if len(messages) > MAX_MESSAGES:
-        words = at_most("messages", MAX_MESSAGES, len(messages))
+        words = f"messages: at most {MAX_MESSAGES} are allowed, got {len(messages)}"
         raise InvalidRequest(f"{words}: system and each tool_result count as one each", param="messages")
     return messages
 
@@ -195,8 +186,7 @@ def _content(content: str | Sequence[TextBlock], where: str) -> str | tuple[Text
     return tuple(TextPart(text=block.text, cache_control=block.cache_control) for block in content)
 
 
-def _tool(raw: dict[str, Any], where: str) -> dict[str, Any]:
-    tool = decode_tool(raw, where)
+def _tool(tool: CustomTool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name, "parameters": tool.input_schema}
     if tool.description:
         function["description"] = tool.description
@@ -211,9 +201,8 @@ def _tool_choice(choice: ToolChoice | None, tools: Sequence[dict[str, Any]]) -> 
     if choice.type != "tool":
         return _TOOL_CHOICES[choice.type]
     if choice.name not in [tool["function"]["name"] for tool in tools]:
-        raise InvalidRequest(
-            "tool_choice.name must be the name of one of the tools", param="tool_choice.name"
-        )
+        words = "tool_choice.name must be the name of one of the tools"
+        raise InvalidRequest(words, param="tool_choice.name")
     return {"type": "function", "function": {"name": choice.name}}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from starlette.requests import Request
 
-from ingest.outcomes import status_of
+from ingest.errors import status_of
 from streams.events import ErrorInfo
 from streams.serving.errors import error_body
 from streams.serving.protocol import BoundedHttp
@@ -29,22 +29,17 @@ ERROR_TYPES = sorted({*_TYPE_OF_STATUS.values(), "api_error"})
 def anthropic_error_body(
     error: ErrorInfo, request_id: str | None, *, status: int | None = None, repeat: bool = False
 ) -> dict[str, object]:
-    """Return Anthropic's error object. `code` and `param` are Headrace's, and their SDK leaves them alone.
-
-    Within a stream `status` is None: the one that the error would have had counts.
-    """
-    status = status_of(error) if status is None else status
+    """Return Anthropic's error object. `code` and `param` are Headrace's, and their SDK leaves them alone."""
+    status = status_of(error) if status is None else status  # an error within a stream has none of its own
     kind = _TYPE_OF_STATUS.get(status, "invalid_request_error" if status in _INVALID else "api_error")
     inner = {"type": kind, "message": error.message, "code": error.code, "param": error.param}
     return {"type": "error", "error": inner | ({"repeat": True} if repeat else {}), "request_id": request_id}
 
 
 def speaks_anthropic(request: Request) -> bool:
-    """Whether a request is one of Anthropic's API: by its route or, for models, by Anthropic's header.
-
-    Both APIs have `/v1/models`; all of Anthropic's clients send `anthropic-version`.
-    """
+    """Whether a request is one of Anthropic's API: by its route or, for models, by Anthropic's header."""
     path = request.scope["path"]  # the path of `request.url` depends on the Host header
+    # Both APIs have this route; all of Anthropic's clients send the header.
     if path == "/v1/models" or path.startswith("/v1/models/"):
         return "anthropic-version" in request.headers
     return is_anthropic_route(path)
@@ -53,16 +48,6 @@ def speaks_anthropic(request: Request) -> bool:
 def is_anthropic_route(path: str) -> bool:
     """Whether a path is of Anthropic's API alone."""
     return path == "/v1/messages" or path.startswith("/v1/messages/")
-
-
-def error_body_for(
-    request: Request, error: ErrorInfo, status: int, *, repeat: bool = False
-) -> dict[str, object]:
-    """Return the error object of the API that the request speaks."""
-    request_id: str = request.state.request_id
-    if speaks_anthropic(request):
-        return anthropic_error_body(error, request_id, status=status, repeat=repeat)
-    return error_body(error, request_id, repeat=repeat)
 
 
 class IngestHttp(BoundedHttp):

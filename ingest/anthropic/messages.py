@@ -11,9 +11,9 @@ from ingest.anthropic.schema import MessagesBody, decode_messages
 from ingest.auth import CallerDep
 from ingest.openapi import ASKING, body_of
 from ingest.services import ServicesDep
-from ingest.submit.asking import answer, ask_of, raise_for
 from ingest.submit.body import read_body
 from ingest.submit.headers import deadline_header, user_header
+from ingest.submit.request_reply import answer, prepare, raise_for
 from streams.errors import InvalidRequest
 from streams.events import Reply
 from streams.serving.errors import ApiError
@@ -32,7 +32,7 @@ async def messages(request: Request, caller: CallerDep, services: ServicesDep) -
         betas=_betas(request),
     )
     try:
-        ask = await ask_of(request, caller, wanted, services)
+        prepared = await prepare(request, caller, wanted, services)
     except (ApiError, InvalidRequest) as fault:
         raise as_sent(fault, origins) from None
 
@@ -40,9 +40,9 @@ async def messages(request: Request, caller: CallerDep, services: ServicesDep) -
         raise_for(reply)
         return message(reply, fallback_model=body.model, latency_ms=latency_ms)
 
-    stream = MessageStream(ask.request_id, model=body.model) if wanted.stream else None
-    response = await answer(request, ask, services, render, stream=stream)
-    response.headers["request-id"] = ask.request_id  # where Anthropic's SDKs look for it
+    stream = MessageStream(prepared.request_id, model=body.model) if wanted.stream else None
+    response = await answer(request, prepared, services, render, stream=stream)
+    response.headers["request-id"] = prepared.request_id  # where Anthropic's SDKs look for it
     return response
 
 

@@ -5,7 +5,6 @@ What becomes of each parameter is in `streams.request_rules.parameter_table`.
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from ingest.native.schema import CacheWish, Content, MaxTokens, StopSequence, TopP
@@ -14,7 +13,8 @@ from streams.errors import InvalidRequest
 from streams.events import Name
 from streams.request_rules.bounds import check_at_most
 from streams.request_rules.chat import MAX_MESSAGES, MAX_STOP_SEQUENCES
-from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, explain, reason, table_of
+from streams.request_rules.decode_faults import ANY_FIELD, unsupported
+from streams.request_rules.parameter_table import ANTHROPIC_PATHS
 from streams.request_rules.parameters import (
     UNKNOWN_HINT,
     Beta,
@@ -132,7 +132,7 @@ class MessagesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     stop_sequences: tuple[StopSequence, ...] | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
-    tools: tuple[dict[str, Any], ...] | None = None
+    tools: tuple[CustomTool, ...] | None = None
     tool_choice: ToolChoice | None = None
     output_config: OutputConfig | None = None
     stream: bool | None = None
@@ -144,8 +144,8 @@ class MessagesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     thinking: ThinkingEnabled | ThinkingAdaptive | ThinkingDisabled | None = None
     top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     betas: tuple[Beta, ...] | None = None
-    # Accepted at the value that means "as usual", refused otherwise.
-    speed: str | None = None
+    # Accepted at the value that means "as usual".
+    speed: Literal["standard"] | None = None
     # Refused.
     container: None = None
     context_management: None = None
@@ -157,57 +157,19 @@ class MessagesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def decode_messages(data: bytes) -> MessagesBody:
-    """Return the body of a Messages request.
-
-    Raises:
-        ApiError: 400, not JSON, or not what is expected; `param` says where.
-        InvalidRequest: something in it is not supported.
-    """
-    body = decode_body(data, MessagesBody, anthropic=True, hints={ANY_FIELD: UNKNOWN_HINT})
-    if body.speed not in (None, "standard"):
-        raise unsupported("speed", reason("speed", anthropic=True))
+    """Return the body of a Messages request, as `decode_body`; `InvalidRequest` for what is not supported."""
+    body = decode_body(data, MessagesBody, table=ANTHROPIC_PATHS, hints={ANY_FIELD: UNKNOWN_HINT})
     stop = body.stop_sequences or ()
     check_at_most(len(stop), MAX_STOP_SEQUENCES, "stop_sequences")
+    for index, tool in enumerate(body.tools or ()):
+        unusual = {
+            "defer_loading": bool(tool.defer_loading),
+            "allowed_callers": tool.allowed_callers not in (None, ("direct",)),
+        }
+        for name, wrong in unusual.items():
+            if wrong:
+                why = ANTHROPIC_PATHS[f"tools[]<custom>.{name}"].to_openai.note
+                raise unsupported(f"tools[{index}].{name}", why)
     if any(not sequence.strip() for sequence in stop):
         raise InvalidRequest("stop_sequences must not be white space alone", param="stop_sequences")
     return body
-
-
-def decode_tool(raw: dict[str, Any], where: str) -> CustomTool:
-    """Return a tool's definition; `InvalidRequest` where it is a tool of Anthropic's, or not complete."""
-    kind = raw.get("type")
-    if kind not in (None, "custom"):
-        words = f"{where}: the tool type {str(kind)[:64]!r} is not supported: {_note('tools[]<*>')}"
-        raise unsupported(f"{where}.type", words)
-    try:
-        tool = msgspec.convert(raw, CustomTool)
-    except msgspec.ValidationError as fault:
-        # As if the tools were the whole body, so that the table's paths fit.
-        message, code, param = explain(fault, raw, CustomTool)
-        row = table_of(anthropic=True).get(f"tools[]<custom>.{param}")
-        if row is not None and row.is_refused:
-            raise _unsupported_field(where, param or "") from None
-        raise InvalidRequest(
-            f"{where}: {message}", param=f"{where}.{param}" if param else where, code=code
-        ) from None
-    if tool.defer_loading:
-        raise _unsupported_field(where, "defer_loading")
-    if tool.allowed_callers not in (None, ("direct",)):
-        raise _unsupported_field(where, "allowed_callers")
-    return tool
-
-
-def unsupported(param: str, message: str) -> InvalidRequest:
-    """Return the error for a feature of Anthropic's API that Headrace does not have."""
-    return InvalidRequest(message, param=param, code=UNSUPPORTED)
-
-
-def _unsupported_field(where: str, name: str) -> InvalidRequest:
-    return unsupported(
-        f"{where}.{name}", f"{where}.{name} is not supported: {_note(f'tools[]<custom>.{name}')}"
-    )
-
-
-def _note(path: str) -> str:
-    """Return why the parameter table refuses a path."""
-    return table_of(anthropic=True)[path].to_openai.note

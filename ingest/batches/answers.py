@@ -4,26 +4,24 @@ from datetime import timedelta
 from typing import Any
 
 from ingest.batches.progress import BatchProgress, BatchStatus, FoundLine
+from ingest.errors import failure_of, status_of
 from ingest.openai.chat_answers import completion
-from ingest.outcomes import failure_of, status_of
 from streams.events import Reply
 from streams.registry.registry import RequestState
 from streams.registry.reply_view import reply_view
 from streams.serving.errors import error_body
 from streams.serving.json_response import to_json
 
-_INTERRUPTED: dict[str, Any] = {
+_INTERRUPTED = {
     "code": "submission_interrupted",
     "message": "not every line was accepted: send the same batch again with the same Idempotency-Key",
-    "param": None,
-    "line": None,
 }
 _CANCELLED = {"code": "batch_cancelled", "message": "the batch was cancelled before the line was accepted"}
 #: Why a line that was never accepted has failed, by the status of its batch.
 _NOT_ACCEPTED: dict[BatchStatus, dict[str, str]] = {
     BatchStatus.CANCELLED: _CANCELLED,
     BatchStatus.CANCELLING: _CANCELLED,
-    BatchStatus.FAILED: {name: _INTERRUPTED[name] for name in ("code", "message")},
+    BatchStatus.FAILED: _INTERRUPTED,
 }
 
 
@@ -31,13 +29,13 @@ def batch_object(found: BatchProgress, *, kept_s: int) -> dict[str, Any]:
     """Return the batch object. Times are Unix time in seconds."""
     batch = found.batch
     urls = {name.url for name in batch.names}
-    failed = found.status is BatchStatus.FAILED
+    faults = [{**_INTERRUPTED, "param": None, "line": None}]
     path = f"/v1/batches/{batch.batch_id}"
     return {
         "id": batch.batch_id,
         "object": "batch",
         "endpoint": urls.pop() if len(urls) == 1 else None,
-        "errors": {"object": "list", "data": [_INTERRUPTED]} if failed else None,
+        "errors": {"object": "list", "data": faults} if found.status is BatchStatus.FAILED else None,
         "status": found.status,
         "created_at": int(batch.created_at.timestamp()),
         "in_progress_at": int(batch.accepted_at.timestamp()) if batch.accepted_at else None,
@@ -58,10 +56,7 @@ def batch_object(found: BatchProgress, *, kept_s: int) -> dict[str, Any]:
 def result_line(
     line: FoundLine, *, status: BatchStatus, fallback_model: str, errors_only: bool = False
 ) -> bytes:
-    """Return a line of the output file, or of the error file; nothing for a request that has not ended.
-
-    With `errors_only`, lines with an answer are left out.
-    """
+    """Return a line of the output file, or of the error file (`errors_only`); nothing before it has ended."""
     result: dict[str, Any] = {"id": f"batch_req_{line.request_id}", "custom_id": line.name.custom_id}
     if line.state is None and status in _NOT_ACCEPTED:
         return to_json(result | {"response": None, "error": _NOT_ACCEPTED[status]}) + b"\n"

@@ -54,10 +54,7 @@ class LineBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, kw_only=True)
 class LineRules:
-    """What holds for every line of a batch.
-
-    The values come from the HTTP headers, for lines that say nothing themselves.
-    """
+    """What holds for every line of a batch; the HTTP headers' values are for lines that say nothing else."""
 
     settings: Settings
     user: str | None = None
@@ -82,16 +79,13 @@ class Line(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """A file in which every line is valid.
-
-    `digest` is the same for files that ask the same under the same names, however they are written.
-    """
+    """A file in which every line is valid."""
 
     data: bytes
     rules: LineRules
     spans: Sequence[slice]
     names: tuple[LineName, ...]
-    digest: str
+    digest: str  # the same for files that ask the same under the same names, however they are written
 
     def lines(self) -> Iterator[Line]:
         """Decode the lines, one at a time."""
@@ -99,11 +93,9 @@ class CheckedFile:
 
 
 async def check_file(data: bytes, rules: LineRules, *, tenant: str) -> CheckedFile:
-    """Check every line of a file.
+    """Check every line of a file; 400 where there are none, too many, or wrong ones.
 
-    Raises:
-        ApiError: 400, there are no lines or too many, or some are wrong. The message names the first of
-            these, and `param` the first one's field, e.g. ``line 17.body.model``.
+    The message names the first wrong lines, and `param` the first one's field, e.g. `line 17.body.model`.
     """
     spans = _spans(data)
     names: dict[str, LineName] = {}

@@ -1,4 +1,4 @@
-"""How far a batch is, decided from its record and from how its requests stand. Without I/O."""
+"""The status of a batch, computed from its record and the states of its requests. Without I/O."""
 
 import uuid
 from collections.abc import Sequence
@@ -41,15 +41,12 @@ _ACCEPTS_NO_MORE = frozenset({BatchStatus.FAILED, BatchStatus.CANCELLING, BatchS
 
 
 class BatchProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch, how far it is, and how many of its lines are in each state.
-
-    `failed` lines ended without an answer, or will never be accepted.
-    """
+    """A batch, how far it is, and how many of its lines are in each state."""
 
     batch: Batch
     status: BatchStatus
     completed: int
-    failed: int
+    failed: int  # ended without an answer, or will never be accepted
     open: int
 
     @property
@@ -117,6 +114,6 @@ def _status_of(batch: Batch, *, is_running: bool, all_ended: bool, now: datetime
 
 
 def _has_failed(seen: RequestSummary) -> bool:
-    """Whether a request has ended without an answer: for what `ingest.outcomes.failure_of` has an error."""
+    """Whether a request has ended without an answer: for what `ingest.errors.failure_of` has an error."""
     blocked = seen.status is Status.BLOCKED and not seen.has_text
     return blocked or seen.status in _FAILURES

@@ -16,9 +16,9 @@ from ingest.follow.sse import TimedStream
 from ingest.services import Services, ServicesDep
 from ingest.submit.body import read_body
 from ingest.submit.headers import cache_header, deadline_header, idempotency_key, user_header
+from streams.serving.api_keys import Caller
 from streams.serving.errors import REPLAYED
 from streams.serving.json_response import JsonResponse
-from streams.serving.keys import Caller
 from streams.serving.openapi import errors
 
 router = APIRouter(tags=["batches"])

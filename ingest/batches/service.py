@@ -1,10 +1,11 @@
 """Accepts batches, says how far they are, and cancels them. Each line is a request like any other."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -22,18 +23,20 @@ from ingest.batches.progress import (
 from ingest.batches.store import Batch, BatchStore
 from ingest.errors import as_api_error, conflict
 from ingest.submit.headers import traceparent_of
-from ingest.submit.submission import Ask, Submissions
+from ingest.submit.submission import PreparedRequest, Submissions
 from streams.errors import HeadraceError
 from streams.registry.cancellation import BY_SENDER
 from streams.registry.registry import RequestRegistry, RequestSummary
+from streams.serving.api_keys import Caller
 from streams.serving.errors import ApiError, not_found, unavailable
-from streams.serving.keys import Caller
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
 _LINES_AT_ONCE = 32
 _OPEN = RequestSummary()
-_GLIMPSES_AT_ONCE = 1_000
+_SUMMARIES_AT_ONCE = 1_000
 _REPLIES_AT_ONCE = 100
 #: Each may hold a file of `MAX_BATCH_BYTES` in memory, and a copy of it for a moment.
 _MAX_RECEIVED_AT_ONCE = 2
@@ -66,16 +69,13 @@ class Batches:
     async def submit(
         self, batch_id: str, file: CheckedFile, *, caller: Caller, traceparent: str | None
     ) -> bool:
-        """Accept every line of a checked file. Lines that were accepted before are not done again.
+        """Accept every line of a checked file; return whether all of them were accepted before.
 
-        If the whole batch was accepted before, and not cancelled, lines that failed at no cost are run anew.
+        Lines that were accepted before are not done again. If the whole batch was, and was not cancelled,
+        lines that failed at no cost are run anew.
 
-        Returns:
-            Whether all of it was accepted before, and nothing is done now.
-
-        Raises:
-            ApiError: 409, the id stands for another file; 503, Kafka or Redis does not answer: some of the
-                lines may have been accepted.
+        Raises `ApiError`: 409, the id stands for another file; 503, Kafka or Redis does not answer, and some
+        of the lines may have been accepted.
         """
         batch = await self.records.begin(batch_id, tenant=caller.tenant, digest=file.digest, names=file.names)
         if batch.digest != file.digest or batch.tenant != caller.tenant:
@@ -84,7 +84,9 @@ class Batches:
                 param="Idempotency-Key",
             )
         if batch.accepted_at and not batch.cancelled_at:
-            batch = await self._with_new_runs(batch)
+            runs = runs_anew(batch, await self._summaries(batch))
+            if runs != batch.runs:
+                batch = await self.records.rerun(batch, runs) or batch
         if batch.accepted_at or batch.cancelled_at:
             return True
         try:
@@ -130,16 +132,11 @@ class Batches:
                 for name, request_id, state in zip(names, ids, states, strict=True)
             ]
 
-    async def _with_new_runs(self, batch: Batch) -> Batch:
-        """Return the batch with a new run of every line that failed at no cost; unchanged if none did."""
-        runs = runs_anew(batch, await self._glimpses(batch))
-        return batch if runs == batch.runs else await self.records.rerun(batch, runs) or batch
-
     async def _submit_lines(
         self, batch: Batch, file: CheckedFile, caller: Caller, traceparent: str | None
     ) -> None:
-        asks = (
-            Ask(
+        requests = (
+            PreparedRequest(
                 request=line.request,
                 caller=caller,
                 request_id=line_request_id(batch, line.name),
@@ -148,40 +145,37 @@ class Batches:
             )
             for line in file.lines()
         )
-
-        async def submit_some() -> None:
-            for ask in asks:
-                await self.submissions.submit(ask, followed=False)
-
-        await _side_by_side(submit_some)
+        await _side_by_side(requests, lambda each: self.submissions.submit(each, followed=False))
 
     async def _cancel_lines(self, batch: Batch) -> None:
-        glimpses = await self._glimpses(batch)
-        open_lines = iter([name for name, seen in zip(batch.names, glimpses, strict=True) if seen == _OPEN])
-
-        async def cancel_some() -> None:
-            for name in open_lines:
-                request_id = line_request_id(batch, name)
-                await self.registry.cancel(request_id, tenant=batch.tenant, reason=BY_SENDER)
-
-        await _side_by_side(cancel_some)
+        summaries = await self._summaries(batch)
+        open_ids = [
+            line_request_id(batch, name)
+            for name, seen in zip(batch.names, summaries, strict=True)
+            if seen == _OPEN
+        ]
+        await _side_by_side(
+            open_ids, lambda each: self.registry.cancel(each, tenant=batch.tenant, reason=BY_SENDER)
+        )
 
     async def _progress_of(self, batch: Batch) -> BatchProgress:
-        return progress_of(batch, await self._glimpses(batch), datetime.now(UTC))
+        return progress_of(batch, await self._summaries(batch), datetime.now(UTC))
 
-    async def _glimpses(self, batch: Batch) -> list[RequestSummary | None]:
+    async def _summaries(self, batch: Batch) -> list[RequestSummary | None]:
         found: list[RequestSummary | None] = []
-        for names in _chunks(batch.names, _GLIMPSES_AT_ONCE):
+        for names in _chunks(batch.names, _SUMMARIES_AT_ONCE):
             ids = [line_request_id(batch, name) for name in names]
             found += await self.registry.summaries_of(ids, tenant=batch.tenant)
         return found
 
 
-async def _side_by_side(work: Callable[[], Awaitable[None]]) -> None:
-    """Run `_LINES_AT_ONCE` of `work`; the first fault ends them all, and is raised."""
+async def _side_by_side(items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> None:
+    """Do `work` on each item, `_LINES_AT_ONCE` at a time; the first fault ends it all, and is raised."""
+    waiting = iter(items)
 
     async def run() -> None:
-        await work()
+        for item in waiting:
+            await work(item)
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -38,10 +38,7 @@ end
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch.
-
-    `runs` has the newest run of a line, by its custom id, if it is not the first.
-    """
+    """A batch; `runs` has the newest run of each line that is not at its first, by custom id."""
 
     batch_id: str
     tenant: str
@@ -66,9 +63,9 @@ class BatchStore:
         self._rerun = redis.register_script(_RERUN)
 
     async def begin(self, batch_id: str, *, tenant: str, digest: str, names: tuple[LineName, ...]) -> Batch:
-        """Record a batch before its first line is submitted; return the one of this id (or `StoreFull`).
+        """Record a batch before its first line is submitted, and return it; `StoreFull` without memory.
 
-        If it was sent before, that is the former one, whose digest differs if it asks something else.
+        If one of this id was sent before, that one is returned: its digest differs if it asks something else.
         """
         if not self._has_room():
             raise StoreFull("Redis: beginning a batch failed: its memory is nearly full")

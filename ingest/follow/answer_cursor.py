@@ -1,11 +1,11 @@
-"""Decides what a client is sent next of an answer. No client gets parts of two answers as one. No I/O.
+"""Decides what a client is sent next of an answer, so that it never mixes two attempts. Without I/O.
 
 Deltas count from 0 in each attempt, and a higher attempt replaces all lower ones. The terminal reply has the
 whole answer; deltas are its beginning, sent early.
 
     cursor = AnswerCursor()
-    cursor.step("The capital", None)                   # SendText("The capital")
-    cursor.step("The capital", "The capital is Rome")  # SendText(" is Rome")
+    cursor.step("The capital", None)                   # "The capital"
+    cursor.step("The capital", "The capital is Rome")  # " is Rome"
     cursor.step("The capital", "The capital is Rome")  # Step.FINISH
 
 The id of an event names a position, so that any replica can resume there: `<characters>-<digest>`, e.g.
@@ -80,12 +80,6 @@ class AnswerSoFar(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-class SendText(msgspec.Struct, frozen=True):
-    """Send this text after what was sent."""
-
-    text: str
-
-
 class Step(Enum):
     """What to do other than sending text."""
 
@@ -95,10 +89,9 @@ class Step(Enum):
 
 
 def advance(answer: AnswerSoFar, delta: Delta, *, max_chars: int) -> AnswerSoFar:
-    """Return the answer after `delta`.
+    """Return the answer after `delta`. The reply brings what is left out here.
 
-    Stale attempts, duplicates, everything after a gap and everything beyond `max_chars` is left out: the
-    reply brings it.
+    That is stale attempts, duplicates, everything after a gap, and everything beyond `max_chars`.
     """
     if delta.attempt > answer.attempt:
         answer = AnswerSoFar(attempt=delta.attempt)
@@ -121,13 +114,12 @@ class AnswerCursor:
         self._max_chars = max_chars
         self._sent = ""
 
-    def step(self, text: str, content: str | None, *, patient: bool = True) -> SendText | Step:
-        """Return the next step, and take it for done.
+    def step(self, text: str, content: str | None, *, patient: bool = True) -> str | Step:
+        """Return the text to send next, or another step, and take it for done.
 
-        A client that resumes may be ahead of what this replica has read yet. It is waited for, but not for
-        ever: a new attempt may be shorter and say something else.
-
-        `content` is that of the terminal reply, once it is there.
+        `content` is that of the terminal reply, once it is there. A client that resumes may be ahead of what
+        this replica has read yet. Only while `patient` is it waited for: a new attempt may be shorter and say
+        something else.
         """
         known = text if content is None else content
         if (point := self._resume_at) is not None:
@@ -144,7 +136,7 @@ class AnswerCursor:
             return Step.WAIT if content is None else Step.FINISH
         piece = known[len(self._sent) :][: self._max_chars]
         self._sent += piece
-        return SendText(piece)
+        return piece
 
     def _reset(self) -> Step:
         self._continue_after("")
@@ -155,10 +147,7 @@ class AnswerCursor:
 
 
 def pieces(text: str, size: int = _PIECE_CHARS) -> list[str]:
-    """Cut `text` into pieces of about `size` characters, at spaces if there are some.
-
-    Joined they are `text` again.
-    """
+    """Cut `text` into pieces of about `size` characters, at spaces if there are some."""
     cut: list[str] = []
     start = 0
     while len(text) - start > size:

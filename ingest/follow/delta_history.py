@@ -23,8 +23,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
-from ingest.follow.groupless_consumer import GrouplessConsumer
-from ingest.follow.reply_consumer import ReplyConsumer, dispatch
+from ingest.follow.reply_consumer import GrouplessConsumer, ReplyConsumer, dispatch
 from ingest.follow.reply_hub import ReplyHub
 from streams.events import ReplyAddress
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
@@ -45,41 +44,31 @@ _CLOCK_MARGIN_S = 10.0
 
 
 class _WantedRequest(msgspec.Struct):
-    """A request whose deltas are read.
-
-    `next_offset`: the first not read yet; None before its replay begins.
-    """
+    """A request whose deltas are read."""
 
     request_id: str
     partition: int
     since_ms: int
     followers: int = 0
-    next_offset: int | None = None
+    next_offset: int | None = None  # the first not read yet; None before its replay begins
 
 
 class _Replay(msgspec.Struct):
-    """How far a partition is read, and where it ended when the replay began.
-
-    `seek`: the consumer must move.
-    """
+    """How far a partition is read, and where it ended when the replay began."""
 
     position: int
     target: int
-    seek: bool = True
+    seek: bool = True  # the consumer must move
 
 
 @dataclass(eq=False)
 class DeltaHistory:
-    """Reads deltas again for those who ask.
-
-    It is the only user of `kafka`. Deltas older than `lookback_s`, the longest time of a streamed answer, are
-    of no use.
-    """
+    """Reads deltas again for those who ask. It is the only user of `kafka`."""
 
     kafka: GrouplessConsumer
     hub: ReplyHub
     live: ReplyConsumer
-    lookback_s: float
+    lookback_s: float  # the longest time of a streamed answer: older deltas are of no use
     auth: RecordAuth = UNSIGNED
     _wanted: dict[str, _WantedRequest] = field(default_factory=dict, init=False)
     _replays: dict[int, _Replay] = field(default_factory=dict, init=False)
@@ -93,11 +82,9 @@ class DeltaHistory:
         The hub must track the request. `complete` says that the reply consumer has heard all that was written
         to its own partitions.
         """
-        partition = (
-            deltas_partition(state.reply_to, request_id, self.live.delta_partitions)
-            if state.reply_to
-            else None
-        )
+        partition = None
+        if state.reply_to:
+            partition = deltas_partition(state.reply_to, request_id, self.live.delta_partitions)
         if partition is None or (complete and self.live.position(partition) is not None):
             yield
             return
@@ -105,7 +92,9 @@ class DeltaHistory:
         try:
             yield
         finally:
-            self._release(wanted)
+            wanted.followers -= 1
+            if wanted.followers == 0 and self._wanted.get(request_id) is wanted:
+                del self._wanted[request_id]
 
     async def close(self) -> None:
         """Stop reading, and disconnect."""
@@ -123,21 +112,12 @@ class DeltaHistory:
             self._task = asyncio.create_task(self.kafka.read_with(self._poll), name="delta-history")
         return wanted
 
-    def _release(self, wanted: _WantedRequest) -> None:
-        wanted.followers -= 1
-        if wanted.followers == 0 and self._wanted.get(wanted.request_id) is wanted:
-            del self._wanted[wanted.request_id]
-
-    async def _is_needed(self) -> bool:
-        """Wait until a request is wanted; False if none is for `_IDLE_S`."""
+    async def _poll(self) -> bool:
         if not self._wanted:
             self._replays.clear()
             self._wake.clear()
             await event_within(self._wake, _IDLE_S)
-        return bool(self._wanted)
-
-    async def _poll(self) -> bool:
-        if not await self._is_needed():
+        if not self._wanted:
             return False
         async with asyncio.timeout(self.kafka.timeout_s):
             consumer = await self.kafka.connect()

@@ -8,11 +8,8 @@ a running answer is stored once per request, however many clients read it.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
-from types import TracebackType
-from typing import Self
+from contextlib import ExitStack
 
 from ingest.follow.answer_cursor import AnswerSoFar, advance
 from streams.events import CacheKind, Delta, Reply
@@ -24,33 +21,31 @@ MAX_ANSWER_CHARS = 262_144
 
 
 class RunningAnswer:
-    """What is known of one running request, shared by all its listeners.
-
-    `complete`: this process hears, or has heard, every delta of it.
-    """
+    """What is known of one running request, shared by all its listeners."""
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
-        self.complete = False
+        self.complete = False  # whether this process hears, or has heard, every delta of it
         self.so_far = AnswerSoFar()
         self.cache_kind: CacheKind | None = None
         self.listeners: set[ReplyListener] = set()
 
 
-class ReplyListener:
+class ReplyListener(ExitStack):
     """What one HTTP request hears of its answer: the text so far, and the reply once it is there.
 
-    A slow client costs no memory: it reads on in the `RunningAnswer` where it stopped.
+    A slow client costs no memory: it reads on in the `RunningAnswer` where it stopped. As an `ExitStack` it
+    holds the contexts that last for as long as it listens.
     """
 
     def __init__(self, hub: "ReplyHub", answer: RunningAnswer, correlation_id: bytes | None) -> None:
+        super().__init__()
         self.correlation_id = correlation_id
         self.reply: Reply | None = None
         self.dismissed = False
-        self._hub = hub
         self._answer = answer
         self._changed = asyncio.Event()
-        self._contexts = ExitStack()
+        self.callback(hub.forget, self, answer)
 
     @property
     def text(self) -> str:
@@ -94,25 +89,6 @@ class ReplyListener:
             await self._changed.wait()
             self._changed.clear()
 
-    def enter(self, context: AbstractContextManager[None]) -> None:
-        """Enter a context that lasts for as long as this listens."""
-        self._contexts.enter_context(context)
-
-    def close(self) -> None:
-        """Stop listening. The request goes on without."""
-        self._contexts.close()
-        self._hub.forget(self, self._answer)
-
-    def __enter__(self) -> Self:
-        """Listen."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop listening."""
-        self.close()
-
 
 class ReplyHub:
     """The listeners of this process, and the running answers that they share."""
@@ -122,7 +98,7 @@ class ReplyHub:
         self._max_answers = 2 * max_listeners
         self._listeners: set[ReplyListener] = set()
         self._by_correlation: dict[bytes, ReplyListener] = {}
-        self._answers: OrderedDict[str, RunningAnswer] = OrderedDict()
+        self._answers: dict[str, RunningAnswer] = {}
         self._closing = False
 
     @property
@@ -150,10 +126,7 @@ class ReplyHub:
         return listener
 
     def dismiss_followers(self) -> None:
-        """End the streams of those who only follow: this process stops, and another can go on for them.
-
-        Those who wait for their own request's reply keep waiting.
-        """
+        """End the streams of those who only follow: this process stops, and another can go on for them."""
         self._closing = True
         for listener in self._listeners:
             if listener.correlation_id is None:

@@ -15,9 +15,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from ingest.follow.answer_cursor import AnswerCursor, ResumePoint, SendText, Step, StreamPosition
+from ingest.errors import error_of
+from ingest.follow.answer_cursor import AnswerCursor, ResumePoint, Step, StreamPosition
 from ingest.follow.reply_hub import ReplyListener
-from ingest.outcomes import error_of
 from streams.events import ErrorInfo, Reply
 from streams.serving.errors import ApiError
 from streams.serving.json_response import to_json
@@ -28,12 +28,11 @@ STALLED_S = 30.0
 
 
 class TimedStream(StreamingResponse):
-    """Streams pieces as the client takes them, one piece in memory at a time.
+    """Streams pieces as the client takes them, one piece in memory at a time; they are closed at its end.
 
     A fault while streaming breaks the connection, so that the client cannot take what it has for the whole.
-
     The client may leave one write unread for `stalled_s`; the server's write buffer (64 KiB) takes what is
-    written meanwhile. The pieces are closed however the response ends.
+    written meanwhile.
     """
 
     def __init__(
@@ -106,10 +105,7 @@ class StreamFormat(ABC):
 
     @abstractmethod
     def text(self, text: str, position: StreamPosition) -> bytes:
-        """Return the next text of the answer.
-
-        It begins at `position`, which a format with event ids advances.
-        """
+        """Return the next text of the answer, at `position`, which a format with event ids advances."""
 
     def reset(self) -> bytes | None:
         """Return what takes back the text so far; None if the format has no word for that."""
@@ -155,7 +151,7 @@ async def stream_events(
             return
         content = reply.content if reply else None
         match cursor.step(listener.text, content, patient=clock() < patient_until):
-            case SendText(text):
+            case str(text):
                 yield stream.text(text, cursor.position)
             case Step.RESET:
                 reset = stream.reset()
@@ -183,10 +179,7 @@ def _replaced(reply: Reply | None) -> ErrorInfo:
 class EventStreamResponse(TimedStream):
     """A stream of events that closes its listener, however it ends.
 
-    What a slow client has not read yet stays in the `RunningAnswer`, which all its clients share.
-
-    One write takes at most `stalled_s`. `on_leave` is called if the client leaves (or stalls) before the
-    reply is there.
+    `on_leave` is called if the client leaves (or stalls) before the reply is there.
     """
 
     media_type = "text/event-stream"

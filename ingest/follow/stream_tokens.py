@@ -36,10 +36,7 @@ class StreamToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamTokens:
-    """Gives and checks stream tokens.
-
-    The secret is the same on every replica. Tokens of tenants without an API key are refused.
-    """
+    """Gives and checks stream tokens; those of tenants without an API key are refused."""
 
     def __init__(
         self, secret: bytes, *, tenants: Iterable[str], ttl_s: int, clock: Callable[[], float] = time.time
@@ -57,7 +54,11 @@ class StreamTokens:
         change of the keys ends them all.
         """
         given = settings.stream_token_secret
-        secret = given.get_secret_value().encode() if given else _secret_from(settings.keys)
+        if given:
+            secret = given.get_secret_value().encode()
+        else:
+            material = msgspec.json.encode(sorted(settings.keys))
+            secret = hashlib.scrypt(material, salt=_PURPOSE, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P)
         tenants = {owner.tenant for owner in settings.keys.values()}
         return cls(secret, tenants=tenants, ttl_s=settings.stream_token_ttl_s)
 
@@ -91,11 +92,6 @@ class StreamTokens:
         name = request_id.encode("utf-8", "surrogateescape")
         signature = hmac.digest(self._key, len(name).to_bytes(4, "big") + name + payload, "sha256")
         return f"{_base64url(payload)}.{_base64url(signature)}"
-
-
-def _secret_from(keys: Iterable[str]) -> bytes:
-    material = msgspec.json.encode(sorted(keys))
-    return hashlib.scrypt(material, salt=_PURPOSE, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P)
 
 
 def _base64url(data: bytes) -> str:

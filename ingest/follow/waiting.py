@@ -6,20 +6,18 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-import msgspec
 import structlog
 from starlette.requests import Request
 
-from ingest.errors import timed_out
+from ingest.errors import as_repeat, timed_out
 from ingest.follow.reply_hub import ReplyHub, ReplyListener
-from ingest.outcomes import as_repeat
 from ingest.services import Services
-from ingest.submit.submission import Ask
+from ingest.submit.submission import PreparedRequest
 from streams.errors import StoreUnavailable
 from streams.events import Reply
 from streams.registry.registry import RequestRegistry, RequestState
+from streams.serving.api_keys import Caller
 from streams.serving.errors import ApiError, not_found
-from streams.serving.keys import Caller
 from streams.tasks import cancel_and_wait, run_unless, until_disconnect
 
 log = structlog.get_logger(__name__)
@@ -33,59 +31,32 @@ POLL_S = 1.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
-class Stopwatch(msgspec.Struct, frozen=True):
-    """When an HTTP request was taken in, and how long it may take."""
-
-    started: float
-    deadline_ms: int
-
-    @classmethod
-    def start(cls, deadline_ms: int) -> "Stopwatch":
-        """Start now."""
-        return cls(time.monotonic(), deadline_ms)
-
-    @property
-    def give_up_at(self) -> float:
-        """When to stop waiting, on the monotonic clock."""
-        return self.started + self.deadline_ms / 1000 + GRACE_S
-
-    @property
-    def left_s(self) -> float:
-        """The time that is left, in seconds; never negative."""
-        return max(0.0, self.give_up_at - time.monotonic())
-
-    @property
-    def elapsed_ms(self) -> float:
-        """The time that it has taken so far, in ms."""
-        return round((time.monotonic() - self.started) * 1000, 2)
-
-
 async def wait_for_reply(
-    listener: ReplyListener, request: Request, ask: Ask, watch: Stopwatch, registry: RequestRegistry
+    listener: ReplyListener,
+    request: Request,
+    prepared: PreparedRequest,
+    give_up_at: float,
+    registry: RequestRegistry,
 ) -> Reply | None:
-    """Return the reply, or None if the client left before; 504 where it did not come in time."""
+    """Return the reply; None if the client left before; 504 at `give_up_at`, on the monotonic clock."""
     heard = listener.until(lambda: listener.reply is not None)
     try:
-        async with asyncio.timeout(watch.left_s):
+        async with asyncio.timeout(give_up_at - time.monotonic()):
             await run_unless(until_disconnect(request.receive), heard)
     except TimeoutError:
         # Its record may have passed this replica by.
-        state = await find_state(registry, ask.request_id)
+        state = await find_state(registry, prepared.request_id)
         if state is None or state.reply is None:
-            raise timed_out(ask.request_id, ask.deadline_ms) from None
+            raise timed_out(prepared.request_id, prepared.deadline_ms) from None
         return as_repeat(state.reply)
     return listener.reply
 
 
-async def wait_for_first_text(listener: ReplyListener, request: Request, watch: Stopwatch) -> bool:
-    """Wait until there is text, or the reply, or `FIRST_TEXT_S` have passed.
-
-    Returns:
-        False if the client left before.
-    """
+async def wait_for_first_text(listener: ReplyListener, request: Request, give_up_at: float) -> bool:
+    """Wait for text, or the reply, for at most `FIRST_TEXT_S`; return False if the client left before."""
     heard = listener.until(lambda: bool(listener.text) or listener.reply is not None)
     try:
-        async with asyncio.timeout(min(FIRST_TEXT_S, watch.left_s)):
+        async with asyncio.timeout(min(FIRST_TEXT_S, give_up_at - time.monotonic())):
             return await run_unless(until_disconnect(request.receive), heard) is not None
     except TimeoutError:
         return True
@@ -94,10 +65,9 @@ async def wait_for_first_text(listener: ReplyListener, request: Request, watch: 
 async def long_poll(
     request: Request, request_id: str, wait_s: float, hub: ReplyHub, registry: RequestRegistry
 ) -> None:
-    """Wait until a request has its reply, for at most `wait_s` seconds; 503 as `ReplyHub.listen`.
+    """Wait until a request has its reply, or its client leaves, for `wait_s` at most; 503 as `listen`.
 
-    The wait ends early if the client leaves. A replica that is about to stop does not wait: the client asks
-    again, and comes to another.
+    A replica that is about to stop does not wait: the client asks again, and comes to another.
     """
     with hub.listen(request_id) as listener:
         heard = listener.until(lambda: listener.reply is not None or listener.dismissed)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from ingest.errors import is_blocked_input, is_blocked_output, is_repeat
 from ingest.follow.answer_cursor import StreamPosition, pieces
 from ingest.follow.sse import DONE, StreamFormat, sse_event
 from ingest.openai.chat_answers import headrace_extension
-from ingest.outcomes import is_blocked_input, is_blocked_output, is_repeat
 from streams.events import ErrorInfo, Reply
 from streams.registry.reply_view import plain, reply_view
 from streams.serving.errors import error_body

@@ -6,13 +6,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ingest.auth import CallerDep
+from ingest.errors import is_blocked_input
 from ingest.native.answers import ChatStream, chat_answer
 from ingest.native.schema import ChatBody, native_request
 from ingest.openapi import ASKING, body_of
-from ingest.outcomes import is_blocked_input
 from ingest.services import ServicesDep
-from ingest.submit.asking import answer, ask_of, raise_for
 from ingest.submit.body import decode_body, read_body
+from ingest.submit.request_reply import answer, prepare, raise_for
 from streams.events import Reply
 from streams.request_rules.sent_requests import HINTS
 
@@ -24,9 +24,9 @@ async def chat(request: Request, caller: CallerDep, services: ServicesDep) -> Re
     """Answer a query (with a prompt template) or a conversation."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
     wanted = native_request(decode_body(data, ChatBody, hints=HINTS))
-    ask = await ask_of(request, caller, wanted, services)
-    stream = ChatStream(ask.request_id) if wanted.stream else None
-    return await answer(request, ask, services, _render, stream=stream)
+    prepared = await prepare(request, caller, wanted, services)
+    stream = ChatStream(prepared.request_id) if wanted.stream else None
+    return await answer(request, prepared, services, _render, stream=stream)
 
 
 def _render(reply: Reply, latency_ms: float) -> dict[str, Any]:

@@ -1,29 +1,45 @@
-"""`/v1/requests`: submit now, fetch or cancel later. `ingest.follow.events` follows one."""
+"""`/v1/requests`: submit now; fetch, follow or cancel later.
 
+`/v1/requests/{id}/events` streams an answer, from its beginning or from where a stream broke.
+"""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from ingest.auth import CallerDep
-from ingest.errors import conflict
-from ingest.follow.events import stream_access
-from ingest.follow.waiting import check_request_id, long_poll, no_such_request, state_of
+from ingest.auth import CallerDep, ReaderDep
+from ingest.errors import conflict, timed_out
+from ingest.follow.answer_cursor import ResumePoint, parse_event_id
+from ingest.follow.reply_hub import ReplyListener
+from ingest.follow.sse import EventStreamResponse, stream_events
+from ingest.follow.waiting import (
+    GRACE_S,
+    POLL_S,
+    check_request_id,
+    long_poll,
+    no_such_request,
+    polling,
+    state_of,
+)
+from ingest.native.answers import RequestEvents
 from ingest.native.schema import SubmitBody, native_request
 from ingest.openapi import body_of
 from ingest.services import Services, ServicesDep
-from ingest.submit.asking import ask_of
 from ingest.submit.body import decode_body, read_body
-from ingest.submit.submission import Submitted
-from streams.events import Status
+from ingest.submit.request_reply import prepare
+from streams.events import MAX_DEADLINE_MS, Status
 from streams.registry.cancellation import BY_SENDER
-from streams.registry.registry import CancelAnswer, SubmissionState
+from streams.registry.registry import CancelAnswer, RequestState, SubmissionState
 from streams.registry.reply_view import reply_view
 from streams.request_rules.sent_requests import HINTS
-from streams.serving.errors import REPLAYED
+from streams.serving.errors import REPLAYED, invalid
 from streams.serving.json_response import JsonResponse
-from streams.serving.keys import Caller
 from streams.serving.openapi import errors
+from streams.topics import REPLIES
 
 router = APIRouter(tags=["requests"])
 
@@ -42,6 +58,18 @@ _SUBMIT_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "It was answered before: its reply"},
     **errors(404, 409),
 }
+#: How often the registry is asked for a reply that should pass this replica, in seconds: what was sent while
+#: this process was starting did not.
+_POLL_OWN_S = 5.0
+_RESUME_PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": name,
+        "in": where,
+        "schema": {"type": "string"},
+        "description": "The `id` of the last event that came: the stream goes on with the next character",
+    }
+    for name, where in (("Last-Event-ID", "header"), ("last_event_id", "query"))
+]
 _CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "It was cancelled before: its reply, with what was spent"},
     202: {"description": "It is being cancelled; `GET` has the reply once the pipeline has ended it"},
@@ -53,12 +81,18 @@ _CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = {
 async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
     """Accept a request and answer at once; one that was answered before gets its reply."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
-    body = native_request(decode_body(data, SubmitBody, hints=HINTS))
-    ask = await ask_of(request, caller, body, services)
-    submitted = await services.submissions.submit(ask)
+    wanted = native_request(decode_body(data, SubmitBody, hints=HINTS))
+    prepared = await prepare(request, caller, wanted, services)
+    submitted = await services.submissions.submit(prepared)
     if submitted.reply is not None:
         return JsonResponse(reply_view(submitted.reply), headers=dict(REPLAYED))
-    return _accepted(submitted, services)
+    request_id = prepared.request_id
+    path = f"/v1/requests/{request_id}"
+    status = "running" if submitted.state is SubmissionState.JOINED else "pending"
+    access = _stream_access(request_id, caller.tenant, services)
+    body = {"request_id": request_id, "status": status, "url": path, **access}
+    headers = {"Location": path, "Cache-Control": "no-store"}
+    return JsonResponse(body, status_code=202, headers=headers)
 
 
 @router.get("/v1/requests/{request_id}", responses=errors(404))
@@ -77,6 +111,47 @@ async def fetch(
     return JsonResponse({"request_id": request_id, "status": status, "registered_at": state.registered_at})
 
 
+@router.get(
+    "/v1/requests/{request_id}/events",
+    status_code=200,
+    response_class=EventStreamResponse,
+    responses=errors(404),
+    openapi_extra={"parameters": _RESUME_PARAMETERS},
+)
+async def follow(request: Request, request_id: str, caller: ReaderDep, services: ServicesDep) -> Response:
+    """Stream the answer as events `delta`, `reset`, `error`, `stage` and `done`; a finished one at once.
+
+    Every event with text has an `id`. Send the last one back as `Last-Event-ID` (`EventSource` does so by
+    itself) or as the parameter `last_event_id`, to any replica, and the stream goes on with the next
+    character. If the text so far is not the beginning of the answer, a `reset` comes first, and then the
+    answer from its start.
+    """
+    resume_at = _resume_point(request)
+    state = await state_of(request_id, caller, services)
+    request.state.request_id = request_id
+    listener = services.hub.listen(request_id)
+    if state.reply is not None:
+        listener.resolve(state.reply)
+    else:
+        listener.enter_context(services.history.following(request_id, state, complete=listener.complete))
+    return EventStreamResponse(_events(listener, request_id, state, services, resume_at), listener)
+
+
+@router.post("/v1/requests/{request_id}/stream-token", responses=errors(404))
+async def give_stream_token(
+    request: Request, request_id: str, caller: CallerDep, services: ServicesDep
+) -> Response:
+    """Return a token that reads this request's events for a while, and nothing else, without a key.
+
+    It goes into the parameter `token` of `events_url`, because `EventSource` cannot send headers. It is
+    checked when a stream is opened; an open stream goes on to its end.
+    """
+    await state_of(request_id, caller, services)
+    request.state.request_id = request_id
+    access = _stream_access(request_id, caller.tenant, services)
+    return JsonResponse({"request_id": request_id, **access}, headers={"Cache-Control": "no-store"})
+
+
 @router.delete("/v1/requests/{request_id}", status_code=202, responses=_CANCEL_RESPONSES)
 async def cancel(request: Request, request_id: str, caller: CallerDep, services: ServicesDep) -> Response:
     """Cancel a request, whoever waits for it.
@@ -90,12 +165,8 @@ async def cancel(request: Request, request_id: str, caller: CallerDep, services:
     if answer is CancelAnswer.UNKNOWN:
         raise no_such_request()
     request.state.request_id = request_id
-    if answer is CancelAnswer.SETTLED:
-        return await _cancelled_before(request_id, caller, services)
-    return JsonResponse({"request_id": request_id, "status": "cancelling"}, status_code=202)
-
-
-async def _cancelled_before(request_id: str, caller: Caller, services: Services) -> Response:
+    if answer is not CancelAnswer.SETTLED:
+        return JsonResponse({"request_id": request_id, "status": "cancelling"}, status_code=202)
     state = await state_of(request_id, caller, services)
     if state.reply is not None and state.reply.status is Status.CANCELLED:
         return JsonResponse(reply_view(state.reply))
@@ -107,11 +178,51 @@ async def _cancelled_before(request_id: str, caller: Caller, services: Services)
     )
 
 
-def _accepted(submitted: Submitted, services: Services) -> Response:
-    request_id = submitted.ask.request_id
-    path = f"/v1/requests/{request_id}"
-    status = "running" if submitted.state is SubmissionState.JOINED else "pending"
-    access = stream_access(request_id, submitted.ask.caller.tenant, services)
-    body = {"request_id": request_id, "status": status, "url": path, **access}
-    headers = {"Location": path, "Cache-Control": "no-store"}
-    return JsonResponse(body, status_code=202, headers=headers)
+def _stream_access(request_id: str, tenant: str, services: Services) -> dict[str, Any]:
+    """Return where the events of a request of this tenant are, and a new token for them."""
+    given = services.stream_tokens.give(request_id, tenant)
+    return {
+        "events_url": f"/v1/requests/{request_id}/events",
+        "stream_token": given.token,
+        "stream_token_expires_at": given.expires_at,
+    }
+
+
+def _resume_point(request: Request) -> ResumePoint | None:
+    # The header first: a browser sends it when it connects again to an address that still has the parameter.
+    name, sent = "Last-Event-ID", request.headers.get("last-event-id")
+    if not sent:
+        name, sent = "last_event_id", request.query_params.get("last_event_id")
+    if not sent:
+        return None
+    try:
+        return parse_event_id(sent)
+    except ValueError as fault:
+        words = f"{name} is {fault}: send the id of the last event as it came, or none to begin anew"
+        raise invalid(words, code="invalid_event_id", param=name) from fault
+
+
+async def _events(
+    listener: ReplyListener,
+    request_id: str,
+    state: RequestState,
+    services: Services,
+    resume_at: ResumePoint | None,
+) -> AsyncGenerator[bytes, None]:
+    reply_to = state.reply_to
+    passes_here = (
+        reply_to is not None
+        and reply_to.topic == REPLIES.name
+        and reply_to.partition in services.reply_loop.partitions
+    )
+    events = stream_events(
+        listener,
+        RequestEvents(request_id),
+        give_up_at=time.monotonic() + MAX_DEADLINE_MS / 1000 + GRACE_S,
+        on_timeout=lambda: timed_out(request_id, MAX_DEADLINE_MS),
+        resume_at=resume_at,
+    )
+    every_s = _POLL_OWN_S if passes_here else POLL_S
+    async with aclosing(events), polling(listener, request_id, services.registry, every_s=every_s):
+        async for event in events:
+            yield event

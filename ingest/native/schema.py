@@ -72,7 +72,7 @@ class SubmitBody(ChatBody, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 def native_request(body: ChatBody) -> ChatRequested:
     """Return the event for a native body; raises as `as_messages`."""
-    fields = {name: getattr(body, name) for name in body.__struct_fields__ if name in _EVENT_FIELDS}
+    fields = {name: getattr(body, name) for name in body.__struct_fields__}
     return ChatRequested(**fields | {"messages": as_messages(body.messages)})
 
 
@@ -88,6 +88,3 @@ def as_messages(sent: Sequence[SentMessage] | None) -> tuple[Message, ...] | Non
             where = f"messages[{index}].{fault.param}"
             raise InvalidRequest(fault.message, param=where, code=UNSUPPORTED) from None
     return tuple(found)
-
-
-_EVENT_FIELDS = frozenset(ChatRequested.__struct_fields__)

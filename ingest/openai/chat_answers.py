@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from ingest.errors import is_repeat
 from ingest.follow.answer_cursor import StreamPosition, pieces
 from ingest.follow.sse import DONE, StreamFormat, sse_event
-from ingest.outcomes import is_repeat
 from streams.events import ErrorInfo, Reply, Usage
 from streams.models import STANDARD_TIER
 from streams.registry.reply_view import plain
@@ -87,14 +87,11 @@ def with_flat_fields(answer: dict[str, Any], reply: Reply, *, latency_ms: float)
 
 
 class CompletionStream(StreamFormat):
-    """`chat.completion.chunk` objects, then `data: [DONE]`.
-
-    The chunks name `model` until the reply says which one answered.
-    """
+    """`chat.completion.chunk` objects, then `data: [DONE]`."""
 
     def __init__(self, request_id: str, *, model: str, created: int, include_usage: bool) -> None:
         self._request_id = request_id
-        self._model = model
+        self._model = model  # the one that was asked for, until the reply says which one answered
         self._created = created
         self._include_usage = include_usage
 

@@ -11,12 +11,12 @@ from ingest.openai.chat_answers import CompletionStream, completion, with_flat_f
 from ingest.openai.chat_schema import CompletionBody, completion_request, decode_completion
 from ingest.openapi import ASKING, body_of
 from ingest.services import Services, ServicesDep
-from ingest.submit.asking import answer, ask_of, raise_for
 from ingest.submit.body import read_body
 from ingest.submit.headers import deadline_header, user_header
+from ingest.submit.request_reply import answer, prepare, raise_for
 from streams.errors import InvalidRequest
 from streams.events import Reply
-from streams.serving.keys import Caller
+from streams.serving.api_keys import Caller
 
 router = APIRouter(tags=["OpenAI-compatible"])
 
@@ -57,7 +57,7 @@ async def _complete(
         stream=stream or bool(body.stream),
         deadline_ms=deadline_header(request.headers),
     )
-    ask = await ask_of(request, caller, wanted, services)
+    prepared = await prepare(request, caller, wanted, services)
     created = int(time.time())
     model = body.model or services.settings.default_model
 
@@ -67,8 +67,8 @@ async def _complete(
         return with_flat_fields(rendered, reply, latency_ms=latency_ms) if course else rendered
 
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    chunks = CompletionStream(ask.request_id, model=model, created=created, include_usage=include_usage)
-    return await answer(request, ask, services, render, stream=chunks if wanted.stream else None)
+    chunks = CompletionStream(prepared.request_id, model=model, created=created, include_usage=include_usage)
+    return await answer(request, prepared, services, render, stream=chunks if wanted.stream else None)
 
 
 def _check_as_the_course_does(body: CompletionBody) -> None:

@@ -5,7 +5,7 @@ is refused by name: an answer that silently ignored it would be wrong.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -23,7 +23,8 @@ from ingest.native.schema import (
 from ingest.submit.body import decode_body
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested, Message, Name
-from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, reason
+from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, unsupported
+from streams.request_rules.parameter_table import OPENAI_PATHS
 from streams.request_rules.parameters import UNKNOWN_HINT, Parameters, params_of
 from streams.request_rules.sent_requests import SentMessages
 
@@ -56,7 +57,7 @@ class CompletionBody(Parameters, frozen=True, kw_only=True, forbid_unknown_field
     # Ours, which no provider gets.
     headrace_cache: CacheWish | None = None
     # Accepted at the value that means "as usual", refused otherwise.
-    n: int | None = None
+    n: Literal[1] | None = None
     logprobs: bool | None = None
     modalities: tuple[str, ...] | None = None
     # Refused.
@@ -95,10 +96,7 @@ def _taken_out(data: bytes, names: Sequence[str]) -> tuple[bytes, dict[str, Any]
 def completion_request(
     completion: DecodedCompletion, *, user_header: str | None, stream: bool, deadline_ms: int | None
 ) -> ChatRequested:
-    """Return the event for a Chat Completions body; `InvalidRequest` for an unsupported parameter.
-
-    The header `X-Headrace-User` goes before the field `user`.
-    """
+    """Return the event for a Chat Completions body; `InvalidRequest` for an unsupported parameter."""
     body = completion.body
     _refuse_unsupported(body)
     if body.stream_options is not None and not stream:
@@ -131,28 +129,23 @@ def _without_sdk_additions(message: Message) -> Message:
     """
     if not message.tool_calls:
         return message
-    calls = tuple(_without_additions(call) for call in message.tool_calls)
-    return msgspec.structs.replace(message, tool_calls=calls)
-
-
-def _without_additions(call: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in call.items() if name != "index"}
-    if isinstance(function := call.get("function"), dict):
-        kept["function"] = {name: value for name, value in function.items() if name != "parsed_arguments"}
-    return kept
+    calls = [{name: call[name] for name in call if name != "index"} for call in message.tool_calls]
+    for call in calls:
+        if isinstance(function := call.get("function"), dict):
+            call["function"] = {name: function[name] for name in function if name != "parsed_arguments"}
+    return msgspec.structs.replace(message, tool_calls=tuple(calls))
 
 
 def _refuse_unsupported(body: CompletionBody) -> None:
     options = body.stream_options
     unusual = {
-        "n": body.n not in (None, 1),
         "logprobs": bool(body.logprobs),
         "modalities": body.modalities not in (None, ("text",)),
         "stream_options.include_obfuscation": options is not None and bool(options.include_obfuscation),
     }
     for name, wrong in unusual.items():
         if wrong:
-            raise InvalidRequest(reason(name), code=UNSUPPORTED, param=name)
+            raise unsupported(name, OPENAI_PATHS[name].to_openai.note)
 
 
 def _max_tokens(body: CompletionBody) -> int | None:

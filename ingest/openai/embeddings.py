@@ -3,21 +3,23 @@
 import asyncio
 import base64
 from struct import unpack
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
+from msgspec import Meta, Struct
 from starlette.responses import Response
 
 from ingest.auth import CallerDep
 from ingest.errors import conflict
+from ingest.native.schema import DEFAULT_USER
 from ingest.openai.chat_answers import headrace_extension
-from ingest.openai.embeddings_schema import EmbeddingsBody, EncodingFormat, embeddings_request
 from ingest.openapi import ASKING_ERRORS, body_of
 from ingest.services import ServicesDep
-from ingest.submit.asking import answer, ask_of, raise_for
 from ingest.submit.body import decode_body, read_body
 from ingest.submit.headers import deadline_header, user_header
-from streams.events import Reply
+from ingest.submit.request_reply import answer, prepare, raise_for
+from streams.errors import InvalidRequest
+from streams.events import MAX_EMBEDDING_CHARS, MAX_EMBEDDING_INPUTS, EmbeddingsRequested, Name, Reply
 from streams.request_rules.embeddings import EmbeddingLimits, check_embeddings
 
 router = APIRouter(tags=["OpenAI-compatible"])
@@ -25,6 +27,20 @@ router = APIRouter(tags=["OpenAI-compatible"])
 #: Bodies from this size on are checked in a thread, because counting their tokens takes long.
 _LONG_BYTES = 8_192
 _BYTES_PER_NUMBER = 4
+
+
+EncodingFormat = Literal["float", "base64"]
+
+
+class EmbeddingsBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `POST /v1/embeddings` takes."""
+
+    # Token arrays are in the type, so that their refusal can say why.
+    input: str | tuple[str | int | tuple[int, ...], ...]
+    model: Name
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    encoding_format: EncodingFormat | None = None
+    user: Name | None = None
 
 
 @router.post("/v1/embeddings", openapi_extra=body_of(EmbeddingsBody), responses=ASKING_ERRORS)
@@ -40,7 +56,7 @@ async def embeddings(request: Request, caller: CallerDep, services: ServicesDep)
         await asyncio.to_thread(check_embeddings, wanted, limits)
     else:
         check_embeddings(wanted, limits)
-    ask = await ask_of(request, caller, wanted, services)
+    prepared = await prepare(request, caller, wanted, services)
 
     def render(reply: Reply, latency_ms: float) -> dict[str, Any]:
         raise_for(reply)
@@ -51,7 +67,46 @@ async def embeddings(request: Request, caller: CallerDep, services: ServicesDep)
             latency_ms=latency_ms,
         )
 
-    return await answer(request, ask, services, render)
+    return await answer(request, prepared, services, render)
+
+
+def embeddings_request(
+    body: EmbeddingsBody, *, user_header: str | None, deadline_ms: int | None
+) -> EmbeddingsRequested:
+    """Return the event for an Embeddings body; `InvalidRequest` for texts that are empty or too long."""
+    given = (body.input,) if isinstance(body.input, str) else body.input
+    if not 1 <= len(given) <= MAX_EMBEDDING_INPUTS:
+        raise InvalidRequest(
+            f"input must have 1 to {MAX_EMBEDDING_INPUTS} texts, not {len(given)}", param="input"
+        )
+    alone = isinstance(body.input, str)
+    inputs = tuple(_text(each, "input" if alone else f"input[{index}]") for index, each in enumerate(given))
+    return EmbeddingsRequested(
+        user_id=user_header or body.user or DEFAULT_USER,
+        inputs=inputs,
+        model=body.model,
+        dimensions=body.dimensions,
+        deadline_ms=deadline_ms,
+    )
+
+
+def _text(given: str | int | tuple[int, ...], where: str) -> str:
+    if not isinstance(given, str):
+        raise InvalidRequest(
+            "token arrays are not supported, because personal data in them could not be found: "
+            "send the texts themselves (LangChain: check_embedding_ctx_length=False)",
+            param="input",
+            code="unsupported_parameter",
+        )
+    if not given:
+        raise InvalidRequest(f"{where} must have at least one character", param=where, code="empty_string")
+    if len(given) > MAX_EMBEDDING_CHARS:
+        raise InvalidRequest(
+            f"{where} has {len(given)} characters; at most {MAX_EMBEDDING_CHARS} are allowed: split it",
+            param=where,
+            code="string_above_max_length",
+        )
+    return given
 
 
 def embeddings_list(
@@ -60,10 +115,7 @@ def embeddings_list(
     """Return OpenAI's list, with Headrace's own fields under `headrace`, which the SDK leaves alone.
 
     The vectors are exactly those of the model: base64 has its bytes, and each JSON number has all the digits
-    of its float32.
-
-    Raises:
-        ApiError: 409, the request was answered before, and its vectors are no longer kept.
+    of its float32. 409 where the request was answered before, and its vectors are no longer kept.
     """
     embeddings = reply.embeddings
     if embeddings is None or not embeddings.vectors:

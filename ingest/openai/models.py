@@ -68,10 +68,8 @@ async def get_model(request: Request, services: ServicesDep, model_id: str) -> R
 
 
 def available_models(settings: Settings, catalogue: Mapping[str, Model] = PRICED_MODELS) -> dict[str, Model]:
-    """Return the models of a catalogue whose provider is configured here, by name.
-
-    Only workers need the providers' keys: if ingest has none of them, all models are returned.
-    """
+    """Return the models of a catalogue whose provider is configured here, by name."""
+    # Only workers need the providers' keys: if ingest has none of them, all models are returned.
     configured = {provider for provider in ProviderName if settings.provider_key(provider)}
     return {
         name: model for name, model in catalogue.items() if not configured or model.provider in configured

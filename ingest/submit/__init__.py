@@ -1,4 +1,4 @@
 """From an HTTP body to a record on a topic: checks, identity, registration, publishing.
 
-Begin with `asking`, then `submission`.
+Begin with `request_reply`, then `submission`.
 """

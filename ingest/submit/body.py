@@ -1,16 +1,18 @@
-"""Reads a request's body within bounds of size and time, and decodes it; a fault names the field it is in."""
+"""Reads a request's body within limits of size and time, and decodes it; an error names the wrong field."""
 
 import asyncio
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import cache
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 import msgspec
 from starlette.requests import Request
 
+from ingest.errors import as_api_error
 from streams.request_rules.chat import MAX_JSON_DEPTH
-from streams.request_rules.decode_faults import explain, table_of
+from streams.request_rules.decode_faults import explain
+from streams.request_rules.parameter_table import OPENAI_PATHS, Parameter
 from streams.serving.errors import ApiError, invalid
 
 B = TypeVar("B", bound=msgspec.Struct)
@@ -43,10 +45,9 @@ _SERVER_OWNED = {
 async def read_body(request: Request, *, max_bytes: int, timeout_s: float = BODY_TIMEOUT_S) -> bytes:
     """Return the body of a request, decompressed.
 
-    Raises:
-        ApiError: 413, the body is longer than `max_bytes`, as it comes or decompressed, whatever its headers
-            say; 408, it has not come within `timeout_s` seconds; 415, it is compressed in an unknown way;
-            400, it is not what its `Content-Encoding` says.
+    Raises `ApiError`: 413, the body is longer than `max_bytes`, as it comes or decompressed, whatever its
+    headers say; 408, it has not come within `timeout_s` seconds; 415, it is compressed in an unknown way;
+    400, it is not what its `Content-Encoding` says.
     """
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding not in _ZLIB_WINDOWS:
@@ -102,22 +103,19 @@ async def _read(request: Request, max_bytes: int) -> bytes:
 
 
 def decode_body(
-    data: bytes, kind: type[B], *, anthropic: bool = False, hints: Mapping[str, str] | None = None
+    data: bytes,
+    kind: type[B],
+    *,
+    table: Mapping[str, Parameter] = OPENAI_PATHS,
+    hints: Mapping[str, str] = MappingProxyType({}),
 ) -> B:
-    """Return the body as `kind`.
-
-    `hints` say what to do instead, by the name of an unknown field.
-
-    Raises:
-        ApiError: 400, not JSON, or not what is expected; `param` says where.
-    """
+    """Return the body as `kind`; a 400 says where it is wrong, by `table` and `hints` as in `explain`."""
     try:
-        decoder: msgspec.json.Decoder[B] = _decoder(kind)
-        return decoder.decode(data)
+        return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as fault:
-        known = {**_SERVER_OWNED, **(hints or {})}
-        message, code, param = explain(fault, data, kind, table=table_of(anthropic=anthropic), hints=known)
-        raise invalid(message, code=code, param=param) from None
+        raise as_api_error(
+            explain(fault, data, kind, table=table, hints={**_SERVER_OWNED, **hints})
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise invalid(f"the body is not valid JSON: {fault}", code="invalid_json") from None
     except RecursionError:
@@ -130,11 +128,6 @@ def too_deep(param: str | None = None) -> ApiError:
     return invalid(f"{where} nested deeper than {MAX_JSON_DEPTH} levels", code="invalid_json", param=param)
 
 
-@cache
-def _decoder(kind: type[B]) -> msgspec.json.Decoder[B]:
-    return msgspec.json.Decoder(kind)
-
-
 def _too_large(max_bytes: int) -> ApiError:
     return _unread(f"the body is longer than {max_bytes} bytes", code="request_too_large", status=413)
 
@@ -145,9 +138,7 @@ def _unread(
     code: str,
     status: int,
     param: str | None = None,
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> ApiError:
     """Return an error after which the connection is closed, because the rest of the body is not read."""
-    error = invalid(message, code=code, param=param, status=status)
-    error.headers |= {"Connection": "close", **(headers or {})}
-    return error
+    return invalid(message, code=code, param=param, status=status, headers={"Connection": "close", **headers})

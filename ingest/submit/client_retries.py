@@ -45,27 +45,14 @@ local function put(field, rank, till)
   if redis.call('PTTL', slot) < tonumber(till) - now then redis.call('PEXPIREAT', slot, till) end
 end
 """
-_OPEN = (
-    _PURGED
-    + """
-if #open < tonumber(ARGV[5]) then put(ARGV[3], ARGV[4], ARGV[2]) end
-"""
-)
-_CLAIM = (
-    _PURGED
-    + """
+_OPEN = f"{_PURGED} if #open < tonumber(ARGV[5]) then put(ARGV[3], ARGV[4], ARGV[2]) end"
+_CLAIM = f"""{_PURGED}
 table.sort(open, function(a, b) if a[2] ~= b[2] then return a[2] < b[2] end return a[3] < b[3] end)
 if not open[1] then return false end
 put(open[1][1], ARGV[3], ARGV[2])
 return open[1][1]
 """
-)
-_NOTE = (
-    _PURGED
-    + """
-if redis.call('HEXISTS', slot, ARGV[3]) == 1 then put(ARGV[3], ARGV[4], ARGV[2]) end
-"""
-)
+_NOTE = f"{_PURGED} if redis.call('HEXISTS', slot, ARGV[3]) == 1 then put(ARGV[3], ARGV[4], ARGV[2]) end"
 
 
 class CallState(IntEnum):
@@ -88,10 +75,7 @@ class SdkCall(msgspec.Struct, kw_only=True):
 
 
 class ClientRetries:
-    """The open calls of SDKs, in Redis.
-
-    Noting the end of an attempt takes at most `timeout_s`.
-    """
+    """The open calls of SDKs, in Redis. Noting the end of an attempt takes at most `timeout_s`."""
 
     def __init__(self, redis: Redis, *, timeout_s: float) -> None:
         self._tasks = DetachedTasks(timeout_s=timeout_s)
@@ -100,11 +84,7 @@ class ClientRetries:
         self._note = redis.register_script(_NOTE)
 
     async def call_of(self, *, tenant: str, body: str, retries: int, deadline_ms: int) -> SdkCall:
-        """Return the call that an attempt belongs to.
-
-        `body` is the `fingerprint` of what is asked, `retries` how many attempts the SDK has made before this
-        one.
-        """
+        """Return the call that an attempt belongs to. `retries` counts the SDK's attempts before this one."""
         slot = CLIENT_RETRIES.key(digest(f"{len(tenant)}:{tenant}:{body}"))
         until = _now_ms() + deadline_ms + _RETRY_WITHIN_S * 1000
         with store_faults("looking for the call of a retry"):
@@ -118,10 +98,7 @@ class ClientRetries:
 
     @contextmanager
     def attending(self, call: SdkCall | None) -> Iterator[None]:
-        """Surround the work on an attempt, and note its end beside the response.
-
-        Whoever sees the client leave sets `call.state` to `LEFT`.
-        """
+        """Surround the work on an attempt, and note its end, unless `call.state` says it already."""
         try:
             yield
         except HeadraceError:

@@ -95,10 +95,7 @@ def traceparent_of(header: str | None) -> str:
 
 
 def answer_headers(reply: Reply | None, kind: CacheKind | None = None) -> dict[str, str]:
-    """Return the response headers that say where an answer comes from.
-
-    While the answer is still being written, `kind` is how the cache was consulted, as far as that is known.
-    """
+    """Return the response headers that say where an answer comes from; before the reply, `kind` says it."""
     if reply is None:
         return {CACHE_KIND_HEADER: kind.value} if kind else {}
     found = {

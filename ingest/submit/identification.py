@@ -3,8 +3,6 @@
 import uuid
 from collections.abc import Mapping
 
-import msgspec
-
 from ingest.errors import conflict
 from ingest.submit.client_retries import ClientRetries, SdkCall
 from ingest.submit.headers import idempotency_key, sdk_retry_count
@@ -21,42 +19,32 @@ _LATER_RUNS = uuid.UUID("d7a0a4d2-52c1-5b0a-9a51-6b8f3e0c4f17")
 _SDK_KEY = "sdk\n"
 
 
-class Identity(msgspec.Struct, frozen=True):
-    """The id of a request, the `fingerprint` of what it asks, and the SDK's call it belongs to, if any."""
+async def identify(
+    headers: Mapping[str, str],
+    request: Requested,
+    *,
+    tenant: str,
+    deadline_ms: int,
+    runs: RequestRuns,
+    calls: ClientRetries,
+) -> tuple[str, str, SdkCall | None]:
+    """Return which request a submission is, new or sent before; 409 for a key of another body.
 
-    request_id: str
-    body: str
-    call: SdkCall | None = None
-
-
-class Identification:
-    """Finds out which request a submission is."""
-
-    def __init__(self, runs: RequestRuns, calls: ClientRetries) -> None:
-        self._runs = runs
-        self._calls = calls
-
-    async def identify(
-        self, headers: Mapping[str, str], request: Requested, *, tenant: str, deadline_ms: int
-    ) -> Identity:
-        """Return a submission's identity, new or sent before; 409 for a key of another body."""
-        key, body = idempotency_key(headers), fingerprint(request, tenant)
-        if key is not None:
-            return Identity(await self._newest_run(tenant, key, body), body)
+    That is its id, the `fingerprint` of what it asks, and the SDK's call that it belongs to, if any.
+    """
+    key, call, body = idempotency_key(headers), None, fingerprint(request, tenant)
+    if key is None:
         retries = sdk_retry_count(headers)
         if retries is None:
-            return Identity(request_id_for(tenant, None), body)
-        call = await self._calls.call_of(tenant=tenant, body=body, retries=retries, deadline_ms=deadline_ms)
+            return request_id_for(tenant, None), body, None
+        call = await calls.call_of(tenant=tenant, body=body, retries=retries, deadline_ms=deadline_ms)
         key = _SDK_KEY + call.key
-        if call.is_retry:
-            return Identity(await self._newest_run(tenant, key, body), body, call)
-        return Identity(request_id_for(tenant, key), body, call)
-
-    async def _newest_run(self, tenant: str, key: str, body: str) -> str:
-        found = await self._runs.newest(lambda run: request_id_for(tenant, key, run=run), body=body)
-        if found is None:
-            raise key_of_another_body()
-        return found
+        if not call.is_retry:
+            return request_id_for(tenant, key), body, call
+    found = await runs.newest(lambda run: request_id_for(tenant, key, run=run), body=body)
+    if found is None:
+        raise key_of_another_body()
+    return found, body, call
 
 
 def key_of_another_body() -> ApiError:

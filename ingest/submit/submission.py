@@ -10,9 +10,8 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from ingest.errors import too_many_repeats
+from ingest.errors import as_repeat, too_many_repeats
 from ingest.follow.reply_hub import ReplyHub, ReplyListener
-from ingest.outcomes import as_repeat
 from ingest.submit.client_retries import SdkCall
 from ingest.submit.headers import OnDisconnect
 from ingest.submit.identification import key_of_another_body
@@ -23,7 +22,7 @@ from streams.events import ChatRequested, EmbeddingsRequested, Reply, ReplyAddre
 from streams.publisher import Emit, Publisher
 from streams.registry.registry import RequestRegistry, SubmissionState, correlation_origin, fingerprint
 from streams.request_rules.chat import check_chat
-from streams.serving.keys import Caller
+from streams.serving.api_keys import Caller
 from streams.settings import Settings
 from streams.topics import EMBEDDINGS, REPLIES, REQUESTS
 
@@ -36,28 +35,22 @@ _CORRELATION_BYTES = 16
 _BACKOFF = Backoff(first_s=0.05)
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked request, and whose it is.
+class PreparedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked request, and whose it is."""
 
-    Tenant, tier, accepted_at and request_id of `request` are filled in on submission. `body` is its
-    `fingerprint`, where it was computed already; `call` is the SDK's call, where there is no
-    `Idempotency-Key`.
-    """
-
-    request: Requested
+    request: Requested  # tenant, tier, accepted_at and request_id are filled in on submission
     caller: Caller
     request_id: str
     deadline_ms: int
     traceparent: str
     on_disconnect: OnDisconnect = "continue"
-    body: str | None = None
-    call: SdkCall | None = None
+    body: str | None = None  # the `fingerprint`, where it was computed already
+    call: SdkCall | None = None  # where there is no `Idempotency-Key`
 
 
 class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     """An accepted request. `reply` is there if it was answered before."""
 
-    ask: Ask
     state: SubmissionState
     reply: Reply | None = None
 
@@ -69,37 +62,30 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(eq=False)
 class Submissions:
-    """Registers and publishes requests.
-
-    `partitions` are the reply partitions that this replica reads; `source` names it in the records' headers.
-    """
+    """Registers and publishes requests."""
 
     registry: RequestRegistry
     publisher: Publisher
     hub: ReplyHub
-    partitions: Sequence[int]
-    source: str
+    partitions: Sequence[int]  # the reply partitions that this replica reads
+    source: str  # names it in the headers of records
 
-    async def submit(self, ask: Ask, *, followed: bool = True) -> Submitted:
-        """Accept a request that nobody waits for.
+    async def submit(self, prepared: PreparedRequest, *, followed: bool = True) -> Submitted:
+        """Accept a request that nobody waits for; `followed`: somebody may want to follow it later.
 
-        It is tracked from the start where somebody may want to follow it.
-
-        Raises:
-            ApiError: 409, the id stands for another body; 429, too many wait for its reply.
-            KafkaUnavailable: no broker acknowledges the record.
-            StoreUnavailable: Redis does not answer, or is nearly full.
+        Raises `ApiError`: 409, the id stands for another body; 429, too many wait for its reply;
+        `KafkaUnavailable`; `StoreUnavailable` where Redis does not answer, or is nearly full.
         """
         if followed:
-            self.hub.track(ask.request_id)
-        return await self._submit(ask, self._address(ask.request_id))
+            self.hub.track(prepared.request_id)
+        return await self._submit(prepared, self._address(prepared.request_id))
 
-    async def submit_and_listen(self, ask: Ask) -> tuple[Submitted, ReplyListener]:
+    async def submit_and_listen(self, prepared: PreparedRequest) -> tuple[Submitted, ReplyListener]:
         """Accept a request; return the listener for its reply, to be closed. Raises as `submit`, `listen`."""
-        address = self._address(ask.request_id)
-        listener = self.hub.listen(ask.request_id, correlation_id=address.correlation_id)
+        address = self._address(prepared.request_id)
+        listener = self.hub.listen(prepared.request_id, correlation_id=address.correlation_id)
         try:
-            submitted = await self._submit(ask, address)
+            submitted = await self._submit(prepared, address)
         except BaseException:
             listener.close()
             raise
@@ -115,22 +101,22 @@ class Submissions:
             correlation_id=os.urandom(_CORRELATION_BYTES),
         )
 
-    async def _submit(self, ask: Ask, address: ReplyAddress) -> Submitted:
+    async def _submit(self, prepared: PreparedRequest, address: ReplyAddress) -> Submitted:
         request = msgspec.structs.replace(
-            ask.request,
-            request_id=ask.request_id,
-            tenant=ask.caller.tenant,
-            tier=ask.caller.tier,
+            prepared.request,
+            request_id=prepared.request_id,
+            tenant=prepared.caller.tenant,
+            tier=prepared.caller.tier,
             accepted_at=datetime.now(UTC),
-            deadline_ms=ask.deadline_ms,
-            on_disconnect=ask.on_disconnect,
+            deadline_ms=prepared.deadline_ms,
+            on_disconnect=prepared.on_disconnect,
         )
         origin = correlation_origin(address.correlation_id or b"")
-        body = ask.body or fingerprint(request, ask.caller.tenant)
+        body = prepared.body or fingerprint(request, prepared.caller.tenant)
         found = await with_second_try(
             lambda: self.registry.register(
-                ask.request_id,
-                tenant=ask.caller.tenant,
+                prepared.request_id,
+                tenant=prepared.caller.tenant,
                 body=body,
                 origin=origin,
                 running=False,
@@ -145,45 +131,43 @@ class Submissions:
             case SubmissionState.NEW | SubmissionState.SAME:
                 # The same: the first try was made, and its answer was lost. In both cases the request was
                 # tracked before any stage could begin to work on it.
-                self.hub.mark_complete(ask.request_id)
-                await self._publish(request, ask, origin, address)
+                self.hub.mark_complete(prepared.request_id)
+                await self._publish(request, prepared, origin, address)
             case SubmissionState.PENDING:
-                await self._publish(request, ask, origin, address)
+                await self._publish(request, prepared, origin, address)
             case SubmissionState.SETTLED | SubmissionState.DONE if found.reply:
-                return Submitted(ask=ask, state=found.state, reply=as_repeat(found.reply))
-        return Submitted(ask=ask, state=found.state)
+                return Submitted(state=found.state, reply=as_repeat(found.reply))
+        return Submitted(state=found.state)
 
-    async def _publish(self, request: Requested, ask: Ask, origin: str, address: ReplyAddress) -> None:
+    async def _publish(
+        self, request: Requested, prepared: PreparedRequest, origin: str, address: ReplyAddress
+    ) -> None:
         headers = event_headers(
             request,
-            event_id=ask.request_id,
+            event_id=prepared.request_id,
             source=self.source,
             at=request.accepted_at,
-            traceparent=ask.traceparent,
+            traceparent=prepared.traceparent,
         )
         headers += reply_headers(address)
         topic = EMBEDDINGS if isinstance(request, EmbeddingsRequested) else REQUESTS
         try:
-            await self.publisher.publish(Emit.to(topic, request, key=ask.request_id, headers=headers))
+            await self.publisher.publish(Emit.to(topic, request, key=prepared.request_id, headers=headers))
         except KafkaUnavailable:
-            await self._withdraw(ask.request_id, origin)
+            try:
+                await self.registry.abandon(prepared.request_id, origin=origin)
+            except StoreUnavailable as fault:
+                # The entry stays pending: the same request, sent again, is published again.
+                log.warning("submission.abandon_failed", request_id=prepared.request_id, error=str(fault))
             raise
-
-    async def _withdraw(self, request_id: str, origin: str) -> None:
-        try:
-            await self.registry.abandon(request_id, origin=origin)
-        except StoreUnavailable as fault:
-            # The entry stays pending: the same request, sent again, is published again.
-            log.warning("submission.abandon_failed", request_id=request_id, error=str(fault))
 
 
 async def with_second_try(step: Callable[[], Awaitable[T]]) -> T:
     """Return what `step` returns, tried once more if Redis does not answer in time.
 
     On a busy machine a command runs into its time-out although Redis has answered it: this process had no
-    processor for so long. A second failure means an outage, which the client should hear of.
-
-    `step` may be done twice: every script of the registry may.
+    processor for so long. A second failure means an outage, which the client should hear of. `step` may be
+    done twice: every script of the registry may.
     """
     return await retry(step, on=StoreUnavailable, attempts=2, backoff=_BACKOFF, on_failure=_note)
 

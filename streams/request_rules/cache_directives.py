@@ -12,9 +12,11 @@ from typing import Final
 from msgspec import Struct
 
 from streams.errors import InvalidRequest
+from streams.request_rules.bounds import check_at_most
 
 MAX_DIRECTIVES_CHARS: Final = 256
 _MAX_DIGITS: Final = 10
+_KNOWN: Final = ("no-cache", "no-store", "max-age")
 _WORDS: Final = "no-cache, no-store and max-age=SECONDS"
 
 
@@ -26,54 +28,43 @@ class CacheDirectives(Struct, frozen=True, kw_only=True):
     max_age_s: int | None = None
 
 
-def cache_directives(text: str | None, *, param: str = "headrace_cache") -> CacheDirectives:
+def cache_directives(text: str | None) -> CacheDirectives:
     """Return what the field `headrace_cache` says; raise `InvalidRequest` for anything else."""
+    param = "headrace_cache"
     found = _words(text or "", param)
-    unknown = next((word for word in found if word not in ("no-cache", "no-store", "max-age")), None)
+    unknown = next((word for word in found if word not in _KNOWN), None)
     if unknown is not None:
         raise InvalidRequest(
             f"{param}: {unknown[:64]!r} is unknown; {_WORDS} are known, separated by commas", param=param
         )
-    return _directives(found)
-
-
-def known_directives(header: str, *, param: str = "Cache-Control") -> str | None:
-    """Return the three directives of a `Cache-Control` header, without those for HTTP caches; None for none.
-
-    Raises:
-        InvalidRequest: the age is no whole number.
-    """
-    found = _words(header, param)
-    known = {"no-cache": "no-cache", "no-store": "no-store", "max-age": f"max-age={found.get('max-age')}"}
-    return ", ".join(known[word] for word in known if word in found) or None
-
-
-def _directives(found: dict[str, int | None]) -> CacheDirectives:
     max_age_s = found.get("max-age")
     store = "no-store" not in found
     read = store and "no-cache" not in found and max_age_s != 0
     return CacheDirectives(read=read, store=store, max_age_s=max_age_s)
 
 
+def known_directives(header: str) -> str | None:
+    """Return the three directives of a `Cache-Control` header, without those for HTTP caches; None for none.
+
+    Raises `InvalidRequest` where the age is no whole number.
+    """
+    found = _words(header, "Cache-Control")
+    known = {"no-cache": "no-cache", "no-store": "no-store", "max-age": f"max-age={found.get('max-age')}"}
+    return ", ".join(known[word] for word in known if word in found) or None
+
+
 def _words(text: str, param: str) -> dict[str, int | None]:
-    if len(text) > MAX_DIRECTIVES_CHARS:
-        raise InvalidRequest(
-            f"{param} has {len(text)} characters; at most {MAX_DIRECTIVES_CHARS} are allowed", param=param
-        )
+    check_at_most(len(text), MAX_DIRECTIVES_CHARS, param, " characters")
     found: dict[str, int | None] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         word, equals, value = part.partition("=")
         word, value = word.strip().lower(), value.strip().strip('"')
         if word == "max-age":
-            found[word] = _seconds(value, param)
+            if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
+                raise InvalidRequest(
+                    f"{param}: max-age must be a whole number of seconds, e.g. max-age=60", param=param
+                )
+            found[word] = int(value)
         else:
             found[part.lower() if equals else word] = None
     return found
-
-
-def _seconds(value: str, param: str) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
-        raise InvalidRequest(
-            f"{param}: max-age must be a whole number of seconds, e.g. max-age=60", param=param
-        )
-    return int(value)

@@ -16,12 +16,11 @@ from streams.events import ChatRequested, Message, Requested
 from streams.models import MODELS
 from streams.request_rules.bounds import MAX_NAME_CHARS, check_at_most, check_name
 from streams.request_rules.cache_directives import cache_directives
-from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, explain, table_of
+from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, explain
 from streams.request_rules.parameters import (
     MAX_EXTRA_CHARS,
     UNKNOWN_HINT,
     Parameters,
-    split_extra,
     unsupported_parameter,
 )
 from streams.request_rules.tools import check_response_format, check_tool_calls, check_tools
@@ -47,22 +46,17 @@ _IDS = ("user_id", "session_id", "tenant", "tier")
 def check_chat(
     request: ChatRequested, *, max_tokens_per_request: int, extra_parameters: Collection[str] = ()
 ) -> None:
-    """Check a request before it is worked on. Rules of the rendered prompt are the guardrail's own.
+    """Check a request before it is worked on; `InvalidRequest` names the first broken rule and its field.
 
-    Args:
-        request: what is asked.
-        max_tokens_per_request: the most output tokens that may be asked for.
-        extra_parameters: the names that the operator lets through to models behind OpenAI's API.
-
-    Raises:
-        InvalidRequest: the first broken rule, with the field and what it must be.
+    Rules of the rendered prompt are the guardrail's own. `extra_parameters` are the names that the operator
+    lets through to models behind OpenAI's API.
     """
     _check_model(request.model)
     check_ids(request)
     _check_query_or_messages(request)
     _check_max_tokens(request.max_tokens, max_tokens_per_request)
     check_depth(request)
-    check_text(request.query or "", "query")
+    _check_text(request.query or "", "query")
     _check_variables(request.variables or {})
     _check_messages(request.messages or ())
     _check_stop(request.stop or ())
@@ -106,11 +100,6 @@ def check_depth(request: object) -> None:
             raise InvalidRequest(
                 f"{name} is nested deeper than {MAX_JSON_DEPTH} levels", code="invalid_json", param=name
             )
-
-
-def check_text(text: str, where: str) -> None:
-    """Raise `InvalidRequest` where a text is longer than `MAX_CONTENT_CHARS`."""
-    check_at_most(len(text), MAX_CONTENT_CHARS, where, " characters")
 
 
 def depth_exceeds(value: Any, limit: int) -> bool:
@@ -161,11 +150,15 @@ def _check_max_tokens(max_tokens: int | None, limit: int) -> None:
         )
 
 
+def _check_text(text: str, where: str) -> None:
+    check_at_most(len(text), MAX_CONTENT_CHARS, where, " characters")
+
+
 def _check_variables(variables: Mapping[str, str]) -> None:
     check_at_most(len(variables), MAX_VARIABLES, "variables", " entries")
     for name, text in variables.items():
         check_at_most(len(name), MAX_NAME_CHARS, "the name of a variable", " characters")
-        check_text(text, f"variables.{name}")
+        _check_text(text, f"variables.{name}")
 
 
 def _check_messages(messages: Sequence[Message]) -> None:
@@ -181,7 +174,7 @@ def _check_message(message: Message, where: str) -> None:
         raise InvalidRequest(
             f"{where}.content must be text, or a list of text parts", param=f"{where}.content"
         )
-    check_text(message.text, f"{where}.content")
+    _check_text(message.text, f"{where}.content")
     check_name(message.name, f"{where}.name")
     check_name(message.tool_call_id, f"{where}.tool_call_id")
     check_tool_calls(message.tool_calls or (), f"{where}.tool_calls")
@@ -202,13 +195,10 @@ def _check_stop(stop: Sequence[str]) -> None:
 
 def _check_params(params: Mapping[str, Any], extra: Collection[str]) -> None:
     """Check the parameters for the models' own APIs; faults name them without the `params` around them."""
-    known, let_through = split_extra(params, extra)
+    known = {name: value for name, value in params.items() if name not in extra}
     try:
         msgspec.convert(known, Parameters)
     except msgspec.ValidationError as fault:
-        message, code, param = explain(
-            fault, known, Parameters, table=table_of(), hints={ANY_FIELD: UNKNOWN_HINT}
-        )
-        raise InvalidRequest(message, code=code, param=param) from None
-    if let_through:
+        raise explain(fault, known, Parameters, hints={ANY_FIELD: UNKNOWN_HINT}) from None
+    if let_through := {name: value for name, value in params.items() if name in extra}:
         check_at_most(len(json.dumps(let_through)), MAX_EXTRA_CHARS, "params", " characters")

@@ -6,13 +6,14 @@ Here: ``messages: at most 100 are allowed, got 120``.
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 from msgspec import inspect
 
-from streams.request_rules.parameter_effects import Parameter
-from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS
+from streams.errors import InvalidRequest
+from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS, Parameter
 
 UNSUPPORTED: Final = "unsupported_parameter"
 #: In hints: for every field without a hint of its own.
@@ -54,75 +55,58 @@ _PATTERNS: Final = {
 }
 
 
-class Explained(NamedTuple):
-    """A mistake in words: `param` is where, None for the whole body."""
-
-    message: str
-    code: str
-    param: str | None
-
-
 def explain(
     fault: msgspec.ValidationError,
     data: bytes | object,
     kind: type[msgspec.Struct],
     *,
-    table: Mapping[str, Parameter] | None = None,
-    hints: Mapping[str, str] | None = None,
-) -> Explained:
-    """Return what is wrong.
+    table: Mapping[str, Parameter] = OPENAI_PATHS,
+    hints: Mapping[str, str] = MappingProxyType({}),
+) -> InvalidRequest:
+    """Return the fault in words; its `param` is the path, None for the whole body.
 
     Args:
         fault: msgspec's.
         data: what was decoded: JSON as bytes, or an object made of it.
         kind: what it should be.
-        table: the parameters that are refused with a reason of their own, by path.
+        table: the parameters of the API by path: some are refused with a reason of their own.
         hints: what to do about unknown fields of these names.
     """
     message, _, path = str(fault).partition(" - at `")
     path = path.rstrip("`").removeprefix("$").removeprefix(".")
     if found := _UNKNOWN.match(message):
-        return _unknown(found[1], path, table or {}, hints or {})
+        return _unknown(found[1], path, table, hints)
     if found := _MISSING.match(message):
-        param = joined(path, found[1])
-        return Explained(f"{param} is required", "missing_required_parameter", param)
+        param = _joined(path, found[1])
+        return InvalidRequest(f"{param} is required", code="missing_required_parameter", param=param)
     value = _value_at(data, path)
-    if refusal := _refusal(path, value, table or {}):
-        return Explained(refusal, UNSUPPORTED, path)
+    if refusal := _refusal(path, value, table):
+        return InvalidRequest(refusal, code=UNSUPPORTED, param=path)
     where = path or "the body"
-    return Explained(f"{where}: {_words(message, path, value, kind)}", "invalid_request", path or None)
+    return InvalidRequest(f"{where}: {_words(message, path, value, kind)}", param=path or None)
 
 
-def joined(path: str, name: str) -> str:
-    """Return the path of a field of the object at a path."""
+def unsupported(param: str, why: str) -> InvalidRequest:
+    """Return the fault of a request with a parameter that no model here supports."""
+    return InvalidRequest(f"{param} is not supported: {why}", code=UNSUPPORTED, param=param)
+
+
+def _joined(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def at_most(where: str, limit: int, got: int, unit: str = "") -> str:
-    """Return the words for something that is too long."""
-    return f"{where}: at most {limit}{unit} are allowed, got {got}"
-
-
-def table_of(*, anthropic: bool = False) -> Mapping[str, Parameter]:
-    """Return the parameters of an API by their path."""
-    return ANTHROPIC_PATHS if anthropic else OPENAI_PATHS
-
-
-def reason(name: str, *, anthropic: bool = False) -> str:
-    """Return why a parameter is refused, in the words of the table."""
-    return f"{name} is not supported: {table_of(anthropic=anthropic)[name].to_openai.note}"
-
-
-def _unknown(name: str, path: str, table: Mapping[str, Parameter], hints: Mapping[str, str]) -> Explained:
-    param, name = joined(path, name)[: _MAX_NAME * 2], name[:_MAX_NAME]
+def _unknown(
+    name: str, path: str, table: Mapping[str, Parameter], hints: Mapping[str, str]
+) -> InvalidRequest:
+    param, name = _joined(path, name)[: _MAX_NAME * 2], name[:_MAX_NAME]
     why = _reasons(table).get(_INDEX.sub("[]", param))
     if why is None and table and not path:  # what the other API refuses is refused here in the same words
         why = _reasons(OPENAI_PATHS).get(name) or _reasons(ANTHROPIC_PATHS).get(name)
     if why:
-        return Explained(f"{param} is not supported: {why}", UNSUPPORTED, param)
+        return unsupported(param, why)
     known = hints if not path else {}
     hint = known.get(name) or known.get(ANY_FIELD) or "it is not known here"
-    return Explained(f"unknown field {name!r}: {hint}", "unknown_parameter", param)
+    return InvalidRequest(f"unknown field {name!r}: {hint}", code="unknown_parameter", param=param)
 
 
 def _refusal(path: str, value: object, table: Mapping[str, Parameter]) -> str | None:

@@ -25,11 +25,7 @@ class EmbeddingLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_embeddings(request: EmbeddingsRequested, limits: EmbeddingLimits) -> int:
-    """Check a request and return its number of tokens, by our own count.
-
-    Raises:
-        InvalidRequest: the first broken rule, with the field and what it must be.
-    """
+    """Check a request and return its number of tokens, by our own count; raises as `check_chat`."""
     model = embedding_model(request.model)
     if len(request.inputs) > limits.max_inputs:
         raise InvalidRequest(
@@ -52,11 +48,7 @@ def check_embeddings(request: EmbeddingsRequested, limits: EmbeddingLimits) -> i
 
 
 def embedding_model(name: str) -> EmbeddingModel:
-    """Return the model of that name.
-
-    Raises:
-        InvalidRequest: there is none that makes embeddings.
-    """
+    """Return the model of that name; `InvalidRequest` where there is none that makes embeddings."""
     if (model := EMBEDDING_MODELS.get(name)) is None:
         known = ", ".join(sorted(EMBEDDING_MODELS))
         raise InvalidRequest(

@@ -24,8 +24,7 @@ _MILLISECOND_US = 1_000
 def value_of(*, value: Decimal | None, label: str) -> Decimal:
     """Return the value of a score, rounded to nine decimals; where none is given, that of its label.
 
-    Raises:
-        InvalidRequest: there is none, or it is not a number within `MAX_VALUE` of zero.
+    Raises `InvalidRequest` where there is none, or it is not a number within `MAX_VALUE` of zero.
     """
     if value is None:
         if label not in LABELS:
@@ -38,10 +37,7 @@ def value_of(*, value: Decimal | None, label: str) -> Decimal:
 
 
 def score_id_of(feedback: FeedbackGiven) -> str:
-    """Return the id of a score among those of its request: the sender's, or one of name, source and scorer.
-
-    So a scorer who changes a score has given one score and not two.
-    """
+    """Return the id of a score among those of its request: a scorer who changes a score has given one."""
     if feedback.score_id is not None:
         return feedback.score_id
     named = f"{feedback.source}\n{feedback.name}\n{feedback.scorer}"

@@ -3,7 +3,7 @@
 `streams.request_rules.parameter_table` says what becomes of each.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -12,21 +12,18 @@ from msgspec import Meta, Struct
 
 from streams.events import CacheControl, ChatRequested, Name, TextPart
 from streams.models import ProviderName
-from streams.request_rules.parameter_effects import Effect, ParameterRule
-from streams.request_rules.parameter_table import OPENAI_PATHS
+from streams.request_rules.parameter_table import OPENAI_PATHS, Effect, ParameterRule
 
 Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
 #: OpenAI takes whole numbers: they are passed on as they came.
 Bias = Annotated[int, Meta(ge=-100, le=100)] | Annotated[float, Meta(ge=-100.0, le=100.0)]
 Beta = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)")]
-MAX_LOGIT_BIASES: Final = 1024
 MAX_EXTRA_CHARS: Final = 32_000
 
 #: The hint for a parameter of neither API.
 UNKNOWN_HINT: Final = (
     "it is not known here; the operator may let a parameter through: HEADRACE_EXTRA_PARAMETERS"
 )
-_MISSING: Final = object()
 
 _BEGINS: Final = "Anthropic's models take no conversation that begins with an answer"
 _ENDS: Final = (
@@ -76,7 +73,7 @@ class Parameters(_Strict, frozen=True, kw_only=True):
 
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logit_bias: Annotated[dict[str, Bias], Meta(max_length=MAX_LOGIT_BIASES)] | None = None
+    logit_bias: Annotated[dict[str, Bias], Meta(max_length=1024)] | None = None
     parallel_tool_calls: bool | None = None
     prediction: Prediction | None = None
     prompt_cache_key: Name | None = None
@@ -141,12 +138,6 @@ def passed_on(params: Mapping[str, Any], provider: ProviderName) -> dict[str, An
     return found
 
 
-def split_extra(params: Mapping[str, Any], extra: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the known parameters, and those that the operator lets through (`extra` takes precedence)."""
-    known = {name: value for name, value in params.items() if name not in extra}
-    return known, {name: value for name, value in params.items() if name in extra}
-
-
 @cache
 def _rule(name: str, provider: ProviderName) -> ParameterRule | None:
     row = OPENAI_PATHS.get(name)
@@ -161,7 +152,7 @@ def _is_supported(name: str, rule: ParameterRule, value: Any) -> bool:
     if name == "logit_bias" and not value:
         return True
     if rule.values is not None:
-        return isinstance(value, str | int | float) and rule.values.get(value, _MISSING) is not _MISSING
+        return isinstance(value, str | int | float) and value in rule.values
     return rule.effect is not Effect.REFUSED
 
 

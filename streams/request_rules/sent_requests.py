@@ -4,7 +4,6 @@ An event ignores unknown fields, because a newer writer may have added them. A p
 be dropped silently: incoming records are decoded with these types too, which refuse unknown fields by name.
 """
 
-from functools import cache
 from typing import Annotated, Any
 
 import msgspec
@@ -21,7 +20,7 @@ from streams.events import (
     TextPart,
 )
 from streams.request_rules.chat import MAX_MESSAGES
-from streams.request_rules.decode_faults import ANY_FIELD, explain, table_of
+from streams.request_rules.decode_faults import ANY_FIELD, explain
 from streams.request_rules.parameters import NAMES, UNKNOWN_HINT
 
 #: What to do about fields that are not where they belong.
@@ -85,16 +84,10 @@ def check_fields(value: bytes, request: Requested) -> None:
     """Raise `InvalidRequest` for the first field of a record that its request ignores."""
     kind = _Chat if isinstance(request, ChatRequested) else _Embeddings
     try:
-        sent = _decoder(kind).decode(value)
+        sent = msgspec.json.decode(value, type=kind)
     except msgspec.ValidationError as fault:
-        message, code, param = explain(fault, value, kind, table=table_of(), hints=HINTS)
-        raise InvalidRequest(message, code=code, param=param) from None
+        raise explain(fault, value, kind, hints=HINTS) from None
     for index, message in enumerate(getattr(sent, "messages", None) or ()):
         if message.refusal:
             where = f"messages[{index}].refusal"
             raise InvalidRequest(f"{where}: send it as content", code="unsupported_parameter", param=where)
-
-
-@cache
-def _decoder(kind: type[Requested]) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)

@@ -5,14 +5,15 @@ from typing import Any
 
 from streams.errors import InvalidRequest
 from streams.request_rules.bounds import check_at_most, check_name
-from streams.request_rules.decode_faults import UNSUPPORTED, table_of
+from streams.request_rules.decode_faults import unsupported
+from streams.request_rules.parameter_table import OPENAI_PATHS
 
 MAX_TOOLS = 128
 MAX_TOOL_CALLS = 128
 
 _TOOL_CHOICES = ("none", "auto", "required")
 _RESPONSE_FORMATS = ("text", "json_object", "json_schema")
-_REASONS = {path: row.to_openai.note for path, row in table_of().items()}
+_REASONS = {path: row.to_openai.note for path, row in OPENAI_PATHS.items()}
 
 
 def check_tool_calls(calls: Sequence[dict[str, Any]], where: str) -> None:
@@ -20,7 +21,7 @@ def check_tool_calls(calls: Sequence[dict[str, Any]], where: str) -> None:
     check_at_most(len(calls), MAX_TOOL_CALLS, where)
     for index, call in enumerate(calls):
         if call.get("type", "function") != "function":
-            raise _unsupported(f"{where}[{index}]", _REASONS["messages[].tool_calls[]<custom>"])
+            raise unsupported(f"{where}[{index}]", _REASONS["messages[].tool_calls[]<custom>"])
         if isinstance(call.get("id"), str):
             check_name(call["id"], f"{where}[{index}].id")
 
@@ -36,7 +37,7 @@ def check_tools(tools: Sequence[dict[str, Any]] | None, choice: str | dict[str, 
         )
     if isinstance(choice, dict) and (kind := choice.get("type")) != "function":
         other = "it must be none, auto, required, or a function"
-        raise _unsupported("tool_choice", _REASONS.get(f"tool_choice<{kind}>", other))
+        raise unsupported("tool_choice", _REASONS.get(f"tool_choice<{kind}>", other))
     if choice not in (None, "none", "auto") and not tools:
         raise InvalidRequest("tool_choice needs tools", param="tool_choice")
 
@@ -57,7 +58,7 @@ def check_response_format(wanted: dict[str, Any] | None) -> None:
 
 def _check_tool(tool: dict[str, Any], where: str) -> None:
     if tool.get("type") != "function":
-        raise _unsupported(f"{where}.type", _REASONS["tools[]<*>"])
+        raise unsupported(f"{where}.type", _REASONS["tools[]<*>"])
     _check_fields(tool, ("type", "function", "cache_control"), where)
     function = tool.get("function")
     named: Mapping[str, Any] = function if isinstance(function, dict) else {}
@@ -75,10 +76,6 @@ def _check_fields(given: Mapping[str, Any], known: Collection[str], where: str) 
                 code="unknown_parameter",
                 param=f"{where}.{name[:128]}",
             )
-
-
-def _unsupported(where: str, why: str) -> InvalidRequest:
-    return InvalidRequest(f"{where} is not supported: {why}", code=UNSUPPORTED, param=where)
 
 
 def _wrong_format(where: str, what: str) -> InvalidRequest:

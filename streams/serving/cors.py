@@ -11,10 +11,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streams.events import ErrorInfo
-from streams.serving.fault_handlers import Render, allowed_methods, render_plainly
+from streams.serving.fault_handlers import allowed_methods
+from streams.serving.frame import Render, render_plainly
 
-_FORBIDDEN: Final = 403
-_OK: Final = 200
 _REFUSED: Final = ErrorInfo(
     type="invalid_request_error",
     code="origin_not_allowed",
@@ -30,17 +29,10 @@ def answer_options(
     exposed: Sequence[str],
     render: Render = render_plainly,
 ) -> None:
-    """Answer `OPTIONS` on every route, and `HEAD` wherever there is a `GET`.
+    """Answer `OPTIONS` on every route, and `HEAD` wherever there is a `GET`. Add a `RequestFrame` after it.
 
     A preflight of an allowed origin is permitted with any headers; any other gets a 403. Cookies are never
-    allowed: keys come in headers.
-
-    Args:
-        app: the application; a `RequestFrame` must be added after this.
-        origins: the allowed origins beside our own.
-        methods: those that pages may use.
-        exposed: the response headers that pages may read.
-        render: the shape of an error.
+    allowed: keys come in headers. `exposed` are the response headers that pages of other origins may read.
     """
     app.add_middleware(HeadAsGet)
     cors = {"allow_origins": origins, "allow_methods": methods, "expose_headers": exposed}
@@ -85,8 +77,8 @@ class _Options(CORSMiddleware):
         headers = Headers(scope=scope)
         if "origin" in headers and "access-control-request-method" in headers:
             response = self.preflight_response(request_headers=headers)
-            if response.status_code != _OK:
-                response = self._render(Request(scope), _FORBIDDEN, _REFUSED, {"Vary": "Origin"})
+            if response.status_code != 200:
+                response = self._render(Request(scope), 403, _REFUSED, {"Vary": "Origin"})
             await response(scope, receive, send)
         elif allowed := allowed_methods(self._routes_of, scope):
             await Response(status_code=204, headers={"Allow": allowed})(scope, receive, send)

@@ -1,6 +1,7 @@
 """HTTP errors as OpenAI's error object with the right status."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from streams.errors import HeadraceError, StoreFull, TransientFault
 from streams.events import ErrorInfo
@@ -13,47 +14,40 @@ REPLAYED = {"Idempotent-Replayed": "true"}
 
 
 class ApiError(HeadraceError):
-    """An error that the client should read.
+    """An error that the client should read; `headers` are extra response headers, e.g. `Retry-After`."""
 
-    Attributes:
-        status: the HTTP status.
-        error: type, code, message and param of the error object.
-        headers: extra response headers, e.g. ``Retry-After``.
-    """
-
-    def __init__(self, status: int, error: ErrorInfo, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, error: ErrorInfo, *, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         super().__init__(error.message)
         self.status = status
         self.error = error
-        self.headers = dict(headers or {})
+        self.headers = dict(headers)
 
 
 def error_body(error: ErrorInfo, request_id: str | None, *, repeat: bool = False) -> dict[str, object]:
     """Return OpenAI's error object with the request's id; `repeat`: an earlier submission got the same."""
-    said = {
-        "message": error.message,
-        "type": error.type,
-        "code": error.code,
-        "param": error.param,
-        "request_id": request_id,
-    }
-    return {"error": said | ({"repeat": True} if repeat else {})}
+    said = {name: getattr(error, name) for name in ("message", "type", "code", "param")}
+    return {"error": {**said, "request_id": request_id, **({"repeat": True} if repeat else {})}}
 
 
 def invalid(
-    message: str, *, param: str | None = None, code: str = "invalid_request", status: int = 400
+    message: str,
+    *,
+    param: str | None = None,
+    code: str = "invalid_request",
+    status: int = 400,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> ApiError:
     """Return the error for a client's mistake: `message` says what to change, `param` where."""
-    return ApiError(status, ErrorInfo(type="invalid_request_error", code=code, message=message, param=param))
+    error = ErrorInfo(type="invalid_request_error", code=code, message=message, param=param)
+    return ApiError(status, error, headers=headers)
 
 
 def unauthorized(message: str) -> ApiError:
     """Return the 401: no API key, or an unknown one."""
-    return ApiError(
-        401,
-        ErrorInfo(type="authentication_error", code="invalid_api_key", message=message),
-        headers={"WWW-Authenticate": "Bearer"},
-    )
+    error = ErrorInfo(type="authentication_error", code="invalid_api_key", message=message)
+    return ApiError(401, error, headers={"WWW-Authenticate": "Bearer"})
 
 
 def not_found(message: str, *, code: str = "not_found", param: str | None = None) -> ApiError:

@@ -1,6 +1,5 @@
 """Turns exceptions into error objects, for every route of an application."""
 
-from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -12,19 +11,10 @@ from starlette.types import Scope
 
 from streams.events import ErrorInfo
 from streams.serving.errors import ApiError
-from streams.serving.frame import plain_error_body
-from streams.serving.json_response import JsonResponse
-
-#: Makes the response to a request from its status, its error and extra headers.
-Render = Callable[[Request, int, ErrorInfo, Mapping[str, str]], Response]
+from streams.serving.frame import Render, render_plainly
 
 _METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _CODES = {404: "unknown_route", 405: "method_not_allowed"}
-
-
-def render_plainly(request: Request, status: int, error: ErrorInfo, headers: Mapping[str, str]) -> Response:
-    """Return OpenAI's error object."""
-    return JsonResponse(plain_error_body(request, error, status), status_code=status, headers=headers)
 
 
 def allowed_methods(app: Starlette, scope: Scope) -> str:
@@ -40,12 +30,9 @@ def allowed_methods(app: Starlette, scope: Scope) -> str:
 
 
 def answer_faults(app: Starlette, *, described_at: str, render: Render = render_plainly) -> None:
-    """Answer every `ApiError` and unknown route with an error object.
+    """Answer every `ApiError` and unknown route with an error object. The app must be in a `RequestFrame`.
 
-    Args:
-        app: the application, inside a `RequestFrame`.
-        described_at: the path of the routes' description, for the message of an unknown route.
-        render: the shape of an error.
+    `described_at` is where the routes are described, for the message of an unknown route.
     """
 
     async def on_api_error(request: Request, fault: Exception) -> Response:
@@ -56,10 +43,8 @@ def answer_faults(app: Starlette, *, described_at: str, render: Render = render_
     async def on_http_exception(request: Request, fault: Exception) -> Response:
         if not isinstance(fault, HTTPException):
             raise fault
-        phrase = HTTPStatus(fault.status_code).phrase
-        message = (
-            f"{phrase}: {request.method} {request.scope['path']}; the routes are described at {described_at}"
-        )
+        asked = f"{HTTPStatus(fault.status_code).phrase}: {request.method} {request.scope['path']}"
+        message = f"{asked}; the routes are described at {described_at}"
         code = _CODES.get(fault.status_code, "invalid_request")
         error = ErrorInfo(type="invalid_request_error", code=code, message=message)
         headers = dict(fault.headers or {})

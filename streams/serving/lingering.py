@@ -2,7 +2,7 @@
 
 import asyncio
 
-from streams.serving.limits import HttpLimits
+from streams.serving.http_limits import HttpLimits
 
 
 class LingeringTransport(asyncio.Transport):
@@ -11,9 +11,6 @@ class LingeringTransport(asyncio.Transport):
     Closing a socket with unread bytes resets the connection, and the client may lose the response. So the
     sending side is closed first, and incoming bytes are read and dropped for a bounded time. A client that
     never reads its response cannot hold the connection.
-
-    Attributes:
-        unread: whether the client may still be sending: closing then lingers.
     """
 
     def __init__(
@@ -26,7 +23,7 @@ class LingeringTransport(asyncio.Transport):
         self._timer: asyncio.TimerHandle | None = None
         self._budget = limits.linger_bytes
         self.lingering = False
-        self.unread = False
+        self.unread = False  # whether the client may still be sending
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send."""

@@ -1,4 +1,4 @@
-"""Adds the errors that every operation really answers to an OpenAPI document."""
+"""Adds the errors that operations answer to an OpenAPI document."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -9,7 +9,6 @@ SchemaOf = Callable[[str], Mapping[str, Any]]
 
 #: Answers of the protocol, before any route.
 _ANY_ROUTE: Final = (400, 408, 414, 431, 503)
-_FIRST_ERROR: Final = 400
 _WORDS: Final = {
     400: "The request is wrong: `param` says where",
     401: "There is no API key, or it is not known here",
@@ -48,7 +47,7 @@ _ERROR: Final = {
         }
     },
 }
-_REF: Final = "#/components/schemas/{}"
+OPENAI_ERROR: Final = {"$ref": "#/components/schemas/Error"}
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -56,17 +55,10 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _WORDS[status]} for status in statuses}
 
 
-def openai_error(path: str) -> Mapping[str, Any]:
-    """Return the schema of OpenAI's error object, whatever the path."""
-    del path
-    return {"$ref": _REF.format("Error")}
+def describe_errors(document: Document, schema_of: SchemaOf = lambda _: OPENAI_ERROR) -> None:
+    """Complete the errors of FastAPI's document, in place. FastAPI's own 422 never occurs.
 
-
-def describe_errors(document: Document, schema_of: SchemaOf = openai_error) -> None:
-    """Complete the errors of FastAPI's document, in place.
-
-    An operation that needs a key can answer 401, one with a body 413 and 415, and each what the protocol
-    answers. FastAPI's own 422 never occurs.
+    An operation that needs a key can answer 401, one with a body 413 and 415, each what the protocol answers.
     """
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -91,7 +83,7 @@ def _describe(operation: dict[str, Any], schema: Mapping[str, Any]) -> None:
         # FastAPI describes the whole stream as one text; readers take that for the schema of an event.
         response.get("content", {}).get("text/event-stream", {}).pop("schema", None)
         response["headers"] = {"X-Request-ID": {"schema": _TEXT}}
-        if int(status) >= _FIRST_ERROR:
+        if int(status) >= 400:
             response.setdefault("content", {"application/json": {"schema": schema}})
         if status in ("429", "503"):
             response["headers"]["Retry-After"] = {"schema": {"type": "integer"}}

@@ -1,4 +1,4 @@
-"""Serves the files of a page: with a strict content security policy, compressed, with an ETag."""
+"""Serves the files of a page with a strict content security policy, gzip and an ETag."""
 
 import gzip
 import hashlib
@@ -12,9 +12,8 @@ from starlette.responses import Response
 
 Sender = Callable[[Request], Coroutine[Any, Any, Response]]
 
+#: For `Cache-Control`: browsers revalidate each time, so that no page is half of one version.
 ASK_EACH_TIME: Final = "no-cache"
-"""For `Cache-Control`: browsers revalidate each time, so that no page is half of one version."""
-
 _KINDS: Final = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",

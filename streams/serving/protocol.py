@@ -15,10 +15,10 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from streams.events import ErrorInfo
-from streams.serving import refusals
+from streams.serving import http_limits
 from streams.serving.errors import ApiError, error_body
+from streams.serving.http_limits import HttpLimits
 from streams.serving.json_response import to_json
-from streams.serving.limits import HttpLimits
 from streams.serving.lingering import LingeringTransport
 
 #: The size and the line ends of a chunk: what every chunk has beside its data.
@@ -60,7 +60,7 @@ class BoundedHttp(HttpToolsProtocol):
         if len(self.connections) <= self.limits.connections or self._make_room():
             self._await(self._head_is_late, self.limits.head_timeout_s)
         else:
-            self._refuse(refusals.too_many_connections())
+            self._refuse(http_limits.too_many_connections())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
@@ -98,7 +98,7 @@ class BoundedHttp(HttpToolsProtocol):
                 self.parser.feed_data(data)
         except httptools.HttpParserError as fault:
             begins = data if self._head_bytes == len(data) else b""
-            self._refuse(refusals.refusal_of(fault, begins))
+            self._refuse(http_limits.refusal_of(fault, begins))
         else:
             self._look_at_rest()
 
@@ -119,9 +119,9 @@ class BoundedHttp(HttpToolsProtocol):
                 self._window_bytes = 0
                 self._await(self._look_at_rate, limits.body_window_s)
         elif self._in_head and len(self.url) > limits.target_bytes:
-            self._refuse(refusals.target_too_long(limits))
+            self._refuse(http_limits.target_too_long(limits))
         elif self._head_bytes > limits.head_bytes:
-            self._refuse(refusals.head_too_large(limits))
+            self._refuse(http_limits.head_too_large(limits))
         elif self._timer is None and (self._in_head or not self._due):
             self._await(self._head_is_late, limits.head_timeout_s)
 
@@ -145,10 +145,10 @@ class BoundedHttp(HttpToolsProtocol):
         """Check the head and begin to serve; a response before the end of the body ends the connection."""
         self._stop_waiting()
         version, upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
-        refusals.check_head(self.headers, self.url, self.limits)
-        refusals.check_meaning(self.parser.get_method(), version, self.headers, upgrade=upgrade)
+        http_limits.check_head(self.headers, self.url, self.limits)
+        http_limits.check_meaning(self.parser.get_method(), version, self.headers, upgrade=upgrade)
         if self._due > self.limits.pipelined:
-            raise refusals.malformed(f"more than {self.limits.pipelined} requests wait on this connection")
+            raise http_limits.malformed(f"more than {self.limits.pipelined} requests wait on this connection")
         self.expect_100_continue &= version == "1.1"
         super().on_headers_complete()
         self._due += 1
@@ -194,14 +194,14 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         if self._in_head or self._head_bytes:
-            self._refuse(refusals.head_too_slow(self.limits))
+            self._refuse(http_limits.head_too_slow(self.limits))
         else:
             self._wire.close()  # a connection opened ahead of need
 
     def _look_at_rate(self) -> None:
         least = self.limits.body_bytes_per_s * self.limits.body_window_s
         if self._window_bytes < least and not self.flow.read_paused:
-            self._refuse(refusals.body_too_slow(self.limits))
+            self._refuse(http_limits.body_too_slow(self.limits))
             return
         self._window_bytes = 0
         self._await(self._look_at_rate, self.limits.body_window_s)
@@ -210,8 +210,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _too_much_framing(self) -> ApiError:
         if self._in_last_chunk:
-            return refusals.headers_too_large("the trailers of the body are over the limits for headers")
-        return refusals.chunks_too_large(self.limits)
+            return http_limits.headers_too_large("the trailers of the body are over the limits for headers")
+        return http_limits.chunks_too_large(self.limits)
 
     def _make_room(self) -> bool:
         """End a connection that waits for its client, if there is one."""
@@ -251,6 +251,6 @@ class BoundedHttp(HttpToolsProtocol):
         begin = STATUS_LINE[refusal.status] + b"".join(
             b"%b: %b\r\n" % header for header in self.server_state.default_headers
         )
-        self._wire.write(begin + refusals.after_status(refusal, body, request_id))
+        self._wire.write(begin + http_limits.after_status(refusal, body, request_id))
         self._wire.unread = True
         self._wire.close()

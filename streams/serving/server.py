@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from streams.serving.limits import limits_of_process
+from streams.serving.http_limits import limits_of_process
 from streams.serving.protocol import BoundedHttp
 
 
@@ -19,25 +19,15 @@ def http_config(
     backlog: int = 2048,
     protocol: type[BoundedHttp] = BoundedHttp,
 ) -> uvicorn.Config:
-    """Return the configuration of a server.
+    """Return the configuration of a server; `host` and `port` have no use where it is given a socket.
 
-    Args:
-        app: the application.
-        grace_s: what open requests may take at shutdown, in seconds; at least one.
-        host: where to listen, unless the server is given a socket.
-        port: likewise.
-        backlog: connections that wait to be accepted.
-        protocol: the HTTP protocol, with the shape of errors.
+    Open requests may take `grace_s` at shutdown, at least a second. `protocol` has the shape of errors.
     """
-
-    class Limited(protocol):  # type: ignore[misc, valid-type]  # the class is a parameter
-        limits = limits_of_process()
-
     return uvicorn.Config(
         app,
         host=host,
         port=port,
-        http=Limited,
+        http=type("Limited", (protocol,), {"limits": limits_of_process()}),
         ws="none",
         lifespan="off",
         log_config=None,

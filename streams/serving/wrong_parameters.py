@@ -5,7 +5,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.responses import Response
 
 from streams.events import ErrorInfo
-from streams.serving.fault_handlers import Render, render_plainly
+from streams.serving.frame import Render, render_plainly
 
 
 def answer_wrong_parameters(app: FastAPI, *, render: Render = render_plainly) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from streams.serving.limits import HttpLimits
+from streams.serving.http_limits import HttpLimits
 from tests.acceptance.conftest import System
 from tests.streams.serving.raw_http import drip, error_of, everything, headers_of, status_of
 

@@ -14,13 +14,11 @@ from ingest.admin.dependency_health import HealthMonitor
 from ingest.batches.lines import LineName
 from ingest.batches.service import Batches
 from ingest.batches.store import Batch
-from ingest.feedback.submission import FeedbackSubmission
-from ingest.follow.abandonment import Abandonments
+from ingest.follow.client_disconnects import ClientDisconnects
 from ingest.follow.reply_hub import ReplyHub
 from ingest.follow.stream_tokens import StreamTokens
 from ingest.services import Services
 from ingest.submit.client_retries import SdkCall
-from ingest.submit.identification import Identification
 from ingest.submit.submission import Submissions
 from streams.codec import decode, encode, header
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreFull, StoreUnavailable
@@ -46,7 +44,7 @@ from streams.registry.registry import (
     SubmissionState,
 )
 from streams.registry.runs import may_run_anew
-from streams.serving.keys import Keyring
+from streams.serving.api_keys import sender_keys
 from streams.settings import ApiKey, Settings
 
 KEY = "key-of-acme"
@@ -359,7 +357,7 @@ class FixedSpend:
 
 
 @dataclass
-class StoredRequests:
+class StoredRequests(FixedSpend):
     """When the requests of each tenant that have ended were accepted; `broken`: ClickHouse is down."""
 
     requests: dict[tuple[str, str], datetime] = field(default_factory=dict)
@@ -449,25 +447,23 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
 
         return run
 
-    batches, stored = MemoryBatches(), StoredRequests()
+    batches, stored = MemoryBatches(), StoredRequests(spend)
     submissions = Submissions(registry, pipeline, hub, partitions=(1, 3), source="/ingest-1")
     services = Services(
         settings=chosen,
-        keyring=Keyring(chosen.keys),
+        keys=sender_keys(chosen.keys),
         stream_tokens=StreamTokens.of(chosen),
         submissions=submissions,
         batches=Batches(batches, registry, submissions),
-        feedback=FeedbackSubmission(
-            registry, stored, pipeline, source="/ingest-1", clock=lambda: FEEDBACK_AT
-        ),
-        abandonments=Abandonments(registry, timeout_s=1.0),
-        identification=Identification(MemoryRuns(registry), NoCalls()),
+        disconnects=ClientDisconnects(registry, timeout_s=1.0),
+        runs=MemoryRuns(registry),
         client_retries=NoCalls(),
         hub=hub,
         registry=registry,
-        spend=FixedSpend(spend),
+        spend=stored,
         health=HealthMonitor({name: check(name) for name in ("kafka", "redis", "clickhouse")}, fresh_for_s=0),
         reply_loop=loop,
         history=history,
+        clock=lambda: FEEDBACK_AT,
     )
     return Rig(services, pipeline, registry, loop, down, history, batches, stored, memory)

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from analytics.reports.catalogue import Catalogue
 from ingest.app import create_app
-from ingest.bootstrap import connected_services
+from ingest.services import connected_services
 from streams.codec import decode, header
 from streams.events import ChatRequested, Delta, ReplyAddress
 from streams.kafka.topic_admin import create_topics

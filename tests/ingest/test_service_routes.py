@@ -7,10 +7,7 @@ import pytest
 import structlog
 
 from ingest.app import create_app
-from streams.errors import ConfigurationError
 from streams.redis.memory import MemoryState, StoreMemory
-from streams.serving.keys import Keyring
-from streams.settings import ApiKey
 from tests.ingest.fakes import KEY, OTHER_KEY, Rig, answered, rig
 
 QUESTION = {"user_id": "ada", "query": "capital of France?"}
@@ -147,22 +144,6 @@ async def test_either_header_carries_the_key(wired: Rig, headers: dict[str, str]
     wired.pipeline.replies_with(answered())
     async with _http(wired, **headers) as http:
         assert (await http.post("/v1/chat", json=QUESTION)).status_code == 200
-
-
-@pytest.mark.parametrize("keys", [{}, {"": ApiKey()}, {"  ": ApiKey()}])
-def test_no_key_no_start(keys: dict[str, ApiKey]) -> None:
-    """The message names the variable."""
-    with pytest.raises(ConfigurationError, match="HEADRACE_API_KEY"):
-        Keyring(keys)
-
-
-def test_a_keyring_knows_whose_key_it_is() -> None:
-    """Tenant and tier; nothing for a prefix of a key."""
-    keyring = Keyring({"abc": ApiKey(tenant="t", tier="pro")})
-    caller = keyring.caller("abc")
-    assert caller is not None
-    assert (caller.tenant, caller.tier) == ("t", "pro")
-    assert keyring.caller("ab") is None
 
 
 @pytest.mark.parametrize(

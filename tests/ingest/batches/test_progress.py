@@ -14,7 +14,7 @@ from ingest.batches.progress import (
     progress_of,
 )
 from ingest.batches.store import Batch
-from ingest.outcomes import failure_of
+from ingest.errors import failure_of
 from streams.events import Reply, Status
 from streams.registry.registry import RequestSummary
 

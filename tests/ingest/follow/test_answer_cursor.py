@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.follow.answer_cursor import AnswerCursor, AnswerSoFar, SendText, Step, advance, pieces
+from ingest.follow.answer_cursor import AnswerCursor, AnswerSoFar, Step, advance, pieces
 from streams.events import Delta
 
 
@@ -46,22 +46,22 @@ def test_the_transcript_is_bounded() -> None:
     ("sent", "text", "content", "step"),
     [
         ("", "", None, Step.WAIT),
-        ("", "Hel", None, SendText("Hel")),
-        ("Hel", "Hello", None, SendText("lo")),
+        ("", "Hel", None, "Hel"),
+        ("Hel", "Hello", None, "lo"),
         ("Hello", "Hello", None, Step.WAIT),
         ("Hello", "", None, Step.WAIT),  # a new attempt, nothing of it yet
         ("Hello", "He", None, Step.WAIT),  # a new attempt that says the same so far
         ("Hello", "Hi", None, Step.RESET),  # a new attempt that says something else
         ("Hello", "Hello", "Hello", Step.FINISH),
-        ("Hel", "Hel", "Hello", SendText("lo")),  # the reply overtook the last deltas
-        ("", "", "cached", SendText("cached")),
+        ("Hel", "Hel", "Hello", "lo"),  # the reply overtook the last deltas
+        ("", "", "cached", "cached"),
         ("", "", "", Step.FINISH),
         ("Hello", "Hello", "No.", Step.RESET),
         ("Hello", "Hello", "Hell", Step.RESET),  # the reply is shorter than what was sent
         ("Hello", "Hello", "", Step.RESET),
     ],
 )
-def test_the_next_step(sent: str, text: str, content: str | None, step: SendText | Step) -> None:
+def test_the_next_step(sent: str, text: str, content: str | None, step: str | Step) -> None:
     """The next step continues what was sent, or takes it back; never both answers in a row."""
     cursor = AnswerCursor()
     if sent:
@@ -76,9 +76,9 @@ def test_a_client_ends_with_exactly_the_reply(deltas: list[tuple[int, int, str]]
     for attempt, seq, text in deltas:
         answer = advance(answer, _delta(attempt, seq, text), max_chars=100)
         step = cursor.step(answer.text, None)
-        kept = kept + step.text if isinstance(step, SendText) else "" if step is Step.RESET else kept
+        kept = kept + step if isinstance(step, str) else "" if step is Step.RESET else kept
     while (step := cursor.step(answer.text, content)) is not Step.FINISH:
-        kept = kept + step.text if isinstance(step, SendText) else ""
+        kept = kept + step if isinstance(step, str) else ""
     assert kept == content
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from ingest.follow.answer_cursor import (
     AnswerCursor,
     ResumePoint,
-    SendText,
     Step,
     StreamPosition,
     parse_event_id,
@@ -83,7 +82,7 @@ def test_what_is_no_id(event_id: str) -> None:
 @pytest.mark.parametrize(
     ("had", "text", "content", "patient", "step"),
     [
-        ("Hel", "Hello", None, True, SendText("lo")),
+        ("Hel", "Hello", None, True, "lo"),
         ("Hello", "Hello", None, True, Step.WAIT),
         ("", "", None, True, Step.WAIT),
         (
@@ -96,13 +95,13 @@ def test_what_is_no_id(event_id: str) -> None:
         ("Hello", "Hel", None, False, Step.RESET),  # a new attempt, then
         ("Hello", "", None, False, Step.WAIT),  # there is nothing to begin with
         ("Hel", "Hallo", None, True, Step.RESET),
-        ("Hel", "", "Hello", True, SendText("lo")),  # the reply has it all
+        ("Hel", "", "Hello", True, "lo"),  # the reply has it all
         ("Hello", "Hello", "Hell", True, Step.RESET),  # what was sent was taken back
         ("Hello", "Hello", "", True, Step.RESET),
     ],
 )
 def test_the_first_step_of_a_client_that_comes_back(
-    had: str, text: str, content: str | None, patient: bool, step: SendText | Step
+    had: str, text: str, content: str | None, patient: bool, step: str | Step
 ) -> None:
     """Go on, wait, or start over."""
     cursor = AnswerCursor(_place(had))
@@ -113,7 +112,7 @@ def test_a_long_text_is_sent_in_steps() -> None:
     """So that no client has much of it in its connection."""
     cursor = AnswerCursor(max_chars=3)
     steps = [cursor.step("abcdefgh", None) for _ in range(4)]
-    assert steps == [SendText("abc"), SendText("def"), SendText("gh"), Step.WAIT]
+    assert steps == ["abc", "def", "gh", Step.WAIT]
 
 
 class Client:
@@ -148,8 +147,8 @@ def _serve(last_event_id: str, views: list[tuple[str, str | None]], *, patient: 
     shape = RequestEvents("r")
     for text, content in views:
         while (step := cursor.step(text, content, patient=patient)) not in (Step.WAIT, Step.FINISH):
-            if isinstance(step, SendText):
-                yield from _blocks(shape.text(step.text, cursor.position))
+            if isinstance(step, str):
+                yield from _blocks(shape.text(step, cursor.position))
             else:
                 yield from _blocks(shape.reset() or b"")
         if step is Step.FINISH:

@@ -133,7 +133,7 @@ def test_what_a_listener_keeps_ends_with_it() -> None:
         log.append("ended")
 
     listener = hub.listen("r")
-    listener.enter(kept())
+    listener.enter_context(kept())
     assert log == ["begun"]
     listener.close()
     listener.close()

@@ -11,11 +11,10 @@ from openai.types import embedding_create_params as embeddings
 from openai.types.chat import completion_create_params as completions
 from typing_extensions import is_typeddict
 
-from ingest.openai.embeddings_schema import EmbeddingsBody
+from ingest.openai.embeddings import EmbeddingsBody
 from streams.events import ChatRequested, Message
 from streams.models import ProviderName
-from streams.request_rules.parameter_effects import Effect, Parameter
-from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS, PARAMETERS
+from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS, PARAMETERS, Effect, Parameter
 from streams.request_rules.parameters import NAMES, passed_on, unsupported_parameter
 
 Found = tuple[str, str | None]  # a path, and the `type` of the object that it is a field of

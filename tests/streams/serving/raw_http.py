@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from streams.serving.frame import RequestFrame
-from streams.serving.limits import HttpLimits
+from streams.serving.http_limits import HttpLimits
 from streams.serving.protocol import BoundedHttp
 
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"

@@ -10,7 +10,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 
-from streams.serving.credentials import PresentedKey, required
+from streams.serving.api_keys import PresentedKey, required
 from streams.serving.errors import unavailable
 from streams.serving.fault_handlers import answer_faults
 from streams.serving.frame import RequestFrame

@@ -10,7 +10,7 @@ from contextlib import suppress
 import structlog
 
 from ingest.submit.detached_tasks import DetachedTasks
-from ingest.submit.submission import Ask
+from ingest.submit.submission import PreparedRequest
 from streams.errors import StoreUnavailable
 from streams.registry.cancellation import CLIENT_DISCONNECTED
 from streams.registry.registry import RequestRegistry
@@ -22,12 +22,8 @@ RETRY_GRACE_S = 3.0
 log = structlog.get_logger(__name__)
 
 
-class Abandonments:
-    """Cancels abandoned requests, beside the HTTP requests that end.
-
-    One cancellation takes at most `timeout_s`; a client that may come back is waited for, for
-    `retry_grace_s`.
-    """
+class ClientDisconnects:
+    """Cancels abandoned requests, beside the HTTP requests that end; each within `timeout_s`."""
 
     def __init__(
         self, registry: RequestRegistry, *, timeout_s: float, retry_grace_s: float = RETRY_GRACE_S
@@ -37,29 +33,34 @@ class Abandonments:
         self._closing = asyncio.Event()
         self._tasks = DetachedTasks(timeout_s=timeout_s)
 
-    def client_left(self, ask: Ask, *, may_come_back: bool = False) -> None:
+    def client_left(self, prepared: PreparedRequest, *, may_come_back: bool = False) -> None:
         """Note that a client has left before its answer was there. Returns at once."""
-        if ask.on_disconnect != "cancel":
-            log.info("abandonment.goes_on", request_id=ask.request_id)
-        elif not self._tasks.start(self._cancel(ask, self._retry_grace_s if may_come_back else 0.0)):
-            log.warning("abandonment.not_cancelled", request_id=ask.request_id, reason="too many at once")
+        if prepared.on_disconnect != "cancel":
+            log.info("client_disconnect.goes_on", request_id=prepared.request_id)
+        elif not self._tasks.start(self._cancel(prepared, self._retry_grace_s if may_come_back else 0.0)):
+            log.warning(
+                "client_disconnect.not_cancelled", request_id=prepared.request_id, reason="too many at once"
+            )
 
     async def close(self) -> None:
         """Wait for the cancellations under way."""
         self._closing.set()
         await self._tasks.close()
 
-    async def _cancel(self, ask: Ask, after_s: float) -> None:
+    async def _cancel(self, prepared: PreparedRequest, after_s: float) -> None:
         with suppress(TimeoutError):
             if after_s:
                 await asyncio.wait_for(self._closing.wait(), after_s)
         try:
             async with asyncio.timeout(self._tasks.timeout_s):
                 answer = await self._registry.cancel(
-                    ask.request_id, tenant=ask.caller.tenant, reason=CLIENT_DISCONNECTED, only_alone=True
+                    prepared.request_id,
+                    tenant=prepared.caller.tenant,
+                    reason=CLIENT_DISCONNECTED,
+                    only_alone=True,
                 )
         except (StoreUnavailable, TimeoutError) as fault:
             # The answer is then produced and booked for nobody; it can still be fetched.
-            log.warning("abandonment.not_cancelled", request_id=ask.request_id, reason=str(fault))
+            log.warning("client_disconnect.not_cancelled", request_id=prepared.request_id, reason=str(fault))
         else:
-            log.info("abandonment.cancel", request_id=ask.request_id, answer=answer.value)
+            log.info("client_disconnect.cancel", request_id=prepared.request_id, answer=answer.value)

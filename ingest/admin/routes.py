@@ -1,4 +1,4 @@
-"""`/health`, `/live`, `/ready`: for people, for the supervisor of the process, for the load balancer."""
+"""Routes about the service: `/health`, `/live` and `/ready`; costs and cache statistics of a tenant."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -8,11 +8,12 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from ingest.admin.dependency_health import CheckResult
+from ingest.auth import CallerDep
 from ingest.services import Services, ServicesDep
 from streams.redis.memory import MemoryState
 from streams.serving.json_response import JsonResponse
 
-router = APIRouter(tags=["health"])
+router = APIRouter()
 
 #: Without these no request is accepted. Without ClickHouse they are accepted and answered all the same.
 REQUIRED = ("kafka", "redis")
@@ -21,7 +22,7 @@ _STATE: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/health", responses=_STATE)
+@router.get("/health", tags=["health"], responses=_STATE)
 async def health(services: ServicesDep) -> Response:
     """Return the state of every dependency; 503 if requests cannot be accepted."""
     checks = await services.health.results()
@@ -40,19 +41,31 @@ async def health(services: ServicesDep) -> Response:
     return JsonResponse(body, status_code=200 if serving else 503)
 
 
-@router.get("/live", responses=_STATE)
+@router.get("/live", tags=["health"], responses=_STATE)
 async def live(services: ServicesDep) -> Response:
     """Return whether the process works; 503 means that it should be restarted."""
     alive = services.reply_loop.alive
     return JsonResponse({"status": "alive" if alive else "stuck"}, status_code=200 if alive else 503)
 
 
-@router.get("/ready", responses=_STATE)
+@router.get("/ready", tags=["health"], responses=_STATE)
 async def ready(services: ServicesDep) -> Response:
     """Return whether requests should be sent here."""
     missing = _missing(await services.health.results(), services)
     body = {"status": "not ready" if missing else "ready", "missing": missing}
     return JsonResponse(body, status_code=503 if missing else 200)
+
+
+@router.get("/v1/costs", tags=["costs"])
+async def costs(caller: CallerDep, services: ServicesDep) -> Response:
+    """Return totals, averages, cost by model and the ten users who cost most."""
+    return JsonResponse(await services.spend.costs(caller.tenant))
+
+
+@router.get("/v1/cache/stats", tags=["cache"])
+async def cache_stats(caller: CallerDep, services: ServicesDep) -> Response:
+    """Return hits, misses and the hit rate of the caller's tenant."""
+    return JsonResponse(await services.spend.cache_stats(caller.tenant))
 
 
 def _missing(checks: Mapping[str, CheckResult], services: Services) -> list[str]:

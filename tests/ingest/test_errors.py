@@ -5,8 +5,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from ingest.errors import timed_out
-from ingest.outcomes import api_error, as_repeat, error_of, is_blocked_output, is_charged, status_of
+from ingest.errors import api_error, as_repeat, error_of, is_blocked_output, is_charged, status_of, timed_out
 from streams.events import ErrorInfo, Reply, Status
 from tests.ingest.fakes import answered, blocked, failed
 

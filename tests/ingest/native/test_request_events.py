@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from ingest.follow import events as events_route
 from ingest.follow.answer_cursor import StreamPosition
+from ingest.native import requests as requests_route
 from streams.events import Delta, Reply, ReplyAddress, Status, Timing
 from streams.registry.cancellation import cancelled_error
 from streams.topics import REPLIES
@@ -53,7 +53,7 @@ async def test_follow_a_request_of_another_replica(
     wired: Rig, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its reply never passes here: the registry is asked."""
-    monkeypatch.setattr(events_route, "POLL_S", 0.0)
+    monkeypatch.setattr(requests_route, "POLL_S", 0.0)
     wired.registry.entries["r-1"] = Entry("acme", "", "", "running")
     following = asyncio.create_task(client.get("/v1/requests/r-1/events"))
     while not wired.services.hub.in_flight:

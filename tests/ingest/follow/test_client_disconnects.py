@@ -8,11 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from ingest.app import create_app
-from ingest.follow.abandonment import Abandonments
-from ingest.submit.submission import Ask
+from ingest.follow.client_disconnects import ClientDisconnects
+from ingest.submit.submission import PreparedRequest
 from streams.events import ChatRequested, Delta
 from streams.registry.registry import CancelAnswer
-from streams.serving.keys import Caller
+from streams.serving.api_keys import Caller
 from tests.ingest.fakes import KEY, MODEL, Entry, Rig, answered, rig
 
 CHAT = (
@@ -92,7 +92,7 @@ async def test_who_leaves_before_the_first_word_cancels_where_it_said_so(
     """By header, on every route that waits, before the first word is there."""
     client = await asked(wired, route, stream, x_headrace_on_disconnect="cancel")
     await client.leave()
-    await wired.services.abandonments.close()
+    await wired.services.disconnects.close()
     assert cancelled(wired) == "client_disconnected"
     assert wired.services.hub.in_flight == 0
     assert client.received[0]["status"] == 499
@@ -106,7 +106,7 @@ async def test_who_leaves_within_the_stream_cancels_too(wired: Rig, route: tuple
     wired.services.hub.on_delta(delta)
     await until(lambda: b"Paris" in b"".join(part.get("body", b"") for part in client.received))
     await client.leave()
-    await wired.services.abandonments.close()
+    await wired.services.disconnects.close()
     assert cancelled(wired) == "client_disconnected"
 
 
@@ -115,7 +115,7 @@ async def test_by_default_the_request_goes_on(wired: Rig, stream: str) -> None:
     """Its answer can be fetched."""
     client = await asked(wired, CHAT, stream)
     await client.leave()
-    await wired.services.abandonments.close()
+    await wired.services.disconnects.close()
     assert cancelled(wired) is None
     assert wired.pipeline.sent[0].request.on_disconnect == "continue"
 
@@ -137,7 +137,7 @@ async def test_the_body_goes_before_the_header_and_the_header_before_the_setting
     wired = rig(on_disconnect=default)
     client = await asked(wired, CHAT, body, **header)
     await client.leave()
-    await wired.services.abandonments.close()
+    await wired.services.disconnects.close()
     assert (cancelled(wired) is not None) == cancels
     assert wired.pipeline.sent[0].request.on_disconnect == ("cancel" if cancels else "continue")
 
@@ -148,7 +148,7 @@ async def test_who_leaves_with_the_answer_in_hand_cancels_nothing(wired: Rig) ->
     sent = wired.pipeline.sent[0]
     wired.services.hub.on_reply(answered(sent.key), sent.correlation_id)
     await client.leave()
-    await wired.services.abandonments.close()
+    await wired.services.disconnects.close()
     assert cancelled(wired) is None
 
 
@@ -157,7 +157,7 @@ async def test_a_request_that_others_wait_for_goes_on(wired: Rig) -> None:
     client = await asked(wired, CHAT, x_headrace_on_disconnect="cancel")
     next(iter(wired.registry.entries.values())).others = 1
     await client.leave()
-    await wired.services.abandonments.close()
+    await wired.services.disconnects.close()
     assert cancelled(wired) is None
 
 
@@ -168,7 +168,7 @@ async def test_who_only_follows_never_cancels() -> None:
     client = Client(wired, "/v1/requests/r-1/events", "", {}, method="GET")
     await until(lambda: wired.services.hub.in_flight)
     await client.leave()
-    await wired.services.abandonments.close()
+    await wired.services.disconnects.close()
     assert client.received[0]["status"] == 200
     assert wired.registry.entries["r-1"].cancelled is None
 
@@ -178,7 +178,7 @@ async def test_a_process_that_stops_is_no_client_that_leaves(wired: Rig) -> None
     client = await asked(wired, CHAT, STREAM, x_headrace_on_disconnect="cancel")
     client.task.cancel()
     await asyncio.wait([client.task])
-    await wired.services.abandonments.close()
+    await wired.services.disconnects.close()
     assert cancelled(wired) is None
     assert wired.services.hub.in_flight == 0
 
@@ -191,8 +191,8 @@ async def test_a_wrong_header_is_refused(wired: Rig) -> None:
     assert not wired.registry.entries
 
 
-def ask() -> Ask:
-    return Ask(
+def ask() -> PreparedRequest:
+    return PreparedRequest(
         request=ChatRequested(user_id="ada", query="q", model=MODEL),
         caller=Caller(tenant="acme", tier="standard"),
         request_id="r-1",
@@ -206,9 +206,9 @@ async def test_without_redis_it_is_logged_and_nothing_else(wired: Rig) -> None:
     """The answer is produced for nobody, and booked."""
     wired.registry.broken = True
     with capture_logs() as logs:
-        wired.services.abandonments.client_left(ask())
-        await wired.services.abandonments.close()
-    assert [line["event"] for line in logs] == ["abandonment.not_cancelled"]
+        wired.services.disconnects.client_left(ask())
+        await wired.services.disconnects.close()
+    assert [line["event"] for line in logs] == ["client_disconnect.not_cancelled"]
 
 
 async def test_a_redis_that_hangs_holds_nothing_up() -> None:
@@ -219,21 +219,21 @@ async def test_a_redis_that_hangs_holds_nothing_up() -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-    abandonments = Abandonments(Hanging(), timeout_s=0.01)  # type: ignore[arg-type]
+    disconnects = ClientDisconnects(Hanging(), timeout_s=0.01)  # type: ignore[arg-type]
     with capture_logs() as logs:
-        abandonments.client_left(ask())
-        await abandonments.close()
+        disconnects.client_left(ask())
+        await disconnects.close()
         await until(lambda: logs)
-    assert [line["event"] for line in logs] == ["abandonment.not_cancelled"]
+    assert [line["event"] for line in logs] == ["client_disconnect.not_cancelled"]
 
 
 @pytest.mark.parametrize("comes_back", [False, True])
 async def test_an_sdk_may_come_back(wired: Rig, comes_back: bool) -> None:
     """What it repeats by itself goes on; what it does not is cancelled all the same."""
-    abandonments = Abandonments(wired.registry, timeout_s=30, retry_grace_s=0.05)
+    disconnects = ClientDisconnects(wired.registry, timeout_s=30, retry_grace_s=0.05)
     entry = wired.registry.entries["r-1"] = Entry("acme", "", "", "running")
     with capture_logs() as logs:
-        abandonments.client_left(ask(), may_come_back=True)
+        disconnects.client_left(ask(), may_come_back=True)
         entry.others = int(comes_back)
         await until(lambda: logs)
     assert entry.cancelled == (None if comes_back else "client_disconnected")

@@ -1,46 +1,74 @@
-"""The errors of requests that end before they reach a route, and the checks of a request's head."""
+"""Limits of HTTP connections, whatever the route, and the errors of requests that do not reach a route.
+
+docs/http.md has the table.
+"""
 
 import re
+import resource
+from dataclasses import dataclass
 from typing import Final
 
 import httptools
 
-from streams.events import ErrorInfo
-from streams.serving.errors import ApiError, invalid
+from streams.serving.errors import ApiError, invalid, unavailable
 from streams.serving.frame import SECURITY_HEADERS
-from streams.serving.limits import HttpLimits
 
+#: More than the requests that one ingest holds open by default: idle connections and probes.
+_MOST_CONNECTIONS: Final = 4096
+#: The rest of the process's file descriptors are for Kafka, Redis and ClickHouse.
+_SHARE_OF_FILES: Final = 0.75
 #: A well-formed method (RFC 9110, a token) that the parser does not know.
 _METHOD: Final = re.compile(rb"\s*[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ")
 #: A host and a port (RFC 9110, 7.2), without the characters that no host has.
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%-]*)(:\d{0,5})?")
-#: A 405 must list the methods.
-_METHODS: Final = {"Allow": "GET, HEAD, POST, DELETE, OPTIONS"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpLimits:
+    """Limits of each connection, and of all connections of a server."""
+
+    #: From the begin of a request, or of the connection, to the end of its headers.
+    head_timeout_s: float = 10.0
+    head_bytes: int = 32 * 1024  # request line and headers; nginx allows 32 kB
+    target_bytes: int = 8 * 1024  # nginx allows 8 kB
+    header_bytes: int = 8 * 1024  # name and value of one header; nginx allows 8 kB
+    headers: int = 100  # Apache allows 100
+    body_window_s: float = 10.0  # over which the rate of a body is measured
+    body_bytes_per_s: int = 500  # the lowest rate of a body; Apache asks for 500
+    framing_bytes: int = 32 * 1024  # chunk extensions and trailers of a body
+    pipelined: int = 16  # requests of one connection that wait for their turn
+    idle_s: int = 5  # between two requests on a connection
+    #: For so long, and so many bytes, what a refused client goes on to send is read and dropped.
+    linger_s: float = 5.0
+    linger_bytes: int = 64 * 1024 * 1024
+    flush_s: float = 30.0  # in which a client must read the rest of its response when the connection ends
+    connections: int = _MOST_CONNECTIONS
+
+
+def limits_of_process() -> HttpLimits:
+    """Return the limits, with no more connections than the process's file limit has room for."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return HttpLimits()
+    return HttpLimits(connections=max(1, min(_MOST_CONNECTIONS, int(files * _SHARE_OF_FILES))))
 
 
 def head_too_slow(limits: HttpLimits) -> ApiError:
     """408: the headers did not arrive in time."""
-    return invalid(
-        f"the request's headers did not arrive within {limits.head_timeout_s:g} s",
-        code="request_timeout",
-        status=408,
-    )
+    words = f"the request's headers did not arrive within {limits.head_timeout_s:g} s"
+    return invalid(words, code="request_timeout", status=408)
 
 
 def body_too_slow(limits: HttpLimits) -> ApiError:
     """408: the body is too slow."""
-    return invalid(
-        f"the body brought less than {limits.body_bytes_per_s} bytes a second for {limits.body_window_s:g} s",
-        code="request_timeout",
-        status=408,
-    )
+    rate = f"{limits.body_bytes_per_s} bytes a second for {limits.body_window_s:g} s"
+    return invalid(f"the body brought less than {rate}", code="request_timeout", status=408)
 
 
 def target_too_long(limits: HttpLimits) -> ApiError:
     """414: path and query are too long."""
-    return invalid(
-        f"the request target is longer than {limits.target_bytes} bytes", code="uri_too_long", status=414
-    )
+    words = f"the request target is longer than {limits.target_bytes} bytes"
+    return invalid(words, code="uri_too_long", status=414)
 
 
 def headers_too_large(what: str) -> ApiError:
@@ -50,11 +78,8 @@ def headers_too_large(what: str) -> ApiError:
 
 def chunks_too_large(limits: HttpLimits) -> ApiError:
     """413: chunk extensions are too long."""
-    return invalid(
-        f"the chunk extensions of the body are longer than {limits.framing_bytes} bytes",
-        code="request_too_large",
-        status=413,
-    )
+    words = f"the chunk extensions of the body are longer than {limits.framing_bytes} bytes"
+    return invalid(words, code="request_too_large", status=413)
 
 
 def malformed(what: str) -> ApiError:
@@ -64,20 +89,13 @@ def malformed(what: str) -> ApiError:
 
 def method_not_allowed() -> ApiError:
     """405: a method that no route has."""
-    error = ErrorInfo(
-        type="invalid_request_error", code="method_not_allowed", message="no route has this method"
-    )
-    return ApiError(405, error, headers=_METHODS)
+    allow = {"Allow": "GET, HEAD, POST, DELETE, OPTIONS"}
+    return invalid("no route has this method", code="method_not_allowed", status=405, headers=allow)
 
 
 def too_many_connections() -> ApiError:
     """503: every connection is in use."""
-    error = ErrorInfo(
-        type="unavailable_error",
-        code="overloaded",
-        message="too many connections are open; try again in a moment",
-    )
-    return ApiError(503, error, headers={"Retry-After": "1"})
+    return unavailable("too many connections are open; try again in a moment", code="overloaded")
 
 
 def refusal_of(fault: httptools.HttpParserError, begin: bytes) -> ApiError:

@@ -3,7 +3,7 @@
 import pytest
 
 from streams.errors import ConfigurationError
-from streams.serving.keys import Caller, Keyring, KeyTable
+from streams.serving.api_keys import Caller, KeyTable, sender_keys
 from streams.settings import ApiKey
 
 
@@ -37,7 +37,7 @@ def test_an_empty_key_is_refused(key: str) -> None:
 def test_a_keyring_needs_a_key() -> None:
     """An open door is never the default."""
     with pytest.raises(ConfigurationError, match="HEADRACE_API_KEY"):
-        Keyring({})
-    ring = Keyring({"k": ApiKey(tenant="acme", tier="enterprise")})
-    assert ring.caller("k") == Caller("acme", "enterprise")
-    assert ring.caller("x") is None
+        sender_keys({})
+    ring = sender_keys({"k": ApiKey(tenant="acme", tier="enterprise")})
+    assert ring.owner("k") == Caller("acme", "enterprise")
+    assert ring.owner("x") is None

@@ -1,4 +1,0 @@
-"""`/v1/feedback`: what users, reviewers and judges think of an answer.
-
-Begin with `routes`.
-"""
