@@ -14,9 +14,8 @@ from headrace.cli.connection import connection_settings
 from headrace.cli.console import fail, out, print_json, progress
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, parse_time_option
 from headrace.ops.audit.auditor import Auditor
-from headrace.ops.audit.evidence.records import AuditWindow
-from headrace.ops.audit.rendering import show
-from headrace.ops.audit.report import AuditReport, AuditVerdict
+from headrace.ops.audit.evidence import AuditWindow
+from headrace.ops.audit.report import AuditReport, AuditVerdict, show
 from headrace.up.home import Home
 from streams.errors import HeadraceError
 from streams.settings import Settings

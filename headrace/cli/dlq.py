@@ -25,9 +25,8 @@ from headrace.cli.dlq_options import (
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, DryRun, Yes, confirm
 from headrace.ops.dlq import rendering
 from headrace.ops.dlq.actions import ActionResult, DeadLetterActions
-from headrace.ops.dlq.letters import LetterId
-from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.selection import LetterFilters, LetterSelection, ListedLetter
+from headrace.ops.dlq.letters import LetterId, summary_of
+from headrace.ops.dlq.reader import DeadLetterReader, LetterFilters, LetterSelection, ListedLetter
 from headrace.ops.topic_reader import TopicReader
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
@@ -92,11 +91,11 @@ def show(
     wanted = letter_ids([letter_id])[0]
 
     async def read(letters: DeadLetterReader, _: Publisher | None) -> tuple[Any, ...] | None:
-        found = await letters.find(wanted)
-        if found is None:
+        dead = await letters.find(wanted)
+        if dead is None:
             return None
         state = (await letters.states(lambda other: other == wanted)).of(wanted)
-        return ListedLetter(letter=found[1], state=state), found[0], await letters.history(wanted)
+        return ListedLetter(letter=summary_of(dead), state=state), dead, await letters.history(wanted)
 
     known = _run(connection_settings(data_dir), read)
     if known is None:

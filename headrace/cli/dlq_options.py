@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from headrace.cli.options import parse_time_option
-from headrace.ops.dlq.letters import LetterId
-from headrace.ops.dlq.selection import LetterFilters, LetterStatus
+from headrace.ops.dlq.letters import LetterId, LetterStatus
+from headrace.ops.dlq.reader import LetterFilters
 from streams.errors import InputError
 
 ALL_OPEN = LetterFilters(status=LetterStatus.OPEN)

@@ -15,7 +15,7 @@ from headrace.cli.console import fail, out, print_json, progress
 from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, DryRun, Yes, confirm
 from headrace.ops.privacy.eraser import Eraser
 from headrace.ops.privacy.redis_eraser import RedisEraser
-from headrace.ops.privacy.report import ErasureReport, ErasureVerdict, lines
+from headrace.ops.privacy.eraser import ErasureReport, ErasureVerdict, lines
 from headrace.ops.privacy.user_requests import requests_of
 from headrace.ops.topic_reader import TopicReader
 from streams.erasure.erasures import Subject

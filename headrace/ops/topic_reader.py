@@ -12,8 +12,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from agents.stage import Record
 from streams.errors import ConfigurationError, KafkaUnavailable
 from streams.kafka.clients import start_client, stop_client
+from streams.kafka.record_auth import RecordAuth
 
 #: What one fetch may bring, in all and of a partition; a single larger record still comes alone.
 _FETCH_BYTES = 8 * 1024 * 1024
@@ -31,6 +33,20 @@ RECORDS_BEFORE = 1_000
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
+
+
+def as_record(found: ConsumerRecord, auth: RecordAuth) -> Record:
+    """Return a record as the stages see it: a copy of a record is known by the first record's address."""
+    return Record.read(
+        topic=found.topic,
+        partition=found.partition,
+        offset=found.offset,
+        timestamp_ms=found.timestamp,
+        key=found.key,
+        value=found.value,
+        headers=found.headers,
+        auth=auth,
+    )
 
 
 class OffsetSpan(msgspec.Struct, frozen=True):

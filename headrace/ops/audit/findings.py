@@ -1,10 +1,9 @@
 """What an audit can find: each kind with its words, whether it breaks the balance, and what to do."""
 
 from collections import Counter
-from collections.abc import Iterable
 from enum import Enum
 
-from headrace.ops.audit.report import Finding
+from headrace.ops.audit.report import AuditVerdict, Finding
 
 MAX_IDS = 10
 
@@ -170,11 +169,6 @@ class FindingTally:
         if len(ids) < MAX_IDS:
             ids[which] = None
 
-    def add_all(self, kind: FindingKind, which: Iterable[str]) -> None:
-        """Add several."""
-        for each in which:
-            self.add(kind, each)
-
     def count(self, *kinds: FindingKind) -> int:
         """Return how often these were found."""
         return sum(self._counts[kind] for kind in kinds)
@@ -195,11 +189,8 @@ class FindingTally:
         )
 
     @property
-    def breaks(self) -> bool:
-        """Whether anything found breaks the balance."""
-        return any(kind.breaks for kind in self._counts)
-
-    @property
-    def open(self) -> bool:
-        """Whether anything is under way."""
-        return any(kind.open for kind in self._counts)
+    def verdict(self) -> AuditVerdict:
+        """What the findings come to."""
+        if any(kind.breaks for kind in self._counts):
+            return AuditVerdict.UNBALANCED
+        return AuditVerdict.OPEN if any(kind.open for kind in self._counts) else AuditVerdict.BALANCED

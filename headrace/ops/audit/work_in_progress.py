@@ -1,6 +1,6 @@
 """What is still under way, and so no loss yet."""
 
-from headrace.ops.audit.evidence.records import AcceptedRequest, Evidence, LogRecord, Submission
+from headrace.ops.audit.evidence import AcceptedRequest, Evidence, LogRecord, Submission
 from streams.pipeline import COST, STAGES
 
 #: What the end of a request may take beyond its deadline: it is noticed, settled, and sent.

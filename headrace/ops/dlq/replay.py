@@ -5,8 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from headrace.ops.dlq.letters import DeadLetterRecord, LetterSummary
-from headrace.ops.dlq.selection import LetterState, LetterStatus
+from agents.stage import Record
+from headrace.ops.dlq.letters import LetterState, LetterStatus, LetterSummary
 from streams import codec
 from streams.codec import header
 from streams.dead_letters import OMITTED
@@ -34,7 +34,7 @@ class PlannedReplay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_replay(
-    dead: DeadLetterRecord,
+    dead: Record,
     letter: LetterSummary,
     state: LetterState,
     *,
@@ -94,7 +94,7 @@ def plan_replay(
     return PlannedReplay(emit=emit, number=number)
 
 
-def _content_refused(dead: DeadLetterRecord, letter: LetterSummary) -> str | None:
+def _content_refused(dead: Record, letter: LetterSummary) -> str | None:
     """Return why the record itself is never replayed, if so."""
     if not dead.authentic:
         return "it was not written by Headrace, but by somebody else who may write to the dead letters"

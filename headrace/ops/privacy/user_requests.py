@@ -1,9 +1,6 @@
-"""A user's requests on the topics that bring them, and how long Kafka keeps what it holds of them.
+"""Finds a user's requests on the topics that bring them."""
 
-Records cannot be changed, and a topic is read by many: what is there stays until its time is over.
-"""
-
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -11,25 +8,13 @@ from aiokafka import ConsumerRecord
 
 from agents.intake.delivery_identity import accepted_at, request_id_of
 from agents.intake.envelopes import DEFAULT_TENANT
-from headrace.ops.audit.evidence.kafka_records import as_read
-from headrace.ops.topic_reader import RECORDS_BEFORE, TopicReader
+from headrace.ops.topic_reader import RECORDS_BEFORE, TopicReader, as_record
 from streams.codec import decode
 from streams.erasure.erasures import Subject
 from streams.errors import InputError
 from streams.events import Requested
 from streams.kafka.record_auth import UNSIGNED
-from streams.pipeline import ENTRANCES, PERSONAL_TOPICS
-
-
-class RetainedTopic(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the user stays on a topic, and until when at the latest, if nothing is written anew.
-
-    That is by the retention that Headrace creates its topics with. Kafka deletes whole segments, so it may
-    take hours more.
-    """
-
-    topic: str
-    until: datetime
+from streams.pipeline import ENTRANCES
 
 
 class _RequestOwner(msgspec.Struct, frozen=True):
@@ -58,21 +43,13 @@ async def requests_of(reader: TopicReader, subject: Subject, *, since_ms: int, u
     return {request_id for request_id in ids if request_id is not None}
 
 
-def retained_topics(erased_at: datetime) -> tuple[RetainedTopic, ...]:
-    """Return how long the topics keep what was on them when a user was erased."""
-    return tuple(
-        RetainedTopic(topic=topic.name, until=erased_at + timedelta(milliseconds=topic.retention_ms))
-        for topic in PERSONAL_TOPICS
-    )
-
-
 def _request_of(record: ConsumerRecord, subject: Subject, until: datetime) -> str | None:
     try:
         owner = _owner.decode(record.value or b"")
         if Subject(owner.tenant or DEFAULT_TENANT, owner.user_id) != subject:
             return None
         request: Requested = decode(record.value, _EVENTS[record.topic], tuple(record.headers))
-        read = as_read(record, UNSIGNED)  # whoever wrote it, it names the user
+        read = as_record(record, UNSIGNED)  # whoever wrote it, it names the user
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputError):
         return None  # it is no request: a dead letter keeps it
     return request_id_of(read, request) if accepted_at(read, request) <= until else None

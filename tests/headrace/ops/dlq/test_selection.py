@@ -6,15 +6,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from headrace.ops.dlq.letters import LetterId, LetterSummary, summary_of
-from headrace.ops.dlq.selection import (
-    MAX_GROUPS,
-    OTHERS,
-    LetterFilters,
-    LetterSelection,
-    LetterState,
-    LetterStatus,
-)
+from headrace.ops.dlq.letters import LetterId, LetterState, LetterStatus, LetterSummary, summary_of
+from headrace.ops.dlq.reader import MAX_GROUPS, OTHERS, LetterFilters, LetterSelection
 from tests.headrace.ops.dlq.dead_letter_records import DIED_MS, buried, dead, record
 
 LETTER = summary_of(dead(buried(record(b'{"request_id": "r-1", "tenant": "acme"}'))))

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from headrace.ops.audit.balance.calls import CallTotals, compare_calls
-from headrace.ops.audit.balance.money import MoneyTotals, check_unknown_ids, compare_money
-from headrace.ops.audit.balance.replies import RequestOutcomes, decide
-from headrace.ops.audit.evidence.records import Evidence, usd_text
-from headrace.ops.audit.findings import FindingKind, FindingTally
+from headrace.ops.audit.calls import CallTotals, compare_calls
+from headrace.ops.audit.evidence import Evidence, usd_text
 from headrace.ops.audit.findings import FindingKind as Kind
-from headrace.ops.audit.report import AuditFigures, AuditReport, AuditVerdict, Equation, SourceState
+from headrace.ops.audit.findings import FindingTally
+from headrace.ops.audit.money import MoneyTotals, check_unknown_ids, compare_money
+from headrace.ops.audit.replies import RequestOutcomes, decide
+from headrace.ops.audit.report import AuditReport, Equation, SourceState
 from headrace.ops.audit.work_in_progress import WorkInProgress
 from streams.events import Status
 from streams.pipeline import ENTRANCES, FEEDBACK, WEBHOOKS
@@ -81,11 +81,10 @@ def balance(evidence: Evidence, *, took_s: float = 0.0) -> AuditReport:
     money = compare_money(evidence, outcomes, progress, tally)
     calls = compare_calls(evidence, outcomes, money, tally)
     check_unknown_ids(evidence, tally, truncated_ms=_note_unread(evidence, tally))
-    outcomes.dead_lettered = _note_dead_letters(evidence, outcomes, tally)
     until_ms = evidence.taken_at_ms if evidence.window.until_ms is None else evidence.window.until_ms
     with_invoice = evidence.invoice is not None
     return AuditReport(
-        verdict=_verdict(tally),
+        verdict=tally.verdict,
         since=_time(evidence.window.since_ms),
         until=_time(until_ms),
         took_s=round(took_s, 2),
@@ -93,49 +92,46 @@ def balance(evidence: Evidence, *, took_s: float = 0.0) -> AuditReport:
         equations=tuple(equations(outcomes, money, calls, tally, with_invoice=with_invoice)),
         findings=tally.findings(),
         parts=tuple(_source_states(evidence)),
-        waiting=tally.count(FindingKind.OPEN, FindingKind.WAITING),
+        waiting=tally.count(Kind.OPEN, Kind.WAITING),
     )
 
 
-def _verdict(tally: FindingTally) -> AuditVerdict:
-    if tally.breaks:
-        return AuditVerdict.UNBALANCED
-    return AuditVerdict.OPEN if tally.open else AuditVerdict.BALANCED
-
-
 def _note_unread(evidence: Evidence, tally: FindingTally) -> int:
-    """Note what could not be read; return before which time requests may have been deleted."""
+    """Note what was not read or waits for an operator; return before when requests may have been deleted."""
     truncated_ms = 0
     for read in evidence.kafka.topics.values():
         if read.gone:
-            tally.add(FindingKind.REPLY_TOPICS_GONE, read.topic)
-        if read.truncated_ms is not None:
-            tally.add(FindingKind.TRUNCATED, f"{read.topic} before {_time(read.truncated_ms)}")
+            tally.add(Kind.REPLY_TOPICS_GONE, read.topic)
+        # What was deleted from before the window is not missed.
+        if read.truncated_ms is not None and read.truncated_ms > evidence.window.since_ms:
+            tally.add(Kind.TRUNCATED, f"{read.topic} before {_time(read.truncated_ms)}")
             if read.topic in _ENTRANCES:
                 truncated_ms = max(truncated_ms, read.truncated_ms)
     for topic, number in evidence.kafka.undecodable.items():
-        tally.add(FindingKind.UNDECODABLE, topic, times=number)
+        tally.add(Kind.UNDECODABLE, topic, times=number)
     for topic, number in evidence.kafka.unauthentic.items():
-        tally.add(FindingKind.UNAUTHENTIC, topic, times=number)
+        tally.add(Kind.UNAUTHENTIC, topic, times=number)
     if evidence.invoice is not None and not evidence.invoice.complete:
-        tally.add(FindingKind.INVOICE_INCOMPLETE, "invoice")
+        tally.add(Kind.INVOICE_INCOMPLETE, "invoice")
+    for letter_id, letter in evidence.kafka.dead_letters.items():
+        if letter.inside and letter_id not in evidence.kafka.actions:
+            tally.add(Kind.DEAD_LETTERS_WAITING, letter_id)
     return truncated_ms
 
 
-def _note_dead_letters(evidence: Evidence, outcomes: RequestOutcomes, tally: FindingTally) -> int:
-    """Note the dead letters that wait for an operator; return how many accepted requests have one."""
-    kafka = evidence.kafka
-    letters = [each for each in kafka.dead_letters.values() if each.inside]
-    waiting = (each.letter_id for each in letters if each.letter_id not in kafka.actions)
-    tally.add_all(FindingKind.DEAD_LETTERS_WAITING, waiting)
-    # A webhook that could not be delivered, or a score that found no request, is no end of its request; nor
-    # is what somebody else wrote in the name of a stage.
+def _count_dead_lettered(evidence: Evidence, outcomes: RequestOutcomes) -> int:
+    """Return how many accepted requests have a dead letter.
+
+    A webhook that could not be delivered, or a score that found no request, does not end its request; nor
+    does what somebody else wrote in the name of a stage.
+    """
     dead = {
         each.request_id
-        for each in letters
-        if each.stage not in (WEBHOOKS.name, FEEDBACK.name)
+        for each in evidence.kafka.dead_letters.values()
+        if each.inside
+        and each.stage not in (WEBHOOKS.name, FEEDBACK.name)
         and not each.forged
-        and each.record not in kafka.malformed
+        and each.record not in evidence.kafka.malformed
     }
     return len(dead & (outcomes.terminals.keys() | set(outcomes.open) | set(outcomes.missing)))
 
@@ -146,44 +142,51 @@ def _figures(
     money: MoneyTotals,
     calls: CallTotals,
     tally: FindingTally,
-) -> AuditFigures:
-    statuses: dict[str, Any] = {status.value: outcomes.by_status[status.value] for status in Status}
-    figures = AuditFigures(
-        accepted=outcomes.accepted,
-        **statuses,
-        open=len(outcomes.open),
-        missing=len(outcomes.missing),
-        malformed=outcomes.malformed,
-        dead_lettered=outcomes.dead_lettered,
-        submissions=outcomes.submissions,
-        conflicts=evidence.kafka.conflicts,
-        contradictory_replies=tally.count(FindingKind.CONTRADICTORY_REPLIES, FindingKind.ANSWERED_TWICE),
-        resent_replies=outcomes.resent,
-        unanswered_submissions=tally.count(FindingKind.UNANSWERED_SUBMISSIONS),
-        duplicate_charges=tally.count(FindingKind.DUPLICATE_CHARGES),
-        resent_charges=money.resent_charges,
-        ledger_usd=usd_text(money.ledger_nano),
-        clickhouse_usd=usd_text(money.clickhouse_nano),
-        rows_missing=tally.count(FindingKind.ROWS_MISSING),
-        rows_extra=tally.count(FindingKind.ROWS_EXTRA),
-        rows_waiting=money.rows_waiting,
-        calls=sum(each.calls for each in calls.booked),
-        orphaned_calls=calls.orphaned.calls,
-        orphaned_booked_usd=usd_text(calls.orphaned.booked_nano),
-        failed_calls=calls.estimated.calls,
-        failed_booked_usd=usd_text(calls.estimated.booked_nano),
-        retries_waiting=outcomes.retries_waiting,
-    )
-    if evidence.invoice is not None:
-        figures.invoice_usd = usd_text(calls.invoiced_nano)
-        figures.orphaned_invoiced_usd = usd_text(calls.orphaned.invoiced_nano)
-        figures.failed_invoiced_usd = usd_text(calls.estimated.invoiced_nano)
-        figures.estimates_over_usd = usd_text(sum(each.over_nano for each in calls.estimates))
-        figures.estimates_under_usd = usd_text(sum(each.under_nano for each in calls.estimates))
-        figures.estimates_not_invoiced = sum(each.not_invoiced for each in calls.estimates)
-        figures.unbooked_calls = calls.unbooked.calls
-        figures.unbooked_usd = usd_text(calls.unbooked.invoiced_nano)
-    return figures
+) -> dict[str, Any]:
+    """Return the numbers. `accepted` is the sum of the six statuses, `open` and `missing`.
+
+    Requests with a dead letter are among them, malformed records are not. `orphaned`, `failed` and otherwise
+    estimated calls may be booked above (`estimates_over_usd`) or below (`estimates_under_usd`) what was
+    billed; of these, `estimates_not_invoiced` are booked with an amount and not billed.
+    """
+    orphaned, estimated, unbooked = calls.orphaned, calls.estimated, calls.unbooked
+    of_invoice: dict[str, Any] = {
+        "invoice_usd": usd_text(calls.invoiced_nano),
+        "orphaned_invoiced_usd": usd_text(orphaned.invoiced_nano),
+        "failed_invoiced_usd": usd_text(estimated.invoiced_nano),
+        "estimates_over_usd": usd_text(sum(each.over_nano for each in calls.estimates)),
+        "estimates_under_usd": usd_text(sum(each.under_nano for each in calls.estimates)),
+        "estimates_not_invoiced": sum(each.not_invoiced for each in calls.estimates),
+        "unbooked_calls": unbooked.calls,
+        "unbooked_usd": usd_text(unbooked.invoiced_nano),
+    }
+    return {
+        "accepted": outcomes.accepted,
+        **{status.value: outcomes.by_status[status.value] for status in Status},
+        "open": len(outcomes.open),
+        "missing": len(outcomes.missing),
+        "malformed": outcomes.malformed,
+        "dead_lettered": _count_dead_lettered(evidence, outcomes),
+        "submissions": outcomes.submissions,
+        "conflicts": evidence.kafka.conflicts,
+        "contradictory_replies": tally.count(Kind.CONTRADICTORY_REPLIES, Kind.ANSWERED_TWICE),
+        "resent_replies": outcomes.resent,
+        "unanswered_submissions": tally.count(Kind.UNANSWERED_SUBMISSIONS),
+        "duplicate_charges": tally.count(Kind.DUPLICATE_CHARGES),
+        "resent_charges": money.resent_charges,
+        "ledger_usd": usd_text(money.ledger_nano),
+        "clickhouse_usd": usd_text(money.clickhouse_nano),
+        "rows_missing": tally.count(Kind.ROWS_MISSING),
+        "rows_extra": tally.count(Kind.ROWS_EXTRA),
+        "rows_waiting": money.rows_waiting,
+        "calls": sum(each.calls for each in calls.booked),
+        "orphaned_calls": orphaned.calls,
+        "orphaned_booked_usd": usd_text(orphaned.booked_nano),
+        "failed_calls": estimated.calls,
+        "failed_booked_usd": usd_text(estimated.booked_nano),
+        "retries_waiting": outcomes.retries_waiting,
+        **(of_invoice if evidence.invoice is not None else dict.fromkeys(of_invoice)),
+    }
 
 
 def _source_states(evidence: Evidence) -> Iterator[SourceState]:

@@ -10,8 +10,7 @@ from aiokafka import ConsumerRecord
 
 from agents.intake.delivery_identity import deadline_of, request_id_of
 from agents.intake.reply_address import correlation_id_of, may_be_named
-from agents.stage import Record
-from headrace.ops.audit.evidence.records import (
+from headrace.ops.audit.evidence import (
     NO_CORRELATION,
     AcceptedRequest,
     AuditWindow,
@@ -25,7 +24,8 @@ from headrace.ops.audit.evidence.records import (
     TerminalReply,
     nano_usd,
 )
-from headrace.ops.dlq.letters import read_letter, summary_of
+from headrace.ops.dlq.letters import summary_of
+from headrace.ops.topic_reader import as_record
 from streams.codec import decode, header, header_text
 from streams.errors import UnauthenticRecord, UndecodableRecord
 from streams.events import DeadLetterAction, ErrorInfo, LedgerEntry, Requested, RequestLog
@@ -102,7 +102,7 @@ class RecordCollector:
             self._evidence.undecodable[record.topic] += 1
 
     def _add_request(self, found: ConsumerRecord) -> None:
-        record = as_read(found, self._auth)
+        record = as_record(found, self._auth)
         submission = Submission(
             topic=found.topic, partition=found.partition, offset=found.offset, at_ms=record.written_ms
         )
@@ -118,7 +118,6 @@ class RecordCollector:
             if request_id is not None:
                 self._malformed_ids.add(request_id)
             self._evidence.malformed[record.address] = MalformedRecord(
-                address=record.address,
                 request_id=request_id,
                 correlation=correlation,
                 submission=submission,
@@ -201,10 +200,8 @@ class RecordCollector:
             charge.contradictory |= amount_nano != charge.amount_nano
 
     def _add_dead_letter(self, found: ConsumerRecord) -> None:
-        letter = summary_of(read_letter(found, self._auth))
-        letter_id = str(letter.letter_id)
-        self._evidence.dead_letters[letter_id] = DeadLetter(
-            letter_id=letter_id,
+        letter = summary_of(as_record(found, self._auth))
+        self._evidence.dead_letters[str(letter.letter_id)] = DeadLetter(
             stage=letter.stage or "?",
             record=letter.record or "?",
             request_id=letter.request_id,
@@ -216,7 +213,7 @@ class RecordCollector:
         self._evidence.actions.add(decode(found.value, DeadLetterAction, found.headers).dead_letter)
 
     def _add_retry(self, found: ConsumerRecord) -> None:
-        record = as_read(found, self._auth)
+        record = as_record(found, self._auth)
         retry = RetryRecord(
             request_id=request_id_of(record),
             not_before_ms=redelivery(record.headers).not_before_ms,
@@ -224,20 +221,6 @@ class RecordCollector:
             offset=found.offset,
         )
         self._evidence.retries.append(retry)
-
-
-def as_read(found: ConsumerRecord, auth: RecordAuth) -> Record:
-    """Return a record as the stages see it: a copy of a record is known by the first record's address."""
-    return Record.read(
-        topic=found.topic,
-        partition=found.partition,
-        offset=found.offset,
-        timestamp_ms=found.timestamp,
-        key=found.key,
-        value=found.value,
-        headers=found.headers,
-        auth=auth,
-    )
 
 
 def _milliseconds(at: datetime) -> int:

@@ -10,10 +10,10 @@ from collections import Counter, defaultdict
 import msgspec
 from msgspec import field
 
-from headrace.ops.audit.balance.money import MoneyTotals
-from headrace.ops.audit.balance.replies import RequestOutcomes, undecided
-from headrace.ops.audit.evidence.records import BilledCall, CallRow, Evidence, InvoiceEvidence
+from headrace.ops.audit.evidence import BilledCall, CallRow, Evidence, InvoiceEvidence
 from headrace.ops.audit.findings import FindingKind, FindingTally
+from headrace.ops.audit.money import MoneyTotals
+from headrace.ops.audit.replies import RequestOutcomes, undecided
 
 #: How far two tokenisers may differ on one text: by a factor, and on short ones by some tokens.
 _TIMES = 2
@@ -132,7 +132,8 @@ def compare_calls(
             wrong = check_call(call, item, complete=invoice.complete) if invoice is not None else None
             if wrong is not None:
                 tally.add(wrong, call_id)
-    tally.add_all(FindingKind.CALLS_BOOKED_TWICE, evidence.clickhouse.doubled)
+    for call_id in evidence.clickhouse.doubled:
+        tally.add(FindingKind.CALLS_BOOKED_TWICE, call_id)
     _check_costs(evidence, money, tally)
     if invoice is not None:
         _check_unbooked(evidence, calls, invoice, tally)

@@ -16,11 +16,10 @@ from agents.stores.journal import Journal
 from agents.stores.journal_entries import BegunCall, Claimed
 from analytics.clickhouse import ClickHouse
 from headrace.embedded.ports import free_port
-from headrace.ops.audit.evidence.clickhouse import add_calls, add_requests, read_clickhouse
-from headrace.ops.audit.evidence.incremental_reader import IncrementalReader
-from headrace.ops.audit.evidence.invoice import InvoiceUnavailable, read_invoice
-from headrace.ops.audit.evidence.records import AuditWindow, ClickHouseEvidence
-from headrace.ops.audit.evidence.redis_state import read_redis
+from headrace.ops.audit.evidence import AuditWindow, ClickHouseEvidence
+from headrace.ops.audit.invoice import InvoiceUnavailable, read_invoice
+from headrace.ops.audit.kafka_reader import IncrementalReader
+from headrace.ops.audit.stores import add_calls, add_requests, read_clickhouse, read_redis
 from headrace.ops.topic_reader import TopicReader
 from headrace.simulator.app import create_app
 from streams.errors import ClickHouseUnavailable, StoreUnavailable
@@ -115,16 +114,14 @@ async def test_what_retention_has_taken_is_noticed(reader: IncrementalReader, to
     taken = Taken()
     await reader.read([topic], taken, since_ms=AT_MS)
     assert taken.of(1) == [3, 4, 5, 6, 7, 8, 9]
-    cut = reader.partitions[TopicPartition(topic, 1)]
-    assert (cut.truncated, cut.first_ms) == (True, AT_MS + 3_000)
-    assert not reader.partitions[TopicPartition(topic, 0)].truncated
+    assert reader.reads[topic].truncated_ms == AT_MS + 3_000
 
 
 @integration
 async def test_a_topic_that_does_not_exist_is_passed_over(reader: IncrementalReader) -> None:
     """Somebody may have named it, or deleted it."""
     await reader.read(["no-such-topic"], Taken(), since_ms=0)
-    assert reader.read_of("no-such-topic", since_ms=0).gone
+    assert reader.reads["no-such-topic"].gone
 
 
 # ── ClickHouse ────────────────────────────────────────────────────────────────────────────────────

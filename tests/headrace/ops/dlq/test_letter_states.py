@@ -5,8 +5,7 @@ from typing import Literal
 
 import pytest
 
-from headrace.ops.dlq.letters import LetterId
-from headrace.ops.dlq.selection import LetterState, LetterStates, LetterStatus
+from headrace.ops.dlq.letters import LetterId, LetterState, LetterStates, LetterStatus
 from streams.events import DeadLetterAction
 
 

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from headrace.ops.audit.balance.balance import balance
-from headrace.ops.audit.evidence.records import DeadLetter, LedgerCharge, TopicRead
+from headrace.ops.audit.balance import balance
+from headrace.ops.audit.evidence import DeadLetter, LedgerCharge, TopicRead
 from headrace.ops.audit.report import AuditVerdict
 from tests.headrace.ops.audit.good_evidence import (
     AT_MS,
@@ -26,7 +26,7 @@ def test_two_amounts_under_one_entry_id_are_a_duplicate_charge() -> None:
     evidence.kafka.charges["r0"][0].contradictory = True
     report = balance(evidence)
     assert report.verdict is AuditVerdict.UNBALANCED
-    assert report.figures.duplicate_charges == 1
+    assert report.figures["duplicate_charges"] == 1
     assert broken_equations(report) == ["ledger = replies, one charge per request"]
 
 
@@ -36,8 +36,8 @@ def test_an_entry_sent_again_as_it_was_is_no_charge() -> None:
     evidence.kafka.charges["r0"][0].times = 2
     report = balance(evidence)
     assert report.verdict is AuditVerdict.BALANCED
-    assert report.figures.resent_charges == 1
-    assert report.figures.ledger_usd == "0.003001500"
+    assert report.figures["resent_charges"] == 1
+    assert report.figures["ledger_usd"] == "0.003001500"
 
 
 def test_a_second_entry_for_a_request_is_a_duplicate_charge() -> None:
@@ -71,7 +71,7 @@ def test_a_request_that_cost_nothing_needs_no_charge() -> None:
     del evidence.invoice.items["call-r0"]
     report = balance(evidence)
     assert report.verdict is AuditVerdict.BALANCED
-    assert (report.figures.cached, report.figures.answered) == (1, 2)
+    assert (report.figures["cached"], report.figures["answered"]) == (1, 2)
 
 
 def test_equal_sums_do_not_hide_two_wrong_requests() -> None:
@@ -92,7 +92,7 @@ def test_a_missing_row_is_found() -> None:
     del evidence.clickhouse.rows["r2"]
     report = balance(evidence)
     assert report.verdict is AuditVerdict.UNBALANCED
-    assert report.figures.rows_missing == 1
+    assert report.figures["rows_missing"] == 1
     assert set(broken_equations(report)) == {"ledger = ClickHouse, per request", "one row per request"}
 
 
@@ -103,7 +103,7 @@ def test_a_row_is_waited_for_while_the_sink_has_not_come_to_the_log_record() -> 
     evidence.kafka.sink = stand("headrace.analytics", "llm.logs.v1", done=2)
     report = balance(evidence)
     assert report.verdict is AuditVerdict.OPEN
-    assert (report.figures.rows_missing, report.figures.rows_waiting) == (0, 1)
+    assert (report.figures["rows_missing"], report.figures["rows_waiting"]) == (0, 1)
 
 
 def test_a_missing_row_whose_log_record_is_a_dead_letter_is_accounted_for() -> None:
@@ -111,7 +111,6 @@ def test_a_missing_row_whose_log_record_is_a_dead_letter_is_accounted_for() -> N
     evidence = good_evidence()
     del evidence.clickhouse.rows["r2"]
     evidence.kafka.dead_letters["0:0"] = DeadLetter(
-        letter_id="0:0",
         stage="analytics",
         record="llm.logs.v1:0:2",
         request_id="r2",
@@ -125,7 +124,7 @@ def test_a_second_row_for_a_request_is_found() -> None:
     """Two rows would count the request twice."""
     evidence = good_evidence()
     evidence.clickhouse.rows["r0"].rows = 2
-    assert balance(evidence).figures.rows_extra == 1
+    assert balance(evidence).figures["rows_extra"] == 1
     assert balance(evidence).verdict is AuditVerdict.UNBALANCED
 
 
@@ -193,9 +192,7 @@ def test_feedback_does_not_make_a_stranger_known() -> None:
     evidence, other = good_evidence(), good_evidence(0)
     add_request(other, "stranger")
     evidence.kafka.charges["stranger"] = other.kafka.charges["stranger"]
-    letter = DeadLetter(
-        letter_id="0:0", stage="feedback", record="llm.feedback.v1:0:1", request_id="stranger", inside=False
-    )
+    letter = DeadLetter(stage="feedback", record="llm.feedback.v1:0:1", request_id="stranger", inside=False)
     evidence.kafka.dead_letters["0:0"] = letter
     assert "strangers" in found(evidence)
     evidence.kafka.dead_letters["0:0"] = msgspec.structs.replace(letter, stage="guardrail")
@@ -232,5 +229,5 @@ def test_money_is_exact_to_the_nano_dollar() -> None:
     """One nano-dollar is enough."""
     evidence = good_evidence()
     evidence.kafka.charges["r0"][0].amount_nano = COST_NANO + 1
-    assert balance(evidence).figures.ledger_usd == "0.003001501"
+    assert balance(evidence).figures["ledger_usd"] == "0.003001501"
     assert balance(evidence).verdict is AuditVerdict.UNBALANCED

@@ -8,8 +8,9 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from agents.intake.intake import conflict_error
-from headrace.ops.audit.evidence.kafka_records import RecordCollector, as_read
-from headrace.ops.audit.evidence.records import NO_CORRELATION, AuditWindow, KafkaEvidence
+from headrace.ops.audit.evidence import NO_CORRELATION, AuditWindow, KafkaEvidence
+from headrace.ops.audit.kafka_records import RecordCollector
+from headrace.ops.topic_reader import as_record
 from streams.codec import encode
 from streams.dead_letters import dead_letter
 from streams.errors import UndecodableRecord
@@ -222,7 +223,7 @@ def test_a_record_cannot_pass_for_a_copy_from_another_topic(
     collector.add(record("llm.requests.v1", b"?", headers=forged, offset=8))
     request = evidence.requests["llm.requests.v1-0-7"]
     assert (request.replay, request.inside) == (0, True)
-    died = as_read(record("llm.requests.v1", b"?", headers=forged, offset=8), UNSIGNED)
+    died = as_record(record("llm.requests.v1", b"?", headers=forged, offset=8), UNSIGNED)
     letter = dead_letter(died, stage="guardrail", fault=UndecodableRecord("no"))
     collector.add(record("llm.dead-letters.v1", b"?", headers=letter.headers))
     assert [each.record for each in evidence.dead_letters.values()] == list(evidence.malformed)
@@ -234,7 +235,7 @@ def test_a_record_that_is_no_request_is_malformed(
     """With the id that its sender is told under, where one can be read."""
     collector.add(record("llm.requests.v1", b'{"request_id": "x", "user_id": 3}', offset=1))
     collector.add(record("llm.requests.v1", b"\xff", offset=2))
-    assert {each.address: each.request_id for each in evidence.malformed.values()} == {
+    assert {address: each.request_id for address, each in evidence.malformed.items()} == {
         "llm.requests.v1:0:1": "x",
         "llm.requests.v1:0:2": None,
     }
@@ -388,7 +389,7 @@ def test_a_dead_letter_names_the_record_that_died(
     for offset, headers in enumerate(
         ((), replayed((), record="llm.requests.v1:0:3", timestamp_ms=AT_MS, at_ms=AT_MS)),
     ):
-        died = as_read(record("llm.requests.v1", b"?", key=b"a", headers=headers, offset=9), UNSIGNED)
+        died = as_record(record("llm.requests.v1", b"?", key=b"a", headers=headers, offset=9), UNSIGNED)
         letter = dead_letter(died, stage="guardrail", fault=UndecodableRecord("no"))
         collector.add(record("llm.dead-letters.v1", b"?", key=b"a", headers=letter.headers, offset=offset))
     letters = evidence.dead_letters
@@ -401,7 +402,7 @@ def test_a_dead_letter_names_the_record_that_died(
 
 def test_what_waits_on_the_retry_topic_is_noted(collector: RecordCollector, evidence: KafkaEvidence) -> None:
     """With its request, and when it is due."""
-    first = as_read(record("llm.misses.v1", b"{}", key=b"a"), UNSIGNED)
+    first = as_record(record("llm.misses.v1", b"{}", key=b"a"), UNSIGNED)
     headers = put_aside(first, not_before_ms=AT_MS + 5, reason="Redis is away")
     collector.add(record("llm.retries.v1", b"{}", key=b"a", headers=headers, offset=2))
     (retry,) = evidence.retries

@@ -39,9 +39,6 @@ class AuditWindow(msgspec.Struct, frozen=True, kw_only=True):
         return at_ms >= self.since_ms and (self.until_ms is None or at_ms < self.until_ms)
 
 
-# ── Kafka ─────────────────────────────────────────────────────────────────────────────────────────
-
-
 class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One record that submitted a request: where it is, when it was written."""
 
@@ -75,7 +72,6 @@ class AcceptedRequest(msgspec.Struct, kw_only=True):
 class MalformedRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A record on a topic for requests that is no request. `request_id` is what could be read of it."""
 
-    address: str
     request_id: str | None
     correlation: bytes
     submission: Submission
@@ -122,12 +118,11 @@ class LedgerCharge(msgspec.Struct, kw_only=True, gc=False):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter: its id, and the address (`topic:partition:offset`) of the record that died.
+    """A dead letter: the stage and the address (`topic:partition:offset`) of the record that died.
 
     `forged`: the record was written to a topic of Headrace's own by somebody else.
     """
 
-    letter_id: str
     stage: str
     record: str
     request_id: str | None
@@ -144,7 +139,7 @@ class RetryRecord(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
 
 
-class TopicRead(msgspec.Struct, frozen=True, kw_only=True):
+class TopicRead(msgspec.Struct, kw_only=True):
     """How a topic was read. `truncated_ms`: records before this time may have been there, and are deleted."""
 
     topic: str
@@ -207,9 +202,6 @@ class KafkaEvidence(msgspec.Struct, kw_only=True):
     stages: tuple[GroupPosition, ...] = ()
     retrying: tuple[GroupPosition, ...] = ()
     sink: GroupPosition | None = None
-
-
-# ── Redis, ClickHouse, the provider ───────────────────────────────────────────────────────────────
 
 
 class RedisEvidence(msgspec.Struct, kw_only=True):

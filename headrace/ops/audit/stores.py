@@ -1,16 +1,31 @@
-"""Reads the analysts' views: one row per request, one per call. For a window, and later by id."""
+"""Reads what ClickHouse and Redis say of requests and calls: for a time window, and later by id."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from analytics.clickhouse import ClickHouse
-from headrace.ops.audit.evidence.records import AuditWindow, CallRow, ClickHouseEvidence, RequestRow, nano_usd
-from headrace.ops.batches import in_batches
+import msgspec
+from redis.asyncio import Redis
 
-_IDS_A_QUERY = 500  # ClickHouse parses 256 KiB of a query; an id is up to 128 characters long
+from agents.stores.journal import journal_key
+from analytics.clickhouse import ClickHouse
+from headrace.ops.audit.evidence import (
+    AuditWindow,
+    CallRow,
+    ClickHouseEvidence,
+    RedisEvidence,
+    RequestRow,
+    nano_usd,
+)
+from headrace.ops.batches import in_batches
+from streams.redis.connection import store_faults
+from streams.registry.registry import request_key
+
+#: ClickHouse parses 256 KiB of a query; an id is up to 128 characters long.
+_IDS_A_BATCH = 500
 #: `accepted_at` may lie before the record was written, by as much as ingest's publishing took.
 _SLACK_MS = 60_000
 _FAR_MS = 5_000_000_000_000  # 2128: later than any row, within what the column holds
+_CALL_FIELDS = (b"begun:", b"ended:")
 
 # Parameters are put into the text, quoted: in the URL there is no room for five hundred ids.
 _ROWS = (
@@ -23,6 +38,10 @@ _CALLS = (
 )
 _SINCE = "accepted_at >= fromUnixTimestamp64Milli(%(since)s)"
 _WITHIN = _SINCE + " AND accepted_at < fromUnixTimestamp64Milli(%(until)s)"
+
+
+class _JournaledCall(msgspec.Struct, frozen=True):
+    call_id: str
 
 
 async def read_clickhouse(clickhouse: ClickHouse, window: AuditWindow) -> ClickHouseEvidence:
@@ -43,7 +62,7 @@ async def add_requests(
     clickhouse: ClickHouse, evidence: ClickHouseEvidence, request_ids: Collection[str]
 ) -> None:
     """Add the rows and calls of these requests, whenever they were accepted."""
-    for ids in in_batches([each for each in request_ids if each not in evidence.rows], _IDS_A_QUERY):
+    for ids in in_batches([each for each in request_ids if each not in evidence.rows], _IDS_A_BATCH):
         await _add_rows(clickhouse, evidence, "request_id IN %(ids)s", {"ids": ids})
         await _add_calls(clickhouse, evidence, "request_id IN %(ids)s", {"ids": ids}, again=True)
 
@@ -52,7 +71,7 @@ async def add_calls(
     clickhouse: ClickHouse, evidence: ClickHouseEvidence, call_ids: Collection[str], *, since_ms: int
 ) -> None:
     """Add these calls, of whatever request that was accepted at or after `since_ms`."""
-    for ids in in_batches([each for each in call_ids if each not in evidence.calls], _IDS_A_QUERY):
+    for ids in in_batches([each for each in call_ids if each not in evidence.calls], _IDS_A_BATCH):
         condition = f"{_SINCE} AND call_id IN %(ids)s"
         await _add_calls(clickhouse, evidence, condition, {"ids": ids, "since": since_ms})
 
@@ -83,3 +102,24 @@ async def _add_calls(
         if call_id in evidence.calls and not again:
             evidence.doubled.add(call_id)
         evidence.calls[call_id] = CallRow(cost_nano=cost_nano, **row)
+
+
+async def read_redis(redis: Redis, request_ids: Iterable[str]) -> RedisEvidence:
+    """Return what the registry and the journal know of these requests."""
+    evidence = RedisEvidence()
+    with store_faults("reading the registry and the journal"):
+        await redis.ping()  # so that one that is away is noticed, even where nothing is asked
+        for ids in in_batches(request_ids, _IDS_A_BATCH):
+            async with redis.pipeline(transaction=False) as pipeline:
+                for request_id in ids:
+                    pipeline.hexists(request_key(request_id), "state")
+                    pipeline.hgetall(journal_key(request_id))
+                found = await pipeline.execute()
+            evidence.known += sum(found[::2])
+            evidence.open_calls |= {
+                msgspec.json.decode(value, type=_JournaledCall).call_id
+                for journal in found[1::2]
+                for name, value in journal.items()
+                if name.startswith(_CALL_FIELDS)
+            }
+    return evidence

@@ -1,11 +1,11 @@
-"""What the provider billed. Only the simulator (`headrace/simulator`) tells call by call what it billed."""
+"""Reads what the provider billed. Only the simulator (`headrace/simulator`) tells it call by call."""
 
 from datetime import UTC, datetime
 
 import httpx
 import msgspec
 
-from headrace.ops.audit.evidence.records import BilledCall, InvoiceEvidence, nano_usd
+from headrace.ops.audit.evidence import BilledCall, InvoiceEvidence, nano_usd
 from streams.errors import HeadraceError
 
 

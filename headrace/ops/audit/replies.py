@@ -4,7 +4,7 @@ from collections import Counter
 
 import msgspec
 
-from headrace.ops.audit.evidence.records import (
+from headrace.ops.audit.evidence import (
     AcceptedRequest,
     Evidence,
     KafkaEvidence,
@@ -30,7 +30,6 @@ class RequestOutcomes(msgspec.Struct, kw_only=True):
     resent: int = 0
     malformed: int = 0
     retries_waiting: int = 0
-    dead_lettered: int = 0
 
     @property
     def accepted(self) -> int:
@@ -38,14 +37,49 @@ class RequestOutcomes(msgspec.Struct, kw_only=True):
         return len(self.terminals) + len(self.open) + len(self.missing)
 
 
+class _TerminalReplies:
+    """Finds the terminal replies of requests, without those to malformed records that bear the same id."""
+
+    def __init__(self, kafka: KafkaEvidence, *, since_ms: int) -> None:
+        self._kafka = kafka
+        self._since_ms = since_ms
+        self._malformed = {(each.request_id, each.correlation) for each in kafka.malformed.values()}
+
+    def all_of(self, request_id: str) -> list[TerminalReply]:
+        return [
+            each
+            for each in self._kafka.terminals.get(request_id, ())
+            if each.accepted_at_ms is not None or (request_id, each.correlation) not in self._malformed
+        ]
+
+    def last_of(self, request_id: str, request: AcceptedRequest) -> TerminalReply | None:
+        """Return the first terminal reply of the request's last replay, if it has come."""
+        replies = self.all_of(request_id)
+        last = max((each.replay for each in replies), default=-1)
+        if last < request.replay:
+            return None
+        return min((each for each in replies if each.replay == last), key=lambda each: each.at_ms)
+
+    def belongs_to_earlier(self, request_id: str, request: AcceptedRequest) -> bool:
+        """Whether all that was read of a request are repeats of one that was accepted before the window.
+
+        Each of its submissions then got the stored reply of an earlier time, or was refused for a conflict
+        with it. Where the stored reply is of this window, its own terminal reply has to be there.
+        """
+        answered = self._kafka.answers.get(request_id, set())
+        if not all(correlation in answered for correlation in request.submissions):
+            return False
+        return self._kafka.repeated.get(request_id, 0) < self._since_ms
+
+
 def undecided(kafka: KafkaEvidence, *, since_ms: int) -> list[str]:
     """Return the requests without a terminal reply to (the last replay of) them, whenever they came."""
-    malformed = _malformed_submissions(kafka)
+    replies = _TerminalReplies(kafka, since_ms=since_ms)
     return [
         request_id
         for request_id, request in kafka.requests.items()
-        if _terminal(kafka, malformed, request_id, request) is None
-        and not _was_accepted_before(kafka, request_id, request, since_ms)
+        if replies.last_of(request_id, request) is None
+        and not replies.belongs_to_earlier(request_id, request)
     ]
 
 
@@ -53,12 +87,10 @@ def decide(evidence: Evidence, progress: WorkInProgress, tally: FindingTally) ->
     """Return what became of the requests of the window, and note what is wrong with their replies."""
     kafka, window = evidence.kafka, evidence.window
     outcomes = RequestOutcomes(retries_waiting=progress.retries_waiting)
-    malformed = _malformed_submissions(kafka)
+    replies = _TerminalReplies(kafka, since_ms=window.since_ms)
     for request_id, request in kafka.requests.items():
-        terminal = _terminal(kafka, malformed, request_id, request)
-        if request.inside and not (
-            terminal is None and _was_accepted_before(kafka, request_id, request, window.since_ms)
-        ):
+        terminal = replies.last_of(request_id, request)
+        if request.inside and (terminal is not None or not replies.belongs_to_earlier(request_id, request)):
             if terminal is not None:
                 outcomes.terminals[request_id] = terminal
                 outcomes.by_status[terminal.status] += 1
@@ -68,23 +100,20 @@ def decide(evidence: Evidence, progress: WorkInProgress, tally: FindingTally) ->
             else:
                 outcomes.missing.append(request_id)
                 tally.add(FindingKind.MISSING, request_id)
-            outcomes.resent += _check_replies(kafka, malformed, tally, request_id)
+            outcomes.resent += _check_replies(replies.all_of(request_id), tally, request_id)
         outcomes.submissions += sum(window.contains(each.at_ms) for each in request.submissions.values())
         if terminal is not None:
             _check_submissions(evidence, progress, tally, request_id, request)
     dead = {letter.record for letter in kafka.dead_letters.values()}
-    for record in kafka.malformed.values():
+    for address, record in kafka.malformed.items():
         if record.inside:
             outcomes.malformed += 1
-            _check_malformed(kafka, progress, tally, record, dead_lettered=record.address in dead)
+            _check_malformed(kafka, progress, tally, address, record, dead_lettered=address in dead)
     return outcomes
 
 
-def _check_replies(
-    kafka: KafkaEvidence, malformed: set[tuple[str, bytes]], tally: FindingTally, request_id: str
-) -> int:
+def _check_replies(replies: list[TerminalReply], tally: FindingTally, request_id: str) -> int:
     """Note contradictions among the terminal replies of a request; return how many were only sent again."""
-    replies = _replies_of(kafka, malformed, request_id)
     readers = Counter((each.correlation, each.replay) for each in replies)
     contradictory = sum(number - 1 for number in readers.values())
     if contradictory:
@@ -116,6 +145,7 @@ def _check_malformed(
     kafka: KafkaEvidence,
     progress: WorkInProgress,
     tally: FindingTally,
+    address: str,
     record: MalformedRecord,
     *,
     dead_lettered: bool,
@@ -130,51 +160,9 @@ def _check_malformed(
         )
     )
     if not (dead_lettered and told) and progress.may_tell(record.submission):
-        tally.add(FindingKind.WAITING, record.request_id or record.address)
+        tally.add(FindingKind.WAITING, record.request_id or address)
         return
     if not dead_lettered:
-        tally.add(FindingKind.MALFORMED_UNBURIED, record.address)
+        tally.add(FindingKind.MALFORMED_UNBURIED, address)
     if not told:
-        tally.add(FindingKind.MALFORMED_UNTOLD, record.request_id or record.address)
-
-
-def _terminal(
-    kafka: KafkaEvidence, malformed: set[tuple[str, bytes]], request_id: str, request: AcceptedRequest
-) -> TerminalReply | None:
-    """Return the first terminal reply of the request's last replay, if it has come."""
-    replies = _replies_of(kafka, malformed, request_id)
-    last = max((each.replay for each in replies), default=-1)
-    if last < request.replay:
-        return None
-    return min((each for each in replies if each.replay == last), key=lambda each: each.at_ms)
-
-
-def _replies_of(
-    kafka: KafkaEvidence, malformed: set[tuple[str, bytes]], request_id: str
-) -> list[TerminalReply]:
-    """Return the terminal replies of a request without those that answer malformed records with its id."""
-    return [
-        each
-        for each in kafka.terminals.get(request_id, ())
-        if each.accepted_at_ms is not None or (request_id, each.correlation) not in malformed
-    ]
-
-
-def _malformed_submissions(kafka: KafkaEvidence) -> set[tuple[str, bytes]]:
-    """Return the malformed records with a request id: that id, and their correlation id."""
-    found = kafka.malformed.values()
-    return {(each.request_id, each.correlation) for each in found if each.request_id is not None}
-
-
-def _was_accepted_before(
-    kafka: KafkaEvidence, request_id: str, request: AcceptedRequest, since_ms: int
-) -> bool:
-    """Whether all that was read of a request are repeats of one that was accepted before the window.
-
-    Each of its submissions then got the stored reply of an earlier time, or was refused for a conflict with
-    it. Where the stored reply is of this window, its own terminal reply has to be there.
-    """
-    answered = kafka.answers.get(request_id, set())
-    if not all(correlation in answered for correlation in request.submissions):
-        return False
-    return kafka.repeated.get(request_id, 0) < since_ms
+        tally.add(FindingKind.MALFORMED_UNTOLD, record.request_id or address)

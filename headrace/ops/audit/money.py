@@ -2,9 +2,9 @@
 
 import msgspec
 
-from headrace.ops.audit.balance.replies import RequestOutcomes
-from headrace.ops.audit.evidence.records import Evidence, LedgerCharge, RequestRow, TerminalReply
+from headrace.ops.audit.evidence import Evidence, LedgerCharge, RequestRow, TerminalReply
 from headrace.ops.audit.findings import FindingKind, FindingTally
+from headrace.ops.audit.replies import RequestOutcomes
 from headrace.ops.audit.work_in_progress import WorkInProgress
 from streams.pipeline import FEEDBACK, PIPELINE
 from streams.topics import LOGS
