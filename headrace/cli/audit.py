@@ -25,11 +25,10 @@ _UNREACHABLE = 2
 _POLL_S = 1.0
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: headrace audit --since 24h --wait 60")(audit)
+app = typer.Typer()
 
 
+@app.command(epilog="Example: headrace audit --since 24h --wait 60")
 def audit(
     since: Annotated[
         str, typer.Option(help="Begin: 30m, 2h, 1d ago, or a time such as 2026-11-21T08:00Z.")

@@ -37,20 +37,15 @@ _CLIENT_ID = "headrace-dlq"
 T = TypeVar("T")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
-    dlq = typer.Typer(
-        help="Dead letters: records that could not be processed. Find, read, replay or discard them.",
-        no_args_is_help=True,
-        epilog="Example: headrace dlq list --summary",
-    )
-    dlq.command("list", epilog="Example: headrace dlq list --stage llm --since 2h")(list_)
-    dlq.command(epilog="Example: headrace dlq show 2:41")(show)
-    dlq.command(epilog='Example: headrace dlq replay 2:41 --reason "redis is back"')(replay)
-    dlq.command(epilog='Example: headrace dlq discard 2:41 --reason "the sender is fixed"')(discard)
-    app.add_typer(dlq, name="dlq")
+app = typer.Typer(
+    name="dlq",
+    help="Dead letters: records that could not be processed. Find, read, replay or discard them.",
+    no_args_is_help=True,
+    epilog="Example: headrace dlq list --summary",
+)
 
 
+@app.command("list", epilog="Example: headrace dlq list --stage llm --since 2h")
 @with_filters
 def list_(
     filters: LetterFilters | None = None,
@@ -79,6 +74,7 @@ def list_(
         _say_what_is_left(selection, limit)
 
 
+@app.command(epilog="Example: headrace dlq show 2:41")
 def show(
     letter_id: Annotated[str, typer.Argument(metavar="ID", help="The dead letter, e.g. 2:41.")],
     raw: Annotated[
@@ -110,6 +106,7 @@ def show(
         sys.stdout.write(rendering.letter_page(*known))
 
 
+@app.command(epilog='Example: headrace dlq replay 2:41 --reason "redis is back"')
 @with_filters
 def replay(
     ids: Ids = None,
@@ -152,6 +149,7 @@ def replay(
     _finish(_run(settings, work, dry_run=dry_run), as_json=as_json)
 
 
+@app.command(epilog='Example: headrace dlq discard 2:41 --reason "the sender is fixed"')
 @with_filters
 def discard(
     reason: Reason,

@@ -20,11 +20,10 @@ class SendFailed(HeadraceError):
     """The request was not answered."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog='Example: headrace send "What is Kafka?" --stream')(send)
+app = typer.Typer()
 
 
+@app.command(epilog='Example: headrace send "What is Kafka?" --stream')
 def send(
     query: Annotated[str, typer.Argument(help="The question.")],
     stream: Annotated[

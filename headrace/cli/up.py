@@ -32,11 +32,10 @@ _ROW_COLUMNS = """
 """.split()
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: headrace up --detach --workers 2")(up)
+app = typer.Typer()
 
 
+@app.command(epilog="Example: headrace up --detach --workers 2")
 def up(
     detach: Annotated[
         bool,

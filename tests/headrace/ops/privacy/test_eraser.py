@@ -17,9 +17,8 @@ from analytics.rollups.refresh import RollupRefresher
 from analytics.sink.batches import OffsetRange, SinkBatch
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
-from headrace.ops.privacy.eraser import AlreadyDeleted, Eraser
+from headrace.ops.privacy.eraser import AlreadyDeleted, Eraser, ErasureReport, ErasureVerdict
 from headrace.ops.privacy.redis_eraser import RedisEraser
-from headrace.ops.privacy.eraser import ErasureReport, ErasureVerdict
 from streams.erasure.erasures import Subject
 from streams.erasure.feed import ErasureFeed
 from streams.events import Erasure, ErasureMode, Payload, Reply, ReplyAddress, RequestLog, Status

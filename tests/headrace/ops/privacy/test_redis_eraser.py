@@ -1,12 +1,11 @@
 """A user's requests in Redis: what goes, and what has to stay."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import msgspec
 import pytest
 from redis.asyncio import Redis
 

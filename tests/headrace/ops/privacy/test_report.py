@@ -2,8 +2,7 @@
 
 from datetime import UTC, datetime
 
-from headrace.ops.privacy.eraser import ErasureReport, ErasureVerdict, StoredItems, lines
-from headrace.ops.privacy.eraser import retained_topics
+from headrace.ops.privacy.eraser import ErasureReport, ErasureVerdict, StoredItems, lines, retained_topics
 
 UNTIL = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -9,27 +9,26 @@ from analytics.reports.catalogue import Catalogue, Query, UnknownQuery
 from headrace.cli.connection import clickhouse_to_read
 from headrace.cli.console import out, print_json
 from headrace.cli.options import DEFAULT_DATA_DIR, DataDir
-from headrace.cli.queries.clickhouse_client import read_only_client
-from headrace.cli.queries.query_options import (
+from headrace.cli.queries import (
     DEFAULT_TIMEOUT_S,
     AsFormat,
+    Format,
     Output,
     Params,
     Timeout,
     parameters_of,
+    query,
     query_faults,
 )
-from headrace.cli.queries.results import Format, Statement, write_result
 from streams.errors import ConfigurationError
 
 _LIST = "list"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: headrace report cost_by_model --since 24h --format csv -o cost.csv")(report)
+app = typer.Typer()
 
 
+@app.command(epilog="Example: headrace report cost_by_model --since 24h --format csv -o cost.csv")
 def report(
     name: Annotated[str, typer.Argument(help="The question, e.g. cost_by_model. Or: list.")],
     since: Annotated[
@@ -63,22 +62,21 @@ def report(
         if name == _LIST:
             _show_list(catalogue, output_format)
             return
-        query = _query(catalogue, name)
+        question = _question(catalogue, name)
         if explain:
-            _explain(query)
+            _explain(question)
             return
         options = {"since": since, "until": until, "tenant": tenant, "limit": limit}
         given = {key: value for key, value in options.items() if value is not None}
         parameters = parameters_of(param)
         for twice in sorted(given.keys() & parameters.keys()):
             raise ConfigurationError(f"{twice} is given twice: as --{twice} and as --param")
-        bound = query.bind({**given, **parameters})
-        with read_only_client(*clickhouse_to_read(data_dir), timeout_s=timeout_s) as client:
-            statement = Statement(sql=bound.sql, parameters=bound.parameters)
-            write_result(client, statement, output_format, output)
+        bound = question.bind({**given, **parameters})
+        source = clickhouse_to_read(data_dir)
+        query(bound, output_format, output, source=source, timeout_s=timeout_s)
 
 
-def _query(catalogue: Catalogue, name: str) -> Query:
+def _question(catalogue: Catalogue, name: str) -> Query:
     try:
         return catalogue.get(name)
     except UnknownQuery as fault:
@@ -93,11 +91,11 @@ def _show_list(catalogue: Catalogue, output_format: Format) -> None:
         raise ConfigurationError("the list comes as --format table or json")
     width = max(len(name) for name in catalogue.names())
     group = ""
-    for query in catalogue:
-        if query.group != group:
-            group = query.group
+    for question in catalogue:
+        if question.group != group:
+            group = question.group
             out.print(f"[bold]{group}[/bold]")
-        out.print(f"  {query.name:<{width}}  {escape(query.title)}")
+        out.print(f"  {question.name:<{width}}  {escape(question.title)}")
 
 
 def _explain(query: Query) -> None:

@@ -17,7 +17,7 @@ from analytics.reports.catalogue import Catalogue
 from headrace.cli.app import build_app
 from headrace.embedded.ports import free_port
 from headrace.up.home import Endpoints, Home, UpStatus
-from tests.headrace.cli.queries.stored_requests import stored_requests
+from tests.headrace.cli.stored_requests import stored_requests
 
 integration = pytest.mark.integration
 

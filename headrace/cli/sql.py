@@ -7,20 +7,21 @@ from typing import Annotated
 
 import typer
 
+from analytics.reports.catalogue import Bound
 from headrace.cli.connection import clickhouse_to_read
 from headrace.cli.console import progress
 from headrace.cli.options import DEFAULT_DATA_DIR, DataDir
-from headrace.cli.queries.clickhouse_client import read_only_client
-from headrace.cli.queries.query_options import (
+from headrace.cli.queries import (
     DEFAULT_TIMEOUT_S,
     AsFormat,
+    Format,
     Output,
     Params,
     Timeout,
     parameters_of,
+    query,
     query_faults,
 )
-from headrace.cli.queries.results import Format, Statement, write_result
 from streams.errors import ConfigurationError
 
 _PROMPT, _CONTINUED = "headrace> ", "      ... "
@@ -54,11 +55,10 @@ def run_shell(read: Callable[[str], str], ask: Callable[[str], None]) -> None:
                 ask(statement)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog='Example: headrace sql "SELECT status, count() FROM requests GROUP BY status"')(sql)
+app = typer.Typer()
 
 
+@app.command(epilog='Example: headrace sql "SELECT status, count() FROM requests GROUP BY status"')
 def sql(
     statement: Annotated[
         str | None,
@@ -81,11 +81,10 @@ def sql(
     """
     with query_faults():
         parameters = parameters_of(param)
-        url, database = clickhouse_to_read(data_dir)
+        source = clickhouse_to_read(data_dir)
 
         def ask(text: str) -> None:
-            with read_only_client(url, database, timeout_s=timeout_s) as client:
-                write_result(client, Statement(sql=text, parameters=parameters), output_format, output)
+            query(Bound(text, parameters), output_format, output, source=source, timeout_s=timeout_s)
 
         if statement is not None or not sys.stdin.isatty():
             ask(_checked(sys.stdin.read() if statement is None else statement))

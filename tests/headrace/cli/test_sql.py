@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from headrace.cli.app import build_app
-from headrace.cli.queries.results import TABLE_ROWS
+from headrace.cli.queries import TABLE_ROWS
 from headrace.embedded.clickhouse import EmbeddedClickHouse
-from tests.headrace.cli.queries.stored_requests import stored_requests
+from tests.headrace.cli.stored_requests import stored_requests
 
 pytestmark = pytest.mark.integration
 
