@@ -59,24 +59,18 @@ def run_demo(endpoints: Endpoints) -> Demo:
 def _await_row(endpoints: Endpoints, request_id: str) -> dict[str, Any]:
     deadline = time.monotonic() + _ROW_TIMEOUT_S
     while time.monotonic() < deadline:
-        row = _row(endpoints, request_id)
-        if row is not None:
-            return row
+        try:
+            response = httpx.post(
+                endpoints.clickhouse,
+                params={"param_id": request_id, "database": "headrace", "default_format": "JSONEachRow"},
+                content="SELECT * FROM requests WHERE request_id = {id:String}",
+                timeout=_TIMEOUT_S,
+            )
+        except httpx.HTTPError as fault:
+            raise DemoFailed(f"ClickHouse did not answer: {fault!r}") from fault
+        if response.status_code != httpx.codes.OK:
+            raise DemoFailed(f"ClickHouse answered {response.status_code}: {response.text[:500]}")
+        if response.text:
+            return dict(msgspec.json.decode(response.text.splitlines()[0]))
         time.sleep(_ROW_POLL_S)
     raise DemoFailed(f"no row for {request_id} within {_ROW_TIMEOUT_S:.0f} s; see the log of analytics")
-
-
-def _row(endpoints: Endpoints, request_id: str) -> dict[str, Any] | None:
-    try:
-        response = httpx.post(
-            endpoints.clickhouse,
-            params={"param_id": request_id, "database": "headrace", "default_format": "JSONEachRow"},
-            content="SELECT * FROM requests WHERE request_id = {id:String}",
-            timeout=_TIMEOUT_S,
-        )
-    except httpx.HTTPError as fault:
-        raise DemoFailed(f"ClickHouse did not answer: {fault!r}") from fault
-    if response.status_code != httpx.codes.OK:
-        raise DemoFailed(f"ClickHouse answered {response.status_code}: {response.text[:500]}")
-    lines = response.text.splitlines()
-    return dict(msgspec.json.decode(lines[0])) if lines else None
