@@ -32,8 +32,7 @@ app = typer.Typer()
 def report(
     name: Annotated[str, typer.Argument(help="The question, e.g. cost_by_model. Or: list.")],
     since: Annotated[
-        str | None,
-        typer.Option(help="Begin: 24h, 7d ago, or a time such as 2026-11-21T08:00Z. Default: 7d."),
+        str | None, typer.Option(help="Begin: 24h, 7d ago, or a time such as 2026-11-21T08:00Z. Default: 7d.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="End, in the same form. Default: now.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only this tenant. Default: all.")] = None,

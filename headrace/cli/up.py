@@ -38,8 +38,7 @@ app = typer.Typer()
 @app.command(epilog="Example: headrace up --detach --workers 2")
 def up(
     detach: Annotated[
-        bool,
-        typer.Option("--detach", "-d", help="Return when everything is ready; go on in the background."),
+        bool, typer.Option("--detach", "-d", help="Return when everything is ready; go on in the background.")
     ] = False,
     workers: Annotated[int, typer.Option(min=1, max=32, help="Number of worker processes.")] = 1,
     standby: Annotated[

@@ -137,11 +137,7 @@ def _count_dead_lettered(evidence: Evidence, outcomes: RequestOutcomes) -> int:
 
 
 def _figures(
-    evidence: Evidence,
-    outcomes: RequestOutcomes,
-    money: MoneyTotals,
-    calls: CallTotals,
-    tally: FindingTally,
+    evidence: Evidence, outcomes: RequestOutcomes, money: MoneyTotals, calls: CallTotals, tally: FindingTally
 ) -> dict[str, Any]:
     """Return the numbers. `accepted` is the sum of the six statuses, `open` and `missing`.
 

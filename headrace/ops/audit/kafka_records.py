@@ -118,10 +118,7 @@ class RecordCollector:
             if request_id is not None:
                 self._malformed_ids.add(request_id)
             self._evidence.malformed[record.address] = MalformedRecord(
-                request_id=request_id,
-                correlation=correlation,
-                submission=submission,
-                inside=inside,
+                request_id=request_id, correlation=correlation, submission=submission, inside=inside
             )
             return
         request_id = request_id_of(record, request) or record.address
