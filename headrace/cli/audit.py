@@ -11,8 +11,16 @@ import msgspec
 import typer
 
 from headrace.cli.connection import connection_settings
-from headrace.cli.console import fail, out, print_json, progress
-from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, parse_time_option
+from headrace.cli.console import (
+    DEFAULT_DATA_DIR,
+    AsJson,
+    DataDir,
+    fail,
+    out,
+    parse_time_option,
+    print_json,
+    progress,
+)
 from headrace.ops.audit.auditor import Auditor
 from headrace.ops.audit.evidence import AuditWindow
 from headrace.ops.audit.report import AuditReport, AuditVerdict, show

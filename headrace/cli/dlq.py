@@ -8,7 +8,18 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from headrace.cli.connection import connection_settings
-from headrace.cli.console import fail, out, print_json, progress
+from headrace.cli.console import (
+    DEFAULT_DATA_DIR,
+    AsJson,
+    DataDir,
+    DryRun,
+    Yes,
+    confirm,
+    fail,
+    out,
+    print_json,
+    progress,
+)
 from headrace.cli.dlq_options import (
     ALL_OPEN,
     DEFAULT_LIMIT,
@@ -22,7 +33,6 @@ from headrace.cli.dlq_options import (
     operator_name,
     with_filters,
 )
-from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, DryRun, Yes, confirm
 from headrace.ops.dlq import rendering
 from headrace.ops.dlq.actions import ActionResult, DeadLetterActions
 from headrace.ops.dlq.letters import LetterId, summary_of

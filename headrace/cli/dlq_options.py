@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.cli.options import parse_time_option
+from headrace.cli.console import parse_time_option
 from headrace.ops.dlq.letters import LetterId, LetterStatus
 from headrace.ops.dlq.reader import LetterFilters
 from streams.errors import InputError

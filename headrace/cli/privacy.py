@@ -11,8 +11,18 @@ from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import RowEraser
 from analytics.erasure.users_rollup import UsersRollup
 from headrace.cli.connection import connection_settings
-from headrace.cli.console import fail, out, print_json, progress
-from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, DryRun, Yes, confirm
+from headrace.cli.console import (
+    DEFAULT_DATA_DIR,
+    AsJson,
+    DataDir,
+    DryRun,
+    Yes,
+    confirm,
+    fail,
+    out,
+    print_json,
+    progress,
+)
 from headrace.ops.privacy.eraser import Eraser, ErasureReport, ErasureVerdict, lines
 from headrace.ops.privacy.redis_eraser import RedisEraser
 from headrace.ops.privacy.user_requests import requests_of

@@ -7,8 +7,7 @@ from rich.markup import escape
 
 from analytics.reports.catalogue import Catalogue, Query, UnknownQuery
 from headrace.cli.connection import clickhouse_to_read
-from headrace.cli.console import out, print_json
-from headrace.cli.options import DEFAULT_DATA_DIR, DataDir
+from headrace.cli.console import DEFAULT_DATA_DIR, DataDir, out, print_json
 from headrace.cli.queries import (
     DEFAULT_TIMEOUT_S,
     AsFormat,

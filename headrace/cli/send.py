@@ -7,8 +7,7 @@ import httpx
 import msgspec
 import typer
 
-from headrace.cli.console import fail, out
-from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
+from headrace.cli.console import DEFAULT_DATA_DIR, AsJson, DataDir, fail, out
 from headrace.up.home import Home
 from streams.errors import HeadraceError
 

@@ -9,8 +9,7 @@ import typer
 
 from analytics.reports.catalogue import Bound
 from headrace.cli.connection import clickhouse_to_read
-from headrace.cli.console import progress
-from headrace.cli.options import DEFAULT_DATA_DIR, DataDir
+from headrace.cli.console import DEFAULT_DATA_DIR, DataDir, progress
 from headrace.cli.queries import (
     DEFAULT_TIMEOUT_S,
     AsFormat,

@@ -8,8 +8,7 @@ import psutil
 import typer
 from rich.table import Table
 
-from headrace.cli.console import fail, out, print_json, progress
-from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
+from headrace.cli.console import DEFAULT_DATA_DIR, AsJson, DataDir, fail, out, print_json, progress
 from headrace.up.home import Home, NotRunning
 
 _DOWN_TIMEOUT_S = 90.0

@@ -4,8 +4,7 @@ import asyncio
 
 import typer
 
-from headrace.cli.console import out, print_json
-from headrace.cli.options import AsJson
+from headrace.cli.console import AsJson, out, print_json
 from streams.kafka.topic_admin import create_topics
 from streams.settings import load_settings
 

@@ -14,8 +14,7 @@ from urllib.parse import quote
 import typer
 from dotenv import dotenv_values
 
-from headrace.cli.console import out, progress
-from headrace.cli.options import DEFAULT_DATA_DIR, DataDir
+from headrace.cli.console import DEFAULT_DATA_DIR, DataDir, out, progress
 from headrace.cli.send import print_reply
 from headrace.embedded.private_files import OWNER_ONLY
 from headrace.up.demo import Demo, run_demo

@@ -9,9 +9,8 @@ from headrace.ops.audit.evidence import Evidence, usd_text
 from headrace.ops.audit.findings import FindingKind as Kind
 from headrace.ops.audit.findings import FindingTally
 from headrace.ops.audit.money import MoneyTotals, check_unknown_ids, compare_money
-from headrace.ops.audit.replies import RequestOutcomes, decide
+from headrace.ops.audit.replies import RequestOutcomes, WorkInProgress, decide
 from headrace.ops.audit.report import AuditReport, Equation, SourceState
-from headrace.ops.audit.work_in_progress import WorkInProgress
 from streams.events import Status
 from streams.pipeline import ENTRANCES, FEEDBACK, WEBHOOKS
 

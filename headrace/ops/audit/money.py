@@ -4,8 +4,7 @@ import msgspec
 
 from headrace.ops.audit.evidence import Evidence, LedgerCharge, RequestRow, TerminalReply
 from headrace.ops.audit.findings import FindingKind, FindingTally
-from headrace.ops.audit.replies import RequestOutcomes
-from headrace.ops.audit.work_in_progress import WorkInProgress
+from headrace.ops.audit.replies import RequestOutcomes, WorkInProgress
 from streams.pipeline import FEEDBACK, PIPELINE
 from streams.topics import LOGS
 

@@ -12,7 +12,7 @@ import msgspec
 from agents.stage import Record
 from headrace.ops.dlq.letters import LetterId, LetterState, LetterSummary, summary_of
 from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.replay import PlannedReplay, ReplayRefused, action_emit, discard_refused, plan_replay
+from headrace.ops.dlq.replay import PlannedReplay, action_emit, discard_refused, plan_replay
 from streams.errors import TransientFault, Undeliverable, UnknownTopic
 from streams.events import LedgerEntry
 from streams.publisher import Position, Publisher
@@ -85,8 +85,8 @@ class DeadLetterActions:
                 charge=charges.get(letter.request_id or ""),
                 at_ms=int(self.clock().timestamp() * 1000),
             )
-            if isinstance(plan, ReplayRefused):
-                return _result(letter, ActionOutcome.REFUSED, plan.reason)
+            if isinstance(plan, str):
+                return _result(letter, ActionOutcome.REFUSED, plan)
             return await self._send(letter, plan)
 
         async for result in self._each(ids, one):

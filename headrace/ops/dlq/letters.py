@@ -16,7 +16,7 @@ from streams.dead_letters import PREFIX as _ERRORS
 from streams.errors import InputError
 from streams.events import DeadLetterAction
 from streams.pipeline import ENTRANCES
-from streams.redelivery import Headers, redelivery
+from streams.redelivery import FIRST_DELIVERY, Headers, redelivery
 from streams.topics import RETRIES, Topic
 
 _LETTER_ID = re.compile(r"(\d{1,9}):(\d{1,18})", re.ASCII)
@@ -181,14 +181,13 @@ def _request_id(dead: Record, record_address: str | None) -> str | None:
     topic, partition, offset = (record_address or "?:0:0").rsplit(":", 2)
     # Whoever waits for a reply is told the record's address, where that is known.
     headers = dead.headers if record_address else tuple(each for each in dead.headers if each[0] == "ce_id")
-    record = Record(
+    record = msgspec.structs.replace(
+        dead,
         topic=topic,
         partition=int(partition),
         offset=int(offset),
-        timestamp_ms=0,
-        key=dead.key,
-        value=dead.value,
         headers=headers,
+        again=FIRST_DELIVERY,
     )
     named = request_id_of(record)
     if named is not None:

@@ -5,8 +5,8 @@ import pytest
 
 from headrace.ops.audit.balance import balance
 from headrace.ops.audit.evidence import Evidence, RetryRecord, Submission
+from headrace.ops.audit.replies import GRACE_MS
 from headrace.ops.audit.report import AuditVerdict
-from headrace.ops.audit.work_in_progress import GRACE_MS
 from tests.headrace.ops.audit.good_evidence import (
     AT_MS,
     MINUTE_MS,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import typer
 
-from headrace.cli.options import parse_time_option
+from headrace.cli.console import parse_time_option
 
 NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
 
