@@ -5,7 +5,8 @@ Colours appear only on a terminal, and stdout has nothing but results: they may 
 
 import sys
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,16 +71,18 @@ def confirm(question: str, *, unattended: str, details: str = "") -> None:
         raise NotConfirmed("nothing was done")
 
 
-def parse_time_option(text: str, option: str, *, now: datetime) -> datetime:
+def parse_time_option(text: str, *, now: datetime | None = None) -> datetime:
     """Return the time that an option names: an age such as 2h, or a time in ISO 8601.
 
     Raises:
         typer.BadParameter: it is neither, or lies before 1970.
     """
     with suppress(ValueError):
-        at = parse_moment(text, now=now)
+        at = parse_moment(text, now=now or datetime.now(UTC))
         if at >= FIRST:
             return at
-    raise typer.BadParameter(
-        f"{text!r} is no time: write 90s, 30m, 2h or 7d (ago), or 2026-11-21T08:00:00Z", param_hint=option
-    )
+    raise typer.BadParameter(f"{text!r} is no time: write 90s, 30m, 2h or 7d (ago), or 2026-11-21T08:00:00Z")
+
+
+#: Declares an option that is a time.
+time_option = partial(typer.Option, parser=parse_time_option, metavar="TIME")

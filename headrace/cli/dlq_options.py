@@ -3,14 +3,14 @@
 import getpass
 import os
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from headrace.cli.console import parse_time_option
+from headrace.cli.console import time_option
 from headrace.ops.dlq.letters import LetterId, LetterStatus
 from headrace.ops.dlq.reader import LetterFilters
 from streams.errors import InputError
@@ -22,14 +22,19 @@ _MAX_LIMIT = 100_000
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="Dead letters, e.g. 2:41 (partition:offset).")
 ]
-State = Annotated[str | None, typer.Option("--state", help="open (default), replayed, discarded, or all.")]
+State = Annotated[
+    Literal["open", "replayed", "discarded", "all"] | None,
+    typer.Option("--state", help="The state. Default: open."),
+]
 Stage = Annotated[str | None, typer.Option(help="The stage in which the record died.")]
 ExceptionName = Annotated[str | None, typer.Option("--exception", help="The fault, e.g. UndecodableRecord.")]
 TopicName = Annotated[str | None, typer.Option("--topic", help="The topic on which the record died.")]
 RequestId = Annotated[str | None, typer.Option(help="The request that it belongs to.")]
 Tenant = Annotated[str | None, typer.Option(help="The request's tenant, where the record can be read.")]
-Since = Annotated[str | None, typer.Option(help="Died at or after: 30m, 2h, 7d ago, or an ISO time (UTC).")]
-Until = Annotated[str | None, typer.Option(help="Died before; the same form as --since.")]
+Since = Annotated[
+    datetime | None, time_option(help="Died at or after: 30m, 2h, 7d ago, or an ISO time (UTC).")
+]
+Until = Annotated[datetime | None, time_option(help="Died before; the same form as --since.")]
 Limit = Annotated[
     int, typer.Option(min=1, max=_MAX_LIMIT, help="Maximum number of dead letters, newest first.")
 ]
@@ -48,25 +53,18 @@ def _filters_of(
     until: Until = None,
 ) -> LetterFilters | None:
     """Return the filters that options name; None where none is given."""
-    texts = {
+    named: dict[str, Any] = {
         "stage": stage,
         "exception": exception,
         "topic": topic,
         "request_id": request_id,
         "tenant": tenant,
+        "since": since,
+        "until": until,
     }
-    if not any((state, since, until, *texts.values())):
+    if state is None and not any(named.values()):
         return None
-    now = datetime.now(UTC)
-    state = state or LetterStatus.OPEN.value
-    if state not in ("all", *LetterStatus):
-        raise typer.BadParameter("is one of open, replayed, discarded, all", param_hint="--state")
-    return LetterFilters(
-        status=None if state == "all" else LetterStatus(state),
-        since=None if since is None else parse_time_option(since, "--since", now=now),
-        until=None if until is None else parse_time_option(until, "--until", now=now),
-        **texts,
-    )
+    return LetterFilters(status=None if state == "all" else LetterStatus(state or "open"), **named)
 
 
 def with_filters(command: Callable[..., None]) -> Callable[..., None]:

@@ -14,10 +14,10 @@ from agents.stage import Record, instant
 from streams.codec import header
 from streams.dead_letters import PREFIX as _ERRORS
 from streams.errors import InputError
-from streams.events import DeadLetterAction
+from streams.events import DeadLetterAction, Requested
 from streams.pipeline import ENTRANCES
 from streams.redelivery import FIRST_DELIVERY, Headers, redelivery
-from streams.topics import RETRIES, Topic
+from streams.topics import RETRIES
 
 _LETTER_ID = re.compile(r"(\d{1,9}):(\d{1,18})", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
@@ -189,20 +189,17 @@ def _request_id(dead: Record, record_address: str | None) -> str | None:
         headers=headers,
         again=FIRST_DELIVERY,
     )
-    named = request_id_of(record)
-    if named is not None:
-        return named[:_MAX_NAME_CHARS]
     # A request that names no id has its address for one.
-    is_request = any(each.name == topic and _is_of(each, dead.value) for each in ENTRANCES)
-    return record.address.replace(":", "-") if is_request else None
+    named = request_id_of(record, _request(topic, dead.value))
+    return named and named[:_MAX_NAME_CHARS]
 
 
-def _is_of(topic: Topic, value: bytes | None) -> bool:
+def _request(topic: str, value: bytes | None) -> Requested | None:
+    event = next((each.event for each in ENTRANCES if each.name == topic), None)
     try:
-        msgspec.json.decode(value or b"", type=topic.event)
+        return None if event is None else msgspec.json.decode(value or b"", type=event)
     except _UNREADABLE:
-        return False
-    return True
+        return None
 
 
 def _tenant(value: bytes | None) -> str | None:

@@ -26,7 +26,7 @@ NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
 )
 def test_times_are_so_long_ago_or_iso(text: str, expected: datetime) -> None:
     """Without an offset they are UTC; nothing lies before 1970."""
-    assert parse_time_option(text, "--since", now=NOW) == expected
+    assert parse_time_option(text, now=NOW) == expected
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,4 @@ def test_times_are_so_long_ago_or_iso(text: str, expected: datetime) -> None:
 def test_what_is_no_time_is_told_what_one_looks_like(text: str) -> None:
     """The message shows both forms."""
     with pytest.raises(typer.BadParameter, match="2h"):
-        parse_time_option(text, "--since", now=NOW)
+        parse_time_option(text, now=NOW)
