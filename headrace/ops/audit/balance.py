@@ -8,8 +8,8 @@ from headrace.ops.audit.calls import CallTotals, compare_calls
 from headrace.ops.audit.evidence import Evidence, usd_text
 from headrace.ops.audit.findings import FindingKind as Kind
 from headrace.ops.audit.findings import FindingTally
-from headrace.ops.audit.money import MoneyTotals, check_unknown_ids, compare_money
-from headrace.ops.audit.replies import RequestOutcomes, WorkInProgress, decide
+from headrace.ops.audit.money import check_unknown_ids, compare_money
+from headrace.ops.audit.replies import RequestTotals, WorkInProgress, decide
 from headrace.ops.audit.report import AuditReport, Equation, SourceState
 from streams.events import Status
 from streams.pipeline import ENTRANCES, FEEDBACK, WEBHOOKS
@@ -38,32 +38,27 @@ _OF_INVOICE = 3
 
 
 def equations(
-    outcomes: RequestOutcomes,
-    money: MoneyTotals,
-    calls: CallTotals,
-    tally: FindingTally,
-    *,
-    with_invoice: bool,
+    totals: RequestTotals, calls: CallTotals, tally: FindingTally, *, with_invoice: bool
 ) -> Iterator[Equation]:
     """Yield the equations, those of the invoice only where there is one."""
     count = tally.count
-    replies, submissions, malformed = len(outcomes.terminals), outcomes.submissions, outcomes.malformed
+    replies, submissions, malformed = len(totals.terminals), totals.submissions, totals.malformed
     contradictory = count(Kind.CONTRADICTORY_REPLIES, Kind.ANSWERED_TWICE)
     not_told = max(count(Kind.MALFORMED_UNBURIED), count(Kind.MALFORMED_UNTOLD))
-    replied_nano = sum(each.cost_nano for each in outcomes.terminals.values())
+    replied_nano = sum(each.cost_nano for each in totals.terminals.values())
     booked_nano = sum(each.booked_nano for each in calls.booked)
     estimated_nano = sum(each.booked_nano for each in calls.estimates)
     invoiced_nano = sum(each.invoiced_nano for each in calls.estimates)
     booked = sum(each.calls for each in calls.booked)
     sides: tuple[tuple[object, object], ...] = (
-        (outcomes.accepted, replies + len(outcomes.open)),
+        (totals.accepted, replies + len(totals.open)),
         (replies + contradictory, replies),
         (submissions, submissions - count(Kind.UNANSWERED_SUBMISSIONS)),
         (malformed, malformed - not_told),
-        (usd_text(money.ledger_nano), usd_text(replied_nano)),
-        (usd_text(money.compared_ledger_nano), usd_text(money.compared_clickhouse_nano)),
-        (replies - money.rows_waiting, money.rows),
-        (usd_text(booked_nano), usd_text(money.clickhouse_nano)),
+        (usd_text(totals.ledger_nano), usd_text(replied_nano)),
+        (usd_text(totals.compared_ledger_nano), usd_text(totals.compared_clickhouse_nano)),
+        (replies - totals.rows_waiting, totals.rows),
+        (usd_text(booked_nano), usd_text(totals.clickhouse_nano)),
         (usd_text(calls.exact.booked_nano), usd_text(calls.exact.invoiced_nano)),
         (usd_text(estimated_nano), usd_text(invoiced_nano)),
         (booked + calls.unbooked.calls, booked),
@@ -76,9 +71,9 @@ def equations(
 def balance(evidence: Evidence, *, took_s: float = 0.0) -> AuditReport:
     """Return the report on what was read."""
     tally, progress = FindingTally(), WorkInProgress(evidence)
-    outcomes = decide(evidence, progress, tally)
-    money = compare_money(evidence, outcomes, progress, tally)
-    calls = compare_calls(evidence, outcomes, money, tally)
+    totals = decide(evidence, progress, tally)
+    compare_money(evidence, totals, progress, tally)
+    calls = compare_calls(evidence, totals, tally)
     check_unknown_ids(evidence, tally, truncated_ms=_note_unread(evidence, tally))
     until_ms = evidence.taken_at_ms if evidence.window.until_ms is None else evidence.window.until_ms
     with_invoice = evidence.invoice is not None
@@ -87,8 +82,8 @@ def balance(evidence: Evidence, *, took_s: float = 0.0) -> AuditReport:
         since=_time(evidence.window.since_ms),
         until=_time(until_ms),
         took_s=round(took_s, 2),
-        figures=_figures(evidence, outcomes, money, calls, tally),
-        equations=tuple(equations(outcomes, money, calls, tally, with_invoice=with_invoice)),
+        figures=_figures(evidence, totals, calls, tally),
+        equations=tuple(equations(totals, calls, tally, with_invoice=with_invoice)),
         findings=tally.findings(),
         parts=tuple(_source_states(evidence)),
         waiting=tally.count(Kind.OPEN, Kind.WAITING),
@@ -118,7 +113,7 @@ def _note_unread(evidence: Evidence, tally: FindingTally) -> int:
     return truncated_ms
 
 
-def _count_dead_lettered(evidence: Evidence, outcomes: RequestOutcomes) -> int:
+def _count_dead_lettered(evidence: Evidence, totals: RequestTotals) -> int:
     """Return how many accepted requests have a dead letter.
 
     A webhook that could not be delivered, or a score that found no request, does not end its request; nor
@@ -132,11 +127,11 @@ def _count_dead_lettered(evidence: Evidence, outcomes: RequestOutcomes) -> int:
         and not each.forged
         and each.record not in evidence.kafka.malformed
     }
-    return len(dead & (outcomes.terminals.keys() | set(outcomes.open) | set(outcomes.missing)))
+    return len(dead & (totals.terminals.keys() | set(totals.open) | set(totals.missing)))
 
 
 def _figures(
-    evidence: Evidence, outcomes: RequestOutcomes, money: MoneyTotals, calls: CallTotals, tally: FindingTally
+    evidence: Evidence, totals: RequestTotals, calls: CallTotals, tally: FindingTally
 ) -> dict[str, Any]:
     """Return the numbers. `accepted` is the sum of the six statuses, `open` and `missing`.
 
@@ -156,30 +151,30 @@ def _figures(
         "unbooked_usd": usd_text(unbooked.invoiced_nano),
     }
     return {
-        "accepted": outcomes.accepted,
-        **{status.value: outcomes.by_status[status.value] for status in Status},
-        "open": len(outcomes.open),
-        "missing": len(outcomes.missing),
-        "malformed": outcomes.malformed,
-        "dead_lettered": _count_dead_lettered(evidence, outcomes),
-        "submissions": outcomes.submissions,
+        "accepted": totals.accepted,
+        **{status.value: totals.by_status[status.value] for status in Status},
+        "open": len(totals.open),
+        "missing": len(totals.missing),
+        "malformed": totals.malformed,
+        "dead_lettered": _count_dead_lettered(evidence, totals),
+        "submissions": totals.submissions,
         "conflicts": evidence.kafka.conflicts,
         "contradictory_replies": tally.count(Kind.CONTRADICTORY_REPLIES, Kind.ANSWERED_TWICE),
-        "resent_replies": outcomes.resent,
+        "resent_replies": totals.resent_replies,
         "unanswered_submissions": tally.count(Kind.UNANSWERED_SUBMISSIONS),
         "duplicate_charges": tally.count(Kind.DUPLICATE_CHARGES),
-        "resent_charges": money.resent_charges,
-        "ledger_usd": usd_text(money.ledger_nano),
-        "clickhouse_usd": usd_text(money.clickhouse_nano),
+        "resent_charges": totals.resent_charges,
+        "ledger_usd": usd_text(totals.ledger_nano),
+        "clickhouse_usd": usd_text(totals.clickhouse_nano),
         "rows_missing": tally.count(Kind.ROWS_MISSING),
         "rows_extra": tally.count(Kind.ROWS_EXTRA),
-        "rows_waiting": money.rows_waiting,
+        "rows_waiting": totals.rows_waiting,
         "calls": sum(each.calls for each in calls.booked),
         "orphaned_calls": orphaned.calls,
         "orphaned_booked_usd": usd_text(orphaned.booked_nano),
         "failed_calls": estimated.calls,
         "failed_booked_usd": usd_text(estimated.booked_nano),
-        "retries_waiting": outcomes.retries_waiting,
+        "retries_waiting": totals.retries_waiting,
         **(of_invoice if evidence.invoice is not None else dict.fromkeys(of_invoice)),
     }
 

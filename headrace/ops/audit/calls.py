@@ -12,8 +12,7 @@ from msgspec import field
 
 from headrace.ops.audit.evidence import BilledCall, CallRow, Evidence, InvoiceEvidence
 from headrace.ops.audit.findings import FindingKind, FindingTally
-from headrace.ops.audit.money import MoneyTotals
-from headrace.ops.audit.replies import RequestOutcomes, undecided
+from headrace.ops.audit.replies import RequestTotals, undecided
 
 #: How far two tokenisers may differ on one text: by a factor, and on short ones by some tokens.
 _TIMES = 2
@@ -120,13 +119,11 @@ class CallTotals(msgspec.Struct, kw_only=True):
         return self.estimated if call.error is not None or call.estimated else self.exact
 
 
-def compare_calls(
-    evidence: Evidence, outcomes: RequestOutcomes, money: MoneyTotals, tally: FindingTally
-) -> CallTotals:
+def compare_calls(evidence: Evidence, totals: RequestTotals, tally: FindingTally) -> CallTotals:
     """Compare the calls with their requests' costs, and with the invoice where there is one."""
     calls, invoice = CallTotals(), evidence.invoice
     for call_id, call in evidence.clickhouse.calls.items():
-        if call.request_id in outcomes.terminals:
+        if call.request_id in totals.terminals:
             item = invoice.items.get(call_id) if invoice is not None else None
             calls.kind_of(call).add(call, item)
             wrong = check_call(call, item, complete=invoice.complete) if invoice is not None else None
@@ -134,7 +131,7 @@ def compare_calls(
                 tally.add(wrong, call_id)
     for call_id in evidence.clickhouse.doubled:
         tally.add(FindingKind.CALLS_BOOKED_TWICE, call_id)
-    _check_costs(evidence, money, tally)
+    _check_costs(evidence, totals, tally)
     if invoice is not None:
         _check_unbooked(evidence, calls, invoice, tally)
     return calls
@@ -151,14 +148,14 @@ def unbooked(evidence: Evidence) -> list[str]:
     ]
 
 
-def _check_costs(evidence: Evidence, money: MoneyTotals, tally: FindingTally) -> None:
+def _check_costs(evidence: Evidence, totals: RequestTotals, tally: FindingTally) -> None:
     """Note requests whose calls in ClickHouse do not add up to their cost."""
     costs: dict[str, int] = defaultdict(int)
     numbers: Counter[str] = Counter()
     for call in evidence.clickhouse.calls.values():
         numbers[call.request_id] += 1
         costs[call.request_id] += 0 if call.shadow else call.cost_nano
-    for request_id in money.whole:
+    for request_id in totals.whole:
         row, log = evidence.clickhouse.rows[request_id], evidence.kafka.logs[request_id]
         if costs[request_id] != row.cost_nano or numbers[request_id] != len(log.call_ids):
             tally.add(FindingKind.CALLS_DIFFER_FROM_COST, request_id)

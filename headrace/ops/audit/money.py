@@ -1,10 +1,8 @@
 """Replies against the ledger, the log records and ClickHouse: one charge, one row, one amount per request."""
 
-import msgspec
-
 from headrace.ops.audit.evidence import Evidence, LedgerCharge, RequestRow, TerminalReply
 from headrace.ops.audit.findings import FindingKind, FindingTally
-from headrace.ops.audit.replies import RequestOutcomes, WorkInProgress
+from headrace.ops.audit.replies import RequestTotals, WorkInProgress
 from streams.pipeline import FEEDBACK, PIPELINE
 from streams.topics import LOGS
 
@@ -12,41 +10,24 @@ from streams.topics import LOGS
 _LOG_CONSUMERS = frozenset(spec.name for spec in PIPELINE if LOGS in (spec.source, *spec.writes))
 
 
-class MoneyTotals(msgspec.Struct, kw_only=True):
-    """What the window's requests have cost, by ledger and ClickHouse.
-
-    Requests whose row is still on its way are in `rows_waiting`, and in neither `compared` sum.
-    """
-
-    ledger_nano: int = 0
-    clickhouse_nano: int = 0
-    compared_ledger_nano: int = 0
-    compared_clickhouse_nano: int = 0
-    resent_charges: int = 0
-    rows: int = 0
-    rows_waiting: int = 0
-    whole: set[str] = set()
-
-
 def compare_money(
-    evidence: Evidence, outcomes: RequestOutcomes, progress: WorkInProgress, tally: FindingTally
-) -> MoneyTotals:
+    evidence: Evidence, totals: RequestTotals, progress: WorkInProgress, tally: FindingTally
+) -> None:
     """Compare every decided request's reply, charge, log record and row, and note what differs."""
-    money = MoneyTotals()
     dead_lettered = _dead_lettered(evidence)
-    for request_id, terminal in outcomes.terminals.items():
+    for request_id, terminal in totals.terminals.items():
         charges = evidence.kafka.charges.get(request_id, [])
-        charged_nano = _check_charges(money, tally, request_id, charges)
-        money.ledger_nano += charged_nano
+        charged_nano = _check_charges(totals, tally, request_id, charges)
+        totals.ledger_nano += charged_nano
         if terminal.accepted_at_ms is None:
             continue  # it failed in the cost stage, or could not be decoded: it has no log record
         row, log = evidence.clickhouse.rows.get(request_id), evidence.kafka.logs.get(request_id)
         if row is not None:
-            money.rows += 1
-            money.clickhouse_nano += row.cost_nano
+            totals.rows += 1
+            totals.clickhouse_nano += row.cost_nano
         settled = progress.has_settled(terminal.at_ms)
         if log is None and not settled:
-            money.rows_waiting += 1
+            totals.rows_waiting += 1
             tally.add(FindingKind.WAITING, request_id)
             continue
         if log is None:
@@ -54,21 +35,20 @@ def compare_money(
         if charged_nano != terminal.cost_nano:
             tally.add(FindingKind.LEDGER_DIFFERS_FROM_REPLY if settled else FindingKind.WAITING, request_id)
         if log is not None and not progress.has_row(log):
-            money.rows_waiting += 1
+            totals.rows_waiting += 1
             tally.add(FindingKind.WAITING, request_id)
             continue
-        money.compared_ledger_nano += charged_nano
+        totals.compared_ledger_nano += charged_nano
         if row is None:
             tally.add(
                 FindingKind.ROWS_DEAD_LETTERED if request_id in dead_lettered else FindingKind.ROWS_MISSING,
                 request_id,
             )
             continue
-        money.compared_clickhouse_nano += row.cost_nano
+        totals.compared_clickhouse_nano += row.cost_nano
         _check_row(tally, request_id, terminal, row, charged_nano)
         if log is not None:
-            money.whole.add(request_id)
-    return money
+            totals.whole.add(request_id)
 
 
 def check_unknown_ids(evidence: Evidence, tally: FindingTally, *, truncated_ms: int) -> None:
@@ -103,10 +83,10 @@ def unknown_ids(evidence: Evidence) -> set[str]:
 
 
 def _check_charges(
-    money: MoneyTotals, tally: FindingTally, request_id: str, charges: list[LedgerCharge]
+    totals: RequestTotals, tally: FindingTally, request_id: str, charges: list[LedgerCharge]
 ) -> int:
     """Note double charges; return what the ledger says that the request costs."""
-    money.resent_charges += sum(each.times - 1 for each in charges if not each.contradictory)
+    totals.resent_charges += sum(each.times - 1 for each in charges if not each.contradictory)
     twice = sum(each.contradictory for each in charges) + max(len(charges) - 1, 0)
     if twice:
         tally.add(FindingKind.DUPLICATE_CHARGES, request_id, times=twice)

@@ -26,11 +26,15 @@ GRACE_MS = 30_000
 _GROUP_OF_TOPIC = {spec.source.name: spec.group for spec in STAGES}
 
 
-class RequestOutcomes(msgspec.Struct, kw_only=True):
-    """The requests of the window by what became of them.
+class RequestTotals(msgspec.Struct, kw_only=True):
+    """The requests of the window: what became of them, and what they have cost by ledger and ClickHouse.
 
-    `terminals`: the terminal reply of the last replay, by request. `resent`: replies sent again as they were.
-    `malformed`: records that were no requests.
+    Attributes:
+        terminals: the terminal reply of the last replay, by request.
+        resent_replies: replies sent again as they were; `resent_charges`: ledger entries.
+        malformed: records that were no requests.
+        rows_waiting: requests whose row is still on its way; they are in neither `compared` sum.
+        whole: requests with log record and row.
     """
 
     terminals: dict[str, TerminalReply] = {}
@@ -38,9 +42,17 @@ class RequestOutcomes(msgspec.Struct, kw_only=True):
     missing: list[str] = []
     by_status: Counter[str] = msgspec.field(default_factory=Counter)
     submissions: int = 0
-    resent: int = 0
+    resent_replies: int = 0
     malformed: int = 0
     retries_waiting: int = 0
+    ledger_nano: int = 0
+    clickhouse_nano: int = 0
+    compared_ledger_nano: int = 0
+    compared_clickhouse_nano: int = 0
+    resent_charges: int = 0
+    rows: int = 0
+    rows_waiting: int = 0
+    whole: set[str] = set()
 
     @property
     def accepted(self) -> int:
@@ -151,33 +163,33 @@ def undecided(kafka: KafkaEvidence, *, since_ms: int) -> list[str]:
     ]
 
 
-def decide(evidence: Evidence, progress: WorkInProgress, tally: FindingTally) -> RequestOutcomes:
+def decide(evidence: Evidence, progress: WorkInProgress, tally: FindingTally) -> RequestTotals:
     """Return what became of the requests of the window, and note what is wrong with their replies."""
     kafka, window = evidence.kafka, evidence.window
-    outcomes = RequestOutcomes(retries_waiting=progress.retries_waiting)
+    totals = RequestTotals(retries_waiting=progress.retries_waiting)
     replies = _TerminalReplies(kafka, since_ms=window.since_ms)
     for request_id, request in kafka.requests.items():
         terminal = replies.last_of(request_id, request)
         if request.inside and (terminal is not None or not replies.belongs_to_earlier(request_id, request)):
             if terminal is not None:
-                outcomes.terminals[request_id] = terminal
-                outcomes.by_status[terminal.status] += 1
+                totals.terminals[request_id] = terminal
+                totals.by_status[terminal.status] += 1
             elif progress.may_answer(request_id, request):
-                outcomes.open.append(request_id)
+                totals.open.append(request_id)
                 tally.add(FindingKind.OPEN, request_id)
             else:
-                outcomes.missing.append(request_id)
+                totals.missing.append(request_id)
                 tally.add(FindingKind.MISSING, request_id)
-            outcomes.resent += _check_replies(replies.all_of(request_id), tally, request_id)
-        outcomes.submissions += sum(window.contains(each.at_ms) for each in request.submissions.values())
+            totals.resent_replies += _check_replies(replies.all_of(request_id), tally, request_id)
+        totals.submissions += sum(window.contains(each.at_ms) for each in request.submissions.values())
         if terminal is not None:
             _check_submissions(evidence, progress, tally, request_id, request)
     dead = {letter.record for letter in kafka.dead_letters.values()}
     for address, record in kafka.malformed.items():
         if record.inside:
-            outcomes.malformed += 1
+            totals.malformed += 1
             _check_malformed(kafka, progress, tally, address, record, dead_lettered=address in dead)
-    return outcomes
+    return totals
 
 
 def _check_replies(replies: list[TerminalReply], tally: FindingTally, request_id: str) -> int:
