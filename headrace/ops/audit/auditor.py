@@ -49,7 +49,6 @@ class Auditor:
     def __init__(self, settings: Settings, window: AuditWindow, *, simulator: str | None) -> None:
         self._window = window
         self._simulator = simulator
-        self._connections = AsyncExitStack()
         self._topics = TopicReader(
             settings.kafka_bootstrap, client_id="headrace-audit", timeout_s=settings.kafka_timeout_s
         )
@@ -71,18 +70,16 @@ class Auditor:
         )
 
     async def __aenter__(self) -> Self:
-        """Connect."""
-        async with AsyncExitStack() as connecting:
-            connecting.push_async_callback(self._redis.aclose)
-            connecting.push_async_callback(self._http.aclose)
-            connecting.push_async_callback(self._clickhouse.close)
-            await connecting.enter_async_context(self._topics)
-            self._connections = connecting.pop_all()
+        """Each part is connected to at its first use."""
         return self
 
     async def __aexit__(self, *fault: object) -> None:
         """Disconnect."""
-        await self._connections.aclose()
+        async with AsyncExitStack() as closing:
+            for part in (self._topics, self._clickhouse):
+                closing.push_async_callback(part.close)
+            for client in (self._http, self._redis):
+                closing.push_async_callback(client.aclose)
 
     async def report(self) -> AuditReport:
         """Read, and report.

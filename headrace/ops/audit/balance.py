@@ -185,8 +185,7 @@ def _source_states(evidence: Evidence) -> Iterator[SourceState]:
         last = "nothing" if read.last_ms is None else f"the last of {_time(read.last_ms)}"
         state = "does not exist" if read.gone else f"{read.records} records, {last}"
         yield SourceState(name=read.topic, state=state)
-    sinks = () if kafka.sink is None else (kafka.sink,)
-    for group in (*kafka.stages, *kafka.retrying, *sinks):
+    for group in filter(None, (*kafka.stages, kafka.relay, kafka.sink)):
         since = "" if group.oldest_ms is None else f", the oldest of {_time(group.oldest_ms)}"
         yield SourceState(name=group.group, state=f"{group.lag} records of {group.topic} to do{since}")
     yield SourceState(name="Redis", state=f"{evidence.redis.known} undecided requests known")

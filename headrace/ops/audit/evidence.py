@@ -182,7 +182,7 @@ class KafkaEvidence(msgspec.Struct, kw_only=True):
         actions: the ids of the dead letters that an operator has acted on.
         undecodable: records that are not what their topic carries, by topic.
         unauthentic: records on topics of Headrace's own that it did not write, by topic.
-        stages, retrying: how far the stages have come on their own topics, and on the retry topic.
+        stages, sink, relay: how far each has come. The relay is None where it has committed nothing yet.
     """
 
     requests: dict[str, AcceptedRequest] = {}
@@ -200,8 +200,8 @@ class KafkaEvidence(msgspec.Struct, kw_only=True):
     unauthentic: Counter[str] = field(default_factory=Counter)
     topics: dict[str, TopicRead] = {}
     stages: tuple[GroupPosition, ...] = ()
-    retrying: tuple[GroupPosition, ...] = ()
     sink: GroupPosition | None = None
+    relay: GroupPosition | None = None
 
 
 class RedisEvidence(msgspec.Struct, kw_only=True):

@@ -6,8 +6,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from headrace.ops.audit.evidence import GroupPosition, KafkaEvidence, TopicRead
 from headrace.ops.topic_reader import OffsetSpan, TopicReader
-from streams.pipeline import GROUP_PREFIX, SINK, STAGES
-from streams.topics import RETRIES
+from streams.pipeline import RELAY, SINK, STAGES, ConsumerSpec
 
 
 class IncrementalReader:
@@ -36,18 +35,18 @@ class IncrementalReader:
         written at or after `until_ms`.
         """
         topics = tuple(topics)
-        existing = await self._topics.existing(topics)
+        spans = await self._topics.spans(
+            topics, since_ms=since_ms, until_ms=until_ms, records_before=records_before, missing_ok=True
+        )
+        existing = {partition.topic for partition in spans}
         for topic in topics:
             self.reads.setdefault(topic, TopicRead(topic=topic, gone=True)).gone &= topic not in existing
-        spans = await self._topics.spans(
-            existing, since_ms=since_ms, until_ms=until_ms, records_before=records_before
-        )
         for partition, span in spans.items():
             if partition not in self._next_offsets:
                 self._next_offsets[partition] = span.begin
                 self._truncated |= {partition} if span.truncated else set()
         unread = {each: OffsetSpan(self._next_offsets[each], span.end) for each, span in spans.items()}
-        async for record in self._topics.read(unread):
+        async for record in self._topics.records(unread):
             read, partition = self.reads[record.topic], TopicPartition(record.topic, record.partition)
             if partition in self._truncated:
                 self._truncated.remove(partition)
@@ -65,29 +64,32 @@ async def read_positions(topics: TopicReader, evidence: KafkaEvidence) -> None:
     To be called before the topics are read: what a group had finished by then, and so everything that it made
     of it, is in what is read afterwards.
     """
-    commits = await topics.committed(GROUP_PREFIX)
-    read = {spec.source.name for spec in (*STAGES, SINK)} | {RETRIES.name}
-    spans = await topics.spans(await topics.existing(sorted(read)))
+    read = {spec.source.name for spec in (*STAGES, SINK, RELAY)}
+    partitions = await topics.partitions(read)
+    commits = {
+        spec.group: await topics.committed_offsets(
+            spec.group, [each for each in partitions if each.topic == spec.source.name]
+        )
+        for spec in (*STAGES, SINK, RELAY)
+    }
+    spans = await topics.spans(read, missing_ok=True)
 
-    async def position(group: str, topic: str) -> GroupPosition:
-        done = commits.get(group, {})
-        here = {each: span for each, span in spans.items() if each.topic == topic}
+    async def position(spec: ConsumerSpec) -> GroupPosition:
+        done = commits[spec.group]
+        here = {each: span for each, span in spans.items() if each.topic == spec.source.name}
         # What retention has deleted is no work any more; and a new group begins at the beginning.
         at = {each: max(done.get(each, 0), span.begin) for each, span in here.items()}
         unfinished = {each: OffsetSpan(at[each], span.end) for each, span in here.items()}
         behind = {each: span for each, span in unfinished.items() if span.begin < span.end}
         oldest = await topics.first_records(behind)
         return GroupPosition(
-            group=group,
-            topic=topic,
+            group=spec.group,
+            topic=spec.source.name,
             offsets={each.partition: offset for each, offset in at.items()},
             ends={each.partition: span.end for each, span in here.items()},
             oldest_ms=min((record.timestamp for record in oldest), default=None),
         )
 
-    retrying = [
-        group for group, offsets in commits.items() if any(each.topic == RETRIES.name for each in offsets)
-    ]
-    evidence.stages = tuple([await position(spec.group, spec.source.name) for spec in STAGES])
-    evidence.sink = await position(SINK.group, SINK.source.name)
-    evidence.retrying = tuple([await position(group, RETRIES.name) for group in retrying])
+    evidence.stages = tuple([await position(spec) for spec in STAGES])
+    evidence.sink = await position(SINK)
+    evidence.relay = await position(RELAY) if commits[RELAY.group] else None

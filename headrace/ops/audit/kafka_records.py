@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -25,18 +24,16 @@ from headrace.ops.audit.evidence import (
     nano_usd,
 )
 from headrace.ops.dlq.letters import summary_of
-from headrace.ops.topic_reader import as_record
+from headrace.ops.topic_reader import REQUEST_EVENTS, as_record
 from streams.codec import decode, header, header_text
 from streams.errors import UnauthenticRecord, UndecodableRecord
 from streams.events import DeadLetterAction, ErrorInfo, LedgerEntry, Requested, RequestLog
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
-from streams.pipeline import ENTRANCES, TOPICS
+from streams.pipeline import TOPICS
 from streams.redelivery import redelivery
 from streams.registry.registry import TOO_MANY_REPEATS
 from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, LEDGER, LOGS, REPLIES, RETRIES
 
-#: What each of the topics carries where requests come in.
-_EVENTS: dict[str, Any] = {topic.name: topic.event for topic in ENTRANCES}
 #: Error codes of a repeat that is refused while the request itself goes on.
 _REFUSALS = ("idempotency_conflict", TOO_MANY_REPEATS)
 
@@ -82,7 +79,7 @@ class RecordCollector:
         self.reply_topics: set[str] = {REPLIES.name}
         self._malformed_ids: set[str] = set()
         self._adders: dict[str, Callable[[ConsumerRecord], None]] = {
-            **dict.fromkeys(_EVENTS, self._add_request),
+            **dict.fromkeys(REQUEST_EVENTS, self._add_request),
             LOGS.name: self._add_log,
             LEDGER.name: self._add_charge,
             DEAD_LETTERS.name: self._add_dead_letter,
@@ -112,7 +109,7 @@ class RecordCollector:
         if reply_topic and may_be_named(reply_topic):
             self.reply_topics.add(reply_topic)
         try:
-            request: Requested = decode(record.value, _EVENTS[record.topic], record.headers)
+            request: Requested = decode(record.value, REQUEST_EVENTS[record.topic], record.headers)
         except UndecodableRecord:
             request_id = request_id_of(record)
             if request_id is not None:

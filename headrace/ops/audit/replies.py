@@ -75,8 +75,8 @@ class WorkInProgress:
             retry
             for retry in kafka.retries
             if not (
-                all(group.has_finished(retry.partition, retry.offset) for group in kafka.retrying)
-                if kafka.retrying
+                kafka.relay.has_finished(retry.partition, retry.offset)
+                if kafka.relay
                 else retry.not_before_ms <= self._now_ms
             )
         ]

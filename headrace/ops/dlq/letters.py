@@ -11,11 +11,11 @@ import msgspec
 from agents.intake.delivery_identity import request_id_of
 from agents.intake.envelopes import DEFAULT_TENANT
 from agents.stage import Record, instant
+from headrace.ops.topic_reader import REQUEST_EVENTS
 from streams.codec import header
 from streams.dead_letters import PREFIX as _ERRORS
 from streams.errors import InputError
 from streams.events import DeadLetterAction, Requested
-from streams.pipeline import ENTRANCES
 from streams.redelivery import FIRST_DELIVERY, Headers, redelivery
 from streams.topics import RETRIES
 
@@ -195,11 +195,12 @@ def _request_id(dead: Record, record_address: str | None) -> str | None:
 
 
 def _request(topic: str, value: bytes | None) -> Requested | None:
-    event = next((each.event for each in ENTRANCES if each.name == topic), None)
+    event = REQUEST_EVENTS.get(topic)
     try:
-        return None if event is None else msgspec.json.decode(value or b"", type=event)
+        request: Requested | None = msgspec.json.decode(value or b"", type=event) if event else None
     except _UNREADABLE:
         return None
+    return request
 
 
 def _tenant(value: bytes | None) -> str | None:

@@ -150,7 +150,7 @@ class DeadLetterReader:
         within = {partition.partition: span for partition, span in spans.items()}
         states = await self.states(lambda each: each.offset in within.get(each.partition, ()))
         selection = LetterSelection(filters, limit=limit)
-        async for record in self._topics.read(spans):
+        async for record in self._topics.records(spans):
             letter = summary_of(as_record(record, self._auth))
             selection.offer(letter, states.of(letter.letter_id))
         return selection
@@ -183,8 +183,8 @@ class DeadLetterReader:
         charges = dict[str, LedgerEntry]()
         if not paying:
             return charges
-        spans = await self._topics.spans([LEDGER.name], since_ms=max(min(since_ms) - _REPEATS_WITHIN_MS, 0))
-        async for record in self._topics.read(spans):
+        spans = await self._topics.spans([LEDGER.name], since_ms=min(since_ms) - _REPEATS_WITHIN_MS)
+        async for record in self._topics.records(spans):
             entry = self._charge(record)
             if entry is None or entry.request_id not in paying:
                 continue
@@ -212,7 +212,7 @@ class DeadLetterReader:
 
     async def _actions(self) -> AsyncIterator[DeadLetterAction]:
         """Yield every action that is kept. Those on one letter share a key, so they come in order."""
-        async for record in self._topics.read(await self._topics.spans([DEAD_LETTER_ACTIONS.name])):
+        async for record in self._topics.records(await self._topics.spans([DEAD_LETTER_ACTIONS.name])):
             where = {"partition": record.partition, "offset": record.offset}
             if not self._auth.wrote(record):
                 log.warning("dlq.unauthentic_action", **where)

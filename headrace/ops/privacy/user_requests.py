@@ -1,20 +1,18 @@
 """Finds a user's requests on the topics that bring them."""
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from aiokafka import ConsumerRecord
 
 from agents.intake.delivery_identity import accepted_at, request_id_of
 from agents.intake.envelopes import DEFAULT_TENANT
-from headrace.ops.topic_reader import RECORDS_BEFORE, TopicReader, as_record
+from headrace.ops.topic_reader import RECORDS_BEFORE, REQUEST_EVENTS, TopicReader, as_record
 from streams.codec import decode
 from streams.erasure.erasures import Subject
 from streams.errors import InputError
 from streams.events import Requested
 from streams.kafka.record_auth import UNSIGNED
-from streams.pipeline import ENTRANCES
 
 
 class _RequestOwner(msgspec.Struct, frozen=True):
@@ -23,9 +21,6 @@ class _RequestOwner(msgspec.Struct, frozen=True):
     user_id: str
     tenant: str | None = None
 
-
-#: What each of them carries.
-_EVENTS: dict[str, Any] = {topic.name: topic.event for topic in ENTRANCES}
 
 _owner = msgspec.json.Decoder(_RequestOwner)
 
@@ -37,9 +32,9 @@ async def requests_of(reader: TopicReader, subject: Subject, *, since_ms: int, u
     """
     # To the very end: senders' clocks differ, and one that is ahead must not end the search.
     spans = await reader.spans(
-        await reader.existing(_EVENTS), since_ms=since_ms, records_before=RECORDS_BEFORE
+        REQUEST_EVENTS, since_ms=since_ms, records_before=RECORDS_BEFORE, missing_ok=True
     )
-    ids = {_request_of(record, subject, until) async for record in reader.read(spans)}
+    ids = {_request_of(record, subject, until) async for record in reader.records(spans)}
     return {request_id for request_id in ids if request_id is not None}
 
 
@@ -48,7 +43,7 @@ def _request_of(record: ConsumerRecord, subject: Subject, until: datetime) -> st
         owner = _owner.decode(record.value or b"")
         if Subject(owner.tenant or DEFAULT_TENANT, owner.user_id) != subject:
             return None
-        request: Requested = decode(record.value, _EVENTS[record.topic], tuple(record.headers))
+        request: Requested = decode(record.value, REQUEST_EVENTS[record.topic], tuple(record.headers))
         read = as_record(record, UNSIGNED)  # whoever wrote it, it names the user
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputError):
         return None  # it is no request: a dead letter keeps it

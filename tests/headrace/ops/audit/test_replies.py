@@ -108,7 +108,7 @@ def test_a_request_is_open_while_it_waits_for_a_retry(done: int, missing: int) -
     """Put aside, a request is under way until the retry's reader has finished its copy."""
     evidence, request_id = without_reply()
     evidence.kafka.retries = [RetryRecord(request_id=request_id, not_before_ms=0, partition=0, offset=5)]
-    evidence.kafka.retrying = (stand("headrace.retries", "llm.retries.v1", done=done),)
+    evidence.kafka.relay = stand("headrace.retries", "llm.retries.v1", done=done)
     figures = balance(evidence).figures
     assert (figures["missing"], figures["retries_waiting"]) == (missing, 1 - missing)
 
@@ -117,7 +117,7 @@ def test_a_request_that_was_brought_back_is_open_while_a_stage_has_work() -> Non
     """Its copy is younger than its deadline: how old a stage's oldest record is says nothing about it."""
     evidence, request_id = without_reply()
     evidence.kafka.retries = [RetryRecord(request_id=request_id, not_before_ms=0, partition=0, offset=5)]
-    evidence.kafka.retrying = (stand("headrace.retries", "llm.retries.v1"),)
+    evidence.kafka.relay = stand("headrace.retries", "llm.retries.v1")
     assert balance(evidence).figures["missing"] == 1
     cost = evidence.kafka.stages[-1]
     evidence.kafka.stages = (*evidence.kafka.stages[:-1], stand(cost.group, cost.topic, oldest_ms=NOW_MS - 1))
