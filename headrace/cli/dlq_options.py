@@ -22,19 +22,6 @@ _MAX_LIMIT = 100_000
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="Dead letters, e.g. 2:41 (partition:offset).")
 ]
-State = Annotated[
-    Literal["open", "replayed", "discarded", "all"] | None,
-    typer.Option("--state", help="The state. Default: open."),
-]
-Stage = Annotated[str | None, typer.Option(help="The stage in which the record died.")]
-ExceptionName = Annotated[str | None, typer.Option("--exception", help="The fault, e.g. UndecodableRecord.")]
-TopicName = Annotated[str | None, typer.Option("--topic", help="The topic on which the record died.")]
-RequestId = Annotated[str | None, typer.Option(help="The request that it belongs to.")]
-Tenant = Annotated[str | None, typer.Option(help="The request's tenant, where the record can be read.")]
-Since = Annotated[
-    datetime | None, time_option(help="Died at or after: 30m, 2h, 7d ago, or an ISO time (UTC).")
-]
-Until = Annotated[datetime | None, time_option(help="Died before; the same form as --since.")]
 Limit = Annotated[
     int, typer.Option(min=1, max=_MAX_LIMIT, help="Maximum number of dead letters, newest first.")
 ]
@@ -43,14 +30,23 @@ By = Annotated[str | None, typer.Option(help="Who does it, for the audit trail. 
 
 
 def _filters_of(
-    state: State = None,
-    stage: Stage = None,
-    exception: ExceptionName = None,
-    topic: TopicName = None,
-    request_id: RequestId = None,
-    tenant: Tenant = None,
-    since: Since = None,
-    until: Until = None,
+    state: Annotated[
+        Literal["open", "replayed", "discarded", "all"] | None,
+        typer.Option("--state", help="The state. Default: open."),
+    ] = None,
+    stage: Annotated[str | None, typer.Option(help="The stage in which the record died.")] = None,
+    exception: Annotated[
+        str | None, typer.Option("--exception", help="The fault, e.g. UndecodableRecord.")
+    ] = None,
+    topic: Annotated[str | None, typer.Option("--topic", help="The topic on which the record died.")] = None,
+    request_id: Annotated[str | None, typer.Option(help="The request that it belongs to.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="The request's tenant, where the record can be read.")
+    ] = None,
+    since: Annotated[
+        datetime | None, time_option(help="Died at or after: 30m, 2h, 7d ago, or an ISO time (UTC).")
+    ] = None,
+    until: Annotated[datetime | None, time_option(help="Died before; the same form as --since.")] = None,
 ) -> LetterFilters | None:
     """Return the filters that options name; None where none is given."""
     named: dict[str, Any] = {

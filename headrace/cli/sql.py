@@ -86,17 +86,14 @@ def sql(
             query(Bound(text, parameters), output_format, output, source=source, timeout_s=timeout_s)
 
         if statement is not None or not sys.stdin.isatty():
-            ask(_checked(sys.stdin.read() if statement is None else statement))
+            text = sys.stdin.read() if statement is None else statement
+            if not text.strip().rstrip(";").strip():
+                raise ConfigurationError("there is no statement, neither as an argument nor on stdin")
+            ask(text)
         elif output is not None or output_format is not Format.TABLE:
             raise ConfigurationError("the shell shows tables: give a statement with --format and --output")
         else:
             _run_interactively(ask)
-
-
-def _checked(statement: str) -> str:
-    if not statement.strip().rstrip(";").strip():
-        raise ConfigurationError("there is no statement, neither as an argument nor on stdin")
-    return statement
 
 
 def _run_interactively(ask: Callable[[str], None]) -> None:

@@ -87,6 +87,7 @@ class Stack:
         )
         self._supervisor.start(self._services(environ, settings))
         self._home.write("ports", self._ports)
+        password = self._home.keys().control_password
         return Endpoints(
             kafka=settings.kafka_bootstrap,
             redis=settings.redis_url,
@@ -95,7 +96,7 @@ class Stack:
             ingest=_http(settings.ingest_port),
             analytics=_http(settings.analytics_port),
             simulator=simulator,
-            simulator_control=self._control(simulator),
+            simulator_control=simulator and simulator.replace("://", f"://control:{password}@"),
             api_key=environ["HEADRACE_API_KEY"],
             admin_key=environ["HEADRACE_ADMIN_KEY"],
             webhook_secret=environ["HEADRACE_WEBHOOK_SECRET"],
@@ -164,12 +165,6 @@ class Stack:
         environ = {**self._environ, PASSWORD_VARIABLE: self._home.keys().control_password}
         self._supervisor.start([self._service("simulator", arguments, environ, port, path="/health")])
         return _http(port)
-
-    def _control(self, simulator: str | None) -> str | None:
-        """Return the simulator's address with the operator's password."""
-        if simulator is None:
-            return None
-        return simulator.replace("http://", f"http://control:{self._home.keys().control_password}@")
 
     def _services(self, environ: Mapping[str, str], settings: Settings) -> list[Child]:
         ports = {"ingest": settings.ingest_port, "analytics": settings.analytics_port}

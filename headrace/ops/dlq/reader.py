@@ -78,7 +78,7 @@ class ListedLetter(msgspec.Struct, frozen=True, kw_only=True):
         return self.letter.replay + self.state.replays
 
 
-class FaultGroup(msgspec.Struct, frozen=True, kw_only=True):
+class FaultGroup(msgspec.Struct, kw_only=True):
     """Dead letters of one stage with one exception. Times are Unix ms."""
 
     stage: str
@@ -123,15 +123,12 @@ class LetterSelection:
         fault = (letter.stage, letter.exception)
         if fault not in self._groups and len(self._groups) >= MAX_GROUPS:
             fault = (OTHERS, OTHERS)
-        known = self._groups.get(fault)
         at_ms = letter.written_ms
-        self._groups[fault] = FaultGroup(
-            stage=fault[0],
-            exception=fault[1],
-            letters=known.letters + 1 if known else 1,
-            oldest_ms=min(known.oldest_ms, at_ms) if known else at_ms,
-            newest_ms=max(known.newest_ms, at_ms) if known else at_ms,
+        group = self._groups.setdefault(
+            fault, FaultGroup(stage=fault[0], exception=fault[1], letters=0, oldest_ms=at_ms, newest_ms=at_ms)
         )
+        group.letters += 1
+        group.oldest_ms, group.newest_ms = min(group.oldest_ms, at_ms), max(group.newest_ms, at_ms)
 
 
 class DeadLetterReader:
