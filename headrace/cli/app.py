@@ -1,4 +1,4 @@
-"""The command line: it loads the modules of the commands that may be meant."""
+"""The command line: which module each command is in, and which of them are loaded."""
 
 from collections.abc import Sequence
 from importlib import import_module

@@ -94,7 +94,7 @@ def letter_ids(texts: Sequence[str]) -> Sequence[LetterId]:
     """Return the ids that texts name.
 
     Raises:
-        typer.BadParameter: one is no id.
+        typer.BadParameter: one is not an id.
     """
     try:
         return [LetterId.parse(each) for each in texts]

@@ -109,7 +109,7 @@ def query(
 
     Raises:
         ConfigurationError: Parquet was asked for on a terminal, or the file cannot be written.
-        ClickHouseUnavailable: nobody answers.
+        ClickHouseUnavailable: it does not answer.
         QueryFailed: ClickHouse refused the statement, or gave up on it.
     """
     with _read_only_client(*source, timeout_s=timeout_s) as client:
@@ -223,7 +223,7 @@ def _is_numeric(values: Iterable[Any]) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as people read it: money and counts whole, what strangers wrote escaped."""
+    """Return a value as people read it: money and counts with all digits, control characters escaped."""
     match value:
         case None:
             text = "–"

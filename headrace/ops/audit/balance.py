@@ -116,8 +116,8 @@ def _note_unread(evidence: Evidence, tally: FindingTally) -> int:
 def _count_dead_lettered(evidence: Evidence, totals: RequestTotals) -> int:
     """Return how many accepted requests have a dead letter.
 
-    A webhook that could not be delivered, or a score that found no request, does not end its request; nor
-    does what somebody else wrote in the name of a stage.
+    Not counted: webhooks that could not be delivered, scores without a request, and records that Headrace
+    did not write. None of them ends a request.
     """
     dead = {
         each.request_id

@@ -2,7 +2,7 @@
 
 What is booked as known has to be what was billed, to the nano-dollar. What is booked as an estimate may
 differ as far as an estimate can: our count of the prompt from the provider's, and an answer that was cut off
-from what the provider went on to write. What is more than that, no estimate explains.
+from what the provider went on to write. A larger difference is a finding.
 """
 
 from collections import Counter, defaultdict
@@ -51,7 +51,7 @@ def _is_explained(call: CallRow, item: BilledCall) -> bool:
         and item.input_tokens <= _TIMES * call.input_tokens + _SLACK_TOKENS
         and call.output_tokens <= _TIMES * item.output_tokens + _SLACK_TOKENS
         and (was_cut_off or item.output_tokens <= _TIMES * call.output_tokens + _SLACK_TOKENS)
-        # Free where there was something to pay: that is no estimate.
+        # No cost where there was something to pay is an error, not an estimate.
         and (call.cost_nano > 0 or item.cost_nano == 0)
     )
 

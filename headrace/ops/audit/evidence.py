@@ -70,7 +70,7 @@ class AcceptedRequest(msgspec.Struct, kw_only=True):
 
 
 class MalformedRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A record on a topic for requests that is no request. `request_id` is what could be read of it."""
+    """A record on a request topic that cannot be decoded. `request_id` is what could be read of it."""
 
     request_id: str | None
     correlation: bytes
@@ -120,7 +120,7 @@ class LedgerCharge(msgspec.Struct, kw_only=True, gc=False):
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """A dead letter: the stage and the address (`topic:partition:offset`) of the record that died.
 
-    `forged`: the record was written to a topic of Headrace's own by somebody else.
+    `forged`: the record was on one of Headrace's own topics, and Headrace had not written it.
     """
 
     stage: str
@@ -260,7 +260,7 @@ class InvoiceEvidence(msgspec.Struct, kw_only=True):
 
 
 class Evidence(msgspec.Struct, kw_only=True):
-    """Everything that the balance is made of. Without `invoice`, nobody can say what providers billed."""
+    """Everything that the balance compares. Without `invoice`, what providers billed is not known."""
 
     window: AuditWindow
     taken_at_ms: int

@@ -30,7 +30,7 @@ async def read_invoice(client: httpx.AsyncClient, url: str, *, since_ms: int) ->
     """Return what was billed at or after a time.
 
     Raises:
-        InvoiceUnavailable: no answer in time, or one that is no invoice.
+        InvoiceUnavailable: no answer in time, or it is not an invoice.
     """
     since = datetime.fromtimestamp(since_ms / 1000, UTC).isoformat()
     try:

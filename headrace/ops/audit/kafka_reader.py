@@ -77,7 +77,7 @@ async def read_positions(topics: TopicReader, evidence: KafkaEvidence) -> None:
     async def position(spec: ConsumerSpec) -> GroupPosition:
         done = commits[spec.group]
         here = {each: span for each, span in spans.items() if each.topic == spec.source.name}
-        # What retention has deleted is no work any more; and a new group begins at the beginning.
+        # Deleted records do not wait; a group without a commit begins at the beginning.
         at = {each: max(done.get(each, 0), span.begin) for each, span in here.items()}
         unfinished = {each: OffsetSpan(at[each], span.end) for each, span in here.items()}
         behind = {each: span for each, span in unfinished.items() if span.begin < span.end}

@@ -39,7 +39,7 @@ _REFUSALS = ("idempotency_conflict", TOO_MANY_REPEATS)
 
 
 class _Reply(msgspec.Struct, frozen=True):
-    """What is read of a reply. Somebody else's topic may hold other things."""
+    """What is read of a reply. A reply topic of a sender's may hold other records, too."""
 
     request_id: str
     status: str
@@ -139,7 +139,7 @@ class RecordCollector:
         reply = _reply.decode(found.value or b"")
         known = reply.request_id in self._evidence.requests or reply.request_id in self._malformed_ids
         if found.topic != REPLIES.name and not known:
-            return  # somebody else's topic may hold other things, too
+            return  # a reply topic of a sender's may hold other records, too
         correlation = header(found.headers, "kafka_correlationId") or NO_CORRELATION
         accepted_at_ms = _milliseconds(reply.accepted_at) if reply.accepted_at else None
         refused = accepted_at_ms is None and reply.error is not None and reply.error.code in _REFUSALS

@@ -52,7 +52,7 @@ def compare_money(
 
 
 def check_unknown_ids(evidence: Evidence, tally: FindingTally, *, truncated_ms: int) -> None:
-    """Note requests that the evidence knows and that nobody has accepted.
+    """Note requests that are in the evidence and were never accepted.
 
     Before `truncated_ms` requests may have been deleted.
     """

@@ -1,6 +1,6 @@
 """Requests against replies: every accepted request has one terminal reply, every submission its answer.
 
-What is still under way is no loss yet.
+A request that is still under way is open, not lost.
 """
 
 from collections import Counter
@@ -230,7 +230,7 @@ def _check_malformed(
     *,
     dead_lettered: bool,
 ) -> None:
-    # Under the id of a request that was accepted nobody is told: that one has a reply of its own.
+    # No refusal is sent under the id of an accepted request: that request has a reply of its own.
     told = (
         record.request_id is None
         or record.request_id in kafka.requests

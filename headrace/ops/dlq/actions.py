@@ -40,7 +40,7 @@ class ActionOutcome(StrEnum):
 
 
 class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one dead letter. `number` and `sent_to` are those of a replay."""
+    """The result for one dead letter. `number` and `sent_to` are those of a replay."""
 
     letter_id: LetterId
     outcome: ActionOutcome

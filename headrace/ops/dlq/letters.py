@@ -38,7 +38,7 @@ class LetterId(msgspec.Struct, frozen=True, order=True):
         """Return the id that `text` names.
 
         Raises:
-            InputError: it is no ``partition:offset``.
+            InputError: it is not ``partition:offset``.
         """
         found = _LETTER_ID.fullmatch(text)
         if found is None:

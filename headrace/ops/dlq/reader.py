@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 
 class LetterFilters(msgspec.Struct, frozen=True, kw_only=True):
-    """Every condition that is given must hold. Names are compared whole; `until` itself is outside."""
+    """Conditions that must all hold. Names are compared whole; `until` itself is outside."""
 
     status: LetterStatus | None = None
     stage: str | None = None

@@ -84,7 +84,7 @@ def letter_page(listed: ListedLetter, dead: Record, history: Sequence[DeadLetter
 
 
 def page_document(listed: ListedLetter, dead: Record, history: Sequence[DeadLetterAction]) -> dict[str, Any]:
-    """Return everything about one dead letter, for JSON. Bytes that are no text are in base64."""
+    """Return everything about one dead letter, for JSON. Bytes that are not UTF-8 are in base64."""
     return letter_document(listed) | {
         "key": _bytes_document(dead.key),
         "headers": [{"name": name, "value": _bytes_document(value)} for name, value in dead.headers],

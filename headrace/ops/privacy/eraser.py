@@ -82,7 +82,7 @@ class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Look(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is of a user's: rows by table, days of the rollup, and what Redis holds."""
+    """What is stored of a user: rows by table, days of the rollup, and what Redis holds."""
 
     rows: dict[str, int]
     rollup_days: int
@@ -99,7 +99,7 @@ class _Look(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def clean(self) -> bool:
-        """Whether there is nothing."""
+        """Whether nothing is stored."""
         return not any(self.counts.values())
 
 

@@ -40,7 +40,7 @@ return 1
 
 
 class RedisFindings(msgspec.Struct, kw_only=True):
-    """What there is of a user's requests.
+    """What Redis holds of a user's requests.
 
     Attributes:
         ended: finished requests with texts in them, and their stored reply.
@@ -73,7 +73,7 @@ class RedisEraser:
         self._end_webhook = self._redis.register_script(queue_scripts.END)
 
     async def find(self, tenant: str, request_ids: Collection[str]) -> RedisFindings:
-        """Return what there is of these requests of a tenant."""
+        """Return what Redis holds of these requests of a tenant."""
         found = RedisFindings()
         with store_faults("looking for a user's requests"):
             for ids in in_batches(sorted(request_ids), _KEYS_A_PIPELINE):
@@ -132,7 +132,7 @@ class RedisEraser:
     async def _cached(self, tenant: str, request_ids: frozenset[str]) -> list[tuple[bytes, bool]]:
         """Return the tenant's cached answers that came of these requests, and those that have expired.
 
-        Of the latter nobody can tell any more whose they were, and their vectors are of no use.
+        An expired answer no longer says whose it was, and its vector is useless.
         """
         found: list[tuple[bytes, bool]] = []
         for some in in_batches(await self._redis.zrange(index_key(tenant), 0, -1), _KEYS_A_PIPELINE):
@@ -166,7 +166,7 @@ def _request_of(data: bytes) -> str | None:
 
 
 def _emptied(data: bytes) -> bytes:
-    """Return a stored reply without its texts, and with a note why they are missing; nothing for nothing."""
+    """Return a stored reply without its texts, with a note why they are missing; empty if there is none."""
     if not data:
         return b""
     reply = msgspec.json.decode(data, type=Reply)

@@ -16,7 +16,7 @@ from streams.kafka.record_auth import UNSIGNED
 
 
 class _RequestOwner(msgspec.Struct, frozen=True):
-    """The little of a request that says whose it is: most records need no more."""
+    """The fields that say whose a request is. Most records are decoded no further."""
 
     user_id: str
     tenant: str | None = None
@@ -44,7 +44,7 @@ def _request_of(record: ConsumerRecord, subject: Subject, until: datetime) -> st
         if Subject(owner.tenant or DEFAULT_TENANT, owner.user_id) != subject:
             return None
         request: Requested = decode(record.value, REQUEST_EVENTS[record.topic], tuple(record.headers))
-        read = as_record(record, UNSIGNED)  # whoever wrote it, it names the user
+        read = as_record(record, UNSIGNED)  # also what Headrace did not write: it names the user
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputError):
-        return None  # it is no request: a dead letter keeps it
+        return None  # not a request: it is in a dead letter
     return request_id_of(read, request) if accepted_at(read, request) <= until else None
