@@ -12,9 +12,8 @@ from headrace.ops.audit.money import check_unknown_ids, compare_money
 from headrace.ops.audit.replies import RequestTotals, WorkInProgress, decide
 from headrace.ops.audit.report import AuditReport, Equation, SourceState
 from streams.events import Status
-from streams.pipeline import ENTRANCES, FEEDBACK, WEBHOOKS
+from streams.pipeline import FEEDBACK, WEBHOOKS
 
-_ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
 #: Each equation, and the findings by which it does not hold, whatever the sums say.
 EQUATIONS = {
     "accepted = ended + open": (Kind.MISSING, Kind.STRANGERS),
@@ -74,7 +73,8 @@ def balance(evidence: Evidence, *, took_s: float = 0.0) -> AuditReport:
     totals = decide(evidence, progress, tally)
     compare_money(evidence, totals, progress, tally)
     calls = compare_calls(evidence, totals, tally)
-    check_unknown_ids(evidence, tally, truncated_ms=_note_unread(evidence, tally))
+    check_unknown_ids(evidence, tally)
+    _note_unread(evidence, tally)
     until_ms = evidence.taken_at_ms if evidence.window.until_ms is None else evidence.window.until_ms
     with_invoice = evidence.invoice is not None
     return AuditReport(
@@ -90,17 +90,14 @@ def balance(evidence: Evidence, *, took_s: float = 0.0) -> AuditReport:
     )
 
 
-def _note_unread(evidence: Evidence, tally: FindingTally) -> int:
-    """Note what was not read or waits for an operator; return before when requests may have been deleted."""
-    truncated_ms = 0
+def _note_unread(evidence: Evidence, tally: FindingTally) -> None:
+    """Note what was not read or waits for an operator."""
     for read in evidence.kafka.topics.values():
         if read.gone:
             tally.add(Kind.REPLY_TOPICS_GONE, read.topic)
         # What was deleted from before the window is not missed.
         if read.truncated_ms is not None and read.truncated_ms > evidence.window.since_ms:
             tally.add(Kind.TRUNCATED, f"{read.topic} before {_time(read.truncated_ms)}")
-            if read.topic in _ENTRANCES:
-                truncated_ms = max(truncated_ms, read.truncated_ms)
     for topic, number in evidence.kafka.undecodable.items():
         tally.add(Kind.UNDECODABLE, topic, times=number)
     for topic, number in evidence.kafka.unauthentic.items():
@@ -110,7 +107,6 @@ def _note_unread(evidence: Evidence, tally: FindingTally) -> int:
     for letter_id, letter in evidence.kafka.dead_letters.items():
         if letter.inside and letter_id not in evidence.kafka.actions:
             tally.add(Kind.DEAD_LETTERS_WAITING, letter_id)
-    return truncated_ms
 
 
 def _count_dead_lettered(evidence: Evidence, totals: RequestTotals) -> int:

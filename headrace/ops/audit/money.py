@@ -3,9 +3,10 @@
 from headrace.ops.audit.evidence import Evidence, LedgerCharge, RequestRow, TerminalReply
 from headrace.ops.audit.findings import FindingKind, FindingTally
 from headrace.ops.audit.replies import RequestTotals, WorkInProgress
-from streams.pipeline import FEEDBACK, PIPELINE
+from streams.pipeline import ENTRANCES, FEEDBACK, PIPELINE
 from streams.topics import LOGS
 
+_ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
 #: Names of the consumers that write or read log records: the cost stage and the sink.
 _LOG_CONSUMERS = frozenset(spec.name for spec in PIPELINE if LOGS in (spec.source, *spec.writes))
 
@@ -51,12 +52,11 @@ def compare_money(
             totals.whole.add(request_id)
 
 
-def check_unknown_ids(evidence: Evidence, tally: FindingTally, *, truncated_ms: int) -> None:
-    """Note requests that are in the evidence and were never accepted.
-
-    Before `truncated_ms` requests may have been deleted.
-    """
+def check_unknown_ids(evidence: Evidence, tally: FindingTally) -> None:
+    """Note requests that are in the evidence and were never accepted."""
     kafka, rows = evidence.kafka, evidence.clickhouse.rows
+    truncated = (read.truncated_ms or 0 for read in kafka.topics.values() if read.topic in _ENTRANCES)
+    truncated_ms = max(truncated, default=0)  # requests from before then may have been deleted
     known = kafka.requests.keys() | {each.request_id for each in kafka.malformed.values()}
     # But feedback, which anybody may give on any id.
     known |= {each.request_id for each in kafka.dead_letters.values() if each.stage != FEEDBACK.name}
