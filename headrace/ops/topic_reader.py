@@ -162,3 +162,8 @@ class TopicReader(KafkaInspector):
         if wanted not in spans or offset not in spans[wanted]:
             return None
         return next(iter(await self.first_records({wanted: OffsetSpan(offset, offset + 1)})), None)
+
+    async def groups(self) -> set[str]:
+        """Return the names of the consumer groups. A new broker cannot be asked for offsets of others."""
+        listed = await self._within((await self._admins()).list_consumer_groups())
+        return {name for name, *_ in listed}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from analytics.kafka_inspector import Offsets
 from headrace.ops.audit.evidence import GroupPosition, KafkaEvidence, TopicRead
 from headrace.ops.topic_reader import OffsetSpan, TopicReader
 from streams.pipeline import RELAY, SINK, STAGES, ConsumerSpec
@@ -65,13 +66,11 @@ async def read_positions(topics: TopicReader, evidence: KafkaEvidence) -> None:
     of it, is in what is read afterwards.
     """
     read = {spec.source.name for spec in (*STAGES, SINK, RELAY)}
-    partitions = await topics.partitions(read)
-    commits = {
-        spec.group: await topics.committed_offsets(
-            spec.group, [each for each in partitions if each.topic == spec.source.name]
-        )
-        for spec in (*STAGES, SINK, RELAY)
-    }
+    partitions, known = await topics.partitions(read), await topics.groups()
+    commits: dict[str, Offsets] = {}
+    for spec in (*STAGES, SINK, RELAY):
+        own = [each for each in partitions if each.topic == spec.source.name and spec.group in known]
+        commits[spec.group] = await topics.committed_offsets(spec.group, own)
     spans = await topics.spans(read, missing_ok=True)
 
     async def position(spec: ConsumerSpec) -> GroupPosition:
