@@ -1,4 +1,4 @@
-"""The command line: one module per command, `queries` for those that read ClickHouse.
+"""The command line: one module per command.
 
 Begin with `app`.
 """

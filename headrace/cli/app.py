@@ -1,4 +1,4 @@
-"""The command line: it loads the modules of the commands that may be meant."""
+"""The command line: which module each command is in, and which of them are loaded."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,7 +10,7 @@ from streams.telemetry import configure_logging
 #: The long-running processes load no other command's module: a worker that restarts should not wait for
 #: the imports of `headrace up`.
 _PROCESSES = ("ingest", "worker", "analytics")
-_MODULES = "up status send topics dlq audit queries.report queries.sql privacy processes".split()
+_MODULES = "up status send topics dlq audit report sql privacy processes".split()
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:
@@ -31,5 +31,5 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     # Warnings go to stderr: what a command prints on stdout may be JSON for a machine.
     app.callback()(lambda: configure_logging("WARNING", "console"))
     for name in ("processes",) if arguments and arguments[0] in _PROCESSES else _MODULES:
-        import_module(f"headrace.cli.{name}").add_to(app)
+        app.add_typer(import_module(f"headrace.cli.{name}").app)
     return app

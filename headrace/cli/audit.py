@@ -3,7 +3,7 @@
 import asyncio
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +11,19 @@ import msgspec
 import typer
 
 from headrace.cli.connection import connection_settings
-from headrace.cli.console import fail, out, print_json, progress
-from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, parse_time_option
+from headrace.cli.console import (
+    DEFAULT_DATA_DIR,
+    AsJson,
+    DataDir,
+    fail,
+    out,
+    print_json,
+    progress,
+    time_option,
+)
 from headrace.ops.audit.auditor import Auditor
-from headrace.ops.audit.evidence.records import AuditWindow
-from headrace.ops.audit.rendering import show
-from headrace.ops.audit.report import AuditReport, AuditVerdict
+from headrace.ops.audit.evidence import AuditWindow
+from headrace.ops.audit.report import AuditReport, AuditVerdict, show
 from headrace.up.home import Home
 from streams.errors import HeadraceError
 from streams.settings import Settings
@@ -26,17 +33,17 @@ _UNREACHABLE = 2
 _POLL_S = 1.0
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: headrace audit --since 24h --wait 60")(audit)
+app = typer.Typer()
 
 
+@app.command(epilog="Example: headrace audit --since 24h --wait 60")
 def audit(
     since: Annotated[
-        str, typer.Option(help="Begin: 30m, 2h, 1d ago, or a time such as 2026-11-21T08:00Z.")
-    ] = "1h",
+        datetime | None,
+        time_option(help="Begin: 30m, 2h, 1d ago, or a time such as 2026-11-21T08:00Z. Default: 1h."),
+    ] = None,
     until: Annotated[
-        str | None, typer.Option(help="End, in the same form. Default: the newest record.")
+        datetime | None, time_option(help="End, in the same form. Default: the newest record.")
     ] = None,
     wait_s: Annotated[
         float, typer.Option("--wait", min=0, help="Seconds to wait for requests under way.")
@@ -60,8 +67,7 @@ def audit(
     Exit code 0: it balances. 1: it does not. 3: nothing is wrong, but something is still under way. 2: a part
     does not answer, or an option is wrong.
     """
-    now = datetime.now(UTC)
-    window = _window(since, until, now)
+    window = _window(since or datetime.now(UTC) - timedelta(hours=1), until)
     try:
         settings = connection_settings(data_dir)
         report = asyncio.run(_audit(settings, window, invoice or _simulator(data_dir, settings), wait_s))
@@ -89,15 +95,11 @@ async def _audit(
             await asyncio.sleep(min(max(_POLL_S, report.took_s), left_s))
 
 
-def _window(since: str, until: str | None, now: datetime) -> AuditWindow:
-    def milliseconds(text: str, option: str) -> int:
-        return int(parse_time_option(text, option, now=now).timestamp() * 1000)
-
-    since_ms = milliseconds(since, "--since")
-    until_ms = None if until is None else milliseconds(until, "--until")
-    if until_ms is not None and until_ms <= since_ms:
+def _window(since: datetime, until: datetime | None) -> AuditWindow:
+    if until is not None and until <= since:
         raise typer.BadParameter("--until must be later than --since")
-    return AuditWindow(since_ms=since_ms, until_ms=until_ms)
+    until_ms = None if until is None else int(until.timestamp() * 1000)
+    return AuditWindow(since_ms=int(since.timestamp() * 1000), until_ms=until_ms)
 
 
 def _simulator(data_dir: Path, settings: Settings) -> str | None:

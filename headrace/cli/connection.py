@@ -6,27 +6,23 @@ from typing import Any
 import msgspec
 from pydantic_settings import BaseSettings
 
+from headrace.up.environment import PART_VARIABLES
 from headrace.up.home import Endpoints, Home, NotRunning
 from streams.errors import ConfigurationError
 from streams.kafka.record_auth import key_of_redis
 from streams.settings import Settings, load_settings
 
+#: The settings without which no command reaches a part.
+_PARTS = ("kafka_bootstrap", "redis_url", "clickhouse_url")
 
-class _PartAddresses(BaseSettings):
+
+class _GivenAddresses(BaseSettings):
     """What the environment (or `.env`) says of the parts, read by the rules of `Settings`."""
 
     model_config = Settings.model_config
 
     kafka_bootstrap: str | None = None
     redis_url: str | None = None
-    clickhouse_url: str | None = None
-
-
-class _ClickHouseAddresses(BaseSettings):
-    """What it says of ClickHouse: nothing else is needed to read it."""
-
-    model_config = Settings.model_config
-
     clickhouse_url: str | None = None
     clickhouse_reader_url: str | None = None
     clickhouse_database: str = "headrace"
@@ -42,12 +38,12 @@ def connection_settings(data_dir: Path) -> Settings:
         ConfigurationError: a setting is wrong, or neither the environment nor a running `headrace up` says
             where the parts are.
     """
-    named = {name: value for name, value in _PartAddresses().model_dump().items() if value is not None}
-    if len(named) == len(_PartAddresses.model_fields):
+    given = _GivenAddresses().model_dump(include=set(_PARTS))
+    if None not in given.values():
         return load_settings()
-    variables = ", ".join(f"HEADRACE_{name.upper()}" for name in _PartAddresses.model_fields)
+    named = {name: value for name, value in given.items() if value is not None}
     try:
-        endpoints = _running(data_dir, "Kafka", variables)
+        endpoints = _running(data_dir, "Kafka", ", ".join(PART_VARIABLES.values()))
     except ConfigurationError:
         if named:
             return load_settings()  # names each variable that is missing
@@ -70,7 +66,7 @@ def clickhouse_to_read(data_dir: Path) -> tuple[str, str]:
     `HEADRACE_CLICKHOUSE_READER_URL` goes before `HEADRACE_CLICKHOUSE_URL`, and both before a running
     `headrace up`.
     """
-    named = _ClickHouseAddresses()
+    named = _GivenAddresses()
     url = named.clickhouse_reader_url or named.clickhouse_url
     if url is None:
         variables = "HEADRACE_CLICKHOUSE_READER_URL or HEADRACE_CLICKHOUSE_URL"

@@ -8,7 +8,18 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from headrace.cli.connection import connection_settings
-from headrace.cli.console import fail, out, print_json, progress
+from headrace.cli.console import (
+    DEFAULT_DATA_DIR,
+    AsJson,
+    DataDir,
+    DryRun,
+    Yes,
+    confirm,
+    fail,
+    out,
+    print_json,
+    progress,
+)
 from headrace.cli.dlq_options import (
     ALL_OPEN,
     DEFAULT_LIMIT,
@@ -22,12 +33,10 @@ from headrace.cli.dlq_options import (
     operator_name,
     with_filters,
 )
-from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, DryRun, Yes, confirm
 from headrace.ops.dlq import rendering
 from headrace.ops.dlq.actions import ActionResult, DeadLetterActions
-from headrace.ops.dlq.letters import LetterId
-from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.selection import LetterFilters, LetterSelection, ListedLetter
+from headrace.ops.dlq.letters import LetterId, summary_of
+from headrace.ops.dlq.reader import DeadLetterReader, LetterFilters, LetterSelection, ListedLetter
 from headrace.ops.topic_reader import TopicReader
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
@@ -38,20 +47,15 @@ _CLIENT_ID = "headrace-dlq"
 T = TypeVar("T")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
-    dlq = typer.Typer(
-        help="Dead letters: records that could not be processed. Find, read, replay or discard them.",
-        no_args_is_help=True,
-        epilog="Example: headrace dlq list --summary",
-    )
-    dlq.command("list", epilog="Example: headrace dlq list --stage llm --since 2h")(list_)
-    dlq.command(epilog="Example: headrace dlq show 2:41")(show)
-    dlq.command(epilog='Example: headrace dlq replay 2:41 --reason "redis is back"')(replay)
-    dlq.command(epilog='Example: headrace dlq discard 2:41 --reason "the sender is fixed"')(discard)
-    app.add_typer(dlq, name="dlq")
+app = typer.Typer(
+    name="dlq",
+    help="Dead letters: records that could not be processed. Find, read, replay or discard them.",
+    no_args_is_help=True,
+    epilog="Example: headrace dlq list --summary",
+)
 
 
+@app.command("list", epilog="Example: headrace dlq list --stage llm --since 2h")
 @with_filters
 def list_(
     filters: LetterFilters | None = None,
@@ -80,6 +84,7 @@ def list_(
         _say_what_is_left(selection, limit)
 
 
+@app.command(epilog="Example: headrace dlq show 2:41")
 def show(
     letter_id: Annotated[str, typer.Argument(metavar="ID", help="The dead letter, e.g. 2:41.")],
     raw: Annotated[
@@ -92,11 +97,11 @@ def show(
     wanted = letter_ids([letter_id])[0]
 
     async def read(letters: DeadLetterReader, _: Publisher | None) -> tuple[Any, ...] | None:
-        found = await letters.find(wanted)
-        if found is None:
+        dead = await letters.find(wanted)
+        if dead is None:
             return None
         state = (await letters.states(lambda other: other == wanted)).of(wanted)
-        return ListedLetter(letter=found[1], state=state), found[0], await letters.history(wanted)
+        return ListedLetter(letter=summary_of(dead), state=state), dead, await letters.history(wanted)
 
     known = _run(connection_settings(data_dir), read)
     if known is None:
@@ -111,6 +116,7 @@ def show(
         sys.stdout.write(rendering.letter_page(*known))
 
 
+@app.command(epilog='Example: headrace dlq replay 2:41 --reason "redis is back"')
 @with_filters
 def replay(
     ids: Ids = None,
@@ -153,6 +159,7 @@ def replay(
     _finish(_run(settings, work, dry_run=dry_run), as_json=as_json)
 
 
+@app.command(epilog='Example: headrace dlq discard 2:41 --reason "the sender is fixed"')
 @with_filters
 def discard(
     reason: Reason,

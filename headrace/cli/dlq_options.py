@@ -3,16 +3,16 @@
 import getpass
 import os
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from headrace.cli.options import parse_time_option
-from headrace.ops.dlq.letters import LetterId
-from headrace.ops.dlq.selection import LetterFilters, LetterStatus
+from headrace.cli.console import time_option
+from headrace.ops.dlq.letters import LetterId, LetterStatus
+from headrace.ops.dlq.reader import LetterFilters
 from streams.errors import InputError
 
 ALL_OPEN = LetterFilters(status=LetterStatus.OPEN)
@@ -22,14 +22,6 @@ _MAX_LIMIT = 100_000
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="Dead letters, e.g. 2:41 (partition:offset).")
 ]
-State = Annotated[str | None, typer.Option("--state", help="open (default), replayed, discarded, or all.")]
-Stage = Annotated[str | None, typer.Option(help="The stage in which the record died.")]
-ExceptionName = Annotated[str | None, typer.Option("--exception", help="The fault, e.g. UndecodableRecord.")]
-TopicName = Annotated[str | None, typer.Option("--topic", help="The topic on which the record died.")]
-RequestId = Annotated[str | None, typer.Option(help="The request that it belongs to.")]
-Tenant = Annotated[str | None, typer.Option(help="The request's tenant, where the record can be read.")]
-Since = Annotated[str | None, typer.Option(help="Died at or after: 30m, 2h, 7d ago, or an ISO time (UTC).")]
-Until = Annotated[str | None, typer.Option(help="Died before; the same form as --since.")]
 Limit = Annotated[
     int, typer.Option(min=1, max=_MAX_LIMIT, help="Maximum number of dead letters, newest first.")
 ]
@@ -38,35 +30,37 @@ By = Annotated[str | None, typer.Option(help="Who does it, for the audit trail. 
 
 
 def _filters_of(
-    state: State = None,
-    stage: Stage = None,
-    exception: ExceptionName = None,
-    topic: TopicName = None,
-    request_id: RequestId = None,
-    tenant: Tenant = None,
-    since: Since = None,
-    until: Until = None,
+    state: Annotated[
+        Literal["open", "replayed", "discarded", "all"] | None,
+        typer.Option("--state", help="The state. Default: open."),
+    ] = None,
+    stage: Annotated[str | None, typer.Option(help="The stage in which the record died.")] = None,
+    exception: Annotated[
+        str | None, typer.Option("--exception", help="The fault, e.g. UndecodableRecord.")
+    ] = None,
+    topic: Annotated[str | None, typer.Option("--topic", help="The topic on which the record died.")] = None,
+    request_id: Annotated[str | None, typer.Option(help="The request that it belongs to.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="The request's tenant, where the record can be read.")
+    ] = None,
+    since: Annotated[
+        datetime | None, time_option(help="Died at or after: 30m, 2h, 7d ago, or an ISO time (UTC).")
+    ] = None,
+    until: Annotated[datetime | None, time_option(help="Died before; the same form as --since.")] = None,
 ) -> LetterFilters | None:
     """Return the filters that options name; None where none is given."""
-    texts = {
+    named: dict[str, Any] = {
         "stage": stage,
         "exception": exception,
         "topic": topic,
         "request_id": request_id,
         "tenant": tenant,
+        "since": since,
+        "until": until,
     }
-    if not any((state, since, until, *texts.values())):
+    if state is None and not any(named.values()):
         return None
-    now = datetime.now(UTC)
-    state = state or LetterStatus.OPEN.value
-    if state not in ("all", *LetterStatus):
-        raise typer.BadParameter("is one of open, replayed, discarded, all", param_hint="--state")
-    return LetterFilters(
-        status=None if state == "all" else LetterStatus(state),
-        since=None if since is None else parse_time_option(since, "--since", now=now),
-        until=None if until is None else parse_time_option(until, "--until", now=now),
-        **texts,
-    )
+    return LetterFilters(status=None if state == "all" else LetterStatus(state or "open"), **named)
 
 
 def with_filters(command: Callable[..., None]) -> Callable[..., None]:
@@ -100,7 +94,7 @@ def letter_ids(texts: Sequence[str]) -> Sequence[LetterId]:
     """Return the ids that texts name.
 
     Raises:
-        typer.BadParameter: one is no id.
+        typer.BadParameter: one is not an id.
     """
     try:
         return [LetterId.parse(each) for each in texts]

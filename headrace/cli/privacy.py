@@ -11,11 +11,20 @@ from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import RowEraser
 from analytics.erasure.users_rollup import UsersRollup
 from headrace.cli.connection import connection_settings
-from headrace.cli.console import fail, out, print_json, progress
-from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, DryRun, Yes, confirm
-from headrace.ops.privacy.eraser import Eraser
+from headrace.cli.console import (
+    DEFAULT_DATA_DIR,
+    AsJson,
+    DataDir,
+    DryRun,
+    Yes,
+    confirm,
+    fail,
+    out,
+    print_json,
+    progress,
+)
+from headrace.ops.privacy.eraser import Eraser, ErasureReport, ErasureVerdict, lines
 from headrace.ops.privacy.redis_eraser import RedisEraser
-from headrace.ops.privacy.report import ErasureReport, ErasureVerdict, lines
 from headrace.ops.privacy.user_requests import requests_of
 from headrace.ops.topic_reader import TopicReader
 from streams.erasure import ErasureFeed, Subject
@@ -38,14 +47,10 @@ _UNREACHABLE = 2
 _MARGIN_S = 3600
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
-    privacy = typer.Typer(help="Personal data: erase a user.", no_args_is_help=True)
-    privacy.callback()(lambda: None)  # keeps `erase` a subcommand although it is the only one
-    privacy.command(epilog="Example: headrace privacy erase ann --tenant acme --dry-run")(erase)
-    app.add_typer(privacy, name="privacy")
+app = typer.Typer(name="privacy", help="Personal data: erase a user.", no_args_is_help=True)
 
 
+@app.command(epilog="Example: headrace privacy erase ann --tenant acme --dry-run")
 def erase(
     user: Annotated[str, typer.Argument(metavar="USER", help="The user id, as requests carry it.")],
     tenant: Annotated[str, typer.Option(help="Whose user it is.")],

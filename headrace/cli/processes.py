@@ -18,13 +18,10 @@ _CONSUMERS = [spec.name for spec in WORKER_CONSUMERS]
 _SWITCH_INTERVAL_S = 0.0002
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command(epilog="Example: HEADRACE_INGEST_PORT=8000 headrace ingest")(ingest)
-    app.command(epilog="Example: headrace worker llm output")(worker)
-    app.command(epilog="Example: headrace analytics")(analytics)
+app = typer.Typer()
 
 
+@app.command(epilog="Example: HEADRACE_INGEST_PORT=8000 headrace ingest")
 def ingest() -> None:
     """Run the HTTP API. It publishes requests to Kafka, and waits for replies or streams them.
 
@@ -38,6 +35,7 @@ def ingest() -> None:
     serve(settings, Catalogue.load().bind)
 
 
+@app.command(epilog="Example: headrace worker llm output")
 def worker(
     stages: Annotated[
         list[str] | None, typer.Argument(help=f"Stages to run: {', '.join(_CONSUMERS)}. Default: all.")
@@ -77,6 +75,7 @@ def worker(
     uvloop.run(run_worker(settings, consumers, loaded=loaded, on_ready=lambda: _touch(ready_file)))
 
 
+@app.command(epilog="Example: headrace analytics")
 def analytics() -> None:
     """Apply the schema's migrations, then run the ClickHouse sink and the analysts' API."""
     from analytics.main import serve  # noqa: PLC0415  # as above

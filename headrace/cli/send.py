@@ -1,30 +1,41 @@
-"""`headrace send`: one request to a running Headrace."""
+"""`headrace send`, and the demo of `headrace up`: one request to a running Headrace."""
 
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import httpx
 import msgspec
 import typer
 
-from headrace.cli.console import fail, out
-from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
-from headrace.up.home import Home
+from headrace.cli.console import DEFAULT_DATA_DIR, AsJson, DataDir, fail, out
+from headrace.up.home import Endpoints, Home
 from streams.errors import HeadraceError
 
 _CONNECT_TIMEOUT_S = 5.0
 _TIMEOUT_S = 120.0
+_ROW_TIMEOUT_S = 15.0
+_ROW_POLL_S = 0.1
+_ROW_COLUMNS = """
+    request_id user_id timestamp prompt_template prompt_version model input_tokens output_tokens latency_ms
+    cache_hit guardrail_input_pass guardrail_output_pass cost_usd error
+""".split()
+
+_say = partial(out.print, markup=False)
 
 
 class SendFailed(HeadraceError):
     """The request was not answered."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog='Example: headrace send "What is Kafka?" --stream')(send)
+app = typer.Typer()
 
 
+@app.command(epilog='Example: headrace send "What is Kafka?" --stream')
 def send(
     query: Annotated[str, typer.Argument(help="The question.")],
     stream: Annotated[
@@ -50,26 +61,81 @@ def send(
         url, key = url or endpoints.ingest, key or endpoints.api_key
     body = {"query": query, "user_id": user, "template": template, "stream": stream}
     body |= {"model": model} if model is not None else {}
-    timeout = httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
-    with httpx.Client(base_url=url, timeout=timeout, headers={"Authorization": f"Bearer {key}"}) as client:
+    with _client(url, key) as client:
+        if stream:
+            _print_stream(client, body)
+            return
+        text = _post(client, body)
+    if as_json:
+        sys.stdout.write(text + "\n")
+    else:
+        _print_reply(msgspec.json.decode(text))
+
+
+def run_demo(endpoints: Endpoints, *, simulated: bool) -> None:
+    """Send a question that no cache has seen, and show the answer and its row in ClickHouse.
+
+    Raises:
+        SendFailed: no answer, or no row in time; the message says which, and where to look.
+    """
+    question = f"In one paragraph: what does a headrace do in a water mill? (asked {datetime.now(UTC)})"
+    body = {"query": question, "user_id": "demo", "template": "general_chat"}
+    with _client(endpoints.ingest, endpoints.api_key) as client:
+        reply = msgspec.json.decode(_post(client, body))
+    replied_at = time.monotonic()
+    row = _await_row(endpoints, reply["request_id"])
+    waited_ms = (time.monotonic() - replied_at) * 1000
+    _say(f"\ndemo request: {question}", style="bold")
+    _print_reply(reply)
+    if simulated:
+        _say("  (no provider key is set: the answer is simulated)", style="dim")
+    _say(f"\nits row in ClickHouse, {waited_ms:.0f} ms after the reply:", style="bold")
+    for column in _ROW_COLUMNS:
+        _say(f"  {column:<22} {row.get(column)}", style="dim")
+    _say()
+
+
+def _await_row(endpoints: Endpoints, request_id: str) -> dict[str, Any]:
+    deadline = time.monotonic() + _ROW_TIMEOUT_S
+    while time.monotonic() < deadline:
         try:
-            if stream:
-                _print_stream(client, body)
-                return
-            response = client.post("/v1/chat", json=body)
+            response = httpx.post(
+                endpoints.clickhouse,
+                params={"param_id": request_id, "database": "headrace", "default_format": "JSONEachRow"},
+                content="SELECT * FROM requests WHERE request_id = {id:String}",
+                timeout=_TIMEOUT_S,
+            )
         except httpx.HTTPError as fault:
-            raise SendFailed(
-                f"no answer from {url}: {fault!r}; does `headrace status` show it running?"
-            ) from fault
+            raise SendFailed(f"ClickHouse did not answer: {fault!r}") from fault
+        if response.status_code != httpx.codes.OK:
+            raise SendFailed(f"ClickHouse answered {response.status_code}: {response.text[:500]}")
+        if response.text:
+            return dict(msgspec.json.decode(response.text.splitlines()[0]))
+        time.sleep(_ROW_POLL_S)
+    raise SendFailed(f"no row for {request_id} within {_ROW_TIMEOUT_S:.0f} s; see the log of analytics")
+
+
+@contextmanager
+def _client(url: str, key: str) -> Iterator[httpx.Client]:
+    timeout = httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
+    headers = {"Authorization": f"Bearer {key}"}
+    try:
+        with httpx.Client(base_url=url, timeout=timeout, headers=headers) as client:
+            yield client
+    except httpx.HTTPError as fault:
+        raise SendFailed(
+            f"no answer from {url}: {fault!r}; does `headrace status` show it running?"
+        ) from fault
+
+
+def _post(client: httpx.Client, body: dict[str, Any]) -> str:
+    response = client.post("/v1/chat", json=body)
     if response.status_code != httpx.codes.OK:
         _fail(response.text)
-    if as_json:
-        sys.stdout.write(response.text + "\n")
-    else:
-        print_reply(response.json())
+    return response.text
 
 
-def print_reply(reply: dict[str, Any]) -> None:
+def _print_reply(reply: dict[str, Any]) -> None:
     """Print an answer with its stages and its cost."""
     if reply.get("blocked"):
         out.print(f"blocked: {reply.get('reason')}", style="yellow", markup=False)

@@ -8,20 +8,17 @@ import psutil
 import typer
 from rich.table import Table
 
-from headrace.cli.console import fail, out, print_json, progress
-from headrace.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
+from headrace.cli.console import DEFAULT_DATA_DIR, AsJson, DataDir, fail, out, print_json, progress
 from headrace.up.home import Home, NotRunning
 
 _DOWN_TIMEOUT_S = 90.0
 _COLOURS = {"running": "green", "external": "blue", "failed": "red", "stopped": "red"}
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command(epilog="Example: headrace status --json")(status)
-    app.command(epilog="Example: headrace down --timeout 30")(down)
+app = typer.Typer()
 
 
+@app.command(epilog="Example: headrace status --json")
 def status(data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
     """Show every process of a running `headrace up`: role, pid, port, state, memory.
 
@@ -45,6 +42,7 @@ def status(data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> Non
     raise typer.Exit(0 if healthy else 4)
 
 
+@app.command(epilog="Example: headrace down --timeout 30")
 def down(
     data_dir: DataDir = DEFAULT_DATA_DIR,
     timeout_s: Annotated[

@@ -4,20 +4,14 @@ import asyncio
 
 import typer
 
-from headrace.cli.console import out, print_json
-from headrace.cli.options import AsJson
+from headrace.cli.console import AsJson, out, print_json
 from streams.kafka.topic_admin import create_topics
 from streams.settings import load_settings
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
-    topics = typer.Typer(help="Kafka topics.", no_args_is_help=True)
-    topics.callback()(lambda: None)  # keeps `create` a subcommand although it is the only one
-    topics.command(epilog="Example: HEADRACE_KAFKA_BOOTSTRAP=kafka:9092 headrace topics create")(create)
-    app.add_typer(topics, name="topics")
+app = typer.Typer(name="topics", help="Kafka topics.", no_args_is_help=True)
 
 
+@app.command(epilog="Example: HEADRACE_KAFKA_BOOTSTRAP=kafka:9092 headrace topics create")
 def create(as_json: AsJson = False) -> None:
     """Create the missing topics on HEADRACE_KAFKA_BOOTSTRAP. It can be repeated."""
     settings = load_settings()

@@ -14,32 +14,23 @@ from urllib.parse import quote
 import typer
 from dotenv import dotenv_values
 
-from headrace.cli.console import out, progress
-from headrace.cli.options import DEFAULT_DATA_DIR, DataDir
-from headrace.cli.send import print_reply
+from headrace.cli.console import DEFAULT_DATA_DIR, DataDir, out, progress
+from headrace.cli.send import run_demo
 from headrace.embedded.private_files import OWNER_ONLY
-from headrace.up.demo import Demo, run_demo
 from headrace.up.home import Endpoints, Home, UpStatus
 from headrace.up.stack import Options, Stack
 from streams.telemetry import configure_logging, without_credentials
 
 _DETACH_POLL_S = 0.1
 _say = partial(out.print, markup=False)
-_ROW_COLUMNS = """
-    request_id user_id timestamp prompt_template prompt_version model input_tokens output_tokens latency_ms
-    cache_hit guardrail_input_pass guardrail_output_pass cost_usd error
-""".split()
+
+app = typer.Typer()
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: headrace up --detach --workers 2")(up)
-
-
+@app.command(epilog="Example: headrace up --detach --workers 2")
 def up(
     detach: Annotated[
-        bool,
-        typer.Option("--detach", "-d", help="Return when everything is ready; go on in the background."),
+        bool, typer.Option("--detach", "-d", help="Return when everything is ready; go on in the background.")
     ] = False,
     workers: Annotated[int, typer.Option(min=1, max=32, help="Number of worker processes.")] = 1,
     standby: Annotated[
@@ -70,9 +61,7 @@ def up(
     options = Options(
         workers=workers,
         standby=standby,
-        ingest_port=ingest_port,
-        analytics_port=analytics_port,
-        simulator_port=simulator_port,
+        ports={"ingest": ingest_port, "analytics": analytics_port, "simulator": simulator_port},
     )
     if detach:
         _detach(home)
@@ -109,7 +98,7 @@ def _run(home: Home, options: Options, *, demo: bool) -> None:
         note()
         progress(f"ready after {time.time() - started_at:.1f} s")
         if demo:
-            _show_demo(run_demo(endpoints), simulated=stack.simulated)
+            run_demo(endpoints, simulated=stack.simulated)
         _show_endpoints(endpoints, home)
         _show_keys(home)
         stop.wait()
@@ -167,18 +156,6 @@ def _follow(home: Home, process: subprocess.Popen[bytes], *, until: str) -> None
                 raise typer.Exit(process.returncode or 1)
             else:
                 time.sleep(_DETACH_POLL_S)
-
-
-def _show_demo(demo: Demo, *, simulated: bool) -> None:
-    _say()
-    _say(f"demo request: {demo.question}", style="bold")
-    print_reply(demo.reply)
-    if simulated:
-        _say("  (no provider key is set: the answer is simulated)", style="dim")
-    _say(f"\nits row in ClickHouse, {demo.row_after_ms:.0f} ms after the reply:", style="bold")
-    for column in _ROW_COLUMNS:
-        _say(f"  {column:<22} {demo.row.get(column)}", style="dim")
-    _say()
 
 
 def _show_endpoints(endpoints: Endpoints, home: Home) -> None:

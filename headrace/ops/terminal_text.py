@@ -1,4 +1,4 @@
-"""Text from strangers, made safe for a terminal, and aligned tables of it."""
+"""Text from outside, made safe for a terminal, and aligned tables of it."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from rich.cells import cell_len, set_cell_size
 
 
 def printable(text: str) -> str:
-    """Return `text` with everything that is no visible character escaped: control characters most of all."""
+    """Return `text` with everything escaped that is not a visible character, such as control characters."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 

@@ -88,22 +88,12 @@ class Home:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        self.logs = self.path / "log"
+        #: What a detached `headrace up` says.
+        self.up_log = self.logs / "up.log"
+        #: Where addresses, keys and passwords are while it runs.
+        self.endpoints_path = self.path / "endpoints.json"
         self._lock_fd: int | None = None
-
-    @property
-    def logs(self) -> Path:
-        """Where each process writes its log."""
-        return self.path / "log"
-
-    @property
-    def up_log(self) -> Path:
-        """What a detached `headrace up` says."""
-        return self.logs / "up.log"
-
-    @property
-    def endpoints_path(self) -> Path:
-        """Where addresses, keys and passwords are while it runs."""
-        return self.path / "endpoints.json"
 
     def create_up_log(self) -> int:
         """Empty `up_log`, and return a descriptor to write it with."""
@@ -148,15 +138,16 @@ class Home:
         }
         keys = made | known
         if keys != known:
-            self._write("keys.json", keys)
+            self.write("keys", keys)
         return msgspec.convert(keys, InstallationKeys)
 
-    def write(self, name: Literal["status", "endpoints", "ports"], content: Any) -> None:
-        """Write an `UpStatus`, the `Endpoints`, or the ports, which the next start takes if they are free."""
-        self._write(f"{name}.json", content)
+    def write(self, name: Literal["status", "endpoints", "ports", "keys"], content: Any) -> None:
+        """Write an `UpStatus`, the `Endpoints`, the ports of this start, or the keys."""
+        text = msgspec.json.format(msgspec.json.encode(content), indent=2)
+        write_private(private_folder(self.path) / f"{name}.json", text.decode() + "\n")
 
     def ports(self) -> dict[str, int]:
-        """Return the ports of the last start."""
+        """Return the ports of the last start: the next one takes those that are free."""
         try:
             return msgspec.json.decode((self.path / "ports.json").read_bytes(), type=dict[str, int])
         except (OSError, msgspec.DecodeError):
@@ -182,7 +173,7 @@ class Home:
         path = self.path / "status.json"
         if path.exists():
             status = msgspec.json.decode(path.read_bytes(), type=UpStatus)
-            if is_supervisor(status):
+            if _is_supervisor(status):
                 return status
         raise NotRunning(f"nothing runs on {self.path}; start it with `headrace up`")
 
@@ -191,12 +182,8 @@ class Home:
         for name in ("status.json", "endpoints.json"):
             (self.path / name).unlink(missing_ok=True)
 
-    def _write(self, name: str, content: Any) -> None:
-        text = msgspec.json.format(msgspec.json.encode(content), indent=2)
-        write_private(private_folder(self.path) / name, text.decode() + "\n")
 
-
-def is_supervisor(status: UpStatus) -> bool:
+def _is_supervisor(status: UpStatus) -> bool:
     """Whether the supervisor that wrote the status still lives, and its pid was not given to another."""
     try:
         process = psutil.Process(status.supervisor_pid)

@@ -12,8 +12,6 @@ from streams.errors import HeadraceError
 
 _BEGIN = b"\n"
 
-MakeProcess = Callable[[int], ChildProcess]
-
 
 class ServiceProcess(Child):
     """One of Headrace's own processes.
@@ -56,7 +54,7 @@ class ServiceProcess(Child):
         if self._wants_standby:
             # Where none can be started, the next start takes longer.
             with contextlib.suppress(HeadraceError, OSError):
-                self._standby = Standby(self._make_standby)
+                self._standby = Standby(lambda fd: self._make("--standby-fd", str(fd), pass_fds=[fd]))
 
     def stop(self) -> None:
         """Ask it to finish, and end it after the grace period."""
@@ -73,9 +71,6 @@ class ServiceProcess(Child):
             process = self._make()
             process.start()
         return process
-
-    def _make_standby(self, wait_fd: int) -> ChildProcess:
-        return self._make("--standby-fd", str(wait_fd), pass_fds=[wait_fd])
 
     def _make(self, *options: str, pass_fds: Sequence[int] = ()) -> ChildProcess:
         return ChildProcess(
@@ -99,7 +94,7 @@ class Standby:
     other end is closed.
     """
 
-    def __init__(self, make: MakeProcess) -> None:
+    def __init__(self, make: Callable[[int], ChildProcess]) -> None:
         read_fd, self._write_fd = os.pipe()
         try:
             self._process = make(read_fd)

@@ -25,13 +25,11 @@ _STOP_MARGIN_S = 15.0
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line of `headrace up` chose."""
+    """What the command line of `headrace up` chose; `ports` are by role."""
 
     workers: int = 1
     standby: bool = True
-    ingest_port: int | None = None
-    analytics_port: int | None = None
-    simulator_port: int | None = None
+    ports: Mapping[str, int | None] = {}
 
 
 class Stack:
@@ -87,6 +85,7 @@ class Stack:
         )
         self._supervisor.start(self._services(environ, settings))
         self._home.write("ports", self._ports)
+        password = self._home.keys().control_password
         return Endpoints(
             kafka=settings.kafka_bootstrap,
             redis=settings.redis_url,
@@ -95,7 +94,7 @@ class Stack:
             ingest=_http(settings.ingest_port),
             analytics=_http(settings.analytics_port),
             simulator=simulator,
-            simulator_control=self._control(simulator),
+            simulator_control=simulator and simulator.replace("://", f"://control:{password}@"),
             api_key=environ["HEADRACE_API_KEY"],
             admin_key=environ["HEADRACE_ADMIN_KEY"],
             webhook_secret=environ["HEADRACE_WEBHOOK_SECRET"],
@@ -109,10 +108,10 @@ class Stack:
         """Return the environment of our own processes."""
         options = self._options
         ports = {
-            "ingest": self._port("ingest", options.ingest_port or self._given_port("HEADRACE_INGEST_PORT")),
-            "analytics": self._port(
-                "analytics", options.analytics_port or self._given_port("HEADRACE_ANALYTICS_PORT")
-            ),
+            role: self._port(
+                role, options.ports.get(role) or self._given_port(f"HEADRACE_{role.upper()}_PORT")
+            )
+            for role in ("ingest", "analytics")
         }
         for number in range(options.workers):
             self._port(f"worker-{number}", None)
@@ -158,18 +157,12 @@ class Stack:
     def _start_simulator(self) -> str | None:
         if not self.simulated:
             return None
-        port = self._port("simulator", self._options.simulator_port)
+        port = self._port("simulator", self._options.ports.get("simulator"))
         arguments = ["headrace.simulator", "--host", LOOPBACK, "--port", str(port)]
         arguments += ["--data-dir", str(self._home.data("simulator"))]
         environ = {**self._environ, PASSWORD_VARIABLE: self._home.keys().control_password}
         self._supervisor.start([self._service("simulator", arguments, environ, port, path="/health")])
         return _http(port)
-
-    def _control(self, simulator: str | None) -> str | None:
-        """Return the simulator's address with the operator's password."""
-        if simulator is None:
-            return None
-        return simulator.replace("http://", f"http://control:{self._home.keys().control_password}@")
 
     def _services(self, environ: Mapping[str, str], settings: Settings) -> list[Child]:
         ports = {"ingest": settings.ingest_port, "analytics": settings.analytics_port}

@@ -83,7 +83,7 @@ def question(request_id: str) -> bytes:
 async def read(system: System, topic: str, request_id: str) -> list[dict[str, Any]]:
     """Return the events of a request that lie on a topic now."""
     async with TopicReader(system.endpoints.kafka, client_id="test", timeout_s=10.0) as topics:
-        events = [json.loads(record.value) async for record in topics.read(await topics.spans([topic]))]
+        events = [json.loads(record.value) async for record in topics.records(await topics.spans([topic]))]
     return [event for event in events if event["request_id"] == request_id]
 
 
@@ -101,7 +101,7 @@ def letter_of(system: System, request_id: str, *, buried: int = 1) -> dict[str, 
 async def _count_buried(system: System, request_id: str) -> int:
     # Not by the command line: each command is a Python process.
     async with TopicReader(system.endpoints.kafka, client_id="test", timeout_s=10.0) as topics:
-        keys = [record.key async for record in topics.read(await topics.spans([DEAD_LETTERS.name]))]
+        keys = [record.key async for record in topics.records(await topics.spans([DEAD_LETTERS.name]))]
     return keys.count(request_id.encode())
 
 

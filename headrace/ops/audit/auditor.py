@@ -2,23 +2,22 @@
 
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Self
 
 import httpx
 
 from analytics.clickhouse import ClickHouse
-from headrace.ops.audit.balance.balance import balance
-from headrace.ops.audit.balance.calls import unbooked
-from headrace.ops.audit.balance.money import unknown_ids
-from headrace.ops.audit.balance.replies import undecided
-from headrace.ops.audit.evidence.clickhouse import add_calls, add_requests, read_clickhouse
-from headrace.ops.audit.evidence.group_positions import read_positions
-from headrace.ops.audit.evidence.incremental_reader import IncrementalReader
-from headrace.ops.audit.evidence.invoice import read_invoice
-from headrace.ops.audit.evidence.kafka_records import RecordCollector
-from headrace.ops.audit.evidence.records import AuditWindow, Evidence, KafkaEvidence
-from headrace.ops.audit.evidence.redis_state import read_redis
+from headrace.ops.audit.balance import balance
+from headrace.ops.audit.calls import unbooked
+from headrace.ops.audit.evidence import AuditWindow, Evidence, KafkaEvidence
+from headrace.ops.audit.invoice import read_invoice
+from headrace.ops.audit.kafka_reader import IncrementalReader, read_positions
+from headrace.ops.audit.kafka_records import RecordCollector
+from headrace.ops.audit.money import unknown_ids
+from headrace.ops.audit.replies import undecided
 from headrace.ops.audit.report import AuditReport, AuditVerdict
+from headrace.ops.audit.stores import add_calls, add_requests, read_clickhouse, read_redis
 from headrace.ops.topic_reader import RECORDS_BEFORE, TopicReader
 from streams.events import MAX_DEADLINE_MS
 from streams.kafka.record_auth import RecordAuth
@@ -50,7 +49,6 @@ class Auditor:
     def __init__(self, settings: Settings, window: AuditWindow, *, simulator: str | None) -> None:
         self._window = window
         self._simulator = simulator
-        self._connections = AsyncExitStack()
         self._topics = TopicReader(
             settings.kafka_bootstrap, client_id="headrace-audit", timeout_s=settings.kafka_timeout_s
         )
@@ -72,18 +70,16 @@ class Auditor:
         )
 
     async def __aenter__(self) -> Self:
-        """Connect."""
-        async with AsyncExitStack() as connecting:
-            connecting.push_async_callback(self._redis.aclose)
-            connecting.push_async_callback(self._http.aclose)
-            connecting.push_async_callback(self._clickhouse.close)
-            await connecting.enter_async_context(self._topics)
-            self._connections = connecting.pop_all()
+        """Each part is connected to at its first use."""
         return self
 
     async def __aexit__(self, *fault: object) -> None:
         """Disconnect."""
-        await self._connections.aclose()
+        async with AsyncExitStack() as closing:
+            for part in (self._topics, self._clickhouse):
+                closing.push_async_callback(part.close)
+            for client in (self._http, self._redis):
+                closing.push_async_callback(client.aclose)
 
     async def report(self) -> AuditReport:
         """Read, and report.
@@ -124,25 +120,19 @@ class Auditor:
 
     async def _read_topics(self) -> None:
         since_ms, until_ms = self._window.since_ms, self._window.until_ms
-        last_ms = None if until_ms is None else until_ms + SKEW_MS
-
-        async def read_requests() -> None:
-            add = self._collector.add
-            await self._reader.read(
-                _ENTRANCES,
-                add,
-                since_ms=since_ms - RUN_UP_MS,
-                until_ms=last_ms,
-                records_before=RECORDS_BEFORE,
-            )
-
+        read_requests = partial(
+            self._reader.read,
+            _ENTRANCES,
+            self._collector.add,
+            since_ms=since_ms - RUN_UP_MS,
+            until_ms=None if until_ms is None else until_ms + SKEW_MS,
+            records_before=RECORDS_BEFORE,
+        )
         await read_requests()
         topics = (*_RESULT_TOPICS, *sorted(self._collector.reply_topics)[:_MAX_REPLY_TOPICS])
         await self._reader.read(topics, self._collector.add, since_ms=since_ms - SKEW_MS)
         await read_requests()
-        for topic in (*_ENTRANCES, *topics):
-            # What was deleted of the run-up is not missed.
-            self._kafka.topics[topic] = self._reader.read_of(topic, since_ms=since_ms)
+        self._kafka.topics = self._reader.reads
 
     async def _add_by_id(self, evidence: Evidence) -> None:
         """Ask ClickHouse by id for what the window alone does not show.

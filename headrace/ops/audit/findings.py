@@ -1,29 +1,24 @@
 """What an audit can find: each kind with its words, whether it breaks the balance, and what to do."""
 
 from collections import Counter
-from collections.abc import Iterable
 from enum import Enum
 
-from headrace.ops.audit.report import Finding
+from headrace.ops.audit.report import AuditVerdict, Finding
 
 MAX_IDS = 10
 
-#: What a finding does to the verdict.
-_BREAKS, _OPEN, _NOTED = "breaks", "open", "noted"
-
 
 class FindingKind(Enum):
-    """The kinds: what was found, what to do about it, the effect on the verdict.
+    """The kinds: what was found, what to do about it, the best verdict that an audit with it can have.
 
     The names are the codes that scripts know, and stable. Reports list findings in this order.
     """
 
-    def __init__(self, title: str, advice: str, effect: str = _BREAKS) -> None:
+    def __init__(self, title: str, advice: str, verdict: AuditVerdict = AuditVerdict.UNBALANCED) -> None:
         self.code = self.name.lower()
         self.title = title
         self.advice = advice
-        self.breaks = effect == _BREAKS
-        self.open = effect == _OPEN
+        self.verdict = verdict
 
     MISSING = (
         "accepted, past the deadline, and nothing works on it: no terminal reply",
@@ -84,7 +79,7 @@ class FindingKind(Enum):
     ROWS_DEAD_LETTERED = (
         "no row in ClickHouse; the record is a dead letter",
         "`headrace dlq show`, then `headrace dlq replay`",
-        _NOTED,
+        AuditVerdict.BALANCED,
     )
     CALLS_DIFFER_FROM_COST = (
         "the calls in ClickHouse are not those of the log record, or do not add up to the request's cost",
@@ -117,42 +112,42 @@ class FindingKind(Enum):
     OPEN = (
         "no terminal reply yet, and still in time or under way",
         "wait: `headrace audit --wait 60`",
-        _OPEN,
+        AuditVerdict.OPEN,
     )
     WAITING = (
         "decided, and not yet booked everywhere",
         "wait: `headrace audit --wait 60`; if it stays, see what lags below",
-        _OPEN,
+        AuditVerdict.OPEN,
     )
     DEAD_LETTERS_WAITING = (
         "dead letters that nobody has replayed or discarded",
         "`headrace dlq list`",
-        _NOTED,
+        AuditVerdict.BALANCED,
     )
     TRUNCATED = (
         "retention has deleted records of this window: what came before is not audited",
         "choose a later --since, or keep the topics longer",
-        _NOTED,
+        AuditVerdict.BALANCED,
     )
     REPLY_TOPICS_GONE = (
         "reply topics that requests have named and that do not exist (any more)",
         "replies to them were sent to llm.replies.v1 instead, or were deleted with the topic",
-        _NOTED,
+        AuditVerdict.BALANCED,
     )
     UNDECODABLE = (
         "records that cannot be decoded as what their topic carries",
         "find out who writes to the topic; they are not counted",
-        _NOTED,
+        AuditVerdict.BALANCED,
     )
     UNAUTHENTIC = (
         "records on Headrace's own topics that Headrace did not write",
         "they had no effect; find out who may write to the topic, and take that right away",
-        _NOTED,
+        AuditVerdict.BALANCED,
     )
     INVOICE_INCOMPLETE = (
         "the simulator has forgotten items of this window: calls without an item are not held against it",
         "choose a later --since",
-        _NOTED,
+        AuditVerdict.BALANCED,
     )
 
 
@@ -170,11 +165,6 @@ class FindingTally:
         if len(ids) < MAX_IDS:
             ids[which] = None
 
-    def add_all(self, kind: FindingKind, which: Iterable[str]) -> None:
-        """Add several."""
-        for each in which:
-            self.add(kind, each)
-
     def count(self, *kinds: FindingKind) -> int:
         """Return how often these were found."""
         return sum(self._counts[kind] for kind in kinds)
@@ -186,7 +176,7 @@ class FindingTally:
                 code=kind.code,
                 title=kind.title,
                 count=self._counts[kind],
-                breaks=kind.breaks,
+                breaks=kind.verdict is AuditVerdict.UNBALANCED,
                 ids=tuple(self._ids[kind]),
                 advice=kind.advice,
             )
@@ -195,11 +185,8 @@ class FindingTally:
         )
 
     @property
-    def breaks(self) -> bool:
-        """Whether anything found breaks the balance."""
-        return any(kind.breaks for kind in self._counts)
-
-    @property
-    def open(self) -> bool:
-        """Whether anything is under way."""
-        return any(kind.open for kind in self._counts)
+    def verdict(self) -> AuditVerdict:
+        """What the findings come to: the worst of their verdicts."""
+        found = {kind.verdict for kind in self._counts}
+        worst_first = (AuditVerdict.UNBALANCED, AuditVerdict.OPEN)
+        return next((each for each in worst_first if each in found), AuditVerdict.BALANCED)

@@ -1,8 +1,13 @@
-"""The report of an audit: figures, equations, findings, and what was read when."""
+"""The report of an audit: figures, equations, findings, and what was read; and as text for people."""
 
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from typing import Any
 
 import msgspec
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 
 class AuditVerdict(StrEnum):
@@ -43,64 +48,95 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True):
     state: str
 
 
-class AuditFigures(msgspec.Struct, kw_only=True):
-    """The numbers. Requests unless the name says otherwise; money in dollars, as text, nine decimals.
-
-    `accepted` is the sum of the six states, `open` and `missing`. `dead_lettered` requests are among them;
-    `malformed` records are not. `invoice_usd` and what follows from it are None without an invoice.
-    `estimates_over_usd` and `estimates_under_usd`: by how much orphaned, failed and otherwise estimated calls
-    are booked above and below what was billed, each summed over its calls; `estimates_not_invoiced` of them
-    are booked with an amount and not billed.
-    """
-
-    accepted: int
-    answered: int
-    cached: int
-    degraded: int
-    blocked: int
-    failed: int
-    cancelled: int
-    open: int
-    missing: int
-    malformed: int
-    dead_lettered: int
-    submissions: int
-    conflicts: int
-    contradictory_replies: int
-    resent_replies: int
-    unanswered_submissions: int
-    duplicate_charges: int
-    resent_charges: int
-    ledger_usd: str
-    clickhouse_usd: str
-    rows_missing: int
-    rows_extra: int
-    rows_waiting: int
-    calls: int
-    orphaned_calls: int
-    orphaned_booked_usd: str
-    failed_calls: int
-    failed_booked_usd: str
-    retries_waiting: int
-    invoice_usd: str | None = None
-    orphaned_invoiced_usd: str | None = None
-    failed_invoiced_usd: str | None = None
-    estimates_over_usd: str | None = None
-    estimates_under_usd: str | None = None
-    estimates_not_invoiced: int | None = None
-    unbooked_calls: int | None = None
-    unbooked_usd: str | None = None
-
-
 class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What `headrace audit` prints. Times are RFC 3339, UTC. `waiting`: how much is still under way."""
+    """What `headrace audit` prints. Times are RFC 3339, UTC.
+
+    `figures` are counts of requests unless the name says otherwise; `…_usd` is text with nine decimals.
+    `waiting`: how much is still under way.
+    """
 
     verdict: AuditVerdict
     since: str
     until: str
     took_s: float
-    figures: AuditFigures
+    figures: dict[str, Any]
     equations: tuple[Equation, ...]
     findings: tuple[Finding, ...]
     parts: tuple[SourceState, ...]
     waiting: int = 0
+
+
+_VERDICTS = {
+    AuditVerdict.BALANCED: ("balanced", "bold green"),
+    AuditVerdict.OPEN: ("nothing is wrong so far, but something is still under way", "bold yellow"),
+    AuditVerdict.UNBALANCED: ("does not balance", "bold red"),
+}
+_STATES = ("answered", "cached", "degraded", "blocked", "failed", "cancelled", "open", "missing")
+
+
+def show(report: AuditReport, console: Console, *, details: bool = False) -> None:
+    """Print a report: only what is not as it should be in full, everything that was read with `details`."""
+    parts: list[RenderableType] = [
+        Text(f"requests of {report.since} to {report.until}", style="dim"),
+        Text("\n".join(_figure_lines(report.figures))),
+        Text(),
+        _table((_mark(each), each.name, each.left, each.right) for each in report.equations),
+    ]
+    for finding in report.findings:
+        parts += [Text(), _finding(finding)]
+    if details or report.verdict is not AuditVerdict.BALANCED:
+        parts += [Text(), _table(((part.name, part.state) for part in report.parts), style="dim")]
+    words, style = _VERDICTS[report.verdict]
+    console.print(Group(*parts, Text(), Text(words, style=style) + Text(f"  ({report.took_s:g} s)", "dim")))
+
+
+def _figure_lines(figures: dict[str, Any]) -> Iterator[str]:
+    states = [f"{figures[name]} {name}" for name in _STATES if figures[name]]
+    yield f"{figures['accepted']} accepted = " + (" + ".join(states) or "0")
+    facts = {
+        "malformed records": figures["malformed"],
+        "with a dead letter": figures["dead_lettered"],
+        "repeated submissions": figures["submissions"] - figures["accepted"],
+        "conflicts": figures["conflicts"],
+        "replies sent again": figures["resent_replies"],
+        "bookings sent again": figures["resent_charges"],
+        "retries waiting": figures["retries_waiting"],
+        "rows on their way": figures["rows_waiting"],
+    }
+    if told := [f"{number} {name}" for name, number in facts.items() if number > 0]:
+        yield " · ".join(told)
+    yield f"{figures['calls']} calls, ${figures['ledger_usd']} in the ledger"
+    for name, kind in (("orphaned", "orphaned"), ("failed, stopped or estimated", "failed")):
+        if number := figures[f"{kind}_calls"]:
+            invoiced = figures[f"{kind}_invoiced_usd"]
+            billed = "" if invoiced is None else f", invoiced ${invoiced}"
+            yield f"{number} {name} calls: booked ${figures[f'{kind}_booked_usd']}{billed}"
+    not_invoiced = figures["estimates_not_invoiced"]
+    if not_invoiced is not None and figures["orphaned_calls"] + figures["failed_calls"]:
+        yield (
+            f"of these, booked above the invoice: ${figures['estimates_over_usd']} (not billed at all: "
+            f"{not_invoiced} calls); below it: ${figures['estimates_under_usd']}"
+        )
+    if figures["invoice_usd"] is None:
+        yield "no simulator is known: the provider's invoice is left out (--invoice URL)"
+
+
+def _mark(equation: Equation) -> Text:
+    return Text("✓", style="green") if equation.holds else Text("✗", style="bold red")
+
+
+def _finding(finding: Finding) -> Text:
+    mark = Text("✗ ", style="bold red") if finding.breaks else Text("· ", style="yellow")
+    more = finding.count - len(finding.ids)
+    ids = ", ".join(finding.ids) + (f", and {more} more" if more > 0 else "")
+    return mark + Text(f"{finding.count} × {finding.title}\n  {ids}\n") + Text(f"  → {finding.advice}", "dim")
+
+
+def _table(rows: Iterable[tuple[str | Text, ...]], *, style: str = "") -> Table:
+    """Return rows without borders; the third and fourth columns are numbers."""
+    table = Table(box=None, pad_edge=False, show_header=False, style=style)
+    for row in rows:
+        while len(table.columns) < len(row):
+            table.add_column(justify="right" if len(table.columns) > 1 else "left")
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    return table

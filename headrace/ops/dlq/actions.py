@@ -9,17 +9,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from headrace.ops.dlq.letters import DeadLetterRecord, LetterId, LetterSummary
+from agents.stage import Record
+from headrace.ops.dlq.letters import LetterId, LetterState, LetterSummary, summary_of
 from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.replay import PlannedReplay, ReplayRefused, action_emit, discard_refused, plan_replay
-from headrace.ops.dlq.selection import LetterState
+from headrace.ops.dlq.replay import PlannedReplay, action_emit, discard_refused, plan_replay
 from streams.errors import TransientFault, Undeliverable, UnknownTopic
 from streams.events import LedgerEntry
 from streams.publisher import Position, Publisher
 
 _NOT_TRIED = "not tried: Kafka did not answer for the one before"
 
-_Action = Callable[[DeadLetterRecord, LetterSummary, LetterState], Awaitable["ActionResult"]]
+_Action = Callable[[Record, LetterSummary, LetterState], Awaitable["ActionResult"]]
 
 
 class ActionOutcome(StrEnum):
@@ -40,7 +40,7 @@ class ActionOutcome(StrEnum):
 
 
 class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one dead letter. `number` and `sent_to` are those of a replay."""
+    """The result for one dead letter. `number` and `sent_to` are those of a replay."""
 
     letter_id: LetterId
     outcome: ActionOutcome
@@ -75,7 +75,7 @@ class DeadLetterActions:
         """
         charges = dict[str, LedgerEntry]() if pay_again else await self.letters.charges(ids)
 
-        async def one(dead: DeadLetterRecord, letter: LetterSummary, state: LetterState) -> ActionResult:
+        async def one(dead: Record, letter: LetterSummary, state: LetterState) -> ActionResult:
             plan = plan_replay(
                 dead,
                 letter,
@@ -85,8 +85,8 @@ class DeadLetterActions:
                 charge=charges.get(letter.request_id or ""),
                 at_ms=int(self.clock().timestamp() * 1000),
             )
-            if isinstance(plan, ReplayRefused):
-                return _result(letter, ActionOutcome.REFUSED, plan.reason)
+            if isinstance(plan, str):
+                return _result(letter, ActionOutcome.REFUSED, plan)
             return await self._send(letter, plan)
 
         async for result in self._each(ids, one):
@@ -95,7 +95,7 @@ class DeadLetterActions:
     async def discard(self, ids: Sequence[LetterId]) -> AsyncIterator[ActionResult]:
         """Record that these letters need nothing more. They stay on their topic until they expire."""
 
-        async def one(_: DeadLetterRecord, letter: LetterSummary, state: LetterState) -> ActionResult:
+        async def one(_: Record, letter: LetterSummary, state: LetterState) -> ActionResult:
             if (refused := discard_refused(state)) is not None:
                 return _result(letter, ActionOutcome.REFUSED, refused)
             if self.publisher is None:
@@ -123,7 +123,7 @@ class DeadLetterActions:
                     continue
                 await self.sleep(gap_s)
                 gap_s = 1 / self.rate if self.rate else 0.0
-                result = await act(*found, states.of(letter_id))
+                result = await act(found, summary_of(found), states.of(letter_id))
                 unavailable = result.outcome is ActionOutcome.FAILED
                 yield result
             except (Undeliverable, TransientFault) as fault:

@@ -1,22 +1,23 @@
 """A dead letter as an operator sees it. Its headers are checked, because anybody may write headers."""
 
 import re
+from collections.abc import Callable
 from datetime import datetime
+from enum import StrEnum
 from typing import Self
 
 import msgspec
-from aiokafka import ConsumerRecord
 
 from agents.intake.delivery_identity import request_id_of
 from agents.intake.envelopes import DEFAULT_TENANT
 from agents.stage import Record, instant
+from headrace.ops.topic_reader import REQUEST_EVENTS
 from streams.codec import header
 from streams.dead_letters import PREFIX as _ERRORS
 from streams.errors import InputError
-from streams.kafka.record_auth import RecordAuth
-from streams.pipeline import ENTRANCES
-from streams.redelivery import redelivery
-from streams.topics import RETRIES, Topic
+from streams.events import DeadLetterAction, Requested
+from streams.redelivery import FIRST_DELIVERY, Headers, redelivery
+from streams.topics import RETRIES
 
 _LETTER_ID = re.compile(r"(\d{1,9}):(\d{1,18})", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
@@ -24,8 +25,6 @@ _NUMBER = re.compile(r"\d{1,15}", re.ASCII)
 _MAX_NAME_CHARS = 256
 _MAX_MESSAGE_CHARS = 2_000
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-Headers = tuple[tuple[str, bytes], ...]
 
 
 class LetterId(msgspec.Struct, frozen=True, order=True):
@@ -39,7 +38,7 @@ class LetterId(msgspec.Struct, frozen=True, order=True):
         """Return the id that `text` names.
 
         Raises:
-            InputError: it is no ``partition:offset``.
+            InputError: it is not ``partition:offset``.
         """
         found = _LETTER_ID.fullmatch(text)
         if found is None:
@@ -48,20 +47,6 @@ class LetterId(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{self.partition}:{self.offset}"
-
-
-class DeadLetterRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A record of the dead-letter topic: key, value and headers as they came.
-
-    `written_ms` is when the record died, Unix ms. `authentic`: whether Headrace wrote it.
-    """
-
-    letter_id: LetterId
-    written_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    authentic: bool = True
 
 
 class LetterSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +82,46 @@ class LetterSummary(msgspec.Struct, frozen=True, kw_only=True):
         return instant(self.written_ms)
 
 
+class LetterStatus(StrEnum):
+    """What became of a dead letter."""
+
+    OPEN = "open"
+    REPLAYED = "replayed"
+    DISCARDED = "discarded"
+
+
+class LetterState(msgspec.Struct, frozen=True):
+    """The status of a dead letter, and how often it was replayed. The last action decides the status."""
+
+    status: LetterStatus = LetterStatus.OPEN
+    replays: int = 0
+
+
+class LetterStates:
+    """The states of many dead letters, from the actions in the order in which they were recorded.
+
+    Nothing is kept of letters that are not `wanted`.
+    """
+
+    def __init__(self, wanted: Callable[[LetterId], bool] = lambda _: True) -> None:
+        self._wanted = wanted
+        self._known: dict[LetterId, LetterState] = {}
+
+    def add(self, action: DeadLetterAction) -> None:
+        """Apply an action. One that names no dead letter is ignored."""
+        try:
+            letter_id = LetterId.parse(action.dead_letter)
+        except InputError:
+            return
+        if self._wanted(letter_id):
+            replays = self.of(letter_id).replays + (action.action == "replayed")
+            self._known[letter_id] = LetterState(LetterStatus(action.action), replays)
+
+    def of(self, letter_id: LetterId) -> LetterState:
+        """Return the state of a letter."""
+        return self._known.get(letter_id, LetterState())
+
+
 class _TenantFields(msgspec.Struct):
     """Where an event's value may name the tenant; other fields are skipped."""
 
@@ -107,32 +132,19 @@ class _TenantFields(msgspec.Struct):
 _tenant_fields = msgspec.json.Decoder(_TenantFields)
 
 
-def read_letter(record: ConsumerRecord, auth: RecordAuth) -> DeadLetterRecord:
-    """Return a record of the dead-letter topic as it was read from Kafka."""
-    authentic, headers = auth.read(record.topic, record.key, record.value, record.headers)
-    return DeadLetterRecord(
-        letter_id=LetterId(record.partition, record.offset),
-        written_ms=record.timestamp,
-        key=record.key,
-        value=record.value,
-        headers=headers,
-        authentic=authentic,
-    )
-
-
-def summary_of(dead: DeadLetterRecord) -> LetterSummary:
+def summary_of(dead: Record) -> LetterSummary:
     """Return what is known of a dead letter. What its headers do not say, or say wrongly, stays empty."""
     origin = redelivery(dead.headers)
     died_on = _text(dead.headers, "topic", _MAX_NAME_CHARS) or None
     died_ms = _number(dead.headers, "timestamp")
     # The retry topic holds copies: they go back to where they came from.
     topic = origin.topic if died_on == RETRIES.name else died_on
-    written_ms = dead.written_ms if died_ms is None else died_ms
+    written_ms = dead.timestamp_ms if died_ms is None else died_ms
     believed = origin.believed_of(topic=topic or "", timestamp_ms=written_ms)
     record = believed.record or _address(dead.headers, died_on)
     return LetterSummary(
-        letter_id=dead.letter_id,
-        written_ms=dead.written_ms,
+        letter_id=LetterId(dead.partition, dead.offset),
+        written_ms=dead.timestamp_ms,
         stage=_text(dead.headers, "stage", _MAX_NAME_CHARS),
         exception=_text(dead.headers, "exception", _MAX_NAME_CHARS),
         message=_text(dead.headers, "message", _MAX_MESSAGE_CHARS),
@@ -164,34 +176,31 @@ def _number(headers: Headers, name: str) -> int | None:
     return int(text) if _NUMBER.fullmatch(text) else None
 
 
-def _request_id(dead: DeadLetterRecord, record_address: str | None) -> str | None:
+def _request_id(dead: Record, record_address: str | None) -> str | None:
     """Return the request's id by the rules of the stages: the sender knows the request by it."""
     topic, partition, offset = (record_address or "?:0:0").rsplit(":", 2)
     # Whoever waits for a reply is told the record's address, where that is known.
     headers = dead.headers if record_address else tuple(each for each in dead.headers if each[0] == "ce_id")
-    record = Record(
+    record = msgspec.structs.replace(
+        dead,
         topic=topic,
         partition=int(partition),
         offset=int(offset),
-        timestamp_ms=0,
-        key=dead.key,
-        value=dead.value,
         headers=headers,
+        again=FIRST_DELIVERY,
     )
-    named = request_id_of(record)
-    if named is not None:
-        return named[:_MAX_NAME_CHARS]
     # A request that names no id has its address for one.
-    is_request = any(each.name == topic and _is_of(each, dead.value) for each in ENTRANCES)
-    return record.address.replace(":", "-") if is_request else None
+    named = request_id_of(record, _request(topic, dead.value))
+    return named and named[:_MAX_NAME_CHARS]
 
 
-def _is_of(topic: Topic, value: bytes | None) -> bool:
+def _request(topic: str, value: bytes | None) -> Requested | None:
+    event = REQUEST_EVENTS.get(topic)
     try:
-        msgspec.json.decode(value or b"", type=topic.event)
+        request: Requested | None = msgspec.json.decode(value or b"", type=event) if event else None
     except _UNREADABLE:
-        return False
-    return True
+        return None
+    return request
 
 
 def _tenant(value: bytes | None) -> str | None:

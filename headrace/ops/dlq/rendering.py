@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 
-from agents.stage import instant
+from agents.stage import Record, instant
 from headrace.ops.dlq.actions import ActionResult
-from headrace.ops.dlq.letters import DeadLetterRecord
-from headrace.ops.dlq.selection import FaultGroup, ListedLetter
+from headrace.ops.dlq.reader import FaultGroup, ListedLetter
 from headrace.ops.terminal_text import aligned, printable, shortened
 from streams.events import DeadLetterAction
 
@@ -70,7 +69,7 @@ def _cell(field: str, value: object) -> str:
     return shortened(text, _MESSAGE_CHARS if field == "message" else _NAME_CHARS)
 
 
-def letter_page(listed: ListedLetter, dead: DeadLetterRecord, history: Sequence[DeadLetterAction]) -> str:
+def letter_page(listed: ListedLetter, dead: Record, history: Sequence[DeadLetterAction]) -> str:
     """Return everything about one dead letter, for people."""
     document = letter_document(listed) | {"key": "none" if dead.key is None else _escaped(dead.key)}
     names = "id state died_at stage exception message topic record request_id tenant replays key".split()
@@ -84,10 +83,8 @@ def letter_page(listed: ListedLetter, dead: DeadLetterRecord, history: Sequence[
     return "\n".join(lines) + "\n"
 
 
-def page_document(
-    listed: ListedLetter, dead: DeadLetterRecord, history: Sequence[DeadLetterAction]
-) -> dict[str, Any]:
-    """Return everything about one dead letter, for JSON. Bytes that are no text are in base64."""
+def page_document(listed: ListedLetter, dead: Record, history: Sequence[DeadLetterAction]) -> dict[str, Any]:
+    """Return everything about one dead letter, for JSON. Bytes that are not UTF-8 are in base64."""
     return letter_document(listed) | {
         "key": _bytes_document(dead.key),
         "headers": [{"name": name, "value": _bytes_document(value)} for name, value in dead.headers],

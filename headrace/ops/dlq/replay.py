@@ -5,8 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from headrace.ops.dlq.letters import DeadLetterRecord, LetterSummary
-from headrace.ops.dlq.selection import LetterState, LetterStatus
+from agents.stage import Record
+from headrace.ops.dlq.letters import LetterState, LetterStatus, LetterSummary
 from streams import codec
 from streams.codec import header
 from streams.dead_letters import OMITTED
@@ -21,12 +21,6 @@ from streams.topics import DEAD_LETTER_ACTIONS
 _SOURCE = "headrace/ops/dlq"
 
 
-class ReplayRefused(msgspec.Struct, frozen=True):
-    """Nothing is done with the dead letter, for this reason."""
-
-    reason: str
-
-
 class PlannedReplay(msgspec.Struct, frozen=True, kw_only=True):
     """The record to send, and the number that its reply will carry."""
 
@@ -35,7 +29,7 @@ class PlannedReplay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_replay(
-    dead: DeadLetterRecord,
+    dead: Record,
     letter: LetterSummary,
     state: LetterState,
     *,
@@ -43,36 +37,36 @@ def plan_replay(
     max_replays: int,
     at_ms: int,
     charge: LedgerEntry | None = None,
-) -> PlannedReplay | ReplayRefused:
-    """Return how a dead letter is replayed.
+) -> PlannedReplay | str:
+    """Return how a dead letter is replayed, or why it is not.
 
     The number counts the replays before the record died and those recorded since. A replay that was sent but
     not recorded is therefore sent again under the *same* number, and is known again by it.
 
     Args:
-        dead: the dead record.
+        dead: the dead letter's record.
         letter: what is known of it.
         state: what was done with it so far.
         force: replay it although something was done with it already.
-        max_replays: the highest number a replay may have; `force` does not lift it.
+        max_replays: the highest number a replay may have, forced or not.
         at_ms: now, Unix ms: the new deadline counts from here.
-        charge: what its request has cost so far, where a replay that pays for it again is not wanted. Of this
-            same replay it is no hindrance: what is sent once more under its number calls no model again.
+        charge: what its request has cost so far, where that forbids a replay. The charge of this same replay
+            does not: sent once more under its number, it calls no model again.
     """
     if state.status is not LetterStatus.OPEN and not force:
-        return ReplayRefused(f"{_already(state)}; --force replays it again")
+        return f"{_already(state)}; --force replays it again"
     number = letter.replay + state.replays + 1
     if number > max_replays:
-        return ReplayRefused(
+        return (
             f"replayed {number - 1} times already, and HEADRACE_MAX_REPLAYS is {max_replays}: mend what it "
             "dies of first"
         )
     if (refused := _content_refused(dead, letter)) is not None:
-        return ReplayRefused(refused)
+        return refused
     if letter.topic is None or letter.record is None:
-        return ReplayRefused("its headers do not say where it died: it was not written by Headrace")
+        return "its headers do not say where it died: it was not written by Headrace"
     if charge is not None and charge.replay < number and letter.topic in PAYING:
-        return ReplayRefused(
+        return (
             f"its request has been charged {charge.amount_usd.normalize():f} USD, and a replay calls a model "
             "again; --pay-again replays it all the same"
         )
@@ -95,7 +89,7 @@ def plan_replay(
     return PlannedReplay(emit=emit, number=number)
 
 
-def _content_refused(dead: DeadLetterRecord, letter: LetterSummary) -> str | None:
+def _content_refused(dead: Record, letter: LetterSummary) -> str | None:
     """Return why the record itself is never replayed, if so."""
     if not dead.authentic:
         return "it was not written by Headrace, but by somebody else who may write to the dead letters"

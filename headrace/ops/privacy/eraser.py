@@ -6,20 +6,22 @@ command goes on. Redis comes before ClickHouse, because ClickHouse knows which r
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import groupby
+from operator import attrgetter
 
 import msgspec
 
 from analytics.erasure.row_eraser import RowEraser
 from analytics.erasure.users_rollup import USERS_ROLLUP, UsersRollup
-from headrace.ops.privacy.redis_eraser import RedisEraser, StoredTexts
-from headrace.ops.privacy.report import ErasureReport, ErasureVerdict, StoredItems
-from headrace.ops.privacy.user_requests import retained_topics
+from headrace.ops.privacy.redis_eraser import RedisEraser, RedisFindings
 from streams.erasure import ErasureFeed, Subject, erasure_emit
 from streams.errors import HeadraceError
 from streams.events import Erasure, ErasureMode
+from streams.pipeline import PERSONAL_TOPICS
 from streams.publisher import Publisher
 
 _POLL_S = 1.0
@@ -32,12 +34,58 @@ class AlreadyDeleted(HeadraceError):
     """The user's rows were deleted: a milder erasure would let those that arrive again later in."""
 
 
+class ErasureVerdict(StrEnum):
+    """How an erasure ended."""
+
+    PLANNED = "planned"  # a dry run: nothing was changed
+    ERASED = "erased"  # the last look found nothing
+    UNDER_WAY = "under way"  # requests of the user have not ended yet: run it again
+    LEFT = "left"  # something is still there: run it again
+
+
+class StoredItems(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of stored data: how many items the first look found, and how many the last one."""
+
+    part: str
+    name: str
+    found: int
+    left: int
+
+
+class RetainedTopic(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the user stays on a topic, and until when at the latest, if nothing is written anew.
+
+    That is by the retention that Headrace creates its topics with. Kafka deletes whole segments, so it may
+    take hours more.
+    """
+
+    topic: str
+    until: datetime
+
+
+class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The result. It does not name the user.
+
+    What was accepted until `until` is erased; `kept` is what stays on Kafka until its retention is over.
+    """
+
+    tenant: str
+    mode: ErasureMode
+    pseudonym: str
+    until: datetime
+    requests: int
+    places: tuple[StoredItems, ...]
+    under_way: int
+    kept: tuple[RetainedTopic, ...]
+    verdict: ErasureVerdict
+
+
 class _Look(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is of a user's."""
+    """What is stored of a user: rows by table, days of the rollup, and what Redis holds."""
 
     rows: dict[str, int]
     rollup_days: int
-    redis: StoredTexts
+    redis: RedisFindings
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
@@ -45,14 +93,12 @@ class _Look(msgspec.Struct, frozen=True, kw_only=True):
         return {
             **{("ClickHouse", name): number for name, number in self.rows.items()},
             ("ClickHouse", USERS_ROLLUP): self.rollup_days,
-            ("Redis", "stored replies"): self.redis.replies,
-            ("Redis", "cached answers"): self.redis.cached_answers,
-            ("Redis", "waiting webhooks"): self.redis.webhooks,
+            **{("Redis", name): number for name, number in self.redis.counts.items()},
         }
 
     @property
     def clean(self) -> bool:
-        """Whether there is nothing."""
+        """Whether nothing is stored."""
         return not any(self.counts.values())
 
 
@@ -98,7 +144,7 @@ class Eraser:
         deadline = time.monotonic() + wait_s
         while True:
             self.progress(f"erasing {len(ids)} requests")
-            await self.redis.erase(subject.tenant, ids)
+            await self.redis.erase(subject.tenant, look.redis)
             if any(look.rows.values()):
                 await self.rows.erase(subject, erasure)
             await self.rollup.erase(subject, erasure)
@@ -108,6 +154,7 @@ class Eraser:
                 return _report(erasure, ids, first, look, _verdict(look))
             self.progress(f"{look.redis.running} requests are under way; waiting for them to end")
             await asyncio.sleep(_POLL_S)
+            look = await self._look(subject, erasure, ids)
 
     async def _order(self, subject: Subject, mode: ErasureMode) -> Erasure:
         known = await self.feed.current()
@@ -127,7 +174,7 @@ class Eraser:
         return _Look(
             rows=await self.rows.count(subject, erasure),
             rollup_days=len(await self.rollup.days(subject, erasure)),
-            redis=await self.redis.look(subject.tenant, ids),
+            redis=await self.redis.find(subject.tenant, ids),
         )
 
 
@@ -155,3 +202,41 @@ def _report(
         kept=retained_topics(erasure.until),
         verdict=verdict,
     )
+
+
+def retained_topics(erased_at: datetime) -> tuple[RetainedTopic, ...]:
+    """Return how long the topics keep what was on them when a user was erased."""
+    return tuple(
+        RetainedTopic(topic=topic.name, until=erased_at + timedelta(milliseconds=topic.retention_ms))
+        for topic in PERSONAL_TOPICS
+    )
+
+
+_SAYS = {
+    ErasureVerdict.PLANNED: "Nothing was changed. With --yes instead of --dry-run all of it goes.",
+    ErasureVerdict.ERASED: "A last look found nothing.",
+    ErasureVerdict.UNDER_WAY: "Requests of the user are still under way: run it again when they have ended.",
+    ErasureVerdict.LEFT: "Something is still there: run it again.",
+}
+
+
+def lines(report: ErasureReport) -> Iterator[str]:
+    """Yield the lines of a report."""
+    planned = report.verdict is ErasureVerdict.PLANNED
+    yield f"{report.requests} requests of a user of {report.tenant}, accepted until {_time(report.until)}"
+    if report.mode == "anonymise" and not planned:
+        yield f"their rows now belong to {report.pseudonym}"
+    for items in report.places:
+        left = "" if planned else f"{items.left:>10} left"
+        yield f"  {items.part:<11}{items.name:<20}{items.found:>10} found{left}"
+    if report.under_way:
+        yield f"  {report.under_way} requests have not ended"
+    until = attrgetter("until")
+    yield "Kafka keeps its records as they are, and deletes them by itself, at the latest"
+    for end, topics in groupby(sorted(report.kept, key=until), key=until):
+        yield f"  {_time(end)}  {', '.join(each.topic for each in topics)}"
+    yield _SAYS[report.verdict]
+
+
+def _time(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M UTC")

@@ -39,17 +39,8 @@ return 1
 """
 
 
-class StoredTexts(msgspec.Struct, frozen=True, kw_only=True):
-    """How much there is: of finished requests, and how many requests are under way."""
-
-    replies: int = 0
-    cached_answers: int = 0
-    webhooks: int = 0
-    running: int = 0
-
-
-class _RedisFindings(msgspec.Struct, kw_only=True):
-    """What there is to erase.
+class RedisFindings(msgspec.Struct, kw_only=True):
+    """What Redis holds of a user's requests.
 
     Attributes:
         ended: finished requests with texts in them, and their stored reply.
@@ -63,6 +54,15 @@ class _RedisFindings(msgspec.Struct, kw_only=True):
     webhooks: list[tuple[str, Lane]] = []
     running: int = 0
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How much there is to erase, by kind."""
+        return {
+            "stored replies": len(self.ended),
+            "cached answers": sum(not expired for _, expired in self.cached),
+            "waiting webhooks": len(self.webhooks),
+        }
+
 
 class RedisEraser:
     """Finds and erases them. Every method raises `StoreUnavailable` where Redis does not answer in time."""
@@ -72,33 +72,9 @@ class RedisEraser:
         self._empty = self._redis.register_script(_EMPTY)
         self._end_webhook = self._redis.register_script(queue_scripts.END)
 
-    async def look(self, tenant: str, request_ids: Collection[str]) -> StoredTexts:
-        """Return how much there is of these requests of a tenant."""
-        found = await self._find(tenant, request_ids)
-        return StoredTexts(
-            replies=len(found.ended),
-            cached_answers=sum(not expired for _, expired in found.cached),
-            webhooks=len(found.webhooks),
-            running=found.running,
-        )
-
-    async def erase(self, tenant: str, request_ids: Collection[str]) -> None:
-        """Erase what there is of these requests of a tenant, as far as they have ended."""
-        found = await self._find(tenant, request_ids)
-        with store_faults("erasing a user's requests"):
-            for webhook, lane in found.webhooks:
-                keys, args = end_arguments(webhook, lane)
-                await self._end_webhook(keys=keys, args=args)
-            for some in in_batches(found.cached, _KEYS_A_PIPELINE):
-                await self._erase_answers(tenant, some)
-            for request_id, reply in found.ended:
-                await self._empty(
-                    keys=[key(request_id) for key in (request_key, journal_key, kept_vectors_key)],
-                    args=[reply, _emptied(reply)],
-                )
-
-    async def _find(self, tenant: str, request_ids: Collection[str]) -> _RedisFindings:
-        found = _RedisFindings()
+    async def find(self, tenant: str, request_ids: Collection[str]) -> RedisFindings:
+        """Return what Redis holds of these requests of a tenant."""
+        found = RedisFindings()
         with store_faults("looking for a user's requests"):
             for ids in in_batches(sorted(request_ids), _KEYS_A_PIPELINE):
                 runs: list[str] = []
@@ -115,6 +91,20 @@ class RedisEraser:
                     found.webhooks += await self._webhooks(some)
             found.cached = await self._cached(tenant, frozenset(request_ids))
         return found
+
+    async def erase(self, tenant: str, found: RedisFindings) -> None:
+        """Erase what was found of a tenant's requests; what has changed since then stays."""
+        with store_faults("erasing a user's requests"):
+            for webhook, lane in found.webhooks:
+                keys, args = end_arguments(webhook, lane)
+                await self._end_webhook(keys=keys, args=args)
+            for some in in_batches(found.cached, _KEYS_A_PIPELINE):
+                await self._erase_answers(tenant, some)
+            for request_id, reply in found.ended:
+                await self._empty(
+                    keys=[key(request_id) for key in (request_key, journal_key, kept_vectors_key)],
+                    args=[reply, _emptied(reply)],
+                )
 
     async def _states(self, ids: Sequence[str]) -> list[tuple[str, list[bytes | None], bool]]:
         """Return each request's fields in the registry, and whether journal or vectors hold more of it."""
@@ -142,7 +132,7 @@ class RedisEraser:
     async def _cached(self, tenant: str, request_ids: frozenset[str]) -> list[tuple[bytes, bool]]:
         """Return the tenant's cached answers that came of these requests, and those that have expired.
 
-        Of the latter nobody can tell any more whose they were, and their vectors are of no use.
+        An expired answer no longer says whose it was, and its vector is useless.
         """
         found: list[tuple[bytes, bool]] = []
         for some in in_batches(await self._redis.zrange(index_key(tenant), 0, -1), _KEYS_A_PIPELINE):
@@ -176,7 +166,7 @@ def _request_of(data: bytes) -> str | None:
 
 
 def _emptied(data: bytes) -> bytes:
-    """Return a stored reply without its texts, and with a note why they are missing; nothing for nothing."""
+    """Return a stored reply without its texts, with a note why they are missing; empty if there is none."""
     if not data:
         return b""
     reply = msgspec.json.decode(data, type=Reply)

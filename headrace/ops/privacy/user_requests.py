@@ -1,46 +1,26 @@
-"""A user's requests on the topics that bring them, and how long Kafka keeps what it holds of them.
+"""Finds a user's requests on the topics that bring them."""
 
-Records cannot be changed, and a topic is read by many: what is there stays until its time is over.
-"""
-
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 import msgspec
 from aiokafka import ConsumerRecord
 
 from agents.intake.delivery_identity import accepted_at, request_id_of
 from agents.intake.envelopes import DEFAULT_TENANT
-from headrace.ops.audit.evidence.kafka_records import as_read
-from headrace.ops.topic_reader import RECORDS_BEFORE, TopicReader
+from headrace.ops.topic_reader import RECORDS_BEFORE, REQUEST_EVENTS, TopicReader, as_record
 from streams.codec import decode
 from streams.erasure import Subject
 from streams.errors import InputError
 from streams.events import Requested
 from streams.kafka.record_auth import UNSIGNED
-from streams.pipeline import ENTRANCES, PERSONAL_TOPICS
-
-
-class RetainedTopic(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the user stays on a topic, and until when at the latest, if nothing is written anew.
-
-    That is by the retention that Headrace creates its topics with. Kafka deletes whole segments, so it may
-    take hours more.
-    """
-
-    topic: str
-    until: datetime
 
 
 class _RequestOwner(msgspec.Struct, frozen=True):
-    """The little of a request that says whose it is: most records need no more."""
+    """The fields that say whose a request is. Most records are decoded no further."""
 
     user_id: str
     tenant: str | None = None
 
-
-#: What each of them carries.
-_EVENTS: dict[str, Any] = {topic.name: topic.event for topic in ENTRANCES}
 
 _owner = msgspec.json.Decoder(_RequestOwner)
 
@@ -52,18 +32,10 @@ async def requests_of(reader: TopicReader, subject: Subject, *, since_ms: int, u
     """
     # To the very end: senders' clocks differ, and one that is ahead must not end the search.
     spans = await reader.spans(
-        await reader.existing(_EVENTS), since_ms=since_ms, records_before=RECORDS_BEFORE
+        REQUEST_EVENTS, since_ms=since_ms, records_before=RECORDS_BEFORE, missing_ok=True
     )
-    ids = {_request_of(record, subject, until) async for record in reader.read(spans)}
+    ids = {_request_of(record, subject, until) async for record in reader.records(spans)}
     return {request_id for request_id in ids if request_id is not None}
-
-
-def retained_topics(erased_at: datetime) -> tuple[RetainedTopic, ...]:
-    """Return how long the topics keep what was on them when a user was erased."""
-    return tuple(
-        RetainedTopic(topic=topic.name, until=erased_at + timedelta(milliseconds=topic.retention_ms))
-        for topic in PERSONAL_TOPICS
-    )
 
 
 def _request_of(record: ConsumerRecord, subject: Subject, until: datetime) -> str | None:
@@ -71,8 +43,8 @@ def _request_of(record: ConsumerRecord, subject: Subject, until: datetime) -> st
         owner = _owner.decode(record.value or b"")
         if Subject(owner.tenant or DEFAULT_TENANT, owner.user_id) != subject:
             return None
-        request: Requested = decode(record.value, _EVENTS[record.topic], tuple(record.headers))
-        read = as_read(record, UNSIGNED)  # whoever wrote it, it names the user
+        request: Requested = decode(record.value, REQUEST_EVENTS[record.topic], tuple(record.headers))
+        read = as_record(record, UNSIGNED)  # also what Headrace did not write: it names the user
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputError):
-        return None  # it is no request: a dead letter keeps it
+        return None  # not a request: it is in a dead letter
     return request_id_of(read, request) if accepted_at(read, request) <= until else None

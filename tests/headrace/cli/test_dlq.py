@@ -200,7 +200,7 @@ def test_on_a_terminal_the_operator_is_asked(
         (("replay", "0:1", "--stage", "llm"), "not both"),
         (("replay", "first"), "partition:offset"),
         (("discard", "--reason", "x"), "--state open"),
-        (("list", "--state", "closed"), "open, replayed, discarded, all"),
+        (("list", "--state", "closed"), "'open', 'replayed', 'discarded', 'all'"),
         (("list", "--since", "yesterday"), "2h"),
         (("list", "--limit", "0"), "limit"),
         (("show", "1-2"), "partition:offset"),

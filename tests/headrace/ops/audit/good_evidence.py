@@ -1,7 +1,7 @@
 """Evidence that balance, for tests that break exactly one thing in them."""
 
-from headrace.ops.audit.balance.balance import balance
-from headrace.ops.audit.evidence.records import (
+from headrace.ops.audit.balance import balance
+from headrace.ops.audit.evidence import (
     AcceptedRequest,
     AuditWindow,
     BilledCall,
@@ -90,14 +90,12 @@ def add_malformed(evidence: Evidence, request_id: str, *, at_ms: int = AT_MS) ->
     """Enter a record that is no request, its dead letter, and the reply that says so; return its place."""
     address = f"llm.requests.v1:0:{len(evidence.kafka.malformed)}"
     evidence.kafka.malformed[address] = MalformedRecord(
-        address=address,
         request_id=request_id,
         correlation=b"m",
         submission=Submission(partition=0, offset=0, at_ms=at_ms),
         inside=True,
     )
     evidence.kafka.dead_letters[f"0:{len(evidence.kafka.dead_letters)}"] = DeadLetter(
-        letter_id=f"0:{len(evidence.kafka.dead_letters)}",
         stage="guardrail",
         record=address,
         request_id=request_id,

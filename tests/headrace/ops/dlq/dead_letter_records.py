@@ -3,7 +3,7 @@
 from typing import Any
 
 from agents.stage import Record
-from headrace.ops.dlq.letters import DeadLetterRecord, LetterId
+from headrace.ops.dlq.letters import LetterId
 from streams.dead_letters import dead_letter
 from streams.errors import UndecodableRecord
 from streams.events import Event
@@ -37,16 +37,16 @@ def buried(
     return dead_letter(died or record(), stage=stage, fault=fault or UndecodableRecord("not valid JSON"))
 
 
-def dead(
-    emit: Emit | None = None, *, letter_id: LetterId = LETTER_ID, written_ms: int = DIED_MS
-) -> DeadLetterRecord:
+def dead(emit: Emit | None = None, *, letter_id: LetterId = LETTER_ID, written_ms: int = DIED_MS) -> Record:
     """Return the same as it is read from the dead-letter topic."""
     emit = emit or buried()
     assert not isinstance(emit.key, str)
     assert not isinstance(emit.value, Event)
-    return DeadLetterRecord(
-        letter_id=letter_id,
-        written_ms=written_ms,
+    return Record(
+        topic="llm.dead-letters.v1",
+        partition=letter_id.partition,
+        offset=letter_id.offset,
+        timestamp_ms=written_ms,
         key=emit.key,
         value=emit.value,
         headers=emit.headers,

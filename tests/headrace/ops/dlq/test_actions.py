@@ -6,10 +6,10 @@ from decimal import Decimal
 
 import msgspec
 
+from agents.stage import Record
 from headrace.ops.dlq.actions import ActionOutcome, ActionResult, DeadLetterActions
-from headrace.ops.dlq.letters import DeadLetterRecord, LetterId, LetterSummary, summary_of
+from headrace.ops.dlq.letters import LetterId, LetterStates
 from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.selection import LetterStates
 from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
 from streams.events import DeadLetterAction, LedgerEntry
 from streams.publisher import Emit, Position, Publisher
@@ -27,9 +27,8 @@ class MemoryReader(DeadLetterReader):
         self.charged: dict[str, LedgerEntry] = {}
         self._records = {place: dead(letter_id=place) for place in places}
 
-    async def find(self, place: LetterId) -> tuple[DeadLetterRecord, LetterSummary] | None:
-        found = self._records.get(place)
-        return (found, summary_of(found)) if found else None
+    async def find(self, place: LetterId) -> Record | None:
+        return self._records.get(place)
 
     async def charges(self, places: Sequence[LetterId]) -> Mapping[str, LedgerEntry]:
         return self.charged

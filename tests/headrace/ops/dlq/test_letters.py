@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.ops.dlq.letters import DeadLetterRecord, LetterId, summary_of
+from agents.stage import Record
+from headrace.ops.dlq.letters import LetterId, summary_of
 from streams.errors import InputError
+from streams.publisher import Emit
 from streams.redelivery import put_aside, replayed
 from tests.headrace.ops.dlq.dead_letter_records import DIED_MS, WRITTEN_MS, buried, dead, record
 
@@ -130,8 +132,14 @@ def test_anybody_may_write_anything(
     written_ms: int,
 ) -> None:
     """No header, no value and no timestamp keeps a letter from being listed."""
-    odd = DeadLetterRecord(
-        letter_id=LetterId(0, 0), written_ms=written_ms, key=key, value=value, headers=tuple(headers)
+    odd = Record(
+        topic="llm.dead-letters.v1",
+        partition=0,
+        offset=0,
+        timestamp_ms=written_ms,
+        key=key,
+        value=value,
+        headers=tuple(headers),
     )
     letter = summary_of(odd)
     assert letter.died_at.tzinfo is not None
@@ -143,7 +151,7 @@ def test_what_a_list_keeps_of_a_letter_is_bounded() -> None:
     huge = tuple((f"__streams.errors.{name}", b"x" * 100_000) for name in ("stage", "exception", "message"))
     letter = summary_of(dead(buried(record(b'{"request_id": "' + b"i" * 100_000 + b'"}', headers=huge))))
     assert len(letter.stage) <= 256
-    odd = DeadLetterRecord(letter_id=LetterId(0, 0), written_ms=0, key=b"k" * 9999, value=b"?", headers=huge)
+    odd = dead(Emit(topic="llm.dead-letters.v1", key=b"k" * 9999, value=b"?", headers=huge))
     letter = summary_of(odd)
     assert (len(letter.stage), len(letter.exception), len(letter.message)) == (256, 256, 2_000)
     assert letter.request_id is None  # an id that long is nobody's

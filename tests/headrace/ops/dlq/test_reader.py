@@ -8,9 +8,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from headrace.ops.dlq.actions import ActionOutcome, ActionResult, DeadLetterActions
-from headrace.ops.dlq.letters import LetterId
-from headrace.ops.dlq.reader import DeadLetterReader
-from headrace.ops.dlq.selection import LetterFilters, LetterStatus
+from headrace.ops.dlq.letters import LetterId, LetterStatus
+from headrace.ops.dlq.reader import DeadLetterReader, LetterFilters
 from headrace.ops.topic_reader import TopicReader
 from streams.errors import KafkaUnavailable
 from streams.publisher import Emit, Position, Publisher
@@ -80,7 +79,7 @@ async def test_a_letter_is_read_byte_for_byte(
     found = await letters.find(place)
     assert found is not None
     sent = buried(record(b"\x00\xff", key=marker.encode()))
-    assert (found[0].key, found[0].value, found[0].headers) == (sent.key, sent.value, sent.headers)
+    assert (found.key, found.value, found.headers) == (sent.key, sent.value, sent.headers)
 
 
 async def test_records_with_odd_headers_are_listed_like_others(

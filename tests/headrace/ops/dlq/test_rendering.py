@@ -9,8 +9,8 @@ from rich.cells import cell_len
 
 from headrace.ops.dlq import rendering
 from headrace.ops.dlq.actions import ActionOutcome, ActionResult
-from headrace.ops.dlq.letters import LetterId, summary_of
-from headrace.ops.dlq.selection import FaultGroup, LetterState, LetterStatus, ListedLetter
+from headrace.ops.dlq.letters import LetterId, LetterState, LetterStatus, summary_of
+from headrace.ops.dlq.reader import FaultGroup, ListedLetter
 from headrace.ops.terminal_text import shortened
 from streams.errors import UndecodableRecord
 from streams.events import DeadLetterAction

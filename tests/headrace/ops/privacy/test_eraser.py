@@ -17,9 +17,8 @@ from analytics.rollups.refresh import RollupRefresher
 from analytics.sink.batches import OffsetRange, SinkBatch
 from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
-from headrace.ops.privacy.eraser import AlreadyDeleted, Eraser
+from headrace.ops.privacy.eraser import AlreadyDeleted, Eraser, ErasureReport, ErasureVerdict
 from headrace.ops.privacy.redis_eraser import RedisEraser
-from headrace.ops.privacy.report import ErasureReport, ErasureVerdict
 from streams.erasure import ErasureFeed, Subject
 from streams.events import Erasure, ErasureMode, Payload, Reply, ReplyAddress, RequestLog, Status
 from streams.publisher import Publisher

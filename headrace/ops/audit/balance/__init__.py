@@ -1,4 +1,0 @@
-"""The equations of a balanced Headrace. Pure.
-
-Begin with `balance`.
-"""
