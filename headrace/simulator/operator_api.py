@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from headrace.simulator.behaviour.rules import Behaviour
+from headrace.simulator.behaviour import Behaviour
 from headrace.simulator.simulated_call import Simulation
 
 _USER = "control"

@@ -2,11 +2,13 @@
 
 import asyncio
 
-from headrace.simulator.behaviour.rules import FaultKind
-from headrace.simulator.billing.invoice_items import BilledAs
+import msgspec
+
+from headrace.simulator.behaviour import FaultKind
 from headrace.simulator.generation.generate import Generation, output_tokens
-from headrace.simulator.generation.stream_script import StreamFrame, StreamScript, sent_blocks
 from headrace.simulator.http_exchange import ClientDeparture
+from headrace.simulator.invoice import BilledAs
+from headrace.simulator.provider_api import StreamFrame, StreamScript
 from headrace.simulator.simulated_call import ReplyPlan, SimulatedCall
 from streams.tokens import count_text
 
@@ -100,4 +102,9 @@ class StreamPlayback:
                 await exchange.finish(b"")
 
     def _bill_sent(self, status: BilledAs) -> None:
-        self._plan.bill(output_tokens(sent_blocks(self._made.blocks, self._frames[: self._sent])), status)
+        parts = []
+        for index, block in enumerate(self._made.blocks):
+            texts = [frame.text for frame in self._frames[: self._sent] if frame.block == index]
+            if texts:
+                parts.append(msgspec.structs.replace(block, text="".join(texts)))
+        self._plan.bill(output_tokens(parts), status)

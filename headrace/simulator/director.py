@@ -4,7 +4,7 @@ from random import Random
 
 import msgspec
 
-from headrace.simulator.behaviour.rules import AnswerRule, Behaviour, FaultRule, RawAnswer, TokenTiming
+from headrace.simulator.behaviour import AnswerRule, Behaviour, FaultRule, RawAnswer, TokenTiming
 from streams.models import ProviderName
 
 # OpenAI caches inputs from this length on, in steps of this size.
