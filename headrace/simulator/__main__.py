@@ -9,7 +9,7 @@ from pathlib import Path
 from headrace.embedded.private_files import new_password
 from headrace.same_origin import SameOriginOnly
 from headrace.simulator.app import AddressUnavailable, build_server, create_app, listen
-from headrace.simulator.invoice import InvoiceUnavailable
+from headrace.simulator.invoice import InvoiceFileError
 from headrace.simulator.operator_api import PASSWORD_VARIABLE
 
 
@@ -23,7 +23,7 @@ def main() -> int:
             control_password=os.environ.get(PASSWORD_VARIABLE) or new_password(),  # or one that nobody knows
         )
         listener = listen(options.host, options.port)
-    except (InvoiceUnavailable, AddressUnavailable) as error:
+    except (InvoiceFileError, AddressUnavailable) as error:
         print(f"headrace simulator: {error}", file=sys.stderr)  # noqa: T201  (a command line's output)
         return 1
     host, port = listener.getsockname()[:2]

@@ -78,7 +78,7 @@ def create_app(
     without `control_password` the operator's paths ask for none.
 
     Raises:
-        InvoiceUnavailable: If the data folder cannot be used.
+        InvoiceFileError: If the data folder cannot be used.
     """
     invoice = Invoice(data_dir)
     simulation = Simulation(seed=seed, director=Director(seed), invoice=invoice)

@@ -46,7 +46,7 @@ class InvoiceItem(BilledUsage, frozen=True, kw_only=True, forbid_unknown_fields=
     client_request_id: str | None = None
 
 
-class InvoiceUnavailable(Exception):
+class InvoiceFileError(Exception):
     """The data folder cannot be used; the message says why and what to do."""
 
 
@@ -58,7 +58,7 @@ class Invoice:
         max_listed: the most items that a report lists, the newest.
 
     Raises:
-        InvoiceUnavailable: The folder cannot be written, another simulator holds it, or it is damaged.
+        InvoiceFileError: The folder cannot be written, another simulator holds it, or it is damaged.
     """
 
     def __init__(self, folder: Path | None = None, *, max_listed: int = _MAX_LISTED) -> None:
@@ -105,9 +105,7 @@ def _private_file(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
-        raise InvoiceUnavailable(
-            f"cannot write {path}: {error.strerror}; choose another --data-dir"
-        ) from error
+        raise InvoiceFileError(f"cannot write {path}: {error.strerror}; choose another --data-dir") from error
     return path
 
 
@@ -126,7 +124,7 @@ def _open(path: Path | str) -> sqlite3.Connection:
             reason = f"is held by another simulator ({error}); stop it or choose another --data-dir"
         else:
             reason = f"is damaged ({error}); move it away to start a new invoice"
-        raise InvoiceUnavailable(f"{path} {reason}") from error
+        raise InvoiceFileError(f"{path} {reason}") from error
     return database
 
 

@@ -10,7 +10,7 @@ import msgspec
 import openai
 import pytest
 
-from headrace.simulator.invoice import BilledAs, Invoice, InvoiceItem, InvoiceUnavailable
+from headrace.simulator.invoice import BilledAs, Invoice, InvoiceFileError, InvoiceItem
 from streams.models import EMBEDDING_USD_PER_MILLION, ProviderName
 from tests.headrace.simulator.conftest import Operator
 
@@ -133,7 +133,7 @@ def test_a_file_survives(tmp_path: Path) -> None:
 def test_a_file_is_held_by_one(tmp_path: Path) -> None:
     """A second simulator on the same folder is told so."""
     invoice = Invoice(tmp_path)
-    with pytest.raises(InvoiceUnavailable, match="held by another simulator"):
+    with pytest.raises(InvoiceFileError, match="held by another simulator"):
         Invoice(tmp_path)
     invoice.close()
     Invoice(tmp_path).close()
@@ -142,12 +142,12 @@ def test_a_file_is_held_by_one(tmp_path: Path) -> None:
 def test_a_damaged_file(tmp_path: Path) -> None:
     """A file that is no invoice stops the start; nothing is dropped in silence."""
     (tmp_path / "invoice.sqlite3").write_bytes(b"no database " * 100)
-    with pytest.raises(InvoiceUnavailable, match="is damaged"):
+    with pytest.raises(InvoiceFileError, match="is damaged"):
         Invoice(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """A data folder that is a file is refused with its path."""
     (tmp_path / "taken").write_text("")
-    with pytest.raises(InvoiceUnavailable, match="choose another --data-dir"):
+    with pytest.raises(InvoiceFileError, match="choose another --data-dir"):
         Invoice(tmp_path / "taken")
