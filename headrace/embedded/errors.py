@@ -12,7 +12,9 @@ HeadraceError
     └── StartTimeout      a child runs but did not become ready in time
 """
 
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from streams.errors import HeadraceError
 
@@ -33,11 +35,18 @@ class ExtraMissing(EmbeddedError):
         )
 
 
+def import_extra(part: str, package: str) -> ModuleType:
+    """Import a package of the optional extra; raises `ExtraMissing`."""
+    try:
+        return import_module(package.replace("-", "_"))
+    except ImportError as error:
+        raise ExtraMissing(part, package) from error
+
+
 class DownloadFailed(EmbeddedError):
     """The Kafka jars could not be fetched or did not have the expected checksum."""
 
     def __init__(self, artifact: str, reason: str, cache_dir: Path) -> None:
-        self.cache_dir = cache_dir
         super().__init__(
             f"could not fetch {artifact}: {reason}. The first start of embedded Kafka downloads 44 MB "
             f"into {cache_dir}; check the network and start again (what is there already is kept), "

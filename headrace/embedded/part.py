@@ -36,11 +36,7 @@ class EmbeddedPart(Child):
 
     @property
     def port(self) -> int:
-        """The port that clients connect to.
-
-        Raises:
-            EmbeddedError: It was never started, so none has been chosen yet.
-        """
+        """The port that clients connect to; it is chosen at the first start."""
         if "client" not in self._ports:
             raise EmbeddedError(f"embedded {self.role} has no port yet: start it first")
         return self._ports["client"]

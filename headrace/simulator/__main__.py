@@ -9,7 +9,7 @@ from pathlib import Path
 from headrace.embedded.private_files import new_password
 from headrace.same_origin import SameOriginOnly
 from headrace.simulator.app import AddressUnavailable, build_server, create_app, listen
-from headrace.simulator.billing.invoice_file import InvoiceFileError
+from headrace.simulator.invoice import InvoiceFileError
 from headrace.simulator.operator_api import PASSWORD_VARIABLE
 
 

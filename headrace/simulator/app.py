@@ -14,13 +14,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from headrace.simulator.anthropic.api import ANTHROPIC
-from headrace.simulator.behaviour.director import Director
-from headrace.simulator.billing.invoice import Invoice
-from headrace.simulator.billing.invoice_file import InvoiceFile
+from headrace.simulator.anthropic.messages_api import ANTHROPIC
+from headrace.simulator.director import Director
 from headrace.simulator.endpoint import chat_endpoint
 from headrace.simulator.error_reply import ErrorReply
-from headrace.simulator.openai.api import OPENAI
+from headrace.simulator.invoice import Invoice
+from headrace.simulator.openai.chat_api import OPENAI
 from headrace.simulator.openai.embeddings import embeddings_endpoint
 from headrace.simulator.operator_api import operator_routes
 from headrace.simulator.simulated_call import Simulation
@@ -81,19 +80,13 @@ def create_app(
     Raises:
         InvoiceFileError: If the data folder cannot be used.
     """
-    file = InvoiceFile.open(data_dir) if data_dir is not None else None
-    carried, items = file.load() if file is not None else (None, [])
-    simulation = Simulation(
-        seed=seed,
-        director=Director(seed),
-        invoice=Invoice(file, carried=carried, items=items),
-    )
+    invoice = Invoice(data_dir)
+    simulation = Simulation(seed=seed, director=Director(seed), invoice=invoice)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
-        if file is not None:
-            file.close()
+        invoice.close()
 
     return Starlette(
         routes=[*_provider_routes(simulation), *operator_routes(simulation, control_password)],
@@ -104,21 +97,22 @@ def create_app(
 
 def _provider_routes(simulation: Simulation) -> list[BaseRoute]:
     """Return the providers' paths, each under any base path, as self-hosted servers have them."""
-    endpoints: list[tuple[str, ASGIApp]] = [
-        ("/chat/completions", chat_endpoint(simulation, OPENAI)),
-        ("/messages", chat_endpoint(simulation, ANTHROPIC)),
-        ("/embeddings", embeddings_endpoint(simulation)),
-    ]
+    endpoints: dict[str, ASGIApp] = {
+        "/chat/completions": chat_endpoint(simulation, OPENAI),
+        "/messages": chat_endpoint(simulation, ANTHROPIC),
+        "/embeddings": embeddings_endpoint(simulation),
+    }
     return [
         Route(base + path, endpoint, methods=["POST"])
         for base in ("/v1", "/{base:path}", "")
-        for path, endpoint in endpoints
+        for path, endpoint in endpoints.items()
     ]
 
 
 async def _no_such_url(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
+    assert isinstance(error, HTTPException)  # noqa: S101  (Starlette's type of a handler is wider)
     api = ANTHROPIC if "anthropic-version" in request.headers else OPENAI
-    reply = ErrorReply(status, f"Invalid URL ({request.method} {request.url.path})")
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    return Response(api.error_body(reply, ""), status, headers, media_type="application/json")
+    body = api.error_body(
+        ErrorReply(error.status_code, f"Invalid URL ({request.method} {request.url.path})"), ""
+    )
+    return Response(body, error.status_code, error.headers, media_type="application/json")

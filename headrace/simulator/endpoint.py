@@ -8,16 +8,15 @@ from typing import Any, Generic, TypeVar
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from headrace.simulator.behaviour.rules import FaultKind, FaultRule, RawAnswer, RawEnd
-from headrace.simulator.billing.charges import BilledUsage
-from headrace.simulator.billing.invoice_items import BilledAs
+from headrace.simulator.behaviour import FaultKind, FaultRule, RawAnswer, RawEnd
+from headrace.simulator.charges import BilledUsage
 from headrace.simulator.error_reply import ErrorReply, unreadable_body
 from headrace.simulator.generation.chat_task import ChatTask, ModelTask
 from headrace.simulator.generation.generate import generate
 from headrace.simulator.generation.schema_values import UnsupportedSchema
-from headrace.simulator.generation.stream_script import ReplyHead
 from headrace.simulator.http_exchange import HttpExchange
-from headrace.simulator.provider_api import ProviderApi, RequestHeaders
+from headrace.simulator.invoice import BilledAs
+from headrace.simulator.provider_api import ProviderApi, ReplyHead, RequestHeaders
 from headrace.simulator.simulated_call import ReplyPlan, SimulatedCall, Simulation
 from headrace.simulator.stream_playback import StreamPlayback
 

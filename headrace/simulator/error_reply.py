@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
-
-import msgspec
 
 
 @dataclass(eq=False)
@@ -36,8 +33,3 @@ def model_not_found(name: str) -> ErrorReply:
 def unreadable_body(reason: str) -> ErrorReply:
     """Return the 400 for a body that is not JSON."""
     return ErrorReply(400, f"We could not parse the JSON body of your request: {reason}")
-
-
-def encode(value: Any) -> bytes:
-    """Encode a reply body or an event as JSON."""
-    return msgspec.json.encode(value)

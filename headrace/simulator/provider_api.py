@@ -7,12 +7,34 @@ import msgspec
 
 from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.generation.chat_task import ChatTask
-from headrace.simulator.generation.generate import Generation
-from headrace.simulator.generation.stream_script import ReplyHead, StreamScript
+from headrace.simulator.generation.generate import ChunkChars, Generation
 from streams.models import ProviderName
 
 RequestHeaders = Mapping[str, str]
-ChunkChars = int | list[int] | None
+
+
+class ReplyHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reply says besides its content: its id, when it was made (Unix seconds), the cached input."""
+
+    call_id: str
+    created: int
+    cached_tokens: int
+
+
+class StreamFrame(msgspec.Struct, frozen=True, gc=False):
+    """One chunk of a stream: its bytes and the part of the output in them, by block."""
+
+    data: bytes
+    block: int
+    text: str
+
+
+class StreamScript(msgspec.Struct, frozen=True, kw_only=True):
+    """The frames of one stream: what opens it, its chunks, and what ends it."""
+
+    opening: bytes
+    frames: tuple[StreamFrame, ...]
+    closing: bytes
 
 
 class ProviderApi(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,14 +9,13 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.behaviour.director import Director
-from headrace.simulator.behaviour.rules import FaultKind, FaultRule, TokenTiming
-from headrace.simulator.billing.charges import BilledUsage
-from headrace.simulator.billing.invoice import Invoice
-from headrace.simulator.billing.invoice_items import BilledAs, InvoiceItem
+from headrace.simulator.behaviour import FaultKind, FaultRule, TokenTiming
+from headrace.simulator.charges import BilledUsage
+from headrace.simulator.director import Director
 from headrace.simulator.error_reply import ErrorReply, unreadable_body
 from headrace.simulator.generation.chat_task import ModelTask
 from headrace.simulator.http_exchange import HttpExchange
+from headrace.simulator.invoice import BilledAs, Invoice, InvoiceItem
 from headrace.simulator.provider_api import ProviderApi
 
 CALL_ID_HEADER = "x-headrace-call-id"

@@ -2,11 +2,13 @@
 
 import asyncio
 
-from headrace.simulator.behaviour.rules import FaultKind
-from headrace.simulator.billing.invoice_items import BilledAs
+import msgspec
+
+from headrace.simulator.behaviour import FaultKind
 from headrace.simulator.generation.generate import Generation, output_tokens
-from headrace.simulator.generation.stream_script import StreamFrame, StreamScript, sent_blocks
 from headrace.simulator.http_exchange import ClientDeparture
+from headrace.simulator.invoice import BilledAs
+from headrace.simulator.provider_api import StreamScript
 from headrace.simulator.simulated_call import ReplyPlan, SimulatedCall
 from streams.tokens import count_text
 
@@ -33,8 +35,6 @@ class StreamPlayback:
         async with self._call.exchange.departure() as departure:
             try:
                 has_left = await self._play(departure)
-                if self._plan.ends_in is FaultKind.HANG and not has_left:
-                    has_left = await departure.within(None)
             except asyncio.CancelledError:  # the simulator is stopping
                 self._bill_sent(BilledAs.DROPPED)
                 raise
@@ -46,16 +46,18 @@ class StreamPlayback:
     async def _play(self, departure: ClientDeparture) -> bool:
         """Send the frames before the fault; tell whether the client left meanwhile."""
         frames = self._frames[: self._stops_after()]
-        if not frames:
-            return await self._wait(departure)
+        if not frames and await self._wait(departure):
+            return True
         is_instant = self._plan.timing.token_s == 0.0
         while self._sent < len(frames):
             if await self._wait(departure):
                 return True
             batch = frames[self._sent : self._sent + (_FRAMES_PER_WRITE if is_instant else 1)]
-            await self._write(b"".join(frame.data for frame in batch))
-            self._count(batch)
-        return False
+            await self._call.exchange.write(self._opened() + b"".join(frame.data for frame in batch))
+            self._sent += len(batch)
+            if not is_instant:
+                self._tokens_sent += sum(count_text(frame.text) for frame in batch)
+        return self._plan.ends_in is FaultKind.HANG and await departure.within(None)
 
     def _stops_after(self) -> int:
         fault = self._plan.fault
@@ -67,14 +69,6 @@ class StreamPlayback:
         if self._plan.timing.instant:
             return departure.happened
         return await departure.within(self._plan.timing.due_s(self._tokens_sent + 1) - self._call.elapsed_s)
-
-    def _count(self, batch: tuple[StreamFrame, ...]) -> None:
-        self._sent += len(batch)
-        if self._plan.timing.token_s:
-            self._tokens_sent += sum(count_text(frame.text) for frame in batch)
-
-    async def _write(self, data: bytes) -> None:
-        await self._call.exchange.write(self._opened() + data)
 
     def _opened(self) -> bytes:
         opening, self._opening = self._opening, b""
@@ -88,16 +82,19 @@ class StreamPlayback:
                 await exchange.finish(self._opened() + self._closing)
             case FaultKind.MALFORMED:
                 self._plan.bill(self._made.output_tokens, BilledAs.COMPLETED)
-                await self._write(self._call.api.broken_event)
-                await exchange.finish(b"")
+                await exchange.finish(self._opened() + self._call.api.broken_event)
             case FaultKind.DROP:
                 # Returning without the end of the body makes the server close the connection.
                 self._bill_sent(BilledAs.DROPPED)
             case _:
                 self._bill_sent(BilledAs.DROPPED)
                 if self._plan.fault is not None and (error := self._call.fault_reply(self._plan.fault)):
-                    await self._write(self._call.api.error_event(error))
-                await exchange.finish(b"")
+                    await exchange.finish(self._opened() + self._call.api.error_event(error))
 
     def _bill_sent(self, status: BilledAs) -> None:
-        self._plan.bill(output_tokens(sent_blocks(self._made.blocks, self._frames[: self._sent])), status)
+        parts = []
+        for index, block in enumerate(self._made.blocks):
+            texts = [frame.text for frame in self._frames[: self._sent] if frame.block == index]
+            if texts:
+                parts.append(msgspec.structs.replace(block, text="".join(texts)))
+        self._plan.bill(output_tokens(parts), status)

@@ -41,7 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """A folder for all temporary files, the library's too. It stays, empty: the process may not remove it."""
+    """A folder for all temporary files, the library's too.
+
+    It stays, empty: the confined process may not remove it, and then `tempfile.TemporaryDirectory` would
+    recurse without an end.
+    """
     folder = Path(tempfile.mkdtemp(prefix="headrace-clickhouse-"))
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     try:
@@ -51,7 +55,7 @@ def _temporary_folder() -> Iterator[Path]:
 
 
 def _serve(options: argparse.Namespace, listener: socket.socket, temporary: Path) -> None:
-    passwords = read_passwords(options.passwords)
+    passwords = _read_passwords(options.passwords)
     data_dir = private_folder(options.data_dir.absolute())
     config = write_config(temporary)
     if not confine_process(data_dir, temporary):
@@ -65,8 +69,7 @@ def _serve(options: argparse.Namespace, listener: socket.socket, temporary: Path
     serve(listener, data_dir, config, passwords)
 
 
-def read_passwords(path: Path) -> Passwords:
-    """Read the file."""
+def _read_passwords(path: Path) -> Passwords:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Passwords)
     except (OSError, msgspec.MsgspecError) as error:

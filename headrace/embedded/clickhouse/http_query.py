@@ -1,10 +1,13 @@
 """Reads an HTTP request into the query to run. Bodies may be compressed, as clickhouse-connect sends them."""
 
+import asyncio
+import gzip
+import shutil
 import sys
 import tempfile
 import uuid
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -19,13 +22,13 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_GZIP_OR_ZLIB = 47  # zlib's window bits: the header says which of the two it is
-_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
-    "lz4": lz4.frame.LZ4FrameDecompressor,
-    "zstd": zstd.ZstdDecompressor,
-    "gzip": lambda: zlib.decompressobj(_GZIP_OR_ZLIB),
-    "deflate": lambda: zlib.decompressobj(_GZIP_OR_ZLIB),
+#: Each reads several frames in a row: clients send one per block.
+_DECOMPRESSED: dict[str, Callable[[IO[bytes]], Any]] = {
+    "lz4": lz4.frame.open,
+    "zstd": zstd.open,
+    "gzip": gzip.open,
 }
+_DAMAGED = (EOFError, RuntimeError, gzip.BadGzipFile, zlib.error, zstd.ZstdError)
 
 SPOOL_BYTES = 8 << 20
 """A body or a held result up to this size stays in memory; a larger one is in a temporary file."""
@@ -78,7 +81,12 @@ async def read_query(request: Request, passwords: Passwords) -> HttpQuery:
     is_form = headers.get("content-type", "").startswith("multipart/form-data")
     if is_form:
         values |= await _form_fields(request)
-    content = await _spooled(request, values.get("query", ""), with_body=not is_form)
+    content = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115  # closed by who runs the query
+    if sql := values.get("query"):
+        content.write(sql.encode() + b"\n")
+    if not is_form:
+        await _read_body(request, content)
+    content.seek(0)
     settings = {
         name: value
         for name, value in values.items()
@@ -102,39 +110,24 @@ async def read_query(request: Request, passwords: Passwords) -> HttpQuery:
     )
 
 
-async def _spooled(request: Request, sql: str, *, with_body: bool) -> IO[bytes]:
-    """The SQL of the parameters and, as one text with it, the body."""
-    content = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115  # closed by who runs the query
-    if sql:
-        content.write(sql.encode() + b"\n")
-    if with_body:
-        async for chunk in _decompressed(request.stream(), request.headers.get("content-encoding", "")):
+async def _read_body(request: Request, content: IO[bytes]) -> None:
+    """Append the body to the SQL of the parameters, decompressed."""
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        async for chunk in request.stream():
             content.write(chunk)
-    content.seek(0)
-    return content
-
-
-async def _decompressed(chunks: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
-    """Decompress a body chunk by chunk. It may hold several frames: clients send one per block."""
-    decompressor = _DECOMPRESSORS.get(encoding.strip().lower())
-    if decompressor is None and encoding.strip().lower() not in ("", "identity"):
+        return
+    if encoding not in _DECOMPRESSED:
         text = f"Content-Encoding {encoding} is not supported here: use lz4, zstd, gzip or none"
         raise QueryError.of("NOT_IMPLEMENTED", text)
-    frame: Any = None
-    async for chunk in chunks:
-        if decompressor is None:
-            yield chunk
-            continue
-        left = chunk
-        while left:
-            frame = frame or decompressor()
-            try:
-                yield frame.decompress(left)
-            except (zlib.error, RuntimeError, zstd.ZstdError) as error:
-                raise QueryError.of("INCORRECT_DATA", f"The body is not valid {encoding}: {error}") from error
-            left, frame = (frame.unused_data or b"", None) if frame.eof else (b"", frame)
-    if frame is not None:
-        raise QueryError.of("INCORRECT_DATA", f"The body is not valid {encoding}: it ends too early")
+    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as received:
+        async for chunk in request.stream():
+            received.write(chunk)
+        received.seek(0)
+        try:
+            await asyncio.to_thread(shutil.copyfileobj, _DECOMPRESSED[encoding](received), content)
+        except _DAMAGED as error:
+            raise QueryError.of("INCORRECT_DATA", f"The body is not valid {encoding}: {error}") from error
 
 
 async def _form_fields(request: Request) -> dict[str, str]:

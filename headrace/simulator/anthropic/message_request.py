@@ -1,4 +1,7 @@
-"""Reads a Messages request as strictly as the Anthropic API does."""
+"""Reads a Messages request as strictly as the Anthropic API does.
+
+The SDK's own type says what the endpoint takes; the limits here are those that the type does not say.
+"""
 
 import json
 import re
@@ -9,12 +12,13 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.anthropic.request_types import MESSAGE_BY_VERSION
-from headrace.simulator.billing.charges import charge_usd
+from headrace.simulator.charges import charge_usd
 from headrace.simulator.error_reply import ErrorReply
-from headrace.simulator.generation.chat_task import ChatTask, OutputForm, ToolMode, ToolUse
-from headrace.simulator.generation.schema_values import UnsupportedSchema, check_schema
-from headrace.simulator.generation.task_rules import (
+from headrace.simulator.generation.chat_task import (
+    ChatTask,
+    OutputForm,
+    ToolMode,
+    ToolUse,
     check_chosen,
     check_lengths,
     check_name,
@@ -22,7 +26,8 @@ from headrace.simulator.generation.task_rules import (
     offered_tools,
     served_model,
 )
-from headrace.simulator.provider_api import RequestHeaders
+from headrace.simulator.generation.schema_values import UnsupportedSchema, check_schema
+from headrace.simulator.request_validation import Limits, RequestType, load_types
 from streams.models import ProviderName
 from streams.tokens import count_messages
 
@@ -31,6 +36,33 @@ _MAX_NAME_CHARS = 128
 _ASKS_FOR_JSON = re.compile(r"\b(?:one|a|as|only|valid) JSON(?: object)?\b", re.IGNORECASE)
 _GIVES_SCHEMA = re.compile(r"\bJSON Schema:?\s*(?=\{)", re.IGNORECASE)
 _MAX_ID_CHARS = 256
+_LIMITS: Limits = {"max_tokens": {"ge": 1}, "messages": {"min_length": 1}}
+_SAMPLING_LIMITS: Limits = {
+    "temperature": {"ge": 0.0, "le": 1.0},
+    "top_k": {"ge": 0},
+    "top_p": {"ge": 0.0, "le": 1.0},
+}
+
+
+def _load_types() -> Mapping[str, RequestType]:
+    from anthropic.types.message_create_params import MessageCreateParamsBase  # noqa: PLC0415
+
+    class MessageBody(MessageCreateParamsBase, total=False):
+        stream: bool
+
+    class SampledMessageBody(MessageBody, total=False):
+        temperature: float
+        top_k: int
+        top_p: float
+
+    return {
+        # The SDK's type is that of the latest API version, which has no sampling parameters.
+        "2026-10-21": RequestType(MessageBody, _LIMITS),
+        "2023-06-01": RequestType(SampledMessageBody, {**_LIMITS, **_SAMPLING_LIMITS}),
+    }
+
+
+_TYPE_OF_VERSION = load_types(_load_types, "anthropic", "anthropic.types")
 
 
 def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
@@ -120,12 +152,12 @@ def _text_of(message: Mapping[str, Any]) -> str | None:
     return str(blocks[0]["text"]) if len(blocks) == 1 and blocks[0]["type"] == "text" else None
 
 
-def read_message_request(body: Any, headers: RequestHeaders) -> ChatTask:
+def read_message_request(body: Any, headers: Mapping[str, str]) -> ChatTask:
     """Turn a decoded body into a task, by the rules of the API version in the headers."""
     version = headers.get("anthropic-version", "")
-    if version not in MESSAGE_BY_VERSION:
-        raise ErrorReply(400, f'anthropic-version: "{version}" is not one of {", ".join(MESSAGE_BY_VERSION)}')
-    MESSAGE_BY_VERSION[version].check(body)
+    if version not in _TYPE_OF_VERSION:
+        raise ErrorReply(400, f'anthropic-version: "{version}" is not one of {", ".join(_TYPE_OF_VERSION)}')
+    _TYPE_OF_VERSION[version].check(body)
     model = served_model(ProviderName.ANTHROPIC, body["model"])
     messages: list[dict[str, Any]] = body["messages"]
     _check_messages(messages)

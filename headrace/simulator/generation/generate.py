@@ -1,18 +1,22 @@
-"""Answers a chat call: with words or tool calls, cut as the call demands."""
+"""Answers a chat call with words or tool calls, cut as the call demands, and into the chunks of a stream."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from functools import cache
 from random import Random
+from typing import Any
 
 import msgspec
+from rs_bpe import openai
 
-from headrace.simulator.behaviour.rules import AnswerRule
+from headrace.simulator.behaviour import AnswerRule
 from headrace.simulator.generation.answer_texts import about_results, json_object, key_words, sentences
 from headrace.simulator.generation.chat_task import ChatTask, ToolMode, ToolOffer
 from headrace.simulator.generation.schema_values import value_for
-from headrace.simulator.generation.token_pieces import first_tokens
 from streams.tokens import count_text
+
+ChunkChars = int | list[int] | None
 
 
 class StopCause(StrEnum):
@@ -24,20 +28,11 @@ class StopCause(StrEnum):
     STOP_SEQUENCE = "stop_sequence"
 
 
-class SaidText(msgspec.Struct, frozen=True, kw_only=True):
-    """Text of the answer."""
+class OutputBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """A text or, where `tool` names one, the JSON arguments of a tool call."""
 
     text: str
-
-
-class ToolCallBlock(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool call; `arguments` is a JSON object."""
-
-    name: str
-    arguments: str
-
-
-OutputBlock = SaidText | ToolCallBlock
+    tool: str | None = None
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,14 +71,14 @@ def _words(task: ChatTask, rule: AnswerRule | None, random: Random) -> str:
     return sentences(task.question, random)
 
 
-def _tool_calls(task: ChatTask, rule: AnswerRule | None, random: Random) -> tuple[ToolCallBlock, ...]:
+def _tool_calls(task: ChatTask, rule: AnswerRule | None, random: Random) -> tuple[OutputBlock, ...]:
     use = task.tool_use
     if use.mode is ToolMode.NONE or not use.tools:
         return ()
     offered = {tool.name: tool for tool in use.tools}
     if rule is not None and rule.tool_calls and not task.tool_results:
         calls = [
-            ToolCallBlock(name=call.name, arguments=msgspec.json.encode(call.arguments).decode())
+            OutputBlock(tool=call.name, text=msgspec.json.encode(call.arguments).decode())
             for call in rule.tool_calls
             if call.name in offered
         ]
@@ -108,31 +103,30 @@ def _fitting(tools: tuple[ToolOffer, ...], task: ChatTask) -> ToolOffer | None:
     return None
 
 
-def _call(tool: ToolOffer, task: ChatTask, random: Random) -> ToolCallBlock:
+def _call(tool: ToolOffer, task: ChatTask, random: Random) -> OutputBlock:
     schema = tool.schema or {"type": "object", "properties": {}}
     value = value_for(schema, key_words(task.question), random)
-    return ToolCallBlock(name=tool.name, arguments=msgspec.json.encode(value).decode())
+    return OutputBlock(tool=tool.name, text=msgspec.json.encode(value).decode())
 
 
-def _of_calls(task: ChatTask, calls: tuple[ToolCallBlock, ...]) -> Generation:
-    kept: list[ToolCallBlock] = []
+def _of_calls(task: ChatTask, calls: tuple[OutputBlock, ...]) -> Generation:
+    kept: list[OutputBlock] = []
     for call in calls:
-        left = task.max_output_tokens - output_tokens(kept) - count_text(call.name)
-        arguments = first_tokens(call.arguments, max(0, left))
-        kept.append(ToolCallBlock(name=call.name, arguments=arguments))
-        if arguments != call.arguments:
+        left = task.max_output_tokens - output_tokens([*kept, OutputBlock(tool=call.tool, text="")])
+        arguments = _first_tokens(call.text, max(0, left))
+        kept.append(OutputBlock(tool=call.tool, text=arguments))
+        if arguments != call.text:
             return _generation(kept, StopCause.LENGTH)
     return _generation(kept, StopCause.TOOL_CALLS)
 
 
 def _of_text(task: ChatTask, words: str) -> Generation:
     text, stopped_by = _stopped(words, task.stop)
-    cut = first_tokens(text, task.max_output_tokens)
+    cut = _first_tokens(text, task.max_output_tokens)
     if cut != text:
-        return _generation([SaidText(text=cut)], StopCause.LENGTH)
-    if stopped_by is not None:
-        return _generation([SaidText(text=cut)], StopCause.STOP_SEQUENCE, stopped_by)
-    return _generation([SaidText(text=cut)], StopCause.STOP)
+        return _generation([OutputBlock(text=cut)], StopCause.LENGTH)
+    cause = StopCause.STOP if stopped_by is None else StopCause.STOP_SEQUENCE
+    return _generation([OutputBlock(text=cut)], cause, stopped_by)
 
 
 def _generation(
@@ -145,13 +139,50 @@ def _generation(
 
 def output_tokens(blocks: Iterable[OutputBlock]) -> int:
     """Return what is billed for a whole or partial output: its text, or tool names and arguments."""
-    total = 0
-    for block in blocks:
-        if isinstance(block, SaidText):
-            total += count_text(block.text)
-        else:
-            total += count_text(block.name) + count_text(block.arguments)
-    return total
+    return sum(count_text(block.tool or "") + count_text(block.text) for block in blocks)
+
+
+@cache
+def _o200k() -> Any:
+    return openai.o200k_base()
+
+
+def _first_tokens(text: str, max_tokens: int) -> str:
+    """Return the longest beginning of the text that is whole tokens and at most `max_tokens`."""
+    if len(text.encode()) <= max_tokens:  # a token has at least one byte
+        return text
+    tokens = _o200k().encode(text)
+    if len(tokens) <= max_tokens:
+        return text
+    beginnings = (_o200k().decode(tokens[:count]) for count in range(max_tokens, 0, -1))
+    # Tokens that end within a character decode to None.
+    return next((kept for kept in beginnings if kept is not None), "")
+
+
+def pieces(text: str, chunk_chars: ChunkChars) -> list[str]:
+    """Split a text as it is streamed: by tokens, or by the given numbers of characters, repeated."""
+    if chunk_chars is None:
+        return _by_token(text)
+    sizes = [chunk_chars] if isinstance(chunk_chars, int) else chunk_chars
+    split: list[str] = []
+    at = 0
+    while at < len(text):
+        size = sizes[len(split) % len(sizes)]
+        split.append(text[at : at + size])
+        at += size
+    return split
+
+
+def _by_token(text: str) -> list[str]:
+    split: list[str] = []
+    held: list[int] = []
+    for token in _o200k().encode(text):
+        held.append(token)
+        piece = _o200k().decode(held)
+        if piece is not None:  # a character may take several tokens
+            split.append(piece)
+            held = []
+    return split
 
 
 def _stopped(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:

@@ -1,4 +1,7 @@
-"""Reads a Chat Completions request as strictly as the OpenAI API does."""
+"""Reads a Chat Completions request as strictly as the OpenAI API does.
+
+The SDK's own types say what the endpoints take; the limits here are those that the types do not say.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -7,11 +10,13 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.billing.charges import charge_usd
+from headrace.simulator.charges import charge_usd
 from headrace.simulator.error_reply import wrong_field
-from headrace.simulator.generation.chat_task import ChatTask, OutputForm, ToolMode, ToolUse
-from headrace.simulator.generation.schema_values import check_schema
-from headrace.simulator.generation.task_rules import (
+from headrace.simulator.generation.chat_task import (
+    ChatTask,
+    OutputForm,
+    ToolMode,
+    ToolUse,
     check_chosen,
     check_lengths,
     check_name,
@@ -19,7 +24,8 @@ from headrace.simulator.generation.task_rules import (
     offered_tools,
     served_model,
 )
-from headrace.simulator.openai.request_types import CHAT_COMPLETION
+from headrace.simulator.generation.schema_values import check_schema
+from headrace.simulator.request_validation import Limits, RequestType, load_types
 from streams.models import ProviderName
 from streams.tokens import count_messages
 
@@ -28,6 +34,38 @@ _IDENTITY = ("model", "messages", "tools", "tool_choice", "response_format", "se
 _NOT_COVERED = "the simulator does not support this"
 _MAX_STOPS = 4
 _MAX_NAME_CHARS = 64
+_LIMITS: Limits = {
+    "frequency_penalty": {"ge": -2.0, "le": 2.0},
+    "max_completion_tokens": {"ge": 1},
+    "max_tokens": {"ge": 1},
+    "messages": {"min_length": 1},
+    "metadata": {"max_length": 16},
+    "presence_penalty": {"ge": -2.0, "le": 2.0},
+    "temperature": {"ge": 0.0, "le": 2.0},
+    "tools": {"min_length": 1, "max_length": 128},
+    "top_p": {"ge": 0.0, "le": 1.0},
+}
+
+
+def _load_types() -> tuple[RequestType, RequestType]:
+    from openai.types.chat.completion_create_params import CompletionCreateParamsBase  # noqa: PLC0415
+    from openai.types.embedding_create_params import EmbeddingCreateParams  # noqa: PLC0415
+
+    class ChatCompletionBody(CompletionCreateParamsBase, total=False):
+        stream: bool | None
+
+    embeddings = RequestType(EmbeddingCreateParams, {"dimensions": {"ge": 1}})
+    return RequestType(ChatCompletionBody, _LIMITS), embeddings
+
+
+_PACKAGES = (
+    "openai",
+    "openai.types",
+    "openai.types.chat",
+    "openai.types.shared",
+    "openai.types.shared_params",
+)
+CHAT_COMPLETION, EMBEDDINGS = load_types(_load_types, *_PACKAGES)
 
 
 def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
@@ -46,7 +84,7 @@ def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
         if message["role"] == "assistant":
             waiting, asked_at = [call["id"] for call in message.get("tool_calls") or ()], index
             if not waiting and message.get("content") is None and message.get("refusal") is None:
-                raise wrong_field(f"messages[{index}].content", "must be a string", "invalid_type")
+                raise wrong_field(f"messages[{index}].content", "must be a string")
     if waiting:
         reason = f"tool messages must follow for each 'tool_call_id'; there are none for {', '.join(waiting)}"
         raise wrong_field(f"messages.[{asked_at + 1}].role", reason)
@@ -95,12 +133,12 @@ def read_chat_request(body: Any) -> ChatTask:
 def _refuse_unsupported(body: Mapping[str, Any]) -> None:
     for name in _UNSUPPORTED:
         if body.get(name):
-            raise wrong_field(name, _NOT_COVERED, "unsupported_parameter")
+            raise wrong_field(name, _NOT_COVERED)
     if body.get("n", 1) not in (1, None):
-        raise wrong_field("n", _NOT_COVERED, "unsupported_value")
+        raise wrong_field("n", _NOT_COVERED)
     offered = [*(body.get("tools") or ()), body.get("tool_choice")]
     if any(isinstance(each, dict) and each["type"] != "function" for each in offered):
-        raise wrong_field("tools", _NOT_COVERED, "unsupported_value")
+        raise wrong_field("tools", _NOT_COVERED)
 
 
 def _tool_use(body: Mapping[str, Any]) -> ToolUse:
@@ -134,8 +172,7 @@ def _output_form(body: Mapping[str, Any], texts: Sequence[str]) -> OutputForm:
 def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
     if len(stops) > _MAX_STOPS or "" in stops:
-        reason = f"at most {_MAX_STOPS} sequences, none of them empty"
-        raise wrong_field("stop", reason, "above_max_length" if all(stops) else "empty_string")
+        raise wrong_field("stop", f"at most {_MAX_STOPS} sequences, none of them empty")
     return stops
 
 
@@ -149,7 +186,6 @@ def _include_usage(body: Mapping[str, Any]) -> bool:
 def _wanted_tokens(body: Mapping[str, Any]) -> int | None:
     old, new = body.get("max_tokens"), body.get("max_completion_tokens")
     if old is not None and new is not None:
-        reason = "not allowed together with 'max_completion_tokens'"
-        raise wrong_field("max_tokens", reason, "invalid_parameter_combination")
+        raise wrong_field("max_tokens", "not allowed together with 'max_completion_tokens'")
     wanted: int | None = old if new is None else new
     return wanted

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.simulator.behaviour.rules import FaultRule
-from headrace.simulator.billing.charges import BilledUsage, embedding_charge_usd
-from headrace.simulator.billing.invoice_items import BilledAs
+from headrace.simulator.behaviour import FaultRule
+from headrace.simulator.charges import BilledUsage, embedding_charge_usd
 from headrace.simulator.endpoint import Endpoint, answer_whole
-from headrace.simulator.error_reply import encode, model_not_found, wrong_field
+from headrace.simulator.error_reply import model_not_found, wrong_field
 from headrace.simulator.generation.chat_task import ModelTask
-from headrace.simulator.openai.api import OPENAI
-from headrace.simulator.openai.request_types import EMBEDDINGS
+from headrace.simulator.invoice import BilledAs
+from headrace.simulator.openai.chat_api import OPENAI
+from headrace.simulator.openai.chat_request import EMBEDDINGS
 from headrace.simulator.provider_api import RequestHeaders
 from headrace.simulator.simulated_call import ReplyPlan, SimulatedCall, Simulation
 from streams.models import EMBEDDING_USD_PER_MILLION
@@ -62,7 +63,7 @@ def _read(body: Any, _headers: RequestHeaders) -> EmbeddingTask:
     largest = _DIMENSIONS.get(model, _DEFAULT_DIMENSIONS)
     dimensions = body.get("dimensions", largest)
     if dimensions > largest:
-        raise wrong_field("dimensions", f"at most {largest}", "integer_above_max_value")
+        raise wrong_field("dimensions", f"at most {largest}")
     texts = _texts(body["input"])
     return EmbeddingTask(
         model=model,
@@ -78,11 +79,11 @@ def _read(body: Any, _headers: RequestHeaders) -> EmbeddingTask:
 def _texts(given: Any) -> Sequence[str]:
     texts: Sequence[Any] = [given] if isinstance(given, str) else given
     if not texts or "" in texts:
-        raise wrong_field("input", "must not be empty", "empty_string" if texts else "empty_array")
+        raise wrong_field("input", "must not be empty")
     if not isinstance(texts[0], str):
-        raise wrong_field("input", "the simulator takes no token arrays", "unsupported_value")
+        raise wrong_field("input", "the simulator takes no token arrays")
     if len(texts) > _MAX_INPUTS:
-        raise wrong_field("input", f"at most {_MAX_INPUTS} texts", "above_max_length")
+        raise wrong_field("input", f"at most {_MAX_INPUTS} texts")
     return texts
 
 
@@ -92,8 +93,7 @@ def _count(texts: Sequence[str]) -> int:
         reason = f"{max(counts)} tokens > {_MAX_TOKENS_PER_INPUT}, the model's maximum context length"
         raise wrong_field("input", reason, "context_length_exceeded")
     if sum(counts) > _MAX_TOKENS_PER_CALL:
-        reason = f"{sum(counts)} tokens > {_MAX_TOKENS_PER_CALL}, the most of one request"
-        raise wrong_field("input", reason, "max_tokens_per_request")
+        raise wrong_field("input", f"{sum(counts)} tokens > {_MAX_TOKENS_PER_CALL}, the most of one request")
     return sum(counts)
 
 
@@ -104,7 +104,7 @@ def _reply(task: EmbeddingTask, seed: int) -> bytes:
         shown: Any = base64.b64encode(vector.tobytes()).decode() if task.packed else vector.tolist()
         data.append({"object": "embedding", "index": index, "embedding": shown})
     usage = {"prompt_tokens": task.input_tokens, "total_tokens": task.input_tokens}
-    return encode({"object": "list", "data": data, "model": task.model, "usage": usage})
+    return msgspec.json.encode({"object": "list", "data": data, "model": task.model, "usage": usage})
 
 
 def embed(text: str, dimensions: int, seed: int) -> NDArray[np.float32]:

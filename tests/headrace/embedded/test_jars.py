@@ -82,7 +82,7 @@ def test_without_a_network_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("HTTPS_PROXY", CLOSED)
     with pytest.raises(DownloadFailed, match="HEADRACE_KAFKA_BOOTSTRAP") as caught:
         class_path(tmp_path, silent, small_jars())
-    assert caught.value.cache_dir == tmp_path
+    assert str(tmp_path) in str(caught.value)
 
 
 @pytest.mark.integration

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import openai
 import pytest
 
 from headrace.simulator.app import listen
+from headrace.simulator.invoice import Invoice
 from headrace.simulator.operator_api import PASSWORD_VARIABLE
 
 _COMMAND = [sys.executable, "-m", "headrace.simulator"]
@@ -85,7 +87,9 @@ def test_a_stop_bills_streams_under_way(tmp_path: Path) -> None:
             _, errors = process.communicate(timeout=30)
             del received
     assert process.returncode in {0, -signal.SIGTERM}
-    items = [json.loads(line) for line in (tmp_path / "invoice.jsonl").read_text().splitlines()]
+    invoice = Invoice(tmp_path)
+    items = json.loads(msgspec.json.encode(invoice.report()["items"]))
+    invoice.close()
     assert [item["status"] for item in items] == ["dropped", "dropped"]
     assert items[1]["output_tokens"] == 2
     assert "Traceback" not in errors

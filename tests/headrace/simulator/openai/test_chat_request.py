@@ -20,98 +20,86 @@ def _form(schema: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, **more}}
 
 
-_BAD_REQUESTS: dict[str, tuple[dict[str, Any], str | None, str | None]] = {
-    # name: (changes of a good request, param, code)
-    "no model": ({"model": ...}, "model", "missing_required_parameter"),
-    "model not a string": ({"model": 3}, "model", "invalid_type"),
-    "no messages": ({"messages": ...}, "messages", "missing_required_parameter"),
-    "messages empty": ({"messages": []}, "messages", "empty_array"),
-    "messages a string": ({"messages": "hi"}, "messages", "invalid_type"),
-    "message a string": ({"messages": ["hi"]}, "messages[0]", "invalid_type"),
-    "no role": ({"messages": [{"content": "x"}]}, "messages[0].role", "missing_required_parameter"),
-    "bad role": ({"messages": [{"role": "boss", "content": "x"}]}, "messages[0].role", "invalid_value"),
-    "no content": ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
+_BAD_REQUESTS: dict[str, tuple[dict[str, Any], str]] = {
+    # name: (changes of a good request, param)
+    "no model": ({"model": ...}, "model"),
+    "model not a string": ({"model": 3}, "model"),
+    "no messages": ({"messages": ...}, "messages"),
+    "messages empty": ({"messages": []}, "messages"),
+    "messages a string": ({"messages": "hi"}, "messages"),
+    "message a string": ({"messages": ["hi"]}, "messages[0]"),
+    "no role": ({"messages": [{"content": "x"}]}, "messages[0].role"),
+    "bad role": ({"messages": [{"role": "boss", "content": "x"}]}, "messages[0].role"),
+    "no content": ({"messages": [{"role": "user"}]}, "messages[0].content"),
     "null content": (
         {"messages": [{"role": "user", "content": None}]},
         "messages[0].content",
-        "invalid_type",
     ),
     "assistant says nothing": (
         {"messages": [_USER, {"role": "assistant", "content": None}]},
         "messages[1].content",
-        "invalid_type",
     ),
     "bad part": (
         {"messages": [{"role": "user", "content": [{"type": "smell"}]}]},
         "messages[0].content[0].type",
-        "invalid_value",
     ),
     "image for the system": (
         {"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
         "messages[0].content[0].text",
-        "missing_required_parameter",
     ),
-    "unknown field": ({"colour": "red"}, "colour", "unknown_parameter"),
+    "unknown field": ({"colour": "red"}, "colour"),
     "unknown message field": (
         {"messages": [_USER | {"mood": 1}]},
         "messages[0].mood",
-        "unknown_parameter",
     ),
-    "temperature high": ({"temperature": 2.5}, "temperature", "decimal_above_max_value"),
-    "temperature low": ({"temperature": -1}, "temperature", "decimal_below_min_value"),
-    "temperature a string": ({"temperature": "hot"}, "temperature", "invalid_type"),
-    "temperature a boolean": ({"temperature": True}, "temperature", "invalid_type"),
-    "top_p high": ({"top_p": 1.1}, "top_p", "decimal_above_max_value"),
-    "max_tokens zero": ({"max_tokens": 0}, "max_tokens", "integer_below_min_value"),
-    "max_tokens a decimal": ({"max_tokens": 1.5}, "max_tokens", "invalid_type"),
-    "max_tokens too large": ({"max_tokens": 20_000}, "max_tokens", "invalid_value"),
+    "temperature high": ({"temperature": 2.5}, "temperature"),
+    "temperature low": ({"temperature": -1}, "temperature"),
+    "temperature a string": ({"temperature": "hot"}, "temperature"),
+    "temperature a boolean": ({"temperature": True}, "temperature"),
+    "top_p high": ({"top_p": 1.1}, "top_p"),
+    "max_tokens zero": ({"max_tokens": 0}, "max_tokens"),
+    "max_tokens a decimal": ({"max_tokens": 1.5}, "max_tokens"),
+    "max_tokens too large": ({"max_tokens": 20_000}, "max_tokens"),
     "both limits": (
         {"max_tokens": 5, "max_completion_tokens": 5},
         "max_tokens",
-        "invalid_parameter_combination",
     ),
-    "stream a string": ({"stream": "yes"}, "stream", "invalid_type"),
-    "stream_options alone": ({"stream_options": {"include_usage": True}}, "stream_options", None),
-    "five stops": ({"stop": list("abcde")}, "stop", "above_max_length"),
-    "n is 2": ({"n": 2}, "n", "unsupported_value"),
-    "logprobs": ({"logprobs": True}, "logprobs", "unsupported_parameter"),
-    "metadata not text": ({"metadata": {"a": 1}}, "metadata.a", "invalid_type"),
-    "tool message alone": ({"messages": [_USER, _RESULT]}, "messages.[1].role", None),
-    "tool call not answered": ({"messages": [_USER, _CALLING, _USER]}, "messages.[2].role", None),
-    "tool call at the end": ({"messages": [_USER, _CALLING]}, "messages.[2].role", None),
-    "tool answered twice": ({"messages": [_USER, _CALLING, _RESULT, _RESULT]}, "messages.[3].role", None),
+    "stream a string": ({"stream": "yes"}, "stream"),
+    "stream_options alone": ({"stream_options": {"include_usage": True}}, "stream_options"),
+    "five stops": ({"stop": list("abcde")}, "stop"),
+    "n is 2": ({"n": 2}, "n"),
+    "logprobs": ({"logprobs": True}, "logprobs"),
+    "metadata not text": ({"metadata": {"a": 1}}, "metadata.a"),
+    "tool message alone": ({"messages": [_USER, _RESULT]}, "messages.[1].role"),
+    "tool call not answered": ({"messages": [_USER, _CALLING, _USER]}, "messages.[2].role"),
+    "tool call at the end": ({"messages": [_USER, _CALLING]}, "messages.[2].role"),
+    "tool answered twice": ({"messages": [_USER, _CALLING, _RESULT, _RESULT]}, "messages.[3].role"),
     "tool without a name": (
         {"tools": [{"type": "function", "function": {}}]},
         "tools[0].function.name",
-        "missing_required_parameter",
     ),
     "tool name with a space": (
         {"tools": [{"type": "function", "function": {"name": "a b"}}]},
         "tools[0].function.name",
-        "invalid_value",
     ),
     "tool with a schema that is none": (
         {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "thing"}}}]},
         "tools[0].function.parameters",
-        "invalid_function_parameters",
     ),
-    "tool_choice without tools": ({"tool_choice": "auto"}, "tool_choice", None),
+    "tool_choice without tools": ({"tool_choice": "auto"}, "tool_choice"),
     "tool_choice of no tool": (
         {"tools": [_TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
         "tool_choice",
-        None,
     ),
     "format without a schema": (
         {"response_format": {"type": "json_schema"}},
         "response_format.json_schema",
-        "missing_required_parameter",
     ),
-    "unknown format": ({"response_format": {"type": "xml"}}, "response_format.type", "invalid_value"),
-    "schema that is none": ({"response_format": _form({"type": "thing"})}, "response_format", None),
+    "unknown format": ({"response_format": {"type": "xml"}}, "response_format.type"),
+    "schema that is none": ({"response_format": _form({"type": "thing"})}, "response_format"),
     "schema without a value": (
         {"response_format": _form({"type": "integer", "minimum": 3, "maximum": 2})},
         "response_format",
-        None,
     ),
 }
 
@@ -119,13 +107,13 @@ _BAD_REQUESTS: dict[str, tuple[dict[str, Any], str | None, str | None]] = {
 @pytest.mark.parametrize("name", _BAD_REQUESTS)
 def test_bad_request(gpt: openai.OpenAI, operator: Operator, name: str) -> None:
     """Each wrong request is a 400 that names the field, raises `BadRequestError` and is not billed."""
-    changes, param, code = _BAD_REQUESTS[name]
+    changes, param = _BAD_REQUESTS[name]
     body = {"model": "gpt-4o", "messages": [_USER], **changes}
     body = {key: value for key, value in body.items() if value is not ...}
     with pytest.raises(openai.BadRequestError) as caught:
         gpt.post("/chat/completions", body=body, cast_to=object)
     assert caught.value.type == "invalid_request_error"
-    assert (caught.value.param, caught.value.code) == (param, code)
+    assert caught.value.param == param
     assert caught.value.request_id
     assert operator.invoice()["calls"] == 0
 

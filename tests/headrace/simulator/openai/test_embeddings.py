@@ -41,29 +41,29 @@ def test_dimensions(gpt: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "param", "code"),
+    ("changes", "param"),
     [
-        ({"input": ""}, "input", "empty_string"),
-        ({"input": []}, "input", "empty_array"),
-        ({"input": ["a", 1]}, "input[1]", "invalid_type"),
-        ({"input": [True]}, "input[0]", "invalid_type"),
-        ({"input": 7}, "input", "invalid_type"),
-        ({"input": [[1, 2]]}, "input", "unsupported_value"),
-        ({"input": ["a"] * 2049}, "input", "above_max_length"),
-        ({"input": "word " * 9000}, "input", "context_length_exceeded"),
-        ({"input": ["word " * 8000] * 40}, "input", "max_tokens_per_request"),
-        ({"dimensions": 5000}, "dimensions", "integer_above_max_value"),
-        ({"dimensions": 0}, "dimensions", "integer_below_min_value"),
-        ({"encoding_format": "hex"}, "encoding_format", "invalid_value"),
-        ({"colour": 1}, "colour", "unknown_parameter"),
+        ({"input": ""}, "input"),
+        ({"input": []}, "input"),
+        ({"input": ["a", 1]}, "input[1]"),
+        ({"input": [True]}, "input[0]"),
+        ({"input": 7}, "input"),
+        ({"input": [[1, 2]]}, "input"),
+        ({"input": ["a"] * 2049}, "input"),
+        ({"input": "word " * 9000}, "input"),
+        ({"input": ["word " * 8000] * 40}, "input"),
+        ({"dimensions": 5000}, "dimensions"),
+        ({"dimensions": 0}, "dimensions"),
+        ({"encoding_format": "hex"}, "encoding_format"),
+        ({"colour": 1}, "colour"),
     ],
 )
-def test_bad_request(gpt: openai.OpenAI, operator: Operator, changes: Any, param: str, code: str) -> None:
+def test_bad_request(gpt: openai.OpenAI, operator: Operator, changes: Any, param: str) -> None:
     """Wrong requests are 400s that name the field, and are not billed."""
     body = {"model": "text-embedding-3-small", "input": "x", **changes}
     with pytest.raises(openai.BadRequestError) as caught:
         gpt.post("/embeddings", body=body, cast_to=object)
-    assert (caught.value.param, caught.value.code) == (param, code)
+    assert caught.value.param == param
     assert operator.invoice()["calls"] == 0
 
 

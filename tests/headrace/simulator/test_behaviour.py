@@ -1,10 +1,12 @@
 """Setting the behaviour: what is taken, what is refused, and how answers follow it."""
 
+from random import Random
 from typing import Any
 
 import openai
 import pytest
 
+from headrace.simulator.behaviour import Latency, LogNormal, TokenTiming, Uniform
 from streams.tokens import count_text
 from tests.headrace.simulator.conftest import Operator
 
@@ -113,3 +115,33 @@ def test_prompts_cannot_direct_the_simulator(gpt: openai.OpenAI, operator: Opera
     """Text in a prompt that looks like a behaviour changes nothing."""
     _say(gpt, '{"faults":[{"kind":"server_error","rate":1}]} PUT /behaviour')
     assert operator.http.get("/behaviour").json() == _DEFAULT
+
+
+def test_fixed() -> None:
+    """Milliseconds and tokens a second become seconds."""
+    assert Latency(first_token_ms=250, tokens_per_second=50).draw(Random(0)) == TokenTiming(
+        first_token_s=0.25, token_s=0.02
+    )
+    assert Latency().draw(Random(0)).instant
+
+
+def test_distributions_are_seeded_and_within_bounds() -> None:
+    """Uniform times stay within their bounds; log-normal ones lie about their median; seeds repeat."""
+    random = Random(1)
+    even = [
+        Latency(first_token_ms=Uniform(min_ms=10, max_ms=20)).draw(random).first_token_s for _ in range(200)
+    ]
+    assert 0.010 <= min(even) < 0.012
+    assert 0.018 < max(even) <= 0.020
+    tail = Latency(first_token_ms=LogNormal(median_ms=100, sigma=0.5))
+    times = sorted(tail.draw(random).first_token_s for _ in range(1_001))
+    assert 0.08 < times[500] < 0.12
+    assert tail.draw(Random(3)) == tail.draw(Random(3))
+
+
+def test_due_and_generated_agree() -> None:
+    """A token is generated exactly when it is due."""
+    timing = TokenTiming(first_token_s=0.5, token_s=0.25)
+    assert [timing.due_s(count) for count in (0, 1, 2, 3)] == [0.5, 0.5, 0.75, 1.0]
+    assert [timing.generated(at, 3) for at in (0.4, 0.5, 0.75, 0.9, 60.0)] == [0, 1, 2, 2, 3]
+    assert TokenTiming(first_token_s=0.5).generated(0.5, 9) == 9

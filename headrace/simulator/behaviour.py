@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from headrace.simulator.billing.charges import BilledUsage
+from headrace.simulator.charges import BilledUsage
 from streams.models import ProviderName
 
 _MS_PER_S = 1000.0

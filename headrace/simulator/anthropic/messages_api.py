@@ -1,15 +1,28 @@
-"""Messages as the Anthropic API sends them, whole and streamed."""
+"""The Anthropic API: headers, errors, and messages as it sends them, whole and streamed."""
 
 from typing import Any
 
 import msgspec
 
-from headrace.simulator.error_reply import encode
+from headrace.simulator.anthropic.message_request import read_message_request
+from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.generation.chat_task import ChatTask
-from headrace.simulator.generation.generate import Generation, OutputBlock, SaidText, StopCause
-from headrace.simulator.generation.stream_script import ReplyHead, StreamFrame, StreamScript
-from headrace.simulator.generation.token_pieces import pieces
-from headrace.simulator.provider_api import ChunkChars
+from headrace.simulator.generation.generate import (
+    ChunkChars,
+    Generation,
+    OutputBlock,
+    StopCause,
+    pieces,
+)
+from headrace.simulator.provider_api import (
+    ProviderApi,
+    ReplyHead,
+    RequestHeaders,
+    StreamFrame,
+    StreamScript,
+    bearer_token,
+)
+from streams.models import ProviderName
 
 _STOP_REASONS = {
     StopCause.STOP: "end_turn",
@@ -19,10 +32,9 @@ _STOP_REASONS = {
 }
 
 
-def message_body(task: ChatTask, made: Generation, head: ReplyHead) -> bytes:
-    """Return the body of a call that does not stream."""
+def _message_body(task: ChatTask, made: Generation, head: ReplyHead) -> bytes:
     content = [_whole_block(block, head, index) for index, block in enumerate(made.blocks)]
-    return encode(_message(task, head, content, made.output_tokens) | _stopped(made))
+    return msgspec.json.encode(_message(task, head, content, made.output_tokens) | _stopped(made))
 
 
 def _message(task: ChatTask, head: ReplyHead, content: list[Any], output_tokens: int) -> dict[str, Any]:
@@ -54,22 +66,22 @@ def _usage(task: ChatTask, head: ReplyHead, output_tokens: int) -> dict[str, Any
 
 
 def _empty_block(block: OutputBlock, head: ReplyHead, index: int) -> dict[str, Any]:
-    if isinstance(block, SaidText):
+    if block.tool is None:
         return {"type": "text", "text": ""}
-    return {"type": "tool_use", "id": f"toolu_{head.call_id[-20:]}{index}", "name": block.name, "input": {}}
+    return {"type": "tool_use", "id": f"toolu_{head.call_id[-20:]}{index}", "name": block.tool, "input": {}}
 
 
 def _whole_block(block: OutputBlock, head: ReplyHead, index: int) -> dict[str, Any]:
     empty = _empty_block(block, head, index)
-    if isinstance(block, SaidText):
+    if block.tool is None:
         return empty | {"text": block.text}
     try:
-        return empty | {"input": msgspec.json.decode(block.arguments)}
+        return empty | {"input": msgspec.json.decode(block.text)}
     except msgspec.DecodeError:  # cut by max_tokens
         return empty
 
 
-def message_stream(
+def _message_stream(
     task: ChatTask, made: Generation, head: ReplyHead, chunk_chars: ChunkChars
 ) -> StreamScript:
     """Return the events of a call that streams: start, ping, content blocks in pieces, delta, stop."""
@@ -87,12 +99,9 @@ def message_stream(
 def _block_frames(
     block: OutputBlock, head: ReplyHead, index: int, chunk_chars: ChunkChars
 ) -> list[StreamFrame]:
-    if isinstance(block, SaidText):
-        kind, name, text = "text_delta", "text", block.text
-    else:
-        kind, name, text = "input_json_delta", "partial_json", block.arguments
+    kind, name = ("text_delta", "text") if block.tool is None else ("input_json_delta", "partial_json")
     # A block without a piece is one frame, so that its start and stop are sent.
-    split = pieces(text, chunk_chars) or [""]
+    split = pieces(block.text, chunk_chars) or [""]
     deltas = [
         _event("content_block_delta", index=index, delta={"type": kind, name: piece}) for piece in split
     ]
@@ -103,4 +112,39 @@ def _block_frames(
 
 
 def _event(kind: str, **fields: Any) -> bytes:
-    return b"event: " + kind.encode() + b"\ndata: " + encode({"type": kind, **fields}) + b"\n\n"
+    return b"event: " + kind.encode() + b"\ndata: " + msgspec.json.encode({"type": kind, **fields}) + b"\n\n"
+
+
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    529: "overloaded_error",
+}
+
+
+def _error_body(error: ErrorReply, request_id: str = "") -> bytes:
+    named = {"type": _ERROR_TYPES.get(error.status, "api_error"), "message": error.message}
+    return msgspec.json.encode({"type": "error", "error": named, "request_id": request_id})
+
+
+def _api_key(headers: RequestHeaders) -> str:
+    return headers.get("x-api-key") or bearer_token(headers)
+
+
+ANTHROPIC = ProviderApi(
+    provider=ProviderName.ANTHROPIC,
+    request_id_header="request-id",
+    id_prefix="msg_",
+    overloaded_status=529,
+    api_key=_api_key,
+    read_chat=read_message_request,
+    whole_reply=_message_body,
+    stream_script=_message_stream,
+    error_body=_error_body,
+    error_event=lambda error: b"event: error\ndata: " + _error_body(error) + b"\n\n",
+    broken_event=b'event: content_block_delta\ndata: {"type":"content_block_delta","ind\n\n',
+)

@@ -1,18 +1,16 @@
 """The invoice: exact totals, filters, forgetting, and what survives a restart."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import openai
 import pytest
 
-from headrace.simulator.billing.invoice import Invoice
-from headrace.simulator.billing.invoice_file import InvoiceFile, InvoiceFileError
-from headrace.simulator.billing.invoice_items import BilledAs, InvoiceItem, InvoiceTotals
+from headrace.simulator.invoice import BilledAs, Invoice, InvoiceFileError, InvoiceItem
 from streams.models import EMBEDDING_USD_PER_MILLION, ProviderName
 from tests.headrace.simulator.conftest import Operator
 
@@ -104,76 +102,52 @@ def test_embeddings_price(gpt: openai.OpenAI, operator: Operator) -> None:
     assert Decimal(operator.billed()["usd"]) == expected
 
 
-def test_forgets_items_but_not_their_cost() -> None:
-    """Beyond the limit the oldest items go, the totals stay, and a period that needs them is not complete."""
-    invoice = Invoice(retained=3)
+def test_lists_the_newest_and_counts_all() -> None:
+    """Beyond the limit the oldest items are not listed; the figures have them, and `complete` says so."""
+    invoice = Invoice(max_listed=3)
     for number in range(5):
         invoice.add(_item("0.100000001", after_s=number))
     report = invoice.report()
-    assert (report["calls"], report["total_usd"], len(report["items"])) == (5, "0.500000005", 3)
-    assert invoice.report(since=_START)["complete"] is False
+    assert (report["calls"], report["total_usd"], report["complete"]) == (5, "0.500000005", False)
+    assert [msgspec.json.decode(item)["at"][-3:] for item in report["items"]] == ["02Z", "03Z", "04Z"]
     later = invoice.report(since=_START + timedelta(seconds=3))
     assert (later["complete"], later["calls"], later["total_usd"]) == (True, 2, "0.200000002")
+    invoice.close()
 
 
-def test_file_survives(tmp_path: Path) -> None:
-    """What was billed is there after a restart, to the nano-dollar, and a torn last line is cut off."""
-    file = InvoiceFile.open(tmp_path)
-    invoice = Invoice(file)
+def test_a_file_survives(tmp_path: Path) -> None:
+    """What was billed is there after a restart, to the nano-dollar, and only its owner can read it."""
+    invoice = Invoice(tmp_path)
     for _ in range(3):
         invoice.add(_item("0.123456789"))
     before = invoice.report()
-    file.close()
-    path = tmp_path / "invoice.jsonl"
-    path.write_bytes(path.read_bytes() + b'{"call_id":"half')
-
-    again = InvoiceFile.open(tmp_path)
-    carried, items = again.load()
-    reloaded = Invoice(again, carried=carried, items=items)
-    assert reloaded.report() == before
-    reloaded.add(_item("0.000000001"))
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    invoice.close()
+    again = Invoice(tmp_path)
+    assert msgspec.json.encode(again.report()) == msgspec.json.encode(before)
+    again.add(_item("0.000000001"))
+    assert again.report()["total_usd"] == "0.370370368"
     again.close()
-    assert len(path.read_text().splitlines()) == 4
-    assert json.loads(path.read_text().splitlines()[-1])["usd"] == "0.000000001"
 
 
-def test_file_is_compacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long file is shortened at the start of the simulator; totals are carried over."""
-    monkeypatch.setattr("headrace.simulator.billing.invoice_file._COMPACT_ABOVE", 4)
-    monkeypatch.setattr("headrace.simulator.billing.invoice_file.RETAINED_ITEMS", 2)
-    file = InvoiceFile.open(tmp_path)
-    for number in range(6):
-        file.append(_item(f"0.00000000{number}"))
-    file.close()
-    for _ in range(2):
-        again = InvoiceFile.open(tmp_path)
-        carried, items = again.load()
-        again.close()
-        assert carried == InvoiceTotals(calls=4, nano_usd=0 + 1 + 2 + 3)
-        assert [item.usd for item in items] == ["0.000000004", "0.000000005"]
-    assert len((tmp_path / "invoice.jsonl").read_text().splitlines()) == 3
-
-
-def test_file_is_held_by_one(tmp_path: Path) -> None:
+def test_a_file_is_held_by_one(tmp_path: Path) -> None:
     """A second simulator on the same folder is told so."""
-    file = InvoiceFile.open(tmp_path)
+    invoice = Invoice(tmp_path)
     with pytest.raises(InvoiceFileError, match="held by another simulator"):
-        InvoiceFile.open(tmp_path)
-    file.close()
-    InvoiceFile.open(tmp_path).close()
+        Invoice(tmp_path)
+    invoice.close()
+    Invoice(tmp_path).close()
 
 
-def test_file_with_a_broken_line(tmp_path: Path) -> None:
-    """A line that is no item stops the start, with its number; nothing is dropped in silence."""
-    (tmp_path / "invoice.jsonl").write_text('{"call_id":\n')
-    file = InvoiceFile.open(tmp_path)
-    with pytest.raises(InvoiceFileError, match="line 1"):
-        file.load()
-    file.close()
+def test_a_damaged_file(tmp_path: Path) -> None:
+    """A file that is no invoice stops the start; nothing is dropped in silence."""
+    (tmp_path / "invoice.sqlite3").write_bytes(b"no database " * 100)
+    with pytest.raises(InvoiceFileError, match="is damaged"):
+        Invoice(tmp_path)
 
 
-def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """A data folder that is a file is refused with its path."""
     (tmp_path / "taken").write_text("")
     with pytest.raises(InvoiceFileError, match="choose another --data-dir"):
-        InvoiceFile.open(tmp_path / "taken")
+        Invoice(tmp_path / "taken")

@@ -4,7 +4,7 @@ from random import Random
 
 import msgspec
 
-from headrace.simulator.behaviour.rules import AnswerRule, Behaviour, FaultRule, RawAnswer, TokenTiming
+from headrace.simulator.behaviour import AnswerRule, Behaviour, FaultRule, RawAnswer, TokenTiming
 from streams.models import ProviderName
 
 # OpenAI caches inputs from this length on, in steps of this size.
@@ -36,15 +36,12 @@ class Director:
     def fault(self, provider: ProviderName, model: str, prompt: str) -> FaultRule | None:
         """Return the first fault that strikes a call; it uses up one of its `next_calls`."""
         for rule in self._behaviour.faults:
-            if rule.covers(provider, model, prompt) and self._strikes(rule):
+            if rule.next_calls != 0 and rule.covers(provider, model, prompt):
+                if rule.rate is not None and self._random.random() >= rule.rate:
+                    continue
                 self._use_up("faults", rule)
                 return rule
         return None
-
-    def _strikes(self, rule: FaultRule) -> bool:
-        return (
-            rule.next_calls > 0 if rule.next_calls is not None else self._random.random() < (rule.rate or 0)
-        )
 
     def raw_answer(self, provider: ProviderName, model: str, prompt: str) -> RawAnswer | None:
         """Return the first raw answer for a call; it uses up one of its `next_calls`."""

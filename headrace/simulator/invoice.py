@@ -1,0 +1,132 @@
+"""The invoice: every call that was billed, in an SQLite file where it must survive a restart.
+
+The operating system has an item before the caller sees its answer: the item survives the death of the
+process, not that of the machine.
+"""
+
+import os
+import sqlite3
+import weakref
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.simulator.charges import BilledUsage
+from streams.models import ProviderName
+
+_NANO_DIGITS = 9
+_FILE_NAME = "invoice.sqlite3"
+_MAX_LISTED = 200_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class BilledAs(StrEnum):
+    """How a billed call ended."""
+
+    COMPLETED = "completed"
+    DROPPED = "dropped"
+    CANCELLED = "cancelled"
+
+
+class InvoiceItem(BilledUsage, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """One billed call; `usd` has nine decimals."""
+
+    call_id: str
+    provider: ProviderName
+    model: str
+    at: datetime
+    usd: str
+    status: BilledAs
+    stream: bool
+    client_request_id: str | None = None
+
+
+class InvoiceFileError(Exception):
+    """The data folder cannot be used; the message says why and what to do."""
+
+
+class Invoice:
+    """The billed calls and what they add up to.
+
+    Args:
+        folder: where the items are kept. None: nothing is kept beyond the process.
+        max_listed: the most items that a report lists, the newest.
+
+    Raises:
+        InvoiceFileError: The folder cannot be written, another simulator holds it, or it is damaged.
+    """
+
+    def __init__(self, folder: Path | None = None, *, max_listed: int = _MAX_LISTED) -> None:
+        self._max_listed = max_listed
+        # An empty name is a temporary file of SQLite's own, so that long runs do not fill the memory.
+        self._database = _open("" if folder is None else _private_file(folder))
+        weakref.finalize(self, self._database.close)  # an application that never started has no shutdown
+
+    def add(self, item: InvoiceItem) -> None:
+        """Bill one call."""
+        nano_usd = int(Decimal(item.usd).scaleb(_NANO_DIGITS))
+        row = (_microseconds(item.at), nano_usd, msgspec.json.encode(item))
+        self._database.execute("INSERT INTO items (at_us, nano_usd, item) VALUES (?, ?, ?)", row)
+
+    def clear(self) -> None:
+        """Start again from nothing."""
+        self._database.execute("DELETE FROM items")
+
+    def close(self) -> None:
+        """Release the file."""
+        self._database.close()
+
+    def report(self, *, since: datetime | None = None, list_items: bool = True) -> dict[str, Any]:
+        """Return the invoice as `GET /invoice` sends it, with `since` that of the time from then on.
+
+        The figures are those of all items; `complete` is false where not all of them are listed.
+        """
+        start_us = 0 if since is None else _microseconds(since)
+        total = "SELECT count(*), coalesce(sum(nano_usd), 0) FROM items WHERE at_us >= ?"
+        [(calls, nano_usd)] = self._database.execute(total, (start_us,))
+        total_usd = f"{Decimal(nano_usd).scaleb(-_NANO_DIGITS):.9f}"
+        report = {"calls": calls, "total_usd": total_usd, "complete": True}
+        if not list_items:
+            return report
+        newest = "SELECT item FROM items WHERE at_us >= ? ORDER BY number DESC LIMIT ?"
+        rows = self._database.execute(newest, (start_us, self._max_listed)).fetchall()
+        items = [msgspec.Raw(item) for (item,) in reversed(rows)]
+        return report | {"complete": len(items) == calls, "items": items}
+
+
+def _private_file(folder: Path) -> Path:
+    path = folder / _FILE_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise InvoiceFileError(f"cannot write {path}: {error.strerror}; choose another --data-dir") from error
+    return path
+
+
+def _open(path: Path | str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        # The lock is held for as long as the file is open; a commit is a write without a sync.
+        database.executescript(
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; "
+            "CREATE TABLE IF NOT EXISTS items (number INTEGER PRIMARY KEY, "
+            "at_us INTEGER NOT NULL, nano_usd INTEGER NOT NULL, item BLOB NOT NULL)"
+        )
+    except sqlite3.Error as error:
+        database.close()
+        if isinstance(error, sqlite3.OperationalError):
+            reason = f"is held by another simulator ({error}); stop it or choose another --data-dir"
+        else:
+            reason = f"is damaged ({error}); move it away to start a new invoice"
+        raise InvoiceFileError(f"{path} {reason}") from error
+    return database
+
+
+def _microseconds(at: datetime) -> int:
+    return (at - _EPOCH) // _MICROSECOND
