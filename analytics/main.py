@@ -11,7 +11,6 @@ from typing import Any
 
 import structlog
 
-from analytics.alerts.status import WatchStatus
 from analytics.alerts.watcher import watch
 from analytics.api.asking import analysts_of_settings
 from analytics.api.budgets import budgets_router
@@ -19,17 +18,15 @@ from analytics.app import create_app
 from analytics.clickhouse import ClickHouse, skip_dataframe_imports
 from analytics.erasure.retention import Retention
 from analytics.feedback.consumer import read_feedback
-from analytics.feedback.status import FeedbackStatus
 from analytics.live.pipeline import connected_pipeline
 from analytics.metrics import StatusCollector, metrics_registry, metrics_router
-from analytics.rollups.job import keep_rollups_fresh
-from analytics.rollups.refresh import RollupRefresher
+from analytics.rollups.refresh import RollupRefresher, keep_rollups_fresh
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
 from analytics.sink.batches import BatchLimits
 from analytics.sink.consumer import SinkConfig
 from analytics.sink.sink import Sink
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter, TextRules
+from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
 from streams.erasure.feed import ErasureFeed
 from streams.errors import ConfigurationError
 from streams.kafka.record_auth import RecordAuth
@@ -122,7 +119,7 @@ async def migrate(settings: Settings, status: SinkStatus) -> None:
     try:
         await status.retry("clickhouse", partial(create_database, server, settings.clickhouse_database))
         await status.retry("clickhouse", SchemaRunner(clickhouse, load_migrations()).apply)
-        status.schema_ready = True
+        status.schema.set()
     finally:
         await server.close()
         await clickhouse.close()
@@ -154,7 +151,7 @@ async def _rollups(
 ) -> None:
     interval_s = settings.rollup_seconds
     refresher = RollupRefresher(clickhouse, min_age_s=interval_s, statement_s=settings.clickhouse_timeout_s)
-    await keep_rollups_fresh(refresher, status, stop, interval_s=interval_s)
+    await unless_stopped(stop, keep_rollups_fresh(refresher, status.rollups, interval_s=interval_s))
 
 
 async def _with_database(
@@ -164,7 +161,7 @@ async def _with_database(
     work: Callable[[ClickHouse], Awaitable[None]],
 ) -> None:
     """Run `work` with a connection of its own, once the schema is there."""
-    if not await unless_stopped(stop, status.schema_applied()):
+    if not await unless_stopped(stop, status.schema.wait()):
         return
     clickhouse = _connect(settings, database=settings.clickhouse_database)
     try:

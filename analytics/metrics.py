@@ -10,10 +10,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.responses import PlainTextResponse
 
-from analytics.alerts.status import WatchStatus
-from analytics.feedback.status import FeedbackStatus
 from analytics.reports.query_counts import QueryCounts
-from analytics.sink.status import Clock, SinkStatus, utc_now
+from analytics.status import Clock, FeedbackStatus, SinkStatus, WatchStatus, utc_now
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 

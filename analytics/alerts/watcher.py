@@ -25,12 +25,11 @@ from analytics.alerts.fixed_limits import (
     judge_freshness,
 )
 from analytics.alerts.sink_progress import SinkProgress
-from analytics.alerts.status import WatchStatus
 from analytics.alerts.table import store_alerts
 from analytics.alerts.windows import AlertWindow, WindowReader
 from analytics.budgets import begin_of_day
 from analytics.clickhouse import ClickHouse
-from analytics.sink.status import Clock, utc_now
+from analytics.status import Clock, WatchStatus, utc_now
 from streams.errors import KafkaUnavailable, TransientFault
 from streams.events import AlertRaised
 from streams.kafka.record_auth import RecordAuth

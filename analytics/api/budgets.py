@@ -15,7 +15,7 @@ from analytics.api.openapi import QUERY_ERRORS
 from analytics.budgets import ALL_TENANTS, BudgetStanding, begin_of_day, budget_standings, end_of_day
 from analytics.reports.query_service import QueryService
 from analytics.reports.result_formats import JSON
-from analytics.sink.status import Clock, utc_now
+from analytics.status import Clock, utc_now
 from streams.registry.reply_view import plain
 from streams.serving.json_response import JsonResponse
 from streams.serving.openapi import errors

@@ -12,7 +12,7 @@ import structlog
 
 from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import RowEraser
-from analytics.sink.status import Outages
+from analytics.status import ConsumerStatus
 from streams.erasure.erasures import ErasureList, Subject
 from streams.erasure.feed import ErasureFeed
 from streams.events import Erasure, RequestLog
@@ -73,7 +73,7 @@ class LateRowErasure:
     and benchmarks.
     """
 
-    def __init__(self, clickhouse: ClickHouse, erasures: ErasureFeed | None, status: Outages) -> None:
+    def __init__(self, clickhouse: ClickHouse, erasures: ErasureFeed | None, status: ConsumerStatus) -> None:
         self._eraser = RowEraser(clickhouse)
         self._erasures = erasures
         self._status = status

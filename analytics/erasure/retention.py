@@ -15,7 +15,7 @@ import structlog
 
 from analytics.clickhouse import ClickHouse, micros
 from analytics.rollups.definitions import ROLLUPS
-from analytics.sink.status import Clock, utc_now
+from analytics.status import Clock, utc_now
 from streams.errors import ClickHouseUnavailable
 from streams.settings import TenantRules
 

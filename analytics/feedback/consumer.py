@@ -15,11 +15,11 @@ from analytics.alerts.sink_progress import SinkProgress
 from analytics.clickhouse import ClickHouse
 from analytics.feedback.pending_feedback import PendingFeedback, PendingLimits, PendingRecord
 from analytics.feedback.scores import ParsedFeedback, parsed_feedback
-from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
 from analytics.sink.batches import ConsumedRecord
 from analytics.sink.consumer import BatchConsumer, ConsumerConfig, record_of
 from analytics.sink.writer import TextRules
+from analytics.status import FeedbackStatus
 from streams.erasure.feed import ErasureFeed
 from streams.errors import InputError, KafkaUnavailable
 from streams.kafka.record_auth import RecordAuth

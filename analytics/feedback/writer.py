@@ -13,13 +13,11 @@ from analytics.erasure.forgetting import LateRowErasure
 from analytics.feedback.lookup import Found, find_requests
 from analytics.feedback.pending_feedback import PendingRecord
 from analytics.feedback.scores import SCORES, ParsedFeedback, RequestFacts, request_of, row_of
-from analytics.feedback.status import FeedbackStatus
 from analytics.schema.cluster import sync_replica
 from analytics.sink.batches import InsertBlock
-from analytics.sink.refused_records import insert_block, publish_dead_letter
 from analytics.sink.rows import REQUESTS, Row
-from analytics.sink.status import Clock, utc_now
-from analytics.sink.writer import TextRules
+from analytics.sink.writer import TextRules, insert_block, publish_dead_letter
+from analytics.status import Clock, FeedbackStatus, utc_now
 from streams.erasure.erasures import ErasureList, Subject
 from streams.erasure.feed import ErasureFeed
 from streams.errors import InputError, InvalidRequest

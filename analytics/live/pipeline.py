@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from analytics.alerts.status import WatchStatus
 from analytics.cached_reading import CachedReading, SourceReading
 from analytics.kafka_inspector import KafkaInspector
 from analytics.live.dead_letters import DeadLetterBacklog, OpenDeadLetters
 from analytics.live.lags import GroupLag, read_lags
-from analytics.sink.status import Clock, SinkStatus, utc_now
+from analytics.status import Clock, SinkStatus, WatchStatus, utc_now
 from streams.kafka.record_auth import RecordAuth
 from streams.pipeline import RELAY, SINK, STAGES
 

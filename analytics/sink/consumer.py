@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.sink.batches import BatchLimits, ConsumedRecord
-from analytics.sink.status import ConsumerStatus
+from analytics.status import ConsumerStatus
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import stop_client
 from streams.kafka.record_auth import UNSIGNED, RecordAuth

@@ -27,8 +27,8 @@ from analytics.sink.batches import (
     partitions_to_pause,
 )
 from analytics.sink.consumer import BatchConsumer, SinkConfig, record_of, silence_s
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from streams.tasks import unless_stopped
 
 log = structlog.get_logger(__name__)

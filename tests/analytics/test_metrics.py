@@ -6,10 +6,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 from fastapi import FastAPI
 
-from analytics.alerts.status import WatchStatus
-from analytics.feedback.status import FeedbackStatus
 from analytics.metrics import StatusCollector, exposition, metrics_registry, metrics_router
-from analytics.sink.status import SinkStatus
+from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
 from streams.events import AlertRaised
 
 NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)

@@ -12,11 +12,11 @@ from analytics.alerts.alert_log import AlertLog
 from analytics.alerts.anomalies import AnomalyLimits
 from analytics.alerts.fixed_limits import FreshnessLimits
 from analytics.alerts.sink_progress import SinkProgress
-from analytics.alerts.status import WatchStatus
 from analytics.alerts.table import store_alerts
 from analytics.alerts.watcher import WatchConfig, Watcher
 from analytics.alerts.windows import WindowReader
 from analytics.clickhouse import ClickHouse
+from analytics.status import WatchStatus
 from streams.events import AlertRaised
 from streams.kafka.topic_admin import create_topics
 from streams.topics import Topic

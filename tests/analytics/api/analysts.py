@@ -14,7 +14,7 @@ from analytics.reports.catalogue import Catalogue
 from analytics.reports.query_service import QueryService
 from analytics.reports.query_slots import QuerySlots
 from analytics.reports.reader import AnalystReader
-from analytics.sink.status import SinkStatus
+from analytics.status import SinkStatus
 from streams.settings import ApiKey
 
 ADMIN = "k-admin"

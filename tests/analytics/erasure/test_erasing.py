@@ -15,8 +15,8 @@ from analytics.erasure.row_eraser import REQUEST_TABLES, USER_TABLES, RowEraser
 from analytics.erasure.users_rollup import UsersRollup
 from analytics.rollups.refresh import RollupRefresher
 from analytics.sink.batches import OffsetRange, SinkBatch
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from streams.erasure.erasures import ErasureList, Subject
 from streams.events import Erasure, ErasureMode, Payload, RequestLog
 from streams.publisher import Publisher

@@ -13,8 +13,8 @@ from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import RowEraser
 from analytics.erasure.users_rollup import USERS_ROLLUP, UsersRollup
 from analytics.rollups.refresh import RollupRefresher
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from streams.erasure.erasures import ErasureList, Subject
 from streams.events import Erasure, ErasureMode, RequestLog
 from streams.publisher import Publisher

@@ -9,8 +9,8 @@ import pytest
 from analytics.clickhouse import ClickHouse
 from analytics.erasure.retention import Retention, days_kept, first_kept
 from analytics.sink.batches import OffsetRange, SinkBatch
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from streams.events import Payload
 from streams.publisher import Publisher
 from streams.settings import TenantRules

@@ -7,15 +7,13 @@ import pytest
 from fastapi import FastAPI
 
 from analytics.access import TenantScope
-from analytics.alerts.status import WatchStatus
-from analytics.feedback.status import FeedbackStatus
 from analytics.metrics import StatusCollector, exposition, metrics_registry, metrics_router
 from analytics.reports.query_counts import QueryCounts
 from analytics.reports.query_service import QueryService
 from analytics.reports.query_slots import QuerySlots, TooManyQueries
 from analytics.reports.reader_faults import QueryFault, Reason
 from analytics.reports.result_formats import JSON
-from analytics.sink.status import SinkStatus
+from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.api.analysts import NUMBERS, catalogue_of, client_of
 from tests.analytics.reports.test_query_slots import Holder, settle

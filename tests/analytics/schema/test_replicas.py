@@ -17,8 +17,8 @@ from analytics.erasure.row_eraser import RowEraser
 from analytics.erasure.users_rollup import UsersRollup
 from analytics.rollups.refresh import RollupRefresher
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from streams.erasure.erasures import ErasureList, Subject
 from streams.publisher import Publisher
 from tests import parts

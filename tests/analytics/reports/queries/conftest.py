@@ -14,8 +14,8 @@ from analytics.reports.catalogue import Catalogue
 from analytics.rollups.refresh import RollupRefresher
 from analytics.schema.migrate import create_database
 from analytics.sink.batches import OffsetRange, SinkBatch
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from streams.publisher import Publisher
 from tests.analytics.logs import make_record
 from tests.analytics.reports.queries.known import (

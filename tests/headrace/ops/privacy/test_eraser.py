@@ -15,8 +15,8 @@ from analytics.erasure.row_eraser import RowEraser
 from analytics.erasure.users_rollup import UsersRollup
 from analytics.rollups.refresh import RollupRefresher
 from analytics.sink.batches import OffsetRange, SinkBatch
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from headrace.ops.privacy.eraser import AlreadyDeleted, Eraser
 from headrace.ops.privacy.redis_eraser import RedisEraser
 from headrace.ops.privacy.report import ErasureReport, ErasureVerdict
