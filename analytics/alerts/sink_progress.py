@@ -46,12 +46,10 @@ class SinkProgress:
 
         0 where none is as old as `at_least`.
         """
-        age = at_least
-        if await self.stored_before(now - age):
-            return 0.0
-        while 2 * age <= _OLDEST and not await self.stored_before(now - 2 * age):
-            age *= 2
-        return age.total_seconds()
+        age, found = at_least, timedelta(0)
+        while (not found or age <= _OLDEST) and not await self.stored_before(now - age):
+            found, age = age, 2 * age
+        return found.total_seconds()
 
     async def close(self) -> None:
         """Disconnect."""

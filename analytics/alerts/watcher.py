@@ -14,7 +14,7 @@ from functools import partial
 import msgspec
 import structlog
 
-from analytics.alerts.alert_log import AlertLog
+from analytics.alerts.alert_log import AlertLog, store_alerts
 from analytics.alerts.alert_states import AlertStates, SeriesVerdict
 from analytics.alerts.anomalies import MEASURES, AnomalyLimits, judge
 from analytics.alerts.fixed_limits import (
@@ -25,7 +25,6 @@ from analytics.alerts.fixed_limits import (
     judge_freshness,
 )
 from analytics.alerts.sink_progress import SinkProgress
-from analytics.alerts.table import store_alerts
 from analytics.alerts.windows import AlertWindow, WindowReader
 from analytics.budgets import begin_of_day
 from analytics.clickhouse import ClickHouse
@@ -46,6 +45,9 @@ _ANOMALY_RULES = tuple(measure.rule for measure in MEASURES)
 #: The log record of a request is written this long after it has finished, at the latest.
 _SETTLING = timedelta(seconds=5)
 
+#: The least time between two looks at the budgets.
+_BUDGET_PAUSE = timedelta(seconds=30)
+
 #: After an outage windows are judged one after the other; not those that ended earlier than this.
 _OLDEST_WINDOW = timedelta(days=1)
 
@@ -53,15 +55,13 @@ _OLDEST_WINDOW = timedelta(days=1)
 class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What is watched, and how often.
 
-    `interval_s` is the time between two looks, `budget_interval_s` the least between two at the budgets,
-    `history_days` how far back windows are compared.
+    `interval_s` is the time between two looks, `history_days` how far back windows are compared.
     """
 
     limits: AnomalyLimits
     freshness: FreshnessLimits
     history_days: int = 28
     interval_s: float = 10.0
-    budget_interval_s: float = 30.0
 
 
 @dataclass(eq=False)
@@ -156,8 +156,7 @@ class Watcher:
         await self._publish(states, verdicts, window, FRESHNESS_RULES)
 
     async def _watch_budgets(self, states: AlertStates, now: datetime) -> None:
-        pause = timedelta(seconds=self.config.budget_interval_s)
-        if self.budgets is None or (self._budgets_at is not None and now < self._budgets_at + pause):
+        if self.budgets is None or (self._budgets_at is not None and now < self._budgets_at + _BUDGET_PAUSE):
             return
         verdicts = await self.budgets(now, states.standing)
         await self._publish(states, verdicts, AlertWindow(begin_of_day(now), now), BUDGET_RULES)
@@ -197,9 +196,8 @@ class Watcher:
     def _due(self, now: datetime) -> Iterator[AlertWindow]:
         """Yield the windows that are over and not judged yet, the oldest first."""
         newest = AlertWindow.last_closed(now - _SETTLING, self.config.limits.window)
-        window = self._next or newest.earlier(1)
         oldest = AlertWindow.last_closed(now - _OLDEST_WINDOW, self.config.limits.window)
-        window = max(window, oldest, key=lambda each: each.since)
+        window = max(self._next or newest.earlier(1), oldest, key=lambda each: each.since)
         while window.until <= newest.until:
             yield window
             window = window.next

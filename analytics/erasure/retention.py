@@ -73,20 +73,14 @@ class Retention:
         self._rules = dict(rules)
         self._clock = clock
 
-    @property
-    def idle(self) -> bool:
-        """Whether no tenant wants anything gone."""
-        return not any(days_kept(rules, "text") for rules in self._rules.values())
-
     async def run(self) -> None:
         """Delete what is due, round after round, until cancelled; where ClickHouse is away, try again."""
-        while not self.idle:
+        while True:
             wait_s = _AGAIN_S
             with suppress(ClickHouseUnavailable):  # the sink says so already
                 if await self.sweep() == 0:
                     wait_s = _ROUND_S
             await asyncio.sleep(wait_s)
-        await asyncio.Event().wait()
 
     async def sweep(self) -> int:
         """Delete what is due, of each table at most a few partitions; return how many rows that were."""

@@ -44,7 +44,7 @@ USER_TABLES = (
     UserTable(name="llm_calls_raw"),
     UserTable(
         name="requests_raw",
-        # As `analytics.erasure.forgetting.anonymised` does it.
+        # As `analytics.erasure.forgetting.Anonymiser` does it.
         anonymise=(
             "user_id = {pseudonym:String}, session_id = '', "
             f"error = if(error IS NULL, NULL, toString(error_code)), {REVISE}"
@@ -52,8 +52,6 @@ USER_TABLES = (
     ),
 )
 _USER_TABLE_NAMES = [table.name for table in USER_TABLES]
-#: Rows of requests that name no user themselves.
-REQUEST_TABLES = ("stages_raw",)
 
 #: Conditions: what an erasure covers; rows in the user's own name; those, and rows made anonymous before.
 COVERED = "accepted_at <= fromUnixTimestamp64Micro({until_us:Int64}, 'UTC')"
@@ -169,13 +167,10 @@ class RowEraser:
 def _changes(erasure: Erasure) -> list[_Change]:
     """Return what an erasure changes, in the order in which it must be done."""
     if erasure.mode == "delete":
-        of_requests = [
-            _Change(table=name, command="DELETE", condition=_OF_REQUESTS, reads_other_tables=True)
-            for name in REQUEST_TABLES
-        ]
         condition = f"{EITHER} AND {COVERED}"
         return [
-            *of_requests,
+            # These rows name no user themselves.
+            _Change(table="stages_raw", command="DELETE", condition=_OF_REQUESTS, reads_other_tables=True),
             *(_Change(table=name, command="DELETE", condition=condition) for name in _USER_TABLE_NAMES),
         ]
     return [

@@ -6,13 +6,35 @@ from typing import Any
 
 import msgspec
 
-from analytics.access import TenantScope
 from analytics.reports.catalogue import Catalogue, Query
 from analytics.reports.query_counts import QueryCounts
 from analytics.reports.query_slots import QuerySlots
 from analytics.reports.reader import AnalystReader, QueryResult, ReaderQuery
 from analytics.reports.reader_faults import QueryFault, Reason
 from analytics.reports.result_formats import ResultFormat
+from streams.errors import InputError
+
+
+class TenantNotAllowed(InputError):
+    """A caller asked for a tenant that is not its own."""
+
+
+class TenantScope(msgspec.Struct, frozen=True):
+    """The rows that a key opens: those of one tenant, or all of them where `tenant` is None (the admin's)."""
+
+    tenant: str | None
+
+    def narrowed(self, asked: str) -> str:
+        """Return the tenant that a query is about (empty: all), or raise `TenantNotAllowed`."""
+        if self.tenant is None:
+            return asked
+        if asked not in ("", self.tenant):
+            raise TenantNotAllowed(
+                f"this key sees the tenant {self.tenant!r} only: leave the parameter tenant out",
+                code="tenant_not_allowed",
+                param="tenant",
+            )
+        return self.tenant
 
 
 class PreparedQuery(msgspec.Struct, frozen=True, kw_only=True):

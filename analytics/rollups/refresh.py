@@ -16,14 +16,13 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
-from uuid import uuid4
 
 import msgspec
 import structlog
 
 from analytics.clickhouse import ClickHouse
 from analytics.rollups.definitions import ROLLUPS, Rollup
-from analytics.rollups.partition_swap import replace_partition, staging, swap_expiry_s
+from analytics.rollups.partition_swap import drop_day, replace_day, swap_expiry_s
 from analytics.rollups.sources import (
     DayVersions,
     Partitions,
@@ -209,16 +208,17 @@ class RollupRefresher:
             raise faults[0]
 
     async def _compute_day(self, due: DueDay) -> None:
-        table, new = due.rollup.table, f"{due.rollup.table}_staging_{uuid4().hex[:12]}"
-        if not due.version:  # the server refuses to swap nothing in
-            await self._clickhouse.execute(f"ALTER TABLE {table} DROP PARTITION ID '{due.day:%Y%m%d}'")
+        if not due.version:
+            await drop_day(self._clickhouse, due.rollup.table, due.day)
             return
-        async with staging(self._clickhouse, new, like=table):
-            await self._clickhouse.execute(
-                f"INSERT INTO {new}\n{due.rollup.sql}\nSETTINGS max_execution_time = {self._statement_s:.0f}",
-                {"day": due.day, "version": due.version},
-            )
-            await replace_partition(self._clickhouse, new, table=table, day=due.day, expiry_s=self._expiry_s)
+        await replace_day(
+            self._clickhouse,
+            due.rollup.table,
+            due.day,
+            f"{due.rollup.sql}\nSETTINGS max_execution_time = {self._statement_s:.0f}",
+            {"day": due.day, "version": due.version},
+            expiry_s=self._expiry_s,
+        )
 
     async def _drop_left_behind(self) -> None:
         """Drop the staging tables of processes that died."""

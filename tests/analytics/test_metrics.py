@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 from fastapi import FastAPI
 
-from analytics.metrics import StatusCollector, exposition, metrics_registry, metrics_router
+from prometheus_client import generate_latest
+from analytics.metrics import StatusCollector, metrics_registry, metrics_router
 from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
 from streams.events import AlertRaised
 
@@ -36,7 +37,7 @@ def alert(rule: str, tenant: str) -> AlertRaised:
 
 def scraped(sink: SinkStatus, watch: WatchStatus, feedback: FeedbackStatus) -> str:
     collector = StatusCollector(sink, watch, feedback, clock=lambda: NOW)
-    return exposition(metrics_registry(collector)).decode()
+    return generate_latest(metrics_registry(collector)).decode()
 
 
 def samples(text: str) -> dict[str, float]:

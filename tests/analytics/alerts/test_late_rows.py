@@ -8,11 +8,10 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from analytics.alerts.alert_log import AlertLog
+from analytics.alerts.alert_log import AlertLog, store_alerts
 from analytics.alerts.anomalies import AnomalyLimits
 from analytics.alerts.fixed_limits import FreshnessLimits
 from analytics.alerts.sink_progress import SinkProgress
-from analytics.alerts.table import store_alerts
 from analytics.alerts.watcher import WatchConfig, Watcher
 from analytics.alerts.windows import WindowReader
 from analytics.clickhouse import ClickHouse

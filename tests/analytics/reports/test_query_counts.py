@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
+from prometheus_client import generate_latest
 from analytics.access import TenantScope
-from analytics.metrics import StatusCollector, exposition, metrics_registry, metrics_router
+from analytics.metrics import StatusCollector, metrics_registry, metrics_router
 from analytics.reports.query_counts import QueryCounts
 from analytics.reports.query_service import QueryService
 from analytics.reports.query_slots import QuerySlots, TooManyQueries
@@ -89,7 +90,7 @@ async def test_prometheus_reads_it() -> None:
     with pytest.raises(TooManyQueries):
         async with counts.counted("traffic_totals"):
             raise TooManyQueries("full", own=False)
-    lines = exposition(metrics_registry(counts)).decode().splitlines()
+    lines = generate_latest(metrics_registry(counts)).decode().splitlines()
     assert "headrace_analyst_queries_running 0.0" in lines
     assert "headrace_analyst_queries_refused_total 1.0" in lines
     assert 'headrace_analyst_queries_total{outcome="answered",query="cost_totals"} 1.0' in lines

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from analytics.alerts.table import store_alerts
+from analytics.alerts.alert_log import store_alerts
 from analytics.clickhouse import ClickHouse
 from analytics.reports.catalogue import Catalogue
 from analytics.rollups.refresh import RollupRefresher
