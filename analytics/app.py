@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
 from analytics.api import queries
-from analytics.api.asking import Analysts
+from analytics.api.dependencies import Analysts
 from analytics.api.health import Ping, health_router
 from analytics.api.live import live_router
 from analytics.api.openapi import describe
@@ -63,5 +63,5 @@ def create_app(
         exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, ARROW.media_type),
     )
     # The last one added is the outermost: it sees preflights too.
-    app.add_middleware(RequestFrame, logger="analytics.access")
+    app.add_middleware(RequestFrame, logger="analytics.reports.query_service")
     return app

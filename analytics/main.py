@@ -12,8 +12,8 @@ from typing import Any
 import structlog
 
 from analytics.alerts.watcher import watch
-from analytics.api.asking import analysts_of_settings
 from analytics.api.budgets import budgets_router
+from analytics.api.dependencies import analysts_of_settings
 from analytics.app import create_app
 from analytics.clickhouse import ClickHouse, skip_dataframe_imports
 from analytics.erasure.retention import Retention
@@ -138,7 +138,13 @@ async def _sink(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> 
     try:
         text = TextRules(default=settings.store_text, by_tenant=settings.text_by_tenant)
         writer = BatchWriter(clickhouse, publisher, status, text=text, erasures=erasures)
-        await Sink(_sink_config(settings), writer, status).run(stop)
+        batch = BatchLimits(
+            rows=settings.sink_batch_rows,
+            bytes=_BATCH_BYTES,
+            seconds=settings.sink_batch_seconds,
+            busy_seconds=_BUSY_BATCH_S,
+        )
+        await Sink(SinkConfig.of(settings, SINK, batch=batch), writer, status).run(stop)
     finally:
         await cancel_and_wait(retention)
         await erasures.close()
@@ -172,14 +178,14 @@ async def _with_database(
 
 def _background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
     """Start work beside the sink. If it dies, that is logged, and the sink goes on."""
+
+    def log_if_dead(ended: asyncio.Task[None]) -> None:
+        if not ended.cancelled() and (fault := ended.exception()) is not None:
+            log.error("analytics.task_died", task=name, exc_info=fault)
+
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_log_if_dead)
+    task.add_done_callback(log_if_dead)
     return task
-
-
-def _log_if_dead(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (fault := task.exception()) is not None:
-        log.error("analytics.task_died", task=task.get_name(), exc_info=fault)
 
 
 def _connect(settings: Settings, *, database: str | None) -> ClickHouse:
@@ -190,16 +196,6 @@ def _connect(settings: Settings, *, database: str | None) -> ClickHouse:
         cluster=settings.clickhouse_cluster,
         quorum=settings.clickhouse_insert_quorum,
     )
-
-
-def _sink_config(settings: Settings) -> SinkConfig:
-    batch = BatchLimits(
-        rows=settings.sink_batch_rows,
-        bytes=_BATCH_BYTES,
-        seconds=settings.sink_batch_seconds,
-        busy_seconds=_BUSY_BATCH_S,
-    )
-    return SinkConfig.of(settings, SINK, batch=batch)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.responses import PlainTextResponse
 
-from analytics.reports.query_counts import QueryCounts
+from analytics.reports.query_service import QueryCounts
 from analytics.status import Clock, FeedbackStatus, SinkStatus, WatchStatus, utc_now
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -74,7 +74,7 @@ class StatusCollector(Collector):
         text = "Since the newest row of the table was written; none where the last day brought no row."
         freshness = GaugeMetricFamily("headrace_freshness_seconds", text, labels=["table"])
         for table, at in sorted(self._watch.newest_rows.items()):
-            freshness.add_metric([table], self._age_s(at))
+            freshness.add_metric([table], self._age_s(at) or 0.0)
         yield freshness
         text = "Records that this process wrote to llm.alerts.v1."
         written = CounterMetricFamily("headrace_alerts", text, labels=["state"])

@@ -60,8 +60,6 @@ _TRANSACTION_TIMEOUT_MS = 30_000
 class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
     """The alerts topic, read and written.
 
-    Every method raises `KafkaUnavailable` where the broker does not answer in time.
-
     `group` is the consumer group in which the leader is chosen, and the transactional id. One step takes at
     most `timeout_s`.
     """

@@ -8,7 +8,7 @@ the states are rebuilt from the topic in the same way.
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -155,34 +155,29 @@ def _raised(verdict: SeriesVerdict, window: AlertWindow, *, began_at: datetime, 
         severity="critical" if verdict.severe else "warning",
         direction=verdict.series.direction,
         tenant=verdict.series.tenant,
-        observed=verdict.observed,
-        expected=verdict.expected,
         unit=verdict.unit,
-        method=verdict.method,
         message=_sentence(verdict, "is"),
-        window_since=window.since,
-        window_until=window.until,
         began_at=began_at,
-        at=at,
-        p_value=verdict.p_value,
-        history_windows=verdict.history_windows,
+        **_figures(verdict, window, at),
     )
 
 
 def _resolved(last: AlertRaised, verdict: SeriesVerdict, window: AlertWindow, at: datetime) -> AlertRaised:
-    return msgspec.structs.replace(
-        last,
-        state="resolved",
-        observed=verdict.observed,
-        expected=verdict.expected,
-        method=verdict.method,
-        message=f"Over: {_sentence(verdict, 'is again')}",
-        window_since=window.since,
-        window_until=window.until,
-        at=at,
-        p_value=verdict.p_value,
-        history_windows=verdict.history_windows,
-    )
+    message = f"Over: {_sentence(verdict, 'is again')}"
+    return msgspec.structs.replace(last, state="resolved", message=message, **_figures(verdict, window, at))
+
+
+def _figures(verdict: SeriesVerdict, window: AlertWindow, at: datetime) -> dict[str, Any]:
+    return {
+        "observed": verdict.observed,
+        "expected": verdict.expected,
+        "method": verdict.method,
+        "window_since": window.since,
+        "window_until": window.until,
+        "at": at,
+        "p_value": verdict.p_value,
+        "history_windows": verdict.history_windows,
+    }
 
 
 def _sentence(verdict: SeriesVerdict, verb: str) -> str:

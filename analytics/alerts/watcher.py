@@ -21,13 +21,13 @@ from analytics.alerts.fixed_limits import (
     BUDGET_RULES,
     FRESHNESS_RULES,
     FreshnessLimits,
+    begin_of_day,
     budget_verdicts,
     judge_freshness,
 )
-from analytics.alerts.sink_progress import SinkProgress
 from analytics.alerts.windows import AlertWindow, WindowReader
-from analytics.budgets import begin_of_day
 from analytics.clickhouse import ClickHouse
+from analytics.lags import SinkProgress
 from analytics.status import Clock, WatchStatus, utc_now
 from streams.errors import KafkaUnavailable, TransientFault
 from streams.events import AlertRaised

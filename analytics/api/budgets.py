@@ -8,12 +8,17 @@ import msgspec
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from analytics.access import TenantScope
-from analytics.api.answering import faults_as_errors
-from analytics.api.asking import QueryServiceDep, TenantScopeDep
+from analytics.alerts.fixed_limits import (
+    ALL_TENANTS,
+    BudgetStanding,
+    begin_of_day,
+    budget_standings,
+    end_of_day,
+)
+from analytics.api.dependencies import QueryServiceDep, TenantScopeDep
 from analytics.api.openapi import QUERY_ERRORS
-from analytics.budgets import ALL_TENANTS, BudgetStanding, begin_of_day, budget_standings, end_of_day
-from analytics.reports.query_service import QueryService
+from analytics.api.query_errors import faults_as_errors
+from analytics.reports.query_service import QueryService, TenantScope
 from analytics.reports.result_formats import JSON
 from analytics.status import Clock, utc_now
 from streams.registry.reply_view import plain

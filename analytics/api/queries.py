@@ -10,12 +10,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from analytics.api.answering import faults_as_errors
-from analytics.api.asking import QueryServiceDep, TenantScopeDep
+from analytics.api.dependencies import QueryServiceDep, TenantScopeDep
 from analytics.api.openapi import ROWS
+from analytics.api.query_errors import faults_as_errors
+from analytics.reports.catalogue import Query
 from analytics.reports.query_parameters import INSTANT
 from analytics.reports.query_service import PreparedQuery, QueryService
-from analytics.reports.catalogue import Query
 from analytics.reports.result_formats import JSON, chosen_format
 from streams.serving.errors import invalid
 from streams.serving.json_response import JsonResponse, to_json
@@ -90,9 +90,7 @@ class RowsResponse(Response):
     body, which the client sees.
     """
 
-    def __init__(
-        self, service: QueryService, prepared: PreparedQuery
-    ) -> None:
+    def __init__(self, service: QueryService, prepared: PreparedQuery) -> None:
         super().__init__(media_type=prepared.output.media_type, headers=_headers(prepared))
         del self.headers["content-length"]  # that of an empty body
         self._service = service

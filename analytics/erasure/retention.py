@@ -64,7 +64,7 @@ def first_kept(now: datetime, days: int) -> datetime:
 
 
 class Retention:
-    """Deletes what tenants want gone."""
+    """Deletes the rows of tenants that are kept for a shorter time."""
 
     def __init__(
         self, clickhouse: ClickHouse, rules: Mapping[str, TenantRules], *, clock: Clock = utc_now

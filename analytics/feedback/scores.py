@@ -112,9 +112,6 @@ async def find_requests(
 
     They are looked for where they most likely are; those of `everywhere` then in all rows, if that does not
     find them.
-
-    Raises:
-        ClickHouseUnavailable: no answer in time.
     """
     found: dict[str, list[RequestFacts]] = {}
     for (since, until), request_ids in _windows(judgements).items():

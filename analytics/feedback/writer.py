@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from analytics.alerts.sink_progress import SinkProgress
 from analytics.clickhouse import ClickHouse
-from analytics.erasure.forgetting import LateRowErasure
+from analytics.erasure.late_rows import LateRowErasure
 from analytics.feedback.pending_feedback import PendingRecord
 from analytics.feedback.scores import SCORES, Found, ParsedFeedback, find_requests, request_of, row_of
+from analytics.lags import SinkProgress
 from analytics.schema.cluster import sync_replica
 from analytics.sink.batches import InsertBlock
 from analytics.sink.rows import REQUESTS, Row

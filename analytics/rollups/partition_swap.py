@@ -57,10 +57,6 @@ async def replace_day(
 
     Others that swap into `table` are waited for, for `wait_s`; one whose table is `expiry_s` old counts as
     dead. A staging table that cannot be dropped goes later (`analytics.rollups.refresh`).
-
-    Raises:
-        ClickHouseUnavailable: the server did not answer, somebody else has not ended yet, or there is no
-            such table.
     """
     new, turn = f"{table}_staging_{uuid4().hex[:12]}", f"{table}_staging_swap"
     try:

@@ -186,8 +186,8 @@ class PartitionBuffer:
 def partitions_to_pause(buffers: Mapping[K, PartitionBuffer], *, limit_bytes: int) -> set[K]:
     """Return the buffers that are to get no more records for now.
 
-    Full ones; and when all together hold `limit_bytes`, all but the largest, which goes on until it is full.
-    So there is always a whole batch to write at the limit; if all stopped half full, each would wait until
+    These are the full ones; and when all together hold `limit_bytes`, all but the largest, which goes on until
+    it is full. So there is always a whole batch to write at the limit; if all stopped half full, each would wait until
     its batch is old enough. The buffers hold at most `limit_bytes`, one batch and one read; a range that is
     to be replayed counts extra, because it must be completed.
     """

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from analytics.clickhouse import ClickHouse, RowsRefused
-from analytics.erasure.forgetting import Anonymiser, LateRowErasure
+from analytics.erasure.late_rows import Anonymiser, LateRowErasure
 from analytics.sink.batches import ConsumedRecord, InsertBlock, SinkBatch, split_by_day
 from analytics.sink.rows import RequestRows, rows_of
 from analytics.status import Clock, ConsumerStatus, SinkStatus, utc_now
@@ -131,10 +131,7 @@ class BatchWriter:
         for block in prepared.blocks:
             refusals += await insert_block(self._clickhouse, block, self._status)
         await self._erasure.after_writing(prepared.subjects)
-        await self._bury(batch, refusals)
-
-    async def _bury(self, batch: SinkBatch, refusals: Sequence[RefusedRecord]) -> None:
-        """Send each refused record to the dead letters, once, with the first reason found."""
+        # Each refused record becomes one dead letter, with the first reason found.
         reasons: dict[int, InputError] = {}
         for refusal in refusals:
             reasons.setdefault(refusal.source, refusal.fault)

@@ -12,8 +12,7 @@ from datetime import datetime
 
 import msgspec
 
-from analytics.erasure.row_eraser import RowEraser
-from analytics.erasure.users_rollup import USERS_ROLLUP, UsersRollup
+from analytics.erasure.row_eraser import USERS_ROLLUP, RowEraser, UsersRollup
 from headrace.ops.privacy.redis_eraser import RedisEraser, StoredTexts
 from headrace.ops.privacy.report import ErasureReport, ErasureVerdict, StoredItems
 from headrace.ops.privacy.user_requests import retained_topics

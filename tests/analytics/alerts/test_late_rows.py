@@ -11,10 +11,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from analytics.alerts.alert_log import AlertLog, store_alerts
 from analytics.alerts.anomalies import AnomalyLimits
 from analytics.alerts.fixed_limits import FreshnessLimits
-from analytics.alerts.sink_progress import SinkProgress
 from analytics.alerts.watcher import WatchConfig, Watcher
 from analytics.alerts.windows import WindowReader
 from analytics.clickhouse import ClickHouse
+from analytics.lags import SinkProgress
 from analytics.status import WatchStatus
 from streams.events import AlertRaised
 from streams.kafka.topic_admin import create_topics

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from analytics.alerts.alert_states import SeriesVerdict
 from analytics.alerts.anomalies import AnomalyLimits
-from analytics.alerts.fixed_limits import FreshnessLimits, judge_budgets
+from analytics.alerts.fixed_limits import BudgetStanding, FreshnessLimits, begin_of_day, judge_budgets
 from analytics.alerts.watcher import BudgetVerdicts, WatchConfig, Watcher
 from analytics.alerts.windows import EVERYBODY, AlertWindow, FiguresByTenant, WindowFigures
-from analytics.budgets import BudgetStanding, begin_of_day
 from analytics.status import WatchStatus
 from streams.codec import decode, encode
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable

@@ -7,8 +7,7 @@ from pathlib import Path
 import httpx
 from fastapi import FastAPI
 
-from analytics.access import analyst_keys
-from analytics.api.asking import Analysts
+from analytics.api.dependencies import Analysts, analyst_keys
 from analytics.app import create_app
 from analytics.reports.catalogue import Catalogue
 from analytics.reports.query_service import QueryService

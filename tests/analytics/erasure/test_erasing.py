@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics.clickhouse import ClickHouse
-from analytics.erasure.row_eraser import USER_TABLES, RowEraser
-from analytics.erasure.users_rollup import UsersRollup
+from analytics.erasure.row_eraser import USER_TABLES, RowEraser, UsersRollup
 from analytics.rollups.refresh import RollupRefresher
 from analytics.sink.batches import OffsetRange, SinkBatch
 from analytics.sink.writer import BatchWriter

@@ -11,8 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from analytics.clickhouse import ClickHouse
-from analytics.erasure.row_eraser import RowEraser
-from analytics.erasure.users_rollup import UsersRollup
+from analytics.erasure.row_eraser import RowEraser, UsersRollup
 from analytics.rollups.refresh import RollupRefresher
 from analytics.sink.batches import OffsetRange, SinkBatch
 from analytics.sink.writer import BatchWriter

@@ -1,4 +1,4 @@
-"""Erasures and everything that stores rows of users: asked before a write, applied after it.
+"""Applies erasures to records that are being stored: before the write and after it.
 
 A log record may arrive long after its user was erased: redelivered, replayed from a dead letter, or read
 again from the topic's beginning into a new database. It is stored as if it had been there at the erasure.

@@ -5,12 +5,10 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
-
 from prometheus_client import generate_latest
-from analytics.access import TenantScope
+
 from analytics.metrics import StatusCollector, metrics_registry, metrics_router
-from analytics.reports.query_counts import QueryCounts
-from analytics.reports.query_service import QueryService
+from analytics.reports.query_service import QueryCounts, QueryService, TenantScope
 from analytics.reports.query_slots import QuerySlots, TooManyQueries
 from analytics.reports.reader_faults import QueryFault, Reason
 from analytics.reports.result_formats import JSON

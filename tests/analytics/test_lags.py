@@ -7,7 +7,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from analytics.kafka_inspector import KafkaInspector
-from analytics.live.lags import GroupLag, read_lags
+from analytics.lags import GroupLag, read_lags
 from streams.errors import KafkaUnavailable
 from tests.analytics.broker import Broker
 
