@@ -211,7 +211,6 @@ class WatchStatus:
         self.newest_rows: Mapping[str, datetime] = {}
         self.judged_until: datetime | None = None
         self.round_at: datetime | None = None
-        self.rounds = 0
         self.failed_rounds = 0
         self.raised = 0
         self.resolved = 0

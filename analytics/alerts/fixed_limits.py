@@ -74,19 +74,12 @@ def budget_standings(
     ]
 
 
-class FreshnessLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Alert limits: the age in seconds of a record that is not stored, and the number of such records."""
+def judge_freshness(age_s: tuple[float, float], lag: tuple[int, int]) -> list[SeriesVerdict]:
+    """Return the verdicts on the oldest record that is not stored, and on how many there are. Pure.
 
-    stale_s: float
-    lag_records: int
-
-
-def judge_freshness(*, lag_records: int, stale_s: float, limits: FreshnessLimits) -> list[SeriesVerdict]:
-    """Return the verdicts on the sinks' lag. Pure."""
-    return [
-        _freshness("sink_stale", stale_s, limits.stale_s, "s"),
-        _freshness("sink_lag", lag_records, limits.lag_records, "records"),
-    ]
+    Each is a pair: the figure, and its limit.
+    """
+    return [_freshness("sink_stale", *age_s, "s"), _freshness("sink_lag", *lag, "records")]
 
 
 async def budget_verdicts(

@@ -20,7 +20,6 @@ from analytics.alerts.anomalies import MEASURES, AnomalyLimits, judge
 from analytics.alerts.fixed_limits import (
     BUDGET_RULES,
     FRESHNESS_RULES,
-    FreshnessLimits,
     begin_of_day,
     budget_verdicts,
     judge_freshness,
@@ -55,11 +54,13 @@ _OLDEST_WINDOW = timedelta(days=1)
 class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What is watched, and how often.
 
-    `interval_s` is the time between two looks, `history_days` how far back windows are compared.
+    Records that are not stored become an alert at the age `stale_s` or the number `lag_records`. `interval_s`
+    is the time between two looks, `history_days` how far back windows are compared.
     """
 
     limits: AnomalyLimits
-    freshness: FreshnessLimits
+    stale_s: float
+    lag_records: int
     history_days: int = 28
     interval_s: float = 10.0
 
@@ -107,13 +108,12 @@ class Watcher:
                 log.info("watcher.recovered")
             self._failing = False
             self.status.standing = self._states.standing if self._states is not None else ()
-        self.status.rounds += 1
         self.status.round_at = self.clock()
 
     async def _look(self) -> None:
         now = self.clock()
         lag = await self.progress.lag()
-        stale_s = await self.progress.oldest_s(now, at_least=timedelta(seconds=self.config.freshness.stale_s))
+        stale_s = await self.progress.oldest_s(now, at_least=timedelta(seconds=self.config.stale_s))
         self.status.sink_lag_records, self.status.sink_stale_s = lag, stale_s
         self.status.watching = await self.alert_log.is_leader()
         if not self.status.watching:
@@ -151,7 +151,7 @@ class Watcher:
         return self._states
 
     async def _watch_freshness(self, states: AlertStates, now: datetime, lag: int, stale_s: float) -> None:
-        verdicts = judge_freshness(lag_records=lag, stale_s=stale_s, limits=self.config.freshness)
+        verdicts = judge_freshness((stale_s, self.config.stale_s), (lag, self.config.lag_records))
         window = AlertWindow(now - timedelta(seconds=self.config.interval_s), now)
         await self._publish(states, verdicts, window, FRESHNESS_RULES)
 
@@ -231,7 +231,7 @@ async def watch(settings: Settings, status: WatchStatus, stop: asyncio.Event, cl
     finally:
         await alert_log.stop()
         await progress.close()
-        log.info("watcher.stopped", rounds=status.rounds)
+        log.info("watcher.stopped")
 
 
 def watch_config(settings: Settings) -> WatchConfig:
@@ -240,7 +240,8 @@ def watch_config(settings: Settings) -> WatchConfig:
         limits=AnomalyLimits(
             window=timedelta(seconds=settings.alert_window_s), requests=settings.alert_min_requests
         ),
-        freshness=FreshnessLimits(stale_s=settings.alert_stale_s, lag_records=settings.alert_lag_records),
+        stale_s=settings.alert_stale_s,
+        lag_records=settings.alert_lag_records,
         history_days=settings.alert_history_days,
         interval_s=min(settings.alert_window_s / _LOOKS_PER_WINDOW, _LONGEST_INTERVAL_S),
     )

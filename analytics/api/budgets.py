@@ -28,8 +28,7 @@ from streams.serving.openapi import errors
 #: The exact figures, and of every tenant: those of all together are their sum.
 _QUERY = "cost_by_tenant"
 _MOST_TENANTS = 100_000
-_Row = dict[str, Any]
-_rows = msgspec.json.Decoder(list[_Row], float_hook=Decimal)
+_rows = msgspec.json.Decoder(list[dict[str, Any]], float_hook=Decimal)
 
 
 def budgets_router(daily_usd: Mapping[str, Decimal], *, clock: Clock = utc_now) -> APIRouter:
@@ -68,10 +67,5 @@ async def _standings(
 
 
 def _described(standing: BudgetStanding) -> dict[str, Any]:
-    return {
-        "tenant": standing.tenant,
-        "daily_usd": plain(standing.daily_usd),
-        "spent_usd": plain(standing.spent_usd),
-        "share": plain(standing.share),
-        "day": standing.day,
-    }
+    amounts = {name: plain(getattr(standing, name)) for name in ("daily_usd", "spent_usd", "share")}
+    return {"tenant": standing.tenant, **amounts, "day": standing.day}

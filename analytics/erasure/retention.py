@@ -37,7 +37,6 @@ class KeptTable(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kind: Literal["text", "rows"] = "rows"
     column: str = "accepted_at"
-    is_day: bool = False
 
 
 #: Requests after what depends on them; the rollups too: they would else be computed from what is left.
@@ -47,7 +46,7 @@ KEPT_TABLES = (
     KeptTable(name="llm_calls_raw"),
     KeptTable(name="scores_raw"),
     KeptTable(name="requests_raw"),
-    *(KeptTable(name=rollup.table, column="day", is_day=True) for rollup in ROLLUPS),
+    *(KeptTable(name=rollup.table, column="day") for rollup in ROLLUPS),
 )
 
 
@@ -123,7 +122,7 @@ def _condition(table: KeptTable, due: list[tuple[str, datetime]]) -> tuple[str, 
     parameters: dict[str, Any] = {}
     for number, (tenant, before) in enumerate(due):
         limit = f"fromUnixTimestamp64Micro({{before_{number}:Int64}}, 'UTC')"
-        earlier = f"toDate({limit})" if table.is_day else limit
+        earlier = f"toDate({limit})" if table.column == "day" else limit
         parts.append(f"(tenant = {{tenant_{number}:String}} AND {table.column} < {earlier})")
         parameters[f"tenant_{number}"] = tenant
         parameters[f"before_{number}"] = micros(before)

@@ -48,14 +48,10 @@ class Catalogue:
 
     def get(self, name: str) -> Query:
         """Return a query, or raise `UnknownQuery` with the names that are near."""
-        try:
-            return self._queries[name]
-        except KeyError:
-            raise UnknownQuery(
-                f"there is no query {name!r}{did_you_mean(name, self.names())}",
-                code="unknown_query",
-                param="name",
-            ) from None
+        if name not in self._queries:
+            near = did_you_mean(name, self.names())
+            raise UnknownQuery(f"there is no query {name!r}{near}", code="unknown_query", param="name")
+        return self._queries[name]
 
     def bind(self, name: str, given: Mapping[str, object], *, now: datetime | None = None) -> Bound:
         """Return a query's statement with its values; raises as `get` and `Query.bind`."""

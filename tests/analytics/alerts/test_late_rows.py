@@ -10,7 +10,6 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from analytics.alerts.alert_log import AlertLog, store_alerts
 from analytics.alerts.anomalies import AnomalyLimits
-from analytics.alerts.fixed_limits import FreshnessLimits
 from analytics.alerts.watcher import WatchConfig, Watcher
 from analytics.alerts.windows import WindowReader
 from analytics.clickhouse import ClickHouse
@@ -52,9 +51,8 @@ class Bench:
         self.status = WatchStatus()
         self.progress = SinkProgress(bootstrap, topic=self.logs, group=self.logs, timeout_s=20)
         self.memory = AlertLog(bootstrap, instance_id="a", timeout_s=20, topic=self.alerts, group=self.alerts)
-        limits = FreshnessLimits(stale_s=1e6, lag_records=10**6)
         self.watcher = Watcher(
-            WatchConfig(limits=AnomalyLimits(window=LENGTH), freshness=limits),
+            WatchConfig(limits=AnomalyLimits(window=LENGTH), stale_s=1e6, lag_records=10**6),
             WindowReader(clickhouse),
             self.progress,
             self.memory,
