@@ -67,12 +67,12 @@ async def replace_day(
             await drop_day(clickhouse, table, day)
             return
         await _take_turn(clickhouse, new, turn, wait_s=wait_s, expiry_s=expiry_s)
+        await clickhouse.execute(f"ALTER TABLE {table} REPLACE PARTITION ID '{day:%Y%m%d}' FROM {turn}")
+        with suppress(ClickHouseUnavailable):
+            await _drop(clickhouse, turn)
     finally:
         with suppress(ClickHouseUnavailable):
             await _drop(clickhouse, new)
-    await clickhouse.execute(f"ALTER TABLE {table} REPLACE PARTITION ID '{day:%Y%m%d}' FROM {turn}")
-    with suppress(ClickHouseUnavailable):
-        await _drop(clickhouse, turn)
 
 
 async def drop_day(clickhouse: ClickHouse, table: str, day: date) -> None:
