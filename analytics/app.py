@@ -5,17 +5,15 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
-from analytics.alerts.status import WatchStatus
 from analytics.api import queries
-from analytics.api.asking import Analysts
+from analytics.api.dependencies import Analysts
 from analytics.api.health import Ping, health_router
 from analytics.api.live import live_router
 from analytics.api.openapi import describe
 from analytics.api.page import page_router
-from analytics.feedback.status import FeedbackStatus
 from analytics.live.pipeline import LivePipeline
 from analytics.reports.result_formats import ARROW
-from analytics.sink.status import SinkStatus
+from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
 from streams.serving.cors import answer_options
 from streams.serving.fault_handlers import answer_faults
 from streams.serving.frame import RequestFrame
@@ -65,5 +63,5 @@ def create_app(
         exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, ARROW.media_type),
     )
     # The last one added is the outermost: it sees preflights too.
-    app.add_middleware(RequestFrame, logger="analytics.access")
+    app.add_middleware(RequestFrame, logger="analytics.reports.query_service")
     return app

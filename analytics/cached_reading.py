@@ -1,4 +1,4 @@
-"""Caches readings of a slow source: however many callers ask, it is read once, and not too often."""
+"""Caches readings of a slow source: however many callers ask, it is read once at a time."""
 
 import asyncio
 import time
@@ -26,13 +26,10 @@ class SourceReading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 @dataclass(eq=False)
 class CachedReading(Generic[T]):
-    """A source that is read on demand.
+    """A source that is read on demand; an answer is given again for `fresh_for_s`.
 
     A reading that takes longer than the timeout goes on, and no other one begins meanwhile: callers then get
     a fault.
-
-    `read` raises `KafkaUnavailable` or `ClickHouseUnavailable` where there is no answer; an answer is given
-    again for `fresh_for_s`.
     """
 
     name: str

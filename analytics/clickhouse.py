@@ -139,11 +139,7 @@ class ClickHouse:
     ) -> None:
         """Insert rows; a second insert with the same `token` changes nothing.
 
-        `columns` must be the same object, or equal, on every call for a table: their types are asked for
-        once.
-
-        Raises:
-            RowsRefused: at least one row does not fit.
+        It raises `RowsRefused` if a row does not fit. The types of `columns` are asked for once.
         """
         await self._run(self._insert, table, columns, rows, token)
 
@@ -188,7 +184,8 @@ class ClickHouse:
         except (ArithmeticError, TypeError, ValueError, AttributeError) as fault:  # the encoder's
             raise RowsRefused(f"{table}: a value does not fit its column: {fault}") from fault
         except ClickHouseError as fault:
-            if _blames_data(fault):
+            blames_data = isinstance(fault, Error) and fault.code in _DATA_ERRORS
+            if blames_data or isinstance(fault, DataError):  # the server, or the encoder
                 raise RowsRefused(f"{table}: {fault}") from fault
             self._layouts.pop((table, tuple(columns)), None)  # the table may have changed
             raise
@@ -210,12 +207,6 @@ def _execute(client: Client, statement: str, parameters: Mapping[str, Any] | Non
 
 def _query(client: Client, sql: str, parameters: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     return list(client.query(sql, parameters=dict(parameters or {})).named_results())
-
-
-def _blames_data(fault: ClickHouseError) -> bool:
-    if isinstance(fault, DataError):  # the encoder's
-        return True
-    return isinstance(fault, Error) and fault.code in _DATA_ERRORS
 
 
 @contextmanager

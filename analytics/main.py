@@ -11,25 +11,22 @@ from typing import Any
 
 import structlog
 
-from analytics.alerts.status import WatchStatus
 from analytics.alerts.watcher import watch
-from analytics.api.asking import analysts_of_settings
 from analytics.api.budgets import budgets_router
+from analytics.api.dependencies import analysts_of_settings
 from analytics.app import create_app
 from analytics.clickhouse import ClickHouse, skip_dataframe_imports
 from analytics.erasure.retention import Retention
 from analytics.feedback.consumer import read_feedback
-from analytics.feedback.status import FeedbackStatus
 from analytics.live.pipeline import connected_pipeline
 from analytics.metrics import StatusCollector, metrics_registry, metrics_router
-from analytics.rollups.job import keep_rollups_fresh
-from analytics.rollups.refresh import RollupRefresher
+from analytics.rollups.refresh import RollupRefresher, keep_rollups_fresh
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
 from analytics.sink.batches import BatchLimits
 from analytics.sink.consumer import SinkConfig
 from analytics.sink.sink import Sink
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter, TextRules
+from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
 from streams.erasure import ErasureFeed
 from streams.errors import ConfigurationError
 from streams.kafka.record_auth import RecordAuth
@@ -122,7 +119,7 @@ async def migrate(settings: Settings, status: SinkStatus) -> None:
     try:
         await status.retry("clickhouse", partial(create_database, server, settings.clickhouse_database))
         await status.retry("clickhouse", SchemaRunner(clickhouse, load_migrations()).apply)
-        status.schema_ready = True
+        status.schema.set()
     finally:
         await server.close()
         await clickhouse.close()
@@ -141,7 +138,13 @@ async def _sink(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> 
     try:
         text = TextRules(default=settings.store_text, by_tenant=settings.text_by_tenant)
         writer = BatchWriter(clickhouse, publisher, status, text=text, erasures=erasures)
-        await Sink(_sink_config(settings), writer, status).run(stop)
+        batch = BatchLimits(
+            rows=settings.sink_batch_rows,
+            bytes=_BATCH_BYTES,
+            seconds=settings.sink_batch_seconds,
+            busy_seconds=_BUSY_BATCH_S,
+        )
+        await Sink(SinkConfig.of(settings, SINK, batch=batch), writer, status).run(stop)
     finally:
         await cancel_and_wait(retention)
         await erasures.close()
@@ -154,7 +157,7 @@ async def _rollups(
 ) -> None:
     interval_s = settings.rollup_seconds
     refresher = RollupRefresher(clickhouse, min_age_s=interval_s, statement_s=settings.clickhouse_timeout_s)
-    await keep_rollups_fresh(refresher, status, stop, interval_s=interval_s)
+    await unless_stopped(stop, keep_rollups_fresh(refresher, status.rollups, interval_s=interval_s))
 
 
 async def _with_database(
@@ -164,7 +167,7 @@ async def _with_database(
     work: Callable[[ClickHouse], Awaitable[None]],
 ) -> None:
     """Run `work` with a connection of its own, once the schema is there."""
-    if not await unless_stopped(stop, status.schema_applied()):
+    if not await unless_stopped(stop, status.schema.wait()):
         return
     clickhouse = _connect(settings, database=settings.clickhouse_database)
     try:
@@ -175,14 +178,14 @@ async def _with_database(
 
 def _background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
     """Start work beside the sink. If it dies, that is logged, and the sink goes on."""
+
+    def log_if_dead(ended: asyncio.Task[None]) -> None:
+        if not ended.cancelled() and (fault := ended.exception()) is not None:
+            log.error("analytics.task_died", task=name, exc_info=fault)
+
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_log_if_dead)
+    task.add_done_callback(log_if_dead)
     return task
-
-
-def _log_if_dead(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (fault := task.exception()) is not None:
-        log.error("analytics.task_died", task=task.get_name(), exc_info=fault)
 
 
 def _connect(settings: Settings, *, database: str | None) -> ClickHouse:
@@ -193,16 +196,6 @@ def _connect(settings: Settings, *, database: str | None) -> ClickHouse:
         cluster=settings.clickhouse_cluster,
         quorum=settings.clickhouse_insert_quorum,
     )
-
-
-def _sink_config(settings: Settings) -> SinkConfig:
-    batch = BatchLimits(
-        rows=settings.sink_batch_rows,
-        bytes=_BATCH_BYTES,
-        seconds=settings.sink_batch_seconds,
-        busy_seconds=_BUSY_BATCH_S,
-    )
-    return SinkConfig.of(settings, SINK, batch=batch)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,6 +1,7 @@
 """The process's Prometheus metrics. A figure that is not known yet has no sample."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Final
 
 from fastapi import APIRouter, Response
@@ -10,25 +11,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.responses import PlainTextResponse
 
-from analytics.alerts.status import WatchStatus
-from analytics.feedback.status import FeedbackStatus
-from analytics.reports.query_counts import QueryCounts
-from analytics.sink.status import Clock, SinkStatus, utc_now
+from analytics.reports.query_service import QueryCounts
+from analytics.status import Clock, FeedbackStatus, SinkStatus, WatchStatus, utc_now
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-_SINK_COUNTERS: Final = {
-    "records": "Log records stored by this process.",
-    "rows": "Rows inserted by this process.",
-    "batches": "Batches stored.",
-    "replayed_batches": "Batches written again after a restart.",
-    "dead_letters": "Records that could not be stored.",
-}
-_FEEDBACK_COUNTERS: Final = {
-    "records": "Records of llm.feedback.v1 read.",
-    "scores": "Scores stored.",
-    "dead_letters": "Feedback that could not become a score.",
-}
+Figures = Iterator[tuple[str, str, float | None]]
 
 
 class StatusCollector(Collector):
@@ -44,57 +32,50 @@ class StatusCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
-        yield from _counters("sink", self._sink, _SINK_COUNTERS)
-        yield from self._sink_gauges()
-        yield from _counters("feedback", self._feedback, _FEEDBACK_COUNTERS)
-        yield from self._feedback_gauges()
-        yield from self._watch_gauges()
-        yield _counter(
-            "watcher_failed_rounds",
-            "Looks that Kafka or ClickHouse did not answer.",
-            self._watch.failed_rounds,
-        )
-        yield from self._alerts()
+        for name, text, count in self._counters():
+            yield CounterMetricFamily(f"headrace_{name}", text, value=count)
+        for name, text, value in self._gauges():
+            yield GaugeMetricFamily(f"headrace_{name}", text, value=value)
+        yield from self._labelled()
 
-    def _sink_gauges(self) -> Iterator[Metric]:
-        sink = self._sink
-        yield _gauge(
-            "sink_partitions", "Partitions of llm.logs.v1 that this process stores.", sink.partitions
-        )
-        yield _gauge("sink_own_lag_records", "Of these partitions, records not stored.", sink.lag_records)
-        yield _gauge(
-            "sink_behind_seconds",
-            "Age of the oldest record that this process has read and not stored.",
-            sink.behind_s,
-        )
-        yield _gauge("sink_ready", "Whether records are being stored.", sink.ready)
+    def _counters(self) -> Figures:
+        sink, feedback = self._sink, self._feedback
+        yield "sink_records", "Log records stored by this process.", sink.records
+        yield "sink_rows", "Rows inserted by this process.", sink.rows
+        yield "sink_batches", "Batches stored.", sink.batches
+        yield "sink_replayed_batches", "Batches written again after a restart.", sink.replayed_batches
+        yield "sink_dead_letters", "Records that could not be stored.", sink.dead_letters
+        yield "feedback_records", "Records of llm.feedback.v1 read.", feedback.records
+        yield "feedback_scores", "Scores stored.", feedback.scores
+        yield "feedback_dead_letters", "Feedback that could not become a score.", feedback.dead_letters
+        text = "Looks that Kafka or ClickHouse did not answer."
+        yield "watcher_failed_rounds", text, self._watch.failed_rounds
 
-    def _feedback_gauges(self) -> Iterator[Metric]:
-        since = self._feedback.waiting_since
-        waiting_s = max((self._clock() - since).total_seconds(), 0.0) if since else 0.0
-        text = "Feedback without a row of its request yet."
-        yield _gauge("feedback_waiting", text, self._feedback.waiting)
-        yield _gauge("feedback_waiting_seconds", "Since the oldest of it was read.", waiting_s)
-
-    def _watch_gauges(self) -> Iterator[Metric]:
-        watch, now = self._watch, self._clock()
-        text = "Log records that no process has stored yet."
-        yield _gauge("sink_lag_records", text, watch.sink_lag_records)
+    def _gauges(self) -> Figures:
+        sink, feedback, watch = self._sink, self._feedback, self._watch
+        yield "sink_partitions", "Partitions of llm.logs.v1 that this process stores.", sink.partitions
+        yield "sink_own_lag_records", "Of these partitions, records not stored.", sink.lag_records
+        text = "Age of the oldest record that this process has read and not stored."
+        yield "sink_behind_seconds", text, sink.behind_s
+        yield "sink_ready", "Whether records are being stored.", sink.ready
+        yield "feedback_waiting", "Feedback without a row of its request yet.", feedback.waiting
+        waiting_s = self._age_s(feedback.waiting_since) or 0.0
+        yield "feedback_waiting_seconds", "Since the oldest of it was read.", waiting_s
+        yield "sink_lag_records", "Log records that no process has stored yet.", watch.sink_lag_records
         text = "Age that the oldest of them has reached; 0 below HEADRACE_ALERT_STALE_S."
-        yield _gauge("sink_stale_seconds", text, watch.sink_stale_s)
-        text = "Since the newest row of the table was written; none where the last day brought no row."
-        freshness = GaugeMetricFamily("headrace_freshness_seconds", text, labels=["table"])
-        for table, at in sorted(watch.newest_rows.items()):
-            freshness.add_metric([table], max((now - at).total_seconds(), 0.0))
-        yield freshness
-        yield _gauge("watcher_active", "Whether this process watches.", watch.watching)
-        age_s = None if watch.round_at is None else (now - watch.round_at).total_seconds()
-        yield _gauge("watcher_round_age_seconds", "Since the watcher last looked.", age_s)
+        yield "sink_stale_seconds", text, watch.sink_stale_s
+        yield "watcher_active", "Whether this process watches.", watch.watching
+        yield "watcher_round_age_seconds", "Since the watcher last looked.", self._age_s(watch.round_at)
         until = None if watch.judged_until is None else watch.judged_until.timestamp()
         text = "End of the last window that was judged, as a Unix time."
-        yield _gauge("watcher_judged_until_seconds", text, until)
+        yield "watcher_judged_until_seconds", text, until
 
-    def _alerts(self) -> Iterator[Metric]:
+    def _labelled(self) -> Iterator[Metric]:
+        text = "Since the newest row of the table was written; none where the last day brought no row."
+        freshness = GaugeMetricFamily("headrace_freshness_seconds", text, labels=["table"])
+        for table, at in sorted(self._watch.newest_rows.items()):
+            freshness.add_metric([table], self._age_s(at) or 0.0)
+        yield freshness
         text = "Records that this process wrote to llm.alerts.v1."
         written = CounterMetricFamily("headrace_alerts", text, labels=["state"])
         written.add_metric(["raised"], self._watch.raised)
@@ -106,6 +87,9 @@ class StatusCollector(Collector):
             standing.add_metric(labels, count)
         yield standing
 
+    def _age_s(self, at: datetime | None) -> float | None:
+        return None if at is None else max((self._clock() - at).total_seconds(), 0.0)
+
 
 def metrics_registry(*collectors: StatusCollector | QueryCounts) -> CollectorRegistry:
     """Return a registry of this process's own; Prometheus' global one is not used."""
@@ -115,24 +99,6 @@ def metrics_registry(*collectors: StatusCollector | QueryCounts) -> CollectorReg
     return registry
 
 
-def exposition(registry: CollectorRegistry) -> bytes:
-    """Return the page that Prometheus reads, in its text format 0.0.4."""
-    return generate_latest(registry)
-
-
-def _counters(part: str, status: object, texts: Mapping[str, str]) -> Iterator[Metric]:
-    for name, text in texts.items():
-        yield _counter(f"{part}_{name}", text, getattr(status, name))
-
-
-def _counter(name: str, text: str, value: float) -> Metric:
-    return CounterMetricFamily(f"headrace_{name}", text, value=value)
-
-
-def _gauge(name: str, text: str, value: float | None) -> Metric:
-    return GaugeMetricFamily(f"headrace_{name}", text, value=value)
-
-
 def metrics_router(registry: CollectorRegistry) -> APIRouter:
     """Return the route; `registry` has the metrics."""
     router = APIRouter(tags=["metrics"])
@@ -140,6 +106,6 @@ def metrics_router(registry: CollectorRegistry) -> APIRouter:
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Return the numbers in Prometheus' text format."""
-        return Response(exposition(registry), media_type=CONTENT_TYPE)
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE)
 
     return router

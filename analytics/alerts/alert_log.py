@@ -1,4 +1,4 @@
-"""The topic `llm.alerts.v1`: which process may write it, what it holds, and writing one more record.
+"""The topic `llm.alerts.v1`: which process may write it, what it holds, and its copy for analysts.
 
 The topic is the only place that records which alerts stand. So a change of state is published exactly once
 over crashes and restarts:
@@ -12,10 +12,10 @@ Readers of committed records see each change once. Its `ce_id` identifies it in 
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka import (
@@ -29,10 +29,11 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.alerts.alert_states import AlertSeries
+from analytics.clickhouse import ClickHouse, micros
 from streams.codec import decode, encode, event_headers
 from streams.errors import KafkaUnavailable, UndecodableRecord
 from streams.events import AlertRaised
-from streams.kafka.clients import stop_client
+from streams.kafka.clients import start_client, stop_client
 from streams.kafka.inspector import KafkaInspector
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.topics import ALERTS
@@ -40,6 +41,13 @@ from streams.topics import ALERTS
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+_TABLE = "alerts_raw"
+_TIMES = ("window_since", "window_until", "began_at", "at")
+_COLUMNS = (
+    *("alert_id", "state", "tenant", "rule", "direction", "severity", "observed", "expected", "unit"),
+    *("method", "message", "p_value", "history_windows", *_TIMES),
+)
 
 GROUP = "headrace.watcher"
 _SOURCE = "headrace/analytics"
@@ -51,8 +59,6 @@ _TRANSACTION_TIMEOUT_MS = 30_000
 
 class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
     """The alerts topic, read and written.
-
-    Every method raises `KafkaUnavailable` where the broker does not answer in time.
 
     `group` is the consumer group in which the leader is chosen, and the transactional id. One step takes at
     most `timeout_s`.
@@ -84,8 +90,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """Return whether this process is the leader, which watches. To be called every few minutes."""
         if self._member is None:
             self._member = await self._join()
-        with self._faults("asking who watches"):
-            await self._within(self._member.getmany(timeout_ms=0))
+        await self._ask("asking who watches", self._member.getmany(timeout_ms=0))
         self._member.pause(*self._member.assignment())
         return self._leads
 
@@ -99,12 +104,8 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
             request_timeout_ms=int(self._timeout_s * 1000),
         )
-        try:
-            with self._faults("opening a transaction"):
-                await self._within(producer.start())
-        except KafkaUnavailable:
-            await self._end(producer)
-            raise
+        starting = start_client(producer, timeout_s=self._timeout_s)
+        await self._ask("opening a transaction", starting)
         self._producer = producer
         return await self._read()
 
@@ -112,8 +113,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """Write one record. Whatever goes wrong, only `take_over` tells whether it was written."""
         if self._producer is None:
             raise KafkaUnavailable("the alerts topic was not taken over yet")
-        with self._faults(f"writing to {self._topic}"):
-            await self._within(self._write(self._producer, event))
+        await self._ask(f"writing to {self._topic}", self._write(self._producer, event))
 
     async def judged_until(self) -> datetime | None:
         """Return the end of the last window that any process has judged; None where there is none."""
@@ -127,8 +127,8 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """Store the end of the last judged window in the metadata of the group's offset, for a restart."""
         if self._member is None:
             raise KafkaUnavailable("not a member of the group")
-        with self._faults("noting what was judged"):
-            await self._within(self._member.commit({self._first: OffsetAndMetadata(0, until.isoformat())}))
+        commit = {self._first: OffsetAndMetadata(0, until.isoformat())}
+        await self._ask("noting what was judged", self._member.commit(commit))
 
     async def resign(self) -> None:
         """Stop writing."""
@@ -145,12 +145,12 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             await self._end(member)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Take note."""
+        """Stop leading."""
         del revoked
         self._leads = False
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Take note."""
+        """Lead, if the first partition is assigned."""
         self._leads = self._first in set(assigned)
         if self._leads:
             log.info("watcher.chosen", instance=self._instance_id)
@@ -166,12 +166,7 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             session_timeout_ms=_SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=_HEARTBEAT_MS,
         )
-        try:
-            with self._faults("joining"):
-                await self._within(member.start())
-        except KafkaUnavailable:
-            await self._end(member)
-            raise
+        await self._ask("joining", start_client(member, timeout_s=self._timeout_s))
         member.subscribe([self._topic], listener=self)
         return member
 
@@ -211,16 +206,26 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             except UndecodableRecord as fault:
                 log.warning("watcher.foreign_record", offset=record.offset, reason=str(fault))
 
-    async def _within(self, call: Awaitable[T]) -> T:
-        return await asyncio.wait_for(call, self._timeout_s)
+    async def _ask(self, what: str, call: Awaitable[T]) -> T:
+        try:
+            return await asyncio.wait_for(call, self._timeout_s)
+        except (KafkaError, TimeoutError, OSError) as fault:
+            raise KafkaUnavailable(f"{what} failed: {fault!r}") from fault
 
     async def _end(self, client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
         if (fault := await stop_client(client, timeout_s=self._timeout_s)) is not None:
             log.info("watcher.close_failed", error=fault)
 
-    @contextmanager
-    def _faults(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except (KafkaError, TimeoutError, OSError) as fault:
-            raise KafkaUnavailable(f"{what} failed: {fault!r}") from fault
+
+async def store_alerts(clickhouse: ClickHouse, events: Sequence[AlertRaised]) -> None:
+    """Copy records of the topic to ClickHouse, for analysts; storing one again changes nothing."""
+    if not events:
+        return
+    ids = "\n".join(f"{event.alert_id}:{event.state}" for event in events)
+    token = f"alerts:{hashlib.sha256(ids.encode()).hexdigest()}"
+    await clickhouse.insert(_TABLE, _COLUMNS, [_row(event) for event in events], token=token)
+
+
+def _row(event: AlertRaised) -> tuple[Any, ...]:
+    values = {name: getattr(event, name) for name in _COLUMNS}
+    return tuple(micros(value) if name in _TIMES else value for name, value in values.items())

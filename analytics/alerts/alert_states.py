@@ -8,7 +8,7 @@ the states are rebuilt from the topic in the same way.
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -69,7 +69,7 @@ class SeriesVerdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 #: What the rules are called in sentences. A rule without a name here goes by its own.
-NAMES: Mapping[str, str] = {
+_NAMES: Mapping[str, str] = {
     "spend": "Spend",
     "latency_p95": "The 95th percentile of latency",
     "error_rate": "The error rate",
@@ -80,19 +80,13 @@ NAMES: Mapping[str, str] = {
 }
 
 
-class _VerdictRun(msgspec.Struct):
-    """Consecutive verdicts towards a change of state, and the begin of the first one's window."""
-
-    since: datetime
-    count: int = 0
-
-
 class AlertStates:
     """The standing alerts, and the runs of verdicts that may change them."""
 
     def __init__(self) -> None:
         self._last: dict[AlertSeries, AlertRaised] = {}
-        self._runs: dict[AlertSeries, _VerdictRun] = {}
+        # Consecutive verdicts towards a change of state: when the first window began, and how many.
+        self._runs: dict[AlertSeries, tuple[datetime, int]] = {}
 
     @property
     def standing(self) -> list[AlertRaised]:
@@ -116,13 +110,11 @@ class AlertStates:
         """
         found = {verdict.series: verdict for verdict in verdicts}
         wanted = frozenset(rules)
-        gone = [
-            event
-            for series, event in self._last.items()
-            if event.state == "raised" and event.rule in wanted and series not in found
-        ]
-        found |= {verdict.series: verdict for verdict in map(_nothing_left, gone)}
-        self._forget_runs(found, wanted)
+        for series, event in self._last.items():
+            if event.state == "raised" and event.rule in wanted and series not in found:
+                found[series] = _nothing_left(event)
+        for series in [each for each in self._runs if each.rule in wanted and each not in found]:
+            del self._runs[series]
         return [event for verdict in found.values() for event in self._due(verdict, window, at)]
 
     def _due(self, verdict: SeriesVerdict, window: AlertWindow, at: datetime) -> Iterator[AlertRaised]:
@@ -134,19 +126,14 @@ class AlertStates:
         if verdict.finding is not turning:
             self._runs.pop(verdict.series, None)
             return
-        run = self._runs.setdefault(verdict.series, _VerdictRun(window.since))
-        run.count += 1
-        if run.count < verdict.confirm:
+        since, count = self._runs.get(verdict.series, (window.since, 0))
+        self._runs[verdict.series] = since, count + 1
+        if count + 1 < verdict.confirm:
             return
         if stands and last is not None:
             yield _resolved(last, verdict, window, at)
         else:
-            yield _raised(verdict, window, began_at=run.since, at=at)
-
-    def _forget_runs(self, found: Mapping[AlertSeries, SeriesVerdict], rules: frozenset[str]) -> None:
-        """Drop the runs of series that a window has no verdict on."""
-        for series in [each for each in self._runs if each.rule in rules and each not in found]:
-            del self._runs[series]
+            yield _raised(verdict, window, began_at=since, at=at)
 
 
 def _nothing_left(event: AlertRaised) -> SeriesVerdict:
@@ -168,41 +155,36 @@ def _raised(verdict: SeriesVerdict, window: AlertWindow, *, began_at: datetime, 
         severity="critical" if verdict.severe else "warning",
         direction=verdict.series.direction,
         tenant=verdict.series.tenant,
-        observed=verdict.observed,
-        expected=verdict.expected,
         unit=verdict.unit,
-        method=verdict.method,
         message=_sentence(verdict, "is"),
-        window_since=window.since,
-        window_until=window.until,
         began_at=began_at,
-        at=at,
-        p_value=verdict.p_value,
-        history_windows=verdict.history_windows,
+        **_figures(verdict, window, at),
     )
 
 
 def _resolved(last: AlertRaised, verdict: SeriesVerdict, window: AlertWindow, at: datetime) -> AlertRaised:
-    return msgspec.structs.replace(
-        last,
-        state="resolved",
-        observed=verdict.observed,
-        expected=verdict.expected,
-        method=verdict.method,
-        message=f"Over: {_sentence(verdict, 'is again')}",
-        window_since=window.since,
-        window_until=window.until,
-        at=at,
-        p_value=verdict.p_value,
-        history_windows=verdict.history_windows,
-    )
+    message = f"Over: {_sentence(verdict, 'is again')}"
+    return msgspec.structs.replace(last, state="resolved", message=message, **_figures(verdict, window, at))
+
+
+def _figures(verdict: SeriesVerdict, window: AlertWindow, at: datetime) -> dict[str, Any]:
+    return {
+        "observed": verdict.observed,
+        "expected": verdict.expected,
+        "method": verdict.method,
+        "window_since": window.since,
+        "window_until": window.until,
+        "at": at,
+        "p_value": verdict.p_value,
+        "history_windows": verdict.history_windows,
+    }
 
 
 def _sentence(verdict: SeriesVerdict, verb: str) -> str:
     if verdict.sentence:
         return verdict.sentence
     series = verdict.series
-    name = NAMES.get(series.rule, series.rule)
+    name = _NAMES.get(series.rule, series.rule)
     owner = "of all tenants" if series.tenant == EVERYBODY else f"of tenant {series.tenant}"
     where = series.direction if verdict.finding is MeasureState.ANOMALOUS else "near"
     return (

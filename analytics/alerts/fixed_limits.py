@@ -1,16 +1,23 @@
-"""Alerts on fixed limits: daily budgets (at 80 %, and beyond all; once a day each), and the sinks' lag."""
+"""Alerts on fixed limits: daily budgets (at 80 %, and beyond all; once a day each), and the sinks' lag.
+
+Budgets are reported, not enforced: no request is refused for one.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 import msgspec
 
 from analytics.alerts.alert_states import AlertSeries, MeasureState, SeriesVerdict
 from analytics.alerts.windows import EVERYBODY
-from analytics.budgets import ALL_TENANTS, BudgetStanding, begin_of_day, budget_standings, end_of_day
 from analytics.clickhouse import ClickHouse, instant
 from streams.events import AlertRaised
+
+#: The name of the budget of all tenants together. No tenant can have it (`streams.settings`).
+ALL_TENANTS = "*"
+
+_SHARE_STEP = Decimal("0.000001")
 
 NEARLY, EXCEEDED = "budget_80", "budget_exceeded"
 BUDGET_RULES = (NEARLY, EXCEEDED)
@@ -28,19 +35,51 @@ GROUP BY tenant
 """
 
 
-class FreshnessLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Alert limits: the age in seconds of a record that is not stored, and the number of such records."""
+class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget and what was spent of it on a day."""
 
-    stale_s: float
-    lag_records: int
+    tenant: str
+    daily_usd: Decimal
+    spent_usd: Decimal
+    day: date
+
+    @property
+    def share(self) -> Decimal:
+        """Spent of the whole, above 1 where it is exceeded; to six decimals."""
+        return (self.spent_usd / self.daily_usd).quantize(_SHARE_STEP)
 
 
-def judge_freshness(*, lag_records: int, stale_s: float, limits: FreshnessLimits) -> list[SeriesVerdict]:
-    """Return the verdicts on the sinks' lag. Pure."""
+def begin_of_day(now: datetime) -> datetime:
+    """Return the last midnight (UTC)."""
+    return datetime.combine(now.astimezone(UTC).date(), time(), UTC)
+
+
+def end_of_day(now: datetime) -> datetime:
+    """Return the next midnight (UTC)."""
+    return begin_of_day(now) + timedelta(days=1)
+
+
+def budget_standings(
+    daily_usd: Mapping[str, Decimal], spent_usd: Mapping[str, Decimal], *, day: date
+) -> list[BudgetStanding]:
+    """Return each budget, by tenant, with what was spent of it on `day`. Pure.
+
+    `daily_usd` is `HEADRACE_DAILY_BUDGETS`; its key `ALL_TENANTS` is all tenants together. A tenant that is
+    missing in `spent_usd` has spent nothing.
+    """
+    by_tenant = {ALL_TENANTS: sum(spent_usd.values(), Decimal(0)), **spent_usd}
     return [
-        _freshness("sink_stale", stale_s, limits.stale_s, "s"),
-        _freshness("sink_lag", lag_records, limits.lag_records, "records"),
+        BudgetStanding(tenant=tenant, daily_usd=usd, spent_usd=by_tenant.get(tenant, Decimal(0)), day=day)
+        for tenant, usd in sorted(daily_usd.items())
     ]
+
+
+def judge_freshness(age_s: tuple[float, float], lag: tuple[int, int]) -> list[SeriesVerdict]:
+    """Return the verdicts on the oldest record that is not stored, and on how many there are. Pure.
+
+    Each is a pair: the figure, and its limit.
+    """
+    return [_freshness("sink_stale", *age_s, "s"), _freshness("sink_lag", *lag, "records")]
 
 
 async def budget_verdicts(

@@ -14,23 +14,20 @@ from functools import partial
 import msgspec
 import structlog
 
-from analytics.alerts.alert_log import AlertLog
+from analytics.alerts.alert_log import AlertLog, store_alerts
 from analytics.alerts.alert_states import AlertStates, SeriesVerdict
 from analytics.alerts.anomalies import MEASURES, AnomalyLimits, judge
 from analytics.alerts.fixed_limits import (
     BUDGET_RULES,
     FRESHNESS_RULES,
-    FreshnessLimits,
+    begin_of_day,
     budget_verdicts,
     judge_freshness,
 )
-from analytics.alerts.sink_progress import SinkProgress
-from analytics.alerts.status import WatchStatus
-from analytics.alerts.table import store_alerts
 from analytics.alerts.windows import AlertWindow, WindowReader
-from analytics.budgets import begin_of_day
 from analytics.clickhouse import ClickHouse
-from analytics.sink.status import Clock, utc_now
+from analytics.lags import SinkProgress
+from analytics.status import Clock, WatchStatus, utc_now
 from streams.errors import KafkaUnavailable, TransientFault
 from streams.events import AlertRaised
 from streams.kafka.record_auth import RecordAuth
@@ -47,6 +44,9 @@ _ANOMALY_RULES = tuple(measure.rule for measure in MEASURES)
 #: The log record of a request is written this long after it has finished, at the latest.
 _SETTLING = timedelta(seconds=5)
 
+#: The least time between two looks at the budgets.
+_BUDGET_PAUSE = timedelta(seconds=30)
+
 #: After an outage windows are judged one after the other; not those that ended earlier than this.
 _OLDEST_WINDOW = timedelta(days=1)
 
@@ -54,15 +54,15 @@ _OLDEST_WINDOW = timedelta(days=1)
 class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What is watched, and how often.
 
-    `interval_s` is the time between two looks, `budget_interval_s` the least between two at the budgets,
-    `history_days` how far back windows are compared.
+    Records that are not stored become an alert at the age `stale_s` or the number `lag_records`. `interval_s`
+    is the time between two looks, `history_days` how far back windows are compared.
     """
 
     limits: AnomalyLimits
-    freshness: FreshnessLimits
+    stale_s: float
+    lag_records: int
     history_days: int = 28
     interval_s: float = 10.0
-    budget_interval_s: float = 30.0
 
 
 @dataclass(eq=False)
@@ -108,13 +108,12 @@ class Watcher:
                 log.info("watcher.recovered")
             self._failing = False
             self.status.standing = self._states.standing if self._states is not None else ()
-        self.status.rounds += 1
         self.status.round_at = self.clock()
 
     async def _look(self) -> None:
         now = self.clock()
         lag = await self.progress.lag()
-        stale_s = await self.progress.oldest_s(now, at_least=timedelta(seconds=self.config.freshness.stale_s))
+        stale_s = await self.progress.oldest_s(now, at_least=timedelta(seconds=self.config.stale_s))
         self.status.sink_lag_records, self.status.sink_stale_s = lag, stale_s
         self.status.watching = await self.alert_log.is_leader()
         if not self.status.watching:
@@ -152,13 +151,12 @@ class Watcher:
         return self._states
 
     async def _watch_freshness(self, states: AlertStates, now: datetime, lag: int, stale_s: float) -> None:
-        verdicts = judge_freshness(lag_records=lag, stale_s=stale_s, limits=self.config.freshness)
+        verdicts = judge_freshness((stale_s, self.config.stale_s), (lag, self.config.lag_records))
         window = AlertWindow(now - timedelta(seconds=self.config.interval_s), now)
         await self._publish(states, verdicts, window, FRESHNESS_RULES)
 
     async def _watch_budgets(self, states: AlertStates, now: datetime) -> None:
-        pause = timedelta(seconds=self.config.budget_interval_s)
-        if self.budgets is None or (self._budgets_at is not None and now < self._budgets_at + pause):
+        if self.budgets is None or (self._budgets_at is not None and now < self._budgets_at + _BUDGET_PAUSE):
             return
         verdicts = await self.budgets(now, states.standing)
         await self._publish(states, verdicts, AlertWindow(begin_of_day(now), now), BUDGET_RULES)
@@ -198,9 +196,8 @@ class Watcher:
     def _due(self, now: datetime) -> Iterator[AlertWindow]:
         """Yield the windows that are over and not judged yet, the oldest first."""
         newest = AlertWindow.last_closed(now - _SETTLING, self.config.limits.window)
-        window = self._next or newest.earlier(1)
         oldest = AlertWindow.last_closed(now - _OLDEST_WINDOW, self.config.limits.window)
-        window = max(window, oldest, key=lambda each: each.since)
+        window = max(self._next or newest.earlier(1), oldest, key=lambda each: each.since)
         while window.until <= newest.until:
             yield window
             window = window.next
@@ -234,7 +231,7 @@ async def watch(settings: Settings, status: WatchStatus, stop: asyncio.Event, cl
     finally:
         await alert_log.stop()
         await progress.close()
-        log.info("watcher.stopped", rounds=status.rounds)
+        log.info("watcher.stopped")
 
 
 def watch_config(settings: Settings) -> WatchConfig:
@@ -243,7 +240,8 @@ def watch_config(settings: Settings) -> WatchConfig:
         limits=AnomalyLimits(
             window=timedelta(seconds=settings.alert_window_s), requests=settings.alert_min_requests
         ),
-        freshness=FreshnessLimits(stale_s=settings.alert_stale_s, lag_records=settings.alert_lag_records),
+        stale_s=settings.alert_stale_s,
+        lag_records=settings.alert_lag_records,
         history_days=settings.alert_history_days,
         interval_s=min(settings.alert_window_s / _LOOKS_PER_WINDOW, _LONGEST_INTERVAL_S),
     )

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 import msgspec
 
@@ -71,12 +70,8 @@ class AlertWindow(msgspec.Struct, frozen=True):
         """
         for day in range(1, days + 1):
             since = self.since - day * _DAY
-            if _weekend(since) == _weekend(self.since):
+            if (since.weekday() >= _SATURDAY) == (self.since.weekday() >= _SATURDAY):
                 yield AlertWindow(since, self.until - day * _DAY)
-
-
-def _weekend(at: datetime) -> bool:
-    return at.weekday() >= _SATURDAY
 
 
 class WindowReader:
@@ -89,7 +84,13 @@ class WindowReader:
         """Return the figures of all tenants together, and of each of the thousand with the most requests."""
         bounds = {"since": instant(window.since), "until": instant(window.until)}
         rows = await self._clickhouse.query(_sql("window_figures"), {**bounds, "most": _MOST_TENANTS + 1})
-        return dict(_figures(row) for row in rows if row["overall"] or row["tenant"] != EVERYBODY)
+        return {
+            EVERYBODY if row["overall"] else str(row["tenant"]): WindowFigures(
+                **{name: row[name] for name in WindowFigures.__struct_fields__}
+            )
+            for row in rows
+            if row["overall"] or row["tenant"] != EVERYBODY
+        }
 
     async def newest(self, now: datetime) -> dict[str, datetime]:
         """Return when each table's newest row was written; only tables with rows of the last day."""
@@ -102,8 +103,3 @@ class WindowReader:
 @cache
 def _sql(name: str) -> str:
     return (files("analytics.alerts") / f"{name}.sql").read_text("utf-8")
-
-
-def _figures(row: Mapping[str, Any]) -> tuple[str, WindowFigures]:
-    tenant = EVERYBODY if row["overall"] else str(row["tenant"])
-    return tenant, WindowFigures(**{name: row[name] for name in WindowFigures.__struct_fields__})

@@ -1,4 +1,4 @@
 """The HTTP routes of the analytics process, one router a file.
 
-Begin with `queries`; `answering` turns faults into error objects.
+Begin with `queries`; `query_errors` turns faults into error objects.
 """

@@ -8,14 +8,19 @@ import msgspec
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from analytics.access import TenantScope
-from analytics.api.answering import faults_as_errors
-from analytics.api.asking import QueryServiceDep, TenantScopeDep
+from analytics.alerts.fixed_limits import (
+    ALL_TENANTS,
+    BudgetStanding,
+    begin_of_day,
+    budget_standings,
+    end_of_day,
+)
+from analytics.api.dependencies import QueryServiceDep, TenantScopeDep
 from analytics.api.openapi import QUERY_ERRORS
-from analytics.budgets import ALL_TENANTS, BudgetStanding, begin_of_day, budget_standings, end_of_day
-from analytics.reports.query_service import QueryService
+from analytics.api.query_errors import faults_as_errors
+from analytics.reports.query_service import QueryService, TenantScope
 from analytics.reports.result_formats import JSON
-from analytics.sink.status import Clock, utc_now
+from analytics.status import Clock, utc_now
 from streams.registry.reply_view import plain
 from streams.serving.json_response import JsonResponse
 from streams.serving.openapi import errors
@@ -23,8 +28,7 @@ from streams.serving.openapi import errors
 #: The exact figures, and of every tenant: those of all together are their sum.
 _QUERY = "cost_by_tenant"
 _MOST_TENANTS = 100_000
-_Row = dict[str, Any]
-_rows = msgspec.json.Decoder(list[_Row], float_hook=Decimal)
+_rows = msgspec.json.Decoder(list[dict[str, Any]], float_hook=Decimal)
 
 
 def budgets_router(daily_usd: Mapping[str, Decimal], *, clock: Clock = utc_now) -> APIRouter:
@@ -63,10 +67,5 @@ async def _standings(
 
 
 def _described(standing: BudgetStanding) -> dict[str, Any]:
-    return {
-        "tenant": standing.tenant,
-        "daily_usd": plain(standing.daily_usd),
-        "spent_usd": plain(standing.spent_usd),
-        "share": plain(standing.share),
-        "day": standing.day,
-    }
+    amounts = {name: plain(getattr(standing, name)) for name in ("daily_usd", "spent_usd", "share")}
+    return {"tenant": standing.tenant, **amounts, "day": standing.day}

@@ -5,10 +5,8 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Response
 
-from analytics.alerts.status import WatchStatus
 from analytics.cached_reading import CachedReading
-from analytics.feedback.status import FeedbackStatus
-from analytics.sink.status import SinkStatus
+from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
 
 #: The sink's loop turns many times a second; after so long it hangs, and a restart will help.
 _HUNG_AFTER_S = 60.0
@@ -82,7 +80,7 @@ async def _health(
         "status": overall,
         "dependencies": dependencies,
         "sink": status.as_dict(),
-        "rollups": status.rollups.as_dict(),
+        "rollups": status.rollups,
         **({} if watch is None else {"alerts": watch.as_dict()}),
         **({} if feedback is None else {"feedback": feedback.as_dict()}),
     }

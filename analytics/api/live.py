@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from analytics.api.asking import TenantScopeDep
+from analytics.api.dependencies import TenantScopeDep
 from analytics.live.pipeline import LivePipeline
 from streams.serving.json_response import JsonResponse
 

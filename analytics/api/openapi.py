@@ -1,6 +1,6 @@
 """Each query of the catalogue as a path of its own in the OpenAPI document."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -9,7 +9,11 @@ from analytics.reports.catalogue import Query, QueryParameter
 from analytics.reports.result_formats import FORMATS
 from streams.serving.openapi import describe_errors, errors
 
-_SCHEMAS: Final = {"UInt32": {"type": "integer"}, "Float64": {"type": "number"}}
+#: JSON's types of parameters that are no text, and how their defaults are read.
+_NUMBERS: Final[Mapping[str, tuple[str, Callable[[str], int | float]]]] = {
+    "UInt32": ("integer", int),
+    "Float64": ("number", float),
+}
 _ANY_QUERY: Final = "/v1/analytics/queries/{name}/rows"
 
 
@@ -56,7 +60,8 @@ def _operation(query: Query) -> dict[str, Any]:
 
 
 def _parameter(parameter: QueryParameter) -> dict[str, Any]:
-    schema: dict[str, Any] = dict(_SCHEMAS.get(parameter.type, {"type": "string"}))
+    kind, read = _NUMBERS.get(parameter.type, ("string", str))
+    schema: dict[str, Any] = {"type": kind}
     if parameter.low is not None:
         schema["minimum"] = parameter.low
     if parameter.high is not None:
@@ -64,7 +69,7 @@ def _parameter(parameter: QueryParameter) -> dict[str, Any]:
     if parameter.choices:
         schema["enum"] = parameter.choices
     if parameter.default is not None:
-        schema["default"] = _default(parameter)
+        schema["default"] = read(parameter.default)
     return {
         "name": parameter.name,
         "in": "query",
@@ -72,13 +77,6 @@ def _parameter(parameter: QueryParameter) -> dict[str, Any]:
         "description": parameter.doc,
         "schema": schema,
     }
-
-
-def _default(parameter: QueryParameter) -> str | int | float:
-    text = str(parameter.default)
-    if parameter.type == "UInt32":
-        return int(text)
-    return float(text) if parameter.type == "Float64" else text
 
 
 def _content(query: Query) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import structlog
 
 from analytics.clickhouse import ClickHouse, micros
 from analytics.rollups.definitions import ROLLUPS
-from analytics.sink.status import Clock, utc_now
+from analytics.status import Clock, utc_now
 from streams.errors import ClickHouseUnavailable
 from streams.settings import TenantRules
 
@@ -37,7 +37,6 @@ class KeptTable(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kind: Literal["text", "rows"] = "rows"
     column: str = "accepted_at"
-    is_day: bool = False
 
 
 #: Requests after what depends on them; the rollups too: they would else be computed from what is left.
@@ -47,7 +46,7 @@ KEPT_TABLES = (
     KeptTable(name="llm_calls_raw"),
     KeptTable(name="scores_raw"),
     KeptTable(name="requests_raw"),
-    *(KeptTable(name=rollup.table, column="day", is_day=True) for rollup in ROLLUPS),
+    *(KeptTable(name=rollup.table, column="day") for rollup in ROLLUPS),
 )
 
 
@@ -64,7 +63,7 @@ def first_kept(now: datetime, days: int) -> datetime:
 
 
 class Retention:
-    """Deletes what tenants want gone."""
+    """Deletes the rows of tenants that are kept for a shorter time."""
 
     def __init__(
         self, clickhouse: ClickHouse, rules: Mapping[str, TenantRules], *, clock: Clock = utc_now
@@ -73,20 +72,14 @@ class Retention:
         self._rules = dict(rules)
         self._clock = clock
 
-    @property
-    def idle(self) -> bool:
-        """Whether no tenant wants anything gone."""
-        return not any(days_kept(rules, "text") for rules in self._rules.values())
-
     async def run(self) -> None:
         """Delete what is due, round after round, until cancelled; where ClickHouse is away, try again."""
-        while not self.idle:
+        while True:
             wait_s = _AGAIN_S
             with suppress(ClickHouseUnavailable):  # the sink says so already
                 if await self.sweep() == 0:
                     wait_s = _ROUND_S
             await asyncio.sleep(wait_s)
-        await asyncio.Event().wait()
 
     async def sweep(self) -> int:
         """Delete what is due, of each table at most a few partitions; return how many rows that were."""
@@ -129,7 +122,7 @@ def _condition(table: KeptTable, due: list[tuple[str, datetime]]) -> tuple[str, 
     parameters: dict[str, Any] = {}
     for number, (tenant, before) in enumerate(due):
         limit = f"fromUnixTimestamp64Micro({{before_{number}:Int64}}, 'UTC')"
-        earlier = f"toDate({limit})" if table.is_day else limit
+        earlier = f"toDate({limit})" if table.column == "day" else limit
         parts.append(f"(tenant = {{tenant_{number}:String}} AND {table.column} < {earlier})")
         parameters[f"tenant_{number}"] = tenant
         parameters[f"before_{number}"] = micros(before)

@@ -3,17 +3,21 @@
 A row that replaces another with the same sort key only hides it until they are merged, perhaps never. A
 mutation rewrites the columns (or drops the rows) in every part. It leaves sort key and `ingested_at` as they
 are, so a record that arrives again still replaces the same row. The rollups notice which days had rows of
-the user (`analytics.rollups.sources`), and compute those anew.
+the user (`analytics.rollups.sources`), and compute those anew, sooner or later. The rollup that names users
+does not wait for that: each day is copied under the new name and swapped in. Its rows keep their
+`source_version`, so the day stays due.
 """
 
 import asyncio
 import time
 from collections.abc import Collection, Mapping
+from datetime import date
 from typing import Any
 
 import msgspec
 
 from analytics.clickhouse import ClickHouse, micros
+from analytics.rollups.partition_swap import replace_day, swap_expiry_s
 from analytics.rollups.sources import REVISE
 from analytics.schema.cluster import sync_all_replicas, sync_replica, unfinished_mutations
 from streams.erasure import Subject
@@ -44,7 +48,7 @@ USER_TABLES = (
     UserTable(name="llm_calls_raw"),
     UserTable(
         name="requests_raw",
-        # As `analytics.erasure.forgetting.anonymised` does it.
+        # As `analytics.erasure.late_rows.Anonymiser` does it.
         anonymise=(
             "user_id = {pseudonym:String}, session_id = '', "
             f"error = if(error IS NULL, NULL, toString(error_code)), {REVISE}"
@@ -52,8 +56,6 @@ USER_TABLES = (
     ),
 )
 _USER_TABLE_NAMES = [table.name for table in USER_TABLES]
-#: Rows of requests that name no user themselves.
-REQUEST_TABLES = ("stages_raw",)
 
 #: Conditions: what an erasure covers; rows in the user's own name; those, and rows made anonymous before.
 COVERED = "accepted_at <= fromUnixTimestamp64Micro({until_us:Int64}, 'UTC')"
@@ -65,6 +67,20 @@ _THEIR_REQUESTS = " UNION ALL ".join(
     for name in _USER_TABLE_NAMES
 )
 _OF_REQUESTS = f"tenant = {{tenant:String}} AND request_id IN ({_THEIR_REQUESTS})"
+
+
+USERS_ROLLUP = "rollup_users_1d"
+
+#: A day on which the user has come back has rows under the user's own name, rightly.
+_STALE = (
+    "day <= toDate(fromUnixTimestamp64Micro({until_us:Int64}, 'UTC')) AND day NOT IN "  # noqa: S608  # our names
+    f"(SELECT toDate(accepted_at) FROM requests_raw WHERE {NAMED} AND NOT ({COVERED}))"
+)
+_RENAMED = (
+    "SELECT * REPLACE (if(" + NAMED + ", {pseudonym:String}, user_id) AS user_id) "
+    f"FROM {USERS_ROLLUP} WHERE day = {{day:Date}}"
+)
+_WITHOUT = f"SELECT * FROM {USERS_ROLLUP} WHERE day = {{day:Date}} AND NOT ({EITHER})"  # noqa: S608
 
 
 class _Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,8 +95,7 @@ class _Change(msgspec.Struct, frozen=True, kw_only=True):
 class RowEraser:
     """Finds and erases the rows of users.
 
-    Every method raises `ClickHouseUnavailable` where there is no answer in time. A mutation that takes longer
-    than `wait_s` seconds goes on by itself; erasing again waits for the rest.
+    A mutation that takes longer than `wait_s` seconds goes on by itself; erasing again waits for the rest.
     """
 
     def __init__(self, clickhouse: ClickHouse, *, wait_s: float = 600.0) -> None:
@@ -166,16 +181,46 @@ class RowEraser:
             await asyncio.sleep(_POLL_S)
 
 
+class UsersRollup:
+    """Finds and erases users in the rollup that names them.
+
+    `statement_s` bounds a statement, here and in whoever refreshes the rollups.
+    """
+
+    def __init__(self, clickhouse: ClickHouse, *, statement_s: float = 30.0) -> None:
+        self._clickhouse = clickhouse
+        self._expiry_s = swap_expiry_s(statement_s)
+
+    async def days(self, subject: Subject, erasure: Erasure) -> list[date]:
+        """Return the days that name the user and are not to do so any more."""
+        whose = EITHER if erasure.mode == "delete" else NAMED
+        sql = f"SELECT DISTINCT day FROM {USERS_ROLLUP} WHERE {whose} AND {_STALE} ORDER BY day"  # noqa: S608
+        await sync_replica(self._clickhouse, [USERS_ROLLUP, "requests_raw"])
+        rows = await self._clickhouse.query(sql, parameters_of(subject, erasure))
+        return [row["day"] for row in rows]
+
+    async def erase(self, subject: Subject, erasure: Erasure) -> None:
+        """Put the new name in the user's place, or leave the user out; others' sums stay as they are."""
+        select = _WITHOUT if erasure.mode == "delete" else _RENAMED
+        parameters = parameters_of(subject, erasure)
+        for day in await self.days(subject, erasure):
+            await replace_day(
+                self._clickhouse,
+                USERS_ROLLUP,
+                day,
+                select,
+                {**parameters, "day": day},
+                expiry_s=self._expiry_s,
+            )
+
+
 def _changes(erasure: Erasure) -> list[_Change]:
     """Return what an erasure changes, in the order in which it must be done."""
     if erasure.mode == "delete":
-        of_requests = [
-            _Change(table=name, command="DELETE", condition=_OF_REQUESTS, reads_other_tables=True)
-            for name in REQUEST_TABLES
-        ]
         condition = f"{EITHER} AND {COVERED}"
         return [
-            *of_requests,
+            # These rows name no user themselves.
+            _Change(table="stages_raw", command="DELETE", condition=_OF_REQUESTS, reads_other_tables=True),
             *(_Change(table=name, command="DELETE", condition=condition) for name in _USER_TABLE_NAMES),
         ]
     return [

@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from analytics.alerts.sink_progress import SinkProgress
 from analytics.clickhouse import ClickHouse
 from analytics.feedback.pending_feedback import PendingFeedback, PendingLimits, PendingRecord
 from analytics.feedback.scores import ParsedFeedback, parsed_feedback
-from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
+from analytics.lags import SinkProgress
 from analytics.sink.batches import ConsumedRecord
 from analytics.sink.consumer import BatchConsumer, ConsumerConfig, record_of
 from analytics.sink.writer import TextRules
+from analytics.status import FeedbackStatus
 from streams.erasure import ErasureFeed
 from streams.errors import InputError, KafkaUnavailable
 from streams.kafka.record_auth import RecordAuth
@@ -64,16 +64,12 @@ class FeedbackConsumer(BatchConsumer):
 
     async def _poll_forever(self) -> None:
         while True:
-            await self._poll()
-
-    async def _poll(self) -> None:
-        wanted = () if self._pending.full else self._consumer.assignment()
-        fetched = await self._fetch(wanted, wait_ms=_POLL_MS)
-        for records in fetched.values():
-            for record in records:
-                self._take(record_of(record, self._config.auth))
-        await self._settle_next()
-        self._status.pending(len(self._pending), self._pending.oldest_at)
+            wanted = () if self._pending.full else self._consumer.assignment()
+            for records in (await self._fetch(wanted, wait_ms=_POLL_MS)).values():
+                for record in records:
+                    self._take(record_of(record, self._config.auth))
+            await self._settle_next()
+            self._status.pending(len(self._pending), self._pending.oldest_at)
 
     def _take(self, record: ConsumedRecord) -> None:
         parsed: ParsedFeedback | InputError

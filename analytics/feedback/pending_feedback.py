@@ -13,20 +13,20 @@ import msgspec
 
 from analytics.feedback.scores import ParsedFeedback
 from analytics.sink.batches import ConsumedRecord
+from streams.backoff import Backoff
 from streams.errors import InputError
 
 PartitionKey = tuple[str, int]
 
-_FIRST_PAUSE_S = 0.25
-_LONGEST_PAUSE_S = 30.0
+_PAUSES = Backoff(first_s=0.25, max_s=30.0, jitter=0)
 #: Whatever its timestamp says, a record is looked for this long: a sender's clock may be behind.
 _LEAST_WAIT_S = 10.0
 
 
 class PendingLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much waits, and for how long.
+    """How much feedback may be pending, and for how long.
 
-    `crowded_wait_s` holds while the room is full, so that ids which nobody knows cannot hold up the rest.
+    `crowded_wait_s` holds while as much is pending as may be, so that unknown ids cannot hold up the rest.
     """
 
     wait_s: float
@@ -36,7 +36,7 @@ class PendingLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PendingRecord(msgspec.Struct, kw_only=True, eq=False):
-    """A record in the room.
+    """A record that is not settled.
 
     Its request is waited for until `deadline_at`, and it is looked at next at `due_at`; times are Unix
     seconds.
@@ -112,9 +112,8 @@ class PendingFeedback:
         for entry in entries:
             if entry.settled:
                 continue
-            pause_s = min(_FIRST_PAUSE_S * 2.0 ** min(entry.tries, 10), _LONGEST_PAUSE_S)
             entry.tries += 1
-            entry.due_at = now + pause_s
+            entry.due_at = now + _PAUSES.wait_s(entry.tries)
             self._schedule(entry)
 
     def settled(self, entries: Iterable[PendingRecord]) -> None:

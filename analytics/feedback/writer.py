@@ -5,22 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-import msgspec
-
-from analytics.alerts.sink_progress import SinkProgress
 from analytics.clickhouse import ClickHouse
-from analytics.erasure.forgetting import LateRowErasure
-from analytics.feedback.lookup import Found, find_requests
+from analytics.erasure.late_rows import LateRowErasure
 from analytics.feedback.pending_feedback import PendingRecord
-from analytics.feedback.scores import SCORES, ParsedFeedback, RequestFacts, request_of, row_of
-from analytics.feedback.status import FeedbackStatus
+from analytics.feedback.scores import SCORES, Found, ParsedFeedback, find_requests, request_of, row_of
+from analytics.lags import SinkProgress
 from analytics.schema.cluster import sync_replica
 from analytics.sink.batches import InsertBlock
-from analytics.sink.refused_records import insert_block, publish_dead_letter
 from analytics.sink.rows import REQUESTS, Row
-from analytics.sink.status import Clock, utc_now
-from analytics.sink.writer import TextRules
-from streams.erasure import ErasureFeed, ErasureList, Subject
+from analytics.sink.writer import TextRules, insert_block, publish_dead_letter
+from analytics.status import Clock, FeedbackStatus, utc_now
+from streams.erasure import ErasureFeed, Subject
 from streams.errors import InputError, InvalidRequest
 from streams.publisher import Publisher
 from streams.request_rules.feedback import STAGE
@@ -28,13 +23,6 @@ from streams.request_rules.feedback import STAGE
 #: The sink is given so long, in seconds, to store what was written before a deadline. Else feedback would be
 #: kept by the few records that are always under way.
 _SINK_MARGIN_S = 15.0
-
-
-class _Written(msgspec.Struct, frozen=True):
-    """A row and the record that it came from. None: an erasure leaves no row."""
-
-    entry: PendingRecord
-    row: Row | None
 
 
 class ScoreWriter:
@@ -81,32 +69,38 @@ class ScoreWriter:
         # First how far the sink is, then the rows: whatever was stored by then is seen.
         until = self._clock() - self._sink_margin
         unmatched = await self._unmatched(overdue(list(judged), until.timestamp()), until)
-        found = await self._find(judged, unmatched)
+        everywhere = [said for entry, said in judged.items() if entry.tries == 0 or entry in unmatched]
+        find = partial(find_requests, self._clickhouse, list(judged.values()), everywhere=everywhere)
+        found = await self._status.retry("clickhouse", find)
         # The list after the rows: a row that has a pseudonym already has it from an erasure on this list.
         erasures = await self._erasure.current()
-        meant = {
-            entry: request_of(said, found.get(said.feedback.request_id, ())) for entry, said in judged.items()
-        }
-        rows = [
-            _Written(entry, self._row(judged[entry], facts, erasures))
-            for entry, facts in meant.items()
-            if facts is not None
-        ]
-        faults |= {
-            entry: _unknown(judged[entry], found)
-            for entry, facts in meant.items()
-            if facts is None and entry in unmatched
-        }
-        faults |= await self._store([each for each in rows if each.row is not None])
-        await self._erasure.after_writing(
-            {Subject(facts.tenant, facts.user_id) for facts in meant.values() if facts is not None}
-        )
-        await self._bury(faults)
-        written = [each for each in rows if each.entry not in faults]
-        erased = sum(each.row is None for each in written)
+        rows: dict[PendingRecord, Row | None] = {}
+        subjects: set[Subject] = set()
+        for entry, said in judged.items():
+            facts = request_of(said, found.get(said.feedback.request_id, ()))
+            if facts is not None:
+                subject = Subject(facts.tenant, facts.user_id)
+                subjects.add(subject)
+                rows[entry] = row_of(
+                    said,
+                    facts,
+                    ingested_at=self._clock(),
+                    keep_comment=self._text.keep(facts.tenant),
+                    erasure=erasures.find(subject) or erasures.behind(subject),
+                )
+            elif entry in unmatched:
+                faults[entry] = _unknown(said, found)
+        faults |= await self._store({entry: row for entry, row in rows.items() if row is not None})
+        await self._erasure.after_writing(subjects)
+        for entry, fault in faults.items():
+            await publish_dead_letter(
+                self._publisher, entry.record, stage=STAGE, fault=fault, status=self._status
+            )
+        written = [entry for entry in rows if entry not in faults]
+        erased = sum(rows[entry] is None for entry in written)
         self._status.erased += erased
         self._status.scores += len(written) - erased
-        return [*faults, *(each.entry for each in written)]
+        return [*faults, *written]
 
     async def _unmatched(self, overdue: Sequence[PendingRecord], until: datetime) -> set[PendingRecord]:
         """Return those of them that a row will not come for: all that were logged until then are stored."""
@@ -120,38 +114,16 @@ class ScoreWriter:
         await self._status.retry("clickhouse", seen)
         return set(overdue)
 
-    async def _find(
-        self, judged: Mapping[PendingRecord, ParsedFeedback], unmatched: set[PendingRecord]
-    ) -> Found:
-        everywhere = [said for entry, said in judged.items() if entry.tries == 0 or entry in unmatched]
-        find = partial(find_requests, self._clickhouse, list(judged.values()), everywhere=everywhere)
-        return await self._status.retry("clickhouse", find)
-
-    def _row(self, judgement: ParsedFeedback, facts: RequestFacts, erasures: ErasureList) -> Row | None:
-        subject = Subject(facts.tenant, facts.user_id)
-        return row_of(
-            judgement,
-            facts,
-            ingested_at=self._clock(),
-            keep_comment=self._text.keep(facts.tenant),
-            erasure=erasures.find(subject) or erasures.behind(subject),
-        )
-
-    async def _store(self, written: Sequence[_Written]) -> dict[PendingRecord, InputError]:
-        rows = [each.row for each in written if each.row is not None]
+    async def _store(self, rows: Mapping[PendingRecord, Row]) -> dict[PendingRecord, InputError]:
+        """Insert the rows, and return which records ClickHouse refuses."""
         if not rows:
             return {}
+        entries, values = list(rows), list(rows.values())
         # Named by what is in it, so that a try whose answer was lost is recognised, and nothing else is.
-        digest = hashlib.blake2b(repr(rows).encode(), digest_size=16).hexdigest()
-        block = InsertBlock(table=SCORES, rows=rows, sources=range(len(rows)), token=f"scores:{digest}")
+        digest = hashlib.blake2b(repr(values).encode(), digest_size=16).hexdigest()
+        block = InsertBlock(table=SCORES, rows=values, sources=range(len(values)), token=f"scores:{digest}")
         refused = await insert_block(self._clickhouse, block, self._status)
-        return {written[each.source].entry: each.fault for each in refused}
-
-    async def _bury(self, faults: Mapping[PendingRecord, InputError]) -> None:
-        for entry, fault in faults.items():
-            await publish_dead_letter(
-                self._publisher, entry.record, stage=STAGE, fault=fault, status=self._status
-            )
+        return {entries[each.source]: each.fault for each in refused}
 
 
 def _unknown(judgement: ParsedFeedback, found: Found) -> InvalidRequest:

@@ -70,10 +70,8 @@ class DeadLetterBacklog:
     async def look(self) -> OpenDeadLetters:
         """Read what is new and return what waits."""
         partitions = await self.kafka.partitions((self.letters, self.actions))
-        begins, ends = (
-            await self.kafka.beginning_offsets(partitions),
-            await self.kafka.end_offsets(partitions),
-        )
+        begins = await self.kafka.beginning_offsets(partitions)
+        ends = await self.kafka.end_offsets(partitions)
         complete = await self._catch_up(begins, ends)
         kept = {
             each.partition: range(begins[each], ends[each])
@@ -82,16 +80,13 @@ class DeadLetterBacklog:
         }
         self._forget(kept)
         on_topic = sum(map(len, kept.values()))
+        counts = Counter(stage for place, stage in self._stages.items() if place not in self._done)
         return OpenDeadLetters(
             waiting=on_topic - len(self._done),
             on_topic=on_topic,
-            by_stage=self._by_stage(),
+            by_stage=tuple(StageCount(stage=stage, waiting=count) for stage, count in counts.most_common()),
             complete=complete,
         )
-
-    def _by_stage(self) -> tuple[StageCount, ...]:
-        counts = Counter(stage for place, stage in self._stages.items() if place not in self._done)
-        return tuple(StageCount(stage=stage, waiting=count) for stage, count in counts.most_common())
 
     async def _catch_up(
         self, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]

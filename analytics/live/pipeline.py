@@ -1,15 +1,15 @@
 """What the pipeline does now, in parts: a part that cannot be read is null, with its fault beside it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
-from analytics.alerts.status import WatchStatus
 from analytics.cached_reading import CachedReading, SourceReading
+from analytics.lags import GroupLag, read_lags
 from analytics.live.dead_letters import DeadLetterBacklog, OpenDeadLetters
-from analytics.live.lags import GroupLag, read_lags
-from analytics.sink.status import Clock, SinkStatus, utc_now
+from analytics.status import Clock, SinkStatus, WatchStatus, utc_now
 from streams.kafka.inspector import KafkaInspector
 from streams.kafka.record_auth import RecordAuth
 from streams.pipeline import RELAY, SINK, STAGES
@@ -64,31 +64,29 @@ class LivePipeline:
             await connection.close()
 
     def _freshness_parts(self, lags: SourceReading[Sequence[GroupLag]]) -> dict[str, Any]:
-        return {"sink": self._sink_part(lags.value), "rollups": self._rollups_part()}
-
-    def _sink_part(self, lags: Sequence[GroupLag] | None) -> Mapping[str, Any]:
-        """Return how far all sinks are; where Kafka does not answer, this process's own."""
-        group = next((each for each in lags or () if each.stage == SINK.name), None)
-        newest = self.watch.newest_rows.get("requests")
+        """Return how far all sinks are (where Kafka does not answer, this process's own), and the rollups."""
+        sink, rollups = self.sink, self.sink.rollups
+        group = next((each for each in lags.value or () if each.stage == SINK.name), None)
         return {
-            "state": "degraded" if self.sink.outages else "ok" if self.sink.ready else "starting",
-            "away": sorted(self.sink.outages),
-            "lag": self.sink.lag_records if group is None else group.lag,
-            "oldest_s": round(self.sink.behind_s, 1) if group is None else group.oldest_s,
-            "freshness_s": None if newest is None else round((self.clock() - newest).total_seconds(), 1),
-            "last_commit_at": self.sink.last_commit_at,
+            "sink": {
+                "state": "degraded" if sink.outages else "ok" if sink.ready else "starting",
+                "away": sorted(sink.outages),
+                "lag": sink.lag_records if group is None else group.lag,
+                "oldest_s": round(sink.behind_s, 1) if group is None else group.oldest_s,
+                "freshness_s": self._age_s(self.watch.newest_rows.get("requests")),
+                "last_commit_at": sink.last_commit_at,
+            },
+            "rollups": {
+                "behind_s": self._age_s(rollups.last_run_at),
+                "last_run_at": rollups.last_run_at,
+                "last_run_s": rollups.last_run_s,
+                "dirty_days": rollups.dirty_days,
+                "last_error": rollups.last_error,
+            },
         }
 
-    def _rollups_part(self) -> Mapping[str, Any]:
-        rollups = self.sink.rollups
-        at = rollups.last_run_at
-        return {
-            "behind_s": None if at is None else round((self.clock() - at).total_seconds(), 1),
-            "last_run_at": at,
-            "last_run_s": rollups.last_run_s,
-            "dirty_days": rollups.dirty_days,
-            "last_error": rollups.last_error,
-        }
+    def _age_s(self, at: datetime | None) -> float | None:
+        return None if at is None else round((self.clock() - at).total_seconds(), 1)
 
 
 def _in_flight(lags: Sequence[GroupLag] | None) -> dict[str, int] | None:

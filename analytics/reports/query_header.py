@@ -19,14 +19,16 @@ what the part says and takes. Parts are named in the order in which they build o
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from analytics.query_macros import expanded
-from analytics.reports.query_parameters import STANDARD, TYPES, QueryParameter
+from analytics.reports.query_parameters import STANDARD, TYPES, QueryParameter, WrongParameter, check_window
 from streams.errors import ConfigurationError
 
 #: What the queries are sorted by, in the order in which they are listed.
@@ -78,30 +80,64 @@ class QueryPart(msgspec.Struct, frozen=True, kw_only=True):
     sql: str
 
 
-class Header(QueryPart, frozen=True, kw_only=True):
-    """What a query file states, and its statement.
+class Query(QueryPart, frozen=True, kw_only=True):
+    """One query of the catalogue. `since`, `until` and `tenant` come first among its parameters."""
 
-    `since`, `until` and `tenant` come first among the parameters of every query.
-    """
-
+    name: str
     title: str
     group: str
     columns: tuple[Column, ...]
 
+    def bind(self, given: Mapping[str, object], *, now: datetime | None = None) -> "Bound":
+        """Return the statement and the values of all its parameters, or raise `WrongParameter`.
 
-def parse(file: str, text: str, parts: Mapping[str, QueryPart] | None = None) -> Header:
-    """Return what a query file says.
+        Values may be typed texts or of the right kind; ages count from `now`, by default the present time.
+        """
+        names = [parameter.name for parameter in self.parameters]
+        for name in given:
+            if name not in names:
+                raise WrongParameter(
+                    f"the query {self.name} has no parameter {name!r}{did_you_mean(name, names)}; it takes "
+                    + ", ".join(names),
+                    param=name,
+                )
+        at = now or datetime.now(UTC)
+        values = {parameter.name: self._value(parameter, given, at) for parameter in self.parameters}
+        check_window(values)
+        return Bound(sql=self.sql, parameters=values)
 
-    Raises:
-        ConfigurationError: it is not in the format above, or its SQL uses other parameters than it states.
-    """
+    def _value(self, parameter: QueryParameter, given: Mapping[str, object], now: datetime) -> Any:
+        value = given.get(parameter.name, parameter.default)
+        if value is None:
+            raise WrongParameter(
+                f"the query {self.name} needs {parameter.name}: {parameter.doc}", param=parameter.name
+            )
+        return parameter.value(value, now)
+
+
+class Bound(NamedTuple):
+    """A statement with the values of its parameters, ready for `clickhouse-connect`."""
+
+    sql: str
+    parameters: dict[str, Any]
+
+
+def did_you_mean(name: str, names: list[str]) -> str:
+    """Return the names that are near a wrong one, in parentheses; empty where there are none."""
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    near += [each for each in names if name and name in each and each not in near][: 3 - len(near)]
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
+
+
+def parse(file: str, text: str, parts: Mapping[str, QueryPart] | None = None) -> Query:
+    """Return the query in a file; `ConfigurationError` where it is not in the format above."""
     try:
         fields, sql = _split(text, _QUERY_KEYS)
-        header = _header(fields, sql, _parts(fields, parts or {}))
-        _check_placeholders(header)
+        query = _query(file.removesuffix(".sql"), fields, sql, _parts(fields, parts or {}))
+        _check_placeholders(query)
     except ValueError as fault:
         raise ConfigurationError(f"analytics/reports/queries/{file}: {fault}") from fault
-    return header
+    return query
 
 
 def load_parts(folder: Traversable | None = None) -> Mapping[str, QueryPart]:
@@ -117,8 +153,7 @@ def load_parts(folder: Traversable | None = None) -> Mapping[str, QueryPart]:
 def _part(file: str, text: str) -> QueryPart:
     try:
         fields, sql = _split(text, _PART_KEYS)
-        own = tuple(_parameters(fields))
-        return QueryPart(description=_only(fields, "description"), parameters=own, sql=sql)
+        return QueryPart(description=_only(fields, "description"), parameters=_parameters(fields), sql=sql)
     except ValueError as fault:
         raise ConfigurationError(f"analytics/reports/query_parts/{file}: {fault}") from fault
 
@@ -131,7 +166,7 @@ def _parts(fields: Fields, known: Mapping[str, QueryPart]) -> list[QueryPart]:
     return [known[name] for name in names]
 
 
-def _header(fields: Fields, sql: str, parts: list[QueryPart]) -> Header:
+def _query(name: str, fields: Fields, sql: str, parts: list[QueryPart]) -> Query:
     if not sql or ";" in sql:
         raise ValueError("there must be one statement, without a semicolon")
     group = _only(fields, "group")
@@ -144,7 +179,8 @@ def _header(fields: Fields, sql: str, parts: list[QueryPart]) -> Header:
     given = {parameter.name for parameter in own}  # a query may give a part's parameter another default
     taken_over = [each for part in parts for each in part.parameters if each.name not in given]
     texts = [_only(fields, "description"), *(part.description for part in parts)]
-    return Header(
+    return Query(
+        name=name,
         title=_only(fields, "title"),
         group=group,
         description=" ".join(texts),
@@ -196,8 +232,8 @@ def _only(fields: Fields, key: str) -> str:
     return texts[0]
 
 
-def _parameters(fields: Fields) -> list[QueryParameter]:
-    return [_parameter(text) for key, text in fields if key == "parameter"]
+def _parameters(fields: Fields) -> tuple[QueryParameter, ...]:
+    return tuple(_parameter(text) for key, text in fields if key == "parameter")
 
 
 def _parameter(text: str) -> QueryParameter:
@@ -239,9 +275,9 @@ def _unique(items: tuple[Named, ...], kind: str) -> tuple[Named, ...]:
     return items
 
 
-def _check_placeholders(header: Header) -> None:
-    stated = {(parameter.name, parameter.type) for parameter in header.parameters}
-    used = {(name, kind) for name, kind in _PLACEHOLDER.findall(header.sql)}
+def _check_placeholders(query: Query) -> None:
+    stated = {(parameter.name, parameter.type) for parameter in query.parameters}
+    used = {(name, kind) for name, kind in _PLACEHOLDER.findall(query.sql)}
     if stated != used:
         name, kind = min(stated ^ used)
         there = "stated and not used" if (name, kind) in stated else "used and not stated"

@@ -99,36 +99,32 @@ def _instant_text(given: object, now: datetime) -> str:
     return instant(given, now).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-def _text(given: object, now: datetime) -> str:
-    del now
+def _text(given: object, _now: datetime) -> str:
     text = str(given)
     if "\0" in text or len(text) > _MAX_TEXT_CHARS:
         raise ValueError
     return text
 
 
-def _whole(given: object, now: datetime) -> int:
-    del now
+def _whole(given: object, _now: datetime) -> int:
     value = given if isinstance(given, int) and not isinstance(given, bool) else int(str(given))
     if not 0 <= value < 1 << 32:
         raise ValueError
     return value
 
 
-def _real(given: object, now: datetime) -> float:
-    del now
+def _real(given: object, _now: datetime) -> float:
     value = float(str(given))
     if not math.isfinite(value):
         raise ValueError
     return value
 
 
-def _prices(given: object, now: datetime) -> list[tuple[Any, ...]]:
+def _prices(given: object, _now: datetime) -> list[tuple[Any, ...]]:
     """Return the price table of this version of Headrace. There is no other to be had.
 
     A row is the version, the model, its service tier, 1 for long prompts, and the prices of `Rates`.
     """
-    del now
     if given not in (_CURRENT, PRICE_VERSION):
         raise ValueError
     return [

@@ -79,8 +79,10 @@ class QuerySlots:
             except TimeoutError:
                 raise self._refusal(own=own) from None
             self._held += 1
-            stack.callback(self._release)
-            yield
+            try:
+                yield
+            finally:
+                self._held -= 1
 
     def _enter(self, tenant: str) -> _Share:
         share = self._shares.get(tenant) or _Share(self._running)
@@ -97,9 +99,6 @@ class QuerySlots:
         share.present -= 1
         if not share.present:
             del self._shares[tenant]
-
-    def _release(self) -> None:
-        self._held -= 1
 
     def _refusal(self, *, own: bool) -> TooManyQueries:
         whose = "of yours " if own else ""

@@ -112,10 +112,7 @@ class QueryResult:
 class AnalystReader:
     """Runs queries as a user who can only read. It connects at its first query.
 
-    The URL is ``http://user:password@host:port`` of that user.
-
-    Raises:
-        ConfigurationError: the URL is not one.
+    The URL is ``http://user:password@host:port`` of that user; any other raises `ConfigurationError`.
     """
 
     def __init__(

@@ -70,12 +70,10 @@ def chosen_format(name: str | None, accept: str) -> ResultFormat:
     The parameter `format` goes before the header `Accept`.
     """
     if name is not None:
-        try:
-            return FORMATS[name]
-        except KeyError:
-            known = ", ".join(FORMATS)
-            message = f"format must be one of {known}, not {name[:64]!r}"
-            raise UnknownFormat(message, code="unknown_format", param="format") from None
+        if name not in FORMATS:
+            message = f"format must be one of {', '.join(FORMATS)}, not {name[:64]!r}"
+            raise UnknownFormat(message, code="unknown_format", param="format")
+        return FORMATS[name]
     for media_range in _by_preference(accept or "*/*"):
         if media_range in _RANGES:
             return _RANGES[media_range]

@@ -4,7 +4,6 @@ Which there are, and from what; `analytics.rollups.refresh` keeps them up to dat
 table `rollup_{name}`, and a query `queries/{name}.sql` that computes one day of it.
 """
 
-from functools import cache
 from importlib.resources import files
 
 import msgspec
@@ -21,7 +20,7 @@ SCORES = Source(table="scores_raw", monthly=True, whole_days=389)
 
 
 class Rollup(msgspec.Struct, frozen=True, kw_only=True):
-    """A rollup: the view `name` on the table `rollup_{name}`, computed by `rollup_queries/{name}.sql`."""
+    """A rollup, by the name of its view."""
 
     name: str
     source: Source
@@ -34,12 +33,7 @@ class Rollup(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sql(self) -> str:
         """The query that computes one day; parameters `day` and `version`, columns as the table's."""
-        return _sql(self.name)
-
-
-@cache
-def _sql(name: str) -> str:
-    return expanded((files("analytics.rollups") / "queries" / f"{name}.sql").read_text("utf-8"))
+        return expanded((files("analytics.rollups") / "queries" / f"{self.name}.sql").read_text("utf-8"))
 
 
 ROLLUPS = (

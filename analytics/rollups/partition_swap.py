@@ -11,9 +11,11 @@ On a cluster each replica has turns of its own; between replicas the order is th
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
+from typing import Any
+from uuid import uuid4
 
 from analytics.clickhouse import ClickHouse, TableExists
 from analytics.schema.cluster import create_staging
@@ -41,45 +43,41 @@ def swap_expiry_s(statement_s: float) -> float:
     return max(_LEAST_EXPIRY_S, 2 * statement_s)
 
 
-@asynccontextmanager
-async def staging(clickhouse: ClickHouse, name: str, *, like: str) -> AsyncIterator[None]:
-    """Have a table for rows that will be swapped into `like`; it is dropped in the end.
-
-    Where that fails, whoever refreshes the rollups drops it later (`analytics.rollups.refresh`).
-
-    Raises:
-        ClickHouseUnavailable: the server did not answer, or there is no table `like`.
-    """
-    try:
-        await create_staging(clickhouse, name, like=like)
-        yield
-    finally:
-        with suppress(ClickHouseUnavailable):
-            await _drop(clickhouse, name)
-
-
-async def replace_partition(
+async def replace_day(
     clickhouse: ClickHouse,
-    new: str,
-    *,
     table: str,
     day: date,
+    select: str,
+    parameters: Mapping[str, Any],
+    *,
     wait_s: float = _WAIT_S,
     expiry_s: float = _LEAST_EXPIRY_S,
 ) -> None:
-    """Put the rows of `new` in the place of a day of `table`. There is no table `new` any more then.
+    """Put what `select` returns in the place of a day of `table`. Where that is nothing, the day is dropped.
 
-    The staging table `new` must have rows: the server refuses to swap nothing in. Others that swap into
-    `table` are waited for, for `wait_s`; one whose table is `expiry_s` old counts as dead.
-
-    Raises:
-        ClickHouseUnavailable: the server did not answer, or somebody else has not ended yet.
+    Others that swap into `table` are waited for, for `wait_s`; one whose table is `expiry_s` old counts as
+    dead. A staging table that cannot be dropped goes later (`analytics.rollups.refresh`).
     """
-    turn = f"{table}_staging_swap"
-    await _take_turn(clickhouse, new, turn, wait_s=wait_s, expiry_s=expiry_s)
-    await clickhouse.execute(f"ALTER TABLE {table} REPLACE PARTITION ID '{day:%Y%m%d}' FROM {turn}")
-    with suppress(ClickHouseUnavailable):
-        await _drop(clickhouse, turn)
+    new, turn = f"{table}_staging_{uuid4().hex[:12]}", f"{table}_staging_swap"
+    try:
+        await create_staging(clickhouse, new, like=table)
+        await clickhouse.execute(f"INSERT INTO {new}\n{select}", parameters)
+        [left] = await clickhouse.query(f"SELECT count() AS n FROM {new}")  # noqa: S608  # our name
+        if not left["n"]:  # the server refuses to swap nothing in
+            await drop_day(clickhouse, table, day)
+            return
+        await _take_turn(clickhouse, new, turn, wait_s=wait_s, expiry_s=expiry_s)
+        await clickhouse.execute(f"ALTER TABLE {table} REPLACE PARTITION ID '{day:%Y%m%d}' FROM {turn}")
+        with suppress(ClickHouseUnavailable):
+            await _drop(clickhouse, turn)
+    finally:
+        with suppress(ClickHouseUnavailable):
+            await _drop(clickhouse, new)
+
+
+async def drop_day(clickhouse: ClickHouse, table: str, day: date) -> None:
+    """Delete a day of a rollup."""
+    await clickhouse.execute(f"ALTER TABLE {table} DROP PARTITION ID '{day:%Y%m%d}'")
 
 
 async def _take_turn(clickhouse: ClickHouse, new: str, turn: str, *, wait_s: float, expiry_s: float) -> None:

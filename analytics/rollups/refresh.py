@@ -12,16 +12,17 @@ was given up for dead, the day has rows of two computations, and is due. On a cl
 one replica only, and what is swapped in goes to the others.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
-from uuid import uuid4
 
 import msgspec
 import structlog
 
 from analytics.clickhouse import ClickHouse
 from analytics.rollups.definitions import ROLLUPS, Rollup
-from analytics.rollups.partition_swap import replace_partition, staging, swap_expiry_s
+from analytics.rollups.partition_swap import drop_day, replace_day, swap_expiry_s
 from analytics.rollups.sources import (
     DayVersions,
     Partitions,
@@ -30,10 +31,16 @@ from analytics.rollups.sources import (
     partition_of,
     read_partitions,
 )
-from analytics.sink.status import Clock, utc_now
+from analytics.status import OUTAGE_BACKOFF, Clock, RollupStatus, utc_now
 from streams.errors import ClickHouseUnavailable
 
 log = structlog.get_logger(__name__)
+
+#: A pause is at least so many times as long as the work before it: a fifth of the time goes into it at most.
+_PAUSE_FACTOR = 4.0
+
+#: While days are left that could be computed (a new rollup, a catch-up) it works half of the time.
+_BACKLOG_PAUSE_FACTOR = 1.0
 
 _STORED = """
 SELECT
@@ -201,19 +208,56 @@ class RollupRefresher:
             raise faults[0]
 
     async def _compute_day(self, due: DueDay) -> None:
-        table, new = due.rollup.table, f"{due.rollup.table}_staging_{uuid4().hex[:12]}"
-        if not due.version:  # the server refuses to swap nothing in
-            await self._clickhouse.execute(f"ALTER TABLE {table} DROP PARTITION ID '{due.day:%Y%m%d}'")
+        if not due.version:
+            await drop_day(self._clickhouse, due.rollup.table, due.day)
             return
-        async with staging(self._clickhouse, new, like=table):
-            await self._clickhouse.execute(
-                f"INSERT INTO {new}\n{due.rollup.sql}\nSETTINGS max_execution_time = {self._statement_s:.0f}",
-                {"day": due.day, "version": due.version},
-            )
-            await replace_partition(self._clickhouse, new, table=table, day=due.day, expiry_s=self._expiry_s)
+        await replace_day(
+            self._clickhouse,
+            due.rollup.table,
+            due.day,
+            f"{due.rollup.sql}\nSETTINGS max_execution_time = {self._statement_s:.0f}",
+            {"day": due.day, "version": due.version},
+            expiry_s=self._expiry_s,
+        )
 
     async def _drop_left_behind(self) -> None:
         """Drop the staging tables of processes that died."""
         rows = await self._clickhouse.query(_LEFT_BEHIND, {"age_s": round(self._staging_expiry_s)})
         for row in rows:
             await self._clickhouse.execute(f"DROP TABLE IF EXISTS {row['name']} SYNC")
+
+
+def pause_s(*, interval_s: float, took_s: float, due: int) -> float:
+    """Return how long to wait after a run, in seconds; `due` days are left."""
+    if due:
+        return took_s * _BACKLOG_PAUSE_FACTOR
+    return max(interval_s, took_s * _PAUSE_FACTOR)
+
+
+async def keep_rollups_fresh(
+    refresher: RollupRefresher,
+    status: RollupStatus,
+    *,
+    interval_s: float,
+    pause: Callable[..., float] = pause_s,
+) -> None:
+    """Refresh again and again, until cancelled; the next process does again what was half done."""
+    failures = 0
+    while True:
+        began = time.monotonic()
+        try:
+            progress = await refresher.refresh()
+        except ClickHouseUnavailable as fault:
+            if not failures:
+                log.warning("rollups.outage", error=str(fault))
+            status.last_error = str(fault)
+            # The days that could be computed were. A fault that stays is retried less and less often.
+            failures += 1
+            await asyncio.sleep(max(OUTAGE_BACKOFF.wait_s(failures), interval_s * min(failures - 1, 4)))
+        else:
+            took_s = time.monotonic() - began
+            failures = 0
+            status.last_run_at, status.last_run_s = utc_now(), round(took_s, 3)
+            status.refreshed += len(progress.refreshed)
+            status.dirty_days, status.last_error = progress.dirty_days, None
+            await asyncio.sleep(pause(interval_s=interval_s, took_s=took_s, due=progress.due))

@@ -89,9 +89,6 @@ async def read_partitions(clickhouse: ClickHouse, tables: Sequence[str]) -> Part
 
     On a cluster a replica may be behind. It would take what another one has computed for older than what it
     has itself, and put older figures in its place; so it catches up first.
-
-    Raises:
-        ClickHouseUnavailable: there was no answer, or the replica is still behind.
     """
     await sync_replica_and_mutations(clickhouse, tables)
     # Before the parts: a mutation that begins in between is seen the next time.

@@ -6,7 +6,7 @@ The process waits while ClickHouse is down, and fails where the database has oth
 import asyncio
 
 from analytics.main import migrate
-from analytics.sink.status import SinkStatus
+from analytics.status import SinkStatus
 from streams.settings import load_settings
 
 if __name__ == "__main__":

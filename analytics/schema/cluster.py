@@ -53,7 +53,7 @@ def placeholders(cluster: str) -> dict[str, str]:
 
 
 def quoted_cluster(cluster: str) -> str:
-    """Return a cluster's name as it is written in statements, or raise `ConfigurationError`."""
+    """Return a cluster's name as it is written in statements."""
     if _CLUSTER_NAME.fullmatch(cluster) is None:
         raise ConfigurationError(
             f"HEADRACE_CLICKHOUSE_CLUSTER is {cluster!r}: it is a name of letters, digits, _ . and -"
@@ -152,9 +152,6 @@ async def create_staging(clickhouse: ClickHouse, staging: str, like: str) -> Non
 
     It is on the connection's server only, even where `like` is replicated; the moved partition is replicated.
     So every statement about the staging table must go to the same server.
-
-    Raises:
-        ClickHouseUnavailable: the server did not answer, or there is no table `like`.
     """
     rows = await clickhouse.query(_ENGINE, {"table": like})
     if not rows:

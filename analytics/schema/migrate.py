@@ -100,9 +100,7 @@ def load_migrations(folder: Traversable | None = None) -> list[Migration]:
 async def create_database(server: ClickHouse, database: str) -> None:
     """Create the database if it does not exist: on each replica, where there is a cluster.
 
-    Raises:
-        ConfigurationError: the name is not a plain identifier, or there is no such cluster.
-        ClickHouseUnavailable: the server did not answer, or one of the replicas did not.
+    It raises `ConfigurationError` if the name is not a plain identifier, or there is no such cluster.
     """
     if _DATABASE_NAME.fullmatch(database) is None:
         raise ConfigurationError(
@@ -124,13 +122,7 @@ class SchemaRunner:
         self._migrations = migrations
 
     async def apply(self) -> list[Migration]:
-        """Apply what is missing and return it.
-
-        Raises:
-            ConfigurationError: the database has other migrations, an applied file was changed, or a new one
-                was put before it.
-            ClickHouseUnavailable: the server did not answer, or another process holds the lock too long.
-        """
+        """Apply what is missing and return it; raises as `missing_migrations`."""
         await self._create_if_missing(_TABLE, _CREATE_TABLE)
         if not await self._missing():
             return []

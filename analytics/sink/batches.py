@@ -178,10 +178,10 @@ class PartitionBuffer:
 def partitions_to_pause(buffers: Mapping[K, PartitionBuffer], *, limit_bytes: int) -> set[K]:
     """Return the buffers that are to get no more records for now.
 
-    Full ones; and when all together hold `limit_bytes`, all but the largest, which goes on until it is full.
-    So there is always a whole batch to write at the limit; if all stopped half full, each would wait until
-    its batch is old enough. The buffers hold at most `limit_bytes`, one batch and one read; a range that is
-    to be replayed counts extra, because it must be completed.
+    These are the full ones; and when all together hold `limit_bytes`, all but the largest, which grows until
+    it is full. So there is always a whole batch to write at the limit; if all stopped half full, each would
+    wait until its batch is old enough. The buffers hold at most `limit_bytes`, one batch and one read; a
+    range that is to be replayed counts extra, because it must be completed.
     """
     full = {key for key, buffer in buffers.items() if buffer.full}
     if sum(buffer.size_bytes for buffer in buffers.values()) < limit_bytes:

@@ -13,9 +13,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.sink.batches import BatchLimits, ConsumedRecord
-from analytics.sink.status import ConsumerStatus
+from analytics.status import ConsumerStatus
 from streams.errors import KafkaUnavailable
-from streams.kafka.clients import stop_client
+from streams.kafka.clients import start_client, stop_client
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.pipeline import ConsumerSpec
 from streams.settings import Settings
@@ -92,8 +92,10 @@ class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
                 await self._work_until(stop)
         finally:
             await self._close()
-            if self._consumer is not None:
-                await self._stop(self._consumer)
+            if self._consumer is not None:  # a static member stays in its group
+                fault = await stop_client(self._consumer, timeout_s=self._config.kafka_timeout_s)
+                if fault is not None:
+                    log.warning(self._status.event("stop_failed"), error=fault)
             log.info(self._status.event("stopped"), records=self._status.records)
 
     @abstractmethod
@@ -118,17 +120,12 @@ class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             max_partition_fetch_bytes=_FETCH_BYTES_PER_PARTITION,
             fetch_max_wait_ms=config.fetch_wait_ms,
         )
+        starting = start_client(consumer, timeout_s=config.kafka_timeout_s)
         try:
-            await asyncio.wait_for(consumer.start(), config.kafka_timeout_s)
+            await asyncio.wait_for(starting, config.kafka_timeout_s)
         except (KafkaError, TimeoutError, OSError) as fault:
-            await self._stop(consumer)
             raise KafkaUnavailable(f"no Kafka broker at {config.bootstrap}: {fault!r}") from fault
         self._consumer = consumer
-
-    async def _stop(self, consumer: AIOKafkaConsumer) -> None:
-        """Disconnect, whatever state the broker is in. A static member stays in its group."""
-        if (fault := await stop_client(consumer, timeout_s=self._config.kafka_timeout_s)) is not None:
-            log.warning(self._status.event("stop_failed"), error=fault)
 
     async def _fetch(
         self, wanted: Collection[TopicPartition], *, wait_ms: int = FETCH_WAIT_MS

@@ -90,14 +90,10 @@ TABLES = (PAYLOADS, LLM_CALLS, STAGES, REQUESTS)
 
 
 def rows_of(log: RequestLog, *, ingested_at: datetime, store_text: bool = True) -> RequestRows:
-    """Return the rows of a request.
+    """Return the rows of a request, or raise `UndecodableRecord` for a time or a cost that no column takes.
 
     Of two rows with the same sort key the one with the later `ingested_at` counts. Texts are kept where the
     record has them and `store_text` allows it.
-
-    Raises:
-        UndecodableRecord: a time without a zone or out of range, or a cost that is not a number below
-            a billion dollars.
     """
     accepted_us = _micros(log.accepted_at, "accepted_at")
     ingested_us = _micros(ingested_at, "ingested_at")

@@ -10,12 +10,12 @@ buffers are full it asks for nothing.
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
 import structlog
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.sink.batches import (
@@ -26,8 +26,8 @@ from analytics.sink.batches import (
     partitions_to_pause,
 )
 from analytics.sink.consumer import BatchConsumer, SinkConfig, record_of, silence_s
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from streams.kafka.inspector import KafkaInspector
 from streams.tasks import unless_stopped
 
@@ -91,16 +91,16 @@ class Sink(BatchConsumer):
 
     async def _poll_forever(self, writes: asyncio.TaskGroup) -> None:
         while True:
-            await self._poll(writes)
-
-    async def _poll(self, writes: asyncio.TaskGroup) -> None:
-        fetched = await self._fetch(self._wanted())
-        assignment = self._assignment
-        await self._open(fetched)
-        if assignment == self._assignment:  # else they are read again, by whoever has them now
-            self._accept(fetched)
-        self._begin_all(self._partitions, writes)
-        self._observe()
+            fetched = await self._fetch(self._wanted())
+            assignment = self._assignment
+            await self._open(fetched)
+            if assignment == self._assignment:  # else they are read again, by whoever has them now
+                now = time.monotonic()
+                for where, records in fetched.items():
+                    read = [record_of(record, self._config.auth) for record in records]
+                    self._partitions[where].buffer.add(read, now)
+            self._begin_all(self._partitions, writes)
+            self._observe()
 
     async def _open(self, fetched: Iterable[TopicPartition]) -> None:
         """Find out, for partitions that are new to us, which batch was announced last."""
@@ -122,13 +122,6 @@ class Sink(BatchConsumer):
                 PartitionBuffer(self._config.batch, replay=replay), max(commit.offset, 0), replay
             )
 
-    def _accept(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
-        now = time.monotonic()
-        for where, records in fetched.items():
-            self._partitions[where].buffer.add(
-                [record_of(record, self._config.auth) for record in records], now
-            )
-
     def _wanted(self) -> set[TopicPartition]:
         """Return the partitions whose buffers have room."""
         buffers = {where: partition.buffer for where, partition in self._partitions.items()}
@@ -145,10 +138,7 @@ class Sink(BatchConsumer):
             max((self._consumer.highwater(where) or 0) - partition.next_offset, 0)
             for where, partition in self._partitions.items()
         )
-        self._watch_broker()
         self._status.polled()
-
-    def _watch_broker(self) -> None:
         # Nobody has answered while nothing was asked for, either.
         silent_s = min(silence_s(self._consumer), time.monotonic() - self._unread_until)
         if silent_s > _SILENT_AFTER_S:
@@ -226,6 +216,6 @@ class Sink(BatchConsumer):
         await self._hand_over(partitions, None)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Take note. A partition is opened with the first record that arrives from it."""
+        """Count the assignment. A partition is opened with the first record that arrives from it."""
         self._assignment += 1
         await super().on_partitions_assigned(assigned)

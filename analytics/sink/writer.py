@@ -1,23 +1,28 @@
-"""Writes one batch of log records: every row once, and what cannot be a row to the dead letters."""
+"""Writes batches to ClickHouse: every row once, and what cannot be a row to the dead letters."""
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 import msgspec
+import structlog
 
-from analytics.clickhouse import ClickHouse
-from analytics.erasure.forgetting import Anonymiser, LateRowErasure
+from analytics.clickhouse import ClickHouse, RowsRefused
+from analytics.erasure.late_rows import Anonymiser, LateRowErasure
 from analytics.sink.batches import ConsumedRecord, InsertBlock, SinkBatch, split_by_day
-from analytics.sink.refused_records import RefusedRecord, insert_block, publish_dead_letter
 from analytics.sink.rows import RequestRows, rows_of
-from analytics.sink.status import Clock, SinkStatus, utc_now
+from analytics.status import Clock, ConsumerStatus, SinkStatus, utc_now
 from streams.codec import decode
+from streams.dead_letters import dead_letter
 from streams.erasure import ErasureFeed, ErasureList, Subject
-from streams.errors import InputError, UnauthenticRecord
+from streams.errors import InputError, UnauthenticRecord, Undeliverable
 from streams.events import RequestLog
 from streams.publisher import Publisher
+
+log = structlog.get_logger(__name__)
 
 _STAGE = "analytics"
 
@@ -31,6 +36,13 @@ class TextRules(msgspec.Struct, frozen=True, kw_only=True):
     def keep(self, tenant: str) -> bool:
         """Whether this tenant's texts are kept."""
         return self.by_tenant.get(tenant, self.default)
+
+
+class RefusedRecord(msgspec.Struct, frozen=True):
+    """A record that cannot be stored, by its place in the batch, and why."""
+
+    source: int
+    fault: InputError
 
 
 class PreparedInserts(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,10 +63,10 @@ def prepare(
     anonymiser = Anonymiser(erasures or ErasureList())
     for source, record in enumerate(batch.records):
         try:
-            log, erasure = anonymiser.apply(_decoded(record))
-            if log is not None:
-                store_text = text.keep(log.tenant)
-                requests.append((source, rows_of(log, ingested_at=ingested_at, store_text=store_text)))
+            kept, erasure = anonymiser.apply(_decoded(record))
+            if kept is not None:
+                store_text = text.keep(kept.tenant)
+                requests.append((source, rows_of(kept, ingested_at=ingested_at, store_text=store_text)))
         except InputError as fault:
             refusals.append(RefusedRecord(source, fault))
         else:
@@ -118,10 +130,7 @@ class BatchWriter:
         for block in prepared.blocks:
             refusals += await insert_block(self._clickhouse, block, self._status)
         await self._erasure.after_writing(prepared.subjects)
-        await self._bury(batch, refusals)
-
-    async def _bury(self, batch: SinkBatch, refusals: Sequence[RefusedRecord]) -> None:
-        """Send each refused record to the dead letters, once, with the first reason found."""
+        # Each refused record becomes one dead letter, with the first reason found.
         reasons: dict[int, InputError] = {}
         for refusal in refusals:
             reasons.setdefault(refusal.source, refusal.fault)
@@ -129,3 +138,44 @@ class BatchWriter:
             await publish_dead_letter(
                 self._publisher, batch.records[source], stage=_STAGE, fault=fault, status=self._status
             )
+
+
+async def insert_block(
+    clickhouse: ClickHouse, block: InsertBlock, status: ConsumerStatus
+) -> list[RefusedRecord]:
+    """Insert a block, waiting out outages. Where rows are refused, halve it until only they are left."""
+    try:
+        await status.retry("clickhouse", partial(_insert, clickhouse, block, status))
+    except RowsRefused as fault:
+        if len(block.rows) == 1:
+            return [RefusedRecord(block.sources[0], fault)]
+        return [each for half in block.halves() for each in await insert_block(clickhouse, half, status)]
+    return []
+
+
+async def _insert(clickhouse: ClickHouse, block: InsertBlock, status: ConsumerStatus) -> None:
+    began = time.perf_counter()
+    await clickhouse.insert(block.table.name, block.table.columns, block.rows, token=block.token)
+    status.inserted(len(block.rows), time.perf_counter() - began)
+
+
+async def publish_dead_letter(
+    publisher: Publisher, record: ConsumedRecord, *, stage: str, fault: InputError, status: ConsumerStatus
+) -> None:
+    """Publish a dead letter, waiting out outages of Kafka; log the record where it is too large for one."""
+    reason = str(fault)
+    emit = dead_letter(record, stage=stage, fault=fault)
+    try:
+        await status.retry("kafka", partial(publisher.publish, emit))
+    except Undeliverable as undeliverable:
+        # With its reason, or without its compression, it is larger than a record may be. No try changes
+        # that, and those behind it must not wait. It stays where it was read, while that is kept.
+        reason = f"{reason}; and there is no dead letter: {undeliverable}"
+    status.dead_letters += 1
+    log.warning(
+        status.event("dead_letter"),
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        reason=reason,
+    )

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import psutil
 
-from analytics.live.lags import read_lags
+from analytics.lags import read_lags
 from bench.abuse.forged import MARK
 from bench.abuse.receiver import Receiver
 from bench.abuse.witness import ENDS, TENANT, USER, Witness

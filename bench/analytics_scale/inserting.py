@@ -11,8 +11,8 @@ import msgspec
 from analytics.clickhouse import ClickHouse
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
 from analytics.sink.batches import ConsumedRecord, OffsetRange, SinkBatch
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from streams.codec import encode
 from streams.events import LlmCall, RequestLog, Status, Timing, Usage
 from streams.models import PRICE_VERSION

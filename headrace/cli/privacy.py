@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from analytics.clickhouse import ClickHouse
-from analytics.erasure.row_eraser import RowEraser
-from analytics.erasure.users_rollup import UsersRollup
+from analytics.erasure.row_eraser import RowEraser, UsersRollup
 from headrace.cli.connection import connection_settings
 from headrace.cli.console import (
     DEFAULT_DATA_DIR,

@@ -219,14 +219,11 @@ class KafkaInspector:
 def check_answered(
     group: str, partitions: Iterable[TopicPartition], found: Mapping[TopicPartition, object]
 ) -> None:
-    """Check that a broker has answered for every partition.
+    """Check that a broker has answered for every partition; `KafkaUnavailable` if not.
 
     A partition without a commit is answered with -1. A broker that does not know the commits, because it is
     loading them or another broker has them, answers with an error and no partitions, and aiokafka 0.14 looks
     for errors at the partitions only. Taken for an answer it would say that nothing was ever committed.
-
-    Raises:
-        KafkaUnavailable: partitions are missing.
     """
     if set(partitions) - set(found):
         raise KafkaUnavailable(f"the broker does not know yet what {group} has committed")

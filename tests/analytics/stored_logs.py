@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from analytics.clickhouse import ClickHouse
-from analytics.sink.status import SinkStatus, utc_now
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus, utc_now
 from streams.events import RequestLog
 from streams.publisher import Publisher
 from tests.analytics.logs import NOON, make_log

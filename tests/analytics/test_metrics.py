@@ -5,11 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 from fastapi import FastAPI
+from prometheus_client import generate_latest
 
-from analytics.alerts.status import WatchStatus
-from analytics.feedback.status import FeedbackStatus
-from analytics.metrics import StatusCollector, exposition, metrics_registry, metrics_router
-from analytics.sink.status import SinkStatus
+from analytics.metrics import StatusCollector, metrics_registry, metrics_router
+from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
 from streams.events import AlertRaised
 
 NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)
@@ -38,7 +37,7 @@ def alert(rule: str, tenant: str) -> AlertRaised:
 
 def scraped(sink: SinkStatus, watch: WatchStatus, feedback: FeedbackStatus) -> str:
     collector = StatusCollector(sink, watch, feedback, clock=lambda: NOW)
-    return exposition(metrics_registry(collector)).decode()
+    return generate_latest(metrics_registry(collector)).decode()
 
 
 def samples(text: str) -> dict[str, float]:

@@ -15,8 +15,7 @@ from operator import attrgetter
 
 import msgspec
 
-from analytics.erasure.row_eraser import RowEraser
-from analytics.erasure.users_rollup import USERS_ROLLUP, UsersRollup
+from analytics.erasure.row_eraser import USERS_ROLLUP, RowEraser, UsersRollup
 from headrace.ops.privacy.redis_eraser import RedisEraser, RedisFindings
 from streams.erasure import ErasureFeed, Subject, erasure_emit
 from streams.errors import HeadraceError

@@ -7,9 +7,16 @@ from decimal import Decimal
 import pytest
 
 from analytics.alerts.alert_states import AlertStates, MeasureState
-from analytics.alerts.fixed_limits import BUDGET_RULES, EXCEEDED, NEARLY, budget_verdicts, judge_budgets
+from analytics.alerts.fixed_limits import (
+    BUDGET_RULES,
+    EXCEEDED,
+    NEARLY,
+    BudgetStanding,
+    begin_of_day,
+    budget_verdicts,
+    judge_budgets,
+)
 from analytics.alerts.windows import EVERYBODY, AlertWindow
-from analytics.budgets import BudgetStanding, begin_of_day
 from analytics.clickhouse import ClickHouse
 from streams.events import AlertRaised
 from tests.analytics.logs import NOON, make_log

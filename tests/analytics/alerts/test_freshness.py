@@ -3,9 +3,7 @@
 import pytest
 
 from analytics.alerts.alert_states import MeasureState
-from analytics.alerts.fixed_limits import FreshnessLimits, judge_freshness
-
-LIMITS = FreshnessLimits(stale_s=300.0, lag_records=1_000)
+from analytics.alerts.fixed_limits import judge_freshness
 
 
 @pytest.mark.parametrize(
@@ -21,7 +19,7 @@ def test_beyond_the_limit_it_is_an_alert_and_far_below_it_is_over(
     lag: int, stale_s: float, findings: tuple[MeasureState, ...], severe: tuple[bool, ...]
 ) -> None:
     """Between half the limit and the limit an alert that stands goes on, and none begins."""
-    found = judge_freshness(lag_records=lag, stale_s=stale_s, limits=LIMITS)
+    found = judge_freshness((stale_s, 300.0), (lag, 1_000))
     assert [each.series.key for each in found] == ["sink_stale:above:*", "sink_lag:above:*"]
     assert tuple(each.finding for each in found) == findings
     assert tuple(each.severe for each in found) == severe

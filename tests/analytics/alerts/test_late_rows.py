@@ -8,15 +8,13 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from analytics.alerts.alert_log import AlertLog
+from analytics.alerts.alert_log import AlertLog, store_alerts
 from analytics.alerts.anomalies import AnomalyLimits
-from analytics.alerts.fixed_limits import FreshnessLimits
-from analytics.alerts.sink_progress import SinkProgress
-from analytics.alerts.status import WatchStatus
-from analytics.alerts.table import store_alerts
 from analytics.alerts.watcher import WatchConfig, Watcher
 from analytics.alerts.windows import WindowReader
 from analytics.clickhouse import ClickHouse
+from analytics.lags import SinkProgress
+from analytics.status import WatchStatus
 from streams.events import AlertRaised
 from streams.kafka.topic_admin import create_topics
 from streams.topics import Topic
@@ -53,9 +51,8 @@ class Bench:
         self.status = WatchStatus()
         self.progress = SinkProgress(bootstrap, topic=self.logs, group=self.logs, timeout_s=20)
         self.memory = AlertLog(bootstrap, instance_id="a", timeout_s=20, topic=self.alerts, group=self.alerts)
-        limits = FreshnessLimits(stale_s=1e6, lag_records=10**6)
         self.watcher = Watcher(
-            WatchConfig(limits=AnomalyLimits(window=LENGTH), freshness=limits),
+            WatchConfig(limits=AnomalyLimits(window=LENGTH), stale_s=1e6, lag_records=10**6),
             WindowReader(clickhouse),
             self.progress,
             self.memory,

@@ -10,20 +10,17 @@ from hypothesis import strategies as st
 
 from analytics.alerts.alert_states import SeriesVerdict
 from analytics.alerts.anomalies import AnomalyLimits
-from analytics.alerts.fixed_limits import FreshnessLimits, judge_budgets
-from analytics.alerts.status import WatchStatus
+from analytics.alerts.fixed_limits import BudgetStanding, begin_of_day, judge_budgets
 from analytics.alerts.watcher import BudgetVerdicts, WatchConfig, Watcher
 from analytics.alerts.windows import EVERYBODY, AlertWindow, FiguresByTenant, WindowFigures
-from analytics.budgets import BudgetStanding, begin_of_day
+from analytics.status import WatchStatus
 from streams.codec import decode, encode
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable
 from streams.events import AlertRaised
 
 LENGTH = timedelta(minutes=15)
 BEGIN = datetime(2026, 11, 20, 8, tzinfo=UTC)
-CONFIG = WatchConfig(
-    limits=AnomalyLimits(window=LENGTH), freshness=FreshnessLimits(stale_s=300.0, lag_records=1_000)
-)
+CONFIG = WatchConfig(limits=AnomalyLimits(window=LENGTH), stale_s=300.0, lag_records=1_000)
 QUIET = WindowFigures(requests=1_000, errors=10, replies=990, p95_ms=900.0, spend_usd=5.0)
 BAD = WindowFigures(requests=1_000, errors=300, replies=700, p95_ms=900.0, spend_usd=5.0)
 

@@ -25,7 +25,7 @@ def test_the_defaults_are_quarters_of_an_hour_over_four_weeks() -> None:
     config = watch_config(settings())
     assert (config.limits.window, config.limits.requests) == (timedelta(minutes=15), 50)
     assert (config.history_days, config.interval_s) == (28, 10.0)
-    assert (config.freshness.stale_s, config.freshness.lag_records) == (300.0, 100_000)
+    assert (config.stale_s, config.lag_records) == (300.0, 100_000)
     assert config.limits.level * (timedelta(days=30) / config.limits.window) == pytest.approx(1.0)
 
 

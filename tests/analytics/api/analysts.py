@@ -7,14 +7,13 @@ from pathlib import Path
 import httpx
 from fastapi import FastAPI
 
-from analytics.access import analyst_keys
-from analytics.api.asking import Analysts
+from analytics.api.dependencies import Analysts, analyst_keys
 from analytics.app import create_app
 from analytics.reports.catalogue import Catalogue
 from analytics.reports.query_service import QueryService
 from analytics.reports.query_slots import QuerySlots
 from analytics.reports.reader import AnalystReader
-from analytics.sink.status import SinkStatus
+from analytics.status import SinkStatus
 from streams.settings import ApiKey
 
 ADMIN = "k-admin"

@@ -13,7 +13,7 @@ from analytics.api.budgets import budgets_router
 from analytics.clickhouse import ClickHouse
 from analytics.reports.catalogue import Catalogue
 from analytics.reports.reader import AnalystReader, ReaderLimits
-from analytics.sink.status import Clock
+from analytics.status import Clock
 from tests.analytics.api.analysts import ACME, ADMIN, GLOBEX, app_of, client_of
 from tests.analytics.logs import NOON, make_log
 from tests.analytics.reader_url import reader_url

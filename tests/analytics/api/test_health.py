@@ -4,10 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
-from analytics.alerts.status import WatchStatus
 from analytics.app import create_app
-from analytics.feedback.status import FeedbackStatus
-from analytics.sink.status import SinkStatus
+from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.test_metrics import alert
 
@@ -41,7 +39,8 @@ async def get(status: SinkStatus, path: str, ping: object = answers) -> httpx.Re
 
 def ready_status(clock: Clock) -> SinkStatus:
     status = SinkStatus(clock)
-    status.schema_ready = status.joined = True
+    status.schema.set()
+    status.joined = True
     return status
 
 
@@ -50,7 +49,7 @@ async def test_it_is_ready_once_the_schema_is_there_and_the_group_joined() -> No
     status = SinkStatus(Clock())
     assert (await get(status, "/ready")).status_code == 503
     assert (await get(status, "/ready")).json()["status"] == "starting"
-    status.schema_ready = True
+    status.schema.set()
     assert (await get(status, "/ready")).status_code == 503
     status.joined = True
     answer = await get(status, "/ready")

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from analytics.alerts.status import WatchStatus
 from analytics.cached_reading import CachedReading
+from analytics.lags import GroupLag
 from analytics.live.dead_letters import OpenDeadLetters, StageCount
-from analytics.live.lags import GroupLag
 from analytics.live.pipeline import LivePipeline, connected_pipeline
 from analytics.reports.catalogue import Catalogue
-from analytics.sink.status import SinkStatus
+from analytics.status import RollupStatus, SinkStatus, WatchStatus
 from streams.errors import KafkaUnavailable
 from streams.kafka.record_auth import UNSIGNED
 from streams.kafka.topic_admin import create_topics
@@ -79,8 +78,9 @@ async def asked(live: LivePipeline, key: str | None = ADMIN) -> Any:
 async def test_the_admin_sees_all_parts() -> None:
     """In flight is what the stages have not finished: not what waits for the sink, nor what was put aside."""
     sink, watch = SinkStatus(lambda: NOW), WatchStatus()
-    sink.schema_ready = sink.joined = True
-    sink.rollups.ran(refreshed=1, dirty_days=2, seconds=0.5)
+    sink.schema.set()
+    sink.joined = True
+    sink.rollups = RollupStatus(last_run_at=NOW, last_run_s=0.5, refreshed=1, dirty_days=2)
     watch.newest_rows = {"requests": NOW - timedelta(seconds=7)}
     found = await asked(pipeline(sink=sink, watch=watch))
     assert found["at"] == "2026-11-21T12:00:00Z"
@@ -138,7 +138,8 @@ async def test_without_a_key_nobody_sees_anything() -> None:
 async def test_a_part_that_cannot_be_read_is_null_with_its_reason() -> None:
     """The others are there; of the sink what its own process knows."""
     sink = SinkStatus(lambda: NOW)
-    sink.schema_ready = sink.joined = True
+    sink.schema.set()
+    sink.joined = True
     sink.lag_records = 17
     sink.failed("kafka", "gone")
     found = await asked(pipeline(read_lags=away, sink=sink))

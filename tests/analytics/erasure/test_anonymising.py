@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from analytics.erasure.forgetting import Anonymiser
+from analytics.erasure.late_rows import Anonymiser
 from analytics.sink.batches import OffsetRange, SinkBatch
 from analytics.sink.rows import PAYLOADS, REQUESTS, rows_of
 from analytics.sink.writer import PreparedInserts, TextRules, prepare

@@ -11,12 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics.clickhouse import ClickHouse
-from analytics.erasure.row_eraser import REQUEST_TABLES, USER_TABLES, RowEraser
-from analytics.erasure.users_rollup import UsersRollup
+from analytics.erasure.row_eraser import USER_TABLES, RowEraser, UsersRollup
 from analytics.rollups.refresh import RollupRefresher
 from analytics.sink.batches import OffsetRange, SinkBatch
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from streams.erasure import ErasureList, Subject
 from streams.events import Erasure, ErasureMode, Payload, RequestLog
 from streams.publisher import Publisher
@@ -25,7 +24,7 @@ from tests.analytics.logs import NOON, make_log, make_record, request_logs
 pytestmark = pytest.mark.integration
 
 UNTIL = NOON + timedelta(days=1)
-TABLES = (*(table.name for table in USER_TABLES), *REQUEST_TABLES)
+TABLES = (*(table.name for table in USER_TABLES), "stages_raw")
 TEXT = Payload(request_text="I am Ann", reply_text="Hello Ann")
 
 Rows = list[dict[str, Any]]

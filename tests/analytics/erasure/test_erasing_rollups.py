@@ -10,11 +10,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from analytics.clickhouse import ClickHouse
-from analytics.erasure.row_eraser import RowEraser
-from analytics.erasure.users_rollup import USERS_ROLLUP, UsersRollup
+from analytics.erasure.row_eraser import USERS_ROLLUP, RowEraser, UsersRollup
 from analytics.rollups.refresh import RollupRefresher
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from streams.erasure import ErasureList, Subject
 from streams.events import Erasure, ErasureMode, RequestLog
 from streams.publisher import Publisher

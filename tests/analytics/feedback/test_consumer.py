@@ -14,9 +14,9 @@ from aiokafka.structs import OffsetAndMetadata
 from analytics.clickhouse import ClickHouse
 from analytics.feedback.consumer import FeedbackConsumer
 from analytics.feedback.pending_feedback import PendingLimits, PendingRecord
-from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
 from analytics.sink.consumer import ConsumerConfig
+from analytics.status import FeedbackStatus
 from streams.codec import encode
 from streams.kafka.inspector import KafkaInspector
 from streams.kafka.topic_admin import create_topics

@@ -14,9 +14,9 @@ from msgspec.json import encode as encode_json
 from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import RowEraser
 from analytics.feedback.pending_feedback import PendingRecord
-from analytics.feedback.status import FeedbackStatus
 from analytics.feedback.writer import ScoreWriter
 from analytics.sink.writer import TextRules
+from analytics.status import FeedbackStatus
 from streams.codec import encode
 from streams.erasure import ErasureList, Subject
 from streams.events import Erasure, ErasureMode, FeedbackGiven

@@ -2,12 +2,11 @@
 
 import asyncio
 from datetime import date
-from uuid import uuid4
 
 import pytest
 
 from analytics.clickhouse import ClickHouse
-from analytics.rollups.partition_swap import replace_partition, staging
+from analytics.rollups.partition_swap import replace_day
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.rollups.test_refresh import Held
 
@@ -28,10 +27,8 @@ async def table(empty: ClickHouse) -> ClickHouse:
 
 
 async def swap(clickhouse: ClickHouse, who: str, **limits: float) -> None:
-    name = f"{TABLE}_staging_{uuid4().hex[:12]}"
-    async with staging(clickhouse, name, like=TABLE):
-        await clickhouse.execute(f"INSERT INTO {name} VALUES ('{DAY}', '{who}')")
-        await replace_partition(clickhouse, name, table=TABLE, day=DAY, **limits)
+    select = "SELECT {day:Date} AS day, {who:String} AS who"
+    await replace_day(clickhouse, TABLE, DAY, select, {"day": DAY, "who": who}, **limits)
 
 
 async def who_is_there(clickhouse: ClickHouse) -> list[str]:

@@ -13,12 +13,11 @@ from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import HttpWaitStrategy
 
 from analytics.clickhouse import ClickHouse
-from analytics.erasure.row_eraser import RowEraser
-from analytics.erasure.users_rollup import UsersRollup
+from analytics.erasure.row_eraser import RowEraser, UsersRollup
 from analytics.rollups.refresh import RollupRefresher
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from streams.erasure import ErasureList, Subject
 from streams.publisher import Publisher
 from tests import parts

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from analytics.clickhouse import ClickHouse
 from analytics.sink.batches import OffsetRange, SinkBatch
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from streams.events import RequestLog
 from streams.publisher import Publisher
 from tests.analytics.logs import make_log, make_record, request_logs

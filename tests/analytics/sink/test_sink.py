@@ -17,8 +17,8 @@ from analytics.clickhouse import ClickHouse
 from analytics.sink.batches import BatchLimits, SinkBatch
 from analytics.sink.consumer import SinkConfig
 from analytics.sink.sink import Sink
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from streams.codec import encode
 from streams.kafka.inspector import KafkaInspector
 from streams.kafka.record_sizes import MAX_KEPT_BYTES
@@ -297,7 +297,7 @@ async def test_an_outage_of_clickhouse_is_waited_out(
         connection = ClickHouse(proxy.url, database=database, timeout_s=5)
         sink = Sink(limits, BatchWriter(connection, stand.publisher, status), status)
         async with running(sink):
-            status.schema_ready = True
+            status.schema.set()
             await stand.produce(f"before-{number}" for number in range(100))
             await until(lambda: status.records == 100)
             assert status.ready

@@ -8,14 +8,14 @@ from uuid import uuid4
 
 import pytest
 
-from analytics.alerts.table import store_alerts
+from analytics.alerts.alert_log import store_alerts
 from analytics.clickhouse import ClickHouse
 from analytics.reports.catalogue import Catalogue
 from analytics.rollups.refresh import RollupRefresher
 from analytics.schema.migrate import create_database
 from analytics.sink.batches import OffsetRange, SinkBatch
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from streams.publisher import Publisher
 from tests.analytics.logs import make_record
 from tests.analytics.reports.queries.known import (

@@ -11,12 +11,11 @@ import pytest
 from redis.asyncio import Redis
 
 from analytics.clickhouse import ClickHouse
-from analytics.erasure.row_eraser import RowEraser
-from analytics.erasure.users_rollup import UsersRollup
+from analytics.erasure.row_eraser import RowEraser, UsersRollup
 from analytics.rollups.refresh import RollupRefresher
 from analytics.sink.batches import OffsetRange, SinkBatch
-from analytics.sink.status import SinkStatus
 from analytics.sink.writer import BatchWriter
+from analytics.status import SinkStatus
 from headrace.ops.privacy.eraser import AlreadyDeleted, Eraser, ErasureReport, ErasureVerdict
 from headrace.ops.privacy.redis_eraser import RedisEraser
 from streams.erasure import ErasureFeed, Subject

@@ -1,4 +1,4 @@
-"""Erasures and everything that stores rows of users: asked before a write, applied after it.
+"""Applies erasures to records that are being stored: before the write and after it.
 
 A log record may arrive long after its user was erased: redelivered, replayed from a dead letter, or read
 again from the topic's beginning into a new database. It is stored as if it had been there at the erasure.
@@ -12,9 +12,11 @@ import structlog
 
 from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import RowEraser
-from analytics.sink.status import Outages
+from analytics.status import ConsumerStatus
 from streams.erasure import ErasureFeed, ErasureList, Subject
 from streams.events import Erasure, RequestLog
+
+log = structlog.get_logger(__name__)
 
 
 class Anonymiser:
@@ -29,40 +31,30 @@ class Anonymiser:
         """The users of the records that it was given."""
         return frozenset(self._found)
 
-    def apply(self, log: RequestLog) -> tuple[RequestLog | None, Erasure | None]:
-        """Return the record that may be stored (None: none of it), and the erasure that has changed it."""
-        subject = Subject(log.tenant, log.user_id)
+    def apply(self, record: RequestLog) -> tuple[RequestLog | None, Erasure | None]:
+        """Return the record that may be stored (None: none of it), and the erasure that has changed it.
+
+        An erasure covers requests that were accepted before it was ordered. Of an anonymised one cost and
+        outcome stay. A session groups one user's requests, and an error's message may quote the user: its
+        code says what went wrong. `analytics.erasure.row_eraser` changes the same columns of stored rows.
+        """
+        subject = Subject(record.tenant, record.user_id)
         if subject not in self._found:
             self._found[subject] = self._erasures.find(subject)
         erasure = self._found[subject]
-        if erasure is None or not covers(erasure, log):
-            return log, None
-        return (None if erasure.mode == "delete" else anonymised(log, erasure)), erasure
-
-
-def covers(erasure: Erasure, log: RequestLog) -> bool:
-    """Whether the request was accepted before its user's erasure was ordered."""
-    if log.accepted_at.tzinfo is None:
-        return False  # `rows_of` refuses it
-    return log.accepted_at <= erasure.until
-
-
-def anonymised(log: RequestLog, erasure: Erasure) -> RequestLog:
-    """Return the record without what points to its user; its cost and outcome stay.
-
-    A session groups one user's requests, and an error's message may quote the user: its code says what went
-    wrong. `analytics.erasure.row_eraser` changes the same columns of rows that are stored.
-    """
-    return msgspec.structs.replace(
-        log,
-        user_id=erasure.pseudonym,
-        session_id="",
-        error=None if log.error is None else log.error_code,
-        payload=None,
-    )
-
-
-log = structlog.get_logger(__name__)
+        naive = record.accepted_at.tzinfo is None  # `rows_of` refuses it
+        if erasure is None or naive or record.accepted_at > erasure.until:
+            return record, None
+        if erasure.mode == "delete":
+            return None, erasure
+        anonymised = msgspec.structs.replace(
+            record,
+            user_id=erasure.pseudonym,
+            session_id="",
+            error=None if record.error is None else record.error_code,
+            payload=None,
+        )
+        return anonymised, erasure
 
 
 class LateRowErasure:
@@ -72,7 +64,7 @@ class LateRowErasure:
     and benchmarks.
     """
 
-    def __init__(self, clickhouse: ClickHouse, erasures: ErasureFeed | None, status: Outages) -> None:
+    def __init__(self, clickhouse: ClickHouse, erasures: ErasureFeed | None, status: ConsumerStatus) -> None:
         self._eraser = RowEraser(clickhouse)
         self._erasures = erasures
         self._status = status
@@ -108,8 +100,5 @@ def _named(erasures: ErasureList, subject: Subject) -> Erasure | None:
 
     A pseudonym stays where it was given, unless its user's rows are to be deleted altogether.
     """
-    found = erasures.find(subject)
-    if found is None:
-        found = erasures.behind(subject)
-        return found if found is not None and found.mode == "delete" else None
-    return found
+    found, behind = erasures.find(subject), erasures.behind(subject)
+    return found or (behind if behind is not None and behind.mode == "delete" else None)

@@ -1,7 +1,12 @@
-"""What the sink reports about itself, for `/health` and `/ready`; and outages of dependencies."""
+"""What the parts of the process report for `/health`, `/ready` and `/metrics`, and how they wait out outages.
+
+Used from one event loop only. A figure is None until it is known.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -9,6 +14,7 @@ import msgspec
 import structlog
 
 from streams.backoff import Backoff, retry
+from streams.events import AlertRaised
 
 log = structlog.get_logger(__name__)
 
@@ -31,20 +37,26 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
-class Outages:
-    """Which dependencies are down. Logged when an outage begins and when it ends, not at each try."""
+class ConsumerStatus:
+    """What every consumer counts, and which of its dependencies are down."""
 
     def __init__(self, who: str, clock: Clock = utc_now) -> None:
         self._who = who
         self._clock = clock
         self.outages: dict[str, Outage] = {}
+        self.joined = False
+        self.partitions = 0
+        self.records = 0
+        self.rows = 0
+        self.dead_letters = 0
+        self.last_insert_ms: float | None = None
 
     def event(self, what: str) -> str:
         """Return the name of a log event, such as ``sink.outage``."""
         return f"{self._who}.{what}"
 
     def failed(self, dependency: str, error: str) -> None:
-        """Note that a dependency did not answer."""
+        """Note that a dependency did not answer. Logged when an outage begins and ends, not at each try."""
         known = self.outages.get(dependency)
         if known is None:
             log.warning(self.event("outage"), dependency=dependency, error=error)
@@ -70,47 +82,6 @@ class Outages:
         self.recovered(dependency)
         return answer
 
-
-class RollupStatus:
-    """How the rollups are doing."""
-
-    def __init__(self, clock: Clock = utc_now) -> None:
-        self._clock = clock
-        self.last_run_at: datetime | None = None
-        self.last_run_s: float | None = None
-        self.refreshed = 0
-        self.dirty_days: int | None = None
-        self.last_error: str | None = None
-
-    def ran(self, *, refreshed: int, dirty_days: int, seconds: float) -> None:
-        """Note a run: how many days of rollups it computed, and how many are still out of date."""
-        self.last_run_at, self.last_run_s = self._clock(), round(seconds, 3)
-        self.refreshed += refreshed
-        self.dirty_days = dirty_days
-        self.last_error = None
-
-    def failed(self, error: str) -> None:
-        """Note a run that did not do all it should have done."""
-        self.last_error = error
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything, as `/health` shows it."""
-        names = ("last_run_at", "last_run_s", "refreshed", "dirty_days", "last_error")
-        return {name: getattr(self, name) for name in names}
-
-
-class ConsumerStatus(Outages):
-    """What every consumer counts. Used from one event loop only."""
-
-    def __init__(self, who: str, clock: Clock = utc_now) -> None:
-        super().__init__(who, clock)
-        self.joined = False
-        self.partitions = 0
-        self.records = 0
-        self.rows = 0
-        self.dead_letters = 0
-        self.last_insert_ms: float | None = None
-
     def inserted(self, rows: int, seconds: float) -> None:
         """Note an insert that ClickHouse confirmed."""
         self.rows += rows
@@ -123,8 +94,22 @@ class ConsumerStatus(Outages):
         log.info(self.event("assigned"), partitions=partitions)
 
 
+@dataclass(kw_only=True)
+class RollupStatus:
+    """The last run of the rollup refresher, and how many days it has computed in all.
+
+    `dirty_days` are still out of date. `last_error` is None after a run without faults.
+    """
+
+    last_run_at: datetime | None = None
+    last_run_s: float | None = None
+    refreshed: int = 0
+    dirty_days: int | None = None
+    last_error: str | None = None
+
+
 class SinkStatus(ConsumerStatus):
-    """Counters and states of one sink."""
+    """Counters and states of the sink. `schema` is set once every migration is applied."""
 
     _SHOWN = (
         *("joined", "schema_ready", "partitions", "records", "rows", "batches", "replayed_batches"),
@@ -139,26 +124,15 @@ class SinkStatus(ConsumerStatus):
         self.last_commit_at: datetime | None = None
         self.last_error: str | None = None
         self.last_error_at: datetime | None = None
-        self._schema = asyncio.Event()
+        self.schema = asyncio.Event()
         self.polled_at = clock()
         self.oldest_waiting_at: datetime | None = None
-        self.rollups = RollupStatus(clock)
+        self.rollups = RollupStatus()
 
     @property
     def schema_ready(self) -> bool:
         """Whether every migration is applied."""
-        return self._schema.is_set()
-
-    @schema_ready.setter
-    def schema_ready(self, ready: bool) -> None:
-        if ready:
-            self._schema.set()
-        else:
-            self._schema.clear()
-
-    async def schema_applied(self) -> None:
-        """Return once every migration is applied."""
-        await self._schema.wait()
+        return self.schema.is_set()
 
     @property
     def ready(self) -> bool:
@@ -194,5 +168,67 @@ class SinkStatus(ConsumerStatus):
         self.last_commit_at = self._clock()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything, as `/health` shows it."""
+        """Return what `/health` shows."""
         return {**{name: getattr(self, name) for name in self._SHOWN}, "behind_s": round(self.behind_s, 3)}
+
+
+class FeedbackStatus(ConsumerStatus):
+    """Counters and states of the feedback consumer."""
+
+    _SHOWN = (
+        *("joined", "partitions", "records", "scores", "erased", "dead_letters"),
+        *("waiting", "waiting_since"),
+    )
+
+    def __init__(self, clock: Clock = utc_now) -> None:
+        super().__init__("feedback", clock)
+        self.scores = 0
+        self.erased = 0
+        self.waiting = 0
+        self.waiting_since: datetime | None = None
+
+    def pending(self, waiting: int, oldest_at: float | None) -> None:
+        """Note how many records are pending, and since when the oldest of them is (Unix seconds)."""
+        self.waiting = waiting
+        self.waiting_since = None if oldest_at is None else datetime.fromtimestamp(oldest_at, UTC)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `/health` shows."""
+        return {
+            **{name: getattr(self, name) for name in self._SHOWN},
+            "outages": {name: outage.error for name, outage in self.outages.items()},
+        }
+
+
+class WatchStatus:
+    """Figures of the watcher's last round."""
+
+    def __init__(self) -> None:
+        self.watching = False
+        self.standing: Sequence[AlertRaised] = ()
+        self.sink_lag_records: int | None = None
+        self.sink_stale_s: float | None = None
+        self.newest_rows: Mapping[str, datetime] = {}
+        self.judged_until: datetime | None = None
+        self.round_at: datetime | None = None
+        self.failed_rounds = 0
+        self.raised = 0
+        self.resolved = 0
+
+    def standing_counts(self) -> Mapping[tuple[str, str], int]:
+        """Return how many alerts stand, by rule and severity; not by tenant, whose number has no bound."""
+        counts = Counter((event.rule, event.severity) for event in self.standing)
+        return dict(sorted(counts.items()))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `/health` shows, which needs no key: no tenant is named."""
+        return {
+            "watching": self.watching,
+            "round_at": self.round_at,
+            "judged_until": self.judged_until,
+            "failed_rounds": self.failed_rounds,
+            "standing": [
+                {"rule": rule, "severity": severity, "alerts": count}
+                for (rule, severity), count in self.standing_counts().items()
+            ],
+        }

@@ -1,18 +1,19 @@
-"""Dependencies of the analysts' routes: the query service, and the caller's key."""
+"""FastAPI dependencies of the analysts' routes: the query service, and whose rows a key opens."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from analytics.access import TenantScope, analyst_keys
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query_service import QueryService
+from analytics.reports.query_service import QueryService, TenantScope
 from analytics.reports.query_slots import QuerySlots
 from analytics.reports.reader import AnalystReader, ReaderLimits
+from streams.errors import ConfigurationError
 from streams.serving.api_keys import KeyTable, PresentedKey, required
 from streams.serving.errors import unauthorized
-from streams.settings import Settings
+from streams.settings import ApiKey, Settings
 
 #: What the access log calls the tenant of who may see all of them.
 _ADMIN = "(admin)"
@@ -72,3 +73,15 @@ def _reader(settings: Settings) -> AnalystReader | None:
     )
     url = settings.clickhouse_reader_url.get_secret_value()
     return AnalystReader(url, database=settings.clickhouse_database, limits=limits)
+
+
+def analyst_keys(keys: Mapping[str, ApiKey], admin_key: str | None) -> KeyTable[TenantScope]:
+    """Return the keys: an API key opens its tenant, the admin key all; `ConfigurationError` if unsafe."""
+    if admin_key is not None and admin_key in keys:
+        raise ConfigurationError(
+            "HEADRACE_ADMIN_KEY is an API key too: who has it would see every tenant; choose another one"
+        )
+    if not all(owner.tenant for owner in keys.values()):
+        raise ConfigurationError("HEADRACE_API_KEYS: every key needs a tenant that is not empty")
+    scopes = {key: TenantScope(owner.tenant) for key, owner in keys.items()}
+    return KeyTable(scopes if admin_key is None else {**scopes, admin_key: TenantScope(None)})

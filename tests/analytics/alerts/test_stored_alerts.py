@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from analytics.alerts.table import store_alerts
+from analytics.alerts.alert_log import store_alerts
 from analytics.clickhouse import ClickHouse
 from streams.events import AlertRaised
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from analytics.sink.status import OUTAGE_BACKOFF, SinkStatus
+from analytics.status import OUTAGE_BACKOFF, SinkStatus
 from streams.errors import ClickHouseUnavailable, ConfigurationError
 
 

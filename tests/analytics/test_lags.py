@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from analytics.live.lags import GroupLag, read_lags
+from analytics.lags import GroupLag, read_lags
 from streams.errors import KafkaUnavailable
 from streams.kafka.inspector import KafkaInspector
 from tests.analytics.broker import Broker

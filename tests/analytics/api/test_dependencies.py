@@ -2,7 +2,8 @@
 
 import pytest
 
-from analytics.access import TenantNotAllowed, TenantScope, analyst_keys
+from analytics.api.dependencies import analyst_keys
+from analytics.reports.query_service import TenantNotAllowed, TenantScope
 from streams.errors import ConfigurationError
 from streams.settings import ApiKey
 

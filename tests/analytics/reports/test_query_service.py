@@ -5,17 +5,14 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
+from prometheus_client import generate_latest
 
-from analytics.access import TenantScope
-from analytics.alerts.status import WatchStatus
-from analytics.feedback.status import FeedbackStatus
-from analytics.metrics import StatusCollector, exposition, metrics_registry, metrics_router
-from analytics.reports.query_counts import QueryCounts
-from analytics.reports.query_service import QueryService
+from analytics.metrics import StatusCollector, metrics_registry, metrics_router
+from analytics.reports.query_service import QueryCounts, QueryService, TenantScope
 from analytics.reports.query_slots import QuerySlots, TooManyQueries
 from analytics.reports.reader_faults import QueryFault, Reason
 from analytics.reports.result_formats import JSON
-from analytics.sink.status import SinkStatus
+from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.api.analysts import NUMBERS, catalogue_of, client_of
 from tests.analytics.reports.test_query_slots import Holder, settle
@@ -91,7 +88,7 @@ async def test_prometheus_reads_it() -> None:
     with pytest.raises(TooManyQueries):
         async with counts.counted("traffic_totals"):
             raise TooManyQueries("full", own=False)
-    lines = exposition(metrics_registry(counts)).decode().splitlines()
+    lines = generate_latest(metrics_registry(counts)).decode().splitlines()
     assert "headrace_analyst_queries_running 0.0" in lines
     assert "headrace_analyst_queries_refused_total 1.0" in lines
     assert 'headrace_analyst_queries_total{outcome="answered",query="cost_totals"} 1.0' in lines

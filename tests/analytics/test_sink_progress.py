@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from analytics.alerts.sink_progress import SinkProgress
+from analytics.lags import SinkProgress
 from streams.errors import KafkaUnavailable
 from streams.kafka.topic_admin import create_topics
 from streams.topics import Topic

@@ -6,8 +6,8 @@ from typing import Final
 
 import structlog
 
-from analytics.access import TenantNotAllowed
 from analytics.reports.catalogue import UnknownQuery
+from analytics.reports.query_service import TenantNotAllowed
 from analytics.reports.query_slots import TooManyQueries
 from analytics.reports.reader_faults import QueryFault, Reason
 from streams.errors import ClickHouseUnavailable, InputError
