@@ -121,13 +121,13 @@ class Assignment:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def deliver(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> "Batch":
+    def deliver(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> "RecordBatch":
         """Note that records are handed on; return them, those of a partition in their order."""
         for at, records in fetched.items():
             offsets = self._offsets[at]
             for record in records:
                 offsets.deliver(record.offset)
-        return Batch(self, [record for records in fetched.values() for record in records])
+        return RecordBatch(self, [record for records in fetched.values() for record in records])
 
     def begin(self) -> None:
         """Note that the work on a record begins."""
@@ -179,7 +179,7 @@ class Assignment:
         )
 
 
-class Batch(msgspec.Struct, frozen=True):
+class RecordBatch(msgspec.Struct, frozen=True):
     """Records of one fetch, in the order of each partition, and the assignment that they belong to."""
 
     assignment: Assignment

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from agents.runner.assignment import Assignment, Batch, PartitionProgress
+from agents.runner.assignment import Assignment, RecordBatch, PartitionProgress
 from streams.backoff import Backoff
 from streams.kafka.clients import start_client, stop_client
 from streams.tasks import cancel_and_wait
@@ -70,7 +70,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         revoke_drain_s: float,
         stop_drain_s: float,
         timeout_s: float,
-        deliver: Callable[[Batch], Awaitable[None]],
+        deliver: Callable[[RecordBatch], Awaitable[None]],
         on_assigned: Callable[[], None],
         on_drain: Callable[[], None],
         on_fault: Callable[[BaseException], None],

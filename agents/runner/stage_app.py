@@ -13,7 +13,7 @@ import msgspec
 from aiokafka.structs import ConsumerRecord
 from faust.app import BootStrategy
 
-from agents.runner.assignment import Assignment, Batch, PartitionProgress
+from agents.runner.assignment import Assignment, RecordBatch, PartitionProgress
 from agents.runner.group_consumer import GroupConsumer
 from agents.runner.keyed_tasks import KeyedTasks
 from agents.runner.watchdog.consumer_progress import ConsumerProgress, RecordCounts, RecordWork
@@ -201,7 +201,7 @@ class StageApp:
         self._on_assigned()
         self._assigned.set()
 
-    async def _deliver(self, batch: Batch) -> None:
+    async def _deliver(self, batch: RecordBatch) -> None:
         await self._batches.send(value=batch)
 
     async def _consume(self, stream: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 from aiokafka.errors import IllegalGenerationError, KafkaError
 from aiokafka.structs import TopicPartition
 
-from agents.runner.assignment import Batch
+from agents.runner.assignment import RecordBatch
 from agents.runner.group_consumer import GroupConsumer
 
 P0 = TopicPartition("t", 0)
@@ -69,7 +69,7 @@ class Member:
 
     def __init__(self, *, drain_s: float = 30.0) -> None:
         self.kafka = Kafka()
-        self.batches: list[Batch] = []
+        self.batches: list[RecordBatch] = []
         self.told: list[str] = []
         self.faults: list[BaseException] = []
         self.on_drain: Callable[[], None] = lambda: None
@@ -91,7 +91,7 @@ class Member:
         self.reading = asyncio.ensure_future(self.consumer._read())
         self.reading.add_done_callback(self.consumer._ended)
 
-    async def fetch(self, *offsets: int) -> Batch:
+    async def fetch(self, *offsets: int) -> RecordBatch:
         """The broker answers a fetch; return what is handed on."""
         before = len(self.batches)
         records = [SimpleNamespace(topic="t", partition=0, offset=offset) for offset in offsets]
@@ -99,12 +99,12 @@ class Member:
         await until(lambda: len(self.batches) > before)
         return self.batches[-1]
 
-    def end(self, batch: Batch, *offsets: int) -> None:
+    def end(self, batch: RecordBatch, *offsets: int) -> None:
         for record in batch.records:
             if record.offset in offsets:
                 batch.assignment.end(record, done=True)
 
-    async def _deliver(self, batch: Batch) -> None:
+    async def _deliver(self, batch: RecordBatch) -> None:
         self.told.append("delivered")
         self.batches.append(batch)
         for _ in batch.records:
