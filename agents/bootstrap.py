@@ -14,11 +14,12 @@ import agents.llm.wiring
 import agents.output.wiring
 from agents.loading import Loaded
 from agents.runner.dead_letters import DeadLetters
+from agents.runner.group_consumer import REBALANCE_TIMEOUT_S
 from agents.runner.metrics import StageMetrics
 from agents.runner.probes import serve_probes
 from agents.runner.record_retry import RecordRetryPolicy
 from agents.runner.relay import Drain, Relay
-from agents.runner.stage_app import REBALANCE_TIMEOUT_S, StageApp
+from agents.runner.stage_app import StageApp
 from agents.runner.stage_handler import StageHandler
 from agents.runner.stage_runner import StageRunner
 from agents.runner.watchdog.end_offsets import BrokerEndOffsets
@@ -77,7 +78,13 @@ async def run_worker(
         )
         ports = await resources.enter_async_context(open_ports(settings, loaded or Loaded(), metrics))
         apps = [await _app(spec, ports, resources, clock) for spec in consumers]
-        await run_apps(apps, watchdog=watchdog, stall_timeout_s=settings.stall_timeout_s, on_ready=on_ready)
+        await run_apps(
+            apps,
+            watchdog=watchdog,
+            stall_timeout_s=settings.stall_timeout_s,
+            drain_timeout_s=settings.drain_timeout_s,
+            on_ready=on_ready,
+        )
 
 
 def check_timeouts(settings: Settings) -> None:

@@ -6,26 +6,21 @@ import tempfile
 import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import faust
 import msgspec
+from aiokafka.structs import ConsumerRecord
+from faust.app import BootStrategy
 
-from agents.runner import transport
+from agents.runner.assignment import Assignment, RecordBatch, PartitionProgress
+from agents.runner.group_consumer import GroupConsumer
 from agents.runner.keyed_tasks import KeyedTasks
-from agents.runner.transport import PartitionProgress, SafeConsumer
 from agents.runner.watchdog.consumer_progress import ConsumerProgress, RecordCounts, RecordWork
 from agents.stage import Record
 from streams.kafka.record_auth import RecordAuth
 from streams.pipeline import ConsumerSpec
 from streams.settings import Settings
-
-#: A dead member is noticed after the session timeout. One that restarts with the same instance id takes its
-#: partitions back at once (measured: 15 ms instead of 60 s).
-_SESSION_TIMEOUT_S = 6.0
-_HEARTBEAT_S = 0.5
-REBALANCE_TIMEOUT_S = 60.0
-_COMMIT_INTERVAL_S = 0.5
 
 #: Works on a record. True: it has its durable outcome, and may be acknowledged. False: it must be delivered
 #: again.
@@ -69,8 +64,39 @@ class ConsumerView(msgspec.Struct, frozen=True, kw_only=True):
         return sum(each.lag for each in self.partitions)
 
 
+class _ChannelOnly(BootStrategy):
+    """What Faust starts of an app: its agents. Records come over a channel, not from Faust's consumer."""
+
+    enable_kafka = False
+
+
+class _NoConsumer:
+    """Stands where a Faust stream looks for Faust's own consumer, which has nothing in flight here."""
+
+    def __init__(self) -> None:
+        self.unacked = self._unacked_messages = set[Any]()
+
+    def assignment(self) -> set[Any]:
+        """Return no partitions."""
+        return set()
+
+
+class _App(faust.App):
+    BootStrategy = _ChannelOnly
+
+    async def on_start(self) -> None:
+        """Make ready, without what Faust does for its consumer."""
+        self.finalize()
+
+    def _new_consumer(self) -> Any:
+        return _NoConsumer()
+
+
 class StageApp:
     """A Faust app with one agent, which runs a function over the records of a topic.
+
+    A fetch of `agents.runner.group_consumer` goes to the agent as one batch; the records of a batch are
+    worked on side by side, those with the same key one after the other.
 
     Args:
         spec: its row in `streams.pipeline`: name, consumer group, topic, and how many records it works on
@@ -89,14 +115,13 @@ class StageApp:
         settings: Settings,
         *,
         now: Callable[[], float],
-        on_drain: Callable[[], None] | None = None,
+        on_drain: Callable[[], None] = lambda: None,
         on_assigned: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = spec.name
         self._run = run
         self._auth = RecordAuth.from_settings(settings)
         self._limit = spec.max_in_flight(settings)
-        self._on_drain = on_drain
         self._on_assigned = on_assigned
         self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._tasks = KeyedTasks(self._limit, self._fail)
@@ -105,34 +130,52 @@ class StageApp:
         # Faust makes a folder for tables, even where there are none.
         folder = Path(tempfile.mkdtemp(prefix=f"headrace-faust-{spec.name}-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self.app = _faust_app(spec, settings, self._limit, folder)
-        source = self.app.topic(spec.source.name, key_serializer="raw", value_serializer="raw")
-        self.app.agent(source, name=spec.group)(self._consume)
-        self.app.on_partitions_assigned.connect(self._assign)
+        self.app = _App(
+            spec.group, set_as_current=False, autodiscover=False, web_enabled=False, datadir=folder
+        )
+        #: One batch waits while one is being begun: the rest of a burst waits in Kafka.
+        self._batches = self.app.channel(maxsize=1)
+        self.app.agent(self._batches, name=spec.group)(self._consume)
+        self.consumer = GroupConsumer(
+            spec.source.name,
+            group=spec.group,
+            instance_id=f"{settings.instance_id}.{spec.name}",
+            bootstrap=settings.kafka_bootstrap,
+            max_records=self._limit,
+            revoke_drain_s=settings.revoke_drain_s,
+            stop_drain_s=settings.drain_timeout_s,
+            timeout_s=settings.kafka_timeout_s,
+            deliver=self._deliver,
+            on_assigned=self._assign,
+            on_drain=on_drain,
+            on_fault=self._fail,
+        )
 
     async def start(self) -> None:
         """Join the consumer group; returns once partitions are assigned."""
         self.app.finalize()
         await self.app.start()
+        self.app.flow_control.resume()  # Faust opens its channels with its own consumer, which is not used
+        await self.consumer.start()
         await self._assigned.wait()
 
     async def stop(self) -> None:
-        """Stop fetching, finish what is in flight within the drain time-out, commit, leave."""
+        """Stop fetching, finish what is in flight within the drain time-out, commit, disconnect."""
+        await self.consumer.stop()
         await self.app.stop()
 
     def view(self) -> ConsumerView:
         """Return what the app is doing. Asks nobody."""
-        joined = self._assigned.is_set()
         return ConsumerView(
             name=self.name,
             limit=self._limit,
             held=self._tasks.in_flight,
             in_flight=self._progress.in_flight,
-            partitions=self._consumer.partition_progress() if joined else (),
-            joined=joined,
-            rebalancing=self.app.rebalancing,
-            rebalances=self.app.rebalancing_count,
-            polls=self._consumer.polls if joined else 0,
+            partitions=self.consumer.progress(),
+            joined=self._assigned.is_set(),
+            rebalancing=self.consumer.is_rebalancing,
+            rebalances=self.consumer.rebalances,
+            polls=self.consumer.polls,
             last_begin_at=self._progress.last_begin_at,
             last_ack_at=self._progress.last_ack_at,
             counts=self._progress.counts,
@@ -150,85 +193,50 @@ class StageApp:
             return self._failed.result()
         return self.app.crash_reason or RuntimeError(f"stage {self.name} crashed")
 
-    @property
-    def _consumer(self) -> SafeConsumer:
-        consumer: Any = self.app.consumer
-        return cast("SafeConsumer", consumer)
-
     def _fail(self, fault: BaseException) -> None:
         if not self._failed.done():
             self._failed.set_result(fault)
 
-    async def _assign(self, *_: object, **__: object) -> None:
-        self._consumer.on_drain = self._on_drain
+    def _assign(self) -> None:
         self._on_assigned()
         self._assigned.set()
 
-    async def _consume(self, stream: Any) -> None:
-        async for event in stream.noack().events():
-            await self._tasks.submit(event.message.key, self._work(stream, event))
+    async def _deliver(self, batch: RecordBatch) -> None:
+        await self._batches.send(value=batch)
 
-    def _work(self, stream: Any, event: Any) -> Callable[[], Any]:
-        # The closure keeps the event alive: Faust tracks what is in flight by weak references.
+    async def _consume(self, stream: Any) -> None:
+        async for batch in stream:
+            for record in batch.records:
+                if batch.assignment.revoked:
+                    break
+                await self._tasks.submit(record.key, self._work(record, batch.assignment))
+
+    def _work(self, message: ConsumerRecord, assignment: Assignment) -> Callable[[], Awaitable[None]]:
         async def work() -> None:
-            record = _record(event.message, self._auth)
-            work = self._progress.begin(record)
+            if assignment.revoked:  # it has waited for a slot, or for an earlier record of its key
+                return
+            assignment.begin()
+            done = False
+            record = _record(message, self._auth)
+            progress = self._progress.begin(record)
             try:
-                done = await self._run(record, work)
-                if done:
-                    await stream.ack(event)
-                else:
-                    self._consumer.hand_back(event.message)
-                self._progress.end(work, acked=done)
+                done = await self._run(record, progress)
+                self._progress.end(progress, acked=done)
             finally:
-                self._progress.abandon(work)
+                self._progress.abandon(progress)
+                assignment.end(message, done=done)
 
         return work
 
 
-def _faust_app(spec: ConsumerSpec, settings: Settings, in_flight: int, folder: Path) -> faust.App:
-    transport.register()
-    transport.SafeConsumer.drain_timeout_s = settings.drain_timeout_s
-    transport.SafeConsumer.revoke_drain_s = settings.revoke_drain_s
-    return faust.App(
-        spec.group,
-        broker=[f"{transport.SCHEME}://{host}" for host in settings.kafka_bootstrap.split(",")],
-        set_as_current=False,
-        autodiscover=False,
-        web_enabled=False,
-        datadir=folder,
-        store="memory://",
-        key_serializer="raw",
-        value_serializer="raw",
-        topic_disable_leader=True,
-        topic_allow_declare=False,
-        table_standby_replicas=0,
-        consumer_auto_offset_reset="earliest",
-        consumer_group_instance_id=f"{settings.instance_id}.{spec.name}",
-        broker_session_timeout=_SESSION_TIMEOUT_S,
-        broker_heartbeat_interval=_HEARTBEAT_S,
-        broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
-        broker_commit_interval=_COMMIT_INTERVAL_S,
-        # Twice what is in flight is the back-pressure: the rest of a burst waits in Kafka.
-        broker_max_poll_records=2 * in_flight,
-        stream_buffer_maxsize=2 * in_flight,
-        stream_wait_empty=True,
-        producer_request_timeout=30.0,
-    )
-
-
-def _record(message: Any, auth: RecordAuth) -> Record:
+def _record(message: ConsumerRecord, auth: RecordAuth) -> Record:
     return Record.read(
         topic=message.topic,
         partition=message.partition,
         offset=message.offset,
-        timestamp_ms=round((message.timestamp or 0) * 1000),
+        timestamp_ms=message.timestamp,
         key=message.key,
         value=message.value,
-        headers=_headers(message.headers),
+        headers=message.headers,
         auth=auth,
     )
-
-
-def _headers(headers: Any) -> Any:
-    return headers.items() if hasattr(headers, "items") else headers or ()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from agents.runner import transport
 from agents.runner.stage_app import StageApp
 from agents.runner.watchdog.watchdog import ProcessGuard, Watchdog
 
@@ -23,9 +22,17 @@ async def run_apps(
     *,
     watchdog: Watchdog,
     stall_timeout_s: float,
+    drain_timeout_s: float,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Run apps side by side until SIGTERM or SIGINT, or until one of them crashes or is stuck.
+
+    Args:
+        apps: the consumers.
+        watchdog: looks at them.
+        stall_timeout_s: how long the event loop may be blocked.
+        drain_timeout_s: how long a stop waits for records in flight, unless an app is stuck.
+        on_ready: called once every app has its partitions.
 
     Raises:
         BaseException: what crashed an app, or `WorkerStalled`. The process should end and be restarted.
@@ -49,7 +56,7 @@ async def run_apps(
     finally:
         for task in (starting, stopped, *faults):
             task.cancel()
-        await _stop_all(apps, guard, patient=watchdog.stalled is None)
+        await _stop_all(apps, guard, drain_s=drain_timeout_s if watchdog.stalled is None else 0.0)
 
 
 async def _start_all(apps: Sequence[StageApp], on_ready: Callable[[], None]) -> None:
@@ -58,12 +65,12 @@ async def _start_all(apps: Sequence[StageApp], on_ready: Callable[[], None]) -> 
     on_ready()
 
 
-async def _stop_all(apps: Sequence[StageApp], guard: ProcessGuard, *, patient: bool) -> None:
+async def _stop_all(apps: Sequence[StageApp], guard: ProcessGuard, *, drain_s: float) -> None:
     """Stop every app, within the time of a drain; without a drain where one is stuck.
 
     If an app has not ended by then, the guard ends the process.
     """
-    timeout_s = _LEAVE_TIMEOUT_S + (transport.SafeConsumer.drain_timeout_s if patient else 0)
+    timeout_s = _LEAVE_TIMEOUT_S + drain_s
     guard.end_within(timeout_s + _CLOSE_TIMEOUT_S)
     stopping = [asyncio.ensure_future(app.stop()) for app in apps]
     _, late = await asyncio.wait(stopping, timeout=timeout_s)

@@ -86,9 +86,8 @@ def request(query: str) -> Emit:
 
 
 async def committed(app: StageApp) -> int | None:
-    consumer: Any = app.app.consumer
-    thread = consumer._thread
-    found: int | None = await thread.call_thread(thread._consumer.committed, TopicPartition(REQUESTS.name, 0))
+    consumer: Any = app.consumer._consumer
+    found: int | None = await consumer.committed(TopicPartition(REQUESTS.name, 0))
     return found
 
 

@@ -43,6 +43,7 @@ async def main(bootstrap: str, group: str, way: str) -> None:
             [app],
             watchdog=watchdog,
             stall_timeout_s=stall_s,
+            drain_timeout_s=1.0,
             on_ready=lambda: print("ready", flush=True),  # noqa: T201
         )
 

@@ -36,7 +36,7 @@ async def test_no_commit_passes_an_event_in_flight(kafka_bootstrap: str) -> None
                 last = (await publisher.publish(emit)).offset
             await stage.slow_started.wait()
             await read(kafka_bootstrap, REPLIES.name, {str(emit.key) for emit in fast})
-            await app.app.commit(topics={REQUESTS.name})
+            await app.consumer.commit()
             assert await committed(app) == slow_at
             stage.release_slow.set()
             await wait_for(lambda: at_least(app, last + 1))
@@ -108,7 +108,7 @@ async def test_no_commit_passes_an_event_that_another_worker_took_over(kafka_boo
                 await publisher.publish(emit)
             await zombie.superseded.wait()
             await read(kafka_bootstrap, REPLIES.name, {str(emit.key) for emit in fast})
-            await app.app.commit(topics={REQUESTS.name})
+            await app.consumer.commit()
             assert await committed(app) == taken_over_at
         finally:
             await app.stop()

@@ -3,8 +3,8 @@
 import itertools
 from typing import Any
 
+from agents.runner.assignment import PartitionProgress
 from agents.runner.stage_app import ConsumerView
-from agents.runner.transport import PartitionProgress
 from agents.runner.watchdog.consumer_progress import RecordCounts, RecordWork
 
 #: A consumer that lives asks for records all the time.

@@ -71,8 +71,8 @@ async def test_a_handler_that_never_returns_is_noticed(kafka_bootstrap: str) -> 
 async def test_a_consumer_that_no_longer_fetches_is_noticed(kafka_bootstrap: str) -> None:
     """Its process lives, its heartbeats go out, and records wait for it."""
     async with scene(kafka_bootstrap) as it:
-        app: Any = it.app.app
-        await app._fetcher.stop()
+        reading, _ = it.app.consumer._tasks
+        reading.cancel()
         await it.publisher.publish(request("fast"))
         assert await it.stall() in ("not_polling", "not_fetching")
 
@@ -81,11 +81,11 @@ async def test_commits_that_stop_are_noticed(kafka_bootstrap: str, monkeypatch: 
     """Requests are answered meanwhile: all of them would be answered again after a restart."""
     async with scene(kafka_bootstrap) as it:
 
-        async def no_commit(*_: Any, **__: Any) -> bool:
-            return False
+        async def no_commit(*_: Any) -> None:
+            """The broker takes none."""
 
         with monkeypatch.context() as patch:
-            patch.setattr(it.app.app.consumer, "commit", no_commit)
+            patch.setattr(it.app.consumer, "_commit", no_commit)
             await it.publisher.publish(request("fast"))
             assert await it.stall() == "not_committing"
 

@@ -1,0 +1,186 @@
+"""What a member of a consumer group has of its topic between two rebalances, and what it may commit of it.
+
+A record's offset may be committed once it and all earlier ones of its partition are done:
+
+    offsets = PartitionOffsets()
+    for offset in (10, 11, 15):  # compaction leaves holes
+        offsets.deliver(offset)
+    offsets.done(11)
+    offsets.committable  # None: 10 is in flight
+    offsets.done(10)
+    offsets.committable  # 12: 15 is in flight
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from aiokafka.structs import ConsumerRecord, TopicPartition
+
+from streams.tasks import event_within
+
+log = structlog.get_logger(__name__)
+
+
+class PartitionOffsets:
+    """The offsets of one partition that were delivered to this member in one assignment.
+
+    Attributes:
+        committable: the offset after the last record below which every delivered one is done; None before
+            the first record is done.
+        committed: the last offset that the broker has taken from this member; None before the first commit.
+        first: the offset of the first record that was delivered; None before it.
+    """
+
+    __slots__ = ("_delivered", "_done", "committable", "committed", "first")
+
+    def __init__(self) -> None:
+        self._delivered: deque[int] = deque()
+        self._done: set[int] = set()
+        self.first: int | None = None
+        self.committable: int | None = None
+        self.committed: int | None = None
+
+    def deliver(self, offset: int) -> None:
+        """Note that a record was delivered. Offsets of a partition only rise within an assignment."""
+        if self.first is None:
+            self.first = offset
+        self._delivered.append(offset)
+
+    def done(self, offset: int) -> None:
+        """Note that a delivered record has its durable outcome."""
+        self._done.add(offset)
+        while self._delivered and self._delivered[0] in self._done:
+            head = self._delivered.popleft()
+            self._done.discard(head)
+            self.committable = head + 1
+
+    @property
+    def in_hand(self) -> int:
+        """How many delivered records are not done."""
+        return len(self._delivered) - len(self._done)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is something to commit."""
+        return self.committable is not None and self.committable != self.committed
+
+
+class PartitionProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a consumer is with one partition, as it knows without asking the broker.
+
+    Attributes:
+        topic: the topic.
+        partition: its number.
+        committed: the committed offset; None where it is not known yet.
+        committable: the offset that the next commit will commit; None where there is none yet.
+        position: the offset of the next record that will be handed on.
+        highwater: the partition's end, as of the last answer to a fetch.
+        in_hand: how many records were delivered and are not done.
+        fetched_at_ms: when the last answer to a fetch came.
+    """
+
+    topic: str
+    partition: int
+    committed: int | None
+    committable: int | None
+    position: int | None
+    highwater: int | None
+    in_hand: int
+    fetched_at_ms: int | None
+
+    @property
+    def lag(self) -> int:
+        """How many records are not committed yet; what is not known counts as none."""
+        begin = self.committed if self.committed is not None else self.position
+        return max(0, self.highwater - begin) if self.highwater is not None and begin is not None else 0
+
+
+class Assignment:
+    """The partitions that a member has from one rebalance to the next, and how far it is with each.
+
+    Args:
+        source: aiokafka's object of the assignment.
+        generation: of the group, as the member joined it.
+        member_id: as the group's coordinator named the member.
+
+    Attributes:
+        revoked: whether none of its records may be begun any more.
+    """
+
+    def __init__(self, source: Any, *, generation: int, member_id: str) -> None:
+        self.source = source
+        self.generation = generation
+        self.member_id = member_id
+        self.revoked = False
+        self._offsets = {at: PartitionOffsets() for at in source.tps}
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def deliver(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> "RecordBatch":
+        """Note that records are handed on; return them, those of a partition in their order."""
+        for at, records in fetched.items():
+            offsets = self._offsets[at]
+            for record in records:
+                offsets.deliver(record.offset)
+        return RecordBatch(self, [record for records in fetched.values() for record in records])
+
+    def begin(self) -> None:
+        """Note that the work on a record begins."""
+        self._in_flight += 1
+        self._idle.clear()
+
+    def end(self, record: ConsumerRecord, *, done: bool) -> None:
+        """Note that the work on a record is over; not `done`: it must be delivered again."""
+        if done:
+            self._offsets[TopicPartition(record.topic, record.partition)].done(record.offset)
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Begin nothing more, and wait for what is in flight."""
+        self.revoked = True
+        if not await event_within(self._idle, timeout_s):
+            log.warning("consumer.drain_timed_out", in_flight=self._in_flight)
+
+    def committable(self) -> Mapping[TopicPartition, int]:
+        """Return the offsets that the broker does not have yet."""
+        return {
+            at: each.committable
+            for at, each in self._offsets.items()
+            if each.is_behind and each.committable is not None
+        }
+
+    def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Note that the broker has these."""
+        for at, offset in offsets.items():
+            self._offsets[at].committed = offset
+
+    def progress(self) -> tuple[PartitionProgress, ...]:
+        """Return how far each partition is. Asks nobody."""
+        return tuple(self._partition_progress(at) for at in sorted(self._offsets))
+
+    def _partition_progress(self, at: TopicPartition) -> PartitionProgress:
+        offsets, state = self._offsets[at], self.source.state_value(at)
+        return PartitionProgress(
+            topic=at.topic,
+            partition=at.partition,
+            committed=offsets.first if offsets.committed is None else offsets.committed,
+            committable=offsets.committable,
+            position=state and state._position,  # noqa: SLF001  # `position` asserts that it is known
+            highwater=state and state.highwater,
+            in_hand=offsets.in_hand,
+            fetched_at_ms=state and state.timestamp,
+        )
+
+
+class RecordBatch(msgspec.Struct, frozen=True):
+    """Records of one fetch, in the order of each partition, and the assignment that they belong to."""
+
+    assignment: Assignment
+    records: Sequence[ConsumerRecord]
