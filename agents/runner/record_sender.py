@@ -67,13 +67,7 @@ class RecordSender:
         """Send until each is acknowledged. Return those that no retry can help."""
         waiting, lost, tries, began_s = list(emits), list[UnsentRecord](), 0, self._monotonic()
         while waiting:
-            results = await asyncio.gather(
-                *(self._publisher.publish(emit) for emit in waiting), return_exceptions=True
-            )
-            pairs = list(zip(waiting, results, strict=True))
-            for _, each in pairs:
-                if isinstance(each, BaseException) and not isinstance(each, TransientFault | Undeliverable):
-                    raise each
+            pairs = list(zip(waiting, await self._publish(waiting), strict=True))
             lost += [UnsentRecord(emit, each) for emit, each in pairs if isinstance(each, Undeliverable)]
             failed = [(emit, each) for emit, each in pairs if isinstance(each, TransientFault)]
             waiting = [emit for emit, _ in failed]
@@ -90,6 +84,19 @@ class RecordSender:
             if waiting:
                 await self._sleep(_BACKOFF.wait_s(tries))
         return lost
+
+    async def _publish(self, emits: Sequence[Emit]) -> Sequence[TransientFault | Undeliverable | None]:
+        """Send each once, side by side; return what went wrong with each."""
+        if len(emits) == 1:  # most records make one: it needs no task of its own
+            return (await self._fault_of(emits[0]),)
+        return await asyncio.gather(*map(self._fault_of, emits))
+
+    async def _fault_of(self, emit: Emit) -> TransientFault | Undeliverable | None:
+        try:
+            await self._publisher.publish(emit)
+        except (TransientFault, Undeliverable) as fault:
+            return fault
+        return None
 
 
 def is_foreign(emit: Emit) -> bool:

@@ -108,7 +108,8 @@ class Producer:
                 topic, value, key, partition=partition, timestamp_ms=timestamp_ms, headers=list(headers)
             )
         try:
-            return await asyncio.wait_for(sending, self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):  # `wait_for` would make a task for each record
+                return await sending
         except KafkaError as fault:
             if is_producer_lost(fault):
                 await self._replace(producer, fault)
