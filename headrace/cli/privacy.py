@@ -22,9 +22,8 @@ from headrace.cli.console import (
     print_json,
     progress,
 )
-from headrace.ops.privacy.eraser import Eraser, ErasureReport, ErasureVerdict, lines
+from headrace.ops.privacy.eraser import Eraser, ErasureReport, ErasureVerdict, lines, requests_of
 from headrace.ops.privacy.redis_eraser import RedisEraser
-from headrace.ops.privacy.user_requests import requests_of
 from headrace.ops.topic_reader import TopicReader
 from streams.erasure import ErasureFeed, Subject
 from streams.errors import HeadraceError, TransientFault

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from headrace.embedded.child import OnProgress
-from headrace.embedded.data_dir import exclusive
+from headrace.embedded.data_dir import exclusive, private_folder
 from headrace.embedded.errors import DownloadFailed, ExtraMissing
-from headrace.embedded.private_files import private_folder
 
 KAFKA_VERSION = "4.3.0"
 """4.4.0 does not resolve: its POM names an artifact that is not on Maven Central."""

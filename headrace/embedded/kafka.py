@@ -16,13 +16,12 @@ import subprocess
 import uuid
 from pathlib import Path
 
-from headrace.embedded.child import OnProgress
+from headrace.embedded.child import EmbeddedPart, OnProgress
+from headrace.embedded.data_dir import OWNER_ONLY, private_folder, write_private
 from headrace.embedded.errors import DataCorrupt, EmbeddedError, ProcessExited, import_extra
 from headrace.embedded.jars import KAFKA_VERSION, class_path, default_cache_dir
 from headrace.embedded.kafka_config import jvm_options, render_log4j2, render_server_properties
-from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.private_files import OWNER_ONLY, private_folder, write_private
 from headrace.embedded.process import ChildProcess
 
 _FORMAT_TIMEOUT_S = 60.0

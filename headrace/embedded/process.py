@@ -13,8 +13,8 @@ from http.client import HTTPException
 from pathlib import Path
 
 from headrace.embedded import guard
+from headrace.embedded.data_dir import OWNER_ONLY
 from headrace.embedded.errors import EmbeddedError, ProcessExited, StartTimeout
-from headrace.embedded.private_files import OWNER_ONLY
 
 ORPHAN_GRACE_S = 3.0
 """How long a child has to end by itself once its parent is gone. Kafka takes 0.3 s, Redis less."""

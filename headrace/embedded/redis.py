@@ -13,11 +13,10 @@ import socket
 from pathlib import Path
 from urllib.parse import quote
 
-from headrace.embedded.child import OnProgress
+from headrace.embedded.child import EmbeddedPart, OnProgress
+from headrace.embedded.data_dir import write_private
 from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, ProcessExited, import_extra
-from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.private_files import write_private
 from headrace.embedded.process import ChildProcess
 
 _PROBE_TIMEOUT_S = 1.0

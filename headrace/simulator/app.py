@@ -15,13 +15,13 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from headrace.simulator.anthropic.messages_api import ANTHROPIC
-from headrace.simulator.director import Director
+from headrace.simulator.behaviour import Director
 from headrace.simulator.endpoint import chat_endpoint
-from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.invoice import Invoice
 from headrace.simulator.openai.chat_api import OPENAI
 from headrace.simulator.openai.embeddings import embeddings_endpoint
 from headrace.simulator.operator_api import operator_routes
+from headrace.simulator.request_validation import ErrorReply
 from headrace.simulator.simulated_call import Simulation
 
 # Hanging calls end with their clients; at a stop they are given this long.

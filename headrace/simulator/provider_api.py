@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.generation.chat_task import ChatTask
 from headrace.simulator.generation.generate import ChunkChars, Generation
+from headrace.simulator.request_validation import ErrorReply
 from streams.models import ProviderName
 
 RequestHeaders = Mapping[str, str]

@@ -1,13 +1,14 @@
-"""Checks request bodies against the request types of the official SDKs, loaded without their clients.
+"""The errors that a provider answers with, and checks of request bodies against the official SDKs' types.
 
-The types come from outside, so they check what Headrace sends independently of it. They describe calls from
-Python. Three changes make them describe JSON: iterables become arrays, alternatives that only Python has
-(open files, response objects) go, and unknown fields are refused.
+The types are loaded without the SDKs' clients. They come from outside, so they check what Headrace sends
+independently of it. They describe calls from Python. Three changes make them describe JSON: iterables become
+arrays, alternatives that only Python has (open files, response objects) go, and unknown fields are refused.
 """
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any, TypeVar
@@ -15,7 +16,37 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, ErrorDetails, SchemaValidator
 
-from headrace.simulator.error_reply import ErrorReply, wrong_field
+
+@dataclass(eq=False)
+class ErrorReply(Exception):
+    """A call that is answered with an error: what every check of a request raises.
+
+    `kind`, `param` and `code` are OpenAI's; Anthropic's error type follows from the status.
+    """
+
+    status: int
+    message: str
+    _: KW_ONLY
+    kind: str = "invalid_request_error"
+    param: str | None = None
+    code: str | None = None
+    headers: Sequence[tuple[str, str]] = ()
+
+
+def wrong_field(param: str, reason: str, code: str | None = None) -> ErrorReply:
+    """Return the 400 for a field that the API does not take."""
+    return ErrorReply(400, f"{param}: {reason}", param=param, code=code)
+
+
+def model_not_found(name: str) -> ErrorReply:
+    """Return the 404 for a model that the API does not serve."""
+    return ErrorReply(404, f"The model `{name}` does not exist.", code="model_not_found")
+
+
+def unreadable_body(reason: str) -> ErrorReply:
+    """Return the 400 for a body that is not JSON."""
+    return ErrorReply(400, f"We could not parse the JSON body of your request: {reason}")
+
 
 T = TypeVar("T")
 Limits = Mapping[str, Mapping[str, float]]

@@ -10,8 +10,7 @@ from typing import Any, Literal
 import msgspec
 import psutil
 
-from headrace.embedded.data_dir import try_lock
-from headrace.embedded.private_files import new_password, private_folder, write_private
+from headrace.embedded.data_dir import new_password, private_folder, try_lock, write_private
 from streams.errors import HeadraceError
 
 _KEY_BYTES = 24

@@ -11,12 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from headrace.embedded.child import OnProgress
+from headrace.embedded.child import EmbeddedPart, OnProgress
 from headrace.embedded.clickhouse.users import OWNER, READER
+from headrace.embedded.data_dir import private_folder, write_private
 from headrace.embedded.errors import EmbeddedError, ExtraMissing, ProcessExited
-from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.private_files import private_folder, write_private
 from headrace.embedded.process import ChildProcess, answers_http
 
 _KEPT_VARIABLES = frozenset({

@@ -9,15 +9,20 @@ import httpx
 
 from analytics.clickhouse import ClickHouse
 from headrace.ops.audit.balance import balance
-from headrace.ops.audit.calls import unbooked
 from headrace.ops.audit.evidence import AuditWindow, Evidence, KafkaEvidence
-from headrace.ops.audit.invoice import read_invoice
-from headrace.ops.audit.kafka_reader import IncrementalReader, read_positions
 from headrace.ops.audit.kafka_records import RecordCollector
-from headrace.ops.audit.money import unknown_ids
+from headrace.ops.audit.money import unbooked, unknown_ids
+from headrace.ops.audit.readers import (
+    IncrementalReader,
+    add_calls,
+    add_requests,
+    read_clickhouse,
+    read_invoice,
+    read_positions,
+    read_redis,
+)
 from headrace.ops.audit.replies import undecided
 from headrace.ops.audit.report import AuditReport, AuditVerdict
-from headrace.ops.audit.stores import add_calls, add_requests, read_clickhouse, read_redis
 from headrace.ops.topic_reader import RECORDS_BEFORE, TopicReader
 from streams.events import MAX_DEADLINE_MS
 from streams.kafka.record_auth import RecordAuth

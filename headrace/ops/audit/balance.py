@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from headrace.ops.audit.calls import CallTotals, compare_calls
 from headrace.ops.audit.evidence import Evidence, usd_text
 from headrace.ops.audit.findings import FindingKind as Kind
 from headrace.ops.audit.findings import FindingTally
-from headrace.ops.audit.money import check_unknown_ids, compare_money
+from headrace.ops.audit.money import CallTotals, check_unknown_ids, compare_calls, compare_money
 from headrace.ops.audit.replies import RequestTotals, WorkInProgress, decide
 from headrace.ops.audit.report import AuditReport, Equation, SourceState
 from streams.events import Status

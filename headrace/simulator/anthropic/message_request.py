@@ -12,8 +12,6 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.charges import charge_usd
-from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.generation.chat_task import (
     ChatTask,
     OutputForm,
@@ -27,7 +25,8 @@ from headrace.simulator.generation.chat_task import (
     served_model,
 )
 from headrace.simulator.generation.schema_values import UnsupportedSchema, check_schema
-from headrace.simulator.request_validation import Limits, RequestType, load_types
+from headrace.simulator.invoice import charge_usd
+from headrace.simulator.request_validation import ErrorReply, Limits, RequestType, load_types
 from streams.models import ProviderName
 from streams.tokens import count_messages
 

@@ -5,7 +5,6 @@ from typing import Any
 import msgspec
 
 from headrace.simulator.anthropic.message_request import read_message_request
-from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.generation.chat_task import ChatTask
 from headrace.simulator.generation.generate import (
     ChunkChars,
@@ -22,6 +21,7 @@ from headrace.simulator.provider_api import (
     StreamScript,
     bearer_token,
 )
+from headrace.simulator.request_validation import ErrorReply
 from streams.models import ProviderName
 
 _STOP_REASONS = {

@@ -10,7 +10,7 @@ import msgspec
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from headrace.simulator.generation.answer_texts import SIMULATED
+SIMULATED = "(simulated)"
 
 _MAX_DEPTH = 24
 _MAX_ITEMS = 1_000

@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.generation.chat_task import ChatTask
 from headrace.simulator.generation.generate import ChunkChars, Generation, StopCause, pieces
 from headrace.simulator.openai.chat_request import read_chat_request
 from headrace.simulator.provider_api import ProviderApi, ReplyHead, StreamFrame, StreamScript, bearer_token
+from headrace.simulator.request_validation import ErrorReply
 from streams.models import ProviderName
 
 _FINISH_REASONS = {

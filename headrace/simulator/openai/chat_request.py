@@ -10,8 +10,6 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.charges import charge_usd
-from headrace.simulator.error_reply import wrong_field
 from headrace.simulator.generation.chat_task import (
     ChatTask,
     OutputForm,
@@ -25,7 +23,8 @@ from headrace.simulator.generation.chat_task import (
     served_model,
 )
 from headrace.simulator.generation.schema_values import check_schema
-from headrace.simulator.request_validation import Limits, RequestType, load_types
+from headrace.simulator.invoice import charge_usd
+from headrace.simulator.request_validation import Limits, RequestType, load_types, wrong_field
 from streams.models import ProviderName
 from streams.tokens import count_messages
 

@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.simulator.behaviour import FaultRule
-from headrace.simulator.charges import BilledUsage, embedding_charge_usd
 from headrace.simulator.endpoint import Endpoint, answer_whole
-from headrace.simulator.error_reply import model_not_found, wrong_field
 from headrace.simulator.generation.chat_task import ModelTask
-from headrace.simulator.invoice import BilledAs
+from headrace.simulator.invoice import BilledAs, BilledUsage, embedding_charge_usd
 from headrace.simulator.openai.chat_api import OPENAI
 from headrace.simulator.openai.chat_request import EMBEDDINGS
 from headrace.simulator.provider_api import RequestHeaders
+from headrace.simulator.request_validation import model_not_found, wrong_field
 from headrace.simulator.simulated_call import ReplyPlan, SimulatedCall, Simulation
 from streams.models import EMBEDDING_USD_PER_MILLION
 from streams.tokens import count_text
