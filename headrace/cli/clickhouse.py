@@ -9,23 +9,12 @@ import typer
 from rich.markup import escape
 
 from analytics.reports.catalogue import Bound, Catalogue, Query, UnknownQuery
-from headrace.cli.connection import clickhouse_to_read
+from headrace.cli import queries
 from headrace.cli.console import DEFAULT_DATA_DIR, DataDir, out, print_json, progress
-from headrace.cli.queries import (
-    DEFAULT_TIMEOUT_S,
-    AsFormat,
-    Format,
-    Output,
-    Params,
-    Timeout,
-    parameters_of,
-    query,
-    query_faults,
-)
+from headrace.up.environment import clickhouse_to_read
 from streams.errors import ConfigurationError
 
 _LIST = "list"
-
 
 app = typer.Typer()
 
@@ -41,14 +30,14 @@ def report(
     limit: Annotated[
         int | None, typer.Option(help="Maximum number of rows, where the question has a limit.")
     ] = None,
-    param: Params = None,
-    output_format: AsFormat = Format.TABLE,
-    output: Output = None,
+    param: queries.Params = None,
+    output_format: queries.AsFormat = queries.Format.TABLE,
+    output: queries.Output = None,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Show the question's parameters, columns and SQL, without asking it."),
     ] = False,
-    timeout_s: Timeout = DEFAULT_TIMEOUT_S,
+    timeout_s: queries.Timeout = queries.DEFAULT_TIMEOUT_S,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Answer a question about cost, latency, errors, cache, guardrails, quality or one request.
@@ -58,7 +47,7 @@ def report(
 
     Exit code 0: answered. 1: ClickHouse failed. 2: there is no such question, or an option is wrong.
     """
-    with query_faults():
+    with queries.query_faults():
         catalogue = Catalogue.load()
         if name == _LIST:
             _show_list(catalogue, output_format)
@@ -69,12 +58,12 @@ def report(
             return
         options = {"since": since, "until": until, "tenant": tenant, "limit": limit}
         given = {key: value for key, value in options.items() if value is not None}
-        parameters = parameters_of(param)
+        parameters = queries.parameters_of(param)
         for twice in sorted(given.keys() & parameters.keys()):
             raise ConfigurationError(f"{twice} is given twice: as --{twice} and as --param")
         bound = question.bind({**given, **parameters})
         source = clickhouse_to_read(data_dir)
-        query(bound, output_format, output, source=source, timeout_s=timeout_s)
+        queries.query(bound, output_format, output, source=source, timeout_s=timeout_s)
 
 
 def _question(catalogue: Catalogue, name: str) -> Query:
@@ -84,11 +73,11 @@ def _question(catalogue: Catalogue, name: str) -> Query:
         raise ConfigurationError(f"{fault}; `headrace report list` names all of them") from fault
 
 
-def _show_list(catalogue: Catalogue, output_format: Format) -> None:
-    if output_format is Format.JSON:
+def _show_list(catalogue: Catalogue, output_format: queries.Format) -> None:
+    if output_format is queries.Format.JSON:
         print_json(list(catalogue))
         return
-    if output_format is not Format.TABLE:
+    if output_format is not queries.Format.TABLE:
         raise ConfigurationError("the list comes as --format table or json")
     width = max(len(name) for name in catalogue.names())
     group = ""
@@ -99,18 +88,18 @@ def _show_list(catalogue: Catalogue, output_format: Format) -> None:
         out.print(f"  {question.name:<{width}}  {escape(question.title)}")
 
 
-def _explain(query: Query) -> None:
-    out.print(f"[bold]{escape(query.title)}[/bold]  ({query.name})")
-    out.print(query.description, markup=False)
+def _explain(question: Query) -> None:
+    out.print(f"[bold]{escape(question.title)}[/bold]  ({question.name})")
+    out.print(question.description, markup=False)
     out.print("\n[bold]takes[/bold]")
-    for parameter in query.parameters:
+    for parameter in question.parameters:
         default = "required" if parameter.default is None else f"default {parameter.default or 'empty'}"
         out.print(f"  {parameter.name}  {parameter.doc} ({default})", markup=False)
     out.print("\n[bold]returns[/bold]")
-    for column in query.columns:
+    for column in question.columns:
         out.print(f"  {column.name} [{column.unit}]  {column.doc}", markup=False)
     out.print("\n[bold]SQL[/bold]")
-    out.print(query.sql, markup=False)
+    out.print(question.sql, markup=False)
 
 
 _PROMPT, _CONTINUED = "headrace> ", "      ... "
@@ -152,10 +141,10 @@ def sql(
             help="One statement. Without it: an interactive shell on a terminal, else standard input."
         ),
     ] = None,
-    param: Params = None,
-    output_format: AsFormat = Format.TABLE,
-    output: Output = None,
-    timeout_s: Timeout = DEFAULT_TIMEOUT_S,
+    param: queries.Params = None,
+    output_format: queries.AsFormat = queries.Format.TABLE,
+    output: queries.Output = None,
+    timeout_s: queries.Timeout = queries.DEFAULT_TIMEOUT_S,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Query ClickHouse in SQL. Nothing can be written.
@@ -165,19 +154,19 @@ def sql(
 
     Exit code 0: answered. 1: ClickHouse failed. 2: an option is wrong.
     """
-    with query_faults():
-        parameters = parameters_of(param)
+    with queries.query_faults():
+        parameters = queries.parameters_of(param)
         source = clickhouse_to_read(data_dir)
 
         def ask(text: str) -> None:
-            query(Bound(text, parameters), output_format, output, source=source, timeout_s=timeout_s)
+            queries.query(Bound(text, parameters), output_format, output, source=source, timeout_s=timeout_s)
 
         if statement is not None or not sys.stdin.isatty():
             text = sys.stdin.read() if statement is None else statement
             if not text.strip().rstrip(";").strip():
                 raise ConfigurationError("there is no statement, neither as an argument nor on stdin")
             ask(text)
-        elif output is not None or output_format is not Format.TABLE:
+        elif output is not None or output_format is not queries.Format.TABLE:
             raise ConfigurationError("the shell shows tables: give a statement with --format and --output")
         else:
             _run_interactively(ask)
@@ -188,7 +177,7 @@ def _run_interactively(ask: Callable[[str], None]) -> None:
         import readline  # noqa: F401, PLC0415  # it changes `input` by being imported
 
     def ask_and_go_on(text: str) -> None:
-        with suppress(typer.Exit), query_faults():
+        with suppress(typer.Exit), queries.query_faults():
             ask(text)
 
     progress("read-only; statements end with a semicolon, and exit or Ctrl-D leaves")

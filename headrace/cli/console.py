@@ -59,11 +59,7 @@ def print_json(document: Any) -> None:
 
 
 def confirm(question: str, *, unattended: str, details: str = "") -> None:
-    """Ask a question on the terminal.
-
-    Raises:
-        NotConfirmed: the answer is no, or there is no terminal.
-    """
+    """Ask a question on the terminal. Raises `NotConfirmed`: the answer is no, or there is no terminal."""
     if not sys.stdin.isatty():
         raise NotConfirmed(unattended)
     sys.stderr.write(details)

@@ -48,7 +48,6 @@ def _filters_of(
     ] = None,
     until: Annotated[datetime | None, time_option(help="Died before; the same form as --since.")] = None,
 ) -> LetterFilters | None:
-    """Return the filters that options name; None where none is given."""
     named: dict[str, Any] = {
         "stage": stage,
         "exception": exception,

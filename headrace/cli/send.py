@@ -75,8 +75,7 @@ def send(
 def run_demo(endpoints: Endpoints, *, simulated: bool) -> None:
     """Send a question that no cache has seen, and show the answer and its row in ClickHouse.
 
-    Raises:
-        SendFailed: no answer, or no row in time; the message says which, and where to look.
+    Raises `SendFailed`: no answer, or no row in time; the message says which, and where to look.
     """
     question = f"In one paragraph: what does a headrace do in a water mill? (asked {datetime.now(UTC)})"
     body = {"query": question, "user_id": "demo", "template": "general_chat"}
@@ -136,7 +135,6 @@ def _post(client: httpx.Client, body: dict[str, Any]) -> str:
 
 
 def _print_reply(reply: dict[str, Any]) -> None:
-    """Print an answer with its stages and its cost."""
     if reply.get("blocked"):
         out.print(f"blocked: {reply.get('reason')}", style="yellow", markup=False)
     else:

@@ -175,7 +175,6 @@ def _show_endpoints(endpoints: Endpoints, home: Home) -> None:
 
 
 def _show_keys(home: Home) -> None:
-    """Print the keys and the pages that take them, on a terminal only."""
     if sys.stdout.isatty():
         endpoints = home.endpoints()
         _say(f"  API key     {endpoints.api_key}")

@@ -62,11 +62,7 @@ class Child(ABC):
         return None if process is None else process.poll()
 
     def start(self, on_progress: OnProgress = silent) -> None:
-        """Start it, for the first time or again, and return when it serves.
-
-        Raises:
-            EmbeddedError: It runs already, or cannot start; the message says what to change.
-        """
+        """Start it, for the first time or again, and return when it serves. Raises `EmbeddedError`."""
         if self.running:
             raise EmbeddedError(f"{self.role} runs already (pid {self.pid}): stop it first")
         self._end()

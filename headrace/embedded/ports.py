@@ -36,10 +36,8 @@ def free_port() -> int:
 def choose_port(port: int | None, *, setting: str) -> int:
     """The port asked for, checked to be free, or a free one where it is None or 0.
 
-    `setting` is what the user would change to get another one.
-
-    Raises:
-        PortInUse: A port was asked for and is taken.
+    `setting` is what the user would change to get another one. Raises `PortInUse`: a port was asked for and
+    is taken.
     """
     if not port:
         return free_port()

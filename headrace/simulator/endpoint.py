@@ -14,14 +14,17 @@ from headrace.simulator.generation.chat_task import ChatTask, ModelTask
 from headrace.simulator.generation.generate import Generation, generate, output_tokens
 from headrace.simulator.generation.schema_values import UnsupportedSchema
 from headrace.simulator.invoice import BilledAs, BilledUsage
-from headrace.simulator.provider_api import ProviderApi, ReplyHead, RequestHeaders, StreamScript
 from headrace.simulator.request_validation import ErrorReply, unreadable_body
 from headrace.simulator.simulated_call import (
     ClientDeparture,
     HttpExchange,
+    ProviderApi,
+    ReplyHead,
     ReplyPlan,
+    RequestHeaders,
     SimulatedCall,
     Simulation,
+    StreamScript,
 )
 from streams.tokens import count_text
 
@@ -57,7 +60,6 @@ class StreamPlayback:
             await self._end()
 
     async def _play(self, departure: ClientDeparture) -> bool:
-        """Send the frames before the fault; tell whether the client left meanwhile."""
         frames = self._frames[: self._stops_after()]
         if not frames and await self._wait(departure):
             return True

@@ -76,11 +76,7 @@ class RequestType:
         self._validator = SchemaValidator(json_schema)
 
     def check(self, body: Any) -> None:
-        """Check a decoded body.
-
-        Raises:
-            ErrorReply: 400, about the field at fault.
-        """
+        """Check a decoded body. Raises `ErrorReply`: 400, about the field at fault."""
         try:
             self._validator.validate_python(body, strict=True)
         except ValidationError as invalid:
@@ -124,8 +120,6 @@ def _path(body: Any, location: tuple[int | str, ...], *, missing: bool) -> Itera
 
 
 class _JsonBodySchema:
-    """Makes the core schema of JSON bodies from that of Python calls."""
-
     def __init__(self, schema: Any) -> None:
         self._definitions = {each["ref"]: each for each in schema.get("definitions", ())}
 

@@ -1,10 +1,13 @@
-"""One call from its arrival to its end: the HTTP exchange, key, body, errors, and the bill for it."""
+"""One call from its arrival to its end: the HTTP exchange, key, body, errors, and the bill for it.
+
+`ProviderApi` has what tells the two chat APIs apart, so that serving a call is one path.
+"""
 
 import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -14,11 +17,61 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from headrace.simulator.behaviour import Director, FaultKind, FaultRule, TokenTiming
-from headrace.simulator.generation.chat_task import ModelTask
+from headrace.simulator.generation.chat_task import ChatTask, ModelTask
+from headrace.simulator.generation.generate import ChunkChars, Generation
 from headrace.simulator.invoice import BilledAs, BilledUsage, Invoice, InvoiceItem
-from headrace.simulator.provider_api import ProviderApi
 from headrace.simulator.request_validation import ErrorReply, unreadable_body
+from streams.models import ProviderName
 from streams.tasks import cancel_and_wait, until_disconnect
+
+RequestHeaders = Mapping[str, str]
+
+
+class ReplyHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reply says besides its content: its id, when it was made (Unix seconds), the cached input."""
+
+    call_id: str
+    created: int
+    cached_tokens: int
+
+
+class StreamFrame(msgspec.Struct, frozen=True, gc=False):
+    """One chunk of a stream: its bytes and the part of the output in them, by block."""
+
+    data: bytes
+    block: int
+    text: str
+
+
+class StreamScript(msgspec.Struct, frozen=True, kw_only=True):
+    """The frames of one stream: what opens it, its chunks, and what ends it."""
+
+    opening: bytes
+    frames: tuple[StreamFrame, ...]
+    closing: bytes
+
+
+class ProviderApi(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider's API."""
+
+    provider: ProviderName
+    request_id_header: str
+    id_prefix: str
+    overloaded_status: int
+    api_key: Callable[[RequestHeaders], str]
+    read_chat: Callable[[Any, RequestHeaders], ChatTask]
+    whole_reply: Callable[[ChatTask, Generation, ReplyHead], bytes]
+    stream_script: Callable[[ChatTask, Generation, ReplyHead, ChunkChars], StreamScript]
+    error_body: Callable[[ErrorReply, str], bytes]
+    error_event: Callable[[ErrorReply], bytes]
+    broken_event: bytes
+
+
+def bearer_token(headers: RequestHeaders) -> str:
+    """Return the token of `Authorization: Bearer TOKEN`, or an empty string."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 
@@ -53,12 +106,7 @@ class HttpExchange:
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
     async def body(self) -> bytes:
-        """Read the request body.
-
-        Raises:
-            ErrorReply: 413, if it is larger than `MAX_BODY_BYTES`.
-            ClientDisconnect: If the client leaves meanwhile.
-        """
+        """Read the request body. Raises `ErrorReply` or `ClientDisconnect`."""
         body = bytearray()
         async for chunk in Request(self._scope, self._receive).stream():
             body += chunk
@@ -123,10 +171,7 @@ class ReceivedCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplyPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a reply is sent.
-
-    `bill` puts the call on the invoice, once: its output tokens, and how it ended.
-    """
+    """How a reply is sent. `bill` puts the call on the invoice, once: its output tokens, and how it ended."""
 
     timing: TokenTiming
     fault: FaultRule | None
@@ -148,10 +193,7 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SimulatedCall:
-    """A call to one of the endpoints.
-
-    Its `call_id` is on the invoice; every answer carries its `headers`.
-    """
+    """A call to one of the endpoints. Its `call_id` is on the invoice; every answer carries its `headers`."""
 
     def __init__(self, simulation: Simulation, api: ProviderApi, exchange: HttpExchange, prefix: str) -> None:
         self.simulation = simulation
@@ -169,12 +211,7 @@ class SimulatedCall:
         return time.monotonic() - self._started_s
 
     async def json_body(self) -> Any:
-        """Check the caller's key and read the body.
-
-        Raises:
-            ErrorReply: If the key is wrong, or the body not JSON or too large.
-            ClientDisconnect: If the client leaves meanwhile.
-        """
+        """Check the caller's key and read the body. Raises `ErrorReply` or `ClientDisconnect`."""
         key = self.api.api_key(self.exchange.headers)
         if not key:
             raise ErrorReply(401, "You did not provide an API key.")

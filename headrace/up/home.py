@@ -153,22 +153,14 @@ class Home:
             return {}
 
     def endpoints(self) -> Endpoints:
-        """Return where everything is.
-
-        Raises:
-            NotRunning: nothing runs on this folder, or it is not ready yet.
-        """
+        """Return where everything is. Raises `NotRunning`."""
         status = self.status()
         if not status.ready:
             raise NotRunning("headrace up is still starting; `headrace status` shows how far it is")
         return msgspec.json.decode(self.endpoints_path.read_bytes(), type=Endpoints)
 
     def status(self) -> UpStatus:
-        """Return what runs.
-
-        Raises:
-            NotRunning: nothing runs on this folder.
-        """
+        """Return what runs. Raises `NotRunning`: nothing runs on this folder."""
         path = self.path / "status.json"
         if path.exists():
             status = msgspec.json.decode(path.read_bytes(), type=UpStatus)

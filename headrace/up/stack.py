@@ -61,11 +61,7 @@ class Stack:
         return (*self._external, *self._supervisor.processes())
 
     def start(self) -> Endpoints:
-        """Start everything; returns once a request would be answered.
-
-        Raises:
-            HeadraceError: what could not be started, and what to change.
-        """
+        """Start everything; returns once a request would be answered. Raises `HeadraceError`."""
         self._environ["TMPDIR"] = str(self._home.temporary())
         parts = self._start_parts()
         simulator = self._start_simulator()
@@ -123,7 +119,6 @@ class Stack:
         )
 
     def _start_parts(self) -> dict[str, str]:
-        """Start the embedded parts side by side and return every part's endpoint."""
         endpoints: dict[str, str] = {}
         embedded: list[EmbeddedPart] = []
         for role, variable in PART_VARIABLES.items():

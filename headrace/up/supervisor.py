@@ -144,8 +144,6 @@ log = structlog.get_logger(__name__)
 
 
 class _Watched:
-    """A child and what happened to it."""
-
     def __init__(self, child: Child) -> None:
         self.child = child
         self.state: ProcessState = "stopped"
@@ -181,11 +179,7 @@ class Supervisor:
         return tuple(watched.status() for group in self._groups for watched in group)
 
     def start(self, children: Sequence[Child]) -> None:
-        """Start several children side by side; returns once all are ready.
-
-        Raises:
-            HeadraceError: the first one that could not be started, with what to change.
-        """
+        """Start several children side by side; returns once all are ready. Raises `HeadraceError`."""
         added = [_Watched(child) for child in children]
         self._groups.append(added)
         _side_by_side(self._start, added)
@@ -230,7 +224,6 @@ class Supervisor:
             self._restart(watched)
 
     def _restart(self, watched: _Watched) -> None:
-        """Start a child again, and again with growing delays, until it runs or we stop."""
         while not self._stopping.wait(restart_delay_s(watched.ends, time.monotonic())):
             try:
                 self._start(watched)

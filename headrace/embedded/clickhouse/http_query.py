@@ -111,7 +111,6 @@ async def read_query(request: Request, passwords: Passwords) -> HttpQuery:
 
 
 async def _read_body(request: Request, content: IO[bytes]) -> None:
-    """Append the body to the SQL of the parameters, decompressed."""
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding in ("", "identity"):
         async for chunk in request.stream():

@@ -247,7 +247,6 @@ async def _send_result(reader: PipeReader, job: _Job, reply: HttpReply, *, whole
 
 
 async def _hold(reader: PipeReader, held: IO[bytes], limit: int | None) -> bool:
-    """Keep the beginning of a result; whether that is all of it."""
     async for piece in reader:
         held.write(piece)
         if limit is not None and held.tell() > limit:

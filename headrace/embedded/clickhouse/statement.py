@@ -62,8 +62,7 @@ class SqlToken:
 def scan(sql: bytes) -> Iterator[SqlToken]:
     """The tokens of `sql` in order, without white space and comments; lazy, for callers that stop early.
 
-    Raises:
-        QueryError: It opens so many heredocs without an end that looking for it would take long.
+    Raises `QueryError`: it opens so many heredocs without an end that looking for it would take long.
     """
     depth = position = unclosed = 0
     while match := _TOKEN.match(sql, position):
@@ -108,10 +107,7 @@ _FILE_CLAUSES = ((b"INTO", b"OUTFILE"), (b"FROM", b"INFILE"))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InsertStatement:
-    """An INSERT whose data follows its SQL.
-
-    `sql` ends before its FORMAT or VALUES clause.
-    """
+    """An INSERT whose data follows its SQL. `sql` ends before its FORMAT or VALUES clause."""
 
     sql: bytes
     input_format: str

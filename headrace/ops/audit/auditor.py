@@ -89,13 +89,8 @@ class Auditor:
     async def report(self) -> AuditReport:
         """Read, and report.
 
-        What looks wrong is read once more: a reply may have been written between two of the readings.
-
-        Raises:
-            KafkaUnavailable: no broker answers in time.
-            StoreUnavailable: Redis does not.
-            ClickHouseUnavailable: ClickHouse does not.
-            InvoiceUnavailable: the simulator does not.
+        What looks wrong is read once more: a reply may have been written between two of the readings. Raises
+        `KafkaUnavailable`, `StoreUnavailable`, `ClickHouseUnavailable` or `InvoiceUnavailable`.
         """
         begun = time.monotonic()
         report = balance(await self.read(), took_s=time.monotonic() - begun)

@@ -90,7 +90,6 @@ def balance(evidence: Evidence, *, took_s: float = 0.0) -> AuditReport:
 
 
 def _note_unread(evidence: Evidence, tally: FindingTally) -> None:
-    """Note what was not read or waits for an operator."""
     for read in evidence.kafka.topics.values():
         if read.gone:
             tally.add(Kind.REPLY_TOPICS_GONE, read.topic)

@@ -123,7 +123,6 @@ def _check_row(
 
 
 def _dead_lettered(evidence: Evidence) -> set[str]:
-    """Return the requests whose log record the sink, or whose outcome the cost stage, could not take."""
     return {
         letter.request_id
         for letter in evidence.kafka.dead_letters.values()
@@ -266,7 +265,6 @@ def unbooked(evidence: Evidence) -> list[str]:
 
 
 def _check_costs(evidence: Evidence, totals: RequestTotals, tally: FindingTally) -> None:
-    """Note requests whose calls in ClickHouse do not add up to their cost."""
     costs: dict[str, int] = defaultdict(int)
     numbers: Counter[str] = Counter()
     for call in evidence.clickhouse.calls.values():

@@ -144,8 +144,7 @@ class _JournaledCall(msgspec.Struct, frozen=True):
 async def read_clickhouse(clickhouse: ClickHouse, window: AuditWindow) -> ClickHouseEvidence:
     """Return the rows and calls of the requests that were accepted in the window.
 
-    Raises:
-        ClickHouseUnavailable: the server does not answer in time, or refuses; so do the functions below.
+    Raises `ClickHouseUnavailable`: the server does not answer in time, or refuses; so do the functions below.
     """
     evidence = ClickHouseEvidence()
     until_ms = _FAR_MS if window.until_ms is None else window.until_ms
@@ -240,11 +239,7 @@ class _Invoice(msgspec.Struct, frozen=True):
 
 
 async def read_invoice(client: httpx.AsyncClient, url: str, *, since_ms: int) -> InvoiceEvidence:
-    """Return what was billed at or after a time.
-
-    Raises:
-        InvoiceUnavailable: no answer in time, or it is not an invoice.
-    """
+    """Return what was billed at or after a time. Raises `InvoiceUnavailable`."""
     since = datetime.fromtimestamp(since_ms / 1000, UTC).isoformat()
     try:
         response = await client.get(f"{url.rstrip('/')}/invoice", params={"since": since})

@@ -35,11 +35,7 @@ class LetterId(msgspec.Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the id that `text` names.
-
-        Raises:
-            InputError: it is not ``partition:offset``.
-        """
+        """Return the id that `text` names. Raises `InputError`: it is not ``partition:offset``."""
         found = _LETTER_ID.fullmatch(text)
         if found is None:
             raise InputError(f"{text!r} is no id of a dead letter: they look like 2:41 (partition:offset)")
@@ -123,8 +119,6 @@ class LetterStates:
 
 
 class _TenantFields(msgspec.Struct):
-    """Where an event's value may name the tenant; other fields are skipped."""
-
     tenant: object = None
     envelope: object = None
 

@@ -172,10 +172,7 @@ class Eraser:
         """Erase a user.
 
         `wait_s` is how long to wait for requests that are under way, and for a look that finds nothing.
-
-        Raises:
-            AlreadyDeleted: the user's rows were deleted, and the mode is a milder one.
-            TransientFault: a part does not answer; what is done is done, and the rest is for the next run.
+        Raises `AlreadyDeleted` or `TransientFault`.
         """
         erasure = await self._order(subject, mode)
         self.progress("putting the user on the list of erasures")

@@ -107,7 +107,6 @@ class RedisEraser:
                 )
 
     async def _states(self, ids: Sequence[str]) -> list[tuple[str, list[bytes | None], bool]]:
-        """Return each request's fields in the registry, and whether journal or vectors hold more of it."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for request_id in ids:
                 pipe.hmget(request_key(request_id), ["tenant", "state", "reply", "fingerprint", "replay"])

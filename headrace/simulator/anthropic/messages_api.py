@@ -13,7 +13,8 @@ from headrace.simulator.generation.generate import (
     StopCause,
     pieces,
 )
-from headrace.simulator.provider_api import (
+from headrace.simulator.request_validation import ErrorReply
+from headrace.simulator.simulated_call import (
     ProviderApi,
     ReplyHead,
     RequestHeaders,
@@ -21,7 +22,6 @@ from headrace.simulator.provider_api import (
     StreamScript,
     bearer_token,
 )
-from headrace.simulator.request_validation import ErrorReply
 from streams.models import ProviderName
 
 _STOP_REASONS = {
@@ -84,7 +84,6 @@ def _whole_block(block: OutputBlock, head: ReplyHead, index: int) -> dict[str, A
 def _message_stream(
     task: ChatTask, made: Generation, head: ReplyHead, chunk_chars: ChunkChars
 ) -> StreamScript:
-    """Return the events of a call that streams: start, ping, content blocks in pieces, delta, stop."""
     frames: list[StreamFrame] = []
     for index, block in enumerate(made.blocks):
         frames += _block_frames(block, head, index, chunk_chars)

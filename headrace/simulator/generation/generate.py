@@ -131,11 +131,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def generate(task: ChatTask, rule: AnswerRule | None, seed: int) -> Generation:
-    """Return what the model says; the same for the same call, rule and seed.
-
-    Raises:
-        UnsupportedSchema: If nothing conforms to the schema that the call demands.
-    """
+    """Return what the model says; the same for the same call, rule and seed. Raises `UnsupportedSchema`."""
     digest = hashlib.blake2b(task.identity, key=str(seed).encode(), digest_size=8).digest()
     random = Random(int.from_bytes(digest))
     calls = _tool_calls(task, rule, random)
@@ -234,7 +230,6 @@ def _o200k() -> Any:
 
 
 def _first_tokens(text: str, max_tokens: int) -> str:
-    """Return the longest beginning of the text that is whole tokens and at most `max_tokens`."""
     if len(text.encode()) <= max_tokens:  # a token has at least one byte
         return text
     tokens = _o200k().encode(text)
@@ -272,7 +267,6 @@ def _by_token(text: str) -> list[str]:
 
 
 def _stopped(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
-    """Cut the text before the first stop sequence in it."""
     hits = [(text.find(stop), stop) for stop in stops if stop in text]
     if not hits:
         return text, None

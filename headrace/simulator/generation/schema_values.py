@@ -44,8 +44,7 @@ class UnsupportedSchema(Exception):
 def value_for(schema: Mapping[str, Any], words: Sequence[str], random: Random) -> Any:
     """Return a value that conforms to `schema`, its free strings made of `words`.
 
-    Raises:
-        UnsupportedSchema: If the schema is wrong, allows nothing, or is beyond what is covered here.
+    Raises `UnsupportedSchema`: if the schema is wrong, allows nothing, or is beyond what is covered here.
     """
     validator = _validator(msgspec.json.encode(schema, order="deterministic"))
     value = _ValueMaker(schema, words, random).make(schema, 0)
@@ -56,11 +55,7 @@ def value_for(schema: Mapping[str, Any], words: Sequence[str], random: Random) -
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
-    """Check that a schema is one.
-
-    Raises:
-        UnsupportedSchema: If it is not, with the place.
-    """
+    """Check that a schema is one. Raises `UnsupportedSchema`: if it is not, with the place."""
     _validator(msgspec.json.encode(schema, order="deterministic"))
 
 
