@@ -68,11 +68,7 @@ def confirm(question: str, *, unattended: str, details: str = "") -> None:
 
 
 def parse_time_option(text: str, *, now: datetime | None = None) -> datetime:
-    """Return the time that an option names: an age such as 2h, or a time in ISO 8601.
-
-    Raises:
-        typer.BadParameter: it is neither, or lies before 1970.
-    """
+    """Return the time that an option names: an age such as 2h, or a time in ISO 8601 from 1970 on."""
     with suppress(ValueError):
         at = parse_moment(text, now=now or datetime.now(UTC))
         if at >= FIRST:

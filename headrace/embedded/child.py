@@ -21,15 +21,11 @@ class Child(ABC):
 
     All methods block (from an event loop: `asyncio.to_thread`); one thread at a time may call `start` and
     `stop`.
-
-    Attributes:
-        role: What it is called in messages and in `headrace status`.
-        stop_grace_s: Seconds that it may take to end once it is asked to.
     """
 
-    role: str
+    role: str  # what it is called in messages and in `headrace status`
     log_path: Path
-    stop_grace_s = 10.0
+    stop_grace_s = 10.0  # seconds that it may take to end once it is asked to
 
     def __init__(self, ports: Mapping[str, int] | None = None) -> None:
         self._ports = dict(ports or {})
@@ -99,11 +95,9 @@ class EmbeddedPart(Child):
 
     A part whose process died is started again with `start`: same data, same ports.
 
-    Args:
-        data_dir: Its folder; created if need be, and locked while it runs.
-        ports: Name → port asked for. None or 0 takes a free one, chosen at the first start and kept
-            for as long as this object lives, so that clients find a restarted part again.
-        password: What clients must know. None: the one in `data_dir`, made at the first start.
+    Its folder is created if need be, and locked while it runs. A port None or 0 takes a free one, chosen at
+    the first start and kept for as long as this object lives, so that clients find a restarted part again.
+    Password None: the one in `data_dir`, made at the first start.
     """
 
     def __init__(

@@ -66,14 +66,8 @@ class DataDirLock:
     def acquire(self, wait_s: float = 6.0, on_progress: Callable[[str], None] | None = None) -> int:
         """Create the folder if need be, lock it, and return the descriptor to pass on.
 
-        Args:
-            wait_s: How long to wait for the holder to leave. A child whose parent was just killed
-                needs a few seconds to end (`process.ORPHAN_GRACE_S`).
-            on_progress: Told, once, that it waits.
-
-        Raises:
-            DataDirInUse: Another process still holds the lock.
-            NotPrivate: The folder belongs to another user.
+        It waits for the holder to leave: a child whose parent was just killed needs a few seconds to end
+        (`process.ORPHAN_GRACE_S`). Raises `DataDirInUse` or `NotPrivate`.
         """
         deadline = time.monotonic() + wait_s
         while (fd := try_lock(private_folder(self._data_dir) / ".lock")) is None:

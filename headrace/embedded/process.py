@@ -36,25 +36,19 @@ class ChildProcess:
     things stop. After it ended it can be started again. Only its owner can read what it writes, its log
     included.
 
-    Attributes:
-        role: What it is to the user, such as "kafka"; in error messages.
-        probe: Answers whether it is ready; called every 50 ms while starting, with a timeout of its own.
-            None: ready as soon as it runs.
-        env: Its whole environment. None: ours.
-        orphan_grace_s: Seconds between SIGTERM and SIGKILL when we are gone.
-        log_bytes: Size at which the log file is set aside; one older file of that size is kept.
+    `probe`, which has a timeout of its own, is called every 50 ms until the child is ready.
     """
 
     role: str
     argv: Sequence[str]
     log_path: Path
-    probe: Probe | None = None
-    env: Mapping[str, str] | None = None
+    probe: Probe | None = None  # None: ready as soon as it runs
+    env: Mapping[str, str] | None = None  # the whole of it; None: ours
     cwd: Path | None = None
     start_timeout_s: float = 60.0
     pass_fds: Sequence[int] = ()
-    orphan_grace_s: float = ORPHAN_GRACE_S
-    log_bytes: int = 10_000_000
+    orphan_grace_s: float = ORPHAN_GRACE_S  # between SIGTERM and SIGKILL when we are gone
+    log_bytes: int = 10_000_000  # a full log file is set aside; one older file is kept
     _guard: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _control_fd: int | None = field(default=None, init=False)
     _pid: int | None = field(default=None, init=False)
@@ -127,11 +121,7 @@ class ChildProcess:
         return self.poll()
 
     def stop(self, grace_s: float = 10.0) -> int | None:
-        """Ask it to end (SIGTERM), kill it with its process group after the grace period, and reap it.
-
-        Returns:
-            Its exit status, or None if it was never started. Stopping twice is fine.
-        """
+        """Ask it to end (SIGTERM), kill its process group after the grace period; return its exit status."""
         if self._guard is None:
             return None
         self._order(b"T")
@@ -158,14 +148,8 @@ class ChildProcess:
     def _spawn_guard(self, program: str, control_fd: int, status_fd: int) -> subprocess.Popen[bytes]:
         # -I -S: neither the user's PYTHON* variables nor site-packages matter to the guard.
         command = [sys.executable, "-I", "-S", guard.__file__]
-        options = [
-            os.getpid(),
-            control_fd,
-            status_fd,
-            self.orphan_grace_s,
-            self.log_path.absolute(),
-            self.log_bytes,
-        ]
+        grace_s, log_path = self.orphan_grace_s, self.log_path.absolute()
+        options = [os.getpid(), control_fd, status_fd, grace_s, log_path, self.log_bytes]
         return subprocess.Popen(
             [*command, *map(str, options), program, *self.argv[1:]],
             env=self.env,

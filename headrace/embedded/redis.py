@@ -43,8 +43,6 @@ class EmbeddedRedis(EmbeddedPart):
     later. Writes that arrive together share one sync (measured: 0.2 ms more for a write alone, no fewer
     writes a second from 50 clients). Nothing is evicted, because the journal and the budgets live here: a
     full Redis refuses writes.
-
-    Port None or 0 takes a free one. Password None: the one in `data_dir`, made at the first start.
     """
 
     role = "redis"

@@ -72,15 +72,9 @@ class TopicReader(KafkaInspector):
     ) -> dict[TopicPartition, OffsetSpan]:
         """Return what each partition of the topics holds now.
 
-        Args:
-            topics: their names.
-            since_ms: begin at the first record that was written at this time (Unix ms) or later.
-            until_ms: end before the first record that was written at this time or later.
-            records_before: begin so many records before that in each partition: see `RECORDS_BEFORE`.
-            missing_ok: pass over topics that do not exist.
-
-        Raises:
-            ConfigurationError: a topic does not exist.
+        Begin at the first record that was written at `since_ms` or later, or so many records before it (see
+        `RECORDS_BEFORE`); end before the first one of `until_ms` or later. Raises `ConfigurationError`: a
+        topic does not exist, unless `missing_ok`.
         """
         topics = tuple(topics)
         partitions = await self.partitions(topics)

@@ -14,11 +14,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from headrace.simulator.anthropic.messages_api import ANTHROPIC
+from headrace.simulator.anthropic_api import ANTHROPIC
 from headrace.simulator.behaviour import Director
 from headrace.simulator.endpoint import chat_endpoint
 from headrace.simulator.invoice import Invoice
-from headrace.simulator.openai.chat_api import OPENAI, embeddings_endpoint
+from headrace.simulator.openai_api import OPENAI, embeddings_endpoint
 from headrace.simulator.operator_api import operator_routes
 from headrace.simulator.request_validation import ErrorReply
 from headrace.simulator.simulated_call import Simulation

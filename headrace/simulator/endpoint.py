@@ -10,11 +10,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from headrace.simulator.behaviour import FaultKind, FaultRule, RawAnswer, RawEnd
-from headrace.simulator.generation.chat_task import ChatTask, ModelTask
-from headrace.simulator.generation.generate import Generation, generate, output_tokens
-from headrace.simulator.generation.schema_values import UnsupportedSchema
+from headrace.simulator.chat_task import ChatTask, ModelTask
+from headrace.simulator.generate import Generation, generate, output_tokens
 from headrace.simulator.invoice import BilledAs, BilledUsage
 from headrace.simulator.request_validation import ErrorReply, unreadable_body
+from headrace.simulator.schema_values import UnsupportedSchema
 from headrace.simulator.simulated_call import (
     ClientDeparture,
     HttpExchange,

@@ -114,14 +114,10 @@ class InvoiceFileError(Exception):
 
 
 class Invoice:
-    """The billed calls and what they add up to.
+    """The billed calls, kept in a folder (None: not beyond the process), and what they add up to.
 
-    Args:
-        folder: where the items are kept. None: nothing is kept beyond the process.
-        max_listed: the most items that a report lists, the newest.
-
-    Raises:
-        InvoiceFileError: The folder cannot be written, another simulator holds it, or it is damaged.
+    A report lists the newest `max_listed`. Raises `InvoiceFileError`: the folder cannot be written, another
+    simulator holds it, or it is damaged.
     """
 
     def __init__(self, folder: Path | None = None, *, max_listed: int = _MAX_LISTED) -> None:

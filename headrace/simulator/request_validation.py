@@ -58,12 +58,9 @@ _ECHOED = frozenset({"annotations"})
 
 
 class RequestType:
-    """The bodies that an endpoint takes.
+    """The bodies that an endpoint takes: an SDK's type, and limits by field that the type does not say.
 
-    Args:
-        typed_dict: An SDK's type.
-        limits: What the type does not say, by field, as pydantic's core schema has it: `ge` and `le` of
-            numbers, `min_length` and `max_length` of arrays and objects.
+    Limits are those of pydantic's core schema: `ge`, `le` of numbers, `min_length`, `max_length` of the rest.
     """
 
     def __init__(self, typed_dict: type, limits: Limits) -> None:

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from headrace.simulator.behaviour import Director, FaultKind, FaultRule, TokenTiming
-from headrace.simulator.generation.chat_task import ChatTask, ModelTask
-from headrace.simulator.generation.generate import ChunkChars, Generation
+from headrace.simulator.chat_task import ChatTask, ModelTask
+from headrace.simulator.generate import ChunkChars, Generation
 from headrace.simulator.invoice import BilledAs, BilledUsage, Invoice, InvoiceItem
 from headrace.simulator.request_validation import ErrorReply, unreadable_body
 from streams.models import ProviderName

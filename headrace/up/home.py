@@ -111,12 +111,7 @@ class Home:
         return self.path / "data" / part
 
     def lock(self) -> None:
-        """Claim the folder for this process, for as long as it lives.
-
-        Raises:
-            AlreadyRunning: another process holds it.
-            NotPrivate: it belongs to another user.
-        """
+        """Claim the folder for this process's lifetime. Raises `AlreadyRunning` or `NotPrivate`."""
         self._lock_fd = try_lock(private_folder(self.path) / "up.lock")
         if self._lock_fd is None:
             raise AlreadyRunning(

@@ -23,11 +23,7 @@ _BACKLOG = 1024
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM or Ctrl-C.
-
-    Returns:
-        0 after an orderly end, 2 if it cannot start; standard error says why.
-    """
+    """Serve until SIGTERM or Ctrl-C; return 2 if it cannot start, and standard error says why."""
     options = _parser().parse_args(arguments)
     os.umask(OWNER_ONLY)
     try:

@@ -59,15 +59,9 @@ def landlock_version() -> int:
 def confine(*, writable: Iterable[Path], readable: Iterable[Path]) -> bool:
     """Confine the calling thread, and the threads and processes it starts from now on, to these paths.
 
-    Call it before other threads exist: those keep what they have.
-
-    Missing paths are fine.
-
-    Returns:
-        Whether the kernel can do it. TCP is refused from version 4 on, signals from 6.
-
-    Raises:
-        OSError: The kernel can, but refused.
+    Call it before other threads exist: those keep what they have. Missing paths are fine. Returns whether the
+    kernel can do it: TCP is refused from version 4 on, signals from 6. Raises `OSError` where it can, but
+    refused.
     """
     known = landlock_version()
     if not known:

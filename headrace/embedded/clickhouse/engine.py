@@ -84,9 +84,7 @@ class Connection:
 class Engine:
     """The engine on a data folder. A process may open one. No statement may name what is `refused`.
 
-    Raises:
-        DataDirInUse: Another process has it open.
-        DataCorrupt: The engine does not start on it.
+    Raises `DataDirInUse`, or `DataCorrupt`: the engine does not start on it.
     """
 
     def __init__(self, data_dir: Path, config: Path) -> None:

@@ -28,11 +28,8 @@ CANNOT_START = 2
 class EmbeddedClickHouse(EmbeddedPart):
     """The ClickHouse HTTP interface over chDB.
 
-    An insert is on disk, in the operating system's hands, when it is answered: a killed process loses
-    nothing that it acknowledged.
-
-    Port None or 0 takes a free one. Password None: the one in `data_dir`, made at the first start. A
-    `reader_password` makes a user ``reader``, who may only read tables.
+    An insert is in the operating system's hands when it is answered: a killed process loses nothing that it
+    acknowledged. A `reader_password` makes a user ``reader``, who may only read tables.
     """
 
     role = "clickhouse"

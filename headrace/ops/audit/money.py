@@ -157,10 +157,7 @@ def check_call(call: CallRow, item: BilledCall | None, *, complete: bool) -> Fin
 
 
 def _is_explained(call: CallRow, item: BilledCall) -> bool:
-    """Whether the prompt is there, and no more output than there can have been.
-
-    The output of an answer that was cut off may be less, by whatever was written after the break.
-    """
+    """Whether the prompt is there, and no more output than there can have been (a cut one may be shorter)."""
     was_cut_off = call.error is not None or call.finish_reason == _STOPPED
     return (
         call.input_tokens <= _TIMES * item.input_tokens + _SLACK_TOKENS
@@ -200,18 +197,13 @@ class CallSums(msgspec.Struct, kw_only=True):
 class CallTotals(msgspec.Struct, kw_only=True):
     """The calls of the window's requests.
 
-    Attributes:
-        exact: answered, with a usage that the provider has reported: booked = invoiced.
-        estimated: failed, stopped while they were answered, or with an implausible usage: booked as far as it
-            is known.
-        orphaned: the answer was lost with its worker: what is booked is an estimate.
-        unbooked: billed, and booked nowhere, though their requests are decided.
+    `estimated`: they failed, were stopped, or have an implausible usage: booked as far as it is known.
     """
 
-    exact: CallSums = field(default_factory=CallSums)
+    exact: CallSums = field(default_factory=CallSums)  # with a usage of the provider's: booked = invoiced
     estimated: CallSums = field(default_factory=CallSums)
-    orphaned: CallSums = field(default_factory=CallSums)
-    unbooked: CallSums = field(default_factory=CallSums)
+    orphaned: CallSums = field(default_factory=CallSums)  # the answer was lost with its worker: estimates
+    unbooked: CallSums = field(default_factory=CallSums)  # billed and not booked; their requests are decided
 
     @property
     def estimates(self) -> tuple[CallSums, CallSums]:

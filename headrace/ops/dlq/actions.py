@@ -48,15 +48,9 @@ def plan_replay(
     The number counts the replays before the record died and those recorded since. A replay that was sent but
     not recorded is therefore sent again under the *same* number, and is known again by it.
 
-    Args:
-        dead: the dead letter's record.
-        letter: what is known of it.
-        state: what was done with it so far.
-        force: replay it although something was done with it already.
-        max_replays: the highest number a replay may have, forced or not.
-        at_ms: now, Unix ms: the new deadline counts from here.
-        charge: what its request has cost so far, where that forbids a replay. The charge of this same replay
-            does not: sent once more under its number, it calls no model again.
+    `force` replays it although something was done with it already; `max_replays` holds all the same. `at_ms`
+    is now: the new deadline counts from here. `charge` is what its request has cost, where that forbids a
+    replay. The charge of this same replay does not: sent again under its number, it calls no model.
     """
     if state.status is not LetterStatus.OPEN and not force:
         return f"{_already(state)}; --force replays it again"

@@ -122,9 +122,9 @@ class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Look(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored of a user: rows by table, days of the rollup, and what Redis holds."""
+    """What is stored of a user."""
 
-    rows: dict[str, int]
+    rows: dict[str, int]  # by table
     rollup_days: int
     redis: RedisFindings
 
@@ -157,12 +157,7 @@ class Eraser:
     progress: Callable[[str], None]
 
     async def plan(self, subject: Subject, mode: ErasureMode) -> ErasureReport:
-        """Return what an erasure would find. Nothing is changed.
-
-        Raises:
-            AlreadyDeleted: the user's rows were deleted, and the mode is a milder one.
-            TransientFault: a part does not answer.
-        """
+        """Return what an erasure would find. Nothing is changed. Raises as `erase` does."""
         erasure = await self._order(subject, mode)
         ids = await self._requests(subject, erasure)
         look = await self._look(subject, erasure, ids)

@@ -40,19 +40,12 @@ return 1
 
 
 class RedisFindings(msgspec.Struct, kw_only=True):
-    """What Redis holds of a user's requests.
+    """What Redis holds of a user's requests."""
 
-    Attributes:
-        ended: finished requests with texts in them, and their stored reply.
-        cached: members of the answer cache, and whether the answer has expired before its vector.
-        webhooks: those that wait to be sent.
-        running: how many requests are under way.
-    """
-
-    ended: list[tuple[str, bytes]] = []
-    cached: list[tuple[bytes, bool]] = []
-    webhooks: list[tuple[str, Lane]] = []
-    running: int = 0
+    ended: list[tuple[str, bytes]] = []  # finished requests with texts in them, and their stored reply
+    cached: list[tuple[bytes, bool]] = []  # cache members; whether the answer expired before its vector
+    webhooks: list[tuple[str, Lane]] = []  # those that wait to be sent
+    running: int = 0  # requests that are under way
 
     @property
     def counts(self) -> dict[str, int]:

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.simulator.behaviour import FaultRule
+from headrace.simulator.chat_task import ChatTask, ModelTask
 from headrace.simulator.endpoint import Endpoint, answer_whole
-from headrace.simulator.generation.chat_task import ChatTask, ModelTask
-from headrace.simulator.generation.generate import ChunkChars, Generation, StopCause, pieces
+from headrace.simulator.generate import ChunkChars, Generation, StopCause, pieces
 from headrace.simulator.invoice import BilledAs, BilledUsage, embedding_charge_usd
-from headrace.simulator.openai.chat_request import EMBEDDINGS, read_chat_request
+from headrace.simulator.openai_request import EMBEDDINGS, read_chat_request
 from headrace.simulator.request_validation import ErrorReply, model_not_found, wrong_field
 from headrace.simulator.simulated_call import (
     ProviderApi,

@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.generation import chat_task
-from headrace.simulator.generation.schema_values import UnsupportedSchema, check_schema
+from headrace.simulator import chat_task
 from headrace.simulator.invoice import charge_usd
 from headrace.simulator.request_validation import ErrorReply, Limits, RequestType, load_types
+from headrace.simulator.schema_values import UnsupportedSchema, check_schema
 from streams.models import ProviderName
 from streams.tokens import count_messages
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.generation import chat_task
-from headrace.simulator.generation.schema_values import check_schema
+from headrace.simulator import chat_task
 from headrace.simulator.invoice import charge_usd
 from headrace.simulator.request_validation import Limits, RequestType, load_types, wrong_field
+from headrace.simulator.schema_values import check_schema
 from streams.models import ProviderName
 from streams.tokens import count_messages
 

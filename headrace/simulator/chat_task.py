@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.generation.schema_values import UnsupportedSchema, check_schema
 from headrace.simulator.invoice import BilledUsage
 from headrace.simulator.request_validation import model_not_found, wrong_field
+from headrace.simulator.schema_values import UnsupportedSchema, check_schema
 from streams.models import MODELS, Model, ProviderName
 from streams.tokens import count_text
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.anthropic.message_request import read_message_request
-from headrace.simulator.generation.chat_task import ChatTask
-from headrace.simulator.generation.generate import (
+from headrace.simulator.anthropic_request import read_message_request
+from headrace.simulator.chat_task import ChatTask
+from headrace.simulator.generate import (
     ChunkChars,
     Generation,
     OutputBlock,

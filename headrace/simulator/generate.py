@@ -15,8 +15,8 @@ import msgspec
 from rs_bpe import openai
 
 from headrace.simulator.behaviour import AnswerRule
-from headrace.simulator.generation.chat_task import ChatTask, ToolMode, ToolOffer
-from headrace.simulator.generation.schema_values import SIMULATED, value_for
+from headrace.simulator.chat_task import ChatTask, ToolMode, ToolOffer
+from headrace.simulator.schema_values import SIMULATED, value_for
 from streams.tokens import count_text
 
 _WORD = re.compile(r"[^\W\d_][\w'-]{3,30}")
