@@ -109,8 +109,6 @@ _WORDS_TO_LEAVE = frozenset({"exit", "quit", "\\q", "exit;", "quit;"})
 def run_shell(read: Callable[[str], str], ask: Callable[[str], None]) -> None:
     """Read statements, each up to a semicolon at the end of a line, and ask them one by one.
 
-    A statement that was begun and not ended is not asked.
-
     `read` returns the next line, given a prompt; it raises `EOFError` at the end and `KeyboardInterrupt`
     where the user drops a line. `ask` says itself what went wrong.
     """

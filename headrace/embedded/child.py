@@ -17,11 +17,7 @@ def silent(_message: str) -> None:
 
 
 class Child(ABC):
-    """A process that is started, watched, started again and stopped.
-
-    All methods block (from an event loop: `asyncio.to_thread`); one thread at a time may call `start` and
-    `stop`.
-    """
+    """A process that is started, watched, started again and stopped, by one thread at a time; all block."""
 
     role: str  # what it is called in messages and in `headrace status`
     log_path: Path

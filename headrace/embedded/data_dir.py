@@ -54,8 +54,8 @@ _POLL_S = 0.1
 class DataDirLock:
     """An exclusive lock on a data folder, made to be inherited by the child that works in it.
 
-    The kernel drops it when the last process that holds the descriptor ends. A child that was given
-    `fd` therefore keeps the folder locked for as long as it runs, even when its parent was killed.
+    The kernel drops it when the last process that holds `fd` ends: a child that was given it keeps the folder
+    locked for as long as it runs, even when its parent was killed.
     """
 
     def __init__(self, part: str, data_dir: Path) -> None:

@@ -64,12 +64,10 @@ def default_cache_dir() -> Path:
 
 
 def class_path(cache_dir: Path, on_progress: OnProgress, jars: Sequence[Jar] | None = None) -> list[Path]:
-    """Kafka's jars, downloaded if they are not in the cache yet.
+    """Kafka's jars, downloaded if they are not in the cache yet; `jars` None: all of `locked_jars`.
 
-    Safe when several processes do it at once (one downloads, the others wait), and when one is killed
-    half way: the folder gets its final name only when all in it has been verified.
-
-    They are in a folder named after the version and the lock's content. `jars` None: all of `locked_jars`.
+    Safe when several processes do it at once (one downloads, others wait), and when one is killed half way:
+    the folder, named after version and lock, gets its final name only when all in it has been verified.
     Raises `DownloadFailed`, `NotPrivate` or `ExtraMissing`.
     """
     jars = locked_jars() if jars is None else jars

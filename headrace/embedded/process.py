@@ -29,14 +29,11 @@ Probe = Callable[[], bool]
 
 @dataclass(kw_only=True, eq=False)
 class ChildProcess:
-    """One program run under a guard (see `headrace.embedded.guard`).
+    """One program run under a guard (see `headrace.embedded.guard`). After it ended it can be started again.
 
     All methods block and may be called from any thread; from an event loop use `asyncio.to_thread`. The
     child is in a session of its own: Ctrl-C on the terminal reaches only us, and we decide in which order
-    things stop. After it ended it can be started again. Only its owner can read what it writes, its log
-    included.
-
-    `probe`, which has a timeout of its own, is called every 50 ms until the child is ready.
+    things stop. Only its owner can read what it writes. `probe` is called every 50 ms until it is ready.
     """
 
     role: str

@@ -36,10 +36,7 @@ def as_record(found: ConsumerRecord, auth: RecordAuth) -> Record:
 
 
 class OffsetSpan(msgspec.Struct, frozen=True):
-    """Offsets of a partition: from `begin`, up to but without `end`.
-
-    `truncated`: older records of the time asked for may have been deleted.
-    """
+    """Offsets of a partition, without `end`. `truncated`: older records of the time may have been deleted."""
 
     begin: int
     end: int
@@ -52,13 +49,8 @@ class OffsetSpan(msgspec.Struct, frozen=True):
 class TopicReader(KafkaInspector):
     """A Kafka consumer that reads what is there, and then stops.
 
-    Every method raises `KafkaUnavailable` where no broker answers in time. For example::
-
-        async with TopicReader("127.0.0.1:9092", client_id="me", timeout_s=15) as reader:
-            spans = await reader.spans(["llm.logs.v1"], since_ms=1_780_000_000_000)
-            async for record in reader.records(spans): ...
-
-    `timeout_s` is how long one call may take, and how long reading may go without progress.
+    Every method raises `KafkaUnavailable` where no broker answers in time. `timeout_s` is how long one call
+    may take, and how long reading may go without progress.
     """
 
     async def spans(

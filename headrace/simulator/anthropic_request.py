@@ -54,10 +54,7 @@ _TYPE_OF_VERSION = load_types(_load_types, "anthropic", "anthropic.types")
 
 
 def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Check that turns say something, begin with the user's, and that tool uses have their results.
-
-    The API joins consecutive turns of one role, so roles need not alternate.
-    """
+    """Check that turns say something and begin with the user's (roles need not alternate); tool results."""
     for index, message in enumerate(messages):
         is_prefill = index == len(messages) - 1 and message["role"] == "assistant"
         if message["role"] not in {"user", "assistant"}:

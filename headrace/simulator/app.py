@@ -70,8 +70,7 @@ def create_app(
     """Return the simulator as an ASGI application.
 
     Answers, rates and times are drawn from `seed`. Without `data_dir` the invoice ends with the application;
-    without `control_password` the operator's paths ask for none. Raises `InvoiceFileError`: if the data
-    folder cannot be used.
+    without `control_password` the operator's paths ask for none. Raises `InvoiceFileError`.
     """
     invoice = Invoice(data_dir)
     simulation = Simulation(seed=seed, director=Director(seed), invoice=invoice)

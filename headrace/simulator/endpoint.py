@@ -119,11 +119,7 @@ TaskT = TypeVar("TaskT", bound=ModelTask)
 
 
 class Endpoint(Generic[TaskT]):
-    """An ASGI application for one kind of call.
-
-    `read` turns a decoded body and the headers into a task, or raises `ErrorReply`. `answer` answers a call
-    and bills it, or raises `UnsupportedSchema`.
-    """
+    """An ASGI application for one kind of call: `read` makes a task of a body, `answer` bills it, too."""
 
     def __init__(
         self,
@@ -188,10 +184,7 @@ async def _play_raw_answer(call: SimulatedCall, task: ModelTask, raw: RawAnswer)
 
 
 async def answer_whole(call: SimulatedCall, body: bytes, tokens: int, plan: ReplyPlan) -> None:
-    """Send a reply that does not stream when it is due, and bill it.
-
-    A client that leaves before is billed for what was generated until then.
-    """
+    """Send a reply when it is due, and bill it: to a client that left, what was generated until then."""
     timing = plan.timing
     if not timing.instant:
         try:

@@ -58,10 +58,7 @@ _CLOSINGS = (
 
 
 def key_words(text: str) -> tuple[str, ...]:
-    """Return the words that a text is about, in the order in which they appear.
-
-    In a prompt made of a template these are the words behind the last "Question:", not the template's.
-    """
+    """Return the words that a text is about, in order: those behind the last "Question:" of a template."""
     found: dict[str, None] = {}
     asked = _ASKED.split(text[:_MAX_READ_CHARS])[-1]
     for word in _WORD.findall(asked if _WORD.search(asked) else text[:_MAX_READ_CHARS]):

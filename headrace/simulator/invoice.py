@@ -141,10 +141,7 @@ class Invoice:
         self._database.close()
 
     def report(self, *, since: datetime | None = None, list_items: bool = True) -> dict[str, Any]:
-        """Return the invoice as `GET /invoice` sends it, with `since` that of the time from then on.
-
-        The figures are those of all items; `complete` is false where not all of them are listed.
-        """
+        """Return the invoice as `GET /invoice` sends it; `complete`: all its items are listed."""
         start_us = 0 if since is None else _microseconds(since)
         total = "SELECT count(*), coalesce(sum(nano_usd), 0) FROM items WHERE at_us >= ?"
         [(calls, nano_usd)] = self._database.execute(total, (start_us,))

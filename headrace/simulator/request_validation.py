@@ -19,10 +19,7 @@ from pydantic_core import CoreSchema, ErrorDetails, SchemaValidator
 
 @dataclass(eq=False)
 class ErrorReply(Exception):
-    """A call that is answered with an error: what every check of a request raises.
-
-    `kind`, `param` and `code` are OpenAI's; Anthropic's error type follows from the status.
-    """
+    """A call that is answered with an error. `kind`, `param` and `code` are OpenAI's."""
 
     status: int
     message: str

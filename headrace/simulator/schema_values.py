@@ -42,10 +42,7 @@ class UnsupportedSchema(Exception):
 
 
 def value_for(schema: Mapping[str, Any], words: Sequence[str], random: Random) -> Any:
-    """Return a value that conforms to `schema`, its free strings made of `words`.
-
-    Raises `UnsupportedSchema`: if the schema is wrong, allows nothing, or is beyond what is covered here.
-    """
+    """Return a value that conforms to a schema, strings made of `words`, or raise `UnsupportedSchema`."""
     validator = _validator(msgspec.json.encode(schema, order="deterministic"))
     value = _ValueMaker(schema, words, random).make(schema, 0)
     error = _first_error(validator, value)

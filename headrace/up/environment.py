@@ -127,11 +127,7 @@ def connection_settings(data_dir: Path) -> Settings:
 
 
 def clickhouse_to_read(data_dir: Path) -> tuple[str, str]:
-    """Return address and database of the ClickHouse that is meant, with a user who may only read if possible.
-
-    `HEADRACE_CLICKHOUSE_READER_URL` goes before `HEADRACE_CLICKHOUSE_URL`, and both before a running
-    `headrace up`.
-    """
+    """Return address and database of the ClickHouse that is meant, with a reading user if possible."""
     named = _GivenAddresses()
     url = named.clickhouse_reader_url or named.clickhouse_url
     if url is None:

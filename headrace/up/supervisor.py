@@ -22,11 +22,7 @@ _BEGIN = b"\n"
 
 
 class ServiceProcess(Child):
-    """One of Headrace's own processes.
-
-    `arguments` are those of `python -m …`. With `standby` a second process waits to take over from one that
-    ends; its program must know `--standby-fd`.
-    """
+    """One of Headrace's own processes; with `standby` (`--standby-fd`) a second one waits to take over."""
 
     def __init__(
         self,
@@ -246,8 +242,5 @@ def _side_by_side(do: Callable[[_Watched], None], group: Sequence[_Watched]) -> 
 
 
 def restart_delay_s(ends: Sequence[float], now: float) -> float:
-    """Return how long to wait before the next start, given when the process ended before.
-
-    The first end in a minute costs nothing; each further one doubles the delay, up to 10 s.
-    """
+    """Return the wait before the next start: none after the first end in a minute, then doubled to 10 s."""
     return _BACKOFF.wait_s(sum(1 for end in ends if now - end < _STABLE_S) - 1)

@@ -211,10 +211,7 @@ def write_config(folder: Path) -> Path:
 
 
 def confine_process(data_dir: Path, scratch: Path) -> bool:
-    """Leave the process its data, its temporary files and its own code; whether the kernel can.
-
-    Call it before the engine is loaded.
-    """
+    """Leave the process its data, temporary files and code, before the engine loads; whether it can."""
     code = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     packages = (Path(path) for package in (headrace, streams) for path in package.__path__)
     return confine(

@@ -34,10 +34,7 @@ _OPENING_QUOTE = "\N{LEFT DOUBLE QUOTATION MARK}".encode()
 
 @dataclass(frozen=True, slots=True)
 class SqlToken:
-    """One lexical element: a "word", "quoted" name, "string", "number" or "symbol".
-
-    `end` is the offset after its last byte; `depth` counts the open brackets of any kind around it.
-    """
+    """One lexical element: a "word", "quoted" name, "string", "number" or "symbol"; `depth` of brackets."""
 
     kind: str
     text: bytes
@@ -150,10 +147,7 @@ def find_insert(text: bytes) -> InsertStatement | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputClause:
-    """A statement that returns rows, split where its output clause stands.
-
-    `tail` is the SETTINGS clause behind it, or nothing.
-    """
+    """A statement that returns rows, split where its output clause stands; `tail` is the SETTINGS behind."""
 
     head: bytes
     format: str | None

@@ -42,13 +42,11 @@ _MAX_REPLY_TOPICS = 200
 
 
 class Auditor:
-    """One audit. Each `read` reads only what has come since the one before.
+    """One audit. Each `read` reads only what has come since the one before. `simulator` is its address.
 
     The order matters, for everything moves on meanwhile: the invoice first, so that every call on it can be
     booked by then; then how far the consumer groups have come, so that what they had finished must be in what
     is read next; ClickHouse before Kafka, so that every row's request is known; the requests last of all.
-
-    `simulator` is the provider simulator's address, None where there is none.
     """
 
     def __init__(self, settings: Settings, window: AuditWindow, *, simulator: str | None) -> None:

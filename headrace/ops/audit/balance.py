@@ -108,11 +108,7 @@ def _note_unread(evidence: Evidence, tally: FindingTally) -> None:
 
 
 def _count_dead_lettered(evidence: Evidence, totals: RequestTotals) -> int:
-    """Return how many accepted requests have a dead letter.
-
-    Not counted: webhooks that could not be delivered, scores without a request, and records that Headrace
-    did not write. None of them ends a request.
-    """
+    """Return how many accepted requests have a dead letter, but for those that end no request."""
     dead = {
         each.request_id
         for each in evidence.kafka.dead_letters.values()

@@ -104,10 +104,7 @@ class LedgerCharge(msgspec.Struct, kw_only=True, gc=False):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter: the stage and the address (`topic:partition:offset`) of the record that died.
-
-    `forged`: the record was on one of Headrace's own topics, and Headrace had not written it.
-    """
+    """A dead letter. `record` is the address of what died; `forged`: not by Headrace, on its topic."""
 
     stage: str
     record: str
@@ -136,10 +133,7 @@ class TopicRead(msgspec.Struct, kw_only=True):
 
 
 class GroupPosition(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a consumer group has come on a topic: the next offset per partition, and the ends.
-
-    `oldest_ms` is when the oldest record was written that it has not finished; None where there is none.
-    """
+    """How far a consumer group has come on a topic; `oldest_ms` is that of its oldest unfinished record."""
 
     group: str
     topic: str

@@ -138,10 +138,7 @@ _STOPPED = "content_filter"
 
 
 def check_call(call: CallRow, item: BilledCall | None, *, complete: bool) -> FindingKind | None:
-    """Return what is wrong with a booked call; None where the invoice confirms or explains it.
-
-    `complete`: whether the invoice has everything of the time.
-    """
+    """Return what is wrong with a booked call. `complete`: the invoice has everything of the time."""
     is_estimate = call.estimated or call.orphaned
     if item is None:
         # An estimate without an answer may be of a call that the provider never began.
@@ -170,11 +167,7 @@ def _is_explained(call: CallRow, item: BilledCall) -> bool:
 
 
 class CallSums(msgspec.Struct, kw_only=True):
-    """Calls of one kind: how many, what is booked for them, what was billed.
-
-    `over_nano` and `under_nano`: by how much single calls are booked above, and below, what was billed.
-    `not_invoiced`: how many are booked with an amount, and not billed.
-    """
+    """Calls of one kind; `over_nano`, `under_nano`: by how much single ones differ from their bill."""
 
     calls: int = 0
     booked_nano: int = 0
@@ -195,10 +188,7 @@ class CallSums(msgspec.Struct, kw_only=True):
 
 
 class CallTotals(msgspec.Struct, kw_only=True):
-    """The calls of the window's requests.
-
-    `estimated`: they failed, were stopped, or have an implausible usage: booked as far as it is known.
-    """
+    """The calls of the window's requests; `estimated` failed, were stopped, or have an implausible usage."""
 
     exact: CallSums = field(default_factory=CallSums)  # with a usage of the provider's: booked = invoiced
     estimated: CallSums = field(default_factory=CallSums)

@@ -83,11 +83,7 @@ class IncrementalReader:
 
 
 async def read_positions(topics: TopicReader, evidence: KafkaEvidence) -> None:
-    """Ask the brokers how far each group has come, and enter it into the evidence.
-
-    To be called before the topics are read: what a group had finished by then, and so everything that it made
-    of it, is in what is read afterwards.
-    """
+    """Note how far each group has come; before the topics are read, so that these hold what it did."""
     read = {spec.source.name for spec in (*STAGES, SINK, RELAY)}
     partitions, known = await topics.partitions(read), await topics.groups()
     commits: dict[str, Offsets] = {}
@@ -142,10 +138,7 @@ class _JournaledCall(msgspec.Struct, frozen=True):
 
 
 async def read_clickhouse(clickhouse: ClickHouse, window: AuditWindow) -> ClickHouseEvidence:
-    """Return the rows and calls of the requests that were accepted in the window.
-
-    Raises `ClickHouseUnavailable`: the server does not answer in time, or refuses; so do the functions below.
-    """
+    """Return the rows and calls of the requests that were accepted in the window."""
     evidence = ClickHouseEvidence()
     until_ms = _FAR_MS if window.until_ms is None else window.until_ms
     bounds = {"since": window.since_ms - _SLACK_MS, "until": until_ms}

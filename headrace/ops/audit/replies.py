@@ -78,11 +78,7 @@ class WorkInProgress:
         self._brought_back = {retry.request_id for retry in kafka.retries} if unfinished else set()
 
     def may_answer(self, request_id: str, request: AcceptedRequest) -> bool:
-        """Whether a terminal reply may still come of the stages' own accord.
-
-        That is so until its deadline, and after it as long as any stage still has a record in hand that was
-        written before that.
-        """
+        """Whether a reply may still come: until the deadline, and while a stage has an older record."""
         over_ms = request.deadline_ms + GRACE_MS
         return (
             over_ms > min(self._now_ms, self._finished_ms)

@@ -28,10 +28,7 @@ class Equation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """Something an operator should know.
-
-    `code` is stable, for scripts. `ids` are the first of the requests, calls or records.
-    """
+    """Something an operator should know. `code` is stable, for scripts; `ids` are the first ones."""
 
     code: str
     title: str

@@ -171,10 +171,7 @@ class ActionResult(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class DeadLetterActions:
-    """Carries out an operator's decisions.
-
-    Without a publisher it is a dry run. `rate` is the maximum of actions a second; None: as fast as they go.
-    """
+    """Carries out an operator's decisions, at most `rate` a second; without a publisher it is a dry run."""
 
     letters: DeadLetterReader
     publisher: Publisher | None
@@ -188,10 +185,7 @@ class DeadLetterActions:
     async def replay(
         self, ids: Sequence[LetterId], *, force: bool, max_replays: int, pay_again: bool = False
     ) -> AsyncIterator[ActionResult]:
-        """Replay dead letters in this order. `plan_replay` says which are refused.
-
-        Unless `pay_again` is set, those are refused, too, whose request has been charged.
-        """
+        """Replay dead letters in this order; `pay_again`: also those whose request was charged."""
         charges = dict[str, LedgerEntry]() if pay_again else await self.letters.charges(ids)
 
         async def one(dead: Record, letter: LetterSummary, state: LetterState) -> ActionResult:

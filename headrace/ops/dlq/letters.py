@@ -87,10 +87,7 @@ class LetterState(msgspec.Struct, frozen=True):
 
 
 class LetterStates:
-    """The states of many dead letters, from the actions in the order in which they were recorded.
-
-    Nothing is kept of letters that are not `wanted`.
-    """
+    """The states of the `wanted` dead letters, from the actions in the order in which they were recorded."""
 
     def __init__(self, wanted: Callable[[LetterId], bool] = lambda _: True) -> None:
         self._wanted = wanted

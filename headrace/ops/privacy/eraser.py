@@ -41,10 +41,7 @@ _owner = msgspec.json.Decoder(_RequestOwner)
 
 
 async def requests_of(reader: TopicReader, subject: Subject, *, since_ms: int, until: datetime) -> set[str]:
-    """Return the ids of the user's requests.
-
-    Begin with the first record written at `since_ms`; leave out what was accepted after `until`.
-    """
+    """Return the ids of the user's requests written at `since_ms` or later and accepted up to `until`."""
     # To the very end: senders' clocks differ, and one that is ahead must not end the search.
     spans = await reader.spans(
         REQUEST_EVENTS, since_ms=since_ms, records_before=RECORDS_BEFORE, missing_ok=True
@@ -94,21 +91,14 @@ class StoredItems(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetainedTopic(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the user stays on a topic, and until when at the latest, if nothing is written anew.
-
-    That is by the retention that Headrace creates its topics with. Kafka deletes whole segments, so it may
-    take hours more.
-    """
+    """What of the user stays on a topic, and until when; deleting whole segments may take hours more."""
 
     topic: str
     until: datetime
 
 
 class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The result. It does not name the user.
-
-    What was accepted until `until` is erased; `kept` is what stays on Kafka until its retention is over.
-    """
+    """The result, which does not name the user; `kept` is what stays on Kafka until its retention is over."""
 
     tenant: str
     mode: ErasureMode
@@ -164,11 +154,7 @@ class Eraser:
         return _report(erasure, ids, look, look, ErasureVerdict.PLANNED)
 
     async def erase(self, subject: Subject, mode: ErasureMode, *, wait_s: float) -> ErasureReport:
-        """Erase a user.
-
-        `wait_s` is how long to wait for requests that are under way, and for a look that finds nothing.
-        Raises `AlreadyDeleted` or `TransientFault`.
-        """
+        """Erase a user; wait `wait_s` for an empty look. Raises `AlreadyDeleted` or `TransientFault`."""
         erasure = await self._order(subject, mode)
         self.progress("putting the user on the list of erasures")
         await self.publisher.publish(erasure_emit(erasure))

@@ -122,10 +122,7 @@ class RedisEraser:
         ]
 
     async def _cached(self, tenant: str, request_ids: frozenset[str]) -> list[tuple[bytes, bool]]:
-        """Return the tenant's cached answers that came of these requests, and those that have expired.
-
-        An expired answer no longer says whose it was, and its vector is useless.
-        """
+        """Return the cached answers of these requests, and expired ones: they no longer say whose."""
         found: list[tuple[bytes, bool]] = []
         for some in in_batches(await self._redis.zrange(index_key(tenant), 0, -1), _KEYS_A_PIPELINE):
             answers = await self._redis.mget([answer_key(*_split(member)) for member in some])
