@@ -235,7 +235,10 @@ class EmbeddedKafka(EmbeddedPart):
         if "No space left on device" in said:
             return EmbeddedError(f"the disk of {self.data_dir} is full: free some space and start again")
         if any(damage in said for damage in _DAMAGE):
-            return self._corrupt(_first_exception(said))
+            # The line that names the fault, without the stack below it.
+            lines = [line.strip() for line in said.splitlines()]
+            named = (line for line in lines if "Exception:" in line or "Error:" in line)
+            return self._corrupt(next(named, lines[-1]).rstrip("."))
         return error
 
     def _require_whole(self) -> None:
@@ -257,12 +260,6 @@ class EmbeddedKafka(EmbeddedPart):
             "Restore the folder from a backup, or move it away (or delete it) to start with empty topics; "
             "what is in Redis and ClickHouse stays.",
         )
-
-
-def _first_exception(said: str) -> str:
-    """The line that names the fault, without the stack below it."""
-    lines = [line.strip() for line in said.splitlines()]
-    return next((line for line in lines if "Exception:" in line or "Error:" in line), lines[-1]).rstrip(".")
 
 
 def java_program() -> Path:

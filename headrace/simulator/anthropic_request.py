@@ -109,10 +109,6 @@ def _blocks_of(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-def _prompt_texts(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    return ["\n".join(filter(None, map(_text_in, _blocks_of(message)))) for message in messages]
-
-
 def _text_in(block: Mapping[str, Any]) -> str:
     if block["type"] == "tool_result":
         return _result_text(block)
@@ -122,10 +118,6 @@ def _text_in(block: Mapping[str, Any]) -> str:
 def _result_text(block: Mapping[str, Any]) -> str:
     content = block.get("content") or ""
     return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
-
-
-def _results_at_end(messages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(_result_text(block) for block in _blocks_of(messages[-1]) if block["type"] == "tool_result")
 
 
 def _text_of(message: Mapping[str, Any]) -> str | None:
@@ -151,14 +143,15 @@ def read_message_request(body: Any, headers: Mapping[str, str]) -> chat_task.Cha
     system = _system_text(body)
     input_tokens = _input_tokens(body, system)
     chat_task.check_lengths(model, input_tokens, body["max_tokens"])
-    texts = _prompt_texts(messages)
+    texts = ["\n".join(filter(None, map(_text_in, _blocks_of(message)))) for message in messages]
     users = [text for turn, text in zip(messages, texts, strict=True) if turn["role"] == "user" and text]
+    last = _blocks_of(messages[-1])
     return chat_task.ChatTask(
         model=model.name,
         charge_usd=partial(charge_usd, model),
         prompt="\n".join((system, *texts)),
         question=users[-1] if users else texts[-1],
-        tool_results=_results_at_end(messages),
+        tool_results=tuple(_result_text(block) for block in last if block["type"] == "tool_result"),
         identity=msgspec.json.encode([body.get(name) for name in _IDENTITY]),
         tool_use=_tool_use(body),
         form=_output_form(body, system),

@@ -91,11 +91,7 @@ def about_results(results: tuple[str, ...], question: str) -> str:
 
 def json_object(question: str, random: Random) -> str:
     """Return a JSON object about the question, for a request that names no schema."""
-    body: dict[str, Any] = {
-        "simulated": True,
-        "topic": key_words(question)[0],
-        "answer": sentences(question, random),
-    }
+    body = {"simulated": True, "topic": key_words(question)[0], "answer": sentences(question, random)}
     return msgspec.json.encode(body).decode()
 
 

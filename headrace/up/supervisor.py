@@ -91,11 +91,9 @@ class Standby:
     """A process that has loaded everything and waits to begin.
 
     Starting a worker takes about 3 s of processor time, most of it imports and the embedding model: more
-    than its consumer groups wait for it on a busy machine, so that its partitions would move away and back
-    again. A standby takes over in the time that it needs to connect.
-
-    `make` is given the descriptor on which the process waits: it begins once a byte comes, and ends where the
-    other end is closed.
+    than its consumer groups wait for on a busy machine, so that its partitions would move away and back. A
+    standby takes over in the time that it needs to connect. `make` is given the descriptor on which the
+    process waits: it begins once a byte comes, and ends where the other end is closed.
     """
 
     def __init__(self, make: Callable[[int], ChildProcess]) -> None:

@@ -8,8 +8,8 @@ Three layers, because none of them is enough alone:
 2. What the library's access control does not cover (programs, RocksDB in any folder): table functions and
    engines are refused by name before the engine sees them, all but those named here. The names come from
    the engine, so that those of a later version are refused until somebody looks at them.
-3. The kernel (Landlock), where it can: expressions in strings, which only the engine
-   reads, can call the scalar function `file()`.
+3. The kernel (Landlock), where it can: expressions in strings, which only the engine reads, can call the
+   scalar function `file()`. See https://docs.kernel.org/userspace-api/landlock.html and `linux/landlock.h`.
 """
 
 import ctypes
