@@ -8,7 +8,6 @@ from headrace.embedded.errors import PortInUse
 LOOPBACK = "127.0.0.1"
 """Embedded parts listen here and nowhere else: Kafka has no password, and none of them has TLS."""
 
-
 _SERVER_PORTS = range(20_000, 32_000)
 """Below the ephemeral ports of Linux (32768–60999) and macOS (49152–65535): see `free_port`."""
 

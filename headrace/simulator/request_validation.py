@@ -187,10 +187,8 @@ def load_types(load: Callable[[], T], *packages: str) -> T:
     """Call `load`, which imports modules of an SDK, so that the packages' own code does not run.
 
     That code loads clients and all resources: 1.9 s of CPU and 70 MB for both SDKs; the request types alone
-    take a tenth of it. Where the SDK is loaded already, `load` uses it; where its types do not do without,
-    all of it is loaded.
-
-    `packages`: the SDK and those of its packages that the types are in, parents before children.
+    take a tenth of it. Where the types need more, all of the SDK is loaded. `packages` are the SDK and
+    those of its packages that the types are in, parents before children.
     """
     if packages[0] in sys.modules:
         return load()
