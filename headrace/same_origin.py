@@ -1,9 +1,8 @@
 """Keeps web pages of other origins from a server on this machine.
 
 A page of any site can make a browser send requests to 127.0.0.1 (a form, `fetch` without CORS). With DNS
-rebinding the requests have a host name of the page's own, so that it may read the answers. The servers that
-trust whoever is on this machine (the embedded ClickHouse, the provider simulator) are wrapped in
-`SameOriginOnly`.
+rebinding the requests have a host name of the page's own, so that it may read the answers. The embedded
+ClickHouse and the provider simulator, which trust whoever is on this machine, are wrapped in it.
 """
 
 import ipaddress

@@ -1,7 +1,4 @@
-"""The command line: one module per command.
-
-Begin with `app`.
-"""
+"""The command line: one module per command, or for a few that belong together. Begin with `app`."""
 
 import sys
 

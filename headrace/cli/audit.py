@@ -10,20 +10,11 @@ from typing import Annotated
 import msgspec
 import typer
 
-from headrace.cli.connection import connection_settings
-from headrace.cli.console import (
-    DEFAULT_DATA_DIR,
-    AsJson,
-    DataDir,
-    fail,
-    out,
-    print_json,
-    progress,
-    time_option,
-)
+from headrace.cli import console
 from headrace.ops.audit.auditor import Auditor
 from headrace.ops.audit.evidence import AuditWindow
 from headrace.ops.audit.report import AuditReport, AuditVerdict, show
+from headrace.up.environment import connection_settings
 from headrace.up.home import Home
 from streams.errors import HeadraceError
 from streams.settings import Settings
@@ -32,7 +23,6 @@ _EXIT_CODES = {AuditVerdict.BALANCED: 0, AuditVerdict.UNBALANCED: 1, AuditVerdic
 _UNREACHABLE = 2
 _POLL_S = 1.0
 
-
 app = typer.Typer()
 
 
@@ -40,10 +30,10 @@ app = typer.Typer()
 def audit(
     since: Annotated[
         datetime | None,
-        time_option(help="Begin: 30m, 2h, 1d ago, or a time such as 2026-11-21T08:00Z. Default: 1h."),
+        console.time_option(help="Begin: 30m, 2h, 1d ago, or a time such as 2026-11-21T08:00Z. Default: 1h."),
     ] = None,
     until: Annotated[
-        datetime | None, time_option(help="End, in the same form. Default: the newest record.")
+        datetime | None, console.time_option(help="End, in the same form. Default: the newest record.")
     ] = None,
     wait_s: Annotated[
         float, typer.Option("--wait", min=0, help="Seconds to wait for requests under way.")
@@ -55,8 +45,8 @@ def audit(
             "`headrace up`."
         ),
     ] = None,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
-    as_json: AsJson = False,
+    data_dir: console.DataDir = console.DEFAULT_DATA_DIR,
+    as_json: console.AsJson = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Also show what was read of each part.")] = False,
 ) -> None:
     """Check every accepted request against Kafka, Redis, ClickHouse and the provider's invoice.
@@ -72,12 +62,12 @@ def audit(
         settings = connection_settings(data_dir)
         report = asyncio.run(_audit(settings, window, invoice or _simulator(data_dir, settings), wait_s))
     except HeadraceError as fault:
-        fail(str(fault))
+        console.fail(str(fault))
         raise typer.Exit(_UNREACHABLE) from fault
     if as_json:
-        print_json(report)
+        console.print_json(report)
     else:
-        show(report, out, details=verbose)
+        show(report, console.out, details=verbose)
     raise typer.Exit(_EXIT_CODES[report.verdict])
 
 
@@ -91,7 +81,7 @@ async def _audit(
             left_s = begun + wait_s - time.monotonic()
             if not report.waiting or left_s <= 0:
                 return report
-            progress(f"{report.waiting} under way; waiting up to {left_s:.0f} s")
+            console.progress(f"{report.waiting} under way; waiting up to {left_s:.0f} s")
             await asyncio.sleep(min(max(_POLL_S, report.took_s), left_s))
 
 
@@ -103,7 +93,6 @@ def _window(since: datetime, until: datetime | None) -> AuditWindow:
 
 
 def _simulator(data_dir: Path, settings: Settings) -> str | None:
-    """Return the simulator of the `headrace up` that uses this Kafka."""
     with suppress(HeadraceError, OSError, msgspec.MsgspecError):
         endpoints = Home(data_dir).endpoints()
         if endpoints.kafka == settings.kafka_bootstrap:

@@ -59,11 +59,7 @@ def print_json(document: Any) -> None:
 
 
 def confirm(question: str, *, unattended: str, details: str = "") -> None:
-    """Ask a question on the terminal.
-
-    Raises:
-        NotConfirmed: the answer is no, or there is no terminal.
-    """
+    """Ask a question on the terminal. Raises `NotConfirmed`: the answer is no, or there is no terminal."""
     if not sys.stdin.isatty():
         raise NotConfirmed(unattended)
     sys.stderr.write(details)
@@ -72,11 +68,7 @@ def confirm(question: str, *, unattended: str, details: str = "") -> None:
 
 
 def parse_time_option(text: str, *, now: datetime | None = None) -> datetime:
-    """Return the time that an option names: an age such as 2h, or a time in ISO 8601.
-
-    Raises:
-        typer.BadParameter: it is neither, or lies before 1970.
-    """
+    """Return the time that an option names: an age such as 2h, or a time in ISO 8601 from 1970 on."""
     with suppress(ValueError):
         at = parse_moment(text, now=now or datetime.now(UTC))
         if at >= FIRST:

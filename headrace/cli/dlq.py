@@ -7,37 +7,14 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from headrace.cli.connection import connection_settings
-from headrace.cli.console import (
-    DEFAULT_DATA_DIR,
-    AsJson,
-    DataDir,
-    DryRun,
-    Yes,
-    confirm,
-    fail,
-    out,
-    print_json,
-    progress,
-)
-from headrace.cli.dlq_options import (
-    ALL_OPEN,
-    DEFAULT_LIMIT,
-    By,
-    Ids,
-    Limit,
-    Reason,
-    check_choice,
-    encodable,
-    letter_ids,
-    operator_name,
-    with_filters,
-)
+from headrace.cli import console
+from headrace.cli import dlq_options as options
 from headrace.ops.dlq import rendering
 from headrace.ops.dlq.actions import ActionResult, DeadLetterActions
 from headrace.ops.dlq.letters import LetterId, summary_of
 from headrace.ops.dlq.reader import DeadLetterReader, LetterFilters, LetterSelection, ListedLetter
 from headrace.ops.topic_reader import TopicReader
+from headrace.up.environment import connection_settings
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
 from streams.settings import Settings
@@ -45,7 +22,6 @@ from streams.settings import Settings
 _CLIENT_ID = "headrace-dlq"
 
 T = TypeVar("T")
-
 
 app = typer.Typer(
     name="dlq",
@@ -56,27 +32,27 @@ app = typer.Typer(
 
 
 @app.command("list", epilog="Example: headrace dlq list --stage llm --since 2h")
-@with_filters
+@options.with_filters
 def list_(
     filters: LetterFilters | None = None,
-    limit: Limit = DEFAULT_LIMIT,
+    limit: options.Limit = options.DEFAULT_LIMIT,
     summary: Annotated[
         bool, typer.Option("--summary", help="Only count them, by stage and exception.")
     ] = False,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
-    as_json: AsJson = False,
+    data_dir: console.DataDir = console.DEFAULT_DATA_DIR,
+    as_json: console.AsJson = False,
 ) -> None:
     """List dead letters and their state, oldest first."""
     settings = connection_settings(data_dir)
-    selection = _run(settings, lambda letters, _: letters.select(filters or ALL_OPEN, limit=limit))
+    selection = _run(settings, lambda letters, _: letters.select(filters or options.ALL_OPEN, limit=limit))
     if as_json and summary:
         groups = [rendering.group_document(each) for each in selection.groups()]
-        print_json({"matched": selection.matched, "summary": groups})
+        console.print_json({"matched": selection.matched, "summary": groups})
     elif as_json:
         listed = [rendering.letter_document(each) for each in selection.letters()]
-        print_json({"matched": selection.matched, "letters": listed})
+        console.print_json({"matched": selection.matched, "letters": listed})
     elif not selection.matched:
-        progress("no dead letters" if filters is None else "no dead letters match")
+        console.progress("no dead letters" if filters is None else "no dead letters match")
     elif summary:
         sys.stdout.write(rendering.groups_table(selection.groups()))
     else:
@@ -90,11 +66,11 @@ def show(
     raw: Annotated[
         bool, typer.Option("--raw", help="Write the value's bytes to stdout, and nothing else.")
     ] = False,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
-    as_json: AsJson = False,
+    data_dir: console.DataDir = console.DEFAULT_DATA_DIR,
+    as_json: console.AsJson = False,
 ) -> None:
     """Show one dead letter: its headers, its value, and what was done with it."""
-    wanted = letter_ids([letter_id])[0]
+    wanted = options.letter_ids([letter_id])[0]
 
     async def read(letters: DeadLetterReader, _: Publisher | None) -> tuple[Any, ...] | None:
         dead = await letters.find(wanted)
@@ -105,23 +81,23 @@ def show(
 
     known = _run(connection_settings(data_dir), read)
     if known is None:
-        fail(f"there is no dead letter {wanted} (any more)")
+        console.fail(f"there is no dead letter {wanted} (any more)")
         raise typer.Exit(1)
     if raw:
         sys.stdout.buffer.write(known[1].value or b"")
         sys.stdout.buffer.flush()
     elif as_json:
-        print_json(rendering.page_document(*known))
+        console.print_json(rendering.page_document(*known))
     else:
         sys.stdout.write(rendering.letter_page(*known))
 
 
 @app.command(epilog='Example: headrace dlq replay 2:41 --reason "redis is back"')
-@with_filters
+@options.with_filters
 def replay(
-    ids: Ids = None,
+    ids: options.Ids = None,
     filters: LetterFilters | None = None,
-    limit: Limit = DEFAULT_LIMIT,
+    limit: options.Limit = options.DEFAULT_LIMIT,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Maximum replays per second.")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Include those that were replayed or discarded before.")
@@ -129,12 +105,12 @@ def replay(
     pay_again: Annotated[
         bool, typer.Option("--pay-again", help="Include requests that were charged: a model is paid again.")
     ] = False,
-    reason: Reason = "",
-    by: By = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
-    as_json: AsJson = False,
+    reason: options.Reason = "",
+    by: options.By = None,
+    dry_run: console.DryRun = False,
+    yes: console.Yes = False,
+    data_dir: console.DataDir = console.DEFAULT_DATA_DIR,
+    as_json: console.AsJson = False,
 ) -> None:
     """Send dead letters to their stage again, with a new deadline.
 
@@ -143,15 +119,15 @@ def replay(
 
     Exit code 1 if one was not replayed.
     """
-    named = letter_ids(ids or ())
-    check_choice(named, filters)
+    named = options.letter_ids(ids or ())
+    options.check_choice(named, filters)
     settings = connection_settings(data_dir)
 
     async def work(letters: DeadLetterReader, publisher: Publisher | None) -> list[ActionResult]:
         ask = not (yes or dry_run)
         chosen = named or await _choose(letters, filters, limit, ask=ask, verb="replay")
         actions = DeadLetterActions(
-            letters, publisher, by=operator_name(by), reason=encodable(reason), rate=rate
+            letters, publisher, by=options.operator_name(by), reason=options.encodable(reason), rate=rate
         )
         results = actions.replay(chosen, force=force, max_replays=settings.max_replays, pay_again=pay_again)
         return [_told(each, as_json=as_json) async for each in results]
@@ -160,31 +136,33 @@ def replay(
 
 
 @app.command(epilog='Example: headrace dlq discard 2:41 --reason "the sender is fixed"')
-@with_filters
+@options.with_filters
 def discard(
-    reason: Reason,
-    ids: Ids = None,
+    reason: options.Reason,
+    ids: options.Ids = None,
     filters: LetterFilters | None = None,
-    limit: Limit = DEFAULT_LIMIT,
-    by: By = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
-    as_json: AsJson = False,
+    limit: options.Limit = options.DEFAULT_LIMIT,
+    by: options.By = None,
+    dry_run: console.DryRun = False,
+    yes: console.Yes = False,
+    data_dir: console.DataDir = console.DEFAULT_DATA_DIR,
+    as_json: console.AsJson = False,
 ) -> None:
     """Record that dead letters need nothing more. The records stay until they expire.
 
     Name them by id, or filter. Exit code 1 if one was not discarded.
     """
-    named = letter_ids(ids or ())
-    check_choice(named, filters)
+    named = options.letter_ids(ids or ())
+    options.check_choice(named, filters)
     if not reason.strip():
         raise typer.BadParameter("say why, for whoever reads the audit trail", param_hint="--reason")
 
     async def work(letters: DeadLetterReader, publisher: Publisher | None) -> list[ActionResult]:
         ask = not (yes or dry_run)
         chosen = named or await _choose(letters, filters, limit, ask=ask, verb="discard")
-        actions = DeadLetterActions(letters, publisher, by=operator_name(by), reason=encodable(reason))
+        actions = DeadLetterActions(
+            letters, publisher, by=options.operator_name(by), reason=options.encodable(reason)
+        )
         return [_told(each, as_json=as_json) async for each in actions.discard(chosen)]
 
     _finish(_run(connection_settings(data_dir), work, dry_run=dry_run), as_json=as_json)
@@ -215,11 +193,11 @@ async def _choose(
     letters: DeadLetterReader, filters: LetterFilters | None, limit: int, *, ask: bool, verb: str
 ) -> Sequence[LetterId]:
     """Return the letters that match. Where they are several, ask first."""
-    selection = await letters.select(filters or ALL_OPEN, limit=limit)
+    selection = await letters.select(filters or options.ALL_OPEN, limit=limit)
     chosen = [each.letter.letter_id for each in selection.letters()]
     _say_what_is_left(selection, limit)
     if ask and len(chosen) > 1:
-        confirm(
+        console.confirm(
             f"{verb} {len(chosen)} dead letters?",
             details=rendering.groups_table(selection.groups()),
             unattended=f"{len(chosen)} dead letters match: add --yes to {verb} them, or --dry-run to see",
@@ -230,19 +208,19 @@ async def _choose(
 def _told(result: ActionResult, *, as_json: bool) -> ActionResult:
     if not as_json:
         style = None if result.outcome.good else "red"
-        out.print(rendering.result_line(result), markup=False, emoji=False, style=style)
+        console.out.print(rendering.result_line(result), markup=False, emoji=False, style=style)
     return result
 
 
 def _finish(results: Sequence[ActionResult], *, as_json: bool) -> None:
     if as_json:
-        print_json({"results": [rendering.result_document(each) for each in results]})
+        console.print_json({"results": [rendering.result_document(each) for each in results]})
     elif not results:
-        progress("no dead letters match")
+        console.progress("no dead letters match")
     if not all(each.outcome.good for each in results):
         raise typer.Exit(1)
 
 
 def _say_what_is_left(selection: LetterSelection, limit: int) -> None:
     if selection.matched > limit:
-        progress(f"{selection.matched - limit} older ones match too; --limit takes more")
+        console.progress(f"{selection.matched - limit} older ones match too; --limit takes more")

@@ -48,7 +48,6 @@ def _filters_of(
     ] = None,
     until: Annotated[datetime | None, time_option(help="Died before; the same form as --since.")] = None,
 ) -> LetterFilters | None:
-    """Return the filters that options name; None where none is given."""
     named: dict[str, Any] = {
         "stage": stage,
         "exception": exception,
@@ -79,11 +78,7 @@ def with_filters(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def check_choice(ids: Sequence[LetterId], filters: LetterFilters | None) -> None:
-    """Refuse an unclear choice: all open letters have to be asked for explicitly.
-
-    Raises:
-        typer.BadParameter: ids and filters are both given, or neither.
-    """
+    """Refuse ids with filters, and neither: all open letters have to be asked for explicitly."""
     if ids and filters:
         raise typer.BadParameter("name dead letters by id, or filter them: not both")
     if not ids and not filters:
@@ -91,11 +86,7 @@ def check_choice(ids: Sequence[LetterId], filters: LetterFilters | None) -> None
 
 
 def letter_ids(texts: Sequence[str]) -> Sequence[LetterId]:
-    """Return the ids that texts name.
-
-    Raises:
-        typer.BadParameter: one is not an id.
-    """
+    """Return the ids that texts name. Raises `typer.BadParameter`."""
     try:
         return [LetterId.parse(each) for each in texts]
     except InputError as fault:

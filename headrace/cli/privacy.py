@@ -9,23 +9,11 @@ import typer
 
 from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import RowEraser, UsersRollup
-from headrace.cli.connection import connection_settings
-from headrace.cli.console import (
-    DEFAULT_DATA_DIR,
-    AsJson,
-    DataDir,
-    DryRun,
-    Yes,
-    confirm,
-    fail,
-    out,
-    print_json,
-    progress,
-)
-from headrace.ops.privacy.eraser import Eraser, ErasureReport, ErasureVerdict, lines
+from headrace.cli import console
+from headrace.ops.privacy.eraser import Eraser, ErasureReport, ErasureVerdict, lines, requests_of
 from headrace.ops.privacy.redis_eraser import RedisEraser
-from headrace.ops.privacy.user_requests import requests_of
 from headrace.ops.topic_reader import TopicReader
+from headrace.up.environment import connection_settings
 from streams.erasure import ErasureFeed, Subject
 from streams.errors import HeadraceError, TransientFault
 from streams.events import Erasure, ErasureMode
@@ -45,7 +33,6 @@ _UNREACHABLE = 2
 #: A request's entry in the registry is renewed when it is sent again: look a little further back.
 _MARGIN_S = 3600
 
-
 app = typer.Typer(name="privacy", help="Personal data: erase a user.", no_args_is_help=True)
 
 
@@ -60,13 +47,13 @@ def erase(
             "delete: rows are deleted, and their cost is missing from the sums."
         ),
     ] = "anonymise",
-    dry_run: DryRun = False,
-    yes: Yes = False,
+    dry_run: console.DryRun = False,
+    yes: console.Yes = False,
     wait_s: Annotated[
         float, typer.Option("--wait", min=0, help="Seconds to wait for requests under way.")
     ] = 90.0,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
-    as_json: AsJson = False,
+    data_dir: console.DataDir = console.DEFAULT_DATA_DIR,
+    as_json: console.AsJson = False,
 ) -> None:
     """Erase a user from ClickHouse and Redis, and from what Kafka delivers again later. This is final.
 
@@ -78,7 +65,7 @@ def erase(
     subject = Subject(tenant, user)
     try:
         if not (dry_run or yes):
-            confirm(
+            console.confirm(
                 f"{mode} everything of user {subject.user_id!r} of tenant {subject.tenant!r}?",
                 unattended="there is no way back: add --yes to do it, or --dry-run to see what is there",
             )
@@ -86,13 +73,13 @@ def erase(
         report = asyncio.run(_erase(settings, subject, mode, dry_run=dry_run, wait_s=wait_s))
     except HeadraceError as fault:
         again = "\nWhat was done so far is done; run the same command again."
-        fail(f"{fault}{again if isinstance(fault, TransientFault) else ''}")
+        console.fail(f"{fault}{again if isinstance(fault, TransientFault) else ''}")
         raise typer.Exit(_UNREACHABLE) from fault
     if as_json:
-        print_json(report)
+        console.print_json(report)
     else:
         for line in lines(report):
-            out.print(line, markup=False)
+            console.out.print(line, markup=False)
     raise typer.Exit(_EXIT_CODES[report.verdict])
 
 
@@ -133,7 +120,7 @@ async def _erase(
             redis=RedisEraser(redis),
             find_requests=find_requests,
             clock=lambda: datetime.now(UTC),
-            progress=progress,
+            progress=console.progress,
         )
         if dry_run:
             return await eraser.plan(subject, mode)

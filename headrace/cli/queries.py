@@ -82,11 +82,7 @@ def query_faults() -> Iterator[None]:
 
 
 def parameters_of(pairs: list[str] | None) -> dict[str, Any]:
-    """Return the parameters that ``name=value`` pairs give.
-
-    Raises:
-        ConfigurationError: a pair has no ``=``, or a name is given twice.
-    """
+    """Return the parameters that ``name=value`` pairs give. Raises `ConfigurationError`."""
     given: dict[str, Any] = {}
     for pair in pairs or ():
         name, equals, value = pair.partition("=")
@@ -105,12 +101,7 @@ def query(
 
     A file appears when it is complete, or not at all. JSON is an array of objects in which money is a number
     with exactly its digits; CSV has a header; CSV and Parquet are ClickHouse's own. `source` is the address
-    of ClickHouse and the database.
-
-    Raises:
-        ConfigurationError: Parquet was asked for on a terminal, or the file cannot be written.
-        ClickHouseUnavailable: it does not answer.
-        QueryFailed: ClickHouse refused the statement, or gave up on it.
+    of ClickHouse and the database. Raises `ConfigurationError`, `ClickHouseUnavailable` or `QueryFailed`.
     """
     with _read_only_client(*source, timeout_s=timeout_s) as client:
         if output_format is Format.TABLE and path is None:
@@ -153,7 +144,6 @@ def _read_only_client(url: str, database: str, *, timeout_s: float) -> Iterator[
 
 
 def _show_table(client: Client, statement: Bound) -> None:
-    """Ask, and show the result as a table, up to `TABLE_ROWS` rows of it."""
     with client.query_rows_stream(statement.sql, parameters=statement.parameters, tz_mode="aware") as stream:
         names = list(stream.source.column_names)
         rows = list(islice(stream, TABLE_ROWS + 1))

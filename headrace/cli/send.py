@@ -73,11 +73,7 @@ def send(
 
 
 def run_demo(endpoints: Endpoints, *, simulated: bool) -> None:
-    """Send a question that no cache has seen, and show the answer and its row in ClickHouse.
-
-    Raises:
-        SendFailed: no answer, or no row in time; the message says which, and where to look.
-    """
+    """Send a question that no cache has seen; show answer and row in ClickHouse. Raises `SendFailed`."""
     question = f"In one paragraph: what does a headrace do in a water mill? (asked {datetime.now(UTC)})"
     body = {"query": question, "user_id": "demo", "template": "general_chat"}
     with _client(endpoints.ingest, endpoints.api_key) as client:
@@ -136,7 +132,6 @@ def _post(client: httpx.Client, body: dict[str, Any]) -> str:
 
 
 def _print_reply(reply: dict[str, Any]) -> None:
-    """Print an answer with its stages and its cost."""
     if reply.get("blocked"):
         out.print(f"blocked: {reply.get('reason')}", style="yellow", markup=False)
     else:

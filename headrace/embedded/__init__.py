@@ -1,5 +1,5 @@
 """Kafka, Redis and ClickHouse on one machine without Docker, Java or root: servers as child processes.
 
-Begin reading at `child.Child` (start, watch, stop) and `part.EmbeddedPart`; `kafka`, `redis` and
-`clickhouse` are the three parts. `guard` ends a child whose parent is gone. Clients only see an endpoint.
+Begin reading at `child`: `Child` (start, watch, stop) and its form for servers, `EmbeddedPart`; `kafka`,
+`redis` and `clickhouse` are the three. `guard` ends a child whose parent is gone.
 """

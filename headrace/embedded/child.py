@@ -1,10 +1,12 @@
-"""The one way to start, watch and stop a process: the base of embedded parts and of our own services."""
+"""The one way to start, watch and stop a process, and its form for servers with a data folder and ports."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from headrace.embedded.data_dir import DataDirLock, kept_password, private_folder
 from headrace.embedded.errors import EmbeddedError, ProcessExited
+from headrace.embedded.ports import LOOPBACK, choose_port
 from headrace.embedded.process import ChildProcess
 
 OnProgress = Callable[[str], None]
@@ -15,19 +17,11 @@ def silent(_message: str) -> None:
 
 
 class Child(ABC):
-    """A process that is started, watched, started again and stopped.
+    """A process that is started, watched, started again and stopped, by one thread at a time; all block."""
 
-    All methods block (from an event loop: `asyncio.to_thread`); one thread at a time may call `start` and
-    `stop`.
-
-    Attributes:
-        role: What it is called in messages and in `headrace status`.
-        stop_grace_s: Seconds that it may take to end once it is asked to.
-    """
-
-    role: str
+    role: str  # what it is called in messages and in `headrace status`
     log_path: Path
-    stop_grace_s = 10.0
+    stop_grace_s = 10.0  # seconds that it may take to end once it is asked to
 
     def __init__(self, ports: Mapping[str, int] | None = None) -> None:
         self._ports = dict(ports or {})
@@ -60,11 +54,7 @@ class Child(ABC):
         return None if process is None else process.poll()
 
     def start(self, on_progress: OnProgress = silent) -> None:
-        """Start it, for the first time or again, and return when it serves.
-
-        Raises:
-            EmbeddedError: It runs already, or cannot start; the message says what to change.
-        """
+        """Start it, for the first time or again, and return when it serves. Raises `EmbeddedError`."""
         if self.running:
             raise EmbeddedError(f"{self.role} runs already (pid {self.pid}): stop it first")
         self._end()
@@ -94,3 +84,61 @@ class Child(ABC):
         process, self._process = self._process, None
         if process is not None:
             process.stop(self.stop_grace_s)
+
+
+class EmbeddedPart(Child):
+    """A server in a child process, on data of its own, on the loopback address.
+
+    A part whose process died is started again with `start`: same data, same ports.
+
+    Its folder is created if need be, and locked while it runs. A port None or 0 takes a free one, chosen at
+    the first start and kept for as long as this object lives, so that clients find a restarted part again.
+    Password None: the one in `data_dir`, made at the first start.
+    """
+
+    def __init__(
+        self, data_dir: Path, ports: Mapping[str, int | None], *, password: str | None = None
+    ) -> None:
+        super().__init__()
+        self._given_password = password
+        self.data_dir = data_dir.absolute()
+        self.log_path = self.data_dir / f"{self.role}.log"
+        self._wanted = dict(ports)
+        self._lock = DataDirLock(self.role, self.data_dir)
+
+    @property
+    def port(self) -> int:
+        """The port that clients connect to; it is chosen at the first start."""
+        if "client" not in self._ports:
+            raise EmbeddedError(f"embedded {self.role} has no port yet: start it first")
+        return self._ports["client"]
+
+    @property
+    @abstractmethod
+    def endpoint(self) -> str:
+        """What a client is configured with."""
+
+    @property
+    def _password(self) -> str:
+        return self._given_password or kept_password(private_folder(self.data_dir) / "password")
+
+    def stop(self) -> None:
+        """Stop it in good order and give up the data folder."""
+        super().stop()
+        self._lock.release()
+
+    def _launch(self, on_progress: OnProgress) -> ChildProcess:
+        self._lock.release()
+        lock_fd = self._lock.acquire(on_progress=on_progress)
+        for name, wanted in self._wanted.items():
+            setting = f"HEADRACE_EMBEDDED_{self.role.upper()}_PORT"
+            # Once chosen, a port must be free again at a restart: its own process has ended by now.
+            self._ports[name] = choose_port(self._ports.get(name, wanted), setting=setting)
+        process = self._prepare(on_progress, lock_fd)
+        on_progress(f"starting {self.role} on {LOOPBACK}:{self.port}")
+        process.start()
+        return process
+
+    @abstractmethod
+    def _prepare(self, on_progress: OnProgress, lock_fd: int) -> ChildProcess:
+        """Write its configuration and make its process, which inherits the lock; `self.ports` is set."""

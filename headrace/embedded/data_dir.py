@@ -1,14 +1,52 @@
-"""Locks files, so that one process works on a data folder at a time."""
+"""Data folders: files that only their owner can read, whatever the umask is, and locks on them."""
 
 import fcntl
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from headrace.embedded.errors import DataDirInUse
-from headrace.embedded.private_files import private_folder
+from headrace.embedded.errors import DataDirInUse, NotPrivate
+
+OWNER_ONLY = 0o077
+"""The umask of every child: group and others get nothing."""
+
+_PASSWORD_BYTES = 24
+
+
+def private_folder(path: Path) -> Path:
+    """Create the folder if need be, and close it to everybody but its owner. Raises `NotPrivate`."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_uid != os.geteuid():
+        raise NotPrivate(path)
+    path.chmod(0o700)
+    return path
+
+
+def write_private(path: Path, text: str, *, encoding: str = "utf-8") -> None:
+    """Write a file of mode 0600, whole or not at all."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(text.encode(encoding))
+    partial.replace(path)
+
+
+def new_password() -> str:
+    """A random password that needs no quoting in an address, a header or a configuration file."""
+    return secrets.token_urlsafe(_PASSWORD_BYTES)
+
+
+def kept_password(path: Path) -> str:
+    """The password in the file; it is made at the first call."""
+    with suppress(FileNotFoundError):
+        return path.read_text("utf-8").strip()
+    password = new_password()
+    write_private(path, password + "\n")
+    return password
+
 
 _POLL_S = 0.1
 
@@ -16,8 +54,8 @@ _POLL_S = 0.1
 class DataDirLock:
     """An exclusive lock on a data folder, made to be inherited by the child that works in it.
 
-    The kernel drops it when the last process that holds the descriptor ends. A child that was given
-    `fd` therefore keeps the folder locked for as long as it runs, even when its parent was killed.
+    The kernel drops it when the last process that holds `fd` ends: a child that was given it keeps the folder
+    locked for as long as it runs, even when its parent was killed.
     """
 
     def __init__(self, part: str, data_dir: Path) -> None:
@@ -28,14 +66,8 @@ class DataDirLock:
     def acquire(self, wait_s: float = 6.0, on_progress: Callable[[str], None] | None = None) -> int:
         """Create the folder if need be, lock it, and return the descriptor to pass on.
 
-        Args:
-            wait_s: How long to wait for the holder to leave. A child whose parent was just killed
-                needs a few seconds to end (`process.ORPHAN_GRACE_S`).
-            on_progress: Told, once, that it waits.
-
-        Raises:
-            DataDirInUse: Another process still holds the lock.
-            NotPrivate: The folder belongs to another user.
+        It waits for the holder to leave: a child whose parent was just killed needs a few seconds to end
+        (`process.ORPHAN_GRACE_S`). Raises `DataDirInUse` or `NotPrivate`.
         """
         deadline = time.monotonic() + wait_s
         while (fd := try_lock(private_folder(self._data_dir) / ".lock")) is None:

@@ -1,16 +1,4 @@
-"""What can go wrong with an embedded part, each with what the user should change.
-
-HeadraceError
-└── EmbeddedError
-    ├── ExtraMissing      a package of ``headrace[embedded]`` is not installed
-    ├── DownloadFailed    the Kafka jars could not be fetched or verified
-    ├── PortInUse         a port that was asked for is taken
-    ├── DataDirInUse      another process runs on the same data folder
-    ├── DataCorrupt       the part refuses its data folder
-    ├── NotPrivate        a folder belongs to another user
-    ├── ProcessExited     a child ended although it should run
-    └── StartTimeout      a child runs but did not become ready in time
-"""
+"""What can go wrong with an embedded part, each with what the user should change."""
 
 from importlib import import_module
 from pathlib import Path

@@ -4,8 +4,7 @@
 read end of a pipe whose only write end is in the parent: end of file means that the parent is gone, on
 Linux and macOS alike. It also looks at its parent's id once a second, for the case that a fork of the
 parent keeps the pipe open. On Linux the child is bound to the guard by ``PR_SET_PDEATHSIG``, so that
-killing the guard ends the child too. The guard has one thread, so that "the parent thread ended" and "the
-guard ended" are the same event.
+killing the guard ends the child too; that is about the guard's thread, so it has only one.
 
 The guard also copies the child's output to a log file of bounded size. It is run as a script
 (``python -I -S guard.py …``), imports only the standard library, and costs about 20 ms to start and 9 MB. Its
@@ -25,7 +24,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import BinaryIO
 
 PARENT_CHECK_S = 1.0
@@ -84,9 +82,9 @@ class Guard:
     def run(self, argv: list[str], status_fd: int) -> int:
         """Start the child, watch over it, and return the exit status to end with."""
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, _wake_only)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler nothing wakes up
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+            signal.signal(number, lambda *_: self._orphaned())
         output_read, output_write = os.pipe()
         self._child_pid = spawn(argv, output_write, close=(self._control_fd, status_fd))
         os.close(output_write)
@@ -109,7 +107,8 @@ class Guard:
             if pid:
                 while self._copy(output_fd):
                     pass
-                return _exit_status(status)
+                code = os.waitstatus_to_exitcode(status)
+                return 128 - code if code < 0 else code
             if os.getppid() != self._parent_pid:
                 self._orphaned()
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
@@ -139,9 +138,6 @@ class Guard:
         if self._kill_at is None:
             self._kill_at = time.monotonic() + self._grace_s
             self._terminate()
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._orphaned()
 
     def _terminate(self) -> None:
         # The child is not reaped before _watch returns, so its pid cannot be another process's.
@@ -197,15 +193,6 @@ def _read(fd: int) -> bytes:
         return os.read(fd, _READ_BYTES)
     except BlockingIOError:
         return b""
-
-
-def _exit_status(status: int) -> int:
-    code = os.waitstatus_to_exitcode(status)
-    return 128 - code if code < 0 else code
-
-
-def _wake_only(_number: int, _frame: FrameType | None) -> None:
-    """A handler must exist for the wake-up descriptor to be written to."""
 
 
 def main(arguments: list[str]) -> int:

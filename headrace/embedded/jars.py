@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from headrace.embedded.child import OnProgress
-from headrace.embedded.data_dir import exclusive
+from headrace.embedded.data_dir import exclusive, private_folder
 from headrace.embedded.errors import DownloadFailed, ExtraMissing
-from headrace.embedded.private_files import private_folder
 
 KAFKA_VERSION = "4.3.0"
 """4.4.0 does not resolve: its POM names an artifact that is not on Maven Central."""
@@ -65,17 +64,11 @@ def default_cache_dir() -> Path:
 
 
 def class_path(cache_dir: Path, on_progress: OnProgress, jars: Sequence[Jar] | None = None) -> list[Path]:
-    """Kafka's jars, downloaded if they are not in the cache yet.
+    """Kafka's jars, downloaded if they are not in the cache yet; `jars` None: all of `locked_jars`.
 
-    Safe when several processes do it at once (one downloads, the others wait), and when one is killed
-    half way: the folder gets its final name only when all in it has been verified.
-
-    They are in a folder named after the version and the lock's content. `jars` None: all of `locked_jars`.
-
-    Raises:
-        DownloadFailed: No network, or a jar that is not what the lock says.
-        NotPrivate: The folder belongs to another user, who could plant a jar.
-        ExtraMissing: jgo is needed and not installed.
+    Safe when several processes do it at once (one downloads, others wait), and when one is killed half way:
+    the folder, named after version and lock, gets its final name only when all in it has been verified.
+    Raises `DownloadFailed`, `NotPrivate` or `ExtraMissing`.
     """
     jars = locked_jars() if jars is None else jars
     private_folder(cache_dir)

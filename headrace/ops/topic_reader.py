@@ -36,10 +36,7 @@ def as_record(found: ConsumerRecord, auth: RecordAuth) -> Record:
 
 
 class OffsetSpan(msgspec.Struct, frozen=True):
-    """Offsets of a partition: from `begin`, up to but without `end`.
-
-    `truncated`: older records of the time asked for may have been deleted.
-    """
+    """Offsets of a partition, without `end`. `truncated`: older records of the time may have been deleted."""
 
     begin: int
     end: int
@@ -52,13 +49,8 @@ class OffsetSpan(msgspec.Struct, frozen=True):
 class TopicReader(KafkaInspector):
     """A Kafka consumer that reads what is there, and then stops.
 
-    Every method raises `KafkaUnavailable` where no broker answers in time. For example::
-
-        async with TopicReader("127.0.0.1:9092", client_id="me", timeout_s=15) as reader:
-            spans = await reader.spans(["llm.logs.v1"], since_ms=1_780_000_000_000)
-            async for record in reader.records(spans): ...
-
-    `timeout_s` is how long one call may take, and how long reading may go without progress.
+    Every method raises `KafkaUnavailable` where no broker answers in time. `timeout_s` is how long one call
+    may take, and how long reading may go without progress.
     """
 
     async def spans(
@@ -72,15 +64,9 @@ class TopicReader(KafkaInspector):
     ) -> dict[TopicPartition, OffsetSpan]:
         """Return what each partition of the topics holds now.
 
-        Args:
-            topics: their names.
-            since_ms: begin at the first record that was written at this time (Unix ms) or later.
-            until_ms: end before the first record that was written at this time or later.
-            records_before: begin so many records before that in each partition: see `RECORDS_BEFORE`.
-            missing_ok: pass over topics that do not exist.
-
-        Raises:
-            ConfigurationError: a topic does not exist.
+        Begin at the first record that was written at `since_ms` or later, or so many records before it (see
+        `RECORDS_BEFORE`); end before the first one of `until_ms` or later. Raises `ConfigurationError`: a
+        topic does not exist, unless `missing_ok`.
         """
         topics = tuple(topics)
         partitions = await self.partitions(topics)
@@ -122,11 +108,7 @@ class TopicReader(KafkaInspector):
         return list(found.values())
 
     async def record_at(self, topic: str, partition: int, offset: int) -> ConsumerRecord | None:
-        """Return one record, or None where there is none (any more, or yet).
-
-        Raises:
-            ConfigurationError: the topic does not exist.
-        """
+        """Return one record, or None where there is none (any more, or yet). Raises `ConfigurationError`."""
         wanted = TopicPartition(topic, partition)
         spans = await self.spans([topic])
         if wanted not in spans or offset not in spans[wanted]:

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from headrace.embedded.private_files import new_password
+from headrace.embedded.data_dir import new_password
 from headrace.same_origin import SameOriginOnly
 from headrace.simulator.app import AddressUnavailable, build_server, create_app, listen
 from headrace.simulator.invoice import InvoiceFileError

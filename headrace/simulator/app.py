@@ -14,14 +14,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from headrace.simulator.anthropic.messages_api import ANTHROPIC
-from headrace.simulator.director import Director
+from headrace.simulator.anthropic_api import ANTHROPIC
+from headrace.simulator.behaviour import Director
 from headrace.simulator.endpoint import chat_endpoint
-from headrace.simulator.error_reply import ErrorReply
 from headrace.simulator.invoice import Invoice
-from headrace.simulator.openai.chat_api import OPENAI
-from headrace.simulator.openai.embeddings import embeddings_endpoint
+from headrace.simulator.openai_api import OPENAI, embeddings_endpoint
 from headrace.simulator.operator_api import operator_routes
+from headrace.simulator.request_validation import ErrorReply
 from headrace.simulator.simulated_call import Simulation
 
 # Hanging calls end with their clients; at a stop they are given this long.
@@ -41,11 +40,7 @@ class _CutResponses(logging.Filter):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 takes a free one.
-
-    Raises:
-        AddressUnavailable: If the address is taken or not of this machine.
-    """
+    """Return a listening socket; port 0 takes a free one. Raises `AddressUnavailable`."""
     try:
         return socket.create_server((host, port), backlog=2048, reuse_port=False)
     except OSError as error:
@@ -75,10 +70,7 @@ def create_app(
     """Return the simulator as an ASGI application.
 
     Answers, rates and times are drawn from `seed`. Without `data_dir` the invoice ends with the application;
-    without `control_password` the operator's paths ask for none.
-
-    Raises:
-        InvoiceFileError: If the data folder cannot be used.
+    without `control_password` the operator's paths ask for none. Raises `InvoiceFileError`.
     """
     invoice = Invoice(data_dir)
     simulation = Simulation(seed=seed, director=Director(seed), invoice=invoice)

@@ -33,7 +33,6 @@ def operator_routes(simulation: Simulation, password: str | None) -> list[BaseRo
 
 
 def _with_password(handler: Handler, password: str | None) -> Handler:
-    """Ask for the user `control` with this password (HTTP Basic) before a handler."""
     if password is None:
         return handler
     wanted = b"Basic " + base64.b64encode(f"{_USER}:{password}".encode())

@@ -1,13 +1,14 @@
-"""Checks request bodies against the request types of the official SDKs, loaded without their clients.
+"""The errors that a provider answers with, and checks of request bodies against the official SDKs' types.
 
-The types come from outside, so they check what Headrace sends independently of it. They describe calls from
-Python. Three changes make them describe JSON: iterables become arrays, alternatives that only Python has
-(open files, response objects) go, and unknown fields are refused.
+The types are loaded without the SDKs' clients. They come from outside, so they check what Headrace sends
+independently of it. They describe calls from Python. Three changes make them describe JSON: iterables become
+arrays, alternatives that only Python has (open files, response objects) go, and unknown fields are refused.
 """
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any, TypeVar
@@ -15,7 +16,34 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, ErrorDetails, SchemaValidator
 
-from headrace.simulator.error_reply import ErrorReply, wrong_field
+
+@dataclass(eq=False)
+class ErrorReply(Exception):
+    """A call that is answered with an error. `kind`, `param` and `code` are OpenAI's."""
+
+    status: int
+    message: str
+    _: KW_ONLY
+    kind: str = "invalid_request_error"
+    param: str | None = None
+    code: str | None = None
+    headers: Sequence[tuple[str, str]] = ()
+
+
+def wrong_field(param: str, reason: str, code: str | None = None) -> ErrorReply:
+    """Return the 400 for a field that the API does not take."""
+    return ErrorReply(400, f"{param}: {reason}", param=param, code=code)
+
+
+def model_not_found(name: str) -> ErrorReply:
+    """Return the 404 for a model that the API does not serve."""
+    return ErrorReply(404, f"The model `{name}` does not exist.", code="model_not_found")
+
+
+def unreadable_body(reason: str) -> ErrorReply:
+    """Return the 400 for a body that is not JSON."""
+    return ErrorReply(400, f"We could not parse the JSON body of your request: {reason}")
+
 
 T = TypeVar("T")
 Limits = Mapping[str, Mapping[str, float]]
@@ -27,12 +55,9 @@ _ECHOED = frozenset({"annotations"})
 
 
 class RequestType:
-    """The bodies that an endpoint takes.
+    """The bodies that an endpoint takes: an SDK's type, and limits by field that the type does not say.
 
-    Args:
-        typed_dict: An SDK's type.
-        limits: What the type does not say, by field, as pydantic's core schema has it: `ge` and `le` of
-            numbers, `min_length` and `max_length` of arrays and objects.
+    Limits are those of pydantic's core schema: `ge`, `le` of numbers, `min_length`, `max_length` of the rest.
     """
 
     def __init__(self, typed_dict: type, limits: Limits) -> None:
@@ -45,11 +70,7 @@ class RequestType:
         self._validator = SchemaValidator(json_schema)
 
     def check(self, body: Any) -> None:
-        """Check a decoded body.
-
-        Raises:
-            ErrorReply: 400, about the field at fault.
-        """
+        """Check a decoded body. Raises `ErrorReply`: 400, about the field at fault."""
         try:
             self._validator.validate_python(body, strict=True)
         except ValidationError as invalid:
@@ -93,8 +114,6 @@ def _path(body: Any, location: tuple[int | str, ...], *, missing: bool) -> Itera
 
 
 class _JsonBodySchema:
-    """Makes the core schema of JSON bodies from that of Python calls."""
-
     def __init__(self, schema: Any) -> None:
         self._definitions = {each["ref"]: each for each in schema.get("definitions", ())}
 
@@ -168,10 +187,8 @@ def load_types(load: Callable[[], T], *packages: str) -> T:
     """Call `load`, which imports modules of an SDK, so that the packages' own code does not run.
 
     That code loads clients and all resources: 1.9 s of CPU and 70 MB for both SDKs; the request types alone
-    take a tenth of it. Where the SDK is loaded already, `load` uses it; where its types do not do without,
-    all of it is loaded.
-
-    `packages`: the SDK and those of its packages that the types are in, parents before children.
+    take a tenth of it. Where the types need more, all of the SDK is loaded. `packages` are the SDK and
+    those of its packages that the types are in, parents before children.
     """
     if packages[0] in sys.modules:
         return load()

@@ -1,22 +1,160 @@
-"""One call from its arrival to its end: key, body, errors, and the bill for it."""
+"""One call from its arrival to its end: the HTTP exchange, key, body, errors, and the bill for it.
 
+`ProviderApi` has what tells the two chat APIs apart, so that serving a call is one path.
+"""
+
+import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
-from headrace.simulator.behaviour import FaultKind, FaultRule, TokenTiming
-from headrace.simulator.charges import BilledUsage
-from headrace.simulator.director import Director
-from headrace.simulator.error_reply import ErrorReply, unreadable_body
-from headrace.simulator.generation.chat_task import ModelTask
-from headrace.simulator.http_exchange import HttpExchange
-from headrace.simulator.invoice import BilledAs, Invoice, InvoiceItem
-from headrace.simulator.provider_api import ProviderApi
+from headrace.simulator.behaviour import Director, FaultKind, FaultRule, TokenTiming
+from headrace.simulator.chat_task import ChatTask, ModelTask
+from headrace.simulator.generate import ChunkChars, Generation
+from headrace.simulator.invoice import BilledAs, BilledUsage, Invoice, InvoiceItem
+from headrace.simulator.request_validation import ErrorReply, unreadable_body
+from streams.models import ProviderName
+from streams.tasks import cancel_and_wait, until_disconnect
+
+RequestHeaders = Mapping[str, str]
+
+
+class ReplyHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reply says besides its content: its id, when it was made (Unix seconds), the cached input."""
+
+    call_id: str
+    created: int
+    cached_tokens: int
+
+
+class StreamFrame(msgspec.Struct, frozen=True, gc=False):
+    """One chunk of a stream: its bytes and the part of the output in them, by block."""
+
+    data: bytes
+    block: int
+    text: str
+
+
+class StreamScript(msgspec.Struct, frozen=True, kw_only=True):
+    """The frames of one stream: what opens it, its chunks, and what ends it."""
+
+    opening: bytes
+    frames: tuple[StreamFrame, ...]
+    closing: bytes
+
+
+class ProviderApi(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider's API."""
+
+    provider: ProviderName
+    request_id_header: str
+    id_prefix: str
+    overloaded_status: int
+    api_key: Callable[[RequestHeaders], str]
+    read_chat: Callable[[Any, RequestHeaders], ChatTask]
+    whole_reply: Callable[[ChatTask, Generation, ReplyHead], bytes]
+    stream_script: Callable[[ChatTask, Generation, ReplyHead, ChunkChars], StreamScript]
+    error_body: Callable[[ErrorReply, str], bytes]
+    error_event: Callable[[ErrorReply], bytes]
+    broken_event: bytes
+
+
+def bearer_token(headers: RequestHeaders) -> str:
+    """Return the token of `Authorization: Bearer TOKEN`, or an empty string."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+
+ReplyHeaders = Iterable[tuple[str, str]]
+
+
+class ClientDeparture:
+    """Tells whether the client has closed the connection."""
+
+    def __init__(self, left: asyncio.Future[None]) -> None:
+        self._left = left
+
+    @property
+    def happened(self) -> bool:
+        """Whether the client is gone."""
+        return self._left.done()
+
+    async def within(self, seconds: float | None) -> bool:
+        """Wait for `seconds` (or for ever), or until the client is gone; tell whether it is."""
+        if seconds is None or seconds > 0:
+            await asyncio.wait((self._left,), timeout=seconds)
+        return self.happened
+
+
+class HttpExchange:
+    """A request and the one response to it."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+    async def body(self) -> bytes:
+        """Read the request body. Raises `ErrorReply` or `ClientDisconnect`."""
+        body = bytearray()
+        async for chunk in Request(self._scope, self._receive).stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise ErrorReply(413, "Request exceeds the maximum size of 32 MB")
+        return bytes(body)
+
+    async def answer(self, status: int, body: bytes, headers: ReplyHeaders) -> None:
+        """Send a whole JSON response."""
+        await self._begin_json(status, body, headers)
+        await self.finish(body)
+
+    async def cut_short(self, body: bytes, headers: ReplyHeaders) -> None:
+        """Send half of a response; the server closes the connection when the call returns."""
+        await self._begin_json(200, body, headers)
+        await self.write(body[: len(body) // 2])
+
+    async def _begin_json(self, status: int, body: bytes, headers: ReplyHeaders) -> None:
+        own = [("content-type", "application/json"), ("content-length", str(len(body)))]
+        await self.begin(status, [*own, *headers])
+
+    async def open_stream(self, headers: ReplyHeaders) -> None:
+        """Begin a stream of events."""
+        own = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache")]
+        await self.begin(200, [*own, *headers])
+
+    async def begin(self, status: int, headers: ReplyHeaders) -> None:
+        """Begin a response with these headers and no other."""
+        named = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        await self._send({"type": "http.response.start", "status": status, "headers": named})
+
+    async def write(self, data: bytes) -> None:
+        """Send a part of the body."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, data: bytes) -> None:
+        """Send the last part of the body."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    @asynccontextmanager
+    async def departure(self) -> AsyncIterator[ClientDeparture]:
+        """Watch for the client's leaving; only after the body is read."""
+        left = asyncio.ensure_future(until_disconnect(self._receive))
+        try:
+            yield ClientDeparture(left)
+        finally:
+            await cancel_and_wait(left)
+
 
 CALL_ID_HEADER = "x-headrace-call-id"
 _MAX_CALL_ID_CHARS = 256
@@ -33,10 +171,7 @@ class ReceivedCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplyPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a reply is sent.
-
-    `bill` puts the call on the invoice, once: its output tokens, and how it ended.
-    """
+    """How a reply is sent. `bill` puts the call on the invoice, once: its output tokens, and how it ended."""
 
     timing: TokenTiming
     fault: FaultRule | None
@@ -58,10 +193,7 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SimulatedCall:
-    """A call to one of the endpoints.
-
-    Its `call_id` is on the invoice; every answer carries its `headers`.
-    """
+    """A call to one of the endpoints. Its `call_id` is on the invoice; every answer carries its `headers`."""
 
     def __init__(self, simulation: Simulation, api: ProviderApi, exchange: HttpExchange, prefix: str) -> None:
         self.simulation = simulation
@@ -79,12 +211,7 @@ class SimulatedCall:
         return time.monotonic() - self._started_s
 
     async def json_body(self) -> Any:
-        """Check the caller's key and read the body.
-
-        Raises:
-            ErrorReply: If the key is wrong, or the body not JSON or too large.
-            ClientDisconnect: If the client leaves meanwhile.
-        """
+        """Check the caller's key and read the body. Raises `ErrorReply` or `ClientDisconnect`."""
         key = self.api.api_key(self.exchange.headers)
         if not key:
             raise ErrorReply(401, "You did not provide an API key.")

@@ -10,8 +10,7 @@ from typing import Any, Literal
 import msgspec
 import psutil
 
-from headrace.embedded.data_dir import try_lock
-from headrace.embedded.private_files import new_password, private_folder, write_private
+from headrace.embedded.data_dir import new_password, private_folder, try_lock, write_private
 from streams.errors import HeadraceError
 
 _KEY_BYTES = 24
@@ -112,12 +111,7 @@ class Home:
         return self.path / "data" / part
 
     def lock(self) -> None:
-        """Claim the folder for this process, for as long as it lives.
-
-        Raises:
-            AlreadyRunning: another process holds it.
-            NotPrivate: it belongs to another user.
-        """
+        """Claim the folder for this process's lifetime. Raises `AlreadyRunning` or `NotPrivate`."""
         self._lock_fd = try_lock(private_folder(self.path) / "up.lock")
         if self._lock_fd is None:
             raise AlreadyRunning(
@@ -154,22 +148,14 @@ class Home:
             return {}
 
     def endpoints(self) -> Endpoints:
-        """Return where everything is.
-
-        Raises:
-            NotRunning: nothing runs on this folder, or it is not ready yet.
-        """
+        """Return where everything is. Raises `NotRunning`."""
         status = self.status()
         if not status.ready:
             raise NotRunning("headrace up is still starting; `headrace status` shows how far it is")
         return msgspec.json.decode(self.endpoints_path.read_bytes(), type=Endpoints)
 
     def status(self) -> UpStatus:
-        """Return what runs.
-
-        Raises:
-            NotRunning: nothing runs on this folder.
-        """
+        """Return what runs. Raises `NotRunning`: nothing runs on this folder."""
         path = self.path / "status.json"
         if path.exists():
             status = msgspec.json.decode(path.read_bytes(), type=UpStatus)

@@ -6,18 +6,16 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from headrace.embedded.child import Child
+from headrace.embedded.child import Child, EmbeddedPart
 from headrace.embedded.clickhouse import EmbeddedClickHouse
 from headrace.embedded.kafka import EmbeddedKafka
-from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK, choose_port, free_port, is_free
 from headrace.embedded.process import answers_http
 from headrace.embedded.redis import EmbeddedRedis
 from headrace.simulator.operator_api import PASSWORD_VARIABLE
 from headrace.up.environment import PART_VARIABLES, PROVIDER_KEYS, READER_VARIABLE, service_environment
 from headrace.up.home import Endpoints, Home, ProcessStatus
-from headrace.up.service_process import ServiceProcess
-from headrace.up.supervisor import Supervisor
+from headrace.up.supervisor import ServiceProcess, Supervisor
 from streams.kafka.topic_admin import create_topics
 from streams.settings import Settings, load_settings
 
@@ -63,11 +61,7 @@ class Stack:
         return (*self._external, *self._supervisor.processes())
 
     def start(self) -> Endpoints:
-        """Start everything; returns once a request would be answered.
-
-        Raises:
-            HeadraceError: what could not be started, and what to change.
-        """
+        """Start everything; returns once a request would be answered. Raises `HeadraceError`."""
         self._environ["TMPDIR"] = str(self._home.temporary())
         parts = self._start_parts()
         simulator = self._start_simulator()
@@ -125,7 +119,6 @@ class Stack:
         )
 
     def _start_parts(self) -> dict[str, str]:
-        """Start the embedded parts side by side and return every part's endpoint."""
         endpoints: dict[str, str] = {}
         embedded: list[EmbeddedPart] = []
         for role, variable in PART_VARIABLES.items():

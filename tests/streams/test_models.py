@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.simulator.charges import BilledUsage, charge_usd
+from headrace.simulator.invoice import BilledUsage, charge_usd
 from streams.models import EMBEDDING_MODELS, MODELS, PRICED_MODELS, Model, ProviderName, _service_tiers
 
 TOKENS = st.integers(0, 2_000_000)

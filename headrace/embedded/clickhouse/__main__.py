@@ -15,19 +15,15 @@ import msgspec
 from headrace.embedded.clickhouse.confinement import confine_process, write_config
 from headrace.embedded.clickhouse.part import CANNOT_START
 from headrace.embedded.clickhouse.users import Passwords
+from headrace.embedded.data_dir import OWNER_ONLY, private_folder
 from headrace.embedded.errors import EmbeddedError, PortInUse
 from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.private_files import OWNER_ONLY, private_folder
 
 _BACKLOG = 1024
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM or Ctrl-C.
-
-    Returns:
-        0 after an orderly end, 2 if it cannot start; standard error says why.
-    """
+    """Serve until SIGTERM or Ctrl-C; return 2 if it cannot start, and standard error says why."""
     options = _parser().parse_args(arguments)
     os.umask(OWNER_ONLY)
     try:

@@ -82,12 +82,7 @@ class Connection:
 
 
 class Engine:
-    """The engine on a data folder. A process may open one. No statement may name what is `refused`.
-
-    Raises:
-        DataDirInUse: Another process has it open.
-        DataCorrupt: The engine does not start on it.
-    """
+    """The engine on a data folder, one in a process. Raises `DataDirInUse` or `DataCorrupt`."""
 
     def __init__(self, data_dir: Path, config: Path) -> None:
         self._path = f"{data_dir.absolute()}?config-file={config}"
@@ -118,10 +113,7 @@ class Engine:
         return Connection(self._path)
 
     def classify(self, sql: bytes) -> tuple[str, int]:
-        """What the SQL would do (READ_ONLY, MUTATING, …; UNKNOWN: it does not parse), and how many it is.
-
-        The library has no public method for it; only the engine's parser knows (30 µs).
-        """
+        """What the SQL would do (READ_ONLY, …; UNKNOWN: it does not parse), and how many it is (30 µs)."""
         verdict = self._root._chdb._conn.classify_query(sql)  # noqa: SLF001
         return verdict["query_class"].name, verdict["statement_count"]
 

@@ -76,19 +76,12 @@ def open_pipe() -> Iterator[tuple[PipeReader, int]]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExecutionPlan:
-    """How to run a query.
+    """How to run a query."""
 
-    Attributes:
-        sql: The statement; of an insert, with the first part of its data.
-        insert: Set where its data is sent along.
-        streams: The engine writes the result to a pipe while it computes; otherwise it returns it.
-        output_format: The format of the result.
-    """
-
-    sql: bytes
-    insert: InsertStatement | None = None
-    streams: bool = False
-    output_format: str
+    sql: bytes  # the statement; of an insert, with the first part of its data
+    insert: InsertStatement | None = None  # set where its data is sent along
+    streams: bool = False  # the engine writes the result to a pipe while it computes; otherwise it returns it
+    output_format: str  # the format of the result
 
 
 def plan_query(query: HttpQuery, engine: Engine) -> ExecutionPlan:
@@ -130,11 +123,7 @@ def plan_query(query: HttpQuery, engine: Engine) -> ExecutionPlan:
 
 
 def run_query(engine: Engine, query: HttpQuery, plan: ExecutionPlan, pipe_fd: int) -> tuple[bytes, Summary]:
-    """Run a query; blocks. A streamed result goes to `pipe_fd`, which is closed at the end in any case.
-
-    Returns:
-        The output, where it did not go through the pipe, and the figures.
-    """
+    """Run a query (blocks) and close `pipe_fd`. Return the output that did not go there, and the figures."""
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, pipe_fd)
         connection = stack.enter_context(contextlib.closing(engine.connect()))

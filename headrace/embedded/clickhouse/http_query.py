@@ -51,23 +51,16 @@ _NOT_SUPPORTED = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpQuery:
-    """One query, as a client sent it.
-
-    Attributes:
-        content: The SQL and the data after it, from the start.
-        settings: Setting → value, for this query only.
-        parameters: Values for ``{name:Type}``.
-        wait_end_of_query: Send nothing before the end, so that an error can still be the status.
-    """
+    """One query, as a client sent it."""
 
     user: str
-    content: IO[bytes]
-    settings: Mapping[str, str]
+    content: IO[bytes]  # the SQL and the data after it, from the start
+    settings: Mapping[str, str]  # setting → value, for this query only
     database: str
     query_id: str
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str]  # values for ``{name:Type}``
     default_format: str
-    wait_end_of_query: bool
+    wait_end_of_query: bool  # send nothing before the end, so that an error can still be the status
 
 
 async def read_query(request: Request, passwords: Passwords) -> HttpQuery:
@@ -111,7 +104,6 @@ async def read_query(request: Request, passwords: Passwords) -> HttpQuery:
 
 
 async def _read_body(request: Request, content: IO[bytes]) -> None:
-    """Append the body to the SQL of the parameters, decompressed."""
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding in ("", "identity"):
         async for chunk in request.stream():

@@ -11,12 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from headrace.embedded.child import OnProgress
+from headrace.embedded.child import EmbeddedPart, OnProgress
 from headrace.embedded.clickhouse.users import OWNER, READER
+from headrace.embedded.data_dir import private_folder, write_private
 from headrace.embedded.errors import EmbeddedError, ExtraMissing, ProcessExited
-from headrace.embedded.part import EmbeddedPart
 from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.private_files import private_folder, write_private
 from headrace.embedded.process import ChildProcess, answers_http
 
 _KEPT_VARIABLES = frozenset({
@@ -29,11 +28,8 @@ CANNOT_START = 2
 class EmbeddedClickHouse(EmbeddedPart):
     """The ClickHouse HTTP interface over chDB.
 
-    An insert is on disk, in the operating system's hands, when it is answered: a killed process loses
-    nothing that it acknowledged.
-
-    Port None or 0 takes a free one. Password None: the one in `data_dir`, made at the first start. A
-    `reader_password` makes a user ``reader``, who may only read tables.
+    An insert is in the operating system's hands when it is answered: a killed process loses nothing that it
+    acknowledged. A `reader_password` makes a user ``reader``, who may only read tables.
     """
 
     role = "clickhouse"

@@ -34,10 +34,7 @@ _OPENING_QUOTE = "\N{LEFT DOUBLE QUOTATION MARK}".encode()
 
 @dataclass(frozen=True, slots=True)
 class SqlToken:
-    """One lexical element: a "word", "quoted" name, "string", "number" or "symbol".
-
-    `end` is the offset after its last byte; `depth` counts the open brackets of any kind around it.
-    """
+    """One lexical element: a "word", "quoted" name, "string", "number" or "symbol"; `depth` of brackets."""
 
     kind: str
     text: bytes
@@ -62,8 +59,7 @@ class SqlToken:
 def scan(sql: bytes) -> Iterator[SqlToken]:
     """The tokens of `sql` in order, without white space and comments; lazy, for callers that stop early.
 
-    Raises:
-        QueryError: It opens so many heredocs without an end that looking for it would take long.
+    Raises `QueryError`: it opens so many heredocs without an end that looking for it would take long.
     """
     depth = position = unclosed = 0
     while match := _TOKEN.match(sql, position):
@@ -108,10 +104,7 @@ _FILE_CLAUSES = ((b"INTO", b"OUTFILE"), (b"FROM", b"INFILE"))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InsertStatement:
-    """An INSERT whose data follows its SQL.
-
-    `sql` ends before its FORMAT or VALUES clause.
-    """
+    """An INSERT whose data follows its SQL. `sql` ends before its FORMAT or VALUES clause."""
 
     sql: bytes
     input_format: str
@@ -154,10 +147,7 @@ def find_insert(text: bytes) -> InsertStatement | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputClause:
-    """A statement that returns rows, split where its output clause stands.
-
-    `tail` is the SETTINGS clause behind it, or nothing.
-    """
+    """A statement that returns rows, split where its output clause stands; `tail` is the SETTINGS behind."""
 
     head: bytes
     format: str | None

@@ -22,10 +22,7 @@ READER_LIMITS: Mapping[str, int] = {
 
 
 class Passwords(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The users that there are.
-
-    `reader` None: there is no such user.
-    """
+    """The users that there are. `reader` None: there is no such user."""
 
     owner: str
     reader: str | None = None

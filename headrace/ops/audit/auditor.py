@@ -9,15 +9,20 @@ import httpx
 
 from analytics.clickhouse import ClickHouse
 from headrace.ops.audit.balance import balance
-from headrace.ops.audit.calls import unbooked
 from headrace.ops.audit.evidence import AuditWindow, Evidence, KafkaEvidence
-from headrace.ops.audit.invoice import read_invoice
-from headrace.ops.audit.kafka_reader import IncrementalReader, read_positions
 from headrace.ops.audit.kafka_records import RecordCollector
-from headrace.ops.audit.money import unknown_ids
+from headrace.ops.audit.money import unbooked, unknown_ids
+from headrace.ops.audit.readers import (
+    IncrementalReader,
+    add_calls,
+    add_requests,
+    read_clickhouse,
+    read_invoice,
+    read_positions,
+    read_redis,
+)
 from headrace.ops.audit.replies import undecided
 from headrace.ops.audit.report import AuditReport, AuditVerdict
-from headrace.ops.audit.stores import add_calls, add_requests, read_clickhouse, read_redis
 from headrace.ops.topic_reader import RECORDS_BEFORE, TopicReader
 from streams.events import MAX_DEADLINE_MS
 from streams.kafka.record_auth import RecordAuth
@@ -37,13 +42,11 @@ _MAX_REPLY_TOPICS = 200
 
 
 class Auditor:
-    """One audit. Each `read` reads only what has come since the one before.
+    """One audit. Each `read` reads only what has come since the one before. `simulator` is its address.
 
     The order matters, for everything moves on meanwhile: the invoice first, so that every call on it can be
     booked by then; then how far the consumer groups have come, so that what they had finished must be in what
     is read next; ClickHouse before Kafka, so that every row's request is known; the requests last of all.
-
-    `simulator` is the provider simulator's address, None where there is none.
     """
 
     def __init__(self, settings: Settings, window: AuditWindow, *, simulator: str | None) -> None:
@@ -84,13 +87,8 @@ class Auditor:
     async def report(self) -> AuditReport:
         """Read, and report.
 
-        What looks wrong is read once more: a reply may have been written between two of the readings.
-
-        Raises:
-            KafkaUnavailable: no broker answers in time.
-            StoreUnavailable: Redis does not.
-            ClickHouseUnavailable: ClickHouse does not.
-            InvoiceUnavailable: the simulator does not.
+        What looks wrong is read once more: a reply may have been written between two of the readings. Raises
+        `KafkaUnavailable`, `StoreUnavailable`, `ClickHouseUnavailable` or `InvoiceUnavailable`.
         """
         begun = time.monotonic()
         report = balance(await self.read(), took_s=time.monotonic() - begun)

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from headrace.ops.audit.calls import CallTotals, compare_calls
 from headrace.ops.audit.evidence import Evidence, usd_text
 from headrace.ops.audit.findings import FindingKind as Kind
 from headrace.ops.audit.findings import FindingTally
-from headrace.ops.audit.money import check_unknown_ids, compare_money
+from headrace.ops.audit.money import CallTotals, check_unknown_ids, compare_calls, compare_money
 from headrace.ops.audit.replies import RequestTotals, WorkInProgress, decide
 from headrace.ops.audit.report import AuditReport, Equation, SourceState
 from streams.events import Status
@@ -91,7 +90,6 @@ def balance(evidence: Evidence, *, took_s: float = 0.0) -> AuditReport:
 
 
 def _note_unread(evidence: Evidence, tally: FindingTally) -> None:
-    """Note what was not read or waits for an operator."""
     for read in evidence.kafka.topics.values():
         if read.gone:
             tally.add(Kind.REPLY_TOPICS_GONE, read.topic)
@@ -110,11 +108,7 @@ def _note_unread(evidence: Evidence, tally: FindingTally) -> None:
 
 
 def _count_dead_lettered(evidence: Evidence, totals: RequestTotals) -> int:
-    """Return how many accepted requests have a dead letter.
-
-    Not counted: webhooks that could not be delivered, scores without a request, and records that Headrace
-    did not write. None of them ends a request.
-    """
+    """Return how many accepted requests have a dead letter, but for those that end no request."""
     dead = {
         each.request_id
         for each in evidence.kafka.dead_letters.values()

@@ -49,19 +49,12 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class AcceptedRequest(msgspec.Struct, kw_only=True):
-    """An accepted request.
+    """An accepted request; `inside`: it was first submitted inside the window."""
 
-    Attributes:
-        submissions: its records by correlation id; records with the same one are one submission.
-        deadline_ms: when it has to be answered, counted from its last replay.
-        inside: whether it was first submitted inside the window.
-        replay: how often a dead letter of it was replayed.
-    """
-
-    submissions: dict[bytes, Submission]
-    deadline_ms: int
+    submissions: dict[bytes, Submission]  # by correlation id; records with the same one are one submission
+    deadline_ms: int  # counted from its last replay
     inside: bool
-    replay: int = 0
+    replay: int = 0  # how often a dead letter of it was replayed
 
     @property
     def first(self) -> Submission:
@@ -79,22 +72,15 @@ class MalformedRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TerminalReply(msgspec.Struct, kw_only=True, gc=False):
-    """A terminal reply to one submission of a request.
-
-    Attributes:
-        digest: of status, content, cost and error: equal replies have equal digests.
-        at_ms: when it was first sent.
-        accepted_at_ms: what the reply says of its request; None where the request could not be decoded.
-        times: how often it was sent.
-    """
+    """A terminal reply to one submission of a request, sent `times` times, the first time at `at_ms`."""
 
     correlation: bytes
     replay: int
     status: str
-    digest: int
+    digest: int  # of status, content, cost and error: equal replies have equal digests
     cost_nano: int
     at_ms: int
-    accepted_at_ms: int | None
+    accepted_at_ms: int | None  # None where the request could not be decoded
     times: int = 1
 
 
@@ -118,10 +104,7 @@ class LedgerCharge(msgspec.Struct, kw_only=True, gc=False):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter: the stage and the address (`topic:partition:offset`) of the record that died.
-
-    `forged`: the record was on one of Headrace's own topics, and Headrace had not written it.
-    """
+    """A dead letter. `record` is the address of what died; `forged`: not by Headrace, on its topic."""
 
     stage: str
     record: str
@@ -150,10 +133,7 @@ class TopicRead(msgspec.Struct, kw_only=True):
 
 
 class GroupPosition(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a consumer group has come on a topic: the next offset per partition, and the ends.
-
-    `oldest_ms` is when the oldest record was written that it has not finished; None where there is none.
-    """
+    """How far a consumer group has come on a topic; `oldest_ms` is that of its oldest unfinished record."""
 
     group: str
     topic: str
@@ -172,36 +152,25 @@ class GroupPosition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KafkaEvidence(msgspec.Struct, kw_only=True):
-    """What the topics say. Replies, logs and charges are by request id, dead letters by their id.
-
-    Attributes:
-        malformed: by address.
-        answers: the correlation ids of submissions that got a repeat, or were refused for a conflict.
-        conflicts: how many submissions were refused for a conflict.
-        repeated: when the requests were accepted, Unix ms, whose replies were sent again as repeats.
-        actions: the ids of the dead letters that an operator has acted on.
-        undecodable: records that are not what their topic carries, by topic.
-        unauthentic: records on topics of Headrace's own that it did not write, by topic.
-        stages, sink, relay: how far each has come. The relay is None where it has committed nothing yet.
-    """
+    """What the topics say. Replies, logs and charges are by request id, dead letters by their id."""
 
     requests: dict[str, AcceptedRequest] = {}
-    malformed: dict[str, MalformedRecord] = {}
+    malformed: dict[str, MalformedRecord] = {}  # by address
     terminals: dict[str, list[TerminalReply]] = {}
-    answers: dict[str, set[bytes]] = {}
-    repeated: dict[str, int] = {}
-    conflicts: int = 0
+    answers: dict[str, set[bytes]] = {}  # correlation ids of submissions that got a repeat or a refusal
+    repeated: dict[str, int] = {}  # when the requests were accepted whose replies were sent again as repeats
+    conflicts: int = 0  # submissions that were refused for a conflict
     logs: dict[str, LogRecord] = {}
     charges: dict[str, list[LedgerCharge]] = {}
     dead_letters: dict[str, DeadLetter] = {}
-    actions: set[str] = set()
+    actions: set[str] = set()  # ids of the dead letters that an operator has acted on
     retries: list[RetryRecord] = []
-    undecodable: Counter[str] = field(default_factory=Counter)
-    unauthentic: Counter[str] = field(default_factory=Counter)
+    undecodable: Counter[str] = field(default_factory=Counter)  # by topic
+    unauthentic: Counter[str] = field(default_factory=Counter)  # not by Headrace, on its own topics; by topic
     topics: dict[str, TopicRead] = {}
     stages: tuple[GroupPosition, ...] = ()
     sink: GroupPosition | None = None
-    relay: GroupPosition | None = None
+    relay: GroupPosition | None = None  # None where it has committed nothing yet
 
 
 class RedisEvidence(msgspec.Struct, kw_only=True):

@@ -59,10 +59,7 @@ _UNREADABLE = (msgspec.DecodeError, UndecodableRecord, UnicodeDecodeError, Recur
 
 
 class RecordCollector:
-    """Adds records to the evidence.
-
-    `auth` tells which records Headrace wrote: on its own topics all others are only counted.
-    """
+    """Adds records to the evidence; on Headrace's own topics only those that it wrote; others are counted."""
 
     def __init__(
         self,

@@ -27,32 +27,24 @@ _GROUP_OF_TOPIC = {spec.source.name: spec.group for spec in STAGES}
 
 
 class RequestTotals(msgspec.Struct, kw_only=True):
-    """The requests of the window: what became of them, and what they have cost by ledger and ClickHouse.
+    """The requests of the window: what became of them, and what they have cost by ledger and ClickHouse."""
 
-    Attributes:
-        terminals: the terminal reply of the last replay, by request.
-        resent_replies: replies sent again as they were; `resent_charges`: ledger entries.
-        malformed: records that were no requests.
-        rows_waiting: requests whose row is still on its way; they are in neither `compared` sum.
-        whole: requests with log record and row.
-    """
-
-    terminals: dict[str, TerminalReply] = {}
+    terminals: dict[str, TerminalReply] = {}  # the terminal reply of the last replay, by request
     open: list[str] = []
     missing: list[str] = []
     by_status: Counter[str] = msgspec.field(default_factory=Counter)
     submissions: int = 0
-    resent_replies: int = 0
-    malformed: int = 0
+    resent_replies: int = 0  # as they were
+    malformed: int = 0  # records that were no requests
     retries_waiting: int = 0
     ledger_nano: int = 0
     clickhouse_nano: int = 0
     compared_ledger_nano: int = 0
     compared_clickhouse_nano: int = 0
-    resent_charges: int = 0
+    resent_charges: int = 0  # ledger entries, as they were
     rows: int = 0
-    rows_waiting: int = 0
-    whole: set[str] = set()
+    rows_waiting: int = 0  # requests whose row is still on its way; they are in neither `compared` sum
+    whole: set[str] = set()  # requests with log record and row
 
     @property
     def accepted(self) -> int:
@@ -86,11 +78,7 @@ class WorkInProgress:
         self._brought_back = {retry.request_id for retry in kafka.retries} if unfinished else set()
 
     def may_answer(self, request_id: str, request: AcceptedRequest) -> bool:
-        """Whether a terminal reply may still come of the stages' own accord.
-
-        That is so until its deadline, and after it as long as any stage still has a record in hand that was
-        written before that.
-        """
+        """Whether a reply may still come: until the deadline, and while a stage has an older record."""
         over_ms = request.deadline_ms + GRACE_MS
         return (
             over_ms > min(self._now_ms, self._finished_ms)

@@ -28,10 +28,7 @@ class Equation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """Something an operator should know.
-
-    `code` is stable, for scripts. `ids` are the first of the requests, calls or records.
-    """
+    """Something an operator should know. `code` is stable, for scripts; `ids` are the first ones."""
 
     code: str
     title: str
@@ -76,11 +73,12 @@ _STATES = ("answered", "cached", "degraded", "blocked", "failed", "cancelled", "
 
 def show(report: AuditReport, console: Console, *, details: bool = False) -> None:
     """Print a report: only what is not as it should be in full, everything that was read with `details`."""
+    good, bad = Text("✓", style="green"), Text("✗", style="bold red")
     parts: list[RenderableType] = [
         Text(f"requests of {report.since} to {report.until}", style="dim"),
         Text("\n".join(_figure_lines(report.figures))),
         Text(),
-        _table((_mark(each), each.name, each.left, each.right) for each in report.equations),
+        _table((good if each.holds else bad, each.name, each.left, each.right) for each in report.equations),
     ]
     for finding in report.findings:
         parts += [Text(), _finding(finding)]
@@ -119,10 +117,6 @@ def _figure_lines(figures: dict[str, Any]) -> Iterator[str]:
         )
     if figures["invoice_usd"] is None:
         yield "no simulator is known: the provider's invoice is left out (--invoice URL)"
-
-
-def _mark(equation: Equation) -> Text:
-    return Text("✓", style="green") if equation.holds else Text("✗", style="bold red")
 
 
 def _finding(finding: Finding) -> Text:

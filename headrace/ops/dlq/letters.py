@@ -35,11 +35,7 @@ class LetterId(msgspec.Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the id that `text` names.
-
-        Raises:
-            InputError: it is not ``partition:offset``.
-        """
+        """Return the id that `text` names. Raises `InputError`: it is not ``partition:offset``."""
         found = _LETTER_ID.fullmatch(text)
         if found is None:
             raise InputError(f"{text!r} is no id of a dead letter: they look like 2:41 (partition:offset)")
@@ -52,26 +48,19 @@ class LetterId(msgspec.Struct, frozen=True, order=True):
 class LetterSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What a list shows of a dead letter. Its size is bounded, whatever the record holds.
 
-    Attributes:
-        written_ms: when it died, Unix ms.
-        topic: where it died, and where a replay goes. Of a record that died on the retry topic: the topic
-            that it came from.
-        record: the address of the first record, ``topic:partition:offset``: what a replay stands for.
-        replay: how often the record had been replayed when it died.
-        request_id: as its sender was told.
-        value_bytes: None where it has no value.
+    `topic` is where it died, and where a replay goes; where it died on the retry topic, where it came from.
     """
 
     letter_id: LetterId
-    written_ms: int
+    written_ms: int  # when it died, Unix ms
     stage: str = ""
     exception: str = ""
     message: str = ""
     topic: str | None = None
-    record: str | None = None
+    record: str | None = None  # `topic:partition:offset` of the first record: a replay stands for it
     record_ms: int | None = None
-    replay: int = 0
-    request_id: str | None = None
+    replay: int = 0  # how often it had been replayed when it died
+    request_id: str | None = None  # as its sender was told
     tenant: str | None = None
     key_bytes: int = 0
     value_bytes: int | None = None
@@ -98,10 +87,7 @@ class LetterState(msgspec.Struct, frozen=True):
 
 
 class LetterStates:
-    """The states of many dead letters, from the actions in the order in which they were recorded.
-
-    Nothing is kept of letters that are not `wanted`.
-    """
+    """The states of the `wanted` dead letters, from the actions in the order in which they were recorded."""
 
     def __init__(self, wanted: Callable[[LetterId], bool] = lambda _: True) -> None:
         self._wanted = wanted
@@ -123,8 +109,6 @@ class LetterStates:
 
 
 class _TenantFields(msgspec.Struct):
-    """Where an event's value may name the tenant; other fields are skipped."""
-
     tenant: object = None
     envelope: object = None
 

@@ -139,10 +139,7 @@ class DeadLetterReader:
         self._auth = auth
 
     async def select(self, filters: LetterFilters, *, limit: int) -> LetterSelection:
-        """Return the newest letters that are meant, of those that were there when reading began.
-
-        Letters are read one after the other, and only what a list shows of them is kept.
-        """
+        """Return the newest letters that are meant; only what a list shows of each is kept."""
         spans = await self._topics.spans([DEAD_LETTERS.name], since_ms=filters.since_ms)
         within = {partition.partition: span for partition, span in spans.items()}
         states = await self.states(lambda each: each.offset in within.get(each.partition, ()))

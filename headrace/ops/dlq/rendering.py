@@ -125,7 +125,6 @@ def _seconds(at: datetime) -> str:
 
 
 def _value_lines(value: bytes | None) -> list[str]:
-    """Return JSON indented, other text as it is, and anything else escaped."""
     if value is None:
         return []
     try:

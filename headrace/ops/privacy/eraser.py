@@ -14,14 +14,53 @@ from itertools import groupby
 from operator import attrgetter
 
 import msgspec
+from aiokafka import ConsumerRecord
 
+from agents.intake.delivery_identity import accepted_at, request_id_of
+from agents.intake.envelopes import DEFAULT_TENANT
 from analytics.erasure.row_eraser import USERS_ROLLUP, RowEraser, UsersRollup
 from headrace.ops.privacy.redis_eraser import RedisEraser, RedisFindings
+from headrace.ops.topic_reader import RECORDS_BEFORE, REQUEST_EVENTS, TopicReader, as_record
+from streams.codec import decode
 from streams.erasure import ErasureFeed, Subject, erasure_emit
-from streams.errors import HeadraceError
-from streams.events import Erasure, ErasureMode
+from streams.errors import HeadraceError, InputError
+from streams.events import Erasure, ErasureMode, Requested
+from streams.kafka.record_auth import UNSIGNED
 from streams.pipeline import PERSONAL_TOPICS
 from streams.publisher import Publisher
+
+
+class _RequestOwner(msgspec.Struct, frozen=True):
+    """The fields that say whose a request is. Most records are decoded no further."""
+
+    user_id: str
+    tenant: str | None = None
+
+
+_owner = msgspec.json.Decoder(_RequestOwner)
+
+
+async def requests_of(reader: TopicReader, subject: Subject, *, since_ms: int, until: datetime) -> set[str]:
+    """Return the ids of the user's requests written at `since_ms` or later and accepted up to `until`."""
+    # To the very end: senders' clocks differ, and one that is ahead must not end the search.
+    spans = await reader.spans(
+        REQUEST_EVENTS, since_ms=since_ms, records_before=RECORDS_BEFORE, missing_ok=True
+    )
+    ids = {_request_of(record, subject, until) async for record in reader.records(spans)}
+    return {request_id for request_id in ids if request_id is not None}
+
+
+def _request_of(record: ConsumerRecord, subject: Subject, until: datetime) -> str | None:
+    try:
+        owner = _owner.decode(record.value or b"")
+        if Subject(owner.tenant or DEFAULT_TENANT, owner.user_id) != subject:
+            return None
+        request: Requested = decode(record.value, REQUEST_EVENTS[record.topic], tuple(record.headers))
+        read = as_record(record, UNSIGNED)  # also what Headrace did not write: it names the user
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputError):
+        return None  # not a request: it is in a dead letter
+    return request_id_of(read, request) if accepted_at(read, request) <= until else None
+
 
 _POLL_S = 1.0
 
@@ -52,21 +91,14 @@ class StoredItems(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetainedTopic(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the user stays on a topic, and until when at the latest, if nothing is written anew.
-
-    That is by the retention that Headrace creates its topics with. Kafka deletes whole segments, so it may
-    take hours more.
-    """
+    """What of the user stays on a topic, and until when; deleting whole segments may take hours more."""
 
     topic: str
     until: datetime
 
 
 class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The result. It does not name the user.
-
-    What was accepted until `until` is erased; `kept` is what stays on Kafka until its retention is over.
-    """
+    """The result, which does not name the user; `kept` is what stays on Kafka until its retention is over."""
 
     tenant: str
     mode: ErasureMode
@@ -80,9 +112,9 @@ class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Look(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored of a user: rows by table, days of the rollup, and what Redis holds."""
+    """What is stored of a user."""
 
-    rows: dict[str, int]
+    rows: dict[str, int]  # by table
     rollup_days: int
     redis: RedisFindings
 
@@ -115,26 +147,14 @@ class Eraser:
     progress: Callable[[str], None]
 
     async def plan(self, subject: Subject, mode: ErasureMode) -> ErasureReport:
-        """Return what an erasure would find. Nothing is changed.
-
-        Raises:
-            AlreadyDeleted: the user's rows were deleted, and the mode is a milder one.
-            TransientFault: a part does not answer.
-        """
+        """Return what an erasure would find. Nothing is changed. Raises as `erase` does."""
         erasure = await self._order(subject, mode)
         ids = await self._requests(subject, erasure)
         look = await self._look(subject, erasure, ids)
         return _report(erasure, ids, look, look, ErasureVerdict.PLANNED)
 
     async def erase(self, subject: Subject, mode: ErasureMode, *, wait_s: float) -> ErasureReport:
-        """Erase a user.
-
-        `wait_s` is how long to wait for requests that are under way, and for a look that finds nothing.
-
-        Raises:
-            AlreadyDeleted: the user's rows were deleted, and the mode is a milder one.
-            TransientFault: a part does not answer; what is done is done, and the rest is for the next run.
-        """
+        """Erase a user; wait `wait_s` for an empty look. Raises `AlreadyDeleted` or `TransientFault`."""
         erasure = await self._order(subject, mode)
         self.progress("putting the user on the list of erasures")
         await self.publisher.publish(erasure_emit(erasure))

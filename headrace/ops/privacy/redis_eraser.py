@@ -40,19 +40,12 @@ return 1
 
 
 class RedisFindings(msgspec.Struct, kw_only=True):
-    """What Redis holds of a user's requests.
+    """What Redis holds of a user's requests."""
 
-    Attributes:
-        ended: finished requests with texts in them, and their stored reply.
-        cached: members of the answer cache, and whether the answer has expired before its vector.
-        webhooks: those that wait to be sent.
-        running: how many requests are under way.
-    """
-
-    ended: list[tuple[str, bytes]] = []
-    cached: list[tuple[bytes, bool]] = []
-    webhooks: list[tuple[str, Lane]] = []
-    running: int = 0
+    ended: list[tuple[str, bytes]] = []  # finished requests with texts in them, and their stored reply
+    cached: list[tuple[bytes, bool]] = []  # cache members; whether the answer expired before its vector
+    webhooks: list[tuple[str, Lane]] = []  # those that wait to be sent
+    running: int = 0  # requests that are under way
 
     @property
     def counts(self) -> dict[str, int]:
@@ -107,7 +100,6 @@ class RedisEraser:
                 )
 
     async def _states(self, ids: Sequence[str]) -> list[tuple[str, list[bytes | None], bool]]:
-        """Return each request's fields in the registry, and whether journal or vectors hold more of it."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for request_id in ids:
                 pipe.hmget(request_key(request_id), ["tenant", "state", "reply", "fingerprint", "replay"])
@@ -130,10 +122,7 @@ class RedisEraser:
         ]
 
     async def _cached(self, tenant: str, request_ids: frozenset[str]) -> list[tuple[bytes, bool]]:
-        """Return the tenant's cached answers that came of these requests, and those that have expired.
-
-        An expired answer no longer says whose it was, and its vector is useless.
-        """
+        """Return the cached answers of these requests, and expired ones: they no longer say whose."""
         found: list[tuple[bytes, bool]] = []
         for some in in_batches(await self._redis.zrange(index_key(tenant), 0, -1), _KEYS_A_PIPELINE):
             answers = await self._redis.mget([answer_key(*_split(member)) for member in some])

@@ -18,7 +18,7 @@ from agents.paid_calls.call_policy import CallPolicy
 from agents.paid_calls.ports import CallPorts
 from agents.providers.openai.embeddings import OpenAIEmbeddings
 from agents.stores.journal import Journal
-from headrace.simulator.openai.embeddings import embed
+from headrace.simulator.openai_api import embed
 from streams.events import OutcomeReached, Status
 from streams.models import ProviderName
 from streams.redis import connection

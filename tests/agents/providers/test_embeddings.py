@@ -22,7 +22,7 @@ from agents.providers.faults import (
 )
 from agents.providers.openai.embeddings import OpenAIEmbeddings, read_embeddings
 from agents.providers.provider import EmbeddingCall, Timeouts
-from headrace.simulator.openai.embeddings import embed
+from headrace.simulator.openai_api import embed
 from streams.events import Usage
 from streams.models import ProviderName
 from tests.agents.providers.simulated import Operator

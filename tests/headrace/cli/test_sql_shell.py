@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from headrace.cli.sql import run_shell
+from headrace.cli.clickhouse import run_shell
 
 
 def asked(*lines: str | type[BaseException]) -> tuple[Sequence[str], Sequence[str]]:

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from headrace.embedded.kafka_config import jvm_options, render_log4j2, render_server_properties
+from headrace.embedded.kafka import jvm_options, render_log4j2, render_server_properties
 
 
 def properties(text: str) -> dict[str, str]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from headrace.embedded import landlock
+from headrace.embedded.clickhouse import confinement
 
 CODE = """
 import os, socket, subprocess, sys
 from pathlib import Path
-from headrace.embedded.landlock import confine
+from headrace.embedded.clickhouse.confinement import confine
 
 root, parent = Path(sys.argv[1]), int(sys.argv[2])
 with socket.create_server(("127.0.0.1", 0)) as server:
@@ -36,7 +36,7 @@ with socket.create_server(("127.0.0.1", 0)) as server:
 """
 
 
-@pytest.mark.skipif(landlock.version() < 6, reason="this kernel's Landlock knows no signals yet")
+@pytest.mark.skipif(confinement.landlock_version() < 6, reason="this kernel's Landlock knows no signals yet")
 def test_a_confined_process_keeps_what_it_was_left(tmp_path: Path) -> None:
     """Its folders; no other file, no program, no connection, no look at other processes, no signal."""
     for name in ("own", "shown"):
@@ -51,6 +51,6 @@ def test_a_confined_process_keeps_what_it_was_left(tmp_path: Path) -> None:
 def test_a_kernel_without_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The caller learns it, and nothing is confined."""
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert landlock.version() == 0
-    assert not landlock.confine(writable=[], readable=[])
+    assert confinement.landlock_version() == 0
+    assert not confinement.confine(writable=[], readable=[])
     assert (tmp_path / "file").write_text("x") == 1

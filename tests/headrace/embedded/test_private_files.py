@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from headrace.embedded.data_dir import kept_password, private_folder, write_private
 from headrace.embedded.errors import NotPrivate
-from headrace.embedded.private_files import kept_password, private_folder, write_private
 
 
 def mode(path: Path) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.up.service_process import ServiceProcess
+from headrace.up.supervisor import ServiceProcess
 from tests.headrace.embedded.processes import gone, until
 
 _MODULE = "tests.headrace.up.patient_service"

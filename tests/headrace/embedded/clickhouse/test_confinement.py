@@ -12,8 +12,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from headrace.embedded import landlock
-from headrace.embedded.clickhouse import EmbeddedClickHouse
+from headrace.embedded.clickhouse import EmbeddedClickHouse, confinement
 from headrace.embedded.clickhouse.confinement import DATABASE_ENGINES, TABLE_ENGINES, TABLE_FUNCTIONS
 from tests.headrace.embedded.clickhouse.conftest import READER_PASSWORD
 
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.integration
 SECRET = "canary-7f3a9c"
 ACCESS_DENIED = "497"
 
-needs_landlock = pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
+needs_landlock = pytest.mark.skipif(not confinement.landlock_version(), reason="this kernel has no Landlock")
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,15 @@ from agents.stores.journal_entries import BegunCall, Claimed
 from analytics.clickhouse import ClickHouse
 from headrace.embedded.ports import free_port
 from headrace.ops.audit.evidence import AuditWindow, ClickHouseEvidence
-from headrace.ops.audit.invoice import InvoiceUnavailable, read_invoice
-from headrace.ops.audit.kafka_reader import IncrementalReader
-from headrace.ops.audit.stores import add_calls, add_requests, read_clickhouse, read_redis
+from headrace.ops.audit.readers import (
+    IncrementalReader,
+    InvoiceUnavailable,
+    add_calls,
+    add_requests,
+    read_clickhouse,
+    read_invoice,
+    read_redis,
+)
 from headrace.ops.topic_reader import TopicReader
 from headrace.simulator.app import create_app
 from streams.errors import ClickHouseUnavailable, StoreUnavailable

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from headrace.ops.dlq.actions import PlannedReplay, action_emit, discard_refused, plan_replay
 from headrace.ops.dlq.letters import LetterId, LetterState, LetterStatus, summary_of
-from headrace.ops.dlq.replay import PlannedReplay, action_emit, discard_refused, plan_replay
 from streams.codec import decode, encode, header_text
 from streams.errors import UnauthenticRecord
 from streams.events import DeadLetterAction

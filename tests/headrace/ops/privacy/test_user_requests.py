@@ -10,8 +10,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from headrace.ops.privacy.eraser import retained_topics
-from headrace.ops.privacy.user_requests import requests_of
+from headrace.ops.privacy.eraser import requests_of, retained_topics
 from headrace.ops.topic_reader import TopicReader
 from streams.erasure import Subject
 from streams.pipeline import PERSONAL_TOPICS, TOPICS

@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from headrace.simulator.generation.schema_values import UnsupportedSchema, value_for
+from headrace.simulator.schema_values import UnsupportedSchema, value_for
 
 _TREE: dict[str, Any] = {
     "$ref": "#/$defs/node",

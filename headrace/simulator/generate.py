@@ -1,6 +1,10 @@
-"""Answers a chat call with words or tool calls, cut as the call demands, and into the chunks of a stream."""
+"""Answers a chat call with words or tool calls, cut as the call demands, and into the chunks of a stream.
+
+The words are plausible ones about the prompt, drawn from a seed. Every answer says that it is simulated.
+"""
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import cache
@@ -11,10 +15,85 @@ import msgspec
 from rs_bpe import openai
 
 from headrace.simulator.behaviour import AnswerRule
-from headrace.simulator.generation.answer_texts import about_results, json_object, key_words, sentences
-from headrace.simulator.generation.chat_task import ChatTask, ToolMode, ToolOffer
-from headrace.simulator.generation.schema_values import value_for
+from headrace.simulator.chat_task import ChatTask, ToolMode, ToolOffer
+from headrace.simulator.schema_values import SIMULATED, value_for
 from streams.tokens import count_text
+
+_WORD = re.compile(r"[^\W\d_][\w'-]{3,30}")
+_ASKED = re.compile(r"\bquestion:", re.IGNORECASE)
+_MAX_READ_CHARS = 20_000
+_MAX_KEY_WORDS = 12
+_STOP_WORDS = frozenset(
+    "about above after again also another answer because been before being below between could does doing "
+    "each explain from give have having here into just know like list make many more most much need only "
+    "other over please same should show simulated some such tell than that their them then there these they "
+    "this those through under until using very want were what when where which while will with "
+    "would your".split()
+)
+
+_OPENINGS = (
+    "Here is a short answer about {a}.",
+    "In brief, {a} comes down to {b}.",
+    "The question is about {a}, and the answer depends on {b}.",
+    "Let us look at {a} first.",
+    "{A} is best understood together with {b}.",
+)
+_MIDDLES = (
+    "In most cases {a} is settled before {b} comes into play.",
+    "A careful reading of {a} shows that {b} matters more than it seems.",
+    "If {a} changes, then {b} has to be looked at again.",
+    "People often mix up {a} and {b}, although they differ in cost and in time.",
+    "The usual way is to write down {a}, check it against {b}, and decide within {n} days.",
+    "About {n} in a hundred cases of {a} need a second look.",
+    "There are {n} steps from {a} to {b}, and each of them can be repeated safely.",
+    "Where {a} is unclear, {b} gives the better hint.",
+    "Keep a record of {a}; it saves time when {b} is questioned later.",
+)
+_CLOSINGS = (
+    "That is what can be said about {a} without more detail.",
+    "With more detail on {b}, the answer could be more exact.",
+    "So start with {a}.",
+    "Anything beyond {a} would be a guess.",
+)
+
+
+def key_words(text: str) -> tuple[str, ...]:
+    """Return the words that a text is about, in order: those behind the last "Question:" of a template."""
+    found: dict[str, None] = {}
+    asked = _ASKED.split(text[:_MAX_READ_CHARS])[-1]
+    for word in _WORD.findall(asked if _WORD.search(asked) else text[:_MAX_READ_CHARS]):
+        if word.lower() not in _STOP_WORDS:
+            found.setdefault(word)
+        if len(found) == _MAX_KEY_WORDS:
+            break
+    return tuple(found) or ("your request",)
+
+
+def sentences(question: str, random: Random) -> str:
+    """Return two to seven sentences about the question."""
+    words = key_words(question)
+    middles = random.sample(_MIDDLES, random.randint(0, 5))
+    chosen = [random.choice(_OPENINGS), *middles, random.choice(_CLOSINGS)]
+    lead = _fill(chosen[0], words[0], words[1 % len(words)], random)
+    rest = (_fill(line, random.choice(words), random.choice(words), random) for line in chosen[1:])
+    return " ".join((SIMULATED, lead, *rest))
+
+
+def _fill(sentence: str, first: str, second: str, random: Random) -> str:
+    return sentence.format(a=first, A=first[:1].upper() + first[1:], b=second, n=random.randint(2, 30))
+
+
+def about_results(results: tuple[str, ...], question: str) -> str:
+    """Return an answer that quotes what the tools returned."""
+    quoted = "; ".join(result[:500] for result in results)
+    return f"{SIMULATED} According to the tools, the answer about {key_words(question)[0]} is: {quoted}"
+
+
+def json_object(question: str, random: Random) -> str:
+    """Return a JSON object about the question, for a request that names no schema."""
+    body = {"simulated": True, "topic": key_words(question)[0], "answer": sentences(question, random)}
+    return msgspec.json.encode(body).decode()
+
 
 ChunkChars = int | list[int] | None
 
@@ -45,11 +124,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def generate(task: ChatTask, rule: AnswerRule | None, seed: int) -> Generation:
-    """Return what the model says; the same for the same call, rule and seed.
-
-    Raises:
-        UnsupportedSchema: If nothing conforms to the schema that the call demands.
-    """
+    """Return what the model says; the same for the same call, rule and seed. Raises `UnsupportedSchema`."""
     digest = hashlib.blake2b(task.identity, key=str(seed).encode(), digest_size=8).digest()
     random = Random(int.from_bytes(digest))
     calls = _tool_calls(task, rule, random)
@@ -148,7 +223,6 @@ def _o200k() -> Any:
 
 
 def _first_tokens(text: str, max_tokens: int) -> str:
-    """Return the longest beginning of the text that is whole tokens and at most `max_tokens`."""
     if len(text.encode()) <= max_tokens:  # a token has at least one byte
         return text
     tokens = _o200k().encode(text)
@@ -186,7 +260,6 @@ def _by_token(text: str) -> list[str]:
 
 
 def _stopped(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
-    """Cut the text before the first stop sequence in it."""
     hits = [(text.find(stop), stop) for stop in stops if stop in text]
     if not hits:
         return text, None

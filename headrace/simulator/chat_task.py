@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.charges import BilledUsage
-from headrace.simulator.error_reply import model_not_found, wrong_field
-from headrace.simulator.generation.schema_values import UnsupportedSchema, check_schema
+from headrace.simulator.invoice import BilledUsage
+from headrace.simulator.request_validation import model_not_found, wrong_field
+from headrace.simulator.schema_values import UnsupportedSchema, check_schema
 from streams.models import MODELS, Model, ProviderName
 from streams.tokens import count_text
 
@@ -18,10 +18,7 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]+")
 
 
 class ModelTask(msgspec.Struct, frozen=True, kw_only=True):
-    """What every call has, whatever it asks for: a chat or embeddings.
-
-    `prompt` is all text of the input, for behaviour rules; `input_tokens` includes the tools.
-    """
+    """What every call has, a chat or embeddings; `prompt` is all text of the input, for behaviour rules."""
 
     model: str
     prompt: str
@@ -63,11 +60,7 @@ class OutputForm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChatTask(ModelTask, frozen=True, kw_only=True):
-    """One validated chat call.
-
-    The answer is about `question`, the last user message, and a function of `identity` and the seed.
-    `tool_results` are those that end the conversation.
-    """
+    """One validated chat call: the answer is about `question`, and a function of `identity` and the seed."""
 
     question: str
     tool_results: tuple[str, ...]
@@ -96,11 +89,7 @@ def check_name(name: str, param: str, max_chars: int) -> None:
 def offered_tools(
     functions: Sequence[Mapping[str, Any]], schema_field: str, path: str, max_name_chars: int
 ) -> tuple[ToolOffer, ...]:
-    """Return the tools of a call.
-
-    `schema_field` holds the JSON Schema of a tool's arguments; `path` is where a tool is in the body, with
-    `{}` for its index.
-    """
+    """Return the tools of a call; `path` is where a tool is in the body, with `{}` for its index."""
     offers: dict[str, ToolOffer] = {}
     for index, function in enumerate(functions):
         name, schema = function["name"], function.get(schema_field) or {}

@@ -12,22 +12,10 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.charges import charge_usd
-from headrace.simulator.error_reply import ErrorReply
-from headrace.simulator.generation.chat_task import (
-    ChatTask,
-    OutputForm,
-    ToolMode,
-    ToolUse,
-    check_chosen,
-    check_lengths,
-    check_name,
-    count_tools,
-    offered_tools,
-    served_model,
-)
-from headrace.simulator.generation.schema_values import UnsupportedSchema, check_schema
-from headrace.simulator.request_validation import Limits, RequestType, load_types
+from headrace.simulator import chat_task
+from headrace.simulator.invoice import charge_usd
+from headrace.simulator.request_validation import ErrorReply, Limits, RequestType, load_types
+from headrace.simulator.schema_values import UnsupportedSchema, check_schema
 from streams.models import ProviderName
 from streams.tokens import count_messages
 
@@ -66,10 +54,7 @@ _TYPE_OF_VERSION = load_types(_load_types, "anthropic", "anthropic.types")
 
 
 def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Check that turns say something, begin with the user's, and that tool uses have their results.
-
-    The API joins consecutive turns of one role, so roles need not alternate.
-    """
+    """Check that turns say something and begin with the user's (roles need not alternate); tool results."""
     for index, message in enumerate(messages):
         is_prefill = index == len(messages) - 1 and message["role"] == "assistant"
         if message["role"] not in {"user", "assistant"}:
@@ -100,7 +85,7 @@ def _check_tool_turns(messages: Sequence[Mapping[str, Any]]) -> None:
         if role == "assistant":
             asked = [block["id"] for block in blocks if block["type"] == "tool_use"]
             for use in asked:
-                check_name(use, "tool_use.id", _MAX_ID_CHARS)
+                chat_task.check_name(use, "tool_use.id", _MAX_ID_CHARS)
             continue
         results = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
         if unasked := [each for each in results if each not in asked]:
@@ -120,14 +105,8 @@ def _check_tool_turns(messages: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _blocks_of(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Return the content blocks of a message; a text is one block."""
     content = message["content"]
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-def _prompt_texts(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the text of each message: its text blocks and tool results."""
-    return ["\n".join(filter(None, map(_text_in, _blocks_of(message)))) for message in messages]
 
 
 def _text_in(block: Mapping[str, Any]) -> str:
@@ -141,24 +120,19 @@ def _result_text(block: Mapping[str, Any]) -> str:
     return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
 
 
-def _results_at_end(messages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return the tool results in the last message, if it has any."""
-    return tuple(_result_text(block) for block in _blocks_of(messages[-1]) if block["type"] == "tool_result")
-
-
 def _text_of(message: Mapping[str, Any]) -> str | None:
     """Return the text of a message that is one text, or None where it is more than that."""
     blocks = _blocks_of(message)
     return str(blocks[0]["text"]) if len(blocks) == 1 and blocks[0]["type"] == "text" else None
 
 
-def read_message_request(body: Any, headers: Mapping[str, str]) -> ChatTask:
+def read_message_request(body: Any, headers: Mapping[str, str]) -> chat_task.ChatTask:
     """Turn a decoded body into a task, by the rules of the API version in the headers."""
     version = headers.get("anthropic-version", "")
     if version not in _TYPE_OF_VERSION:
         raise ErrorReply(400, f'anthropic-version: "{version}" is not one of {", ".join(_TYPE_OF_VERSION)}')
     _TYPE_OF_VERSION[version].check(body)
-    model = served_model(ProviderName.ANTHROPIC, body["model"])
+    model = chat_task.served_model(ProviderName.ANTHROPIC, body["model"])
     messages: list[dict[str, Any]] = body["messages"]
     _check_messages(messages)
     stops: list[str] = body.get("stop_sequences") or []
@@ -168,15 +142,16 @@ def read_message_request(body: Any, headers: Mapping[str, str]) -> ChatTask:
         raise ErrorReply(400, "thinking: the simulator's models do not support thinking")
     system = _system_text(body)
     input_tokens = _input_tokens(body, system)
-    check_lengths(model, input_tokens, body["max_tokens"])
-    texts = _prompt_texts(messages)
+    chat_task.check_lengths(model, input_tokens, body["max_tokens"])
+    texts = ["\n".join(filter(None, map(_text_in, _blocks_of(message)))) for message in messages]
     users = [text for turn, text in zip(messages, texts, strict=True) if turn["role"] == "user" and text]
-    return ChatTask(
+    last = _blocks_of(messages[-1])
+    return chat_task.ChatTask(
         model=model.name,
         charge_usd=partial(charge_usd, model),
         prompt="\n".join((system, *texts)),
         question=users[-1] if users else texts[-1],
-        tool_results=_results_at_end(messages),
+        tool_results=tuple(_result_text(block) for block in last if block["type"] == "tool_result"),
         identity=msgspec.json.encode([body.get(name) for name in _IDENTITY]),
         tool_use=_tool_use(body),
         form=_output_form(body, system),
@@ -202,35 +177,37 @@ def _input_tokens(body: Mapping[str, Any], system: str) -> int:
         # A list of one text block is the same request as its text.
         plain = _text_of(message)
         counted.append({"role": message["role"], "content": message["content"] if plain is None else plain})
-    return count_messages(counted) + count_tools(body.get("tools"))
+    return count_messages(counted) + chat_task.count_tools(body.get("tools"))
 
 
-def _tool_use(body: Mapping[str, Any]) -> ToolUse:
+def _tool_use(body: Mapping[str, Any]) -> chat_task.ToolUse:
     listed = body.get("tools") or []
     if not all("input_schema" in tool for tool in listed):
         raise ErrorReply(400, "tools: the simulator supports custom tools alone")
-    tools = offered_tools(listed, "input_schema", "tools[{}]", _MAX_NAME_CHARS)
+    tools = chat_task.offered_tools(listed, "input_schema", "tools[{}]", _MAX_NAME_CHARS)
     choice = body.get("tool_choice") or {"type": "auto"}
     kind = choice["type"]
     if kind in {"any", "tool"} and not tools:
         raise ErrorReply(400, "tool_choice: may only be specified while providing tools")
     only = choice["name"] if kind == "tool" else None
-    check_chosen(only, tools)
-    mode = {"any": ToolMode.ANY, "none": ToolMode.NONE}.get(kind, ToolMode.AUTO)
-    return ToolUse(tools=tools, mode=mode, only=only, parallel=not choice.get("disable_parallel_tool_use"))
+    chat_task.check_chosen(only, tools)
+    mode = {"any": chat_task.ToolMode.ANY, "none": chat_task.ToolMode.NONE}.get(kind, chat_task.ToolMode.AUTO)
+    return chat_task.ToolUse(
+        tools=tools, mode=mode, only=only, parallel=not choice.get("disable_parallel_tool_use")
+    )
 
 
-def _output_form(body: Mapping[str, Any], system: str) -> OutputForm:
+def _output_form(body: Mapping[str, Any], system: str) -> chat_task.OutputForm:
     wanted = (body.get("output_config") or {}).get("format")
     if wanted is None:
         return _prompted_form(system)
-    return OutputForm(json=True, schema=wanted["schema"])
+    return chat_task.OutputForm(json=True, schema=wanted["schema"])
 
 
-def _prompted_form(system: str) -> OutputForm:
+def _prompted_form(system: str) -> chat_task.OutputForm:
     """Return the form that a system prompt asks for: JSON, after the schema that it quotes, or text."""
     if not _ASKS_FOR_JSON.search(system):
-        return OutputForm()
+        return chat_task.OutputForm()
     quoted = _GIVES_SCHEMA.search(system)
     if quoted is not None:
         try:
@@ -239,5 +216,5 @@ def _prompted_form(system: str) -> OutputForm:
         except (json.JSONDecodeError, UnsupportedSchema, RecursionError):
             pass  # the model does what it can
         else:
-            return OutputForm(json=True, schema=schema)
-    return OutputForm(json=True)
+            return chat_task.OutputForm(json=True, schema=schema)
+    return chat_task.OutputForm(json=True)

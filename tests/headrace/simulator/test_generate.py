@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.simulator.generation.generate import pieces
+from headrace.simulator.generate import pieces
 
 
 @given(st.text(), st.none() | st.integers(1, 9) | st.lists(st.integers(1, 5), min_size=1, max_size=4))

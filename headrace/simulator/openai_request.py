@@ -10,22 +10,10 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.charges import charge_usd
-from headrace.simulator.error_reply import wrong_field
-from headrace.simulator.generation.chat_task import (
-    ChatTask,
-    OutputForm,
-    ToolMode,
-    ToolUse,
-    check_chosen,
-    check_lengths,
-    check_name,
-    count_tools,
-    offered_tools,
-    served_model,
-)
-from headrace.simulator.generation.schema_values import check_schema
-from headrace.simulator.request_validation import Limits, RequestType, load_types
+from headrace.simulator import chat_task
+from headrace.simulator.invoice import charge_usd
+from headrace.simulator.request_validation import Limits, RequestType, load_types, wrong_field
+from headrace.simulator.schema_values import check_schema
 from streams.models import ProviderName
 from streams.tokens import count_messages
 
@@ -91,29 +79,28 @@ def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _text_of(message: Mapping[str, Any]) -> str:
-    """Return the text of a message, its parts joined by line breaks."""
     content = message.get("content") or ""
     if isinstance(content, str):
         return content
     return "\n".join(part["text"] for part in content if part["type"] == "text")
 
 
-def read_chat_request(body: Any) -> ChatTask:
+def read_chat_request(body: Any) -> chat_task.ChatTask:
     """Turn a decoded body into a task."""
     CHAT_COMPLETION.check(body)
-    model = served_model(ProviderName.OPENAI, body["model"])
+    model = chat_task.served_model(ProviderName.OPENAI, body["model"])
     _refuse_unsupported(body)
     messages: list[dict[str, Any]] = body["messages"]
     _check_messages(messages)
     tool_use = _tool_use(body)
     texts = [_text_of(message) for message in messages]
-    input_tokens = count_messages(messages) + count_tools(body.get("tools"))
+    input_tokens = count_messages(messages) + chat_task.count_tools(body.get("tools"))
     wanted = _wanted_tokens(body)
-    check_lengths(model, input_tokens, wanted)
+    chat_task.check_lengths(model, input_tokens, wanted)
     roles = [message["role"] for message in messages]
     users = [text for role, text in zip(roles, texts, strict=True) if role == "user"]
     results = sum(1 for _ in takewhile("tool".__eq__, reversed(roles)))
-    return ChatTask(
+    return chat_task.ChatTask(
         model=model.name,
         charge_usd=partial(charge_usd, model),
         prompt="\n".join(texts),
@@ -141,32 +128,36 @@ def _refuse_unsupported(body: Mapping[str, Any]) -> None:
         raise wrong_field("tools", _NOT_COVERED)
 
 
-def _tool_use(body: Mapping[str, Any]) -> ToolUse:
+def _tool_use(body: Mapping[str, Any]) -> chat_task.ToolUse:
     choice = body.get("tool_choice")
     functions = [entry["function"] for entry in body.get("tools") or ()]
     if not functions:
         for name in ("tool_choice", "parallel_tool_calls"):
             if body.get(name) not in (None, "none"):
                 raise wrong_field(name, "only allowed when 'tools' are specified")
-    tools = offered_tools(functions, "parameters", "tools[{}].function", _MAX_NAME_CHARS)
+    tools = chat_task.offered_tools(functions, "parameters", "tools[{}].function", _MAX_NAME_CHARS)
     only = choice["function"]["name"] if isinstance(choice, dict) else None
-    check_chosen(only, tools)
-    mode = {"none": ToolMode.NONE, "required": ToolMode.ANY}.get(str(choice), ToolMode.AUTO)
-    return ToolUse(tools=tools, mode=mode, only=only, parallel=body.get("parallel_tool_calls") is not False)
+    chat_task.check_chosen(only, tools)
+    mode = {"none": chat_task.ToolMode.NONE, "required": chat_task.ToolMode.ANY}.get(
+        str(choice), chat_task.ToolMode.AUTO
+    )
+    return chat_task.ToolUse(
+        tools=tools, mode=mode, only=only, parallel=body.get("parallel_tool_calls") is not False
+    )
 
 
-def _output_form(body: Mapping[str, Any], texts: Sequence[str]) -> OutputForm:
+def _output_form(body: Mapping[str, Any], texts: Sequence[str]) -> chat_task.OutputForm:
     wanted = body.get("response_format") or {"type": "text"}
     if wanted["type"] == "json_schema":
         described = wanted["json_schema"]
-        check_name(described["name"], "response_format.json_schema.name", _MAX_NAME_CHARS)
+        chat_task.check_name(described["name"], "response_format.json_schema.name", _MAX_NAME_CHARS)
         schema = described.get("schema") or {}
         check_schema(schema)
-        return OutputForm(json=True, schema=schema)
+        return chat_task.OutputForm(json=True, schema=schema)
     is_json = wanted["type"] == "json_object"
     if is_json and not any("json" in text.lower() for text in texts):
         raise wrong_field("messages", "must contain the word 'json' for the 'response_format' json_object")
-    return OutputForm(json=is_json)
+    return chat_task.OutputForm(json=is_json)
 
 
 def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:

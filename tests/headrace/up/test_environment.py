@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cli.connection import connection_settings
+from headrace.up.environment import connection_settings
 from headrace.up.home import Endpoints, Home, UpStatus
 from streams.errors import ConfigurationError
 

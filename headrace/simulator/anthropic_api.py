@@ -4,17 +4,17 @@ from typing import Any
 
 import msgspec
 
-from headrace.simulator.anthropic.message_request import read_message_request
-from headrace.simulator.error_reply import ErrorReply
-from headrace.simulator.generation.chat_task import ChatTask
-from headrace.simulator.generation.generate import (
+from headrace.simulator.anthropic_request import read_message_request
+from headrace.simulator.chat_task import ChatTask
+from headrace.simulator.generate import (
     ChunkChars,
     Generation,
     OutputBlock,
     StopCause,
     pieces,
 )
-from headrace.simulator.provider_api import (
+from headrace.simulator.request_validation import ErrorReply
+from headrace.simulator.simulated_call import (
     ProviderApi,
     ReplyHead,
     RequestHeaders,
@@ -84,7 +84,6 @@ def _whole_block(block: OutputBlock, head: ReplyHead, index: int) -> dict[str, A
 def _message_stream(
     task: ChatTask, made: Generation, head: ReplyHead, chunk_chars: ChunkChars
 ) -> StreamScript:
-    """Return the events of a call that streams: start, ping, content blocks in pieces, delta, stop."""
     frames: list[StreamFrame] = []
     for index, block in enumerate(made.blocks):
         frames += _block_frames(block, head, index, chunk_chars)

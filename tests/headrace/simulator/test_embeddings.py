@@ -6,7 +6,7 @@ import numpy as np
 import openai
 import pytest
 
-from headrace.simulator.openai.embeddings import embed
+from headrace.simulator.openai_api import embed
 from tests.headrace.simulator.conftest import Operator
 
 

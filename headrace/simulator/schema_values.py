@@ -10,7 +10,7 @@ import msgspec
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from headrace.simulator.generation.answer_texts import SIMULATED
+SIMULATED = "(simulated)"
 
 _MAX_DEPTH = 24
 _MAX_ITEMS = 1_000
@@ -42,11 +42,7 @@ class UnsupportedSchema(Exception):
 
 
 def value_for(schema: Mapping[str, Any], words: Sequence[str], random: Random) -> Any:
-    """Return a value that conforms to `schema`, its free strings made of `words`.
-
-    Raises:
-        UnsupportedSchema: If the schema is wrong, allows nothing, or is beyond what is covered here.
-    """
+    """Return a value that conforms to a schema, strings made of `words`, or raise `UnsupportedSchema`."""
     validator = _validator(msgspec.json.encode(schema, order="deterministic"))
     value = _ValueMaker(schema, words, random).make(schema, 0)
     error = _first_error(validator, value)
@@ -56,11 +52,7 @@ def value_for(schema: Mapping[str, Any], words: Sequence[str], random: Random) -
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
-    """Check that a schema is one.
-
-    Raises:
-        UnsupportedSchema: If it is not, with the place.
-    """
+    """Check that a schema is one. Raises `UnsupportedSchema`: if it is not, with the place."""
     _validator(msgspec.json.encode(schema, order="deterministic"))
 
 
