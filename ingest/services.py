@@ -10,14 +10,14 @@ from fastapi import Depends, Request
 
 from ingest.admin.dependency_health import HealthMonitor
 from ingest.admin.spend import BindQuery, ClickHouseSpend
+from ingest.auth import StreamTokens
+from ingest.batches.batch import BatchStore
 from ingest.batches.service import Batches
-from ingest.batches.store import BatchStore
-from ingest.follow.client_disconnects import ClientDisconnects
 from ingest.follow.delta_history import DeltaHistory
 from ingest.follow.reply_consumer import GrouplessConsumer, ReplyConsumer
 from ingest.follow.reply_hub import ReplyHub
-from ingest.follow.stream_tokens import StreamTokens
-from ingest.submit.client_retries import ClientRetries
+from ingest.follow.waiting import ClientDisconnects
+from ingest.submit.identification import ClientRetries
 from ingest.submit.submission import Submissions
 from streams.kafka.record_auth import RecordAuth
 from streams.kafka.send_gate import SendGate
@@ -56,14 +56,9 @@ class Services:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
-def services_of(request: Request) -> Services:
-    """Return the services of the application that serves this request."""
+async def _services(request: Request) -> Services:  # FastAPI runs plain functions in a thread of their own
     services: Services = request.app.state.services
     return services
-
-
-async def _services(request: Request) -> Services:
-    return services_of(request)  # async, because FastAPI runs plain functions in a thread of their own
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
@@ -73,9 +68,8 @@ ServicesDep = Annotated[Services, Depends(_services)]
 async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterator[Services]:
     """Connect, yield the services, and disconnect.
 
-    Raises:
-        ConfigurationError: no API key, topics that do not fit, or a Redis that refuses us.
-        KafkaUnavailable: no broker answered.
+    Raises `KafkaUnavailable`, and `ConfigurationError`: no API key, topics that do not fit, or a Redis that
+    refuses us.
     """
     keys = sender_keys(settings.keys)
     auth = RecordAuth.from_settings(settings)

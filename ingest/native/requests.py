@@ -25,11 +25,11 @@ from ingest.follow.waiting import (
     polling,
     state_of,
 )
-from ingest.native.answers import RequestEvents
+from ingest.native.chat import RequestEvents
 from ingest.native.schema import SubmitBody, native_request
 from ingest.openapi import body_of
 from ingest.services import Services, ServicesDep
-from ingest.submit.body import decode_body, read_body
+from ingest.submit.http_message import decode_body, read_body
 from ingest.submit.request_reply import prepare
 from streams.events import MAX_DEADLINE_MS, Status
 from streams.registry.cancellation import BY_SENDER
@@ -37,8 +37,8 @@ from streams.registry.registry import CancelAnswer, RequestState, SubmissionStat
 from streams.registry.reply_view import reply_view
 from streams.request_rules.sent_requests import HINTS
 from streams.serving.errors import REPLAYED, invalid
+from streams.serving.fastapi_errors import errors
 from streams.serving.json_response import JsonResponse
-from streams.serving.openapi import errors
 from streams.topics import REPLIES
 
 router = APIRouter(tags=["requests"])
@@ -100,11 +100,11 @@ async def fetch(
     request: Request, request_id: str, caller: CallerDep, services: ServicesDep, wait_s: WaitS = 0.0
 ) -> Response:
     """Return the reply, or how far the request is. `wait_s` waits for a reply that is not there yet."""
-    state = await state_of(request_id, caller, services)
+    state = await state_of(request_id, caller, services.registry)
     request.state.request_id = request_id
     if state.reply is None and wait_s:
         await long_poll(request, request_id, wait_s, services.hub, services.registry)
-        state = await state_of(request_id, caller, services)
+        state = await state_of(request_id, caller, services.registry)
     if state.reply is not None:
         return JsonResponse(reply_view(state.reply))
     status = "cancelling" if state.cancelled else state.state
@@ -127,7 +127,7 @@ async def follow(request: Request, request_id: str, caller: ReaderDep, services:
     answer from its start.
     """
     resume_at = _resume_point(request)
-    state = await state_of(request_id, caller, services)
+    state = await state_of(request_id, caller, services.registry)
     request.state.request_id = request_id
     listener = services.hub.listen(request_id)
     if state.reply is not None:
@@ -146,7 +146,7 @@ async def give_stream_token(
     It goes into the parameter `token` of `events_url`, because `EventSource` cannot send headers. It is
     checked when a stream is opened; an open stream goes on to its end.
     """
-    await state_of(request_id, caller, services)
+    await state_of(request_id, caller, services.registry)
     request.state.request_id = request_id
     access = _stream_access(request_id, caller.tenant, services)
     return JsonResponse({"request_id": request_id, **access}, headers={"Cache-Control": "no-store"})
@@ -167,7 +167,7 @@ async def cancel(request: Request, request_id: str, caller: CallerDep, services:
     request.state.request_id = request_id
     if answer is not CancelAnswer.SETTLED:
         return JsonResponse({"request_id": request_id, "status": "cancelling"}, status_code=202)
-    state = await state_of(request_id, caller, services)
+    state = await state_of(request_id, caller, services.registry)
     if state.reply is not None and state.reply.status is Status.CANCELLED:
         return JsonResponse(reply_view(state.reply))
     ended = state.reply.status.value if state.reply else "settled"

@@ -20,16 +20,15 @@ from ingest.errors import api_error, error_of, is_charged, timed_out
 from ingest.follow.sse import EventStreamResponse, StreamFormat, stream_events
 from ingest.follow.waiting import GRACE_S, find_state, wait_for_first_text, wait_for_reply
 from ingest.services import Services
-from ingest.submit.client_retries import CallState
-from ingest.submit.headers import answer_headers, cache_header, on_disconnect_header, traceparent_of
-from ingest.submit.identification import identify
+from ingest.submit.http_message import answer_headers, cache_header, on_disconnect_header, traceparent_of
+from ingest.submit.identification import CallState, identify
 from ingest.submit.submission import PreparedRequest, check_request, with_second_try
 from streams.events import ChatRequested, Reply, Requested
 from streams.registry.registry import SubmissionState
 from streams.serving.api_keys import Caller
 from streams.serving.errors import REPLAYED
-from streams.serving.frame import CLIENT_CLOSED_REQUEST
 from streams.serving.json_response import JsonResponse
+from streams.serving.middleware import CLIENT_CLOSED_REQUEST
 
 #: Renders a reply, given the latency in ms, as the JSON body of a route; raises the error of a failed one.
 Render = Callable[[Reply, float], dict[str, Any]]

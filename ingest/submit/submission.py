@@ -12,9 +12,8 @@ import structlog
 
 from ingest.errors import as_repeat, too_many_repeats
 from ingest.follow.reply_hub import ReplyHub, ReplyListener
-from ingest.submit.client_retries import SdkCall
-from ingest.submit.headers import OnDisconnect
-from ingest.submit.identification import key_of_another_body
+from ingest.submit.http_message import OnDisconnect
+from ingest.submit.identification import SdkCall, key_of_another_body
 from streams.backoff import Backoff, retry
 from streams.codec import event_headers
 from streams.errors import KafkaUnavailable, StoreDenied, StoreFull, StoreUnavailable

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from streams.errors import InvalidRequest
-from streams.request_rules.bounds import check_at_most
+from streams.request_rules.faults import check_at_most
 
 MAX_DIRECTIVES_CHARS: Final = 256
 _MAX_DIGITS: Final = 10

@@ -17,9 +17,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from streams.events import ErrorInfo
 from streams.serving import http_limits
 from streams.serving.errors import ApiError, error_body
-from streams.serving.http_limits import HttpLimits
+from streams.serving.http_limits import HttpLimits, LingeringTransport
 from streams.serving.json_response import to_json
-from streams.serving.lingering import LingeringTransport
 
 #: The size and the line ends of a chunk: what every chunk has beside its data.
 _CHUNK_FRAME_BYTES: Final = 24

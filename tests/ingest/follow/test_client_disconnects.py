@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ingest.app import create_app
-from ingest.follow.client_disconnects import ClientDisconnects
+from ingest.follow.waiting import ClientDisconnects
 from ingest.submit.submission import PreparedRequest
 from streams.events import ChatRequested, Delta
 from streams.registry.registry import CancelAnswer

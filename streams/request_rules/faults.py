@@ -1,4 +1,4 @@
-"""Decoding faults of msgspec in the words of a sender, the same for HTTP, lines of batches and Kafka.
+"""Faults of requests in the words of a sender, the same for HTTP, lines of batches and Kafka.
 
 msgspec: ``Expected `array` of length <= 100 - at `$.messages` ``.
 Here: ``messages: at most 100 are allowed, got 120``.
@@ -18,6 +18,7 @@ from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS,
 UNSUPPORTED: Final = "unsupported_parameter"
 #: In hints: for every field without a hint of its own.
 ANY_FIELD: Final = "*"
+MAX_NAME_CHARS = 256
 _MAX_SHOWN: Final = 64
 _MAX_NAME: Final = 128
 _NOTHING: Final = object()
@@ -53,6 +54,7 @@ _PATTERNS: Final = {
     r"^[A-Za-z0-9._:-]{1,64}$(?!\n)": "1 to 64 of the characters A-Z, a-z, 0-9, '.', '_', ':' and '-'",
     r"^[A-Za-z0-9._-]{1,64}$(?!\n)": "1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-'",
 }
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def explain(
@@ -212,3 +214,25 @@ def _below(kind: inspect.Type, step: str | int) -> list[inspect.Type]:
         case inspect.DictType():
             return [kind.value_type]
     return []
+
+
+def check_at_most(count: int, limit: int, where: str, unit: str = "") -> None:
+    """Raise `InvalidRequest` where there are more than `limit`."""
+    if count > limit:
+        raise InvalidRequest(f"{where}: at most {limit}{unit} are allowed, got {count}", param=where)
+
+
+def check_name(name: str | None, where: str) -> None:
+    """Raise `InvalidRequest` where a name is too long, or would not fit on one line of a log or table."""
+    check_at_most(len(name or ""), MAX_NAME_CHARS, where, " characters")
+    if has_control_character(name or ""):
+        raise InvalidRequest(
+            f"{where}: line ends and other control characters are not allowed",
+            code="invalid_value",
+            param=where,
+        )
+
+
+def has_control_character(text: str) -> bool:
+    """Whether a text has a control character, or what some programs read as the end of a line."""
+    return _CONTROL.search(text) is not None
