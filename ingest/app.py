@@ -26,8 +26,8 @@ from streams.errors import HeadraceError, InputError, TransientFault
 from streams.events import ErrorInfo
 from streams.serving.errors import REPLAYED, error_body
 from streams.serving.fastapi_errors import answer_wrong_parameters
-from streams.serving.json_response import JsonResponse
 from streams.serving.middleware import RequestFrame, answer_faults, answer_options
+from streams.serving.responses import JsonResponse
 
 log = structlog.get_logger(__name__)
 

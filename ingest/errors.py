@@ -44,7 +44,6 @@ _TYPE_OF_STATUS = {
     503: "overloaded_error",
     504: "timeout_error",
 }
-_INVALID = range(400, 500)
 #: Every type that an error may have.
 ERROR_TYPES = sorted({*_TYPE_OF_STATUS.values(), "api_error"})
 
@@ -54,16 +53,12 @@ def as_api_error(fault: HeadraceError) -> ApiError:
     if isinstance(fault, ApiError):
         return fault
     if isinstance(fault, InputError):
-        return invalid(fault.message, param=fault.param, code=fault.code, status=status_of_code(fault.code))
+        status = _STATUS_OF_CODE.get(fault.code, 400)
+        return invalid(fault.message, param=fault.param, code=fault.code, status=status)
     for kind, name in _DEPENDENCIES.items():
         if isinstance(fault, kind):
             return outage(fault, name)
     raise fault
-
-
-def status_of_code(code: str) -> int:
-    """Return the HTTP status for the code of a sender's mistake."""
-    return _STATUS_OF_CODE.get(code, 400)
 
 
 def conflict(message: str, *, code: str = "idempotency_conflict", param: str | None = None) -> ApiError:
@@ -145,7 +140,7 @@ def naming_the_charge(error: ErrorInfo, reply: Reply) -> ErrorInfo:
 def status_of(error: ErrorInfo) -> int:
     """Return the HTTP status of an error that the pipeline reports."""
     if error.type == "invalid_request_error":
-        return status_of_code(error.code)
+        return _STATUS_OF_CODE.get(error.code, 400)
     return _STATUS_OF_TYPE.get(error.type, 500)
 
 
@@ -174,7 +169,7 @@ def anthropic_error_body(
 ) -> dict[str, object]:
     """Return Anthropic's error object. `code` and `param` are Headrace's, and their SDK leaves them alone."""
     status = status_of(error) if status is None else status  # an error within a stream has none of its own
-    kind = _TYPE_OF_STATUS.get(status, "invalid_request_error" if status in _INVALID else "api_error")
+    kind = _TYPE_OF_STATUS.get(status, "invalid_request_error" if 400 <= status < 500 else "api_error")
     inner = {"type": kind, "message": error.message, "code": error.code, "param": error.param}
     return {"type": "error", "error": inner | ({"repeat": True} if repeat else {}), "request_id": request_id}
 

@@ -32,7 +32,7 @@ from streams.registry.reply_view import plain
 from streams.request_rules.feedback import score_id_of, value_of
 from streams.serving.errors import not_found
 from streams.serving.fastapi_errors import errors
-from streams.serving.json_response import JsonResponse
+from streams.serving.responses import JsonResponse
 from streams.topics import FEEDBACK
 
 router = APIRouter(tags=["feedback"])

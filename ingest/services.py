@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -98,8 +99,9 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
                 ),
             )
         )
+        consumer = partial(GrouplessConsumer, settings.kafka_bootstrap, timeout_s=settings.kafka_timeout_s)
         replies = ReplyConsumer(
-            GrouplessConsumer(settings.kafka_bootstrap, client_id=name, timeout_s=settings.kafka_timeout_s),
+            consumer(client_id=name),
             hub,
             replica=settings.ingest_replica,
             replicas=settings.ingest_replicas,
@@ -108,9 +110,7 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
         stack.push_async_callback(replies.stop)
         await replies.start()
         history = DeltaHistory(
-            GrouplessConsumer(
-                settings.kafka_bootstrap, client_id=f"{name}-history", timeout_s=settings.kafka_timeout_s
-            ),
+            consumer(client_id=f"{name}-history"),
             hub,
             replies,
             lookback_s=settings.provider_total_timeout_s,

@@ -25,7 +25,7 @@ from streams.registry.reply_view import reply_view
 from streams.serving.api_keys import Caller
 from streams.serving.errors import REPLAYED, error_body
 from streams.serving.fastapi_errors import errors
-from streams.serving.json_response import JsonResponse, to_json
+from streams.serving.responses import JsonResponse, to_json
 
 router = APIRouter(tags=["batches"])
 

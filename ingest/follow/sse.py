@@ -20,7 +20,7 @@ from ingest.follow.answer_cursor import AnswerCursor, ResumePoint, Step, StreamP
 from ingest.follow.reply_hub import ReplyListener
 from streams.events import ErrorInfo, Reply
 from streams.serving.errors import ApiError
-from streams.serving.json_response import to_json
+from streams.serving.responses import to_json
 
 log = structlog.get_logger(__name__)
 
@@ -203,9 +203,7 @@ class EventStreamResponse(TimedStream):
         try:
             await super().__call__(scope, receive, send)
             self._note_leave()
-        except (
-            ClientDisconnect
-        ):  # any other fault means that this process stops, and not that the client left
+        except ClientDisconnect:  # with any other fault this process stops, and the client has not left
             self._note_leave()
             raise
         finally:

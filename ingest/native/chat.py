@@ -20,8 +20,7 @@ from streams.events import ErrorInfo, Reply
 from streams.registry.reply_view import plain, reply_view
 from streams.request_rules.sent_requests import HINTS
 from streams.serving.errors import error_body
-from streams.serving.json_response import to_json
-from streams.serving.page_files import PageFile, page_files, sender
+from streams.serving.responses import PageFile, page_files, sender, to_json
 
 router = APIRouter(tags=["chat"])
 _RESET = sse_event({}, name="reset", event_id=StreamPosition().event_id)
@@ -40,15 +39,7 @@ async def chat(request: Request, caller: CallerDep, services: ServicesDep) -> Re
 
 
 def _render(reply: Reply, latency_ms: float) -> dict[str, Any]:
-    # On this route a blocked query is an answer, not an error: its clients read `blocked`.
-    if not is_blocked_input(reply):
-        raise_for(reply)
-    return chat_answer(reply, latency_ms=latency_ms)
-
-
-def chat_answer(reply: Reply, *, latency_ms: float) -> dict[str, Any]:
-    """Return the JSON answer of a request that was answered, or blocked by the input guardrails."""
-    if is_blocked_input(reply):
+    if is_blocked_input(reply):  # an answer on this route, not an error: its clients read `blocked`
         return {
             "request_id": reply.request_id,
             "blocked": True,
@@ -60,6 +51,7 @@ def chat_answer(reply: Reply, *, latency_ms: float) -> dict[str, Any]:
             "pii_detected": reply.pii_detected,
             "repeat": reply.repeat,
         }
+    raise_for(reply)
     similarity = {} if reply.similarity is None else {"similarity": round(reply.similarity, 4)}
     return {
         "request_id": reply.request_id,

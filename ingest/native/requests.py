@@ -38,7 +38,7 @@ from streams.registry.reply_view import reply_view
 from streams.request_rules.sent_requests import HINTS
 from streams.serving.errors import REPLAYED, invalid
 from streams.serving.fastapi_errors import errors
-from streams.serving.json_response import JsonResponse
+from streams.serving.responses import JsonResponse
 from streams.topics import REPLIES
 
 router = APIRouter(tags=["requests"])

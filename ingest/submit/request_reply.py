@@ -27,8 +27,8 @@ from streams.events import ChatRequested, Reply, Requested
 from streams.registry.registry import SubmissionState
 from streams.serving.api_keys import Caller
 from streams.serving.errors import REPLAYED
-from streams.serving.json_response import JsonResponse
 from streams.serving.middleware import CLIENT_CLOSED_REQUEST
+from streams.serving.responses import JsonResponse
 
 #: Renders a reply, given the latency in ms, as the JSON body of a route; raises the error of a failed one.
 Render = Callable[[Reply, float], dict[str, Any]]

@@ -65,21 +65,16 @@ def explain(
     table: Mapping[str, Parameter] = OPENAI_PATHS,
     hints: Mapping[str, str] = MappingProxyType({}),
 ) -> InvalidRequest:
-    """Return the fault in words; its `param` is the path, None for the whole body.
+    """Return the fault of `data` (JSON, or an object made of it) in words; without a path it has no `param`.
 
-    Args:
-        fault: msgspec's.
-        data: what was decoded: JSON as bytes, or an object made of it.
-        kind: what it should be.
-        table: the parameters of the API by path: some are refused with a reason of their own.
-        hints: what to do about unknown fields of these names.
+    `table` has the reasons against refused parameters, `hints` what to do about unknown fields, by name.
     """
     message, _, path = str(fault).partition(" - at `")
     path = path.rstrip("`").removeprefix("$").removeprefix(".")
     if found := _UNKNOWN.match(message):
         return _unknown(found[1], path, table, hints)
     if found := _MISSING.match(message):
-        param = _joined(path, found[1])
+        param = f"{path}.{found[1]}".removeprefix(".")
         return InvalidRequest(f"{param} is required", code="missing_required_parameter", param=param)
     value = _value_at(data, path)
     if refusal := _refusal(path, value, table):
@@ -93,14 +88,10 @@ def unsupported(param: str, why: str) -> InvalidRequest:
     return InvalidRequest(f"{param} is not supported: {why}", code=UNSUPPORTED, param=param)
 
 
-def _joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
 def _unknown(
     name: str, path: str, table: Mapping[str, Parameter], hints: Mapping[str, str]
 ) -> InvalidRequest:
-    param, name = _joined(path, name)[: _MAX_NAME * 2], name[:_MAX_NAME]
+    param, name = f"{path}.{name}".removeprefix(".")[: _MAX_NAME * 2], name[:_MAX_NAME]
     why = _reasons(table).get(_INDEX.sub("[]", param))
     if why is None and table and not path:  # what the other API refuses is refused here in the same words
         why = _reasons(OPENAI_PATHS).get(name) or _reasons(ANTHROPIC_PATHS).get(name)

@@ -11,7 +11,7 @@ from typing import Final
 
 import httptools
 
-from streams.serving.errors import ApiError, invalid, unavailable
+from streams.serving.errors import ApiError, invalid
 from streams.serving.middleware import SECURITY_HEADERS
 
 #: More than the requests that one ingest holds open by default: idle connections and probes.
@@ -54,16 +54,9 @@ def limits_of_process() -> HttpLimits:
     return HttpLimits(connections=max(1, min(_MOST_CONNECTIONS, int(files * _SHARE_OF_FILES))))
 
 
-def head_too_slow(limits: HttpLimits) -> ApiError:
-    """408: the headers did not arrive in time."""
-    words = f"the request's headers did not arrive within {limits.head_timeout_s:g} s"
-    return invalid(words, code="request_timeout", status=408)
-
-
-def body_too_slow(limits: HttpLimits) -> ApiError:
-    """408: the body is too slow."""
-    rate = f"{limits.body_bytes_per_s} bytes a second for {limits.body_window_s:g} s"
-    return invalid(f"the body brought less than {rate}", code="request_timeout", status=408)
+def too_slow(what: str) -> ApiError:
+    """408: `what` did not arrive in time."""
+    return invalid(what, code="request_timeout", status=408)
 
 
 def target_too_long(limits: HttpLimits) -> ApiError:
@@ -77,12 +70,6 @@ def headers_too_large(what: str) -> ApiError:
     return invalid(what, code="headers_too_large", status=431)
 
 
-def chunks_too_large(limits: HttpLimits) -> ApiError:
-    """413: chunk extensions are too long."""
-    words = f"the chunk extensions of the body are longer than {limits.framing_bytes} bytes"
-    return invalid(words, code="request_too_large", status=413)
-
-
 def malformed(what: str) -> ApiError:
     """400: not HTTP/1.1 (RFC 9112)."""
     return invalid(f"not a valid HTTP/1.1 request: {what}", code="malformed_request")
@@ -92,11 +79,6 @@ def method_not_allowed() -> ApiError:
     """405: a method that no route has."""
     allow = {"Allow": "GET, HEAD, POST, DELETE, OPTIONS"}
     return invalid("no route has this method", code="method_not_allowed", status=405, headers=allow)
-
-
-def too_many_connections() -> ApiError:
-    """503: every connection is in use."""
-    return unavailable("too many connections are open; try again in a moment", code="overloaded")
 
 
 def refusal_of(fault: httptools.HttpParserError, begin: bytes) -> ApiError:

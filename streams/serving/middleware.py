@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streams.events import ErrorInfo
 from streams.serving.errors import ApiError, error_body
-from streams.serving.json_response import JsonResponse
+from streams.serving.responses import JsonResponse
 
 #: Makes the response to a request from its status, its error and extra headers.
 Render = Callable[[Request, int, ErrorInfo, Mapping[str, str]], Response]
@@ -135,12 +135,9 @@ def answer_faults(app: Starlette, *, described_at: str, render: Render = render_
     `described_at` is where the routes are described, for the message of an unknown route.
     """
 
-    async def on_api_error(request: Request, fault: Exception) -> Response:
-        if not isinstance(fault, ApiError):
-            raise fault
-        return render(request, fault.status, fault.error, fault.headers)
-
-    async def on_http_exception(request: Request, fault: Exception) -> Response:
+    async def on_fault(request: Request, fault: Exception) -> Response:
+        if isinstance(fault, ApiError):
+            return render(request, fault.status, fault.error, fault.headers)
         if not isinstance(fault, HTTPException):
             raise fault
         asked = f"{HTTPStatus(fault.status_code).phrase}: {request.method} {request.scope['path']}"
@@ -152,8 +149,8 @@ def answer_faults(app: Starlette, *, described_at: str, render: Render = render_
             headers["Allow"] = allowed_methods(app, request.scope)
         return render(request, fault.status_code, error, headers)
 
-    app.add_exception_handler(ApiError, on_api_error)
-    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(ApiError, on_fault)
+    app.add_exception_handler(HTTPException, on_fault)
 
 
 def answer_options(
