@@ -17,9 +17,8 @@ from ingest.batches.service import Batches
 from ingest.follow.delta_history import DeltaHistory
 from ingest.follow.reply_consumer import GrouplessConsumer, ReplyConsumer
 from ingest.follow.reply_hub import ReplyHub
-from ingest.follow.waiting import ClientDisconnects
 from ingest.submit.identification import ClientRetries
-from ingest.submit.submission import Submissions
+from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.kafka.record_auth import RecordAuth
 from streams.kafka.send_gate import SendGate
 from streams.publisher import Publisher

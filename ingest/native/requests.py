@@ -16,21 +16,21 @@ from ingest.errors import conflict, timed_out
 from ingest.follow.answer_cursor import ResumePoint, parse_event_id
 from ingest.follow.reply_hub import ReplyListener
 from ingest.follow.sse import EventStreamResponse, stream_events
-from ingest.follow.waiting import (
+from ingest.native.chat import RequestEvents
+from ingest.native.schema import SubmitBody, native_request
+from ingest.openapi import body_of
+from ingest.services import Services, ServicesDep
+from ingest.submit.http_message import decode_body, read_body
+from ingest.submit.request_reply import (
     GRACE_S,
     POLL_S,
     check_request_id,
     long_poll,
     no_such_request,
     polling,
+    prepare,
     state_of,
 )
-from ingest.native.chat import RequestEvents
-from ingest.native.schema import SubmitBody, native_request
-from ingest.openapi import body_of
-from ingest.services import Services, ServicesDep
-from ingest.submit.http_message import decode_body, read_body
-from ingest.submit.request_reply import prepare
 from streams.events import MAX_DEADLINE_MS, Status
 from streams.registry.cancellation import BY_SENDER
 from streams.registry.registry import CancelAnswer, RequestState, SubmissionState

@@ -16,10 +16,9 @@ from ingest.batches.batch import Batch
 from ingest.batches.lines import LineName
 from ingest.batches.service import Batches
 from ingest.follow.reply_hub import ReplyHub
-from ingest.follow.waiting import ClientDisconnects
 from ingest.services import Services
 from ingest.submit.identification import SdkCall
-from ingest.submit.submission import Submissions
+from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.codec import decode, encode, header
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreFull, StoreUnavailable
 from streams.events import (
