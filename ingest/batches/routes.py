@@ -127,19 +127,17 @@ async def _file(
             code="batch_in_progress",
             param="batch_id",
         )
-    return ResultsFile(_result_lines(found, services, errors_only=errors_only))
-
-
-async def _result_lines(
-    found: BatchProgress, services: Services, *, errors_only: bool
-) -> AsyncGenerator[bytes, None]:
     model = services.settings.default_model
-    async with aclosing(services.batches.lines(found.batch)) as chunks:
-        async for lines in chunks:
-            yield b"".join(
-                result_line(line, status=found.status, fallback_model=model, errors_only=errors_only)
-                for line in lines
-            )
+
+    async def written() -> AsyncGenerator[bytes, None]:
+        async with aclosing(services.batches.lines(found.batch)) as chunks:
+            async for lines in chunks:
+                yield b"".join(
+                    result_line(line, status=found.status, fallback_model=model, errors_only=errors_only)
+                    for line in lines
+                )
+
+    return ResultsFile(written())
 
 
 def batch_object(found: BatchProgress, *, kept_s: int) -> dict[str, Any]:

@@ -25,6 +25,24 @@ from streams.serving.responses import to_json
 log = structlog.get_logger(__name__)
 
 STALLED_S = 30.0
+HEARTBEAT_S = 15.0
+#: How long a client that resumes may be ahead of what this replica has read, in seconds.
+RESUME_PATIENCE_S = 10.0
+HEARTBEAT = b": keep-alive\n\n"
+DONE = b"data: [DONE]\n\n"
+# Without these, proxies collect the events and hand them on all at once.
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+ANSWER_REPLACED = ErrorInfo(
+    type="api_error",
+    code="answer_replaced",
+    message="the answer was replaced after part of it had been sent; fetch the whole answer at "
+    "GET /v1/requests/{id} with the id of this request",
+)
+ANSWER_WITHDRAWN = ErrorInfo(
+    type="invalid_request_error",
+    code="content_filter",
+    message="the answer was withdrawn by the output check after part of it had been sent",
+)
 
 
 class TimedStream(StreamingResponse):
@@ -66,27 +84,6 @@ class TimedStream(StreamingResponse):
 
 class _ClientStalled(Exception):
     """The client does not read."""
-
-
-HEARTBEAT_S = 15.0
-#: How long a client that resumes may be ahead of what this replica has read, in seconds.
-RESUME_PATIENCE_S = 10.0
-HEARTBEAT = b": keep-alive\n\n"
-DONE = b"data: [DONE]\n\n"
-# Without these, proxies collect the events and hand them on all at once.
-_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-
-ANSWER_REPLACED = ErrorInfo(
-    type="api_error",
-    code="answer_replaced",
-    message="the answer was replaced after part of it had been sent; fetch the whole answer at "
-    "GET /v1/requests/{id} with the id of this request",
-)
-ANSWER_WITHDRAWN = ErrorInfo(
-    type="invalid_request_error",
-    code="content_filter",
-    message="the answer was withdrawn by the output check after part of it had been sent",
-)
 
 
 def sse_event(data: object, *, name: str | None = None, event_id: str | None = None) -> bytes:

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from ingest.auth import CallerDep, ReaderDep
 from ingest.errors import conflict, timed_out
 from ingest.follow.answer_cursor import ResumePoint, parse_event_id
-from ingest.follow.reply_hub import ReplyListener
 from ingest.follow.sse import EventStreamResponse, stream_events
 from ingest.native.chat import RequestEvents
 from ingest.native.schema import SubmitBody, native_request
@@ -33,7 +32,7 @@ from ingest.submit.request_reply import (
 )
 from streams.events import MAX_DEADLINE_MS, Status
 from streams.registry.cancellation import BY_SENDER
-from streams.registry.registry import CancelAnswer, RequestState, SubmissionState
+from streams.registry.registry import CancelAnswer, SubmissionState
 from streams.registry.reply_view import reply_view
 from streams.request_rules.sent_requests import HINTS
 from streams.serving.errors import REPLAYED, invalid
@@ -134,7 +133,27 @@ async def follow(request: Request, request_id: str, caller: ReaderDep, services:
         listener.resolve(state.reply)
     else:
         listener.enter_context(services.history.following(request_id, state, complete=listener.complete))
-    return EventStreamResponse(_events(listener, request_id, state, services, resume_at), listener)
+    reply_to = state.reply_to
+    passes_here = (
+        reply_to is not None
+        and reply_to.topic == REPLIES.name
+        and reply_to.partition in services.reply_loop.partitions
+    )
+
+    async def polled() -> AsyncGenerator[bytes, None]:
+        events = stream_events(
+            listener,
+            RequestEvents(request_id),
+            give_up_at=time.monotonic() + MAX_DEADLINE_MS / 1000 + GRACE_S,
+            on_timeout=lambda: timed_out(request_id, MAX_DEADLINE_MS),
+            resume_at=resume_at,
+        )
+        every_s = _POLL_OWN_S if passes_here else POLL_S
+        async with aclosing(events), polling(listener, request_id, services.registry, every_s=every_s):
+            async for event in events:
+                yield event
+
+    return EventStreamResponse(polled(), listener)
 
 
 @router.post("/v1/requests/{request_id}/stream-token", responses=errors(404))
@@ -200,29 +219,3 @@ def _resume_point(request: Request) -> ResumePoint | None:
     except ValueError as fault:
         words = f"{name} is {fault}: send the id of the last event as it came, or none to begin anew"
         raise invalid(words, code="invalid_event_id", param=name) from fault
-
-
-async def _events(
-    listener: ReplyListener,
-    request_id: str,
-    state: RequestState,
-    services: Services,
-    resume_at: ResumePoint | None,
-) -> AsyncGenerator[bytes, None]:
-    reply_to = state.reply_to
-    passes_here = (
-        reply_to is not None
-        and reply_to.topic == REPLIES.name
-        and reply_to.partition in services.reply_loop.partitions
-    )
-    events = stream_events(
-        listener,
-        RequestEvents(request_id),
-        give_up_at=time.monotonic() + MAX_DEADLINE_MS / 1000 + GRACE_S,
-        on_timeout=lambda: timed_out(request_id, MAX_DEADLINE_MS),
-        resume_at=resume_at,
-    )
-    every_s = _POLL_OWN_S if passes_here else POLL_S
-    async with aclosing(events), polling(listener, request_id, services.registry, every_s=every_s):
-        async for event in events:
-            yield event
