@@ -82,11 +82,8 @@ def method_not_allowed() -> ApiError:
 
 
 def refusal_of(fault: httptools.HttpParserError, begin: bytes) -> ApiError:
-    """Return the error for a parser's fault; an `ApiError` of a callback is its context.
-
-    `begin` is the begin of the request, if the parser failed on it.
-    """
-    if isinstance(fault.__context__, ApiError):
+    """Return the error for a parser's fault; `begin` is the begin of the request, if it failed on that."""
+    if isinstance(fault.__context__, ApiError):  # raised in a callback
         return fault.__context__
     if isinstance(fault, httptools.HttpParserInvalidMethodError) and _METHOD.match(begin):
         return method_not_allowed()

@@ -27,10 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """A connection with limits, beyond which it answers an error object.
-
-    A subclass sets `limits`, and the shape of errors in `error_object`.
-    """
+    """A connection that answers what is beyond `limits` with an `error_object`; a subclass sets both."""
 
     limits: ClassVar[HttpLimits] = HttpLimits()
 
