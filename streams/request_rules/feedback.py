@@ -22,7 +22,7 @@ _MILLISECOND_US = 1_000
 
 
 def value_of(*, value: Decimal | None, label: str) -> Decimal:
-    """Return a score's value, to nine decimals, else its label's; `InvalidRequest` for none, or a wrong one."""
+    """Return a score's value, to nine decimals, or its label's; `InvalidRequest` for none, or a wrong one."""
     if value is None:
         if label not in LABELS:
             known = ", ".join(LABELS)
