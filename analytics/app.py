@@ -14,10 +14,8 @@ from analytics.api.page import page_router
 from analytics.live.pipeline import LivePipeline
 from analytics.reports.result_formats import ARROW
 from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
-from streams.serving.cors import answer_options
-from streams.serving.fault_handlers import answer_faults
-from streams.serving.frame import RequestFrame
-from streams.serving.wrong_parameters import answer_wrong_parameters
+from streams.serving.fastapi_errors import answer_wrong_parameters
+from streams.serving.middleware import RequestFrame, answer_faults, answer_options
 
 #: Below this, the headers are most of a response.
 _LEAST_GZIP_BYTES = 1024

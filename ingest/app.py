@@ -9,28 +9,25 @@ from starlette.responses import Response
 from ingest import feedback
 from ingest.admin import routes as admin
 from ingest.anthropic import messages
-from ingest.anthropic.errors import anthropic_error_body, speaks_anthropic
 from ingest.anthropic.schema import MessagesBody
 from ingest.batches import routes as batches
-from ingest.errors import as_api_error
+from ingest.errors import anthropic_error_body, as_api_error, speaks_anthropic
 from ingest.feedback import FeedbackBody
 from ingest.native import chat, requests
-from ingest.native.page import page_router
+from ingest.native.chat import page_router
 from ingest.native.schema import ChatBody, SubmitBody
 from ingest.openai import chat_completions, embeddings, models
 from ingest.openai.chat_schema import CompletionBody
 from ingest.openai.embeddings import EmbeddingsBody
 from ingest.openapi import describe
 from ingest.services import Services
-from ingest.submit.headers import CACHE_KIND_HEADER, MODEL_HEADER
+from ingest.submit.http_message import CACHE_KIND_HEADER, MODEL_HEADER
 from streams.errors import HeadraceError, InputError, TransientFault
 from streams.events import ErrorInfo
-from streams.serving.cors import answer_options
 from streams.serving.errors import REPLAYED, error_body
-from streams.serving.fault_handlers import answer_faults
-from streams.serving.frame import RequestFrame
-from streams.serving.json_response import JsonResponse
-from streams.serving.wrong_parameters import answer_wrong_parameters
+from streams.serving.fastapi_errors import answer_wrong_parameters
+from streams.serving.middleware import RequestFrame, answer_faults, answer_options
+from streams.serving.responses import JsonResponse
 
 log = structlog.get_logger(__name__)
 

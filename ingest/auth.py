@@ -1,20 +1,120 @@
-"""Authentication: the dependencies of every route but the probes and the page."""
+"""Authentication: the dependencies of every route but the probes and the page, and stream tokens.
 
-from typing import Annotated
+A stream token is a signed permission to read one request's events for a while. Browsers' `EventSource` cannot
+send headers, and an API key does not belong in an address: a token opens `/v1/requests/{id}/events` of one
+request and nothing else. Nothing is stored for it, so every replica takes what any other has given.
 
+    token   = base64url(payload) "." base64url(HMAC-SHA256(secret, length of id, id, payload))
+    payload = JSON [tenant, expiry in Unix seconds]
+"""
+
+import hashlib
+import hmac
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+import msgspec
 from fastapi import Depends, Query, Request
 
-from ingest.services import services_of
-from streams.serving.api_keys import Caller, PresentedKey, required
-from streams.serving.errors import unauthorized
+from streams.events import ErrorInfo
+from streams.serving.api_keys import Caller, KeyTable, PresentedKey, required
+from streams.serving.errors import ApiError, unauthorized
+from streams.settings import Settings
 
-#: The tier of a caller with a stream token. It submits nothing, so that no limit needs it.
-_NO_TIER = ""
+_PURPOSE = b"headrace stream token 1"
+#: Memory-hard (16 MiB, some 50 ms), so that nobody guesses short API keys from a token, offline.
+_SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**14, 8, 1
+_MAX_TOKEN_CHARS = 2_048
+
+
+class StreamToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that was given, and until when it opens its stream."""
+
+    token: str
+    expires_at: datetime
+
+
+class StreamTokens:
+    """Gives and checks stream tokens; those of tenants without an API key are refused."""
+
+    def __init__(
+        self, secret: bytes, *, tenants: Iterable[str], ttl_s: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._key = hmac.digest(secret, _PURPOSE, "sha256")
+        self._tenants = frozenset(tenants)
+        self._ttl_s = ttl_s
+        self._clock = clock
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the tokens of this installation.
+
+        Without a secret of their own, the tokens are signed with one that is derived from all API keys: a
+        change of the keys ends them all.
+        """
+        given = settings.stream_token_secret
+        if given:
+            secret = given.get_secret_value().encode()
+        else:
+            material = msgspec.json.encode(sorted(settings.keys))
+            secret = hashlib.scrypt(material, salt=_PURPOSE, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P)
+        tenants = {owner.tenant for owner in settings.keys.values()}
+        return cls(secret, tenants=tenants, ttl_s=settings.stream_token_ttl_s)
+
+    def give(self, request_id: str, tenant: str) -> StreamToken:
+        """Return a token for the events of this request, which is this tenant's."""
+        expiry = int(self._clock()) + self._ttl_s
+        payload = msgspec.json.encode((tenant, expiry))
+        expires_at = datetime.fromtimestamp(expiry, UTC)
+        return StreamToken(token=self._token(request_id, payload), expires_at=expires_at)
+
+    def tenant_of(self, token: str, request_id: str) -> str:
+        """Return the tenant whose token opens the events of this request; 401 for any other token."""
+        if len(token) > _MAX_TOKEN_CHARS or not token.isascii():
+            raise _invalid()
+        try:
+            payload = urlsafe_b64decode(token.partition(".")[0] + "==")
+        except ValueError:
+            raise _invalid() from None
+        # Compared as a whole: another spelling of the same bytes is no token of ours.
+        if not hmac.compare_digest(token, self._token(request_id, payload)):
+            raise _invalid()
+        tenant, expiry = msgspec.json.decode(payload, type=tuple[str, int])  # signed: it is as we wrote it
+        if self._clock() >= expiry:
+            expired_at = datetime.fromtimestamp(expiry, UTC).isoformat()
+            raise _refused("expired_stream_token", f"the stream token expired at {expired_at}")
+        if tenant not in self._tenants:
+            raise _invalid()
+        return tenant
+
+    def _token(self, request_id: str, payload: bytes) -> str:
+        name = request_id.encode("utf-8", "surrogateescape")
+        signature = hmac.digest(self._key, len(name).to_bytes(4, "big") + name + payload, "sha256")
+        return f"{_base64url(payload)}.{_base64url(signature)}"
+
+
+def _base64url(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _invalid() -> ApiError:
+    """Not a token of ours, not for this request, or from before the keys were changed."""
+    return _refused("invalid_stream_token", "the stream token is not good for the events of this request")
+
+
+def _refused(code: str, what: str) -> ApiError:
+    message = f"{what}: POST /v1/requests/{{id}}/stream-token gives a new one to who has the API key"
+    error = ErrorInfo(type="authentication_error", code=code, message=message, param="token")
+    return ApiError(401, error, headers={"WWW-Authenticate": "Bearer"})
 
 
 async def authenticate(request: Request, presented: PresentedKey) -> Caller:
     """Return the caller of a request; 401 without a key that is known."""
-    caller = services_of(request).keys.owner(required(presented))
+    keys: KeyTable[Caller] = request.app.state.services.keys
+    caller = keys.owner(required(presented))
     if caller is None:
         raise unauthorized("the API key is not known here")
     request.state.tenant = caller.tenant
@@ -35,8 +135,9 @@ async def authenticate_reader(
     """Return the reader of a request's events: by key, or by a stream token for that request; 401 without."""
     if token is None or presented is not None:
         return await authenticate(request, presented)
-    request.state.tenant = services_of(request).stream_tokens.tenant_of(token, request_id)
-    return Caller(request.state.tenant, _NO_TIER)
+    tokens: StreamTokens = request.app.state.services.stream_tokens
+    request.state.tenant = tokens.tenant_of(token, request_id)
+    return Caller(request.state.tenant, tier="")  # it submits nothing, so that no limit needs the tier
 
 
 ReaderDep = Annotated[Caller, Depends(authenticate_reader)]

@@ -1,6 +1,10 @@
-"""HTTP errors: a sender's mistakes, outages of dependencies, replies of the pipeline without an answer."""
+"""HTTP errors: a sender's mistakes, outages of dependencies, replies of the pipeline without an answer.
+
+Routes of Anthropic's API answer them as Anthropic's error object, all others as OpenAI's.
+"""
 
 import msgspec
+from starlette.requests import Request
 
 from streams.errors import (
     ClickHouseUnavailable,
@@ -28,6 +32,20 @@ _DEPENDENCIES: dict[type[TransientFault], str] = {
 _STATUS_OF_TYPE = {"timeout_error": 504, "unavailable_error": 503, "rate_limit_error": 429}
 _RETRY_AFTER_S = {503: 2, 429: 10}
 _NO_ERROR = ErrorInfo(type="api_error", code="internal_error", message="the request failed")
+#: https://docs.anthropic.com/en/api/errors, and `conflict_error` of their SDK.
+_TYPE_OF_STATUS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+#: Every type that an error may have.
+ERROR_TYPES = sorted({*_TYPE_OF_STATUS.values(), "api_error"})
 
 
 def as_api_error(fault: HeadraceError) -> ApiError:
@@ -35,16 +53,12 @@ def as_api_error(fault: HeadraceError) -> ApiError:
     if isinstance(fault, ApiError):
         return fault
     if isinstance(fault, InputError):
-        return invalid(fault.message, param=fault.param, code=fault.code, status=status_of_code(fault.code))
+        status = _STATUS_OF_CODE.get(fault.code, 400)
+        return invalid(fault.message, param=fault.param, code=fault.code, status=status)
     for kind, name in _DEPENDENCIES.items():
         if isinstance(fault, kind):
             return outage(fault, name)
     raise fault
-
-
-def status_of_code(code: str) -> int:
-    """Return the HTTP status for the code of a sender's mistake."""
-    return _STATUS_OF_CODE.get(code, 400)
 
 
 def conflict(message: str, *, code: str = "idempotency_conflict", param: str | None = None) -> ApiError:
@@ -126,7 +140,7 @@ def naming_the_charge(error: ErrorInfo, reply: Reply) -> ErrorInfo:
 def status_of(error: ErrorInfo) -> int:
     """Return the HTTP status of an error that the pipeline reports."""
     if error.type == "invalid_request_error":
-        return status_of_code(error.code)
+        return _STATUS_OF_CODE.get(error.code, 400)
     return _STATUS_OF_TYPE.get(error.type, 500)
 
 
@@ -148,3 +162,27 @@ def as_repeat(reply: Reply) -> Reply:
 def is_repeat(reply: Reply | None) -> bool:
     """Whether a reply is one that an earlier submission got."""
     return reply is not None and reply.repeat
+
+
+def anthropic_error_body(
+    error: ErrorInfo, request_id: str | None, *, status: int | None = None, repeat: bool = False
+) -> dict[str, object]:
+    """Return Anthropic's error object. `code` and `param` are Headrace's, and their SDK leaves them alone."""
+    status = status_of(error) if status is None else status  # an error within a stream has none of its own
+    kind = _TYPE_OF_STATUS.get(status, "invalid_request_error" if 400 <= status < 500 else "api_error")
+    inner = {"type": kind, "message": error.message, "code": error.code, "param": error.param}
+    return {"type": "error", "error": inner | ({"repeat": True} if repeat else {}), "request_id": request_id}
+
+
+def speaks_anthropic(request: Request) -> bool:
+    """Whether a request is one of Anthropic's API: by its route or, for models, by Anthropic's header."""
+    path = request.scope["path"]  # the path of `request.url` depends on the Host header
+    # Both APIs have this route; all of Anthropic's clients send the header.
+    if path == "/v1/models" or path.startswith("/v1/models/"):
+        return "anthropic-version" in request.headers
+    return is_anthropic_route(path)
+
+
+def is_anthropic_route(path: str) -> bool:
+    """Whether a path is of Anthropic's API alone."""
+    return path == "/v1/messages" or path.startswith("/v1/messages/")

@@ -14,8 +14,7 @@ from starlette.responses import Response
 from ingest.auth import CallerDep
 from ingest.openapi import body_of
 from ingest.services import Services, ServicesDep
-from ingest.submit.body import decode_body, read_body
-from ingest.submit.headers import traceparent_of
+from ingest.submit.http_message import decode_body, read_body, traceparent_of
 from streams.codec import event_headers
 from streams.errors import StoreUnavailable
 from streams.events import (
@@ -32,8 +31,8 @@ from streams.publisher import Emit
 from streams.registry.reply_view import plain
 from streams.request_rules.feedback import score_id_of, value_of
 from streams.serving.errors import not_found
-from streams.serving.json_response import JsonResponse
-from streams.serving.openapi import errors
+from streams.serving.fastapi_errors import errors
+from streams.serving.responses import JsonResponse
 from streams.topics import FEEDBACK
 
 router = APIRouter(tags=["feedback"])

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 
 import structlog
@@ -10,11 +10,14 @@ import uvicorn
 import uvloop
 
 from ingest.admin.spend import BindQuery
-from ingest.anthropic.errors import IngestHttp
 from ingest.app import create_app
+from ingest.errors import anthropic_error_body, is_anthropic_route
 from ingest.services import connected_services
 from streams.errors import ConfigurationError
+from streams.events import ErrorInfo
 from streams.serving.api_keys import sender_keys
+from streams.serving.errors import error_body
+from streams.serving.protocol import BoundedHttp
 from streams.serving.server import HttpServer, http_config
 from streams.settings import Settings
 
@@ -77,3 +80,14 @@ class _Server(HttpServer):
         self.force_exit = self.should_exit
         self.should_exit = True
         self._on_stop()
+
+
+class IngestHttp(BoundedHttp):
+    """HTTP/1.1 that refuses malformed requests with the error object of the API that was asked."""
+
+    @staticmethod
+    def error_object(error: ErrorInfo, status: int, request_id: str, path: str) -> Mapping[str, object]:
+        """Return the error object of the API that has this path."""
+        if is_anthropic_route(path):
+            return anthropic_error_body(error, request_id, status=status)
+        return error_body(error, request_id)

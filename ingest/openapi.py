@@ -6,8 +6,8 @@ from typing import Any, Final
 import msgspec
 from fastapi import FastAPI
 
-from ingest.anthropic.errors import ERROR_TYPES, is_anthropic_route
-from streams.serving.openapi import OPENAI_ERROR, describe_errors, errors
+from ingest.errors import ERROR_TYPES, is_anthropic_route
+from streams.serving.fastapi_errors import OPENAI_ERROR, describe_errors, errors
 
 _REF: Final = "#/components/schemas/{name}"
 _ANTHROPIC_ERROR: Final = {

@@ -4,21 +4,21 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from ingest.admin.dependency_health import HealthMonitor
 from ingest.admin.spend import BindQuery, ClickHouseSpend
+from ingest.auth import StreamTokens
+from ingest.batches.batch import BatchStore
 from ingest.batches.service import Batches
-from ingest.batches.store import BatchStore
-from ingest.follow.client_disconnects import ClientDisconnects
 from ingest.follow.delta_history import DeltaHistory
 from ingest.follow.reply_consumer import GrouplessConsumer, ReplyConsumer
 from ingest.follow.reply_hub import ReplyHub
-from ingest.follow.stream_tokens import StreamTokens
-from ingest.submit.client_retries import ClientRetries
-from ingest.submit.submission import Submissions
+from ingest.submit.identification import ClientRetries
+from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.kafka.record_auth import RecordAuth
 from streams.kafka.send_gate import SendGate
 from streams.publisher import Publisher
@@ -56,14 +56,9 @@ class Services:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
-def services_of(request: Request) -> Services:
-    """Return the services of the application that serves this request."""
+async def _services(request: Request) -> Services:  # FastAPI runs plain functions in a thread of their own
     services: Services = request.app.state.services
     return services
-
-
-async def _services(request: Request) -> Services:
-    return services_of(request)  # async, because FastAPI runs plain functions in a thread of their own
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
@@ -73,9 +68,8 @@ ServicesDep = Annotated[Services, Depends(_services)]
 async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterator[Services]:
     """Connect, yield the services, and disconnect.
 
-    Raises:
-        ConfigurationError: no API key, topics that do not fit, or a Redis that refuses us.
-        KafkaUnavailable: no broker answered.
+    Raises `KafkaUnavailable`, and `ConfigurationError`: no API key, topics that do not fit, or a Redis that
+    refuses us.
     """
     keys = sender_keys(settings.keys)
     auth = RecordAuth.from_settings(settings)
@@ -104,8 +98,9 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
                 ),
             )
         )
+        consumer = partial(GrouplessConsumer, settings.kafka_bootstrap, timeout_s=settings.kafka_timeout_s)
         replies = ReplyConsumer(
-            GrouplessConsumer(settings.kafka_bootstrap, client_id=name, timeout_s=settings.kafka_timeout_s),
+            consumer(client_id=name),
             hub,
             replica=settings.ingest_replica,
             replicas=settings.ingest_replicas,
@@ -114,9 +109,7 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
         stack.push_async_callback(replies.stop)
         await replies.start()
         history = DeltaHistory(
-            GrouplessConsumer(
-                settings.kafka_bootstrap, client_id=f"{name}-history", timeout_s=settings.kafka_timeout_s
-            ),
+            consumer(client_id=f"{name}-history"),
             hub,
             replies,
             lookback_s=settings.provider_total_timeout_s,

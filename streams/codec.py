@@ -14,7 +14,7 @@ import msgspec
 from streams.errors import UndecodableRecord
 from streams.events import Event
 from streams.kafka.record_batches import UNREADABLE
-from streams.request_rules.decode_faults import explain
+from streams.request_rules.faults import explain
 
 SCHEMA_VERSION = 1
 #: Longer schema versions are not parsed.

@@ -14,9 +14,8 @@ from starlette.routing import Route
 
 from agents.runner.watchdog.watchdog import StageReport, Watchdog
 from streams.errors import ConfigurationError
-from streams.serving.fault_handlers import answer_faults
-from streams.serving.frame import RequestFrame
-from streams.serving.json_response import JsonResponse
+from streams.serving.middleware import RequestFrame, answer_faults
+from streams.serving.responses import JsonResponse
 from streams.serving.server import HttpServer, http_config
 
 #: Time limit for open requests when the worker ends.

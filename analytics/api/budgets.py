@@ -22,8 +22,8 @@ from analytics.reports.query_service import QueryService, TenantScope
 from analytics.reports.result_formats import JSON
 from analytics.status import Clock, utc_now
 from streams.registry.reply_view import plain
-from streams.serving.json_response import JsonResponse
-from streams.serving.openapi import errors
+from streams.serving.fastapi_errors import errors
+from streams.serving.responses import JsonResponse
 
 #: The exact figures, and of every tenant: those of all together are their sum.
 _QUERY = "cost_by_tenant"

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from analytics.api.dependencies import TenantScopeDep
 from analytics.live.pipeline import LivePipeline
-from streams.serving.json_response import JsonResponse
+from streams.serving.responses import JsonResponse
 
 
 def live_router(pipeline: LivePipeline) -> APIRouter:

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from analytics.reports.catalogue import Query, QueryParameter
 from analytics.reports.result_formats import FORMATS
-from streams.serving.openapi import describe_errors, errors
+from streams.serving.fastapi_errors import describe_errors, errors
 
 #: JSON's types of parameters that are no text, and how their defaults are read.
 _NUMBERS: Final[Mapping[str, tuple[str, Callable[[str], int | float]]]] = {

@@ -11,7 +11,7 @@ import structlog
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from streams.serving.page_files import ASK_EACH_TIME, PageFile, page_file, page_files, sender
+from streams.serving.responses import ASK_EACH_TIME, PageFile, page_file, page_files, sender
 
 log = structlog.get_logger(__name__)
 

@@ -18,8 +18,8 @@ from analytics.reports.query_parameters import INSTANT
 from analytics.reports.query_service import PreparedQuery, QueryService
 from analytics.reports.result_formats import JSON, chosen_format
 from streams.serving.errors import invalid
-from streams.serving.json_response import JsonResponse, to_json
-from streams.serving.openapi import errors
+from streams.serving.fastapi_errors import errors
+from streams.serving.responses import JsonResponse, to_json
 from streams.tasks import run_unless, until_disconnect
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from ingest.admin.dependency_health import CheckResult
 from ingest.auth import CallerDep
 from ingest.services import Services, ServicesDep
 from streams.redis.memory import MemoryState
-from streams.serving.json_response import JsonResponse
+from streams.serving.responses import JsonResponse
 
 router = APIRouter()
 

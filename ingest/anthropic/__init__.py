@@ -1,4 +1,4 @@
 """The route that Anthropic's official clients speak: Messages.
 
-Begin with `messages`: the route; `schema` reads its body, `answers` writes its replies.
+Begin with `messages`: the route and its answers; `schema` is its body, which `conversation` translates.
 """

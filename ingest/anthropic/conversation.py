@@ -20,12 +20,11 @@ from ingest.anthropic.schema import (
 )
 from ingest.errors import as_api_error
 from ingest.native.schema import DEFAULT_USER
-from ingest.submit.body import too_deep
+from ingest.submit.http_message import too_deep
 from streams.errors import InvalidRequest
 from streams.events import CacheControl, ChatRequested, Message, TextPart
-from streams.request_rules.bounds import check_at_most
 from streams.request_rules.chat import MAX_CONTENT_CHARS, MAX_JSON_DEPTH, MAX_MESSAGES, depth_exceeds
-from streams.request_rules.decode_faults import UNSUPPORTED
+from streams.request_rules.faults import UNSUPPORTED, check_at_most
 from streams.request_rules.parameters import Parameters, params_of
 from streams.serving.errors import ApiError
 

@@ -8,12 +8,11 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from ingest.native.schema import CacheWish, Content, MaxTokens, StopSequence, TopP
-from ingest.submit.body import decode_body
+from ingest.submit.http_message import decode_body
 from streams.errors import InvalidRequest
 from streams.events import Name
-from streams.request_rules.bounds import check_at_most
 from streams.request_rules.chat import MAX_MESSAGES, MAX_STOP_SEQUENCES
-from streams.request_rules.decode_faults import ANY_FIELD, unsupported
+from streams.request_rules.faults import ANY_FIELD, check_at_most, unsupported
 from streams.request_rules.parameter_table import ANTHROPIC_PATHS
 from streams.request_rules.parameters import (
     UNKNOWN_HINT,

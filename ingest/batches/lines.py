@@ -16,12 +16,12 @@ from msgspec import Meta, Struct
 from ingest.errors import as_api_error
 from ingest.native.schema import SubmitBody, native_request
 from ingest.openai.chat_schema import completion_request, decode_completion
-from ingest.submit.body import decode_body
+from ingest.submit.http_message import decode_body
 from ingest.submit.submission import check_request
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested
 from streams.registry.registry import fingerprint
-from streams.request_rules.bounds import has_control_character
+from streams.request_rules.faults import has_control_character
 from streams.request_rules.sent_requests import HINTS
 from streams.serving.errors import ApiError, invalid
 from streams.settings import Settings

@@ -1,25 +1,31 @@
-"""`/v1/batches`: many requests in one file, and one file with their answers."""
+"""`/v1/batches`: many requests in one file, and one file with their answers.
+
+A batch reads as OpenAI's batch object as far as it is true here.
+"""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ingest.auth import CallerDep
-from ingest.batches.answers import batch_object, result_line
+from ingest.batches.batch import BatchProgress, BatchStatus, FoundLine, batch_id_for
 from ingest.batches.lines import MAX_BATCH_BYTES, LineRules, check_file
-from ingest.batches.progress import BatchProgress, batch_id_for
-from ingest.errors import conflict
+from ingest.errors import conflict, failure_of, status_of
 from ingest.follow.sse import TimedStream
+from ingest.openai.chat_completions import completion
 from ingest.services import Services, ServicesDep
-from ingest.submit.body import read_body
-from ingest.submit.headers import cache_header, deadline_header, idempotency_key, user_header
+from ingest.submit.http_message import cache_header, deadline_header, idempotency_key, read_body, user_header
+from streams.events import Reply
+from streams.registry.registry import RequestState
+from streams.registry.reply_view import reply_view
 from streams.serving.api_keys import Caller
-from streams.serving.errors import REPLAYED
-from streams.serving.json_response import JsonResponse
-from streams.serving.openapi import errors
+from streams.serving.errors import REPLAYED, error_body
+from streams.serving.fastapi_errors import errors
+from streams.serving.responses import JsonResponse, to_json
 
 router = APIRouter(tags=["batches"])
 
@@ -32,15 +38,24 @@ _LINES = {
         "description": 'One line a request: {"custom_id", "method": "POST", "url", "body"}',
     }
 }
+Partial = Annotated[bool, Query(description="what is there so far, before the end")]
+_INTERRUPTED = {
+    "code": "submission_interrupted",
+    "message": "not every line was accepted: send the same batch again with the same Idempotency-Key",
+}
+_CANCELLED = {"code": "batch_cancelled", "message": "the batch was cancelled before the line was accepted"}
+#: Why a line that was never accepted has failed, by the status of its batch.
+_NOT_ACCEPTED: dict[BatchStatus, dict[str, str]] = {
+    BatchStatus.CANCELLED: _CANCELLED,
+    BatchStatus.CANCELLING: _CANCELLED,
+    BatchStatus.FAILED: _INTERRUPTED,
+}
 
 
 class ResultsFile(TimedStream):
     """A results file, which is made as the client takes it."""
 
     media_type = "application/jsonl"
-
-
-Partial = Annotated[bool, Query(description="what is there so far, before the end")]
 
 
 @router.post("/v1/batches", status_code=202, openapi_extra=_LINES, responses=errors(409))
@@ -112,16 +127,77 @@ async def _file(
             code="batch_in_progress",
             param="batch_id",
         )
-    return ResultsFile(_result_lines(found, services, errors_only=errors_only))
-
-
-async def _result_lines(
-    found: BatchProgress, services: Services, *, errors_only: bool
-) -> AsyncGenerator[bytes, None]:
     model = services.settings.default_model
-    async with aclosing(services.batches.lines(found.batch)) as chunks:
-        async for lines in chunks:
-            yield b"".join(
-                result_line(line, status=found.status, fallback_model=model, errors_only=errors_only)
-                for line in lines
-            )
+
+    async def written() -> AsyncGenerator[bytes, None]:
+        async with aclosing(services.batches.lines(found.batch)) as chunks:
+            async for lines in chunks:
+                yield b"".join(
+                    result_line(line, status=found.status, fallback_model=model, errors_only=errors_only)
+                    for line in lines
+                )
+
+    return ResultsFile(written())
+
+
+def batch_object(found: BatchProgress, *, kept_s: int) -> dict[str, Any]:
+    """Return the batch object. Times are Unix time in seconds."""
+    batch = found.batch
+    urls = {name.url for name in batch.names}
+    faults = [{**_INTERRUPTED, "param": None, "line": None}]
+    path = f"/v1/batches/{batch.batch_id}"
+    return {
+        "id": batch.batch_id,
+        "object": "batch",
+        "endpoint": urls.pop() if len(urls) == 1 else None,
+        "errors": {"object": "list", "data": faults} if found.status is BatchStatus.FAILED else None,
+        "status": found.status,
+        "created_at": int(batch.created_at.timestamp()),
+        "in_progress_at": int(batch.accepted_at.timestamp()) if batch.accepted_at else None,
+        "cancelling_at": int(batch.cancelled_at.timestamp()) if batch.cancelled_at else None,
+        "expires_at": int((batch.created_at + timedelta(seconds=kept_s)).timestamp()),
+        "request_counts": {
+            "total": len(batch.names),
+            "completed": found.completed,
+            "failed": found.failed,
+        },
+        "requests_in_progress": found.open,
+        "url": path,
+        "results_url": f"{path}/results",
+        "errors_url": f"{path}/errors",
+    }
+
+
+def result_line(
+    line: FoundLine, *, status: BatchStatus, fallback_model: str, errors_only: bool = False
+) -> bytes:
+    """Return a line of the output file, or of the error file (`errors_only`); nothing before it has ended."""
+    result: dict[str, Any] = {"id": f"batch_req_{line.request_id}", "custom_id": line.name.custom_id}
+    if line.state is None and status in _NOT_ACCEPTED:
+        return to_json(result | {"response": None, "error": _NOT_ACCEPTED[status]}) + b"\n"
+    if line.state is None or line.state.reply is None:
+        return b""
+    error = failure_of(line.state.reply)
+    if error is None and errors_only:
+        return b""
+    result["response"] = {
+        "status_code": status_of(error) if error else 200,
+        "request_id": line.request_id,
+        "body": _body(line, line.state, line.state.reply, fallback_model),
+    }
+    result["error"] = {"code": error.code, "message": error.message} if error else None
+    return to_json(result) + b"\n"
+
+
+def _body(line: FoundLine, state: RequestState, reply: Reply, fallback_model: str) -> dict[str, Any]:
+    if line.name.url == "/v1/requests":
+        return reply_view(reply)
+    error = failure_of(reply)
+    if error is not None:
+        return error_body(error, line.request_id)
+    return completion(
+        reply,
+        created=int(state.registered_at.timestamp()),
+        fallback_model=fallback_model,
+        latency_ms=sum(timing.queue_us + timing.work_us for timing in reply.timings) / 1000,
+    )

@@ -10,19 +10,20 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from ingest.batches.lines import CheckedFile, LineName
-from ingest.batches.progress import (
+from ingest.batches.batch import (
     SUBMIT_TIMEOUT_S,
+    Batch,
     BatchProgress,
     BatchStatus,
+    BatchStore,
     FoundLine,
     line_request_id,
     progress_of,
     runs_anew,
 )
-from ingest.batches.store import Batch, BatchStore
+from ingest.batches.lines import CheckedFile, LineName
 from ingest.errors import as_api_error, conflict
-from ingest.submit.headers import traceparent_of
+from ingest.submit.http_message import traceparent_of
 from ingest.submit.submission import PreparedRequest, Submissions
 from streams.errors import HeadraceError
 from streams.registry.cancellation import BY_SENDER

@@ -24,6 +24,9 @@ from streams.events import Delta
 
 _DIGEST_BYTES = 6
 _ID = re.compile(r"([0-9]{1,9})-([0-9a-f]{12})")
+#: The most that is written to a client's connection at once: some 20 kB there.
+MAX_STEP_CHARS = 4_096
+_PIECE_CHARS = 24
 
 
 class ResumePoint(msgspec.Struct, frozen=True):
@@ -65,11 +68,6 @@ def parse_event_id(event_id: str) -> ResumePoint:
 
 def _digest(text: str) -> "hashlib.blake2b":
     return hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES, usedforsecurity=False)
-
-
-#: The most that is written to a client's connection at once: some 20 kB there.
-MAX_STEP_CHARS = 4_096
-_PIECE_CHARS = 24
 
 
 class AnswerSoFar(msgspec.Struct, frozen=True):

@@ -117,9 +117,7 @@ class ReplyConsumer:
     async def start(self) -> None:
         """Find this replica's partitions, seek their ends, and begin to read.
 
-        Raises:
-            KafkaUnavailable: no broker answered.
-            ConfigurationError: the topics are missing, or have fewer partitions than there are replicas.
+        Raises `KafkaUnavailable`, and `ConfigurationError` where a topic is missing, or too small.
         """
         try:
             async with asyncio.timeout(self.kafka.timeout_s):

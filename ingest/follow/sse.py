@@ -20,11 +20,29 @@ from ingest.follow.answer_cursor import AnswerCursor, ResumePoint, Step, StreamP
 from ingest.follow.reply_hub import ReplyListener
 from streams.events import ErrorInfo, Reply
 from streams.serving.errors import ApiError
-from streams.serving.json_response import to_json
+from streams.serving.responses import to_json
 
 log = structlog.get_logger(__name__)
 
 STALLED_S = 30.0
+HEARTBEAT_S = 15.0
+#: How long a client that resumes may be ahead of what this replica has read, in seconds.
+RESUME_PATIENCE_S = 10.0
+HEARTBEAT = b": keep-alive\n\n"
+DONE = b"data: [DONE]\n\n"
+# Without these, proxies collect the events and hand them on all at once.
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+ANSWER_REPLACED = ErrorInfo(
+    type="api_error",
+    code="answer_replaced",
+    message="the answer was replaced after part of it had been sent; fetch the whole answer at "
+    "GET /v1/requests/{id} with the id of this request",
+)
+ANSWER_WITHDRAWN = ErrorInfo(
+    type="invalid_request_error",
+    code="content_filter",
+    message="the answer was withdrawn by the output check after part of it had been sent",
+)
 
 
 class TimedStream(StreamingResponse):
@@ -66,27 +84,6 @@ class TimedStream(StreamingResponse):
 
 class _ClientStalled(Exception):
     """The client does not read."""
-
-
-HEARTBEAT_S = 15.0
-#: How long a client that resumes may be ahead of what this replica has read, in seconds.
-RESUME_PATIENCE_S = 10.0
-HEARTBEAT = b": keep-alive\n\n"
-DONE = b"data: [DONE]\n\n"
-# Without these, proxies collect the events and hand them on all at once.
-_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-
-ANSWER_REPLACED = ErrorInfo(
-    type="api_error",
-    code="answer_replaced",
-    message="the answer was replaced after part of it had been sent; fetch the whole answer at "
-    "GET /v1/requests/{id} with the id of this request",
-)
-ANSWER_WITHDRAWN = ErrorInfo(
-    type="invalid_request_error",
-    code="content_filter",
-    message="the answer was withdrawn by the output check after part of it had been sent",
-)
 
 
 def sse_event(data: object, *, name: str | None = None, event_id: str | None = None) -> bytes:
@@ -203,9 +200,7 @@ class EventStreamResponse(TimedStream):
         try:
             await super().__call__(scope, receive, send)
             self._note_leave()
-        except (
-            ClientDisconnect
-        ):  # any other fault means that this process stops, and not that the client left
+        except ClientDisconnect:  # with any other fault this process stops, and the client has not left
             self._note_leave()
             raise
         finally:

@@ -14,31 +14,30 @@ from starlette.responses import Response
 from ingest.auth import CallerDep, ReaderDep
 from ingest.errors import conflict, timed_out
 from ingest.follow.answer_cursor import ResumePoint, parse_event_id
-from ingest.follow.reply_hub import ReplyListener
 from ingest.follow.sse import EventStreamResponse, stream_events
-from ingest.follow.waiting import (
+from ingest.native.chat import RequestEvents
+from ingest.native.schema import SubmitBody, native_request
+from ingest.openapi import body_of
+from ingest.services import Services, ServicesDep
+from ingest.submit.http_message import decode_body, read_body
+from ingest.submit.request_reply import (
     GRACE_S,
     POLL_S,
     check_request_id,
     long_poll,
     no_such_request,
     polling,
+    prepare,
     state_of,
 )
-from ingest.native.answers import RequestEvents
-from ingest.native.schema import SubmitBody, native_request
-from ingest.openapi import body_of
-from ingest.services import Services, ServicesDep
-from ingest.submit.body import decode_body, read_body
-from ingest.submit.request_reply import prepare
 from streams.events import MAX_DEADLINE_MS, Status
 from streams.registry.cancellation import BY_SENDER
-from streams.registry.registry import CancelAnswer, RequestState, SubmissionState
+from streams.registry.registry import CancelAnswer, SubmissionState
 from streams.registry.reply_view import reply_view
 from streams.request_rules.sent_requests import HINTS
 from streams.serving.errors import REPLAYED, invalid
-from streams.serving.json_response import JsonResponse
-from streams.serving.openapi import errors
+from streams.serving.fastapi_errors import errors
+from streams.serving.responses import JsonResponse
 from streams.topics import REPLIES
 
 router = APIRouter(tags=["requests"])
@@ -100,11 +99,11 @@ async def fetch(
     request: Request, request_id: str, caller: CallerDep, services: ServicesDep, wait_s: WaitS = 0.0
 ) -> Response:
     """Return the reply, or how far the request is. `wait_s` waits for a reply that is not there yet."""
-    state = await state_of(request_id, caller, services)
+    state = await state_of(request_id, caller, services.registry)
     request.state.request_id = request_id
     if state.reply is None and wait_s:
         await long_poll(request, request_id, wait_s, services.hub, services.registry)
-        state = await state_of(request_id, caller, services)
+        state = await state_of(request_id, caller, services.registry)
     if state.reply is not None:
         return JsonResponse(reply_view(state.reply))
     status = "cancelling" if state.cancelled else state.state
@@ -127,14 +126,34 @@ async def follow(request: Request, request_id: str, caller: ReaderDep, services:
     answer from its start.
     """
     resume_at = _resume_point(request)
-    state = await state_of(request_id, caller, services)
+    state = await state_of(request_id, caller, services.registry)
     request.state.request_id = request_id
     listener = services.hub.listen(request_id)
     if state.reply is not None:
         listener.resolve(state.reply)
     else:
         listener.enter_context(services.history.following(request_id, state, complete=listener.complete))
-    return EventStreamResponse(_events(listener, request_id, state, services, resume_at), listener)
+    reply_to = state.reply_to
+    passes_here = (
+        reply_to is not None
+        and reply_to.topic == REPLIES.name
+        and reply_to.partition in services.reply_loop.partitions
+    )
+
+    async def polled() -> AsyncGenerator[bytes, None]:
+        events = stream_events(
+            listener,
+            RequestEvents(request_id),
+            give_up_at=time.monotonic() + MAX_DEADLINE_MS / 1000 + GRACE_S,
+            on_timeout=lambda: timed_out(request_id, MAX_DEADLINE_MS),
+            resume_at=resume_at,
+        )
+        every_s = _POLL_OWN_S if passes_here else POLL_S
+        async with aclosing(events), polling(listener, request_id, services.registry, every_s=every_s):
+            async for event in events:
+                yield event
+
+    return EventStreamResponse(polled(), listener)
 
 
 @router.post("/v1/requests/{request_id}/stream-token", responses=errors(404))
@@ -146,7 +165,7 @@ async def give_stream_token(
     It goes into the parameter `token` of `events_url`, because `EventSource` cannot send headers. It is
     checked when a stream is opened; an open stream goes on to its end.
     """
-    await state_of(request_id, caller, services)
+    await state_of(request_id, caller, services.registry)
     request.state.request_id = request_id
     access = _stream_access(request_id, caller.tenant, services)
     return JsonResponse({"request_id": request_id, **access}, headers={"Cache-Control": "no-store"})
@@ -167,7 +186,7 @@ async def cancel(request: Request, request_id: str, caller: CallerDep, services:
     request.state.request_id = request_id
     if answer is not CancelAnswer.SETTLED:
         return JsonResponse({"request_id": request_id, "status": "cancelling"}, status_code=202)
-    state = await state_of(request_id, caller, services)
+    state = await state_of(request_id, caller, services.registry)
     if state.reply is not None and state.reply.status is Status.CANCELLED:
         return JsonResponse(reply_view(state.reply))
     ended = state.reply.status.value if state.reply else "settled"
@@ -200,29 +219,3 @@ def _resume_point(request: Request) -> ResumePoint | None:
     except ValueError as fault:
         words = f"{name} is {fault}: send the id of the last event as it came, or none to begin anew"
         raise invalid(words, code="invalid_event_id", param=name) from fault
-
-
-async def _events(
-    listener: ReplyListener,
-    request_id: str,
-    state: RequestState,
-    services: Services,
-    resume_at: ResumePoint | None,
-) -> AsyncGenerator[bytes, None]:
-    reply_to = state.reply_to
-    passes_here = (
-        reply_to is not None
-        and reply_to.topic == REPLIES.name
-        and reply_to.partition in services.reply_loop.partitions
-    )
-    events = stream_events(
-        listener,
-        RequestEvents(request_id),
-        give_up_at=time.monotonic() + MAX_DEADLINE_MS / 1000 + GRACE_S,
-        on_timeout=lambda: timed_out(request_id, MAX_DEADLINE_MS),
-        resume_at=resume_at,
-    )
-    every_s = _POLL_OWN_S if passes_here else POLL_S
-    async with aclosing(events), polling(listener, request_id, services.registry, every_s=every_s):
-        async for event in events:
-            yield event

@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from ingest.submit.headers import OnDisconnect
+from ingest.submit.http_message import OnDisconnect
 from streams.errors import InvalidRequest
 from streams.events import MAX_DEADLINE_MS, ChatRequested, Message, Name, Webhook
 from streams.request_rules.cache_directives import MAX_DIRECTIVES_CHARS
 from streams.request_rules.chat import MAX_CONTENT_CHARS, MAX_STOP_CHARS
-from streams.request_rules.decode_faults import UNSUPPORTED
+from streams.request_rules.faults import UNSUPPORTED
 from streams.request_rules.sent_requests import SentMessage, SentMessages
 
 Content = Annotated[str, Meta(max_length=MAX_CONTENT_CHARS)]

@@ -1,4 +1,4 @@
 """The routes that OpenAI's official clients speak: Chat Completions, Embeddings and Models.
 
-Begin with `chat_completions`: a route, its schema and the form of its answers.
+Begin with `chat_completions`: a route and the form of its answers; `chat_schema` is its body.
 """

@@ -20,10 +20,10 @@ from ingest.native.schema import (
     TopP,
     as_messages,
 )
-from ingest.submit.body import decode_body
+from ingest.submit.http_message import decode_body
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested, Message, Name
-from streams.request_rules.decode_faults import ANY_FIELD, UNSUPPORTED, unsupported
+from streams.request_rules.faults import ANY_FIELD, UNSUPPORTED, unsupported
 from streams.request_rules.parameter_table import OPENAI_PATHS
 from streams.request_rules.parameters import UNKNOWN_HINT, Parameters, params_of
 from streams.request_rules.sent_requests import SentMessages

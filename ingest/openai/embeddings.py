@@ -12,11 +12,10 @@ from starlette.responses import Response
 from ingest.auth import CallerDep
 from ingest.errors import conflict
 from ingest.native.schema import DEFAULT_USER
-from ingest.openai.chat_answers import headrace_extension
+from ingest.openai.chat_completions import headrace_extension
 from ingest.openapi import ASKING_ERRORS, body_of
 from ingest.services import ServicesDep
-from ingest.submit.body import decode_body, read_body
-from ingest.submit.headers import deadline_header, user_header
+from ingest.submit.http_message import deadline_header, decode_body, read_body, user_header
 from ingest.submit.request_reply import answer, prepare, raise_for
 from streams.errors import InvalidRequest
 from streams.events import MAX_EMBEDDING_CHARS, MAX_EMBEDDING_INPUTS, EmbeddingsRequested, Name, Reply

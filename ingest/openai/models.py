@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from ingest.anthropic.errors import speaks_anthropic
 from ingest.auth import authenticate
+from ingest.errors import speaks_anthropic
 from ingest.services import ServicesDep
 from streams.models import MODELS, PRICED_MODELS, EmbeddingModel, Model, ProviderName
 from streams.serving.errors import invalid, not_found
-from streams.serving.json_response import JsonResponse
-from streams.serving.openapi import errors
+from streams.serving.fastapi_errors import errors
+from streams.serving.responses import JsonResponse
 from streams.settings import Settings
 
 # Any known key will do: the list is the same for every tenant.

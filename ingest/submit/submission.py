@@ -1,8 +1,14 @@
-"""From a checked request to a record on its topic: registered first, then published."""
+"""From a checked request to a record on its topic: registered first, then published.
 
+If its client leaves, a request with `on_disconnect` = `continue` goes on, and its reply can be fetched later.
+With `cancel` the stages end it, and stop a provider call that runs.
+"""
+
+import asyncio
 import os
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -12,14 +18,15 @@ import structlog
 
 from ingest.errors import as_repeat, too_many_repeats
 from ingest.follow.reply_hub import ReplyHub, ReplyListener
-from ingest.submit.client_retries import SdkCall
-from ingest.submit.headers import OnDisconnect
-from ingest.submit.identification import key_of_another_body
+from ingest.submit.detached_tasks import DetachedTasks
+from ingest.submit.http_message import OnDisconnect
+from ingest.submit.identification import SdkCall, key_of_another_body
 from streams.backoff import Backoff, retry
 from streams.codec import event_headers
 from streams.errors import KafkaUnavailable, StoreDenied, StoreFull, StoreUnavailable
 from streams.events import ChatRequested, EmbeddingsRequested, Reply, ReplyAddress, Requested
 from streams.publisher import Emit, Publisher
+from streams.registry.cancellation import CLIENT_DISCONNECTED
 from streams.registry.registry import RequestRegistry, SubmissionState, correlation_origin, fingerprint
 from streams.request_rules.chat import check_chat
 from streams.serving.api_keys import Caller
@@ -33,6 +40,9 @@ log = structlog.get_logger(__name__)
 _CORRELATION_BYTES = 16
 #: The wait before a command to Redis is tried once more.
 _BACKOFF = Backoff(first_s=0.05)
+#: How long a client that retries by itself is waited for. SDKs wait half a second before their first retry, a
+#: second before the next, and then wait for the same request again.
+RETRY_GRACE_S = 3.0
 
 
 class PreparedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,3 +209,47 @@ def check_request(request: ChatRequested, settings: Settings) -> None:
     )
     if request.webhook is not None:
         settings.webhook_targets.check_url(request.webhook.url)
+
+
+class ClientDisconnects:
+    """Cancels abandoned requests, beside the HTTP requests that end; each within `timeout_s`."""
+
+    def __init__(
+        self, registry: RequestRegistry, *, timeout_s: float, retry_grace_s: float = RETRY_GRACE_S
+    ) -> None:
+        self._registry = registry
+        self._retry_grace_s = retry_grace_s
+        self._closing = asyncio.Event()
+        self._tasks = DetachedTasks(timeout_s=timeout_s)
+
+    def client_left(self, prepared: PreparedRequest, *, may_come_back: bool = False) -> None:
+        """Note that a client has left before its answer was there. Returns at once."""
+        if prepared.on_disconnect != "cancel":
+            log.info("client_disconnect.goes_on", request_id=prepared.request_id)
+        elif not self._tasks.start(self._cancel(prepared, self._retry_grace_s if may_come_back else 0.0)):
+            log.warning(
+                "client_disconnect.not_cancelled", request_id=prepared.request_id, reason="too many at once"
+            )
+
+    async def close(self) -> None:
+        """Wait for the cancellations under way."""
+        self._closing.set()
+        await self._tasks.close()
+
+    async def _cancel(self, prepared: PreparedRequest, after_s: float) -> None:
+        with suppress(TimeoutError):
+            if after_s:
+                await asyncio.wait_for(self._closing.wait(), after_s)
+        try:
+            async with asyncio.timeout(self._tasks.timeout_s):
+                answer = await self._registry.cancel(
+                    prepared.request_id,
+                    tenant=prepared.caller.tenant,
+                    reason=CLIENT_DISCONNECTED,
+                    only_alone=True,
+                )
+        except (StoreUnavailable, TimeoutError) as fault:
+            # The answer is then produced and booked for nobody; it can still be fetched.
+            log.warning("client_disconnect.not_cancelled", request_id=prepared.request_id, reason=str(fault))
+        else:
+            log.info("client_disconnect.cancel", request_id=prepared.request_id, answer=answer.value)

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from streams.errors import InvalidRequest
-from streams.request_rules.bounds import check_at_most
+from streams.request_rules.faults import check_at_most
 
 MAX_DIRECTIVES_CHARS: Final = 256
 _MAX_DIGITS: Final = 10
@@ -44,10 +44,7 @@ def cache_directives(text: str | None) -> CacheDirectives:
 
 
 def known_directives(header: str) -> str | None:
-    """Return the three directives of a `Cache-Control` header, without those for HTTP caches; None for none.
-
-    Raises `InvalidRequest` where the age is no whole number.
-    """
+    """Return our directives in a `Cache-Control` header, or None; `InvalidRequest` for an odd `max-age`."""
     found = _words(header, "Cache-Control")
     known = {"no-cache": "no-cache", "no-store": "no-store", "max-age": f"max-age={found.get('max-age')}"}
     return ", ".join(known[word] for word in known if word in found) or None

@@ -22,10 +22,7 @@ _MILLISECOND_US = 1_000
 
 
 def value_of(*, value: Decimal | None, label: str) -> Decimal:
-    """Return the value of a score, rounded to nine decimals; where none is given, that of its label.
-
-    Raises `InvalidRequest` where there is none, or it is not a number within `MAX_VALUE` of zero.
-    """
+    """Return a score's value, to nine decimals, or its label's; `InvalidRequest` for none, or a wrong one."""
     if value is None:
         if label not in LABELS:
             known = ", ".join(LABELS)

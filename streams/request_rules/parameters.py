@@ -162,7 +162,13 @@ def _unsupported_at_anthropic(request: ChatRequested) -> UnsupportedParameter | 
             return UnsupportedParameter(
                 f"stop[{index}]", "Anthropic's models take no stop sequence of white space alone"
             )
-    turns = _turns(request)
+    # The turns of the conversation, without instructions and empty messages.
+    turns = [
+        (index, message.role)
+        for index, message in enumerate(request.messages or ())
+        if message.role == "tool"
+        or (message.role in ("user", "assistant") and (message.text or message.tool_calls))
+    ]
     for (index, role), why in zip(turns[:1] + turns[-1:], (_BEGINS, _ENDS), strict=False):
         if role == "assistant":
             return UnsupportedParameter(f"messages[{index}].role", why)
@@ -171,13 +177,3 @@ def _unsupported_at_anthropic(request: ChatRequested) -> UnsupportedParameter | 
         why = "not together with tools: models then want their thinking back, which is not kept"
         return UnsupportedParameter("thinking", why)
     return None
-
-
-def _turns(request: ChatRequested) -> list[tuple[int, str]]:
-    """Return index and role of the turns of a conversation, without instructions and empty messages."""
-    return [
-        (index, message.role)
-        for index, message in enumerate(request.messages or ())
-        if message.role == "tool"
-        or (message.role in ("user", "assistant") and (message.text or message.tool_calls))
-    ]

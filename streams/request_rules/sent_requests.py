@@ -20,7 +20,7 @@ from streams.events import (
     TextPart,
 )
 from streams.request_rules.chat import MAX_MESSAGES
-from streams.request_rules.decode_faults import ANY_FIELD, explain
+from streams.request_rules.faults import ANY_FIELD, explain
 from streams.request_rules.parameters import NAMES, UNKNOWN_HINT
 
 #: What to do about fields that are not where they belong.

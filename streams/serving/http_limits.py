@@ -1,8 +1,9 @@
-"""Limits of HTTP connections, whatever the route, and the errors of requests that do not reach a route.
+"""Limits of HTTP connections, whatever the route, the errors beyond them, and the close that follows.
 
 docs/http.md has the table.
 """
 
+import asyncio
 import re
 import resource
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from typing import Final
 
 import httptools
 
-from streams.serving.errors import ApiError, invalid, unavailable
-from streams.serving.frame import SECURITY_HEADERS
+from streams.serving.errors import ApiError, invalid
+from streams.serving.middleware import SECURITY_HEADERS
 
 #: More than the requests that one ingest holds open by default: idle connections and probes.
 _MOST_CONNECTIONS: Final = 4096
@@ -53,16 +54,9 @@ def limits_of_process() -> HttpLimits:
     return HttpLimits(connections=max(1, min(_MOST_CONNECTIONS, int(files * _SHARE_OF_FILES))))
 
 
-def head_too_slow(limits: HttpLimits) -> ApiError:
-    """408: the headers did not arrive in time."""
-    words = f"the request's headers did not arrive within {limits.head_timeout_s:g} s"
-    return invalid(words, code="request_timeout", status=408)
-
-
-def body_too_slow(limits: HttpLimits) -> ApiError:
-    """408: the body is too slow."""
-    rate = f"{limits.body_bytes_per_s} bytes a second for {limits.body_window_s:g} s"
-    return invalid(f"the body brought less than {rate}", code="request_timeout", status=408)
+def too_slow(what: str) -> ApiError:
+    """408: `what` did not arrive in time."""
+    return invalid(what, code="request_timeout", status=408)
 
 
 def target_too_long(limits: HttpLimits) -> ApiError:
@@ -76,12 +70,6 @@ def headers_too_large(what: str) -> ApiError:
     return invalid(what, code="headers_too_large", status=431)
 
 
-def chunks_too_large(limits: HttpLimits) -> ApiError:
-    """413: chunk extensions are too long."""
-    words = f"the chunk extensions of the body are longer than {limits.framing_bytes} bytes"
-    return invalid(words, code="request_too_large", status=413)
-
-
 def malformed(what: str) -> ApiError:
     """400: not HTTP/1.1 (RFC 9112)."""
     return invalid(f"not a valid HTTP/1.1 request: {what}", code="malformed_request")
@@ -93,17 +81,9 @@ def method_not_allowed() -> ApiError:
     return invalid("no route has this method", code="method_not_allowed", status=405, headers=allow)
 
 
-def too_many_connections() -> ApiError:
-    """503: every connection is in use."""
-    return unavailable("too many connections are open; try again in a moment", code="overloaded")
-
-
 def refusal_of(fault: httptools.HttpParserError, begin: bytes) -> ApiError:
-    """Return the error for a parser's fault; an `ApiError` of a callback is its context.
-
-    `begin` is the begin of the request, if the parser failed on it.
-    """
-    if isinstance(fault.__context__, ApiError):
+    """Return the error for a parser's fault; `begin` is the begin of the request, if it failed on that."""
+    if isinstance(fault.__context__, ApiError):  # raised in a callback
         return fault.__context__
     if isinstance(fault, httptools.HttpParserInvalidMethodError) and _METHOD.match(begin):
         return method_not_allowed()
@@ -159,3 +139,68 @@ def after_status(refusal: ApiError, body: bytes, request_id: str) -> bytes:
     }
     lines = (f"{name}: {value}\r\n" for name, value in headers.items())
     return "".join(lines).encode("ascii") + b"\r\n" + body
+
+
+class LingeringTransport(asyncio.Transport):
+    """A transport that is closed so that the client gets the response.
+
+    Closing a socket with unread bytes resets the connection, and the client may lose the response. So the
+    sending side is closed first, and incoming bytes are read and dropped for a bounded time. A client that
+    never reads its response cannot hold the connection.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, limits: HttpLimits
+    ) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._limits = limits
+        self._timer: asyncio.TimerHandle | None = None
+        self._budget = limits.linger_bytes
+        self.lingering = False
+        self.unread = False  # whether the client may still be sending
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send."""
+        if not self.lingering:
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Whether nothing more will be sent."""
+        return self.lingering or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close once everything is sent; linger where the client may still be sending."""
+        if self.is_closing():
+            return
+        if not self.unread:
+            self.finish()
+            return
+        self.lingering = True
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._transport.resume_reading()
+        self._timer = self._loop.call_later(self._limits.linger_s, self.finish)
+
+    def drop(self, count: int) -> None:
+        """Count bytes that came while lingering."""
+        self._budget -= count
+        if self._budget < 0:
+            self.finish()
+
+    def finish(self) -> None:
+        """Close without lingering; abort where the response is not read in time."""
+        self.lost()
+        self._timer = self._loop.call_later(self._limits.flush_s, self._transport.abort)
+        self._transport.close()
+
+    def lost(self) -> None:
+        """Stop the timer: the connection has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

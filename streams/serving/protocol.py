@@ -16,10 +16,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from streams.events import ErrorInfo
 from streams.serving import http_limits
-from streams.serving.errors import ApiError, error_body
-from streams.serving.http_limits import HttpLimits
-from streams.serving.json_response import to_json
-from streams.serving.lingering import LingeringTransport
+from streams.serving.errors import ApiError, error_body, invalid, unavailable
+from streams.serving.http_limits import HttpLimits, LingeringTransport
+from streams.serving.responses import to_json
 
 #: The size and the line ends of a chunk: what every chunk has beside its data.
 _CHUNK_FRAME_BYTES: Final = 24
@@ -28,10 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """A connection with limits, beyond which it answers an error object.
-
-    A subclass sets `limits`, and the shape of errors in `error_object`.
-    """
+    """A connection that answers what is beyond `limits` with an `error_object`; a subclass sets both."""
 
     limits: ClassVar[HttpLimits] = HttpLimits()
 
@@ -60,7 +56,8 @@ class BoundedHttp(HttpToolsProtocol):
         if len(self.connections) <= self.limits.connections or self._make_room():
             self._await(self._head_is_late, self.limits.head_timeout_s)
         else:
-            self._refuse(http_limits.too_many_connections())
+            words = "too many connections are open; try again in a moment"
+            self._refuse(unavailable(words, code="overloaded"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
@@ -92,7 +89,11 @@ class BoundedHttp(HttpToolsProtocol):
             self._wire.drop(len(data))
             return
         self._unset_keepalive_if_required()
-        self._count(len(data))
+        if self._in_body:
+            self._window_bytes += len(data)
+            self._framing_bytes += len(data)
+        else:
+            self._head_bytes += len(data)
         try:
             with suppress(httptools.HttpParserUpgrade):  # the response will end the connection
                 self.parser.feed_data(data)
@@ -101,13 +102,6 @@ class BoundedHttp(HttpToolsProtocol):
             self._refuse(http_limits.refusal_of(fault, begins))
         else:
             self._look_at_rest()
-
-    def _count(self, received: int) -> None:
-        if self._in_body:
-            self._window_bytes += received
-            self._framing_bytes += received
-        else:
-            self._head_bytes += received
 
     def _look_at_rest(self) -> None:
         """Check the part of a request that has arrived, and set the timer for the rest."""
@@ -194,14 +188,16 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         if self._in_head or self._head_bytes:
-            self._refuse(http_limits.head_too_slow(self.limits))
+            within = f"within {self.limits.head_timeout_s:g} s"
+            self._refuse(http_limits.too_slow(f"the request's headers did not arrive {within}"))
         else:
             self._wire.close()  # a connection opened ahead of need
 
     def _look_at_rate(self) -> None:
-        least = self.limits.body_bytes_per_s * self.limits.body_window_s
-        if self._window_bytes < least and not self.flow.read_paused:
-            self._refuse(http_limits.body_too_slow(self.limits))
+        rate, window_s = self.limits.body_bytes_per_s, self.limits.body_window_s
+        if self._window_bytes < rate * window_s and not self.flow.read_paused:
+            words = f"the body brought less than {rate} bytes a second for {window_s:g} s"
+            self._refuse(http_limits.too_slow(words))
             return
         self._window_bytes = 0
         self._await(self._look_at_rate, self.limits.body_window_s)
@@ -211,7 +207,8 @@ class BoundedHttp(HttpToolsProtocol):
     def _too_much_framing(self) -> ApiError:
         if self._in_last_chunk:
             return http_limits.headers_too_large("the trailers of the body are over the limits for headers")
-        return http_limits.chunks_too_large(self.limits)
+        words = f"the chunk extensions of the body are longer than {self.limits.framing_bytes} bytes"
+        return invalid(words, code="request_too_large", status=413)
 
     def _make_room(self) -> bool:
         """End a connection that waits for its client, if there is one."""

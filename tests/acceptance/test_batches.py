@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from ingest.batches.progress import batch_id_for
+from ingest.batches.batch import batch_id_for
 from tests import parts
 from tests.acceptance.conftest import System, headrace, wait_for
 

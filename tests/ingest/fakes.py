@@ -11,15 +11,14 @@ from typing import Any
 import msgspec
 
 from ingest.admin.dependency_health import HealthMonitor
+from ingest.auth import StreamTokens
+from ingest.batches.batch import Batch
 from ingest.batches.lines import LineName
 from ingest.batches.service import Batches
-from ingest.batches.store import Batch
-from ingest.follow.client_disconnects import ClientDisconnects
 from ingest.follow.reply_hub import ReplyHub
-from ingest.follow.stream_tokens import StreamTokens
 from ingest.services import Services
-from ingest.submit.client_retries import SdkCall
-from ingest.submit.submission import Submissions
+from ingest.submit.identification import SdkCall
+from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.codec import decode, encode, header
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreFull, StoreUnavailable
 from streams.events import (

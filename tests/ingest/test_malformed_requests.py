@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ingest.anthropic.errors import IngestHttp
+from ingest.main import IngestHttp
 from tests.streams.serving.raw_http import answer_to, error_of, headers_of, serving, status_of
 
 TOO_MANY = b" HTTP/1.1\r\nHost: here\r\n" + b"X: 1\r\n" * 200 + b"\r\n"

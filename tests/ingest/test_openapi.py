@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from ingest.app import create_app
-from ingest.batches.progress import line_request_id
+from ingest.batches.batch import line_request_id
 from streams.events import Status
-from streams.serving.openapi import Document
+from streams.serving.fastapi_errors import Document
 from tests.ingest.batches.test_lines import jsonl, line
 from tests.ingest.fakes import KEY, MODEL, Entry, Rig, answered, failed, rig
 

@@ -9,7 +9,7 @@ from analytics.reports.catalogue import Catalogue
 from ingest.admin.spend import ClickHouseSpend, cache_summary, cost_summary, percentage
 from streams.errors import ClickHouseUnavailable
 from streams.registry.reply_view import plain
-from streams.serving.json_response import to_json
+from streams.serving.responses import to_json
 
 
 def test_a_summary_has_the_lessons_fields() -> None:

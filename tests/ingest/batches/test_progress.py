@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from ingest.batches.lines import LineName
-from ingest.batches.progress import (
+from ingest.batches.batch import (
     SUBMIT_TIMEOUT_S,
+    Batch,
     BatchStatus,
     batch_id_for,
     line_request_id,
     progress_of,
 )
-from ingest.batches.store import Batch
+from ingest.batches.lines import LineName
 from ingest.errors import failure_of
 from streams.events import Reply, Status
 from streams.registry.registry import RequestSummary

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from ingest.batches.progress import SUBMIT_TIMEOUT_S, line_request_id
+from ingest.batches.batch import SUBMIT_TIMEOUT_S, line_request_id
 from ingest.follow.reply_hub import ReplyHub
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.events import Reply, Status

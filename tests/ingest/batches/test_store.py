@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
+from ingest.batches.batch import BatchStore, batch_key
 from ingest.batches.lines import LineName
-from ingest.batches.store import BatchStore, batch_key
 from streams.errors import StoreFull, StoreUnavailable
 from streams.redis import connection
 

@@ -14,7 +14,7 @@ from ingest.follow.answer_cursor import (
     StreamPosition,
     parse_event_id,
 )
-from ingest.native.answers import RequestEvents
+from ingest.native.chat import RequestEvents
 from tests.ingest.fakes import answered
 
 TEXTS = st.text(max_size=40)

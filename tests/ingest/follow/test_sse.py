@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from ingest.anthropic.answers import MessageStream
+from ingest.anthropic.messages import MessageStream
 from ingest.errors import timed_out
 from ingest.follow.answer_cursor import MAX_STEP_CHARS, StreamPosition, parse_event_id
 from ingest.follow.reply_hub import ReplyHub, ReplyListener
@@ -20,8 +20,8 @@ from ingest.follow.sse import (
     sse_event,
     stream_events,
 )
-from ingest.native.answers import ChatStream, RequestEvents
-from ingest.openai.chat_answers import CompletionStream
+from ingest.native.chat import ChatStream, RequestEvents
+from ingest.openai.chat_completions import CompletionStream
 from streams.events import Delta, Status
 from tests.ingest.fakes import answered, blocked
 from tests.ingest.sse_reader import events

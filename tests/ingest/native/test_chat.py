@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from ingest.follow import waiting
+from ingest.submit import request_reply
 from streams.events import Delta, ErrorInfo, ReplyAddress, Status
 from streams.registry.registry import SubmissionState
 from tests.ingest.fakes import Rig, Sent, answered, blocked, failed
@@ -186,7 +186,7 @@ async def test_no_reply_in_time(
     wired: Rig, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """504, which says where the reply will be, and tells SDKs not to ask twice."""
-    monkeypatch.setattr(waiting, "GRACE_S", 0.0)
+    monkeypatch.setattr(request_reply, "GRACE_S", 0.0)
     response = await client.post("/v1/chat", json=QUESTION | {"deadline_ms": 1})
     error = response.json()["error"]
     assert (response.status_code, error["type"]) == (504, "timeout_error")
@@ -199,7 +199,7 @@ async def test_a_reply_that_passed_this_replica_by(
     wired: Rig, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before giving up, the registry is asked."""
-    monkeypatch.setattr(waiting, "GRACE_S", 0.0)
+    monkeypatch.setattr(request_reply, "GRACE_S", 0.0)
     wired.pipeline.script = lambda sent, _hub: wired.registry.settle(answered(sent.key))
     response = await client.post("/v1/chat", json=QUESTION | {"deadline_ms": 1})
     assert (response.status_code, response.json()["response"]) == (200, "Paris is the capital.")

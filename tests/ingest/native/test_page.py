@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from ingest.app import create_app
-from ingest.native.page import files_of_page
+from ingest.native.chat import files_of_page
 from tests.ingest.fakes import Rig
 
 WEB = Path(__file__).parents[3] / "ingest" / "web"

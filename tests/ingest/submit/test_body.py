@@ -8,7 +8,7 @@ from starlette.types import Message
 
 from ingest.native.schema import ChatBody
 from ingest.openai.chat_schema import CompletionBody
-from ingest.submit.body import decode_body, read_body
+from ingest.submit.http_message import decode_body, read_body
 from streams.request_rules.chat import MAX_JSON_DEPTH, depth_exceeds
 from streams.serving.errors import ApiError
 

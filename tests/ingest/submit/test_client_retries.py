@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from ingest.submit.client_retries import CallState, ClientRetries, SdkCall
+from ingest.submit.identification import CallState, ClientRetries, SdkCall
 from streams.redis import connection
 from streams.serving.errors import ApiError, unavailable
 

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ingest.follow import waiting
+from ingest.submit import request_reply
 from tests.ingest.fakes import MODEL, Rig, failed
 
 CONVERSATION: dict[str, Any] = {
@@ -35,7 +35,7 @@ async def test_a_pipeline_that_says_nothing(
     headers: dict[str, str],
 ) -> None:
     """Ingest's own clock."""
-    monkeypatch.setattr(waiting, "GRACE_S", 0.0)
+    monkeypatch.setattr(request_reply, "GRACE_S", 0.0)
     _expect_504(await client.post(path, json=body, headers=headers))
 
 

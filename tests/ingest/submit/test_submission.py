@@ -4,7 +4,7 @@ import pytest
 
 from agents.intake.reply_address import reply_address
 from agents.stage import Record
-from ingest.submit.headers import traceparent_of
+from ingest.submit.http_message import traceparent_of
 from ingest.submit.identification import request_id_for
 from ingest.submit.submission import reply_headers
 from streams.events import ReplyAddress

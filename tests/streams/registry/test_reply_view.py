@@ -6,7 +6,7 @@ import msgspec
 
 from streams.events import Reply, Status, Usage
 from streams.registry.reply_view import plain, reply_json, reply_view
-from streams.serving.json_response import to_json
+from streams.serving.responses import to_json
 
 REPLY = Reply(
     request_id="r-1",

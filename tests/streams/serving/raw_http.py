@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from streams.serving.frame import RequestFrame
 from streams.serving.http_limits import HttpLimits
+from streams.serving.middleware import RequestFrame
 from streams.serving.protocol import BoundedHttp
 
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"

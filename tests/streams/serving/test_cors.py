@@ -8,9 +8,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from starlette.responses import StreamingResponse
 
-from streams.serving.cors import answer_options
-from streams.serving.fault_handlers import answer_faults
-from streams.serving.frame import RequestFrame
+from streams.serving.middleware import RequestFrame, answer_faults, answer_options
 
 PAGE = "https://app.example"
 

@@ -12,9 +12,8 @@ from starlette.requests import ClientDisconnect
 
 from streams.serving.api_keys import PresentedKey, required
 from streams.serving.errors import unavailable
-from streams.serving.fault_handlers import answer_faults
-from streams.serving.frame import RequestFrame
-from streams.serving.wrong_parameters import answer_wrong_parameters
+from streams.serving.fastapi_errors import answer_wrong_parameters
+from streams.serving.middleware import RequestFrame, answer_faults
 
 
 def application() -> FastAPI:

@@ -1,4 +1,7 @@
-"""Serves the files of a page with a strict content security policy, gzip and an ETag."""
+"""Responses: JSON with money as exact decimal numbers and times in RFC 3339, and the files of a page.
+
+Pages have a strict content security policy, gzip and an ETag.
+"""
 
 import gzip
 import hashlib
@@ -10,8 +13,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+_encoder = msgspec.json.Encoder(decimal_format="number")
 Sender = Callable[[Request], Coroutine[Any, Any, Response]]
-
 #: For `Cache-Control`: browsers revalidate each time, so that no page is half of one version.
 ASK_EACH_TIME: Final = "no-cache"
 _KINDS: Final = {
@@ -32,6 +35,21 @@ _HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Vary": "Accept-Encoding",
 }
+
+
+def to_json(value: object) -> bytes:
+    """Return `value` as JSON; a `Decimal` becomes a number with exactly its digits."""
+    return _encoder.encode(value)
+
+
+class JsonResponse(Response):
+    """A response whose content msgspec encodes."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Return the body."""
+        return to_json(content)
 
 
 class PageFile(msgspec.Struct, frozen=True, kw_only=True):

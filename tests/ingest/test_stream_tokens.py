@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from ingest.app import create_app
-from ingest.follow.stream_tokens import StreamTokens
+from ingest.auth import StreamTokens
 from streams.serving.errors import ApiError
 from streams.settings import ApiKey
 from tests.ingest.fakes import KEY, OTHER_KEY, Entry, Rig, answered, rig, settings

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec import Meta, Struct
 
-from streams.request_rules.decode_faults import explain
+from streams.request_rules.faults import explain
 
 
 class Part(Struct, forbid_unknown_fields=True, tag_field="type", tag="text"):

@@ -8,8 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ingest.app import create_app
-from ingest.follow.client_disconnects import ClientDisconnects
-from ingest.submit.submission import PreparedRequest
+from ingest.submit.submission import ClientDisconnects, PreparedRequest
 from streams.events import ChatRequested, Delta
 from streams.registry.registry import CancelAnswer
 from streams.serving.api_keys import Caller

@@ -1,7 +1,14 @@
-"""Adds the errors that operations answer to an OpenAPI document."""
+"""Errors of FastAPI applications: their description in the OpenAPI document, and wrong parameters."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.responses import Response
+
+from streams.events import ErrorInfo
+from streams.serving.middleware import Render, render_plainly
 
 Document = dict[str, Any]
 #: The schema of an error, for the operations of a path.
@@ -88,3 +95,18 @@ def _describe(operation: dict[str, Any], schema: Mapping[str, Any]) -> None:
         if status in ("429", "503"):
             response["headers"]["Retry-After"] = {"schema": {"type": "integer"}}
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def answer_wrong_parameters(app: FastAPI, *, render: Render = render_plainly) -> None:
+    """Answer a wrong parameter with a 400 that names it. The app must be inside a `RequestFrame`."""
+
+    async def on_wrong_parameters(request: Request, fault: Exception) -> Response:
+        if not isinstance(fault, RequestValidationError):
+            raise fault
+        first = fault.errors()[0]
+        param = ".".join(str(part) for part in first["loc"][1:])
+        message = f"{param}: {first['msg']}"
+        error = ErrorInfo(type="invalid_request_error", code="invalid_request", message=message, param=param)
+        return render(request, 400, error, {})
+
+    app.add_exception_handler(RequestValidationError, on_wrong_parameters)

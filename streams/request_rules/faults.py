@@ -1,4 +1,4 @@
-"""Decoding faults of msgspec in the words of a sender, the same for HTTP, lines of batches and Kafka.
+"""Faults of requests in the words of a sender, the same for HTTP, lines of batches and Kafka.
 
 msgspec: ``Expected `array` of length <= 100 - at `$.messages` ``.
 Here: ``messages: at most 100 are allowed, got 120``.
@@ -18,6 +18,7 @@ from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS,
 UNSUPPORTED: Final = "unsupported_parameter"
 #: In hints: for every field without a hint of its own.
 ANY_FIELD: Final = "*"
+MAX_NAME_CHARS = 256
 _MAX_SHOWN: Final = 64
 _MAX_NAME: Final = 128
 _NOTHING: Final = object()
@@ -53,6 +54,7 @@ _PATTERNS: Final = {
     r"^[A-Za-z0-9._:-]{1,64}$(?!\n)": "1 to 64 of the characters A-Z, a-z, 0-9, '.', '_', ':' and '-'",
     r"^[A-Za-z0-9._-]{1,64}$(?!\n)": "1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-'",
 }
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def explain(
@@ -63,21 +65,16 @@ def explain(
     table: Mapping[str, Parameter] = OPENAI_PATHS,
     hints: Mapping[str, str] = MappingProxyType({}),
 ) -> InvalidRequest:
-    """Return the fault in words; its `param` is the path, None for the whole body.
+    """Return the fault of `data` (JSON, or an object made of it) in words; without a path it has no `param`.
 
-    Args:
-        fault: msgspec's.
-        data: what was decoded: JSON as bytes, or an object made of it.
-        kind: what it should be.
-        table: the parameters of the API by path: some are refused with a reason of their own.
-        hints: what to do about unknown fields of these names.
+    `table` has the reasons against refused parameters, `hints` what to do about unknown fields, by name.
     """
     message, _, path = str(fault).partition(" - at `")
     path = path.rstrip("`").removeprefix("$").removeprefix(".")
     if found := _UNKNOWN.match(message):
         return _unknown(found[1], path, table, hints)
     if found := _MISSING.match(message):
-        param = _joined(path, found[1])
+        param = f"{path}.{found[1]}".removeprefix(".")
         return InvalidRequest(f"{param} is required", code="missing_required_parameter", param=param)
     value = _value_at(data, path)
     if refusal := _refusal(path, value, table):
@@ -91,14 +88,10 @@ def unsupported(param: str, why: str) -> InvalidRequest:
     return InvalidRequest(f"{param} is not supported: {why}", code=UNSUPPORTED, param=param)
 
 
-def _joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
 def _unknown(
     name: str, path: str, table: Mapping[str, Parameter], hints: Mapping[str, str]
 ) -> InvalidRequest:
-    param, name = _joined(path, name)[: _MAX_NAME * 2], name[:_MAX_NAME]
+    param, name = f"{path}.{name}".removeprefix(".")[: _MAX_NAME * 2], name[:_MAX_NAME]
     why = _reasons(table).get(_INDEX.sub("[]", param))
     if why is None and table and not path:  # what the other API refuses is refused here in the same words
         why = _reasons(OPENAI_PATHS).get(name) or _reasons(ANTHROPIC_PATHS).get(name)
@@ -212,3 +205,25 @@ def _below(kind: inspect.Type, step: str | int) -> list[inspect.Type]:
         case inspect.DictType():
             return [kind.value_type]
     return []
+
+
+def check_at_most(count: int, limit: int, where: str, unit: str = "") -> None:
+    """Raise `InvalidRequest` where there are more than `limit`."""
+    if count > limit:
+        raise InvalidRequest(f"{where}: at most {limit}{unit} are allowed, got {count}", param=where)
+
+
+def check_name(name: str | None, where: str) -> None:
+    """Raise `InvalidRequest` where a name is too long, or would not fit on one line of a log or table."""
+    check_at_most(len(name or ""), MAX_NAME_CHARS, where, " characters")
+    if has_control_character(name or ""):
+        raise InvalidRequest(
+            f"{where}: line ends and other control characters are not allowed",
+            code="invalid_value",
+            param=where,
+        )
+
+
+def has_control_character(text: str) -> bool:
+    """Whether a text has a control character, or what some programs read as the end of a line."""
+    return _CONTROL.search(text) is not None

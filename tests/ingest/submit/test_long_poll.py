@@ -5,14 +5,14 @@ import asyncio
 import httpx
 import pytest
 
-from ingest.follow import waiting
+from ingest.submit import request_reply
 from tests.ingest.fakes import Entry, Rig, answered
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The registry is asked every 10 ms."""
-    monkeypatch.setattr(waiting, "POLL_S", 0.01)
+    monkeypatch.setattr(request_reply, "POLL_S", 0.01)
 
 
 def pending(wired: Rig, request_id: str = "r-1") -> None:
@@ -42,7 +42,7 @@ async def test_it_ends_when_the_reply_passes_by(
     wired: Rig, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the registry would not be asked again for a long while."""
-    monkeypatch.setattr(waiting, "POLL_S", 1e6)
+    monkeypatch.setattr(request_reply, "POLL_S", 1e6)
     pending(wired)
     asked = asyncio.create_task(poll(client))
     await somebody_waits(wired)
