@@ -3,8 +3,8 @@
 A row that replaces another with the same sort key only hides it until they are merged, perhaps never. A
 mutation rewrites the columns (or drops the rows) in every part. It leaves sort key and `ingested_at` as they
 are, so a record that arrives again still replaces the same row. The rollups notice which days had rows of
-the user (`analytics.rollups.sources`), and compute those anew, sooner or later. The rollup that names users
-does not wait for that: each day is copied under the new name and swapped in. Its rows keep their
+the user (`analytics.rollups.definitions`), and compute those anew, sooner or later. The rollup that names
+users does not wait for that: each day is copied under the new name and swapped in. Its rows keep their
 `source_version`, so the day stays due.
 """
 
@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from analytics.clickhouse import ClickHouse, micros
+from analytics.rollups.definitions import REVISE
 from analytics.rollups.partition_swap import replace_day, swap_expiry_s
-from analytics.rollups.sources import REVISE
 from analytics.schema.cluster import sync_all_replicas, sync_replica, unfinished_mutations
 from streams.erasure import Subject
 from streams.errors import ClickHouseUnavailable

@@ -3,7 +3,7 @@
 A rollup is never added to: a redelivered row would be counted twice. Each of its days is computed as a whole,
 from the raw rows without duplicates (`FINAL`), into a staging table, and then swapped in
 (`analytics.rollups.partition_swap`). Every row says from which version of the raw table's day it was computed
-(`analytics.rollups.sources`); a day whose version is not the current one is due.
+(`analytics.rollups.definitions`); a day whose version is not the current one is due.
 
 Figures and version change in one step, so a process that dies leaves a day that is still due, and a staging
 table that is dropped later. Several processes may refresh at once; only their swaps take turns, and the next
@@ -21,16 +21,17 @@ import msgspec
 import structlog
 
 from analytics.clickhouse import ClickHouse
-from analytics.rollups.definitions import ROLLUPS, Rollup
-from analytics.rollups.partition_swap import drop_day, replace_day, swap_expiry_s
-from analytics.rollups.sources import (
+from analytics.rollups.definitions import (
+    ROLLUPS,
     DayVersions,
     Partitions,
+    Rollup,
     Source,
     first_day,
     partition_of,
     read_partitions,
 )
+from analytics.rollups.partition_swap import drop_day, replace_day, swap_expiry_s
 from analytics.status import OUTAGE_BACKOFF, Clock, RollupStatus, utc_now
 from streams.errors import ClickHouseUnavailable
 

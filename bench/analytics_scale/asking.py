@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from analytics.reports.catalogue import Catalogue, Query
-from analytics.reports.query_parameters import instant
+from analytics.reports.catalogue import Catalogue
+from analytics.reports.query import Query, instant
 from analytics.reports.reader import AnalystReader, ReaderQuery
 from analytics.reports.result_formats import JSON
 

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from analytics.reports.catalogue import Catalogue, Query, UnknownQuery
+from analytics.reports.catalogue import Catalogue
+from analytics.reports.query import Query, UnknownQuery
 from headrace.cli.connection import clickhouse_to_read
 from headrace.cli.console import DEFAULT_DATA_DIR, DataDir, out, print_json
 from headrace.cli.queries import (

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from analytics.reports.catalogue import Bound
+from analytics.reports.query import Bound
 from headrace.cli.connection import clickhouse_to_read
 from headrace.cli.console import DEFAULT_DATA_DIR, DataDir, progress
 from headrace.cli.queries import (

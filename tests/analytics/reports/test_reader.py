@@ -12,8 +12,7 @@ import pyarrow.ipc
 import pytest
 
 from analytics.clickhouse import ClickHouse
-from analytics.reports.reader import AnalystReader, ReaderLimits, ReaderQuery
-from analytics.reports.reader_faults import QueryFault, Reason
+from analytics.reports.reader import AnalystReader, QueryFault, ReaderLimits, ReaderQuery, Reason
 from analytics.reports.result_formats import ARROW, CSV, JSON, ResultFormat
 from streams.errors import ClickHouseUnavailable, ConfigurationError
 from streams.events import Payload

@@ -1,4 +1,4 @@
-"""Parameters of the catalogue's queries: their types, and what a text must be to become a value of them.
+"""A query of the catalogue, its parameters, and what a text must be to become a value of them.
 
 A value goes to ClickHouse beside the query (`{name:Type}`), never inside it. `DateTime64` values are handed
 over as text in UTC with six decimals, because the client library cuts a `datetime` to whole seconds.
@@ -7,7 +7,8 @@ over as text in UTC with six decimals, because the client library cuts a `dateti
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,6 +26,10 @@ _LAST = datetime(2149, 6, 6, tzinfo=UTC)
 #: The longest text; the longest id is 256 characters.
 _MAX_TEXT_CHARS = 1_000
 _CURRENT = "current"
+
+
+class UnknownQuery(InputError):
+    """There is no query of this name."""
 
 
 class WrongParameter(InputError):
@@ -155,3 +160,68 @@ _EXPECTED: Mapping[str, str] = {
 }
 #: What a parameter may be.
 TYPES = frozenset(_CONVERSIONS)
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """One column of a result, in the order of the result."""
+
+    name: str
+    unit: str
+    doc: str
+
+
+class QueryPart(msgspec.Struct, frozen=True, kw_only=True):
+    """What a part says of itself, the parameters that its SQL uses besides the standard ones, and the SQL."""
+
+    description: str
+    parameters: tuple[QueryParameter, ...]
+    sql: str
+
+
+class Query(QueryPart, frozen=True, kw_only=True):
+    """One query of the catalogue. `since`, `until` and `tenant` come first among its parameters."""
+
+    name: str
+    title: str
+    group: str
+    columns: tuple[Column, ...]
+
+    def bind(self, given: Mapping[str, object], *, now: datetime | None = None) -> "Bound":
+        """Return the statement and the values of all its parameters, or raise `WrongParameter`.
+
+        Values may be typed texts or of the right kind; ages count from `now`, by default the present time.
+        """
+        names = [parameter.name for parameter in self.parameters]
+        for name in given:
+            if name not in names:
+                raise WrongParameter(
+                    f"the query {self.name} has no parameter {name!r}{did_you_mean(name, names)}; it takes "
+                    + ", ".join(names),
+                    param=name,
+                )
+        at = now or datetime.now(UTC)
+        values = {parameter.name: self._value(parameter, given, at) for parameter in self.parameters}
+        check_window(values)
+        return Bound(sql=self.sql, parameters=values)
+
+    def _value(self, parameter: QueryParameter, given: Mapping[str, object], now: datetime) -> Any:
+        value = given.get(parameter.name, parameter.default)
+        if value is None:
+            raise WrongParameter(
+                f"the query {self.name} needs {parameter.name}: {parameter.doc}", param=parameter.name
+            )
+        return parameter.value(value, now)
+
+
+class Bound(NamedTuple):
+    """A statement with the values of its parameters, ready for `clickhouse-connect`."""
+
+    sql: str
+    parameters: dict[str, Any]
+
+
+def did_you_mean(name: str, names: list[str]) -> str:
+    """Return the names that are near a wrong one, in parentheses; empty where there are none."""
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    near += [each for each in names if name and name in each and each not in near][: 3 - len(near)]
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
