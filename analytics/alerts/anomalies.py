@@ -164,8 +164,6 @@ class AnomalyLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Test(msgspec.Struct, frozen=True, kw_only=True):
-    """One test: the observed and the expected value, and the p-value."""
-
     series: AlertSeries
     measure: Measure
     observed: float
@@ -177,11 +175,8 @@ class _Test(msgspec.Struct, frozen=True, kw_only=True):
     def matters(self) -> bool:
         low, high = sorted((self.observed, self.expected))
         right_side = (self.observed > self.expected) == (self.series.direction == "above")
-        return (
-            right_side
-            and high - low >= self.measure.least_difference
-            and high >= self.measure.least_ratio * low
-        )
+        large = high - low >= self.measure.least_difference and high >= self.measure.least_ratio * low
+        return right_side and large
 
     @property
     def severe(self) -> bool:

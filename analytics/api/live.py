@@ -101,7 +101,6 @@ class DeadLetterBacklog:
     async def _catch_up(
         self, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
     ) -> bool:
-        """Read on, for as long as the budget lasts; return whether that was all."""
         self._positions = {each: max(self._positions.get(each, 0), begin) for each, begin in begins.items()}
         stop_at = self.clock() + self.budget_s
         while True:

@@ -158,7 +158,6 @@ class RowEraser:
         return [str(row["request_id"]) for row in rows]
 
     async def _partitions(self, change: _Change, parameters: Mapping[str, Any]) -> dict[str, int]:
-        """Return the partitions that have such rows, and how many."""
         await sync_replica(self._clickhouse, [change.table, *_USER_TABLE_NAMES])
         rows = await self._clickhouse.query(
             f"SELECT _partition_id AS partition, count() AS n FROM {change.table} WHERE {change.condition} "  # noqa: S608
@@ -168,7 +167,6 @@ class RowEraser:
         return {str(row["partition"]): int(row["n"]) for row in rows}
 
     async def _finished(self, table: str) -> None:
-        """Wait until no mutation of the table is unfinished, on any replica."""
         deadline = time.monotonic() + self._wait_s
         while True:
             waiting = await unfinished_mutations(self._clickhouse, table)

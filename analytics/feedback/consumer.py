@@ -72,16 +72,14 @@ class FeedbackConsumer(BatchConsumer):
             self._status.pending(len(self._pending), self._pending.oldest_at)
 
     def _take(self, record: ConsumedRecord) -> None:
-        parsed: ParsedFeedback | InputError
         try:
-            parsed = parsed_feedback(record)
+            parsed: ParsedFeedback | InputError = parsed_feedback(record)
         except InputError as fault:
             parsed = fault
         self._pending.add(record, parsed, self._clock())
         self._status.records += 1
 
     async def _settle_next(self) -> None:
-        """Commit what the batch in hand has settled, if it is done, and begin the next one."""
         if self._work is not None:
             if not self._work.done():
                 return
@@ -89,8 +87,7 @@ class FeedbackConsumer(BatchConsumer):
                 self._work.result()  # a bug ends the reader, and is told
             self._work = None
         await self._commit()
-        batch = self._pending.due(self._clock(), most=_BATCH_RECORDS)
-        if batch:
+        if batch := self._pending.due(self._clock(), most=_BATCH_RECORDS):
             self._work = asyncio.create_task(self._settle(batch))
 
     async def _settle(self, batch: list[PendingRecord]) -> None:
@@ -120,7 +117,6 @@ class FeedbackConsumer(BatchConsumer):
             self._committed |= behind
 
     async def _hand_over(self) -> None:
-        """Finish the batch in hand, unless it takes too long, and commit."""
         work = self._work  # the loop may begin another one meanwhile
         if work is not None:
             await asyncio.wait((work,), timeout=_HANDOVER_S)
@@ -150,8 +146,7 @@ async def read_feedback(
     bootstrap, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
     auth = RecordAuth.from_settings(settings)
     publisher = Publisher(bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)
-    start = status.retry("kafka", publisher.start)
-    if not await unless_stopped(stop, start):
+    if not await unless_stopped(stop, status.retry("kafka", publisher.start)):
         return
     progress = SinkProgress(bootstrap, timeout_s=timeout_s)
     erasures = ErasureFeed(bootstrap, client_id=_CLIENT, timeout_s=timeout_s, auth=auth)

@@ -60,9 +60,8 @@ class ScoreWriter:
     ) -> list[PendingRecord]:
         """Return those that are settled: their scores are stored, or they are dead letters.
 
-        The others have no row of their request yet.
-
-        `overdue` tells which of some have waited long enough at a time (Unix seconds).
+        The others have no row of their request yet. `overdue` tells which have waited long enough at a time
+        (Unix seconds).
         """
         faults = {entry: entry.parsed for entry in entries if isinstance(entry.parsed, InputError)}
         judged = {entry: entry.parsed for entry in entries if isinstance(entry.parsed, ParsedFeedback)}
@@ -106,16 +105,13 @@ class ScoreWriter:
         """Return those of them that a row will not come for: all that were logged until then are stored."""
         if not overdue:
             return set()
-        stored = partial(self._progress.stored_before, until)
-        if not await self._status.retry("kafka", stored):
+        if not await self._status.retry("kafka", partial(self._progress.stored_before, until)):
             return set()
         # Where another replica has stored them.
-        seen = partial(sync_replica, self._clickhouse, [REQUESTS.name])
-        await self._status.retry("clickhouse", seen)
+        await self._status.retry("clickhouse", partial(sync_replica, self._clickhouse, [REQUESTS.name]))
         return set(overdue)
 
     async def _store(self, rows: Mapping[PendingRecord, Row]) -> dict[PendingRecord, InputError]:
-        """Insert the rows, and return which records ClickHouse refuses."""
         if not rows:
             return {}
         entries, values = list(rows), list(rows.values())

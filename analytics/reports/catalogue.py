@@ -78,7 +78,7 @@ def parse(file: str, text: str, parts: Mapping[str, QueryPart] | None = None) ->
     """Return the query in a file; `ConfigurationError` where it is not in the format above."""
     try:
         fields, sql = _split(text, _QUERY_KEYS)
-        query = _query(file.removesuffix(".sql"), fields, sql, _parts(fields, parts or {}))
+        query = _query(file.removesuffix(".sql"), fields, sql, parts or {})
         _check_placeholders(query)
     except ValueError as fault:
         raise ConfigurationError(f"analytics/reports/queries/{file}: {fault}") from fault
@@ -103,15 +103,7 @@ def _part(file: str, text: str) -> QueryPart:
         raise ConfigurationError(f"analytics/reports/query_parts/{file}: {fault}") from fault
 
 
-def _parts(fields: Fields, known: Mapping[str, QueryPart]) -> list[QueryPart]:
-    names = [text for key, text in fields if key == "part"]
-    for name in names:
-        if name not in known:
-            raise ValueError(f"there is no part {name!r} in analytics/reports/query_parts")
-    return [known[name] for name in names]
-
-
-def _query(name: str, fields: Fields, sql: str, parts: list[QueryPart]) -> Query:
+def _query(name: str, fields: Fields, sql: str, known_parts: Mapping[str, QueryPart]) -> Query:
     if not sql or ";" in sql:
         raise ValueError("there must be one statement, without a semicolon")
     group = _only(fields, "group")
@@ -120,6 +112,10 @@ def _query(name: str, fields: Fields, sql: str, parts: list[QueryPart]) -> Query
     columns = tuple(_column(text) for key, text in fields if key == "column")
     if not columns:
         raise ValueError("there is no column")
+    wanted = [text for key, text in fields if key == "part"]
+    if unknown := [part for part in wanted if part not in known_parts]:
+        raise ValueError(f"there is no part {unknown[0]!r} in analytics/reports/query_parts")
+    parts = [known_parts[part] for part in wanted]
     own = _parameters(fields)
     given = {parameter.name for parameter in own}  # a query may give a part's parameter another default
     taken_over = [each for part in parts for each in part.parameters if each.name not in given]
@@ -136,7 +132,6 @@ def _query(name: str, fields: Fields, sql: str, parts: list[QueryPart]) -> Query
 
 
 def _joined(sql: str, parts: Sequence[QueryPart]) -> str:
-    """Return a statement that begins with the parts' SQL, in this order."""
     if not parts:
         return sql
     clauses = [part.sql for part in parts]
@@ -146,14 +141,12 @@ def _joined(sql: str, parts: Sequence[QueryPart]) -> str:
 
 
 def _split(text: str, keys: Collection[str]) -> tuple[Fields, str]:
-    """Return the fields of the leading comment, and what follows it."""
     lines = text.splitlines()
     end = next((place for place, line in enumerate(lines) if not line.startswith("--")), len(lines))
     return list(_fields(lines[:end], keys)), "\n".join(lines[end:]).strip()
 
 
 def _fields(lines: list[str], keys: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield each field with its whole text."""
     key, text = "", ""
     for line in lines:
         begins, goes_on = _FIELD.fullmatch(line), _CONTINUATION.fullmatch(line)
@@ -170,7 +163,6 @@ def _fields(lines: list[str], keys: Collection[str]) -> Iterator[tuple[str, str]
 
 
 def _only(fields: Fields, key: str) -> str:
-    """Return the text of a field that there must be once."""
     texts = [text for name, text in fields if name == key]
     if len(texts) != 1:
         raise ValueError(f"there must be one {key}")

@@ -79,8 +79,8 @@ class DueDay(msgspec.Struct, frozen=True, kw_only=True):
 class RefreshProgress(msgspec.Struct, frozen=True, kw_only=True):
     """What one run has done and left.
 
-    `refreshed` are the days that were computed, `due` how many more could be computed at once, `dirty_days`
-    how many are out of date in at least one rollup: due, or computed too recently.
+    `due` is how many more days could be computed at once, `dirty_days` how many are out of date in at least
+    one rollup: due, or computed too recently.
     """
 
     refreshed: Sequence[DueDay]
@@ -186,7 +186,6 @@ class RollupRefresher:
         return [DueDay(rollup=rollup, day=day, version=old[day]) for day in old if day not in recent], recent
 
     async def _stored(self, rollup: Rollup, partitions: set[str]) -> dict[date, StoredDay]:
-        """Return the days of `partitions` as the rollup has them."""
         first, last = first_day(min(partitions)), first_day(max(partitions))
         if rollup.source.monthly:
             last += timedelta(days=31)
@@ -222,9 +221,7 @@ class RollupRefresher:
         )
 
     async def _drop_left_behind(self) -> None:
-        """Drop the staging tables of processes that died."""
-        rows = await self._clickhouse.query(_LEFT_BEHIND, {"age_s": round(self._staging_expiry_s)})
-        for row in rows:
+        for row in await self._clickhouse.query(_LEFT_BEHIND, {"age_s": round(self._staging_expiry_s)}):
             await self._clickhouse.execute(f"DROP TABLE IF EXISTS {row['name']} SYNC")
 
 

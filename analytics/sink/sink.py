@@ -40,8 +40,6 @@ _HANDOVER_S = 5.0  # for batches in hand at a rebalance or at the end; what is n
 
 
 class _Partition:
-    """One assigned partition: its buffer, and the write in progress."""
-
     def __init__(self, buffer: PartitionBuffer, next_offset: int, replay: OffsetRange | None) -> None:
         self.buffer = buffer
         self.next_offset = next_offset
@@ -103,7 +101,6 @@ class Sink(BatchConsumer):
             self._observe()
 
     async def _open(self, fetched: Iterable[TopicPartition]) -> None:
-        """Find out, for partitions that are new to us, which batch was announced last."""
         assignment = self._assignment
         new = [where for where in fetched if where not in self._partitions]
         if not new:
@@ -123,7 +120,6 @@ class Sink(BatchConsumer):
             )
 
     def _wanted(self) -> set[TopicPartition]:
-        """Return the partitions whose buffers have room."""
         buffers = {where: partition.buffer for where, partition in self._partitions.items()}
         wanted: set[TopicPartition] = self._consumer.assignment()
         wanted -= partitions_to_pause(buffers, limit_bytes=self._config.buffer_bytes)

@@ -63,7 +63,9 @@ def prepare(
     anonymiser = Anonymiser(erasures or ErasureList())
     for source, record in enumerate(batch.records):
         try:
-            kept, erasure = anonymiser.apply(_decoded(record))
+            if not record.authentic:
+                raise UnauthenticRecord("Headrace has not written this record")
+            kept, erasure = anonymiser.apply(decode(record.value, RequestLog, record.headers))
             if kept is not None:
                 store_text = text.keep(kept.tenant)
                 requests.append((source, rows_of(kept, ingested_at=ingested_at, store_text=store_text)))
@@ -74,13 +76,6 @@ def prepare(
                 applied[source] = f"{erasure.digest}:{erasure.mode}"
     blocks = [_renamed(block, applied) for block in split_by_day(batch, requests)]
     return PreparedInserts(blocks=blocks, refusals=refusals, subjects=anonymiser.subjects)
-
-
-def _decoded(record: ConsumedRecord) -> RequestLog:
-    """Return the log record in a record; `InputError` where it holds none, or Headrace has not written it."""
-    if not record.authentic:
-        raise UnauthenticRecord("Headrace has not written this record")
-    return decode(record.value, RequestLog, record.headers)
 
 
 def _renamed(block: InsertBlock, applied: Mapping[int, str]) -> InsertBlock:
