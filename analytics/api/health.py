@@ -1,6 +1,7 @@
 """`/health`, `/live`, `/ready` and `/metrics`: whether the process is alive, ready, and how far behind."""
 
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -98,16 +99,14 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 Figures = Iterator[tuple[str, str, float | None]]
 
 
+@dataclass(eq=False)
 class StatusCollector(Collector):
     """Reads the states of the sink, the watcher and the feedback consumer when it is scraped."""
 
-    def __init__(
-        self, sink: SinkStatus, watch: WatchStatus, feedback: FeedbackStatus, *, clock: Clock = utc_now
-    ) -> None:
-        self._sink = sink
-        self._watch = watch
-        self._feedback = feedback
-        self._clock = clock
+    sink: SinkStatus
+    watch: WatchStatus
+    feedback: FeedbackStatus
+    clock: Clock = utc_now
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
@@ -118,7 +117,7 @@ class StatusCollector(Collector):
         yield from self._labelled()
 
     def _counters(self) -> Figures:
-        sink, feedback = self._sink, self._feedback
+        sink, feedback = self.sink, self.feedback
         yield "sink_records", "Log records stored by this process.", sink.records
         yield "sink_rows", "Rows inserted by this process.", sink.rows
         yield "sink_batches", "Batches stored.", sink.batches
@@ -128,10 +127,10 @@ class StatusCollector(Collector):
         yield "feedback_scores", "Scores stored.", feedback.scores
         yield "feedback_dead_letters", "Feedback that could not become a score.", feedback.dead_letters
         text = "Looks that Kafka or ClickHouse did not answer."
-        yield "watcher_failed_rounds", text, self._watch.failed_rounds
+        yield "watcher_failed_rounds", text, self.watch.failed_rounds
 
     def _gauges(self) -> Figures:
-        sink, feedback, watch = self._sink, self._feedback, self._watch
+        sink, feedback, watch = self.sink, self.feedback, self.watch
         yield "sink_partitions", "Partitions of llm.logs.v1 that this process stores.", sink.partitions
         yield "sink_own_lag_records", "Of these partitions, records not stored.", sink.lag_records
         text = "Age of the oldest record that this process has read and not stored."
@@ -152,22 +151,22 @@ class StatusCollector(Collector):
     def _labelled(self) -> Iterator[Metric]:
         text = "Since the newest row of the table was written; none where the last day brought no row."
         freshness = GaugeMetricFamily("headrace_freshness_seconds", text, labels=["table"])
-        for table, at in sorted(self._watch.newest_rows.items()):
+        for table, at in sorted(self.watch.newest_rows.items()):
             freshness.add_metric([table], self._age_s(at) or 0.0)
         yield freshness
         text = "Records that this process wrote to llm.alerts.v1."
         written = CounterMetricFamily("headrace_alerts", text, labels=["state"])
-        written.add_metric(["raised"], self._watch.raised)
-        written.add_metric(["resolved"], self._watch.resolved)
+        written.add_metric(["raised"], self.watch.raised)
+        written.add_metric(["resolved"], self.watch.resolved)
         yield written
         text = "Alerts that stand, where this process watches."
         standing = GaugeMetricFamily("headrace_alerts_standing", text, labels=["rule", "severity"])
-        for labels, count in self._watch.standing_counts().items():
+        for labels, count in self.watch.standing_counts().items():
             standing.add_metric(labels, count)
         yield standing
 
     def _age_s(self, at: datetime | None) -> float | None:
-        return None if at is None else max((self._clock() - at).total_seconds(), 0.0)
+        return None if at is None else max((self.clock() - at).total_seconds(), 0.0)
 
 
 def metrics_registry(*collectors: StatusCollector | QueryCounts) -> CollectorRegistry:

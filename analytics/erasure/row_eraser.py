@@ -137,16 +137,13 @@ class RowEraser:
         await sync_replica(self._clickhouse, _USER_TABLE_NAMES)
         for begin in range(0, len(waiting), _SUBJECTS_A_QUERY):
             some = waiting[begin : begin + _SUBJECTS_A_QUERY]
-            names = {
-                "tenants": sorted({each.tenant for each in some}),
-                "users": [each.user_id for each in some],
-            }
+            tenants, users = sorted({each.tenant for each in some}), [each.user_id for each in some]
             for table in _USER_TABLE_NAMES:
                 sql = (
                     f"SELECT count() AS n FROM {table} WHERE tenant IN {{tenants:Array(String)}} "  # noqa: S608
                     "AND user_id IN {users:Array(String)}"
                 )
-                [row] = await self._clickhouse.query(sql, names)
+                [row] = await self._clickhouse.query(sql, {"tenants": tenants, "users": users})
                 if row["n"]:
                     return True
         return False

@@ -92,14 +92,6 @@ def instant(given: object, now: datetime) -> datetime:
     return min(max(at, FIRST), _LAST)
 
 
-def check_window(values: Mapping[str, Any]) -> None:
-    """Check that a window's beginning is before its end, or raise `WrongParameter`."""
-    if values["since"] >= values["until"]:  # as text: all of the same length
-        raise WrongParameter(
-            f"since ({values['since']}) must be earlier than until ({values['until']})", param="since"
-        )
-
-
 def _instant_text(given: object, now: datetime) -> str:
     return instant(given, now).strftime("%Y-%m-%d %H:%M:%S.%f")
 
@@ -126,10 +118,7 @@ def _real(given: object, _now: datetime) -> float:
 
 
 def _prices(given: object, _now: datetime) -> list[tuple[Any, ...]]:
-    """Return the price table of this version of Headrace. There is no other to be had.
-
-    A row is the version, the model, its service tier, 1 for long prompts, and the prices of `Rates`.
-    """
+    # Of this version of Headrace: there is no other to be had.
     if given not in (_CURRENT, PRICE_VERSION):
         raise ValueError
     return [
@@ -201,7 +190,10 @@ class Query(QueryPart, frozen=True, kw_only=True):
                 )
         at = now or datetime.now(UTC)
         values = {parameter.name: self._value(parameter, given, at) for parameter in self.parameters}
-        check_window(values)
+        if values["since"] >= values["until"]:  # as text: all of the same length
+            raise WrongParameter(
+                f"since ({values['since']}) must be earlier than until ({values['until']})", param="since"
+            )
         return Bound(sql=self.sql, parameters=values)
 
     def _value(self, parameter: QueryParameter, given: Mapping[str, object], now: datetime) -> Any:

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from prometheus_client import Counter, Histogram, disable_created_metrics
@@ -150,12 +150,10 @@ class TenantScope(msgspec.Struct, frozen=True):
         return self.tenant
 
 
-class PreparedQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A query with checked values. Its parameter `tenant` is the caller's own; empty: everybody's."""
+class PreparedQuery(ReaderQuery, frozen=True, kw_only=True):
+    """A query of the catalogue, for the rows that the caller's key opens."""
 
     query: Query
-    parameters: Mapping[str, Any]
-    output: ResultFormat
 
 
 class QueryCounts(Collector):
@@ -226,8 +224,8 @@ class QueryService:
         """Check a query's name and parameters; raises as `Catalogue.get`, `bind` and `narrowed`."""
         query = self.catalogue.get(name)
         tenant = scope.narrowed(given.get("tenant", ""))
-        bound = query.bind({**given, "tenant": tenant})
-        return PreparedQuery(query=query, parameters=bound.parameters, output=output)
+        sql, parameters = query.bind({**given, "tenant": tenant})
+        return PreparedQuery(query=query, sql=sql, parameters=parameters, tenant=tenant, output=output)
 
     @asynccontextmanager
     async def ask(self, prepared: PreparedQuery) -> AsyncIterator[QueryResult]:
@@ -238,14 +236,7 @@ class QueryService:
                     Reason.MISCONFIGURED,
                     "HEADRACE_CLICKHOUSE_READER_URL is not set: see docs/analytics-api.md",
                 )
-            question = ReaderQuery(
-                sql=prepared.query.sql,
-                parameters=prepared.parameters,
-                tenant=str(prepared.parameters["tenant"]),
-                output_format=prepared.output.clickhouse,
-                format_settings=prepared.output.settings,
-            )
-            async with self.slots.hold(question.tenant), self._reader.ask(question) as answer:
+            async with self.slots.hold(prepared.tenant), self._reader.ask(prepared) as answer:
                 yield answer
 
     async def close(self) -> None:

@@ -20,6 +20,7 @@ import aiohttp
 import msgspec
 from clickhouse_connect.driver.binding import format_bind_value
 
+from analytics.reports.result_formats import ResultFormat
 from streams.errors import ClickHouseUnavailable, ConfigurationError, HeadraceError
 
 
@@ -44,6 +45,7 @@ class QueryFault(HeadraceError):
         self.reason = reason
 
 
+_MEMORY_LIMIT_EXCEEDED: Final = 241
 #: From ClickHouse's `src/Common/ErrorCodes.cpp`.
 _REASONS: Final = {
     60: Reason.NOT_READY,  # UNKNOWN_TABLE
@@ -58,6 +60,7 @@ _REASONS: Final = {
     194: Reason.MISCONFIGURED,  # REQUIRED_PASSWORD
     202: Reason.BUSY,  # TOO_MANY_SIMULTANEOUS_QUERIES
     209: Reason.TOO_SLOW,  # SOCKET_TIMEOUT
+    _MEMORY_LIMIT_EXCEEDED: Reason.TOO_MUCH_MEMORY,
     307: Reason.TOO_MUCH_MEMORY,  # TOO_MANY_BYTES (to read)
     394: Reason.BUSY,  # QUERY_WAS_CANCELLED: by an operator, or at a shutdown
     396: Reason.RESULT_TOO_LARGE,  # TOO_MANY_ROWS_OR_BYTES
@@ -66,17 +69,6 @@ _REASONS: Final = {
     497: Reason.MISCONFIGURED,  # ACCESS_DENIED
     516: Reason.MISCONFIGURED,  # AUTHENTICATION_FAILED
 }
-_MEMORY_LIMIT_EXCEEDED: Final = 241
-
-
-def fault_of(code: int | None, text: str) -> QueryFault:
-    """Return the fault for an error that ClickHouse answered with."""
-    if code == _MEMORY_LIMIT_EXCEEDED:
-        # "(total)" is the server's limit: others' queries and inserts count too.
-        reason = Reason.BUSY if "(total)" in text else Reason.TOO_MUCH_MEMORY
-    else:
-        reason = _REASONS.get(code or 0, Reason.BROKEN)
-    return QueryFault(reason, text)
 
 
 #: The stored tables with a column `tenant`. A view needs no filter: it reads these.
@@ -139,16 +131,12 @@ class ReaderLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReaderQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """One query for ClickHouse.
-
-    `sql` is one of the catalogue's statements, never a caller's; an empty tenant is everybody.
-    """
+    """A statement of the catalogue, never a caller's, with checked values; an empty tenant is everybody."""
 
     sql: str
     parameters: Mapping[str, Any]
     tenant: str
-    output_format: str
-    format_settings: Mapping[str, str]
+    output: ResultFormat
 
 
 class QueryResult:
@@ -206,17 +194,13 @@ class AnalystReader:
         """Run a query, and hold the result while the block runs; leaving the block early cancels the query.
 
         ClickHouse sends nothing before it has the whole result, so that what goes wrong in a query is known
-        before the first byte.
-
-        Raises:
-            QueryFault: there is no answer; its reason says what to do.
-            ClickHouseUnavailable: ClickHouse cannot be reached.
+        before the first byte. `QueryFault` says why there is no answer.
         """
         await self._require_only_reading()
         settings = {
             **self._limits.settings(),
             **_PARTITIONS_ALONE,
-            **question.format_settings,
+            **question.output.settings,
             "cancel_http_readonly_queries_on_client_close": "1",
         }
         if question.tenant:
@@ -227,7 +211,7 @@ class AnalystReader:
         }
         timeout_s = self._limits.timeout_s + _MARGIN_S
         async with self._posted(
-            question.sql, {**settings, **parameters}, question.output_format, timeout_s
+            question.sql, {**settings, **parameters}, question.output.clickhouse, timeout_s
         ) as response:
             yield QueryResult(response)
 
@@ -301,6 +285,8 @@ class AnalystReader:
 async def _fault(response: aiohttp.ClientResponse) -> QueryFault:
     text = (await response.content.read(_ERROR_BYTES)).decode(errors="replace").strip()
     code = response.headers.get("X-ClickHouse-Exception-Code", "")
-    if not code.isdecimal() and response.status in (401, 403):
-        return QueryFault(Reason.MISCONFIGURED, text)
-    return fault_of(int(code) if code.isdecimal() else None, text)
+    if not code.isdecimal():
+        return QueryFault(Reason.MISCONFIGURED if response.status in (401, 403) else Reason.BROKEN, text)
+    if int(code) == _MEMORY_LIMIT_EXCEEDED and "(total)" in text:
+        return QueryFault(Reason.BUSY, text)  # the server's limit: others' queries and inserts count too
+    return QueryFault(_REASONS.get(int(code), Reason.BROKEN), text)

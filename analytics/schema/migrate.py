@@ -74,7 +74,8 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     def statements(self, cluster: str = "") -> list[str]:
         """Return the statements for a cluster, or for one server where `cluster` is empty."""
         parts = re.split(r";[ \t]*(?:\n|$)", self.sql.replace("\r\n", "\n"))
-        return [_rendered(part.strip(), cluster) for part in parts if _has_sql(part)]
+        with_sql = [part for part in parts if re.search(r"^\s*(?!--)\S", part, re.MULTILINE)]
+        return [_rendered(part.strip(), cluster) for part in with_sql]
 
 
 class AppliedMigration(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,10 +83,6 @@ class AppliedMigration(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     checksum: str
-
-
-def _has_sql(part: str) -> bool:
-    return any(line.strip() and not line.strip().startswith("--") for line in part.splitlines())
 
 
 def _rendered(statement: str, cluster: str) -> str:
@@ -110,10 +107,7 @@ def load_migrations(folder: Traversable | None = None) -> list[Migration]:
 
 
 async def create_database(server: ClickHouse, database: str) -> None:
-    """Create the database if it does not exist: on each replica, where there is a cluster.
-
-    It raises `ConfigurationError` if the name is not a plain identifier, or there is no such cluster.
-    """
+    """Create the database if it does not exist, on each replica; `ConfigurationError` for a wrong name."""
     if _DATABASE_NAME.fullmatch(database) is None:
         raise ConfigurationError(
             f"HEADRACE_CLICKHOUSE_DATABASE is {database!r}: use letters, digits and underscores"
@@ -173,11 +167,8 @@ def missing_migrations(
     """Return the migrations that are to be applied.
 
     Migrations that only the database knows are a newer Headrace's, and left alone: both may run side by side
-    during an upgrade.
-
-    Raises:
-        ConfigurationError: the database has other migrations under the same numbers, an applied file was
-            changed, or a new one was put before it.
+    during an upgrade. `ConfigurationError` where a number stands for another migration, an applied file was
+    changed, or a new one was put before it.
     """
     for migration in known:
         there = applied.get(migration.version)
@@ -234,13 +225,10 @@ LIMIT 1
 
 
 class _Term(msgspec.Struct, frozen=True, kw_only=True):
-    number: int
-    holder: str
-    is_over: bool
-    age_s: int
-
-
-_NONE_YET = _Term(number=0, holder="", is_over=True, age_s=0)
+    number: int = 0
+    holder: str = ""
+    is_over: bool = True
+    age_s: int = 0
 
 
 class SchemaLock:
@@ -301,4 +289,4 @@ class SchemaLock:
     async def _last(self) -> _Term:
         await sync_replica(self._clickhouse, [LOCK_TABLE])
         rows = await self._clickhouse.query(_LAST_TERM)
-        return msgspec.convert(rows[0], _Term, strict=False) if rows else _NONE_YET
+        return msgspec.convert(rows[0], _Term, strict=False) if rows else _Term()

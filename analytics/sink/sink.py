@@ -11,6 +11,7 @@ buffers are full it asks for nothing.
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
@@ -39,13 +40,13 @@ _SILENT_AFTER_S = 5.0  # a broker answers each fetch within FETCH_WAIT_MS
 _HANDOVER_S = 5.0  # for batches in hand at a rebalance or at the end; what is not done is written again
 
 
+@dataclass(eq=False)
 class _Partition:
-    def __init__(self, buffer: PartitionBuffer, next_offset: int, replay: OffsetRange | None) -> None:
-        self.buffer = buffer
-        self.next_offset = next_offset
-        self.replay = replay
-        self.batch: SinkBatch | None = None
-        self.task: asyncio.Task[None] | None = None
+    buffer: PartitionBuffer
+    next_offset: int
+    replay: OffsetRange | None
+    batch: SinkBatch | None = None
+    task: asyncio.Task[None] | None = None
 
     @property
     def busy(self) -> bool:
