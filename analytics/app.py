@@ -9,11 +9,12 @@ from typing import Any, Final
 from fastapi import FastAPI
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
-from analytics.api import queries
 from analytics.api.dependencies import Analysts
 from analytics.api.health import Ping, health_router
 from analytics.api.live import LivePipeline, live_router
 from analytics.api.page import page_router
+from analytics.api.queries import OTHER_TYPES, QUERY_ERRORS
+from analytics.api.queries import router as queries_router
 from analytics.reports.query import Query, QueryParameter
 from analytics.reports.result_formats import ARROW, FORMATS
 from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
@@ -52,7 +53,7 @@ def create_app(
     app.include_router(health_router(status, ping, watch, feedback, signed=signed))
     if analysts is not None:
         app.state.analysts = analysts
-        app.include_router(queries.router)
+        app.include_router(queries_router)
         app.include_router(page_router())
         if live is not None:
             app.include_router(live_router(live))
@@ -77,17 +78,6 @@ _NUMBERS: Final[Mapping[str, tuple[str, Callable[[str], int | float]]]] = {
     "Float64": ("number", float),
 }
 _ANY_QUERY: Final = "/v1/analytics/queries/{name}/rows"
-
-
-_OTHER_TYPES: Final[dict[str, Any]] = {
-    each.media_type.partition(";")[0]: {} for each in FORMATS.values() if each.name != "json"
-}
-#: What a question to ClickHouse may end in.
-QUERY_ERRORS: Final = (429, 500, 504)
-ROWS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The rows", "content": _OTHER_TYPES},
-    **errors(403, 404, 406, *QUERY_ERRORS),
-}
 
 
 def describe(app: FastAPI, queries: Iterable[Query]) -> None:
@@ -153,7 +143,7 @@ def _content(query: Query) -> dict[str, Any]:
             "rows": {"type": "array", "items": {"type": "object", "properties": columns}},
         },
     }
-    return {"application/json": {"schema": body}, **_OTHER_TYPES}
+    return {"application/json": {"schema": body}, **OTHER_TYPES}
 
 
 _FORMAT: Final = {

@@ -12,11 +12,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from analytics.api.dependencies import QueryServiceDep, TenantScopeDep
-from analytics.app import ROWS
 from analytics.reports.query import INSTANT, Query, UnknownQuery
 from analytics.reports.query_service import PreparedQuery, QueryService, TenantNotAllowed, TooManyQueries
 from analytics.reports.reader import QueryFault, Reason
-from analytics.reports.result_formats import JSON, chosen_format
+from analytics.reports.result_formats import FORMATS, JSON, chosen_format
 from streams.errors import ClickHouseUnavailable, InputError
 from streams.events import ErrorInfo
 from streams.serving.errors import NO_RETRY, ApiError, invalid, not_found, outage, unavailable
@@ -30,6 +29,17 @@ log = structlog.get_logger(__name__)
 _FETCH_TIMEOUT_S: Final = 120.0
 #: Smaller pieces wait for the next one, so that a small result is one write.
 _PIECE_BYTES: Final = 64 * 1024
+
+#: Media types of results, besides JSON.
+OTHER_TYPES: Final[dict[str, Any]] = {
+    each.media_type.partition(";")[0]: {} for each in FORMATS.values() if each.name != "json"
+}
+#: What a question to ClickHouse may end in.
+QUERY_ERRORS: Final = (429, 500, 504)
+ROWS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The rows", "content": OTHER_TYPES},
+    **errors(403, 404, 406, *QUERY_ERRORS),
+}
 
 router = APIRouter(prefix="/v1/analytics/queries", tags=["analytics"])
 
