@@ -53,12 +53,12 @@ class QueryParameter(msgspec.Struct, frozen=True, kw_only=True):
 
     def value(self, given: object, now: datetime) -> Any:
         """Return what ClickHouse is given, or raise `WrongParameter`."""
+        convert, expected = TYPES[self.type]
         try:
-            value = _CONVERSIONS[self.type](given, now)
+            value = convert(given, now)
         except (ArithmeticError, TypeError, ValueError) as fault:
-            raise WrongParameter(
-                f"{self.name}: {_shown(given)} is not {_EXPECTED[self.type]}", param=self.name
-            ) from fault
+            message = f"{self.name}: {_shown(given)} is not {expected}"
+            raise WrongParameter(message, param=self.name) from fault
         if self.choices and value not in self.choices:
             raise WrongParameter(
                 f"{self.name} must be one of {', '.join(self.choices)}, not {_shown(given)}", param=self.name
@@ -133,22 +133,14 @@ def _shown(given: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-_CONVERSIONS: Mapping[str, Callable[[object, datetime], Any]] = {
-    INSTANT: _instant_text,
-    "String": _text,
-    "UInt32": _whole,
-    "Float64": _real,
-    PRICES: _prices,
+#: What a parameter may be: how a value is converted, and what a wrong one should have been.
+TYPES: Mapping[str, tuple[Callable[[object, datetime], Any], str]] = {
+    INSTANT: (_instant_text, "a time (2026-11-21T08:00Z), an age (90s, 30m, 24h, 7d) or now"),
+    "String": (_text, f"a text of at most {_MAX_TEXT_CHARS} characters"),
+    "UInt32": (_whole, "a whole number from 0 to 4294967295"),
+    "Float64": (_real, "a finite number"),
+    PRICES: (_prices, f"the price table of this Headrace ({_CURRENT}, or {PRICE_VERSION})"),
 }
-_EXPECTED: Mapping[str, str] = {
-    INSTANT: "a time (2026-11-21T08:00Z), an age (90s, 30m, 24h, 7d) or now",
-    "String": f"a text of at most {_MAX_TEXT_CHARS} characters",
-    "UInt32": "a whole number from 0 to 4294967295",
-    "Float64": "a finite number",
-    PRICES: f"the price table of this Headrace ({_CURRENT}, or {PRICE_VERSION})",
-}
-#: What a parameter may be.
-TYPES = frozenset(_CONVERSIONS)
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):

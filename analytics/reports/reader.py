@@ -118,17 +118,6 @@ class ReaderLimits(msgspec.Struct, frozen=True, kw_only=True):
     result_bytes: int
     memory_bytes: int
 
-    def settings(self) -> dict[str, str]:
-        """Return them as ClickHouse's settings."""
-        return {
-            "max_execution_time": str(max(1, math.ceil(self.timeout_s))),
-            "max_result_rows": str(self.result_rows),
-            "max_result_bytes": str(self.result_bytes),
-            "max_memory_usage": str(self.memory_bytes),
-            "result_overflow_mode": "throw",
-            "timeout_overflow_mode": "throw",
-        }
-
 
 class ReaderQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A statement of the catalogue, never a caller's, with checked values; an empty tenant is everybody."""
@@ -198,7 +187,12 @@ class AnalystReader:
         """
         await self._require_only_reading()
         settings = {
-            **self._limits.settings(),
+            "max_execution_time": str(max(1, math.ceil(self._limits.timeout_s))),
+            "max_result_rows": str(self._limits.result_rows),
+            "max_result_bytes": str(self._limits.result_bytes),
+            "max_memory_usage": str(self._limits.memory_bytes),
+            "result_overflow_mode": "throw",
+            "timeout_overflow_mode": "throw",
             **_PARTITIONS_ALONE,
             **question.output.settings,
             "cancel_http_readonly_queries_on_client_close": "1",

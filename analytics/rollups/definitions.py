@@ -16,6 +16,7 @@ makes every day of the table due, when it is first seen and again when it is don
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from importlib.resources import files
 
@@ -107,18 +108,18 @@ async def read_partitions(clickhouse: ClickHouse, tables: Sequence[str]) -> Part
     return found
 
 
+@dataclass(eq=False)
 class DayVersions:
     """The versions of days, read once for all the rollups of one run."""
 
-    def __init__(self, clickhouse: ClickHouse, partitions: Partitions) -> None:
-        self._clickhouse = clickhouse
-        self._partitions = partitions
-        self._read: dict[tuple[str, str], dict[date, str]] = {}
+    clickhouse: ClickHouse
+    partitions: Partitions
+    _read: dict[tuple[str, str], dict[date, str]] = field(default_factory=dict, init=False)
 
     async def of(self, source: Source, partitions: Iterable[str]) -> dict[date, str]:
         """Return the version of each day in some of the source's partitions."""
         # Those that have no rows any more are left out.
-        wanted = [each for each in partitions if each in self._partitions[source.table]]
+        wanted = [each for each in partitions if each in self.partitions[source.table]]
         missing = [each for each in wanted if (source.table, each) not in self._read]
         for begin in range(0, len(missing), _PARTITIONS_A_QUERY):
             await self._look(source, missing[begin : begin + _PARTITIONS_A_QUERY])
@@ -128,13 +129,12 @@ class DayVersions:
         return days
 
     async def _look(self, source: Source, partitions: Sequence[str]) -> None:
-        table = source.table
-        sql = _DAYS_OF_MONTHS if source.monthly else _DAYS
-        rows = await self._clickhouse.query(sql, {"table": table, "partitions": list(partitions)})
+        table, sql = source.table, _DAYS_OF_MONTHS if source.monthly else _DAYS
+        rows = await self.clickhouse.query(sql, {"table": table, "partitions": list(partitions)})
         self._read |= {(table, partition): {} for partition in partitions}
         for row in rows:
             at = row["partition"]
-            block, by_hand, _ = self._partitions[table][at].split(".")
+            block, by_hand, _ = self.partitions[table][at].split(".")
             stored = f"{row['digest']:x}" if source.monthly else block
             version = f"{stored}.{row['records']}.{row['revisions']}"
             if by_hand:

@@ -19,6 +19,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from string import Template
@@ -120,12 +121,12 @@ async def create_database(server: ClickHouse, database: str) -> None:
     await server.execute(_rendered(f"CREATE DATABASE IF NOT EXISTS {database} $on_cluster", server.cluster))
 
 
+@dataclass(eq=False)
 class SchemaRunner:
     """Applies migrations to the database that its connection is for."""
 
-    def __init__(self, clickhouse: ClickHouse, migrations: Sequence[Migration]) -> None:
-        self._clickhouse = clickhouse
-        self._migrations = migrations
+    clickhouse: ClickHouse
+    migrations: Sequence[Migration]
 
     async def apply(self) -> list[Migration]:
         """Apply what is missing and return it; raises as `missing_migrations`."""
@@ -133,31 +134,31 @@ class SchemaRunner:
         if not await self._missing():
             return []
         await self._create_if_missing(LOCK_TABLE, CREATE_LOCK_TABLE)
-        async with SchemaLock(self._clickhouse) as lock:
+        async with SchemaLock(self.clickhouse) as lock:
             missing = await self._missing()  # another process may have been quicker
             for migration in missing:
                 await self._apply(migration, lock)
         return missing
 
     async def _create_if_missing(self, table: str, statement: str) -> None:
-        if not await check_table_engine(self._clickhouse, table):
-            await self._clickhouse.execute(_rendered(statement, self._clickhouse.cluster))
+        if not await check_table_engine(self.clickhouse, table):
+            await self.clickhouse.execute(_rendered(statement, self.clickhouse.cluster))
 
     async def _missing(self) -> list[Migration]:
-        await sync_replica(self._clickhouse, [_TABLE])
-        rows = await self._clickhouse.query(f"SELECT version, name, checksum FROM {_TABLE} FINAL")  # noqa: S608
+        await sync_replica(self.clickhouse, [_TABLE])
+        rows = await self.clickhouse.query(f"SELECT version, name, checksum FROM {_TABLE} FINAL")  # noqa: S608
         applied = {
             int(row["version"]): AppliedMigration(name=row["name"], checksum=row["checksum"]) for row in rows
         }
-        return missing_migrations(self._migrations, applied)
+        return missing_migrations(self.migrations, applied)
 
     async def _apply(self, migration: Migration, lock: "SchemaLock") -> None:
-        for statement in migration.statements(self._clickhouse.cluster):
+        for statement in migration.statements(self.clickhouse.cluster):
             await lock.renew()
-            await self._clickhouse.execute(statement)
+            await self.clickhouse.execute(statement)
         row = (migration.version, migration.name, migration.checksum, lock.holder)
         token = f"{migration.label}:{migration.checksum}:{lock.holder}"
-        await self._clickhouse.insert(_TABLE, _COLUMNS, [row], token=token)
+        await self.clickhouse.insert(_TABLE, _COLUMNS, [row], token=token)
         log.info("schema.applied", version=migration.version, migration=migration.name)
 
 
