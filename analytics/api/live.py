@@ -118,7 +118,8 @@ class DeadLetterBacklog:
     def _take(self, record: ConsumerRecord) -> None:
         if record.topic == self.letters:
             if len(self._stages) < self.most_letters:
-                self._stages[record.partition, record.offset] = _stage(record)
+                stage = (header(record.headers, _STAGE_HEADER) or b"").decode("utf-8", "replace")
+                self._stages[record.partition, record.offset] = stage[:_MAX_STAGE_CHARS]
             return
         if not self.auth.wrote(record):
             log.info("live.unauthentic_action", partition=record.partition, offset=record.offset)
@@ -134,11 +135,6 @@ class DeadLetterBacklog:
         """Drop what is known of letters that are not there (any more): anybody may have named such."""
         self._stages = {at: stage for at, stage in self._stages.items() if at[1] in kept.get(at[0], ())}
         self._done = {at for at in self._done if at[1] in kept.get(at[0], ())}
-
-
-def _stage(record: ConsumerRecord) -> str:
-    value = header(record.headers, _STAGE_HEADER)
-    return value.decode("utf-8", "replace")[:_MAX_STAGE_CHARS] if value else ""
 
 
 #: An open page asks every few seconds; all open pages together cost one reading a second.

@@ -134,11 +134,14 @@ class SchemaRunner:
         if not await self._missing():
             return []
         await self._create_if_missing(LOCK_TABLE, CREATE_LOCK_TABLE)
-        async with SchemaLock(self.clickhouse) as lock:
+        async with self._lock() as lock:
             missing = await self._missing()  # another process may have been quicker
             for migration in missing:
                 await self._apply(migration, lock)
         return missing
+
+    def _lock(self) -> "SchemaLock":
+        return SchemaLock(self.clickhouse)
 
     async def _create_if_missing(self, table: str, statement: str) -> None:
         if not await check_table_engine(self.clickhouse, table):
