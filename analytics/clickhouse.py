@@ -5,13 +5,11 @@ block the event loop, whose heartbeats keep the sink in its consumer group.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from threading import Lock
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import clickhouse_connect
 from clickhouse_connect.datatypes.base import ClickHouseType
@@ -21,7 +19,6 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Err
 
 from streams.errors import ClickHouseUnavailable, InputError
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT_S = 5.0
@@ -128,11 +125,13 @@ class ClickHouse:
 
     async def execute(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that returns nothing."""
-        await self._run(_execute, statement, parameters)
+        await self._run(lambda client: client.command(statement, parameters=dict(parameters or {})))
 
     async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Run a query and return its rows, each by column name."""
-        return await self._run(_query, sql, parameters)
+        return await self._run(
+            lambda client: list(client.query(sql, parameters=dict(parameters or {})).named_results())
+        )
 
     async def insert(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, token: str
@@ -141,7 +140,7 @@ class ClickHouse:
 
         It raises `RowsRefused` if a row does not fit. The types of `columns` are asked for once.
         """
-        await self._run(self._insert, table, columns, rows, token)
+        await self._run(lambda client: self._insert(client, table, columns, rows, token))
 
     async def close(self) -> None:
         """Close the connections. Statements that still run are not waited for."""
@@ -149,14 +148,18 @@ class ClickHouse:
         if self._client is not None:
             self._client.close()
 
-    async def _run(self, call: Callable[Concatenate[Client, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._executor, partial(self._call, call, *args, **kwargs)
-        )
+    async def _run(self, call: Callable[[Client], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._call, call)
 
-    def _call(self, call: Callable[Concatenate[Client, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with _faults(self._url):
-            return call(self._connected(), *args, **kwargs)
+    def _call(self, call: Callable[[Client], T]) -> T:
+        try:
+            return call(self._connected())
+        except (ClickHouseError, OSError) as fault:
+            where = self._url.rpartition("@")[2]  # without the password
+            exists = isinstance(fault, Error) and fault.code == _TABLE_ALREADY_EXISTS
+            raise (TableExists if exists else ClickHouseUnavailable)(
+                f"ClickHouse at {where}: {fault}"
+            ) from fault
 
     def _connected(self) -> Client:
         with self._connecting:
@@ -199,21 +202,3 @@ class ClickHouse:
             types = client.create_insert_context(table, list(columns)).column_types
             self._layouts[layout] = types
         return types
-
-
-def _execute(client: Client, statement: str, parameters: Mapping[str, Any] | None) -> None:
-    client.command(statement, parameters=dict(parameters or {}))
-
-
-def _query(client: Client, sql: str, parameters: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    return list(client.query(sql, parameters=dict(parameters or {})).named_results())
-
-
-@contextmanager
-def _faults(url: str) -> Iterator[None]:
-    try:
-        yield
-    except (ClickHouseError, OSError) as fault:
-        where = url.rpartition("@")[2]  # without the password
-        exists = isinstance(fault, Error) and fault.code == _TABLE_ALREADY_EXISTS
-        raise (TableExists if exists else ClickHouseUnavailable)(f"ClickHouse at {where}: {fault}") from fault

@@ -65,18 +65,12 @@ async def read_lags(
 
 
 def _settled(committed: Offsets, partitions: Sequence[TopicPartition], begins: Offsets) -> Offsets:
-    """Return the offset up to which each partition is done.
-
-    What retention has deleted is no work any more; a group without a commit begins at the beginning.
-    """
+    # What retention has deleted is no work any more; a group without a commit begins at the beginning.
     return {each: max(committed.get(each, 0), begins[each]) for each in partitions}
 
 
 async def _ages(kafka: KafkaInspector, unfinished: Mapping[str, Offsets], now: datetime) -> dict[str, float]:
-    """Return the age of each group's oldest record in seconds, to a factor of two.
-
-    The brokers are asked for the offsets of a time, for all partitions at once: no record is read.
-    """
+    # The brokers are asked for the offsets of a time, for all partitions at once: no record is read.
     ages: dict[str, float] = {}
     age = _FIRST_AGE
     left = {stage: offsets for stage, offsets in unfinished.items() if offsets}

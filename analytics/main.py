@@ -14,12 +14,12 @@ import structlog
 from analytics.alerts.watcher import watch
 from analytics.api.budgets import budgets_router
 from analytics.api.dependencies import analysts_of_settings
+from analytics.api.health import StatusCollector, metrics_registry, metrics_router
+from analytics.api.live import connected_pipeline
 from analytics.app import create_app
 from analytics.clickhouse import ClickHouse, skip_dataframe_imports
 from analytics.erasure.retention import Retention
 from analytics.feedback.consumer import read_feedback
-from analytics.live.pipeline import connected_pipeline
-from analytics.metrics import StatusCollector, metrics_registry, metrics_router
 from analytics.rollups.refresh import RollupRefresher, keep_rollups_fresh
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
 from analytics.sink.batches import BatchLimits

@@ -13,7 +13,7 @@ Readers of committed records see each change once. Its `ce_id` identifies it in 
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -22,7 +22,6 @@ from aiokafka import (
     AIOKafkaConsumer,
     AIOKafkaProducer,
     ConsumerRebalanceListener,
-    ConsumerRecord,
     TopicPartition,
 )
 from aiokafka.errors import KafkaError
@@ -192,19 +191,19 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             partitions = await reader.partitions([self._topic])
             begins = await reader.beginning_offsets(partitions)
             ends = await reader.end_offsets(partitions)
-            return list(self._events([each async for each in reader.read_between(begins, ends)]))
+            records = [each async for each in reader.read_between(begins, ends)]
         finally:
             await reader.close()
-
-    def _events(self, records: Iterable[ConsumerRecord]) -> Iterator[AlertRaised]:
+        events: list[AlertRaised] = []
         for record in records:
             if not self._auth.wrote(record):
                 log.warning("watcher.unauthentic_record", offset=record.offset)
                 continue
             try:
-                yield decode(record.value, AlertRaised, record.headers)
+                events.append(decode(record.value, AlertRaised, record.headers))
             except UndecodableRecord as fault:
                 log.warning("watcher.foreign_record", offset=record.offset, reason=str(fault))
+        return events
 
     async def _ask(self, what: str, call: Awaitable[T]) -> T:
         try:

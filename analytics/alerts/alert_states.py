@@ -131,7 +131,8 @@ class AlertStates:
         if count + 1 < verdict.confirm:
             return
         if stands and last is not None:
-            yield _resolved(last, verdict, window, at)
+            message, figures = f"Over: {_sentence(verdict, 'is again')}", _figures(verdict, window, at)
+            yield msgspec.structs.replace(last, state="resolved", message=message, **figures)
         else:
             yield _raised(verdict, window, began_at=since, at=at)
 
@@ -160,11 +161,6 @@ def _raised(verdict: SeriesVerdict, window: AlertWindow, *, began_at: datetime, 
         began_at=began_at,
         **_figures(verdict, window, at),
     )
-
-
-def _resolved(last: AlertRaised, verdict: SeriesVerdict, window: AlertWindow, at: datetime) -> AlertRaised:
-    message = f"Over: {_sentence(verdict, 'is again')}"
-    return msgspec.structs.replace(last, state="resolved", message=message, **_figures(verdict, window, at))
 
 
 def _figures(verdict: SeriesVerdict, window: AlertWindow, at: datetime) -> dict[str, Any]:

@@ -40,18 +40,6 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     method: str
 
-    def _test(
-        self, model: RateModel | LevelModel, series: tuple[Direction, str], observed: float, p_value: float
-    ) -> "_Test":
-        return _Test(
-            series=AlertSeries(self.rule, *series),
-            measure=self,
-            observed=observed,
-            expected=model.expected,
-            p_value=p_value,
-            windows=model.windows,
-        )
-
 
 class Rate(Measure, frozen=True, kw_only=True):
     """A share of requests."""
@@ -74,7 +62,8 @@ class Rate(Measure, frozen=True, kw_only=True):
         model = fit_rate(*zip(*earlier, strict=True))
         for direction in self.directions:
             tail = model.p_above if direction == "above" else model.p_below
-            yield self._test(model, (direction, tenant), hits / total, tail(hits, total))
+            series = AlertSeries(self.rule, direction, tenant)
+            yield _Test(series, self, model, observed=hits / total, p_value=tail(hits, total))
 
 
 class Level(Measure, frozen=True, kw_only=True):
@@ -98,7 +87,8 @@ class Level(Measure, frozen=True, kw_only=True):
         for direction in self.directions:
             if direction == "below" or self.count(now) >= limits.requests:
                 tail = model.p_above if direction == "above" else model.p_below
-                yield self._test(model, (direction, tenant), self.value(now), tail(logarithm))
+                series = AlertSeries(self.rule, direction, tenant)
+                yield _Test(series, self, model, observed=self.value(now), p_value=tail(logarithm))
 
 
 MEASURES: tuple[Rate | Level, ...] = (
@@ -163,29 +153,23 @@ class AnomalyLimits(msgspec.Struct, frozen=True, kw_only=True):
         return min(FALSE_WINDOWS_PER_30_DAYS * (self.window / _THIRTY_DAYS), 0.05)
 
 
-class _Test(msgspec.Struct, frozen=True, kw_only=True):
-    """One test: the observed and the expected value, and the p-value."""
-
+class _Test(msgspec.Struct, frozen=True):
     series: AlertSeries
     measure: Measure
+    model: RateModel | LevelModel
     observed: float
-    expected: float
     p_value: float
-    windows: int
 
     @property
     def matters(self) -> bool:
-        low, high = sorted((self.observed, self.expected))
-        right_side = (self.observed > self.expected) == (self.series.direction == "above")
-        return (
-            right_side
-            and high - low >= self.measure.least_difference
-            and high >= self.measure.least_ratio * low
-        )
+        low, high = sorted((self.observed, self.model.expected))
+        right_side = (self.observed > self.model.expected) == (self.series.direction == "above")
+        large = high - low >= self.measure.least_difference and high >= self.measure.least_ratio * low
+        return right_side and large
 
     @property
     def severe(self) -> bool:
-        low, high = sorted((self.observed, self.expected))
+        low, high = sorted((self.observed, self.model.expected))
         return high - low >= 5 * self.measure.least_difference and high >= 3 * low
 
 
@@ -221,10 +205,10 @@ def _verdict(test: _Test, *, improbable: bool) -> SeriesVerdict:
         series=test.series,
         finding=finding,
         observed=test.observed,
-        expected=test.expected,
+        expected=test.model.expected,
         unit=test.measure.unit,
         method=test.measure.method,
         severe=test.severe,
         p_value=test.p_value,
-        history_windows=test.windows,
+        history_windows=test.model.windows,
     )

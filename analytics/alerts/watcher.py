@@ -47,6 +47,10 @@ _SETTLING = timedelta(seconds=5)
 #: The least time between two looks at the budgets.
 _BUDGET_PAUSE = timedelta(seconds=30)
 
+#: The time between two looks: short windows are looked at more often.
+_LONGEST_INTERVAL_S = 10.0
+_LOOKS_PER_WINDOW = 4
+
 #: After an outage windows are judged one after the other; not those that ended earlier than this.
 _OLDEST_WINDOW = timedelta(days=1)
 
@@ -69,7 +73,7 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Watcher:
     """Looks at intervals until it is told to stop. It waits out outages; `status` counts them.
 
-    `budgets` is None where there are none. What is stored lags behind `alert_log` while ClickHouse is down.
+    What is stored lags behind `alert_log` while ClickHouse is down.
     """
 
     config: WatchConfig
@@ -136,7 +140,6 @@ class Watcher:
         self.status.newest_rows = await self.figures.newest(now)
 
     async def _known_states(self) -> AlertStates:
-        """Return the states of alerts, read from the topic where they are not known."""
         if self._states is None:
             states = AlertStates()
             self._not_stored = await self.alert_log.take_over()
@@ -187,25 +190,16 @@ class Watcher:
             raised = event.state == "raised"
             self.status.raised += raised
             self.status.resolved += not raised
-            log.warning(
-                "watcher.raised" if raised else "watcher.resolved",
-                alert=event.alert_id,
-                message=event.message,
-            )
+            told = "watcher.raised" if raised else "watcher.resolved"
+            log.warning(told, alert=event.alert_id, message=event.message)
 
     def _due(self, now: datetime) -> Iterator[AlertWindow]:
-        """Yield the windows that are over and not judged yet, the oldest first."""
         newest = AlertWindow.last_closed(now - _SETTLING, self.config.limits.window)
         oldest = AlertWindow.last_closed(now - _OLDEST_WINDOW, self.config.limits.window)
         window = max(self._next or newest.earlier(1), oldest, key=lambda each: each.since)
         while window.until <= newest.until:
             yield window
             window = window.next
-
-
-#: The time between two looks: short windows are looked at more often.
-_LONGEST_INTERVAL_S = 10.0
-_LOOKS_PER_WINDOW = 4
 
 
 async def watch(settings: Settings, status: WatchStatus, stop: asyncio.Event, clickhouse: ClickHouse) -> None:

@@ -6,6 +6,7 @@ epoch, so that every process cuts time at the same places.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -74,16 +75,16 @@ class AlertWindow(msgspec.Struct, frozen=True):
                 yield AlertWindow(since, self.until - day * _DAY)
 
 
+@dataclass(eq=False)
 class WindowReader:
     """Reads the figures of windows."""
 
-    def __init__(self, clickhouse: ClickHouse) -> None:
-        self._clickhouse = clickhouse
+    clickhouse: ClickHouse
 
     async def figures(self, window: AlertWindow) -> FiguresByTenant:
         """Return the figures of all tenants together, and of each of the thousand with the most requests."""
         bounds = {"since": instant(window.since), "until": instant(window.until)}
-        rows = await self._clickhouse.query(_sql("window_figures"), {**bounds, "most": _MOST_TENANTS + 1})
+        rows = await self.clickhouse.query(_sql("window_figures"), {**bounds, "most": _MOST_TENANTS + 1})
         return {
             EVERYBODY if row["overall"] else str(row["tenant"]): WindowFigures(
                 **{name: row[name] for name in WindowFigures.__struct_fields__}
@@ -95,7 +96,7 @@ class WindowReader:
     async def newest(self, now: datetime) -> dict[str, datetime]:
         """Return when each table's newest row was written; only tables with rows of the last day."""
         since = now - _DAY
-        rows = await self._clickhouse.query(_sql("newest_rows"), {"since": instant(since)})
+        rows = await self.clickhouse.query(_sql("newest_rows"), {"since": instant(since)})
         newest = {row["name"]: datetime.fromtimestamp(row["newest_us"] / 1e6, UTC) for row in rows}
         return {name: at for name, at in newest.items() if at >= since}
 

@@ -16,8 +16,7 @@ from analytics.alerts.fixed_limits import (
     end_of_day,
 )
 from analytics.api.dependencies import QueryServiceDep, TenantScopeDep
-from analytics.api.openapi import QUERY_ERRORS
-from analytics.api.query_errors import faults_as_errors
+from analytics.api.queries import QUERY_ERRORS, faults_as_errors
 from analytics.reports.query_service import QueryService, TenantScope
 from analytics.reports.result_formats import JSON
 from analytics.status import Clock, utc_now

@@ -7,8 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query_service import QueryService, TenantScope
-from analytics.reports.query_slots import QuerySlots
+from analytics.reports.query_service import QueryService, QuerySlots, TenantScope
 from analytics.reports.reader import AnalystReader, ReaderLimits
 from streams.errors import ConfigurationError
 from streams.serving.api_keys import KeyTable, PresentedKey, required

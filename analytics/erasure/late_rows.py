@@ -5,6 +5,7 @@ again from the topic's beginning into a new database. It is stored as if it had 
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
@@ -19,12 +20,12 @@ from streams.events import Erasure, RequestLog
 log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class Anonymiser:
     """Applies a list of erasures to the log records of one batch, and remembers their users."""
 
-    def __init__(self, erasures: ErasureList) -> None:
-        self._erasures = erasures
-        self._found: dict[Subject, Erasure | None] = {}
+    erasures: ErasureList
+    _found: dict[Subject, Erasure | None] = field(default_factory=dict, init=False)
 
     @property
     def subjects(self) -> frozenset[Subject]:
@@ -40,7 +41,7 @@ class Anonymiser:
         """
         subject = Subject(record.tenant, record.user_id)
         if subject not in self._found:
-            self._found[subject] = self._erasures.find(subject)
+            self._found[subject] = self.erasures.find(subject)
         erasure = self._found[subject]
         naive = record.accepted_at.tzinfo is None  # `rows_of` refuses it
         if erasure is None or naive or record.accepted_at > erasure.until:
@@ -57,6 +58,7 @@ class Anonymiser:
         return anonymised, erasure
 
 
+@dataclass(eq=False)
 class LateRowErasure:
     """Reads who is erased, and erases rows of such users that were stored all the same.
 
@@ -64,16 +66,15 @@ class LateRowErasure:
     and benchmarks.
     """
 
-    def __init__(self, clickhouse: ClickHouse, erasures: ErasureFeed | None, status: ConsumerStatus) -> None:
-        self._eraser = RowEraser(clickhouse)
-        self._erasures = erasures
-        self._status = status
+    clickhouse: ClickHouse
+    erasures: ErasureFeed | None
+    status: ConsumerStatus
 
     async def current(self) -> ErasureList:
         """Return the list of erasures as of now."""
-        if self._erasures is None:
+        if self.erasures is None:
             return ErasureList()
-        return await self._status.retry("kafka", self._erasures.current)
+        return await self.status.retry("kafka", self.erasures.current)
 
     async def after_writing(self, subjects: Iterable[Subject]) -> None:
         """Erase rows under these users' own names that an erasure covers.
@@ -84,14 +85,15 @@ class LateRowErasure:
         erasures = await self.current()
         waiting = {subject: found for subject in subjects if (found := _named(erasures, subject)) is not None}
         if waiting:
-            await self._status.retry("clickhouse", partial(self._erase, waiting))
+            await self.status.retry("clickhouse", partial(self._erase, waiting))
 
     async def _erase(self, waiting: Mapping[Subject, Erasure]) -> None:
-        if not await self._eraser.any_rows(waiting):
+        eraser = RowEraser(self.clickhouse)
+        if not await eraser.any_rows(waiting):
             return
         for subject, erasure in waiting.items():
-            if any((await self._eraser.count(subject, erasure)).values()):
-                await self._eraser.erase(subject, erasure)
+            if any((await eraser.count(subject, erasure)).values()):
+                await eraser.erase(subject, erasure)
                 log.info("sink.erased", tenant=subject.tenant, pseudonym=erasure.pseudonym)
 
 

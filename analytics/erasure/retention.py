@@ -7,6 +7,7 @@ for each tenant, and most rounds have nothing to do.
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -62,15 +63,13 @@ def first_kept(now: datetime, days: int) -> datetime:
     return now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
 
 
+@dataclass(eq=False)
 class Retention:
     """Deletes the rows of tenants that are kept for a shorter time."""
 
-    def __init__(
-        self, clickhouse: ClickHouse, rules: Mapping[str, TenantRules], *, clock: Clock = utc_now
-    ) -> None:
-        self._clickhouse = clickhouse
-        self._rules = dict(rules)
-        self._clock = clock
+    clickhouse: ClickHouse
+    rules: Mapping[str, TenantRules]
+    clock: Clock = utc_now
 
     async def run(self) -> None:
         """Delete what is due, round after round, until cancelled; where ClickHouse is away, try again."""
@@ -90,13 +89,13 @@ class Retention:
         return deleted
 
     async def _sweep(self, table: KeptTable, condition: str, parameters: Mapping[str, Any]) -> int:
-        due = await self._clickhouse.query(
+        due = await self.clickhouse.query(
             f"SELECT _partition_id AS partition, count() AS n FROM {table.name} WHERE {condition} "  # noqa: S608
             f"GROUP BY partition ORDER BY partition LIMIT {_PARTITIONS_A_ROUND}",
             parameters,
         )
         for row in due:
-            await self._clickhouse.execute(
+            await self.clickhouse.execute(
                 f"ALTER TABLE {table.name} DELETE IN PARTITION ID '{row['partition']}' WHERE {condition} "
                 # Of this server: another replica that is away does it when it is back.
                 "SETTINGS mutations_sync = 1",
@@ -107,10 +106,10 @@ class Retention:
 
     def _conditions(self, table: KeptTable) -> list[tuple[str, dict[str, Any]]]:
         """Return the conditions for rows that are due, with their parameters: a bounded number of each."""
-        now = self._clock()
+        now = self.clock()
         due = [
             (tenant, first_kept(now, days))
-            for tenant, rules in sorted(self._rules.items())
+            for tenant, rules in sorted(self.rules.items())
             if (days := days_kept(rules, table.kind)) is not None
         ]
         starts = range(0, len(due), _TENANTS_A_STATEMENT)

@@ -3,8 +3,8 @@
 A row that replaces another with the same sort key only hides it until they are merged, perhaps never. A
 mutation rewrites the columns (or drops the rows) in every part. It leaves sort key and `ingested_at` as they
 are, so a record that arrives again still replaces the same row. The rollups notice which days had rows of
-the user (`analytics.rollups.sources`), and compute those anew, sooner or later. The rollup that names users
-does not wait for that: each day is copied under the new name and swapped in. Its rows keep their
+the user (`analytics.rollups.definitions`), and compute those anew, sooner or later. The rollup that names
+users does not wait for that: each day is copied under the new name and swapped in. Its rows keep their
 `source_version`, so the day stays due.
 """
 
@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from analytics.clickhouse import ClickHouse, micros
+from analytics.rollups.definitions import REVISE
 from analytics.rollups.partition_swap import replace_day, swap_expiry_s
-from analytics.rollups.sources import REVISE
 from analytics.schema.cluster import sync_all_replicas, sync_replica, unfinished_mutations
 from streams.erasure import Subject
 from streams.errors import ClickHouseUnavailable
@@ -137,16 +137,13 @@ class RowEraser:
         await sync_replica(self._clickhouse, _USER_TABLE_NAMES)
         for begin in range(0, len(waiting), _SUBJECTS_A_QUERY):
             some = waiting[begin : begin + _SUBJECTS_A_QUERY]
-            names = {
-                "tenants": sorted({each.tenant for each in some}),
-                "users": [each.user_id for each in some],
-            }
+            tenants, users = sorted({each.tenant for each in some}), [each.user_id for each in some]
             for table in _USER_TABLE_NAMES:
                 sql = (
                     f"SELECT count() AS n FROM {table} WHERE tenant IN {{tenants:Array(String)}} "  # noqa: S608
                     "AND user_id IN {users:Array(String)}"
                 )
-                [row] = await self._clickhouse.query(sql, names)
+                [row] = await self._clickhouse.query(sql, {"tenants": tenants, "users": users})
                 if row["n"]:
                     return True
         return False
@@ -158,7 +155,6 @@ class RowEraser:
         return [str(row["request_id"]) for row in rows]
 
     async def _partitions(self, change: _Change, parameters: Mapping[str, Any]) -> dict[str, int]:
-        """Return the partitions that have such rows, and how many."""
         await sync_replica(self._clickhouse, [change.table, *_USER_TABLE_NAMES])
         rows = await self._clickhouse.query(
             f"SELECT _partition_id AS partition, count() AS n FROM {change.table} WHERE {change.condition} "  # noqa: S608
@@ -168,7 +164,6 @@ class RowEraser:
         return {str(row["partition"]): int(row["n"]) for row in rows}
 
     async def _finished(self, table: str) -> None:
-        """Wait until no mutation of the table is unfinished, on any replica."""
         deadline = time.monotonic() + self._wait_s
         while True:
             waiting = await unfinished_mutations(self._clickhouse, table)

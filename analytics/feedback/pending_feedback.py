@@ -110,11 +110,10 @@ class PendingFeedback:
     def postpone(self, entries: Iterable[PendingRecord], now: float) -> None:
         """Let records wait on, each time twice as long."""
         for entry in entries:
-            if entry.settled:
-                continue
-            entry.tries += 1
-            entry.due_at = now + _PAUSES.wait_s(entry.tries)
-            self._schedule(entry)
+            if not entry.settled:
+                entry.tries += 1
+                entry.due_at = now + _PAUSES.wait_s(entry.tries)
+                self._schedule(entry)
 
     def settled(self, entries: Iterable[PendingRecord]) -> None:
         """Remove records that are settled."""

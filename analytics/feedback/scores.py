@@ -108,10 +108,9 @@ async def find_requests(
     *,
     everywhere: Collection[ParsedFeedback],
 ) -> Found:
-    """Return the requests that have the ids of these judgements.
+    """Return the requests with these judgements' ids, from where they most likely are.
 
-    They are looked for where they most likely are; those of `everywhere` then in all rows, if that does not
-    find them.
+    Those of `everywhere` that are not there are then looked for in all rows.
     """
     found: dict[str, list[RequestFacts]] = {}
     for (since, until), request_ids in _windows(judgements).items():
@@ -211,6 +210,5 @@ def row_of(
 
 
 def _check_time(at: datetime, field: str) -> None:
-    """Check that a time fits its column and the search for the request."""
     if not _EPOCH <= at < _END:
         raise InvalidRequest(f"{field} is {at.isoformat()}: not between 1970 and 2149", param=field)

@@ -1,10 +1,11 @@
 """Runs the catalogue's queries: for the caller's tenant, within the query slots, counted for Prometheus."""
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
 
 import msgspec
 from prometheus_client import Counter, Histogram, disable_created_metrics
@@ -12,12 +13,113 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from analytics.reports.catalogue import Catalogue, Query
-from analytics.reports.query_slots import QuerySlots, TooManyQueries
-from analytics.reports.reader import AnalystReader, QueryResult, ReaderQuery
-from analytics.reports.reader_faults import QueryFault, Reason
+from analytics.reports.catalogue import Catalogue
+from analytics.reports.query import Query
+from analytics.reports.reader import AnalystReader, QueryFault, QueryResult, ReaderQuery, Reason
 from analytics.reports.result_formats import ResultFormat
-from streams.errors import ClickHouseUnavailable, InputError
+from streams.errors import ClickHouseUnavailable, HeadraceError, InputError
+
+#: The page runs two queries at once (web/api.js); several pages, and programs beside them, wait for slots.
+WAITING_PER_TENANT: Final = 16
+WAITING: Final = 64
+WAIT_S: Final = 10.0
+
+
+class TooManyQueries(HeadraceError):
+    """There was no slot in time. `own`: because of the caller's own queries, not of others'."""
+
+    def __init__(self, message: str, *, own: bool, retry_after_s: float = 2.0) -> None:
+        super().__init__(message)
+        self.own = own
+        self.retry_after_s = retry_after_s
+
+
+class _Share:
+    """One tenant's slots: all but one, so that a busy tenant never takes the last one."""
+
+    def __init__(self, slots: int) -> None:
+        self.free = asyncio.Semaphore(max(1, slots - 1))
+        self.present = 0
+
+
+class QuerySlots:
+    """First come, first served within a tenant; every wait is bounded.
+
+    `running` queries run at once. `waiting` may wait, `waiting_per_tenant` of them one tenant's, each for
+    `wait_s` at most.
+    """
+
+    def __init__(
+        self,
+        *,
+        running: int,
+        waiting: int = WAITING,
+        waiting_per_tenant: int = WAITING_PER_TENANT,
+        wait_s: float = WAIT_S,
+    ) -> None:
+        self._free = asyncio.Semaphore(running)
+        self._running = running
+        self._present = 0
+        self._held = 0
+        self._most = running + waiting
+        self._most_per_tenant = max(1, running - 1) + waiting_per_tenant
+        self._wait_s = wait_s
+        self._shares: dict[str, _Share] = {}
+
+    @property
+    def running(self) -> int:
+        """How many queries run."""
+        return self._held
+
+    @property
+    def waiting(self) -> int:
+        """How many queries wait for a slot."""
+        return self._present - self._held
+
+    @asynccontextmanager
+    async def hold(self, tenant: str) -> AsyncIterator[None]:
+        """Hold a slot while the block runs; `TooManyQueries` without one in time, or if too many wait."""
+        share = self._enter(tenant)
+        async with AsyncExitStack() as stack:
+            stack.callback(self._leave, tenant, share)
+            own = True
+            try:
+                async with asyncio.timeout(self._wait_s):
+                    await stack.enter_async_context(share.free)
+                    own = False  # from here on others are in its way
+                    await stack.enter_async_context(self._free)
+            except TimeoutError:
+                raise self._refusal(own=own) from None
+            self._held += 1
+            try:
+                yield
+            finally:
+                self._held -= 1
+
+    def _enter(self, tenant: str) -> _Share:
+        share = self._shares.get(tenant) or _Share(self._running)
+        own = share.present >= self._most_per_tenant
+        if own or self._present >= self._most:
+            raise self._refusal(own=own)
+        self._shares[tenant] = share
+        self._present += 1
+        share.present += 1
+        return share
+
+    def _leave(self, tenant: str, share: _Share) -> None:
+        self._present -= 1
+        share.present -= 1
+        if not share.present:
+            del self._shares[tenant]
+
+    def _refusal(self, *, own: bool) -> TooManyQueries:
+        whose = "of yours " if own else ""
+        return TooManyQueries(
+            f"too many queries {whose}at once: {self._running} run at a time, and the others wait for their "
+            "turn; try again in a moment",
+            own=own,
+        )
+
 
 #: Upper bounds in seconds: the page's aim is 0.3 s, everybody's 1 s, the default limit 20 s.
 BUCKETS_S: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, math.inf)
@@ -48,12 +150,10 @@ class TenantScope(msgspec.Struct, frozen=True):
         return self.tenant
 
 
-class PreparedQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A query with checked values. Its parameter `tenant` is the caller's own; empty: everybody's."""
+class PreparedQuery(ReaderQuery, frozen=True, kw_only=True):
+    """A query of the catalogue, for the rows that the caller's key opens."""
 
     query: Query
-    parameters: Mapping[str, Any]
-    output: ResultFormat
 
 
 class QueryCounts(Collector):
@@ -124,8 +224,8 @@ class QueryService:
         """Check a query's name and parameters; raises as `Catalogue.get`, `bind` and `narrowed`."""
         query = self.catalogue.get(name)
         tenant = scope.narrowed(given.get("tenant", ""))
-        bound = query.bind({**given, "tenant": tenant})
-        return PreparedQuery(query=query, parameters=bound.parameters, output=output)
+        sql, parameters = query.bind({**given, "tenant": tenant})
+        return PreparedQuery(query=query, sql=sql, parameters=parameters, tenant=tenant, output=output)
 
     @asynccontextmanager
     async def ask(self, prepared: PreparedQuery) -> AsyncIterator[QueryResult]:
@@ -136,14 +236,7 @@ class QueryService:
                     Reason.MISCONFIGURED,
                     "HEADRACE_CLICKHOUSE_READER_URL is not set: see docs/analytics-api.md",
                 )
-            question = ReaderQuery(
-                sql=prepared.query.sql,
-                parameters=prepared.parameters,
-                tenant=str(prepared.parameters["tenant"]),
-                output_format=prepared.output.clickhouse,
-                format_settings=prepared.output.settings,
-            )
-            async with self.slots.hold(question.tenant), self._reader.ask(question) as answer:
+            async with self.slots.hold(prepared.tenant), self._reader.ask(prepared) as answer:
                 yield answer
 
     async def close(self) -> None:

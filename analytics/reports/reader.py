@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -19,8 +20,56 @@ import aiohttp
 import msgspec
 from clickhouse_connect.driver.binding import format_bind_value
 
-from analytics.reports.reader_faults import QueryFault, Reason, fault_of
-from streams.errors import ClickHouseUnavailable, ConfigurationError
+from analytics.reports.result_formats import ResultFormat
+from streams.errors import ClickHouseUnavailable, ConfigurationError, HeadraceError
+
+
+class Reason(StrEnum):
+    """The kind of failure, by what is to be done."""
+
+    TOO_SLOW = "too_slow"  # it takes too long: ask for less
+    RESULT_TOO_LARGE = "result_too_large"  # too many rows or bytes come out: ask for less
+    TOO_MUCH_MEMORY = "too_much_memory"  # too much is looked at: ask for less
+    WRONG_PARAMETER = "wrong_parameter"  # a value does not have its parameter's type
+    BUSY = "busy"  # ClickHouse has too much to do: try again
+    NOT_READY = "not_ready"  # the schema is not there yet: try again
+    MISCONFIGURED = "misconfigured"  # the reader's user, password or rights: an operator's matter
+    BROKEN = "broken"  # the query itself: a mistake of ours
+
+
+class QueryFault(HeadraceError):
+    """A query failed; `reason` says what is to be done."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+_MEMORY_LIMIT_EXCEEDED: Final = 241
+#: From ClickHouse's `src/Common/ErrorCodes.cpp`.
+_REASONS: Final = {
+    60: Reason.NOT_READY,  # UNKNOWN_TABLE
+    81: Reason.NOT_READY,  # UNKNOWN_DATABASE
+    115: Reason.MISCONFIGURED,  # UNKNOWN_SETTING
+    158: Reason.TOO_MUCH_MEMORY,  # TOO_MANY_ROWS (to read)
+    159: Reason.TOO_SLOW,  # TIMEOUT_EXCEEDED
+    160: Reason.TOO_SLOW,  # TOO_SLOW
+    164: Reason.MISCONFIGURED,  # READONLY
+    192: Reason.MISCONFIGURED,  # UNKNOWN_USER
+    193: Reason.MISCONFIGURED,  # WRONG_PASSWORD
+    194: Reason.MISCONFIGURED,  # REQUIRED_PASSWORD
+    202: Reason.BUSY,  # TOO_MANY_SIMULTANEOUS_QUERIES
+    209: Reason.TOO_SLOW,  # SOCKET_TIMEOUT
+    _MEMORY_LIMIT_EXCEEDED: Reason.TOO_MUCH_MEMORY,
+    307: Reason.TOO_MUCH_MEMORY,  # TOO_MANY_BYTES (to read)
+    394: Reason.BUSY,  # QUERY_WAS_CANCELLED: by an operator, or at a shutdown
+    396: Reason.RESULT_TOO_LARGE,  # TOO_MANY_ROWS_OR_BYTES
+    452: Reason.MISCONFIGURED,  # SETTING_CONSTRAINT_VIOLATION
+    457: Reason.WRONG_PARAMETER,  # BAD_QUERY_PARAMETER
+    497: Reason.MISCONFIGURED,  # ACCESS_DENIED
+    516: Reason.MISCONFIGURED,  # AUTHENTICATION_FAILED
+}
+
 
 #: The stored tables with a column `tenant`. A view needs no filter: it reads these.
 TABLES_WITH_TENANT: Final = """
@@ -69,29 +118,14 @@ class ReaderLimits(msgspec.Struct, frozen=True, kw_only=True):
     result_bytes: int
     memory_bytes: int
 
-    def settings(self) -> dict[str, str]:
-        """Return them as ClickHouse's settings."""
-        return {
-            "max_execution_time": str(max(1, math.ceil(self.timeout_s))),
-            "max_result_rows": str(self.result_rows),
-            "max_result_bytes": str(self.result_bytes),
-            "max_memory_usage": str(self.memory_bytes),
-            "result_overflow_mode": "throw",
-            "timeout_overflow_mode": "throw",
-        }
-
 
 class ReaderQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """One query for ClickHouse.
-
-    `sql` is one of the catalogue's statements, never a caller's; an empty tenant is everybody.
-    """
+    """A statement of the catalogue, never a caller's, with checked values; an empty tenant is everybody."""
 
     sql: str
     parameters: Mapping[str, Any]
     tenant: str
-    output_format: str
-    format_settings: Mapping[str, str]
+    output: ResultFormat
 
 
 class QueryResult:
@@ -149,17 +183,18 @@ class AnalystReader:
         """Run a query, and hold the result while the block runs; leaving the block early cancels the query.
 
         ClickHouse sends nothing before it has the whole result, so that what goes wrong in a query is known
-        before the first byte.
-
-        Raises:
-            QueryFault: there is no answer; its reason says what to do.
-            ClickHouseUnavailable: ClickHouse cannot be reached.
+        before the first byte. `QueryFault` says why there is no answer.
         """
         await self._require_only_reading()
         settings = {
-            **self._limits.settings(),
+            "max_execution_time": str(max(1, math.ceil(self._limits.timeout_s))),
+            "max_result_rows": str(self._limits.result_rows),
+            "max_result_bytes": str(self._limits.result_bytes),
+            "max_memory_usage": str(self._limits.memory_bytes),
+            "result_overflow_mode": "throw",
+            "timeout_overflow_mode": "throw",
             **_PARTITIONS_ALONE,
-            **question.format_settings,
+            **question.output.settings,
             "cancel_http_readonly_queries_on_client_close": "1",
         }
         if question.tenant:
@@ -170,7 +205,7 @@ class AnalystReader:
         }
         timeout_s = self._limits.timeout_s + _MARGIN_S
         async with self._posted(
-            question.sql, {**settings, **parameters}, question.output_format, timeout_s
+            question.sql, {**settings, **parameters}, question.output.clickhouse, timeout_s
         ) as response:
             yield QueryResult(response)
 
@@ -244,6 +279,8 @@ class AnalystReader:
 async def _fault(response: aiohttp.ClientResponse) -> QueryFault:
     text = (await response.content.read(_ERROR_BYTES)).decode(errors="replace").strip()
     code = response.headers.get("X-ClickHouse-Exception-Code", "")
-    if not code.isdecimal() and response.status in (401, 403):
-        return QueryFault(Reason.MISCONFIGURED, text)
-    return fault_of(int(code) if code.isdecimal() else None, text)
+    if not code.isdecimal():
+        return QueryFault(Reason.MISCONFIGURED if response.status in (401, 403) else Reason.BROKEN, text)
+    if int(code) == _MEMORY_LIMIT_EXCEEDED and "(total)" in text:
+        return QueryFault(Reason.BUSY, text)  # the server's limit: others' queries and inserts count too
+    return QueryFault(_REASONS.get(int(code), Reason.BROKEN), text)

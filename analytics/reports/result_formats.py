@@ -51,9 +51,7 @@ FORMATS: Final = {each.name: each for each in (JSON, CSV, ARROW)}
 
 _QUALITY: Final = re.compile(r"\d(?:\.\d*)?")
 _RANGES: Final = {
-    "application/json": JSON,
-    "text/csv": CSV,
-    "application/vnd.apache.arrow.stream": ARROW,
+    **{each.media_type.partition(";")[0]: each for each in FORMATS.values()},
     "text/*": CSV,
     "application/*": JSON,
     "*/*": JSON,

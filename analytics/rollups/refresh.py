@@ -3,7 +3,7 @@
 A rollup is never added to: a redelivered row would be counted twice. Each of its days is computed as a whole,
 from the raw rows without duplicates (`FINAL`), into a staging table, and then swapped in
 (`analytics.rollups.partition_swap`). Every row says from which version of the raw table's day it was computed
-(`analytics.rollups.sources`); a day whose version is not the current one is due.
+(`analytics.rollups.definitions`); a day whose version is not the current one is due.
 
 Figures and version change in one step, so a process that dies leaves a day that is still due, and a staging
 table that is dropped later. Several processes may refresh at once; only their swaps take turns, and the next
@@ -15,22 +15,24 @@ one replica only, and what is swapped in goes to the others.
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from datetime import date, timedelta
 
 import msgspec
 import structlog
 
 from analytics.clickhouse import ClickHouse
-from analytics.rollups.definitions import ROLLUPS, Rollup
-from analytics.rollups.partition_swap import drop_day, replace_day, swap_expiry_s
-from analytics.rollups.sources import (
+from analytics.rollups.definitions import (
+    ROLLUPS,
     DayVersions,
     Partitions,
+    Rollup,
     Source,
     first_day,
     partition_of,
     read_partitions,
 )
+from analytics.rollups.partition_swap import drop_day, replace_day, swap_expiry_s
 from analytics.status import OUTAGE_BACKOFF, Clock, RollupStatus, utc_now
 from streams.errors import ClickHouseUnavailable
 
@@ -78,8 +80,8 @@ class DueDay(msgspec.Struct, frozen=True, kw_only=True):
 class RefreshProgress(msgspec.Struct, frozen=True, kw_only=True):
     """What one run has done and left.
 
-    `refreshed` are the days that were computed, `due` how many more could be computed at once, `dirty_days`
-    how many are out of date in at least one rollup: due, or computed too recently.
+    `due` is how many more days could be computed at once, `dirty_days` how many are out of date in at least
+    one rollup: due, or computed too recently.
     """
 
     refreshed: Sequence[DueDay]
@@ -116,6 +118,7 @@ def partition_states(
     return {at: " ".join(parts) for at, parts in states.items() if at >= oldest}
 
 
+@dataclass(eq=False)
 class RollupRefresher:
     """Keeps the rollups up to date.
 
@@ -124,35 +127,27 @@ class RollupRefresher:
     `expiry_s` is the same for one that is being swapped in.
     """
 
-    def __init__(
-        self,
-        clickhouse: ClickHouse,
-        *,
-        min_age_s: float = 0.0,
-        statement_s: float = 30.0,
-        staging_expiry_s: float = 3600.0,
-        expiry_s: float | None = None,
-        clock: Clock = utc_now,
-        rollups: Sequence[Rollup] = ROLLUPS,
-    ) -> None:
-        self._clickhouse = clickhouse
-        self._min_age_s = min_age_s
-        self._statement_s = statement_s
-        self._staging_expiry_s = staging_expiry_s
-        self._expiry_s = swap_expiry_s(statement_s) if expiry_s is None else expiry_s
-        self._clock = clock
-        self._rollups = rollups
+    clickhouse: ClickHouse
+    _: KW_ONLY
+    min_age_s: float = 0.0
+    statement_s: float = 30.0
+    staging_expiry_s: float = 3600.0
+    expiry_s: float | None = None
+    clock: Clock = utc_now
+    rollups: Sequence[Rollup] = ROLLUPS
+
+    def __post_init__(self) -> None:
         # By rollup, the partitions of its source in which nothing was out of date, with their states then.
-        self._clean: dict[str, dict[str, str]] = {rollup.table: {} for rollup in rollups}
+        self._clean: dict[str, dict[str, str]] = {rollup.table: {} for rollup in self.rollups}
 
     async def refresh(self, *, limit: int = 30) -> RefreshProgress:
         """Compute at most `limit` days that are due, newest first. One's fault is raised after the others."""
-        tables = [*{rollup.source.table for rollup in self._rollups}, *self._clean]
-        partitions = await read_partitions(self._clickhouse, tables)
-        versions = DayVersions(self._clickhouse, partitions)
+        tables = [*{rollup.source.table for rollup in self.rollups}, *self._clean]
+        partitions = await read_partitions(self.clickhouse, tables)
+        versions = DayVersions(self.clickhouse, partitions)
         due: list[DueDay] = []
         recent: set[date] = set()
-        for rollup in self._rollups:
+        for rollup in self.rollups:
             found, waiting = await self._look(rollup, partitions, versions)
             due += found
             recent |= waiting
@@ -168,7 +163,7 @@ class RollupRefresher:
         self, rollup: Rollup, partitions: Partitions, versions: DayVersions
     ) -> tuple[list[DueDay], set[date]]:
         """Return the days of a rollup that are due, and those that are out of date but too recent."""
-        first = self._clock().date() - timedelta(days=rollup.source.whole_days)
+        first = self.clock().date() - timedelta(days=rollup.source.whole_days)
         source, own = partitions[rollup.source.table], partitions[rollup.table]
         states = partition_states(rollup.source, source, own, first=first)
         known = self._clean[rollup.table]
@@ -179,17 +174,16 @@ class RollupRefresher:
             current = await versions.of(rollup.source, changed)
             stored = await self._stored(rollup, changed)
             old = outdated(current, stored, first=first)
-            recent = {day for day in old if day in stored and stored[day].age_s < self._min_age_s}
+            recent = {day for day in old if day in stored and stored[day].age_s < self.min_age_s}
         dirty = {partition_of(rollup.source, day) for day in old}
         self._clean[rollup.table] = {at: state for at, state in states.items() if at not in dirty}
         return [DueDay(rollup=rollup, day=day, version=old[day]) for day in old if day not in recent], recent
 
     async def _stored(self, rollup: Rollup, partitions: set[str]) -> dict[date, StoredDay]:
-        """Return the days of `partitions` as the rollup has them."""
         first, last = first_day(min(partitions)), first_day(max(partitions))
         if rollup.source.monthly:
             last += timedelta(days=31)
-        rows = await self._clickhouse.query(_STORED, {"table": rollup.table, "first": first, "last": last})
+        rows = await self.clickhouse.query(_STORED, {"table": rollup.table, "first": first, "last": last})
         return {
             row["day"]: StoredDay(version=row["version"], age_s=row["age_s"])
             for row in rows
@@ -209,22 +203,20 @@ class RollupRefresher:
 
     async def _compute_day(self, due: DueDay) -> None:
         if not due.version:
-            await drop_day(self._clickhouse, due.rollup.table, due.day)
+            await drop_day(self.clickhouse, due.rollup.table, due.day)
             return
         await replace_day(
-            self._clickhouse,
+            self.clickhouse,
             due.rollup.table,
             due.day,
-            f"{due.rollup.sql}\nSETTINGS max_execution_time = {self._statement_s:.0f}",
+            f"{due.rollup.sql}\nSETTINGS max_execution_time = {self.statement_s:.0f}",
             {"day": due.day, "version": due.version},
-            expiry_s=self._expiry_s,
+            expiry_s=swap_expiry_s(self.statement_s) if self.expiry_s is None else self.expiry_s,
         )
 
     async def _drop_left_behind(self) -> None:
-        """Drop the staging tables of processes that died."""
-        rows = await self._clickhouse.query(_LEFT_BEHIND, {"age_s": round(self._staging_expiry_s)})
-        for row in rows:
-            await self._clickhouse.execute(f"DROP TABLE IF EXISTS {row['name']} SYNC")
+        for row in await self.clickhouse.query(_LEFT_BEHIND, {"age_s": round(self.staging_expiry_s)}):
+            await self.clickhouse.execute(f"DROP TABLE IF EXISTS {row['name']} SYNC")
 
 
 def pause_s(*, interval_s: float, took_s: float, due: int) -> float:

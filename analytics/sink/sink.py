@@ -11,6 +11,7 @@ buffers are full it asks for nothing.
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
@@ -39,15 +40,13 @@ _SILENT_AFTER_S = 5.0  # a broker answers each fetch within FETCH_WAIT_MS
 _HANDOVER_S = 5.0  # for batches in hand at a rebalance or at the end; what is not done is written again
 
 
+@dataclass(eq=False)
 class _Partition:
-    """One assigned partition: its buffer, and the write in progress."""
-
-    def __init__(self, buffer: PartitionBuffer, next_offset: int, replay: OffsetRange | None) -> None:
-        self.buffer = buffer
-        self.next_offset = next_offset
-        self.replay = replay
-        self.batch: SinkBatch | None = None
-        self.task: asyncio.Task[None] | None = None
+    buffer: PartitionBuffer
+    next_offset: int
+    replay: OffsetRange | None
+    batch: SinkBatch | None = None
+    task: asyncio.Task[None] | None = None
 
     @property
     def busy(self) -> bool:
@@ -103,7 +102,6 @@ class Sink(BatchConsumer):
             self._observe()
 
     async def _open(self, fetched: Iterable[TopicPartition]) -> None:
-        """Find out, for partitions that are new to us, which batch was announced last."""
         assignment = self._assignment
         new = [where for where in fetched if where not in self._partitions]
         if not new:
@@ -123,7 +121,6 @@ class Sink(BatchConsumer):
             )
 
     def _wanted(self) -> set[TopicPartition]:
-        """Return the partitions whose buffers have room."""
         buffers = {where: partition.buffer for where, partition in self._partitions.items()}
         wanted: set[TopicPartition] = self._consumer.assignment()
         wanted -= partitions_to_pause(buffers, limit_bytes=self._config.buffer_bytes)

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from functools import partial
 
@@ -63,7 +64,9 @@ def prepare(
     anonymiser = Anonymiser(erasures or ErasureList())
     for source, record in enumerate(batch.records):
         try:
-            kept, erasure = anonymiser.apply(_decoded(record))
+            if not record.authentic:
+                raise UnauthenticRecord("Headrace has not written this record")
+            kept, erasure = anonymiser.apply(decode(record.value, RequestLog, record.headers))
             if kept is not None:
                 store_text = text.keep(kept.tenant)
                 requests.append((source, rows_of(kept, ingested_at=ingested_at, store_text=store_text)))
@@ -74,13 +77,6 @@ def prepare(
                 applied[source] = f"{erasure.digest}:{erasure.mode}"
     blocks = [_renamed(block, applied) for block in split_by_day(batch, requests)]
     return PreparedInserts(blocks=blocks, refusals=refusals, subjects=anonymiser.subjects)
-
-
-def _decoded(record: ConsumedRecord) -> RequestLog:
-    """Return the log record in a record; `InputError` where it holds none, or Headrace has not written it."""
-    if not record.authentic:
-        raise UnauthenticRecord("Headrace has not written this record")
-    return decode(record.value, RequestLog, record.headers)
 
 
 def _renamed(block: InsertBlock, applied: Mapping[int, str]) -> InsertBlock:
@@ -96,6 +92,7 @@ def _renamed(block: InsertBlock, applied: Mapping[int, str]) -> InsertBlock:
     return msgspec.structs.replace(block, token=f"{block.token}:erased-{digest}")
 
 
+@dataclass(eq=False)
 class BatchWriter:
     """Writes batches to ClickHouse, and waits where ClickHouse or Kafka is away.
 
@@ -103,40 +100,32 @@ class BatchWriter:
     range of offsets alone, and beyond that the tables replace rows by their keys.
     """
 
-    def __init__(
-        self,
-        clickhouse: ClickHouse,
-        publisher: Publisher,
-        status: SinkStatus,
-        *,
-        text: TextRules = TextRules(),  # noqa: B008  # a frozen value
-        erasures: ErasureFeed | None = None,
-        clock: Clock = utc_now,
-    ) -> None:
-        self._clickhouse = clickhouse
-        self._publisher = publisher
-        self._status = status
-        self._text = text
-        self._erasure = LateRowErasure(clickhouse, erasures, status)
-        self._clock = clock
+    clickhouse: ClickHouse
+    publisher: Publisher
+    status: SinkStatus
+    _: KW_ONLY
+    text: TextRules = field(default_factory=TextRules)
+    erasures: ErasureFeed | None = None
+    clock: Clock = utc_now
 
     async def write(self, batch: SinkBatch) -> None:
         """Return once every row of the batch is in ClickHouse, and every bad record in the dead letters."""
-        known = await self._erasure.current()
+        erasure = LateRowErasure(self.clickhouse, self.erasures, self.status)
+        known = await erasure.current()
         prepared = await asyncio.to_thread(
-            prepare, batch, ingested_at=self._clock(), text=self._text, erasures=known
+            prepare, batch, ingested_at=self.clock(), text=self.text, erasures=known
         )
         refusals = list(prepared.refusals)
         for block in prepared.blocks:
-            refusals += await insert_block(self._clickhouse, block, self._status)
-        await self._erasure.after_writing(prepared.subjects)
+            refusals += await insert_block(self.clickhouse, block, self.status)
+        await erasure.after_writing(prepared.subjects)
         # Each refused record becomes one dead letter, with the first reason found.
         reasons: dict[int, InputError] = {}
         for refusal in refusals:
             reasons.setdefault(refusal.source, refusal.fault)
         for source, fault in reasons.items():
             await publish_dead_letter(
-                self._publisher, batch.records[source], stage=_STAGE, fault=fault, status=self._status
+                self.publisher, batch.records[source], stage=_STAGE, fault=fault, status=self.status
             )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from analytics.reports.catalogue import Catalogue, Query
-from analytics.reports.query_parameters import instant
+from analytics.reports.catalogue import Catalogue
+from analytics.reports.query import Query, instant
 from analytics.reports.reader import AnalystReader, ReaderQuery
 from analytics.reports.result_formats import JSON
 
@@ -110,10 +110,4 @@ def _question(query: Query, *, since: str, until: datetime, request_id: str, ten
         elif parameter.name == "source":
             given[parameter.name] = "rollups"
     bound = query.bind(given, now=until)
-    return ReaderQuery(
-        sql=bound.sql,
-        parameters=bound.parameters,
-        tenant=tenant,
-        output_format=JSON.clickhouse,
-        format_settings=JSON.settings,
-    )
+    return ReaderQuery(sql=bound.sql, parameters=bound.parameters, tenant=tenant, output=JSON)

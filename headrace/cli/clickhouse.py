@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from analytics.reports.catalogue import Bound, Catalogue, Query, UnknownQuery
+from analytics.reports.catalogue import Catalogue
+from analytics.reports.query import Bound, Query, UnknownQuery
 from headrace.cli import queries
 from headrace.cli.console import DEFAULT_DATA_DIR, DataDir, out, print_json, progress
 from headrace.up.environment import clickhouse_to_read

@@ -24,7 +24,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from analytics.reports.catalogue import Bound
+from analytics.reports.query import Bound
 from headrace.cli.console import fail, out, progress
 from headrace.ops.terminal_text import printable
 from streams.errors import ClickHouseUnavailable, ConfigurationError, HeadraceError, InputError

@@ -19,7 +19,7 @@ SOURCES = [file for package in ("streams", "ingest", "agents", "analytics", "hea
 THE_LIST = ROOT / "streams" / "pipeline.py"
 #: Names of literals that may stand elsewhere, by file: the one line of wiring per stage; and groups of
 #: questions, some of which are called like stages.
-ALLOWED = {"bootstrap.py": "BUILDERS", "query_header.py": "GROUPS"}
+ALLOWED = {"bootstrap.py": "BUILDERS", "catalogue.py": "GROUPS"}
 
 #: Where a list may hide.
 FORMS = (ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Match, ast.If, ast.BoolOp, ast.Call)
@@ -97,7 +97,7 @@ def test_no_second_list_of_stages_or_their_topics() -> None:
         for file in SOURCES
         if file != THE_LIST and (lists := list(second_lists(file.read_text(), ALLOWED.get(file.name))))
     }
-    assert len(SOURCES) > 400
+    assert len(SOURCES) > 300
     assert found == {}
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from analytics.reports.catalogue import Column, Query
+from analytics.reports.query import Column, Query
 from deploy.grafana.generate.statements import grafana_sql
 
 DATA_SOURCE: Mapping[str, str] = {"type": "grafana-clickhouse-datasource", "uid": "headrace-clickhouse"}

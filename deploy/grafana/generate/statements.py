@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from analytics.reports.catalogue import Query, QueryParameter
+from analytics.reports.query import Query, QueryParameter
 from streams.errors import ConfigurationError
 
 #: What stands for the parameters that every query has. The macros are those of Grafana's ClickHouse plugin;

@@ -10,8 +10,7 @@ from fastapi import FastAPI
 from analytics.api.dependencies import Analysts, analyst_keys
 from analytics.app import create_app
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query_service import QueryService
-from analytics.reports.query_slots import QuerySlots
+from analytics.reports.query_service import QueryService, QuerySlots
 from analytics.reports.reader import AnalystReader
 from analytics.status import SinkStatus
 from streams.settings import ApiKey

@@ -7,7 +7,7 @@ import httpx
 from analytics.app import create_app
 from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
 from streams.errors import ClickHouseUnavailable
-from tests.analytics.test_metrics import alert
+from tests.analytics.api.test_metrics import alert
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
+from analytics.api.live import LivePipeline, OpenDeadLetters, StageCount, connected_pipeline
 from analytics.cached_reading import CachedReading
 from analytics.lags import GroupLag
-from analytics.live.dead_letters import OpenDeadLetters, StageCount
-from analytics.live.pipeline import LivePipeline, connected_pipeline
 from analytics.reports.catalogue import Catalogue
 from analytics.status import RollupStatus, SinkStatus, WatchStatus
 from streams.errors import KafkaUnavailable

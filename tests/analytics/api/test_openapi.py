@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 from fastapi import FastAPI
 
-from analytics.metrics import metrics_registry, metrics_router
+from analytics.api.health import metrics_registry, metrics_router
 from tests.analytics.api.analysts import ACME, NUMBERS, app_of, catalogue_of, client_of
 from tests.analytics.api.test_queries import NotedReader
 

@@ -8,9 +8,8 @@ import httpx
 import pytest
 
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query_slots import QuerySlots
-from analytics.reports.reader import QueryResult, ReaderQuery
-from analytics.reports.reader_faults import QueryFault, Reason
+from analytics.reports.query_service import QuerySlots
+from analytics.reports.reader import QueryFault, QueryResult, ReaderQuery, Reason
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.api.analysts import ACME, ADMIN, NUMBERS, app_of, catalogue_of, client_of
 

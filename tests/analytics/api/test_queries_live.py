@@ -18,7 +18,7 @@ import uvicorn
 
 from analytics.clickhouse import ClickHouse
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query_slots import QuerySlots
+from analytics.reports.query_service import QuerySlots
 from analytics.reports.reader import AnalystReader, ReaderLimits
 from streams.errors import ClickHouseUnavailable
 from streams.serving.protocol import BoundedHttp

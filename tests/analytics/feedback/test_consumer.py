@@ -12,9 +12,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.clickhouse import ClickHouse
-from analytics.feedback.consumer import FeedbackConsumer
+from analytics.feedback.consumer import FeedbackConsumer, ScoreWriter
 from analytics.feedback.pending_feedback import PendingLimits, PendingRecord
-from analytics.feedback.writer import ScoreWriter
 from analytics.sink.consumer import ConsumerConfig
 from analytics.status import FeedbackStatus
 from streams.codec import encode

@@ -13,8 +13,8 @@ from msgspec.json import encode as encode_json
 
 from analytics.clickhouse import ClickHouse
 from analytics.erasure.row_eraser import RowEraser
+from analytics.feedback.consumer import ScoreWriter
 from analytics.feedback.pending_feedback import PendingRecord
-from analytics.feedback.writer import ScoreWriter
 from analytics.sink.writer import TextRules
 from analytics.status import FeedbackStatus
 from streams.codec import encode

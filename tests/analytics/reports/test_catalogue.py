@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from analytics.reports.catalogue import Catalogue, Query, UnknownQuery, WrongParameter
-from analytics.reports.query_parameters import PRICES, STANDARD, QueryParameter
+from analytics.reports.catalogue import Catalogue
+from analytics.reports.query import PRICES, STANDARD, Query, QueryParameter, UnknownQuery, WrongParameter
 from streams.models import PRICE_VERSION, PRICED_MODELS
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analytics.reports.query_header import parse
+from analytics.reports.catalogue import parse
 from streams.errors import ConfigurationError
 from tests.analytics.reports.test_catalogue import TEXT
 

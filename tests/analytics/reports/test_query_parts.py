@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from analytics.query_macros import expanded
-from analytics.reports.catalogue import Catalogue
-from analytics.reports.query_header import load_parts, parse
+from analytics.reports.catalogue import Catalogue, load_parts, parse
 from streams.errors import ConfigurationError
 
 PART = """\

@@ -7,10 +7,9 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import generate_latest
 
-from analytics.metrics import StatusCollector, metrics_registry, metrics_router
-from analytics.reports.query_service import QueryCounts, QueryService, TenantScope
-from analytics.reports.query_slots import QuerySlots, TooManyQueries
-from analytics.reports.reader_faults import QueryFault, Reason
+from analytics.api.health import StatusCollector, metrics_registry, metrics_router
+from analytics.reports.query_service import QueryCounts, QueryService, QuerySlots, TenantScope, TooManyQueries
+from analytics.reports.reader import QueryFault, Reason
 from analytics.reports.result_formats import JSON
 from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
 from streams.errors import ClickHouseUnavailable

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from analytics.reports.query_slots import QuerySlots, TooManyQueries
+from analytics.reports.query_service import QuerySlots, TooManyQueries
 
 
 class Holder:

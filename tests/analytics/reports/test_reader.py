@@ -12,8 +12,7 @@ import pyarrow.ipc
 import pytest
 
 from analytics.clickhouse import ClickHouse
-from analytics.reports.reader import AnalystReader, ReaderLimits, ReaderQuery
-from analytics.reports.reader_faults import QueryFault, Reason
+from analytics.reports.reader import AnalystReader, QueryFault, ReaderLimits, ReaderQuery, Reason
 from analytics.reports.result_formats import ARROW, CSV, JSON, ResultFormat
 from streams.errors import ClickHouseUnavailable, ConfigurationError
 from streams.events import Payload
@@ -48,13 +47,7 @@ HOSTILE = ("o'hara", "a\\", "a\\' OR 1 = 1 OR tenant = \\'", "'} OR 1 = 1", "tab
 
 def question(sql: str, *, tenant: str = "", output: ResultFormat = JSON, **parameters: Any) -> ReaderQuery:
     """A question in one of our formats."""
-    return ReaderQuery(
-        sql=sql,
-        parameters=parameters,
-        tenant=tenant,
-        output_format=output.clickhouse,
-        format_settings=output.settings,
-    )
+    return ReaderQuery(sql=sql, parameters=parameters, tenant=tenant, output=output)
 
 
 def reader_of(url: str, database: str, **limits: Any) -> AnalystReader:
@@ -255,13 +248,7 @@ async def test_a_mistake_in_the_sql_is_ours(reader: AnalystReader) -> None:
 async def rows_with_parameter(reader: AnalystReader, tenant: str) -> list[Mapping[str, Any]]:
     """The requests of a tenant that is both the filter and a value."""
     sql = "SELECT request_id FROM requests WHERE tenant = {tenant:String}"
-    asked = ReaderQuery(
-        sql=sql,
-        parameters={"tenant": tenant},
-        tenant=tenant,
-        output_format=JSON.clickhouse,
-        format_settings=JSON.settings,
-    )
+    asked = ReaderQuery(sql=sql, parameters={"tenant": tenant}, tenant=tenant, output=JSON)
     found: list[Mapping[str, Any]] = json.loads(await ask(reader, asked))
     return found
 

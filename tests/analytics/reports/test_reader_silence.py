@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from analytics.reports import reader as module
-from analytics.reports.reader import AnalystReader
-from analytics.reports.reader_faults import Reason
+from analytics.reports.reader import AnalystReader, Reason
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.reports.test_reader import ask, question, reader_of, reason
 

@@ -14,8 +14,7 @@ from analytics.schema.cluster import (
     sync_replica_and_mutations,
     unfinished_mutations,
 )
-from analytics.schema.lock import LOCK_TABLE
-from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
+from analytics.schema.migrate import LOCK_TABLE, SchemaRunner, create_database, load_migrations
 from streams.errors import ClickHouseUnavailable, ConfigurationError
 
 REPLICATED = (

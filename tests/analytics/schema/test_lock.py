@@ -9,7 +9,7 @@ import pytest
 
 from analytics.clickhouse import ClickHouse
 from analytics.schema.cluster import placeholders
-from analytics.schema.lock import CREATE_LOCK_TABLE, LOCK_TABLE, SchemaLock
+from analytics.schema.migrate import CREATE_LOCK_TABLE, LOCK_TABLE, SchemaLock
 from streams.errors import ClickHouseUnavailable
 
 pytestmark = pytest.mark.integration

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from analytics.clickhouse import ClickHouse
-from analytics.schema.lock import LOCK_TABLE
 from analytics.schema.migrate import (
+    LOCK_TABLE,
     AppliedMigration,
     Migration,
     SchemaRunner,

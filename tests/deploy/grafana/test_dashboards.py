@@ -13,7 +13,8 @@ import pytest_asyncio
 import yaml
 
 from analytics.clickhouse import ClickHouse
-from analytics.reports.catalogue import Catalogue, Query
+from analytics.reports.catalogue import Catalogue
+from analytics.reports.query import Query
 from analytics.sink.rows import rows_of
 from deploy.grafana.generate.__main__ import files, main
 from deploy.grafana.generate.dashboards import DASHBOARDS, Dashboard, dashboard_json

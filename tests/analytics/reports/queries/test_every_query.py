@@ -7,7 +7,8 @@ from pathlib import Path
 import clickhouse_connect
 import pytest
 
-from analytics.reports.catalogue import Catalogue, Query
+from analytics.reports.catalogue import Catalogue
+from analytics.reports.query import Query
 from tests.analytics.reports.queries.known import LOGS, SINCE, UNTIL
 
 CATALOGUE = Catalogue.load()

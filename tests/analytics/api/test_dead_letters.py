@@ -7,7 +7,7 @@ from itertools import chain, repeat
 
 import pytest
 
-from analytics.live.dead_letters import DeadLetterBacklog, StageCount
+from analytics.api.live import DeadLetterBacklog, StageCount
 from streams.codec import encode
 from streams.events import DeadLetterAction
 from tests.analytics.broker import Broker

@@ -7,7 +7,7 @@ import httpx
 from fastapi import FastAPI
 from prometheus_client import generate_latest
 
-from analytics.metrics import StatusCollector, metrics_registry, metrics_router
+from analytics.api.health import StatusCollector, metrics_registry, metrics_router
 from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
 from streams.events import AlertRaised
 

@@ -1,4 +1,4 @@
-"""Parameters of the catalogue's queries: their types, and what a text must be to become a value of them.
+"""A query of the catalogue, its parameters, and what a text must be to become a value of them.
 
 A value goes to ClickHouse beside the query (`{name:Type}`), never inside it. `DateTime64` values are handed
 over as text in UTC with six decimals, because the client library cuts a `datetime` to whole seconds.
@@ -7,7 +7,8 @@ over as text in UTC with six decimals, because the client library cuts a `dateti
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,6 +26,10 @@ _LAST = datetime(2149, 6, 6, tzinfo=UTC)
 #: The longest text; the longest id is 256 characters.
 _MAX_TEXT_CHARS = 1_000
 _CURRENT = "current"
+
+
+class UnknownQuery(InputError):
+    """There is no query of this name."""
 
 
 class WrongParameter(InputError):
@@ -48,12 +53,12 @@ class QueryParameter(msgspec.Struct, frozen=True, kw_only=True):
 
     def value(self, given: object, now: datetime) -> Any:
         """Return what ClickHouse is given, or raise `WrongParameter`."""
+        convert, expected = TYPES[self.type]
         try:
-            value = _CONVERSIONS[self.type](given, now)
+            value = convert(given, now)
         except (ArithmeticError, TypeError, ValueError) as fault:
-            raise WrongParameter(
-                f"{self.name}: {_shown(given)} is not {_EXPECTED[self.type]}", param=self.name
-            ) from fault
+            message = f"{self.name}: {_shown(given)} is not {expected}"
+            raise WrongParameter(message, param=self.name) from fault
         if self.choices and value not in self.choices:
             raise WrongParameter(
                 f"{self.name} must be one of {', '.join(self.choices)}, not {_shown(given)}", param=self.name
@@ -87,14 +92,6 @@ def instant(given: object, now: datetime) -> datetime:
     return min(max(at, FIRST), _LAST)
 
 
-def check_window(values: Mapping[str, Any]) -> None:
-    """Check that a window's beginning is before its end, or raise `WrongParameter`."""
-    if values["since"] >= values["until"]:  # as text: all of the same length
-        raise WrongParameter(
-            f"since ({values['since']}) must be earlier than until ({values['until']})", param="since"
-        )
-
-
 def _instant_text(given: object, now: datetime) -> str:
     return instant(given, now).strftime("%Y-%m-%d %H:%M:%S.%f")
 
@@ -121,10 +118,7 @@ def _real(given: object, _now: datetime) -> float:
 
 
 def _prices(given: object, _now: datetime) -> list[tuple[Any, ...]]:
-    """Return the price table of this version of Headrace. There is no other to be had.
-
-    A row is the version, the model, its service tier, 1 for long prompts, and the prices of `Rates`.
-    """
+    # Of this version of Headrace: there is no other to be had.
     if given not in (_CURRENT, PRICE_VERSION):
         raise ValueError
     return [
@@ -139,19 +133,79 @@ def _shown(given: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-_CONVERSIONS: Mapping[str, Callable[[object, datetime], Any]] = {
-    INSTANT: _instant_text,
-    "String": _text,
-    "UInt32": _whole,
-    "Float64": _real,
-    PRICES: _prices,
+#: What a parameter may be: how a value is converted, and what a wrong one should have been.
+TYPES: Mapping[str, tuple[Callable[[object, datetime], Any], str]] = {
+    INSTANT: (_instant_text, "a time (2026-11-21T08:00Z), an age (90s, 30m, 24h, 7d) or now"),
+    "String": (_text, f"a text of at most {_MAX_TEXT_CHARS} characters"),
+    "UInt32": (_whole, "a whole number from 0 to 4294967295"),
+    "Float64": (_real, "a finite number"),
+    PRICES: (_prices, f"the price table of this Headrace ({_CURRENT}, or {PRICE_VERSION})"),
 }
-_EXPECTED: Mapping[str, str] = {
-    INSTANT: "a time (2026-11-21T08:00Z), an age (90s, 30m, 24h, 7d) or now",
-    "String": f"a text of at most {_MAX_TEXT_CHARS} characters",
-    "UInt32": "a whole number from 0 to 4294967295",
-    "Float64": "a finite number",
-    PRICES: f"the price table of this Headrace ({_CURRENT}, or {PRICE_VERSION})",
-}
-#: What a parameter may be.
-TYPES = frozenset(_CONVERSIONS)
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """One column of a result, in the order of the result."""
+
+    name: str
+    unit: str
+    doc: str
+
+
+class QueryPart(msgspec.Struct, frozen=True, kw_only=True):
+    """What a part says of itself, the parameters that its SQL uses besides the standard ones, and the SQL."""
+
+    description: str
+    parameters: tuple[QueryParameter, ...]
+    sql: str
+
+
+class Query(QueryPart, frozen=True, kw_only=True):
+    """One query of the catalogue. `since`, `until` and `tenant` come first among its parameters."""
+
+    name: str
+    title: str
+    group: str
+    columns: tuple[Column, ...]
+
+    def bind(self, given: Mapping[str, object], *, now: datetime | None = None) -> "Bound":
+        """Return the statement and the values of all its parameters, or raise `WrongParameter`.
+
+        Values may be typed texts or of the right kind; ages count from `now`, by default the present time.
+        """
+        names = [parameter.name for parameter in self.parameters]
+        for name in given:
+            if name not in names:
+                raise WrongParameter(
+                    f"the query {self.name} has no parameter {name!r}{did_you_mean(name, names)}; it takes "
+                    + ", ".join(names),
+                    param=name,
+                )
+        at = now or datetime.now(UTC)
+        values = {parameter.name: self._value(parameter, given, at) for parameter in self.parameters}
+        if values["since"] >= values["until"]:  # as text: all of the same length
+            raise WrongParameter(
+                f"since ({values['since']}) must be earlier than until ({values['until']})", param="since"
+            )
+        return Bound(sql=self.sql, parameters=values)
+
+    def _value(self, parameter: QueryParameter, given: Mapping[str, object], now: datetime) -> Any:
+        value = given.get(parameter.name, parameter.default)
+        if value is None:
+            raise WrongParameter(
+                f"the query {self.name} needs {parameter.name}: {parameter.doc}", param=parameter.name
+            )
+        return parameter.value(value, now)
+
+
+class Bound(NamedTuple):
+    """A statement with the values of its parameters, ready for `clickhouse-connect`."""
+
+    sql: str
+    parameters: dict[str, Any]
+
+
+def did_you_mean(name: str, names: list[str]) -> str:
+    """Return the names that are near a wrong one, in parentheses; empty where there are none."""
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    near += [each for each in names if name and name in each and each not in near][: 3 - len(near)]
+    return f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -5,8 +5,15 @@ from datetime import date, timedelta
 import pytest
 
 from analytics.clickhouse import ClickHouse
-from analytics.rollups.definitions import REQUESTS, STAGES
-from analytics.rollups.sources import REVISE, DayVersions, first_day, partition_of, read_partitions
+from analytics.rollups.definitions import (
+    REQUESTS,
+    REVISE,
+    STAGES,
+    DayVersions,
+    first_day,
+    partition_of,
+    read_partitions,
+)
 from tests.analytics.logs import NOON
 from tests.analytics.stored_logs import some_logs, store
 
