@@ -91,7 +91,7 @@ class EmbeddingsStage:
         """Note that the broker has the result."""
         await self._work.delivered(delivery)
 
-    async def salvage(self, delivery: Delivery[EmbeddingsRequested], fault: BaseException) -> Event:
+    async def recover_calls(self, delivery: Delivery[EmbeddingsRequested], fault: BaseException) -> Event:
         """Return the request in its envelope, with every call that was made for it.
 
         A request that was not admitted, as far as we know, comes back as it is.

@@ -92,7 +92,7 @@ def request_without_texts(request: ChatRequested) -> ChatRequested:
     return ChatRequested(**{name: getattr(request, name) for name in _WITHOUT_TEXT})
 
 
-def salvaged_envelope(value: bytes | None) -> Envelope | None:
+def recovered_envelope(value: bytes | None) -> Envelope | None:
     """Return what an internal event that does not decode still says: whose it is, and what was spent on it.
 
     None where it does not even say that.

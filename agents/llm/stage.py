@@ -63,7 +63,7 @@ class LlmStage:
         """Note that the broker has the result."""
         await self._work.delivered(delivery)
 
-    async def salvage(self, delivery: Delivery[CacheMissed], fault: BaseException) -> CacheMissed:
+    async def recover_calls(self, delivery: Delivery[CacheMissed], fault: BaseException) -> CacheMissed:
         """Return the event of a delivery that came to nothing, with every call that was made for it."""
         event = delivery.event
         envelope = await self._work.recover_calls(delivery, event.envelope, fault)

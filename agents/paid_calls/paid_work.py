@@ -31,7 +31,7 @@ O = TypeVar("O", bound=Completed | OutcomeReached)  # noqa: E741
 
 
 class _OpenDelivery:
-    """A delivery between `handle` and `delivered` (or `salvage`), and how far its work is."""
+    """A delivery between `handle` and `delivered` (or `recover_calls`), and how far its work is."""
 
     def __init__(self, delivery: Delivery[Any], envelope: Envelope) -> None:
         self.delivery = delivery  # held, so that its `id` is nobody else's

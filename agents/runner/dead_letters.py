@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from agents.intake.delivery_identity import request_id_of
-from agents.intake.envelopes import open_envelope, salvaged_envelope, without_texts
+from agents.intake.envelopes import open_envelope, recovered_envelope, without_texts
 from agents.intake.outcomes import input_error_info, outcome_emits
 from agents.intake.reply_address import allowed_reply_address, reply_emit
 from agents.intake.webhook_notice import webhook_emits
@@ -92,7 +92,7 @@ class DeadLetters:
             return (reply_emit(reply, allowed_reply_address(record, self._reply_topics)),)
         envelope = getattr(event, "envelope", None)
         if envelope is None and record.topic not in _ENTRANCES:
-            envelope = salvaged_envelope(record.value)
+            envelope = recovered_envelope(record.value)
         envelope = envelope or self._stand_in(record, event, request_id)
         return outcome_emits(envelope, Status.FAILED, error=error)
 

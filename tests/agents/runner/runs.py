@@ -103,8 +103,8 @@ class SpendingStage(ScriptedStage):
     def spec(self) -> StageSpec:
         return msgspec.structs.replace(super().spec, spends=True)
 
-    async def salvage(self, delivery: Delivery[Any], fault: BaseException) -> Any:
-        self.diary.append(f"salvage {type(fault).__name__}")
+    async def recover_calls(self, delivery: Delivery[Any], fault: BaseException) -> Any:
+        self.diary.append(f"recover_calls {type(fault).__name__}")
         return delivery.event
 
 
